@@ -1,0 +1,6 @@
+"""`python -m azure_cni` is the same as the `azure-cni` command."""
+
+from azure_cni.entrypoints.cli import main
+
+if __name__ == "__main__":
+    main()

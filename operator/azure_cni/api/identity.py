@@ -1,0 +1,33 @@
+"""Who a node is in Azure: found once at start, from IMDS and ARM, and published in its pool's status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from azure_cni.api.nic import NicID, SubnetID, VNetID
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """The VM behind a node, and the NIC whose addresses its pods use.
+
+    `vm_id` is the VM's GUID as IMDS gives it: a node name that comes back with another one is another machine.
+    `mac` is lower case with colons, as the kernel writes it.
+    """
+
+    vm_id: str
+    vm_resource_id: str
+    nic_id: NicID
+    subnet_id: SubnetID
+    vnet_id: VNetID
+    mac: str
+    primary_ip: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class VNetView:
+    """Where traffic of pods keeps its source address: the VNet's own prefixes and those of its peers."""
+
+    prefixes: tuple[IPv4Network, ...]
+    peered: tuple[IPv4Network, ...]

@@ -1,0 +1,1 @@
+"""The adapter to Azure: the only place that imports the Azure SDK."""

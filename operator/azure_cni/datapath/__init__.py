@@ -1,0 +1,1 @@
+"""What the kernel should look like, as data: names, one sandbox, the node's table. Pure."""

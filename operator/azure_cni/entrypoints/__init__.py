@@ -1,0 +1,1 @@
+"""Where everything is wired: commands, settings, the agent, its socket, metrics and logs."""

@@ -1,0 +1,234 @@
+"""Everything that can go wrong, as one small tree.
+
+An error is raised where the fact is known, translated once at the edge, and handled where something can be done.
+Each class knows the CNI error code a runtime is told (CNI specification 1.1.0, section "Error"), a CamelCase reason
+for conditions and events, and whether trying again without a change can help.
+
+    AzureCniError
+    ├── RequestError            the caller's fault
+    │   ├── EnvironmentInvalid      4   a CNI variable is missing or malformed
+    │   ├── DecodeFailed            6   what came is not JSON, or not of the right shape
+    │   ├── ConfigInvalid           7   network configuration, pool or settings
+    │   ├── VersionUnsupported      1   a CNI version that this build does not speak
+    │   └── SandboxUnknown          3   CHECK of a sandbox that the ledger does not hold
+    ├── NoAddress               11  the pool has nothing for this pod now; says why
+    ├── NodeNotReady            50  the node cannot take any pod now; says why
+    ├── DatapathError           5   the kernel refused, or differs from what it should be
+    ├── LedgerError             5   the ledger's file cannot be read or written
+    ├── CloudError              11  Azure
+    │   ├── CloudUnreachable        no answer, or a 5xx
+    │   ├── Throttled               429; knows when to come back
+    │   ├── ResourceBusy            another operation holds the NIC, or ours was superseded by it
+    │   ├── PreconditionFailed      412: somebody else changed the NIC since it was read
+    │   ├── SubnetFull              the subnet has too few addresses left
+    │   ├── AccessDenied            403; knows the missing action and its scope
+    │   ├── CloudNotFound           404
+    │   ├── RequestRefused          any other 4xx: trying again without a change cannot help
+    │   └── OperationFailed         accepted, but the long-running operation ended Failed or Canceled
+    └── KubeError               11  the Kubernetes API
+        ├── KubeUnreachable         no answer, or a 5xx
+        ├── KubeDenied              401 or 403
+        ├── KubeConflict            409: changed since it was read, or exists already
+        ├── KubeNotFound            404
+        └── KubeInvalid             400 or 422: the API server refuses the object
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AzureCniError(Exception):
+    """Root of all errors that azure-cni raises on purpose; its text is for a person."""
+
+    code: ClassVar[int] = 999
+    reason: ClassVar[str] = "InternalError"
+    retriable: ClassVar[bool] = False
+
+
+class RequestError(AzureCniError):
+    """What came from outside is wrong; nothing was changed."""
+
+
+class EnvironmentInvalid(RequestError):
+    """A CNI variable (container, network namespace, interface, args) is missing or malformed."""
+
+    code = 4
+    reason = "InvalidEnvironment"
+
+
+class DecodeFailed(RequestError):
+    """A body is not JSON, or not of the promised shape."""
+
+    code = 6
+    reason = "DecodeFailed"
+
+
+class ConfigInvalid(RequestError):
+    """A network configuration, a pool's spec or a setting has an unknown key or a value out of range."""
+
+    code = 7
+    reason = "InvalidConfig"
+
+
+class VersionUnsupported(RequestError):
+    """A CNI version outside 0.3.0 to 1.1.0."""
+
+    code = 1
+    reason = "UnsupportedVersion"
+
+
+class SandboxUnknown(RequestError):
+    """The ledger holds no address for this sandbox."""
+
+    code = 3
+    reason = "UnknownSandbox"
+
+
+class NoAddress(AzureCniError):
+    """The pool has no address for this pod now.
+
+    `cause` is a CamelCase word for the pod's event (`PoolGrowing`, `NodeAtLimit`, `SubnetFull`, `Throttled`, ...).
+    """
+
+    code = 11
+    reason = "NoAddress"
+    retriable = True
+
+    def __init__(self, message: str, *, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class NodeNotReady(AzureCniError):
+    """The node cannot take a pod: identity not known yet, no pool, nothing free and no way to grow."""
+
+    code = 50
+    reason = "NodeNotReady"
+    retriable = True
+
+
+class DatapathError(AzureCniError):
+    """The kernel refused a change, or CHECK found the sandbox different from what it should be."""
+
+    code = 5
+    reason = "DatapathFailed"
+
+
+class LedgerError(AzureCniError):
+    """The ledger's file cannot be opened, read or written; nothing was assigned or released."""
+
+    code = 5
+    reason = "LedgerFailed"
+
+
+class CloudError(AzureCniError):
+    """Azure did not do what was asked. `azure_code` is Azure's own word for it, "" where there is none."""
+
+    code = 11
+    reason = "AzureFailed"
+    retriable = True
+
+    def __init__(self, message: str, *, azure_code: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.azure_code = azure_code
+        self.retry_after_s = retry_after_s
+
+
+class CloudUnreachable(CloudError):
+    """No answer within the time allowed, or a 5xx."""
+
+    reason = "AzureUnreachable"
+
+
+class Throttled(CloudError):
+    """429 because of too many requests; `retry_after_s` is Azure's wish, None where it named none."""
+
+    reason = "Throttled"
+
+
+class ResourceBusy(CloudError):
+    """Another operation holds the resource, or superseded ours."""
+
+    reason = "NicUpdating"
+
+
+class PreconditionFailed(CloudError):
+    """412: the document changed since it was read. Read again and decide anew."""
+
+    reason = "ChangedMeanwhile"
+
+
+class SubnetFull(CloudError):
+    """The subnet has too few addresses left."""
+
+    reason = "SubnetFull"
+
+
+class AccessDenied(CloudError):
+    """403. `action` is the missing permission (`Microsoft.Network/.../write`), `scope` where; "" if unknown."""
+
+    reason = "AccessDenied"
+
+    def __init__(self, message: str, *, action: str = "", scope: str = "", azure_code: str = "") -> None:
+        super().__init__(message, azure_code=azure_code)
+        self.action = action
+        self.scope = scope
+
+
+class CloudNotFound(CloudError):
+    """404: the VM, NIC, subnet or VNet does not exist, or is hidden from this identity."""
+
+    reason = "NotFound"
+
+
+class RequestRefused(CloudError):
+    """Azure refuses the request as it stands (any other 4xx)."""
+
+    reason = "RequestRefused"
+    retriable = False
+
+
+class OperationFailed(CloudError):
+    """The write was accepted and its operation then ended Failed or Canceled: the NIC must be read again."""
+
+    reason = "OperationFailed"
+
+
+class KubeError(AzureCniError):
+    """The Kubernetes API did not do what was asked."""
+
+    code = 11
+    reason = "KubernetesFailed"
+    retriable = True
+
+
+class KubeUnreachable(KubeError):
+    """No answer within the time allowed, or a 5xx."""
+
+    reason = "KubernetesUnreachable"
+
+
+class KubeDenied(KubeError):
+    """401 or 403: the service account lacks a permission."""
+
+    reason = "KubernetesDenied"
+
+
+class KubeConflict(KubeError):
+    """409: the object changed since it was read, or exists already."""
+
+    reason = "KubernetesConflict"
+
+
+class KubeNotFound(KubeError):
+    """404: the object, or its kind, does not exist."""
+
+    reason = "KubernetesNotFound"
+
+
+class KubeInvalid(KubeError):
+    """400 or 422: the API server refuses the object as it stands."""
+
+    reason = "KubernetesInvalid"
+    retriable = False

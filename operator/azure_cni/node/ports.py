@@ -1,0 +1,160 @@
+"""What the use cases of a node need of the world, named by need.
+
+Each port is small, and is declared here by its consumer. The adapters implement them; the fakes in tests/ do too,
+and one contract suite holds both to the same behaviour. Every method raises only errors of `azure_cni.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from azure_cni.api.identity import NodeIdentity, VNetView
+from azure_cni.api.nic import ConfigName, NicView
+from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
+from azure_cni.datapath.snat import NodeTable
+from azure_cni.ipam.ledger import Change, Slot
+
+
+class Clock(Protocol):
+    """Time as the ledger needs it."""
+
+    def boottime_s(self) -> float:
+        """Seconds since boot, suspended time included: never goes back, and outlives the agent as its ledger does."""
+
+    def utc(self) -> str:
+        """Wall clock for people: RFC 3339, seconds, UTC."""
+
+
+class Cloud(Protocol):
+    """Azure, as far as a node asks who and where it is."""
+
+    async def identify(self) -> NodeIdentity:
+        """IMDS, then the VM and its NICs in ARM; the NIC is matched by MAC. CloudError when any of it fails."""
+
+    async def vnet(self, identity: NodeIdentity) -> VNetView:
+        """Prefixes of the VNet and of its connected peers."""
+
+
+class Nic(Protocol):
+    """The one NIC of this node. No retries inside: a failure is told at once, and pacing is the reconciler's."""
+
+    async def read(self) -> NicView:
+        """One GET."""
+
+    async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
+        """Change the NIC in one write, guarded by `seen.etag`, wait for its operation, and read it again.
+
+        Adds `add` configurations (Dynamic, our name prefix, the primary's subnet and ASGs), leaves out those named in
+        `remove`, which must be ours. Everything else goes back as it was read. Returns the NIC as it is afterwards.
+        PreconditionFailed when it changed since `seen`; OperationFailed when the operation ended badly.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a node may hold on its NIC, and the request that this answers."""
+
+    count: int
+    request_id: int
+    refusal: str = ""
+    """CamelCase cause when less than the request was granted (`QuotaExceeded`), "" otherwise."""
+    message: str = ""
+
+
+class Grants(Protocol):
+    """Who allows addresses: this node itself, or the controller of the cluster."""
+
+    def read(self, pool: Mapping[str, Any], *, requested: int, request_id: int) -> Grant:
+        """The newest grant, from the pool object as last seen. Never blocks: the answer is a change of the pool."""
+
+
+class Pools(Protocol):
+    """This node's NodeIPPool in the Kubernetes API, and nothing else there."""
+
+    async def read(self) -> dict[str, Any] | None:
+        """The object, or None when there is none."""
+
+    async def create(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the object, owned by the Node. The one that exists is returned when it was there already."""
+
+    async def patch_status(self, pool: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
+        """Merge `status` into the object's status subresource (RFC 7386: None removes); returns the object."""
+
+
+class Node(Protocol):
+    """This node's own Node object."""
+
+    async def read_node(self) -> dict[str, Any]:
+        """The object."""
+
+
+class Events(Protocol):
+    """Kubernetes events, for people who `kubectl describe`. Repeats are counted, not multiplied; never raises."""
+
+    async def publish(self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str) -> None:
+        """`regarding` is an object reference (kind, namespace, name, uid); `kind` is Normal or Warning."""
+
+
+class LedgerStore(Protocol):
+    """Where the ledger outlives the agent."""
+
+    def load(self) -> Iterable[Slot]:
+        """All slots as last saved; nothing on a fresh boot."""
+
+    def save(self, change: Change) -> None:
+        """Write all of the change, or raise LedgerError having written none of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedSandbox:
+    """A host end of ours that the kernel holds."""
+
+    host_ifname: str
+    routes: frozenset[str] = field(default_factory=frozenset)
+    """Host routes (address as text) that lead to it."""
+
+
+class Datapath(Protocol):
+    """The kernel: sandboxes and the node's own table."""
+
+    async def attach(self, spec: SandboxSpec) -> SandboxLinks:
+        """Wire one sandbox; a repeat for a sandbox wired alike is the same result. On error nothing is left."""
+
+    async def detach(self, host_ifname: str, addresses: Collection[str]) -> None:
+        """After this no packet reaches or leaves the addresses there; the link itself may go a moment later."""
+
+    async def check(self, spec: SandboxSpec) -> tuple[str, ...]:
+        """Each difference between the kernel and what the sandbox should be, as words; empty when it is right."""
+
+    async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
+        """Every host end of ours, for comparing with the ledger."""
+
+    async def settle(self) -> None:
+        """Wait until removals under way are done."""
+
+    async def apply_node(self, table: NodeTable) -> tuple[str, ...]:
+        """Make the node's table, sysctls and uplink right; returns what had drifted, as words."""
+
+
+class Observer(Protocol):
+    """Hooks for measurements; called synchronously, must not block or raise."""
+
+    def cni(self, verb: str, code: int, seconds: float) -> None:
+        """A CNI request was answered; code 0 is success."""
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """A part of an ADD or DEL: `queue`, `ledger`, `netlink`."""
+
+    def azure(self, operation: str, code: str, seconds: float) -> None:
+        """A call to Azure was answered; code is the HTTP status, Azure's error code, or `unreachable`."""
+
+    def throttled(self, seconds: float) -> None:
+        """Azure asked to wait this long."""
+
+    def reconciled(self, result: str) -> None:
+        """One pass of the reconciler ended: `unchanged`, `grew`, `shrank`, `waiting`, or an error's reason."""
+
+    def repaired(self, kind: str) -> None:
+        """A difference between ledger, kernel and NIC was put right."""
