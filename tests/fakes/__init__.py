@@ -1,0 +1,1 @@
+"""Honest stand-ins for what a test cannot have: they obey the rules of the real thing."""
