@@ -1,0 +1,55 @@
+"""Azure's answer to "who am I", without Azure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+from azure_cni.api.identity import NodeIdentity, VNetView
+from azure_cni.api.nic import SubnetID, VNetID
+from azure_cni.errors import CloudError
+from fakes.nic import NIC_ID
+
+VNET_ID = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/vnet")
+
+IDENTITY = NodeIdentity(
+    vm_id="5c08b38e-4d57-4c23-ac45-aca61037f084",
+    vm_resource_id="/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm1",
+    nic_id=NIC_ID,
+    subnet_id=SubnetID(f"{VNET_ID}/subnets/nodes"),
+    vnet_id=VNET_ID,
+    mac="00:0d:3a:1b:c7:21",
+    primary_ip=IPv4Address("10.240.0.4"),
+)
+
+
+class FakeCloud:
+    """Implements `azure_cni.node.ports.Cloud`. `fail_next` is raised by the next call, then forgotten."""
+
+    def __init__(
+        self,
+        identity: NodeIdentity = IDENTITY,
+        *,
+        prefixes: tuple[str, ...] = ("10.240.0.0/16",),
+        peered: tuple[str, ...] = ("10.241.0.0/16",),
+        fail_next: CloudError | None = None,
+    ) -> None:
+        self.identity = identity
+        self.prefixes = prefixes
+        self.peered = peered
+        self.fail_next = fail_next
+
+    async def identify(self) -> NodeIdentity:
+        self._fail()
+        return self.identity
+
+    async def vnet(self, identity: NodeIdentity) -> VNetView:
+        self._fail()
+        return VNetView(
+            prefixes=tuple(IPv4Network(prefix) for prefix in self.prefixes),
+            peered=tuple(IPv4Network(prefix) for prefix in self.peered),
+        )
+
+    def _fail(self) -> None:
+        error, self.fail_next = self.fail_next, None
+        if error is not None:
+            raise error

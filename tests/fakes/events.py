@@ -1,0 +1,38 @@
+"""Kubernetes events in memory: one per object, kind and reason, with its count and newest words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(slots=True)
+class Published:
+    """One event as `kubectl describe` would show it."""
+
+    regarding: dict[str, Any]
+    kind: str
+    reason: str
+    message: str
+    count: int = 1
+
+
+class FakeEvents:
+    """Implements `azure_cni.node.ports.Events`."""
+
+    def __init__(self) -> None:
+        self.published: list[Published] = []
+
+    async def publish(self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str) -> None:
+        for event in self.published:
+            if (event.regarding, event.kind, event.reason) == (dict(regarding), kind, reason):
+                event.count += 1
+                event.message = message
+                return
+        self.published.append(Published(dict(regarding), kind, reason, message))
+
+    @property
+    def reasons(self) -> list[str]:
+        """The reasons in the order in which they first came."""
+        return [event.reason for event in self.published]

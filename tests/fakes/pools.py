@@ -1,0 +1,106 @@
+"""The two objects of the Kubernetes API that a node touches, in memory: its NodeIPPool and its Node."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
+
+TYPE_META = {"apiVersion": "azure-cni.io/v1alpha1", "kind": "NodeIPPool"}
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7386: maps are merged, None removes, everything else replaces."""
+    if not isinstance(patch, Mapping):
+        return copy.deepcopy(patch)
+    merged = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), value)
+    return merged
+
+
+class FakePools:
+    """Implements `azure_cni.node.ports.Pools` and `.Node`.
+
+    Every change counts the resourceVersion up, and one that changes nothing does not, as the API server does.
+    `fail_next` is raised by the next call, then forgotten. Callers get copies: what they do to them stays theirs.
+    """
+
+    def __init__(self, node: str = "vm1", *, fail_next: KubeError | None = None) -> None:
+        self.fail_next = fail_next
+        self.node: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": node, "uid": f"uid-of-{node}", "resourceVersion": "1"},
+        }
+        self.pool: dict[str, Any] | None = None
+        self.patches: list[dict[str, Any]] = []
+        """Each status patch as it came."""
+        self._versions = itertools.count(2)
+
+    async def read_node(self) -> dict[str, Any]:
+        self._fail()
+        return copy.deepcopy(self.node)
+
+    async def read(self) -> dict[str, Any] | None:
+        self._fail()
+        return copy.deepcopy(self.pool)
+
+    async def create(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        self._fail()
+        if self.pool is None:
+            meta = node["metadata"]
+            owner = {"apiVersion": "v1", "kind": "Node", "name": meta["name"], "uid": meta["uid"]}
+            version = str(next(self._versions))
+            self.pool = {
+                **TYPE_META,
+                "metadata": {
+                    "name": meta["name"],
+                    "uid": f"pool-{version}",
+                    "resourceVersion": version,
+                    "generation": 1,
+                    "ownerReferences": [owner],
+                },
+                "spec": {},
+            }
+        return copy.deepcopy(self.pool)
+
+    async def patch_status(
+        self, pool: Mapping[str, Any], status: Mapping[str, Any], *, guarded: bool = False
+    ) -> dict[str, Any]:
+        self._fail()
+        name = pool["metadata"]["name"]
+        if self.pool is None or self.pool["metadata"]["name"] != name:
+            raise KubeNotFound(f'cannot patch nodeippools "{name}": not found')
+        if guarded and pool["metadata"]["resourceVersion"] != self.pool["metadata"]["resourceVersion"]:
+            raise KubeConflict(f'cannot patch nodeippools "{name}": it was modified')
+        self.patches.append(copy.deepcopy(dict(status)))
+        self._change({"status": status})
+        return copy.deepcopy(self.pool)
+
+    # What a test may do to it.
+
+    def edit_spec(self, **fields: Any) -> None:
+        """A person edits the pool; None removes a field."""
+        assert self.pool is not None
+        before = self.pool.get("spec")
+        self._change({"spec": fields})
+        if self.pool.get("spec") != before:
+            self.pool["metadata"]["generation"] += 1
+
+    def _change(self, patch: Mapping[str, Any]) -> None:
+        changed = merge_patch(self.pool, patch)
+        if changed != self.pool:
+            changed["metadata"]["resourceVersion"] = str(next(self._versions))
+        self.pool = changed
+
+    def _fail(self) -> None:
+        error, self.fail_next = self.fail_next, None
+        if error is not None:
+            raise error
