@@ -1,0 +1,46 @@
+"""What the API server answers, as errors of this product: one table from HTTP status to class, with words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from azure_cni.errors import (
+    KubeConflict,
+    KubeDenied,
+    KubeError,
+    KubeInvalid,
+    KubeNotFound,
+    KubeUnreachable,
+)
+
+BY_STATUS: Final[Mapping[int, type[KubeError]]] = {
+    400: KubeInvalid,
+    401: KubeDenied,
+    403: KubeDenied,
+    404: KubeNotFound,
+    409: KubeConflict,
+    410: KubeNotFound,
+    422: KubeInvalid,
+    429: KubeUnreachable,  # the server's own flow control: as good as no answer
+}
+ADVICE: Final[Mapping[int, str]] = {
+    401: "; the API server does not know this token: was the service account made anew?",
+    403: "; is the chart's ClusterRole, and its binding to this service account, in place?",
+}
+VERBS: Final[Mapping[str, str]] = {"GET": "read", "POST": "create", "PATCH": "patch"}
+
+
+def from_status(method: str, path: str, *, status: int, body: Mapping[str, Any]) -> KubeError:
+    """The error for an answer of 400 or more. `body` is the server's Status; its message is for people already."""
+    kind = BY_STATUS.get(status)
+    if kind is None:
+        kind = KubeUnreachable if status >= 500 else KubeInvalid  # noqa: PLR2004  # HTTP: 5xx
+    said = str(body.get("message") or body.get("reason") or "no reason given")
+    return kind(f"cannot {VERBS.get(method, method)} {path}: {said} (HTTP {status}){ADVICE.get(status, '')}")
+
+
+def unreachable(method: str, path: str, *, url: str, error: BaseException) -> KubeUnreachable:
+    """The error for no answer at all."""
+    said = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return KubeUnreachable(f"cannot {VERBS.get(method, method)} {path}: the API server at {url} is unreachable: {said}")

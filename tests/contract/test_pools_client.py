@@ -1,0 +1,129 @@
+"""What the API server answers, and what a person reads of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from azure_cni.errors import (
+    KubeConflict,
+    KubeDenied,
+    KubeError,
+    KubeInvalid,
+    KubeNotFound,
+    KubeUnreachable,
+)
+from azure_cni.kube.client import KubeClient, KubeEndpoint
+from azure_cni.kube.errors_map import from_status
+from azure_cni.kube.node import KubeNode
+from azure_cni.kube.pools import COLLECTION, KubePools
+from fakes.kubeapi import TOKEN, FakeKubeAPI
+
+
+@pytest.fixture
+def api() -> FakeKubeAPI:
+    api = FakeKubeAPI()
+    api.put("", "nodes", {"metadata": {"name": "vm1"}})
+    return api
+
+
+@pytest.fixture
+async def client(api: FakeKubeAPI) -> AsyncIterator[KubeClient]:
+    async with api.serve() as url, KubeClient(KubeEndpoint(url, token=TOKEN)) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "retriable"),
+    [
+        (400, KubeInvalid, False),
+        (401, KubeDenied, True),
+        (403, KubeDenied, True),
+        (404, KubeNotFound, True),
+        (409, KubeConflict, True),
+        (415, KubeInvalid, False),
+        (422, KubeInvalid, False),
+        (429, KubeUnreachable, True),
+        (500, KubeUnreachable, True),
+        (504, KubeUnreachable, True),
+    ],
+)
+def test_each_status_is_one_error(status: int, kind: type[KubeError], *, retriable: bool) -> None:
+    error = from_status("PATCH", "/apis/x", status=status, body={"message": "the server's words"})
+    assert type(error) is kind
+    assert error.retriable is retriable
+    assert str(error).startswith("cannot patch /apis/x: the server's words (HTTP ")
+
+
+async def test_a_missing_permission_is_told_with_what_to_check(api: FakeKubeAPI, client: KubeClient) -> None:
+    api.forbidden.add(("patch", "nodeippools/status"))
+    pools = KubePools(client, node_name="vm1")
+    pool = await pools.create(await KubeNode(client, node_name="vm1").read_node())
+    with pytest.raises(KubeDenied, match=r"cannot patch resource nodeippools/status.*ClusterRole"):
+        await pools.patch_status(pool, {"allocated": 1})
+
+
+async def test_an_object_that_the_server_refuses_is_not_tried_again(api: FakeKubeAPI, client: KubeClient) -> None:
+    api.put("azure-cni.io", "nodeippools", {"metadata": {"name": "vm1"}, "spec": {}})
+    with pytest.raises(KubeInvalid, match=r"spec\.max") as caught:
+        await client.merge_patch(f"{COLLECTION}/vm1", {"spec": {"max": 300}})
+    assert not caught.value.retriable
+
+
+async def test_a_pool_deleted_while_it_was_found_is_a_conflict_not_none(client: KubeClient) -> None:
+    class Vanishing(KubePools):
+        async def read(self) -> None:
+            return None
+
+    node = await KubeNode(client, node_name="vm1").read_node()
+    pools = Vanishing(client, node_name="vm1")
+    await pools.create(node)
+    with pytest.raises(KubeConflict, match="already exists"):
+        await pools.create(node)
+
+
+async def test_a_server_that_is_not_there_is_named() -> None:
+    async with KubeClient(KubeEndpoint("http://127.0.0.1:9", token=TOKEN)) as client:
+        with pytest.raises(KubeUnreachable, match=r"cannot read /api/v1/nodes/vm1: .*http://127\.0\.0\.1:9"):
+            await client.get("/api/v1/nodes/vm1")
+
+
+async def test_the_token_is_read_again_when_the_kubelet_renews_it(api: FakeKubeAPI, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
+    async with api.serve() as url, KubeClient(KubeEndpoint(url, token_file=token)) as client:
+        await client.get("/api/v1/nodes/vm1")
+        api.tokens = {"renewed"}
+        with pytest.raises(KubeDenied, match="HTTP 401"):
+            await client.get("/api/v1/nodes/vm1")
+        (tmp_path / "next").write_text("renewed")
+        os.replace(tmp_path / "next", token)  # noqa: PTH105  # as the kubelet does: another inode under the name
+        await client.get("/api/v1/nodes/vm1")
+
+
+async def test_a_missing_token_says_which_file(tmp_path: Path) -> None:
+    async with KubeClient(KubeEndpoint("http://127.0.0.1:9", token_file=tmp_path / "token")) as client:
+        with pytest.raises(KubeDenied, match=r"token: No such file.*automountServiceAccountToken"):
+            await client.get("/api/v1/nodes/vm1")
+
+
+async def test_an_answer_that_is_not_json_is_quoted() -> None:
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 17\r\n\r\n<html>proxy</html")
+        writer.close()
+
+    async with await asyncio.start_server(page, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with KubeClient(KubeEndpoint(f"http://127.0.0.1:{port}", token=TOKEN)) as client:
+            with pytest.raises(KubeUnreachable, match=r"<html>proxy</html \(HTTP 502\)"):
+                await client.get("/api/v1/nodes/vm1")
+
+
+def test_in_cluster_writes_an_ipv6_host_as_a_url_wants_it() -> None:
+    assert KubeEndpoint.in_cluster("10.96.0.1", "443").url == "https://10.96.0.1:443"
+    assert KubeEndpoint.in_cluster("fd00::1", "443").url == "https://[fd00::1]:443"
