@@ -1,0 +1,158 @@
+"""The life of one address: states, events, and the one table of what may follow what.
+
+                   seen               assign                unassign
+    (unknown) ───────────────► free ─────────► assigned ───────────────► cooling
+        │ pending             ▲ │ ▲ ◄───────── abandon                      │
+        ▼             seen    │ │ └──────────────── cooled ─────────────────┘
+    programming ──────────────┘ │            (cooling ─ assign ─► assigned at the node's limit)
+        │ release               │ release
+        └──────► releasing ◄────┘
+                     │ gone
+                     ▼
+                 (unknown)
+
+The NIC is read from time to time and each address told what it showed of it: `seen`, `pending` or `gone`. An address
+that is gone is forgotten in every state but one: a pod lives with an assigned one, so it stays, marked off the NIC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from ipaddress import IPv4Address
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from azure_cni.api.nic import ConfigName, IPConfiguration
+from azure_cni.errors import AzureCniError
+
+
+class State(StrEnum):
+    """Where an address is in its life."""
+
+    PROGRAMMING = "programming"
+    """On the NIC, but its operation has not Succeeded yet."""
+    FREE = "free"
+    ASSIGNED = "assigned"
+    COOLING = "cooling"
+    """Given back by a pod; waits until no connection of the old holder can reach the new one."""
+    RELEASING = "releasing"
+    """Chosen to leave the NIC; may no longer be assigned."""
+
+
+class Event(StrEnum):
+    """What can happen to an address. The first three are what a read of the NIC shows of it."""
+
+    SEEN = "seen"
+    """On the NIC, and its operation Succeeded."""
+    PENDING = "pending"
+    """On the NIC, with an operation under way or failed."""
+    GONE = "gone"
+    ASSIGN = "assign"
+    UNASSIGN = "unassign"
+    ABANDON = "abandon"
+    """Given back before any packet could leave from it: its sandbox was never wired."""
+    COOLED = "cooled"
+    RELEASE = "release"
+
+
+TRANSITIONS: Final[Mapping[tuple[State | None, Event], State | None]] = MappingProxyType(
+    {
+        (None, Event.SEEN): State.FREE,
+        (None, Event.PENDING): State.PROGRAMMING,
+        (State.PROGRAMMING, Event.SEEN): State.FREE,
+        (State.PROGRAMMING, Event.PENDING): State.PROGRAMMING,
+        (State.PROGRAMMING, Event.GONE): None,
+        (State.PROGRAMMING, Event.RELEASE): State.RELEASING,  # its operation failed: it will never be usable
+        (State.FREE, Event.SEEN): State.FREE,
+        (State.FREE, Event.PENDING): State.FREE,  # each write of the NIC marks all of it; what worked goes on working
+        (State.FREE, Event.GONE): None,
+        (State.FREE, Event.ASSIGN): State.ASSIGNED,
+        (State.FREE, Event.RELEASE): State.RELEASING,
+        (State.ASSIGNED, Event.SEEN): State.ASSIGNED,
+        (State.ASSIGNED, Event.PENDING): State.ASSIGNED,
+        (State.ASSIGNED, Event.GONE): State.ASSIGNED,  # marked as off the NIC
+        (State.ASSIGNED, Event.UNASSIGN): State.COOLING,
+        (State.ASSIGNED, Event.ABANDON): State.FREE,
+        (State.COOLING, Event.SEEN): State.COOLING,
+        (State.COOLING, Event.PENDING): State.COOLING,
+        (State.COOLING, Event.GONE): None,
+        (State.COOLING, Event.COOLED): State.FREE,
+        (State.COOLING, Event.ASSIGN): State.ASSIGNED,  # the node is at its limit
+        # A releasing address hears of the NIC only once Azure has settled: what is still there then stays.
+        (State.RELEASING, Event.SEEN): State.FREE,
+        (State.RELEASING, Event.PENDING): State.PROGRAMMING,
+        (State.RELEASING, Event.GONE): None,
+    }
+)
+"""All that an address can do. A pair that is not here is a fault of the program and is refused."""
+
+
+class Sandbox(NamedTuple):
+    """The identity of an attachment in CNI: container ID and interface name."""
+
+    container_id: str
+    ifname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds an assigned address. Pod fields are "" for containers without a pod."""
+
+    sandbox: Sandbox
+    netns: str = ""
+    pod_namespace: str = ""
+    pod_name: str = ""
+    pod_uid: str = ""
+
+    def __str__(self) -> str:
+        if self.pod_name:
+            return f"pod {self.pod_namespace}/{self.pod_name}"
+        return f"container {self.sandbox.container_id[:13]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One address of the pool. `since_s` is the boot time (seconds) of the last transition."""
+
+    address: IPv4Address
+    config: ConfigName
+    state: State
+    since_s: float
+    holder: Holder | None = None
+    on_nic: bool = True
+    """False when the NIC no longer shows an address that a pod still holds: drift, told as a condition."""
+
+
+def moved(slot: Slot, event: Event, *, now_s: float) -> Slot | None:
+    """The slot after the event; None when the address leaves the ledger. The same value when nothing changes."""
+    if (slot.state, event) not in TRANSITIONS:
+        held = f", held by {slot.holder}" if slot.holder else ""
+        raise AzureCniError(f"cannot {event} {slot.address}: it is {slot.state}{held}")
+    state = TRANSITIONS[slot.state, event]
+    if state is None:
+        return None
+    on_nic = event is Event.SEEN or (slot.on_nic and event is not Event.GONE)
+    if (state, on_nic) == (slot.state, slot.on_nic):
+        return slot
+    if state is slot.state:
+        return replace(slot, on_nic=on_nic)
+    return replace(slot, state=state, since_s=now_s, on_nic=on_nic, holder=None)
+
+
+def observed(address: IPv4Address, before: Slot | None, config: IPConfiguration | None, *, now_s: float) -> Slot | None:
+    """The slot after a read that showed the address in `config`, or nowhere."""
+    slot = before
+    if slot and (config is None or config.name != slot.config):  # another name: deleted and made anew
+        slot = moved(slot, Event.GONE, now_s=now_s)
+    if config is None:
+        return slot
+    event = Event.SEEN if config.ready else Event.PENDING
+    if slot is None:
+        state = TRANSITIONS[None, event]
+        assert state is not None  # noqa: S101  # the table says so
+        return Slot(address, config.name, state, now_s)
+    if slot.config != config.name:
+        slot = replace(slot, config=config.name)
+    return moved(slot, event, now_s=now_s)

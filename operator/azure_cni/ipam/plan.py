@@ -1,0 +1,153 @@
+"""What to do next: observed NIC + ledger + policy -> one step, which is at most one write of the NIC.
+
+Invariants, whatever is interrupted wherever: no step takes the NIC above the grant, the pool's `max` or 256
+configurations; only free addresses in configurations of ours leave; a NIC that Azure is updating is left alone.
+Each step is decided from a fresh read, so a plan is never carried on, only made anew, and the same state always
+leads to the same step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address
+from typing import TypeAlias
+
+from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, ConfigName, NicView
+from azure_cni.ipam.ledger import Counts, Ledger, State
+from azure_cni.ipam.limits import SETTLE_POLL_S, SHRINK_DELAY_S
+from azure_cni.ipam.sizing import Policy, target
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing to do now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """More is needed than is granted: ask to hold `requested` addresses, and decide anew when that is answered."""
+
+    requested: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Add so many configurations in one write."""
+
+    add: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shrink:
+    """Release `addresses` in the ledger, then leave the configurations `names` out in one write."""
+
+    names: tuple[ConfigName, ...]
+    addresses: tuple[IPv4Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Azure is still working on the NIC: nothing may be written. Look again."""
+
+
+Step: TypeAlias = Rest | Await | Grow | Shrink | Settle
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One decision.
+
+    `requested` is what the node has to ask for: its target, but never less than its NIC holds already. To make growth
+    one write, ask first and pass the answer of that request as `granted`. `surplus_since_s` goes back into the next
+    decision. `wake_in_s`: when to decide anew if nothing happens before; None when only an event can change it.
+    """
+
+    target: int
+    requested: int
+    step: Step
+    surplus_since_s: float | None = None
+    wake_in_s: float | None = None
+
+
+def next_step(
+    ledger: Ledger,
+    view: NicView,
+    policy: Policy,
+    *,
+    waiting: int,
+    now_s: float,
+    surplus_since_s: float | None,
+    granted: int,
+    shrink_delay_s: float = SHRINK_DELAY_S,
+) -> Plan:
+    """Decide from a ledger that has observed `view`.
+
+    `waiting`: pods here that need an address and have none. `granted`: what the newest request was answered with, 0
+    while it is not. Times are boot times in seconds.
+    """
+    counts = ledger.counts()
+    # Lost addresses are not on the NIC and do not become useful by growing: neither side counts them.
+    wanted = target(policy, assigned=counts.assigned - counts.lost, waiting=waiting, cooling=counts.cooling)
+    held = len(view.secondaries)
+    plan = partial(Plan, wanted, max(wanted, held))
+    cooled_in_s = ledger.next_cooled_s(now_s)
+    if policy.paused:
+        return plan(Rest(), wake_in_s=cooled_in_s)
+    if not view.settled:
+        return plan(Settle(), surplus_since_s, wake_in_s=SETTLE_POLL_S)
+    if step := _failed(ledger, view) or _growth(view, wanted=wanted, granted=granted):
+        return plan(step, wake_in_s=cooled_in_s)
+    surplus = _surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
+    if surplus is None:
+        return plan(Rest(), wake_in_s=cooled_in_s)
+    since_s = now_s if surplus_since_s is None else surplus_since_s
+    remaining_s = since_s + shrink_delay_s - now_s
+    if remaining_s <= 0:
+        return plan(surplus, since_s)
+    return plan(Rest(), since_s, wake_in_s=remaining_s if cooled_in_s is None else min(remaining_s, cooled_in_s))
+
+
+def _growth(view: NicView, *, wanted: int, granted: int) -> Step | None:
+    """How to come from what is held to what is wanted; None when there is nothing to grow."""
+    held = len(view.secondaries)
+    if held >= wanted:
+        return None
+    room = min(wanted - held, MAX_CONFIGS_PER_NIC - len(view.configs))
+    if room <= 0:
+        return Rest()  # configurations that are not for pods fill the NIC
+    if granted <= held:
+        return Await(requested=wanted)
+    return Grow(add=min(room, granted - held))
+
+
+def _is_surplus(policy: Policy, counts: Counts, *, held: int) -> bool:
+    if held > policy.maximum:
+        return True
+    return counts.free > policy.max_free if policy.size is None else held > policy.size
+
+
+def _surplus(ledger: Ledger, view: NicView, *, count: int) -> Shrink | None:
+    """The longest-free addresses in configurations of ours, at most `count`; None when there is none."""
+    ours = {config.name: config.address for config in view.secondaries if config.ours}
+    free = [slot for slot in ledger.slots if slot.state is State.FREE and ours.get(slot.config) == slot.address]
+    chosen = sorted(free, key=lambda slot: slot.since_s)[: max(count, 0)]
+    if not chosen:
+        return None
+    return Shrink(tuple(slot.config for slot in chosen), tuple(slot.address for slot in chosen))
+
+
+def _failed(ledger: Ledger, view: NicView) -> Shrink | None:
+    """Configurations of ours that Azure is done with and that never became usable: they only take up room."""
+    known = {slot.address: slot for slot in ledger.slots}
+    failed = [
+        config
+        for config in view.secondaries
+        if config.ours
+        and not config.ready
+        and (config.address is None or known[config.address].state is State.PROGRAMMING)
+    ]
+    if not failed:
+        return None
+    addresses = tuple(config.address for config in failed if config.address is not None)
+    return Shrink(tuple(config.name for config in failed), addresses)

@@ -1,0 +1,152 @@
+"""A plan is carried out on a model NIC and interrupted after every step: limits hold, and it ends at the target."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, IPConfiguration
+from azure_cni.ipam.ledger import Ledger, State
+from azure_cni.ipam.limits import SHRINK_DELAY_S
+from azure_cni.ipam.plan import Await, Grow, Plan, Rest, Settle, Shrink, next_step
+from azure_cni.ipam.sizing import Policy, target
+from unit.ipam.views import adopted, config, holder, view
+
+
+@st.composite
+def policies(draw):
+    maximum = draw(st.integers(1, 250))
+    if draw(st.booleans()):
+        return Policy(size=draw(st.integers(1, 250)), maximum=maximum)
+    min_free, batch = draw(st.integers(0, 30)), draw(st.integers(1, 40))
+    return Policy(min_free=min_free, batch=batch, max_free=min_free + batch + draw(st.integers(0, 30)), maximum=maximum)
+
+
+@dataclass
+class Node:
+    """A NIC that does as it is told, a ledger, and an agent that asks for a grant before it takes."""
+
+    configs: list[IPConfiguration]
+    quota: int = 250
+    requested: int = 0
+    granted: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+    now_s: float = 0.0
+    since_s: float | None = None
+    writes: int = 0
+
+    def decide(self, policy: Policy, waiting: int = 0) -> Plan:
+        self.ledger.apply(self.ledger.observe(view(self.configs), now_s=self.now_s).change)
+        plan = next_step(
+            self.ledger,
+            view(self.configs),
+            policy,
+            waiting=waiting,
+            now_s=self.now_s,
+            surplus_since_s=self.since_s,
+            granted=self.granted,
+        )
+        self.since_s = plan.surplus_since_s
+        if plan.requested == self.requested:
+            return plan
+        self.requested, self.granted = plan.requested, min(plan.requested, self.quota)
+        return self.decide(policy, waiting)
+
+    def carry_out(self, plan: Plan, *, interrupted: bool = False) -> None:
+        """`interrupted`: the agent dies after it noted the step and before Azure heard of it."""
+        match plan.step:
+            case Grow(add):
+                if not interrupted:
+                    self.configs += [config(1000 + self.writes * 300 + n) for n in range(add)]
+                    self.writes += 1
+            case Shrink(names, addresses):
+                self.ledger.apply(self.ledger.release(addresses, now_s=self.now_s))
+                if not interrupted:
+                    self.configs = [one for one in self.configs if one.name not in names]
+                    self.writes += 1
+            case Rest() | Await() | Settle():
+                self.now_s += SHRINK_DELAY_S
+
+
+@st.composite
+def nodes(draw):
+    """A node with pods, some of whose addresses cool, and some of whose configurations are others'."""
+    held = draw(st.integers(0, 200))
+    foreign = draw(st.integers(0, min(held, 20)))
+    node = Node([adopted(n) for n in range(foreign)] + [config(n) for n in range(foreign, held)])
+    node.quota = draw(st.integers(held, 260))
+    node.ledger.apply(node.ledger.observe(view(node.configs), now_s=0.0).change)
+    pods = draw(st.integers(0, held))
+    for pod in range(pods):
+        node.ledger.apply(node.ledger.assign(holder(pod), now_s=0.0, at_limit=False))
+    for pod in range(draw(st.integers(0, pods))):
+        node.ledger.apply(node.ledger.unassign(holder(pod).sandbox, now_s=0.0))
+    return node
+
+
+def untouchable(node: Node) -> set:
+    """Names that no shrink may take."""
+    kept = {slot.config for slot in node.ledger.slots if slot.state in {State.ASSIGNED, State.COOLING}}
+    return kept | {one.name for one in node.configs if not one.ours}
+
+
+@settings(max_examples=150, deadline=None)
+@given(nodes(), policies(), st.integers(0, 300), st.lists(st.booleans(), max_size=6))
+def test_limits_hold_and_it_ends_at_the_target(node, policy, waiting, interruptions):
+    kept = untouchable(node)
+    before = len(node.configs)
+    fate = iter(interruptions)
+    for _ in range(12 + len(interruptions)):
+        plan = node.decide(policy, waiting)
+        held = len(node.configs)
+        node.carry_out(plan, interrupted=next(fate, False))
+        assert len(node.configs) <= max(held, min(node.granted, policy.maximum, MAX_CONFIGS_PER_NIC - 1))
+        assert plan.requested >= held
+        assert kept <= {one.name for one in node.configs}
+        assert node.writes <= 1  # one write per change of mind
+    plan, counts = node.decide(policy, waiting), node.ledger.counts()
+    wanted = target(policy, assigned=counts.assigned, waiting=waiting, cooling=counts.cooling)
+    assert plan.target == wanted
+    held = len(node.configs)
+    if held < wanted:
+        assert held == max(before, min(wanted, node.quota))
+    elif held > wanted:
+        free_of_ours = [s for s in node.ledger.slots if s.state is State.FREE and s.config not in kept]
+        within = counts.free <= policy.max_free and held <= policy.maximum and policy.size is None
+        assert within or not free_of_ours
+    assert isinstance(plan.step, Rest | Await)
+
+
+@settings(max_examples=150, deadline=None)
+@given(nodes(), policies(), st.integers(0, 300))
+def test_the_same_state_leads_to_the_same_step(node, policy, waiting):
+    once = node.decide(policy, waiting)
+    node.since_s = None
+    assert node.decide(policy, waiting) == once
+
+
+@settings(max_examples=150, deadline=None)
+@given(policies(), st.integers(0, 300), st.integers(0, 300), st.integers(0, 300))
+def test_target_covers_what_is_needed_or_is_at_its_bound(policy, assigned, waiting, cooling):
+    wanted = target(policy, assigned=assigned, waiting=waiting, cooling=cooling)
+    assert 1 <= wanted <= policy.maximum
+    if policy.size is None:
+        needed = assigned + waiting + cooling + policy.min_free
+        assert wanted == policy.maximum or needed <= wanted < max(needed, 1) + policy.batch
+        assert target(policy, assigned=assigned, waiting=waiting + 1, cooling=cooling) >= wanted
+
+
+@settings(max_examples=100, deadline=None)
+@given(policies(), st.integers(0, 240))
+def test_a_pool_that_shrank_does_not_grow_again(policy, assigned):
+    node = Node([config(n) for n in range(250)], granted=250)
+    node.decide(policy)
+    for pod in range(assigned):
+        node.ledger.apply(node.ledger.assign(holder(pod), now_s=0.0, at_limit=False))
+    steps = []
+    for _ in range(8):
+        plan = node.decide(policy)
+        steps.append(type(plan.step))
+        node.carry_out(plan)
+    assert Grow not in steps
+    assert steps.count(Shrink) <= 1

@@ -1,0 +1,215 @@
+import pytest
+
+from azure_cni.errors import AzureCniError, LedgerError, NoAddress
+from azure_cni.ipam.ledger import Change, Counts, Ledger, Slot, State
+from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
+from unit.ipam.views import address, assign, config, holder, seen, unassign, view
+
+
+def states(ledger: Ledger) -> dict[int, State]:
+    return {int(slot.address) - int(address(0)): slot.state for slot in ledger.slots}
+
+
+class TestAssign:
+    def test_takes_the_longest_free_and_of_equals_the_lowest(self):
+        ledger = seen(5, 3, now_s=10.0)
+        ledger.apply(ledger.observe(view([5, 3, 1]), now_s=20.0).change)
+        assert [assign(ledger, n, now_s=30.0) for n in range(3)] == [address(3), address(5), address(1)]
+
+    def test_decides_and_does_nothing(self):
+        ledger = seen(1)
+        change = ledger.assign(holder(1), now_s=5.0, at_limit=False)
+        assert ledger.holding(holder(1).sandbox) is None
+        assert change == Change(put=(Slot(address(1), config(1).name, State.ASSIGNED, 5.0, holder(1)),))
+
+    def test_a_repeat_changes_nothing(self):
+        ledger = seen(1, 2)
+        first = assign(ledger, 1)
+        assert not ledger.assign(holder(1), now_s=9.0, at_limit=False)
+        assert assign(ledger, 1) == first
+
+    def test_a_repeat_that_knows_more_of_the_pod_keeps_the_address(self):
+        ledger = seen(1, 2)
+        first = assign(ledger, 1)
+        ledger.apply(ledger.assign(holder(1, pod_name="web"), now_s=9.0, at_limit=False))
+        slot = ledger.holding(holder(1).sandbox)
+        assert slot is not None
+        assert slot.holder is not None
+        assert (slot.address, slot.holder.pod_name) == (first, "web")
+
+    def test_interfaces_of_one_container_are_sandboxes_of_their_own(self):
+        ledger = seen(1, 2)
+        one, two = holder(1), holder(1)
+        two = type(two)(two.sandbox._replace(ifname="eth1"))
+        for each in (one, two):
+            ledger.apply(ledger.assign(each, now_s=0.0, at_limit=False))
+        assert ledger.counts().assigned == 2
+
+    def test_says_why_there_is_none(self):
+        ledger = seen(1, 2, config(3, ready=False))
+        assign(ledger, 1)
+        assign(ledger, 2)
+        unassign(ledger, 2)
+        with pytest.raises(NoAddress, match="to pod shop/web: none of 3 on the NIC is free") as caught:
+            ledger.assign(holder(9, pod_namespace="shop", pod_name="web"), now_s=1.0, at_limit=False)
+        assert "(1 assigned, 1 cooling, 1 being programmed, 0 being released)" in str(caught.value)
+        assert caught.value.cause == "PoolEmpty"
+
+    def test_at_the_limit_the_longest_cooling_serves_after_a_while(self):
+        ledger = seen(1, 2)
+        for number, end_s in ((1, 10.0), (2, 5.0)):
+            assign(ledger, number)
+            unassign(ledger, number, now_s=end_s)
+        soon_s, late_s = 5.0 + COOLING_AT_LIMIT_S - 0.1, 5.0 + COOLING_AT_LIMIT_S
+        with pytest.raises(NoAddress) as caught:
+            ledger.assign(holder(3), now_s=soon_s, at_limit=True)
+        assert caught.value.cause == "NodeAtLimit"
+        with pytest.raises(NoAddress):
+            ledger.assign(holder(3), now_s=late_s, at_limit=False)
+        assert assign(ledger, 3, now_s=late_s, at_limit=True) == address(2)
+
+    def test_at_the_limit_a_free_one_is_preferred(self):
+        ledger = seen(1, 2)
+        assign(ledger, 1)
+        unassign(ledger, 1)
+        assert assign(ledger, 3, now_s=COOLING_AT_LIMIT_S, at_limit=True) == address(2)
+
+
+class TestTakeBack:
+    def test_an_unknown_sandbox_is_nothing_to_do(self):
+        ledger = seen(1)
+        assert ledger.unassign(holder(1).sandbox, now_s=0.0) == Change()
+        assert ledger.abandon(holder(1).sandbox, now_s=0.0) == Change()
+
+    def test_it_cools_and_is_free_after(self):
+        ledger = seen(1)
+        assign(ledger, 1)
+        unassign(ledger, 1, now_s=10.0)
+        assert states(ledger) == {1: State.COOLING}
+        assert ledger.next_cooled_s(50.0) == 10.0 + COOLING_S - 50.0
+        assert not ledger.cooled(now_s=10.0 + COOLING_S - 0.1)
+        ledger.apply(ledger.cooled(now_s=10.0 + COOLING_S))
+        assert states(ledger) == {1: State.FREE}
+        assert ledger.next_cooled_s(500.0) is None
+
+    def test_what_is_due_already_is_due_now(self):
+        ledger = seen(1)
+        assign(ledger, 1)
+        unassign(ledger, 1)
+        assert ledger.next_cooled_s(10 * COOLING_S) == 0.0
+
+    def test_an_abandoned_one_is_free_at_once(self):
+        ledger = seen(1)
+        assign(ledger, 1)
+        ledger.apply(ledger.abandon(holder(1).sandbox, now_s=1.0))
+        assert states(ledger) == {1: State.FREE}
+        assert ledger.holding(holder(1).sandbox) is None
+
+    @pytest.mark.parametrize("way", [Ledger.unassign, Ledger.abandon])
+    def test_one_that_the_nic_lost_is_forgotten(self, way):
+        ledger = seen(1)
+        assign(ledger, 1)
+        ledger.apply(ledger.observe(view(), now_s=1.0).change)
+        ledger.apply(way(ledger, holder(1).sandbox, now_s=2.0))
+        assert ledger.slots == ()
+
+
+class TestObserve:
+    def test_new_addresses_are_free_once_their_operation_succeeded(self):
+        ledger = Ledger()
+        first = ledger.observe(view([1, config(2, ready=False)], settled=False), now_s=1.0)
+        ledger.apply(first.change)
+        assert states(ledger) == {1: State.FREE, 2: State.PROGRAMMING}
+        assert first.appeared == (address(1),)
+        second = ledger.observe(view([1, 2]), now_s=2.0)
+        ledger.apply(second.change)
+        assert states(ledger) == {1: State.FREE, 2: State.FREE}
+        assert second.appeared == (address(2),)
+
+    def test_the_primary_and_addresses_not_chosen_yet_are_no_slots(self):
+        unchosen = type(config(1))(config(1).name, None, primary=False, ready=False)
+        assert seen(unchosen).slots == ()
+
+    def test_the_same_again_is_no_change(self):
+        ledger = seen(1, 2, 3)
+        assign(ledger, 1)
+        assert not ledger.observe(view([1, 2, 3]), now_s=9.0).change
+
+    def test_a_nic_being_updated_takes_nothing_from_what_worked(self):
+        ledger = seen(1, 2)
+        assign(ledger, 1)
+        updating = view([config(1, ready=False), config(2, ready=False)], settled=False)
+        assert not ledger.observe(updating, now_s=9.0).change
+
+    def test_what_vanishes_is_forgotten_unless_a_pod_has_it(self):
+        ledger = seen(1, 2, config(3, ready=False))
+        assign(ledger, 1)
+        observation = ledger.observe(view(), now_s=5.0)
+        ledger.apply(observation.change)
+        assert observation.vanished == (address(1), address(2), address(3))
+        assert [slot.address for slot in observation.lost] == [address(1)]
+        assert ledger.counts() == Counts(allocated=0, assigned=1, free=0, cooling=0, programming=0, releasing=0, lost=1)
+        again = ledger.observe(view(), now_s=6.0)
+        assert (again.vanished, len(again.lost)) == ((), 1)
+        assert not again.change
+        back = ledger.observe(view([1]), now_s=7.0)
+        ledger.apply(back.change)
+        assert (back.appeared, back.lost) == ((), ())
+        assert ledger.counts().lost == 0
+
+    def test_what_was_chosen_to_leave_leaves_in_silence(self):
+        ledger = seen(1, 2)
+        ledger.apply(ledger.release([address(1)], now_s=1.0))
+        observation = ledger.observe(view([2]), now_s=2.0)
+        ledger.apply(observation.change)
+        assert (observation.released, observation.vanished) == ((address(1),), ())
+        assert states(ledger) == {2: State.FREE}
+
+    def test_what_did_not_leave_stays_once_azure_has_settled(self):
+        ledger = seen(1)
+        ledger.apply(ledger.release([address(1)], now_s=1.0))
+        assert not ledger.observe(view([1], settled=False), now_s=2.0).change
+        observation = ledger.observe(view([1]), now_s=3.0)
+        ledger.apply(observation.change)
+        assert states(ledger) == {1: State.FREE}
+        assert observation.appeared == ()
+
+
+class TestRelease:
+    @pytest.mark.parametrize("state", [State.ASSIGNED, State.COOLING])
+    def test_nothing_that_a_pod_used_leaves(self, state):
+        ledger = seen(1)
+        assign(ledger, 1)
+        if state is State.COOLING:
+            unassign(ledger, 1)
+        with pytest.raises(AzureCniError, match=f"cannot release 10.240.1.1: it is {state}"):
+            ledger.release([address(1)], now_s=1.0)
+
+    def test_a_releasing_one_is_not_assigned(self):
+        ledger = seen(1)
+        ledger.apply(ledger.release([address(1), address(77)], now_s=1.0))
+        with pytest.raises(NoAddress, match="1 being released"):
+            ledger.assign(holder(1), now_s=2.0, at_limit=True)
+
+
+class TestLoad:
+    def test_what_was_stored_is_there_again_in_address_order(self):
+        ledger = seen(2, 1)
+        assign(ledger, 1)
+        assert Ledger(reversed(ledger.slots)).slots == ledger.slots
+        assert [slot.address for slot in ledger.slots] == [address(1), address(2)]
+
+    @pytest.mark.parametrize(
+        ("rows", "words"),
+        [
+            (lambda s: [s(1, holder(1)), s(1, holder(2))], "it has 10.240.1.1 twice"),
+            (lambda s: [s(1, holder(1)), s(2, holder(1))], "container container-1 holds 10.240.1.1 and 10.240.1.2"),
+            (lambda s: [s(1, None)], "10.240.1.1 is assigned and held by None"),
+        ],
+    )
+    def test_rows_that_contradict_each_other_are_refused(self, rows, words):
+        def assigned(number, held_by):
+            return Slot(address(number), config(number).name, State.ASSIGNED, 0.0, held_by)
+
+        with pytest.raises(LedgerError, match=words):
+            Ledger(rows(assigned))

@@ -1,0 +1,163 @@
+import pytest
+
+from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, IPConfiguration
+from azure_cni.ipam.ledger import Ledger
+from azure_cni.ipam.limits import COOLING_S, SETTLE_POLL_S, SHRINK_DELAY_S
+from azure_cni.ipam.plan import Await, Grow, Plan, Rest, Settle, Shrink, next_step
+from azure_cni.ipam.sizing import Policy
+from unit.ipam.views import address, adopted, assign, config, seen, unassign, view
+
+DEFAULT = Policy()
+
+
+def plan(
+    configs: list[int | IPConfiguration],
+    *,
+    ledger: Ledger | None = None,
+    policy: Policy = DEFAULT,
+    settled: bool = True,
+    waiting: int = 0,
+    now_s: float = 1000.0,
+    since_s: float | None = None,
+    granted: int = 250,
+) -> Plan:
+    return next_step(
+        ledger or seen(*configs),
+        view(configs, settled=settled),
+        policy,
+        waiting=waiting,
+        now_s=now_s,
+        surplus_since_s=since_s,
+        granted=granted,
+    )
+
+
+class TestGrow:
+    def test_in_one_step(self):
+        assert plan([]) == Plan(target=16, requested=16, step=Grow(16))
+        assert plan(list(range(16)), waiting=100).step == Grow(96)
+
+    def test_asks_before_it_takes(self):
+        assert plan([], granted=0).step == Await(16)
+        assert plan(list(range(16)), waiting=20, granted=16).step == Await(32)
+
+    def test_takes_what_is_granted_when_that_is_less(self):
+        assert plan(list(range(16)), waiting=20, granted=20).step == Grow(4)
+
+    def test_a_grant_that_is_larger_than_the_target_is_no_reason_to_grow(self):
+        assert plan(list(range(16)), granted=250).step == Rest()
+
+    def test_max_includes_adopted_addresses(self):
+        configs = [adopted(n) for n in range(10)]
+        assert plan(configs, policy=Policy(maximum=12), waiting=9).step == Grow(2)
+
+    def test_the_platforms_limit_includes_what_is_not_for_pods(self):
+        full = [IPConfiguration(config(n).name, None, primary=True, ready=True) for n in range(250)]
+        crowded = view([]).configs + tuple(full)
+        nic = type(view([]))(view([]).nic_id, "1", True, crowded)
+        room = MAX_CONFIGS_PER_NIC - len(crowded)
+        arguments = {"waiting": 0, "now_s": 0.0, "surplus_since_s": None, "granted": 250}
+        assert next_step(Ledger(), nic, DEFAULT, **arguments).step == Grow(room)
+        brimful = type(nic)(nic.nic_id, "1", True, crowded + tuple(full[:room]))
+        assert next_step(Ledger(), brimful, DEFAULT, **arguments).step == Rest()
+
+    def test_lost_addresses_neither_fill_the_pool_nor_ask_for_more(self):
+        ledger = seen(*range(16))
+        for number in range(8):
+            assign(ledger, number)
+        configs = list(range(8, 24))
+        ledger.apply(ledger.observe(view(configs), now_s=1.0).change)
+        assert ledger.counts().lost == 8
+        assert plan(configs, ledger=ledger).step == Rest()
+
+    def test_a_request_never_falls_below_what_is_on_the_nic(self):
+        assert plan(list(range(20))).requested == 20
+
+
+class TestShrink:
+    def test_only_after_a_surplus_without_a_break(self):
+        configs = list(range(32))
+        first = plan(configs, now_s=1000.0)
+        assert first == Plan(16, 32, Rest(), surplus_since_s=1000.0, wake_in_s=SHRINK_DELAY_S)
+        later = plan(configs, now_s=1100.0, since_s=1000.0)
+        assert later == Plan(16, 32, Rest(), surplus_since_s=1000.0, wake_in_s=SHRINK_DELAY_S - 100.0)
+        due = plan(configs, now_s=1000.0 + SHRINK_DELAY_S, since_s=1000.0)
+        assert isinstance(due.step, Shrink)
+        assert len(due.step.names) == 16
+        assert due.surplus_since_s == 1000.0  # a failed write is tried again at once
+
+    def test_a_break_starts_it_anew(self):
+        assert plan(list(range(24)), now_s=1100.0, since_s=1000.0).surplus_since_s is None
+
+    def test_up_to_max_free_is_no_surplus(self):
+        assert plan(list(range(24))) == Plan(16, 24, Rest())
+        assert plan(list(range(25))).surplus_since_s == 1000.0
+
+    def test_the_longest_free_go_first(self):
+        ledger = seen(*range(1, 30, 2), now_s=50.0)
+        configs = list(range(30))
+        ledger.apply(ledger.observe(view(configs), now_s=60.0).change)
+        step = plan(configs, ledger=ledger, since_s=0.0).step
+        assert isinstance(step, Shrink)
+        assert step.addresses == tuple(address(n) for n in range(1, 29, 2))
+
+    def test_never_assigned_cooling_or_adopted_ones(self):
+        configs = [adopted(n) if n < 10 else n for n in range(40)]
+        ledger = seen(*configs)
+        for number in range(14):
+            assign(ledger, number)
+        for number in range(10):
+            unassign(ledger, number, now_s=990.0)
+        step = plan(configs, ledger=ledger, since_s=0.0).step
+        assert isinstance(step, Shrink)
+        assert set(step.addresses) == {address(n) for n in range(14, 22)}
+        assert all(name.startswith("azure-cni-") for name in step.names)
+
+    def test_a_surplus_of_adopted_addresses_is_left_alone(self):
+        assert plan([adopted(n) for n in range(40)], since_s=0.0) == Plan(16, 40, Rest())
+
+    def test_wakes_for_what_cools_if_that_is_sooner(self):
+        configs = list(range(40))
+        ledger = seen(*configs)
+        assign(ledger, 1)
+        unassign(ledger, 1, now_s=1000.0)
+        assert plan(configs, ledger=ledger).wake_in_s == COOLING_S
+
+    def test_a_lower_max_is_reached_without_a_pod_losing_its_address(self):
+        configs = list(range(60))
+        ledger = seen(*configs)
+        for number in range(45):
+            assign(ledger, number)
+        step = plan(configs, ledger=ledger, policy=Policy(maximum=20), since_s=0.0).step
+        assert isinstance(step, Shrink)
+        assert set(step.addresses) == {address(n) for n in range(45, 60)}
+
+
+class TestFixedSize:
+    def test_grows_and_shrinks_to_it(self):
+        fixed = Policy(size=20)
+        assert plan([], policy=fixed).step == Grow(20)
+        assert plan(list(range(20)), policy=fixed) == Plan(20, 20, Rest())
+        step = plan(list(range(21)), policy=fixed, since_s=0.0).step
+        assert isinstance(step, Shrink)
+        assert len(step.names) == 1
+
+
+class TestOthers:
+    def test_a_nic_that_azure_updates_is_left_alone(self):
+        settling = plan([], settled=False, since_s=7.0)
+        assert settling == Plan(16, 16, Settle(), surplus_since_s=7.0, wake_in_s=SETTLE_POLL_S)
+
+    @pytest.mark.parametrize("configs", [[], list(range(40)), [config(1, ready=False)]])
+    def test_paused_does_nothing(self, configs):
+        assert plan(configs, policy=Policy(paused=True), since_s=0.0).step == Rest()
+
+    def test_configurations_that_failed_are_left_out_before_anything_else(self):
+        unchosen = IPConfiguration(config(3).name, None, primary=False, ready=False)
+        theirs = config(4, ready=False, name="theirs")
+        step = plan([1, config(2, ready=False), unchosen, theirs]).step
+        assert step == Shrink((config(2).name, config(3).name), (address(2),))
+
+    def test_a_failed_write_does_not_touch_what_worked_before(self):
+        ledger = seen(*range(16))
+        assert plan([config(n, ready=False) for n in range(16)], ledger=ledger).step == Rest()
