@@ -1,1 +1,61 @@
-"""A faithful Azure in one process: resource manager, managed identity, instance metadata and wireserver."""
+"""A faithful Azure in one process: resource manager, managed and workload identity, instance metadata, wireserver.
+
+    azure = FakeAzure(operation_duration_s=0.2, seed=1)
+    azure.add_vnet(subnets={"nodes": "10.240.0.0/22"})
+    vm = azure.add_vm("vm1", secondaries=3)
+    azure.pin_caller("vm1")                                 # who asks IMDS from 127.0.0.1
+    azure.faults.add(Throttled(), operation="nic.put", resource=vm.nic, seconds=30)
+    async with azure.serve() as endpoints:                  # endpoints.arm, .imds, .wireserver, .ca_file
+        ...
+
+It obeys Azure's rules as far as they are documented or were recorded; each module says what was chosen where nothing is
+known. Left out: scale sets in uniform mode, IPv6, and every write but that of network interfaces.
+"""
+
+from fakes.azure.clock import Clock, ManualClock, SystemClock
+from fakes.azure.effective import EffectiveAddress, EffectiveNetwork, EffectiveNic, EffectiveSubnet, EffectiveVNet
+from fakes.azure.fake import FakeAzure
+from fakes.azure.faults import (
+    Busy,
+    FailOperation,
+    Forbidden,
+    LostReply,
+    MetadataError,
+    Refuse,
+    Silent,
+    SlowOperation,
+    Stale,
+    SubnetFull,
+    Superseded,
+    Throttled,
+    TouchedMeanwhile,
+)
+from fakes.azure.records import Vm
+from fakes.azure.server import Endpoints
+
+__all__ = [
+    "Busy",
+    "Clock",
+    "EffectiveAddress",
+    "EffectiveNetwork",
+    "EffectiveNic",
+    "EffectiveSubnet",
+    "EffectiveVNet",
+    "Endpoints",
+    "FailOperation",
+    "FakeAzure",
+    "Forbidden",
+    "LostReply",
+    "ManualClock",
+    "MetadataError",
+    "Refuse",
+    "Silent",
+    "SlowOperation",
+    "Stale",
+    "SubnetFull",
+    "Superseded",
+    "SystemClock",
+    "Throttled",
+    "TouchedMeanwhile",
+    "Vm",
+]
