@@ -2,16 +2,22 @@
 
 A sandbox is one interface of one container: a veth whose host end stays in the node's namespace and whose peer is
 the pod's interface. In `transparent` mode the pod has its address as a /32, a link-local gateway that is on-link,
-and a permanent neighbour for it; the node has one route to the pod. Nothing is ever learnt by ARP.
+and a permanent neighbour for it; the node has one route to the pod, and a permanent neighbour for it too. So nothing
+is ever learnt by ARP: the first packet needs no round trip, a pod cannot answer for another one, and 250 pods do not
+press on the node's neighbour table (permanent entries are outside its garbage collection).
+
+`node_end` and `pod_end` say it as data. Attaching writes that data, checking compares it with what was read.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 GATEWAY = IPv4Address("169.254.1.1")
 """Next hop inside every pod; never leaves the veth. Calico and Azure's own plugin use the same."""
+
+ANYWHERE = IPv4Network("0.0.0.0/0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,8 @@ class SandboxSpec:
     """All that is needed to wire one sandbox, and to check it later.
 
     `netns` is a path in the agent's mount namespace; MACs are lower case with colons; `mtu` in bytes, the NIC's.
+    `node_address` is the source of what the node itself sends to the pod (probes): its primary address. None leaves
+    the choice to the kernel, which on a node with several interfaces may take another one's.
     """
 
     netns: str
@@ -28,6 +36,7 @@ class SandboxSpec:
     host_mac: str
     pod_mac: str
     mtu: int
+    node_address: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +48,97 @@ class SandboxLinks:
     pod_ifname: str
     pod_mac: str
     mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of the main table; without a gateway the destination is on the link itself."""
+
+    destination: IPv4Network
+    gateway: IPv4Address | None = None
+    source: IPv4Address | None = None
+
+    def __str__(self) -> str:
+        via = f" via {self.gateway}" if self.gateway else ""
+        source = f" src {self.source}" if self.source else ""
+        return f"{self.destination}{via}{source}"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent neighbour."""
+
+    address: IPv4Address
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One end of the veth, with all that hangs on it. Addresses are /32; routes stand in the order to be added."""
+
+    name: str
+    mac: str
+    mtu: int
+    up: bool = True
+    addresses: tuple[IPv4Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+
+
+def node_end(spec: SandboxSpec) -> Interface:
+    """The end in the node's namespace: no address, one route to the pod."""
+    return Interface(
+        name=spec.host_ifname,
+        mac=spec.host_mac,
+        mtu=spec.mtu,
+        routes=(Route(IPv4Network(spec.address), source=spec.node_address),),
+        neighbours=(Neighbour(spec.address, spec.pod_mac),),
+    )
+
+
+def pod_end(spec: SandboxSpec) -> Interface:
+    """The pod's interface: its address, and everything else by way of the gateway."""
+    return Interface(
+        name=spec.ifname,
+        mac=spec.pod_mac,
+        mtu=spec.mtu,
+        addresses=(spec.address,),
+        routes=(Route(IPv4Network(GATEWAY)), Route(ANYWHERE, gateway=GATEWAY)),
+        neighbours=(Neighbour(GATEWAY, spec.host_mac),),
+    )
+
+
+def links(spec: SandboxSpec) -> SandboxLinks:
+    """The two ends as ADD reports them."""
+    return SandboxLinks(
+        host_ifname=spec.host_ifname,
+        host_mac=spec.host_mac,
+        pod_ifname=spec.ifname,
+        pod_mac=spec.pod_mac,
+        mtu=spec.mtu,
+    )
+
+
+def differences(wanted: Interface, seen: Interface | None, *, where: str) -> tuple[str, ...]:
+    """What is missing or otherwise in `seen` (None: no such interface), as words.
+
+    More than wanted is no difference: plugins chained after this one may add addresses and routes of their own.
+    """
+    subject = f"{where}: interface {wanted.name}"
+    if seen is None:
+        return (f"{subject} is missing",)
+    found: list[str] = []
+    if not seen.up:
+        found.append(f"{subject} is down")
+    if seen.mac != wanted.mac:
+        found.append(f"{subject} has MAC {seen.mac}, not {wanted.mac}")
+    if seen.mtu != wanted.mtu:
+        found.append(f"{subject} has MTU {seen.mtu}, not {wanted.mtu}")
+    found += [f"{subject} lacks address {address}" for address in wanted.addresses if address not in seen.addresses]
+    found += [f"{subject} lacks route {route}" for route in wanted.routes if route not in seen.routes]
+    found += [
+        f"{subject} lacks permanent neighbour {neighbour.address} at {neighbour.mac}"
+        for neighbour in wanted.neighbours
+        if neighbour not in seen.neighbours
+    ]
+    return tuple(found)

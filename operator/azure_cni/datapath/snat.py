@@ -1,9 +1,32 @@
-"""What the node's own table should hold: whose traffic leaves with the primary address, and what pods may not reach."""
+"""What the node's own table should hold: whose traffic leaves with the primary address, and what pods may not reach.
+
+One nftables table, replaced as a whole in one transaction. Running connections do not notice: their translation lives
+in conntrack, and the rules are asked for the first packet only. It changes with the NIC's pool, never with a pod.
+
+Beside kube-proxy (iptables or nftables): a Service's address is translated in prerouting, so every chain here sees
+the real destination, and nobody can reach the wireserver by way of a Service. In postrouting both sit at the same
+priority and whichever translates a connection first is the only one to do so (the kernel asks no further chain), so
+nothing is translated twice. What both would translate leaves with the primary address either way; what only
+kube-proxy marks (a pod that reaches itself through its Service, a NodePort) goes to routable addresses or comes
+from outside the pool, so it is left to kube-proxy.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+
+from azure_cni.datapath.names import PREFIX
+
+TABLE = "azure_cni"
+"""Of family `inet`."""
+
+IMDS = IPv4Address("169.254.169.254")
+WIRESERVER = IPv4Address("168.63.129.16")
+"""DNS, health probes and the VM agent's server. Like IMDS it answers a VM's primary address only."""
+
+_AGENT_PORTS = "80, 32526"  # the VM agent's own ports on the wireserver (Azure documentation, "What is 168.63.129.16?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +44,82 @@ class NodeTable:
     public: frozenset[IPv4Address]
     routable: frozenset[IPv4Network]
     imds_allowed: bool
+
+
+def ruleset(table: NodeTable, *, uplink: str) -> str:
+    """The table as `nft -f` takes it: whatever was there is replaced, in one transaction."""
+    name = f"table inet {TABLE}"
+    body = "\n".join(
+        (
+            _set("pool", sorted(table.pool)),
+            _set("public", sorted(table.public)),
+            _set("routable", collapse_addresses(table.routable), flags="interval"),
+            _from_pods(),
+            _forward(uplink, imds_allowed=table.imds_allowed),
+            _output(uplink),
+            _postrouting(uplink, table.primary),
+        )
+    )
+    # The empty declaration makes the deletion succeed also where there is no table yet.
+    return f"{name}\ndelete {name}\n{name} {{\n{body}}}\n"
+
+
+def _set(name: str, elements: Iterable[IPv4Address | IPv4Network], *, flags: str = "") -> str:
+    lines = ["type ipv4_addr"]
+    if flags:
+        lines.append(f"flags {flags}")
+    listed = ", ".join(str(element) for element in elements)
+    if listed:
+        lines.append(f"elements = {{ {listed} }}")
+    return _block(f"set {name}", lines)
+
+
+def _from_pods() -> str:
+    """Before anything else: a pod speaks IPv4, and from its own address."""
+    return _block(
+        "chain from_pods",
+        [
+            "type filter hook prerouting priority raw; policy accept;",
+            f'iifname "{PREFIX}*" meta nfproto ipv6 counter drop comment "pods have no IPv6 address"',
+            f'iifname "{PREFIX}*" fib saddr . iif oif missing counter drop comment "not the address of this pod"',
+        ],
+    )
+
+
+def _forward(uplink: str, *, imds_allowed: bool) -> str:
+    """Refused and not silently dropped, so that what tries anyway fails at once instead of hanging."""
+    refuse = "counter reject with icmpx type admin-prohibited"
+    agent = f'iifname "{PREFIX}*" ip daddr {WIRESERVER} tcp dport {{ {_AGENT_PORTS} }} {refuse}'
+    imds = f'iifname "{PREFIX}*" ip daddr {IMDS} {refuse}'
+    guards = [agent] if imds_allowed else [agent, imds]
+    return _block(
+        "chain forward",
+        ["type filter hook forward priority filter; policy accept;", *guards, _no_way_back(uplink)],
+    )
+
+
+def _output(uplink: str) -> str:
+    return _block("chain output", ["type filter hook output priority filter; policy accept;", _no_way_back(uplink)])
+
+
+def _no_way_back(uplink: str) -> str:
+    """An address of this NIC that no pod holds is routed to the subnet: the fabric would send the packet back here."""
+    return f'oifname "{uplink}" ip daddr @pool counter reject with icmpx type host-unreachable'
+
+
+def _postrouting(uplink: str, primary: IPv4Address) -> str:
+    """Other ways out (a tunnel, a second NIC) are left alone: the primary address means nothing there."""
+    snat = f"snat ip to {primary} fully-random"  # the kernel's port choice can clash when many connect at once
+    return _block(
+        "chain postrouting",
+        [
+            "type nat hook postrouting priority srcnat; policy accept;",
+            f'oifname "{uplink}" ip saddr @pool ip daddr {{ {WIRESERVER}, {IMDS} }} {snat}',
+            f'oifname "{uplink}" ip saddr @pool ip saddr != @public ip daddr != @routable {snat}',
+        ],
+    )
+
+
+def _block(head: str, lines: Iterable[str]) -> str:
+    inner = "".join(f"\t\t{line}\n" for line in lines)
+    return f"\t{head} {{\n{inner}\t}}\n"

@@ -1,1 +1,1 @@
-"""The adapter to the kernel: netlink, namespaces, nftables, sysctl. The only place that imports pyroute2."""
+"""The kernel: network namespaces, netlink, nftables, sysctls, clocks."""

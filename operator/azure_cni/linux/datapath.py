@@ -1,0 +1,102 @@
+"""The Datapath port on a real kernel: two threads, each with its own sockets, both in the node's namespace.
+
+`wiring` does what a runtime waits for. The kernel serialises such changes by one lock, so a second thread would only
+stand in line there. `housekeeping` does what takes long and can wait: removing links, the node's table, listings.
+Within a thread everything happens in the order in which it was asked for: a DEL that follows a cancelled ADD finds
+that ADD done, or never begun, and in neither case is anything left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from concurrent.futures import Future
+
+from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
+from azure_cni.datapath.snat import NodeTable
+from azure_cni.datapath.uplink import Uplink
+from azure_cni.errors import DatapathError
+from azure_cni.linux.host import Host
+from azure_cni.linux.sandboxes import Sandboxes
+from azure_cni.linux.worker import Worker
+from azure_cni.node.ports import ObservedSandbox
+
+log = logging.getLogger(__name__)
+
+
+class LinuxDatapath:
+    """The kernel's part of the node that this process runs on.
+
+    `node_netns` is the path of the network namespace that is the node; None means the process's own. The agent of a
+    real node leaves it out.
+    """
+
+    def __init__(self, *, node_netns: str | None = None) -> None:
+        self._wiring = Worker(Sandboxes, name="datapath-wiring", node_netns=node_netns)
+        self._housekeeping = Worker(_Housekeeping, name="datapath-housekeeping", node_netns=node_netns)
+        self._removal: Future[None] | None = None
+
+    async def attach(self, spec: SandboxSpec) -> SandboxLinks:
+        """Wire one sandbox; a repeat for a sandbox wired alike is the same result. On error nothing is left."""
+        return await self._wiring.run(lambda sandboxes: sandboxes.attach(spec))
+
+    async def detach(self, host_ifname: str, addresses: Collection[str]) -> None:
+        """Cut one sandbox off; its link goes a moment later. One that is not there is no error."""
+        if await self._wiring.run(lambda sandboxes: sandboxes.cut_off(host_ifname, addresses)):
+            self._remove_soon()
+
+    async def check(self, spec: SandboxSpec) -> tuple[str, ...]:
+        """Each difference between the kernel and what the sandbox should be, as words; empty when it is right."""
+        return await self._wiring.run(lambda sandboxes: sandboxes.check(spec))
+
+    async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
+        """Every host end of ours. Those that are leaving are removed first, also an earlier agent's."""
+        return await self._housekeeping.run(_Housekeeping.observe)
+
+    async def settle(self) -> None:
+        """Wait until removals under way are done."""
+        if self._removal is not None:
+            await asyncio.wrap_future(self._removal)
+
+    async def apply_node(self, table: NodeTable) -> tuple[str, ...]:
+        """Make the node's table, sysctls and uplink right; returns what had drifted, as words."""
+        return await self._housekeeping.run(lambda keeping: keeping.host.apply(table))
+
+    async def uplink(self, mac: str) -> Uplink:
+        """The NIC's interface, by MAC (lower case, colons): its name, index and MTU."""
+        return await self._housekeeping.run(lambda keeping: keeping.host.uplink(mac))
+
+    async def close(self) -> None:
+        """Finish what was begun and end the threads. Sandboxes and the node's table stay as they are."""
+        await self.settle()
+        for worker in (self._wiring, self._housekeeping):
+            await asyncio.to_thread(worker.close)
+
+    def _remove_soon(self) -> None:
+        waiting = self._removal is not None and not self._removal.running() and not self._removal.done()
+        if not waiting:  # one that has not begun yet will take this link too
+            self._removal = self._housekeeping.submit(_Housekeeping.remove)
+
+
+class _Housekeeping:
+    """What the housekeeping thread holds."""
+
+    def __init__(self) -> None:
+        self.host = Host()
+        self._sandboxes = Sandboxes()
+
+    def close(self) -> None:
+        self.host.close()
+        self._sandboxes.close()
+
+    def remove(self) -> None:
+        """Nobody waits for a removal, so a failure is told here; the next removal takes what this one left."""
+        try:
+            self._sandboxes.remove_leaving()
+        except DatapathError as error:
+            log.warning("links of former sandboxes remain, down and without routes", extra={"error": str(error)})
+
+    def observe(self) -> tuple[ObservedSandbox, ...]:
+        self._sandboxes.remove_leaving()
+        return tuple(ObservedSandbox(link.name, routes) for link, routes in self._sandboxes.list())
