@@ -1,0 +1,62 @@
+"""Renders the chart with the real helm: the machine's own, or the one that the box built and keeps."""
+
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from azurebox import tools
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CHART = REPOSITORY / "charts" / "azure-cni"
+CRD = REPOSITORY / "crds" / "azure-cni.io_nodeippools.yaml"
+KUBE_VERSION = "1.36.3"
+
+
+class Refused(Exception):
+    """Helm did not render the chart; the text is what a person sees."""
+
+
+@cache
+def helm() -> str:
+    found = shutil.which("helm") or str(tools.path("helm"))
+    if not Path(found).exists():
+        pytest.fail("cannot test the chart without helm: install it, or let `e2e/box up` build it once")
+    return found
+
+
+def template(*values: str, kube_version: str = KUBE_VERSION) -> str:
+    """What `helm template` prints with these `--set` arguments."""
+    settings = [argument for value in values for argument in ("--set", value)]
+    command = [helm(), "template", "azure-cni", CHART, "-n", "kube-system", "--kube-version", kube_version, *settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Refused(done.stderr)
+    assert not done.stderr, "helm would say this on every installation"
+    return done.stdout
+
+
+def render(*values: str) -> list[dict[str, Any]]:
+    """The objects that the chart makes of these values."""
+    return [document for document in yaml.safe_load_all(template(*values)) if document]
+
+
+def of_kind(kind: str, *values: str) -> dict[str, Any]:
+    """The one object of this kind that the chart makes of these values."""
+    (found,) = (manifest for manifest in render(*values) if manifest["kind"] == kind)
+    return found
+
+
+def agent_pod(*values: str) -> dict[str, Any]:
+    """The DaemonSet's pod template."""
+    return of_kind("DaemonSet", *values)["spec"]["template"]
+
+
+def agent_env(*values: str) -> dict[str, str | None]:
+    """The agent's environment; None for what is known on the node only."""
+    (container,) = agent_pod(*values)["spec"]["containers"]
+    return {variable["name"]: variable.get("value") for variable in container["env"]}

@@ -1,0 +1,137 @@
+import re
+import tomllib
+from typing import Any
+
+import yaml
+
+from azure_cni import __version__
+from unit.chart.helm import CHART, REPOSITORY, agent_env, agent_pod, of_kind, render
+
+GUID = "00000000-0000-0000-0000-000000000001"
+WORKLOAD = f"azure.identity=workload,azure.clientID={GUID},azure.tenantID={GUID}"
+
+
+def container(*values: str) -> dict[str, Any]:
+    (found,) = agent_pod(*values)["spec"]["containers"]
+    return found
+
+
+def mounts(*values: str) -> dict[str, dict[str, Any]]:
+    return {mount["name"]: mount for mount in container(*values)["volumeMounts"]}
+
+
+def test_the_agent_has_no_more_power_than_it_needs():
+    assert container()["securityContext"] == {
+        "runAsUser": 0,
+        "runAsGroup": 0,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "SYS_ADMIN"]},
+    }
+    spec = agent_pod()["spec"]
+    assert spec["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert "hostPID" not in spec
+
+
+def test_the_agent_has_no_more_rights_than_it_needs():
+    rules = {
+        (rule["apiGroups"][0], resource): rule["verbs"]
+        for rule in of_kind("ClusterRole")["rules"]
+        for resource in rule["resources"]
+    }
+    assert rules == {
+        ("azure-cni.io", "nodeippools"): ["get", "list", "watch", "create"],
+        ("azure-cni.io", "nodeippools/status"): ["patch"],
+        ("", "nodes"): ["get"],
+        ("", "pods"): ["get", "list", "watch"],
+        ("", "events"): ["create", "patch"],
+    }
+
+
+def test_the_agent_runs_on_a_node_without_network():
+    spec = agent_pod()["spec"]
+    assert spec["hostNetwork"] is True
+    assert spec["dnsPolicy"] == "Default"
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    assert spec["priorityClassName"] == "system-node-critical"
+    assert spec["nodeSelector"] == {"kubernetes.io/os": "linux"}
+
+
+def test_every_volume_is_mounted_and_every_mount_has_its_volume():
+    for values in ((), (WORKLOAD, "azure.caBundle.configMap=authorities")):
+        assert [volume["name"] for volume in agent_pod(*values)["spec"]["volumes"]] == list(mounts(*values))
+
+
+def test_the_directories_of_the_node_appear_under_their_own_names():
+    """So that a path in a log or an error is the path on the node."""
+    paths = {
+        volume["name"]: volume["hostPath"]["path"]
+        for volume in agent_pod("cni.binDir=/usr/libexec/cni")["spec"]["volumes"]
+    }
+    seen = mounts("cni.binDir=/usr/libexec/cni")
+    assert paths["cni-bin"] == "/usr/libexec/cni"
+    assert {name: seen[name]["mountPath"] for name in paths if name != "sysctl"} == {
+        name: path for name, path in paths.items() if name != "sysctl"
+    }
+    assert seen["netns"]["mountPropagation"] == "HostToContainer"
+
+
+def test_probes_and_scrapes_find_the_port():
+    pod, ports = agent_pod("metrics.port=9900"), container("metrics.port=9900")["ports"]
+    assert ports == [{"name": "metrics", "containerPort": 9900, "hostPort": 9900, "protocol": "TCP"}]
+    assert pod["metadata"]["annotations"]["prometheus.io/port"] == "9900"
+    assert container()["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+    assert container()["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+
+
+def test_scrape_annotations_can_be_switched_off():
+    annotations = agent_pod("metrics.podAnnotations=false")["metadata"]["annotations"]
+    assert not [name for name in annotations if name.startswith("prometheus.io/")]
+
+
+def test_the_service_monitor_selects_the_agents_own_service():
+    values = ("metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.labels.release=prometheus")
+    monitor, service = of_kind("ServiceMonitor", *values), of_kind("Service", *values)
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert service["spec"]["selector"].items() <= agent_pod()["metadata"]["labels"].items()
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert {"Service", "ServiceMonitor"}.isdisjoint({manifest["kind"] for manifest in render()})
+
+
+def test_the_selector_never_changes_with_the_version():
+    """A DaemonSet's selector is immutable: were a version in it, no upgrade would work."""
+    daemonset = of_kind("DaemonSet")
+    assert daemonset["spec"]["selector"]["matchLabels"] == {
+        "app.kubernetes.io/name": "azure-cni",
+        "app.kubernetes.io/instance": "azure-cni",
+        "app.kubernetes.io/component": "agent",
+    }
+
+
+def test_workload_identity_needs_no_webhook():
+    env = agent_env(WORKLOAD, "azure.cloud=AzureChinaCloud")
+    assert (env["AZURE_CLIENT_ID"], env["AZURE_TENANT_ID"]) == (GUID, GUID)
+    assert env["AZURE_AUTHORITY_HOST"] == "https://login.chinacloudapi.cn/"
+    token_file = env["AZURE_FEDERATED_TOKEN_FILE"] or ""
+    assert token_file.startswith(mounts(WORKLOAD)["azure-token"]["mountPath"] + "/")
+    assert not [name for name in agent_env() if name.startswith("AZURE_") and not name.startswith("AZURE_CNI_")]
+
+
+def test_a_ca_bundle_is_mounted_where_the_agent_looks():
+    values = ("azure.caBundle.configMap=authorities", "azure.caBundle.key=root.pem")
+    assert agent_env(*values)["AZURE_CNI_CA_FILE"] == mounts(*values)["ca"]["mountPath"] + "/root.pem"
+
+
+def test_a_foreign_service_account_is_bound_and_not_made():
+    manifests = render("serviceAccount.create=false", "serviceAccount.name=theirs")
+    assert "ServiceAccount" not in {manifest["kind"] for manifest in manifests}
+    (binding,) = (manifest for manifest in manifests if manifest["kind"] == "ClusterRoleBinding")
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "theirs", "namespace": "kube-system"}]
+
+
+def test_the_version_is_the_same_everywhere():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    (image,) = re.findall(r"^ARG VERSION=(.+)$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
+    assert {chart["version"], chart["appVersion"], project["version"], image} == {__version__}
+    assert container()["image"] == f"azure-cni/azure-cni:{__version__}"

@@ -1,0 +1,129 @@
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from azure_cni.ipam import limits
+from unit.chart.helm import CHART, REPOSITORY, Refused, agent_env, template
+
+GUID = "00000000-0000-0000-0000-000000000001"
+VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("pool.max=300", "at '/pool/max': maximum: got 300, want 250"),
+        ("pool.max=0", "at '/pool/max': minimum: got 0, want 1"),
+        ("pool.size=251", "at '/pool/size': maximum: got 251, want 250"),
+        ("pool.minFree=-1", "at '/pool/minFree': minimum: got -1, want 0"),
+        ("pool.minFree=1.5", "at '/pool/minFree'"),
+        ("pool.batch=many", "at '/pool/batch': got string, want integer"),
+        ("pool.minfree=4", "additional properties 'minfree' not allowed"),
+        ("pools.minFree=4", "additional properties 'pools' not allowed"),
+        ("pool.maxFree=20", "pool.maxFree is 20 but must be at least pool.minFree + pool.batch = 24"),
+        ("pool.size=20,pool.max=10", "pool.size is 20 but cannot be more than pool.max, which is 10"),
+        ("azure.nic=write", "value must be one of 'manage', 'observe'"),
+        ("azure.identity=workload", "azure.identity is workload, which needs azure.clientID and azure.tenantID"),
+        ("azure.clientID=me", "at '/azure/clientID'"),
+        ("azure.resourceManagerEndpoint=http://arm", "at '/azure/resourceManagerEndpoint'"),
+        ("azure.cloud=Azure", "at '/azure/cloud'"),
+        ("routablePrefixes={192.168.0.0}", 'routablePrefixes: "192.168.0.0" is not an IPv4 prefix'),
+        ("routablePrefixes={10.0.0.0/33}", 'routablePrefixes: "10.0.0.0/33" is not an IPv4 prefix'),
+        ("routablePrefixes={300.0.0.0/8}", 'routablePrefixes: "300.0.0.0/8" is not an IPv4 prefix'),
+        ("routablePrefixes={fd00::/8}", 'routablePrefixes: "fd00::/8" is not an IPv4 prefix'),
+        ("cni.confName=10-azure.conf", "at '/cni/confName'"),
+        ("cni.binDir=bin", "at '/cni/binDir'"),
+        ("agent.logLevel=loud", "value must be one of 'debug', 'info', 'warning', 'error'"),
+        ("agent.coolingSeconds=-5", "at '/agent/coolingSeconds'"),
+        ("metrics.port=70000", "at '/metrics/port'"),
+        ("serviceAccount.create=false", "serviceAccount.name is needed when serviceAccount.create is false"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_place_and_the_rule(value: str, said: str):
+    with pytest.raises(Refused, match=re.escape(said)):
+        template(value)
+
+
+def test_every_mistake_is_told_at_once():
+    with pytest.raises(Refused) as refused:
+        template("pool.max=300", "agent.logLevel=loud")
+    assert "/pool/max" in str(refused.value)
+    assert "/agent/logLevel" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "routablePrefixes={0.0.0.0/0,192.168.50.0/24,10.1.2.3/32}",
+        "pool.size=250",
+        "pool.size=32,pool.minFree=250",  # a fixed size takes the place of the others
+        "pool.minFree=0,pool.batch=1,pool.maxFree=1",
+        f"azure.identity=workload,azure.clientID={GUID},azure.tenantID={GUID}",
+        "azure.resourceManagerEndpoint=https://198.51.100.1",
+        "agent.extraEnv[0].name=HTTPS_PROXY,agent.extraEnv[0].value=http://proxy:3128",
+    ],
+)
+def test_a_right_value_is_accepted(value: str):
+    assert "kind: DaemonSet" in template(value)
+
+
+def test_a_cluster_that_is_too_old_is_refused():
+    with pytest.raises(Refused, match=r"chart requires kubeVersion: >= 1\.29"):
+        template(kube_version="1.28.0")
+
+
+def test_the_schema_knows_every_value_and_no_other():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert undocumented(VALUES, schema, "") == []
+
+
+def undocumented(values: dict[str, Any], schema: dict[str, Any], path: str) -> list[str]:
+    known = schema.get("properties", {})
+    found = [f"{path}{name}" for name in values if name not in known]
+    if known and schema.get("additionalProperties") is not False:
+        found.append(f"{path}* is open")
+    for name, value in values.items():
+        if isinstance(value, dict) and known.get(name, {}).get("properties"):
+            found += undocumented(value, known[name], f"{path}{name}.")
+    return found
+
+
+def test_the_defaults_are_those_of_the_product():
+    assert VALUES["pool"] == {
+        "minFree": limits.MIN_FREE,
+        "maxFree": limits.MAX_FREE,
+        "batch": limits.BATCH,
+        "size": 0,
+        "max": limits.MAX_ADDRESSES_PER_NODE,
+    }
+    assert VALUES["agent"]["coolingSeconds"] == limits.COOLING_S
+    assert VALUES["agent"]["shrinkDelaySeconds"] == limits.SHRINK_DELAY_S
+
+
+def leaves(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= leaves(value, f"{path}{name}.") if isinstance(value, dict) and value else {f"{path}{name}": value}
+    return found
+
+
+def test_the_table_in_the_documentation_has_every_value_and_its_default():
+    rows = re.findall(r"^\| `([\w.]+)` \| `([^`]*)` \|", (REPOSITORY / "docs" / "values.md").read_text(), re.MULTILINE)
+    assert {name: yaml.safe_load(default) for name, default in rows} == leaves(VALUES)
+
+
+def test_a_fixed_size_displaces_the_elastic_three():
+    fixed = agent_env("pool.size=32")
+    assert fixed["AZURE_CNI_POOL_SIZE"] == "32"
+    assert fixed.keys().isdisjoint({"AZURE_CNI_POOL_MIN_FREE", "AZURE_CNI_POOL_MAX_FREE", "AZURE_CNI_POOL_BATCH"})
+    assert "AZURE_CNI_POOL_SIZE" not in agent_env()
+
+
+def test_values_reach_the_agent_as_it_reads_them():
+    env = agent_env("routablePrefixes={192.168.50.0/24,10.9.0.0/16}", "imds.allowPods=true", "metrics.port=9900")
+    assert env["AZURE_CNI_ROUTABLE_PREFIXES"] == "192.168.50.0/24,10.9.0.0/16"
+    assert env["AZURE_CNI_ALLOW_IMDS"] == "true"
+    assert env["AZURE_CNI_METRICS_PORT"] == "9900"
