@@ -1,0 +1,139 @@
+"""The cloud of the box: the fake Azure and the fabric in one process, in the namespace `azbox-fabric`.
+
+What the fake Azure has programmed is what the fabric lets through, applied before the request or operation that
+changed it is answered: when Azure says Succeeded, the address works. Resource manager, metadata service and wireserver
+listen at their usual addresses and ports. Two unix sockets lead in from the host: `azure.sock` to look at and change
+the fake Azure, `box.sock` for the box itself, to plug in VMs.
+"""
+
+import argparse
+import asyncio
+import logging
+import signal
+from contextlib import AsyncExitStack
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from aiohttp import web
+
+from azurebox.fabric import Fabric
+from azurebox.fabric.topology import ARM, IMDS, WIRESERVER
+from azurebox.facts import RESOURCE_GROUP, SUBSCRIPTION
+from azurebox.steps import StepError
+from fakes.azure import EffectiveNetwork, FakeAzure
+
+log = logging.getLogger(__name__)
+
+VNET, VNET_PREFIX, SUBNET, SUBNET_PREFIX = "azbox-vnet", "10.240.0.0/16", "nodes", "10.240.0.0/22"
+PEER, PEER_PREFIX, PEER_SUBNET_PREFIX = "azbox-peer", "10.241.0.0/16", "10.241.0.0/24"
+NIC_WRITE_S = 1.0  # how long a NIC write takes; Azure's own figure is not documented, `e2e/box azure` changes it
+ARM_NAMES = ("management.azure.com", "login.microsoftonline.com")
+
+
+class Cloud:
+    """The fake Azure tied to the fabric."""
+
+    def __init__(self) -> None:
+        self.azure = FakeAzure(
+            subscription_id=SUBSCRIPTION, resource_group=RESOURCE_GROUP, operation_duration_s=NIC_WRITE_S
+        )
+        self.fabric = Fabric()
+        self.trouble = ""  # why the fabric does not do what Azure says; empty when it does
+
+    def lay(self) -> None:
+        """Make the networks, and let the fabric follow from now on."""
+        self.azure.add_vnet(VNET, VNET_PREFIX, subnets={SUBNET: SUBNET_PREFIX})
+        self.azure.add_vnet(PEER, PEER_PREFIX, subnets={"default": PEER_SUBNET_PREFIX})
+        self.azure.peer(VNET, PEER)
+        self.fabric.ensure_namespaces()
+        self.azure.subscribe(self._apply)
+
+    def plug_in(self, vm: str) -> dict[str, object]:
+        """The VM with its NIC, made unless it is there; what DHCP would tell it.
+
+        Raises:
+            StepError: the fabric cannot plug it in.
+
+        """
+        if vm not in {known.name for known in self.azure.network.vms.values()}:
+            self.azure.add_vm(vm, subnet=SUBNET)
+        effective = self.azure.effective()
+        nic = next(nic for nic in effective.nics if nic.vm_name == vm)
+        self.fabric.attach(vm, nic.mac)
+        self.fabric.apply(effective)
+        subnet = IPv4Network(SUBNET_PREFIX)
+        return {
+            "mac": nic.mac,
+            "primary": next(address.address for address in nic.addresses if address.primary),
+            "prefixLength": subnet.prefixlen,
+            "gateway": str(subnet.network_address + 1),  # Azure keeps the first four of a subnet; .1 is the router
+        }
+
+    def _apply(self, network: EffectiveNetwork) -> None:
+        try:
+            self.fabric.apply(network)
+        except StepError as error:
+            # Azure has changed all the same. The box says so (readiness, status) until a later change is applied.
+            self.trouble = str(error)
+            log.error("cannot apply a change of the network: %s", error)  # noqa: TRY400  the cause is in its words
+        else:
+            self.trouble = ""
+
+
+def box_application(cloud: Cloud) -> web.Application:
+    """The box's own door: `GET /ready`, and `PUT /vms/NAME` to plug a VM in."""
+
+    async def ready(_: web.Request) -> web.Response:
+        return web.json_response({"trouble": cloud.trouble}, status=503 if cloud.trouble else 200)
+
+    async def plug_in(request: web.Request) -> web.Response:
+        try:
+            return web.json_response(cloud.plug_in(request.match_info["name"]))
+        except StepError as error:
+            return web.json_response({"error": str(error)}, status=500)
+
+    app = web.Application()
+    app.router.add_get("/ready", ready)
+    app.router.add_put("/vms/{name}", plug_in)
+    return app
+
+
+async def run(state: Path) -> None:
+    """Serve until SIGTERM; the network stays, it is the box's to take away."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    cloud = Cloud()
+    cloud.lay()
+    for name in ("azure.sock", "box.sock"):
+        (state / name).unlink(missing_ok=True)  # of a process that crashed
+    async with AsyncExitStack() as stack:
+        endpoints = cloud.azure.serve(
+            host=str(ARM),
+            arm_port=443,
+            imds_host=str(IMDS),
+            imds_port=80,
+            wireserver_host=str(WIRESERVER),
+            wireserver_port=80,
+            admin_socket=None,
+            certificate_hosts=ARM_NAMES,
+            directory=state,
+        )
+        await stack.enter_async_context(endpoints)
+        runner = web.AppRunner(box_application(cloud), access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.UnixSite(runner, str(state / "box.sock")).start()
+        await ended.wait()
+
+
+def main() -> None:
+    """`python -m azurebox.cloud --state-dir DIRECTORY`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--state-dir", required=True, type=Path)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    asyncio.run(run(options.state_dir))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""The fixed facts of the box: names, addresses and places.
+
+Every name carries the prefix `azbox-`, so that a real cluster on the same machine is never touched, and every
+address exists only inside network namespaces that the box itself makes.
+"""
+
+import os
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+PREFIX = "azbox-"
+CONTROL_PLANE = "azbox-cp"
+FABRIC_NETNS = "azbox-fabric"
+DEFAULT_NODES = 2
+MAX_NODES = 16  # a bound on what one machine is asked to carry
+
+SUBSCRIPTION = "00000000-0000-0000-0000-00000000b0c5"
+RESOURCE_GROUP = "azbox"
+
+SERVICE_CIDR = IPv4Network("10.96.0.0/16")
+KUBERNETES_SERVICE = IPv4Address("10.96.0.1")  # the first of the service CIDR, by the API server's own rule
+CLOUD_DNS = IPv4Address("168.63.129.16")  # Azure's resolver, at the same address in every VNet
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUN = Path("/run/azbox")  # what lives as long as the box: process records, sockets, credentials of people
+DISKS = Path("/var/lib/azbox")  # what VMs keep on disk
+LOGS = DISKS / "log"  # of what runs; logs of builds are in the cache
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "azure-cni-box"
+AZURE_SOCKET = RUN / "azure.sock"  # the fake Azure's side door, for people and tests
+BOX_SOCKET = RUN / "box.sock"  # the cloud's door for the box itself
+AZURE_CA = RUN / "ca.pem"  # who signs the fake Azure's certificates
+KUBECONFIG = RUN / "admin.kubeconfig"
+
+
+def node_name(number: int) -> str:
+    """Name of the node `number`, counted from 1: its VM, its Kubernetes node and its network namespace."""
+    return f"{PREFIX}vm{number}"
+
+
+def vm_id(vm: str) -> str:
+    """Azure's resource id of a VM of the box."""
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
+    return f"{group}/providers/Microsoft.Compute/virtualMachines/{vm}"

@@ -1,0 +1,144 @@
+"""The box as a whole: up, status, down.
+
+`up` is idempotent. A box whose cloud and control plane run is completed: what is missing is started, nodes are added.
+Anything less is a ruin (a crash, a reboot), which is cleared away first. `down` ends everything by recorded process
+and by namespace, then looks whether anything is left, and says so.
+"""
+
+import shutil
+from pathlib import Path
+
+from azurebox import azure, cgroups, host, image, leftovers, processes, prometheus, tools
+from azurebox.controlplane import ControlPlane, kubectl
+from azurebox.facts import CONTROL_PLANE, DISKS, FABRIC_NETNS, MAX_NODES, RUN, node_name
+from azurebox.machine import NETNS, Machine, ensure_netns, python_in
+from azurebox.node import Node
+from azurebox.processes import Process
+from azurebox.steps import StepError, say, step, wait_for
+
+CLOUD = "azbox-cloud"
+CLOUD_TIMEOUT_S = 20
+REGISTER_TIMEOUT_S = 60
+
+
+def up(count: int) -> None:
+    """Bring up a control plane and at least `count` nodes."""
+    host.require_root()
+    host.ensure_packages()
+    tools.ensure_tools()
+    image.ensure_bases()
+    images = image.ensure_small_images()
+    if not whole() and (leftover := leftovers.look()):
+        say(f"clearing away a box that is not whole: {leftover}")
+        tear_down()
+    with step("cloud: the fake Azure and its fabric"):
+        start_cloud()
+    with step(f"control plane: {CONTROL_PLANE}"):
+        control_plane = start_control_plane()
+    for number in range(1, count + 1):
+        with step(f"node: {node_name(number)}"):
+            start_node(node_name(number), control_plane, images)
+    with step("prometheus"):
+        prometheus.start(control_plane)
+    with step("nodes registered"):
+        wait_for(lambda: registered() >= count, timeout_s=REGISTER_TIMEOUT_S, what=f"{count} nodes to register")
+        require_all_alive()
+
+
+def whole() -> bool:
+    """Whether the cloud and the control plane's VM run, without which nothing can be completed."""
+    return all(processes.running(name) for name in (CLOUD, CONTROL_PLANE))
+
+
+def require_all_alive() -> None:
+    """Raises: StepError when a process that was started has ended since; carries its log."""
+    for process in processes.all_records():
+        if not process.alive:
+            raise StepError(f"{process.name} ended after it was started", log=process.log, advice="e2e/box up again")
+
+
+def require_up() -> None:
+    """Raises: StepError unless the box is up."""
+    host.require_root()
+    if not whole():
+        raise StepError("the box is not up", advice="e2e/box up")
+
+
+def nodes() -> list[Machine]:
+    """The nodes' VMs that are up, in order."""
+    machines = (Machine(node_name(number)) for number in range(1, MAX_NODES + 1))
+    return [machine for machine in machines if machine.init]
+
+
+def start_cloud() -> Process:
+    """Start the cloud process in the fabric's namespace and wait for its side door."""
+    ensure_netns(FABRIC_NETNS)
+    RUN.mkdir(parents=True, exist_ok=True)
+    process = processes.start(
+        CLOUD,
+        python_in(NETNS / FABRIC_NETNS, "azurebox.cloud", f"--state-dir={RUN}"),
+        env=processes.PYTHON_ENVIRONMENT,
+    )
+    processes.wait_until(process, azure.answers, timeout_s=CLOUD_TIMEOUT_S, what="the fake Azure to answer")
+    return process
+
+
+def start_machine(name: str) -> tuple[Machine, azure.Nic]:
+    """Boot a VM and plug it in."""
+    machine = Machine(name)
+    machine.boot(tools=tools_directory())
+    nic = azure.ensure_vm(name)
+    machine.connect(nic)
+    return machine, nic
+
+
+def start_control_plane() -> ControlPlane:
+    """Boot the control plane's VM and start its services."""
+    _, nic = start_machine(CONTROL_PLANE)
+    control_plane = ControlPlane(nic.primary)
+    control_plane.start()
+    return control_plane
+
+
+def start_node(name: str, control_plane: ControlPlane, images: list[Path]) -> None:
+    """Boot a node's VM and start its services."""
+    machine, nic = start_machine(name)
+    Node(machine, nic, control_plane).start(images)
+
+
+def tools_directory() -> Path:
+    """The directory of programs that VMs see as /opt/azbox/bin."""
+    return tools.KUBERNETES.directory
+
+
+def registered() -> int:
+    """How many nodes the API server knows."""
+    return len(kubectl("get", "nodes", "-o", "name").split())
+
+
+def tear_down() -> None:
+    """End and remove everything of the box; safe to call on any ruin."""
+    for process in reversed(processes.all_records()):
+        processes.stop(process, grace_s=0)
+    leftovers.remove_namespaces()
+    cgroups.remove_all()
+    leftovers.unmount()
+    for directory in (RUN, DISKS):
+        if directory.exists():
+            shutil.rmtree(directory)
+
+
+def down() -> None:
+    """Take the box down and make sure that nothing is left.
+
+    Raises:
+        StepError: something is left; says what.
+
+    """
+    host.require_root()
+    with step("ending processes, removing namespaces, cgroups and disks"):
+        tear_down()
+    left = leftovers.look()
+    if left:
+        raise StepError(f"cannot take the box down wholly, left are: {left}", advice="run e2e/box down again")
+    say("nothing is left: no process, namespace, mount, cgroup, link or file of the box")

@@ -1,0 +1,144 @@
+"""A node: containerd, kubelet and kube-proxy in a VM, with the CNI plugins that any node has.
+
+The VM is a real node in all but its kernel: the paths are the usual ones, the kubelet's certificates are its own, and
+it is Ready only when a CNI conflist is in /etc/cni/net.d.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from azurebox import cgroups, processes, tools
+from azurebox.azure import Nic
+from azurebox.controlplane import ControlPlane
+from azurebox.facts import CLOUD_DNS, vm_id
+from azurebox.machine import Machine
+from azurebox.steps import capture
+
+PAUSE_IMAGE = "localhost/azbox/pause:1"
+MAX_PODS = 250  # Azure documentation, container networking overview: 250 addresses per VM
+CONTAINERD_TIMEOUT_S = 30
+
+CONTAINERD = f"""\
+version = 2
+disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt"]
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE_IMAGE}"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      SystemdCgroup = false
+"""
+
+
+def kubelet_configuration(name: str) -> dict[str, object]:
+    """The KubeletConfiguration of the node `name`."""
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": "/etc/kubernetes/ca.crt"},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": "/etc/kubernetes/kubelet.crt",
+        "tlsPrivateKeyFile": "/etc/kubernetes/kubelet.key",
+        "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+        "providerID": f"azure://{vm_id(name)}",
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{name}",
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        "clusterDNS": [str(CLOUD_DNS)],  # there is no cluster DNS in the box: pods get the cloud's
+        "clusterDomain": "cluster.local",
+        "resolvConf": "/etc/resolv.conf",
+        "oomScoreAdj": 0,  # lower than its parent's takes a privilege that a box in a container may lack
+        "maxPods": MAX_PODS,
+        "serializeImagePulls": False,
+        # The disk is the host's: how full that is must not evict the box's pods.
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "imageGCHighThresholdPercent": 100,
+    }
+
+
+PROXY_CONFIGURATION = {
+    "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+    "kind": "KubeProxyConfiguration",
+    "mode": "iptables",
+    "linux": {"oomScoreAdj": 0},
+    "clientConnection": {"kubeconfig": "/etc/kubernetes/kube-proxy.kubeconfig"},
+    # These are limits of the whole kernel, not of this namespace: leave them alone.
+    "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+}
+
+
+class Node:
+    """The node on the VM `machine`, whose NIC is `nic`."""
+
+    def __init__(self, machine: Machine, nic: Nic, control_plane: ControlPlane) -> None:
+        self.machine, self.nic, self.control_plane = machine, nic, control_plane
+
+    def start(self, images: list[Path]) -> None:
+        """Bring the node's services up, its images loaded before the first pod may ask for them."""
+        if not (self.machine.disk / "etc/kubernetes/kubelet.json").exists():
+            self._write_files()
+        cgroups.ensure(self.machine.name)
+        containerd = self.machine.service("containerd", ["containerd"])
+        processes.wait_until(
+            containerd,
+            self._containerd_answers,
+            timeout_s=CONTAINERD_TIMEOUT_S,
+            what=f"containerd on {self.machine.name} to answer",
+        )
+        for image in images:
+            load_image(self.machine, image)
+        self.machine.service(
+            "kubelet",
+            ["kubelet", "--config=/etc/kubernetes/kubelet.json", "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig",
+             f"--hostname-override={self.machine.name}", f"--node-ip={self.nic.primary}"],
+        )  # fmt: skip
+        self.machine.service(
+            "kube-proxy",
+            ["kube-proxy", "--config=/etc/kubernetes/kube-proxy.json", f"--hostname-override={self.machine.name}"],
+        )
+
+    def _write_files(self) -> None:
+        name, write, authority = self.machine.name, self.machine.write, self.control_plane.authority
+        user = authority.issue(f"system:node:{name}", ("system:nodes",), names=(name,), addresses=(self.nic.primary,))
+        proxy = authority.issue("system:kube-proxy")
+        write("/etc/kubernetes/ca.crt", authority.pem)
+        write("/etc/kubernetes/kubelet.crt", user.certificate)
+        write("/etc/kubernetes/kubelet.key", user.key, mode=0o600)
+        write("/etc/kubernetes/kubelet.kubeconfig", self.control_plane.kubeconfig(user), mode=0o600)
+        write("/etc/kubernetes/kube-proxy.kubeconfig", self.control_plane.kubeconfig(proxy), mode=0o600)
+        write("/etc/kubernetes/kube-proxy.json", json.dumps(PROXY_CONFIGURATION, indent=1))
+        write("/etc/containerd/config.toml", CONTAINERD)
+        for plugin in tools.REFERENCE.binaries:
+            shutil.copy(tools.path(plugin), self.machine.disk / "opt/cni/bin" / plugin)
+        # Last: its presence says that all the others are there.
+        write("/etc/kubernetes/kubelet.json", json.dumps(kubelet_configuration(name), indent=1))
+
+    def _containerd_answers(self) -> bool:
+        return "OK" in self.machine.run(["sh", "-c", "ctr version >/dev/null 2>&1 && echo OK || true"])
+
+
+def load_image(machine: Machine, archive: Path) -> None:
+    """Load an image archive into a node's containerd, unless this very archive was the last of its name there."""
+    mark = machine.disk / "images" / archive.name
+    stamp = f"{archive.stat().st_mtime_ns} {archive.stat().st_size}"
+    if mark.exists() and mark.read_text() == stamp:
+        return
+    # The archive is the host's file, which the VM may not see: the host's shell opens it.
+    capture(
+        ["sh", "-c", 'archive=$1; shift; exec "$@" <"$archive"', "load", str(archive),
+         *machine.enter(["ctr", "--namespace=k8s.io", "images", "import", "-"])],
+        what=f"load {archive.name} into {machine.name}",
+    )  # fmt: skip
+    mark.parent.mkdir(exist_ok=True)
+    mark.write_text(stamp)

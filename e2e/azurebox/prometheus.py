@@ -1,0 +1,96 @@
+"""Prometheus (Debian's) on the control plane's VM, scraping pods by their `prometheus.io/*` annotations.
+
+A pod with `prometheus.io/scrape: "true"` is scraped at its address, port `prometheus.io/port` and path
+`prometheus.io/path` (`/metrics` when absent): the convention that many charts follow.
+"""
+
+import json
+
+from azurebox import processes
+from azurebox.controlplane import ControlPlane, kubectl
+from azurebox.facts import RUN
+from azurebox.machine import python_in
+from azurebox.processes import Process
+
+USER = "azbox-prometheus"
+PORT = 9090
+SCRAPE_INTERVAL = "5s"
+DISCOVERY_PORT = 9091
+CREDENTIALS = RUN / "prometheus"
+ANNOTATION = "__meta_kubernetes_pod_annotation_prometheus_io"
+
+CONFIGURATION = {
+    "global": {"scrape_interval": SCRAPE_INTERVAL, "scrape_timeout": "4s"},
+    "scrape_configs": [
+        {
+            "job_name": "pods",
+            # Elsewhere: "kubernetes_sd_configs": [{"role": "pod"}]; see discovery.py.
+            "http_sd_configs": [{"url": f"http://127.0.0.1:{DISCOVERY_PORT}/", "refresh_interval": "5s"}],
+            "relabel_configs": [
+                {"source_labels": [f"{ANNOTATION}_scrape"], "regex": "true", "action": "keep"},
+                {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "Running", "action": "keep"},
+                # One target a pod, whatever ports its containers declare: address and port are the annotation's.
+                {
+                    "source_labels": ["__meta_kubernetes_pod_ip", f"{ANNOTATION}_port"],
+                    "separator": ":",
+                    "regex": r"(.+:\d+)",
+                    "target_label": "__address__",
+                    "action": "replace",
+                },
+                {
+                    "source_labels": [f"{ANNOTATION}_path"],
+                    "regex": "(.+)",
+                    "target_label": "__metrics_path__",
+                    "action": "replace",
+                },
+                {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
+                {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
+                {"source_labels": ["__meta_kubernetes_pod_node_name"], "target_label": "node"},
+            ],
+        }
+    ],
+}
+
+PERMISSIONS = {
+    "apiVersion": "v1",
+    "kind": "List",
+    "items": [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": USER},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": USER},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": USER},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER}],
+        },
+    ],
+}
+
+
+def start(control_plane: ControlPlane) -> Process:
+    """Start Prometheus unless it runs; the API server must be ready."""
+    machine = control_plane.machine
+    if not CREDENTIALS.exists():
+        kubectl("apply", "-f", "-", stdin=json.dumps(PERMISSIONS))
+        pair = control_plane.authority.issue(USER)
+        CREDENTIALS.mkdir(mode=0o700)
+        (CREDENTIALS / "ca.crt").write_text(control_plane.authority.pem)
+        (CREDENTIALS / "client.crt").write_text(pair.certificate)
+        (CREDENTIALS / "client.key").write_text(pair.key)
+        machine.write("/etc/prometheus/azbox.json", json.dumps(CONFIGURATION, indent=1))
+    processes.start(
+        f"{machine.name}-discovery",
+        python_in(machine.netns, "azurebox.discovery",
+                  f"--api={control_plane.url}", f"--credentials={CREDENTIALS}", f"--port={DISCOVERY_PORT}"),
+        env=processes.PYTHON_ENVIRONMENT,
+    )  # fmt: skip
+    return machine.service(
+        "prometheus",
+        ["prometheus", "--config.file=/etc/prometheus/azbox.json", "--storage.tsdb.path=/var/lib/prometheus",
+         "--storage.tsdb.retention.size=512MB", f"--web.listen-address=0.0.0.0:{PORT}", "--log.level=warn"],
+    )  # fmt: skip

