@@ -71,8 +71,9 @@ class Observation:
 class Ledger:
     """The addresses of one node, at this instant."""
 
-    def __init__(self, slots: Iterable[Slot] = ()) -> None:
+    def __init__(self, slots: Iterable[Slot] = (), *, cooling_s: float = COOLING_S) -> None:
         """Take over what was stored. LedgerError when two rows contradict each other."""
+        self._cooling_s = cooling_s
         self._slots: dict[IPv4Address, Slot] = {}
         held: dict[Sandbox, IPv4Address] = {}
         for slot in slots:
@@ -129,14 +130,14 @@ class Ledger:
         return self._take_back(sandbox, Event.ABANDON, now_s=now_s)
 
     def cooled(self, *, now_s: float) -> Change:
-        """Free all that has cooled for COOLING_S."""
-        due = [slot for slot in self._in(State.COOLING) if slot.since_s + COOLING_S <= now_s]
+        """Free all that has cooled long enough."""
+        due = [slot for slot in self._in(State.COOLING) if slot.since_s + self._cooling_s <= now_s]
         return _change((slot.address, slot, moved(slot, Event.COOLED, now_s=now_s)) for slot in due)
 
     def next_cooled_s(self, now_s: float) -> float | None:
         """Seconds until `cooled` has something to free, 0 if it has; None while nothing cools."""
         slot = self._longest_in(State.COOLING)
-        return None if slot is None else max(slot.since_s + COOLING_S - now_s, 0.0)
+        return None if slot is None else max(slot.since_s + self._cooling_s - now_s, 0.0)
 
     def release(self, addresses: Iterable[IPv4Address], *, now_s: float) -> Change:
         """Choose addresses to leave the NIC: free ones, or those whose operation failed; unknown ones are passed over.

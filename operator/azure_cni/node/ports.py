@@ -14,7 +14,9 @@ from azure_cni.api.identity import NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, NicView
 from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
 from azure_cni.datapath.snat import NodeTable
-from azure_cni.ipam.ledger import Change, Slot
+from azure_cni.datapath.uplink import Uplink
+from azure_cni.ipam.ledger import Change
+from azure_cni.ipam.life import Slot
 
 
 class Clock(Protocol):
@@ -68,6 +70,9 @@ class Grants(Protocol):
 
     def read(self, pool: Mapping[str, Any], *, requested: int, request_id: int) -> Grant:
         """The newest grant, from the pool object as last seen. Never blocks: the answer is a change of the pool."""
+
+    def status(self, grant: Grant) -> dict[str, Any]:
+        """The fields of the pool's status that this node itself must write for the grant; none where others grant."""
 
 
 class Pools(Protocol):
@@ -133,6 +138,9 @@ class Datapath(Protocol):
 
     async def settle(self) -> None:
         """Wait until removals under way are done."""
+
+    async def uplink(self, mac: str) -> Uplink:
+        """The NIC's interface; DatapathError unless exactly one qualifies."""
 
     async def apply_node(self, table: NodeTable) -> tuple[str, ...]:
         """Make the node's table, sysctls and uplink right; returns what had drifted, as words."""

@@ -1,0 +1,61 @@
+# Everything a newcomer needs is one of: make demo, make test, make e2e, make lint, make down.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PLUGIN := operator/cni-plugin
+BOX := e2e/box
+PYTHON_PATHS := operator tests e2e
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(READY) ## The Python environment, from the lock file
+
+$(READY): requirements/dev.txt pyproject.toml e2e/prepare
+	e2e/prepare $(VENV)
+	touch $@
+
+.PHONY: demo
+demo: $(READY) ## A two-node cluster on this machine, with pods on addresses of a (fake) Azure VNet, shown
+	$(BOX) demo
+
+.PHONY: down
+down: $(READY) ## Take the cluster of `make demo` or `make e2e` away again, without a trace
+	$(BOX) down
+
+.PHONY: test
+test: $(READY) ## Unit, property, contract and data plane tests (the last need root, and say so without it)
+	$(BIN)/pytest tests
+	$(BOX) go -C $(PLUGIN) test ./...
+
+.PHONY: e2e
+e2e: $(READY) ## The scenarios on the box
+	$(BOX) scenarios
+
+.PHONY: bench
+bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root)
+	$(BOX) bench
+
+.PHONY: lint
+lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint
+	$(BIN)/ruff check operator tests e2e
+	$(BIN)/ruff format --check operator tests e2e
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry operator/azure_cni
+	@unformatted="$$($(BOX) gofmt -l $(PLUGIN))"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	$(BOX) go -C $(PLUGIN) vet ./...
+	$(BOX) helm lint charts/azure-cni
+
+.PHONY: lock
+lock: $(READY) ## Pin the dependencies anew, with hashes and without addresses
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		pyproject.toml -o requirements/agent.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--group dev pyproject.toml -c requirements/agent.txt -o requirements/dev.txt

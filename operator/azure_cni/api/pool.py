@@ -1,0 +1,99 @@
+"""The NodeIPPool object: reading what people wrote in its spec, and writing its status.
+
+The spec is people's and every field is optional: what it leaves out comes from the chart's values. The status is
+machines'. The API server has checked types and ranges by the CRD; what reaches us is checked again where it is used
+(`ipam.sizing.Policy`), because an older CRD may still be installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from azure_cni.api.identity import NodeIdentity
+from azure_cni.errors import ConfigInvalid
+
+GROUP = "azure-cni.io"
+VERSION = "v1alpha1"
+KIND = "NodeIPPool"
+PLURAL = "nodeippools"
+
+SPEC_FIELDS = {
+    "minFree": "min_free",
+    "maxFree": "max_free",
+    "batch": "batch",
+    "size": "size",
+    "max": "maximum",
+    "paused": "paused",
+}
+"""Keys of the spec, and what they are called in `ipam.sizing.Policy`. `mode` is the data plane's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the node asks to hold on its NIC. `number` rises with each change, across restarts too."""
+
+    count: int
+    number: int
+
+
+def spec_overrides(pool: Mapping[str, Any]) -> dict[str, int | bool]:
+    """What the pool's spec says, under the names of `Policy`; keys it leaves out are absent."""
+    spec = pool.get("spec") or {}
+    overrides: dict[str, int | bool] = {}
+    for key, name in SPEC_FIELDS.items():
+        value = spec.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, int):
+            raise ConfigInvalid(f"cannot use spec.{key} of NodeIPPool {pool_name(pool)}: {value!r} is not a number")
+        overrides[name] = value
+    return overrides
+
+
+def pool_name(pool: Mapping[str, Any]) -> str:
+    """The pool's name, which is its node's."""
+    return str((pool.get("metadata") or {}).get("name", ""))
+
+
+def generation(pool: Mapping[str, Any]) -> int:
+    """The generation of the spec that was last read."""
+    return int((pool.get("metadata") or {}).get("generation", 0))
+
+
+def last_request(pool: Mapping[str, Any], *, vm_id: str) -> Request:
+    """The request as this VM's agent last wrote it; nothing where the status is another VM's (the name was reused)."""
+    status = pool.get("status") or {}
+    if status.get("vmID", vm_id) != vm_id:
+        return Request(count=0, number=int(status.get("requestID", 0)))
+    return Request(count=int(status.get("requested", 0)), number=int(status.get("requestID", 0)))
+
+
+def identity_status(identity: NodeIdentity) -> dict[str, Any]:
+    """The part of the status that says who this node is in Azure."""
+    return {
+        "vmID": identity.vm_id,
+        "nicID": identity.nic_id,
+        "subnetID": identity.subnet_id,
+        "vnetID": identity.vnet_id,
+        "macAddress": identity.mac,
+        "primaryIP": str(identity.primary_ip),
+    }
+
+
+def address_entry(address: IPv4Address, config: str) -> dict[str, str]:
+    """One entry of `status.addresses`: what is on the NIC, not who holds it, so that nothing is written per pod."""
+    return {"address": str(address), "name": config}
+
+
+def node_reference(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The owner reference that lets the pool go with its node, agent or not."""
+    metadata = node["metadata"]
+    return {"apiVersion": "v1", "kind": "Node", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
+
+
+def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Those of `keys` whose value in `after` differs from `before`: the body of a merge patch."""
+    return {key: after[key] for key in keys if key in after and before.get(key) != after[key]}

@@ -1,0 +1,75 @@
+"""What the reconciler has found out, for those who answer pods: one writer, many readers, no locks.
+
+The ledger and its store are joined here too: a change is written to the store first and takes effect after, so that
+no pod ever gets an address that a restarted agent would not know about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from azure_cni.api.identity import NodeIdentity
+from azure_cni.ipam.ledger import Change, Ledger
+from azure_cni.ipam.life import State
+from azure_cni.ipam.limits import COOLING_S
+from azure_cni.node.bell import Bell
+from azure_cni.node.ports import LedgerStore
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Whether a waiting pod may hope for an address soon, and what to tell it if not.
+
+    `decided_s` is the boot time of the decision: an ADD believes only a decision taken after it began to wait.
+    """
+
+    hope: bool
+    cause: str
+    message: str
+    decided_s: float = 0.0
+
+
+STARTING = Outlook(
+    hope=True, cause="AgentStarting", message="the agent has not yet read who this node is in Azure; it keeps trying"
+)
+
+
+class Board:
+    """Identity, link parameters and outlook of this node."""
+
+    def __init__(self) -> None:
+        self.identity: NodeIdentity | None = None
+        self.mtu: int | None = None
+        self.at_limit = False
+        self.target = 0
+        self.maximum = 0
+        self.outlook = STARTING
+        self.bell = Bell()
+
+    @property
+    def ready(self) -> bool:
+        """Sandboxes can be wired: the uplink is known and the node's table stands."""
+        return self.mtu is not None
+
+    def announce(self, outlook: Outlook) -> None:
+        """Publish a new outlook to every ADD that waits."""
+        self.outlook = outlook
+        self.bell.ring()
+
+
+class Book:
+    """The ledger of this node, kept on disk and in memory."""
+
+    def __init__(self, *, store: LedgerStore, bell: Bell, cooling_s: float = COOLING_S) -> None:
+        self._store = store
+        self._bell = bell
+        self.ledger = Ledger(store.load(), cooling_s=cooling_s)
+
+    def commit(self, change: Change) -> None:
+        """Make a change, on disk first. LedgerError when that fails: then nothing has changed."""
+        if not change:
+            return
+        self._store.save(change)
+        self.ledger.apply(change)
+        if any(slot.state is State.FREE for slot in change.put):
+            self._bell.ring()

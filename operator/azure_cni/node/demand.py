@@ -1,0 +1,88 @@
+"""Who needs an address and has none: the pods of this node, and the ADDs that wait.
+
+Pods are seen a moment before their ADD (the scheduler binds, the kubelet pulls images), so the pool can grow while
+the runtime still prepares the sandbox. An ADD that waits counts even if its pod was never seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from azure_cni.ipam.ledger import Ledger
+from azure_cni.ipam.life import Holder, Sandbox
+
+FINISHED = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """The little that is kept of a pod."""
+
+    namespace: str
+    name: str
+    uid: str
+    needs_address: bool
+    """Pending, on the pod network, without an address, not on its way out."""
+
+    @property
+    def reference(self) -> dict[str, str]:
+        """An object reference for events."""
+        return {"apiVersion": "v1", "kind": "Pod", "namespace": self.namespace, "name": self.name, "uid": self.uid}
+
+
+def pod_of(body: Mapping[str, Any]) -> Pod | None:
+    """What of a Pod object matters here; None for pods that never hold an address of ours (any longer)."""
+    metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+    if spec.get("hostNetwork") or status.get("phase") in FINISHED:
+        return None
+    return Pod(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        needs_address=not status.get("podIP") and not metadata.get("deletionTimestamp"),
+    )
+
+
+class Demand:
+    """The pods of this node, and the ADDs that wait now."""
+
+    def __init__(self) -> None:
+        self._pods: dict[str, Pod] = {}
+        self._asking: dict[Sandbox, Holder] = {}
+        self.synced = False
+        """The pods of this node have been listed: only then a pod's absence means anything."""
+
+    def see(self, body: Mapping[str, Any]) -> None:
+        """A pod was added or changed."""
+        pod = pod_of(body)
+        if pod is None:
+            self.forget(body["metadata"]["uid"])
+        else:
+            self._pods[pod.uid] = pod
+
+    def forget(self, uid: str) -> None:
+        """A pod is gone."""
+        self._pods.pop(uid, None)
+
+    @contextmanager
+    def asking(self, holder: Holder) -> Iterator[None]:
+        """Count this sandbox as waiting while the block runs."""
+        self._asking[holder.sandbox] = holder
+        try:
+            yield
+        finally:
+            del self._asking[holder.sandbox]
+
+    def pod(self, namespace: str, name: str) -> Pod | None:
+        """The pod of that name, if this node has it."""
+        return next((pod for pod in self._pods.values() if (pod.namespace, pod.name) == (namespace, name)), None)
+
+    def waiting(self, ledger: Ledger) -> int:
+        """How many need an address and have none; a pod and its own ADD count once."""
+        held = {(slot.holder.pod_namespace, slot.holder.pod_name) for slot in ledger.slots if slot.holder is not None}
+        pods = {(pod.namespace, pod.name) for pod in self._pods.values() if pod.needs_address} - held
+        named = {(h.pod_namespace, h.pod_name) for h in self._asking.values() if h.pod_name}
+        return len(pods | named) + sum(1 for holder in self._asking.values() if not holder.pod_name)

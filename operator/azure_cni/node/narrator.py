@@ -1,0 +1,95 @@
+"""Telling people and waiting pods how the node stands: outlook, status, events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from azure_cni.api import conditions
+from azure_cni.api import pool as pool_api
+from azure_cni.node import prospects
+from azure_cni.node.board import Board, Book
+from azure_cni.node.reporter import Reporter
+from azure_cni.node.troubles import Troubles
+from azure_cni.node.world import Standing, World
+
+
+class Narrator:
+    """Reads what the reconciler knows, and says it in every form that somebody reads."""
+
+    def __init__(
+        self, *, world: World, standing: Standing, book: Book, board: Board, troubles: Troubles, reporter: Reporter
+    ) -> None:
+        self._world = world
+        self._standing = standing
+        self._book = book
+        self._board = board
+        self._troubles = troubles
+        self._reporter = reporter
+
+    def announce(self) -> None:
+        """Publish the outlook to the ADDs that wait."""
+        snapshot = self._snapshot()
+        self._board.at_limit = snapshot.at_limit
+        self._board.target, self._board.maximum = snapshot.target, self._standing.policy.maximum
+        self._board.announce(prospects.outlook(snapshot, self._troubles))
+
+    async def report(self) -> None:
+        """Write the pool's status, if something differs and it is due."""
+        if self._standing.pool is not None:
+            now_s = self._world.clock.boottime_s()
+            await self._reporter.report(self._standing.pool, self._status(), now_s=now_s)
+
+    async def tell(self, kind: str, reason: str, message: str) -> None:
+        """An event on the pool; `kind` is Normal or Warning."""
+        if self._standing.pool is None:
+            return
+        metadata = self._standing.pool["metadata"]
+        reference = {
+            "apiVersion": f"{pool_api.GROUP}/{pool_api.VERSION}",
+            "kind": pool_api.KIND,
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+        }
+        await self._world.events.publish(reference, kind=kind, reason=reason, message=message)
+
+    def _snapshot(self) -> prospects.Snapshot:
+        ledger, standing = self._book.ledger, self._standing
+        return prospects.Snapshot(
+            ready=self._board.ready,
+            counts=ledger.counts(),
+            paused=standing.policy.paused,
+            target=standing.plan.target if standing.plan else 0,
+            ceiling=standing.ceiling,
+            writing=standing.writing,
+            lost=tuple(slot.address for slot in ledger.slots if not slot.on_nic),
+            refusal=standing.grant.refusal,
+            refusal_message=standing.grant.message,
+            now_s=self._world.clock.boottime_s(),
+        )
+
+    def _status(self) -> dict[str, Any]:
+        snapshot, standing = self._snapshot(), self._standing
+        generation = pool_api.generation(standing.pool or {})
+        status: dict[str, Any] = {
+            "requested": standing.request.count,
+            "requestID": standing.request.number,
+            "allocated": snapshot.counts.allocated,
+            "assigned": snapshot.counts.assigned,
+            "free": snapshot.counts.free,
+            "cooling": snapshot.counts.cooling,
+            "target": snapshot.target,
+            "addresses": [pool_api.address_entry(s.address, s.config) for s in self._book.ledger.slots if s.on_nic],
+            "conditions": conditions.merge(
+                self._reporter.written.get("conditions") or (),
+                prospects.conditions(snapshot, self._troubles),
+                now=self._world.clock.utc(),
+                generation=generation,
+            ),
+            "observedGeneration": generation,
+        }
+        status |= self._world.grants.status(standing.grant)
+        if self._board.identity is not None:
+            status |= pool_api.identity_status(self._board.identity)
+        if standing.last_write is not None:
+            status["lastWrite"] = standing.last_write.document()
+        return status

@@ -1,0 +1,57 @@
+"""The pool's status: what to write, and when.
+
+The fields of the grant protocol (`requested`, `requestID`, `allocated` and, where a node grants itself, `granted`) are
+written at once. Everything else follows when it changed, at most once in five seconds, so that a burst of pods costs
+the API server one write and not one per pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from azure_cni.errors import KubeNotFound
+from azure_cni.node.ports import Pools
+
+PROTOCOL = ("requested", "requestID", "granted", "grantedFor", "allocated")
+SPACING_S = 5.0
+
+
+class Reporter:
+    """Keeps the status of one pool as told, with few writes."""
+
+    def __init__(self, pools: Pools, *, spacing_s: float = SPACING_S) -> None:
+        self._pools = pools
+        self._spacing_s = spacing_s
+        self._written: dict[str, Any] = {}
+        self._last_s = float("-inf")
+        self._pending = False
+
+    @property
+    def written(self) -> Mapping[str, Any]:
+        """The status as the API server last returned it."""
+        return self._written
+
+    def saw(self, pool: Mapping[str, Any]) -> None:
+        """Take over what the API server holds."""
+        self._written = dict(pool.get("status") or {})
+
+    def due_s(self) -> float | None:
+        """Boot time at which a write that was put off becomes due; None when nothing was."""
+        return self._last_s + self._spacing_s if self._pending else None
+
+    async def report(self, pool: Mapping[str, Any], status: Mapping[str, Any], *, now_s: float) -> bool:
+        """Write what differs, if it is due. True when something was written; KubeError when that failed."""
+        differing = {key: value for key, value in status.items() if self._written.get(key) != value}
+        urgent = any(key in differing for key in PROTOCOL)
+        if not differing or (not urgent and now_s < self._last_s + self._spacing_s):
+            self._pending = bool(differing)
+            return False
+        self._last_s, self._pending = now_s, True
+        try:
+            self.saw(await self._pools.patch_status(pool, differing))
+        except KubeNotFound:
+            self._written = {}
+            raise
+        self._pending = False
+        return True

@@ -1,0 +1,213 @@
+"""The life of sandboxes on this node: ADD, DEL, CHECK, GC, STATUS.
+
+The order of things is what makes them safe. ADD: the address is written to the ledger, then the kernel is touched;
+when that fails the address is given back at once. DEL: the kernel is made unable to use the address, then the
+ledger lets it cool. So after a crash at any point the ledger holds at least what the kernel holds, never less.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from time import perf_counter
+
+from azure_cni.datapath import names
+from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
+from azure_cni.errors import DatapathError, NoAddress, NodeNotReady, SandboxUnknown
+from azure_cni.ipam.life import Holder, Sandbox, Slot
+from azure_cni.node.board import Board, Book
+from azure_cni.node.demand import Demand
+from azure_cni.node.ports import Clock, Datapath, Events, Observer
+from azure_cni.node.turns import Turn, Turns
+
+log = logging.getLogger(__name__)
+
+ADD_WAITS_S = 5.0
+"""How long an ADD waits for a pool that grows. The kubelet retries a failed sandbox within seconds anyway, and holding
+its worker longer delays the pods behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What an ADD brought about."""
+
+    address: IPv4Address
+    links: SandboxLinks
+
+
+class Sandboxes:
+    """Answers the container runtime. One instance per node; safe for concurrent calls on one event loop."""
+
+    def __init__(
+        self,
+        *,
+        book: Book,
+        board: Board,
+        demand: Demand,
+        datapath: Datapath,
+        events: Events,
+        clock: Clock,
+        observer: Observer,
+        wake: Callable[[], None],
+        wait_s: float = ADD_WAITS_S,
+    ) -> None:
+        self._book = book
+        self._board = board
+        self._demand = demand
+        self._datapath = datapath
+        self._events = events
+        self._clock = clock
+        self._observer = observer
+        self._wake = wake
+        self._wait_s = wait_s
+        self._turns = Turns()
+
+    async def add(self, holder: Holder) -> Attachment:
+        """Give the sandbox an address and wire it; a repeat gives the same.
+
+        NoAddress (11) after waiting in vain, with the cause; DatapathError (5) when the kernel refuses.
+        """
+        queued = perf_counter()
+        async with self._turns.of(holder.sandbox) as turn, AsyncExitStack() as undo:
+            slot = await self._slot_for(holder, turn, undo)
+            self._observer.stage("queue", perf_counter() - queued)
+            started = perf_counter()
+            links = await self._datapath.attach(self._spec(slot, holder))
+            self._observer.stage("netlink", perf_counter() - started)
+            undo.push_async_callback(self._datapath.detach, links.host_ifname, [str(slot.address)])
+            if turn.overtaken:
+                raise NoAddress(f"cannot attach {_words(holder)}: it was deleted meanwhile", cause="Deleted")
+            undo.pop_all()
+        self._wake()
+        log.info("address assigned", extra=_facts(holder) | {"address": str(slot.address)})
+        return Attachment(address=slot.address, links=links)
+
+    async def delete(self, sandbox: Sandbox) -> None:
+        """Take the sandbox down and let its address cool; an unknown sandbox is a success."""
+        self._turns.overtake(sandbox)
+        self._board.bell.ring()
+        async with self._turns.of(sandbox):
+            slot = self._book.ledger.holding(sandbox)
+            addresses = [str(slot.address)] if slot else []
+            started = perf_counter()
+            await self._datapath.detach(names.host_ifname(sandbox.container_id, sandbox.ifname), addresses)
+            self._observer.stage("netlink", perf_counter() - started)
+            if slot is None or slot.holder is None:
+                return
+            self._book.commit(self._book.ledger.unassign(sandbox, now_s=self._clock.boottime_s()))
+        self._wake()
+        log.info("address returned", extra=_facts(slot.holder) | {"address": str(slot.address)})
+
+    async def check(self, holder: Holder, *, expected: IPv4Address | None) -> None:
+        """Compare ledger, NIC and kernel with the sandbox; DatapathError names each difference."""
+        async with self._turns.of(holder.sandbox):
+            slot = self._book.ledger.holding(holder.sandbox)
+            if slot is None:
+                raise SandboxUnknown(f"cannot check {_words(holder)}: the ledger holds no address for it")
+            findings = [] if slot.on_nic else [f"address {slot.address} is no longer on the NIC"]
+            if expected is not None and expected != slot.address:
+                findings.append(f"the previous result says {expected}, the ledger {slot.address}")
+            findings += await self._datapath.check(self._spec(slot, holder))
+        if findings:
+            raise DatapathError(f"sandbox of {_words(holder)} is not as it should be: {'; '.join(findings)}")
+
+    async def collect(self, valid: Collection[Sandbox]) -> tuple[Sandbox, ...]:
+        """Free what the runtime does not list; sandboxes that are being worked on are left alone."""
+        keep = frozenset(valid)
+        stale = [
+            slot.holder.sandbox
+            for slot in self._book.ledger.slots
+            if slot.holder is not None and slot.holder.sandbox not in keep and not self._turns.busy(slot.holder.sandbox)
+        ]
+        for sandbox in stale:
+            await self.delete(sandbox)
+        return tuple(stale)
+
+    def status(self) -> None:
+        """NodeNotReady (50) unless this node can take another pod, now or after growing."""
+        if not self._board.ready:
+            raise NodeNotReady(f"this node cannot take a pod yet: {self._board.outlook.message}")
+        if not self._book.ledger.counts().free and not self._board.outlook.hope:
+            raise NodeNotReady(f"this node cannot take another pod: {self._board.outlook.message}")
+
+    async def _slot_for(self, holder: Holder, turn: Turn, undo: AsyncExitStack) -> Slot:
+        known = self._book.ledger.holding(holder.sandbox)
+        if known is not None:
+            return known
+        slot = self._assign(holder) if self._board.ready else None
+        if slot is None:
+            slot = await self._wait_for_slot(holder, turn)
+
+        def give_back() -> None:
+            self._book.commit(self._book.ledger.abandon(holder.sandbox, now_s=self._clock.boottime_s()))
+
+        undo.callback(give_back)
+        return slot
+
+    def _assign(self, holder: Holder) -> Slot | None:
+        started = perf_counter()
+        try:
+            change = self._book.ledger.assign(holder, now_s=self._clock.boottime_s(), at_limit=self._board.at_limit)
+        except NoAddress:
+            return None
+        self._book.commit(change)
+        self._observer.stage("ledger", perf_counter() - started)
+        return self._book.ledger.holding(holder.sandbox)
+
+    async def _wait_for_slot(self, holder: Holder, turn: Turn) -> Slot:
+        asked_s = self._clock.boottime_s()
+        with self._demand.asking(holder):
+            self._wake()
+            while True:
+                remaining_s = asked_s + self._wait_s - self._clock.boottime_s()
+                if remaining_s <= 0 or not await self._board.bell.wait(remaining_s):
+                    raise await self._no_address(holder)
+                if turn.overtaken:
+                    raise NoAddress(f"cannot attach {_words(holder)}: it was deleted meanwhile", cause="Deleted")
+                if self._board.ready and (slot := self._assign(holder)):
+                    return slot
+                if not self._board.outlook.hope and self._board.outlook.decided_s >= asked_s:
+                    raise await self._no_address(holder)
+
+    async def _no_address(self, holder: Holder) -> NoAddress:
+        outlook = self._board.outlook
+        error = NoAddress(f"cannot give {_words(holder)} an address: {outlook.message}", cause=outlook.cause)
+        log.warning("no address", extra=_facts(holder) | {"cause": outlook.cause, "why": outlook.message})
+        pod = self._demand.pod(holder.pod_namespace, holder.pod_name)
+        if pod is not None:
+            await self._events.publish(
+                pod.reference, kind="Warning", reason="NoAddress", message=f"{outlook.cause}: {outlook.message}"
+            )
+        return error
+
+    def _spec(self, slot: Slot, holder: Holder) -> SandboxSpec:
+        mtu = self._board.mtu
+        if mtu is None:
+            raise NodeNotReady(f"this node cannot wire a pod yet: {self._board.outlook.message}")
+        container_id, ifname = holder.sandbox
+        return SandboxSpec(
+            netns=holder.netns,
+            ifname=ifname,
+            address=slot.address,
+            host_ifname=names.host_ifname(container_id, ifname),
+            host_mac=names.host_mac(container_id, ifname),
+            pod_mac=names.pod_mac(container_id, ifname),
+            mtu=mtu,
+        )
+
+
+def _words(holder: Holder) -> str:
+    if holder.pod_name:
+        return f"pod {holder.pod_namespace}/{holder.pod_name}"
+    return f"container {holder.sandbox.container_id[:12]} ({holder.sandbox.ifname})"
+
+
+def _facts(holder: Holder) -> dict[str, str]:
+    return {
+        "container": holder.sandbox.container_id,
+        "ifname": holder.sandbox.ifname,
+        "pod": f"{holder.pod_namespace}/{holder.pod_name}" if holder.pod_name else "",
+    }

@@ -1,0 +1,95 @@
+"""What the reconciler is given: its ports and settings; and what it has found out: its standing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import Any
+
+from azure_cni.api.identity import NodeIdentity, VNetView
+from azure_cni.api.nic import NicView
+from azure_cni.api.pool import Request
+from azure_cni.ipam import limits
+from azure_cni.ipam.plan import Plan
+from azure_cni.ipam.sizing import Policy
+from azure_cni.node.ports import Clock, Cloud, Datapath, Events, Grant, Grants, Nic, Node, Observer, Pools
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Periods in seconds. The NIC is read again after each write anyway; `nic_s` finds what others changed."""
+
+    nic_s: float = 600.0
+    vnet_s: float = 3600.0
+    kernel_s: float = 60.0
+    shrink_delay_s: float = limits.SHRINK_DELAY_S
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What the chart's values say about the pool and the data plane of every node."""
+
+    defaults: Policy = field(default_factory=Policy)
+    routable: frozenset[IPv4Network] = frozenset()
+    allow_imds: bool = False
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The ports of the reconciler, in one hand."""
+
+    cloud: Cloud
+    nic_of: Callable[[NodeIdentity], Nic]
+    grants: Grants
+    pools: Pools
+    node: Node
+    events: Events
+    datapath: Datapath
+    clock: Clock
+    observer: Observer
+
+
+@dataclass(frozen=True, slots=True)
+class LastWrite:
+    """The newest NIC write: `result` is `Succeeded` or the reason of its failure; `etag` the NIC's afterwards."""
+
+    time: str
+    reason: str
+    added: int
+    removed: int
+    result: str
+    etag: str
+
+    def document(self) -> dict[str, str | int]:
+        """As in `status.lastWrite`."""
+        return {
+            "time": self.time,
+            "reason": self.reason,
+            "added": self.added,
+            "removed": self.removed,
+            "result": self.result,
+            "etag": self.etag,
+        }
+
+
+@dataclass(slots=True)
+class Standing:
+    """What is known now. Written by the reconciler alone."""
+
+    policy: Policy
+    pool: dict[str, Any] | None = None
+    nic: Nic | None = None
+    vnet: VNetView | None = None
+    view: NicView | None = None
+    request: Request = field(default_factory=lambda: Request(count=0, number=0))
+    grant: Grant = field(default_factory=lambda: Grant(count=0, request_id=0))
+    plan: Plan | None = None
+    writing: bool = False
+    last_write: LastWrite | None = None
+
+    @property
+    def ceiling(self) -> int:
+        """What the pool may grow to."""
+        return min(self.policy.maximum, self.policy.size or self.policy.maximum)
