@@ -65,14 +65,3 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-
-{{/* Where Microsoft Entra issues the tokens of each cloud. */}}
-{{- define "azure-cni.authorityHost" -}}
-{{- if eq .Values.azure.cloud "AzureUSGovernmentCloud" -}}
-https://login.microsoftonline.us/
-{{- else if eq .Values.azure.cloud "AzureChinaCloud" -}}
-https://login.chinacloudapi.cn/
-{{- else -}}
-https://login.microsoftonline.com/
-{{- end -}}
-{{- end -}}

@@ -76,6 +76,10 @@ def test_the_directories_of_the_node_appear_under_their_own_names():
     assert seen["netns"]["mountPropagation"] == "HostToContainer"
 
 
+def test_sysctls_are_where_the_agent_looks():
+    assert f"{agent_env()['AZURE_CNI_SYSCTL_DIR']}/net" == mounts()["sysctl"]["mountPath"]
+
+
 def test_probes_and_scrapes_find_the_port():
     pod, ports = agent_pod("metrics.port=9900"), container("metrics.port=9900")["ports"]
     assert ports == [{"name": "metrics", "containerPort": 9900, "hostPort": 9900, "protocol": "TCP"}]
@@ -109,12 +113,11 @@ def test_the_selector_never_changes_with_the_version():
 
 
 def test_workload_identity_needs_no_webhook():
-    env = agent_env(WORKLOAD, "azure.cloud=AzureChinaCloud")
-    assert (env["AZURE_CLIENT_ID"], env["AZURE_TENANT_ID"]) == (GUID, GUID)
-    assert env["AZURE_AUTHORITY_HOST"] == "https://login.chinacloudapi.cn/"
-    token_file = env["AZURE_FEDERATED_TOKEN_FILE"] or ""
+    env = agent_env(WORKLOAD)
+    assert (env["AZURE_CNI_CLIENT_ID"], env["AZURE_CNI_TENANT_ID"]) == (GUID, GUID)
+    token_file = env["AZURE_CNI_TOKEN_FILE"] or ""
     assert token_file.startswith(mounts(WORKLOAD)["azure-token"]["mountPath"] + "/")
-    assert not [name for name in agent_env() if name.startswith("AZURE_") and not name.startswith("AZURE_CNI_")]
+    assert agent_env().keys().isdisjoint({"AZURE_CNI_TENANT_ID", "AZURE_CNI_TOKEN_FILE"})
 
 
 def test_a_ca_bundle_is_mounted_where_the_agent_looks():
