@@ -134,8 +134,9 @@ class FakeNic:
         after = sum(config.name not in remove for config in self._configs) + add
         if after > self.limit:
             raise RequestRefused(f"cannot add {add} to {NIC_ID}: {after} of {self.limit}")
-        if self.room is not None and add > self.room:
-            raise SubnetFull(f"cannot add {add} to {NIC_ID}: {self.room} left", azure_code="SubnetIsFull")
+        room = min(self.room if self.room is not None else add, len(list(self._free_addresses())))
+        if add > room:
+            raise SubnetFull(f"cannot add {add} to {NIC_ID}: {room} left in its subnet", azure_code="SubnetIsFull")
 
     def _accept(self, *, add: int, remove: Collection[ConfigName]) -> None:
         before = len(self._configs)
@@ -163,9 +164,10 @@ class FakeNic:
         assert self._running is not None
         if self._outcome is None:
             self._configs = [replace(config, ready=True) for config in self._configs]
+        else:
+            self._touch()
         self._running.set()
         self._running = None
-        self._touch()
 
     def _free_addresses(self) -> Iterator[IPv4Address]:
         for address in self.subnet:

@@ -1,0 +1,221 @@
+"""A thin client of the Azure Resource Manager: the SDK's pipeline with plain documents for bodies.
+
+The SDK brings authentication, its challenges and the waiting for operations. Retries are not its business here: a
+failure is told at once, the gate keeps what Azure asked us to wait, and pacing is the caller's. Documents stay whole,
+because a NIC is replaced by what is written: the generated models drop fields that they do not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, UserAgentPolicy
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.rest import HttpRequest
+from azure.mgmt.core import AsyncARMPipelineClient
+from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+
+from azure_cni import __version__
+from azure_cni.azure import errors_map
+from azure_cni.azure.clouds import AzureCloud
+from azure_cni.azure.gate import Gate, Kind
+from azure_cni.azure.polling import LONGEST_POLL_S, USUAL_POLL_S, Answer, Document, Polling, finish
+from azure_cni.azure.resources import Resource
+from azure_cni.errors import AccessDenied, CloudError, CloudUnreachable, ResourceBusy, Throttled
+from azure_cni.node.ports import Observer
+
+log = logging.getLogger(__name__)
+
+OK_BELOW: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for what, in seconds. A write of a NIC on a busy VM may take a minute; nothing says the most."""
+
+    connect_s: float = 10.0
+    answer_s: float = 60.0
+    call_s: float = 120.0
+    """One call with its token; the SDK alone asks up to 75 s for a token when the host is being updated."""
+    operation_s: float = 600.0
+
+
+class Arm:
+    """One session with the resource manager. Every method raises only CloudError.
+
+    `ca_file` replaces the system's authorities. `sleep` is what waits between two polls.
+    """
+
+    def __init__(
+        self,
+        cloud: AzureCloud,
+        credential: AsyncTokenCredential,
+        *,
+        observer: Observer,
+        gate: Gate | None = None,
+        ca_file: Path | None = None,
+        patience: Patience | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._cloud = cloud
+        self._credential = credential
+        self._observer = observer
+        self._gate = gate or Gate()
+        self._ca_file = ca_file
+        self._patience = patience or Patience()
+        self._sleep = sleep
+        self._opened: AsyncARMPipelineClient[Any, Any] | None = None
+
+    async def close(self) -> None:
+        """Close the connections and the credential's."""
+        if self._opened is not None:
+            await self._opened.close()
+        await self._credential.close()
+
+    async def get(self, resource: Resource) -> Document:
+        """One resource as it is now."""
+        what = f"read {resource.label}"
+        try:
+            async with asyncio.timeout(self._patience.call_s):
+                answer = await self._send(HttpRequest("GET", self._url(resource)), f"{resource.noun}.get", what=what)
+        except TimeoutError as error:
+            raise CloudUnreachable(f"cannot {what}: no answer within {self._patience.call_s:.0f} s") from error
+        return _document(answer, what=what)
+
+    async def put(self, resource: Resource, body: Mapping[str, Any], *, if_match: str) -> Document:
+        """Replace a resource that is still as `if_match` says, wait for the operation, and read it again.
+
+        Whoever stops waiting leaves the operation running in Azure: only a read tells how it ended.
+        """
+        what = f"write {resource.label}"
+        try:
+            async with asyncio.timeout(self._patience.operation_s):
+                return await self._put(resource, body, if_match=if_match, what=what)
+        except TimeoutError as error:
+            text = f"cannot {what}: not done after {self._patience.operation_s:.0f} s; Azure may still be working on it"
+            raise ResourceBusy(text) from error
+
+    async def _put(self, resource: Resource, body: Mapping[str, Any], *, if_match: str, what: str) -> Document:
+        url = self._url(resource)
+        request = HttpRequest("PUT", url, json=dict(body), headers={"If-Match": if_match})
+        answer = await self._send(request, f"{resource.noun}.put", what=what)
+
+        async def ask(link: str) -> Answer:
+            return await self._ask(link, f"{resource.noun}.get" if link == url else "operation.get", what=what)
+
+        return await finish(Polling(ask=ask, pause=self._sleep), client=self._client, answer=answer, what=what)
+
+    async def _ask(self, link: str, operation: str, *, what: str) -> Answer:
+        """A question about an operation under way: asked again until it is answered, the caller's time bounds it."""
+        while True:
+            try:
+                return await self._send(HttpRequest("GET", link), operation, what=what)
+            except (Throttled, CloudUnreachable) as error:
+                wait_s = min(USUAL_POLL_S if error.retry_after_s is None else error.retry_after_s, LONGEST_POLL_S)
+                log.info("operation is asked for again", extra={"wait_s": wait_s, "error": str(error)})
+                if isinstance(error, Throttled):
+                    self._observer.throttled(wait_s)
+                await self._sleep(max(wait_s, 1.0))
+
+    async def _send(self, request: HttpRequest, operation: str, *, what: str) -> Answer:
+        """One request, told to the observer; the only place that talks to Azure."""
+        kind = Kind.READ if request.method == "GET" else Kind.WRITE
+        if wait_s := self._gate.closed_for_s(kind):
+            text = f"cannot {what}: Azure asked for no more {kind}s; {wait_s:.0f} s of that are left"
+            raise Throttled(text, retry_after_s=wait_s)
+        began_s = time.monotonic()
+        try:
+            answer: Answer = await self._client.send_request(request, _return_pipeline_response=True)
+        except AzureError as error:
+            failure = _without_answer(error, what=what, endpoint=self._cloud.endpoint)
+        else:
+            if answer.http_response.status_code < OK_BELOW:
+                self._told(operation, str(answer.http_response.status_code), began_s)
+                return answer
+            failure = _refusal(answer, what=what)
+        if isinstance(failure, Throttled):
+            self._gate.close(kind, failure.retry_after_s)
+        self._told(operation, failure.azure_code or failure.reason, began_s)
+        raise failure
+
+    def _told(self, operation: str, code: str, began_s: float) -> None:
+        self._observer.azure(operation, code, time.monotonic() - began_s)
+
+    def _url(self, resource: Resource) -> str:
+        return f"{self._cloud.endpoint}{resource.id}?api-version={resource.api_version}"
+
+    @property
+    def _client(self) -> AsyncARMPipelineClient[Any, Any]:
+        if self._opened is None:
+            self._opened = AsyncARMPipelineClient(
+                self._cloud.endpoint,
+                transport=self._transport(),
+                policies=[
+                    RequestIdPolicy(),
+                    HeadersPolicy({"Accept": "application/json"}),
+                    UserAgentPolicy(base_user_agent=f"azure-cni/{__version__}", user_agent_use_env=False),
+                    AsyncARMChallengeAuthenticationPolicy(self._credential, self._cloud.scope),
+                ],
+            )
+        return self._opened
+
+    def _transport(self) -> AioHttpTransport:
+        # A session of our own: the SDK's would build a new TLS context, and so a new connection, for each request.
+        tls = ssl.create_default_context(cafile=str(self._ca_file) if self._ca_file else None)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls, limit=4), cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
+        )
+        return AioHttpTransport(
+            session=session, connection_timeout=self._patience.connect_s, read_timeout=self._patience.answer_s
+        )
+
+
+def _without_answer(error: AzureError, *, what: str, endpoint: str) -> CloudError:
+    if isinstance(error, ClientAuthenticationError):
+        text = (
+            f"cannot {what}: no token for the agent's identity: {error.message}; is an identity assigned to this VM, "
+            "and is its client ID the configured one?"
+        )
+        return AccessDenied(text, azure_code="NoToken")
+    said = str(error) or type(error).__name__
+    return CloudUnreachable(f"cannot {what}: no answer from {endpoint}: {said}", azure_code="unreachable")
+
+
+def _refusal(answer: Answer, *, what: str) -> CloudError:
+    response = answer.http_response
+    try:
+        body = response.json()
+    except ValueError:
+        body = response.text()
+    return errors_map.from_response(
+        what, status=response.status_code, body=body, retry_after_s=_retry_after_s(response.headers)
+    )
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Azure's wish in seconds; None where it names none."""
+    for name, per_second in (("Retry-After", 1), ("x-ms-retry-after-ms", 1000), ("retry-after-ms", 1000)):
+        text = headers.get(name, "")
+        if text.isdigit():
+            return int(text) / per_second
+    return None
+
+
+def _document(answer: Answer, *, what: str) -> Document:
+    try:
+        body = answer.http_response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise CloudUnreachable(f"cannot {what}: the answer is not a document; does a proxy stand between?")
+    return body

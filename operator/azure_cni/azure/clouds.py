@@ -1,0 +1,55 @@
+"""Which Azure: where its resource manager is, for whom its tokens are, and who issues them.
+
+The facts of the three public clouds are the SDK's own. A private cloud, or a test's, names its endpoint and keeps the
+rest. Names are those that the instance metadata service reports as `azEnvironment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from azure.core import AzureClouds
+from azure.identity import AzureAuthorityHosts
+from azure.mgmt.core.tools import get_arm_endpoints
+
+from azure_cni.errors import ConfigInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class AzureCloud:
+    """One Azure: `endpoint` without a slash at its end, `scope` as tokens are asked for, `authority` a URL."""
+
+    name: str
+    endpoint: str
+    scope: str
+    authority: str
+
+
+_SETTINGS: Final[Mapping[str, tuple[AzureClouds, str]]] = {
+    "AzurePublicCloud": (AzureClouds.AZURE_PUBLIC_CLOUD, AzureAuthorityHosts.AZURE_PUBLIC_CLOUD),
+    "AzureUSGovernment": (AzureClouds.AZURE_US_GOVERNMENT, AzureAuthorityHosts.AZURE_GOVERNMENT),
+    "AzureChinaCloud": (AzureClouds.AZURE_CHINA_CLOUD, AzureAuthorityHosts.AZURE_CHINA),
+}
+# What older hosts call the same clouds.
+_ALIASES: Final[Mapping[str, str]] = {
+    "AzureCloud": "AzurePublicCloud",
+    "AzureUSGovernmentCloud": "AzureUSGovernment",
+    "AzureGovernment": "AzureUSGovernment",
+}
+
+
+def cloud_named(name: str, *, endpoint: str = "", authority: str = "") -> AzureCloud:
+    """The cloud of that name; `endpoint` and `authority` replace its own where given. ConfigInvalid if unknown."""
+    known = _SETTINGS.get(_ALIASES.get(name, name))
+    if known is None:
+        raise ConfigInvalid(f"cannot use the Azure cloud {name!r}: it must be one of {', '.join(_SETTINGS)}")
+    setting, host = known
+    facts = get_arm_endpoints(setting)
+    return AzureCloud(
+        name=_ALIASES.get(name, name),
+        endpoint=(endpoint or facts["resource_manager"]).rstrip("/"),
+        scope=facts["credential_scopes"][0],
+        authority=(authority or f"https://{host}").rstrip("/"),
+    )

@@ -1,0 +1,212 @@
+"""The instance metadata service: what a VM can find out about itself without any permission.
+
+It answers only on the node's own network, only without a proxy, and only to the NIC's primary address. It may be gone
+for up to 70 s while the host is updated (410), so that alone is waited for; any other silence is told soon, with what
+to check. It is identity, not truth about the pool: how soon it shows a new address is not documented.
+Source: Azure documentation, "Azure Instance Metadata Service for virtual machines".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from azure_cni.errors import CloudError, CloudNotFound, CloudUnreachable, RequestRefused, Throttled
+from azure_cni.node.ports import Observer
+
+DEFAULT_URL: Final = "http://169.254.169.254"
+API_VERSION: Final = "2021-10-01"
+ANSWER_S: Final = 5.0
+PAUSES_S: Final = (0.5, 1.0, 2.0)
+"""Before each further attempt after 404, 429, 5xx or silence, as the documentation advises for transient answers."""
+GONE: Final = 410
+GONE_PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0)  # 75 s: "available again within 70 seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class ImdsAddress:
+    """One address of an interface, and whether it has a public one (basic SKU only: others are not shown)."""
+
+    private: IPv4Address
+    public: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImdsInterface:
+    """One NIC as the VM sees it; `mac` as the kernel writes it, the primary address first."""
+
+    mac: str
+    addresses: tuple[ImdsAddress, ...]
+    subnets: tuple[IPv4Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """This VM. `resource_id` is its ARM id; `environment` names the cloud; `scale_set` is "" outside one."""
+
+    vm_id: str
+    name: str
+    resource_id: str
+    environment: str
+    scale_set: str
+    interfaces: tuple[ImdsInterface, ...]
+
+
+class Imds:
+    """Asks the service at `url`. `sleep` is what waits between attempts."""
+
+    def __init__(
+        self,
+        *,
+        observer: Observer,
+        url: str = DEFAULT_URL,
+        answer_s: float = ANSWER_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._observer = observer
+        self._timeout = aiohttp.ClientTimeout(total=answer_s)
+        self._sleep = sleep
+
+    async def instance(self) -> Instance:
+        """Who this VM is. CloudUnreachable when nothing answers; other CloudErrors when something else is wrong."""
+        pauses_s = list(PAUSES_S)
+        attempt = 0
+        while True:
+            status, content = await self._ask()
+            if status == 200:  # noqa: PLR2004
+                return _parse(content)
+            if status == GONE:
+                pauses_s = list(GONE_PAUSES_S)
+            if not _passing(status) or attempt >= len(pauses_s):
+                raise self._failure(status, content, attempts=attempt + 1)
+            await self._sleep(pauses_s[attempt])
+            attempt += 1
+
+    async def _ask(self) -> tuple[int, bytes]:
+        """One attempt: status and body; 0 and the reason when there is no answer."""
+        began_s = time.monotonic()
+        try:
+            # trust_env stays off: the service refuses what came through a proxy, or would never see it.
+            async with (
+                aiohttp.ClientSession(timeout=self._timeout) as session,
+                session.get(
+                    f"{self._url}/metadata/instance",
+                    params={"api-version": API_VERSION, "format": "json"},
+                    headers={"Metadata": "true"},
+                    allow_redirects=False,
+                ) as response,
+            ):
+                status, content = response.status, await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            said = f"no answer within {self._timeout.total:.0f} s" if isinstance(error, TimeoutError) else str(error)
+            status, content = 0, said.encode()
+        self._observer.azure("imds.instance", str(status) if status else "unreachable", time.monotonic() - began_s)
+        return status, content
+
+    def _failure(self, status: int, content: bytes, *, attempts: int) -> CloudError:
+        said = content[:200].decode(errors="replace").strip()
+        cannot = f"cannot read the instance metadata at {self._url} ({attempts} attempts)"
+        if status == 0:
+            return CloudUnreachable(
+                f"{cannot}: {said}; is this an Azure VM, does the agent run on the host's network, and does nothing "
+                "(firewall, network policy, nftables) hold back the node's own traffic to that address?",
+                azure_code="ImdsSilent",
+            )
+        text = f"{cannot}: it answers HTTP {status}: {said}"
+        if status == 404:  # noqa: PLR2004
+            return CloudNotFound(f"{text}; is it the address of the metadata service?")
+        if status == 429:  # noqa: PLR2004
+            return Throttled(f"{text}; it answers 5 requests a second: who else on this node asks so much?")
+        if status == GONE or status >= 500:  # noqa: PLR2004
+            return CloudUnreachable(text)
+        return RequestRefused(text)
+
+
+def mac_text(raw: str) -> str:
+    """`000D3A1BC721` or `00-0D-3A-1B-C7-21` as the kernel writes it."""
+    digits = raw.replace("-", "").replace(":", "").lower()
+    return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2))
+
+
+def _passing(status: int) -> bool:
+    """Whether the same question may be answered soon."""
+    return status in {0, 404, GONE, 429} or status >= 500  # noqa: PLR2004
+
+
+class _Camel(msgspec.Struct, rename="camel"):
+    pass
+
+
+class _Address(_Camel):
+    private_ip_address: str = ""
+    public_ip_address: str = ""
+
+
+class _Subnet(_Camel):
+    address: str
+    prefix: str
+
+
+class _IPv4(_Camel):
+    ip_address: list[_Address]
+    subnet: list[_Subnet]
+
+
+class _Interface(_Camel):
+    ipv4: _IPv4
+    mac_address: str
+
+
+class _Network(_Camel):
+    interface: list[_Interface]
+
+
+class _Compute(_Camel):
+    vm_id: str
+    resource_id: str
+    name: str = ""
+    az_environment: str = ""
+    vm_scale_set_name: str = ""
+
+
+class _Document(_Camel):
+    compute: _Compute
+    network: _Network
+
+
+def _parse(content: bytes) -> Instance:
+    try:
+        document = msgspec.json.decode(content, type=_Document)
+        interfaces = tuple(_interface(raw) for raw in document.network.interface)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise CloudUnreachable(f"cannot use the instance metadata: {error}; does something else answer?") from error
+    compute = document.compute
+    return Instance(
+        vm_id=compute.vm_id.lower(),
+        name=compute.name,
+        resource_id=compute.resource_id,
+        environment=compute.az_environment,
+        scale_set=compute.vm_scale_set_name,
+        interfaces=interfaces,
+    )
+
+
+def _interface(raw: _Interface) -> ImdsInterface:
+    return ImdsInterface(
+        mac=mac_text(raw.mac_address),
+        # A /28 block is shown in CIDR form: the pool does not use blocks.
+        addresses=tuple(
+            ImdsAddress(IPv4Address(item.private_ip_address), public=bool(item.public_ip_address))
+            for item in raw.ipv4.ip_address
+            if item.private_ip_address and "/" not in item.private_ip_address
+        ),
+        subnets=tuple(IPv4Network(f"{subnet.address}/{subnet.prefix}") for subnet in raw.ipv4.subnet),
+    )

@@ -1,0 +1,119 @@
+"""The NIC behind the resource manager: read whole, change, write whole, and never without knowing what was there.
+
+A write reads the NIC first and goes on only if it is still what the caller decided on, and it sends If-Match as well:
+that Azure honours it on NICs is in no recording, so neither is trusted alone. Nothing is kept between calls but the
+configurations seen working, because a NIC under an operation does not say which of its addresses worked before.
+"""
+
+from __future__ import annotations
+
+import logging
+import string
+import time
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address
+from random import Random
+from typing import Any, Final
+
+from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, OUR_PREFIX, ConfigName, NicID, NicView
+from azure_cni.azure import nic_document
+from azure_cni.azure.arm import Arm
+from azure_cni.azure.resources import Resource
+from azure_cni.errors import CloudError, PreconditionFailed, RequestRefused, ResourceBusy
+
+log = logging.getLogger(__name__)
+
+ALPHABET: Final = string.ascii_lowercase + string.digits
+SUFFIX_LENGTH: Final = 8
+
+
+class ArmNic:
+    """Implements `azure_cni.node.ports.Nic` for the NIC of that id. `chance` names new configurations."""
+
+    def __init__(self, arm: Arm, nic_id: NicID, *, chance: Random) -> None:
+        self._arm = arm
+        self._resource = Resource.parse(nic_id)
+        self._chance = chance
+        self._known: dict[ConfigName, IPv4Address] = {}
+
+    async def read(self) -> NicView:
+        """One GET."""
+        return self._seen(await self._document())
+
+    async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
+        """One change of the NIC as the port says; a NIC whose last operation failed is written even unchanged."""
+        what = f"change {self._resource.label}"
+        document = await self._document()
+        leaving = _refuse(document, seen, add=add, remove=remove, what=what)
+        if not add and not leaving and not nic_document.has_failed(document):
+            return self._seen(document)
+        body = nic_document.changed(document, add=self._names(document, add), remove=leaving)
+        return self._seen(await self._put(document, body, added=add, removed=len(leaving)))
+
+    async def _document(self) -> Mapping[str, Any]:
+        return nic_document.check(await self._arm.get(self._resource), what=f"read {self._resource.label}")
+
+    async def _put(
+        self, before: Mapping[str, Any], body: Mapping[str, Any], *, added: int, removed: int
+    ) -> Mapping[str, Any]:
+        """Write and log it, whatever comes of it: in one line what was there, what was asked for and what it is now."""
+        facts: dict[str, Any] = {
+            "nic": self._resource.id,
+            "etag_before": before["etag"],
+            "configs_before": _count(before),
+            "added": added,
+            "removed": removed,
+            "result": "Abandoned",  # whoever waited went away; the operation goes on in Azure
+        }
+        began_s = time.monotonic()
+        try:
+            after = await self._arm.put(self._resource, body, if_match=before["etag"])
+            nic_document.check(after, what=f"write {self._resource.label}")
+            facts |= {"result": "Succeeded", "etag": after["etag"], "configs": _count(after)}
+        except CloudError as error:
+            facts |= {"result": error.reason, "azure_code": error.azure_code}
+            raise
+        finally:
+            log.info("nic written", extra={**facts, "seconds": round(time.monotonic() - began_s, 3)})
+        return after
+
+    def _seen(self, document: Mapping[str, Any]) -> NicView:
+        view = nic_document.view(document, known=self._known)
+        self._known = {config.name: config.address for config in view.configs if config.ready and config.address}
+        return view
+
+    def _names(self, document: Mapping[str, Any], count: int) -> list[ConfigName]:
+        taken = {config["name"] for config in document["properties"]["ipConfigurations"]}
+        names: list[ConfigName] = []
+        while len(names) < count:
+            name = ConfigName(OUR_PREFIX + "".join(self._chance.choices(ALPHABET, k=SUFFIX_LENGTH)))
+            if name not in taken:
+                taken.add(name)
+                names.append(name)
+        return names
+
+
+def _refuse(
+    document: Mapping[str, Any], seen: NicView, *, add: int, remove: Collection[ConfigName], what: str
+) -> set[ConfigName]:
+    """The configurations that will leave; raises when the write must not be made, before anything is."""
+    foreign = sorted(name for name in remove if not name.startswith(OUR_PREFIX))
+    if foreign:
+        raise RequestRefused(f"cannot {what}: {', '.join(foreign)} was not made by azure-cni, and is not its to delete")
+    if document["etag"] != seen.etag:
+        raise PreconditionFailed(f"cannot {what}: it changed since it was read ({seen.etag}, now {document['etag']})")
+    if not nic_document.is_settled(document):
+        raise ResourceBusy(f"cannot {what}: Azure is still working on an earlier change of it")
+    present = {ConfigName(config["name"]) for config in document["properties"]["ipConfigurations"]}
+    leaving = present & set(remove)
+    after = len(present) - len(leaving) + add
+    if add and after > MAX_CONFIGS_PER_NIC:
+        raise RequestRefused(
+            f"cannot {what}: with {add} more it would have {after} ipConfigurations, and Azure allows "
+            f"{MAX_CONFIGS_PER_NIC} on a NIC"
+        )
+    return leaving
+
+
+def _count(document: Mapping[str, Any]) -> int:
+    return len(document["properties"]["ipConfigurations"])

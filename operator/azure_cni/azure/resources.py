@@ -1,0 +1,42 @@
+"""ARM resource ids as values: what kind of thing, under which API version it is read, and how people call it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from azure_cni.errors import RequestRefused
+
+# The newest versions whose answers were recorded from the real Azure (kubernetes-sigs/cloud-provider-azure).
+NETWORK_API: Final = "2025-05-01"
+COMPUTE_API: Final = "2025-04-01"
+
+_KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "microsoft.network/networkinterfaces": ("nic", "NIC", NETWORK_API),
+    "microsoft.network/virtualnetworks": ("vnet", "VNet", NETWORK_API),
+    "microsoft.compute/virtualmachines": ("vm", "VM", COMPUTE_API),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource that we speak of: `noun` names its operations, `label` is for people."""
+
+    id: str
+    noun: str
+    label: str
+    api_version: str
+
+    @classmethod
+    def parse(cls, resource_id: str) -> Resource:
+        """From a full id (/subscriptions/.../providers/NAMESPACE/TYPE/NAME); RequestRefused when it is another."""
+        parts = resource_id.strip("/").split("/")
+        # subscriptions/S/resourceGroups/G/providers/NAMESPACE/TYPE/NAME
+        if len(parts) != 8 or parts[0].lower() != "subscriptions" or parts[4].lower() != "providers":  # noqa: PLR2004
+            raise RequestRefused(f"cannot use {resource_id!r}: it is not the id of a NIC, VNet or VM")
+        kind = _KINDS.get(f"{parts[5]}/{parts[6]}".lower())
+        if kind is None:
+            raise RequestRefused(f"cannot use {resource_id!r}: it is not the id of a NIC, VNet or VM")
+        noun, word, api_version = kind
+        return cls("/" + "/".join(parts), noun, f"{word} {parts[7]}", api_version)
