@@ -1,0 +1,183 @@
+"""From the network that Azure has programmed to what each cable may carry. Pure: values in, values out.
+
+A `Port` is one cable: which MAC and addresses may enter by it, which it is delivered, which of them may leave the VNet
+and as whom. A view is what can be reached from one place: a VNet sees itself, the VNets it is peered with, and the
+on-prem site behind its gateway. Only a peering that both sides have made carries anything, as in Azure.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from azurebox.fabric.topology import (
+    FIRST_DEFAULT_OUTBOUND,
+    ONPREM,
+    PEER,
+    PUBLIC_ADDRESSES,
+    Place,
+    device_name,
+)
+from azurebox.steps import StepError
+from fakes.azure.effective import EffectiveNetwork, EffectiveNic, EffectiveVNet
+
+EVERYTHING = "everything"  # the view of the fabric itself (answers, probes) and of the on-prem site
+NOTHING = "nothing"  # the view of a VNet that is not there (any more)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One cable.
+
+    `addresses` are single ones, a block taken apart; `public` maps those that may leave the VNet to the address by
+    which the internet knows them; `primary` is the one that IMDS and the wireserver answer, None for no VM of ours.
+    """
+
+    device: str
+    mac: str
+    addresses: tuple[IPv4Address, ...]
+    primary: IPv4Address | None
+    ip_forwarding: bool
+    view: str
+    public: Mapping[IPv4Address, IPv4Address]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every cable, the unused ones too (nothing passes those), and the devices that each view reaches."""
+
+    ports: tuple[Port, ...]
+    unused: tuple[str, ...]
+    views: Mapping[str, frozenset[str]]
+
+    @property
+    def public(self) -> dict[IPv4Address, IPv4Address]:
+        """Each address that may leave the VNet, and the public address it leaves with."""
+        return {private: public for port in self.ports for private, public in port.public.items()}
+
+
+EMPTY = Plan(ports=(), unused=(), views={EVERYTHING: frozenset(), NOTHING: frozenset()})
+
+
+def make_plan(network: EffectiveNetwork, *, cables: Mapping[str, str], lent: Mapping[IPv4Address, IPv4Address]) -> Plan:
+    """What the fabric should do now.
+
+    `cables` are the fabric's devices to VMs and outside hosts with the MAC at their far end; a NIC without a cable is
+    left out. `lent` are the public addresses in use until now: a VM keeps its default outbound address.
+    """
+    device_of = {mac: device for device, mac in cables.items()}
+    nics = {device: nic for nic in network.nics if (device := device_of.get(nic.mac.lower()))}
+    public = _public_addresses(network, nics.values(), lent=lent)
+    vnet_of_subnet = {_key(subnet.subnet_id): vnet for vnet in network.vnets for subnet in vnet.subnets}
+    home_of = {device: vnet_of_subnet.get(_key(nic.subnet_id)) for device, nic in nics.items()}
+    home_of[device_name(PEER.name)] = _vnet_holding(PEER.address, network)
+
+    ports = [
+        _port_of_nic(nic, device=device, view=_view_name(home_of[device], network), public=public)
+        for device, nic in sorted(nics.items())
+    ]
+    ports += [
+        _port_of_place(PEER, view=_view_name(home_of[device_name(PEER.name)], network)),
+        _port_of_place(ONPREM, view=EVERYTHING),
+    ]
+    used = [port for port in ports if port.device in cables]
+    return Plan(
+        ports=tuple(used),
+        unused=tuple(sorted(set(cables) - {port.device for port in used})),
+        views=dict(_views(network, [port.device for port in used], home_of)),
+    )
+
+
+def _views(
+    network: EffectiveNetwork, devices: list[str], home_of: Mapping[str, EffectiveVNet | None]
+) -> Iterator[tuple[str, frozenset[str]]]:
+    onprem = {device_name(ONPREM.name)} & set(devices)
+    yield NOTHING, frozenset()
+    yield EVERYTHING, frozenset(devices)
+    for vnet in network.vnets:
+        inside = {device for device in devices if (home := home_of.get(device)) and _connected(vnet, home)}
+        yield _view_name(vnet, network), frozenset(inside | onprem)
+
+
+def _view_name(vnet: EffectiveVNet | None, network: EffectiveNetwork) -> str:
+    return NOTHING if vnet is None else f"vnet-{network.vnets.index(vnet)}"
+
+
+def _connected(one: EffectiveVNet, other: EffectiveVNet) -> bool:
+    here, there = _key(one.vnet_id), _key(other.vnet_id)
+    return here == there or (there in map(_key, one.peered_vnet_ids) and here in map(_key, other.peered_vnet_ids))
+
+
+def _vnet_holding(address: IPv4Address, network: EffectiveNetwork) -> EffectiveVNet | None:
+    return next(
+        (vnet for vnet in network.vnets if any(address in IPv4Network(prefix) for prefix in vnet.prefixes)), None
+    )
+
+
+def _port_of_nic(nic: EffectiveNic, *, device: str, view: str, public: Mapping[IPv4Address, IPv4Address]) -> Port:
+    addresses = tuple(admitted for address in nic.addresses for admitted in IPv4Network(address.address))
+    return Port(
+        device=device,
+        mac=nic.mac.lower(),
+        addresses=addresses,
+        primary=_primary(nic),
+        ip_forwarding=nic.ip_forwarding,
+        view=view,
+        public={private: seen for private, seen in public.items() if private in addresses},
+    )
+
+
+def _port_of_place(place: Place, *, view: str) -> Port:
+    return Port(
+        device=device_name(place.name),
+        mac=place.mac,
+        addresses=(place.address,),
+        primary=None,
+        ip_forwarding=False,
+        view=view,
+        public={place.address: place.public} if place.public else {},
+    )
+
+
+def _primary(nic: EffectiveNic) -> IPv4Address | None:
+    return next((IPv4Address(address.address) for address in nic.addresses if address.primary), None)
+
+
+def _public_addresses(
+    network: EffectiveNetwork, nics: Iterable[EffectiveNic], *, lent: Mapping[IPv4Address, IPv4Address]
+) -> dict[IPv4Address, IPv4Address]:
+    """Who leaves the VNet as whom: a configuration's own public IP, or for a primary what Azure lends it by default."""
+    nics = sorted(nics, key=lambda nic: nic.nic_id)
+    public = {
+        IPv4Address(address.address): IPv4Address(address.public_ip)
+        for nic in nics
+        for address in nic.addresses
+        if address.public_ip
+    }
+    generous = {_key(subnet.subnet_id) for vnet in network.vnets for subnet in vnet.subnets if subnet.default_outbound}
+    borrowers = [
+        primary
+        for nic in nics
+        if _key(nic.subnet_id) in generous and (primary := _primary(nic)) and primary not in public
+    ]
+    taken = {*public.values(), PEER.public}
+    for primary in borrowers:
+        if (kept := lent.get(primary)) and kept not in taken:
+            public[primary] = kept
+            taken.add(kept)
+    for primary in borrowers:
+        if primary not in public:
+            public[primary] = _first_free(taken)
+            taken.add(public[primary])
+    return public
+
+
+def _first_free(taken: Iterable[IPv4Address | None]) -> IPv4Address:
+    for address in PUBLIC_ADDRESSES.hosts():
+        if address >= FIRST_DEFAULT_OUTBOUND and address not in taken:
+            return address
+    raise StepError(f"cannot lend a default outbound address: all of {PUBLIC_ADDRESSES} are in use")
+
+
+def _key(resource_id: str) -> str:
+    """Resource ids are compared without regard to case."""
+    return resource_id.lower()
