@@ -1,0 +1,56 @@
+// The CNI plugin azure-cni: what the container runtime runs for each pod.
+//
+// It turns one CNI verb into one request to the azure-cni agent of this node and prints the answer. It holds no
+// state and knows neither Azure nor Kubernetes, so an old binary works with a new agent. The one thing it does
+// alone is to write down a DEL that the agent did not answer, so that pods can end while the agent is away.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	cniversion "github.com/containernetworking/cni/pkg/version"
+)
+
+// version is set by the build: -ldflags "-X main.version=1.2.3".
+var version = "dev"
+
+// Listed one by one rather than "from 0.3.0 on": a version that the agent cannot render must not appear by
+// updating a library.
+var specVersions = cniversion.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == "--version" {
+		fmt.Println("azure-cni", version)
+		return
+	}
+	about := "CNI plugin azure-cni " + version + ": gives pods addresses of the Azure virtual network, through the" +
+		" azure-cni agent of this node.\nIt is run by the container runtime, not by hand; for the node's addresses see:" +
+		" kubectl get nodeippools"
+
+	p := &plugin{cniVersion: cniversion.Current()}
+	funcs := skel.CNIFuncs{Add: p.add, Del: p.del, Check: p.check, GC: p.gc, Status: p.status}
+	if err := skel.PluginMainFuncsWithError(funcs, specVersions, about); err != nil {
+		printError(p.cniVersion, err)
+		os.Exit(1)
+	}
+	// Printed only now: skel still looks at the network namespace after add returned, and the runtime must never
+	// see a result followed by an error.
+	if _, err := os.Stdout.Write(p.result); err != nil {
+		fmt.Fprintln(os.Stderr, "cannot print the result:", err)
+		os.Exit(1)
+	}
+}
+
+// printError writes the error to standard output as the specification wants it: skel's own printing leaves out
+// cniVersion.
+func printError(cniVersion string, err *types.Error) {
+	out, _ := json.Marshal(struct {
+		CNIVersion string `json:"cniVersion"`
+		*types.Error
+	}{cniVersion, err}) // strings and a number: cannot fail
+	fmt.Println(string(out))
+}

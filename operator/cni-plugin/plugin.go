@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/ns"
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+// The verbs of the agent, and how long the runtime may be kept waiting for each.
+var (
+	verbAdd    = verb{"add", 30 * time.Second}   // the agent waits up to 5 s for its pool to grow; the rest is for a busy node
+	verbCheck  = verb{"check", 30 * time.Second} // CHECK and GC: as long as an ADD, for they may queue behind one
+	verbGC     = verb{"gc", 30 * time.Second}
+	verbDel    = verb{"del", 10 * time.Second}   // one without an answer is recorded, so waiting longer gains nothing
+	verbStatus = verb{"status", 5 * time.Second} // the runtime asks every few seconds; an agent this slow is not available
+)
+
+// plugin carries out the verbs. skel calls one of them, once, after it has checked the environment, the spec version
+// and that the config is JSON.
+type plugin struct {
+	cniVersion string // of the config as soon as it was read
+	result     []byte // what to print when all went well
+}
+
+func (p *plugin) add(args *skel.CmdArgs) error {
+	// skel makes this check too, but only when the sandbox is already set up.
+	if same, err := ns.CheckNetNS(args.Netns); err != nil {
+		return err
+	} else if same {
+		return types.NewError(types.ErrInvalidNetNS,
+			fmt.Sprintf("cannot add %s/%s: CNI_NETNS %s is the node's own network namespace", args.ContainerID, args.IfName, args.Netns), "")
+	}
+	result, err := p.askAboutSandbox(verbAdd, args)
+	if err != nil {
+		return withCode(types.ErrTryAgainLater, err)
+	}
+	if err := checkResult(result, p.cniVersion); err != nil {
+		return err
+	}
+	p.result = result
+	return nil
+}
+
+func (p *plugin) check(args *skel.CmdArgs) error {
+	_, err := p.askAboutSandbox(verbCheck, args)
+	return withCode(types.ErrTryAgainLater, err)
+}
+
+// del succeeds without the agent: a pod must be able to end while the agent restarts or is upgraded. The agent
+// carries out the record as soon as it is back.
+func (p *plugin) del(args *skel.CmdArgs) error {
+	conf, err := p.readConfig(args)
+	if err != nil {
+		return err
+	}
+	request, err := sandboxRequest(args)
+	if err != nil {
+		return err
+	}
+	_, err = ask(conf.Socket, verbDel, request)
+	var silent *noAnswer
+	if !errors.As(err, &silent) {
+		return err
+	}
+	dir := filepath.Join(filepath.Dir(conf.Socket), "released")
+	if err := writeRecord(dir, recordName(args.ContainerID, args.IfName), request); err != nil {
+		return types.NewError(types.ErrIOFailure,
+			fmt.Sprintf("cannot record the release of %s/%s in %s: %v", args.ContainerID, args.IfName, dir, err), silent.Error())
+	}
+	return nil
+}
+
+func (p *plugin) gc(args *skel.CmdArgs) error {
+	return withCode(types.ErrTryAgainLater, p.askAboutNode(verbGC, args))
+}
+
+func (p *plugin) status(args *skel.CmdArgs) error {
+	return withCode(types.ErrPluginNotAvailable, p.askAboutNode(verbStatus, args))
+}
+
+func (p *plugin) askAboutSandbox(v verb, args *skel.CmdArgs) ([]byte, error) {
+	conf, err := p.readConfig(args)
+	if err != nil {
+		return nil, err
+	}
+	request, err := sandboxRequest(args)
+	if err != nil {
+		return nil, err
+	}
+	return ask(conf.Socket, v, request)
+}
+
+func (p *plugin) askAboutNode(v verb, args *skel.CmdArgs) error {
+	conf, err := p.readConfig(args)
+	if err != nil {
+		return err
+	}
+	_, err = ask(conf.Socket, v, nodeRequest(args))
+	return err
+}
+
+// withCode gives an agent that does not answer the code that the verb's caller understands; the agent's own errors
+// keep theirs.
+func withCode(code uint, err error) error {
+	var silent *noAnswer
+	if errors.As(err, &silent) {
+		return types.NewError(code, silent.Error(), silent.hint())
+	}
+	return err
+}
+
+// checkResult refuses what the runtime could not read: a result must be JSON in the version that the config asked for.
+func checkResult(result []byte, cniVersion string) error {
+	var head struct {
+		CNIVersion string `json:"cniVersion"`
+	}
+	if err := json.Unmarshal(result, &head); err != nil {
+		return unreadable(fmt.Sprintf("the result is not a JSON object: %v", err), result)
+	}
+	if head.CNIVersion != cniVersion {
+		return unreadable(fmt.Sprintf("the result has cniVersion %q, the config %q", head.CNIVersion, cniVersion), result)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"encoding/hex"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// recordName is the file name of a sandbox's record: the same for each DEL of a sandbox, so that a repeated DEL
+// replaces its record. Hashed, because a container ID may be longer than a file name can be; FNV, because no one
+// gains by a collision and the start-up of crypto/sha256 would cost each call 0.2 ms.
+func recordName(containerID, ifName string) string {
+	sum := fnv.New128a()
+	sum.Write([]byte(containerID + "/" + ifName))
+	return hex.EncodeToString(sum.Sum(nil)) + ".json"
+}
+
+// writeRecord writes a record whole or not at all: a *.json in the directory is never half-written, and once this
+// returns nil it is as durable as the file system.
+func writeRecord(dir, name string, content []byte) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(dir, "."+name+".*") // readable by its owner only
+	if err != nil {
+		return err
+	}
+	if err := fill(temp, content); err != nil {
+		_ = os.Remove(temp.Name())
+		return err
+	}
+	if err := os.Rename(temp.Name(), filepath.Join(dir, name)); err != nil {
+		_ = os.Remove(temp.Name())
+		return err
+	}
+	return syncDir(dir)
+}
+
+// fill writes, syncs and closes the file.
+func fill(file *os.File, content []byte) error {
+	_, err := file.Write(content)
+	if err == nil {
+		err = file.Sync()
+	}
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// syncDir makes a rename in the directory durable. Windows has no such call and needs none.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// records returns the files in released/ beside the socket, by name.
+func records(t *testing.T, socket string) map[string]string {
+	t.Helper()
+	dir := filepath.Join(filepath.Dir(socket), "released")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, entry := range entries {
+		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[entry.Name()] = string(content)
+	}
+	return found
+}
+
+func TestDelWithoutAgentIsRecorded(t *testing.T) {
+	socket := socketPath(t)
+	wantSuccess(t, call(t, sandboxEnv("DEL"), config("1.1.0", socket)), "")
+	first := records(t, socket)
+
+	// The record is what the agent would have been sent.
+	agent := startAgent(t, 200, "{}")
+	wantSuccess(t, call(t, sandboxEnv("DEL"), config("1.1.0", agent.socket)), "")
+	sent := strings.ReplaceAll(agent.requests()[0].body, agent.socket, socket)
+	for name, content := range first {
+		if !regexp.MustCompile(`^[0-9a-f]{32}\.json$`).MatchString(name) || content != sent {
+			t.Errorf("record %s is %s\nwant %s", name, content, sent)
+		}
+		info, err := os.Stat(filepath.Join(filepath.Dir(socket), "released", name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("record's mode is %v, want 0600 (%v)", info.Mode(), err)
+		}
+	}
+
+	// Again: the same one. Another interface or container: another one.
+	wantSuccess(t, call(t, sandboxEnv("DEL"), config("1.1.0", socket)), "")
+	if again := records(t, socket); len(first) != 1 || len(again) != 1 {
+		t.Errorf("%d and then %d records, want 1 and 1", len(first), len(again))
+	}
+	for name, value := range map[string]string{"CNI_IFNAME": "net1", "CNI_CONTAINERID": "c" + strings.Repeat("0", 300)} {
+		env := sandboxEnv("DEL")
+		env[name] = value
+		wantSuccess(t, call(t, env, config("1.1.0", socket)), "")
+	}
+	if all := records(t, socket); len(all) != 3 {
+		t.Errorf("%d records, want 3", len(all))
+	}
+}
+
+func TestDelWhoseAnswerIsLostIsRecorded(t *testing.T) {
+	for _, part := range []string{"", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"} {
+		socket := startRawAgent(t, func(conn net.Conn) {
+			readRequest(conn)
+			io.WriteString(conn, part)
+		})
+		wantSuccess(t, call(t, sandboxEnv("DEL"), config("1.1.0", socket)), "")
+		if found := records(t, socket); len(found) != 1 {
+			t.Errorf("after %q: %d records, want 1", part, len(found))
+		}
+	}
+}
+
+func TestDelNeedsNoNamespace(t *testing.T) {
+	socket := socketPath(t)
+	env := sandboxEnv("DEL")
+	delete(env, "CNI_NETNS")
+	delete(env, "CNI_ARGS")
+	wantSuccess(t, call(t, env, config("1.1.0", socket)), "")
+	for _, content := range records(t, socket) {
+		if !strings.Contains(content, `"netns":""`) || !strings.Contains(content, `"args":{}`) {
+			t.Errorf("record is %s, want empty netns and args", content)
+		}
+	}
+}
+
+func TestDelThatCannotBeRecordedFails(t *testing.T) {
+	socket := socketPath(t)
+	released := filepath.Join(filepath.Dir(socket), "released")
+	if err := os.WriteFile(released, nil, 0o600); err != nil { // a file in its place: root may write to any directory
+		t.Fatal(err)
+	}
+	wantError(t, call(t, sandboxEnv("DEL"), config("1.1.0", socket)), 5,
+		"cannot record the release of 4f1c9a2be07d35c86ab1f2d3e4c5b6a7980f1e2d3c4b5a69788796a5b4c3d2e1/eth0 in "+released, "not a directory",
+		"cannot reach the azure-cni agent at "+socket)
+}
+
+func TestRecordsWrittenAtOnceStayWhole(t *testing.T) {
+	socket := socketPath(t)
+	var calls sync.WaitGroup
+	for range 16 {
+		calls.Add(1)
+		go func() {
+			defer calls.Done()
+			if got := call(t, sandboxEnv("DEL"), config("1.1.0", socket)); got.exit != 0 {
+				t.Errorf("exit %d: %s", got.exit, got.stdout)
+			}
+		}()
+	}
+	calls.Wait()
+	found := records(t, socket)
+	if len(found) != 1 {
+		t.Fatalf("%d files, want one record and no temporary file", len(found))
+	}
+	for _, content := range found {
+		if !strings.HasSuffix(content, config("1.1.0", socket)+"}") {
+			t.Errorf("record is %s", content)
+		}
+	}
+}
+
+func TestAFailedRecordLeavesNoTemporaryFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "taken.json", "child"), 0o700); err != nil { // rename onto it fails
+		t.Fatal(err)
+	}
+	if err := writeRecord(dir, "taken.json", []byte("{}")); err == nil {
+		t.Fatal("writing onto a directory succeeded")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v (%v)", entries, err)
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+const defaultSocket = "/run/azure-cni/cni.sock"
+
+// netConf is the little that the binary itself reads of its configuration. All else in it, unknown keys too, is the
+// agent's to judge.
+type netConf struct {
+	CNIVersion string `json:"cniVersion"`
+	Socket     string `json:"socket"`
+}
+
+func (p *plugin) readConfig(args *skel.CmdArgs) (netConf, error) {
+	conf := netConf{Socket: defaultSocket}
+	err := json.Unmarshal(args.StdinData, &conf)
+	p.cniVersion = conf.CNIVersion
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return conf, invalidConfig("cannot use key %q of the network config: it is a %s, not a string", wrong.Field, wrong.Value)
+	}
+	if err != nil {
+		return conf, invalidConfig("cannot read the network config: %v", err)
+	}
+	if conf.Socket != defaultSocket && !filepath.IsAbs(conf.Socket) {
+		return conf, invalidConfig("cannot use socket %q of the network config: it is not an absolute path (default: %s)", conf.Socket, defaultSocket)
+	}
+	return conf, nil
+}
+
+func invalidConfig(format string, values ...any) *types.Error {
+	return types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf(format, values...), "")
+}
+
+// sandboxRequest is the body for the verbs about one sandbox: ADD, DEL and CHECK.
+func sandboxRequest(args *skel.CmdArgs) ([]byte, error) {
+	cniArgs, err := parseArgs(args.Args)
+	if err != nil {
+		return nil, err
+	}
+	return withConfig(struct {
+		ContainerID string            `json:"containerID"`
+		Netns       string            `json:"netns"`
+		IfName      string            `json:"ifname"`
+		Args        map[string]string `json:"args"`
+		Path        string            `json:"path"`
+	}{args.ContainerID, args.Netns, args.IfName, cniArgs, args.Path}, args.StdinData), nil
+}
+
+// nodeRequest is the body for the verbs about the whole network on this node: GC and STATUS.
+func nodeRequest(args *skel.CmdArgs) []byte {
+	return withConfig(struct {
+		Path string `json:"path"`
+	}{args.Path}, args.StdinData)
+}
+
+// withConfig encodes the fields and adds the config as it came, byte for byte: encoding/json would reformat it.
+func withConfig(fields any, conf []byte) []byte {
+	body, err := json.Marshal(fields)
+	if err != nil {
+		panic(err) // strings and a map of strings: cannot fail
+	}
+	body = append(body[:len(body)-1], `,"config":`...)
+	body = append(body, conf...)
+	return append(body, '}')
+}
+
+// parseArgs reads CNI_ARGS, "K=V;K2=V2".
+func parseArgs(raw string) (map[string]string, error) {
+	args := map[string]string{}
+	if raw == "" {
+		return args, nil
+	}
+	for _, pair := range strings.Split(raw, ";") {
+		key, value, found := strings.Cut(pair, "=")
+		if !found || key == "" {
+			return nil, types.NewError(types.ErrInvalidEnvironmentVariables,
+				fmt.Sprintf("cannot read CNI_ARGS: %q is not KEY=VALUE", pair), fmt.Sprintf("CNI_ARGS is %q", raw))
+		}
+		args[key] = value
+	}
+	return args, nil
+}
