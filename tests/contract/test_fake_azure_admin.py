@@ -1,0 +1,114 @@
+"""The admin API and its words, over a real unix socket."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fakes.azure import FakeAzure, faults
+from fakes.azure.admincli import main
+
+
+class Box:
+    """A served fake and its words."""
+
+    def __init__(self, azure: FakeAzure, socket: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.azure, self.socket, self.capsys = azure, socket, capsys
+
+    async def say(self, *words: str, code: int = 0) -> str:
+        """What the command prints, errors included; its exit code must be `code`."""
+        got = await asyncio.to_thread(main, words, self.socket)
+        out, err = self.capsys.readouterr()
+        assert got == code, (out, err)
+        return out + err
+
+
+@pytest.fixture
+async def box(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Box]:
+    azure = FakeAzure(seed=1)
+    azure.add_vnet(subnets={"nodes": "10.240.0.0/27"})
+    azure.add_vm("vm1", secondaries=1, tags={"env": "box"})
+    async with azure.serve(admin_socket=tmp_path / "admin.sock"):
+        yield Box(azure, tmp_path / "admin.sock", capsys)
+
+
+async def test_tables(box: Box) -> None:
+    assert "vm1-nic  vm1  nodes" in await box.say("nics")
+    assert "env=box" in await box.say("vms")
+    assert "vnet/nodes  10.240.0.0/27  2     25" in await box.say("subnets")
+    assert await box.say("faults") == "no faults\n"
+    shown = await box.say("nic", "vm1-nic")
+    assert "ipconfig1      10.240.0.4  Dynamic  primary" in shown
+    assert json.loads(await box.say("nic", "vm1-nic", "--json")) == box.azure.nic("vm1-nic")
+
+
+async def test_vms_come_and_go(box: Box) -> None:
+    await box.say("add-vm", "vm2", "--secondaries", "2", "--tag", "a=b")
+    assert len(box.azure.nic("vm2-nic")["properties"]["ipConfigurations"]) == 3
+    await box.say("delete-vm", "vm2", "--keep-nic")
+    assert "vm2-nic" in await box.say("nics")
+    await box.say("delete-nic", "vm2-nic")
+    assert "vm2-nic" not in await box.say("nics")
+    assert "NicInUse" in await box.say("delete-nic", "vm1-nic", code=1)
+
+
+async def test_faults_are_ordered_and_cleared(box: Box) -> None:
+    await box.say("fault", "throttle", "--nic", "vm1-nic", "--seconds", "30")
+    await box.say("fault", "slow", "--duration", "7", "--times", "0")
+    first, second = box.azure.faults.active
+    assert isinstance(first.effect, faults.Throttled)
+    assert (first.operation, first.resource, first.times) == ("nic.*", "vm1-nic", None)
+    assert second.effect == faults.SlowOperation(7.0)
+    assert second.times is None
+    assert "throttle" in await box.say("faults")
+    await box.say("clear", "1")
+    assert box.azure.faults.active == [second]
+    await box.say("clear")
+    assert box.azure.faults.active == []
+    assert "only slow has one" in await box.say("fault", "fail", "--duration", "3", code=1)
+
+
+async def test_another_tool(box: Box) -> None:
+    etag = box.azure.nic("vm1-nic")["etag"]
+    await box.say("touch", "vm1-nic")
+    assert box.azure.nic("vm1-nic")["etag"] != etag
+    await box.say("appear", "vm1-nic", "2")
+    assert len(box.azure.effective().nics[0].addresses) == 4
+    await box.say("vanish", "vm1-nic", "10.240.0.5")
+    assert len(box.azure.effective().nics[0].addresses) == 3
+    await box.say("write", "vm1-nic")
+    assert "took 20 addresses" in await box.say("take", "20")
+    assert box.azure.subnet().free == 4
+    assert "took 4 addresses" in await box.say("take", "--leave", "0")
+    assert "gave 24 addresses back" in await box.say("give-back")
+    await box.say("resize", "10.240.0.0/26")
+    assert box.azure.subnet().capacity == 59
+    assert "falls outside" in await box.say("resize", "10.241.0.0/26", code=1)
+    assert "not secondary addresses of it" in await box.say("vanish", "vm1-nic", "10.240.0.4", code=1)
+
+
+async def test_settings_permissions_events_and_logs(box: Box) -> None:
+    assert await box.say("duration", "2.5") == "a NIC write takes 2.5 s\n"
+    assert box.azure.operation_duration_s == 2.5
+    await box.say("permissions", "*", "!Microsoft.Network/networkInterfaces/write", "--principal", "vm1")
+    principal = box.azure.identity.find("vm1")
+    assert principal
+    assert not box.azure.identity.allows(principal, "Microsoft.Network/networkInterfaces/write")
+    assert "scheduled" in await box.say("event", "vm1", "Reboot")
+    assert await box.say("calls") == "no requests yet\n"
+    lines = (await box.say("changes")).splitlines()
+    assert [json.loads(line)["cause"] for line in lines] == ["created", "VM created"]
+    assert await box.say("changes", "--since", "2") == "\n"
+
+
+async def test_wrong_words(box: Box) -> None:
+    assert "invalid choice" in await box.say("nonsense", code=2)
+    assert "no NIC 'vm9-nic'" in await box.say("nic", "vm9-nic", code=1)
+    assert "say either count or leave" in await box.say("take", code=1)
+
+
+async def test_no_fake_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await asyncio.to_thread(main, ["nics"], tmp_path / "none.sock") == 1
+    assert "is the box up?" in capsys.readouterr().err
