@@ -111,5 +111,5 @@ class LedgerMachine(RuleBasedStateMachine):
             assert slot.on_nic or slot.state is State.ASSIGNED
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=400, stateful_step_count=30, deadline=None)
 TestLedger = LedgerMachine.TestCase

@@ -1,0 +1,161 @@
+"""What the binary sends over the socket, and how errors go back.
+
+Bodies are JSON objects: `containerID netns ifname args path config` for add, del and check, `path config` for gc and
+status; what the runtime did not give is "" or {}. Fields that are not known are passed over: the binary may be newer
+than the agent. Each request becomes one value of a closed union, checked as far as that can be done without looking
+at the node.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from azure_cni.cni.config import NetConf, parse
+from azure_cni.cni.results import previous_address
+from azure_cni.cni.versions import answer_version
+from azure_cni.errors import AzureCniError, ConfigInvalid, DecodeFailed, EnvironmentInvalid, NoAddress, RequestError
+from azure_cni.ipam.life import Holder, Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Attach a sandbox."""
+
+    holder: Holder
+    config: NetConf
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Detach a sandbox. Whatever else came with it may be wrong: a pod must be able to end."""
+
+    sandbox: Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Compare a sandbox with what it should be; `expected` is its address in the result of its ADD."""
+
+    holder: Holder
+    expected: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """GC: detach every sandbox that is not in `valid`."""
+
+    valid: frozenset[Sandbox]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Can this node take a pod?"""
+
+
+Request: TypeAlias = Add | Delete | Check | Collect | Status
+
+VERBS: Final = ("add", "del", "check", "gc", "status")
+"""Last parts of the request's path, `/cni/v1/VERB`."""
+
+_CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # CNI specification, parameters
+_MAX_IFNAME = 15  # IFNAMSIZ - 1 (Linux, if.h)
+
+
+class _Body(msgspec.Struct):
+    config: dict[str, Any]
+    containerID: str = ""  # noqa: N815  # the protocol's spelling
+    netns: str = ""
+    ifname: str = ""
+    args: dict[str, str] = {}
+
+
+_DECODER: Final = msgspec.json.Decoder(_Body)
+
+
+def decode(verb: str, body: bytes) -> Request:
+    """Read the request for one of VERBS. DecodeFailed, EnvironmentInvalid, ConfigInvalid or VersionUnsupported."""
+    try:
+        raw = _DECODER.decode(body)
+    except msgspec.DecodeError as error:
+        raise DecodeFailed(f"cannot read the {verb} request: {error}; it begins {body[:80]!r}") from error
+    match verb:
+        case "add":
+            return Add(_holder(raw), parse(raw.config))
+        case "del":
+            return Delete(_sandbox(raw))
+        case "check":
+            return _check(_holder(raw), parse(raw.config))
+        case "gc":
+            return _collect(parse(raw.config))
+        case "status":
+            parse(raw.config)
+            return Status()
+    raise DecodeFailed(f'cannot do "{verb}": the verbs are {", ".join(VERBS)}')
+
+
+def version_of(body: bytes) -> str:
+    """The version in which an answer to this body is understood, whatever else is wrong with it."""
+    try:
+        raw = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        raw = None
+    return answer_version(raw.get("config") if isinstance(raw, dict) else None)
+
+
+def error_body(error: AzureCniError, version: str) -> tuple[int, dict[str, Any]]:
+    """HTTP status and CNI error: 400 for the caller's faults, 503 for what may pass, 500 for the rest.
+
+    `details` is the CamelCase cause, the same word as in events and conditions.
+    """
+    status = 400 if isinstance(error, RequestError) else 503 if error.code in {11, 50} else 500
+    cause = error.cause if isinstance(error, NoAddress) else error.reason
+    return status, {"cniVersion": version, "code": error.code, "msg": str(error), "details": cause}
+
+
+def _sandbox(raw: _Body) -> Sandbox:
+    if not _CONTAINER_ID.fullmatch(raw.containerID):
+        raise EnvironmentInvalid(
+            f'cannot use CNI_CONTAINERID "{raw.containerID}": it must be letters, digits, "_", "." and "-", '
+            "and begin with a letter or digit"
+        )
+    name = raw.ifname
+    if not 0 < len(name.encode()) <= _MAX_IFNAME or name in {".", ".."} or re.search(r"[/:\s\0]", name):
+        raise EnvironmentInvalid(
+            f'cannot use CNI_IFNAME "{name}": it must have 1 to {_MAX_IFNAME} bytes without "/", ":" and spaces'
+        )
+    return Sandbox(raw.containerID, name)
+
+
+def _holder(raw: _Body) -> Holder:
+    sandbox = _sandbox(raw)
+    if not raw.netns.startswith("/") or "\0" in raw.netns:
+        raise EnvironmentInvalid(
+            f'cannot use CNI_NETNS "{raw.netns}" for container {raw.containerID}: it must be the path of a network '
+            "namespace"
+        )
+    return Holder(
+        sandbox,
+        netns=raw.netns,
+        pod_namespace=raw.args.get("K8S_POD_NAMESPACE", ""),
+        pod_name=raw.args.get("K8S_POD_NAME", ""),
+        pod_uid=raw.args.get("K8S_POD_UID", ""),
+    )
+
+
+def _check(holder: Holder, config: NetConf) -> Check:
+    if config.prev_result is None:
+        raise ConfigInvalid("cannot check a sandbox without prevResult: the runtime must give the result of its ADD")
+    return Check(holder, previous_address(config.prev_result, ifname=holder.sandbox.ifname))
+
+
+def _collect(config: NetConf) -> Collect:
+    valid = config.valid_attachments
+    if valid is msgspec.UNSET:
+        # To read "not said" as "none" would take the network from every pod of the node.
+        raise ConfigInvalid("cannot collect garbage without cni.dev/valid-attachments: the runtime must list them")
+    return Collect(frozenset(Sandbox(one.containerID, one.ifname) for one in valid or ()))

@@ -1,0 +1,159 @@
+import json
+from ipaddress import IPv4Address
+
+import pytest
+
+from azure_cni import errors
+from azure_cni.cni.wire import VERBS, Add, Check, Collect, Delete, Status, decode, error_body, version_of
+from azure_cni.errors import ConfigInvalid, DecodeFailed, EnvironmentInvalid, VersionUnsupported
+from azure_cni.ipam.life import Holder, Sandbox
+
+CONFIG = {"cniVersion": "1.1.0", "name": "azure-cni", "type": "azure-cni"}
+ARGS = {"K8S_POD_NAMESPACE": "shop", "K8S_POD_NAME": "web-0", "K8S_POD_UID": "u-1", "IgnoreUnknown": "1"}
+PREVIOUS = {
+    "cniVersion": "1.1.0",
+    "interfaces": [{"name": "azv1"}, {"name": "eth0", "sandbox": "/run/netns/a"}],
+    "ips": [{"address": "10.240.0.9/32", "interface": 1}],
+}
+
+
+def body(config=CONFIG, **fields) -> bytes:
+    whole = {"containerID": "c1", "netns": "/run/netns/a", "ifname": "eth0", "args": ARGS, "path": "/opt/cni/bin"}
+    return json.dumps(whole | fields | {"config": config}).encode()
+
+
+def test_add():
+    request = decode("add", body())
+    assert isinstance(request, Add)
+    assert request.holder == Holder(Sandbox("c1", "eth0"), "/run/netns/a", "shop", "web-0", "u-1")
+    assert request.config.version == "1.1.0"
+
+
+def test_a_container_without_a_pod_has_none():
+    request = decode("add", body(args={}))
+    assert isinstance(request, Add)
+    assert request.holder == Holder(Sandbox("c1", "eth0"), "/run/netns/a")
+
+
+def test_a_newer_binary_may_say_more():
+    assert decode("status", body(config=CONFIG, traceparent="00-1")) == Status()
+
+
+@pytest.mark.parametrize("config", [CONFIG, {}, {"cniVersion": "9.9.9"}, CONFIG | {"sokcet": "/x"}])
+def test_del_needs_nothing_but_the_sandbox(config):
+    assert decode("del", body(config, netns="", args={}, path="")) == Delete(Sandbox("c1", "eth0"))
+
+
+def test_check_knows_what_add_said():
+    request = decode("check", body(CONFIG | {"prevResult": PREVIOUS}))
+    assert request == Check(
+        Holder(Sandbox("c1", "eth0"), "/run/netns/a", "shop", "web-0", "u-1"), IPv4Address("10.240.0.9")
+    )
+
+
+def test_check_without_a_previous_result_is_refused():
+    with pytest.raises(ConfigInvalid, match="without prevResult"):
+        decode("check", body())
+
+
+def test_gc_lists_what_stays():
+    listed = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "net1", "more": 1}]
+    request = decode("gc", body(CONFIG | {"cni.dev/valid-attachments": listed}))
+    assert request == Collect(frozenset({Sandbox("c1", "eth0"), Sandbox("c2", "net1")}))
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+def test_gc_of_everything_must_be_said(nothing):
+    assert decode("gc", body(CONFIG | {"cni.dev/valid-attachments": nothing})) == Collect(frozenset())
+    with pytest.raises(ConfigInvalid, match=r"cannot collect garbage without cni\.dev/valid-attachments"):
+        decode("gc", body())
+
+
+@pytest.mark.parametrize("verb", ["add", "del", "check"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"containerID": ""},
+        {"containerID": "-c"},
+        {"containerID": "c/../d"},
+        {"containerID": "c\n"},
+        {"ifname": ""},
+        {"ifname": "a-name-too-long!"},
+        {"ifname": "eth/0"},
+        {"ifname": "eth:0"},
+        {"ifname": "eth 0"},
+        {"ifname": "eth\u00a00"},
+        {"ifname": ".."},
+    ],
+)
+def test_a_malformed_sandbox_is_refused_by_name(verb, fields):
+    config = CONFIG | {"prevResult": PREVIOUS}
+    with pytest.raises(EnvironmentInvalid, match=r"cannot use CNI_(CONTAINERID|IFNAME) "):
+        decode(verb, body(config, **fields))
+
+
+@pytest.mark.parametrize("verb", ["add", "check"])
+@pytest.mark.parametrize("netns", ["", "netns/a", "/run/\0"])
+def test_a_missing_network_namespace_is_refused(verb, netns):
+    with pytest.raises(EnvironmentInvalid, match=r"cannot use CNI_NETNS .* for container c1"):
+        decode(verb, body(CONFIG | {"prevResult": PREVIOUS}, netns=netns))
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "del"])
+@pytest.mark.parametrize(
+    ("config", "error"), [(CONFIG | {"sokcet": "/x"}, ConfigInvalid), ({"name": "azure-cni"}, VersionUnsupported)]
+)
+def test_a_bad_configuration_is_refused(verb, config, error):
+    with pytest.raises(error):
+        decode(verb, body(config))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b"\xff", b"{}", b'{"config": 1}', body(args={"K8S_POD_NAME": 1}), body(containerID=7)]
+)
+def test_what_is_not_a_request_is_said_so(verb, raw):
+    with pytest.raises(DecodeFailed, match=f"cannot read the {verb} request: .* it begins b"):
+        decode(verb, raw)
+
+
+def test_an_unknown_verb_is_said_so():
+    with pytest.raises(DecodeFailed, match='cannot do "version": the verbs are add, del, check, gc, status'):
+        decode("version", body())
+
+
+@pytest.mark.parametrize(
+    ("raw", "version"),
+    [
+        (body(CONFIG | {"cniVersion": "0.4.0", "sokcet": 1}), "0.4.0"),
+        (body({"cniVersion": "0.1.0"}), "1.1.0"),
+        (b'{"config": {"cniVersion": ["0.4.0"]}}', "1.1.0"),
+        (b"[1]", "1.1.0"),
+        (b"{", "1.1.0"),
+        (b"\xff", "1.1.0"),
+    ],
+)
+def test_an_answer_is_in_a_version_that_is_understood(raw, version):
+    assert version_of(raw) == version
+
+
+def every_error():
+    waiting = [errors.AzureCniError]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind is not errors.RequestError:  # a family, never raised itself
+            yield (
+                kind("cannot do it: why", cause="NodeAtLimit")
+                if kind is errors.NoAddress
+                else kind("cannot do it: why")
+            )
+
+
+@pytest.mark.parametrize("error", list(every_error()), ids=lambda error: type(error).__name__)
+def test_every_error_has_an_answer(error):
+    status, answer = error_body(error, "0.4.0")
+    assert status == {1: 400, 3: 400, 4: 400, 6: 400, 7: 400, 11: 503, 50: 503, 5: 500, 999: 500}[error.code]
+    assert answer["cniVersion"] == "0.4.0"
+    assert (answer["code"], answer["msg"]) == (error.code, "cannot do it: why")
+    assert answer["details"] == ("NodeAtLimit" if isinstance(error, errors.NoAddress) else error.reason)
