@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, UserAgentPolicy
-from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import HttpRequest
 from azure.mgmt.core import AsyncARMPipelineClient
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
@@ -29,10 +26,11 @@ from azure_cni import __version__
 from azure_cni.azure import errors_map
 from azure_cni.azure.clouds import AzureCloud
 from azure_cni.azure.gate import Gate, Kind
+from azure_cni.azure.meter import Meter
 from azure_cni.azure.polling import LONGEST_POLL_S, USUAL_POLL_S, Answer, Document, Polling, finish
 from azure_cni.azure.resources import Resource
+from azure_cni.azure.transport import open_transport
 from azure_cni.errors import AccessDenied, CloudError, CloudUnreachable, ResourceBusy, Throttled
-from azure_cni.node.ports import Observer
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +59,7 @@ class Arm:
         cloud: AzureCloud,
         credential: AsyncTokenCredential,
         *,
-        observer: Observer,
+        meter: Meter,
         gate: Gate | None = None,
         ca_file: Path | None = None,
         patience: Patience | None = None,
@@ -69,7 +67,7 @@ class Arm:
     ) -> None:
         self._cloud = cloud
         self._credential = credential
-        self._observer = observer
+        self._meter = meter
         self._gate = gate or Gate()
         self._ca_file = ca_file
         self._patience = patience or Patience()
@@ -124,11 +122,11 @@ class Arm:
                 wait_s = min(USUAL_POLL_S if error.retry_after_s is None else error.retry_after_s, LONGEST_POLL_S)
                 log.info("operation is asked for again", extra={"wait_s": wait_s, "error": str(error)})
                 if isinstance(error, Throttled):
-                    self._observer.throttled(wait_s)
+                    self._meter.throttled(wait_s)
                 await self._sleep(max(wait_s, 1.0))
 
     async def _send(self, request: HttpRequest, operation: str, *, what: str) -> Answer:
-        """One request, told to the observer; the only place that talks to Azure."""
+        """One request, told to the meter; the only place that talks to Azure."""
         kind = Kind.READ if request.method == "GET" else Kind.WRITE
         if wait_s := self._gate.closed_for_s(kind):
             text = f"cannot {what}: Azure asked for no more {kind}s; {wait_s:.0f} s of that are left"
@@ -149,7 +147,7 @@ class Arm:
         raise failure
 
     def _told(self, operation: str, code: str, began_s: float) -> None:
-        self._observer.azure(operation, code, time.monotonic() - began_s)
+        self._meter.azure(operation, code, time.monotonic() - began_s)
 
     def _url(self, resource: Resource) -> str:
         return f"{self._cloud.endpoint}{resource.id}?api-version={resource.api_version}"
@@ -159,7 +157,9 @@ class Arm:
         if self._opened is None:
             self._opened = AsyncARMPipelineClient(
                 self._cloud.endpoint,
-                transport=self._transport(),
+                transport=open_transport(
+                    ca_file=self._ca_file, connect_s=self._patience.connect_s, answer_s=self._patience.answer_s
+                ),
                 policies=[
                     RequestIdPolicy(),
                     HeadersPolicy({"Accept": "application/json"}),
@@ -168,16 +168,6 @@ class Arm:
                 ],
             )
         return self._opened
-
-    def _transport(self) -> AioHttpTransport:
-        # A session of our own: the SDK's would build a new TLS context, and so a new connection, for each request.
-        tls = ssl.create_default_context(cafile=str(self._ca_file) if self._ca_file else None)
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls, limit=4), cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
-        )
-        return AioHttpTransport(
-            session=session, connection_timeout=self._patience.connect_s, read_timeout=self._patience.answer_s
-        )
 
 
 def _without_answer(error: AzureError, *, what: str, endpoint: str) -> CloudError:

@@ -54,7 +54,7 @@ LONGEST_WORDS: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One error as Azure tells it: `codes` with that of the top first, then those of its details."""
+    """One error as Azure tells it: `codes` with that of the top first, then those of its details; `message` whole."""
 
     codes: tuple[str, ...]
     message: str
@@ -63,6 +63,11 @@ class Fault:
     def code(self) -> str:
         """Azure's own word for it, "" when it has none."""
         return self.codes[0] if self.codes else ""
+
+    @property
+    def words(self) -> str:
+        """The message, short enough to be read."""
+        return self.message if len(self.message) <= LONGEST_WORDS else f"{self.message[:LONGEST_WORDS]}..."
 
     def has(self, codes: frozenset[str]) -> bool:
         """Whether any of its codes is one of these."""
@@ -73,11 +78,11 @@ class Fault:
         """From `{"error": {...}}`, the bare error, or whatever a proxy sent."""
         error = body.get("error", body) if isinstance(body, Mapping) else None
         if not isinstance(error, Mapping):
-            return cls((), str(body or "no reason given")[:LONGEST_WORDS])
+            return cls((), str(body or "no reason given"))
         parts = list(_parts(error))
         codes = tuple(dict.fromkeys(str(part["code"]) for part in parts if part.get("code")))
         messages = dict.fromkeys(str(part["message"]).strip() for part in parts if part.get("message"))
-        return cls(codes, " ".join(messages)[:LONGEST_WORDS] or "no reason given")
+        return cls(codes, " ".join(messages) or "no reason given")
 
 
 def from_response(what: str, *, status: int, body: Any, retry_after_s: float | None = None) -> CloudError:
@@ -97,21 +102,21 @@ def from_operation(what: str, *, status: str, body: Any) -> CloudError:
     known = _by_code(what, fault, retry_after_s=None)
     if known is not None:
         return known
-    text = f"cannot {what}: Azure accepted it, and it then ended {status} ({fault.code or 'no code'}): {fault.message}"
+    text = f"cannot {what}: Azure accepted it, and it then ended {status} ({fault.code or 'no code'}): {fault.words}"
     return OperationFailed(text, azure_code=fault.code)
 
 
 def _by_code(what: str, fault: Fault, *, retry_after_s: float | None) -> CloudError | None:
     """What the codes tell, whatever the status."""
     if fault.has(SUBNET_FULL):
-        text = f"cannot {what}: {fault.message} Free addresses in the subnet, or enlarge it."
+        text = f"cannot {what}: {fault.words} Free addresses in the subnet, or enlarge it."
         return SubnetFull(text, azure_code="SubnetIsFull")
     if fault.has(DENIED):
         return _denied(what, fault)
     if fault.has(CHANGED):
         return _changed(what, fault)
     if fault.has(BUSY):
-        text = f"cannot {what}: another operation is under way ({fault.code}): {fault.message}"
+        text = f"cannot {what}: another operation is under way ({fault.code}): {fault.words}"
         return ResourceBusy(text, azure_code=fault.code, retry_after_s=retry_after_s)
     return None
 
@@ -119,7 +124,7 @@ def _by_code(what: str, fault: Fault, *, retry_after_s: float | None) -> CloudEr
 def _by_status(what: str, fault: Fault, *, status: int, retry_after_s: float | None) -> CloudError:
     """What is left when no code tells."""
     if status == 404:  # noqa: PLR2004
-        text = f"cannot {what}: Azure does not find it, or hides it from this identity: {fault.message}"
+        text = f"cannot {what}: Azure does not find it, or hides it from this identity: {fault.words}"
         return CloudNotFound(text, azure_code=fault.code)
     if status == 412:  # noqa: PLR2004
         return _changed(what, fault)
@@ -128,9 +133,9 @@ def _by_status(what: str, fault: Fault, *, status: int, retry_after_s: float | N
         text = f"cannot {what}: too many requests ({fault.code or status}){wish}"
         return Throttled(text, azure_code=fault.code, retry_after_s=retry_after_s)
     if status >= 500 or status == 408:  # noqa: PLR2004
-        text = f"cannot {what}: Azure answers HTTP {status} ({fault.code or 'no code'}): {fault.message}"
+        text = f"cannot {what}: Azure answers HTTP {status} ({fault.code or 'no code'}): {fault.words}"
         return CloudUnreachable(text, azure_code=fault.code, retry_after_s=retry_after_s)
-    text = f"cannot {what}: Azure refuses it ({fault.code or f'HTTP {status}'}): {fault.message}"
+    text = f"cannot {what}: Azure refuses it ({fault.code or f'HTTP {status}'}): {fault.words}"
     return RequestRefused(text, azure_code=fault.code)
 
 
@@ -142,7 +147,7 @@ def _denied(what: str, fault: Fault) -> AccessDenied:
     """Names the missing permission, where, and whose: what a role assignment needs."""
     found = _LINKED.search(fault.message) or _DIRECT.search(fault.message)
     if found is None:
-        text = f"cannot {what}: Azure denies it to the agent's identity ({fault.code or 'no code'}): {fault.message}"
+        text = f"cannot {what}: Azure denies it to the agent's identity ({fault.code or 'no code'}): {fault.words}"
         return AccessDenied(text, azure_code=fault.code)
     action, scope = found.groups()
     who = _WHO.search(fault.message)

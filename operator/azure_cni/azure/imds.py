@@ -18,8 +18,8 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from azure_cni.azure.meter import Meter
 from azure_cni.errors import CloudError, CloudNotFound, CloudUnreachable, RequestRefused, Throttled
-from azure_cni.node.ports import Observer
 
 DEFAULT_URL: Final = "http://169.254.169.254"
 API_VERSION: Final = "2021-10-01"
@@ -65,13 +65,13 @@ class Imds:
     def __init__(
         self,
         *,
-        observer: Observer,
+        meter: Meter,
         url: str = DEFAULT_URL,
         answer_s: float = ANSWER_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._url = url.rstrip("/")
-        self._observer = observer
+        self._meter = meter
         self._timeout = aiohttp.ClientTimeout(total=answer_s)
         self._sleep = sleep
 
@@ -108,7 +108,7 @@ class Imds:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             said = f"no answer within {self._timeout.total:.0f} s" if isinstance(error, TimeoutError) else str(error)
             status, content = 0, said.encode()
-        self._observer.azure("imds.instance", str(status) if status else "unreachable", time.monotonic() - began_s)
+        self._meter.azure("imds.instance", str(status) if status else "unreachable", time.monotonic() - began_s)
         return status, content
 
     def _failure(self, status: int, content: bytes, *, attempts: int) -> CloudError:

@@ -1,0 +1,37 @@
+"""The HTTP under the SDK's pipeline: one session, one TLS context, and no request that is sent twice unasked.
+
+The SDK would build a TLS context, and so a connection, for each request. aiohttp sends a PUT again by itself when its
+connection breaks, as HTTP allows: but Azure may have taken the first, and would answer the second that somebody has
+changed the NIC. So a write that was not answered fails, and only a read tells what became of it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import aiohttp
+from azure.core.pipeline.transport import AioHttpTransport
+
+CONNECTIONS = 4
+
+
+def open_transport(*, ca_file: Path | None, connect_s: float, answer_s: float) -> AioHttpTransport:
+    """A transport of the SDK; `ca_file` replaces the system's authorities. Proxies are those of the environment."""
+    tls = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=tls, limit=CONNECTIONS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=True,
+        middlewares=(_writes_once,),
+    )
+    return AioHttpTransport(session=session, connection_timeout=connect_s, read_timeout=answer_s)
+
+
+async def _writes_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await send(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method == "GET":
+            raise
+        raise aiohttp.ClientConnectionError(str(error)) from error  # of a kind that aiohttp does not try again

@@ -1,0 +1,180 @@
+"""One NIC in two worlds: in memory, as the node's own tests use it, and in the fake Azure behind the real adapter.
+
+A world has the port (`nic`) and the levers of whoever else works on a NIC: other tools, the subnet, Azure itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Any
+
+from azure_cni.api.nic import NicID, NicView
+from azure_cni.azure.arm import Arm, Patience
+from azure_cni.azure.clouds import cloud_named
+from azure_cni.azure.gate import Gate
+from azure_cni.azure.nic import ArmNic
+from azure_cni.errors import AccessDenied, CloudError, ResourceBusy, Throttled
+from azure_cni.node.ports import Nic
+from contract.azure_world import Token
+from fakes import azure as faults
+from fakes.azure import Endpoints, FakeAzure, ManualClock
+from fakes.nic import FakeNic, operation_failed
+
+OPERATION_S = 20.0
+
+
+class Calls:
+    """A meter that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.throttled_s: list[float] = []
+
+    def azure(self, operation: str, code: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.calls.append((operation, code))
+
+    def throttled(self, seconds: float) -> None:
+        self.throttled_s.append(seconds)
+
+    def of(self, operation: str) -> list[str]:
+        """The codes of one operation, in order."""
+        return [code for name, code in self.calls if name == operation]
+
+
+class MemoryWorld:
+    """The NIC of the node's unit tests."""
+
+    def __init__(self, *, adopted: int, subnet: str) -> None:
+        base = subnet.rpartition(".")[0]
+        self.fake = FakeNic(
+            primary=f"{base}.4", adopted=[f"{base}.{5 + index}" for index in range(adopted)], subnet=subnet
+        )
+        self.nic: Nic = self.fake
+
+    @property
+    def writes(self) -> int:
+        return self.fake.writes
+
+    def hold(self) -> None:
+        self.fake.hold()
+
+    def finish(self) -> None:
+        self.fake.finish()
+
+    def touch(self) -> None:
+        self.fake.elsewhere_touch()
+
+    def leave_room(self, count: int) -> None:
+        self.fake.room = count
+
+    def refuse(self, kind: type[CloudError]) -> None:
+        self.fake.fail_next = kind("told to refuse")
+
+    def fail_operation(self) -> None:
+        self.fake.fail_operation = operation_failed()
+
+
+class AzureWorld:
+    """The same NIC in the fake Azure. Its clock goes on only when the adapter sleeps, unless operations are held."""
+
+    def __init__(
+        self, azure: FakeAzure, clock: ManualClock, *, endpoints: Endpoints, patience: Patience | None
+    ) -> None:
+        self.azure, self.clock, self.endpoints = azure, clock, endpoints
+        self.held = False
+        self.meter = Calls()
+        self.arm = Arm(
+            cloud_named("AzurePublicCloud", endpoint=endpoints.arm),
+            Token(azure, "vm1"),
+            meter=self.meter,
+            gate=Gate(monotonic=clock.now),
+            ca_file=endpoints.ca_file,
+            patience=patience,
+            sleep=self.sleep,
+        )
+        self.nic_id = NicID(azure.nic_record("vm1-nic").id)
+        self.nic: Nic = self.restarted()
+
+    def restarted(self) -> Nic:
+        """The adapter as a new agent has it: it has seen nothing yet."""
+        return ArmNic(self.arm, self.nic_id, chance=Random(7))
+
+    @property
+    def writes(self) -> int:
+        accepted = [change for change in self.azure.changes if change.cause == "write accepted"]
+        return len(accepted)
+
+    async def sleep(self, seconds: float) -> None:
+        """What the adapter waits with."""
+        if self.held:
+            await asyncio.sleep(0.005)
+        else:
+            self.clock.advance(seconds)
+            await asyncio.sleep(0)
+
+    def hold(self) -> None:
+        self.held = True
+
+    def finish(self) -> None:
+        self.held = False
+        self.clock.advance(OPERATION_S)
+
+    def touch(self) -> None:
+        self.azure.outside.touch("vm1-nic")
+
+    def leave_room(self, count: int) -> None:
+        self.azure.outside.leave(count)
+
+    def refuse(self, kind: type[CloudError]) -> None:
+        effect: Any = {Throttled: faults.Throttled(), AccessDenied: faults.Forbidden(), ResourceBusy: faults.Busy()}[
+            kind
+        ]
+        self.azure.faults.add(effect, operation="nic.put")
+
+    def fail_operation(self) -> None:
+        self.azure.faults.add(faults.FailOperation(leaves="goal"))
+
+
+World = MemoryWorld | AzureWorld
+
+
+@contextlib.asynccontextmanager
+async def azure_world(
+    *, adopted: int = 0, subnet: str = "10.240.0.0/22", patience: Patience | None = None
+) -> AsyncIterator[AzureWorld]:
+    """A VM `vm1` with its NIC in a subnet of that prefix, and the adapter over https."""
+    clock = ManualClock()
+    azure = FakeAzure(clock, operation_duration_s=OPERATION_S, seed=1)
+    azure.add_vnet(subnets={"nodes": subnet})
+    azure.add_vm("vm1", secondaries=adopted)
+    azure.pin_caller("vm1")
+    async with azure.serve() as endpoints:
+        world = AzureWorld(azure, clock, endpoints=endpoints, patience=patience)
+        try:
+            yield world
+        finally:
+            await world.arm.close()
+
+
+@contextlib.asynccontextmanager
+async def open_world(kind: str, *, adopted: int = 0, subnet: str = "10.240.0.0/22") -> AsyncIterator[World]:
+    """`memory` or `azure`."""
+    if kind == "memory":
+        yield MemoryWorld(adopted=adopted, subnet=subnet)
+    else:
+        async with azure_world(adopted=adopted, subnet=subnet) as world:
+            yield world
+
+
+async def until_unsettled(world: World) -> NicView:
+    """The NIC as soon as an operation works on it."""
+    for _ in range(200):
+        view = await world.nic.read()
+        if not view.settled:
+            return view
+        await asyncio.sleep(0.005)
+    raise AssertionError("no operation began")
