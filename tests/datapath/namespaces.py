@@ -1,0 +1,132 @@
+"""Network namespaces for tests: named uniquely, entered for a moment to make a socket, deleted whatever happens.
+
+What the kernel holds is read with iproute2, which shares no code with what is tested.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import socket
+import subprocess
+import threading
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from azure_cni.linux import netns
+
+PATIENCE_S = 5.0
+NEEDS_ROOT = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces of its own"),
+]
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """One network namespace with a name."""
+
+    name: str
+
+    @property
+    def path(self) -> str:
+        return f"/run/netns/{self.name}"
+
+    def run(self, *command: str, stdin: str | None = None) -> str:
+        """What a command inside printed; its complaint is part of the error."""
+        done = subprocess.run(
+            ["nsenter", f"--net={self.path}", *command],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            input=stdin,
+        )
+        if done.returncode:
+            raise AssertionError(f"{' '.join(command)} in {self.name}: {done.stderr.strip()}")
+        return done.stdout
+
+    def ip(self, *arguments: str) -> None:
+        self.run("ip", *arguments)
+
+    def show(self, *arguments: str) -> list[dict[str, Any]]:
+        """Objects as iproute2 lists them, with details."""
+        found = json.loads(self.run("ip", "-json", "-details", *arguments) or "[]")
+        return [entry for entry in found if entry]
+
+    def links(self) -> set[str]:
+        return {link["ifname"] for link in self.show("link")}
+
+    def sysctl(self, name: str, value: str | None = None) -> str:
+        path = f"/proc/sys/{name}"
+        if value is not None:
+            self.run("sh", "-c", f"echo {value} > {path}")
+        return self.run("cat", path).strip()
+
+    def socket(self, kind: int = socket.SOCK_STREAM, *, family: int = socket.AF_INET) -> socket.socket:
+        """A socket that lives in this namespace, whoever uses it."""
+        made: list[socket.socket] = []
+
+        def make() -> None:
+            with netns.opened(self.path) as there:
+                netns.enter(there)
+            made.append(socket.socket(family, kind))
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        made[0].settimeout(PATIENCE_S)
+        return made[0]
+
+    def listen(self, address: str, port: int) -> socket.socket:
+        listener = self.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen()
+        return listener
+
+    def delete(self) -> None:
+        if Path(self.path).exists():
+            subprocess.run(["ip", "netns", "delete", self.name], check=True, timeout=30)
+
+
+class Namespaces(contextlib.AbstractContextManager["Namespaces"]):
+    """Makes namespaces and, at the end, deletes those that are left."""
+
+    def __init__(self) -> None:
+        self._prefix = f"azt{uuid.uuid4().hex[:8]}"
+        self._numbers = itertools.count()
+        self._made: list[Namespace] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def new(self, label: str = "pod") -> Namespace:
+        namespace = Namespace(f"{self._prefix}-{label}{next(self._numbers)}")
+        subprocess.run(["ip", "netns", "add", namespace.name], check=True, timeout=30)
+        self._made.append(namespace)
+        namespace.ip("link", "set", "lo", "up")
+        return namespace
+
+    def __exit__(self, *_: object) -> None:
+        for namespace in self._made:
+            namespace.delete()
+
+
+def caller_of(listener: socket.socket, client: socket.socket, target: tuple[str, int]) -> str:
+    """Connect and say which address the server sees; both ends are closed, and a word has gone each way."""
+    with client:
+        client.connect(target)
+        server, (address, _) = listener.accept()
+        with server:
+            client.sendall(b"ping")
+            assert server.recv(4) == b"ping"
+            server.sendall(b"pong")
+            assert client.recv(4) == b"pong"
+    return str(address)

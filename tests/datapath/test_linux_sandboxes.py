@@ -1,0 +1,350 @@
+"""Sandboxes in a real kernel: wired as told, compared thing by thing, cut off at once, and gone without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import threading
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from azure_cni.datapath.sandbox import SandboxSpec
+from azure_cni.errors import DatapathError
+from azure_cni.linux.datapath import LinuxDatapath
+from azure_cni.linux.sandboxes import LEAVING
+from datapath.conftest import MTU, Machine
+from datapath.namespaces import NEEDS_ROOT, Namespace, caller_of
+
+pytestmark = NEEDS_ROOT
+
+A, B = "10.240.0.7", "10.240.0.8"
+PORT = 8080
+IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2  # linux/in.h
+
+
+def link_of(namespace: Namespace, name: str) -> dict:
+    (link,) = [link for link in namespace.show("link") if link["ifname"] == name]
+    return link
+
+
+def routes_of(namespace: Namespace) -> list[tuple]:
+    return sorted((r["dst"], r.get("gateway"), r["dev"], r.get("prefsrc")) for r in namespace.show("route"))
+
+
+def neighbours_of(namespace: Namespace) -> list[tuple]:
+    return sorted((n["dst"], n["lladdr"], tuple(n["state"])) for n in namespace.show("-4", "neigh"))
+
+
+def is_bare(namespace: Namespace) -> bool:
+    """Nothing but its loopback."""
+    return namespace.links() == {"lo"} and not routes_of(namespace) and not neighbours_of(namespace)
+
+
+async def test_both_ends_are_as_told(machine: Machine) -> None:
+    spec = machine.spec(A)
+    links = await machine.datapath.attach(spec)
+    pod = machine.pods[A]
+
+    assert (links.host_ifname, links.host_mac) == (spec.host_ifname, spec.host_mac)
+    assert (links.pod_ifname, links.pod_mac, links.mtu) == ("eth0", spec.pod_mac, MTU)
+    for namespace, name, mac in (machine.node, spec.host_ifname, spec.host_mac), (pod, "eth0", spec.pod_mac):
+        link = link_of(namespace, name)
+        assert (link["address"], link["mtu"], link["linkinfo"]["info_kind"]) == (mac, MTU, "veth")
+        assert "UP" in link["flags"]
+    (address,) = [a for a in link_of_address(pod) if a["family"] == "inet"]
+    assert (address["local"], address["prefixlen"], address["scope"]) == (A, 32, "global")
+    assert routes_of(pod) == [("169.254.1.1", None, "eth0", None), ("default", "169.254.1.1", "eth0", None)]
+    assert routes_of(machine.node) == [(A, None, spec.host_ifname, None)]
+    assert neighbours_of(pod) == [("169.254.1.1", spec.host_mac, ("PERMANENT",))]
+    assert neighbours_of(machine.node) == [(A, spec.pod_mac, ("PERMANENT",))]
+
+
+def link_of_address(pod: Namespace) -> list[dict]:
+    (entry,) = pod.show("address", "show", "dev", "eth0")
+    return entry["addr_info"]
+
+
+async def test_pods_and_node_reach_one_another_at_once_by_their_own_addresses(machine: Machine) -> None:
+    machine.node.ip("address", "add", "10.240.0.4/32", "dev", "lo")
+    for number in range(10, 20):  # ten pairs: what works at once must do so each time
+        one, other = f"10.240.1.{number}", f"10.240.2.{number}"
+        source = IPv4Address("10.240.0.4")
+        first = await machine.pod(one, node_address=source)
+        second = await machine.pod(other, node_address=source)
+        with second.listen(other, PORT) as listener, machine.node.listen("10.240.0.4", PORT) as on_node:
+            assert caller_of(listener, first.socket(), (other, PORT)) == one
+            assert caller_of(listener, machine.node.socket(), (other, PORT)) == "10.240.0.4"
+            assert caller_of(on_node, first.socket(), ("10.240.0.4", PORT)) == one
+        assert {state for _, _, state in neighbours_of(first)} == {("PERMANENT",)}
+    assert {state for _, _, state in neighbours_of(machine.node)} == {("PERMANENT",)}
+
+
+async def test_the_nodes_own_traffic_has_the_address_it_was_told(machine: Machine) -> None:
+    for address in ("10.240.3.3", "10.240.0.4"):
+        machine.node.ip("address", "add", f"{address}/32", "dev", "lo")
+    pod = await machine.pod(A, node_address=IPv4Address("10.240.0.4"))
+    with pod.listen(A, PORT) as listener:
+        assert caller_of(listener, machine.node.socket(), (A, PORT)) == "10.240.0.4"
+
+
+async def test_a_packet_of_the_whole_mtu_passes_and_a_larger_one_does_not(machine: Machine) -> None:
+    first, second = await machine.pod(A), await machine.pod(B)
+    with first.socket(socket.SOCK_DGRAM) as sender, second.socket(socket.SOCK_DGRAM) as receiver:
+        receiver.bind((B, PORT))
+        sender.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+        sender.sendto(bytes(MTU - 28), (B, PORT))
+        assert len(receiver.recv(2000)) == MTU - 28
+        with pytest.raises(OSError, match="Message too long"):
+            sender.sendto(bytes(MTU - 27), (B, PORT))
+
+
+async def test_a_repeat_changes_nothing(machine: Machine) -> None:
+    spec = machine.spec(A)
+    first = await machine.datapath.attach(spec)
+    before = link_of(machine.node, spec.host_ifname)["ifindex"]
+    assert await machine.datapath.attach(spec) == first
+    assert link_of(machine.node, spec.host_ifname)["ifindex"] == before
+
+
+async def test_a_sandbox_with_another_address_is_made_anew(machine: Machine) -> None:
+    spec = machine.spec(A)
+    await machine.datapath.attach(spec)
+    changed = replace(spec, address=IPv4Address(B))
+    await machine.datapath.attach(changed)
+    assert await machine.datapath.check(changed) == ()
+    assert routes_of(machine.node) == [(B, None, spec.host_ifname, None)]
+
+
+async def test_a_stranger_with_our_name_makes_room(machine: Machine) -> None:
+    spec = machine.spec(A)
+    machine.node.ip("link", "add", spec.host_ifname, "type", "bridge")
+    await machine.datapath.attach(spec)
+    assert await machine.datapath.check(spec) == ()
+
+
+async def test_an_address_moves_to_its_new_sandbox(machine: Machine) -> None:
+    old, new = machine.spec(A), replace(machine.spec(B), address=IPv4Address(A))
+    await machine.datapath.attach(old)
+    await machine.datapath.attach(new)
+    assert routes_of(machine.node) == [(A, None, new.host_ifname, None)]
+
+
+async def refused(machine: Machine, spec: SandboxSpec) -> str:
+    """The words of a refusal that left the node bare."""
+    with pytest.raises(DatapathError) as caught:
+        await machine.datapath.attach(spec)
+    assert is_bare(machine.node)
+    return str(caught.value)
+
+
+async def test_a_missing_namespace_is_named(machine: Machine) -> None:
+    words = await refused(machine, machine.spec(A, netns="/run/netns/no-such"))
+    assert words == "cannot open network namespace /run/netns/no-such: No such file or directory"
+
+
+@pytest.mark.parametrize("path", ["/proc/self/ns/mnt", "/etc/hostname"])
+async def test_what_is_no_network_namespace_is_refused(machine: Machine, path: str) -> None:
+    words = await refused(machine, machine.spec(A, netns=path))
+    assert words == f"cannot use {path}: it is not a network namespace"
+
+
+async def test_the_nodes_own_namespace_is_refused(machine: Machine) -> None:
+    words = await refused(machine, machine.spec(A, netns=machine.node.path))
+    assert words == f"cannot use {machine.node.path}: it is the node's own network namespace"
+
+
+async def test_an_interface_of_that_name_in_the_pod_is_not_touched(machine: Machine) -> None:
+    spec = machine.spec(A)
+    machine.pods[A].ip("link", "add", "eth0", "type", "bridge")
+    words = await refused(machine, spec)
+    assert "has an interface eth0 already" in words
+    assert spec.netns in words
+    assert link_of(machine.pods[A], "eth0")["linkinfo"]["info_kind"] == "bridge"
+
+
+async def test_what_fails_half_way_leaves_nothing(machine: Machine) -> None:
+    """A source that the node does not have is refused at the very last step, when all the rest is there."""
+    words = await refused(machine, machine.spec(A, node_address=IPv4Address("10.240.0.99")))
+    assert words.startswith(f"cannot add route {A}/32 src 10.240.0.99 to azv")
+    assert "Invalid" in words
+    assert is_bare(machine.pods[A])
+
+
+async def test_an_impossible_mtu_is_told_in_the_kernels_words(machine: Machine) -> None:
+    words = await refused(machine, machine.spec(A, mtu=10))
+    assert words.startswith("cannot create veth azv")
+    assert is_bare(machine.pods[A])
+
+
+DAMAGE = {
+    "node link gone": ("node", "link delete {host}", "node: interface {host} is missing"),
+    "node link down": ("node", "link set {host} down", "node: interface {host} is down"),
+    "node mac": ("node", "link set {host} address 02:00:00:00:00:99", "has MAC 02:00:00:00:00:99, not {host_mac}"),
+    "node mtu": ("node", "link set {host} mtu 1300", "node: interface {host} has MTU 1300, not 1400"),
+    "node route": ("node", "route delete {a}", "node: interface {host} lacks route {a}/32"),
+    "node neighbour": ("node", "neigh delete {a} dev {host}", "node: interface {host} lacks permanent neighbour {a}"),
+    "pod link down": ("pod", "link set eth0 down", "pod: interface eth0 is down"),
+    "pod renamed": ("pod", "link set eth0 down name eth9", "pod: interface eth0 is missing"),
+    "pod mac": ("pod", "link set eth0 address 02:00:00:00:00:98", "has MAC 02:00:00:00:00:98, not {pod_mac}"),
+    "pod mtu": ("pod", "link set eth0 mtu 1300", "pod: interface eth0 has MTU 1300, not 1400"),
+    "pod address": ("pod", "address delete {a}/32 dev eth0", "pod: interface eth0 lacks address {a}"),
+    "pod on-link": ("pod", "route delete 169.254.1.1", "pod: interface eth0 lacks route 169.254.1.1/32"),
+    "pod default": ("pod", "route delete default", "pod: interface eth0 lacks route 0.0.0.0/0 via 169.254.1.1"),
+    "pod neighbour": (
+        "pod",
+        "neigh delete 169.254.1.1 dev eth0",
+        "pod: interface eth0 lacks permanent neighbour 169.254.1.1 at {host_mac}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+async def test_check_finds_each_single_thing_and_attach_mends_it(machine: Machine, name: str) -> None:
+    where, command, words = DAMAGE[name]
+    spec = machine.spec(A)
+    facts = {"host": spec.host_ifname, "a": A, "host_mac": spec.host_mac, "pod_mac": spec.pod_mac}
+    await machine.datapath.attach(spec)
+    assert await machine.datapath.check(spec) == ()
+
+    (machine.node if where == "node" else machine.pods[A]).ip(*command.format(**facts).split())
+
+    assert any(words.format(**facts) in found for found in await machine.datapath.check(spec))
+    await machine.datapath.attach(spec)
+    assert await machine.datapath.check(spec) == ()
+
+
+async def test_check_sees_a_learnt_neighbour_as_a_difference(machine: Machine) -> None:
+    spec = machine.spec(A)
+    await machine.datapath.attach(spec)
+    machine.node.ip("neigh", "replace", A, "dev", spec.host_ifname, "lladdr", spec.pod_mac, "nud", "reachable")
+    assert any("lacks permanent neighbour" in found for found in await machine.datapath.check(spec))
+
+
+async def test_check_forgives_what_a_chained_plugin_added(machine: Machine) -> None:
+    spec = machine.spec(A)
+    pod = await machine.pod(A)
+    pod.ip("address", "add", "192.0.2.1/32", "dev", "eth0")
+    pod.ip("route", "add", "192.0.2.0/24", "via", "169.254.1.1")
+    assert await machine.datapath.check(spec) == ()
+
+
+async def test_check_without_the_namespace_says_so(machine: Machine) -> None:
+    spec = machine.spec(A)
+    await machine.datapath.attach(spec)
+    machine.pods[A].delete()
+    (words,) = await machine.datapath.check(spec)
+    assert words == f"cannot open network namespace {spec.netns}: No such file or directory"
+
+
+async def test_detach_leaves_nothing(machine: Machine) -> None:
+    spec = machine.spec(A)
+    await machine.datapath.attach(spec)
+    await machine.datapath.detach(spec.host_ifname, [A])
+    await machine.datapath.settle()
+    assert is_bare(machine.node)
+    assert is_bare(machine.pods[A])
+    await machine.datapath.detach(spec.host_ifname, [A])  # once more is no error
+
+
+async def test_detach_cuts_off_before_it_returns(machine: Machine) -> None:
+    """The cutting alone, without the removal that follows a moment later."""
+    machine.node.ip("address", "add", "10.240.0.4/32", "dev", "lo")
+    first, second = await machine.pod(A), await machine.pod(B)
+    unblock = threading.Event()
+    blocked = machine.datapath._housekeeping.submit(lambda _: unblock.wait(5))
+    with first.socket(socket.SOCK_DGRAM) as leaver, second.socket(socket.SOCK_DGRAM) as stayer:
+        leaver.bind((A, PORT))
+        stayer.bind((B, PORT))
+        stayer.sendto(b"before", (A, PORT))
+        assert leaver.recv(16) == b"before"
+
+        await machine.datapath.detach(machine.spec(A).host_ifname, [A])
+
+        assert machine.spec(A).host_ifname in machine.node.links()
+        assert routes_of(machine.node) == [(B, None, machine.spec(B).host_ifname, None)]
+        with pytest.raises(OSError, match=os.strerror(errno.ENETUNREACH)):
+            machine.node.socket(socket.SOCK_DGRAM).sendto(b"after", (A, PORT))
+        leaver.sendto(b"after", (B, PORT))
+        machine.node.socket(socket.SOCK_DGRAM).sendto(b"the node", (B, PORT))
+        assert stayer.recv(16) == b"the node"
+    unblock.set()
+    await asyncio.wrap_future(blocked)
+
+
+async def test_detach_after_the_namespace_went_is_no_error(machine: Machine) -> None:
+    spec = machine.spec(A)
+    await machine.datapath.attach(spec)
+    machine.pods[A].delete()
+    await machine.datapath.detach(spec.host_ifname, [A])
+    await machine.datapath.settle()
+    assert is_bare(machine.node)
+
+
+async def test_a_sandbox_may_come_back_while_its_link_is_leaving(machine: Machine) -> None:
+    spec = machine.spec(A)
+    for _ in range(5):
+        await machine.datapath.attach(spec)
+        await machine.datapath.detach(spec.host_ifname, [A])
+    await machine.datapath.attach(spec)
+    await machine.datapath.settle()
+    assert await machine.datapath.check(spec) == ()
+
+
+async def test_what_is_wired_is_listed_with_its_routes(machine: Machine) -> None:
+    await machine.pod(A)
+    await machine.pod(B)
+    machine.node.ip("link", "add", "other0", "type", "bridge")
+    listed = {found.host_ifname: found.routes for found in await machine.datapath.sandboxes()}
+    assert listed == {machine.spec(A).host_ifname: {A}, machine.spec(B).host_ifname: {B}}
+
+
+async def test_the_next_agent_removes_what_a_crashed_one_had_cut_off(machine: Machine) -> None:
+    await machine.pod(A)
+    machine.node.ip("link", "set", machine.spec(A).host_ifname, "down", "group", str(LEAVING))
+    await machine.pod(B)
+    successor = LinuxDatapath(node_netns=machine.node.path)
+    assert [found.host_ifname for found in await successor.sandboxes()] == [machine.spec(B).host_ifname]
+    await successor.close()
+    assert machine.node.links() == {"lo", machine.spec(B).host_ifname}
+
+
+async def test_many_come_and_go_at_once(machine: Machine) -> None:
+    specs = [machine.spec(f"10.240.1.{number}") for number in range(30)]
+    await asyncio.gather(*(machine.datapath.attach(spec) for spec in specs))
+    assert [await machine.datapath.check(spec) for spec in specs] == [()] * 30
+    await asyncio.gather(*(machine.datapath.detach(spec.host_ifname, [str(spec.address)]) for spec in specs))
+    await machine.datapath.settle()
+    assert is_bare(machine.node)
+    assert all(is_bare(pod) for pod in machine.pods.values())
+
+
+async def test_a_cancelled_attach_leaves_nothing_once_detached(machine: Machine) -> None:
+    spec = machine.spec(A)
+    attaching = asyncio.create_task(machine.datapath.attach(spec))
+    await asyncio.sleep(0)
+    attaching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attaching
+    await machine.datapath.detach(spec.host_ifname, [A])
+    await machine.datapath.settle()
+    assert is_bare(machine.node)
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_close_gives_all_descriptors_back(machine: Machine) -> None:
+    before = open_descriptors()
+    datapath = LinuxDatapath(node_netns=machine.node.path)
+    await datapath.attach(machine.spec(A))
+    with pytest.raises(DatapathError):
+        await datapath.attach(machine.spec(B, netns="/run/netns/no-such"))
+    await datapath.detach(machine.spec(A).host_ifname, [A])
+    await datapath.close()
+    assert open_descriptors() == before
