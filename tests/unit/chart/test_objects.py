@@ -114,10 +114,10 @@ def test_the_selector_never_changes_with_the_version():
 
 def test_workload_identity_needs_no_webhook():
     env = agent_env(WORKLOAD)
-    assert (env["AZURE_CNI_CLIENT_ID"], env["AZURE_CNI_TENANT_ID"]) == (GUID, GUID)
-    token_file = env["AZURE_CNI_TOKEN_FILE"] or ""
+    assert (env["AZURE_CNI_CLIENT_ID"], env["AZURE_TENANT_ID"]) == (GUID, GUID)
+    token_file = env["AZURE_FEDERATED_TOKEN_FILE"] or ""
     assert token_file.startswith(mounts(WORKLOAD)["azure-token"]["mountPath"] + "/")
-    assert agent_env().keys().isdisjoint({"AZURE_CNI_TENANT_ID", "AZURE_CNI_TOKEN_FILE"})
+    assert agent_env().keys().isdisjoint({"AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"})
 
 
 def test_a_ca_bundle_is_mounted_where_the_agent_looks():

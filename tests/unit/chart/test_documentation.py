@@ -1,0 +1,34 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from unit.chart.helm import REPOSITORY
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path):
+    lost = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        other = (page.parent / path).resolve() if path else page
+        if not other.exists() or (anchor and anchor not in anchors(other)):
+            lost.append(target)
+    assert lost == []
+
+
+def test_the_readme_explains_every_permission_of_the_role():
+    role = json.loads((REPOSITORY / "docs" / "azure-role.json").read_text())
+    explained = re.findall(r"^\| `(Microsoft\.[\w./]+)` \| ", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+    assert explained == role["Actions"]
