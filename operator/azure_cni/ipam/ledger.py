@@ -1,8 +1,8 @@
 """The address ledger of one node.
 
-One map, address to slot; all else is derived by looking at its at most 256 slots (some 20 µs), so no two answers can
-disagree. Methods decide and return a `Change`; only `apply` does it, after the caller has stored it. What may follow
-what is the table in `life`.
+One map, address to slot; all else is derived by looking at its at most 255 slots (10 to 50 µs), so no two answers
+can disagree. Methods decide and return a `Change`; only `apply` does it, after the caller has stored it. What may
+follow what is the table in `life`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,158 @@
+"""The ledger in a SQLite file on the node's /run: it outlives the agent and, like the sandboxes, not a reboot.
+
+One row per slot, one transaction per change. What the file holds is never guessed or dropped: a file that cannot be
+read, or that a newer version wrote, stops the agent with words; pods that run do not need it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from azure_cni.api.nic import ConfigName
+from azure_cni.errors import LedgerError
+from azure_cni.ipam.ledger import Change, Holder, Sandbox, Slot, State
+
+SCHEMA_VERSION: Final = 1
+"""`user_version` of the file. A change of the table raises it and brings a step from the one before."""
+
+_SCHEMA: Final = """
+CREATE TABLE slots (
+  address TEXT PRIMARY KEY,
+  config TEXT NOT NULL,
+  state TEXT NOT NULL,
+  since_s REAL NOT NULL,
+  on_nic INTEGER NOT NULL,
+  container_id TEXT,
+  ifname TEXT,
+  netns TEXT,
+  pod_namespace TEXT,
+  pod_name TEXT,
+  pod_uid TEXT,
+  UNIQUE (container_id, ifname),
+  CHECK ((state = 'assigned') = (container_id IS NOT NULL AND ifname IS NOT NULL))
+) STRICT, WITHOUT ROWID
+"""
+
+_PUT: Final = """
+INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (address) DO UPDATE SET
+  config = excluded.config, state = excluded.state, since_s = excluded.since_s, on_nic = excluded.on_nic,
+  container_id = excluded.container_id, ifname = excluded.ifname, netns = excluded.netns,
+  pod_namespace = excluded.pod_namespace, pod_name = excluded.pod_name, pod_uid = excluded.pod_uid
+"""
+
+_PRAGMAS: Final = (
+    # One process, one connection: a second agent on this node is told so instead of assigning the same addresses.
+    "PRAGMA locking_mode = EXCLUSIVE",
+    # To wait for a disk protects from the machine's end, and /run ends with the machine. From the process's own end
+    # the rollback journal protects, which is the default and leaves one file: what was written stays written.
+    "PRAGMA synchronous = OFF",
+)
+
+_WAIT_S: Final = 5.0
+"""For the agent before us to let go of the file."""
+
+
+class SqliteLedgerStore:
+    """The `LedgerStore` of an agent. To be used by the thread that opened it; LedgerError from every method."""
+
+    def __init__(self, path: Path, *, wait_s: float = _WAIT_S) -> None:
+        """Open the file, or make it. `wait_s`: how long another agent that holds it is waited for."""
+        self._path = path
+        with self._told("open"):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
+        try:
+            self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def load(self) -> tuple[Slot, ...]:
+        """All slots as last saved."""
+        with self._told("read"):
+            damage = [row[0] for row in self._db.execute("PRAGMA quick_check")]
+            rows = self._db.execute("SELECT * FROM slots").fetchall() if damage == ["ok"] else []
+        if damage != ["ok"]:
+            raise self._error("read", "; ".join(damage))
+        try:
+            return tuple(_slot(row) for row in rows)
+        except ValueError as error:
+            raise self._error("read", str(error)) from error
+
+    def save(self, change: Change) -> None:
+        """Write all of the change in one transaction, or nothing."""
+        with self._told("write"), self._db:
+            self._db.execute("BEGIN")
+            self._db.executemany("DELETE FROM slots WHERE address = ?", ((str(address),) for address in change.drop))
+            self._db.executemany(_PUT, (_row(slot) for slot in change.put))
+
+    def close(self) -> None:
+        """Let go of the file; it is whole without this too."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _prepare(self) -> None:
+        with self._told("open"):
+            for pragma in _PRAGMAS:
+                self._db.execute(pragma)
+            with self._db:
+                self._db.execute("BEGIN EXCLUSIVE")  # takes the lock, which this connection then keeps
+                version = self._db.execute("PRAGMA user_version").fetchone()[0]
+                tables = [row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+                if version == 0 and not tables:
+                    self._db.execute(_SCHEMA)
+                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                    return
+        if version > SCHEMA_VERSION:
+            raise self._error(
+                "open",
+                f"a newer azure-cni wrote it (schema {version}, known here {SCHEMA_VERSION}); install that again",
+            )
+        if version != SCHEMA_VERSION or tables != ["slots"]:
+            raise self._error("open", f"it is not a ledger (schema {version}, tables {tables})")
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Tell what SQLite and the system say in our words."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise LedgerError(
+                    f"cannot {what} the ledger {self._path}: another process holds it; "
+                    "is an azure-cni agent still running on this node?"
+                ) from error
+            raise self._error(what, str(error)) from error
+        except (sqlite3.Error, OSError) as error:
+            raise self._error(what, str(error)) from error
+
+    def _error(self, what: str, why: str) -> LedgerError:
+        return LedgerError(
+            f"cannot {what} the ledger {self._path}: {why.rstrip('.')}. Pods that run keep their addresses, but no pod "
+            f"gets one until this is solved; to start anew drain the node, remove {self._path}*, and restart the agent"
+        )
+
+
+def _row(slot: Slot) -> tuple[Any, ...]:
+    own = (str(slot.address), slot.config, slot.state.value, slot.since_s, int(slot.on_nic))
+    holder = slot.holder
+    if holder is None:
+        return *own, None, None, None, None, None, None
+    return *own, *holder.sandbox, holder.netns, holder.pod_namespace, holder.pod_name, holder.pod_uid
+
+
+def _slot(row: tuple[Any, ...]) -> Slot:
+    address, config, state, since_s, on_nic, container_id, ifname, *pod = row
+    holder = None if container_id is None else Holder(Sandbox(container_id, ifname), *(text or "" for text in pod))
+    return Slot(IPv4Address(address), ConfigName(config), State(state), since_s, holder, bool(on_nic))

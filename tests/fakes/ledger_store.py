@@ -1,0 +1,39 @@
+"""A ledger store in memory: all of a change or nothing, and it can be told to fail."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from azure_cni.errors import LedgerError
+from azure_cni.ipam.ledger import Change, Sandbox, Slot, State
+
+
+class FakeLedgerStore:
+    """Obeys the rules of the real one; what was saved is there for the next agent that is given the same store."""
+
+    def __init__(self, slots: Iterable[Slot] = ()) -> None:
+        self._slots = {slot.address: slot for slot in slots}
+        self.fail_next: LedgerError | None = None
+        """Raised once, by the next call."""
+        self.saved: list[Change] = []
+
+    def load(self) -> tuple[Slot, ...]:
+        self._fail()
+        return tuple(self._slots.values())
+
+    def save(self, change: Change) -> None:
+        self._fail()
+        after = {address: slot for address, slot in self._slots.items() if address not in change.drop}
+        after |= {slot.address: slot for slot in change.put}
+        held: dict[Sandbox, IPv4Address] = {}
+        for slot in after.values():
+            if (slot.state is State.ASSIGNED) != (slot.holder is not None):
+                raise LedgerError(f"cannot write the ledger: {slot.address} is {slot.state} and held by {slot.holder}")
+            if slot.holder and held.setdefault(slot.holder.sandbox, slot.address) != slot.address:
+                raise LedgerError(f"cannot write the ledger: {slot.holder} would hold two addresses")
+        self._slots = after
+        self.saved.append(change)
+
+    def _fail(self) -> None:
+        error, self.fail_next = self.fail_next, None
+        if error is not None:
+            raise error

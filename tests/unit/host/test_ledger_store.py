@@ -1,0 +1,141 @@
+"""The ledger's file: what happens to it when it is broken, foreign, shared, or its writer is killed."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from azure_cni.errors import LedgerError
+from azure_cni.host.ledger_store import SCHEMA_VERSION, SqliteLedgerStore
+from azure_cni.ipam.ledger import Change, Slot, State
+from unit.ipam.views import address, config
+
+OPERATOR = Path(__file__).parents[3] / "operator"
+
+WRITER = """
+import sys
+from ipaddress import IPv4Address
+from pathlib import Path
+from azure_cni.host.ledger_store import SqliteLedgerStore
+from azure_cni.ipam.ledger import Change, Slot, State
+
+store = SqliteLedgerStore(Path(sys.argv[1]))
+first = max((int(slot.since_s) for slot in store.load()), default=0) + 1
+for turn in range(first, first + 100_000):
+    slots = tuple(Slot(IPv4Address(n), "name" * 50, State.FREE, float(turn)) for n in range(turn % 2, 200, 2))
+    store.save(Change(put=slots, drop=tuple(IPv4Address(n) for n in range(1 - turn % 2, 200, 2))))
+    print(turn, flush=True)
+"""
+"""Each change replaces a hundred slots by a hundred others, so half of one would be seen."""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.sqlite"
+
+
+def written(path: Path) -> None:
+    with SqliteLedgerStore(path) as store:
+        store.save(Change(put=(Slot(address(1), config(1).name, State.FREE, 1.0),)))
+
+
+def edited(path: Path, statement: str) -> None:
+    with sqlite3.connect(path, isolation_level=None) as db:
+        db.execute("PRAGMA ignore_check_constraints = ON")
+        db.execute(statement)
+    db.close()
+
+
+def test_a_writer_killed_at_any_moment_leaves_whole_changes_and_all_that_it_reported(path):
+    reported = 0
+    for attempt in range(24):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(OPERATOR)},
+        )
+        with writer:
+            if attempt:  # the first may die before it has opened the file
+                reported = int(writer.stdout.readline())
+                time.sleep(attempt * 0.0002)  # a turn takes about 2 ms: so that each part of one is met
+            writer.send_signal(signal.SIGKILL)
+            for line in writer.stdout:
+                if line.endswith("\n"):
+                    reported = int(line)
+        assert writer.returncode == -signal.SIGKILL
+        with SqliteLedgerStore(path) as store:
+            slots = store.load()
+        turns = {int(slot.since_s) for slot in slots}
+        assert len(turns) == (1 if reported or slots else 0)
+        for turn in turns:
+            assert turn in {reported, reported + 1}  # it may have died between writing and reporting
+            assert {int(slot.address) for slot in slots} == set(range(turn % 2, 200, 2))
+
+
+@pytest.mark.parametrize(
+    "content", [b"this is not a database, and longer than its header" * 9, b"SQLite format 3\0" * 99]
+)
+def test_a_file_that_is_no_database_is_left_as_it_is(path, content):
+    path.write_bytes(content)
+    with pytest.raises(LedgerError, match=r"cannot open the ledger .*: file is not a database\. Pods that run keep"):
+        SqliteLedgerStore(path)
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_database_says_what_to_do(path):
+    with SqliteLedgerStore(path) as store:
+        store.save(Change(put=tuple(Slot(address(n), config(n).name, State.FREE, 1.0) for n in range(250))))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xa5" * 4096 + whole[8192:])
+    with pytest.raises(LedgerError, match=r"cannot read the ledger .* drain the node, remove .*ledger\.sqlite\*, and"):
+        SqliteLedgerStore(path).load()
+
+
+def test_what_a_newer_version_wrote_is_left_alone(path):
+    written(path)
+    edited(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(LedgerError, match=r"a newer azure-cni wrote it \(schema 2, known here 1\)"):
+        SqliteLedgerStore(path)
+    edited(path, f"PRAGMA user_version = {SCHEMA_VERSION}")
+    with SqliteLedgerStore(path) as store:
+        assert len(store.load()) == 1
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE notes (text)", "PRAGMA user_version = 1"])
+def test_somebody_elses_database_is_left_alone(path, statement):
+    edited(path, statement)
+    with pytest.raises(LedgerError, match="it is not a ledger"):
+        SqliteLedgerStore(path)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE slots SET state = 'resting'", "'resting' is not a valid State"),
+        ("UPDATE slots SET address = '10.240.0.999'", r"10\.240\.0\.999"),
+    ],
+)
+def test_a_row_that_makes_no_sense_is_not_passed_over(path, statement, words):
+    written(path)
+    edited(path, statement)
+    with SqliteLedgerStore(path) as store, pytest.raises(LedgerError, match=words):
+        store.load()
+
+
+def test_a_second_agent_is_told_of_the_first(path):
+    words = "another process holds it; is an azure-cni agent still running"
+    with SqliteLedgerStore(path), pytest.raises(LedgerError, match=words):
+        SqliteLedgerStore(path, wait_s=0.0)
+    SqliteLedgerStore(path, wait_s=0.0).close()
+
+
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(LedgerError, match=r"cannot open the ledger .*file/ledger\.sqlite"):
+        SqliteLedgerStore(tmp_path / "file" / "ledger.sqlite")
