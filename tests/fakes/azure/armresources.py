@@ -1,18 +1,20 @@
 """What each request to the resource manager does, once it may: the table HANDLERS, by operation name."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
 
 from fakes.azure import errors, faults, vnets
 from fakes.azure.names import ResourceId
 from fakes.azure.nics import Draft
 from fakes.azure.operations import Ending, Operation
-from fakes.azure.records import NIC_TYPE, Nic, VNet
+from fakes.azure.records import NIC_TYPE, Document, Nic, Vm, VNet
 from fakes.azure.wire import Answer, Call, json_answer
 
 if TYPE_CHECKING:
     from fakes.azure.fake import FakeAzure
+
+T = TypeVar("T")
 
 
 def _get_nic(azure: "FakeAzure", call: Call) -> Answer:
@@ -24,7 +26,7 @@ def _get_nic(azure: "FakeAzure", call: Call) -> Answer:
 
 def _list_nics(azure: "FakeAzure", call: Call) -> Answer:
     inside = [nic for nic in azure.network.nics.values() if _in_scope(nic.id, call.resource)]
-    return _page(call, [nic.document() for nic in inside], size=azure.page_size)
+    return _page(call, inside, Nic.document, size=azure.page_size)
 
 
 def _put_nic(azure: "FakeAzure", call: Call) -> Answer:
@@ -78,8 +80,8 @@ def _get_vm(azure: "FakeAzure", call: Call) -> Answer:
 
 
 def _list_vms(azure: "FakeAzure", call: Call) -> Answer:
-    inside = [vm.document() for vm in azure.network.vms.values() if _in_scope(vm.id, call.resource)]
-    return _page(call, inside, size=azure.page_size)
+    inside = [vm for vm in azure.network.vms.values() if _in_scope(vm.id, call.resource)]
+    return _page(call, inside, Vm.document, size=azure.page_size)
 
 
 def _get_vnet(azure: "FakeAzure", call: Call) -> Answer:
@@ -89,7 +91,7 @@ def _get_vnet(azure: "FakeAzure", call: Call) -> Answer:
 
 def _list_vnets(azure: "FakeAzure", call: Call) -> Answer:
     inside = [vnet for vnet in azure.network.vnets.values() if _in_scope(vnet.id, call.resource)]
-    return _page(call, [vnets.vnet_document(azure.network, vnet) for vnet in inside], size=azure.page_size)
+    return _page(call, inside, lambda vnet: vnets.vnet_document(azure.network, vnet), size=azure.page_size)
 
 
 def _get_subnet(azure: "FakeAzure", call: Call) -> Answer:
@@ -105,13 +107,12 @@ def _get_subnet(azure: "FakeAzure", call: Call) -> Answer:
 
 def _list_subnets(azure: "FakeAzure", call: Call) -> Answer:
     vnet = _vnet(azure, call.resource)
-    subnets = (azure.network.subnets[subnet_id.lower()] for subnet_id in vnet.subnet_ids)
-    return _page(call, [vnets.subnet_document(subnet) for subnet in subnets], size=azure.page_size)
+    return _page(call, azure.network.subnets_of(vnet), vnets.subnet_document, size=azure.page_size)
 
 
 def _usages(azure: "FakeAzure", call: Call) -> Answer:
     vnet = _vnet(azure, call.resource)
-    return _page(call, vnets.usages(azure.network, vnet), size=azure.page_size)
+    return _page(call, azure.network.subnets_of(vnet), vnets.usage, size=azure.page_size)
 
 
 def _check_address(azure: "FakeAzure", call: Call) -> Answer:
@@ -248,10 +249,10 @@ def _in_scope(resource_id: str, scope: ResourceId) -> bool:
     return not scope.group or f"/resourcegroups/{scope.group}/".lower() in resource_id.lower()
 
 
-def _page(call: Call, items: list[Any], *, size: int) -> Answer:
+def _page(call: Call, items: Sequence[T], render: Callable[[T], Document], *, size: int) -> Answer:
     """One page of a list, and the link to the next."""
     skip = int(call.request.query.get("$skipToken", "0"))
-    document: dict[str, Any] = {"value": items[skip : skip + size]}
+    document: Document = {"value": [render(item) for item in items[skip : skip + size]]}
     if skip + size < len(items):
         query = urlencode({"api-version": call.api_version, "$skipToken": str(skip + size)})
         document["nextLink"] = f"{call.request.base_url}{call.request.path}?{query}"

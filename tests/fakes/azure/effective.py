@@ -2,7 +2,7 @@
 
 The network interface that the API shows is a wish until its operation has Succeeded; these values are what holds on
 the wire at this instant. An address appears here when its operation Succeeded and is gone from the moment its removal
-is accepted. Each value is frozen and an unchanged part keeps its identity, so a listener may compare with `is`.
+is accepted. Each value is frozen, and an unchanged NIC keeps its identity, so a listener may compare with `is`.
 Resource ids are full ARM ids in the spelling of their creation; ids are compared without regard to case.
 """
 

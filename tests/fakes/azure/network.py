@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fakes.azure.changelog import Change, History
-from fakes.azure.effective import EffectiveAddress, EffectiveNetwork, EffectiveSubnet, EffectiveVNet
+from fakes.azure.effective import EffectiveAddress, EffectiveNetwork, EffectiveNic, EffectiveSubnet, EffectiveVNet
 from fakes.azure.names import parent
 from fakes.azure.nicrules import ADDRESSES_PER_VNET
 from fakes.azure.records import IpConfig, Nic, Vm, VNet
@@ -32,6 +32,7 @@ class Network:
     listeners: list[Listener] = field(default_factory=list)
     earlier: dict[str, Nic] = field(default_factory=dict)  # the version before, for stale reads
     _by_primary_address: dict[str, str] = field(default_factory=dict)
+    _shown: dict[str, EffectiveNic] = field(default_factory=dict)
 
     def exists(self, resource_id: str) -> bool:
         """Whether a reference to it holds; a backend pool lives inside its load balancer."""
@@ -48,9 +49,12 @@ class Network:
         vnet = self.vnets[vnet_id.lower()]
         self.vnets[vnet_id.lower()] = replace(vnet, peered_vnet_ids=(*vnet.peered_vnet_ids, other_id))
 
+    def subnets_of(self, vnet: VNet) -> tuple[Subnet, ...]:
+        return tuple(self.subnets[subnet_id.lower()] for subnet_id in vnet.subnet_ids)
+
     def room_in(self, vnet: VNet) -> int:
         """How many more addresses the VNet may hold."""
-        return ADDRESSES_PER_VNET - sum(self.subnets[subnet_id.lower()].entries for subnet_id in vnet.subnet_ids)
+        return ADDRESSES_PER_VNET - sum(subnet.entries for subnet in self.subnets_of(vnet))
 
     def nic_by_primary_address(self, address: str) -> Nic | None:
         nic_id = self._by_primary_address.get(address)
@@ -71,14 +75,20 @@ class Network:
         self.nics[nic.id.lower()] = nic
         self._index(before, nic)
         self._log(before, nic, at=at, cause=cause, operation_id=operation_id)
+        effective = nic.effective_nic()
+        if self._shown.get(nic.id.lower()) != effective:
+            self._shown[nic.id.lower()] = effective
+            self.notify()
 
     def drop_nic(self, nic: Nic, *, at: float, cause: str, operation_id: str = "") -> None:
         """Forget a NIC and free what it held."""
         del self.nics[nic.id.lower()]
         self.earlier.pop(nic.id.lower(), None)
+        self._shown.pop(nic.id.lower(), None)
         self.subnets[nic.subnet_id.lower()].release(nic.held)
         self._index(nic, None)
         self._log(nic, None, at=at, cause=cause, operation_id=operation_id)
+        self.notify()
 
     def notify(self) -> None:
         if self.listeners:
@@ -89,7 +99,7 @@ class Network:
     def effective(self) -> EffectiveNetwork:
         return EffectiveNetwork(
             vnets=tuple(self._effective_vnet(vnet) for vnet in self.vnets.values()),
-            nics=tuple(nic.effective_nic() for nic in self.nics.values() if nic.mac),
+            nics=tuple(self._shown[key] for key, nic in self.nics.items() if nic.mac),
         )
 
     def programmed(
@@ -111,7 +121,7 @@ class Network:
         return document["properties"].get("ipAddress") if document else None
 
     def _effective_vnet(self, vnet: VNet) -> EffectiveVNet:
-        subnets = (self.subnets[subnet_id.lower()] for subnet_id in vnet.subnet_ids)
+        subnets = self.subnets_of(vnet)
         return EffectiveVNet(
             vnet_id=vnet.id,
             prefixes=vnet.prefixes,
@@ -148,5 +158,3 @@ class Network:
                 vanished=tuple(address.address for address in works[0] if address.address not in new),
             )
         )
-        if works[0] != works[1]:
-            self.notify()

@@ -93,11 +93,11 @@ class Nics:
             settings=draft.settings,
             configs=configs,
         )
+        self.operations.cancel(nic.operation_id, SUPERSEDED)
         if not nic.vm_id:
             nic = self._settled(nic, configs)
             self.network.put_nic(nic, at=now, cause="write of an unattached NIC")
             return nic, None
-        self.operations.cancel(nic.operation_id, SUPERSEDED)
         operation = self.operations.start("nic.put", nic.id, location=nic.location, due=now + duration_s, ending=ending)
         goal = {config.address for config in configs}
         nic = replace(

@@ -29,7 +29,7 @@ def vnet_document(network: Network, vnet: VNet) -> Document:
             "resourceGuid": vnet.guid,
             "addressSpace": {"addressPrefixes": list(vnet.prefixes)},
             "privateEndpointVNetPolicies": "Disabled",
-            "subnets": [subnet_document(network.subnets[subnet_id.lower()]) for subnet_id in vnet.subnet_ids],
+            "subnets": [subnet_document(subnet) for subnet in network.subnets_of(vnet)],
             "virtualNetworkPeerings": [_peering(network, vnet, peer_id) for peer_id in vnet.peered_vnet_ids],
             "enableDdosProtection": False,
         },
@@ -79,12 +79,8 @@ def _peering(network: Network, vnet: VNet, peer_id: str) -> Document:
     }
 
 
-def usages(network: Network, vnet: VNet) -> list[Document]:
-    """How full each subnet is; a gateway's subnet tells -1."""
-    return [_usage(network.subnets[subnet_id.lower()]) for subnet_id in vnet.subnet_ids]
-
-
-def _usage(subnet: Subnet) -> Document:
+def usage(subnet: Subnet) -> Document:
+    """How full a subnet is; a gateway's subnet tells -1."""
     hidden = leaf(subnet.id) == "GatewaySubnet"
     return {
         "currentValue": -1.0 if hidden else float(len(subnet.owners)),
@@ -101,8 +97,7 @@ def availability(network: Network, vnet: VNet, text: str) -> Document:
         address = str(IPv4Address(text))
     except AddressValueError as error:
         raise errors.invalid_format(f"ipAddress '{text}': {error}") from error
-    subnets = (network.subnets[subnet_id.lower()] for subnet_id in vnet.subnet_ids)
-    subnet = next((subnet for subnet in subnets if subnet.contains(address)), None)
+    subnet = next((subnet for subnet in network.subnets_of(vnet) if subnet.contains(address)), None)
     if subnet is None:
         prefixes = ", ".join(vnet.prefixes)
         raise errors.address_not_in_subnet(vnet.id, address=address, prefix=prefixes)
