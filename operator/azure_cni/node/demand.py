@@ -52,11 +52,12 @@ class Demand:
     def __init__(self) -> None:
         self._pods: dict[str, Pod] = {}
         self._asking: dict[Sandbox, Holder] = {}
-        self.synced = False
-        """The pods of this node have been listed: only then a pod's absence means anything."""
+        self.listed = False
+        """Pods of this node have been seen: only then a pod's absence means anything."""
 
     def see(self, body: Mapping[str, Any]) -> None:
-        """A pod was added or changed."""
+        """A pod was listed, added or changed."""
+        self.listed = True
         pod = pod_of(body)
         if pod is None:
             self.forget(body["metadata"]["uid"])

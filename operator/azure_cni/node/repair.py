@@ -19,7 +19,8 @@ from azure_cni.node.sandboxes import Sandboxes
 log = logging.getLogger(__name__)
 
 GRACE_S = 60.0
-"""How old an entry without a link must be: younger ones may belong to an ADD that is under way."""
+"""How long an entry must have been without link and pod: a younger one may belong to an ADD that is under way, and
+just after a start not every pod of the node has been listed yet."""
 
 
 class Repair:
@@ -41,6 +42,7 @@ class Repair:
         self._sandboxes = sandboxes
         self._clock = clock
         self._observer = observer
+        self._suspected: dict[Holder, float] = {}
 
     async def once(self) -> None:
         """One comparison. DatapathError when the kernel cannot be read."""
@@ -50,22 +52,22 @@ class Repair:
             await self._datapath.detach(ifname, links[ifname].routes)
             log.warning("stale link removed", extra={"link": ifname, "addresses": sorted(links[ifname].routes)})
             self._observer.repaired("stale_link")
-        for ifname in held.keys() - links.keys():
-            slot = held[ifname]
-            if slot.holder is not None and self._abandoned(slot, slot.holder):
-                await self._sandboxes.delete(slot.holder.sandbox)
-                log.warning(
-                    "leaked address taken back", extra={"address": str(slot.address), "holder": str(slot.holder)}
-                )
+        now_s = self._clock.boottime_s()
+        orphans = [held[ifname].holder for ifname in held.keys() - links.keys()]
+        suspects = [holder for holder in orphans if holder is not None and self._abandoned(holder)]
+        self._suspected = {holder: self._suspected.get(holder, now_s) for holder in suspects}
+        for holder in suspects:
+            if now_s - self._suspected[holder] >= GRACE_S:
+                await self._sandboxes.delete(holder.sandbox)
+                log.warning("leaked address taken back", extra={"holder": str(holder)})
                 self._observer.repaired("leaked_address")
 
-    def _abandoned(self, slot: Slot, holder: Holder) -> bool:
-        if self._clock.boottime_s() - slot.since_s < GRACE_S:
-            return False
+    def _abandoned(self, holder: Holder) -> bool:
+        """Nobody will ever send the DEL of this sandbox: its pod is not on this node."""
         if not holder.pod_name:
             return True
         pod = self._demand.pod(holder.pod_namespace, holder.pod_name)
-        return self._demand.synced and (pod is None or holder.pod_uid not in ("", pod.uid))
+        return self._demand.listed and (pod is None or holder.pod_uid not in {"", pod.uid})
 
 
 def _link_of(slot: Slot) -> str:

@@ -101,14 +101,14 @@ class Sandboxes:
         self._wake()
         log.info("address returned", extra=_facts(slot.holder) | {"address": str(slot.address)})
 
-    async def check(self, holder: Holder, *, expected: IPv4Address | None) -> None:
+    async def check(self, holder: Holder, *, expected: IPv4Address) -> None:
         """Compare ledger, NIC and kernel with the sandbox; DatapathError names each difference."""
         async with self._turns.of(holder.sandbox):
             slot = self._book.ledger.holding(holder.sandbox)
             if slot is None:
                 raise SandboxUnknown(f"cannot check {_words(holder)}: the ledger holds no address for it")
             findings = [] if slot.on_nic else [f"address {slot.address} is no longer on the NIC"]
-            if expected is not None and expected != slot.address:
+            if expected != slot.address:
                 findings.append(f"the previous result says {expected}, the ledger {slot.address}")
             findings += await self._datapath.check(self._spec(slot, holder))
         if findings:

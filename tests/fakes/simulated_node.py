@@ -1,0 +1,162 @@
+"""One node without a machine: the real use cases on fakes of every port, in the event loop's own time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from azure_cni.ipam.life import Holder, Sandbox
+from azure_cni.ipam.sizing import Policy
+from azure_cni.node.board import Board, Book
+from azure_cni.node.demand import Demand
+from azure_cni.node.reconciler import Reconciler
+from azure_cni.node.sandboxes import Attachment, Sandboxes
+from azure_cni.node.self_grants import SelfGrants
+from azure_cni.node.world import NodeSettings, Timing, World
+from fakes.cloud import FakeCloud
+from fakes.datapath import FakeDatapath
+from fakes.events import FakeEvents
+from fakes.ledger_store import FakeLedgerStore
+from fakes.nic import FakeNic
+from fakes.pools import FakePools
+
+
+class LoopClock:
+    """The event loop's clock: under looptime a minute passes in no time."""
+
+    def boottime_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def utc(self) -> str:
+        return f"2026-01-01T00:00:00Z+{self.boottime_s():.0f}s"
+
+
+@dataclass
+class RecordingObserver:
+    """Keeps what was told."""
+
+    told: list[tuple[str, ...]] = field(default_factory=list)
+
+    def cni(self, verb: str, code: int, seconds: float) -> None:
+        self.told.append(("cni", verb, str(code)))
+
+    def stage(self, stage: str, seconds: float) -> None:
+        self.told.append(("stage", stage))
+
+    def azure(self, operation: str, code: str, seconds: float) -> None:
+        self.told.append(("azure", operation, code))
+
+    def throttled(self, seconds: float) -> None:
+        self.told.append(("throttled", f"{seconds:.0f}"))
+
+    def reconciled(self, result: str) -> None:
+        self.told.append(("reconciled", result))
+
+    def repaired(self, kind: str) -> None:
+        self.told.append(("repaired", kind))
+
+
+def pod_body(name: str, *, phase: str = "Pending", ip: str = "", host_network: bool = False) -> dict[str, Any]:
+    """A Pod object as the API server would send it."""
+    return {
+        "metadata": {"namespace": "default", "name": name, "uid": f"uid-{name}"},
+        "spec": {"nodeName": "vm1", **({"hostNetwork": True} if host_network else {})},
+        "status": {"phase": phase, **({"podIP": ip} if ip else {})},
+    }
+
+
+def holder(name: str) -> Holder:
+    """The sandbox of a pod."""
+    return Holder(Sandbox(f"container-{name}", "eth0"), f"/run/netns/{name}", "default", name, f"uid-{name}")
+
+
+class SimulatedNode:
+    """A node, started with `running()`. A second one on the same parts is the agent after a restart."""
+
+    def __init__(
+        self,
+        *,
+        nic: FakeNic | None = None,
+        policy: Policy | None = None,
+        before: SimulatedNode | None = None,
+        shrink_delay_s: float = 300.0,
+    ) -> None:
+        self.nic = nic or (before.nic if before else FakeNic())
+        self.cloud = before.cloud if before else FakeCloud()
+        self.pools = before.pools if before else FakePools()
+        self.events = before.events if before else FakeEvents()
+        self.datapath = before.datapath if before else FakeDatapath()
+        self.store = before.store if before else FakeLedgerStore()
+        self.observer = RecordingObserver()
+        self.board = Board()
+        self.demand = Demand()
+        self.book = Book(store=self.store, bell=self.board.bell)
+        self.clock = LoopClock()
+        world = World(
+            cloud=self.cloud,
+            nic_of=lambda _: self.nic,
+            grants=SelfGrants(),
+            pools=self.pools,
+            node=self.pools,
+            events=self.events,
+            datapath=self.datapath,
+            clock=self.clock,
+            observer=self.observer,
+        )
+        settings = NodeSettings(defaults=policy or Policy(), timing=Timing(shrink_delay_s=shrink_delay_s))
+        self.reconciler = Reconciler(
+            world=world, settings=settings, book=self.book, board=self.board, demand=self.demand
+        )
+        self.sandboxes = Sandboxes(
+            book=self.book,
+            board=self.board,
+            demand=self.demand,
+            datapath=self.datapath,
+            events=self.events,
+            clock=self.clock,
+            observer=self.observer,
+            wake=self.reconciler.wake,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[SimulatedNode]:
+        """The reconciler at work, as in the agent."""
+        task = asyncio.create_task(self.reconciler.run())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def until(self, fact: Callable[[], bool], *, within_s: float = 120.0) -> None:
+        """Wait for something to become so; the test fails with what the node says otherwise."""
+        try:
+            async with asyncio.timeout(within_s):
+                while not fact():  # noqa: ASYNC110  # any state may be asked for, and time costs nothing here
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"not within {within_s} s: {self.board.outlook}, {self.counts}") from None
+
+    async def add(self, name: str) -> Attachment:
+        """ADD for the pod of that name."""
+        return await self.sandboxes.add(holder(name))
+
+    async def delete(self, name: str) -> None:
+        """DEL for the pod of that name."""
+        await self.sandboxes.delete(holder(name).sandbox)
+
+    @property
+    def counts(self) -> Any:
+        return self.book.ledger.counts()
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The pool's status as the API server holds it."""
+        return (self.pools.pool or {}).get("status", {})
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        """One condition of the pool."""
+        return next(one for one in self.status["conditions"] if one["type"] == kind)

@@ -1,0 +1,196 @@
+"""ADD, DEL, CHECK, GC and STATUS as a runtime sees them, also when calls meet or the agent dies in between."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from azure_cni.errors import DatapathError, NoAddress, NodeNotReady, SandboxUnknown
+from azure_cni.ipam.sizing import Policy
+from azure_cni.node.repair import Repair
+from fakes.nic import FakeNic
+from fakes.simulated_node import SimulatedNode, holder, pod_body
+
+pytestmark = pytest.mark.looptime
+
+
+def repair_of(node: SimulatedNode) -> Repair:
+    return Repair(
+        book=node.book,
+        demand=node.demand,
+        datapath=node.datapath,
+        sandboxes=node.sandboxes,
+        clock=node.clock,
+        observer=node.observer,
+    )
+
+
+async def test_add_is_idempotent():
+    async with SimulatedNode().running() as node:
+        assert await node.add("p") == await node.add("p")
+        assert node.counts.assigned == 1
+
+
+async def test_del_forgives_everything_and_the_address_cools():
+    async with SimulatedNode().running() as node:
+        await node.delete("never-seen")
+        await node.add("p")
+        await node.delete("p")
+        await node.delete("p")
+        assert (node.counts.assigned, node.counts.cooling) == (0, 1)
+        assert not await node.datapath.sandboxes()
+
+
+async def test_an_add_on_an_empty_pool_waits_for_the_growth_that_it_causes():
+    async with SimulatedNode(policy=Policy(min_free=1, batch=1, max_free=2)).running() as node:
+        made = await asyncio.gather(*(node.add(f"p{number}") for number in range(20)))
+        assert len({attachment.address for attachment in made}) == 20
+
+
+async def test_an_add_that_waited_in_vain_names_the_cause_on_the_pod_too():
+    nic = FakeNic(room=0)
+    async with SimulatedNode(nic=nic).running() as node:
+        await node.until(lambda: node.board.outlook.cause == "SubnetFull")
+        node.demand.see(pod_body("p"))
+        with pytest.raises(NoAddress, match="default/p") as raised:
+            await node.add("p")
+        assert raised.value.cause == "SubnetFull"
+        event = next(event for event in node.events.published if event.regarding["kind"] == "Pod")
+        assert "SubnetFull" in event.message
+        nic.room = 50
+        await node.until(lambda: node.counts.free > 0)
+        assert await node.add("p")
+
+
+async def test_an_add_while_azure_is_slow_gives_up_after_five_seconds_and_succeeds_later():
+    nic = FakeNic()
+    nic.hold()
+    async with SimulatedNode(nic=nic).running() as node:
+        began = node.clock.boottime_s()
+        with pytest.raises(NoAddress) as raised:
+            await node.add("p")
+        assert 4.9 <= node.clock.boottime_s() - began <= 5.5
+        assert raised.value.cause == "PoolGrowing"
+        nic.finish()
+        await node.until(lambda: node.counts.free == 16)
+        assert await node.add("p")
+
+
+async def test_at_the_limit_an_add_fails_at_once_and_takes_a_cooling_address_after_half_a_minute():
+    async with SimulatedNode(policy=Policy(maximum=16)).running() as node:
+        for number in range(16):
+            await node.add(f"p{number}")
+        await node.delete("p0")
+        began = node.clock.boottime_s()
+        with pytest.raises(NoAddress) as raised:
+            await node.add("q")
+        assert raised.value.cause == "NodeAtLimit"
+        assert node.clock.boottime_s() - began < 1
+        await asyncio.sleep(31)
+        assert await node.add("q")
+
+
+async def test_a_del_overtakes_an_add_that_waits():
+    nic = FakeNic()
+    nic.hold()
+    async with SimulatedNode(nic=nic).running() as node:
+        adding = asyncio.create_task(node.add("p"))
+        await asyncio.sleep(1)
+        began = node.clock.boottime_s()
+        await node.delete("p")
+        assert node.clock.boottime_s() - began < 0.5
+        with pytest.raises(NoAddress, match="deleted meanwhile"):
+            await adding
+        nic.finish()
+        await node.until(lambda: node.counts.free == 16)
+        assert node.counts.assigned == 0
+
+
+async def test_an_add_that_the_kernel_refuses_gives_its_address_back_at_once():
+    async with SimulatedNode().running() as node:
+        await node.until(lambda: node.counts.free == 16)
+        node.datapath.fail_next = DatapathError("cannot enter /run/netns/p: it does not exist")
+        with pytest.raises(DatapathError):
+            await node.add("p")
+        assert (node.counts.free, node.counts.cooling) == (16, 0)
+        assert not await node.datapath.sandboxes()
+
+
+async def test_check_finds_nothing_wrong_then_names_what_is():
+    async with SimulatedNode().running() as node:
+        made = await node.add("p")
+        await node.sandboxes.check(holder("p"), expected=made.address)
+        with pytest.raises(DatapathError, match="previous result"):
+            await node.sandboxes.check(holder("p"), expected=made.address + 1)
+        with pytest.raises(SandboxUnknown):
+            await node.sandboxes.check(holder("q"), expected=made.address)
+
+
+async def test_gc_frees_what_is_not_listed():
+    async with SimulatedNode().running() as node:
+        for name in ("a", "b", "c"):
+            await node.add(name)
+        freed = await node.sandboxes.collect({holder("b").sandbox})
+        assert {sandbox.container_id for sandbox in freed} == {"container-a", "container-c"}
+        assert node.counts.assigned == 1
+
+
+async def test_status_fails_until_a_pod_can_start():
+    nic = FakeNic(room=0)
+    async with SimulatedNode(nic=nic).running() as node:
+        with pytest.raises(NodeNotReady, match="not yet"):
+            node.sandboxes.status()
+        await node.until(lambda: node.board.outlook.cause == "SubnetFull")
+        with pytest.raises(NodeNotReady):
+            node.sandboxes.status()
+        nic.room = 50
+        await node.until(lambda: node.counts.free > 0)
+        node.sandboxes.status()
+
+
+async def test_after_a_restart_every_pod_still_holds_its_address():
+    async with SimulatedNode().running() as first:
+        made = {name: (await first.add(name)).address for name in ("a", "b")}
+    async with SimulatedNode(before=first).running() as second:
+        await second.until(lambda: second.board.ready)
+        again = {name: (await second.add(name)).address for name in ("a", "b")}
+        assert again == made
+        assert second.counts.assigned == 2
+
+
+async def test_a_restarted_agent_serves_pods_while_azure_is_silent():
+    async with SimulatedNode().running() as first:
+        await first.until(lambda: first.counts.free == 16)
+    second = SimulatedNode(before=first)
+    await second.sandboxes.delete(holder("unknown").sandbox)
+    assert second.counts.free == 16
+
+
+async def test_a_link_that_no_ledger_knows_is_removed():
+    async with SimulatedNode().running() as node:
+        await node.add("p")
+        slot = node.book.ledger.holding(holder("p").sandbox)
+        assert slot is not None
+        node.book.commit(node.book.ledger.unassign(holder("p").sandbox, now_s=node.clock.boottime_s()))
+        await repair_of(node).once()
+        assert not await node.datapath.sandboxes()
+        assert ("repaired", "stale_link") in node.observer.told
+
+
+async def test_an_address_whose_sandbox_and_pod_are_gone_is_taken_back_but_not_before_a_minute():
+    async with SimulatedNode().running() as node:
+        await node.add("gone")
+        await node.add("alive")
+        node.demand.see(pod_body("alive", phase="Running", ip="10.240.0.9"))
+        for seen in await node.datapath.sandboxes():
+            await node.datapath.detach(seen.host_ifname, [])
+        repair = repair_of(node)
+        await repair.once()
+        await asyncio.sleep(50)
+        await repair.once()
+        assert node.counts.assigned == 2
+        await asyncio.sleep(11)
+        await repair.once()
+        assert node.counts.assigned == 1
+        assert node.book.ledger.holding(holder("alive").sandbox) is not None
