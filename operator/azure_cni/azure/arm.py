@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.core.exceptions import AzureError
 from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest
 from azure.mgmt.core import AsyncARMPipelineClient
@@ -30,7 +30,8 @@ from azure_cni.azure.meter import Meter
 from azure_cni.azure.polling import LONGEST_POLL_S, USUAL_POLL_S, Answer, Document, Polling, finish
 from azure_cni.azure.resources import Resource
 from azure_cni.azure.transport import open_transport
-from azure_cni.errors import AccessDenied, CloudError, CloudUnreachable, ResourceBusy, Throttled
+from azure_cni.azure.unanswered import unanswered
+from azure_cni.errors import CloudError, CloudUnreachable, ResourceBusy, Throttled
 
 log = logging.getLogger(__name__)
 
@@ -134,17 +135,19 @@ class Arm:
         began_s = time.monotonic()
         try:
             answer: Answer = await self._client.send_request(request, _return_pipeline_response=True)
-        except AzureError as error:
-            failure = _without_answer(error, what=what, endpoint=self._cloud.endpoint)
-        else:
-            if answer.http_response.status_code < OK_BELOW:
-                self._told(operation, str(answer.http_response.status_code), began_s)
-                return answer
-            failure = _refusal(answer, what=what)
-        if isinstance(failure, Throttled):
-            self._gate.close(kind, failure.retry_after_s)
-        self._told(operation, failure.azure_code or failure.reason, began_s)
-        raise failure
+        except (AzureError, OSError) as error:
+            failure = unanswered(error, what=what, endpoint=self._cloud.endpoint)
+            self._told(operation, failure.azure_code, began_s)
+            raise failure from error
+        status = answer.http_response.status_code
+        if status < OK_BELOW:
+            self._told(operation, str(status), began_s)
+            return answer
+        refusal = _refusal(answer, what=what)
+        self._told(operation, refusal.azure_code or str(status), began_s)
+        if isinstance(refusal, Throttled):
+            self._gate.close(kind, refusal.retry_after_s)
+        raise refusal
 
     def _told(self, operation: str, code: str, began_s: float) -> None:
         self._meter.azure(operation, code, time.monotonic() - began_s)
@@ -168,17 +171,6 @@ class Arm:
                 ],
             )
         return self._opened
-
-
-def _without_answer(error: AzureError, *, what: str, endpoint: str) -> CloudError:
-    if isinstance(error, ClientAuthenticationError):
-        text = (
-            f"cannot {what}: no token for the agent's identity: {error.message}; is an identity assigned to this VM, "
-            "and is its client ID the configured one?"
-        )
-        return AccessDenied(text, azure_code="NoToken")
-    said = str(error) or type(error).__name__
-    return CloudUnreachable(f"cannot {what}: no answer from {endpoint}: {said}", azure_code="unreachable")
 
 
 def _refusal(answer: Answer, *, what: str) -> CloudError:

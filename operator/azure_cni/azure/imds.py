@@ -106,7 +106,7 @@ class Imds:
             ):
                 status, content = response.status, await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            said = f"no answer within {self._timeout.total:.0f} s" if isinstance(error, TimeoutError) else str(error)
+            said = f"no answer within {self._timeout.total:g} s" if isinstance(error, TimeoutError) else str(error)
             status, content = 0, said.encode()
         self._meter.azure("imds.instance", str(status) if status else "unreachable", time.monotonic() - began_s)
         return status, content

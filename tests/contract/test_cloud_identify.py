@@ -1,0 +1,289 @@
+"""Who am I: the cloud's port in memory, in ARM and observed, and each way of not finding out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from azure_cni.api.identity import NodeIdentity
+from azure_cni.azure.arm import Arm
+from azure_cni.azure.cloud import ArmCloud
+from azure_cni.azure.clouds import AzureCloud, cloud_named
+from azure_cni.azure.credentials import managed_identity, workload_identity
+from azure_cni.azure.imds import Imds
+from azure_cni.azure.observed import ObservedCloud
+from azure_cni.azure.resources import Resource
+from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, CloudUnreachable, RequestRefused
+from azure_cni.node import ports
+from contract.azure_world import Token
+from contract.nic_world import Calls
+from fakes import azure as faults
+from fakes.azure import Endpoints, FakeAzure
+from fakes.cloud import IDENTITY, FakeCloud
+
+
+class AzureWorld:
+    """A VM with two NICs in a VNet with one peer, and the adapters for it."""
+
+    def __init__(self, azure: FakeAzure, endpoints: Endpoints) -> None:
+        self.azure, self.endpoints = azure, endpoints
+        self.meter = Calls()
+        self.imds = Imds(meter=self.meter, url=endpoints.imds, sleep=_no_sleep)
+
+    @contextlib.asynccontextmanager
+    async def arm(self, credential: Any = None, cloud: AzureCloud | None = None) -> AsyncIterator[Arm]:
+        arm = Arm(
+            cloud or cloud_named("AzurePublicCloud", endpoint=self.endpoints.arm),
+            credential or Token(self.azure, "vm1"),
+            meter=self.meter,
+            ca_file=self.endpoints.ca_file,
+        )
+        try:
+            yield arm
+        finally:
+            await arm.close()
+
+
+async def _no_sleep(_: float) -> None:
+    return None
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[AzureWorld]:
+    azure = FakeAzure(seed=3)
+    azure.add_vnet("vnet", ["10.240.0.0/16", "10.250.0.0/16"], subnets={"nodes": "10.240.0.0/22"})
+    azure.add_vnet("peer", "10.241.0.0/16", subnets={"other": "10.241.0.0/24"})
+    azure.peer("vnet", "peer")
+    azure.add_vm("vm1", secondaries=2, nics=2)
+    azure.pin_caller("vm1")
+    async with azure.serve() as endpoints:
+        yield AzureWorld(azure, endpoints)
+
+
+@pytest.fixture
+async def cloud(world: AzureWorld) -> AsyncIterator[ArmCloud]:
+    async with world.arm() as arm:
+        yield ArmCloud(world.imds, arm)
+
+
+@pytest.fixture(params=["memory", "azure", "observed"])
+async def any_cloud(request: pytest.FixtureRequest, world: AzureWorld) -> AsyncIterator[ports.Cloud]:
+    if request.param == "memory":
+        yield FakeCloud()
+    elif request.param == "observed":
+        yield ObservedCloud(world.imds, mac=world.azure.nic_record("vm1-nic").mac.replace("-", ":"))
+    else:
+        async with world.arm() as arm:
+            yield ArmCloud(world.imds, arm)
+
+
+async def test_every_cloud_tells_a_kernels_mac_and_the_primary_address(any_cloud: ports.Cloud) -> None:
+    identity = await any_cloud.identify()
+    assert identity.mac == identity.mac.lower()
+    assert identity.mac.count(":") == 5
+    assert identity.primary_ip == IPv4Address("10.240.0.4")
+    assert identity.vm_id
+    view = await any_cloud.vnet(identity)
+    assert any(identity.primary_ip in prefix for prefix in view.prefixes)
+
+
+async def test_the_same_question_has_the_same_answer(any_cloud: ports.Cloud) -> None:
+    assert await any_cloud.identify() == await any_cloud.identify()
+
+
+async def test_the_primary_nic_is_found(world: AzureWorld, cloud: ArmCloud) -> None:
+    identity = await cloud.identify()
+    vm, nic = world.azure.vm("vm1"), world.azure.nic_record("vm1-nic")
+    assert identity == NodeIdentity(
+        vm_id=vm.guid,
+        vm_resource_id=vm.id,
+        nic_id=nic.id,  # type: ignore[arg-type]
+        subnet_id=nic.subnet_id,  # type: ignore[arg-type]
+        vnet_id=nic.subnet_id.removesuffix("/subnets/nodes"),  # type: ignore[arg-type]
+        mac=nic.mac.lower().replace("-", ":"),
+        primary_ip=IPv4Address("10.240.0.4"),
+    )
+
+
+async def test_prefixes_of_the_vnet_and_its_peers(cloud: ArmCloud) -> None:
+    view = await cloud.vnet(await cloud.identify())
+    assert view.prefixes == (IPv4Network("10.240.0.0/16"), IPv4Network("10.250.0.0/16"))
+    assert view.peered == (IPv4Network("10.241.0.0/16"),)
+
+
+class OneDocument:
+    """An Arm that has one thing to say."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+
+    async def get(self, _: Resource) -> dict[str, Any]:
+        return self.document
+
+
+def peering(state: str, now: list[str], then: list[str] | None = None) -> dict[str, Any]:
+    remote = {"remoteVirtualNetworkAddressSpace": {"addressPrefixes": now}}
+    old = {"remoteAddressSpace": {"addressPrefixes": then}} if then else {}
+    return {"properties": {"peeringState": state, **remote, **old}}
+
+
+async def test_only_connected_peers_count_with_all_their_ipv4_prefixes(world: AzureWorld) -> None:
+    document = {
+        "properties": {
+            "addressSpace": {"addressPrefixes": ["10.0.0.0/16", "fd00::/48"]},
+            "virtualNetworkPeerings": [
+                peering("Connected", ["10.2.0.0/16", "fd01::/48"], ["10.1.0.0/16"]),
+                peering("Disconnected", ["10.3.0.0/16"]),
+                peering("Initiated", ["10.4.0.0/16"]),
+            ],
+        }
+    }
+    view = await ArmCloud(world.imds, OneDocument(document)).vnet(IDENTITY)  # type: ignore[arg-type]
+    assert view.prefixes == (IPv4Network("10.0.0.0/16"),)
+    assert view.peered == (IPv4Network("10.1.0.0/16"), IPv4Network("10.2.0.0/16"))
+
+
+async def test_a_vm_made_anew_under_the_name_is_another(world: AzureWorld, cloud: ArmCloud) -> None:
+    vm = world.azure.vm("vm1")
+    instance = await world.imds.instance()
+
+    class Old(Imds):
+        async def instance(self) -> Any:
+            return replace(instance, vm_id="11111111-1111-1111-1111-111111111111")
+
+    async with world.arm() as arm:
+        old = ArmCloud(Old(meter=world.meter), arm)
+        with pytest.raises(CloudNotFound, match=f"is VM {vm.guid} in Azure.*made anew under the same name"):
+            await old.identify()
+
+
+async def test_a_nic_with_another_mac_is_not_ours(world: AzureWorld) -> None:
+    instance = await world.imds.instance()
+    stranger = replace(instance.interfaces[0], mac="00:00:00:00:00:01")
+
+    class Elsewhere(Imds):
+        async def instance(self) -> Any:
+            return replace(instance, interfaces=(stranger,))
+
+    async with world.arm() as arm:
+        with pytest.raises(CloudNotFound, match=r"vm1-nic': '00:0d:3a.*knows the MACs 00:00:00:00:00:01"):
+            await ArmCloud(Elsewhere(meter=world.meter), arm).identify()
+
+
+async def test_a_uniform_scale_set_is_told_to_be_unsupported(world: AzureWorld) -> None:
+    instance = await world.imds.instance()
+    set_id = instance.resource_id.replace("virtualMachines/vm1", "virtualMachineScaleSets/pool/virtualMachines/0")
+
+    class Uniform(Imds):
+        async def instance(self) -> Any:
+            return replace(instance, resource_id=set_id, scale_set="pool")
+
+    async with world.arm() as arm:
+        with pytest.raises(RequestRefused, match=r"not supported yet: .* Uniform scale set 'pool'.*Flexible"):
+            await ArmCloud(Uniform(meter=world.meter), arm).identify()
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["Microsoft.Compute/virtualMachines/read", "Microsoft.Network/networkInterfaces/read"],
+)
+async def test_a_missing_permission_is_named(world: AzureWorld, cloud: ArmCloud, action: str) -> None:
+    world.azure.identity.forbid(action)
+    with pytest.raises(AccessDenied) as caught:
+        await cloud.identify()
+    assert caught.value.action == action
+
+
+async def test_a_vnet_that_may_not_be_read_is_named(world: AzureWorld, cloud: ArmCloud) -> None:
+    identity = await cloud.identify()
+    world.azure.identity.forbid("Microsoft.Network/virtualNetworks/read")
+    with pytest.raises(AccessDenied) as caught:
+        await cloud.vnet(identity)
+    assert caught.value.scope == identity.vnet_id
+
+
+async def test_a_managed_identity_brings_the_token(world: AzureWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", world.endpoints.imds)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # the metadata service is never asked through a proxy
+    async with world.arm(managed_identity()) as arm:
+        assert (await ArmCloud(world.imds, arm).identify()).vm_id == world.azure.vm("vm1").guid
+    assert world.azure.calls["imds.token"] == 1
+
+
+async def test_a_user_assigned_identity_is_chosen_by_client_id(
+    world: AzureWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", world.endpoints.imds)
+    principal = world.azure.add_identity("azure-cni")
+    async with world.arm(managed_identity(client_id=principal.client_id)) as arm:
+        await ArmCloud(world.imds, arm).identify()
+    assert {call.principal for call in world.azure.history.calls if call.operation == "vm.get"} == {principal.object_id}
+
+
+async def test_an_identity_that_the_vm_does_not_have(world: AzureWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", world.endpoints.imds)
+    async with world.arm(managed_identity(client_id="no-such-identity")) as arm:
+        with pytest.raises(AccessDenied, match=r"cannot read VM vm1: no token for the agent's identity.*assigned"):
+            await ArmCloud(world.imds, arm).identify()
+    assert world.meter.of("vm.get") == ["NoToken"]
+
+
+async def test_a_workload_identity_exchanges_the_service_accounts_token(world: AzureWorld, tmp_path: Path) -> None:
+    subject = "system:serviceaccount:kube-system:azure-cni"
+    principal = world.azure.add_identity("azure-cni", subject=subject)
+    token_file = tmp_path / "token"
+    token_file.write_text(world.azure.identity.assertion(subject))
+    cloud = cloud_named("AzurePublicCloud", endpoint=world.endpoints.arm, authority=world.endpoints.arm)
+    credential = workload_identity(
+        cloud,
+        tenant_id=world.azure.identity.tenant,
+        client_id=principal.client_id,
+        token_file=token_file,
+        ca_file=world.endpoints.ca_file,
+    )
+    async with world.arm(credential, cloud) as arm:
+        assert (await ArmCloud(world.imds, arm).identify()).vm_id == world.azure.vm("vm1").guid
+
+
+async def test_a_workload_identity_without_its_token_file(world: AzureWorld, tmp_path: Path) -> None:
+    cloud = cloud_named("AzurePublicCloud", endpoint=world.endpoints.arm, authority=world.endpoints.arm)
+    credential = workload_identity(
+        cloud, tenant_id=world.azure.identity.tenant, client_id="c", token_file=tmp_path / "none"
+    )
+    async with world.arm(credential, cloud) as arm:
+        with pytest.raises(AccessDenied, match=r"no token for the agent's identity: .*none.*token mounted"):
+            await ArmCloud(world.imds, arm).identify()
+
+
+async def test_a_token_for_another_cloud_is_refused_with_words(world: AzureWorld) -> None:
+    class Wrong(Token):
+        def fresh(self) -> str:
+            return "not.a.token"
+
+    async with world.arm(Wrong(world.azure, "vm1")) as arm:
+        with pytest.raises(AccessDenied, match="cannot read VM vm1: Azure denies it"):
+            await ArmCloud(world.imds, arm).identify()
+
+
+async def test_a_certificate_that_nobody_trusts_is_told(world: AzureWorld, tmp_path: Path) -> None:
+    arm = Arm(
+        cloud_named("AzurePublicCloud", endpoint=world.endpoints.arm), Token(world.azure, "vm1"), meter=world.meter
+    )
+    try:
+        with pytest.raises(CloudUnreachable, match="certificate"):
+            await ArmCloud(world.imds, arm).identify()
+    finally:
+        await arm.close()
+
+
+async def test_silence_of_the_metadata_service_stops_the_question(world: AzureWorld, cloud: ArmCloud) -> None:
+    world.azure.faults.add(faults.MetadataError(500), operation="imds.instance", times=None)
+    with pytest.raises(CloudError, match="instance metadata"):
+        await cloud.identify()
+    assert world.meter.of("vm.get") == []

@@ -1,0 +1,212 @@
+"""The metadata service: what is read from it, how long it is waited for, and a node that lives on it alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from azure_cni.api.nic import ConfigName
+from azure_cni.azure.imds import GONE_PAUSES_S, PAUSES_S, Imds, mac_text
+from azure_cni.azure.observed import ObservedCloud, ObservedNic
+from azure_cni.errors import CloudError, CloudNotFound, CloudUnreachable, RequestRefused, Throttled
+from contract.nic_world import Calls
+from fakes import azure as faults
+from fakes.azure import FakeAzure
+
+RECORDED = Path(__file__).parent / "recorded"
+
+
+class World:
+    """A VM's metadata service, its client, and the pauses that the client made."""
+
+    def __init__(self, azure: FakeAzure, url: str) -> None:
+        self.azure = azure
+        self.meter = Calls()
+        self.pauses_s: list[float] = []
+        self.imds = Imds(meter=self.meter, url=url, answer_s=0.3, sleep=self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.pauses_s.append(seconds)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    azure = FakeAzure(seed=2)
+    azure.add_vnet()
+    azure.add_vm("vm1", secondaries=2)
+    azure.pin_caller("vm1")
+    async with azure.serve() as endpoints:
+        yield World(azure, endpoints.imds)
+
+
+async def test_the_instance_is_read(world: World) -> None:
+    instance = await world.imds.instance()
+    vm = world.azure.vm("vm1")
+    assert (instance.vm_id, instance.resource_id, instance.name) == (vm.guid, vm.id, "vm1")
+    assert (instance.environment, instance.scale_set) == ("AzurePublicCloud", "")
+    (interface,) = instance.interfaces
+    assert interface.mac == vm.mac.lower().replace("-", ":")
+    assert [str(address.private) for address in interface.addresses] == ["10.240.0.4", "10.240.0.5", "10.240.0.6"]
+    assert interface.subnets == (IPv4Network("10.240.0.0/22"),)
+    assert world.meter.calls == [("imds.instance", "200")]
+    assert world.pauses_s == []
+
+
+@pytest.mark.parametrize("raw", ["000D3A1BC721", "00-0D-3A-1B-C7-21", "00:0d:3a:1b:c7:21"])
+def test_macs_are_written_as_the_kernel_does(raw: str) -> None:
+    assert mac_text(raw) == "00:0d:3a:1b:c7:21"
+
+
+async def test_a_hiccup_is_waited_for(world: World) -> None:
+    world.azure.faults.add(faults.MetadataError(500), operation="imds.instance", times=2)
+    await world.imds.instance()
+    assert world.pauses_s == list(PAUSES_S[:2])
+    assert world.meter.of("imds.instance") == ["500", "500", "200"]
+
+
+async def test_a_host_update_is_waited_for_as_long_as_azure_says(world: World) -> None:
+    world.azure.faults.add(faults.MetadataError(410), operation="imds.instance", times=len(GONE_PAUSES_S))
+    await world.imds.instance()
+    assert world.pauses_s == list(GONE_PAUSES_S)
+    assert sum(GONE_PAUSES_S) >= 70
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "attempts"),
+    [
+        (404, CloudNotFound, 1 + len(PAUSES_S)),
+        (429, Throttled, 1 + len(PAUSES_S)),
+        (500, CloudUnreachable, 1 + len(PAUSES_S)),
+        (410, CloudUnreachable, 1 + len(GONE_PAUSES_S)),
+        (400, RequestRefused, 1),
+        (405, RequestRefused, 1),
+    ],
+)
+async def test_what_does_not_pass_is_told(world: World, status: int, kind: type[CloudError], attempts: int) -> None:
+    world.azure.faults.add(faults.MetadataError(status), operation="imds.instance", times=None)
+    with pytest.raises(kind, match=rf"\({attempts} attempts\): it answers HTTP {status}"):
+        await world.imds.instance()
+    assert world.azure.calls["imds.instance"] == attempts
+
+
+async def test_silence_says_what_to_check(world: World) -> None:
+    world.azure.faults.add(faults.Silent(), operation="imds.instance", times=None)
+    with pytest.raises(
+        CloudUnreachable, match=r"no answer within 0\.3 s; is this an Azure VM.*host's network"
+    ) as caught:
+        await world.imds.instance()
+    assert caught.value.azure_code == "ImdsSilent"
+    assert world.meter.of("imds.instance") == ["unreachable"] * (1 + len(PAUSES_S))
+
+
+async def test_nobody_there_says_what_to_check() -> None:
+    async def no_sleep(_: float) -> None:
+        return None
+
+    imds = Imds(meter=Calls(), url="http://127.0.0.1:9", sleep=no_sleep)
+    with pytest.raises(CloudUnreachable, match=r"at http://127\.0\.0\.1:9 .*is this an Azure VM"):
+        await imds.instance()
+
+
+async def test_a_proxy_is_never_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    await world.imds.instance()
+
+
+async def answering(body: bytes) -> tuple[web.AppRunner, Imds]:
+    async def handle(_: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    app = web.Application()
+    app.router.add_get("/metadata/instance", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, Imds(meter=Calls(), url=f"http://127.0.0.1:{runner.addresses[0][1]}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>a captive portal</html>",
+        b"[]",
+        b"{}",
+        b'{"compute": {}, "network": {"interface": []}}',
+        b'{"compute": {"vmId": "v", "resourceId": "r"}, "network": {"interface": [{"macAddress": 5}]}}',
+    ],
+)
+async def test_an_answer_of_something_else_is_told(body: bytes) -> None:
+    runner, imds = await answering(body)
+    try:
+        with pytest.raises(CloudUnreachable, match=r"cannot use the instance metadata: .*does something else answer"):
+            await imds.instance()
+    finally:
+        await runner.cleanup()
+
+
+async def test_the_documented_answer_is_understood() -> None:
+    document = json.loads((RECORDED / "imds-instance.json").read_text())["response"]["body"]
+    runner, imds = await answering(json.dumps(document).encode())
+    try:
+        instance = await imds.instance()
+    finally:
+        await runner.cleanup()
+    assert instance.interfaces[0].mac == "00:0d:3a:1b:c7:21"
+    assert [str(one.private) for one in instance.interfaces[0].addresses] == ["10.0.0.4", "10.0.0.5"]
+
+
+def observed(world: World) -> ObservedNic:
+    return ObservedNic(world.imds, mac=world.azure.vm("vm1").mac.lower().replace("-", ":"))
+
+
+async def test_an_observed_nic_is_what_the_metadata_shows(world: World) -> None:
+    view = await observed(world).read()
+    assert view.settled
+    assert view.primary.address == IPv4Address("10.240.0.4")
+    assert [str(config.address) for config in view.secondaries] == ["10.240.0.5", "10.240.0.6"]
+    assert all(config.ready and not config.ours for config in view.configs)
+    assert await observed(world).read() == view
+
+
+async def test_an_observed_nic_follows_and_its_etag_tells(world: World) -> None:
+    before = await observed(world).read()
+    world.azure.outside.appear("vm1-nic", count=1)
+    after = await observed(world).read()
+    assert len(after.secondaries) == 3
+    assert after.etag != before.etag
+
+
+@pytest.mark.parametrize("change", [{"add": 1}, {"remove": [ConfigName("imds-10.240.0.5")]}])
+async def test_an_observed_nic_is_never_written(world: World, change: dict[str, Any]) -> None:
+    nic = observed(world)
+    view = await nic.read()
+    with pytest.raises(RequestRefused, match="only observes it"):
+        await nic.write(view, **change)
+    assert world.azure.calls["nic.put"] == 0
+
+
+async def test_observing_needs_no_permission_at_all(world: World) -> None:
+    world.azure.identity.permit([])
+    identity = await ObservedCloud(world.imds).identify()
+    assert identity.primary_ip == IPv4Address("10.240.0.4")
+    assert (identity.nic_id, identity.subnet_id, identity.vnet_id) == ("", "", "")
+    assert set(world.azure.calls) == {"imds.instance"}
+
+
+async def test_on_a_vm_with_several_nics_one_must_be_named(world: World) -> None:
+    vm = world.azure.add_vm("vm2", nics=2)
+    world.azure.pin_caller("vm2")
+    macs = [world.azure.nic_record(name).mac.lower().replace("-", ":") for name in ("vm2-nic", "vm2-nic2")]
+    with pytest.raises(CloudNotFound, match=f"vm2 shows the MACs {macs[0]}, {macs[1]}; say which one"):
+        await ObservedCloud(world.imds).identify()
+    assert (await ObservedCloud(world.imds, mac=macs[1].upper()).identify()).mac == macs[1]
+    with pytest.raises(CloudNotFound, match="cannot find the NIC 00:00:00:00:00:01"):
+        await ObservedNic(world.imds, mac="00:00:00:00:00:01").read()
+    assert vm.name == "vm2"
