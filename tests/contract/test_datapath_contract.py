@@ -1,0 +1,167 @@
+"""The Datapath port: one suite for the memory that unit tests use, and for a real kernel."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from azure_cni.datapath.sandbox import SandboxLinks
+from azure_cni.datapath.snat import NodeTable
+from azure_cni.errors import DatapathError
+from contract.datapath_world import MTU, UPLINK_MAC, WORLDS, World, a_spec, open_world
+
+A, B = "10.240.0.7", "10.240.0.8"
+TABLE = NodeTable(
+    uplink_mac=UPLINK_MAC,
+    primary=IPv4Address("10.240.0.4"),
+    pool=frozenset({IPv4Address(A), IPv4Address(B)}),
+    public=frozenset(),
+    routable=frozenset({IPv4Network("10.240.0.0/16")}),
+    imds_allowed=False,
+)
+
+
+@pytest.fixture(params=WORLDS)
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    async with open_world(request.param) as opened:
+        yield opened
+
+
+async def wired(world: World) -> dict[str, frozenset[str]]:
+    return {found.host_ifname: found.routes for found in await world.datapath.sandboxes()}
+
+
+async def test_at_first_there_is_nothing(world: World) -> None:
+    assert await world.datapath.sandboxes() == ()
+    await world.datapath.settle()
+
+
+async def test_attach_tells_both_ends_and_check_is_content(world: World) -> None:
+    spec = a_spec(world, "one", A)
+    links = await world.datapath.attach(spec)
+    assert links == SandboxLinks(spec.host_ifname, spec.host_mac, "eth0", spec.pod_mac, MTU)
+    assert await world.datapath.check(spec) == ()
+    assert await wired(world) == {spec.host_ifname: {A}}
+
+
+async def test_a_repeat_is_the_same_result(world: World) -> None:
+    spec = a_spec(world, "one", A)
+    assert await world.datapath.attach(spec) == await world.datapath.attach(spec)
+    assert await wired(world) == {spec.host_ifname: {A}}
+
+
+async def test_a_change_of_address_replaces_the_sandbox(world: World) -> None:
+    spec = a_spec(world, "one", A)
+    await world.datapath.attach(spec)
+    moved = replace(spec, address=IPv4Address(B))
+    assert await world.datapath.check(moved)
+    await world.datapath.attach(moved)
+    assert await world.datapath.check(moved) == ()
+    assert await wired(world) == {spec.host_ifname: {B}}
+
+
+async def test_an_address_leads_to_whoever_got_it_last(world: World) -> None:
+    first, second = a_spec(world, "one", A), a_spec(world, "two", A)
+    await world.datapath.attach(first)
+    await world.datapath.attach(second)
+    assert await wired(world) == {first.host_ifname: frozenset(), second.host_ifname: {A}}
+    assert await world.datapath.check(first)
+    await world.datapath.detach(first.host_ifname, [A])
+    assert await world.datapath.check(second) == ()
+
+
+async def test_a_missing_namespace_is_named_and_nothing_is_left(world: World) -> None:
+    spec = a_spec(world, "one", A)
+    world.remove_netns(spec.netns)
+    with pytest.raises(DatapathError, match=spec.netns):
+        await world.datapath.attach(spec)
+    assert await wired(world) == {}
+
+
+@pytest.mark.parametrize("by_us", [True, False])
+async def test_an_interface_that_is_there_already_stays_and_nothing_is_left(world: World, *, by_us: bool) -> None:
+    first = a_spec(world, "one", A)
+    if by_us:
+        await world.datapath.attach(first)
+    else:
+        world.occupy(first.netns, "eth0")
+    second = a_spec(world, "two", B, netns=first.netns)
+    with pytest.raises(DatapathError, match="has an interface eth0 already"):
+        await world.datapath.attach(second)
+    assert await wired(world) == ({first.host_ifname: {A}} if by_us else {})
+
+
+async def test_check_of_what_was_never_wired_finds_both_ends_missing(world: World) -> None:
+    spec = a_spec(world, "one", A)
+    assert await world.datapath.check(spec) == (
+        f"node: interface {spec.host_ifname} is missing",
+        "pod: interface eth0 is missing",
+    )
+
+
+async def test_what_broke_is_told_and_mended_by_the_next_attach(world: World) -> None:
+    spec = a_spec(world, "one", A)
+    await world.datapath.attach(spec)
+    world.break_link(spec)
+    assert "pod: interface eth0 is down" in await world.datapath.check(spec)
+    await world.datapath.attach(spec)
+    assert await world.datapath.check(spec) == ()
+
+
+@pytest.mark.parametrize("addresses", [[A], []])
+async def test_detach_removes_link_and_routes(world: World, addresses: list[str]) -> None:
+    one, two = a_spec(world, "one", A), a_spec(world, "two", B)
+    await world.datapath.attach(one)
+    await world.datapath.attach(two)
+    await world.datapath.detach(one.host_ifname, addresses)
+    assert await world.datapath.check(one)
+    await world.datapath.settle()
+    assert await wired(world) == {two.host_ifname: {B}}
+    assert await world.datapath.check(two) == ()
+
+
+async def test_detach_forgives_what_is_not_there(world: World) -> None:
+    spec = a_spec(world, "one", A)
+    await world.datapath.detach(spec.host_ifname, [A])
+    await world.datapath.attach(spec)
+    world.remove_netns(spec.netns)
+    await world.datapath.detach(spec.host_ifname, [A])
+    await world.datapath.detach(spec.host_ifname, [A])
+    await world.datapath.settle()
+    assert await wired(world) == {}
+
+
+async def test_a_sandbox_may_come_back_before_its_removal_is_done(world: World) -> None:
+    spec = a_spec(world, "one", A)
+    await world.datapath.attach(spec)
+    await world.datapath.detach(spec.host_ifname, [A])
+    await world.datapath.attach(spec)
+    await world.datapath.settle()
+    assert await world.datapath.check(spec) == ()
+    assert await wired(world) == {spec.host_ifname: {A}}
+
+
+async def test_check_without_the_namespace_names_it(world: World) -> None:
+    spec = a_spec(world, "one", A)
+    await world.datapath.attach(spec)
+    world.remove_netns(spec.netns)
+    (words,) = await world.datapath.check(spec)
+    assert spec.netns in words
+
+
+async def test_the_uplink_is_found_by_its_mac(world: World) -> None:
+    uplink = await world.datapath.uplink(UPLINK_MAC)
+    assert (uplink.name, uplink.mtu) == ("eth0", MTU)
+    with pytest.raises(DatapathError, match="no interface has the NIC's MAC 00:0d:3a:00:00:0b"):
+        await world.datapath.uplink("00:0d:3a:00:00:0b")
+
+
+async def test_the_nodes_table_is_made_once_and_then_kept(world: World) -> None:
+    assert await world.datapath.apply_node(TABLE) == ("nftables table inet azure_cni was missing: made",)
+    assert await world.datapath.apply_node(TABLE) == ()
+    assert await world.datapath.apply_node(replace(TABLE, pool=frozenset())) == ()
+    with pytest.raises(DatapathError, match="no interface has the NIC's MAC"):
+        await world.datapath.apply_node(replace(TABLE, uplink_mac="00:0d:3a:00:00:0b"))

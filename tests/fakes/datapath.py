@@ -1,0 +1,134 @@
+"""A data plane without a kernel: it keeps what it was told, refuses what the kernel refuses, and can lose things.
+
+The contract suite holds it and the real one to the same behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from typing import Any
+
+from azure_cni.datapath.sandbox import Interface, SandboxLinks, SandboxSpec, differences, links, node_end, pod_end
+from azure_cni.datapath.snat import TABLE, NodeTable
+from azure_cni.datapath.uplink import Uplink
+from azure_cni.errors import DatapathError
+from azure_cni.node.ports import ObservedSandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """One sandbox as the kernel would hold it."""
+
+    netns: str
+    node: Interface
+    pod: Interface
+
+
+class FakeDatapath:
+    """`uplink_mac` None: any MAC is the NIC's. `fail_next` is raised by the next attach, which then does nothing."""
+
+    def __init__(self, *, uplink_mac: str | None = None, mtu: int = 1500) -> None:
+        self.uplink_mac = uplink_mac
+        self.mtu = mtu
+        self.fail_next: DatapathError | None = None
+        self.gone: set[str] = set()
+        """Paths of network namespaces that do not exist (any more)."""
+        self.foreign: set[tuple[str, str]] = set()
+        """(netns, interface name) that something else made."""
+        self.wired: dict[str, Wired] = {}
+        self.leaving: set[str] = set()
+        self.tables: list[NodeTable] = []
+        """All that were applied, in order."""
+        self.drift: list[str] = []
+        """What the next `apply_node` finds changed behind its back."""
+        self._table: NodeTable | None = None
+        self._routes: dict[IPv4Address, str] = {}
+
+    async def attach(self, spec: SandboxSpec) -> SandboxLinks:
+        error, self.fail_next = self.fail_next, None
+        if error is not None:
+            raise error
+        self._require_netns(spec.netns)
+        if self._differences(spec):
+            self._forget(spec.host_ifname)
+            self._wire(spec)
+        return links(spec)
+
+    async def detach(self, host_ifname: str, addresses: Collection[str]) -> None:
+        if host_ifname in self.wired:
+            self._forget(host_ifname)
+            self.leaving.add(host_ifname)
+
+    async def check(self, spec: SandboxSpec) -> tuple[str, ...]:
+        try:
+            self._require_netns(spec.netns)
+        except DatapathError as missing:
+            return (str(missing),)
+        return self._differences(spec)
+
+    async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
+        self.leaving.clear()
+        return tuple(
+            ObservedSandbox(name, frozenset(str(address) for address, owner in self._routes.items() if owner == name))
+            for name in self.wired
+        )
+
+    async def settle(self) -> None:
+        self.leaving.clear()
+
+    async def uplink(self, mac: str) -> Uplink:
+        if self.uplink_mac not in {None, mac}:
+            raise DatapathError(f"cannot find the uplink: no interface has the NIC's MAC {mac}")
+        return Uplink(name="eth0", index=2, mtu=self.mtu)
+
+    async def apply_node(self, table: NodeTable) -> tuple[str, ...]:
+        await self.uplink(table.uplink_mac)
+        told = tuple(self.drift) if self._table else (f"nftables table inet {TABLE} was missing: made",)
+        self.drift.clear()
+        self._table = table
+        self.tables.append(table)
+        return told
+
+    def remove_netns(self, path: str) -> None:
+        """The kernel takes the links of a namespace along."""
+        self.gone.add(path)
+        for name in [name for name, wired in self.wired.items() if wired.netns == path]:
+            self._forget(name)
+
+    def lose(self, host_ifname: str, *, where: str, **changes: Any) -> None:
+        """Change one end (`node` or `pod`) behind the data plane's back."""
+        wired = self.wired[host_ifname]
+        end = replace(wired.node if where == "node" else wired.pod, **changes)
+        self.wired[host_ifname] = replace(wired, **{where: end})
+
+    def _wire(self, spec: SandboxSpec) -> None:
+        inside = {(wired.netns, wired.pod.name) for wired in self.wired.values()} | self.foreign
+        if (spec.netns, spec.ifname) in inside:
+            raise DatapathError(
+                f"cannot attach {spec.host_ifname}: {spec.netns} has an interface {spec.ifname} already, "
+                f"made by something else"
+            )
+        self.leaving.discard(spec.host_ifname)
+        self.wired[spec.host_ifname] = Wired(spec.netns, node_end(spec), pod_end(spec))
+        self._routes[spec.address] = spec.host_ifname
+
+    def _forget(self, host_ifname: str) -> None:
+        self.wired.pop(host_ifname, None)
+        self._routes = {address: owner for address, owner in self._routes.items() if owner != host_ifname}
+
+    def _differences(self, spec: SandboxSpec) -> tuple[str, ...]:
+        wired = self.wired.get(spec.host_ifname)
+        if wired is None or wired.netns != spec.netns:
+            return differences(node_end(spec), wired and wired.node, where="node") + differences(
+                pod_end(spec), None, where="pod"
+            )
+        node = wired.node
+        if self._routes.get(spec.address) != spec.host_ifname:  # the address has moved to another sandbox
+            node = replace(node, routes=())
+        return differences(node_end(spec), node, where="node") + differences(pod_end(spec), wired.pod, where="pod")
+
+    def _require_netns(self, path: str) -> None:
+        if path in self.gone:
+            raise DatapathError(f"cannot open network namespace {path}: No such file or directory")

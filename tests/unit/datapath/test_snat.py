@@ -1,0 +1,51 @@
+"""The node's table as text: the whole of it against a file, and what changes it."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from azure_cni.datapath.snat import NodeTable, ruleset
+
+GOLDEN = Path(__file__).with_name("table.nft")
+TABLE = NodeTable(
+    uplink_mac="00:0d:3a:00:00:0a",
+    primary=IPv4Address("10.240.0.4"),
+    pool=frozenset(map(IPv4Address, ("10.240.0.10", "10.240.0.5", "10.240.0.9"))),
+    public=frozenset({IPv4Address("10.240.0.9")}),
+    routable=frozenset(map(IPv4Network, ("10.240.0.0/16", "10.241.0.0/16", "10.240.8.0/24", "192.168.50.0/24"))),
+    imds_allowed=False,
+)
+
+
+def test_the_whole_table() -> None:
+    assert ruleset(TABLE, uplink="eth0") == GOLDEN.read_text()
+
+
+def test_equal_tables_give_equal_text() -> None:
+    """Sets have no order: what is compared to find drift must not depend on it."""
+    shuffled = replace(TABLE, pool=frozenset(sorted(TABLE.pool, reverse=True)))
+    assert ruleset(shuffled, uplink="eth0") == ruleset(TABLE, uplink="eth0")
+
+
+def test_overlapping_prefixes_are_merged_for_nft_refuses_them() -> None:
+    assert "elements = { 10.240.0.0/15, 192.168.50.0/24 }" in ruleset(TABLE, uplink="eth0")
+
+
+def test_empty_sets_have_no_elements_for_nft_refuses_an_empty_list() -> None:
+    empty = replace(TABLE, pool=frozenset(), public=frozenset(), routable=frozenset())
+    assert "elements" not in ruleset(empty, uplink="eth0")
+
+
+def test_opening_imds_takes_one_rule_away() -> None:
+    closed = ruleset(TABLE, uplink="eth0").splitlines()
+    opened = ruleset(replace(TABLE, imds_allowed=True), uplink="eth0").splitlines()
+    (gone,) = set(closed) - set(opened)
+    assert "169.254.169.254" in gone
+    assert "reject" in gone
+    assert not set(opened) - set(closed)
+
+
+def test_every_rule_about_the_way_out_names_the_uplink() -> None:
+    text = ruleset(TABLE, uplink="enP7")
+    assert "eth0" not in text
+    assert text.count('oifname "enP7"') == 4
