@@ -24,7 +24,7 @@ PATIENCE_S = 5.0
 
 PRIMARY_1, SECOND_1, PUBLISHED_1 = "10.240.0.5", "10.240.0.7", "10.240.0.8"
 PUBLIC_IP = "198.51.100.77"  # of PUBLISHED_1
-PRIMARY_2, SECOND_2, BLOCK_2 = "10.240.0.6", "10.240.0.9", "10.240.0.16/28"
+PRIMARY_2, SECOND_2 = "10.240.0.6", "10.240.0.9"
 
 
 def an_address(text: str, *, primary: bool = False, public_ip: str | None = None) -> EffectiveAddress:
@@ -59,7 +59,7 @@ def a_network(prefix: str) -> EffectiveNetwork:
         an_address(SECOND_1),
         an_address(PUBLISHED_1, public_ip=PUBLIC_IP),
     )
-    second = (an_address(PRIMARY_2, primary=True), an_address(SECOND_2), an_address(BLOCK_2))
+    second = (an_address(PRIMARY_2, primary=True), an_address(SECOND_2), an_address("10.240.0.16/28"))
     nics = (a_nic(f"{prefix}-vm1", "00:0d:3a:00:00:01", first), a_nic(f"{prefix}-vm2", "00:0d:3a:00:00:02", second))
     return EffectiveNetwork(vnets=(MAIN, PEERED), nics=nics)
 

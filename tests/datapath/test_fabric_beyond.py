@@ -19,6 +19,8 @@ from datapath.fabric_lab import (
     SECOND_2,
     SILENCE_S,
     Lab,
+    a_datagram,
+    a_frame,
     a_lab,
     an_address,
     arrivals,
@@ -173,6 +175,15 @@ def test_a_flow_does_not_keep_a_public_address_that_was_exchanged(lab: Lab) -> N
         with pytest.raises(TimeoutError):
             server.recv(10)
     assert lab.whoami(lab.vm1, PUBLISHED_1, INTERNET)["caller"] == "198.51.100.78"
+
+
+def test_a_nic_that_forwards_does_not_leave_as_another_vm(lab: Lab) -> None:
+    lab.apply(with_nic(lab.network, 0, ip_forwarding=True))
+    receiver, wire = lab.udp(lab.place("internet"), INTERNET, PORT), lab.raw(lab.vm1)
+    wire.send(a_frame(a_datagram(PRIMARY_2, INTERNET, b"as another", port=PORT), source_mac=lab.network.nics[0].mac))
+    wire.send(a_frame(a_datagram(PRIMARY_1, INTERNET, b"as itself", port=PORT), source_mac=lab.network.nics[0].mac))
+    caller = str(lab.fabric.public_addresses()[IPv4Address(PRIMARY_1)])
+    assert arrivals(receiver, b"as itself") == [(b"as itself", caller)]
 
 
 def test_nothing_comes_in_from_the_internet_unasked(lab: Lab) -> None:

@@ -58,7 +58,10 @@ class Fabric:
         self._names = self._run / "names.json"
 
     def ensure_namespaces(self) -> None:
-        """Make the fabric, the places beyond the VMs and their servers, as far as they are missing."""
+        """Make the fabric, the places beyond the VMs and their servers, as far as they are missing.
+
+        What had to be made carries nothing before the next `apply`; what was there goes on.
+        """
         kernel.ensure_namespace(self.namespace)
         kernel.set_sysctls(self.namespace, SYSCTLS)
         self._ensure_core()
