@@ -39,7 +39,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def request(method: str, path: str, body: object = None, *, door: Path = AZURE_SOCKET) -> Any:
-    """One request to the fake Azure's side door; the decoded JSON reply, None when it is empty.
+    """One request to the fake Azure's side door; the decoded JSON reply, a list for JSON lines, None when it is empty.
 
     Raises:
         StepError: the cloud is not up, or it answered with a status of 400 or more.
@@ -58,6 +58,8 @@ def request(method: str, path: str, body: object = None, *, door: Path = AZURE_S
         connection.close()
     if reply.status >= 400:
         raise StepError(f"cannot {method} {path} at the fake Azure: status {reply.status}", output=text)
+    if "ndjson" in reply.headers.get_content_type():
+        return [json.loads(line) for line in text.splitlines()]
     return json.loads(text) if text else None
 
 

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from azurebox import azure, lifecycle, processes, release, status
+from azurebox import azure, lifecycle, processes, release, status, tools
 from azurebox.controlplane import people, people_environment
 from azurebox.facts import CACHE, DEFAULT_NODES, MAX_NODES, RUN
 from azurebox.machine import Machine
 from azurebox.steps import StepError, log_tail
+from fakes.azure import admin
 
 DESCRIPTION = "Azure in a box: a real Kubernetes cluster on this machine, with a faithful fake of Azure."
 
@@ -23,7 +24,9 @@ def main(arguments: Sequence[str]) -> int:
     # What follows these belongs to another program: argparse must not look at it.
     passed_on: dict[str, Callable[[list[str]], int]] = {
         "kubectl": lambda rest: _people("kubectl", rest),
-        "helm": lambda rest: _people("helm", rest),
+        "helm": _helm,
+        "go": lambda rest: _go("go", rest),
+        "gofmt": lambda rest: _go("gofmt", rest),
         "install": _install,
         "exec": _exec,
     }
@@ -49,10 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     up.set_defaults(run=_up)
     commands.add_parser("install", help="build the image, load it, and helm install; takes helm's arguments")
     commands.add_parser("kubectl", help="kubectl, as the cluster's administrator")
-    commands.add_parser("helm", help="helm, as the cluster's administrator")
+    commands.add_parser("helm", help="helm, as the cluster's administrator; without a box: what needs no cluster")
+    commands.add_parser("go", help="the Go tool chain that builds what the box needs")
+    commands.add_parser("gofmt", help="its formatter")
     commands.add_parser("exec", help="exec VM [--] COMMAND...: run a command inside a VM")
-    door = commands.add_parser("azure", help="look at and change the fake Azure: azure [METHOD] PATH [JSON]")
-    door.add_argument("request", nargs="*", help="such as: /admin/state, or PUT /admin/faults '{...}'")
+    door = commands.add_parser(
+        "azure", help="look at and change the fake Azure: azure [METHOD] PATH [JSON]; alone: how"
+    )
+    door.add_argument(
+        "request", nargs="*", help="such as: /nics, or POST /nics/azbox-vm1-nic/touch, or PUT /settings {...}"
+    )
     door.set_defaults(run=_azure)
     commands.add_parser("status", help="what runs, and how it is").set_defaults(run=_status)
     logs = commands.add_parser("logs", help="the log of a VM's services or of one component; without a name: which")
@@ -111,6 +120,18 @@ def _people(program: str, rest: list[str]) -> int:
     return subprocess.run(people(program, *rest), env=people_environment(), check=False).returncode
 
 
+def _helm(rest: list[str]) -> int:
+    if lifecycle.whole():
+        return _people("helm", rest)
+    tools.ensure_tools([tools.HELM])
+    return subprocess.run([tools.path("helm"), *rest], check=False).returncode
+
+
+def _go(program: str, rest: list[str]) -> int:
+    path, environment = tools.go_command(program)
+    return subprocess.run([path, *rest], env=environment, check=False).returncode
+
+
 def _exec(rest: list[str]) -> int:
     command = rest[2:] if rest[1:2] == ["--"] else rest[1:]
     if not command:
@@ -119,10 +140,15 @@ def _exec(rest: list[str]) -> int:
 
 
 def _azure(options: argparse.Namespace) -> None:
-    words = options.request or ["/"]
-    method, path, *body = words if words[0].isupper() and len(words) > 1 else ["GET", *words]
-    reply = azure.request(method, path, json.loads(body[0]) if body else None)
-    print(reply if isinstance(reply, str) else json.dumps(reply, indent=2))
+    if not options.request:
+        print(admin.__doc__)
+        return
+    method, path, *body = options.request if options.request[0].isupper() else ["GET", *options.request]
+    try:
+        document = json.loads(body[0]) if body else None
+    except ValueError as error:
+        raise StepError(f"cannot read {body[0]!r} as JSON: {error}") from None
+    print(json.dumps(azure.request(method, path, document), indent=2))
 
 
 def _status(_: argparse.Namespace) -> int:

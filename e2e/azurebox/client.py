@@ -26,7 +26,7 @@ class Box:
     @property
     def nodes(self) -> list[str]:
         """The names of the nodes, in order."""
-        return [machine.name for machine in lifecycle.nodes()]
+        return [machine.name for machine in lifecycle.node_machines()]
 
     def kubectl(self, *args: str, input: str | None = None) -> str:  # noqa: A002  the word of subprocess
         """Run kubectl as the administrator; its output."""

@@ -114,7 +114,7 @@ async def run(state: Path) -> None:
             imds_port=80,
             wireserver_host=str(WIRESERVER),
             wireserver_port=80,
-            admin_socket=None,
+            admin_socket=state / "azure.sock",
             certificate_hosts=ARM_NAMES,
             directory=state,
         )

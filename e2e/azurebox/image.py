@@ -3,19 +3,18 @@
 mmdebstrap makes the base, buildah builds on it, docker archives carry the result into each node's containerd. All is
 kept in the cache. buildah runs in a mount namespace of its own, because its storage leaves mounts behind.
 
-Settings of the package managers (PIP_*, GOPROXY, certificates) reach the build as files that are mounted for its time
-only, so that none of them is ever in a layer or in the image's configuration.
+Settings of this machine's package managers (PIP_*, GOPROXY, certificates) reach the build as build arguments, as far
+as the Dockerfile asks for them, and as mounts for the time of the build; none is ever in the image.
 """
 
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,17 +24,22 @@ from azurebox.node import PAUSE_IMAGE
 from azurebox.steps import StepError, capture, run, step
 
 SUITE = "trixie"
-BASE_PACKAGES = ("ca-certificates", "iproute2", "nftables", "python3", "python3-pip", "python3-venv")
+BASE_PACKAGES = ("ca-certificates", "nftables", "python3", "python3-venv")
+POD_PACKAGES = ("curl", "iproute2", "iputils-ping", "netcat-openbsd")  # beside agnhost, for tests in pods
 BASE = "localhost/azbox/base"
 GO = "localhost/azbox/go"
 AGNHOST = "localhost/azbox/agnhost:1"
 PROJECT = "localhost/azbox/azure-cni"
 
 MIRROR = "AZBOX_DEBIAN_MIRROR"  # environment: where mmdebstrap finds Debian, when not at its own default
+MOST_DANGLING = 40  # layers that buildah keeps to build faster; beyond that they are thrown away
+
+# Certificates of a machine whose way to the registries is inspected: the first that is set.
 CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 IN_IMAGE_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-GO_SETTINGS = ("GOPROXY", "GONOSUMDB", "GONOSUMCHECK", "GOSUMDB", "GOPRIVATE", "GONOPROXY", "GOINSECURE")
-PIP_SKIPPED = {"PIP_CERT", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_CONFIG_FILE"}
+GO_SETTINGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GONOPROXY", "GOINSECURE")
+# Directories that are empty in any Debian: what is mounted there for a build leaves no trace in the image.
+EMPTY_PLACES = ("/mnt", "/media", "/srv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,43 +93,32 @@ def go_reference() -> str:
     return f"{GO}:{_base_archive().stem}-{version}"
 
 
-def ensure_small_images() -> list[Path]:
+def ensure_pod_images() -> list[Path]:
     """The archives of the pause image and of the test pods' image, made unless kept."""
     busybox = Path(shutil.which("busybox") or "/bin/busybox")
-    agnhost = tools.path("agnhost")
-    digest = hashlib.sha256(busybox.read_bytes() + str(agnhost).encode() + RECIPE.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(busybox.read_bytes()).hexdigest()[:12]
     pause = CACHE / f"pause-{digest}.tar"
-    test = CACHE / f"agnhost-{digest}.tar"
     if not pause.exists():
         with step("image pause"):
-            _commit(
-                PAUSE_IMAGE,
-                parent="scratch",
-                add=[(busybox, "/bin/sleep")],
-                config=["--entrypoint", json.dumps(["/bin/sleep", "2147483647"])],
-            )
+            sleep = ["--entrypoint", json.dumps(["/bin/sleep", "2147483647"])]
+            _commit(PAUSE_IMAGE, parent="scratch", add=[(busybox, "/bin/sleep")], config=sleep)
             _archive(PAUSE_IMAGE, pause)
-    if not test.exists():
-        with step("image agnhost"), tempfile.TemporaryDirectory() as scratch:
-            root = Path(scratch)
-            (root / "bin").mkdir()
-            (root / "tmp").mkdir(mode=0o1777)
-            shutil.copy(busybox, root / "bin" / "busybox")
-            for applet in capture([str(busybox), "--list"], what="list busybox's applets").split():
-                if applet != "busybox":
-                    (root / "bin" / applet).symlink_to("busybox")
-            shutil.copy(agnhost, root / "agnhost")
+    digest = hashlib.sha256(f"{tools.KUBERNETES.key} {base_reference()} {POD_PACKAGES}".encode()).hexdigest()[:12]
+    pods = CACHE / f"agnhost-{digest}.tar"
+    if not pods.exists():
+        with step("image agnhost"):
             _commit(
                 AGNHOST,
-                parent="scratch",
-                add=[(root, "/")],
-                config=["--entrypoint", json.dumps(["/agnhost"]), "--cmd", "pause", "--env", "PATH=/bin:/"],
+                parent=base_reference(),
+                add=[(tools.path("agnhost"), "/agnhost")],
+                config=["--entrypoint", json.dumps(["/agnhost"]), "--cmd", "pause"],
+                script=f"apt-get update -q && apt-get install -qy --no-install-recommends {' '.join(POD_PACKAGES)}"
+                " && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb",
             )
-            _archive(AGNHOST, test)
-    return [pause, test]
-
-
-RECIPE = "busybox+agnhost 1"  # part of the archives' key: raise the number when the recipe above changes
+            _archive(AGNHOST, pods)
+    for old in {*CACHE.glob("pause-*.tar"), *CACHE.glob("agnhost-*.tar")} - {pause, pods}:
+        old.unlink()
+    return [pause, pods]
 
 
 def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfile") -> Image:
@@ -135,68 +128,53 @@ def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfil
         StepError: the build failed; carries its log.
 
     """
-    with package_settings() as mounts:
-        volumes = [f"--volume={host}:{inside}:ro" for inside, host in mounts.items()]
-        run(
-            buildah(
-                "build", "--layers", "--network=host", *volumes,
-                f"--build-arg=BASE_IMAGE={base_reference()}", f"--build-arg=GO_IMAGE={go_reference()}",
-                "--file", repository / dockerfile, "--tag", f"{PROJECT}:latest", repository,
-            ),
-            log="image",
-            what="build the image",
-            advice="the Dockerfile's failing step is the last in the log",
-        )  # fmt: skip
+    settings = package_settings((repository / dockerfile).read_text())
+    run(
+        buildah(
+            "build", "--layers", "--network=host", *settings,
+            f"--build-arg=BASE_IMAGE={base_reference()}", f"--build-arg=GO_IMAGE={go_reference()}",
+            "--file", repository / dockerfile, "--tag", f"{PROJECT}:latest", repository,
+        ),
+        log="image",
+        what="build the image",
+        advice="the Dockerfile's failing step is the last in the log",
+    )  # fmt: skip
     facts = json.loads(capture(buildah("inspect", "--type=image", f"{PROJECT}:latest"), what="look at the image"))
     tag = facts["FromImageID"][:12]
     name = f"{PROJECT}:{tag}"
     archive = CACHE / f"azure-cni-{tag}.tar"
     if not archive.exists():
-        for old in CACHE.glob("azure-cni-*.tar"):
-            old.unlink()
         capture(buildah("tag", f"{PROJECT}:latest", name), what="tag the image")
         _archive(name, archive)
+    for old in set(CACHE.glob("azure-cni-*.tar")) - {archive}:
+        old.unlink()
     _check_environment(facts)
+    _prune(keep={f"{PROJECT}:latest", name, base_reference(), go_reference(), PAUSE_IMAGE, AGNHOST})
     return Image(name=name, archive=archive, size=_size(f"{PROJECT}:latest"))
 
 
-@contextmanager
-def package_settings(environment: Mapping[str, str] = os.environ) -> Iterator[dict[str, Path]]:
-    """Files for the time of a build, as path inside -> path outside: what this machine sets for pip, Go and TLS."""
-    with tempfile.TemporaryDirectory(prefix="azbox-build-") as scratch:
-        mounts: dict[str, Path] = {}
-        bundle = next((Path(environment[name]) for name in CERTIFICATES if environment.get(name)), None)
-        if bundle and bundle.is_file():
-            mounts[IN_IMAGE_CERTIFICATES] = bundle
-        for inside, text in (
-            ("/etc/pip.conf", pip_configuration(environment, certificates=bundle is not None)),
-            ("/root/.config/go/env", go_configuration(environment)),
-        ):
-            if text:
-                file = Path(scratch) / inside.replace("/", "_")
-                file.write_text(text)
-                mounts[inside] = file
-        for place in environment.get("PIP_FIND_LINKS", "").split():
-            if Path(place).is_dir():
-                mounts[place] = Path(place)
-        yield mounts
+def package_settings(dockerfile: str, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Arguments of `buildah build` that hand on what this machine sets for pip, Go and TLS; none when nothing is set.
 
-
-def pip_configuration(environment: Mapping[str, str], *, certificates: bool) -> str:
-    """The pip.conf that says what the PIP_* variables say; empty when none is set."""
-    settings = {
-        name.removeprefix("PIP_").lower().replace("_", "-"): value
-        for name, value in environment.items()
-        if name.startswith("PIP_") and name not in PIP_SKIPPED and value
-    }
-    if certificates:
-        settings["cert"] = IN_IMAGE_CERTIFICATES
-    return "".join(["[global]\n", *(f"{key} = {value}\n" for key, value in settings.items())]) if settings else ""
-
-
-def go_configuration(environment: Mapping[str, str]) -> str:
-    """Go's own settings file with the variables that are set; empty when none is."""
-    return "".join(f"{name}={environment[name]}\n" for name in GO_SETTINGS if environment.get(name))
+    Only what the text of the Dockerfile declares by ARG is handed on.
+    """
+    asked = set(re.findall(r"^ARG (\w+)", dockerfile, flags=re.MULTILINE))
+    values = {name: value for name, value in environment.items() if name.startswith("PIP_") and value}
+    values |= {name: environment[name] for name in GO_SETTINGS if environment.get(name)}
+    arguments = []
+    if bundle := next((environment[name] for name in CERTIFICATES if environment.get(name)), ""):
+        arguments.append(f"--volume={Path(bundle).resolve()}:{IN_IMAGE_CERTIFICATES}:ro")
+        values |= dict.fromkeys(CERTIFICATES, IN_IMAGE_CERTIFICATES)
+    links, places = [], iter(EMPTY_PLACES)
+    for link in values.get("PIP_FIND_LINKS", "").split():
+        if Path(link).is_dir() and (place := next(places, None)):
+            arguments.append(f"--volume={link}:{place}:ro")
+            links.append(place)
+        else:
+            links.append(link)
+    if links:
+        values["PIP_FIND_LINKS"] = " ".join(links)
+    return arguments + [f"--build-arg={name}={value}" for name, value in sorted(values.items()) if name in asked]
 
 
 def _check_environment(facts: Mapping[str, object]) -> None:
@@ -234,13 +212,19 @@ def _bootstrap(archive: Path) -> None:
         advice=f"if this machine uses another Debian mirror, name it in {MIRROR}",
     )  # fmt: skip
     partial.replace(archive)
+    for old in set(archive.parent.glob("base-*.tar")) - {archive}:
+        old.unlink()
 
 
-def _commit(name: str, *, parent: str, add: Sequence[tuple[Path, str]], config: Sequence[str]) -> None:
+def _commit(
+    name: str, *, parent: str, add: Sequence[tuple[Path, str]], config: Sequence[str], script: str = ""
+) -> None:
     container = capture(buildah("from", parent), what=f"begin image {name}").strip()
     try:
         for source, target in add:
             run(buildah("add", "--quiet", container, source, target), log="image", what=f"fill image {name}")
+        if script:
+            run(buildah("run", container, "--", "sh", "-c", script), log="image", what=f"fill image {name}")
         if config:
             run(buildah("config", *config, container), log="image", what=f"configure image {name}")
         run(buildah("commit", "--quiet", container, name), log="image", what=f"commit image {name}")
@@ -257,6 +241,16 @@ def _archive(name: str, path: Path) -> None:
 
 def _exists(name: str) -> bool:
     return subprocess.run(buildah("inspect", "--type=image", name), capture_output=True, check=False).returncode == 0
+
+
+def _prune(keep: Collection[str]) -> None:
+    """Drop images of earlier builds, so that the cache does not grow without end."""
+    known = json.loads(capture(buildah("images", "--json"), what="list images"))
+    old = {name for image in known for name in image["names"] or ()} - set(keep)
+    if old:
+        subprocess.run(buildah("rmi", "--force", *old), capture_output=True, check=False)
+    if sum(not image["names"] for image in known) > MOST_DANGLING:
+        subprocess.run(buildah("rmi", "--prune"), capture_output=True, check=False)
 
 
 def _size(name: str) -> int:

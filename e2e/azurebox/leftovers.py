@@ -39,7 +39,7 @@ class Leftovers:
 
 def look() -> Leftovers:
     """Look at the machine."""
-    recorded = {process.pid for process in processes.all_records() if process.alive}
+    recorded = {process.pid for process in processes.all_records() if process.is_alive()}
     return Leftovers(
         processes=sorted(recorded | set(members())),
         namespaces=namespaces(),

@@ -6,6 +6,7 @@ and by namespace, then looks whether anything is left, and says so.
 """
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from azurebox import azure, cgroups, host, image, leftovers, processes, prometheus, tools
@@ -19,6 +20,7 @@ from azurebox.steps import StepError, say, step, wait_for
 CLOUD = "azbox-cloud"
 CLOUD_TIMEOUT_S = 20
 REGISTER_TIMEOUT_S = 60
+NODES_AT_ONCE = 4
 
 
 def up(count: int) -> None:
@@ -27,7 +29,7 @@ def up(count: int) -> None:
     host.ensure_packages()
     tools.ensure_tools()
     image.ensure_bases()
-    images = image.ensure_small_images()
+    images = image.ensure_pod_images()
     if not whole() and (leftover := leftovers.look()):
         say(f"clearing away a box that is not whole: {leftover}")
         tear_down()
@@ -35,9 +37,11 @@ def up(count: int) -> None:
         start_cloud()
     with step(f"control plane: {CONTROL_PLANE}"):
         control_plane = start_control_plane()
-    for number in range(1, count + 1):
-        with step(f"node: {node_name(number)}"):
-            start_node(node_name(number), control_plane, images)
+    names = [node_name(number) for number in range(1, count + 1)]
+    with step(f"nodes: {' '.join(names)}"), ThreadPoolExecutor(max_workers=NODES_AT_ONCE) as workers:
+        # One after the other into the network, so that their addresses are in order; the rest at once.
+        nodes = [Node(*start_machine(name), control_plane) for name in names]
+        list(workers.map(lambda node: node.start(images), nodes))
     with step("prometheus"):
         prometheus.start(control_plane)
     with step("nodes registered"):
@@ -53,7 +57,7 @@ def whole() -> bool:
 def require_all_alive() -> None:
     """Raises: StepError when a process that was started has ended since; carries its log."""
     for process in processes.all_records():
-        if not process.alive:
+        if not process.is_alive():
             raise StepError(f"{process.name} ended after it was started", log=process.log, advice="e2e/box up again")
 
 
@@ -64,7 +68,7 @@ def require_up() -> None:
         raise StepError("the box is not up", advice="e2e/box up")
 
 
-def nodes() -> list[Machine]:
+def node_machines() -> list[Machine]:
     """The nodes' VMs that are up, in order."""
     machines = (Machine(node_name(number)) for number in range(1, MAX_NODES + 1))
     return [machine for machine in machines if machine.init]
@@ -98,12 +102,6 @@ def start_control_plane() -> ControlPlane:
     control_plane = ControlPlane(nic.primary)
     control_plane.start()
     return control_plane
-
-
-def start_node(name: str, control_plane: ControlPlane, images: list[Path]) -> None:
-    """Boot a node's VM and start its services."""
-    machine, nic = start_machine(name)
-    Node(machine, nic, control_plane).start(images)
 
 
 def tools_directory() -> Path:

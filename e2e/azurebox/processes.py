@@ -51,8 +51,7 @@ class Process:
         """Where its output goes."""
         return log_of(self.name)
 
-    @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether this very process still runs."""
         return start_time(self.pid) == self.started
 
@@ -97,7 +96,7 @@ def all_records() -> list[Process]:
 def running(name: str) -> Process | None:
     """The process `name` when it runs."""
     process = find(name)
-    return process if process and process.alive else None
+    return process if process and process.is_alive() else None
 
 
 def start(name: str, argv: Sequence[str], *, env: Mapping[str, str] = ENVIRONMENT, wrappers: int = 0) -> Process:
@@ -160,15 +159,23 @@ def halt(process: Process, *, grace_s: float = GRACE_S) -> None:
         StepError: it is still there 10 s after SIGKILL.
 
     """
-    for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
-        if process.alive and patience_s > 0:
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, number)
-            deadline = time.monotonic() + patience_s
-            while process.alive and time.monotonic() < deadline:
-                time.sleep(0.02)
-    if process.alive:
+    _signal(process, signal.SIGTERM, patience_s=grace_s)
+    _signal(process, signal.SIGKILL, patience_s=10.0)
+    if process.is_alive():
         raise StepError(f"cannot end {process.name}: process {process.pid} survives SIGKILL", log=process.log)
+
+
+def _signal(process: Process, number: signal.Signals, *, patience_s: float) -> None:
+    """Send a signal, if there is time to wait for what it does, and wait until the process is gone."""
+    if patience_s <= 0 or not process.is_alive():
+        return
+    deadline = time.monotonic() + patience_s
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, number)
+    while time.monotonic() < deadline:
+        if not process.is_alive():
+            return
+        time.sleep(0.02)
 
 
 def wait_until(process: Process, predicate: Callable[[], bool], *, timeout_s: float, what: str) -> None:
@@ -180,7 +187,7 @@ def wait_until(process: Process, predicate: Callable[[], bool], *, timeout_s: fl
     """
 
     def checked() -> bool:
-        if not process.alive:
+        if not process.is_alive():
             raise StepError(f"waited in vain for {what}: {process.name} ended", log=process.log)
         return predicate()
 

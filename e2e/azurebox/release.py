@@ -4,14 +4,16 @@ import subprocess
 from collections.abc import Sequence
 
 from azurebox import image, lifecycle
-from azurebox.controlplane import people, people_environment
-from azurebox.facts import REPOSITORY
+from azurebox.controlplane import kubectl, people, people_environment
+from azurebox.facts import AZURE_CA, REPOSITORY
 from azurebox.node import load_image
-from azurebox.steps import StepError, say, step
+from azurebox.steps import StepError, say, step, wait_for
 
 CHART = REPOSITORY / "charts" / "azure-cni"
 VALUES = REPOSITORY / "e2e" / "azurebox" / "values.yaml"
 NAME, NAMESPACE = "azure-cni", "kube-system"
+SELECTOR = f"app.kubernetes.io/instance={NAME}"
+READY_TIMEOUT_S = 120
 MIB = 1024 * 1024
 
 
@@ -26,15 +28,43 @@ def install(arguments: Sequence[str]) -> None:
     with step("image from the Dockerfile"):
         built = image.build_project()
     say(f"{built.name}: {built.size / MIB:.0f} MiB unpacked")
-    for machine in lifecycle.nodes():
+    for machine in lifecycle.node_machines():
         with step(f"load it into {machine.name}"):
             load_image(machine, built.archive)
     repository, _, tag = built.name.rpartition(":")
+    trust_fake_azure()
     with step("helm upgrade --install"):
         helm(
             "upgrade", "--install", NAME, str(CHART), f"--namespace={NAMESPACE}", f"--values={VALUES}",
             f"--set-string=image.repository={repository}", f"--set-string=image.tag={tag}", *arguments,
         )  # fmt: skip
+    with step("agents ready, nodes ready"):
+        wait_for(nodes_ready, timeout_s=READY_TIMEOUT_S, what="the nodes to be ready", explain=agents_tell)
+
+
+def trust_fake_azure() -> None:
+    """Put the fake Azure's certificate authority where the values say."""
+    options = ("create", "configmap", "azbox-ca", f"--namespace={NAMESPACE}", f"--from-file=ca.crt={AZURE_CA}")
+    kubectl("apply", "-f", "-", stdin=kubectl(*options, "--dry-run=client", "--output=json"))
+
+
+def nodes_ready() -> bool:
+    """Whether every node that is up says Ready, and every agent its own readiness."""
+    path = r'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
+    nodes = kubectl("get", "nodes", "--output", path).split()
+    pods = kubectl("get", "pods", f"--namespace={NAMESPACE}", "--selector", SELECTOR, "--output", path).split()
+    count = len(lifecycle.node_machines())
+    return nodes == pods == ["True"] * count
+
+
+def agents_tell() -> str:
+    """What the pods of the release look like and what they say last."""
+    selected = (f"--namespace={NAMESPACE}", "--selector", SELECTOR)
+    pods = kubectl("get", "pods", *selected, "--output=wide")
+    try:
+        return pods + kubectl("logs", *selected, "--tail=8", "--prefix", "--all-containers")
+    except StepError as error:
+        return pods + error.output
 
 
 def helm(*args: str) -> str:

@@ -15,7 +15,7 @@ def report() -> str:
     width = max(len(process.name) for process in records)
     lines = [f"{'PROCESS':<{width}}  {'STATE':<8} {'PID':>8} {'MEMORY':>9}"]
     for process in records:
-        state = "running" if process.alive else "ended"
+        state = "running" if process.is_alive() else "ended"
         lines.append(f"{process.name:<{width}}  {state:<8} {process.pid:>8} {process.memory_kib / 1024:>5.0f} MiB")
     lines += ["", _cluster(), "", f"cgroup v{cgroups.version()}; kept builds in {CACHE}; kubeconfig {KUBECONFIG}"]
     return "\n".join(lines)

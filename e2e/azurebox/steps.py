@@ -7,7 +7,6 @@ catches.
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -125,21 +124,23 @@ def capture(
     return done.stdout
 
 
-def wait_for(predicate: Callable[[], T | None], *, timeout_s: float, what: str, log: Path | None = None) -> T:
+def wait_for(
+    predicate: Callable[[], T | None],
+    *,
+    timeout_s: float,
+    what: str,
+    log: Path | None = None,
+    explain: Callable[[], str] = str,
+) -> T:
     """Ask `predicate` until it answers something true, and return that.
 
     Raises:
-        StepError: nothing true within `timeout_s`.
+        StepError: nothing true within `timeout_s`; carries the end of `log` or what `explain` says then.
 
     """
     deadline = time.monotonic() + timeout_s
     while not (answer := predicate()):
         if time.monotonic() > deadline:
-            raise StepError(f"waited {timeout_s:.0f} s in vain for {what}", log=log)
+            raise StepError(f"waited {timeout_s:.0f} s in vain for {what}", log=log, output=explain())
         time.sleep(POLL_S)
     return answer
-
-
-def warn(text: str) -> None:
-    """Something a person should know, on the standard error."""
-    print(f"  warning: {text}", file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,9 +108,11 @@ def path(name: str) -> Path:
     return next(module.directory / name for module in ALL if name in module.binaries)
 
 
-def ensure_tools() -> None:
+def ensure_tools(modules: Sequence[Module] = ALL) -> None:
     """Build what is missing, one step for each binary."""
-    missing = [(module, name) for module in ALL for name in module.binaries if not (module.directory / name).exists()]
+    missing = [
+        (module, name) for module in modules for name in module.binaries if not (module.directory / name).exists()
+    ]
     if not missing:
         return
     go = ensure_go()
@@ -132,6 +134,8 @@ def _build(module: Module, name: str, *, go: Path) -> None:
         env=os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": toolchain(go)},
     )
     partial.replace(module.directory / name)
+    for old in set(CACHE.glob(f"{module.name}-*")) - {module.directory}:
+        shutil.rmtree(old)
 
 
 def ensure_go() -> Path:
@@ -150,6 +154,13 @@ def ensure_go() -> Path:
                 advice=f"install Go {'.'.join(map(str, GO_WANTED))} by other means, then run this again",
             )
     return go
+
+
+def go_command(program: str) -> tuple[Path, dict[str, str]]:
+    """`go` or `gofmt` of the tool chain that builds the modules, and the environment to run it in."""
+    root = go_root(ensure_go())
+    path = f"{root / 'bin'}:{os.environ.get('PATH', '')}"
+    return root / "bin" / program, os.environ | {"GOTOOLCHAIN": "local", "GOROOT": str(root), "PATH": path}
 
 
 def go_version(go: Path) -> tuple[int, int]:
