@@ -9,6 +9,7 @@ import pytest
 
 from fakes.azure import FakeAzure, faults
 from fakes.azure.admincli import main
+from fakes.azure.faultkinds import KINDS
 
 
 class Box:
@@ -112,3 +113,9 @@ async def test_wrong_words(box: Box) -> None:
 async def test_no_fake_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert await asyncio.to_thread(main, ["nics"], tmp_path / "none.sock") == 1
     assert "is the box up?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+async def test_every_kind_of_fault_is_listed_under_its_name(box: Box, kind: str) -> None:
+    assert kind in (await box.say("fault", kind)).splitlines()[1].split()
+    assert kind in await box.say("faults")

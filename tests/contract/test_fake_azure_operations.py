@@ -16,6 +16,7 @@ from fakes.azure import (
     SlowOperation,
     SubnetFull,
     Superseded,
+    SystemClock,
 )
 
 Document = dict[str, Any]
@@ -278,3 +279,24 @@ async def test_peerings_and_outbound_access_are_told_to_the_fabric(world: World)
     assert [subnet.default_outbound for subnet in (*here.subnets, *there.subnets)] == [True, False]
     vnet = await world.network.virtual_networks.get("azbox", "vnet")
     assert vnet.virtual_network_peerings[0].remote_address_space.address_prefixes == ["10.241.0.0/16"]
+
+
+async def test_time_may_be_compressed() -> None:
+    clock = SystemClock(factor=6000)
+    azure = FakeAzure(clock, operation_duration_s=DURATION_S)
+    async with served(azure) as world:
+        start = clock.now()
+        operation = await change(world, add=1)
+        await clock.sleep(DURATION_S)
+        assert clock.now() - start >= DURATION_S
+        assert await poll(world, operation) == {"status": "Succeeded"}
+
+
+def test_a_seed_repeats() -> None:
+    def identities(seed: int) -> list[str]:
+        azure = FakeAzure(ManualClock(), seed=seed)
+        azure.add_vnet()
+        vm = azure.add_vm("vm1")
+        return [vm.guid, vm.principal_id, azure.nic("vm1-nic")["etag"]]
+
+    assert identities(1) == identities(1) != identities(2)

@@ -1,40 +1,29 @@
-"""FakeAzure: one subscription with everything in it, and the conveniences by which a test sets it up."""
+"""FakeAzure: a subscription with time passing, faults on order, and servers around it."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from fakes.azure import imds
-from fakes.azure.changelog import Change, History
-from fakes.azure.clock import Clock, SystemClock
+from fakes.azure.clock import Clock
 from fakes.azure.effective import EffectiveNetwork
+from fakes.azure.events import ScheduledEvents
 from fakes.azure.faults import Faults
-from fakes.azure.identity import Identity, Principal
-from fakes.azure.names import Names, ResourceId, leaf, parent
-from fakes.azure.network import Network
-from fakes.azure.nics import Nics
-from fakes.azure.operations import Operations
+from fakes.azure.names import ResourceId, leaf, parent
 from fakes.azure.outside import Outside
-from fakes.azure.records import NIC_TYPE, Document, Nic, Vm, VNet
+from fakes.azure.records import Document, Vm
 from fakes.azure.server import Endpoints, serve
-from fakes.azure.subnets import Subnet
+from fakes.azure.subscription import SUBSCRIPTION, TENANT, Subscription
 from fakes.azure.throttling import Throttle
 
-SUBSCRIPTION = "00000000-0000-0000-0000-00000000b0c5"
-TENANT = "00000000-0000-0000-0000-0000000000a0"
 
-Named = TypeVar("Named", Nic, Vm)
-
-
-class FakeAzure:
-    """See the package's docstring. All names of resources are unique in the subscription, so that a test needs no id.
+class FakeAzure(Subscription):
+    """See the package's docstring.
 
     `operation_duration_s` is how long a write of an attached NIC takes, in seconds of `clock`; it may be changed at any
-    time. `page_size` is how many items a list gives at once.
+    time. `page_size` is how many items a list gives at once. What else a test uses: `faults`, `outside` (what others do
+    behind our back), `identity` (permissions), `events`, `throttle`, `history`.
     """
 
     def __init__(
@@ -50,34 +39,21 @@ class FakeAzure:
         throttling: bool = True,
         page_size: int = 100,
     ) -> None:
-        self.clock: Clock = clock or SystemClock()
+        super().__init__(
+            clock,
+            seed=seed,
+            subscription_id=subscription_id,
+            resource_group=resource_group,
+            location=location,
+            tenant_id=tenant_id,
+        )
         self.operation_duration_s = operation_duration_s
-        self.subscription_id = subscription_id
-        self.resource_group = resource_group
-        self.location = location
         self.page_size = page_size
-        self.names = Names(seed)
-        self.history = History()
-        self.network = Network(self.history, groups={resource_group.lower(): resource_group})
-        self.operations = Operations(self.names)
-        self.nics = Nics(self.network, self.operations, self.names)
         self.faults = Faults(self.clock.now, self.names.chance)
         self.throttle = Throttle(enabled=throttling)
-        self.identity = Identity(tenant_id, key=self.names.guid().encode())
         self.outside = Outside(self)
+        self.events = ScheduledEvents(self.names.guid)
         self._callers: dict[str, str] = {}
-        self._events: dict[str, tuple[int, list[Document]]] = {}
-
-    # -- time and what works on the wire
-
-    def now(self) -> float:
-        return self.clock.now()
-
-    def settle(self) -> float:
-        """End the operations that are due and give the instant; everything that looks at state calls this first."""
-        now = self.clock.now()
-        self.operations.settle(now)
-        return now
 
     async def run(self) -> None:
         """End operations when they are due, for those who listen and do not ask; runs until cancelled."""
@@ -130,174 +106,21 @@ class FakeAzure:
             directory=directory,
         )
 
-    # -- what a test puts there
-
-    def add_group(self, name: str) -> None:
-        self.network.groups[name.lower()] = name
-
-    def add_vnet(
-        self,
-        name: str = "vnet",
-        prefix: str | Sequence[str] = "10.240.0.0/16",
-        *,
-        subnets: Mapping[str, str] | None = None,
-        default_outbound: bool = True,
-    ) -> VNet:
-        """A VNet with subnets by name and prefix; without `subnets` one "nodes", 10.240.0.0/22."""
-        vnet_id = self.id_of(self.resource_group, "Microsoft.Network/virtualNetworks", name)
-        etag = self.names.etag()
-        made = [
-            Subnet(f"{vnet_id}/subnets/{key}", IPv4Network(value), etag, self.names.guid(), default_outbound)
-            for key, value in (subnets or {"nodes": "10.240.0.0/22"}).items()
-        ]
-        self.network.subnets |= {subnet.id.lower(): subnet for subnet in made}
-        prefixes = (prefix,) if isinstance(prefix, str) else tuple(prefix)
-        vnet = VNet(vnet_id, self.location, etag, self.names.guid(), prefixes, tuple(subnet.id for subnet in made))
-        self.network.vnets[vnet_id.lower()] = vnet
-        self.network.notify()
-        return vnet
-
-    def peer(self, one: str, other: str) -> None:
-        """Peer two VNets by name, both ways."""
-        ids = [self.id_of(self.resource_group, "Microsoft.Network/virtualNetworks", name) for name in (one, other)]
-        for here, there in (ids, reversed(ids)):
-            self.network.peer(here, there)
-        self.network.notify()
-
-    def add_public_ip(self, name: str, address: str) -> str:
-        """A public IP address for a NIC to refer to; gives its id."""
-        properties = {"ipAddress": address, "publicIPAllocationMethod": "Static", "publicIPAddressVersion": "IPv4"}
-        return self.add_other("publicIPAddresses", name, properties)
-
-    def add_other(self, kind: str, name: str, properties: Mapping[str, Any] | None = None) -> str:
-        """Any other resource of Microsoft.Network (networkSecurityGroups, loadBalancers, ...); gives its id."""
-        other_id = self.id_of(self.resource_group, f"Microsoft.Network/{kind}", name)
-        self.network.others[other_id.lower()] = {
-            "name": name,
-            "id": other_id,
-            "etag": self.names.etag(),
-            "type": f"Microsoft.Network/{kind}",
-            "location": self.location,
-            "properties": {"provisioningState": "Succeeded", **(properties or {})},
-        }
-        return other_id
-
-    def add_identity(self, name: str, *, client_id: str = "", subject: str = "") -> Principal:
-        """A user-assigned identity, which any VM may use; `subject` of its federated credential, "" for any."""
-        return self.identity.add(Principal(self.names.guid(), client_id or self.names.guid(), name, subject))
-
-    def add_vm(
-        self,
-        name: str,
-        *,
-        subnet: str = "",
-        secondaries: int = 0,
-        tags: Mapping[str, str] | None = None,
-        address: str = "",
-        public_ip: str = "",
-        size: str = "Standard_D2s_v3",
-        zone: str = "",
-        nics: int = 1,
-    ) -> Vm:
-        """A running VM with NIC `NAME-nic` (further ones `NAME-nic2`...), primary configuration `ipconfig1`.
-
-        `subnet` by name, the first one by default; `address` fixes the primary address; `public_ip` is an address that
-        the primary configuration gets; `secondaries` are dynamic and belong to nobody.
-        """
-        now = self.settle()
-        if name.lower() in {vm.name.lower() for vm in self.network.vms.values()}:
-            raise ValueError(f"cannot add VM {name}: there is one of that name")
-        vm_id = self.id_of(self.resource_group, "Microsoft.Compute/virtualMachines", name)
-        made = []
-        for index in range(nics):
-            nic_name = f"{name}-nic{index + 1 if index else ''}"
-            first = index == 0
-            body = self._nic_body(
-                nic_name, subnet, secondaries if first else 0, address if first else "", public_ip if first else ""
-            )
-            nic_id = self.id_of(self.resource_group, NIC_TYPE, nic_name)
-            nic, _ = self.nics.write(self.nics.read(nic_id, body), now=now, duration_s=0)
-            made.append(self.nics.attach(nic, vm_id, primary=first, now=now))
-        principal = self.identity.add(Principal(self.names.guid(), self.names.guid(), name))
-        vm = Vm(
-            id=vm_id,
-            location=self.location,
-            guid=self.names.guid(),
-            size=size,
-            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-            nic_ids=tuple(nic.id for nic in made),
-            mac=made[0].mac,
-            principal_id=principal.object_id,
-            zone=zone,
-            tags=dict(tags or {}),
-        )
-        self.network.vms[vm_id.lower()] = vm
-        return vm
-
-    def delete_vm(self, name: str, *, keep_nic: bool = False) -> None:
-        """The VM goes, at once; its NICs go with it or stay with their addresses."""
-        now = self.settle()
-        vm = self.vm(name)
-        del self.network.vms[vm.id.lower()]
-        self.identity.principals.pop(vm.principal_id, None)
-        for nic_id in vm.nic_ids:
-            nic = self.nics.detach(self.network.nics[nic_id.lower()], now=now)
-            if not keep_nic:
-                self.network.drop_nic(nic, at=now, cause="deleted with its VM")
-
-    def resize_subnet(self, prefix: str, subnet: str = "") -> None:
-        """Change a subnet's prefix; raises ValueError when an address in use would fall outside."""
-        self.settle()
-        self.subnet(subnet).resize(IPv4Network(prefix))
-        self.network.notify()
-
     def pin_caller(self, vm_name: str, source: str = "127.0.0.1") -> None:
         """Take whoever asks IMDS or wireserver from this address for that VM."""
         self._callers[source] = self.vm(vm_name).id
 
     def schedule_event(self, vm_name: str, kind: str = "Freeze", *, in_seconds: float = 900) -> str:
         """Announce a Freeze, Reboot, Redeploy, Preempt or Terminate; gives the event's id."""
-        incarnation, events = self.events_of(vm_name)
-        new = imds.event(self.names.guid(), self.vm(vm_name).id, kind, not_before=self.now() + in_seconds)
-        self._events[vm_name] = (incarnation + 1, [*events, new])
-        return str(new["EventId"])
+        return self.events.announce(self.vm(vm_name).name, kind, not_before=self.now() + in_seconds)
 
-    # -- what a test looks at
-
-    @property
-    def changes(self) -> list[Change]:
-        """Every change of a NIC's addresses so far."""
-        self.settle()
-        return self.history.changes
-
-    @property
-    def calls(self) -> Mapping[str, int]:
-        """How many requests of each operation there were."""
-        return self.history.counts
-
-    def nic(self, name: str) -> Document:
-        """The NIC's document as the API shows it; raises KeyError."""
-        self.settle()
-        return self.nic_record(name).document()
-
-    def nic_record(self, name: str) -> Nic:
-        return _named(self.network.nics.values(), name, "NIC")
-
-    def vm(self, name: str) -> Vm:
-        return _named(self.network.vms.values(), name, "VM")
-
-    def subnet(self, name: str = "") -> Subnet:
-        """A subnet by name, "VNET/SUBNET" or id; the first one for ""; raises KeyError."""
-        for subnet in self.network.subnets.values():
-            path = f"{leaf(parent(subnet.id))}/{leaf(subnet.id)}"
-            if name in {"", path, leaf(subnet.id), subnet.id}:
-                return subnet
-        raise KeyError(f"no subnet {name!r} among {sorted(self.network.subnets)}")
-
-    # -- what the servers ask
-
-    def id_of(self, group: str, kind: str, name: str) -> str:
-        return f"/subscriptions/{self.subscription_id}/resourceGroups/{group}/providers/{kind}/{name}"
+    def caller(self, source: str) -> Vm | None:
+        """The VM that asks from this address."""
+        vm_id = self._callers.get(source)
+        if vm_id is None:
+            nic = self.network.nic_by_primary_address(source)
+            vm_id = nic.vm_id if nic else ""
+        return self.network.vms.get(vm_id.lower())
 
     def subject_of(self, resource: ResourceId) -> str:
         """The name by which counts and faults know what a request is about: a poll is about its operation's NIC."""
@@ -311,45 +134,3 @@ class FakeAzure:
             return None
         found = next((config for config in nic.configs if config.name == leaf(config_id)), None)
         return found.document(nic.id, etag=nic.etag, state=nic.state) if found else None
-
-    def caller(self, source: str) -> Vm | None:
-        """The VM that asks from this address."""
-        vm_id = self._callers.get(source)
-        if vm_id is None:
-            nic = self.network.nic_by_primary_address(source)
-            vm_id = nic.vm_id if nic else ""
-        return self.network.vms.get(vm_id.lower())
-
-    def events_of(self, vm_name: str) -> tuple[int, list[Document]]:
-        """The incarnation of a VM's event document, and the events that are not over."""
-        return self._events.get(vm_name, (1, []))
-
-    def start_events(self, vm_name: str, event_ids: set[str]) -> None:
-        """The VM has acknowledged these: they start."""
-        incarnation, events = self.events_of(vm_name)
-        started = [
-            {**event, "EventStatus": "Started", "NotBefore": ""} if event["EventId"] in event_ids else event
-            for event in events
-        ]
-        self._events[vm_name] = (incarnation + 1, started)
-
-    def _nic_body(self, name: str, subnet: str, secondaries: int, address: str, public_ip: str) -> Document:
-        reference = {"subnet": {"id": self.subnet(subnet).id}}
-        primary: Document = {"primary": True, **reference}
-        if address:
-            primary |= {"privateIPAllocationMethod": "Static", "privateIPAddress": address}
-        if public_ip:
-            primary["publicIPAddress"] = {"id": self.add_public_ip(f"{name}-ip", public_ip)}
-        configs = [{"name": "ipconfig1", "properties": primary}]
-        configs += [{"name": f"secondary-{index + 1}", "properties": {**reference}} for index in range(secondaries)]
-        return {
-            "location": self.location,
-            "properties": {"enableAcceleratedNetworking": True, "ipConfigurations": configs},
-        }
-
-
-def _named(items: Iterable[Named], name: str, kind: str) -> Named:
-    known = {item.name.lower(): item for item in items}
-    if name.lower() not in known:
-        raise KeyError(f"no {kind} {name!r} among {sorted(known)}")
-    return known[name.lower()]

@@ -6,11 +6,10 @@ Chosen where nothing is known: addresses are shown as soon as they work; a block
 """
 
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 from fakes.azure import changelog, faults
-from fakes.azure.names import leaf, parse_path
+from fakes.azure.names import parse_path
 from fakes.azure.records import Nic, Vm
 from fakes.azure.wire import Answer, Request, json_answer
 
@@ -196,22 +195,7 @@ def _interface(azure: "FakeAzure", nic: Nic) -> dict[str, Any]:
 def _scheduled_events(azure: "FakeAzure", request: Request, vm: Vm) -> Answer:
     if request.method == "POST":
         wanted = {item["EventId"] for item in request.json().get("StartRequests", [])}
-        azure.start_events(vm.name, wanted)
+        azure.events.start(vm.name, wanted)
         return Answer(200)
-    incarnation, events = azure.events_of(vm.name)
+    incarnation, events = azure.events.of(vm.name)
     return json_answer({"DocumentIncarnation": incarnation, "Events": events})
-
-
-def event(event_id: str, vm_id: str, kind: str, *, not_before: float) -> dict[str, Any]:
-    """A scheduled event as the service lists it."""
-    return {
-        "EventId": event_id,
-        "EventType": kind,
-        "ResourceType": "VirtualMachine",
-        "Resources": [leaf(vm_id)],
-        "EventStatus": "Scheduled",
-        "NotBefore": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(not_before)),
-        "Description": f"{kind} of the virtual machine.",
-        "EventSource": "Platform",
-        "DurationInSeconds": 5 if kind == "Freeze" else -1,
-    }
