@@ -46,8 +46,9 @@ async def test_tables(box: Box) -> None:
 
 
 async def test_vms_come_and_go(box: Box) -> None:
-    await box.say("add-vm", "vm2", "--secondaries", "2", "--tag", "a=b")
+    await box.say("add-vm", "vm2", "--secondaries", "2", "--tag", "a=b", "--public-ip", "198.51.100.7")
     assert len(box.azure.nic("vm2-nic")["properties"]["ipConfigurations"]) == 3
+    assert "198.51.100.7" in await box.say("vms")
     await box.say("delete-vm", "vm2", "--keep-nic")
     assert "vm2-nic" in await box.say("nics")
     await box.say("delete-nic", "vm2-nic")

@@ -270,6 +270,21 @@ async def test_a_public_address_and_pools_belong_to_one_configuration(world: Wor
     assert [one.public_ip for one in second.addresses] == ["198.51.100.7"]
 
 
+async def test_a_public_address_is_had_once(world: World) -> None:
+    public_ip = world.azure.add_public_ip("ip", "198.51.100.7")
+    document = world.azure.nic("vm1-nic")
+    first, second = (one["properties"] for one in configs_of(document))
+    first["publicIPAddress"] = {"id": public_ip}
+    assert (await put(world, document))[0] == 200
+    second["publicIPAddress"] = first["publicIPAddress"]
+    assert await refusal(world, document) == (400, "PublicIPAddressInUse")
+    del first["publicIPAddress"], second["publicIPAddress"]
+    assert (await put(world, document))[0] == 200
+    second["publicIPAddress"] = {"id": public_ip}
+    assert (await put(world, document))[0] == 200
+    assert [one.public_ip for one in world.azure.effective().nics[0].addresses] == [None, "198.51.100.7"]
+
+
 def test_a_subnet_keeps_its_books() -> None:
     subnet = Subnet("/v/subnets/s", IPv4Network("10.0.0.0/29"), etag="", guid="")
     assert subnet.capacity == 3

@@ -115,7 +115,8 @@ def _change_nic(path: Path, words: argparse.Namespace) -> str:
 
 def _add_vm(path: Path, words: argparse.Namespace) -> str:
     tags = dict(tag.split("=", 1) for tag in words.tag)
-    fields = {"name": words.name, "subnet": words.subnet, "secondaries": words.secondaries, "tags": tags}
+    fields = {name: getattr(words, name) for name in ("name", "subnet", "secondaries", "public_ip")}
+    fields["tags"] = tags
     return table([json.loads(ask(path, "POST", "/vms", fields))], empty="")
 
 
@@ -238,6 +239,7 @@ def _words_of_vms(word: Any) -> None:
     one.add_argument("name")
     one.add_argument("--subnet", default="")
     one.add_argument("--secondaries", type=int, default=0)
+    one.add_argument("--public-ip", default="", help="an address that its primary configuration gets")
     one.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE")
     one = word("delete-vm", _delete_vm, "delete a VM")
     one.add_argument("name")

@@ -146,6 +146,11 @@ def missing_reference(missing_id: str, *, by: str) -> ArmError:
     return ArmError(400, "InvalidResourceReference", text, ())
 
 
+def public_address_in_use(public_ip_id: str, *, by: str, owner_id: str) -> ArmError:
+    text = f"Resource {by} is referencing public IP address {public_ip_id} that is already allocated to {owner_id}."
+    return ArmError(400, "PublicIPAddressInUse", text, ())
+
+
 def too_many_configs(nic_id: str, *, count: int, limit: int) -> ArmError:
     """Our own code: which one the network provider uses was never published."""
     text = (

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fakes.azure import errors
 from fakes.azure.changelog import Change, History
 from fakes.azure.effective import EffectiveAddress, EffectiveNetwork, EffectiveNic, EffectiveSubnet, EffectiveVNet
 from fakes.azure.names import parent
@@ -56,6 +57,15 @@ class Network:
         """How many more addresses the VNet may hold."""
         return ADDRESSES_PER_VNET - sum(subnet.entries for subnet in self.subnets_of(vnet))
 
+    def check_public_addresses(self, nic_id: str, configs: Iterable[IpConfig]) -> None:
+        """A public IP address belongs to one configuration at a time; raises ArmError."""
+        for config in configs:
+            document = self.others.get((config.public_ip_id or "").lower())
+            owner = document["properties"].get("ipConfiguration", {}).get("id") if document else None
+            config_id = f"{nic_id}/ipConfigurations/{config.name}"
+            if document and owner and owner.lower() != config_id.lower():
+                raise errors.public_address_in_use(document["id"], by=config_id, owner_id=owner)
+
     def nic_by_primary_address(self, address: str) -> Nic | None:
         nic_id = self._by_primary_address.get(address)
         return self.nics[nic_id] if nic_id else None
@@ -74,6 +84,7 @@ class Network:
             self.earlier[nic.id.lower()] = before
         self.nics[nic.id.lower()] = nic
         self._index(before, nic)
+        self._own_public_addresses(before, nic)
         self._log(before, nic, at=at, cause=cause, operation_id=operation_id)
         effective = nic.effective_nic()
         if self._shown.get(nic.id.lower()) != effective:
@@ -87,6 +98,7 @@ class Network:
         self._shown.pop(nic.id.lower(), None)
         self.subnets[nic.subnet_id.lower()].release(nic.held)
         self._index(nic, None)
+        self._own_public_addresses(nic, None)
         self._log(nic, None, at=at, cause=cause, operation_id=operation_id)
         self.notify()
 
@@ -136,6 +148,16 @@ class Network:
             self._by_primary_address.pop(before.primary.address, None)
         if after and after.vm_id and after.is_primary:
             self._by_primary_address[after.primary.address] = after.id.lower()
+
+    def _own_public_addresses(self, before: Nic | None, after: Nic | None) -> None:
+        """Write into the documents of public IP addresses which configuration has them."""
+        for nic in filter(None, (before, after)):
+            for config in nic.configs:
+                document = self.others.get((config.public_ip_id or "").lower())
+                if document and nic is after:
+                    document["properties"]["ipConfiguration"] = {"id": f"{nic.id}/ipConfigurations/{config.name}"}
+                elif document:
+                    document["properties"].pop("ipConfiguration", None)
 
     def _log(self, before: Nic | None, after: Nic | None, *, at: float, cause: str, operation_id: str) -> None:
         held = (before.held if before else (), after.held if after else ())

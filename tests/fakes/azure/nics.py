@@ -80,6 +80,7 @@ class Nics:
         for _, missing in draft.references():
             if not self.network.exists(missing):
                 raise errors.missing_reference(missing, by=draft.nic_id)
+        self.network.check_public_addresses(draft.nic_id, draft.configs)
         subnet = self.network.subnets[draft.configs[0].subnet_id.lower()]
         vnet = self.network.vnet_of(subnet.id)
         room = self.network.room_in(vnet)
