@@ -210,6 +210,7 @@ def test_an_unused_public_address_is_silent(lab: Lab) -> None:
     [
         ("management.azure.com", 1, "198.51.100.1"),
         ("Management.Azure.COM", 1, "198.51.100.1"),
+        ("login.microsoftonline.com", 1, "198.51.100.1"),
         ("{vm2}", 1, PRIMARY_2),
         ("{vm2}", 28, None),  # AAAA: the name exists, such a record does not
     ],

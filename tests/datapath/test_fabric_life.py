@@ -61,6 +61,12 @@ def test_everything_may_be_done_twice_without_cutting_a_flow(lab: Lab) -> None:
     assert_all_works(lab)
 
 
+def test_servers_are_in_the_namespaces_they_serve(lab: Lab) -> None:
+    bring_up(lab)
+    for name, pid in lab.fabric.servers().items():
+        assert Path(f"/proc/{pid}/ns/net").stat().st_ino == (NAMESPACES / name.partition("/")[0]).stat().st_ino
+
+
 def test_another_process_goes_on_where_one_ended(lab: Lab) -> None:
     bring_up(lab)
     known_as = lab.fabric.public_addresses()

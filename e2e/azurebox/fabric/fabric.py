@@ -229,7 +229,7 @@ class Fabric:
 
     def _write_names(self, vms: dict[str, IPv4Address]) -> None:
         """Tell the DNS server who has which address; names are looked up in lower case."""
-        names = {"management.azure.com": ARM, **vms}
+        names = {"management.azure.com": ARM, "login.microsoftonline.com": ARM, **vms}
         partial = self._names.with_suffix(".partial")
         partial.write_text(json.dumps({name.lower(): str(address) for name, address in names.items()}))
         partial.replace(self._names)

@@ -1,9 +1,9 @@
 """The small servers of the fabric: who answers at the outside hosts, and the DNS at 168.63.129.16.
 
 A server is a file of this package, standard library only, that serves the socket it finds as its standard input. The
-socket is made in a namespace before the server is started, so callers are never too early. Its registration is a word
-in its own environment, which no crash can separate from it: what runs is what carries the word. Each is ended by its
-own process handle.
+socket is made before the server is started, so callers are never too early; both are in the namespace they serve, where
+whoever clears that namespace finds them. Its registration is a word in its own environment, which no crash can separate
+from it: what runs is what carries the word. Each is ended by its own process handle.
 """
 
 import os
@@ -44,15 +44,7 @@ def ensure_running(server: Server, *, log: Path) -> None:
     if word in _registered().values():
         return
     stop_all(name)
-    with inside(server.namespace, lambda: _open(server)) as served, log.open("ab") as output:
-        streams = (served.fileno(), output.fileno(), output.fileno())
-        os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", str(HERE / server.program), server.argument],
-            {MARK: word},
-            file_actions=[(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)],
-            setsid=True,
-        )
+    inside(server.namespace, lambda: _start(server, word, log))
 
 
 def running(start: str) -> dict[str, int]:
@@ -113,10 +105,18 @@ def _word_of(pid: int) -> str | None:
     )
 
 
-def _open(server: Server) -> socket.socket:
-    opened = socket.socket(socket.AF_INET, server.kind)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    opened.bind((str(server.address), server.port))
-    if server.kind is socket.SOCK_STREAM:
-        opened.listen(128)
-    return opened
+def _start(server: Server, word: str, log: Path) -> None:
+    """Open the socket and start the server, both in the namespace that the calling thread is in."""
+    with socket.socket(socket.AF_INET, server.kind) as served, log.open("ab") as output:
+        served.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        served.bind((str(server.address), server.port))
+        if server.kind is socket.SOCK_STREAM:
+            served.listen(128)
+        streams = (served.fileno(), output.fileno(), output.fileno())
+        os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", str(HERE / server.program), server.argument],
+            {MARK: word},
+            file_actions=[(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)],
+            setsid=True,
+        )
