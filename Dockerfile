@@ -3,6 +3,7 @@
 # Builds alike with docker and buildah, and needs nothing but this directory, the two base images and the package
 # registries. Where those are reached by other ways, say so by build arguments: the usual variables of pip and Go
 # (below), http_proxy and https_proxy. They are seen by the steps that fetch packages only; none is kept in the image.
+# Certificate authorities of a proxy: mount a bundle, and name its path in PIP_CERT and SSL_CERT_FILE.
 ARG GO_IMAGE=docker.io/library/golang:1.26-trixie
 ARG BASE_IMAGE=docker.io/library/debian:trixie-slim
 ARG VERSION=0.1.0
@@ -23,18 +24,20 @@ COPY operator/cni-plugin/ ./
 RUN CGO_ENABLED=0 GOOS="${TARGETOS}" GOARCH="${TARGETARCH}" \
     go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" -o /azure-cni .
 
-# ---- Python and what the agent calls. A base that has all of it is used as it is, without any package mirror.
+# ---- Python and what the agent calls. A base that has all of it is used as it is, without any package mirror; one that
+# came without the bytecode of Python's own library gets it.
 FROM ${BASE_IMAGE} AS base
 RUN set -eu; \
     missing=""; \
     command -v python3 >/dev/null || missing="$missing python3"; \
     command -v nft >/dev/null || missing="$missing nftables"; \
-    [ -s /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"; \
+    command -v update-ca-certificates >/dev/null || missing="$missing ca-certificates"; \
     if [ -n "$missing" ]; then \
         apt-get update; \
         DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; \
-        rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb; \
-    fi
+        rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*.log /var/log/apt; \
+    fi; \
+    python3 -m compileall -q -j 0 /usr/lib/python3.*
 
 # ---- the agent's own environment, without pip, tests and sources of C
 FROM base AS venv
@@ -88,7 +91,13 @@ COPY --from=venv /opt/azure-cni /opt/azure-cni
 ENV PATH=/opt/azure-cni/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
-RUN echo "azure-cni ${VERSION}: $(du -xsm / | cut -f1) MiB unpacked, of them" \
-    "$(du -sm /opt/azure-cni | cut -f1) the agent and its packages"
+RUN set -eu; \
+    for source in $(find /opt/azure-cni/lib /usr/lib/python3.* -name '*.py'); do \
+        name=${source##*/}; \
+        set -- "${source%/*}/__pycache__/${name%.py}".cpython-*.pyc; \
+        [ -s "$1" ] || { echo "cannot build: $source has no bytecode" >&2; exit 1; }; \
+    done; \
+    echo "azure-cni ${VERSION}: $(du -xsm / | cut -f1) MiB unpacked," \
+        "of them $(du -sm /opt/azure-cni | cut -f1) the agent and its packages"
 # Root, because it enters network namespaces; the chart takes away every capability but two.
 ENTRYPOINT ["azure-cni"]
