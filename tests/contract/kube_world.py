@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from azure_cni.errors import KubeNotFound
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.node import KubeNode
 from azure_cni.kube.pools import COLLECTION, KubePools
@@ -49,21 +50,23 @@ async def open_world(kind: str) -> AsyncIterator[World]:
         fake = FakePools(name)
         yield World(fake, fake, name)
         return
-    async with _endpoint(kind) as endpoint, KubeClient(endpoint) as client:
+    async with open_endpoint(kind) as endpoint, KubeClient(endpoint) as client:
         await client.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
         try:
             yield World(KubePools(client, node_name=name), KubeNode(client, node_name=name), name, client)
         finally:
             if kind == "apiserver":
-                await client._call("DELETE", f"{COLLECTION}/{name}")
-                await client._call("DELETE", f"/api/v1/nodes/{name}")
+                for path in (f"{COLLECTION}/{name}", f"/api/v1/nodes/{name}"):
+                    with contextlib.suppress(KubeNotFound):
+                        await client._call("DELETE", path)
 
 
 @contextlib.asynccontextmanager
-async def _endpoint(kind: str) -> AsyncIterator[KubeEndpoint]:
+async def open_endpoint(kind: str, *, api: FakeKubeAPI | None = None) -> AsyncIterator[KubeEndpoint]:
+    """`http` (the small server, `api` or a fresh one) or `apiserver`."""
     if kind == "apiserver":
         ca_file = Path(os.environ["AZURE_CNI_TEST_APISERVER_CA"])
         yield KubeEndpoint(REAL, token=os.environ["AZURE_CNI_TEST_APISERVER_TOKEN"], ca_file=ca_file)
         return
-    async with FakeKubeAPI().serve() as url:
+    async with (api or FakeKubeAPI()).serve() as url:
         yield KubeEndpoint(url, token=TOKEN)

@@ -50,9 +50,10 @@ async def test_creating_again_gives_the_one_that_exists(world: World) -> None:
 
 async def test_a_status_patch_merges_and_none_removes(world: World) -> None:
     pool = await make(world)
-    await world.pools.patch_status(pool, {"allocated": 16, "free": 16, "addresses": ["10.240.0.5", "10.240.0.6"]})
-    pool = await world.pools.patch_status(pool, {"free": None, "addresses": ["10.240.0.5"]})
-    assert pool["status"] == {"allocated": 16, "addresses": ["10.240.0.5"]}
+    addresses = [{"address": f"10.240.0.{last}", "name": f"azure-cni-{last}"} for last in (5, 6)]
+    await world.pools.patch_status(pool, {"allocated": 2, "free": 2, "addresses": addresses})
+    pool = await world.pools.patch_status(pool, {"free": None, "addresses": addresses[:1]})
+    assert pool["status"] == {"allocated": 2, "addresses": addresses[:1]}
     assert (await world.pools.read())["status"] == pool["status"]
 
 
