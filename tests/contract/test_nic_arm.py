@@ -207,8 +207,23 @@ async def test_an_operation_that_never_ends_is_left_to_azure(caplog: pytest.LogC
         assert not (await world.nic.read()).settled
 
 
-async def test_silence_is_told_with_whom_was_asked() -> None:
+async def test_a_call_that_takes_too_long_is_given_up_and_measured() -> None:
+    async with azure_world(patience=Patience(call_s=0.1)) as world:
+        world.azure.faults.add(faults.Silent(), operation="nic.get", times=None)
+        with pytest.raises(CloudUnreachable, match=r"cannot read NIC vm1-nic: no answer within 0\.1 s"):
+            await world.nic.read()
+        assert world.meter.of("nic.get") == ["abandoned"]
+
+
+async def test_a_connection_that_says_nothing_is_given_up() -> None:
     async with azure_world(patience=Patience(answer_s=0.1)) as world:
+        world.azure.faults.add(faults.Silent(), operation="nic.get", times=None)
+        with pytest.raises(CloudUnreachable, match=r"cannot read NIC vm1-nic: no answer from https://127\.0\.0\.1"):
+            await world.nic.read()
+
+
+async def test_a_broken_connection_is_told_with_whom_was_asked() -> None:
+    async with azure_world() as world:
         world.azure.faults.add(faults.LostReply(), operation="nic.get", times=None)
         with pytest.raises(CloudUnreachable, match=r"cannot read NIC vm1-nic: no answer from https://127\.0\.0\.1"):
             await world.nic.read()
@@ -259,11 +274,24 @@ async def test_each_write_is_one_log_line_with_what_it_did(world: AzureWorld, ca
     world.azure.faults.add(faults.SubnetFull())
     with pytest.raises(SubnetFull):
         await world.nic.write(after, add=1)
-    done, refused = (record.__dict__ for record in caplog.records)
+    done, refused = (record.__dict__ for record in caplog.records if record.name == "azure_cni.azure.nic")
     assert done["msg"] == refused["msg"] == "nic written"
     assert (done["etag_before"], done["etag"], done["result"]) == (before.etag, after.etag, "Succeeded")
     assert (done["configs_before"], done["configs"], done["added"], done["removed"]) == (3, 5, 2, 0)
     assert (refused["result"], refused["azure_code"]) == ("SubnetFull", "SubnetIsFull")
+
+
+async def test_a_refusal_is_logged_with_the_id_that_azures_support_asks_for(
+    world: AzureWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="azure_cni.azure.arm")
+    seen = await world.nic.read()
+    world.azure.faults.add(faults.SubnetFull())
+    with pytest.raises(SubnetFull):
+        await world.nic.write(seen, add=1)
+    (record,) = (one.__dict__ for one in caplog.records if one.name == "azure_cni.azure.arm")
+    assert (record["operation"], record["status"]) == ("nic.put", 400)
+    assert len(record["request_id"]) == 36
 
 
 async def test_every_call_is_told_to_the_meter(world: AzureWorld) -> None:

@@ -88,7 +88,7 @@ class Arm:
             async with asyncio.timeout(self._patience.call_s):
                 answer = await self._send(HttpRequest("GET", self._url(resource)), f"{resource.noun}.get", what=what)
         except TimeoutError as error:
-            raise CloudUnreachable(f"cannot {what}: no answer within {self._patience.call_s:.0f} s") from error
+            raise CloudUnreachable(f"cannot {what}: no answer within {self._patience.call_s:g} s") from error
         return _document(answer, what=what)
 
     async def put(self, resource: Resource, body: Mapping[str, Any], *, if_match: str) -> Document:
@@ -101,7 +101,7 @@ class Arm:
             async with asyncio.timeout(self._patience.operation_s):
                 return await self._put(resource, body, if_match=if_match, what=what)
         except TimeoutError as error:
-            text = f"cannot {what}: not done after {self._patience.operation_s:.0f} s; Azure may still be working on it"
+            text = f"cannot {what}: not done after {self._patience.operation_s:g} s; Azure may still be working on it"
             raise ResourceBusy(text) from error
 
     async def _put(self, resource: Resource, body: Mapping[str, Any], *, if_match: str, what: str) -> Document:
@@ -139,12 +139,18 @@ class Arm:
             failure = unanswered(error, what=what, endpoint=self._cloud.endpoint)
             self._told(operation, failure.azure_code, began_s)
             raise failure from error
+        except asyncio.CancelledError:
+            self._told(operation, "abandoned", began_s)
+            raise
         status = answer.http_response.status_code
         if status < OK_BELOW:
             self._told(operation, str(status), began_s)
             return answer
         refusal = _refusal(answer, what=what)
         self._told(operation, refusal.azure_code or str(status), began_s)
+        # The id by which Azure's support finds it; the error itself is logged by whoever handles it.
+        request_id = answer.http_response.headers.get("x-ms-request-id", "")
+        log.info("azure refused a request", extra={"operation": operation, "status": status, "request_id": request_id})
         if isinstance(refusal, Throttled):
             self._gate.close(kind, refusal.retry_after_s)
         raise refusal
