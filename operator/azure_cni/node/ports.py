@@ -16,7 +16,7 @@ from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.ipam.ledger import Change
-from azure_cni.ipam.life import Slot
+from azure_cni.ipam.life import Sandbox, Slot
 
 
 class Clock(Protocol):
@@ -166,3 +166,29 @@ class Observer(Protocol):
 
     def repaired(self, kind: str) -> None:
         """A difference between ledger, kernel and NIC was put right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A DEL that found no agent; `name` is how its store knows it."""
+
+    sandbox: Sandbox
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What was found: records to carry out, and words about each that could not be read and was put aside."""
+
+    pending: tuple[Record, ...] = ()
+    bad: tuple[str, ...] = ()
+
+
+class ReleasedRecords(Protocol):
+    """The DELs that the binary wrote down when no agent answered."""
+
+    def read(self) -> Records:
+        """All that are there now."""
+
+    def acknowledge(self, record: Record) -> None:
+        """The sandbox is detached: forget the record. Never before that, or a crash would leak its address."""

@@ -54,6 +54,10 @@ class Reconciler:
             troubles=self._troubles,
             reporter=self._reporter,
         )
+        self.pool_known = asyncio.Event()
+        """Set once the pool object exists, and with it its kind: only then can it be watched."""
+        self.breathed_s = world.clock.boottime_s()
+        """Boot time of the last sign of life."""
         self._woken = asyncio.Event()
         self._due: dict[Activity, float] = {}
 
@@ -101,6 +105,7 @@ class Reconciler:
 
     async def _breathe(self) -> None:
         """What goes on even while Azure takes its time over a write."""
+        self.breathed_s = self._now_s()
         self._book.commit(self._book.ledger.cooled(now_s=self._now_s()))
         self._narrator.announce()
         await self._attempt(Activity.STATUS, self._narrator.report)
@@ -144,6 +149,7 @@ class Reconciler:
             log.info("pool object made", extra={"pool": pool_api.pool_name(pool)})
         self._standing.pool = pool
         self._reporter.saw(pool)
+        self.pool_known.set()
 
     async def _read_spec(self) -> None:
         overrides = pool_api.spec_overrides(self._standing.pool or {})

@@ -19,7 +19,10 @@ class Replay:
 
     async def once(self) -> None:
         """All records that are there now. An error leaves the record for the next time."""
-        for record in self._records.pending():
+        found = self._records.read()
+        for words in found.bad:
+            log.error("recorded DEL put aside", extra={"why": words})
+        for record in found.pending:
             await self._sandboxes.delete(record.sandbox)
             self._records.acknowledge(record)
             log.info("recorded DEL carried out", extra={"container": record.sandbox.container_id})

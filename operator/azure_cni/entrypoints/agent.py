@@ -1,0 +1,234 @@
+"""The agent: one process per node, one event loop, everything in one task group.
+
+Order of the start, and why: the ledger and the kernel first, so that sandboxes that end now can end even while Azure
+and the API server are away; then the socket; then the reconciler; kopf once the pool object exists, because it cannot
+watch a kind that does not; the conflist last, when a pod can really start, because the kubelet turns Ready by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import kopf
+from aiohttp import web
+
+from azure_cni import __version__
+from azure_cni.cni.conflist import conflist
+from azure_cni.entrypoints import watch
+from azure_cni.entrypoints.azure_wiring import azure_ports
+from azure_cni.entrypoints.cni_server import CniServer, listen
+from azure_cni.entrypoints.metrics import Metrics
+from azure_cni.entrypoints.settings import AgentSettings
+from azure_cni.entrypoints.web import application
+from azure_cni.errors import AzureCniError, ConfigInvalid
+from azure_cni.host.install import HostPlugin
+from azure_cni.host.ledger_store import SqliteLedgerStore
+from azure_cni.host.released import Released
+from azure_cni.kube.client import KubeClient, KubeEndpoint
+from azure_cni.kube.events import KubeEvents
+from azure_cni.kube.node import KubeNode
+from azure_cni.kube.pools import KubePools
+from azure_cni.linux.clock import SystemClock
+from azure_cni.linux.datapath import LinuxDatapath
+from azure_cni.node.board import Board, Book
+from azure_cni.node.demand import Demand
+from azure_cni.node.reconciler import Reconciler
+from azure_cni.node.repair import Repair
+from azure_cni.node.replay import Replay
+from azure_cni.node.sandboxes import Sandboxes
+from azure_cni.node.self_grants import SelfGrants
+from azure_cni.node.world import World
+
+log = logging.getLogger(__name__)
+
+REPAIR_PERIOD_S = 60.0
+REPLAY_PERIOD_S = 5.0
+INSTALL_PERIOD_S = 60.0
+STALLED_S = 300.0
+"""A pass of the reconciler ends within seconds, and breathes each second while Azure works: this long is a fault."""
+
+
+class Agent:
+    """All parts of one node's agent. `run` ends when asked to stop, or raises what went wrong."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._metrics = Metrics()
+        self._board = Board()
+        self._demand = Demand()
+        self._stop = asyncio.Event()
+        self._closing = AsyncExitStack()
+
+    async def run(self) -> None:
+        """Start, serve, stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        async with self._closing:
+            await self._build()
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(work, name=name) for name, work in self._works().items()]
+                await self._stop.wait()
+                log.info("stopping; pods keep running", extra={"node": self._settings.node_name})
+                for task in running:
+                    task.cancel()
+
+    # The watcher that kopf calls.
+
+    def pool_seen(self, body: Mapping[str, Any]) -> None:
+        """See `watch.Watcher`."""
+        self._reconciler.pool_seen(body)
+
+    def pool_gone(self) -> None:
+        """See `watch.Watcher`."""
+        self._reconciler.pool_gone()
+
+    def pod_seen(self, body: Mapping[str, Any]) -> None:
+        """See `watch.Watcher`."""
+        self._demand.see(body)
+        self._reconciler.wake()
+
+    def pod_gone(self, uid: str) -> None:
+        """See `watch.Watcher`."""
+        self._demand.forget(uid)
+        self._reconciler.wake()
+
+    # Building.
+
+    async def _build(self) -> None:
+        settings, host = self._settings, self._settings.host
+        host.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = SqliteLedgerStore(host.run_dir / "ledger.sqlite")
+        self._closing.callback(store.close)
+        self._book = Book(store=store, bell=self._board.bell, cooling_s=settings.cooling_s)
+        self._metrics.watch_pool(book=self._book, board=self._board)
+        self._datapath = LinuxDatapath()
+        self._closing.push_async_callback(self._datapath.close)
+        kube = KubeClient(KubeEndpoint.in_cluster(*_api_server(os.environ)))
+        self._closing.push_async_callback(kube.close)
+        azure = azure_ports(settings.azure, observer=self._metrics, closing=self._closing)
+        events = KubeEvents(kube, node_name=settings.node_name, utc=self._clock.utc)
+        world = World(
+            cloud=azure.cloud,
+            nic_of=azure.nic_of,
+            grants=SelfGrants(),
+            pools=KubePools(kube, node_name=settings.node_name),
+            node=KubeNode(kube, node_name=settings.node_name),
+            events=events,
+            datapath=self._datapath,
+            clock=self._clock,
+            observer=self._metrics,
+        )
+        self._reconciler = Reconciler(
+            world=world, settings=settings.node, book=self._book, board=self._board, demand=self._demand
+        )
+        self._sandboxes = Sandboxes(
+            book=self._book,
+            board=self._board,
+            demand=self._demand,
+            datapath=self._datapath,
+            events=events,
+            clock=self._clock,
+            observer=self._metrics,
+            wake=self._reconciler.wake,
+        )
+        self._repair = Repair(
+            book=self._book,
+            demand=self._demand,
+            datapath=self._datapath,
+            sandboxes=self._sandboxes,
+            clock=self._clock,
+            observer=self._metrics,
+        )
+        self._replay = Replay(records=Released(host.run_dir / "released"), sandboxes=self._sandboxes)
+
+    def _works(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+        return {
+            "sandboxes": self._serve_sandboxes(),
+            "web": self._serve_web(),
+            "reconciler": self._reconciler.run(),
+            "kopf": self._watch(),
+            "install": self._install(),
+        }
+
+    async def _serve_sandboxes(self) -> None:
+        """What was released while no agent ran goes first: its addresses are not in use any more."""
+        await self._replay.once()
+        server = CniServer(sandboxes=self._sandboxes, observer=self._metrics)
+        runner = web.AppRunner(server.application(), access_log=None, handle_signals=False)
+        await runner.setup()
+        self._closing.push_async_callback(runner.cleanup)
+        await listen(runner, self._settings.host.run_dir / "cni.sock")
+        log.info("serving sandboxes", extra={"node": self._settings.node_name, "version": __version__})
+        async with asyncio.TaskGroup() as periodic:
+            periodic.create_task(_every(REPLAY_PERIOD_S, self._replay.once, "replay"))
+            periodic.create_task(_every(REPAIR_PERIOD_S, self._repair.once, "repair"))
+
+    async def _serve_web(self) -> None:
+        app = application(registry=self._metrics.registry, healthy=self._unhealthy, ready=self._unready)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await runner.setup()
+        self._closing.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, port=self._settings.metrics_port).start()
+        await asyncio.Event().wait()
+
+    async def _watch(self) -> None:
+        await self._reconciler.pool_known.wait()
+        node_name = self._settings.node_name
+        await kopf.operator(
+            registry=watch.registry_for(self), settings=watch.settings_of(node_name), standalone=True, clusterwide=True
+        )
+        self._stop.set()  # kopf has the signal handlers now: its end is the agent's
+
+    async def _install(self) -> None:
+        """Binary and conflist, once a pod can start; then kept as they should be."""
+        while self._unready():
+            await self._board.bell.wait(INSTALL_PERIOD_S)
+        await _every(INSTALL_PERIOD_S, self._keep_installed, "install")
+
+    async def _keep_installed(self) -> None:
+        host = self._settings.host
+        plugin = HostPlugin(host.plugin, host.bin_dir, host.conf_dir, host.conf_name)
+        text = conflist(socket=str(host.run_dir / "cni.sock"), portmap=host.chain_portmap)
+        if plugin.install_binary():
+            log.info("plugin installed", extra={"path": str(plugin.binary)})
+        if plugin.activate(text):
+            log.info("conflist written: this node takes pods", extra={"path": str(plugin.conflist)})
+        if warning := plugin.warning():
+            log.warning("another network plugin comes first", extra={"why": warning})
+
+    def _unhealthy(self) -> str:
+        silent_s = self._clock.boottime_s() - self._reconciler.breathed_s
+        return f"the reconciler has been silent for {silent_s:.0f} s" if silent_s > STALLED_S else ""
+
+    def _unready(self) -> str:
+        try:
+            self._sandboxes.status()
+        except AzureCniError as error:
+            return str(error)
+        return ""
+
+
+async def _every(period_s: float, work: Callable[[], Awaitable[None]], name: str) -> None:
+    """Do something again and again. What goes wrong is told and tried again; nothing else depends on it."""
+    while True:
+        try:
+            await work()
+        except AzureCniError as error:
+            log.warning("periodic work failed", extra={"work": name, "reason": error.reason, "error": str(error)})
+        await asyncio.sleep(period_s)
+
+
+def _api_server(environ: Mapping[str, str]) -> tuple[str, str]:
+    host = environ.get("KUBERNETES_SERVICE_HOST", "")
+    if not host:
+        raise ConfigInvalid(
+            "cannot start: KUBERNETES_SERVICE_HOST is not set; the agent runs as a pod of its DaemonSet"
+        )
+    return host, environ.get("KUBERNETES_SERVICE_PORT", "443")

@@ -1,0 +1,66 @@
+"""Which adapter to Azure the settings ask for: ARM with an identity, or what IMDS shows and no writes."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from azure_cni.api.identity import NodeIdentity
+from azure_cni.azure.arm import Arm
+from azure_cni.azure.cloud import ArmCloud
+from azure_cni.azure.clouds import cloud_named
+from azure_cni.azure.credentials import managed_identity, workload_identity
+from azure_cni.azure.imds import Imds
+from azure_cni.azure.nic import ArmNic
+from azure_cni.azure.observed import ObservedCloud, ObservedNic
+from azure_cni.entrypoints.settings import AzureSettings
+from azure_cni.errors import ConfigInvalid
+from azure_cni.node.ports import Cloud, Nic, Observer
+
+
+@dataclass(frozen=True, slots=True)
+class AzurePorts:
+    """The two ports to Azure."""
+
+    cloud: Cloud
+    nic_of: Callable[[NodeIdentity], Nic]
+
+
+def azure_ports(settings: AzureSettings, *, observer: Observer, closing: AsyncExitStack) -> AzurePorts:
+    """Build them; whatever must be closed is registered with `closing`. Nothing is asked of Azure yet."""
+    imds = Imds(url=settings.imds_endpoint, meter=observer)
+    if settings.nic == "observe":
+        return AzurePorts(cloud=ObservedCloud(imds), nic_of=lambda who: ObservedNic(imds, mac=who.mac))
+    cloud = cloud_named(settings.cloud, endpoint=settings.arm_endpoint)
+    ca_file = Path(settings.ca_file) if settings.ca_file else None
+    if settings.identity == "workload":
+        credential = workload_identity(
+            cloud,
+            tenant_id=_webhook("AZURE_TENANT_ID"),
+            client_id=settings.client_id or _webhook("AZURE_CLIENT_ID"),
+            token_file=Path(_webhook("AZURE_FEDERATED_TOKEN_FILE")),
+            ca_file=ca_file,
+        )
+    else:
+        credential = managed_identity(client_id=settings.client_id)
+    arm = Arm(cloud, credential, meter=observer, ca_file=ca_file)
+    closing.push_async_callback(arm.close)
+    return AzurePorts(
+        cloud=ArmCloud(imds, arm),
+        nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom()),
+    )
+
+
+def _webhook(name: str) -> str:
+    """A variable that the workload identity webhook sets in pods of a labelled service account."""
+    value = os.environ.get(name, "")
+    if not value:
+        raise ConfigInvalid(
+            f"cannot start: workload identity was chosen but {name} is not set; "
+            "is the workload identity webhook installed, and the agent's service account annotated?"
+        )
+    return value

@@ -1,0 +1,94 @@
+"""The agent's end of the CNI socket: one HTTP request per verb, answered with a CNI result or a CNI error.
+
+The path carries the protocol's version, so a binary of an older release goes on working with a newer agent. Whatever
+goes wrong becomes a CNI error with words; a fault of ours is logged with its trace and told as code 999.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any, assert_never
+
+import msgspec
+from aiohttp import web
+
+from azure_cni.cni import wire
+from azure_cni.cni.results import add_result
+from azure_cni.errors import AzureCniError
+from azure_cni.ipam.life import Sandbox
+from azure_cni.node.ports import Observer
+from azure_cni.node.sandboxes import Sandboxes
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 4 * 2**20
+"""A GC names every attachment of a node; 250 of them are some 30 KiB."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class CniServer:
+    """Decodes requests, asks the use cases, encodes answers."""
+
+    def __init__(self, *, sandboxes: Sandboxes, observer: Observer) -> None:
+        self._sandboxes = sandboxes
+        self._observer = observer
+
+    def application(self) -> web.Application:
+        """The routes of protocol version 1."""
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        for verb in wire.VERBS:
+            app.router.add_post(f"/cni/v1/{verb}", self._handler(verb))
+        return app
+
+    def _handler(self, verb: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            started, code, status = perf_counter(), 0, 200
+            body = await request.read()
+            try:
+                reply = await self._answer(wire.decode(verb, body))
+            except AzureCniError as error:
+                code = error.code
+                status, reply = wire.error_body(error, wire.version_of(body))
+                log.info("cni request refused", extra={"verb": verb, "code": code, "error": str(error)})
+            except Exception as error:  # the edge: a fault of ours must still be an answer that a runtime understands
+                code = AzureCniError.code
+                fault = AzureCniError(f"the agent failed at {verb}: {error!r}; its log has the trace")
+                status, reply = wire.error_body(fault, wire.version_of(body))
+                log.exception("cni request failed", extra={"verb": verb})
+            self._observer.cni(verb, code, perf_counter() - started)
+            return web.Response(body=_encode(reply), status=status, content_type="application/json")
+
+        return handle
+
+    async def _answer(self, request: wire.Request) -> dict[str, Any]:
+        match request:
+            case wire.Add(holder, config):
+                made = await self._sandboxes.add(holder)
+                return add_result(config, address=made.address, netns=holder.netns, links=made.links)
+            case wire.Delete(sandbox):
+                await self._sandboxes.delete(sandbox)
+            case wire.Check(holder, expected):
+                await self._sandboxes.check(holder, expected=expected)
+            case wire.Collect(valid):
+                await self._collect(valid)
+            case wire.Status():
+                self._sandboxes.status()
+            case _:
+                assert_never(request)
+        return {}
+
+    async def _collect(self, valid: frozenset[Sandbox]) -> None:
+        freed = await self._sandboxes.collect(valid)
+        if freed:
+            log.warning("stale sandboxes collected", extra={"containers": [one.container_id for one in freed]})
+
+
+async def listen(runner: web.AppRunner, path: Path) -> None:
+    """Open the socket for root alone. One that a dead agent left behind is replaced."""
+    path.unlink(missing_ok=True)  # noqa: ASYNC240  # tmpfs, once
+    await web.UnixSite(runner, str(path)).start()
+    path.chmod(0o600)  # noqa: ASYNC240

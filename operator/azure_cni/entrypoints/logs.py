@@ -1,0 +1,39 @@
+"""Structured logs: one line a decision, constant messages, facts as fields."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from pythonjsonlogger.json import JsonFormatter
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+QUIET = ("aiohttp.access", "azure", "msal", "urllib3", "kopf")
+"""Libraries that log each request or each object; their warnings are still heard."""
+
+
+class TextFormatter(logging.Formatter):
+    """For people at a terminal: `time level logger message key=value ...`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, or more with a traceback."""
+        line = super().format(record)
+        facts = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD]
+        head, newline, rest = line.partition("\n")
+        return " ".join([head, *facts]) + newline + rest
+
+
+def set_up(*, level: str, style: str) -> None:
+    """Send all logs to standard error. `style` is `json` or `text`, `level` a name of the logging module."""
+    handler = logging.StreamHandler(sys.stderr)
+    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    handler.setFormatter(
+        TextFormatter(form)
+        if style == "text"
+        else JsonFormatter(form, rename_fields={"asctime": "time", "levelname": "level", "name": "logger"})
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

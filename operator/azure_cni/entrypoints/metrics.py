@@ -1,0 +1,123 @@
+"""What Prometheus sees: the pool by state at the moment of the scrape, and counts and latencies of what was done.
+
+Few labels, base units, and never a series per address or pod. Gauges are read from the ledger when scraped, so they
+cannot disagree with it.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from azure_cni import __version__
+from azure_cni.node.board import Board, Book
+
+FAST_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+CLOUD_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0)
+
+
+class PoolCollector(Collector):
+    """The pool of this node, read from the ledger at each scrape."""
+
+    def __init__(self, *, book: Book, board: Board) -> None:
+        self._book = book
+        self._board = board
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges."""
+        counts = self._book.ledger.counts()
+        pool = GaugeMetricFamily(
+            "azure_cni_pool_addresses", "Addresses of this node's pool by what they are doing.", labels=["state"]
+        )
+        for state in ("assigned", "free", "cooling", "programming", "releasing"):
+            pool.add_metric([state], getattr(counts, state))
+        yield pool
+        yield GaugeMetricFamily(
+            "azure_cni_pool_lost_addresses", "Addresses that pods hold and the NIC no longer has.", value=counts.lost
+        )
+        yield GaugeMetricFamily(
+            "azure_cni_pool_target_addresses", "Addresses this node should have now.", value=self._board.target
+        )
+        yield GaugeMetricFamily(
+            "azure_cni_pool_limit_addresses", "Addresses this node may have at most.", value=self._board.maximum
+        )
+        yield GaugeMetricFamily(
+            "azure_cni_pool_ready", "1 while this node can take a pod.", value=float(_ready(self._book, self._board))
+        )
+
+
+class Metrics:
+    """The hooks of `node.ports.Observer`, as Prometheus metrics in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        Gauge(
+            "azure_cni_build_info", "Version of this agent; always 1.", ["version", "python"], registry=self.registry
+        ).labels(__version__, platform.python_version()).set(1)
+        self._cni = Histogram(
+            "azure_cni_cni_request_duration_seconds",
+            "Time to answer the container runtime, by verb and CNI error code (0 is success).",
+            ["verb", "code"],
+            buckets=FAST_S,
+            registry=self.registry,
+        )
+        self._stage = Histogram(
+            "azure_cni_cni_stage_duration_seconds",
+            "Time that parts of a CNI request take.",
+            ["stage"],
+            buckets=FAST_S,
+            registry=self.registry,
+        )
+        self._azure = Histogram(
+            "azure_cni_azure_request_duration_seconds",
+            "Time of calls to Azure, by operation and answer.",
+            ["operation", "code"],
+            buckets=CLOUD_S,
+            registry=self.registry,
+        )
+        self._throttled = Counter(
+            "azure_cni_azure_throttled_seconds", "Time that Azure asked to wait.", registry=self.registry
+        )
+        self._reconciled = Counter(
+            "azure_cni_reconcile", "Passes of the reconciler by result.", ["result"], registry=self.registry
+        )
+        self._repaired = Counter(
+            "azure_cni_drift_repairs", "Differences found and put right, by kind.", ["kind"], registry=self.registry
+        )
+
+    def watch_pool(self, *, book: Book, board: Board) -> None:
+        """Publish the pool's gauges."""
+        self.registry.register(PoolCollector(book=book, board=board))
+
+    def cni(self, verb: str, code: int, seconds: float) -> None:
+        """See `Observer`."""
+        self._cni.labels(verb, str(code)).observe(seconds)
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """See `Observer`."""
+        self._stage.labels(stage).observe(seconds)
+
+    def azure(self, operation: str, code: str, seconds: float) -> None:
+        """See `Observer`."""
+        self._azure.labels(operation, code).observe(seconds)
+
+    def throttled(self, seconds: float) -> None:
+        """See `Observer`."""
+        self._throttled.inc(seconds)
+
+    def reconciled(self, result: str) -> None:
+        """See `Observer`."""
+        self._reconciled.labels(result).inc()
+
+    def repaired(self, kind: str) -> None:
+        """See `Observer`."""
+        self._repaired.labels(kind).inc()
+
+
+def _ready(book: Book, board: Board) -> bool:
+    return board.ready and (book.ledger.counts().free > 0 or board.outlook.hope)

@@ -1,0 +1,166 @@
+"""The agent's settings, read once from the environment (prefix AZURE_CNI_) and validated into one frozen value.
+
+The chart sets every one of them; the defaults here are the chart's. A wrong value stops the start with a sentence that
+names the variable, the value and what it may be, because that is what `kubectl logs` shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TypeVar
+
+from azure_cni.errors import ConfigInvalid
+from azure_cni.ipam import limits
+from azure_cni.ipam.sizing import Policy
+from azure_cni.node.world import NodeSettings, Timing
+
+PREFIX = "AZURE_CNI_"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AzureSettings:
+    """Which Azure, and as whom. `nic` is `manage`, or `observe` to take the pool from IMDS and write nothing."""
+
+    cloud: str
+    arm_endpoint: str
+    identity: str
+    client_id: str
+    nic: str
+    ca_file: str
+    imds_endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """Where things lie on the node, as the agent's container sees them."""
+
+    bin_dir: Path
+    conf_dir: Path
+    conf_name: str
+    chain_portmap: bool
+    run_dir: Path
+    plugin: Path
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Everything that the agent is told from outside."""
+
+    node_name: str
+    node: NodeSettings
+    cooling_s: float
+    azure: AzureSettings
+    host: HostSettings
+    metrics_port: int
+    log_level: str
+    log_format: str
+
+
+class _Reader:
+    """Takes variables out of the environment, and names the variable when its value is wrong."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str, default: str = "") -> str:
+        return self._environ.get(PREFIX + name, "").strip() or default
+
+    def required(self, name: str) -> str:
+        value = self.text(name)
+        if not value:
+            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is not set; the chart sets it, see its DaemonSet")
+        return value
+
+    def choice(self, name: str, *allowed: str) -> str:
+        """One of the allowed words; the first is the default."""
+        value = self.text(name, allowed[0])
+        if value not in allowed:
+            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value!r}; it must be one of {', '.join(allowed)}")
+        return value
+
+    def parsed(self, name: str, parse: Callable[[str], T], what: str, default: T) -> T:
+        value = self.text(name)
+        if not value:
+            return default
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value!r}; it must be {what} ({error})") from None
+
+    def whole(self, name: str, default: int) -> int:
+        return self.parsed(name, int, "a whole number", default)
+
+    def seconds(self, name: str, default: float) -> float:
+        value = self.parsed(name, float, "a number of seconds", default)
+        if value <= 0:
+            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value}; it must be more than 0 seconds")
+        return value
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        return self.choice(name, *(("true", "false") if default else ("false", "true"))) == "true"
+
+
+def read(environ: Mapping[str, str]) -> AgentSettings:
+    """Validate the environment. ConfigInvalid names the first variable that is wrong."""
+    reader = _Reader(environ)
+    return AgentSettings(
+        node_name=reader.required("NODE_NAME"),
+        node=_node(reader),
+        cooling_s=reader.seconds("COOLING_S", limits.COOLING_S),
+        azure=AzureSettings(
+            cloud=reader.choice("CLOUD", "AzurePublicCloud", "AzureUSGovernment", "AzureChinaCloud"),
+            arm_endpoint=reader.text("ARM_ENDPOINT"),
+            identity=reader.choice("IDENTITY", "managed", "workload"),
+            client_id=reader.text("CLIENT_ID"),
+            nic=reader.choice("NIC", "manage", "observe"),
+            ca_file=reader.text("CA_FILE"),
+            imds_endpoint=reader.text("IMDS_ENDPOINT", "http://169.254.169.254"),
+        ),
+        host=HostSettings(
+            bin_dir=Path(reader.text("BIN_DIR", "/opt/cni/bin")),
+            conf_dir=Path(reader.text("CONF_DIR", "/etc/cni/net.d")),
+            conf_name=reader.text("CONF_NAME", "10-azure-cni.conflist"),
+            chain_portmap=reader.flag("CHAIN_PORTMAP", default=True),
+            run_dir=Path(reader.text("RUN_DIR", "/run/azure-cni")),
+            plugin=Path(reader.text("PLUGIN", "/usr/libexec/azure-cni/azure-cni")),
+        ),
+        metrics_port=reader.whole("METRICS_PORT", 9810),
+        log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),
+        log_format=reader.choice("LOG_FORMAT", "json", "text"),
+    )
+
+
+def _node(reader: _Reader) -> NodeSettings:
+    size = reader.whole("POOL_SIZE", 0) or None
+    standard = Policy()
+    try:
+        defaults = Policy(
+            min_free=reader.whole("POOL_MIN_FREE", standard.min_free),
+            max_free=reader.whole("POOL_MAX_FREE", standard.max_free),
+            batch=reader.whole("POOL_BATCH", standard.batch),
+            size=size,
+            maximum=reader.whole("POOL_MAX", standard.maximum),
+        )
+    except ConfigInvalid as error:
+        raise ConfigInvalid(f"cannot start: the chart's values for pools do not fit together: {error}") from None
+    return NodeSettings(
+        defaults=defaults,
+        routable=frozenset(_prefixes(reader)),
+        allow_imds=reader.flag("ALLOW_IMDS", default=False),
+        timing=Timing(
+            nic_s=reader.seconds("RESYNC_S", Timing().nic_s),
+            shrink_delay_s=reader.seconds("SHRINK_DELAY_S", Timing().shrink_delay_s),
+        ),
+    )
+
+
+def _prefixes(reader: _Reader) -> list[IPv4Network]:
+    def parse(text: str) -> list[IPv4Network]:
+        return [IPv4Network(part.strip()) for part in text.split(",") if part.strip()]
+
+    return reader.parsed("ROUTABLE_PREFIXES", parse, "a comma-separated list of IPv4 prefixes", [])

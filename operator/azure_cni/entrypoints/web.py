@@ -1,0 +1,32 @@
+"""The agent's HTTP port: `/metrics` for Prometheus, `/healthz` and `/readyz` for the kubelet.
+
+Healthy means that the event loop turns and the reconciler's passes end. Azure or the API server being away is told in
+conditions and metrics but is no reason to restart an agent that still serves pods. Ready means that pods can start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+
+def application(
+    *, registry: CollectorRegistry, healthy: Callable[[], str], ready: Callable[[], str]
+) -> web.Application:
+    """The application. `healthy` and `ready` return "" when all is well, else why not."""
+    app = web.Application()
+    app.router.add_get("/metrics", make_aiohttp_handler(registry))
+    app.router.add_get("/healthz", _probe(healthy))
+    app.router.add_get("/readyz", _probe(ready))
+    return app
+
+
+def _probe(ask: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        why_not = ask()
+        return web.Response(text=f"{why_not or 'ok'}\n", status=503 if why_not else 200)
+
+    return answer

@@ -1,0 +1,115 @@
+"""Making the node's container runtime use us: the binary first, the conflist last, and the other way round to leave.
+
+A conflist is a promise: with it the node turns Ready and pods are sent to the binary. So it is written once all else
+stands, and removed before anything else goes. Both files are replaced whole; the runtime may read at any moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_IMODE
+from typing import Final
+
+from azure_cni.cni.config import PLUGIN
+from azure_cni.errors import AzureCniError
+from azure_cni.host.files import replace_file, sync_directory
+
+CONFLIST: Final = "10-azure-cni.conflist"
+"""Runtimes take the first configuration in the order of names."""
+
+_CONFIG_ENDINGS: Final = frozenset({".conf", ".conflist", ".json"})  # libcni, ConfFiles
+_BINARY_MODE: Final = 0o755
+_CONFLIST_MODE: Final = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlugin:
+    """Where the node keeps plugins and their configurations, as paths in the agent's mounts.
+
+    `source` is the binary in our image. AzureCniError from every method, with the path and what to look at.
+    """
+
+    source: Path
+    bin_dir: Path
+    conf_dir: Path
+    conf_name: str = CONFLIST
+
+    @property
+    def binary(self) -> Path:
+        """The binary on the node."""
+        return self.bin_dir / PLUGIN
+
+    @property
+    def conflist(self) -> Path:
+        """Our conflist on the node."""
+        return self.conf_dir / self.conf_name
+
+    def install_binary(self) -> bool:
+        """Put the binary in place, also over one that runs right now. False when it was there already."""
+        with _told("install the plugin binary", self.binary, "is the node's directory mounted for writing?"):
+            return _put(self.binary, self.source.read_bytes(), mode=_BINARY_MODE)
+
+    def activate(self, text: str) -> bool:
+        """Write the conflist: from here on pods come. False when it was there already."""
+        with _told("write the conflist", self.conflist, "is the node's directory mounted for writing?"):
+            return _put(self.conflist, text.encode(), mode=_CONFLIST_MODE)
+
+    def remove(self) -> bool:
+        """Take the conflist away, then the binary; what is gone already is no error. False when nothing was there."""
+        with _told("remove", self.conflist, "remove it by hand, else the runtime goes on asking us"):
+            deactivated = _take_away(self.conflist)
+        with _told("remove", self.binary, "it does no harm without the conflist"):
+            return _take_away(self.binary) or deactivated
+
+    def rivals(self) -> tuple[str, ...]:
+        """Configurations that sort before ours, so that the runtime uses them and not us."""
+        with _told("list", self.conf_dir, "is the node's directory mounted?"):
+            names = sorted(path.name for path in self.conf_dir.iterdir() if path.suffix in _CONFIG_ENDINGS)
+        return tuple(name for name in names if name < self.conf_name)
+
+    def warning(self) -> str:
+        """Words about the configurations before ours; "" when there is none."""
+        rivals = self.rivals()
+        if not rivals:
+            return ""
+        return (
+            f"the container runtime uses {self.conf_dir / rivals[0]} and not {self.conf_name}, because its name sorts first: "
+            f"pods get no address of ours until {' and '.join(rivals)} {'is' if len(rivals) == 1 else 'are'} removed"
+        )
+
+
+def _put(path: Path, content: bytes, *, mode: int) -> bool:
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _sweep(path)
+    if path.is_file() and not path.is_symlink() and S_IMODE(path.stat().st_mode) == mode:
+        if path.read_bytes() == content:
+            return False
+    replace_file(path, content, mode=mode)
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Remove what an agent left that was killed while it wrote."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _take_away(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    sync_directory(path.parent)
+    return True
+
+
+@contextmanager
+def _told(what: str, path: Path, advice: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = f"{error.strerror} ({error.filename})" if error.filename not in {None, str(path)} else error.strerror
+        raise AzureCniError(f"cannot {what} {path}: {why}; {advice}") from error

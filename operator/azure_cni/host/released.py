@@ -1,0 +1,62 @@
+"""DELs that came while no agent answered: the binary wrote each as a file, the agent carries them out when it is back.
+
+A record is the body of the DEL that was not answered, named by its sandbox. One that cannot be read is moved aside
+and told once: it must neither be lost in silence nor stand in the way for ever.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from azure_cni.cni.wire import Delete, decode
+from azure_cni.errors import AzureCniError, DecodeFailed, RequestError
+from azure_cni.node.ports import Record, Records
+
+_BAD: Final = "bad"
+_MAX_BYTES: Final = 1 << 20  # of a body; a DEL is about one thousand
+
+
+class Released:
+    """The directory of records. AzureCniError when it cannot be read or changed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def read(self) -> Records:
+        """All records there are, in the order of their names. Nothing where the directory does not exist (yet)."""
+        pending: list[Record] = []
+        bad: list[str] = []
+        try:
+            for path in sorted(self._directory.glob("[!.]*.json")):
+                try:
+                    pending.append(_record(path))
+                except RequestError as error:
+                    bad.append(self._set_aside(path, error))
+        except OSError as error:
+            raise AzureCniError(f"cannot read the releases in {self._directory}: {error}") from error
+        return Records(tuple(pending), tuple(bad))
+
+    def acknowledge(self, record: Record) -> None:
+        """The sandbox is detached: forget the record. Never before that, or a crash would leak its address."""
+        try:
+            (self._directory / record.name).unlink(missing_ok=True)
+        except OSError as error:
+            raise AzureCniError(f"cannot remove the release {record.name}: {error}") from error
+
+    def _set_aside(self, path: Path, error: RequestError) -> str:
+        aside = self._directory / _BAD / path.name
+        aside.parent.mkdir(mode=0o700, exist_ok=True)
+        path.replace(aside)
+        return f"cannot carry out the release {path.name}, moved to {aside}: {error}"
+
+
+def _record(path: Path) -> Record:
+    with path.open("rb") as file:
+        body = file.read(_MAX_BYTES + 1)
+    if len(body) > _MAX_BYTES:
+        raise DecodeFailed(f"cannot read the del request: it has more than {_MAX_BYTES} bytes")
+    request = decode("del", body)
+    if not isinstance(request, Delete):
+        raise TypeError(f"a del request was read as {request}")
+    return Record(request.sandbox, path.name)
