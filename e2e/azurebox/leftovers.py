@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from azurebox import cgroups, processes
@@ -33,8 +33,14 @@ class Leftovers:
         return any((self.processes, self.namespaces, self.mounts, self.cgroups, self.links, self.files))
 
     def __str__(self) -> str:
-        kinds = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return "; ".join(f"{kind} {' '.join(map(str, found))}" for kind, found in kinds.items() if found)
+        return "; ".join(f"{kind} {' '.join(map(str, found))}" for kind, found in self._kinds() if found)
+
+    def counts(self) -> str:
+        """How many of each kind, in words."""
+        return ", ".join(f"{len(found)} {kind}" for kind, found in self._kinds() if found)
+
+    def _kinds(self) -> list[tuple[str, list[object]]]:
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
 
 def look() -> Leftovers:

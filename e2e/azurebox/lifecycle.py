@@ -31,7 +31,7 @@ def up(count: int) -> None:
     image.ensure_bases()
     images = image.ensure_pod_images()
     if not whole() and (leftover := leftovers.look()):
-        say(f"clearing away a box that is not whole: {leftover}")
+        say(f"clearing away a box that is not whole: {leftover.counts()}")
         tear_down()
     with step("cloud: the fake Azure and its fabric"):
         start_cloud()

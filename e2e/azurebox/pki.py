@@ -56,19 +56,21 @@ class Authority:
         """A certificate for the Kubernetes user `user`, good as a client's and, with names or addresses, a server's."""
         key = ec.generate_private_key(ec.SECP256R1())
         uses = [ExtendedKeyUsageOID.CLIENT_AUTH]
-        builder = _builder(_name(user, groups), self._certificate.subject, key.public_key())
+        builder = _builder(_name(user, groups), self._certificate.subject, key=key.public_key(), issuer_key=self._key)
         if names or addresses:
             uses.append(ExtendedKeyUsageOID.SERVER_AUTH)
             others = [*map(x509.DNSName, names), *map(x509.IPAddress, addresses)]
             builder = builder.add_extension(x509.SubjectAlternativeName(others), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
         return KeyPair(_pem(builder.sign(self._key, hashes.SHA256())), _key_pem(key))
 
     def _found(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name("azbox-kubernetes-ca", ())
-        constraint = x509.BasicConstraints(ca=True, path_length=0)
-        builder = _builder(name, name, key.public_key()).add_extension(constraint, critical=True)
+        builder = _builder(name, name, key=key.public_key(), issuer_key=key)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(_key_usage(signs_certificates=True), critical=True)
         key_file = self.directory / "ca.key"
         key_file.touch(mode=0o600)
         key_file.write_text(_key_pem(key))
@@ -80,8 +82,16 @@ def signing_key() -> str:
     return _key_pem(ec.generate_private_key(ec.SECP256R1()))
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    *,
+    key: ec.EllipticCurvePublicKey,
+    issuer_key: ec.EllipticCurvePrivateKey,
+) -> x509.CertificateBuilder:
+    """What all certificates have. Python 3.13 asks for both key identifiers (VERIFY_X509_STRICT)."""
     now = datetime.now(UTC)
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -90,6 +100,22 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - SLACK)
         .not_valid_after(now + VALID_FOR)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(authority, critical=False)
+    )
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
     )
 
 

@@ -11,7 +11,11 @@ def report() -> str:
     records = processes.all_records()
     if not records:
         left = leftovers.look()
-        return f"the box is down, but left are: {left}" if left else "the box is down: e2e/box up"
+        return (
+            f"the box is down, but left are {left.counts()}: e2e/box down, or up"
+            if left
+            else "the box is down: e2e/box up"
+        )
     width = max(len(process.name) for process in records)
     lines = [f"{'PROCESS':<{width}}  {'STATE':<8} {'PID':>8} {'MEMORY':>9}"]
     for process in records:
