@@ -76,7 +76,7 @@ class HostPlugin:
         if not rivals:
             return ""
         return (
-            f"the container runtime uses {self.conf_dir / rivals[0]} and not {self.conf_name}, because its name sorts first: "
+            f"the container runtime uses {self.conf_dir / rivals[0]} and not {self.conf_name}: its name sorts first; "
             f"pods get no address of ours until {' and '.join(rivals)} {'is' if len(rivals) == 1 else 'are'} removed"
         )
 
@@ -84,9 +84,13 @@ class HostPlugin:
 def _put(path: Path, content: bytes, *, mode: int) -> bool:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     _sweep(path)
-    if path.is_file() and not path.is_symlink() and S_IMODE(path.stat().st_mode) == mode:
-        if path.read_bytes() == content:
-            return False
+    if (
+        path.is_file()
+        and not path.is_symlink()
+        and S_IMODE(path.stat().st_mode) == mode
+        and path.read_bytes() == content
+    ):
+        return False
     replace_file(path, content, mode=mode)
     return True
 
