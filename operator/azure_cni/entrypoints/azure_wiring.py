@@ -40,9 +40,9 @@ def azure_ports(settings: AzureSettings, *, observer: Observer, closing: AsyncEx
     if settings.identity == "workload":
         credential = workload_identity(
             cloud,
-            tenant_id=_webhook("AZURE_TENANT_ID"),
-            client_id=settings.client_id or _webhook("AZURE_CLIENT_ID"),
-            token_file=Path(_webhook("AZURE_FEDERATED_TOKEN_FILE")),
+            tenant_id=_federated("AZURE_TENANT_ID"),
+            client_id=settings.client_id or _federated("AZURE_CLIENT_ID"),
+            token_file=Path(_federated("AZURE_FEDERATED_TOKEN_FILE")),
             ca_file=ca_file,
         )
     else:
@@ -55,12 +55,12 @@ def azure_ports(settings: AzureSettings, *, observer: Observer, closing: AsyncEx
     )
 
 
-def _webhook(name: str) -> str:
-    """A variable that the workload identity webhook sets in pods of a labelled service account."""
+def _federated(name: str) -> str:
+    """A variable that the chart sets in the agent's pods for workload identity."""
     value = os.environ.get(name, "")
     if not value:
         raise ConfigInvalid(
             f"cannot start: workload identity was chosen but {name} is not set; "
-            "is the workload identity webhook installed, and the agent's service account annotated?"
+            "the chart sets it from azure.tenantID and azure.clientID"
         )
     return value

@@ -95,10 +95,10 @@ class _Reader:
     def whole(self, name: str, default: int) -> int:
         return self.parsed(name, int, "a whole number", default)
 
-    def seconds(self, name: str, default: float) -> float:
+    def seconds(self, name: str, default: float, *, least: float = 0.0) -> float:
         value = self.parsed(name, float, "a number of seconds", default)
-        if value <= 0:
-            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value}; it must be more than 0 seconds")
+        if not value >= least:  # nan is neither
+            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value}; it must be at least {least} seconds")
         return value
 
     def flag(self, name: str, *, default: bool) -> bool:
@@ -153,7 +153,7 @@ def _node(reader: _Reader) -> NodeSettings:
         routable=frozenset(_prefixes(reader)),
         allow_imds=reader.flag("ALLOW_IMDS", default=False),
         timing=Timing(
-            nic_s=reader.seconds("RESYNC_S", Timing().nic_s),
+            nic_s=reader.seconds("RESYNC_S", Timing().nic_s, least=1.0),
             shrink_delay_s=reader.seconds("SHRINK_DELAY_S", Timing().shrink_delay_s),
         ),
     )

@@ -7,13 +7,16 @@ node while no agent runs. The selectors work on the server's side, so what a nod
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import kopf
 
 from azure_cni.api import pool as pool_api
+from azure_cni.kube import tls
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -47,10 +50,19 @@ def settings_of(node_name: str) -> kopf.OperatorSettings:
     return settings
 
 
+@dataclass(frozen=True)
+class ServiceAccountLogin(kopf.ConnectionInfo):
+    """kopf's own way to connect, with our check of certificates."""
+
+    def as_ssl_context(self) -> ssl.SSLContext:
+        """See `kube.tls`."""
+        return tls.context(self.ca_path if isinstance(self.ca_path, str) else None)
+
+
 def login(environ: Mapping[str, str] = os.environ) -> kopf.ConnectionInfo:
     """The service account, by address: with the node's own DNS the name `kubernetes.default.svc` means nothing."""
     host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
-    return kopf.ConnectionInfo(
+    return ServiceAccountLogin(
         server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
         ca_path=str(SERVICE_ACCOUNT / "ca.crt"),
         token=(SERVICE_ACCOUNT / "token").read_text().strip(),

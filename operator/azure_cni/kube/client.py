@@ -7,7 +7,6 @@ each node more memory than the rest of this adapter. No retries: whoever asks kn
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import msgspec
 
 from azure_cni import __version__
 from azure_cni.errors import KubeDenied
+from azure_cni.kube import tls
 from azure_cni.kube.errors_map import from_status, unreachable
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -104,10 +104,8 @@ class KubeClient:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            ca_file = self._endpoint.ca_file
-            tls = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=tls, limit=8),
+                connector=aiohttp.TCPConnector(ssl=tls.context(self._endpoint.ca_file), limit=8),
                 timeout=self._timeout,
                 headers={"User-Agent": f"azure-cni/{__version__}"},
                 cookie_jar=aiohttp.DummyCookieJar(),
