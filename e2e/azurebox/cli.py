@@ -11,10 +11,9 @@ from contextlib import contextmanager
 
 from azurebox import azure, lifecycle, processes, release, status, tools
 from azurebox.controlplane import people, people_environment
-from azurebox.facts import CACHE, DEFAULT_NODES, MAX_NODES, RUN
+from azurebox.facts import CACHE, DEFAULT_NODES, MAX_NODES, REPOSITORY, RUN
 from azurebox.machine import Machine
 from azurebox.steps import StepError, log_tail
-from fakes.azure import admin
 
 DESCRIPTION = "Azure in a box: a real Kubernetes cluster on this machine, with a faithful fake of Azure."
 
@@ -29,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
         "gofmt": lambda rest: _go("gofmt", rest),
         "install": _install,
         "exec": _exec,
+        "scenarios": _scenarios,
+        "bench": _bench,
     }
     try:
         if arguments and arguments[0] in passed_on:
@@ -63,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         "request", nargs="*", help="such as: /nics, or POST /nics/azbox-vm1-nic/touch, or PUT /settings {...}"
     )
     door.set_defaults(run=_azure)
+    commands.add_parser("scenarios", help="up, install, and the scenarios of e2e/scenarios; takes pytest's arguments")
+    commands.add_parser("bench", help="the benchmarks of tests/bench; takes pytest's arguments")
     commands.add_parser("status", help="what runs, and how it is").set_defaults(run=_status)
     logs = commands.add_parser("logs", help="the log of a VM's services or of one component; without a name: which")
     logs.add_argument("name", nargs="?")
@@ -115,6 +118,22 @@ def _install(rest: list[str]) -> int:
     return 0
 
 
+def _scenarios(rest: list[str]) -> int:
+    if not lifecycle.whole():
+        main(["up"])
+    _install([])
+    return _pytest([str(REPOSITORY / "e2e" / "scenarios"), *rest])
+
+
+def _bench(rest: list[str]) -> int:
+    tools.ensure_tools([tools.REFERENCE])
+    return _pytest([str(REPOSITORY / "tests" / "bench"), "-s", *rest])
+
+
+def _pytest(rest: list[str]) -> int:
+    return subprocess.run([sys.executable, "-m", "pytest", *rest], cwd=REPOSITORY, check=False).returncode
+
+
 def _people(program: str, rest: list[str]) -> int:
     lifecycle.require_up()
     return subprocess.run(people(program, *rest), env=people_environment(), check=False).returncode
@@ -141,6 +160,8 @@ def _exec(rest: list[str]) -> int:
 
 def _azure(options: argparse.Namespace) -> None:
     if not options.request:
+        from fakes.azure import admin
+
         print(admin.__doc__)
         return
     method, path, *body = options.request if options.request[0].isupper() else ["GET", *options.request]

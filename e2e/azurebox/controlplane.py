@@ -14,7 +14,7 @@ from azurebox.facts import CONTROL_PLANE, KUBECONFIG, KUBERNETES_SERVICE, RUN, S
 from azurebox.machine import NETNS, Machine
 from azurebox.pki import Authority, KeyPair, signing_key
 from azurebox.processes import Process
-from azurebox.steps import StepError, capture
+from azurebox.steps import StepError, capture, write_whole
 
 PKI = "/etc/kubernetes/pki"
 READY_TIMEOUT_S = 90
@@ -41,8 +41,8 @@ class ControlPlane:
         self._start_etcd()
         apiserver = self._start_apiserver()
         if not KUBECONFIG.exists():
-            KUBECONFIG.touch(mode=0o600)
-            KUBECONFIG.write_text(self.kubeconfig(self.authority.issue("azbox-admin", (ADMINISTRATORS,))))
+            pair = self.authority.issue("azbox-admin", (ADMINISTRATORS,))
+            write_whole(KUBECONFIG, self.kubeconfig(pair), mode=0o600)
         processes.wait_until(apiserver, _ready, timeout_s=READY_TIMEOUT_S, what="the API server to be ready")
         self._start_controllers()  # they give up at once when they may not read yet, so not earlier
 

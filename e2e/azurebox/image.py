@@ -14,7 +14,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ MOST_DANGLING = 40  # layers that buildah keeps to build faster; beyond that the
 CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 IN_IMAGE_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 GO_SETTINGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GONOPROXY", "GOINSECURE")
+HARMLESS = {"PIP_NO_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK"}
 # Directories that are empty in any Debian: what is mounted there for a build leaves no trace in the image.
 EMPTY_PLACES = ("/mnt", "/media", "/srv")
 
@@ -148,7 +149,7 @@ def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfil
         _archive(name, archive)
     for old in set(CACHE.glob("azure-cni-*.tar")) - {archive}:
         old.unlink()
-    _check_environment(facts)
+    check_environment(json.loads(facts["Config"])["config"].get("Env") or ())
     _prune(keep={f"{PROJECT}:latest", name, base_reference(), go_reference(), PAUSE_IMAGE, AGNHOST})
     return Image(name=name, archive=archive, size=_size(f"{PROJECT}:latest"))
 
@@ -177,14 +178,17 @@ def package_settings(dockerfile: str, environment: Mapping[str, str] = os.enviro
     return arguments + [f"--build-arg={name}={value}" for name, value in sorted(values.items()) if name in asked]
 
 
-def _check_environment(facts: Mapping[str, object]) -> None:
-    config = json.loads(str(facts["Config"]))["config"]
-    leaked = [
-        entry.split("=")[0]
-        for entry in config.get("Env") or []
-        if entry.startswith(("PIP_", "GOPROXY", "GONOSUM", *CERTIFICATES))
-        and not entry.startswith(("PIP_NO_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK"))
-    ]
+def check_environment(entries: Iterable[str]) -> None:
+    """Look at the environment that an image's configuration sets, NAME=VALUE each.
+
+    Raises:
+        StepError: it holds a setting of the machine that built it.
+
+    """
+    names = {entry.partition("=")[0] for entry in entries}
+    leaked = sorted(
+        names & {*CERTIFICATES, *GO_SETTINGS} | {name for name in names if name.startswith("PIP_")} - HARMLESS
+    )
     if leaked:
         raise StepError(
             f"cannot use the image: its configuration holds settings of this machine: {' '.join(leaked)}",

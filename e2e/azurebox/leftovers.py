@@ -63,14 +63,19 @@ def namespaces() -> list[str]:
 
 def members() -> list[int]:
     """The processes that are in one of the box's network namespaces."""
-    inodes = {(NETNS / name).stat().st_ino for name in namespaces()}
+    ours = {_identity(NETNS / name) for name in namespaces()}
     found = []
-    for entry in Path("/proc").iterdir() if inodes else ():
-        if entry.name.isdigit():
-            with suppress(OSError):  # it ended meanwhile, or is a zombie
-                if (entry / "ns/net").stat().st_ino in inodes:
-                    found.append(int(entry.name))
+    for entry in Path("/proc").glob("[0-9]*") if ours else ():
+        with suppress(OSError):  # it ended meanwhile, or is a zombie
+            if _identity(entry / "ns/net") in ours:
+                found.append(int(entry.name))
     return found
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What tells one namespace from another (and from a plain file, which a name is after a reboot)."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def mounts() -> list[str]:

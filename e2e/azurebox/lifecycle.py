@@ -50,8 +50,9 @@ def up(count: int) -> None:
 
 
 def whole() -> bool:
-    """Whether the cloud and the control plane's VM run, without which nothing can be completed."""
-    return all(processes.running(name) for name in (CLOUD, CONTROL_PLANE))
+    """Whether the cloud and the control plane's VM run, without which nothing can be completed, and all is recorded."""
+    interrupted = any(process.pid == 0 for process in processes.all_records())
+    return not interrupted and all(processes.running(name) for name in (CLOUD, CONTROL_PLANE))
 
 
 def require_all_alive() -> None:

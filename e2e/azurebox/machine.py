@@ -18,7 +18,7 @@ from azurebox import processes
 from azurebox.azure import Nic
 from azurebox.facts import DISKS
 from azurebox.processes import Process
-from azurebox.steps import StepError, capture
+from azurebox.steps import StepError, capture, write_whole
 
 NETNS = Path("/run/netns")
 BOOT = Path(__file__).with_name("machine_boot.sh")
@@ -110,20 +110,7 @@ class Machine:
         if not init:
             raise StepError(f"cannot write {path} in {self.name}: it is not up")
         target = Path(f"/proc/{init.pid}/root") / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-        target.chmod(mode)
-
-    def unplug(self) -> None:
-        """End the VM at once with all that runs in it; its disk and its network namespace stay."""
-        prefix = f"{self.name}-"
-        records = processes.all_records()
-        for process in records:
-            if process.name == self.name:
-                processes.stop(process, grace_s=0)
-        for process in records:
-            if process.name.startswith(prefix):
-                processes.stop(process, grace_s=0)
+        write_whole(target, text, mode=mode)
 
 
 def ensure_netns(name: str) -> None:

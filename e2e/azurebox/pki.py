@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from azurebox.steps import write_whole
+
 VALID_FOR = timedelta(days=365)
 SLACK = timedelta(hours=1)  # clocks that differ
 
@@ -71,10 +73,8 @@ class Authority:
         builder = _builder(name, name, key=key.public_key(), issuer_key=key)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_key_usage(signs_certificates=True), critical=True)
-        key_file = self.directory / "ca.key"
-        key_file.touch(mode=0o600)
-        key_file.write_text(_key_pem(key))
-        (self.directory / "ca.crt").write_text(_pem(builder.sign(key, hashes.SHA256())))
+        write_whole(self.directory / "ca.key", _key_pem(key), mode=0o600)
+        write_whole(self.directory / "ca.crt", _pem(builder.sign(key, hashes.SHA256())))
 
 
 def signing_key() -> str:

@@ -12,11 +12,11 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from azurebox.facts import LOGS, REPOSITORY, RUN
-from azurebox.steps import StepError, wait_for
+from azurebox.steps import StepError, wait_for, write_whole
 
 RECORDS = RUN / "processes"
 GRACE_S = 2.0  # kube-apiserver alone would linger up to a minute after SIGTERM; state is on disk, so SIGKILL is fine
@@ -37,7 +37,10 @@ PYTHON_ENVIRONMENT = ENVIRONMENT | {
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process of the box. `started` is field 22 of /proc/PID/stat, in clock ticks since boot."""
+    """One process of the box. `started` is field 22 of /proc/PID/stat, in clock ticks since boot.
+
+    A `pid` of 0: its start was interrupted, and it may run or not.
+    """
 
     name: str
     pid: int
@@ -111,19 +114,14 @@ def start(name: str, argv: Sequence[str], *, env: Mapping[str, str] = ENVIRONMEN
     """
     if process := running(name):
         return process
-    log = log_of(name)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        born = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=dict(env), start_new_session=True
-        )
-    pid = born.pid
-    for _ in range(wrappers):
-        pid = _only_child(pid, born=born, name=name)
-    started = start_time(pid)
-    if started is None:
-        raise StepError(f"cannot start {name}: it ended at once", log=log)
-    process = Process(name=name, pid=pid, started=started, argv=list(argv), env=dict(env), wrappers=wrappers)
+    # An interruption between start and record would leave a process that nobody knows: a record without a pid tells.
+    process = Process(name=name, pid=0, started=0, argv=list(argv), env=dict(env), wrappers=wrappers)
+    _record(process)
+    try:
+        process = _born(process)
+    except StepError:
+        _forget(name)
+        raise
     _record(process)
     return process
 
@@ -149,7 +147,7 @@ def restart(process: Process) -> Process:
 def stop(process: Process, *, grace_s: float = GRACE_S) -> None:
     """End one process and forget it; as `halt`."""
     halt(process, grace_s=grace_s)
-    (RECORDS / f"{process.name}.json").unlink(missing_ok=True)
+    _forget(process.name)
 
 
 def halt(process: Process, *, grace_s: float = GRACE_S) -> None:
@@ -194,12 +192,36 @@ def wait_until(process: Process, predicate: Callable[[], bool], *, timeout_s: fl
     wait_for(checked, timeout_s=timeout_s, what=what, log=process.log)
 
 
+def _born(process: Process) -> Process:
+    """Start it; the same with its pid and start time."""
+    log = process.log
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        born = subprocess.Popen(
+            process.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=process.env,
+            start_new_session=True,
+        )
+    pid = born.pid
+    for _ in range(process.wrappers):
+        pid = _only_child(pid, born=born, name=process.name)
+    started = start_time(pid)
+    if started is None:
+        raise StepError(f"cannot start {process.name}: it ended at once", log=log)
+    return replace(process, pid=pid, started=started)
+
+
+def _forget(name: str) -> None:
+    (RECORDS / f"{name}.json").unlink(missing_ok=True)
+
+
 def _record(process: Process) -> None:
     RECORDS.mkdir(parents=True, exist_ok=True)
     path = RECORDS / f"{process.name}.json"
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(process), indent=1))
-    partial.replace(path)
+    write_whole(path, json.dumps(asdict(process), indent=1))
 
 
 def _only_child(pid: int, *, born: "subprocess.Popen[bytes]", name: str) -> int:

@@ -11,6 +11,7 @@ from azurebox.controlplane import ControlPlane, kubectl
 from azurebox.facts import RUN
 from azurebox.machine import python_in
 from azurebox.processes import Process
+from azurebox.steps import write_whole
 
 USER = "azbox-prometheus"
 PORT = 9090
@@ -75,14 +76,13 @@ PERMISSIONS = {
 def start(control_plane: ControlPlane) -> Process:
     """Start Prometheus unless it runs; the API server must be ready."""
     machine = control_plane.machine
-    if not CREDENTIALS.exists():
+    if not (CREDENTIALS / "client.key").exists():
         kubectl("apply", "-f", "-", stdin=json.dumps(PERMISSIONS))
         pair = control_plane.authority.issue(USER)
-        CREDENTIALS.mkdir(mode=0o700)
-        (CREDENTIALS / "ca.crt").write_text(control_plane.authority.pem)
-        (CREDENTIALS / "client.crt").write_text(pair.certificate)
-        (CREDENTIALS / "client.key").write_text(pair.key)
         machine.write("/etc/prometheus/azbox.json", json.dumps(CONFIGURATION, indent=1))
+        write_whole(CREDENTIALS / "ca.crt", control_plane.authority.pem)
+        write_whole(CREDENTIALS / "client.crt", pair.certificate)
+        write_whole(CREDENTIALS / "client.key", pair.key, mode=0o600)
     processes.start(
         f"{machine.name}-discovery",
         python_in(machine.netns, "azurebox.discovery",

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from azurebox import image, lifecycle
 from azurebox.controlplane import kubectl, people, people_environment
@@ -28,9 +29,12 @@ def install(arguments: Sequence[str]) -> None:
     with step("image from the Dockerfile"):
         built = image.build_project()
     say(f"{built.name}: {built.size / MIB:.0f} MiB unpacked")
-    for machine in lifecycle.node_machines():
-        with step(f"load it into {machine.name}"):
-            load_image(machine, built.archive)
+    machines = lifecycle.node_machines()
+    with (
+        step(f"load it into {len(machines)} nodes"),
+        ThreadPoolExecutor(max_workers=lifecycle.NODES_AT_ONCE) as workers,
+    ):
+        list(workers.map(lambda machine: load_image(machine, built.archive), machines))
     repository, _, tag = built.name.rpartition(":")
     trust_fake_azure()
     with step("helm upgrade --install"):

@@ -144,3 +144,13 @@ def wait_for(
             raise StepError(f"waited {timeout_s:.0f} s in vain for {what}", log=log, output=explain())
         time.sleep(POLL_S)
     return answer
+
+
+def write_whole(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write a file that is there wholly or not at all, whenever this is interrupted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.touch()
+    partial.chmod(mode)
+    partial.write_text(text)
+    partial.replace(path)
