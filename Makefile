@@ -17,7 +17,7 @@ help: ## This list
 .PHONY: venv
 venv: $(READY) ## The Python environment, from the lock file
 
-$(READY): requirements/dev.txt pyproject.toml e2e/prepare
+$(READY): requirements/dev.txt e2e/prepare
 	e2e/prepare $(VENV)
 	touch $@
 
@@ -53,9 +53,10 @@ lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint
 	$(BOX) go -C $(PLUGIN) vet ./...
 	$(BOX) helm lint charts/azure-cni
 
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
 .PHONY: lock
 lock: $(READY) ## Pin the dependencies anew, with hashes and without addresses
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		pyproject.toml -o requirements/agent.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--group dev pyproject.toml -c requirements/agent.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -o requirements/agent.txt
+	$(COMPILE) pyproject.toml --group dev -c requirements/agent.txt -o requirements/dev.txt
+	sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(COMPILE) - -o requirements/build.txt

@@ -187,8 +187,8 @@ class Agent:
         self._stop.set()  # kopf has the signal handlers now: its end is the agent's
 
     async def _install(self) -> None:
-        """Binary and conflist, once a pod can start; then kept as they should be."""
-        while self._unready():
+        """Binary and conflist, once pods can be wired and there is an address to give; then kept as they should be."""
+        while not (self._board.ready and self._book.ledger.counts().allocated):
             await self._board.bell.wait(INSTALL_PERIOD_S)
         await _every(INSTALL_PERIOD_S, self._keep_installed, "install")
 

@@ -207,10 +207,13 @@ class Reconciler:
             imds_allowed=self._settings.allow_imds,
         )
         repairs = await self._world.datapath.apply_node(table)
+        if self._board.ready:
+            for repair in repairs:
+                log.warning("kernel put right", extra={"what": repair})
+                self._world.observer.repaired("kernel")
+        else:
+            log.info("kernel prepared", extra={"changes": list(repairs)})
         self._board.mtu = (await self._world.datapath.uplink(identity.mac)).mtu
-        for repair in repairs:
-            log.warning("kernel put right", extra={"what": repair})
-            self._world.observer.repaired("kernel")
         self._due[Activity.KERNEL] = self._now_s() + self._settings.timing.kernel_s
 
     async def _step(self, view: NicView) -> None:
