@@ -32,6 +32,11 @@ def link_of(namespace: Namespace, name: str) -> dict:
     return link
 
 
+def addresses_of(namespace: Namespace, name: str) -> list[dict]:
+    (entry,) = namespace.show("address", "show", "dev", name)
+    return entry["addr_info"]
+
+
 def routes_of(namespace: Namespace) -> list[tuple]:
     return sorted((r["dst"], r.get("gateway"), r["dev"], r.get("prefsrc")) for r in namespace.show("route"))
 
@@ -56,17 +61,13 @@ async def test_both_ends_are_as_told(machine: Machine) -> None:
         link = link_of(namespace, name)
         assert (link["address"], link["mtu"], link["linkinfo"]["info_kind"]) == (mac, MTU, "veth")
         assert "UP" in link["flags"]
-    (address,) = [a for a in link_of_address(pod) if a["family"] == "inet"]
+        assert "inet6" not in {address["family"] for address in addresses_of(namespace, name)}
+    (address,) = addresses_of(pod, "eth0")
     assert (address["local"], address["prefixlen"], address["scope"]) == (A, 32, "global")
     assert routes_of(pod) == [("169.254.1.1", None, "eth0", None), ("default", "169.254.1.1", "eth0", None)]
     assert routes_of(machine.node) == [(A, None, spec.host_ifname, None)]
     assert neighbours_of(pod) == [("169.254.1.1", spec.host_mac, ("PERMANENT",))]
     assert neighbours_of(machine.node) == [(A, spec.pod_mac, ("PERMANENT",))]
-
-
-def link_of_address(pod: Namespace) -> list[dict]:
-    (entry,) = pod.show("address", "show", "dev", "eth0")
-    return entry["addr_info"]
 
 
 async def test_pods_and_node_reach_one_another_at_once_by_their_own_addresses(machine: Machine) -> None:

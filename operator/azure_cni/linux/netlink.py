@@ -155,7 +155,7 @@ class Netlink:
         return None
 
     def dump(self, what: str, *, kind: int, body: bytes) -> list[bytes]:
-        """All objects that match; nothing where the table itself does not exist yet (ENOENT)."""
+        """All objects that match; nothing where the table does not exist yet or the interface has just gone."""
         for _ in range(_DUMP_ATTEMPTS):
             self._send([self._frame(kind, _NLM_F_DUMP, body)])
             found, whole = self._collect(what)
@@ -176,7 +176,7 @@ class Netlink:
                     found.append(payload)
                     continue
                 refused = _refusal(what, flags, payload)
-                if refused and refused.errno != errno.ENOENT:
+                if refused and refused.errno not in {errno.ENOENT, errno.ENODEV}:
                     raise refused
                 return found, whole
 

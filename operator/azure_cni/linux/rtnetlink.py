@@ -21,12 +21,14 @@ _RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30
 _CREATE_NEW = 0x600  # NLM_F_CREATE | NLM_F_EXCL
 _CREATE_OR_REPLACE = 0x500  # NLM_F_CREATE | NLM_F_REPLACE
 
-_AF_INET = 2
+_AF_INET, _AF_INET6 = 2, 10
 _IFF_UP = 0x1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
 _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 26, 27, 28, 29, 37
+_IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INET_CONF, _PROMOTE_SECONDARIES = 1, 20  # linux/if_link.h; IPV4_DEVCONF_PROMOTE_SECONDARIES of linux/ip.h
+_IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 8, 1
 _RTEXT_FILTER_SKIP_STATS = 0x8
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
@@ -41,21 +43,20 @@ _RTMSG = struct.Struct("=BBBBBBBBI")
 _NDMSG = struct.Struct("=BxxxiHBB")
 _U32 = struct.Struct("=I")
 
+# Since Linux 5.16 a veth has a queue per CPU, each with its objects in sysfs: most of the time that making one takes.
+# Only a veth with XDP or GRO of its own uses them; before 5.16 one was the default.
+_ONE_QUEUE = attribute(_IFLA_NUM_TX_QUEUES, _U32.pack(1)) + attribute(_IFLA_NUM_RX_QUEUES, _U32.pack(1))
+
 
 def create_veth(host: Interface, peer: Interface, *, netns: int) -> Request:
-    """Both ends in one request, each where it belongs; `netns` is a file descriptor. The peer is born down.
+    """Both ends in one request, each where it belongs, both still down; `netns` is a file descriptor.
 
     (Moving a finished link into another namespace costs the kernel 27 ms.)
     """
     other = _IFINFO.pack(0, 0, 0, 0, 0) + _identity(peer) + attribute(_IFLA_NET_NS_FD, _U32.pack(netns))
     info = attribute(_IFLA_INFO_KIND, b"veth\0") + attribute(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, other))
-    body = _IFINFO.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _identity(host) + attribute(_IFLA_LINKINFO, info)
+    body = _IFINFO.pack(0, 0, 0, 0, 0) + _identity(host) + attribute(_IFLA_LINKINFO, info)
     return Request(f"create veth {host.name} with peer {peer.name}", _RTM_NEWLINK, _CREATE_NEW, body)
-
-
-def set_up(name: str, index: int) -> Request:
-    """Turn a link on."""
-    return Request(f"set {name} up", _RTM_NEWLINK, 0, _IFINFO.pack(0, 0, index, _IFF_UP, _IFF_UP))
 
 
 def set_down(name: str, index: int, *, group: int) -> Request:
@@ -84,8 +85,9 @@ def promote_secondaries(name: str, index: int) -> Request:
 
 
 def furnish(interface: Interface, index: int) -> list[Request]:
-    """Addresses, routes and neighbours of an interface that is up, in this order."""
-    requests = [_add_address(interface.name, index, address) for address in interface.addresses]
+    """Turn a new interface on and give it addresses, routes and neighbours, in this order."""
+    requests = [_without_ipv6(interface.name, index), _set_up(interface.name, index)]
+    requests += [_add_address(interface.name, index, address) for address in interface.addresses]
     requests += [_add_route(interface.name, index, route) for route in interface.routes]
     requests += [_add_neighbour(interface.name, index, neighbour) for neighbour in interface.neighbours]
     return requests
@@ -172,6 +174,20 @@ def _permanent_neighbours(kernel: Netlink, index: int) -> list[Neighbour]:
     return found
 
 
+def _without_ipv6(name: str, index: int) -> Request:
+    """No link-local address: nothing could use it, and its duplicate detection keeps the kernel's lock busy for a
+    second after each ADD. EAFNOSUPPORT: a kernel without IPv6.
+    """
+    spec = attribute(_AF_INET6, attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_MODE_NONE])))
+    body = _IFINFO.pack(0, 0, index, 0, 0) + attribute(_IFLA_AF_SPEC, spec)
+    what = f"keep IPv6 addresses off {name}"
+    return Request(what, _RTM_NEWLINK, 0, body, forgiven=(errno.EAFNOSUPPORT,))
+
+
+def _set_up(name: str, index: int) -> Request:
+    return Request(f"set {name} up", _RTM_NEWLINK, 0, _IFINFO.pack(0, 0, index, _IFF_UP, _IFF_UP))
+
+
 def _add_address(name: str, index: int, address: IPv4Address) -> Request:
     body = _IFADDR.pack(_AF_INET, 32, 0, _SCOPE_UNIVERSE, index)
     body += attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
@@ -200,6 +216,7 @@ def _identity(end: Interface) -> bytes:
         attribute(_IFLA_IFNAME, end.name.encode() + b"\0")
         + attribute(_IFLA_ADDRESS, _octets(end.mac))
         + attribute(_IFLA_MTU, _U32.pack(end.mtu))
+        + _ONE_QUEUE
     )
 
 

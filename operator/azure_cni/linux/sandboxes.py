@@ -87,8 +87,7 @@ class Sandboxes:
             self._create(spec, pod_netns)
             undo.callback(self._delete, host.name)
             with netns.socket_in(pod_netns, home=self._home) as inside:
-                index = _index(inside, pod.name)
-                inside.change(rtnetlink.set_up(pod.name, index), *rtnetlink.furnish(pod, index))
+                inside.change(*rtnetlink.furnish(pod, _index(inside, pod.name)))
             self._kernel.change(*rtnetlink.furnish(host, _index(self._kernel, host.name)))
             undo.pop_all()
 
