@@ -1,0 +1,178 @@
+"""ADD and DEL of azure-cni beside the reference plugins, on this machine, in one run.
+
+    PYTHONPATH=operator:tests:e2e python -m bench [--rounds 60] [--json FILE] [--plugin BINARY] [--reference DIRECTORY]
+
+Needs root. What is not given is built and kept as the box does it. Three parts:
+
+1. side by side: in each round every subject adds and deletes one sandbox, in turns, alone on the machine's network;
+2. a full node: 250 sandboxes one after another; the last 30 beside the first 30;
+3. a burst: 30 sandboxes at once, five times over.
+
+Times are those of the whole call (`bench.node`), so the start of a process is in all of them. Nothing here passes or
+fails by a time: the figures are printed with the aims beside them, and a reader judges.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from azurebox import tools
+from bench.agent import ADDRESSES
+from bench.node import AT_ONCE, BenchError, Node, Subject
+from datapath.namespaces import Namespaces
+
+BURSTS = 5
+EDGE = 30
+"""How many ADDs count as the first, and as the last, on a node that fills up."""
+
+PLUGIN_SOURCE = Path(__file__).parents[2] / "operator" / "cni-plugin"
+
+Figures = dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and write the figures where asked."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--rounds", type=int, default=60, help="rounds of the side by side part (default 60, at most 120)"
+    )
+    parser.add_argument("--json", type=Path, help="where to write the figures, in milliseconds")
+    parser.add_argument("--plugin", type=Path, help="our CNI binary; built when left out")
+    parser.add_argument("--reference", type=Path, help="directory with ptp, bridge and host-local; built when left out")
+    options = parser.parse_args(arguments)
+    if not 2 <= options.rounds <= 120:
+        parser.error("--rounds must be 2 to 120: each round uses one of the node's 250 addresses until it has cooled")
+    if os.geteuid() != 0:
+        parser.error("needs root: makes network namespaces of its own")
+    with tempfile.TemporaryDirectory(prefix="azure-cni-bench-") as scratch:
+        plugin = options.plugin or _build_plugin(Path(scratch))
+        reference = options.reference or _build_reference()
+        try:
+            figures = _measure(Path(scratch), plugin=plugin, reference=reference, rounds=options.rounds)
+        except BenchError as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 1
+    _print(figures)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+def _measure(scratch: Path, *, plugin: Path, reference: Path, rounds: int) -> Figures:
+    with Namespaces() as namespaces:
+        node = Node(namespaces, scratch)
+        try:
+            ptp = node.reference("ptp", reference, "10.250.0.0/16")
+            bridge = node.reference("bridge", reference, "10.251.0.0/16")
+            with node.agent(plugin) as ours:
+                beside = _side_by_side(node, [ours, ptp, bridge], rounds)
+            with node.agent(plugin) as ours:
+                full = _full_node(node, ours)
+            with node.agent(plugin) as ours:
+                bursts = {subject.name: _burst(node, subject) for subject in (ours, ptp)}
+        finally:
+            node.close()
+    return {"rounds": rounds, "side_by_side": beside, "full_node": full, "burst": bursts}
+
+
+def _side_by_side(node: Node, subjects: list[Subject], rounds: int) -> Figures:
+    """Each round begins with another subject, so that none always follows the same one."""
+    pods = {subject.name: node.new_pods(rounds + 1) for subject in subjects}
+    took: dict[str, dict[str, list[float]]] = {subject.name: {"ADD": [], "DEL": []} for subject in subjects}
+    for number in range(rounds + 1):
+        first = number % len(subjects)
+        for subject in subjects[first:] + subjects[:first]:
+            pod = pods[subject.name][number]
+            for verb in ("ADD", "DEL"):
+                took[subject.name][verb].append(node.call(subject, verb, pod))
+            node.wait_gone(subject)
+    # The very first round warms caches up and makes the bridge: it is not counted.
+    return {name: {verb: _summary(times[1:]) for verb, times in verbs.items()} for name, verbs in took.items()}
+
+
+def _full_node(node: Node, ours: Subject) -> Figures:
+    pods = node.new_pods(ADDRESSES)
+    took = [node.call(ours, "ADD", pod) for pod in pods]
+    gone = [node.call(ours, "DEL", pod) for pod in pods]
+    node.wait_gone(ours)
+    return {
+        "sandboxes": len(pods),
+        "first": _summary(took[:EDGE]),
+        "last": _summary(took[-EDGE:]),
+        "DEL": _summary(gone),
+        "ratio": round(statistics.median(took[-EDGE:]) / statistics.median(took[:EDGE]), 2),
+    }
+
+
+def _burst(node: Node, subject: Subject) -> Figures:
+    pods = node.new_pods(AT_ONCE)
+    took: dict[str, list[float]] = {"ADD": [], "DEL": []}
+    for _ in range(BURSTS):
+        for verb, times in took.items():
+            times.extend(node.call_all(subject, verb, pods))
+        node.wait_gone(subject)
+    return {verb: _summary(times) for verb, times in took.items()}
+
+
+def _summary(seconds: list[float]) -> Figures:
+    """Percentiles in milliseconds, each one of the measured values."""
+    ordered = sorted(seconds)
+    last = len(ordered) - 1
+    return {
+        "count": len(ordered),
+        "p50": round(ordered[round(last * 0.5)] * 1e3, 2),
+        "p99": round(ordered[round(last * 0.99)] * 1e3, 2),
+        "max": round(ordered[last] * 1e3, 2),
+    }
+
+
+def _print(figures: Figures) -> None:
+    beside = figures["side_by_side"]
+    print(f"side by side, {figures['rounds']} rounds, ms      ADD p50     p99    DEL p50     p99    of ptp: ADD    DEL")
+    for name, verbs in beside.items():
+        add, delete = verbs["ADD"], verbs["DEL"]
+        ratios = [verbs[verb]["p50"] / beside["ptp"][verb]["p50"] for verb in ("ADD", "DEL")]
+        times = f"{add['p50']:>11.1f} {add['p99']:>7.1f} {delete['p50']:>10.1f} {delete['p99']:>7.1f}"
+        print(f"  {name:<32}{times}    {ratios[0]:>11.2f} {ratios[1]:>6.2f}")
+    print("  aim: ADD <= 0.70, DEL <= 0.30 of ptp")
+    full = figures["full_node"]
+    print(
+        f"full node: ADD p50 of the first {EDGE} {full['first']['p50']} ms, of the last {EDGE} of {full['sandboxes']} "
+        f"{full['last']['p50']} ms, ratio {full['ratio']} (aim: <= 1.20)"
+    )
+    for name, verbs in figures["burst"].items():
+        add, delete = verbs["ADD"], verbs["DEL"]
+        print(
+            f"{AT_ONCE} at once, {name}: ADD p50 {add['p50']} p99 {add['p99']} ms, "
+            f"DEL p50 {delete['p50']} p99 {delete['p99']} ms" + (" (aim: ADD p99 <= 150)" if name != "ptp" else "")
+        )
+
+
+def _build_plugin(scratch: Path) -> Path:
+    go, environment = tools.go_command("go")
+    binary = scratch / "azure-cni"
+    subprocess.run(
+        [go, "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "."],
+        cwd=PLUGIN_SOURCE,
+        env=environment | {"CGO_ENABLED": "0"},
+        check=True,
+    )
+    return binary
+
+
+def _build_reference() -> Path:
+    tools.ensure_tools((tools.REFERENCE,))
+    return tools.path("ptp").parent
+
+
+if __name__ == "__main__":
+    sys.exit(main())
