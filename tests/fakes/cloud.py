@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from azure_cni.api.identity import NodeIdentity, VNetView
 from azure_cni.api.nic import SubnetID, VNetID
-from azure_cni.errors import CloudError
+from azure_cni.errors import CloudError, CloudUnreachable
 from fakes.nic import NIC_ID
 
 VNET_ID = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/vnet")
@@ -37,6 +37,8 @@ class FakeCloud:
         self.prefixes = prefixes
         self.peered = peered
         self.fail_next = fail_next
+        self.silent = False
+        """Nothing answers until this is False again."""
 
     async def identify(self) -> NodeIdentity:
         self._fail()
@@ -50,6 +52,8 @@ class FakeCloud:
         )
 
     def _fail(self) -> None:
+        if self.silent:
+            raise CloudUnreachable("cannot ask Azure: no answer")
         error, self.fail_next = self.fail_next, None
         if error is not None:
             raise error

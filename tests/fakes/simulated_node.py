@@ -74,7 +74,7 @@ def holder(name: str) -> Holder:
 
 
 class SimulatedNode:
-    """A node, started with `running()`. A second one on the same parts is the agent after a restart."""
+    """A node, started with `running()`. With `before` it is the next agent there, after a reboot if so."""
 
     def __init__(
         self,
@@ -82,14 +82,16 @@ class SimulatedNode:
         nic: FakeNic | None = None,
         policy: Policy | None = None,
         before: SimulatedNode | None = None,
+        rebooted: bool = False,
         shrink_delay_s: float = 300.0,
     ) -> None:
         self.nic = nic or (before.nic if before else FakeNic())
         self.cloud = before.cloud if before else FakeCloud()
         self.pools = before.pools if before else FakePools()
         self.events = before.events if before else FakeEvents()
-        self.datapath = before.datapath if before else FakeDatapath()
-        self.store = before.store if before else FakeLedgerStore()
+        survived = before if not rebooted else None
+        self.datapath = survived.datapath if survived else FakeDatapath()
+        self.store = survived.store if survived else FakeLedgerStore()
         self.observer = RecordingObserver()
         self.board = Board()
         self.demand = Demand()

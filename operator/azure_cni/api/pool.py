@@ -71,6 +71,11 @@ def last_request(pool: Mapping[str, Any], *, vm_id: str) -> Request:
     return Request(count=int(status.get("requested", 0)), number=int(status.get("requestID", 0)))
 
 
+def last_mac(pool: Mapping[str, Any]) -> str:
+    """The NIC's MAC as it was last written; "" when it never was."""
+    return str((pool.get("status") or {}).get("macAddress", ""))
+
+
 def identity_status(identity: NodeIdentity) -> dict[str, Any]:
     """The part of the status that says who this node is in Azure."""
     return {

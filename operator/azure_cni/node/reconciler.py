@@ -98,6 +98,8 @@ class Reconciler:
         if self._standing.vnet is not None:
             await self._attempt(Activity.READ, self._read_nic)
             await self._attempt(Activity.KERNEL, self._keep_kernel)
+        if not self._board.ready and self._troubles.worst() is not None:
+            await self._attempt(Activity.KERNEL, self._resume)
         if self._standing.view is not None and self._board.ready and self._troubles.of(Activity.READ) is None:
             await self._step(self._standing.view)
         await self._breathe()
@@ -188,6 +190,13 @@ class Reconciler:
         self._standing.view = view
         again_s = self._settings.timing.nic_s if view.settled else limits.SETTLE_POLL_S
         self._due[Activity.READ] = self._now_s() + again_s
+
+    async def _resume(self) -> None:
+        """Serve pods while Azure is silent: ledger and kernel are as the last agent of this boot left them."""
+        mac = pool_api.last_mac(self._standing.pool or {})
+        if mac and self._book.ledger.slots:
+            self._board.mtu = (await self._world.datapath.uplink(mac)).mtu
+            log.warning("serving pods from the ledger alone until Azure answers", extra={"mac": mac})
 
     async def _keep_kernel(self) -> None:
         if self._standing.view is not None and self._now_s() >= self._due.get(Activity.KERNEL, 0.0):

@@ -161,10 +161,28 @@ async def test_after_a_restart_every_pod_still_holds_its_address():
 
 async def test_a_restarted_agent_serves_pods_while_azure_is_silent():
     async with SimulatedNode().running() as first:
-        await first.until(lambda: first.counts.free == 16)
+        await first.until(lambda: first.status.get("free") == 16)
+        await first.add("before")
     second = SimulatedNode(before=first)
-    await second.sandboxes.delete(holder("unknown").sandbox)
-    assert second.counts.free == 16
+    second.cloud.silent = True
+    async with second.running():
+        await second.until(lambda: second.board.ready)
+        assert await second.add("after")
+        await second.delete("before")
+        await second.until(lambda: second.condition("Ready")["reason"] == "AzureUnreachable")
+        second.cloud.silent = False
+        await second.until(lambda: second.board.identity is not None)
+        await second.until(lambda: second.condition("Ready")["reason"] == "PodsCanStart")
+
+
+async def test_after_a_reboot_nothing_of_the_old_ledger_is_believed():
+    async with SimulatedNode().running() as first:
+        await first.until(lambda: first.status.get("free") == 16)
+    second = SimulatedNode(before=first, rebooted=True)
+    second.cloud.silent = True
+    async with second.running():
+        await asyncio.sleep(30)
+        assert not second.board.ready
 
 
 async def test_a_link_that_no_ledger_knows_is_removed():
