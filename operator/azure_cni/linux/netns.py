@@ -68,6 +68,9 @@ def _require_other_netns(netns: int, path: str) -> None:
     except OSError:
         kind = 0
     if kind != _CLONE_NEWNET:
-        raise DatapathError(f"cannot use {path}: it is not a network namespace")
+        raise DatapathError(
+            f"cannot use {path}: it is not a network namespace; where the runtime made one there, the agent's mount "
+            f"of {Path(path).parent} lacks mountPropagation: HostToContainer"
+        )
     if os.path.samestat(os.fstat(netns), Path(_OWN).stat()):
         raise DatapathError(f"cannot use {path}: it is the node's own network namespace")
