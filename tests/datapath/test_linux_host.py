@@ -9,14 +9,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 
 import pytest
 
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.errors import DatapathError
+from azure_cni.linux.datapath import LinuxDatapath
 from datapath.conftest import Machine
 from datapath.namespaces import NEEDS_ROOT, Namespace, caller_of
 
@@ -359,3 +362,30 @@ async def test_without_nft_it_says_what_to_install(site: Site, monkeypatch: pyte
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(DatapathError, match="no program nft in PATH; install nftables"):
         await site.machine.datapath.apply_node(TABLE)
+
+
+async def test_a_switch_that_cannot_be_set_is_named(site: Site, tmp_path: Path) -> None:
+    datapath = LinuxDatapath(node_netns=site.node.path, sysctls=tmp_path)
+    with pytest.raises(DatapathError, match=r"cannot turn on sysctl net.ipv4.ip_forward: .*; set it to 1 on the node"):
+        await datapath.apply_node(TABLE)
+    await datapath.close()
+
+
+@contextlib.contextmanager
+def mounted(source: str, target: Path) -> Iterator[None]:
+    target.mkdir()
+    subprocess.run(["mount", "--bind", source, str(target)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(target)], check=True)
+
+
+async def test_a_mount_elsewhere_shows_the_nodes_own_switches(site: Site, tmp_path: Path) -> None:
+    """As the agent's container has it."""
+    with mounted("/proc/sys/net", tmp_path / "net"):
+        datapath = LinuxDatapath(node_netns=site.node.path, sysctls=tmp_path)
+        site.node.sysctl("net/ipv4/conf/eth0/forwarding", "0")
+        assert "sysctl net.ipv4.conf.eth0.forwarding was 0: set to 1" in await datapath.apply_node(TABLE)
+        assert site.node.sysctl("net/ipv4/conf/eth0/forwarding") == "1"
+        await datapath.close()

@@ -12,6 +12,8 @@ import asyncio
 import logging
 from collections.abc import Collection
 from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
 
 from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
 from azure_cni.datapath.snat import NodeTable
@@ -28,13 +30,15 @@ log = logging.getLogger(__name__)
 class LinuxDatapath:
     """The kernel's part of the node that this process runs on.
 
-    `node_netns` is the path of the network namespace that is the node; None means the process's own. The agent of a
-    real node leaves it out.
+    `node_netns` is the path of the network namespace that is the node; None means the process's own, as on a real
+    node. `sysctls` is where the agent may write /proc/sys; in a container that is a mount of the node's.
     """
 
-    def __init__(self, *, node_netns: str | None = None) -> None:
+    def __init__(self, *, node_netns: str | None = None, sysctls: Path = Path("/proc/sys")) -> None:
         self._wiring = Worker(Sandboxes, name="datapath-wiring", node_netns=node_netns)
-        self._housekeeping = Worker(_Housekeeping, name="datapath-housekeeping", node_netns=node_netns)
+        self._housekeeping = Worker(
+            partial(_Housekeeping, sysctls), name="datapath-housekeeping", node_netns=node_netns
+        )
         self._removal: Future[None] | None = None
 
     async def attach(self, spec: SandboxSpec) -> SandboxLinks:
@@ -82,8 +86,8 @@ class LinuxDatapath:
 class _Housekeeping:
     """What the housekeeping thread holds."""
 
-    def __init__(self) -> None:
-        self.host = Host()
+    def __init__(self, sysctls: Path) -> None:
+        self.host = Host(sysctls)
         self._sandboxes = Sandboxes()
 
     def close(self) -> None:

@@ -15,14 +15,17 @@ from azure_cni.errors import DatapathError
 from azure_cni.linux import nft, rtnetlink
 from azure_cni.linux.netlink import Netlink
 
-_SYSCTLS = Path("/proc/sys")  # the reading thread's own network namespace shows under net/
-
 
 class Host:
-    """The node's part of the namespace that the calling thread is in."""
+    """The node's part of the namespace that the calling thread is in.
 
-    def __init__(self) -> None:
+    `sysctls` is where /proc/sys can be written: a container's own is read-only. Under its net/ everybody sees the
+    switches of the namespace he is in, wherever it is mounted.
+    """
+
+    def __init__(self, sysctls: Path) -> None:
         self._kernel = Netlink()
+        self._sysctls = sysctls
         self._applied: str | None = None
         """The script that this process loaded last."""
         self._listed: str | None = None
@@ -40,7 +43,7 @@ class Host:
         """Make everything right; returns what was not."""
         link = self.uplink(table.uplink_mac)
         return (
-            *_forwarding(link),
+            *self._forwarding(link),
             *self._bare_uplink(link, table),
             *self._rules(ruleset(table, uplink=link.name)),
         )
@@ -78,22 +81,20 @@ class Host:
             return [f"nftables table inet {TABLE} was missing: made"]
         return [] if expected or before == after else [f"nftables table inet {TABLE} was different: replaced"]
 
+    def _forwarding(self, link: Uplink) -> list[str]:
+        """Let the node forward; turning it on for all also turns off LRO, which merges packets past the MTU."""
+        wanted = ("net/ipv4/ip_forward", f"net/ipv4/conf/{link.name}/forwarding")
+        return [f"sysctl {name.replace('/', '.')} was 0: set to 1" for name in wanted if self._turn_on(name)]
 
-def _forwarding(link: Uplink) -> list[str]:
-    """Let the node forward; turning it on for all also turns off LRO, which merges packets past the MTU."""
-    wanted = ("net/ipv4/ip_forward", f"net/ipv4/conf/{link.name}/forwarding")
-    return [f"sysctl {name.replace('/', '.')} was 0: set to 1" for name in wanted if _turn_on(name)]
-
-
-def _turn_on(name: str) -> bool:
-    """Set a switch to 1; False when it was."""
-    path = _SYSCTLS / name
-    try:
-        if path.read_text(encoding="ascii").strip() == "1":
-            return False
-        path.write_text("1", encoding="ascii")
-    except OSError as error:
-        raise DatapathError(
-            f"cannot turn on sysctl {name.replace('/', '.')}: {error.strerror}; set it to 1 on the node"
-        ) from error
-    return True
+    def _turn_on(self, name: str) -> bool:
+        """Set a switch to 1; False when it was."""
+        switch = self._sysctls / name
+        try:
+            if switch.read_text(encoding="ascii").strip() == "1":
+                return False
+            switch.write_text("1", encoding="ascii")
+        except OSError as error:
+            raise DatapathError(
+                f"cannot turn on sysctl {name.replace('/', '.')}: {error.strerror} ({switch}); set it to 1 on the node"
+            ) from error
+        return True
