@@ -86,6 +86,7 @@ class AzureWorld:
     ) -> None:
         self.azure, self.clock, self.endpoints = azure, clock, endpoints
         self.held = False
+        self.slept_s: list[float] = []
         self.meter = Calls()
         self.arm = Arm(
             cloud_named("AzurePublicCloud", endpoint=endpoints.arm),
@@ -93,7 +94,7 @@ class AzureWorld:
             meter=self.meter,
             gate=Gate(monotonic=clock.now),
             ca_file=endpoints.ca_file,
-            patience=patience,
+            patience=patience or Patience(call_s=10, operation_s=10),  # a test that waits for nothing fails
             sleep=self.sleep,
         )
         self.nic_id = NicID(azure.nic_record("vm1-nic").id)
@@ -110,6 +111,7 @@ class AzureWorld:
 
     async def sleep(self, seconds: float) -> None:
         """What the adapter waits with."""
+        self.slept_s.append(seconds)
         if self.held:
             await asyncio.sleep(0.005)
         else:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from azure_cni.azure.arm import Patience
+from azure_cni.azure.polling import LONGEST_POLL_S, SHORTEST_POLL_S
 from azure_cni.errors import (
     AccessDenied,
     CloudNotFound,
@@ -179,6 +180,16 @@ async def test_a_poll_that_is_not_answered_does_not_give_the_operation_up(
     after = await world.nic.write(seen, add=1)
     assert len(after.secondaries) == 3
     assert world.meter.throttled_s == ([7, 7] if isinstance(effect, faults.Throttled) else [])
+
+
+async def test_polls_keep_a_pace_of_their_own_whatever_azure_asks(world: AzureWorld) -> None:
+    seen = await world.nic.read()
+    for wish_s in ("1200", "0"):
+        refusal = ArmError(503, "ServiceUnavailable", "later", headers={"Retry-After": wish_s})
+        world.azure.faults.add(faults.Refuse(refusal), operation="operation.get")
+    await world.nic.write(seen, add=1)
+    assert world.slept_s[:2] == [LONGEST_POLL_S, SHORTEST_POLL_S]
+    assert all(SHORTEST_POLL_S <= seconds <= LONGEST_POLL_S for seconds in world.slept_s)
 
 
 @pytest.mark.parametrize("applied", [True, False])

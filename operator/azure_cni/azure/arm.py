@@ -27,7 +27,7 @@ from azure_cni.azure import errors_map
 from azure_cni.azure.clouds import AzureCloud
 from azure_cni.azure.gate import Gate, Kind
 from azure_cni.azure.meter import Meter
-from azure_cni.azure.polling import LONGEST_POLL_S, USUAL_POLL_S, Answer, Document, Polling, finish
+from azure_cni.azure.polling import LONGEST_POLL_S, SHORTEST_POLL_S, USUAL_POLL_S, Answer, Document, Polling, finish
 from azure_cni.azure.resources import Resource
 from azure_cni.azure.transport import open_transport
 from azure_cni.azure.unanswered import unanswered
@@ -124,7 +124,7 @@ class Arm:
                 log.info("operation is asked for again", extra={"wait_s": wait_s, "error": str(error)})
                 if isinstance(error, Throttled):
                     self._meter.throttled(wait_s)
-                await self._sleep(max(wait_s, 1.0))
+                await self._sleep(max(wait_s, SHORTEST_POLL_S))
 
     async def _send(self, request: HttpRequest, operation: str, *, what: str) -> Answer:
         """One request, told to the meter; the only place that talks to Azure."""

@@ -89,7 +89,6 @@ class KubeEvents:
                 known.path, {"count": known.count, "message": message, "lastTimestamp": self._utc()}
             )
         except KubeNotFound:  # expired: the API server keeps an event for an hour
-            del self._known[key]
             return False
         return True
 
