@@ -208,11 +208,8 @@ class Agent:
         return f"the reconciler has been silent for {silent_s:.0f} s" if silent_s > STALLED_S else ""
 
     def _unready(self) -> str:
-        try:
-            self._sandboxes.status()
-        except AzureCniError as error:
-            return str(error)
-        return ""
+        """A node that is full is not an agent that fails: an upgrade must not wait for pods to end."""
+        return "" if self._board.ready else self._board.outlook.message
 
 
 async def _every(period_s: float, work: Callable[[], Awaitable[None]], name: str) -> None:

@@ -1,7 +1,7 @@
 """The agent's HTTP port: `/metrics` for Prometheus, `/healthz` and `/readyz` for the kubelet.
 
 Healthy means that the event loop turns and the reconciler's passes end. Azure or the API server being away is told in
-conditions and metrics but is no reason to restart an agent that still serves pods. Ready means that pods can start.
+conditions and metrics but is no reason to restart an agent that still serves pods. Ready means that it serves them.
 """
 
 from __future__ import annotations
