@@ -52,6 +52,8 @@ class Released:
 
 
 def _record(path: Path) -> Record:
+    if not path.is_file():
+        raise DecodeFailed("cannot read the del request: it is not a file")
     with path.open("rb") as file:
         body = file.read(_MAX_BYTES + 1)
     if len(body) > _MAX_BYTES:

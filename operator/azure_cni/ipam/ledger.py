@@ -72,7 +72,10 @@ class Ledger:
     """The addresses of one node, at this instant."""
 
     def __init__(self, slots: Iterable[Slot] = (), *, cooling_s: float = COOLING_S) -> None:
-        """Take over what was stored. LedgerError when two rows contradict each other."""
+        """Take over what was stored; `cooling_s` is the rest of an address after a pod, in seconds.
+
+        LedgerError when two rows contradict each other.
+        """
         self._cooling_s = cooling_s
         self._slots: dict[IPv4Address, Slot] = {}
         held: dict[Sandbox, IPv4Address] = {}

@@ -92,6 +92,14 @@ class TestTakeBack:
         assert states(ledger) == {1: State.FREE}
         assert ledger.next_cooled_s(500.0) is None
 
+    def test_the_rest_may_be_set(self):
+        ledger = Ledger(seen(1).slots, cooling_s=5.0)
+        assign(ledger, 1)
+        unassign(ledger, 1, now_s=10.0)
+        assert ledger.next_cooled_s(11.0) == 4.0
+        assert not ledger.cooled(now_s=14.9)
+        assert ledger.cooled(now_s=15.0)
+
     def test_what_is_due_already_is_due_now(self):
         ledger = seen(1)
         assign(ledger, 1)

@@ -1,0 +1,194 @@
+"""Binary and conflist on a node that goes on working meanwhile."""
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from azure_cni.errors import AzureCniError
+from azure_cni.host.install import CONFLIST, HostPlugin
+
+OPERATOR = Path(__file__).parents[3] / "operator"
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    source = tmp_path / "image" / "azure-cni"
+    source.parent.mkdir()
+    source.write_bytes(b"\x7fELF one")
+    return HostPlugin(source, tmp_path / "bin", tmp_path / "net.d")
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+def test_the_binary_is_installed_executable_whatever_the_image_says(plugin):
+    plugin.source.chmod(0o400)
+    assert plugin.install_binary()
+    assert plugin.binary.read_bytes() == b"\x7fELF one"
+    assert plugin.binary.stat().st_mode & 0o7777 == 0o755
+    assert names(plugin.bin_dir) == {"azure-cni"}
+
+
+def test_the_same_binary_is_left_alone(plugin):
+    plugin.install_binary()
+    before = plugin.binary.stat()
+    assert not plugin.install_binary()
+    assert plugin.binary.stat().st_ino == before.st_ino
+
+
+@pytest.mark.parametrize("spoil", ["content", "mode", "symlink"])
+def test_a_binary_that_differs_is_replaced_and_not_written_into(plugin, spoil, tmp_path):
+    plugin.install_binary()
+    elsewhere = tmp_path / "elsewhere"
+    match spoil:
+        case "content":
+            plugin.binary.write_bytes(b"\x7fELF two")
+        case "mode":
+            plugin.binary.chmod(0o644)
+        case "symlink":
+            shutil.copy(plugin.binary, elsewhere)
+            plugin.binary.unlink()
+            plugin.binary.symlink_to(elsewhere)
+    assert plugin.install_binary()
+    assert not plugin.binary.is_symlink()
+    assert plugin.binary.read_bytes() == b"\x7fELF one"
+    assert plugin.binary.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_binary_that_runs_is_replaced(plugin):
+    plugin.bin_dir.mkdir()
+    shutil.copy("/bin/sleep", plugin.binary)
+    with subprocess.Popen([plugin.binary, "60"]) as running:
+        try:
+            with pytest.raises(OSError, match="Text file busy"):
+                plugin.binary.write_bytes(b"")
+            assert plugin.install_binary()
+            assert plugin.binary.read_bytes() == b"\x7fELF one"
+            assert running.poll() is None
+        finally:
+            running.kill()
+
+
+def test_what_a_killed_agent_left_is_swept(plugin):
+    plugin.bin_dir.mkdir()
+    (plugin.bin_dir / ".azure-cni.x1y2.tmp").touch()
+    (plugin.bin_dir / ".other.x1y2.tmp").touch()
+    plugin.install_binary()
+    assert names(plugin.bin_dir) == {"azure-cni", ".other.x1y2.tmp"}
+
+
+def test_the_conflist_is_written_once(plugin):
+    assert plugin.activate("{}\n")
+    assert not plugin.activate("{}\n")
+    assert plugin.activate('{"name": "azure-cni"}\n')
+    assert plugin.conflist.read_text() == '{"name": "azure-cni"}\n'
+    assert plugin.conflist.stat().st_mode & 0o777 == 0o644
+    assert names(plugin.conf_dir) == {CONFLIST}
+
+
+def test_a_reader_sees_one_conflist_or_the_other_and_never_a_part(plugin):
+    texts = ["a" * 100_000, "b" * 100_000]
+    plugin.activate(texts[0])
+    seen: set[str] = set()
+    listed: set[str] = set()
+    done = threading.Event()
+
+    def read():
+        while not done.is_set():
+            seen.add(plugin.conflist.read_text())
+            listed.update(names(plugin.conf_dir))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for turn in range(50):
+        plugin.activate(texts[turn % 2])
+    done.set()
+    reader.join()
+    assert seen <= set(texts)
+    assert {name for name in listed if not name.startswith(".") or not name.endswith(".tmp")} == {CONFLIST}
+
+
+def test_a_full_disk_leaves_the_old_conflist_and_nothing_else(plugin):
+    plugin.activate("old")
+    script = """
+import resource, sys
+from pathlib import Path
+from azure_cni.errors import AzureCniError
+from azure_cni.host.install import HostPlugin
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+try:
+    HostPlugin(Path(), Path(), Path(sys.argv[1])).activate("new" * 100)
+except AzureCniError as error:
+    print(error)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script, plugin.conf_dir],
+        env={"PYTHONPATH": str(OPERATOR), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.startswith(f"cannot write the conflist {plugin.conflist}: File too large")
+    assert plugin.conflist.read_text() == "old"
+    assert names(plugin.conf_dir) == {CONFLIST}
+
+
+def test_removing_takes_both_and_may_be_repeated(plugin):
+    plugin.install_binary()
+    plugin.activate("{}")
+    (plugin.bin_dir / "portmap").touch()
+    assert plugin.remove()
+    assert names(plugin.bin_dir) | names(plugin.conf_dir) == {"portmap"}
+    assert not plugin.remove()
+
+
+def test_the_conflist_goes_first(plugin):
+    plugin.install_binary()
+    plugin.conflist.mkdir(parents=True)
+    with pytest.raises(AzureCniError, match=r"cannot remove .*10-azure-cni\.conflist: .* remove it by hand"):
+        plugin.remove()
+    assert plugin.binary.exists()
+
+
+@pytest.mark.parametrize(
+    ("others", "rivals"),
+    [
+        ([], ()),
+        (["10-azure-cni.conflist.bak", "05-notes.txt", ".05-hidden.tmp"], ()),
+        (["87-podman.conflist", "99-loopback.conf"], ()),
+        (
+            ["10-aws.conflist", "05-cilium.conflist", "00-x.json", "87-podman.conflist"],
+            ("00-x.json", "05-cilium.conflist", "10-aws.conflist"),
+        ),
+    ],
+)
+def test_what_the_runtime_would_take_instead_of_us_is_named(plugin, others, rivals):
+    plugin.activate("{}")
+    for name in others:
+        (plugin.conf_dir / name).touch()
+    assert plugin.rivals() == rivals
+    assert bool(plugin.warning()) == bool(rivals)
+    if rivals:
+        assert f"uses {plugin.conf_dir}/00-x.json and not 10-azure-cni.conflist" in plugin.warning()
+        assert "until 00-x.json and 05-cilium.conflist and 10-aws.conflist are removed" in plugin.warning()
+
+
+@pytest.mark.parametrize("act", [HostPlugin.install_binary, lambda p: p.activate("{}"), HostPlugin.rivals])
+def test_a_directory_that_is_not_there_is_named(plugin, act, tmp_path):
+    (tmp_path / "file").touch()
+    lost = HostPlugin(plugin.source, tmp_path / "file" / "bin", tmp_path / "file" / "net.d")
+    with pytest.raises(
+        AzureCniError, match=f"^cannot .*{tmp_path}/file/.*: Not a directory.*; is the node's directory"
+    ):
+        act(lost)
+
+
+def test_an_image_without_the_binary_is_named(plugin):
+    plugin.source.unlink()
+    with pytest.raises(AzureCniError, match=rf"No such file or directory \({plugin.source}\)"):
+        plugin.install_binary()

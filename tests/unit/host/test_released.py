@@ -1,0 +1,91 @@
+"""Records of DELs that no agent answered, as the binary writes them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from azure_cni.errors import AzureCniError
+from azure_cni.host.released import Released
+from azure_cni.ipam.life import Sandbox
+
+REQUESTS = Path(__file__).parents[3] / "operator" / "cni-plugin" / "testdata" / "requests"
+
+
+@pytest.fixture
+def directory(tmp_path):
+    path = tmp_path / "released"
+    path.mkdir()
+    return path
+
+
+def put(directory: Path, name: str, container_id: str) -> Path:
+    path = directory / name
+    path.write_text(json.dumps({"containerID": container_id, "ifname": "eth0", "config": {}}))
+    return path
+
+
+def test_without_a_directory_there_is_nothing(tmp_path):
+    found = Released(tmp_path / "released").read()
+    assert (found.pending, found.bad) == ((), ())
+
+
+@pytest.mark.parametrize("request_file", sorted(REQUESTS.glob("del-*.json")), ids=lambda path: path.stem)
+def test_what_the_binary_writes_is_read(directory, request_file):
+    (directory / "a.json").write_bytes(request_file.read_bytes())
+    found = Released(directory).read()
+    assert [record.sandbox.ifname for record in found.pending] == ["eth0"]
+    assert found.bad == ()
+
+
+def test_a_record_stays_until_it_is_acknowledged(directory):
+    for name, container in (("b.json", "c2"), ("a.json", "c1")):
+        put(directory, name, container)
+    released = Released(directory)
+    first, second = released.read().pending
+    assert (first.sandbox, second.sandbox) == (Sandbox("c1", "eth0"), Sandbox("c2", "eth0"))
+    released.acknowledge(first)
+    released.acknowledge(first)
+    assert Released(directory).read().pending == (second,)
+
+
+def test_a_file_that_is_being_written_is_not_looked_at(directory):
+    put(directory, ".a.json.12345", "c1")
+    put(directory, ".b.json", "c1")
+    found = Released(directory).read()
+    assert (found.pending, found.bad) == ((), ())
+    assert len(list(directory.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "cannot read the del request"),
+        (b'{"containerID": "c1"', "cannot read the del request"),
+        (b'{"containerID": "../c1", "ifname": "eth0", "config": {}}', "cannot use CNI_CONTAINERID"),
+        (b" " * (2**20 + 1), "more than 1048576 bytes"),
+        (None, "it is not a file"),
+    ],
+)
+def test_a_bad_one_is_moved_aside_told_once_and_stops_nobody(directory, content, words):
+    bad = directory / "a.json"
+    bad.mkdir() if content is None else bad.write_bytes(content)
+    put(directory, "b.json", "c2")
+    released = Released(directory)
+    found = released.read()
+    assert [record.sandbox.container_id for record in found.pending] == ["c2"]
+    (told,) = found.bad
+    assert told.startswith(f"cannot carry out the release a.json, moved to {directory}/bad/a.json: ")
+    assert words in told
+    assert (directory / "bad" / "a.json").exists()
+    assert released.read().bad == ()
+
+
+def test_a_record_that_cannot_be_removed_is_said_so(directory):
+    path = put(directory, "a.json", "c1")
+    released = Released(directory)
+    (record,) = released.read().pending
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(AzureCniError, match=r"cannot remove the release a\.json: "):
+        released.acknowledge(record)
