@@ -71,9 +71,11 @@ def last_request(pool: Mapping[str, Any], *, vm_id: str) -> Request:
     return Request(count=int(status.get("requested", 0)), number=int(status.get("requestID", 0)))
 
 
-def last_mac(pool: Mapping[str, Any]) -> str:
-    """The NIC's MAC as it was last written; "" when it never was."""
-    return str((pool.get("status") or {}).get("macAddress", ""))
+def last_uplink(pool: Mapping[str, Any]) -> tuple[str, IPv4Address] | None:
+    """The NIC's MAC and primary address as they were last written; None when they never were."""
+    status = pool.get("status") or {}
+    mac, primary = status.get("macAddress"), status.get("primaryIP")
+    return (str(mac), IPv4Address(primary)) if mac and primary else None
 
 
 def identity_status(identity: NodeIdentity) -> dict[str, Any]:

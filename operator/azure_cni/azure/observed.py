@@ -82,5 +82,5 @@ def _chosen(instance: Instance, mac: str) -> ImdsInterface:
     wanted = f"the NIC {mac}" if mac else "this node's NIC"
     raise CloudNotFound(
         f"cannot find {wanted}: the metadata service of {instance.name} shows the MACs {shown}"
-        + ("" if mac or not found else "; say which one in the configuration")
+        + ("" if mac or not found else "; azure.nic: observe needs a VM with one NIC, use manage")
     )

@@ -108,7 +108,7 @@ class Agent:
         self._closing.callback(store.close)
         self._book = Book(store=store, bell=self._board.bell, cooling_s=settings.cooling_s)
         self._metrics.watch_pool(book=self._book, board=self._board)
-        self._datapath = LinuxDatapath()
+        self._datapath = LinuxDatapath(sysctls=host.sysctls)
         self._closing.push_async_callback(self._datapath.close)
         kube = KubeClient(KubeEndpoint.in_cluster(*_api_server(os.environ)))
         self._closing.push_async_callback(kube.close)

@@ -10,12 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from azure_cni.api.identity import NodeIdentity
-from azure_cni.azure.arm import Arm
-from azure_cni.azure.cloud import ArmCloud
-from azure_cni.azure.clouds import cloud_named
-from azure_cni.azure.credentials import managed_identity, workload_identity
 from azure_cni.azure.imds import Imds
-from azure_cni.azure.nic import ArmNic
 from azure_cni.azure.observed import ObservedCloud, ObservedNic
 from azure_cni.entrypoints.settings import AzureSettings
 from azure_cni.errors import ConfigInvalid
@@ -35,6 +30,17 @@ def azure_ports(settings: AzureSettings, *, observer: Observer, closing: AsyncEx
     imds = Imds(url=settings.imds_endpoint, meter=observer)
     if settings.nic == "observe":
         return AzurePorts(cloud=ObservedCloud(imds), nic_of=lambda who: ObservedNic(imds, mac=who.mac))
+    return _managed(settings, imds=imds, observer=observer, closing=closing)
+
+
+def _managed(settings: AzureSettings, *, imds: Imds, observer: Observer, closing: AsyncExitStack) -> AzurePorts:
+    # Imported here: a node that only observes never loads Azure's SDK, which is some 20 MiB.
+    from azure_cni.azure.arm import Arm
+    from azure_cni.azure.cloud import ArmCloud
+    from azure_cni.azure.clouds import cloud_named
+    from azure_cni.azure.credentials import managed_identity, workload_identity
+    from azure_cni.azure.nic import ArmNic
+
     cloud = cloud_named(settings.cloud, endpoint=settings.arm_endpoint)
     ca_file = Path(settings.ca_file) if settings.ca_file else None
     if settings.identity == "workload":

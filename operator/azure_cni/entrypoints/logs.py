@@ -8,8 +8,8 @@ import sys
 from pythonjsonlogger.json import JsonFormatter
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-QUIET = ("aiohttp.access", "azure", "msal", "urllib3", "kopf")
-"""Libraries that log each request or each object; their warnings are still heard."""
+QUIET = {"aiohttp.access": logging.WARNING, "kopf": logging.WARNING, "azure": logging.ERROR, "msal": logging.ERROR}
+"""Libraries that log each request or object. What Azure's warn of, our own errors tell, with what to do."""
 
 
 class TextFormatter(logging.Formatter):
@@ -35,5 +35,5 @@ def set_up(*, level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name, least in QUIET.items():
+        logging.getLogger(name).setLevel(max(least, root.level))

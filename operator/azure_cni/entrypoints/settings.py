@@ -45,6 +45,7 @@ class HostSettings:
     chain_portmap: bool
     run_dir: Path
     plugin: Path
+    sysctls: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
             chain_portmap=reader.flag("CHAIN_PORTMAP", default=True),
             run_dir=Path(reader.text("RUN_DIR", "/run/azure-cni")),
             plugin=Path(reader.text("PLUGIN", "/usr/libexec/azure-cni/azure-cni")),
+            sysctls=Path(reader.text("SYSCTL_DIR", "/proc/sys")),
         ),
         metrics_port=reader.whole("METRICS_PORT", 9810),
         log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),

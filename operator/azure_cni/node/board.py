@@ -7,6 +7,7 @@ no pod ever gets an address that a restarted agent would not know about.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from azure_cni.api.identity import NodeIdentity
 from azure_cni.ipam.ledger import Change, Ledger
@@ -34,12 +35,20 @@ STARTING = Outlook(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class LinkParameters:
+    """What each sandbox takes from the NIC: MTU in bytes, and the address from which the node speaks to it."""
+
+    mtu: int
+    primary: IPv4Address
+
+
 class Board:
     """Identity, link parameters and outlook of this node."""
 
     def __init__(self) -> None:
         self.identity: NodeIdentity | None = None
-        self.mtu: int | None = None
+        self.link: LinkParameters | None = None
         self.at_limit = False
         self.target = 0
         self.maximum = 0
@@ -49,7 +58,7 @@ class Board:
     @property
     def ready(self) -> bool:
         """Sandboxes can be wired: the uplink is known and the node's table stands."""
-        return self.mtu is not None
+        return self.link is not None
 
     def announce(self, outlook: Outlook) -> None:
         """Publish a new outlook to every ADD that waits."""

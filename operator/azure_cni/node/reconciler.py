@@ -19,7 +19,7 @@ from azure_cni.errors import AzureCniError, CloudError, NodeNotReady, SubnetFull
 from azure_cni.ipam import limits
 from azure_cni.ipam.plan import Await, Grow, Plan, Rest, Settle, Shrink, next_step
 from azure_cni.ipam.sizing import override
-from azure_cni.node.board import Board, Book
+from azure_cni.node.board import Board, Book, LinkParameters
 from azure_cni.node.demand import Demand
 from azure_cni.node.narrator import Narrator
 from azure_cni.node.reporter import Reporter
@@ -193,9 +193,10 @@ class Reconciler:
 
     async def _resume(self) -> None:
         """Serve pods while Azure is silent: ledger and kernel are as the last agent of this boot left them."""
-        mac = pool_api.last_mac(self._standing.pool or {})
-        if mac and self._book.ledger.slots:
-            self._board.mtu = (await self._world.datapath.uplink(mac)).mtu
+        known = pool_api.last_uplink(self._standing.pool or {})
+        if known is not None and self._book.ledger.slots:
+            mac, primary = known
+            self._board.link = LinkParameters((await self._world.datapath.uplink(mac)).mtu, primary)
             log.warning("serving pods from the ledger alone until Azure answers", extra={"mac": mac})
 
     async def _keep_kernel(self) -> None:
@@ -222,7 +223,7 @@ class Reconciler:
                 self._world.observer.repaired("kernel")
         else:
             log.info("kernel prepared", extra={"changes": list(repairs)})
-        self._board.mtu = (await self._world.datapath.uplink(identity.mac)).mtu
+        self._board.link = LinkParameters((await self._world.datapath.uplink(identity.mac)).mtu, identity.primary_ip)
         self._due[Activity.KERNEL] = self._now_s() + self._settings.timing.kernel_s
 
     async def _step(self, view: NicView) -> None:

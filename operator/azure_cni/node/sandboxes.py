@@ -184,8 +184,8 @@ class Sandboxes:
         return error
 
     def _spec(self, slot: Slot, holder: Holder) -> SandboxSpec:
-        mtu = self._board.mtu
-        if mtu is None:
+        link = self._board.link
+        if link is None:
             raise NodeNotReady(f"this node cannot wire a pod yet: {self._board.outlook.message}")
         container_id, ifname = holder.sandbox
         return SandboxSpec(
@@ -195,7 +195,8 @@ class Sandboxes:
             host_ifname=names.host_ifname(container_id, ifname),
             host_mac=names.host_mac(container_id, ifname),
             pod_mac=names.pod_mac(container_id, ifname),
-            mtu=mtu,
+            mtu=link.mtu,
+            node_address=link.primary,
         )
 
 
