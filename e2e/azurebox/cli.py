@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from azurebox import azure, lifecycle, processes, release, status, tools
+from azurebox import azure, host, lifecycle, processes, release, status, tools
 from azurebox.controlplane import people, people_environment
 from azurebox.facts import CACHE, DEFAULT_NODES, MAX_NODES, REPOSITORY, RUN
 from azurebox.machine import Machine
@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     door.set_defaults(run=_azure)
     commands.add_parser("scenarios", help="up, install, and the scenarios of e2e/scenarios; takes pytest's arguments")
-    commands.add_parser("bench", help="the benchmarks of tests/bench; takes pytest's arguments")
+    commands.add_parser("bench", help="ADD and DEL beside the reference plugins (tests/bench); takes its arguments")
+    packages = commands.add_parser("packages", help="install the Debian packages that box and tests need, if missing")
+    packages.set_defaults(run=_packages)
     commands.add_parser("status", help="what runs, and how it is").set_defaults(run=_status)
     logs = commands.add_parser("logs", help="the log of a VM's services or of one component; without a name: which")
     logs.add_argument("name", nargs="?")
@@ -105,6 +107,11 @@ def _up(options: argparse.Namespace) -> None:
     print("up. what next: e2e/box install; e2e/box kubectl get nodes; e2e/box status", flush=True)
 
 
+def _packages(_: argparse.Namespace) -> None:
+    host.require_root()
+    host.ensure_packages()
+
+
 def _down(_: argparse.Namespace) -> None:
     print("azure in a box: down", flush=True)
     with _alone():
@@ -119,19 +126,18 @@ def _install(rest: list[str]) -> int:
 
 
 def _scenarios(rest: list[str]) -> int:
-    if not lifecycle.whole():
-        main(["up"])
+    with _alone():
+        print("azure in a box: up", flush=True)
+        lifecycle.up(DEFAULT_NODES)
     _install([])
-    return _pytest([str(REPOSITORY / "e2e" / "scenarios"), *rest])
+    argv = [sys.executable, "-m", "pytest", str(REPOSITORY / "e2e" / "scenarios"), *rest]
+    return subprocess.run(argv, cwd=REPOSITORY, check=False).returncode
 
 
 def _bench(rest: list[str]) -> int:
-    tools.ensure_tools([tools.REFERENCE])
-    return _pytest([str(REPOSITORY / "tests" / "bench"), "-s", *rest])
-
-
-def _pytest(rest: list[str]) -> int:
-    return subprocess.run([sys.executable, "-m", "pytest", *rest], cwd=REPOSITORY, check=False).returncode
+    host.require_root()
+    host.ensure_packages()
+    return subprocess.run([sys.executable, "-m", "bench", *rest], cwd=REPOSITORY, check=False).returncode
 
 
 def _people(program: str, rest: list[str]) -> int:
