@@ -76,7 +76,7 @@ class SqliteLedgerStore:
     def load(self) -> tuple[Slot, ...]:
         """All slots as last saved."""
         with self._told("read"):
-            damage = [row[0] for row in self._db.execute("PRAGMA quick_check")]
+            damage = [line for row in self._db.execute("PRAGMA quick_check") for line in row[0].splitlines()]
             rows = self._db.execute("SELECT * FROM slots").fetchall() if damage == ["ok"] else []
         if damage != ["ok"]:
             raise self._error("read", "; ".join(damage))
