@@ -48,20 +48,20 @@ def ensure(name: str) -> None:
                 (group / key).write_text((root / key).read_text())
 
 
-def ours() -> list[Path]:
-    """Every group of the box that exists, on any hierarchy."""
-    return [path for root in hierarchies() for path in sorted(root.glob(f"{PREFIX}*")) if path.is_dir()]
+def ours(pattern: str = f"{PREFIX}*") -> list[Path]:
+    """Every group of the box that exists, on any hierarchy, or only those whose name matches."""
+    return [path for root in hierarchies() for path in sorted(root.glob(pattern)) if path.is_dir()]
 
 
-def remove_all() -> None:
-    """Remove the groups of the box, leaves first; they must be empty of processes or become so soon."""
+def remove(pattern: str = f"{PREFIX}*") -> None:
+    """Remove these groups, leaves first; they must be empty of processes or become so soon."""
     deadline = time.monotonic() + REMOVE_WITHIN_S
-    while (groups := ours()) and time.monotonic() < deadline:
+    while (groups := ours(pattern)) and time.monotonic() < deadline:
         for group in groups:
             for path in sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True):
                 _try_rmdir(path)
             _try_rmdir(group)
-        if ours():
+        if ours(pattern):
             time.sleep(0.1)
 
 

@@ -13,7 +13,7 @@ from azurebox import azure, host, lifecycle, processes, release, status, tools
 from azurebox.controlplane import people, people_environment
 from azurebox.facts import CACHE, DEFAULT_NODES, MAX_NODES, REPOSITORY, RUN
 from azurebox.machine import Machine
-from azurebox.steps import StepError, log_tail
+from azurebox.steps import StepError, log_tail, step
 
 DESCRIPTION = "Azure in a box: a real Kubernetes cluster on this machine, with a faithful fake of Azure."
 
@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         service = commands.add_parser(verb, help=f"{verb} one service, such as azbox-cp-kube-apiserver")
         service.add_argument("name")
         service.set_defaults(run=_stop if verb == "stop" else _start)
+    reboot = commands.add_parser("reboot", help="pull a node's plug and boot it again; its disk stays")
+    reboot.add_argument("vm")
+    reboot.set_defaults(run=_reboot)
     commands.add_parser("down", help="end and remove everything").set_defaults(run=_down)
     return parser
 
@@ -203,3 +206,9 @@ def _stop(options: argparse.Namespace) -> None:
 
 def _start(options: argparse.Namespace) -> None:
     processes.restart(processes.require(options.name))
+
+
+def _reboot(options: argparse.Namespace) -> None:
+    lifecycle.require_up()
+    with _alone(), step(f"reboot {options.vm}"):
+        lifecycle.reboot(options.vm)

@@ -62,6 +62,10 @@ class Box:
         """Start a service that was stopped."""
         processes.restart(processes.require(service))
 
+    def reboot(self, vm: str) -> None:
+        """Pull a node's plug and boot it again; its disk stays."""
+        lifecycle.reboot(vm)
+
     def wait_for(self, predicate: Callable[[], T | None], timeout_s: float, what: str, *, poll_s: float = 0.25) -> T:
         """Ask `predicate` until it answers something true, and return that; a StepError it raises counts as no.
 

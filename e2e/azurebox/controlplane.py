@@ -140,9 +140,10 @@ def people(program: str, *args: str) -> list[str]:
 
 
 def people_environment() -> dict[str, str]:
-    """The caller's environment, with the caches of kubectl and helm among the box's files."""
+    """The caller's environment without its proxies, and the caches of kubectl and helm among the box's files."""
     return {
         **os.environ,
+        "NO_PROXY": "*",
         "KUBECACHEDIR": str(RUN / "kube-cache"),
         "HELM_CACHE_HOME": str(RUN / "helm"),
         "HELM_CONFIG_HOME": str(RUN / "helm"),

@@ -23,7 +23,7 @@ PACKAGES = {
     "buildah": "buildah",
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",
-    "git": "git",
+    "curl": "curl",
 }
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")  # Ubuntu has none: the base image is Debian
 NO_SERVICES = Path("/usr/sbin/policy-rc.d")

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -53,10 +54,14 @@ class Image:
 
 
 def buildah(*args: str | os.PathLike[str]) -> list[str]:
-    """The command line of buildah with the box's own storage."""
+    """The command line of buildah with the box's own storage, in a mount namespace that ends with it."""
+    return ["unshare", "--mount", *_bare_buildah(*args)]
+
+
+def _bare_buildah(*args: str | os.PathLike[str]) -> list[str]:
     storage = CACHE / "buildah"
     return [
-        "unshare", "--mount", "env", "BUILDAH_ISOLATION=chroot", "STORAGE_DRIVER=overlay",
+        "env", "BUILDAH_ISOLATION=chroot", "STORAGE_DRIVER=overlay",
         "buildah", f"--root={storage}", f"--runroot={storage}-run", *map(str, args),
     ]  # fmt: skip
 
@@ -186,10 +191,8 @@ def check_environment(entries: Iterable[str]) -> None:
 
     """
     names = {entry.partition("=")[0] for entry in entries}
-    leaked = sorted(
-        names & {*CERTIFICATES, *GO_SETTINGS} | {name for name in names if name.startswith("PIP_")} - HARMLESS
-    )
-    if leaked:
+    kept = {name for name in names if name.startswith("PIP_") or name in {*CERTIFICATES, *GO_SETTINGS}}
+    if leaked := sorted(kept - HARMLESS):
         raise StepError(
             f"cannot use the image: its configuration holds settings of this machine: {' '.join(leaked)}",
             advice="set them in the RUN line that needs them, not with ENV",
@@ -260,10 +263,8 @@ def _prune(keep: Collection[str]) -> None:
 def _size(name: str) -> int:
     container = capture(buildah("from", name), what="measure the image").strip()
     try:
-        script = f'd=$(buildah --root={CACHE}/buildah --runroot={CACHE}/buildah-run mount {container}) && du -sxB1 "$d"'
-        measured = capture(
-            ["unshare", "--mount", "env", "STORAGE_DRIVER=overlay", "sh", "-c", script], what="measure the image"
-        )
+        script = f'directory=$({shlex.join(_bare_buildah("mount", container))}) && du -sxB1 "$directory"'
+        measured = capture(["unshare", "--mount", "sh", "-c", script], what="measure the image")
         return int(measured.split()[0])
     finally:
         subprocess.run(buildah("umount", container), capture_output=True, check=False)

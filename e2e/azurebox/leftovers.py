@@ -12,7 +12,7 @@ from pathlib import Path
 
 from azurebox import cgroups, processes
 from azurebox.facts import DISKS, PREFIX, RUN
-from azurebox.machine import NETNS
+from azurebox.machine import NETNS, delete_netns
 from azurebox.steps import capture
 
 GONE_WITHIN_S = 10.0
@@ -101,7 +101,7 @@ def remove_namespaces() -> None:
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
     for name in namespaces():
-        capture(["ip", "netns", "delete", name], what=f"remove network namespace {name}")
+        delete_netns(name)
     for name in links():
         capture(["ip", "link", "delete", name], what=f"remove link {name}")
 

@@ -105,6 +105,18 @@ def start_control_plane() -> ControlPlane:
     return control_plane
 
 
+def reboot(name: str) -> None:
+    """Pull a node's plug and boot it again: its disk stays, what was in /run, /tmp and its network is gone.
+
+    Raises:
+        StepError: there is no such node, or it does not come back.
+
+    """
+    processes.halt(processes.require(name), grace_s=0)
+    control_plane = ControlPlane(azure.ensure_vm(CONTROL_PLANE).primary)
+    Node(*start_machine(name), control_plane).start(images=[])
+
+
 def tools_directory() -> Path:
     """The directory of programs that VMs see as /opt/azbox/bin."""
     return tools.KUBERNETES.directory
@@ -120,7 +132,7 @@ def tear_down() -> None:
     for process in reversed(processes.all_records()):
         processes.stop(process, grace_s=0)
     leftovers.remove_namespaces()
-    cgroups.remove_all()
+    cgroups.remove()
     leftovers.unmount()
     for directory in (RUN, DISKS):
         if directory.exists():

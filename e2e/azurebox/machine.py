@@ -7,14 +7,13 @@ process of the VM with it and drops its mounts. Services are entered with nsente
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from azurebox import processes
+from azurebox import cgroups, processes
 from azurebox.azure import Nic
 from azurebox.facts import DISKS
 from azurebox.processes import Process
@@ -50,7 +49,7 @@ class Machine:
         return NETNS / self.name
 
     def boot(self, *, tools: Path) -> None:
-        """Bring the VM up with an empty disk, unless it is up; `tools` becomes its /opt/azbox/bin.
+        """Bring the VM up unless it is; `tools` becomes its /opt/azbox/bin. Its disk stays what it was.
 
         Raises:
             StepError: its first process does not come up; carries that one's log.
@@ -58,9 +57,11 @@ class Machine:
         """
         if self.init:
             return
+        # Of an earlier life: a reboot leaves no links, and a kubelet waits long for groups that hold nothing.
+        delete_netns(self.name)
+        cgroups.remove(self.name)
         ensure_netns(self.name)
-        shutil.rmtree(self.disk, ignore_errors=True)
-        self.disk.mkdir(parents=True)
+        self.disk.mkdir(parents=True, exist_ok=True)
         init = processes.start(
             self.name,
             ["nsenter", f"--net={self.netns}", "unshare", "--mount", "--uts", "--pid", "--fork",
@@ -117,6 +118,12 @@ def ensure_netns(name: str) -> None:
     """Make the network namespace `name` unless it is there."""
     if not (NETNS / name).exists():
         capture(["ip", "netns", "add", name], what=f"make network namespace {name}")
+
+
+def delete_netns(name: str) -> None:
+    """Remove the network namespace `name` with its links, if it is there."""
+    if (NETNS / name).exists():
+        capture(["ip", "netns", "delete", name], what=f"remove network namespace {name}")
 
 
 def python_in(netns: Path, module: str, *args: str) -> list[str]:

@@ -15,6 +15,9 @@ mkdir -p "$disk/etc" "$disk/etc.work" "$disk/opt/azbox/bin" "$disk/opt/cni/bin" 
 ln -sfn /run "$disk/var/run"
 
 mount -t overlay -o "lowerdir=/etc,upperdir=$disk/etc,workdir=$disk/etc.work" overlay /etc
+if [ ! -e "$disk/etc/hostname" ]; then # the first boot: a machine that knows nothing of a cluster on the host
+  rm -rf /etc/cni /etc/kubernetes /etc/containerd /etc/prometheus
+fi
 mount --bind "$tools" "$disk/opt/azbox/bin"
 mount --rbind "$disk/opt" /opt
 mount --bind "$disk/var" /var
