@@ -59,7 +59,7 @@ class Node:
                 if not interrupted:
                     self.configs += [config(1000 + self.writes * 300 + n) for n in range(add)]
                     self.writes += 1
-            case Shrink(names, addresses):
+            case Shrink(names=names, addresses=addresses):
                 self.ledger.apply(self.ledger.release(addresses, now_s=self.now_s))
                 if not interrupted:
                     self.configs = [one for one in self.configs if one.name not in names]

@@ -1,7 +1,7 @@
-"""Making the node's container runtime use us: the binary first, the conflist last, and the other way round to leave.
+"""Making the node's container runtime use us: the binary first, the conflist last.
 
 A conflist is a promise: with it the node turns Ready and pods are sent to the binary. So it is written once all else
-stands, and removed before anything else goes. Both files are replaced whole; the runtime may read at any moment.
+stands. Both files are replaced whole; the runtime may read at any moment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 from azure_cni.cni.config import PLUGIN
 from azure_cni.errors import AzureCniError
-from azure_cni.host.files import replace_file, sync_directory
+from azure_cni.host.files import replace_file
 
 CONFLIST: Final = "10-azure-cni.conflist"
 """Runtimes take the first configuration in the order of names."""
@@ -57,13 +57,6 @@ class HostPlugin:
         with _told("write the conflist", self.conflist, "is the node's directory mounted for writing?"):
             return _put(self.conflist, text.encode(), mode=_CONFLIST_MODE)
 
-    def remove(self) -> bool:
-        """Take the conflist away, then the binary; what is gone already is no error. False when nothing was there."""
-        with _told("remove", self.conflist, "remove it by hand, else the runtime goes on asking us"):
-            deactivated = _take_away(self.conflist)
-        with _told("remove", self.binary, "it does no harm without the conflist"):
-            return _take_away(self.binary) or deactivated
-
     def rivals(self) -> tuple[str, ...]:
         """Configurations that sort before ours, so that the runtime uses them and not us."""
         with _told("list", self.conf_dir, "is the node's directory mounted?"):
@@ -99,15 +92,6 @@ def _sweep(path: Path) -> None:
     """Remove what an agent left that was killed while it wrote."""
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         leftover.unlink(missing_ok=True)
-
-
-def _take_away(path: Path) -> bool:
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    sync_directory(path.parent)
-    return True
 
 
 @contextmanager

@@ -8,7 +8,7 @@ leads to the same step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address
 from typing import TypeAlias
@@ -44,6 +44,8 @@ class Shrink:
 
     names: tuple[ConfigName, ...]
     addresses: tuple[IPv4Address, ...]
+    reason: str = field(default="more free addresses than wanted", compare=False)
+    """For people: why these leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +152,4 @@ def _failed(ledger: Ledger, view: NicView) -> Shrink | None:
     if not failed:
         return None
     addresses = tuple(config.address for config in failed if config.address is not None)
-    return Shrink(tuple(config.name for config in failed), addresses)
+    return Shrink(tuple(config.name for config in failed), addresses, reason="Azure failed to make them work")

@@ -281,7 +281,7 @@ class Reconciler:
 
     async def _shrink(self, step: Shrink) -> None:
         self._book.commit(self._book.ledger.release(step.addresses, now_s=self._now_s()))
-        await self._write(reason="more free addresses than maxFree", remove=step)
+        await self._write(reason=step.reason, remove=step)
 
     async def _write(self, *, reason: str, add: int = 0, remove: Shrink | None = None) -> None:
         nic, view = self._standing.nic, self._standing.view

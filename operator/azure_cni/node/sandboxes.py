@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from time import perf_counter
@@ -71,16 +71,15 @@ class Sandboxes:
         NoAddress (11) after waiting in vain, with the cause; DatapathError (5) when the kernel refuses.
         """
         queued = perf_counter()
-        async with self._turns.of(holder.sandbox) as turn, AsyncExitStack() as undo:
+        async with self._turns.of(holder.sandbox) as turn, ExitStack() as undo:
             slot = await self._slot_for(holder, turn, undo)
             self._observer.stage("queue", perf_counter() - queued)
             started = perf_counter()
             links = await self._datapath.attach(self._spec(slot, holder))
             self._observer.stage("netlink", perf_counter() - started)
-            undo.push_async_callback(self._datapath.detach, links.host_ifname, [str(slot.address)])
-            if turn.overtaken:
-                raise NoAddress(f"cannot attach {_words(holder)}: it was deleted meanwhile", cause="Deleted")
             undo.pop_all()
+            if turn.overtaken:  # the DEL that waits for this turn takes it all down
+                raise NoAddress(f"cannot attach {_words(holder)}: it was deleted meanwhile", cause="Deleted")
         self._wake()
         log.info("address assigned", extra=_facts(holder) | {"address": str(slot.address)})
         return Attachment(address=slot.address, links=links)
@@ -133,7 +132,7 @@ class Sandboxes:
         if not self._book.ledger.counts().free and not self._board.outlook.hope:
             raise NodeNotReady(f"this node cannot take another pod: {self._board.outlook.message}")
 
-    async def _slot_for(self, holder: Holder, turn: Turn, undo: AsyncExitStack) -> Slot:
+    async def _slot_for(self, holder: Holder, turn: Turn, undo: ExitStack) -> Slot:
         known = self._book.ledger.holding(holder.sandbox)
         if known is not None:
             return known

@@ -138,23 +138,6 @@ except AzureCniError as error:
     assert names(plugin.conf_dir) == {CONFLIST}
 
 
-def test_removing_takes_both_and_may_be_repeated(plugin):
-    plugin.install_binary()
-    plugin.activate("{}")
-    (plugin.bin_dir / "portmap").touch()
-    assert plugin.remove()
-    assert names(plugin.bin_dir) | names(plugin.conf_dir) == {"portmap"}
-    assert not plugin.remove()
-
-
-def test_the_conflist_goes_first(plugin):
-    plugin.install_binary()
-    plugin.conflist.mkdir(parents=True)
-    with pytest.raises(AzureCniError, match=r"cannot remove .*10-azure-cni\.conflist: .* remove it by hand"):
-        plugin.remove()
-    assert plugin.binary.exists()
-
-
 @pytest.mark.parametrize(
     ("others", "rivals"),
     [
