@@ -204,7 +204,7 @@ async def test_on_a_vm_with_several_nics_one_must_be_named(world: World) -> None
     vm = world.azure.add_vm("vm2", nics=2)
     world.azure.pin_caller("vm2")
     macs = [world.azure.nic_record(name).mac.lower().replace("-", ":") for name in ("vm2-nic", "vm2-nic2")]
-    with pytest.raises(CloudNotFound, match=f"vm2 shows the MACs {macs[0]}, {macs[1]}; azure.nic: observe needs a VM with one NIC"):
+    with pytest.raises(CloudNotFound, match=f"vm2 shows the MACs {macs[0]}, {macs[1]}; .* one NIC"):
         await ObservedCloud(world.imds).identify()
     assert (await ObservedCloud(world.imds, mac=macs[1].upper()).identify()).mac == macs[1]
     with pytest.raises(CloudNotFound, match="cannot find the NIC 00:00:00:00:00:01"):

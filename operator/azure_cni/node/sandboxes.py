@@ -71,13 +71,14 @@ class Sandboxes:
         NoAddress (11) after waiting in vain, with the cause; DatapathError (5) when the kernel refuses.
         """
         queued = perf_counter()
-        async with self._turns.of(holder.sandbox) as turn, ExitStack() as undo:
-            slot = await self._slot_for(holder, turn, undo)
-            self._observer.stage("queue", perf_counter() - queued)
-            started = perf_counter()
-            links = await self._datapath.attach(self._spec(slot, holder))
-            self._observer.stage("netlink", perf_counter() - started)
-            undo.pop_all()
+        async with self._turns.of(holder.sandbox) as turn:
+            with ExitStack() as undo:
+                slot = await self._slot_for(holder, turn, undo)
+                self._observer.stage("queue", perf_counter() - queued)
+                started = perf_counter()
+                links = await self._datapath.attach(self._spec(slot, holder))
+                self._observer.stage("netlink", perf_counter() - started)
+                undo.pop_all()
             if turn.overtaken:  # the DEL that waits for this turn takes it all down
                 raise NoAddress(f"cannot attach {_words(holder)}: it was deleted meanwhile", cause="Deleted")
         self._wake()
