@@ -39,6 +39,7 @@ MOST_DANGLING = 40  # layers that buildah keeps to build faster; beyond that the
 CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 IN_IMAGE_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 GO_SETTINGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GONOPROXY", "GOINSECURE")
+PROXIES = ("http_proxy", "https_proxy", "no_proxy")  # apt reads them; `buildah build` hands them on by itself
 HARMLESS = {"PIP_NO_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK"}
 # Directories that are empty in any Debian: what is mounted there for a build leaves no trace in the image.
 EMPTY_PLACES = ("/mnt", "/media", "/srv")
@@ -231,7 +232,8 @@ def _commit(
         for source, target in add:
             run(buildah("add", "--quiet", container, source, target), log="image", what=f"fill image {name}")
         if script:
-            run(buildah("run", container, "--", "sh", "-c", script), log="image", what=f"fill image {name}")
+            proxies = [f"--env={name}={os.environ[name]}" for name in PROXIES if os.environ.get(name)]
+            run(buildah("run", *proxies, container, "--", "sh", "-c", script), log="image", what=f"fill image {name}")
         if config:
             run(buildah("config", *config, container), log="image", what=f"configure image {name}")
         run(buildah("commit", "--quiet", container, name), log="image", what=f"commit image {name}")
