@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         "gofmt": lambda rest: _go("gofmt", rest),
         "install": _install,
         "exec": _exec,
+        "demo": _demo,
         "scenarios": _scenarios,
         "bench": _bench,
     }
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "request", nargs="*", help="such as: /nics, or POST /nics/azbox-vm1-nic/touch, or PUT /settings {...}"
     )
     door.set_defaults(run=_azure)
+    commands.add_parser("demo", help="up, install, and a tour of what azure-cni does; takes helm's arguments")
     commands.add_parser("scenarios", help="up, install, and the scenarios of e2e/scenarios; takes pytest's arguments")
     commands.add_parser("bench", help="ADD and DEL beside the reference plugins (tests/bench); takes its arguments")
     packages = commands.add_parser("packages", help="install the Debian packages that box and tests need, if missing")
@@ -126,6 +128,12 @@ def _install(rest: list[str]) -> int:
     with _alone():
         release.install(rest)
     return 0
+
+
+def _demo(rest: list[str]) -> int:
+    from azurebox import demo
+
+    return demo.run(rest, alone=_alone)
 
 
 def _scenarios(rest: list[str]) -> int:
