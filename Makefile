@@ -31,6 +31,8 @@ down: $(READY) ## Take the cluster of `make demo` or `make e2e` away again, with
 
 .PHONY: test
 test: $(READY) ## Unit, property, contract and data plane tests (the last need root, and say so without it)
+	@test "$$(id -u)" -ne 0 || $(BOX) packages
+	@$(BOX) helm version --short
 	$(BIN)/pytest tests
 	$(BOX) go -C $(PLUGIN) test ./...
 
