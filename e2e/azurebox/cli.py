@@ -11,9 +11,10 @@ from contextlib import contextmanager
 
 from azurebox import azure, host, lifecycle, processes, release, status, tools
 from azurebox.controlplane import people, people_environment
-from azurebox.facts import CACHE, DEFAULT_NODES, MAX_NODES, REPOSITORY, RUN
+from azurebox.facts import AZURE_SOCKET, CACHE, DEFAULT_NODES, MAX_NODES, REPOSITORY, RUN
 from azurebox.machine import Machine
 from azurebox.steps import StepError, log_tail, step
+from fakes.azure import admincli
 
 DESCRIPTION = "Azure in a box: a real Kubernetes cluster on this machine, with a faithful fake of Azure."
 
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         "gofmt": lambda rest: _go("gofmt", rest),
         "install": _install,
         "exec": _exec,
+        "azure": _azure,
         "demo": _demo,
         "scenarios": _scenarios,
         "bench": _bench,
@@ -58,13 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("go", help="the Go tool chain that builds what the box needs")
     commands.add_parser("gofmt", help="its formatter")
     commands.add_parser("exec", help="exec VM [--] COMMAND...: run a command inside a VM")
-    door = commands.add_parser(
-        "azure", help="look at and change the fake Azure: azure [METHOD] PATH [JSON]; alone: how"
+    commands.add_parser(
+        "azure", help="look at the fake Azure and change it: azure nics, azure fault...; alone: all words"
     )
-    door.add_argument(
-        "request", nargs="*", help="such as: /nics, or POST /nics/azbox-vm1-nic/touch, or PUT /settings {...}"
-    )
-    door.set_defaults(run=_azure)
     commands.add_parser("demo", help="up, install, and a tour of what azure-cni does; takes helm's arguments")
     commands.add_parser("scenarios", help="up, install, and the scenarios of e2e/scenarios; takes pytest's arguments")
     commands.add_parser("bench", help="ADD and DEL beside the reference plugins (tests/bench); takes its arguments")
@@ -175,18 +173,18 @@ def _exec(rest: list[str]) -> int:
     return Machine(rest[0]).interact(command)
 
 
-def _azure(options: argparse.Namespace) -> None:
-    if not options.request:
-        from fakes.azure import admin
-
-        print(admin.__doc__)
-        return
-    method, path, *body = options.request if options.request[0].isupper() else ["GET", *options.request]
+def _azure(rest: list[str]) -> int:
+    """Words for people, as in `azure nics`; or a request of the admin API, as in `azure GET /nics`."""
+    raw = rest and (rest[0].isupper() or rest[0].startswith("/"))
+    if not raw:
+        return admincli.main(rest or ["--help"], AZURE_SOCKET)
+    method, path, *body = rest if rest[0].isupper() else ["GET", *rest]
     try:
         document = json.loads(body[0]) if body else None
     except ValueError as error:
         raise StepError(f"cannot read {body[0]!r} as JSON: {error}") from None
     print(json.dumps(azure.request(method, path, document), indent=2))
+    return 0
 
 
 def _status(_: argparse.Namespace) -> int:

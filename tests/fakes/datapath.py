@@ -100,8 +100,10 @@ class FakeDatapath:
     def lose(self, host_ifname: str, *, where: str, **changes: Any) -> None:
         """Change one end (`node` or `pod`) behind the data plane's back."""
         wired = self.wired[host_ifname]
-        end = replace(wired.node if where == "node" else wired.pod, **changes)
-        self.wired[host_ifname] = replace(wired, **{where: end})
+        if where == "node":
+            self.wired[host_ifname] = replace(wired, node=replace(wired.node, **changes))
+        else:
+            self.wired[host_ifname] = replace(wired, pod=replace(wired.pod, **changes))
 
     def _wire(self, spec: SandboxSpec) -> None:
         inside = {(wired.netns, wired.pod.name) for wired in self.wired.values()} | self.foreign
@@ -121,7 +123,7 @@ class FakeDatapath:
     def _differences(self, spec: SandboxSpec) -> tuple[str, ...]:
         wired = self.wired.get(spec.host_ifname)
         if wired is None or wired.netns != spec.netns:
-            return differences(node_end(spec), wired and wired.node, where="node") + differences(
+            return differences(node_end(spec), wired.node if wired else None, where="node") + differences(
                 pod_end(spec), None, where="pod"
             )
         node = wired.node

@@ -122,7 +122,12 @@ class FakeKubeAPI:
             _accept(verb, request.content_type)
             return web.json_response(getattr(self, f"_{verb}")(target, body), status=201 if verb == "create" else 200)
         except Refusal as refusal:
-            status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": str(refusal)}
+            status: dict[str, Any] = {
+                "kind": "Status",
+                "apiVersion": "v1",
+                "status": "Failure",
+                "message": str(refusal),
+            }
             status |= {"reason": refusal.reason, "code": refusal.code}
             return web.json_response(status, status=refusal.code)
 
@@ -168,7 +173,7 @@ class FakeKubeAPI:
             patch = {"status": patch.get("status", {})}
         elif target.resource.status_subresource:
             patch = {key: value for key, value in patch.items() if key != "status"}
-        changed = merge_patch(current, patch)
+        changed: dict[str, Any] = merge_patch(current, patch)
         _validate(target, changed)
         if changed != current:
             changed["metadata"]["resourceVersion"] = str(next(self._versions))

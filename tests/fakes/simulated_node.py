@@ -85,13 +85,13 @@ class SimulatedNode:
         rebooted: bool = False,
         shrink_delay_s: float = 300.0,
     ) -> None:
-        self.nic = nic or (before.nic if before else FakeNic())
-        self.cloud = before.cloud if before else FakeCloud()
-        self.pools = before.pools if before else FakePools()
-        self.events = before.events if before else FakeEvents()
+        self.nic: FakeNic = nic or (before.nic if before else FakeNic())
+        self.cloud: FakeCloud = before.cloud if before else FakeCloud()
+        self.pools: FakePools = before.pools if before else FakePools()
+        self.events: FakeEvents = before.events if before else FakeEvents()
         survived = before if not rebooted else None
-        self.datapath = survived.datapath if survived else FakeDatapath()
-        self.store = survived.store if survived else FakeLedgerStore()
+        self.datapath: FakeDatapath = survived.datapath if survived else FakeDatapath()
+        self.store: FakeLedgerStore = survived.store if survived else FakeLedgerStore()
         self.observer = RecordingObserver()
         self.board = Board()
         self.demand = Demand()
@@ -157,7 +157,8 @@ class SimulatedNode:
     @property
     def status(self) -> dict[str, Any]:
         """The pool's status as the API server holds it."""
-        return (self.pools.pool or {}).get("status", {})
+        status: dict[str, Any] = (self.pools.pool or {}).get("status", {})
+        return status
 
     def condition(self, kind: str) -> dict[str, Any]:
         """One condition of the pool."""
