@@ -1,0 +1,108 @@
+"""The tour: make the cluster, show everything in order, say what to try next, and fail when something was wrong.
+
+Each part goes on from whatever state is there: after Ctrl-C the same command completes what is missing, and `down`
+takes away what there is.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from azurebox import lifecycle, release
+from azurebox.client import Box
+from azurebox.demo import addresses, figures, traffic, workload
+from azurebox.demo.guide import Guide
+from azurebox.demo.paper import Paper
+from azurebox.demo.workload import PODS_PER_NODE, Pod
+from azurebox.facts import DEFAULT_NODES
+from azurebox.steps import StepError, step
+
+Scene = Callable[[Guide, Box, Sequence[Pod]], None]
+
+SCENES: Sequence[Scene] = (
+    addresses.show_nodes,
+    addresses.show_pools,
+    addresses.show_pods,
+    addresses.show_nics,
+    traffic.show_pod_to_pod,
+    traffic.show_onprem,
+    traffic.show_internet,
+    figures.show_prometheus,
+    figures.show_latency,
+    figures.show_memory,
+)
+
+NEXT: Mapping[str, Sequence[str]] = {
+    "60 pods on the first node: its pool grows by one write to its NIC. Back to 10, and what they gave back cools for "
+    "a while; some minutes later the pool shrinks.": (
+        "e2e/box kubectl scale deployment demo-vm1 --replicas=60",
+        "e2e/box kubectl get nodeippools --watch",
+    ),
+    "Why a node has what it has, in conditions and events:": ("e2e/box kubectl describe nodeippool azbox-vm1",),
+    "Trouble in Azure: somebody else takes all that the subnet has left. Scale up and see what waiting pods and the "
+    "pool say; then give it back. (e2e/box azure alone tells what else can go wrong.)": (
+        "e2e/box azure POST /take '{\"leave\": 0}'",
+        "e2e/box kubectl events",
+        "e2e/box azure POST /give-back",
+    ),
+    "Delete the agents: pods keep their network, and the new agents know them all.": (
+        "e2e/box kubectl delete pods -n kube-system -l app.kubernetes.io/instance=azure-cni",
+    ),
+    "What pods are to their node: a link and a route each.": ("e2e/box exec azbox-vm1 -- ip route",),
+    "Take everything away, without a trace:": ("make down",),
+}
+
+
+def run(helm_arguments: Sequence[str], *, alone: Callable[[], AbstractContextManager[None]]) -> int:
+    """Make, show, tell; the exit status. `alone` keeps other commands from changing the box while it is made.
+
+    Raises:
+        StepError: there is no cluster to show.
+
+    """
+    began = time.monotonic()
+    paper = Paper()
+    guide = Guide(paper)
+    paper.line(paper.strong("azure-cni: pods with addresses of an Azure virtual network"), indent="")
+    guide.chapter(
+        "A cluster",
+        "A real Kubernetes cluster in network namespaces of this machine, on a fake of Azure that keeps Azure's rules. "
+        "The first time everything is built from source, which takes some minutes, and kept.",
+    )
+    paper.line("")
+    with alone():
+        lifecycle.up(DEFAULT_NODES)
+        release.install(helm_arguments)
+    box = Box()
+    with step(f"pods: {PODS_PER_NODE} on each node"):
+        pods = workload.start(box)
+    show(guide, box, pods)
+    return tell(guide, took_s=time.monotonic() - began)
+
+
+def show(guide: Guide, box: Box, pods: Sequence[Pod]) -> None:
+    """Every scene, also after one that failed."""
+    for scene in SCENES:
+        try:
+            scene(guide, box, pods)
+        except StepError as error:
+            guide.fault(str(error))
+
+
+def tell(guide: Guide, *, took_s: float) -> int:
+    """What to try next, how long it took, and what was wrong; the exit status."""
+    paper = guide.paper
+    paper.heading("What to try next")
+    for why, commands in NEXT.items():
+        paper.line("")
+        paper.prose(why)
+        for command in commands:
+            paper.line(f"$ {command}")
+    minutes, seconds = divmod(round(took_s), 60)
+    paper.heading(f"Done in {minutes} min {seconds} s. The cluster keeps running until `make down`.")
+    if not guide.wrong:
+        return 0
+    paper.heading(f"WRONG, {len(guide.wrong)} of the above:")
+    for text in guide.wrong:
+        paper.prose(text)
+    return 1

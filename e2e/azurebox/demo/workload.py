@@ -1,0 +1,107 @@
+"""The pods of the demo: for each node a Deployment of ten that serve HTTP, bound to that node.
+
+Nothing here belongs to azure-cni: they are the pods of anyone.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from azurebox.client import Box
+from azurebox.facts import PREFIX
+from azurebox.image import AGNHOST
+from azurebox.steps import wait_for
+
+LABEL = "app=demo"
+PODS_PER_NODE = 10
+PORT = 8080
+START_TIMEOUT_S = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod that runs."""
+
+    name: str
+    node: str
+    address: IPv4Address
+
+
+def deployment_name(node: str) -> str:
+    """Of the pods on `node`."""
+    return f"demo-{node.removeprefix(PREFIX)}"
+
+
+def start(box: Box) -> list[Pod]:
+    """Have ten pods on each node, whatever was there of them before, and wait until they serve.
+
+    Raises:
+        StepError: they do not; carries what there is and the last events.
+
+    """
+    box.apply(*(_deployment(node) for node in box.nodes))
+    wanted = dict.fromkeys(box.nodes, PODS_PER_NODE)
+
+    def complete() -> list[Pod]:
+        items = box.kubectl_json("get", "pods", "--selector", LABEL)["items"]
+        serving = _serving(items)
+        counts = Counter(pod.node for pod in serving)
+        return serving if len(items) == len(serving) and counts == wanted else []
+
+    return wait_for(complete, timeout_s=START_TIMEOUT_S, what="the demo's pods to serve", explain=lambda: _explain(box))
+
+
+def addressed(box: Box) -> dict[str, int]:
+    """How many pods on each node have an address of their own, anyone's pods."""
+    counts = dict.fromkeys(box.nodes, 0)
+    for item in box.kubectl_json("get", "pods", "--all-namespaces")["items"]:
+        spec, status = item["spec"], item["status"]
+        if not spec.get("hostNetwork") and status.get("podIP") and status["phase"] in {"Pending", "Running"}:
+            counts[spec["nodeName"]] += 1
+    return counts
+
+
+def _serving(items: Sequence[dict[str, Any]]) -> list[Pod]:
+    """Those that are ready and not about to end."""
+    return [
+        Pod(item["metadata"]["name"], item["spec"]["nodeName"], IPv4Address(item["status"]["podIP"]))
+        for item in items
+        if "deletionTimestamp" not in item["metadata"]
+        and any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for condition in item["status"].get("conditions", ())
+        )
+    ]
+
+
+def _explain(box: Box) -> str:
+    return box.kubectl("get", "pods", "--selector", LABEL) + box.kubectl("events", "--types=Warning")
+
+
+def _deployment(node: str) -> dict[str, Any]:
+    labels = {"app": "demo", "on": node}
+    container = {
+        "name": "server",
+        "image": AGNHOST,
+        "args": ["netexec", f"--http-port={PORT}"],
+        "readinessProbe": {"httpGet": {"path": "/", "port": PORT}},
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": deployment_name(node), "namespace": "default", "labels": {"app": "demo"}},
+        "spec": {
+            "replicas": PODS_PER_NODE,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "nodeSelector": {"kubernetes.io/hostname": node},
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [container],
+                },
+            },
+        },
+    }
