@@ -65,7 +65,9 @@ def ruleset(table: NodeTable, *, uplink: str) -> str:
 
 
 def _set(name: str, elements: Iterable[IPv4Address | IPv4Network], *, flags: str = "") -> str:
-    lines = ["type ipv4_addr"]
+    # Not "type ipv4_addr", the same to the kernel: as written by nft from 1.1 on, a node's own older nft (1.0.6 of
+    # Debian 12) crashes when it lists such a set, and with it every other table.
+    lines = ["typeof ip saddr"]
     if flags:
         lines.append(f"flags {flags}")
     listed = ", ".join(str(element) for element in elements)
