@@ -51,6 +51,7 @@ class Guide:
     def show(self, *words: str, shorten: Callable[[str], str] = str) -> str:
         """Type `e2e/box WORDS` and show what it prints, or what `shorten` leaves of that; all that it printed."""
         command = [BOX, *words]
+        self.paper.line("")
         self.paper.command(command)
         output = self._run(command)
         self.paper.output(shorten(output))
@@ -58,15 +59,16 @@ class Guide:
 
     def judge(self, right: bool, yes: str, no: str) -> None:  # noqa: FBT001  the judgement itself
         """Say `yes` when things are right, and `no` loudly when they are not."""
-        self.paper.line("")
         if right:
+            self.paper.line("")
             self.paper.prose(f"ok: {yes}")
         else:
             self.fault(no)
 
     def fault(self, text: str) -> None:
-        """Something is not as it should be: the demo will fail."""
-        self.wrong.append(text.partition("\n")[0])
+        """Say loudly that something is not as it should be, its first line in short: the demo will fail."""
         first, *rest = text.splitlines()
-        self.paper.line(self.paper.strong(f"WRONG: {first}"))
+        self.wrong.append(first)
+        self.paper.line("")
+        self.paper.prose(f"WRONG: {first}", loud=True)
         self.paper.output("\n".join(rest))

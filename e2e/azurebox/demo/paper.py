@@ -34,10 +34,10 @@ class Paper:
         """Bold where there is bold."""
         return f"\033[1m{text}\033[0m" if self.bold else text
 
-    def prose(self, text: str) -> None:
+    def prose(self, text: str, *, loud: bool = False) -> None:
         """Sentences, broken at the width."""
         for line in textwrap.wrap(text, self.width - len(INDENT), break_on_hyphens=False):
-            self.line(line)
+            self.line(self.strong(line) if loud else line)
 
     def command(self, words: Sequence[str]) -> None:
         """What a person would type; a long one goes on in the next line, as a shell allows."""
@@ -48,7 +48,6 @@ class Paper:
             else:
                 lines[-1] += " \\"
                 lines.append(f"    {word}")
-        self.line("")
         for line in lines:
             self.line(line)
 

@@ -4,6 +4,7 @@ Each part goes on from whatever state is there: after Ctrl-C the same command co
 takes away what there is.
 """
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,10 +12,10 @@ from contextlib import AbstractContextManager
 from azurebox import lifecycle, release
 from azurebox.client import Box
 from azurebox.demo import addresses, figures, traffic, workload
-from azurebox.demo.guide import Guide
+from azurebox.demo.guide import BOX, Guide
 from azurebox.demo.paper import Paper
 from azurebox.demo.workload import PODS_PER_NODE, Pod
-from azurebox.facts import DEFAULT_NODES
+from azurebox.facts import CONTROL_PLANE, DEFAULT_NODES
 from azurebox.steps import StepError, step
 
 Scene = Callable[[Guide, Box, Sequence[Pod]], None]
@@ -32,23 +33,27 @@ SCENES: Sequence[Scene] = (
     figures.show_memory,
 )
 
+CALLS = "sum by (node, operation, code) (azure_cni_azure_request_duration_seconds_count)"
 NEXT: Mapping[str, Sequence[str]] = {
-    "60 pods on the first node: its pool grows by one write to its NIC. Back to 10, and what they gave back cools for "
-    "a while; some minutes later the pool shrinks.": (
+    "Let 60 pods run on the first node, and see its pool grow. Then 10 again: what they gave back cools for a while; "
+    "some minutes later the pool shrinks.": (
         "e2e/box kubectl scale deployment demo-vm1 --replicas=60",
         "e2e/box kubectl get nodeippools --watch",
     ),
     "Why a node has what it has, in conditions and events:": ("e2e/box kubectl describe nodeippool azbox-vm1",),
-    "Trouble in Azure: somebody else takes all that the subnet has left. Scale up and see what waiting pods and the "
-    "pool say; then give it back. (e2e/box azure alone tells what else can go wrong.)": (
-        "e2e/box azure POST /take '{\"leave\": 0}'",
-        "e2e/box kubectl events",
-        "e2e/box azure POST /give-back",
+    "Trouble in Azure: for half a minute the subnet is full. See what waiting pods say, and that they start when the "
+    "agent has asked again. (e2e/box azure alone tells what else can go wrong.)": (
+        """e2e/box azure POST /faults '{"kind": "subnet-full", "seconds": 30}'""",
+        "e2e/box kubectl scale deployment demo-vm2 --replicas=40",
+        "e2e/box kubectl events --types=Warning",
     ),
     "Delete the agents: pods keep their network, and the new agents know them all.": (
         "e2e/box kubectl delete pods -n kube-system -l app.kubernetes.io/instance=azure-cni",
     ),
-    "What pods are to their node: a link and a route each.": ("e2e/box exec azbox-vm1 -- ip route",),
+    "Ask Prometheus something else (docs/metrics.md), such as how often Azure was called, and what it answered:": (
+        f"{BOX} exec {CONTROL_PLANE} -- {shlex.join(figures.query(CALLS))}",
+    ),
+    "What pods are to their node, a link and a route each:": ("e2e/box exec azbox-vm1 -- ip route",),
     "Take everything away, without a trace:": ("make down",),
 }
 
@@ -97,9 +102,10 @@ def tell(guide: Guide, *, took_s: float) -> int:
         paper.line("")
         paper.prose(why)
         for command in commands:
-            paper.line(f"$ {command}")
+            paper.command(shlex.split(command))
     minutes, seconds = divmod(round(took_s), 60)
-    paper.heading(f"Done in {minutes} min {seconds} s. The cluster keeps running until `make down`.")
+    took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    paper.heading(f"Done in {took}. The cluster keeps running until `make down`.")
     if not guide.wrong:
         return 0
     paper.heading(f"WRONG, {len(guide.wrong)} of the above:")

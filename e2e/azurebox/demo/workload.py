@@ -86,7 +86,7 @@ def _deployment(node: str) -> dict[str, Any]:
         "name": "server",
         "image": AGNHOST,
         "args": ["netexec", f"--http-port={PORT}"],
-        "readinessProbe": {"httpGet": {"path": "/", "port": PORT}},
+        "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "initialDelaySeconds": 1, "periodSeconds": 2},
     }
     return {
         "apiVersion": "apps/v1",
