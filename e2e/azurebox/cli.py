@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from azurebox import azure, host, lifecycle, processes, release, status, tools
 from azurebox.controlplane import people, people_environment
@@ -139,14 +140,20 @@ def _scenarios(rest: list[str]) -> int:
         print("azure in a box: up", flush=True)
         lifecycle.up(DEFAULT_NODES)
     _install([])
-    argv = [sys.executable, "-m", "pytest", str(REPOSITORY / "e2e" / "scenarios"), *rest]
-    return subprocess.run(argv, cwd=REPOSITORY, check=False).returncode
+    _become("pytest", [str(REPOSITORY / "e2e" / "scenarios"), *rest])
 
 
 def _bench(rest: list[str]) -> int:
     host.require_root()
     host.ensure_packages()
-    return subprocess.run([sys.executable, "-m", "bench", *rest], cwd=REPOSITORY, check=False).returncode
+    _become("bench", rest)
+
+
+def _become(module: str, rest: list[str]) -> NoReturn:
+    """Go on as that Python module. Not as its parent: after Ctrl-C that would kill it in its cleaning up."""
+    sys.stdout.flush()
+    os.chdir(REPOSITORY)
+    os.execv(sys.executable, [sys.executable, "-m", module, *rest])
 
 
 def _people(program: str, rest: list[str]) -> int:

@@ -53,12 +53,13 @@ def trust_fake_azure() -> None:
 
 
 def nodes_ready() -> bool:
-    """Whether every node that is up says Ready, and every agent its own readiness."""
+    """Whether every node that is up says Ready, and its agent is that of this installation and ready too."""
     path = r'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
     nodes = kubectl("get", "nodes", "--output", path).split()
-    pods = kubectl("get", "pods", f"--namespace={NAMESPACE}", "--selector", SELECTOR, "--output", path).split()
-    count = len(lifecycle.node_machines())
-    return nodes == pods == ["True"] * count
+    agents = kubectl(
+        "rollout", "status", "daemonset", f"--namespace={NAMESPACE}", "--selector", SELECTOR, "--watch=false"
+    )
+    return nodes == ["True"] * len(lifecycle.node_machines()) and "successfully rolled out" in agents
 
 
 def agents_tell() -> str:
