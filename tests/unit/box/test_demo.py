@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from azurebox.demo import addresses, figures, tour, traffic
+from azurebox.demo import addresses, figures, tour, traffic, workload
 from azurebox.demo.guide import Guide, type_in
 from azurebox.demo.paper import Paper, aligned, pick
 from azurebox.demo.workload import Pod
@@ -107,6 +107,22 @@ def test_no_agent_may_use_more_than_the_chart_reserves(used: str, wrong: int):
     box = a_box(nodes=["azbox-vm1", "azbox-vm2"], kubectl_json=lambda *_: {"items": [agents]})
     figures.show_memory(guide, box, PODS)
     assert len(guide.wrong) == wrong
+
+
+def test_pods_with_an_address_of_their_own_are_counted_on_each_node():
+    def pod(node: str, *, phase: str = "Running", address: str = "10.240.0.7", host: bool = False) -> dict[str, object]:
+        spec = {"nodeName": node, **({"hostNetwork": True} if host else {})}
+        return {"spec": spec, "status": {"phase": phase, "podIP": address}}
+
+    items = [
+        pod("azbox-vm1"),
+        pod("azbox-vm1", phase="Pending"),  # its network is there, its containers are not
+        pod("azbox-vm1", phase="Succeeded"),
+        pod("azbox-vm1", phase="Pending", address=""),
+        pod("azbox-vm1", address="10.240.0.5", host=True),
+    ]
+    box = a_box(nodes=["azbox-vm1", "azbox-vm2"], kubectl_json=lambda *_: {"items": items})
+    assert workload.addressed(box) == {"azbox-vm1": 2, "azbox-vm2": 0}
 
 
 def test_series_of_promtool_have_labels_and_a_value():
