@@ -57,7 +57,9 @@ def test_a_process_that_ignores_sigterm_is_ended_all_the_same():
 
 def test_the_process_that_counts_is_found_behind_its_wrapper():
     process = processes.start("wrapped", ["sh", "-c", "sleep 60; :"], wrappers=1)
-    assert Path(f"/proc/{process.pid}/comm").read_text().strip() == "sleep"
+    comm = Path(f"/proc/{process.pid}/comm")
+    # The child exists a moment before it has become its program.
+    processes.wait_until(process, lambda: comm.read_text().strip() == "sleep", timeout_s=10, what="the sleep to begin")
     processes.stop(process, grace_s=0)
 
 
