@@ -43,7 +43,7 @@ NEXT: Mapping[str, Sequence[str]] = {
     "Why a node has what it has, in conditions and events:": ("e2e/box kubectl describe nodeippool azbox-vm1",),
     "Trouble in Azure: for half a minute the subnet is full. See what waiting pods say, and that they start when the "
     "agent has asked again. (e2e/box azure alone tells what else can go wrong.)": (
-        """e2e/box azure POST /faults '{"kind": "subnet-full", "seconds": 30}'""",
+        "e2e/box azure fault subnet-full --seconds 30",
         "e2e/box kubectl scale deployment demo-vm2 --replicas=40",
         "e2e/box kubectl events --types=Warning",
     ),
