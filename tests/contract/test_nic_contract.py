@@ -157,6 +157,7 @@ async def test_an_operation_that_ends_badly_leaves_addresses_that_are_not_ready(
     with pytest.raises(OperationFailed):
         await world.nic.write(before, add=1)
     after = await world.nic.read()
+    assert (before.failed, after.failed) == (False, True)
     assert after.settled
     assert [config.ready for config in after.configs] == [True, True, True, False]
 
@@ -167,7 +168,7 @@ async def test_writing_again_heals_a_failed_nic(world: World) -> None:
     with pytest.raises(OperationFailed):
         await world.nic.write(before, add=1)
     healed = await world.nic.write(await world.nic.read())
-    assert healed.settled
+    assert (healed.settled, healed.failed) == (True, False)
     assert all(config.ready for config in healed.configs)
     assert len(healed.secondaries) == 3
 

@@ -62,6 +62,7 @@ class FakeNic:
         self._running: asyncio.Event | None = None
         self._outcome: CloudError | None = None
         self._held = False
+        self._failed = False
         self._configs = [_config("ipconfig1", primary, primary=True)]
         self._configs += [_config(f"adopted-{text.replace('.', '-')}", text) for text in adopted]
         self._configs += [_config(self._name(), text) for text in ours]
@@ -84,7 +85,7 @@ class FakeNic:
             raise error
         self._refuse(seen, add=add, remove=remove)
         present = {config.name for config in self._configs}
-        if not add and not present & set(remove) and all(config.ready for config in self._configs):
+        if not add and not present & set(remove) and not self._failed:
             return self._view()
         self._accept(add=add, remove=remove)
         await self._operation()
@@ -162,7 +163,8 @@ class FakeNic:
 
     def _end(self) -> None:
         assert self._running is not None
-        if self._outcome is None:
+        self._failed = self._outcome is not None
+        if not self._failed:
             self._configs = [replace(config, ready=True) for config in self._configs]
         else:
             self._touch()
@@ -183,7 +185,13 @@ class FakeNic:
         self._etag = f'W/"{next(self._versions)}"'
 
     def _view(self) -> NicView:
-        return NicView(NIC_ID, self._etag, settled=self._running is None, configs=tuple(self._configs))
+        return NicView(
+            NIC_ID,
+            self._etag,
+            settled=self._running is None,
+            configs=tuple(self._configs),
+            failed=self._failed and self._running is None,
+        )
 
 
 def operation_failed(code: str = "InternalServerError") -> OperationFailed:

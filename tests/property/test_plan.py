@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, IPConfiguration
 from azure_cni.ipam.ledger import Ledger, State
 from azure_cni.ipam.limits import SHRINK_DELAY_S
-from azure_cni.ipam.plan import Await, Grow, Plan, Rest, Settle, Shrink, next_step
+from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, next_step
 from azure_cni.ipam.sizing import Policy, target
 from unit.ipam.views import adopted, config, holder, view
 
@@ -64,7 +64,7 @@ class Node:
                 if not interrupted:
                     self.configs = [one for one in self.configs if one.name not in names]
                     self.writes += 1
-            case Rest() | Await() | Settle():
+            case Rest() | Await() | Settle() | Mend():
                 self.now_s += SHRINK_DELAY_S
 
 

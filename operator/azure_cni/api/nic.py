@@ -41,12 +41,17 @@ class IPConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class NicView:
-    """One read of a NIC. `settled` is False while Azure still works on it (Updating): nothing may be written then."""
+    """One read of a NIC.
+
+    `settled` is False while Azure still works on it (Updating): nothing may be written then. `failed`: its last
+    operation ended badly, so what its document says need not be what works; writing it once more mends it.
+    """
 
     nic_id: NicID
     etag: str
     settled: bool
     configs: tuple[IPConfiguration, ...]
+    failed: bool = False
 
     @property
     def primary(self) -> IPConfiguration:

@@ -62,6 +62,7 @@ def view(document: Document, *, known: Mapping[ConfigName, IPv4Address]) -> NicV
         etag=document["etag"],
         settled=is_settled(document),
         configs=tuple(_config(config, configs, ready=ready) for config in configs if _is_usable(config, configs)),
+        failed=has_failed(document),
     )
 
 

@@ -53,7 +53,12 @@ class Settle:
     """Azure is still working on the NIC: nothing may be written. Look again."""
 
 
-Step: TypeAlias = Rest | Await | Grow | Shrink | Settle
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """The last operation failed and the NIC is otherwise as wanted: write it once more as it is."""
+
+
+Step: TypeAlias = Rest | Await | Grow | Shrink | Settle | Mend
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +105,15 @@ def next_step(
         return plan(Settle(), surplus_since_s, wake_in_s=SETTLE_POLL_S)
     if step := _failed(ledger, view) or _growth(view, wanted=wanted, granted=granted):
         return plan(step, wake_in_s=cooled_in_s)
+    rest = Mend() if view.failed else Rest()
     surplus = _surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
     if surplus is None:
-        return plan(Rest(), wake_in_s=cooled_in_s)
+        return plan(rest, wake_in_s=cooled_in_s)
     since_s = now_s if surplus_since_s is None else surplus_since_s
     remaining_s = since_s + shrink_delay_s - now_s
     if remaining_s <= 0:
         return plan(surplus, since_s)
-    return plan(Rest(), since_s, wake_in_s=remaining_s if cooled_in_s is None else min(remaining_s, cooled_in_s))
+    return plan(rest, since_s, wake_in_s=remaining_s if cooled_in_s is None else min(remaining_s, cooled_in_s))
 
 
 def _growth(view: NicView, *, wanted: int, granted: int) -> Step | None:

@@ -17,7 +17,7 @@ from azure_cni.api.nic import NicView
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.errors import AzureCniError, CloudError, NodeNotReady, SubnetFull, Throttled
 from azure_cni.ipam import limits
-from azure_cni.ipam.plan import Await, Grow, Plan, Rest, Settle, Shrink, next_step
+from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, next_step
 from azure_cni.ipam.sizing import override
 from azure_cni.node.board import Board, Book, LinkParameters
 from azure_cni.node.demand import Demand
@@ -241,6 +241,8 @@ class Reconciler:
                 await self._attempt(Activity.WRITE, lambda: self._grow(grow.add))
             case Shrink() as shrink:
                 await self._attempt(Activity.WRITE, lambda: self._shrink(shrink))
+            case Mend():
+                await self._attempt(Activity.WRITE, lambda: self._write(reason="the last operation failed"))
             case _:
                 assert_never(plan.step)
 
@@ -302,10 +304,18 @@ class Reconciler:
             self._standing.writing = False
             self._standing.last_write = LastWrite(self._world.clock.utc(), reason, add, len(names), result, etag)
         await self._adopt(view)
-        self._world.observer.reconciled("grew" if add else "shrank")
-        done = f"added {add}" if add else f"removed {len(names)}"
-        message = f"{done} addresses ({reason}); {self._book.ledger.counts().allocated} on the NIC"
-        await self._narrator.tell("Normal", "PoolGrew" if add else "PoolShrank", message)
+        await self._wrote(reason, add=add, removed=len(names))
+
+    async def _wrote(self, reason: str, *, add: int, removed: int) -> None:
+        if add:
+            result, event, done = "grew", "PoolGrew", f"added {add} addresses"
+        elif removed:
+            result, event, done = "shrank", "PoolShrank", f"removed {removed} addresses"
+        else:
+            result, event, done = "mended", "NicMended", "wrote the NIC once more as it was"
+        self._world.observer.reconciled(result)
+        message = f"{done} ({reason}); {self._book.ledger.counts().allocated} on the NIC"
+        await self._narrator.tell("Normal", event, message)
 
     async def _meanwhile(self, write: Coroutine[Any, Any, NicView]) -> NicView:
         """Carry out a write, which takes seconds to minutes, and keep cooling and the status going."""

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, IPConfiguration
 from azure_cni.ipam.ledger import Ledger
 from azure_cni.ipam.limits import COOLING_S, SETTLE_POLL_S, SHRINK_DELAY_S
-from azure_cni.ipam.plan import Await, Grow, Plan, Rest, Settle, Shrink, next_step
+from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, next_step
 from azure_cni.ipam.sizing import Policy
 from unit.ipam.views import address, adopted, assign, config, seen, unassign, view
 
@@ -157,6 +159,14 @@ class TestOthers:
         theirs = config(4, ready=False, name="theirs")
         step = plan([1, config(2, ready=False), unchosen, theirs]).step
         assert step == Shrink((config(2).name, config(3).name), (address(2),))
+
+    @pytest.mark.parametrize(("held", "step"), [(16, Mend()), (10, Grow(6)), (20, Mend())])
+    def test_a_failed_nic_is_mended_by_the_next_write_or_by_one_of_its_own(self, held, step):
+        nic = replace(view(list(range(held))), failed=True)
+        arguments = {"waiting": 0, "now_s": 0.0, "surplus_since_s": None, "granted": 250}
+        assert next_step(seen(*range(held)), nic, DEFAULT, **arguments).step == step
+        paused = next_step(seen(*range(held)), nic, Policy(paused=True), **arguments)
+        assert paused.step == Rest()
 
     def test_a_failed_write_does_not_touch_what_worked_before(self):
         ledger = seen(*range(16))

@@ -162,6 +162,20 @@ async def test_a_failed_operation_is_read_again_before_the_next_write():
         assert node.status["lastWrite"]["result"] in {"OperationFailed", "Succeeded"}
 
 
+async def test_a_nic_whose_shrinking_failed_at_the_end_is_written_once_more():
+    async with SimulatedNode(policy=Policy(size=20)).running() as node:
+        await node.until(lambda: node.counts.free == 20)
+        node.nic.fail_operation = operation_failed()
+        node.pools.edit_spec(size=16)
+        node.reconciler.pool_seen(node.pools.pool or {})
+        await node.until(lambda: "NicMended" in node.events.reasons, within_s=400)
+        assert (node.counts.allocated, node.counts.free) == (16, 16)
+        assert not (await node.nic.read()).failed
+        writes = node.nic.writes
+        await asyncio.sleep(700)
+        assert node.nic.writes == writes
+
+
 async def test_cooling_and_status_go_on_while_azure_takes_its_time():
     nic = FakeNic()
     async with SimulatedNode(nic=nic).running() as node:
