@@ -38,7 +38,7 @@ test: $(READY) ## Unit, property, contract and data plane tests (the last need r
 
 .PHONY: e2e
 e2e: $(READY) ## The scenarios on the box
-	$(BOX) scenarios
+	$(BOX) scenarios -v
 
 .PHONY: bench
 bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root)
