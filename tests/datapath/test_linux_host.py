@@ -106,6 +106,10 @@ def service(node: Namespace, backend: str) -> Iterator[None]:
             ip saddr {backend} ip daddr {SERVICE} meta mark set 0x4000
             ip daddr {SERVICE} dnat to {backend};
         }}
+        chain services_for_the_node {{
+            type nat hook output priority -100
+            ip daddr {SERVICE} dnat to {backend};
+        }}
         chain hairpin {{
             type nat hook postrouting priority srcnat
             meta mark 0x4000 masquerade fully-random
@@ -184,6 +188,13 @@ async def test_a_service_translates_once_whoever_comes_first(site: Site, *, kube
     with service(site.node, INTERNET), site.outside.listen(INTERNET, PORT) as listener:
         assert caller_of(listener, caller.socket(), (SERVICE, PORT)) == PRIMARY
         assert caller_of(listener, site.node.socket(), (INTERNET, PORT)) == PRIMARY
+
+
+async def test_the_node_reaches_a_service_whose_pod_is_its_own(site: Site) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    with service(site.node, A), pod.listen(A, PORT) as listener:
+        assert caller_of(listener, site.node.socket(), (SERVICE, PORT)) == PRIMARY
 
 
 async def test_pods_of_the_node_see_each_other_whatever_is_routable(site: Site) -> None:

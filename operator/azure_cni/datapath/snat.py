@@ -101,7 +101,10 @@ def _forward(uplink: str, *, imds_allowed: bool) -> str:
 
 
 def _output(uplink: str) -> str:
-    return _block("chain output", ["type filter hook output priority filter; policy accept;", _no_way_back(uplink)])
+    # What kube-proxy translates here was routed by the Service's address and goes its new way only after this chain:
+    # the interface that is seen says nothing then. Should it come back from the fabric, the forward chain refuses it.
+    own = f"ct status & dnat == 0 {_no_way_back(uplink)}"
+    return _block("chain output", ["type filter hook output priority filter; policy accept;", own])
 
 
 def _no_way_back(uplink: str) -> str:
