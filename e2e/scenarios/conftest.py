@@ -1,0 +1,163 @@
+"""The stage: one installation that all scenarios share, and the rule that each leaves the cluster as it found it.
+
+A module runs with the values in its `VALUES` (QUICK when it names none); the product is upgraded when they change.
+What the scenarios measure is printed at the end.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+
+import pytest
+
+from azurebox.client import Box
+from azurebox.steps import StepError
+from scenarios.harness.cloud import Cloud
+from scenarios.harness.node import AT_REST, Node
+from scenarios.harness.pods import NAMESPACE, ON_NODE, server_spec
+from scenarios.harness.product import QUICK, Product
+
+REST_S = 60.0
+
+FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.stash[FIGURES]:
+        terminalreporter.section("figures, as measured in this run")
+        for line in config.stash[FIGURES]:
+            terminalreporter.line(line)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside a failure, what somebody would look at first."""
+    report = yield
+    if report.failed:
+        for title, command in (
+            ("pools", ("get", "nodeippools", "-o", "wide")),
+            ("pods", ("get", "pods", "-A", "-o", "wide")),
+            ("warnings", ("get", "events", "-A", "--field-selector=type=Warning", "--sort-by=.lastTimestamp")),
+            (
+                "agents",
+                ("logs", "-n", "kube-system", "-l", "app.kubernetes.io/name=azure-cni", "--prefix", "--tail=8"),
+            ),
+        ):
+            try:
+                said = Box().kubectl(*command)
+            except StepError as error:
+                said = str(error)
+            report.sections.append((title, "\n".join(said.splitlines()[-40:])))
+    return report
+
+
+@pytest.fixture(scope="session")
+def box() -> Box:
+    return Box()
+
+
+@pytest.fixture(scope="session")
+def cloud(box: Box) -> Cloud:
+    return Cloud(box)
+
+
+@pytest.fixture(scope="session")
+def product(box: Box) -> Product:
+    return Product(box)
+
+
+@pytest.fixture(scope="session")
+def nodes(box: Box) -> list[Node]:
+    """Both nodes."""
+    return [Node(box, name) for name in box.nodes][:2]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stage(box: Box, product: Product, nodes: list[Node]) -> Iterator[None]:
+    """A namespace, and in it a test server in each node's own network."""
+    if strangers := [f"{n.name}: {sorted({slot.pod for slot in n.slots() if slot.pod})}" for n in nodes if n.links()]:
+        pytest.exit(
+            "cannot begin: the scenarios count addresses and need the nodes for themselves, but pods run there: "
+            f"{'; '.join(strangers)}. Delete them, or begin anew with e2e/box down",
+            returncode=3,
+        )
+    box.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    box.apply(_on_the_nodes())
+    box.kubectl("rollout", "status", "-n", NAMESPACE, f"daemonset/{ON_NODE}", "--timeout=60s")
+    yield
+    box.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    product.use({})
+    box.azure("PUT", "/permissions", {"actions": ["*"]})
+    gone = ("get", "namespace", NAMESPACE, "--ignore-not-found")
+    box.wait_for(lambda: not box.kubectl(*gone), 60, f"the namespace {NAMESPACE} to be gone")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_found(
+    request: pytest.FixtureRequest, product: Product, reset: Callable[[], None], rest: Callable[[], None]
+) -> Iterator[None]:
+    """Every module begins and ends with pools at rest; with the defaults that would take minutes."""
+    reset()
+    product.use(getattr(request.module, "VALUES", QUICK))
+    yield
+    product.use(QUICK)
+    rest()
+
+
+@pytest.fixture(scope="session")
+def rest(box: Box, nodes: list[Node]) -> Callable[[], None]:
+    """Waits until both pools are at rest by themselves, and everything tells the same about them."""
+
+    def resting() -> bool:
+        different = [f"{node.name}: {node.counts()}" for node in nodes if node.counts() != AT_REST]
+        different += [f"{node.name}: {what}" for node in nodes for what in node.disagreements()]
+        if different:
+            raise StepError("not at rest", output="\n".join(different))
+        return True
+
+    def wait() -> None:
+        box.wait_for(resting, REST_S, "the pools to be at rest", poll_s=1)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def reset(product: Product, cloud: Cloud, nodes: list[Node], rest: Callable[[], None]) -> Callable[[], None]:
+    """Brings both pools to rest, whatever a scenario that failed has left behind."""
+
+    def put_right() -> None:
+        cloud.put_right()
+        unused = [node for node in nodes if node.counts() != AT_REST]
+        if unused:
+            product.use(QUICK)
+        for node in unused:
+            node.want(size=AT_REST.allocated)
+        rest()
+        for node in nodes:
+            node.want()
+            node.forget_events()
+
+    return put_right
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Prints a line with what was measured, now and at the end."""
+
+    def add(line: str) -> None:
+        request.config.stash[FIGURES].append(line)
+
+    return add
+
+
+def _on_the_nodes() -> dict[str, object]:
+    spec = server_spec() | {"hostNetwork": True, "tolerations": [{"operator": "Exists"}]}
+    labels = {"app": ON_NODE}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": ON_NODE, "namespace": NAMESPACE},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec}},
+    }

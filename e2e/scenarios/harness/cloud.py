@@ -1,0 +1,94 @@
+"""The fake Azure as a test orders it: trouble for the time of a block, and what was written."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from azurebox.client import Box
+from azurebox.facts import REPOSITORY
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One accepted write of a NIC: how many addresses it held before and after, the primary included."""
+
+    nic: str
+    before: int
+    after: int
+
+
+class Cloud:
+    """The fake Azure's side door, in the words of the scenarios."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+
+    @contextmanager
+    def trouble(self, kind: str, *, at: str, **when: object) -> Iterator[None]:
+        """A fault (`fakes.azure.faultkinds`) at a NIC or VM: once, unless `when` says else; over with the block."""
+        fault = self._box.azure("POST", "/faults", {"kind": kind, "resource": at, **when})
+        try:
+            yield
+        finally:
+            self._box.azure("DELETE", f"/faults/{fault['id']}")
+
+    def in_force(self, at: str) -> list[str]:
+        """The faults that are still to happen at a NIC or VM, by kind."""
+        return [fault["kind"] for fault in self._box.azure("GET", "/faults") if fault["resource"] == at]
+
+    def put_right(self) -> None:
+        """No trouble is in force, and everybody may do what the documented role allows, and nothing else."""
+        self._box.azure("DELETE", "/faults")
+        self._box.azure("POST", "/give-back", {})
+        self._box.azure("PUT", "/permissions", {"actions": documented_actions()})
+
+    @contextmanager
+    def without(self, action: str) -> Iterator[None]:
+        """The role lacks one action while the block runs."""
+        actions = documented_actions()
+        assert action in actions, f"docs/azure-role.json does not have {action}"
+        self._box.azure("PUT", "/permissions", {"actions": [other for other in actions if other != action]})
+        try:
+            yield
+        finally:
+            self._box.azure("PUT", "/permissions", {"actions": documented_actions()})
+
+    @contextmanager
+    def subnet_left_with(self, free: int) -> Iterator[None]:
+        """Another tool takes all but so many addresses of the nodes' subnet, and gives them back in the end."""
+        self._box.azure("POST", "/take", {"leave": free})
+        try:
+            yield
+        finally:
+            self._box.azure("POST", "/give-back", {})
+
+    def requests(self) -> int:
+        """How many writes of NICs were asked for, refused ones too."""
+        calls: dict[str, int] = self._box.azure("GET", "/calls")
+        return calls.get("nic.put", 0)
+
+    def mark(self) -> int:
+        """Now, for `writes`."""
+        return len(self._changes(0))
+
+    def writes(self, since: int) -> list[Write]:
+        """The writes of NICs that were accepted after a mark, in order; one under way shows what it holds so far."""
+        by_operation: dict[str, list[dict[str, Any]]] = {}
+        for change in self._changes(since):
+            if change["operation_id"]:
+                by_operation.setdefault(change["operation_id"], []).append(change)
+        return [
+            Write(first["nic_id"].rpartition("/")[2], first["allocated_before"], last["allocated_after"])
+            for first, *_, last in ((*changes[:1], *changes) for changes in by_operation.values())
+        ]
+
+    def _changes(self, since: int) -> list[dict[str, Any]]:
+        return list(self._box.azure("GET", f"/changes?since={since}") or ())
+
+
+def documented_actions() -> Sequence[str]:
+    """The role of docs/azure-role.json."""
+    actions: list[str] = json.loads((REPOSITORY / "docs" / "azure-role.json").read_text())["Actions"]
+    return actions

@@ -1,0 +1,103 @@
+"""What runs inside a test pod, given to its python3 as text: standard library only.
+
+ask TARGET...       one request to each HOST:PORT/PATH; prints {target: body, or "!" and why not} as JSON
+stream HOST FILE    goes to the background; every 0.1 s a TCP and a UDP request to the test server at HOST, until
+                    FILE.stop is there; leaves in FILE {"sent": rounds, "lost": [what and why], "seen": [addresses
+                    as which the server saw us]}
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+PERIOD_S = 0.1
+TIMEOUT_S = 2.0
+LONGEST_S = 300.0
+HTTP_PORT, UDP_PORT = 8080, 8081
+
+
+def get(target: str) -> str:
+    """The body of http://TARGET."""
+    place, _, path = target.partition("/")
+    host, _, port = place.partition(":")
+    with socket.create_connection((host, int(port or 80)), timeout=TIMEOUT_S) as connection:
+        connection.sendall(f"GET /{path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        reply = b""
+        while piece := connection.recv(65536):
+            reply += piece
+    head, _, body = reply.partition(b"\r\n\r\n")
+    if head.split(b" ", 2)[1:2] != [b"200"]:
+        raise OSError(f"it answers {reply[:80]!r}")
+    return body.decode().strip()
+
+
+def over_tcp(host: str) -> str:
+    """Whom the test server sees calling, as ADDRESS:PORT, on a new connection."""
+    return get(f"{host}:{HTTP_PORT}/clientip")
+
+
+def over_udp(host: str) -> str:
+    """The same by UDP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+        connection.settimeout(TIMEOUT_S)
+        connection.connect((host, UDP_PORT))
+        connection.send(b"clientip")
+        return connection.recv(1024).decode().strip()
+
+
+def ask(targets: Sequence[str]) -> dict[str, str]:
+    answers = {}
+    for target in targets:
+        try:
+            answers[target] = get(target)
+        except OSError as error:
+            answers[target] = f"!{error}"
+    return answers
+
+
+def stream(host: str, stop: Path) -> dict[str, object]:
+    ways: tuple[Callable[[str], str], ...] = (over_tcp, over_udp)
+    rounds, lost, seen = 0, [], set()
+    began = due = time.monotonic()
+    while not stop.exists() and due < began + LONGEST_S:
+        for way in ways:
+            try:
+                seen.add(way(host).rpartition(":")[0])
+            except OSError as error:
+                lost.append(f"{way.__name__}, round {rounds}: {error}")
+        rounds += 1
+        due += PERIOD_S
+        time.sleep(max(0.0, due - time.monotonic()))
+    return {"sent": rounds, "lost": lost, "seen": sorted(seen)}
+
+
+def in_background(host: str, file: Path) -> None:
+    """Stream in a process that outlives the caller."""
+    if os.fork():
+        return
+    os.setsid()
+    silence = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(silence, number)
+    result = stream(host, file.with_name(f"{file.name}.stop"))
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(json.dumps(result))
+    partial.replace(file)
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["ask", *targets]:
+            print(json.dumps(ask(targets)))
+        case ["stream", host, file]:
+            in_background(host, Path(file))
+        case words:
+            sys.exit(f"cannot do {words}: see the module's docstring")
+
+
+if __name__ == "__main__":
+    main()

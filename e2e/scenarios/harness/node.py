@@ -1,0 +1,232 @@
+"""One node as it really is: its ledger's file, its kernel, its NIC in Azure, its NodeIPPool.
+
+The agent is never asked, so that what it says can be held against what is. The ledger is read from its file, past the
+lock of the agent that has it open: a read that meets a write may fail, and is then simply made again.
+"""
+
+import json
+import sqlite3
+import subprocess
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from azurebox.client import Box
+from azurebox.machine import Machine
+from azurebox.steps import StepError
+
+RUN_DIR = "/run/azure-cni"
+CONFLIST = "/etc/cni/net.d/10-azure-cni.conflist"
+BINARY = "/opt/cni/bin/azure-cni"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Addresses of one pool, as some source tells them."""
+
+    allocated: int
+    assigned: int
+    free: int
+    cooling: int
+
+
+AT_REST = Counts(allocated=16, assigned=0, free=16, cooling=0)
+"""A pool that no pod needs: nothing in use, and 8 free ones asked for, rounded up to a batch of 16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One row of the ledger; `pod` is namespace/name, "" when nobody holds it."""
+
+    address: IPv4Address
+    state: str
+    pod: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a program said: its status, and its two outputs."""
+
+    status: int
+    output: str
+    error: str
+
+
+class Node:
+    """A VM of the box that is a node of the cluster."""
+
+    def __init__(self, box: Box, name: str) -> None:
+        self._box = box
+        self._machine = Machine(name)
+        self.name = name
+        self.nic_name = f"{name}-nic"
+
+    def run(self, *argv: str) -> str:
+        """Run a command in the VM; its output. StepError when it fails."""
+        return self._machine.run(argv)
+
+    def ask(self, argv: Sequence[str], *, stdin: str = "", env: Mapping[str, str] | None = None) -> Answer:
+        """Run a command in the VM that may fail."""
+        command = ["env", *(f"{key}={value}" for key, value in (env or {}).items()), *argv]
+        done = subprocess.run(
+            self._machine.enter(command), input=stdin, capture_output=True, text=True, timeout=60, check=False
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the VM."""
+        self._machine.write(path, text)
+
+    # What the ledger says.
+
+    def slots(self) -> list[Slot]:
+        """The ledger's rows."""
+        query = "SELECT address, state, coalesce(pod_namespace || '/' || pod_name, '') FROM slots ORDER BY address"
+        try:
+            with closing(sqlite3.connect(":memory:")) as ledger:
+                ledger.deserialize(self._file(f"{RUN_DIR}/ledger.sqlite"))
+                return [Slot(IPv4Address(address), state, pod) for address, state, pod in ledger.execute(query)]
+        except sqlite3.DatabaseError as error:
+            raise StepError(f"cannot read the ledger of {self.name}: {error}") from error
+
+    def ledger(self) -> Counts:
+        """The ledger's counts."""
+        slots = self.slots()
+        states = Counter(slot.state for slot in slots)
+        return Counts(len(slots), states["assigned"], states["free"], states["cooling"])
+
+    # What the kernel says.
+
+    def links(self) -> set[str]:
+        """Names of the host ends of pods' veths."""
+        return {link["ifname"] for link in self._json("ip", "-j", "link", "show") if link["ifname"].startswith("azv")}
+
+    def routes(self) -> set[IPv4Address]:
+        """Addresses that the node routes to a pod."""
+        return {
+            IPv4Address(route["dst"])
+            for route in self._json("ip", "-j", "-4", "route", "show")
+            if route.get("dev", "").startswith("azv")
+        }
+
+    def known_to_nft(self) -> set[IPv4Address]:
+        """Addresses in the pool's set of the node's table."""
+        listed = self._json("nft", "-j", "list", "set", "inet", "azure_cni", "pool")
+        pool = next(entry["set"] for entry in listed["nftables"] if "set" in entry)
+        return {IPv4Address(address) for address in pool.get("elem", ())}
+
+    # What Azure says.
+
+    def nic(self) -> dict[str, Any]:
+        """The NIC's document."""
+        document: dict[str, Any] = self._box.azure("GET", f"/nics/{self.nic_name}")
+        return document
+
+    def primary(self) -> IPv4Address:
+        """The node's own address."""
+        return next(address for address, primary in self._configurations() if primary)
+
+    def on_nic(self) -> set[IPv4Address]:
+        """Addresses on the NIC beside the primary."""
+        return {address for address, primary in self._configurations() if not primary}
+
+    def state(self) -> str:
+        """The NIC's state: Succeeded, Updating, Failed."""
+        return str(self.nic()["properties"]["provisioningState"])
+
+    def _configurations(self) -> list[tuple[IPv4Address, bool]]:
+        configurations = (entry["properties"] for entry in self.nic()["properties"]["ipConfigurations"])
+        return [(IPv4Address(entry["privateIPAddress"]), entry["primary"]) for entry in configurations]
+
+    # What Kubernetes says.
+
+    def pool(self) -> dict[str, Any]:
+        """The NodeIPPool."""
+        document: dict[str, Any] = self._box.kubectl_json("get", "nodeippool", self.name)
+        return document
+
+    def want(self, **spec: object) -> None:
+        """Set the whole spec of the NodeIPPool; without fields the chart's values count."""
+        patch = [{"op": "add", "path": "/spec", "value": spec}]
+        self._box.kubectl("patch", "nodeippool", self.name, "--type=json", "-p", json.dumps(patch))
+
+    def forget_events(self) -> None:
+        """Delete the events of the pool, so that only new ones are found."""
+        selector = f"involvedObject.kind=NodeIPPool,involvedObject.name={self.name}"
+        self._box.kubectl("delete", "events", "-n", "default", "--field-selector", selector)
+
+    def shown(self) -> dict[str, str]:
+        """The node's line of `kubectl get nodeippools`, by column."""
+        head, *lines = (line.split() for line in self._box.kubectl("get", "nodeippools").splitlines())
+        row = next((line for line in lines if line[0] == self.name), [])
+        if len(row) != len(head):
+            raise StepError(f"kubectl get nodeippools does not tell all of {self.name} yet: {' '.join(row)}")
+        return dict(zip(head, row, strict=True))
+
+    def counts(self) -> Counts:
+        """The counts as `kubectl get nodeippools` shows them."""
+        row = self.shown()
+        return Counts(*(int(row[column]) for column in ("ALLOCATED", "ASSIGNED", "FREE", "COOLING")))
+
+    def condition(self, kind: str) -> dict[str, str]:
+        """One condition of the pool; StepError when it is not there yet."""
+        found = (entry for entry in self.pool().get("status", {}).get("conditions", ()) if entry["type"] == kind)
+        condition: dict[str, str] | None = next(found, None)
+        if condition is None:
+            raise StepError(f"the NodeIPPool {self.name} has no condition {kind} yet")
+        return condition
+
+    def disagreements(self) -> list[str]:
+        """Where kubectl, ledger, kernel and Azure do not say the same; nothing when they do."""
+        slots, counts, on_nic = self.slots(), self.counts(), self.on_nic()
+        assigned = {slot.address for slot in slots if slot.state == "assigned"}
+        pairs: list[tuple[str, object, object]] = [
+            ("kubectl and ledger", counts, self.ledger()),
+            ("kubectl and NIC, allocated", counts.allocated, len(on_nic)),
+            (
+                "status.addresses and NIC",
+                {IPv4Address(e["address"]) for e in self.pool()["status"]["addresses"]},
+                on_nic,
+            ),
+            ("ledger and NIC", {slot.address for slot in slots}, on_nic),
+            ("ledger and routes", assigned, self.routes()),
+            ("ledger and links", len(assigned), len(self.links())),
+            ("nftables and NIC", self.known_to_nft(), on_nic),
+        ]
+        return [f"{what}: {left} is not {right}" for what, left, right in pairs if left != right]
+
+    def _file(self, path: str) -> bytes:
+        done = subprocess.run(self._machine.enter(["cat", path]), capture_output=True, check=False)
+        if done.returncode != 0:
+            raise StepError(f"cannot read {path} of {self.name}", output=done.stderr.decode())
+        return done.stdout
+
+    def shows(self, counts: Counts, *, within_s: float) -> None:
+        """Wait until `kubectl get nodeippools` shows these counts."""
+
+        def shown() -> bool:
+            now = self.counts()
+            if now != counts:
+                raise StepError("not yet", output=f"it shows {now}")
+            return True
+
+        self._box.wait_for(shown, within_s, f"the pool of {self.name} to show {counts}")
+
+    def agrees(self, *, assigned: int | None = None, within_s: float = 10) -> None:
+        """Wait until all sources tell the same, and so many addresses are assigned; StepError says what differs."""
+
+        def agreed() -> bool:
+            different = self.disagreements()
+            if assigned not in {None, self.counts().assigned}:
+                different.append(f"kubectl shows {self.counts().assigned} assigned, not {assigned}")
+            if different:
+                raise StepError("no agreement", output="\n".join(different))
+            return True
+
+        self._box.wait_for(agreed, within_s, f"kubectl, ledger, kernel and Azure to tell the same of {self.name}")
+
+    def _json(self, *argv: str) -> Any:
+        return json.loads(self.run(*argv) or "[]")

@@ -1,0 +1,117 @@
+"""The installed product: its values, its agents, and how to take them away for a while."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from azurebox import release
+from azurebox.client import Box
+from scenarios.harness.node import Node
+
+NAMESPACE = release.NAMESPACE
+DAEMON_SET = "daemonset/azure-cni-agent"
+SERVICE_ACCOUNT = f"system:serviceaccount:{NAMESPACE}:azure-cni-agent"
+ROLLOUT_S = 90
+
+QUICK = {
+    "agent.coolingSeconds": 2,
+    "agent.shrinkDelaySeconds": 2,
+    "agent.updateStrategy.rollingUpdate.maxUnavailable": "100%",
+}
+"""What takes minutes by default takes seconds, so that a scenario can wait for it."""
+
+
+class Product:
+    """azure-cni as helm installed it on the box."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+        image = json.loads(box.helm("get", "values", release.NAME, "-n", NAMESPACE, "-o", "json"))["image"]
+        self._image = {"image.repository": image["repository"], "image.tag": image["tag"]}
+        self._values: Mapping[str, object] | None = None
+
+    def use(self, values: Mapping[str, object]) -> None:
+        """Have it run with the box's values and these; nothing is done when it does already."""
+        if values != self._values:
+            self.install(values)
+
+    def install(self, values: Mapping[str, object]) -> None:
+        """Run helm upgrade --install, and wait until every agent is ready."""
+        self._values = None
+        self.helm_upgrade(values)
+        self.await_ready()
+        self._values = dict(values)
+
+    def helm_upgrade(self, values: Mapping[str, object]) -> str:
+        """The bare command; StepError with helm's words when it refuses."""
+        sets = [f"--set-string={key}={value}" for key, value in self._image.items()]
+        sets += [f"--set={key}={value}" for key, value in values.items()]
+        return self._box.helm(
+            "upgrade",
+            "--install",
+            release.NAME,
+            str(release.CHART),
+            "-n",
+            NAMESPACE,
+            f"--values={release.VALUES}",
+            *sets,
+        )
+
+    def uninstall(self) -> str:
+        """Run helm uninstall, and wait until the agents are gone."""
+        self._values = None
+        said = self._box.helm("uninstall", release.NAME, "-n", NAMESPACE)
+        self._box.wait_for(lambda: not self._agents(), ROLLOUT_S, "the agents to be gone")
+        return said
+
+    def await_ready(self) -> None:
+        """Wait until the newest agents run on every node, and nodes and agents say Ready."""
+        self._box.kubectl("rollout", "status", "-n", NAMESPACE, DAEMON_SET, f"--timeout={ROLLOUT_S}s")
+        self._box.wait_for(release.nodes_ready, ROLLOUT_S, "nodes and agents to be ready")
+
+    def agent(self, node: Node) -> dict[str, Any]:
+        """The agent's pod on a node; StepError while there is none."""
+        found = [pod for pod in self._agents() if pod["spec"].get("nodeName") == node.name]
+        return self._box.wait_for(lambda: found, 0, f"an agent on {node.name}")[0]
+
+    def restart(self, node: Node) -> None:
+        """Delete the agent of a node, and wait until another runs; whether it gets ready is the caller's to know."""
+        old = self.agent(node)["metadata"]
+        self._box.kubectl("delete", "pod", "-n", NAMESPACE, old["name"])
+
+        def another() -> bool:
+            pod = self.agent(node)
+            return bool(pod["metadata"]["uid"] != old["uid"] and pod["status"]["phase"] == "Running")
+
+        self._box.wait_for(another, ROLLOUT_S, f"another agent on {node.name}")
+
+    def processes(self, node: Node) -> list[int]:
+        """Process ids (the VM's) of the agent's container on a node; the sandbox's own pause process is none of it."""
+        container = self.agent(node)["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+        return [
+            int(pid)
+            for pid in node.run(
+                "sh", "-c", f"cat $(find /sys/fs/cgroup -path '*{container}/cgroup.procs' | head -1)"
+            ).split()
+        ]
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """No agent runs anywhere while the block runs."""
+        self._select({"scenarios/nowhere": "true"})
+        try:
+            self._box.wait_for(lambda: not self._agents(), ROLLOUT_S, "the agents to be gone")
+            yield
+        finally:
+            self._select({"scenarios/nowhere": None})
+            self.await_ready()
+
+    def _select(self, labels: Mapping[str, str | None]) -> None:
+        patch = {"spec": {"template": {"spec": {"nodeSelector": labels}}}}
+        self._box.kubectl("patch", "-n", NAMESPACE, DAEMON_SET, "-p", json.dumps(patch))
+
+    def _agents(self) -> list[dict[str, Any]]:
+        selector = "app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent"
+        items: list[dict[str, Any]] = self._box.kubectl_json("get", "pods", "-n", NAMESPACE, "-l", selector)["items"]
+        return items

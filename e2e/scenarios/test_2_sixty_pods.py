@@ -1,0 +1,241 @@
+"""Thirty pods on each of two VMs: who has which address, who reaches whom and is seen as whom, what it costs."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from urllib.parse import quote
+
+import pytest
+
+from azurebox.client import Box
+from azurebox.fabric.topology import IMDS, INTERNET_HOST, ONPREM, PEER, PUBLIC_ADDRESSES, WIRESERVER
+from azurebox.facts import CLOUD_DNS, CONTROL_PLANE
+from azurebox.machine import NETNS
+from azurebox.steps import StepError, capture
+from scenarios.harness.cloud import Cloud
+from scenarios.harness.node import Node
+from scenarios.harness.pods import INSIDE, NAMESPACE, PORT, Pod, Workload, ask, on_nodes, servers
+from scenarios.harness.product import Product
+
+PER_NODE = 30
+AT_ONCE = 4
+METRICS_PORT = 9810
+MEMORY_LIMIT_MIB, MEMORY_AIM_MIB = 112, 96
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """The workloads by node, and their pods."""
+
+    workloads: dict[str, Workload]
+    pods: list[Pod]
+    hosts: list[Pod]
+    """A test server in each node's own network."""
+    service: str
+    """The address of a Service with all pods behind it."""
+
+    def on(self, node: Node) -> list[Pod]:
+        return [pod for pod in self.pods if pod.node == node.name]
+
+
+@pytest.fixture(scope="module")
+def crowd(box: Box, nodes: list[Node]) -> Iterator[Crowd]:
+    with ExitStack() as stack:
+        workloads = {
+            node.name: stack.enter_context(servers(box, f"crowd-{node.name}", node=node.name)) for node in nodes
+        }
+        service = stack.enter_context(_service(box))
+        for workload in workloads.values():
+            workload.scale(PER_NODE)
+        pods = [pod for workload in workloads.values() for pod in workload.ready(PER_NODE)]
+        yield Crowd(workloads, pods, on_nodes(box), service)
+
+
+def test_each_address_is_on_the_nic_of_its_vm(crowd: Crowd, nodes: list[Node]) -> None:
+    """Sixty pods have sixty addresses, each one on the NIC of the VM that the pod runs on, as Azure tells it."""
+    assert len({pod.address for pod in crowd.pods}) == 2 * PER_NODE
+    for node in nodes:
+        assert {pod.address for pod in crowd.on(node)} <= node.on_nic()
+        assert all(
+            entry["properties"]["provisioningState"] == "Succeeded"
+            for entry in node.nic()["properties"]["ipConfigurations"]
+        )
+
+
+def test_what_kubectl_shows_is_what_is(crowd: Crowd, nodes: list[Node]) -> None:
+    """`kubectl get nodeippools` shows the numbers of NIC, ledger and kernel, within 10 s; each pod holds its own."""
+    for node in nodes:
+        node.agrees(assigned=PER_NODE)
+        held = {slot.pod: slot.address for slot in node.slots() if slot.pod}
+        assert held == {f"{NAMESPACE}/{pod.name}": pod.address for pod in crowd.on(node)}
+
+
+def test_every_pod_reaches_every_other_and_the_nodes(box: Box, crowd: Crowd) -> None:
+    """All pairs, each connection seen as coming from the pod's own address, on both nodes and between them."""
+    everybody = [f"{pod.address}:{PORT}/clientip" for pod in [*crowd.pods, *crowd.hosts]]
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as callers:
+        answers = callers.map(lambda pod: ask(box, pod, everybody), crowd.pods)
+    wrong = [
+        f"{pod.name} ({pod.address}) to {target}: {said}"
+        for pod, said_by in zip(crowd.pods, answers, strict=True)
+        for target, said in said_by.items()
+        if said.rpartition(":")[0] != str(pod.address)
+    ]
+    assert wrong == [], f"{len(wrong)} of {len(crowd.pods) * len(everybody)} connections"
+
+
+def test_the_nodes_reach_every_pod(box: Box, crowd: Crowd) -> None:
+    """A process in a node's own network reaches all pods, its own and the others', and is seen as the node."""
+    everybody = [f"{pod.address}:{PORT}/clientip" for pod in crowd.pods]
+    for host in crowd.hosts:
+        said = ask(box, host, everybody)
+        assert {answer.rpartition(":")[0] for answer in said.values()} == {str(host.address)}, said
+
+
+def test_a_service_reaches_its_pods(box: Box, crowd: Crowd, nodes: list[Node]) -> None:
+    """The address of a Service works from pods and nodes; the server sees the pod that asks, also on another node.
+
+    A pod that is sent to itself is seen as its node: that is kube-proxy's rule on every cluster.
+    """
+    requests = [f"{crowd.service}:80/clientip?{number}" for number in range(20)]
+    for caller in [*(crowd.on(node)[0] for node in nodes), *crowd.hosts]:
+        node = next(node for node in nodes if node.name == caller.node)
+        answers = ask(box, caller, requests).values()
+        seen = {answer.rpartition(":")[0] for answer in answers}
+        assert str(caller.address) in seen, answers
+        assert seen <= {str(caller.address), str(node.primary())}, answers
+
+
+def test_whom_hosts_beyond_the_vnet_see(box: Box, crowd: Crowd, nodes: list[Node]) -> None:
+    """On-prem and the peered VNet see the pod; the internet sees the same public address as of the node itself."""
+    for node in nodes:
+        pod = crowd.on(node)[0]
+        host = next(host for host in crowd.hosts if host.node == node.name)
+        assert _seen_by(box, pod, ONPREM.address) == str(pod.address)
+        assert _seen_by(box, pod, PEER.address) == str(pod.address)
+        public = _seen_by(box, host, INTERNET_HOST.address)
+        assert IPv4Address(public) in PUBLIC_ADDRESSES
+        assert _seen_by(box, pod, INTERNET_HOST.address) == public
+
+
+def test_hosts_beyond_the_vnet_reach_pods(crowd: Crowd, nodes: list[Node]) -> None:
+    """On-prem and the peered VNet call a pod by its own address, with nothing between."""
+    for place in (ONPREM, PEER):
+        for node in nodes:
+            target = f"{crowd.on(node)[0].address}:{PORT}/clientip"
+            namespace = f"--net={NETNS / f'azbox-{place.name}'}"
+            said = capture(["nsenter", namespace, "--", "python3", "-c", INSIDE, "ask", target], what=f"ask {target}")
+            assert json.loads(said)[target].rpartition(":")[0] == str(place.address)
+
+
+def test_pods_do_not_reach_the_platform_but_its_dns(box: Box, crowd: Crowd, nodes: list[Node]) -> None:
+    """The metadata service and the wireserver refuse a pod at once; names are resolved by the same wireserver."""
+    forbidden = [f"{IMDS}:80/metadata/instance", f"{WIRESERVER}:80/", f"{WIRESERVER}:32526/"]
+    for node in nodes:
+        pod = crowd.on(node)[0]
+        said = ask(box, pod, forbidden)
+        assert all(answer.startswith("!") and "timed out" not in answer for answer in said.values()), said
+        assert str(CLOUD_DNS) in box.kubectl("exec", "-n", NAMESPACE, pod.name, "--", "cat", "/etc/resolv.conf")
+        assert box.kubectl("exec", "-n", NAMESPACE, pod.name, "--", "getent", "ahostsv4", "management.azure.com")
+        # What is refused to the pod works for the node: the guard is the pods', not the platform's silence.
+        host = next(host for host in crowd.hosts if host.node == node.name)
+        assert "400" in ask(box, host, forbidden[:1])[forbidden[0]]
+
+
+@pytest.mark.usefixtures("crowd")
+def test_prometheus_has_the_pools_of_both_nodes(box: Box, nodes: list[Node]) -> None:
+    """Prometheus finds both agents by the annotations of their pods, and its numbers are those of the ledger."""
+    for node in nodes:
+        for state, count in (("assigned", PER_NODE), ("free", node.ledger().free)):
+            query = f'azure_cni_pool_addresses{{node="{node.name}",state="{state}"}}'
+            _await_query(box, query, count)
+    _await_query(box, "count(azure_cni_pool_ready == 1)", len(nodes))
+
+
+def test_metrics_are_as_prometheus_wants_them(box: Box, crowd: Crowd, nodes: list[Node]) -> None:
+    """`promtool check metrics` has no complaint, and no series is there for a pod or an address."""
+    for node in nodes:
+        host = next(host for host in crowd.hosts if host.node == node.name)
+        target = f"{host.address}:{METRICS_PORT}/metrics"
+        metrics = ask(box, host, [target])[target] + "\n"
+        checked = node.ask(["promtool", "check", "metrics"], stdin=metrics)
+        assert (checked.status, checked.output, checked.error) == (0, "", "")
+        series = [line for line in metrics.splitlines() if not line.startswith("#")]
+        assert not [line for line in series for pod in crowd.pods if pod.name in line or f'"{pod.address}"' in line]
+        assert len([line for line in series if line.startswith("azure_cni_pool_")]) < PER_NODE
+
+
+@pytest.mark.usefixtures("crowd")
+def test_growth_is_few_writes(cloud: Cloud, nodes: list[Node], figure: Callable[[str], None]) -> None:
+    """The NIC of each node was written a few times for thirty pods, not once for each of them."""
+    for node in nodes:
+        writes = [write for write in cloud.writes(0) if write.nic == node.nic_name]
+        figure(f"NIC writes of {node.name} since the box is up: {[(write.before, write.after) for write in writes]}")
+
+
+def test_the_agents_memory_with_sixty_pods(
+    crowd: Crowd, product: Product, nodes: list[Node], figure: Callable[[str], None]
+) -> None:
+    """Sixty pods on one node, and the agent's resident memory stays within what the chart requests."""
+    node = nodes[0]
+    crowd.workloads[node.name].settle(2 * PER_NODE)
+    used = sum(_resident_mib(node, pid) for pid in product.processes(node))
+    figure(f"memory of the agent of {node.name} with {2 * PER_NODE} pods: {used:.0f} MiB (aim {MEMORY_AIM_MIB})")
+    assert used <= MEMORY_LIMIT_MIB
+
+
+def test_scale_to_zero_leaves_nothing(crowd: Crowd, nodes: list[Node], rest: Callable[[], None]) -> None:
+    """When the pods are gone, so are links, routes and rows; the pools are again as they were at the start."""
+    for workload in crowd.workloads.values():
+        workload.scale(0)
+    for workload in crowd.workloads.values():
+        workload.ready(0)
+    for node in nodes:
+        node.agrees(assigned=0)
+        assert (node.links(), node.routes()) == (set(), set())
+    rest()
+    for node in nodes:
+        assert {slot.state for slot in node.slots()} == {"free"}
+
+
+@contextmanager
+def _service(box: Box) -> Iterator[str]:
+    ports = [{"port": 80, "targetPort": PORT}]
+    document = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "crowd", "namespace": NAMESPACE},
+        "spec": {"selector": {"kind": "server"}, "ports": ports},
+    }
+    box.apply(document)
+    yield str(box.kubectl_json("get", "service", "-n", NAMESPACE, "crowd")["spec"]["clusterIP"])
+    box.kubectl("delete", "service", "-n", NAMESPACE, "crowd")
+
+
+def _seen_by(box: Box, pod: Pod, host: IPv4Address) -> str:
+    target = f"{host}:80/whoami"
+    said = ask(box, pod, [target])[target]
+    assert not said.startswith("!"), f"{pod.name} to {host}: {said}"
+    return str(json.loads(said)["caller"])
+
+
+def _await_query(box: Box, query: str, value: int) -> None:
+    """Wait until Prometheus answers the query with this one value; it scrapes every 5 s."""
+    url = f"127.0.0.1:9090/api/v1/query?query={quote(query)}"
+
+    def answered() -> bool:
+        reply = json.loads(json.loads(box.exec(CONTROL_PLANE, ["python3", "-c", INSIDE, "ask", url]))[url])
+        values = [float(entry["value"][1]) for entry in reply["data"]["result"]]
+        if values != [value]:
+            raise StepError("not yet", output=f"it is {values}")
+        return True
+
+    box.wait_for(answered, 30, f"{query} to be {value}")
+
+
+def _resident_mib(node: Node, pid: int) -> float:
+    status = node.run("cat", f"/proc/{pid}/status")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024

@@ -1,0 +1,109 @@
+"""Agents come and go; pods that run do not notice, pods that end are remembered, pods that start wait with words."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from azurebox.client import Box
+from scenarios.harness.node import RUN_DIR, Node
+from scenarios.harness.pods import NAMESPACE, Pod, Workload, on_nodes, servers, told
+from scenarios.harness.product import Product
+from scenarios.harness.stream import Flow, unbroken
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One pod on each of two nodes, and the traffic that must not notice anything."""
+
+    workload: Workload
+    pods: tuple[Pod, Pod]
+    flows: tuple[Flow, ...]
+
+
+@pytest.fixture(scope="module")
+def running(box: Box, nodes: list[Node]) -> Iterator[Running]:
+    """Pod to pod across the nodes both ways, node to its own pod, and pod to its own node."""
+    with (
+        servers(box, "here", node=nodes[0].name, replicas=1) as workload,
+        servers(box, "there", node=nodes[1].name, replicas=1) as other,
+    ):
+        here, there = workload.pods()[0], other.pods()[0]
+        host = next(host for host in on_nodes(box) if host.node == nodes[0].name)
+        pairs = ((here, there), (there, here), (host, here), (here, host))
+        flows = tuple(Flow(source, target.address, seen=source.address) for source, target in pairs)
+        yield Running(workload, (here, there), flows)
+
+
+def test_pods_do_not_notice_that_the_agents_are_deleted(
+    box: Box, running: Running, product: Product, nodes: list[Node], figure: Callable[[str], None]
+) -> None:
+    """Both agents are deleted and come back: no request of a 10/s stream is lost, and the addresses are still held."""
+    with unbroken(box, *running.flows) as report:
+        for node in nodes:
+            product.restart(node)
+        product.await_ready()
+    figure(f"agents deleted, nothing lost: {'; '.join(report)}")
+    for node, pod in zip(nodes, running.pods, strict=True):
+        assert [(slot.address, slot.pod) for slot in node.slots() if slot.state == "assigned"] == [
+            (pod.address, f"{NAMESPACE}/{pod.name}")
+        ]
+
+
+def test_pods_end_and_wait_while_no_agent_runs(
+    box: Box, running: Running, product: Product, nodes: list[Node], figure: Callable[[str], None]
+) -> None:
+    """With the agents away a pod can end, and a new one waits, saying what is missing; both are settled afterwards."""
+    node = nodes[0]
+    with (
+        servers(box, "ending", node=node.name, replicas=1) as ending,
+        servers(box, "starting", node=node.name) as starting,
+    ):
+        ended = ending.pods()[0]
+        with unbroken(box, *running.flows) as report:
+            with product.away():
+                ending.settle(0)
+                assert ended.name in {record["args"]["K8S_POD_NAME"] for record in _records(node)}
+                assert ended.address in {slot.address for slot in node.slots() if slot.state == "assigned"}
+                (waiting,) = starting.scale_beyond(1, ready=0)
+                told(
+                    box,
+                    waiting.name,
+                    "FailedCreatePodSandBox",
+                    "cannot reach the azure-cni agent",
+                    f"{RUN_DIR}/cni.sock",
+                )
+            started = starting.ready(1)[0]
+        figure(f"agents away for a while, nothing lost: {'; '.join(report)}")
+        assert started.uid == waiting.uid
+        assert started.address != ended.address
+        box.wait_for(lambda: not _records(node), 10, "the records to be carried out")
+        assert {slot.address for slot in node.slots() if slot.state == "assigned"} == {
+            running.pods[0].address,
+            started.address,
+        }
+
+
+def test_an_agent_that_is_killed_among_starting_pods(
+    box: Box, running: Running, product: Product, nodes: list[Node]
+) -> None:
+    """SIGKILL in the middle of twenty starts: all of them start, each with an address of its own, and none leaks."""
+    node = nodes[0]
+    with unbroken(box, *running.flows), servers(box, "burst", node=node.name) as burst:
+        burst.scale(20)
+        box.wait_for(lambda: len(node.links()) > 3, 30, "the first of the pods to be wired", poll_s=0.05)
+        node.run("kill", "-KILL", *(str(pid) for pid in product.processes(node)))
+        pods = burst.ready(20)
+        assert len({pod.address for pod in pods}) == 20
+        assert {pod.address for pod in pods} <= node.on_nic()
+        node.agrees(assigned=21)
+        burst.settle(0)
+    product.await_ready()
+
+
+def _records(node: Node) -> list[dict[str, Any]]:
+    """The DELs that wait for an agent; the runtime repeats those of sandboxes that ended before."""
+    lines = node.run("sh", "-c", f"for record in $(find {RUN_DIR}/released -name '*.json'); do cat $record; echo; done")
+    return [json.loads(line) for line in lines.splitlines() if line]

@@ -1,0 +1,71 @@
+"""`helm uninstall`: running pods stay, what stays is what the document says, and a new installation takes it over."""
+
+import re
+
+import pytest
+
+from azurebox import release
+from azurebox.client import Box
+from azurebox.facts import REPOSITORY
+from azurebox.steps import StepError
+from scenarios.harness.cloud import Cloud
+from scenarios.harness.node import BINARY, CONFLIST, RUN_DIR, Node
+from scenarios.harness.pods import on_nodes, servers, told
+from scenarios.harness.product import NAMESPACE, QUICK, Product
+from scenarios.harness.stream import Flow, unbroken
+
+CRD = "crd/nodeippools.azure-cni.io"
+
+
+def test_uninstall_and_install_again(box: Box, cloud: Cloud, product: Product, nodes: list[Node]) -> None:
+    """Uninstall, clean one node as the document says, install again: the pod on the other never notices."""
+    kept, cleaned = nodes
+    host = next(host for host in on_nodes(box) if host.node == cleaned.name)
+    with servers(box, "staying", node=kept.name, replicas=2) as staying, servers(box, "late", node=kept.name) as late:
+        pods = staying.pods()
+        flows = [Flow(host, pod.address, seen=host.address) for pod in pods]
+        links, routes, on_nics = kept.links(), kept.routes(), [node.on_nic() for node in nodes]
+        requests = cloud.requests()
+        with unbroken(box, *flows):
+            said = product.uninstall()
+            assert "uninstalled" in said
+            _is_gone(box)
+            assert (kept.links(), kept.routes(), [node.on_nic() for node in nodes]) == (links, routes, on_nics)
+            assert kept.known_to_nft() == on_nics[0]
+            for path in (CONFLIST, BINARY, f"{RUN_DIR}/ledger.sqlite"):
+                kept.run("test", "-e", path)
+            assert box.kubectl("get", CRD)
+            assert len(box.kubectl("get", "nodeippools", "-o", "name").split()) == len(box.nodes)
+
+            (waiting,) = late.scale_beyond(1, ready=0)
+            told(box, waiting.name, "FailedCreatePodSandBox", "cannot reach the azure-cni agent")
+
+            _clean(cleaned)
+            product.install(QUICK)
+            late.ready(1)
+        assert {pod.uid for pod in staying.pods()} == {pod.uid for pod in pods}
+        assert kept.links() > links
+        for node in nodes:
+            node.agrees()
+        # The cleaned node found its addresses on its NIC again, as after a reboot; nothing had to be written.
+        assert [node.on_nic() for node in nodes] == on_nics
+        assert cloud.requests() == requests
+
+
+def _is_gone(box: Box) -> None:
+    for kind in ("daemonset", "serviceaccount", "clusterrole", "clusterrolebinding"):
+        with pytest.raises(StepError, match="cannot"):
+            box.kubectl("get", kind, "-n", NAMESPACE, "azure-cni-agent")
+    assert release.NAME not in box.helm("list", "-n", NAMESPACE, "-q").split()
+
+
+def _clean(node: Node) -> None:
+    """What docs/uninstall.md tells people to do on a node; then nothing of azure-cni is left there."""
+    document = (REPOSITORY / "docs" / "uninstall.md").read_text().partition("## What stays")[2]
+    commands = re.search(r"```console\n(.*?)```", document, re.DOTALL)
+    assert commands
+    node.run("sh", "-ec", commands[1])
+    assert node.links() == set()
+    assert "azure_cni" not in node.run("nft", "list", "tables")
+    left = node.run("sh", "-c", f"ls -d {CONFLIST} {BINARY} {RUN_DIR}/* 2>/dev/null || true")
+    assert left == ""
