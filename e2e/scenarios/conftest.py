@@ -144,7 +144,7 @@ def reset(product: Product, cloud: Cloud, nodes: list[Node], rest: Callable[[], 
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Prints a line with what was measured, now and at the end."""
+    """Keeps a line with what was measured, to be printed at the end."""
 
     def add(line: str) -> None:
         request.config.stash[FIGURES].append(line)

@@ -167,7 +167,7 @@ def _suffer(box: Box, cloud: Cloud, node: Node, kinds: Sequence[str]) -> None:
 
 def _is_right(node: Node, size: int) -> bool:
     on_nic, known, ledger = node.on_nic(), node.known_to_nft(), node.ledger()
-    if (len(on_nic), on_nic, ledger.allocated) != (size, known, size) or node.state() == "Updating":
+    if (len(on_nic), on_nic, ledger.allocated) != (size, known, size) or node.state() != "Succeeded":
         raise StepError("not yet", output=f"NIC {len(on_nic)}, {node.state()}; nftables {len(known)}; {ledger}")
     return True
 

@@ -41,12 +41,15 @@ def test_uninstall_and_install_again(box: Box, cloud: Cloud, product: Product, n
             told(box, waiting.name, "FailedCreatePodSandBox", "cannot reach the azure-cni agent")
 
             _clean(cleaned)
+            stray = min(cleaned.on_nic())
+            cleaned.run("ip", "address", "add", f"{stray}/22", "dev", "eth0")  # as cloud-init does at a boot
             product.install(QUICK)
             late.ready(1)
         assert {pod.uid for pod in staying.pods()} == {pod.uid for pod in pods}
         assert kept.links() > links
         for node in nodes:
             node.agrees()
+        assert str(stray) not in cleaned.run("ip", "address", "show", "dev", "eth0")
         # The cleaned node found its addresses on its NIC again, as after a reboot; nothing had to be written.
         assert [node.on_nic() for node in nodes] == on_nics
         assert cloud.requests() == requests
