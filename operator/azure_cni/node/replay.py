@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from azure_cni.errors import AzureCniError
 from azure_cni.node.ports import ReleasedRecords
 from azure_cni.node.sandboxes import Sandboxes
 
@@ -23,6 +24,10 @@ class Replay:
         for words in found.bad:
             log.error("recorded DEL put aside", extra={"why": words})
         for record in found.pending:
-            await self._sandboxes.delete(record.sandbox)
-            self._records.acknowledge(record)
-            log.info("recorded DEL carried out", extra={"container": record.sandbox.container_id})
+            try:
+                await self._sandboxes.delete(record.sandbox)
+                self._records.acknowledge(record)
+            except AzureCniError as error:  # the record stays; those behind it must not wait for this one
+                log.warning("recorded DEL failed", extra={"container": record.sandbox.container_id, "why": str(error)})
+            else:
+                log.info("recorded DEL carried out", extra={"container": record.sandbox.container_id})
