@@ -100,8 +100,7 @@ class Reconciler:
             await self._attempt(Activity.KERNEL, self._keep_kernel)
         if not self._board.ready and self._troubles.worst() is not None:
             await self._attempt(Activity.KERNEL, self._resume)
-        if self._standing.view is not None and self._board.ready and self._troubles.of(Activity.READ) is None:
-            await self._step(self._standing.view)
+        await self._act()
         await self._breathe()
         return self._rest_s()
 
@@ -150,6 +149,7 @@ class Reconciler:
             pool = await self._world.pools.create(await self._world.node.read_node())
             log.info("pool object made", extra={"pool": pool_api.pool_name(pool)})
         self._standing.pool = pool
+        self._recall_request()
         self._reporter.saw(pool)
         self.pool_known.set()
 
@@ -162,9 +162,15 @@ class Reconciler:
             return
         identity = await self._world.cloud.identify()
         self._standing.nic = self._world.nic_of(identity)
-        self._standing.request = pool_api.last_request(self._standing.pool or {}, vm_id=identity.vm_id)
         self._board.identity = identity
+        self._recall_request()
         log.info("node identified", extra=pool_api.identity_status(identity))
+
+    def _recall_request(self) -> None:
+        """Go on counting where the agent before stopped, as soon as both the pool and this VM are known."""
+        identity, pool = self._board.identity, self._standing.pool
+        if identity is not None and pool is not None and not self._standing.request.number:
+            self._standing.request = pool_api.last_request(pool, vm_id=identity.vm_id)
 
     async def _read_vnet(self) -> None:
         identity = self._board.identity
@@ -225,6 +231,14 @@ class Reconciler:
             log.info("kernel prepared", extra={"changes": list(repairs)})
         self._board.link = LinkParameters((await self._world.datapath.uplink(identity.mac)).mtu, identity.primary_ip)
         self._due[Activity.KERNEL] = self._now_s() + self._settings.timing.kernel_s
+
+    async def _act(self) -> None:
+        """Take a step once all that decides it is known; the pool too, for it may say `paused` or another size."""
+        view = self._standing.view
+        if self._standing.pool is None or view is None or not self._board.ready:
+            return
+        if self._troubles.of(Activity.READ) is None:
+            await self._step(view)
 
     async def _step(self, view: NicView) -> None:
         plan = self._decide(view)

@@ -31,7 +31,9 @@ class Activity(StrEnum):
     STATUS = "write the pool's status"
 
 
-BLOCKS_PODS = frozenset({Activity.IDENTITY, Activity.VNET, Activity.READ, Activity.KERNEL, Activity.WRITE})
+BLOCKS_PODS = frozenset(
+    {Activity.POOL, Activity.IDENTITY, Activity.VNET, Activity.READ, Activity.KERNEL, Activity.WRITE}
+)
 """Troubles that keep a pool from growing."""
 
 

@@ -209,6 +209,25 @@ async def test_a_silent_api_server_keeps_no_pod_from_starting():
         assert (await node.add("p")).address
 
 
+async def test_nothing_is_written_before_the_pool_has_been_read():
+    async with SimulatedNode().running() as first:
+        await first.until(lambda: first.status.get("allocated") == 16)
+        first.pools.edit_spec(size=40)
+        first.reconciler.pool_seen(first.pools.pool or {})
+        await first.until(lambda: first.status["allocated"] == 40)
+    writes, number = first.nic.writes, first.status["requestID"]
+    second = SimulatedNode(before=first, shrink_delay_s=0)
+    second.pools.fail_next = KubeUnreachable("cannot read nodeippools/vm1: no answer")
+    async with second.running():
+        await second.until(second.reconciler.pool_known.is_set)
+        await asyncio.sleep(10)
+        assert second.nic.writes == writes
+        second.pools.edit_spec(size=44)
+        second.reconciler.pool_seen(second.pools.pool or {})
+        await second.until(lambda: second.status["allocated"] == 44)
+        assert second.status["requestID"] > number
+
+
 async def test_a_bad_spec_is_told_and_the_last_good_one_stays():
     async with SimulatedNode().running() as node:
         await node.until(lambda: node.counts.free == 16)
