@@ -7,8 +7,9 @@ machines'. The API server has checked types and ranges by the CRD; what reaches 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -37,6 +38,39 @@ class Request:
 
     count: int
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """One read of the protocol's fields in a NodeIPPool's status: `granted` answers the request `granted_for`."""
+
+    request: Request
+    granted: int
+    granted_for: int
+    allocated: int
+
+    @property
+    def needed(self) -> int:
+        """What must stay granted: the request, and what is on the NIC by the last report."""
+        return max(self.request.count, self.allocated)
+
+
+class Wants(StrEnum):
+    """The one write of the NIC that an answer to the newest request allows (`status.wants`)."""
+
+    NOTHING = "Nothing"
+    GROW = "Grow"
+    RELEASE = "Release"
+    MEND = "Mend"
+
+
+def view(pool: Mapping[str, Any]) -> PoolView:
+    """The protocol's fields as the object shows them; zeros where nobody has written yet."""
+    status = pool.get("status") or {}
+    requested, number, granted, granted_for, allocated = (
+        int(status.get(key) or 0) for key in ("requested", "requestID", "granted", "grantedFor", "allocated")
+    )
+    return PoolView(Request(requested, number), granted=granted, granted_for=granted_for, allocated=allocated)
 
 
 def spec_overrides(pool: Mapping[str, Any]) -> dict[str, int | bool]:
@@ -93,14 +127,3 @@ def identity_status(identity: NodeIdentity) -> dict[str, Any]:
 def address_entry(address: IPv4Address, config: str) -> dict[str, str]:
     """One entry of `status.addresses`: what is on the NIC, not who holds it, so that nothing is written per pod."""
     return {"address": str(address), "name": config}
-
-
-def node_reference(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The owner reference that lets the pool go with its node, agent or not."""
-    metadata = node["metadata"]
-    return {"apiVersion": "v1", "kind": "Node", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
-
-
-def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Those of `keys` whose value in `after` differs from `before`: the body of a merge patch."""
-    return {key: after[key] for key in keys if key in after and before.get(key) != after[key]}
