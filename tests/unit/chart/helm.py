@@ -13,7 +13,7 @@ from azurebox import tools
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CHART = REPOSITORY / "charts" / "azure-cni"
-CRD = REPOSITORY / "crds" / "azure-cni.io_nodeippools.yaml"
+CRDS = REPOSITORY / "crds"
 KUBE_VERSION = "1.36.3"
 
 
@@ -45,9 +45,13 @@ def render(*values: str) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(template(*values)) if document]
 
 
-def of_kind(kind: str, *values: str) -> dict[str, Any]:
-    """The one object of this kind that the chart makes of these values."""
-    (found,) = (manifest for manifest in render(*values) if manifest["kind"] == kind)
+def of_kind(kind: str, *values: str, name: str | None = None) -> dict[str, Any]:
+    """The one object of this kind, and of this name where there are more, that the chart makes of these values."""
+    (found,) = (
+        manifest
+        for manifest in render(*values)
+        if manifest["kind"] == kind and name in (None, manifest["metadata"]["name"])
+    )
     return found
 
 

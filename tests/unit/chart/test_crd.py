@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Any
 
+import pytest
 import yaml
 
 from azure_cni.api import conditions, pool
@@ -10,91 +11,124 @@ from azure_cni.api.identity import NodeIdentity
 from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, NicID, SubnetID, VNetID
 from azure_cni.ipam import limits
 from azure_cni.node.world import LastWrite
-from unit.chart.helm import CHART, CRD, of_kind, render
+from unit.chart.helm import CHART, CRDS, of_kind, render
 
-DOCUMENT: dict[str, Any] = yaml.safe_load(CRD.read_text())
-(VERSION,) = DOCUMENT["spec"]["versions"]
-SCHEMA = VERSION["schema"]["openAPIV3Schema"]
-SPEC, STATUS = SCHEMA["properties"]["spec"], SCHEMA["properties"]["status"]
+POOLS: dict[str, Any] = yaml.safe_load((CRDS / "azure-cni.io_nodeippools.yaml").read_text())
+QUOTAS: dict[str, Any] = yaml.safe_load((CRDS / "azure-cni.io_vnetquotas.yaml").read_text())
+BOTH = pytest.mark.parametrize("crd", [POOLS, QUOTAS], ids=["nodeippools", "vnetquotas"])
 
 
-def walk(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield path, schema
-    for name, child in schema.get("properties", {}).items():
+def version(crd: dict[str, Any]) -> dict[str, Any]:
+    """The one version."""
+    (found,) = crd["spec"]["versions"]
+    return dict(found)
+
+
+def schema(crd: dict[str, Any]) -> dict[str, Any]:
+    return dict(version(crd)["schema"]["openAPIV3Schema"])
+
+
+SPEC, STATUS = (schema(POOLS)["properties"][part] for part in ("spec", "status"))
+QUOTA_SPEC, QUOTA_STATUS = (schema(QUOTAS)["properties"][part] for part in ("spec", "status"))
+
+
+def walk(part: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, part
+    for name, child in part.get("properties", {}).items():
         yield from walk(child, f"{path}.{name}")
-    if "items" in schema:
-        yield from walk(schema["items"], f"{path}[]")
+    if "items" in part:
+        yield from walk(part["items"], f"{path}[]")
+    if "additionalProperties" in part:
+        yield from walk(part["additionalProperties"], f"{path}{{}}")
 
 
-def test_there_is_one_copy():
-    assert of_kind("CustomResourceDefinition") == DOCUMENT
-    assert CRD.samefile(CHART / "files" / "crds" / CRD.name)
+@BOTH
+def test_there_is_one_copy(crd: dict[str, Any]):
+    assert of_kind("CustomResourceDefinition", name=crd["metadata"]["name"]) == crd
+    file = f"azure-cni.io_{crd['spec']['names']['plural']}.yaml"
+    assert (CRDS / file).samefile(CHART / "files" / "crds" / file)
 
 
-def test_uninstalling_keeps_it():
-    assert DOCUMENT["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+@BOTH
+def test_uninstalling_keeps_it(crd: dict[str, Any]):
+    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
-def test_the_chart_can_leave_it_to_others():
+def test_the_chart_can_leave_them_to_others():
     assert "CustomResourceDefinition" not in {manifest["kind"] for manifest in render("crds.install=false")}
 
 
-def test_it_is_the_object_that_the_agent_speaks_of():
-    names = DOCUMENT["spec"]["names"]
-    assert (DOCUMENT["spec"]["group"], VERSION["name"], names["kind"], names["plural"], names["shortNames"]) == (
+def test_they_are_the_objects_that_the_product_speaks_of():
+    names = POOLS["spec"]["names"]
+    assert (POOLS["spec"]["group"], version(POOLS)["name"], names["kind"], names["plural"], names["shortNames"]) == (
         pool.GROUP,
         pool.VERSION,
         pool.KIND,
         pool.PLURAL,
         ["nip"],
     )
-    assert DOCUMENT["spec"]["scope"] == "Cluster"
-    assert VERSION["subresources"] == {"status": {}}
+    names = QUOTAS["spec"]["names"]
+    assert (names["kind"], names["plural"], names["shortNames"]) == ("VNetQuota", "vnetquotas", ["vnq"])
+    for crd in (POOLS, QUOTAS):
+        assert crd["spec"]["scope"] == "Cluster"
+        assert version(crd)["subresources"] == {"status": {}}
 
 
-def test_kubectl_explain_has_words_for_every_field():
-    silent = {path for path, schema in walk(SCHEMA, "nodeippool") if not schema.get("description")}
-    assert {path for path in silent if not path.endswith("[]")} == {"nodeippool.metadata"}  # Kubernetes explains that
+@BOTH
+def test_kubectl_explain_has_words_for_every_field(crd: dict[str, Any]):
+    silent = {path for path, part in walk(schema(crd), "") if not part.get("description")}
+    assert {path for path in silent if not path.endswith("[]")} == {".metadata"}  # Kubernetes explains that
 
 
-def test_the_columns_are_those_that_people_know():
-    columns = [(column["name"].upper(), column.get("priority", 0)) for column in VERSION["additionalPrinterColumns"]]
-    assert [name for name, priority in columns if not priority] == [
-        "ALLOCATED",
-        "ASSIGNED",
-        "FREE",
-        "COOLING",
-        "GRANTED",
-        "READY",
-        "AGE",
+@pytest.mark.parametrize(
+    ("crd", "shown", "wide"),
+    [
+        (
+            POOLS,
+            ["ALLOCATED", "ASSIGNED", "FREE", "COOLING", "GRANTED", "READY", "AGE"],
+            ["PRIMARY-IP", "REASON", "SUBNET"],
+        ),
+        (
+            QUOTAS,
+            ["LIMIT", "GRANTED", "ASSIGNED", "NODES", "EXHAUSTED", "AGE"],
+            ["OUTSIDE", "THROTTLED", "VNET"],
+        ),
+    ],
+    ids=["nodeippools", "vnetquotas"],
+)
+def test_the_columns_are_those_that_people_know(crd: dict[str, Any], shown: list[str], wide: list[str]):
+    columns = [
+        (column["name"].upper(), column.get("priority", 0)) for column in version(crd)["additionalPrinterColumns"]
     ]
-    assert [name for name, priority in columns if priority] == ["PRIMARY-IP", "REASON", "SUBNET"]
+    assert [name for name, priority in columns if not priority] == shown
+    assert [name for name, priority in columns if priority] == wide
 
 
-def test_every_column_reads_a_field_that_exists():
-    known = {path.removeprefix("nodeippool") for path, _ in walk(SCHEMA, "nodeippool")} | {
-        ".metadata.creationTimestamp"
-    }
-    for column in VERSION["additionalPrinterColumns"]:
+@BOTH
+def test_every_column_reads_a_field_that_exists(crd: dict[str, Any]):
+    known = {path for path, _ in walk(schema(crd), "")} | {".metadata.creationTimestamp"}
+    for column in version(crd)["additionalPrinterColumns"]:
         assert re.sub(r"\[\?\(@\.type==\"(\w+)\"\)\]", "[]", column["jsonPath"]) in known
 
 
-def test_the_spec_is_what_the_agent_reads():
+def test_the_spec_of_a_pool_is_what_the_agent_reads():
     assert SPEC["properties"].keys() == pool.SPEC_FIELDS.keys() | {"mode"}
     assert "required" not in SPEC
 
 
-def test_the_spec_has_no_defaults():
+def test_the_spec_of_a_pool_has_no_defaults():
     """They are the chart's values: a default here would be stored in each object and outlive a changed value."""
-    assert [path for path, schema in walk(SPEC, "spec") if "default" in schema] == []
+    assert [path for path, part in walk(SPEC, "spec") if "default" in part] == []
 
 
 def test_the_bounds_are_those_of_the_product():
-    bounds = {name: (schema.get("minimum"), schema.get("maximum")) for name, schema in SPEC["properties"].items()}
+    bounds = {name: (part.get("minimum"), part.get("maximum")) for name, part in SPEC["properties"].items()}
     most = limits.MAX_ADDRESSES_PER_NODE
     assert bounds["max"] == bounds["size"] == bounds["batch"] == (1, most)
     assert bounds["minFree"] == (0, most)
     assert STATUS["properties"]["granted"]["maximum"] == most
+    assert QUOTA_SPEC["properties"]["perNodeLimit"]["maximum"] == most
+    assert QUOTA_STATUS["properties"]["grants"]["additionalProperties"]["properties"]["count"]["maximum"] == most
     assert STATUS["properties"]["addresses"]["maxItems"] == MAX_CONFIGS_PER_NIC
 
 
@@ -130,3 +164,35 @@ def test_the_status_holds_all_that_the_agent_writes():
 def test_every_condition_is_explained():
     explained = STATUS["properties"]["conditions"]["description"]
     assert [kind.value for kind in conditions.Kind if f"{kind.value}:" not in explained] == []
+
+
+def test_what_an_answer_may_allow_are_the_products_words():
+    assert STATUS["properties"]["wants"]["enum"] == [wants.value for wants in pool.Wants]
+
+
+class Asked(dict[str, Any]):
+    """A document that remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys_asked: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.keys_asked.add(key)
+        return default
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def test_the_status_holds_all_of_the_grant_protocol():
+    """A field that `view` reads and the schema drops would be empty for ever, and no node would be served."""
+    status = Asked()
+    pool.view({"status": status})
+    assert {"requested", "granted"} <= status.keys_asked <= STATUS["properties"].keys()
+
+
+def test_the_ledger_is_one_value_and_bounded():
+    """Atomic, or the managed fields double each write; bounded, or the rule's cost has no bound."""
+    ledger = QUOTA_STATUS["properties"]["grants"]
+    assert (ledger["x-kubernetes-map-type"], ledger["maxProperties"]) == ("atomic", 8192)
