@@ -77,11 +77,18 @@ async def test_growth_and_release_are_one_write(world: World) -> None:
     assert world.writes == 2
 
 
-async def test_nothing_to_change_is_no_write(world: World) -> None:
+async def test_what_has_left_already_is_no_write(world: World) -> None:
     view = await world.nic.read()
-    assert await world.nic.write(view) == view
     assert await world.nic.write(view, remove=[ConfigName("azure-cni-gone0000")]) == view
     assert world.writes == 0
+
+
+async def test_a_write_of_nothing_renews_the_etag_so_that_an_older_write_is_refused(world: World) -> None:
+    seen = await world.nic.read()
+    after = await world.nic.write(seen)
+    assert after.configs == seen.configs
+    with pytest.raises(PreconditionFailed):
+        await world.nic.write(seen, add=1)
 
 
 async def test_what_others_made_is_never_deleted(world: World) -> None:

@@ -85,7 +85,7 @@ class FakeNic:
             raise error
         self._refuse(seen, add=add, remove=remove)
         present = {config.name for config in self._configs}
-        if not add and not present & set(remove) and not self._failed:
+        if remove and not present & set(remove) and not add and not self._failed:
             return self._view()
         self._accept(add=add, remove=remove)
         await self._operation()

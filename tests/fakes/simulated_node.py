@@ -30,8 +30,8 @@ class LoopClock:
     def boottime_s(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def utc(self) -> str:
-        return f"2026-01-01T00:00:00Z+{self.boottime_s():.0f}s"
+    def utc(self, *, ahead_s: float = 0.0) -> str:
+        return f"2026-01-01T00:00:00Z+{self.boottime_s() + ahead_s:.0f}s"
 
 
 @dataclass

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     READY = "Ready"
     GROWING = "Growing"
     AT_LIMIT = "AtLimit"
+    QUOTA_EXCEEDED = "QuotaExceeded"
     SUBNET_FULL = "SubnetFull"
     THROTTLED = "Throttled"
     DRIFTED = "Drifted"

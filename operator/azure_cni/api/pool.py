@@ -97,6 +97,18 @@ def generation(pool: Mapping[str, Any]) -> int:
     return int((pool.get("metadata") or {}).get("generation", 0))
 
 
+def is_newer(pool: Mapping[str, Any], *, than: Mapping[str, Any]) -> bool:
+    """Whether a version of the object is not older than another; of another object of that name, always.
+
+    Resource versions of one kind are decimal numbers that rise (KEP-5504); what is not a number is taken as newer.
+    """
+    new, known = pool.get("metadata") or {}, than.get("metadata") or {}
+    versions = str(new.get("resourceVersion", "")), str(known.get("resourceVersion", ""))
+    if new.get("uid") != known.get("uid") or not all(version.isdecimal() for version in versions):
+        return True
+    return int(versions[0]) >= int(versions[1])
+
+
 def last_request(pool: Mapping[str, Any], *, vm_id: str) -> Request:
     """The request as this VM's agent last wrote it; nothing where the status is another VM's (the name was reused)."""
     status = pool.get("status") or {}

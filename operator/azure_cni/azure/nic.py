@@ -41,11 +41,11 @@ class ArmNic:
         return self._seen(await self._document())
 
     async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
-        """One change of the NIC as the port says; a NIC whose last operation failed is written even unchanged."""
+        """One change of the NIC as the port says; one whose last operation failed is written in any case."""
         what = f"change {self._resource.label}"
         document = await self._document()
         leaving = _refuse(document, seen, add=add, remove=remove, what=what)
-        if not add and not leaving and not nic_document.has_failed(document):
+        if remove and not leaving and not add and not nic_document.has_failed(document):
             return self._seen(document)
         body = nic_document.changed(document, add=self._names(document, add), remove=leaving)
         return self._seen(await self._put(document, body, added=add, removed=len(leaving)))

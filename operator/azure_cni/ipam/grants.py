@@ -45,6 +45,11 @@ def next_request(last: Request, *, wanted: int, on_nic: int, in_flight: int) -> 
     return last if count == last.count else Request(count=count, number=last.number + 1)
 
 
+def renewed_request(last: Request) -> Request:
+    """The same count under a new number: the answer to the one before has been used for its write of the NIC."""
+    return Request(count=last.count, number=last.number + 1)
+
+
 def is_overtaken(mine: Request, *, shown: Request) -> bool:
     """Rule 1, across a restart: the pool shows a request that is not this agent's, and it came before its own.
 

@@ -55,7 +55,10 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Mend:
-    """The last operation failed and the NIC is otherwise as wanted: write it once more as it is."""
+    """Write the NIC once more as it is: to end a failed state, or so that an older write cannot come through."""
+
+    reason: str = field(default="the last operation failed", compare=False)
+    """For people."""
 
 
 Step: TypeAlias = Rest | Await | Grow | Shrink | Settle | Mend
@@ -86,12 +89,13 @@ def next_step(
     now_s: float,
     surplus_since_s: float | None,
     granted: int,
+    in_flight: int = 0,
     shrink_delay_s: float = SHRINK_DELAY_S,
 ) -> Plan:
     """Decide from a ledger that has observed `view`.
 
     `waiting`: pods here that need an address and have none. `granted`: what the newest request was answered with, 0
-    while it is not. Times are boot times in seconds.
+    while it is not. `in_flight`: what a write not known to have ended could leave there. Times are boot times in s.
     """
     counts = ledger.counts()
     # Lost addresses are not on the NIC and do not become useful by growing: neither side counts them.
@@ -105,7 +109,11 @@ def next_step(
         return plan(Settle(), surplus_since_s, wake_in_s=SETTLE_POLL_S)
     if step := _failed(ledger, view) or _growth(view, wanted=wanted, granted=granted):
         return plan(step, wake_in_s=cooled_in_s)
-    rest = Mend() if view.failed else Rest()
+    rest: Step = Rest()
+    if view.failed:
+        rest = Mend()
+    elif in_flight > max(wanted, held):  # more than is wanted stays reserved for it until Azure would refuse it
+        rest = Mend("a write with an unknown outcome must not come through late")
     surplus = _surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
     if surplus is None:
         return plan(rest, wake_in_s=cooled_in_s)

@@ -6,6 +6,7 @@ from typing import Any
 
 from azure_cni.api import conditions
 from azure_cni.api import pool as pool_api
+from azure_cni.errors import Throttled
 from azure_cni.node import prospects
 from azure_cni.node.board import Board, Book
 from azure_cni.node.reporter import Reporter
@@ -25,6 +26,7 @@ class Narrator:
         self._board = board
         self._troubles = troubles
         self._reporter = reporter
+        self._until = (0.0, "")
 
     def announce(self) -> None:
         """Publish the outlook to the ADDs that wait."""
@@ -32,12 +34,6 @@ class Narrator:
         self._board.at_limit = snapshot.at_limit
         self._board.target, self._board.maximum = snapshot.target, self._standing.policy.maximum
         self._board.announce(prospects.outlook(snapshot, self._troubles))
-
-    async def report(self) -> None:
-        """Write the pool's status, if something differs and it is due."""
-        if self._standing.pool is not None:
-            now_s = self._world.clock.boottime_s()
-            await self._reporter.report(self._standing.pool, self._status(), now_s=now_s)
 
     async def tell(self, kind: str, reason: str, message: str) -> None:
         """An event on the pool; `kind` is Normal or Warning."""
@@ -60,24 +56,41 @@ class Narrator:
             paused=standing.policy.paused,
             target=standing.plan.target if standing.plan else 0,
             ceiling=standing.ceiling,
+            requested=standing.asking.request.count,
+            answered=standing.grant.request_id == standing.asking.request.number,
             writing=standing.writing,
+            updating=standing.view is not None and not standing.view.settled,
+            observes=standing.observes,
+            vnet_known=standing.vnet is not None,
+            throttled_until=self._throttled_until(),
             lost=tuple(slot.address for slot in ledger.slots if not slot.on_nic),
             refusal=standing.grant.refusal,
             refusal_message=standing.grant.message,
             now_s=self._world.clock.boottime_s(),
         )
 
-    def _status(self) -> dict[str, Any]:
+    def _throttled_until(self) -> str:
+        """When Azure may be asked again, RFC 3339; said once for each trouble, so that it does not waver."""
+        trouble = self._troubles.find(Throttled)
+        if trouble is None:
+            self._until = (0.0, "")
+        elif trouble.retry_at_s != self._until[0]:
+            clock = self._world.clock
+            self._until = (trouble.retry_at_s, clock.utc(ahead_s=trouble.retry_at_s - clock.boottime_s()))
+        return self._until[1]
+
+    def status(self) -> dict[str, Any]:
+        """What the pool's status should say now."""
         snapshot, standing = self._snapshot(), self._standing
         generation = pool_api.generation(standing.pool or {})
         status: dict[str, Any] = {
-            "requested": standing.request.count,
-            "requestID": standing.request.number,
             "allocated": snapshot.counts.allocated,
             "assigned": snapshot.counts.assigned,
             "free": snapshot.counts.free,
             "cooling": snapshot.counts.cooling,
             "target": snapshot.target,
+            "waiting": max(0, standing.waiting - snapshot.counts.free),
+            "throttledUntil": snapshot.throttled_until or None,
             "addresses": [pool_api.address_entry(s.address, s.config) for s in self._book.ledger.slots if s.on_nic],
             "conditions": conditions.merge(
                 self._reporter.written.get("conditions") or (),
@@ -87,7 +100,10 @@ class Narrator:
             ),
             "observedGeneration": generation,
         }
-        status |= self._world.grants.status(standing.grant)
+        if standing.asking.begun:
+            request = standing.asking.request
+            status |= {"requested": request.count, "requestID": request.number, "wants": standing.asking.wants.value}
+            status |= self._world.grants.status(standing.grant)
         if self._board.identity is not None:
             status |= pool_api.identity_status(self._board.identity)
         if standing.last_write is not None:

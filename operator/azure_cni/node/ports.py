@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from azure_cni.api.identity import NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, NicView
+from azure_cni.api.pool import Request
 from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.datapath.uplink import Uplink
@@ -25,8 +26,8 @@ class Clock(Protocol):
     def boottime_s(self) -> float:
         """Seconds since boot, suspended time included: never goes back, and outlives the agent as its ledger does."""
 
-    def utc(self) -> str:
-        """Wall clock for people: RFC 3339, seconds, UTC."""
+    def utc(self, *, ahead_s: float = 0.0) -> str:
+        """Wall clock for people, now or in so many seconds: RFC 3339, seconds, UTC."""
 
 
 class Cloud(Protocol):
@@ -48,6 +49,8 @@ class Nic(Protocol):
     async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
         """Change the NIC in one write, guarded by `seen.etag`, wait for its operation, and read it again.
 
+        With nothing to add or remove it is written as it is; when all of `remove` has left already, not at all.
+
         Adds `add` configurations (Dynamic, our name prefix, the primary's subnet and ASGs), leaves out those named in
         `remove`, which must be ours. Everything else goes back as it was read. Returns the NIC as it is afterwards.
         PreconditionFailed when it changed since `seen`; OperationFailed when the operation ended badly.
@@ -56,20 +59,23 @@ class Nic(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a node may hold on its NIC, and the request that this answers."""
+    """What a node may hold on its NIC, and the request that this answers (0: the newest is not answered yet)."""
 
     count: int
     request_id: int
     refusal: str = ""
-    """CamelCase cause when less than the request was granted (`QuotaExceeded`), "" otherwise."""
+    """CamelCase cause when less was granted, or when the answer is put off (`QuotaExceeded`, `Throttled`), else ""."""
     message: str = ""
 
 
 class Grants(Protocol):
     """Who allows addresses: this node itself, or the controller of the cluster."""
 
-    def read(self, pool: Mapping[str, Any], *, requested: int, request_id: int) -> Grant:
-        """The newest grant, from the pool object as last seen. Never blocks: the answer is a change of the pool."""
+    recorded: bool
+    """A request must stand in the pool before it can be answered."""
+
+    def read(self, pool: Mapping[str, Any], request: Request) -> Grant:
+        """The answer to `request`, from the pool as last seen. Never blocks: an answer is a change of the pool."""
 
     def status(self, grant: Grant) -> dict[str, Any]:
         """The fields of the pool's status that this node itself must write for the grant; none where others grant."""
@@ -84,8 +90,13 @@ class Pools(Protocol):
     async def create(self, node: Mapping[str, Any]) -> dict[str, Any]:
         """Make the object, owned by the Node. The one that exists is returned when it was there already."""
 
-    async def patch_status(self, pool: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
-        """Merge `status` into the object's status subresource (RFC 7386: None removes); returns the object."""
+    async def patch_status(
+        self, pool: Mapping[str, Any], status: Mapping[str, Any], *, guarded: bool = False
+    ) -> dict[str, Any]:
+        """Merge `status` into the object's status subresource (RFC 7386: None removes); returns the object.
+
+        `guarded` makes it a compare-and-swap on `pool`: KubeConflict when the object changed since.
+        """
 
 
 class Node(Protocol):

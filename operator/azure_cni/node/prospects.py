@@ -12,25 +12,37 @@ from azure_cni.api.conditions import Condition, Kind
 from azure_cni.errors import SubnetFull, Throttled
 from azure_cni.ipam.ledger import Counts
 from azure_cni.node.board import STARTING, Outlook
-from azure_cni.node.troubles import Trouble, Troubles
+from azure_cni.node.troubles import Activity, Trouble, Troubles
 
 NAMED = 5
 """How many addresses a message names before it counts the rest."""
 
+LOOK_AT_CONTROLLER = "see whether the controller runs: kubectl get pods -A -l app.kubernetes.io/component=controller"
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that the words are made from. `ready` means identified and wired; `ceiling` is what the pool may grow to."""
+    """All that the words are made from.
+
+    `ready` means identified and wired; `ceiling` is what the pool may grow to; `answered` that the newest request has
+    its answer; `updating` that Azure works on the NIC, for whomever.
+    """
 
     ready: bool
     counts: Counts
     paused: bool
+    observes: bool
     target: int
     ceiling: int
+    requested: int
+    answered: bool
     writing: bool
+    updating: bool
+    vnet_known: bool
     lost: tuple[IPv4Address, ...]
     refusal: str
     refusal_message: str
+    throttled_until: str
     now_s: float
 
     @property
@@ -47,6 +59,11 @@ class Snapshot:
             f"{counts.assigned} assigned, {counts.cooling} cooling, {counts.free} free"
         )
 
+    @property
+    def harmless(self) -> frozenset[Activity]:
+        """Troubles that need not concern a pod: what they would renew is known well enough."""
+        return frozenset({Activity.VNET}) if self.vnet_known else frozenset()
+
 
 def outlook(snapshot: Snapshot, troubles: Troubles) -> Outlook:
     """What an ADD that waits may expect."""
@@ -57,9 +74,11 @@ def outlook(snapshot: Snapshot, troubles: Troubles) -> Outlook:
 def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
     if snapshot.counts.free and snapshot.ready:
         return True, "AddressesFree", f"{snapshot.counts.free} addresses are free"
-    worst = troubles.worst()
+    if snapshot.writing and snapshot.ready:
+        return True, "PoolGrowing", f"Azure works on the NIC; the pool grows to {snapshot.target} addresses"
+    worst = troubles.worst(harmless=snapshot.harmless)
     if worst is not None:
-        return False, worst.reason, str(worst.error)
+        return False, worst.reason, _told(worst, snapshot)
     if not snapshot.ready:
         return STARTING.hope, STARTING.cause, STARTING.message
     return _growth(snapshot)
@@ -67,12 +86,31 @@ def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
 
 def _growth(snapshot: Snapshot) -> tuple[bool, str, str]:
     if snapshot.at_limit:
-        return False, "NodeAtLimit", f"this node holds {snapshot.held}"
+        return False, "NodeAtLimit", _full(snapshot)
     if snapshot.paused:
         return False, "PoolPaused", f"the NodeIPPool is paused (spec.paused) and nothing is free: {snapshot.held}"
     if snapshot.refusal:
         return False, snapshot.refusal, snapshot.refusal_message
+    if snapshot.updating:
+        return True, "NicUpdating", f"Azure still works on an earlier change of the NIC; now {snapshot.held}"
+    if not snapshot.answered:
+        return True, "AwaitingGrant", f"{_unanswered(snapshot)}; if this lasts, {LOOK_AT_CONTROLLER}"
     return True, "PoolGrowing", f"the pool grows to {snapshot.target} addresses; now {snapshot.held}"
+
+
+def _unanswered(snapshot: Snapshot) -> str:
+    return f"this node asked to hold {snapshot.requested} addresses and has no answer yet; now {snapshot.held}"
+
+
+def _full(snapshot: Snapshot) -> str:
+    message = f"this node holds {snapshot.held}"
+    return f"{message}; azure.nic is observe: add addresses where the NIC is defined" if snapshot.observes else message
+
+
+def _told(trouble: Trouble, snapshot: Snapshot) -> str:
+    if isinstance(trouble.error, Throttled) and snapshot.throttled_until:
+        return f"{trouble.error!s}; tried again at {snapshot.throttled_until}"
+    return str(trouble.error)
 
 
 def conditions(snapshot: Snapshot, troubles: Troubles) -> tuple[Condition, ...]:
@@ -81,8 +119,9 @@ def conditions(snapshot: Snapshot, troubles: Troubles) -> tuple[Condition, ...]:
         _ready(snapshot, troubles),
         _growing(snapshot),
         _at_limit(snapshot),
-        _trouble(Kind.SUBNET_FULL, troubles.find(SubnetFull), "SubnetHasRoom", "the subnet has not refused addresses"),
-        _trouble(Kind.THROTTLED, troubles.find(Throttled), "NotThrottled", "Azure has not asked to wait"),
+        _quota_exceeded(snapshot),
+        _trouble(Kind.SUBNET_FULL, troubles.find(SubnetFull), snapshot, "SubnetHasRoom", "the subnet has room"),
+        _trouble(Kind.THROTTLED, troubles.find(Throttled), snapshot, "NotThrottled", "Azure has not asked to wait"),
         _drifted(snapshot),
     )
 
@@ -92,10 +131,10 @@ def _ready(snapshot: Snapshot, troubles: Troubles) -> Condition:
     first = troubles.first()
     if not snapshot.ready or not prospect.hope:
         reason = prospect.cause if first is None else first.reason
-        message = prospect.message if first is None else str(first.error)
+        message = prospect.message if first is None else _told(first, snapshot)
         return Condition(Kind.READY, False, reason, message)
     if first is not None:
-        return Condition(Kind.READY, True, first.reason, f"{prospect.message}; but {first.error!s}")
+        return Condition(Kind.READY, True, first.reason, f"{prospect.message}; but {_told(first, snapshot)}")
     return Condition(Kind.READY, True, "PodsCanStart", prospect.message)
 
 
@@ -104,22 +143,34 @@ def _growing(snapshot: Snapshot) -> Condition:
         return Condition(
             Kind.GROWING, True, "NicWriteInFlight", f"Azure works on the NIC; target {snapshot.target} addresses"
         )
-    if snapshot.counts.allocated < snapshot.target:
-        message = f"{snapshot.counts.allocated} of {snapshot.target} addresses wanted are on the NIC"
+    allocated = snapshot.counts.allocated
+    if snapshot.paused or snapshot.observes:
+        reason = "Paused" if snapshot.paused else "Observing"
+        return Condition(Kind.GROWING, False, reason, f"{allocated} addresses on the NIC, which is left as it is")
+    if allocated < min(snapshot.target, snapshot.ceiling):
+        message = f"{allocated} of {snapshot.target} addresses wanted are on the NIC"
         return Condition(Kind.GROWING, True, "BelowTarget", message)
-    return Condition(Kind.GROWING, False, "AtTarget", f"{snapshot.counts.allocated} addresses on the NIC, as wanted")
+    return Condition(Kind.GROWING, False, "AtTarget", f"{allocated} addresses on the NIC, as wanted")
 
 
 def _at_limit(snapshot: Snapshot) -> Condition:
     if snapshot.at_limit:
-        return Condition(Kind.AT_LIMIT, True, "NodeAtLimit", f"this node holds {snapshot.held}")
+        return Condition(Kind.AT_LIMIT, True, "NodeAtLimit", _full(snapshot))
     return Condition(Kind.AT_LIMIT, False, "BelowLimit", f"this node holds {snapshot.held}")
 
 
-def _trouble(kind: Kind, trouble: Trouble | None, fine: str, fine_message: str) -> Condition:
+def _quota_exceeded(snapshot: Snapshot) -> Condition:
+    if snapshot.refusal == Kind.QUOTA_EXCEEDED:
+        return Condition(Kind.QUOTA_EXCEEDED, True, snapshot.refusal, snapshot.refusal_message)
+    return Condition(
+        Kind.QUOTA_EXCEEDED, False, "WithinQuota", "all that this node asked for and got an answer is granted"
+    )
+
+
+def _trouble(kind: Kind, trouble: Trouble | None, snapshot: Snapshot, fine: str, fine_message: str) -> Condition:
     if trouble is None:
         return Condition(kind, False, fine, fine_message)
-    return Condition(kind, True, trouble.reason, str(trouble.error))
+    return Condition(kind, True, trouble.reason, _told(trouble, snapshot))
 
 
 def _drifted(snapshot: Snapshot) -> Condition:

@@ -9,29 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, assert_never
 
 from azure_cni.api import pool as pool_api
 from azure_cni.api.nic import NicView
+from azure_cni.api.pool import Wants
 from azure_cni.datapath.snat import NodeTable
-from azure_cni.errors import AzureCniError, CloudError, NodeNotReady, SubnetFull, Throttled
+from azure_cni.errors import AzureCniError, CloudError, NodeNotReady, Throttled
 from azure_cni.ipam import limits
-from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, next_step
+from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, Step, next_step
 from azure_cni.ipam.sizing import override
 from azure_cni.node.board import Board, Book, LinkParameters
 from azure_cni.node.demand import Demand
 from azure_cni.node.narrator import Narrator
+from azure_cni.node.nic_writer import NicWriter
+from azure_cni.node.pool_keeper import PoolKeeper
 from azure_cni.node.reporter import Reporter
 from azure_cni.node.troubles import Activity, Troubles
-from azure_cni.node.world import LastWrite, NodeSettings, Standing, World
+from azure_cni.node.world import NodeSettings, Standing, World
 
 log = logging.getLogger(__name__)
 
 LONGEST_REST_S = 30.0
 DEBOUNCE_S = 0.05
 """A burst of pods is one pass of the reconciler, not one each."""
-BREATH_S = 1.0
 
 
 class Reconciler:
@@ -43,17 +47,15 @@ class Reconciler:
         self._book = book
         self._board = board
         self._demand = demand
-        self._standing = Standing(policy=settings.defaults)
+        self._standing = standing = Standing(policy=settings.defaults, observes=settings.observes)
         self._troubles = Troubles()
-        self._reporter = Reporter(world.pools)
-        self._narrator = Narrator(
-            world=world,
-            standing=self._standing,
-            book=book,
-            board=board,
-            troubles=self._troubles,
-            reporter=self._reporter,
+        reporter = Reporter(world.pools)
+        self._reporter = reporter
+        self._narrator = narrator = Narrator(
+            world=world, standing=standing, book=book, board=board, troubles=self._troubles, reporter=reporter
         )
+        self._keeper = PoolKeeper(world=world, standing=standing, narrator=narrator, reporter=reporter)
+        self._writer = NicWriter(world=world, standing=standing, book=book, narrator=narrator, breathe=self._breathe)
         self.pool_known = asyncio.Event()
         """Set once the pool object exists, and with it its kind: only then can it be watched."""
         self.breathed_s = world.clock.boottime_s()
@@ -67,13 +69,12 @@ class Reconciler:
 
     def pool_seen(self, body: Mapping[str, Any]) -> None:
         """The pool object changed (its spec, or a grant in its status)."""
-        self._standing.pool = dict(body)
+        self._keeper.seen(body)
         self.wake()
 
     def pool_gone(self) -> None:
         """Somebody deleted the pool object: it is made again."""
-        self._standing.pool = None
-        self._reporter.saw({})
+        self._keeper.gone()
         self.wake()
 
     async def run(self) -> None:
@@ -90,16 +91,17 @@ class Reconciler:
 
     async def turn(self) -> float:
         """One pass; returns the seconds until the next look if nothing wakes it before."""
+        self._standing.wake_at_s = None
         await self._attempt(Activity.POOL, self._ensure_pool)
         await self._attempt(Activity.SPEC, self._read_spec)
+        if not self._board.ready:
+            await self._attempt(Activity.KERNEL, self._resume)
         await self._attempt(Activity.IDENTITY, self._identify)
         if self._board.identity is not None:
             await self._attempt(Activity.VNET, self._read_vnet)
         if self._standing.vnet is not None:
             await self._attempt(Activity.READ, self._read_nic)
             await self._attempt(Activity.KERNEL, self._keep_kernel)
-        if not self._board.ready and self._troubles.worst() is not None:
-            await self._attempt(Activity.KERNEL, self._resume)
         await self._act()
         await self._breathe()
         return self._rest_s()
@@ -107,9 +109,12 @@ class Reconciler:
     async def _breathe(self) -> None:
         """What goes on even while Azure takes its time over a write."""
         self.breathed_s = self._now_s()
-        self._book.commit(self._book.ledger.cooled(now_s=self._now_s()))
+        await self._attempt(Activity.LEDGER, self._cool)
         self._narrator.announce()
-        await self._attempt(Activity.STATUS, self._narrator.report)
+        await self._attempt(Activity.STATUS, self._keeper.report)
+
+    async def _cool(self) -> None:
+        self._book.commit(self._book.ledger.cooled(now_s=self._now_s()))
 
     async def _attempt(self, activity: Activity, action: Callable[[], Awaitable[None]]) -> bool:
         """Run an activity unless it failed too recently. False when it did not run to its end."""
@@ -142,20 +147,13 @@ class Reconciler:
             await self._narrator.tell("Warning", error.reason, str(error))
 
     async def _ensure_pool(self) -> None:
-        if self._standing.pool is not None:
-            return
-        pool = await self._world.pools.read()
-        if pool is None:
-            pool = await self._world.pools.create(await self._world.node.read_node())
-            log.info("pool object made", extra={"pool": pool_api.pool_name(pool)})
-        self._standing.pool = pool
-        self._recall_request()
-        self._reporter.saw(pool)
+        await self._keeper.ensure()
         self.pool_known.set()
 
     async def _read_spec(self) -> None:
         overrides = pool_api.spec_overrides(self._standing.pool or {})
-        self._standing.policy = override(self._settings.defaults, overrides)
+        policy = override(self._settings.defaults, overrides)
+        self._standing.policy = replace(policy, paused=True) if self._settings.observes else policy
 
     async def _identify(self) -> None:
         if self._board.identity is not None:
@@ -163,14 +161,7 @@ class Reconciler:
         identity = await self._world.cloud.identify()
         self._standing.nic = self._world.nic_of(identity)
         self._board.identity = identity
-        self._recall_request()
         log.info("node identified", extra=pool_api.identity_status(identity))
-
-    def _recall_request(self) -> None:
-        """Go on counting where the agent before stopped, as soon as both the pool and this VM are known."""
-        identity, pool = self._board.identity, self._standing.pool
-        if identity is not None and pool is not None and not self._standing.request.number:
-            self._standing.request = pool_api.last_request(pool, vm_id=identity.vm_id)
 
     async def _read_vnet(self) -> None:
         identity = self._board.identity
@@ -194,6 +185,7 @@ class Reconciler:
             log.warning("addresses vanished", extra={"addresses": [str(address) for address in observation.vanished]})
             self._world.observer.repaired("address_vanished")
         self._standing.view = view
+        self._standing.asking.observed(view)
         again_s = self._settings.timing.nic_s if view.settled else limits.SETTLE_POLL_S
         self._due[Activity.READ] = self._now_s() + again_s
 
@@ -203,7 +195,7 @@ class Reconciler:
         if known is not None and self._book.ledger.slots:
             mac, primary = known
             self._board.link = LinkParameters((await self._world.datapath.uplink(mac)).mtu, primary)
-            log.warning("serving pods from the ledger alone until Azure answers", extra={"mac": mac})
+            log.info("serving pods from the ledger until Azure has answered", extra={"mac": mac})
 
     async def _keep_kernel(self) -> None:
         if self._standing.view is not None and self._now_s() >= self._due.get(Activity.KERNEL, 0.0):
@@ -237,109 +229,86 @@ class Reconciler:
         view = self._standing.view
         if self._standing.pool is None or view is None or not self._board.ready:
             return
-        if self._troubles.of(Activity.READ) is None:
+        if not self._standing.asking.begun:
+            self._begin(view)
+        if self._troubles.of(Activity.READ) is None and self._standing.asking.begun:
             await self._step(view)
 
-    async def _step(self, view: NicView) -> None:
-        plan = self._decide(view)
-        if plan.requested != self._standing.request.count:
-            await self._ask(plan.requested)
-            plan = self._decide(view)
-        match plan.step:
-            case Rest():
-                self._troubles.clear(Activity.WRITE)
-                self._world.observer.reconciled("unchanged")
-            case Await() | Settle():
-                self._world.observer.reconciled("waiting")
-            case Grow() as grow:
-                await self._attempt(Activity.WRITE, lambda: self._grow(grow.add))
-            case Shrink() as shrink:
-                await self._attempt(Activity.WRITE, lambda: self._shrink(shrink))
-            case Mend():
-                await self._attempt(Activity.WRITE, lambda: self._write(reason="the last operation failed"))
-            case _:
-                assert_never(plan.step)
+    def _begin(self, view: NicView) -> None:
+        """The first request of this agent. Never before its NIC was read: it must cover what is there."""
+        identity, pool = self._board.identity, self._standing.pool
+        if identity is not None and pool is not None:
+            self._standing.asking.begin(pool, vm_id=identity.vm_id, nic=view)
 
-    async def _ask(self, count: int) -> None:
-        """Request another number of addresses. The request is in the pool's status before any of them is used."""
-        self._standing.request = pool_api.Request(count=count, number=self._standing.request.number + 1)
-        await self._attempt(Activity.STATUS, self._narrator.report)
+    async def _step(self, view: NicView) -> None:
+        """Decide, ask if a write or another count is wanted, and carry the step out once that is allowed."""
+        plan = self._decide(view)
+        wants = self._wants(plan.step)
+        if self._standing.asking.want(plan.requested, on_nic=len(view.secondaries), wants=wants):
+            if self._world.grants.recorded:
+                await self._attempt(Activity.STATUS, self._keeper.report)
+            plan = self._decide(view)
+        if isinstance(plan.step, Rest):
+            self._troubles.clear(Activity.GROW)
+            self._troubles.clear(Activity.RELEASE)
+            self._world.observer.reconciled("unchanged")
+        elif isinstance(plan.step, Await | Settle) or not self._standing.asking.allows(self._standing.grant):
+            self._world.observer.reconciled("waiting")
+        else:
+            await self._attempt(_ACTIVITY[wants], partial(self._carry_out, plan.step))
+
+    def _wants(self, step: Step) -> Wants:
+        """The write that the step needs; none while its kind rests after a failure: a permit kept is one wasted."""
+        match step:
+            case Rest() | Settle():
+                return Wants.NOTHING
+            case Await() | Grow():
+                wants = Wants.GROW
+            case Shrink():
+                wants = Wants.RELEASE
+            case Mend():
+                wants = Wants.MEND
+            case _:
+                assert_never(step)
+        return Wants.NOTHING if self._troubles.blocks(_ACTIVITY[wants], now_s=self._now_s()) else wants
+
+    async def _carry_out(self, step: Grow | Shrink | Mend) -> None:
+        try:
+            match step:
+                case Grow():
+                    view = await self._writer.grow(step)
+                case Shrink():
+                    view = await self._writer.shrink(step)
+                case Mend():
+                    view = await self._writer.mend(step)
+                case _:
+                    assert_never(step)
+        except CloudError:
+            self._due[Activity.READ] = 0.0  # what is on the NIC now, only a read can tell
+            raise
+        self.wake()
+        if view is not None and not await self._attempt(Activity.KERNEL, partial(self._adopt, view)):
+            self._due[Activity.READ] = 0.0
 
     def _decide(self, view: NicView) -> Plan:
-        standing = self._standing
-        standing.grant = self._world.grants.read(
-            standing.pool or {}, requested=standing.request.count, request_id=standing.request.number
-        )
-        answered = standing.grant.request_id == standing.request.number
+        standing, now_s = self._standing, self._now_s()
+        standing.waiting = self._demand.waiting(self._book.ledger)
+        standing.grant = self._world.grants.read(standing.pool or {}, standing.asking.request)
+        answered = standing.grant.request_id == standing.asking.request.number
         standing.plan = next_step(
             self._book.ledger,
             view,
             standing.policy,
-            waiting=self._demand.waiting(self._book.ledger),
-            now_s=self._now_s(),
+            waiting=standing.waiting,
+            now_s=now_s,
             surplus_since_s=standing.plan.surplus_since_s if standing.plan else None,
             granted=standing.grant.count if answered else 0,
+            in_flight=standing.asking.in_flight,
             shrink_delay_s=self._settings.timing.shrink_delay_s,
         )
+        wake_in_s = standing.plan.wake_in_s
+        standing.wake_at_s = None if wake_in_s is None else now_s + wake_in_s
         return standing.plan
-
-    async def _grow(self, add: int) -> None:
-        waiting = self._demand.waiting(self._book.ledger)
-        shortage = waiting - self._book.ledger.counts().free
-        reason = f"{waiting} pods wait" if waiting else "keep addresses ready"
-        while True:
-            try:
-                return await self._write(reason=reason, add=add)
-            except SubnetFull:
-                add //= 2  # a full subnet may still have room for the pods that wait
-                if shortage <= 0 or not add:
-                    raise
-
-    async def _shrink(self, step: Shrink) -> None:
-        self._book.commit(self._book.ledger.release(step.addresses, now_s=self._now_s()))
-        await self._write(reason=step.reason, remove=step)
-
-    async def _write(self, *, reason: str, add: int = 0, remove: Shrink | None = None) -> None:
-        nic, view = self._standing.nic, self._standing.view
-        if nic is None or view is None:
-            raise NodeNotReady("cannot change the NIC: it has not been read yet")
-        names = remove.names if remove else ()
-        result, etag = "Succeeded", view.etag
-        self._standing.writing = True
-        self._narrator.announce()
-        try:
-            view = await self._meanwhile(nic.write(view, add=add, remove=names))
-            etag = view.etag
-        except CloudError as error:
-            result = error.reason
-            self._due[Activity.READ] = 0.0  # what is on the NIC now, only a read can tell
-            raise
-        finally:
-            self._standing.writing = False
-            self._standing.last_write = LastWrite(self._world.clock.utc(), reason, add, len(names), result, etag)
-        await self._adopt(view)
-        await self._wrote(reason, add=add, removed=len(names))
-
-    async def _wrote(self, reason: str, *, add: int, removed: int) -> None:
-        if add:
-            result, event, done = "grew", "PoolGrew", f"added {add} addresses"
-        elif removed:
-            result, event, done = "shrank", "PoolShrank", f"removed {removed} addresses"
-        else:
-            result, event, done = "mended", "NicMended", "wrote the NIC once more as it was"
-        self._world.observer.reconciled(result)
-        message = f"{done} ({reason}); {self._book.ledger.counts().allocated} on the NIC"
-        await self._narrator.tell("Normal", event, message)
-
-    async def _meanwhile(self, write: Coroutine[Any, Any, NicView]) -> NicView:
-        """Carry out a write, which takes seconds to minutes, and keep cooling and the status going."""
-        task = asyncio.create_task(write)
-        try:
-            while not (await asyncio.wait({task}, timeout=BREATH_S))[0]:
-                await self._breathe()
-            return task.result()
-        finally:
-            task.cancel()
 
     def _rest_s(self) -> float:
         """Seconds until something is due. What is overdue and was not done now waits for something else."""
@@ -347,9 +316,19 @@ class Reconciler:
         due = [self._reporter.due_s(), self._troubles.next_due_s(after_s=now_s)]
         due += [self._due.get(activity) for activity in (Activity.READ, Activity.KERNEL)]
         due_in = [at_s - now_s for at_s in due if at_s is not None and at_s > now_s]
-        wake_in_s = self._standing.plan.wake_in_s if self._standing.plan else None
-        due_in += [s for s in (wake_in_s, self._book.ledger.next_cooled_s(now_s)) if s is not None]
+        if self._standing.wake_at_s is not None:
+            due_in.append(self._standing.wake_at_s - now_s)
+        if (cooled_in_s := self._book.ledger.next_cooled_s(now_s)) is not None:
+            due_in.append(cooled_in_s)
         return min(max(DEBOUNCE_S, min(due_in, default=LONGEST_REST_S)), LONGEST_REST_S)
 
     def _now_s(self) -> float:
         return self._world.clock.boottime_s()
+
+
+_ACTIVITY: Mapping[Wants, Activity] = {
+    Wants.GROW: Activity.GROW,
+    Wants.RELEASE: Activity.RELEASE,
+    Wants.MEND: Activity.RELEASE,
+}
+"""Growth stands still by itself: clearing away what failed must not wait for it, nor make it look as if it worked."""

@@ -1,7 +1,7 @@
 """The pool's status: what to write, and when.
 
-The fields of the grant protocol (`requested`, `requestID`, `allocated` and, where a node grants itself, `granted`) are
-written at once. Everything else follows when it changed, at most once in five seconds, so that a burst of pods costs
+The fields of the grant protocol (the request, `allocated` and, where a node grants itself, `granted`) are written at
+once. Everything else follows when it changed, at most once in five seconds, so that a burst of pods costs
 the API server one write and not one per pod.
 """
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from azure_cni.errors import KubeNotFound
 from azure_cni.node.ports import Pools
 
-PROTOCOL = ("requested", "requestID", "granted", "grantedFor", "allocated")
+REQUEST = ("requested", "requestID", "wants")
+"""Written by compare-and-swap: a late write of an agent that is gone must not undo what the one after it asked."""
+PROTOCOL = (*REQUEST, "granted", "grantedFor", "allocated", "throttledUntil")
 SPACING_S = 5.0
 
 
@@ -40,18 +41,21 @@ class Reporter:
         """Boot time at which a write that was put off becomes due; None when nothing was."""
         return self._last_s + self._spacing_s if self._pending else None
 
-    async def report(self, pool: Mapping[str, Any], status: Mapping[str, Any], *, now_s: float) -> bool:
-        """Write what differs, if it is due. True when something was written; KubeError when that failed."""
+    async def report(
+        self, pool: Mapping[str, Any], status: Mapping[str, Any], *, now_s: float
+    ) -> dict[str, Any] | None:
+        """Write what differs, if it is due; returns the object as it is then, None when nothing was written.
+
+        KubeConflict when the pool changed since it was read and the request is among what differs.
+        """
         differing = {key: value for key, value in status.items() if self._written.get(key) != value}
         urgent = any(key in differing for key in PROTOCOL)
         if not differing or (not urgent and now_s < self._last_s + self._spacing_s):
             self._pending = bool(differing)
-            return False
+            return None
         self._last_s, self._pending = now_s, True
-        try:
-            self.saw(await self._pools.patch_status(pool, differing))
-        except KubeNotFound:
-            self._written = {}
-            raise
+        guarded = any(key in differing for key in REQUEST)
+        written = await self._pools.patch_status(pool, differing, guarded=guarded)
+        self.saw(written)
         self._pending = False
-        return True
+        return written

@@ -7,7 +7,7 @@ repeated attempts are spaced by jittered backoff (or by Azure's Retry-After), an
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,22 +19,25 @@ AT_ONCE = 3
 
 
 class Activity(StrEnum):
-    """What the reconciler does; in the order in which a person should look at them."""
+    """What the reconciler does, as logs name it; in the order in which a person should look at them."""
 
-    POOL = "keep the NodeIPPool object"
-    SPEC = "use the pool's spec"
-    IDENTITY = "find out who this node is in Azure"
-    VNET = "read the VNet's prefixes"
-    READ = "read the NIC"
-    KERNEL = "prepare the node's kernel"
-    WRITE = "change the NIC"
-    STATUS = "write the pool's status"
+    POOL = "pool"
+    SPEC = "spec"
+    IDENTITY = "identity"
+    VNET = "vnet"
+    READ = "read"
+    KERNEL = "kernel"
+    LEDGER = "ledger"
+    GROW = "grow"
+    RELEASE = "release"
+    STATUS = "status"
+    TAINT = "taint"
 
 
 BLOCKS_PODS = frozenset(
-    {Activity.POOL, Activity.IDENTITY, Activity.VNET, Activity.READ, Activity.KERNEL, Activity.WRITE}
+    {Activity.POOL, Activity.IDENTITY, Activity.VNET, Activity.READ, Activity.KERNEL, Activity.LEDGER, Activity.GROW}
 )
-"""Troubles that keep a pool from growing."""
+"""Troubles that keep a pool from growing. A VNet or a NIC that was read before stays good enough to go on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,10 @@ class Troubles:
         trouble = self._current.get(activity)
         return trouble is not None and now_s < trouble.retry_at_s
 
-    def worst(self) -> Trouble | None:
-        """The trouble that keeps pods waiting: the first in the order of activities."""
-        return next((self._current[a] for a in Activity if a in self._current and a in BLOCKS_PODS), None)
+    def worst(self, *, harmless: Collection[Activity] = ()) -> Trouble | None:
+        """The trouble that keeps pods waiting: the first in the order of activities, `harmless` ones left out."""
+        blocking = BLOCKS_PODS.difference(harmless)
+        return next((self._current[a] for a in Activity if a in self._current and a in blocking), None)
 
     def first(self) -> Trouble | None:
         """The first trouble of any kind."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from azure_cni.api.identity import NodeIdentity, VNetView
 from azure_cni.api.nic import NicView
-from azure_cni.api.pool import Request
 from azure_cni.ipam import limits
 from azure_cni.ipam.plan import Plan
 from azure_cni.ipam.sizing import Policy
+from azure_cni.node.asking import Asking
 from azure_cni.node.ports import Clock, Cloud, Datapath, Events, Grant, Grants, Nic, Node, Observer, Pools
 
 
@@ -28,11 +28,15 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What the chart's values say about the pool and the data plane of every node."""
+    """What the chart's values say about the pool and the data plane of every node.
+
+    `observes`: the NIC is somebody else's to change (`azure.nic: observe`): the pool is what it has.
+    """
 
     defaults: Policy = field(default_factory=Policy)
     routable: frozenset[IPv4Network] = frozenset()
     allow_imds: bool = False
+    observes: bool = False
     timing: Timing = field(default_factory=Timing)
 
 
@@ -76,20 +80,27 @@ class LastWrite:
 
 @dataclass(slots=True)
 class Standing:
-    """What is known now. Written by the reconciler alone."""
+    """What is known now. Written by the reconciler and its helpers alone, all of them in one task."""
 
     policy: Policy
+    observes: bool = False
     pool: dict[str, Any] | None = None
     nic: Nic | None = None
     vnet: VNetView | None = None
     view: NicView | None = None
-    request: Request = field(default_factory=lambda: Request(count=0, number=0))
+    asking: Asking = field(default_factory=Asking)
     grant: Grant = field(default_factory=lambda: Grant(count=0, request_id=0))
     plan: Plan | None = None
+    wake_at_s: float | None = None
+    """Boot time at which the plan of this pass must be made anew, if nothing happens before."""
+    waiting: int = 0
+    """Pods that need an address and have none, as last counted."""
     writing: bool = False
     last_write: LastWrite | None = None
 
     @property
     def ceiling(self) -> int:
         """What the pool may grow to."""
+        if self.observes and self.view is not None:
+            return len(self.view.secondaries)
         return min(self.policy.maximum, self.policy.size or self.policy.maximum)

@@ -1,0 +1,122 @@
+"""Carrying out one step on the NIC, and telling what came of it.
+
+A write takes Azure seconds to minutes; cooling, the status and the outlook of waiting pods go on meanwhile (`breathe`).
+Whatever ends the wait, the request of this node goes on covering what the write could still leave on the NIC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from azure_cni.api.nic import NicView
+from azure_cni.errors import (
+    CloudError,
+    NodeNotReady,
+    OperationFailed,
+    PreconditionFailed,
+    RequestRefused,
+    SubnetFull,
+)
+from azure_cni.ipam.plan import Grow, Mend, Shrink
+from azure_cni.node.board import Book
+from azure_cni.node.narrator import Narrator
+from azure_cni.node.world import LastWrite, Standing, World
+
+log = logging.getLogger(__name__)
+
+BREATH_S = 1.0
+
+ENDED = (OperationFailed, PreconditionFailed, RequestRefused, SubnetFull)
+"""Azure's answers after which nothing more comes of a write. All others leave open whether it did, or yet will."""
+
+
+class NicWriter:
+    """Writes the NIC of one node. `breathe` is called each second that a write takes."""
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        standing: Standing,
+        book: Book,
+        narrator: Narrator,
+        breathe: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._world = world
+        self._standing = standing
+        self._book = book
+        self._narrator = narrator
+        self._breathe = breathe
+        self._less: int | None = None
+        """How many to ask of a subnet that refused more."""
+
+    async def grow(self, step: Grow) -> NicView | None:
+        """Add addresses. None when the subnet had too few and fewer are worth another try, under a permit of its own.
+
+        SubnetFull when no pod waits that a smaller number would help.
+        """
+        waiting, free = self._standing.waiting, self._book.ledger.counts().free
+        add = step.add if self._less is None else min(step.add, self._less)
+        self._less = None
+        try:
+            return await self._write(reason=f"{waiting} pods wait" if waiting else "keep addresses ready", add=add)
+        except SubnetFull:
+            if waiting <= free or add == 1:
+                raise
+            self._less = add // 2
+            return None
+
+    async def shrink(self, step: Shrink) -> NicView:
+        """Release addresses in the ledger, then take them off the NIC."""
+        self._book.commit(self._book.ledger.release(step.addresses, now_s=self._world.clock.boottime_s()))
+        return await self._write(reason=step.reason, remove=step)
+
+    async def mend(self, step: Mend) -> NicView:
+        """Write the NIC as it is."""
+        return await self._write(reason=step.reason)
+
+    async def _write(self, *, reason: str, add: int = 0, remove: Shrink | None = None) -> NicView:
+        standing = self._standing
+        if standing.nic is None or standing.view is None:
+            raise NodeNotReady("cannot change the NIC: it has not been read yet")
+        names = remove.names if remove else ()
+        result, etag = "Abandoned", standing.view.etag
+        standing.asking.write_begins(standing.view, add=add)
+        standing.writing = True
+        self._narrator.announce()
+        try:
+            view = await self._meanwhile(standing.nic.write(standing.view, add=add, remove=names))
+            result, etag = "Succeeded", view.etag
+            standing.asking.write_ended()
+        except CloudError as error:
+            result = error.reason
+            if isinstance(error, ENDED):
+                standing.asking.write_ended()
+            raise
+        finally:
+            standing.writing = False
+            standing.last_write = LastWrite(self._world.clock.utc(), reason, add, len(names), result, etag)
+        await self._tell(reason, view, add=add, removed=len(names))
+        return view
+
+    async def _tell(self, reason: str, view: NicView, *, add: int, removed: int) -> None:
+        if add:
+            result, event, done = "grew", "PoolGrew", f"added {add} addresses"
+        elif removed:
+            result, event, done = "shrank", "PoolShrank", f"removed {removed} addresses"
+        else:
+            result, event, done = "mended", "NicMended", "wrote the NIC once more as it was"
+        self._world.observer.reconciled(result)
+        await self._narrator.tell("Normal", event, f"{done} ({reason}); {len(view.secondaries)} on the NIC")
+
+    async def _meanwhile(self, write: Coroutine[Any, Any, NicView]) -> NicView:
+        task = asyncio.create_task(write)
+        try:
+            while not (await asyncio.wait({task}, timeout=BREATH_S))[0]:
+                await self._breathe()
+            return task.result()
+        finally:
+            task.cancel()

@@ -1,0 +1,101 @@
+"""Keeping one NodeIPPool object: there is one, its newest version is known, and its status is as it should be.
+
+Versions come from two sides, the watch and the answers to our own writes, in no certain order. A write that carries
+the request is a compare-and-swap; when it finds the object changed, the object is read and the write made anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from azure_cni.api import pool as pool_api
+from azure_cni.errors import KubeConflict, KubeNotFound
+from azure_cni.node.narrator import Narrator
+from azure_cni.node.reporter import Reporter
+from azure_cni.node.world import Standing, World
+
+log = logging.getLogger(__name__)
+
+RACES = 4
+"""How often a lost race for the object is run again at once: who else writes it does so rarely."""
+
+
+class PoolKeeper:
+    """The only writer of `Standing.pool`."""
+
+    def __init__(self, *, world: World, standing: Standing, narrator: Narrator, reporter: Reporter) -> None:
+        self._world = world
+        self._standing = standing
+        self._narrator = narrator
+        self._reporter = reporter
+
+    async def ensure(self) -> None:
+        """Read the object, or make it."""
+        if self._standing.pool is not None:
+            return
+        pool = await self._world.pools.read()
+        if pool is None:
+            pool = await self._world.pools.create(await self._world.node.read_node())
+            log.info("pool object made", extra={"pool": pool_api.pool_name(pool)})
+        self._take(pool)
+
+    def seen(self, pool: Mapping[str, Any]) -> None:
+        """The watch shows a version; one that is older than what is known already is left aside."""
+        known = self._standing.pool
+        if known is None or pool_api.is_newer(pool, than=known):
+            self._standing.pool = dict(pool)
+            self.notice(pool)
+
+    def gone(self) -> None:
+        """Somebody deleted the object: it is made again, and told all."""
+        self._standing.pool = None
+        self._reporter.saw({})
+
+    async def report(self) -> None:
+        """Write the status, if something differs and it is due."""
+        for attempt in range(RACES):
+            pool = self._standing.pool
+            if pool is None:
+                return
+            try:
+                written = await self._reporter.report(
+                    pool, self._narrator.status(), now_s=self._world.clock.boottime_s()
+                )
+            except KubeNotFound:
+                self.gone()
+                raise
+            except KubeConflict:
+                if attempt == RACES - 1:
+                    raise
+                await self._read_again()
+            else:
+                if written is not None:
+                    self._standing.pool = written
+                return
+
+    def notice(self, pool: Mapping[str, Any]) -> None:
+        """A later request than ours is another agent's: ours is void, and must not displace it."""
+        if self._standing.asking.overtaken(pool):
+            log.warning(
+                "another agent asks for this node too; beginning again", extra={"pool": pool_api.pool_name(pool)}
+            )
+            self._standing.asking.forget()
+
+    async def _read_again(self) -> None:
+        pool = await self._world.pools.read()
+        if pool is None:
+            self.gone()
+        else:
+            self._take(pool)
+            self.notice(pool)
+
+    def _take(self, pool: dict[str, Any]) -> None:
+        self._standing.pool = pool
+        self._reporter.saw(pool)
+
+
+def _facts(pool: Mapping[str, Any]) -> dict[str, Any]:
+    shown = pool_api.view(pool).request
+    return {"pool": pool_api.pool_name(pool), "requested": shown.count, "request_id": shown.number}
