@@ -12,6 +12,7 @@ from azure_cni.ipam.life import Holder, Sandbox
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.board import Board, Book
 from azure_cni.node.demand import Demand
+from azure_cni.node.ports import Grants
 from azure_cni.node.reconciler import Reconciler
 from azure_cni.node.sandboxes import Attachment, Sandboxes
 from azure_cni.node.self_grants import SelfGrants
@@ -84,6 +85,8 @@ class SimulatedNode:
         before: SimulatedNode | None = None,
         rebooted: bool = False,
         shrink_delay_s: float = 300.0,
+        grants: Grants | None = None,
+        observes: bool = False,
     ) -> None:
         self.nic: FakeNic = nic or (before.nic if before else FakeNic())
         self.cloud: FakeCloud = before.cloud if before else FakeCloud()
@@ -100,7 +103,7 @@ class SimulatedNode:
         world = World(
             cloud=self.cloud,
             nic_of=lambda _: self.nic,
-            grants=SelfGrants(),
+            grants=grants or SelfGrants(),
             pools=self.pools,
             node=self.pools,
             events=self.events,
@@ -108,7 +111,8 @@ class SimulatedNode:
             clock=self.clock,
             observer=self.observer,
         )
-        settings = NodeSettings(defaults=policy or Policy(), timing=Timing(shrink_delay_s=shrink_delay_s))
+        timing = Timing(shrink_delay_s=shrink_delay_s)
+        settings = NodeSettings(defaults=policy or Policy(), observes=observes, timing=timing)
         self.reconciler = Reconciler(
             world=world, settings=settings, book=self.book, board=self.board, demand=self.demand
         )

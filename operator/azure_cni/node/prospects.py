@@ -145,7 +145,7 @@ def _growing(snapshot: Snapshot) -> Condition:
         )
     allocated = snapshot.counts.allocated
     if snapshot.paused or snapshot.observes:
-        reason = "Paused" if snapshot.paused else "Observing"
+        reason = "Observing" if snapshot.observes else "Paused"
         return Condition(Kind.GROWING, False, reason, f"{allocated} addresses on the NIC, which is left as it is")
     if allocated < min(snapshot.target, snapshot.ceiling):
         message = f"{allocated} of {snapshot.target} addresses wanted are on the NIC"

@@ -283,10 +283,13 @@ class Reconciler:
                     view = await self._writer.mend(step)
                 case _:
                     assert_never(step)
-        except CloudError:
-            self._due[Activity.READ] = 0.0  # what is on the NIC now, only a read can tell
+        except CloudError as error:
+            # What is on the NIC now, only a read can tell; but none while Azure asks to be left alone.
+            patience_s = error.retry_after_s or 0.0 if isinstance(error, Throttled) else 0.0
+            self._due[Activity.READ] = self._now_s() + patience_s
             raise
-        self.wake()
+        finally:
+            self.wake()
         if view is not None and not await self._attempt(Activity.KERNEL, partial(self._adopt, view)):
             self._due[Activity.READ] = 0.0
 

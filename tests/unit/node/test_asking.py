@@ -1,0 +1,118 @@
+"""The node's side of the grant protocol: when the number rises, and what a request must go on covering."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from azure_cni.api.nic import NicView
+from azure_cni.api.pool import Request, Wants
+from azure_cni.node.asking import Asking
+from azure_cni.node.ports import Grant
+from fakes.nic import FakeNic
+
+VM = "vm-1"
+
+
+async def nic(held: int) -> NicView:
+    return await FakeNic(ours=[f"10.240.0.{5 + number}" for number in range(held)]).read()
+
+
+def pool(requested: int, number: int, *, granted: int = 0, vm: str = VM) -> dict:
+    return {"status": {"vmID": vm, "requested": requested, "requestID": number, "granted": granted}}
+
+
+async def begun(held: int = 0, before: dict | None = None) -> Asking:
+    asking = Asking()
+    asking.begin(before or {"status": {}}, vm_id=VM, nic=await nic(held))
+    asking.want(held, on_nic=held, wants=Wants.NOTHING)
+    return asking
+
+
+def answer(asking: Asking) -> Grant:
+    return Grant(count=asking.request.count, request_id=asking.request.number)
+
+
+async def test_a_fresh_agent_asks_for_what_its_nic_holds_and_goes_on_counting():
+    assert (await begun(16)).request == Request(16, 2)
+    assert (await begun(16, before=pool(16, 7))).request == Request(16, 8)
+
+
+async def test_another_machine_of_that_name_starts_afresh_but_counts_on():
+    assert (await begun(0, before=pool(32, 7, vm="vm-0"))).request == Request(0, 8)
+
+
+async def test_the_number_rises_with_each_change_and_only_then():
+    asking = await begun(16)
+    assert asking.want(32, on_nic=16, wants=Wants.GROW)
+    first = asking.request
+    assert not asking.want(32, on_nic=16, wants=Wants.GROW)
+    assert asking.request == first
+    assert asking.want(48, on_nic=16, wants=Wants.GROW)
+    assert asking.request == Request(48, first.number + 1)
+
+
+async def test_an_answer_allows_one_write_and_another_write_needs_another_number():
+    asking = await begun(16)
+    asking.want(32, on_nic=16, wants=Wants.GROW)
+    assert not asking.allows(Grant(count=32, request_id=asking.request.number - 1))
+    used = answer(asking)
+    assert asking.allows(used)
+    asking.write_begins(await nic(16), add=8)
+    assert not asking.allows(used)
+    asking.write_ended()
+    assert asking.want(32, on_nic=24, wants=Wants.GROW)
+    assert not asking.allows(used)
+    assert asking.allows(answer(asking))
+
+
+async def test_a_permit_is_for_what_it_was_asked_for():
+    asking = await begun(16)
+    asking.want(32, on_nic=16, wants=Wants.GROW)
+    used = answer(asking)
+    asking.want(32, on_nic=32, wants=Wants.NOTHING)
+    asking.want(32, on_nic=32, wants=Wants.RELEASE)
+    assert not asking.allows(used)
+    assert asking.request.number == used.request_id + 1
+
+
+async def test_wanting_nothing_any_more_is_told_without_a_new_number():
+    asking = await begun(16)
+    asking.want(16, on_nic=16, wants=Wants.RELEASE)
+    number = asking.request.number
+    assert asking.want(16, on_nic=16, wants=Wants.NOTHING)
+    assert asking.request.number == number
+    assert not asking.allows(answer(asking))
+
+
+async def test_a_request_never_falls_below_what_an_unfinished_write_could_leave():
+    asking, before = await begun(16), await nic(16)
+    asking.want(32, on_nic=16, wants=Wants.GROW)
+    asking.write_begins(before, add=16)
+    asking.want(16, on_nic=16, wants=Wants.NOTHING)
+    assert asking.request.count == 32
+    asking.observed(before)
+    asking.observed(replace(before, etag="another", settled=False))
+    assert asking.in_flight == 32
+    asking.observed(replace(before, etag="another"))
+    asking.want(16, on_nic=16, wants=Wants.NOTHING)
+    assert asking.request.count == 16
+
+
+async def test_a_write_of_the_agent_before_is_covered_until_the_nic_changes():
+    asking = Asking()
+    seen = await nic(16)
+    asking.begin(pool(48, 7, granted=32), vm_id=VM, nic=seen)
+    asking.want(16, on_nic=16, wants=Wants.NOTHING)
+    assert asking.request == Request(32, 9)
+    asking.observed(replace(seen, etag="another"))
+    asking.want(16, on_nic=16, wants=Wants.NOTHING)
+    assert asking.request == Request(16, 10)
+
+
+async def test_a_later_request_of_another_agent_makes_ours_void():
+    asking = await begun(16, before=pool(16, 7))
+    assert not asking.overtaken(pool(16, 7))
+    assert not asking.overtaken(pool(asking.request.count, asking.request.number))
+    assert asking.overtaken(pool(48, asking.request.number))
+    asking.forget()
+    assert not asking.begun

@@ -1,0 +1,204 @@
+"""A node whose requests somebody else answers: it asks first, writes once per answer, and says why it waits."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from azure_cni.errors import CloudUnreachable, KubeNotFound, NoAddress, Throttled
+from azure_cni.ipam.sizing import Policy
+from azure_cni.node.controller_grants import ControllerGrants
+from fakes.nic import FakeNic, operation_failed
+from fakes.simulated_node import SimulatedNode, pod_body
+
+pytestmark = pytest.mark.looptime
+
+
+def controlled(**options) -> SimulatedNode:
+    return SimulatedNode(grants=ControllerGrants(), **options)
+
+
+def asked(node: SimulatedNode) -> tuple[int, str]:
+    return node.status.get("requested", 0), node.status.get("wants", "")
+
+
+def unanswered(node: SimulatedNode) -> bool:
+    return node.status.get("requestID", 0) != node.status.get("grantedFor", 0)
+
+
+async def answer(node: SimulatedNode, *, count: int | None = None, reason: str = "", message: str = "") -> None:
+    """What a controller writes, and the watch then shows."""
+    pool = await node.pools.read()
+    granted = node.status["requested"] if count is None else count
+    fields = {
+        "granted": granted,
+        "grantedFor": node.status["requestID"],
+        "grantReason": reason,
+        "grantMessage": message,
+    }
+    node.reconciler.pool_seen(await node.pools.patch_status(pool, fields, guarded=True))
+
+
+async def grown(node: SimulatedNode, count: int = 16) -> None:
+    await node.until(lambda: unanswered(node) and asked(node) == (count, "Grow"))
+    await answer(node)
+    await node.until(lambda: node.status.get("allocated") == count)
+
+
+async def test_nothing_is_written_before_the_answer_and_all_of_it_in_one_write_after():
+    async with controlled().running() as node:
+        await node.until(lambda: asked(node) == (16, "Grow"))
+        await asyncio.sleep(120)
+        assert node.nic.writes == 0
+        assert node.board.outlook.cause == "AwaitingGrant"
+        await answer(node)
+        await node.until(lambda: node.status["allocated"] == 16 and asked(node) == (16, "Nothing"))
+        assert node.nic.writes == 1
+
+
+async def test_the_node_never_writes_what_only_a_controller_may():
+    async with controlled().running() as node:
+        await grown(node)
+        own = [patch for patch in node.pools.patches if "requestID" in patch or "allocated" in patch]
+        assert own
+        assert not any("granted" in patch for patch in own)
+
+
+async def test_a_short_answer_is_used_and_its_reason_reaches_pods_and_people():
+    async with controlled().running() as node:
+        await node.until(lambda: asked(node) == (16, "Grow"))
+        await answer(node, count=4, reason="QuotaExceeded", message="20 of 20 addresses are granted")
+        await node.until(lambda: node.status["allocated"] == 4)
+        for number in range(4):
+            await node.add(f"p{number}")
+        await node.until(lambda: unanswered(node))
+        await answer(node, count=4, reason="QuotaExceeded", message="20 of 20 addresses are granted")
+        with pytest.raises(NoAddress, match="20 of 20 addresses are granted") as refused:
+            await node.add("p4")
+        assert refused.value.cause == "QuotaExceeded"
+        await node.until(lambda: node.condition("QuotaExceeded")["status"] == "True")
+        assert node.nic.writes == 1
+
+
+async def test_a_pod_waits_no_longer_once_more_is_granted_for_the_same_request():
+    async with controlled().running() as node:
+        await node.until(lambda: asked(node) == (16, "Grow"))
+        await answer(node, count=0, reason="QuotaExceeded", message="none left")
+        await asyncio.sleep(60)
+        await answer(node)
+        await node.until(lambda: node.status["allocated"] == 16)
+        assert node.condition("QuotaExceeded")["status"] == "False"
+
+
+async def test_shrinking_waits_for_its_permit_too_and_the_request_falls_only_after():
+    async with controlled(policy=Policy(min_free=0, max_free=16, batch=16)).running() as node:
+        await grown(node)
+        for number in range(20):
+            node.demand.see(pod_body(f"p{number}"))
+        node.reconciler.wake()
+        await grown(node, 32)
+        for number in range(20):
+            node.demand.forget(f"uid-p{number}")
+        node.reconciler.wake()
+        await node.until(lambda: asked(node) == (32, "Release"), within_s=400)
+        await asyncio.sleep(60)
+        assert node.nic.writes == 2
+        await answer(node)
+        await node.until(lambda: asked(node) == (16, "Nothing"))
+        assert (node.nic.writes, node.status["allocated"]) == (3, 16)
+
+
+async def test_each_try_after_a_failure_asks_for_a_permit_of_its_own():
+    async with controlled().running() as node:
+        node.nic.fail_next = Throttled("cannot change the NIC: too many requests", retry_after_s=40.0)
+        await node.until(lambda: asked(node) == (16, "Grow"))
+        await answer(node)
+        await node.until(lambda: bool(node.status.get("throttledUntil")) and asked(node) == (16, "Nothing"))
+        number = node.status["requestID"]
+        assert "tried again at" in node.board.outlook.message
+        await node.until(lambda: asked(node) == (16, "Grow"))
+        assert node.status["requestID"] > number
+        assert node.nic.writes == 0
+        await grown(node)
+        await node.until(lambda: "throttledUntil" not in node.status)
+
+
+async def test_growth_that_fails_after_it_was_accepted_is_tried_more_and_more_rarely():
+    async with SimulatedNode().running() as node:
+        for _ in range(60):
+            node.nic.fail_operation = operation_failed()
+            await asyncio.sleep(30)
+        assert node.nic.writes < 40  # half of them clear away what failed; at 2 s each it would be hundreds
+
+
+async def test_a_subnet_with_little_room_is_asked_for_less_under_another_permit():
+    async with controlled(nic=FakeNic(room=5)).running() as node:
+        for number in range(3):
+            node.demand.see(pod_body(f"p{number}"))
+        while node.status.get("allocated") != 4:
+            await node.until(lambda: unanswered(node) and asked(node)[1] == "Grow", within_s=20)
+            await answer(node)
+            await asyncio.sleep(1)
+        assert node.nic.writes == 1
+
+
+async def test_a_lost_race_for_the_pool_is_run_again_without_losing_the_request():
+    async with controlled().running() as node:
+        await grown(node)
+        node.pools.edit_spec(minFree=4)  # the watch has not shown it yet
+        for number in range(20):
+            node.demand.see(pod_body(f"p{number}"))
+        node.reconciler.wake()
+        await node.until(lambda: asked(node) == (32, "Grow"), within_s=1)
+
+
+async def test_an_agent_that_was_overtaken_begins_again_after_the_newer_request():
+    async with controlled().running() as node:
+        await grown(node)
+        pool = await node.pools.patch_status(await node.pools.read(), {"requested": 64, "requestID": 50})
+        node.reconciler.pool_seen(pool)
+        await node.until(lambda: node.status["requestID"] > 50)
+        assert node.status["requested"] >= 16
+
+
+async def test_an_unknown_outcome_is_covered_until_azure_would_refuse_the_write():
+    async with controlled().running() as node:
+        await grown(node)
+        node.nic.fail_next = CloudUnreachable("cannot change the NIC: no answer")
+        for number in range(20):
+            node.demand.see(pod_body(f"p{number}"))
+        node.reconciler.wake()
+        await node.until(lambda: unanswered(node) and asked(node) == (32, "Grow"))
+        await answer(node)
+        await node.until(lambda: node.nic.fail_next is None)
+        for number in range(20):
+            node.demand.forget(f"uid-p{number}")
+        await node.until(lambda: asked(node) == (32, "Mend"), within_s=300)
+        await answer(node)
+        await node.until(lambda: asked(node) == (16, "Nothing"))
+        assert node.status["allocated"] == 16
+
+
+async def test_a_pool_deleted_under_a_write_is_made_again_at_once():
+    async with controlled().running() as node:
+        await grown(node)
+        node.pools.pool = None
+        node.pools.fail_next = KubeNotFound("cannot patch nodeippools: not found")
+        for number in range(20):
+            node.demand.see(pod_body(f"p{number}"))
+        node.reconciler.wake()
+        await node.until(lambda: asked(node) == (32, "Grow"), within_s=10)
+
+
+async def test_a_nic_that_is_only_observed_is_never_written_and_says_so():
+    async with SimulatedNode(nic=FakeNic(adopted=["10.240.0.50", "10.240.0.51"]), observes=True).running() as node:
+        for name in ("a", "b"):
+            await node.add(name)
+        with pytest.raises(NoAddress, match="observe") as refused:
+            await node.add("c")
+        assert refused.value.cause == "NodeAtLimit"
+        await asyncio.sleep(600)
+        assert node.nic.writes == 0
+        assert node.condition("Growing")["reason"] == "Observing"
+        assert not [event for event in node.events.published if event.kind == "Warning" and event.reason != "NoAddress"]
