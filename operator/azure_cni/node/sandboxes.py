@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from time import perf_counter
 
 from azure_cni.datapath import names
 from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
-from azure_cni.errors import DatapathError, NoAddress, NodeNotReady, SandboxUnknown
+from azure_cni.errors import AzureCniError, DatapathError, NoAddress, NodeNotReady, SandboxUnknown
 from azure_cni.ipam.life import Holder, Sandbox, Slot
 from azure_cni.node.board import Board, Book
 from azure_cni.node.demand import Demand
@@ -69,16 +68,24 @@ class Sandboxes:
         """Give the sandbox an address and wire it; a repeat gives the same.
 
         NoAddress (11) after waiting in vain, with the cause; DatapathError (5) when the kernel refuses.
+
+        A refusal leaves nothing in the kernel, so the address is free again at once. Anything else that ends an ADD
+        early (the agent stops, the caller goes away, a fault of ours) says nothing about the kernel, which may be wired
+        a moment later: the assignment stays, for a repeat of the ADD, the DEL that follows it, or the repair to settle.
         """
         queued = perf_counter()
         async with self._turns.of(holder.sandbox) as turn:
-            with ExitStack() as undo:
-                slot = await self._slot_for(holder, turn, undo)
-                self._observer.stage("queue", perf_counter() - queued)
-                started = perf_counter()
+            known = self._book.ledger.holding(holder.sandbox)
+            slot = known or await self._new_slot(holder, turn)
+            self._observer.stage("queue", perf_counter() - queued)
+            started = perf_counter()
+            try:
                 links = await self._datapath.attach(self._spec(slot, holder))
-                self._observer.stage("netlink", perf_counter() - started)
-                undo.pop_all()
+            except AzureCniError:
+                if known is None:
+                    self._give_back(holder)
+                raise
+            self._observer.stage("netlink", perf_counter() - started)
             if turn.overtaken:  # the DEL that waits for this turn takes it all down
                 raise NoAddress(f"cannot attach {_words(holder)}: it was deleted meanwhile", cause="Deleted")
         self._wake()
@@ -133,19 +140,12 @@ class Sandboxes:
         if not self._book.ledger.counts().free and not self._board.outlook.hope:
             raise NodeNotReady(f"this node cannot take another pod: {self._board.outlook.message}")
 
-    async def _slot_for(self, holder: Holder, turn: Turn, undo: ExitStack) -> Slot:
-        known = self._book.ledger.holding(holder.sandbox)
-        if known is not None:
-            return known
+    async def _new_slot(self, holder: Holder, turn: Turn) -> Slot:
         slot = self._assign(holder) if self._board.ready else None
-        if slot is None:
-            slot = await self._wait_for_slot(holder, turn)
+        return slot or await self._wait_for_slot(holder, turn)
 
-        def give_back() -> None:
-            self._book.commit(self._book.ledger.abandon(holder.sandbox, now_s=self._clock.boottime_s()))
-
-        undo.callback(give_back)
-        return slot
+    def _give_back(self, holder: Holder) -> None:
+        self._book.commit(self._book.ledger.abandon(holder.sandbox, now_s=self._clock.boottime_s()))
 
     def _assign(self, holder: Holder) -> Slot | None:
         started = perf_counter()

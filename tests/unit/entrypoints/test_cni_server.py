@@ -116,7 +116,10 @@ async def test_a_fault_of_ours_is_still_an_answer(tmp_path: Path):
         await caller.node.until(lambda: caller.node.counts.free > 0)
         caller.node.datapath.fail_next = DatapathError("cannot make the veth: no such device")
         assert (await caller.post("add", body()))[1]["code"] == 5
+        assert caller.node.counts.assigned == 0
         caller.node.datapath.attach = None  # type: ignore[method-assign,assignment]
         status, error = await caller.post("add", body())
         assert (status, error["code"]) == (500, 999)
+        assert caller.node.counts.assigned == 1  # nobody knows what the kernel holds: the DEL that follows settles it
+        assert await caller.post("del", body()) == (200, {})
         assert caller.node.counts.assigned == 0

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
 from azure_cni.errors import DatapathError, NoAddress, NodeNotReady, SandboxUnknown
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.repair import Repair
@@ -115,6 +116,47 @@ async def test_an_add_that_the_kernel_refuses_gives_its_address_back_at_once():
             await node.add("p")
         assert (node.counts.free, node.counts.cooling) == (16, 0)
         assert not await node.datapath.sandboxes()
+
+
+@pytest.mark.parametrize("then", ["repeated", "deleted"])
+async def test_an_add_that_is_cancelled_keeps_its_address_because_the_kernel_may_be_wired_after_all(then: str):
+    async with SimulatedNode().running() as node:
+        await node.until(lambda: node.counts.free == 16)
+        kernel, wire = asyncio.Event(), node.datapath.attach
+
+        async def slowly(spec: SandboxSpec) -> SandboxLinks:
+            await kernel.wait()
+            return await wire(spec)
+
+        node.datapath.attach = slowly  # type: ignore[method-assign]
+        adding = asyncio.create_task(node.add("p"))
+        await asyncio.sleep(1)
+        adding.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await adding
+        kept = node.book.ledger.holding(holder("p").sandbox)
+        assert kept is not None
+        kernel.set()
+        assert (await node.add("q")).address != kept.address
+        if then == "repeated":
+            assert (await node.add("p")).address == kept.address
+        else:
+            await node.delete("p")
+            assert node.counts.cooling == 1
+
+
+async def test_an_add_that_is_cancelled_while_it_waits_holds_nothing():
+    nic = FakeNic()
+    nic.hold()
+    async with SimulatedNode(nic=nic).running() as node:
+        adding = asyncio.create_task(node.add("p"))
+        await asyncio.sleep(1)
+        adding.cancel()
+        await asyncio.gather(adding, return_exceptions=True)
+        assert node.demand.waiting(node.book.ledger) == 0
+        nic.finish()
+        await node.until(lambda: node.counts.free == 16)
+        assert node.counts.assigned == 0
 
 
 async def test_check_finds_nothing_wrong_then_names_what_is():
