@@ -17,13 +17,13 @@ from typing import Any, assert_never
 from azure_cni.api import pool as pool_api
 from azure_cni.api.nic import NicView
 from azure_cni.api.pool import Wants
-from azure_cni.datapath.snat import NodeTable
-from azure_cni.errors import AzureCniError, CloudError, NodeNotReady, Throttled
+from azure_cni.errors import AzureCniError, CloudError, Throttled
 from azure_cni.ipam import limits
 from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, Step, next_step
 from azure_cni.ipam.sizing import override
-from azure_cni.node.board import Board, Book, LinkParameters
+from azure_cni.node.board import Board, Book
 from azure_cni.node.demand import Demand
+from azure_cni.node.kernel import Kernel
 from azure_cni.node.narrator import Narrator
 from azure_cni.node.nic_writer import NicWriter
 from azure_cni.node.pool_keeper import PoolKeeper
@@ -55,6 +55,7 @@ class Reconciler:
             world=world, standing=standing, book=book, board=board, troubles=self._troubles, reporter=reporter
         )
         self._keeper = PoolKeeper(world=world, standing=standing, narrator=narrator, reporter=reporter)
+        self._kernel = Kernel(world=world, settings=settings, standing=standing, book=book, board=board)
         self._writer = NicWriter(world=world, standing=standing, book=book, narrator=narrator, breathe=self._breathe)
         self.pool_known = asyncio.Event()
         """Set once the pool object exists, and with it its kind: only then can it be watched."""
@@ -95,13 +96,13 @@ class Reconciler:
         await self._attempt(Activity.POOL, self._ensure_pool)
         await self._attempt(Activity.SPEC, self._read_spec)
         if not self._board.ready:
-            await self._attempt(Activity.KERNEL, self._resume)
+            await self._attempt(Activity.KERNEL, self._kernel.resume)
         await self._attempt(Activity.IDENTITY, self._identify)
         if self._board.identity is not None:
             await self._attempt(Activity.VNET, self._read_vnet)
         if self._standing.vnet is not None:
             await self._attempt(Activity.READ, self._read_nic)
-            await self._attempt(Activity.KERNEL, self._keep_kernel)
+            await self._attempt(Activity.KERNEL, self._kernel.keep)
         await self._act()
         await self._breathe()
         return self._rest_s()
@@ -176,7 +177,7 @@ class Reconciler:
 
     async def _adopt(self, view: NicView) -> None:
         """Take over a NIC as it is now. The kernel learns the addresses before any pod can get one of them."""
-        await self._apply_table(view)
+        await self._kernel.apply(view)
         observation = self._book.ledger.observe(view, now_s=self._now_s())
         self._book.commit(observation.change)
         if observation.appeared:
@@ -188,41 +189,6 @@ class Reconciler:
         self._standing.asking.observed(view)
         again_s = self._settings.timing.nic_s if view.settled else limits.SETTLE_POLL_S
         self._due[Activity.READ] = self._now_s() + again_s
-
-    async def _resume(self) -> None:
-        """Serve pods while Azure is silent: ledger and kernel are as the last agent of this boot left them."""
-        known = pool_api.last_uplink(self._standing.pool or {})
-        if known is not None and self._book.ledger.slots:
-            mac, primary = known
-            self._board.link = LinkParameters((await self._world.datapath.uplink(mac)).mtu, primary)
-            log.info("serving pods from the ledger until Azure has answered", extra={"mac": mac})
-
-    async def _keep_kernel(self) -> None:
-        if self._standing.view is not None and self._now_s() >= self._due.get(Activity.KERNEL, 0.0):
-            await self._apply_table(self._standing.view)
-
-    async def _apply_table(self, view: NicView) -> None:
-        identity, vnet = self._board.identity, self._standing.vnet
-        if identity is None or vnet is None:
-            raise NodeNotReady("cannot prepare the node's kernel: its NIC and VNet are not known yet")
-        addresses = {config.address: config for config in view.secondaries if config.address is not None}
-        table = NodeTable(
-            uplink_mac=identity.mac,
-            primary=identity.primary_ip,
-            pool=frozenset(addresses),
-            public=frozenset(address for address, config in addresses.items() if config.public),
-            routable=frozenset({*vnet.prefixes, *vnet.peered, *self._settings.routable}),
-            imds_allowed=self._settings.allow_imds,
-        )
-        repairs = await self._world.datapath.apply_node(table)
-        if self._board.ready:
-            for repair in repairs:
-                log.warning("kernel put right", extra={"what": repair})
-                self._world.observer.repaired("kernel")
-        else:
-            log.info("kernel prepared", extra={"changes": list(repairs)})
-        self._board.link = LinkParameters((await self._world.datapath.uplink(identity.mac)).mtu, identity.primary_ip)
-        self._due[Activity.KERNEL] = self._now_s() + self._settings.timing.kernel_s
 
     async def _act(self) -> None:
         """Take a step once all that decides it is known; the pool too, for it may say `paused` or another size."""
@@ -317,7 +283,7 @@ class Reconciler:
         """Seconds until something is due. What is overdue and was not done now waits for something else."""
         now_s = self._now_s()
         due = [self._reporter.due_s(), self._troubles.next_due_s(after_s=now_s)]
-        due += [self._due.get(activity) for activity in (Activity.READ, Activity.KERNEL)]
+        due += [self._due.get(Activity.READ), self._kernel.due_s]
         due_in = [at_s - now_s for at_s in due if at_s is not None and at_s > now_s]
         if self._standing.wake_at_s is not None:
             due_in.append(self._standing.wake_at_s - now_s)

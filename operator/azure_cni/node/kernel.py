@@ -1,0 +1,68 @@
+"""The node's own part of the kernel: table, sysctls and uplink, made right after each read of the NIC and by the clock.
+
+The table knows an address before any pod can get it. Sandboxes are not this module's: `node.sandboxes` wires them.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from azure_cni.api import pool as pool_api
+from azure_cni.api.nic import NicView
+from azure_cni.datapath.snat import NodeTable
+from azure_cni.errors import NodeNotReady
+from azure_cni.node.board import Board, Book, LinkParameters
+from azure_cni.node.world import NodeSettings, Standing, World
+
+log = logging.getLogger(__name__)
+
+
+class Kernel:
+    """Keeps the kernel of one node, and tells by `Board.link` that pods can be wired."""
+
+    def __init__(self, *, world: World, settings: NodeSettings, standing: Standing, book: Book, board: Board) -> None:
+        self._world = world
+        self._settings = settings
+        self._standing = standing
+        self._book = book
+        self._board = board
+        self._prepared = False
+        self.due_s = 0.0
+        """Boot time of the next look."""
+
+    async def resume(self) -> None:
+        """Serve pods while Azure is silent: ledger and kernel are as the last agent of this boot left them."""
+        known = pool_api.last_uplink(self._standing.pool or {})
+        if known is not None and self._book.ledger.slots:
+            mac, primary = known
+            self._board.link = LinkParameters((await self._world.datapath.uplink(mac)).mtu, primary)
+            log.info("serving pods from the ledger until Azure has answered", extra={"mac": mac})
+
+    async def keep(self) -> None:
+        """Look again, if it is time."""
+        if self._standing.view is not None and self._world.clock.boottime_s() >= self.due_s:
+            await self.apply(self._standing.view)
+
+    async def apply(self, view: NicView) -> None:
+        """Make the kernel fit this read of the NIC; NodeNotReady before identity and VNet are known."""
+        identity, vnet = self._board.identity, self._standing.vnet
+        if identity is None or vnet is None:
+            raise NodeNotReady("cannot prepare the node's kernel: its NIC and VNet are not known yet")
+        addresses = {config.address: config for config in view.secondaries if config.address is not None}
+        table = NodeTable(
+            uplink_mac=identity.mac,
+            primary=identity.primary_ip,
+            pool=frozenset(addresses),
+            public=frozenset(address for address, config in addresses.items() if config.public),
+            routable=frozenset({*vnet.prefixes, *vnet.peered, *self._settings.routable}),
+            imds_allowed=self._settings.allow_imds,
+        )
+        repairs = await self._world.datapath.apply_node(table)
+        if not self._prepared:
+            log.info("kernel prepared", extra={"changes": list(repairs)})
+            repairs, self._prepared = (), True
+        for repair in repairs:
+            log.warning("kernel put right", extra={"what": repair})
+            self._world.observer.repaired("kernel")
+        self._board.link = LinkParameters((await self._world.datapath.uplink(identity.mac)).mtu, identity.primary_ip)
+        self.due_s = self._world.clock.boottime_s() + self._settings.timing.kernel_s
