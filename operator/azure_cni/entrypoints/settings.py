@@ -154,6 +154,7 @@ def _node(reader: _Reader) -> NodeSettings:
         defaults=defaults,
         routable=frozenset(_prefixes(reader)),
         allow_imds=reader.flag("ALLOW_IMDS", default=False),
+        observes=reader.choice("NIC", "manage", "observe") == "observe",
         timing=Timing(
             nic_s=reader.seconds("RESYNC_S", Timing().nic_s, least=1.0),
             shrink_delay_s=reader.seconds("SHRINK_DELAY_S", Timing().shrink_delay_s),

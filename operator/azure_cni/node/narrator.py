@@ -31,7 +31,7 @@ class Narrator:
     def announce(self) -> None:
         """Publish the outlook to the ADDs that wait."""
         snapshot = self._snapshot()
-        self._board.at_limit = snapshot.at_limit
+        self._board.at_limit = snapshot.at_limit or snapshot.refusal == conditions.Kind.QUOTA_EXCEEDED
         self._board.target, self._board.maximum = snapshot.target, self._standing.policy.maximum
         self._board.announce(prospects.outlook(snapshot, self._troubles))
 
