@@ -46,7 +46,7 @@ class PoolCollector(Collector):
             "azure_cni_pool_limit_addresses", "Addresses this node may have at most.", value=self._board.maximum
         )
         yield GaugeMetricFamily(
-            "azure_cni_pool_ready", "1 while this node can take a pod.", value=float(_ready(self._book, self._board))
+            "azure_cni_pool_ready", "1 while this node can take a pod.", value=float(self._board.can_take_a_pod)
         )
 
 
@@ -117,7 +117,3 @@ class Metrics:
     def repaired(self, kind: str) -> None:
         """See `Observer`."""
         self._repaired.labels(kind).inc()
-
-
-def _ready(book: Book, board: Board) -> bool:
-    return board.ready and (book.ledger.counts().free > 0 or board.outlook.hope)

@@ -44,7 +44,7 @@ class LinkParameters:
 
 
 class Board:
-    """Identity, link parameters and outlook of this node."""
+    """Identity, link parameters and outlook of this node, and the numbers that people watch."""
 
     def __init__(self) -> None:
         self.identity: NodeIdentity | None = None
@@ -52,6 +52,20 @@ class Board:
         self.at_limit = False
         self.target = 0
         self.maximum = 0
+        self.requested = 0
+        """Addresses that the node asks to hold."""
+        self.granted = 0
+        """Addresses that it may hold, as last answered."""
+        self.waiting = 0
+        """Pods that need an address, beyond those for which one is free."""
+        self.asked_s: float | None = None
+        """Boot time since when a request for a NIC write has had no answer; None when there is none."""
+        self.throttled = False
+        """Azure asked to wait, and the time is not over."""
+        self.tainted = False
+        """The scheduler is told to send no pods (`node.taint`)."""
+        self.obstacle = ""
+        """Why no pod can start although there may be addresses (a plugin of the chain is missing), in words."""
         self.outlook = STARTING
         self.bell = Bell()
 
@@ -59,6 +73,11 @@ class Board:
     def ready(self) -> bool:
         """Sandboxes can be wired: the uplink is known and the node's table stands."""
         return self.link is not None
+
+    @property
+    def can_take_a_pod(self) -> bool:
+        """A pod that came now would start: an address is free, or one is on its way, and nothing else is missing."""
+        return self.ready and self.outlook.hope and not self.obstacle
 
     def announce(self, outlook: Outlook) -> None:
         """Publish a new outlook to every ADD that waits."""

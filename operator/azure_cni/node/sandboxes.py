@@ -134,11 +134,17 @@ class Sandboxes:
         return tuple(stale)
 
     def status(self) -> None:
-        """NodeNotReady (50) unless this node can take another pod, now or after growing."""
-        if not self._board.ready:
+        """NodeNotReady (50) until there has been an address for a pod since the node booted; never because it is full.
+
+        The CNI specification 1.1.0 has STATUS fail while ADDs cannot be served. But runtimes that ask (CRI-O by its
+        ocicni, containerd by its go-cni) make the whole node NotReady of it: the kubelet then starts no pod on the pod
+        network, the pods that run there lose their endpoints at once and are evicted after five minutes. A node whose
+        addresses are all taken is a node at work, and each ADD is answered, with "try again later" and the cause. That
+        it is full is told where nothing suffers that runs: by a taint, and an event on each pod that waits. So STATUS
+        asks what decides when the conflist is written: is there anything here for a pod yet?
+        """
+        if not self._board.ready or not self._book.ledger.slots:
             raise NodeNotReady(f"this node cannot take a pod yet: {self._board.outlook.message}")
-        if not self._book.ledger.counts().free and not self._board.outlook.hope:
-            raise NodeNotReady(f"this node cannot take another pod: {self._board.outlook.message}")
 
     async def _new_slot(self, holder: Holder, turn: Turn) -> Slot:
         slot = self._assign(holder) if self._board.ready else None

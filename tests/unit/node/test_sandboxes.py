@@ -178,7 +178,7 @@ async def test_gc_frees_what_is_not_listed():
         assert node.counts.assigned == 1
 
 
-async def test_status_fails_until_a_pod_can_start():
+async def test_status_fails_until_the_first_address():
     nic = FakeNic(room=0)
     async with SimulatedNode(nic=nic).running() as node:
         with pytest.raises(NodeNotReady, match="not yet"):
@@ -189,6 +189,33 @@ async def test_status_fails_until_a_pod_can_start():
         nic.room = 50
         await node.until(lambda: node.counts.free > 0)
         node.sandboxes.status()
+
+
+async def test_status_does_not_fail_because_the_node_is_full():
+    async with SimulatedNode(policy=Policy(maximum=16)).running() as node:
+        for number in range(16):
+            await node.add(f"p{number}")
+        await node.until(lambda: node.board.outlook.cause == "NodeAtLimit")
+        assert not node.board.can_take_a_pod
+        node.sandboxes.status()
+
+
+async def test_status_does_not_fail_while_a_restarted_agent_serves_from_its_ledger():
+    async with SimulatedNode().running() as first:
+        await first.add("p")
+    second = SimulatedNode(before=first)
+    second.cloud.silent = True
+    async with second.running():
+        await second.until(lambda: second.board.ready)
+        second.sandboxes.status()
+
+
+async def test_a_node_with_an_obstacle_can_take_no_pod_however_many_addresses_are_free():
+    async with SimulatedNode().running() as node:
+        await node.until(lambda: node.counts.free == 16)
+        await node.until(lambda: node.board.can_take_a_pod)
+        node.board.obstacle = "the plugin portmap is missing in /opt/cni/bin"
+        assert not node.board.can_take_a_pod
 
 
 async def test_after_a_restart_every_pod_still_holds_its_address():
