@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from azure_cni.datapath.sandbox import SandboxSpec
-from azure_cni.errors import DatapathError
+from azure_cni.errors import DatapathError, LedgerError
 from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.linux.sandboxes import LEAVING
+from azure_cni.node.repair import Repair
 from datapath.conftest import MTU, Machine
 from datapath.namespaces import NEEDS_ROOT, Namespace, caller_of
+from fakes.simulated_node import SimulatedNode
 
 pytestmark = NEEDS_ROOT
 
@@ -350,3 +352,24 @@ async def test_close_gives_all_descriptors_back(machine: Machine) -> None:
     await datapath.detach(machine.spec(A).host_ifname, [A])
     await datapath.close()
     assert open_descriptors() == before
+
+
+async def test_an_agent_without_its_ledger_leaves_running_pods_alone(machine: Machine) -> None:
+    """A lost ledger names no sandbox, so each link would be taken for what a crash left."""
+    one, other = await machine.pod(A), await machine.pod(B)
+    agent = SimulatedNode()
+    repair = Repair(
+        book=agent.book,
+        demand=agent.demand,
+        datapath=machine.datapath,
+        sandboxes=agent.sandboxes,
+        clock=agent.clock,
+        observer=agent.observer,
+    )
+    with pytest.raises(LedgerError, match=f"pods run with {A}, {B}; "):
+        await repair.examine()
+    with other.listen(B, PORT) as listener:
+        assert caller_of(listener, one.socket(), (B, PORT)) == A
+    for address in (A, B):
+        await machine.datapath.detach(machine.spec(address).host_ifname, [address])
+    await repair.examine()

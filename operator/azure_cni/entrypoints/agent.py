@@ -72,6 +72,7 @@ class Agent:
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         async with self._closing:
             await self._build()
+            await self._recover()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(work, name=name) for name, work in self._works().items()]
                 await self._stop.wait()
@@ -157,9 +158,12 @@ class Agent:
             "install": self._install(),
         }
 
-    async def _serve_sandboxes(self) -> None:
-        """What was released while no agent ran goes first: its addresses are not in use any more."""
+    async def _recover(self) -> None:
+        """What was released while no agent ran goes first; then the ledger must be the one that pods live by."""
         await self._replay.once()
+        await self._repair.examine()
+
+    async def _serve_sandboxes(self) -> None:
         server = CniServer(sandboxes=self._sandboxes, observer=self._metrics)
         runner = web.AppRunner(server.application(), access_log=None, handle_signals=False)
         await runner.setup()

@@ -3,6 +3,8 @@
 A link of ours without a ledger entry is what a crash in the middle of a DEL leaves: it goes. An entry without a link
 belongs to a sandbox that is dead (a veth goes with its namespace); if its pod is gone too, no DEL will come any more
 and the address is taken back. Both are told: a repair that happens often is a bug somewhere.
+
+All this trusts the ledger. One that was lost would have every pod of the node cut off: that is looked for first.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import logging
 
 from azure_cni.datapath import names
+from azure_cni.errors import LedgerError
 from azure_cni.ipam.life import Holder, Sandbox, Slot
 from azure_cni.node.board import Book
 from azure_cni.node.demand import Demand
@@ -21,6 +24,9 @@ log = logging.getLogger(__name__)
 GRACE_S = 60.0
 """How long an entry must have been without link and pod: a younger one may belong to an ADD that is under way, and
 just after a start not every pod of the node has been listed yet."""
+
+NAMED = 5
+"""How many addresses a message names before it counts the rest."""
 
 
 class Repair:
@@ -43,6 +49,25 @@ class Repair:
         self._clock = clock
         self._observer = observer
         self._suspected: dict[Holder, float] = {}
+
+    async def examine(self) -> None:
+        """Before anything else, also before the NIC is read: LedgerError where pods run and the ledger is empty.
+
+        No crash leaves that: an address is written down before its route is made, and the route goes first. So the
+        file was lost, and the pods cannot be adopted: which containers they belong to stood only there. They keep
+        running for as long as nobody serves from the empty ledger, which would cut them off and give their addresses
+        away. A ledger that has once seen the NIC is never empty, so the same is found however often the agent starts.
+        """
+        if self._book.ledger.slots:
+            return
+        running = sorted({address for seen in await self._datapath.sandboxes() for address in seen.routes})
+        if running:
+            more = f" and {len(running) - NAMED} more" if len(running) > NAMED else ""
+            raise LedgerError(
+                f"cannot serve this node: the ledger is empty, but pods run with {', '.join(running[:NAMED])}{more}; "
+                "was /run/azure-cni/ledger.sqlite removed? These pods keep running, and to go on would cut them off. "
+                "Drain the node and reboot it; without a reboot, delete the pods that a drain leaves (DaemonSets') too"
+            )
 
     async def once(self) -> None:
         """One comparison. DatapathError when the kernel cannot be read."""
