@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
@@ -48,6 +48,12 @@ class FakePools:
         self._fail()
         return copy.deepcopy(self.node)
 
+    async def write_taints(self, node: Mapping[str, Any], taints: Sequence[Mapping[str, Any]]) -> None:
+        self._fail()
+        if node["metadata"]["resourceVersion"] != self.node["metadata"]["resourceVersion"]:
+            raise KubeConflict(f'cannot patch nodes "{self.node["metadata"]["name"]}": it was modified')
+        self.taint(*taints)
+
     async def read(self) -> dict[str, Any] | None:
         self._fail()
         return copy.deepcopy(self.pool)
@@ -85,6 +91,13 @@ class FakePools:
         return copy.deepcopy(self.pool)
 
     # What a test may do to it.
+
+    def taint(self, *taints: Mapping[str, Any]) -> None:
+        """A person makes these the Node's taints."""
+        changed = merge_patch(self.node, {"spec": {"taints": list(taints) or None}})
+        if changed != self.node:
+            changed["metadata"]["resourceVersion"] = str(next(self._versions))
+        self.node = changed
 
     def edit_spec(self, **fields: Any) -> None:
         """A person edits the pool; None removes a field."""

@@ -6,7 +6,7 @@ and one contract suite holds both to the same behaviour. Every method raises onl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -104,6 +104,9 @@ class Node(Protocol):
 
     async def read_node(self) -> dict[str, Any]:
         """The object."""
+
+    async def write_taints(self, node: Mapping[str, Any], taints: Sequence[Mapping[str, Any]]) -> None:
+        """Make `taints` the object's taints: a compare-and-swap on `node`, KubeConflict when it changed since."""
 
 
 class Events(Protocol):

@@ -1,0 +1,241 @@
+"""The taint of a node over time, and what keeping it costs the API server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from azure_cni.errors import KubeConflict, KubeError, KubeUnreachable
+from azure_cni.ipam.sizing import Policy
+from azure_cni.node.taint import KEY, RESYNC_S, STEADY_S, NodeTaint, Room, Stance, has_taint, margin, room_of, turned
+from fakes.nic import FakeNic
+from fakes.simulated_node import SimulatedNode
+
+FULL = Policy(maximum=16)
+
+
+class CountingNode:
+    """The node's port, with what it was asked."""
+
+    def __init__(self, node: SimulatedNode) -> None:
+        self._pools = node.pools
+        self.asked: list[str] = []
+
+    async def read_node(self):
+        self.asked.append("read")
+        return await self._pools.read_node()
+
+    async def write_taints(self, node, taints):
+        self.asked.append("write")
+        await self._pools.write_taints(node, taints)
+
+
+class Keeper:
+    """Keeps the taint of a simulated node, as its reconciler does."""
+
+    def __init__(self, node: SimulatedNode) -> None:
+        self.node = node
+        self.port = CountingNode(node)
+        self.errors: list[KubeError] = []
+        self.taint = NodeTaint(self.port, board=node.board, book=node.book, events=node.events, clock=node.clock)
+
+    async def run(self, policy: Policy) -> None:
+        while True:
+            try:
+                await self.taint.keep(min_free=policy.min_free, ceiling=policy.maximum)
+            except KubeError as error:
+                self.errors.append(error)
+            await asyncio.sleep(0.5)
+
+    @property
+    def tainted(self) -> bool:
+        assert self.node.board.tainted is has_taint(self.node.pools.node)
+        return self.node.board.tainted
+
+
+@asynccontextmanager
+async def kept(node: SimulatedNode, policy: Policy = FULL) -> AsyncIterator[Keeper]:
+    async with node.running():
+        keeper = Keeper(node)
+        task = asyncio.create_task(keeper.run(policy))
+        try:
+            yield keeper
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def fill(node: SimulatedNode) -> None:
+    for number in range(16):
+        await node.add(f"p{number}")
+    await node.until(lambda: not node.board.can_take_a_pod)
+
+
+@pytest.mark.looptime
+async def test_a_full_node_is_tainted_after_a_while_and_free_again_once_there_is_some_room():
+    async with kept(SimulatedNode(policy=FULL)) as keeper:
+        node = keeper.node
+        node.pools.taint({"key": "dedicated", "effect": "NoExecute"})
+        await fill(node)
+        await asyncio.sleep(STEADY_S - 2)
+        assert not keeper.tainted
+        await asyncio.sleep(4)
+        assert keeper.tainted
+        assert "16 of at most 16" in next(e.message for e in node.events.published if e.reason == "NoFreeAddresses")
+        await node.delete("p0")
+        await node.until(lambda: node.counts.free == 1, within_s=140)
+        await asyncio.sleep(60)
+        assert keeper.tainted  # one is not some room: the next pod would close it again
+        await node.delete("p1")
+        await node.until(lambda: node.counts.free == 2, within_s=140)
+        await asyncio.sleep(STEADY_S - 2)
+        assert keeper.tainted
+        await asyncio.sleep(4)
+        assert not keeper.tainted
+        assert node.pools.node["spec"]["taints"] == [{"key": "dedicated", "effect": "NoExecute"}]
+        assert keeper.port.asked == ["read", "read", "write", "read", "write"]
+
+
+@pytest.mark.looptime
+async def test_a_node_that_rests_reads_its_object_once_an_hour_and_writes_nothing():
+    async with kept(SimulatedNode(policy=FULL)) as keeper:
+        await asyncio.sleep(3 * RESYNC_S + 60)
+        assert keeper.port.asked == ["read"] * 4
+        assert keeper.node.pools.node["metadata"]["resourceVersion"] == "1"
+
+
+@pytest.mark.looptime
+async def test_a_new_agent_takes_over_the_taint_that_it_finds():
+    async with kept(SimulatedNode(policy=FULL)) as keeper:
+        await fill(keeper.node)
+        await asyncio.sleep(STEADY_S + 1)
+        assert keeper.tainted
+    async with kept(SimulatedNode(policy=FULL, before=keeper.node)) as second:
+        await second.node.until(lambda: second.node.board.ready)
+        await asyncio.sleep(60)
+        assert second.tainted
+        assert "write" not in second.port.asked
+        for number in range(4):
+            await second.node.delete(f"p{number}")
+        await asyncio.sleep(140 + STEADY_S)
+        assert not second.tainted
+
+
+@pytest.mark.looptime
+async def test_who_takes_it_off_by_hand_has_it_off_until_the_resync():
+    async with kept(SimulatedNode(policy=FULL)) as keeper:
+        await fill(keeper.node)
+        await asyncio.sleep(STEADY_S + 1)
+        keeper.node.pools.taint()
+        await asyncio.sleep(RESYNC_S / 2)
+        assert not has_taint(keeper.node.pools.node)
+        await asyncio.sleep(RESYNC_S / 2)
+        assert has_taint(keeper.node.pools.node)
+
+
+@pytest.mark.looptime
+async def test_a_change_that_the_api_server_did_not_take_is_made_later():
+    async with kept(SimulatedNode(policy=FULL)) as keeper:
+        await fill(keeper.node)
+        await asyncio.sleep(STEADY_S / 2)
+        keeper.node.pools.fail_next = KubeUnreachable("cannot read /api/v1/nodes/vm1: no answer")
+        await asyncio.sleep(STEADY_S)
+        assert keeper.tainted
+
+
+@pytest.mark.looptime
+async def test_a_node_that_somebody_changes_meanwhile_is_read_again(monkeypatch: pytest.MonkeyPatch):
+    async with kept(SimulatedNode(policy=FULL)) as keeper:
+        write = keeper.port.write_taints
+
+        async def raced(node, taints):
+            monkeypatch.setattr(keeper.port, "write_taints", write)
+            keeper.node.pools.taint({"key": "dedicated", "effect": "NoSchedule"})
+            await write(node, taints)
+
+        monkeypatch.setattr(keeper.port, "write_taints", raced)
+        await fill(keeper.node)
+        await asyncio.sleep(STEADY_S + 2)
+        assert isinstance(keeper.errors[0], KubeConflict)
+        assert [taint["key"] for taint in keeper.node.pools.node["spec"]["taints"]] == ["dedicated", KEY]
+
+
+@pytest.mark.looptime
+async def test_a_node_that_grows_is_not_full():
+    nic = FakeNic()
+    async with kept(SimulatedNode(nic=nic), Policy()) as keeper:
+        await keeper.node.until(lambda: keeper.node.counts.free == 16)
+        nic.hold()
+        for number in range(16):
+            await keeper.node.add(f"p{number}")
+        await asyncio.sleep(4 * STEADY_S)
+        assert keeper.node.counts.free == 0
+        assert not keeper.tainted
+
+
+@pytest.mark.looptime
+async def test_a_full_subnet_and_an_obstacle_count_too():
+    nic = FakeNic(room=0)
+    async with kept(SimulatedNode(nic=nic), Policy()) as keeper:
+        await keeper.node.until(lambda: keeper.node.board.outlook.cause == "SubnetFull")
+        await asyncio.sleep(STEADY_S + 1)
+        assert keeper.tainted
+        nic.room = 200
+        await keeper.node.until(lambda: keeper.node.counts.free == 16, within_s=180)
+        await asyncio.sleep(STEADY_S + 1)
+        assert not keeper.tainted
+        keeper.node.board.obstacle = "the plugin portmap is missing in /opt/cni/bin"
+        await asyncio.sleep(STEADY_S + 1)
+        assert keeper.tainted
+        assert "portmap" in next(e.message for e in keeper.node.events.published if e.reason == "NoFreeAddresses")
+
+
+@pytest.mark.looptime
+async def test_before_the_node_is_wired_there_is_nothing_to_say():
+    node = SimulatedNode()
+    node.cloud.silent = True
+    node.pools.taint({"key": KEY, "effect": "NoSchedule"})
+    async with kept(node) as keeper:
+        await asyncio.sleep(10 * STEADY_S)
+        assert has_taint(node.pools.node)
+        assert not keeper.port.asked
+
+
+@pytest.mark.parametrize(
+    ("can", "free", "waiting", "room"),
+    [
+        (False, 0, 0, Room.NONE),
+        (False, 3, 0, Room.NONE),
+        (True, 0, 4, Room.SOME),
+        (True, 1, 4, Room.SPOKEN_FOR),
+        (True, 1, 0, Room.SOME),
+        (True, 2, 0, Room.ENOUGH),
+    ],
+)
+def test_what_room_there_is(*, can: bool, free: int, waiting: int, room: Room):
+    assert room_of(can_take_a_pod=can, free=free, waiting=waiting, margin=2) is room
+
+
+@pytest.mark.parametrize(
+    ("min_free", "ceiling", "expected"), [(8, 250, 2), (9, 250, 3), (1, 250, 1), (0, 250, 0), (8, 1, 1), (8, 0, 0)]
+)
+def test_the_margin_is_a_quarter_of_what_is_kept_free(min_free: int, ceiling: int, expected: int):
+    assert margin(min_free=min_free, ceiling=ceiling) == expected
+
+
+def test_an_address_that_a_waiting_pod_takes_at_once_does_not_hide_that_the_node_is_full():
+    stance = Stance(tainted=False)
+    for second in range(int(STEADY_S)):
+        stance = turned(stance, Room.SPOKEN_FOR if second % 3 == 2 else Room.NONE, now_s=float(second))
+        assert not stance.tainted
+    assert turned(stance, Room.SPOKEN_FOR, now_s=STEADY_S) == Stance(tainted=True)
+
+
+def test_what_is_spoken_for_alone_shows_nothing():
+    stance = Stance(tainted=False)
+    for second in range(60):
+        stance = turned(stance, Room.SPOKEN_FOR, now_s=float(second))
+    assert stance == Stance(tainted=False)
