@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from azure_cni.errors import (
+    ConfigInvalid,
     KubeConflict,
     KubeDenied,
     KubeError,
@@ -125,5 +126,23 @@ async def test_an_answer_that_is_not_json_is_quoted() -> None:
 
 
 def test_in_cluster_writes_an_ipv6_host_as_a_url_wants_it() -> None:
-    assert KubeEndpoint.in_cluster("10.96.0.1", "443").url == "https://10.96.0.1:443"
-    assert KubeEndpoint.in_cluster("fd00::1", "443").url == "https://[fd00::1]:443"
+    def url(**environ: str) -> str:
+        return KubeEndpoint.in_cluster({f"KUBERNETES_SERVICE_{key}": value for key, value in environ.items()}).url
+
+    assert url(HOST="10.96.0.1", PORT="6443") == "https://10.96.0.1:6443"
+    assert url(HOST="fd00::1") == "https://[fd00::1]:443"
+
+
+def test_outside_of_a_pod_the_missing_variable_is_named() -> None:
+    with pytest.raises(ConfigInvalid, match="KUBERNETES_SERVICE_HOST is not set"):
+        KubeEndpoint.in_cluster({})
+
+
+async def test_a_collection_is_read_page_by_page(api: FakeKubeAPI, client: KubeClient) -> None:
+    for number in range(5):
+        api.put("", "nodes", {"metadata": {"name": f"more-{number}"}})
+    before = len(api.requests)
+    names = [node["metadata"]["name"] async for node in client.items("/api/v1/nodes", limit="2")]
+    assert names == ["vm1", *(f"more-{number}" for number in range(5))]
+    assert len(api.requests) - before == 3
+    assert [node["metadata"]["name"] async for node in client.items("/api/v1/nodes")] == names

@@ -2,7 +2,8 @@
 
 What it keeps: bearer tokens; verbs that a token may not use (403); names that exist (409) or do not (404); the status
 subresource, which changes nothing but status and which nothing else changes; merge patches with their content type;
-resourceVersion as a compare-and-swap; validation of events (namespace) and of a pool's `max`; a Status for each error.
+resourceVersion as a compare-and-swap; lists, whole or in pages; validation of events (namespace) and of a pool's
+`max`; a Status for each error.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,9 +118,11 @@ class FakeKubeAPI:
             self._admit(request)
             target = _target(request.path)
             body = await request.json() if request.can_read_body else {}
-            verb = {"GET": "get", "POST": "create", "PATCH": "patch"}[request.method]
+            verb = {"GET": "get" if target.name else "list", "POST": "create", "PATCH": "patch"}[request.method]
             self._authorize(verb, target)
             _accept(verb, request.content_type)
+            if verb == "list":
+                return web.json_response(self._list(target, request.query))
             return web.json_response(getattr(self, f"_{verb}")(target, body), status=201 if verb == "create" else 200)
         except Refusal as refusal:
             status: dict[str, Any] = {
@@ -149,6 +152,16 @@ class FakeKubeAPI:
         if target.key not in self.objects:
             raise Refusal(404, "NotFound", f'{target.label} "{target.name}" not found')
         return self.objects[target.key]
+
+    def _list(self, target: Target, query: Mapping[str, str]) -> dict[str, Any]:
+        found = [body for key, body in self.objects.items() if key[:2] == target.key[:2]]
+        if target.namespace:
+            found = [body for body in found if body["metadata"].get("namespace") == target.namespace]
+        start, limit = int(query.get("continue", 0)), int(query.get("limit", 0)) or len(found)
+        meta = {"resourceVersion": str(next(self._versions))}
+        if start + limit < len(found):
+            meta["continue"] = str(start + limit)
+        return {"kind": f"{target.resource.kind}List", "metadata": meta, "items": found[start : start + limit]}
 
     def _create(self, target: Target, body: dict[str, Any]) -> dict[str, Any]:
         name = body.get("metadata", {}).get("name", "")
@@ -195,7 +208,8 @@ def _target(path: str) -> Target:
         namespace, rest = rest[1], rest[2:]
     plural, name, subresource = (*rest, "", "")[:3]
     resource = RESOURCES.get((group, plural))
-    if resource is None or resource.namespaced != bool(namespace) or (subresource and not resource.status_subresource):
+    misplaced = resource is not None and resource.namespaced != bool(namespace) and (name or namespace)
+    if resource is None or misplaced or (subresource and not resource.status_subresource):
         raise Refusal(404, "NotFound", "404 page not found")
     return Target(group, plural, namespace, name, subresource)
 

@@ -1,8 +1,9 @@
 """The agent: one process per node, one event loop, everything in one task group.
 
 Order of the start, and why: the ledger and the kernel first, so that sandboxes that end now can end even while Azure
-and the API server are away; then the socket; then the reconciler; kopf once the pool object exists, because it cannot
-watch a kind that does not; the conflist last, when a pod can really start, because the kubelet turns Ready by it.
+and the API server are away; then the socket; then the reconciler; the watches once the pool object exists, because
+kopf cannot watch a kind that does not; the conflist last, when a pod can really start, because the kubelet turns Ready
+by it.
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-import kopf
 from aiohttp import web
 
 from azure_cni import __version__
 from azure_cni.cni.conflist import conflist
-from azure_cni.entrypoints import watch
+from azure_cni.entrypoints import node_watch
 from azure_cni.entrypoints.azure_wiring import azure_ports
 from azure_cni.entrypoints.cni_server import CniServer, listen
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.settings import AgentSettings
+from azure_cni.entrypoints.watch import Watches
 from azure_cni.entrypoints.web import application
-from azure_cni.errors import AzureCniError, ConfigInvalid
+from azure_cni.errors import AzureCniError
 from azure_cni.host.install import HostPlugin
 from azure_cni.host.ledger_store import SqliteLedgerStore
 from azure_cni.host.released import Released
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.events import KubeEvents
 from azure_cni.kube.node import KubeNode
-from azure_cni.kube.pools import KubePools
+from azure_cni.kube.pools import COLLECTION, KubePools
 from azure_cni.linux.clock import SystemClock
 from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.node.board import Board, Book
@@ -59,6 +60,7 @@ class Agent:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
+        self._api_server = KubeEndpoint.in_cluster(os.environ)
         self._clock = SystemClock()
         self._metrics = Metrics()
         self._board = Board()
@@ -80,23 +82,23 @@ class Agent:
                 for task in running:
                     task.cancel()
 
-    # The watcher that kopf calls.
+    # The watcher.
 
     def pool_seen(self, body: Mapping[str, Any]) -> None:
-        """See `watch.Watcher`."""
+        """See `node_watch.Watcher`."""
         self._reconciler.pool_seen(body)
 
     def pool_gone(self) -> None:
-        """See `watch.Watcher`."""
+        """See `node_watch.Watcher`."""
         self._reconciler.pool_gone()
 
     def pod_seen(self, body: Mapping[str, Any]) -> None:
-        """See `watch.Watcher`."""
+        """See `node_watch.Watcher`."""
         self._demand.see(body)
         self._reconciler.wake()
 
     def pod_gone(self, uid: str) -> None:
-        """See `watch.Watcher`."""
+        """See `node_watch.Watcher`."""
         self._demand.forget(uid)
         self._reconciler.wake()
 
@@ -111,7 +113,7 @@ class Agent:
         self._metrics.watch_pool(book=self._book, board=self._board)
         self._datapath = LinuxDatapath(sysctls=host.sysctls)
         self._closing.push_async_callback(self._datapath.close)
-        kube = KubeClient(KubeEndpoint.in_cluster(*_api_server(os.environ)))
+        kube = KubeClient(self._api_server)
         self._closing.push_async_callback(kube.close)
         azure = azure_ports(settings.azure, observer=self._metrics, closing=self._closing)
         events = KubeEvents(kube, node_name=settings.node_name, utc=self._clock.utc)
@@ -154,7 +156,7 @@ class Agent:
             "sandboxes": self._serve_sandboxes(),
             "web": self._serve_web(),
             "reconciler": self._reconciler.run(),
-            "kopf": self._watch(),
+            "watches": self._watch(),
             "install": self._install(),
         }
 
@@ -185,10 +187,13 @@ class Agent:
     async def _watch(self) -> None:
         await self._reconciler.pool_known.wait()
         node_name = self._settings.node_name
-        await kopf.operator(
-            registry=watch.registry_for(self), settings=watch.settings_of(node_name), standalone=True, clusterwide=True
+        watches = Watches(
+            self._api_server,
+            registry=lambda post: node_watch.registry_for(self, post),
+            settings=lambda: node_watch.settings_of(node_name),
+            needs=(f"{COLLECTION}?limit=1",),
         )
-        self._stop.set()  # kopf has the signal handlers now: its end is the agent's
+        await watches.run()
 
     async def _install(self) -> None:
         """Binary and conflist, once pods can be wired and there is an address to give; then kept as they should be."""
@@ -224,12 +229,3 @@ async def _every(period_s: float, work: Callable[[], Awaitable[None]], name: str
         except AzureCniError as error:
             log.warning("periodic work failed", extra={"work": name, "reason": error.reason, "error": str(error)})
         await asyncio.sleep(period_s)
-
-
-def _api_server(environ: Mapping[str, str]) -> tuple[str, str]:
-    host = environ.get("KUBERNETES_SERVICE_HOST", "")
-    if not host:
-        raise ConfigInvalid(
-            "cannot start: KUBERNETES_SERVICE_HOST is not set; the agent runs as a pod of its DaemonSet"
-        )
-    return host, environ.get("KUBERNETES_SERVICE_PORT", "443")

@@ -8,8 +8,8 @@ import sys
 from pythonjsonlogger.json import JsonFormatter
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-QUIET = {"aiohttp.access": logging.WARNING, "kopf": logging.WARNING, "azure": logging.ERROR, "msal": logging.ERROR}
-"""Libraries that log each request or object. What Azure's warn of, our own errors tell, with what to do."""
+QUIET = {"aiohttp.access": logging.WARNING, "kopf": logging.CRITICAL, "azure": logging.ERROR, "msal": logging.ERROR}
+"""Libraries that log each request or object. What they warn of, our own words tell, with what to do."""
 
 
 class TextFormatter(logging.Formatter):

@@ -3,21 +3,23 @@
 Plain documents in and out, JSON merge patches, the service account's token read again whenever its file changes, and
 the server's Status translated once into `azure_cni.errors`. No generated models: the `kubernetes` package would cost
 each node more memory than the rest of this adapter. No retries: whoever asks knows whether asking again makes sense.
+kopf's watches go through a session made here too, so there is one way to the API server and one token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 
 from azure_cni import __version__
-from azure_cni.errors import KubeDenied
+from azure_cni.errors import ConfigInvalid, KubeDenied
 from azure_cni.kube import tls
 from azure_cni.kube.errors_map import from_status, unreachable
 
@@ -40,10 +42,35 @@ class KubeEndpoint:
     ca_file: Path | None = None
 
     @classmethod
-    def in_cluster(cls, host: str, port: str, *, directory: Path = SERVICE_ACCOUNT) -> KubeEndpoint:
-        """For a pod: host and port as in KUBERNETES_SERVICE_HOST and _PORT, the rest from the mounted account."""
+    def in_cluster(cls, environ: Mapping[str, str], *, directory: Path = SERVICE_ACCOUNT) -> KubeEndpoint:
+        """For a pod: the address that every pod is told, the rest from the mounted service account.
+
+        By address: with the node's own DNS the name `kubernetes.default.svc` means nothing.
+        """
+        host = environ.get("KUBERNETES_SERVICE_HOST", "")
+        if not host:
+            raise ConfigInvalid(
+                "cannot start: KUBERNETES_SERVICE_HOST is not set; azure-cni runs as a pod of its chart"
+            )
         literal = f"[{host}]" if ":" in host else host
-        return cls(f"https://{literal}:{port}", token_file=directory / "token", ca_file=directory / "ca.crt")
+        url = f"https://{literal}:{environ.get('KUBERNETES_SERVICE_PORT') or '443'}"
+        return cls(url, token_file=directory / "token", ca_file=directory / "ca.crt")
+
+
+def open_session(
+    endpoint: KubeEndpoint,
+    *middlewares: aiohttp.ClientMiddlewareType,
+    timeout: aiohttp.ClientTimeout | None = None,
+    connections: int = 0,
+) -> aiohttp.ClientSession:
+    """A session that carries the token as it is at each request. Belongs to the running loop; `connections` 0: any."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=tls.context(endpoint.ca_file), limit=connections),
+        timeout=timeout or aiohttp.ClientTimeout(),
+        headers={"User-Agent": f"azure-cni/{__version__}"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(*middlewares, _Bearer(endpoint)),
+    )
 
 
 class KubeClient:
@@ -51,7 +78,6 @@ class KubeClient:
 
     def __init__(self, endpoint: KubeEndpoint, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._endpoint = endpoint
-        self._token = _Token(endpoint)
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
@@ -72,6 +98,20 @@ class KubeClient:
         """One object."""
         return await self._call("GET", path)
 
+    async def items(self, path: str, **query: str) -> AsyncIterator[dict[str, Any]]:
+        """Every object of a collection; `query` as the API server knows it (`fieldSelector`, `limit`).
+
+        With a `limit` the pages are fetched as they are consumed. A collection that changes too much meanwhile ends
+        the walk with KubeNotFound (the server's 410): what was seen then is not the whole.
+        """
+        page: dict[str, Any] = {}
+        while not page or page["metadata"].get("continue"):
+            following = {"continue": page["metadata"]["continue"]} if page else {}
+            parameters = urlencode({**query, **following})
+            page = await self._call("GET", f"{path}?{parameters}" if parameters else path)
+            for item in page["items"]:
+                yield item
+
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """A new object in the collection at `path`; KubeConflict when it exists already."""
         return await self._call("POST", path, body)
@@ -86,7 +126,7 @@ class KubeClient:
     async def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, content_type: str = "application/json"
     ) -> dict[str, Any]:
-        headers = {"Accept": "application/json", **self._token.header()}
+        headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = content_type
         data = None if body is None else msgspec.json.encode(body)
@@ -104,27 +144,24 @@ class KubeClient:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=tls.context(self._endpoint.ca_file), limit=8),
-                timeout=self._timeout,
-                headers={"User-Agent": f"azure-cni/{__version__}"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
+            self._session = open_session(self._endpoint, timeout=self._timeout, connections=8)
         return self._session
 
 
-class _Token:
-    """The bearer token as it is now: its file is read again when the kubelet has replaced it."""
+class _Bearer:
+    """Adds the bearer token as it is now: its file is read again when the kubelet has replaced it."""
 
     def __init__(self, endpoint: KubeEndpoint) -> None:
         self._path = endpoint.token_file
         self._value = endpoint.token
         self._seen: tuple[int, int] | None = None
 
-    def header(self) -> dict[str, str]:
+    async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         if self._path is not None:
             self._refresh(self._path)
-        return {"Authorization": f"Bearer {self._value}"} if self._value else {}
+        if self._value:
+            request.headers["Authorization"] = f"Bearer {self._value}"
+        return await send(request)
 
     def _refresh(self, path: Path) -> None:
         try:

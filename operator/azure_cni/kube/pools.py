@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from azure_cni.api import pool as pool_api
 from azure_cni.errors import KubeConflict, KubeNotFound
 from azure_cni.kube.client import KubeClient
 
-GROUP_VERSION: Final = "azure-cni.io/v1alpha1"
-COLLECTION: Final = f"/apis/{GROUP_VERSION}/nodeippools"
+GROUP_VERSION: Final = f"{pool_api.GROUP}/{pool_api.VERSION}"
+COLLECTION: Final = f"/apis/{GROUP_VERSION}/{pool_api.PLURAL}"
 
 
 class KubePools:
@@ -54,7 +55,7 @@ def _new_pool(node: Mapping[str, Any]) -> dict[str, Any]:
     owner = {"apiVersion": "v1", "kind": "Node", "name": meta["name"], "uid": meta["uid"]}
     return {
         "apiVersion": GROUP_VERSION,
-        "kind": "NodeIPPool",
+        "kind": pool_api.KIND,
         "metadata": {"name": meta["name"], "ownerReferences": [owner]},
         "spec": {},
     }

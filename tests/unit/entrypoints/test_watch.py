@@ -1,0 +1,283 @@
+"""Watches against an API server that fails in every way kopf ends by: they come back, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import kopf
+import pytest
+
+from azure_cni.entrypoints import node_watch
+from azure_cni.entrypoints.watch import Post, Watches, quiet_settings
+from azure_cni.kube.client import KubeEndpoint
+from fakes.kubewatch import PODS, POOLS, FakeWatchServer
+
+BOUND_S = 20.0
+OURS = "azure_cni.entrypoints.watch"
+
+
+@dataclass
+class Seen:
+    """What a `Watcher` is told, and in which thread."""
+
+    pools: list[Any] = field(default_factory=list)
+    pods: set[str] = field(default_factory=set)
+    relisted: list[str] = field(default_factory=list)
+    threads: set[int] = field(default_factory=set)
+
+    def pool_seen(self, body: Any) -> None:
+        self.threads.add(threading.get_ident())
+        self.pools.append(body)
+
+    def pool_gone(self) -> None:
+        self.pools.append(None)
+
+    def pod_seen(self, body: Any) -> None:
+        self.pods.add(body["metadata"]["uid"])
+
+    def pod_gone(self, uid: str) -> None:
+        self.pods.discard(uid)
+
+
+def impatient() -> kopf.OperatorSettings:
+    settings = node_watch.settings_of("vm1")
+    settings.networking.error_backoffs = [0.01]
+    return settings
+
+
+@contextlib.asynccontextmanager
+async def watching(
+    server: FakeWatchServer, seen: Seen, *, settings: Callable[[], kopf.OperatorSettings] = impatient
+) -> AsyncIterator[asyncio.Task[None]]:
+    watches = Watches(
+        KubeEndpoint(server.url),
+        registry=lambda post: node_watch.registry_for(seen, post),
+        settings=settings,
+        needs=(POOLS,),
+        relisted=seen.relisted.append,
+        pause_s=lambda attempt: 0.05,
+    )
+    task = asyncio.create_task(watches.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(what: Callable[[], bool]) -> None:
+    """Wait until it is so, within a bound that only a fault reaches."""
+    async with asyncio.timeout(BOUND_S):
+        while not what():  # noqa: ASYNC110  # what happens in another thread rings no bell here
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeWatchServer]:
+    server = FakeWatchServer()
+    async with server.serve():
+        await server.put(POOLS, "vm1", spec={})
+        await server.put(PODS, "web-1")
+        yield server
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+async def test_what_is_listed_and_what_changes_is_told_on_the_owners_loop(server: FakeWatchServer, seen: Seen) -> None:
+    async with watching(server, seen):
+        await until(lambda: bool(seen.pools) and seen.pods == {"uid-web-1"} and server.watching == 2)
+        await server.put(PODS, "web-2")
+        await server.drop(PODS, "web-1")
+        await server.put(POOLS, "vm1", spec={"max": 5})
+        await until(lambda: seen.pods == {"uid-web-2"} and seen.pools[-1]["spec"] == {"max": 5})
+        await server.drop(POOLS, "vm1")
+        await until(lambda: seen.pools[-1] is None)
+    assert seen.threads == {threading.get_ident()}
+
+
+async def test_the_selectors_are_the_servers(server: FakeWatchServer, seen: Seen) -> None:
+    async with watching(server, seen):
+        await until(lambda: server.watching == 2)
+    asked = {(path, query.get("fieldSelector")) for path, query in server.requests if "watch" in query}
+    assert asked == {(POOLS, "metadata.name=vm1"), (PODS, "spec.nodeName=vm1")}
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
+async def test_watches_come_back_after_refusals(server: FakeWatchServer, seen: Seen, status: int) -> None:
+    """Each of these ends kopf, at once or after its own attempts."""
+    async with watching(server, seen) as task:
+        await until(lambda: server.watching == 2)
+        server.refusals[""] = status
+        await server.hang_up()
+        before = len(server.requests)
+        await until(lambda: len(server.requests) > before + 8)
+        server.refusals.clear()
+        await until(lambda: server.watching == 2)
+        await server.put(PODS, "web-2")
+        await until(lambda: "uid-web-2" in seen.pods)
+        assert not task.done()
+
+
+@pytest.mark.parametrize("code", [410, 500])
+async def test_watches_come_back_after_an_error_in_the_stream(server: FakeWatchServer, seen: Seen, code: int) -> None:
+    async with watching(server, seen):
+        await until(lambda: server.watching == 2)
+        lists = server.asked(PODS, watch=False)
+        await server.raise_error(code)
+        await until(lambda: server.asked(PODS, watch=False) > lists and server.watching == 2)
+        await server.put(PODS, "web-2")
+        await until(lambda: "uid-web-2" in seen.pods)
+
+
+async def test_a_kind_that_is_not_served_yet_is_waited_for(server: FakeWatchServer, seen: Seen) -> None:
+    """Without that kopf would leave it out for good."""
+    server.refusals[POOLS] = 404
+    async with watching(server, seen):
+        await until(lambda: server.asked(POOLS, watch=False) > 2)
+        assert server.watching == 0
+        server.refusals.clear()
+        await until(lambda: bool(seen.pools) and server.watching == 2)
+
+
+async def test_each_list_is_told_once_its_watch_stands(server: FakeWatchServer, seen: Seen) -> None:
+    async with watching(server, seen):
+        await until(lambda: sorted(seen.relisted) == [PODS, POOLS])
+        watches = server.asked(PODS, watch=True)
+        await server.hang_up()  # goes on from its version: nothing can have been missed
+        await until(lambda: server.asked(PODS, watch=True) > watches and server.watching == 2)
+        assert sorted(seen.relisted) == [PODS, POOLS]
+        await server.raise_error(410)
+        await until(lambda: sorted(seen.relisted) == [PODS, PODS, POOLS, POOLS])
+
+
+async def test_a_half_dead_connection_is_given_up(server: FakeWatchServer, seen: Seen) -> None:
+    def short() -> kopf.OperatorSettings:
+        settings = impatient()
+        settings.watching.inactivity_timeout = 0.2
+        return settings
+
+    server.silent = True
+    async with watching(server, seen, settings=short):
+        await until(lambda: server.watching == 2)
+        await server.put(PODS, "web-2")
+        server.silent = False  # the server is well again, the old connections are not
+        await until(lambda: "uid-web-2" in seen.pods)
+
+
+async def test_an_outage_is_told_once_and_its_end_once(
+    server: FakeWatchServer, seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger=OURS)
+
+    def told() -> list[logging.LogRecord]:
+        return [record for record in caplog.records if record.name == OURS]
+
+    async with watching(server, seen):
+        await until(lambda: server.watching == 2)
+        assert not told()
+        server.refusals[""] = 503
+        await server.hang_up()
+        await until(lambda: len([path for path, _ in server.requests if path == POOLS]) > 10)
+        server.refusals.clear()
+        await until(lambda: server.watching == 2)
+        await until(lambda: len(told()) == 2)
+    assert [record.message for record in told()] == [
+        "cannot watch the API server; pods go on, changes are seen later",
+        "watching the API server again",
+    ]
+    assert told()[0].__dict__["why"] == "HTTP 503 Service Unavailable"
+
+
+async def test_one_path_that_is_refused_keeps_the_outage_open(
+    server: FakeWatchServer, seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A missing permission for pods, while the pool's watch stands again and again."""
+    caplog.set_level(logging.INFO, logger=OURS)
+    server.refusals[PODS] = 403
+    async with watching(server, seen):
+        await until(lambda: server.asked(POOLS, watch=True) > 1)
+        assert len([record for record in caplog.records if record.name == OURS]) == 1
+        assert seen.pools
+
+
+async def test_tasks_and_signals_of_the_process_are_left_alone(server: FakeWatchServer, seen: Seen) -> None:
+    handled = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    async with watching(server, seen):
+        await until(lambda: server.watching == 2)
+        born_later = asyncio.create_task(asyncio.Event().wait())
+        await server.raise_error(500)
+        lists = server.asked(PODS, watch=False)
+        await until(lambda: server.asked(PODS, watch=False) > lists)
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handled
+    assert not born_later.done()
+    born_later.cancel()
+
+
+async def test_the_end_leaves_neither_thread_nor_watch(server: FakeWatchServer, seen: Seen) -> None:
+    async with watching(server, seen):
+        await until(lambda: server.watching == 2)
+        assert [thread for thread in threading.enumerate() if thread.name == "kopf"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "kopf"]
+    await until(lambda: server.watching == 0)
+
+
+async def test_a_fault_of_a_handlers_maker_is_an_outage_not_an_end(server: FakeWatchServer) -> None:
+    asked = []
+
+    def broken(post: Post) -> kopf.OperatorRegistry:
+        asked.append(post)
+        raise ValueError("no handlers")
+
+    watches = Watches(
+        KubeEndpoint(server.url), registry=broken, settings=quiet_settings, pause_s=lambda attempt: 0.01 * attempt
+    )
+    task = asyncio.create_task(watches.run())
+    await until(lambda: len(asked) > 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_kopf_that_hangs_is_given_up(server: FakeWatchServer, seen: Seen) -> None:
+    lives = []
+
+    def hanging_once(post: Post) -> kopf.OperatorRegistry:
+        registry = node_watch.registry_for(seen, post)
+
+        @kopf.on.startup(registry=registry)
+        async def hang(**_: Any) -> None:
+            lives.append(1)
+            if len(lives) == 1:
+                await asyncio.Event().wait()
+
+        return registry
+
+    watches = Watches(
+        KubeEndpoint(server.url), registry=hanging_once, settings=impatient, pause_s=lambda attempt: 0.01, stuck_s=0.1
+    )
+    task = asyncio.create_task(watches.run())
+    await until(lambda: server.watching == 2)
+    assert len(lives) == 2
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_watches_rest_for_half_an_hour_or_more() -> None:
+    """Two watches and a list each half hour are at most 6 requests an hour; the aim is 12."""
+    for _ in range(20):
+        settings = quiet_settings()
+        assert 1800 <= (settings.watching.server_timeout or 0) <= 3600
+        assert settings.scanning.disabled
+        assert not settings.posting.enabled
