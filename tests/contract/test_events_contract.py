@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from azure_cni.kube.client import KubeClient
-from azure_cni.kube.events import REMEMBERED, REPEAT_S, KubeEvents
+from azure_cni.kube.events import LONGEST_RENEWAL_S, LONGEST_REPEAT_S, REMEMBERED, REPEAT_S, KubeEvents
 from contract.kube_world import WORLDS, open_endpoint
 from fakes.events import FakeEvents
 from fakes.kubeapi import FakeKubeAPI
@@ -36,8 +36,10 @@ class World:
     def node(self) -> dict[str, str]:
         return {"kind": "Node", "name": "vm1", "uid": f"node-{self.run}"}
 
-    async def tell(self, regarding: dict[str, str], message: str = "no address", reason: str = "SubnetFull") -> None:
-        await self.events.publish(regarding, kind="Warning", reason=reason, message=message)
+    async def tell(
+        self, regarding: dict[str, str], message: str = "no address", reason: str = "SubnetFull", cause: str = ""
+    ) -> None:
+        await self.events.publish(regarding, kind="Warning", reason=reason, message=message, cause=cause)
 
     async def seen(self) -> list[tuple[str, str, str, str, int]]:
         """Object, type, reason, message and count of every event of this test."""
@@ -92,14 +94,25 @@ async def test_an_event_is_told(world: World) -> None:
 async def test_repeats_are_counted(world: World) -> None:
     for _ in range(5):
         await world.tell(world.pod)
-        world.now_s += REPEAT_S
+        world.now_s += LONGEST_REPEAT_S
     assert await world.seen() == [("web-1", "Warning", "SubnetFull", "no address", 5)]
 
 
 async def test_new_words_for_the_same_cause_renew_the_event(world: World) -> None:
     await world.tell(world.pod, "throttled for 12 s")
+    world.now_s += REPEAT_S
     await world.tell(world.pod, "throttled for 9 s")
     assert await world.seen() == [("web-1", "Warning", "SubnetFull", "throttled for 9 s", 2)]
+
+
+async def test_each_cause_is_an_event_of_its_own(world: World) -> None:
+    for cause in ("Throttled", "QuotaExceeded", "Throttled"):
+        await world.tell(world.pod, f"{cause}: no address", "NoAddress", cause)
+        world.now_s += REPEAT_S
+    assert sorted((message, count) for _, _, _, message, count in await world.seen()) == [
+        ("QuotaExceeded: no address", 1),
+        ("Throttled: no address", 2),
+    ]
 
 
 async def test_other_objects_and_reasons_are_other_events(world: World) -> None:
@@ -120,6 +133,24 @@ async def test_the_same_words_at_once_are_counted_without_a_call(http: World) ->
     http.now_s += REPEAT_S
     await http.tell(http.pod)
     assert (await http.seen())[0][-1] == 101
+
+
+async def test_a_pod_that_waits_for_an_hour_costs_a_few_calls_and_every_try_is_counted(http: World) -> None:
+    for _ in range(360):
+        await http.tell(http.pod)
+        http.now_s += 10.0
+    assert len(http.api.requests) <= 20
+    http.now_s += LONGEST_REPEAT_S
+    await http.tell(http.pod)
+    assert (await http.seen())[0][-1] == 361
+
+
+async def test_words_that_change_all_the_time_cost_not_much_more(http: World) -> None:
+    for number in range(360):
+        await http.tell(http.pod, f"{number} assigned")
+        http.now_s += 10.0
+    assert len(http.api.requests) <= 3600 / LONGEST_RENEWAL_S + 5
+    assert (await http.seen())[0][-2] in {f"{number} assigned" for number in range(355, 360)}
 
 
 async def test_an_expired_event_begins_anew(http: World) -> None:

@@ -1,4 +1,4 @@
-"""Kubernetes events in memory: one per object, kind and reason, with its count and newest words."""
+"""Kubernetes events in memory: one per object, kind, reason and cause, with its count and newest words."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class Published:
     kind: str
     reason: str
     message: str
+    cause: str = ""
     count: int = 1
 
 
@@ -24,13 +25,15 @@ class FakeEvents:
     def __init__(self) -> None:
         self.published: list[Published] = []
 
-    async def publish(self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str) -> None:
+    async def publish(
+        self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str, cause: str = ""
+    ) -> None:
         for event in self.published:
-            if (event.regarding, event.kind, event.reason) == (dict(regarding), kind, reason):
+            if (event.regarding, event.kind, event.reason, event.cause) == (dict(regarding), kind, reason, cause):
                 event.count += 1
                 event.message = message
                 return
-        self.published.append(Published(dict(regarding), kind, reason, message))
+        self.published.append(Published(dict(regarding), kind, reason, message, cause))
 
     @property
     def reasons(self) -> list[str]:

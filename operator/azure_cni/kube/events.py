@@ -1,7 +1,8 @@
 """Kubernetes events for people who `kubectl describe`.
 
-One event per object, kind and reason: a repeat counts it up and renews its words, it never makes another. The same
-words again within `REPEAT_S` are only counted, so a loop that complains costs the API server one call in that time.
+One event per object, kind, reason and cause: a repeat counts it up and renews its words, it never makes another. A
+repeat is written at first after `REPEAT_S`, then more and more rarely, and only counted in between: many pods that
+wait for long, each tried again every few seconds, must not be a load for the API server. New words come sooner.
 An event is a courtesy: when the API server does not take it, that is logged once, and the work goes on.
 """
 
@@ -19,12 +20,14 @@ from azure_cni.errors import KubeError, KubeNotFound
 from azure_cni.kube.client import KubeClient
 
 REPEAT_S: Final = 10.0
+LONGEST_REPEAT_S: Final = 320.0
+LONGEST_RENEWAL_S: Final = 40.0
 REMEMBERED: Final = 512  # more than two events for each pod of a full node; older ones would start anew
 MAX_MESSAGE: Final = 1024  # Kubernetes API conventions, "note" of an event
 MAX_NAME: Final = 253
 COMPONENT: Final = "azure-cni"
 
-_Key = tuple[str, str, str, str, str, str]
+_Key = tuple[str, str, str, str, str, str, str]
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ class _Known:
     message: str
     count: int
     since_s: float
+    spacing_s: float = REPEAT_S
+    """The same words again are written so long after `since_s`."""
 
 
 class KubeEvents:
@@ -57,10 +62,12 @@ class KubeEvents:
         self._known: OrderedDict[_Key, _Known] = OrderedDict()
         self._failing = False
 
-    async def publish(self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str) -> None:
+    async def publish(
+        self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str, cause: str = ""
+    ) -> None:
         """Tell it, or count it. Never raises: a failure is logged when it begins and when it ends."""
         message = message[:MAX_MESSAGE]
-        key = _key(regarding, kind=kind, reason=reason)
+        key = _key(regarding, kind, reason, cause)
         try:
             if not await self._repeat(key, message):
                 await self._first(key, regarding, kind=kind, reason=reason, message=message)
@@ -81,9 +88,11 @@ class KubeEvents:
         self._known.move_to_end(key)
         known.count += 1
         now_s = self._monotonic()
-        if message == known.message and now_s - known.since_s < REPEAT_S:
+        renewed = message != known.message
+        if now_s - known.since_s < (min(known.spacing_s, LONGEST_RENEWAL_S) if renewed else known.spacing_s):
             return True
         known.message, known.since_s = message, now_s
+        known.spacing_s = min(2 * known.spacing_s, LONGEST_REPEAT_S)
         try:
             await self._client.merge_patch(
                 known.path, {"count": known.count, "message": message, "lastTimestamp": self._utc()}
@@ -125,6 +134,6 @@ class KubeEvents:
             raise
 
 
-def _key(regarding: Mapping[str, Any], *, kind: str, reason: str) -> _Key:
+def _key(regarding: Mapping[str, Any], kind: str, reason: str, cause: str) -> _Key:
     kind_of, namespace, name, uid = (str(regarding.get(part, "")) for part in ("kind", "namespace", "name", "uid"))
-    return kind_of, namespace, name, uid, kind, reason
+    return kind_of, namespace, name, uid, kind, reason, cause

@@ -30,6 +30,9 @@ class Outlook:
     decided_s: float = 0.0
 
 
+ADDRESSES_FREE = "AddressesFree"
+"""The cause of an outlook that needs none."""
+
 STARTING = Outlook(
     hope=True, cause="AgentStarting", message="the agent has not yet read who this node is in Azure; it keeps trying"
 )

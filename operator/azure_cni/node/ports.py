@@ -112,8 +112,13 @@ class Node(Protocol):
 class Events(Protocol):
     """Kubernetes events, for people who `kubectl describe`. Repeats are counted, not multiplied; never raises."""
 
-    async def publish(self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str) -> None:
-        """`regarding` is an object reference (kind, namespace, name, uid); `kind` is Normal or Warning."""
+    async def publish(
+        self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str, cause: str = ""
+    ) -> None:
+        """`regarding` is an object reference (kind, namespace, name, uid); `kind` is Normal or Warning.
+
+        With another `cause` it is another event, though the reason is the same.
+        """
 
 
 class LedgerStore(Protocol):

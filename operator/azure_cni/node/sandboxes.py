@@ -17,8 +17,8 @@ from azure_cni.datapath import names
 from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
 from azure_cni.errors import AzureCniError, DatapathError, NoAddress, NodeNotReady, SandboxUnknown
 from azure_cni.ipam.life import Holder, Sandbox, Slot
-from azure_cni.node.board import Board, Book
-from azure_cni.node.demand import Demand
+from azure_cni.node.board import ADDRESSES_FREE, Board, Book
+from azure_cni.node.demand import Demand, Pod
 from azure_cni.node.ports import Clock, Datapath, Events, Observer
 from azure_cni.node.turns import Turn, Turns
 
@@ -179,15 +179,20 @@ class Sandboxes:
                     raise await self._no_address(holder)
 
     async def _no_address(self, holder: Holder) -> NoAddress:
+        """The error for the runtime, with the cause; and the event on the pod. A failure is told by both."""
         outlook = self._board.outlook
-        error = NoAddress(f"cannot give {_words(holder)} an address: {outlook.message}", cause=outlook.cause)
-        log.warning("no address", extra=_facts(holder) | {"cause": outlook.cause, "why": outlook.message})
+        cause, message = outlook.cause, outlook.message
+        if cause == ADDRESSES_FREE:  # so it was a moment ago
+            cause, message = "AddressesTaken", "what became free went to other pods that wait; it is tried again"
+        log.warning("no address", extra=_facts(holder) | {"cause": cause, "why": message})
         pod = self._demand.pod(holder.pod_namespace, holder.pod_name)
+        if pod is None and holder.pod_uid:  # not seen yet, or a watch is broken
+            pod = Pod(holder.pod_namespace, holder.pod_name, holder.pod_uid, needs_address=True)
         if pod is not None:
             await self._events.publish(
-                pod.reference, kind="Warning", reason="NoAddress", message=f"{outlook.cause}: {outlook.message}"
+                pod.reference, kind="Warning", reason=NoAddress.reason, message=f"{cause}: {message}", cause=cause
             )
-        return error
+        return NoAddress(f"cannot give {_words(holder)} an address: {message}", cause=cause)
 
     def _spec(self, slot: Slot, holder: Holder) -> SandboxSpec:
         link = self._board.link
