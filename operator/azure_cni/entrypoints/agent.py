@@ -110,7 +110,7 @@ class Agent:
         store = SqliteLedgerStore(host.run_dir / "ledger.sqlite")
         self._closing.callback(store.close)
         self._book = Book(store=store, bell=self._board.bell, cooling_s=settings.cooling_s)
-        self._metrics.watch_pool(book=self._book, board=self._board)
+        self._metrics.watch_pool(book=self._book, board=self._board, clock=self._clock)
         self._datapath = LinuxDatapath(sysctls=host.sysctls)
         self._closing.push_async_callback(self._datapath.close)
         kube = KubeClient(self._api_server)

@@ -1,31 +1,38 @@
 """What Prometheus sees: the pool by state at the moment of the scrape, and counts and latencies of what was done.
 
-Few labels, base units, and never a series per address or pod. Gauges are read from the ledger when scraped, so they
-cannot disagree with it.
+Few labels, base units, and never a series per address or pod. The gauges of addresses are read from the ledger when
+scraped, so they cannot disagree with it.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from azure_cni import __version__
+from azure_cni.ipam.ledger import Counts
 from azure_cni.node.board import Board, Book
+from azure_cni.node.ports import Clock
 
 FAST_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CLOUD_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0)
 
+_Gauge: TypeAlias = tuple[str, str, float]
+"""Name without the prefix, help, value."""
+
 
 class PoolCollector(Collector):
-    """The pool of this node, read from the ledger at each scrape."""
+    """The pool of this node, read at each scrape from the ledger and from what the reconciler has found out."""
 
-    def __init__(self, *, book: Book, board: Board) -> None:
+    def __init__(self, *, book: Book, board: Board, clock: Clock) -> None:
         self._book = book
         self._board = board
+        self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
         """The gauges."""
@@ -36,17 +43,32 @@ class PoolCollector(Collector):
         for state in ("assigned", "free", "cooling", "programming", "releasing"):
             pool.add_metric([state], getattr(counts, state))
         yield pool
-        yield GaugeMetricFamily(
-            "azure_cni_pool_lost_addresses", "Addresses that pods hold and the NIC no longer has.", value=counts.lost
+        for name, help_text, value in (*self._sizes(counts), *self._permits(), *self._standing()):
+            yield GaugeMetricFamily(f"azure_cni_{name}", help_text, value=value)
+
+    def _sizes(self, counts: Counts) -> Iterable[_Gauge]:
+        board = self._board
+        return (
+            ("pool_lost_addresses", "Addresses that pods hold and the NIC no longer has.", counts.lost),
+            ("pool_target_addresses", "Addresses this node should have now.", board.target),
+            ("pool_limit_addresses", "Addresses this node may have at most.", board.maximum),
+            ("pool_requested_addresses", "Addresses this node asks to hold.", board.requested),
+            ("pool_granted_addresses", "Addresses this node may hold, as last answered.", board.granted),
+            ("pool_waiting_pods", "Pods that need an address, beyond those for which one is free.", board.waiting),
         )
-        yield GaugeMetricFamily(
-            "azure_cni_pool_target_addresses", "Addresses this node should have now.", value=self._board.target
+
+    def _permits(self) -> Iterable[_Gauge]:
+        asked_s = self._board.asked_s
+        waited_s = 0.0 if asked_s is None else max(0.0, self._clock.boottime_s() - asked_s)
+        return (
+            ("permit_wait_seconds", "Age of a request for a NIC write that has no answer yet; 0 if none.", waited_s),
+            ("azure_throttled", "1 while Azure asks this node to wait.", self._board.throttled),
         )
-        yield GaugeMetricFamily(
-            "azure_cni_pool_limit_addresses", "Addresses this node may have at most.", value=self._board.maximum
-        )
-        yield GaugeMetricFamily(
-            "azure_cni_pool_ready", "1 while this node can take a pod.", value=float(self._board.can_take_a_pod)
+
+    def _standing(self) -> Iterable[_Gauge]:
+        return (
+            ("pool_ready", "1 while this node can take a pod.", self._board.can_take_a_pod),
+            ("node_tainted", "1 while this node's taint keeps pods away.", self._board.tainted),
         )
 
 
@@ -90,9 +112,9 @@ class Metrics:
             "azure_cni_drift_repairs", "Differences found and put right, by kind.", ["kind"], registry=self.registry
         )
 
-    def watch_pool(self, *, book: Book, board: Board) -> None:
+    def watch_pool(self, *, book: Book, board: Board, clock: Clock) -> None:
         """Publish the pool's gauges."""
-        self.registry.register(PoolCollector(book=book, board=board))
+        self.registry.register(PoolCollector(book=book, board=board, clock=clock))
 
     def cni(self, verb: str, code: int, seconds: float) -> None:
         """See `Observer`."""

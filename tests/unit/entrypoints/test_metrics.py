@@ -13,11 +13,12 @@ from fakes.simulated_node import SimulatedNode
 
 async def test_the_pool_is_scraped_as_the_ledger_holds_it():
     metrics, node = Metrics(), SimulatedNode()
-    metrics.watch_pool(book=node.book, board=node.board)
+    metrics.watch_pool(book=node.book, board=node.board, clock=node.clock)
     app = application(registry=metrics.registry, healthy=lambda: "", ready=lambda: "no pool yet")
     async with TestClient(TestServer(app)) as client, node.running():
         await node.until(lambda: node.counts.free == 16)
         await node.add("p")
+        await node.until(lambda: node.board.can_take_a_pod)
         metrics.cni("add", 0, 0.004)
         text = await (await client.get("/metrics")).text()
         ready, healthy = await client.get("/readyz"), await client.get("/healthz")
@@ -28,7 +29,45 @@ async def test_the_pool_is_scraped_as_the_ledger_holds_it():
     assert by_state == {"assigned": 1, "free": 15, "cooling": 0, "programming": 0, "releasing": 0}
     assert families["azure_cni_pool_target_addresses"].samples[0].value == 16
     assert families["azure_cni_pool_limit_addresses"].samples[0].value == 250
+    assert families["azure_cni_pool_ready"].samples[0].value == 1
     assert "process_resident_memory_bytes" in families
+
+
+async def test_the_grant_the_wait_and_the_taint_are_scraped_as_the_board_shows_them():
+    metrics, node = Metrics(), SimulatedNode()
+    metrics.watch_pool(book=node.book, board=node.board, clock=node.clock)
+    assert values(metrics) == {
+        "azure_cni_pool_requested_addresses": 0,
+        "azure_cni_pool_granted_addresses": 0,
+        "azure_cni_pool_waiting_pods": 0,
+        "azure_cni_permit_wait_seconds": 0,
+        "azure_cni_azure_throttled": 0,
+        "azure_cni_pool_ready": 0,
+        "azure_cni_node_tainted": 0,
+    }
+    board = node.board
+    board.requested, board.granted, board.waiting = 64, 48, 7
+    board.asked_s, board.throttled, board.tainted = node.clock.boottime_s() - 40.0, True, True
+    shown = values(metrics)
+    assert shown.pop("azure_cni_permit_wait_seconds") == pytest.approx(40.0, abs=1.0)
+    assert shown == {
+        "azure_cni_pool_requested_addresses": 64,
+        "azure_cni_pool_granted_addresses": 48,
+        "azure_cni_pool_waiting_pods": 7,
+        "azure_cni_azure_throttled": 1,
+        "azure_cni_pool_ready": 0,
+        "azure_cni_node_tainted": 1,
+    }
+
+
+def values(metrics: Metrics) -> dict[str, float]:
+    """The gauges that come from the board."""
+    names = ["requested_", "granted_", "waiting_", "permit_", "_throttled", "_ready", "_tainted"]
+    return {
+        family.name: family.samples[0].value
+        for family in metrics.registry.collect()
+        if family.type == "gauge" and any(name in family.name for name in names)
+    }
 
 
 @pytest.mark.parametrize(
