@@ -62,19 +62,21 @@ class AgentSettings:
     log_format: str
 
 
-class _Reader:
+class Reader:
     """Takes variables out of the environment, and names the variable when its value is wrong."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
 
     def text(self, name: str, default: str = "") -> str:
+        """The value, or the default where it is not set or blank."""
         return self._environ.get(PREFIX + name, "").strip() or default
 
     def required(self, name: str) -> str:
+        """A value that the chart always sets."""
         value = self.text(name)
         if not value:
-            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is not set; the chart sets it, see its DaemonSet")
+            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is not set; the chart sets it, see its templates")
         return value
 
     def choice(self, name: str, *allowed: str) -> str:
@@ -85,6 +87,7 @@ class _Reader:
         return value
 
     def parsed(self, name: str, parse: Callable[[str], T], what: str, default: T) -> T:
+        """A value that `parse` understands; it is told to be `what` where it does not (ValueError)."""
         value = self.text(name)
         if not value:
             return default
@@ -94,34 +97,29 @@ class _Reader:
             raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value!r}; it must be {what} ({error})") from None
 
     def whole(self, name: str, default: int) -> int:
+        """A whole number."""
         return self.parsed(name, int, "a whole number", default)
 
     def seconds(self, name: str, default: float, *, least: float = 0.0) -> float:
+        """A time."""
         value = self.parsed(name, float, "a number of seconds", default)
         if not value >= least:  # nan is neither
             raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value}; it must be at least {least} seconds")
         return value
 
     def flag(self, name: str, *, default: bool) -> bool:
+        """`true` or `false`."""
         return self.choice(name, *(("true", "false") if default else ("false", "true"))) == "true"
 
 
 def read(environ: Mapping[str, str]) -> AgentSettings:
     """Validate the environment. ConfigInvalid names the first variable that is wrong."""
-    reader = _Reader(environ)
+    reader = Reader(environ)
     return AgentSettings(
         node_name=reader.required("NODE_NAME"),
         node=_node(reader),
         cooling_s=reader.seconds("COOLING_S", limits.COOLING_S),
-        azure=AzureSettings(
-            cloud=reader.choice("CLOUD", "AzurePublicCloud", "AzureUSGovernment", "AzureChinaCloud"),
-            arm_endpoint=reader.text("ARM_ENDPOINT"),
-            identity=reader.choice("IDENTITY", "managed", "workload"),
-            client_id=reader.text("CLIENT_ID"),
-            nic=reader.choice("NIC", "manage", "observe"),
-            ca_file=reader.text("CA_FILE"),
-            imds_endpoint=reader.text("IMDS_ENDPOINT", "http://169.254.169.254"),
-        ),
+        azure=azure(reader),
         host=HostSettings(
             bin_dir=Path(reader.text("BIN_DIR", "/opt/cni/bin")),
             conf_dir=Path(reader.text("CONF_DIR", "/etc/cni/net.d")),
@@ -137,7 +135,20 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
     )
 
 
-def _node(reader: _Reader) -> NodeSettings:
+def azure(reader: Reader) -> AzureSettings:
+    """Which Azure, and as whom: the same variables for every process."""
+    return AzureSettings(
+        cloud=reader.choice("CLOUD", "AzurePublicCloud", "AzureUSGovernment", "AzureChinaCloud"),
+        arm_endpoint=reader.text("ARM_ENDPOINT"),
+        identity=reader.choice("IDENTITY", "managed", "workload"),
+        client_id=reader.text("CLIENT_ID"),
+        nic=reader.choice("NIC", "manage", "observe"),
+        ca_file=reader.text("CA_FILE"),
+        imds_endpoint=reader.text("IMDS_ENDPOINT", "http://169.254.169.254"),
+    )
+
+
+def _node(reader: Reader) -> NodeSettings:
     size = reader.whole("POOL_SIZE", 0) or None
     standard = Policy()
     try:
@@ -162,7 +173,7 @@ def _node(reader: _Reader) -> NodeSettings:
     )
 
 
-def _prefixes(reader: _Reader) -> list[IPv4Network]:
+def _prefixes(reader: Reader) -> list[IPv4Network]:
     def parse(text: str) -> list[IPv4Network]:
         return [IPv4Network(part.strip()) for part in text.split(",") if part.strip()]
 
