@@ -1,0 +1,253 @@
+"""The VNetQuota object: the limits of one VNet, which are people's, and the ledger of what each node may hold.
+
+The spec is read, never written after the object was made. The status is the controller's alone. A change of it is a
+`Draft` of some fields, so that one compare-and-swap carries entries, budget and sums together, and a write stays small
+though the ledger is large: merge patches name only the entries that change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from azure_cni.api import times
+from azure_cni.api.nic import VNetID
+
+KIND: Final = "VNetQuota"
+PLURAL: Final = "vnetquotas"
+
+LIMIT: Final = 16_000
+PER_NODE: Final = 250
+WRITES_PER_MINUTE: Final = 100
+"""Half of what Azure's network provider allows a subscription in a region: 1,000 writes in 5 minutes."""
+
+LONGEST_NAME: Final = 200
+NAME_SUFFIX: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What people allow in one VNet. Counts are addresses; `reserved` is kept for others than pods."""
+
+    limit: int = LIMIT
+    per_node: int = PER_NODE
+    writes_per_minute: int = WRITES_PER_MINUTE
+    reserved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """What one node may hold, for which request that was decided, and the NIC (RESOURCE-GROUP/NAME) it is for."""
+
+    count: int = 0
+    request_id: int = 0
+    nic: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AzureUse:
+    """What Azure says of the VNet: addresses `used` by whomever, by others `outside`; read at `read_s` (since 1970)."""
+
+    used: int
+    outside: int
+    read_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The write budget as it was last counted: NIC writes left then, and the share of the rate that is used (0..1)."""
+
+    tokens: float
+    time_s: float
+    pace: float
+
+
+class Fact(StrEnum):
+    """The conditions of a VNetQuota."""
+
+    EXHAUSTED = "Exhausted"
+    THROTTLED = "Throttled"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One condition as it is now, with a message that a person can act on."""
+
+    fact: Fact
+    holds: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class VNetQuota:
+    """One version of the object."""
+
+    name: str
+    uid: str
+    version: str
+    generation: int
+    vnet_id: VNetID
+    limits: Limits
+    entries: Mapping[str, LedgerEntry]
+    is_new: bool
+    """No ledger was ever written: what nodes hold already is not in it yet."""
+    azure: AzureUse | None
+    tokens: Tokens | None
+    throttled_until_s: float | None
+    status: Mapping[str, Any]
+    """The rest as it was read: sums and conditions."""
+
+    @property
+    def granted(self) -> int:
+        """The entries' sum."""
+        return sum(entry.count for entry in self.entries.values())
+
+    @property
+    def grantable(self) -> int:
+        """How many addresses may be granted together: what others use and what is reserved is taken off the limit."""
+        outside = self.azure.outside if self.azure else 0
+        return max(0, self.limits.limit - self.limits.reserved - outside)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A change of the status. An entry that is None goes; what is left out stays as it is."""
+
+    entries: Mapping[str, LedgerEntry | None] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def status(self) -> dict[str, Any]:
+        """As a merge patch."""
+        status = dict(self.fields)
+        if self.entries:
+            status["grants"] = {key: entry and _entry_document(entry) for key, entry in self.entries.items()}
+        return status
+
+
+def read(body: Mapping[str, Any]) -> VNetQuota:
+    """The object as frozen values; the defaults of the definition where an older one is installed."""
+    meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+    grants = status.get("grants")
+    return VNetQuota(
+        name=str(meta["name"]),
+        uid=str(meta.get("uid", "")),
+        version=str(meta.get("resourceVersion", "")),
+        generation=int(meta.get("generation", 0)),
+        vnet_id=VNetID(str(spec.get("vnetID", ""))),
+        limits=Limits(
+            limit=int(spec.get("limit", LIMIT)),
+            per_node=int(spec.get("perNodeLimit", PER_NODE)),
+            writes_per_minute=int(spec.get("writesPerMinute", WRITES_PER_MINUTE)),
+            reserved=int(spec.get("reserved", 0)),
+        ),
+        entries={key: _entry(entry) for key, entry in (grants or {}).items()},
+        is_new=grants is None,
+        azure=_azure(status.get("azure")),
+        tokens=_tokens(status.get("budget")),
+        throttled_until_s=times.seconds(status.get("throttledUntil")),
+        status={key: value for key, value in status.items() if key != "grants"},
+    )
+
+
+def new_body(name: str, *, vnet_id: VNetID, limits: Limits, api_version: str) -> dict[str, Any]:
+    """The object as it is created."""
+    return {
+        "apiVersion": api_version,
+        "kind": KIND,
+        "metadata": {"name": name},
+        "spec": {
+            "vnetID": vnet_id,
+            "limit": limits.limit,
+            "perNodeLimit": limits.per_node,
+            "writesPerMinute": limits.writes_per_minute,
+            "reserved": limits.reserved,
+        },
+    }
+
+
+def quota_name(vnet_id: str, *, taken: Collection[str] = ()) -> str:
+    """A name for a new object: the VNet's, made safe for DNS; longer when another VNet has it already."""
+    name = re.sub(r"[^a-z0-9.-]+", "-", vnet_id.rsplit("/", 1)[-1].lower())
+    name = re.sub(r"(\.-*|-+\.)+", ".", name).strip(".-")[:LONGEST_NAME].strip(".-") or "vnet"
+    if name not in taken:
+        return name
+    digest = hashlib.sha1(vnet_id.lower().encode(), usedforsecurity=False).hexdigest()
+    return f"{name}-{digest[:NAME_SUFFIX]}"
+
+
+def nic_label(nic_id: str) -> str:
+    """`RESOURCE-GROUP/NAME` of a NIC's resource ID, as the ledger writes it; "" for no ID."""
+    parts = nic_id.strip("/").split("/")  # subscriptions/S/resourceGroups/G/providers/NAMESPACE/TYPE/NAME
+    return f"{parts[3]}/{parts[7]}".lower() if len(parts) == 8 else ""  # noqa: PLR2004
+
+
+def nic_resource_id(label: str, *, vnet_id: str) -> str:
+    """The resource ID behind a label. A NIC is in the subscription of its VNet."""
+    group, _, name = label.partition("/")
+    subscription = vnet_id.strip("/").split("/")[1]
+    return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Network/networkInterfaces/{name}"
+
+
+def conditions(
+    previous: Iterable[Mapping[str, Any]], current: Iterable[Finding], *, now: str, generation: int
+) -> list[dict[str, Any]]:
+    """The new `status.conditions`, keeping the transition time of each whose status did not flip."""
+    known = {condition.get("type"): condition for condition in previous}
+    documents = []
+    for finding in current:
+        status = "True" if finding.holds else "False"
+        before = known.get(finding.fact.value, {})
+        since = before.get("lastTransitionTime") if before.get("status") == status else None
+        documents.append({
+            "type": finding.fact.value,
+            "status": status,
+            "reason": finding.reason,
+            "message": finding.message,
+            "lastTransitionTime": since or now,
+            "observedGeneration": generation,
+        })  # fmt: skip
+    return documents
+
+
+def azure_document(use: AzureUse) -> dict[str, Any]:
+    """`status.azure`."""
+    return {"used": use.used, "outside": use.outside, "readTime": times.text(use.read_s)}
+
+
+def tokens_document(tokens: Tokens) -> dict[str, Any]:
+    """`status.budget`; rounded down, so that writing it makes no tokens."""
+    left = math.floor(tokens.tokens * 1e6) / 1e6
+    return {"tokens": left, "time": times.exact_text(tokens.time_s), "pace": round(tokens.pace, 4)}
+
+
+def _entry(document: Mapping[str, Any]) -> LedgerEntry:
+    return LedgerEntry(
+        count=int(document.get("count", 0)),
+        request_id=int(document.get("requestID", 0)),
+        nic=str(document.get("nic", "")),
+    )
+
+
+def _entry_document(entry: LedgerEntry) -> dict[str, Any]:
+    nic = {"nic": entry.nic} if entry.nic else {}
+    return {"count": entry.count, "requestID": entry.request_id, **nic}
+
+
+def _azure(document: Mapping[str, Any] | None) -> AzureUse | None:
+    read_s = times.seconds((document or {}).get("readTime"))
+    if document is None or read_s is None:
+        return None
+    return AzureUse(used=int(document.get("used", 0)), outside=int(document.get("outside", 0)), read_s=read_s)
+
+
+def _tokens(document: Mapping[str, Any] | None) -> Tokens | None:
+    time_s = times.seconds((document or {}).get("time"))
+    if document is None or time_s is None:
+        return None
+    return Tokens(tokens=float(document.get("tokens", 0)), time_s=time_s, pace=float(document.get("pace", 1)))

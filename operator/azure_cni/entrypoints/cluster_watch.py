@@ -1,0 +1,52 @@
+"""What the leading controller watches: all pools and all quotas, and nothing else.
+
+Plain event handlers, as the agent's: kopf writes nothing. A standby watches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import kopf
+
+from azure_cni.api import pool as pool_api
+from azure_cni.api import quota as quota_api
+from azure_cni.entrypoints.watch import Post
+
+
+class ClusterWatcher(Protocol):
+    """Who wants to know."""
+
+    def pool_seen(self, body: Mapping[str, Any]) -> None:
+        """A pool was listed, added or changed."""
+
+    def pool_gone(self, name: str, uid: str) -> None:
+        """A pool was deleted."""
+
+    def quota_seen(self, body: Mapping[str, Any]) -> None:
+        """A quota was listed, added or changed."""
+
+    def quota_gone(self, name: str) -> None:
+        """A quota was deleted."""
+
+
+def registry_for(watcher: ClusterWatcher, post: Post) -> kopf.OperatorRegistry:
+    """The handlers."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.event(pool_api.GROUP, pool_api.VERSION, pool_api.PLURAL, registry=registry)
+    async def on_pool(type: str, body: kopf.Body, name: str, uid: str, **_: Any) -> None:  # noqa: A002  # kopf's names
+        if type == "DELETED":
+            post(watcher.pool_gone, name, uid)
+        else:
+            post(watcher.pool_seen, dict(body))
+
+    @kopf.on.event(pool_api.GROUP, pool_api.VERSION, quota_api.PLURAL, registry=registry)
+    async def on_quota(type: str, body: kopf.Body, name: str, **_: Any) -> None:  # noqa: A002
+        if type == "DELETED":
+            post(watcher.quota_gone, name)
+        else:
+            post(watcher.quota_seen, dict(body))
+
+    return registry

@@ -1,0 +1,106 @@
+"""The controller: any number of processes, of which one leads and works, on one event loop and in one task group.
+
+Several may work at one time all the same (a lease that was forged, a process that slept): each write is a
+compare-and-swap that the API server checks, so they only get in each other's way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+
+from azure_cni import __version__
+from azure_cni.cluster.leader import Leader
+from azure_cni.cluster.ports import Clock
+from azure_cni.cluster.world import ClusterWorld
+from azure_cni.entrypoints import cluster_watch
+from azure_cni.entrypoints.controller_metrics import ControllerMetrics
+from azure_cni.entrypoints.controller_settings import ControllerSettings
+from azure_cni.entrypoints.watch import Watches, quiet_settings
+from azure_cni.entrypoints.web import application
+from azure_cni.kube.client import KubeClient, KubeEndpoint
+from azure_cni.kube.member_pools import KubeMemberPools
+from azure_cni.kube.pools import COLLECTION
+from azure_cni.kube.quotas import QUOTAS, KubeQuotas
+
+log = logging.getLogger(__name__)
+
+
+class SystemClock:
+    """Implements `azure_cni.cluster.ports.Clock` on a real machine."""
+
+    def monotonic_s(self) -> float:
+        """Seconds since some beginning."""
+        return time.monotonic()
+
+    def utc_s(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+
+class Controller:
+    """All parts of one controller. `run` ends when asked to stop, or raises what went wrong.
+
+    A run at another speed brings a `clock` and a loop that agree; elsewhere than in a pod, an `endpoint`.
+    """
+
+    def __init__(
+        self, settings: ControllerSettings, *, endpoint: KubeEndpoint | None = None, clock: Clock | None = None
+    ) -> None:
+        self._settings = settings
+        self._api_server = endpoint or KubeEndpoint.in_cluster(os.environ)
+        self._clock = clock or SystemClock()
+        self._metrics = ControllerMetrics()
+        self._stop = asyncio.Event()
+        self._closing = AsyncExitStack()
+
+    async def run(self) -> None:
+        """Start, work, stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        async with self._closing:
+            self._build()
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(self._serve_web()), tasks.create_task(self._lead())]
+                log.info("controller started", extra={"pod": self._settings.pod_name, "version": __version__})
+                await self._stop.wait()
+                log.info("stopping", extra={"pod": self._settings.pod_name})
+                for task in running:
+                    task.cancel()
+
+    def _build(self) -> None:
+        kube = KubeClient(self._api_server)
+        self._closing.push_async_callback(kube.close)
+        self._world = ClusterWorld(
+            quotas=KubeQuotas(kube),
+            pools=KubeMemberPools(kube),
+            clock=self._clock,
+            observer=self._metrics,
+        )
+
+    async def _lead(self) -> None:
+        """One term of leadership."""
+        leader = Leader(world=self._world, settings=self._settings.cluster)
+        watches = Watches(
+            self._api_server,
+            registry=lambda post: cluster_watch.registry_for(leader, post),
+            settings=quiet_settings,
+            needs=(f"{COLLECTION}?limit=1", f"{QUOTAS}?limit=1"),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watches.run(), name="watches")
+            tasks.create_task(leader.run(), name="leader")
+
+    async def _serve_web(self) -> None:
+        app = application(registry=self._metrics.registry, healthy=lambda: "", ready=lambda: "")
+        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await runner.setup()
+        self._closing.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, port=self._settings.metrics_port).start()
+        await asyncio.Event().wait()

@@ -1,0 +1,65 @@
+"""The controller's settings, read once from the environment, as the agent's are (`settings`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from azure_cni.api import quota as quota_api
+from azure_cni.api.quota import Limits
+from azure_cni.cluster.world import ClusterSettings
+from azure_cni.entrypoints import settings
+from azure_cni.entrypoints.settings import PREFIX, AzureSettings, Reader
+from azure_cni.errors import ConfigInvalid
+from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
+
+MAX_ADDRESSES_PER_VNET = 65_536
+"""Private addresses in a VNet (Azure subscription limits, networking)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """Everything that the controller is told from outside. `orders`: it writes the nodes' NICs for them."""
+
+    pod_name: str
+    namespace: str
+    lease_name: str
+    cluster: ClusterSettings
+    azure: AzureSettings
+    orders: bool
+    metrics_port: int
+    log_level: str
+    log_format: str
+
+
+def read(environ: Mapping[str, str]) -> ControllerSettings:
+    """Validate the environment. ConfigInvalid names the first variable that is wrong."""
+    reader = Reader(environ)
+    return ControllerSettings(
+        pod_name=reader.required("POD_NAME"),
+        namespace=reader.required("NAMESPACE"),
+        lease_name=reader.text("LEASE_NAME", "azure-cni-controller"),
+        cluster=ClusterSettings(
+            defaults=Limits(
+                limit=_count(reader, "QUOTA_LIMIT", quota_api.LIMIT, most=MAX_ADDRESSES_PER_VNET),
+                per_node=_count(reader, "QUOTA_PER_NODE", quota_api.PER_NODE, most=MAX_ADDRESSES_PER_NODE),
+                writes_per_minute=_count(reader, "QUOTA_WRITES_PER_MINUTE", quota_api.WRITES_PER_MINUTE),
+                reserved=_count(reader, "QUOTA_RESERVED", 0, least=0, most=MAX_ADDRESSES_PER_VNET),
+            ),
+            reclaim_s=reader.seconds("RECLAIM_S", ClusterSettings().reclaim_s, least=1.0),
+            usages_s=reader.seconds("USAGES_S", ClusterSettings().usages_s, least=1.0),
+        ),
+        azure=settings.azure(reader),
+        orders=reader.choice("NIC_WRITER", "agent", "controller") == "controller",
+        metrics_port=reader.whole("METRICS_PORT", 9811),
+        log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),
+        log_format=reader.choice("LOG_FORMAT", "json", "text"),
+    )
+
+
+def _count(reader: Reader, name: str, default: int, *, least: int = 1, most: int | None = None) -> int:
+    value = reader.whole(name, default)
+    if value < least or (most is not None and value > most):
+        allowed = f"{least} or more" if most is None else f"{least} to {most}"
+        raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value}; it must be {allowed}")
+    return value
