@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import time
 from contextlib import AsyncExitStack
@@ -16,6 +17,7 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from azure_cni import __version__
+from azure_cni.cluster.election import Election
 from azure_cni.cluster.leader import Leader
 from azure_cni.cluster.ports import Clock
 from azure_cni.cluster.world import ClusterWorld
@@ -25,6 +27,7 @@ from azure_cni.entrypoints.controller_settings import ControllerSettings
 from azure_cni.entrypoints.watch import Watches, quiet_settings
 from azure_cni.entrypoints.web import application
 from azure_cni.kube.client import KubeClient, KubeEndpoint
+from azure_cni.kube.lease import KubeLease
 from azure_cni.kube.member_pools import KubeMemberPools
 from azure_cni.kube.pools import COLLECTION
 from azure_cni.kube.quotas import QUOTAS, KubeQuotas
@@ -67,7 +70,10 @@ class Controller:
         async with self._closing:
             self._build()
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(self._serve_web()), tasks.create_task(self._lead())]
+                running = [
+                    tasks.create_task(self._serve_web(), name="web"),
+                    tasks.create_task(self._election.run(self._lead), name="election"),
+                ]
                 log.info("controller started", extra={"pod": self._settings.pod_name, "version": __version__})
                 await self._stop.wait()
                 log.info("stopping", extra={"pod": self._settings.pod_name})
@@ -83,6 +89,10 @@ class Controller:
             clock=self._clock,
             observer=self._metrics,
         )
+        lease = KubeLease(kube, namespace=self._settings.namespace, name=self._settings.lease_name)
+        # A pod that starts again has its name still: the rest tells its lives apart.
+        identity = f"{self._settings.pod_name}_{secrets.token_hex(4)}"
+        self._election = Election(lease, identity=identity, clock=self._clock)
 
     async def _lead(self) -> None:
         """One term of leadership."""
