@@ -2,8 +2,8 @@
 
 What it keeps: bearer tokens; verbs that a token may not use (403); names that exist (409) or do not (404); the status
 subresource, which changes nothing but status and which nothing else changes; merge patches with their content type;
-resourceVersion as a compare-and-swap; lists, whole or in pages; validation of events (namespace) and of a pool's
-`max`; a Status for each error.
+resourceVersion as a compare-and-swap; lists, whole or in pages; validation of events (namespace), of a pool's
+`max` and of the sum of a quota's grants; a Status for each error.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
+from fakes.cluster import refuse_over_limit
 from fakes.pools import merge_patch
 
 TOKEN = "token-of-the-agent"
@@ -35,6 +36,8 @@ RESOURCES = {
     ("", "nodes"): Resource("Node"),
     ("", "events"): Resource("Event", namespaced=True, status_subresource=False),
     ("azure-cni.io", "nodeippools"): Resource("NodeIPPool"),
+    ("azure-cni.io", "vnetquotas"): Resource("VNetQuota"),
+    ("coordination.k8s.io", "leases"): Resource("Lease", namespaced=True, status_subresource=False),
 }
 
 
@@ -226,3 +229,5 @@ def _validate(target: Target, body: dict[str, Any]) -> None:
             raise Refusal(422, "Invalid", "involvedObject.namespace: Invalid value: does not match event.namespace")
     if target.plural == "nodeippools" and body.get("spec", {}).get("max", 1) > 250:
         raise Refusal(422, "Invalid", "spec.max: Invalid value: should be less than or equal to 250")
+    if target.plural == "vnetquotas" and (words := refuse_over_limit(body)):
+        raise Refusal(422, "Invalid", words)

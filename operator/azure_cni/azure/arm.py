@@ -91,6 +91,22 @@ class Arm:
             raise CloudUnreachable(f"cannot {what}: no answer within {self._patience.call_s:g} s") from error
         return _document(answer, what=what)
 
+    async def items(self, resource: Resource, collection: str) -> list[Document]:
+        """What lies under a resource (`usages` of a VNet), all pages of it."""
+        what = f"read {collection} of {resource.label}"
+        url = self._url(resource, collection)
+        found: list[Document] = []
+        try:
+            async with asyncio.timeout(self._patience.call_s):
+                while url:
+                    answer = await self._send(HttpRequest("GET", url), f"{resource.noun}.{collection}", what=what)
+                    page = _document(answer, what=what)
+                    found += page.get("value", [])
+                    url = self._following(page.get("nextLink"), what=what)
+        except TimeoutError as error:
+            raise CloudUnreachable(f"cannot {what}: no answer within {self._patience.call_s:g} s") from error
+        return found
+
     async def put(self, resource: Resource, body: Mapping[str, Any], *, if_match: str) -> Document:
         """Replace a resource that is still as `if_match` says, wait for the operation, and read it again.
 
@@ -158,8 +174,17 @@ class Arm:
     def _told(self, operation: str, code: str, began_s: float) -> None:
         self._meter.azure(operation, code, time.monotonic() - began_s)
 
-    def _url(self, resource: Resource) -> str:
-        return f"{self._cloud.endpoint}{resource.id}?api-version={resource.api_version}"
+    def _url(self, resource: Resource, collection: str = "") -> str:
+        path = f"{resource.id}/{collection}" if collection else resource.id
+        return f"{self._cloud.endpoint}{path}?api-version={resource.api_version}"
+
+    def _following(self, link: object, *, what: str) -> str:
+        """The next page's URL, "" after the last. Our token goes to nobody but the resource manager."""
+        if not link:
+            return ""
+        if not str(link).startswith(f"{self._cloud.endpoint}/"):
+            raise CloudUnreachable(f"cannot {what}: the next page is said to be at {link}, not at the resource manager")
+        return str(link)
 
     @property
     def _client(self) -> AsyncARMPipelineClient[Any, Any]:

@@ -1,0 +1,193 @@
+"""The controller's ports to quotas and pools: one suite for the memory that unit tests use, and for the client."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import pytest
+
+from azure_cni.api.nic import VNetID
+from azure_cni.api.quota import (
+    AzureUse,
+    Draft,
+    LedgerEntry,
+    Limits,
+    Tokens,
+    VNetQuota,
+    azure_document,
+    tokens_document,
+)
+from azure_cni.cluster.ports import Pools, Quotas
+from azure_cni.errors import KubeConflict, KubeInvalid, KubeNotFound
+from azure_cni.kube.client import KubeClient
+from azure_cni.kube.member_pools import KubeMemberPools
+from azure_cni.kube.pools import COLLECTION, GROUP_VERSION
+from azure_cni.kube.quotas import QUOTAS, KubeQuotas
+from contract.kube_world import WORLDS, open_endpoint
+from fakes.cluster import FakeCluster, FakeMemberPools, FakeQuotas
+
+VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/Prod")
+LIMITS = Limits(limit=40, per_node=30, writes_per_minute=60, reserved=2)
+
+
+@dataclass
+class World:
+    quotas: Quotas
+    pools: Pools
+    name: str
+    cluster: FakeCluster | None = None
+    client: KubeClient | None = None
+
+    async def make(self) -> VNetQuota:
+        return await self.quotas.create(self.name, vnet_id=VNET, limits=LIMITS)
+
+    async def make_pool(self, name: str) -> None:
+        if self.client is None:
+            assert self.cluster is not None
+            self.cluster.pools.create(name, {"spec": {}})
+        else:
+            body = {"apiVersion": GROUP_VERSION, "kind": "NodeIPPool", "metadata": {"name": name}, "spec": {}}
+            await self.client.create(COLLECTION, body)
+
+    async def edit_limit(self, limit: int) -> None:
+        if self.client is None:
+            assert self.cluster is not None
+            self.cluster.edit_quota(self.name, limit=limit)
+        else:
+            await self.client.merge_patch(f"{QUOTAS}/{self.name}", {"spec": {"limit": limit}})
+
+
+@pytest.fixture(params=WORLDS)
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    name = f"contract-{uuid.uuid4().hex[:8]}"
+    if request.param == "memory":
+        cluster = FakeCluster()
+        yield World(FakeQuotas(cluster), FakeMemberPools(cluster), name, cluster=cluster)
+        return
+    async with open_endpoint(request.param) as endpoint, KubeClient(endpoint) as client:
+        yield World(KubeQuotas(client), KubeMemberPools(client), name, client=client)
+        if request.param == "apiserver":
+            for path in (f"{QUOTAS}/{name}", f"{COLLECTION}/{name}", f"{COLLECTION}/{name}-b"):
+                with contextlib.suppress(KubeNotFound):
+                    await client._call("DELETE", path)
+
+
+async def test_a_new_quota_has_its_limits_and_no_ledger(world: World) -> None:
+    assert await world.quotas.read(world.name) is None
+    quota = await world.make()
+    assert (quota.vnet_id, quota.limits) == (VNET, LIMITS)
+    assert (quota.is_new, quota.granted, quota.grantable) == (True, 0, 38)
+    assert world.name in [one.name for one in await world.quotas.list()]
+
+
+async def test_it_is_made_once(world: World) -> None:
+    await world.make()
+    with pytest.raises(KubeConflict):
+        await world.make()
+
+
+async def test_a_draft_changes_what_it_names_and_nothing_else(world: World) -> None:
+    quota = await world.make()
+    first = {"a": LedgerEntry(16, 3, "g/a-nic"), "b": LedgerEntry(8, 1, "g/b-nic")}
+    quota = await world.quotas.write(quota, Draft(entries=first, fields={"granted": 24}))
+    changed = {"a": LedgerEntry(20, 4, "g/a-nic"), "b": None}
+    quota = await world.quotas.write(quota, Draft(entries=changed))
+    assert quota.entries == {"a": LedgerEntry(20, 4, "g/a-nic")}
+    assert quota.status["granted"] == 24
+    assert not quota.is_new
+    assert await world.quotas.read(world.name) == quota
+
+
+async def test_an_entry_that_moves_leaves_nothing_of_the_one_before(world: World) -> None:
+    quota = await world.quotas.write(await world.make(), Draft(entries={"a": LedgerEntry(16, 3, "g/old")}))
+    moved = {"a": LedgerEntry(4, 1, "g/new"), "a~old": LedgerEntry(16, 3, "g/old")}
+    quota = await world.quotas.write(quota, Draft(entries=moved))
+    assert quota.entries == moved
+
+
+async def test_an_empty_ledger_is_a_ledger(world: World) -> None:
+    quota = await world.quotas.write(await world.make(), Draft(entries={"a": LedgerEntry(1, 1, "g/a")}))
+    quota = await world.quotas.write(quota, Draft(entries={"a": None}))
+    assert quota.entries == {}
+    assert not quota.is_new
+
+
+async def test_tokens_and_azures_use_come_back_as_written(world: World) -> None:
+    tokens, use = Tokens(2.5, 1_800_000_000.25, 0.5), AzureUse(120, 7, 1_800_000_000.0)
+    fields = {"budget": tokens_document(tokens), "azure": azure_document(use)}
+    quota = await world.quotas.write(await world.make(), Draft(fields=fields))
+    assert (quota.tokens, quota.azure) == (tokens, use)
+    assert quota.grantable == 40 - 2 - 7
+
+
+async def test_a_write_is_a_compare_and_swap(world: World) -> None:
+    seen = await world.make()
+    await world.quotas.write(seen, Draft(entries={"a": LedgerEntry(1, 1)}))
+    with pytest.raises(KubeConflict):
+        await world.quotas.write(seen, Draft(entries={"b": LedgerEntry(1, 1)}))
+
+
+async def test_a_sum_over_the_limit_is_refused(world: World) -> None:
+    quota = await world.quotas.write(await world.make(), Draft(entries={"a": LedgerEntry(30, 1)}))
+    with pytest.raises(KubeInvalid, match="40"):
+        await world.quotas.write(quota, Draft(entries={"b": LedgerEntry(11, 1)}))
+    await world.quotas.write(quota, Draft(entries={"b": LedgerEntry(10, 1)}))
+
+
+async def test_a_limit_below_what_is_granted_is_refused(world: World) -> None:
+    await world.quotas.write(await world.make(), Draft(entries={"a": LedgerEntry(30, 1)}))
+    with pytest.raises(KubeInvalid):
+        await world.edit_limit(29)
+    await world.edit_limit(30)
+
+
+async def test_an_entry_over_what_one_node_may_hold_is_refused(world: World) -> None:
+    quota = await world.make()
+    await world.edit_limit(1000)
+    quota = await world.quotas.read(world.name) or quota
+    with pytest.raises(KubeInvalid, match="250"):
+        await world.quotas.write(quota, Draft(entries={"a": LedgerEntry(251, 1)}))
+
+
+async def test_a_write_to_a_quota_that_is_gone_says_so(world: World) -> None:
+    seen = replace(await world.make(), name=f"{world.name}-gone")
+    with pytest.raises(KubeNotFound):
+        await world.quotas.write(seen, Draft(fields={"granted": 0}))
+
+
+async def test_pools_are_walked_and_answered_by_compare_and_swap(world: World) -> None:
+    names = [world.name, f"{world.name}-b"]
+    assert await world.pools.read(world.name) is None
+    for name in names:
+        await world.make_pool(name)
+    walked = {body["metadata"]["name"]: body async for body in world.pools.walk()}
+    assert walked.keys() >= set(names)
+    version = walked[world.name]["metadata"]["resourceVersion"]
+    answered = await world.pools.write(world.name, version=version, status={"granted": 8, "grantedFor": 1})
+    assert answered["status"] == {"granted": 8, "grantedFor": 1}
+    with pytest.raises(KubeConflict):
+        await world.pools.write(world.name, version=version, status={"granted": 9})
+    removed = await world.pools.write(
+        world.name, version=answered["metadata"]["resourceVersion"], status={"grantedFor": None}
+    )
+    assert removed["status"] == {"granted": 8}
+    assert (await world.pools.read(world.name) or {})["status"] == {"granted": 8}
+
+
+async def test_a_write_that_changes_nothing_still_needs_the_newest_version(world: World) -> None:
+    await world.make_pool(world.name)
+    first = await world.pools.read(world.name) or {}
+    version = first["metadata"]["resourceVersion"]
+    second = await world.pools.write(world.name, version=version, status={"granted": 8})
+    with pytest.raises(KubeConflict):
+        await world.pools.write(world.name, version=version, status={"granted": 8})
+    same = await world.pools.write(world.name, version=second["metadata"]["resourceVersion"], status={"granted": 8})
+    assert same["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
+
+
+async def test_a_write_to_a_pool_that_is_gone_says_so(world: World) -> None:
+    with pytest.raises(KubeNotFound):
+        await world.pools.write(world.name, version="1", status={"granted": 8})

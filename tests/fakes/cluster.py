@@ -1,0 +1,234 @@
+"""The API server as a controller meets it, in memory: all pools, the quotas with their rule, and one lease."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, TypeVar
+
+from azure_cni.api import quota as quota_api
+from azure_cni.api.nic import VNetID
+from azure_cni.api.quota import Draft, Limits, VNetQuota
+from azure_cni.errors import CloudError, KubeConflict, KubeError, KubeInvalid, KubeNotFound, KubeUnreachable
+from fakes.pools import merge_patch
+
+VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/vnet")
+NICS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkInterfaces"
+T = TypeVar("T")
+GROUP_VERSION = "azure-cni.io/v1alpha1"
+
+
+def refuse_over_limit(quota: Mapping[str, Any]) -> str:
+    """The rule of the VNetQuota's definition, "" when it holds."""
+    grants = (quota.get("status") or {}).get("grants") or {}
+    total, limit = sum(entry["count"] for entry in grants.values()), quota["spec"]["limit"]
+    if total > limit:
+        return f"spec.limit: nodes would be granted {total} addresses together, but spec.limit is {limit}"
+    over = sorted(node for node, entry in grants.items() if not 0 <= entry["count"] <= 250)
+    return f"status.grants: count of {', '.join(over)} should be 0 to 250" if over else ""
+
+
+class Store:
+    """Objects by name, with versions as the API server gives them: a change that changes nothing makes none."""
+
+    def __init__(self, versions: itertools.count[int]) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self._versions = versions
+        self.watchers: list[Callable[[dict[str, Any] | None, dict[str, Any] | None], None]] = []
+        """Told of each change: the object before and after it, None where there is none."""
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        return copy.deepcopy(self.objects.get(name))
+
+    def create(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        if name in self.objects:
+            raise KubeConflict(f"cannot create {name}: it exists already")
+        version = str(next(self._versions))
+        meta = {"name": name, "uid": f"uid-{version}", "generation": 1, "resourceVersion": version}
+        return self._put(name, {**copy.deepcopy(dict(body)), "metadata": meta})
+
+    def patch(self, name: str, patch: Mapping[str, Any], *, version: str | None = None) -> dict[str, Any]:
+        before = self.objects.get(name)
+        if before is None:
+            raise KubeNotFound(f"cannot patch {name}: not found")
+        if version is not None and before["metadata"]["resourceVersion"] != version:
+            raise KubeConflict(f"cannot patch {name}: it was modified")
+        after = merge_patch(before, patch)
+        if after == before:
+            return copy.deepcopy(before)
+        if "limit" in after.get("spec", {}) and (words := refuse_over_limit(after)):
+            raise KubeInvalid(f"cannot patch {name}: {words}")
+        after["metadata"] = {**before["metadata"], "resourceVersion": str(next(self._versions))}
+        return self._put(name, after)
+
+    def delete(self, name: str) -> None:
+        before = self.objects.pop(name)
+        for tell in list(self.watchers):
+            tell(copy.deepcopy(before), None)
+
+    def _put(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        before = self.objects.get(name)
+        self.objects[name] = body
+        for tell in list(self.watchers):
+            tell(copy.deepcopy(before), copy.deepcopy(body))
+        return copy.deepcopy(body)
+
+
+class FakeCluster:
+    """Everything behind the ports. `fail` may raise before a call is carried out, or after it: a lost reply."""
+
+    def __init__(self) -> None:
+        versions = itertools.count(1)
+        self.pools, self.quotas, self.leases = Store(versions), Store(versions), Store(versions)
+        self.calls: list[str] = []
+        self.before_call: Callable[[str], None] = lambda _: None
+        self.after_call: Callable[[str], None] = lambda _: None
+        self.latency_s = 0.0
+
+    async def call(self, what: str, action: Callable[[], T]) -> T:
+        """One request and its answer, each of which may be the last that is seen of the caller."""
+        self.calls.append(what)
+        await asyncio.sleep(self.latency_s)
+        self.before_call(what)
+        answer = action()
+        self.after_call(what)
+        await asyncio.sleep(self.latency_s)
+        return answer
+
+    # What nodes and people do.
+
+    def node(self, name: str, *, requested: int = 0, number: int = 1, nic: str = "", **status: Any) -> None:
+        """A node's agent made its pool, if there is none, and asked."""
+        if name not in self.pools.objects:
+            self.pools.create(name, {"kind": "NodeIPPool", "spec": {}})
+        self.pools.patch(name, {"status": {
+            "vnetID": VNET, "nicID": f"{NICS}/{nic or f'{name}-nic'}", "requested": requested, "requestID": number,
+            "wants": "Grow", "allocated": 0, "free": 0, "waiting": 0, "assigned": 0, **status,
+        }})  # fmt: skip
+
+    def status(self, name: str) -> dict[str, Any]:
+        """A pool's status."""
+        return self.pools.objects[name].get("status", {})
+
+    def edit_quota(self, name: str = "vnet", **spec: Any) -> None:
+        """`kubectl edit`."""
+        self.quotas.patch(name, {"spec": spec})
+
+    def quota(self, name: str = "vnet") -> VNetQuota:
+        """As it is now."""
+        return quota_api.read(self.quotas.objects[name])
+
+    def counts(self, name: str = "vnet") -> dict[str, int]:
+        """The ledger."""
+        return {key: entry.count for key, entry in self.quota(name).entries.items()}
+
+    def granted(self) -> dict[str, tuple[int, int]]:
+        """What each pool shows: granted, and for which request."""
+        return {
+            name: (body["status"].get("granted", 0), body["status"].get("grantedFor", 0))
+            for name, body in self.pools.objects.items()
+        }
+
+
+class FakeQuotas:
+    """Implements `azure_cni.cluster.ports.Quotas`."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
+
+    async def list(self) -> tuple[VNetQuota, ...]:
+        return await self._cluster.call(
+            "quotas.list", lambda: tuple(quota_api.read(body) for body in self._cluster.quotas.objects.values())
+        )
+
+    async def read(self, name: str) -> VNetQuota | None:
+        body = await self._cluster.call("quotas.read", lambda: self._cluster.quotas.get(name))
+        return None if body is None else quota_api.read(body)
+
+    async def create(self, name: str, *, vnet_id: VNetID, limits: Limits) -> VNetQuota:
+        body = quota_api.new_body(name, vnet_id=vnet_id, limits=limits, api_version=GROUP_VERSION)
+        return quota_api.read(
+            await self._cluster.call("quotas.create", lambda: self._cluster.quotas.create(name, body))
+        )
+
+    async def write(self, seen: VNetQuota, draft: Draft) -> VNetQuota:
+        patch = {"status": draft.status()}
+        return quota_api.read(
+            await self._cluster.call(
+                "quotas.write", lambda: self._cluster.quotas.patch(seen.name, patch, version=seen.version)
+            )
+        )
+
+
+class FakeMemberPools:
+    """Implements `azure_cni.cluster.ports.Pools`."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
+
+    async def walk(self) -> AsyncIterator[Mapping[str, Any]]:
+        for body in await self._cluster.call("pools.list", lambda: copy.deepcopy(self._cluster.pools.objects)):
+            yield self._cluster.pools.get(body) or {}
+
+    async def read(self, name: str) -> Mapping[str, Any] | None:
+        return await self._cluster.call("pools.read", lambda: self._cluster.pools.get(name))
+
+    async def write(self, name: str, *, version: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await self._cluster.call(
+            "pools.write", lambda: self._cluster.pools.patch(name, {"status": status}, version=version)
+        )
+
+
+class FakeLease:
+    """Implements `azure_cni.cluster.ports.Leases`."""
+
+    NAME = "azure-cni-controller"
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
+
+    async def read(self) -> Mapping[str, Any] | None:
+        return await self._cluster.call("lease.read", lambda: self._cluster.leases.get(self.NAME))
+
+    async def create(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await self._cluster.call(
+            "lease.create", lambda: self._cluster.leases.create(self.NAME, {"spec": dict(spec)})
+        )
+
+    async def write(self, seen: Mapping[str, Any], spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        version = seen["metadata"]["resourceVersion"]
+        return await self._cluster.call(
+            "lease.write", lambda: self._cluster.leases.patch(self.NAME, {"spec": dict(spec)}, version=version)
+        )
+
+
+class FakeVNets:
+    """Implements `azure_cni.cluster.ports.VNets`. `ours` by NIC's name; what is not in it is gone."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.ours: dict[str, int] = {}
+        self.fail: CloudError | None = None
+        self.asked: list[str] = []
+
+    async def used(self, vnet_id: VNetID) -> int:
+        self.asked.append("usages")
+        await asyncio.sleep(0)
+        if self.fail:
+            raise self.fail
+        return self.total
+
+    async def ours_on(self, nic_id: str) -> int | None:
+        name = nic_id.rsplit("/", 1)[-1]
+        self.asked.append(name)
+        await asyncio.sleep(0)
+        if self.fail:
+            raise self.fail
+        return self.ours.get(name)
+
+
+def no_answer(what: str) -> KubeError:
+    """What a caller sees of a request whose answer is lost."""
+    return KubeUnreachable(f"cannot {what}: no answer in time")
