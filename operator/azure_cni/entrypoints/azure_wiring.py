@@ -8,13 +8,18 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from azure_cni.api.identity import NodeIdentity
 from azure_cni.azure.imds import Imds
+from azure_cni.azure.meter import Meter
 from azure_cni.azure.observed import ObservedCloud, ObservedNic
 from azure_cni.entrypoints.settings import AzureSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.node.ports import Cloud, Nic, Observer
+
+if TYPE_CHECKING:
+    from azure_cni.azure.arm import Arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +39,22 @@ def azure_ports(settings: AzureSettings, *, observer: Observer, closing: AsyncEx
 
 
 def _managed(settings: AzureSettings, *, imds: Imds, observer: Observer, closing: AsyncExitStack) -> AzurePorts:
+    from azure_cni.azure.cloud import ArmCloud
+    from azure_cni.azure.nic import ArmNic
+
+    arm = open_arm(settings, meter=observer, closing=closing)
+    return AzurePorts(
+        cloud=ArmCloud(imds, arm),
+        nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom()),
+    )
+
+
+def open_arm(settings: AzureSettings, *, meter: Meter, closing: AsyncExitStack) -> Arm:
+    """A session with the resource manager, as the identity that the settings name; closed by `closing`."""
     # Imported here: a node that only observes never loads Azure's SDK, which is some 20 MiB.
     from azure_cni.azure.arm import Arm
-    from azure_cni.azure.cloud import ArmCloud
     from azure_cni.azure.clouds import cloud_named
     from azure_cni.azure.credentials import managed_identity, workload_identity
-    from azure_cni.azure.nic import ArmNic
 
     cloud = cloud_named(settings.cloud, endpoint=settings.arm_endpoint)
     ca_file = Path(settings.ca_file) if settings.ca_file else None
@@ -53,12 +68,9 @@ def _managed(settings: AzureSettings, *, imds: Imds, observer: Observer, closing
         )
     else:
         credential = managed_identity(client_id=settings.client_id)
-    arm = Arm(cloud, credential, meter=observer, ca_file=ca_file)
+    arm = Arm(cloud, credential, meter=meter, ca_file=ca_file)
     closing.push_async_callback(arm.close)
-    return AzurePorts(
-        cloud=ArmCloud(imds, arm),
-        nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom()),
-    )
+    return arm
 
 
 def _federated(name: str) -> str:
