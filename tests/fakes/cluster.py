@@ -110,7 +110,8 @@ class FakeCluster:
 
     def status(self, name: str) -> dict[str, Any]:
         """A pool's status."""
-        return self.pools.objects[name].get("status", {})
+        status: dict[str, Any] = self.pools.objects[name].get("status", {})
+        return status
 
     def edit_quota(self, name: str = "vnet", **spec: Any) -> None:
         """`kubectl edit`."""

@@ -108,6 +108,11 @@ class VNetQuota:
         """The entries' sum."""
         return sum(entry.count for entry in self.entries.values())
 
+    def holds(self, fact: Fact) -> bool:
+        """Whether that condition is True."""
+        known = self.status.get("conditions") or ()
+        return any(one.get("type") == fact.value and one.get("status") == "True" for one in known)
+
     @property
     def grantable(self) -> int:
         """How many addresses may be granted together: what others use and what is reserved is taken off the limit."""

@@ -10,123 +10,177 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from azure_cni.api.quota import Draft, LedgerEntry, VNetQuota
+from azure_cni.api import quota as quota_api
+from azure_cni.api.quota import Draft, Fact, LedgerEntry, VNetQuota
+from azure_cni.cluster import books, words
+from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census, Member
-from azure_cni.cluster.ports import Clock, Observer, Pools
+from azure_cni.cluster.pacing import Paced, paced
 from azure_cni.cluster.quota_keeper import QuotaKeeper
+from azure_cni.cluster.world import ClusterWorld
 from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
-from azure_cni.ipam.grants import Answer, Decision, QuotaEntry, Reserve, TakeBack, ceiling, decide
+from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, Rest, TakeBack, ceiling, decide
 
 log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
 """Pools written at one time."""
 LONGEST_REST_S: Final = 30.0
+RETRY_S: Final = 1.0
+"""When to decide anew about pools that could not be written."""
+PATIENCE_S: Final = 5.0
+"""A node whose pods wait is told why, when its answer takes longer than this."""
+SUMS_S: Final = 30.0
+"""What nobody waits for (how many addresses pods hold) is written at most so often."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """One write of a pool, and what it means for the ledger."""
+
+    member: Member
+    status: Mapping[str, Any]
+    result: str
+    lowers: LedgerEntry | None = None
+    """The ledger's entry when this has been written: only then."""
 
 
 class Grants:
     """The grants of one VNet. `round` is called again and again, by one task."""
 
     def __init__(
-        self, *, keeper: QuotaKeeper, vnet_id: str, census: Census, pools: Pools, clock: Clock, observer: Observer
+        self, *, world: ClusterWorld, keeper: QuotaKeeper, vnet_id: str, census: Census, findings: Findings
     ) -> None:
+        self._world = world
         self._keeper = keeper
         self._vnet_id = vnet_id
         self._census = census
-        self._pools = pools
-        self._clock = clock
-        self._observer = observer
+        self._findings = findings
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._sums_s = float("-inf")
+
+    @property
+    def exhausted(self) -> bool:
+        """Nodes ask for more than there is."""
+        return self._keeper.quota is not None and self._keeper.quota.holds(Fact.EXHAUSTED)
 
     async def round(self) -> float:
         """Look at all pools once; returns the seconds until the next look if nothing wakes us before."""
-        began_s = self._clock.monotonic_s()
+        clock = self._world.clock
+        began_s = clock.monotonic_s()
         quota = await self._keeper.ensure()
         members = self._census.of(self._vnet_id)
-        reserved = _reserved(quota, members)
-        if reserved:
-            quota = await self._keeper.write(quota, _draft(quota, reserved))
-        lowered = await self._settle(quota, members)
+        plan = paced(quota, members, vanished=self._findings.vanished, now_s=clock.utc_s())
+        quota = await self._reserve(quota, members, plan)
+        tellings = [*_answers(quota, members), *self._delays(quota, members, plan)]
+        told = await self._tell(quota, tellings)
+        lowered = {telling.member.name: telling.lowers for telling in told if telling.lowers is not None}
         if lowered:
-            await self._keeper.write(quota, _draft(quota, lowered))
-        self._observer.round(self._clock.monotonic_s() - began_s)
-        return LONGEST_REST_S
+            await self._keeper.write(quota, self._draft(quota, lowered, members))
+        self._world.observer.round(clock.monotonic_s() - began_s)
+        if len(told) < len(tellings):
+            return RETRY_S
+        return min(plan.due_s, PATIENCE_S if plan.delayed else LONGEST_REST_S)
 
-    async def _settle(self, quota: VNetQuota, members: Iterable[Member]) -> dict[str, LedgerEntry]:
-        """Answer what is reserved; returns the entries to lower, those whose pools were lowered."""
-        answers: list[Coroutine[Any, Any, bool]] = []
-        lowered: dict[str, LedgerEntry] = {}
-        retreats: list[tuple[Member, TakeBack]] = []
-        granted = quota.granted
-        for member in members:
-            match _decide(quota, member, granted=granted):
-                case Answer(granted=count, granted_for=number):
-                    answers.append(self._tell(member, {"granted": count, "grantedFor": number}))
-                case TakeBack() as retreat:
-                    retreats.append((member, retreat))
-                case _:
-                    pass
-        writes = answers + [self._tell(member, {"granted": retreat.granted}) for member, retreat in retreats]
-        done = await asyncio.gather(*writes)
-        for (member, retreat), ok in zip(retreats, done[len(answers) :], strict=True):
-            if ok:
-                lowered[member.name] = replace(quota.entries[member.name], count=retreat.entry.count)
-        if any(done):
-            log.info(
-                "nodes answered",
-                extra={"quota": quota.name, "answered": sum(done[: len(answers)]), "lowered": len(lowered)},
-            )
-        return lowered
+    # The ledger.
 
-    async def _tell(self, member: Member, status: Mapping[str, Any]) -> bool:
+    async def _reserve(self, quota: VNetQuota, members: Sequence[Member], plan: Paced) -> VNetQuota:
+        """Write what is to be reserved, and what else the status must say; returns the quota as it is then."""
+        now_s = self._world.clock.monotonic_s()
+        seen = replace(
+            quota,
+            azure=books.azure_use(quota, members, self._findings.used),
+            throttled_until_s=plan.throttled_until_s,
+        )
+        draft = self._draft(seen, plan.changes, members)
+        if not plan.changes and not books.is_due(quota, draft, calm=now_s - self._sums_s >= SUMS_S):
+            return quota
+        budget = {"budget": quota_api.tokens_document(plan.tokens)} if plan.tokens != quota.tokens else {}
+        written = await self._keeper.write(quota, replace(draft, fields={**draft.fields, **budget}))
+        self._sums_s = now_s
+        if plan.changes:
+            facts = {"entries": len(plan.changes), "permits": plan.permits, "delayed": len(plan.delayed)}
+            log.info("ledger written", extra={"quota": quota.name, "granted": written.granted, **facts})
+        return written
+
+    def _draft(self, quota: VNetQuota, changes: Mapping[str, LedgerEntry | None], members: Sequence[Member]) -> Draft:
+        """The changes, with the sums and conditions that go with them."""
+        changed = replace(quota, entries=books.after(quota.entries, changes))
+        fields = books.status_fields(changed, members, now_s=self._world.clock.utc_s())
+        return Draft(changes, {key: value for key, value in fields.items() if quota.status.get(key) != value})
+
+    # The pools.
+
+    def _delays(self, quota: VNetQuota, members: Sequence[Member], plan: Paced) -> list[_Telling]:
+        """What nodes are told whose pods wait and whose turn has not come: once for each cause."""
+        now_s = self._world.clock.monotonic_s()
+        until_s = plan.throttled_until_s
+        remark = words.while_throttled(quota, until_s) if until_s else words.while_paced(quota)
+        return [
+            _Telling(member, remark.status(), result="put_off")
+            for member in members
+            if member.name in plan.delayed
+            and member.waiting
+            and member.reason != remark.reason
+            and now_s - member.asking_since_s >= PATIENCE_S
+        ]
+
+    async def _tell(self, quota: VNetQuota, tellings: Sequence[_Telling]) -> list[_Telling]:
+        """Write the pools; returns those that could be written."""
+        async with asyncio.TaskGroup() as writes:
+            done = [writes.create_task(self._tell_one(telling)) for telling in tellings]
+        told = [telling for telling, written in zip(tellings, done, strict=True) if written.result()]
+        if tellings:
+            results = Counter(telling.result for telling in told)
+            log.info("pools written", extra={"quota": quota.name, **results, "lost": len(tellings) - len(told)})
+        return told
+
+    async def _tell_one(self, telling: _Telling) -> bool:
         """Write a pool that is as it was when we decided; False when it is not, and is known anew."""
+        member, observer = telling.member, self._world.observer
         async with self._places:
             try:
-                body = await self._pools.write(member.name, version=member.version, status=status)
-            except KubeConflict:
-                await self._look_again(member)
-                return False
-            except KubeNotFound:
-                self._census.forget(member.name, uid=member.uid)
-                return False
+                body = await self._world.pools.write(member.name, version=member.version, status=telling.status)
             except KubeError as error:
-                log.warning("cannot answer a node", extra={"pool": member.name, "error": str(error)})
+                observer.granted(error.reason)
+                await self._look_again(member, error)
                 return False
-        self._census.see(body, now_s=self._clock.monotonic_s())
+        self._census.see(body, now_s=self._world.clock.monotonic_s())
+        observer.granted(telling.result)
         return True
 
-    async def _look_again(self, member: Member) -> None:
-        body = await self._pools.read(member.name)
-        if body is None:
+    async def _look_again(self, member: Member, error: KubeError) -> None:
+        try:
+            body = None if isinstance(error, KubeNotFound) else await self._world.pools.read(member.name)
+        except KubeError as also:
+            body, error = None, also
+        if isinstance(error, KubeConflict) and body is not None:
+            self._census.see(body, now_s=self._world.clock.monotonic_s())
+        elif isinstance(error, KubeConflict | KubeNotFound):
             self._census.forget(member.name, uid=member.uid)
         else:
-            self._census.see(body, now_s=self._clock.monotonic_s())
+            log.warning("cannot answer a node", extra={"pool": member.name, "error": str(error)})
 
 
-def _reserved(quota: VNetQuota, members: Iterable[Member]) -> dict[str, LedgerEntry]:
-    granted, reserved = quota.granted, {}
+def _answers(quota: VNetQuota, members: Iterable[Member]) -> Iterator[_Telling]:
+    """What the ledger as it stands allows to tell."""
+    granted = quota.granted
     for member in members:
-        match _decide(quota, member, granted=granted):
-            case Reserve(entry=entry):
-                before = quota.entries.get(member.name, LedgerEntry())
-                granted += entry.count - before.count
-                reserved[member.name] = LedgerEntry(entry.count, entry.request_id, member.nic or before.nic)
-            case _:
+        entry = quota.entries.get(member.name, LedgerEntry())
+        room = ceiling(limit=quota.grantable, per_node=quota.limits.per_node, others=granted - entry.count)
+        match decide(member.view, QuotaEntry(entry.count, entry.request_id), ceiling=room):
+            case Answer(granted=count, granted_for=number):
+                remark = words.on_answer(quota, member, count)
+                status = {"granted": count, "grantedFor": number, **remark.status()}
+                yield _Telling(member, status, result="short" if remark.reason else "full")
+            case TakeBack(granted=count, entry=lowered):
+                yield _Telling(
+                    member, {"granted": count}, result="taken_back", lowers=replace(entry, count=lowered.count)
+                )
+            case Rest() | Reserve():
                 pass
-    return reserved
-
-
-def _decide(quota: VNetQuota, member: Member, *, granted: int) -> Decision:
-    entry = quota.entries.get(member.name, LedgerEntry())
-    room = ceiling(limit=quota.grantable, per_node=quota.limits.per_node, others=granted - entry.count)
-    return decide(member.view, QuotaEntry(entry.count, entry.request_id), ceiling=room)
-
-
-def _draft(quota: VNetQuota, entries: Mapping[str, LedgerEntry]) -> Draft:
-    after = {**quota.entries, **entries}
-    granted = sum(entry.count for entry in after.values())
-    return Draft(entries=entries, fields={"granted": granted, "nodes": len(after)})

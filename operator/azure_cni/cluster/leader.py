@@ -1,21 +1,27 @@
 """What the controller that leads does, for one term: it counts all pools, and then keeps the grants of every VNet.
 
 A term begins with nothing known and ends by being cancelled at whatever it is doing: nothing needs to be handed over,
-because every decision is made of what the API server and Azure say.
+because every decision is made of what the API server and Azure say. The rounds are the only writer of the quotas; what
+is found out beside them (vanished nodes, the use of others) is laid before them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from azure_cni.api import quota as quota_api
 from azure_cni.api.nic import VNetID
+from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census
 from azure_cni.cluster.grants import LONGEST_REST_S, Grants
 from azure_cni.cluster.quota_keeper import QuotaKeeper
+from azure_cni.cluster.reclaim import Reclaim
 from azure_cni.cluster.world import ClusterSettings, ClusterWorld
 from azure_cni.errors import AzureCniError, KubeConflict
 from azure_cni.ipam.backoff import delay_s
@@ -24,6 +30,23 @@ log = logging.getLogger(__name__)
 
 DEBOUNCE_S: Final = 0.3
 """A burst of requests is one write of the ledger: it costs the API server up to a tenth of a second."""
+FIRST_USE_S: Final = 15.0
+"""How long the first grants of a term wait to hear how full the VNet is."""
+USAGES_WHEN_FULL_S: Final = 60.0
+"""How often Azure is asked that while nodes want more than there is: somebody may have left room."""
+SETTLE_S: Final = 30.0
+"""Nothing is taken for vanished so early in a term."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is done for one VNet."""
+
+    vnet_id: VNetID
+    keeper: QuotaKeeper
+    findings: Findings
+    grants: Grants
+    reclaim: Reclaim
 
 
 class Leader:
@@ -33,10 +56,13 @@ class Leader:
         self._world = world
         self._settings = settings
         self.census = Census()
-        self._grants: dict[str, Grants] = {}
-        self._keepers: dict[str, QuotaKeeper] = {}
+        self._works: dict[str, _Work] = {}
         self._woken = asyncio.Event()
         self._failures = 0
+        self._silent: dict[str, str] = {}
+        """VNets whose use cannot be read, and why."""
+        self.breathed_s = world.clock.monotonic_s()
+        """Monotonic time of the last look at the pools."""
 
     # What the watches see.
 
@@ -53,21 +79,34 @@ class Leader:
     def quota_seen(self, body: Mapping[str, Any]) -> None:
         """A quota was listed, added or changed."""
         quota = quota_api.read(body)
-        if any(keeper.seen(quota) for keeper in self._keepers.values()):  # no two keep the same one
+        if any(work.keeper.seen(quota) for work in self._works.values()):  # no two keep the same one
             self._woken.set()
 
     def quota_gone(self, name: str) -> None:
         """A quota was deleted."""
-        for keeper in self._keepers.values():
-            keeper.gone(name)
+        for work in self._works.values():
+            work.keeper.gone(name)
+        self._woken.set()
+
+    def relisted(self) -> None:
+        """A watch began anew: what was deleted meanwhile it does not tell. All pools are counted again."""
+        self.census.complete = False
         self._woken.set()
 
     # The work.
 
     async def run(self) -> None:
-        """Count, then round after round, until cancelled."""
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._grant(), name="grants")
+            tasks.create_task(self._reclaim(), name="reclaim")
+            tasks.create_task(self._read_uses(), name="usages")
+
+    async def _grant(self) -> None:
+        """Round after round."""
         while True:
             rest_s = await self._turn()
+            self.breathed_s = self._world.clock.monotonic_s()
             try:
                 async with asyncio.timeout(rest_s):
                     await self._woken.wait()
@@ -82,18 +121,16 @@ class Leader:
         try:
             if not self.census.complete:
                 await self._count()
-            rest_s = LONGEST_REST_S
-            for vnet in self.census.vnets().values():
-                rest_s = min(rest_s, await self._of(vnet).round())
+            rests_s = [await (await self._of(vnet)).grants.round() for vnet in self.census.vnets().values()]
         except KubeConflict as error:  # decided on an old version: decide anew
-            log.debug("lost a race", extra={"error": str(error)})
-            return DEBOUNCE_S
+            log.info("lost a race for the ledger", extra={"error": str(error)})
+            return DEBOUNCE_S * random.uniform(0.5, 1.5)  # noqa: S311  # two that race must not race in step
         except AzureCniError as error:
             self._failures += 1
             log.warning("cannot keep the grants", extra={"reason": error.reason, "error": str(error)})
-            return delay_s(self._failures, retry_after_s=None, jitter=0.5)
+            return delay_s(self._failures, retry_after_s=None, jitter=random.random())  # noqa: S311
         self._failures = 0
-        return rest_s
+        return min(rests_s, default=LONGEST_REST_S)
 
     async def _count(self) -> None:
         """All pools, by ourselves: the watches may begin late, and a pool that is missing could be taken for gone."""
@@ -106,19 +143,59 @@ class Leader:
         self.census.complete = True
         log.info("pools counted", extra={"pools": len(self.census), "vnets": len(self.census.vnets())})
 
-    def _of(self, vnet: VNetID) -> Grants:
+    async def _of(self, vnet: VNetID) -> _Work:
+        """The work for one VNet; for one that was not met before, Azure is asked first how full it is."""
         key = vnet.lower()
-        if key not in self._grants:
-            keeper = QuotaKeeper(
-                self._world.quotas, vnet_id=vnet, defaults=self._settings.defaults, observer=self._world.observer
-            )
-            self._keepers[key] = keeper
-            self._grants[key] = Grants(
-                keeper=keeper,
+        if key not in self._works:
+            world, findings = self._world, Findings()
+            keeper = QuotaKeeper(world.quotas, vnet_id=vnet, defaults=self._settings.defaults, observer=world.observer)
+            work = _Work(
                 vnet_id=vnet,
-                census=self.census,
-                pools=self._world.pools,
-                clock=self._world.clock,
-                observer=self._world.observer,
+                keeper=keeper,
+                findings=findings,
+                grants=Grants(world=world, keeper=keeper, vnet_id=vnet, census=self.census, findings=findings),
+                reclaim=Reclaim(census=self.census, pools=world.pools, vnets=world.vnets, observer=world.observer),
             )
-        return self._grants[key]
+            await self._read_use(work)
+            self._works[key] = work
+        return self._works[key]
+
+    async def _read_uses(self) -> None:
+        """Again and again, more often while there is not enough."""
+        asked_s = self._world.clock.monotonic_s()
+        while True:
+            await asyncio.sleep(min(self._settings.usages_s, USAGES_WHEN_FULL_S))
+            full = [work for work in self._works.values() if work.grants.exhausted]
+            now_s = self._world.clock.monotonic_s()
+            everything = now_s - asked_s >= self._settings.usages_s
+            for work in list(self._works.values()) if everything else full:
+                await self._read_use(work)
+            if everything:
+                asked_s = now_s
+
+    async def _read_use(self, work: _Work) -> None:
+        """How many addresses of the VNet are in use. Without an answer the last one stays good."""
+        try:
+            async with asyncio.timeout(FIRST_USE_S):
+                used = await self._world.vnets.used(work.vnet_id)
+        except (AzureCniError, TimeoutError) as error:
+            why = str(error) or f"no answer within {FIRST_USE_S:g} s"
+            if self._silent.get(work.vnet_id) != type(error).__name__:
+                log.warning("cannot read how full a vnet is", extra={"vnet": work.vnet_id, "error": why})
+            self._silent[work.vnet_id] = type(error).__name__
+            return
+        if self._silent.pop(work.vnet_id, None):
+            log.info("how full a vnet is can be read again", extra={"vnet": work.vnet_id})
+        work.findings.used = (used, math.floor(self._world.clock.utc_s()))
+        self._woken.set()
+
+    async def _reclaim(self) -> None:
+        """Again and again look into entries that have no pool."""
+        await asyncio.sleep(min(SETTLE_S, self._settings.reclaim_s))
+        while True:
+            for work in list(self._works.values()):
+                quota = work.keeper.quota
+                if quota is not None and self.census.complete:
+                    work.findings.vanished = await work.reclaim.look(quota)
+                    self._woken.set()
+            await asyncio.sleep(self._settings.reclaim_s)

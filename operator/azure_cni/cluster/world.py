@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from azure_cni.api.quota import Limits
-from azure_cni.cluster.ports import Clock, Observer, Pools, Quotas
+from azure_cni.cluster.ports import Clock, Observer, Pools, Quotas, VNets
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,5 +25,6 @@ class ClusterWorld:
 
     quotas: Quotas
     pools: Pools
+    vnets: VNets
     clock: Clock
     observer: Observer

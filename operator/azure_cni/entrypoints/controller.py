@@ -17,11 +17,13 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from azure_cni import __version__
+from azure_cni.azure.vnets import ArmVNets
 from azure_cni.cluster.election import Election
 from azure_cni.cluster.leader import Leader
 from azure_cni.cluster.ports import Clock
 from azure_cni.cluster.world import ClusterWorld
 from azure_cni.entrypoints import cluster_watch
+from azure_cni.entrypoints.azure_wiring import open_arm
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
 from azure_cni.entrypoints.controller_settings import ControllerSettings
 from azure_cni.entrypoints.watch import Watches, quiet_settings
@@ -86,6 +88,7 @@ class Controller:
         self._world = ClusterWorld(
             quotas=KubeQuotas(kube),
             pools=KubeMemberPools(kube),
+            vnets=ArmVNets(open_arm(self._settings.azure, meter=self._metrics, closing=self._closing)),
             clock=self._clock,
             observer=self._metrics,
         )
@@ -102,6 +105,7 @@ class Controller:
             registry=lambda post: cluster_watch.registry_for(leader, post),
             settings=quiet_settings,
             needs=(f"{COLLECTION}?limit=1", f"{QUOTAS}?limit=1"),
+            relisted=lambda path: leader.relisted() if path == COLLECTION else None,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watches.run(), name="watches")

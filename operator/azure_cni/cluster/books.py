@@ -1,0 +1,145 @@
+"""What the ledger must say before anything is granted, and what the quota's status tells besides. Pure.
+
+A new ledger begins with what nodes hold or could hold already; nothing is granted before that is in it. A node's name
+that came back on another NIC leaves its former entry behind under another key, to be reclaimed like a vanished node's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from azure_cni.api import quota as quota_api
+from azure_cni.api import times
+from azure_cni.api.pool import PoolView
+from azure_cni.api.quota import AzureUse, Draft, LedgerEntry, VNetQuota
+from azure_cni.cluster import words
+from azure_cni.cluster.census import Member
+from azure_cni.cluster.outside import used_outside
+from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
+
+FORMER: Final = "~"
+"""Stands in the key of an entry whose node came back on another NIC; no node's name holds it."""
+
+Entries = Mapping[str, LedgerEntry]
+Changes = dict[str, LedgerEntry | None]
+
+
+@dataclass(slots=True)
+class Findings:
+    """What others found out for the round to write: it is the only writer of its quota."""
+
+    used: tuple[int, float] | None = None
+    """Addresses in use in the VNet as Azure counts them, and when it said so (since 1970)."""
+    vanished: dict[str, LedgerEntry] = field(default_factory=dict)
+    """Entries whose nodes are gone, NIC and all, as they were when that was looked into."""
+
+
+def after(entries: Entries, changes: Mapping[str, LedgerEntry | None]) -> dict[str, LedgerEntry]:
+    """The ledger once the changes are made."""
+    merged = {**entries, **changes}
+    return {key: entry for key, entry in merged.items() if entry is not None}
+
+
+def corrections(quota: VNetQuota, members: Iterable[Member], vanished: Entries) -> Changes:
+    """What the ledger must say before anything is granted."""
+    if quota.is_new:
+        return dict(_held(members, limit=quota.limits.limit))
+    changes: Changes = {key: None for key, entry in vanished.items() if quota.entries.get(key) == entry}
+    for member in members:
+        if member.view.request.number:
+            changes |= _settled_in(quota.entries, member)
+    return changes
+
+
+def holding(view: PoolView) -> int:
+    """What a node holds, or could hold by what it was last granted."""
+    return max(view.allocated, min(view.request.count, view.granted))
+
+
+def uncovered(members: Iterable[Member], entries: Entries) -> int:
+    """Addresses on NICs that the ledger has no room for: the limit was set below what nodes held already."""
+    return sum(max(0, member.view.allocated - _of(entries, member).count) for member in members)
+
+
+def _held(members: Iterable[Member], *, limit: int) -> Iterator[tuple[str, LedgerEntry]]:
+    """The entries of a new ledger. The smallest first, so that as many nodes as possible are covered."""
+    room = limit
+    for member in sorted(members, key=lambda member: (holding(member.view), member.name)):
+        count = min(holding(member.view), MAX_ADDRESSES_PER_NODE, room)
+        if count:
+            room -= count
+            yield member.name, LedgerEntry(count, member.view.granted_for, member.nic)
+
+
+def _settled_in(entries: Entries, member: Member) -> Changes:
+    """Nothing, unless the node came back on another NIC than its entry is for."""
+    entry = entries.get(member.name)
+    if entry is None or not member.nic or entry.nic == member.nic:
+        return {}
+    if not entry.nic:
+        return {member.name: replace(entry, nic=member.nic)}
+    changes: Changes = {_former_key(entries, member.name, entry): entry, member.name: LedgerEntry(nic=member.nic)}
+    for key, former in entries.items():
+        if former.nic == member.nic and key.startswith(f"{member.name}{FORMER}"):  # it was there before
+            changes |= {key: None, member.name: former}
+    return changes
+
+
+def _former_key(entries: Entries, name: str, entry: LedgerEntry) -> str:
+    key = f"{name}{FORMER}{entry.nic.partition('/')[2]}"
+    while key in entries:  # a NIC of the same name in another resource group
+        key += FORMER
+    return key
+
+
+def _of(entries: Entries, member: Member) -> LedgerEntry:
+    return entries.get(member.name, LedgerEntry())
+
+
+def status_fields(quota: VNetQuota, members: Sequence[Member], *, now_s: float) -> dict[str, Any]:
+    """The sums and conditions of a quota whose ledger and limits are as `quota` has them; all but the budget."""
+    short = [count for member in members if (count := _short(quota, member))]
+    throttled_until_s = quota.throttled_until_s
+    findings = (
+        words.exhausted(quota, short=sum(short), nodes=len(short), uncovered=uncovered(members, quota.entries)),
+        words.throttled(throttled_until_s),
+    )
+    before = quota.status.get("conditions") or ()
+    return {
+        "granted": quota.granted,
+        "assigned": sum(member.assigned for member in members),
+        "nodes": sum(1 for entry in quota.entries.values() if entry.count),
+        "azure": quota_api.azure_document(quota.azure) if quota.azure else None,
+        "throttledUntil": times.text(throttled_until_s) if throttled_until_s else None,
+        "conditions": quota_api.conditions(before, findings, now=times.text(now_s), generation=quota.generation),
+        "observedGeneration": quota.generation,
+    }
+
+
+def _short(quota: VNetQuota, member: Member) -> int:
+    """What the VNet's limit keeps from a node, beyond what the node's own limit does."""
+    entry, request = _of(quota.entries, member), member.view.request
+    if entry.request_id != request.number:
+        return 0
+    return max(0, min(request.count, quota.limits.per_node) - entry.count)
+
+
+def is_due(quota: VNetQuota, draft: Draft, *, calm: bool) -> bool:
+    """Whether to write what differs, for no entry's sake: at once what people or nodes wait for, else when `calm`."""
+    sudden = {"granted", "nodes", "azure", "throttledUntil", "observedGeneration"}
+    turned = "conditions" in draft.fields and _facts(quota.status) != _facts(draft.fields)
+    return turned or not sudden.isdisjoint(draft.fields) or (calm and bool(draft.fields))
+
+
+def _facts(status: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    return {one["type"]: (one["status"], one["reason"]) for one in status.get("conditions") or ()}
+
+
+def azure_use(quota: VNetQuota, members: Iterable[Member], used: tuple[int, float] | None) -> AzureUse | None:
+    """The newest reading, with what is ours taken off; what the quota has where there is no newer one."""
+    known = quota.azure
+    if used is None or (known is not None and used[1] <= known.read_s):
+        return known
+    return AzureUse(used[0], used_outside(used[0], members, quota.entries), used[1])

@@ -1,0 +1,107 @@
+"""What people are told of grants: why a node has less than it asked for, or nothing yet, and how a VNet stands.
+
+For a tired engineer at night: the numbers that decide, and what to do. Reasons are words for machines; the node's
+agent passes them on to pods that wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from azure_cni.api import times
+from azure_cni.api.quota import Fact, Finding, VNetQuota
+from azure_cni.cluster.census import Member
+
+QUOTA_EXCEEDED: Final = "QuotaExceeded"
+NODE_AT_LIMIT: Final = "NodeAtLimit"
+THROTTLED: Final = "Throttled"
+WRITE_BUDGET: Final = "WriteBudget"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A reason and a sentence; both empty when there is nothing to say."""
+
+    reason: str = ""
+    message: str = ""
+
+    def status(self) -> dict[str, str | None]:
+        """As fields of the pool's status; what is empty goes."""
+        return {"grantReason": self.reason or None, "grantMessage": self.message or None}
+
+
+NOTHING: Final = Remark()
+
+
+def on_answer(quota: VNetQuota, member: Member, granted: int) -> Remark:
+    """Why the node is granted so many, if that is less than it asks for."""
+    requested = member.view.request.count
+    if granted >= requested:
+        return NOTHING
+    if granted >= quota.limits.per_node:
+        return Remark(
+            NODE_AT_LIMIT,
+            f"{granted} of {requested} addresses granted: one node may hold {quota.limits.per_node} (spec.perNodeLimit "
+            f"of VNetQuota {quota.name}); run fewer pods here, or raise it: kubectl edit vnetquota {quota.name}",
+        )
+    return Remark(QUOTA_EXCEEDED, f"{granted} of {requested} addresses granted: {_limit(quota)}; {_more(quota)}")
+
+
+def while_throttled(quota: VNetQuota, until_s: float) -> Remark:
+    """No NIC is written for now."""
+    return Remark(
+        THROTTLED,
+        f"Azure asked to wait: no NIC of VNetQuota {quota.name} is written before {times.text(until_s)}; "
+        "the request is answered then, nothing needs to be done",
+    )
+
+
+def while_paced(quota: VNetQuota) -> Remark:
+    """It is not this node's turn yet."""
+    return Remark(
+        WRITE_BUDGET,
+        f"other nodes' NICs are written first: {quota.limits.writes_per_minute} NIC writes a minute are allowed "
+        f"together (spec.writesPerMinute of VNetQuota {quota.name}), and fewer for a while after Azure asked to wait; "
+        "the request is answered in its turn, nothing needs to be done",
+    )
+
+
+def exhausted(quota: VNetQuota, *, short: int, nodes: int, uncovered: int) -> Finding:
+    """Whether some nodes ask for more than there is: `nodes` of them, for `short` addresses.
+
+    `uncovered` is how many addresses nodes hold that did not fit into the ledger when it was made.
+    """
+    if uncovered:
+        message = f"nodes hold {uncovered} addresses more than may be granted: {_limit(quota)}; {_more(quota)}"
+        return Finding(Fact.EXHAUSTED, holds=True, reason="HeldBeyondLimit", message=message)
+    if short:
+        message = f"{nodes} nodes ask for {short} addresses more than may be granted: {_limit(quota)}; {_more(quota)}"
+        return Finding(Fact.EXHAUSTED, holds=True, reason=QUOTA_EXCEEDED, message=message)
+    return Finding(
+        Fact.EXHAUSTED, holds=False, reason="RoomLeft", message=f"all that is asked for fits: {_limit(quota)}"
+    )
+
+
+def throttled(until_s: float | None) -> Finding:
+    """Whether Azure asked to wait."""
+    if until_s is None:
+        return Finding(Fact.THROTTLED, holds=False, reason="NotThrottled", message="Azure does not ask to wait")
+    return Finding(
+        Fact.THROTTLED,
+        holds=True,
+        reason=THROTTLED,
+        message=f"Azure asked to wait: no NIC is written before {times.text(until_s)}",
+    )
+
+
+def _limit(quota: VNetQuota) -> str:
+    outside = quota.azure.outside if quota.azure else 0
+    taken = [f"{quota.limits.reserved} reserved"] if quota.limits.reserved else []
+    taken += [f"{outside} used by others in the VNet"] if outside else []
+    off = f", less {' and '.join(taken)}" if taken else ""
+    return f"VNetQuota {quota.name} allows {quota.limits.limit}{off}, and {quota.granted} are granted"
+
+
+def _more(quota: VNetQuota) -> str:
+    return f"remove pods or nodes, or raise spec.limit: kubectl edit vnetquota {quota.name}"
