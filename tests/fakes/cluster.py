@@ -209,7 +209,10 @@ class FakeVNets:
     """Implements `azure_cni.cluster.ports.VNets`. `ours` by NIC's name; what is not in it is gone."""
 
     def __init__(self) -> None:
-        self.total = 0
+        self.others = 0
+        """Addresses in use that are not of our nodes."""
+        self.held: Callable[[], int] = lambda: 0
+        """Those that are."""
         self.ours: dict[str, int] = {}
         self.fail: CloudError | None = None
         self.asked: list[str] = []
@@ -219,7 +222,7 @@ class FakeVNets:
         await asyncio.sleep(0)
         if self.fail:
             raise self.fail
-        return self.total
+        return self.others + self.held()
 
     async def ours_on(self, nic_id: str) -> int | None:
         name = nic_id.rsplit("/", 1)[-1]

@@ -75,6 +75,7 @@ class Grants:
         began_s = clock.monotonic_s()
         quota = await self._keeper.ensure()
         members = self._census.of(self._vnet_id)
+        quota = replace(quota, azure=books.azure_use(quota, members, self._findings.used))
         plan = paced(quota, members, vanished=self._findings.vanished, now_s=clock.utc_s())
         quota = await self._reserve(quota, members, plan)
         tellings = [*_answers(quota, members), *self._delays(quota, members, plan)]
@@ -92,12 +93,7 @@ class Grants:
     async def _reserve(self, quota: VNetQuota, members: Sequence[Member], plan: Paced) -> VNetQuota:
         """Write what is to be reserved, and what else the status must say; returns the quota as it is then."""
         now_s = self._world.clock.monotonic_s()
-        seen = replace(
-            quota,
-            azure=books.azure_use(quota, members, self._findings.used),
-            throttled_until_s=plan.throttled_until_s,
-        )
-        draft = self._draft(seen, plan.changes, members)
+        draft = self._draft(replace(quota, throttled_until_s=plan.throttled_until_s), plan.changes, members)
         if not plan.changes and not books.is_due(quota, draft, calm=now_s - self._sums_s >= SUMS_S):
             return quota
         budget = {"budget": quota_api.tokens_document(plan.tokens)} if plan.tokens != quota.tokens else {}

@@ -57,6 +57,8 @@ class Leader:
         self._settings = settings
         self.census = Census()
         self._works: dict[str, _Work] = {}
+        self._quotas: dict[str, VNetID] = {}
+        """The VNets that have a quota, by its name: also those that have no node any more."""
         self._woken = asyncio.Event()
         self._failures = 0
         self._silent: dict[str, str] = {}
@@ -79,11 +81,13 @@ class Leader:
     def quota_seen(self, body: Mapping[str, Any]) -> None:
         """A quota was listed, added or changed."""
         quota = quota_api.read(body)
+        self._quotas[quota.name] = quota.vnet_id
         if any(work.keeper.seen(quota) for work in self._works.values()):  # no two keep the same one
             self._woken.set()
 
     def quota_gone(self, name: str) -> None:
         """A quota was deleted."""
+        self._quotas.pop(name, None)
         for work in self._works.values():
             work.keeper.gone(name)
         self._woken.set()
@@ -121,7 +125,7 @@ class Leader:
         try:
             if not self.census.complete:
                 await self._count()
-            rests_s = [await (await self._of(vnet)).grants.round() for vnet in self.census.vnets().values()]
+            rests_s = [await (await self._of(vnet)).grants.round() for vnet in self._vnets()]
         except KubeConflict as error:  # decided on an old version: decide anew
             log.info("lost a race for the ledger", extra={"error": str(error)})
             return DEBOUNCE_S * random.uniform(0.5, 1.5)  # noqa: S311  # two that race must not race in step
@@ -132,6 +136,11 @@ class Leader:
         self._failures = 0
         return min(rests_s, default=LONGEST_REST_S)
 
+    def _vnets(self) -> list[VNetID]:
+        """Those that nodes are in, and those that nodes were in: their entries are still to be reclaimed."""
+        known = {vnet.lower(): vnet for vnet in self._quotas.values() if vnet}
+        return list({**known, **self.census.vnets()}.values())
+
     async def _count(self) -> None:
         """All pools, by ourselves: the watches may begin late, and a pool that is missing could be taken for gone."""
         before = {member.name for member in self.census}
@@ -140,6 +149,7 @@ class Leader:
             self.census.see(body, now_s=self._world.clock.monotonic_s())
             listed.add(str(body["metadata"]["name"]))
         self.census.drop(before - listed)
+        self._quotas = {quota.name: quota.vnet_id for quota in await self._world.quotas.list()}
         self.census.complete = True
         log.info("pools counted", extra={"pools": len(self.census), "vnets": len(self.census.vnets())})
 

@@ -1,0 +1,105 @@
+"""One budget for all NIC writes: who comes first, how many in a minute, and nothing while Azure asks to wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from azure_cni.api import times
+from azure_cni.api.quota import Fact, Limits
+from unit.cluster.clocks import EPOCH_S
+from unit.cluster.worlds import World
+
+pytestmark = pytest.mark.looptime
+
+
+def most_in_a_minute(writes_s: list[float]) -> int:
+    return max(sum(1 for other in writes_s if at <= other < at + 60) for at in writes_s)
+
+
+def loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@pytest.mark.parametrize("controllers", [1, 2])
+async def test_no_minute_has_more_writes_than_allowed(controllers: int) -> None:
+    world = World(limits=Limits(writes_per_minute=30))
+    for index in range(90):
+        world.node(f"n{index}", want=8, waiting=1)
+    async with world.agents(), world.controller():
+        if controllers == 2:
+            async with world.controller(lag_s=0.5):
+                await world.until(lambda: all(held == 8 for held in world.held().values()), within_s=600)
+        await world.until(lambda: all(held == 8 for held in world.held().values()), within_s=600)
+    assert len(world.writes_s) == 90
+    assert most_in_a_minute(world.writes_s) <= 30
+    assert loop_time() < 1.15 * 180
+
+
+async def test_nodes_whose_pods_starve_come_before_those_that_fill_up() -> None:
+    world = World(limits=Limits(writes_per_minute=12))
+    for index in range(20):
+        world.node(f"full{index:02}", want=8)
+    for index in range(10):
+        world.node(f"starving{index}", want=8, waiting=8)
+    order: list[str] = []
+
+    def note(_: Any, after: Any) -> None:
+        if after.get("status", {}).get("grantedFor") and after["metadata"]["name"] not in order:
+            order.append(after["metadata"]["name"])
+
+    world.cluster.pools.watchers.append(note)
+    async with world.agents(), world.controller():
+        await world.until(lambda: all(held == 8 for held in world.held().values()), within_s=600)
+    assert {name for name in order[:10] if name.startswith("full")} == set()
+
+
+async def test_a_node_that_has_to_wait_for_its_turn_is_told_why_once() -> None:
+    world = World(limits=Limits(writes_per_minute=2))
+    for index in range(4):
+        world.node(f"n{index}", want=8, waiting=8)
+    reasons: list[str] = []
+    world.cluster.pools.watchers.append(
+        lambda _, after: reasons.append((after or {}).get("status", {}).get("grantReason") or "")
+    )
+    async with world.agents(), world.controller():
+        await asyncio.sleep(12)
+        waits = [name for name in world.nodes if world.cluster.status(name).get("grantReason") == "WriteBudget"]
+        assert len(waits) >= 2
+        assert "2 NIC writes a minute" in world.cluster.status(waits[0])["grantMessage"]
+        written = world.cluster.calls.count("pools.write")
+        await asyncio.sleep(10)
+        assert world.cluster.calls.count("pools.write") - written <= 2
+        await world.until(lambda: all(held == 8 for held in world.held().values()), within_s=600)
+        await asyncio.sleep(5)
+        assert not any(world.cluster.status(name).get("grantReason") for name in world.nodes)
+
+
+async def test_what_one_node_hears_from_azure_stops_all_until_then() -> None:
+    world = World()
+    for name in "abc":
+        world.node(name, want=8, waiting=8)
+    world.nodes["a"].throttled_until = times.text(EPOCH_S + 90)
+    async with world.agents(), world.controller():
+        await asyncio.sleep(20)
+        assert sum(world.held().values()) == 0
+        quota = world.cluster.quota()
+        assert quota.throttled_until_s == EPOCH_S + 90
+        assert quota.holds(Fact.THROTTLED)
+        assert world.cluster.status("b")["grantReason"] == "Throttled"
+        assert times.text(EPOCH_S + 90) in world.cluster.status("b")["grantMessage"]
+        world.nodes["a"].throttled_until = None
+        await world.until(lambda: all(held == 8 for held in world.held().values()))
+        assert min(world.writes_s) >= 90
+        await world.until(lambda: not world.cluster.quota().holds(Fact.THROTTLED))
+        assert world.cluster.quota().throttled_until_s is None
+
+
+async def test_what_costs_no_write_waits_for_nothing() -> None:
+    world = World()
+    world.cluster.node("a", requested=16, number=1, allocated=16, wants="Nothing",
+                       throttledUntil=times.text(EPOCH_S + 3600))  # fmt: skip
+    async with world.controller():
+        await world.until(lambda: world.cluster.granted()["a"] == (16, 1), within_s=20)

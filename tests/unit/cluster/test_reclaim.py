@@ -1,0 +1,141 @@
+"""What vanished nodes held: it stays granted until Azure says that nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from azure_cni.api.quota import Limits
+from azure_cni.errors import CloudUnreachable
+from unit.cluster.worlds import World
+
+pytestmark = pytest.mark.looptime
+
+RECLAIM_S = 60.0
+
+
+async def held_by_a(world: World) -> None:
+    """Node a got its addresses; then its pool is deleted with its Node, and its agent is no more."""
+    world.node("a", want=16, waiting=16)
+    async with world.agents():
+        await world.until(lambda: world.held() == {"a": 16})
+    world.vnets.ours["a-nic"] = 16
+    world.cluster.pools.delete("a")
+
+
+async def looks(count: int) -> None:
+    await asyncio.sleep(count * RECLAIM_S + 1)
+
+
+async def test_it_stays_while_the_nic_holds_addresses(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(limits=Limits(limit=20), reclaim_s=RECLAIM_S)
+    async with world.controller():
+        await held_by_a(world)
+        with caplog.at_level(logging.WARNING):
+            await looks(5)
+        assert world.cluster.counts() == {"a": 16}
+        world.node("b", want=16)
+        async with asyncio.timeout(60), world.agents():
+            await asyncio.sleep(20)
+        assert world.held()["b"] == 4
+    told = [record for record in caplog.records if record.message == "grant of a vanished node kept"]
+    assert len(told) == 1
+
+
+async def test_it_is_reclaimed_when_the_nic_is_gone() -> None:
+    world = World(limits=Limits(limit=20), reclaim_s=RECLAIM_S)
+    async with world.controller():
+        await held_by_a(world)
+        del world.vnets.ours["a-nic"]
+        world.nics["g/a-nic"] = 0
+        await world.until(lambda: world.cluster.counts() == {}, within_s=RECLAIM_S + 5)
+    assert ("reclaimed", "reclaimed") in world.observer.told
+
+
+async def test_an_empty_nic_that_exists_must_be_seen_twice() -> None:
+    world = World(reclaim_s=RECLAIM_S)
+    async with world.controller():
+        await held_by_a(world)
+        world.vnets.ours["a-nic"] = 0
+        world.nics["g/a-nic"] = 0
+        await asyncio.sleep(RECLAIM_S + 1)
+        assert world.vnets.asked.count("a-nic") == 1
+        assert world.cluster.counts() == {"a": 16}
+        await world.until(lambda: world.cluster.counts() == {}, within_s=RECLAIM_S + 5)
+
+
+async def test_it_stays_while_azure_does_not_answer() -> None:
+    world = World(reclaim_s=RECLAIM_S)
+    async with world.controller():
+        await held_by_a(world)
+        del world.vnets.ours["a-nic"]
+        world.vnets.fail = CloudUnreachable("no answer")
+        await looks(3)
+        assert world.cluster.counts() == {"a": 16}
+        assert ("reclaimed", "AzureUnreachable") in world.observer.told
+        world.vnets.fail = None
+        world.nics["g/a-nic"] = 0
+        await world.until(lambda: world.cluster.counts() == {}, within_s=RECLAIM_S + 5)
+
+
+async def test_a_node_that_came_back_meanwhile_keeps_its_grant() -> None:
+    world = World(reclaim_s=RECLAIM_S)
+    async with world.controller():
+        await held_by_a(world)
+        del world.vnets.ours["a-nic"]
+        called = asyncio.Event()
+        ask = world.vnets.ours_on
+
+        async def slowly(nic_id: str) -> int | None:
+            answer = await ask(nic_id)
+            called.set()
+            await asyncio.sleep(5)
+            return answer
+
+        world.vnets.ours_on = slowly  # type: ignore[method-assign]
+        await called.wait()
+        async with world.agents():
+            await looks(3)
+            assert world.cluster.counts() == {"a": 16}
+            assert world.held() == {"a": 16}
+
+
+async def test_a_node_that_comes_back_on_another_nic_leaves_its_former_entry_behind() -> None:
+    world = World(limits=Limits(limit=20), reclaim_s=RECLAIM_S)
+    async with world.controller():
+        await held_by_a(world)
+        world.node("a", want=16, waiting=16, nic="a-nic2")
+        async with world.agents():
+            await world.until(lambda: world.cluster.counts() == {"a~a-nic": 16, "a": 4})
+            await world.until(lambda: world.held() == {"a": 4})
+            del world.vnets.ours["a-nic"]
+            world.nics["g/a-nic"] = 0
+            await world.until(lambda: world.cluster.counts() == {"a": 16})
+            await world.until(lambda: world.held() == {"a": 16})
+
+
+async def test_a_node_that_goes_back_to_its_former_nic_finds_its_entry() -> None:
+    world = World(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
+    async with world.controller():
+        await held_by_a(world)
+        world.vnets.ours["a-nic2"] = 4
+        world.node("a", want=4, waiting=4, nic="a-nic2")
+        async with world.agents():
+            await world.until(lambda: world.cluster.counts() == {"a~a-nic": 16, "a": 4})
+        world.node("a", want=16, waiting=16, nic="a-nic")
+        async with world.agents():
+            await world.until(lambda: world.cluster.counts() == {"a": 16, "a~a-nic2": 4})
+
+
+async def test_a_pool_that_the_watch_lost_is_not_taken_for_gone() -> None:
+    world = World(reclaim_s=RECLAIM_S)
+    world.node("a", want=16, waiting=16)
+    async with world.controller() as leader:
+        async with world.agents():
+            await world.until(lambda: world.held() == {"a": 16})
+        leader.census.forget("a")
+        await looks(3)
+        assert world.cluster.counts() == {"a": 16}
+        assert "a-nic" not in world.vnets.asked
