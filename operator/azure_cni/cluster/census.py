@@ -67,11 +67,11 @@ class Census:
         return self._members.get(name)
 
     def see(self, body: Mapping[str, Any], *, now_s: float) -> bool:
-        """A pool was listed, added, changed, or came back from a write. False when a newer version is known."""
+        """A pool was listed, added, changed, or came back from a write. False when that is no news."""
         member = _member(body, now_s=now_s)
         known = self._members.get(member.name)
         if known is not None:
-            if known.uid == member.uid and _is_older(member.version, than=known.version):
+            if known.uid == member.uid and not _is_newer(member.version, than=known.version):
                 return False
             if known.uid == member.uid and known.view.request == member.view.request:
                 member = replace(member, asking_since_s=known.asking_since_s)
@@ -127,6 +127,6 @@ def _wants(text: object) -> Wants:
         return Wants.MEND
 
 
-def _is_older(version: str, *, than: str) -> bool:
+def _is_newer(version: str, *, than: str) -> bool:
     """Resource versions of one kind are decimal numbers that rise (KEP-5504); what is not a number counts as newer."""
-    return version.isdecimal() and than.isdecimal() and int(version) < int(than)
+    return not (version.isdecimal() and than.isdecimal()) or int(version) > int(than)

@@ -63,6 +63,8 @@ class Grants:
         self._findings = findings
         self._places = asyncio.Semaphore(AT_ONCE)
         self._sums_s = float("-inf")
+        self.delayed = 0
+        """How many nodes wait for a permit."""
 
     @property
     def exhausted(self) -> bool:
@@ -77,6 +79,7 @@ class Grants:
         members = self._census.of(self._vnet_id)
         quota = replace(quota, azure=books.azure_use(quota, members, self._findings.used))
         plan = paced(quota, members, vanished=self._findings.vanished, now_s=clock.utc_s())
+        self.delayed = len(plan.delayed)
         quota = await self._reserve(quota, members, plan)
         tellings = [*_answers(quota, members), *self._delays(quota, members, plan)]
         told = await self._tell(quota, tellings)

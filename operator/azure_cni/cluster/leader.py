@@ -17,9 +17,11 @@ from typing import Any, Final
 
 from azure_cni.api import quota as quota_api
 from azure_cni.api.nic import VNetID
+from azure_cni.api.quota import VNetQuota
 from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census
 from azure_cni.cluster.grants import LONGEST_REST_S, Grants
+from azure_cni.cluster.ports import Orders
 from azure_cni.cluster.quota_keeper import QuotaKeeper
 from azure_cni.cluster.reclaim import Reclaim
 from azure_cni.cluster.world import ClusterSettings, ClusterWorld
@@ -52,8 +54,9 @@ class _Work:
 class Leader:
     """One term. `run` never ends by itself; what the watches see may be told from before its start."""
 
-    def __init__(self, *, world: ClusterWorld, settings: ClusterSettings) -> None:
+    def __init__(self, *, world: ClusterWorld, settings: ClusterSettings, orders: Orders | None = None) -> None:
         self._world = world
+        self._orders = orders
         self._settings = settings
         self.census = Census()
         self._works: dict[str, _Work] = {}
@@ -70,13 +73,18 @@ class Leader:
 
     def pool_seen(self, body: Mapping[str, Any]) -> None:
         """A pool was listed, added or changed."""
-        if self.census.see(body, now_s=self._world.clock.monotonic_s()):
-            self._woken.set()
+        if not self.census.see(body, now_s=self._world.clock.monotonic_s()):
+            return
+        self._woken.set()
+        if self._orders is not None:
+            self._orders.see(body)
 
     def pool_gone(self, name: str, uid: str) -> None:
         """A pool was deleted."""
         self.census.forget(name, uid=uid)
         self._woken.set()
+        if self._orders is not None:
+            self._orders.forget(name)
 
     def quota_seen(self, body: Mapping[str, Any]) -> None:
         """A quota was listed, added or changed."""
@@ -97,6 +105,16 @@ class Leader:
         self.census.complete = False
         self._woken.set()
 
+    @property
+    def quotas(self) -> list[VNetQuota]:
+        """As they are known now."""
+        return [work.keeper.quota for work in self._works.values() if work.keeper.quota is not None]
+
+    @property
+    def delayed(self) -> int:
+        """How many nodes wait for a permit."""
+        return sum(work.grants.delayed for work in self._works.values())
+
     # The work.
 
     async def run(self) -> None:
@@ -105,6 +123,8 @@ class Leader:
             tasks.create_task(self._grant(), name="grants")
             tasks.create_task(self._reclaim(), name="reclaim")
             tasks.create_task(self._read_uses(), name="usages")
+            if self._orders is not None:
+                tasks.create_task(self._orders.run(), name="orders")
 
     async def _grant(self) -> None:
         """Round after round."""
@@ -146,7 +166,7 @@ class Leader:
         before = {member.name for member in self.census}
         listed = set()
         async for body in self._world.pools.walk():
-            self.census.see(body, now_s=self._world.clock.monotonic_s())
+            self.pool_seen(body)
             listed.add(str(body["metadata"]["name"]))
         self.census.drop(before - listed)
         self._quotas = {quota.name: quota.vnet_id for quota in await self._world.quotas.list()}

@@ -65,6 +65,19 @@ class VNets(Protocol):
         """How many of the NIC's ipConfigurations are ours; None when there is no such NIC."""
 
 
+class Orders(Protocol):
+    """What agents that may not ask Azure themselves ask of the controller, in their pools."""
+
+    def see(self, body: Mapping[str, Any]) -> None:
+        """A pool was listed, added or changed."""
+
+    def forget(self, name: str) -> None:
+        """A pool was deleted."""
+
+    async def run(self) -> None:
+        """Carry orders out, until cancelled."""
+
+
 class Leases(Protocol):
     """The one Lease that controllers compete for, as the document that Kubernetes knows."""
 

@@ -36,6 +36,9 @@ from azure_cni.kube.quotas import QUOTAS, KubeQuotas
 
 log = logging.getLogger(__name__)
 
+STALLED_S = 300.0
+"""A look at all pools ends within seconds, and within minutes while the API server is silent."""
+
 
 class SystemClock:
     """Implements `azure_cni.cluster.ports.Clock` on a real machine."""
@@ -62,6 +65,7 @@ class Controller:
         self._api_server = endpoint or KubeEndpoint.in_cluster(os.environ)
         self._clock = clock or SystemClock()
         self._metrics = ControllerMetrics()
+        self._leader: Leader | None = None
         self._stop = asyncio.Event()
         self._closing = AsyncExitStack()
 
@@ -95,11 +99,12 @@ class Controller:
         lease = KubeLease(kube, namespace=self._settings.namespace, name=self._settings.lease_name)
         # A pod that starts again has its name still: the rest tells its lives apart.
         identity = f"{self._settings.pod_name}_{secrets.token_hex(4)}"
+        self._metrics.watch_quotas(leads=lambda: self._election.leads, leader=lambda: self._leader)
         self._election = Election(lease, identity=identity, clock=self._clock)
 
     async def _lead(self) -> None:
         """One term of leadership."""
-        leader = Leader(world=self._world, settings=self._settings.cluster)
+        self._leader = leader = Leader(world=self._world, settings=self._settings.cluster)
         watches = Watches(
             self._api_server,
             registry=lambda post: cluster_watch.registry_for(leader, post),
@@ -107,14 +112,22 @@ class Controller:
             needs=(f"{COLLECTION}?limit=1", f"{QUOTAS}?limit=1"),
             relisted=lambda path: leader.relisted() if path == COLLECTION else None,
         )
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(watches.run(), name="watches")
-            tasks.create_task(leader.run(), name="leader")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(watches.run(), name="watches")
+                tasks.create_task(leader.run(), name="leader")
+        finally:
+            self._leader = None
 
     async def _serve_web(self) -> None:
-        app = application(registry=self._metrics.registry, healthy=lambda: "", ready=lambda: "")
+        # A standby is as ready as a leader: it takes over when it must.
+        app = application(registry=self._metrics.registry, healthy=self._unhealthy, ready=lambda: "")
         runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         self._closing.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, port=self._settings.metrics_port).start()
         await asyncio.Event().wait()
+
+    def _unhealthy(self) -> str:
+        silent_s = self._clock.monotonic_s() - self._leader.breathed_s if self._leader else 0.0
+        return f"no look at the pools has ended for {silent_s:.0f} s" if silent_s > STALLED_S else ""

@@ -3,13 +3,72 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from azure_cni import __version__
+from azure_cni.api.quota import Fact, VNetQuota
+from azure_cni.cluster.leader import Leader
 from azure_cni.entrypoints.metrics import CLOUD_S
 
 ROUND_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class QuotaCollector(Collector):
+    """The quotas as the leading controller knows them, read at each scrape; a standby knows none."""
+
+    def __init__(self, *, leads: Callable[[], bool], leader: Callable[[], Leader | None]) -> None:
+        self._leads = leads
+        self._leader = leader
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges."""
+        yield GaugeMetricFamily(
+            "azure_cni_controller_leader", "1 while this controller leads.", value=float(self._leads())
+        )
+        addresses = GaugeMetricFamily(
+            "azure_cni_quota_addresses", "Addresses of a VNet's quota by what they are.", labels=["quota", "what"]
+        )
+        nodes = GaugeMetricFamily("azure_cni_quota_nodes", "Nodes with a grant.", labels=["quota"])
+        exhausted = GaugeMetricFamily(
+            "azure_cni_quota_exhausted", "1 while nodes ask for more than there is.", labels=["quota"]
+        )
+        throttled = GaugeMetricFamily(
+            "azure_cni_quota_throttled", "1 while Azure asks to wait and no NIC is written.", labels=["quota"]
+        )
+        tokens = GaugeMetricFamily(
+            "azure_cni_write_budget_tokens", "NIC writes that were left when last counted.", labels=["quota"]
+        )
+        rate = GaugeMetricFamily(
+            "azure_cni_write_budget_per_minute", "NIC writes that may be made in a minute now.", labels=["quota"]
+        )
+        leader = self._leader()
+        for quota in leader.quotas if leader else ():
+            for what, value in _addresses(quota).items():
+                addresses.add_metric([quota.name, what], value)
+            nodes.add_metric([quota.name], sum(1 for entry in quota.entries.values() if entry.count))
+            exhausted.add_metric([quota.name], float(quota.holds(Fact.EXHAUSTED)))
+            throttled.add_metric([quota.name], float(quota.holds(Fact.THROTTLED)))
+            if quota.tokens:
+                tokens.add_metric([quota.name], quota.tokens.tokens)
+                rate.add_metric([quota.name], quota.limits.writes_per_minute * quota.tokens.pace)
+        yield from (addresses, nodes, exhausted, throttled, tokens, rate)
+        yield GaugeMetricFamily(
+            "azure_cni_grants_delayed", "Nodes that wait for a permit.", value=leader.delayed if leader else 0
+        )
+
+
+def _addresses(quota: VNetQuota) -> dict[str, int]:
+    return {
+        "limit": quota.limits.limit,
+        "granted": quota.granted,
+        "assigned": int(quota.status.get("assigned") or 0),
+        "reserved": quota.limits.reserved,
+        "outside": quota.azure.outside if quota.azure else 0,
+    }
 
 
 class ControllerMetrics:
@@ -49,6 +108,10 @@ class ControllerMetrics:
             buckets=CLOUD_S,
             registry=self.registry,
         )
+
+    def watch_quotas(self, *, leads: Callable[[], bool], leader: Callable[[], Leader | None]) -> None:
+        """Publish the quotas' gauges."""
+        self.registry.register(QuotaCollector(leads=leads, leader=leader))
 
     def granted(self, result: str, count: int = 1) -> None:
         """See `Observer`."""
