@@ -6,13 +6,16 @@ Plain event handlers, as the agent's: kopf writes nothing. A standby watches not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import kopf
 
 from azure_cni.api import pool as pool_api
 from azure_cni.api import quota as quota_api
-from azure_cni.entrypoints.watch import Post
+from azure_cni.entrypoints.watch import Post, quiet_settings
+
+CHUNK: Final = 100
+"""Pools of one answer when kopf lists them: a pool with 250 addresses is some 20 KiB, and ten times that as objects."""
 
 
 class ClusterWatcher(Protocol):
@@ -29,6 +32,13 @@ class ClusterWatcher(Protocol):
 
     def quota_gone(self, name: str) -> None:
         """A quota was deleted."""
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf, quiet, and with few bodies in memory at one time."""
+    chosen = quiet_settings()
+    chosen.watching.chunk_size = CHUNK
+    return chosen
 
 
 def registry_for(watcher: ClusterWatcher, post: Post) -> kopf.OperatorRegistry:

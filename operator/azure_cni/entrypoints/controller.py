@@ -26,7 +26,7 @@ from azure_cni.entrypoints import cluster_watch
 from azure_cni.entrypoints.azure_wiring import open_arm
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
 from azure_cni.entrypoints.controller_settings import ControllerSettings
-from azure_cni.entrypoints.watch import Watches, quiet_settings
+from azure_cni.entrypoints.watch import Watches
 from azure_cni.entrypoints.web import application
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.lease import KubeLease
@@ -108,7 +108,7 @@ class Controller:
         watches = Watches(
             self._api_server,
             registry=lambda post: cluster_watch.registry_for(leader, post),
-            settings=quiet_settings,
+            settings=cluster_watch.settings,
             needs=(f"{COLLECTION}?limit=1", f"{QUOTAS}?limit=1"),
             relisted=lambda path: leader.relisted() if path == COLLECTION else None,
         )

@@ -9,8 +9,8 @@ from azure_cni.errors import KubeNotFound
 from azure_cni.kube.client import KubeClient
 from azure_cni.kube.pools import COLLECTION
 
-PAGE: Final = 250
-"""Pools of one answer: a pool with 250 addresses is some 20 KiB."""
+PAGE: Final = 100
+"""Pools of one answer: a pool with 250 addresses is some 20 KiB, and ten times that as objects."""
 
 
 class KubeMemberPools:

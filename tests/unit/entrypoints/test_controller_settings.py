@@ -1,0 +1,49 @@
+"""The controller's environment: the chart's names, its defaults, and sentences for what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from azure_cni.api.quota import Limits
+from azure_cni.entrypoints.controller_settings import read
+from azure_cni.errors import ConfigInvalid
+
+LEAST = {"AZURE_CNI_POD_NAME": "azure-cni-controller-x", "AZURE_CNI_NAMESPACE": "kube-system"}
+
+
+def test_the_defaults_are_the_charts() -> None:
+    settings = read(LEAST)
+    assert settings.cluster.defaults == Limits(limit=16_000, per_node=250, writes_per_minute=100, reserved=0)
+    assert (settings.cluster.reclaim_s, settings.cluster.usages_s) == (300.0, 300.0)
+    assert (settings.lease_name, settings.metrics_port, settings.orders) == ("azure-cni-controller", 9811, False)
+
+
+def test_all_can_be_chosen() -> None:
+    settings = read({
+        **LEAST,
+        "AZURE_CNI_QUOTA_LIMIT": "400", "AZURE_CNI_QUOTA_PER_NODE": "30", "AZURE_CNI_QUOTA_WRITES_PER_MINUTE": "60",
+        "AZURE_CNI_QUOTA_RESERVED": "8", "AZURE_CNI_RECLAIM_S": "5", "AZURE_CNI_USAGES_S": "7",
+        "AZURE_CNI_NIC_WRITER": "controller", "AZURE_CNI_LEASE_NAME": "mine", "AZURE_CNI_METRICS_PORT": "1234",
+    })  # fmt: skip
+    assert settings.cluster.defaults == Limits(limit=400, per_node=30, writes_per_minute=60, reserved=8)
+    assert (settings.cluster.reclaim_s, settings.cluster.usages_s) == (5.0, 7.0)
+    assert (settings.lease_name, settings.metrics_port, settings.orders) == ("mine", 1234, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("QUOTA_LIMIT", "0", "1 to 65536"),
+        ("QUOTA_LIMIT", "65537", "1 to 65536"),
+        ("QUOTA_PER_NODE", "251", "1 to 250"),
+        ("QUOTA_WRITES_PER_MINUTE", "0", "1 or more"),
+        ("QUOTA_RESERVED", "-1", "0 to 65536"),
+        ("RECLAIM_S", "0", "at least 1.0 seconds"),
+        ("NIC_WRITER", "nobody", "agent, controller"),
+        ("POD_NAME", "", "is not set"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: str, words: str) -> None:
+    with pytest.raises(ConfigInvalid, match=f"AZURE_CNI_{name}") as raised:
+        read({**LEAST, f"AZURE_CNI_{name}": value})
+    assert words in str(raised.value)
