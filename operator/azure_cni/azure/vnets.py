@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from azure_cni.api.nic import OUR_PREFIX, VNetID
 from azure_cni.azure import nic_document
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import CloudNotFound, ResourceBusy
+
+GONE: Final = frozenset({"ResourceNotFound", "NotFound", "ResourceGroupNotFound"})
+"""A 404 that says that the NIC does not exist. Others (of a subscription that this identity cannot see) do not."""
 
 
 class ArmVNets:
@@ -25,7 +30,9 @@ class ArmVNets:
         resource = Resource.parse(nic_id)
         try:
             document = nic_document.check(await self._arm.get(resource), what=f"read {resource.label}")
-        except CloudNotFound:
+        except CloudNotFound as error:
+            if error.azure_code not in GONE:
+                raise
             return None
         if not nic_document.is_settled(document):
             raise ResourceBusy(f"cannot say what {resource.label} holds: Azure is still working on it")

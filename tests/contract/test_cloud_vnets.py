@@ -1,0 +1,104 @@
+"""What the controller asks of Azure, on the real adapter: how full a VNet is, and what is left on a NIC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+
+from azure_cni.api.nic import NicID, VNetID
+from azure_cni.azure.arm import Arm
+from azure_cni.azure.clouds import cloud_named
+from azure_cni.azure.nic import ArmNic
+from azure_cni.azure.vnets import ArmVNets
+from azure_cni.errors import AccessDenied, CloudNotFound, CloudUnreachable, RequestRefused, ResourceBusy, Throttled
+from contract.azure_world import Token
+from contract.nic_world import Calls
+from fakes import azure as faults
+from fakes.azure import FakeAzure
+from fakes.azure.errors import ArmError, subscription_not_found
+
+GROUP = "/subscriptions/{}/resourceGroups/azbox/providers/Microsoft.Network"
+
+
+class World:
+    def __init__(self, azure: FakeAzure, arm: Arm) -> None:
+        self.azure, self.arm, self.vnets = azure, arm, ArmVNets(arm)
+        base = GROUP.format(azure.subscription_id)
+        self.vnet_id = VNetID(f"{base}/virtualNetworks/vnet")
+        self.nic_id = f"{base}/networkInterfaces/vm1-nic"
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    azure = FakeAzure(seed=3, page_size=1, operation_duration_s=60.0)
+    azure.add_vnet(subnets={"nodes": "10.240.0.0/24", "GatewaySubnet": "10.240.1.0/28", "others": "10.240.2.0/28"})
+    azure.add_vm("vm1", secondaries=2)
+    azure.pin_caller("vm1")
+    async with azure.serve() as endpoints:
+        cloud = cloud_named("AzurePublicCloud", endpoint=endpoints.arm)
+        arm = Arm(cloud, Token(azure, "vm1"), meter=Calls(), ca_file=endpoints.ca_file)
+        try:
+            yield World(azure, arm)
+        finally:
+            await arm.close()
+
+
+async def test_all_subnets_count_and_a_gateways_is_no_less_than_none(world: World) -> None:
+    assert await world.vnets.used(world.vnet_id) == 3
+    world.azure.outside.take(4, "nodes")
+    world.azure.outside.take(2, "others")
+    assert await world.vnets.used(world.vnet_id) == 9
+    assert world.azure.calls["vnet.usages"] == 6  # three pages each
+
+
+async def test_a_denial_names_the_missing_permission(world: World) -> None:
+    world.azure.faults.add(faults.Forbidden(), operation="vnet.usages")
+    with pytest.raises(AccessDenied, match="usages/read"):
+        await world.vnets.used(world.vnet_id)
+
+
+async def test_throttling_is_told(world: World) -> None:
+    world.azure.faults.add(faults.Throttled(), operation="vnet.usages")
+    with pytest.raises(Throttled):
+        await world.vnets.used(world.vnet_id)
+
+
+async def test_only_what_is_ours_on_a_nic_counts(world: World) -> None:
+    assert await world.vnets.ours_on(world.nic_id) == 0  # two of others
+    world.azure.outside.appear("vm1-nic", count=3, prefix="azure-cni-")
+    assert await world.vnets.ours_on(world.nic_id) == 3
+    assert await world.vnets.ours_on(world.nic_id.upper().replace("/SUBSCRIPTIONS", "/subscriptions")) == 3
+
+
+async def test_a_nic_that_azure_does_not_know_is_gone(world: World) -> None:
+    assert await world.vnets.ours_on(f"{world.nic_id}-gone") is None
+
+
+async def test_a_nic_that_azure_works_on_says_nothing(world: World) -> None:
+    nic = ArmNic(world.arm, NicID(world.nic_id), chance=Random(1))
+    writing = asyncio.create_task(nic.write(await nic.read(), add=1))
+    while (await nic.read()).settled:
+        assert not writing.done()
+    with pytest.raises(ResourceBusy, match="vm1-nic"):
+        await world.vnets.ours_on(world.nic_id)
+    writing.cancel()
+
+
+async def test_a_failure_is_not_taken_for_a_nic_that_is_gone(world: World) -> None:
+    world.azure.faults.add(faults.Refuse(ArmError(500, "InternalServerError", "told to fail")), operation="nic.get")
+    with pytest.raises(CloudUnreachable):
+        await world.vnets.ours_on(world.nic_id)
+
+
+async def test_a_subscription_that_is_not_seen_says_nothing_of_its_nics(world: World) -> None:
+    world.azure.faults.add(faults.Refuse(subscription_not_found("s")), operation="nic.get")
+    with pytest.raises(CloudNotFound):
+        await world.vnets.ours_on(world.nic_id)
+
+
+async def test_what_is_no_nic_is_refused(world: World) -> None:
+    with pytest.raises(RequestRefused):
+        await world.vnets.ours_on("/subscriptions/s/resourceGroups//providers/Microsoft.Network/networkInterfaces/")
