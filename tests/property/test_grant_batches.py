@@ -81,20 +81,25 @@ class Controller:
                 return
             ledger, version = self.api.ledger, version + 1
         lowered: dict[int, QuotaEntry] = {}
-        for index, seen in enumerate(self.pools):
-            match self._decide(index, ledger):
-                case Answer(granted=granted, granted_for=number):
-                    self._write(index, replace(seen, granted=granted, granted_for=number))
-                    yield
-                case TakeBack(granted=granted, entry=entry):
-                    if self._write(index, replace(seen, granted=granted)):
-                        lowered[index] = entry
-                    yield
-                case Reserve() | Rest():
-                    pass
+        for index in range(len(self.pools)):
+            yield from self._tell(index, ledger, lowered)
         if lowered:
             self.api.write_ledger(lowered, version=version)
             yield
+
+    def _tell(self, index: int, ledger: Ledger, lowered: dict[int, QuotaEntry]) -> Iterator[None]:
+        """Answer one pool, or take back from it; `lowered` is what the ledger may say afterwards."""
+        seen = self.pools[index]
+        match self._decide(index, ledger):
+            case Answer(granted=granted, granted_for=number):
+                self._write(index, replace(seen, granted=granted, granted_for=number))
+                yield
+            case TakeBack(granted=granted, entry=entry):
+                if self._write(index, replace(seen, granted=granted)):
+                    lowered[index] = entry
+                yield
+            case Reserve() | Rest():
+                pass
 
     def _write(self, index: int, pool: PoolView) -> bool:
         done = self.api.write_pool(index, self.pools[index], pool)

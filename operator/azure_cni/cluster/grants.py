@@ -80,6 +80,9 @@ class Grants:
         quota = replace(quota, azure=books.azure_use(quota, members, self._findings.used))
         plan = paced(quota, members, vanished=self._findings.vanished, now_s=clock.utc_s())
         self.delayed = len(plan.delayed)
+        if plan.throttled_anew_s:
+            self._world.observer.throttled(plan.throttled_anew_s)
+            log.warning("azure asks to wait", extra={"quota": quota.name, "seconds": round(plan.throttled_anew_s)})
         quota = await self._reserve(quota, members, plan)
         tellings = [*_answers(quota, members), *self._delays(quota, members, plan)]
         told = await self._tell(quota, tellings)

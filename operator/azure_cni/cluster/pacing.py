@@ -1,19 +1,26 @@
 """Which requests are reserved now: fair shares of the addresses, and one budget for all NIC writes. Pure.
 
-What the ledger must say before anything is granted comes first (`books`), then the shares and the tokens.
+What the ledger must say before anything is granted comes first (`books`), then the shares and the tokens. Nodes with
+pods that starve come first, then others that wait, then what is kept ready, and releases last; of one kind, those that
+have asked longest. A permit with which nothing can be written costs nothing: so a node that cannot grow learns at once
+why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import assert_never
 
 from azure_cni.api.pool import Wants
 from azure_cni.api.quota import LedgerEntry, Tokens, VNetQuota
-from azure_cni.cluster import books
+from azure_cni.cluster import allowance, books
+from azure_cni.cluster.allowance import Ask
 from azure_cni.cluster.books import Changes
 from azure_cni.cluster.census import Member
 from azure_cni.ipam.grants import QuotaEntry, Reserve, ceiling, decide
+
+NONE = LedgerEntry()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,8 @@ class Paced:
     """Nodes whose requests wait for a token, or for Azure."""
     tokens: Tokens
     throttled_until_s: float | None
+    throttled_anew_s: float
+    """How long Azure asks to wait, if that is news."""
     due_s: float
     """Seconds until the next of them may be reserved."""
 
@@ -35,39 +44,83 @@ def paced(quota: VNetQuota, members: Sequence[Member], *, vanished: Mapping[str,
     """Decide it of one read of everything; `now_s` is since 1970."""
     changes = books.corrections(quota, members, vanished)
     entries = books.after(quota.entries, changes)
-    until_s = max([quota.throttled_until_s or 0.0, *(member.throttled_until_s for member in members)])
-    throttled = until_s > now_s
-    rate = quota.limits.writes_per_minute / 60 * 0.95
-    before = quota.tokens or Tokens(tokens=0.0, time_s=now_s - 60, pace=1.0)
-    capacity = max(1.0, 0.05 * quota.limits.writes_per_minute)
-    tokens = min(capacity, before.tokens + max(0.0, now_s - before.time_s) * rate)
-    granted, permits, delayed = sum(entry.count for entry in entries.values()), 0, set()
-    for member in sorted(members, key=_turn):
-        entry = entries.get(member.name, LedgerEntry())
-        room = ceiling(limit=quota.grantable, per_node=quota.limits.per_node, others=granted - entry.count)
-        match decide(member.view, QuotaEntry(entry.count, entry.request_id), ceiling=room):
-            case Reserve(entry=reserved):
-                cost = 0 if member.wants is Wants.NOTHING else 1
-                if cost and (throttled or tokens < 1):
-                    delayed.add(member.name)
-                    continue
-                tokens, permits = tokens - cost, permits + cost
-                granted += reserved.count - entry.count
-                changes[member.name] = LedgerEntry(reserved.count, reserved.request_id, member.nic or entry.nic)
-            case _:
-                pass
-    due_s = (until_s - now_s if throttled else (1 - tokens) / rate + 0.01) if delayed else float("inf")
+    known_s, per_minute = quota.throttled_until_s or 0.0, quota.limits.writes_per_minute
+    until_s = max([known_s, *(member.throttled_until_s for member in members)])
+    throttled, anew = until_s > now_s, until_s > max(known_s, now_s)
+    tokens = allowance.counted(quota.tokens, per_minute=per_minute, now_s=now_s, throttled_until_s=known_s)
+    if anew and known_s <= now_s:  # a storm is one: what prolongs it does not slow us further
+        tokens = allowance.slowed(tokens)
+    left = 0.0 if throttled else tokens.tokens
+    reserved, delayed = _reserved(quota, sorted(members, key=_turn), entries, permits=int(left))
+    changes |= {member.name: entry for member, entry in reserved}
+    permits = sum(_costs(member, entry) for member, entry in reserved)
+    tokens = replace(tokens, tokens=tokens.tokens - permits)
+    due_s = until_s - now_s if throttled else allowance.next_token_s(tokens, per_minute=per_minute)
     return Paced(
-        changes,
-        permits,
-        frozenset(delayed),
-        Tokens(tokens, now_s, before.pace),
-        until_s if throttled else None,
-        max(due_s, 0.0),
+        changes=changes,
+        permits=permits,
+        delayed=frozenset(delayed),
+        tokens=tokens,
+        throttled_until_s=until_s if throttled else None,
+        throttled_anew_s=until_s - max(known_s, now_s) if anew else 0.0,
+        due_s=due_s if delayed else float("inf"),
     )
 
 
-def _turn(member: Member) -> tuple[int, str]:
+def _reserved(
+    quota: VNetQuota, members: Sequence[Member], entries: Mapping[str, LedgerEntry], *, permits: int
+) -> tuple[list[tuple[Member, LedgerEntry]], list[str]]:
+    """The entries to write, and the nodes that wait; `members` in their turns."""
+    granted = sum(entry.count for entry in entries.values())
+    others = granted - sum(entries.get(member.name, NONE).count for member in members)
+    asks = [_ask(quota, member, entries.get(member.name, NONE)) for member in members]
+    reserved: list[tuple[Member, LedgerEntry]] = []
+    delayed: list[str] = []
+    for member, share in zip(members, allowance.shares(asks, max(0, quota.grantable - others)), strict=True):
+        entry = entries.get(member.name, NONE)
+        room = ceiling(limit=quota.grantable, per_node=quota.limits.per_node, others=granted - entry.count)
+        decision = decide(member.view, QuotaEntry(entry.count, entry.request_id), ceiling=min(room, share))
+        if not isinstance(decision, Reserve):
+            continue
+        wanted = LedgerEntry(decision.entry.count, decision.entry.request_id, member.nic or entry.nic)
+        cost = _costs(member, wanted)
+        if cost > permits:
+            delayed.append(member.name)
+            continue
+        permits -= cost
+        granted += wanted.count - entry.count
+        reserved.append((member, wanted))
+    return reserved, delayed
+
+
+def _ask(quota: VNetQuota, member: Member, entry: LedgerEntry) -> Ask:
+    """What a node should have. One that has not spoken keeps what it has."""
+    if not member.view.request.number:
+        return Ask(entry.count, entry.count, entry.count)
+    requested = min(member.view.request.count, quota.limits.per_node)
+    needed = min(requested, member.view.allocated + member.waiting)
+    return Ask(granted=entry.count, needed=needed, requested=requested)
+
+
+def _costs(member: Member, entry: LedgerEntry) -> int:
+    """The tokens for an answer: none, where nothing can be written with it."""
+    match member.wants:
+        case Wants.NOTHING:
+            return 0
+        case Wants.GROW:
+            return int(entry.count > member.view.allocated)
+        case Wants.MEND | Wants.RELEASE:
+            return 1
+        case _:
+            assert_never(member.wants)
+
+
+def _turn(member: Member) -> tuple[int, float, str]:
+    return _rank(member), member.asking_since_s, member.name
+
+
+def _rank(member: Member) -> int:
+    """Starving, waiting, filling up, giving back."""
     if member.waiting:
-        return (0 if not member.free else 1, member.name)
-    return (3 if member.wants is Wants.RELEASE else 2, member.name)
+        return 1 if member.free else 0
+    return 3 if member.wants is Wants.RELEASE else 2
