@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from azure_cni.datapath.snat import NodeTable
+from azure_cni.datapath.snat import NodeTable, ruleset
 from azure_cni.errors import DatapathError
 from azure_cni.linux.datapath import LinuxDatapath
 from datapath.conftest import Machine
@@ -301,6 +301,20 @@ async def test_what_somebody_changed_is_put_right_and_told(site: Site, damage: s
     site.node.run("nft", *damage.split())
     assert await site.machine.datapath.apply_node(TABLE) == (f"nftables table inet azure_cni {words}",)
     assert site.node.run("nft", "-s", "list", "ruleset") == right
+
+
+async def test_other_words_for_the_same_table_are_not_drift(site: Site) -> None:
+    """An agent before this one, with another nft in its image: the table that it left means the same."""
+    await site.machine.datapath.apply_node(TABLE)
+    other_words = ruleset(TABLE, uplink="eth0").replace("typeof ip saddr", "type ipv4_addr")
+    listed = site.node.run("nft", "-s", "list", "ruleset")
+    site.node.run("nft", "-f", "-", stdin=other_words)
+    assert site.node.run("nft", "-s", "list", "ruleset") != listed
+    assert await site.machine.datapath.apply_node(TABLE) == ()
+    site.node.run("nft", "-f", "-", stdin=other_words)
+    successor = LinuxDatapath(node_netns=site.node.path)
+    assert await successor.apply_node(TABLE) == ()
+    await successor.close()
 
 
 async def test_use_is_not_drift(site: Site) -> None:

@@ -7,6 +7,7 @@ often besides; never while a pod waits.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from azure_cni.datapath import uplink
 from azure_cni.datapath.snat import TABLE, NodeTable, ruleset
@@ -28,8 +29,8 @@ class Host:
         self._sysctls = sysctls
         self._applied: str | None = None
         """The script that this process loaded last."""
-        self._listed: str | None = None
-        """What nft showed right after: its own wording, so that any later difference is somebody else's doing."""
+        self._loaded: list[Any] | None = None
+        """What the table held right after: any later difference is somebody else's doing."""
 
     def close(self) -> None:
         """Give the socket back."""
@@ -70,13 +71,13 @@ class Host:
         ]
 
     def _rules(self, script: str) -> list[str]:
-        before = nft.listing()
-        if script == self._applied and before == self._listed:
+        before = nft.contents()
+        if script == self._applied and before == self._loaded:
             return []
         nft.load(script)
-        after = nft.listing()
-        expected = self._applied is not None and script != self._applied and before == self._listed
-        self._applied, self._listed = script, after
+        after = nft.contents()
+        expected = self._applied is not None and script != self._applied and before == self._loaded
+        self._applied, self._loaded = script, after
         if before is None:
             return [f"nftables table inet {TABLE} was missing: made"]
         return [] if expected or before == after else [f"nftables table inet {TABLE} was different: replaced"]
