@@ -2,11 +2,13 @@
 
 Pods are seen a moment before their ADD (the scheduler binds, the kubelet pulls images), so the pool can grow while
 the runtime still prepares the sandbox. An ADD that waits counts even if its pod was never seen.
+
+A watch tells every change, but not what happened while it was broken: now and then the whole list is taken over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +56,8 @@ class Demand:
         self._asking: dict[Sandbox, Holder] = {}
         self.listed = False
         """Pods of this node have been seen: only then a pod's absence means anything."""
+        self._told: set[str] = set()
+        """The pods of which the watch told something since the last list began."""
 
     def see(self, body: Mapping[str, Any]) -> None:
         """A pod was listed, added or changed."""
@@ -62,11 +66,24 @@ class Demand:
         if pod is None:
             self.forget(body["metadata"]["uid"])
         else:
+            self._told.add(pod.uid)
             self._pods[pod.uid] = pod
 
     def forget(self, uid: str) -> None:
         """A pod is gone."""
+        self._told.add(uid)
         self._pods.pop(uid, None)
+
+    def begin_list(self) -> None:
+        """A list of this node's pods is asked for now: what the watch tells from here on is newer than it."""
+        self._told.clear()
+
+    def replace(self, bodies: Iterable[Mapping[str, Any]]) -> None:
+        """Take over the whole list that was begun last; of pods that the watch told of meanwhile, what it told."""
+        listed = {pod.uid: pod for pod in map(pod_of, bodies) if pod is not None and pod.uid not in self._told}
+        told = {uid: pod for uid, pod in self._pods.items() if uid in self._told}
+        self._pods = listed | told
+        self.listed = True
 
     @contextmanager
     def asking(self, holder: Holder) -> Iterator[None]:

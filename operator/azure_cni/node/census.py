@@ -1,0 +1,63 @@
+"""Counting the pods of this node anew, because a watch that was broken does not tell what was deleted meanwhile.
+
+A pod that stays in the demand for ever holds addresses that nobody needs. The watch says when it began with a list, and
+each half hour the pods are listed in any case: one call, which with the watches makes six an hour for a node at rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from azure_cni.errors import KubeError
+from azure_cni.node.demand import Demand
+
+log = logging.getLogger(__name__)
+
+PERIOD_S: Final = 1800.0
+RETRY_S: Final = 60.0
+
+
+class Pods(Protocol):
+    """The pods of this node in the Kubernetes API."""
+
+    async def list(self) -> Sequence[Mapping[str, Any]]:
+        """All of them, as they are now. KubeError when there is no answer."""
+
+
+class Census:
+    """Keeps the demand from remembering pods that are gone."""
+
+    def __init__(self, *, pods: Pods, demand: Demand, wake: Callable[[], None]) -> None:
+        self._pods = pods
+        self._demand = demand
+        self._wake = wake
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Something may have been missed: count soon."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Whenever it is asked for, and each half hour, until cancelled. A count that fails is repeated."""
+        rest_s = PERIOD_S
+        while True:
+            try:
+                async with asyncio.timeout(rest_s):
+                    await self._asked.wait()
+            except TimeoutError:
+                pass
+            rest_s = PERIOD_S if await self._count() else RETRY_S
+
+    async def _count(self) -> bool:
+        self._asked.clear()
+        self._demand.begin_list()
+        try:
+            self._demand.replace(await self._pods.list())
+        except KubeError as error:
+            log.warning("pods not counted", extra={"reason": error.reason, "error": str(error)})
+            return False
+        self._wake()
+        return True
