@@ -12,7 +12,7 @@ from azure_cni.ipam.life import Holder, Sandbox
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.board import Board, Book
 from azure_cni.node.demand import Demand
-from azure_cni.node.ports import Grants
+from azure_cni.node.ports import Grants, Node
 from azure_cni.node.reconciler import Reconciler
 from azure_cni.node.sandboxes import Attachment, Sandboxes
 from azure_cni.node.self_grants import SelfGrants
@@ -87,10 +87,12 @@ class SimulatedNode:
         shrink_delay_s: float = 300.0,
         grants: Grants | None = None,
         observes: bool = False,
+        node_port: Callable[[FakePools], Node] = lambda pools: pools,
     ) -> None:
         self.nic: FakeNic = nic or (before.nic if before else FakeNic())
         self.cloud: FakeCloud = before.cloud if before else FakeCloud()
         self.pools: FakePools = before.pools if before else FakePools()
+        self.node_port = node_port(self.pools)
         self.events: FakeEvents = before.events if before else FakeEvents()
         survived = before if not rebooted else None
         self.datapath: FakeDatapath = survived.datapath if survived else FakeDatapath()
@@ -105,7 +107,7 @@ class SimulatedNode:
             nic_of=lambda _: self.nic,
             grants=grants or SelfGrants(),
             pools=self.pools,
-            node=self.pools,
+            node=self.node_port,
             events=self.events,
             datapath=self.datapath,
             clock=self.clock,

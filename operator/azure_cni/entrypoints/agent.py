@@ -34,10 +34,13 @@ from azure_cni.host.released import Released
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.events import KubeEvents
 from azure_cni.kube.node import KubeNode
+from azure_cni.kube.pods import PODS, KubePods
 from azure_cni.kube.pools import COLLECTION, KubePools
 from azure_cni.linux.clock import SystemClock
 from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.node.board import Board, Book
+from azure_cni.node.census import Census
+from azure_cni.node.controller_grants import ControllerGrants
 from azure_cni.node.demand import Demand
 from azure_cni.node.reconciler import Reconciler
 from azure_cni.node.repair import Repair
@@ -120,7 +123,7 @@ class Agent:
         world = World(
             cloud=azure.cloud,
             nic_of=azure.nic_of,
-            grants=SelfGrants(),
+            grants=ControllerGrants() if settings.grants == "controller" else SelfGrants(),
             pools=KubePools(kube, node_name=settings.node_name),
             node=KubeNode(kube, node_name=settings.node_name),
             events=events,
@@ -149,6 +152,8 @@ class Agent:
             clock=self._clock,
             observer=self._metrics,
         )
+        pods = KubePods(kube, node_name=settings.node_name)
+        self._census = Census(pods=pods, demand=self._demand, wake=self._reconciler.wake)
         self._replay = Replay(records=Released(host.run_dir / "released"), sandboxes=self._sandboxes)
 
     def _works(self) -> Mapping[str, Coroutine[Any, Any, None]]:
@@ -157,6 +162,7 @@ class Agent:
             "web": self._serve_web(),
             "reconciler": self._reconciler.run(),
             "watches": self._watch(),
+            "census": self._census.run(),
             "install": self._install(),
         }
 
@@ -192,6 +198,7 @@ class Agent:
             registry=lambda post: node_watch.registry_for(self, post),
             settings=lambda: node_watch.settings_of(node_name),
             needs=(f"{COLLECTION}?limit=1",),
+            relisted=lambda path: self._census.ask() if path == PODS else None,
         )
         await watches.run()
 
@@ -205,9 +212,15 @@ class Agent:
         host = self._settings.host
         plugin = HostPlugin(host.plugin, host.bin_dir, host.conf_dir, host.conf_name)
         text = conflist(socket=str(host.run_dir / "cni.sock"), portmap=host.chain_portmap)
+        obstacle = plugin.missing("portmap") if host.chain_portmap else ""
+        if obstacle != self._board.obstacle:
+            self._board.obstacle = obstacle
+            self._reconciler.wake()
         if plugin.install_binary():
             log.info("plugin installed", extra={"path": str(plugin.binary)})
-        if plugin.activate(text):
+        if obstacle:
+            log.warning("no pod can start here", extra={"why": obstacle})
+        elif plugin.activate(text):
             log.info("conflist written: this node takes pods", extra={"path": str(plugin.conflist)})
         if warning := plugin.warning():
             log.warning("another network plugin comes first", extra={"why": warning})
@@ -218,7 +231,7 @@ class Agent:
 
     def _unready(self) -> str:
         """A node that is full is not an agent that fails: an upgrade must not wait for pods to end."""
-        return "" if self._board.ready else self._board.outlook.message
+        return self._board.obstacle if self._board.ready else self._board.outlook.message
 
 
 async def _every(period_s: float, work: Callable[[], Awaitable[None]], name: str) -> None:

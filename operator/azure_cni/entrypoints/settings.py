@@ -50,9 +50,15 @@ class HostSettings:
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """Everything that the agent is told from outside."""
+    """Everything that the agent is told from outside.
+
+    `grants`: who allows this node its addresses, `self` or the cluster's `controller`; `nic_writer`: who asks Azure
+    for them, this `agent` or the `controller`.
+    """
 
     node_name: str
+    grants: str
+    nic_writer: str
     node: NodeSettings
     cooling_s: float
     azure: AzureSettings
@@ -117,6 +123,8 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
     reader = Reader(environ)
     return AgentSettings(
         node_name=reader.required("NODE_NAME"),
+        grants=reader.choice("GRANTS", "self", "controller"),
+        nic_writer=reader.choice("NIC_WRITER", "agent", "controller"),
         node=_node(reader),
         cooling_s=reader.seconds("COOLING_S", limits.COOLING_S),
         azure=azure(reader),

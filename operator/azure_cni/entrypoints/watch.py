@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 import kopf
+from kopf._core.engines.peering import Identity
 
 from azure_cni.errors import AzureCniError
 from azure_cni.ipam.backoff import delay_s
@@ -42,6 +43,8 @@ SILENCE_S: Final = 150.0
 ANSWER_S: Final = 30.0
 LONGEST_WATCH_S: Final = 3600
 KOPF: Final = "kopf"
+IDENTITY: Final = Identity("azure-cni")
+"""For kopf's peering, which is not used. Left alone it asks for the user's name, and in a container there is none."""
 
 
 class Post(Protocol):
@@ -152,7 +155,9 @@ class Watches:
                     task.cancel()
 
             main = asyncio.current_task()
-            await kopf.operator(registry=registry, settings=self._settings(), standalone=True, clusterwide=True)
+            await kopf.operator(
+                registry=registry, settings=self._settings(), identity=IDENTITY, standalone=True, clusterwide=True
+            )
 
     async def _listen(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         """In kopf's thread: what each of its requests comes to."""

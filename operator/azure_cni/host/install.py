@@ -57,6 +57,15 @@ class HostPlugin:
         with _told("write the conflist", self.conflist, "is the node's directory mounted for writing?"):
             return _put(self.conflist, text.encode(), mode=_CONFLIST_MODE)
 
+    def missing(self, plugin: str) -> str:
+        """Words about another plugin that our conflist names and the node has not; "" when it is there."""
+        if (self.bin_dir / plugin).is_file():
+            return ""
+        return (
+            f"the plugin {plugin} is missing in {self.bin_dir} and no pod can start without it: install the reference "
+            f"CNI plugins (Debian and Ubuntu: containernetworking-plugins), or set cni.chainPortmap to false"
+        )
+
     def rivals(self) -> tuple[str, ...]:
         """Configurations that sort before ours, so that the runtime uses them and not us."""
         with _told("list", self.conf_dir, "is the node's directory mounted?"):

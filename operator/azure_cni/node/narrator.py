@@ -6,6 +6,7 @@ from typing import Any
 
 from azure_cni.api import conditions
 from azure_cni.api import pool as pool_api
+from azure_cni.api.pool import Wants
 from azure_cni.errors import Throttled
 from azure_cni.node import prospects
 from azure_cni.node.board import Board, Book
@@ -30,10 +31,13 @@ class Narrator:
 
     def announce(self) -> None:
         """Publish the outlook to the ADDs that wait."""
-        snapshot = self._snapshot()
-        self._board.at_limit = snapshot.at_limit or snapshot.refusal == conditions.Kind.QUOTA_EXCEEDED
-        self._board.target, self._board.maximum = snapshot.target, self._standing.policy.maximum
-        self._board.announce(prospects.outlook(snapshot, self._troubles))
+        snapshot, board = self._snapshot(), self._board
+        board.at_limit = snapshot.at_limit or snapshot.refusal == conditions.Kind.QUOTA_EXCEEDED
+        board.target, board.maximum = snapshot.target, self._standing.policy.maximum
+        board.requested, board.granted = snapshot.requested, pool_api.view(self._standing.pool or {}).granted
+        board.waiting = max(0, self._standing.waiting - snapshot.counts.free)
+        board.throttled = self._troubles.find(Throttled) is not None
+        board.announce(prospects.outlook(snapshot, self._troubles))
 
     async def tell(self, kind: str, reason: str, message: str) -> None:
         """An event on the pool; `kind` is Normal or Warning."""
@@ -58,6 +62,7 @@ class Narrator:
             ceiling=standing.ceiling,
             requested=standing.asking.request.count,
             answered=standing.grant.request_id == standing.asking.request.number,
+            asked_for_s=self._asked_for_s(),
             writing=standing.writing,
             updating=standing.view is not None and not standing.view.settled,
             observes=standing.observes,
@@ -68,6 +73,14 @@ class Narrator:
             refusal_message=standing.grant.message,
             now_s=self._world.clock.boottime_s(),
         )
+
+    def _asked_for_s(self) -> float:
+        """How long a request for a write has been waiting for its answer."""
+        board, standing, now_s = self._board, self._standing, self._world.clock.boottime_s()
+        answered = standing.grant.request_id == standing.asking.request.number
+        waits = standing.asking.wants is not Wants.NOTHING and not answered
+        board.asked_s = (now_s if board.asked_s is None else board.asked_s) if waits else None
+        return 0.0 if board.asked_s is None else now_s - board.asked_s
 
     def _throttled_until(self) -> str:
         """When Azure may be asked again, RFC 3339; said once for each trouble, so that it does not waver."""
@@ -89,7 +102,7 @@ class Narrator:
             "free": snapshot.counts.free,
             "cooling": snapshot.counts.cooling,
             "target": snapshot.target,
-            "waiting": max(0, standing.waiting - snapshot.counts.free),
+            "waiting": self._board.waiting,
             "throttledUntil": snapshot.throttled_until or None,
             "addresses": [pool_api.address_entry(s.address, s.config) for s in self._book.ledger.slots if s.on_nic],
             "conditions": conditions.merge(

@@ -17,6 +17,9 @@ from azure_cni.node.troubles import Activity, Trouble, Troubles
 NAMED = 5
 """How many addresses a message names before it counts the rest."""
 
+PATIENCE_S = 30.0
+"""A controller answers within a second or two, or says why it does not: after this long nobody may be there."""
+
 LOOK_AT_CONTROLLER = "see whether the controller runs: kubectl get pods -A -l app.kubernetes.io/component=controller"
 
 
@@ -25,7 +28,8 @@ class Snapshot:
     """All that the words are made from.
 
     `ready` means identified and wired; `ceiling` is what the pool may grow to; `answered` that the newest request has
-    its answer; `updating` that Azure works on the NIC, for whomever.
+    its answer, and `asked_for_s` how long a write has been waiting for one; `updating` that Azure works on the NIC, for
+    whomever.
     """
 
     ready: bool
@@ -36,6 +40,7 @@ class Snapshot:
     ceiling: int
     requested: int
     answered: bool
+    asked_for_s: float
     writing: bool
     updating: bool
     vnet_known: bool
@@ -94,7 +99,11 @@ def _growth(snapshot: Snapshot) -> tuple[bool, str, str]:
     if snapshot.updating:
         return True, "NicUpdating", f"Azure still works on an earlier change of the NIC; now {snapshot.held}"
     if not snapshot.answered:
-        return True, "AwaitingGrant", f"{_unanswered(snapshot)}; if this lasts, {LOOK_AT_CONTROLLER}"
+        return (
+            snapshot.asked_for_s < PATIENCE_S,
+            "AwaitingGrant",
+            f"{_unanswered(snapshot)}; if this lasts, {LOOK_AT_CONTROLLER}",
+        )
     return True, "PoolGrowing", f"the pool grows to {snapshot.target} addresses; now {snapshot.held}"
 
 
@@ -135,7 +144,7 @@ def _ready(snapshot: Snapshot, troubles: Troubles) -> Condition:
         return Condition(Kind.READY, False, reason, message)
     if first is not None:
         return Condition(Kind.READY, True, first.reason, f"{prospect.message}; but {_told(first, snapshot)}")
-    return Condition(Kind.READY, True, "PodsCanStart", prospect.message)
+    return Condition(Kind.READY, True, "PodsCanStart" if snapshot.counts.free else prospect.cause, prospect.message)
 
 
 def _growing(snapshot: Snapshot) -> Condition:

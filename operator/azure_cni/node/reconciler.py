@@ -28,6 +28,7 @@ from azure_cni.node.narrator import Narrator
 from azure_cni.node.nic_writer import NicWriter
 from azure_cni.node.pool_keeper import PoolKeeper
 from azure_cni.node.reporter import Reporter
+from azure_cni.node.taint import NodeTaint
 from azure_cni.node.troubles import Activity, Troubles
 from azure_cni.node.world import NodeSettings, Standing, World
 
@@ -57,6 +58,7 @@ class Reconciler:
         self._keeper = PoolKeeper(world=world, standing=standing, narrator=narrator, reporter=reporter)
         self._kernel = Kernel(world=world, settings=settings, standing=standing, book=book, board=board)
         self._writer = NicWriter(world=world, standing=standing, book=book, narrator=narrator, breathe=self._breathe)
+        self._taint = NodeTaint(world.node, board=board, book=book, events=world.events, clock=world.clock)
         self.pool_known = asyncio.Event()
         """Set once the pool object exists, and with it its kind: only then can it be watched."""
         self.breathed_s = world.clock.boottime_s()
@@ -113,6 +115,10 @@ class Reconciler:
         await self._attempt(Activity.LEDGER, self._cool)
         self._narrator.announce()
         await self._attempt(Activity.STATUS, self._keeper.report)
+        await self._attempt(Activity.TAINT, self._keep_taint)
+
+    async def _keep_taint(self) -> None:
+        await self._taint.keep(min_free=self._standing.policy.min_free, ceiling=self._standing.ceiling)
 
     async def _cool(self) -> None:
         self._book.commit(self._book.ledger.cooled(now_s=self._now_s()))
@@ -282,7 +288,7 @@ class Reconciler:
     def _rest_s(self) -> float:
         """Seconds until something is due. What is overdue and was not done now waits for something else."""
         now_s = self._now_s()
-        due = [self._reporter.due_s(), self._troubles.next_due_s(after_s=now_s)]
+        due = [self._reporter.due_s(), self._taint.due_s(), self._troubles.next_due_s(after_s=now_s)]
         due += [self._due.get(Activity.READ), self._kernel.due_s]
         due_in = [at_s - now_s for at_s in due if at_s is not None and at_s > now_s]
         if self._standing.wake_at_s is not None:

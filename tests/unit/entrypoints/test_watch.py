@@ -228,8 +228,19 @@ async def test_the_end_leaves_neither_thread_nor_watch(server: FakeWatchServer, 
     async with watching(server, seen):
         await until(lambda: server.watching == 2)
         assert [thread for thread in threading.enumerate() if thread.name == "kopf"]
-    assert not [thread for thread in threading.enumerate() if thread.name == "kopf"]
+    await until(lambda: not [thread for thread in threading.enumerate() if thread.name == "kopf"])
     await until(lambda: server.watching == 0)
+
+
+async def test_a_user_without_a_name_is_enough(
+    server: FakeWatchServer, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's user ID need not be in its /etc/passwd."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    async with watching(server, seen):
+        await until(lambda: server.watching == 2)
 
 
 async def test_a_fault_of_a_handlers_maker_is_an_outage_not_an_end(server: FakeWatchServer) -> None:

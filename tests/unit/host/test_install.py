@@ -161,6 +161,14 @@ def test_what_the_runtime_would_take_instead_of_us_is_named(plugin, others, riva
         assert "until 00-x.json and 05-cilium.conflist and 10-aws.conflist are removed" in plugin.warning()
 
 
+def test_a_plugin_that_the_conflist_names_and_the_node_has_not_is_told(plugin: HostPlugin):
+    assert "portmap is missing in" in plugin.missing("portmap")
+    assert "containernetworking-plugins" in plugin.missing("portmap")
+    plugin.bin_dir.mkdir(exist_ok=True)
+    (plugin.bin_dir / "portmap").touch()
+    assert not plugin.missing("portmap")
+
+
 @pytest.mark.parametrize("act", [HostPlugin.install_binary, lambda p: p.activate("{}"), HostPlugin.rivals])
 def test_a_directory_that_is_not_there_is_named(plugin, act, tmp_path):
     (tmp_path / "file").touch()

@@ -201,4 +201,16 @@ async def test_a_nic_that_is_only_observed_is_never_written_and_says_so():
         await asyncio.sleep(600)
         assert node.nic.writes == 0
         assert node.condition("Growing")["reason"] == "Observing"
-        assert not [event for event in node.events.published if event.kind == "Warning" and event.reason != "NoAddress"]
+        warnings = {event.reason for event in node.events.published if event.kind == "Warning"}
+        assert warnings == {"NoAddress", "NoFreeAddresses"}  # what pods and the scheduler should know, and no more
+
+
+async def test_without_an_answer_for_long_the_node_says_so_and_takes_no_pods():
+    async with controlled().running() as node:
+        await node.until(lambda: node.board.outlook.cause == "AwaitingGrant")
+        assert node.condition("Ready")["reason"] == "AwaitingGrant"
+        assert node.board.can_take_a_pod
+        await asyncio.sleep(60)
+        assert node.board.tainted
+        assert node.condition("Ready")["status"] == "False"
+        assert "see whether the controller runs" in node.condition("Ready")["message"]
