@@ -53,13 +53,16 @@ def trust_fake_azure() -> None:
 
 
 def nodes_ready() -> bool:
-    """Whether every node that is up says Ready, and its agent is that of this installation and ready too."""
+    """Whether every node that is up says Ready, and all agents and controllers are of this installation and ready."""
     path = r'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
     nodes = kubectl("get", "nodes", "--output", path).split()
-    agents = kubectl(
-        "rollout", "status", "daemonset", f"--namespace={NAMESPACE}", "--selector", SELECTOR, "--watch=false"
-    )
-    return nodes == ["True"] * len(lifecycle.node_machines()) and "successfully rolled out" in agents
+    return nodes == ["True"] * len(lifecycle.node_machines()) and all(map(_rolled_out, ("daemonset", "deployment")))
+
+
+def _rolled_out(kind: str) -> bool:
+    """Whether all of this kind that the release has are as it wants them; also when it has none."""
+    told = kubectl("rollout", "status", kind, f"--namespace={NAMESPACE}", "--selector", SELECTOR, "--watch=false")
+    return all("successfully rolled out" in line for line in told.splitlines())
 
 
 def agents_tell() -> str:

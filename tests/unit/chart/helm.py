@@ -16,6 +16,9 @@ CHART = REPOSITORY / "charts" / "azure-cni"
 CRDS = REPOSITORY / "crds"
 KUBE_VERSION = "1.36.3"
 
+GUID = "00000000-0000-0000-0000-000000000001"
+WORKLOAD = f"azure.identity=workload,azure.clientID={GUID},azure.tenantID={GUID}"
+
 
 class Refused(Exception):
     """Helm did not render the chart; the text is what a person sees."""
@@ -62,5 +65,28 @@ def agent_pod(*values: str) -> dict[str, Any]:
 
 def agent_env(*values: str) -> dict[str, str | None]:
     """The agent's environment; None for what is known on the node only."""
-    (container,) = agent_pod(*values)["spec"]["containers"]
+    return _env(agent_pod(*values))
+
+
+def controller_pod(*values: str) -> dict[str, Any]:
+    """The Deployment's pod template."""
+    return of_kind("Deployment", *values)["spec"]["template"]
+
+
+def controller_env(*values: str) -> dict[str, str | None]:
+    """The controller's environment; None for what only its pod knows."""
+    return _env(controller_pod(*values))
+
+
+def _env(pod: dict[str, Any]) -> dict[str, str | None]:
+    (container,) = pod["spec"]["containers"]
     return {variable["name"]: variable.get("value") for variable in container["env"]}
+
+
+def rights(role: dict[str, Any]) -> dict[tuple[str, str], list[str]]:
+    """Verbs by group and resource; each resource is in one rule."""
+    found = [
+        ((rule["apiGroups"][0], resource), rule["verbs"]) for rule in role["rules"] for resource in rule["resources"]
+    ]
+    assert len(dict(found)) == len(found)
+    return dict(found)

@@ -4,32 +4,16 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-import yaml
 
 from azure_cni.api import conditions, pool
 from azure_cni.api.identity import NodeIdentity
 from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, NicID, SubnetID, VNetID
 from azure_cni.ipam import limits
 from azure_cni.node.world import LastWrite
+from unit.chart.crds import POOLS, QUOTA_SPEC, QUOTA_STATUS, QUOTAS, SPEC, STATUS, schema, version
 from unit.chart.helm import CHART, CRDS, of_kind, render
 
-POOLS: dict[str, Any] = yaml.safe_load((CRDS / "azure-cni.io_nodeippools.yaml").read_text())
-QUOTAS: dict[str, Any] = yaml.safe_load((CRDS / "azure-cni.io_vnetquotas.yaml").read_text())
 BOTH = pytest.mark.parametrize("crd", [POOLS, QUOTAS], ids=["nodeippools", "vnetquotas"])
-
-
-def version(crd: dict[str, Any]) -> dict[str, Any]:
-    """The one version."""
-    (found,) = crd["spec"]["versions"]
-    return dict(found)
-
-
-def schema(crd: dict[str, Any]) -> dict[str, Any]:
-    return dict(version(crd)["schema"]["openAPIV3Schema"])
-
-
-SPEC, STATUS = (schema(POOLS)["properties"][part] for part in ("spec", "status"))
-QUOTA_SPEC, QUOTA_STATUS = (schema(QUOTAS)["properties"][part] for part in ("spec", "status"))
 
 
 def walk(part: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -2,18 +2,16 @@ import re
 import tomllib
 from typing import Any
 
+import pytest
 import yaml
 
 from azure_cni import __version__
-from unit.chart.helm import CHART, REPOSITORY, agent_env, agent_pod, of_kind, render
-
-GUID = "00000000-0000-0000-0000-000000000001"
-WORKLOAD = f"azure.identity=workload,azure.clientID={GUID},azure.tenantID={GUID}"
+from unit.chart.helm import CHART, GUID, REPOSITORY, WORKLOAD, agent_env, agent_pod, of_kind, render, rights
 
 
 def container(*values: str) -> dict[str, Any]:
     (found,) = agent_pod(*values)["spec"]["containers"]
-    return found
+    return dict(found)
 
 
 def mounts(*values: str) -> dict[str, dict[str, Any]]:
@@ -33,17 +31,27 @@ def test_the_agent_has_no_more_power_than_it_needs():
     assert "hostPID" not in spec
 
 
-def test_the_agent_has_no_more_rights_than_it_needs():
-    rules = {
-        (rule["apiGroups"][0], resource): rule["verbs"]
-        for rule in of_kind("ClusterRole")["rules"]
-        for resource in rule["resources"]
+def test_keys_of_a_security_context_are_added_to_the_charts_own():
+    values = (
+        "agent.securityContext.appArmorProfile.type=Unconfined",
+        "agent.podSecurityContext.seLinuxOptions.type=spc",
+    )
+    assert container(*values)["securityContext"] == {
+        **container()["securityContext"],
+        "appArmorProfile": {"type": "Unconfined"},
     }
-    assert rules == {
+    assert agent_pod(*values)["spec"]["securityContext"] == {
+        "seccompProfile": {"type": "RuntimeDefault"},
+        "seLinuxOptions": {"type": "spc"},
+    }
+
+
+def test_the_agent_has_no_more_rights_than_it_needs():
+    assert rights(of_kind("ClusterRole", name="azure-cni-agent")) == {
         ("azure-cni.io", "nodeippools"): ["get", "list", "watch", "create"],
         ("azure-cni.io", "nodeippools/status"): ["patch"],
-        ("", "nodes"): ["get"],
-        ("", "pods"): ["get", "list", "watch"],
+        ("", "nodes"): ["get", "patch"],
+        ("", "pods"): ["list", "watch"],
         ("", "events"): ["create", "patch"],
     }
 
@@ -93,15 +101,6 @@ def test_scrape_annotations_can_be_switched_off():
     assert not [name for name in annotations if name.startswith("prometheus.io/")]
 
 
-def test_the_service_monitor_selects_the_agents_own_service():
-    values = ("metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.labels.release=prometheus")
-    monitor, service = of_kind("ServiceMonitor", *values), of_kind("Service", *values)
-    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert service["spec"]["selector"].items() <= agent_pod()["metadata"]["labels"].items()
-    assert monitor["metadata"]["labels"]["release"] == "prometheus"
-    assert {"Service", "ServiceMonitor"}.isdisjoint({manifest["kind"] for manifest in render()})
-
-
 def test_the_selector_never_changes_with_the_version():
     """A DaemonSet's selector is immutable: were a version in it, no upgrade would work."""
     daemonset = of_kind("DaemonSet")
@@ -125,10 +124,12 @@ def test_a_ca_bundle_is_mounted_where_the_agent_looks():
     assert agent_env(*values)["AZURE_CNI_CA_FILE"] == mounts(*values)["ca"]["mountPath"] + "/root.pem"
 
 
-def test_a_foreign_service_account_is_bound_and_not_made():
-    manifests = render("serviceAccount.create=false", "serviceAccount.name=theirs")
-    assert "ServiceAccount" not in {manifest["kind"] for manifest in manifests}
-    (binding,) = (manifest for manifest in manifests if manifest["kind"] == "ClusterRoleBinding")
+@pytest.mark.parametrize(("process", "path"), [("agent", ""), ("controller", "controller.")])
+def test_a_foreign_service_account_is_bound_and_not_made(process: str, path: str):
+    values = (f"{path}serviceAccount.create=false", f"{path}serviceAccount.name=theirs")
+    accounts = {manifest["metadata"]["name"] for manifest in render(*values) if manifest["kind"] == "ServiceAccount"}
+    assert accounts == {"azure-cni-agent", "azure-cni-controller"} - {f"azure-cni-{process}"}
+    binding = of_kind("ClusterRoleBinding", *values, name=f"azure-cni-{process}")
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "theirs", "namespace": "kube-system"}]
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import yaml
 
+from azure_cni.entrypoints import settings
 from azure_cni.ipam import limits
-from unit.chart.helm import CHART, REPOSITORY, Refused, agent_env, template
+from unit.chart.crds import QUOTA_SPEC
+from unit.chart.helm import CHART, REPOSITORY, WORKLOAD, Refused, agent_env, template
 
-GUID = "00000000-0000-0000-0000-000000000001"
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
@@ -40,6 +41,25 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("agent.coolingSeconds=-5", "at '/agent/coolingSeconds'"),
         ("metrics.port=70000", "at '/metrics/port'"),
         ("serviceAccount.create=false", "serviceAccount.name is needed when serviceAccount.create is false"),
+        (
+            "controller.serviceAccount.create=false",
+            "controller.serviceAccount.name is needed when controller.serviceAccount.create is false",
+        ),
+        (
+            "controller.serviceAccount.name=azure-cni-agent",
+            "serviceAccount.name and controller.serviceAccount.name are both azure-cni-agent",
+        ),
+        ("nicWriter=node", "value must be one of 'agent', 'controller'"),
+        ("nicWriter=controller,controller.enabled=false", "nicWriter is controller, which needs controller.enabled"),
+        ("nicWriter=controller,azure.nic=observe", "azure.nic is observe, and then nobody writes"),
+        ("controller.replicas=-1", "at '/controller/replicas': minimum: got -1, want 0"),
+        ("controller.metricsPort=9810", "controller.metricsPort is 9810, and so is metrics.port"),
+        ("quota.limit=70000", "at '/quota/limit': maximum: got 70,000, want 65,536"),
+        ("quota.perNodeLimit=251", "at '/quota/perNodeLimit': maximum: got 251, want 250"),
+        ("quota.writesPerMinute=0", "at '/quota/writesPerMinute': minimum: got 0, want 1"),
+        ("quota.limit=10,quota.reserved=11", "quota.reserved is 11 but cannot be more than quota.limit, which is 10"),
+        ("agent.securityContext=privileged", "at '/agent/securityContext': got string, want object"),
+        ("controller=null", "missing property 'controller'"),  # what an older version's reused values look like
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place_and_the_rule(value: str, said: str):
@@ -61,8 +81,12 @@ def test_every_mistake_is_told_at_once():
         "pool.size=250",
         "pool.size=32,pool.minFree=250",  # a fixed size takes the place of the others
         "pool.minFree=0,pool.batch=1,pool.maxFree=1",
-        f"azure.identity=workload,azure.clientID={GUID},azure.tenantID={GUID}",
+        WORKLOAD,
         "azure.resourceManagerEndpoint=https://198.51.100.1",
+        "nicWriter=controller",
+        "controller.replicas=0",
+        "controller.enabled=false,controller.metricsPort=9810",
+        "azure.nic=observe",
         "agent.extraEnv[0].name=HTTPS_PROXY,agent.extraEnv[0].value=http://proxy:3128",
     ],
 )
@@ -71,8 +95,8 @@ def test_a_right_value_is_accepted(value: str):
 
 
 def test_a_cluster_that_is_too_old_is_refused():
-    with pytest.raises(Refused, match=r"chart requires kubeVersion: >= 1\.29"):
-        template(kube_version="1.28.0")
+    with pytest.raises(Refused, match=r"chart requires kubeVersion: >= 1\.30"):
+        template(kube_version="1.29.0")
 
 
 def test_the_schema_knows_every_value_and_no_other():
@@ -99,6 +123,7 @@ def test_the_defaults_are_those_of_the_product():
         "size": 0,
         "max": limits.MAX_ADDRESSES_PER_NODE,
     }
+    assert VALUES["quota"]["perNodeLimit"] == limits.MAX_ADDRESSES_PER_NODE
     assert VALUES["agent"]["coolingSeconds"] == limits.COOLING_S
     assert VALUES["agent"]["shrinkDelaySeconds"] == limits.SHRINK_DELAY_S
 
@@ -127,3 +152,30 @@ def test_values_reach_the_agent_as_it_reads_them():
     assert env["AZURE_CNI_ROUTABLE_PREFIXES"] == "192.168.50.0/24,10.9.0.0/16"
     assert env["AZURE_CNI_ALLOW_IMDS"] == "true"
     assert env["AZURE_CNI_METRICS_PORT"] == "9900"
+
+
+def test_the_quota_begins_with_what_its_schema_says():
+    """The same number whether the controller makes the object or a person does."""
+    assert VALUES["quota"] == {
+        name: part["default"] for name, part in QUOTA_SPEC["properties"].items() if name != "vnetID"
+    }
+
+
+class Asked(dict[str, str]):
+    """An environment that remembers what was asked of it."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        super().__init__(environ)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+@pytest.mark.parametrize("values", [(), ("pool.size=32",), (WORKLOAD, "azure.caBundle.configMap=ca")], ids=str)
+def test_the_agent_reads_every_variable_that_the_chart_sets(values: tuple[str, ...]):
+    """A misspelt one would leave the agent with its default, and nobody would know."""
+    environ = Asked({name: "azbox-vm1" if value is None else value for name, value in agent_env(*values).items()})
+    settings.read(environ)
+    assert {name for name in environ if name.startswith(settings.PREFIX)} <= environ.names
