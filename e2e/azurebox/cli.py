@@ -81,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     reboot = commands.add_parser("reboot", help="pull a node's plug and boot it again; its disk stays")
     reboot.add_argument("vm")
     reboot.set_defaults(run=_reboot)
+    remove = commands.add_parser("remove", help="take a node out of the cluster and delete its VM")
+    remove.add_argument("vm")
+    remove.add_argument("--keep-nic", action="store_true", help="its NIC lives on, with its addresses")
+    remove.set_defaults(run=_remove)
     commands.add_parser("down", help="end and remove everything").set_defaults(run=_down)
     return parser
 
@@ -225,3 +229,9 @@ def _reboot(options: argparse.Namespace) -> None:
     lifecycle.require_up()
     with _alone(), step(f"reboot {options.vm}"):
         lifecycle.reboot(options.vm)
+
+
+def _remove(options: argparse.Namespace) -> None:
+    lifecycle.require_up()
+    with _alone(), step(f"remove {options.vm}"):
+        lifecycle.remove(options.vm, keep_nic=options.keep_nic)

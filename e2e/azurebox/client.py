@@ -66,6 +66,15 @@ class Box:
         """Pull a node's plug and boot it again; its disk stays."""
         lifecycle.reboot(vm)
 
+    def add_node(self) -> str:
+        """One node more; its name."""
+        lifecycle.up(len(self.nodes) + 1)
+        return self.nodes[-1]
+
+    def remove(self, vm: str, *, keep_nic: bool) -> None:
+        """Take a node out of the cluster and delete its VM."""
+        lifecycle.remove(vm, keep_nic=keep_nic)
+
     def wait_for(self, predicate: Callable[[], T | None], timeout_s: float, what: str, *, poll_s: float = 0.25) -> T:
         """Ask `predicate` until it answers something true, and return that; a StepError it raises counts as no.
 

@@ -117,6 +117,21 @@ def reboot(name: str) -> None:
     Node(*start_machine(name), control_plane).start(images=[])
 
 
+def remove(name: str, *, keep_nic: bool = False) -> None:
+    """Take a node out of the cluster and delete its VM; its NIC may live on, as it may in Azure.
+
+    Raises:
+        StepError: there is no such node.
+
+    """
+    processes.require(name)
+    for process in reversed(processes.all_records()):
+        if process.name == name or process.name.startswith(f"{name}-"):
+            processes.stop(process, grace_s=0)
+    kubectl("delete", "node", name, "--ignore-not-found")
+    azure.request("DELETE", f"/vms/{name}", {"keep_nic": keep_nic})
+
+
 def tools_directory() -> Path:
     """The directory of programs that VMs see as /opt/azbox/bin."""
     return tools.KUBERNETES.directory

@@ -23,6 +23,7 @@ from scenarios.harness.product import Product
 PER_NODE = 30
 AT_ONCE = 4
 METRICS_PORT = 9810
+CONTROLLER_METRICS_PORT = 9811
 MEMORY_LIMIT_MIB, MEMORY_AIM_MIB = 112, 96
 
 
@@ -156,16 +157,20 @@ def test_prometheus_has_the_pools_of_both_nodes(box: Box, nodes: list[Node]) -> 
             query = f'azure_cni_pool_addresses{{node="{node.name}",state="{state}"}}'
             _await_query(box, query, count)
     _await_query(box, "count(azure_cni_pool_ready == 1)", len(nodes))
+    held = sum(node.ledger().allocated for node in nodes)
+    _await_query(box, "sum(azure_cni_controller_leader)", 1)
+    _await_query(box, 'azure_cni_quota_addresses{what="granted"}', held)
 
 
 def test_metrics_are_as_prometheus_wants_them(box: Box, crowd: Crowd, nodes: list[Node]) -> None:
     """`promtool check metrics` has no complaint, and no series is there for a pod or an address."""
     for node in nodes:
         host = next(host for host in crowd.hosts if host.node == node.name)
-        target = f"{host.address}:{METRICS_PORT}/metrics"
-        metrics = ask(box, host, [target])[target] + "\n"
-        checked = node.ask(["promtool", "check", "metrics"], stdin=metrics)
-        assert (checked.status, checked.output, checked.error) == (0, "", "")
+        for port in (CONTROLLER_METRICS_PORT, METRICS_PORT):
+            target = f"{host.address}:{port}/metrics"
+            metrics = ask(box, host, [target])[target] + "\n"
+            checked = node.ask(["promtool", "check", "metrics"], stdin=metrics)
+            assert (checked.status, checked.output, checked.error) == (0, "", "")
         series = [line for line in metrics.splitlines() if not line.startswith("#")]
         assert not [line for line in series for pod in crowd.pods if pod.name in line or f'"{pod.address}"' in line]
         assert len([line for line in series if line.startswith("azure_cni_pool_")]) < PER_NODE

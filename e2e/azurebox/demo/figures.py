@@ -16,7 +16,7 @@ from azurebox.steps import StepError
 SCRAPED_WITHIN_S = 15  # discovery and scrape, each every 5 s, and one to spare
 BENCH_ROUNDS = 20
 POOLS = "sum by (node, state) (azure_cni_pool_addresses)"
-MEMORY = "max by (node) (process_resident_memory_bytes) / 2^20"
+MEMORY = "max by (node) (process_resident_memory_bytes and on (pod) azure_cni_pool_ready) / 2^20"
 SERIES = re.compile(r"\{(?P<labels>.*)\} => (?P<value>\S+)")  # promtool: {node="azbox-vm1"} => 87.3 @[1764000000.1]
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 MIB_PER_UNIT = {"Ki": 1 / 1024, "Mi": 1, "Gi": 1024}

@@ -1,0 +1,127 @@
+"""The limits of a whole VNet, as people meet them: who waits and why, what is granted, what vanished nodes held."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from azurebox.client import Box
+from scenarios.harness.cloud import Cloud
+from scenarios.harness.node import Counts, Node
+from scenarios.harness.pods import Pod, Workload, servers, told
+from scenarios.harness.product import QUICK
+
+VALUES = {**QUICK, "controller.reclaimSeconds": 2, "controller.usagesSeconds": 5}
+STEP_S = 30
+RECLAIMED_S = 30
+
+
+class Quota:
+    """The one VNetQuota of the box."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+
+    def read(self) -> dict[str, Any]:
+        """The object."""
+        (found,) = self._box.kubectl_json("get", "vnetquotas")["items"]
+        return dict(found)
+
+    @property
+    def name(self) -> str:
+        return str(self.read()["metadata"]["name"])
+
+    def shown(self) -> dict[str, str]:
+        """The line of `kubectl get vnetquotas`, by column."""
+        head, line = (line.split() for line in self._box.kubectl("get", "vnetquotas").splitlines())
+        return dict(zip(head, line, strict=True))
+
+    def edit(self, **spec: int) -> None:
+        """What a person does with `kubectl edit`."""
+        self._box.kubectl("patch", "vnetquota", self.name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def entry(self, node: str) -> int:
+        """How many addresses the ledger has for a node."""
+        return int((self.read()["status"].get("grants") or {}).get(node, {}).get("count", 0))
+
+    def condition(self, kind: str) -> dict[str, str]:
+        """One of its conditions."""
+        return next(one for one in self.read()["status"]["conditions"] if one["type"] == kind)
+
+
+@pytest.fixture
+def quota(box: Box, nodes: list[Node]) -> Iterator[Quota]:
+    """The quota; limit and pools are as before in the end."""
+    quota = Quota(box)
+    before = quota.read()["spec"]["limit"]
+    yield quota
+    quota.edit(limit=before)
+    for node in nodes:
+        node.want()
+
+
+def test_two_nodes_share_what_there_is_and_pods_learn_why_they_wait(box: Box, nodes: list[Node], quota: Quota) -> None:
+    """20 for two nodes that ask for 16 each: no more than 20, the quota is named, a raised limit starts the rest."""
+    for node in nodes:
+        node.want(size=8)
+    for node in nodes:
+        node.shows(Counts(8, assigned=0, free=8, cooling=0), within_s=STEP_S)
+    box.wait_for(lambda: quota.shown()["GRANTED"] == "16", STEP_S, "what was given back to be granted no more")
+    quota.edit(limit=20)
+    agents = _agents(box)
+    for node in nodes:
+        node.want(minFree=8, maxFree=24, batch=16)
+    box.wait_for(lambda: quota.shown()["EXHAUSTED"] == "True", STEP_S, "the quota to be exhausted")
+    with ExitStack() as stack:
+        loads = [stack.enter_context(servers(box, f"load-{node.name}", node=node.name)) for node in nodes]
+        for load in loads:
+            load.scale(14)
+        waiting = box.wait_for(lambda: _stuck(loads, ready=20), STEP_S, "20 pods to be ready and 8 to wait")
+        event = told(box, waiting[0].name, "NoAddress", "QuotaExceeded")
+        assert f"VNetQuota {quota.name} allows 20" in event
+        assert f"kubectl edit vnetquota {quota.name}" in event
+        shown = quota.shown()
+        assert (shown["LIMIT"], shown["GRANTED"], shown["NODES"]) == ("20", "20", "2")
+        assert quota.condition("Exhausted")["reason"] == "QuotaExceeded"
+        assert sum(len(node.on_nic()) for node in nodes) == 20
+        told(box, nodes[0].name, "NoFreeAddresses", kind="Node")
+        quota.edit(limit=16000)
+        for load in loads:
+            load.ready(14)
+        assert _agents(box) == agents, "no agent was restarted"
+        box.wait_for(lambda: quota.shown()["EXHAUSTED"] == "False", STEP_S, "the quota to have room again")
+        box.wait_for(lambda: quota.shown()["ASSIGNED"] == "28", 2 * STEP_S, "the quota to count 28 pods' addresses")
+
+
+def test_a_vanished_node_keeps_its_grant_until_its_nic_is_gone(box: Box, cloud: Cloud, quota: Quota) -> None:
+    """Its VM is deleted and its NIC lives on: the addresses are still taken. The NIC goes: they are granted anew."""
+    name = box.add_node()
+    box.wait_for(lambda: quota.entry(name) == 16, 90, f"{name} to be granted its addresses")
+    on_nic = len(Node(box, name).on_nic())
+    box.remove(name, keep_nic=True)
+    gone = ("get", "nodeippool", name, "--ignore-not-found")
+    box.wait_for(lambda: not box.kubectl(*gone), 60, "the pool to go with its node")
+    mark = cloud.mark()
+    assert on_nic == 16
+    with pytest.raises(Exception, match="in vain"):
+        box.wait_for(lambda: quota.entry(name) != 16, 12, "a grant that is reclaimed too early")
+    box.azure("DELETE", f"/nics/{name}-nic")
+    box.wait_for(lambda: quota.entry(name) == 0, RECLAIMED_S, "the grant to be reclaimed")
+    assert name not in quota.read()["status"]["grants"]
+    assert cloud.writes(mark) == [], "nobody wrote a NIC for that"
+
+
+def _agents(box: Box) -> list[tuple[str, int]]:
+    """Every agent's pod and how often it was started again."""
+    selector = "app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent"
+    pods = box.kubectl_json("get", "pods", "-n", "kube-system", "-l", selector)["items"]
+    return sorted((pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in pods)
+
+
+def _stuck(loads: list[Workload], *, ready: int) -> list[Pod] | None:
+    """The pods that wait, once exactly so many of all are ready."""
+    pods = [pod for load in loads for pod in load.pods()]
+    waiting = [pod for pod in pods if not pod.ready]
+    return waiting if waiting and len(pods) - len(waiting) == ready else None
