@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from azurebox import azure, controlplane, lifecycle, processes, release
+from azurebox import azure, controlplane, image, lifecycle, processes, release
 from azurebox.machine import Machine
+from azurebox.node import load_image
 from azurebox.steps import StepError
 
 T = TypeVar("T")
@@ -67,9 +68,11 @@ class Box:
         lifecycle.reboot(vm)
 
     def add_node(self) -> str:
-        """One node more; its name."""
+        """One node more, with the product's image in it as on the others; its name."""
         lifecycle.up(len(self.nodes) + 1)
-        return self.nodes[-1]
+        name = self.nodes[-1]
+        load_image(Machine(name), image.build_project().archive)
+        return name
 
     def remove(self, vm: str, *, keep_nic: bool) -> None:
         """Take a node out of the cluster and delete its VM."""

@@ -1,9 +1,11 @@
-"""What the agent's service account may do: what it needs, and no more."""
+"""What the service accounts of agents and controllers may do: what they need, and no more."""
 
 import re
 
+import pytest
+
 from azurebox.client import Box
-from scenarios.harness.product import SERVICE_ACCOUNT
+from scenarios.harness.product import NAMESPACE
 
 # What every authenticated account of a cluster may do (kubernetes.io/bootstrapping).
 EVERYBODY = {
@@ -13,17 +15,28 @@ EVERYBODY = {
 }
 
 NEEDED = {
-    "nodeippools.azure-cni.io": {"get", "list", "watch", "create"},
-    "nodeippools.azure-cni.io/status": {"patch"},
-    "nodes": {"get"},
-    "pods": {"get", "list", "watch"},
-    "events": {"create", "patch"},
+    "agent": {
+        "nodeippools.azure-cni.io": {"get", "list", "watch", "create"},
+        "nodeippools.azure-cni.io/status": {"patch"},
+        "nodes": {"get", "patch"},
+        "pods": {"list", "watch"},
+        "events": {"create", "patch"},
+    },
+    "controller": {
+        "nodeippools.azure-cni.io": {"get", "list", "watch"},
+        "nodeippools.azure-cni.io/status": {"patch"},
+        "vnetquotas.azure-cni.io": {"get", "list", "watch", "create"},
+        "vnetquotas.azure-cni.io/status": {"patch"},
+        "events": {"create", "patch"},
+    },
 }
 
 
-def test_the_agent_may_do_what_it_needs_and_no_more(box: Box) -> None:
-    """`kubectl auth can-i --list` as the agent shows these rights, in every namespace, and nothing else."""
-    listed = box.kubectl("auth", "can-i", "--list", f"--as={SERVICE_ACCOUNT}", "--no-headers")
+@pytest.mark.parametrize("who", NEEDED)
+def test_it_may_do_what_it_needs_and_no_more(box: Box, who: str) -> None:
+    """`kubectl auth can-i --list` shows these rights, in every namespace, and nothing else."""
+    account = f"system:serviceaccount:{NAMESPACE}:azure-cni-{who}"
+    listed = box.kubectl("auth", "can-i", "--list", f"--as={account}", "--no-headers")
     rights: dict[str, set[str]] = {}
     for line in listed.splitlines():
         resource, urls, names, verbs = _columns(line)
@@ -32,7 +45,7 @@ def test_the_agent_may_do_what_it_needs_and_no_more(box: Box) -> None:
             rights.setdefault(resource, set()).update(verbs.strip("[]").split())
         elif urls != "[]":
             assert verbs == "[get]", line
-    assert rights == NEEDED
+    assert rights == NEEDED[who]
 
 
 def _columns(line: str) -> tuple[str, str, str, str]:

@@ -11,7 +11,6 @@ from scenarios.harness.node import Node
 
 NAMESPACE = release.NAMESPACE
 DAEMON_SET = "daemonset/azure-cni-agent"
-SERVICE_ACCOUNT = f"system:serviceaccount:{NAMESPACE}:azure-cni-agent"
 ROLLOUT_S = 90
 
 QUICK = {
