@@ -26,6 +26,15 @@ class NodeIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineClaim:
+    """What a machine says of itself: its GUID and resource id, and the MACs of its NICs, as the kernel writes them."""
+
+    vm_id: str
+    vm_resource_id: str
+    macs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VNetView:
     """Where traffic of pods keeps its source address: the VNet's own prefixes and those of its peers."""
 
