@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from azure_cni.api.identity import NodeIdentity, VNetView
+from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, NicView
 from azure_cni.api.pool import Request
 from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
@@ -38,6 +38,13 @@ class Cloud(Protocol):
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         """Prefixes of the VNet and of its connected peers."""
+
+
+class Claims(Protocol):
+    """What this machine can say of itself without any permission in Azure."""
+
+    async def claim(self) -> MachineClaim:
+        """CloudError when the metadata service does not answer."""
 
 
 class Nic(Protocol):
