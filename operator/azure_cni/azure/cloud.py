@@ -10,7 +10,7 @@ from typing import Any
 from azure_cni.api.identity import NodeIdentity, VNetView
 from azure_cni.api.nic import NicID, SubnetID, VNetID
 from azure_cni.azure.arm import Arm
-from azure_cni.azure.imds import Imds, Instance, mac_text
+from azure_cni.azure.imds import Instance, Instances, mac_text
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import CloudNotFound, CloudUnreachable, RequestRefused
 
@@ -22,7 +22,7 @@ Document = Mapping[str, Any]
 class ArmCloud:
     """Implements `azure_cni.node.ports.Cloud`."""
 
-    def __init__(self, imds: Imds, arm: Arm) -> None:
+    def __init__(self, imds: Instances, arm: Arm) -> None:
         self._imds = imds
         self._arm = arm
 
@@ -32,9 +32,9 @@ class ArmCloud:
         _refuse_uniform(instance)
         vm = await self._arm.get(Resource.parse(instance.resource_id))
         vm_guid = str(vm["properties"].get("vmId", "")).lower()
-        if vm_guid and vm_guid != instance.vm_id:
+        if vm_guid != instance.vm_id:
             raise CloudNotFound(
-                f"cannot identify this node: {instance.resource_id} is VM {vm_guid} in Azure, and this one is "
+                f"cannot identify this node: {instance.resource_id} is VM {vm_guid or '?'} in Azure, and this one is "
                 f"{instance.vm_id}: was it made anew under the same name?"
             )
         nic = await self._primary_nic(vm, instance)

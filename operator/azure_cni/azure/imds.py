@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 import msgspec
@@ -57,6 +57,13 @@ class Instance:
     environment: str
     scale_set: str
     interfaces: tuple[ImdsInterface, ...]
+
+
+class Instances(Protocol):
+    """Who says which VM is meant."""
+
+    async def instance(self) -> Instance:
+        """The VM, as its metadata service describes it."""
 
 
 class Imds:

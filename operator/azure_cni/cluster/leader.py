@@ -63,6 +63,7 @@ class Leader:
         self._quotas: dict[str, VNetID] = {}
         """The VNets that have a quota, by its name: also those that have no node any more."""
         self._woken = asyncio.Event()
+        self._counted = asyncio.Event()
         self._failures = 0
         self._silent: dict[str, str] = {}
         """VNets whose use cannot be read, and why."""
@@ -73,11 +74,10 @@ class Leader:
 
     def pool_seen(self, body: Mapping[str, Any]) -> None:
         """A pool was listed, added or changed."""
-        if not self.census.see(body, now_s=self._world.clock.monotonic_s()):
-            return
-        self._woken.set()
-        if self._orders is not None:
+        if self._orders is not None:  # also of what is no news to the census: that reads pools by itself
             self._orders.see(body)
+        if self.census.see(body, now_s=self._world.clock.monotonic_s()):
+            self._woken.set()
 
     def pool_gone(self, name: str, uid: str) -> None:
         """A pool was deleted."""
@@ -124,7 +124,12 @@ class Leader:
             tasks.create_task(self._reclaim(), name="reclaim")
             tasks.create_task(self._read_uses(), name="usages")
             if self._orders is not None:
-                tasks.create_task(self._orders.run(), name="orders")
+                tasks.create_task(self._serve_orders(self._orders), name="orders")
+
+    async def _serve_orders(self, orders: Orders) -> None:
+        """Not before all pools were seen: whose machine is whose, they show."""
+        await self._counted.wait()
+        await orders.run()
 
     async def _grant(self) -> None:
         """Round after round."""
@@ -169,8 +174,12 @@ class Leader:
             self.pool_seen(body)
             listed.add(str(body["metadata"]["name"]))
         self.census.drop(before - listed)
+        if self._orders is not None:
+            for name in before - listed:
+                self._orders.forget(name)
         self._quotas = {quota.name: quota.vnet_id for quota in await self._world.quotas.list()}
         self.census.complete = True
+        self._counted.set()
         log.info("pools counted", extra={"pools": len(self.census), "vnets": len(self.census.vnets())})
 
     async def _of(self, vnet: VNetID) -> _Work:

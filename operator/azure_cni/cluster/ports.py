@@ -6,10 +6,11 @@ contract suite holds both to the same behaviour. Every method raises only errors
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, Protocol
 
-from azure_cni.api.nic import VNetID
+from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
+from azure_cni.api.nic import ConfigName, NicID, NicView, VNetID
 from azure_cni.api.quota import Draft, Limits, VNetQuota
 
 
@@ -63,6 +64,22 @@ class VNets(Protocol):
 
     async def ours_on(self, nic_id: str) -> int | None:
         """How many of the NIC's ipConfigurations are ours; None when there is no such NIC."""
+
+
+class Machines(Protocol):
+    """Azure, on behalf of nodes that may not ask it. No retries inside; CloudError when anything fails."""
+
+    async def identify(self, claim: MachineClaim) -> NodeIdentity:
+        """The VM of that id, if it has that GUID, and its primary NIC, if that has one of those MACs."""
+
+    async def vnet(self, identity: NodeIdentity) -> VNetView:
+        """Prefixes of the VNet and of its connected peers."""
+
+    async def read(self, nic_id: NicID) -> NicView:
+        """One GET of a NIC; a configuration under an operation is not ready, whatever it was before."""
+
+    async def write(self, seen: NicView, *, add: int, remove: Collection[ConfigName]) -> NicView:
+        """One write of the NIC that was seen, guarded by its etag, as a node itself would make it."""
 
 
 class Orders(Protocol):

@@ -1,0 +1,34 @@
+"""How far a node's order may go: no further than its own machine, and than what it was granted. Pure.
+
+A node that is not what it seems can order whatever it likes; what it may not do is refused here, by what the controller
+itself granted and by what Azure itself says, never by what the order says.
+"""
+
+from __future__ import annotations
+
+from azure_cni.api.nic import NicView
+from azure_cni.api.orders import WriteNic
+from azure_cni.api.pool import PoolView, Request
+from azure_cni.errors import AccessDenied
+from azure_cni.ipam.grants import usable
+
+
+def refuse_foreign(named: str, *, own: str, node: str) -> None:
+    """Raise AccessDenied unless the resource is the one that Azure says is this machine's."""
+    if named.lower() != own.lower():
+        raise AccessDenied(f"cannot act on {named} for node {node}: its VM has {own}", scope=named)
+
+
+def refuse_unpermitted(order: WriteNic, seen: NicView, pool: PoolView, *, node: str) -> None:
+    """Raise AccessDenied unless the node's newest request is answered, and the answer covers what the write leaves."""
+    cannot = f"cannot change the NIC of node {node}"
+    if order.permit != pool.request.number or order.permit != pool.granted_for:
+        raise AccessDenied(
+            f"{cannot}: the order is under request {order.permit}; the newest is {pool.request.number}, and the last "
+            f"that was answered {pool.granted_for}"
+        )
+    leaving = sum(config.name in order.remove for config in seen.secondaries)
+    after = len(seen.secondaries) - leaving + order.add
+    allowed = usable(Request(pool.request.count, order.permit), pool)
+    if order.add and after > allowed:
+        raise AccessDenied(f"{cannot}: it would hold {after} addresses and may hold {allowed}")

@@ -1,0 +1,68 @@
+"""The machines that a controller may ask Azure about, without Azure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
+from azure_cni.api.nic import ConfigName, NicID, NicView
+from azure_cni.errors import CloudError, CloudNotFound
+from fakes.cloud import IDENTITY
+from fakes.nic import FakeNic
+
+
+def identity_of(name: str) -> NodeIdentity:
+    """A VM of that name with its NIC, in the VNet of all."""
+    group = IDENTITY.vm_resource_id.removesuffix("/Microsoft.Compute/virtualMachines/vm1")
+    return replace(
+        IDENTITY,
+        vm_id=f"guid-of-{name}",
+        vm_resource_id=f"{group}/Microsoft.Compute/virtualMachines/{name}",
+        nic_id=NicID(f"{group}/Microsoft.Network/networkInterfaces/{name}-nic"),
+    )
+
+
+class FakeMachines:
+    """Implements `azure_cni.cluster.ports.Machines`. `fail_next` is raised by the next call, then forgotten."""
+
+    def __init__(self, *names: str) -> None:
+        self.nics = {name: FakeNic() for name in names}
+        self.identities = {name: identity_of(name) for name in names}
+        self.fail_next: CloudError | None = None
+        self.latency_s = 0.0
+        self.asked = 0
+        self.busiest = 0
+        """The most questions under way at one time."""
+        self._under_way = 0
+
+    async def identify(self, claim: MachineClaim) -> NodeIdentity:
+        self.asked += 1
+        self._under_way += 1
+        self.busiest = max(self.busiest, self._under_way)
+        try:
+            await asyncio.sleep(self.latency_s)
+        finally:
+            self._under_way -= 1
+        error, self.fail_next = self.fail_next, None
+        if error is not None:
+            raise error
+        for identity in self.identities.values():
+            if (identity.vm_resource_id, identity.vm_id) == (claim.vm_resource_id, claim.vm_id):
+                return identity
+        raise CloudNotFound(f"cannot identify this node: {claim.vm_resource_id} is another VM than {claim.vm_id}")
+
+    async def vnet(self, identity: NodeIdentity) -> VNetView:
+        return VNetView(prefixes=(IPv4Network("10.240.0.0/16"),), peered=())
+
+    async def read(self, nic_id: NicID) -> NicView:
+        return replace(await self._nic(nic_id).read(), nic_id=nic_id)
+
+    async def write(self, seen: NicView, *, add: int, remove: Collection[ConfigName]) -> NicView:
+        written = await self._nic(seen.nic_id).write(seen, add=add, remove=remove)
+        return replace(written, nic_id=seen.nic_id)
+
+    def _nic(self, nic_id: NicID) -> FakeNic:
+        return next(self.nics[name] for name, identity in self.identities.items() if identity.nic_id == nic_id)
