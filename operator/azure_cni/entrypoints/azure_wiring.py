@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azure_cni.api.identity import NodeIdentity
 from azure_cni.azure.imds import Imds
@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from azure_cni.azure.arm import Arm
 
 
+def _unheard(_: Mapping[str, Any]) -> None:
+    """Who asks Azure itself needs nothing of the pool."""
+
+
 @dataclass(frozen=True, slots=True)
 class AzurePorts:
-    """The two ports to Azure."""
+    """The two ports to Azure. `pool_seen` is told of each version of the node's pool: orders are answered there."""
 
     cloud: Cloud
     nic_of: Callable[[NodeIdentity], Nic]
+    pool_seen: Callable[[Mapping[str, Any]], None] = _unheard
 
 
 def azure_ports(settings: AzureSettings, *, observer: Observer, closing: AsyncExitStack) -> AzurePorts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import secrets
 import signal
 import time
@@ -17,9 +18,11 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from azure_cni import __version__
+from azure_cni.azure.machines import ArmMachines
 from azure_cni.azure.vnets import ArmVNets
 from azure_cni.cluster.election import Election
 from azure_cni.cluster.leader import Leader
+from azure_cni.cluster.orders import OrderDesk
 from azure_cni.cluster.ports import Clock
 from azure_cni.cluster.world import ClusterWorld
 from azure_cni.entrypoints import cluster_watch
@@ -89,10 +92,12 @@ class Controller:
     def _build(self) -> None:
         kube = KubeClient(self._api_server)
         self._closing.push_async_callback(kube.close)
+        arm = open_arm(self._settings.azure, meter=self._metrics, closing=self._closing)
+        self._machines = ArmMachines(arm, chance=random.SystemRandom())
         self._world = ClusterWorld(
             quotas=KubeQuotas(kube),
             pools=KubeMemberPools(kube),
-            vnets=ArmVNets(open_arm(self._settings.azure, meter=self._metrics, closing=self._closing)),
+            vnets=ArmVNets(arm),
             clock=self._clock,
             observer=self._metrics,
         )
@@ -104,7 +109,8 @@ class Controller:
 
     async def _lead(self) -> None:
         """One term of leadership."""
-        self._leader = leader = Leader(world=self._world, settings=self._settings.cluster)
+        orders = OrderDesk(pools=self._world.pools, machines=self._machines) if self._settings.orders else None
+        self._leader = leader = Leader(world=self._world, settings=self._settings.cluster, orders=orders)
         watches = Watches(
             self._api_server,
             registry=lambda post: cluster_watch.registry_for(leader, post),
