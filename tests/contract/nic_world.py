@@ -1,4 +1,5 @@
-"""One NIC in two worlds: in memory, as the node's own tests use it, and in the fake Azure behind the real adapter.
+"""One NIC in three worlds: in memory, as the node's own tests use it; in the fake Azure behind the real adapter; and
+there too, but ordered of a controller, with the API server in memory between the two.
 
 A world has the port (`nic`) and the levers of whoever else works on a NIC: other tools, the subnet, Azure itself.
 """
@@ -7,21 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Collection
 from random import Random
 from typing import Any
 
-from azure_cni.api.nic import NicID, NicView
+from azure_cni.api.nic import ConfigName, NicID, NicView
 from azure_cni.azure.arm import Arm, Patience
+from azure_cni.azure.claims import ImdsClaims
 from azure_cni.azure.clouds import cloud_named
 from azure_cni.azure.gate import Gate
+from azure_cni.azure.imds import Imds
+from azure_cni.azure.machines import ArmMachines
 from azure_cni.azure.nic import ArmNic
 from azure_cni.errors import AccessDenied, CloudError, ResourceBusy, Throttled
+from azure_cni.node.ordered import OrderedCloud, OrderedNic, OrderPost
 from azure_cni.node.ports import Nic
 from contract.azure_world import Token
 from fakes import azure as faults
 from fakes.azure import Endpoints, FakeAzure, ManualClock
+from fakes.cluster import FakeCluster
 from fakes.nic import FakeNic, operation_failed
+from fakes.ordering import carrying_out, post_of
 
 OPERATION_S = 20.0
 
@@ -142,6 +150,7 @@ class AzureWorld:
 
 
 World = MemoryWorld | AzureWorld
+WORLDS = ["memory", "azure", "ordered"]
 
 
 @contextlib.asynccontextmanager
@@ -164,12 +173,43 @@ async def azure_world(
 
 @contextlib.asynccontextmanager
 async def open_world(kind: str, *, adopted: int = 0, subnet: str = "10.240.0.0/22") -> AsyncIterator[World]:
-    """`memory` or `azure`."""
+    """One of `WORLDS`."""
     if kind == "memory":
         yield MemoryWorld(adopted=adopted, subnet=subnet)
-    else:
-        async with azure_world(adopted=adopted, subnet=subnet) as world:
+        return
+    async with azure_world(adopted=adopted, subnet=subnet) as world:
+        if kind == "azure":
             yield world
+            return
+        async with ordering(world.arm) as (cluster, post):
+            imds = Imds(meter=world.meter, url=world.endpoints.imds)
+            world.nic = _Permitted(OrderedNic(await OrderedCloud(ImdsClaims(imds), post).identify(), post), cluster)
+            yield world
+
+
+@contextlib.asynccontextmanager
+async def ordering(arm: Arm) -> AsyncIterator[tuple[FakeCluster, OrderPost]]:
+    """A node `vm1`, and a controller that asks the resource manager for it."""
+    cluster = FakeCluster()
+    cluster.node("vm1", requested=300, granted=300, grantedFor=1)
+    async with carrying_out(cluster, ArmMachines(arm, chance=Random(7))):
+        yield cluster, post_of(cluster, "vm1")
+
+
+class _Permitted:
+    """The ordered NIC of a node whose every request is answered at once."""
+
+    def __init__(self, nic: Nic, cluster: FakeCluster) -> None:
+        self._nic, self._cluster = nic, cluster
+        self._numbers = itertools.count(2)
+
+    async def read(self) -> NicView:
+        return await self._nic.read()
+
+    async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
+        number = next(self._numbers)
+        self._cluster.pools.patch("vm1", {"status": {"requestID": number, "grantedFor": number}})
+        return await self._nic.write(seen, add=add, remove=remove)
 
 
 async def until_unsettled(world: World) -> NicView:

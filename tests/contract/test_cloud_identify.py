@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.identity import NodeIdentity
+from azure_cni.api.identity import MachineClaim, NodeIdentity
+from azure_cni.api.orders import Identify
 from azure_cni.azure.arm import Arm
+from azure_cni.azure.claims import ImdsClaims
 from azure_cni.azure.cloud import ArmCloud
 from azure_cni.azure.clouds import AzureCloud, cloud_named
 from azure_cni.azure.credentials import managed_identity, workload_identity
@@ -21,8 +23,9 @@ from azure_cni.azure.observed import ObservedCloud
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, CloudUnreachable, RequestRefused
 from azure_cni.node import ports
+from azure_cni.node.ordered import OrderedCloud
 from contract.azure_world import Token
-from contract.nic_world import Calls
+from contract.nic_world import Calls, ordering
 from fakes import azure as faults
 from fakes.azure import Endpoints, FakeAzure
 from fakes.cloud import IDENTITY, FakeCloud
@@ -72,12 +75,15 @@ async def cloud(world: AzureWorld) -> AsyncIterator[ArmCloud]:
         yield ArmCloud(world.imds, arm)
 
 
-@pytest.fixture(params=["memory", "azure", "observed"])
+@pytest.fixture(params=["memory", "azure", "ordered", "observed"])
 async def any_cloud(request: pytest.FixtureRequest, world: AzureWorld) -> AsyncIterator[ports.Cloud]:
     if request.param == "memory":
         yield FakeCloud()
     elif request.param == "observed":
         yield ObservedCloud(world.imds, mac=world.azure.nic_record("vm1-nic").mac.replace("-", ":"))
+    elif request.param == "ordered":
+        async with world.arm() as arm, ordering(arm) as (_, post):
+            yield OrderedCloud(ImdsClaims(world.imds), post)
     else:
         async with world.arm() as arm:
             yield ArmCloud(world.imds, arm)
@@ -109,6 +115,37 @@ async def test_the_primary_nic_is_found(world: AzureWorld, cloud: ArmCloud) -> N
         mac=nic.mac.lower().replace("-", ":"),
         primary_ip=IPv4Address("10.240.0.4"),
     )
+
+
+async def test_by_order_a_node_hears_what_it_would_have_found(world: AzureWorld, cloud: ArmCloud) -> None:
+    async with world.arm() as arm, ordering(arm) as (_, post):
+        ordered = OrderedCloud(ImdsClaims(world.imds), post)
+        assert await ordered.identify() == await cloud.identify()
+        assert await ordered.vnet(await ordered.identify()) == await cloud.vnet(await cloud.identify())
+
+
+async def test_by_order_nobody_hears_of_a_vm_that_is_another(world: AzureWorld) -> None:
+    instance = await world.imds.instance()
+    claim = MachineClaim("11111111-1111-1111-1111-111111111111", instance.resource_id, macs=())
+    async with world.arm() as arm, ordering(arm) as (_, post):
+        with pytest.raises(CloudNotFound, match="and this one is 11111111"):
+            await post.ask(Identify(claim), NodeIdentity, what="identify this node")
+
+
+async def test_by_order_a_uniform_scale_set_is_told_to_be_unsupported(world: AzureWorld) -> None:
+    instance = await world.imds.instance()
+    set_id = instance.resource_id.replace("virtualMachines/vm1", "virtualMachineScaleSets/pool/virtualMachines/0")
+    async with world.arm() as arm, ordering(arm) as (_, post):
+        with pytest.raises(RequestRefused, match=r"not supported yet: .* Uniform scale set 'pool'"):
+            await post.ask(Identify(MachineClaim(instance.vm_id, set_id, macs=())), NodeIdentity, what="identify")
+
+
+async def test_by_order_a_missing_permission_is_named(world: AzureWorld) -> None:
+    world.azure.identity.forbid("Microsoft.Compute/virtualMachines/read")
+    async with world.arm() as arm, ordering(arm) as (_, post):
+        with pytest.raises(AccessDenied) as caught:
+            await OrderedCloud(ImdsClaims(world.imds), post).identify()
+    assert caught.value.action == "Microsoft.Compute/virtualMachines/read"
 
 
 async def test_prefixes_of_the_vnet_and_its_peers(cloud: ArmCloud) -> None:

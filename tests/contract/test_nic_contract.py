@@ -1,4 +1,4 @@
-"""The NIC's port: one suite for the NIC of the unit tests and for the real adapter on the fake Azure."""
+"""The NIC's port: one suite for the NIC of the unit tests, for the real adapter on the fake Azure, and for orders."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from azure_cni.errors import (
     SubnetFull,
     Throttled,
 )
-from contract.nic_world import World, open_world, until_unsettled
+from contract.nic_world import WORLDS, World, open_world, until_unsettled
 
-KINDS = ["memory", "azure"]
+UNORDERED = pytest.mark.parametrize("world", ["memory", "azure"], indirect=True)
+"""Reads while it writes: an agent that orders does one thing at a time."""
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=WORLDS)
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     async with open_world(request.param, adopted=2) as opened:
         yield opened
@@ -110,6 +111,7 @@ async def test_a_change_by_another_tool_is_a_failed_precondition(world: World) -
     assert world.writes == 1
 
 
+@UNORDERED
 async def test_new_addresses_are_not_ready_while_the_operation_runs(world: World) -> None:
     before = await world.nic.read()
     world.hold()
@@ -121,6 +123,7 @@ async def test_new_addresses_are_not_ready_while_the_operation_runs(world: World
     assert all(config.ready for config in after.configs)
 
 
+@UNORDERED
 async def test_a_second_write_waits_for_the_first(world: World) -> None:
     before = await world.nic.read()
     world.hold()
@@ -132,6 +135,7 @@ async def test_a_second_write_waits_for_the_first(world: World) -> None:
     assert len((await writing).secondaries) == 3
 
 
+@UNORDERED
 async def test_a_caller_that_goes_away_leaves_the_operation_running(world: World) -> None:
     before = await world.nic.read()
     world.hold()
@@ -190,7 +194,7 @@ async def test_what_never_became_ready_can_be_taken_away(world: World) -> None:
     assert {config.name for config in after.configs} == {config.name for config in before.configs}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WORLDS)
 async def test_a_subnet_has_an_end(kind: str) -> None:
     async with open_world(kind, subnet="10.240.0.0/28") as world:  # 11 usable, the primary has one
         view = await world.nic.read()
