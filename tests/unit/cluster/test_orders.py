@@ -11,7 +11,9 @@ import pytest
 
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, NicID, NicView, VNetID
+from azure_cni.api.order_documents import order_document
 from azure_cni.api.orders import Identify, ReadNic, ReadVNet, WriteNic
+from azure_cni.cluster.orders import OrderDesk
 from azure_cni.errors import (
     AccessDenied,
     CloudNotFound,
@@ -21,7 +23,7 @@ from azure_cni.errors import (
     Throttled,
 )
 from azure_cni.node.ordered import OrderedNic, OrderPost
-from fakes.cluster import FakeCluster
+from fakes.cluster import FakeCluster, FakeMemberPools
 from fakes.machines import FakeMachines, identity_of
 from fakes.ordering import carrying_out, post_of
 
@@ -242,6 +244,27 @@ async def test_a_newer_order_makes_the_one_before_void(cluster: FakeCluster, mac
         assert await post_of(cluster, "vm1").ask(Identify(CLAIM), NodeIdentity, what="x") == VM1
         assert asyncio.get_running_loop().time() - began_s < 31
         assert machines.asked == 2
+
+
+async def test_a_watch_that_is_late_does_not_stop_the_order_under_way(
+    cluster: FakeCluster, machines: FakeMachines
+) -> None:
+    nic, etag = machines.nics["vm1"], (await machines.read(VM1.nic_id)).etag
+    nic.hold()
+    desk = OrderDesk(pools=FakeMemberPools(cluster), machines=machines)
+    cluster.pools.patch("vm1", {"status": {"order": order_document(1, Identify(CLAIM))}})
+    desk.see(cluster.pools.objects["vm1"])
+    order = WriteNic(CLAIM, VM1.nic_id, etag, add=1, remove=(), permit=1)
+    cluster.pools.patch("vm1", {"status": {"order": order_document(2, order)}})
+    running = asyncio.create_task(desk.run())
+    await asyncio.sleep(1)
+    desk.see(cluster.pools.objects["vm1"])
+    await asyncio.sleep(1)
+    nic.finish()
+    await asyncio.sleep(1)
+    running.cancel()
+    answer = cluster.status("vm1")["answer"]
+    assert (answer["id"], "nic" in answer, nic.writes) == (2, True, 1)
 
 
 async def test_all_get_their_turn_and_azure_is_not_asked_by_all_at_once() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from azure_cni.api.quota import Limits, nic_label
 from azure_cni.cluster.leader import Leader
+from azure_cni.cluster.orders import OrderDesk
+from azure_cni.cluster.ports import Machines
 from azure_cni.cluster.world import ClusterSettings, ClusterWorld
 from fakes.cluster import NICS, FakeCluster, FakeMemberPools, FakeQuotas, FakeVNets
 from unit.cluster.clocks import LoopClock
@@ -75,8 +77,8 @@ class World:
         return node
 
     @asynccontextmanager
-    async def controller(self, *, lag_s: float = 0.01) -> AsyncIterator[Leader]:
-        """A controller at work, as if it led; its watches are `lag_s` late."""
+    async def controller(self, *, lag_s: float = 0.01, machines: Machines | None = None) -> AsyncIterator[Leader]:
+        """A controller at work, as if it led; its watches are `lag_s` late. With `machines` it carries orders out."""
         cluster = self.cluster
         leader = Leader(
             world=ClusterWorld(
@@ -87,6 +89,7 @@ class World:
                 observer=self.observer,
             ),
             settings=self.settings,
+            orders=OrderDesk(pools=FakeMemberPools(cluster), machines=machines) if machines else None,
         )
         self.leaders.append(leader)
         later = asyncio.get_running_loop().call_later

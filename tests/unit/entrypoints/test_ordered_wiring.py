@@ -1,0 +1,33 @@
+"""A node that orders never loads Azure's SDK: neither by what its agent imports, nor by building its ports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+sys.path[:0] = {path!r}
+import azure_cni.entrypoints.agent
+from azure_cni.entrypoints import settings
+from azure_cni.entrypoints.metrics import Metrics
+from azure_cni.entrypoints.ordered_wiring import ordered_ports
+from azure_cni.kube.client import KubeClient, KubeEndpoint
+from azure_cni.kube.pools import KubePools
+from fakes.cloud import IDENTITY
+
+read = settings.read({{"AZURE_CNI_NODE_NAME": "vm1"}})
+pools = KubePools(KubeClient(KubeEndpoint("http://127.0.0.1:9", token="")), node_name="vm1")
+ports = ordered_ports(read.azure, pools=pools, observer=Metrics())
+ports.nic_of(IDENTITY)
+ports.pool_seen({{"metadata": {{"name": "vm1"}}, "status": {{}}}})
+print(*(name for name in sys.modules if name.split(".")[0] in {{"azure", "msal", "kubernetes", "opentelemetry"}}))
+"""
+
+
+def test_no_sdk_is_loaded() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(path=sys.path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
