@@ -147,6 +147,31 @@ async def test_an_order_is_written_anew_when_the_pool_has_changed(pools: FakePoo
     assert await asking == IDENTITY
 
 
+async def test_a_late_order_of_an_agent_that_is_gone_displaces_nothing(pools: FakePools) -> None:
+    original, held = pools.patch_status, asyncio.Event()
+
+    async def late(*args: Any, **options: Any) -> dict[str, Any]:
+        pools.patch_status = original  # type: ignore[method-assign]
+        await held.wait()
+        return await original(*args, **options)
+
+    pools.patch_status = late  # type: ignore[method-assign]
+    dead = asyncio.create_task(OrderedCloud(Told(), OrderPost(pools, read_s=5)).vnet(IDENTITY))
+    await asyncio.sleep(1)
+    alive = asyncio.create_task(OrderedCloud(Told(), OrderPost(pools)).identify())
+    await asyncio.sleep(1)
+    shown = status(pools)["order"]
+    held.set()
+    pools.read = _gone  # type: ignore[method-assign]  # the agent is gone: it does not try again
+    await asyncio.gather(dead, return_exceptions=True)
+    assert status(pools)["order"] == shown
+    alive.cancel()
+
+
+async def _gone() -> None:
+    return None
+
+
 async def test_without_a_pool_there_is_no_order(pools: FakePools) -> None:
     pools.pool = None
     with pytest.raises(CloudUnreachable, match="by way of the NodeIPPool, and it is gone"):
