@@ -51,9 +51,9 @@ def post_of(cluster: FakeCluster, name: str, *, watched: bool = True, **patience
 
 
 @asynccontextmanager
-async def carrying_out(cluster: FakeCluster, machines: Machines) -> AsyncIterator[OrderDesk]:
+async def carrying_out(cluster: FakeCluster, machines: Machines, *, spacing_s: float = 0.0) -> AsyncIterator[OrderDesk]:
     """A controller at work: it sees all pools, as a leader's watch would show them."""
-    desk = OrderDesk(pools=FakeMemberPools(cluster), machines=machines)
+    desk = OrderDesk(pools=FakeMemberPools(cluster), machines=machines, spacing_s=spacing_s)
 
     def see(before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
         if after is not None:

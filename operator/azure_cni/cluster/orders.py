@@ -41,13 +41,17 @@ AT_ONCE: Final = 16
 """Questions to Azure at one time."""
 WRITES_AT_ONCE: Final = 64
 """NICs written at one time. A write mostly waits for Azure, and permits pace them: questions need not wait behind."""
+SPACING_S: Final = 1.0
+"""Between two orders of one node: Azure allows so many questions to all together, and one node must not use them up."""
 
 
 class OrderDesk:
     """Implements `azure_cni.cluster.ports.Orders`: one task for each pool with an order, the oldest first."""
 
-    def __init__(self, *, pools: Pools, machines: Machines) -> None:
+    def __init__(self, *, pools: Pools, machines: Machines, spacing_s: float = SPACING_S) -> None:
         self._pools = pools
+        self._spacing_s = spacing_s
+        self._begun_s: dict[str, float] = {}
         self._machines = machines
         self._due: dict[str, int] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -72,7 +76,7 @@ class OrderDesk:
 
     def forget(self, name: str) -> None:
         """A pool was deleted: what is still done for it nobody waits for."""
-        for known in (self._due, self._machine_of, self._used):
+        for known in (self._due, self._machine_of, self._used, self._begun_s):
             known.pop(name, None)
         if name in self._running:
             self._running[name].cancel()
@@ -105,13 +109,14 @@ class OrderDesk:
 
     async def _serve(self, name: str) -> None:
         """Carry out the order that the pool holds now, and answer it."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._begun_s.get(name, float("-inf")) + self._spacing_s - loop.time())
+        began_s = self._begun_s[name] = loop.time()
         body = await self._insist(name, lambda: self._pools.read(name))
         number = orders.pending(body) if body is not None else None
         if body is None or number is None:
             return
         self._serving[name] = number
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
         word, result = await self._result(name, number, body)
         facts = {"pool": name, "order": number, "verb": word, "seconds": round(loop.time() - began_s, 3)}
         if isinstance(result, CloudError):

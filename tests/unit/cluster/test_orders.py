@@ -267,6 +267,16 @@ async def test_a_watch_that_is_late_does_not_stop_the_order_under_way(
     assert (answer["id"], "nic" in answer, nic.writes) == (2, True, 1)
 
 
+async def test_a_node_that_orders_without_end_is_slowed(cluster: FakeCluster, machines: FakeMachines) -> None:
+    async with carrying_out(cluster, machines, spacing_s=1.0):
+        for number in range(1, 1001):
+            cluster.pools.patch("vm1", {"status": {"order": order_document(number, Identify(CLAIM))}})
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(5)
+    assert machines.asked <= 12
+    assert cluster.status("vm1")["answer"]["id"] == 1000
+
+
 async def test_all_get_their_turn_and_azure_is_not_asked_by_all_at_once() -> None:
     names = [f"n{index}" for index in range(100)]
     cluster, machines = FakeCluster(), FakeMachines(*names)
