@@ -24,6 +24,7 @@ from azure_cni.entrypoints import node_watch
 from azure_cni.entrypoints.azure_wiring import azure_ports
 from azure_cni.entrypoints.cni_server import CniServer, listen
 from azure_cni.entrypoints.metrics import Metrics
+from azure_cni.entrypoints.ordered_wiring import ordered_ports
 from azure_cni.entrypoints.settings import AgentSettings
 from azure_cni.entrypoints.watch import Watches
 from azure_cni.entrypoints.web import application
@@ -89,6 +90,7 @@ class Agent:
 
     def pool_seen(self, body: Mapping[str, Any]) -> None:
         """See `node_watch.Watcher`."""
+        self._azure.pool_seen(body)
         self._reconciler.pool_seen(body)
 
     def pool_gone(self) -> None:
@@ -118,13 +120,17 @@ class Agent:
         self._closing.push_async_callback(self._datapath.close)
         kube = KubeClient(self._api_server)
         self._closing.push_async_callback(kube.close)
-        azure = azure_ports(settings.azure, observer=self._metrics, closing=self._closing)
+        pools = KubePools(kube, node_name=settings.node_name)
+        if settings.nic_writer == "controller":
+            self._azure = ordered_ports(settings.azure, pools=pools, observer=self._metrics)
+        else:
+            self._azure = azure_ports(settings.azure, observer=self._metrics, closing=self._closing)
         events = KubeEvents(kube, node_name=settings.node_name, utc=self._clock.utc)
         world = World(
-            cloud=azure.cloud,
-            nic_of=azure.nic_of,
+            cloud=self._azure.cloud,
+            nic_of=self._azure.nic_of,
             grants=ControllerGrants() if settings.grants == "controller" else SelfGrants(),
-            pools=KubePools(kube, node_name=settings.node_name),
+            pools=pools,
             node=KubeNode(kube, node_name=settings.node_name),
             events=events,
             datapath=self._datapath,

@@ -121,10 +121,11 @@ class Reader:
 def read(environ: Mapping[str, str]) -> AgentSettings:
     """Validate the environment. ConfigInvalid names the first variable that is wrong."""
     reader = Reader(environ)
+    grants = reader.choice("GRANTS", "self", "controller")
     return AgentSettings(
         node_name=reader.required("NODE_NAME"),
-        grants=reader.choice("GRANTS", "self", "controller"),
-        nic_writer=reader.choice("NIC_WRITER", "agent", "controller"),
+        grants=grants,
+        nic_writer=_nic_writer(reader, grants=grants),
         node=_node(reader),
         cooling_s=reader.seconds("COOLING_S", limits.COOLING_S),
         azure=azure(reader),
@@ -154,6 +155,15 @@ def azure(reader: Reader) -> AzureSettings:
         ca_file=reader.text("CA_FILE"),
         imds_endpoint=reader.text("IMDS_ENDPOINT", "http://169.254.169.254"),
     )
+
+
+def _nic_writer(reader: Reader, *, grants: str) -> str:
+    writer = reader.choice("NIC_WRITER", "agent", "controller")
+    if writer == "controller" and (grants != "controller" or reader.text("NIC") == "observe"):
+        raise ConfigInvalid(
+            f"cannot start: {PREFIX}NIC_WRITER is controller, which needs {PREFIX}GRANTS=controller and {PREFIX}NIC=manage"
+        )
+    return writer
 
 
 def _node(reader: Reader) -> NodeSettings:

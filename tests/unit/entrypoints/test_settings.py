@@ -35,6 +35,7 @@ def test_a_fixed_size_and_prefixes():
         ("ROUTABLE_PREFIXES", "10.0.0.1/8", "IPv4 prefixes"),
         ("IDENTITY", "password", "managed, workload"),
         ("NIC", "ignore", "manage, observe"),
+        ("NIC_WRITER", "controller", "needs AZURE_CNI_GRANTS=controller"),
         ("GRANTS", "nobody", "self, controller"),
         ("ALLOW_IMDS", "yes", "false, true"),
         ("COOLING_S", "-1", "at least 0"),
