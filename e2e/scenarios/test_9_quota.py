@@ -111,13 +111,15 @@ def test_a_vanished_node_keeps_its_grant_until_its_nic_is_gone(
 ) -> None:
     """Its VM is deleted and its NIC lives on: the addresses are still taken. The NIC goes: they are granted anew."""
     name = third
-    box.wait_for(lambda: quota.entry(name) == 16, 90, f"{name} to be granted its addresses")
-    on_nic = len(Node(box, name).on_nic())
+    node = Node(box, name)
+    box.wait_for(
+        lambda: len(node.on_nic()) == 16 and node.state() == "Succeeded", 90, f"addresses on the NIC of {name}"
+    )
+    assert quota.entry(name) == 16
     box.remove(name, keep_nic=True)
     gone = ("get", "nodeippool", name, "--ignore-not-found")
     box.wait_for(lambda: not box.kubectl(*gone), 60, "the pool to go with its node")
     mark = cloud.mark()
-    assert on_nic == 16
     with pytest.raises(StepError, match="in vain"):
         box.wait_for(lambda: quota.entry(name) != 16, 12, "a grant that is reclaimed too early")
     box.azure("DELETE", f"/nics/{name}-nic")

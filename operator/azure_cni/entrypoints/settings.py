@@ -161,7 +161,8 @@ def _nic_writer(reader: Reader, *, grants: str) -> str:
     writer = reader.choice("NIC_WRITER", "agent", "controller")
     if writer == "controller" and (grants != "controller" or reader.text("NIC") == "observe"):
         raise ConfigInvalid(
-            f"cannot start: {PREFIX}NIC_WRITER is controller, which needs {PREFIX}GRANTS=controller and {PREFIX}NIC=manage"
+            f"cannot start: {PREFIX}NIC_WRITER is controller, which needs {PREFIX}GRANTS=controller "
+            f"and {PREFIX}NIC=manage"
         )
     return writer
 
