@@ -20,6 +20,15 @@ REST_S = 60.0
 FIGURES = pytest.StashKey[list[str]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--nic-writer",
+        choices=("agent", "controller"),
+        default="agent",
+        help="who writes the NICs: the chart's nicWriter",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = []
 
@@ -64,8 +73,8 @@ def cloud(box: Box) -> Cloud:
 
 
 @pytest.fixture(scope="session")
-def product(box: Box) -> Product:
-    return Product(box)
+def product(box: Box, pytestconfig: pytest.Config) -> Product:
+    return Product(box, nic_writer=pytestconfig.getoption("nic_writer"))
 
 
 @pytest.fixture(scope="session")

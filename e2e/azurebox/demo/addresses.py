@@ -58,6 +58,24 @@ def show_pools(guide: Guide, box: Box, _: Sequence[Pod]) -> None:
     )
 
 
+def show_quota(guide: Guide, box: Box, _: Sequence[Pod]) -> None:
+    """All nodes together stay within one quota."""
+    guide.chapter(
+        "The quota of the virtual network",
+        "All pools together hold no more than their VNetQuota allows: the API server itself refuses a grant over it. "
+        "The controller answers what nodes ask for, and paces their writes to Azure.",
+    )
+    columns = ("NAME", "LIMIT", "GRANTED", "NODES", "EXHAUSTED", "AGE")
+    guide.show("kubectl", "get", "vnetquotas", shorten=partial(pick, columns=columns))
+    [quota] = box.kubectl_json("get", "vnetquotas")["items"]
+    granted, held = quota["status"]["granted"], sum(len(held) for held in _held(box).values())
+    guide.judge(
+        held <= granted <= quota["spec"]["limit"],
+        f"{held} addresses are on the NICs, {granted} are granted, {quota['spec']['limit']} allowed.",
+        f"{held} addresses are on the NICs, {granted} are granted, {quota['spec']['limit']} allowed",
+    )
+
+
 def show_pods(guide: Guide, _: Box, pods: Sequence[Pod]) -> None:
     """Pods have addresses of the nodes' own subnet."""
     guide.chapter("Pods", "Every pod has an address of the subnet that the nodes themselves are in: no overlay.")
@@ -111,6 +129,19 @@ def _digest(document: str, *, holders: Mapping[IPv4Address, str]) -> str:
     rows = [(held.name, held.address, held.state, holders.get(held.address, "(the node itself)")) for held in shown]
     table = aligned([("IPCONFIGURATION", "ADDRESS", "STATE", "POD"), *rows])
     return f"{table}\n(and {len(every) - len(shown)} more)"
+
+
+def _held(box: Box) -> dict[str, list[Any]]:
+    """What the nodes' NICs hold in Azure beside their primary addresses."""
+    nics = {nic["vm"]: nic["name"] for nic in box.azure("GET", "/nics")}
+    return {
+        node: [
+            entry
+            for entry in box.azure("GET", f"/nics/{nics[node]}")["properties"]["ipConfigurations"]
+            if not entry["properties"]["primary"]
+        ]
+        for node in box.nodes
+    }
 
 
 def _assigned(box: Box) -> dict[str, int]:

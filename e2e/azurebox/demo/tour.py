@@ -23,6 +23,7 @@ Scene = Callable[[Guide, Box, Sequence[Pod]], None]
 SCENES: Sequence[Scene] = (
     addresses.show_nodes,
     addresses.show_pools,
+    addresses.show_quota,
     addresses.show_pods,
     addresses.show_nics,
     traffic.show_pod_to_pod,
@@ -41,6 +42,11 @@ NEXT: Mapping[str, Sequence[str]] = {
         "e2e/box kubectl get nodeippools --watch",
     ),
     "Why a node has what it has, in conditions and events:": ("e2e/box kubectl describe nodeippool azbox-vm1",),
+    "Set spec.limit to 70 for all nodes together: pods that find no address say why, and start when you set it back.": (
+        "e2e/box kubectl edit vnetquota azbox-vnet",
+        "e2e/box kubectl scale deployment demo-vm1 --replicas=60",
+        "e2e/box kubectl events --types=Warning",
+    ),
     "Trouble in Azure: for half a minute the subnet is full. See what waiting pods say, and that they start when the "
     "agent has asked again. (e2e/box azure alone tells what else can go wrong.)": (
         "e2e/box azure fault subnet-full --seconds 30",

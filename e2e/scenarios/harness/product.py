@@ -24,8 +24,9 @@ QUICK = {
 class Product:
     """azure-cni as helm installed it on the box."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: Box, *, nic_writer: str = "agent") -> None:
         self._box = box
+        self.nic_writer = nic_writer
         image = json.loads(box.helm("get", "values", release.NAME, "-n", NAMESPACE, "-o", "json"))["image"]
         self._image = {"image.repository": image["repository"], "image.tag": image["tag"]}
         self._values: Mapping[str, object] | None = None
@@ -45,6 +46,7 @@ class Product:
     def helm_upgrade(self, values: Mapping[str, object]) -> str:
         """The bare command; StepError with helm's words when it refuses."""
         sets = [f"--set-string={key}={value}" for key, value in self._image.items()]
+        sets.append(f"--set=nicWriter={self.nic_writer}")
         sets += [f"--set={key}={value}" for key, value in values.items()]
         return self._box.helm(
             "upgrade",
