@@ -44,6 +44,10 @@ e2e: $(READY) ## The scenarios on the box
 bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root)
 	$(BOX) bench
 
+.PHONY: simulate
+simulate: $(READY) ## Many nodes, real controllers and API server, a fake Azure: the limits, looked at (ARGS, see docs)
+	PYTHONPATH=operator:tests:e2e $(BIN)/python -m simulation $(ARGS)
+
 .PHONY: lint
 lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint
 	$(BIN)/ruff check operator tests e2e

@@ -1,0 +1,42 @@
+"""One controller: the product's own, on a clock and a loop of the run's pace, told by its environment as in a pod."""
+
+import os
+import sys
+
+from azure_cni.entrypoints import controller_settings, logs
+from azure_cni.entrypoints.controller import Controller
+from azure_cni.kube.client import REQUEST_TIMEOUT_S, KubeClient, KubeEndpoint
+from simulation.pace import ClusterClock
+from simulation.plan import AzureFacts, Run
+
+
+def main(path: str, name: str, lease: str) -> None:
+    """Run until asked to stop."""
+    run = Run.load(path)
+    azure = AzureFacts.load(run.directory)
+    # Where the SDK looks for the metadata service's tokens.
+    os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = azure.imds
+    settings = controller_settings.read({
+        "AZURE_CNI_POD_NAME": name,
+        "AZURE_CNI_NAMESPACE": "default",
+        "AZURE_CNI_LEASE_NAME": lease,
+        "AZURE_CNI_QUOTA_LIMIT": str(run.scenario.limit),
+        "AZURE_CNI_QUOTA_WRITES_PER_MINUTE": str(run.scenario.writes_per_minute),
+        "AZURE_CNI_ARM_ENDPOINT": azure.arm,
+        "AZURE_CNI_CA_FILE": str(azure.ca_file),
+        "AZURE_CNI_METRICS_PORT": "0",
+    })  # fmt: skip
+    logs.set_up(level=settings.log_level, style="text")
+    patient_with_the_api_server(run)
+    endpoint = KubeEndpoint(run.api_url, token=run.token, ca_file=run.api_ca)
+    run.pace.run(Controller(settings, endpoint=endpoint, clock=ClusterClock(run.pace)).run)
+
+
+def patient_with_the_api_server(run: Run) -> None:
+    """The API server runs in real time: it has as many real seconds to answer as it has outside a simulation."""
+    defaults = KubeClient.__init__.__kwdefaults__ or {}
+    defaults["timeout_s"] = REQUEST_TIMEOUT_S * run.pace.speed
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

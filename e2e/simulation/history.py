@@ -1,0 +1,178 @@
+"""What really happened, read from where it is kept: the fake ARM's log of changes, and etcd's revisions.
+
+etcd tells every version of every object in order, also of those that were written while the API server was being
+restarted; a watch of the API server may leave them out then. Shares no code with the product.
+"""
+
+import asyncio
+import base64
+import json
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+import aiohttp
+
+from simulation.observer import Entry, Judge
+from simulation.pace import Pace
+
+PREFIX = "/registry/azure-cni.io/"
+POLL_S = 0.15
+GRACE_REAL_S = 1.0
+"""How late an event may reach us on a busy machine."""
+
+
+@dataclass(slots=True)
+class Pool:
+    """What a node's pool says, and when (simulated seconds) it first asked and last got something."""
+
+    requested: int = 0
+    request_id: int = 0
+    granted: int = 0
+    granted_for: int = 0
+    allocated: int = 0
+    assigned: int = 0
+    reason: str = ""
+    asked_s: float | None = None
+    served_s: float | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Its newest request is answered, and it has what it was given."""
+        return self.granted_for == self.request_id > 0 and self.allocated == min(self.requested, self.granted)
+
+    def see(self, at_s: float, status: dict[str, Any]) -> None:
+        allocated = int(status.get("allocated", 0))
+        if allocated > self.allocated:
+            self.served_s = at_s
+        self.allocated = allocated
+        self.requested, self.request_id = int(status.get("requested", 0)), int(status.get("requestID", 0))
+        self.granted, self.granted_for = int(status.get("granted", 0)), int(status.get("grantedFor", 0))
+        self.assigned, self.reason = int(status.get("assigned", 0)), str(status.get("grantReason") or "")
+        if self.requested and self.asked_s is None:
+            self.asked_s = at_s
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The sums at one time."""
+
+    at_s: float
+    granted: int
+    on_nics: int
+    allocated: int
+    assigned: int
+    writes: int
+
+
+@dataclass(slots=True)
+class History:
+    """Filled while `follow` runs."""
+
+    pace: Pace
+    judge: Judge
+    pools: dict[str, Pool] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+    samples: list[Sample] = field(default_factory=list)
+    changes: int = 0
+    versions: int = 0
+    outside: int = 0
+    """What the quota says that others use."""
+    ledger_log: TextIO | None = None
+    last_change_s: float = 0.0
+    """When a NIC was last changed."""
+
+    async def follow(self, *, etcd_url: str, azure_socket: str) -> None:
+        """Until cancelled."""
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as etcd,
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=azure_socket)) as azure,
+            asyncio.TaskGroup() as tasks,
+        ):
+            revision = await _revision(etcd, etcd_url)
+            tasks.create_task(self._follow_etcd(etcd, etcd_url, revision + 1))
+            tasks.create_task(self._follow_azure(azure))
+
+    async def _follow_etcd(self, etcd: aiohttp.ClientSession, url: str, revision: int) -> None:
+        end = PREFIX[:-1] + chr(ord(PREFIX[-1]) + 1)
+        wish = {"key": _text64(PREFIX), "range_end": _text64(end), "start_revision": revision}
+        pending = b""
+        async with etcd.post(f"{url}/v3/watch", json={"create_request": wish}) as response:
+            async for chunk in response.content.iter_any():
+                *lines, pending = (pending + chunk).split(b"\n")
+                for line in lines:
+                    for event in json.loads(line)["result"].get("events", ()):
+                        self._object_changed(event)
+
+    def _object_changed(self, event: dict[str, Any]) -> None:
+        kind, _, name = base64.b64decode(event["kv"]["key"]).decode().removeprefix(PREFIX).partition("/")
+        at_s = self.pace.elapsed_s()
+        deleted = event.get("type") == "DELETE"
+        body = {} if deleted else json.loads(base64.b64decode(event["kv"]["value"]))
+        status = body.get("status") or {}
+        self.versions += 1
+        if kind == "nodeippools":
+            if deleted:
+                self.pools.pop(name, None)
+            else:
+                self.pools.setdefault(name, Pool()).see(at_s, status)
+        elif kind == "vnetquotas":
+            entries = {
+                key: Entry(int(entry["count"]), str(entry.get("nic", "")))
+                for key, entry in (status.get("grants") or {}).items()
+            }
+            self.outside = int((status.get("azure") or {}).get("outside", 0))
+            if self.ledger_log is not None:
+                print(f"{at_s:.1f}", json.dumps(status.get("grants")), file=self.ledger_log, flush=True)
+            self.judge.ledger_changed(at_s, entries, limit=int((body.get("spec") or {}).get("limit", 0)))
+
+    async def _follow_azure(self, azure: aiohttp.ClientSession) -> None:
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError):
+                await self._read_azure(azure)
+            now_s = self.pace.elapsed_s()
+            self.judge.look(now_s)
+            self._sample(now_s)
+            await asyncio.sleep(POLL_S)
+
+    async def _read_azure(self, azure: aiohttp.ClientSession) -> None:
+        async with azure.get(f"http://azure/changes?since={self.changes}") as response:
+            lines = (await response.read()).splitlines()
+        for line in lines:
+            change = json.loads(line)
+            at_s = change["at"] - self.pace.origin_utc_s
+            label = _label(change["nic_id"])
+            if change["allocated_before"] != change["allocated_after"]:
+                self.last_change_s = at_s
+                self.judge.nic_changed(at_s, label, max(0, change["allocated_after"] - 1))
+        self.changes += len(lines)
+        async with azure.get("http://azure/calls") as response:
+            self.calls = Counter(await response.json())
+
+    def _sample(self, now_s: float) -> None:
+        self.samples.append(
+            Sample(
+                at_s=now_s,
+                granted=self.judge.granted,
+                on_nics=self.judge.on_nics,
+                allocated=sum(pool.allocated for pool in self.pools.values()),
+                assigned=sum(pool.assigned for pool in self.pools.values()),
+                writes=self.calls["nic.put"],
+            )
+        )
+
+
+async def _revision(etcd: aiohttp.ClientSession, url: str) -> int:
+    async with etcd.post(f"{url}/v3/kv/range", json={"key": _text64(PREFIX)}) as response:
+        return int((await response.json())["header"]["revision"])
+
+
+def _text64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _label(nic_id: str) -> str:
+    """`GROUP/NAME` of a NIC's resource id, as the ledger writes it."""
+    parts = nic_id.strip("/").split("/")
+    return f"{parts[3]}/{parts[7]}".lower()

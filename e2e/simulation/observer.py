@@ -1,0 +1,132 @@
+"""The judge of a run: told of every change of a NIC and of every version of the ledger, it finds the first wrong one.
+
+It shares no code with the product, and knows of it only what Azure and the API server hold. The limits are judged at
+each change by itself. That a NIC holds no more than its ledger entry says needs both histories, which reach us by two
+ways, each a little late: an entry counts if it stood at any time within `grace_s` of the NIC's change, and a lowered
+entry is wrong if the NIC held more all that time.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PER_NIC = 250  # Azure documentation, container networking: addresses for pods of one VM
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What was wrong, and when (simulated seconds since the beginning)."""
+
+    at_s: float
+    rule: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"at {self.at_s:.1f} s: {self.rule}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the ledger: so many addresses for the NIC of that name."""
+
+    count: int
+    nic: str
+
+
+@dataclass(slots=True)
+class _Line:
+    """How one number changed, oldest first."""
+
+    points: list[tuple[float, int]] = field(default_factory=list)
+
+    @property
+    def last(self) -> int:
+        return self.points[-1][1] if self.points else 0
+
+    def within(self, from_s: float, to_s: float) -> list[int]:
+        """All values that it had in that time."""
+        before = [value for at_s, value in self.points if at_s <= from_s]
+        return [before[-1] if before else 0, *(value for at_s, value in self.points if from_s < at_s <= to_s)]
+
+
+class Judge:
+    """Told in any order of the two histories, each in its own order. `limit` is the VNet's."""
+
+    def __init__(self, *, limit: int, grace_s: float) -> None:
+        self.limit = limit
+        self.violations: list[Violation] = []
+        self.most_on_nics = 0
+        """The most addresses that all NICs ever held together."""
+        self._grace_s = grace_s
+        self._nics: dict[str, _Line] = defaultdict(_Line)
+        self._entries: dict[str, _Line] = defaultdict(_Line)
+        self._on_nics = 0
+        self._due: deque[tuple[float, str, int | None, int | None]] = deque()
+
+    @property
+    def on_nics(self) -> int:
+        """Addresses for pods on all NICs now."""
+        return self._on_nics
+
+    @property
+    def granted(self) -> int:
+        """The sum of the ledger now."""
+        return sum(line.last for line in self._entries.values())
+
+    def held_by(self, nic: str) -> int:
+        """Addresses for pods on that NIC now."""
+        return self._nics[nic].last
+
+    def entry_of(self, nic: str) -> int:
+        """What the ledger says of that NIC now."""
+        return self._entries[nic].last
+
+    def nic_changed(self, at_s: float, nic: str, count: int) -> None:
+        """A NIC holds so many addresses for pods from now on: all but its primary one."""
+        line = self._nics[nic]
+        before = line.last
+        self._on_nics += count - before
+        line.points.append((at_s, count))
+        self.most_on_nics = max(self.most_on_nics, self._on_nics)
+        if self._on_nics > self.limit and count > before:
+            self._wrong(at_s, "the VNet's limit", f"{self._on_nics} addresses on NICs, {self.limit} allowed")
+        if count > PER_NIC:
+            self._wrong(at_s, "the limit of a NIC", f"{count} addresses on {nic}, {PER_NIC} allowed")
+        if count > before:
+            self._due.append((at_s, nic, count, None))
+
+    def ledger_changed(self, at_s: float, entries: Mapping[str, Entry], *, limit: int) -> None:
+        """A version of the ledger was written, under that limit; entries of no NIC yet are for nobody."""
+        total = sum(entry.count for entry in entries.values())
+        if total > limit:
+            self._wrong(at_s, "the ledger's limit", f"{total} addresses granted, {limit} allowed")
+        for name, entry in entries.items():
+            if entry.count > PER_NIC:
+                self._wrong(at_s, "the limit of a NIC", f"{entry.count} granted to {name}, {PER_NIC} allowed")
+        counts: dict[str, int] = defaultdict(int)
+        for entry in entries.values():
+            counts[entry.nic] = max(counts[entry.nic], entry.count)
+        for nic in self._entries.keys() | counts.keys():
+            line, count = self._entries[nic], counts.get(nic, 0)
+            if count != line.last:
+                if count < line.last:
+                    self._due.append((at_s, nic, None, count))
+                line.points.append((at_s, count))
+
+    def look(self, now_s: float) -> None:
+        """Judge what both histories tell of by now."""
+        for _ in range(len(self._due)):
+            at_s, nic, held, entry = self._due.popleft()
+            if at_s + self._grace_s > now_s:
+                self._due.append((at_s, nic, held, entry))
+                continue
+            from_s, to_s = at_s - self._grace_s, at_s + self._grace_s
+            if held is not None:
+                allowed = max(self._entries[nic].within(from_s, to_s))
+                if held > allowed:
+                    self._wrong(at_s, "reserve before write", f"{held} addresses on {nic}, its entry says {allowed}")
+            elif entry is not None and (least := min(self._nics[nic].within(from_s, to_s))) > entry:
+                self._wrong(at_s, "lower after release", f"the entry of {nic} is lowered to {entry}, it holds {least}")
+
+    def _wrong(self, at_s: float, rule: str, what: str) -> None:
+        self.violations.append(Violation(at_s, rule, what))

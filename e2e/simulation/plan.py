@@ -1,0 +1,104 @@
+"""What one run is: its size, its limits, its speed, and what of that each process is told."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from simulation.pace import Pace
+
+RUN_FILE = "run.json"
+AZURE_FILE = "azure.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Counts are addresses, times simulated seconds."""
+
+    name: str
+    nodes: int
+    demand: int
+    limit: int = 16_000
+    writes_per_minute: int = 100
+    speed: float = 10.0
+    node_processes: int = 2
+    operation_s: float = 10.0
+    """How long Azure takes over one write of a NIC."""
+    start_s: float = 10.0
+    """Within this time all nodes come up."""
+    rest_s: float = 0.0
+    """How long to look at the cluster at rest, once all is granted."""
+    within_s: float = 3600.0
+    """When a run that has not come to an end has failed."""
+    faults_s: float = 0.0
+    """Within this time things go wrong, in an order that the seed decides; 0: nothing does."""
+
+    @property
+    def node_names(self) -> list[str]:
+        return [f"node-{number:04}" for number in range(1, self.nodes + 1)]
+
+    def demand_of(self, index: int) -> int:
+        """Pods of the node of that index: as even as can be."""
+        return self.demand // self.nodes + (index < self.demand % self.nodes)
+
+
+PRESETS = {
+    "ci": Scenario("ci", nodes=40, demand=1250, limit=1000, writes_per_minute=60, speed=20.0),
+    "full": Scenario("full", nodes=640, demand=20_000, rest_s=1800.0),
+    "many": Scenario("many", nodes=2000, demand=16_000, rest_s=1800.0),
+    "dense": Scenario("dense", nodes=64, demand=16_000, rest_s=1800.0),
+}
+
+
+def seeded(scenario: Scenario) -> Scenario:
+    """The same with faults: for as long as it takes to grant everything without them, and some more."""
+    return replace(scenario, faults_s=60.0 * scenario.nodes / scenario.writes_per_minute + 120.0, rest_s=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What every process of a run is told. `token` makes whoever shows it an administrator of the API server."""
+
+    scenario: Scenario
+    pace: Pace
+    seed: int
+    directory: Path
+    api_url: str
+    api_ca: Path
+    token: str
+
+    def save(self) -> Path:
+        path = self.directory / RUN_FILE
+        path.write_bytes(msgspec.json.encode(self, enc_hook=str))
+        return path
+
+    @classmethod
+    def load(cls, path: str) -> "Run":
+        return msgspec.json.decode(Path(path).read_bytes(), type=cls, dec_hook=lambda _, text: Path(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A VM as its metadata service would show it, and a token of its own identity."""
+
+    resource_id: str
+    vm_id: str
+    mac: str
+    primary_ip: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class AzureFacts:
+    """Where the fake Azure is, and what is in it."""
+
+    arm: str
+    imds: str
+    ca_file: Path
+    admin_socket: Path
+    machines: dict[str, Machine]
+
+    @classmethod
+    def load(cls, directory: Path) -> "AzureFacts":
+        content = (directory / AZURE_FILE).read_bytes()
+        return msgspec.json.decode(content, type=cls, dec_hook=lambda _, text: Path(text))

@@ -1,0 +1,153 @@
+"""One run from its beginning to its end: what is started, what is waited for, what is judged."""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simulation.azure_door import AzureDoor
+from simulation.children import Child, Usage, python, wait_for_file
+from simulation.cluster import Cluster
+from simulation.faults import schedule
+from simulation.history import GRACE_REAL_S, History
+from simulation.observer import Judge
+from simulation.pace import Pace
+from simulation.plan import AZURE_FILE, RUN_FILE, AzureFacts, Run, Scenario
+from simulation.troubles import LEASE, Troubles
+
+UP_S = 60.0
+LOOK_S = 0.1
+GROUP_OF_NICS = "azbox"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a run went. `failure` is "" when all was as it must be."""
+
+    run: Run
+    history: History
+    failure: str = ""
+    settled_s: float | None = None
+    troubles: list[str] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
+    usage: dict[str, Usage] = field(default_factory=dict)
+    rest_s: float = 0.0
+    at_rest: dict[str, float] = field(default_factory=dict)
+    """Requests per node and hour at rest, by whom they are answered and what they are about."""
+
+
+class Simulation:
+    """One run on a control plane that is up and empty."""
+
+    def __init__(self, cluster: Cluster, scenario: Scenario, *, seed: int, directory: Path) -> None:
+        pace = Pace.starting_now(scenario.speed)
+        self._cluster = cluster
+        self._run = Run(scenario, pace, seed, directory, cluster.url, cluster.ca_file, cluster.token)
+        judge = Judge(limit=scenario.limit, grace_s=GRACE_REAL_S * scenario.speed)
+        self.history = History(pace, judge, ledger_log=(directory / "ledger.log").open("w"))
+        file = str(self._run.save())
+        self._azure = Child("azure", python("azure_process", file), directory / "azure.log")
+        self._controllers = [
+            Child(name, python("controller_process", file, name, LEASE), directory / f"{name}.log")
+            for name in ("controller-1", "controller-2")
+        ]
+        self._nodes = [
+            Child(f"nodes-{share}", python("node_process", file, str(share)), directory / f"nodes-{share}.log", True)
+            for share in range(scenario.node_processes)
+        ]
+
+    async def carry_out(self) -> Outcome:
+        """Start everything, wait for what must come, end everything."""
+        outcome = Outcome(self._run, self.history)
+        async with AsyncExitStack() as closing:
+            for child in (self._azure, *self._controllers, *self._nodes):
+                closing.callback(child.kill)
+            following = await self._start(closing)
+            door = AzureDoor(str(self._run.directory / "azure.sock"))
+            troubles = Troubles(self._run, self._cluster, door, self._controllers, self._nodes)
+            closing.callback(troubles.end)
+            faults = schedule(self._run.scenario, self._run.seed) if self._run.scenario.faults_s else []
+            troubling = asyncio.create_task(troubles.carry_out(faults))
+            closing.callback(troubling.cancel)
+            outcome.failure = await self._wait(troubles, troubling, following)
+            outcome.troubles, outcome.gone = troubles.done, troubles.gone
+            if not outcome.failure:
+                outcome.settled_s = self._run.pace.elapsed_s()
+                await self._rest(outcome)
+            for child in (self._azure, *self._controllers, *self._nodes, self._cluster.apiserver, self._cluster.etcd):
+                outcome.usage[child.name] = child.usage()
+        return outcome
+
+    async def _start(self, closing: AsyncExitStack) -> "asyncio.Task[None]":
+        directory, names = self._run.directory, self._run.scenario.node_names
+        self._azure.start()
+        await self._cluster.add_nodes(names)
+        await asyncio.to_thread(wait_for_file, directory / AZURE_FILE, child=self._azure, within_s=UP_S)
+        azure = AzureFacts.load(directory)
+        following = asyncio.create_task(
+            self.history.follow(etcd_url=self._cluster.etcd_url, azure_socket=str(azure.admin_socket))
+        )
+        closing.push_async_callback(_ended, following)
+        for child in (*self._controllers, *self._nodes):
+            child.start()
+        return following
+
+    async def _wait(self, troubles: Troubles, troubling: "asyncio.Task[None]", following: "asyncio.Task[None]") -> str:
+        """Until all is granted that can be, or something is wrong; returns what."""
+        judge, pace = self.history.judge, self._run.pace
+        while pace.elapsed_s() < self._run.scenario.within_s:
+            if judge.violations:
+                return str(judge.violations[0])
+            for task in (troubling, following):
+                if task.done() and (error := task.exception()):
+                    raise error
+            if troubling.done() and not self._missing(troubles):
+                await pace.sleep(2 * GRACE_REAL_S * pace.speed)
+                return str(judge.violations[0]) if judge.violations else self._missing(troubles)
+            await asyncio.sleep(LOOK_S)
+        return f"not done within {self._run.scenario.within_s:.0f} s: {self._missing(troubles)}"
+
+    def _missing(self, troubles: Troubles) -> str:
+        """What is not yet as it must become; "" when all is."""
+        scenario, judge, short = self._run.scenario, self.history.judge, 0
+        for index, name in enumerate(scenario.node_names):
+            if name in troubles.gone:
+                continue
+            pool, demand = self.history.pools.get(name), scenario.demand_of(index)
+            if pool is None or not pool.settled:
+                return f"{name} is not settled: {pool}"
+            if pool.allocated != judge.held_by(f"{GROUP_OF_NICS}/{name}-nic"):
+                return f"{name} says it has {pool.allocated}, Azure says otherwise"
+            if pool.allocated < demand:
+                short += 1
+                if not pool.reason:
+                    return f"{name} was not told why it has {pool.allocated} of {demand}"
+            if pool.assigned != min(pool.allocated, demand):
+                return f"{name} has not started all pods that it has addresses for: {pool}"
+        left = scenario.limit - troubles.taken - judge.granted
+        return f"{short} nodes wait while {left} addresses are left" if short and left > 0 else ""
+
+    async def _rest(self, outcome: Outcome) -> None:
+        """Look at what it costs when nothing happens."""
+        scenario, calls = self._run.scenario, self.history.calls
+        if not scenario.rest_s:
+            return
+        before, began_s = await self._cluster.requests(), self._run.pace.elapsed_s()
+        await self._run.pace.sleep(scenario.rest_s)
+        after, ended_s = await self._cluster.requests(), self._run.pace.elapsed_s()
+        per = scenario.nodes * (ended_s - began_s) / 3600
+        kube = {f"kube {kind}": count - before.get(kind, 0) for kind, count in after.items()}
+        arm = {f"azure {name}": count - calls[name] for name, count in self.history.calls.items()}
+        outcome.rest_s = ended_s - began_s
+        outcome.at_rest = {name: count / per for name, count in (kube | arm).items() if count}
+        if self.history.judge.violations:
+            outcome.failure = str(self.history.judge.violations[0])
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+__all__ = ["RUN_FILE", "Outcome", "Simulation"]
