@@ -87,7 +87,7 @@ def _filled(floors: Sequence[int], wishes: Sequence[int], room: int) -> list[int
     filled = at(low)
     left = room - sum(filled)
     for index, wish in enumerate(wishes):
-        if left > 0 and filled[index] < wish and filled[index] == max(floors[index], low):
+        if left > 0 and filled[index] == low < wish:  # who has more is not given what is left over as well
             filled[index] += 1
             left -= 1
     return filled

@@ -1,0 +1,24 @@
+"""How what there is gets shared."""
+
+from __future__ import annotations
+
+from azure_cni.cluster.allowance import Ask, shares
+
+
+def test_what_cannot_be_shared_evenly_goes_to_the_first_that_have_no_more_than_others():
+    asks = [Ask(0, 32, 32)] * 3
+
+    assert shares(asks, 92) == [31, 31, 30]
+
+
+def test_who_holds_more_than_an_even_share_is_given_nothing_of_what_is_left_over():
+    """Found at full size: a node that was served first got one address more in each round, for a permit each."""
+    asks = [Ask(25, 32, 32), Ask(0, 32, 32), Ask(0, 32, 32)]
+
+    assert shares(asks, 66) == [25, 21, 20]
+
+
+def test_what_is_left_over_is_given_out_whole():
+    asks = [Ask(granted, 32, 32) for granted in (31, 24, 0, 0, 25)]
+
+    assert sum(shares(asks, 125)) == 125
