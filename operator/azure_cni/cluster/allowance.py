@@ -66,7 +66,7 @@ def shares(asks: Sequence[Ask], room: int) -> list[int]:
     """How many addresses each node should have, in the order of `asks`; `room` is for all of them together.
 
     Nobody has less than is granted, so that the sum is above `room` where that is so already. What cannot be shared
-    evenly goes to the first ones.
+    evenly goes to those that are granted least, of them to the first.
     """
     floors = [ask.granted for ask in asks]
     for wishes in ([ask.needed for ask in asks], [max(ask.needed, ask.requested) for ask in asks]):
@@ -86,8 +86,9 @@ def _filled(floors: Sequence[int], wishes: Sequence[int], room: int) -> list[int
         low, high = (level, high) if sum(at(level)) <= room else (low, level - 1)
     filled = at(low)
     left = room - sum(filled)
-    for index, wish in enumerate(wishes):
-        if left > 0 and filled[index] == low < wish:  # who has more is not given what is left over as well
+    # Who has nothing yet comes first: one address more for the others would be one NIC write more for each.
+    for index in sorted(range(len(wishes)), key=floors.__getitem__):
+        if left > 0 and filled[index] == low < wishes[index]:
             filled[index] += 1
             left -= 1
     return filled

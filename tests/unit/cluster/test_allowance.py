@@ -22,3 +22,10 @@ def test_what_is_left_over_is_given_out_whole():
     asks = [Ask(granted, 32, 32) for granted in (31, 24, 0, 0, 25)]
 
     assert sum(shares(asks, 125)) == 125
+
+
+def test_what_is_left_over_goes_first_to_those_that_have_nothing():
+    """To raise a node that was answered costs one more write of its NIC; the answer to the others is to come anyway."""
+    asks = [Ask(24, 32, 32), Ask(24, 32, 32), Ask(0, 32, 32)]
+
+    assert shares(asks, 73) == [24, 24, 25]
