@@ -30,7 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     tools.ensure_tools((tools.KUBERNETES,))
     try:
-        return asyncio.run(_run(options, Path(tempfile.mkdtemp(prefix="azure-cni-simulation-", dir=MEMORY if MEMORY.is_dir() else None))))
+        return asyncio.run(
+            _run(
+                options, Path(tempfile.mkdtemp(prefix="azure-cni-simulation-", dir=MEMORY if MEMORY.is_dir() else None))
+            )
+        )
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted; everything is ended")
         return 130

@@ -1,0 +1,117 @@
+"""The judge of the simulation finds each kind of violation, and nothing where there is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulation.observer import Entry, Judge
+
+
+@pytest.fixture
+def judge() -> Judge:
+    return Judge(limit=300, grace_s=5.0)
+
+
+def rules(judge: Judge) -> list[str]:
+    return [violation.rule for violation in judge.violations]
+
+
+def test_a_run_by_the_rules_is_without_fault(judge):
+    judge.ledger_changed(0.0, {"a": Entry(200, "g/a"), "b": Entry(100, "g/b")}, limit=300)
+    judge.nic_changed(10.0, "g/a", 200)
+    judge.nic_changed(11.0, "g/b", 100)
+    judge.nic_changed(20.0, "g/a", 50)
+    judge.ledger_changed(30.0, {"a": Entry(50, "g/a"), "b": Entry(100, "g/b")}, limit=300)
+    judge.look(100.0)
+
+    assert judge.violations == []
+    assert (judge.on_nics, judge.most_on_nics, judge.granted) == (150, 300, 150)
+
+
+def test_more_on_all_nics_than_the_vnet_may_have(judge):
+    judge.ledger_changed(0.0, {"a": Entry(200, "g/a")}, limit=300)
+    judge.nic_changed(10.0, "g/a", 200)
+    judge.nic_changed(11.0, "g/b", 101)
+
+    assert rules(judge) == ["the VNet's limit"]
+    assert judge.violations[0].at_s == 11.0
+
+
+def test_more_on_one_nic_than_azure_allows(judge):
+    judge.nic_changed(10.0, "g/a", 251)
+
+    assert rules(judge) == ["the limit of a NIC"]
+
+
+def test_a_ledger_whose_sum_is_over_the_limit(judge):
+    judge.ledger_changed(0.0, {"a": Entry(200, "g/a"), "b": Entry(101, "g/b")}, limit=300)
+
+    assert rules(judge) == ["the ledger's limit"]
+
+
+def test_an_entry_over_what_one_node_may_hold(judge):
+    judge.ledger_changed(0.0, {"a": Entry(251, "g/a")}, limit=300)
+
+    assert rules(judge) == ["the limit of a NIC"]
+
+
+def test_a_nic_written_before_its_entry(judge):
+    judge.nic_changed(10.0, "g/a", 16)
+    judge.ledger_changed(16.0, {"a": Entry(16, "g/a")}, limit=300)
+    judge.look(100.0)
+
+    assert rules(judge) == ["reserve before write"]
+
+
+def test_a_nic_written_beyond_its_entry(judge):
+    judge.ledger_changed(0.0, {"a": Entry(16, "g/a")}, limit=300)
+    judge.nic_changed(10.0, "g/a", 17)
+    judge.look(100.0)
+
+    assert rules(judge) == ["reserve before write"]
+
+
+def test_an_entry_that_we_learn_of_a_little_late_is_no_fault(judge):
+    judge.nic_changed(10.0, "g/a", 16)
+    judge.look(14.0)
+    judge.ledger_changed(14.5, {"a": Entry(16, "g/a")}, limit=300)
+    judge.look(100.0)
+
+    assert judge.violations == []
+
+
+def test_an_entry_of_another_nic_does_not_count(judge):
+    judge.ledger_changed(0.0, {"a": Entry(16, "g/other")}, limit=300)
+    judge.nic_changed(10.0, "g/a", 16)
+    judge.look(100.0)
+
+    assert rules(judge) == ["reserve before write"]
+
+
+@pytest.mark.parametrize("after", [{}, {"a": Entry(8, "g/a")}])
+def test_an_entry_lowered_below_what_the_nic_holds(judge, after):
+    judge.ledger_changed(0.0, {"a": Entry(16, "g/a")}, limit=300)
+    judge.nic_changed(10.0, "g/a", 16)
+    judge.ledger_changed(30.0, after, limit=300)
+    judge.look(100.0)
+
+    assert rules(judge) == ["lower after release"]
+
+
+def test_a_node_that_came_back_on_another_nic_keeps_its_former_entry(judge):
+    judge.ledger_changed(0.0, {"a": Entry(16, "g/a")}, limit=300)
+    judge.nic_changed(10.0, "g/a", 16)
+    judge.ledger_changed(30.0, {"a~a": Entry(16, "g/a"), "a": Entry(0, "g/new")}, limit=300)
+    judge.look(100.0)
+
+    assert judge.violations == []
+
+
+def test_nothing_is_judged_before_both_histories_can_have_told_it(judge):
+    judge.nic_changed(10.0, "g/a", 16)
+    judge.look(14.9)
+    early = list(judge.violations)
+    judge.look(15.0)
+
+    assert early == []
+    assert rules(judge) == ["reserve before write"]
