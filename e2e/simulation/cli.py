@@ -40,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _place() -> Path:
+    return Path(tempfile.mkdtemp(prefix="azure-cni-simulation-", dir=MEMORY if MEMORY.is_dir() else None))
+
+
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make simulate ARGS='...'", description=__doc__)
     parser.add_argument("preset", nargs="?", choices=list(PRESETS), default="ci")

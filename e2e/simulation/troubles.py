@@ -117,7 +117,8 @@ class Troubles:
                 await self.azure.call("DELETE", f"/nics/{name}-nic")
 
     async def _take(self, *, count: int) -> None:
-        self.taken += len((await self.azure.call("POST", "/take", count=count))["addresses"])
+        answer = await self.azure.call("POST", "/take", count=count)
+        self.taken += len(answer["addresses"])
 
     async def _insist(self, method: str, path: str) -> Any:
         """Until the API server answers; that there is none of it is an answer too."""
