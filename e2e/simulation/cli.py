@@ -12,7 +12,7 @@ from pathlib import Path
 
 from azurebox import tools
 from azurebox.facts import REPOSITORY
-from simulation import report
+from simulation import drawing, report
 from simulation.cluster import Cluster
 from simulation.plan import PRESETS, Scenario, seeded
 from simulation.run import Outcome, Simulation
@@ -109,8 +109,9 @@ async def _one(cluster: Cluster, scenario: Scenario, *, seed: int, directory: Pa
             flush=True,
         )
         return outcome
-    for line in [*report.lines(outcome), f"  it took                   {seconds:.0f} s"]:
-        print(line, flush=True)
+    words = [*report.lines(outcome), f"  it took                   {seconds:.0f} s"]
+    drawn = drawing.draw(outcome, words, OUTPUT)
+    print("\n".join([*words, *(f"  drawn in                  {path}" for path in drawn)]), flush=True)
     if outcome.failure:
         print("\n".join(["what went wrong on purpose before:", *outcome.troubles]) if outcome.troubles else "")
         print(f"again: make simulate ARGS='{scenario.name}{f' --seed {seed}' if scenario.faults_s else ''}'")

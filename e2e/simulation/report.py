@@ -20,10 +20,15 @@ def served_s(outcome: Outcome) -> list[float]:
     )
 
 
+def began_s(outcome: Outcome) -> float:
+    """When the first node asked."""
+    asked = [pool.asked_s for pool in outcome.history.pools.values() if pool.asked_s is not None]
+    return min(asked, default=0.0)
+
+
 def took_s(outcome: Outcome) -> float:
     """From the first request of a node to the last change of a NIC."""
-    asked = [pool.asked_s for pool in outcome.history.pools.values() if pool.asked_s is not None]
-    return outcome.history.last_change_s - min(asked, default=0.0)
+    return outcome.history.last_change_s - began_s(outcome)
 
 
 def budget_s(outcome: Outcome) -> float:
