@@ -24,7 +24,7 @@ from azure_cni.cluster.pacing import Paced, paced
 from azure_cni.cluster.quota_keeper import QuotaKeeper
 from azure_cni.cluster.world import ClusterWorld
 from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
-from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, Rest, TakeBack, ceiling, decide
+from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, Rest, TakeBack, decide
 
 log = logging.getLogger(__name__)
 
@@ -170,12 +170,10 @@ class Grants:
 
 
 def _answers(quota: VNetQuota, members: Iterable[Member]) -> Iterator[_Telling]:
-    """What the ledger as it stands allows to tell."""
-    granted = quota.granted
+    """What the ledger as it stands allows to tell: a share of less than there is room for is an answer too."""
     for member in members:
         entry = quota.entries.get(member.name, LedgerEntry())
-        room = ceiling(limit=quota.grantable, per_node=quota.limits.per_node, others=granted - entry.count)
-        match decide(member.view, QuotaEntry(entry.count, entry.request_id), ceiling=room):
+        match decide(member.view, QuotaEntry(entry.count, entry.request_id), ceiling=entry.count):
             case Answer(granted=count, granted_for=number):
                 remark = words.on_answer(quota, member, count)
                 status = {"granted": count, "grantedFor": number, **remark.status()}

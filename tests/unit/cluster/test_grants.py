@@ -103,6 +103,15 @@ async def test_one_node_gets_no_more_than_a_node_may_and_is_told_so() -> None:
         assert not world.cluster.quota().holds(Fact.EXHAUSTED)
 
 
+async def test_a_share_is_answered_at_once_though_there_is_room_for_more() -> None:
+    """Found at full size: whoever was reserved a share waited for its answer until all shares were reserved."""
+    world = World(limits=Limits(limit=30, writes_per_minute=2))
+    nodes(world, a=20, b=20)
+    async with world.agents(), world.controller():
+        await world.until(lambda: sorted(world.held().values()) == [0, 15], within_s=10)
+        await world.until(lambda: world.held() == {"a": 15, "b": 15}, within_s=40)
+
+
 async def test_what_is_reserved_is_not_granted() -> None:
     world = World(limits=Limits(limit=40, reserved=10))
     nodes(world, a=40)
