@@ -8,6 +8,7 @@ from simulation.run import Outcome
 
 PATIENCE = 1.1
 """Times what the write budget allows (design: full size within 1.1 of it)."""
+MINUTE_S = 60.0
 AIM_PER_HOUR = 12
 ABOUT_NODES = {"kube nodeippools", "kube nodes", "kube events"}
 
@@ -31,10 +32,20 @@ def took_s(outcome: Outcome) -> float:
     return outcome.history.last_change_s - began_s(outcome)
 
 
+def busiest_minute(outcome: Outcome) -> int:
+    """The most NIC writes in any minute."""
+    samples, first, most = outcome.history.samples, 0, 0
+    for sample in samples:
+        while sample.at_s - samples[first].at_s > MINUTE_S:
+            first += 1
+        most = max(most, sample.writes - samples[first].writes)
+    return most
+
+
 def budget_s(outcome: Outcome) -> float:
     """What one write for each node takes at the budget's pace."""
     scenario = outcome.run.scenario
-    return 60.0 * scenario.nodes / scenario.writes_per_minute
+    return MINUTE_S * scenario.nodes / scenario.writes_per_minute
 
 
 def lines(outcome: Outcome) -> Iterator[str]:
@@ -57,6 +68,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
     took, allowed = took_s(outcome), budget_s(outcome)
     yield f"  time to the last address  {took:.0f} s; the budget allows {allowed:.0f} s: {took / allowed:.2f} of it"
     yield f"  NIC writes                {history.calls['nic.put']}, of which one a node is {scenario.nodes}"
+    yield f"  in the busiest minute     expected at most {scenario.writes_per_minute}, seen {busiest_minute(outcome)}"
     waits = served_s(outcome)
     if waits:
         half, late = waits[len(waits) // 2], waits[int(len(waits) * 0.99)]

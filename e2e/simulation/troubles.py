@@ -35,7 +35,7 @@ class Troubles:
     gone: set[str] = field(default_factory=set)
     """Nodes that were deleted."""
     taken: int = 0
-    """Addresses that another tool has taken."""
+    """Addresses that others have: another tool, and NICs that are kept for good."""
     done: list[str] = field(default_factory=list)
     rivals: list[Child] = field(default_factory=list)
 
@@ -111,7 +111,9 @@ class Troubles:
             await self._insist("DELETE", f"/api/v1/nodes/{name}")
             await self._insist("DELETE", f"{GROUP}/nodeippools/{name}")
             await self.azure.call("DELETE", f"/vms/{name}", keep_nic=keep_nic_s > 0)
-        if 0 < keep_nic_s < FOR_GOOD_S:
+        if keep_nic_s >= FOR_GOOD_S:
+            self.taken += len(names)  # nobody's any more: their primary addresses
+        elif keep_nic_s:
             await self.run.pace.sleep(keep_nic_s)
             for name in names:
                 await self.azure.call("DELETE", f"/nics/{name}-nic")

@@ -1,0 +1,64 @@
+"""What a run is said to have shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from simulation import drawing, report
+from simulation.history import History, Pool, Sample
+from simulation.observer import Judge
+from simulation.pace import Pace
+from simulation.plan import PRESETS, Run, seeded
+from simulation.run import Outcome
+
+
+@pytest.fixture
+def outcome() -> Outcome:
+    """Two nodes: one has all, the other was told why not."""
+    scenario = replace(PRESETS["ci"], nodes=2, demand=40, limit=30)
+    pace = Pace(10.0, 0.0, 0.0)
+    run = Run(scenario, pace, 0, Path("nowhere"), "https://127.0.0.1", Path("nowhere"), "token")
+    history = History(pace, Judge(limit=30, grace_s=10.0), last_change_s=70.0)
+    history.judge.nic_changed(20.0, "g/a", 15)
+    history.judge.nic_changed(70.0, "g/b", 15)
+    history.pools = {
+        "a": Pool(allocated=15, assigned=15, asked_s=10.0, served_s=25.0, reason="QuotaExceeded"),
+        "b": Pool(allocated=15, assigned=15, asked_s=12.0, served_s=72.0, reason="QuotaExceeded"),
+    }
+    history.samples = [Sample(at_s, 30, 15, 15, 15, writes) for at_s, writes in ((10, 0), (20, 1), (65, 1), (75, 3))]
+    return Outcome(run, history, settled_s=80.0)
+
+
+def test_times_are_from_the_first_request_to_the_last_change(outcome):
+    assert report.took_s(outcome) == 60.0
+    assert report.served_s(outcome) == [15.0, 60.0]
+
+
+def test_the_busiest_minute_need_not_begin_with_one(outcome):
+    assert report.busiest_minute(outcome) == 2
+
+
+def test_the_summary_names_what_was_expected_and_seen(outcome):
+    text = "\n".join(report.lines(outcome))
+
+    assert "expected 30, seen 30" in text
+    assert "2 nodes QuotaExceeded" in text
+    assert "seed" not in text
+
+
+def test_a_run_with_faults_names_its_seed(outcome):
+    outcome.run = replace(outcome.run, scenario=seeded(outcome.run.scenario), seed=7)
+
+    assert "seed 7" in next(iter(report.lines(outcome)))
+
+
+def test_a_picture_and_a_page_are_drawn(outcome, tmp_path):
+    pytest.importorskip("matplotlib")
+
+    picture, page = drawing.draw(outcome, ["<words>"], tmp_path)
+
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "&lt;words&gt;" in page.read_text()
