@@ -32,6 +32,8 @@ class Findings:
 
     used: tuple[int, float] | None = None
     """Addresses in use in the VNet as Azure counts them, and when it said so (since 1970)."""
+    nodes: int = 0
+    """How many nodes were known then. The own address of any other was taken for somebody else's."""
     vanished: dict[str, LedgerEntry] = field(default_factory=dict)
     """Entries whose nodes are gone, NIC and all, as they were when that was looked into."""
 

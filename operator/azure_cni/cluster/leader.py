@@ -36,6 +36,9 @@ FIRST_USE_S: Final = 15.0
 """How long the first grants of a term wait to hear how full the VNet is."""
 USAGES_WHEN_FULL_S: Final = 60.0
 """How often Azure is asked that while nodes want more than there is: somebody may have left room."""
+USAGES_AFTER_NEWS_S: Final = 10.0
+"""The same when nodes have come since: until then their own addresses are taken for somebody else's, and off what may
+be granted. Where many come at once, each of them would be granted a little less, and a little later the rest."""
 SETTLE_S: Final = 30.0
 """Nothing is taken for vanished so early in a term."""
 
@@ -201,16 +204,20 @@ class Leader:
 
     async def _read_uses(self) -> None:
         """Again and again, more often while there is not enough."""
-        asked_s = self._world.clock.monotonic_s()
+        asked_s = pressed_s = self._world.clock.monotonic_s()
         while True:
-            await asyncio.sleep(min(self._settings.usages_s, USAGES_WHEN_FULL_S))
-            full = [work for work in self._works.values() if work.grants.exhausted]
+            await asyncio.sleep(min(self._settings.usages_s, USAGES_AFTER_NEWS_S))
             now_s = self._world.clock.monotonic_s()
             everything = now_s - asked_s >= self._settings.usages_s
-            for work in list(self._works.values()) if everything else full:
-                await self._read_use(work)
-            if everything:
-                asked_s = now_s
+            pressing = now_s - pressed_s >= min(self._settings.usages_s, USAGES_WHEN_FULL_S)
+            for work in list(self._works.values()):
+                if everything or (pressing and work.grants.exhausted) or self._has_grown(work):
+                    await self._read_use(work)
+            asked_s = now_s if everything else asked_s
+            pressed_s = now_s if pressing else pressed_s
+
+    def _has_grown(self, work: _Work) -> bool:
+        return len(self.census.of(work.vnet_id)) > work.findings.nodes
 
     async def _read_use(self, work: _Work) -> None:
         """How many addresses of the VNet are in use. Without an answer the last one stays good."""
@@ -225,6 +232,7 @@ class Leader:
             return
         if self._silent.pop(work.vnet_id, None):
             log.info("how full a vnet is can be read again", extra={"vnet": work.vnet_id})
+        work.findings.nodes = len(self.census.of(work.vnet_id))
         work.findings.used = (used, math.floor(self._world.clock.utc_s()))
         self._woken.set()
 

@@ -112,6 +112,19 @@ async def test_a_share_is_answered_at_once_though_there_is_room_for_more() -> No
         await world.until(lambda: world.held() == {"a": 15, "b": 15}, within_s=40)
 
 
+async def test_a_node_that_came_after_azure_was_asked_is_soon_not_taken_for_somebody_else() -> None:
+    """Found at full size: where many nodes come at once, each was granted less, and a minute later the rest."""
+    world = World(limits=Limits(limit=40))
+    nodes(world, a=20, b=20)
+    async with world.controller(), asyncio.TaskGroup() as agents:
+        running = [agents.create_task(world.nodes["a"].run())]
+        await world.until(lambda: world.held() == {"a": 20, "b": 0})
+        running.append(agents.create_task(world.nodes["b"].run()))
+        await world.until(lambda: world.held() == {"a": 20, "b": 20}, within_s=20)
+        for task in running:
+            task.cancel()
+
+
 async def test_what_is_reserved_is_not_granted() -> None:
     world = World(limits=Limits(limit=40, reserved=10))
     nodes(world, a=40)
