@@ -78,7 +78,7 @@ async def _run(options: argparse.Namespace, directory: Path) -> int:
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     cluster = Cluster(directory)
-    scenario, failed = _scenario(options), False
+    scenario, failed = _scenario(options), True
     try:
         await cluster.start()
         for number, seed in enumerate(_seeds(options)):
@@ -86,8 +86,9 @@ async def _run(options: argparse.Namespace, directory: Path) -> int:
                 await cluster.clear()
             outcome = await _one(cluster, scenario, seed=seed, directory=directory / f"run-{seed}")
             if outcome.failure:
-                failed = True
                 break
+        else:
+            failed = False
     finally:
         await cluster.stop()
         if failed or options.keep:

@@ -61,7 +61,7 @@ def _addresses(axis: Any, outcome: Outcome) -> None:
     axis.step(minutes, [s.granted for s in samples], where="post", color=GRANTED, linewidth=5, label="granted")
     axis.step(minutes, [s.on_nics for s in samples], where="post", color=ON_NICS, linewidth=2, label="on NICs")
     axis.step(minutes, [s.assigned for s in samples], where="post", color=ASSIGNED, linewidth=1.5, label="pods have")
-    axis.set_xlim(0, max(minutes, default=1.0))
+    axis.set_xlim(0, _end(outcome))
     axis.set_ylim(0, outcome.run.scenario.limit * 1.1)
     axis.legend(loc="lower right", frameon=False, labelcolor=INK)
 
@@ -77,7 +77,7 @@ def _writes(axis: Any, outcome: Outcome) -> None:
     axis.bar([minute + 0.5 for minute in per_minute], list(per_minute.values()), width=0.9, color=ON_NICS)
     budget = outcome.run.scenario.writes_per_minute
     axis.axhline(budget, color=LIMIT, linewidth=1.5, label="budget")
-    axis.set_xlim(0, max(_minute(outcome, outcome.history.samples[-1].at_s), 1.0))
+    axis.set_xlim(0, _end(outcome))
     axis.set_ylim(0, max([*per_minute.values(), budget]) * 1.15)
     axis.set_xlabel("minutes since the first node asked", color=MUTED)
     axis.legend(loc="upper right", frameon=False, labelcolor=INK)
@@ -93,7 +93,7 @@ def _waits(axis: Any, outcome: Outcome) -> None:
     axis.set_xlim(0, max([*waits, allowed]) * 1.05)
     axis.set_ylim(0, 105)
     axis.yaxis.set_major_formatter("{x:.0f} %")
-    axis.legend(loc="lower right", frameon=False, labelcolor=INK)
+    axis.legend(loc="upper left", frameon=False, labelcolor=INK)
 
 
 def _plain(axis: Any, title: str) -> None:
@@ -104,6 +104,12 @@ def _plain(axis: Any, title: str) -> None:
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
     axis.spines["bottom"].set_color(GRID)
+
+
+def _end(outcome: Outcome) -> float:
+    """Where the picture ends: a little after all is granted, not after the rest."""
+    last_s = outcome.settled_s or outcome.history.samples[-1].at_s
+    return max(1.0, _minute(outcome, last_s) * 1.05)
 
 
 def _minute(outcome: Outcome, at_s: float) -> float:

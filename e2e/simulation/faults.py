@@ -21,7 +21,7 @@ PAUSE_S = 60.0
 WORKS = ("azure", "throttle", "kill-controller", "pause-controller", "second-leader", "lose-lease", "restart-apiserver",
          "kill-nodes", "delete-nodes", "take")  # fmt: skip
 WEIGHTS = (6, 2, 4, 2, 2, 2, 1, 2, 2, 2)
-EACH_S = 12.0
+EACH_S = 10.0
 """One thing goes wrong about that often."""
 
 

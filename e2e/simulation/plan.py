@@ -44,15 +44,15 @@ class Scenario:
 
 PRESETS = {
     "ci": Scenario("ci", nodes=40, demand=1250, limit=1000, writes_per_minute=30, speed=20.0),
-    "full": Scenario("full", nodes=640, demand=20_000, rest_s=1800.0),
-    "many": Scenario("many", nodes=2000, demand=16_000, rest_s=1800.0),
+    "full": Scenario("full", nodes=640, demand=20_000, start_s=60.0, rest_s=1800.0),
+    "many": Scenario("many", nodes=2000, demand=16_000, start_s=120.0, rest_s=1800.0),
     "dense": Scenario("dense", nodes=64, demand=16_000, rest_s=1800.0),
 }
 
 
 def seeded(scenario: Scenario) -> Scenario:
     """The same with faults: for as long as it takes to grant everything without them, and some more."""
-    return replace(scenario, faults_s=60.0 * scenario.nodes / scenario.writes_per_minute + 100.0, rest_s=0.0)
+    return replace(scenario, faults_s=60.0 * scenario.nodes / scenario.writes_per_minute + 70.0, rest_s=0.0)
 
 
 @dataclass(frozen=True, slots=True)
