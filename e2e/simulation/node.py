@@ -126,17 +126,7 @@ class Node:
         self._demand = Demand()
         board = Board()
         self._book = Book(store=self._memory, bell=board.bell)
-        world = World(
-            cloud=ArmCloud(Told(name, machine), arm),
-            nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom()),
-            grants=ControllerGrants(),
-            pools=KubePools(self._kube, node_name=name),
-            node=KubeNode(self._kube, node_name=name),
-            events=KubeEvents(self._kube, node_name=name, utc=clock.utc, monotonic=clock.boottime_s),
-            datapath=FakeDatapath(),
-            clock=clock,
-            observer=Unmeasured(),
-        )
+        world = _world(self._kube, arm, clock, name=name, machine=machine)
         settings = NodeSettings(defaults=EXACT)
         self._reconciler = Reconciler(world=world, settings=settings, book=self._book, board=board, demand=self._demand)
         self._sandboxes = Sandboxes(
@@ -186,6 +176,20 @@ class Node:
                     await self._memory.freed.wait()
             except TimeoutError:
                 continue
+
+
+def _world(kube: KubeClient, arm: Arm, clock: NodeClock, *, name: str, machine: Machine) -> World:
+    return World(
+        cloud=ArmCloud(Told(name, machine), arm),
+        nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom()),
+        grants=ControllerGrants(),
+        pools=KubePools(kube, node_name=name),
+        node=KubeNode(kube, node_name=name),
+        events=KubeEvents(kube, node_name=name, utc=clock.utc, monotonic=clock.boottime_s),
+        datapath=FakeDatapath(),
+        clock=clock,
+        observer=Unmeasured(),
+    )
 
 
 def _pod(name: str, *, ip: str = "") -> dict[str, Any]:
