@@ -3,6 +3,7 @@
 import os
 import sys
 
+from azure_cni.cluster.election import Pace
 from azure_cni.entrypoints import controller_settings, logs
 from azure_cni.entrypoints.controller import Controller
 from azure_cni.kube.client import REQUEST_TIMEOUT_S, KubeClient, KubeEndpoint
@@ -28,6 +29,8 @@ def main(path: str, name: str, lease: str) -> None:
     })  # fmt: skip
     logs.set_up(level=settings.log_level, style="text")
     patient_with_the_api_server(run)
+    if not run.scenario.faults_s:
+        _patient_with_the_lease(run)
     endpoint = KubeEndpoint(run.api_url, token=run.token, ca_file=run.api_ca)
     run.pace.run(Controller(settings, endpoint=endpoint, clock=ClusterClock(run.pace)).run)
 
@@ -36,6 +39,12 @@ def patient_with_the_api_server(run: Run) -> None:
     """The API server runs in real time: it has as many real seconds to answer as it has outside a simulation."""
     defaults = KubeClient.__init__.__kwdefaults__ or {}
     defaults["timeout_s"] = REQUEST_TIMEOUT_S * run.pace.speed
+
+
+def _patient_with_the_lease(run: Run) -> None:
+    """The same for the lease, which would be lost to a slow machine; with faults it may be, and others take over."""
+    usual, speed = Pace(), run.pace.speed
+    Pace.__init__.__defaults__ = (usual.duration_s * speed, usual.give_up_s * speed, usual.retry_s)
 
 
 if __name__ == "__main__":

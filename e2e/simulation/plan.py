@@ -45,7 +45,7 @@ class Scenario:
 PRESETS = {
     "ci": Scenario("ci", nodes=40, demand=1250, limit=1000, writes_per_minute=30, speed=20.0),
     "full": Scenario("full", nodes=640, demand=20_000, start_s=60.0, rest_s=1800.0),
-    "many": Scenario("many", nodes=2000, demand=16_000, start_s=120.0, rest_s=1800.0),
+    "many": Scenario("many", nodes=2000, demand=16_000, start_s=300.0, rest_s=1800.0),
     "dense": Scenario("dense", nodes=64, demand=16_000, rest_s=1800.0),
 }
 
