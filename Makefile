@@ -37,8 +37,9 @@ test: $(READY) ## Unit, property, contract and data plane tests (the last need r
 	$(BOX) go -C $(PLUGIN) test ./...
 
 .PHONY: e2e
-e2e: $(READY) ## The scenarios on the box
+e2e: $(READY) ## The scenarios on the box; what pools are for, also where the controller writes the NICs
 	$(BOX) scenarios -v
+	$(BOX) scenarios -v --nic-writer controller -k "test_2_sixty_pods or test_3_pool"
 
 .PHONY: bench
 bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root)
