@@ -129,6 +129,9 @@ def remove(name: str, *, keep_nic: bool = False) -> None:
         if process.name == name or process.name.startswith(f"{name}-"):
             processes.stop(process, grace_s=0)
     kubectl("delete", "node", name, "--ignore-not-found")
+    # Nobody is left to say that they have ended; Kubernetes itself finds out after a minute or so.
+    here = f"--field-selector=spec.nodeName={name}"
+    kubectl("delete", "pods", "--all-namespaces", here, "--force", "--grace-period=0")
     azure.request("DELETE", f"/vms/{name}", {"keep_nic": keep_nic})
 
 
