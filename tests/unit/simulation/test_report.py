@@ -56,8 +56,6 @@ def test_a_run_with_faults_names_its_seed(outcome):
 
 
 def test_a_picture_and_a_page_are_drawn(outcome, tmp_path):
-    pytest.importorskip("matplotlib")
-
     picture, page = drawing.draw(outcome, ["<words>"], tmp_path)
 
     assert picture.read_bytes().startswith(b"\x89PNG")
