@@ -61,7 +61,7 @@ class Narrator:
             target=standing.plan.target if standing.plan else 0,
             ceiling=standing.ceiling,
             requested=standing.asking.request.count,
-            answered=standing.grant.request_id == standing.asking.request.number,
+            answered=standing.answered,
             asked_for_s=self._asked_for_s(),
             writing=standing.writing,
             updating=standing.view is not None and not standing.view.settled,
@@ -77,8 +77,7 @@ class Narrator:
     def _asked_for_s(self) -> float:
         """How long a request for a write has been waiting for its answer."""
         board, standing, now_s = self._board, self._standing, self._world.clock.boottime_s()
-        answered = standing.grant.request_id == standing.asking.request.number
-        waits = standing.asking.wants is not Wants.NOTHING and not answered
+        waits = standing.asking.wants is not Wants.NOTHING and not standing.answered
         board.asked_s = (now_s if board.asked_s is None else board.asked_s) if waits else None
         return 0.0 if board.asked_s is None else now_s - board.asked_s
 

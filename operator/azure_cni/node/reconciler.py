@@ -269,7 +269,6 @@ class Reconciler:
         standing, now_s = self._standing, self._now_s()
         standing.waiting = self._demand.waiting(self._book.ledger)
         standing.grant = self._world.grants.read(standing.pool or {}, standing.asking.request)
-        answered = standing.grant.request_id == standing.asking.request.number
         standing.plan = next_step(
             self._book.ledger,
             view,
@@ -277,7 +276,7 @@ class Reconciler:
             waiting=standing.waiting,
             now_s=now_s,
             surplus_since_s=standing.plan.surplus_since_s if standing.plan else None,
-            granted=standing.grant.count if answered else 0,
+            granted=standing.grant.count if standing.answered else 0,
             in_flight=standing.asking.in_flight,
             shrink_delay_s=self._settings.timing.shrink_delay_s,
         )

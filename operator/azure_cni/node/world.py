@@ -99,6 +99,11 @@ class Standing:
     last_write: LastWrite | None = None
 
     @property
+    def answered(self) -> bool:
+        """The newest request has its answer."""
+        return self.grant.request_id == self.asking.request.number
+
+    @property
     def ceiling(self) -> int:
         """What the pool may grow to."""
         if self.observes and self.view is not None:
