@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from azure_cni.node.taint import STEADY_S, Room, Stance, margin, room_of, turned
 
+WHILE_S = STEADY_S - 1e-6
+"""A while as floats measure it."""
+
 History = list[tuple[float, Room]]
 """Looks: seconds since the one before, and what was seen."""
 
@@ -36,15 +39,15 @@ def turns_of(seen: list[tuple[float, Room, Stance]], *, first: bool) -> list[tup
 @given(history=histories, first=st.booleans())
 def test_changes_are_at_least_a_while_apart(history: History, *, first: bool):
     turns = turns_of(walk(history, Stance(first)), first=first)
-    assert all(later - earlier >= STEADY_S for (_, earlier, _), (_, later, _) in pairwise(turns))
-    assert len(turns) <= sum(pause_s for pause_s, _ in history) / STEADY_S
+    assert all(later - earlier >= WHILE_S for (_, earlier, _), (_, later, _) in pairwise(turns))
+    assert len(turns) <= sum(pause_s for pause_s, _ in history) / WHILE_S
 
 
 @given(history=histories, first=st.booleans())
 def test_a_change_follows_a_while_in_which_nothing_spoke_for_staying(history: History, *, first: bool):
     seen = walk(history, Stance(first))
     for index, now_s, tainted in turns_of(seen, first=first):
-        while_before = [room for at_s, room, _ in seen[: index + 1] if at_s >= now_s - STEADY_S]
+        while_before = [room for at_s, room, _ in seen[: index + 1] if at_s >= now_s - WHILE_S]
         assert set(while_before) <= ({Room.NONE, Room.SPOKEN_FOR} if tainted else {Room.ENOUGH})
 
 
@@ -66,6 +69,15 @@ def test_what_lasts_is_told_whatever_was_before(history: History, *, first: bool
     for room, tainted in ((Room.NONE, True), (Room.ENOUGH, False)):
         now_s, _, stance = walk([(1.0, room)] * int(STEADY_S + 2), stance, now_s=now_s)[-1]
         assert stance == Stance(tainted)
+
+
+@given(now_s=st.floats(0.0, 1e8), first=st.booleans())
+def test_it_turns_at_the_very_time_that_it_names(now_s: float, *, first: bool):
+    """Who sleeps until then is not woken again soon: a rounding error must not let it pass."""
+    against = Room.ENOUGH if first else Room.NONE
+    turning = turned(Stance(first), against, now_s=now_s)
+    assert turning.turns_at_s is not None
+    assert turned(turning, against, now_s=turning.turns_at_s) == Stance(not first)
 
 
 pods = st.lists(
@@ -90,10 +102,10 @@ def test_pods_that_come_and_go_at_the_limit_do_not_make_it_flap(steps, ceiling: 
                 wide_since_s = now_s
             if before.tainted and not stance.tainted:
                 assert wide_since_s is not None
-                assert now_s - wide_since_s >= STEADY_S
+                assert now_s - wide_since_s >= WHILE_S
             changes += before.tainted is not stance.tainted
         free = max(0, free - count) if number % 2 else min(ceiling, free + count)
-    assert changes <= 1 + now_s / STEADY_S
+    assert changes <= 1 + now_s / WHILE_S
 
 
 @given(st.integers(0, 250), st.integers(0, 250))

@@ -42,10 +42,10 @@ class Room(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Stance:
-    """Whether the node wants the taint, and since when (boot time) the facts have spoken against that."""
+    """Whether the node wants the taint, and when (boot time) it turns if the facts keep speaking against that."""
 
     tainted: bool
-    turning_since_s: float | None = None
+    turns_at_s: float | None = None
 
 
 def room_of(*, can_take_a_pod: bool, free: int, waiting: int, margin: int) -> Room:
@@ -64,17 +64,17 @@ def margin(*, min_free: int, ceiling: int) -> int:
 
 def turned(stance: Stance, room: Room, *, now_s: float) -> Stance:
     """The stance after one look at the room."""
-    since_s = stance.turning_since_s
+    turns_at_s = stance.turns_at_s
     if stance.tainted:
         against = room is Room.ENOUGH
     else:
         # What is spoken for will be gone in a moment: it does not show that the node is full, nor that it is not.
-        against = room is Room.NONE or (room is Room.SPOKEN_FOR and since_s is not None)
+        against = room is Room.NONE or (room is Room.SPOKEN_FOR and turns_at_s is not None)
     if not against:
         return Stance(stance.tainted)
-    if since_s is not None and now_s - since_s >= STEADY_S:
-        return Stance(not stance.tainted)
-    return Stance(stance.tainted, now_s if since_s is None else since_s)
+    if turns_at_s is None:
+        return Stance(stance.tainted, now_s + STEADY_S)
+    return stance if now_s < turns_at_s else Stance(not stance.tainted)
 
 
 def has_taint(node: Mapping[str, Any]) -> bool:
@@ -103,8 +103,7 @@ class NodeTaint:
 
     def due_s(self) -> float | None:
         """Boot time at which the stance turns if nothing changes; None when it does not."""
-        since_s = self._stance.turning_since_s
-        return None if since_s is None else since_s + STEADY_S
+        return self._stance.turns_at_s
 
     async def keep(self, *, min_free: int, ceiling: int) -> None:
         """One look; `ceiling` is what the pool may grow to. KubeError when the Node cannot be read or changed.
