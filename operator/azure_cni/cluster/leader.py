@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from azure_cni.cluster.grants import LONGEST_REST_S, Grants
 from azure_cni.cluster.ports import Orders
 from azure_cni.cluster.quota_keeper import QuotaKeeper
 from azure_cni.cluster.reclaim import Reclaim
+from azure_cni.cluster.usage import Usage
 from azure_cni.cluster.world import ClusterSettings, ClusterWorld
 from azure_cni.errors import AzureCniError, KubeConflict
 from azure_cni.ipam.backoff import delay_s
@@ -32,13 +32,8 @@ log = logging.getLogger(__name__)
 
 DEBOUNCE_S: Final = 0.3
 """A burst of requests is one write of the ledger: it costs the API server up to a tenth of a second."""
-FIRST_USE_S: Final = 15.0
-"""How long the first grants of a term wait to hear how full the VNet is."""
-USAGES_WHEN_FULL_S: Final = 60.0
-"""How often Azure is asked that while nodes want more than there is: somebody may have left room."""
-USAGES_AFTER_NEWS_S: Final = 10.0
-"""The same when nodes have come since: until then their own addresses are taken for somebody else's, and off what may
-be granted. Where many come at once, each of them would be granted a little less, and a little later the rest."""
+USAGE_LOOK_S: Final = 10.0
+"""How often is looked whether Azure is to be asked how full a VNet is."""
 SETTLE_S: Final = 30.0
 """Nothing is taken for vanished so early in a term."""
 
@@ -47,11 +42,11 @@ SETTLE_S: Final = 30.0
 class _Work:
     """What is done for one VNet."""
 
-    vnet_id: VNetID
     keeper: QuotaKeeper
     findings: Findings
     grants: Grants
     reclaim: Reclaim
+    usage: Usage
 
 
 class Leader:
@@ -68,8 +63,6 @@ class Leader:
         self._woken = asyncio.Event()
         self._counted = asyncio.Event()
         self._failures = 0
-        self._silent: dict[str, str] = {}
-        """VNets whose use cannot be read, and why."""
         self.breathed_s = world.clock.monotonic_s()
         """Monotonic time of the last look at the pools."""
 
@@ -125,7 +118,7 @@ class Leader:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._grant(), name="grants")
             tasks.create_task(self._reclaim(), name="reclaim")
-            tasks.create_task(self._read_uses(), name="usages")
+            tasks.create_task(self._read_usages(), name="usages")
             if self._orders is not None:
                 tasks.create_task(self._serve_orders(self._orders), name="orders")
 
@@ -191,50 +184,31 @@ class Leader:
         if key not in self._works:
             world, findings = self._world, Findings()
             keeper = QuotaKeeper(world.quotas, vnet_id=vnet, defaults=self._settings.defaults, observer=world.observer)
-            work = _Work(
+            usage = Usage(
+                vnets=world.vnets,
+                clock=world.clock,
+                census=self.census,
                 vnet_id=vnet,
+                findings=findings,
+                every_s=self._settings.usages_s,
+            )
+            await usage.read()
+            self._works[key] = _Work(
                 keeper=keeper,
                 findings=findings,
                 grants=Grants(world=world, keeper=keeper, vnet_id=vnet, census=self.census, findings=findings),
                 reclaim=Reclaim(census=self.census, pools=world.pools, vnets=world.vnets, observer=world.observer),
+                usage=usage,
             )
-            await self._read_use(work)
-            self._works[key] = work
         return self._works[key]
 
-    async def _read_uses(self) -> None:
-        """Again and again, more often while there is not enough."""
-        asked_s = pressed_s = self._world.clock.monotonic_s()
+    async def _read_usages(self) -> None:
+        """Again and again look whether Azure is to be asked."""
         while True:
-            await asyncio.sleep(min(self._settings.usages_s, USAGES_AFTER_NEWS_S))
-            now_s = self._world.clock.monotonic_s()
-            everything = now_s - asked_s >= self._settings.usages_s
-            pressing = now_s - pressed_s >= min(self._settings.usages_s, USAGES_WHEN_FULL_S)
+            await asyncio.sleep(min(self._settings.usages_s, USAGE_LOOK_S))
             for work in list(self._works.values()):
-                if everything or (pressing and work.grants.exhausted) or self._has_grown(work):
-                    await self._read_use(work)
-            asked_s = now_s if everything else asked_s
-            pressed_s = now_s if pressing else pressed_s
-
-    def _has_grown(self, work: _Work) -> bool:
-        return len(self.census.of(work.vnet_id)) > work.findings.nodes
-
-    async def _read_use(self, work: _Work) -> None:
-        """How many addresses of the VNet are in use. Without an answer the last one stays good."""
-        try:
-            async with asyncio.timeout(FIRST_USE_S):
-                used = await self._world.vnets.used(work.vnet_id)
-        except (AzureCniError, TimeoutError) as error:
-            why = str(error) or f"no answer within {FIRST_USE_S:g} s"
-            if self._silent.get(work.vnet_id) != type(error).__name__:
-                log.warning("cannot read how full a vnet is", extra={"vnet": work.vnet_id, "error": why})
-            self._silent[work.vnet_id] = type(error).__name__
-            return
-        if self._silent.pop(work.vnet_id, None):
-            log.info("how full a vnet is can be read again", extra={"vnet": work.vnet_id})
-        work.findings.nodes = len(self.census.of(work.vnet_id))
-        work.findings.used = (used, math.floor(self._world.clock.utc_s()))
-        self._woken.set()
+                if work.usage.is_due(exhausted=work.grants.exhausted) and await work.usage.read():
+                    self._woken.set()
 
     async def _reclaim(self) -> None:
         """Again and again look into entries that have no pool."""
