@@ -8,12 +8,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 from azurebox import tools
 from azurebox.facts import REPOSITORY
 from simulation import drawing, report
 from simulation.cluster import Cluster
+from simulation.measures import beside_the_budget
 from simulation.plan import PRESETS, Scenario, seeded
 from simulation.run import Outcome, Simulation
 
@@ -30,11 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     tools.ensure_tools((tools.KUBERNETES,))
     try:
-        return asyncio.run(
-            _run(
-                options, Path(tempfile.mkdtemp(prefix="azure-cni-simulation-", dir=MEMORY if MEMORY.is_dir() else None))
-            )
-        )
+        return asyncio.run(_run(options, _place()))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted; everything is ended")
         return 130
@@ -101,7 +99,9 @@ async def _run(options: argparse.Namespace, directory: Path) -> int:
 async def _one(cluster: Cluster, scenario: Scenario, *, seed: int, directory: Path) -> Outcome:
     directory.mkdir()  # noqa: ASYNC240  # nothing else runs yet
     began_s = time.monotonic()
-    outcome = await Simulation(cluster, scenario, seed=seed, directory=directory).carry_out()
+    simulation = Simulation(cluster, scenario, seed=seed, directory=directory, say=partial(print, flush=True))
+    outcome = await simulation.carry_out()
+    outcome.failure = outcome.failure or beside_the_budget(outcome)
     seconds = time.monotonic() - began_s
     if scenario.faults_s and not outcome.failure:
         print(

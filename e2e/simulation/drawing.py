@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from simulation import report
+from simulation import measures
 from simulation.run import Outcome
 
 MINUTE_S = 60.0
@@ -84,11 +84,11 @@ def _writes(axis: Any, outcome: Outcome) -> None:
 
 
 def _waits(axis: Any, outcome: Outcome) -> None:
-    waits = [seconds / MINUTE_S for seconds in report.served_s(outcome)]
+    waits = [seconds / MINUTE_S for seconds in measures.served_s(outcome)]
     _plain(axis, "Nodes that have got all their addresses, by how long they waited (minutes)")
     share = [100 * (number + 1) / len(waits) for number in range(len(waits))]
     axis.step(waits, share, where="post", color=ON_NICS, linewidth=2)
-    allowed = report.budget_s(outcome) / MINUTE_S
+    allowed = measures.budget_s(outcome) / MINUTE_S
     axis.axvline(allowed, color=LIMIT, linewidth=1.5, label="what the budget allows for all")
     axis.set_xlim(0, max([*waits, allowed]) * 1.05)
     axis.set_ylim(0, 105)
@@ -113,4 +113,4 @@ def _end(outcome: Outcome) -> float:
 
 
 def _minute(outcome: Outcome, at_s: float) -> float:
-    return (at_s - report.began_s(outcome)) / MINUTE_S
+    return (at_s - measures.began_s(outcome)) / MINUTE_S

@@ -4,48 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from simulation.children import Usage
+from simulation.measures import budget_s, busiest_minute, served_s, took_s
 from simulation.run import Outcome
 
-PATIENCE = 1.1
-"""Times what the write budget allows (design: full size within 1.1 of it)."""
-MINUTE_S = 60.0
 AIM_PER_HOUR = 12
 ABOUT_NODES = {"kube nodeippools", "kube nodes", "kube events"}
-
-
-def served_s(outcome: Outcome) -> list[float]:
-    """How long each node waited for the last address that it got, sorted."""
-    pools = outcome.history.pools.values()
-    return sorted(
-        pool.served_s - pool.asked_s for pool in pools if pool.served_s is not None and pool.asked_s is not None
-    )
-
-
-def began_s(outcome: Outcome) -> float:
-    """When the first node asked."""
-    asked = [pool.asked_s for pool in outcome.history.pools.values() if pool.asked_s is not None]
-    return min(asked, default=0.0)
-
-
-def took_s(outcome: Outcome) -> float:
-    """From the first request of a node to the last change of a NIC."""
-    return outcome.history.last_change_s - began_s(outcome)
-
-
-def busiest_minute(outcome: Outcome) -> int:
-    """The most NIC writes in any minute."""
-    samples, first, most = outcome.history.samples, 0, 0
-    for sample in samples:
-        while sample.at_s - samples[first].at_s > MINUTE_S:
-            first += 1
-        most = max(most, sample.writes - samples[first].writes)
-    return most
-
-
-def budget_s(outcome: Outcome) -> float:
-    """What one write for each node takes at the budget's pace."""
-    scenario = outcome.run.scenario
-    return MINUTE_S * scenario.nodes / scenario.writes_per_minute
 
 
 def lines(outcome: Outcome) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """One run from its beginning to its end: what is started, what is waited for, what is judged."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from simulation.troubles import LEASE, Troubles
 
 UP_S = 60.0
 LOOK_S = 0.1
+PROGRESS_S = 30.0
+"""Real seconds between two lines about a run that takes its time."""
 GROUP_OF_NICS = "azbox"
 
 
@@ -39,9 +42,12 @@ class Outcome:
 class Simulation:
     """One run on a control plane that is up and empty."""
 
-    def __init__(self, cluster: Cluster, scenario: Scenario, *, seed: int, directory: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, scenario: Scenario, *, seed: int, directory: Path, say: Callable[[str], None]
+    ) -> None:
         pace = Pace.starting_now(scenario.speed)
         self._cluster = cluster
+        self._say = say
         self._run = Run(scenario, pace, seed, directory, cluster.url, cluster.ca_file, cluster.token)
         judge = Judge(limit=scenario.limit, grace_s=GRACE_REAL_S * scenario.speed)
         self.history = History(pace, judge, ledger_log=(directory / "ledger.log").open("w"))
@@ -69,6 +75,7 @@ class Simulation:
             faults = schedule(self._run.scenario, self._run.seed) if self._run.scenario.faults_s else []
             troubling = asyncio.create_task(troubles.carry_out(faults))
             closing.callback(troubling.cancel)
+            closing.callback(asyncio.create_task(self._tell_progress()).cancel)
             outcome.failure = await self._wait(troubles, troubling, following)
             outcome.troubles, outcome.gone = troubles.done, troubles.gone
             if not outcome.failure:
@@ -126,6 +133,17 @@ class Simulation:
                 return f"{name} has not started all pods that it has addresses for: {pool}"
         left = scenario.limit - troubles.taken - judge.granted
         return f"{short} nodes wait while {left} addresses are left" if short and left > 0 else ""
+
+    async def _tell_progress(self) -> None:
+        """Again and again how far it is: who looks on must not wonder whether it still works."""
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            judge, pools = self.history.judge, self.history.pools.values()
+            served = sum(pool.settled for pool in pools)
+            self._say(
+                f"  {self._run.pace.elapsed_s():6.0f} s: {judge.on_nics} addresses on NICs, {judge.granted} granted; "
+                f"{served} of {self._run.scenario.nodes} nodes have an answer to all that they asked"
+            )
 
     async def _rest(self, outcome: Outcome) -> None:
         """Look at what it costs when nothing happens."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simulation import drawing, report
+from simulation import drawing, measures, report
 from simulation.history import History, Pool, Sample
 from simulation.observer import Judge
 from simulation.pace import Pace
@@ -33,12 +33,28 @@ def outcome() -> Outcome:
 
 
 def test_times_are_from_the_first_request_to_the_last_change(outcome):
-    assert report.took_s(outcome) == 60.0
-    assert report.served_s(outcome) == [15.0, 60.0]
+    assert measures.took_s(outcome) == 60.0
+    assert measures.served_s(outcome) == [15.0, 60.0]
 
 
 def test_the_busiest_minute_need_not_begin_with_one(outcome):
-    assert report.busiest_minute(outcome) == 2
+    assert measures.busiest_minute(outcome) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"speed": 1.0, "writes_per_minute": 2}, ""),
+        ({"speed": 1.0, "writes_per_minute": 3}, "60 s to the last address, 1.50 times what the budget allows"),
+        ({"speed": 1.0, "writes_per_minute": 1}, "2 NIC writes in one minute, of 1 allowed"),
+        ({"speed": 10.0, "writes_per_minute": 1}, ""),
+        ({"speed": 1.0, "writes_per_minute": 1, "faults_s": 60.0}, ""),
+    ],
+)
+def test_the_budget_is_judged_in_real_time_and_without_faults(outcome, changes, said):
+    outcome.run = replace(outcome.run, scenario=replace(outcome.run.scenario, **changes))
+
+    assert measures.beside_the_budget(outcome) == said
 
 
 def test_the_summary_names_what_was_expected_and_seen(outcome):

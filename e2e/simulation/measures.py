@@ -1,0 +1,58 @@
+"""What a run is measured by: times, writes a minute, and whether they are what the write budget allows."""
+
+from simulation.run import Outcome
+
+PATIENCE = 1.1
+"""Times what the write budget allows."""
+MINUTE_S = 60.0
+
+
+def served_s(outcome: Outcome) -> list[float]:
+    """How long each node waited for the last address that it got, sorted."""
+    pools = outcome.history.pools.values()
+    return sorted(
+        pool.served_s - pool.asked_s for pool in pools if pool.served_s is not None and pool.asked_s is not None
+    )
+
+
+def began_s(outcome: Outcome) -> float:
+    """When the first node asked."""
+    asked = [pool.asked_s for pool in outcome.history.pools.values() if pool.asked_s is not None]
+    return min(asked, default=0.0)
+
+
+def took_s(outcome: Outcome) -> float:
+    """From the first request of a node to the last change of a NIC."""
+    return outcome.history.last_change_s - began_s(outcome)
+
+
+def busiest_minute(outcome: Outcome) -> int:
+    """The most NIC writes in any minute."""
+    samples, first, most = outcome.history.samples, 0, 0
+    for sample in samples:
+        while sample.at_s - samples[first].at_s > MINUTE_S:
+            first += 1
+        most = max(most, sample.writes - samples[first].writes)
+    return most
+
+
+def budget_s(outcome: Outcome) -> float:
+    """What one write for each node takes at the budget's pace."""
+    scenario = outcome.run.scenario
+    return MINUTE_S * scenario.nodes / scenario.writes_per_minute
+
+
+def beside_the_budget(outcome: Outcome) -> str:
+    """What of the write budget was passed or left unused, "" when nothing was.
+
+    Judged in real time and without faults only: compressed, the machine is what a run waits for, not the budget.
+    """
+    scenario = outcome.run.scenario
+    if scenario.speed != 1.0 or scenario.faults_s:
+        return ""
+    most, took, allowed = busiest_minute(outcome), took_s(outcome), budget_s(outcome)
+    if most > scenario.writes_per_minute:
+        return f"{most} NIC writes in one minute, of {scenario.writes_per_minute} allowed"
+    if took > PATIENCE * allowed:
+        return f"{took:.0f} s to the last address, {took / allowed:.2f} times what the budget allows"
+    return ""
