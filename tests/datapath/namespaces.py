@@ -130,3 +130,18 @@ def caller_of(listener: socket.socket, client: socket.socket, target: tuple[str,
             server.sendall(b"pong")
             assert client.recv(4) == b"pong"
     return str(address)
+
+
+def routes_of(namespace: Namespace) -> list[tuple]:
+    """Destination, gateway, device and preferred source of each route."""
+    return sorted((r["dst"], r.get("gateway"), r["dev"], r.get("prefsrc")) for r in namespace.show("route"))
+
+
+def neighbours_of(namespace: Namespace) -> list[tuple]:
+    """Address, MAC and state of each IPv4 neighbour."""
+    return sorted((n["dst"], n["lladdr"], tuple(n["state"])) for n in namespace.show("-4", "neigh"))
+
+
+def is_bare(namespace: Namespace) -> bool:
+    """Nothing but its loopback."""
+    return namespace.links() == {"lo"} and not routes_of(namespace) and not neighbours_of(namespace)

@@ -1,278 +1,33 @@
-"""The node's table in a real kernel: who sees which address, and what a pod may not reach.
-
-One namespace stands for everything beyond the NIC: it holds the addresses of a peered VNet, an on-premises site, the
-internet, IMDS and the wireserver, and hands frames for any address of the NIC to the NIC, as Azure's fabric does.
-"""
+"""The node's table and its uplink in a real kernel: made, kept as they must be, and what was wrong told."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from azure_cni.datapath.snat import NodeTable, ruleset
+from azure_cni.datapath.snat import ruleset
 from azure_cni.errors import DatapathError
 from azure_cni.linux.datapath import LinuxDatapath
-from datapath.conftest import Machine
-from datapath.namespaces import NEEDS_ROOT, Namespace, caller_of
+from datapath.namespaces import NEEDS_ROOT
+from datapath.node_site import (
+    IMDS,
+    INTERNET,
+    NIC_MAC,
+    PEER,
+    PRIMARY,
+    TABLE,
+    A,
+    B,
+    Site,
+    service,
+)
 
 pytestmark = NEEDS_ROOT
-
-NIC_MAC, FABRIC_MAC = "00:0d:3a:00:00:0a", "12:34:56:78:9a:bc"
-PRIMARY, A, B, PUBLIC, UNUSED = "10.240.0.4", "10.240.0.7", "10.240.0.8", "10.240.0.9", "10.240.0.10"
-POOL = (A, B, PUBLIC, UNUSED)
-PEER, ON_PREM, INTERNET = "10.241.0.4", "192.168.50.10", "203.0.113.10"
-IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
-SERVICE = "10.96.0.10"
-ETH_P_IP = 0x0800
-PORT = 8080
-
-TABLE = NodeTable(
-    uplink_mac=NIC_MAC,
-    primary=IPv4Address(PRIMARY),
-    pool=frozenset(map(IPv4Address, POOL)),
-    public=frozenset({IPv4Address(PUBLIC)}),
-    routable=frozenset(map(IPv4Network, ("10.240.0.0/16", "10.241.0.0/16", "192.168.50.0/24"))),
-    imds_allowed=False,
-)
-IMDS_OPEN = replace(TABLE, imds_allowed=True)
-
-
-@dataclass
-class Site:
-    """A node on its network."""
-
-    machine: Machine
-    outside: Namespace
-
-    @property
-    def node(self) -> Namespace:
-        return self.machine.node
-
-    def seen(self, caller: Namespace, target: str, port: int = PORT, *, bind: str = "") -> str:
-        """Which address `target` sees when `caller` connects."""
-        client = caller.socket()
-        if bind:
-            client.bind((bind, 0))
-        with self.outside.listen(target, port) as listener:
-            return caller_of(listener, client, (target, port))
-
-    def refusal(self, caller: Namespace, target: str, port: int = PORT) -> int:
-        """As the function of that name, where somebody would answer."""
-        with self.outside.listen(target, port):
-            return refusal(caller, target, port)
-
-
-def refusal(caller: Namespace, target: str, port: int) -> int:
-    """The errno with which a connection is refused; TimeoutError where there is only silence."""
-    with caller.socket() as client:
-        return client.connect_ex((target, port))
-
-
-@pytest.fixture
-async def site(machine: Machine) -> Site:
-    outside, node = machine.namespaces.new("outside"), machine.node
-    node.ip(
-        *f"link add eth0 address {NIC_MAC} type veth peer name vm address {FABRIC_MAC} netns {outside.name}".split()
-    )
-    node.ip(*f"address add {PRIMARY}/22 dev eth0".split())
-    node.ip("link", "set", "eth0", "up")
-    outside.ip("address", "add", "10.240.0.1/22", "dev", "vm")
-    outside.ip("link", "set", "vm", "up")
-    for address in POOL:
-        outside.ip(*f"neigh add {address} lladdr {NIC_MAC} nud permanent dev vm".split())
-    for address in (PEER, ON_PREM, INTERNET, IMDS, WIRESERVER):
-        outside.ip(*f"address add {address}/32 dev lo".split())
-    node.ip("route", "add", "default", "via", "10.240.0.1")
-    # The fabric answers ARP for every address with its own MAC, and brings what is for this NIC back to it.
-    node.ip("neigh", "add", UNUSED, "lladdr", FABRIC_MAC, "nud", "permanent", "dev", "eth0")
-    outside.sysctl("net/ipv4/ip_forward", "1")
-    return Site(machine, outside)
-
-
-@contextlib.contextmanager
-def service(node: Namespace, backend: str) -> Iterator[None]:
-    """What kube-proxy makes of a Service with one endpoint: DNAT, and masquerade for a pod that reaches itself."""
-    script = f"""table ip kube {{
-        chain services {{
-            type nat hook prerouting priority dstnat
-            ip saddr {backend} ip daddr {SERVICE} meta mark set 0x4000
-            ip daddr {SERVICE} dnat to {backend};
-        }}
-        chain services_for_the_node {{
-            type nat hook output priority -100
-            ip daddr {SERVICE} dnat to {backend};
-        }}
-        chain hairpin {{
-            type nat hook postrouting priority srcnat
-            meta mark 0x4000 masquerade fully-random
-        }}
-    }}"""
-    node.run("nft", "-f", "-", stdin=script)
-    yield
-    node.run("nft", "delete", "table", "ip", "kube")
-
-
-@pytest.mark.parametrize("target", [PEER, ON_PREM, "10.240.0.1"])
-async def test_routable_destinations_see_the_pod(site: Site, target: str) -> None:
-    await site.machine.datapath.apply_node(TABLE)
-    assert site.seen(await site.machine.pod(A), target) == A
-
-
-async def test_the_internet_sees_the_primary_address_unless_the_pod_has_a_public_one(site: Site) -> None:
-    await site.machine.datapath.apply_node(TABLE)
-    assert site.seen(await site.machine.pod(A), INTERNET) == PRIMARY
-    assert site.seen(await site.machine.pod(PUBLIC), INTERNET) == PUBLIC
-    assert site.seen(site.node, INTERNET) == PRIMARY
-
-
-async def test_whoever_may_not_be_translated_is_seen_as_he_is(site: Site) -> None:
-    """An address that is not in the pool is none of our business."""
-    await site.machine.datapath.apply_node(replace(TABLE, pool=TABLE.pool - {IPv4Address(A)}))
-    assert site.seen(await site.machine.pod(A), INTERNET) == A
-
-
-@pytest.mark.parametrize("address", [A, PUBLIC])
-async def test_imds_and_the_wireserver_see_the_primary_address(site: Site, address: str) -> None:
-    await site.machine.datapath.apply_node(IMDS_OPEN)
-    pod = await site.machine.pod(address)
-    assert site.seen(pod, IMDS, 80) == PRIMARY
-    assert site.seen(pod, WIRESERVER, 53) == PRIMARY
-
-
-async def test_they_see_it_also_where_they_count_as_routable(site: Site) -> None:
-    everything = frozenset({IPv4Network("0.0.0.0/1"), IPv4Network("128.0.0.0/1")})
-    await site.machine.datapath.apply_node(replace(IMDS_OPEN, routable=everything))
-    pod = await site.machine.pod(A)
-    assert site.seen(pod, IMDS, 80) == PRIMARY
-    assert site.seen(pod, WIRESERVER, 53) == PRIMARY
-    assert site.seen(pod, INTERNET) == A
-
-
-@pytest.mark.parametrize(("target", "port"), [(WIRESERVER, 80), (WIRESERVER, 32526), (IMDS, 80), (IMDS, 443)])
-async def test_pods_are_refused_and_the_node_is_not(site: Site, target: str, port: int) -> None:
-    await site.machine.datapath.apply_node(TABLE)
-    assert site.refusal(await site.machine.pod(A), target, port) == errno.EHOSTUNREACH
-    assert site.seen(site.node, target, port) == PRIMARY
-
-
-async def test_opening_imds_does_not_open_the_wireserver(site: Site) -> None:
-    await site.machine.datapath.apply_node(IMDS_OPEN)
-    assert site.refusal(await site.machine.pod(A), WIRESERVER, 80) == errno.EHOSTUNREACH
-
-
-async def test_a_service_is_no_way_round_the_guard(site: Site) -> None:
-    await site.machine.datapath.apply_node(TABLE)
-    pod = await site.machine.pod(A)
-    with service(site.node, WIRESERVER), site.outside.listen(WIRESERVER, 80):
-        assert refusal(pod, SERVICE, 80) == errno.EHOSTUNREACH
-
-
-@pytest.mark.parametrize("kube_proxy_first", [True, False])
-async def test_a_service_translates_once_whoever_comes_first(site: Site, *, kube_proxy_first: bool) -> None:
-    if not kube_proxy_first:
-        await site.machine.datapath.apply_node(TABLE)
-    caller, backend = await site.machine.pod(A), await site.machine.pod(B)
-    with service(site.node, B), backend.listen(B, PORT) as listener:
-        if kube_proxy_first:
-            await site.machine.datapath.apply_node(TABLE)
-        assert caller_of(listener, caller.socket(), (SERVICE, PORT)) == A
-        assert caller_of(listener, backend.socket(), (SERVICE, PORT)) == PRIMARY  # itself, by way of its Service
-    with service(site.node, INTERNET), site.outside.listen(INTERNET, PORT) as listener:
-        assert caller_of(listener, caller.socket(), (SERVICE, PORT)) == PRIMARY
-        assert caller_of(listener, site.node.socket(), (INTERNET, PORT)) == PRIMARY
-
-
-async def test_the_node_reaches_a_service_whose_pod_is_its_own(site: Site) -> None:
-    await site.machine.datapath.apply_node(TABLE)
-    pod = await site.machine.pod(A)
-    with service(site.node, A), pod.listen(A, PORT) as listener:
-        assert caller_of(listener, site.node.socket(), (SERVICE, PORT)) == PRIMARY
-
-
-async def test_pods_of_the_node_see_each_other_whatever_is_routable(site: Site) -> None:
-    await site.machine.datapath.apply_node(replace(TABLE, routable=frozenset()))
-    one, other = await site.machine.pod(A), await site.machine.pod(B)
-    with other.listen(B, PORT) as listener:
-        assert caller_of(listener, one.socket(), (B, PORT)) == A
-
-
-async def test_callers_from_outside_reach_the_pod_as_themselves(site: Site) -> None:
-    await site.machine.datapath.apply_node(TABLE)
-    pod = await site.machine.pod(A)
-    for source in (PEER, INTERNET, WIRESERVER):  # the last is the load balancer's probe
-        with pod.listen(A, PORT) as listener:
-            client = site.outside.socket()
-            client.bind((source, 0))
-            assert caller_of(listener, client, (A, PORT)) == source
-
-
-async def test_running_connections_survive_a_change_of_the_table(site: Site) -> None:
-    await site.machine.datapath.apply_node(TABLE)
-    pod = await site.machine.pod(A)
-    with site.outside.listen(INTERNET, PORT) as listener, pod.socket() as client:
-        client.connect((INTERNET, PORT))
-        server, (seen, _) = listener.accept()
-        with server:
-            grown = replace(TABLE, pool=TABLE.pool | {IPv4Address("10.240.0.11")})
-            assert await site.machine.datapath.apply_node(grown) == ()
-            client.sendall(b"still")
-            assert (seen, server.recv(5)) == (PRIMARY, b"still")
-            server.sendall(b"here")
-            assert client.recv(4) == b"here"
-
-
-@pytest.mark.parametrize("borrowed", [B, PRIMARY, "10.240.3.3"])
-async def test_a_pod_cannot_speak_with_anothers_address(site: Site, borrowed: str) -> None:
-    await site.machine.datapath.apply_node(TABLE)
-    pod = await site.machine.pod(A)
-    await site.machine.pod(B)
-    pod.ip("address", "add", f"{borrowed}/32", "dev", "lo")
-    with pod.socket(socket.SOCK_DGRAM) as liar, pod.socket(socket.SOCK_DGRAM) as honest:
-        liar.bind((borrowed, PORT))
-        with site.outside.socket(socket.SOCK_DGRAM) as receiver:
-            receiver.bind((PEER, PORT))
-            liar.sendto(b"not me", (PEER, PORT))
-            honest.bind((A, 0))
-            honest.sendto(b"me", (PEER, PORT))
-            data, (source, _) = receiver.recvfrom(16)
-            assert (data, source) == (b"me", A)
-
-
-async def test_an_address_without_a_pod_is_refused_at_once(site: Site) -> None:
-    """Its route is the subnet's: without the rule the fabric would bring the packet back, again and again."""
-    await site.machine.datapath.apply_node(TABLE)
-    for caller in (site.node, await site.machine.pod(A)):
-        assert refusal(caller, UNUSED, PORT) == errno.EHOSTUNREACH
-
-
-async def test_what_comes_from_outside_for_such_an_address_does_not_go_out_again(site: Site) -> None:
-    await site.machine.datapath.apply_node(TABLE)
-    pod = await site.machine.pod(A)
-    with (
-        site.outside.socket(socket.SOCK_DGRAM, family=socket.AF_PACKET) as wire,
-        site.outside.socket(socket.SOCK_DGRAM) as sender,
-    ):
-        wire.bind(("vm", ETH_P_IP))
-        sender.sendto(b"to nobody", (UNUSED, PORT))
-        with pod.listen(A, PORT) as listener:  # what is sent later and has come back shows that the first has not
-            caller_of(listener, site.outside.socket(), (A, PORT))
-        wire.setblocking(False)
-        arrived = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                data, (_, _, direction, *_) = wire.recvfrom(2000)
-                if direction == socket.PACKET_HOST:
-                    arrived.append(data)
-    assert arrived
-    assert not [data for data in arrived if b"to nobody" in data and data[9] == socket.IPPROTO_UDP]
 
 
 async def test_a_first_pass_tells_what_it_made_and_a_second_has_nothing_to_do(site: Site) -> None:

@@ -1,0 +1,191 @@
+"""The node's table at work in a real kernel: who sees which address, and what a pod may not reach."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from datapath.namespaces import NEEDS_ROOT, caller_of
+from datapath.node_site import (
+    IMDS,
+    IMDS_OPEN,
+    INTERNET,
+    ON_PREM,
+    PEER,
+    PORT,
+    PRIMARY,
+    PUBLIC,
+    SERVICE,
+    TABLE,
+    UNUSED,
+    WIRESERVER,
+    A,
+    B,
+    Site,
+    refusal,
+    service,
+)
+
+pytestmark = NEEDS_ROOT
+
+ETH_P_IP = 0x0800
+
+
+@pytest.mark.parametrize("target", [PEER, ON_PREM, "10.240.0.1"])
+async def test_routable_destinations_see_the_pod(site: Site, target: str) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    assert site.seen(await site.machine.pod(A), target) == A
+
+
+async def test_the_internet_sees_the_primary_address_unless_the_pod_has_a_public_one(site: Site) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    assert site.seen(await site.machine.pod(A), INTERNET) == PRIMARY
+    assert site.seen(await site.machine.pod(PUBLIC), INTERNET) == PUBLIC
+    assert site.seen(site.node, INTERNET) == PRIMARY
+
+
+async def test_whoever_may_not_be_translated_is_seen_as_he_is(site: Site) -> None:
+    """An address that is not in the pool is none of our business."""
+    await site.machine.datapath.apply_node(replace(TABLE, pool=TABLE.pool - {IPv4Address(A)}))
+    assert site.seen(await site.machine.pod(A), INTERNET) == A
+
+
+@pytest.mark.parametrize("address", [A, PUBLIC])
+async def test_imds_and_the_wireserver_see_the_primary_address(site: Site, address: str) -> None:
+    await site.machine.datapath.apply_node(IMDS_OPEN)
+    pod = await site.machine.pod(address)
+    assert site.seen(pod, IMDS, 80) == PRIMARY
+    assert site.seen(pod, WIRESERVER, 53) == PRIMARY
+
+
+async def test_they_see_it_also_where_they_count_as_routable(site: Site) -> None:
+    everything = frozenset({IPv4Network("0.0.0.0/1"), IPv4Network("128.0.0.0/1")})
+    await site.machine.datapath.apply_node(replace(IMDS_OPEN, routable=everything))
+    pod = await site.machine.pod(A)
+    assert site.seen(pod, IMDS, 80) == PRIMARY
+    assert site.seen(pod, WIRESERVER, 53) == PRIMARY
+    assert site.seen(pod, INTERNET) == A
+
+
+@pytest.mark.parametrize(("target", "port"), [(WIRESERVER, 80), (WIRESERVER, 32526), (IMDS, 80), (IMDS, 443)])
+async def test_pods_are_refused_and_the_node_is_not(site: Site, target: str, port: int) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    assert site.refusal(await site.machine.pod(A), target, port) == errno.EHOSTUNREACH
+    assert site.seen(site.node, target, port) == PRIMARY
+
+
+async def test_opening_imds_does_not_open_the_wireserver(site: Site) -> None:
+    await site.machine.datapath.apply_node(IMDS_OPEN)
+    assert site.refusal(await site.machine.pod(A), WIRESERVER, 80) == errno.EHOSTUNREACH
+
+
+async def test_a_service_is_no_way_round_the_guard(site: Site) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    with service(site.node, WIRESERVER), site.outside.listen(WIRESERVER, 80):
+        assert refusal(pod, SERVICE, 80) == errno.EHOSTUNREACH
+
+
+@pytest.mark.parametrize("kube_proxy_first", [True, False])
+async def test_a_service_translates_once_whoever_comes_first(site: Site, *, kube_proxy_first: bool) -> None:
+    if not kube_proxy_first:
+        await site.machine.datapath.apply_node(TABLE)
+    caller, backend = await site.machine.pod(A), await site.machine.pod(B)
+    with service(site.node, B), backend.listen(B, PORT) as listener:
+        if kube_proxy_first:
+            await site.machine.datapath.apply_node(TABLE)
+        assert caller_of(listener, caller.socket(), (SERVICE, PORT)) == A
+        assert caller_of(listener, backend.socket(), (SERVICE, PORT)) == PRIMARY  # itself, by way of its Service
+    with service(site.node, INTERNET), site.outside.listen(INTERNET, PORT) as listener:
+        assert caller_of(listener, caller.socket(), (SERVICE, PORT)) == PRIMARY
+        assert caller_of(listener, site.node.socket(), (INTERNET, PORT)) == PRIMARY
+
+
+async def test_the_node_reaches_a_service_whose_pod_is_its_own(site: Site) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    with service(site.node, A), pod.listen(A, PORT) as listener:
+        assert caller_of(listener, site.node.socket(), (SERVICE, PORT)) == PRIMARY
+
+
+async def test_pods_of_the_node_see_each_other_whatever_is_routable(site: Site) -> None:
+    await site.machine.datapath.apply_node(replace(TABLE, routable=frozenset()))
+    one, other = await site.machine.pod(A), await site.machine.pod(B)
+    with other.listen(B, PORT) as listener:
+        assert caller_of(listener, one.socket(), (B, PORT)) == A
+
+
+async def test_callers_from_outside_reach_the_pod_as_themselves(site: Site) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    for source in (PEER, INTERNET, WIRESERVER):  # the last is the load balancer's probe
+        with pod.listen(A, PORT) as listener:
+            client = site.outside.socket()
+            client.bind((source, 0))
+            assert caller_of(listener, client, (A, PORT)) == source
+
+
+async def test_running_connections_survive_a_change_of_the_table(site: Site) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    with site.outside.listen(INTERNET, PORT) as listener, pod.socket() as client:
+        client.connect((INTERNET, PORT))
+        server, (seen, _) = listener.accept()
+        with server:
+            grown = replace(TABLE, pool=TABLE.pool | {IPv4Address("10.240.0.11")})
+            assert await site.machine.datapath.apply_node(grown) == ()
+            client.sendall(b"still")
+            assert (seen, server.recv(5)) == (PRIMARY, b"still")
+            server.sendall(b"here")
+            assert client.recv(4) == b"here"
+
+
+@pytest.mark.parametrize("borrowed", [B, PRIMARY, "10.240.3.3"])
+async def test_a_pod_cannot_speak_with_anothers_address(site: Site, borrowed: str) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    await site.machine.pod(B)
+    pod.ip("address", "add", f"{borrowed}/32", "dev", "lo")
+    with pod.socket(socket.SOCK_DGRAM) as liar, pod.socket(socket.SOCK_DGRAM) as honest:
+        liar.bind((borrowed, PORT))
+        with site.outside.socket(socket.SOCK_DGRAM) as receiver:
+            receiver.bind((PEER, PORT))
+            liar.sendto(b"not me", (PEER, PORT))
+            honest.bind((A, 0))
+            honest.sendto(b"me", (PEER, PORT))
+            data, (source, _) = receiver.recvfrom(16)
+            assert (data, source) == (b"me", A)
+
+
+async def test_an_address_without_a_pod_is_refused_at_once(site: Site) -> None:
+    """Its route is the subnet's: without the rule the fabric would bring the packet back, again and again."""
+    await site.machine.datapath.apply_node(TABLE)
+    for caller in (site.node, await site.machine.pod(A)):
+        assert refusal(caller, UNUSED, PORT) == errno.EHOSTUNREACH
+
+
+async def test_what_comes_from_outside_for_such_an_address_does_not_go_out_again(site: Site) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    with (
+        site.outside.socket(socket.SOCK_DGRAM, family=socket.AF_PACKET) as wire,
+        site.outside.socket(socket.SOCK_DGRAM) as sender,
+    ):
+        wire.bind(("vm", ETH_P_IP))
+        sender.sendto(b"to nobody", (UNUSED, PORT))
+        with pod.listen(A, PORT) as listener:  # what is sent later and has come back shows that the first has not
+            caller_of(listener, site.outside.socket(), (A, PORT))
+        wire.setblocking(False)
+        arrived = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                data, (_, _, direction, *_) = wire.recvfrom(2000)
+                if direction == socket.PACKET_HOST:
+                    arrived.append(data)
+    assert arrived
+    assert not [data for data in arrived if b"to nobody" in data and data[9] == socket.IPPROTO_UDP]
