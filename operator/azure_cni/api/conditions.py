@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+NODE_AT_LIMIT: Final = "NodeAtLimit"
+"""The reason of AtLimit, and of an answer that a limit for each node made short."""
 
 
 class Kind(StrEnum):

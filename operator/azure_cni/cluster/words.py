@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from azure_cni.api import times
+from azure_cni.api.conditions import NODE_AT_LIMIT
 from azure_cni.api.quota import Fact, Finding, VNetQuota
 from azure_cni.cluster.census import Member
 
 QUOTA_EXCEEDED: Final = "QuotaExceeded"
-NODE_AT_LIMIT: Final = "NodeAtLimit"
 THROTTLED: Final = "Throttled"
 WRITE_BUDGET: Final = "WriteBudget"
 

@@ -73,6 +73,8 @@ class Grant:
     refusal: str = ""
     """CamelCase cause when less was granted, or when the answer is put off (`QuotaExceeded`, `Throttled`), else ""."""
     message: str = ""
+    ceiling: int | None = None
+    """The most that this node may be granted; None where that is not said."""
 
 
 class Grants(Protocol):

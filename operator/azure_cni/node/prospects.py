@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from azure_cni.api.conditions import Condition, Kind
+from azure_cni.api.conditions import NODE_AT_LIMIT, Condition, Kind
 from azure_cni.errors import SubnetFull, Throttled
 from azure_cni.ipam.ledger import Counts
 from azure_cni.node.board import STARTING, Outlook
@@ -29,7 +29,7 @@ class Snapshot:
 
     `ready` means identified and wired; `ceiling` is what the pool may grow to; `answered` that the newest request has
     its answer, and `asked_for_s` how long a write has been waiting for one; `updating` that Azure works on the NIC, for
-    whomever.
+    whomever; `obstacle` says why no pod can start, addresses or not.
     """
 
     ready: bool
@@ -45,6 +45,7 @@ class Snapshot:
     updating: bool
     vnet_known: bool
     lost: tuple[IPv4Address, ...]
+    obstacle: str
     refusal: str
     refusal_message: str
     throttled_until: str
@@ -91,7 +92,7 @@ def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
 
 def _growth(snapshot: Snapshot) -> tuple[bool, str, str]:
     if snapshot.at_limit:
-        return False, "NodeAtLimit", _full(snapshot)
+        return False, NODE_AT_LIMIT, _full(snapshot)
     if snapshot.paused:
         return False, "PoolPaused", f"the NodeIPPool is paused (spec.paused) and nothing is free: {snapshot.held}"
     if snapshot.refusal:
@@ -113,7 +114,9 @@ def _unanswered(snapshot: Snapshot) -> str:
 
 def _full(snapshot: Snapshot) -> str:
     message = f"this node holds {snapshot.held}"
-    return f"{message}; azure.nic is observe: add addresses where the NIC is defined" if snapshot.observes else message
+    if snapshot.observes:
+        return f"{message}; azure.nic is observe: add addresses where the NIC is defined"
+    return f"{message}; {snapshot.refusal_message}" if snapshot.refusal == NODE_AT_LIMIT else message
 
 
 def _told(trouble: Trouble, snapshot: Snapshot) -> str:
@@ -138,6 +141,8 @@ def conditions(snapshot: Snapshot, troubles: Troubles) -> tuple[Condition, ...]:
 def _ready(snapshot: Snapshot, troubles: Troubles) -> Condition:
     prospect = outlook(snapshot, troubles)
     first = troubles.first()
+    if snapshot.ready and snapshot.obstacle:
+        return Condition(Kind.READY, False, "PluginMissing", snapshot.obstacle)
     if not snapshot.ready or not prospect.hope:
         reason = prospect.cause if first is None else first.reason
         message = prospect.message if first is None else _told(first, snapshot)
@@ -164,16 +169,17 @@ def _growing(snapshot: Snapshot) -> Condition:
 
 def _at_limit(snapshot: Snapshot) -> Condition:
     if snapshot.at_limit:
-        return Condition(Kind.AT_LIMIT, True, "NodeAtLimit", _full(snapshot))
+        return Condition(Kind.AT_LIMIT, True, NODE_AT_LIMIT, _full(snapshot))
     return Condition(Kind.AT_LIMIT, False, "BelowLimit", f"this node holds {snapshot.held}")
 
 
 def _quota_exceeded(snapshot: Snapshot) -> Condition:
     if snapshot.refusal == Kind.QUOTA_EXCEEDED:
         return Condition(Kind.QUOTA_EXCEEDED, True, snapshot.refusal, snapshot.refusal_message)
-    return Condition(
-        Kind.QUOTA_EXCEEDED, False, "WithinQuota", "all that this node asked for and got an answer is granted"
-    )
+    message = "all that this node asked for and got an answer is granted"
+    if snapshot.refusal == NODE_AT_LIMIT:
+        message = "it is not the VNet's quota that keeps this node from more, but its own limit: see AtLimit"
+    return Condition(Kind.QUOTA_EXCEEDED, False, "WithinQuota", message)
 
 
 def _trouble(kind: Kind, trouble: Trouble | None, snapshot: Snapshot, fine: str, fine_message: str) -> Condition:

@@ -108,4 +108,5 @@ class Standing:
         """What the pool may grow to."""
         if self.observes and self.view is not None:
             return len(self.view.secondaries)
-        return min(self.policy.maximum, self.policy.size or self.policy.maximum)
+        limits = (self.policy.maximum, self.policy.size, self.grant.ceiling)
+        return min(limit for limit in limits if limit is not None)

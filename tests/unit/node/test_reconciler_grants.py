@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from azure_cni.errors import CloudUnreachable, KubeNotFound, NoAddress, Throttled
+from azure_cni.ipam.limits import COOLING_AT_LIMIT_S
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.controller_grants import ControllerGrants
 from fakes.nic import FakeNic, operation_failed
@@ -79,6 +80,39 @@ async def test_a_short_answer_is_used_and_its_reason_reaches_pods_and_people():
         assert refused.value.cause == "QuotaExceeded"
         await node.until(lambda: node.condition("QuotaExceeded")["status"] == "True")
         assert node.nic.writes == 1
+
+
+async def test_a_limit_for_each_node_is_told_as_the_nodes_own_limit():
+    why = "16 of 32 addresses granted: one node may hold 16 (spec.perNodeLimit of VNetQuota vnet)"
+    async with controlled().running() as node:
+        await grown(node)
+        for number in range(16):
+            await node.add(f"p{number}")
+        await node.until(lambda: unanswered(node))
+        assert node.status["requested"] == 32
+        await answer(node, count=16, reason="NodeAtLimit", message=why)
+        await node.until(lambda: node.condition("AtLimit")["status"] == "True")
+        assert why in node.condition("AtLimit")["message"]
+        assert "16 of at most 16" in node.condition("AtLimit")["message"]
+        assert node.condition("Growing")["reason"] == "AtTarget"
+        assert node.condition("QuotaExceeded")["status"] == "False"
+        assert "AtLimit" in node.condition("QuotaExceeded")["message"]
+        with pytest.raises(NoAddress, match=r"spec\.perNodeLimit") as refused:
+            await node.add("p16")
+        assert refused.value.cause == "NodeAtLimit"
+
+
+async def test_at_a_limit_for_each_node_an_address_cools_shorter_as_at_any_other_limit():
+    async with controlled().running() as node:
+        await grown(node)
+        for number in range(16):
+            await node.add(f"p{number}")
+        await node.until(lambda: unanswered(node))
+        await answer(node, count=16, reason="NodeAtLimit", message="one node may hold 16")
+        await node.until(lambda: node.board.at_limit)
+        await node.delete("p0")
+        await asyncio.sleep(COOLING_AT_LIMIT_S + 1)
+        await node.add("p16")
 
 
 async def test_a_pod_waits_no_longer_once_more_is_granted_for_the_same_request():

@@ -218,6 +218,10 @@ async def test_a_node_with_an_obstacle_can_take_no_pod_however_many_addresses_ar
         await node.until(lambda: node.board.can_take_a_pod)
         node.board.obstacle = "the plugin portmap is missing in /opt/cni/bin"
         assert not node.board.can_take_a_pod
+        node.reconciler.wake()
+        await node.until(lambda: node.condition("Ready")["status"] == "False")
+        assert node.condition("Ready")["reason"] == "PluginMissing"
+        assert "portmap is missing" in node.condition("Ready")["message"]
 
 
 async def test_after_a_restart_every_pod_still_holds_its_address():
