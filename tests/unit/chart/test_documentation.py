@@ -6,7 +6,8 @@ import pytest
 
 from unit.chart.helm import REPOSITORY
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+FOLDERS = (".", "docs", "charts/azure-cni", "e2e")
+PAGES = [page for folder in FOLDERS for page in sorted((REPOSITORY / folder).glob("*.md"))]
 
 
 def anchors(page: Path) -> set[str]:
@@ -15,7 +16,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_link_leads_somewhere(page: Path):
     lost = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):

@@ -7,6 +7,7 @@ import yaml
 
 from azure_cni.entrypoints import settings
 from azure_cni.ipam import limits
+from unit.chart import values_table
 from unit.chart.crds import QUOTA_SPEC
 from unit.chart.helm import CHART, REPOSITORY, WORKLOAD, Refused, agent_env, template
 
@@ -138,6 +139,10 @@ def leaves(values: dict[str, Any], path: str = "") -> dict[str, Any]:
 def test_the_table_in_the_documentation_has_every_value_and_its_default():
     rows = re.findall(r"^\| `([\w.]+)` \| `([^`]*)` \|", (REPOSITORY / "docs" / "values.md").read_text(), re.MULTILINE)
     assert {name: yaml.safe_load(default) for name, default in rows} == leaves(VALUES)
+
+
+def test_the_charts_readme_has_the_table_that_its_values_make():
+    assert values_table.README.read_text().endswith(f"\n\n{values_table.table()}\n"), values_table.__doc__
 
 
 def test_a_fixed_size_displaces_the_elastic_three():
