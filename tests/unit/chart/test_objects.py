@@ -59,9 +59,10 @@ def test_the_agent_has_no_more_rights_than_it_needs():
 def test_who_may_view_the_cluster_sees_pools_and_quotas_and_changes_nothing():
     role = of_kind("ClusterRole", name="azure-cni-view")
     assert role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
-    assert rights(role) == dict.fromkeys(
-        [("azure-cni.io", "nodeippools"), ("azure-cni.io", "vnetquotas")], ["get", "list", "watch"]
-    )
+    assert rights(role) == {
+        ("azure-cni.io", "nodeippools"): ["get", "list", "watch"],
+        ("azure-cni.io", "vnetquotas"): ["get", "list", "watch"],
+    }
 
 
 def test_the_agent_runs_on_a_node_without_network():

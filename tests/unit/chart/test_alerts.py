@@ -1,0 +1,65 @@
+"""Each alert fires when it should, by Prometheus' own word: one that cannot fire looks like one that need not."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unit.chart.helm import REPOSITORY
+
+FILE = REPOSITORY / "docs" / "alerts.yaml"
+RULES = {rule["alert"]: rule for group in yaml.safe_load(FILE.read_text())["groups"] for rule in group["rules"]}
+
+LEADS = {"azure_cni_controller_leader{instance='c'}": "1x60"}
+ROOM = {f"azure_cni_quota_addresses{{quota='v',what='{what}'}}": "10x60" for what in ("reserved", "outside")}
+FIRES = {
+    "AzureCNINodeNotUp": {"azure_cni_pool_ready": "0x60", "azure_cni_node_tainted": "0x60"},
+    "AzureCNIPodsWait": {"azure_cni_pool_waiting_pods": "3x60"},
+    "AzureCNIPodsRefused": {"azure_cni_cni_request_duration_seconds_count{verb='add',code='11'}": "0+5x60"},
+    "AzureCNIAddressesLost": {"azure_cni_pool_lost_addresses": "1x60"},
+    "AzureCNIQuotaExhausted": {"azure_cni_quota_exhausted{quota='v'}": "1x60"},
+    "AzureCNINoLeader": {"azure_cni_controller_leader{instance='c'}": "1x10 stale"},
+    "AzureCNIAway": {"up{job='azure-cni'}": "0x60"},
+    "AzureCNINodeTainted": {"azure_cni_node_tainted": "1x60"},
+    "AzureCNIWaitsToWrite": {"azure_cni_permit_wait_seconds": "400x60"},
+    "AzureCNINodeNearLimit": {
+        "azure_cni_pool_addresses{instance='n',state='assigned'}": "91x60",
+        "azure_cni_pool_limit_addresses{instance='n'}": "100x60",
+    },
+    "AzureCNIQuotaNearLimit": ROOM
+    | {
+        "azure_cni_quota_addresses{quota='v',what='limit'}": "120x60",
+        "azure_cni_quota_addresses{quota='v',what='granted'}": "91x60",
+    },
+    "AzureCNIVanishedNodesHold": {"azure_cni_reclaims_total{result='kept'}": "0+1x60"},
+    "AzureCNIThrottled": {"azure_cni_azure_throttled_seconds_total": "0+10x60"},
+    "AzureCNIDriftRepaired": {"azure_cni_drift_repairs_total{kind='kernel'}": "0+1x60"},
+}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing: `e2e/box packages` installs it")
+@pytest.mark.parametrize("alert", RULES)
+def test_an_alert_fires_and_no_other_with_it(alert: str, tmp_path: Path):
+    series = LEADS | FIRES[alert]
+    firing = {
+        "expr": "count by (alertname) (ALERTS{alertstate='firing'})",
+        "eval_time": "55m",
+        "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1}],
+    }
+    inputs = [{"series": name, "values": values} for name, values in series.items()]
+    test = {"interval": "1m", "input_series": inputs, "promql_expr_test": [firing]}
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(FILE)], "evaluation_interval": "1m", "tests": [test]}))
+    done = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_explained_with_its_severity():
+    told = (REPOSITORY / "docs" / "metrics.md").read_text().split("| alert (`severity: ")[1:]
+    explained = {
+        name: part.partition("`")[0] for part in told for name in re.findall(r"^\| `(\w+)`", part, re.MULTILINE)
+    }
+    assert explained == {name: rule["labels"]["severity"] for name, rule in RULES.items()}
