@@ -12,6 +12,7 @@ from azure_cni.api.nic import NicView
 from azure_cni.api.orders import Identify, ReadVNet
 from azure_cni.cluster.orders import OrderDesk
 from azure_cni.errors import AccessDenied, CloudNotFound
+from azure_cni.kube.member_nodes import KubeMemberNodes
 from azure_cni.kube.member_pools import KubeMemberPools
 from azure_cni.node.ordered import OrderedNic, OrderPost
 from contract.kube_world import WORLDS, open_world
@@ -30,7 +31,12 @@ async def post(request: pytest.FixtureRequest) -> AsyncIterator[OrderPost]:
         grant = {"requested": 250, "requestID": 1, "granted": 250, "grantedFor": 1}
         await world.pools.patch_status(pool, grant)
         opened = OrderPost(world.pools)
-        desk = OrderDesk(pools=KubeMemberPools(world.client), machines=FakeMachines("vm1"), spacing_s=0.0)
+        desk = OrderDesk(
+            pools=KubeMemberPools(world.client),
+            nodes=KubeMemberNodes(world.client),
+            machines=FakeMachines("vm1"),
+            spacing_s=0.0,
+        )
 
         async def watch() -> None:
             while True:

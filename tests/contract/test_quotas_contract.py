@@ -1,4 +1,4 @@
-"""The controller's ports to quotas and pools: one suite for the memory that unit tests use, and for the client."""
+"""The controller's ports to Kubernetes' objects: one suite for the memory that unit tests use, and for the client."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from azure_cni.api.quota import (
     azure_document,
     tokens_document,
 )
-from azure_cni.cluster.ports import Pools, Quotas
+from azure_cni.cluster.ports import Nodes, Pools, Quotas
 from azure_cni.errors import KubeConflict, KubeInvalid, KubeNotFound
 from azure_cni.kube.client import KubeClient
+from azure_cni.kube.member_nodes import KubeMemberNodes
 from azure_cni.kube.member_pools import KubeMemberPools
 from azure_cni.kube.pools import COLLECTION, GROUP_VERSION
 from azure_cni.kube.quotas import QUOTAS, KubeQuotas
 from contract.kube_world import WORLDS, open_endpoint
-from fakes.cluster import FakeCluster, FakeMemberPools, FakeQuotas
+from fakes.cluster import FakeCluster, FakeMemberNodes, FakeMemberPools, FakeQuotas
 
 VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/Prod")
 LIMITS = Limits(limit=40, per_node=30, writes_per_minute=60, reserved=2)
@@ -37,6 +38,7 @@ LIMITS = Limits(limit=40, per_node=30, writes_per_minute=60, reserved=2)
 class World:
     quotas: Quotas
     pools: Pools
+    nodes: Nodes
     name: str
     cluster: FakeCluster | None = None
     client: KubeClient | None = None
@@ -52,6 +54,14 @@ class World:
             body = {"apiVersion": GROUP_VERSION, "kind": "NodeIPPool", "metadata": {"name": name}, "spec": {}}
             await self.client.create(COLLECTION, body)
 
+    async def make_node(self, name: str, *, provider_id: str) -> None:
+        if self.client is None:
+            assert self.cluster is not None
+            self.cluster.provider_ids[name] = provider_id
+        else:
+            spec = {"providerID": provider_id} if provider_id else {}
+            await self.client.create("/api/v1/nodes", {"metadata": {"name": name}, "spec": spec})
+
     async def edit_limit(self, limit: int) -> None:
         if self.client is None:
             assert self.cluster is not None
@@ -65,12 +75,13 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     name = f"contract-{uuid.uuid4().hex[:8]}"
     if request.param == "memory":
         cluster = FakeCluster()
-        yield World(FakeQuotas(cluster), FakeMemberPools(cluster), name, cluster=cluster)
+        yield World(FakeQuotas(cluster), FakeMemberPools(cluster), FakeMemberNodes(cluster), name, cluster=cluster)
         return
     async with open_endpoint(request.param) as endpoint, KubeClient(endpoint) as client:
-        yield World(KubeQuotas(client), KubeMemberPools(client), name, client=client)
+        yield World(KubeQuotas(client), KubeMemberPools(client), KubeMemberNodes(client), name, client=client)
         if request.param == "apiserver":
-            for path in (f"{QUOTAS}/{name}", f"{COLLECTION}/{name}", f"{COLLECTION}/{name}-b"):
+            nodes = f"/api/v1/nodes/{name}", f"/api/v1/nodes/{name}-b"
+            for path in (f"{QUOTAS}/{name}", f"{COLLECTION}/{name}", f"{COLLECTION}/{name}-b", *nodes):
                 with contextlib.suppress(KubeNotFound):
                     await client._call("DELETE", path)
 
@@ -191,3 +202,11 @@ async def test_a_write_that_changes_nothing_still_needs_the_newest_version(world
 async def test_a_write_to_a_pool_that_is_gone_says_so(world: World) -> None:
     with pytest.raises(KubeNotFound):
         await world.pools.write(world.name, version="1", status={"granted": 8})
+
+
+async def test_a_node_says_which_machine_it_is_or_nothing(world: World) -> None:
+    assert await world.nodes.provider_id(world.name) == ""
+    await world.make_node(world.name, provider_id="azure:///subscriptions/s/x")
+    await world.make_node(f"{world.name}-b", provider_id="")
+    assert await world.nodes.provider_id(world.name) == "azure:///subscriptions/s/x"
+    assert await world.nodes.provider_id(f"{world.name}-b") == ""

@@ -82,6 +82,8 @@ class FakeCluster:
     def __init__(self) -> None:
         versions = itertools.count(1)
         self.pools, self.quotas, self.leases = Store(versions), Store(versions), Store(versions)
+        self.provider_ids: dict[str, str] = {}
+        """What the Node objects show as `spec.providerID`, by their names."""
         self.calls: list[str] = []
         self.before_call: Callable[[str], None] = lambda _: None
         self.after_call: Callable[[str], None] = lambda _: None
@@ -180,6 +182,16 @@ class FakeMemberPools:
         return await self._cluster.call(
             "pools.write", lambda: self._cluster.pools.patch(name, {"status": status}, version=version)
         )
+
+
+class FakeMemberNodes:
+    """Implements `azure_cni.cluster.ports.Nodes`."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
+
+    async def provider_id(self, name: str) -> str:
+        return await self._cluster.call("nodes.read", lambda: self._cluster.provider_ids.get(name, ""))
 
 
 class FakeLease:

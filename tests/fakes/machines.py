@@ -36,16 +36,16 @@ class FakeMachines:
         self.asked = 0
         self.busiest = 0
         """The most questions under way at one time."""
-        self._under_way = 0
+        self.under_way = 0
 
     async def identify(self, claim: MachineClaim) -> NodeIdentity:
         self.asked += 1
-        self._under_way += 1
-        self.busiest = max(self.busiest, self._under_way)
+        self.under_way += 1
+        self.busiest = max(self.busiest, self.under_way)
         try:
             await asyncio.sleep(self.latency_s)
         finally:
-            self._under_way -= 1
+            self.under_way -= 1
         error, self.fail_next = self.fail_next, None
         if error is not None:
             raise error

@@ -11,7 +11,7 @@ from typing import Any
 from azure_cni.cluster.orders import OrderDesk
 from azure_cni.cluster.ports import Machines
 from azure_cni.node.ordered import OrderPost
-from fakes.cluster import FakeCluster, FakeMemberPools
+from fakes.cluster import FakeCluster, FakeMemberNodes, FakeMemberPools
 
 
 class OwnPool:
@@ -53,7 +53,9 @@ def post_of(cluster: FakeCluster, name: str, *, watched: bool = True, **patience
 @asynccontextmanager
 async def carrying_out(cluster: FakeCluster, machines: Machines, *, spacing_s: float = 0.0) -> AsyncIterator[OrderDesk]:
     """A controller at work: it sees all pools, as a leader's watch would show them."""
-    desk = OrderDesk(pools=FakeMemberPools(cluster), machines=machines, spacing_s=spacing_s)
+    desk = OrderDesk(
+        pools=FakeMemberPools(cluster), nodes=FakeMemberNodes(cluster), machines=machines, spacing_s=spacing_s
+    )
 
     def see(before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
         if after is not None:

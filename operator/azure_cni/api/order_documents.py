@@ -1,7 +1,8 @@
 """Orders and their answers as documents in the pool.
 
 Both are written as merge patches, so a document names every one of its keys: None takes away what an earlier one left
-there. An order is read by a process that may do more than its author, so it is taken apart strictly.
+there. Only who a node was found to be stays, until it is found out anew (`read_identified`). An order is read by a
+process that may do more than its author, so it is taken apart strictly.
 """
 
 from __future__ import annotations
@@ -191,7 +192,10 @@ def answer_document(number: int, result: Result | CloudError) -> dict[str, Any]:
                 answer.error.action, answer.error.scope = result.action, result.scope
         case _:
             assert_never(result)
-    return _built(answer)
+    built = _built(answer)
+    if answer.identity is None:
+        del built["identity"]
+    return built
 
 
 def read_answer(document: object) -> Result | CloudError:
@@ -200,15 +204,22 @@ def read_answer(document: object) -> Result | CloudError:
     try:
         if raw.error is not None:
             return _error(raw.error)
-        if raw.identity is not None:
-            return _identity(raw.identity)
         if raw.nic is not None:
             return _nic(raw.nic)
         if raw.vnet is not None:
             return _vnet(raw.vnet)
+        if raw.identity is not None:  # last: it stays below the answers that follow
+            return _identity(raw.identity)
     except ValueError as error:
         raise DecodeFailed(f"cannot use the answer: {error}") from error
     raise DecodeFailed("cannot use the answer: it says nothing")
+
+
+def read_identified(pool: Mapping[str, Any]) -> str:
+    """The GUID of the VM that a controller last found to be this pool's; "" when none did. No agent may write it."""
+    answer = (pool.get("status") or {}).get("answer")
+    identity = answer.get("identity") if isinstance(answer, Mapping) else None
+    return str(identity.get("vmId") or "") if isinstance(identity, Mapping) else ""
 
 
 def _error(raw: _Error) -> CloudError:

@@ -4,6 +4,9 @@ The node decides, the controller judges: a node reaches no NIC but its own, and 
 Nothing is kept that a successor would need. An order that was half carried out is carried out again: the etag that it
 names makes the second write a failed precondition, upon which the node reads its NIC and decides anew. For the same
 reason two controllers at work do no harm.
+
+No agent is believed whose VM is whose: a node whose Node object names its VM is served for that one alone, and a VM
+stays with the first node for which Azure confirmed it, until that node's pool goes.
 """
 
 from __future__ import annotations
@@ -12,15 +15,17 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar, assert_never
 
 from azure_cni.api import orders
 from azure_cni.api import pool as pool_api
-from azure_cni.api.order_documents import answer_document, read_order
+from azure_cni.api.identity import MachineClaim
+from azure_cni.api.order_documents import answer_document, read_identified, read_order
 from azure_cni.api.orders import Identify, Order, ReadNic, ReadVNet, Result, WriteNic
-from azure_cni.cluster.permits import refuse_foreign, refuse_unpermitted
-from azure_cni.cluster.ports import Machines, Pools
+from azure_cni.cluster.permits import names_another, refuse_foreign, refuse_unlike, refuse_unpermitted
+from azure_cni.cluster.ports import Machines, Nodes, Pools
 from azure_cni.errors import (
     AccessDenied,
     CloudError,
@@ -45,80 +50,94 @@ SPACING_S: Final = 1.0
 """Between two orders of one node: Azure allows so many questions to all together, and one node must not use them up."""
 
 
-class OrderDesk:
-    """Implements `azure_cni.cluster.ports.Orders`: one task for each pool with an order, the oldest first."""
+@dataclass(slots=True, eq=False)
+class _Node:
+    """What is known of one node; it goes as a whole, with the node's pool."""
 
-    def __init__(self, *, pools: Pools, machines: Machines, spacing_s: float = SPACING_S) -> None:
+    name: str
+    due: int = 0
+    """The newest order that nothing is done about yet; 0 when there is none."""
+    serving: int = 0
+    """The order that `task` is about."""
+    task: asyncio.Task[None] | None = None
+    begun_s: float = float("-inf")
+    """When its last order was begun."""
+    permit: tuple[int, int] = (0, 0)
+    """The newest permit that it has used, and the order that used it."""
+    vm_id: str = ""
+    """The VM that Azure last confirmed for it. Never what its agent shows: that could be another node's."""
+    provider_id: str = ""
+    """What its Node object says of its machine; it does not change as long as there is that Node."""
+
+
+class OrderDesk:
+    """Implements `azure_cni.cluster.ports.Orders`: one task for each node with an order, the oldest first."""
+
+    def __init__(self, *, pools: Pools, nodes: Nodes, machines: Machines, spacing_s: float = SPACING_S) -> None:
         self._pools = pools
-        self._spacing_s = spacing_s
-        self._begun_s: dict[str, float] = {}
+        self._node_objects = nodes
         self._machines = machines
-        self._due: dict[str, int] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._serving: dict[str, int] = {}
-        """The order that each of these tasks is about."""
-        self._used: dict[str, tuple[int, int]] = {}
-        """The newest permit that each node has used, and the order that used it."""
-        self._machine_of: dict[str, str] = {}
-        """The VM that each pool shows as its own."""
-        self._woken = asyncio.Event()
+        self._spacing_s = spacing_s
+        self._nodes: dict[str, _Node] = {}
+        self._turns: asyncio.Queue[_Node] = asyncio.Queue()
+        """Nodes that something may be begun or broken off for."""
         self._questions = asyncio.Semaphore(AT_ONCE)
         self._writes = asyncio.Semaphore(WRITES_AT_ONCE)
 
     def see(self, body: Mapping[str, Any]) -> None:
         """A pool was listed, added or changed. What is old is found out when the pool is read."""
         name = pool_api.pool_name(body)
-        self._machine_of[name] = str((body.get("status") or {}).get("vmID") or "").lower()
+        node = self._nodes.setdefault(name, _Node(name))
+        node.vm_id = node.vm_id or read_identified(body)
         number = orders.pending(body)
-        if number is not None and number > self._due.get(name, 0):
-            self._due[name] = number
-            self._woken.set()
+        if number is not None and number > node.due:
+            node.due = number
+            self._turns.put_nowait(node)
 
     def forget(self, name: str) -> None:
         """A pool was deleted: what is still done for it nobody waits for."""
-        for known in (self._due, self._machine_of, self._used, self._begun_s):
-            known.pop(name, None)
-        if name in self._running:
-            self._running[name].cancel()
+        node = self._nodes.pop(name, None)
+        if node is None:
+            return
+        node.due = 0
+        if node.task is not None:
+            node.task.cancel()
 
     async def run(self) -> None:
         """Until cancelled, and with it all that is under way; what Azure has begun goes on there."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                self._begin(tasks)
-                await self._woken.wait()
-                self._woken.clear()
+                self._turn(await self._turns.get(), tasks)
 
-    def _begin(self, tasks: asyncio.TaskGroup) -> None:
-        for name, number in list(self._due.items()):
-            if name not in self._running:
-                del self._due[name]
-                self._serving[name] = number
-                self._running[name] = task = tasks.create_task(self._serve(name), name=f"order of {name}")
-                task.add_done_callback(partial(self._ended, name))
-            elif number > self._serving[name]:
-                self._running[name].cancel()  # a newer order makes it void
-            else:
-                del self._due[name]  # an old version of the pool
+    def _turn(self, node: _Node, tasks: asyncio.TaskGroup) -> None:
+        if node.task is None:
+            if node.due:
+                node.serving, node.due = node.due, 0
+                node.task = tasks.create_task(self._serve(node), name=f"order of {node.name}")
+                node.task.add_done_callback(partial(self._ended, node))
+        elif node.due > node.serving:
+            node.task.cancel()  # a newer order makes it void
+        else:
+            node.due = 0  # an old version of the pool
 
-    def _ended(self, name: str, _: asyncio.Task[None]) -> None:
-        del self._running[name]
-        self._woken.set()
+    def _ended(self, node: _Node, _: asyncio.Task[None]) -> None:
+        node.task = None
+        self._turns.put_nowait(node)
 
     # One order.
 
-    async def _serve(self, name: str) -> None:
+    async def _serve(self, node: _Node) -> None:
         """Carry out the order that the pool holds now, and answer it."""
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._begun_s.get(name, float("-inf")) + self._spacing_s - loop.time())
-        began_s = self._begun_s[name] = loop.time()
+        loop, name = asyncio.get_running_loop(), node.name
+        await asyncio.sleep(node.begun_s + self._spacing_s - loop.time())
+        node.begun_s = loop.time()
         body = await self._insist(name, lambda: self._pools.read(name))
         number = orders.pending(body) if body is not None else None
         if body is None or number is None:
             return
-        self._serving[name] = number
-        word, result = await self._result(name, number, body)
-        facts = {"pool": name, "order": number, "verb": word, "seconds": round(loop.time() - began_s, 3)}
+        node.serving = number
+        word, result = await self._result(node, body)
+        facts = {"pool": name, "order": number, "verb": word, "seconds": round(loop.time() - node.begun_s, 3)}
         if isinstance(result, CloudError):
             log.info("order refused", extra={**facts, "reason": result.reason, "error": str(result)})
         else:
@@ -126,22 +145,33 @@ class OrderDesk:
         document = answer_document(number, result)
         await self._insist(name, lambda: self._answer(name, number, document))
 
-    async def _result(self, name: str, number: int, body: Mapping[str, Any]) -> tuple[str, Result | CloudError]:
+    async def _result(self, node: _Node, body: Mapping[str, Any]) -> tuple[str, Result | CloudError]:
         """What the order is, and what comes of it."""
         try:
             order = read_order(body["status"]["order"])
         except DecodeFailed as error:
             return "unknown", RequestRefused(str(error))
+        await self._provider_id(node, anew=isinstance(order, Identify))
         places = self._writes if isinstance(order, WriteNic) else self._questions
         async with places:
             try:
-                return orders.verb(order), await self._carry_out(name, number, body, order)
+                return orders.verb(order), await self._carry_out(node, body, order)
             except CloudError as error:
                 return orders.verb(order), error
 
-    async def _carry_out(self, name: str, number: int, body: Mapping[str, Any], order: Order) -> Result:
-        self._refuse_taken(name, order)
+    async def _provider_id(self, node: _Node, *, anew: bool = False) -> str:
+        """What the Node says of its machine. Once it says something, only a new Node can say something else."""
+        if anew or not node.provider_id:
+            read = partial(self._node_objects.provider_id, node.name)
+            node.provider_id = await self._insist(node.name, read) or ""
+        return node.provider_id
+
+    async def _carry_out(self, node: _Node, body: Mapping[str, Any], order: Order) -> Result:
+        name = node.name
+        refuse_unlike(order.claim, node.provider_id, node=name)
         identity = await self._machines.identify(order.claim)
+        await self._refuse_taken(node, order.claim)
+        node.vm_id = identity.vm_id
         match order:
             case Identify():
                 return identity
@@ -153,7 +183,7 @@ class OrderDesk:
                 return await self._machines.read(identity.nic_id)
             case WriteNic():
                 refuse_foreign(order.nic_id, own=identity.nic_id, node=name)
-                self._use(name, number, order.permit)
+                self._use(node, order.permit)
                 return await self._write(name, body, order)
             case _:
                 assert_never(order)
@@ -165,22 +195,31 @@ class OrderDesk:
         refuse_unpermitted(order, seen, pool_api.view(body), node=name)
         return await self._machines.write(seen, add=order.add, remove=order.remove)
 
-    def _use(self, name: str, number: int, permit: int) -> None:
+    def _use(self, node: _Node, permit: int) -> None:
         """A permit is good for one order: the budget of writes counts permits."""
-        used, by = self._used.get(name, (0, 0))
-        if used == permit and by != number:
-            raise AccessDenied(f"cannot change the NIC of node {name}: order {by} has used the permit {permit} already")
-        self._used[name] = (permit, number)
-
-    def _refuse_taken(self, name: str, order: Order) -> None:
-        """A machine belongs to one node: to the one whose pool shows it."""
-        vm_id = order.claim.vm_id
-        others = [other for other, shown in self._machine_of.items() if shown == vm_id and other != name]
-        if others:
+        used, by = node.permit
+        if used == permit and by != node.serving:
             raise AccessDenied(
-                f"cannot carry out an order of node {name} for VM {vm_id}: it is the VM of node {others[0]}, by the "
-                "NodeIPPool of that name; was the node renamed? then delete the old one"
+                f"cannot change the NIC of node {node.name}: order {by} has used the permit {permit} already"
             )
+        node.permit = (permit, node.serving)
+
+    async def _refuse_taken(self, node: _Node, claim: MachineClaim) -> None:
+        """A VM belongs to one node: to the first for which Azure confirmed it, unless its Node names another VM.
+
+        That the Node of one who comes later names it is no proof: its kubelet could have written that.
+        """
+        while holder := self._holder(claim.vm_id, but=node):
+            if not names_another(await self._provider_id(holder), vm=claim.vm_resource_id):
+                raise AccessDenied(
+                    f"cannot carry out an order of node {node.name} for VM {claim.vm_id}: it was found to be the VM of "
+                    f"node {holder.name}; was the node renamed? then delete the old one: kubectl delete node "
+                    f"{holder.name}"
+                )
+            holder.vm_id = ""
+
+    def _holder(self, vm_id: str, *, but: _Node) -> _Node | None:
+        return next((node for node in self._nodes.values() if node.vm_id == vm_id and node is not but), None)
 
     async def _answer(self, name: str, number: int, document: Mapping[str, Any]) -> None:
         """Write the answer, unless the node has ordered something else or another controller was faster."""

@@ -6,11 +6,41 @@ itself granted and by what Azure itself says, never by what the order says.
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+from azure_cni.api.identity import MachineClaim
 from azure_cni.api.nic import NicView
 from azure_cni.api.orders import WriteNic
 from azure_cni.api.pool import PoolView, Request
 from azure_cni.errors import AccessDenied
 from azure_cni.ipam.grants import usable
+
+_OF_AZURE: Final = re.compile(
+    r"azure://(/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Compute/.+)", re.IGNORECASE
+)
+"""As Azure's cloud provider writes it, in lower case in parts."""
+
+
+def names_another(provider_id: str, *, vm: str) -> str:
+    """The VM that a Node says it is (`spec.providerID`) if it is another one than `vm`; "" if it may be that.
+
+    The cloud provider writes it, or the kubelet when it registers. The API server lets nobody change it afterwards
+    (ValidateNodeUpdate), and no agent may set it. Of a Node that says nothing, or nothing of Azure, nothing is known.
+    """
+    named = _OF_AZURE.fullmatch(provider_id)
+    return named[1] if named is not None and named[1].lower() != vm.lower() else ""
+
+
+def refuse_unlike(claim: MachineClaim, provider_id: str, *, node: str) -> None:
+    """Raise AccessDenied if the Node says that it is another VM."""
+    if other := names_another(provider_id, vm=claim.vm_resource_id):
+        raise AccessDenied(
+            f"cannot carry out an order of node {node} for {claim.vm_resource_id}: its Node says that it is {other} "
+            f"(spec.providerID, which cannot be changed); was the VM moved or made anew? then delete the Node (kubectl "
+            f"delete node {node}) and restart its kubelet, which registers it again",
+            scope=claim.vm_resource_id,
+        )
 
 
 def refuse_foreign(named: str, *, own: str, node: str) -> None:

@@ -82,6 +82,13 @@ class Machines(Protocol):
         """One write of the NIC that was seen, guarded by its etag, as a node itself would make it."""
 
 
+class Nodes(Protocol):
+    """The Node objects of Kubernetes."""
+
+    async def provider_id(self, name: str) -> str:
+        """What the Node says of its machine (`spec.providerID`); "" when it says nothing, or there is no such Node."""
+
+
 class Orders(Protocol):
     """What agents that may not ask Azure themselves ask of the controller, in their pools."""
 

@@ -33,6 +33,7 @@ from azure_cni.entrypoints.watch import Watches
 from azure_cni.entrypoints.web import application
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.lease import KubeLease
+from azure_cni.kube.member_nodes import KubeMemberNodes
 from azure_cni.kube.member_pools import KubeMemberPools
 from azure_cni.kube.pools import COLLECTION
 from azure_cni.kube.quotas import QUOTAS, KubeQuotas
@@ -94,6 +95,7 @@ class Controller:
         self._closing.push_async_callback(kube.close)
         arm = open_arm(self._settings.azure, meter=self._metrics, closing=self._closing)
         self._machines = ArmMachines(arm, chance=random.SystemRandom())
+        self._nodes = KubeMemberNodes(kube)
         self._world = ClusterWorld(
             quotas=KubeQuotas(kube),
             pools=KubeMemberPools(kube),
@@ -109,7 +111,8 @@ class Controller:
 
     async def _lead(self) -> None:
         """One term of leadership."""
-        orders = OrderDesk(pools=self._world.pools, machines=self._machines) if self._settings.orders else None
+        desk = OrderDesk(pools=self._world.pools, nodes=self._nodes, machines=self._machines)
+        orders = desk if self._settings.orders else None
         self._leader = leader = Leader(world=self._world, settings=self._settings.cluster, orders=orders)
         watches = Watches(
             self._api_server,

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from azure_cni.api import orders
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, IPConfiguration, NicID, NicView, SubnetID, VNetID
-from azure_cni.api.order_documents import ERRORS, answer_document, order_document, read_answer, read_order
+from azure_cni.api.order_documents import (
+    ERRORS,
+    answer_document,
+    order_document,
+    read_answer,
+    read_identified,
+    read_order,
+)
 from azure_cni.api.orders import Identify, Order, ReadNic, ReadVNet, Result, WriteNic
 from azure_cni.errors import AccessDenied, CloudError, DecodeFailed
 from fakes.pools import merge_patch
@@ -97,6 +104,20 @@ def test_an_order_is_read_as_it_was_given(before: Order, order: Order) -> None:
 @given(before=results | errors, result=results)
 def test_an_answer_is_read_as_it_was_told(before: Result | CloudError, result: Result) -> None:
     assert read_answer(patched(patched({}, answer_document(1, before)), answer_document(2, result))) == result
+
+
+@given(identity=identities, after=results | errors)
+def test_who_a_node_was_found_to_be_outlasts_other_answers(
+    identity: NodeIdentity, after: NodeIdentity | VNetView | NicView | CloudError
+) -> None:
+    answer = patched(patched({}, answer_document(1, identity)), answer_document(2, after))
+    expected = after if isinstance(after, NodeIdentity) else identity
+    assert read_identified({"status": {"answer": answer}}) == expected.vm_id
+
+
+@pytest.mark.parametrize("status", [None, {}, {"answer": None}, {"answer": "x"}, {"answer": {"identity": "x"}}])
+def test_a_node_that_was_never_found_out_is_nobody(status: Any) -> None:
+    assert read_identified({"status": status}) == ""
 
 
 @given(before=results | errors, error=errors)

@@ -51,6 +51,8 @@ def test_the_controller_has_no_more_rights_than_it_needs():
         ("azure-cni.io", "vnetquotas/status"): ["patch"],
         ("", "events"): ["create", "patch"],
     }
+    more = rights(of_kind("ClusterRole", BY_CONTROLLER, name="azure-cni-controller"))
+    assert more == {**rights(of_kind("ClusterRole", name="azure-cni-controller")), ("", "nodes"): ["get"]}
     role = of_kind("Role", name="azure-cni-controller")
     assert role["metadata"]["namespace"] == "kube-system"
     assert role["rules"] == [

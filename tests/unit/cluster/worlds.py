@@ -14,7 +14,7 @@ from azure_cni.cluster.leader import Leader
 from azure_cni.cluster.orders import OrderDesk
 from azure_cni.cluster.ports import Machines
 from azure_cni.cluster.world import ClusterSettings, ClusterWorld
-from fakes.cluster import NICS, FakeCluster, FakeMemberPools, FakeQuotas, FakeVNets
+from fakes.cluster import NICS, FakeCluster, FakeMemberNodes, FakeMemberPools, FakeQuotas, FakeVNets
 from unit.cluster.clocks import LoopClock
 
 WRITE_S = 2.0
@@ -89,7 +89,7 @@ class World:
                 observer=self.observer,
             ),
             settings=self.settings,
-            orders=OrderDesk(pools=FakeMemberPools(cluster), machines=machines) if machines else None,
+            orders=self._desk(machines) if machines else None,
         )
         self.leaders.append(leader)
         later = asyncio.get_running_loop().call_later
@@ -117,6 +117,10 @@ class World:
             cluster.quotas.watchers.remove(quota)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def _desk(self, machines: Machines) -> OrderDesk:
+        pools, nodes = FakeMemberPools(self.cluster), FakeMemberNodes(self.cluster)
+        return OrderDesk(pools=pools, nodes=nodes, machines=machines)
 
     @asynccontextmanager
     async def agents(self) -> AsyncIterator[None]:
