@@ -72,6 +72,7 @@ class Fact(StrEnum):
 
     EXHAUSTED = "Exhausted"
     THROTTLED = "Throttled"
+    USAGE_KNOWN = "UsageKnown"
 
 
 @dataclass(frozen=True, slots=True)

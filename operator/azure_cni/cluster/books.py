@@ -17,6 +17,7 @@ from azure_cni.api.quota import AzureUse, Draft, LedgerEntry, VNetQuota
 from azure_cni.cluster import words
 from azure_cni.cluster.census import Member
 from azure_cni.cluster.outside import used_outside
+from azure_cni.cluster.words import Remark
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
 
 FORMER: Final = "~"
@@ -32,6 +33,8 @@ class Findings:
 
     used: tuple[int, float] | None = None
     """Addresses in use in the VNet as Azure counts them, and when it said so (since 1970)."""
+    silence: Remark = words.NOTHING
+    """Why Azure did not say it when it was last asked; nothing when it did."""
     nodes: int = 0
     """How many nodes were known then. The own address of any other was taken for somebody else's."""
     vanished: dict[str, LedgerEntry] = field(default_factory=dict)
@@ -100,13 +103,17 @@ def _of(entries: Entries, member: Member) -> LedgerEntry:
     return entries.get(member.name, LedgerEntry())
 
 
-def status_fields(quota: VNetQuota, members: Sequence[Member], *, now_s: float) -> dict[str, Any]:
-    """The sums and conditions of a quota whose ledger and limits are as `quota` has them; all but the budget."""
+def status_fields(quota: VNetQuota, members: Sequence[Member], *, silence: Remark, now_s: float) -> dict[str, Any]:
+    """The sums and conditions of a quota whose ledger and limits are as `quota` has them; all but the budget.
+
+    `silence`: why Azure does not say how full the VNet is.
+    """
     short = [count for member in members if (count := _short(quota, member))]
     throttled_until_s = quota.throttled_until_s
     findings = (
         words.exhausted(quota, short=sum(short), nodes=len(short), uncovered=uncovered(members, quota.entries)),
         words.throttled(throttled_until_s),
+        words.usage(quota, silence),
     )
     before = quota.status.get("conditions") or ()
     return {

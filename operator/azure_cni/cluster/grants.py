@@ -113,7 +113,8 @@ class Grants:
     def _draft(self, quota: VNetQuota, changes: Mapping[str, LedgerEntry | None], members: Sequence[Member]) -> Draft:
         """The changes, with the sums and conditions that go with them."""
         changed = replace(quota, entries=books.after(quota.entries, changes))
-        fields = books.status_fields(changed, members, now_s=self._world.clock.utc_s())
+        silence, now_s = self._findings.silence, self._world.clock.utc_s()
+        fields = books.status_fields(changed, members, silence=silence, now_s=now_s)
         return Draft(changes, {key: value for key, value in fields.items() if quota.status.get(key) != value})
 
     # The pools.

@@ -15,7 +15,8 @@ from azure_cni.api.nic import VNetID
 from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census
 from azure_cni.cluster.ports import Clock, VNets
-from azure_cni.errors import AzureCniError
+from azure_cni.cluster.words import NOTHING, Remark
+from azure_cni.errors import AzureCniError, CloudUnreachable
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ be granted. Where many come at once, each of them would be granted a little less
 
 
 class Usage:
-    """Keeps `findings.used` of one VNet; without an answer the last one stays good."""
+    """Keeps `findings.used` of one VNet; without an answer the last one stays good, and `findings.silence` says why."""
 
     def __init__(
         self, *, vnets: VNets, clock: Clock, census: Census, vnet_id: VNetID, findings: Findings, every_s: float
@@ -41,8 +42,6 @@ class Usage:
         self._findings = findings
         self._every_s = every_s
         self._asked_s = float("-inf")
-        self._silent = ""
-        """Why there was no answer, as it was last told."""
 
     def is_due(self, *, exhausted: bool) -> bool:
         """Whether to read it now; `exhausted`: nodes want more than there is."""
@@ -57,12 +56,15 @@ class Usage:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 used = await self._vnets.used(self._vnet_id)
-        except (AzureCniError, TimeoutError) as error:
+        except TimeoutError:
+            self._tell(CloudUnreachable(f"cannot read how full the VNet is: no answer within {PATIENCE_S:g} s"))
+            return False
+        except AzureCniError as error:
             self._tell(error)
             return False
-        if self._silent:
+        if self._findings.silence != NOTHING:
             log.info("how full a vnet is can be read again", extra={"vnet": self._vnet_id})
-        self._silent = ""
+        self._findings.silence = NOTHING
         self._findings.nodes = self._nodes()
         self._findings.used = (used, math.floor(self._clock.utc_s()))
         return True
@@ -70,9 +72,8 @@ class Usage:
     def _nodes(self) -> int:
         return len(self._census.of(self._vnet_id))
 
-    def _tell(self, error: Exception) -> None:
-        kind = type(error).__name__
-        if kind != self._silent:
-            why = str(error) or f"no answer within {PATIENCE_S:g} s"
-            log.warning("cannot read how full a vnet is", extra={"vnet": self._vnet_id, "error": why})
-        self._silent = kind
+    def _tell(self, error: AzureCniError) -> None:
+        """Once for each reason: the words of one can differ each time, and be no news."""
+        if error.reason != self._findings.silence.reason:
+            self._findings.silence = Remark(error.reason, str(error))
+            log.warning("cannot read how full a vnet is", extra={"vnet": self._vnet_id, "error": str(error)})

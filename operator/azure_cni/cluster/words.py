@@ -17,6 +17,7 @@ from azure_cni.cluster.census import Member
 QUOTA_EXCEEDED: Final = "QuotaExceeded"
 THROTTLED: Final = "Throttled"
 WRITE_BUDGET: Final = "WriteBudget"
+USAGES_READ: Final = "Microsoft.Network/virtualNetworks/usages/read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,23 @@ def throttled(until_s: float | None) -> Finding:
         holds=True,
         reason=THROTTLED,
         message=f"Azure asked to wait: no NIC is written before {times.text(until_s)}",
+    )
+
+
+def usage(quota: VNetQuota, silence: Remark) -> Finding:
+    """Whether Azure says how full the VNet is. Without times that go on, or each round would be a write."""
+    if not silence.reason:
+        message = "Azure says how many addresses of the VNet are in use (status.azure); what others use is not granted"
+        return Finding(Fact.USAGE_KNOWN, holds=True, reason="UsageRead", message=message)
+    others = "nobody else used any"
+    if quota.azure:
+        others = f"others used {quota.azure.outside}, as at {times.text(quota.azure.read_s)}"
+    return Finding(
+        Fact.USAGE_KNOWN,
+        holds=False,
+        reason=silence.reason,
+        message=f"{silence.message}; until that works addresses are granted as if {others}; the controller asks again "
+        f"by itself, for which its identity needs {USAGES_READ} on the VNet",
     )
 
 

@@ -39,6 +39,11 @@ class QuotaCollector(Collector):
         throttled = GaugeMetricFamily(
             "azure_cni_quota_throttled", "1 while Azure asks to wait and no NIC is written.", labels=["quota"]
         )
+        read = GaugeMetricFamily(
+            "azure_cni_quota_usage_read_timestamp_seconds",
+            "When Azure last said how full the VNet is, since 1970; 0 if it never did.",
+            labels=["quota"],
+        )
         tokens = GaugeMetricFamily(
             "azure_cni_write_budget_tokens", "NIC writes that were left when last counted.", labels=["quota"]
         )
@@ -52,10 +57,11 @@ class QuotaCollector(Collector):
             nodes.add_metric([quota.name], sum(1 for entry in quota.entries.values() if entry.count))
             exhausted.add_metric([quota.name], float(quota.holds(Fact.EXHAUSTED)))
             throttled.add_metric([quota.name], float(quota.holds(Fact.THROTTLED)))
+            read.add_metric([quota.name], quota.azure.read_s if quota.azure else 0.0)
             if quota.tokens:
                 tokens.add_metric([quota.name], quota.tokens.tokens)
                 rate.add_metric([quota.name], quota.limits.writes_per_minute * quota.tokens.pace)
-        yield from (addresses, nodes, exhausted, throttled, tokens, rate)
+        yield from (addresses, nodes, exhausted, throttled, read, tokens, rate)
         yield GaugeMetricFamily(
             "azure_cni_grants_delayed", "Nodes that wait for a permit.", value=leader.delayed if leader else 0
         )

@@ -34,6 +34,7 @@ FIRES = {
         "azure_cni_quota_addresses{quota='v',what='limit'}": "120x60",
         "azure_cni_quota_addresses{quota='v',what='granted'}": "91x60",
     },
+    "AzureCNIUsageUnknown": {"azure_cni_quota_usage_read_timestamp_seconds{quota='v'}": "0x60"},
     "AzureCNIVanishedNodesHold": {"azure_cni_reclaims_total{result='kept'}": "0+1x60"},
     "AzureCNIThrottled": {"azure_cni_azure_throttled_seconds_total": "0+10x60"},
     "AzureCNIDriftRepaired": {"azure_cni_drift_repairs_total{kind='kernel'}": "0+1x60"},

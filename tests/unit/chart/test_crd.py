@@ -8,6 +8,7 @@ import pytest
 from azure_cni.api import conditions, pool
 from azure_cni.api.identity import NodeIdentity
 from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, NicID, SubnetID, VNetID
+from azure_cni.api.quota import Fact
 from azure_cni.ipam import limits
 from azure_cni.node.world import LastWrite
 from unit.chart.crds import POOLS, QUOTA_SPEC, QUOTA_STATUS, QUOTAS, SPEC, STATUS, schema, version
@@ -146,8 +147,9 @@ def test_the_status_holds_all_that_the_agent_writes():
 
 
 def test_every_condition_is_explained():
-    explained = STATUS["properties"]["conditions"]["description"]
-    assert [kind.value for kind in conditions.Kind if f"{kind.value}:" not in explained] == []
+    for kinds, status in ((conditions.Kind, STATUS), (Fact, QUOTA_STATUS)):
+        explained = status["properties"]["conditions"]["description"]
+        assert [kind.value for kind in kinds if f"{kind.value}:" not in explained] == []
 
 
 def test_what_an_answer_may_allow_are_the_products_words():

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from azure_cni.api.quota import Fact, Limits
-from azure_cni.errors import KubeUnreachable
+from azure_cni.errors import AccessDenied, CloudUnreachable, KubeUnreachable
 from unit.cluster.worlds import World
 
 pytestmark = pytest.mark.looptime
@@ -215,9 +215,35 @@ async def test_addresses_that_others_use_are_not_granted() -> None:
         assert world.cluster.quotas.objects["vnet"]["status"]["azure"]["outside"] == 4
 
 
-async def test_azure_that_does_not_say_how_full_the_vnet_is_holds_nobody_up() -> None:
-    world = World()
-    world.vnets.fail = KubeUnreachable("silent")  # type: ignore[assignment]
+async def test_azure_that_does_not_say_how_full_the_vnet_is_holds_nobody_up_and_is_told() -> None:
+    world = World(usages_s=30)
+    denied = "cannot read usages of VNet vnet: the identity lacks Microsoft.Network/virtualNetworks/usages/read on vnet"
+    world.vnets.fail = AccessDenied(denied)
     nodes(world, a=16)
     async with world.agents(), world.controller():
         await world.until(lambda: world.held() == {"a": 16}, within_s=20)
+        told = world.condition("UsageKnown")
+        assert (told["status"], told["reason"]) == ("False", "AccessDenied")
+        assert told["message"].startswith(denied)
+        assert "as if nobody else used any" in told["message"]
+        world.vnets.fail, world.vnets.others = None, 5
+        await world.until(lambda: world.condition("UsageKnown")["status"] == "True")
+        assert world.condition("UsageKnown")["reason"] == "UsageRead"
+
+
+async def test_an_old_answer_stays_good_and_what_is_told_of_it_is_written_once() -> None:
+    world = World(usages_s=30)
+    world.vnets.others = 7
+    nodes(world, a=16)
+    async with world.agents(), world.controller():
+        await world.until(lambda: world.held() == {"a": 16})
+        world.vnets.fail = CloudUnreachable("cannot read usages of VNet vnet: no answer within 20 s")
+        await world.until(lambda: world.condition("UsageKnown")["reason"] == "AzureUnreachable")
+        message = world.condition("UsageKnown")["message"]
+        assert f"as if others used 7, as at {world.status()['azure']['readTime']}" in message
+        await asyncio.sleep(60)
+        writes = world.cluster.calls.count("quotas.write")
+        await asyncio.sleep(1800)
+        assert world.cluster.calls.count("quotas.write") == writes
+        assert world.condition("UsageKnown")["message"] == message
+        assert world.cluster.quota().azure

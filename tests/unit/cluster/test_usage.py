@@ -10,7 +10,8 @@ import pytest
 from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census
 from azure_cni.cluster.usage import AFTER_NEWS_S, PATIENCE_S, WHEN_FULL_S, Usage
-from azure_cni.errors import CloudUnreachable
+from azure_cni.cluster.words import NOTHING, Remark
+from azure_cni.errors import AccessDenied, CloudUnreachable, Throttled
 from fakes.cluster import VNET, FakeCluster, FakeVNets
 from unit.cluster.clocks import LoopClock
 
@@ -113,3 +114,20 @@ async def test_who_waits_for_azure_does_not_wait_for_ever(
     assert not await asked.usage.read()
     assert asyncio.get_running_loop().time() - began_s == pytest.approx(PATIENCE_S, abs=1)
     assert "no answer within 15 s" in caplog.records[0].__dict__["error"]
+    assert asked.findings.silence.reason == "AzureUnreachable"
+
+
+async def test_why_there_is_no_answer_is_kept_for_the_round_and_its_words_do_not_waver() -> None:
+    asked = Asked()
+    for wait_s in (17, 29):
+        asked.vnets.fail = Throttled(f"cannot read usages of VNet vnet: too many requests; wait {wait_s} s")
+        await asked.usage.read()
+        assert asked.findings.silence == Remark(
+            "Throttled", "cannot read usages of VNet vnet: too many requests; wait 17 s"
+        )
+    asked.vnets.fail = AccessDenied("cannot read usages of VNet vnet: denied")
+    await asked.usage.read()
+    assert asked.findings.silence == Remark("AccessDenied", "cannot read usages of VNet vnet: denied")
+    asked.vnets.fail = None
+    await asked.usage.read()
+    assert asked.findings.silence == NOTHING

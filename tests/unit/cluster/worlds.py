@@ -143,6 +143,15 @@ class World:
         except TimeoutError:
             raise AssertionError(f"not within {within_s} s: {self.held()}, {self.cluster.granted()}") from None
 
+    def status(self) -> dict[str, Any]:
+        """The quota's."""
+        status: dict[str, Any] = self.cluster.quotas.objects["vnet"]["status"]
+        return status
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        """One of the quota's."""
+        return next(one for one in self.status()["conditions"] if one["type"] == kind)
+
     def held(self) -> dict[str, int]:
         """What each node holds."""
         return {name: node.on_nic for name, node in self.nodes.items()}
