@@ -61,7 +61,7 @@ async def carrying_out(cluster: FakeCluster, machines: Machines, *, spacing_s: f
         if after is not None:
             desk.see(after)
         elif before is not None:
-            desk.forget(before["metadata"]["name"])
+            desk.forget(before["metadata"]["name"], before["metadata"]["uid"])
 
     for body in cluster.pools.objects.values():
         desk.see(body)

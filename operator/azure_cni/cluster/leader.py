@@ -80,7 +80,7 @@ class Leader:
         self.census.forget(name, uid=uid)
         self._woken.set()
         if self._orders is not None:
-            self._orders.forget(name)
+            self._orders.forget(name, uid)
 
     def quota_seen(self, body: Mapping[str, Any]) -> None:
         """A quota was listed, added or changed."""

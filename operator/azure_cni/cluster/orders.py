@@ -55,6 +55,7 @@ class _Node:
     """What is known of one node; it goes as a whole, with the node's pool."""
 
     name: str
+    uid: str
     due: int = 0
     """The newest order that nothing is done about yet; 0 when there is none."""
     serving: int = 0
@@ -86,19 +87,23 @@ class OrderDesk:
 
     def see(self, body: Mapping[str, Any]) -> None:
         """A pool was listed, added or changed. What is old is found out when the pool is read."""
-        name = pool_api.pool_name(body)
-        node = self._nodes.setdefault(name, _Node(name))
+        name, uid = pool_api.pool_name(body), str(body["metadata"].get("uid", ""))
+        node = self._nodes.get(name)
+        if node is None or node.uid != uid:
+            self.forget(name)
+            node = self._nodes[name] = _Node(name, uid)
         node.vm_id = node.vm_id or read_identified(body)
         number = orders.pending(body)
         if number is not None and number > node.due:
             node.due = number
             self._turns.put_nowait(node)
 
-    def forget(self, name: str) -> None:
-        """A pool was deleted: what is still done for it nobody waits for."""
-        node = self._nodes.pop(name, None)
-        if node is None:
+    def forget(self, name: str, uid: str = "") -> None:
+        """A pool was deleted: what is still done for it nobody waits for. With `uid` only that one."""
+        node = self._nodes.get(name)
+        if node is None or uid not in {"", node.uid}:
             return
+        del self._nodes[name]
         node.due = 0
         if node.task is not None:
             node.task.cancel()

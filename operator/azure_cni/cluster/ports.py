@@ -95,8 +95,8 @@ class Orders(Protocol):
     def see(self, body: Mapping[str, Any]) -> None:
         """A pool was listed, added or changed."""
 
-    def forget(self, name: str) -> None:
-        """A pool was deleted."""
+    def forget(self, name: str, uid: str = "") -> None:
+        """A pool was deleted. With `uid` only that one: another of its name may have been seen since."""
 
     async def run(self) -> None:
         """Carry orders out, until cancelled."""

@@ -329,6 +329,22 @@ async def test_a_pool_that_goes_takes_its_order_along(cluster: FakeCluster, mach
         await asyncio.gather(asking, return_exceptions=True)
 
 
+async def test_a_pool_that_is_made_anew_is_another_nodes(cluster: FakeCluster, machines: FakeMachines) -> None:
+    async with carrying_out(cluster, machines) as desk:
+        await post_of(cluster, "vm2").ask(Identify(CLAIM2), NodeIdentity, what="x")
+        old = cluster.pools.objects["vm2"]
+        watcher = cluster.pools.watchers.pop(0)  # the watch is late
+        cluster.pools.delete("vm2")
+        granted(cluster, "vm2")
+        cluster.pools.watchers.append(watcher)
+        desk.see(cluster.pools.objects["vm2"])
+        assert await post_of(cluster, "vm1").ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
+        desk.forget("vm2", old["metadata"]["uid"])
+        assert "vm2" in desk._nodes
+        with pytest.raises(AccessDenied, match="found to be the VM of node vm1"):
+            await post_of(cluster, "vm2").ask(Identify(CLAIM2), NodeIdentity, what="x")
+
+
 # Many at once.
 
 
