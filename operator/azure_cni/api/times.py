@@ -16,9 +16,14 @@ def exact_text(at_s: float) -> str:
 
 
 def seconds(written: object) -> float | None:
-    """Seconds since 1970; None where nothing was written, or nothing that is a time."""
+    """Seconds since 1970; None where nothing was written, or nothing that is a time.
+
+    Whatever it returns can be written again: a time that its offset from UTC puts outside the years 1 to 9999 is none.
+    """
     try:
         at = datetime.fromisoformat(str(written or ""))
-    except ValueError:
+        at_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        datetime.fromtimestamp(at_s, UTC)
+    except (ValueError, OverflowError):
         return None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return at_s

@@ -63,6 +63,14 @@ def test_what_is_no_time_is_none(text: object) -> None:
     assert times.seconds(text) is None
 
 
+@pytest.mark.parametrize(
+    "text", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999Z"]
+)
+def test_a_time_that_could_not_be_written_again_is_none(text: str) -> None:
+    """RFC 3339 has it, and an API server takes it; in UTC it is in no year from 1 to 9999."""
+    assert times.seconds(text) is None
+
+
 def test_a_condition_keeps_its_time_while_its_status_does_not_turn() -> None:
     first = quota_api.conditions((), [Finding(Fact.EXHAUSTED, True, "A", "a")], now="1", generation=1)
     second = quota_api.conditions(first, [Finding(Fact.EXHAUSTED, True, "B", "b")], now="2", generation=1)
