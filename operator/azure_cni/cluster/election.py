@@ -50,13 +50,13 @@ class Election:
     async def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Compete; while the lease is ours, `work()` runs, and is cancelled when it is lost. Never ends by itself."""
         while True:
-            await self._acquire()
+            asked_s = await self._acquire()
             log.info("leading", extra={"identity": self._identity})
             self.leads = True
             try:
                 async with asyncio.TaskGroup() as term:
                     working = term.create_task(work(), name="work")
-                    await self._keep()
+                    await self._keep(asked_s)
                     working.cancel()
             finally:
                 self.leads = False
@@ -67,17 +67,30 @@ class Election:
     def _holder(self) -> str:
         return str(((self._seen or {}).get("spec") or {}).get("holderIdentity") or "")
 
-    async def _acquire(self) -> None:
-        while not await self._attempt(self._try_to_take):  # noqa: ASYNC110  # the lease is elsewhere
+    async def _acquire(self) -> float:
+        """Wait for the lease; returns the time from which it counts (see `_keep`)."""
+        while True:
+            asked_s = self._clock.monotonic_s()
+            if await self._attempt(self._try_to_take):
+                return asked_s
             await asyncio.sleep(self._pace.retry_s)
 
-    async def _keep(self) -> None:
-        """Renew, until the lease is lost."""
-        renewed_s = self._clock.monotonic_s()
-        while self._clock.monotonic_s() - renewed_s < self._pace.give_up_s:
-            await asyncio.sleep(self._pace.retry_s)
-            asked_s = self._clock.monotonic_s()
-            if await self._attempt(self._renew):
+    async def _keep(self, renewed_s: float) -> None:
+        """Renew, until the lease is lost.
+
+        Its time counts from when it was asked for: others count from the write, which came later. An attempt that is
+        still under way when the time is over ends with it.
+        """
+        while True:
+            left_s = renewed_s + self._pace.give_up_s - self._clock.monotonic_s()
+            try:
+                async with asyncio.timeout(left_s):
+                    await asyncio.sleep(self._pace.retry_s)
+                    asked_s = self._clock.monotonic_s()
+                    renewed = await self._attempt(self._renew)
+            except TimeoutError:
+                return
+            if renewed:
                 renewed_s = asked_s
             elif self._holder != self._identity:
                 return

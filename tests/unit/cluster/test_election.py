@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from azure_cni.cluster.election import Election
+from azure_cni.cluster.election import Election, Pace
 from azure_cni.errors import KubeUnreachable
 from fakes.cluster import FakeCluster, FakeLease
 from unit.cluster.clocks import LoopClock
@@ -129,6 +129,46 @@ async def test_one_that_cannot_renew_stops_before_others_may_begin(cluster: Fake
         assert not leader.works
         assert other.works
         assert leader.terms[0][1] < asyncio.get_running_loop().time() - 40 + 15
+
+
+@pytest.mark.parametrize("silent_s", [0.0, 3.0, 6.0, 9.9])
+async def test_work_ends_well_before_others_may_begin_however_the_api_server_is_silent(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, silent_s: float
+) -> None:
+    """It refuses for some seconds, and then does not answer at all. Found in review: the last try took its time."""
+    a = Candidate(cluster, "a")
+    write, renewed_s = a.lease.write, 0.0
+
+    async def fade(*arguments: Any) -> Any:
+        nonlocal renewed_s
+        now_s = asyncio.get_running_loop().time()
+        if now_s < 21:
+            renewed_s = now_s
+            return await write(*arguments)
+        await asyncio.sleep(0 if now_s - renewed_s < silent_s else 1000)
+        raise KubeUnreachable("told to be silent")
+
+    monkeypatch.setattr(a.lease, "write", fade)
+    async with a.running():
+        await asyncio.sleep(60)
+        assert a.terms[0][1] - renewed_s <= Pace().give_up_s
+
+
+async def test_the_time_of_a_lease_counts_from_when_it_was_asked_for(cluster: FakeCluster) -> None:
+    """The answer may be slow, and others count from the write."""
+    a = Candidate(cluster, "a")
+    asked_s = asyncio.get_running_loop().time()
+    cluster.latency_s = 1.0  # to the API server, and as much back
+
+    def refuse(what: str) -> None:
+        raise KubeUnreachable("told to be silent")
+
+    async with a.running():
+        await asyncio.sleep(4.5)
+        assert a.works
+        cluster.before_call = refuse
+        await asyncio.sleep(60)
+    assert a.terms[0][1] - asked_s <= Pace().give_up_s
 
 
 async def test_a_lost_answer_to_its_own_renewal_does_not_end_a_term(cluster: FakeCluster) -> None:
