@@ -63,9 +63,13 @@ def holding(view: PoolView) -> int:
     return max(view.allocated, min(view.request.count, view.granted))
 
 
-def uncovered(members: Iterable[Member], entries: Entries) -> int:
-    """Addresses on NICs that the ledger has no room for: the limit was set below what nodes held already."""
-    return sum(max(0, member.view.allocated - _of(entries, member).count) for member in members)
+def uncovered(quota: VNetQuota, members: Iterable[Member]) -> int:
+    """Addresses on NICs that the ledger has no room for: the limit was set below what nodes held already.
+
+    Those of a node whose entry is only still to come, for which there is room, are not among them.
+    """
+    missing = sum(max(0, member.view.allocated - _of(quota.entries, member).count) for member in members)
+    return max(0, min(missing, quota.granted + missing - quota.grantable))
 
 
 def _held(members: Iterable[Member], *, limit: int) -> Iterator[tuple[str, LedgerEntry]]:
@@ -111,7 +115,7 @@ def status_fields(quota: VNetQuota, members: Sequence[Member], *, silence: Remar
     short = [count for member in members if (count := _short(quota, member))]
     throttled_until_s = quota.throttled_until_s
     findings = (
-        words.exhausted(quota, short=sum(short), nodes=len(short), uncovered=uncovered(members, quota.entries)),
+        words.exhausted(quota, short=sum(short), nodes=len(short), uncovered=uncovered(quota, members)),
         words.throttled(throttled_until_s),
         words.usage(quota, silence),
     )

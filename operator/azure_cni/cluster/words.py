@@ -71,7 +71,7 @@ def while_paced(quota: VNetQuota) -> Remark:
 def exhausted(quota: VNetQuota, *, short: int, nodes: int, uncovered: int) -> Finding:
     """Whether some nodes ask for more than there is: `nodes` of them, for `short` addresses.
 
-    `uncovered` is how many addresses nodes hold that did not fit into the ledger when it was made.
+    `uncovered` is how many addresses nodes hold that the ledger has no room for.
     """
     if uncovered:
         message = f"nodes hold {uncovered} addresses more than may be granted: {_limit(quota)}; {_more(quota)}"

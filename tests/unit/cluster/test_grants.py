@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from azure_cni.api import times
 from azure_cni.api.quota import Fact, Limits
 from azure_cni.errors import AccessDenied, CloudUnreachable, KubeUnreachable
+from unit.cluster.clocks import EPOCH_S
 from unit.cluster.worlds import World
 
 pytestmark = pytest.mark.looptime
@@ -201,6 +203,19 @@ async def test_nodes_that_hold_more_than_the_limit_are_covered_as_far_as_it_goes
         world.cluster.edit_quota(limit=48)
         await world.until(lambda: world.cluster.counts() == {"a": 16, "b": 32})
         await world.until(lambda: not world.cluster.quota().holds(Fact.EXHAUSTED))
+
+
+async def test_a_node_that_only_waits_for_a_permit_is_not_held_beyond_the_limit() -> None:
+    """What it holds is not in the ledger yet, which has room for it."""
+    world = World()
+    until = times.text(EPOCH_S + 600)
+    world.cluster.node("t", requested=0, wants="Nothing", throttledUntil=until)
+    async with world.controller():
+        await world.until(lambda: "vnet" in world.cluster.quotas.objects and not world.cluster.quota().is_new)
+        world.cluster.node("late", requested=48, wants="Grow", allocated=30, waiting=10)
+        await asyncio.sleep(40)
+        assert "late" not in world.cluster.counts()
+        assert not world.cluster.quota().holds(Fact.EXHAUSTED)
 
 
 async def test_addresses_that_others_use_are_not_granted() -> None:
