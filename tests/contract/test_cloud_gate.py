@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from azure_cni.azure.clouds import cloud_named
-from azure_cni.azure.gate import LONGEST_S, UNTOLD_S, Gate, Kind
+from azure_cni.azure.gate import UNTOLD_S, Gate, Kind
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import ConfigInvalid, RequestRefused
+from azure_cni.ipam.limits import LONGEST_RETRY_AFTER_S
 
 
 class Time:
@@ -30,7 +31,7 @@ def test_a_gate_is_open_until_closed_and_opens_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish_s", "closed_s"), [(None, UNTOLD_S), (0, 0), (-5, 0), (1200, 1200), (10_000_000, LONGEST_S)]
+    ("wish_s", "closed_s"), [(None, UNTOLD_S), (0, 0), (-5, 0), (1200, 1200), (10_000_000, LONGEST_RETRY_AFTER_S)]
 )
 def test_how_long(wish_s: float | None, closed_s: float) -> None:
     gate = Gate(monotonic=Time())

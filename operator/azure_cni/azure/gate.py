@@ -11,9 +11,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
+from azure_cni.ipam.limits import LONGEST_RETRY_AFTER_S
+
 UNTOLD_S: Final = 5.0
 """When a 429 names no time: short, because the caller's own backoff grows above it."""
-LONGEST_S: Final = 1800.0  # the compute provider has been seen to ask for 1200
 
 
 class Kind(StrEnum):
@@ -36,6 +37,6 @@ class Gate:
 
     def close(self, kind: Kind, retry_after_s: float | None) -> None:
         """Azure refused a request of this kind. A later, shorter wish does not open the gate sooner."""
-        wait_s = UNTOLD_S if retry_after_s is None else min(max(retry_after_s, 0.0), LONGEST_S)
+        wait_s = UNTOLD_S if retry_after_s is None else min(max(retry_after_s, 0.0), LONGEST_RETRY_AFTER_S)
         opens_at = self._monotonic() + wait_s
         self._opens_at[kind] = max(opens_at, self._opens_at.get(kind, 0.0))

@@ -22,6 +22,7 @@ from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census, Member
 from azure_cni.cluster.pacing import Paced, paced
 from azure_cni.cluster.quota_keeper import QuotaKeeper
+from azure_cni.cluster.throttles import Throttles
 from azure_cni.cluster.world import ClusterWorld
 from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
 from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, Rest, TakeBack, decide
@@ -61,6 +62,7 @@ class Grants:
         self._vnet_id = vnet_id
         self._census = census
         self._findings = findings
+        self._throttles = Throttles()
         self._places = asyncio.Semaphore(AT_ONCE)
         self._sums_s = float("-inf")
         self.delayed = 0
@@ -78,7 +80,9 @@ class Grants:
         quota = await self._keeper.ensure()
         members = self._census.of(self._vnet_id)
         quota = replace(quota, azure=books.azure_use(quota, members, self._findings.used))
-        plan = paced(quota, members, vanished=self._findings.vanished, now_s=clock.utc_s())
+        now_s = clock.utc_s()
+        asked_until_s = self._throttles.until_s(members, now_s=now_s)
+        plan = paced(quota, members, vanished=self._findings.vanished, asked_until_s=asked_until_s, now_s=now_s)
         self.delayed = len(plan.delayed)
         if plan.throttled_anew_s:
             self._world.observer.throttled(plan.throttled_anew_s)
@@ -120,7 +124,7 @@ class Grants:
     # The pools.
 
     def _delays(self, quota: VNetQuota, members: Sequence[Member], plan: Paced) -> list[_Telling]:
-        """What nodes are told whose pods wait and whose turn has not come: once for each cause."""
+        """What nodes are told whose pods wait and whose turn has not come: once for each cause, and Azure's anew."""
         now_s = self._world.clock.monotonic_s()
         until_s = plan.throttled_until_s
         remark = words.while_throttled(quota, until_s) if until_s else words.while_paced(quota)
@@ -129,7 +133,7 @@ class Grants:
             for member in members
             if member.name in plan.delayed
             and member.waiting
-            and member.reason != remark.reason
+            and (member.reason != remark.reason or (until_s and words.is_outdated(member.message, until_s=until_s)))
             and now_s - member.asking_since_s >= PATIENCE_S
         ]
 

@@ -18,6 +18,7 @@ from azure_cni.cluster import allowance, books
 from azure_cni.cluster.allowance import Ask
 from azure_cni.cluster.books import Changes
 from azure_cni.cluster.census import Member
+from azure_cni.cluster.throttles import believable
 from azure_cni.ipam.grants import QuotaEntry, Reserve, ceiling, decide
 
 NONE = LedgerEntry()
@@ -40,12 +41,22 @@ class Paced:
     """Seconds until the next of them may be reserved."""
 
 
-def paced(quota: VNetQuota, members: Sequence[Member], *, vanished: Mapping[str, LedgerEntry], now_s: float) -> Paced:
-    """Decide it of one read of everything; `now_s` is since 1970."""
+def paced(
+    quota: VNetQuota,
+    members: Sequence[Member],
+    *,
+    vanished: Mapping[str, LedgerEntry],
+    asked_until_s: float,
+    now_s: float,
+) -> Paced:
+    """Decide it of one read of everything; times are since 1970.
+
+    `asked_until_s` is until when Azure asked nodes to wait, as far as they are believed, 0 when it did not.
+    """
     changes = books.corrections(quota, members, vanished)
     entries = books.after(quota.entries, changes)
-    known_s, per_minute = quota.throttled_until_s or 0.0, quota.limits.writes_per_minute
-    until_s = max([known_s, *(member.throttled_until_s for member in members)])
+    known_s, per_minute = believable(quota.throttled_until_s or 0.0, now_s=now_s), quota.limits.writes_per_minute
+    until_s = max(known_s, asked_until_s)
     throttled, anew = until_s > now_s, until_s > max(known_s, now_s)
     tokens = allowance.counted(quota.tokens, per_minute=per_minute, now_s=now_s, throttled_until_s=known_s)
     if anew and known_s <= now_s:  # a storm is one: what prolongs it does not slow us further

@@ -6,6 +6,7 @@ agent passes them on to pods that wait.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,9 @@ QUOTA_EXCEEDED: Final = "QuotaExceeded"
 THROTTLED: Final = "Throttled"
 WRITE_BUDGET: Final = "WriteBudget"
 USAGES_READ: Final = "Microsoft.Network/virtualNetworks/usages/read"
+
+WORTH_TELLING_S: Final = 10.0
+"""A wait that is longer or shorter by less is not told anew: each time is a write for every node that waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,13 @@ def while_throttled(quota: VNetQuota, until_s: float) -> Remark:
         f"Azure asked to wait: no NIC of VNetQuota {quota.name} is written before {times.text(until_s)}; "
         "the request is answered then, nothing needs to be done",
     )
+
+
+def is_outdated(message: str, *, until_s: float) -> bool:
+    """Whether `while_throttled` told another time than this. Some seconds are none: a storm prolongs it many times."""
+    told = re.search(r" is written before (\S+);", message)
+    told_s = times.seconds(told[1]) if told else None
+    return told_s is None or abs(told_s - until_s) > WORTH_TELLING_S
 
 
 def while_paced(quota: VNetQuota) -> Remark:

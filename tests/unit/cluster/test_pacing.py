@@ -9,6 +9,7 @@ import pytest
 
 from azure_cni.api import times
 from azure_cni.api.quota import Fact, Limits
+from azure_cni.ipam.limits import LONGEST_RETRY_AFTER_S
 from unit.cluster.clocks import EPOCH_S
 from unit.cluster.worlds import World
 
@@ -103,3 +104,61 @@ async def test_what_costs_no_write_waits_for_nothing() -> None:
                        throttledUntil=times.text(EPOCH_S + 3600))  # fmt: skip
     async with world.controller():
         await world.until(lambda: world.cluster.granted()["a"] == (16, 1), within_s=20)
+
+
+@pytest.mark.parametrize("until", [times.text(EPOCH_S + 30 * 86_400), "9999-12-31T23:59:58Z"])
+async def test_a_node_whose_clock_is_far_ahead_stops_the_others_no_longer_than_azure_could(until: str) -> None:
+    """Also when it never takes it back, and with one write of the quota, not one for each round."""
+    world = World(usages_s=86_400)
+    world.cluster.node("ahead", requested=16, number=1, wants="Grow", throttledUntil=until)
+    world.node("b", want=8, waiting=8)
+    async with world.agents(), world.controller():
+        await asyncio.sleep(20)
+        assert world.cluster.quota().holds(Fact.THROTTLED)
+        written = world.cluster.calls.count("quotas.write")
+        await asyncio.sleep(LONGEST_RETRY_AFTER_S - 120)
+        assert world.held() == {"b": 0}
+        assert world.cluster.calls.count("quotas.write") - written <= 2
+        await world.until(lambda: world.held() == {"b": 8}, within_s=200)
+        await world.until(lambda: not world.cluster.quota().holds(Fact.THROTTLED))
+    assert [told for told in world.observer.told if told[0] == "throttled"] == [
+        ("throttled", pytest.approx(LONGEST_RETRY_AFTER_S, abs=2))
+    ]
+
+
+async def test_a_quota_that_says_to_wait_for_days_is_believed_for_as_long_as_azure_could_ask() -> None:
+    """As a controller whose clock was wrong may have left it."""
+    world = World()
+    world.node("b", want=8, waiting=8)
+    async with world.agents():
+        async with world.controller():
+            await world.until(lambda: world.held() == {"b": 8})
+        world.cluster.quotas.patch("vnet", {"status": {"throttledUntil": times.text(EPOCH_S + 30 * 86_400)}})
+        world.nodes["b"].want = 16
+        async with world.controller():
+            await world.until(lambda: world.held() == {"b": 16}, within_s=LONGEST_RETRY_AFTER_S + 60)
+    assert loop_time() > LONGEST_RETRY_AFTER_S
+
+
+async def test_who_waits_for_azure_is_told_anew_when_azure_asks_to_wait_longer() -> None:
+    """But not for each of many nodes that hear a second more."""
+    world = World()
+    world.node("b", want=8, waiting=8)
+    world.cluster.node("t", requested=0, wants="Nothing", throttledUntil=times.text(EPOCH_S + 60))
+
+    def told(until_s: float) -> bool:
+        message = world.cluster.status("b").get("grantMessage")
+        return message is not None and times.text(EPOCH_S + until_s) in message
+
+    async with world.agents(), world.controller():
+        await asyncio.sleep(1)
+        await world.until(lambda: told(60), within_s=20)
+        written = world.cluster.calls.count("pools.write")
+        for more_s in range(1, 9):
+            world.cluster.node("t", requested=0, wants="Nothing", throttledUntil=times.text(EPOCH_S + 60 + more_s))
+            await asyncio.sleep(1)
+        assert world.cluster.calls.count("pools.write") == written
+        world.cluster.node("t", requested=0, wants="Nothing", throttledUntil=times.text(EPOCH_S + 600))
+        await world.until(lambda: told(600), within_s=20)
+        assert world.cluster.calls.count("pools.write") == written + 1
+        await world.until(lambda: world.held() == {"b": 8}, within_s=620)
