@@ -20,6 +20,8 @@ SLOWEST: Final = 0.1
 RECOVERY_PER_MINUTE: Final = 0.1
 MINUTE_S: Final = 60.0
 ROUNDING_S: Final = 0.01
+BELIEVED_AHEAD_S: Final = 60.0
+"""Clocks of controllers may differ by so much."""
 
 
 def capacity(per_minute: int) -> float:
@@ -33,9 +35,15 @@ def rate_per_s(per_minute: int, pace: float) -> float:
 
 
 def counted(tokens: Tokens | None, *, per_minute: int, now_s: float, throttled_until_s: float) -> Tokens:
-    """The tokens as they are now. A new budget is full; a clock that went back makes none."""
+    """The tokens as they are now. A new budget is full; a clock that went back makes none.
+
+    A budget that was counted by a clock far ahead of ours goes on from now: else there would be no write until time
+    has caught up. What such a clock can cost is the full budget that it found, `capacity`, each time it counts.
+    """
     if tokens is None:
         return Tokens(capacity(per_minute), now_s, 1.0)
+    if tokens.time_s > now_s + BELIEVED_AHEAD_S:
+        return Tokens(tokens.tokens, now_s, tokens.pace)
     elapsed_s = max(0.0, now_s - tokens.time_s)
     calm_s = max(0.0, now_s - max(tokens.time_s, throttled_until_s))
     pace = min(1.0, max(SLOWEST, tokens.pace) + calm_s / MINUTE_S * RECOVERY_PER_MINUTE)

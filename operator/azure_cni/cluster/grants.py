@@ -104,7 +104,8 @@ class Grants:
         """Write what is to be reserved, and what else the status must say; returns the quota as it is then."""
         now_s = self._world.clock.monotonic_s()
         draft = self._draft(replace(quota, throttled_until_s=plan.throttled_until_s), plan.changes, members)
-        if not plan.changes and not books.is_due(quota, draft, calm=now_s - self._sums_s >= SUMS_S):
+        due = plan.turned_back or books.is_due(quota, draft, calm=now_s - self._sums_s >= SUMS_S)
+        if not plan.changes and not due:
             return quota
         budget = {"budget": quota_api.tokens_document(plan.tokens)} if plan.tokens != quota.tokens else {}
         written = await self._keeper.write(quota, replace(draft, fields={**draft.fields, **budget}))

@@ -34,6 +34,8 @@ class Paced:
     delayed: frozenset[str]
     """Nodes whose requests wait for a token, or for Azure."""
     tokens: Tokens
+    turned_back: bool
+    """The budget's time was far ahead: it is to be written for that alone, or it would be counted from now for ever."""
     throttled_until_s: float | None
     throttled_anew_s: float
     """How long Azure asks to wait, if that is news."""
@@ -72,6 +74,7 @@ def paced(
         permits=permits,
         delayed=frozenset(delayed),
         tokens=tokens,
+        turned_back=quota.tokens is not None and tokens.time_s < quota.tokens.time_s,
         throttled_until_s=until_s if throttled else None,
         throttled_anew_s=until_s - max(known_s, now_s) if anew else 0.0,
         due_s=due_s if delayed else float("inf"),

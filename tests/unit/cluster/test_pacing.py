@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from azure_cni.api import times
-from azure_cni.api.quota import Fact, Limits
+from azure_cni.api.quota import Fact, Limits, Tokens, tokens_document
 from azure_cni.ipam.limits import LONGEST_RETRY_AFTER_S
 from unit.cluster.clocks import EPOCH_S
 from unit.cluster.worlds import World
@@ -162,3 +162,18 @@ async def test_who_waits_for_azure_is_told_anew_when_azure_asks_to_wait_longer()
         await world.until(lambda: told(600), within_s=20)
         assert world.cluster.calls.count("pools.write") == written + 1
         await world.until(lambda: world.held() == {"b": 8}, within_s=620)
+
+
+async def test_a_budget_that_was_counted_by_a_clock_an_hour_ahead_serves_at_once() -> None:
+    """As after a failover from a controller whose clock was wrong. Found in review: nobody was served for that hour."""
+    world = World(limits=Limits(writes_per_minute=20))
+    for index in range(10):
+        world.node(f"n{index}", want=8, waiting=8)
+    spent = tokens_document(Tokens(0.0, EPOCH_S + 3600, 1.0))
+    async with world.controller():
+        world.cluster.node("first", requested=1, wants="Nothing")
+        await world.until(lambda: "vnet" in world.cluster.quotas.objects and not world.cluster.quota().is_new)
+    world.cluster.quotas.patch("vnet", {"status": {"budget": spent}})
+    async with world.agents(), world.controller():
+        await world.until(lambda: all(held == 8 for held in world.held().values()), within_s=60)
+    assert most_in_a_minute(world.writes_s) <= 20
