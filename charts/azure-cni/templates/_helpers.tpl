@@ -169,7 +169,7 @@ What whoever calls Azure needs: the agent where nicWriter is agent, and always t
 {{- define "azure-cni.scrapeAnnotations" -}}
 prometheus.io/scrape: "true"
 prometheus.io/scheme: http
-prometheus.io/port: {{ . | quote }}
+prometheus.io/port: {{ . | int64 | quote }}
 prometheus.io/path: /metrics
 {{- end -}}
 

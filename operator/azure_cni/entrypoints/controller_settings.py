@@ -43,7 +43,12 @@ def read(environ: Mapping[str, str]) -> ControllerSettings:
             defaults=Limits(
                 limit=_count(reader, "QUOTA_LIMIT", quota_api.LIMIT, most=MAX_ADDRESSES_PER_VNET),
                 per_node=_count(reader, "QUOTA_PER_NODE", quota_api.PER_NODE, most=MAX_ADDRESSES_PER_NODE),
-                writes_per_minute=_count(reader, "QUOTA_WRITES_PER_MINUTE", quota_api.WRITES_PER_MINUTE),
+                writes_per_minute=_count(
+                    reader,
+                    "QUOTA_WRITES_PER_MINUTE",
+                    quota_api.WRITES_PER_MINUTE,
+                    most=quota_api.MOST_WRITES_PER_MINUTE,
+                ),
                 reserved=_count(reader, "QUOTA_RESERVED", 0, least=0, most=MAX_ADDRESSES_PER_VNET),
             ),
             reclaim_s=reader.seconds("RECLAIM_S", ClusterSettings().reclaim_s, least=1.0),
@@ -57,9 +62,8 @@ def read(environ: Mapping[str, str]) -> ControllerSettings:
     )
 
 
-def _count(reader: Reader, name: str, default: int, *, least: int = 1, most: int | None = None) -> int:
+def _count(reader: Reader, name: str, default: int, *, least: int = 1, most: int) -> int:
     value = reader.whole(name, default)
-    if value < least or (most is not None and value > most):
-        allowed = f"{least} or more" if most is None else f"{least} to {most}"
-        raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value}; it must be {allowed}")
+    if not least <= value <= most:
+        raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value}; it must be {least} to {most}")
     return value

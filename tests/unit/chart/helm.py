@@ -32,11 +32,16 @@ def helm() -> str:
     return found
 
 
-def template(*values: str, kube_version: str = KUBE_VERSION) -> str:
-    """What `helm template` prints with these `--set` arguments."""
+def template(*values: str, file: str = "{}", unchecked: bool = False, kube_version: str = KUBE_VERSION) -> str:
+    """What `helm template` prints with these `--set` arguments, over a values file of this text.
+
+    `unchecked` leaves out the schema of the values.
+    """
     settings = [argument for value in values for argument in ("--set", value)]
-    command = [helm(), "template", "azure-cni", CHART, "-n", "kube-system", "--kube-version", kube_version, *settings]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if unchecked:
+        settings.append("--skip-schema-validation")
+    command = [helm(), "template", "azure-cni", CHART, "-n", "kube-system", "--kube-version", kube_version, "-f", "-"]
+    done = subprocess.run([*command, *settings], input=file, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Refused(done.stderr)
     assert not done.stderr, "helm would say this on every installation"

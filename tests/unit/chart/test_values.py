@@ -58,6 +58,7 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("quota.limit=70000", "at '/quota/limit': maximum: got 70,000, want 65,536"),
         ("quota.perNodeLimit=251", "at '/quota/perNodeLimit': maximum: got 251, want 250"),
         ("quota.writesPerMinute=0", "at '/quota/writesPerMinute': minimum: got 0, want 1"),
+        ("quota.writesPerMinute=20000", "at '/quota/writesPerMinute': maximum: got 20,000, want 10,000"),
         ("quota.limit=10,quota.reserved=11", "quota.reserved is 11 but cannot be more than quota.limit, which is 10"),
         ("agent.securityContext=privileged", "at '/agent/securityContext': got string, want object"),
         ("controller=null", "missing property 'controller'"),  # what an older version's reused values look like
