@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api import conditions, pool
+from azure_cni.api import conditions, pool, quota
 from azure_cni.api.identity import NodeIdentity
 from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, NicID, SubnetID, VNetID
 from azure_cni.api.quota import Fact
@@ -144,6 +144,71 @@ def test_the_status_holds_all_that_the_agent_writes():
     condition = conditions.Condition(conditions.Kind.READY, True, "", "")
     (written,) = conditions.merge((), [condition], now="", generation=1)
     assert written.keys() == fields["conditions"]["items"]["properties"].keys()
+
+
+GROUP = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/RG_(größe).1"
+NETWORK = f"{GROUP}/providers/Microsoft.Network"
+IDS = {
+    "nicID": f"{NETWORK}/networkInterfaces/vm-1_nic.0",
+    "subnetID": f"{NETWORK}/virtualNetworks/vnet/subnets/pods",
+    "vnetID": f"{NETWORK}/virtualNetworks/vnet",
+}
+
+
+def accepts(part: dict[str, Any], value: str) -> bool:
+    """As the API server judges a string; there $ is not before a last newline."""
+    return len(value) <= part["maxLength"] and re.search(part["pattern"].replace("$", r"\Z"), value) is not None
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_an_id_in_a_pool_is_one_of_azure_or_empty(name: str):
+    """Azure varies the case of all but names. Who observes only knows no IDs. What was "x" ended the controller."""
+    part, right = STATUS["properties"][name], IDS[name]
+    assert all(accepts(part, value) for value in ("", right, right.lower(), right.upper()))
+    wrong = (
+        "x",
+        right[1:],
+        f"{right}/more",
+        f"{right}\n",
+        right.replace("RG", "R/G"),
+        right.replace("Network/", "Web/"),
+    )
+    assert not any(accepts(part, value) for value in wrong)
+    assert [other for other, value in IDS.items() if accepts(part, value)] == [name]
+
+
+def test_the_vnet_of_a_quota_is_one_of_azure():
+    part = QUOTA_SPEC["properties"]["vnetID"]
+    assert all(accepts(part, value) for value in (IDS["vnetID"], IDS["vnetID"].lower()))
+    assert not any(accepts(part, value) for value in ("", "x", IDS["nicID"]))
+    assert accepts(STATUS["properties"]["vnetID"], IDS["vnetID"]), "what a pool shows, a quota is made of"
+
+
+def test_the_longest_nic_has_room_in_the_ledger():
+    """A label that is too long would be refused with everything that is written with it."""
+    part = STATUS["properties"]["nicID"]
+    longest = IDS["nicID"].replace("RG_(größe).1", "g" * 90).replace("vm-1_nic.0", "n" * 80)
+    assert accepts(part, longest)
+    assert not accepts(part, longest + "n")
+    assert not accepts(part, longest.replace("gg", "ggg", 1))
+    entry = QUOTA_STATUS["properties"]["grants"]["additionalProperties"]["properties"]
+    assert len(quota.nic_label(longest)) <= entry["nic"]["maxLength"]
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("vmID", "5c08b38e-4d57-4c23-ac45-aca61037f084", "a/b"),
+        ("macAddress", "00:0d:3a:1b:c7:21", "00-0D-3A-1B-C7-21"),
+        ("primaryIP", "10.224.0.4", "fd00::4"),
+    ],
+)
+def test_what_else_a_pool_says_of_its_machine_has_its_form(name: str, right: str, wrong: str):
+    part = STATUS["properties"][name]
+    assert accepts(part, right)
+    assert accepts(part, "")
+    assert not accepts(part, wrong)
+    assert not accepts(part, right * 20)
 
 
 def test_every_condition_is_explained():
