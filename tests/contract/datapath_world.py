@@ -19,6 +19,7 @@ from datapath.namespaces import NEEDS_ROOT, Namespace, Namespaces
 from fakes.datapath import FakeDatapath
 
 UPLINK_MAC = "00:0d:3a:00:00:0a"
+PRIMARY = "10.240.0.4"
 MTU = 1400
 WORLDS = [pytest.param("memory"), pytest.param("kernel", marks=NEEDS_ROOT)]
 
@@ -40,6 +41,12 @@ class World(Protocol):
     def break_link(self, spec: SandboxSpec) -> None:
         """Somebody turns the pod's interface off."""
 
+    def lose_routes(self, spec: SandboxSpec) -> None:
+        """Somebody deletes what leads to the pod, the neighbour too."""
+
+    def turn_off(self, spec: SandboxSpec) -> None:
+        """Somebody turns the node's end off, and with it the kernel drops what hangs on it."""
+
 
 class Memory:
     def __init__(self) -> None:
@@ -58,6 +65,12 @@ class Memory:
     def break_link(self, spec: SandboxSpec) -> None:
         self.datapath.lose(spec.host_ifname, where="pod", up=False)
 
+    def lose_routes(self, spec: SandboxSpec) -> None:
+        self.datapath.lose(spec.host_ifname, where="node", routes=(), neighbours=())
+
+    def turn_off(self, spec: SandboxSpec) -> None:
+        self.datapath.lose(spec.host_ifname, where="node", up=False, routes=(), neighbours=())
+
 
 class Kernel:
     def __init__(self, namespaces: Namespaces) -> None:
@@ -65,6 +78,9 @@ class Kernel:
         node = namespaces.new("node")
         node.sysctl("net/ipv4/ip_forward", "1")
         node.ip("link", "add", "eth0", "address", UPLINK_MAC, "mtu", str(MTU), "type", "bridge")
+        node.ip("address", "add", f"{PRIMARY}/22", "dev", "eth0")
+        node.ip("link", "set", "eth0", "up")
+        self._node = node
         self.datapath = LinuxDatapath(node_netns=node.path)
 
     def new_netns(self) -> str:
@@ -78,6 +94,13 @@ class Kernel:
 
     def break_link(self, spec: SandboxSpec) -> None:
         self._at(spec.netns).ip("link", "set", spec.ifname, "down")
+
+    def lose_routes(self, spec: SandboxSpec) -> None:
+        self._node.ip("route", "flush", "dev", spec.host_ifname)
+        self._node.ip("neigh", "flush", "dev", spec.host_ifname, "nud", "permanent")
+
+    def turn_off(self, spec: SandboxSpec) -> None:
+        self._node.ip("link", "set", spec.host_ifname, "down")
 
     @staticmethod
     def _at(path: str) -> Namespace:
@@ -105,5 +128,6 @@ def a_spec(world: World, container: str, address: str, **changes: Any) -> Sandbo
         "host_mac": names.host_mac(container, "eth0"),
         "pod_mac": names.pod_mac(container, "eth0"),
         "mtu": MTU,
+        "node_address": IPv4Address(PRIMARY),
     }
     return SandboxSpec(**(facts | changes))

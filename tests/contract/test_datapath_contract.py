@@ -8,15 +8,15 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from azure_cni.datapath.sandbox import SandboxLinks
+from azure_cni.datapath.sandbox import SandboxLinks, node_end
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.errors import DatapathError
-from contract.datapath_world import MTU, UPLINK_MAC, WORLDS, World, a_spec, open_world
+from contract.datapath_world import MTU, PRIMARY, UPLINK_MAC, WORLDS, World, a_spec, open_world
 
 A, B = "10.240.0.7", "10.240.0.8"
 TABLE = NodeTable(
     uplink_mac=UPLINK_MAC,
-    primary=IPv4Address("10.240.0.4"),
+    primary=IPv4Address(PRIMARY),
     pool=frozenset({IPv4Address(A), IPv4Address(B)}),
     public=frozenset(),
     routable=frozenset({IPv4Network("10.240.0.0/16")}),
@@ -31,7 +31,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 
 async def wired(world: World) -> dict[str, frozenset[str]]:
-    return {found.host_ifname: found.routes for found in await world.datapath.sandboxes()}
+    return {found.host_ifname: found.addresses for found in await world.datapath.sandboxes()}
 
 
 async def test_at_first_there_is_nothing(world: World) -> None:
@@ -109,6 +109,37 @@ async def test_what_broke_is_told_and_mended_by_the_next_attach(world: World) ->
     assert "pod: interface eth0 is down" in await world.datapath.check(spec)
     await world.datapath.attach(spec)
     assert await world.datapath.check(spec) == ()
+
+
+async def test_every_route_of_a_sandbox_is_seen_and_what_is_lost_is_put_back(world: World) -> None:
+    one, two = a_spec(world, "one", A), a_spec(world, "two", B)
+    for spec in (one, two):
+        await world.datapath.attach(spec)
+    assert await world.datapath.mend(one) == ()
+    world.lose_routes(one)
+    seen = {found.host_ifname: found.routes for found in await world.datapath.sandboxes()}
+    assert seen == {one.host_ifname: frozenset(), two.host_ifname: frozenset(node_end(two).routes)}
+    assert await world.datapath.mend(one) == (
+        f"route {A}/32 src {PRIMARY}",
+        f"route {A}/32 metric 1",
+        f"permanent neighbour {A} at {one.pod_mac}",
+    )
+    assert await world.datapath.mend(one) == ()
+    assert await world.datapath.check(one) == ()
+    assert await wired(world) == {one.host_ifname: {A}, two.host_ifname: {B}}
+
+
+async def test_mending_leaves_alone_what_is_not_there_and_what_somebody_turned_off(world: World) -> None:
+    spec = a_spec(world, "one", A)
+    assert await world.datapath.mend(spec) == ()
+    await world.datapath.attach(spec)
+    world.turn_off(spec)
+    assert await world.datapath.mend(spec) == ()
+    assert await wired(world) == {spec.host_ifname: frozenset()}
+    await world.datapath.detach(spec.host_ifname, [A])
+    assert await world.datapath.mend(spec) == ()
+    await world.datapath.settle()
+    assert await wired(world) == {}
 
 
 @pytest.mark.parametrize("addresses", [[A], []])

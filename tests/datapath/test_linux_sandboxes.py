@@ -168,7 +168,12 @@ DAMAGE = {
     "node link down": ("node", "link set {host} down", "node: interface {host} is down"),
     "node mac": ("node", "link set {host} address 02:00:00:00:00:99", "has MAC 02:00:00:00:00:99, not {host_mac}"),
     "node mtu": ("node", "link set {host} mtu 1300", "node: interface {host} has MTU 1300, not 1400"),
-    "node route": ("node", "route delete {a}", "node: interface {host} lacks route {a}/32"),
+    "node route": ("node", "route delete {a}", "node: interface {host} lacks route {a}/32 src 10.240.0.4"),
+    "node route without source": (
+        "node",
+        "route delete {a} metric 1",
+        "node: interface {host} lacks route {a}/32 metric 1",
+    ),
     "node neighbour": ("node", "neigh delete {a} dev {host}", "node: interface {host} lacks permanent neighbour {a}"),
     "pod link down": ("pod", "link set eth0 down", "pod: interface eth0 is down"),
     "pod renamed": ("pod", "link set eth0 down name eth9", "pod: interface eth0 is missing"),
@@ -188,7 +193,8 @@ DAMAGE = {
 @pytest.mark.parametrize("name", DAMAGE)
 async def test_check_finds_each_single_thing_and_attach_mends_it(machine: Machine, name: str) -> None:
     where, command, words = DAMAGE[name]
-    spec = machine.spec(A)
+    machine.node.ip("address", "add", "10.240.0.4/32", "dev", "lo")
+    spec = machine.spec(A, node_address=IPv4Address("10.240.0.4"))
     facts = {"host": spec.host_ifname, "a": A, "host_mac": spec.host_mac, "pod_mac": spec.pod_mac}
     await machine.datapath.attach(spec)
     assert await machine.datapath.check(spec) == ()

@@ -84,7 +84,7 @@ async def test_what_is_wired_is_listed_with_its_routes(machine: Machine) -> None
     await machine.pod(A)
     await machine.pod(B)
     machine.node.ip("link", "add", "other0", "type", "bridge")
-    listed = {found.host_ifname: found.routes for found in await machine.datapath.sandboxes()}
+    listed = {found.host_ifname: found.addresses for found in await machine.datapath.sandboxes()}
     assert listed == {machine.spec(A).host_ifname: {A}, machine.spec(B).host_ifname: {B}}
 
 

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from azure_cni.errors import DatapathError
 from datapath.namespaces import NEEDS_ROOT, caller_of
 from datapath.node_site import (
     IMDS,
@@ -143,6 +144,28 @@ async def test_running_connections_survive_a_change_of_the_table(site: Site) -> 
             assert (seen, server.recv(5)) == (PRIMARY, b"still")
             server.sendall(b"here")
             assert client.recv(4) == b"here"
+
+
+async def test_pods_do_not_notice_that_the_primary_address_is_away_for_a_moment(site: Site) -> None:
+    """A DHCP client takes it off when it is restarted, and the kernel drops each route that has it as its source."""
+    datapath, primary = site.machine.datapath, IPv4Address(PRIMARY)
+    await datapath.apply_node(TABLE)
+    one, other = await site.machine.pod(A, node_address=primary), await site.machine.pod(B, node_address=primary)
+    with other.listen(B, PORT) as listener:
+        site.node.ip("address", "delete", f"{PRIMARY}/22", "dev", "eth0")
+        assert caller_of(listener, one.socket(), (B, PORT)) == A
+        with pytest.raises(DatapathError, match=f"cannot add route {A}/32 src {PRIMARY} to .*Invalid"):
+            await datapath.mend(site.machine.spec(A, node_address=primary))
+
+        site.node.ip("address", "add", "10.240.3.3/32", "dev", "lo")  # what the kernel would take, left alone
+        site.node.ip("address", "add", f"{PRIMARY}/22", "dev", "eth0")
+        site.node.ip("route", "add", "default", "via", "10.240.0.1")
+        assert site.seen(one, PEER) == A
+        for address in (A, B):
+            spec = site.machine.spec(address, node_address=primary)
+            assert await datapath.mend(spec) == (f"route {address}/32 src {PRIMARY}",)
+            assert await datapath.check(spec) == ()
+        assert caller_of(listener, site.node.socket(), (B, PORT)) == PRIMARY
 
 
 @pytest.mark.parametrize("borrowed", [B, PRIMARY, "10.240.3.3"])

@@ -10,7 +10,16 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
 
-from azure_cni.datapath.sandbox import Interface, SandboxLinks, SandboxSpec, differences, links, node_end, pod_end
+from azure_cni.datapath.sandbox import (
+    Interface,
+    SandboxLinks,
+    SandboxSpec,
+    differences,
+    links,
+    lost,
+    node_end,
+    pod_end,
+)
 from azure_cni.datapath.snat import TABLE, NodeTable
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.errors import DatapathError
@@ -27,12 +36,15 @@ class Wired:
 
 
 class FakeDatapath:
-    """`uplink_mac` None: any MAC is the NIC's. `fail_next` is raised by the next attach, which then does nothing."""
+    """`uplink_mac` None: any MAC is the NIC's. `fail_next` is raised by the next attach, which then does nothing;
+    `refuses_routes` by each mending that has something to do.
+    """
 
     def __init__(self, *, uplink_mac: str | None = None, mtu: int = 1500) -> None:
         self.uplink_mac = uplink_mac
         self.mtu = mtu
         self.fail_next: DatapathError | None = None
+        self.refuses_routes: DatapathError | None = None
         self.gone: set[str] = set()
         """Paths of network namespaces that do not exist (any more)."""
         self.foreign: set[tuple[str, str]] = set()
@@ -70,10 +82,18 @@ class FakeDatapath:
 
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
         self.leaving.clear()
-        return tuple(
-            ObservedSandbox(name, frozenset(str(address) for address, owner in self._routes.items() if owner == name))
-            for name in self.wired
-        )
+        return tuple(ObservedSandbox(name, frozenset(self._node_end(name).routes)) for name in self.wired)
+
+    async def mend(self, spec: SandboxSpec) -> tuple[str, ...]:
+        if spec.host_ifname not in self.wired or not self.wired[spec.host_ifname].node.up:
+            return ()
+        wanted, seen = node_end(spec), self._node_end(spec.host_ifname)
+        gap = lost(wanted, seen)
+        if gap and self.refuses_routes is not None:
+            raise self.refuses_routes
+        self.lose(spec.host_ifname, where="node", routes=wanted.routes, neighbours=wanted.neighbours)
+        self._routes[spec.address] = spec.host_ifname
+        return gap.words()
 
     async def settle(self) -> None:
         self.leaving.clear()
@@ -126,10 +146,14 @@ class FakeDatapath:
             return differences(node_end(spec), wired.node if wired else None, where="node") + differences(
                 pod_end(spec), None, where="pod"
             )
-        node = wired.node
-        if self._routes.get(spec.address) != spec.host_ifname:  # the address has moved to another sandbox
-            node = replace(node, routes=())
+        node = self._node_end(spec.host_ifname)
         return differences(node_end(spec), node, where="node") + differences(pod_end(spec), wired.pod, where="pod")
+
+    def _node_end(self, host_ifname: str) -> Interface:
+        """As the kernel holds it now: routes to an address that has moved to another sandbox went with it."""
+        node = self.wired[host_ifname].node
+        kept = (r for r in node.routes if self._routes.get(r.destination.network_address) == host_ifname)
+        return replace(node, routes=tuple(kept))
 
     def _require_netns(self, path: str) -> None:
         if path in self.gone:

@@ -2,11 +2,15 @@
 
 A sandbox is one interface of one container: a veth whose host end stays in the node's namespace and whose peer is
 the pod's interface. In `transparent` mode the pod has its address as a /32, a link-local gateway that is on-link,
-and a permanent neighbour for it; the node has one route to the pod, and a permanent neighbour for it too. So nothing
+and a permanent neighbour for it; the node has a route to the pod, and a permanent neighbour for it too. So nothing
 is ever learnt by ARP: the first packet needs no round trip, a pod cannot answer for another one, and 250 pods do not
 press on the node's neighbour table (permanent entries are outside its garbage collection).
 
-`node_end` and `pod_end` say it as data. Attaching writes that data, checking compares it with what was read.
+The node's route names the source of what the node itself sends, its primary address, and the kernel drops each route
+whose source goes away: systemd-networkd takes a leased address off when it is restarted. So there is a second route to
+the pod, without a source and less preferred, which keeps the pod's traffic until the first is put back.
+
+`node_end` and `pod_end` say it as data. Attaching writes that data, checking and mending compare it with what was read.
 """
 
 from __future__ import annotations
@@ -18,6 +22,9 @@ GATEWAY = IPv4Address("169.254.1.1")
 """Next hop inside every pod; never leaves the veth. Calico and Azure's own plugin use the same."""
 
 ANYWHERE = IPv4Network("0.0.0.0/0")
+
+_FALLBACK_METRIC = 1
+"""Any but 0, which the kernel prefers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +64,13 @@ class Route:
     destination: IPv4Network
     gateway: IPv4Address | None = None
     source: IPv4Address | None = None
+    metric: int = 0
 
     def __str__(self) -> str:
         via = f" via {self.gateway}" if self.gateway else ""
         source = f" src {self.source}" if self.source else ""
-        return f"{self.destination}{via}{source}"
+        metric = f" metric {self.metric}" if self.metric else ""
+        return f"{self.destination}{via}{source}{metric}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,9 @@ class Neighbour:
 
     address: IPv4Address
     mac: str
+
+    def __str__(self) -> str:
+        return f"permanent neighbour {self.address} at {self.mac}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +97,30 @@ class Interface:
     neighbours: tuple[Neighbour, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What an interface should lead to and does not; false when that is nothing."""
+
+    routes: tuple[Route, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.routes or self.neighbours)
+
+    def words(self) -> tuple[str, ...]:
+        """Each of them as a person would write it."""
+        return (*(f"route {route}" for route in self.routes), *map(str, self.neighbours))
+
+
 def node_end(spec: SandboxSpec) -> Interface:
-    """The end in the node's namespace: no address, one route to the pod."""
+    """The end in the node's namespace: no address, but the routes to the pod."""
+    pod = IPv4Network(spec.address)
+    fallback = () if spec.node_address is None else (Route(pod, metric=_FALLBACK_METRIC),)
     return Interface(
         name=spec.host_ifname,
         mac=spec.host_mac,
         mtu=spec.mtu,
-        routes=(Route(IPv4Network(spec.address), source=spec.node_address),),
+        routes=(Route(pod, source=spec.node_address), *fallback),
         neighbours=(Neighbour(spec.address, spec.pod_mac),),
     )
 
@@ -119,6 +148,14 @@ def links(spec: SandboxSpec) -> SandboxLinks:
     )
 
 
+def lost(wanted: Interface, seen: Interface) -> Lost:
+    """Routes and neighbours of `wanted` that `seen` has not."""
+    return Lost(
+        routes=tuple(route for route in wanted.routes if route not in seen.routes),
+        neighbours=tuple(neighbour for neighbour in wanted.neighbours if neighbour not in seen.neighbours),
+    )
+
+
 def differences(wanted: Interface, seen: Interface | None, *, where: str) -> tuple[str, ...]:
     """What is missing or otherwise in `seen` (None: no such interface), as words.
 
@@ -135,10 +172,5 @@ def differences(wanted: Interface, seen: Interface | None, *, where: str) -> tup
     if seen.mtu != wanted.mtu:
         found.append(f"{subject} has MTU {seen.mtu}, not {wanted.mtu}")
     found += [f"{subject} lacks address {address}" for address in wanted.addresses if address not in seen.addresses]
-    found += [f"{subject} lacks route {route}" for route in wanted.routes if route not in seen.routes]
-    found += [
-        f"{subject} lacks permanent neighbour {neighbour.address} at {neighbour.mac}"
-        for neighbour in wanted.neighbours
-        if neighbour not in seen.neighbours
-    ]
+    found += [f"{subject} lacks {what}" for what in lost(wanted, seen).words()]
     return tuple(found)

@@ -52,7 +52,8 @@ from azure_cni.node.world import World
 
 log = logging.getLogger(__name__)
 
-REPAIR_PERIOD_S = 60.0
+REPAIR_PERIOD_S = 10.0
+"""Of a node with 250 pods a comparison takes 15 ms of CPU."""
 REPLAY_PERIOD_S = 5.0
 INSTALL_PERIOD_S = 60.0
 STALLED_S = 300.0

@@ -54,6 +54,10 @@ class LinuxDatapath:
         """Each difference between the kernel and what the sandbox should be, as words; empty when it is right."""
         return await self._wiring.run(lambda sandboxes: sandboxes.check(spec))
 
+    async def mend(self, spec: SandboxSpec) -> tuple[str, ...]:
+        """Put back what leads to a sandbox and was lost, and say what; empty when nothing was, or its link is off."""
+        return await self._wiring.run(lambda sandboxes: sandboxes.mend(spec))
+
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
         """Every host end of ours. Those that are leaving are removed first, also an earlier agent's."""
         return await self._housekeeping.run(_Housekeeping.observe)

@@ -10,7 +10,7 @@ import struct
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
-from azure_cni.datapath.sandbox import Interface, Neighbour, Route
+from azure_cni.datapath.sandbox import Interface, Lost, Neighbour, Route
 from azure_cni.datapath.uplink import Link
 from azure_cni.linux.netlink import Netlink, Request, attribute, attributes
 
@@ -31,7 +31,7 @@ _IFLA_INET_CONF, _PROMOTE_SECONDARIES = 1, 20  # linux/if_link.h; IPV4_DEVCONF_P
 _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 8, 1
 _RTEXT_FILTER_SKIP_STATS = 0x8
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 _RT_TABLE_MAIN, _RTPROT_STATIC, _RTN_UNICAST = 254, 4, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _NDA_DST, _NDA_LLADDR, _NDA_IFINDEX = 1, 2, 8
@@ -88,9 +88,13 @@ def furnish(interface: Interface, index: int) -> list[Request]:
     """Turn a new interface on and give it addresses, routes and neighbours, in this order."""
     requests = [_without_ipv6(interface.name, index), _set_up(interface.name, index)]
     requests += [_add_address(interface.name, index, address) for address in interface.addresses]
-    requests += [_add_route(interface.name, index, route) for route in interface.routes]
-    requests += [_add_neighbour(interface.name, index, neighbour) for neighbour in interface.neighbours]
-    return requests
+    return requests + lead(interface.name, index, Lost(interface.routes, interface.neighbours))
+
+
+def lead(name: str, index: int, lost: Lost) -> list[Request]:
+    """Give an interface that is up these routes and neighbours, in place of other ones to the same destinations."""
+    routes = [_add_route(name, index, route) for route in lost.routes]
+    return routes + [_add_neighbour(name, index, neighbour) for neighbour in lost.neighbours]
 
 
 def delete_address(name: str, index: int, address: IPv4Address, *, prefix: int) -> Request:
@@ -143,7 +147,12 @@ def routes(kernel: Netlink, index: int = 0) -> list[tuple[int, Route]]:
         if table != _RT_TABLE_MAIN or kind != _RTN_UNICAST or _RTA_OIF not in told:
             continue
         destination = IPv4Network((told.get(_RTA_DST, bytes(4)), prefix))
-        route = Route(destination, gateway=_address(told, _RTA_GATEWAY), source=_address(told, _RTA_PREFSRC))
+        route = Route(
+            destination,
+            gateway=_address(told, _RTA_GATEWAY),
+            source=_address(told, _RTA_PREFSRC),
+            metric=_number(told, _RTA_PRIORITY),
+        )
         found.append((_number(told, _RTA_OIF), route))
     return found
 
@@ -202,6 +211,8 @@ def _add_route(name: str, index: int, route: Route) -> Request:
         body += attribute(_RTA_GATEWAY, route.gateway.packed)
     if route.source is not None:
         body += attribute(_RTA_PREFSRC, route.source.packed)
+    if route.metric:
+        body += attribute(_RTA_PRIORITY, _U32.pack(route.metric))
     return Request(f"add route {route} to {name}", _RTM_NEWROUTE, _CREATE_OR_REPLACE, body)
 
 

@@ -1,4 +1,4 @@
-"""Sandboxes in the kernel: wire one, cut one off, compare one, list them.
+"""Sandboxes in the kernel: wire one, cut one off, compare and mend one, list them.
 
 Everything here is synchronous and belongs to the thread that made the object: a thread of its own, in the node's
 namespace (see `datapath`). What a sandbox should look like is decided in `azure_cni.datapath.sandbox`.
@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from ipaddress import IPv4Network
 
 from azure_cni.datapath.names import PREFIX
-from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec, differences, links, node_end, pod_end
+from azure_cni.datapath.sandbox import Route, SandboxLinks, SandboxSpec, differences, links, lost, node_end, pod_end
 from azure_cni.datapath.uplink import Link
 from azure_cni.errors import DatapathError
 from azure_cni.linux import netns, rtnetlink
@@ -72,13 +72,26 @@ class Sandboxes:
         except DatapathError as error:
             return (str(error),)
 
-    def list(self) -> list[tuple[Link, frozenset[str]]]:
-        """Every host end of ours with the destinations of its routes (a /32 as a plain address)."""
+    def mend(self, spec: SandboxSpec) -> tuple[str, ...]:
+        """Put back what the node's end lost of routes and neighbours, and say what; Refused when the kernel will not.
+
+        A link that is off is somebody's will (the kernel drops its routes with that), and is left as it is.
+        """
+        wanted, seen = node_end(spec), rtnetlink.interface(self._kernel, spec.host_ifname)
+        if seen is None or not seen.up:
+            return ()
+        gap = lost(wanted, seen)
+        if gap:
+            self._kernel.change(*rtnetlink.lead(wanted.name, _index(self._kernel, wanted.name), gap))
+        return gap.words()
+
+    def list(self) -> list[tuple[Link, frozenset[Route]]]:
+        """Every host end of ours with its routes."""
         ours = [link for link in rtnetlink.links(self._kernel) if link.name.startswith(PREFIX)]
-        routed: dict[int, set[str]] = {link.index: set() for link in ours}
+        routed: dict[int, set[Route]] = {link.index: set() for link in ours}
         for index, route in rtnetlink.routes(self._kernel):
             if index in routed:
-                routed[index].add(str(route.destination).removesuffix("/32"))
+                routed[index].add(route)
         return [(link, frozenset(routed[link.index])) for link in ours]
 
     def _wire(self, spec: SandboxSpec, pod_netns: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, NicView
 from azure_cni.api.pool import Request
-from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
+from azure_cni.datapath.sandbox import Route, SandboxLinks, SandboxSpec
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.ipam.ledger import Change
@@ -142,11 +142,15 @@ class LedgerStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ObservedSandbox:
-    """A host end of ours that the kernel holds."""
+    """A host end of ours that the kernel holds, with the routes that lead to it."""
 
     host_ifname: str
-    routes: frozenset[str] = field(default_factory=frozenset)
-    """Host routes (address as text) that lead to it."""
+    routes: frozenset[Route] = field(default_factory=frozenset)
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """What they lead to (a /32 as a plain address)."""
+        return frozenset(str(route.destination).removesuffix("/32") for route in self.routes)
 
 
 class Datapath(Protocol):
@@ -160,6 +164,13 @@ class Datapath(Protocol):
 
     async def check(self, spec: SandboxSpec) -> tuple[str, ...]:
         """Each difference between the kernel and what the sandbox should be, as words; empty when it is right."""
+
+    async def mend(self, spec: SandboxSpec) -> tuple[str, ...]:
+        """Put back what leads to a sandbox (routes and neighbour of the node's end) and was lost; returns it as words.
+
+        Nothing is done where there is no such link, or where somebody turned it off. DatapathError when the kernel
+        refuses: while the address that a route names as its source is away.
+        """
 
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
         """Every host end of ours, for comparing with the ledger."""

@@ -2,7 +2,9 @@
 
 A link of ours without a ledger entry is what a crash in the middle of a DEL leaves: it goes. An entry without a link
 belongs to a sandbox that is dead (a veth goes with its namespace); if its pod is gone too, no DEL will come any more
-and the address is taken back. Both are told: a repair that happens often is a bug somewhere.
+and the address is taken back. What leads to a sandbox that lives and is lost (routes that somebody flushed, or that the
+kernel dropped with the node's primary address) is put back. All are told: a repair that happens often is a bug
+somewhere.
 
 All this trusts the ledger. One that was lost would have every pod of the node cut off: that is looked for first.
 """
@@ -10,13 +12,14 @@ All this trusts the ledger. One that was lost would have every pod of the node c
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from azure_cni.datapath import names
-from azure_cni.errors import LedgerError
-from azure_cni.ipam.life import Holder, Sandbox, Slot
+from azure_cni.errors import DatapathError, LedgerError
+from azure_cni.ipam.life import Holder
 from azure_cni.node.board import Book
 from azure_cni.node.demand import Demand
-from azure_cni.node.ports import Clock, Datapath, Observer
+from azure_cni.node.ports import Clock, Datapath, ObservedSandbox, Observer
 from azure_cni.node.sandboxes import Sandboxes
 
 log = logging.getLogger(__name__)
@@ -60,7 +63,7 @@ class Repair:
         """
         if self._book.ledger.slots:
             return
-        running = sorted({address for seen in await self._datapath.sandboxes() for address in seen.routes})
+        running = sorted({address for seen in await self._datapath.sandboxes() for address in seen.addresses})
         if running:
             more = f" and {len(running) - NAMED} more" if len(running) > NAMED else ""
             raise LedgerError(
@@ -70,16 +73,21 @@ class Repair:
             )
 
     async def once(self) -> None:
-        """One comparison. DatapathError when the kernel cannot be read."""
+        """One comparison. DatapathError when the kernel cannot be read, or does not take back what was lost."""
+        before = self._held()
         links = {seen.host_ifname: seen for seen in await self._datapath.sandboxes()}
-        held = {_link_of(slot): slot for slot in self._book.ledger.slots if slot.holder is not None}
-        for ifname in links.keys() - held.keys():
-            await self._datapath.detach(ifname, links[ifname].routes)
-            log.warning("stale link removed", extra={"link": ifname, "addresses": sorted(links[ifname].routes)})
+        held = self._held()
+        for ifname in links.keys() - held.keys() - before.keys():  # one that ended meanwhile is no stale one
+            await self._datapath.detach(ifname, links[ifname].addresses)
+            log.warning("stale link removed", extra={"link": ifname, "addresses": sorted(links[ifname].addresses)})
             self._observer.repaired("stale_link")
+        await self._take_back([held[ifname] for ifname in held.keys() - links.keys()])
+        await self._mend([(held[ifname], links[ifname]) for ifname in held.keys() & links.keys()])
+
+    async def _take_back(self, orphans: Sequence[Holder]) -> None:
+        """Let the addresses of sandboxes cool that are dead and will get no DEL."""
         now_s = self._clock.boottime_s()
-        orphans = [held[ifname].holder for ifname in held.keys() - links.keys()]
-        suspects = [holder for holder in orphans if holder is not None and self._abandoned(holder)]
+        suspects = [holder for holder in orphans if self._abandoned(holder)]
         self._suspected = {holder: self._suspected.get(holder, now_s) for holder in suspects}
         for holder in suspects:
             if now_s - self._suspected[holder] >= GRACE_S:
@@ -87,14 +95,32 @@ class Repair:
                 log.warning("leaked address taken back", extra={"holder": str(holder)})
                 self._observer.repaired("leaked_address")
 
+    async def _mend(self, wired: Sequence[tuple[Holder, ObservedSandbox]]) -> None:
+        """Put back what leads to pods. What the kernel refuses now is for the next time: all of it is tried."""
+        refused: list[DatapathError] = []
+        for holder, seen in wired:
+            try:
+                found = await self._sandboxes.mend(holder.sandbox, seen)
+            except DatapathError as error:
+                refused.append(error)
+                continue
+            if found:
+                log.warning("lost routes put back", extra={"holder": str(holder), "what": list(found)})
+                self._observer.repaired("route")
+        if refused:
+            raise DatapathError(
+                f"cannot put back the routes of {len(refused)} of {len(wired)} pods (is the node's primary address on "
+                f"its interface? it is tried again): {refused[0]}"
+            )
+
+    def _held(self) -> dict[str, Holder]:
+        """Who holds an address, by the name of the link that should be there."""
+        holders = (slot.holder for slot in self._book.ledger.slots if slot.holder is not None)
+        return {names.host_ifname(*holder.sandbox): holder for holder in holders}
+
     def _abandoned(self, holder: Holder) -> bool:
         """Nobody will ever send the DEL of this sandbox: its pod is not on this node."""
         if not holder.pod_name:
             return True
         pod = self._demand.pod(holder.pod_namespace, holder.pod_name)
         return self._demand.listed and (pod is None or holder.pod_uid not in {"", pod.uid})
-
-
-def _link_of(slot: Slot) -> str:
-    sandbox = slot.holder.sandbox if slot.holder is not None else Sandbox("", "")
-    return names.host_ifname(sandbox.container_id, sandbox.ifname)

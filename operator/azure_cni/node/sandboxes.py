@@ -14,12 +14,12 @@ from ipaddress import IPv4Address
 from time import perf_counter
 
 from azure_cni.datapath import names
-from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
+from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec, node_end
 from azure_cni.errors import AzureCniError, DatapathError, NoAddress, NodeNotReady, SandboxUnknown
 from azure_cni.ipam.life import Holder, Sandbox, Slot
 from azure_cni.node.board import ADDRESSES_FREE, Board, Book
 from azure_cni.node.demand import Demand, Pod
-from azure_cni.node.ports import Clock, Datapath, Events, Observer
+from azure_cni.node.ports import Clock, Datapath, Events, ObservedSandbox, Observer
 from azure_cni.node.turns import Turn, Turns
 
 log = logging.getLogger(__name__)
@@ -120,6 +120,19 @@ class Sandboxes:
             findings += await self._datapath.check(self._spec(slot, holder))
         if findings:
             raise DatapathError(f"sandbox of {_words(holder)} is not as it should be: {'; '.join(findings)}")
+
+    async def mend(self, sandbox: Sandbox, seen: ObservedSandbox) -> tuple[str, ...]:
+        """Put back what leads to a sandbox, if some of it was not `seen`; says what. DatapathError when that fails."""
+        slot = self._book.ledger.holding(sandbox)
+        if slot is None or slot.holder is None or not self._board.ready:
+            return ()
+        spec = self._spec(slot, slot.holder)
+        if seen.routes.issuperset(node_end(spec).routes):
+            return ()
+        async with self._turns.of(sandbox):
+            if self._book.ledger.holding(sandbox) != slot:  # it ended meanwhile, and its address may be another's
+                return ()
+            return await self._datapath.mend(spec)
 
     async def collect(self, valid: Collection[Sandbox]) -> tuple[Sandbox, ...]:
         """Free what the runtime does not list; sandboxes that are being worked on are left alone."""

@@ -8,12 +8,14 @@ import pytest
 
 from azure_cni.datapath.sandbox import (
     Interface,
+    Lost,
     Neighbour,
     Route,
     SandboxLinks,
     SandboxSpec,
     differences,
     links,
+    lost,
     node_end,
     pod_end,
 )
@@ -37,9 +39,16 @@ def test_the_nodes_end_routes_to_the_pod_and_knows_its_mac() -> None:
         mtu=1500,
         up=True,
         addresses=(),
-        routes=(Route(IPv4Network("10.240.0.7/32"), gateway=None, source=IPv4Address("10.240.0.4")),),
+        routes=(
+            Route(IPv4Network("10.240.0.7/32"), gateway=None, source=IPv4Address("10.240.0.4")),
+            Route(IPv4Network("10.240.0.7/32"), metric=1),
+        ),
         neighbours=(Neighbour(IPv4Address("10.240.0.7"), "02:00:00:00:00:02"),),
     )
+
+
+def test_without_an_address_of_the_node_there_is_no_source_to_lose_and_one_route_is_enough() -> None:
+    assert node_end(replace(SPEC, node_address=None)).routes == (Route(IPv4Network("10.240.0.7/32")),)
 
 
 def test_the_pods_end_has_its_address_and_reaches_all_by_the_gateway() -> None:
@@ -93,8 +102,22 @@ def test_each_difference_has_its_words(change: dict[str, Any], words: str) -> No
 
 def test_a_route_with_another_source_is_another_route() -> None:
     seen = replace(node_end(SPEC), routes=(Route(IPv4Network("10.240.0.7/32")),))
-    (words,) = differences(node_end(SPEC), seen, where="node")
-    assert words == "node: interface azv0123456789a lacks route 10.240.0.7/32 src 10.240.0.4"
+    assert differences(node_end(SPEC), seen, where="node") == (
+        "node: interface azv0123456789a lacks route 10.240.0.7/32 src 10.240.0.4",
+        "node: interface azv0123456789a lacks route 10.240.0.7/32 metric 1",
+    )
+
+
+def test_what_is_lost_of_routes_and_neighbours_is_found_as_data_and_told_as_words() -> None:
+    wanted = node_end(SPEC)
+    assert not lost(wanted, wanted)
+    seen = replace(wanted, routes=wanted.routes[1:], neighbours=())
+    gap = lost(wanted, seen)
+    assert gap == Lost(routes=wanted.routes[:1], neighbours=wanted.neighbours)
+    assert gap.words() == (
+        "route 10.240.0.7/32 src 10.240.0.4",
+        "permanent neighbour 10.240.0.7 at 02:00:00:00:00:02",
+    )
 
 
 def test_a_missing_interface_is_one_difference() -> None:

@@ -7,26 +7,12 @@ import asyncio
 import pytest
 
 from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
-from azure_cni.errors import DatapathError, LedgerError, NoAddress, NodeNotReady, SandboxUnknown
+from azure_cni.errors import DatapathError, NoAddress, NodeNotReady, SandboxUnknown
 from azure_cni.ipam.sizing import Policy
-from azure_cni.node.board import Book
-from azure_cni.node.repair import Repair
-from fakes.ledger_store import FakeLedgerStore
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, holder, pod_body
 
 pytestmark = pytest.mark.looptime
-
-
-def repair_of(node: SimulatedNode) -> Repair:
-    return Repair(
-        book=node.book,
-        demand=node.demand,
-        datapath=node.datapath,
-        sandboxes=node.sandboxes,
-        clock=node.clock,
-        observer=node.observer,
-    )
 
 
 async def test_add_is_idempotent():
@@ -258,61 +244,3 @@ async def test_after_a_reboot_nothing_of_the_old_ledger_is_believed():
     async with second.running():
         await asyncio.sleep(30)
         assert not second.board.ready
-
-
-async def test_a_link_that_no_ledger_knows_is_removed():
-    async with SimulatedNode().running() as node:
-        await node.add("p")
-        slot = node.book.ledger.holding(holder("p").sandbox)
-        assert slot is not None
-        node.book.commit(node.book.ledger.unassign(holder("p").sandbox, now_s=node.clock.boottime_s()))
-        await repair_of(node).once()
-        assert not await node.datapath.sandboxes()
-        assert ("repaired", "stale_link") in node.observer.told
-
-
-async def test_a_ledger_that_was_lost_under_running_pods_is_found_before_it_cuts_them_off():
-    async with SimulatedNode().running() as first:
-        addresses = [(await first.add(f"p{number}")).address for number in range(7)]
-    second = SimulatedNode(before=first)
-    second.book = Book(store=FakeLedgerStore(), bell=second.board.bell)
-    for _ in range(2):  # the kubelet starts it again, and nothing has become better
-        with pytest.raises(LedgerError, match=r"pods run with .* and 2 more; was .* removed.* Drain the node"):
-            await repair_of(second).examine()
-    assert {route for seen in await second.datapath.sandboxes() for route in seen.routes} == set(map(str, addresses))
-
-
-async def test_no_start_but_that_one_is_refused():
-    """Nothing yet; a ledger that knows its pods; what a crash leaves; a reboot; pods that went while it was lost."""
-    await repair_of(SimulatedNode()).examine()
-    async with SimulatedNode().running() as first:
-        await first.add("p")
-        await first.add("q")
-    await repair_of(SimulatedNode(before=first)).examine()
-    await repair_of(SimulatedNode(before=first, rebooted=True)).examine()
-    leftover = SimulatedNode(before=first)
-    leftover.book.commit(leftover.book.ledger.unassign(holder("p").sandbox, now_s=0.0))
-    await repair_of(leftover).examine()
-    lost = SimulatedNode(before=first)
-    lost.book = Book(store=FakeLedgerStore(), bell=lost.board.bell)
-    for seen in await lost.datapath.sandboxes():  # recorded DELs are carried out first
-        await lost.datapath.detach(seen.host_ifname, [])
-    await repair_of(lost).examine()
-
-
-async def test_an_address_whose_sandbox_and_pod_are_gone_is_taken_back_but_not_before_a_minute():
-    async with SimulatedNode().running() as node:
-        await node.add("gone")
-        await node.add("alive")
-        node.demand.see(pod_body("alive", phase="Running", ip="10.240.0.9"))
-        for seen in await node.datapath.sandboxes():
-            await node.datapath.detach(seen.host_ifname, [])
-        repair = repair_of(node)
-        await repair.once()
-        await asyncio.sleep(50)
-        await repair.once()
-        assert node.counts.assigned == 2
-        await asyncio.sleep(11)
-        await repair.once()
-        assert node.counts.assigned == 1
-        assert node.book.ledger.holding(holder("alive").sandbox) is not None

@@ -1,0 +1,142 @@
+"""What is compared between ledger and kernel, what is put right, and what is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from azure_cni.errors import DatapathError, LedgerError
+from azure_cni.node.board import Book
+from azure_cni.node.ports import ObservedSandbox
+from azure_cni.node.repair import Repair
+from fakes.ledger_store import FakeLedgerStore
+from fakes.simulated_node import SimulatedNode, holder, pod_body
+
+pytestmark = pytest.mark.looptime
+
+
+def repair_of(node: SimulatedNode) -> Repair:
+    return Repair(
+        book=node.book,
+        demand=node.demand,
+        datapath=node.datapath,
+        sandboxes=node.sandboxes,
+        clock=node.clock,
+        observer=node.observer,
+    )
+
+
+async def test_a_link_that_no_ledger_knows_is_removed():
+    async with SimulatedNode().running() as node:
+        await node.add("p")
+        slot = node.book.ledger.holding(holder("p").sandbox)
+        assert slot is not None
+        node.book.commit(node.book.ledger.unassign(holder("p").sandbox, now_s=node.clock.boottime_s()))
+        await repair_of(node).once()
+        assert not await node.datapath.sandboxes()
+        assert ("repaired", "stale_link") in node.observer.told
+
+
+async def test_what_leads_to_a_pod_is_put_back_and_the_pod_with_a_link_that_is_off_is_left_to_who_did_that():
+    async with SimulatedNode().running() as node:
+        made = {name: (await node.add(name)) for name in ("whole", "cut", "off")}
+        node.datapath.lose(made["cut"].links.host_ifname, where="node", routes=())
+        node.datapath.lose(made["off"].links.host_ifname, where="node", routes=(), up=False)
+        await repair_of(node).once()
+        assert node.observer.told.count(("repaired", "route")) == 1
+        await node.sandboxes.check(holder("cut"), expected=made["cut"].address)
+        with pytest.raises(DatapathError, match="is down"):
+            await node.sandboxes.check(holder("off"), expected=made["off"].address)
+
+
+async def test_routes_that_cannot_be_put_back_yet_hold_nothing_else_up_and_are_tried_again():
+    """The node's primary address is away: the kernel takes no route with it as the source."""
+    async with SimulatedNode().running() as node:
+        made = [await node.add(name) for name in ("a", "b", "gone")]
+        for attachment in made[:2]:
+            node.datapath.lose(attachment.links.host_ifname, where="node", routes=())
+        await node.datapath.detach(made[2].links.host_ifname, [])
+        repair = repair_of(node)
+        node.datapath.refuses_routes = DatapathError("cannot add route 10.240.0.7/32 src 10.240.0.4: Invalid argument")
+        node.demand.replace([])
+        with pytest.raises(DatapathError, match=r"^cannot put back the routes of 2 of 2 pods .*Invalid argument"):
+            await repair.once()
+        await asyncio.sleep(61)
+        with pytest.raises(DatapathError):
+            await repair.once()
+        assert node.counts.assigned == 2
+        node.datapath.refuses_routes = None
+        await repair.once()
+        assert node.observer.told.count(("repaired", "route")) == 2
+
+
+async def test_a_node_that_has_not_found_its_nic_mends_nothing_yet():
+    async with SimulatedNode().running() as first:
+        made = await first.add("p")
+    second = SimulatedNode(before=first)
+    second.datapath.lose(made.links.host_ifname, where="node", routes=())
+    await repair_of(second).once()
+    assert ("repaired", "route") not in second.observer.told
+
+
+async def test_a_sandbox_that_ends_while_the_kernel_is_being_read_is_no_stale_link():
+    async with SimulatedNode().running() as node:
+        await node.add("p")
+        seen = await node.datapath.sandboxes()
+
+        async def slowly() -> tuple[ObservedSandbox, ...]:
+            await node.delete("p")
+            return seen
+
+        node.datapath.sandboxes = slowly  # type: ignore[method-assign]
+        await repair_of(node).once()
+        assert ("repaired", "stale_link") not in node.observer.told
+
+
+async def test_a_ledger_that_was_lost_under_running_pods_is_found_before_it_cuts_them_off():
+    async with SimulatedNode().running() as first:
+        addresses = [(await first.add(f"p{number}")).address for number in range(7)]
+    second = SimulatedNode(before=first)
+    second.book = Book(store=FakeLedgerStore(), bell=second.board.bell)
+    for _ in range(2):  # the kubelet starts it again, and nothing has become better
+        with pytest.raises(LedgerError, match=r"pods run with .* and 2 more; was .* removed.* Drain the node"):
+            await repair_of(second).examine()
+    running = {address for seen in await second.datapath.sandboxes() for address in seen.addresses}
+    assert running == set(map(str, addresses))
+
+
+async def test_no_start_but_that_one_is_refused():
+    """Nothing yet; a ledger that knows its pods; what a crash leaves; a reboot; pods that went while it was lost."""
+    await repair_of(SimulatedNode()).examine()
+    async with SimulatedNode().running() as first:
+        await first.add("p")
+        await first.add("q")
+    await repair_of(SimulatedNode(before=first)).examine()
+    await repair_of(SimulatedNode(before=first, rebooted=True)).examine()
+    leftover = SimulatedNode(before=first)
+    leftover.book.commit(leftover.book.ledger.unassign(holder("p").sandbox, now_s=0.0))
+    await repair_of(leftover).examine()
+    lost = SimulatedNode(before=first)
+    lost.book = Book(store=FakeLedgerStore(), bell=lost.board.bell)
+    for seen in await lost.datapath.sandboxes():  # recorded DELs are carried out first
+        await lost.datapath.detach(seen.host_ifname, [])
+    await repair_of(lost).examine()
+
+
+async def test_an_address_whose_sandbox_and_pod_are_gone_is_taken_back_but_not_before_a_minute():
+    async with SimulatedNode().running() as node:
+        await node.add("gone")
+        await node.add("alive")
+        node.demand.see(pod_body("alive", phase="Running", ip="10.240.0.9"))
+        for seen in await node.datapath.sandboxes():
+            await node.datapath.detach(seen.host_ifname, [])
+        repair = repair_of(node)
+        await repair.once()
+        await asyncio.sleep(50)
+        await repair.once()
+        assert node.counts.assigned == 2
+        await asyncio.sleep(11)
+        await repair.once()
+        assert node.counts.assigned == 1
+        assert node.book.ledger.holding(holder("alive").sandbox) is not None
