@@ -108,7 +108,7 @@ class Node:
             "type": "azure-cni",
             "socket": str(run_dir / SOCKET),
         }
-        subject = Subject("azure-cni", binary, config, prefix="azv")
+        subject = Subject("azure-cni", binary, config, prefix="acni")
         with (run_dir / "log").open("w") as log:
             process = self._callers.submit(_start_agent, run_dir, log.fileno()).result()
         try:

@@ -152,14 +152,14 @@ async def test_an_interface_of_that_name_in_the_pod_is_not_touched(machine: Mach
 async def test_what_fails_half_way_leaves_nothing(machine: Machine) -> None:
     """A source that the node does not have is refused at the very last step, when all the rest is there."""
     words = await refused(machine, machine.spec(A, node_address=IPv4Address("10.240.0.99")))
-    assert words.startswith(f"cannot add route {A}/32 src 10.240.0.99 to azv")
+    assert words.startswith(f"cannot add route {A}/32 src 10.240.0.99 to acni")
     assert "Invalid" in words
     assert is_bare(machine.pods[A])
 
 
 async def test_an_impossible_mtu_is_told_in_the_kernels_words(machine: Machine) -> None:
     words = await refused(machine, machine.spec(A, mtu=10))
-    assert words.startswith("cannot create veth azv")
+    assert words.startswith("cannot create veth acni")
     assert is_bare(machine.pods[A])
 
 

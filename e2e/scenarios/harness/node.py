@@ -102,14 +102,14 @@ class Node:
 
     def links(self) -> set[str]:
         """Names of the host ends of pods' veths."""
-        return {link["ifname"] for link in self._json("ip", "-j", "link", "show") if link["ifname"].startswith("azv")}
+        return {link["ifname"] for link in self._json("ip", "-j", "link", "show") if link["ifname"].startswith("acni")}
 
     def routes(self) -> set[IPv4Address]:
         """Addresses that the node routes to a pod."""
         return {
             IPv4Address(route["dst"])
             for route in self._json("ip", "-j", "-4", "route", "show")
-            if route.get("dev", "").startswith("azv")
+            if route.get("dev", "").startswith("acni")
         }
 
     def known_to_nft(self) -> set[IPv4Address]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 
-PREFIX = "azv"
-"""Every host end of ours, and nothing else, begins so: rules match on `azv*`."""
+PREFIX = "acni"
+"""Every host end of ours, and nothing else, begins so: rules match on `acni*`, and a link of that name that no ledger
+knows is removed. No other plugin's names begin so (Azure's own: `azv`, with digits made as here)."""
 
-_HEX_DIGITS = 11  # 3 + 11 = 14 of the 15 characters that Linux allows (IFNAMSIZ - 1); 44 bits against collisions
+_HEX_DIGITS = 11  # 4 + 11 = the 15 characters that Linux allows (IFNAMSIZ - 1); 44 bits against collisions
 
 
 def host_ifname(container_id: str, ifname: str) -> str:
-    """The interface in the node's namespace: `azv` and 11 hex digits."""
+    """The interface in the node's namespace: `acni` and 11 hex digits."""
     return PREFIX + _digest(container_id, ifname).hex()[:_HEX_DIGITS]
 
 

@@ -23,8 +23,8 @@ from azure_cni.errors import DatapathError
 from azure_cni.linux import netns, rtnetlink
 from azure_cni.linux.netlink import Netlink, Refused
 
-LEAVING = 0x617A7672
-"""The link group (`ip link show group 1635415666`) of host ends that are cut off and wait for their removal."""
+LEAVING = 0x61636E69
+"""The link group (`ip link show group 1633906281`) of host ends that are cut off and wait for their removal."""
 
 
 class Sandboxes:

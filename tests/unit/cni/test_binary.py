@@ -44,7 +44,7 @@ def test_what_the_binary_sends_is_understood(path):
 
 @pytest.mark.parametrize("version", SUPPORTED)
 def test_what_the_binary_takes_for_a_result_is_what_we_make(version):
-    links = SandboxLinks("azvec1ba087916", "aa:aa:0a:f0:00:14", "eth0", "aa:bb:0a:f0:00:14", 1500)
+    links = SandboxLinks("acniec1ba087916", "aa:aa:0a:f0:00:14", "eth0", "aa:bb:0a:f0:00:14", 1500)
     conf = parse({"cniVersion": version, "name": "azure-cni", "type": "azure-cni"})
     made = add_result(conf, address=IPv4Address("10.240.0.20"), netns=NETNS, links=links)
     expected = (TESTDATA / "replies" / f"200-add-{version}.json").read_bytes()

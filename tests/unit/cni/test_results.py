@@ -10,7 +10,7 @@ from azure_cni.datapath.sandbox import SandboxLinks
 from azure_cni.errors import ConfigInvalid
 
 ADDRESS = IPv4Address("10.240.0.20")
-LINKS = SandboxLinks("azv0", "aa:00:00:00:00:01", "eth0", "aa:00:00:00:00:02", 1500)
+LINKS = SandboxLinks("acni0", "aa:00:00:00:00:01", "eth0", "aa:00:00:00:00:02", 1500)
 
 
 def result(version: str, **config):
@@ -23,7 +23,7 @@ def test_the_result_in_full():
     assert result("1.1.0", dns={"nameservers": ["10.0.0.10"]}) == {
         "cniVersion": "1.1.0",
         "interfaces": [
-            {"name": "azv0", "mac": "aa:00:00:00:00:01", "mtu": 1500},
+            {"name": "acni0", "mac": "aa:00:00:00:00:01", "mtu": 1500},
             {"name": "eth0", "mac": "aa:00:00:00:00:02", "mtu": 1500, "sandbox": "/run/netns/a"},
         ],
         "ips": [{"address": "10.240.0.20/32", "gateway": "169.254.1.1", "interface": 1}],
@@ -69,7 +69,7 @@ def test_a_plugin_after_us_may_add_interfaces_and_addresses():
     [
         ({}, "it has no IPv4 address of the pod's interface eth0"),
         (result("1.0.0") | {"ips": []}, "no IPv4 address of the pod's interface eth0"),
-        (result("1.0.0") | {"interfaces": [{"name": "azv0"}, {"name": "net1", "sandbox": "/a"}]}, "interface eth0"),
+        (result("1.0.0") | {"interfaces": [{"name": "acni0"}, {"name": "net1", "sandbox": "/a"}]}, "interface eth0"),
         (result("1.0.0") | {"ips": [{"address": "10.240.0.300/32", "interface": 1}]}, "10.240.0.300"),
         (result("1.0.0") | {"ips": "none"}, r"Expected `array`, got `str` - at `\$.ips`"),
     ],

@@ -12,7 +12,7 @@ CONFIG = {"cniVersion": "1.1.0", "name": "azure-cni", "type": "azure-cni"}
 ARGS = {"K8S_POD_NAMESPACE": "shop", "K8S_POD_NAME": "web-0", "K8S_POD_UID": "u-1", "IgnoreUnknown": "1"}
 PREVIOUS = {
     "cniVersion": "1.1.0",
-    "interfaces": [{"name": "azv1"}, {"name": "eth0", "sandbox": "/run/netns/a"}],
+    "interfaces": [{"name": "acni1"}, {"name": "eth0", "sandbox": "/run/netns/a"}],
     "ips": [{"address": "10.240.0.9/32", "interface": 1}],
 }
 

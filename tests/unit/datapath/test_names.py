@@ -11,9 +11,9 @@ from azure_cni.datapath.names import PREFIX, host_ifname, host_mac, pod_mac
 CONTAINER = "4b3f9a" * 10 + "beef"
 
 
-def test_the_host_end_is_azv_and_eleven_hex_digits_of_the_sha1() -> None:
+def test_the_host_end_is_acni_and_eleven_hex_digits_of_the_sha1() -> None:
     digest = hashlib.sha1(f"{CONTAINER}/eth0".encode()).hexdigest()
-    assert host_ifname(CONTAINER, "eth0") == "azv" + digest[:11]
+    assert host_ifname(CONTAINER, "eth0") == "acni" + digest[:11]
     assert host_ifname(CONTAINER, "eth0").startswith(PREFIX)
     assert len(host_ifname(CONTAINER, "eth0")) <= 15
 

@@ -24,7 +24,7 @@ SPEC = SandboxSpec(
     netns="/run/netns/pod",
     ifname="eth0",
     address=IPv4Address("10.240.0.7"),
-    host_ifname="azv0123456789a",
+    host_ifname="acni0123456789a",
     host_mac="02:00:00:00:00:01",
     pod_mac="02:00:00:00:00:02",
     mtu=1500,
@@ -34,7 +34,7 @@ SPEC = SandboxSpec(
 
 def test_the_nodes_end_routes_to_the_pod_and_knows_its_mac() -> None:
     assert node_end(SPEC) == Interface(
-        name="azv0123456789a",
+        name="acni0123456789a",
         mac="02:00:00:00:00:01",
         mtu=1500,
         up=True,
@@ -65,7 +65,7 @@ def test_the_pods_end_has_its_address_and_reaches_all_by_the_gateway() -> None:
 
 
 def test_the_links_are_those_of_the_spec() -> None:
-    assert links(SPEC) == SandboxLinks("azv0123456789a", "02:00:00:00:00:01", "eth0", "02:00:00:00:00:02", 1500)
+    assert links(SPEC) == SandboxLinks("acni0123456789a", "02:00:00:00:00:01", "eth0", "02:00:00:00:00:02", 1500)
 
 
 def test_what_is_as_wanted_or_more_has_no_differences() -> None:
@@ -103,8 +103,8 @@ def test_each_difference_has_its_words(change: dict[str, Any], words: str) -> No
 def test_a_route_with_another_source_is_another_route() -> None:
     seen = replace(node_end(SPEC), routes=(Route(IPv4Network("10.240.0.7/32")),))
     assert differences(node_end(SPEC), seen, where="node") == (
-        "node: interface azv0123456789a lacks route 10.240.0.7/32 src 10.240.0.4",
-        "node: interface azv0123456789a lacks route 10.240.0.7/32 metric 1",
+        "node: interface acni0123456789a lacks route 10.240.0.7/32 src 10.240.0.4",
+        "node: interface acni0123456789a lacks route 10.240.0.7/32 metric 1",
     )
 
 

@@ -13,7 +13,7 @@ ETH0 = Link(index=2, name="eth0", mac=MAC, mtu=1500, up=True)
 VIRTUAL_FUNCTION = Link(index=3, name="enP1s1", mac=MAC, mtu=1500, up=True, master=2)
 SECOND_NIC = Link(index=4, name="eth1", mac="00:0d:3a:00:00:0b", mtu=1500, up=True)
 VLAN = Link(index=5, name="eth0.7", mac=MAC, mtu=1500, up=True, below=2)
-POD = Link(index=6, name="azv0123456789a", mac=MAC, mtu=1500, up=True)
+POD = Link(index=6, name="acni0123456789a", mac=MAC, mtu=1500, up=True)
 
 
 @pytest.mark.parametrize(
