@@ -28,6 +28,9 @@ ADD_WAITS_S = 5.0
 """How long an ADD waits for a pool that grows. The kubelet retries a failed sandbox within seconds anyway, and holding
 its worker longer delays the pods behind it."""
 
+FAILURES_TOLD = 5
+"""How many of its failures a GC tells in full."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
@@ -135,16 +138,24 @@ class Sandboxes:
             return await self._datapath.mend(spec)
 
     async def collect(self, valid: Collection[Sandbox]) -> tuple[Sandbox, ...]:
-        """Free what the runtime does not list; sandboxes that are being worked on are left alone."""
+        """Free what the runtime does not list; sandboxes that are being worked on are left alone.
+
+        As much as possible (CNI specification 1.1.0, GC); one DatapathError at the end tells what could not be freed.
+        """
         keep = frozenset(valid)
-        stale = [
-            slot.holder.sandbox
-            for slot in self._book.ledger.slots
-            if slot.holder is not None and slot.holder.sandbox not in keep and not self._turns.busy(slot.holder.sandbox)
-        ]
-        for sandbox in stale:
-            await self.delete(sandbox)
-        return tuple(stale)
+        holders = [slot.holder for slot in self._book.ledger.slots if slot.holder is not None]
+        stale = [one for one in holders if one.sandbox not in keep and not self._turns.busy(one.sandbox)]
+        failures: list[str] = []
+        for holder in stale:
+            try:
+                await self.delete(holder.sandbox)
+            except AzureCniError as error:
+                failures.append(f"{_words(holder)}: {error}")
+        if failures:
+            more = f"; and {len(failures) - FAILURES_TOLD} more" if len(failures) > FAILURES_TOLD else ""
+            told = "; ".join(failures[:FAILURES_TOLD])
+            raise DatapathError(f"cannot free {len(failures)} of {len(stale)} sandboxes: {told}{more}")
+        return tuple(holder.sandbox for holder in stale)
 
     def status(self) -> None:
         """NodeNotReady (50) until there has been an address for a pod since the node booted; never because it is full.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
@@ -164,6 +165,25 @@ async def test_gc_frees_what_is_not_listed():
         freed = await node.sandboxes.collect({holder("b").sandbox})
         assert {sandbox.container_id for sandbox in freed} == {"container-a", "container-c"}
         assert node.counts.assigned == 1
+
+
+async def test_gc_goes_on_after_one_that_fails_and_tells_it_at_the_end():
+    async with SimulatedNode().running() as node:
+        made = {name: await node.add(name) for name in ("a", "b", "c", "d", "e")}
+        stuck = {made[name].links.host_ifname for name in ("a", "c")}
+        cut_off = node.datapath.detach
+
+        async def detach(host_ifname: str, addresses: Collection[str]) -> None:
+            if host_ifname in stuck:
+                raise DatapathError(f"cannot set {host_ifname} down: Device or resource busy")
+            await cut_off(host_ifname, addresses)
+
+        node.datapath.detach = detach  # type: ignore[method-assign]
+        with pytest.raises(DatapathError, match=r"^cannot free 2 of 4 sandboxes: pod default/a: .*busy; pod .*busy$"):
+            await node.sandboxes.collect({holder("e").sandbox})
+        assert node.counts.assigned == 3
+        stuck.clear()
+        assert len(await node.sandboxes.collect({holder("e").sandbox})) == 2
 
 
 async def test_status_fails_until_the_first_address():
