@@ -144,15 +144,16 @@ class Netlink:
     def get(self, what: str, *, kind: int, body: bytes) -> bytes | None:
         """One object, None where the kernel knows of none (ENODEV)."""
         self._send([self._frame(kind, 0, body)])
-        for answer, flags, sequence, payload in self._answers():
-            if sequence != self._sequence:
-                continue
-            if answer != _NLMSG_ERROR:
-                return payload
-            refused = _refusal(what, flags, payload)
-            if refused and refused.errno != errno.ENODEV:
-                raise refused
-        return None
+        while True:  # what is read first may be the answer to a question that was given up
+            for answer, flags, sequence, payload in self._answers():
+                if sequence != self._sequence:
+                    continue
+                if answer != _NLMSG_ERROR:
+                    return payload
+                refused = _refusal(what, flags, payload)
+                if refused and refused.errno != errno.ENODEV:
+                    raise refused
+                return None
 
     def dump(self, what: str, *, kind: int, body: bytes) -> list[bytes]:
         """All objects that match; nothing where the table does not exist yet or the interface has just gone."""
