@@ -27,7 +27,7 @@ from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.ordered_wiring import ordered_ports
 from azure_cni.entrypoints.settings import AgentSettings
 from azure_cni.entrypoints.watch import Watches
-from azure_cni.entrypoints.web import application
+from azure_cni.entrypoints.web import application, open_port
 from azure_cni.errors import AzureCniError
 from azure_cni.host.install import HostPlugin
 from azure_cni.host.ledger_store import SqliteLedgerStore
@@ -112,7 +112,6 @@ class Agent:
 
     async def _build(self) -> None:
         settings, host = self._settings, self._settings.host
-        host.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = SqliteLedgerStore(host.run_dir / "ledger.sqlite")
         self._closing.callback(store.close)
         self._book = Book(store=store, bell=self._board.bell, cooling_s=settings.cooling_s)
@@ -194,7 +193,7 @@ class Agent:
         runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         self._closing.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, port=self._settings.metrics_port).start()
+        await open_port(runner, self._settings.metrics_port)
         await asyncio.Event().wait()
 
     async def _watch(self) -> None:

@@ -88,7 +88,12 @@ class CniServer:
 
 
 async def listen(runner: web.AppRunner, path: Path) -> None:
-    """Open the socket for root alone. One that a dead agent left behind is replaced."""
-    path.unlink(missing_ok=True)  # noqa: ASYNC240  # tmpfs, once
-    await web.UnixSite(runner, str(path)).start()
-    path.chmod(0o600)  # noqa: ASYNC240
+    """Open the socket for root alone. One that a dead agent left behind is replaced. AzureCniError."""
+    try:
+        path.unlink(missing_ok=True)  # noqa: ASYNC240  # tmpfs, once
+        await web.UnixSite(runner, str(path)).start()
+        path.chmod(0o600)  # noqa: ASYNC240
+    except OSError as error:
+        raise AzureCniError(
+            f"cannot open the CNI socket {path}: {error.strerror}; is {path.parent} the node's, and writable?"
+        ) from error

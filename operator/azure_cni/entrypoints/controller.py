@@ -30,7 +30,7 @@ from azure_cni.entrypoints.azure_wiring import open_arm
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
 from azure_cni.entrypoints.controller_settings import ControllerSettings
 from azure_cni.entrypoints.watch import Watches
-from azure_cni.entrypoints.web import application
+from azure_cni.entrypoints.web import application, open_port
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.lease import KubeLease
 from azure_cni.kube.member_nodes import KubeMemberNodes
@@ -134,7 +134,7 @@ class Controller:
         runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         self._closing.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, port=self._settings.metrics_port).start()
+        await open_port(runner, self._settings.metrics_port)
         await asyncio.Event().wait()
 
     def _unhealthy(self) -> str:

@@ -12,6 +12,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from azure_cni.errors import AzureCniError
+
 
 def application(
     *, registry: CollectorRegistry, healthy: Callable[[], str], ready: Callable[[], str]
@@ -22,6 +24,17 @@ def application(
     app.router.add_get("/healthz", _probe(healthy))
     app.router.add_get("/readyz", _probe(ready))
     return app
+
+
+async def open_port(runner: web.AppRunner, port: int) -> None:
+    """Serve on all addresses of the node. AzureCniError when something else has the port."""
+    try:
+        await web.TCPSite(runner, port=port).start()
+    except OSError as error:
+        raise AzureCniError(
+            f"cannot serve metrics and health on port {port}: {error.strerror}; find what has it with "
+            f"`ss -ltnp sport = :{port}`, or set another one"
+        ) from error
 
 
 def _probe(ask: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -59,8 +59,10 @@ class HostPlugin:
 
     def missing(self, plugin: str) -> str:
         """Words about another plugin that our conflist names and the node has not; "" when it is there."""
-        if (self.bin_dir / plugin).is_file():
-            return ""
+        path = self.bin_dir / plugin
+        with _told("look for", path, "is the node's directory mounted, and root's?"):
+            if path.is_file():
+                return ""
         return (
             f"the plugin {plugin} is missing in {self.bin_dir} and no pod can start without it: install the reference "
             f"CNI plugins (Debian and Ubuntu: containernetworking-plugins), or set cni.chainPortmap to false"

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from azure_cni.entrypoints.cni_server import CniServer, listen
-from azure_cni.errors import DatapathError
+from azure_cni.errors import AzureCniError, DatapathError
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode
 
@@ -43,6 +43,15 @@ class Caller:
         async with self._session.post(f"http://agent/cni/v1/{verb}", data=data) as response:
             assert response.headers["Content-Length"]
             return response.status, await response.json()
+
+
+async def test_a_socket_that_cannot_be_opened_is_told_in_words(tmp_path: Path) -> None:
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    (tmp_path / "cni.sock").mkdir()
+    with pytest.raises(AzureCniError, match=rf"^cannot open the CNI socket {tmp_path}/cni.sock: Is a directory; "):
+        await listen(runner, tmp_path / "cni.sock")
+    await runner.cleanup()
 
 
 @asynccontextmanager

@@ -169,6 +169,13 @@ def test_a_plugin_that_the_conflist_names_and_the_node_has_not_is_told(plugin: H
     assert not plugin.missing("portmap")
 
 
+def test_a_directory_that_cannot_be_looked_into_is_told_and_is_no_fault(plugin: HostPlugin):
+    """As root nothing is forbidden, so the system refuses for another reason here."""
+    plugin.bin_dir.mkdir()
+    with pytest.raises(AzureCniError, match=rf"^cannot look for {plugin.bin_dir}/ppp.*: File name too long; is the "):
+        plugin.missing("p" * 300)
+
+
 @pytest.mark.parametrize("act", [HostPlugin.install_binary, lambda p: p.activate("{}"), HostPlugin.rivals])
 def test_a_directory_that_is_not_there_is_named(plugin, act, tmp_path):
     (tmp_path / "file").touch()
