@@ -19,17 +19,16 @@ from typing import Any
 from aiohttp import web
 
 from azure_cni import __version__
-from azure_cni.cni.conflist import conflist
 from azure_cni.entrypoints import node_watch
 from azure_cni.entrypoints.azure_wiring import azure_ports
 from azure_cni.entrypoints.cni_server import CniServer, listen
+from azure_cni.entrypoints.installation import Installation
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.ordered_wiring import ordered_ports
 from azure_cni.entrypoints.settings import AgentSettings
 from azure_cni.entrypoints.watch import Watches
 from azure_cni.entrypoints.web import application, open_port
 from azure_cni.errors import AzureCniError
-from azure_cni.host.install import HostPlugin
 from azure_cni.host.ledger_store import SqliteLedgerStore
 from azure_cni.host.released import Released
 from azure_cni.kube.client import KubeClient, KubeEndpoint
@@ -160,6 +159,7 @@ class Agent:
         )
         pods = KubePods(kube, node_name=settings.node_name)
         self._census = Census(pods=pods, demand=self._demand, wake=self._reconciler.wake)
+        self._installation = Installation(host, board=self._board, book=self._book, wake=self._reconciler.wake)
         self._replay = Replay(records=Released(host.run_dir / "released"), sandboxes=self._sandboxes)
 
     def _works(self) -> Mapping[str, Coroutine[Any, Any, None]]:
@@ -173,9 +173,13 @@ class Agent:
         }
 
     async def _recover(self) -> None:
-        """What was released while no agent ran goes first; then the ledger must be the one that pods live by."""
+        """What was released while no agent ran goes first; then the ledger must be the one that pods live by.
+
+        After that an empty ledger means that the node has booted, and no pod can start here yet.
+        """
         await self._replay.once()
         await self._repair.examine()
+        self._installation.begin()
 
     async def _serve_sandboxes(self) -> None:
         server = CniServer(sandboxes=self._sandboxes, observer=self._metrics)
@@ -210,26 +214,9 @@ class Agent:
 
     async def _install(self) -> None:
         """Binary and conflist, once pods can be wired and there is an address to give; then kept as they should be."""
-        while not (self._board.ready and self._book.ledger.counts().allocated):
+        while not self._installation.wanted:
             await self._board.bell.wait(INSTALL_PERIOD_S)
-        await _every(INSTALL_PERIOD_S, self._keep_installed, "install")
-
-    async def _keep_installed(self) -> None:
-        host = self._settings.host
-        plugin = HostPlugin(host.plugin, host.bin_dir, host.conf_dir, host.conf_name)
-        text = conflist(socket=str(host.run_dir / "cni.sock"), portmap=host.chain_portmap)
-        obstacle = plugin.missing("portmap") if host.chain_portmap else ""
-        if obstacle != self._board.obstacle:
-            self._board.obstacle = obstacle
-            self._reconciler.wake()
-        if plugin.install_binary():
-            log.info("plugin installed", extra={"path": str(plugin.binary)})
-        if obstacle:
-            log.warning("no pod can start here", extra={"why": obstacle})
-        elif plugin.activate(text):
-            log.info("conflist written: this node takes pods", extra={"path": str(plugin.conflist)})
-        if warning := plugin.warning():
-            log.warning("another network plugin comes first", extra={"why": warning})
+        await _every(INSTALL_PERIOD_S, self._installation.once, "install")
 
     def _unhealthy(self) -> str:
         silent_s = self._clock.boottime_s() - self._reconciler.breathed_s

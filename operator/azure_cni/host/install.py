@@ -15,7 +15,7 @@ from typing import Final
 
 from azure_cni.cni.config import PLUGIN
 from azure_cni.errors import AzureCniError
-from azure_cni.host.files import replace_file
+from azure_cni.host.files import replace_file, sync_directory
 
 CONFLIST: Final = "10-azure-cni.conflist"
 """Runtimes take the first configuration in the order of names."""
@@ -57,6 +57,18 @@ class HostPlugin:
         with _told("write the conflist", self.conflist, "is the node's directory mounted for writing?"):
             return _put(self.conflist, text.encode(), mode=_CONFLIST_MODE)
 
+    def withdraw(self) -> bool:
+        """Remove the conflist: no pods until it is written again. False when there is none, and where it must stay.
+
+        It stays where others lie beside it: the runtime would wire pods by the next one of them.
+        """
+        with _told("remove the conflist", self.conflist, "is the node's directory mounted for writing?"):
+            if not self.conflist.exists() or self._configurations() != [self.conf_name]:
+                return False
+            self.conflist.unlink()
+            sync_directory(self.conf_dir)
+        return True
+
     def missing(self, plugin: str) -> str:
         """Words about another plugin that our conflist names and the node has not; "" when it is there."""
         path = self.bin_dir / plugin
@@ -71,8 +83,7 @@ class HostPlugin:
     def rivals(self) -> tuple[str, ...]:
         """Configurations that sort before ours, so that the runtime uses them and not us."""
         with _told("list", self.conf_dir, "is the node's directory mounted?"):
-            names = sorted(path.name for path in self.conf_dir.iterdir() if path.suffix in _CONFIG_ENDINGS)
-        return tuple(name for name in names if name < self.conf_name)
+            return tuple(name for name in self._configurations() if name < self.conf_name)
 
     def warning(self) -> str:
         """Words about the configurations before ours; "" when there is none."""
@@ -83,6 +94,10 @@ class HostPlugin:
             f"the container runtime uses {self.conf_dir / rivals[0]} and not {self.conf_name}: its name sorts first; "
             f"pods get no address of ours until {' and '.join(rivals)} {'is' if len(rivals) == 1 else 'are'} removed"
         )
+
+    def _configurations(self) -> list[str]:
+        """What a runtime sees in the directory, in its order."""
+        return sorted(path.name for path in self.conf_dir.iterdir() if path.suffix in _CONFIG_ENDINGS)
 
 
 def _put(path: Path, content: bytes, *, mode: int) -> bool:

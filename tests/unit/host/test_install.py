@@ -161,6 +161,23 @@ def test_what_the_runtime_would_take_instead_of_us_is_named(plugin, others, riva
         assert "until 00-x.json and 05-cilium.conflist and 10-aws.conflist are removed" in plugin.warning()
 
 
+def test_the_conflist_is_withdrawn_and_can_be_written_again(plugin: HostPlugin):
+    assert not plugin.withdraw()
+    plugin.activate("{}")
+    (plugin.conf_dir / "05-notes.txt").touch()
+    assert plugin.withdraw()
+    assert names(plugin.conf_dir) == {"05-notes.txt"}
+    assert plugin.activate("{}")
+
+
+@pytest.mark.parametrize("other", ["99-loopback.conf", "87-podman.conflist", "00-x.json"])
+def test_the_conflist_stays_where_the_runtime_would_take_another_one_in_its_place(plugin: HostPlugin, other: str):
+    plugin.activate("{}")
+    (plugin.conf_dir / other).touch()
+    assert not plugin.withdraw()
+    assert names(plugin.conf_dir) == {CONFLIST, other}
+
+
 def test_a_plugin_that_the_conflist_names_and_the_node_has_not_is_told(plugin: HostPlugin):
     assert "portmap is missing in" in plugin.missing("portmap")
     assert "containernetworking-plugins" in plugin.missing("portmap")
