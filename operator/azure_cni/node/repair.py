@@ -29,7 +29,7 @@ GRACE_S = 60.0
 just after a start not every pod of the node has been listed yet."""
 
 NAMED = 5
-"""How many addresses a message names before it counts the rest."""
+"""How many addresses or pods a message names before it counts the rest."""
 
 
 class Repair:
@@ -97,6 +97,7 @@ class Repair:
 
     async def _mend(self, wired: Sequence[tuple[Holder, ObservedSandbox]]) -> None:
         """Put back what leads to pods. What the kernel refuses now is for the next time: all of it is tried."""
+        mended: list[str] = []
         refused: list[DatapathError] = []
         for holder, seen in wired:
             try:
@@ -105,8 +106,10 @@ class Repair:
                 refused.append(error)
                 continue
             if found:
-                log.warning("lost routes put back", extra={"holder": str(holder), "what": list(found)})
+                mended.append(f"{holder}: {', '.join(found)}")
                 self._observer.repaired("route")
+        if mended:  # one line: the primary address takes the routes of all pods along
+            log.warning("lost routes put back", extra={"pods": len(mended), "first": mended[:NAMED]})
         if refused:
             raise DatapathError(
                 f"cannot put back the routes of {len(refused)} of {len(wired)} pods (is the node's primary address on "
