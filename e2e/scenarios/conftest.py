@@ -10,6 +10,7 @@ import pytest
 
 from azurebox.client import Box
 from azurebox.steps import StepError
+from scenarios.harness.caller import Caller
 from scenarios.harness.cloud import Cloud
 from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import NAMESPACE, ON_NODE, server_spec
@@ -149,6 +150,18 @@ def reset(product: Product, cloud: Cloud, nodes: list[Node], rest: Callable[[], 
             node.forget_events()
 
     return put_right
+
+
+@pytest.fixture(scope="module")
+def agent(box: Box, product: Product, nodes: list[Node]) -> Caller:
+    """The agent of the first node."""
+    return Caller(box, product.agent(nodes[0])["metadata"]["name"])
+
+
+@pytest.fixture(scope="module")
+def controller(box: Box, product: Product) -> Caller:
+    """One of the controllers."""
+    return Caller(box, product.controller()["metadata"]["name"])
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ NEEDED = {
         "nodeippools.azure-cni.io/status": {"patch"},
         "vnetquotas.azure-cni.io": {"get", "list", "watch", "create"},
         "vnetquotas.azure-cni.io/status": {"patch"},
-        "events": {"create", "patch"},
     },
 }
 

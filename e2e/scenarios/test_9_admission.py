@@ -1,112 +1,19 @@
-"""What the API server refuses, whoever asks: grants beyond a limit, another node's objects, a grant by hand.
+"""What the API server refuses, whoever asks: grants beyond a limit, and a grant by hand.
 
-Every request is made with a token of the cluster: that of an agent or a controller is the one that the kubelet has put
-into its pod, and it is sent from there. The refusals are what a person would read.
+Every request is made with a token of the cluster: that of an agent or a controller from its pod, or the
+administrator's. The refusals are what a person would read. What an agent may write of its own is in test_9_own_node.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from azurebox.client import Box
 from azurebox.steps import StepError
+from scenarios.harness.caller import Caller
 from scenarios.harness.node import Node
-from scenarios.harness.product import NAMESPACE, Product
-
-OBJECTS = "/apis/azure-cni.io/v1alpha1"
-PYTHON = "/opt/azure-cni/bin/python"
-OURS = {"key": "azure-cni.io/no-free-addresses", "effect": "NoSchedule"}
-FOREIGN = {"key": "example.com/foreign", "effect": "NoSchedule"}
-
-SEND = """
-import os, ssl, sys, urllib.error, urllib.request
-method, path, body, token = sys.argv[1:]
-account = "/var/run/secrets/kubernetes.io/serviceaccount/"
-request = urllib.request.Request(
-    "https://%s:%s%s" % (os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"], path),
-    data=body.encode() or None,
-    method=method,
-    headers={
-        "Authorization": "Bearer " + (token or open(account + "token").read()),
-        "Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json",
-    },
-)
-try:
-    reply = urllib.request.urlopen(request, context=ssl.create_default_context(cafile=account + "ca.crt"), timeout=10)
-except urllib.error.HTTPError as error:
-    reply = error
-print(reply.status, reply.read().decode())
-"""
-"""One request, made by the product's own Python in its own pod: the images have no curl."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the API server says: HTTP status, and the object or the Status."""
-
-    status: int
-    document: dict[str, Any]
-
-    @property
-    def message(self) -> str:
-        """A Status' sentence."""
-        return str(self.document.get("message", ""))
-
-    def accepted(self) -> dict[str, Any]:
-        """The object; the test fails when it was refused."""
-        assert self.status in (200, 201), self.message
-        return self.document
-
-    def refused(self, status: int, *words: str) -> None:
-        """The test fails unless it was refused so, in these words."""
-        assert self.status == status, self.message
-        assert [part for part in words if part not in self.message] == [], self.message
-
-
-class Caller:
-    """A process of the product, asking with its own token; or from its pod with another one."""
-
-    def __init__(self, box: Box, pod: str, token: str = "") -> None:
-        self._box, self._pod, self._token = box, pod, token
-
-    def get(self, path: str) -> dict[str, Any]:
-        """An object."""
-        return self._send("GET", path, "").accepted()
-
-    def create(self, path: str, document: Mapping[str, Any]) -> Reply:
-        """A new object in a collection."""
-        return self._send("POST", path, json.dumps(document))
-
-    def patch(self, path: str, patch: Mapping[str, Any]) -> Reply:
-        """A JSON merge patch."""
-        return self._send("PATCH", path, json.dumps(patch))
-
-    def status(self, resource: str, status: Mapping[str, Any]) -> Reply:
-        """A merge patch of an azure-cni object's status; `resource` is such as nodeippools/NAME."""
-        return self.patch(f"{OBJECTS}/{resource}/status", {"status": status})
-
-    def _send(self, method: str, path: str, body: str) -> Reply:
-        command = (PYTHON, "-c", SEND, method, path, body, self._token)
-        status, _, document = self._box.kubectl("exec", "-n", NAMESPACE, self._pod, "--", *command).partition(" ")
-        return Reply(int(status), json.loads(document))
-
-
-@pytest.fixture(scope="module")
-def agent(box: Box, product: Product, nodes: list[Node]) -> Caller:
-    """The agent of the first node."""
-    return Caller(box, product.agent(nodes[0])["metadata"]["name"])
-
-
-@pytest.fixture(scope="module")
-def controller(box: Box) -> Caller:
-    """One of the controllers."""
-    selector = "app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=controller"
-    pods = box.kubectl_json("get", "pods", "-n", NAMESPACE, "-l", selector)["items"]
-    running = [pod for pod in pods if pod["status"]["phase"] == "Running"]
-    return Caller(box, running[0]["metadata"]["name"])
 
 
 @pytest.fixture
@@ -208,80 +115,6 @@ def test_the_controller_only_grants(controller: Caller, nodes: list[Node]) -> No
         controller.status(f"nodeippools/{nodes[0].name}", status).refused(
             403, "the controller changes nothing in a NodeIPPool but what is granted"
         )
-
-
-# One's own node.
-
-
-def test_an_agent_writes_its_own_pool_and_no_other(agent: Caller, nodes: list[Node]) -> None:
-    """The token says which node is its own."""
-    own, other = nodes
-    waiting = own.pool()["status"].get("waiting", 0)
-    agent.status(f"nodeippools/{own.name}", {"waiting": waiting}).accepted()
-    refusal = f"the agent of node {own.name} writes only what is of its own node, not of {other.name}"
-    agent.status(f"nodeippools/{other.name}", {"requested": 250}).refused(403, refusal)
-    pool = {"apiVersion": "azure-cni.io/v1alpha1", "kind": "NodeIPPool", "metadata": {"name": "imagined"}}
-    agent.create(f"{OBJECTS}/nodeippools", pool).refused(403, f"the agent of node {own.name}", "not of imagined")
-
-
-def test_a_token_of_the_agents_account_without_a_node_writes_nothing(
-    box: Box, product: Product, nodes: list[Node]
-) -> None:
-    """Made by hand or stolen from elsewhere, it is of no use."""
-    token = box.kubectl("create", "token", "-n", NAMESPACE, "azure-cni-agent").strip()
-    stranger = Caller(box, product.agent(nodes[0])["metadata"]["name"], token)
-    words = ("the agent's token names no node", "use the token that the kubelet mounts")
-    stranger.status(f"nodeippools/{nodes[0].name}", {"waiting": 0}).refused(403, *words)
-    stranger.patch(f"/api/v1/nodes/{nodes[0].name}", {"spec": {"taints": [OURS]}}).refused(403, *words)
-
-
-@pytest.fixture
-def foreign_taint(box: Box, nodes: list[Node]) -> Iterator[None]:
-    """The first node has a taint of somebody else's; none of the two is left afterwards."""
-    box.kubectl("taint", "node", nodes[0].name, f"{FOREIGN['key']}:{FOREIGN['effect']}")
-    yield
-    for key in (FOREIGN["key"], OURS["key"]):
-        if key in box.kubectl("get", "node", nodes[0].name, "-o", "jsonpath={.spec.taints}"):
-            box.kubectl("taint", "node", nodes[0].name, f"{key}-")
-
-
-@pytest.mark.usefixtures("foreign_taint")
-def test_an_agent_sets_and_removes_its_own_taint_and_no_other(agent: Caller, nodes: list[Node]) -> None:
-    """On its own Node, with all other taints as they are."""
-    own, other = (f"/api/v1/nodes/{node.name}" for node in nodes)
-
-    def taints(patch: Callable[[list[Any]], Sequence[Any]]) -> Reply:
-        return agent.patch(own, {"spec": {"taints": patch(agent.get(own)["spec"]["taints"])}})
-
-    written = taints(lambda before: [*before, OURS]).accepted()
-    assert OURS in written["spec"]["taints"]
-    refusal = f"an agent sets and removes the taint {OURS['key']}:{OURS['effect']} of its node, and no other"
-    taints(lambda before: [taint for taint in before if taint["key"] != FOREIGN["key"]]).refused(403, refusal)
-    taints(lambda before: [*before, FOREIGN | {"effect": "NoExecute"}]).refused(403, refusal)
-    taints(lambda before: [*before, OURS | {"effect": "NoExecute"}]).refused(403, refusal)
-    written = taints(lambda before: [taint for taint in before if taint != OURS]).accepted()
-    assert OURS not in written["spec"]["taints"]
-    agent.patch(other, {"spec": {"taints": [OURS]}}).refused(
-        403, f"writes only what is of its own node, not of {nodes[1].name}"
-    )
-
-
-@pytest.mark.parametrize(
-    "patch",
-    [
-        {"spec": {"unschedulable": True}},
-        {"spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]}},
-        {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}},
-        {"metadata": {"annotations": {"example.com/note": "mine"}}},
-        {"metadata": {"finalizers": ["example.com/stay"]}},
-    ],
-    ids=["cordon", "podCIDR", "label", "annotation", "finalizer"],
-)
-def test_an_agent_changes_nothing_else_of_its_node(agent: Caller, nodes: list[Node], patch: Mapping[str, Any]) -> None:
-    """A role cannot tell these from the taint."""
-    agent.patch(f"/api/v1/nodes/{nodes[0].name}", patch).refused(
-        403, "an agent changes nothing in its Node but the taint"
-    )
 
 
 def sum_of(quota: Mapping[str, Any]) -> int:

@@ -76,6 +76,10 @@ class Product:
         found = [pod for pod in self._agents() if pod["spec"].get("nodeName") == node.name]
         return self._box.wait_for(lambda: found, 0, f"an agent on {node.name}")[0]
 
+    def controller(self) -> dict[str, Any]:
+        """The pod of a controller that runs."""
+        return next(pod for pod in self._pods("controller") if pod["status"]["phase"] == "Running")
+
     def restart(self, node: Node) -> None:
         """Delete the agent of a node, and wait until another runs; whether it gets ready is the caller's to know."""
         old = self.agent(node)["metadata"]
@@ -113,6 +117,9 @@ class Product:
         self._box.kubectl("patch", "-n", NAMESPACE, DAEMON_SET, "-p", json.dumps(patch))
 
     def _agents(self) -> list[dict[str, Any]]:
-        selector = "app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent"
+        return self._pods("agent")
+
+    def _pods(self, component: str) -> list[dict[str, Any]]:
+        selector = f"app.kubernetes.io/name=azure-cni,app.kubernetes.io/component={component}"
         items: list[dict[str, Any]] = self._box.kubectl_json("get", "pods", "-n", NAMESPACE, "-l", selector)["items"]
         return items

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from azure_cni.kube.events import COMPONENT
 from unit.chart.crds import STATUS
 from unit.chart.helm import of_kind, render
 
@@ -35,6 +36,7 @@ def test_each_policy_looks_at_few_requests_only():
     assert {name: looks_at(policy) for name, policy in policies().items()} == {
         "own-node": (POOLS | {"nodes"}, f"request.userInfo.username == '{AGENT}'"),
         "node-taint": ({"nodes"}, f"request.userInfo.username == '{AGENT}'"),
+        "events": ({"events"}, f"request.userInfo.username == '{AGENT}'"),
         "grants": ({"nodeippools/status"}, f"request.userInfo.username != '{CONTROLLER}'"),
         "quota": ({"vnetquotas/status"}, f"request.userInfo.username != '{CONTROLLER}'"),
         "controller": (POOLS, f"request.userInfo.username == '{CONTROLLER}'"),
@@ -43,7 +45,7 @@ def test_each_policy_looks_at_few_requests_only():
 
 def test_without_a_controller_only_an_agent_grants():
     found = policies("controller.enabled=false")
-    assert found.keys() == {"own-node", "node-taint", "grants"}
+    assert found.keys() == {"own-node", "node-taint", "events", "grants"}
     assert looks_at(found["grants"])[1] == f"request.userInfo.username != '{AGENT}'"
 
 
@@ -76,6 +78,12 @@ def test_the_fields_of_a_grant_are_fields_of_the_schema(name: str):
     for listed in re.findall(r"\[('\w+'(?:, '\w+')+)\]", text):
         assert set(re.findall(r"\w+", listed)) <= STATUS["properties"].keys()
         assert {"'granted'", "'grantedFor'"} <= set(listed.split(", "))
+
+
+def test_the_events_of_an_agent_are_known_by_what_it_writes():
+    """Under another name it would be refused its own."""
+    text = json.dumps(of_kind(POLICY, name="azure-cni-events")["spec"]["validations"])
+    assert f"event.?source.?component.orValue('') == '{COMPONENT}'" in text
 
 
 def test_they_can_be_left_out():

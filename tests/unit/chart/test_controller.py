@@ -49,7 +49,6 @@ def test_the_controller_has_no_more_rights_than_it_needs():
         ("azure-cni.io", "nodeippools/status"): ["patch"],
         ("azure-cni.io", "vnetquotas"): ["get", "list", "watch", "create"],
         ("azure-cni.io", "vnetquotas/status"): ["patch"],
-        ("", "events"): ["create", "patch"],
     }
     more = rights(of_kind("ClusterRole", BY_CONTROLLER, name="azure-cni-controller"))
     assert more == {**rights(of_kind("ClusterRole", name="azure-cni-controller")), ("", "nodes"): ["get"]}
