@@ -1,4 +1,4 @@
-# Everything a newcomer needs is one of: make demo, make test, make e2e, make lint, make down.
+# Everything a newcomer needs is one of: make demo, test, e2e, lint, bench, simulate, down.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -32,7 +32,7 @@ down: $(READY) ## Take the cluster of `make demo` or `make e2e` away again, with
 .PHONY: test
 test: $(READY) ## Unit, property, contract and data plane tests (the last need root, and say so without it)
 	@test "$$(id -u)" -ne 0 || $(BOX) packages
-	@$(BOX) helm version --short
+	@$(BOX) tools
 	$(BIN)/pytest tests
 	$(BOX) go -C $(PLUGIN) test ./...
 
@@ -46,7 +46,8 @@ bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (need
 	$(BOX) bench
 
 .PHONY: simulate
-simulate: $(READY) ## Many nodes, real controllers and API server, a fake Azure: the limits, looked at (ARGS, see docs)
+simulate: $(READY) ## Many nodes, real controllers and API server, a fake Azure: the limits, looked at (ARGS=--help)
+	@test "$$(id -u)" -ne 0 || $(BOX) packages
 	PYTHONPATH=operator:tests:e2e $(BIN)/python -m simulation $(ARGS)
 
 .PHONY: lint

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("bench", help="ADD and DEL beside the reference plugins (tests/bench); takes its arguments")
     packages = commands.add_parser("packages", help="install the Debian packages that box and tests need, if missing")
     packages.set_defaults(run=_packages)
+    commands.add_parser("tools", help="build Kubernetes, helm and what else is missing").set_defaults(run=_tools)
     commands.add_parser("status", help="what runs, and how it is").set_defaults(run=_status)
     logs = commands.add_parser("logs", help="the log of a VM's services or of one component; without a name: which")
     logs.add_argument("name", nargs="?")
@@ -118,6 +119,10 @@ def _up(options: argparse.Namespace) -> None:
 def _packages(_: argparse.Namespace) -> None:
     host.require_root()
     host.ensure_packages()
+
+
+def _tools(_: argparse.Namespace) -> None:
+    tools.ensure_tools()
 
 
 def _down(_: argparse.Namespace) -> None:

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -14,13 +13,11 @@ from pathlib import Path
 from azurebox import tools
 from azurebox.facts import REPOSITORY
 from simulation import drawing, report
-from simulation.cluster import Cluster
+from simulation.cluster import Cluster, new_directory
 from simulation.measures import beside_the_budget
 from simulation.plan import PRESETS, Scenario, seeded
 from simulation.run import Outcome, Simulation
 
-MEMORY = Path("/dev/shm")
-"""Where etcd's files are, if there is such a place: a disk that others keep busy would be measured otherwise."""
 OUTPUT = REPOSITORY / "build" / "simulation"
 
 
@@ -28,18 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run it; 1 when something was not as it must be."""
     options = _options(argv)
     if shutil.which("etcd") is None:
-        print("cannot simulate: etcd is not installed (apt-get install etcd-server)")
+        print("cannot simulate: etcd is not installed; e2e/box packages does that")
         return 1
     tools.ensure_tools((tools.KUBERNETES,))
     try:
-        return asyncio.run(_run(options, _place()))
+        return asyncio.run(_run(options, new_directory()))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted; everything is ended")
         return 130
-
-
-def _place() -> Path:
-    return Path(tempfile.mkdtemp(prefix="azure-cni-simulation-", dir=MEMORY if MEMORY.is_dir() else None))
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -9,6 +9,7 @@ import json
 import secrets
 import socket
 import ssl
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv4Address
@@ -28,6 +29,13 @@ GROUP = "/apis/azure-cni.io/v1alpha1"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 OURS = (f"{GROUP}/nodeippools", f"{GROUP}/vnetquotas", "/api/v1/nodes", "/api/v1/namespaces/default/events", LEASES)
 AT_ONCE = 16
+MEMORY = Path("/dev/shm")
+"""Where etcd's files are, if there is such a place: a disk that others keep busy would be measured otherwise."""
+
+
+def new_directory() -> Path:
+    """A directory for a cluster; whoever asked removes it."""
+    return Path(tempfile.mkdtemp(prefix="azure-cni-simulation-", dir=MEMORY if MEMORY.is_dir() else None))
 
 
 class Cluster:

@@ -13,7 +13,7 @@ import pytest
 
 from azure_cni.kube.client import KubeClient
 from azure_cni.kube.events import LONGEST_RENEWAL_S, LONGEST_REPEAT_S, REMEMBERED, REPEAT_S, KubeEvents
-from contract.kube_world import WORLDS, open_endpoint
+from contract.kube_world import HTTP, MEMORY, Place
 from fakes.events import FakeEvents
 from fakes.kubeapi import FakeKubeAPI
 
@@ -58,13 +58,13 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def open_world(kind: str) -> AsyncIterator[World]:
-    if kind == "memory":
+async def open_world(place: Place) -> AsyncIterator[World]:
+    if place == MEMORY:
         yield World(FakeEvents())
         return
     world = World(None)
-    async with open_endpoint(kind, api=world.api) as endpoint, KubeClient(endpoint) as client:
-        world.client = client if kind == "apiserver" else None
+    async with place.endpoint(world.api) as endpoint, KubeClient(endpoint) as client:
+        world.client = client if place.real else None
         world.events = KubeEvents(
             client,
             node_name="vm1",
@@ -74,15 +74,15 @@ async def open_world(kind: str) -> AsyncIterator[World]:
         yield world
 
 
-@pytest.fixture(params=WORLDS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    async with open_world(request.param) as opened:
+@pytest.fixture
+async def world(place: Place) -> AsyncIterator[World]:
+    async with open_world(place) as opened:
         yield opened
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[World]:
-    async with open_world("http") as opened:
+    async with open_world(HTTP) as opened:
         yield opened
 
 

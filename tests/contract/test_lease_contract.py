@@ -11,19 +11,19 @@ from azure_cni.cluster.ports import Leases
 from azure_cni.errors import KubeConflict
 from azure_cni.kube.client import KubeClient
 from azure_cni.kube.lease import KubeLease
-from contract.kube_world import WORLDS, open_endpoint
+from contract.kube_world import MEMORY, Place
 from fakes.cluster import FakeCluster, FakeLease
 
 SPEC = {"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": "2026-11-24T09:00:00.000000Z"}
 
 
-@pytest.fixture(params=WORLDS)
-async def lease(request: pytest.FixtureRequest) -> AsyncIterator[Leases]:
-    if request.param == "memory":
+@pytest.fixture
+async def lease(place: Place) -> AsyncIterator[Leases]:
+    if place == MEMORY:
         yield FakeLease(FakeCluster())
         return
     name = f"contract-{uuid.uuid4().hex[:8]}"
-    async with open_endpoint(request.param) as endpoint, KubeClient(endpoint) as client:
+    async with place.endpoint() as endpoint, KubeClient(endpoint) as client:
         yield KubeLease(client, namespace="kube-system", name=name)
 
 

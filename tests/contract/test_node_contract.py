@@ -11,15 +11,15 @@ from azure_cni.errors import KubeConflict, KubeDenied
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.node import KubeNode
 from azure_cni.node.taint import EFFECT, KEY, has_taint, with_taint
-from contract.kube_world import WORLDS, World, open_world
+from contract.kube_world import Place, World, open_world
 from fakes.kubeapi import TOKEN, FakeKubeAPI
 
 OTHERS = [{"key": "dedicated", "value": "db", "effect": "NoExecute"}, {"key": KEY, "effect": "PreferNoSchedule"}]
 
 
-@pytest.fixture(params=WORLDS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    async with open_world(request.param) as opened:
+@pytest.fixture
+async def world(place: Place) -> AsyncIterator[World]:
+    async with open_world(place) as opened:
         yield opened
 
 

@@ -1,4 +1,4 @@
-"""Orders by way of a real client and, where there is one, a real API server with the pool's definition."""
+"""Orders by way of a real client, on the small API server and on a real one."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from azure_cni.errors import AccessDenied, CloudNotFound
 from azure_cni.kube.member_nodes import KubeMemberNodes
 from azure_cni.kube.member_pools import KubeMemberPools
 from azure_cni.node.ordered import OrderedNic, OrderPost
-from contract.kube_world import WORLDS, open_world
+from contract.kube_world import Place, open_world
 from fakes.machines import FakeMachines, identity_of
 
 VM1 = identity_of("vm1")
 CLAIM = MachineClaim(VM1.vm_id, VM1.vm_resource_id, macs=(VM1.mac,))
 
 
-@pytest.fixture(params=[world for world in WORLDS if world != "memory"])
-async def post(request: pytest.FixtureRequest) -> AsyncIterator[OrderPost]:
+@pytest.fixture
+async def post(server: Place) -> AsyncIterator[OrderPost]:
     """An agent and a controller; both see each version of the pool soon."""
-    async with open_world(request.param) as world:
+    async with open_world(server) as world:
         assert world.client is not None
         pool = await world.pools.create(await world.node.read_node())
         grant = {"requested": 250, "requestID": 1, "granted": 250, "grantedFor": 1}

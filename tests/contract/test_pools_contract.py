@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from azure_cni.errors import KubeConflict
-from contract.kube_world import WORLDS, World, open_world
+from contract.kube_world import Place, World, open_world
 
 
-@pytest.fixture(params=WORLDS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    async with open_world(request.param) as opened:
+@pytest.fixture
+async def world(place: Place) -> AsyncIterator[World]:
+    async with open_world(place) as opened:
         yield opened
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from azure_cni.kube.member_nodes import KubeMemberNodes
 from azure_cni.kube.member_pools import KubeMemberPools
 from azure_cni.kube.pools import COLLECTION, GROUP_VERSION
 from azure_cni.kube.quotas import QUOTAS, KubeQuotas
-from contract.kube_world import WORLDS, open_endpoint
+from contract.kube_world import MEMORY, Place
 from fakes.cluster import FakeCluster, FakeMemberNodes, FakeMemberPools, FakeQuotas
 
 VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/Prod")
@@ -70,20 +69,15 @@ class World:
             await self.client.merge_patch(f"{QUOTAS}/{self.name}", {"spec": {"limit": limit}})
 
 
-@pytest.fixture(params=WORLDS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+@pytest.fixture
+async def world(place: Place) -> AsyncIterator[World]:
     name = f"contract-{uuid.uuid4().hex[:8]}"
-    if request.param == "memory":
+    if place == MEMORY:
         cluster = FakeCluster()
         yield World(FakeQuotas(cluster), FakeMemberPools(cluster), FakeMemberNodes(cluster), name, cluster=cluster)
         return
-    async with open_endpoint(request.param) as endpoint, KubeClient(endpoint) as client:
+    async with place.endpoint() as endpoint, KubeClient(endpoint) as client:
         yield World(KubeQuotas(client), KubeMemberPools(client), KubeMemberNodes(client), name, client=client)
-        if request.param == "apiserver":
-            nodes = f"/api/v1/nodes/{name}", f"/api/v1/nodes/{name}-b"
-            for path in (f"{QUOTAS}/{name}", f"{COLLECTION}/{name}", f"{COLLECTION}/{name}-b", *nodes):
-                with contextlib.suppress(KubeNotFound):
-                    await client._call("DELETE", path)
 
 
 async def test_a_new_quota_has_its_limits_and_no_ledger(world: World) -> None:
