@@ -5,20 +5,27 @@ import asyncio
 import shutil
 import signal
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from azurebox import tools
 from azurebox.facts import REPOSITORY
 from simulation import drawing, report
 from simulation.cluster import Cluster, new_directory
-from simulation.measures import beside_the_budget
+from simulation.measures import beside_the_budget, beside_the_demand
 from simulation.plan import PRESETS, Scenario, seeded
 from simulation.run import Outcome, Simulation
 
 OUTPUT = REPOSITORY / "build" / "simulation"
+DESCRIPTION = (
+    "Many nodes with real controllers and a real API server on a fake Azure; fails at the first instant at which a "
+    "limit is passed. Counts are addresses, times simulated seconds. See docs/simulation.md."
+)
+OPTIONS = tuple(one for one in fields(Scenario) if one.name != "name")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,24 +43,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make simulate ARGS='...'", description=__doc__)
-    parser.add_argument("preset", nargs="?", choices=list(PRESETS), default="ci")
-    for field in fields(Scenario):
-        if field.name != "name":
-            kind = type(getattr(PRESETS["ci"], field.name))
-            parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
-    parser.add_argument("--seed", type=int, help="let things go wrong, in the order of this seed")
-    parser.add_argument("--seeds", help="FIRST-LAST: one run for each, until one fails")
+    parser = argparse.ArgumentParser(prog="make simulate ARGS='...'", usage="%(prog)s", description=DESCRIPTION)
+    sizes = "; ".join(f"{one.name}: {one.nodes} nodes, {one.demand:,} wanted" for one in PRESETS.values())
+    parser.add_argument("preset", nargs="?", choices=list(PRESETS), default="ci", help=f"{sizes}. Default: ci")
+    for option in OPTIONS:
+        kind = type(getattr(PRESETS["ci"], option.name))
+        parser.add_argument(f"--{_dashed(option.name)}", type=kind, metavar="N", help=option.metadata["help"])
+    parser.add_argument("--seed", type=int, metavar="N", help="let things go wrong, in the order of this seed")
+    parser.add_argument("--seeds", metavar="FIRST-LAST", help="one run for each of these seeds, until one fails")
     parser.add_argument("--keep", action="store_true", help="keep the logs of a run that went well")
     return parser.parse_args(argv)
 
 
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What of the preset is changed."""
+    given = {option.name: getattr(options, option.name) for option in OPTIONS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _seeded(options: argparse.Namespace) -> bool:
+    return options.seed is not None or bool(options.seeds)
+
+
 def _scenario(options: argparse.Namespace) -> Scenario:
-    given = {field.name: getattr(options, field.name, None) for field in fields(Scenario)}
-    scenario = PRESETS[options.preset]
-    if options.seed is not None or options.seeds:
-        scenario = seeded(scenario)
-    return replace(scenario, **{name: value for name, value in given.items() if value is not None})
+    preset = PRESETS[options.preset]
+    return replace(seeded(preset) if _seeded(options) else preset, **_given(options))
+
+
+def _again(options: argparse.Namespace, seed: int) -> str:
+    """The command that makes one run once more."""
+    words = [options.preset, *(f"--{_dashed(name)} {value}" for name, value in _given(options).items())]
+    return f"make simulate ARGS='{' '.join([*words, *([f'--seed {seed}'] if _seeded(options) else [])])}'"
 
 
 def _seeds(options: argparse.Namespace) -> list[int]:
@@ -69,14 +93,13 @@ async def _run(options: argparse.Namespace, directory: Path) -> int:
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     cluster = Cluster(directory)
-    scenario, failed = _scenario(options), True
+    failed = True
     try:
         await cluster.start()
         for number, seed in enumerate(_seeds(options)):
             if number:
                 await cluster.clear()
-            outcome = await _one(cluster, scenario, seed=seed, directory=directory / f"run-{seed}")
-            if outcome.failure:
+            if not await _one(cluster, options, seed=seed, directory=directory / f"run-{seed}"):
                 break
         else:
             failed = False
@@ -89,12 +112,12 @@ async def _run(options: argparse.Namespace, directory: Path) -> int:
     return int(failed)
 
 
-async def _one(cluster: Cluster, scenario: Scenario, *, seed: int, directory: Path) -> Outcome:
+async def _one(cluster: Cluster, options: argparse.Namespace, *, seed: int, directory: Path) -> bool:
+    """One run, told; whether all was as it must be."""
     directory.mkdir()  # noqa: ASYNC240  # nothing else runs yet
-    began_s = time.monotonic()
+    began_s, scenario = time.monotonic(), _scenario(options)
     simulation = Simulation(cluster, scenario, seed=seed, directory=directory, say=partial(print, flush=True))
-    outcome = await simulation.carry_out()
-    outcome.failure = outcome.failure or beside_the_budget(outcome)
+    outcome = await _judged(simulation, directory / "run.log")
     seconds = time.monotonic() - began_s
     if scenario.faults_s and not outcome.failure:
         print(
@@ -102,11 +125,23 @@ async def _one(cluster: Cluster, scenario: Scenario, *, seed: int, directory: Pa
             f"{outcome.history.judge.most_on_nics} of {scenario.limit}; {seconds:.0f} s",
             flush=True,
         )
-        return outcome
+        return True
     words = [*report.lines(outcome), f"  it took                   {seconds:.0f} s"]
     drawn = drawing.draw(outcome, words, OUTPUT)
     print("\n".join([*words, *(f"  drawn in                  {path}" for path in drawn)]), flush=True)
     if outcome.failure:
         print("\n".join(["what went wrong on purpose before:", *outcome.troubles]) if outcome.troubles else "")
-        print(f"again: make simulate ARGS='{scenario.name}{f' --seed {seed}' if scenario.faults_s else ''}'")
+        print(f"again: {_again(options, seed)}", flush=True)
+    return not outcome.failure
+
+
+async def _judged(simulation: Simulation, log: Path) -> Outcome:
+    """How it went. An error that breaks a run off fails it like any other: its seed and its logs must be told."""
+    outcome = simulation.outcome
+    try:
+        await simulation.carry_out()
+    except Exception as error:  # noqa: BLE001  # whatever it is
+        log.write_text(traceback.format_exc())  # noqa: ASYNC240  # nothing else runs any more
+        outcome.failure = f"broken off by {error!r}: see {log}"
+    outcome.failure = outcome.failure or beside_the_demand(outcome) or beside_the_budget(outcome)
     return outcome

@@ -108,7 +108,8 @@ def _plain(axis: Any, title: str) -> None:
 
 def _end(outcome: Outcome) -> float:
     """Where the picture ends: a little after all is granted, not after the rest."""
-    last_s = outcome.settled_s or outcome.history.samples[-1].at_s
+    samples = outcome.history.samples
+    last_s = outcome.settled_s or (samples[-1].at_s if samples else MINUTE_S)
     return max(1.0, _minute(outcome, last_s) * 1.05)
 
 

@@ -1,4 +1,4 @@
-"""What a run is measured by: times, writes a minute, and whether they are what the write budget allows."""
+"""What a run is measured by: addresses, times, writes a minute, and whether they are what they must be."""
 
 from simulation.run import Outcome
 
@@ -40,6 +40,17 @@ def budget_s(outcome: Outcome) -> float:
     """What one write for each node takes at the budget's pace."""
     scenario = outcome.run.scenario
     return MINUTE_S * scenario.nodes / scenario.writes_per_minute
+
+
+def beside_the_demand(outcome: Outcome) -> str:
+    """How many addresses are on NICs when it is not all that are wanted and allowed, "" when it is.
+
+    Judged without faults only: with them others may have taken addresses, and nodes are gone.
+    """
+    scenario, seen = outcome.run.scenario, outcome.history.judge.on_nics
+    if scenario.faults_s or seen == scenario.wanted:
+        return ""
+    return f"{seen} addresses on NICs in the end, of {scenario.wanted} wanted and allowed"
 
 
 def beside_the_budget(outcome: Outcome) -> str:

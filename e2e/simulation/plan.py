@@ -1,37 +1,42 @@
 """What one run is: its size, its limits, its speed, and what of that each process is told."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
+from simulation.observer import PER_NIC
 from simulation.pace import Pace
 
 RUN_FILE = "run.json"
 AZURE_FILE = "azure.json"
 
 
+def _told(words: str) -> dict[str, str]:
+    """What the command line says of a field."""
+    return {"help": words}
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Counts are addresses, times simulated seconds."""
+    """Times are simulated seconds; each field but the name is an option of the command line."""
 
     name: str
-    nodes: int
-    demand: int
-    limit: int = 16_000
-    writes_per_minute: int = 100
-    speed: float = 10.0
-    node_processes: int = 2
-    operation_s: float = 10.0
-    """How long Azure takes over one write of a NIC."""
-    start_s: float = 10.0
-    """Within this time all nodes come up."""
-    rest_s: float = 0.0
-    """How long to look at the cluster at rest, once all is granted."""
-    within_s: float = 3600.0
-    """When a run that has not come to an end has failed."""
-    faults_s: float = 0.0
-    """Within this time things go wrong, in an order that the seed decides; 0: nothing does."""
+    nodes: int = field(metadata=_told("VMs, each with one NIC"))
+    demand: int = field(metadata=_told("pods of all nodes together, each of which wants an address"))
+    limit: int = field(default=16_000, metadata=_told("addresses that the VNet may have"))
+    writes_per_minute: int = field(default=100, metadata=_told("NIC writes that all nodes together may make"))
+    speed: float = field(default=10.0, metadata=_told("how many times as fast as outside; 1 is real time"))
+    node_processes: int = field(default=2, metadata=_told("processes that the nodes share"))
+    operation_s: float = field(default=10.0, metadata=_told("how long Azure takes over one write of a NIC"))
+    start_s: float = field(default=10.0, metadata=_told("within this time all nodes come up"))
+    rest_s: float = field(
+        default=0.0, metadata=_told("how long to look at the cluster at rest, once all is granted; 0: not at all")
+    )
+    within_s: float = field(default=3600.0, metadata=_told("when a run that has not come to an end has failed"))
+    faults_s: float = field(
+        default=0.0, metadata=_told("within this time things go wrong, as the seed decides; 0: nothing does")
+    )
 
     @property
     def node_names(self) -> list[str]:
@@ -40,6 +45,11 @@ class Scenario:
     def demand_of(self, index: int) -> int:
         """Pods of the node of that index: as even as can be."""
         return self.demand // self.nodes + (index < self.demand % self.nodes)
+
+    @property
+    def wanted(self) -> int:
+        """Addresses that are on NICs in the end, when nothing goes wrong."""
+        return min(self.limit, sum(min(self.demand_of(index), PER_NIC) for index in range(self.nodes)))
 
 
 PRESETS = {

@@ -22,9 +22,8 @@ def lines(outcome: Outcome) -> Iterator[str]:
     )
     yield f"  result                    {outcome.failure or 'as it must be'}"
     yield f"  instants over a limit     expected 0, seen {len(history.judge.violations)}"
-    wanted = min(scenario.demand, scenario.limit)
     seen, most = history.judge.on_nics, history.judge.most_on_nics
-    yield f"  on NICs in the end        expected {wanted}, seen {seen} (most {most})"
+    yield f"  on NICs in the end        expected {scenario.wanted}, seen {seen} (most {most})"
     yield f"  assigned to pods          {sum(pool.assigned for pool in pools)}"
     reasons = Counter(pool.reason for pool in pools if pool.reason)
     yield f"  told why they have less   {', '.join(f'{count} nodes {why}' for why, count in reasons.items()) or 'none'}"

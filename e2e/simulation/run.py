@@ -25,7 +25,7 @@ GROUP_OF_NICS = "azbox"
 
 @dataclass(slots=True)
 class Outcome:
-    """How a run went. `failure` is "" when all was as it must be."""
+    """How a run goes and went. `failure` is "" when all was as it must be."""
 
     run: Run
     history: History
@@ -51,6 +51,7 @@ class Simulation:
         self._run = Run(scenario, pace, seed, directory, cluster.url, cluster.ca_file, cluster.token)
         judge = Judge(limit=scenario.limit, grace_s=GRACE_REAL_S * scenario.speed)
         self.history = History(pace, judge, ledger_log=(directory / "ledger.log").open("w"))
+        self.outcome = Outcome(self._run, self.history)
         file = str(self._run.save())
         self._azure = Child("azure", python("azure_process", file), directory / "azure.log")
         self._controllers = [
@@ -62,28 +63,27 @@ class Simulation:
             for share in range(scenario.node_processes)
         ]
 
-    async def carry_out(self) -> Outcome:
-        """Start everything, wait for what must come, end everything."""
-        outcome = Outcome(self._run, self.history)
+    async def carry_out(self) -> None:
+        """Start everything, wait for what must come, end everything; `outcome` tells how it went."""
+        outcome = self.outcome
         async with AsyncExitStack() as closing:
             for child in (self._azure, *self._controllers, *self._nodes):
                 closing.callback(child.kill)
             following = await self._start(closing)
             door = AzureDoor(str(self._run.directory / "azure.sock"))
             troubles = Troubles(self._run, self._cluster, door, self._controllers, self._nodes)
+            outcome.troubles, outcome.gone = troubles.done, troubles.gone
             closing.callback(troubles.end)
             faults = schedule(self._run.scenario, self._run.seed) if self._run.scenario.faults_s else []
             troubling = asyncio.create_task(troubles.carry_out(faults))
             closing.callback(troubling.cancel)
             closing.callback(asyncio.create_task(self._tell_progress()).cancel)
             outcome.failure = await self._wait(troubles, troubling, following)
-            outcome.troubles, outcome.gone = troubles.done, troubles.gone
             if not outcome.failure:
                 outcome.settled_s = self._run.pace.elapsed_s()
                 await self._rest(outcome)
             for child in (self._azure, *self._controllers, *self._nodes, self._cluster.apiserver, self._cluster.etcd):
                 outcome.usage[child.name] = child.usage()
-        return outcome
 
     async def _start(self, closing: AsyncExitStack) -> "asyncio.Task[None]":
         directory, names = self._run.directory, self._run.scenario.node_names

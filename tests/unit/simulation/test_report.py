@@ -57,6 +57,25 @@ def test_the_budget_is_judged_in_real_time_and_without_faults(outcome, changes, 
     assert measures.beside_the_budget(outcome) == said
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"limit": 40}, "30 addresses on NICs in the end, of 40 wanted and allowed"),
+        ({"demand": 20}, "30 addresses on NICs in the end, of 20 wanted and allowed"),
+        ({"limit": 40, "faults_s": 60.0}, ""),
+    ],
+)
+def test_without_faults_all_that_is_wanted_and_allowed_is_on_nics(outcome, changes, said):
+    outcome.run = replace(outcome.run, scenario=replace(outcome.run.scenario, **changes))
+
+    assert measures.beside_the_demand(outcome) == said
+
+
+def test_no_more_is_wanted_than_azure_gives_to_a_nic():
+    assert replace(PRESETS["ci"], nodes=2, demand=600, limit=1000).wanted == 500
+
+
 def test_the_summary_names_what_was_expected_and_seen(outcome):
     text = "\n".join(report.lines(outcome))
 
