@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from azure_cni import __version__
 from azure_cni.api.quota import Fact, VNetQuota
 from azure_cni.cluster.leader import Leader
-from azure_cni.entrypoints.metrics import CLOUD_S
+from azure_cni.entrypoints.common_metrics import CommonMetrics
 
 ROUND_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -77,16 +75,11 @@ def _addresses(quota: VNetQuota) -> dict[str, int]:
     }
 
 
-class ControllerMetrics:
+class ControllerMetrics(CommonMetrics):
     """The hooks of `cluster.ports.Observer`, as Prometheus metrics in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        Gauge(
-            "azure_cni_build_info", "Version of this controller; always 1.", ["version", "python"],
-            registry=self.registry,
-        ).labels(__version__, platform.python_version()).set(1)  # fmt: skip
+        super().__init__("controller")
         self._granted = Counter(
             "azure_cni_grants", "Answers to nodes and what was taken back, by result.", ["result"],
             registry=self.registry,
@@ -100,20 +93,10 @@ class ControllerMetrics:
             buckets=ROUND_S,
             registry=self.registry,
         )
-        self._throttled = Counter(
-            "azure_cni_azure_throttled_seconds", "Time that Azure asked to wait.", registry=self.registry
-        )
         self._reclaimed = Counter(
             "azure_cni_reclaims", "Grants of vanished nodes that were looked into, by result.", ["result"],
             registry=self.registry,
         )  # fmt: skip
-        self._azure = Histogram(
-            "azure_cni_azure_request_duration_seconds",
-            "Time of calls to Azure, by operation and answer.",
-            ["operation", "code"],
-            buckets=CLOUD_S,
-            registry=self.registry,
-        )
 
     def watch_quotas(self, *, leads: Callable[[], bool], leader: Callable[[], Leader | None]) -> None:
         """Publish the quotas' gauges."""
@@ -131,14 +114,6 @@ class ControllerMetrics:
         """See `Observer`."""
         self._round.observe(seconds)
 
-    def throttled(self, seconds: float) -> None:
-        """See `Observer`."""
-        self._throttled.inc(seconds)
-
     def reclaimed(self, result: str) -> None:
         """See `Observer`."""
         self._reclaimed.labels(result).inc()
-
-    def azure(self, operation: str, code: str, seconds: float) -> None:
-        """See `azure.meter.Meter`."""
-        self._azure.labels(operation, code).observe(seconds)

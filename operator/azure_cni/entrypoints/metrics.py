@@ -6,21 +6,19 @@ scraped, so they cannot disagree with it.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from azure_cni import __version__
+from azure_cni.entrypoints.common_metrics import CommonMetrics
 from azure_cni.ipam.ledger import Counts
 from azure_cni.node.board import Board, Book
 from azure_cni.node.ports import Clock
 
 FAST_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-CLOUD_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0)
 
 _Gauge: TypeAlias = tuple[str, str, float]
 """Name without the prefix, help, value."""
@@ -72,15 +70,11 @@ class PoolCollector(Collector):
         )
 
 
-class Metrics:
+class Metrics(CommonMetrics):
     """The hooks of `node.ports.Observer`, as Prometheus metrics in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        Gauge(
-            "azure_cni_build_info", "Version of this agent; always 1.", ["version", "python"], registry=self.registry
-        ).labels(__version__, platform.python_version()).set(1)
+        super().__init__("agent")
         self._cni = Histogram(
             "azure_cni_cni_request_duration_seconds",
             "Time to answer the container runtime, by verb and CNI error code (0 is success).",
@@ -94,16 +88,6 @@ class Metrics:
             ["stage"],
             buckets=FAST_S,
             registry=self.registry,
-        )
-        self._azure = Histogram(
-            "azure_cni_azure_request_duration_seconds",
-            "Time of calls to Azure, by operation and answer.",
-            ["operation", "code"],
-            buckets=CLOUD_S,
-            registry=self.registry,
-        )
-        self._throttled = Counter(
-            "azure_cni_azure_throttled_seconds", "Time that Azure asked to wait.", registry=self.registry
         )
         self._reconciled = Counter(
             "azure_cni_reconcile", "Passes of the reconciler by result.", ["result"], registry=self.registry
@@ -123,14 +107,6 @@ class Metrics:
     def stage(self, stage: str, seconds: float) -> None:
         """See `Observer`."""
         self._stage.labels(stage).observe(seconds)
-
-    def azure(self, operation: str, code: str, seconds: float) -> None:
-        """See `Observer`."""
-        self._azure.labels(operation, code).observe(seconds)
-
-    def throttled(self, seconds: float) -> None:
-        """See `Observer`."""
-        self._throttled.inc(seconds)
 
     def reconciled(self, result: str) -> None:
         """See `Observer`."""

@@ -1,52 +1,91 @@
-"""What Prometheus sees of the quotas, as the leading controller knows them."""
+"""What Prometheus sees of a controller: the quotas' own numbers while it leads, nothing of them while it does not."""
 
 from __future__ import annotations
 
-import pytest
-from prometheus_client import CollectorRegistry
+from types import SimpleNamespace
 
-from azure_cni.api import times
-from azure_cni.cluster.leader import Leader
+from azure_cni.api.nic import VNetID
+from azure_cni.api.quota import AzureUse, Draft, LedgerEntry, Limits, Tokens, azure_document, tokens_document
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
-from azure_cni.errors import AccessDenied
-from unit.cluster.worlds import World
+from fakes.cluster import FakeCluster, FakeQuotas
 
-pytestmark = pytest.mark.looptime
-
-READ = "azure_cni_quota_usage_read_timestamp_seconds"
+VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/Prod")
+LIMITS = Limits(limit=100, writes_per_minute=60, reserved=2)
 
 
-def scraped(leader: Leader | None) -> CollectorRegistry:
+def shown(metrics: ControllerMetrics) -> dict[str, float]:
+    """Every sample of ours but the version, by name and the values of its labels."""
+    return {
+        " ".join([sample.name.removeprefix("azure_cni_"), *sample.labels.values()]): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if family.name.startswith("azure_cni_")
+        and family.name != "azure_cni_build_info"
+        and not sample.name.endswith(("_bucket", "_created"))
+    }
+
+
+async def a_leader() -> SimpleNamespace:
+    """Three entries, one of them of a node that has nothing yet; the condition Exhausted holds."""
+    quotas = FakeQuotas(FakeCluster())
+    entries = {"a": LedgerEntry(30, 1, "g/a"), "b": LedgerEntry(20, 1, "g/b"), "c": LedgerEntry(0, 1, "g/c")}
+    fields = {
+        "assigned": 44,
+        "azure": azure_document(AzureUse(used=57, outside=7, read_s=0.0)),
+        "budget": tokens_document(Tokens(tokens=2.5, time_s=0.0, pace=0.5)),
+        "conditions": [{"type": "Exhausted", "status": "True"}, {"type": "Throttled", "status": "False"}],
+    }
+    quota = await quotas.write(await quotas.create("prod", vnet_id=VNET, limits=LIMITS), Draft(entries, fields))
+    return SimpleNamespace(quotas=(quota,), delayed=3)
+
+
+async def test_a_leader_shows_its_quotas_and_their_budget():
+    metrics, leader = ControllerMetrics(), await a_leader()
+    metrics.watch_quotas(leads=lambda: True, leader=lambda: leader)
+    expected = {
+        "controller_leader": 1,
+        "quota_addresses prod limit": 100,
+        "quota_addresses prod granted": 50,
+        "quota_addresses prod assigned": 44,
+        "quota_addresses prod reserved": 2,
+        "quota_addresses prod outside": 7,
+        "quota_nodes prod": 2,
+        "quota_exhausted prod": 1,
+        "quota_throttled prod": 0,
+        "write_budget_tokens prod": 2.5,
+        "write_budget_per_minute prod": 30,
+        "grants_delayed": 3,
+    }
+    seen = shown(metrics)
+    assert {name: seen.get(name) for name in expected} == expected
+
+
+def test_a_standby_shows_that_it_does_not_lead_and_no_quota():
     metrics = ControllerMetrics()
-    metrics.watch_quotas(leads=lambda: leader is not None, leader=lambda: leader)
-    return metrics.registry
+    metrics.watch_quotas(leads=lambda: False, leader=lambda: None)
+    seen = shown(metrics)
+    assert (seen["controller_leader"], seen["grants_delayed"]) == (0, 0)
+    assert not [name for name in seen if name.startswith(("quota_", "write_budget_"))]
 
 
-def value(leader: Leader | None, name: str, **labels: str) -> float | None:
-    return scraped(leader).get_sample_value(name, labels)
-
-
-async def test_a_quota_is_scraped_as_its_leader_knows_it() -> None:
-    world = World(usages_s=30)
-    world.vnets.others = 3
-    world.node("a", want=16, waiting=16)
-    async with world.agents(), world.controller() as leader:
-        await world.until(lambda: world.held() == {"a": 16})
-        assert value(leader, "azure_cni_controller_leader") == 1
-        assert value(leader, "azure_cni_quota_addresses", quota="vnet", what="granted") == 16
-        assert value(leader, "azure_cni_quota_addresses", quota="vnet", what="outside") == 3
-        assert value(leader, READ, quota="vnet") == times.seconds(world.status()["azure"]["readTime"])
-
-
-async def test_a_use_that_was_never_read_is_as_old_as_can_be() -> None:
-    world = World(usages_s=30)
-    world.vnets.fail = AccessDenied("cannot read usages of VNet vnet")
-    world.node("a", want=16, waiting=16)
-    async with world.agents(), world.controller() as leader:
-        await world.until(lambda: world.held() == {"a": 16})
-        assert value(leader, READ, quota="vnet") == 0
-
-
-def test_a_standby_knows_no_quotas() -> None:
-    assert value(None, "azure_cni_controller_leader") == 0
-    assert value(None, READ, quota="vnet") is None
+def test_what_was_done_is_counted():
+    metrics = ControllerMetrics()
+    metrics.granted("full", 3)
+    metrics.granted("short")
+    metrics.ledger_written("written")
+    metrics.reclaimed("kept")
+    metrics.round(0.2)
+    metrics.azure("vnet.usages", "200", 0.4)
+    metrics.throttled(30.0)
+    expected = {
+        "grants_total full": 3,
+        "grants_total short": 1,
+        "ledger_writes_total written": 1,
+        "reclaims_total kept": 1,
+        "grant_round_duration_seconds_count": 1,
+        "grant_round_duration_seconds_sum": 0.2,
+        "azure_request_duration_seconds_sum vnet.usages 200": 0.4,
+        "azure_throttled_seconds_total": 30.0,
+    }
+    seen = shown(metrics)
+    assert {name: seen.get(name) for name in expected} == expected
