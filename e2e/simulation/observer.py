@@ -77,10 +77,6 @@ class Judge:
         """Addresses for pods on that NIC now."""
         return self._nics[nic].last
 
-    def entry_of(self, nic: str) -> int:
-        """What the ledger says of that NIC now."""
-        return self._entries[nic].last
-
     def nic_changed(self, at_s: float, nic: str, count: int) -> None:
         """A NIC holds so many addresses for pods from now on: all but its primary one."""
         line = self._nics[nic]

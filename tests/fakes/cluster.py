@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from azure_cni.api import quota as quota_api
 from azure_cni.api.nic import VNetID
 from azure_cni.api.quota import Draft, Limits, VNetQuota
-from azure_cni.errors import CloudError, KubeConflict, KubeError, KubeInvalid, KubeNotFound, KubeUnreachable
+from azure_cni.errors import CloudError, KubeConflict, KubeInvalid, KubeNotFound
 from fakes.pools import merge_patch
 
 VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/vnet")
@@ -243,8 +243,3 @@ class FakeVNets:
         if self.fail:
             raise self.fail
         return self.ours.get(name)
-
-
-def no_answer(what: str) -> KubeError:
-    """What a caller sees of a request whose answer is lost."""
-    return KubeUnreachable(f"cannot {what}: no answer in time")

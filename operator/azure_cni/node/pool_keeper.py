@@ -94,8 +94,3 @@ class PoolKeeper:
     def _take(self, pool: dict[str, Any]) -> None:
         self._standing.pool = pool
         self._reporter.saw(pool)
-
-
-def _facts(pool: Mapping[str, Any]) -> dict[str, Any]:
-    shown = pool_api.view(pool).request
-    return {"pool": pool_api.pool_name(pool), "requested": shown.count, "request_id": shown.number}

@@ -62,9 +62,6 @@ class Subscription:
 
     # -- what a test puts there
 
-    def add_group(self, name: str) -> None:
-        self.network.groups[name.lower()] = name
-
     def add_vnet(
         self,
         name: str = "vnet",
