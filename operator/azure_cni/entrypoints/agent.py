@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -25,6 +24,7 @@ from azure_cni.entrypoints.cni_server import CniServer, listen
 from azure_cni.entrypoints.installation import Installation
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.ordered_wiring import ordered_ports
+from azure_cni.entrypoints.running import stop_on_signals, until_stopped
 from azure_cni.entrypoints.settings import AgentSettings
 from azure_cni.entrypoints.watch import Watches
 from azure_cni.entrypoints.web import application, open_port
@@ -74,17 +74,12 @@ class Agent:
 
     async def run(self) -> None:
         """Start, serve, stop."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        stop_on_signals(self._stop)
         async with self._closing:
-            await self._build()
+            self._build()
             await self._recover()
-            async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(work, name=name) for name, work in self._works().items()]
-                await self._stop.wait()
-                log.info("stopping; pods keep running", extra={"node": self._settings.node_name})
-                for task in running:
-                    task.cancel()
+            facts = {"node": self._settings.node_name}
+            await until_stopped(self._works(), stop=self._stop, words="stopping; pods keep running", facts=facts)
 
     # The watcher.
 
@@ -109,33 +104,12 @@ class Agent:
 
     # Building.
 
-    async def _build(self) -> None:
-        settings, host = self._settings, self._settings.host
-        store = SqliteLedgerStore(host.run_dir / "ledger.sqlite")
-        self._closing.callback(store.close)
-        self._book = Book(store=store, bell=self._board.bell, cooling_s=settings.cooling_s)
-        self._metrics.watch_pool(book=self._book, board=self._board, clock=self._clock)
-        self._datapath = LinuxDatapath(sysctls=host.sysctls)
-        self._closing.push_async_callback(self._datapath.close)
+    def _build(self) -> None:
+        settings = self._settings
+        self._open_host()
         kube = KubeClient(self._api_server)
         self._closing.push_async_callback(kube.close)
-        pools = KubePools(kube, node_name=settings.node_name)
-        if settings.nic_writer == "controller":
-            self._azure = ordered_ports(settings.azure, pools=pools, observer=self._metrics)
-        else:
-            self._azure = azure_ports(settings.azure, observer=self._metrics, closing=self._closing)
-        events = KubeEvents(kube, node_name=settings.node_name, utc=self._clock.utc)
-        world = World(
-            cloud=self._azure.cloud,
-            nic_of=self._azure.nic_of,
-            grants=ControllerGrants() if settings.grants == "controller" else SelfGrants(),
-            pools=pools,
-            node=KubeNode(kube, node_name=settings.node_name),
-            events=events,
-            datapath=self._datapath,
-            clock=self._clock,
-            observer=self._metrics,
-        )
+        world = self._world(kube)
         self._reconciler = Reconciler(
             world=world, settings=settings.node, book=self._book, board=self._board, demand=self._demand
         )
@@ -144,7 +118,7 @@ class Agent:
             board=self._board,
             demand=self._demand,
             datapath=self._datapath,
-            events=events,
+            events=world.events,
             clock=self._clock,
             observer=self._metrics,
             wake=self._reconciler.wake,
@@ -159,8 +133,38 @@ class Agent:
         )
         pods = KubePods(kube, node_name=settings.node_name)
         self._census = Census(pods=pods, demand=self._demand, wake=self._reconciler.wake)
-        self._installation = Installation(host, board=self._board, book=self._book, wake=self._reconciler.wake)
-        self._replay = Replay(records=Released(host.run_dir / "released"), sandboxes=self._sandboxes)
+        self._installation = Installation(settings.host, board=self._board, book=self._book, wake=self._reconciler.wake)
+        self._replay = Replay(records=Released(settings.host.run_dir / "released"), sandboxes=self._sandboxes)
+
+    def _open_host(self) -> None:
+        """The ledger and the kernel."""
+        host = self._settings.host
+        store = SqliteLedgerStore(host.run_dir / "ledger.sqlite")
+        self._closing.callback(store.close)
+        self._book = Book(store=store, bell=self._board.bell, cooling_s=self._settings.cooling_s)
+        self._metrics.watch_pool(book=self._book, board=self._board, clock=self._clock)
+        self._datapath = LinuxDatapath(sysctls=host.sysctls)
+        self._closing.push_async_callback(self._datapath.close)
+
+    def _world(self, kube: KubeClient) -> World:
+        """Azure and Kubernetes, as the node's use cases see them."""
+        settings = self._settings
+        pools = KubePools(kube, node_name=settings.node_name)
+        if settings.nic_writer == "controller":
+            self._azure = ordered_ports(settings.azure, pools=pools, observer=self._metrics)
+        else:
+            self._azure = azure_ports(settings.azure, observer=self._metrics, closing=self._closing)
+        return World(
+            cloud=self._azure.cloud,
+            nic_of=self._azure.nic_of,
+            grants=ControllerGrants() if settings.grants == "controller" else SelfGrants(),
+            pools=pools,
+            node=KubeNode(kube, node_name=settings.node_name),
+            events=KubeEvents(kube, node_name=settings.node_name, utc=self._clock.utc),
+            datapath=self._datapath,
+            clock=self._clock,
+            observer=self._metrics,
+        )
 
     def _works(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         return {

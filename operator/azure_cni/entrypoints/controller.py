@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import secrets
-import signal
 import time
 from contextlib import AsyncExitStack
 
@@ -29,6 +28,7 @@ from azure_cni.entrypoints import cluster_watch
 from azure_cni.entrypoints.azure_wiring import open_arm
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
 from azure_cni.entrypoints.controller_settings import ControllerSettings
+from azure_cni.entrypoints.running import stop_on_signals, until_stopped
 from azure_cni.entrypoints.watch import Watches
 from azure_cni.entrypoints.web import application, open_port
 from azure_cni.kube.client import KubeClient, KubeEndpoint
@@ -75,20 +75,13 @@ class Controller:
 
     async def run(self) -> None:
         """Start, work, stop."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        stop_on_signals(self._stop)
+        facts = {"pod": self._settings.pod_name}
         async with self._closing:
             self._build()
-            async with asyncio.TaskGroup() as tasks:
-                running = [
-                    tasks.create_task(self._serve_web(), name="web"),
-                    tasks.create_task(self._election.run(self._lead), name="election"),
-                ]
-                log.info("controller started", extra={"pod": self._settings.pod_name, "version": __version__})
-                await self._stop.wait()
-                log.info("stopping", extra={"pod": self._settings.pod_name})
-                for task in running:
-                    task.cancel()
+            log.info("controller started", extra=facts | {"version": __version__})
+            works = {"web": self._serve_web(), "election": self._election.run(self._lead)}
+            await until_stopped(works, stop=self._stop, words="stopping", facts=facts)
 
     def _build(self) -> None:
         kube = KubeClient(self._api_server)
