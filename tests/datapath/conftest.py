@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from azure_cni.linux.datapath import LinuxDatapath
+from datapath.fabric_lab import Lab, a_lab
 from datapath.machine import Machine
 from datapath.namespaces import Namespaces
 from datapath.node_site import Site, connected
@@ -30,3 +31,18 @@ async def machine(namespaces: Namespaces) -> AsyncIterator[Machine]:
 @pytest.fixture
 def site(machine: Machine) -> Site:
     return connected(machine)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Lab]:
+    """A network that the tests of a module share."""
+    with a_lab("fb") as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(whole: Lab) -> Iterator[Lab]:
+    """The same as it was at first, without the sockets of the test before."""
+    whole.apply()
+    yield whole
+    whole.close()

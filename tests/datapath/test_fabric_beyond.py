@@ -1,9 +1,7 @@
 """The fabric beyond the VMs: the platform answers primaries only, and each place sees the caller as in Azure."""
 
-import os
 import socket
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -21,32 +19,19 @@ from datapath.fabric_lab import (
     Lab,
     a_datagram,
     a_frame,
-    a_lab,
     an_address,
     arrivals,
     with_nic,
     without_address,
 )
+from datapath.namespaces import NEEDS_ROOT
 from fakes.azure.effective import EffectiveNetwork
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make network namespaces")]
+pytestmark = NEEDS_ROOT
 
 PORT = 7000
 PEER, ONPREM, INTERNET = "10.241.0.4", "192.168.50.10", "203.0.113.10"
 IMDS, WIRESERVER, ARM = ("169.254.169.254", 80), "168.63.129.16", ("198.51.100.1", 443)
-
-
-@pytest.fixture(scope="module")
-def whole() -> Iterator[Lab]:
-    with a_lab("fb") as lab:
-        yield lab
-
-
-@pytest.fixture
-def lab(whole: Lab) -> Iterator[Lab]:
-    whole.apply()
-    yield whole
-    whole.close()
 
 
 @pytest.mark.parametrize("service", [IMDS, (WIRESERVER, 53), (WIRESERVER, 80), (WIRESERVER, 32526)])

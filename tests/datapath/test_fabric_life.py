@@ -11,8 +11,9 @@ from azurebox.fabric import Fabric
 from azurebox.fabric.kernel import NAMESPACES, configure, delete_namespace, ensure_namespace, links, namespaces
 from azurebox.steps import StepError
 from datapath.fabric_lab import FABRIC_MAC, PRIMARY_1, PRIMARY_2, SECOND_2, Lab, a_network
+from datapath.namespaces import NEEDS_ROOT
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make network namespaces")]
+pytestmark = NEEDS_ROOT
 
 PORT = 7000
 INTERNET = "203.0.113.10"

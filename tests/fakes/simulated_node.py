@@ -17,6 +17,7 @@ from azure_cni.node.reconciler import Reconciler
 from azure_cni.node.sandboxes import Attachment, Sandboxes
 from azure_cni.node.self_grants import SelfGrants
 from azure_cni.node.world import NodeSettings, Timing, World
+from fakes import waiting
 from fakes.cloud import FakeCloud
 from fakes.datapath import FakeDatapath
 from fakes.events import FakeEvents
@@ -102,21 +103,14 @@ class SimulatedNode:
         self.demand = Demand()
         self.book = Book(store=self.store, bell=self.board.bell)
         self.clock = LoopClock()
-        world = World(
-            cloud=self.cloud,
-            nic_of=lambda _: self.nic,
-            grants=grants or SelfGrants(),
-            pools=self.pools,
-            node=self.node_port,
-            events=self.events,
-            datapath=self.datapath,
-            clock=self.clock,
-            observer=self.observer,
-        )
         timing = Timing(shrink_delay_s=shrink_delay_s)
         settings = NodeSettings(defaults=policy or Policy(), observes=observes, timing=timing)
         self.reconciler = Reconciler(
-            world=world, settings=settings, book=self.book, board=self.board, demand=self.demand
+            world=self._world(grants or SelfGrants()),
+            settings=settings,
+            book=self.book,
+            board=self.board,
+            demand=self.demand,
         )
         self.sandboxes = Sandboxes(
             book=self.book,
@@ -127,6 +121,19 @@ class SimulatedNode:
             clock=self.clock,
             observer=self.observer,
             wake=self.reconciler.wake,
+        )
+
+    def _world(self, grants: Grants) -> World:
+        return World(
+            cloud=self.cloud,
+            nic_of=lambda _: self.nic,
+            grants=grants,
+            pools=self.pools,
+            node=self.node_port,
+            events=self.events,
+            datapath=self.datapath,
+            clock=self.clock,
+            observer=self.observer,
         )
 
     @asynccontextmanager
@@ -141,12 +148,7 @@ class SimulatedNode:
 
     async def until(self, fact: Callable[[], bool], *, within_s: float = 120.0) -> None:
         """Wait for something to become so; the test fails with what the node says otherwise."""
-        try:
-            async with asyncio.timeout(within_s):
-                while not fact():  # noqa: ASYNC110  # any state may be asked for, and time costs nothing here
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise AssertionError(f"not within {within_s} s: {self.board.outlook}, {self.counts}") from None
+        await waiting.until(fact, within_s=within_s, say=lambda: f"{self.board.outlook}, {self.counts}")
 
     async def add(self, name: str) -> Attachment:
         """ADD for the pod of that name."""

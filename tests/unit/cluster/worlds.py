@@ -14,6 +14,7 @@ from azure_cni.cluster.leader import Leader
 from azure_cni.cluster.orders import OrderDesk
 from azure_cni.cluster.ports import Machines
 from azure_cni.cluster.world import ClusterSettings, ClusterWorld
+from fakes import waiting
 from fakes.cluster import NICS, FakeCluster, FakeMemberNodes, FakeMemberPools, FakeQuotas, FakeVNets
 from unit.cluster.clocks import LoopClock
 
@@ -136,12 +137,7 @@ class World:
 
     async def until(self, fact: Callable[[], bool], *, within_s: float = 120.0) -> None:
         """Wait for something to become so."""
-        try:
-            async with asyncio.timeout(within_s):
-                while not fact():  # noqa: ASYNC110  # any state may be asked for, and time costs nothing here
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise AssertionError(f"not within {within_s} s: {self.held()}, {self.cluster.granted()}") from None
+        await waiting.until(fact, within_s=within_s, say=lambda: f"{self.held()}, {self.cluster.granted()}")
 
     def status(self) -> dict[str, Any]:
         """The quota's."""
