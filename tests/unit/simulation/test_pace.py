@@ -18,19 +18,20 @@ def pace() -> Pace:
 
 
 def test_a_sleep_is_as_long_as_the_loop_says_and_shorter_outside(pace):
-    seen = {}
+    """Bounds that hold however long the machine pauses between two looks at a clock."""
+    seen = []
 
     async def sleep() -> None:
-        began_s, real_s = asyncio.get_running_loop().time(), time.monotonic()
-        await asyncio.sleep(5.0)
-        seen["inside"] = asyncio.get_running_loop().time() - began_s
-        seen["outside"] = time.monotonic() - real_s
+        for seconds in (5.0, 0.0):
+            seen.append((time.monotonic(), asyncio.get_running_loop().time(), time.monotonic()))
+            await asyncio.sleep(seconds)
 
     pace.run(sleep)
 
-    assert seen["inside"] >= 5.0
-    assert 0.1 <= seen["outside"] < 2.0
-    assert seen["inside"] == pytest.approx(seen["outside"] * SPEED, rel=0.05)
+    (before_s, began_s, behind_s), (until_s, ended_s, after_s) = seen
+    assert ended_s - began_s >= 5.0
+    assert (until_s - behind_s) * SPEED - 1e-3 <= ended_s - began_s <= (after_s - before_s) * SPEED + 1e-3
+    assert until_s - behind_s < 5.0
 
 
 def test_a_timeout_is_as_much_shorter(pace):
@@ -42,21 +43,22 @@ def test_a_timeout_is_as_much_shorter(pace):
     with pytest.raises(TimeoutError):
         pace.run(wait)
 
-    assert 0.2 <= time.monotonic() - real_s < 3.0
+    assert 10.0 / SPEED <= time.monotonic() - real_s < 10.0
 
 
 def test_all_clocks_agree_with_the_loop(pace):
+    node, cluster, azure = NodeClock(pace), ClusterClock(pace), AzureClock(pace)
     seen = {}
 
     async def look() -> None:
-        before_s = asyncio.get_running_loop().time()
-        seen["monotonic"] = [NodeClock(pace).boottime_s() - before_s, ClusterClock(pace).monotonic_s() - before_s]
-        seen["utc"] = ClusterClock(pace).utc_s() - AzureClock(pace).now()
+        loop = asyncio.get_running_loop()
+        seen["monotonic"] = [loop.time(), node.boottime_s(), cluster.monotonic_s(), loop.time()]
+        seen["utc"] = [cluster.utc_s(), azure.now(), cluster.utc_s()]
 
     pace.run(look)
 
-    assert seen["monotonic"] == pytest.approx([0.0, 0.0], abs=5.0)
-    assert seen["utc"] == pytest.approx(0.0, abs=5.0)
+    assert seen["monotonic"] == sorted(seen["monotonic"])
+    assert seen["utc"] == sorted(seen["utc"])
 
 
 def test_a_node_writes_the_time_as_kubernetes_does():
