@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from simulation.observer import Entry, Judge
@@ -115,3 +118,15 @@ def test_nothing_is_judged_before_both_histories_can_have_told_it(judge):
 
     assert early == []
     assert rules(judge) == ["reserve before write"]
+
+
+def test_who_judges_shares_no_code_with_the_product():
+    """Nor do the modules that they load in their turn."""
+    code = (
+        "import sys, simulation.observer, simulation.history, simulation.measures;"
+        "print([name for name in sys.modules if name.startswith('azure_cni')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
