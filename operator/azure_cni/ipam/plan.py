@@ -109,11 +109,7 @@ def next_step(
         return plan(Settle(), surplus_since_s, wake_in_s=SETTLE_POLL_S)
     if step := _failed(ledger, view) or _growth(view, wanted=wanted, granted=granted):
         return plan(step, wake_in_s=cooled_in_s)
-    rest: Step = Rest()
-    if view.failed:
-        rest = Mend()
-    elif in_flight > max(wanted, held):  # more than is wanted stays reserved for it until Azure would refuse it
-        rest = Mend("a write with an unknown outcome must not come through late")
+    rest = _mending(view, too_much=in_flight > max(wanted, held))
     surplus = _surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
     if surplus is None:
         return plan(rest, wake_in_s=cooled_in_s)
@@ -135,6 +131,15 @@ def _growth(view: NicView, *, wanted: int, granted: int) -> Step | None:
     if granted <= held:
         return Await(requested=wanted)
     return Grow(add=min(room, granted - held))
+
+
+def _mending(view: NicView, *, too_much: bool) -> Step:
+    """What a NIC of the right size needs. `too_much`: a write not known to have ended could make it larger."""
+    if view.failed:
+        return Mend()
+    if too_much:  # it stays reserved until Azure would refuse that write
+        return Mend("a write with an unknown outcome must not come through late")
+    return Rest()
 
 
 def _is_surplus(policy: Policy, counts: Counts, *, held: int) -> bool:

@@ -69,11 +69,7 @@ async def serve(
         imds_port = await _listen(runners[1], imds_host, ports[1])
         wireserver_port = await _listen(runners[2], wireserver_host, ports[2])
         if admin_socket:
-            from fakes.azure.admin import admin_application
-
-            runner = await _runner(stack, admin_application(azure))
-            await web.UnixSite(runner, str(admin_socket)).start()
-            stack.callback(admin_socket.unlink, missing_ok=True)
+            await _serve_admin(stack, azure, admin_socket)
         ending = asyncio.create_task(azure.run(), name="fake Azure operations")
         stack.push_async_callback(_stop, ending)
         yield Endpoints(
@@ -83,6 +79,14 @@ async def serve(
             ca_file=ca_file,
             admin_socket=admin_socket,
         )
+
+
+async def _serve_admin(stack: AsyncExitStack, azure: "FakeAzure", socket: Path) -> None:
+    from fakes.azure.admin import admin_application
+
+    runner = await _runner(stack, admin_application(azure))
+    await web.UnixSite(runner, str(socket)).start()
+    stack.callback(socket.unlink, missing_ok=True)
 
 
 def application(azure: "FakeAzure", handler: Handler) -> web.Application:

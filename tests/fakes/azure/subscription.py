@@ -135,16 +135,10 @@ class Subscription:
         if name.lower() in {vm.name.lower() for vm in self.network.vms.values()}:
             raise ValueError(f"cannot add VM {name}: there is one of that name")
         vm_id = self.id_of(self.resource_group, "Microsoft.Compute/virtualMachines", name)
-        made = []
-        for index in range(nics):
-            nic_name = f"{name}-nic{index + 1 if index else ''}"
-            first = index == 0
-            body = self._nic_body(
-                nic_name, subnet, secondaries if first else 0, address if first else "", public_ip if first else ""
-            )
-            nic_id = self.id_of(self.resource_group, NIC_TYPE, nic_name)
-            nic, _ = self.nics.write(self.nics.read(nic_id, body), now=now, duration_s=0)
-            made.append(self.nics.attach(nic, vm_id, primary=first, now=now))
+        bodies = {f"{name}-nic": self._nic_body(f"{name}-nic", subnet, secondaries, address, public_ip)}
+        for number in range(2, nics + 1):
+            bodies[f"{name}-nic{number}"] = self._nic_body(f"{name}-nic{number}", subnet, 0, "", "")
+        made = [self._attached_nic(nic, body, vm_id, first=nic == f"{name}-nic") for nic, body in bodies.items()]
         principal = self.identity.add(Principal(self.names.guid(), self.names.guid(), name))
         vm = Vm(
             id=vm_id,
@@ -209,6 +203,11 @@ class Subscription:
             if name in {"", path, leaf(subnet.id), subnet.id}:
                 return subnet
         raise KeyError(f"no subnet {name!r} among {sorted(self.network.subnets)}")
+
+    def _attached_nic(self, name: str, body: Document, vm_id: str, *, first: bool) -> Nic:
+        now, nic_id = self.settle(), self.id_of(self.resource_group, NIC_TYPE, name)
+        nic, _ = self.nics.write(self.nics.read(nic_id, body), now=now, duration_s=0)
+        return self.nics.attach(nic, vm_id, primary=first, now=now)
 
     def _nic_body(self, name: str, subnet: str, secondaries: int, address: str, public_ip: str) -> Document:
         reference = {"subnet": {"id": self.subnet(subnet).id}}
