@@ -103,14 +103,10 @@ class SimulatedNode:
         self.demand = Demand()
         self.book = Book(store=self.store, bell=self.board.bell)
         self.clock = LoopClock()
-        timing = Timing(shrink_delay_s=shrink_delay_s)
+        world, timing = self._world(grants or SelfGrants()), Timing(shrink_delay_s=shrink_delay_s)
         settings = NodeSettings(defaults=policy or Policy(), observes=observes, timing=timing)
         self.reconciler = Reconciler(
-            world=self._world(grants or SelfGrants()),
-            settings=settings,
-            book=self.book,
-            board=self.board,
-            demand=self.demand,
+            world=world, settings=settings, book=self.book, board=self.board, demand=self.demand
         )
         self.sandboxes = Sandboxes(
             book=self.book,

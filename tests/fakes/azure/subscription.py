@@ -136,8 +136,7 @@ class Subscription:
             raise ValueError(f"cannot add VM {name}: there is one of that name")
         vm_id = self.id_of(self.resource_group, "Microsoft.Compute/virtualMachines", name)
         bodies = {f"{name}-nic": self._nic_body(f"{name}-nic", subnet, secondaries, address, public_ip)}
-        for number in range(2, nics + 1):
-            bodies[f"{name}-nic{number}"] = self._nic_body(f"{name}-nic{number}", subnet, 0, "", "")
+        bodies |= {f"{name}-nic{i}": self._nic_body(f"{name}-nic{i}", subnet, 0, "", "") for i in range(2, nics + 1)}
         made = [self._attached_nic(nic, body, vm_id, first=nic == f"{name}-nic") for nic, body in bodies.items()]
         principal = self.identity.add(Principal(self.names.guid(), self.names.guid(), name))
         vm = Vm(
