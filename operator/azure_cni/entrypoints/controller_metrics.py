@@ -39,7 +39,7 @@ class QuotaCollector(Collector):
         )
         read = GaugeMetricFamily(
             "azure_cni_quota_usage_read_timestamp_seconds",
-            "When Azure last said how full the VNet is, since 1970; 0 if it never did.",
+            "Time since 1970 at which Azure last said how full the VNet is; 0 if it never did.",
             labels=["quota"],
         )
         tokens = GaugeMetricFamily(
