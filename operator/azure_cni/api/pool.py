@@ -7,6 +7,7 @@ machines'. The API server has checked types and ranges by the CRD; what reaches 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,7 +35,7 @@ SPEC_FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the node asks to hold on its NIC. `number` rises with each change, across restarts too."""
+    """What the node asks to hold on its NIC. `number` rises with each change, and never comes back with a new pool."""
 
     count: int
     number: int
@@ -97,24 +98,23 @@ def generation(pool: Mapping[str, Any]) -> int:
     return int((pool.get("metadata") or {}).get("generation", 0))
 
 
-def is_newer(pool: Mapping[str, Any], *, than: Mapping[str, Any]) -> bool:
-    """Whether a version of the object is not older than another; of another object of that name, always.
-
-    Resource versions of one kind are decimal numbers that rise (KEP-5504); what is not a number is taken as newer.
-    """
-    new, known = pool.get("metadata") or {}, than.get("metadata") or {}
-    versions = str(new.get("resourceVersion", "")), str(known.get("resourceVersion", ""))
-    if new.get("uid") != known.get("uid") or not all(version.isdecimal() for version in versions):
-        return True
-    return int(versions[0]) >= int(versions[1])
-
-
 def last_request(pool: Mapping[str, Any], *, vm_id: str) -> Request:
-    """The request as this VM's agent last wrote it; nothing where the status is another VM's (the name was reused)."""
+    """The request as this VM's agent last wrote it; nothing where the status is another VM's (the name was reused).
+
+    Numbers never come back with a name: where no agent has written yet, they begin where the object's UID says. So what
+    was decided for an object that is gone is never taken for a decision on the one that came after it.
+    """
     status = pool.get("status") or {}
+    number = int(status.get("requestID") or _beginning(pool))
     if status.get("vmID", vm_id) != vm_id:
-        return Request(count=0, number=int(status.get("requestID", 0)))
-    return Request(count=int(status.get("requested", 0)), number=int(status.get("requestID", 0)))
+        return Request(count=0, number=number)
+    return Request(count=int(status.get("requested", 0)), number=number)
+
+
+def _beginning(pool: Mapping[str, Any]) -> int:
+    """A number that no other object of that name began near, up to 2**52: 32 bits of the UID, and 20 to count with."""
+    uid = str((pool.get("metadata") or {}).get("uid", ""))
+    return zlib.crc32(uid.encode()) << 20
 
 
 def last_uplink(pool: Mapping[str, Any]) -> tuple[str, IPv4Address] | None:

@@ -53,7 +53,8 @@ class Asking:
         last = pool_api.last_request(pool, vm_id=vm_id)
         self.request, self.wants, self._spent = first_request(last), Wants.NOTHING, True
         left = left_in_flight(pool_api.view(pool)) if last.count else 0
-        self._in_flight = _InFlight(left, nic.etag) if left > len(nic.secondaries) else None
+        if left > max(len(nic.secondaries), self.in_flight):  # else what we know of writes of our own stays
+            self._in_flight = _InFlight(left, nic.etag)
 
     def forget(self) -> None:
         """This agent has no request any more, until it begins again."""

@@ -1,7 +1,8 @@
 """Keeping one NodeIPPool object: there is one, its newest version is known, and its status is as it should be.
 
 Versions come from two sides, the watch and the answers to our own writes, in no certain order. A write that carries
-the request is a compare-and-swap; when it finds the object changed, the object is read and the write made anew.
+the request is a compare-and-swap; when it finds the object changed, the object is read and the write made anew. In
+another object of that name the request begins anew: its numbers are others.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from azure_cni.api import pool as pool_api
+from azure_cni.api.versions import is_newer, version
 from azure_cni.errors import KubeConflict, KubeNotFound
 from azure_cni.node.narrator import Narrator
 from azure_cni.node.reporter import Reporter
@@ -30,6 +32,8 @@ class PoolKeeper:
         self._standing = standing
         self._narrator = narrator
         self._reporter = reporter
+        self._uid = ""
+        """Of the object that the request was made in."""
 
     async def ensure(self) -> None:
         """Read the object, or make it."""
@@ -44,8 +48,8 @@ class PoolKeeper:
     def seen(self, pool: Mapping[str, Any]) -> None:
         """The watch shows a version; one that is older than what is known already is left aside."""
         known = self._standing.pool
-        if known is None or pool_api.is_newer(pool, than=known):
-            self._standing.pool = dict(pool)
+        if known is None or is_newer(version(pool), than=version(known)):
+            self._hold(dict(pool))
             self.notice(pool)
 
     def gone(self) -> None:
@@ -72,7 +76,7 @@ class PoolKeeper:
                 await self._read_again()
             else:
                 if written is not None:
-                    self._standing.pool = written
+                    self._hold(written)
                 return
 
     def notice(self, pool: Mapping[str, Any]) -> None:
@@ -92,5 +96,13 @@ class PoolKeeper:
             self.notice(pool)
 
     def _take(self, pool: dict[str, Any]) -> None:
-        self._standing.pool = pool
+        self._hold(pool)
         self._reporter.saw(pool)
+
+    def _hold(self, pool: dict[str, Any]) -> None:
+        uid = version(pool).uid
+        if self._uid not in {"", uid}:
+            log.warning("the pool is another object now; asking anew", extra={"pool": pool_api.pool_name(pool)})
+            self._standing.asking.forget()
+            self._reporter.saw(pool)
+        self._uid, self._standing.pool = uid, pool

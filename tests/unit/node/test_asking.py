@@ -116,3 +116,23 @@ async def test_a_later_request_of_another_agent_makes_ours_void():
     assert asking.overtaken(pool(48, asking.request.number))
     asking.forget()
     assert not asking.begun
+
+
+async def test_numbers_do_not_come_back_with_a_new_pool_of_that_name():
+    first, second = ({"metadata": {"name": "vm1", "uid": uid}} for uid in ("uid-1", "uid-2"))
+    lives = [(await begun(16, before=first)).request, (await begun(16, before=second)).request]
+    assert lives[0].count == lives[1].count == 16
+    assert abs(lives[0].number - lives[1].number) >= 1 << 20
+    assert max(request.number for request in lives) < 1 << 53  # what JSON numbers are good for
+    again = {**first, "status": {"vmID": VM, "requested": 16, "requestID": lives[0].number, "granted": 0}}
+    assert (await begun(16, before=again)).request.number == lives[0].number + 1
+
+
+async def test_who_begins_anew_goes_on_covering_a_write_of_its_own():
+    asking, before = await begun(16), await nic(16)
+    asking.want(32, on_nic=16, wants=Wants.GROW)
+    asking.write_begins(before, add=16)
+    asking.forget()
+    asking.begin({"metadata": {"uid": "another"}}, vm_id=VM, nic=before)
+    asking.want(16, on_nic=16, wants=Wants.NOTHING)
+    assert asking.request.count == 32

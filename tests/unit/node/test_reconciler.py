@@ -264,10 +264,24 @@ async def test_the_node_at_its_limit_says_so():
 async def test_a_deleted_pool_object_is_made_again_with_all_it_said():
     async with SimulatedNode().running() as node:
         await node.until(lambda: node.status.get("free") == 16)
+        number = node.status["requestID"]
         node.pools.pool = None
         node.reconciler.pool_gone()
         await node.until(lambda: node.status.get("allocated") == 16)
         assert node.status["vmID"]
+        await node.until(lambda: node.status.get("requested") == 16)
+        assert abs(node.status["requestID"] - number) > 1000  # nothing decided for the former object is for this one
+
+
+async def test_a_pool_object_that_was_replaced_unnoticed_is_told_all():
+    async with SimulatedNode().running() as node:
+        await node.until(lambda: node.status.get("free") == 16)
+        number = node.status["requestID"]
+        node.pools.pool = None
+        node.reconciler.pool_seen(await node.pools.create(node.pools.node))
+        await node.until(lambda: node.status.get("requested") == 16)
+        assert node.status["vmID"]
+        assert abs(node.status["requestID"] - number) > 1000
 
 
 async def test_the_request_id_goes_on_rising_after_a_restart():
