@@ -103,12 +103,17 @@ class FakeCluster:
 
     def node(self, name: str, *, requested: int = 0, number: int = 1, nic: str = "", **status: Any) -> None:
         """A node's agent made its pool, if there is none, and asked."""
-        if name not in self.pools.objects:
-            self.pools.create(name, {"kind": "NodeIPPool", "spec": {}})
+        self.pool(name)
         self.pools.patch(name, {"status": {
             "vnetID": VNET, "nicID": f"{NICS}/{nic or f'{name}-nic'}", "requested": requested, "requestID": number,
             "wants": "Grow", "allocated": 0, "free": 0, "waiting": 0, "assigned": 0, **status,
         }})  # fmt: skip
+
+    def pool(self, name: str) -> dict[str, Any]:
+        """A pool; its node's agent made it, if there was none."""
+        if name not in self.pools.objects:
+            self.pools.create(name, {"kind": "NodeIPPool", "spec": {}})
+        return self.pools.objects[name]
 
     def status(self, name: str) -> dict[str, Any]:
         """A pool's status."""
@@ -160,20 +165,23 @@ class FakeQuotas:
         patch = {"status": draft.status()}
         return quota_api.read(
             await self._cluster.call(
-                "quotas.write", lambda: self._cluster.quotas.patch(seen.name, patch, version=seen.version)
+                "quotas.write", lambda: self._cluster.quotas.patch(seen.name, patch, version=seen.version.number)
             )
         )
 
 
 class FakeMemberPools:
-    """Implements `azure_cni.cluster.ports.Pools`."""
+    """Implements `azure_cni.cluster.ports.Pools`. All pages of a walk show the state at its beginning."""
 
-    def __init__(self, cluster: FakeCluster) -> None:
+    def __init__(self, cluster: FakeCluster, *, page_s: float = 0.0) -> None:
         self._cluster = cluster
+        self._page_s = page_s
 
     async def walk(self) -> AsyncIterator[Mapping[str, Any]]:
-        for body in await self._cluster.call("pools.list", lambda: copy.deepcopy(self._cluster.pools.objects)):
-            yield self._cluster.pools.get(body) or {}
+        pools = await self._cluster.call("pools.list", lambda: copy.deepcopy(self._cluster.pools.objects))
+        for name in sorted(pools):
+            await asyncio.sleep(self._page_s)
+            yield pools[name]
 
     async def read(self, name: str) -> Mapping[str, Any] | None:
         return await self._cluster.call("pools.read", lambda: self._cluster.pools.get(name))

@@ -17,6 +17,8 @@ from typing import Any, Final
 
 from azure_cni.api import times
 from azure_cni.api.nic import VNetID
+from azure_cni.api.versions import Version, version
+from azure_cni.errors import DecodeFailed
 
 KIND: Final = "VNetQuota"
 PLURAL: Final = "vnetquotas"
@@ -27,6 +29,9 @@ WRITES_PER_MINUTE: Final = 100
 """Half of what Azure's network provider allows a subscription in a region: 1,000 writes in 5 minutes."""
 MOST_WRITES_PER_MINUTE: Final = 10_000
 """Fifty times that: more is a mistake, whatever Azure has raised its limits to."""
+
+LONGEST_NIC_LABEL: Final = 256
+"""By the definition's schema. Azure's own names are shorter: 90 for a resource group, 80 for a NIC."""
 
 LONGEST_NAME: Final = 200
 NAME_SUFFIX: Final = 6
@@ -92,8 +97,7 @@ class VNetQuota:
     """One version of the object."""
 
     name: str
-    uid: str
-    version: str
+    version: Version
     generation: int
     vnet_id: VNetID
     limits: Limits
@@ -144,8 +148,7 @@ def read(body: Mapping[str, Any]) -> VNetQuota:
     grants = status.get("grants")
     return VNetQuota(
         name=str(meta["name"]),
-        uid=str(meta.get("uid", "")),
-        version=str(meta.get("resourceVersion", "")),
+        version=version(body),
         generation=int(meta.get("generation", 0)),
         vnet_id=VNetID(str(spec.get("vnetID", ""))),
         limits=Limits(
@@ -196,9 +199,14 @@ def nic_label(nic_id: str) -> str:
 
 
 def nic_resource_id(label: str, *, vnet_id: str) -> str:
-    """The resource ID behind a label. A NIC is in the subscription of its VNet."""
+    """The resource ID behind a label. A NIC is in the subscription of its VNet. DecodeFailed where either is none."""
     group, _, name = label.partition("/")
-    subscription = vnet_id.strip("/").split("/")[1]
+    parts = vnet_id.strip("/").split("/")
+    if not (group and name) or len(parts) < 2 or not parts[1]:  # noqa: PLR2004  # subscriptions/S/...
+        raise DecodeFailed(
+            f"cannot tell which NIC {label!r} is in VNet {vnet_id!r}: they name no group and subscription"
+        )
+    subscription = parts[1]
     return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Network/networkInterfaces/{name}"
 
 

@@ -7,7 +7,7 @@ that came back on another NIC leaves its former entry behind under another key, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from azure_cni.api import quota as quota_api
@@ -29,7 +29,7 @@ Changes = dict[str, LedgerEntry | None]
 
 @dataclass(slots=True)
 class Findings:
-    """What others found out for the round to write: it is the only writer of its quota."""
+    """What is found out beside the rounds for them to write: they are the only writer of their quota."""
 
     used: tuple[int, float] | None = None
     """Addresses in use in the VNet as Azure counts them, and when it said so (since 1970)."""
@@ -37,8 +37,6 @@ class Findings:
     """Why Azure did not say it when it was last asked; nothing when it did."""
     nodes: int = 0
     """How many nodes were known then. The own address of any other was taken for somebody else's."""
-    vanished: dict[str, LedgerEntry] = field(default_factory=dict)
-    """Entries whose nodes are gone, NIC and all, as they were when that was looked into."""
 
 
 def after(entries: Entries, changes: Mapping[str, LedgerEntry | None]) -> dict[str, LedgerEntry]:
@@ -48,13 +46,14 @@ def after(entries: Entries, changes: Mapping[str, LedgerEntry | None]) -> dict[s
 
 
 def corrections(quota: VNetQuota, members: Iterable[Member], vanished: Entries) -> Changes:
-    """What the ledger must say before anything is granted."""
+    """What the ledger must say before anything is granted. `vanished` was found of this version of it."""
     if quota.is_new:
         return dict(_held(members, limit=quota.limits.limit))
-    changes: Changes = {key: None for key, entry in vanished.items() if quota.entries.get(key) == entry}
+    changes: Changes = dict.fromkeys(vanished)
+    left = after(quota.entries, changes)
     for member in members:
         if member.view.request.number:
-            changes |= _settled_in(quota.entries, member)
+            changes |= _settled_in(left, member)
     return changes
 
 

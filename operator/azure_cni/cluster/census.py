@@ -7,7 +7,7 @@ What is kept may be old: every write that is decided from it is a compare-and-sw
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from azure_cni.api import times
 from azure_cni.api.nic import VNetID
 from azure_cni.api.pool import PoolView, Wants
 from azure_cni.api.quota import nic_label
+from azure_cni.api.versions import Version, is_newer, version
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,7 @@ class Member:
     """One node's pool as it was last seen. Counts are addresses."""
 
     name: str
-    uid: str
-    version: str
+    version: Version
     vnet_id: VNetID
     """"" while its agent has not found out."""
     nic: str
@@ -50,10 +50,9 @@ class Member:
 
 
 class Census:
-    """The pools by name. `complete` once all of them have been counted: before that, one that is missing may exist."""
+    """The pools by name."""
 
     def __init__(self) -> None:
-        self.complete = False
         self._members: dict[str, Member] = {}
 
     def __len__(self) -> int:
@@ -71,9 +70,9 @@ class Census:
         member = _member(body, now_s=now_s)
         known = self._members.get(member.name)
         if known is not None:
-            if known.uid == member.uid and not _is_newer(member.version, than=known.version):
+            if not is_newer(member.version, than=known.version):
                 return False
-            if known.uid == member.uid and known.view.request == member.view.request:
+            if known.version.uid == member.version.uid and known.view.request == member.view.request:
                 member = replace(member, asking_since_s=known.asking_since_s)
         self._members[member.name] = member
         return True
@@ -81,13 +80,8 @@ class Census:
     def forget(self, name: str, *, uid: str = "") -> None:
         """A pool was deleted. With `uid` only that one: another of its name may have been seen since."""
         known = self._members.get(name)
-        if known is not None and uid in {"", known.uid}:
+        if known is not None and uid in {"", known.version.uid}:
             del self._members[name]
-
-    def drop(self, names: Iterable[str]) -> None:
-        """Pools that a list did not show any more."""
-        for name in names:
-            self._members.pop(name, None)
 
     def vnets(self) -> dict[str, VNetID]:
         """The VNets that nodes are in, by lower-case ID."""
@@ -103,8 +97,7 @@ def _member(body: Mapping[str, Any], *, now_s: float) -> Member:
     meta, status = body["metadata"], body.get("status") or {}
     return Member(
         name=str(meta["name"]),
-        uid=str(meta.get("uid", "")),
-        version=str(meta.get("resourceVersion", "")),
+        version=version(body),
         vnet_id=VNetID(sys.intern(str(status.get("vnetID") or ""))),
         nic=nic_label(str(status.get("nicID") or "")),
         view=pool_api.view(body),
@@ -125,8 +118,3 @@ def _wants(text: object) -> Wants:
         return Wants(str(text or Wants.NOTHING))
     except ValueError:
         return Wants.MEND
-
-
-def _is_newer(version: str, *, than: str) -> bool:
-    """Resource versions of one kind are decimal numbers that rise (KEP-5504); what is not a number counts as newer."""
-    return not (version.isdecimal() and than.isdecimal()) or int(version) > int(than)

@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from azure_cni.api import quota as quota_api
-from azure_cni.api.quota import Draft, Fact, LedgerEntry, VNetQuota
+from azure_cni.api.quota import LONGEST_NIC_LABEL, Draft, Fact, LedgerEntry, VNetQuota
 from azure_cni.cluster import books, words
 from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census, Member
 from azure_cni.cluster.pacing import Paced, paced
 from azure_cni.cluster.quota_keeper import QuotaKeeper
+from azure_cni.cluster.reclaim import Reclaim
 from azure_cni.cluster.throttles import Throttles
 from azure_cni.cluster.world import ClusterWorld
 from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
@@ -55,7 +56,14 @@ class Grants:
     """The grants of one VNet. `round` is called again and again, by one task."""
 
     def __init__(
-        self, *, world: ClusterWorld, keeper: QuotaKeeper, vnet_id: str, census: Census, findings: Findings
+        self,
+        *,
+        world: ClusterWorld,
+        keeper: QuotaKeeper,
+        vnet_id: str,
+        census: Census,
+        findings: Findings,
+        reclaim: Reclaim,
     ) -> None:
         self._world = world
         self._keeper = keeper
@@ -63,6 +71,7 @@ class Grants:
         self._census = census
         self._findings = findings
         self._throttles = Throttles()
+        self._reclaim = reclaim
         self._places = asyncio.Semaphore(AT_ONCE)
         self._sums_s = float("-inf")
         self.delayed = 0
@@ -78,17 +87,19 @@ class Grants:
         clock = self._world.clock
         began_s = clock.monotonic_s()
         quota = await self._keeper.ensure()
-        members = self._census.of(self._vnet_id)
+        vanished = await self._reclaim.look(quota)
+        members, unwritable = self._members()
         quota = replace(quota, azure=books.azure_use(quota, members, self._findings.used))
         now_s = clock.utc_s()
         asked_until_s = self._throttles.until_s(members, now_s=now_s)
-        plan = paced(quota, members, vanished=self._findings.vanished, asked_until_s=asked_until_s, now_s=now_s)
+        plan = paced(quota, members, vanished=vanished, asked_until_s=asked_until_s, now_s=now_s)
         self.delayed = len(plan.delayed)
         if plan.throttled_anew_s:
             self._world.observer.throttled(plan.throttled_anew_s)
             log.warning("azure asks to wait", extra={"quota": quota.name, "seconds": round(plan.throttled_anew_s)})
         quota = await self._reserve(quota, members, plan)
-        tellings = [*_answers(quota, members), *self._delays(quota, members, plan)]
+        self._reclaim.done(vanished)
+        tellings = [*_answers(quota, members), *self._delays(quota, members, plan), *_refusals(unwritable)]
         told = await self._tell(quota, tellings)
         lowered = {telling.member.name: telling.lowers for telling in told if telling.lowers is not None}
         if lowered:
@@ -96,7 +107,14 @@ class Grants:
         self._world.observer.round(clock.monotonic_s() - began_s)
         if len(told) < len(tellings):
             return RETRY_S
-        return min(plan.due_s, PATIENCE_S if plan.delayed else LONGEST_REST_S)
+        return min(plan.due_s, self._reclaim.due_in_s, PATIENCE_S if plan.delayed else LONGEST_REST_S)
+
+    def _members(self) -> tuple[list[Member], list[Member]]:
+        """The pools to grant to, and those that the API server would refuse an entry for, and with it all others'."""
+        members: tuple[list[Member], list[Member]] = ([], [])
+        for member in self._census.of(self._vnet_id):
+            members[len(member.nic) > LONGEST_NIC_LABEL].append(member)
+        return members
 
     # The ledger.
 
@@ -153,7 +171,7 @@ class Grants:
         member, observer = telling.member, self._world.observer
         async with self._places:
             try:
-                body = await self._world.pools.write(member.name, version=member.version, status=telling.status)
+                body = await self._world.pools.write(member.name, version=member.version.number, status=telling.status)
             except KubeError as error:
                 observer.granted(error.reason)
                 await self._look_again(member, error)
@@ -163,15 +181,17 @@ class Grants:
         return True
 
     async def _look_again(self, member: Member, error: KubeError) -> None:
+        """Know anew what could not be written; when it had not changed, say why."""
         try:
-            body = None if isinstance(error, KubeNotFound) else await self._world.pools.read(member.name)
-        except KubeError as also:
-            body, error = None, also
-        if isinstance(error, KubeConflict) and body is not None:
-            self._census.see(body, now_s=self._world.clock.monotonic_s())
-        elif isinstance(error, KubeConflict | KubeNotFound):
-            self._census.forget(member.name, uid=member.uid)
+            body = await self._world.pools.read(member.name)
+        except KubeError as silent:
+            error = silent
         else:
+            if body is None:
+                self._census.forget(member.name, uid=member.version.uid)
+            else:
+                self._census.see(body, now_s=self._world.clock.monotonic_s())
+        if not isinstance(error, KubeConflict | KubeNotFound):
             log.warning("cannot answer a node", extra={"pool": member.name, "error": str(error)})
 
 
@@ -190,3 +210,11 @@ def _answers(quota: VNetQuota, members: Iterable[Member]) -> Iterator[_Telling]:
                 )
             case Rest() | Reserve():
                 pass
+
+
+def _refusals(unwritable: Iterable[Member]) -> Iterator[_Telling]:
+    """What nodes are told that can be granted nothing: once."""
+    for member in unwritable:
+        remark = words.on_unwritable(member)
+        if member.reason != remark.reason:
+            yield _Telling(member, remark.status(), result="refused")

@@ -1,8 +1,7 @@
-"""What the controller that leads does, for one term: it counts all pools, and then keeps the grants of every VNet.
+"""What the controller that leads does, for one term: it counts all pools, and has each VNet worked for.
 
 A term begins with nothing known and ends by being cancelled at whatever it is doing: nothing needs to be handed over,
-because every decision is made of what the API server and Azure say. The rounds are the only writer of the quotas; what
-is found out beside them (vanished nodes, the use of others) is laid before them.
+because every decision is made of what the API server and Azure say. The work itself is in `vnet_work`.
 """
 
 from __future__ import annotations
@@ -11,42 +10,23 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any
 
+from azure_cni.api import pool as pool_api
 from azure_cni.api import quota as quota_api
 from azure_cni.api.nic import VNetID
 from azure_cni.api.quota import VNetQuota
-from azure_cni.cluster.books import Findings
+from azure_cni.api.versions import version
 from azure_cni.cluster.census import Census
-from azure_cni.cluster.grants import LONGEST_REST_S, Grants
+from azure_cni.cluster.grants import LONGEST_REST_S
 from azure_cni.cluster.ports import Orders
-from azure_cni.cluster.quota_keeper import QuotaKeeper
-from azure_cni.cluster.reclaim import Reclaim
-from azure_cni.cluster.usage import Usage
+from azure_cni.cluster.vnet_work import VNetWork
 from azure_cni.cluster.world import ClusterSettings, ClusterWorld
-from azure_cni.errors import AzureCniError, KubeConflict
+from azure_cni.errors import AzureCniError
 from azure_cni.ipam.backoff import delay_s
 
 log = logging.getLogger(__name__)
-
-DEBOUNCE_S: Final = 0.3
-"""A burst of requests is one write of the ledger: it costs the API server up to a tenth of a second."""
-USAGE_LOOK_S: Final = 10.0
-"""How often is looked whether Azure is to be asked how full a VNet is."""
-SETTLE_S: Final = 30.0
-"""Nothing is taken for vanished so early in a term."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What is done for one VNet."""
-
-    keeper: QuotaKeeper
-    findings: Findings
-    grants: Grants
-    reclaim: Reclaim
-    usage: Usage
 
 
 class Leader:
@@ -57,166 +37,168 @@ class Leader:
         self._orders = orders
         self._settings = settings
         self.census = Census()
-        self._works: dict[str, _Work] = {}
+        self._works: dict[str, VNetWork] = {}
+        """By the VNet's ID in lower case, as all that follow."""
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._quotas: dict[str, VNetID] = {}
         """The VNets that have a quota, by its name: also those that have no node any more."""
-        self._woken = asyncio.Event()
         self._counted = asyncio.Event()
+        """All pools have been seen: before that, one that is missing may exist."""
+        self._relists = 0
+        self._gone: set[str] = set()
+        """UIDs of pools, and names of quotas, that went while they were counted: a list may still show them."""
+        self._woken = asyncio.Event()
         self._failures = 0
-        self.breathed_s = world.clock.monotonic_s()
-        """Monotonic time of the last look at the pools."""
+        self._breathed_s = world.clock.monotonic_s()
 
     # What the watches see.
 
     def pool_seen(self, body: Mapping[str, Any]) -> None:
         """A pool was listed, added or changed."""
-        if self._orders is not None:  # also of what is no news to the census: that reads pools by itself
-            self._orders.see(body)
-        if self.census.see(body, now_s=self._world.clock.monotonic_s()):
-            self._woken.set()
+        name = pool_api.pool_name(body)
+        try:
+            if self._orders is not None:  # also of what is no news to the census: that reads pools by itself
+                self._orders.see(body)
+            if self.census.see(body, now_s=self._world.clock.monotonic_s()):
+                self._wake(name)
+        except Exception:  # the definition that is installed lets pass what ours does not: all others go on
+            log.exception("cannot read a pool, it is left aside", extra={"pool": name})
 
     def pool_gone(self, name: str, uid: str) -> None:
         """A pool was deleted."""
+        self._note_gone(uid)
+        self._wake(name)
         self.census.forget(name, uid=uid)
-        self._woken.set()
         if self._orders is not None:
             self._orders.forget(name, uid)
 
     def quota_seen(self, body: Mapping[str, Any]) -> None:
         """A quota was listed, added or changed."""
         quota = quota_api.read(body)
-        self._quotas[quota.name] = quota.vnet_id
-        if any(work.keeper.seen(quota) for work in self._works.values()):  # no two keep the same one
+        if self._quotas.get(quota.name) != quota.vnet_id:
+            self._quotas[quota.name] = quota.vnet_id
             self._woken.set()
+        for work in self._works.values():
+            work.quota_seen(quota)
 
     def quota_gone(self, name: str) -> None:
-        """A quota was deleted."""
+        """A quota was deleted. Nobody makes it again where there is no node."""
+        self._note_gone(name)
         self._quotas.pop(name, None)
+        self._end_idle()
         for work in self._works.values():
-            work.keeper.gone(name)
-        self._woken.set()
+            work.quota_gone(name)
 
     def relisted(self) -> None:
         """A watch began anew: what was deleted meanwhile it does not tell. All pools are counted again."""
-        self.census.complete = False
+        self._relists += 1
+        self._counted.clear()
         self._woken.set()
+
+    def _note_gone(self, what: str) -> None:
+        if not self._counted.is_set():
+            self._gone.add(what)
+
+    def _wake(self, name: str) -> None:
+        """A pool changed: its VNet is worked for, or is to be."""
+        member = self.census.get(name)
+        work = self._works.get(member.vnet_id.lower()) if member is not None else None
+        (self._woken.set if work is None else work.wake)()
+
+    # What is known.
 
     @property
     def quotas(self) -> list[VNetQuota]:
         """As they are known now."""
-        return [work.keeper.quota for work in self._works.values() if work.keeper.quota is not None]
+        return [work.quota for work in self._works.values() if work.quota is not None]
 
     @property
     def delayed(self) -> int:
         """How many nodes wait for a permit."""
-        return sum(work.grants.delayed for work in self._works.values())
+        return sum(work.delayed for work in self._works.values())
+
+    @property
+    def breathed_s(self) -> float:
+        """Monotonic time of the last look at the pools, in that VNet where it was longest ago."""
+        works = self._works.values() if self._counted.is_set() else ()  # else they wait for us
+        return min([self._breathed_s, *(work.breathed_s for work in works)])
 
     # The work.
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._grant(), name="grants")
-            tasks.create_task(self._reclaim(), name="reclaim")
-            tasks.create_task(self._read_usages(), name="usages")
             if self._orders is not None:
                 tasks.create_task(self._serve_orders(self._orders), name="orders")
+            while True:
+                rest_s = await self._turn(tasks)
+                self._breathed_s = self._world.clock.monotonic_s()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(rest_s):
+                        await self._woken.wait()
+                self._woken.clear()
 
     async def _serve_orders(self, orders: Orders) -> None:
         """Not before all pools were seen: whose machine is whose, they show."""
         await self._counted.wait()
         await orders.run()
 
-    async def _grant(self) -> None:
-        """Round after round."""
-        while True:
-            rest_s = await self._turn()
-            self.breathed_s = self._world.clock.monotonic_s()
-            try:
-                async with asyncio.timeout(rest_s):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
-            else:
-                await asyncio.sleep(DEBOUNCE_S)
-            self._woken.clear()
-
-    async def _turn(self) -> float:
-        """One round for each VNet; returns the seconds until the next look."""
+    async def _turn(self, tasks: asyncio.TaskGroup) -> float:
+        """Count if need be, begin and end work; returns the seconds until the next look."""
         try:
-            if not self.census.complete:
+            while not self._counted.is_set():
                 await self._count()
-            rests_s = [await (await self._of(vnet)).grants.round() for vnet in self._vnets()]
-        except KubeConflict as error:  # decided on an old version: decide anew
-            log.info("lost a race for the ledger", extra={"error": str(error)})
-            return DEBOUNCE_S * random.uniform(0.5, 1.5)  # noqa: S311  # two that race must not race in step
         except AzureCniError as error:
-            self._failures += 1
-            log.warning("cannot keep the grants", extra={"reason": error.reason, "error": str(error)})
-            return delay_s(self._failures, retry_after_s=None, jitter=random.random())  # noqa: S311
-        self._failures = 0
-        return min(rests_s, default=LONGEST_REST_S)
+            log.warning("cannot count the pools", extra={"reason": error.reason, "error": str(error)})
+        except Exception:  # as in a round: shown, and tried again
+            log.exception("cannot count the pools, by a mistake of this program")
+        else:
+            self._failures = 0
+            self._end_idle()
+            self._begin(tasks)
+            return LONGEST_REST_S
+        self._failures += 1
+        return delay_s(self._failures, retry_after_s=None, jitter=random.random())  # noqa: S311
 
-    def _vnets(self) -> list[VNetID]:
+    def _begin(self, tasks: asyncio.TaskGroup) -> None:
+        for key, vnet in self._vnets().items():
+            if key not in self._works:
+                self._works[key] = work = VNetWork(
+                    world=self._world,
+                    settings=self._settings,
+                    census=self.census,
+                    counted=self._counted,
+                    vnet_id=vnet,
+                )
+                self._tasks[key] = tasks.create_task(work.run(), name=f"work for {vnet}")
+
+    def _vnets(self) -> dict[str, VNetID]:
         """Those that nodes are in, and those that nodes were in: their entries are still to be reclaimed."""
-        known = {vnet.lower(): vnet for vnet in self._quotas.values() if vnet}
-        return list({**known, **self.census.vnets()}.values())
+        return {vnet.lower(): vnet for vnet in self._quotas.values() if vnet} | self.census.vnets()
+
+    def _end_idle(self) -> None:
+        """A VNet without nodes and without a quota is nobody's."""
+        for key in self._works.keys() - self._vnets().keys():
+            del self._works[key]
+            self._tasks.pop(key).cancel()
 
     async def _count(self) -> None:
-        """All pools, by ourselves: the watches may begin late, and a pool that is missing could be taken for gone."""
-        before = {member.name for member in self.census}
-        listed = set()
+        """All pools, by ourselves: the watches may begin late, and a pool that is missing could be taken for gone.
+
+        What a list shows is of its beginning: what goes or is relisted before its end is not taken from it.
+        """
+        relists = self._relists
+        self._gone.clear()
+        unseen = {member.name: member.version.uid for member in self.census}
         async for body in self._world.pools.walk():
-            self.pool_seen(body)
-            listed.add(str(body["metadata"]["name"]))
-        self.census.drop(before - listed)
-        if self._orders is not None:
-            for name in before - listed:
-                self._orders.forget(name)
-        self._quotas = {quota.name: quota.vnet_id for quota in await self._world.quotas.list()}
-        self.census.complete = True
-        self._counted.set()
-        log.info("pools counted", extra={"pools": len(self.census), "vnets": len(self.census.vnets())})
-
-    async def _of(self, vnet: VNetID) -> _Work:
-        """The work for one VNet; for one that was not met before, Azure is asked first how full it is."""
-        key = vnet.lower()
-        if key not in self._works:
-            world, findings = self._world, Findings()
-            keeper = QuotaKeeper(world.quotas, vnet_id=vnet, defaults=self._settings.defaults, observer=world.observer)
-            usage = Usage(
-                vnets=world.vnets,
-                clock=world.clock,
-                census=self.census,
-                vnet_id=vnet,
-                findings=findings,
-                every_s=self._settings.usages_s,
-            )
-            await usage.read()
-            self._works[key] = _Work(
-                keeper=keeper,
-                findings=findings,
-                grants=Grants(world=world, keeper=keeper, vnet_id=vnet, census=self.census, findings=findings),
-                reclaim=Reclaim(census=self.census, pools=world.pools, vnets=world.vnets, observer=world.observer),
-                usage=usage,
-            )
-        return self._works[key]
-
-    async def _read_usages(self) -> None:
-        """Again and again look whether Azure is to be asked."""
-        while True:
-            await asyncio.sleep(min(self._settings.usages_s, USAGE_LOOK_S))
-            for work in list(self._works.values()):
-                if work.usage.is_due(exhausted=work.grants.exhausted) and await work.usage.read():
-                    self._woken.set()
-
-    async def _reclaim(self) -> None:
-        """Again and again look into entries that have no pool."""
-        await asyncio.sleep(min(SETTLE_S, self._settings.reclaim_s))
-        while True:
-            for work in list(self._works.values()):
-                quota = work.keeper.quota
-                if quota is not None and self.census.complete:
-                    work.findings.vanished = await work.reclaim.look(quota)
-                    self._woken.set()
-            await asyncio.sleep(self._settings.reclaim_s)
+            unseen.pop(pool_api.pool_name(body), None)
+            if version(body).uid not in self._gone:
+                self.pool_seen(body)
+        for name, uid in unseen.items():
+            self.pool_gone(name, uid)
+        listed = await self._world.quotas.list()
+        self._quotas = {quota.name: quota.vnet_id for quota in listed if quota.name not in self._gone}
+        if relists == self._relists:
+            self._gone.clear()
+            self._counted.set()
+            log.info("pools counted", extra={"pools": len(self.census), "vnets": len(self.census.vnets())})

@@ -118,8 +118,8 @@ class Leases(Protocol):
 class Observer(Protocol):
     """Hooks for measurements; called synchronously, must not block or raise."""
 
-    def granted(self, result: str, count: int = 1) -> None:
-        """Requests of nodes were answered: `full`, `short`, `taken_back`, or a write failed (its reason)."""
+    def granted(self, result: str) -> None:
+        """A pool was told: `full`, `short`, `taken_back`, `put_off`, `refused`, or its write failed (the reason)."""
 
     def ledger_written(self, result: str) -> None:
         """A write of a quota's ledger ended: `written`, or an error's reason."""

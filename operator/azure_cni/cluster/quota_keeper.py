@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from azure_cni.api.nic import VNetID
 from azure_cni.api.quota import Draft, Limits, VNetQuota, quota_name
+from azure_cni.api.versions import is_newer
 from azure_cni.cluster.ports import Observer, Quotas
 from azure_cni.errors import KubeConflict, KubeError, KubeInvalid, KubeNotFound
 
@@ -32,7 +33,7 @@ class QuotaKeeper:
         known = self.quota
         if known is None or quota.name != known.name:
             return False
-        if quota.uid == known.uid and _number(quota) <= _number(known):
+        if not is_newer(quota.version, than=known.version):
             return False
         self.quota = quota
         return True
@@ -77,7 +78,3 @@ class QuotaKeeper:
         made = await self._quotas.create(name, vnet_id=self._vnet_id, limits=self._defaults)
         log.info("quota made", extra={"quota": name, "vnet": self._vnet_id, "limit": made.limits.limit})
         return made
-
-
-def _number(quota: VNetQuota) -> int:
-    return int(quota.version) if quota.version.isdecimal() else 0

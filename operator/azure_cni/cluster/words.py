@@ -12,7 +12,7 @@ from typing import Final
 
 from azure_cni.api import times
 from azure_cni.api.conditions import NODE_AT_LIMIT
-from azure_cni.api.quota import Fact, Finding, VNetQuota
+from azure_cni.api.quota import LONGEST_NIC_LABEL, Fact, Finding, VNetQuota
 from azure_cni.cluster.census import Member
 
 QUOTA_EXCEEDED: Final = "QuotaExceeded"
@@ -22,6 +22,7 @@ USAGES_READ: Final = "Microsoft.Network/virtualNetworks/usages/read"
 
 WORTH_TELLING_S: Final = 10.0
 """A wait that is longer or shorter by less is not told anew: each time is a write for every node that waits."""
+NIC_UNKNOWN: Final = "NicUnknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,16 @@ def while_paced(quota: VNetQuota) -> Remark:
         f"other nodes' NICs are written first: {quota.limits.writes_per_minute} NIC writes a minute are allowed "
         f"together (spec.writesPerMinute of VNetQuota {quota.name}), and fewer for a while after Azure asked to wait; "
         "the request is answered in its turn, nothing needs to be done",
+    )
+
+
+def on_unwritable(member: Member) -> Remark:
+    """The ledger has no room for such a name, and Azure has none such."""
+    return Remark(
+        NIC_UNKNOWN,
+        f"nothing is granted: status.nicID of NodeIPPool {member.name} is no NIC of Azure's: RESOURCE-GROUP/NAME has "
+        f"{len(member.nic)} characters where {LONGEST_NIC_LABEL} are possible; let the node's agent make the pool "
+        f"anew: kubectl delete nodeippool {member.name}",
     )
 
 

@@ -102,9 +102,9 @@ class ControllerMetrics(CommonMetrics):
         """Publish the quotas' gauges."""
         self.registry.register(QuotaCollector(leads=leads, leader=leader))
 
-    def granted(self, result: str, count: int = 1) -> None:
+    def granted(self, result: str) -> None:
         """See `Observer`."""
-        self._granted.labels(result).inc(count)
+        self._granted.labels(result).inc()
 
     def ledger_written(self, result: str) -> None:
         """See `Observer`."""

@@ -1,10 +1,14 @@
 """Reserve before write: how a node asks for addresses and how it is answered, as pure decisions.
 
 The invariant (P5): at every instant what a node's NIC holds, or could hold once a write in flight has ended, is at
-most its entry in the quota's ledger, and the entries' sum is at most the limit. Five rules keep it, whoever dies,
+most its entry in the quota's ledger, and the entries' sum is at most the limit. Six rules keep it, whoever dies,
 sleeps or acts on an old read in between. Rules 1 and 3 are the node's, 2 and 4 the controller's; the fifth is the
-API server's, which refuses a ledger over the limit. Every write that a decision here asks for is one compare-and-swap,
-the node's requests too: one that arrives late, from an agent that is gone, must find the pool changed and fail.
+API server's, which refuses a ledger over the limit. The sixth is about nodes that go, and come back under their names:
+the numbers of a new pool are others than those before (`api.pool.last_request`), and an entry leaves the ledger only in
+a write on the version that was read before pool and NIC were found gone (`cluster.reclaim`).
+
+Every write that a decision here asks for is one compare-and-swap, the node's requests too: one that arrives late, from
+an agent that is gone, must find the pool changed and fail.
 
 tests/property/test_grant_walk.py walks through all that can happen to these functions in a small world.
 """

@@ -39,5 +39,5 @@ class KubeQuotas:
 
     async def write(self, seen: VNetQuota, draft: Draft) -> VNetQuota:
         """Change the status: a compare-and-swap on `seen`."""
-        patch = {"metadata": {"resourceVersion": seen.version}, "status": draft.status()}
+        patch = {"metadata": {"resourceVersion": seen.version.number}, "status": draft.status()}
         return quota_api.read(await self._client.merge_patch(f"{QUOTAS}/{seen.name}/status", patch))

@@ -7,6 +7,7 @@ import pytest
 from azure_cni.api import quota as quota_api
 from azure_cni.api import times
 from azure_cni.api.quota import Draft, Fact, Finding, LedgerEntry, Tokens
+from azure_cni.errors import DecodeFailed
 
 NETWORKS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks"
 
@@ -41,6 +42,21 @@ def test_a_nic_is_found_by_its_label() -> None:
     assert again == "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/networkInterfaces/vm1-nic"
 
 
+@pytest.mark.parametrize(
+    ("label", "vnet_id"),
+    [
+        ("rg/nic", "x"),
+        ("rg/nic", ""),
+        ("rg/nic", "/subscriptions/"),
+        ("", f"{NETWORKS}/vnet"),
+        ("rg/", f"{NETWORKS}/vnet"),
+    ],
+)
+def test_a_nic_that_cannot_be_told_is_told_so(label: str, vnet_id: str) -> None:
+    with pytest.raises(DecodeFailed, match="cannot tell which NIC"):
+        quota_api.nic_resource_id(label, vnet_id=vnet_id)
+
+
 def test_a_draft_names_only_what_changes_and_none_removes() -> None:
     draft = Draft({"a": LedgerEntry(4, 2, "g/a"), "b": None}, {"granted": 4})
     assert draft.status() == {"granted": 4, "grants": {"a": {"count": 4, "requestID": 2, "nic": "g/a"}, "b": None}}
@@ -58,7 +74,7 @@ def test_times_are_read_in_each_form(text: str) -> None:
     assert times.seconds(text) == times.seconds("2026-11-24T09:00:00Z")
 
 
-@pytest.mark.parametrize("text", ["", None, "soon", "24.11.2026"])
+@pytest.mark.parametrize("text", ["", None, "soon", "24.11.2026", "9999-12-31T23:59:59-14:00"])
 def test_what_is_no_time_is_none(text: object) -> None:
     assert times.seconds(text) is None
 

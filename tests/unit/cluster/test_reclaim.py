@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 
 import pytest
@@ -91,7 +92,7 @@ async def test_a_node_that_came_back_meanwhile_keeps_its_grant() -> None:
         async def slowly(nic_id: str) -> int | None:
             answer = await ask(nic_id)
             called.set()
-            await asyncio.sleep(5)
+            await asyncio.sleep(3)
             return answer
 
         world.vnets.ours_on = slowly  # type: ignore[method-assign]
@@ -100,6 +101,82 @@ async def test_a_node_that_came_back_meanwhile_keeps_its_grant() -> None:
             await looks(3)
             assert world.cluster.counts() == {"a": 16}
             assert world.held() == {"a": 16}
+
+
+async def test_a_node_that_comes_back_on_a_nic_of_the_same_name_keeps_its_new_grant() -> None:
+    """Found by review: what was found of the first life took the entry of the second, minutes later."""
+    world = World(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
+    async with world.controller():
+        for _ in range(2):
+            await held_by_a(world)
+            del world.vnets.ours["a-nic"]
+            world.nics["g/a-nic"] = 0
+            await world.until(lambda: world.cluster.counts() == {}, within_s=RECLAIM_S + 5)
+        world.node("a", want=16, waiting=16)
+        async with world.agents():
+            await world.until(lambda: world.held() == {"a": 16})
+            world.cluster.node("b", requested=16, wants="Grow", waiting=4, throttledUntil="2100-01-01T00:00:00Z")
+            await looks(2)
+            assert world.cluster.counts()["a"] == 16
+
+
+async def test_what_another_controller_granted_during_a_look_stays_though_it_looks_as_before() -> None:
+    world = World(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
+    async with world.controller():
+        await held_by_a(world)
+        del world.vnets.ours["a-nic"]
+        world.nics["g/a-nic"] = 0
+        before = copy.deepcopy(world.cluster.quotas.objects["vnet"]["status"]["grants"]["a"])
+        looked = asyncio.Event()
+
+        async def meanwhile(_: str) -> None:
+            """The node comes back and is granted, and a late controller writes for its former pool once more."""
+            if not looked.is_set():
+                looked.set()
+                for number in (before["requestID"] + 7, before["requestID"]):
+                    entry = {**before, "requestID": number}
+                    world.cluster.quotas.patch("vnet", {"status": {"grants": {"a": entry}}})
+                world.nics["g/a-nic"] = 16
+                world.vnets.ours["a-nic"] = 16
+
+        world.vnets.ours_on = meanwhile  # type: ignore[method-assign]
+        await looked.wait()
+        await asyncio.sleep(0.2)
+        assert world.cluster.counts() == {"a": 16}
+        assert ("ledger", "KubernetesConflict") in world.observer.told
+
+
+async def test_azure_that_does_not_answer_holds_up_a_round_only_for_a_while() -> None:
+    world = World(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
+    async with world.controller():
+        await held_by_a(world)
+        asked = asyncio.Event()
+
+        async def never(_: str) -> None:
+            asked.set()
+            await asyncio.sleep(3600)
+
+        world.vnets.ours_on = never  # type: ignore[method-assign]
+        await asked.wait()
+        world.node("b", want=8, waiting=8)
+        async with world.agents():
+            await world.until(lambda: world.held()["b"] == 8, within_s=15)
+        assert world.cluster.counts()["a"] == 16
+
+
+async def test_many_that_vanished_at_once_are_looked_into_in_several_rounds() -> None:
+    world = World(limits=Limits(limit=400), reclaim_s=RECLAIM_S)
+    names = [f"n{index:02}" for index in range(40)]
+    for name in names:
+        world.cluster.node(name, requested=8, allocated=8, granted=8, grantedFor=1, wants="Nothing")
+    async with world.controller():
+        await asyncio.sleep(5)
+        assert len(world.cluster.counts()) == 40
+        world.vnets.ours["n07-nic"] = 8
+        for name in names:
+            world.cluster.pools.delete(name)
+        await world.until(lambda: world.cluster.counts() == {"n07": 8}, within_s=RECLAIM_S + 5)
+        assert sorted(set(world.vnets.asked) - {"usages"}) == [f"{name}-nic" for name in names]
 
 
 async def test_a_node_that_comes_back_on_another_nic_leaves_its_former_entry_behind() -> None:

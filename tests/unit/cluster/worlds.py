@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from azure_cni.api.pool import last_request
 from azure_cni.api.quota import Limits, nic_label
 from azure_cni.cluster.leader import Leader
 from azure_cni.cluster.orders import OrderDesk
@@ -28,8 +29,8 @@ class RecordingObserver:
     def __init__(self) -> None:
         self.told: list[tuple[str, Any]] = []
 
-    def granted(self, result: str, count: int = 1) -> None:
-        self.told += [("granted", result)] * count
+    def granted(self, result: str) -> None:
+        self.told.append(("granted", result))
 
     def ledger_written(self, result: str) -> None:
         self.told.append(("ledger", result))
@@ -78,13 +79,18 @@ class World:
         return node
 
     @asynccontextmanager
-    async def controller(self, *, lag_s: float = 0.01, machines: Machines | None = None) -> AsyncIterator[Leader]:
-        """A controller at work, as if it led; its watches are `lag_s` late. With `machines` it carries orders out."""
+    async def controller(
+        self, *, lag_s: float = 0.01, page_s: float = 0.0, machines: Machines | None = None
+    ) -> AsyncIterator[Leader]:
+        """A controller at work, as if it led; its watches are `lag_s` late, and each pool that it lists takes `page_s`.
+
+        With `machines` it carries orders out.
+        """
         cluster = self.cluster
         leader = Leader(
             world=ClusterWorld(
                 quotas=FakeQuotas(cluster),
-                pools=FakeMemberPools(cluster),
+                pools=FakeMemberPools(cluster, page_s=page_s),
                 vnets=self.vnets,
                 clock=LoopClock(),
                 observer=self.observer,
@@ -194,8 +200,7 @@ class Node:
 
     def ask(self) -> None:
         """The next number, for the first wish or for another write."""
-        known = self.world.cluster.pools.objects.get(self.name, {}).get("status", {})
-        self.number = max(self.number, known.get("requestID", 0)) + 1
+        self.number = last_request(self.world.cluster.pool(self.name), vm_id="").number + 1
         self.spent = False
         self.asked = self.want
         self.tell()

@@ -24,7 +24,7 @@ def test_twenty_seeds_hold_every_kind():
     assert {fault.kind for seed in range(1, 21) for fault in schedule(SCENARIO, seed)} == set(WORKS)
 
 
-def test_no_node_is_deleted_twice():
+def test_no_node_is_deleted_or_replaced_twice():
     for seed in range(1, 21):
         gone = [name for fault in schedule(SCENARIO, seed) for name in fault.facts.get("names", ())]
         assert len(gone) == len(set(gone))

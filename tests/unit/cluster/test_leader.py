@@ -1,0 +1,232 @@
+"""Pools are counted whole, and each VNet is worked for by itself: what is wrong in one keeps no other up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from azure_cni.api.nic import VNetID
+from azure_cni.cluster.leader import Leader
+from azure_cni.cluster.world import ClusterWorld
+from azure_cni.errors import KubeInvalid
+from fakes.cluster import VNET, FakeMemberPools, FakeQuotas
+from unit.cluster.clocks import LoopClock
+from unit.cluster.worlds import World
+
+pytestmark = pytest.mark.looptime
+
+OTHER = VNetID(f"{VNET}-two")
+
+
+def refuse_long_labels(world: World) -> None:
+    """As the schema of the definition does."""
+    patch = world.cluster.quotas.patch
+
+    def checked(name: str, body: Any, **how: Any) -> dict[str, Any]:
+        entries = (body.get("status", {}).get("grants") or {}).values()
+        if any(len(entry.get("nic", "")) > 256 for entry in entries if entry):
+            raise KubeInvalid(f"cannot patch {name}: status.grants.evil.nic: Too long: may not be more than 256 bytes")
+        return patch(name, body, **how)
+
+    world.cluster.quotas.patch = checked  # type: ignore[method-assign]
+
+
+async def test_a_pool_that_the_ledger_cannot_hold_keeps_nobody_up_and_is_told() -> None:
+    world = World()
+    refuse_long_labels(world)
+    world.cluster.node("evil", requested=16, wants="Grow", nic="x" * 300)
+    async with world.controller():
+        world.cluster.node("good", requested=16, wants="Grow", waiting=4)
+        await world.until(lambda: world.cluster.granted()["good"] == (16, 1), within_s=5)
+        await world.until(lambda: world.cluster.status("evil").get("grantReason") == "NicUnknown", within_s=5)
+        assert "302 characters where 256 are possible" in world.cluster.status("evil")["grantMessage"]
+        written = world.cluster.calls.count("pools.write")
+        await asyncio.sleep(600)
+        assert world.cluster.calls.count("pools.write") == written
+        world.cluster.node("evil", requested=16, wants="Grow")
+        await world.until(lambda: world.cluster.granted()["evil"] == (16, 1), within_s=5)
+        assert "grantReason" not in world.cluster.status("evil")
+
+
+async def test_a_vnet_whose_ledger_is_refused_keeps_no_other_up() -> None:
+    world = World()
+    world.cluster.node("a", requested=16, vnetID=OTHER)
+    async with world.controller():
+        await world.until(lambda: world.cluster.granted()["a"] == (16, 1))
+        patch = world.cluster.quotas.patch
+
+        def other_refused(name: str, body: Any, **how: Any) -> dict[str, Any]:
+            if world.cluster.quotas.objects[name]["spec"]["vnetID"] == OTHER:
+                raise KubeInvalid("cannot patch it: refused")
+            return patch(name, body, **how)
+
+        world.cluster.quotas.patch = other_refused  # type: ignore[method-assign]
+        world.cluster.node("a", requested=32, number=2, vnetID=OTHER)
+        world.cluster.node("b", requested=16)
+        await world.until(lambda: world.cluster.granted()["b"] == (16, 1), within_s=5)
+        await asyncio.sleep(600)
+        world.cluster.node("b", requested=32, number=2)
+        await world.until(lambda: world.cluster.granted()["b"] == (32, 2), within_s=5)
+        assert world.cluster.granted()["a"] == (16, 1)
+
+
+async def test_a_mistake_of_ours_is_shown_and_neither_ends_the_term_nor_keeps_other_vnets_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    broken = True
+
+    async def used(vnet_id: VNetID) -> int:
+        if vnet_id == OTHER and broken:
+            raise ValueError("a mistake")
+        return 0
+
+    world.vnets.used = used  # type: ignore[method-assign]
+    write = FakeQuotas.write
+
+    async def mistaken(self: FakeQuotas, seen: Any, draft: Any) -> Any:
+        if seen.vnet_id == OTHER and broken:
+            raise ValueError("another mistake")
+        return await write(self, seen, draft)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FakeQuotas, "write", mistaken)
+        async with world.controller():
+            world.cluster.node("a", requested=16, vnetID=OTHER)
+            world.cluster.node("b", requested=16)
+            await world.until(lambda: world.cluster.granted()["b"] == (16, 1), within_s=20)
+            shown = [record for record in caplog.records if record.levelno == logging.ERROR]
+            assert {record.__dict__["vnet"] for record in shown} == {OTHER}
+            assert all(record.exc_info for record in shown)
+            assert len(shown) < 10
+            broken = False
+            await world.until(lambda: world.cluster.granted()["a"] == (16, 1), within_s=150)
+
+
+async def test_ids_that_are_none_end_nothing() -> None:
+    world = World(reclaim_s=30)
+    async with world.controller():
+        world.cluster.node("good", requested=16)
+        world.cluster.node("evil", requested=1, vnetID="x")
+        await world.until(lambda: world.cluster.granted() == {"good": (16, 1), "evil": (1, 1)})
+        world.cluster.pools.delete("evil")
+        await asyncio.sleep(120)
+        assert world.cluster.counts("x") == {"evil": 1}
+    assert ("reclaimed", "DecodeFailed") in world.observer.told
+
+
+async def test_a_pool_that_cannot_be_read_is_left_aside(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.cluster.node("odd", requested=16, waiting="many")
+    world.cluster.node("good", requested=16)
+    async with world.controller():
+        await world.until(lambda: world.cluster.granted()["good"] == (16, 1))
+        world.cluster.node("odd", requested=16, waiting=0)
+        await world.until(lambda: world.cluster.granted()["odd"] == (16, 1))
+    assert "cannot read a pool, it is left aside" in [record.message for record in caplog.records]
+
+
+async def test_work_for_a_vnet_ends_when_it_has_neither_nodes_nor_a_quota() -> None:
+    world = World(reclaim_s=30)
+    async with world.controller() as leader:
+        world.cluster.node("a", requested=16, vnetID=OTHER)
+        world.cluster.node("b", requested=16)
+        await world.until(lambda: world.cluster.granted() == {"a": (16, 1), "b": (16, 1)})
+        assert sorted(quota.name for quota in leader.quotas) == ["vnet", "vnet-two"]
+        world.cluster.pools.delete("a")
+        await world.until(lambda: world.cluster.counts("vnet-two") == {})
+        world.cluster.quotas.delete("vnet-two")
+        await asyncio.sleep(120)
+        assert [quota.name for quota in leader.quotas] == ["vnet"]
+        assert sorted(world.cluster.quotas.objects) == ["vnet"]
+        world.cluster.node("a", requested=16, vnetID=OTHER)
+        await world.until(lambda: world.cluster.granted()["a"] == (16, 1))
+
+
+async def test_it_breathes_while_it_works_and_while_the_api_server_is_silent() -> None:
+    world = World()
+    world.cluster.node("a", requested=16)
+    now_s = asyncio.get_running_loop().time
+    async with world.controller() as leader:
+        await asyncio.sleep(600)
+        assert now_s() - leader.breathed_s < 60
+        leader.relisted()
+        world.cluster.before_call = unreachable
+        await asyncio.sleep(1200)
+        assert now_s() - leader.breathed_s < 150
+
+
+def unreachable(_: str) -> None:
+    raise KubeInvalid("nothing is answered")
+
+
+# Counting.
+
+
+def resting(world: World, *names: str) -> None:
+    for name in names:
+        world.cluster.node(name, requested=16, allocated=16, granted=16, grantedFor=1, free=16, wants="Nothing")
+
+
+async def test_a_pool_that_goes_while_it_is_counted_does_not_come_back_with_a_later_page() -> None:
+    world = World()
+    resting(world, "a", "b", "c")
+    async with world.controller(page_s=0.5) as leader:
+        await asyncio.sleep(0.7)
+        world.cluster.pools.delete("c")
+        await asyncio.sleep(5)
+        assert world.cluster.counts() == {"a": 16, "b": 16}
+        assert sorted(member.name for member in leader.census) == ["a", "b"]
+
+
+@asynccontextmanager
+async def counting(world: World) -> AsyncIterator[Leader]:
+    """A leader that takes half a second to list each pool, and whose watches show nothing by themselves."""
+    ports = ClusterWorld(
+        quotas=FakeQuotas(world.cluster),
+        pools=FakeMemberPools(world.cluster, page_s=0.5),
+        vnets=world.vnets,
+        clock=LoopClock(),
+        observer=world.observer,
+    )
+    leader = Leader(world=ports, settings=world.settings)
+    task = asyncio.create_task(leader.run())
+    try:
+        yield leader
+        assert not task.done(), task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_pool_that_is_made_anew_while_it_is_counted_is_not_dropped() -> None:
+    world = World()
+    resting(world, "a", "b", "c")
+    async with counting(world) as leader:
+        await asyncio.sleep(5)
+        world.cluster.pools.delete("c")
+        leader.relisted()
+        await asyncio.sleep(0.7)
+        resting(world, "c")
+        leader.pool_seen(world.cluster.pools.objects["c"])
+        await asyncio.sleep(5)
+        member = leader.census.get("c")
+        assert member is not None
+        assert member.version.uid == world.cluster.pools.objects["c"]["metadata"]["uid"]
+
+
+async def test_a_watch_that_begins_anew_while_pools_are_counted_has_them_counted_again() -> None:
+    world = World(reclaim_s=60.0)
+    resting(world, "a", "b", "c")
+    async with counting(world) as leader:
+        await asyncio.sleep(0.2)
+        world.cluster.pools.delete("c")  # after the first page, and before the watch's own list: nobody tells of it
+        leader.relisted()
+        await asyncio.sleep(300)
+        assert sorted(member.name for member in leader.census) == ["a", "b"]
+        assert world.cluster.counts() == {"a": 16, "b": 16}
