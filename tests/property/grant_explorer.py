@@ -13,6 +13,8 @@ from itertools import product
 from azure_cni.ipam.grants import Answer, Reserve, Rest, TakeBack
 from property.grant_world import (
     FIRST_LEDGER,
+    NO_ENTRY,
+    FoundGone,
     Ledger,
     Node,
     OldEntry,
@@ -22,11 +24,15 @@ from property.grant_world import (
     TakesBack,
     answered,
     at_rest,
+    came_back,
     entry_changed,
     first_node,
     is_quiet,
+    node_came_back,
     node_moves,
     pool_changed,
+    reclaims,
+    still_reclaims,
     taken_back,
     towards,
     with_entry,
@@ -148,6 +154,8 @@ class Explorer:
 
     def _controlled(self, node: Node, ledger: Ledger, index: int) -> tuple[Node, Ledger]:
         """What a controller makes of it that nobody disturbs."""
+        for _, reclaimed in reclaims(index, node, ledger):
+            ledger = reclaimed
         for _ in range(8):
             match self._decision(node, ledger, index):
                 case Rest():
@@ -165,7 +173,8 @@ class Explorer:
         return self.rules.decide(node.pool, ledger[index], ceiling=room)
 
     def _unserved(self, nodes: list[Node], ledger: Ledger, wants: tuple[int, int]) -> str:
-        for index, (node, wanted) in enumerate(zip(nodes, wants, strict=True)):
+        for index, (node, wants_now) in enumerate(zip(nodes, wants, strict=True)):
+            wanted = 0 if node.gone else wants_now
             short = wanted - node.nic
             if node.nic != ledger[index].count:
                 return f"node {index} wants {wanted}, holds {node.nic} and keeps {ledger[index].count}"
@@ -239,7 +248,9 @@ class Explorer:
 
     def _moves_of_node(self, number: int, index: int) -> Iterator[tuple[str, int, int, int]]:
         node = self._nodes.values[number]
-        for label, after in node_moves(node, self.rules, highest=self.size.numbers[index], most=self.size.per_node):
+        size = self.size
+        moves = node_moves(node, self.rules, highest=size.numbers[index], most=size.per_node, mortal=size.mortal)
+        for label, after in moves:
             yield f"node {index} {label}", *self._node_changes(number, after, index), NOTHING
 
     def _moves_on_fresh_reads(self, number: int, ledger: int, index: int) -> Iterator[tuple[str, int, int, int]]:
@@ -248,6 +259,12 @@ class Explorer:
             yield label, *self._ledger_changes(ledger, after, number, index), NOTHING
         for label, then, after in writes_pool(index, node, entries[index], self.rules):
             yield label, *self._node_changes(number, after, index), self._memories(then)
+        for label, after in reclaims(index, node, entries):
+            yield label, *self._ledger_changes(ledger, after, number, index), NOTHING
+        if node.gone:
+            back, entry = self._nodes(came_back(node)) - number << PART * index, entries[index]
+            effect = NOTHING if entry == NO_ENTRY else self._effects((node_came_back, index, entry))
+            yield f"node {index} comes back", back, effect, NOTHING
 
     def _moves_from_memory(self, memory: int, number: int, ledger: int) -> Iterator[tuple[str, int, int, int]]:
         yield "controller stops", 0, NOTHING, NOTHING
@@ -260,6 +277,9 @@ class Explorer:
                 for label, then, after in writes_pool(index, self._nodes.values[number], entry, self.rules):
                     kept = memory if then is None or self.rules.take_back_guarded else self._memories(then)
                     yield f"{label} (old entry)", *self._node_changes(number, after, index), kept
+            case FoundGone() as found:
+                for label, after in still_reclaims(found, self._ledgers.values[ledger]):
+                    yield label, *self._ledger_changes(ledger, after, number, index), NOTHING
             case TakesBack(entry=entry):
                 after = with_entry(self._ledgers.values[ledger], index, entry)
                 label = f"controller lowers node {index}'s entry to {entry.count} for #{entry.request_id}"

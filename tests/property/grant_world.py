@@ -12,6 +12,9 @@ modelled here is what surrounds the decisions, and all that can go wrong with it
   need be remembered, and there may be any number of such controllers. Two more remember what is so no longer, or stand
   between the two writes of a `TakeBack`. Entries written together are as good as entries written one by one.
 - Everyone may stop at every point, forget, and begin again.
+- A node may go, with its pool and its NIC (what was under way to either fails), and come back under its name with a new
+  pool and an empty NIC of the same name. While it is away a controller finds pool and NIC gone, and takes its entry out
+  of the ledger: at once, or when the node is back already.
 """
 
 from __future__ import annotations
@@ -42,6 +45,13 @@ class Rules:
     """The ledger's part of a `TakeBack` is a compare-and-swap on the version that it was decided from."""
     sum_guarded: bool = True
     """The API server refuses a ledger over the limit."""
+    numbers_go_on: bool = True
+    """The numbers of a node that comes back are others than before (`api.pool.last_request`)."""
+    reclaim_guarded: bool = True
+    """An entry leaves the ledger by a compare-and-swap on the version that was read before its node was found gone.
+
+    Else it leaves when it looks as it was read, whatever was written to the ledger in between.
+    """
 
     @property
     def are_ours(self) -> bool:
@@ -56,6 +66,8 @@ class Size:
     limit: int = 2
     per_node: int = 2
     numbers: tuple[int, int] = (3, 2)
+    mortal: bool = False
+    """Nodes go and come back."""
 
 
 class Node(NamedTuple):
@@ -73,6 +85,16 @@ class Node(NamedTuple):
     """What the agent may use, by the pool as it last saw it."""
     late: Request | None = None
     """A request of an earlier moment that may still arrive at the API server."""
+    gone: bool = False
+    """The node is deleted: there is neither pool nor NIC."""
+    past: int = 0
+    """The highest number that was asked for under this name before the node went."""
+
+    @property
+    def last(self) -> Request:
+        """Where an agent begins."""
+        request = self.pool.request
+        return request if request.number else Request(0, self.past)
 
     @property
     def most(self) -> int:
@@ -104,7 +126,15 @@ class TakesBack:
     entry: QuotaEntry
 
 
-Memory = OldPool | OldEntry | TakesBack | None
+@dataclass(frozen=True)
+class FoundGone:
+    """A controller that found the node gone, and its entry as it is here; since then the node has come back."""
+
+    node: int
+    entry: QuotaEntry
+
+
+Memory = OldPool | OldEntry | TakesBack | FoundGone | None
 Ledger = tuple[QuotaEntry, QuotaEntry]
 
 
@@ -114,14 +144,26 @@ def first_node() -> Node:
     return Node(PoolView(nothing, granted=0, granted_for=1, allocated=0), mine=nothing)
 
 
+NO_POOL = PoolView(Request(0, 0), granted=0, granted_for=0, allocated=0)
+"""What is seen of a pool that is gone, and of one that no agent has written yet."""
+
+NO_ENTRY = QuotaEntry()
+
 FIRST_LEDGER: Ledger = (QuotaEntry(0, 1), QuotaEntry(0, 1))
 
 
 # A node's moves.
 
 
-def node_moves(node: Node, rules: Rules, *, highest: int, most: int) -> Iterator[tuple[str, Node]]:
+def node_moves(node: Node, rules: Rules, *, highest: int, most: int, mortal: bool) -> Iterator[tuple[str, Node]]:
     """All that can happen to a node by itself. `highest` bounds its request numbers, `most` its wants."""
+    if not node.gone:
+        yield from _life(node, rules, highest=highest, most=most)
+        if mortal:
+            yield "is deleted, its NIC too", deleted(node, rules)
+
+
+def _life(node: Node, rules: Rules, *, highest: int, most: int) -> Iterator[tuple[str, Node]]:
     for count in node.flying:
         yield f"write to {count} lands", _quiet(node)._replace(nic=count)
     if node.flying or node.in_flight:
@@ -129,7 +171,7 @@ def node_moves(node: Node, rules: Rules, *, highest: int, most: int) -> Iterator
     if node.late is not None:
         yield f"late request {_words(node.late)} arrives", _request_arrives(node, node.late, rules)
     if node.mine is None:
-        mine = rules.first_request(node.pool.request)
+        mine = rules.first_request(node.last)
         if mine.number <= highest:
             believed = _believed(rules.left_in_flight(node.pool), node.nic)
             yield f"agent starts as {_words(mine)}", node._replace(mine=mine, in_flight=believed)
@@ -164,6 +206,18 @@ def _nic_moves(node: Node) -> Iterator[tuple[str, Node]]:
         if count != node.nic and count not in node.flying and len(node.flying) < 2:
             believed = _believed(max(count, node.in_flight), node.nic)
             yield f"writes NIC to {count}", node._replace(flying=node.flying | {count}, in_flight=believed)
+
+
+def deleted(node: Node, rules: Rules) -> Node:
+    """Whatever was under way finds nothing."""
+    asked = [request.number for request in (node.pool.request, node.mine, node.late) if request is not None]
+    past = max(node.past, *asked) if rules.numbers_go_on else 0
+    return Node(NO_POOL, gone=True, past=past)
+
+
+def came_back(node: Node) -> Node:
+    """A new NIC, a new pool; no agent has said anything yet."""
+    return Node(NO_POOL, past=node.past)
 
 
 def _renumbered(request: Request, by: int) -> Request:
@@ -201,18 +255,23 @@ def _pool_written(node: Node, pool: PoolView, rules: Rules) -> Node:
 
 def towards(node: Node, wanted: int, rules: Rules) -> Node:
     """What an agent that nobody disturbs makes of its node before it must wait for an answer."""
+    if node.gone:
+        return node
     mine = node.mine
     if mine is None or rules.is_overtaken(mine, shown=node.pool.request):
-        mine = rules.first_request(node.pool.request)
+        mine = rules.first_request(node.last)
     nic = min(node.nic, wanted) if node.pool.request == mine else node.nic
     mine = rules.next_request(mine, wanted=wanted, on_nic=nic, in_flight=0)
     nic = max(nic, min(wanted, rules.usable(mine, node.pool)))
-    return Node(replace(node.pool, request=mine, allocated=nic), nic, mine=mine)
+    return Node(replace(node.pool, request=mine, allocated=nic), nic, mine=mine, past=node.past)
 
 
 def at_rest(node: Node, entry: QuotaEntry) -> tuple[Node, QuotaEntry]:
     """All that matters once nothing is under way; only the order of request numbers does, so they start anew."""
-    by = 10 - node.pool.request.number
+    number = node.pool.request.number
+    if not number:  # no agent has written the pool, or there is none
+        return node, entry
+    by = 10 - number
     pool = replace(node.pool, request=_renumbered(node.pool.request, by), granted_for=node.pool.granted_for + by)
     mine = None if node.mine is None else _renumbered(node.mine, by)
     return Node(pool, node.nic, mine=mine), QuotaEntry(entry.count, entry.request_id + by)
@@ -251,6 +310,24 @@ def writes_pool(index: int, node: Node, entry: QuotaEntry, rules: Rules) -> Iter
         yield label, TakesBack(index, decision.entry), taken_back(node, decision, rules)
 
 
+def reclaims(index: int, node: Node, ledger: Ledger) -> Iterator[tuple[str, Ledger]]:
+    """A controller that has just read the ledger finds the node gone."""
+    if node.gone and ledger[index] != NO_ENTRY:
+        yield f"controller finds node {index} gone, removes its entry", with_entry(ledger, index, NO_ENTRY)
+
+
+def still_reclaims(found: FoundGone, ledger: Ledger) -> Iterator[tuple[str, Ledger]]:
+    """It does so only now that the node is back."""
+    if ledger[found.node] == found.entry:
+        label = f"controller, which had found node {found.node} gone, removes its entry {_entry(found.entry)}"
+        yield label, with_entry(ledger, found.node, NO_ENTRY)
+
+
+def node_came_back(memory: Memory, index: int, entry: QuotaEntry, _: Rules) -> tuple[Memory, ...]:
+    """What a controller may remember once a node is back: that it was gone."""
+    return (None, FoundGone(index, entry)) if memory is None else (memory,)
+
+
 def pool_changed(memory: Memory, index: int, before: PoolView, after: PoolView, rules: Rules) -> tuple[Memory, ...]:
     """What a controller may remember once a pool has changed."""
     old, new = _remembered(before, rules), _remembered(after, rules)
@@ -276,6 +353,8 @@ def entry_changed(
         case OldEntry(node=node, entry=entry) if (node, entry) == (index, new):
             return (None,)
         case TakesBack() if rules.take_back_guarded and old != new:
+            return (None,)
+        case FoundGone() if rules.reclaim_guarded and old != new:
             return (None,)
         case _:
             return (memory,)

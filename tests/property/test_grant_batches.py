@@ -1,8 +1,9 @@
 """Larger worlds than can be walked whole: many nodes, controllers that batch, each plan interrupted after every step.
 
-The nodes are those of `grant_world`, with all that can go wrong with them. A controller's plan is the obvious one: one
-write of the ledger for all that must be reserved, a write of each pool, one write of the ledger for all that is taken
-back; from a cache of pools that may be old, and each write a compare-and-swap on the version that was read.
+The nodes are those of `grant_world`, with all that can go wrong with them, and some are deleted and come back. A
+controller's plan is the obvious one: one write of the ledger for all that must be reserved and for all nodes that are
+found gone, a write of each pool, one write of the ledger for all that is taken back; from a cache of pools that may be
+old, and each write a compare-and-swap on the version that was read.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from azure_cni.ipam.grants import Answer, Decision, PoolView, QuotaEntry, Reserve, Rest, TakeBack, ceiling, decide
-from property.grant_world import Rules, first_node, node_moves, towards
+from property.grant_world import NO_ENTRY, Rules, came_back, first_node, node_moves, towards
 
 OURS = Rules()
 PER_NODE = 12
@@ -73,7 +74,10 @@ class Controller:
     def plan(self) -> Iterator[None]:
         """Yields after each write, whether it succeeded or not."""
         ledger, version = self.api.ledger, self.api.version
-        reserved = self._reserved(ledger)
+        gone = {index: NO_ENTRY for index, node in enumerate(self.api.nodes) if node.gone and ledger[index] != NO_ENTRY}
+        if gone:  # it took a while to find that out
+            yield
+        reserved = gone | self._reserved(tuple(gone.get(index, entry) for index, entry in enumerate(ledger)))
         if reserved:
             done = self.api.write_ledger(reserved, version=version)
             yield
@@ -134,8 +138,15 @@ class Granting(RuleBasedStateMachine):
     @rule(index=st.integers(0, 5), pick=st.integers(0, 400))
     def node_moves(self, index: int, pick: int) -> None:
         index %= len(self.api.nodes)
-        moves = list(node_moves(self.api.nodes[index], OURS, highest=MANY, most=PER_NODE))
-        self.api.nodes[index] = moves[pick % len(moves)][1]
+        moves = list(node_moves(self.api.nodes[index], OURS, highest=MANY, most=PER_NODE, mortal=True))
+        if moves:
+            self.api.nodes[index] = moves[pick % len(moves)][1]
+
+    @rule(index=st.integers(0, 5))
+    def node_comes_back(self, index: int) -> None:
+        index %= len(self.api.nodes)
+        if self.api.nodes[index].gone:
+            self.api.nodes[index] = came_back(self.api.nodes[index])
 
     @rule(index=st.integers(0, 5), wanted=st.integers(0, PER_NODE))
     def node_goes_on_undisturbed(self, index: int, wanted: int) -> None:
@@ -173,7 +184,8 @@ class Granting(RuleBasedStateMachine):
             return
         wants = [(index * 5 + 3) % (PER_NODE + 1) for index in range(len(self.api.nodes))]
         controller = self.controllers[0]
-        self.api.nodes = [node._replace(flying=frozenset(), late=None) for node in self.api.nodes]
+        nodes = [came_back(node) if node.gone else node for node in self.api.nodes]
+        self.api.nodes = [node._replace(flying=frozenset(), late=None) for node in nodes]
         for _ in range(12):
             self.api.nodes = [towards(node, wants[i], OURS) for i, node in enumerate(self.api.nodes)]
             controller.refresh()

@@ -2,7 +2,8 @@
 
 The world has two nodes, a limit of 2, any number of controllers that act on fresh reads and two that do not, and all
 the faults of `grant_world`. By default one node asks or restarts twice and the other once (2.5 million states, half a
-minute or so); with AZURE_CNI_GRANT_WALK=full larger ones follow, with a limit of 3 among them (some minutes, 4 GiB).
+minute or so), and in two smaller worlds nodes also go and come back under their names; with AZURE_CNI_GRANT_WALK=full
+larger ones follow, with a limit of 3 among them (some minutes, 4 GiB).
 With a rule broken on purpose the walk finds a way, so it would find it in the product too.
 """
 
@@ -18,12 +19,20 @@ from property.grant_explorer import Explorer
 from property.grant_world import Rules, Size
 
 FULL = os.environ.get("AZURE_CNI_GRANT_WALK") == "full"
-WORLDS = [Size()]
-LARGER = [Size(numbers=(2, 2), limit=3, per_node=3), Size(numbers=(3, 2), limit=3), Size(numbers=(5, 1))]
+WORLDS = [Size(), Size(numbers=(3, 1), mortal=True), Size(numbers=(2, 2), mortal=True)]
+LARGER = [
+    Size(mortal=True),
+    Size(numbers=(4, 1), mortal=True),
+    Size(numbers=(2, 2), limit=3, per_node=3),
+    Size(numbers=(3, 2), limit=3),
+    Size(numbers=(5, 1)),
+]
 
 ONE_NODE = Size(numbers=(4, 1))
 """A world in which the other node asks for nothing: as deep as most mistakes need."""
 BOTH_NODES = Size(numbers=(2, 2))
+MORTAL, LONGER = Size(numbers=(3, 1), mortal=True), Size(numbers=(4, 1), mortal=True)
+"""Worlds in which a node can ask for something, go, and come back; in the longer one, and ask for something again."""
 
 OURS = Rules()
 
@@ -136,6 +145,11 @@ BROKEN = {
     "rule 5: nobody checks the sum": (
         replace(OURS, ceiling=lambda limit, per_node, **_: min(limit, per_node), sum_guarded=False),
         BOTH_NODES,
+    ),
+    "rule 6: numbers begin anew when a node comes back": (replace(OURS, numbers_go_on=False), MORTAL),
+    "rule 6: removes an entry that looks as it did when the node was gone": (
+        replace(OURS, reclaim_guarded=False),
+        LONGER,
     ),
 }
 
