@@ -9,6 +9,7 @@ from fakes.azure import FakeAzure
 from simulation.pace import AzureClock
 from simulation.plan import AZURE_FILE, AzureFacts, Machine, Run
 
+AUDIENCE = "https://management.azure.com"
 CONTROLLER = "controller"
 """The VM that the controllers run on."""
 
@@ -23,9 +24,10 @@ async def serve(run: Run) -> None:
     azure.add_vm(CONTROLLER, subnet=CONTROLLER)  # elsewhere: all that is used in the nodes' VNet is theirs
     azure.pin_caller(CONTROLLER)
     machines = {name: _machine(azure, name) for name in scenario.node_names}
+    later_token, _ = azure.identity.issue(azure.add_identity("later"), audience=AUDIENCE)
     socket = run.directory / "azure.sock"
     async with azure.serve(admin_socket=socket, directory=run.directory) as endpoints:
-        facts = AzureFacts(endpoints.arm, endpoints.imds, endpoints.ca_file, socket, machines)
+        facts = AzureFacts(endpoints.arm, endpoints.imds, endpoints.ca_file, socket, machines, later_token)
         made = run.directory / f"{AZURE_FILE}.new"
         made.write_bytes(msgspec.json.encode(facts, enc_hook=str))
         made.rename(run.directory / AZURE_FILE)
@@ -34,7 +36,7 @@ async def serve(run: Run) -> None:
 
 def _machine(azure: FakeAzure, name: str) -> Machine:
     vm = azure.add_vm(name)
-    token, _ = azure.identity.issue(azure.identity.principals[vm.principal_id], audience="https://management.azure.com")
+    token, _ = azure.identity.issue(azure.identity.principals[vm.principal_id], audience=AUDIENCE)
     nic = azure.nic_record(f"{name}-nic")
     return Machine(
         resource_id=vm.id,

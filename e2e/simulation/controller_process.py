@@ -10,6 +10,9 @@ from azure_cni.kube.client import REQUEST_TIMEOUT_S, KubeClient, KubeEndpoint
 from simulation.pace import ClusterClock
 from simulation.plan import AzureFacts, Run
 
+RECLAIM_S = 15
+"""With faults, so that nodes that come back meet it: a run is over before it is due as it is by default."""
+
 
 def main(path: str, name: str, lease: str) -> None:
     """Run until asked to stop."""
@@ -26,6 +29,7 @@ def main(path: str, name: str, lease: str) -> None:
         "AZURE_CNI_ARM_ENDPOINT": azure.arm,
         "AZURE_CNI_CA_FILE": str(azure.ca_file),
         "AZURE_CNI_METRICS_PORT": "0",
+        **({"AZURE_CNI_RECLAIM_S": str(RECLAIM_S)} if run.scenario.faults_s else {}),
     })  # fmt: skip
     logs.set_up(level=settings.log_level, style="text")
     patient_with_the_api_server(run)

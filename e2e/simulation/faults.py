@@ -19,8 +19,8 @@ AZURE_KINDS = (
 )
 PAUSE_S = 60.0
 WORKS = ("azure", "throttle", "kill-controller", "pause-controller", "second-leader", "lose-lease", "restart-apiserver",
-         "kill-nodes", "delete-nodes", "take")  # fmt: skip
-WEIGHTS = (6, 2, 4, 2, 2, 2, 1, 2, 2, 2)
+         "kill-nodes", "delete-nodes", "replace-nodes", "take")  # fmt: skip
+WEIGHTS = (6, 2, 4, 2, 2, 2, 1, 2, 2, 2, 2)
 EACH_S = 10.0
 """One thing goes wrong about that often."""
 
@@ -49,10 +49,12 @@ def schedule(scenario: Scenario, seed: int) -> list[Fault]:
 
 
 def _facts(kind: str, scenario: Scenario, chance: random.Random, gone: set[str]) -> dict[str, Any]:
-    if kind == "delete-nodes":
+    if kind in {"delete-nodes", "replace-nodes"}:  # each node once
         left = [name for name in scenario.node_names if name not in gone]
         names = chance.sample(left, min(len(left) - 1, chance.randint(1, 2)))
         gone.update(names)
+        if kind == "replace-nodes":
+            return {"names": names, "away_s": chance.choice((1.0, 15.0, 40.0))}
         return {"names": names, "keep_nic_s": chance.choice((0.0, 60.0, 10_000.0))}
     soon_s = round(chance.uniform(0.0, 20.0), 1)
     facts: dict[str, dict[str, Any]] = {

@@ -34,7 +34,7 @@ from azure_cni.node.sandboxes import Sandboxes
 from azure_cni.node.world import NodeSettings, World
 from fakes.datapath import FakeDatapath
 from simulation.pace import NodeClock
-from simulation.plan import AzureFacts, Machine, Run
+from simulation.plan import AzureFacts, Machine, Run, machine_of
 
 EXACT = Policy(min_free=0, max_free=24, batch=1)
 """A pool as large as its pods need, so that one write of the NIC is enough for a node."""
@@ -111,7 +111,7 @@ class Node:
     """A node that wants `demand` pods to run. `run` never ends by itself."""
 
     def __init__(self, run: Run, azure: AzureFacts, *, name: str, demand: int) -> None:
-        machine = azure.machines[name]
+        machine = machine_of(run.directory, azure, name)
         self._pods = [f"{name}-pod-{number}" for number in range(demand)]
         clock = NodeClock(run.pace)
         self._kube = KubeClient(KubeEndpoint(run.api_url, token=run.token, ca_file=run.api_ca))

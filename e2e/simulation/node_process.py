@@ -2,7 +2,7 @@
 
 In the product each node has kopf watch its own pool, in a thread. A thousand threads would be a load of their own, so
 here one plain watch is shared, and what it tells is handed to the node that it is about. Lines on standard input name
-nodes that go away.
+nodes that have gone away or come back; which of both a file says.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from azure_cni.kube.client import KubeEndpoint, open_session
 from azure_cni.kube.pools import COLLECTION
 from simulation.controller_process import patient_with_the_api_server
 from simulation.node import Node
-from simulation.plan import AzureFacts, Run
+from simulation.plan import AzureFacts, Run, gone_file
 
 log = logging.getLogger(__name__)
 
@@ -50,34 +50,44 @@ class Nodes:
 
     def __init__(self, run: Run, share: int) -> None:
         self._run = run
-        azure = AzureFacts.load(run.directory)
+        self._azure = AzureFacts.load(run.directory)
         scenario = run.scenario
-        self._nodes = {
-            name: Node(run, azure, name=name, demand=scenario.demand_of(index))
+        self._demands = {
+            name: scenario.demand_of(index)
             for index, name in enumerate(scenario.node_names)
-            if index % scenario.node_processes == share and not (run.directory / f"{name}.gone").exists()
+            if index % scenario.node_processes == share
         }
+        self._nodes: dict[str, Node] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Until the process is ended."""
         late = self._run.pace.elapsed_s() > self._run.scenario.start_s
         async with asyncio.TaskGroup() as tasks:
-            for number, (name, node) in enumerate(self._nodes.items()):
-                after_s = 0.0 if late else self._run.scenario.start_s * number / len(self._nodes)
-                self._tasks[name] = tasks.create_task(node.run(after_s=after_s), name=name)
+            for number, name in enumerate(self._demands):
+                after_s = 0.0 if late else self._run.scenario.start_s * number / len(self._demands)
+                self._look_at(name, tasks, after_s=after_s)
             tasks.create_task(self._watch())
-            tasks.create_task(self._listen())
+            tasks.create_task(self._listen(tasks))
 
-    async def _listen(self) -> None:
-        """Names of nodes that go away, one a line."""
+    def _look_at(self, name: str, tasks: asyncio.TaskGroup, *, after_s: float = 0.0) -> None:
+        """Let the node live if there is one, and end what lived under its name before."""
+        self._nodes.pop(name, None)
+        if task := self._tasks.pop(name, None):
+            task.cancel()
+        if not gone_file(self._run.directory, name).exists():
+            node = Node(self._run, self._azure, name=name, demand=self._demands[name])
+            self._nodes[name] = node
+            self._tasks[name] = tasks.create_task(node.run(after_s=after_s), name=name)
+
+    async def _listen(self, tasks: asyncio.TaskGroup) -> None:
+        """Names of nodes that go away or come back, one a line."""
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while line := await reader.readline():
             name = line.decode().strip()
-            self._nodes.pop(name, None)
-            if task := self._tasks.pop(name, None):
-                task.cancel()
+            if name in self._demands:
+                self._look_at(name, tasks)
 
     async def _watch(self) -> None:
         """List, then watch, again and again."""

@@ -107,8 +107,32 @@ class AzureFacts:
     ca_file: Path
     admin_socket: Path
     machines: dict[str, Machine]
+    later_token: str
+    """For machines that come later: of an identity that any of them may use."""
 
     @classmethod
     def load(cls, directory: Path) -> "AzureFacts":
         content = (directory / AZURE_FILE).read_bytes()
         return msgspec.json.decode(content, type=cls, dec_hook=lambda _, text: Path(text))
+
+
+def gone_file(directory: Path, name: str) -> Path:
+    """Is there while the node is deleted."""
+    return directory / f"{name}.gone"
+
+
+def machine_of(directory: Path, azure: AzureFacts, name: str) -> Machine:
+    """The node's machine: the newest that was made under its name."""
+    later = _later_file(directory, name)
+    return msgspec.json.decode(later.read_bytes(), type=Machine) if later.exists() else azure.machines[name]
+
+
+def replace_machine(directory: Path, name: str, machine: Machine) -> None:
+    """Another machine has come under that name."""
+    made = directory / f"{name}.machine.new"
+    made.write_bytes(msgspec.json.encode(machine))
+    made.rename(_later_file(directory, name))
+
+
+def _later_file(directory: Path, name: str) -> Path:
+    return directory / f"{name}.machine"

@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -13,7 +13,7 @@ from simulation.azure_door import AzureDoor
 from simulation.children import Child, python
 from simulation.cluster import GROUP, LEASES, Cluster
 from simulation.faults import PAUSE_S, Fault
-from simulation.plan import RUN_FILE, Run
+from simulation.plan import RUN_FILE, AzureFacts, Run, gone_file, replace_machine
 
 AGAIN_S = 0.2
 LEASE = "azure-cni-controller"
@@ -33,7 +33,7 @@ class Troubles:
     controllers: list[Child]
     node_processes: list[Child]
     gone: set[str] = field(default_factory=set)
-    """Nodes that were deleted."""
+    """Nodes that were deleted for good."""
     taken: int = 0
     """Addresses that others have: another tool, and NICs that are kept for good."""
     done: list[str] = field(default_factory=list)
@@ -51,6 +51,7 @@ class Troubles:
             "restart-apiserver": self.cluster.restart_apiserver,
             "kill-nodes": self._kill_nodes,
             "delete-nodes": self._delete_nodes,
+            "replace-nodes": self._replace_nodes,
             "take": self._take,
         }
         async with asyncio.TaskGroup() as tasks:
@@ -101,16 +102,8 @@ class Troubles:
             child.start()
 
     async def _delete_nodes(self, *, names: list[str], keep_nic_s: float) -> None:
-        for name in names:
-            self.gone.add(name)
-            (self.run.directory / f"{name}.gone").touch()
-            for child in self.node_processes:
-                child.tell(name)
-        await asyncio.sleep(QUIET_S)
-        for name in names:
-            await self._insist("DELETE", f"/api/v1/nodes/{name}")
-            await self._insist("DELETE", f"{GROUP}/nodeippools/{name}")
-            await self.azure.call("DELETE", f"/vms/{name}", keep_nic=keep_nic_s > 0)
+        self.gone.update(names)
+        await self._delete(names, keep_nic=keep_nic_s > 0)
         if keep_nic_s >= FOR_GOOD_S:
             self.taken += len(names)  # nobody's any more: their primary addresses
         elif keep_nic_s:
@@ -118,17 +111,48 @@ class Troubles:
             for name in names:
                 await self.azure.call("DELETE", f"/nics/{name}-nic")
 
+    async def _replace_nodes(self, *, names: list[str], away_s: float) -> None:
+        """Nodes go with their NICs, and come back under their names: machine, NIC, Node and pool are others."""
+        await self._delete(names, keep_nic=False)
+        await self.run.pace.sleep(away_s)
+        azure = AzureFacts.load(self.run.directory)
+        for name in names:
+            made = await self.azure.call("POST", "/vms", name=name)
+            machine = replace(
+                azure.machines[name],
+                vm_id=made["vm_id"],
+                mac=made["mac"].replace("-", ":").lower(),
+                primary_ip=made["primary"],
+                token=azure.later_token,
+            )
+            replace_machine(self.run.directory, name, machine)
+            await self._insist("POST", "/api/v1/nodes", {"metadata": {"name": name}})
+            gone_file(self.run.directory, name).unlink()
+            for child in self.node_processes:
+                child.tell(name)
+
+    async def _delete(self, names: list[str], *, keep_nic: bool) -> None:
+        for name in names:
+            gone_file(self.run.directory, name).touch()
+            for child in self.node_processes:
+                child.tell(name)
+        await asyncio.sleep(QUIET_S)
+        for name in names:
+            await self._insist("DELETE", f"/api/v1/nodes/{name}")
+            await self._insist("DELETE", f"{GROUP}/nodeippools/{name}")
+            await self.azure.call("DELETE", f"/vms/{name}", keep_nic=keep_nic)
+
     async def _take(self, *, count: int) -> None:
         answer = await self.azure.call("POST", "/take", count=count)
         self.taken += len(answer["addresses"])
 
-    async def _insist(self, method: str, path: str) -> Any:
-        """Until the API server answers; that there is none of it is an answer too."""
+    async def _insist(self, method: str, path: str, body: Any = None) -> Any:
+        """Until the API server answers; that there is none of it, or one already, is an answer too."""
         while True:
             try:
-                return await self.cluster.call(method, path)
+                return await self.cluster.call(method, path, body)
             except aiohttp.ClientResponseError as error:
-                if error.status == 404:
+                if error.status in {404, 409}:
                     return None
             except (aiohttp.ClientError, OSError, TimeoutError):
                 pass
