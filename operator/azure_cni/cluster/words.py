@@ -18,11 +18,11 @@ from azure_cni.cluster.census import Member
 QUOTA_EXCEEDED: Final = "QuotaExceeded"
 THROTTLED: Final = "Throttled"
 WRITE_BUDGET: Final = "WriteBudget"
+NIC_UNKNOWN: Final = "NicUnknown"
 USAGES_READ: Final = "Microsoft.Network/virtualNetworks/usages/read"
 
 WORTH_TELLING_S: Final = 10.0
 """A wait that is longer or shorter by less is not told anew: each time is a write for every node that waits."""
-NIC_UNKNOWN: Final = "NicUnknown"
 
 
 @dataclass(frozen=True, slots=True)
