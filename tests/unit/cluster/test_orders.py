@@ -191,6 +191,16 @@ async def test_what_names_no_vm_of_azure_proves_nothing(
 # What it may do there.
 
 
+async def test_a_former_pool_that_is_told_gone_late_takes_nothing_from_the_one_after_it(
+    cluster: FakeCluster, machines: FakeMachines, post: OrderPost
+) -> None:
+    claim = MachineClaim(VM2.vm_id, VM2.vm_resource_id, macs=(VM2.mac,))
+    async with carrying_out(cluster, machines) as desk:
+        desk.forget("vm2", "the UID of the former")
+        with pytest.raises(AccessDenied, match="it is the VM of node vm2"):
+            await post.ask(ReadNic(claim, VM2.nic_id), NicView, what="x")
+
+
 async def test_another_nic_or_vnet_is_refused(cluster: FakeCluster, machines: FakeMachines, post: OrderPost) -> None:
     seen = await machines.read(VM2.nic_id)
     async with carrying_out(cluster, machines):
