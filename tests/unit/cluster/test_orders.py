@@ -194,11 +194,11 @@ async def test_what_names_no_vm_of_azure_proves_nothing(
 async def test_a_former_pool_that_is_told_gone_late_takes_nothing_from_the_one_after_it(
     cluster: FakeCluster, machines: FakeMachines, post: OrderPost
 ) -> None:
-    claim = MachineClaim(VM2.vm_id, VM2.vm_resource_id, macs=(VM2.mac,))
     async with carrying_out(cluster, machines) as desk:
+        await post_of(cluster, "vm2").ask(Identify(CLAIM2), NodeIdentity, what="x")
         desk.forget("vm2", "the UID of the former")
-        with pytest.raises(AccessDenied, match="it is the VM of node vm2"):
-            await post.ask(ReadNic(claim, VM2.nic_id), NicView, what="x")
+        with pytest.raises(AccessDenied, match="found to be the VM of node vm2"):
+            await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
 
 
 async def test_another_nic_or_vnet_is_refused(cluster: FakeCluster, machines: FakeMachines, post: OrderPost) -> None:
