@@ -11,33 +11,35 @@ from dataclasses import dataclass
 from itertools import product
 
 from azure_cni.ipam.grants import Answer, Reserve, Rest, TakeBack
-from property.grant_world import (
+from property.grant_controllers import (
     FIRST_LEDGER,
-    NO_ENTRY,
     FoundGone,
     Ledger,
-    Node,
     OldEntry,
     OldPool,
-    Rules,
-    Size,
     TakesBack,
-    answered,
-    at_rest,
-    came_back,
     entry_changed,
-    first_node,
-    is_quiet,
     node_came_back,
-    node_moves,
     pool_changed,
     reclaims,
     still_reclaims,
-    taken_back,
-    towards,
     with_entry,
     writes_ledger,
     writes_pool,
+)
+from property.grant_world import (
+    NO_ENTRY,
+    Node,
+    Rules,
+    Size,
+    answered,
+    at_rest,
+    came_back,
+    first_node,
+    is_quiet,
+    node_moves,
+    taken_back,
+    towards,
 )
 
 NOTHING = 0
