@@ -62,15 +62,25 @@ def test_a_missing_permission(
 
 
 def test_throttling(box: Box, workload: Workload, cloud: Cloud, nodes: list[Node]) -> None:
-    """Azure answers 429: the pod waits and says so, the condition has Azure's wish, and nobody asks before its time."""
+    """Azure answers 429: pod and condition say so and when it is tried again, and nobody asks before that time."""
     node, asked = nodes[0], cloud.requests()
     with cloud.trouble("throttle", at=node.nic_name, operation="nic.put", seconds=12):
         (waiting,) = workload.scale_beyond(17, ready=16)
-        told(box, waiting.name, "NoAddress", "Throttled", "Azure asks to wait")
-        _holds(box, node, "Throttled", "Throttled", "Azure asks to wait")
+        told(box, waiting.name, "NoAddress", "Throttled", "Azure asks to wait", "tried again at 20")
+        _holds(box, node, "Throttled", "Throttled", "Azure asks to wait", "tried again at 20")
         workload.ready(17, timeout_s=RIGHT_AGAIN_S)
     assert cloud.requests() - asked == 2, "one refused, one accepted"
     box.wait_for(lambda: node.condition("Throttled")["status"] == "False", TOLD_S, "Throttled to end")
+
+
+def test_a_nic_that_others_work_on(box: Box, workload: Workload, cloud: Cloud, nodes: list[Node]) -> None:
+    """Azure refuses a write because another operation holds the NIC: the pod waits and says so, and then starts."""
+    node = nodes[0]
+    with cloud.trouble("busy", at=node.nic_name, times=0):
+        (waiting,) = workload.scale_beyond(17, ready=16)
+        told(box, waiting.name, "NoAddress", "NicUpdating", f"NIC {node.nic_name}: another operation is under way")
+        _holds_not(box, node, "Ready", "NicUpdating", "another operation is under way")
+    workload.ready(17, timeout_s=RIGHT_AGAIN_S)
 
 
 # Trouble with one write of a NIC; each must end with exactly the addresses that were asked for.

@@ -11,7 +11,7 @@ from azurebox.client import Box
 from azurebox.steps import StepError
 from scenarios.harness.node import Counts, Node
 from scenarios.harness.pods import Pod, Workload, servers, told
-from scenarios.harness.product import QUICK
+from scenarios.harness.product import QUICK, Product
 
 VALUES = {**QUICK, "controller.reclaimSeconds": 2, "controller.usagesSeconds": 5}
 STEP_S = 30
@@ -121,6 +121,20 @@ def test_a_vanished_node_keeps_its_grant_until_its_nic_is_gone(box: Box, quota: 
     box.azure("DELETE", f"/nics/{name}-nic")
     box.wait_for(lambda: quota.entry(name) == 0, RECLAIMED_S, "the grant to be reclaimed")
     assert name not in quota.read()["status"]["grants"]
+
+
+def test_without_a_controller_pods_have_what_their_node_holds(box: Box, product: Product, nodes: list[Node]) -> None:
+    """The sixteen that the node holds are used; a pod beyond says whom it waits for, and starts when one is back."""
+    node = nodes[0]
+    with servers(box, "load", node=node.name) as load:
+        with product.without_controllers():
+            waiting = load.scale_beyond(20, ready=16)
+            event = told(box, waiting[0].name, "NoAddress", "AwaitingGrant")
+            assert "this node asked to hold 32 addresses and has no answer yet; now 16 of at most 250" in event
+            assert "kubectl get pods -A -l app.kubernetes.io/component=controller" in event
+            assert len(node.on_nic()) == 16
+        started = load.ready(20)
+    assert {pod.uid for pod in waiting} <= {pod.uid for pod in started}
 
 
 def _agents(box: Box) -> list[tuple[str, int]]:

@@ -21,6 +21,7 @@ from azurebox.steps import StepError
 RUN_DIR = "/run/azure-cni"
 CONFLIST = "/etc/cni/net.d/10-azure-cni.conflist"
 BINARY = "/opt/cni/bin/azure-cni"
+TAINT = {"key": "azure-cni.io/no-free-addresses", "effect": "NoSchedule"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,11 @@ class Node:
     def slots(self) -> list[Slot]:
         """The ledger's rows."""
         query = "SELECT address, state, coalesce(pod_namespace || '/' || pod_name, '') FROM slots ORDER BY address"
-        try:
-            with closing(sqlite3.connect(":memory:")) as ledger:
-                ledger.deserialize(self._file(f"{RUN_DIR}/ledger.sqlite"))
-                return [Slot(IPv4Address(address), state, pod) for address, state, pod in ledger.execute(query)]
-        except sqlite3.DatabaseError as error:
-            raise StepError(f"cannot read the ledger of {self.name}: {error}") from error
+        return [Slot(IPv4Address(address), state, pod) for address, state, pod in self._rows(query)]
+
+    def attachments(self) -> set[tuple[str, str]]:
+        """Container ID and interface of every sandbox that holds an address."""
+        return set(self._rows("SELECT container_id, ifname FROM slots WHERE container_id IS NOT NULL"))
 
     def ledger(self) -> Counts:
         """The ledger's counts."""
@@ -142,6 +142,11 @@ class Node:
         return [(IPv4Address(entry["privateIPAddress"]), entry["primary"]) for entry in configurations]
 
     # What Kubernetes says.
+
+    def tainted(self) -> bool:
+        """Whether the Node has our taint."""
+        taints = self._box.kubectl_json("get", "node", self.name)["spec"].get("taints", ())
+        return TAINT in taints
 
     def pool(self) -> dict[str, Any]:
         """The NodeIPPool."""
@@ -227,6 +232,14 @@ class Node:
             return True
 
         self._box.wait_for(agreed, within_s, f"kubectl, ledger, kernel and Azure to tell the same of {self.name}")
+
+    def _rows(self, query: str) -> list[Any]:
+        try:
+            with closing(sqlite3.connect(":memory:")) as ledger:
+                ledger.deserialize(self._file(f"{RUN_DIR}/ledger.sqlite"))
+                return list(ledger.execute(query))
+        except sqlite3.DatabaseError as error:
+            raise StepError(f"cannot read the ledger of {self.name}: {error}") from error
 
     def _json(self, *argv: str) -> Any:
         return json.loads(self.run(*argv) or "[]")

@@ -1,4 +1,4 @@
-"""Test pods: Kubernetes' own test server (agnhost netexec) with Python beside it, on a node that the test names."""
+"""Test pods: Kubernetes' own test server (agnhost netexec) with Python beside it, where the test wants them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,8 @@ class Pod:
 
 
 def workload(name: str, *, node: str, replicas: int) -> dict[str, Any]:
-    """A Deployment of test servers on one node."""
+    """A Deployment of test servers on one node, or ("") wherever the scheduler sends them."""
+    place = {"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -42,7 +43,7 @@ def workload(name: str, *, node: str, replicas: int) -> dict[str, Any]:
             "selector": {"matchLabels": {"app": name}},
             "template": {
                 "metadata": {"labels": {"app": name, "kind": "server"}},
-                "spec": server_spec() | {"nodeSelector": {"kubernetes.io/hostname": node}},
+                "spec": server_spec() | place,
             },
         },
     }
@@ -67,7 +68,7 @@ def server_spec() -> dict[str, Any]:
 
 
 class Workload:
-    """A Deployment of test servers on one node, scaled at will."""
+    """A Deployment of test servers, scaled at will."""
 
     def __init__(self, box: Box, name: str) -> None:
         self._box = box

@@ -1,9 +1,11 @@
 """The installed product: its values, its agents, and how to take them away for a while."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import yaml
 
 from azurebox import release
 from azurebox.client import Box
@@ -11,6 +13,7 @@ from scenarios.harness.node import Node
 
 NAMESPACE = release.NAMESPACE
 DAEMON_SET = "daemonset/azure-cni-agent"
+CONTROLLERS = "deployment/azure-cni-controller"
 ROLLOUT_S = 90
 
 QUICK = {
@@ -66,6 +69,16 @@ class Product:
         self._box.wait_for(lambda: not self._agents(), ROLLOUT_S, "the agents to be gone")
         return said
 
+    def shipped(self) -> list[dict[str, Any]]:
+        """All objects of the release, as helm sent them."""
+        manifest = self._box.helm("get", "manifest", release.NAME, "-n", NAMESPACE)
+        return [document for document in yaml.safe_load_all(manifest) if document]
+
+    def found(self, objects: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Which of these objects the cluster has."""
+        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        return self._box.kubectl("get", "--ignore-not-found", "-o", "name", "-f", "-", input=listed).split()
+
     def await_ready(self) -> None:
         """Wait until the newest agents run on every node, and nodes and agents say Ready."""
         self._box.kubectl("rollout", "status", "-n", NAMESPACE, DAEMON_SET, f"--timeout={ROLLOUT_S}s")
@@ -111,6 +124,19 @@ class Product:
         finally:
             self._select({"scenarios/nowhere": None})
             self.await_ready()
+
+    @contextmanager
+    def without_controllers(self) -> Iterator[None]:
+        """No controller works while the block runs; afterwards as many as before."""
+        replicas = self._box.kubectl_json("get", "-n", NAMESPACE, CONTROLLERS)["spec"]["replicas"]
+        scale = ("scale", "-n", NAMESPACE, CONTROLLERS)
+        self._box.kubectl(*scale, "--replicas=0")
+        try:
+            self._box.wait_for(lambda: not self._pods("controller"), ROLLOUT_S, "the controllers to be gone")
+            yield
+        finally:
+            self._box.kubectl(*scale, f"--replicas={replicas}")
+            self._box.kubectl("rollout", "status", "-n", NAMESPACE, CONTROLLERS, f"--timeout={ROLLOUT_S}s")
 
     def _select(self, labels: Mapping[str, str | None]) -> None:
         patch = {"spec": {"template": {"spec": {"nodeSelector": labels}}}}

@@ -1,0 +1,159 @@
+"""The plugin's verbs as a container runtime calls them: the binary that is installed, its agent, and the kernel.
+
+The runtime of the box asks for ADD and DEL alone. Here the test is the runtime, of sandboxes that no pod has.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Any
+
+import pytest
+
+from azurebox.client import Box
+from scenarios.harness.node import BINARY, CONFLIST, Answer, Node
+from scenarios.harness.pods import servers
+
+VERSION = "1.1.0"
+IFNAME = "eth0"
+LEFT_S = 10
+NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass
+class Sandbox:
+    """A network namespace in the VM, and what the plugin answered to its ADD."""
+
+    node: Node
+    container: str = field(default_factory=lambda: f"scenario-{secrets.token_hex(4)}")
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def address(self) -> IPv4Address:
+        """What ADD gave it."""
+        return IPv4Interface(self.result["ips"][0]["address"]).ip
+
+    @property
+    def attachment(self) -> tuple[str, str]:
+        """How ledger and runtime name it."""
+        return self.container, IFNAME
+
+    def call(self, command: str, config: Mapping[str, object] = NOTHING) -> Answer:
+        """One verb for it, as a runtime would call the plugin of the node's conflist."""
+        place = {"CNI_NETNS": f"/run/netns/{self.container}", "CNI_IFNAME": IFNAME, "CNI_CONTAINERID": self.container}
+        return call(self.node, command, config, place)
+
+    def check(self, result: Mapping[str, object] | None = None) -> Answer:
+        """CHECK with what ADD gave, or another result."""
+        return self.call("CHECK", {"prevResult": result or self.result})
+
+    def add(self) -> None:
+        """ADD that must succeed."""
+        self.result = accepted(self.call("ADD"))
+
+    def inside(self, *argv: str) -> str:
+        """Run `ip` in the namespace."""
+        return self.node.run("ip", "-n", self.container, *argv)
+
+
+@pytest.fixture
+def sandbox(nodes: list[Node]) -> Iterator[Callable[[], Sandbox]]:
+    """Makes sandboxes on the first node; each is deleted in the end, attached or not."""
+    with ExitStack() as stack:
+
+        def make() -> Sandbox:
+            made = Sandbox(nodes[0])
+            made.node.run("ip", "netns", "add", made.container)
+            stack.callback(made.node.run, "ip", "netns", "delete", made.container)
+            stack.callback(made.call, "DEL")
+            return made
+
+        yield make
+
+
+def call(
+    node: Node, command: str, config: Mapping[str, object] = NOTHING, environment: Mapping[str, str] = NOTHING
+) -> Answer:
+    """Call the plugin on a node, with the configuration of its conflist and what `config` adds."""
+    conflist = json.loads(node.run("cat", CONFLIST))
+    conf = {**conflist["plugins"][0], "cniVersion": VERSION, "name": conflist["name"], **config}
+    env = {"CNI_COMMAND": command, "CNI_PATH": "/opt/cni/bin", **environment}
+    return node.ask([BINARY], stdin=json.dumps(conf), env=env)
+
+
+def collect(node: Node, valid: Collection[tuple[str, str]]) -> Answer:
+    """GC with these attachments as the valid ones."""
+    listed = [{"containerID": container, "ifname": ifname} for container, ifname in valid]
+    return call(node, "GC", {"cni.dev/valid-attachments": listed})
+
+
+def accepted(answer: Answer) -> dict[str, Any]:
+    """Its document, {} when it has none; the test fails unless the plugin succeeded."""
+    assert answer.status == 0, answer.output + answer.error
+    return dict(json.loads(answer.output or "{}"))
+
+
+def refused(answer: Answer, code: int, *words: str) -> None:
+    """The test fails unless the plugin refused with that code, in these words."""
+    assert answer.status != 0
+    error = json.loads(answer.output)
+    assert error["code"] == code, error
+    assert [word for word in words if word not in error["msg"]] == [], error
+
+
+def test_a_sandbox_from_add_to_del(box: Box, sandbox: Callable[[], Sandbox]) -> None:
+    """ADD gives it an address of the NIC and a way out, CHECK tells what is damaged, DEL may come twice."""
+    one = sandbox()
+    node = one.node
+    refused(one.check(imagined(one)), 3, one.container[:12], "the ledger holds no address for it")
+    one.add()
+    assert one.address in node.on_nic()
+    assert one.address in node.routes()
+    assert str(one.address) in one.inside("-4", "address", "show", "dev", IFNAME)
+    assert "default" in one.inside("-4", "route", "show")
+    assert accepted(one.call("ADD")) == one.result, "a repeat gives the same"
+    assert accepted(one.call("STATUS")) == {}
+    assert accepted(one.check()) == {}
+
+    node.run("ip", "route", "delete", f"{one.address}/32")
+    refused(one.check(), 5, "is not as it should be", "node: ", f"lacks route {one.address}")
+    one.inside("link", "set", IFNAME, "down")
+    refused(one.check(), 5, f"pod: interface {IFNAME} is down")
+
+    assert [accepted(one.call("DEL", {"prevResult": one.result})) for _ in range(2)] == [{}, {}]
+    assert one.attachment not in node.attachments()
+    assert f"{IFNAME}@" not in one.inside("link", "show")
+    box.wait_for(lambda: not node.links(), LEFT_S, "the links to be gone")
+    node.agrees(assigned=0)
+
+
+def test_gc_frees_what_the_runtime_does_not_list_and_nothing_else(box: Box, sandbox: Callable[[], Sandbox]) -> None:
+    """Of three attachments, a pod's among them, the one that is not in the list goes."""
+    kept, stale = sandbox(), sandbox()
+    node = kept.node
+    with servers(box, "living", node=node.name, replicas=1) as living:
+        kept.add()
+        stale.add()
+        (pod,) = living.pods()
+        valid = node.attachments() - {stale.attachment}
+        assert len(valid) == 2
+        assert accepted(collect(node, valid)) == {}
+        assert node.attachments() == valid
+        assert {slot.address for slot in node.slots() if slot.state == "assigned"} == {kept.address, pod.address}
+        assert stale.address not in node.routes()
+        assert accepted(kept.check()) == {}
+        assert accepted(collect(node, valid)) == {}
+        assert living.ready(1) == [pod]
+        assert accepted(stale.call("DEL")) == {}, "a DEL of what is gone succeeds"
+
+
+def imagined(sandbox: Sandbox) -> dict[str, Any]:
+    """A result that nobody gave."""
+    return {
+        "cniVersion": VERSION,
+        "interfaces": [{"name": IFNAME, "sandbox": f"/run/netns/{sandbox.container}"}],
+        "ips": [{"address": "10.240.0.99/32", "interface": 0}],
+    }
