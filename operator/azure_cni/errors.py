@@ -35,7 +35,7 @@ for conditions and events, and whether trying again without a change can help.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class AzureCniError(Exception):
@@ -193,6 +193,19 @@ class OperationFailed(CloudError):
     """The write was accepted and its operation then ended Failed or Canceled: the NIC must be read again."""
 
     reason = "OperationFailed"
+
+
+REFUSALS: Final[tuple[type[CloudError], ...]] = (
+    AccessDenied,
+    CloudNotFound,
+    OperationFailed,
+    PreconditionFailed,
+    RequestRefused,
+    SubnetFull,
+    Throttled,
+)
+"""Azure's own answers to a write: what came of it, if anything, every read from then on shows. All other errors leave
+open whether it was carried out, or yet will be."""
 
 
 class KubeError(AzureCniError):

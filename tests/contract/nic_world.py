@@ -202,6 +202,7 @@ class _Permitted:
     def __init__(self, nic: Nic, cluster: FakeCluster) -> None:
         self._nic, self._cluster = nic, cluster
         self._numbers = itertools.count(2)
+        self.conclusive = nic.conclusive
 
     async def read(self) -> NicView:
         return await self._nic.read()

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, OUR_PREFIX, ConfigName, IPConfiguration, NicID, NicView
 from azure_cni.errors import (
+    REFUSALS,
     CloudError,
     OperationFailed,
     PreconditionFailed,
@@ -34,6 +35,8 @@ class FakeNic:
     many addresses the subnet still has for us (None: all of `subnet`). `limit` counts configurations, the primary
     included. `fail_next` is raised by the next write before anything changes, then forgotten.
     """
+
+    conclusive: tuple[type[CloudError], ...] = REFUSALS
 
     def __init__(
         self,

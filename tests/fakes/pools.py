@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
+from azure_cni.errors import KubeConflict, KubeError, KubeNotFound, KubeUnreachable
 
 TYPE_META = {"apiVersion": "azure-cni.io/v1alpha1", "kind": "NodeIPPool"}
 
@@ -34,6 +34,8 @@ class FakePools:
 
     def __init__(self, node: str = "vm1", *, fail_next: KubeError | None = None) -> None:
         self.fail_next = fail_next
+        self.silent = False
+        """Nothing answers until this is False again."""
         self.node: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Node",
@@ -114,6 +116,8 @@ class FakePools:
         self.pool = changed
 
     def _fail(self) -> None:
+        if self.silent:
+            raise KubeUnreachable("cannot reach the API server: no answer")
         error, self.fail_next = self.fail_next, None
         if error is not None:
             raise error

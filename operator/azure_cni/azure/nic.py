@@ -19,7 +19,7 @@ from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, OUR_PREFIX, ConfigName, NicID
 from azure_cni.azure import nic_document
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.resources import Resource
-from azure_cni.errors import CloudError, PreconditionFailed, RequestRefused, ResourceBusy
+from azure_cni.errors import REFUSALS, CloudError, PreconditionFailed, RequestRefused, ResourceBusy
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ SUFFIX_LENGTH: Final = 8
 
 class ArmNic:
     """Implements `azure_cni.node.ports.Nic` for the NIC of that id. `chance` names new configurations."""
+
+    conclusive = REFUSALS
 
     def __init__(self, arm: Arm, nic_id: NicID, *, chance: Random) -> None:
         self._arm = arm

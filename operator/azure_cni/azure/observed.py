@@ -12,7 +12,7 @@ from hashlib import sha256
 from azure_cni.api.identity import NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, IPConfiguration, NicID, NicView, SubnetID, VNetID
 from azure_cni.azure.imds import Imds, ImdsInterface, Instance
-from azure_cni.errors import CloudNotFound, RequestRefused
+from azure_cni.errors import REFUSALS, CloudNotFound, RequestRefused
 
 
 class ObservedCloud:
@@ -44,6 +44,8 @@ class ObservedCloud:
 
 class ObservedNic:
     """Implements `azure_cni.node.ports.Nic` for the interface with that MAC."""
+
+    conclusive = REFUSALS
 
     def __init__(self, imds: Imds, *, mac: str) -> None:
         self._imds = imds

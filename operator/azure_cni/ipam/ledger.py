@@ -150,13 +150,16 @@ class Ledger:
         slots = [(address, self._slots.get(address)) for address in addresses]
         return _change((address, slot, moved(slot, Event.RELEASE, now_s=now_s)) for address, slot in slots if slot)
 
-    def observe(self, view: NicView, *, now_s: float) -> Observation:
-        """Merge one read of the NIC: what it shows that is not known, what has become ready, what is gone."""
+    def observe(self, view: NicView, *, now_s: float, in_doubt: bool = False) -> Observation:
+        """Merge one read of the NIC: what it shows that is not known, what has become ready, what is gone.
+
+        `in_doubt`: a write may still come to pass on the NIC as shown, and take off what was chosen to leave.
+        """
         shown = {config.address: config for config in view.secondaries if config.address is not None}
         moves: list[_Move] = []
         for address in sorted(self._slots.keys() | shown.keys(), key=int):
             before, config = self._slots.get(address), shown.get(address)
-            if before and config and before.state is State.RELEASING and not view.settled:
+            if before and config and before.state is State.RELEASING and (in_doubt or not view.settled):
                 continue
             moves.append((address, before, observed(address, before, config, now_s=now_s)))
         gone = [before for _, before, after in moves if before and before.on_nic and not (after and after.on_nic)]

@@ -80,7 +80,7 @@ TRANSITIONS: Final[Mapping[tuple[State | None, Event], State | None]] = MappingP
         (State.COOLING, Event.GONE): None,
         (State.COOLING, Event.COOLED): State.FREE,
         (State.COOLING, Event.ASSIGN): State.ASSIGNED,  # the node is at its limit
-        # A releasing address hears of the NIC only once Azure has settled: what is still there then stays.
+        # A releasing address hears of the NIC only once no write can take it off any more: what is there then stays.
         (State.RELEASING, Event.SEEN): State.FREE,
         (State.RELEASING, Event.PENDING): State.PROGRAMMING,
         (State.RELEASING, Event.GONE): None,

@@ -1,7 +1,8 @@
 """What to do next: observed NIC + ledger + policy -> one step, which is at most one write of the NIC.
 
 Invariants, whatever is interrupted wherever: no step takes the NIC above the grant, the pool's `max` or 256
-configurations; only free addresses in configurations of ours leave; a NIC that Azure is updating is left alone.
+configurations; only free addresses in configurations of ours leave, and none of them goes to a pod while it may still
+leave; a NIC that Azure is updating is left alone.
 Each step is decided from a fresh read, so a plan is never carried on, only made anew, and the same state always
 leads to the same step.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, ConfigName, NicView
 from azure_cni.ipam.ledger import Counts, Ledger, State
@@ -61,7 +62,20 @@ class Mend:
     """For people."""
 
 
+_LATE: Final = Mend("a write with an unknown outcome must not come through late")
+
 Step: TypeAlias = Rest | Await | Grow | Shrink | Settle | Mend
+
+
+@dataclass(frozen=True, slots=True)
+class Unaccounted:
+    """Writes of which nobody knows whether they will yet come to pass: at most one will, for each changes the etag.
+
+    `most` addresses could be on the NIC after it; Azure refuses it once the NIC's etag is another than `etag`.
+    """
+
+    most: int
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +103,14 @@ def next_step(
     now_s: float,
     surplus_since_s: float | None,
     granted: int,
-    in_flight: int = 0,
+    unaccounted: Unaccounted | None = None,
     shrink_delay_s: float = SHRINK_DELAY_S,
 ) -> Plan:
     """Decide from a ledger that has observed `view`.
 
     `waiting`: pods here that need an address and have none. `granted`: what the newest request was answered with, 0
-    while it is not. `in_flight`: what a write not known to have ended could leave there. Times are boot times in s.
+    while it is not. `unaccounted`: the ledger withholds from pods what such a write would take off. Times are boot
+    times in s.
     """
     counts = ledger.counts()
     # Lost addresses are not on the NIC and do not become useful by growing: neither side counts them.
@@ -107,9 +122,9 @@ def next_step(
         return plan(Rest(), wake_in_s=cooled_in_s)
     if not view.settled:
         return plan(Settle(), surplus_since_s, wake_in_s=SETTLE_POLL_S)
-    if step := _failed(ledger, view) or _growth(view, wanted=wanted, granted=granted):
+    if step := _withheld(counts, unaccounted) or _failed(ledger, view) or _growth(view, wanted=wanted, granted=granted):
         return plan(step, wake_in_s=cooled_in_s)
-    rest = _mending(view, too_much=in_flight > max(wanted, held))
+    rest = _mending(view, too_much=unaccounted is not None and unaccounted.most > max(wanted, held))
     surplus = _surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
     if surplus is None:
         return plan(rest, wake_in_s=cooled_in_s)
@@ -118,6 +133,11 @@ def next_step(
     if remaining_s <= 0:
         return plan(surplus, since_s)
     return plan(rest, since_s, wake_in_s=remaining_s if cooled_in_s is None else min(remaining_s, cooled_in_s))
+
+
+def _withheld(counts: Counts, unaccounted: Unaccounted | None) -> Mend | None:
+    """How to get back what may still leave: before anything else and whatever is granted, for pods may wait for it."""
+    return _LATE if unaccounted and counts.releasing else None
 
 
 def _growth(view: NicView, *, wanted: int, granted: int) -> Step | None:
@@ -138,7 +158,7 @@ def _mending(view: NicView, *, too_much: bool) -> Step:
     if view.failed:
         return Mend()
     if too_much:  # it stays reserved until Azure would refuse that write
-        return Mend("a write with an unknown outcome must not come through late")
+        return _LATE
     return Rest()
 
 

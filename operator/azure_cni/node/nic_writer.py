@@ -12,14 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from azure_cni.api.nic import NicView
-from azure_cni.errors import (
-    CloudError,
-    NodeNotReady,
-    OperationFailed,
-    PreconditionFailed,
-    RequestRefused,
-    SubnetFull,
-)
+from azure_cni.errors import CloudError, NodeNotReady, SubnetFull
 from azure_cni.ipam.plan import Grow, Mend, Shrink
 from azure_cni.node.board import Book
 from azure_cni.node.narrator import Narrator
@@ -28,9 +21,6 @@ from azure_cni.node.world import LastWrite, Standing, World
 log = logging.getLogger(__name__)
 
 BREATH_S = 1.0
-
-ENDED = (OperationFailed, PreconditionFailed, RequestRefused, SubnetFull)
-"""Azure's answers after which nothing more comes of a write. All others leave open whether it did, or yet will."""
 
 
 class NicWriter:
@@ -90,11 +80,11 @@ class NicWriter:
         try:
             view = await self._meanwhile(standing.nic.write(standing.view, add=add, remove=names))
             result, etag = "Succeeded", view.etag
-            standing.asking.write_ended()
+            standing.asking.write_answered()
         except CloudError as error:
             result = error.reason
-            if isinstance(error, ENDED):
-                standing.asking.write_ended()
+            if isinstance(error, standing.nic.conclusive):
+                standing.asking.write_answered()
             raise
         finally:
             standing.writing = False

@@ -138,6 +138,9 @@ class OrderedNic:
     remembered here, as the adapter to Azure does where the agent has one.
     """
 
+    conclusive: tuple[type[CloudError], ...] = ()
+    """None: who answers need not be the only controller that tried. One before it may have asked Azure, and died."""
+
     def __init__(self, identity: NodeIdentity, post: OrderPost) -> None:
         self._identity = identity
         self._post = post

@@ -16,6 +16,7 @@ from azure_cni.api.pool import Request
 from azure_cni.datapath.sandbox import Route, SandboxLinks, SandboxSpec
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.datapath.uplink import Uplink
+from azure_cni.errors import CloudError
 from azure_cni.ipam.ledger import Change
 from azure_cni.ipam.life import Sandbox, Slot
 
@@ -49,6 +50,10 @@ class Claims(Protocol):
 
 class Nic(Protocol):
     """The one NIC of this node. No retries inside: a failure is told at once, and pacing is the reconciler's."""
+
+    conclusive: tuple[type[CloudError], ...]
+    """The errors of `write` after which a read shows all that came of it. After any other it may still be carried out,
+    for as long as the NIC's etag is the one that it was decided from."""
 
     async def read(self) -> NicView:
         """One GET."""

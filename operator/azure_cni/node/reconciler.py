@@ -184,7 +184,7 @@ class Reconciler:
     async def _adopt(self, view: NicView) -> None:
         """Take over a NIC as it is now. The kernel learns the addresses before any pod can get one of them."""
         await self._kernel.apply(view)
-        observation = self._book.ledger.observe(view, now_s=self._now_s())
+        observation = self._standing.asking.observe(view, self._book.ledger, now_s=self._now_s())
         self._book.commit(observation.change)
         if observation.appeared:
             log.info("addresses ready", extra={"addresses": [str(address) for address in observation.appeared]})
@@ -192,7 +192,6 @@ class Reconciler:
             log.warning("addresses vanished", extra={"addresses": [str(address) for address in observation.vanished]})
             self._world.observer.repaired("address_vanished")
         self._standing.view = view
-        self._standing.asking.observed(view)
         again_s = self._settings.timing.nic_s if view.settled else limits.SETTLE_POLL_S
         self._due[Activity.READ] = self._now_s() + again_s
 
@@ -262,7 +261,7 @@ class Reconciler:
             raise
         finally:
             self.wake()
-        if view is not None and not await self._attempt(Activity.KERNEL, partial(self._adopt, view)):
+        if view is None or not await self._attempt(Activity.KERNEL, partial(self._adopt, view)):
             self._due[Activity.READ] = 0.0
 
     def _decide(self, view: NicView) -> Plan:
@@ -277,7 +276,7 @@ class Reconciler:
             now_s=now_s,
             surplus_since_s=standing.plan.surplus_since_s if standing.plan else None,
             granted=standing.grant.count if standing.answered else 0,
-            in_flight=standing.asking.in_flight,
+            unaccounted=standing.asking.unaccounted,
             shrink_delay_s=self._settings.timing.shrink_delay_s,
         )
         wake_in_s = standing.plan.wake_in_s

@@ -173,6 +173,13 @@ class TestObserve:
         assert (observation.released, observation.vanished) == ((address(1),), ())
         assert states(ledger) == {2: State.FREE}
 
+    def test_what_may_still_leave_is_withheld_while_that_is_in_doubt(self):
+        ledger = seen(1)
+        ledger.apply(ledger.release([address(1)], now_s=1.0))
+        assert not ledger.observe(view([1]), now_s=2.0, in_doubt=True).change
+        gone = ledger.observe(view([]), now_s=3.0, in_doubt=True)
+        assert gone.released == (address(1),)
+
     def test_what_did_not_leave_stays_once_azure_has_settled(self):
         ledger = seen(1)
         ledger.apply(ledger.release([address(1)], now_s=1.0))

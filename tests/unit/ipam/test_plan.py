@@ -5,7 +5,7 @@ import pytest
 from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, IPConfiguration
 from azure_cni.ipam.ledger import Ledger
 from azure_cni.ipam.limits import COOLING_S, SETTLE_POLL_S, SHRINK_DELAY_S
-from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, next_step
+from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, Unaccounted, next_step
 from azure_cni.ipam.sizing import Policy
 from unit.ipam.views import address, adopted, assign, config, seen, unassign, view
 
@@ -22,6 +22,7 @@ def plan(
     now_s: float = 1000.0,
     since_s: float | None = None,
     granted: int = 250,
+    unaccounted: Unaccounted | None = None,
 ) -> Plan:
     return next_step(
         ledger or seen(*configs),
@@ -31,6 +32,7 @@ def plan(
         now_s=now_s,
         surplus_since_s=since_s,
         granted=granted,
+        unaccounted=unaccounted,
     )
 
 
@@ -143,6 +145,35 @@ class TestFixedSize:
         step = plan(list(range(21)), policy=fixed, since_s=0.0).step
         assert isinstance(step, Shrink)
         assert len(step.names) == 1
+
+
+class TestUnaccounted:
+    """A write of which nobody knows whether it will yet come to pass."""
+
+    OPEN = Unaccounted(16, view().etag)
+
+    def test_what_it_could_add_stays_reserved_and_more_than_is_wanted_is_prevented(self):
+        configs = list(range(16))
+        assert plan(configs, unaccounted=self.OPEN).step == Rest()
+        assert plan(configs, waiting=20, unaccounted=Unaccounted(32, "e")).step == Grow(16)
+        assert isinstance(plan(configs, unaccounted=Unaccounted(32, "e")).step, Mend)
+
+    @pytest.mark.parametrize("more", [{}, {"waiting": 100}, {"waiting": 100, "granted": 0}, {"since_s": 0.0}])
+    def test_what_it_could_take_off_is_got_back_first_of_all(self, more):
+        ledger = seen(*range(48))
+        ledger.apply(ledger.release([address(n) for n in range(32)], now_s=0.0))
+        ledger.apply(ledger.observe(view(range(48)), now_s=0.0, in_doubt=True).change)
+        assert ledger.counts().releasing == 32
+        step = plan(list(range(48)), ledger=ledger, unaccounted=Unaccounted(48, view().etag), **more).step
+        assert isinstance(step, Mend)
+        assert step.reason == "a write with an unknown outcome must not come through late"
+
+    def test_but_not_while_azure_works_or_the_pool_is_paused(self):
+        ledger = seen(*range(16))
+        ledger.apply(ledger.release([address(1)], now_s=0.0))
+        configs = list(range(16))
+        assert plan(configs, ledger=ledger, unaccounted=self.OPEN, settled=False).step == Settle()
+        assert plan(configs, ledger=ledger, unaccounted=self.OPEN, policy=Policy(paused=True)).step == Rest()
 
 
 class TestOthers:

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from azure_cni.api.nic import NicView
 from azure_cni.api.pool import Request, Wants
+from azure_cni.ipam.ledger import Ledger
+from azure_cni.ipam.plan import Unaccounted
 from azure_cni.node.asking import Asking
 from azure_cni.node.ports import Grant
 from fakes.nic import FakeNic
@@ -26,6 +28,15 @@ async def begun(held: int = 0, before: dict | None = None) -> Asking:
     asking.begin(before or {"status": {}}, vm_id=VM, nic=await nic(held))
     asking.want(held, on_nic=held, wants=Wants.NOTHING)
     return asking
+
+
+def seen(asking: Asking, view: NicView, *, releasing: int = 0) -> None:
+    """A read of the NIC, with a ledger that had chosen so many of its addresses to leave."""
+    ledger = Ledger()
+    ledger.apply(ledger.observe(view, now_s=0.0).change)
+    chosen = [config.address for config in view.secondaries[:releasing] if config.address]
+    ledger.apply(ledger.release(chosen, now_s=0.0))
+    asking.observe(view, ledger, now_s=1.0)
 
 
 def answer(asking: Asking) -> Grant:
@@ -59,7 +70,7 @@ async def test_an_answer_allows_one_write_and_another_write_needs_another_number
     assert asking.allows(used)
     asking.write_begins(await nic(16), add=8)
     assert not asking.allows(used)
-    asking.write_ended()
+    seen(asking, replace(await nic(24), etag="another"))
     assert asking.want(32, on_nic=24, wants=Wants.GROW)
     assert not asking.allows(used)
     assert asking.allows(answer(asking))
@@ -90,23 +101,66 @@ async def test_a_request_never_falls_below_what_an_unfinished_write_could_leave(
     asking.write_begins(before, add=16)
     asking.want(16, on_nic=16, wants=Wants.NOTHING)
     assert asking.request.count == 32
-    asking.observed(before)
-    asking.observed(replace(before, etag="another", settled=False))
+    seen(asking, before)
+    seen(asking, replace(before, etag="another", settled=False))
     assert asking.in_flight == 32
-    asking.observed(replace(before, etag="another"))
+    seen(asking, replace(before, etag="another"))
     asking.want(16, on_nic=16, wants=Wants.NOTHING)
     assert asking.request.count == 16
 
 
 async def test_a_write_of_the_agent_before_is_covered_until_the_nic_changes():
     asking = Asking()
-    seen = await nic(16)
-    asking.begin(pool(48, 7, granted=32), vm_id=VM, nic=seen)
+    before = await nic(16)
+    asking.begin(pool(48, 7, granted=32), vm_id=VM, nic=before)
     asking.want(16, on_nic=16, wants=Wants.NOTHING)
     assert asking.request == Request(32, 9)
-    asking.observed(replace(seen, etag="another"))
+    seen(asking, replace(before, etag="another"))
     asking.want(16, on_nic=16, wants=Wants.NOTHING)
     assert asking.request == Request(16, 10)
+
+
+async def test_what_azure_refused_the_next_settled_read_accounts_for():
+    asking, before = await begun(16), await nic(16)
+    asking.write_begins(before, add=16)
+    asking.write_answered()
+    assert asking.in_flight == 32
+    seen(asking, replace(before, settled=False))
+    assert asking.in_flight == 32
+    seen(asking, before)
+    assert asking.unaccounted is None
+
+
+async def test_an_answer_to_one_write_says_nothing_of_the_write_before_it():
+    asking, before = await begun(16), await nic(16)
+    asking.write_begins(before, add=16)  # no answer
+    asking.write_begins(before, add=0)
+    assert asking.in_flight == 32
+    asking.write_answered()
+    seen(asking, before)
+    asking.want(16, on_nic=16, wants=Wants.NOTHING)
+    assert asking.request.count == 32
+    seen(asking, replace(before, etag="another"))
+    assert asking.unaccounted is None
+
+
+async def test_what_the_agent_before_had_chosen_to_leave_may_leave_until_the_nic_changes():
+    asking, before = Asking(), await nic(16)
+    seen(asking, before, releasing=4)
+    assert asking.unaccounted == Unaccounted(16, before.etag)
+    seen(asking, before, releasing=4)
+    assert asking.unaccounted is not None
+    seen(asking, replace(before, etag="another"), releasing=4)
+    assert asking.unaccounted is None
+
+
+async def test_who_begins_again_forgets_no_write():
+    asking, before = await begun(16), await nic(16)
+    asking.write_begins(before, add=16)
+    asking.forget()
+    asking.begin(pool(16, 50), vm_id=VM, nic=before)
+    asking.want(16, on_nic=16, wants=Wants.NOTHING)
+    assert asking.request == Request(32, 52)
 
 
 async def test_a_later_request_of_another_agent_makes_ours_void():

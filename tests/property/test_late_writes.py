@@ -1,0 +1,295 @@
+"""Whatever becomes of writes of the NIC, and whenever: no pod holds an address that one of them took off.
+
+The plan, the ledger and the request are the product's. Around them a NIC whose writes are answered or not, and carried
+out at once, late, or never; another tool; agents that end at any time and begin again. Nobody but the node takes
+addresses off the NIC here, so a pod without its address is the node's own fault.
+
+The same walks by chance that find nothing with the product's rules find a way past each rule that is broken on purpose:
+a pod loses its address, or the NIC could come to hold more than was asked for.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import pytest
+
+from azure_cni.api.nic import ConfigName, IPConfiguration, NicView
+from azure_cni.api.pool import Wants
+from azure_cni.errors import NoAddress
+from azure_cni.ipam.ledger import Ledger, Observation
+from azure_cni.ipam.limits import COOLING_S
+from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, Step, next_step
+from azure_cni.ipam.sizing import Policy
+from azure_cni.node.asking import Asking
+from azure_cni.node.ports import Grant
+from unit.ipam.views import address, config, holder, view
+
+VM = "vm-1"
+WANTS = {Grow: Wants.GROW, Await: Wants.GROW, Shrink: Wants.RELEASE, Mend: Wants.MEND}
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write on its way to Azure: the NIC's etag that it needs, and what it makes of the NIC."""
+
+    etag: int
+    add: int
+    remove: tuple[ConfigName, ...]
+
+
+class Node:
+    """One node, its NIC, and all that may still reach it."""
+
+    make_asking: type[Asking] = Asking
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.configs: list[IPConfiguration] = []
+        self.etag, self.made, self.updating = 1, 0, False
+        self.flying: list[Write] = []
+        self.pool: dict = {"status": {}}
+        self.size, self.pods = 4, 0
+        self.ledger = Ledger()
+        self.begin()
+
+    # Azure, and another tool.
+
+    def accept(self, write: Write) -> bool:
+        if self.updating or write.etag != self.etag:
+            return False
+        self.etag += 1
+        kept = [one for one in self.configs if one.name not in write.remove]
+        for number in range(write.add):
+            self.made += 1
+            unused = next(n for n in range(99) if all(one.address != address(n) for one in kept))
+            kept.append(config(unused, name=f"azure-cni-{self.made:08d}-{number}"))
+        self.configs = kept
+        return True
+
+    def land(self, which: int, *, slowly: bool = False) -> None:
+        if self.flying and self.accept(self.flying.pop(which)):
+            self.updating = slowly
+
+    def end_operation(self) -> None:
+        self.updating = False
+
+    def tag(self) -> None:
+        self.etag += not self.updating
+
+    # The agent.
+
+    def begin(self) -> None:
+        """An agent begins, with the ledger that the one before it left, and a NIC to read before anything else."""
+        self.ledger = Ledger(self.ledger.slots)
+        self.asking, self.seen, self.since_s = self.make_asking(), None, None
+        self.read()
+
+    def read(self) -> None:
+        shown = view(self.configs, settled=not self.updating)
+        self.seen = NicView(shown.nic_id, str(self.etag), shown.settled, shown.configs)
+        self.ledger.apply(self.observe(self.seen).change)
+        if not self.asking.begun:
+            self.asking.begin(self.pool, vm_id=VM, nic=self.seen)
+
+    def observe(self, shown: NicView) -> Observation:
+        return self.asking.observe(shown, self.ledger, now_s=self.now_s)
+
+    def begin_again(self) -> None:
+        self.asking.forget()
+        self.asking.begin(self.pool, vm_id=VM, nic=self.seen)
+
+    def step(self, outcome: str) -> None:
+        """Decide, ask, be granted all of it, and carry it out as far as `outcome` says."""
+        plan = self.decide(granted=0)
+        wants = WANTS.get(type(plan.step), Wants.NOTHING)
+        self.asking.want(plan.requested, on_nic=len(self.seen.secondaries), wants=wants)
+        request = self.asking.request
+        fields = {"requested": request.count, "requestID": request.number}
+        self.pool = {"status": {"vmID": VM, **fields, "granted": request.count, "grantedFor": request.number}}
+        if self.asking.allows(Grant(count=request.count, request_id=request.number)):
+            self.write(self.decide(granted=request.count).step, outcome)
+
+    def decide(self, *, granted: int) -> Plan:
+        plan = next_step(
+            self.ledger,
+            self.seen,
+            Policy(size=self.size),
+            waiting=0,
+            now_s=self.now_s,
+            surplus_since_s=self.since_s,
+            granted=granted,
+            unaccounted=self.asking.unaccounted,
+            shrink_delay_s=0.0,
+        )
+        self.since_s = plan.surplus_since_s
+        return plan
+
+    def write(self, step: Step, outcome: str) -> None:
+        etag = int(self.seen.etag)
+        match step:
+            case Rest() | Await() | Settle():
+                return
+            case Grow(add=add):
+                write = Write(etag, add, ())
+            case Shrink(names=names, addresses=addresses):
+                self.ledger.apply(self.ledger.release(addresses, now_s=self.now_s))
+                write = Write(etag, 0, names)
+            case Mend():
+                write = Write(etag, 0, ())
+        self.asking.write_begins(self.seen, add=write.add)
+        if outcome == "silence":
+            self.flying.append(write)
+            return
+        if outcome != "refusal":
+            self.accept(write)
+        if outcome != "lost answer":
+            self.asking.write_answered()
+            self.read()  # as after every write that was answered
+
+    # Pods.
+
+    def come(self) -> None:
+        self.pods += 1
+        with suppress(NoAddress):
+            self.ledger.apply(self.ledger.assign(holder(self.pods), now_s=self.now_s, at_limit=False))
+
+    def go(self) -> None:
+        for slot in self.ledger.slots:
+            if slot.holder:
+                self.ledger.apply(self.ledger.unassign(slot.holder.sandbox, now_s=self.now_s))
+        self.now_s += COOLING_S
+        self.ledger.apply(self.ledger.cooled(now_s=self.now_s))
+
+    # What must hold.
+
+    def check(self) -> None:
+        held = {slot.address for slot in self.ledger.slots if slot.holder}
+        assert held <= {one.address for one in self.configs}, "a pod lost its address"
+        most = [len(self.configs) + write.add for write in self.flying if write.etag == self.etag]
+        assert max(most, default=0) <= self.pool["status"].get("requested", 0), "more could be held than was asked for"
+
+    def check_end(self) -> None:
+        """Once Azure answers again, nothing is withheld for long, and nothing reserved that is not needed."""
+        self.updating = False
+        for _ in range(5):
+            self.read()
+            self.step("answer")
+        self.check()
+        assert not self.ledger.counts().releasing
+        assert self.asking.request.count == len(self.configs)
+
+
+def resize(node: Node, size: int) -> None:
+    node.size = size
+
+
+MOVES: Final = {
+    "the NIC is read": (4, Node.read),
+    "a step": (6, lambda node: node.step("answer")),
+    "a step that Azure refuses": (2, lambda node: node.step("refusal")),
+    "a step without an answer": (4, lambda node: node.step("silence")),
+    "a step whose answer is lost": (1, lambda node: node.step("lost answer")),
+    "the oldest write lands": (1, lambda node: node.land(0)),
+    "the newest write lands": (1, lambda node: node.land(-1)),
+    "a write is accepted": (1, lambda node: node.land(0, slowly=True)),
+    "an operation ends": (2, Node.end_operation),
+    "another tool sets a tag": (1, Node.tag),
+    "another agent begins": (2, Node.begin),
+    "the agent begins again": (2, Node.begin_again),
+    "one address is wanted": (2, lambda node: resize(node, 1)),
+    "four addresses are wanted": (2, lambda node: resize(node, 4)),
+    "a pod comes": (6, Node.come),
+    "all pods go": (2, Node.go),
+}
+
+
+def walk(kind: type[Node]) -> None:
+    """Lives of many nodes, each by chance; AssertionError with the moves of the first where something does not hold."""
+    for seed in range(2000):
+        live(kind(), seed=seed)
+
+
+def live(node: Node, *, seed: int) -> None:
+    names = list(MOVES)
+    chosen = Random(seed).choices(names, [MOVES[name][0] for name in names], k=40)
+    for number, name in enumerate(chosen):
+        try:
+            MOVES[name][1](node)
+            node.check()
+        except AssertionError as error:
+            raise AssertionError(f"{error}, after: {', '.join(chosen[: number + 1])}") from error
+    node.check_end()
+
+
+def test_no_pod_loses_its_address_and_no_request_covers_too_little():
+    walk(Node)
+
+
+class _Unwarned(Node):
+    """The ledger is not told that a write may still take off what it withholds."""
+
+    def observe(self, shown: NicView) -> Observation:
+        super().observe(shown)
+        return self.ledger.observe(shown, now_s=self.now_s)
+
+
+class _Careless(Asking):
+    def observe(self, nic, ledger, *, now_s):
+        self._observed = True
+        return super().observe(nic, ledger, now_s=now_s)
+
+
+class _CarelessAfterARestart(Node):
+    """What the agent before withheld is not taken for a write under way."""
+
+    make_asking = _Careless
+
+
+class _Newest(Asking):
+    def write_begins(self, seen, *, add):
+        self.unaccounted = None
+        super().write_begins(seen, add=add)
+
+
+class _OnlyTheNewestWriteCounts(Node):
+    """A write that may still come to pass is forgotten when another is sent."""
+
+    make_asking = _Newest
+
+
+class _Fresh(Asking):
+    def begin(self, pool, *, vm_id, nic):
+        self.unaccounted = None
+        super().begin(pool, vm_id=vm_id, nic=nic)
+
+
+class _ForgetfulWhenItBeginsAgain(Node):
+    """Who begins again forgets its own writes."""
+
+    make_asking = _Fresh
+
+
+class _Trusting(Asking):
+    def observe(self, nic, ledger, *, now_s):
+        if nic.settled:
+            self.write_answered()
+        return super().observe(nic, ledger, now_s=now_s)
+
+
+class _AnyReadWillDo(Node):
+    """A read of the NIC as it was before is taken for the end of the write."""
+
+    make_asking = _Trusting
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [_Unwarned, _CarelessAfterARestart, _OnlyTheNewestWriteCounts, _ForgetfulWhenItBeginsAgain, _AnyReadWillDo],
+)
+def test_each_rule_is_needed(broken: type[Node]):
+    with pytest.raises(AssertionError, match=r"a pod lost|more could be held"):
+        walk(broken)
