@@ -65,7 +65,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def cooling_ends(self):
         self.do(self.ledger.cooled(now_s=self.now_s))
-        assert self.ledger.next_cooled_s(self.now_s) != 0.0
+        next_at_s = self.ledger.next_cooled_at_s()
+        assert next_at_s is None or next_at_s > self.now_s
 
     @precondition(lambda self: self.ledger.counts().free)
     @rule(data=st.data())

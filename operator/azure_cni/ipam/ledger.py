@@ -137,10 +137,10 @@ class Ledger:
         due = [slot for slot in self._in(State.COOLING) if slot.since_s + self._cooling_s <= now_s]
         return _change((slot.address, slot, moved(slot, Event.COOLED, now_s=now_s)) for slot in due)
 
-    def next_cooled_s(self, now_s: float) -> float | None:
-        """Seconds until `cooled` has something to free, 0 if it has; None while nothing cools."""
+    def next_cooled_at_s(self) -> float | None:
+        """Boot time at which `cooled` has something to free, or has had since; None while nothing cools."""
         slot = self._longest_in(State.COOLING)
-        return None if slot is None else max(slot.since_s + self._cooling_s - now_s, 0.0)
+        return None if slot is None else slot.since_s + self._cooling_s
 
     def release(self, addresses: Iterable[IPv4Address], *, now_s: float) -> Change:
         """Choose addresses to leave the NIC: free ones, or those whose operation failed; unknown ones are passed over.

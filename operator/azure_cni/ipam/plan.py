@@ -84,14 +84,15 @@ class Plan:
 
     `requested` is what the node has to ask for: its target, but never less than its NIC holds already. To make growth
     one write, ask first and pass the answer of that request as `granted`. `surplus_since_s` goes back into the next
-    decision. `wake_in_s`: when to decide anew if nothing happens before; None when only an event can change it.
+    decision. `wake_at_s`: the boot time at which to decide anew if nothing happens before; None when only an event can
+    change it.
     """
 
     target: int
     requested: int
     step: Step
     surplus_since_s: float | None = None
-    wake_in_s: float | None = None
+    wake_at_s: float | None = None
 
 
 def next_step(
@@ -117,22 +118,22 @@ def next_step(
     wanted = target(policy, assigned=counts.assigned - counts.lost, waiting=waiting, cooling=counts.cooling)
     held = len(view.secondaries)
     plan = partial(Plan, wanted, max(wanted, held))
-    cooled_in_s = ledger.next_cooled_s(now_s)
+    cooled_at_s = ledger.next_cooled_at_s()
     if policy.paused:
-        return plan(Rest(), wake_in_s=cooled_in_s)
+        return plan(Rest(), wake_at_s=cooled_at_s)
     if not view.settled:
-        return plan(Settle(), surplus_since_s, wake_in_s=SETTLE_POLL_S)
+        return plan(Settle(), surplus_since_s, wake_at_s=now_s + SETTLE_POLL_S)
     if step := _withheld(counts, unaccounted) or _failed(ledger, view) or _growth(view, wanted=wanted, granted=granted):
-        return plan(step, wake_in_s=cooled_in_s)
+        return plan(step, wake_at_s=cooled_at_s)
     rest = _mending(view, too_much=unaccounted is not None and unaccounted.most > max(wanted, held))
     surplus = _surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
     if surplus is None:
-        return plan(rest, wake_in_s=cooled_in_s)
+        return plan(rest, wake_at_s=cooled_at_s)
     since_s = now_s if surplus_since_s is None else surplus_since_s
-    remaining_s = since_s + shrink_delay_s - now_s
-    if remaining_s <= 0:
+    shrink_at_s = since_s + shrink_delay_s
+    if now_s >= shrink_at_s:
         return plan(surplus, since_s)
-    return plan(rest, since_s, wake_in_s=remaining_s if cooled_in_s is None else min(remaining_s, cooled_in_s))
+    return plan(rest, since_s, wake_at_s=shrink_at_s if cooled_at_s is None else min(shrink_at_s, cooled_at_s))
 
 
 def _withheld(counts: Counts, unaccounted: Unaccounted | None) -> Mend | None:

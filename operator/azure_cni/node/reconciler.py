@@ -21,6 +21,7 @@ from azure_cni.errors import AzureCniError, CloudError, Throttled
 from azure_cni.ipam import limits
 from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, Step, next_step
 from azure_cni.ipam.sizing import override
+from azure_cni.node.agenda import DEBOUNCE_S, Agenda
 from azure_cni.node.board import Board, Book
 from azure_cni.node.demand import Demand
 from azure_cni.node.kernel import Kernel
@@ -33,10 +34,6 @@ from azure_cni.node.troubles import Activity, Troubles
 from azure_cni.node.world import NodeSettings, Standing, World
 
 log = logging.getLogger(__name__)
-
-LONGEST_REST_S = 30.0
-DEBOUNCE_S = 0.05
-"""A burst of pods is one pass of the reconciler, not one each."""
 
 
 class Reconciler:
@@ -64,7 +61,7 @@ class Reconciler:
         self.breathed_s = world.clock.boottime_s()
         """Boot time of the last sign of life."""
         self._woken = asyncio.Event()
-        self._due: dict[Activity, float] = {}
+        self._agenda = Agenda()
 
     def wake(self) -> None:
         """Something changed: look soon."""
@@ -94,7 +91,7 @@ class Reconciler:
 
     async def turn(self) -> float:
         """One pass; returns the seconds until the next look if nothing wakes it before."""
-        self._standing.wake_at_s = None
+        self._agenda.pass_begins(self._now_s())
         await self._attempt(Activity.POOL, self._ensure_pool)
         await self._attempt(Activity.SPEC, self._read_spec)
         if not self._board.ready:
@@ -105,6 +102,7 @@ class Reconciler:
         if self._standing.vnet is not None:
             await self._attempt(Activity.READ, self._read_nic)
             await self._attempt(Activity.KERNEL, self._kernel.keep)
+        await self._attempt(Activity.LEDGER, self._cool)
         await self._act()
         await self._breathe()
         return self._rest_s()
@@ -172,13 +170,13 @@ class Reconciler:
 
     async def _read_vnet(self) -> None:
         identity = self._board.identity
-        if identity is None or self._now_s() < self._due.get(Activity.VNET, 0.0):
+        if identity is None or not self._agenda.is_due(Activity.VNET, now_s=self._now_s()):
             return
         self._standing.vnet = await self._world.cloud.vnet(identity)
-        self._due[Activity.VNET] = self._now_s() + self._settings.timing.vnet_s
+        self._agenda.put(Activity.VNET, self._now_s() + self._settings.timing.vnet_s)
 
     async def _read_nic(self) -> None:
-        if self._standing.nic is not None and self._now_s() >= self._due.get(Activity.READ, 0.0):
+        if self._standing.nic is not None and self._agenda.is_due(Activity.READ, now_s=self._now_s()):
             await self._adopt(await self._standing.nic.read())
 
     async def _adopt(self, view: NicView) -> None:
@@ -193,7 +191,7 @@ class Reconciler:
             self._world.observer.repaired("address_vanished")
         self._standing.view = view
         again_s = self._settings.timing.nic_s if view.settled else limits.SETTLE_POLL_S
-        self._due[Activity.READ] = self._now_s() + again_s
+        self._agenda.put(Activity.READ, self._now_s() + again_s)
 
     async def _act(self) -> None:
         """Take a step once all that decides it is known; the pool too, for it may say `paused` or another size."""
@@ -257,12 +255,12 @@ class Reconciler:
         except CloudError as error:
             # What is on the NIC now, only a read can tell; but none while Azure asks to be left alone.
             patience_s = error.retry_after_s or 0.0 if isinstance(error, Throttled) else 0.0
-            self._due[Activity.READ] = self._now_s() + patience_s
+            self._agenda.put(Activity.READ, self._now_s() + patience_s)
             raise
         finally:
             self.wake()
         if view is None or not await self._attempt(Activity.KERNEL, partial(self._adopt, view)):
-            self._due[Activity.READ] = 0.0
+            self._agenda.put(Activity.READ, self._now_s())
 
     def _decide(self, view: NicView) -> Plan:
         standing, now_s = self._standing, self._now_s()
@@ -279,21 +277,14 @@ class Reconciler:
             unaccounted=standing.asking.unaccounted,
             shrink_delay_s=self._settings.timing.shrink_delay_s,
         )
-        wake_in_s = standing.plan.wake_in_s
-        standing.wake_at_s = None if wake_in_s is None else now_s + wake_in_s
         return standing.plan
 
     def _rest_s(self) -> float:
-        """Seconds until something is due. What is overdue and was not done now waits for something else."""
-        now_s = self._now_s()
-        due = [self._reporter.due_s(), self._taint.due_s(), self._troubles.next_due_s(after_s=now_s)]
-        due += [self._due.get(Activity.READ), self._kernel.due_s]
-        due_in = [at_s - now_s for at_s in due if at_s is not None and at_s > now_s]
-        if self._standing.wake_at_s is not None:
-            due_in.append(self._standing.wake_at_s - now_s)
-        if (cooled_in_s := self._book.ledger.next_cooled_s(now_s)) is not None:
-            due_in.append(cooled_in_s)
-        return min(max(DEBOUNCE_S, min(due_in, default=LONGEST_REST_S)), LONGEST_REST_S)
+        """Seconds until something is due."""
+        plan, agenda = self._standing.plan, self._agenda
+        due = [self._reporter.due_s(), self._taint.due_s(), self._kernel.due_s]
+        due += [self._troubles.next_due_s(after_s=agenda.began_s), self._book.ledger.next_cooled_at_s()]
+        return agenda.rest_s([*due, plan.wake_at_s if plan else None], now_s=self._now_s())
 
     def _now_s(self) -> float:
         return self._world.clock.boottime_s()

@@ -91,8 +91,6 @@ class Standing:
     asking: Asking = field(default_factory=Asking)
     grant: Grant = field(default_factory=lambda: Grant(count=0, request_id=0))
     plan: Plan | None = None
-    wake_at_s: float | None = None
-    """Boot time at which the plan of this pass must be made anew, if nothing happens before."""
     waiting: int = 0
     """Pods that need an address and have none, as last counted."""
     writing: bool = False

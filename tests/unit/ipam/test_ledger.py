@@ -86,25 +86,19 @@ class TestTakeBack:
         assign(ledger, 1)
         unassign(ledger, 1, now_s=10.0)
         assert states(ledger) == {1: State.COOLING}
-        assert ledger.next_cooled_s(50.0) == 10.0 + COOLING_S - 50.0
+        assert ledger.next_cooled_at_s() == 10.0 + COOLING_S
         assert not ledger.cooled(now_s=10.0 + COOLING_S - 0.1)
         ledger.apply(ledger.cooled(now_s=10.0 + COOLING_S))
         assert states(ledger) == {1: State.FREE}
-        assert ledger.next_cooled_s(500.0) is None
+        assert ledger.next_cooled_at_s() is None
 
     def test_the_rest_may_be_set(self):
         ledger = Ledger(seen(1).slots, cooling_s=5.0)
         assign(ledger, 1)
         unassign(ledger, 1, now_s=10.0)
-        assert ledger.next_cooled_s(11.0) == 4.0
+        assert ledger.next_cooled_at_s() == 15.0
         assert not ledger.cooled(now_s=14.9)
         assert ledger.cooled(now_s=15.0)
-
-    def test_what_is_due_already_is_due_now(self):
-        ledger = seen(1)
-        assign(ledger, 1)
-        unassign(ledger, 1)
-        assert ledger.next_cooled_s(10 * COOLING_S) == 0.0
 
     def test_an_abandoned_one_is_free_at_once(self):
         ledger = seen(1)

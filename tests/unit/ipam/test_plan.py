@@ -82,9 +82,9 @@ class TestShrink:
     def test_only_after_a_surplus_without_a_break(self):
         configs = list(range(32))
         first = plan(configs, now_s=1000.0)
-        assert first == Plan(16, 32, Rest(), surplus_since_s=1000.0, wake_in_s=SHRINK_DELAY_S)
+        assert first == Plan(16, 32, Rest(), surplus_since_s=1000.0, wake_at_s=1000.0 + SHRINK_DELAY_S)
         later = plan(configs, now_s=1100.0, since_s=1000.0)
-        assert later == Plan(16, 32, Rest(), surplus_since_s=1000.0, wake_in_s=SHRINK_DELAY_S - 100.0)
+        assert later == Plan(16, 32, Rest(), surplus_since_s=1000.0, wake_at_s=1000.0 + SHRINK_DELAY_S)
         due = plan(configs, now_s=1000.0 + SHRINK_DELAY_S, since_s=1000.0)
         assert isinstance(due.step, Shrink)
         assert len(due.step.names) == 16
@@ -125,7 +125,7 @@ class TestShrink:
         ledger = seen(*configs)
         assign(ledger, 1)
         unassign(ledger, 1, now_s=1000.0)
-        assert plan(configs, ledger=ledger).wake_in_s == COOLING_S
+        assert plan(configs, ledger=ledger).wake_at_s == 1000.0 + COOLING_S
 
     def test_a_lower_max_is_reached_without_a_pod_losing_its_address(self):
         configs = list(range(60))
@@ -179,7 +179,7 @@ class TestUnaccounted:
 class TestOthers:
     def test_a_nic_that_azure_updates_is_left_alone(self):
         settling = plan([], settled=False, since_s=7.0)
-        assert settling == Plan(16, 16, Settle(), surplus_since_s=7.0, wake_in_s=SETTLE_POLL_S)
+        assert settling == Plan(16, 16, Settle(), surplus_since_s=7.0, wake_at_s=1000.0 + SETTLE_POLL_S)
 
     @pytest.mark.parametrize("configs", [[], list(range(40)), [config(1, ready=False)]])
     def test_paused_does_nothing(self, configs):
