@@ -6,21 +6,18 @@ Whatever ends the wait, the request of this node goes on covering what the write
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from azure_cni.api.nic import NicView
 from azure_cni.errors import CloudError, NodeNotReady, SubnetFull
 from azure_cni.ipam.plan import Grow, Mend, Shrink
 from azure_cni.node.board import Book
+from azure_cni.node.meanwhile import meanwhile
 from azure_cni.node.narrator import Narrator
 from azure_cni.node.world import LastWrite, Standing, World
 
 log = logging.getLogger(__name__)
-
-BREATH_S = 1.0
 
 
 class NicWriter:
@@ -78,7 +75,7 @@ class NicWriter:
         standing.writing = True
         self._narrator.announce()
         try:
-            view = await self._meanwhile(standing.nic.write(standing.view, add=add, remove=names))
+            view = await meanwhile(standing.nic.write(standing.view, add=add, remove=names), self._breathe)
             result, etag = "Succeeded", view.etag
             standing.asking.write_answered()
         except CloudError as error:
@@ -101,12 +98,3 @@ class NicWriter:
             result, event, done = "mended", "NicMended", "wrote the NIC once more as it was"
         self._world.observer.reconciled(result)
         await self._narrator.tell("Normal", event, f"{done} ({reason}); {len(view.secondaries)} on the NIC")
-
-    async def _meanwhile(self, write: Coroutine[Any, Any, NicView]) -> NicView:
-        task = asyncio.create_task(write)
-        try:
-            while not (await asyncio.wait({task}, timeout=BREATH_S))[0]:
-                await self._breathe()
-            return task.result()
-        finally:
-            task.cancel()

@@ -25,6 +25,7 @@ from azure_cni.node.agenda import DEBOUNCE_S, Agenda
 from azure_cni.node.board import Board, Book
 from azure_cni.node.demand import Demand
 from azure_cni.node.kernel import Kernel
+from azure_cni.node.meanwhile import meanwhile
 from azure_cni.node.narrator import Narrator
 from azure_cni.node.nic_writer import NicWriter
 from azure_cni.node.pool_keeper import PoolKeeper
@@ -108,7 +109,7 @@ class Reconciler:
         return self._rest_s()
 
     async def _breathe(self) -> None:
-        """What goes on even while Azure takes its time over a write."""
+        """What goes on even while Azure takes its time."""
         self.breathed_s = self._now_s()
         await self._attempt(Activity.LEDGER, self._cool)
         self._narrator.announce()
@@ -163,7 +164,7 @@ class Reconciler:
     async def _identify(self) -> None:
         if self._board.identity is not None:
             return
-        identity = await self._world.cloud.identify()
+        identity = await meanwhile(self._world.cloud.identify(), self._breathe)
         self._standing.nic = self._world.nic_of(identity)
         self._board.identity = identity
         log.info("node identified", extra=pool_api.identity_status(identity))
@@ -172,12 +173,12 @@ class Reconciler:
         identity = self._board.identity
         if identity is None or not self._agenda.is_due(Activity.VNET, now_s=self._now_s()):
             return
-        self._standing.vnet = await self._world.cloud.vnet(identity)
+        self._standing.vnet = await meanwhile(self._world.cloud.vnet(identity), self._breathe)
         self._agenda.put(Activity.VNET, self._now_s() + self._settings.timing.vnet_s)
 
     async def _read_nic(self) -> None:
         if self._standing.nic is not None and self._agenda.is_due(Activity.READ, now_s=self._now_s()):
-            await self._adopt(await self._standing.nic.read())
+            await self._adopt(await meanwhile(self._standing.nic.read(), self._breathe))
 
     async def _adopt(self, view: NicView) -> None:
         """Take over a NIC as it is now. The kernel learns the addresses before any pod can get one of them."""

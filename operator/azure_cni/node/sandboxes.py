@@ -178,9 +178,10 @@ class Sandboxes:
         self._book.commit(self._book.ledger.abandon(holder.sandbox, now_s=self._clock.boottime_s()))
 
     def _assign(self, holder: Holder) -> Slot | None:
-        started = perf_counter()
+        started, now_s = perf_counter(), self._clock.boottime_s()
+        self._book.commit(self._book.ledger.cooled(now_s=now_s))  # the reconciler may be busy with something slow
         try:
-            change = self._book.ledger.assign(holder, now_s=self._clock.boottime_s(), at_limit=self._board.at_limit)
+            change = self._book.ledger.assign(holder, now_s=now_s, at_limit=self._board.at_limit)
         except NoAddress:
             return None
         self._book.commit(change)
