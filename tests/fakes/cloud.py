@@ -37,10 +37,13 @@ class FakeCloud:
         self.prefixes = prefixes
         self.peered = peered
         self.fail_next = fail_next
+        self.identified = 0
+        """How often somebody asked who the node is."""
         self.silent = False
         """Nothing answers until this is False again."""
 
     async def identify(self) -> NodeIdentity:
+        self.identified += 1
         self._fail()
         return self.identity
 

@@ -115,6 +115,13 @@ class FakeNic:
         self._configs.append(_config(name, address, public=public))
         self._touch()
 
+    def elsewhere_readdress(self, address: str) -> None:
+        """Another tool gives the primary configuration another address."""
+        self._configs = [
+            replace(config, address=IPv4Address(address)) if config.primary else config for config in self._configs
+        ]
+        self._touch()
+
     def elsewhere_remove(self, name: str) -> None:
         """Another tool takes a configuration away."""
         self._configs = [config for config in self._configs if config.name != name]

@@ -68,7 +68,7 @@ class Snapshot:
     @property
     def harmless(self) -> frozenset[Activity]:
         """Troubles that need not concern a pod: what they would renew is known well enough."""
-        return frozenset({Activity.VNET}) if self.vnet_known else frozenset()
+        return frozenset({Activity.IDENTITY, Activity.VNET}) if self.vnet_known else frozenset()
 
 
 def outlook(snapshot: Snapshot, troubles: Troubles) -> Outlook:

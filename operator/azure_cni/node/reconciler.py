@@ -162,11 +162,16 @@ class Reconciler:
         self._standing.policy = replace(policy, paused=True) if self._settings.observes else policy
 
     async def _identify(self) -> None:
-        if self._board.identity is not None:
+        if not self._agenda.is_due(Activity.IDENTITY, now_s=self._now_s()):
             return
-        identity = await meanwhile(self._world.cloud.identify(), self._breathe)
-        self._standing.nic = self._world.nic_of(identity)
+        identity, before = await meanwhile(self._world.cloud.identify(), self._breathe), self._board.identity
+        if before is None or before.nic_id != identity.nic_id:
+            self._standing.nic = self._world.nic_of(identity)
+            self._agenda.put(Activity.READ, self._now_s())
         self._board.identity = identity
+        self._agenda.put(Activity.IDENTITY, float("inf"))
+        self._agenda.put(Activity.VNET, self._now_s())
+        self._kernel.due_s = self._now_s()
         log.info("node identified", extra=pool_api.identity_status(identity))
 
     async def _read_vnet(self) -> None:
@@ -178,7 +183,17 @@ class Reconciler:
 
     async def _read_nic(self) -> None:
         if self._standing.nic is not None and self._agenda.is_due(Activity.READ, now_s=self._now_s()):
-            await self._adopt(await meanwhile(self._standing.nic.read(), self._breathe))
+            view = await meanwhile(self._standing.nic.read(), self._breathe)
+            self._look_at_primary(view)
+            await self._adopt(view)
+
+    def _look_at_primary(self, view: NicView) -> None:
+        """Who this node is was asked once; a NIC with another primary address makes it a question again."""
+        identity, shown = self._board.identity, view.primary.address
+        if identity is not None and shown not in {None, identity.primary_ip}:
+            log.warning("primary address changed", extra={"was": str(identity.primary_ip), "is": str(shown)})
+            self._agenda.put(Activity.IDENTITY, self._now_s())
+            self.wake()
 
     async def _adopt(self, view: NicView) -> None:
         """Take over a NIC as it is now. The kernel learns the addresses before any pod can get one of them."""

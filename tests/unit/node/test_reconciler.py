@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -112,6 +114,33 @@ async def test_an_address_that_vanishes_under_a_pod_is_told_as_drift():
         assert str(made.address) in node.condition("Drifted")["message"]
         await node.delete("p")
         await node.until(lambda: node.condition("Drifted")["status"] == "False")
+
+
+async def test_a_primary_address_that_changed_is_the_nodes_from_the_next_read_on():
+    async with SimulatedNode().running() as node:
+        await node.until(lambda: node.counts.free == 16)
+        assert node.cloud.identified == 1
+        node.nic.elsewhere_readdress("10.240.3.9")
+        node.cloud.identity = replace(node.cloud.identity, primary_ip=IPv4Address("10.240.3.9"))
+        await node.until(lambda: str(node.datapath.tables[-1].primary) == "10.240.3.9", within_s=610)
+        assert str(node.board.link.primary) == "10.240.3.9"
+        await node.until(lambda: node.status["primaryIP"] == "10.240.3.9", within_s=10)
+        await asyncio.sleep(3000)
+        assert node.cloud.identified == 2
+        assert node.nic.writes == 1
+
+
+async def test_while_nobody_confirms_another_primary_address_the_node_goes_on_with_its_own():
+    async with SimulatedNode().running() as node:
+        await node.until(lambda: node.counts.free == 16)
+        node.cloud.silent = True
+        node.nic.elsewhere_readdress("10.240.3.9")
+        await node.until(lambda: node.cloud.identified == 2, within_s=610)
+        node.nic.elsewhere_add("10.240.3.10")
+        await asyncio.sleep(700)
+        assert node.counts.allocated == 17
+        assert str(node.board.link.primary) == "10.240.0.4"
+        assert (await node.add("p")).address
 
 
 async def test_a_missing_permission_is_named_once_as_condition_and_event():
