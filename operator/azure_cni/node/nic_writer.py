@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from azure_cni.api.nic import NicView
+from azure_cni.api.nic import ConfigName, NicView
+from azure_cni.api.pool import Wants
 from azure_cni.errors import CloudError, NodeNotReady, SubnetFull
 from azure_cni.ipam.plan import Grow, Mend, Shrink
 from azure_cni.node.board import Book
@@ -49,7 +50,8 @@ class NicWriter:
         add = step.add if self._less is None else min(step.add, self._less)
         self._less = None
         try:
-            return await self._write(reason=f"{waiting} pods wait" if waiting else "keep addresses ready", add=add)
+            reason = f"{waiting} pods wait" if waiting else "keep addresses ready"
+            return await self._write(Wants.GROW, reason, add=add)
         except SubnetFull:
             if waiting <= free or add == 1:
                 raise
@@ -59,23 +61,22 @@ class NicWriter:
     async def shrink(self, step: Shrink) -> NicView:
         """Release addresses in the ledger, then take them off the NIC."""
         self._book.commit(self._book.ledger.release(step.addresses, now_s=self._world.clock.boottime_s()))
-        return await self._write(reason=step.reason, remove=step)
+        return await self._write(Wants.RELEASE, step.reason, remove=step.names)
 
     async def mend(self, step: Mend) -> NicView:
         """Write the NIC as it is."""
-        return await self._write(reason=step.reason)
+        return await self._write(Wants.MEND, step.reason)
 
-    async def _write(self, *, reason: str, add: int = 0, remove: Shrink | None = None) -> NicView:
+    async def _write(self, what: Wants, reason: str, *, add: int = 0, remove: tuple[ConfigName, ...] = ()) -> NicView:
         standing = self._standing
         if standing.nic is None or standing.view is None:
             raise NodeNotReady("cannot change the NIC: it has not been read yet")
-        names = remove.names if remove else ()
         result, etag = "Abandoned", standing.view.etag
         standing.asking.write_begins(standing.view, add=add)
-        standing.writing = True
+        standing.writing = what
         self._narrator.announce()
         try:
-            view = await meanwhile(standing.nic.write(standing.view, add=add, remove=names), self._breathe)
+            view = await meanwhile(standing.nic.write(standing.view, add=add, remove=remove), self._breathe)
             result, etag = "Succeeded", view.etag
             standing.asking.write_answered()
         except CloudError as error:
@@ -84,9 +85,9 @@ class NicWriter:
                 standing.asking.write_answered()
             raise
         finally:
-            standing.writing = False
-            standing.last_write = LastWrite(self._world.clock.utc(), reason, add, len(names), result, etag)
-        await self._tell(reason, view, add=add, removed=len(names))
+            standing.writing = Wants.NOTHING
+            standing.last_write = LastWrite(self._world.clock.utc(), reason, add, len(remove), result, etag)
+        await self._tell(reason, view, add=add, removed=len(remove))
         return view
 
     async def _tell(self, reason: str, view: NicView, *, add: int, removed: int) -> None:

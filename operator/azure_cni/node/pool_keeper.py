@@ -16,12 +16,10 @@ from azure_cni.api.versions import is_newer, version
 from azure_cni.errors import KubeConflict, KubeNotFound
 from azure_cni.node.narrator import Narrator
 from azure_cni.node.reporter import Reporter
+from azure_cni.node.troubles import RACES
 from azure_cni.node.world import Standing, World
 
 log = logging.getLogger(__name__)
-
-RACES = 4
-"""How often a lost race for the object is run again at once: who else writes it does so rarely."""
 
 
 class PoolKeeper:

@@ -28,8 +28,9 @@ class Snapshot:
     """All that the words are made from.
 
     `ready` means identified and wired; `ceiling` is what the pool may grow to; `answered` that the newest request has
-    its answer, and `asked_for_s` how long a write has been waiting for one; `updating` that Azure works on the NIC, for
-    whomever; `obstacle` says why no pod can start, addresses or not.
+    its answer, and `asked_for_s` how long a write has been waiting for one; `growing` that Azure adds addresses now,
+    `updating` that it works on the NIC, whatever for and for whomever; `withheld` addresses no pod may get until it is
+    certain that they stay on the NIC; `obstacle` says why no pod can start, addresses or not.
     """
 
     ready: bool
@@ -41,8 +42,9 @@ class Snapshot:
     requested: int
     answered: bool
     asked_for_s: float
-    writing: bool
+    growing: bool
     updating: bool
+    withheld: int
     vnet_known: bool
     lost: tuple[IPv4Address, ...]
     obstacle: str
@@ -60,15 +62,17 @@ class Snapshot:
     def held(self) -> str:
         """The counts in words."""
         counts = self.counts
+        leaving = f", {counts.releasing} being released" if counts.releasing else ""
         return (
             f"{counts.allocated} of at most {self.ceiling} addresses: "
-            f"{counts.assigned} assigned, {counts.cooling} cooling, {counts.free} free"
+            f"{counts.assigned} assigned, {counts.cooling} cooling, {counts.free} free{leaving}"
         )
 
     @property
     def harmless(self) -> frozenset[Activity]:
-        """Troubles that need not concern a pod: what they would renew is known well enough."""
-        return frozenset({Activity.IDENTITY, Activity.VNET}) if self.vnet_known else frozenset()
+        """Troubles that need not concern a pod: what they would renew is known well enough, or brings it nothing."""
+        known = {Activity.IDENTITY, Activity.VNET} if self.vnet_known else set()
+        return frozenset(known if self.withheld else known | {Activity.RELEASE})
 
 
 def outlook(snapshot: Snapshot, troubles: Troubles) -> Outlook:
@@ -80,13 +84,16 @@ def outlook(snapshot: Snapshot, troubles: Troubles) -> Outlook:
 def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
     if snapshot.counts.free and snapshot.ready:
         return True, "AddressesFree", f"{snapshot.counts.free} addresses are free"
-    if snapshot.writing and snapshot.ready:
+    if snapshot.growing and snapshot.ready:
         return True, "PoolGrowing", f"Azure works on the NIC; the pool grows to {snapshot.target} addresses"
     worst = troubles.worst(harmless=snapshot.harmless)
     if worst is not None:
         return False, worst.reason, _told(worst, snapshot)
     if not snapshot.ready:
         return STARTING.hope, STARTING.cause, STARTING.message
+    if snapshot.withheld and not snapshot.paused:
+        why = "it is not known what came of the write that was to take them off the NIC"
+        return True, "NicUpdating", f"{snapshot.withheld} addresses are withheld: {why}; now {snapshot.held}"
     return _growth(snapshot)
 
 
@@ -139,21 +146,18 @@ def conditions(snapshot: Snapshot, troubles: Troubles) -> tuple[Condition, ...]:
 
 
 def _ready(snapshot: Snapshot, troubles: Troubles) -> Condition:
-    prospect = outlook(snapshot, troubles)
-    first = troubles.first()
+    prospect, first = outlook(snapshot, troubles), troubles.first()
     if snapshot.ready and snapshot.obstacle:
         return Condition(Kind.READY, False, "PluginMissing", snapshot.obstacle)
     if not snapshot.ready or not prospect.hope:
-        reason = prospect.cause if first is None else first.reason
-        message = prospect.message if first is None else _told(first, snapshot)
-        return Condition(Kind.READY, False, reason, message)
+        return Condition(Kind.READY, False, prospect.cause, prospect.message)
     if first is not None:
         return Condition(Kind.READY, True, first.reason, f"{prospect.message}; but {_told(first, snapshot)}")
     return Condition(Kind.READY, True, "PodsCanStart" if snapshot.counts.free else prospect.cause, prospect.message)
 
 
 def _growing(snapshot: Snapshot) -> Condition:
-    if snapshot.writing:
+    if snapshot.growing:
         return Condition(
             Kind.GROWING, True, "NicWriteInFlight", f"Azure works on the NIC; target {snapshot.target} addresses"
         )

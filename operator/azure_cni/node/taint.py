@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
+from azure_cni.errors import KubeConflict
 from azure_cni.node.board import Board, Book
 from azure_cni.node.ports import Clock, Events, Node
+from azure_cni.node.troubles import RACES
 
 log = logging.getLogger(__name__)
 
@@ -129,12 +131,20 @@ class NodeTaint:
 
     async def _settle(self) -> None:
         """Make the object say what the stance is."""
-        tainted = self._stance.tainted
+        for races_left in reversed(range(RACES)):
+            try:
+                await self._write(tainted=self._stance.tainted)
+                break
+            except KubeConflict:
+                if not races_left:
+                    raise
+        self._board.tainted = self._stance.tainted
+
+    async def _write(self, *, tainted: bool) -> None:
         node = await self._node.read_node()
         if has_taint(node) != tainted:
             await self._node.write_taints(node, with_taint(node, tainted=tainted))
             await self._tell(node, tainted=tainted)
-        self._board.tainted = tainted
 
     async def _tell(self, node: Mapping[str, Any], *, tainted: bool) -> None:
         why = self._board.obstacle or self._board.outlook.message

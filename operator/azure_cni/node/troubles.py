@@ -17,6 +17,9 @@ from azure_cni.ipam.backoff import delay_s
 AT_ONCE = 3
 """How often a write that lost a race (412) is tried again without waiting: the NIC is read anew each time."""
 
+RACES = 4
+"""How often a lost race for an object of Kubernetes is run again at once: who else writes it does so rarely."""
+
 
 class Activity(StrEnum):
     """What the reconciler does, as logs name it; in the order in which a person should look at them."""
@@ -34,10 +37,8 @@ class Activity(StrEnum):
     TAINT = "taint"
 
 
-BLOCKS_PODS = frozenset(
-    {Activity.POOL, Activity.IDENTITY, Activity.VNET, Activity.READ, Activity.KERNEL, Activity.LEDGER, Activity.GROW}
-)
-"""Troubles that keep a pool from growing. A VNet or a NIC that was read before stays good enough to go on with."""
+BLOCKS_PODS = frozenset(Activity) - {Activity.SPEC, Activity.STATUS, Activity.TAINT}
+"""Troubles that can keep pods waiting. Which of them do not now, `prospects` says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from azure_cni.api.identity import NodeIdentity, VNetView
 from azure_cni.api.nic import NicView
+from azure_cni.api.pool import Wants
 from azure_cni.ipam import limits
 from azure_cni.ipam.plan import Plan
 from azure_cni.ipam.sizing import Policy
@@ -93,7 +94,8 @@ class Standing:
     plan: Plan | None = None
     waiting: int = 0
     """Pods that need an address and have none, as last counted."""
-    writing: bool = False
+    writing: Wants = Wants.NOTHING
+    """The write of the NIC that is under way."""
     last_write: LastWrite | None = None
 
     @property

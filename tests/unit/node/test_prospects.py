@@ -1,0 +1,134 @@
+"""What people and pods are told: the reason that counts, and growth only where there is some."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from azure_cni.api.conditions import Condition, Kind
+from azure_cni.errors import AccessDenied, CloudUnreachable, KubeConflict, NodeNotReady
+from azure_cni.ipam.ledger import Counts
+from azure_cni.ipam.sizing import Policy
+from azure_cni.node.prospects import Snapshot, conditions, outlook
+from azure_cni.node.troubles import Activity, Troubles
+from fakes.nic import FakeNic
+from fakes.simulated_node import SimulatedNode, pod_body
+
+FULL = Snapshot(
+    ready=True,
+    counts=Counts(allocated=250, assigned=250, free=0, cooling=0, programming=0, releasing=0, lost=0),
+    paused=False,
+    observes=False,
+    target=250,
+    ceiling=250,
+    requested=250,
+    answered=True,
+    asked_for_s=0.0,
+    growing=False,
+    updating=False,
+    withheld=0,
+    vnet_known=True,
+    lost=(),
+    obstacle="",
+    refusal="",
+    refusal_message="",
+    throttled_until="",
+    now_s=0.0,
+)
+SILENT = CloudUnreachable("cannot write the NIC: no answer")
+
+
+def counts(**fields: int) -> Counts:
+    none = dict.fromkeys(("allocated", "assigned", "free", "cooling", "programming", "releasing", "lost"), 0)
+    return Counts(**none | fields)
+
+
+def trouble(activity: Activity, error: Exception) -> Troubles:
+    troubles = Troubles()
+    troubles.record(activity, error, now_s=0.0)
+    return troubles
+
+
+def condition(kind: Kind, snapshot: Snapshot, troubles: Troubles | None = None) -> Condition:
+    return next(one for one in conditions(snapshot, troubles or Troubles()) if one.kind is kind)
+
+
+@pytest.mark.parametrize(
+    ("activity", "error"),
+    [
+        (Activity.TAINT, KubeConflict("cannot patch nodes/vm1: it was modified")),
+        (Activity.VNET, CloudUnreachable("cannot read the VNet: no answer")),
+        (Activity.IDENTITY, CloudUnreachable("cannot read the VM: no answer")),
+        (Activity.RELEASE, SILENT),
+    ],
+)
+def test_a_full_node_says_that_it_is_full_whatever_else_does_not_work(activity: Activity, error: Exception):
+    ready = condition(Kind.READY, FULL, trouble(activity, error))
+    assert (ready.holds, ready.reason) == (False, "NodeAtLimit")
+
+
+def test_what_keeps_pods_waiting_is_told():
+    short = replace(FULL, counts=counts(allocated=16, assigned=16), target=32)
+    ready = condition(Kind.READY, short, trouble(Activity.GROW, AccessDenied("no right to write")))
+    assert (ready.holds, ready.reason) == (False, "AccessDenied")
+
+
+def test_a_node_that_takes_pods_names_its_trouble_too():
+    fine = replace(FULL, counts=counts(allocated=16, free=16))
+    ready = condition(Kind.READY, fine, trouble(Activity.TAINT, KubeConflict("it was modified")))
+    assert (ready.holds, ready.reason) == (True, "KubernetesConflict")
+    assert "it was modified" in ready.message
+
+
+def test_a_node_that_starts_says_what_it_waits_for():
+    starting = replace(FULL, ready=False, counts=counts(), vnet_known=False)
+    assert condition(Kind.READY, starting).reason == "AgentStarting"
+    failing = trouble(Activity.IDENTITY, CloudUnreachable("cannot ask IMDS: no answer"))
+    assert condition(Kind.READY, starting, failing).reason == "AzureUnreachable"
+    wiring = trouble(Activity.KERNEL, NodeNotReady("no uplink"))
+    assert condition(Kind.READY, starting, wiring).reason == "NodeNotReady"
+
+
+def test_only_a_write_that_adds_addresses_is_growth():
+    grows = replace(FULL, growing=True, updating=True, counts=counts(allocated=16, assigned=16), target=32)
+    assert condition(Kind.GROWING, grows).reason == "NicWriteInFlight"
+    assert outlook(grows, Troubles()).cause == "PoolGrowing"
+    shrinks = replace(grows, growing=False, counts=counts(allocated=48, assigned=16, releasing=32), target=16)
+    assert not condition(Kind.GROWING, shrinks).holds
+    told = outlook(shrinks, Troubles())
+    assert (told.hope, told.cause) == (True, "NicUpdating")
+    mends = replace(FULL, updating=True)
+    assert not condition(Kind.GROWING, mends).holds
+    assert (outlook(mends, Troubles()).hope, outlook(mends, Troubles()).cause) == (False, "NodeAtLimit")
+
+
+def test_pods_may_hope_for_what_is_withheld_unless_it_cannot_be_got_back():
+    withheld = replace(FULL, counts=counts(allocated=250, assigned=218, releasing=32), withheld=32)
+    told = outlook(withheld, Troubles())
+    assert (told.hope, told.cause) == (True, "NicUpdating")
+    assert "32" in told.message
+    assert outlook(withheld, trouble(Activity.RELEASE, SILENT)).cause == "AzureUnreachable"
+    assert outlook(replace(withheld, paused=True), Troubles()).cause == "NodeAtLimit"
+
+
+@pytest.mark.looptime
+async def test_a_pool_that_shrinks_does_not_say_that_it_grows():
+    async with SimulatedNode(nic=FakeNic(), policy=Policy(size=20)).running() as node:
+        await node.until(lambda: node.counts.free == 20)
+        node.nic.hold()
+        node.pools.edit_spec(size=16)
+        node.reconciler.pool_seen(node.pools.pool or {})
+        await node.until(lambda: node.counts.releasing == 4, within_s=400)
+        await asyncio.sleep(10)
+        assert node.condition("Growing")["status"] == "False"
+        node.nic.finish()
+        await node.until(lambda: node.counts.allocated == 16)
+        node.nic.hold()
+        for number in range(20):
+            node.demand.see(pod_body(f"p{number}"))
+        node.pools.edit_spec(size=40)
+        node.reconciler.pool_seen(node.pools.pool or {})
+        await node.until(lambda: node.condition("Growing")["reason"] == "NicWriteInFlight", within_s=10)
+        node.nic.finish()
