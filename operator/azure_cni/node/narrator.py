@@ -10,7 +10,6 @@ from azure_cni.api.pool import Wants
 from azure_cni.errors import Throttled
 from azure_cni.node import prospects
 from azure_cni.node.board import Board, Book
-from azure_cni.node.reporter import Reporter
 from azure_cni.node.troubles import Troubles
 from azure_cni.node.world import Standing, World
 
@@ -18,15 +17,12 @@ from azure_cni.node.world import Standing, World
 class Narrator:
     """Reads what the reconciler knows, and says it in every form that somebody reads."""
 
-    def __init__(
-        self, *, world: World, standing: Standing, book: Book, board: Board, troubles: Troubles, reporter: Reporter
-    ) -> None:
+    def __init__(self, *, world: World, standing: Standing, book: Book, board: Board, troubles: Troubles) -> None:
         self._world = world
         self._standing = standing
         self._book = book
         self._board = board
         self._troubles = troubles
-        self._reporter = reporter
         self._until = (0.0, "")
 
     def announce(self) -> None:
@@ -96,7 +92,8 @@ class Narrator:
     def status(self) -> dict[str, Any]:
         """What the pool's status should say now."""
         snapshot, standing = self._snapshot(), self._standing
-        generation = pool_api.generation(standing.pool or {})
+        pool = standing.pool or {}
+        generation = pool_api.generation(pool)
         status: dict[str, Any] = {
             "allocated": snapshot.counts.allocated,
             "assigned": snapshot.counts.assigned,
@@ -107,7 +104,7 @@ class Narrator:
             "throttledUntil": snapshot.throttled_until or None,
             "addresses": [pool_api.address_entry(s.address, s.config) for s in self._book.ledger.slots if s.on_nic],
             "conditions": conditions.merge(
-                self._reporter.written.get("conditions") or (),
+                (pool.get("status") or {}).get("conditions") or (),
                 prospects.conditions(snapshot, self._troubles),
                 now=self._world.clock.utc(),
                 generation=generation,

@@ -41,19 +41,16 @@ class PoolKeeper:
         if pool is None:
             pool = await self._world.pools.create(await self._world.node.read_node())
             log.info("pool object made", extra={"pool": pool_api.pool_name(pool)})
-        self._take(pool)
+        self._learn(pool)
 
     def seen(self, pool: Mapping[str, Any]) -> None:
         """The watch shows a version; one that is older than what is known already is left aside."""
-        known = self._standing.pool
-        if known is None or is_newer(version(pool), than=version(known)):
-            self._hold(dict(pool))
+        if self._learn(pool):
             self.notice(pool)
 
     def gone(self) -> None:
         """Somebody deleted the object: it is made again, and told all."""
         self._standing.pool = None
-        self._reporter.saw({})
 
     async def report(self) -> None:
         """Write the status, if something differs and it is due."""
@@ -73,8 +70,8 @@ class PoolKeeper:
                     raise
                 await self._read_again()
             else:
-                if written is not None:
-                    self._hold(written)
+                if written is not None and self._standing.pool is not None:
+                    self._learn(written)
                 return
 
     def notice(self, pool: Mapping[str, Any]) -> None:
@@ -85,22 +82,20 @@ class PoolKeeper:
             )
             self._standing.asking.forget()
 
+    def _learn(self, pool: Mapping[str, Any]) -> bool:
+        """Hold that version, if none is known that is as new."""
+        known, (uid, _) = self._standing.pool, version(pool)
+        if known is not None and not is_newer(version(pool), than=version(known)):
+            return False
+        if self._uid not in {"", uid}:
+            log.warning("the pool is another object now; asking anew", extra={"pool": pool_api.pool_name(pool)})
+            self._standing.asking.forget()
+        self._uid, self._standing.pool = uid, dict(pool)
+        return True
+
     async def _read_again(self) -> None:
         pool = await self._world.pools.read()
         if pool is None:
             self.gone()
         else:
-            self._take(pool)
-            self.notice(pool)
-
-    def _take(self, pool: dict[str, Any]) -> None:
-        self._hold(pool)
-        self._reporter.saw(pool)
-
-    def _hold(self, pool: dict[str, Any]) -> None:
-        uid = version(pool).uid
-        if self._uid not in {"", uid}:
-            log.warning("the pool is another object now; asking anew", extra={"pool": pool_api.pool_name(pool)})
-            self._standing.asking.forget()
-            self._reporter.saw(pool)
-        self._uid, self._standing.pool = uid, pool
+            self.seen(pool)

@@ -48,10 +48,9 @@ class Reconciler:
         self._demand = demand
         self._standing = standing = Standing(policy=settings.defaults, observes=settings.observes)
         self._troubles = Troubles()
-        reporter = Reporter(world.pools)
-        self._reporter = reporter
+        self._reporter = reporter = Reporter(world.pools)
         self._narrator = narrator = Narrator(
-            world=world, standing=standing, book=book, board=board, troubles=self._troubles, reporter=reporter
+            world=world, standing=standing, book=book, board=board, troubles=self._troubles
         )
         self._keeper = PoolKeeper(world=world, standing=standing, narrator=narrator, reporter=reporter)
         self._kernel = Kernel(world=world, settings=settings, standing=standing, book=book, board=board)

@@ -24,18 +24,8 @@ class Reporter:
     def __init__(self, pools: Pools, *, spacing_s: float = SPACING_S) -> None:
         self._pools = pools
         self._spacing_s = spacing_s
-        self._written: dict[str, Any] = {}
         self._last_s = float("-inf")
         self._pending = False
-
-    @property
-    def written(self) -> Mapping[str, Any]:
-        """The status as the API server last returned it."""
-        return self._written
-
-    def saw(self, pool: Mapping[str, Any]) -> None:
-        """Take over what the API server holds."""
-        self._written = dict(pool.get("status") or {})
 
     def due_s(self) -> float | None:
         """Boot time at which a write that was put off becomes due; None when nothing was."""
@@ -44,18 +34,20 @@ class Reporter:
     async def report(
         self, pool: Mapping[str, Any], status: Mapping[str, Any], *, now_s: float
     ) -> dict[str, Any] | None:
-        """Write what differs, if it is due; returns the object as it is then, None when nothing was written.
+        """Write what differs from the newest known `pool`, if it is due, whoever wrote that.
+
+        Returns the object as it is then, None when nothing was written.
 
         KubeConflict when the pool changed since it was read and the request is among what differs.
         """
-        differing = {key: value for key, value in status.items() if self._written.get(key) != value}
+        written = pool.get("status") or {}
+        differing = {key: value for key, value in status.items() if written.get(key) != value}
         urgent = any(key in differing for key in PROTOCOL)
         if not differing or (not urgent and now_s < self._last_s + self._spacing_s):
             self._pending = bool(differing)
             return None
         self._last_s, self._pending = now_s, True
         guarded = any(key in differing for key in REQUEST)
-        written = await self._pools.patch_status(pool, differing, guarded=guarded)
-        self.saw(written)
+        changed = await self._pools.patch_status(pool, differing, guarded=guarded)
         self._pending = False
-        return written
+        return changed

@@ -290,6 +290,33 @@ async def test_the_node_at_its_limit_says_so():
         assert "16 of at most 16" in node.condition("Ready")["message"]
 
 
+async def test_what_somebody_else_wrote_over_the_status_is_put_right_within_seconds():
+    async with SimulatedNode().running() as node:
+        await node.until(lambda: node.status.get("free") == 16)
+        await asyncio.sleep(10)
+        told = dict(node.status)
+        fields = {"free": 3, "allocated": 5, "addresses": [], "conditions": None}
+        node.reconciler.pool_seen(await node.pools.patch_status(node.pools.pool or {}, fields))
+        await node.until(lambda: node.status["allocated"] == 16, within_s=1)
+        await asyncio.sleep(10)
+        times = {"lastTransitionTime": ""}
+        for status in (told, node.status):
+            status["conditions"] = [one | times for one in status["conditions"]]
+        assert node.status == told
+
+
+async def test_a_node_at_rest_writes_nothing_whatever_the_watch_repeats():
+    async with SimulatedNode().running() as node:
+        await node.until(lambda: node.status.get("free") == 16)
+        await asyncio.sleep(30)
+        old, before, reads = dict(node.pools.pool or {}), len(node.pools.patches), node.nic.reads
+        for _ in range(60):
+            await asyncio.sleep(60)
+            node.reconciler.pool_seen(old)
+        assert len(node.pools.patches) == before
+        assert (node.nic.writes, node.nic.reads - reads) == (1, 6)
+
+
 async def test_a_deleted_pool_object_is_made_again_with_all_it_said():
     async with SimulatedNode().running() as node:
         await node.until(lambda: node.status.get("free") == 16)

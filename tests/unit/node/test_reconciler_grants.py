@@ -177,6 +177,24 @@ async def test_a_subnet_with_little_room_is_asked_for_less_under_another_permit(
         assert node.nic.writes == 1
 
 
+async def test_an_answer_that_overtakes_the_reply_to_its_request_is_not_forgotten(monkeypatch: pytest.MonkeyPatch):
+    async with controlled().running() as node:
+        await grown(node)
+        patch_status = node.pools.patch_status
+
+        async def slow_reply(pool, status, *, guarded=False):
+            monkeypatch.setattr(node.pools, "patch_status", patch_status)
+            reply = await patch_status(pool, status, guarded=guarded)
+            await answer(node)
+            return reply
+
+        monkeypatch.setattr(node.pools, "patch_status", slow_reply)
+        for number in range(20):
+            node.demand.see(pod_body(f"p{number}"))
+        node.reconciler.wake()
+        await node.until(lambda: node.counts.allocated == 32, within_s=10)
+
+
 async def test_a_lost_race_for_the_pool_is_run_again_without_losing_the_request():
     async with controlled().running() as node:
         await grown(node)
