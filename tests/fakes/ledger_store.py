@@ -14,6 +14,8 @@ class FakeLedgerStore:
         self._slots = {slot.address: slot for slot in slots}
         self.fail_next: LedgerError | None = None
         """Raised once, by the next call."""
+        self.broken = False
+        """Nothing can be written until this is False again."""
         self.saved: list[Change] = []
 
     def load(self) -> tuple[Slot, ...]:
@@ -22,6 +24,8 @@ class FakeLedgerStore:
 
     def save(self, change: Change) -> None:
         self._fail()
+        if self.broken:
+            raise LedgerError("cannot write the ledger: disk I/O error")
         after = {address: slot for address, slot in self._slots.items() if address not in change.drop}
         after |= {slot.address: slot for slot in change.put}
         held: dict[Sandbox, IPv4Address] = {}

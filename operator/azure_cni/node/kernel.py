@@ -11,7 +11,9 @@ from azure_cni.api import pool as pool_api
 from azure_cni.api.nic import NicView
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.errors import NodeNotReady
+from azure_cni.node.agenda import Agenda
 from azure_cni.node.board import Board, Book, LinkParameters
+from azure_cni.node.troubles import Activity
 from azure_cni.node.world import NodeSettings, Standing, World
 
 log = logging.getLogger(__name__)
@@ -20,15 +22,16 @@ log = logging.getLogger(__name__)
 class Kernel:
     """Keeps the kernel of one node, and tells by `Board.link` that pods can be wired."""
 
-    def __init__(self, *, world: World, settings: NodeSettings, standing: Standing, book: Book, board: Board) -> None:
+    def __init__(
+        self, *, world: World, settings: NodeSettings, standing: Standing, book: Book, board: Board, agenda: Agenda
+    ) -> None:
         self._world = world
         self._settings = settings
         self._standing = standing
         self._book = book
         self._board = board
+        self._agenda = agenda
         self._prepared = False
-        self.due_s = 0.0
-        """Boot time of the next look."""
 
     async def resume(self) -> None:
         """Serve pods while Azure is silent: ledger and kernel are as the last agent of this boot left them."""
@@ -37,11 +40,6 @@ class Kernel:
             mac, primary = known
             self._board.link = LinkParameters((await self._world.datapath.uplink(mac)).mtu, primary)
             log.info("serving pods from the ledger until Azure has answered", extra={"mac": mac})
-
-    async def keep(self) -> None:
-        """Look again, if it is time."""
-        if self._standing.view is not None and self._world.clock.boottime_s() >= self.due_s:
-            await self.apply(self._standing.view)
 
     async def apply(self, view: NicView) -> None:
         """Make the kernel fit this read of the NIC; NodeNotReady before identity and VNet are known."""
@@ -65,4 +63,4 @@ class Kernel:
             log.warning("kernel put right", extra={"what": repair})
             self._world.observer.repaired("kernel")
         self._board.link = LinkParameters((await self._world.datapath.uplink(identity.mac)).mtu, identity.primary_ip)
-        self.due_s = self._world.clock.boottime_s() + self._settings.timing.kernel_s
+        self._agenda.put(Activity.KERNEL, self._world.clock.boottime_s() + self._settings.timing.kernel_s)

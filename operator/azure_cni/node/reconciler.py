@@ -18,14 +18,14 @@ from azure_cni.api import pool as pool_api
 from azure_cni.api.nic import NicView
 from azure_cni.api.pool import Wants
 from azure_cni.errors import AzureCniError, CloudError, Throttled
-from azure_cni.ipam import limits
+from azure_cni.ipam.ledger import Change
 from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, Step, next_step
 from azure_cni.ipam.sizing import override
 from azure_cni.node.agenda import DEBOUNCE_S, Agenda
 from azure_cni.node.board import Board, Book
 from azure_cni.node.demand import Demand
+from azure_cni.node.inquiry import Inquiry
 from azure_cni.node.kernel import Kernel
-from azure_cni.node.meanwhile import meanwhile
 from azure_cni.node.narrator import Narrator
 from azure_cni.node.nic_writer import NicWriter
 from azure_cni.node.pool_keeper import PoolKeeper
@@ -53,7 +53,11 @@ class Reconciler:
             world=world, standing=standing, book=book, board=board, troubles=self._troubles
         )
         self._keeper = PoolKeeper(world=world, standing=standing, narrator=narrator, reporter=reporter)
-        self._kernel = Kernel(world=world, settings=settings, standing=standing, book=book, board=board)
+        self._agenda = agenda = Agenda()
+        self._kernel = Kernel(world=world, settings=settings, standing=standing, book=book, board=board, agenda=agenda)
+        self._inquiry = Inquiry(
+            world=world, settings=settings, standing=standing, board=board, agenda=agenda, breathe=self._breathe
+        )
         self._writer = NicWriter(world=world, standing=standing, book=book, narrator=narrator, breathe=self._breathe)
         self._taint = NodeTaint(world.node, board=board, book=book, events=world.events, clock=world.clock)
         self.pool_known = asyncio.Event()
@@ -61,7 +65,6 @@ class Reconciler:
         self.breathed_s = world.clock.boottime_s()
         """Boot time of the last sign of life."""
         self._woken = asyncio.Event()
-        self._agenda = Agenda()
 
     def wake(self) -> None:
         """Something changed: look soon."""
@@ -96,13 +99,11 @@ class Reconciler:
         await self._attempt(Activity.SPEC, self._read_spec)
         if not self._board.ready:
             await self._attempt(Activity.KERNEL, self._kernel.resume)
-        await self._attempt(Activity.IDENTITY, self._identify)
-        if self._board.identity is not None:
-            await self._attempt(Activity.VNET, self._read_vnet)
-        if self._standing.vnet is not None:
-            await self._attempt(Activity.READ, self._read_nic)
-            await self._attempt(Activity.KERNEL, self._kernel.keep)
-        await self._attempt(Activity.LEDGER, self._cool)
+        await self._attempt(Activity.IDENTITY, self._inquiry.identify)
+        await self._attempt(Activity.VNET, self._inquiry.read_vnet)
+        await self._attempt(Activity.READ, self._inquiry.read_nic)
+        await self._adopt()
+        await self._cool()
         await self._act()
         await self._breathe()
         return self._rest_s()
@@ -110,7 +111,7 @@ class Reconciler:
     async def _breathe(self) -> None:
         """What goes on even while Azure takes its time."""
         self.breathed_s = self._now_s()
-        await self._attempt(Activity.LEDGER, self._cool)
+        await self._cool()
         self._narrator.announce()
         await self._attempt(Activity.STATUS, self._keeper.report)
         await self._attempt(Activity.TAINT, self._keep_taint)
@@ -119,7 +120,12 @@ class Reconciler:
         await self._taint.keep(min_free=self._standing.policy.min_free, ceiling=self._standing.ceiling)
 
     async def _cool(self) -> None:
-        self._book.commit(self._book.ledger.cooled(now_s=self._now_s()))
+        change = self._book.ledger.cooled(now_s=self._now_s())
+        if change:  # else the ledger would seem to work again because there was nothing to write
+            await self._attempt(Activity.LEDGER, partial(self._commit, change))
+
+    async def _commit(self, change: Change) -> None:
+        self._book.commit(change)
 
     async def _attempt(self, activity: Activity, action: Callable[[], Awaitable[None]]) -> bool:
         """Run an activity unless it failed too recently. False when it did not run to its end."""
@@ -160,53 +166,24 @@ class Reconciler:
         policy = override(self._settings.defaults, overrides)
         self._standing.policy = replace(policy, paused=True) if self._settings.observes else policy
 
-    async def _identify(self) -> None:
-        if not self._agenda.is_due(Activity.IDENTITY, now_s=self._now_s()):
-            return
-        identity, before = await meanwhile(self._world.cloud.identify(), self._breathe), self._board.identity
-        if before is None or before.nic_id != identity.nic_id:
-            self._standing.nic = self._world.nic_of(identity)
-            self._agenda.put(Activity.READ, self._now_s())
-        self._board.identity = identity
-        self._agenda.put(Activity.IDENTITY, float("inf"))
-        self._agenda.put(Activity.VNET, self._now_s())
-        self._kernel.due_s = self._now_s()
-        log.info("node identified", extra=pool_api.identity_status(identity))
+    async def _adopt(self) -> None:
+        """Take over what was read of the NIC. The kernel learns the addresses before any pod can get one of them."""
+        fresh, known = self._standing.fresh, self._standing.view
+        if fresh is not None:
+            if await self._attempt(Activity.KERNEL, partial(self._kernel.apply, fresh)):
+                await self._attempt(Activity.LEDGER, partial(self._take_over, fresh))
+        elif known is not None and self._agenda.is_due(Activity.KERNEL, now_s=self._now_s()):
+            await self._attempt(Activity.KERNEL, partial(self._kernel.apply, known))
 
-    async def _read_vnet(self) -> None:
-        identity = self._board.identity
-        if identity is None or not self._agenda.is_due(Activity.VNET, now_s=self._now_s()):
-            return
-        self._standing.vnet = await meanwhile(self._world.cloud.vnet(identity), self._breathe)
-        self._agenda.put(Activity.VNET, self._now_s() + self._settings.timing.vnet_s)
-
-    async def _read_nic(self) -> None:
-        if self._standing.nic is not None and self._agenda.is_due(Activity.READ, now_s=self._now_s()):
-            view = await meanwhile(self._standing.nic.read(), self._breathe)
-            self._look_at_primary(view)
-            await self._adopt(view)
-
-    def _look_at_primary(self, view: NicView) -> None:
-        """Who this node is was asked once; a NIC with another primary address makes it a question again."""
-        identity, shown = self._board.identity, view.primary.address
-        if identity is not None and shown not in {None, identity.primary_ip}:
-            log.warning("primary address changed", extra={"was": str(identity.primary_ip), "is": str(shown)})
-            self._agenda.put(Activity.IDENTITY, self._now_s())
-            self.wake()
-
-    async def _adopt(self, view: NicView) -> None:
-        """Take over a NIC as it is now. The kernel learns the addresses before any pod can get one of them."""
-        await self._kernel.apply(view)
+    async def _take_over(self, view: NicView) -> None:
         observation = self._standing.asking.observe(view, self._book.ledger, now_s=self._now_s())
         self._book.commit(observation.change)
+        self._standing.view, self._standing.fresh = view, None
         if observation.appeared:
             log.info("addresses ready", extra={"addresses": [str(address) for address in observation.appeared]})
         if observation.vanished:
             log.warning("addresses vanished", extra={"addresses": [str(address) for address in observation.vanished]})
             self._world.observer.repaired("address_vanished")
-        self._standing.view = view
-        again_s = self._settings.timing.nic_s if view.settled else limits.SETTLE_POLL_S
-        self._agenda.put(Activity.READ, self._now_s() + again_s)
 
     async def _act(self) -> None:
         """Take a step once all that decides it is known; the pool too, for it may say `paused` or another size."""
@@ -215,7 +192,8 @@ class Reconciler:
             return
         if not self._standing.asking.begun:
             self._begin(view)
-        if self._troubles.of(Activity.READ) is None and self._standing.asking.begun:
+        known = self._standing.fresh is None and self._troubles.of(Activity.READ) is None
+        if known and self._standing.asking.begun:
             await self._step(view)
 
     def _begin(self, view: NicView) -> None:
@@ -274,8 +252,11 @@ class Reconciler:
             raise
         finally:
             self.wake()
-        if view is None or not await self._attempt(Activity.KERNEL, partial(self._adopt, view)):
+        if view is None:
             self._agenda.put(Activity.READ, self._now_s())
+        else:
+            self._inquiry.seen(view)
+            await self._adopt()
 
     def _decide(self, view: NicView) -> Plan:
         standing, now_s = self._standing, self._now_s()
@@ -297,7 +278,7 @@ class Reconciler:
     def _rest_s(self) -> float:
         """Seconds until something is due."""
         plan, agenda = self._standing.plan, self._agenda
-        due = [self._reporter.due_s(), self._taint.due_s(), self._kernel.due_s]
+        due = [self._reporter.due_s(), self._taint.due_s()]
         due += [self._troubles.next_due_s(after_s=agenda.began_s), self._book.ledger.next_cooled_at_s()]
         return agenda.rest_s([*due, plan.wake_at_s if plan else None], now_s=self._now_s())
 

@@ -89,6 +89,9 @@ class Standing:
     nic: Nic | None = None
     vnet: VNetView | None = None
     view: NicView | None = None
+    """The NIC as kernel and ledger know it."""
+    fresh: NicView | None = None
+    """The NIC as it was read since, for them to take over."""
     asking: Asking = field(default_factory=Asking)
     grant: Grant = field(default_factory=lambda: Grant(count=0, request_id=0))
     plan: Plan | None = None

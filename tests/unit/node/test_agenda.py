@@ -43,6 +43,10 @@ def test_what_fell_due_during_the_pass_is_looked_at_soon():
     agenda = Agenda()
     agenda.pass_begins(100.0)
     assert agenda.rest_s([100.5], now_s=101.0) == DEBOUNCE_S
+    agenda.put(Activity.IDENTITY, 100.0)
+    assert agenda.rest_s([], now_s=100.0) == DEBOUNCE_S
+    agenda.pass_begins(130.0)
+    assert agenda.rest_s([], now_s=130.0) == LONGEST_REST_S
 
 
 def test_what_was_due_when_the_pass_began_had_its_turn():

@@ -257,6 +257,43 @@ async def test_nothing_is_written_before_the_pool_has_been_read():
         assert second.status["requestID"] > number
 
 
+async def test_a_kernel_that_refuses_is_told_as_such_and_costs_azure_nothing():
+    async with SimulatedNode().running() as node:
+        await node.until(lambda: node.counts.free == 16)
+        node.datapath.uplink_mac = "00:00:00:00:00:01"
+        node.nic.elsewhere_add("10.240.3.10")
+        reads = node.nic.reads
+        await node.until(lambda: node.nic.reads > reads, within_s=610)
+        reads = node.nic.reads
+        for number in range(20):
+            node.demand.see(pod_body(f"p{number}"))
+        await asyncio.sleep(500)
+        assert "cannot find the uplink" in node.condition("Ready")["message"]
+        assert (node.nic.reads, node.nic.writes, node.counts.allocated) == (reads, 1, 16)
+        assert node.events.reasons.count("DatapathFailed") == 1
+        node.datapath.uplink_mac = None
+        await node.until(lambda: node.counts.allocated == 32, within_s=130)
+
+
+async def test_a_ledger_that_cannot_be_written_is_told_as_such():
+    async with SimulatedNode().running() as node:
+        await node.until(lambda: node.counts.free == 16)
+        node.store.broken = True
+        for number in range(20):
+            node.demand.see(pod_body(f"p{number}"))
+        node.reconciler.wake()
+        await node.until(lambda: node.nic.writes == 2)
+        await asyncio.sleep(60)
+        assert node.counts.allocated == 16
+        assert node.condition("Ready")["reason"] == "LedgerFailed"
+        (event,) = (event for event in node.events.published if event.reason == "LedgerFailed")
+        assert event.count == 1
+        reads = node.nic.reads
+        node.store.broken = False
+        await node.until(lambda: node.counts.allocated == 32, within_s=130)
+        assert (node.nic.reads, node.nic.writes) == (reads, 2)
+
+
 async def test_a_bad_spec_is_told_and_the_last_good_one_stays():
     async with SimulatedNode().running() as node:
         await node.until(lambda: node.counts.free == 16)

@@ -1,0 +1,83 @@
+"""What Azure is asked, and when: who this node is, its VNet, and its NIC. All else goes on while it thinks.
+
+A NIC that was read is `Standing.fresh` until kernel and ledger have taken it over.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from azure_cni.api import pool as pool_api
+from azure_cni.api.nic import NicView
+from azure_cni.ipam import limits
+from azure_cni.node.agenda import Agenda
+from azure_cni.node.board import Board
+from azure_cni.node.meanwhile import meanwhile
+from azure_cni.node.troubles import Activity
+from azure_cni.node.world import NodeSettings, Standing, World
+
+log = logging.getLogger(__name__)
+
+
+class Inquiry:
+    """Asks what is due by the agenda. `breathe` is called each second that an answer takes."""
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        settings: NodeSettings,
+        standing: Standing,
+        board: Board,
+        agenda: Agenda,
+        breathe: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._world = world
+        self._settings = settings
+        self._standing = standing
+        self._board = board
+        self._agenda = agenda
+        self._breathe = breathe
+
+    async def identify(self) -> None:
+        """Once, and again when the NIC shows another primary address: then VNet and kernel are looked at anew too."""
+        if not self._is_due(Activity.IDENTITY):
+            return
+        identity, before = await meanwhile(self._world.cloud.identify(), self._breathe), self._board.identity
+        if before is None or before.nic_id != identity.nic_id:
+            self._standing.nic = self._world.nic_of(identity)
+            self._put(Activity.READ, in_s=0.0)
+        self._board.identity = identity
+        self._put(Activity.IDENTITY, in_s=float("inf"))
+        self._put(Activity.VNET, in_s=0.0)
+        self._put(Activity.KERNEL, in_s=0.0)
+        log.info("node identified", extra=pool_api.identity_status(identity))
+
+    async def read_vnet(self) -> None:
+        """The VNet of the NIC, once the node is known."""
+        identity = self._board.identity
+        if identity is not None and self._is_due(Activity.VNET):
+            self._standing.vnet = await meanwhile(self._world.cloud.vnet(identity), self._breathe)
+            self._put(Activity.VNET, in_s=self._settings.timing.vnet_s)
+
+    async def read_nic(self) -> None:
+        """The NIC, once VNet and node are known: before that, nothing could be made of it."""
+        nic = self._standing.nic
+        if nic is not None and self._standing.vnet is not None and self._is_due(Activity.READ):
+            self.seen(await meanwhile(nic.read(), self._breathe))
+
+    def seen(self, view: NicView) -> None:
+        """The NIC was read, or written and read."""
+        self._standing.fresh = view
+        self._put(Activity.READ, in_s=self._settings.timing.nic_s if view.settled else limits.SETTLE_POLL_S)
+        identity, primary = self._board.identity, view.primary.address
+        if identity is not None and primary not in {None, identity.primary_ip}:
+            log.warning("primary address changed", extra={"was": str(identity.primary_ip), "is": str(primary)})
+            self._put(Activity.IDENTITY, in_s=0.0)
+
+    def _is_due(self, activity: Activity) -> bool:
+        return self._agenda.is_due(activity, now_s=self._world.clock.boottime_s())
+
+    def _put(self, activity: Activity, *, in_s: float) -> None:
+        self._agenda.put(activity, self._world.clock.boottime_s() + in_s)
