@@ -29,7 +29,7 @@ ANSWERED = ""
 
 
 class Asking:
-    """The newest request of one node. `begin` comes first, once its pool and its NIC have been read."""
+    """The newest request of one node, and what its writes may still do. `begin` once NIC and pool have been read."""
 
     def __init__(self) -> None:
         self.request = UNASKED
