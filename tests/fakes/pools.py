@@ -111,7 +111,8 @@ class FakePools:
 
     def _change(self, patch: Mapping[str, Any]) -> None:
         changed = merge_patch(self.pool, patch)
-        if changed != self.pool:
+        if changed != self.pool:  # versions share nothing: who was shown one may keep it
+            changed = copy.deepcopy(changed)
             changed["metadata"]["resourceVersion"] = str(next(self._versions))
         self.pool = changed
 
