@@ -104,7 +104,8 @@ def _usage(pid: int) -> Usage:
     with suppress(OSError, IndexError, ValueError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         status = Path(f"/proc/{pid}/status").read_text()
-        peak_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+        of_memory = (line for line in status.splitlines() if line.startswith("VmHWM"))
+        peak_kib = int(next(of_memory, "VmHWM: 0 kB").split()[1])  # one that has ended has no memory any more
         return Usage((int(fields[11]) + int(fields[12])) / TICKS_PER_S, peak_kib / 1024)
     return Usage()
 
