@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from azure_cni.api.conditions import NODE_AT_LIMIT, Condition, Kind
-from azure_cni.errors import SubnetFull, Throttled
+from azure_cni.errors import PreconditionFailed, SubnetFull, Throttled
 from azure_cni.ipam.ledger import Counts
 from azure_cni.node.board import STARTING, Outlook
 from azure_cni.node.troubles import Activity, Trouble, Troubles
@@ -87,7 +87,7 @@ def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
     if snapshot.growing and snapshot.ready:
         return True, "PoolGrowing", f"Azure works on the NIC; the pool grows to {snapshot.target} addresses"
     worst = troubles.worst(harmless=snapshot.harmless)
-    if worst is not None:
+    if worst is not None and not _is_passing(worst, snapshot):
         return False, worst.reason, _told(worst, snapshot)
     if not snapshot.ready:
         return STARTING.hope, STARTING.cause, STARTING.message
@@ -95,6 +95,11 @@ def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
         why = "it is not known what came of the write that was to take them off the NIC"
         return True, "NicUpdating", f"{snapshot.withheld} addresses are withheld: {why}; now {snapshot.held}"
     return _growth(snapshot)
+
+
+def _is_passing(trouble: Trouble, snapshot: Snapshot) -> bool:
+    """Another tool's change of the NIC won against ours, and Azure still works on it: ours is made anew after that."""
+    return snapshot.updating and isinstance(trouble.error, PreconditionFailed)
 
 
 def _growth(snapshot: Snapshot) -> tuple[bool, str, str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from azure_cni.api.conditions import Condition, Kind
-from azure_cni.errors import AccessDenied, CloudUnreachable, KubeConflict, NodeNotReady
+from azure_cni.errors import AccessDenied, CloudUnreachable, KubeConflict, NodeNotReady, PreconditionFailed
 from azure_cni.ipam.ledger import Counts
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.prospects import Snapshot, conditions, outlook
@@ -132,3 +132,12 @@ async def test_a_pool_that_shrinks_does_not_say_that_it_grows():
         node.reconciler.pool_seen(node.pools.pool or {})
         await node.until(lambda: node.condition("Growing")["reason"] == "NicWriteInFlight", within_s=10)
         node.nic.finish()
+
+
+def test_a_nic_that_another_tool_still_changes_is_waited_for():
+    """The write that lost against it is made anew once the NIC has come to rest: pods need not fail for that."""
+    lost_race = trouble(Activity.GROW, PreconditionFailed("cannot change the NIC: changed since it was read"))
+    waiting = replace(FULL, counts=counts(allocated=16, assigned=16), updating=True)
+    seen = outlook(waiting, lost_race)
+    assert (seen.hope, seen.cause) == (True, "NicUpdating")
+    assert outlook(replace(waiting, updating=False), lost_race).cause == "ChangedMeanwhile"
