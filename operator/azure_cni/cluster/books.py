@@ -154,4 +154,5 @@ def azure_use(quota: VNetQuota, members: Iterable[Member], used: tuple[int, floa
     known = quota.azure
     if used is None or (known is not None and used[1] <= known.read_s):
         return known
-    return AzureUse(used[0], used_outside(used[0], members, quota.entries), used[1])
+    outside = used_outside(used[0], members, quota.entries, known=known.outside if known else None)
+    return AzureUse(used[0], outside, used[1])
