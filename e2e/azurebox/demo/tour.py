@@ -59,7 +59,7 @@ NEXT: Mapping[str, Sequence[str]] = {
     "Ask Prometheus something else (docs/metrics.md), such as how often Azure was called, and what it answered:": (
         f"{BOX} exec {CONTROL_PLANE} -- {shlex.join(figures.query(CALLS))}",
     ),
-    "What pods are to their node, a link and a route each:": ("e2e/box exec azbox-vm1 -- ip route",),
+    "What pods are to their node, a link and two routes each:": ("e2e/box exec azbox-vm1 -- ip route",),
     "Take everything away, without a trace:": ("make down",),
 }
 
