@@ -15,6 +15,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from azure_cni.api.identity import NodeIdentity
+from azure_cni.api.versions import version
 from azure_cni.errors import ConfigInvalid
 
 GROUP = "azure-cni.io"
@@ -113,8 +114,7 @@ def last_request(pool: Mapping[str, Any], *, vm_id: str) -> Request:
 
 def _beginning(pool: Mapping[str, Any]) -> int:
     """A number that no other object of that name began near, up to 2**52: 32 bits of the UID, and 20 to count with."""
-    uid = str((pool.get("metadata") or {}).get("uid", ""))
-    return zlib.crc32(uid.encode()) << 20
+    return zlib.crc32(version(pool).uid.encode()) << 20
 
 
 def last_uplink(pool: Mapping[str, Any]) -> tuple[str, IPv4Address] | None:

@@ -24,6 +24,7 @@ from azure_cni.api import pool as pool_api
 from azure_cni.api.identity import MachineClaim
 from azure_cni.api.order_documents import answer_document, read_identified, read_order
 from azure_cni.api.orders import Identify, Order, ReadNic, ReadVNet, Result, WriteNic
+from azure_cni.api.versions import version
 from azure_cni.cluster.permits import names_another, refuse_foreign, refuse_unlike, refuse_unpermitted
 from azure_cni.cluster.ports import Machines, Nodes, Pools
 from azure_cni.errors import (
@@ -87,7 +88,7 @@ class OrderDesk:
 
     def see(self, body: Mapping[str, Any]) -> None:
         """A pool was listed, added or changed. What is old is found out when the pool is read."""
-        name, uid = pool_api.pool_name(body), str(body["metadata"].get("uid", ""))
+        name, uid = pool_api.pool_name(body), version(body).uid
         node = self._nodes.get(name)
         if node is None or node.uid != uid:
             self.forget(name)
@@ -233,8 +234,7 @@ class OrderDesk:
             if body is None or orders.pending(body) != number:
                 return
             try:
-                version = str(body["metadata"]["resourceVersion"])
-                await self._pools.write(name, version=version, status={"answer": document})
+                await self._pools.write(name, version=version(body).number, status={"answer": document})
             except KubeConflict:
                 await asyncio.sleep(0)
             else:

@@ -13,9 +13,7 @@ from azure_cni.errors import PreconditionFailed, SubnetFull, Throttled
 from azure_cni.ipam.ledger import Counts
 from azure_cni.node.board import STARTING, Outlook
 from azure_cni.node.troubles import Activity, Trouble, Troubles
-
-NAMED = 5
-"""How many addresses a message names before it counts the rest."""
+from azure_cni.node.wording import few
 
 PATIENCE_S = 30.0
 """A controller answers within a second or two, or says why it does not: after this long nobody may be there."""
@@ -200,10 +198,8 @@ def _trouble(kind: Kind, trouble: Trouble | None, snapshot: Snapshot, fine: str,
 def _drifted(snapshot: Snapshot) -> Condition:
     if not snapshot.lost:
         return Condition(Kind.DRIFTED, False, "AsExpected", "every assigned address is on the NIC")
-    names = ", ".join(str(address) for address in snapshot.lost[:NAMED])
-    more = f" and {len(snapshot.lost) - NAMED} more" if len(snapshot.lost) > NAMED else ""
     message = (
-        f"pods hold addresses that are no longer on the NIC: {names}{more}; another tool removed them: "
+        f"pods hold addresses that are no longer on the NIC: {few(snapshot.lost)}; another tool removed them: "
         f"delete these pods to give them new ones"
     )
     return Condition(Kind.DRIFTED, True, "AddressesLost", message)

@@ -21,15 +21,13 @@ from azure_cni.node.board import Book
 from azure_cni.node.demand import Demand
 from azure_cni.node.ports import Clock, Datapath, ObservedSandbox, Observer
 from azure_cni.node.sandboxes import Sandboxes
+from azure_cni.node.wording import NAMED, few
 
 log = logging.getLogger(__name__)
 
 GRACE_S = 60.0
 """How long an entry must have been without link and pod: a younger one may belong to an ADD that is under way, and
 just after a start not every pod of the node has been listed yet."""
-
-NAMED = 5
-"""How many addresses or pods a message names before it counts the rest."""
 
 
 class Repair:
@@ -65,9 +63,8 @@ class Repair:
             return
         running = sorted({address for seen in await self._datapath.sandboxes() for address in seen.addresses})
         if running:
-            more = f" and {len(running) - NAMED} more" if len(running) > NAMED else ""
             raise LedgerError(
-                f"cannot serve this node: the ledger is empty, but pods run with {', '.join(running[:NAMED])}{more}; "
+                f"cannot serve this node: the ledger is empty, but pods run with {few(running)}; "
                 "was /run/azure-cni/ledger.sqlite removed? These pods keep running, and to go on would cut them off. "
                 "Drain the node and reboot it; without a reboot, delete the pods that a drain leaves (DaemonSets') too"
             )

@@ -21,15 +21,13 @@ from azure_cni.node.board import ADDRESSES_FREE, Board, Book
 from azure_cni.node.demand import Demand, Pod
 from azure_cni.node.ports import Clock, Datapath, Events, ObservedSandbox, Observer
 from azure_cni.node.turns import Turn, Turns
+from azure_cni.node.wording import few
 
 log = logging.getLogger(__name__)
 
 ADD_WAITS_S = 5.0
 """How long an ADD waits for a pool that grows. The kubelet retries a failed sandbox within seconds anyway, and holding
 its worker longer delays the pods behind it."""
-
-FAILURES_TOLD = 5
-"""How many of its failures a GC tells in full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +150,8 @@ class Sandboxes:
             except AzureCniError as error:
                 failures.append(f"{_words(holder)}: {error}")
         if failures:
-            more = f"; and {len(failures) - FAILURES_TOLD} more" if len(failures) > FAILURES_TOLD else ""
-            told = "; ".join(failures[:FAILURES_TOLD])
-            raise DatapathError(f"cannot free {len(failures)} of {len(stale)} sandboxes: {told}{more}")
+            told = few(failures, between="; ", last="; and ")
+            raise DatapathError(f"cannot free {len(failures)} of {len(stale)} sandboxes: {told}")
         return tuple(holder.sandbox for holder in stale)
 
     def status(self) -> None:
