@@ -14,7 +14,6 @@ import pytest
 from azure_cni.errors import DatapathError, LedgerError
 from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.linux.sandboxes import LEAVING
-from azure_cni.node.repair import Repair
 from datapath.machine import Machine
 from datapath.namespaces import NEEDS_ROOT, caller_of, is_bare, routes_of
 from fakes.simulated_node import SimulatedNode
@@ -138,15 +137,7 @@ async def test_close_gives_all_descriptors_back(machine: Machine) -> None:
 async def test_an_agent_without_its_ledger_leaves_running_pods_alone(machine: Machine) -> None:
     """A lost ledger names no sandbox, so each link would be taken for what a crash left."""
     one, other = await machine.pod(A), await machine.pod(B)
-    agent = SimulatedNode()
-    repair = Repair(
-        book=agent.book,
-        demand=agent.demand,
-        datapath=machine.datapath,
-        sandboxes=agent.sandboxes,
-        clock=agent.clock,
-        observer=agent.observer,
-    )
+    repair = SimulatedNode().repair(datapath=machine.datapath)
     with pytest.raises(LedgerError, match=f"pods run with {A}, {B}; "):
         await repair.examine()
     with other.listen(B, PORT) as listener:

@@ -12,8 +12,9 @@ from azure_cni.ipam.life import Holder, Sandbox
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.board import Board, Book
 from azure_cni.node.demand import Demand
-from azure_cni.node.ports import Grants, Node
+from azure_cni.node.ports import Datapath, Grants, Node
 from azure_cni.node.reconciler import Reconciler
+from azure_cni.node.repair import Repair
 from azure_cni.node.sandboxes import Attachment, Sandboxes
 from azure_cni.node.self_grants import SelfGrants
 from azure_cni.node.world import NodeSettings, Timing, World
@@ -128,6 +129,17 @@ class SimulatedNode:
             node=self.node_port,
             events=self.events,
             datapath=self.datapath,
+            clock=self.clock,
+            observer=self.observer,
+        )
+
+    def repair(self, *, datapath: Datapath | None = None) -> Repair:
+        """What compares its ledger with the kernel: its own fake, or another."""
+        return Repair(
+            book=self.book,
+            demand=self.demand,
+            datapath=datapath or self.datapath,
+            sandboxes=self.sandboxes,
             clock=self.clock,
             observer=self.observer,
         )

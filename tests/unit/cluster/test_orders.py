@@ -26,35 +26,9 @@ from azure_cni.node.ordered import OrderedNic, OrderPost
 from fakes.cluster import FakeCluster, FakeMemberNodes, FakeMemberPools
 from fakes.machines import FakeMachines, identity_of
 from fakes.ordering import carrying_out, post_of
+from unit.cluster.ordering_nodes import CLAIM, VM1, VM2, granted
 
 pytestmark = pytest.mark.looptime
-
-VM1, VM2 = identity_of("vm1"), identity_of("vm2")
-CLAIM, CLAIM2 = (MachineClaim(vm.vm_id, vm.vm_resource_id, macs=(vm.mac,)) for vm in (VM1, VM2))
-
-
-def granted(cluster: FakeCluster, name: str = "vm1", count: int = 16, *, number: int = 1, **status: Any) -> None:
-    """A node whose request is answered."""
-    status = {"granted": count, "grantedFor": number, "requested": count, "vmID": f"guid-of-{name}", **status}
-    cluster.node(name, number=number, **status)
-
-
-@pytest.fixture
-def machines() -> FakeMachines:
-    return FakeMachines("vm1", "vm2")
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    made = FakeCluster()
-    granted(made, "vm1")
-    granted(made, "vm2")
-    return made
-
-
-@pytest.fixture
-def post(cluster: FakeCluster) -> OrderPost:
-    return post_of(cluster, "vm1")
 
 
 async def write(post: OrderPost, *, etag: str, add: int = 0, remove: tuple[ConfigName, ...] = ()) -> NicView:
@@ -85,120 +59,7 @@ async def test_a_vm_of_another_guid_is_not_asked_about(
 # Whose VM it is.
 
 
-async def test_the_vm_that_another_node_was_found_to_have_is_refused(
-    cluster: FakeCluster, machines: FakeMachines, post: OrderPost
-) -> None:
-    async with carrying_out(cluster, machines):
-        await post_of(cluster, "vm2").ask(Identify(CLAIM2), NodeIdentity, what="x")
-        with pytest.raises(AccessDenied, match=r"found to be the VM of node vm2.*kubectl delete node vm2"):
-            await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
-        cluster.pools.delete("vm2")
-        assert await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
-
-
-async def test_what_one_controller_found_the_next_one_knows(
-    cluster: FakeCluster, machines: FakeMachines, post: OrderPost
-) -> None:
-    own = post_of(cluster, "vm2")
-    async with carrying_out(cluster, machines):
-        await own.ask(Identify(CLAIM2), NodeIdentity, what="x")
-        await own.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
-        machines.fail_next = Throttled("cannot: 429")
-        with pytest.raises(Throttled):
-            await own.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
-    async with carrying_out(cluster, machines):
-        with pytest.raises(AccessDenied, match="found to be the VM of node vm2"):
-            await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
-        assert await own.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
-
-
-async def test_a_node_that_shows_anothers_vm_as_its_own_shuts_nobody_off(
-    cluster: FakeCluster, machines: FakeMachines, post: OrderPost
-) -> None:
-    """Its agent may write what it likes to its own pool."""
-    cluster.pools.patch("vm2", {"status": {"vmID": VM1.vm_id}})
-    async with carrying_out(cluster, machines):
-        assert await post.ask(ReadNic(CLAIM, VM1.nic_id), NicView, what="x")
-
-
-async def test_of_two_that_claim_one_vm_at_once_one_is_served(cluster: FakeCluster, machines: FakeMachines) -> None:
-    machines.latency_s = 5.0
-    async with carrying_out(cluster, machines):
-        asking = [post_of(cluster, name).ask(Identify(CLAIM2), NodeIdentity, what="x") for name in ("vm1", "vm2")]
-        answers = await asyncio.gather(*asking, return_exceptions=True)
-    assert {type(answer) for answer in answers} == {AccessDenied, NodeIdentity}
-
-
-async def test_who_came_first_does_not_keep_a_vm_that_its_own_node_object_denies(
-    cluster: FakeCluster, machines: FakeMachines, post: OrderPost
-) -> None:
-    own = post_of(cluster, "vm2")
-    async with carrying_out(cluster, machines):
-        await post.ask(Identify(CLAIM2), NodeIdentity, what="x")
-        with pytest.raises(AccessDenied, match="found to be the VM of node vm1"):
-            await own.ask(Identify(CLAIM2), NodeIdentity, what="x")
-        cluster.provider_ids["vm1"] = f"azure://{VM1.vm_resource_id}"
-        assert await own.ask(Identify(CLAIM2), NodeIdentity, what="x") == VM2
-        with pytest.raises(AccessDenied, match="its Node says"):
-            await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
-
-
-async def test_a_node_object_that_names_anothers_vm_takes_it_from_nobody(
-    cluster: FakeCluster, machines: FakeMachines, post: OrderPost
-) -> None:
-    """A kubelet may write it once, where there is no cloud provider."""
-    cluster.provider_ids["vm2"] = f"azure://{VM1.vm_resource_id}"
-    async with carrying_out(cluster, machines):
-        await post.ask(Identify(CLAIM), NodeIdentity, what="x")
-        with pytest.raises(AccessDenied, match="found to be the VM of node vm1"):
-            await post_of(cluster, "vm2").ask(ReadNic(CLAIM, VM1.nic_id), NicView, what="x")
-        assert await post.ask(ReadNic(CLAIM, VM1.nic_id), NicView, what="x")
-
-
-async def test_another_vm_than_its_node_object_names_is_refused(
-    cluster: FakeCluster, machines: FakeMachines, post: OrderPost
-) -> None:
-    cluster.provider_ids["vm1"] = f"azure://{VM1.vm_resource_id.lower()}"
-    async with carrying_out(cluster, machines):
-        assert await post.ask(ReadNic(CLAIM, VM1.nic_id), NicView, what="x")
-        asked = machines.asked
-        with pytest.raises(AccessDenied, match=r"virtualMachines/vm2: its Node says .*virtualmachines/vm1 "):
-            await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
-    assert machines.asked == asked
-    assert cluster.calls.count("nodes.read") == 1  # it cannot change while there is that Node
-
-
-async def test_a_node_object_is_looked_at_anew_when_its_machine_asks_who_it_is(
-    cluster: FakeCluster, machines: FakeMachines, post: OrderPost
-) -> None:
-    cluster.provider_ids["vm1"] = f"azure://{VM2.vm_resource_id}"
-    async with carrying_out(cluster, machines):
-        with pytest.raises(AccessDenied, match="its Node says"):
-            await post.ask(Identify(CLAIM), NodeIdentity, what="x")
-        cluster.provider_ids["vm1"] = f"azure://{VM1.vm_resource_id}"
-        assert await post.ask(Identify(CLAIM), NodeIdentity, what="x") == VM1
-
-
-@pytest.mark.parametrize("provider_id", ["kind://docker/kind/vm1", "k3s://vm1", "azure://elsewhere"])
-async def test_what_names_no_vm_of_azure_proves_nothing(
-    cluster: FakeCluster, machines: FakeMachines, post: OrderPost, provider_id: str
-) -> None:
-    cluster.provider_ids["vm1"] = provider_id
-    async with carrying_out(cluster, machines):
-        assert await post.ask(Identify(CLAIM), NodeIdentity, what="x") == VM1
-
-
 # What it may do there.
-
-
-async def test_a_former_pool_that_is_told_gone_late_takes_nothing_from_the_one_after_it(
-    cluster: FakeCluster, machines: FakeMachines, post: OrderPost
-) -> None:
-    async with carrying_out(cluster, machines) as desk:
-        await post_of(cluster, "vm2").ask(Identify(CLAIM2), NodeIdentity, what="x")
-        desk.forget("vm2", "the UID of the former")
-        with pytest.raises(AccessDenied, match="found to be the VM of node vm2"):
-            await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
 
 
 async def test_another_nic_or_vnet_is_refused(cluster: FakeCluster, machines: FakeMachines, post: OrderPost) -> None:
@@ -337,25 +198,6 @@ async def test_a_pool_that_goes_takes_its_order_along(cluster: FakeCluster, mach
         assert machines.under_way == 0
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-
-
-async def test_a_pool_that_is_made_anew_is_another_nodes(cluster: FakeCluster, machines: FakeMachines) -> None:
-    async with carrying_out(cluster, machines) as desk:
-        await post_of(cluster, "vm2").ask(Identify(CLAIM2), NodeIdentity, what="x")
-        old = cluster.pools.objects["vm2"]
-        watcher = cluster.pools.watchers.pop(0)  # the watch is late
-        cluster.pools.delete("vm2")
-        granted(cluster, "vm2")
-        cluster.pools.watchers.append(watcher)
-        desk.see(cluster.pools.objects["vm2"])
-        assert await post_of(cluster, "vm1").ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
-        desk.forget("vm2", old["metadata"]["uid"])
-        assert "vm2" in desk._nodes
-        with pytest.raises(AccessDenied, match="found to be the VM of node vm1"):
-            await post_of(cluster, "vm2").ask(Identify(CLAIM2), NodeIdentity, what="x")
-
-
-# Many at once.
 
 
 async def test_a_newer_order_makes_the_one_before_void(cluster: FakeCluster, machines: FakeMachines) -> None:

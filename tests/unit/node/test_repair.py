@@ -9,22 +9,10 @@ import pytest
 from azure_cni.errors import DatapathError, LedgerError
 from azure_cni.node.board import Book
 from azure_cni.node.ports import ObservedSandbox
-from azure_cni.node.repair import Repair
 from fakes.ledger_store import FakeLedgerStore
 from fakes.simulated_node import SimulatedNode, holder, pod_body
 
 pytestmark = pytest.mark.looptime
-
-
-def repair_of(node: SimulatedNode) -> Repair:
-    return Repair(
-        book=node.book,
-        demand=node.demand,
-        datapath=node.datapath,
-        sandboxes=node.sandboxes,
-        clock=node.clock,
-        observer=node.observer,
-    )
 
 
 async def test_a_link_that_no_ledger_knows_is_removed():
@@ -33,7 +21,7 @@ async def test_a_link_that_no_ledger_knows_is_removed():
         slot = node.book.ledger.holding(holder("p").sandbox)
         assert slot is not None
         node.book.commit(node.book.ledger.unassign(holder("p").sandbox, now_s=node.clock.boottime_s()))
-        await repair_of(node).once()
+        await node.repair().once()
         assert not await node.datapath.sandboxes()
         assert ("repaired", "stale_link") in node.observer.told
 
@@ -43,7 +31,7 @@ async def test_what_leads_to_a_pod_is_put_back_and_the_pod_with_a_link_that_is_o
         made = {name: (await node.add(name)) for name in ("whole", "cut", "off")}
         node.datapath.lose(made["cut"].links.host_ifname, where="node", routes=())
         node.datapath.lose(made["off"].links.host_ifname, where="node", routes=(), up=False)
-        await repair_of(node).once()
+        await node.repair().once()
         assert node.observer.told.count(("repaired", "route")) == 1
         await node.sandboxes.check(holder("cut"), expected=made["cut"].address)
         with pytest.raises(DatapathError, match="is down"):
@@ -57,7 +45,7 @@ async def test_routes_that_cannot_be_put_back_yet_hold_nothing_else_up_and_are_t
         for attachment in made[:2]:
             node.datapath.lose(attachment.links.host_ifname, where="node", routes=())
         await node.datapath.detach(made[2].links.host_ifname, [])
-        repair = repair_of(node)
+        repair = node.repair()
         node.datapath.refuses_routes = DatapathError("cannot add route 10.240.0.7/32 src 10.240.0.4: Invalid argument")
         node.demand.replace([])
         with pytest.raises(DatapathError, match=r"^cannot put back the routes of 2 of 2 pods .*Invalid argument"):
@@ -76,7 +64,7 @@ async def test_a_node_that_has_not_found_its_nic_mends_nothing_yet():
         made = await first.add("p")
     second = SimulatedNode(before=first)
     second.datapath.lose(made.links.host_ifname, where="node", routes=())
-    await repair_of(second).once()
+    await second.repair().once()
     assert ("repaired", "route") not in second.observer.told
 
 
@@ -90,7 +78,7 @@ async def test_a_sandbox_that_ends_while_the_kernel_is_being_read_is_no_stale_li
             return seen
 
         node.datapath.sandboxes = slowly  # type: ignore[method-assign]
-        await repair_of(node).once()
+        await node.repair().once()
         assert ("repaired", "stale_link") not in node.observer.told
 
 
@@ -101,27 +89,27 @@ async def test_a_ledger_that_was_lost_under_running_pods_is_found_before_it_cuts
     second.book = Book(store=FakeLedgerStore(), bell=second.board.bell)
     for _ in range(2):  # the kubelet starts it again, and nothing has become better
         with pytest.raises(LedgerError, match=r"pods run with .* and 2 more; was .* removed.* Drain the node"):
-            await repair_of(second).examine()
+            await second.repair().examine()
     running = {address for seen in await second.datapath.sandboxes() for address in seen.addresses}
     assert running == set(map(str, addresses))
 
 
 async def test_no_start_but_that_one_is_refused():
     """Nothing yet; a ledger that knows its pods; what a crash leaves; a reboot; pods that went while it was lost."""
-    await repair_of(SimulatedNode()).examine()
+    await SimulatedNode().repair().examine()
     async with SimulatedNode().running() as first:
         await first.add("p")
         await first.add("q")
-    await repair_of(SimulatedNode(before=first)).examine()
-    await repair_of(SimulatedNode(before=first, rebooted=True)).examine()
+    await SimulatedNode(before=first).repair().examine()
+    await SimulatedNode(before=first, rebooted=True).repair().examine()
     leftover = SimulatedNode(before=first)
     leftover.book.commit(leftover.book.ledger.unassign(holder("p").sandbox, now_s=0.0))
-    await repair_of(leftover).examine()
+    await leftover.repair().examine()
     lost = SimulatedNode(before=first)
     lost.book = Book(store=FakeLedgerStore(), bell=lost.board.bell)
     for seen in await lost.datapath.sandboxes():  # recorded DELs are carried out first
         await lost.datapath.detach(seen.host_ifname, [])
-    await repair_of(lost).examine()
+    await lost.repair().examine()
 
 
 async def test_an_address_whose_sandbox_and_pod_are_gone_is_taken_back_but_not_before_a_minute():
@@ -131,7 +119,7 @@ async def test_an_address_whose_sandbox_and_pod_are_gone_is_taken_back_but_not_b
         node.demand.see(pod_body("alive", phase="Running", ip="10.240.0.9"))
         for seen in await node.datapath.sandboxes():
             await node.datapath.detach(seen.host_ifname, [])
-        repair = repair_of(node)
+        repair = node.repair()
         await repair.once()
         await asyncio.sleep(50)
         await repair.once()
