@@ -19,7 +19,6 @@ KEPT: Final = 1 - STEADY
 SLOWEST: Final = 0.1
 RECOVERY_PER_MINUTE: Final = 0.1
 MINUTE_S: Final = 60.0
-ROUNDING_S: Final = 0.01
 BELIEVED_AHEAD_S: Final = 60.0
 """Clocks of controllers may differ by so much."""
 
@@ -57,8 +56,8 @@ def slowed(tokens: Tokens) -> Tokens:
 
 
 def next_token_s(tokens: Tokens, *, per_minute: int) -> float:
-    """Seconds until there is one; a little more, for a look that comes a rounding error too early would find none."""
-    return max(0.0, 1.0 - tokens.tokens) / rate_per_s(per_minute, max(SLOWEST, tokens.pace)) + ROUNDING_S
+    """Seconds until there is one."""
+    return max(0.0, 1.0 - tokens.tokens) / rate_per_s(per_minute, max(SLOWEST, tokens.pace))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 DEBOUNCE_S: Final = 0.3
 """A burst of requests is one write of the ledger: it costs the API server up to a tenth of a second."""
+SHORTEST_REST_S: Final = 0.01
+"""What is due may not be due yet by the last bit of a clock: to look again at once would find that again and again."""
 USAGE_LOOK_S: Final = 10.0
 """How often is looked whether Azure is to be asked how full a VNet is."""
 
@@ -110,7 +112,7 @@ class VNetWork:
             rest_s = await self._turn()
             self.breathed_s = self._clock.monotonic_s()
             try:
-                async with asyncio.timeout(rest_s):
+                async with asyncio.timeout(max(rest_s, SHORTEST_REST_S)):
                     await self._woken.wait()
             except TimeoutError:
                 pass
