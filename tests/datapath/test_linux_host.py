@@ -32,12 +32,12 @@ pytestmark = NEEDS_ROOT
 
 async def test_a_first_pass_tells_what_it_made_and_a_second_has_nothing_to_do(site: Site) -> None:
     site.node.sysctl("net/ipv4/ip_forward", "0")
-    assert await site.machine.datapath.apply_node(TABLE) == (
+    assert (await site.machine.datapath.apply_node(TABLE)).repaired == (
         "sysctl net.ipv4.ip_forward was 0: set to 1",
         "nftables table inet azure_cni was missing: made",
     )
     assert site.node.sysctl("net/ipv4/ip_forward") == "1"
-    assert await site.machine.datapath.apply_node(TABLE) == ()
+    assert (await site.machine.datapath.apply_node(TABLE)).repaired == ()
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ async def test_what_somebody_changed_is_put_right_and_told(site: Site, damage: s
     await site.machine.datapath.apply_node(TABLE)
     right = site.node.run("nft", "-s", "list", "ruleset")
     site.node.run("nft", *damage.split())
-    assert await site.machine.datapath.apply_node(TABLE) == (f"nftables table inet azure_cni {words}",)
+    assert (await site.machine.datapath.apply_node(TABLE)).repaired == (f"nftables table inet azure_cni {words}",)
     assert site.node.run("nft", "-s", "list", "ruleset") == right
 
 
@@ -65,17 +65,17 @@ async def test_other_words_for_the_same_table_are_not_drift(site: Site) -> None:
     listed = site.node.run("nft", "-s", "list", "ruleset")
     site.node.run("nft", "-f", "-", stdin=other_words)
     assert site.node.run("nft", "-s", "list", "ruleset") != listed
-    assert await site.machine.datapath.apply_node(TABLE) == ()
+    assert (await site.machine.datapath.apply_node(TABLE)).repaired == ()
     site.node.run("nft", "-f", "-", stdin=other_words)
     successor = LinuxDatapath(node_netns=site.node.path)
-    assert await successor.apply_node(TABLE) == ()
+    assert (await successor.apply_node(TABLE)).repaired == ()
     await successor.close()
 
 
 async def test_use_is_not_drift(site: Site) -> None:
     await site.machine.datapath.apply_node(TABLE)
     site.refusal(await site.machine.pod(A), IMDS, 80)  # counted by its rule
-    assert await site.machine.datapath.apply_node(TABLE) == ()
+    assert (await site.machine.datapath.apply_node(TABLE)).repaired == ()
 
 
 async def test_others_tables_are_left_alone(site: Site) -> None:
@@ -88,7 +88,9 @@ async def test_others_tables_are_left_alone(site: Site) -> None:
 async def test_the_uplinks_own_forwarding_switch_counts_too(site: Site) -> None:
     await site.machine.datapath.apply_node(TABLE)
     site.node.sysctl("net/ipv4/conf/eth0/forwarding", "0")
-    assert await site.machine.datapath.apply_node(TABLE) == ("sysctl net.ipv4.conf.eth0.forwarding was 0: set to 1",)
+    assert (await site.machine.datapath.apply_node(TABLE)).repaired == (
+        "sysctl net.ipv4.conf.eth0.forwarding was 0: set to 1",
+    )
     assert site.seen(await site.machine.pod(A), PEER) == A
 
 
@@ -102,7 +104,7 @@ async def test_pods_addresses_leave_the_uplink_and_the_nodes_own_stays(site: Sit
         node.ip("address", "add", f"{address}/22", "dev", "eth0")
     node.ip("route", "add", "default", "via", "10.240.0.1", "src", PRIMARY)
 
-    told = await site.machine.datapath.apply_node(TABLE)
+    told = (await site.machine.datapath.apply_node(TABLE)).repaired
 
     (entry,) = node.show("-4", "address", "show", "dev", "eth0")
     assert [found["local"] for found in entry["addr_info"]] == [PRIMARY]
@@ -166,6 +168,6 @@ async def test_a_mount_elsewhere_shows_the_nodes_own_switches(site: Site, tmp_pa
     with mounted("/proc/sys/net", tmp_path / "net"):
         datapath = LinuxDatapath(node_netns=site.node.path, sysctls=tmp_path)
         site.node.sysctl("net/ipv4/conf/eth0/forwarding", "0")
-        assert "sysctl net.ipv4.conf.eth0.forwarding was 0: set to 1" in await datapath.apply_node(TABLE)
+        assert "sysctl net.ipv4.conf.eth0.forwarding was 0: set to 1" in (await datapath.apply_node(TABLE)).repaired
         assert site.node.sysctl("net/ipv4/conf/eth0/forwarding") == "1"
         await datapath.close()

@@ -139,7 +139,7 @@ async def test_running_connections_survive_a_change_of_the_table(site: Site) -> 
         server, (seen, _) = listener.accept()
         with server:
             grown = replace(TABLE, pool=TABLE.pool | {IPv4Address("10.240.0.11")})
-            assert await site.machine.datapath.apply_node(grown) == ()
+            assert (await site.machine.datapath.apply_node(grown)).repaired == ()
             client.sendall(b"still")
             assert (seen, server.recv(5)) == (PRIMARY, b"still")
             server.sendall(b"here")

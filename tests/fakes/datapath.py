@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
 
+from azure_cni.datapath.conflicts import Conflict, HostReport
 from azure_cni.datapath.sandbox import (
     Interface,
     SandboxLinks,
@@ -55,6 +56,8 @@ class FakeDatapath:
         """All that were applied, in order."""
         self.drift: list[str] = []
         """What the next `apply_node` finds changed behind its back."""
+        self.conflicts: tuple[Conflict, ...] = ()
+        """What others do on the host, found by each `apply_node`."""
         self._table: NodeTable | None = None
         self._routes: dict[IPv4Address, str] = {}
 
@@ -103,13 +106,13 @@ class FakeDatapath:
             raise DatapathError(f"cannot find the uplink: no interface has the NIC's MAC {mac}")
         return Uplink(name="eth0", index=2, mtu=self.mtu)
 
-    async def apply_node(self, table: NodeTable) -> tuple[str, ...]:
+    async def apply_node(self, table: NodeTable) -> HostReport:
         await self.uplink(table.uplink_mac)
         told = tuple(self.drift) if self._table else (f"nftables table inet {TABLE} was missing: made",)
         self.drift.clear()
         self._table = table
         self.tables.append(table)
-        return told
+        return HostReport(told, self.conflicts)
 
     def remove_netns(self, path: str) -> None:
         """The kernel takes the links of a namespace along."""

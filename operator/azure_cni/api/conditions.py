@@ -25,6 +25,7 @@ class Kind(StrEnum):
     SUBNET_FULL = "SubnetFull"
     THROTTLED = "Throttled"
     DRIFTED = "Drifted"
+    HOST_CONFLICT = "HostConflict"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from azure_cni.datapath.conflicts import ConflictReason
 from azure_cni.entrypoints.common_metrics import CommonMetrics
 from azure_cni.ipam.ledger import Counts
 from azure_cni.node.board import Board, Book
@@ -43,6 +44,15 @@ class PoolCollector(Collector):
         yield pool
         for name, help_text, value in (*self._sizes(counts), *self._permits(), *self._standing()):
             yield GaugeMetricFamily(f"azure_cni_{name}", help_text, value=value)
+        conflicts = GaugeMetricFamily(
+            "azure_cni_host_conflicts",
+            "1 while something else on this host stands in the way of pods' traffic, by what it is.",
+            labels=["reason"],
+        )
+        standing = {conflict.reason for conflict in self._board.conflicts}
+        for reason in ConflictReason:
+            conflicts.add_metric([reason.value], float(reason in standing))
+        yield conflicts
 
     def _sizes(self, counts: Counts) -> Iterable[_Gauge]:
         board = self._board

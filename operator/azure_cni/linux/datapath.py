@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
+from azure_cni.datapath.conflicts import HostReport
 from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.datapath.uplink import Uplink
@@ -67,8 +68,8 @@ class LinuxDatapath:
         if self._removal is not None:
             await asyncio.wrap_future(self._removal)
 
-    async def apply_node(self, table: NodeTable) -> tuple[str, ...]:
-        """Make the node's table, sysctls and uplink right; returns what had drifted, as words."""
+    async def apply_node(self, table: NodeTable) -> HostReport:
+        """Make the node's table, sysctls and uplink right; returns what had drifted and what others do against it."""
         return await self._housekeeping.run(lambda keeping: keeping.host.apply(table))
 
     async def uplink(self, mac: str) -> Uplink:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from azure_cni.datapath import uplink
+from azure_cni.datapath.conflicts import HostReport
 from azure_cni.datapath.snat import TABLE, NodeTable, ruleset
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.errors import DatapathError
@@ -40,14 +41,15 @@ class Host:
         """The NIC's interface."""
         return uplink.choose(rtnetlink.links(self._kernel), mac)
 
-    def apply(self, table: NodeTable) -> tuple[str, ...]:
-        """Make everything right; returns what was not."""
+    def apply(self, table: NodeTable) -> HostReport:
+        """Make everything right; returns what was not, and what is not ours to put right."""
         link = self.uplink(table.uplink_mac)
-        return (
+        repaired = (
             *self._forwarding(link),
             *self._bare_uplink(link, table),
             *self._rules(ruleset(table, uplink=link.name)),
         )
+        return HostReport(repaired)
 
     def _bare_uplink(self, link: Uplink, table: NodeTable) -> list[str]:
         """Take pods' addresses off the uplink, or the node would answer in their place.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from azure_cni.api.identity import NodeIdentity
+from azure_cni.datapath.conflicts import Conflict
 from azure_cni.ipam.ledger import Change, Ledger
 from azure_cni.ipam.life import State
 from azure_cni.ipam.limits import COOLING_S
@@ -69,6 +70,8 @@ class Board:
         """The scheduler is told to send no pods (`node.taint`)."""
         self.obstacle = ""
         """Why no pod can start although there may be addresses (a plugin of the chain is missing), in words."""
+        self.conflicts: tuple[Conflict, ...] = ()
+        """What others on the host do against pods' traffic, as last found."""
         self.outlook = STARTING
         self.bell = Bell()
 

@@ -1,14 +1,19 @@
 """The node's own part of the kernel: table, sysctls and uplink, made right after each read of the NIC and by the clock.
 
 The table knows an address before any pod can get it. Sandboxes are not this module's: `node.sandboxes` wires them.
+
+Each pass also learns what others on the host do against it (`datapath.conflicts`). A conflict may last for days, so it
+is logged when it appears, changes or ends, and stands on the board in between.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from azure_cni.api import pool as pool_api
 from azure_cni.api.nic import NicView
+from azure_cni.datapath.conflicts import Conflict
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.errors import NodeNotReady
 from azure_cni.node.agenda import Agenda
@@ -23,7 +28,15 @@ class Kernel:
     """Keeps the kernel of one node, and tells by `Board.link` that pods can be wired."""
 
     def __init__(
-        self, *, world: World, settings: NodeSettings, standing: Standing, book: Book, board: Board, agenda: Agenda
+        self,
+        *,
+        world: World,
+        settings: NodeSettings,
+        standing: Standing,
+        book: Book,
+        board: Board,
+        agenda: Agenda,
+        tell: Callable[[str, str, str], Awaitable[None]],
     ) -> None:
         self._world = world
         self._settings = settings
@@ -31,6 +44,8 @@ class Kernel:
         self._book = book
         self._board = board
         self._agenda = agenda
+        self._tell = tell
+        """Publishes an event on the pool: kind, reason, message."""
         self._prepared = False
 
     async def resume(self) -> None:
@@ -55,7 +70,9 @@ class Kernel:
             routable=frozenset({*vnet.prefixes, *vnet.peered, *self._settings.routable}),
             imds_allowed=self._settings.allow_imds,
         )
-        repairs = await self._world.datapath.apply_node(table)
+        report = await self._world.datapath.apply_node(table)
+        await self._learn(report.conflicts)
+        repairs = report.repaired
         if not self._prepared:
             log.info("kernel prepared", extra={"changes": list(repairs)})
             repairs, self._prepared = (), True
@@ -64,3 +81,16 @@ class Kernel:
             self._world.observer.repaired("kernel")
         self._board.link = LinkParameters((await self._world.datapath.uplink(identity.mac)).mtu, identity.primary_ip)
         self._agenda.put(Activity.KERNEL, self._world.clock.boottime_s() + self._settings.timing.kernel_s)
+
+    async def _learn(self, conflicts: tuple[Conflict, ...]) -> None:
+        """Put the conflicts on the board, and report what differs from the last pass."""
+        known = {conflict.reason: conflict.message for conflict in self._board.conflicts}
+        self._board.conflicts = conflicts
+        for conflict in conflicts:
+            before = known.pop(conflict.reason, None)
+            if before != conflict.message:
+                log.warning("host conflict", extra={"reason": conflict.reason.value, "what": conflict.message})
+            if before is None:
+                await self._tell("Warning", conflict.reason.value, conflict.message)
+        for reason in known:
+            log.info("host conflict ended", extra={"reason": reason.value})

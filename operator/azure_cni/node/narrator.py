@@ -67,6 +67,7 @@ class Narrator:
             throttled_until=self._throttled_until(),
             lost=tuple(slot.address for slot in ledger.slots if not slot.on_nic),
             obstacle=self._board.obstacle,
+            conflicts=self._board.conflicts,
             refusal=standing.grant.refusal,
             refusal_message=standing.grant.message,
             now_s=self._world.clock.boottime_s(),

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, NicView
 from azure_cni.api.pool import Request
+from azure_cni.datapath.conflicts import HostReport
 from azure_cni.datapath.sandbox import Route, SandboxLinks, SandboxSpec
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.datapath.uplink import Uplink
@@ -186,8 +187,8 @@ class Datapath(Protocol):
     async def uplink(self, mac: str) -> Uplink:
         """The NIC's interface; DatapathError unless exactly one qualifies."""
 
-    async def apply_node(self, table: NodeTable) -> tuple[str, ...]:
-        """Make the node's table, sysctls and uplink right; returns what had drifted, as words."""
+    async def apply_node(self, table: NodeTable) -> HostReport:
+        """Make the node's table, sysctls and uplink right; returns what had drifted and what others do against it."""
 
 
 class Observer(Protocol):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from azure_cni.api.conditions import NODE_AT_LIMIT, Condition, Kind
+from azure_cni.datapath.conflicts import Conflict
 from azure_cni.errors import PreconditionFailed, SubnetFull, Throttled
 from azure_cni.ipam.ledger import Counts
 from azure_cni.node.board import STARTING, Outlook
@@ -28,7 +29,8 @@ class Snapshot:
     `ready` means identified and wired; `ceiling` is what the pool may grow to; `answered` that the newest request has
     its answer, and `asked_for_s` how long a write has been waiting for one; `growing` that Azure adds addresses now,
     `updating` that it works on the NIC, whatever for and for whomever; `withheld` addresses no pod may get until it is
-    certain that they stay on the NIC; `obstacle` says why no pod can start, addresses or not.
+    certain that they stay on the NIC; `obstacle` says why no pod can start, addresses or not;
+    `conflicts` what others on the host do against the traffic of pods.
     """
 
     ready: bool
@@ -46,6 +48,7 @@ class Snapshot:
     vnet_known: bool
     lost: tuple[IPv4Address, ...]
     obstacle: str
+    conflicts: tuple[Conflict, ...]
     refusal: str
     refusal_message: str
     throttled_until: str
@@ -145,6 +148,7 @@ def conditions(snapshot: Snapshot, troubles: Troubles) -> tuple[Condition, ...]:
         _trouble(Kind.SUBNET_FULL, troubles.find(SubnetFull), snapshot, "SubnetHasRoom", "the subnet has room"),
         _trouble(Kind.THROTTLED, troubles.find(Throttled), snapshot, "NotThrottled", "Azure has not asked to wait"),
         _drifted(snapshot),
+        _host_conflict(snapshot),
     )
 
 
@@ -203,3 +207,15 @@ def _drifted(snapshot: Snapshot) -> Condition:
         f"delete these pods to give them new ones"
     )
     return Condition(Kind.DRIFTED, True, "AddressesLost", message)
+
+
+def _host_conflict(snapshot: Snapshot) -> Condition:
+    """A conflict leaves Ready as it is: pods start, and most of their traffic may be whole.
+
+    Ready steers the taint and the runtime. Keeping pods off every node that a hardening role or a firewall has touched
+    would turn a fault of some traffic into one of all new pods, on the whole cluster at once.
+    """
+    if not snapshot.conflicts:
+        return Condition(Kind.HOST_CONFLICT, False, "NoConflict", "nothing on this host stands in the way of pods")
+    message = "; ".join(conflict.message for conflict in snapshot.conflicts)
+    return Condition(Kind.HOST_CONFLICT, True, snapshot.conflicts[0].reason.value, message)

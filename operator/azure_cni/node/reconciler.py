@@ -54,7 +54,15 @@ class Reconciler:
         )
         self._keeper = PoolKeeper(world=world, standing=standing, narrator=narrator, reporter=reporter)
         self._agenda = agenda = Agenda()
-        self._kernel = Kernel(world=world, settings=settings, standing=standing, book=book, board=board, agenda=agenda)
+        self._kernel = Kernel(
+            world=world,
+            settings=settings,
+            standing=standing,
+            book=book,
+            board=board,
+            agenda=agenda,
+            tell=narrator.tell,
+        )
         self._inquiry = Inquiry(
             world=world, settings=settings, standing=standing, board=board, agenda=agenda, breathe=self._breathe
         )

@@ -20,6 +20,7 @@ FIRES = {
     "AzureCNIPodsWait": {"azure_cni_pool_waiting_pods": "3x60"},
     "AzureCNIPodsRefused": {"azure_cni_cni_request_duration_seconds_count{verb='add',code='11'}": "0+5x60"},
     "AzureCNIAddressesLost": {"azure_cni_pool_lost_addresses": "1x60"},
+    "AzureCNIHostConflict": {"azure_cni_host_conflicts{reason='ForeignPolicyRules'}": "1x60"},
     "AzureCNIQuotaExhausted": {"azure_cni_quota_exhausted{quota='v'}": "1x60"},
     "AzureCNINoLeader": {"azure_cni_controller_leader{instance='c'}": "1x10 stale"},
     "AzureCNIAway": {"up{job='azure-cni'}": "0x60"},

@@ -16,7 +16,7 @@ KINDS = pytest.mark.parametrize("crd", [POOLS, QUOTAS], ids=["nodeippools", "vne
 
 CAMEL = re.compile(r"(?:[A-Z][a-z]+)+")
 SPEAKERS = (
-    *("api/conditions.py", "api/pool.py", "api/quota.py", "cluster/words.py"),
+    *("api/conditions.py", "api/pool.py", "api/quota.py", "cluster/words.py", "datapath/conflicts.py"),
     *("node/board.py", "node/nic_writer.py", "node/prospects.py", "node/sandboxes.py", "node/taint.py"),
 )
 """The modules that have reasons of conditions and events as words."""

@@ -15,7 +15,21 @@ from azure_cni.node.board import Board, Book
 from fakes.ledger_store import FakeLedgerStore
 from fakes.simulated_node import LoopClock
 
-LABELS = {"state", "verb", "code", "stage", "operation", "result", "kind", "quota", "what", "version", "python", "le"}
+LABELS = {
+    "state",
+    "verb",
+    "code",
+    "stage",
+    "operation",
+    "result",
+    "kind",
+    "quota",
+    "what",
+    "reason",
+    "version",
+    "python",
+    "le",
+}
 """Each has few values: none names a pod, an address, a container, or a node (Prometheus adds that)."""
 
 OTHER_UNITS = ("ms", "milliseconds", "minutes", "hours", "kib", "mib", "percent")

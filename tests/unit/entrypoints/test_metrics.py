@@ -6,6 +6,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
+from azure_cni.datapath.conflicts import Conflict, ConflictReason
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.web import application
 from fakes.simulated_node import SimulatedNode
@@ -58,6 +59,20 @@ async def test_the_grant_the_wait_and_the_taint_are_scraped_as_the_board_shows_t
         "azure_cni_pool_ready": 0,
         "azure_cni_node_tainted": 1,
     }
+
+
+async def test_a_conflict_of_the_host_is_a_series_that_goes_back_to_zero():
+    metrics, node = Metrics(), SimulatedNode()
+    metrics.watch_pool(book=node.book, board=node.board, clock=node.clock)
+
+    def shown() -> float | None:
+        return metrics.registry.get_sample_value("azure_cni_host_conflicts", {"reason": "ForeignPolicyRules"})
+
+    assert shown() == 0
+    node.board.conflicts = (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "nm-cloud-setup diverts pods"),)
+    assert shown() == 1
+    node.board.conflicts = ()
+    assert shown() == 0
 
 
 def values(metrics: Metrics) -> dict[str, float]:

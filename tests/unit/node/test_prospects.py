@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from azure_cni.api.conditions import Condition, Kind
+from azure_cni.datapath.conflicts import Conflict, ConflictReason
 from azure_cni.errors import AccessDenied, CloudUnreachable, KubeConflict, NodeNotReady, PreconditionFailed
 from azure_cni.ipam.ledger import Counts
 from azure_cni.ipam.sizing import Policy
@@ -32,6 +33,7 @@ FULL = Snapshot(
     vnet_known=True,
     lost=(),
     obstacle="",
+    conflicts=(),
     refusal="",
     refusal_message="",
     throttled_until="",
@@ -141,3 +143,10 @@ def test_a_nic_that_another_tool_still_changes_is_waited_for():
     seen = outlook(waiting, lost_race)
     assert (seen.hope, seen.cause) == (True, "NicUpdating")
     assert outlook(replace(waiting, updating=False), lost_race).cause == "ChangedMeanwhile"
+
+
+def test_all_conflicts_of_the_host_stand_in_one_condition():
+    conflicts = tuple(Conflict(reason, f"by {name}") for reason, name in zip(ConflictReason, "abcdefgh", strict=False))
+    told = condition(Kind.HOST_CONFLICT, replace(FULL, conflicts=conflicts))
+    assert (told.holds, told.reason) == (True, next(iter(ConflictReason)).value)
+    assert told.message == "; ".join(one.message for one in conflicts)
