@@ -2,7 +2,8 @@
 
 An error is raised where the fact is known, translated once at the edge, and handled where something can be done.
 Each class knows the CNI error code a runtime is told (CNI specification 1.1.0, section "Error"), a CamelCase reason
-for conditions and events, and whether trying again without a change can help.
+for conditions and events, and whether trying again without a change can help (`retriable`): where it cannot, a person
+has to change something, and whoever tries again does so rarely.
 
     AzureCniError
     ├── RequestError            the caller's fault
@@ -16,7 +17,8 @@ for conditions and events, and whether trying again without a change can help.
     ├── DatapathError           5   the kernel refused, or differs from what it should be
     ├── LedgerError             5   the ledger's file cannot be read or written
     ├── CloudError              11  Azure
-    │   ├── CloudUnreachable        no answer, or a 5xx
+    │   ├── CloudUnreachable        no answer, a 5xx, or an answer that is not Azure's
+    │   │   └── OutcomeUnknown          a write was accepted, and how it ended could not be learnt
     │   ├── Throttled               429; knows when to come back
     │   ├── ResourceBusy            another operation holds the NIC, or ours was superseded by it
     │   ├── PreconditionFailed      412: somebody else changed the NIC since it was read
@@ -36,6 +38,10 @@ for conditions and events, and whether trying again without a change can help.
 from __future__ import annotations
 
 from typing import ClassVar, Final
+
+LONGEST_RETRY_AFTER_S: Final = 1800.0
+"""The longest wait that is honoured when Azure asks for one (`Retry-After`): the compute provider has been seen to ask
+for 1,200 s. A longer one is a mistake, or comes from a clock that is wrong. No error carries more."""
 
 
 class AzureCniError(Exception):
@@ -132,13 +138,26 @@ class CloudError(AzureCniError):
     def __init__(self, message: str, *, azure_code: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.azure_code = azure_code
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = None if retry_after_s is None else min(max(retry_after_s, 0.0), LONGEST_RETRY_AFTER_S)
+        self.accepted = False
+        """The error came after Azure had accepted a write: until a read shows another etag, the write may have changed
+        the resource, whatever kind of error this is."""
 
 
 class CloudUnreachable(CloudError):
-    """No answer within the time allowed, or a 5xx."""
+    """No answer within the time allowed, a 5xx, or an answer of somebody else than Azure."""
 
     reason = "AzureUnreachable"
+
+
+class OutcomeUnknown(CloudUnreachable):
+    """Azure accepted a write, and how it ended could not be learnt: the operation may still be running."""
+
+    reason = "OutcomeUnknown"
+
+    def __init__(self, message: str, *, azure_code: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, azure_code=azure_code, retry_after_s=retry_after_s)
+        self.accepted = True
 
 
 class Throttled(CloudError):
@@ -169,6 +188,7 @@ class AccessDenied(CloudError):
     """403. `action` is the missing permission (`Microsoft.Network/.../write`), `scope` where; "" if unknown."""
 
     reason = "AccessDenied"
+    retriable = False
 
     def __init__(self, message: str, *, action: str = "", scope: str = "", azure_code: str = "") -> None:
         super().__init__(message, azure_code=azure_code)
@@ -204,8 +224,8 @@ REFUSALS: Final[tuple[type[CloudError], ...]] = (
     SubnetFull,
     Throttled,
 )
-"""Azure's own answers to a write: what came of it, if anything, every read from then on shows. All other errors leave
-open whether it was carried out, or yet will be."""
+"""Azure's own answers to the request of a write, unless it had been accepted before (`accepted`): what came of it, if
+anything, every read from then on shows. All other errors leave open whether it was carried out, or yet will be."""
 
 
 class KubeError(AzureCniError):

@@ -125,11 +125,13 @@ def test_a_denial_says_which_permission_where_and_whose(message: str, action: st
 def test_only_what_may_pass_by_itself_is_retriable() -> None:
     assert not from_response("x", status=400, body=error("InvalidRequestFormat")).retriable
     assert from_response("x", status=400, body=error("SubnetIsFull")).retriable
+    assert not from_response("x", status=403, body=error("AuthorizationFailed", DIRECT)).retriable
 
 
 def test_azures_wish_to_wait_is_kept() -> None:
     assert from_response("x", status=429, body="", retry_after_s=17).retry_after_s == 17
     assert from_response("x", status=429, body="").retry_after_s is None
+    assert from_response("x", status=409, body=error("Conflict"), retry_after_s=86400).retry_after_s == 1800
     assert from_response("x", status=429, body=error("RetryableError"), retry_after_s=10).retry_after_s == 10
 
 

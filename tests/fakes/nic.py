@@ -169,6 +169,7 @@ class FakeNic:
             self._end()
         await running.wait()
         if outcome is not None:
+            outcome.accepted = True
             raise outcome
 
     def _end(self) -> None:

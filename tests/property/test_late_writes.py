@@ -45,10 +45,12 @@ class Node:
     """One node, its NIC, and all that may still reach it."""
 
     make_asking: type[Asking] = Asking
+    poll_failures_conclude = False
 
     def __init__(self) -> None:
         self.now_s = 0.0
         self.configs: list[IPConfiguration] = []
+        self.earlier: tuple[int, list[IPConfiguration]] = (1, [])
         self.etag, self.made, self.updating = 1, 0, False
         self.flying: list[Write] = []
         self.pool: dict = {"status": {}}
@@ -61,6 +63,7 @@ class Node:
     def accept(self, write: Write) -> bool:
         if self.updating or write.etag != self.etag:
             return False
+        self.earlier = (self.etag, self.configs)
         self.etag += 1
         kept = [one for one in self.configs if one.name not in write.remove]
         for number in range(write.add):
@@ -88,9 +91,10 @@ class Node:
         self.asking, self.seen, self.since_s = self.make_asking(), None, None
         self.read()
 
-    def read(self) -> None:
-        shown = view(self.configs, settled=not self.updating)
-        self.seen = NicView(shown.nic_id, str(self.etag), shown.settled, shown.configs)
+    def read(self, *, lagging: bool = False) -> None:
+        etag, configs = self.earlier if lagging else (self.etag, self.configs)
+        shown = view(configs, settled=lagging or not self.updating)
+        self.seen = NicView(shown.nic_id, str(etag), shown.settled, shown.configs)
         self.ledger.apply(self.observe(self.seen).change)
         if not self.asking.begun:
             self.asking.begin(self.pool, vm_id=VM, nic=self.seen)
@@ -141,11 +145,20 @@ class Node:
             case Mend():
                 write = Write(etag, 0, ())
         self.asking.write_begins(self.seen, add=write.add)
+        self.carry_out(write, outcome)
+
+    def carry_out(self, write: Write, outcome: str) -> None:
         if outcome == "silence":
             self.flying.append(write)
             return
-        if outcome != "refusal":
-            self.accept(write)
+        accepted = outcome != "refusal" and self.accept(write)
+        if outcome == "failed poll":
+            # Azure accepted the write, its operation cannot be polled, and the next read is older than the write.
+            self.updating = self.updating or accepted
+            if self.poll_failures_conclude:
+                self.asking.write_answered()
+            self.read(lagging=accepted)
+            return
         if outcome != "lost answer":
             self.asking.write_answered()
             self.read()  # as after every write that was answered
@@ -193,6 +206,7 @@ MOVES: Final = {
     "a step that Azure refuses": (2, lambda node: node.step("refusal")),
     "a step without an answer": (4, lambda node: node.step("silence")),
     "a step whose answer is lost": (1, lambda node: node.step("lost answer")),
+    "a step whose operation cannot be polled, and a read that lags": (2, lambda node: node.step("failed poll")),
     "the oldest write lands": (1, lambda node: node.land(0)),
     "the newest write lands": (1, lambda node: node.land(-1)),
     "a write is accepted": (1, lambda node: node.land(0, slowly=True)),
@@ -286,9 +300,22 @@ class _AnyReadWillDo(Node):
     make_asking = _Trusting
 
 
+class _PollFailuresConclude(Node):
+    """An error of the poll of an accepted write is mistaken for a refusal of the write."""
+
+    poll_failures_conclude = True
+
+
 @pytest.mark.parametrize(
     "broken",
-    [_Unwarned, _CarelessAfterARestart, _OnlyTheNewestWriteCounts, _ForgetfulWhenItBeginsAgain, _AnyReadWillDo],
+    [
+        _Unwarned,
+        _CarelessAfterARestart,
+        _OnlyTheNewestWriteCounts,
+        _ForgetfulWhenItBeginsAgain,
+        _AnyReadWillDo,
+        _PollFailuresConclude,
+    ],
 )
 def test_each_rule_is_needed(broken: type[Node]):
     with pytest.raises(AssertionError, match=r"a pod lost|more could be held"):

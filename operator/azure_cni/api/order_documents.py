@@ -23,6 +23,7 @@ from azure_cni.errors import (
     CloudUnreachable,
     DecodeFailed,
     OperationFailed,
+    OutcomeUnknown,
     PreconditionFailed,
     RequestRefused,
     ResourceBusy,
@@ -45,6 +46,7 @@ ERRORS: Final[Mapping[str, type[CloudError]]] = {
         CloudNotFound,
         RequestRefused,
         OperationFailed,
+        OutcomeUnknown,
     )
 }
 """By reason. One that this build does not know is the plain CloudError: who decides by its kind decides cautiously."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from azure_cni.errors import LONGEST_RETRY_AFTER_S as LONGEST_RETRY_AFTER_S  # noqa: PLC0414  # a number of the domain too
+
 MAX_ADDRESSES_PER_NODE: Final = 250
 """Pods per node in Azure's container networking (Azure documentation, container networking overview).
 
@@ -34,7 +36,3 @@ BACKOFF_FIRST_S: Final = 2.0
 BACKOFF_MAX_S: Final = 120.0
 """A failed NIC write is tried again after about 2 s, doubling up to 2 min: the network provider allows 1,000 writes
 in 5 minutes per subscription and region (Azure documentation, throttling), and hundreds of nodes share them."""
-
-LONGEST_RETRY_AFTER_S: Final = 1800.0
-"""The longest wish of Azure's to wait (`Retry-After`) that is honoured, by who hears it and by who is told of it: the
-compute provider has been seen to ask for 1,200 s. A longer one is a mistake, or of a clock that is wrong."""

@@ -81,7 +81,8 @@ class NicWriter:
             standing.asking.write_answered()
         except CloudError as error:
             result = error.reason
-            if isinstance(error, standing.nic.conclusive):
+            # A refusal ends the write; an error after Azure accepted it does not, whatever it says.
+            if isinstance(error, standing.nic.conclusive) and not error.accepted:
                 standing.asking.write_answered()
             raise
         finally:

@@ -53,8 +53,8 @@ class Nic(Protocol):
     """The one NIC of this node. No retries inside: a failure is told at once, and pacing is the reconciler's."""
 
     conclusive: tuple[type[CloudError], ...]
-    """The errors of `write` after which a read shows all that came of it. After any other it may still be carried out,
-    for as long as the NIC's etag is the one that it was decided from."""
+    """The errors of `write` after which a read shows all that came of it, unless Azure had accepted it (`accepted`).
+    After any other it may still be carried out, for as long as the NIC's etag is the one that it was decided from."""
 
     async def read(self) -> NicView:
         """One GET."""

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pytest
 
 from azure_cni.api.nic import ConfigName, NicView
-from azure_cni.errors import AccessDenied, CloudError, CloudUnreachable, NoAddress
+from azure_cni.errors import AccessDenied, CloudError, CloudUnreachable, NoAddress, OperationFailed
 from azure_cni.node.controller_grants import ControllerGrants
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode
@@ -21,18 +21,29 @@ SILENCE = CloudUnreachable("cannot change the NIC: Azure answers HTTP 504 (Gatew
 class LateNic(FakeNic):
     """The next shrink is answered with `answer`, or not at all; Azure carries it out `late_s` later, if ever."""
 
-    def __init__(self, *, answer: CloudError | None = SILENCE, late_s: float | None = None) -> None:
+    def __init__(
+        self, *, answer: CloudError | None = SILENCE, late_s: float | None = None, lagging_reads: int = 0
+    ) -> None:
         super().__init__()
         self.answer = answer
         self.late_s = late_s
+        self.lagging_reads = lagging_reads
+        """How many reads after the shrink show the NIC as it was before."""
+        self.before: NicView | None = None
         self.lost: asyncio.Task[None] | None = None
         self.armed = False
         self.outcome = "still under way"
 
+    async def read(self) -> NicView:
+        if self.before is not None and self.lagging_reads:
+            self.lagging_reads -= 1
+            return self.before
+        return await super().read()
+
     async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
         if not (remove and self.armed):
             return await super().write(seen, add=add, remove=remove)
-        self.armed = False
+        self.armed, self.before = False, seen
         self.lost = asyncio.create_task(self._carry_out(seen, remove))
         if self.answer is None:
             await asyncio.Event().wait()
@@ -148,6 +159,17 @@ async def test_what_azure_refuses_is_free_again_at_the_next_read_and_costs_no_wr
         writes = nic.writes
         await node.until(lambda: node.counts.free == 48, within_s=1)
         assert nic.writes == writes
+
+
+@pytest.mark.parametrize("kind", [AccessDenied, OperationFailed])
+async def test_an_error_after_azure_accepted_the_shrink_gives_nothing_back_while_reads_lag(kind: type[CloudError]):
+    accepted = kind("cannot write: Azure accepted it, and its operation then failed")
+    accepted.accepted = True
+    async with SimulatedNode(nic=LateNic(answer=accepted, late_s=0.0, lagging_reads=2)).running() as node:
+        nic = await shrinking(node)
+        assert await pods_come(node) == 30
+        assert nic.outcome == "landed"
+        assert node.counts.releasing == 0
 
 
 async def test_a_refusal_from_a_controller_says_nothing_of_what_another_one_tried_before():
