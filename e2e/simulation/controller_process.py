@@ -29,6 +29,7 @@ def main(path: str, name: str, lease: str) -> None:
         "AZURE_CNI_ARM_ENDPOINT": azure.arm,
         "AZURE_CNI_CA_FILE": str(azure.ca_file),
         "AZURE_CNI_METRICS_PORT": "0",
+        "AZURE_CNI_METRICS_BIND": "loopback",
         **({"AZURE_CNI_RECLAIM_S": str(RECLAIM_S)} if run.scenario.faults_s else {}),
     })  # fmt: skip
     logs.set_up(level=settings.log_level, style="text")

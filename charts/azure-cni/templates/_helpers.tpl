@@ -95,6 +95,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- fail (printf "serviceAccount.name and controller.serviceAccount.name are both %s: agents must not be able to grant" $account) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.metrics.serviceMonitor.enabled (ne .Values.metrics.bind "node") -}}
+{{- fail (printf "metrics.serviceMonitor.enabled needs metrics.bind node: it is %s, and Prometheus could not reach the port" .Values.metrics.bind) -}}
+{{- end -}}
 {{- range .Values.routablePrefixes -}}
 {{- if not (regexMatch "^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])/(3[0-2]|[12]?[0-9])$" .) -}}
 {{- fail (printf "routablePrefixes: %q is not an IPv4 prefix such as 192.168.0.0/16" .) -}}

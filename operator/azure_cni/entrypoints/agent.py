@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-from aiohttp import web
+from aiohttp.web import AppRunner
 
 from azure_cni import __version__
-from azure_cni.entrypoints import node_watch
+from azure_cni.entrypoints import node_watch, web
 from azure_cni.entrypoints.azure_wiring import azure_ports
 from azure_cni.entrypoints.cni_server import CniServer, listen
 from azure_cni.entrypoints.installation import Installation
@@ -27,7 +27,6 @@ from azure_cni.entrypoints.ordered_wiring import ordered_ports
 from azure_cni.entrypoints.running import stop_on_signals, until_stopped
 from azure_cni.entrypoints.settings import AgentSettings
 from azure_cni.entrypoints.watch import Watches
-from azure_cni.entrypoints.web import application, open_port
 from azure_cni.errors import AzureCniError
 from azure_cni.host.ledger_store import SqliteLedgerStore
 from azure_cni.host.released import Released
@@ -169,7 +168,9 @@ class Agent:
     def _works(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         return {
             "sandboxes": self._serve_sandboxes(),
-            "web": self._serve_web(),
+            "web": web.serve(
+                self._settings.web, registry=self._metrics.registry, healthy=self._unhealthy, ready=self._unready
+            ),
             "reconciler": self._reconciler.run(),
             "watches": self._watch(),
             "census": self._census.run(),
@@ -187,7 +188,7 @@ class Agent:
 
     async def _serve_sandboxes(self) -> None:
         server = CniServer(sandboxes=self._sandboxes, observer=self._metrics)
-        runner = web.AppRunner(server.application(), access_log=None, handle_signals=False)
+        runner = AppRunner(server.application(), access_log=None, handle_signals=False)
         await runner.setup()
         self._closing.push_async_callback(runner.cleanup)
         await listen(runner, self._settings.host.run_dir / "cni.sock")
@@ -195,14 +196,6 @@ class Agent:
         async with asyncio.TaskGroup() as periodic:
             periodic.create_task(_every(REPLAY_PERIOD_S, self._replay.once, "replay"))
             periodic.create_task(_every(REPAIR_PERIOD_S, self._repair.once, "repair"))
-
-    async def _serve_web(self) -> None:
-        app = application(registry=self._metrics.registry, healthy=self._unhealthy, ready=self._unready)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False)
-        await runner.setup()
-        self._closing.push_async_callback(runner.cleanup)
-        await open_port(runner, self._settings.metrics_port)
-        await asyncio.Event().wait()
 
     async def _watch(self) -> None:
         await self._reconciler.pool_known.wait()

@@ -14,8 +14,6 @@ import secrets
 import time
 from contextlib import AsyncExitStack
 
-from aiohttp import web
-
 from azure_cni import __version__
 from azure_cni.azure.machines import ArmMachines
 from azure_cni.azure.vnets import ArmVNets
@@ -24,13 +22,12 @@ from azure_cni.cluster.leader import Leader
 from azure_cni.cluster.orders import OrderDesk
 from azure_cni.cluster.ports import Clock
 from azure_cni.cluster.world import ClusterWorld
-from azure_cni.entrypoints import cluster_watch
+from azure_cni.entrypoints import cluster_watch, web
 from azure_cni.entrypoints.azure_wiring import open_arm
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
 from azure_cni.entrypoints.controller_settings import ControllerSettings
 from azure_cni.entrypoints.running import stop_on_signals, until_stopped
 from azure_cni.entrypoints.watch import Watches
-from azure_cni.entrypoints.web import application, open_port
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.lease import KubeLease
 from azure_cni.kube.member_nodes import KubeMemberNodes
@@ -123,12 +120,7 @@ class Controller:
 
     async def _serve_web(self) -> None:
         # A standby is as ready as a leader: it takes over when it must.
-        app = application(registry=self._metrics.registry, healthy=self._unhealthy, ready=lambda: "")
-        runner = web.AppRunner(app, access_log=None, handle_signals=False)
-        await runner.setup()
-        self._closing.push_async_callback(runner.cleanup)
-        await open_port(runner, self._settings.metrics_port)
-        await asyncio.Event().wait()
+        await web.serve(self._settings.web, registry=self._metrics.registry, healthy=self._unhealthy, ready=lambda: "")
 
     def _unhealthy(self) -> str:
         silent_s = self._clock.monotonic_s() - self._leader.breathed_s if self._leader else 0.0

@@ -10,6 +10,7 @@ from azure_cni.api.quota import Limits
 from azure_cni.cluster.world import ClusterSettings
 from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.settings import PREFIX, AzureSettings, Reader
+from azure_cni.entrypoints.web import WebSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
 
@@ -27,7 +28,7 @@ class ControllerSettings:
     cluster: ClusterSettings
     azure: AzureSettings
     orders: bool
-    metrics_port: int
+    web: WebSettings
     log_level: str
     log_format: str
 
@@ -56,7 +57,7 @@ def read(environ: Mapping[str, str]) -> ControllerSettings:
         ),
         azure=settings.azure(reader),
         orders=reader.choice("NIC_WRITER", "agent", "controller") == "controller",
-        metrics_port=reader.whole("METRICS_PORT", 9811),
+        web=settings.web(reader, port=9811),
         log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),
         log_format=reader.choice("LOG_FORMAT", "json", "text"),
     )

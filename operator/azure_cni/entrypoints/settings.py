@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import TypeVar
 
+from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
@@ -63,7 +64,7 @@ class AgentSettings:
     cooling_s: float
     azure: AzureSettings
     host: HostSettings
-    metrics_port: int
+    web: WebSettings
     log_level: str
     log_format: str
 
@@ -138,7 +139,7 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
             plugin=Path(reader.text("PLUGIN", "/usr/libexec/azure-cni/azure-cni")),
             sysctls=Path(reader.text("SYSCTL_DIR", "/proc/sys")),
         ),
-        metrics_port=reader.whole("METRICS_PORT", 9810),
+        web=web(reader, port=9810),
         log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),
         log_format=reader.choice("LOG_FORMAT", "json", "text"),
     )
@@ -155,6 +156,18 @@ def azure(reader: Reader) -> AzureSettings:
         ca_file=reader.text("CA_FILE"),
         imds_endpoint=reader.text("IMDS_ENDPOINT", "http://169.254.169.254"),
     )
+
+
+def web(reader: Reader, *, port: int) -> WebSettings:
+    """Where metrics and health are served; `port` is the default."""
+    bind = Bind(reader.choice("METRICS_BIND", *Bind))
+    address = reader.parsed("HOST_IP", ip_address, "an IP address", None)
+    if bind is Bind.NODE and address is None:
+        raise ConfigInvalid(
+            f"cannot start: {PREFIX}HOST_IP is not set, and {PREFIX}METRICS_BIND=node serves metrics at the node's "
+            "address; the chart sets both, see its templates"
+        )
+    return WebSettings(port=reader.whole("METRICS_PORT", port), bind=bind, node_address=str(address or ""))
 
 
 def _nic_writer(reader: Reader, *, grants: str) -> str:

@@ -92,8 +92,8 @@ def test_probes_and_scrapes_find_the_port():
     assert controller_env(values)["AZURE_CNI_METRICS_PORT"] == "9900"
     assert controller_pod(values)["metadata"]["annotations"]["prometheus.io/port"] == "9900"
     assert {probe: container(values)[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")} == {
-        "livenessProbe": {"path": "/healthz", "port": "metrics"},
-        "readinessProbe": {"path": "/readyz", "port": "metrics"},
+        "livenessProbe": {"path": "/healthz", "host": "127.0.0.1", "port": "metrics"},
+        "readinessProbe": {"path": "/readyz", "host": "127.0.0.1", "port": "metrics"},
     }
 
 
@@ -129,6 +129,8 @@ def test_values_reach_the_controller_as_it_reads_them():
         "AZURE_CNI_RECLAIM_S": "300",
         "AZURE_CNI_USAGES_S": "300",
         "AZURE_CNI_METRICS_PORT": "9811",
+        "AZURE_CNI_METRICS_BIND": "node",
+        "AZURE_CNI_HOST_IP": None,
         "AZURE_CNI_LOG_LEVEL": "info",
         "AZURE_CNI_LOG_FORMAT": "json",
     }

@@ -58,7 +58,8 @@ def test_the_quota_has_the_same_bounds_everywhere(name: str):
 
     def start(value: int) -> None:
         controller_settings.read({
-            "AZURE_CNI_POD_NAME": "p", "AZURE_CNI_NAMESPACE": "n", f"AZURE_CNI_{QUOTA[name]}": str(value)
+            "AZURE_CNI_POD_NAME": "p", "AZURE_CNI_NAMESPACE": "n", "AZURE_CNI_METRICS_BIND": "loopback",
+            f"AZURE_CNI_{QUOTA[name]}": str(value),
         })  # fmt: skip
 
     start(bounds["minimum"])

@@ -101,12 +101,19 @@ def test_probes_and_scrapes_find_the_port():
     pod, ports = agent_pod("metrics.port=9900"), container("metrics.port=9900")["ports"]
     assert ports == [{"name": "metrics", "containerPort": 9900, "hostPort": 9900, "protocol": "TCP"}]
     assert pod["metadata"]["annotations"]["prometheus.io/port"] == "9900"
-    assert container()["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
-    assert container()["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+    assert container()["livenessProbe"]["httpGet"] == {"path": "/healthz", "host": "127.0.0.1", "port": "metrics"}
+    assert container()["readinessProbe"]["httpGet"] == {"path": "/readyz", "host": "127.0.0.1", "port": "metrics"}
 
 
 def test_scrape_annotations_can_be_switched_off():
     annotations = agent_pod("metrics.podAnnotations=false")["metadata"]["annotations"]
+    assert not [name for name in annotations if name.startswith("prometheus.io/")]
+
+
+@pytest.mark.parametrize("bind", ["loopback", "none"])
+def test_a_port_that_prometheus_cannot_reach_is_not_announced(bind: str):
+    assert agent_env(f"metrics.bind={bind}")["AZURE_CNI_METRICS_BIND"] == bind
+    annotations = agent_pod(f"metrics.bind={bind}")["metadata"]["annotations"]
     assert not [name for name in annotations if name.startswith("prometheus.io/")]
 
 

@@ -41,6 +41,8 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("agent.logLevel=loud", "value must be one of 'debug', 'info', 'warning', 'error'"),
         ("agent.coolingSeconds=-5", "at '/agent/coolingSeconds'"),
         ("metrics.port=70000", "at '/metrics/port'"),
+        ("metrics.bind=world", "value must be one of 'node', 'loopback', 'none'"),
+        ("metrics.serviceMonitor.enabled=true,metrics.bind=none", "needs metrics.bind node: it is none"),
         ("serviceAccount.create=false", "serviceAccount.name is needed when serviceAccount.create is false"),
         (
             "controller.serviceAccount.create=false",
@@ -182,6 +184,7 @@ class Asked(dict[str, str]):
 @pytest.mark.parametrize("values", [(), ("pool.size=32",), (WORKLOAD, "azure.caBundle.configMap=ca")], ids=str)
 def test_the_agent_reads_every_variable_that_the_chart_sets(values: tuple[str, ...]):
     """A misspelt one would leave the agent with its default, and nobody would know."""
-    environ = Asked({name: "azbox-vm1" if value is None else value for name, value in agent_env(*values).items()})
+    facts = {"AZURE_CNI_NODE_NAME": "azbox-vm1", "AZURE_CNI_HOST_IP": "10.240.0.4"}
+    environ = Asked({name: facts[name] if value is None else value for name, value in agent_env(*values).items()})
     settings.read(environ)
     assert {name for name in environ if name.startswith(settings.PREFIX)} <= environ.names

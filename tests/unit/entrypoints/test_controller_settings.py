@@ -8,14 +8,18 @@ from azure_cni.api.quota import Limits
 from azure_cni.entrypoints.controller_settings import read
 from azure_cni.errors import ConfigInvalid
 
-LEAST = {"AZURE_CNI_POD_NAME": "azure-cni-controller-x", "AZURE_CNI_NAMESPACE": "kube-system"}
+LEAST = {
+    "AZURE_CNI_POD_NAME": "azure-cni-controller-x",
+    "AZURE_CNI_NAMESPACE": "kube-system",
+    "AZURE_CNI_HOST_IP": "10.0.0.4",
+}
 
 
 def test_the_defaults_are_the_charts() -> None:
     settings = read(LEAST)
     assert settings.cluster.defaults == Limits(limit=16_000, per_node=250, writes_per_minute=100, reserved=0)
     assert (settings.cluster.reclaim_s, settings.cluster.usages_s) == (300.0, 300.0)
-    assert (settings.lease_name, settings.metrics_port, settings.orders) == ("azure-cni-controller", 9811, False)
+    assert (settings.lease_name, settings.web.port, settings.orders) == ("azure-cni-controller", 9811, False)
 
 
 def test_all_can_be_chosen() -> None:
@@ -27,7 +31,7 @@ def test_all_can_be_chosen() -> None:
     })  # fmt: skip
     assert settings.cluster.defaults == Limits(limit=400, per_node=30, writes_per_minute=60, reserved=8)
     assert (settings.cluster.reclaim_s, settings.cluster.usages_s) == (5.0, 7.0)
-    assert (settings.lease_name, settings.metrics_port, settings.orders) == ("mine", 1234, True)
+    assert (settings.lease_name, settings.web.port, settings.orders) == ("mine", 1234, True)
 
 
 @pytest.mark.parametrize(

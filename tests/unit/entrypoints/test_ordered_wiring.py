@@ -16,7 +16,7 @@ from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.pools import KubePools
 from fakes.cloud import IDENTITY
 
-read = settings.read({{"AZURE_CNI_NODE_NAME": "vm1"}})
+read = settings.read({{"AZURE_CNI_NODE_NAME": "vm1", "AZURE_CNI_METRICS_BIND": "loopback"}})
 pools = KubePools(KubeClient(KubeEndpoint("http://127.0.0.1:9", token="")), node_name="vm1")
 ports = ordered_ports(read.azure, pools=pools, observer=Metrics())
 ports.nic_of(IDENTITY)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import pytest
 
 from azure_cni.entrypoints import settings
+from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
 
-NODE = {"AZURE_CNI_NODE_NAME": "vm1"}
+NODE = {"AZURE_CNI_NODE_NAME": "vm1", "AZURE_CNI_HOST_IP": "10.0.0.4"}
 
 
 def test_the_node_name_is_enough():
     chosen = settings.read(NODE)
-    assert (chosen.node_name, chosen.metrics_port, chosen.log_format) == ("vm1", 9810, "json")
+    assert (chosen.node_name, chosen.web, chosen.log_format) == (
+        "vm1",
+        WebSettings(9810, Bind.NODE, "10.0.0.4"),
+        "json",
+    )
     assert (chosen.node.defaults.min_free, chosen.node.defaults.max_free, chosen.node.defaults.batch) == (8, 24, 16)
     assert chosen.azure.imds_endpoint == "http://169.254.169.254"
     assert str(chosen.host.run_dir) == "/run/azure-cni"
@@ -35,6 +40,8 @@ def test_a_fixed_size_and_prefixes():
         ("ROUTABLE_PREFIXES", "10.0.0.1/8", "IPv4 prefixes"),
         ("IDENTITY", "password", "managed, workload"),
         ("NIC", "ignore", "manage, observe"),
+        ("METRICS_BIND", "world", "node, loopback, none"),
+        ("HOST_IP", "10.0.0.400", "an IP address"),
         ("NIC_WRITER", "controller", "needs AZURE_CNI_GRANTS=controller"),
         ("GRANTS", "nobody", "self, controller"),
         ("ALLOW_IMDS", "yes", "false, true"),
