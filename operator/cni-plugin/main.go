@@ -32,8 +32,14 @@ func main() {
 		" kubectl get nodeippools"
 
 	p := &plugin{cniVersion: cniversion.Current()}
-	funcs := skel.CNIFuncs{Add: p.add, Del: p.del, Check: p.check, GC: p.gc, Status: p.status}
-	if err := skel.PluginMainFuncsWithError(funcs, specVersions, about); err != nil {
+	funcs := skel.CNIFuncs{Add: p.add, Check: p.check, GC: p.gc, Status: p.status}
+	var err *types.Error
+	if os.Getenv("CNI_COMMAND") == "DEL" {
+		err = p.runDel(os.Getenv, os.Stdin)
+	} else {
+		err = skel.PluginMainFuncsWithError(funcs, specVersions, about)
+	}
+	if err != nil {
 		printError(p.cniVersion, err)
 		os.Exit(1)
 	}

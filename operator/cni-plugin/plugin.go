@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/ns"
@@ -22,7 +21,7 @@ var (
 )
 
 // plugin carries out the verbs. skel calls one of them, once, after it has checked the environment, the spec version
-// and that the config is JSON.
+// and that the config is JSON. Only DEL goes past skel: see runDel.
 type plugin struct {
 	cniVersion string // of the config as soon as it was read
 	result     []byte // what to print when all went well
@@ -50,30 +49,6 @@ func (p *plugin) add(args *skel.CmdArgs) error {
 func (p *plugin) check(args *skel.CmdArgs) error {
 	_, err := p.askAboutSandbox(verbCheck, args)
 	return withCode(types.ErrTryAgainLater, err)
-}
-
-// del succeeds without the agent: a pod must be able to end while the agent restarts or is upgraded. The agent
-// carries out the record as soon as it is back.
-func (p *plugin) del(args *skel.CmdArgs) error {
-	conf, err := p.readConfig(args)
-	if err != nil {
-		return err
-	}
-	request, err := sandboxRequest(args)
-	if err != nil {
-		return err
-	}
-	_, err = ask(conf.Socket, verbDel, request)
-	var silent *noAnswer
-	if !errors.As(err, &silent) {
-		return err
-	}
-	dir := filepath.Join(filepath.Dir(conf.Socket), "released")
-	if err := writeRecord(dir, recordName(args.ContainerID, args.IfName), request); err != nil {
-		return types.NewError(types.ErrIOFailure,
-			fmt.Sprintf("cannot record the release of %s/%s in %s: %v", args.ContainerID, args.IfName, dir, err), silent.Error())
-	}
-	return nil
 }
 
 func (p *plugin) gc(args *skel.CmdArgs) error {

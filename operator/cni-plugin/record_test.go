@@ -90,6 +90,64 @@ func TestDelNeedsNoNamespace(t *testing.T) {
 	}
 }
 
+// A DEL that fails is tried again for ever, and its pod never ends: whatever a DEL does not need may be wrong.
+func TestDelFailsForNothingThatItDoesNotNeed(t *testing.T) {
+	own := func(socket, more string) string { return strings.TrimSuffix(config("1.1.0", socket), "}") + more + "}" }
+	cases := []struct {
+		name, variable, value string
+		config                func(socket string) string
+	}{
+		{"args without a value", "CNI_ARGS", "K8S_POD_NAME", nil},
+		{"args without a key", "CNI_ARGS", "A=1;=2;;B", nil},
+		{"no path", "CNI_PATH", "", nil},
+		{"a namespace that is gone", "CNI_NETNS", "/run/netns/gone", nil},
+		{"a process that is gone", "CNI_NETNS", "/proc/0/ns/net", nil},
+		{"a process number that is another's now", "CNI_NETNS", "/proc/self/ns/net", nil},
+		{"unknown keys", "", "", func(socket string) string { return own(socket, `,"sokcet":1,"ipam":{"type":"x"}`) }},
+		{"a previous result in prose", "", "", func(socket string) string { return own(socket, `,"prevResult":"none"`) }},
+		{"a deep previous result", "", "", func(socket string) string {
+			return own(socket, `,"prevResult":`+strings.Repeat("[", 5000)+strings.Repeat("]", 5000))
+		}},
+		{"a previous result of another version", "", "", func(socket string) string { return own(socket, `,"prevResult":{"cniVersion":"9"}`) }},
+		{"a version of tomorrow", "", "", func(socket string) string { return config("2.0.0", socket) }},
+		{"no version", "", "", func(socket string) string { return `{"name":"azure-cni","socket":"` + socket + `"}` }},
+		{"no name", "", "", func(socket string) string { return `{"cniVersion":"1.1.0","socket":"` + socket + `"}` }},
+		{"a version that is a number", "", "", func(socket string) string { return `{"cniVersion":1,"socket":"` + socket + `"}` }},
+	}
+	for _, c := range cases {
+		env := sandboxEnv("DEL")
+		if c.variable != "" {
+			env[c.variable] = c.value
+		}
+		if c.config == nil {
+			c.config = func(socket string) string { return config("1.1.0", socket) }
+		}
+		t.Run(c.name+", with an agent", func(t *testing.T) {
+			agent := startAgent(t, 200, "{}")
+			wantSuccess(t, call(t, env, c.config(agent.socket)), "")
+			if got := agent.requests(); len(got) != 1 || !strings.Contains(got[0].body, sandboxEnv("DEL")["CNI_CONTAINERID"]) {
+				t.Errorf("the agent got %+v, want one request for the container", got)
+			}
+		})
+		t.Run(c.name+", without an agent", func(t *testing.T) {
+			socket := socketPath(t)
+			wantSuccess(t, call(t, env, c.config(socket)), "")
+			if found := records(t, socket); len(found) != 1 {
+				t.Errorf("%d records, want 1", len(found))
+			}
+		})
+	}
+}
+
+func TestAConfigThatCannotBeReadLeavesDelTheUsualSocket(t *testing.T) {
+	usual := delConf{CNIVersion: "1.1.0", Socket: defaultSocket}
+	for _, config := range []string{"", "{", "[]", "null", "\xff", `{"socket":5}`, `{"socket":"cni.sock"}`, `{"socket":""}`} {
+		if got := lenientConfig([]byte(config)); got != usual {
+			t.Errorf("%q: got %+v, want %+v", config, got, usual)
+		}
+	}
+}
+
 func TestDelThatCannotBeRecordedFails(t *testing.T) {
 	socket := socketPath(t)
 	released := filepath.Join(filepath.Dir(socket), "released")
@@ -119,7 +177,7 @@ func TestRecordsWrittenAtOnceStayWhole(t *testing.T) {
 		t.Fatalf("%d files, want one record and no temporary file", len(found))
 	}
 	for _, content := range found {
-		if !strings.HasSuffix(content, config("1.1.0", socket)+"}") {
+		if !strings.HasSuffix(content, `"config":{"cniVersion":"1.1.0","name":"azure-cni"}}`) {
 			t.Errorf("record is %s", content)
 		}
 	}

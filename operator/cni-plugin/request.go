@@ -41,19 +41,24 @@ func invalidConfig(format string, values ...any) *types.Error {
 	return types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf(format, values...), "")
 }
 
-// sandboxRequest is the body for the verbs about one sandbox: ADD, DEL and CHECK.
+// sandboxRequest is the body for ADD and CHECK.
 func sandboxRequest(args *skel.CmdArgs) ([]byte, error) {
 	cniArgs, err := parseArgs(args.Args)
 	if err != nil {
 		return nil, err
 	}
-	return withConfig(struct {
+	return withConfig(sandboxFields(args, cniArgs), args.StdinData), nil
+}
+
+// sandboxFields are the keys of a body about one sandbox, the config left out.
+func sandboxFields(args *skel.CmdArgs, cniArgs map[string]string) any {
+	return struct {
 		ContainerID string            `json:"containerID"`
 		Netns       string            `json:"netns"`
 		IfName      string            `json:"ifname"`
 		Args        map[string]string `json:"args"`
 		Path        string            `json:"path"`
-	}{args.ContainerID, args.Netns, args.IfName, cniArgs, args.Path}, args.StdinData), nil
+	}{args.ContainerID, args.Netns, args.IfName, cniArgs, args.Path}
 }
 
 // nodeRequest is the body for the verbs about the whole network on this node: GC and STATUS.

@@ -63,16 +63,25 @@ class _Result(msgspec.Struct):
 
 
 def previous_address(result: Mapping[str, Any], *, ifname: str) -> IPv4Address:
-    """The pod's IPv4 address in the result of an earlier ADD, ours or passed on by a plugin after us. ConfigInvalid."""
+    """The pod's IPv4 address in the result of an earlier ADD, ours or passed on by a plugin after us. ConfigInvalid.
+
+    `ips[].interface` is optional in the specification: an address without it counts where none is tied to the pod's
+    interface, first of all one that is a /32, as every ADD of this plugin answers.
+    """
     try:
         previous = msgspec.convert(result, _Result)
-        for ip in previous.ips:
-            owner = _owner(previous, ip)
-            if owner is not None and owner.sandbox and owner.name == ifname and ":" not in ip.address:
-                return IPv4Interface(ip.address).ip
+        of_pod = [ip for ip in previous.ips if ":" not in ip.address]
+        tied = [ip for ip in of_pod if _is_pods(_owner(previous, ip), ifname)]
+        untied = sorted((ip for ip in of_pod if ip.interface is None), key=lambda ip: not ip.address.endswith("/32"))
+        for ip in tied or untied:
+            return IPv4Interface(ip.address).ip
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigInvalid(f"cannot use prevResult: {error}") from error
     raise ConfigInvalid(f"cannot use prevResult: it has no IPv4 address of the pod's interface {ifname}")
+
+
+def _is_pods(owner: _Interface | None, ifname: str) -> bool:
+    return owner is not None and bool(owner.sandbox) and owner.name == ifname
 
 
 def _owner(result: _Result, ip: _IP) -> _Interface | None:

@@ -1,9 +1,9 @@
 """What the binary sends over the socket, and how errors go back.
 
 Bodies are JSON objects: `containerID netns ifname args path config` for add, del and check, `path config` for gc and
-status; what the runtime did not give is "" or {}. Fields that are not known are passed over: the binary may be newer
-than the agent. Each request becomes one value of a closed union, checked as far as that can be done without looking
-at the node.
+status; what the runtime did not give is "" or {}. Of a del only `containerID` and `ifname` are read. Fields that are
+not known are passed over: the binary may be newer than the agent. Each request becomes one value of a closed union,
+checked as far as that can be done without looking at the node.
 """
 
 from __future__ import annotations
@@ -74,20 +74,29 @@ class _Body(msgspec.Struct):
     args: dict[str, str] = {}
 
 
+class _DelBody(msgspec.Struct):
+    """The two fields that name a sandbox: the rest of a DEL is not looked at, so it cannot be wrong."""
+
+    containerID: str = ""  # noqa: N815  # the protocol's spelling
+    ifname: str = ""
+
+
 _DECODER: Final = msgspec.json.Decoder(_Body)
+_DEL_DECODER: Final = msgspec.json.Decoder(_DelBody)
 
 
 def decode(verb: str, body: bytes) -> Request:
     """Read the request for one of VERBS. DecodeFailed, EnvironmentInvalid, ConfigInvalid or VersionUnsupported."""
     try:
+        if verb == "del":
+            named = _DEL_DECODER.decode(body)
+            return Delete(_sandbox(named.containerID, named.ifname))
         raw = _DECODER.decode(body)
     except msgspec.DecodeError as error:
         raise DecodeFailed(f"cannot read the {verb} request: {error}; it begins {body[:80]!r}") from error
     match verb:
         case "add":
             return Add(_holder(raw), parse(raw.config))
-        case "del":
-            return Delete(_sandbox(raw))
         case "check":
             return _check(_holder(raw), parse(raw.config))
         case "gc":
@@ -117,22 +126,21 @@ def error_body(error: AzureCniError, version: str) -> tuple[int, dict[str, Any]]
     return status, {"cniVersion": version, "code": error.code, "msg": str(error), "details": cause}
 
 
-def _sandbox(raw: _Body) -> Sandbox:
-    if not _CONTAINER_ID.fullmatch(raw.containerID):
+def _sandbox(container_id: str, name: str) -> Sandbox:
+    if not _CONTAINER_ID.fullmatch(container_id):
         raise EnvironmentInvalid(
-            f'cannot use CNI_CONTAINERID "{raw.containerID}": it must be letters, digits, "_", "." and "-", '
+            f'cannot use CNI_CONTAINERID "{container_id}": it must be letters, digits, "_", "." and "-", '
             "and begin with a letter or digit"
         )
-    name = raw.ifname
     if not 0 < len(name.encode()) <= _MAX_IFNAME or name in {".", ".."} or re.search(r"[/:\s\0]", name):
         raise EnvironmentInvalid(
             f'cannot use CNI_IFNAME "{name}": it must have 1 to {_MAX_IFNAME} bytes without "/", ":" and spaces'
         )
-    return Sandbox(raw.containerID, name)
+    return Sandbox(container_id, name)
 
 
 def _holder(raw: _Body) -> Holder:
-    sandbox = _sandbox(raw)
+    sandbox = _sandbox(raw.containerID, raw.ifname)
     if not raw.netns.startswith("/") or "\0" in raw.netns:
         raise EnvironmentInvalid(
             f'cannot use CNI_NETNS "{raw.netns}" for container {raw.containerID}: it must be the path of a network '

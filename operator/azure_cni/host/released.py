@@ -1,7 +1,7 @@
 """DELs that came while no agent answered: the binary wrote each as a file, the agent carries them out when it is back.
 
-A record is the body of the DEL that was not answered, named by its sandbox. One that cannot be read is moved aside
-and told once: it must neither be lost in silence nor stand in the way for ever.
+A record is the body of the DEL that was not answered, named by its sandbox. One that makes no sense is moved aside,
+and stays where it is if that fails, too: it must neither be lost in silence nor stand in the way of others.
 """
 
 from __future__ import annotations
@@ -27,15 +27,28 @@ class Released:
         """All records there are, in the order of their names. Nothing where the directory does not exist (yet)."""
         pending: list[Record] = []
         bad: list[str] = []
-        try:
-            for path in sorted(self._directory.glob("[!.]*.json")):
-                try:
-                    pending.append(_record(path))
-                except RequestError as error:
-                    bad.append(self._set_aside(path, error))
-        except OSError as error:
-            raise AzureCniError(f"cannot read the releases in {self._directory}: {error}") from error
+        for path in self._files():
+            try:
+                pending.append(_record(path))
+            except FileNotFoundError:  # a repeated DEL replaced it, or another hand removed it
+                continue
+            except RequestError as error:
+                bad.append(self._set_aside(path, error))
+            except OSError as error:
+                bad.append(f"cannot read the release {path}: {error.strerror}; it stays, and is tried again")
         return Records(tuple(pending), tuple(bad))
+
+    def _files(self) -> list[Path]:
+        try:
+            names = sorted(entry.name for entry in self._directory.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise AzureCniError(
+                f"cannot read the releases in {self._directory}: {error.strerror}; pods that end while no agent "
+                "answers cannot end until this is a directory that root can read and write"
+            ) from error
+        return [self._directory / name for name in names if name.endswith(".json") and not name.startswith(".")]
 
     def acknowledge(self, record: Record) -> None:
         """The sandbox is detached: forget the record. Never before that, or a crash would leak its address."""
@@ -46,8 +59,11 @@ class Released:
 
     def _set_aside(self, path: Path, error: RequestError) -> str:
         aside = self._directory / _BAD / path.name
-        aside.parent.mkdir(mode=0o700, exist_ok=True)
-        path.replace(aside)
+        try:
+            aside.parent.mkdir(mode=0o700, exist_ok=True)
+            path.replace(aside)
+        except OSError as refused:
+            return f"cannot carry out the release {path}: {error} (nor move it to {aside.parent}: {refused.strerror})"
         return f"cannot carry out the release {path.name}, moved to {aside}: {error}"
 
 

@@ -65,6 +65,21 @@ def test_a_plugin_after_us_may_add_interfaces_and_addresses():
 
 
 @pytest.mark.parametrize(
+    "ips",
+    [
+        [{"address": "10.240.0.20/32"}],
+        [{"address": "fd00::1/128"}, {"address": "10.9.9.8/24"}, {"address": "10.240.0.20/32"}],
+        [{"address": "10.9.9.7/24", "interface": 0}, {"address": "10.240.0.20/32"}],
+        [{"address": "10.240.0.20/24"}],
+    ],
+)
+def test_an_address_needs_no_interface(ips):
+    """The index is optional; a runtime may hand the result on without it."""
+    assert previous_address(result("1.0.0") | {"ips": ips}, ifname="eth0") == ADDRESS
+    assert previous_address({"ips": ips}, ifname="eth0") == ADDRESS
+
+
+@pytest.mark.parametrize(
     ("previous", "words"),
     [
         ({}, "it has no IPv4 address of the pod's interface eth0"),

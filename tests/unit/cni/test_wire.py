@@ -44,6 +44,23 @@ def test_del_needs_nothing_but_the_sandbox(config):
     assert decode("del", body(config, netns="", args={}, path="")) == Delete(Sandbox("c1", "eth0"))
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        body(args={"K8S_POD_NAME": 1}, netns=7, path=None),
+        body(args="K8S_POD_NAME"),
+        body(CONFIG | {"prevResult": "none", "cni.dev/valid-attachments": 1}),
+        body(config="prose"),
+        body(config=None),
+        b'{"containerID": "c1", "ifname": "eth0"}',
+        b'{"containerID": "c1", "ifname": "eth0", "config": {"prevResult": "\xff"}}',
+        b'{"containerID": "c1", "ifname": "eth0", "config": ' + b"[" * 900 + b"]" * 900 + b"}",
+    ],
+)
+def test_nothing_else_in_a_del_can_be_wrong(raw):
+    assert decode("del", raw) == Delete(Sandbox("c1", "eth0"))
+
+
 def test_check_knows_what_add_said():
     request = decode("check", body(CONFIG | {"prevResult": PREVIOUS}))
     assert request == Check(
@@ -108,9 +125,17 @@ def test_a_bad_configuration_is_refused(verb, config, error):
         decode(verb, body(config))
 
 
-@pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize(
-    "raw", [b"", b"{", b"[]", b"\xff", b"{}", b'{"config": 1}', body(args={"K8S_POD_NAME": 1}), body(containerID=7)]
+    ("verb", "raw"),
+    [
+        *((verb, raw) for verb in VERBS for raw in (b"", b"{", b"[]", b"\xff", body(containerID=7))),
+        *(
+            (verb, raw)
+            for verb in VERBS
+            for raw in (b"{}", b'{"config": 1}', body(args={"K8S_POD_NAME": 1}))
+            if verb != "del"
+        ),
+    ],
 )
 def test_what_is_not_a_request_is_said_so(verb, raw):
     with pytest.raises(DecodeFailed, match=f"cannot read the {verb} request: .* it begins b"):

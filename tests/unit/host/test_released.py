@@ -89,3 +89,36 @@ def test_a_record_that_cannot_be_removed_is_said_so(directory):
     path.mkdir()
     with pytest.raises(AzureCniError, match=r"cannot remove the release a\.json: "):
         released.acknowledge(record)
+
+
+@pytest.mark.parametrize("in_the_way", ["file", "directory"])
+def test_one_that_cannot_be_moved_aside_stays_and_stops_nobody(directory, in_the_way):
+    if in_the_way == "file":
+        (directory / "bad").write_text("somebody's notes")
+    else:
+        (directory / "bad" / "a.json" / "more").mkdir(parents=True)
+    (directory / "a.json").write_bytes(b"{")
+    put(directory, "b.json", "c2")
+    for _ in range(2):
+        found = Released(directory).read()
+        assert [record.sandbox.container_id for record in found.pending] == ["c2"]
+        (told,) = found.bad
+        assert told.startswith(f"cannot carry out the release {directory}/a.json: cannot read the del request")
+        assert f"(nor move it to {directory}/bad: " in told
+    assert (directory / "a.json").read_bytes() == b"{"
+
+
+def test_one_that_cannot_be_read_stays_and_stops_nobody(directory):
+    loop = directory / "a.json"
+    loop.symlink_to(loop)
+    put(directory, "b.json", "c2")
+    found = Released(directory).read()
+    assert [record.sandbox.container_id for record in found.pending] == ["c2"]
+    assert len(found.bad) == 1
+    assert "a.json" in found.bad[0]
+
+
+def test_a_file_in_the_place_of_the_directory_is_said_so(tmp_path):
+    (tmp_path / "released").touch()
+    with pytest.raises(AzureCniError, match=r"cannot read the releases in .*Not a directory; pods that end while"):
+        Released(tmp_path / "released").read()
