@@ -8,12 +8,15 @@ import ssl
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from azure_cni.errors import KubeUnreachable
 from azure_cni.kube import tls
+from azure_cni.kube.client import KubeClient, KubeEndpoint
 
 DAY = dt.timedelta(days=1)
 
@@ -92,3 +95,49 @@ async def test_strict_mode_is_what_would_refuse_it(old_authority: tuple[Path, Pa
     strict.verify_flags |= ssl.VERIFY_X509_STRICT
     with pytest.raises(ssl.SSLCertVerificationError):
         await greet(server_file, strict)
+
+
+async def test_an_authority_that_is_replaced_is_trusted_without_a_restart(old_authority: tuple[Path, Path, Path]):
+    ca_file, server_file, other = old_authority
+    right, wrong = ca_file.read_bytes(), other.read_bytes()
+    ca_file.write_bytes(wrong)
+    authorities = tls.Authorities(ca_file)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await greet(server_file, authorities.context)
+    replace(ca_file, b"half a certif")
+    authorities.refresh()  # said in the log, and nothing else
+    replace(ca_file, right)
+    authorities.refresh()
+    assert "localhost" in await greet(server_file, authorities.context)
+
+
+async def test_a_session_asks_for_the_authority_at_each_request(old_authority: tuple[Path, Path, Path]):
+    ca_file, server_file, other = old_authority
+    right = ca_file.read_bytes()
+    ca_file.write_bytes(other.read_bytes())
+    app = web.Application()
+
+    async def thing(_: web.Request) -> web.Response:
+        return web.json_response({"kind": "Thing"})
+
+    app.router.add_get("/thing", thing)
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(server_file)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=serving)
+    await site.start()
+    port = runner.addresses[0][1]
+    async with KubeClient(KubeEndpoint(f"https://localhost:{port}", ca_file=ca_file)) as client:
+        with pytest.raises(KubeUnreachable):
+            await client.get("/thing")
+        replace(ca_file, right)
+        assert await client.get("/thing") == {"kind": "Thing"}
+    await runner.cleanup()
+
+
+def replace(path: Path, content: bytes) -> None:
+    """As the kubelet does it: another file under the name."""
+    beside = path.with_suffix(".new")
+    beside.write_bytes(content)
+    beside.replace(path)

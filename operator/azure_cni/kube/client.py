@@ -1,8 +1,9 @@
 """A thin client of the Kubernetes API server, for the few calls that kopf does not make.
 
-Plain documents in and out, JSON merge patches, the service account's token read again whenever its file changes, and
-the server's Status translated once into `azure_cni.errors`. No generated models: the `kubernetes` package would cost
-each node more memory than the rest of this adapter. No retries: whoever asks knows whether asking again makes sense.
+Plain documents in and out, JSON merge patches, the service account's token and the API server's authority read again
+whenever their files change, and the server's Status translated once into `azure_cni.errors`. No generated models: the
+`kubernetes` package would cost each node more memory than the rest of this adapter. No retries: whoever asks knows
+whether asking again makes sense.
 kopf's watches go through a session made here too, so there is one way to the API server and one token.
 """
 
@@ -32,7 +33,8 @@ REQUEST_TIMEOUT_S: Final = 10.0
 class KubeEndpoint:
     """Where the API server is, and how to be known and sure there.
 
-    `token_file` is read again whenever it changes (the kubelet renews it); `token` is for callers without a file.
+    `token_file` and `ca_file` are read again whenever they change (the kubelet renews them); `token` is for callers
+    without a file.
     Without `ca_file` the system's authorities are trusted.
     """
 
@@ -64,12 +66,13 @@ def open_session(
     connections: int = 0,
 ) -> aiohttp.ClientSession:
     """A session that carries the token as it is at each request. Belongs to the running loop; `connections` 0: any."""
+    authorities = tls.Authorities(endpoint.ca_file)
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls.context(endpoint.ca_file), limit=connections),
+        connector=aiohttp.TCPConnector(ssl=authorities.context, limit=connections),
         timeout=timeout or aiohttp.ClientTimeout(),
         headers={"User-Agent": f"azure-cni/{__version__}"},
         cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(*middlewares, _Bearer(endpoint)),
+        middlewares=(*middlewares, _Bearer(endpoint, authorities)),
     )
 
 
@@ -149,14 +152,16 @@ class KubeClient:
 
 
 class _Bearer:
-    """Adds the bearer token as it is now: its file is read again when the kubelet has replaced it."""
+    """Adds the bearer token as it is now, and trusts the authority as it is: the kubelet replaces both files."""
 
-    def __init__(self, endpoint: KubeEndpoint) -> None:
+    def __init__(self, endpoint: KubeEndpoint, authorities: tls.Authorities) -> None:
+        self._authorities = authorities
         self._path = endpoint.token_file
         self._value = endpoint.token
         self._seen: tuple[int, int] | None = None
 
     async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        self._authorities.refresh()
         if self._path is not None:
             self._refresh(self._path)
         if self._value:
