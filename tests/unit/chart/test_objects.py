@@ -6,7 +6,18 @@ import pytest
 import yaml
 
 from azure_cni import __version__
-from unit.chart.helm import CHART, GUID, REPOSITORY, WORKLOAD, agent_env, agent_pod, of_kind, render, rights
+from unit.chart.helm import (
+    CHART,
+    GUID,
+    REPOSITORY,
+    WORKLOAD,
+    agent_env,
+    agent_pod,
+    controller_pod,
+    of_kind,
+    render,
+    rights,
+)
 
 
 def container(*values: str) -> dict[str, Any]:
@@ -155,3 +166,11 @@ def test_the_version_is_the_same_everywhere():
     (image,) = re.findall(r"^ARG VERSION=(.+)$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
     assert {chart["version"], chart["appVersion"], project["version"], image} == {__version__}
     assert container()["image"] == f"azure-cni/azure-cni:{__version__}"
+
+
+def test_an_image_by_digest_has_no_tag():
+    digest = f"sha256:{'0123456789abcdef' * 4}"
+    values = (f"image.digest={digest}", "image.tag=latest", "image.repository=registry.example/azure-cni")
+    assert {pod["spec"]["containers"][0]["image"] for pod in (agent_pod(*values), controller_pod(*values))} == {
+        f"registry.example/azure-cni@{digest}"
+    }

@@ -41,6 +41,7 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("agent.logLevel=loud", "value must be one of 'debug', 'info', 'warning', 'error'"),
         ("agent.coolingSeconds=-5", "at '/agent/coolingSeconds'"),
         ("metrics.port=70000", "at '/metrics/port'"),
+        ("image.digest=latest", "at '/image/digest'"),
         ("metrics.bind=world", "value must be one of 'node', 'loopback', 'none'"),
         ("metrics.serviceMonitor.enabled=true,metrics.bind=none", "needs metrics.bind node: it is none"),
         ("serviceAccount.create=false", "serviceAccount.name is needed when serviceAccount.create is false"),
