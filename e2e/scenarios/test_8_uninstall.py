@@ -64,5 +64,6 @@ def _clean(node: Node) -> None:
     node.run("sh", "-ec", commands[1])
     assert node.links() == set()
     assert "azure_cni" not in node.run("nft", "list", "tables")
+    assert "suppress_ifgroup" not in node.run("ip", "rule", "show")
     left = node.run("sh", "-c", f"ls -d {CONFLIST} {BINARY} {RUN_DIR}/* 2>/dev/null || true")
     assert left == ""

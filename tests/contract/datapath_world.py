@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import pytest
 
 from azure_cni.datapath import names
+from azure_cni.datapath.policy import OURS
 from azure_cni.datapath.sandbox import SandboxSpec
 from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.node.ports import Datapath
-from datapath.namespaces import NEEDS_ROOT, Namespace, Namespaces
+from datapath.namespaces import NEEDS_ROOT, OUR_RULE, Namespace, Namespaces
 from fakes.datapath import FakeDatapath
 
 UPLINK_MAC = "00:0d:3a:00:00:0a"
@@ -47,6 +48,9 @@ class World(Protocol):
     def turn_off(self, spec: SandboxSpec) -> None:
         """Somebody turns the node's end off, and with it the kernel drops what hangs on it."""
 
+    def lose_rule(self) -> None:
+        """Somebody flushes the policy rules."""
+
 
 class Memory:
     def __init__(self) -> None:
@@ -71,12 +75,16 @@ class Memory:
     def turn_off(self, spec: SandboxSpec) -> None:
         self.datapath.lose(spec.host_ifname, where="node", up=False, routes=(), neighbours=())
 
+    def lose_rule(self) -> None:
+        self.datapath.rules.discard(OURS)
+
 
 class Kernel:
     def __init__(self, namespaces: Namespaces) -> None:
         self._namespaces = namespaces
         node = namespaces.new("node")
         node.sysctl("net/ipv4/ip_forward", "1")
+        node.ip("rule", "add", "pref", *OUR_RULE.split())
         node.ip("link", "add", "eth0", "address", UPLINK_MAC, "mtu", str(MTU), "type", "bridge")
         node.ip("address", "add", f"{PRIMARY}/22", "dev", "eth0")
         node.ip("link", "set", "eth0", "up")
@@ -101,6 +109,9 @@ class Kernel:
 
     def turn_off(self, spec: SandboxSpec) -> None:
         self._node.ip("link", "set", spec.host_ifname, "down")
+
+    def lose_rule(self) -> None:
+        self._node.ip("rule", "del", "pref", OUR_RULE.split()[0])
 
     @staticmethod
     def _at(path: str) -> Namespace:

@@ -196,3 +196,14 @@ async def test_the_nodes_table_is_made_once_and_then_kept(world: World) -> None:
     assert (await world.datapath.apply_node(replace(TABLE, pool=frozenset()))).repaired == ()
     with pytest.raises(DatapathError, match="no interface has the NIC's MAC"):
         await world.datapath.apply_node(replace(TABLE, uplink_mac="00:0d:3a:00:00:0b"))
+
+
+async def test_a_lost_policy_rule_is_found_by_check_and_put_back(world: World) -> None:
+    spec = a_spec(world, "c1", A)
+    await world.datapath.apply_node(TABLE)
+    await world.datapath.attach(spec)
+    world.lose_rule()
+    lost = "policy rule 90: from all lookup main suppress_prefixlength 31 suppress_ifgroup default was missing"
+    assert await world.datapath.check(spec) == (f"node: {lost}",)
+    assert (await world.datapath.apply_node(TABLE)).repaired == (f"{lost}: added",)
+    assert await world.datapath.check(spec) == ()

@@ -9,7 +9,7 @@ import pytest
 from azure_cni.linux.datapath import LinuxDatapath
 from datapath.fabric_lab import Lab, a_lab
 from datapath.machine import Machine
-from datapath.namespaces import Namespaces
+from datapath.namespaces import OUR_RULE, Namespaces
 from datapath.node_site import Site, connected
 
 
@@ -23,6 +23,7 @@ def namespaces() -> Iterator[Namespaces]:
 async def machine(namespaces: Namespaces) -> AsyncIterator[Machine]:
     node = namespaces.new("node")
     node.sysctl("net/ipv4/ip_forward", "1")
+    node.ip("rule", "add", "pref", *OUR_RULE.split())
     datapath = LinuxDatapath(node_netns=node.path)
     yield Machine(namespaces, node, datapath)
     await datapath.close()

@@ -22,6 +22,8 @@ import pytest
 from azure_cni.linux import netns
 
 PATIENCE_S = 5.0
+OUR_RULE = "90 lookup main suppress_prefixlength 31 suppress_ifgroup default protocol kernel"
+"""As an earlier agent left it (datapath.policy), in the words of iproute2."""
 NEEDS_ROOT = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces of its own"),
@@ -54,6 +56,10 @@ class Namespace:
 
     def ip(self, *arguments: str) -> None:
         self.run("ip", *arguments)
+
+    def batch(self, *lines: str) -> None:
+        """Several commands of iproute2 at once."""
+        self.run("ip", "-batch", "-", stdin="".join(f"{line}\n" for line in lines))
 
     def show(self, *arguments: str) -> list[dict[str, Any]]:
         """Objects as iproute2 lists them, with details."""

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from azure_cni.datapath.conflicts import Conflict, HostReport
+from azure_cni.datapath.policy import OURS, absence, diversions
 from azure_cni.datapath.sandbox import (
     Interface,
     SandboxLinks,
@@ -58,6 +59,8 @@ class FakeDatapath:
         """What the next `apply_node` finds changed behind its back."""
         self.conflicts: tuple[Conflict, ...] = ()
         """What others do on the host, found by each `apply_node`."""
+        self.rules = {OURS}
+        """Policy rules of the node; an earlier agent has left ours."""
         self._table: NodeTable | None = None
         self._routes: dict[IPv4Address, str] = {}
 
@@ -81,7 +84,8 @@ class FakeDatapath:
             self._require_netns(spec.netns)
         except DatapathError as missing:
             return (str(missing),)
-        return self._differences(spec)
+        diverted = tuple(f"node: {words}" for words in diversions(self.rules, spec.address))
+        return self._differences(spec) + diverted
 
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
         self.leaving.clear()
@@ -109,6 +113,9 @@ class FakeDatapath:
     async def apply_node(self, table: NodeTable) -> HostReport:
         await self.uplink(table.uplink_mac)
         told = tuple(self.drift) if self._table else (f"nftables table inet {TABLE} was missing: made",)
+        lost_rule = absence(self.rules)
+        told = (*([f"{lost_rule}: added"] if lost_rule else []), *told)
+        self.rules.add(OURS)
         self.drift.clear()
         self._table = table
         self.tables.append(table)

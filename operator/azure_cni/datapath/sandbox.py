@@ -23,6 +23,10 @@ GATEWAY = IPv4Address("169.254.1.1")
 
 ANYWHERE = IPv4Network("0.0.0.0/0")
 
+GROUP = 0x61636E6A
+"""The link group of host ends (`ip link show group 1633906282`), by which a policy rule knows the routes to pods from
+all other host routes of the node: see `datapath.policy`."""
+
 _FALLBACK_METRIC = 1
 """Any but 0, which the kernel prefers."""
 
@@ -92,6 +96,7 @@ class Interface:
     mac: str
     mtu: int
     up: bool = True
+    group: int = 0
     addresses: tuple[IPv4Address, ...] = ()
     routes: tuple[Route, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
@@ -120,6 +125,7 @@ def node_end(spec: SandboxSpec) -> Interface:
         name=spec.host_ifname,
         mac=spec.host_mac,
         mtu=spec.mtu,
+        group=GROUP,
         routes=(Route(pod, source=spec.node_address), *fallback),
         neighbours=(Neighbour(spec.address, spec.pod_mac),),
     )
@@ -171,6 +177,8 @@ def differences(wanted: Interface, seen: Interface | None, *, where: str) -> tup
         found.append(f"{subject} has MAC {seen.mac}, not {wanted.mac}")
     if seen.mtu != wanted.mtu:
         found.append(f"{subject} has MTU {seen.mtu}, not {wanted.mtu}")
+    if wanted.group and seen.group != wanted.group:
+        found.append(f"{subject} is in link group {seen.group}, not {wanted.group}")
     found += [f"{subject} lacks address {address}" for address in wanted.addresses if address not in seen.addresses]
     found += [f"{subject} lacks {what}" for what in lost(wanted, seen).words()]
     return tuple(found)

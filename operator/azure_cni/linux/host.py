@@ -1,4 +1,4 @@
-"""The node apart from its sandboxes: uplink, forwarding, foreign addresses on the uplink, the node's table.
+"""The node apart from its sandboxes: uplink, forwarding, policy rules, foreign addresses on the uplink, the table.
 
 Each pass compares and repairs, and says in words what it had to repair. It runs when the pool changes and every so
 often besides; never while a pod waits.
@@ -6,16 +6,22 @@ often besides; never while a pod waits.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from azure_cni.datapath import uplink
+from azure_cni.datapath import policy, uplink
 from azure_cni.datapath.conflicts import HostReport
+from azure_cni.datapath.names import PREFIX
+from azure_cni.datapath.policy import PolicyRule
+from azure_cni.datapath.sandbox import GROUP
 from azure_cni.datapath.snat import TABLE, NodeTable, ruleset
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.errors import DatapathError
-from azure_cni.linux import nft, rtnetlink
+from azure_cni.linux import nft, rtnetlink, rules
 from azure_cni.linux.netlink import Netlink
+from azure_cni.linux.sandboxes import LEAVING
+from azure_cni.node.wording import few
 
 
 class Host:
@@ -44,18 +50,32 @@ class Host:
     def apply(self, table: NodeTable) -> HostReport:
         """Make everything right; returns what was not, and what is not ours to put right."""
         link = self.uplink(table.uplink_mac)
+        known = rules.read(self._kernel)
         repaired = (
             *self._forwarding(link),
-            *self._bare_uplink(link, table),
+            *self._policy(known),
+            *self._bare_uplink(link, table, known or ()),
             *self._rules(ruleset(table, uplink=link.name)),
         )
-        return HostReport(repaired)
+        return HostReport(repaired, policy.foreign(known or (), table.pool))
 
-    def _bare_uplink(self, link: Uplink, table: NodeTable) -> list[str]:
+    def _policy(self, known: Collection[PolicyRule] | None) -> list[str]:
+        """Put our policy rule back, and links that it would not see into its group."""
+        missing = policy.absence(known) if known is not None else ""
+        ours = {link.name: link for link in rtnetlink.links(self._kernel) if link.name.startswith(PREFIX)}
+        strays = policy.ungrouped(((link.name, link.group) for link in ours.values()), leaving=LEAVING)
+        if missing:
+            self._kernel.change(rules.add_ours())
+        if strays:
+            self._kernel.change(*(rtnetlink.set_group(name, ours[name].index, GROUP) for name in strays))
+        found = [f"{missing}: added"] if missing else []
+        return [*found, *([f"links outside group {GROUP}: {few(strays)}: put into it"] if strays else [])]
+
+    def _bare_uplink(self, link: Uplink, table: NodeTable, known: Collection[PolicyRule]) -> list[str]:
         """Take pods' addresses off the uplink, or the node would answer in their place.
 
         cloud-init puts every secondary address there at boot (its Azure datasource's default,
-        `apply_network_config_for_secondary_ips`).
+        `apply_network_config_for_secondary_ips`), nm-cloud-setup and cloud-netconfig do so whenever the NIC changes.
         """
         strays = [found for found in rtnetlink.addresses(self._kernel, link.index) if found[0] in table.pool]
         if strays:
@@ -66,11 +86,10 @@ class Host:
                     for address, prefix in strays
                 ),
             )
-        return [
-            f"{link.name} had the pods' address {address}/{prefix}: removed (cloud-init puts it there; "
-            f"set apply_network_config_for_secondary_ips to false)"
-            for address, prefix in strays
-        ]
+        if not strays:
+            return []
+        named = few(sorted(address for address, _ in strays))
+        return [f"{link.name} had addresses of pods ({named}): removed; {policy.culprit(known, table.pool)}"]
 
     def _rules(self, script: str) -> list[str]:
         before = nft.contents()

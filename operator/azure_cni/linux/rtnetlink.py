@@ -55,14 +55,20 @@ def create_veth(host: Interface, peer: Interface, *, netns: int) -> Request:
     """
     other = _IFINFO.pack(0, 0, 0, 0, 0) + _identity(peer) + attribute(_IFLA_NET_NS_FD, _U32.pack(netns))
     info = attribute(_IFLA_INFO_KIND, b"veth\0") + attribute(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, other))
-    body = _IFINFO.pack(0, 0, 0, 0, 0) + _identity(host) + attribute(_IFLA_LINKINFO, info)
+    body = _IFINFO.pack(0, 0, 0, 0, 0) + _identity(host) + _group(host.group) + attribute(_IFLA_LINKINFO, info)
     return Request(f"create veth {host.name} with peer {peer.name}", _RTM_NEWLINK, _CREATE_NEW, body)
 
 
 def set_down(name: str, index: int, *, group: int) -> Request:
     """Turn a link off, by which the kernel drops its routes and neighbours, and put it into a group."""
-    body = _IFINFO.pack(0, 0, index, 0, _IFF_UP) + attribute(_IFLA_GROUP, _U32.pack(group))
+    body = _IFINFO.pack(0, 0, index, 0, _IFF_UP) + _group(group)
     return Request(f"set {name} down", _RTM_NEWLINK, 0, body, forgiven=(errno.ENODEV,))
+
+
+def set_group(name: str, index: int, group: int) -> Request:
+    """Put a link into a group."""
+    body = _IFINFO.pack(0, 0, index, 0, 0) + _group(group)
+    return Request(f"put {name} into link group {group}", _RTM_NEWLINK, 0, body, forgiven=(errno.ENODEV,))
 
 
 def delete_link(name: str, index: int) -> Request:
@@ -73,7 +79,7 @@ def delete_link(name: str, index: int) -> Request:
 
 def delete_group(group: int) -> Request:
     """Remove all links of a group at once: the kernel's wait (20-50 ms) is paid once and not per link."""
-    body = _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_GROUP, _U32.pack(group))
+    body = _IFINFO.pack(0, 0, 0, 0, 0) + _group(group)
     return Request(f"delete the links of group {group}", _RTM_DELLINK, 0, body, forgiven=(errno.ENODEV,))
 
 
@@ -162,7 +168,7 @@ def interface(kernel: Netlink, name: str) -> Interface | None:
     found = link(kernel, name)
     if found is None:
         return None
-    bare = Interface(name=found.name, mac=found.mac, mtu=found.mtu, up=found.up)
+    bare = Interface(name=found.name, mac=found.mac, mtu=found.mtu, up=found.up, group=found.group)
     return replace(
         bare,
         addresses=tuple(address for address, _ in addresses(kernel, found.index)),
@@ -229,6 +235,10 @@ def _identity(end: Interface) -> bytes:
         + attribute(_IFLA_MTU, _U32.pack(end.mtu))
         + _ONE_QUEUE
     )
+
+
+def _group(group: int) -> bytes:
+    return attribute(_IFLA_GROUP, _U32.pack(group))
 
 
 def _link(payload: bytes) -> Link:

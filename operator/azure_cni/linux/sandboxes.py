@@ -16,11 +16,12 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from ipaddress import IPv4Network
 
+from azure_cni.datapath import policy
 from azure_cni.datapath.names import PREFIX
 from azure_cni.datapath.sandbox import Route, SandboxLinks, SandboxSpec, differences, links, lost, node_end, pod_end
 from azure_cni.datapath.uplink import Link
 from azure_cni.errors import DatapathError
-from azure_cni.linux import netns, rtnetlink
+from azure_cni.linux import netns, rtnetlink, rules
 from azure_cni.linux.netlink import Netlink, Refused
 
 LEAVING = 0x61636E69
@@ -68,7 +69,7 @@ class Sandboxes:
         """How a sandbox differs from what it should be, as words."""
         try:
             with netns.opened(spec.netns) as pod_netns:
-                return self._differences(spec, pod_netns)
+                return (*self._differences(spec, pod_netns), *self._diversions(spec))
         except DatapathError as error:
             return (str(error),)
 
@@ -125,6 +126,10 @@ class Sandboxes:
         found = differences(node_end(spec), rtnetlink.interface(self._kernel, spec.host_ifname), where="node")
         with netns.socket_in(pod_netns, home=self._home) as inside:
             return found + differences(pod_end(spec), rtnetlink.interface(inside, spec.ifname), where="pod")
+
+    def _diversions(self, spec: SandboxSpec) -> tuple[str, ...]:
+        known = rules.read(self._kernel)
+        return () if known is None else tuple(f"node: {words}" for words in policy.diversions(known, spec.address))
 
 
 def _index(kernel: Netlink, name: str) -> int:

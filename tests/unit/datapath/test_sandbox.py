@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from azure_cni.datapath.sandbox import (
+    GROUP,
     Interface,
     Lost,
     Neighbour,
@@ -38,6 +39,7 @@ def test_the_nodes_end_routes_to_the_pod_and_knows_its_mac() -> None:
         mac="02:00:00:00:00:01",
         mtu=1500,
         up=True,
+        group=GROUP,
         addresses=(),
         routes=(
             Route(IPv4Network("10.240.0.7/32"), gateway=None, source=IPv4Address("10.240.0.4")),

@@ -1,0 +1,191 @@
+"""Policy routing: the one rule that keeps pods reachable whoever adds others, and who has added some that catch pods.
+
+Programs that set up a cloud VM's network (NetworkManager's nm-cloud-setup on RHEL, cloud-netconfig on SUSE) take every
+secondary address of the NIC for the node's own and send what comes *from* it by a table that knows the NIC and no
+pod: `30200: from 10.240.0.7 lookup 30200`, with the subnet's route by eth0. All rules precede the main table, where the
+routes to pods are. So what the node or a pod of this node sends to a pod of this node leaves by eth0 and is lost.
+
+Our rule stands in front of them: `90: from all lookup main suppress_prefixlength 31 suppress_ifgroup default`. It takes
+from the main table only routes to a single address (longer than 31) by a link that is in a group other than the default
+one. Host ends of pods are in GROUP; no other program's links are in a group unless somebody put them there. So the
+rule decides about packets to pods of this node, which have no other right way, and about nothing else: not about the
+default route, and not about the host routes by eth0 that Azure's DHCP hands out (168.63.129.16/32), which the rules of
+a second NIC must overrule for a load balancer's probes to be answered.
+
+What was not chosen, and why:
+- a rule for each pod, `to POD lookup main` (as the AWS plugin has it): 250 rules, which the kernel walks one by one for
+  each packet, and one more request in every ADD. The group costs an ADD nothing: it is an attribute of the veth's own
+  creation.
+- a table of our own for the routes to pods: exact as well, but one `ip rule flush` would cut all pods off, because
+  nothing looks into that table then. Here routes stay in the main table, and nothing depends on the rule where nobody
+  else has any.
+- the main table as a whole before all others (`suppress_prefixlength 0`): that overrules what people set up for a VPN
+  or a second NIC.
+
+What pods send to the world is left to the rules of others: nm-cloud-setup's send it by the NIC, as it must be, and who
+sends it elsewhere may mean it. `foreign` reports them all, because only a person can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final
+
+from azure_cni.datapath.conflicts import Conflict, ConflictReason
+from azure_cni.datapath.sandbox import ANYWHERE, GROUP
+
+PREFERENCE = 90
+"""Behind what Cilium puts first for its proxy (9 to 20), before all else that is known to add rules: Calico's WireGuard
+99, Cilium's own 100 to 111, strongSwan 220, the AWS plugin 512 to 1536, VRFs 1000, Tailscale 5210, SUSE's
+cloud-netconfig 10000, nm-cloud-setup 30200, wg-quick 32764."""
+
+LOCAL, MAIN, DEFAULT = 255, 254, 253
+"""The kernel's own tables (linux/rtnetlink.h)."""
+
+_CLOUD_SETUP = (range(30200, 30300), range(30400, 30500))
+"""nm-cloud-setup numbers rule and table alike, by the NIC's index (NetworkManager, src/nm-cloud-setup/main.c)."""
+
+_NETCONFIG = range(10000, 10999)
+"""cloud-netconfig: a hundred rules for each table 100 to 109 (SUSE-Enceladus, common/cloud-netconfig)."""
+
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """One IPv4 rule. `table` 0: it refuses. `narrowed`: it asks for more than addresses: a mark, a link, ports."""
+
+    preference: int
+    table: int
+    source: IPv4Network = ANYWHERE
+    destination: IPv4Network = ANYWHERE
+    suppress_prefix_length: int | None = None
+    suppress_group: int | None = None
+    narrowed: bool = False
+
+    def __str__(self) -> str:
+        """As `ip rule` shows it, as far as it is known here."""
+        words = [f"{self.preference}: from {_prefix(self.source)}"]
+        words += [f"to {_prefix(self.destination)}"] if self.destination.prefixlen else []
+        words += [f"lookup {_TABLES.get(self.table, self.table)}"] if self.table else ["refuse"]
+        words += [f"suppress_prefixlength {self.suppress_prefix_length}"] if self.suppress_prefix_length else []
+        words += ["suppress_ifgroup default"] if self.suppress_group == 0 else []
+        return " ".join(words)
+
+
+_TABLES = {LOCAL: "local", MAIN: "main", DEFAULT: "default"}
+
+OURS: Final = PolicyRule(PREFERENCE, MAIN, suppress_prefix_length=31, suppress_group=0)
+
+
+def absence(rules: Collection[PolicyRule]) -> str:
+    """What to say where our rule is not among `rules`; "" where it is."""
+    return "" if OURS in rules else f"policy rule {OURS} was missing"
+
+
+def diversions(rules: Collection[PolicyRule], address: IPv4Address) -> tuple[str, ...]:
+    """What keeps packets from a pod's address, as words: our rule is missing, or another one that comes before it."""
+    missing = absence(rules)
+    before = sorted(str(rule) for rule in rules if _is_before(rule) and _catches(rule, {address}))
+    return (*([missing] if missing else []), *(f"policy rule {rule} comes before rule {PREFERENCE}" for rule in before))
+
+
+def ungrouped(groups: Iterable[tuple[str, int]], *, leaving: int) -> tuple[str, ...]:
+    """Host ends of pods that are not in GROUP, by name; `leaving` is the group of those that are cut off."""
+    return tuple(sorted(name for name, group in groups if group not in {GROUP, leaving}))
+
+
+def foreign(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> tuple[Conflict, ...]:
+    """The conflict with rules of others that catch addresses of the pool, if there are any.
+
+    Rules that ask for a mark, a link or a port are left out: whom they catch cannot be told from here, and whoever
+    marks packets knows why. So are rules without a source, which are made for the whole node (a VPN's): `from all`.
+    """
+    caught = [rule for rule in rules if _catches(rule, pool)]
+    if not caught:
+        return ()
+    return (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "; ".join(_told(caught))),)
+
+
+def culprit(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> str:
+    """Who puts the pool's addresses on the NIC's interface, and the command that ends it, judged by its rules."""
+    caught = [rule for rule in rules if _catches(rule, pool)]
+    if any(map(_is_cloud_setup, caught)):
+        return f"nm-cloud-setup puts them there; {_END_CLOUD_SETUP}"
+    if any(map(_is_netconfig, caught)):
+        return f"cloud-netconfig puts them there; {_END_NETCONFIG}"
+    return (
+        "cloud-init puts them there (set apply_network_config_for_secondary_ips to false), or cloud-netconfig on SUSE "
+        f"({_END_NETCONFIG})"
+    )
+
+
+_END_CLOUD_SETUP = "run: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service"
+_END_NETCONFIG = "set CLOUD_NETCONFIG_MANAGE='no' in /etc/default/cloud-netconfig"
+
+
+def _told(caught: Sequence[PolicyRule]) -> list[str]:
+    """One sentence for each program, without counts that change with the pool."""
+    cloud_setup = [rule for rule in caught if _is_cloud_setup(rule)]
+    netconfig = [rule for rule in caught if _is_netconfig(rule)]
+    others = sorted({rule for rule in caught if not _is_cloud_setup(rule) and not _is_netconfig(rule)}, key=str)
+    words = []
+    if cloud_setup:
+        words.append(f"{_taken('nm-cloud-setup', cloud_setup)} {_END_CLOUD_SETUP}; then reboot")
+    if netconfig:
+        words.append(f"{_taken('cloud-netconfig', netconfig)} {_END_NETCONFIG}; then reboot")
+    if others:
+        reach = "Pods of this node and the node reach each other"
+        if any(map(_is_before, others)):
+            reach = f"They come before azure-cni's rule {PREFERENCE}, so pods of this node are cut off from it"
+        named = ", ".join(f"'{rule}'" for rule in others[:_NAMED])
+        more = " and more" if len(others) > _NAMED else ""
+        words.append(
+            f"policy rules of another program divert packets of pods: {named}{more}. {reach}; what pods send elsewhere "
+            f"goes where these rules say, and Azure carries it only by the NIC. "
+            f"See: ip rule show, ip route show table TABLE; remove each with: ip rule del pref PREFERENCE"
+        )
+    return words
+
+
+def _taken(program: str, rules: Iterable[PolicyRule]) -> str:
+    numbers = ", ".join(map(str, sorted({rule.preference for rule in rules})[:_NAMED]))
+    return (
+        f"{program} treats pods' addresses as the node's own (policy rules {numbers}); azure-cni's rule {PREFERENCE} "
+        f"keeps pods reachable, but {program} also puts their addresses on the NIC's interface, where they cut pods "
+        f"off until the agent removes them;"
+    )
+
+
+def _catches(rule: PolicyRule, pool: Collection[IPv4Address]) -> bool:
+    if rule.narrowed or rule.table in {LOCAL, MAIN, DEFAULT}:
+        return False
+    if rule.source.prefixlen and _any_in(rule.source, pool):
+        return True
+    return bool(rule.destination.prefixlen) and _is_before(rule) and _any_in(rule.destination, pool)
+
+
+def _is_before(rule: PolicyRule) -> bool:
+    return rule.preference <= PREFERENCE
+
+
+def _any_in(network: IPv4Network, pool: Collection[IPv4Address]) -> bool:
+    if network.prefixlen == network.max_prefixlen:
+        return network.network_address in pool  # a set: there may be 500 rules for 250 addresses
+    return any(address in network for address in pool)
+
+
+def _is_cloud_setup(rule: PolicyRule) -> bool:
+    return rule.preference == rule.table and any(rule.preference in numbers for numbers in _CLOUD_SETUP)
+
+
+def _is_netconfig(rule: PolicyRule) -> bool:
+    return rule.preference in _NETCONFIG and rule.preference // 100 == rule.table
+
+
+def _prefix(network: IPv4Network) -> str:
+    if not network.prefixlen:
+        return "all"
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
