@@ -53,7 +53,6 @@ log = logging.getLogger(__name__)
 REPAIR_PERIOD_S = 10.0
 """Of a node with 250 pods a comparison takes 15 ms of CPU."""
 REPLAY_PERIOD_S = 5.0
-INSTALL_PERIOD_S = 60.0
 STALLED_S = 300.0
 """A pass of the reconciler ends within seconds, and breathes each second while Azure works: this long is a fault."""
 
@@ -174,7 +173,7 @@ class Agent:
             "reconciler": self._reconciler.run(),
             "watches": self._watch(),
             "census": self._census.run(),
-            "install": self._install(),
+            "install": self._installation.run(),
         }
 
     async def _recover(self) -> None:
@@ -208,12 +207,6 @@ class Agent:
             relisted=lambda path: self._census.ask() if path == PODS else None,
         )
         await watches.run()
-
-    async def _install(self) -> None:
-        """Binary and conflist, once pods can be wired and there is an address to give; then kept as they should be."""
-        while not self._installation.wanted:
-            await self._board.bell.wait(INSTALL_PERIOD_S)
-        await _every(INSTALL_PERIOD_S, self._installation.once, "install")
 
     def _unhealthy(self) -> str:
         silent_s = self._clock.boottime_s() - self._reconciler.breathed_s

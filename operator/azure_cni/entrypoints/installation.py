@@ -1,32 +1,61 @@
 """When this node takes pods: binary and conflist, put in place once a pod can start, and kept as they should be.
 
+A few `lstat` every other second show what others change there: a plugin that is removed, an edited conflist, another
+network plugin. So people read within seconds what is so.
+
 The conflist outlives a reboot, and would have the node Ready again before there is an address or even an agent. So
 the first agent after one withdraws it. An agent that finds a ledger was only restarted: pods come and go as before.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
 from azure_cni.cni.conflist import conflist
 from azure_cni.entrypoints.settings import HostSettings
 from azure_cni.errors import AzureCniError
 from azure_cni.host.install import HostPlugin
+from azure_cni.host.mounts import NodeDirectories
 from azure_cni.node.board import Board, Book
 
 log = logging.getLogger(__name__)
+
+LOOK_S: Final = 2.0
+"""So soon is noticed what others change."""
+FULL_S: Final = 60.0
+"""So often all of it is compared byte by byte, whether something seems to have changed or not."""
+NAMESPACES: Final = Path("/run/netns")
+"""Where the runtime keeps pods' network namespaces; the chart mounts it."""
 
 
 class Installation:
     """Makes the container runtime use us, or not yet."""
 
-    def __init__(self, settings: HostSettings, *, board: Board, book: Book, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: HostSettings,
+        *,
+        board: Board,
+        book: Book,
+        wake: Callable[[], None],
+        directories: NodeDirectories | None = None,
+    ) -> None:
         self._settings = settings
         self._board = board
         self._book = book
         self._wake = wake
         self._plugin = HostPlugin(settings.plugin, settings.bin_dir, settings.conf_dir, settings.conf_name)
+        self._directories = directories or NodeDirectories(
+            (settings.bin_dir, settings.conf_dir, settings.run_dir, NAMESPACES)
+        )
+        self._chained = ("portmap",) if settings.chain_portmap else ()
+        self._seen: tuple[object, ...] | None = None
+        self._full_at_s = 0.0
+        self._unseen = ""
 
     @property
     def wanted(self) -> bool:
@@ -45,13 +74,36 @@ class Installation:
         except AzureCniError as error:
             log.warning("the conflist of before the reboot stays", extra={"why": str(error)})
 
+    async def run(self) -> None:
+        """Keep both files as they should be. AzureCniError when only another container of the agent can do that."""
+        while True:
+            self._require_directories()
+            if not self.wanted:
+                await self._board.bell.wait(LOOK_S)
+                continue
+            await self.look()
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """`once` if something changed since, or the last time is long ago. What goes wrong is told and tried again."""
+        now_s = asyncio.get_running_loop().time()
+        if self._plugin.signature(self._chained) == self._seen and now_s - self._full_at_s < FULL_S:
+            return
+        try:
+            await self.once()
+        except AzureCniError as error:
+            log.warning("periodic work failed", extra={"work": "install", "reason": error.reason, "error": str(error)})
+        self._full_at_s = now_s
+        self._seen = self._plugin.signature(self._chained)
+
     async def once(self) -> None:
         """Make both files what they should be, or say why no pod can start. AzureCniError."""
         host, plugin = self._settings, self._plugin
-        obstacle = plugin.missing("portmap") if host.chain_portmap else ""
+        obstacle = next(filter(None, map(plugin.missing, self._chained)), "")
         if obstacle != self._board.obstacle:
             self._board.obstacle = obstacle
             self._wake()
+        self._tell_unseen()
         if plugin.install_binary():
             log.info("plugin installed", extra={"path": str(plugin.binary)})
         if obstacle:
@@ -60,3 +112,22 @@ class Installation:
             log.info("conflist written: this node takes pods", extra={"path": str(plugin.conflist)})
         if warning := plugin.warning():
             log.warning("another network plugin comes first", extra={"why": warning})
+
+    def _tell_unseen(self) -> None:
+        unseen = next(filter(None, map(self._plugin.unseen, self._chained)), "")
+        if unseen and unseen != self._unseen:
+            log.info("a plugin is out of sight", extra={"why": unseen})
+        self._unseen = unseen
+
+    def _require_directories(self) -> None:
+        """AzureCniError when the node has replaced a directory that this container goes on seeing as it was."""
+        try:
+            replaced = self._directories.replaced()
+        except OSError as error:
+            log.warning("cannot see what is mounted", extra={"why": str(error)})
+            return
+        if replaced:
+            raise AzureCniError(
+                f"cannot go on in this container: {replaced}, and what is there now only a new container sees; "
+                "the agent ends, the kubelet starts it again, and pods keep running"
+            )

@@ -6,7 +6,8 @@ stands. Both files are replaced whole; the runtime may read at any moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ CONFLIST: Final = "10-azure-cni.conflist"
 _CONFIG_ENDINGS: Final = frozenset({".conf", ".conflist", ".json"})  # libcni, ConfFiles
 _BINARY_MODE: Final = 0o755
 _CONFLIST_MODE: Final = 0o644
+_MAX_LINKS: Final = 40  # as many as Linux follows (path_resolution(7))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,55 @@ class HostPlugin:
         return True
 
     def missing(self, plugin: str) -> str:
-        """Words about another plugin that our conflist names and the node has not; "" when it is there."""
+        """Words about another plugin that our conflist names and the node has not; "" when it is there.
+
+        Also "" where a link leads out of the directory (`unseen`): what nobody here can see is not called missing.
+        """
         path = self.bin_dir / plugin
         with _told("look for", path, "is the node's directory mounted, and root's?"):
-            if path.is_file():
+            found = self._followed(path)
+            if found is None or found.is_file():
                 return ""
         return (
             f"the plugin {plugin} is missing in {self.bin_dir} and no pod can start without it: install the reference "
             f"CNI plugins (Debian and Ubuntu: containernetworking-plugins), or set cni.chainPortmap to false"
         )
+
+    def unseen(self, plugin: str) -> str:
+        """Words about a plugin that is a link to where the agent cannot look; "" when it is none, or is not there."""
+        path = self.bin_dir / plugin
+        with _told("look for", path, "is the node's directory mounted, and root's?"):
+            if self._followed(path) is not None:
+                return ""
+            return (
+                f"cannot see whether the plugin {plugin} is there: {path} is a link to {path.readlink()}, outside of "
+                f"what the agent sees of the node; if it leads nowhere, the events of pods say that {plugin} is missing"
+            )
+
+    def signature(self, plugins: Sequence[str]) -> tuple[object, ...]:
+        """A value that changes when somebody changes our files, one of these plugins, or the list of configurations.
+
+        Cheap enough for every other second, and never fails: what cannot be read is part of it.
+        """
+        files = (self.binary, self.conflist, *(self.bin_dir / plugin for plugin in plugins))
+        try:
+            configurations = tuple(self._configurations())
+        except OSError:
+            configurations = ()
+        return (configurations, *map(_identity, files))
+
+    def _followed(self, path: Path) -> Path | None:
+        """Where a link in bin_dir ends; None when it leaves bin_dir, which is all that is mounted. OSError.
+
+        k3s and RKE2 link plugins into their data directory.
+        """
+        for _ in range(_MAX_LINKS):
+            if not path.is_symlink():
+                return path
+            path = Path(os.path.normpath(path.parent / path.readlink()))
+            if path.parent != self.bin_dir:
+                return None
+        return path
 
     def rivals(self) -> tuple[str, ...]:
         """Configurations that sort before ours, so that the runtime uses them and not us."""
@@ -98,6 +140,15 @@ class HostPlugin:
     def _configurations(self) -> list[str]:
         """What a runtime sees in the directory, in its order."""
         return sorted(path.name for path in self.conf_dir.iterdir() if path.suffix in _CONFIG_ENDINGS)
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """What tells a file, or the link that it is, from another one of its name."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _put(path: Path, content: bytes, *, mode: int) -> bool:

@@ -207,3 +207,54 @@ def test_an_image_without_the_binary_is_named(plugin):
     plugin.source.unlink()
     with pytest.raises(AzureCniError, match=rf"No such file or directory \({plugin.source}\)"):
         plugin.install_binary()
+
+
+def test_a_link_within_the_directory_is_followed(plugin: HostPlugin):
+    """k3s has one program under many names."""
+    plugin.bin_dir.mkdir()
+    (plugin.bin_dir / "portmap").symlink_to("cni")
+    assert "portmap is missing" in plugin.missing("portmap")
+    assert not plugin.unseen("portmap")
+    (plugin.bin_dir / "cni").touch()
+    assert not plugin.missing("portmap")
+
+
+@pytest.mark.parametrize("target", ["/var/lib/rancher/k3s/data/current/bin/portmap", "../../usr/lib/cni/portmap"])
+def test_a_link_to_where_the_agent_cannot_see_is_not_called_missing(plugin: HostPlugin, target: str):
+    plugin.bin_dir.mkdir()
+    (plugin.bin_dir / "portmap").symlink_to(target)
+    assert not plugin.missing("portmap")
+    assert f"is a link to {target}, outside of what the agent sees" in plugin.unseen("portmap")
+
+
+def test_a_link_to_itself_is_missing(plugin: HostPlugin):
+    plugin.bin_dir.mkdir()
+    (plugin.bin_dir / "portmap").symlink_to("portmap")
+    assert "portmap is missing" in plugin.missing("portmap")
+
+
+def installed(plugin: HostPlugin) -> HostPlugin:
+    plugin.install_binary()
+    (plugin.bin_dir / "portmap").write_bytes(b"\x7fELF")
+    plugin.activate("{}")
+    return plugin
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: (p.bin_dir / "portmap").unlink(),
+        lambda p: (p.bin_dir / "portmap").write_bytes(b""),
+        lambda p: p.binary.chmod(0o600),
+        lambda p: p.conflist.write_text("{ }"),
+        lambda p: p.conflist.unlink(),
+        lambda p: (p.conf_dir / "05-cilium.conflist").touch(),
+        lambda p: shutil.rmtree(p.conf_dir),
+        lambda p: shutil.rmtree(p.bin_dir),
+    ],
+)
+def test_whatever_others_change_changes_the_signature(plugin: HostPlugin, change):
+    before = installed(plugin).signature(("portmap",))
+    assert plugin.signature(("portmap",)) == before
+    change(plugin)
+    assert plugin.signature(("portmap",)) != before
