@@ -41,6 +41,17 @@ e2e: $(READY) ## The scenarios on the box; what pools are for, also where the co
 	$(BOX) scenarios -v
 	$(BOX) scenarios -v --nic-writer controller -k "test_2_sixty_pods or test_3_pool"
 
+.PHONY: e2e-full
+e2e-full: $(READY) ## All scenarios three times (controller writes NICs; containerd 1.6), 80 more seeds: some 90 minutes
+	$(BOX) down
+	$(BOX) scenarios -v
+	$(BOX) scenarios -v --nic-writer controller
+	$(BOX) down
+	$(BOX) up --runtime containerd-1.6
+	$(BOX) scenarios -v
+	$(BOX) down
+	PYTHONPATH=operator:tests:e2e $(BIN)/python -m simulation ci --seeds 21-100
+
 .PHONY: bench
 bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root)
 	$(BOX) bench

@@ -14,6 +14,7 @@ from azurebox import azure, host, lifecycle, processes, release, status, tools
 from azurebox.controlplane import people, people_environment
 from azurebox.facts import AZURE_SOCKET, CACHE, DEFAULT_NODES, MAX_NODES, REPOSITORY, RUN
 from azurebox.machine import Machine
+from azurebox.node import RUNTIMES
 from azurebox.steps import StepError, log_tail, step
 from fakes.azure import admincli
 
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
     up = commands.add_parser("up", help="bring up a control plane and nodes; goes on from any half-finished state")
     up.add_argument("--nodes", type=_nodes, default=DEFAULT_NODES, help=f"1 to {MAX_NODES}, default {DEFAULT_NODES}")
+    up.add_argument("--runtime", choices=RUNTIMES, help=f"the nodes' container runtime, default {RUNTIMES[0]}")
     up.set_defaults(run=_up)
     commands.add_parser("install", help="build the image, load it, and helm install; takes helm's arguments")
     commands.add_parser("kubectl", help="kubectl, as the cluster's administrator")
@@ -112,7 +114,7 @@ def _alone() -> Iterator[None]:
 def _up(options: argparse.Namespace) -> None:
     print(f"azure in a box: up, {options.nodes} nodes", flush=True)
     with _alone():
-        lifecycle.up(options.nodes)
+        lifecycle.up(options.nodes, runtime=options.runtime)
     print("up. what next: e2e/box install; e2e/box kubectl get nodes; e2e/box status", flush=True)
 
 

@@ -13,19 +13,28 @@ from azurebox import azure, cgroups, host, image, leftovers, processes, promethe
 from azurebox.controlplane import ControlPlane, kubectl
 from azurebox.facts import CONTROL_PLANE, DISKS, FABRIC_NETNS, MAX_NODES, RUN, node_name
 from azurebox.machine import NETNS, Machine, ensure_netns, python_in
-from azurebox.node import Node
+from azurebox.node import RUNTIMES, Node
 from azurebox.processes import Process
-from azurebox.steps import StepError, say, step, wait_for
+from azurebox.steps import StepError, say, step, wait_for, write_whole
 
 CLOUD = "azbox-cloud"
 CLOUD_TIMEOUT_S = 20
 REGISTER_TIMEOUT_S = 60
 NODES_AT_ONCE = 4
+RUNTIME = RUN / "runtime"  # which of RUNTIMES the nodes of this box have
 
 
-def up(count: int) -> None:
-    """Bring up a control plane and at least `count` nodes."""
+def up(count: int, *, runtime: str | None = None) -> None:
+    """Bring up a control plane and at least `count` nodes, with one of RUNTIMES; None: with what the box has already.
+
+    Raises:
+        StepError: the box has another runtime, or something does not come up.
+
+    """
     host.require_root()
+    if whole() and runtime not in {None, current_runtime()}:
+        raise StepError(f"cannot bring up nodes with {runtime}: those of this box have {current_runtime()}",
+                        advice="e2e/box down, then this again")  # fmt: skip
     host.ensure_packages()
     tools.ensure_tools()
     image.ensure_bases()
@@ -35,18 +44,24 @@ def up(count: int) -> None:
         tear_down()
     with step("cloud: the fake Azure and its fabric"):
         start_cloud()
+    write_whole(RUNTIME, runtime or current_runtime())
     with step(f"control plane: {CONTROL_PLANE}"):
         control_plane = start_control_plane()
     names = [node_name(number) for number in range(1, count + 1)]
     with step(f"nodes: {' '.join(names)}"), ThreadPoolExecutor(max_workers=NODES_AT_ONCE) as workers:
         # One after the other into the network, so that their addresses are in order; the rest at once.
-        nodes = [Node(*start_machine(name), control_plane) for name in names]
+        nodes = [Node(*start_machine(name), control_plane, runtime=current_runtime()) for name in names]
         list(workers.map(lambda node: node.start(images), nodes))
     with step("prometheus"):
         prometheus.start(control_plane)
     with step("nodes registered"):
         wait_for(lambda: registered() >= count, timeout_s=REGISTER_TIMEOUT_S, what=f"{count} nodes to register")
         require_all_alive()
+
+
+def current_runtime() -> str:
+    """Which of RUNTIMES the nodes of the box have, or will have."""
+    return RUNTIME.read_text() if RUNTIME.exists() else RUNTIMES[0]
 
 
 def whole() -> bool:

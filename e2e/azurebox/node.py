@@ -19,6 +19,10 @@ PAUSE_IMAGE = "localhost/azbox/pause:1"
 MAX_PODS = 250  # Azure documentation, container networking overview: 250 addresses per VM
 CONTAINERD_TIMEOUT_S = 30
 
+RUNTIMES = ("containerd-2", "containerd-1.6")
+"""The first is what nodes have unless told otherwise, built from source; the second is Debian 12's, out of support."""
+
+# Version 2 is the newest that containerd 1.6 reads; containerd 2 migrates it in memory.
 CONTAINERD = f"""\
 version = 2
 disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
@@ -79,10 +83,10 @@ PROXY_CONFIGURATION = {
 
 
 class Node:
-    """The node on the VM `machine`, whose NIC is `nic`."""
+    """The node on the VM `machine`, whose NIC is `nic`; `runtime` is one of RUNTIMES, and counts at its first start."""
 
-    def __init__(self, machine: Machine, nic: Nic, control_plane: ControlPlane) -> None:
-        self.machine, self.nic, self.control_plane = machine, nic, control_plane
+    def __init__(self, machine: Machine, nic: Nic, control_plane: ControlPlane, *, runtime: str = RUNTIMES[0]) -> None:
+        self.machine, self.nic, self.control_plane, self.runtime = machine, nic, control_plane, runtime
 
     def start(self, images: list[Path]) -> None:
         """Bring the node's services up, its images loaded before the first pod may ask for them."""
@@ -121,6 +125,12 @@ class Node:
         write("/etc/containerd/config.toml", CONTAINERD)
         for plugin in tools.REFERENCE.binaries:
             shutil.copy(tools.path(plugin), self.machine.disk / "opt/cni/bin" / plugin)
+        if self.runtime == RUNTIMES[0]:
+            # Before Debian's in the services' PATH, by which containerd also finds its shim.
+            own = self.machine.disk / "opt/azbox/containerd"
+            own.mkdir(exist_ok=True)
+            for program in tools.CONTAINERD.binaries:
+                shutil.copy(tools.path(program), own / program)
         # Last: its presence says that all the others are there.
         write("/etc/kubernetes/kubelet.json", json.dumps(kubelet_configuration(name), indent=1))
 

