@@ -36,6 +36,25 @@ func TestWithoutAgent(t *testing.T) {
 	}
 }
 
+func TestStatusWithoutAnAgentThatHasServed(t *testing.T) {
+	absent := socketPath(t)
+	mark := filepath.Join(filepath.Dir(absent), "served")
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantSuccess(t, call(t, nodeEnv("STATUS"), config("1.1.0", absent)), "")
+	for _, verb := range []string{"ADD", "CHECK", "GC"} {
+		wantError(t, call(t, envOf(verb), config("1.1.0", absent)), 11, "cannot reach the azure-cni agent")
+	}
+	wantError(t, call(t, nodeEnv("STATUS"), `{"cniVersion":"1.1.0","name":"n","type":"azure-cni","socket":7}`), 7)
+
+	agent := startAgent(t, 503, `{"cniVersion":"1.1.0","code":50,"msg":"this node cannot take a pod yet"}`)
+	if err := os.WriteFile(filepath.Join(filepath.Dir(agent.socket), "served"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, call(t, nodeEnv("STATUS"), config("1.1.0", agent.socket)), 50, "this node cannot take a pod yet")
+}
+
 func TestTheAgentsErrorsPassThrough(t *testing.T) {
 	agent := startAgent(t, 503, `{"cniVersion":"0.4.0","code":11,"msg":"cannot assign an address: 250 of 250 in use","details":"node full"}`)
 	for _, verb := range []string{"ADD", "DEL", "CHECK"} {

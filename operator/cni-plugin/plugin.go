@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/ns"
@@ -52,11 +54,33 @@ func (p *plugin) check(args *skel.CmdArgs) error {
 }
 
 func (p *plugin) gc(args *skel.CmdArgs) error {
-	return withCode(types.ErrTryAgainLater, p.askAboutNode(verbGC, args))
+	conf, err := p.readConfig(args)
+	if err != nil {
+		return err
+	}
+	_, err = ask(conf.Socket, verbGC, nodeRequest(args))
+	return withCode(types.ErrTryAgainLater, err)
 }
 
+// status succeeds without the agent where one has served since the node booted: runtimes make the whole node NotReady
+// of a failure, for an agent that is back in seconds. Meanwhile DEL is recorded, and ADD asks the runtime to try again.
 func (p *plugin) status(args *skel.CmdArgs) error {
-	return withCode(types.ErrPluginNotAvailable, p.askAboutNode(verbStatus, args))
+	conf, err := p.readConfig(args)
+	if err != nil {
+		return err
+	}
+	_, err = ask(conf.Socket, verbStatus, nodeRequest(args))
+	var silent *noAnswer
+	if errors.As(err, &silent) && hasServed(conf.Socket) {
+		return nil
+	}
+	return withCode(types.ErrPluginNotAvailable, err)
+}
+
+// hasServed: the agent has left its mark beside the socket, on a file system that a reboot clears.
+func hasServed(socket string) bool {
+	_, err := os.Stat(filepath.Join(filepath.Dir(socket), "served"))
+	return err == nil
 }
 
 func (p *plugin) askAboutSandbox(v verb, args *skel.CmdArgs) ([]byte, error) {
@@ -69,15 +93,6 @@ func (p *plugin) askAboutSandbox(v verb, args *skel.CmdArgs) ([]byte, error) {
 		return nil, err
 	}
 	return ask(conf.Socket, v, request)
-}
-
-func (p *plugin) askAboutNode(v verb, args *skel.CmdArgs) error {
-	conf, err := p.readConfig(args)
-	if err != nil {
-		return err
-	}
-	_, err = ask(conf.Socket, v, nodeRequest(args))
-	return err
 }
 
 // withCode gives an agent that does not answer the code that the verb's caller understands; the agent's own errors

@@ -131,7 +131,14 @@ class Agent:
         )
         pods = KubePods(kube, node_name=settings.node_name)
         self._census = Census(pods=pods, demand=self._demand, wake=self._reconciler.wake)
-        self._installation = Installation(settings.host, board=self._board, book=self._book, wake=self._reconciler.wake)
+        self._installation = Installation(
+            settings.host,
+            board=self._board,
+            book=self._book,
+            wake=self._reconciler.wake,
+            node=world.node,
+            clock=self._clock,
+        )
         self._replay = Replay(records=Released(settings.host.run_dir / "released"), sandboxes=self._sandboxes)
 
     def _open_host(self) -> None:

@@ -5,24 +5,34 @@ network plugin. So people read within seconds what is so.
 
 The conflist outlives a reboot, and would have the node Ready again before there is an address or even an agent. So
 the first agent after one withdraws it. An agent that finds a ledger was only restarted: pods come and go as before.
+
+But without a conflist the runtime cannot carry out a DEL: pods of before the reboot that are deleted meanwhile (or
+evicted, after five minutes) stay Terminating, and the kubelet logs FailedKillPod again and again until Azure answers.
+So where the runtime asks STATUS, a conflist that holds takes the place of the withdrawn one: the node stays NotReady by
+the agent's own answer, and old pods can end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from azure_cni.cni.conflist import conflist
+from azure_cni.cni.conflist import VERSION, asks_status, conflist, holding_conflist
 from azure_cni.entrypoints.settings import HostSettings
 from azure_cni.errors import AzureCniError
 from azure_cni.host.install import HostPlugin
 from azure_cni.host.mounts import NodeDirectories
+from azure_cni.host.served import ServedMark
+from azure_cni.host.spoken import spoken_versions
 from azure_cni.node.board import Board, Book
+from azure_cni.node.ports import Clock, Node
 
 log = logging.getLogger(__name__)
+
+Speaks = Callable[[Path], Awaitable[frozenset[str]]]
 
 LOOK_S: Final = 2.0
 """So soon is noticed what others change."""
@@ -42,17 +52,27 @@ class Installation:
         board: Board,
         book: Book,
         wake: Callable[[], None],
+        node: Node,
+        clock: Clock,
         directories: NodeDirectories | None = None,
+        speaks: Speaks = spoken_versions,
     ) -> None:
         self._settings = settings
         self._board = board
         self._book = book
         self._wake = wake
+        self._node = node
+        self._clock = clock
+        self._speaks = speaks
         self._plugin = HostPlugin(settings.plugin, settings.bin_dir, settings.conf_dir, settings.conf_name)
         self._directories = directories or NodeDirectories(
             (settings.bin_dir, settings.conf_dir, settings.run_dir, NAMESPACES)
         )
+        self._mark = ServedMark(settings.run_dir)
+        self._socket = str(settings.run_dir / "cni.sock")
         self._chained = ("portmap",) if settings.chain_portmap else ()
+        self._holds: bool | None = None
+        self._unspoken: tuple[object, str] = (None, "")
         self._seen: tuple[object, ...] | None = None
         self._full_at_s = 0.0
         self._unseen = ""
@@ -69,6 +89,7 @@ class Installation:
         if self._book.ledger.slots:
             return
         try:
+            self._mark.clear()
             if self._plugin.withdraw():
                 log.info("conflist withdrawn until a pod can start", extra={"path": str(self._plugin.conflist)})
         except AzureCniError as error:
@@ -79,10 +100,32 @@ class Installation:
         while True:
             self._require_directories()
             if not self.wanted:
+                await self.hold()
                 await self._board.bell.wait(LOOK_S)
                 continue
             await self.look()
             await asyncio.sleep(LOOK_S)
+
+    async def hold(self) -> None:
+        """Let pods of before a reboot end while none can start, where the runtime can. Never raises: it is tried again.
+
+        Not beside other configurations: the runtime uses one of those meanwhile, and would take ours in its place.
+        """
+        if self._holds is not None:
+            return
+        try:
+            runtime = str((await self._node.read_node())["status"]["nodeInfo"]["containerRuntimeVersion"])
+            self._holds = asks_status(runtime) and self._plugin.alone and not self.wanted
+            if self._holds:
+                self._plugin.install_binary()
+                self._plugin.activate(holding_conflist(socket=self._socket))
+                log.info(
+                    "conflist written by which pods can end; none can start yet",
+                    extra={"path": str(self._plugin.conflist), "runtime": runtime},
+                )
+        except (AzureCniError, KeyError, OSError) as error:
+            self._holds = None
+            log.debug("no conflist by which pods can end", extra={"why": str(error)})
 
     async def look(self) -> None:
         """`once` if something changed since, or the last time is long ago. What goes wrong is told and tried again."""
@@ -108,10 +151,42 @@ class Installation:
             log.info("plugin installed", extra={"path": str(plugin.binary)})
         if obstacle:
             log.warning("no pod can start here", extra={"why": obstacle})
-        elif plugin.activate(conflist(socket=str(host.run_dir / "cni.sock"), portmap=host.chain_portmap)):
-            log.info("conflist written: this node takes pods", extra={"path": str(plugin.conflist)})
+        else:
+            version = await self._version()
+            if plugin.activate(conflist(version=version, socket=self._socket, portmap=host.chain_portmap)):
+                facts = {
+                    "path": str(plugin.conflist),
+                    "version": version,
+                    "since_boot_s": round(self._clock.boottime_s()),
+                }
+                log.info("conflist written: this node takes pods", extra=facts)
+            self._mark.set()
         if warning := plugin.warning():
             log.warning("another network plugin comes first", extra={"why": warning})
+
+    async def _version(self) -> str:
+        """What the conflist may be: what is wished for, unless a plugin of the chain does not speak it."""
+        wished = self._settings.spec_version
+        if wished == VERSION:
+            return wished
+        known, words = self._unspoken
+        now = [self._plugin.identity(plugin) for plugin in self._chained]
+        if known != now:
+            words = next(filter(None, [await self._objection(plugin, wished) for plugin in self._chained]), "")
+            self._unspoken = (now, words)
+            if words:
+                log.warning("conflist of an older version", extra={"version": VERSION, "why": words})
+        return VERSION if words else wished
+
+    async def _objection(self, plugin: str, version: str) -> str:
+        remedy = f"install newer reference CNI plugins, or set cni.chainPortmap=false or cni.specVersion={VERSION}"
+        try:
+            spoken = await self._speaks(self._plugin.bin_dir / plugin)
+        except AzureCniError as error:
+            return f"{error}; {remedy}"
+        if version in spoken:
+            return ""
+        return f"the plugin {plugin} does not speak {version}, but only {', '.join(sorted(spoken))}; {remedy}"
 
     def _tell_unseen(self) -> None:
         unseen = next(filter(None, map(self._plugin.unseen, self._chained)), "")

@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import TypeVar
 
+from azure_cni.cni.conflist import STATUS_VERSION, VERSION
 from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.ipam import limits
@@ -44,6 +45,7 @@ class HostSettings:
     conf_dir: Path
     conf_name: str
     chain_portmap: bool
+    spec_version: str
     run_dir: Path
     plugin: Path
     sysctls: Path
@@ -135,6 +137,7 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
             conf_dir=Path(reader.text("CONF_DIR", "/etc/cni/net.d")),
             conf_name=reader.text("CONF_NAME", "10-azure-cni.conflist"),
             chain_portmap=reader.flag("CHAIN_PORTMAP", default=True),
+            spec_version=reader.choice("SPEC_VERSION", VERSION, STATUS_VERSION),
             run_dir=Path(reader.text("RUN_DIR", "/run/azure-cni")),
             plugin=Path(reader.text("PLUGIN", "/usr/libexec/azure-cni/azure-cni")),
             sysctls=Path(reader.text("SYSCTL_DIR", "/proc/sys")),

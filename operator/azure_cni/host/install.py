@@ -59,6 +59,11 @@ class HostPlugin:
         with _told("write the conflist", self.conflist, "is the node's directory mounted for writing?"):
             return _put(self.conflist, text.encode(), mode=_CONFLIST_MODE)
 
+    @property
+    def alone(self) -> bool:
+        """Whether the node has no configuration but ours, or none. OSError."""
+        return not self.conf_dir.exists() or set(self._configurations()) <= {self.conf_name}
+
     def withdraw(self) -> bool:
         """Remove the conflist: no pods until it is written again. False when there is none, and where it must stay.
 
@@ -108,6 +113,10 @@ class HostPlugin:
         except OSError:
             configurations = ()
         return (configurations, *map(_identity, files))
+
+    def identity(self, plugin: str) -> tuple[int, ...] | None:
+        """What tells the program of this name, at the end of its links, from another; None when it is not there."""
+        return _identity((self.bin_dir / plugin).resolve())
 
     def _followed(self, path: Path) -> Path | None:
         """Where a link in bin_dir ends; None when it leaves bin_dir, which is all that is mounted. OSError.

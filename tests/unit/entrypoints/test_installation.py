@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from azure_cni.entrypoints.installation import FULL_S, LOOK_S, Installation
 from azure_cni.entrypoints.settings import HostSettings
-from azure_cni.errors import AzureCniError
+from azure_cni.errors import AzureCniError, NodeNotReady
 from azure_cni.host.mounts import NodeDirectories
 from fakes.simulated_node import SimulatedNode
 
@@ -29,6 +31,7 @@ def host(tmp_path: Path) -> HostSettings:
         conf_dir=tmp_path / "net.d",
         conf_name="10-azure-cni.conflist",
         chain_portmap=False,
+        spec_version="1.0.0",
         run_dir=tmp_path / "run",
         plugin=tmp_path / "plugin",
         sysctls=tmp_path / "sys",
@@ -37,7 +40,20 @@ def host(tmp_path: Path) -> HostSettings:
 
 @pytest.fixture
 def installation(host: HostSettings) -> Host:
-    return lambda node: Installation(host, board=node.board, book=node.book, wake=node.reconciler.wake)
+    return lambda node: of(node, host)
+
+
+def of(node: SimulatedNode, host: HostSettings, **more: Any) -> Installation:
+    """The installation on a node."""
+    return Installation(
+        host,
+        board=node.board,
+        book=node.book,
+        wake=node.reconciler.wake,
+        node=node.node_port,
+        clock=node.clock,
+        **more,
+    )
 
 
 def takes_pods(host: HostSettings) -> bool:
@@ -103,7 +119,7 @@ async def test_a_missing_plugin_of_the_chain_is_an_obstacle_and_the_conflist_wai
     chained = replace(host, chain_portmap=True)
     chained.conf_dir.mkdir()
     async with SimulatedNode().running() as node:
-        installed = Installation(chained, board=node.board, book=node.book, wake=node.reconciler.wake)
+        installed = of(node, chained)
         await node.until(lambda: installed.wanted)
         await installed.once()
         assert "portmap is missing" in node.board.obstacle
@@ -139,7 +155,7 @@ async def chained(host: HostSettings) -> AsyncIterator[tuple[SimulatedNode, Host
     settings.conf_dir.mkdir()
     (settings.bin_dir / "portmap").touch()
     async with SimulatedNode().running() as node:
-        installed = Installation(settings, board=node.board, book=node.book, wake=node.reconciler.wake)
+        installed = of(node, settings)
         running = asyncio.create_task(installed.run())
         try:
             await node.until(lambda: takes_pods(settings))
@@ -194,12 +210,142 @@ async def test_a_link_out_of_sight_is_no_obstacle_and_is_told_once(
 async def test_a_directory_that_was_replaced_ends_the_agent_with_words(host: HostSettings) -> None:
     directories = Replaced()
     async with SimulatedNode().running() as node:
-        installed = Installation(
-            host, board=node.board, book=node.book, wake=node.reconciler.wake, directories=directories
-        )
+        installed = of(node, host, directories=directories)
         running = asyncio.create_task(installed.run())
         await node.until(lambda: takes_pods(host))
         directories.words = "/opt/cni/bin of the node was removed"
         with pytest.raises(AzureCniError, match=r"^cannot go on in this container: /opt/cni/bin of the node was remov"):
             async with asyncio.timeout(LOOK_S + 0.1):
                 await running
+
+
+def written(host: HostSettings) -> dict[str, Any]:
+    """The conflist on the node."""
+    document: dict[str, Any] = json.loads((host.conf_dir / host.conf_name).read_text())
+    return document
+
+
+def served(host: HostSettings) -> bool:
+    return (host.run_dir / "served").exists()
+
+
+async def rebooted_while_azure_is_silent(host: HostSettings, installation: Host, runtime: str) -> SimulatedNode:
+    first = await a_node_with_pods(host, installation)
+    node = SimulatedNode(before=first, rebooted=True)
+    node.cloud.silent = True
+    node.pools.node["status"] = {"nodeInfo": {"containerRuntimeVersion": runtime}}
+    return node
+
+
+@asynccontextmanager
+async def at_work(installed: Installation) -> AsyncIterator[None]:
+    """The installation as the agent runs it."""
+    installed.begin()
+    running = asyncio.create_task(installed.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_pods_of_before_a_reboot_can_end_while_azure_is_silent(
+    host: HostSettings, installation: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    node = await rebooted_while_azure_is_silent(host, installation, "containerd://2.4.2")
+    installed = installation(node)
+    async with node.running(), at_work(installed):
+        await asyncio.sleep(300)
+        held = written(host)
+        assert held["cniVersion"] == "1.1.0", "so that the runtime asks STATUS"
+        assert [plugin["type"] for plugin in held["plugins"]] == ["azure-cni"]
+        assert not served(host)
+        with pytest.raises(NodeNotReady):
+            node.sandboxes.status()
+        node.cloud.silent = False
+        await node.until(lambda: written(host)["cniVersion"] == "1.0.0")
+        assert served(host)
+        node.sandboxes.status()
+    lines = [record for record in caplog.records if record.message == "conflist written: this node takes pods"]
+    assert vars(lines[-1])["since_boot_s"] >= 300
+
+
+@pytest.mark.parametrize("runtime", ["containerd://1.6.20~ds1", "containerd://1.7.27", "docker://28.0", "?"])
+async def test_a_runtime_that_asks_no_status_gets_no_conflist_before_a_pod_can_start(
+    host: HostSettings, installation: Host, runtime: str
+) -> None:
+    node = await rebooted_while_azure_is_silent(host, installation, runtime)
+    async with node.running(), at_work(installation(node)):
+        await asyncio.sleep(60)
+        assert not takes_pods(host)
+        node.cloud.silent = False
+        await node.until(lambda: takes_pods(host))
+
+
+async def test_no_conflist_takes_the_place_of_another_one_before_a_pod_can_start(
+    host: HostSettings, installation: Host
+) -> None:
+    host.conf_dir.mkdir()
+    (host.conf_dir / "99-other.conflist").touch()
+    node = SimulatedNode()
+    node.cloud.silent = True
+    node.pools.node["status"] = {"nodeInfo": {"containerRuntimeVersion": "containerd://2.4.2"}}
+    async with node.running(), at_work(installation(node)):
+        await asyncio.sleep(60)
+        assert not takes_pods(host)
+
+
+async def test_the_mark_of_an_agent_that_serves_goes_with_a_reboot(host: HostSettings, installation: Host) -> None:
+    first = await a_node_with_pods(host, installation)
+    assert served(host)
+    installation(SimulatedNode(before=first)).begin()
+    assert served(host), "a restart is no reboot"
+    installation(SimulatedNode(before=first, rebooted=True)).begin()
+    assert not served(host)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "version", "why"),
+    [
+        (frozenset({"1.0.0", "1.1.0"}), "1.1.0", ""),
+        (
+            frozenset({"0.4.0", "1.0.0"}),
+            "1.0.0",
+            "the plugin portmap does not speak 1.1.0, but only 0.4.0, 1.0.0; ",
+        ),
+        (None, "1.0.0", "cannot ask portmap for its versions: Exec format error; install newer reference CNI plugins"),
+    ],
+)
+async def test_a_newer_conflist_is_written_only_where_the_chained_plugin_speaks_it(
+    host: HostSettings, spoken: frozenset[str] | None, version: str, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[Path] = []
+
+    async def speaks(program: Path) -> frozenset[str]:
+        asked.append(program)
+        if spoken is None:
+            raise AzureCniError("cannot ask portmap for its versions: Exec format error")
+        return spoken
+
+    newer = replace(host, chain_portmap=True, spec_version="1.1.0")
+    newer.bin_dir.mkdir()
+    (newer.bin_dir / "portmap").touch()
+    async with SimulatedNode().running() as node, at_work(of(node, newer, speaks=speaks)):
+        await node.until(lambda: takes_pods(newer))
+        assert written(newer)["cniVersion"] == version
+        assert [plugin["type"] for plugin in written(newer)["plugins"]] == ["azure-cni", "portmap"]
+        await asyncio.sleep(FULL_S * 3)
+        assert asked == [newer.bin_dir / "portmap"], "asked once, and not each minute"
+        (newer.bin_dir / "portmap").write_text("another one")
+        await node.until(lambda: len(asked) == 2, within_s=LOOK_S + 0.1)
+    told = [vars(record)["why"] for record in caplog.records if record.message == "conflist of an older version"]
+    assert len(told) == (2 if why else 0)
+    assert all(words.startswith(why) for words in told)
+
+
+async def test_without_a_chained_plugin_nobody_is_asked(host: HostSettings) -> None:
+    newer = replace(host, spec_version="1.1.0")
+    async with SimulatedNode().running() as node, at_work(of(node, newer)):
+        await node.until(lambda: takes_pods(newer))
+        assert written(newer)["cniVersion"] == "1.1.0"

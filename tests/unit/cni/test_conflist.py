@@ -1,0 +1,42 @@
+"""The conflist in the versions that a runtime may be given, and which runtimes ask STATUS of it."""
+
+import json
+
+import pytest
+
+from azure_cni.cni.conflist import VERSION, asks_status, conflist, holding_conflist
+
+
+@pytest.mark.parametrize("portmap", [True, False])
+def test_a_conflist_is_of_the_version_that_everybody_speaks(portmap):
+    document = json.loads(conflist(socket="/run/azure-cni/cni.sock", portmap=portmap))
+    assert (document["cniVersion"], document["name"]) == (VERSION, "azure-cni") == ("1.0.0", "azure-cni")
+    assert [plugin["type"] for plugin in document["plugins"]] == ["azure-cni", "portmap"][: 1 + portmap]
+
+
+def test_the_conflist_that_holds_has_the_same_name_and_our_plugin_alone():
+    """The name is what a runtime finds a sandbox's cached result by."""
+    ours, holding = json.loads(conflist(portmap=True)), json.loads(holding_conflist())
+    assert holding == {**ours, "cniVersion": "1.1.0", "plugins": ours["plugins"][:1]}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "asks"),
+    [
+        ("containerd://2.4.2", True),
+        ("containerd://v2.4.2", True),
+        ("containerd://2.1.0-rc.0", True),
+        ("containerd://2.0.5", False),
+        ("containerd://1.7.27-0ubuntu1", False),
+        ("containerd://1.6.20~ds1", False),
+        ("containerd://10.0", True),
+        ("cri-o://1.32.1", True),
+        ("cri-o://1.30.4", False),
+        ("docker://28.0.1", False),
+        ("containerd://", False),
+        ("containerd", False),
+        ("", False),
+    ],
+)
+def test_which_runtimes_ask_status(runtime, asks):
+    assert asks_status(runtime) is asks
