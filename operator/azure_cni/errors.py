@@ -26,6 +26,7 @@ has to change something, and whoever tries again does so rarely.
     │   ├── AccessDenied            403; knows the missing action and its scope
     │   ├── CloudNotFound           404
     │   ├── RequestRefused          any other 4xx: trying again without a change cannot help
+    │   │   └── VersionUnknown          Azure does not support the API version of the request; knows those that it does
     │   └── OperationFailed         accepted, but the long-running operation ended Failed or Canceled
     └── KubeError               11  the Kubernetes API
         ├── KubeUnreachable         no answer, or a 5xx
@@ -207,6 +208,14 @@ class RequestRefused(CloudError):
 
     reason = "RequestRefused"
     retriable = False
+
+
+class VersionUnknown(RequestRefused):
+    """Azure does not support the API version of the request. `supported` are those that it lists, oldest first."""
+
+    def __init__(self, message: str, *, supported: tuple[str, ...], azure_code: str = "") -> None:
+        super().__init__(message, azure_code=azure_code)
+        self.supported = supported
 
 
 class OperationFailed(CloudError):

@@ -1,8 +1,11 @@
 """A thin client of the Azure Resource Manager: the SDK's pipeline with plain documents for bodies.
 
-The SDK brings authentication, its challenges and the waiting for operations. Retries are not its business here: a
-failure is told at once, the gate keeps what Azure asked us to wait, and pacing is the caller's. Documents stay whole,
-because a NIC is replaced by what is written: the generated models drop fields that they do not know.
+The SDK brings authentication and its challenges. Retries are not its business here: a failure is reported at once, the
+gate keeps what Azure asked us to wait, and pacing is the caller's. Documents stay whole, because a NIC is replaced by
+what is written: the generated models drop fields that they do not know.
+
+Every answer is read up to a limit and may hold anything; every link in one (the next page, the state of an operation)
+is followed to the resource manager only, because our token goes with it.
 """
 
 from __future__ import annotations
@@ -14,28 +17,40 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+import msgspec
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
+from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest
 from azure.mgmt.core import AsyncARMPipelineClient
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from azure_cni import __version__
-from azure_cni.azure import errors_map
+from azure_cni.azure import api_versions, errors_map
+from azure_cni.azure.answers import LARGEST_DOCUMENT, LARGEST_REFUSAL, Answer, Document
 from azure_cni.azure.clouds import AzureCloud
 from azure_cni.azure.gate import Gate, Kind
 from azure_cni.azure.meter import Meter
-from azure_cni.azure.polling import LONGEST_POLL_S, SHORTEST_POLL_S, USUAL_POLL_S, Answer, Document, Polling, finish
+from azure_cni.azure.polling import LONGEST_POLL_S, SHORTEST_POLL_S, USUAL_POLL_S, Polling
 from azure_cni.azure.resources import Resource
 from azure_cni.azure.transport import open_transport
-from azure_cni.azure.unanswered import unanswered
-from azure_cni.errors import CloudError, CloudUnreachable, ResourceBusy, Throttled
+from azure_cni.azure.unanswered import UNREACHABLE, unanswered
+from azure_cni.errors import (
+    CloudError,
+    CloudUnreachable,
+    PreconditionFailed,
+    ResourceBusy,
+    Throttled,
+    VersionUnknown,
+)
 
 log = logging.getLogger(__name__)
 
-OK_BELOW: Final = 400
+OK: Final = range(200, 300)
+"""Anything above is a refusal; a redirection (3xx) is not Azure's way, and is not followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,7 @@ class Arm:
         self._ca_file = ca_file
         self._patience = patience or Patience()
         self._sleep = sleep
+        self._versions = api_versions.ApiVersions()
         self._opened: AsyncARMPipelineClient[Any, Any] | None = None
 
     async def close(self) -> None:
@@ -86,7 +102,7 @@ class Arm:
         what = f"read {resource.label}"
         try:
             async with asyncio.timeout(self._patience.call_s):
-                answer = await self._send(HttpRequest("GET", self._url(resource)), f"{resource.noun}.get", what=what)
+                answer = await self._read(resource, f"{resource.noun}.get", what=what)
         except TimeoutError as error:
             raise CloudUnreachable(f"cannot {what}: no answer within {self._patience.call_s:g} s") from error
         return _document(answer, what=what)
@@ -94,15 +110,16 @@ class Arm:
     async def items(self, resource: Resource, collection: str) -> list[Document]:
         """What lies under a resource (`usages` of a VNet), all pages of it."""
         what = f"read {collection} of {resource.label}"
-        url = self._url(resource, collection)
+        operation = f"{resource.noun}.{collection}"
         found: list[Document] = []
         try:
             async with asyncio.timeout(self._patience.call_s):
-                while url:
-                    answer = await self._send(HttpRequest("GET", url), f"{resource.noun}.{collection}", what=what)
-                    page = _document(answer, what=what)
-                    found += page.get("value", [])
-                    url = self._following(page.get("nextLink"), what=what)
+                page = _page(await self._read(resource, operation, collection=collection, what=what), what=what)
+                found += page.value
+                while page.next_link:
+                    link = self._own(page.next_link, what=what)
+                    page = _page(await self._send(HttpRequest("GET", link), operation, what=what), what=what)
+                    found += page.value
         except TimeoutError as error:
             raise CloudUnreachable(f"cannot {what}: no answer within {self._patience.call_s:g} s") from error
         return found
@@ -121,17 +138,44 @@ class Arm:
             raise ResourceBusy(text) from error
 
     async def _put(self, resource: Resource, body: Mapping[str, Any], *, if_match: str, what: str) -> Document:
-        url = self._url(resource)
+        version = self._versions.of(resource)
+        url = self._url(resource, version)
         request = HttpRequest("PUT", url, json=dict(body), headers={"If-Match": if_match})
-        answer = await self._send(request, f"{resource.noun}.put", what=what)
+        try:
+            accepted = await self._send(request, f"{resource.noun}.put", what=what)
+        except VersionUnknown as error:
+            # The body was read under the refused version, so it is not sent under another: the caller reads again.
+            self._versions.replace(resource, version, error)
+            text = f"cannot {what}: Azure no longer supports API version {version}, under which it was read"
+            raise PreconditionFailed(text, azure_code=error.azure_code) from error
 
         async def ask(link: str) -> Answer:
             return await self._ask(link, f"{resource.noun}.get" if link == url else "operation.get", what=what)
 
-        return await finish(Polling(ask=ask, pause=self._sleep), client=self._client, answer=answer, what=what)
+        try:
+            return await Polling(ask=ask, pause=self._sleep, what=what).finish(accepted, resource=url)
+        except CloudError as error:
+            error.accepted = True
+            if isinstance(error, Throttled):
+                self._gate.close(Kind.WRITE, error.retry_after_s)
+            raise
+
+    async def _read(self, resource: Resource, operation: str, *, what: str, collection: str = "") -> Answer:
+        """One GET, and again under another API version while Azure does not know the one that was asked under."""
+        for attempt in range(1, api_versions.TRIES + 1):
+            version = self._versions.of(resource)
+            try:
+                request = HttpRequest("GET", self._url(resource, version, collection))
+                return await self._send(request, operation, what=what)
+            except VersionUnknown as error:
+                self._versions.replace(resource, version, error)
+                if attempt == api_versions.TRIES:
+                    raise
+        raise AssertionError("unreachable")
 
     async def _ask(self, link: str, operation: str, *, what: str) -> Answer:
         """A question about an operation under way: asked again until it is answered, the caller's time bounds it."""
+        link = self._own(link, what=what)
         while True:
             try:
                 return await self._send(HttpRequest("GET", link), operation, what=what)
@@ -150,22 +194,25 @@ class Arm:
             raise Throttled(text, retry_after_s=wait_s)
         began_s = time.monotonic()
         try:
-            answer: Answer = await self._client.send_request(request, _return_pipeline_response=True)
-        except (AzureError, OSError) as error:
+            answer = await self._exchange(request, what=what)
+        except (AzureError, OSError, ValueError) as error:
             failure = unanswered(error, what=what, endpoint=self._cloud.endpoint)
             self._told(operation, failure.azure_code, began_s)
             raise failure from error
+        except CloudUnreachable:
+            self._told(operation, UNREACHABLE, began_s)
+            raise
         except asyncio.CancelledError:
             self._told(operation, "abandoned", began_s)
             raise
-        status = answer.http_response.status_code
-        if status < OK_BELOW:
+        status = answer.status
+        if status in OK:
             self._told(operation, str(status), began_s)
             return answer
-        refusal = _refusal(answer, what=what)
+        refusal = errors_map.from_answer(what, answer, now_s=time.time())
         self._told(operation, refusal.azure_code or str(status), began_s)
         # The id by which Azure's support finds it; the error itself is logged by whoever handles it.
-        request_id = answer.http_response.headers.get("x-ms-request-id", "")
+        request_id = answer.headers.get("x-ms-request-id", "")
         log.info("azure refused a request", extra={"operation": operation, "status": status, "request_id": request_id})
         if isinstance(refusal, Throttled):
             self._gate.close(kind, refusal.retry_after_s)
@@ -174,17 +221,41 @@ class Arm:
     def _told(self, operation: str, code: str, began_s: float) -> None:
         self._meter.azure(operation, code, time.monotonic() - began_s)
 
-    def _url(self, resource: Resource, collection: str = "") -> str:
-        path = f"{resource.id}/{collection}" if collection else resource.id
-        return f"{self._cloud.endpoint}{path}?api-version={resource.api_version}"
+    async def _exchange(self, request: HttpRequest, *, what: str) -> Answer:
+        """Send it and read the answer, up to the limit of its kind. CloudUnreachable when a document is larger."""
+        done: PipelineResponse[Any, Any] = await self._client.send_request(
+            request, stream=True, _return_pipeline_response=True
+        )
+        response, content = done.http_response, bytearray()
+        limit = LARGEST_DOCUMENT if response.status_code in OK else LARGEST_REFUSAL
+        try:
+            async for part in response.iter_bytes():
+                content += part
+                if len(content) > limit:
+                    break
+        finally:
+            await response.close()
+        if len(content) > limit and response.status_code in OK:
+            text = f"cannot {what}: the answer has more than {limit >> 20} MiB; does a proxy stand between?"
+            raise CloudUnreachable(text)
+        return Answer(response.status_code, response.headers, bytes(content))
 
-    def _following(self, link: object, *, what: str) -> str:
-        """The next page's URL, "" after the last. Our token goes to nobody but the resource manager."""
-        if not link:
-            return ""
-        if not str(link).startswith(f"{self._cloud.endpoint}/"):
-            raise CloudUnreachable(f"cannot {what}: the next page is said to be at {link}, not at the resource manager")
-        return str(link)
+    def _url(self, resource: Resource, version: str, collection: str = "") -> str:
+        path = f"{resource.id}/{collection}" if collection else resource.id
+        return f"{self._cloud.endpoint}{path}?api-version={version}"
+
+    def _own(self, link: str, *, what: str) -> str:
+        """A link out of an answer, if it leads to the resource manager. Our token goes to nobody else."""
+        try:
+            asked, ours = urlsplit(link), urlsplit(self._cloud.endpoint)
+        except ValueError:
+            asked, ours = urlsplit(""), urlsplit(self._cloud.endpoint)
+        if (asked.scheme, asked.netloc.lower()) != (ours.scheme, ours.netloc.lower()):
+            raise CloudUnreachable(
+                f"cannot {what}: the answer leads on to {link[:200]}, not to the resource manager at "
+                f"{self._cloud.endpoint}; the token is not sent there; does a proxy stand between?"
+            )
+        return link
 
     @property
     def _client(self) -> AsyncARMPipelineClient[Any, Any]:
@@ -204,31 +275,20 @@ class Arm:
         return self._opened
 
 
-def _refusal(answer: Answer, *, what: str) -> CloudError:
-    response = answer.http_response
-    try:
-        body = response.json()
-    except ValueError:
-        body = response.text()
-    return errors_map.from_response(
-        what, status=response.status_code, body=body, retry_after_s=_retry_after_s(response.headers)
-    )
+class _Page(msgspec.Struct):
+    value: list[Document]
+    next_link: str | None = msgspec.field(default=None, name="nextLink")
 
 
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Azure's wish in seconds; None where it names none."""
-    for name, per_second in (("Retry-After", 1), ("x-ms-retry-after-ms", 1000), ("retry-after-ms", 1000)):
-        text = headers.get(name, "")
-        if text.isdigit():
-            return int(text) / per_second
-    return None
+def _page(answer: Answer, *, what: str) -> _Page:
+    page = answer.shaped(_Page)
+    if page is None:
+        raise errors_map.not_understood(what, answer, wanted="a list of documents")
+    return page
 
 
 def _document(answer: Answer, *, what: str) -> Document:
-    try:
-        body = answer.http_response.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise CloudUnreachable(f"cannot {what}: the answer is not a document; does a proxy stand between?")
+    body = answer.document()
+    if body is None:
+        raise errors_map.not_understood(what, answer, wanted="a document")
     return body

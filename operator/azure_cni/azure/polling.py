@@ -1,67 +1,150 @@
-"""The SDK's waiting for a long-running operation, with our pace and our way of asking.
+"""Waiting for the operation that a write began, as Azure documents it for long-running operations.
 
-The SDK decides where to ask, when it is over and what to read in the end. What is ours: how long to wait between two
-questions, however Azure puts it, and that each question goes through the same door as every other request.
+The write's answer says where the operation can be asked about: `Azure-AsyncOperation` (its body has a `status`), else
+`Location` (202 until it is over), else the resource itself (`provisioningState`). After a good end the resource is
+read again. Every body is decoded into the few fields that decide, and one that has not these is asked for again.
+
+Once a write has been accepted, no answer about it is a refusal: an operation that is gone (404), that may not be asked
+about (401, 403), or whose link leads elsewhere, still runs. All of that is OutcomeUnknown.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from azure.core.exceptions import HttpResponseError
-from azure.core.pipeline import PipelineResponse
-from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
+import msgspec
 
-from azure_cni.azure import errors_map
-from azure_cni.errors import CloudError, CloudUnreachable
-
-Document = dict[str, Any]
-Answer = PipelineResponse[Any, Any]
+from azure_cni.azure import errors_map, waits
+from azure_cni.azure.answers import Answer, Document
+from azure_cni.errors import CloudError, CloudUnreachable, OutcomeUnknown
 
 SHORTEST_POLL_S: Final = 1.0
-USUAL_POLL_S: Final = 5.0  # where Azure names no time; the SDK's own default is 30
+USUAL_POLL_S: Final = 5.0  # where Azure names no time
 LONGEST_POLL_S: Final = 30.0
+UNREADABLE: Final = 5
+"""Answers in a row that say nothing of the operation; after them its end counts as unknown."""
+
+RUNNING: Final = "running"
+SUCCEEDED: Final = "succeeded"
+BAD_ENDS: Final = {"failed": "Failed", "canceled": "Canceled", "cancelled": "Canceled"}
+ACCEPTED: Final = 202
 
 
-class Polling(AsyncARMPolling):
-    """Asks by `ask(url)` and pauses by `pause(seconds)`."""
+class _Operation(msgspec.Struct):
+    status: str
 
-    def __init__(self, *, ask: Callable[[str], Awaitable[Answer]], pause: Callable[[float], Awaitable[None]]) -> None:
-        super().__init__(timeout=USUAL_POLL_S)
+
+class _Properties(msgspec.Struct, rename="camel"):
+    provisioning_state: str | None = None
+
+
+class _Resource(msgspec.Struct):
+    properties: _Properties
+
+
+class _Cause(msgspec.Struct):
+    error: Any = None
+
+
+class Polling:
+    """One accepted write. Asks by `ask(url)` and pauses by `pause(seconds)`; `what` completes "cannot ..."."""
+
+    def __init__(
+        self, *, ask: Callable[[str], Awaitable[Answer]], pause: Callable[[float], Awaitable[None]], what: str
+    ) -> None:
         self._ask = ask
         self._pause = pause
+        self._what = what
 
-    async def request_status(self, status_link: str) -> Answer:
-        """One question, or the read at the end."""
-        return await self._ask(status_link)
+    async def finish(self, accepted: Answer, *, resource: str) -> Document:
+        """Wait until the operation is over; the resource (its URL is `resource`) as it is then. Raises CloudError."""
+        operation, location = accepted.headers.get("Azure-AsyncOperation"), accepted.headers.get("Location")
+        last = accepted
+        if operation:
+            await self._watch(operation, _operation_state)
+        elif location and accepted.status == ACCEPTED:
+            await self._watch(location, _location_state)
+        else:
+            last = await self._watch(resource, _resource_state, first=accepted)
+            document = last.document()
+            if document is not None:
+                return document
+        return await self._read(resource)
 
-    def _extract_delay(self) -> float:
-        return min(max(super()._extract_delay(), SHORTEST_POLL_S), LONGEST_POLL_S)
+    async def _watch(self, link: str, state_of: Callable[[Answer], str], *, first: Answer | None = None) -> Answer:
+        """Ask until the operation has ended well; the last answer. `first` is looked at before anything is asked."""
+        answer, unreadable = first or await self._poll(link), 0
+        while (state := state_of(answer)) != SUCCEEDED:
+            if state in BAD_ENDS:
+                raise self._ended(answer, state)
+            unreadable = unreadable + 1 if state == "" else 0
+            if unreadable >= UNREADABLE:
+                raise OutcomeUnknown(
+                    f"{self._unknown}: HTTP {answer.status} does not say in which state the operation is: "
+                    f"{answer.first_words or 'an empty answer'}"
+                )
+            await self._pause(_pause_s(answer))
+            answer = await self._poll(link)
+        return answer
 
-    async def _sleep(self, delay: float) -> None:
-        await self._pause(delay)
+    async def _poll(self, link: str) -> Answer:
+        try:
+            return await self._ask(link)
+        except CloudError as error:
+            raise OutcomeUnknown(
+                f"{self._unknown}: {error}", azure_code=error.azure_code, retry_after_s=error.retry_after_s
+            ) from error
+
+    async def _read(self, resource: str) -> Document:
+        cannot = f"cannot {self._what}: Azure has carried it out, and the result cannot be read"
+        try:
+            document = (await self._ask(resource)).document()
+        except CloudError as error:
+            text = f"{cannot}: {error}"
+            raise OutcomeUnknown(text, azure_code=error.azure_code, retry_after_s=error.retry_after_s) from error
+        if document is None:
+            raise CloudUnreachable(f"{cannot}: the answer is not a document")
+        return document
+
+    def _ended(self, answer: Answer, state: str) -> CloudError:
+        cause = answer.shaped(_Cause)
+        return errors_map.from_operation(self._what, status=BAD_ENDS[state], error=cause.error if cause else None)
+
+    @property
+    def _unknown(self) -> str:
+        return f"cannot {self._what}: Azure accepted it, and how it ended is not known"
 
 
-async def finish(polling: Polling, *, client: Any, answer: Answer, what: str) -> Document:
-    """Wait until the operation that `answer` began is over; the resource as it is then. Raises CloudError."""
-    try:
-        polling.initialize(client, answer, lambda last: last.http_response.json())
-        await polling.run()
-    except HttpResponseError as error:
-        raise _ended_badly(error, what=what) from error
-    resource = polling.resource()
-    if not isinstance(resource, dict):
-        raise CloudUnreachable(f"cannot {what}: Azure's last answer is not a document")
-    return resource
+def _operation_state(answer: Answer) -> str:
+    """`succeeded`, one of BAD_ENDS or `running`; "" when the answer does not say."""
+    body = answer.shaped(_Operation)
+    if body is None or not body.status:
+        return RUNNING if answer.status == ACCEPTED else ""
+    return _known(body.status)
 
 
-def _ended_badly(error: HttpResponseError, *, what: str) -> CloudError:
-    response: Any = error.response
-    if response is None:
-        return CloudUnreachable(f"cannot {what}: {error.message}")
-    body = response.json() if response.content else {}
-    status = body.get("status") or body.get("properties", {}).get("provisioningState")
-    if status is None:
-        return CloudUnreachable(f"cannot {what}: Azure's answer about its operation is not understood: {error.message}")
-    return errors_map.from_operation(what, status=str(status), body=body)
+def _location_state(answer: Answer) -> str:
+    return RUNNING if answer.status == ACCEPTED else SUCCEEDED
+
+
+def _resource_state(answer: Answer) -> str:
+    """A resource without a state is done, as Azure documents it, unless it was only accepted (201, 202)."""
+    body = answer.shaped(_Resource)
+    if body is None:
+        return ""
+    state = body.properties.provisioning_state
+    if not state:
+        return RUNNING if answer.status in {201, ACCEPTED} else SUCCEEDED
+    return _known(state)
+
+
+def _known(state: str) -> str:
+    lower = state.lower()
+    return lower if lower == SUCCEEDED or lower in BAD_ENDS else RUNNING
+
+
+def _pause_s(answer: Answer) -> float:
+    wish_s = waits.in_headers(answer.headers, now_s=time.time())
+    return min(max(USUAL_POLL_S if wish_s is None else wish_s, SHORTEST_POLL_S), LONGEST_POLL_S)

@@ -11,22 +11,31 @@ from azure_cni.errors import RequestRefused
 # The newest versions whose answers were recorded from the real Azure (kubernetes-sigs/cloud-provider-azure).
 NETWORK_API: Final = "2025-05-01"
 COMPUTE_API: Final = "2025-04-01"
+OLDEST_NETWORK_API: Final = "2023-11-01"
+"""The first that shows address blocks (privateIPAddressPrefixLength): under an older one a NIC that has one would be
+written back without it."""
+OLDEST_COMPUTE_API: Final = "2017-12-01"
+"""Older ones show a VM's vmId and its NICs too; a cloud that has none newer has no OLDEST_NETWORK_API either."""
 
-_KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
-    "microsoft.network/networkinterfaces": ("nic", "NIC", NETWORK_API),
-    "microsoft.network/virtualnetworks": ("vnet", "VNet", NETWORK_API),
-    "microsoft.compute/virtualmachines": ("vm", "VM", COMPUTE_API),
+_KINDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
+    "microsoft.network/networkinterfaces": ("nic", "NIC", NETWORK_API, OLDEST_NETWORK_API),
+    "microsoft.network/virtualnetworks": ("vnet", "VNet", NETWORK_API, OLDEST_NETWORK_API),
+    "microsoft.compute/virtualmachines": ("vm", "VM", COMPUTE_API, OLDEST_COMPUTE_API),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource that we speak of: `noun` names its operations, `label` is for people."""
+    """A resource that we speak of: `noun` names its operations, `label` is for people.
+
+    `api_version` is the one that we ask under where a cloud supports it, `oldest_api` the oldest that will do.
+    """
 
     id: str
     noun: str
     label: str
     api_version: str
+    oldest_api: str
 
     @classmethod
     def parse(cls, resource_id: str) -> Resource:
@@ -38,5 +47,5 @@ class Resource:
         kind = _KINDS.get(f"{parts[5]}/{parts[6]}".lower())
         if kind is None:
             raise RequestRefused(f"cannot use {resource_id!r}: it is not the id of a NIC, VNet or VM")
-        noun, word, api_version = kind
-        return cls("/" + "/".join(parts), noun, f"{word} {parts[7]}", api_version)
+        noun, word, api_version, oldest = kind
+        return cls("/" + "/".join(parts), noun, f"{word} {parts[7]}", api_version, oldest)

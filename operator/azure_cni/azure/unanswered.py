@@ -17,12 +17,12 @@ NO_TOKEN: Final = "NoToken"  # noqa: S105  # a word for metrics
 REFUSALS: Final = frozenset({400, 401, 403})
 
 
-def unanswered(error: AzureError | OSError, *, what: str, endpoint: str) -> CloudError:
+def unanswered(error: AzureError | OSError | ValueError, *, what: str, endpoint: str) -> CloudError:
     """The error for a request that was not answered, or could not even be sent."""
     if isinstance(error, ClientAuthenticationError):
         return _no_token(error, what=what)
     said = str(error) or type(error).__name__
-    if isinstance(error, AzureError):
+    if not isinstance(error, OSError):
         return CloudUnreachable(f"cannot {what}: no answer from {endpoint}: {said}", azure_code=UNREACHABLE)
     text = f"cannot {what}: no token for the agent's identity: {said}; is the service account's token mounted?"
     return AccessDenied(text, azure_code=NO_TOKEN)

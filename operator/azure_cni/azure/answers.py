@@ -1,0 +1,84 @@
+"""An answer of the resource manager as bytes with a limit, and what can be read out of it. Pure.
+
+Whoever answers may send anything: a proxy's page, half a document, JSON of another shape. Nothing here raises for that:
+what is not there is None, and the caller says in words what is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+Document = dict[str, Any]
+S = TypeVar("S", bound=msgspec.Struct)
+
+LARGEST_DOCUMENT: Final = 32 * 1024 * 1024
+"""Bytes. A VNet with 65,536 addresses in use names each of them, with some 250 bytes."""
+LARGEST_REFUSAL: Final = 1024 * 1024
+"""Bytes of an error's body that are read; no error of Azure's comes near."""
+FIRST_WORDS: Final = 160
+OF_AZURE: Final = ("x-ms-request-id", "x-ms-correlation-request-id", "x-ms-failure-cause")
+"""Headers of which the resource manager sends at least one with every answer."""
+
+_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, headers (their names whatever the case) and the body, decompressed."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """The body as plain values; None where it is not JSON (or is `null`)."""
+        return read_json(self.content)
+
+    def document(self) -> Document | None:
+        """The body, where it is a JSON object."""
+        body = self.json()
+        return body if isinstance(body, dict) else None
+
+    def shaped(self, kind: type[S]) -> S | None:
+        """The body as a value of this type; None where it has another shape."""
+        try:
+            return msgspec.json.decode(_bare(self.content), type=kind)
+        except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):
+            return None
+
+    @property
+    def is_azures(self) -> bool:
+        """A header says that the resource manager answered, whatever the body is."""
+        return any(name in self.headers for name in OF_AZURE)
+
+    @property
+    def sender(self) -> str:
+        """Who answered, as far as the headers say: "" or `server: squid/5.7, via: 1.1 proxy`."""
+        shown = [(name, self.headers.get(name, "")) for name in ("server", "via")]
+        return ", ".join(f"{name}: {text[:80]}" for name, text in shown if text)
+
+    @property
+    def first_words(self) -> str:
+        """What a person would read of the body first: no markup, one line."""
+        text = self.content[:65536].decode(errors="replace")
+        words = " ".join(_TAGS.sub(" ", text).split())
+        words = "".join(letter if letter.isprintable() else "?" for letter in words)
+        return words if len(words) <= FIRST_WORDS else f"{words[:FIRST_WORDS]}..."
+
+
+def read_json(content: bytes | str) -> Any:
+    """JSON as plain values; None where it is not JSON."""
+    try:
+        return msgspec.json.decode(_bare(content))
+    except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):
+        return None
+
+
+def _bare(content: bytes | str) -> bytes | str:
+    """Without the byte order mark that some of Azure's providers begin with."""
+    return content.removeprefix(b"\xef\xbb\xbf") if isinstance(content, bytes) else content.removeprefix("\ufeff")
