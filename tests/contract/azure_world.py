@@ -32,6 +32,9 @@ class Token:
 
     def __init__(self, azure: FakeAzure, name: str) -> None:
         self.azure, self.name = azure, name
+        self.lifetime_s = 3599
+        self.failure: Exception | None = None
+        """What comes instead of a token."""
 
     def fresh(self) -> str:
         principal = self.azure.identity.find(self.name)
@@ -39,7 +42,9 @@ class Token:
         return self.azure.identity.issue(principal, audience="https://management.azure.com")[0]
 
     async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
-        return AccessToken(self.fresh(), int(time.time()) + 3599)
+        if self.failure is not None:
+            raise self.failure
+        return AccessToken(self.fresh(), int(time.time()) + self.lifetime_s)
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from random import Random
 from typing import Any
 
@@ -95,10 +95,12 @@ class AzureWorld:
         self.azure, self.clock, self.endpoints = azure, clock, endpoints
         self.held = False
         self.slept_s: list[float] = []
+        self.on_sleep: Callable[[], None] = lambda: None
+        self.token = Token(azure, "vm1")
         self.meter = Calls()
         self.arm = Arm(
             cloud_named("AzurePublicCloud", endpoint=endpoints.arm),
-            Token(azure, "vm1"),
+            self.token,
             meter=self.meter,
             gate=Gate(monotonic=clock.now),
             ca_file=endpoints.ca_file,
@@ -120,6 +122,7 @@ class AzureWorld:
     async def sleep(self, seconds: float) -> None:
         """What the adapter waits with."""
         self.slept_s.append(seconds)
+        self.on_sleep()
         if self.held:
             await asyncio.sleep(0.005)
         else:

@@ -6,7 +6,7 @@ Which of 412 and 429 comes first on a real NIC is not known.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from fakes.azure import changelog, errors, faults
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, Kind] = {"GET": "read", "PUT": "write", "POST": "write", "PATCH": "write", "DELETE": "delete"}
 BUSY_S = 10
+LINKS = ("Azure-AsyncOperation", "Location")
 NETWORK, COMPUTE = "Microsoft.Network", "Microsoft.Compute"
 
 
@@ -87,7 +88,7 @@ def answer(azure: "FakeAzure", request: Request) -> Answer:
     azure.history.record(
         changelog.Call(now, operation, subject, principal_id, 0 if reply.fate == "lost" else reply.status)
     )
-    return _with_headers(azure, reply, request, principal_id)
+    return reply if reply.foreign else _with_headers(azure, reply, request, principal_id)
 
 
 def _admit(azure: "FakeAzure", call: Call, route: Route, principal: Principal) -> None:
@@ -99,6 +100,7 @@ def _admit(azure: "FakeAzure", call: Call, route: Route, principal: Principal) -
         raise errors.missing_api_version()
     if subscription.lower() != azure.subscription_id.lower():
         raise errors.subscription_not_found(subscription)
+    azure.api_versions.admit(call.resource, call.request.query)
     if group and group.lower() not in azure.network.groups:
         raise errors.group_not_found(group)
     if route.action and not azure.identity.allows(principal, route.action):
@@ -108,6 +110,11 @@ def _admit(azure: "FakeAzure", call: Call, route: Route, principal: Principal) -
 def _perform(azure: "FakeAzure", call: Call, route: Route, subject: str) -> Answer:
     """Faults, the provider's throttling, the handler."""
     _refuse_as_ordered(azure, call, route, subject)
+    if odd := azure.faults.take(faults.OddBody, call.operation, subject):
+        return Answer(odd[0].status, odd[0].content, odd[0].headers)
+    if page := azure.faults.take(faults.Page, call.operation, subject):
+        headers = {"Server": page[0].server, "Via": "1.1 proxy.example"}
+        return Answer(page[0].status, page[0].content, headers, "text/html", foreign=True)
     if azure.faults.take(faults.Silent, call.operation, subject):
         return Answer(0, fate="silent")
     lost = azure.faults.take(faults.LostReply, call.operation, subject)
@@ -119,6 +126,9 @@ def _perform(azure: "FakeAzure", call: Call, route: Route, subject: str) -> Answ
         azure.throttle.admit_network(KINDS[call.request.method], now=call.now)
     handler: Callable[[FakeAzure, Call], Answer] = HANDLERS[call.operation]
     reply = handler(azure, call)
+    if relinked := azure.faults.take(faults.Relinked, call.operation, subject):
+        kept = {name: text for name, text in reply.headers.items() if name not in LINKS}
+        reply = replace(reply, headers={**kept, **relinked[0].links})
     return Answer(reply.status, fate="lost") if lost else reply
 
 

@@ -6,10 +6,12 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+from fakes.azure.apiversions import ApiVersions
 from fakes.azure.clock import Clock
 from fakes.azure.effective import EffectiveNetwork
 from fakes.azure.events import ScheduledEvents
 from fakes.azure.faults import Faults
+from fakes.azure.identity import Principal
 from fakes.azure.names import ResourceId, leaf, parent
 from fakes.azure.outside import Outside
 from fakes.azure.records import Document, Vm
@@ -23,7 +25,7 @@ class FakeAzure(Subscription):
 
     `operation_duration_s` is how long a write of an attached NIC takes, in seconds of `clock`; it may be changed at any
     time. `page_size` is how many items a list gives at once. What else a test uses: `faults`, `outside` (what others do
-    behind our back), `identity` (permissions), `events`, `throttle`, `history`.
+    behind our back), `identity` (permissions), `api_versions`, `events`, `throttle`, `history`.
     """
 
     def __init__(
@@ -53,6 +55,9 @@ class FakeAzure(Subscription):
         self.throttle = Throttle(enabled=throttling)
         self.outside = Outside(self)
         self.events = ScheduledEvents(self.names.guid)
+        self.api_versions = ApiVersions(location)
+        self.user_assigned: dict[str, tuple[Principal, ...]] = {}
+        """By VM: the identities of one that has no system-assigned identity."""
         self._callers: dict[str, str] = {}
 
     async def run(self) -> None:

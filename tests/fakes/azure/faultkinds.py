@@ -24,6 +24,7 @@ KINDS: dict[str, Effect] = {
     "overwritten": faults.Superseded(keeps_ours=False),
     "stale-read": faults.Stale(),
     "silent": faults.Silent(),
+    "proxy-page": faults.Page(),
     "imds-gone": faults.MetadataError(410),
     "imds-busy": faults.MetadataError(429),
     "imds-error": faults.MetadataError(500),

@@ -10,7 +10,7 @@ last name; both may be patterns with `*`. Each effect has the operation that it 
 
 import fnmatch
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeVar
 
@@ -114,6 +114,34 @@ class Stale:
 
 
 @dataclass(frozen=True, slots=True)
+class OddBody:
+    """The request is answered with this status and body instead of being carried out."""
+
+    content: bytes
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    usual: ClassVar[str] = "operation.get"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A proxy or a firewall answers in Azure's place, with a page of its own."""
+
+    status: int = 403
+    content: bytes = b"<html><h1>Access denied</h1> by the policy of your organization</html>"
+    server: str = "squid/5.7"
+    usual: ClassVar[str] = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Relinked:
+    """The request is carried out, and its answer has these links (headers) instead of Azure's."""
+
+    links: Mapping[str, str]
+    usual: ClassVar[str] = "nic.put"
+
+
+@dataclass(frozen=True, slots=True)
 class MetadataError:
     """The metadata service answers with this status: 410 (gone for up to 70 s), 429, 500."""
 
@@ -123,7 +151,7 @@ class MetadataError:
 
 Effect = (
     Refuse | Throttled | Busy | Forbidden | SubnetFull | LostReply | Silent | TouchedMeanwhile | SlowOperation
-    | FailOperation | Superseded | Stale | MetadataError
+    | FailOperation | Superseded | Stale | OddBody | Page | Relinked | MetadataError
 )  # fmt: skip
 E = TypeVar("E", bound=Effect)
 

@@ -104,7 +104,14 @@ def _token(azure: "FakeAzure", request: Request, vm: Vm, rest: list[str]) -> Ans
     if not audience:
         return _no_token("invalid_resource", "AADSTS90014: The required field 'resource' is missing.")
     client_id = request.query.get("client_id")
-    principal = azure.identity.by_client_id(client_id) if client_id else azure.identity.principals.get(vm.principal_id)
+    assigned = azure.user_assigned.get(vm.name, (azure.identity.principals.get(vm.principal_id),))
+    if not client_id and len(assigned) > 1:
+        text = (
+            "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the "
+            "token request"
+        )
+        return _no_token("invalid_request", text)
+    principal = azure.identity.by_client_id(client_id) if client_id else next(iter(assigned), None)
     if principal is None:
         return _no_token("invalid_request", "Identity not found")
     token, expires_on = azure.identity.issue(principal, audience=audience)

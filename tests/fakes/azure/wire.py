@@ -44,6 +44,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = JSON
     fate: Literal["sent", "lost", "silent"] = "sent"
+    foreign: bool = False
+    """Somebody else answers: the headers that Azure always sends are not there."""
 
 
 @dataclass(frozen=True, slots=True)
