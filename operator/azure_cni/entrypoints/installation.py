@@ -109,13 +109,14 @@ class Installation:
     async def hold(self) -> None:
         """Let pods of before a reboot end while none can start, where the runtime can. Never raises: it is tried again.
 
-        Not beside other configurations: the runtime uses one of those meanwhile, and would take ours in its place.
+        Not where a ledger says that pods could start before: there the conflist stands. And not beside other
+        configurations: the runtime uses one of those meanwhile, and would take ours in its place.
         """
-        if self._holds is not None:
+        if self._holds is not None or self._book.ledger.slots:
             return
         try:
             runtime = str((await self._node.read_node())["status"]["nodeInfo"]["containerRuntimeVersion"])
-            self._holds = asks_status(runtime) and self._plugin.alone and not self.wanted
+            self._holds = asks_status(runtime) and self._plugin.alone and not self._book.ledger.slots
             if self._holds:
                 self._plugin.install_binary()
                 self._plugin.activate(holding_conflist(socket=self._socket))

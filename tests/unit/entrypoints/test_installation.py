@@ -349,3 +349,15 @@ async def test_without_a_chained_plugin_nobody_is_asked(host: HostSettings) -> N
     async with SimulatedNode().running() as node, at_work(of(node, newer)):
         await node.until(lambda: takes_pods(newer))
         assert written(newer)["cniVersion"] == "1.1.0"
+
+
+async def test_a_restarted_agent_leaves_the_conflist_in_place_also_before_it_can_wire_a_pod(
+    host: HostSettings, installation: Host
+) -> None:
+    """Its ledger says that pods could start before: to take that back for a moment would make the node NotReady."""
+    first = await a_node_with_pods(host, installation)
+    first.pools.node["status"] = {"nodeInfo": {"containerRuntimeVersion": "containerd://2.4.2"}}
+    async with at_work(installation(SimulatedNode(before=first))):
+        await asyncio.sleep(60)
+        assert written(host)["cniVersion"] == "1.0.0"
+        assert served(host)
