@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import aiohttp
 import msgspec
 
+from azure_cni.api.plurals import counted
 from azure_cni.azure.meter import Meter
 from azure_cni.errors import CloudError, CloudNotFound, CloudUnreachable, RequestRefused, Throttled
 
@@ -120,7 +121,7 @@ class Imds:
 
     def _failure(self, status: int, content: bytes, *, attempts: int) -> CloudError:
         said = content[:200].decode(errors="replace").strip()
-        cannot = f"cannot read the instance metadata at {self._url} ({attempts} attempts)"
+        cannot = f"cannot read the instance metadata at {self._url} ({counted(attempts, 'attempt')})"
         if status == 0:
             return CloudUnreachable(
                 f"{cannot}: {said}; is this an Azure VM, does the agent run on the host's network, and does nothing "

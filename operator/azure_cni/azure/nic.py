@@ -111,8 +111,8 @@ def _refuse(
     after = len(present) - len(leaving) + add
     if add and after > MAX_CONFIGS_PER_NIC:
         raise RequestRefused(
-            f"cannot {what}: with {add} more it would have {after} ipConfigurations, and Azure allows "
-            f"{MAX_CONFIGS_PER_NIC} on a NIC"
+            f"cannot {what}: with {add} more it would have {after}, and Azure allows a NIC {MAX_CONFIGS_PER_NIC} "
+            "ipConfigurations"
         )
     return leaving
 

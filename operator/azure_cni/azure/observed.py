@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from azure_cni.api.identity import NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, IPConfiguration, NicID, NicView, SubnetID, VNetID
+from azure_cni.api.plurals import addresses
 from azure_cni.azure.imds import Imds, ImdsInterface, Instance
 from azure_cni.errors import REFUSALS, CloudNotFound, RequestRefused
 
@@ -70,7 +71,7 @@ class ObservedNic:
     async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
         """Refused: this node only observes."""
         raise RequestRefused(
-            f"cannot add {add} addresses to the {len(seen.configs)} of NIC {self._mac}, nor take {len(remove)} away: "
+            f"cannot add {addresses(add)} to the {len(seen.configs)} of NIC {self._mac}, nor take {len(remove)} away: "
             "this node only observes it (azure.nic is observe); change it where it is defined"
         )
 

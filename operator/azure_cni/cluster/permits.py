@@ -12,6 +12,7 @@ from typing import Final
 from azure_cni.api.identity import MachineClaim
 from azure_cni.api.nic import NicView
 from azure_cni.api.orders import WriteNic
+from azure_cni.api.plurals import addresses
 from azure_cni.api.pool import PoolView, Request
 from azure_cni.errors import AccessDenied
 from azure_cni.ipam.grants import usable
@@ -61,4 +62,4 @@ def refuse_unpermitted(order: WriteNic, seen: NicView, pool: PoolView, *, node: 
     after = len(seen.secondaries) - leaving + order.add
     allowed = usable(Request(pool.request.count, order.permit), pool)
     if order.add and after > allowed:
-        raise AccessDenied(f"{cannot}: it would hold {after} addresses and may hold {allowed}")
+        raise AccessDenied(f"{cannot}: it would hold {addresses(after)} and may hold {allowed}")

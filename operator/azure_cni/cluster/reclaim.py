@@ -17,6 +17,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from azure_cni.api.plurals import addresses
 from azure_cni.api.quota import LedgerEntry, VNetQuota, nic_label, nic_resource_id
 from azure_cni.cluster.books import FORMER
 from azure_cni.cluster.census import Census
@@ -104,7 +105,7 @@ class Reclaim:
             return False
         if ours:
             self._empty.pop(key, None)
-            self._keep(key, entry, result="kept", why=f"the NIC {entry.nic} still holds {ours} addresses of ours")
+            self._keep(key, entry, result="kept", why=f"the NIC {entry.nic} still holds {addresses(ours)} of azure-cni")
             return False
         if ours == 0 and not self._was_empty(key, entry):
             self._keep(key, entry, result="kept", why=f"the NIC {entry.nic} is empty of ours, and is looked at again")

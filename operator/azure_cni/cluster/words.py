@@ -12,6 +12,7 @@ from typing import Final
 
 from azure_cni.api import times
 from azure_cni.api.conditions import NODE_AT_LIMIT
+from azure_cni.api.plurals import addresses, counted
 from azure_cni.api.quota import LONGEST_NIC_LABEL, Fact, Finding, VNetQuota
 from azure_cni.cluster.census import Member
 
@@ -48,10 +49,11 @@ def on_answer(quota: VNetQuota, member: Member, granted: int) -> Remark:
     if granted >= quota.limits.per_node:
         return Remark(
             NODE_AT_LIMIT,
-            f"{granted} of {requested} addresses granted: one node may hold {quota.limits.per_node} (spec.perNodeLimit "
-            f"of VNetQuota {quota.name}); run fewer pods here, or raise it: kubectl edit vnetquota {quota.name}",
+            f"{granted} of {addresses(requested)} granted: one node may hold {quota.limits.per_node} "
+            f"(spec.perNodeLimit of VNetQuota {quota.name}); run fewer pods here, or raise it: "
+            f"kubectl edit vnetquota {quota.name}",
         )
-    return Remark(QUOTA_EXCEEDED, f"{granted} of {requested} addresses granted: {_limit(quota)}; {_more(quota)}")
+    return Remark(QUOTA_EXCEEDED, f"{granted} of {addresses(requested)} granted: {_limit(quota)}; {_more(quota)}")
 
 
 def while_throttled(quota: VNetQuota, until_s: float) -> Remark:
@@ -72,10 +74,11 @@ def is_outdated(message: str, *, until_s: float) -> bool:
 
 def while_paced(quota: VNetQuota) -> Remark:
     """It is not this node's turn yet."""
+    writes = counted(quota.limits.writes_per_minute, "NIC write")
     return Remark(
         WRITE_BUDGET,
-        f"other nodes' NICs are written first: {quota.limits.writes_per_minute} NIC writes a minute are allowed "
-        f"together (spec.writesPerMinute of VNetQuota {quota.name}), and fewer for a while after Azure asked to wait; "
+        f"other nodes' NICs are written first: all together may make {writes} a minute "
+        f"(spec.writesPerMinute of VNetQuota {quota.name}), and fewer for a while after Azure asked to wait; "
         "the request is answered in its turn, nothing needs to be done",
     )
 
@@ -85,8 +88,8 @@ def on_unwritable(member: Member) -> Remark:
     return Remark(
         NIC_UNKNOWN,
         f"nothing is granted: status.nicID of NodeIPPool {member.name} is no NIC of Azure's: RESOURCE-GROUP/NAME has "
-        f"{len(member.nic)} characters where {LONGEST_NIC_LABEL} are possible; let the node's agent make the pool "
-        f"anew: kubectl delete nodeippool {member.name}",
+        f"{counted(len(member.nic), 'character')} where {LONGEST_NIC_LABEL} are possible; let the node's "
+        f"agent make the pool again: kubectl delete nodeippool {member.name}",
     )
 
 
@@ -96,10 +99,12 @@ def exhausted(quota: VNetQuota, *, short: int, nodes: int, uncovered: int) -> Fi
     `uncovered` is how many addresses nodes hold that the ledger has no room for.
     """
     if uncovered:
-        message = f"nodes hold {uncovered} addresses more than may be granted: {_limit(quota)}; {_more(quota)}"
+        what = counted(uncovered, "more address")
+        message = f"nodes hold {what} than may be granted: {_limit(quota)}; {_more(quota)}"
         return Finding(Fact.EXHAUSTED, holds=True, reason="HeldBeyondLimit", message=message)
     if short:
-        message = f"{nodes} nodes ask for {short} addresses more than may be granted: {_limit(quota)}; {_more(quota)}"
+        who, what = counted(nodes, "node asks", "nodes ask"), counted(short, "more address")
+        message = f"{who} for {what} than may be granted: {_limit(quota)}; {_more(quota)}"
         return Finding(Fact.EXHAUSTED, holds=True, reason=QUOTA_EXCEEDED, message=message)
     return Finding(
         Fact.EXHAUSTED, holds=False, reason="RoomLeft", message=f"all that is asked for fits: {_limit(quota)}"
@@ -140,7 +145,7 @@ def _limit(quota: VNetQuota) -> str:
     taken = [f"{quota.limits.reserved} reserved"] if quota.limits.reserved else []
     taken += [f"{outside} used by others in the VNet"] if outside else []
     off = f", less {' and '.join(taken)}" if taken else ""
-    return f"VNetQuota {quota.name} allows {quota.limits.limit}{off}, and {quota.granted} are granted"
+    return f"VNetQuota {quota.name} allows {quota.limits.limit}{off}, and {counted(quota.granted, 'is', 'are')} granted"
 
 
 def _more(quota: VNetQuota) -> str:

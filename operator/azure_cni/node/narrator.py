@@ -36,7 +36,11 @@ class Narrator:
         board.announce(prospects.outlook(snapshot, self._troubles))
 
     async def tell(self, kind: str, reason: str, message: str) -> None:
-        """An event on the pool; `kind` is Normal or Warning."""
+        """An event on the pool; `kind` is Normal or Warning.
+
+        What happened (Normal) is an event of its own, with its own numbers. A trouble (Warning) that comes back is one
+        event with its newest words.
+        """
         if self._standing.pool is None:
             return
         metadata = self._standing.pool["metadata"]
@@ -46,7 +50,8 @@ class Narrator:
             "name": metadata["name"],
             "uid": metadata["uid"],
         }
-        await self._world.events.publish(reference, kind=kind, reason=reason, message=message)
+        cause = message if kind == "Normal" else ""
+        await self._world.events.publish(reference, kind=kind, reason=reason, message=message, cause=cause)
 
     def _snapshot(self) -> prospects.Snapshot:
         ledger, standing = self._book.ledger, self._standing

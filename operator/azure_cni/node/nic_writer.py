@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from azure_cni.api.nic import ConfigName, NicView
+from azure_cni.api.plurals import addresses, counted
 from azure_cni.api.pool import Wants
 from azure_cni.errors import CloudError, NodeNotReady, SubnetFull
 from azure_cni.ipam.plan import Grow, Mend, Shrink
@@ -50,7 +51,7 @@ class NicWriter:
         add = step.add if self._less is None else min(step.add, self._less)
         self._less = None
         try:
-            reason = f"{waiting} pods wait" if waiting else "keep addresses ready"
+            reason = counted(waiting, "pod waits", "pods wait") if waiting else "keep addresses ready"
             return await self._write(Wants.GROW, reason, add=add)
         except SubnetFull:
             if waiting <= free or add == 1:
@@ -93,9 +94,9 @@ class NicWriter:
 
     async def _tell(self, reason: str, view: NicView, *, add: int, removed: int) -> None:
         if add:
-            result, event, done = "grew", "PoolGrew", f"added {add} addresses"
+            result, event, done = "grew", "PoolGrew", f"added {addresses(add)}"
         elif removed:
-            result, event, done = "shrank", "PoolShrank", f"removed {removed} addresses"
+            result, event, done = "shrank", "PoolShrank", f"removed {addresses(removed)}"
         else:
             result, event, done = "mended", "NicMended", "wrote the NIC once more as it was"
         self._world.observer.reconciled(result)

@@ -132,7 +132,8 @@ class Events(Protocol):
     ) -> None:
         """`regarding` is an object reference (kind, namespace, name, uid); `kind` is Normal or Warning.
 
-        With another `cause` it is another event, though the reason is the same.
+        One with the same reason and `cause` is a repeat: it raises the event's count and replaces its message. So the
+        cause of something that happened, with its own numbers, is its message; a trouble that lasts has one cause.
         """
 
 

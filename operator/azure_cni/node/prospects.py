@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from azure_cni.api.conditions import NODE_AT_LIMIT, Condition, Kind
+from azure_cni.api.plurals import addresses, counted
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.errors import PreconditionFailed, SubnetFull, Throttled
 from azure_cni.ipam.ledger import Counts
@@ -65,7 +66,7 @@ class Snapshot:
         counts = self.counts
         leaving = f", {counts.releasing} being released" if counts.releasing else ""
         return (
-            f"{counts.allocated} of at most {self.ceiling} addresses: "
+            f"{counts.allocated} of at most {addresses(self.ceiling)}: "
             f"{counts.assigned} assigned, {counts.cooling} cooling, {counts.free} free{leaving}"
         )
 
@@ -84,9 +85,9 @@ def outlook(snapshot: Snapshot, troubles: Troubles) -> Outlook:
 
 def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
     if snapshot.counts.free and snapshot.ready:
-        return True, "AddressesFree", f"{snapshot.counts.free} addresses are free"
+        return True, "AddressesFree", counted(snapshot.counts.free, "address is free", "addresses are free")
     if snapshot.growing and snapshot.ready:
-        return True, "PoolGrowing", f"Azure works on the NIC; the pool grows to {snapshot.target} addresses"
+        return True, "PoolGrowing", f"Azure works on the NIC; the pool grows to {addresses(snapshot.target)}"
     worst = troubles.worst(harmless=snapshot.harmless)
     if worst is not None and not _is_passing(worst, snapshot):
         return False, worst.reason, _told(worst, snapshot)
@@ -94,7 +95,8 @@ def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
         return STARTING.hope, STARTING.cause, STARTING.message
     if snapshot.withheld and not snapshot.paused:
         why = "it is not known what came of the write that was to take them off the NIC"
-        return True, "NicUpdating", f"{snapshot.withheld} addresses are withheld: {why}; now {snapshot.held}"
+        withheld = counted(snapshot.withheld, "address is withheld", "addresses are withheld")
+        return True, "NicUpdating", f"{withheld}: {why}; now {snapshot.held}"
     return _growth(snapshot)
 
 
@@ -118,11 +120,11 @@ def _growth(snapshot: Snapshot) -> tuple[bool, str, str]:
             "AwaitingGrant",
             f"{_unanswered(snapshot)}; if this lasts, {LOOK_AT_CONTROLLER}",
         )
-    return True, "PoolGrowing", f"the pool grows to {snapshot.target} addresses; now {snapshot.held}"
+    return True, "PoolGrowing", f"the pool grows to {addresses(snapshot.target)}; now {snapshot.held}"
 
 
 def _unanswered(snapshot: Snapshot) -> str:
-    return f"this node asked to hold {snapshot.requested} addresses and has no answer yet; now {snapshot.held}"
+    return f"this node asked to hold {addresses(snapshot.requested)} and has no answer yet; now {snapshot.held}"
 
 
 def _full(snapshot: Snapshot) -> str:
@@ -166,16 +168,18 @@ def _ready(snapshot: Snapshot, troubles: Troubles) -> Condition:
 def _growing(snapshot: Snapshot) -> Condition:
     if snapshot.growing:
         return Condition(
-            Kind.GROWING, True, "NicWriteInFlight", f"Azure works on the NIC; target {snapshot.target} addresses"
+            Kind.GROWING, True, "NicWriteInFlight", f"Azure works on the NIC; target {addresses(snapshot.target)}"
         )
     allocated = snapshot.counts.allocated
     if snapshot.paused or snapshot.observes:
         reason = "Observing" if snapshot.observes else "Paused"
-        return Condition(Kind.GROWING, False, reason, f"{allocated} addresses on the NIC, which is left as it is")
+        return Condition(Kind.GROWING, False, reason, f"{addresses(allocated)} on the NIC, which is left as it is")
     if allocated < min(snapshot.target, snapshot.ceiling):
-        message = f"{allocated} of {snapshot.target} addresses wanted are on the NIC"
+        message = (
+            f"{allocated} of the {addresses(snapshot.target)} wanted {'is' if allocated == 1 else 'are'} on the NIC"
+        )
         return Condition(Kind.GROWING, True, "BelowTarget", message)
-    return Condition(Kind.GROWING, False, "AtTarget", f"{allocated} addresses on the NIC, as wanted")
+    return Condition(Kind.GROWING, False, "AtTarget", f"{addresses(allocated)} on the NIC, as wanted")
 
 
 def _at_limit(snapshot: Snapshot) -> Condition:

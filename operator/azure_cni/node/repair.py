@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from azure_cni.api.plurals import counted
 from azure_cni.datapath import names
 from azure_cni.errors import DatapathError, LedgerError
 from azure_cni.ipam.life import Holder
@@ -109,8 +110,8 @@ class Repair:
             log.warning("lost routes put back", extra={"pods": len(mended), "first": mended[:NAMED]})
         if refused:
             raise DatapathError(
-                f"cannot put back the routes of {len(refused)} of {len(wired)} pods (is the node's primary address on "
-                f"its interface? it is tried again): {refused[0]}"
+                f"cannot put back the routes of {len(refused)} of {counted(len(wired), 'pod')} (is the node's primary "
+                f"address on its interface? it is tried again): {refused[0]}"
             )
 
     def _held(self) -> dict[str, Holder]:

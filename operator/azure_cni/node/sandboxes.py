@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from time import perf_counter
 
+from azure_cni.api.plurals import counted
 from azure_cni.datapath import names
 from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec, node_end
 from azure_cni.errors import AzureCniError, DatapathError, NoAddress, NodeNotReady, SandboxUnknown
@@ -151,7 +152,7 @@ class Sandboxes:
                 failures.append(f"{_words(holder)}: {error}")
         if failures:
             told = few(failures, between="; ", last="; and ")
-            raise DatapathError(f"cannot free {len(failures)} of {len(stale)} sandboxes: {told}")
+            raise DatapathError(f"cannot free {len(failures)} of {counted(len(stale), 'sandbox')}: {told}")
         return tuple(holder.sandbox for holder in stale)
 
     def status(self) -> None:

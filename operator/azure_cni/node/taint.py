@@ -149,12 +149,14 @@ class NodeTaint:
     async def _tell(self, node: Mapping[str, Any], *, tainted: bool) -> None:
         why = self._board.obstacle or self._board.outlook.message
         log.warning("taint put on" if tainted else "taint taken off", extra={"taint": KEY, "why": why})
+        message = f"{'no pod can start here, so none is sent' if tainted else 'pods can start here again'}: {why}"
         reference = {"apiVersion": "v1", "kind": "Node", "name": node["metadata"]["name"]}
         await self._events.publish(
             reference | {"uid": node["metadata"].get("uid", "")},
             kind="Warning" if tainted else "Normal",
             reason="NoFreeAddresses" if tainted else "AddressesFree",
-            message=f"{'no pod can start here, so none is sent' if tainted else 'pods can start here again'}: {why}",
+            message=message,
+            cause=message,  # each time the taint comes or goes is an event with its own reason
         )
 
 

@@ -199,7 +199,7 @@ async def test_nodes_that_hold_more_than_the_limit_are_covered_as_far_as_it_goes
         await world.until(lambda: world.cluster.counts() == {"a": 16, "b": 24})
         condition = world.cluster.quota().status["conditions"][0]
         assert (condition["status"], condition["reason"]) == ("True", "HeldBeyondLimit")
-        assert "8 addresses more" in condition["message"]
+        assert "nodes hold 8 more addresses than" in condition["message"]
         world.cluster.edit_quota(limit=48)
         await world.until(lambda: world.cluster.counts() == {"a": 16, "b": 32})
         await world.until(lambda: not world.cluster.quota().holds(Fact.EXHAUSTED))

@@ -13,6 +13,7 @@ from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, NicID, NicView, VNetID
 from azure_cni.api.order_documents import order_document
 from azure_cni.api.orders import Identify, ReadNic, ReadVNet, WriteNic
+from azure_cni.api.plurals import addresses
 from azure_cni.cluster.orders import OrderDesk
 from azure_cni.errors import (
     AccessDenied,
@@ -85,7 +86,7 @@ async def test_growth_over_the_grant_is_refused(
     cluster.pools.patch("vm1", {"status": status})
     etag = (await machines.read(VM1.nic_id)).etag
     async with carrying_out(cluster, machines):
-        with pytest.raises(AccessDenied, match=f"would hold {add} addresses and may hold {add - 1}"):
+        with pytest.raises(AccessDenied, match=f"would hold {addresses(add)} and may hold {add - 1}"):
             await write(post, etag=etag, add=add)
     assert machines.nics["vm1"].writes == 0
 

@@ -155,7 +155,7 @@ async def test_a_pod_that_no_watch_has_shown_is_told_too():
 
 async def test_no_pod_is_told_that_it_has_no_address_because_addresses_are_free():
     node = SimulatedNode()
-    node.board.announce(Outlook(hope=True, cause="AddressesFree", message="1 addresses are free"))
+    node.board.announce(Outlook(hope=True, cause="AddressesFree", message="1 address is free"))
     assert await tried(node) == 1
     (event,) = told(node)
     assert event.message.startswith("AddressesTaken: what became free went to other pods")

@@ -150,3 +150,26 @@ def test_all_conflicts_of_the_host_stand_in_one_condition():
     told = condition(Kind.HOST_CONFLICT, replace(FULL, conflicts=conflicts))
     assert (told.holds, told.reason) == (True, next(iter(ConflictReason)).value)
     assert told.message == "; ".join(one.message for one in conflicts)
+
+
+def test_one_address_is_told_as_one():
+    one = replace(FULL, counts=counts(allocated=1, free=1), target=1, ceiling=1)
+    told = [condition(kind, one).message for kind in (Kind.READY, Kind.GROWING, Kind.AT_LIMIT)]
+    assert told == [
+        "1 address is free",
+        "1 address on the NIC, as wanted",
+        "this node holds 1 of at most 1 address: 0 assigned, 0 cooling, 1 free",
+    ]
+
+
+@pytest.mark.looptime
+async def test_each_growth_is_an_event_with_its_own_number():
+    """Counted as one event, "(x3) added 2 addresses" said something that was not so."""
+    async with SimulatedNode(policy=Policy(min_free=1, max_free=3, batch=2)).running() as node:
+        for index in range(5):
+            node.demand.see(pod_body(f"p{index}"))
+            await node.add(f"p{index}")
+        await node.until(lambda: node.events.reasons.count("PoolGrew") > 1)
+    grown = [event for event in node.events.published if event.reason == "PoolGrew"]
+    assert {event.count for event in grown} == {1}
+    assert len({event.message for event in grown}) == len(grown)

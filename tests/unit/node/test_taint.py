@@ -187,7 +187,8 @@ async def test_a_full_subnet_and_an_obstacle_count_too():
         keeper.node.reconciler.wake()
         await asyncio.sleep(STEADY_S + 1)
         assert keeper.tainted
-        assert "portmap" in next(e.message for e in keeper.node.events.published if e.reason == "NoFreeAddresses")
+        told = [e.message for e in keeper.node.events.published if e.reason == "NoFreeAddresses"]
+        assert [word in message for word, message in zip(("subnet", "portmap"), told, strict=True)] == [True, True]
 
 
 @pytest.mark.looptime
