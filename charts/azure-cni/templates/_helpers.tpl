@@ -76,25 +76,18 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- fail (printf "pool.size is %d but cannot be more than pool.max, which is %d" (int .size) (int .max)) -}}
 {{- end -}}
 {{- end -}}
-{{- with .Values.azure -}}
-{{- if and (eq .identity "workload") (not (and .clientID .tenantID)) -}}
-{{- fail "azure.identity is workload, which needs azure.clientID and azure.tenantID" -}}
-{{- end -}}
-{{- end -}}
+{{- include "azure-cni.validate.azure" . -}}
+{{- include "azure-cni.validate.directories" . -}}
+{{- include "azure-cni.validate.ports" . -}}
+{{- include "azure-cni.validate.environment" . -}}
 {{- if eq .Values.nicWriter "controller" -}}
 {{- if not .Values.controller.enabled -}}
 {{- fail "nicWriter is controller, which needs controller.enabled" -}}
-{{- end -}}
-{{- if eq .Values.azure.nic "observe" -}}
-{{- fail "nicWriter is controller, but azure.nic is observe, and then nobody writes; leave nicWriter at agent" -}}
 {{- end -}}
 {{- end -}}
 {{- if .Values.controller.enabled -}}
 {{- if gt (int .Values.quota.reserved) (int .Values.quota.limit) -}}
 {{- fail (printf "quota.reserved is %d but cannot be more than quota.limit, which is %d" (int .Values.quota.reserved) (int .Values.quota.limit)) -}}
-{{- end -}}
-{{- if eq (int .Values.controller.metricsPort) (int .Values.metrics.port) -}}
-{{- fail (printf "controller.metricsPort is %d, and so is metrics.port: agent and controller share the network of a node" (int .Values.metrics.port)) -}}
 {{- end -}}
 {{- $account := include "azure-cni.serviceAccountName" (list . "agent") -}}
 {{- if eq $account (include "azure-cni.serviceAccountName" (list . "controller")) -}}
@@ -107,6 +100,129 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- range .Values.routablePrefixes -}}
 {{- if not (regexMatch "^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])/(3[0-2]|[12]?[0-9])$" .) -}}
 {{- fail (printf "routablePrefixes: %q is not an IPv4 prefix such as 192.168.0.0/16" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "azure-cni.validate.azure" -}}
+{{- with .Values.azure -}}
+{{- if and (eq .identity "workload") (not (and .clientID .tenantID)) -}}
+{{- fail "azure.identity is workload, which needs azure.clientID and azure.tenantID" -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .Values.azure.nic "observe" -}}
+{{- if eq .Values.nicWriter "controller" -}}
+{{- fail "nicWriter is controller, but azure.nic is observe, and then nobody writes; leave nicWriter at agent" -}}
+{{- end -}}
+{{- if .Values.controller.enabled -}}
+{{- fail "azure.nic is observe, and then a controller has nothing to grant; set controller.enabled=false" -}}
+{{- end -}}
+{{- if not .Values.routablePrefixes -}}
+{{- fail "azure.nic is observe, and then Azure is not asked which prefixes the VNet has; list them in routablePrefixes, or pods reach the rest of the VNet with the node's address" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Is the second directory the first, or inside it? */}}
+{{- define "azure-cni.contains" -}}
+{{- if or (eq (index . 0) (index . 1)) (hasPrefix (printf "%s/" (index . 0)) (index . 1)) }}true{{ end -}}
+{{- end -}}
+
+{{- define "azure-cni.validate.directories" -}}
+{{- $directories := dict "cni.binDir" .Values.cni.binDir "cni.confDir" .Values.cni.confDir -}}
+{{- range $name, $path := $directories -}}
+{{- if ne $path (clean $path) -}}
+{{- fail (printf "%s is %s; write it without dots: %s" $name $path (clean $path)) -}}
+{{- end -}}
+{{- range $other, $taken := merge (dict "the agent's own directory" "/run/azure-cni") (omit $directories $name) -}}
+{{- if include "azure-cni.contains" (list $taken $path) -}}
+{{- fail (printf "%s is %s, which is in %s (%s); the runtime reads plugins and configurations from directories of their own" $name $path $taken $other) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Ports of a node's own network that others use as a rule: Kubernetes' own, SSH, and BGP speakers. */}}
+{{- define "azure-cni.takenPorts" -}}
+"22": SSH
+"179": BGP
+"2379": etcd
+"2380": etcd
+"6443": the API server
+"10248": the kubelet
+"10249": kube-proxy
+"10250": the kubelet
+"10255": the kubelet
+"10256": kube-proxy
+"10257": kube-controller-manager
+"10258": cloud-controller-manager
+"10259": kube-scheduler
+{{- end -}}
+
+{{- define "azure-cni.validate.ports" -}}
+{{- $taken := include "azure-cni.takenPorts" . | fromYaml -}}
+{{- $ports := dict "metrics.port" .Values.metrics.port -}}
+{{- if .Values.controller.enabled -}}
+{{- $_ := set $ports "controller.metricsPort" .Values.controller.metricsPort -}}
+{{- if eq (int .Values.controller.metricsPort) (int .Values.metrics.port) -}}
+{{- fail (printf "controller.metricsPort is %d, and so is metrics.port: agent and controller share the network of a node" (int .Values.metrics.port)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $port := $ports -}}
+{{- with get $taken (int $port | toString) -}}
+{{- fail (printf "%s is %d, the port of %s: agent and controller use the network of the node itself; choose another" $name (int $port) .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "azure-cni.validate.environment" -}}
+{{- $variables := list -}}
+{{- range $variable := .Values.agent.extraEnv -}}
+{{- $variables = append $variables (list "agent.extraEnv" $variable.name) -}}
+{{- end -}}
+{{- range $variable := .Values.controller.extraEnv -}}
+{{- $variables = append $variables (list "controller.extraEnv" $variable.name) -}}
+{{- end -}}
+{{- $seen := dict -}}
+{{- range $variables -}}
+{{- $where := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- if or (hasPrefix "AZURE_CNI_" $name) (has $name (list "AZURE_TENANT_ID" "AZURE_FEDERATED_TOKEN_FILE")) -}}
+{{- fail (printf "%s: %s is one of the chart's own variables; set the value that it stands for (docs/values.md)" $where $name) -}}
+{{- end -}}
+{{- if hasKey $seen (join " " .) -}}
+{{- fail (printf "%s: %s is there twice, and only one could count" $where $name) -}}
+{{- end -}}
+{{- $_ := set $seen (join " " .) true -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+How the values of quota.* compare with the VNetQuotas that are there already, in words; empty when there are none. Only an
+installation or upgrade can look, and only where the kind is known.
+*/}}
+{{- define "azure-cni.quotas" -}}
+{{- if .Capabilities.APIVersions.Has "azure-cni.io/v1alpha1" -}}
+{{- range (lookup "azure-cni.io/v1alpha1" "VNetQuota" "" "").items -}}
+{{- $quota := . -}}
+{{- $differing := list -}}
+{{- range $name, $value := $.Values.quota -}}
+{{- $counts := get $quota.spec $name -}}
+{{- if ne (int64 $value) (int64 $counts) -}}
+{{- $differing = append $differing (printf "quota.%s is %d, spec.%s %d" $name (int64 $value) $name (int64 $counts)) -}}
+{{- end -}}
+{{- end -}}
+{{- if not $differing }}
+VNetQuota {{ $quota.metadata.name }} counts, as quota.* says. To change it: kubectl edit vnetquota {{ $quota.metadata.name }}
+{{ else }}
+NOT TAKEN: VNetQuota {{ $quota.metadata.name }} is there already, and its spec counts.
+{{- range $differing }}
+  {{ . }}
+{{- end }}
+To change it:
+
+  kubectl edit vnetquota {{ $quota.metadata.name }}
+{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,6 +1,8 @@
 import re
+import subprocess
 import tomllib
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -14,6 +16,7 @@ from unit.chart.helm import (
     agent_env,
     agent_pod,
     controller_pod,
+    helm,
     of_kind,
     render,
     rights,
@@ -174,3 +177,15 @@ def test_an_image_by_digest_has_no_tag():
     assert {pod["spec"]["containers"][0]["image"] for pod in (agent_pod(*values), controller_pod(*values))} == {
         f"registry.example/azure-cni@{digest}"
     }
+
+
+def test_the_icon_is_the_picture_in_the_documentation():
+    kind, _, picture = yaml.safe_load((CHART / "Chart.yaml").read_text())["icon"].partition(",")
+    assert kind == "data:image/svg+xml"
+    assert unquote(picture) == (REPOSITORY / "docs" / "icon.svg").read_text().strip()
+
+
+def test_helm_lint_has_nothing_to_say():
+    done = subprocess.run([helm(), "lint", "--strict", CHART], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "[INFO]" not in done.stdout, done.stdout

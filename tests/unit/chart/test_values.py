@@ -9,7 +9,7 @@ from azure_cni.entrypoints import settings
 from azure_cni.ipam import limits
 from unit.chart import values_table
 from unit.chart.crds import QUOTA_SPEC
-from unit.chart.helm import CHART, REPOSITORY, WORKLOAD, Refused, agent_env, template
+from unit.chart.helm import CHART, REPOSITORY, WORKLOAD, Refused, agent_env, controller_env, template
 
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 
@@ -56,6 +56,18 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("nicWriter=node", "value must be one of 'agent', 'controller'"),
         ("nicWriter=controller,controller.enabled=false", "nicWriter is controller, which needs controller.enabled"),
         ("nicWriter=controller,azure.nic=observe", "azure.nic is observe, and then nobody writes"),
+        ("azure.nic=observe", "azure.nic is observe, and then a controller has nothing to grant"),
+        ("azure.nic=observe,controller.enabled=false", "list them in routablePrefixes"),
+        ("cni.confDir=/opt/cni/bin", "cni.binDir is /opt/cni/bin, which is in /opt/cni/bin (cni.confDir)"),
+        ("cni.confDir=/opt/cni/bin/net.d", "cni.confDir is /opt/cni/bin/net.d, which is in /opt/cni/bin (cni.binDir)"),
+        ("cni.binDir=/etc/cni/net.d/bin", "cni.binDir is /etc/cni/net.d/bin, which is in /etc/cni/net.d (cni.confDir)"),
+        ("cni.binDir=/run/azure-cni", "which is in /run/azure-cni (the agent's own directory)"),
+        ("cni.confDir=/run/azure-cni/net.d", "which is in /run/azure-cni (the agent's own directory)"),
+        ("cni.confDir=/opt/cni/../cni/bin", "write it without dots: /opt/cni/bin"),
+        ("agent.extraEnv[0].name=AZURE_CNI_POOL_MAX", "agent.extraEnv: AZURE_CNI_POOL_MAX is one of the chart's own"),
+        ("controller.extraEnv[0].name=AZURE_CNI_LOG_LEVEL", "controller.extraEnv: AZURE_CNI_LOG_LEVEL is one of the"),
+        ("agent.extraEnv[0].name=AZURE_TENANT_ID", "agent.extraEnv: AZURE_TENANT_ID is one of the chart's own"),
+        ("agent.extraEnv[0].name=A,agent.extraEnv[1].name=A", "agent.extraEnv: A is there twice"),
         ("controller.replicas=-1", "at '/controller/replicas': minimum: got -1, want 0"),
         ("controller.metricsPort=9810", "controller.metricsPort is 9810, and so is metrics.port"),
         ("quota.limit=70000", "at '/quota/limit': maximum: got 70,000, want 65,536"),
@@ -70,6 +82,20 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 def test_a_wrong_value_is_refused_with_its_place_and_the_rule(value: str, said: str):
     with pytest.raises(Refused, match=re.escape(said)):
         template(value)
+
+
+@pytest.mark.parametrize("name", ["metrics.port", "controller.metricsPort"])
+@pytest.mark.parametrize("port", [22, 179, 2379, 2380, 6443, 10248, 10249, 10250, 10255, 10256, 10257, 10258, 10259])
+def test_a_port_that_a_node_uses_already_is_refused(name: str, port: int):
+    with pytest.raises(Refused, match=f"{name} is {port}, the port of "):
+        template(f"{name}={port}")
+
+
+def test_every_variable_of_the_chart_is_refused_as_an_extra_one():
+    ours = agent_env(WORKLOAD) | controller_env(WORKLOAD)
+    for name in ours:
+        with pytest.raises(Refused, match="chart's own variables"):
+            template(f"agent.extraEnv[0].name={name}")
 
 
 def test_every_mistake_is_told_at_once():
@@ -91,7 +117,9 @@ def test_every_mistake_is_told_at_once():
         "nicWriter=controller",
         "controller.replicas=0",
         "controller.enabled=false,controller.metricsPort=9810",
-        "azure.nic=observe",
+        "azure.nic=observe,controller.enabled=false,routablePrefixes={10.240.0.0/16}",
+        "cni.binDir=/usr/lib/cni,cni.confDir=/usr/lib/cni-conf",
+        "agent.extraEnv[0].name=NO_PROXY,controller.extraEnv[0].name=NO_PROXY",
         "agent.extraEnv[0].name=HTTPS_PROXY,agent.extraEnv[0].value=http://proxy:3128",
     ],
 )

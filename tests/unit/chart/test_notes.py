@@ -1,0 +1,81 @@
+"""What helm prints at the end of an installation or an upgrade, made by the real helm."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unit.chart.helm import CHART, KUBE_VERSION, helm
+from unit.chart.quota_server import VERSION, serving
+
+AS_THE_CHART = {"limit": 16000, "perNodeLimit": 250, "writesPerMinute": 100, "reserved": 0}
+
+
+def notes(directory: Path, *values: str, quotas: Mapping[str, Mapping[str, int]] | None = None) -> str:
+    """The notes, in a cluster with these VNetQuotas; None: one without the kind, as before the first installation.
+
+    `helm template` does not print them, and all else that does needs a whole cluster. So they are rendered as a
+    template of a copy of the chart.
+    """
+    copy = shutil.copytree(CHART, directory / "chart")
+    words = (copy / "templates" / "NOTES.txt").read_text()
+    (copy / "templates" / "notes.yaml").write_text(
+        '{{- define "notes" -}}\n' + words + '{{- end -}}\nnotes: {{ include "notes" . | toJson }}\n'
+    )
+    command = [helm(), "template", "azure-cni", copy, "-n", "kube-system", "-s", "templates/notes.yaml"]
+    settings = [argument for value in values for argument in ("--set", value)]
+    if quotas is None:
+        return rendered([*command, "--kube-version", KUBE_VERSION, *settings])
+    with serving(quotas, directory) as kubeconfig:
+        return rendered(
+            [*command, "--dry-run=server", "--api-versions", VERSION, "--kubeconfig", kubeconfig, *settings]
+        )
+
+
+def rendered(command: list[str | Path]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    return str(yaml.safe_load(done.stdout)["notes"])
+
+
+def test_a_first_installation_says_with_what_the_quota_begins(tmp_path: Path):
+    said = notes(tmp_path, "quota.limit=500")
+    assert "The quota of a VNet begins with quota.limit 500." in said
+    assert "kubectl edit vnetquota NAME" in said
+
+
+def test_an_upgrade_that_changes_nothing_of_the_quota_says_nothing_of_it(tmp_path: Path):
+    said = notes(tmp_path, quotas={"azbox-vnet": AS_THE_CHART})
+    assert "NOT TAKEN" not in said
+    assert "VNetQuota azbox-vnet counts, as quota.* says." in said
+    assert "begins with" not in said
+
+
+def test_an_upgrade_says_which_numbers_a_quota_does_not_take_and_what_does(tmp_path: Path):
+    said = notes(
+        tmp_path,
+        *("quota.limit=500", "quota.writesPerMinute=40"),
+        quotas={"azbox-vnet": AS_THE_CHART, "other": AS_THE_CHART | {"limit": 500, "writesPerMinute": 40}},
+    )
+    assert "NOT TAKEN: VNetQuota azbox-vnet" in said
+    assert "quota.limit is 500, spec.limit 16000" in said
+    assert "quota.writesPerMinute is 40, spec.writesPerMinute 100" in said
+    assert "perNodeLimit" not in said
+    assert "kubectl edit vnetquota azbox-vnet" in said
+    assert "NOT TAKEN: VNetQuota other" not in said
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("controller.enabled=false", "each node grants itself what it asks for"),
+        ("azure.nic=observe,controller.enabled=false,routablePrefixes={10.0.0.0/8}", "never adds or removes one"),
+        ("nicWriter=controller", "The controller writes to the NICs of all nodes."),
+    ],
+)
+def test_the_notes_follow_the_values(tmp_path: Path, values: str, words: str):
+    assert words in notes(tmp_path, values)
