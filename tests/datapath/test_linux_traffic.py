@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import socket
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from azure_cni.datapath.snat import NodeTable
 from azure_cni.errors import DatapathError
-from datapath.namespaces import NEEDS_ROOT, caller_of
+from datapath.namespaces import NEEDS_ROOT, PATIENCE_S, Namespace, caller_of
 from datapath.node_site import (
     IMDS,
     IMDS_OPEN,
@@ -35,6 +39,8 @@ from datapath.node_site import (
 pytestmark = NEEDS_ROOT
 
 ETH_P_IP = 0x0800
+NODE_PORT = 30080
+GUARD = ("inet", "azure_cni", "guard")
 
 
 @pytest.mark.parametrize("target", [PEER, ON_PREM, "10.240.0.1"])
@@ -90,6 +96,129 @@ async def test_a_service_is_no_way_round_the_guard(site: Site) -> None:
     pod = await site.machine.pod(A)
     with service(site.node, WIRESERVER), site.outside.listen(WIRESERVER, 80):
         assert refusal(pod, SERVICE, 80) == errno.EHOSTUNREACH
+        assert refusal(site.node, SERVICE, 80) == errno.EHOSTUNREACH
+
+
+@pytest.mark.parametrize("table", [TABLE, IMDS_OPEN], ids=["closed", "open to pods"])
+@pytest.mark.parametrize(("target", "port"), [(WIRESERVER, 80), (WIRESERVER, 32526), (IMDS, 80)])
+async def test_nor_is_a_node_port_called_from_elsewhere(site: Site, table: NodeTable, target: str, port: int) -> None:
+    """It comes in by the NIC, not from a pod, and leaves by the NIC; opening IMDS to pods does not open it to these."""
+    await site.machine.datapath.apply_node(table)
+    with node_port(site, target, port), site.outside.listen(target, port):
+        assert refusal(site.outside, PRIMARY, NODE_PORT) == errno.EHOSTUNREACH
+    with node_port(site, INTERNET, port), site.outside.listen(INTERNET, port):
+        assert refusal(site.outside, PRIMARY, NODE_PORT) == 0
+
+
+@pytest.mark.parametrize(("target", "port"), [(WIRESERVER, 80), (IMDS, 80)])
+async def test_nor_is_what_the_node_sends_on_without_forwarding(site: Site, target: str, port: int) -> None:
+    """As IPVS does, which not every kernel has: packets that are sent in the output hook and belong to no socket."""
+    await site.machine.datapath.apply_node(TABLE)
+    arrived = {}
+    for destination in (INTERNET, target):
+        with sent_on(site, destination, port), wire(site) as seen, site.outside.socket() as caller:
+            caller.settimeout(0.2)
+            with contextlib.suppress(OSError):
+                caller.connect((PRIMARY, NODE_PORT))
+            arrived[destination] = destination in {str(IPv4Address(data[16:20])) for data in seen()}
+    assert arrived == {INTERNET: True, target: False}
+
+
+async def test_the_node_ends_its_own_connections_in_peace(site: Site) -> None:
+    """Their last packets belong to no process any more."""
+    await site.machine.datapath.apply_node(TABLE)
+    for target in (WIRESERVER, IMDS):
+        client = site.node.socket()
+        with site.outside.listen(target, 80) as listener:
+            client.connect((target, 80))
+            server, _ = listener.accept()
+            client.close()
+            with server:
+                assert server.recv(1) == b""
+                server.shutdown(socket.SHUT_WR)
+                ended(site.outside, target)
+    assert set(re.findall(r"counter packets (\d+)", site.node.run("nft", "list", "chain", *GUARD))) == {"0"}
+
+
+async def test_a_probe_is_answered_whatever_port_it_comes_from(site: Site) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    with pod.listen(A, PORT) as listener:
+        probe = site.outside.socket()
+        probe.bind((WIRESERVER, 32526))
+        assert caller_of(listener, probe, (A, PORT)) == WIRESERVER
+
+
+async def test_the_guard_is_back_after_a_flush(site: Site) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    site.node.run("nft", "flush", "ruleset")
+    await site.machine.datapath.apply_node(TABLE)
+    assert site.refusal(pod, WIRESERVER, 80) == errno.EHOSTUNREACH
+    with node_port(site, IMDS, 80), site.outside.listen(IMDS, 80):
+        assert refusal(site.outside, PRIMARY, NODE_PORT) == errno.EHOSTUNREACH
+
+
+@contextlib.contextmanager
+def node_port(site: Site, backend: str, port: int) -> Iterator[None]:
+    """What kube-proxy makes of a NodePort whose endpoint is not on this node: DNAT and masquerade."""
+    for interface in ("all", "eth0"):  # a redirect would count against the limit of ICMP errors to one host
+        site.node.sysctl(f"net/ipv4/conf/{interface}/send_redirects", "0")
+    script = f"""table ip node_port {{
+        chain services {{
+            type nat hook prerouting priority dstnat
+            ip daddr {PRIMARY} tcp dport {NODE_PORT} meta mark set 0x4000 dnat to {backend}:{port}
+        }}
+        chain hairpin {{
+            type nat hook postrouting priority srcnat
+            meta mark 0x4000 masquerade
+        }}
+    }}"""
+    site.node.run("nft", "-f", "-", stdin=script)
+    yield
+    site.node.run("nft", "delete", "table", "ip", "node_port")
+
+
+@contextlib.contextmanager
+def sent_on(site: Site, target: str, port: int) -> Iterator[None]:
+    """Packets to the NodePort get another destination, and a copy of them is sent, by the node and by no socket."""
+    script = f"""table ip sent_on {{
+        chain services {{
+            type filter hook prerouting priority mangle
+            ip daddr {PRIMARY} tcp dport {NODE_PORT} ip daddr set {target} tcp dport set {port} \\
+                dup to 10.240.0.1 device eth0 drop
+        }}
+    }}"""
+    site.node.run("nft", "-f", "-", stdin=script)
+    yield
+    site.node.run("nft", "delete", "table", "ip", "sent_on")
+
+
+@contextlib.contextmanager
+def wire(site: Site) -> Iterator[Callable[[], list[bytes]]]:
+    """What has come from the node until now, as IP packets."""
+    with site.outside.socket(socket.SOCK_DGRAM, family=socket.AF_PACKET) as tap:
+        tap.bind(("vm", ETH_P_IP))
+
+        def arrived() -> list[bytes]:
+            tap.setblocking(False)
+            found = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    data, (_, _, direction, *_) = tap.recvfrom(2000)
+                    if direction == socket.PACKET_HOST:
+                        found.append(data)
+            return found
+
+        yield arrived
+
+
+def ended(outside: Namespace, address: str) -> None:
+    """The end that listened at `address` has had its last acknowledgement."""
+    deadline = time.monotonic() + PATIENCE_S
+    while outside.run("ss", "-Htn", "src", address):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("kube_proxy_first", [True, False])
@@ -195,20 +324,10 @@ async def test_an_address_without_a_pod_is_refused_at_once(site: Site) -> None:
 async def test_what_comes_from_outside_for_such_an_address_does_not_go_out_again(site: Site) -> None:
     await site.machine.datapath.apply_node(TABLE)
     pod = await site.machine.pod(A)
-    with (
-        site.outside.socket(socket.SOCK_DGRAM, family=socket.AF_PACKET) as wire,
-        site.outside.socket(socket.SOCK_DGRAM) as sender,
-    ):
-        wire.bind(("vm", ETH_P_IP))
+    with wire(site) as seen, site.outside.socket(socket.SOCK_DGRAM) as sender:
         sender.sendto(b"to nobody", (UNUSED, PORT))
         with pod.listen(A, PORT) as listener:  # what is sent later and has come back shows that the first has not
             caller_of(listener, site.outside.socket(), (A, PORT))
-        wire.setblocking(False)
-        arrived = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                data, (_, _, direction, *_) = wire.recvfrom(2000)
-                if direction == socket.PACKET_HOST:
-                    arrived.append(data)
+        arrived = seen()
     assert arrived
     assert not [data for data in arrived if b"to nobody" in data and data[9] == socket.IPPROTO_UDP]

@@ -3,12 +3,12 @@
 One nftables table, replaced as a whole in one transaction. Running connections do not notice: their translation lives
 in conntrack, and the rules are asked for the first packet only. It changes with the NIC's pool, never with a pod.
 
-Beside kube-proxy (iptables or nftables): a Service's address is translated in prerouting, so every chain here sees
-the real destination, and nobody can reach the wireserver by way of a Service. In postrouting both sit at the same
-priority and whichever translates a connection first is the only one to do so (the kernel asks no further chain), so
-nothing is translated twice. What both would translate leaves with the primary address either way; what only
-kube-proxy marks (a pod that reaches itself through its Service, a NodePort) goes to routable addresses or comes
-from outside the pool, so it is left to kube-proxy.
+Beside kube-proxy: a Service's address is translated in prerouting (iptables, nftables) or on the way in (IPVS), so
+every chain here sees the real destination, and nobody reaches the wireserver by way of a Service, be it a pod or a
+caller of a NodePort. In postrouting both sit at the same priority and whichever translates a connection first is the
+only one to do so (the kernel asks no further chain), so nothing is translated twice. What both would translate leaves
+with the primary address either way; what only kube-proxy marks (a pod that reaches itself through its Service, a
+NodePort) goes to routable addresses or comes from outside the pool, so it is left to kube-proxy.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class NodeTable:
 
     `uplink_mac` names the NIC's interface; `pool` are all addresses on the NIC that pods may hold; `public` those of
     them with a public address of their own (never source-NATed); `routable` the prefixes that see pods by their own
-    address (VNet, peers, on-premises, configured); `imds_allowed` opens 169.254.169.254 to pods.
+    address (VNet, peers, on-premises, configured); `imds_allowed` opens 169.254.169.254 to pods,
+    and to nobody else who would come through this node.
     """
 
     uplink_mac: str
@@ -55,7 +56,9 @@ def ruleset(table: NodeTable, *, uplink: str) -> str:
             _set("public", sorted(table.public)),
             _set("routable", collapse_addresses(table.routable), flags="interval"),
             _from_pods(),
-            _forward(uplink, imds_allowed=table.imds_allowed),
+            _guard(imds_allowed=table.imds_allowed),
+            _guard_output(),
+            _forward(uplink),
             _output(uplink),
             _postrouting(uplink, table.primary),
         )
@@ -88,23 +91,53 @@ def _from_pods() -> str:
     )
 
 
-def _forward(uplink: str, *, imds_allowed: bool) -> str:
-    """Refused and not silently dropped, so that what tries anyway fails at once instead of hanging."""
+def _guard(*, imds_allowed: bool) -> str:
+    """What nobody reaches by way of this node: it may be a pod, or a caller from anywhere that a Service leads there.
+
+    Refused and not silently dropped, so that what tries anyway fails at once instead of hanging. Connections that the
+    wireserver itself opens are a load balancer's probes: what answers them goes to whatever port they came from.
+    """
     refuse = "counter reject with icmpx type admin-prohibited"
-    agent = f'iifname "{PREFIX}*" ip daddr {WIRESERVER} tcp dport {{ {_AGENT_PORTS} }} {refuse}'
-    imds = f'iifname "{PREFIX}*" ip daddr {IMDS} {refuse}'
-    guards = [agent] if imds_allowed else [agent, imds]
+    whoever = f'iifname != "{PREFIX}*" ' if imds_allowed else ""
     return _block(
-        "chain forward",
-        ["type filter hook forward priority filter; policy accept;", *guards, _no_way_back(uplink)],
+        "chain guard",
+        [
+            "ct direction reply return",
+            f"ip daddr {WIRESERVER} tcp dport {{ {_AGENT_PORTS} }} {refuse}",
+            f"{whoever}ip daddr {IMDS} {refuse}",
+        ],
     )
+
+
+def _guard_output() -> str:
+    """Of what the node sends: its own processes are at home at both addresses (the VM agent, the kubelet, our agent).
+
+    The rest was sent on for somebody else. IPVS does not forward: it takes packets in and sends them out, so they pass
+    here and not through the forward chain. With conntrack, such a connection was opened to another destination (as is
+    one of a process to a Service); without, its packets belong to no socket. That a connection was opened to where it
+    goes is asked before the socket: what ends a connection is sent when its process has let go of it.
+    """
+    ways = f"{{ {WIRESERVER}, {IMDS} }}"
+    lines = [
+        f"ct original ip daddr {ways} return",
+        f"ct original ip daddr != {ways} goto guard",
+        "meta skuid >= 0 return",
+        "goto guard",
+    ]
+    return _block("chain guard_output", lines)
+
+
+def _forward(uplink: str) -> str:
+    head = "type filter hook forward priority filter; policy accept;"
+    return _block("chain forward", [head, "jump guard", _no_way_back(uplink)])
 
 
 def _output(uplink: str) -> str:
     # What kube-proxy translates here was routed by the Service's address and goes its new way only after this chain:
     # the interface that is seen says nothing then. Should it come back from the fabric, the forward chain refuses it.
+    head = "type filter hook output priority filter; policy accept;"
     own = f"ct status & dnat == 0 {_no_way_back(uplink)}"
-    return _block("chain output", ["type filter hook output priority filter; policy accept;", own])
+    return _block("chain output", [head, f"ip daddr {{ {WIRESERVER}, {IMDS} }} jump guard_output", own])
 
 
 def _no_way_back(uplink: str) -> str:

@@ -36,13 +36,12 @@ def test_empty_sets_have_no_elements_for_nft_refuses_an_empty_list() -> None:
     assert "elements" not in ruleset(empty, uplink="eth0")
 
 
-def test_opening_imds_takes_one_rule_away() -> None:
+def test_opening_imds_opens_it_to_pods_alone() -> None:
     closed = ruleset(TABLE, uplink="eth0").splitlines()
     opened = ruleset(replace(TABLE, imds_allowed=True), uplink="eth0").splitlines()
-    (gone,) = set(closed) - set(opened)
-    assert "169.254.169.254" in gone
-    assert "reject" in gone
-    assert not set(opened) - set(closed)
+    (gone,), (come,) = set(closed) - set(opened), set(opened) - set(closed)
+    assert "169.254.169.254 counter reject" in gone
+    assert come.strip() == f'iifname != "acni*" {gone.strip()}'
 
 
 def test_every_rule_about_the_way_out_names_the_uplink() -> None:
