@@ -180,9 +180,15 @@ class PreconditionFailed(CloudError):
 
 
 class SubnetFull(CloudError):
-    """The subnet has too few addresses left."""
+    """The subnet has too few addresses left. `added`: how many of those wanted it had all the same."""
 
     reason = "SubnetFull"
+
+    def __init__(
+        self, message: str, *, added: int = 0, azure_code: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, azure_code=azure_code, retry_after_s=retry_after_s)
+        self.added = added
 
 
 class AccessDenied(CloudError):

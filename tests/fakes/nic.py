@@ -57,6 +57,8 @@ class FakeNic:
         self.fail_operation: CloudError | None = None
         """The next write is accepted, and its operation then ends with this."""
         self.reads = 0
+        self.tries = 0
+        """Writes that were sent to Azure, refused ones too."""
         self.writes = 0
         """Writes that Azure accepted."""
         self._names = itertools.count(1)
@@ -82,6 +84,7 @@ class FakeNic:
         return self._view()
 
     async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
+        self.tries += 1
         await asyncio.sleep(0)
         error, self.fail_next = self.fail_next, None
         if error is not None:

@@ -36,3 +36,7 @@ BACKOFF_FIRST_S: Final = 2.0
 BACKOFF_MAX_S: Final = 120.0
 """A failed NIC write is tried again after about 2 s, doubling up to 2 min: the network provider allows 1,000 writes
 in 5 minutes per subscription and region (Azure documentation, throttling), and hundreds of nodes share them."""
+
+BACKOFF_REFUSED_S: Final = 900.0
+"""The same for a write that Azure refuses as it stands (a lock, a policy, a missing permission): no repeat can help
+before somebody has changed something, and each is a whole PUT out of everybody's budget."""

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Inquiry:
-    """Asks what is due by the agenda. `breathe` is called each second that an answer takes."""
+    """Asks what is due by the agenda; what was not asked returns False. `breathe` is called each second of a wait."""
 
     def __init__(
         self,
@@ -40,10 +40,10 @@ class Inquiry:
         self._agenda = agenda
         self._breathe = breathe
 
-    async def identify(self) -> None:
+    async def identify(self) -> bool:
         """Once, and again when the NIC shows another primary address: then VNet and kernel are looked at anew too."""
         if not self._is_due(Activity.IDENTITY):
-            return
+            return False
         identity, before = await meanwhile(self._world.cloud.identify(), self._breathe), self._board.identity
         if before is None or before.nic_id != identity.nic_id:
             self._standing.nic = self._world.nic_of(identity)
@@ -53,19 +53,24 @@ class Inquiry:
         self._put(Activity.VNET, in_s=0.0)
         self._put(Activity.KERNEL, in_s=0.0)
         log.info("node identified", extra=pool_api.identity_status(identity))
+        return True
 
-    async def read_vnet(self) -> None:
+    async def read_vnet(self) -> bool:
         """The VNet of the NIC, once the node is known."""
         identity = self._board.identity
-        if identity is not None and self._is_due(Activity.VNET):
-            self._standing.vnet = await meanwhile(self._world.cloud.vnet(identity), self._breathe)
-            self._put(Activity.VNET, in_s=self._settings.timing.vnet_s)
+        if identity is None or not self._is_due(Activity.VNET):
+            return False
+        self._standing.vnet = await meanwhile(self._world.cloud.vnet(identity), self._breathe)
+        self._put(Activity.VNET, in_s=self._settings.timing.vnet_s)
+        return True
 
-    async def read_nic(self) -> None:
+    async def read_nic(self) -> bool:
         """The NIC, once VNet and node are known: before that, nothing could be made of it."""
         nic = self._standing.nic
-        if nic is not None and self._standing.vnet is not None and self._is_due(Activity.READ):
-            self.seen(await meanwhile(nic.read(), self._breathe))
+        if nic is None or self._standing.vnet is None or not self._is_due(Activity.READ):
+            return False
+        self.seen(await meanwhile(nic.read(), self._breathe))
+        return True
 
     def seen(self, view: NicView) -> None:
         """The NIC was read, or written and read."""

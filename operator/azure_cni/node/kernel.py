@@ -48,15 +48,20 @@ class Kernel:
         """Publishes an event on the pool: kind, reason, message."""
         self._prepared = False
 
-    async def resume(self) -> None:
-        """Serve pods while Azure is silent: ledger and kernel are as the last agent of this boot left them."""
-        known = pool_api.last_uplink(self._standing.pool or {})
-        if known is not None and self._book.ledger.slots:
-            mac, primary = known
-            self._board.link = LinkParameters((await self._world.datapath.uplink(mac)).mtu, primary)
-            log.info("serving pods from the ledger until Azure has answered", extra={"mac": mac})
+    async def resume(self) -> bool:
+        """Serve pods while Azure is silent: ledger and kernel are as the last agent of this boot left them.
 
-    async def apply(self, view: NicView) -> None:
+        False when there was no such agent.
+        """
+        known = pool_api.last_uplink(self._standing.pool or {})
+        if known is None or not self._book.ledger.slots:
+            return False
+        mac, primary = known
+        self._board.link = LinkParameters((await self._world.datapath.uplink(mac)).mtu, primary)
+        log.info("serving pods from the ledger until Azure has answered", extra={"mac": mac})
+        return True
+
+    async def apply(self, view: NicView) -> bool:
         """Make the kernel fit this read of the NIC; NodeNotReady before identity and VNet are known."""
         identity, vnet = self._board.identity, self._standing.vnet
         if identity is None or vnet is None:
@@ -81,6 +86,7 @@ class Kernel:
             self._world.observer.repaired("kernel")
         self._board.link = LinkParameters((await self._world.datapath.uplink(identity.mac)).mtu, identity.primary_ip)
         self._agenda.put(Activity.KERNEL, self._world.clock.boottime_s() + self._settings.timing.kernel_s)
+        return True
 
     async def _learn(self, conflicts: tuple[Conflict, ...]) -> None:
         """Put the conflicts on the board, and report what differs from the last pass."""

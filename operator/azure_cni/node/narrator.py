@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from azure_cni.api import conditions
 from azure_cni.api import pool as pool_api
@@ -10,8 +10,11 @@ from azure_cni.api.pool import Wants
 from azure_cni.errors import Throttled
 from azure_cni.node import prospects
 from azure_cni.node.board import Board, Book
-from azure_cni.node.troubles import Troubles
+from azure_cni.node.troubles import Activity, Trouble, Troubles
 from azure_cni.node.world import Standing, World
+
+FAR_S: Final = 30.0
+"""A pause at least so long has its end told."""
 
 
 class Narrator:
@@ -23,7 +26,8 @@ class Narrator:
         self._book = book
         self._board = board
         self._troubles = troubles
-        self._until = (0.0, "")
+        self._times: dict[Activity, tuple[float, str]] = {}
+        """When an activity is tried again, as boot time and in words: put in words once, so that they do not waver."""
 
     def announce(self) -> None:
         """Publish the outlook to the ADDs that wait."""
@@ -34,6 +38,10 @@ class Narrator:
         board.waiting = max(0, self._standing.waiting - snapshot.counts.free)
         board.throttled = self._troubles.find(Throttled) is not None
         board.announce(prospects.outlook(snapshot, self._troubles))
+
+    def words(self, trouble: Trouble) -> str:
+        """What people are told of a trouble."""
+        return prospects.told(trouble, self._snapshot())
 
     async def tell(self, kind: str, reason: str, message: str) -> None:
         """An event on the pool; `kind` is Normal or Warning.
@@ -76,6 +84,7 @@ class Narrator:
             refusal=standing.grant.refusal,
             refusal_message=standing.grant.message,
             now_s=self._world.clock.boottime_s(),
+            retry_at={one.activity: self._retry_at(one) for one in self._troubles if self._is_far(one)},
         )
 
     def _asked_for_s(self) -> float:
@@ -86,14 +95,22 @@ class Narrator:
         return 0.0 if board.asked_s is None else now_s - board.asked_s
 
     def _throttled_until(self) -> str:
-        """When Azure may be asked again, RFC 3339; said once for each trouble, so that it does not waver."""
+        """When Azure may be asked again, RFC 3339."""
         trouble = self._troubles.find(Throttled)
-        if trouble is None:
-            self._until = (0.0, "")
-        elif trouble.retry_at_s != self._until[0]:
+        return "" if trouble is None else self._retry_at(trouble)
+
+    def _is_far(self, trouble: Trouble) -> bool:
+        """The next try is not so soon that nobody would have read when it is."""
+        return trouble.is_refusal or trouble.retry_at_s - trouble.failed_at_s >= FAR_S
+
+    def _retry_at(self, trouble: Trouble) -> str:
+        """RFC 3339, once for each failure."""
+        known = self._times.get(trouble.activity)
+        if known is None or known[0] != trouble.retry_at_s:
             clock = self._world.clock
-            self._until = (trouble.retry_at_s, clock.utc(ahead_s=trouble.retry_at_s - clock.boottime_s()))
-        return self._until[1]
+            known = (trouble.retry_at_s, clock.utc(ahead_s=trouble.retry_at_s - clock.boottime_s()))
+            self._times[trouble.activity] = known
+        return known[1]
 
     def status(self) -> dict[str, Any]:
         """What the pool's status should say now."""

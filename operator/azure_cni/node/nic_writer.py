@@ -14,6 +14,7 @@ from azure_cni.api.plurals import addresses, counted
 from azure_cni.api.pool import Wants
 from azure_cni.errors import CloudError, NodeNotReady, SubnetFull
 from azure_cni.ipam.plan import Grow, Mend, Shrink
+from azure_cni.ipam.subnet_room import SubnetRoom
 from azure_cni.node.board import Book
 from azure_cni.node.meanwhile import meanwhile
 from azure_cni.node.narrator import Narrator
@@ -39,25 +40,33 @@ class NicWriter:
         self._book = book
         self._narrator = narrator
         self._breathe = breathe
-        self._less: int | None = None
-        """How many to ask of a subnet that refused more."""
+        self._room = SubnetRoom()
+        self._refusal = ""
+        """Azure's words when the subnet last had too few."""
 
-    async def grow(self, step: Grow) -> NicView | None:
-        """Add addresses. None when the subnet had too few and fewer are worth another try, under a permit of its own.
+    def forget_room(self) -> None:
+        """What the subnet refused may be allowed now: it is another one, or a person has done something about it."""
+        self._room = SubnetRoom()
 
-        SubnetFull when no pod waits that a smaller number would help.
+    async def grow(self, step: Grow) -> tuple[NicView, SubnetFull | None]:
+        """Add as many of the step's addresses as may fit; with the NIC as it is then, why it was not all of them.
+
+        SubnetFull when none were added. The next growth then asks for fewer, if pods wait, under a permit of its own.
         """
         waiting, free = self._standing.waiting, self._book.ledger.counts().free
-        add = step.add if self._less is None else min(step.add, self._less)
-        self._less = None
+        add = self._room.next_add(step.add, needed=waiting - free)
         try:
             reason = counted(waiting, "pod waits", "pods wait") if waiting else "keep addresses ready"
-            return await self._write(Wants.GROW, reason, add=add)
-        except SubnetFull:
-            if waiting <= free or add == 1:
-                raise
-            self._less = add // 2
-            return None
+            view = await self._write(Wants.GROW, reason, add=add)
+        except SubnetFull as error:
+            self._room, self._refusal = self._room.after_refusal(add), str(error)
+            raise
+        self._room = self._room.after_growth(add, wanted=step.add)
+        return view, None if add >= step.add else SubnetFull(
+            f"the subnet had {addresses(add)} where {step.add} are wanted, and may have no more: free some of its "
+            f"addresses, or enlarge it; last refused: {self._refusal}",
+            added=add,
+        )
 
     async def shrink(self, step: Shrink) -> NicView:
         """Release addresses in the ledger, then take them off the NIC."""

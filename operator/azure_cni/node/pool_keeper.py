@@ -52,12 +52,12 @@ class PoolKeeper:
         """Somebody deleted the object: it is made again, and told all."""
         self._standing.pool = None
 
-    async def report(self) -> None:
-        """Write the status, if something differs and it is due."""
+    async def report(self) -> bool:
+        """Write the status, if something differs and it is due; whether the object says all then."""
         for attempt in range(RACES):
             pool = self._standing.pool
             if pool is None:
-                return
+                return False
             try:
                 written = await self._reporter.report(
                     pool, self._narrator.status(), now_s=self._world.clock.boottime_s()
@@ -72,7 +72,8 @@ class PoolKeeper:
             else:
                 if written is not None and self._standing.pool is not None:
                     self._learn(written)
-                return
+                return self._reporter.due_s() is None
+        return False
 
     def notice(self, pool: Mapping[str, Any]) -> None:
         """A later request than ours is another agent's: ours is void, and must not displace it."""

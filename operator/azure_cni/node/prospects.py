@@ -5,7 +5,8 @@ Pure: a snapshot in, words out. Every message says what is so, with the numbers,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from azure_cni.api.conditions import NODE_AT_LIMIT, Condition, Kind
@@ -54,6 +55,8 @@ class Snapshot:
     refusal_message: str
     throttled_until: str
     now_s: float
+    retry_at: Mapping[Activity, str] = field(default_factory=dict)
+    """When activities that failed are tried again (RFC 3339), for those of which that is worth telling."""
 
     @property
     def at_limit(self) -> bool:
@@ -86,11 +89,11 @@ def outlook(snapshot: Snapshot, troubles: Troubles) -> Outlook:
 def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
     if snapshot.counts.free and snapshot.ready:
         return True, "AddressesFree", counted(snapshot.counts.free, "address is free", "addresses are free")
-    if snapshot.growing and snapshot.ready:
+    if snapshot.growing and snapshot.ready and not _is_retry(troubles):
         return True, "PoolGrowing", f"Azure works on the NIC; the pool grows to {addresses(snapshot.target)}"
     worst = troubles.worst(harmless=snapshot.harmless)
     if worst is not None and not _is_passing(worst, snapshot):
-        return False, worst.reason, _told(worst, snapshot)
+        return False, worst.reason, told(worst, snapshot)
     if not snapshot.ready:
         return STARTING.hope, STARTING.cause, STARTING.message
     if snapshot.withheld and not snapshot.paused:
@@ -98,6 +101,12 @@ def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
         withheld = counted(snapshot.withheld, "address is withheld", "addresses are withheld")
         return True, "NicUpdating", f"{withheld}: {why}; now {snapshot.held}"
     return _growth(snapshot)
+
+
+def _is_retry(troubles: Troubles) -> bool:
+    """The growth under way tries again what was refused: pods get no hope of it before it succeeds."""
+    refused = troubles.of(Activity.GROW)
+    return refused is not None and refused.withstands_a_try
 
 
 def _is_passing(trouble: Trouble, snapshot: Snapshot) -> bool:
@@ -134,10 +143,19 @@ def _full(snapshot: Snapshot) -> str:
     return f"{message}; {snapshot.refusal_message}" if snapshot.refusal == NODE_AT_LIMIT else message
 
 
-def _told(trouble: Trouble, snapshot: Snapshot) -> str:
+def told(trouble: Trouble, snapshot: Snapshot) -> str:
+    """A trouble in words: what failed, what must change and, where that is not in a moment, when it is tried again."""
     if isinstance(trouble.error, Throttled) and snapshot.throttled_until:
         return f"{trouble.error!s}; tried again at {snapshot.throttled_until}"
-    return str(trouble.error)
+    at = snapshot.retry_at.get(trouble.activity)
+    if not at:
+        return str(trouble.error)
+    if trouble.is_refusal:
+        return (
+            f"{trouble.error!s}; this must be changed first: it is tried again at {at}, or at once when the pool's "
+            "spec changes"
+        )
+    return f"{trouble.error!s}; tried again at {at}"
 
 
 def conditions(snapshot: Snapshot, troubles: Troubles) -> tuple[Condition, ...]:
@@ -161,7 +179,7 @@ def _ready(snapshot: Snapshot, troubles: Troubles) -> Condition:
     if not snapshot.ready or not prospect.hope:
         return Condition(Kind.READY, False, prospect.cause, prospect.message)
     if first is not None:
-        return Condition(Kind.READY, True, first.reason, f"{prospect.message}; but {_told(first, snapshot)}")
+        return Condition(Kind.READY, True, first.reason, f"{prospect.message}; but {told(first, snapshot)}")
     return Condition(Kind.READY, True, "PodsCanStart" if snapshot.counts.free else prospect.cause, prospect.message)
 
 
@@ -200,7 +218,7 @@ def _quota_exceeded(snapshot: Snapshot) -> Condition:
 def _trouble(kind: Kind, trouble: Trouble | None, snapshot: Snapshot, fine: str, fine_message: str) -> Condition:
     if trouble is None:
         return Condition(kind, False, fine, fine_message)
-    return Condition(kind, True, trouble.reason, _told(trouble, snapshot))
+    return Condition(kind, True, trouble.reason, told(trouble, snapshot))
 
 
 def _drifted(snapshot: Snapshot) -> Condition:

@@ -73,6 +73,8 @@ class Reconciler:
         self.breathed_s = world.clock.boottime_s()
         """Boot time of the last sign of life."""
         self._woken = asyncio.Event()
+        self._setting: tuple[int, str, str] | None = None
+        """What `_notice_change` last saw."""
 
     def wake(self) -> None:
         """Something changed: look soon."""
@@ -110,6 +112,7 @@ class Reconciler:
         await self._attempt(Activity.IDENTITY, self._inquiry.identify)
         await self._attempt(Activity.VNET, self._inquiry.read_vnet)
         await self._attempt(Activity.READ, self._inquiry.read_nic)
+        self._notice_change()
         await self._adopt()
         await self._cool()
         await self._act()
@@ -124,23 +127,30 @@ class Reconciler:
         await self._attempt(Activity.STATUS, self._keeper.report)
         await self._attempt(Activity.TAINT, self._keep_taint)
 
-    async def _keep_taint(self) -> None:
-        await self._taint.keep(min_free=self._standing.policy.min_free, ceiling=self._standing.ceiling)
+    async def _keep_taint(self) -> bool:
+        return await self._taint.keep(min_free=self._standing.policy.min_free, ceiling=self._standing.ceiling)
 
     async def _cool(self) -> None:
         change = self._book.ledger.cooled(now_s=self._now_s())
-        if change:  # else the ledger would seem to work again because there was nothing to write
+        if change:
             await self._attempt(Activity.LEDGER, partial(self._commit, change))
+        else:
+            self._troubles.lapse(Activity.LEDGER, now_s=self._now_s())
 
-    async def _commit(self, change: Change) -> None:
+    async def _commit(self, change: Change) -> bool:
         self._book.commit(change)
+        return True
 
-    async def _attempt(self, activity: Activity, action: Callable[[], Awaitable[None]]) -> bool:
-        """Run an activity unless it failed too recently. False when it did not run to its end."""
+    async def _attempt(self, activity: Activity, action: Callable[[], Awaitable[bool]]) -> bool:
+        """Run an activity unless it failed too recently; the action says whether all is as it should be then.
+
+        False when it did not run to its end, or there was nothing that it could do: that does not end its trouble.
+        """
         if self._troubles.blocks(activity, now_s=self._now_s()):
             return False
         try:
-            await action()
+            if not await action():
+                return False
         except AzureCniError as error:
             await self._fail(activity, error)
             return False
@@ -162,17 +172,33 @@ class Reconciler:
             "activity failed",
             extra={"activity": activity.value, "reason": error.reason, "error": str(error)},
         )
-        if news:
-            await self._narrator.tell("Warning", error.reason, str(error))
+        trouble = self._troubles.of(activity)
+        if news and trouble is not None:
+            await self._narrator.tell("Warning", error.reason, self._narrator.words(trouble))
 
-    async def _ensure_pool(self) -> None:
+    async def _ensure_pool(self) -> bool:
         await self._keeper.ensure()
         self.pool_known.set()
+        return True
 
-    async def _read_spec(self) -> None:
-        overrides = pool_api.spec_overrides(self._standing.pool or {})
+    async def _read_spec(self) -> bool:
+        if self._standing.pool is None:
+            return False
+        overrides = pool_api.spec_overrides(self._standing.pool)
         policy = override(self._settings.defaults, overrides)
         self._standing.policy = replace(policy, paused=True) if self._settings.observes else policy
+        return True
+
+    def _notice_change(self) -> None:
+        """A person changed the pool's spec, or the node has another NIC: what was refused may be allowed now."""
+        pool, identity = self._standing.pool, self._board.identity
+        if pool is None or identity is None:
+            return
+        setting = (pool_api.generation(pool), identity.nic_id, identity.subnet_id)
+        if self._setting not in {None, setting}:
+            self._troubles.hurry(now_s=self._now_s())
+            self._writer.forget_room()
+        self._setting = setting
 
     async def _adopt(self) -> None:
         """Take over what was read of the NIC. The kernel learns the addresses before any pod can get one of them."""
@@ -183,7 +209,7 @@ class Reconciler:
         elif known is not None and self._agenda.is_due(Activity.KERNEL, now_s=self._now_s()):
             await self._attempt(Activity.KERNEL, partial(self._kernel.apply, known))
 
-    async def _take_over(self, view: NicView) -> None:
+    async def _take_over(self, view: NicView) -> bool:
         observation = self._standing.asking.observe(view, self._book.ledger, now_s=self._now_s())
         self._book.commit(observation.change)
         self._standing.view, self._standing.fresh = view, None
@@ -192,6 +218,7 @@ class Reconciler:
         if observation.vanished:
             log.warning("addresses vanished", extra={"addresses": [str(address) for address in observation.vanished]})
             self._world.observer.repaired("address_vanished")
+        return bool(observation.change)
 
     async def _act(self) -> None:
         """Take a step once all that decides it is known; the pool too, for it may say `paused` or another size."""
@@ -219,8 +246,8 @@ class Reconciler:
                 await self._attempt(Activity.STATUS, self._keeper.report)
             plan = self._decide(view)
         if isinstance(plan.step, Rest):
-            self._troubles.clear(Activity.GROW)
-            self._troubles.clear(Activity.RELEASE)
+            for activity in (Activity.GROW, Activity.RELEASE):
+                self._troubles.lapse(activity, now_s=self._now_s())
             self._world.observer.reconciled("unchanged")
         elif isinstance(plan.step, Await | Settle) or not self._standing.asking.allows(self._standing.grant):
             self._world.observer.reconciled("waiting")
@@ -242,11 +269,12 @@ class Reconciler:
                 assert_never(step)
         return Wants.NOTHING if self._troubles.blocks(_ACTIVITY[wants], now_s=self._now_s()) else wants
 
-    async def _carry_out(self, step: Grow | Shrink | Mend) -> None:
+    async def _carry_out(self, step: Grow | Shrink | Mend) -> bool:
+        short: CloudError | None = None
         try:
             match step:
                 case Grow():
-                    view = await self._writer.grow(step)
+                    view, short = await self._writer.grow(step)
                 case Shrink():
                     view = await self._writer.shrink(step)
                 case Mend():
@@ -260,11 +288,11 @@ class Reconciler:
             raise
         finally:
             self.wake()
-        if view is None:
-            self._agenda.put(Activity.READ, self._now_s())
-        else:
-            self._inquiry.seen(view)
-            await self._adopt()
+        self._inquiry.seen(view)
+        await self._adopt()
+        if short is not None:
+            raise short
+        return True
 
     def _decide(self, view: NicView) -> Plan:
         standing, now_s = self._standing, self._now_s()

@@ -107,13 +107,13 @@ class NodeTaint:
         """Boot time at which the stance turns if nothing changes; None when it does not."""
         return self._stance.turns_at_s
 
-    async def keep(self, *, min_free: int, ceiling: int) -> None:
+    async def keep(self, *, min_free: int, ceiling: int) -> bool:
         """One look; `ceiling` is what the pool may grow to. KubeError when the Node cannot be read or changed.
 
-        An agent takes over the taint as it finds it. Before the node is wired there is nothing to say.
+        An agent takes over the taint as it finds it. Before the node is wired there is nothing to say: False.
         """
         if not self._board.ready:
-            return
+            return False
         now_s = self._clock.boottime_s()
         if not self._read:
             self._stance = Stance(has_taint(await self._node.read_node()))
@@ -128,6 +128,7 @@ class NodeTaint:
         if self._stance.tainted != self._board.tainted or now_s >= self._resync_s:
             await self._settle()
             self._resync_s = now_s + RESYNC_S
+        return True
 
     async def _settle(self) -> None:
         """Make the object say what the stance is."""

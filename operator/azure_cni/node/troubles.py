@@ -1,18 +1,20 @@
 """What is not working now, per activity, and when it may be tried again.
 
-Each activity of the reconciler has at most one trouble. It is told once when it appears or changes its reason,
-repeated attempts are spaced by jittered backoff (or by Azure's Retry-After), and it ends with the first success.
+Each activity of the reconciler has at most one trouble. It is reported once when it appears or changes its reason,
+repeated attempts are spaced by jittered backoff (or by Azure's Retry-After), and it ends with the first success. That
+there was nothing to do is no success.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from azure_cni.errors import AzureCniError, CloudError, PreconditionFailed, Throttled
+from azure_cni.errors import AzureCniError, CloudError, PreconditionFailed, SubnetFull, Throttled
 from azure_cni.ipam.backoff import delay_s
+from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S
 
 AT_ONCE = 3
 """How often a write that lost a race (412) is tried again without waiting: the NIC is read anew each time."""
@@ -40,6 +42,9 @@ class Activity(StrEnum):
 BLOCKS_PODS = frozenset(Activity) - {Activity.SPEC, Activity.STATUS, Activity.TAINT}
 """Troubles that can keep pods waiting. Which of them do not now, `prospects` says."""
 
+WRITES = frozenset({Activity.GROW, Activity.RELEASE})
+"""Each attempt at these is a write of the NIC, which all nodes share a budget for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
@@ -49,6 +54,18 @@ class Trouble:
     error: AzureCniError
     attempts: int
     retry_at_s: float
+    failed_at_s: float
+
+    @property
+    def is_refusal(self) -> bool:
+        """A write that Azure refuses as it stands: repeating it does not help before somebody changes something."""
+        error = self.error
+        return self.activity in WRITES and isinstance(error, CloudError) and not error.retriable
+
+    @property
+    def withstands_a_try(self) -> bool:
+        """A write under way is no reason to expect addresses, for the one before was refused: it has to succeed."""
+        return self.is_refusal or isinstance(self.error, SubnetFull)
 
     @property
     def reason(self) -> str:
@@ -66,13 +83,33 @@ class Troubles:
     def record(self, activity: Activity, error: AzureCniError, *, now_s: float) -> bool:
         """Note a failure; True when it is news (first of its reason), so that it is told once."""
         before = self._current.get(activity)
-        attempts = before.attempts + 1 if before else 1
-        self._current[activity] = Trouble(activity, error, attempts, now_s + self._delay_s(error, attempts))
+        went_on = isinstance(error, SubnetFull) and error.added  # some fitted: the pauses begin again
+        attempts = 1 if before is None or went_on else before.attempts + 1
+        trouble = Trouble(activity, error, attempts, retry_at_s=now_s, failed_at_s=now_s)
+        self._current[activity] = replace(trouble, retry_at_s=now_s + self._delay_s(trouble))
         return before is None or before.reason != error.reason
+
+    def __iter__(self) -> Iterator[Trouble]:
+        """All of them, in the order in which a person should look at them."""
+        return (self._current[activity] for activity in Activity if activity in self._current)
 
     def clear(self, activity: Activity) -> Trouble | None:
         """The activity succeeded; returns the trouble that this ends."""
         return self._current.pop(activity, None)
+
+    def lapse(self, activity: Activity, *, now_s: float) -> None:
+        """Nothing is to be done for now. The trouble outlives that by the longest pause: work that is wanted every few
+        seconds, by pods that come and go, must not begin the pauses again, nor make a condition waver.
+        """
+        trouble = self._current.get(activity)
+        if trouble is not None and now_s >= max(trouble.retry_at_s, trouble.failed_at_s + BACKOFF_MAX_S):
+            del self._current[activity]
+
+    def hurry(self, *, now_s: float) -> None:
+        """Something changed that may help: all may be tried at once, but what Azure asked to wait for."""
+        for activity, trouble in self._current.items():
+            if not isinstance(trouble.error, Throttled):
+                self._current[activity] = replace(trouble, attempts=0, retry_at_s=now_s)
 
     def of(self, activity: Activity) -> Trouble | None:
         """The activity's trouble, if any."""
@@ -86,11 +123,11 @@ class Troubles:
     def worst(self, *, harmless: Collection[Activity] = ()) -> Trouble | None:
         """The trouble that keeps pods waiting: the first in the order of activities, `harmless` ones left out."""
         blocking = BLOCKS_PODS.difference(harmless)
-        return next((self._current[a] for a in Activity if a in self._current and a in blocking), None)
+        return next((trouble for trouble in self if trouble.activity in blocking), None)
 
     def first(self) -> Trouble | None:
         """The first trouble of any kind."""
-        return next((self._current[a] for a in Activity if a in self._current), None)
+        return next(iter(self), None)
 
     def find(self, kind: type[AzureCniError]) -> Trouble | None:
         """The trouble of this kind of error, if there is one."""
@@ -101,10 +138,12 @@ class Troubles:
         due = (trouble.retry_at_s for trouble in self._current.values())
         return min((at_s for at_s in due if at_s > after_s), default=None)
 
-    def _delay_s(self, error: AzureCniError, attempts: int) -> float:
+    def _delay_s(self, trouble: Trouble) -> float:
+        error, attempts = trouble.error, trouble.attempts
         if isinstance(error, PreconditionFailed) and attempts <= AT_ONCE:
             return 0.0
         retry_after_s = error.retry_after_s if isinstance(error, CloudError) else None
         if isinstance(error, Throttled) and retry_after_s is None:
             attempts += 2  # Azure named no time: begin further up the ladder
-        return delay_s(attempts, retry_after_s=retry_after_s, jitter=self._jitter())
+        longest_s = BACKOFF_REFUSED_S if trouble.is_refusal else BACKOFF_MAX_S
+        return delay_s(attempts, retry_after_s=retry_after_s, jitter=self._jitter(), longest_s=longest_s)

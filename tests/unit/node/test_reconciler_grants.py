@@ -170,7 +170,7 @@ async def test_a_subnet_with_little_room_is_asked_for_less_under_another_permit(
     async with controlled(nic=FakeNic(room=5)).running() as node:
         for number in range(3):
             node.demand.see(pod_body(f"p{number}"))
-        while node.status.get("allocated") != 4:
+        while node.status.get("allocated") != 3:
             await node.until(lambda: unanswered(node) and asked(node)[1] == "Grow", within_s=20)
             await answer(node)
             await asyncio.sleep(1)
