@@ -286,10 +286,11 @@ async def test_each_write_is_one_log_line_with_what_it_did(world: AzureWorld, ca
     with pytest.raises(SubnetFull):
         await world.nic.write(after, add=1)
     done, refused = (record.__dict__ for record in caplog.records if record.name == "azure_cni.azure.nic")
-    assert done["msg"] == refused["msg"] == "nic written"
-    assert (done["etag_before"], done["etag"], done["result"]) == (before.etag, after.etag, "Succeeded")
-    assert (done["configs_before"], done["configs"], done["added"], done["removed"]) == (3, 5, 2, 0)
-    assert (refused["result"], refused["azure_code"]) == ("SubnetFull", "SubnetIsFull")
+    assert (done["levelname"], done["msg"], done["nic"]) == ("INFO", "nic written", "vm1-nic")
+    assert (done["configs_before"], done["configs"], done["add"], done["remove"]) == (3, 5, 2, 0)
+    assert done["etag"] == after.etag
+    assert (refused["levelname"], refused["msg"], refused["add"]) == ("WARNING", "nic write refused", 1)
+    assert (refused["reason"], refused["azure_code"]) == ("SubnetFull", "SubnetIsFull")
 
 
 async def test_a_refusal_is_logged_with_the_id_that_azures_support_asks_for(

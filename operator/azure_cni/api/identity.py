@@ -8,6 +8,12 @@ from ipaddress import IPv4Address, IPv4Network
 from azure_cni.api.nic import NicID, SubnetID, VNetID
 
 
+def short_id(resource_id: str) -> str:
+    """`RESOURCE-GROUP/NAME` of a resource ID, for logs; what is none, as it is."""
+    parts = resource_id.strip("/").split("/")  # subscriptions/S/resourceGroups/G/providers/NAMESPACE/TYPE/NAME
+    return f"{parts[3]}/{parts[7]}" if len(parts) == 8 else resource_id  # noqa: PLR2004
+
+
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
     """The VM behind a node, and the NIC whose addresses its pods use.

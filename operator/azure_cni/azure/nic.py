@@ -7,6 +7,7 @@ configurations seen working, because a NIC under an operation does not say which
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import string
 import time
@@ -58,25 +59,23 @@ class ArmNic:
     async def _put(
         self, before: Mapping[str, Any], body: Mapping[str, Any], *, added: int, removed: int
     ) -> Mapping[str, Any]:
-        """Write and log it, whatever comes of it: in one line what was there, what was asked for and what it is now."""
-        facts: dict[str, Any] = {
-            "nic": self._resource.id,
-            "etag_before": before["etag"],
-            "configs_before": _count(before),
-            "added": added,
-            "removed": removed,
-            "result": "Abandoned",  # whoever waited went away; the operation goes on in Azure
-        }
+        """Write and log it, whatever comes of it: one line with what was there, what was wanted and what it is now."""
+        asked = {"nic": self._resource.name, "configs_before": _count(before), "add": added, "remove": removed}
         began_s = time.monotonic()
+
+        def tell(level: int, message: str, **facts: object) -> None:
+            log.log(level, message, extra=asked | facts | {"seconds": round(time.monotonic() - began_s, 3)})
+
         try:
             after = await self._arm.put(self._resource, body, if_match=before["etag"])
             nic_document.check(after, what=f"write {self._resource.label}")
-            facts |= {"result": "Succeeded", "etag": after["etag"], "configs": _count(after)}
         except CloudError as error:
-            facts |= {"result": error.reason, "azure_code": error.azure_code}
+            tell(logging.WARNING, _end(error), reason=error.reason, azure_code=error.azure_code)
             raise
-        finally:
-            log.info("nic written", extra={**facts, "seconds": round(time.monotonic() - began_s, 3)})
+        except asyncio.CancelledError:
+            tell(logging.WARNING, "nic write abandoned: nobody waits for it, and it may go on in Azure")
+            raise
+        tell(logging.INFO, "nic written", configs=_count(after), etag=after["etag"])
         return after
 
     def _seen(self, document: Mapping[str, Any]) -> NicView:
@@ -93,6 +92,13 @@ class ArmNic:
                 taken.add(name)
                 names.append(name)
         return names
+
+
+def _end(error: CloudError) -> str:
+    """What became of a write, for the log: a constant message."""
+    if error.accepted:
+        return "nic write accepted, but not done"
+    return "nic write refused" if isinstance(error, REFUSALS) else "nic write not answered"
 
 
 def _refuse(

@@ -37,6 +37,11 @@ class Resource:
     api_version: str
     oldest_api: str
 
+    @property
+    def name(self) -> str:
+        """The last part of the id: enough in a log line of one node."""
+        return self.id.rpartition("/")[2]
+
     @classmethod
     def parse(cls, resource_id: str) -> Resource:
         """From a full id (/subscriptions/.../providers/NAMESPACE/TYPE/NAME); RequestRefused when it is another."""

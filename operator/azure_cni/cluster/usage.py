@@ -11,6 +11,7 @@ import logging
 import math
 from typing import Final
 
+from azure_cni.api.identity import short_id
 from azure_cni.api.nic import VNetID
 from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census
@@ -63,7 +64,7 @@ class Usage:
             self._tell(error)
             return False
         if self._findings.silence != NOTHING:
-            log.info("how full a vnet is can be read again", extra={"vnet": self._vnet_id})
+            log.info("how full a vnet is can be read again", extra={"vnet": short_id(self._vnet_id)})
         self._findings.silence = NOTHING
         self._findings.nodes = self._nodes()
         self._findings.used = (used, math.floor(self._clock.utc_s()))
@@ -76,4 +77,4 @@ class Usage:
         """Once for each reason: the words of one can differ each time, and be no news."""
         if error.reason != self._findings.silence.reason:
             self._findings.silence = Remark(error.reason, str(error))
-            log.warning("cannot read how full a vnet is", extra={"vnet": self._vnet_id, "error": str(error)})
+            log.warning("cannot read how full a vnet is", extra={"vnet": short_id(self._vnet_id), "error": str(error)})

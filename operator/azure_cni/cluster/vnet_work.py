@@ -11,6 +11,7 @@ import logging
 import random
 from typing import Final
 
+from azure_cni.api.identity import short_id
 from azure_cni.api.nic import VNetID
 from azure_cni.api.quota import VNetQuota
 from azure_cni.cluster.books import Findings
@@ -46,6 +47,7 @@ class VNetWork:
         vnet_id: VNetID,
     ) -> None:
         self._vnet_id = vnet_id
+        self._vnet = short_id(vnet_id)
         self._clock = world.clock
         self._counted = counted
         self._woken = asyncio.Event()
@@ -125,14 +127,14 @@ class VNetWork:
         try:
             rest_s = await self._grants.round()
         except KubeConflict as error:  # decided on an old version: decide anew
-            log.info("lost a race for the ledger", extra={"vnet": self._vnet_id, "error": str(error)})
+            log.info("lost a race for the ledger", extra={"vnet": self._vnet, "error": str(error)})
             return DEBOUNCE_S * random.uniform(0.5, 1.5)  # noqa: S311  # two that race must not race in step
         except AzureCniError as error:
             log.warning(
-                "cannot keep the grants", extra={"vnet": self._vnet_id, "reason": error.reason, "error": str(error)}
+                "cannot keep the grants", extra={"vnet": self._vnet, "reason": error.reason, "error": str(error)}
             )
         except Exception:  # to be mended by us; until then other VNets are granted, and this one once it can be
-            log.exception("cannot keep the grants, by a mistake of this program", extra={"vnet": self._vnet_id})
+            log.exception("cannot keep the grants, by a mistake of this program", extra={"vnet": self._vnet})
         else:
             self._failures = 0
             return rest_s
@@ -151,4 +153,4 @@ class VNetWork:
             if await self._usage.read():
                 self.wake()
         except Exception:  # as with the grants
-            log.exception("cannot read how full a vnet is, by a mistake of this program", extra={"vnet": self._vnet_id})
+            log.exception("cannot read how full a vnet is, by a mistake of this program", extra={"vnet": self._vnet})

@@ -1,9 +1,13 @@
-"""Structured logs: one line a decision, constant messages, facts as fields."""
+"""Structured logs: one line a decision, constant messages, facts as fields.
+
+Each line begins with the time in UTC, as Kubernetes and Azure write theirs: 2026-11-28T06:19:26.454Z.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+from datetime import UTC, datetime
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -12,7 +16,19 @@ QUIET = {"aiohttp.access": logging.WARNING, "kopf": logging.CRITICAL, "azure": l
 """Libraries that log each request or object. What they warn of, our own words tell, with what to do."""
 
 
-class TextFormatter(logging.Formatter):
+class _InUTC(logging.Formatter):
+    """RFC 3339 with milliseconds, whatever the time zone of the node."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  # logging's
+        """When it was logged."""
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class JsonLines(_InUTC, JsonFormatter):
+    """For machines: one object a line, its facts as fields."""
+
+
+class TextFormatter(_InUTC):
     """For people at a terminal: `time level logger message key=value ...`."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -30,7 +46,7 @@ def set_up(*, level: str, style: str) -> None:
     handler.setFormatter(
         TextFormatter(form)
         if style == "text"
-        else JsonFormatter(form, rename_fields={"asctime": "time", "levelname": "level", "name": "logger"})
+        else JsonLines(form, rename_fields={"asctime": "time", "levelname": "level", "name": "logger"})
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

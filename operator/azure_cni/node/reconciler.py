@@ -32,6 +32,7 @@ from azure_cni.node.pool_keeper import PoolKeeper
 from azure_cni.node.reporter import Reporter
 from azure_cni.node.taint import NodeTaint
 from azure_cni.node.troubles import Activity, Troubles
+from azure_cni.node.wording import few
 from azure_cni.node.world import NodeSettings, Standing, World
 
 log = logging.getLogger(__name__)
@@ -214,7 +215,8 @@ class Reconciler:
         self._book.commit(observation.change)
         self._standing.view, self._standing.fresh = view, None
         if observation.appeared:
-            log.info("addresses ready", extra={"addresses": [str(address) for address in observation.appeared]})
+            appeared = observation.appeared
+            log.info("addresses ready", extra={"count": len(appeared), "addresses": few(appeared)})
         if observation.vanished:
             log.warning("addresses vanished", extra={"addresses": [str(address) for address in observation.vanished]})
             self._world.observer.repaired("address_vanished")

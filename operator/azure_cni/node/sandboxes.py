@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from time import perf_counter
+from typing import Final
 
 from azure_cni.api.plurals import counted
 from azure_cni.datapath import names
@@ -235,6 +236,9 @@ class Sandboxes:
         )
 
 
+SHORT_ID: Final = 13  # as much of a container's ID as crictl shows
+
+
 def _words(holder: Holder) -> str:
     if holder.pod_name:
         return f"pod {holder.pod_namespace}/{holder.pod_name}"
@@ -243,7 +247,7 @@ def _words(holder: Holder) -> str:
 
 def _facts(holder: Holder) -> dict[str, str]:
     return {
-        "container": holder.sandbox.container_id,
+        "container": holder.sandbox.container_id[:SHORT_ID],
         "ifname": holder.sandbox.ifname,
         "pod": f"{holder.pod_namespace}/{holder.pod_name}" if holder.pod_name else "",
     }

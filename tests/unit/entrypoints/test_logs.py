@@ -1,0 +1,62 @@
+"""Log lines: a time that needs no guess, facts as fields, and lines of a length that people read."""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from azure_cni.api.identity import short_id
+from azure_cni.entrypoints import logs
+
+SIX_TWENTY = 1795846766.454  # 2026-11-28T06:19:26.454Z
+NIC = "/subscriptions/S/resourceGroups/G/providers/Microsoft.Network/networkInterfaces/vm1"
+
+Say = Callable[[str, str], str]
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch) -> Iterator[Say]:
+    """Log one line in that style, and return it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+
+    def said(style: str, message: str) -> str:
+        logs.set_up(level="info", style=style)
+        (handler,) = root.handlers
+        assert isinstance(handler, logging.StreamHandler)
+        handler.setStream(stream)
+        record = logging.makeLogRecord({
+            "name": "azure_cni.test", "levelno": 30, "levelname": "WARNING", "msg": message, "created": SIX_TWENTY,
+            "nic": "vm1", "add": 2,
+        })  # fmt: skip
+        root.handle(record)
+        return stream.getvalue()
+
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    yield said
+    root.handlers[:], root.level = handlers, level
+
+
+def test_json_has_the_time_in_utc_and_its_facts_as_fields(say: Say):
+    assert json.loads(say("json", "nic write refused")) == {
+        "time": "2026-11-28T06:19:26.454Z",
+        "level": "WARNING",
+        "logger": "azure_cni.test",
+        "message": "nic write refused",
+        "nic": "vm1",
+        "add": 2,
+    }
+
+
+def test_text_has_the_same_for_people(say: Say):
+    assert say("text", "nic write refused") == (
+        "2026-11-28T06:19:26.454Z WARNING azure_cni.test nic write refused nic=vm1 add=2\n"
+    )
+
+
+def test_a_resource_is_named_by_group_and_name():
+    assert short_id(NIC) == "G/vm1"
+    assert short_id("something else") == "something else"
