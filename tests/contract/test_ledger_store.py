@@ -8,7 +8,7 @@ import pytest
 
 from azure_cni.errors import LedgerError
 from azure_cni.host.ledger_store import SqliteLedgerStore
-from azure_cni.ipam.ledger import Change, Slot, State
+from azure_cni.ipam.ledger import Change, LinkParameters, Slot, State
 from azure_cni.node.ports import LedgerStore
 from fakes.ledger_store import FakeLedgerStore
 from unit.ipam.views import address, config, holder
@@ -20,6 +20,7 @@ HELD = Slot(
     State.ASSIGNED,
     1e9 + 0.123456789,
     holder(2, netns="/run/netns/a", pod_namespace="shop", pod_name="wéb-0", pod_uid="u"),
+    link=LinkParameters(9000, address(4)),
 )
 BARE = Slot(address(3), config(3, name="adopted").name, State.ASSIGNED, 0.0, holder(3), on_nic=False)
 OTHERS = tuple(

@@ -331,3 +331,23 @@ async def test_what_comes_from_outside_for_such_an_address_does_not_go_out_again
         arrived = seen()
     assert arrived
     assert not [data for data in arrived if b"to nobody" in data and data[9] == socket.IPPROTO_UDP]
+
+
+async def test_a_smaller_nic_is_found_out_by_the_pods_that_run(site: Site) -> None:
+    """Pods keep the MTU that they were given: connections, also older ones, go on by path MTU discovery."""
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    assert pod.show("link", "show", "eth0")[0]["mtu"] == 1400
+    sent = bytes(200_000)
+    with site.outside.listen(PEER, PORT) as listener, pod.socket() as client:
+        client.connect((PEER, PORT))
+        server, _ = listener.accept()
+        with server:
+            site.node.ip("link", "set", "eth0", "mtu", "1300")
+            site.outside.ip("link", "set", "vm", "mtu", "1300")
+            for sender, receiver in ((client, server), (server, client)):
+                sender.sendall(sent[:100_000])
+                got = 0
+                while got < 100_000:
+                    got += len(receiver.recv(65536))
+            assert client.getsockopt(socket.IPPROTO_IP, 14) == 1300  # IP_MTU of linux/in.h: what its route allows now

@@ -89,7 +89,8 @@ class FakeDatapath:
 
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
         self.leaving.clear()
-        return tuple(ObservedSandbox(name, frozenset(self._node_end(name).routes)) for name in self.wired)
+        ends = [self._node_end(name) for name in self.wired]
+        return tuple(ObservedSandbox(end.name, frozenset(end.routes), end.mtu) for end in ends)
 
     async def mend(self, spec: SandboxSpec) -> tuple[str, ...]:
         if spec.host_ifname not in self.wired or not self.wired[spec.host_ifname].node.up:

@@ -16,9 +16,9 @@ from typing import Any, Final, Self
 
 from azure_cni.api.nic import ConfigName
 from azure_cni.errors import LedgerError
-from azure_cni.ipam.ledger import Change, Holder, Sandbox, Slot, State
+from azure_cni.ipam.ledger import Change, Holder, LinkParameters, Sandbox, Slot, State
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """`user_version` of the file. A change of the table raises it and brings a step from the one before."""
 
 _SCHEMA: Final = """
@@ -34,16 +34,24 @@ CREATE TABLE slots (
   pod_namespace TEXT,
   pod_name TEXT,
   pod_uid TEXT,
+  mtu INTEGER,
+  node_address TEXT,
   UNIQUE (container_id, ifname),
   CHECK ((state = 'assigned') = (container_id IS NOT NULL AND ifname IS NOT NULL))
 ) STRICT, WITHOUT ROWID
 """
 
+_STEPS: Final = {
+    1: ("ALTER TABLE slots ADD COLUMN mtu INTEGER", "ALTER TABLE slots ADD COLUMN node_address TEXT"),
+}
+"""From each older schema to the next. Columns are added at the end, where a new file has them too."""
+
 _PUT: Final = """
-INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (address) DO UPDATE SET
+INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (address) DO UPDATE SET
   config = excluded.config, state = excluded.state, since_s = excluded.since_s, on_nic = excluded.on_nic,
   container_id = excluded.container_id, ifname = excluded.ifname, netns = excluded.netns,
-  pod_namespace = excluded.pod_namespace, pod_name = excluded.pod_name, pod_uid = excluded.pod_uid
+  pod_namespace = excluded.pod_namespace, pod_name = excluded.pod_name, pod_uid = excluded.pod_uid,
+  mtu = excluded.mtu, node_address = excluded.node_address
 """
 
 _PRAGMAS: Final = (
@@ -114,6 +122,8 @@ class SqliteLedgerStore:
                     self._db.execute(_SCHEMA)
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                     return
+                if version in _STEPS and tables == ["slots"]:
+                    version = self._migrate(version)
         if version > SCHEMA_VERSION:
             raise self._error(
                 "open",
@@ -121,6 +131,15 @@ class SqliteLedgerStore:
             )
         if version != SCHEMA_VERSION or tables != ["slots"]:
             raise self._error("open", f"it is not a ledger (schema {version}, tables {tables})")
+
+    def _migrate(self, version: int) -> int:
+        """Bring an older file to this schema, within the transaction that is open: wholly or not at all."""
+        while version in _STEPS:
+            for statement in _STEPS[version]:
+                self._db.execute(statement)
+            version += 1
+        self._db.execute(f"PRAGMA user_version = {version}")
+        return version
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
@@ -146,13 +165,15 @@ class SqliteLedgerStore:
 
 def _row(slot: Slot) -> tuple[Any, ...]:
     own = (str(slot.address), slot.config, slot.state.value, slot.since_s, int(slot.on_nic))
-    holder = slot.holder
+    holder, link = slot.holder, slot.link
+    given = (link.mtu, str(link.primary)) if link else (None, None)
     if holder is None:
-        return *own, None, None, None, None, None, None
-    return *own, *holder.sandbox, holder.netns, holder.pod_namespace, holder.pod_name, holder.pod_uid
+        return *own, None, None, None, None, None, None, *given
+    return *own, *holder.sandbox, holder.netns, holder.pod_namespace, holder.pod_name, holder.pod_uid, *given
 
 
 def _slot(row: tuple[Any, ...]) -> Slot:
-    address, config, state, since_s, on_nic, container_id, ifname, *pod = row
+    address, config, state, since_s, on_nic, container_id, ifname, *pod, mtu, node_address = row
     holder = None if container_id is None else Holder(Sandbox(container_id, ifname), *(text or "" for text in pod))
-    return Slot(IPv4Address(address), ConfigName(config), State(state), since_s, holder, bool(on_nic))
+    link = None if mtu is None or node_address is None else LinkParameters(mtu, IPv4Address(node_address))
+    return Slot(IPv4Address(address), ConfigName(config), State(state), since_s, holder, bool(on_nic), link)

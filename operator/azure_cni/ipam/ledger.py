@@ -15,10 +15,10 @@ from typing import TypeAlias
 
 from azure_cni.api.nic import NicView
 from azure_cni.errors import LedgerError, NoAddress
-from azure_cni.ipam.life import Event, Holder, Sandbox, Slot, State, moved, observed
+from azure_cni.ipam.life import Event, Holder, LinkParameters, Sandbox, Slot, State, moved, observed
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
 
-__all__ = ["Change", "Counts", "Holder", "Ledger", "Observation", "Sandbox", "Slot", "State"]
+__all__ = ["Change", "Counts", "Holder", "Ledger", "LinkParameters", "Observation", "Sandbox", "Slot", "State"]
 
 
 _Move: TypeAlias = tuple[IPv4Address, Slot | None, Slot | None]
@@ -108,11 +108,12 @@ class Ledger:
                 return slot
         return None
 
-    def assign(self, holder: Holder, *, now_s: float, at_limit: bool) -> Change:
+    def assign(self, holder: Holder, *, now_s: float, at_limit: bool, link: LinkParameters | None = None) -> Change:
         """Give the holder's sandbox the longest-free address, or the one it has: an empty change, if nothing is new.
 
         `at_limit` says that the node can get no more addresses: then the longest-cooling may be taken after
-        COOLING_AT_LIMIT_S. Raises NoAddress (cause PoolEmpty, or NodeAtLimit) when there is none.
+        COOLING_AT_LIMIT_S. `link` is what the sandbox is about to be wired with. Raises NoAddress (cause PoolEmpty, or
+        NodeAtLimit) when there is none.
         """
         if held := self.holding(holder.sandbox):
             return Change() if held.holder == holder else Change(put=(replace(held, holder=holder),))
@@ -122,7 +123,12 @@ class Ledger:
         if slot is None:
             raise self._no_address(holder, at_limit=at_limit)
         after = moved(slot, Event.ASSIGN, now_s=now_s)
-        return _change([(slot.address, slot, after and replace(after, holder=holder))])
+        return _change([(slot.address, slot, after and replace(after, holder=holder, link=link))])
+
+    def adapt(self, sandbox: Sandbox, link: LinkParameters) -> Change:
+        """Write down what the sandbox is wired with now. Empty if that is known, or if it holds no address."""
+        slot = self.holding(sandbox)
+        return Change() if slot is None or slot.link == link else Change(put=(replace(slot, link=link),))
 
     def unassign(self, sandbox: Sandbox, *, now_s: float) -> Change:
         """Take back what the sandbox holds: it cools, or is forgotten if the NIC lost it. Empty if it holds none."""

@@ -113,6 +113,14 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkParameters:
+    """What a sandbox takes from the NIC: MTU in bytes, and the primary address, from which the node speaks to it."""
+
+    mtu: int
+    primary: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """One address of the pool. `since_s` is the boot time (seconds) of the last transition."""
 
@@ -123,6 +131,9 @@ class Slot:
     holder: Holder | None = None
     on_nic: bool = True
     """False when the NIC no longer shows an address that a pod still holds: drift, told as a condition."""
+    link: LinkParameters | None = None
+    """What its holder was wired with; the NIC's may have changed since. None where that was not written down (schema 1
+    of the ledger)."""
 
 
 def moved(slot: Slot, event: Event, *, now_s: float) -> Slot | None:
@@ -138,7 +149,7 @@ def moved(slot: Slot, event: Event, *, now_s: float) -> Slot | None:
         return slot
     if state is slot.state:
         return replace(slot, on_nic=on_nic)
-    return replace(slot, state=state, since_s=now_s, on_nic=on_nic, holder=None)
+    return replace(slot, state=state, since_s=now_s, on_nic=on_nic, holder=None, link=None)
 
 
 def observed(address: IPv4Address, before: Slot | None, config: IPConfiguration | None, *, now_s: float) -> Slot | None:

@@ -108,4 +108,4 @@ class _Housekeeping:
 
     def observe(self) -> tuple[ObservedSandbox, ...]:
         self._sandboxes.remove_leaving()
-        return tuple(ObservedSandbox(link.name, routes) for link, routes in self._sandboxes.list())
+        return tuple(ObservedSandbox(link.name, routes, link.mtu) for link, routes in self._sandboxes.list())

@@ -7,12 +7,11 @@ no pod ever gets an address that a restarted agent would not know about.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from azure_cni.api.identity import NodeIdentity
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.ipam.ledger import Change, Ledger
-from azure_cni.ipam.life import State
+from azure_cni.ipam.life import LinkParameters, State
 from azure_cni.ipam.limits import COOLING_S
 from azure_cni.node.bell import Bell
 from azure_cni.node.ports import LedgerStore
@@ -37,14 +36,6 @@ ADDRESSES_FREE = "AddressesFree"
 STARTING = Outlook(
     hope=True, cause="AgentStarting", message="the agent has not yet read who this node is in Azure; it keeps trying"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class LinkParameters:
-    """What each sandbox takes from the NIC: MTU in bytes, and the address from which the node speaks to it."""
-
-    mtu: int
-    primary: IPv4Address
 
 
 class Board:

@@ -16,8 +16,9 @@ from azure_cni.api.nic import NicView
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.errors import NodeNotReady
+from azure_cni.ipam.life import LinkParameters
 from azure_cni.node.agenda import Agenda
-from azure_cni.node.board import Board, Book, LinkParameters
+from azure_cni.node.board import Board, Book
 from azure_cni.node.troubles import Activity
 from azure_cni.node.world import NodeSettings, Standing, World
 
@@ -84,9 +85,23 @@ class Kernel:
         for repair in repairs:
             log.warning("kernel put right", extra={"what": repair})
             self._world.observer.repaired("kernel")
-        self._board.link = LinkParameters((await self._world.datapath.uplink(identity.mac)).mtu, identity.primary_ip)
+        self._wire_with(LinkParameters((await self._world.datapath.uplink(identity.mac)).mtu, identity.primary_ip))
         self._agenda.put(Activity.KERNEL, self._world.clock.boottime_s() + self._settings.timing.kernel_s)
         return True
+
+    def _wire_with(self, link: LinkParameters) -> None:
+        """Pods that come from now on get this. Those that run keep their MTU, and repair gives them the new source.
+
+        To change both ends of a link under a running pod would drop what is longer than the smaller one in between,
+        and gains little: this node answers each packet that is too long for the next link ("fragmentation needed"), so
+        connections find the smaller size by path MTU discovery.
+        """
+        before, self._board.link = self._board.link, link
+        if before is not None and before.mtu != link.mtu:
+            log.warning(
+                "mtu of the nic changed: pods that run keep theirs until they are made again",
+                extra={"before": before.mtu, "now": link.mtu, "pods": self._book.ledger.counts().assigned},
+            )
 
     async def _learn(self, conflicts: tuple[Conflict, ...]) -> None:
         """Put the conflicts on the board, and report what differs from the last pass."""

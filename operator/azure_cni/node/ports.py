@@ -149,10 +149,11 @@ class LedgerStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ObservedSandbox:
-    """A host end of ours that the kernel holds, with the routes that lead to it."""
+    """A host end of ours that the kernel holds, with the routes that lead to it; `mtu` in bytes."""
 
     host_ifname: str
     routes: frozenset[Route] = field(default_factory=frozenset)
+    mtu: int = 0
 
     @property
     def addresses(self) -> frozenset[str]:

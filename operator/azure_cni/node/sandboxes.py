@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from time import perf_counter
 from typing import Final
@@ -18,7 +18,7 @@ from azure_cni.api.plurals import counted
 from azure_cni.datapath import names
 from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec, node_end
 from azure_cni.errors import AzureCniError, DatapathError, NoAddress, NodeNotReady, SandboxUnknown
-from azure_cni.ipam.life import Holder, Sandbox, Slot
+from azure_cni.ipam.life import Holder, LinkParameters, Sandbox, Slot
 from azure_cni.node.board import ADDRESSES_FREE, Board, Book
 from azure_cni.node.demand import Demand, Pod
 from azure_cni.node.ports import Clock, Datapath, Events, ObservedSandbox, Observer
@@ -112,7 +112,11 @@ class Sandboxes:
         log.info("address returned", extra=_facts(slot.holder) | {"address": str(slot.address)})
 
     async def check(self, holder: Holder, *, expected: IPv4Address) -> None:
-        """Compare ledger, NIC and kernel with the sandbox; DatapathError names each difference."""
+        """Compare ledger, NIC and kernel with the sandbox; DatapathError names each difference.
+
+        It is judged by what it was wired with, not by what the NIC has now: a pod is not broken because a later one
+        would be wired otherwise, and some runtimes (CRI-O) ask for each pod again and again.
+        """
         async with self._turns.of(holder.sandbox):
             slot = self._book.ledger.holding(holder.sandbox)
             if slot is None:
@@ -125,17 +129,24 @@ class Sandboxes:
             raise DatapathError(f"sandbox of {_words(holder)} is not as it should be: {'; '.join(findings)}")
 
     async def mend(self, sandbox: Sandbox, seen: ObservedSandbox) -> tuple[str, ...]:
-        """Put back what leads to a sandbox, if some of it was not `seen`; says what. DatapathError when that fails."""
+        """Put back what leads to a sandbox, if some of it was not `seen`; says what. DatapathError when that fails.
+
+        A new primary address of the node becomes the source of the route to a sandbox that runs: only what the node
+        itself sends depends on it. Its MTU stays as it was given: see `Kernel`.
+        """
         slot = self._book.ledger.holding(sandbox)
-        if slot is None or slot.holder is None or not self._board.ready:
+        if slot is None or slot.holder is None or self._board.link is None:
             return ()
-        spec = self._spec(slot, slot.holder)
-        if seen.routes.issuperset(node_end(spec).routes):
+        link = LinkParameters(slot.link.mtu if slot.link else seen.mtu, self._board.link.primary)
+        spec = self._spec(replace(slot, link=link), slot.holder)
+        if slot.link == link and seen.routes.issuperset(node_end(spec).routes):
             return ()
         async with self._turns.of(sandbox):
             if self._book.ledger.holding(sandbox) != slot:  # it ended meanwhile, and its address may be another's
                 return ()
-            return await self._datapath.mend(spec)
+            mended = await self._datapath.mend(spec)
+            self._book.commit(self._book.ledger.adapt(sandbox, link))
+            return mended
 
     async def collect(self, valid: Collection[Sandbox]) -> tuple[Sandbox, ...]:
         """Free what the runtime does not list; sandboxes that are being worked on are left alone.
@@ -181,7 +192,7 @@ class Sandboxes:
         started, now_s = perf_counter(), self._clock.boottime_s()
         self._book.commit(self._book.ledger.cooled(now_s=now_s))  # the reconciler may be busy with something slow
         try:
-            change = self._book.ledger.assign(holder, now_s=now_s, at_limit=self._board.at_limit)
+            change = self._book.ledger.assign(holder, now_s=now_s, at_limit=self._board.at_limit, link=self._board.link)
         except NoAddress:
             return None
         self._book.commit(change)
@@ -220,7 +231,7 @@ class Sandboxes:
         return NoAddress(f"cannot give {_words(holder)} an address: {message}", cause=cause)
 
     def _spec(self, slot: Slot, holder: Holder) -> SandboxSpec:
-        link = self._board.link
+        link = slot.link or self._board.link
         if link is None:
             raise NodeNotReady(f"this node cannot wire a pod yet: {self._board.outlook.message}")
         container_id, ifname = holder.sandbox

@@ -1,19 +1,24 @@
 """The ledger's file: what happens to it when it is broken, foreign, shared, or its writer is killed."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from azure_cni.errors import LedgerError
 from azure_cni.host.ledger_store import SCHEMA_VERSION, SqliteLedgerStore
-from azure_cni.ipam.ledger import Change, Slot, State
+from azure_cni.ipam.ledger import Change, Holder, LinkParameters, Sandbox, Slot, State
 from unit.ipam.views import address, config
+
+SCHEMA_1 = Path(__file__).parent / "ledgers" / "schema-1.sqlite"
+"""As the agent of schema 1 wrote it: a pod, a container without a pod, and an address in each other state."""
 
 OPERATOR = Path(__file__).parents[3] / "operator"
 
@@ -107,11 +112,63 @@ def test_damage_anywhere_says_what_to_do(path):
 def test_what_a_newer_version_wrote_is_left_alone(path):
     written(path)
     edited(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    with pytest.raises(LedgerError, match=r"a newer azure-cni wrote it \(schema 2, known here 1\)"):
+    with pytest.raises(LedgerError, match=r"a newer azure-cni wrote it \(schema 3, known here 2\)"):
         SqliteLedgerStore(path)
     edited(path, f"PRAGMA user_version = {SCHEMA_VERSION}")
     with SqliteLedgerStore(path) as store:
         assert len(store.load()) == 1
+
+
+def test_a_file_of_schema_1_is_brought_to_this_one_in_place(path):
+    shutil.copy(SCHEMA_1, path)
+    pod = Holder(
+        Sandbox("4f1c9a2be07d35c86ab1f2d3e4c5b6a7980f1e2d3c4b5a69788796a5b4c3d2e1", "eth0"),
+        "/var/run/netns/cni-6a1f0c2e",
+        "default",
+        "web-0",
+        "0d9c1f7e-5b2a-4c83-9e64-7f10a2b3c4d5",
+    )
+    states = {5: State.ASSIGNED, 6: State.ASSIGNED, 7: State.FREE, 8: State.COOLING, 9: State.RELEASING}
+    states[10] = State.PROGRAMMING
+    for _ in range(2):
+        with SqliteLedgerStore(path) as store:
+            slots = {int(slot.address) & 0xFF: slot for slot in store.load()}
+            assert {number: slot.state for number, slot in slots.items()} == states
+            assert (slots[5].holder, slots[5].since_s, slots[5].config, slots[5].link) == (
+                pod,
+                11.5,
+                "azure-cni-5",
+                None,
+            )
+            assert (slots[6].holder, slots[6].on_nic) == (Holder(Sandbox("bare", "eth0"), "/run/netns/bare"), False)
+    given = replace(slots[5], link=LinkParameters(1500, address(4)))
+    with SqliteLedgerStore(path) as store:
+        store.save(Change(put=(given,)))
+    with SqliteLedgerStore(path) as store:
+        assert given in store.load()
+
+
+def test_a_migration_that_breaks_off_leaves_the_file_as_it_was(path):
+    shutil.copy(SCHEMA_1, path)
+    edited(path, "ALTER TABLE slots ADD COLUMN node_address TEXT")  # so that the second step fails
+    for _ in range(2):
+        with pytest.raises(LedgerError, match=r"cannot open the ledger .*duplicate column name: node_address"):
+            SqliteLedgerStore(path)
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert "mtu" not in [row[1] for row in db.execute("PRAGMA table_info(slots)")]
+    db.close()
+
+
+def test_a_migrated_file_has_the_columns_of_a_new_one(path, tmp_path):
+    shutil.copy(SCHEMA_1, path)
+    columns = []
+    for one in (path, tmp_path / "new.sqlite"):
+        SqliteLedgerStore(one).close()
+        with sqlite3.connect(one) as db:
+            columns.append(db.execute("PRAGMA table_info(slots)").fetchall())
+        db.close()
+    assert columns[0] == columns[1]
 
 
 @pytest.mark.parametrize("statement", ["CREATE TABLE notes (text)", "PRAGMA user_version = 1"])

@@ -1,7 +1,7 @@
 import pytest
 
 from azure_cni.errors import AzureCniError, LedgerError, NoAddress
-from azure_cni.ipam.ledger import Change, Counts, Ledger, Slot, State
+from azure_cni.ipam.ledger import Change, Counts, Ledger, LinkParameters, Slot, State
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
 from unit.ipam.views import address, assign, config, holder, seen, unassign, view
 
@@ -36,6 +36,20 @@ class TestAssign:
         assert slot is not None
         assert slot.holder is not None
         assert (slot.address, slot.holder.pod_name) == (first, "web")
+
+    def test_what_it_was_wired_with_is_kept_with_the_holder_until_it_is_changed_or_given_back(self):
+        ledger, given, later = seen(1), LinkParameters(1500, address(4)), LinkParameters(1500, address(9))
+        ledger.apply(ledger.assign(holder(1), now_s=1.0, at_limit=False, link=given))
+        ledger.apply(ledger.assign(holder(1, pod_name="web"), now_s=2.0, at_limit=False, link=later))
+        assert [slot.link for slot in ledger.slots] == [given]
+        assert not ledger.adapt(holder(1).sandbox, given)
+        assert not ledger.adapt(holder(2).sandbox, later)
+        ledger.apply(ledger.adapt(holder(1).sandbox, later))
+        ledger.apply(ledger.observe(view([]), now_s=3.0).change)  # the NIC has lost it, and the pod has it still
+        assert [slot.link for slot in ledger.slots] == [later]
+        ledger.apply(ledger.observe(view([1]), now_s=4.0).change)
+        unassign(ledger, 1)
+        assert [slot.link for slot in ledger.slots] == [None]
 
     def test_interfaces_of_one_container_are_sandboxes_of_their_own(self):
         ledger = seen(1, 2)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 
 from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
 from azure_cni.errors import DatapathError, NoAddress, NodeNotReady, SandboxUnknown
+from azure_cni.ipam.ledger import Change, LinkParameters
 from azure_cni.ipam.sizing import Policy
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, holder, pod_body
@@ -156,6 +159,69 @@ async def test_check_finds_nothing_wrong_then_names_what_is():
             await node.sandboxes.check(holder("p"), expected=made.address + 1)
         with pytest.raises(SandboxUnknown):
             await node.sandboxes.check(holder("q"), expected=made.address)
+
+
+async def test_check_judges_a_pod_by_what_it_was_given_when_the_nics_mtu_changes_and_is_put_back():
+    async with SimulatedNode().running() as node:
+        before = await node.add("before")
+        changed = []
+        for name, mtu in (("lower", 1400), ("higher", 9000), ("back", 1500)):
+            node.datapath.mtu = mtu
+            await asyncio.sleep(61)
+            await node.repair().once()
+            changed.append((name, await node.add(name)))
+            assert changed[-1][1].links.mtu == mtu
+            await node.sandboxes.check(holder("before"), expected=before.address)
+            for made, attachment in changed:
+                await node.sandboxes.check(holder(made), expected=attachment.address)
+        node.datapath.lose(before.links.host_ifname, where="pod", mtu=1400)
+        with pytest.raises(DatapathError, match="pod: interface eth0 has MTU 1400, not 1500"):
+            await node.sandboxes.check(holder("before"), expected=before.address)
+    after = SimulatedNode(before=node)
+    after.datapath.lose(before.links.host_ifname, where="pod", mtu=1500)
+    await after.sandboxes.check(holder("before"), expected=before.address)  # also before the NIC is known again
+
+
+async def test_a_new_primary_address_becomes_the_source_of_running_pods_and_check_knows_it():
+    async with SimulatedNode().running() as node:
+        made = await node.add("p")
+        link = node.board.link
+        assert link is not None
+        node.board.link = replace(link, primary=IPv4Address("10.240.0.99"))
+        await node.sandboxes.check(holder("p"), expected=made.address)
+        await node.repair().once()
+        (seen,) = await node.datapath.sandboxes()
+        assert {route.source for route in seen.routes} == {IPv4Address("10.240.0.99"), None}
+        await node.sandboxes.check(holder("p"), expected=made.address)
+        slot = node.book.ledger.holding(holder("p").sandbox)
+        assert slot is not None
+        assert slot.link == node.board.link
+
+
+async def test_what_the_kernel_refuses_to_adapt_is_still_judged_by_what_was_given():
+    async with SimulatedNode().running() as node:
+        made = await node.add("p")
+        given = node.board.link
+        assert given is not None
+        node.board.link = replace(given, primary=IPv4Address("10.240.0.99"))
+        node.datapath.refuses_routes = DatapathError("cannot add route 10.240.0.7/32 src 10.240.0.99: Invalid argument")
+        with pytest.raises(DatapathError):
+            await node.repair().once()
+        await node.sandboxes.check(holder("p"), expected=made.address)
+        slot = node.book.ledger.holding(holder("p").sandbox)
+        assert slot is not None
+        assert slot.link == given
+
+
+async def test_a_pod_of_an_older_ledger_is_given_what_its_link_has():
+    async with SimulatedNode().running() as node:
+        made = await node.add("p")
+        slot = node.book.ledger.holding(holder("p").sandbox)
+        assert slot is not None
+        node.book.commit(Change(put=(replace(slot, link=None),)))
+        node.board.link = replace(node.board.link or LinkParameters(0, made.address), mtu=9000)
+        await node.repair().once()
+        await node.sandboxes.check(holder("p"), expected=made.address)
 
 
 async def test_gc_frees_what_is_not_listed():
