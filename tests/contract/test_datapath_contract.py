@@ -184,10 +184,10 @@ async def test_check_without_the_namespace_names_it(world: World) -> None:
 
 
 async def test_the_uplink_is_found_by_its_mac(world: World) -> None:
-    uplink = await world.datapath.uplink(UPLINK_MAC)
+    uplink = await world.datapath.uplink(UPLINK_MAC, IPv4Address(PRIMARY))
     assert (uplink.name, uplink.mtu) == ("eth0", MTU)
     with pytest.raises(DatapathError, match="no interface has the NIC's MAC 00:0d:3a:00:00:0b"):
-        await world.datapath.uplink("00:0d:3a:00:00:0b")
+        await world.datapath.uplink("00:0d:3a:00:00:0b", IPv4Address(PRIMARY))
 
 
 async def test_the_nodes_table_is_made_once_and_then_kept(world: World) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ async def test_pods_addresses_leave_the_uplink_and_the_nodes_own_stays(site: Sit
 
 async def test_the_uplink_is_told_with_its_mtu(site: Site) -> None:
     site.node.ip("link", "set", "eth0", "mtu", "1420")
-    uplink = await site.machine.datapath.uplink(NIC_MAC)
+    uplink = await site.machine.datapath.uplink(NIC_MAC, IPv4Address(PRIMARY))
     (link,) = site.node.show("link", "show", "dev", "eth0")
     assert (uplink.name, uplink.index, uplink.mtu) == ("eth0", link["ifindex"], 1420)
 
@@ -125,11 +126,11 @@ async def test_neither_a_slave_nor_what_is_stacked_on_the_nic_is_taken_for_it(si
     """A macvlan in passthrough has its parent's MAC, a virtual function its master's (here: a bridge and a veth)."""
     node = site.node
     node.ip("link", "add", "link", "eth0", "name", "above", "type", "macvlan", "mode", "passthru")
-    assert (await site.machine.datapath.uplink(NIC_MAC)).name == "eth0"
+    assert (await site.machine.datapath.uplink(NIC_MAC, IPv4Address(PRIMARY))).name == "eth0"
     node.ip("link", "delete", "above")
     node.ip(*f"link add name master address {NIC_MAC} type bridge".split())
     node.ip("link", "set", "eth0", "master", "master")
-    assert (await site.machine.datapath.uplink(NIC_MAC)).name == "master"
+    assert (await site.machine.datapath.uplink(NIC_MAC, IPv4Address(PRIMARY))).name == "master"
 
 
 async def test_a_mac_that_nobody_has_is_an_error_and_nothing_is_made(site: Site) -> None:

@@ -106,13 +106,13 @@ class FakeDatapath:
     async def settle(self) -> None:
         self.leaving.clear()
 
-    async def uplink(self, mac: str) -> Uplink:
+    async def uplink(self, mac: str, primary: IPv4Address) -> Uplink:
         if self.uplink_mac not in {None, mac}:
             raise DatapathError(f"cannot find the uplink: no interface has the NIC's MAC {mac}")
         return Uplink(name="eth0", index=2, mtu=self.mtu)
 
     async def apply_node(self, table: NodeTable) -> HostReport:
-        await self.uplink(table.uplink_mac)
+        await self.uplink(table.uplink_mac, table.primary)
         told = tuple(self.drift) if self._table else (f"nftables table inet {TABLE} was missing: made",)
         lost_rule = absence(self.rules)
         told = (*([f"{lost_rule}: added"] if lost_rule else []), *told)

@@ -15,6 +15,7 @@ class ConflictReason(StrEnum):
     """Every conflict that the agent recognises, as conditions, events and metrics name it."""
 
     FOREIGN_POLICY_RULES = "ForeignPolicyRules"
+    AMBIGUOUS_UPLINK = "AmbiguousUplink"
 
 
 @dataclass(frozen=True, slots=True)

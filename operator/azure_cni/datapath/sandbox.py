@@ -70,6 +70,11 @@ class Route:
     source: IPv4Address | None = None
     metric: int = 0
 
+    @property
+    def is_default(self) -> bool:
+        """It leads to everywhere."""
+        return not self.destination.prefixlen
+
     def __str__(self) -> str:
         via = f" via {self.gateway}" if self.gateway else ""
         source = f" src {self.source}" if self.source else ""

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Collection
 from concurrent.futures import Future
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from azure_cni.datapath.conflicts import HostReport
@@ -72,9 +73,9 @@ class LinuxDatapath:
         """Make the node's table, sysctls and uplink right; returns what had drifted and what others do against it."""
         return await self._housekeeping.run(lambda keeping: keeping.host.apply(table))
 
-    async def uplink(self, mac: str) -> Uplink:
-        """The NIC's interface, by MAC (lower case, colons): its name, index and MTU."""
-        return await self._housekeeping.run(lambda keeping: keeping.host.uplink(mac))
+    async def uplink(self, mac: str, primary: IPv4Address) -> Uplink:
+        """The NIC's interface, by MAC (lower case, colons) and primary address: its name, index and MTU."""
+        return await self._housekeeping.run(lambda keeping: keeping.host.uplink(mac, primary))
 
     async def close(self) -> None:
         """Finish what was begun and end the threads. Sandboxes and the node's table stay as they are."""

@@ -6,19 +6,20 @@ often besides; never while a pod waits.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from azure_cni.datapath import policy, uplink
-from azure_cni.datapath.conflicts import HostReport
+from azure_cni.datapath.conflicts import Conflict, HostReport
 from azure_cni.datapath.names import PREFIX
 from azure_cni.datapath.policy import PolicyRule
 from azure_cni.datapath.sandbox import GROUP
 from azure_cni.datapath.snat import TABLE, NodeTable, ruleset
-from azure_cni.datapath.uplink import Uplink
+from azure_cni.datapath.uplink import SYNTHETIC_DRIVER, Evidence, Link, Uplink
 from azure_cni.errors import DatapathError
-from azure_cni.linux import nft, rtnetlink, rules
+from azure_cni.linux import ethtool, nft, rtnetlink, rules
 from azure_cni.linux.netlink import Netlink
 from azure_cni.linux.sandboxes import LEAVING
 from azure_cni.node.wording import few
@@ -34,6 +35,8 @@ class Host:
     def __init__(self, sysctls: Path) -> None:
         self._kernel = Netlink()
         self._sysctls = sysctls
+        self._uplink = 0
+        """The index of the NIC's interface as last found."""
         self._applied: str | None = None
         """The script that this process loaded last."""
         self._loaded: list[Any] | None = None
@@ -43,13 +46,34 @@ class Host:
         """Give the socket back."""
         self._kernel.close()
 
-    def uplink(self, mac: str) -> Uplink:
+    def uplink(self, mac: str, primary: IPv4Address) -> Uplink:
         """The NIC's interface."""
-        return uplink.choose(rtnetlink.links(self._kernel), mac)
+        return self._find_uplink(mac, primary)[0]
+
+    def _find_uplink(self, mac: str, primary: IPv4Address) -> tuple[Uplink, tuple[Conflict, ...]]:
+        """The NIC's interface, and whether that is in doubt."""
+        tops = uplink.candidates(rtnetlink.links(self._kernel), mac)
+        evidence = self._evidence(tops, primary) if len(tops) > 1 else Evidence()
+        found = uplink.choose(tops, evidence)
+        self._uplink = found.index
+        return found, uplink.doubt(tops, evidence)
+
+    def _evidence(self, tops: Sequence[Link], primary: IPv4Address) -> Evidence:
+        defaults = [(route.metric, index) for index, route in rtnetlink.routes(self._kernel) if route.is_default]
+        return Evidence(
+            known=self._uplink,
+            synthetic=frozenset(top.index for top in tops if ethtool.driver(top.name) == SYNTHETIC_DRIVER),
+            primary=frozenset(
+                top.index
+                for top in tops
+                if any(address == primary for address, _ in rtnetlink.addresses(self._kernel, top.index))
+            ),
+            default=frozenset([min(defaults)[1]] if defaults else []),
+        )
 
     def apply(self, table: NodeTable) -> HostReport:
         """Make everything right; returns what was not, and what is not ours to put right."""
-        link = self.uplink(table.uplink_mac)
+        link, doubt = self._find_uplink(table.uplink_mac, table.primary)
         known = rules.read(self._kernel)
         repaired = (
             *self._forwarding(link),
@@ -57,7 +81,7 @@ class Host:
             *self._bare_uplink(link, table, known or ()),
             *self._rules(ruleset(table, uplink=link.name)),
         )
-        return HostReport(repaired, policy.foreign(known or (), table.pool))
+        return HostReport(repaired, (*policy.foreign(known or (), table.pool), *doubt))
 
     def _policy(self, known: Collection[PolicyRule] | None) -> list[str]:
         """Put our policy rule back, and links that it would not see into its group."""

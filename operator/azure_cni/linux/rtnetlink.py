@@ -253,6 +253,7 @@ def _link(payload: bytes) -> Link:
         group=_number(told, _IFLA_GROUP),
         master=_number(told, _IFLA_MASTER),
         below=0 if _IFLA_LINK_NETNSID in told else _number(told, _IFLA_LINK),
+        kind=attributes(told.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode(),
     )
 
 

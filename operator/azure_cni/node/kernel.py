@@ -58,7 +58,7 @@ class Kernel:
         if known is None or not self._book.ledger.slots:
             return False
         mac, primary = known
-        self._board.link = LinkParameters((await self._world.datapath.uplink(mac)).mtu, primary)
+        self._board.link = LinkParameters((await self._world.datapath.uplink(mac, primary)).mtu, primary)
         log.info("serving pods from the ledger until Azure has answered", extra={"mac": mac})
         return True
 
@@ -85,7 +85,8 @@ class Kernel:
         for repair in repairs:
             log.warning("kernel put right", extra={"what": repair})
             self._world.observer.repaired("kernel")
-        self._wire_with(LinkParameters((await self._world.datapath.uplink(identity.mac)).mtu, identity.primary_ip))
+        uplink = await self._world.datapath.uplink(identity.mac, identity.primary_ip)
+        self._wire_with(LinkParameters(uplink.mtu, identity.primary_ip))
         self._agenda.put(Activity.KERNEL, self._world.clock.boottime_s() + self._settings.timing.kernel_s)
         return True
 

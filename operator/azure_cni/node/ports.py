@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Any, Protocol
 
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
@@ -186,8 +187,8 @@ class Datapath(Protocol):
     async def settle(self) -> None:
         """Wait until removals under way are done."""
 
-    async def uplink(self, mac: str) -> Uplink:
-        """The NIC's interface; DatapathError unless exactly one qualifies."""
+    async def uplink(self, mac: str, primary: IPv4Address) -> Uplink:
+        """The NIC's interface; DatapathError where none can be it. Of several the likeliest (`datapath.uplink`)."""
 
     async def apply_node(self, table: NodeTable) -> HostReport:
         """Make the node's table, sysctls and uplink right; returns what had drifted and what others do against it."""
