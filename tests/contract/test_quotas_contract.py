@@ -122,7 +122,7 @@ async def test_an_empty_ledger_is_a_ledger(world: World) -> None:
 
 async def test_tokens_and_azures_use_come_back_as_written(world: World) -> None:
     tokens, use = Tokens(2.5, 1_800_000_000.25, 0.5), AzureUse(120, 7, 1_800_000_000.0)
-    fields = {"budget": tokens_document(tokens), "azure": azure_document(use)}
+    fields = {"budget": tokens_document(tokens, capacity=5.0), "azure": azure_document(use)}
     quota = await world.quotas.write(await world.make(), Draft(fields=fields))
     assert (quota.tokens, quota.azure) == (tokens, use)
     assert quota.grantable == 40 - 2 - 7

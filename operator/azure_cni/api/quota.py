@@ -236,10 +236,15 @@ def azure_document(use: AzureUse) -> dict[str, Any]:
     return {"used": use.used, "outside": use.outside, "readTime": times.text(use.read_s)}
 
 
-def tokens_document(tokens: Tokens) -> dict[str, Any]:
-    """`status.budget`; rounded down, so that writing it makes no tokens."""
+def tokens_document(tokens: Tokens, *, capacity: float) -> dict[str, Any]:
+    """`status.budget`; rounded down, so that writing it makes no tokens. `capacity`: as many are kept at most."""
     left = math.floor(tokens.tokens * 1e6) / 1e6
-    return {"tokens": left, "time": times.exact_text(tokens.time_s), "pace": round(tokens.pace, 4)}
+    return {
+        "tokens": left,
+        "capacity": capacity,
+        "time": times.exact_text(tokens.time_s),
+        "pace": round(tokens.pace, 4),
+    }
 
 
 def _entry(document: Mapping[str, Any]) -> LedgerEntry:

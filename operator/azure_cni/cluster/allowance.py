@@ -14,8 +14,8 @@ from typing import Final
 
 from azure_cni.api.quota import Tokens
 
-STEADY: Final = 0.95
-KEPT: Final = 1 - STEADY
+KEPT: Final = 0.05
+STEADY: Final = 1 - KEPT
 SLOWEST: Final = 0.1
 RECOVERY_PER_MINUTE: Final = 0.1
 MINUTE_S: Final = 60.0

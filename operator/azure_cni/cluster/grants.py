@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from azure_cni.api import quota as quota_api
-from azure_cni.api.quota import LONGEST_NIC_LABEL, Draft, Fact, LedgerEntry, VNetQuota
+from azure_cni.api.quota import LONGEST_NIC_LABEL, Draft, Fact, LedgerEntry, Tokens, VNetQuota
 from azure_cni.cluster import books, words
+from azure_cni.cluster.allowance import capacity
 from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census, Member
 from azure_cni.cluster.pacing import Paced, paced
@@ -125,7 +126,7 @@ class Grants:
         due = plan.turned_back or books.is_due(quota, draft, calm=now_s - self._sums_s >= SUMS_S)
         if not plan.changes and not due:
             return quota
-        budget = {"budget": quota_api.tokens_document(plan.tokens)} if plan.tokens != quota.tokens else {}
+        budget = {"budget": _budget(quota, plan.tokens)} if plan.tokens != quota.tokens else {}
         written = await self._keeper.write(quota, replace(draft, fields={**draft.fields, **budget}))
         self._sums_s = now_s
         if plan.changes:
@@ -218,3 +219,7 @@ def _refusals(unwritable: Iterable[Member]) -> Iterator[_Telling]:
         remark = words.on_unwritable(member)
         if member.reason != remark.reason:
             yield _Telling(member, remark.status(), result="refused")
+
+
+def _budget(quota: VNetQuota, tokens: Tokens) -> dict[str, Any]:
+    return quota_api.tokens_document(tokens, capacity=capacity(quota.limits.writes_per_minute))

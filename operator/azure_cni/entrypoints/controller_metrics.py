@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from azure_cni.api.quota import Fact, VNetQuota
+from azure_cni.cluster.allowance import capacity
 from azure_cni.cluster.leader import Leader
 from azure_cni.entrypoints.common_metrics import CommonMetrics
 
@@ -43,7 +44,14 @@ class QuotaCollector(Collector):
             labels=["quota"],
         )
         tokens = GaugeMetricFamily(
-            "azure_cni_write_budget_tokens", "NIC writes that were left when last counted.", labels=["quota"]
+            "azure_cni_write_budget_tokens",
+            "NIC writes that were left when last counted, of at most azure_cni_write_budget_capacity.",
+            labels=["quota"],
+        )
+        most = GaugeMetricFamily(
+            "azure_cni_write_budget_capacity",
+            "NIC writes that are saved up at most: azure_cni_write_budget_tokens of a budget that is full.",
+            labels=["quota"],
         )
         rate = GaugeMetricFamily(
             "azure_cni_write_budget_per_minute", "NIC writes that may be made in a minute now.", labels=["quota"]
@@ -58,8 +66,9 @@ class QuotaCollector(Collector):
             read.add_metric([quota.name], quota.azure.read_s if quota.azure else 0.0)
             if quota.tokens:
                 tokens.add_metric([quota.name], quota.tokens.tokens)
+                most.add_metric([quota.name], capacity(quota.limits.writes_per_minute))
                 rate.add_metric([quota.name], quota.limits.writes_per_minute * quota.tokens.pace)
-        yield from (addresses, nodes, exhausted, throttled, read, tokens, rate)
+        yield from (addresses, nodes, exhausted, throttled, read, tokens, most, rate)
         yield GaugeMetricFamily(
             "azure_cni_grants_delayed", "Nodes that wait for a permit.", value=leader.delayed if leader else 0
         )

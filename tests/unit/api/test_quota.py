@@ -64,7 +64,7 @@ def test_a_draft_names_only_what_changes_and_none_removes() -> None:
 
 
 def test_writing_a_budget_makes_no_tokens() -> None:
-    document = quota_api.tokens_document(Tokens(tokens=2.99999996, time_s=1_800_000_000.123456, pace=1.0))
+    document = quota_api.tokens_document(Tokens(tokens=2.99999996, time_s=1_800_000_000.123456, pace=1.0), capacity=5.0)
     assert document["tokens"] <= 2.99999996
     assert (times.seconds(document["time"]) or 0.0) >= 1_800_000_000.123455
 

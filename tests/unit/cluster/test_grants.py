@@ -262,3 +262,14 @@ async def test_an_old_answer_stays_good_and_what_is_told_of_it_is_written_once()
         assert world.cluster.calls.count("quotas.write") == writes
         assert world.condition("UsageKnown")["message"] == message
         assert world.cluster.quota().azure
+
+
+async def test_a_full_write_budget_says_that_it_is_full() -> None:
+    """Five tokens beside a hundred writes a minute look like the last five."""
+    world = World(limits=Limits(writes_per_minute=100))
+    nodes(world, a=16)
+    async with world.agents(), world.controller():
+        await world.until(lambda: world.held() == {"a": 16})
+        budget = world.cluster.quotas.objects["vnet"]["status"]["budget"]
+    assert budget["capacity"] == pytest.approx(5)
+    assert budget["tokens"] <= budget["capacity"]

@@ -169,7 +169,7 @@ async def test_a_budget_that_was_counted_by_a_clock_an_hour_ahead_serves_at_once
     world = World(limits=Limits(writes_per_minute=20))
     for index in range(10):
         world.node(f"n{index}", want=8, waiting=8)
-    spent = tokens_document(Tokens(0.0, EPOCH_S + 3600, 1.0))
+    spent = tokens_document(Tokens(0.0, EPOCH_S + 3600, 1.0), capacity=5.0)
     async with world.controller():
         world.cluster.node("first", requested=1, wants="Nothing")
         await world.until(lambda: "vnet" in world.cluster.quotas.objects and not world.cluster.quota().is_new)

@@ -32,7 +32,7 @@ async def a_leader() -> SimpleNamespace:
     fields = {
         "assigned": 44,
         "azure": azure_document(AzureUse(used=57, outside=7, read_s=0.0)),
-        "budget": tokens_document(Tokens(tokens=2.5, time_s=0.0, pace=0.5)),
+        "budget": tokens_document(Tokens(tokens=2.5, time_s=0.0, pace=0.5), capacity=5.0),
         "conditions": [{"type": "Exhausted", "status": "True"}, {"type": "Throttled", "status": "False"}],
     }
     quota = await quotas.write(await quotas.create("prod", vnet_id=VNET, limits=LIMITS), Draft(entries, fields))
@@ -53,6 +53,7 @@ async def test_a_leader_shows_its_quotas_and_their_budget():
         "quota_exhausted prod": 1,
         "quota_throttled prod": 0,
         "write_budget_tokens prod": 2.5,
+        "write_budget_capacity prod": 3,
         "write_budget_per_minute prod": 30,
         "grants_delayed": 3,
     }

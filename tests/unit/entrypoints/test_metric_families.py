@@ -52,7 +52,9 @@ def agent() -> Metrics:
 def controller() -> ControllerMetrics:
     """All hooks used once, and one quota."""
     metrics = ControllerMetrics()
-    quota = read_quota({"metadata": {"name": "prod"}, "status": {"budget": tokens_document(Tokens(1.0, 0.0, 1.0))}})
+    quota = read_quota(
+        {"metadata": {"name": "prod"}, "status": {"budget": tokens_document(Tokens(1.0, 0.0, 1.0), capacity=5.0)}}
+    )
     leader = SimpleNamespace(quotas=(quota,), delayed=0)
     metrics.watch_quotas(leads=lambda: True, leader=lambda: leader)
     metrics.granted("full")
