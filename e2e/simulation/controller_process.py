@@ -1,6 +1,5 @@
 """One controller: the product's own, on a clock and a loop of the run's pace, told by its environment as in a pod."""
 
-import os
 import sys
 
 from azure_cni.cluster.election import Pace
@@ -18,8 +17,6 @@ def main(path: str, name: str, lease: str) -> None:
     """Run until asked to stop."""
     run = Run.load(path)
     azure = AzureFacts.load(run.directory)
-    # Where the SDK looks for the metadata service's tokens.
-    os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = azure.imds
     settings = controller_settings.read({
         "AZURE_CNI_POD_NAME": name,
         "AZURE_CNI_NAMESPACE": "default",
@@ -27,6 +24,7 @@ def main(path: str, name: str, lease: str) -> None:
         "AZURE_CNI_QUOTA_LIMIT": str(run.scenario.limit),
         "AZURE_CNI_QUOTA_WRITES_PER_MINUTE": str(run.scenario.writes_per_minute),
         "AZURE_CNI_ARM_ENDPOINT": azure.arm,
+        "AZURE_CNI_IMDS_ENDPOINT": azure.imds,
         "AZURE_CNI_CA_FILE": str(azure.ca_file),
         "AZURE_CNI_METRICS_PORT": "0",
         "AZURE_CNI_METRICS_BIND": "loopback",

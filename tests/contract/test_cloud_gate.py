@@ -79,6 +79,27 @@ def test_a_private_endpoint_replaces_the_clouds_own() -> None:
     assert (cloud.name, cloud.endpoint, cloud.authority) == ("AzurePublicCloud", "https://10.0.0.1", "https://10.0.0.2")
 
 
+@pytest.mark.parametrize(
+    ("url", "owned"),
+    [
+        ("https://management.azure.com/subscriptions/s?api-version=1", True),
+        ("https://Management.Azure.com/x", True),
+        ("https://management.azure.com", True),
+        ("http://management.azure.com/x", False),
+        ("https://management.azure.com.evil.example/x", False),
+        ("https://management.azure.com@evil.example/x", False),
+        ("https://user@management.azure.com/x", False),
+        ("https://management.azure.com:444/x", False),
+        ("//management.azure.com/x", False),
+        ("/x", False),
+        ("https://[", False),
+        ("", False),
+    ],
+)
+def test_links_of_a_cloud_are_those_to_its_resource_manager(url: str, *, owned: bool) -> None:
+    assert cloud_named("AzurePublicCloud").owns(url) is owned
+
+
 def test_an_unknown_cloud_lists_the_known_ones() -> None:
     with pytest.raises(ConfigInvalid, match="'AzureMoon': it must be one of AzurePublicCloud, AzureUSGovernment"):
         cloud_named("AzureMoon")

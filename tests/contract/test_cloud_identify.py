@@ -17,7 +17,7 @@ from azure_cni.azure.arm import Arm
 from azure_cni.azure.claims import ImdsClaims
 from azure_cni.azure.cloud import ArmCloud
 from azure_cni.azure.clouds import AzureCloud, cloud_named
-from azure_cni.azure.credentials import managed_identity, workload_identity
+from azure_cni.azure.credentials import MISLEADING, managed_identity, workload_identity
 from azure_cni.azure.imds import Imds
 from azure_cni.azure.observed import ObservedCloud
 from azure_cni.azure.resources import Resource
@@ -245,27 +245,78 @@ async def test_a_vnet_that_may_not_be_read_is_named(world: AzureWorld, cloud: Ar
     assert caught.value.scope == identity.vnet_id
 
 
-async def test_a_managed_identity_brings_the_token(world: AzureWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", world.endpoints.imds)
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # the metadata service is never asked through a proxy
-    async with world.arm(managed_identity()) as arm:
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The credential changes the process's environment: the test's is put back."""
+    for name in MISLEADING:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+async def test_a_managed_identity_brings_the_token(world: AzureWorld, environment: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):  # the metadata service is never asked through a proxy
+        environment.setenv(name, "http://127.0.0.1:9")
+    async with world.arm(managed_identity(imds_url=world.endpoints.imds)) as arm:
         assert (await ArmCloud(world.imds, arm).identify()).vm_id == world.azure.vm("vm1").guid
     assert world.azure.calls["imds.token"] == 1
 
 
-async def test_a_user_assigned_identity_is_chosen_by_client_id(
-    world: AzureWorld, monkeypatch: pytest.MonkeyPatch
+ELSEWHERE = {
+    "workload identity": ["AZURE_FEDERATED_TOKEN_FILE", "AZURE_TENANT_ID", "AZURE_AUTHORITY_HOST", "AZURE_CLIENT_ID"],
+    "Arc": ["IDENTITY_ENDPOINT", "IMDS_ENDPOINT"],
+    "App Service": ["IDENTITY_ENDPOINT", "IDENTITY_HEADER"],
+    "Service Fabric": ["IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT"],
+    "Cloud Shell": ["MSI_ENDPOINT"],
+    "Azure ML": ["MSI_ENDPOINT", "MSI_SECRET"],
+    "pod identity": ["AZURE_POD_IDENTITY_AUTHORITY_HOST"],
+}
+
+
+@pytest.mark.parametrize("names", ELSEWHERE.values(), ids=ELSEWHERE)
+async def test_nothing_in_the_environment_changes_a_managed_identity(
+    world: AzureWorld, environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, names: list[str]
 ) -> None:
-    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", world.endpoints.imds)
+    for name in names:
+        environment.setenv(name, "http://127.0.0.1:9/elsewhere")
+    async with world.arm(managed_identity(imds_url=world.endpoints.imds)) as arm:
+        assert (await ArmCloud(world.imds, arm).identify()).vm_id == world.azure.vm("vm1").guid
+    assert world.azure.calls["imds.token"] == 1
+    (warning,) = (record.__dict__ for record in caplog.records if record.name == "azure_cni.azure.credentials")
+    assert set(warning["variables"].split(", ")) == set(names) & set(MISLEADING)
+
+
+async def test_of_several_identities_one_must_be_named(world: AzureWorld, environment: pytest.MonkeyPatch) -> None:
+    one, other = world.azure.add_identity("azure-cni"), world.azure.add_identity("other")
+    world.azure.user_assigned["vm1"] = (one, other)
+    async with world.arm(managed_identity(imds_url=world.endpoints.imds)) as arm:
+        with pytest.raises(AccessDenied, match=r"this VM has several user-assigned identities; set azure\.clientID to"):
+            await ArmCloud(world.imds, arm).identify()
+    async with world.arm(managed_identity(client_id=one.client_id, imds_url=world.endpoints.imds)) as arm:
+        await ArmCloud(world.imds, arm).identify()
+
+
+async def test_a_single_user_assigned_identity_need_not_be_named(
+    world: AzureWorld, environment: pytest.MonkeyPatch
+) -> None:
     principal = world.azure.add_identity("azure-cni")
-    async with world.arm(managed_identity(client_id=principal.client_id)) as arm:
+    world.azure.user_assigned["vm1"] = (principal,)
+    async with world.arm(managed_identity(imds_url=world.endpoints.imds)) as arm:
         await ArmCloud(world.imds, arm).identify()
     assert {call.principal for call in world.azure.history.calls if call.operation == "vm.get"} == {principal.object_id}
 
 
-async def test_an_identity_that_the_vm_does_not_have(world: AzureWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", world.endpoints.imds)
-    async with world.arm(managed_identity(client_id="no-such-identity")) as arm:
+async def test_a_user_assigned_identity_is_chosen_by_client_id(
+    world: AzureWorld, environment: pytest.MonkeyPatch
+) -> None:
+    principal = world.azure.add_identity("azure-cni")
+    async with world.arm(managed_identity(client_id=principal.client_id, imds_url=world.endpoints.imds)) as arm:
+        await ArmCloud(world.imds, arm).identify()
+    assert {call.principal for call in world.azure.history.calls if call.operation == "vm.get"} == {principal.object_id}
+
+
+async def test_an_identity_that_the_vm_does_not_have(world: AzureWorld, environment: pytest.MonkeyPatch) -> None:
+    async with world.arm(managed_identity(client_id="no-such-identity", imds_url=world.endpoints.imds)) as arm:
         with pytest.raises(AccessDenied, match=r"cannot read VM vm1: no token for the agent's identity.*assigned"):
             await ArmCloud(world.imds, arm).identify()
     assert world.meter.of("vm.get") == ["NoToken"]

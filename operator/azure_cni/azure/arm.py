@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 from azure.core.credentials_async import AsyncTokenCredential
@@ -67,7 +66,8 @@ class Patience:
 class Arm:
     """One session with the resource manager. Every method raises only CloudError.
 
-    `ca_file` replaces the system's authorities. `sleep` is what waits between two polls.
+    `ca_file` replaces the system's authorities, `proxy` is the URL of the proxy to the resource manager. `sleep` is
+    what waits between two polls.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Arm:
         meter: Meter,
         gate: Gate | None = None,
         ca_file: Path | None = None,
+        proxy: str | None = None,
         patience: Patience | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -86,6 +87,7 @@ class Arm:
         self._meter = meter
         self._gate = gate or Gate()
         self._ca_file = ca_file
+        self._proxy = proxy
         self._patience = patience or Patience()
         self._sleep = sleep
         self._versions = api_versions.ApiVersions()
@@ -246,11 +248,7 @@ class Arm:
 
     def _own(self, link: str, *, what: str) -> str:
         """A link out of an answer, if it leads to the resource manager. Our token goes to nobody else."""
-        try:
-            asked, ours = urlsplit(link), urlsplit(self._cloud.endpoint)
-        except ValueError:
-            asked, ours = urlsplit(""), urlsplit(self._cloud.endpoint)
-        if (asked.scheme, asked.netloc.lower()) != (ours.scheme, ours.netloc.lower()):
+        if not self._cloud.owns(link):
             raise CloudUnreachable(
                 f"cannot {what}: the answer leads on to {link[:200]}, not to the resource manager at "
                 f"{self._cloud.endpoint}; the token is not sent there; does a proxy stand between?"
@@ -263,7 +261,10 @@ class Arm:
             self._opened = AsyncARMPipelineClient(
                 self._cloud.endpoint,
                 transport=open_transport(
-                    ca_file=self._ca_file, connect_s=self._patience.connect_s, answer_s=self._patience.answer_s
+                    ca_file=self._ca_file,
+                    connect_s=self._patience.connect_s,
+                    answer_s=self._patience.answer_s,
+                    proxy=self._proxy,
                 ),
                 policies=[
                     RequestIdPolicy(),

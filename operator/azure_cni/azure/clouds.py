@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from azure.core import AzureClouds
 from azure.identity import AzureAuthorityHosts
@@ -25,6 +26,14 @@ class AzureCloud:
     endpoint: str
     scope: str
     authority: str
+
+    def owns(self, url: str) -> bool:
+        """Whether that URL is the resource manager's: the same scheme, host and port, and nobody's name in it."""
+        try:
+            asked, ours = urlsplit(url), urlsplit(self.endpoint)
+        except ValueError:
+            return False
+        return (asked.scheme, asked.netloc.lower()) == (ours.scheme, ours.netloc.lower())
 
 
 _SETTINGS: Final[Mapping[str, tuple[AzureClouds, str]]] = {

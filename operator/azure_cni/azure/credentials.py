@@ -1,27 +1,62 @@
 """Who the agent is to Azure: one kind of identity, chosen by name, never guessed.
 
-A managed identity's token comes from the instance metadata service, which must not be asked through a proxy. The SDK
-finds that service's address in AZURE_POD_IDENTITY_AUTHORITY_HOST and takes the variables of other hosts
-(IDENTITY_ENDPOINT, ...) for a hint that it runs there: on a node they are unset.
+A managed identity's token comes from the instance metadata service, which must not be asked through a proxy. The SDK's
+credential for it looks at the environment first: variables of other hosts, of workload identity's webhook and of an
+old pod identity make it another credential, or send it to another address. The settings alone decide here, so these
+variables are taken out of the process's environment, and the metadata service's address is put there.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
+from typing import Final
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import ManagedIdentityCredential, WorkloadIdentityCredential
 
 from azure_cni.azure.clouds import AzureCloud
+from azure_cni.azure.imds import DEFAULT_URL
+from azure_cni.azure.transport import open_transport
+
+log = logging.getLogger(__name__)
+
+CONNECT_S: Final = 10.0
+ANSWER_S: Final = 30.0
+"""How long workload identity's token service may take; the SDK tries again within the time of the call."""
+TOKENS_AT: Final = "AZURE_POD_IDENTITY_AUTHORITY_HOST"
+"""Where the SDK looks for the metadata service, at each request for a token."""
+MISLEADING: Final = (
+    "IDENTITY_ENDPOINT",  # App Service, Azure Arc, Service Fabric
+    "IDENTITY_HEADER",
+    "IDENTITY_SERVER_THUMBPRINT",
+    "IMDS_ENDPOINT",
+    "MSI_ENDPOINT",  # Cloud Shell, Azure ML
+    "MSI_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",  # workload identity's webhook
+    TOKENS_AT,
+)
+"""What azure-identity 1.27 reads before it takes the metadata service (ManagedIdentityCredential, its source)."""
 
 
-def managed_identity(*, client_id: str = "") -> AsyncTokenCredential:
-    """The VM's system-assigned identity, or the user-assigned one of that client ID."""
+def managed_identity(*, client_id: str = "", imds_url: str = DEFAULT_URL) -> AsyncTokenCredential:
+    """The VM's system-assigned identity, or the user-assigned one of that client ID, whatever the environment says."""
+    ignored = [name for name in MISLEADING if os.environ.pop(name, "")]
+    if ignored:
+        log.warning("variables that would change the identity are ignored", extra={"variables": ", ".join(ignored)})
+    os.environ[TOKENS_AT] = imds_url
     return ManagedIdentityCredential(client_id=client_id or None, use_env_settings=False)
 
 
 def workload_identity(
-    cloud: AzureCloud, *, tenant_id: str, client_id: str, token_file: Path, ca_file: Path | None = None
+    cloud: AzureCloud,
+    *,
+    tenant_id: str,
+    client_id: str,
+    token_file: Path,
+    ca_file: Path | None = None,
+    proxy: str | None = None,
 ) -> AsyncTokenCredential:
     """An application that trusts the cluster's service account tokens; `token_file` is re-read by the SDK."""
     return WorkloadIdentityCredential(
@@ -29,6 +64,6 @@ def workload_identity(
         client_id=client_id,
         token_file_path=str(token_file),
         authority=cloud.authority,
-        connection_verify=str(ca_file) if ca_file else True,
+        transport=open_transport(ca_file=ca_file, connect_s=CONNECT_S, answer_s=ANSWER_S, proxy=proxy),
         disable_instance_discovery=True,  # one request less, and none to a host that a private cloud does not have
     )

@@ -16,13 +16,19 @@ from azure.core.pipeline.transport import AioHttpTransport
 CONNECTIONS = 4
 
 
-def open_transport(*, ca_file: Path | None, connect_s: float, answer_s: float) -> AioHttpTransport:
-    """A transport of the SDK; `ca_file` replaces the system's authorities. Proxies are those of the environment."""
+def open_transport(
+    *, ca_file: Path | None, connect_s: float, answer_s: float, proxy: str | None = None
+) -> AioHttpTransport:
+    """A transport of the SDK; `ca_file` replaces the system's authorities, `proxy` is the URL of one for all requests.
+
+    The environment is not looked at: aiohttp ignores proxies that it does not like, and would take a password for
+    Azure out of a .netrc file.
+    """
     tls = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=tls, limit=CONNECTIONS),
         cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=True,
+        proxy=proxy,
         middlewares=(_writes_once,),
     )
     return AioHttpTransport(session=session, connection_timeout=connect_s, read_timeout=answer_s)

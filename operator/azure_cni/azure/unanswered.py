@@ -14,6 +14,8 @@ from azure_cni.errors import AccessDenied, CloudError, CloudUnreachable
 
 UNREACHABLE: Final = "unreachable"
 NO_TOKEN: Final = "NoToken"  # noqa: S105  # a word for metrics
+SEVERAL: Final = "multiple user assigned identities"
+"""Of the metadata service's words, in lower case, when a VM has several identities and the request names none."""
 REFUSALS: Final = frozenset({400, 401, 403})
 
 
@@ -36,6 +38,12 @@ def _no_token(error: ClientAuthenticationError, *, what: str) -> CloudError:
     if silent or (status is not None and status not in REFUSALS):
         text = f"cannot {what}: no token for now: the identity's token service does not answer as it should: {said}"
         return CloudUnreachable(text, azure_code=UNREACHABLE)
+    if SEVERAL in said.lower():
+        text = (
+            f"cannot {what}: no token for the agent's identity: this VM has several user-assigned identities; set "
+            "azure.clientID to the client ID of the one that has the role"
+        )
+        return AccessDenied(text, azure_code=NO_TOKEN)
     text = (
         f"cannot {what}: no token for the agent's identity: {said}; is an identity assigned to this VM, and is its "
         "client ID the configured one?"

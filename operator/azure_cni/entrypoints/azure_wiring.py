@@ -55,14 +55,19 @@ def _managed(settings: AzureSettings, *, imds: Imds, observer: Observer, closing
 
 
 def open_arm(settings: AzureSettings, *, meter: Meter, closing: AsyncExitStack) -> Arm:
-    """A session with the resource manager, as the identity that the settings name; closed by `closing`."""
+    """A session with the resource manager, as the identity that the settings name; closed by `closing`.
+
+    ConfigInvalid when a variable that names a proxy is of no use.
+    """
     # Imported here: a node that only observes never loads Azure's SDK, which is some 20 MiB.
     from azure_cni.azure.arm import Arm
     from azure_cni.azure.clouds import cloud_named
     from azure_cni.azure.credentials import managed_identity, workload_identity
+    from azure_cni.azure.proxies import proxy_for
 
     cloud = cloud_named(settings.cloud, endpoint=settings.arm_endpoint)
     ca_file = Path(settings.ca_file) if settings.ca_file else None
+    proxy = proxy_for(cloud.endpoint, os.environ)
     if settings.identity == "workload":
         credential = workload_identity(
             cloud,
@@ -70,10 +75,11 @@ def open_arm(settings: AzureSettings, *, meter: Meter, closing: AsyncExitStack) 
             client_id=settings.client_id or _federated("AZURE_CLIENT_ID"),
             token_file=Path(_federated("AZURE_FEDERATED_TOKEN_FILE")),
             ca_file=ca_file,
+            proxy=proxy_for(cloud.authority, os.environ),
         )
     else:
-        credential = managed_identity(client_id=settings.client_id)
-    arm = Arm(cloud, credential, meter=meter, ca_file=ca_file)
+        credential = managed_identity(client_id=settings.client_id, imds_url=settings.imds_endpoint)
+    arm = Arm(cloud, credential, meter=meter, ca_file=ca_file, proxy=proxy)
     closing.push_async_callback(arm.close)
     return arm
 
