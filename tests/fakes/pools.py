@@ -109,6 +109,11 @@ class FakePools:
         if self.pool.get("spec") != before:
             self.pool["metadata"]["generation"] += 1
 
+    def annotate(self, **annotations: str) -> None:
+        """A person annotates the pool, which does not raise its generation."""
+        assert self.pool is not None
+        self._change({"metadata": {"annotations": annotations}})
+
     def _change(self, patch: Mapping[str, Any]) -> None:
         changed = merge_patch(self.pool, patch)
         if changed != self.pool:  # versions share nothing: who was shown one may keep it

@@ -23,6 +23,9 @@ VERSION = "v1alpha1"
 KIND = "NodeIPPool"
 PLURAL = "nodeippools"
 
+READ_NOW = f"{GROUP}/read-now"
+"""The annotation by which people ask an agent to read its NIC now: each new value is a request."""
+
 SPEC_FIELDS = {
     "minFree": "min_free",
     "maxFree": "max_free",
@@ -115,6 +118,17 @@ def last_request(pool: Mapping[str, Any], *, vm_id: str) -> Request:
 def _beginning(pool: Mapping[str, Any]) -> int:
     """A number that no other object of that name began near, up to 2**52: 32 bits of the UID, and 20 to count with."""
     return zlib.crc32(version(pool).uid.encode()) << 20
+
+
+def read_request(pool: Mapping[str, Any]) -> str:
+    """What a person last set `READ_NOW` to; "" where nobody did."""
+    annotations = (pool.get("metadata") or {}).get("annotations") or {}
+    return str(annotations.get(READ_NOW, ""))
+
+
+def read_answered(pool: Mapping[str, Any]) -> str:
+    """The request that the reading in `status.lastRead` answered."""
+    return str(((pool.get("status") or {}).get("lastRead") or {}).get("request", ""))
 
 
 def last_uplink(pool: Mapping[str, Any]) -> tuple[str, IPv4Address] | None:

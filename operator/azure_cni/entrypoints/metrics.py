@@ -42,6 +42,12 @@ class PoolCollector(Collector):
         for state in ("assigned", "free", "cooling", "programming", "releasing"):
             pool.add_metric([state], getattr(counts, state))
         yield pool
+        read = GaugeMetricFamily(
+            "azure_cni_nic_read_age_seconds", "Time since the NIC was last read; none before that."
+        )
+        if self._board.nic_read_s is not None:
+            read.add_metric([], max(0.0, self._clock.boottime_s() - self._board.nic_read_s))
+        yield read
         for name, help_text, value in (*self._sizes(counts), *self._permits(), *self._standing()):
             yield GaugeMetricFamily(f"azure_cni_{name}", help_text, value=value)
         conflicts = GaugeMetricFamily(

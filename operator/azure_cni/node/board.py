@@ -55,6 +55,8 @@ class Board:
         """Pods that need an address, beyond those for which one is free."""
         self.asked_s: float | None = None
         """Boot time since when a request for a NIC write has had no answer; None when there is none."""
+        self.nic_read_s: float | None = None
+        """Boot time at which the NIC was last read; None before the first time."""
         self.throttled = False
         """Azure asked to wait, and the time is not over."""
         self.tainted = False

@@ -15,7 +15,7 @@ from azure_cni.node.agenda import Agenda
 from azure_cni.node.board import Board
 from azure_cni.node.meanwhile import meanwhile
 from azure_cni.node.troubles import Activity
-from azure_cni.node.world import NodeSettings, Standing, World
+from azure_cni.node.world import LastRead, NodeSettings, Standing, World
 
 log = logging.getLogger(__name__)
 
@@ -66,14 +66,27 @@ class Inquiry:
 
     async def read_nic(self) -> bool:
         """The NIC, once VNet and node are known: before that, nothing could be made of it."""
-        nic = self._standing.nic
-        if nic is None or self._standing.vnet is None or not self._is_due(Activity.READ):
+        nic, asked = self._standing.nic, pool_api.read_request(self._standing.pool or {})
+        due = self._is_due(Activity.READ) or asked != self._answered
+        if nic is None or self._standing.vnet is None or not due:
             return False
-        self.seen(await meanwhile(nic.read(), self._breathe))
+        view = await meanwhile(nic.read(), self._breathe)
+        if asked != self._answered:
+            log.info("nic read because somebody asked", extra={"request": asked})
+        self.seen(view, answers=asked)
         return True
 
-    def seen(self, view: NicView) -> None:
-        """The NIC was read, or written and read."""
+    @property
+    def _answered(self) -> str:
+        """The newest request for a reading that was answered, by this agent or the one before it."""
+        last = self._standing.last_read
+        return pool_api.read_answered(self._standing.pool or {}) if last is None else last.request
+
+    def seen(self, view: NicView, *, answers: str | None = None) -> None:
+        """The NIC was read, or written and read; `answers` the request that a person had made before it was."""
+        clock = self._world.clock
+        self._standing.last_read = LastRead(clock.utc(), self._answered if answers is None else answers)
+        self._board.nic_read_s = clock.boottime_s()
         self._standing.fresh = view
         self._put(Activity.READ, in_s=self._settings.timing.nic_s if view.settled else limits.SETTLE_POLL_S)
         identity, primary = self._board.identity, view.primary.address

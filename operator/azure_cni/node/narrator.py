@@ -140,6 +140,8 @@ class Narrator:
             status |= self._world.grants.status(standing.grant)
         if self._board.identity is not None:
             status |= pool_api.identity_status(self._board.identity)
+        if standing.last_read is not None:
+            status["lastRead"] = standing.last_read.document()
         if standing.last_write is not None:
             status["lastWrite"] = standing.last_write.document()
         return status

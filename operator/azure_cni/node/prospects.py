@@ -223,7 +223,9 @@ def _trouble(kind: Kind, trouble: Trouble | None, snapshot: Snapshot, fine: str,
 
 def _drifted(snapshot: Snapshot) -> Condition:
     if not snapshot.lost:
-        return Condition(Kind.DRIFTED, False, "AsExpected", "every assigned address is on the NIC")
+        return Condition(
+            Kind.DRIFTED, False, "AsExpected", "every assigned address was on the NIC when it was last read"
+        )
     message = (
         f"pods hold addresses that are no longer on the NIC: {few(snapshot.lost)}; another tool removed them: "
         f"delete these pods to give them new ones"

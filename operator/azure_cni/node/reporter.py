@@ -2,7 +2,7 @@
 
 The fields of the grant protocol (the request, `allocated` and, where a node grants itself, `granted`) are written at
 once. Everything else follows when it changed, at most once in five seconds, so that a burst of pods costs
-the API server one write and not one per pod.
+the API server one write and not one per pod. When the NIC was last read goes along with the next write.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ REQUEST = ("requested", "requestID", "wants")
 """Written by compare-and-swap: a late write of an agent that is gone must not undo what the one after it asked."""
 PROTOCOL = (*REQUEST, "granted", "grantedFor", "allocated", "throttledUntil")
 SPACING_S = 5.0
+
+
+def _is_worth_a_write(differing: Mapping[str, Any], written: Mapping[str, Any]) -> bool:
+    """A new time of `lastRead` alone is not: the NIC is read again and again, and nothing came of it."""
+    read = differing.get("lastRead")
+    if read is None or len(differing) > 1:
+        return bool(differing)
+    return bool(read["request"] != (written.get("lastRead") or {}).get("request"))
 
 
 class Reporter:
@@ -42,9 +50,12 @@ class Reporter:
         """
         written = pool.get("status") or {}
         differing = {key: value for key, value in status.items() if written.get(key) != value}
+        if not _is_worth_a_write(differing, written):
+            self._pending = False
+            return None
         urgent = any(key in differing for key in PROTOCOL)
-        if not differing or (not urgent and now_s < self._last_s + self._spacing_s):
-            self._pending = bool(differing)
+        if not urgent and now_s < self._last_s + self._spacing_s:
+            self._pending = True
             return None
         self._last_s, self._pending = now_s, True
         guarded = any(key in differing for key in REQUEST)

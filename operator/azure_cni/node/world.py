@@ -79,6 +79,18 @@ class LastWrite:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class LastRead:
+    """The newest reading of the NIC, and the newest request of a person (`READ_NOW`) that it answers."""
+
+    time: str
+    request: str
+
+    def document(self) -> dict[str, str]:
+        """As in `status.lastRead`."""
+        return {"time": self.time, "request": self.request}
+
+
 @dataclass(slots=True)
 class Standing:
     """What is known now. Written by the reconciler and its helpers alone, all of them in one task."""
@@ -100,6 +112,7 @@ class Standing:
     writing: Wants = Wants.NOTHING
     """The write of the NIC that is under way."""
     last_write: LastWrite | None = None
+    last_read: LastRead | None = None
 
     @property
     def answered(self) -> bool:
