@@ -16,6 +16,7 @@ class ConflictReason(StrEnum):
 
     FOREIGN_POLICY_RULES = "ForeignPolicyRules"
     AMBIGUOUS_UPLINK = "AmbiguousUplink"
+    DEFAULT_ROUTE_ELSEWHERE = "DefaultRouteElsewhere"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,11 @@ class NodeTable:
     imds_allowed: bool
 
 
-def ruleset(table: NodeTable, *, uplink: str) -> str:
-    """The table as `nft -f` takes it: whatever was there is replaced, in one transaction."""
+def ruleset(table: NodeTable, *, uplink: str, way_out: str = "") -> str:
+    """The table as `nft -f` takes it: whatever was there is replaced, in one transaction.
+
+    `way_out` names the interface of the default route where that is not the uplink (see `way_out`).
+    """
     name = f"table inet {TABLE}"
     body = "\n".join(
         (
@@ -60,7 +63,7 @@ def ruleset(table: NodeTable, *, uplink: str) -> str:
             _guard_output(),
             _forward(uplink),
             _output(uplink),
-            _postrouting(uplink, table.primary),
+            _postrouting(uplink, table.primary, way_out),
         )
     )
     # The empty declaration makes the deletion succeed also where there is no table yet.
@@ -145,8 +148,11 @@ def _no_way_back(uplink: str) -> str:
     return f'oifname "{uplink}" ip daddr @pool counter reject with icmpx type host-unreachable'
 
 
-def _postrouting(uplink: str, primary: IPv4Address) -> str:
-    """Other ways out (a tunnel, a second NIC) are left alone: the primary address means nothing there."""
+def _postrouting(uplink: str, primary: IPv4Address, way_out: str) -> str:
+    """The primary address means nothing on other ways out (a tunnel, a second NIC). They are left alone, but for the
+    one that has the default route: what goes there for want of a better way gets its own address.
+    """
+    others = [f'oifname "{way_out}" ip saddr @pool ip daddr != @routable masquerade fully-random'] if way_out else []
     snat = f"snat ip to {primary} fully-random"  # the kernel's port choice can clash when many connect at once
     return _block(
         "chain postrouting",
@@ -154,6 +160,7 @@ def _postrouting(uplink: str, primary: IPv4Address) -> str:
             "type nat hook postrouting priority srcnat; policy accept;",
             f'oifname "{uplink}" ip saddr @pool ip daddr {{ {WIRESERVER}, {IMDS} }} {snat}',
             f'oifname "{uplink}" ip saddr @pool ip saddr != @public ip daddr != @routable {snat}',
+            *others,
         ],
     )
 

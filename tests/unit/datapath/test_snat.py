@@ -48,3 +48,10 @@ def test_every_rule_about_the_way_out_names_the_uplink() -> None:
     text = ruleset(TABLE, uplink="enP7")
     assert "eth0" not in text
     assert text.count('oifname "enP7"') == 4
+
+
+def test_another_way_out_gets_one_rule_more() -> None:
+    usual, other = ruleset(TABLE, uplink="eth0"), ruleset(TABLE, uplink="eth0", way_out="wg0")
+    (more,) = set(other.splitlines()) - set(usual.splitlines())
+    assert more.strip() == 'oifname "wg0" ip saddr @pool ip daddr != @routable masquerade fully-random'
+    assert [line for line in other.splitlines() if line != more] == usual.splitlines()
