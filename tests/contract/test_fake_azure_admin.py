@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from fakes.azure import FakeAzure, faults
 from fakes.azure.admincli import main
-from fakes.azure.faultkinds import KINDS
+from fakes.azure.faultkinds import KINDS, WORDS
+from fakes.azure.identity import Principal
 
 
 class Box:
@@ -120,3 +122,25 @@ async def test_no_fake_there(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 async def test_every_kind_of_fault_is_listed_under_its_name(box: Box, kind: str) -> None:
     assert kind in (await box.say("fault", kind)).splitlines()[1].split()
     assert kind in await box.say("faults")
+
+
+async def test_the_help_has_a_line_on_each_kind_of_fault(box: Box) -> None:
+    shown = await box.say("fault", "-h")
+    assert list(WORDS) == list(KINDS)
+    assert [
+        kind for kind, words in WORDS.items() if not re.search(rf"^  {kind} +{re.escape(words)}$", shown, re.MULTILINE)
+    ] == []
+
+
+async def test_a_permission_is_shown_by_the_name_that_was_typed_and_taken_back_for_all(box: Box) -> None:
+    shown = await box.say("permissions", "*", "!Microsoft.Network/networkInterfaces/write", "--principal", "vm1")
+    assert re.search(r"^vm1 +\* !Microsoft.Network/networkInterfaces/write$", shown, re.MULTILINE)
+    shown = await box.say("permissions", "*")
+    assert "vm1" not in shown
+    assert box.azure.identity.allows(principal_of(box), "Microsoft.Network/networkInterfaces/write")
+
+
+def principal_of(box: Box) -> Principal:
+    principal = box.azure.identity.find("vm1")
+    assert principal is not None
+    return principal

@@ -65,8 +65,7 @@ def show_quota(guide: Guide, box: Box, _: Sequence[Pod]) -> None:
         "All pools together hold no more than their VNetQuota allows: the API server itself refuses a grant over it. "
         "The controller answers what nodes ask for, and paces their writes to Azure.",
     )
-    columns = ("NAME", "LIMIT", "GRANTED", "NODES", "EXHAUSTED", "AGE")
-    guide.show("kubectl", "get", "vnetquotas", shorten=partial(pick, columns=columns))
+    guide.show("kubectl", "get", "vnetquotas")
     [quota] = box.kubectl_json("get", "vnetquotas")["items"]
     granted, held = quota["status"]["granted"], sum(len(held) for held in _held(box).values())
     guide.judge(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from fakes.azure.faultkinds import KINDS
+from fakes.azure.faultkinds import KINDS, WORDS
 
 TIMEOUT_S = 10.0
 
@@ -209,7 +209,11 @@ def _parser() -> argparse.ArgumentParser:
     _words_of_subnets(word)
     one = word("permissions", _permissions, "show or set what roles allow ('!ACTION' takes one away)")
     one.add_argument("actions", nargs="*", metavar="ACTION")
-    one.add_argument("--principal", default="*", help="a VM's or identity's name; all by default")
+    one.add_argument(
+        "--principal",
+        default="*",
+        help="a VM's or identity's name; by default all, and then none has a list of its own any more",
+    )
     one = word("duration", _duration, "show or set how long a NIC write takes")
     one.add_argument("seconds", type=float, nargs="?")
     word("calls", _calls, "count the requests by operation")
@@ -254,7 +258,9 @@ def _words_of_vms(word: Any) -> None:
 
 def _words_of_faults(word: Any) -> None:
     one = word("fault", _fault, "order a fault: once, unless --times or --seconds says otherwise")
-    one.add_argument("kind", choices=list(KINDS))
+    one.formatter_class = argparse.RawDescriptionHelpFormatter
+    one.epilog = "kinds:\n" + "\n".join(f"  {kind:<18}{WORDS[kind]}" for kind in KINDS)
+    one.add_argument("kind", choices=list(KINDS), metavar="KIND", help="one of those below")
     one.add_argument("--nic", "--vm", "--resource", dest="resource", help="whose; * for any")
     one.add_argument("--operation", help="which, as `calls` names them; patterns allowed")
     one.add_argument("--times", type=int, help="0: until cleared")

@@ -176,7 +176,7 @@ class ClearFaults(Message):
 
 class ListPermissions(Message):
     def run(self, azure: "FakeAzure") -> Any:
-        return azure.identity.permissions
+        return azure.identity.named_permissions()
 
 
 class SetPermissions(Message):
@@ -187,8 +187,10 @@ class SetPermissions(Message):
         found = azure.identity.find(self.principal)
         if self.principal != "*" and found is None:
             raise KeyError(f"no principal {self.principal!r}")
+        if found is None:
+            azure.identity.permissions.clear()
         azure.identity.permit(self.actions, principal=found.object_id if found else "*")
-        return azure.identity.permissions
+        return azure.identity.named_permissions()
 
 
 class Settings(Message):

@@ -30,6 +30,32 @@ KINDS: dict[str, Effect] = {
     "imds-error": faults.MetadataError(500),
 }
 
+WORDS: dict[str, str] = {
+    "throttle": "429: too many requests, with a Retry-After",
+    "busy": "429 RetryableError: another operation has the NIC",
+    "conflict": "409 AnotherOperationInProgress: the same in other words",
+    "forbidden": "403: as if the role lacked the action of the request",
+    "subnet-full": "the subnet has no room, said at once",
+    "subnet-full-late": "the subnet has no room, said when the operation is asked for",
+    "lost-reply": "the write is carried out, but its answer is lost",
+    "lost-request": "the connection drops, and nothing is carried out",
+    "touched": "another tool writes the NIC just before: 412 for who sends If-Match",
+    "slow": "the operation takes --duration seconds, 60 if not said",
+    "fail": "accepted, then Failed: the NIC is as before",
+    "fail-half": "accepted, then Failed: half of the change is on the NIC",
+    "fail-goal": "accepted, then Failed: all of the change is on the NIC",
+    "cancel": "accepted, then Canceled",
+    "superseded": "another tool writes just after and cancels ours; our change is in its body",
+    "overwritten": "the same, and our change is not in its body",
+    "stale-read": "a read shows the version before",
+    "silent": "a request is taken and never answered",
+    "proxy-page": "a proxy answers in Azure's place, with a page of its own",
+    "imds-gone": "the metadata service answers 410",
+    "imds-busy": "the metadata service answers 429",
+    "imds-error": "the metadata service answers 500",
+}
+"""What each does, in a line for people."""
+
 
 def effect_of(kind: str, *, duration_s: float | None = None) -> Effect:
     """The effect of that name; `duration_s` is for "slow" only. Raises ValueError."""

@@ -124,6 +124,11 @@ class Identity:
         """Set what a principal (object id) may do, or everyone who has no list of their own."""
         self.permissions[principal] = tuple(actions)
 
+    def named_permissions(self) -> dict[str, tuple[str, ...]]:
+        """What each may do, by the names of those who have a list of their own; "*" is everyone else."""
+        names = {one.object_id: one.name for one in self.principals.values()}
+        return {names.get(principal, principal): actions for principal, actions in self.permissions.items()}
+
     def forbid(self, action: str, *, principal: str = "*") -> None:
         """Take one action away: a pattern in the list with "!" before it wins over all others."""
         self.permissions[principal] = (*self.permissions.get(principal, self.permissions["*"]), f"!{action}")

@@ -14,6 +14,7 @@ from azurebox.demo.guide import Guide, type_in
 from azurebox.demo.paper import Paper, aligned, pick
 from azurebox.demo.workload import Pod
 from azurebox.steps import StepError
+from bench.__main__ import judged
 
 CALLER = Pod("demo-vm1-a", "azbox-vm1", IPv4Address("10.240.0.7"))
 SERVER = Pod("demo-vm2-b", "azbox-vm2", IPv4Address("10.240.0.9"))
@@ -178,3 +179,23 @@ def test_columns_of_kubectl_are_picked_by_their_names():
 
 def test_tables_are_aligned_as_those_of_kubectl():
     assert aligned([("NAME", "N"), ("azbox-vm1", 10)]) == "NAME        N\nazbox-vm1   10"
+
+
+def test_the_quota_is_shown_as_kubectl_shows_it():
+    table = "NAME         LIMIT   GRANTED   ASSIGNED   NODES   EXHAUSTED   AGE\nazbox-vnet   16000   64 20 2 False 12s"
+    quota = {"spec": {"limit": 16000}, "status": {"granted": 64}}
+    box = a_box(
+        kubectl_json=lambda *_: {"items": [quota]},
+        azure=lambda _, path: [] if path == "/nics" else {},
+        nodes=(),
+    )
+    guide = a_guide({"vnetquotas": table})
+    addresses.show_quota(guide, box, PODS)
+    assert table.splitlines()[0] in written(guide)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.7, "0.7 (aim: at most 0.7, met)"), (0.71, "aim: at most 0.7, missed on")]
+)
+def test_a_figure_says_whether_its_aim_was_met(value: float, said: str):
+    assert said in judged(value, aim=0.7)
