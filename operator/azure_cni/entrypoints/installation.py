@@ -22,7 +22,7 @@ from typing import Final
 
 from azure_cni.cni.conflist import VERSION, asks_status, conflist, holding_conflist
 from azure_cni.entrypoints.settings import HostSettings
-from azure_cni.errors import AzureCniError
+from azure_cni.errors import AzureCniError, KubeError
 from azure_cni.host.install import HostPlugin
 from azure_cni.host.mounts import NodeDirectories
 from azure_cni.host.served import ServedMark
@@ -38,6 +38,7 @@ LOOK_S: Final = 2.0
 """So soon is noticed what others change."""
 FULL_S: Final = 60.0
 """So often all of it is compared byte by byte, whether something seems to have changed or not."""
+REMEDY: Final = "install newer reference CNI plugins, set cni.chainPortmap=false"
 NAMESPACES: Final = Path("/run/netns")
 """Where the runtime keeps pods' network namespaces; the chart mounts it."""
 
@@ -72,7 +73,8 @@ class Installation:
         self._socket = str(settings.run_dir / "cni.sock")
         self._chained = ("portmap",) if settings.chain_portmap else ()
         self._holds: bool | None = None
-        self._unspoken: tuple[object, str] = (None, "")
+        self._asked: object = None
+        self._objection = ""
         self._seen: tuple[object, ...] | None = None
         self._full_at_s = 0.0
         self._unseen = ""
@@ -115,7 +117,9 @@ class Installation:
         if self._holds is not None or self._book.ledger.slots:
             return
         try:
-            runtime = str((await self._node.read_node())["status"]["nodeInfo"]["containerRuntimeVersion"])
+            runtime = await self._runtime()
+            if not runtime:
+                return
             self._holds = asks_status(runtime) and self._plugin.alone and not self._book.ledger.slots
             if self._holds:
                 self._plugin.install_binary()
@@ -124,7 +128,7 @@ class Installation:
                     "conflist written by which pods can end; none can start yet",
                     extra={"path": str(self._plugin.conflist), "runtime": runtime},
                 )
-        except (AzureCniError, KeyError, OSError) as error:
+        except (AzureCniError, OSError) as error:
             self._holds = None
             log.debug("no conflist by which pods can end", extra={"why": str(error)})
 
@@ -166,28 +170,41 @@ class Installation:
             log.warning("another network plugin comes first", extra={"why": warning})
 
     async def _version(self) -> str:
-        """What the conflist may be: what is wished for, unless a plugin of the chain does not speak it."""
+        """What the conflist may be: what is wished for, unless the runtime or a chained plugin does not speak it."""
         wished = self._settings.spec_version
         if wished == VERSION:
             return wished
-        known, words = self._unspoken
         now = [self._plugin.identity(plugin) for plugin in self._chained]
-        if known != now:
-            words = next(filter(None, [await self._objection(plugin, wished) for plugin in self._chained]), "")
-            self._unspoken = (now, words)
-            if words:
-                log.warning("conflist of an older version", extra={"version": VERSION, "why": words})
-        return VERSION if words else wished
+        if self._asked == now and not self._objection:
+            return wished
+        found = await self._objection_to(wished)
+        if found and found != self._objection:
+            log.warning("conflist of an older version", extra={"version": VERSION, "why": found})
+        self._asked, self._objection = now, found
+        return VERSION if found else wished
 
-    async def _objection(self, plugin: str, version: str) -> str:
-        remedy = f"install newer reference CNI plugins, or set cni.chainPortmap=false or cni.specVersion={VERSION}"
+    async def _objection_to(self, version: str) -> str:
+        """Why the conflist cannot be of this version, in words; "" when it can."""
+        stay = f"or set cni.specVersion={VERSION}"
         try:
-            spoken = await self._speaks(self._plugin.bin_dir / plugin)
+            runtime = await self._runtime()
+            if not asks_status(runtime):
+                return f"the runtime {runtime} is not known to speak {version}; {stay}"
+            for plugin in self._chained:
+                spoken = await self._speaks(self._plugin.bin_dir / plugin)
+                if version not in spoken:
+                    told = ", ".join(sorted(spoken))
+                    return f"the plugin {plugin} does not speak {version}, but only {told}; {REMEDY}, {stay}"
+        except KubeError as error:
+            return f"cannot see whether the runtime speaks {version}: {error}; it is tried again"
         except AzureCniError as error:
-            return f"{error}; {remedy}"
-        if version in spoken:
-            return ""
-        return f"the plugin {plugin} does not speak {version}, but only {', '.join(sorted(spoken))}; {remedy}"
+            return f"{error}; {REMEDY}, {stay}"
+        return ""
+
+    async def _runtime(self) -> str:
+        """The node's container runtime and its version, "" while the Node does not say. KubeError."""
+        status = (await self._node.read_node()).get("status", {})
+        return str(status.get("nodeInfo", {}).get("containerRuntimeVersion", ""))
 
     def _tell_unseen(self) -> None:
         unseen = next(filter(None, map(self._plugin.unseen, self._chained)), "")

@@ -229,11 +229,16 @@ def served(host: HostSettings) -> bool:
     return (host.run_dir / "served").exists()
 
 
+def runs_on(node: SimulatedNode, runtime: str) -> None:
+    """The kubelet says that this is the node's container runtime."""
+    node.pools.node["status"] = {"nodeInfo": {"containerRuntimeVersion": runtime}}
+
+
 async def rebooted_while_azure_is_silent(host: HostSettings, installation: Host, runtime: str) -> SimulatedNode:
     first = await a_node_with_pods(host, installation)
     node = SimulatedNode(before=first, rebooted=True)
     node.cloud.silent = True
-    node.pools.node["status"] = {"nodeInfo": {"containerRuntimeVersion": runtime}}
+    runs_on(node, runtime)
     return node
 
 
@@ -290,7 +295,7 @@ async def test_no_conflist_takes_the_place_of_another_one_before_a_pod_can_start
     (host.conf_dir / "99-other.conflist").touch()
     node = SimulatedNode()
     node.cloud.silent = True
-    node.pools.node["status"] = {"nodeInfo": {"containerRuntimeVersion": "containerd://2.4.2"}}
+    runs_on(node, "containerd://2.4.2")
     async with node.running(), at_work(installation(node)):
         await asyncio.sleep(60)
         assert not takes_pods(host)
@@ -331,24 +336,44 @@ async def test_a_newer_conflist_is_written_only_where_the_chained_plugin_speaks_
     newer = replace(host, chain_portmap=True, spec_version="1.1.0")
     newer.bin_dir.mkdir()
     (newer.bin_dir / "portmap").touch()
-    async with SimulatedNode().running() as node, at_work(of(node, newer, speaks=speaks)):
-        await node.until(lambda: takes_pods(newer))
-        assert written(newer)["cniVersion"] == version
-        assert [plugin["type"] for plugin in written(newer)["plugins"]] == ["azure-cni", "portmap"]
-        await asyncio.sleep(FULL_S * 3)
-        assert asked == [newer.bin_dir / "portmap"], "asked once, and not each minute"
-        (newer.bin_dir / "portmap").write_text("another one")
-        await node.until(lambda: len(asked) == 2, within_s=LOOK_S + 0.1)
+    async with SimulatedNode().running() as node:
+        runs_on(node, "containerd://2.4.2")
+        async with at_work(of(node, newer, speaks=speaks)):
+            await node.until(lambda: takes_pods(newer) and served(newer))
+            assert written(newer)["cniVersion"] == version
+            assert [plugin["type"] for plugin in written(newer)["plugins"]] == ["azure-cni", "portmap"]
+            await asyncio.sleep(FULL_S * 3)
+            assert set(asked) == {newer.bin_dir / "portmap"}
+            if not why:
+                assert len(asked) == 1, "asked once, and not each minute"
+                (newer.bin_dir / "portmap").write_text("another one")
+                await node.until(lambda: len(asked) == 2, within_s=LOOK_S + 0.1)
     told = [vars(record)["why"] for record in caplog.records if record.message == "conflist of an older version"]
-    assert len(told) == (2 if why else 0)
+    assert len(told) == (1 if why else 0)
     assert all(words.startswith(why) for words in told)
+
+
+async def test_a_newer_conflist_is_written_only_where_the_runtime_speaks_it(
+    host: HostSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    newer = replace(host, spec_version="1.1.0")
+    async with SimulatedNode().running() as node:
+        runs_on(node, "containerd://1.7.27")
+        async with at_work(of(node, newer)):
+            await node.until(lambda: takes_pods(newer))
+            assert written(newer)["cniVersion"] == "1.0.0"
+            assert "the runtime containerd://1.7.27 is not known to speak 1.1.0" in vars(caplog.records[-1])["why"]
+            runs_on(node, "containerd://2.4.2")
+            await node.until(lambda: written(newer)["cniVersion"] == "1.1.0", within_s=FULL_S + LOOK_S)
 
 
 async def test_without_a_chained_plugin_nobody_is_asked(host: HostSettings) -> None:
     newer = replace(host, spec_version="1.1.0")
-    async with SimulatedNode().running() as node, at_work(of(node, newer)):
-        await node.until(lambda: takes_pods(newer))
-        assert written(newer)["cniVersion"] == "1.1.0"
+    async with SimulatedNode().running() as node:
+        runs_on(node, "cri-o://1.33.0")
+        async with at_work(of(node, newer)):
+            await node.until(lambda: takes_pods(newer))
+            await node.until(lambda: written(newer)["cniVersion"] == "1.1.0")
 
 
 async def test_a_restarted_agent_leaves_the_conflist_in_place_also_before_it_can_wire_a_pod(
@@ -356,7 +381,7 @@ async def test_a_restarted_agent_leaves_the_conflist_in_place_also_before_it_can
 ) -> None:
     """Its ledger says that pods could start before: to take that back for a moment would make the node NotReady."""
     first = await a_node_with_pods(host, installation)
-    first.pools.node["status"] = {"nodeInfo": {"containerRuntimeVersion": "containerd://2.4.2"}}
+    runs_on(first, "containerd://2.4.2")
     async with at_work(installation(SimulatedNode(before=first))):
         await asyncio.sleep(60)
         assert written(host)["cniVersion"] == "1.0.0"
