@@ -5,6 +5,7 @@ The contract suite holds it and the real one to the same behaviour.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
@@ -25,7 +26,7 @@ from azure_cni.datapath.sandbox import (
 from azure_cni.datapath.snat import TABLE, NodeTable
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.errors import DatapathError
-from azure_cni.node.ports import ObservedSandbox
+from azure_cni.node.ports import HostChange, ObservedSandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class FakeDatapath:
         self.rules = {OURS}
         """Policy rules of the node; an earlier agent has left ours."""
         self._table: NodeTable | None = None
+        self._changes: asyncio.Queue[HostChange] = asyncio.Queue()
         self._routes: dict[IPv4Address, str] = {}
 
     async def attach(self, spec: SandboxSpec) -> SandboxLinks:
@@ -90,7 +92,9 @@ class FakeDatapath:
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
         self.leaving.clear()
         ends = [self._node_end(name) for name in self.wired]
-        return tuple(ObservedSandbox(end.name, frozenset(end.routes), end.mtu) for end in ends)
+        return tuple(
+            ObservedSandbox(end.name, frozenset(end.routes), frozenset(end.neighbours), end.mtu) for end in ends
+        )
 
     async def mend(self, spec: SandboxSpec) -> tuple[str, ...]:
         if spec.host_ifname not in self.wired or not self.wired[spec.host_ifname].node.up:
@@ -121,6 +125,13 @@ class FakeDatapath:
         self._table = table
         self.tables.append(table)
         return HostReport(told, self.conflicts)
+
+    async def changed(self) -> HostChange:
+        return await self._changes.get()
+
+    def change(self, change: HostChange) -> None:
+        """Somebody else did something that the kernel announces."""
+        self._changes.put_nowait(change)
 
     def remove_netns(self, path: str) -> None:
         """The kernel takes the links of a namespace along."""

@@ -3,7 +3,8 @@
 `wiring` does what a runtime waits for. The kernel serialises such changes by one lock, so a second thread would only
 stand in line there. `housekeeping` does what takes long and can wait: removing links, the node's table, listings.
 Within a thread everything happens in the order in which it was asked for: a DEL that follows a cancelled ADD finds
-that ADD done, or never begun, and in neither case is anything left.
+that ADD done, or never begun, and in neither case is anything left. A third thread, for a moment only, makes the
+sockets that hear of changes by others (`host_changes`); they are read on the event loop.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from azure_cni.datapath.snat import NodeTable
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.errors import DatapathError
 from azure_cni.linux.host import Host
+from azure_cni.linux.host_changes import HostChanges, Listeners
 from azure_cni.linux.sandboxes import Sandboxes
 from azure_cni.linux.worker import Worker
-from azure_cni.node.ports import ObservedSandbox
+from azure_cni.node.ports import HostChange, ObservedSandbox
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ class LinuxDatapath:
             partial(_Housekeeping, sysctls), name="datapath-housekeeping", node_netns=node_netns
         )
         self._removal: Future[None] | None = None
+        self._node_netns = node_netns
+        self._changes: HostChanges | None = None
 
     async def attach(self, spec: SandboxSpec) -> SandboxLinks:
         """Wire one sandbox; a repeat for a sandbox wired alike is the same result. On error nothing is left."""
@@ -73,6 +77,17 @@ class LinuxDatapath:
         """Make the node's table, sysctls and uplink right; returns what had drifted and what others do against it."""
         return await self._housekeeping.run(lambda keeping: keeping.host.apply(table))
 
+    async def changed(self) -> HostChange:
+        """The next change by others that may concern node or sandboxes."""
+        if self._changes is None:
+            ports = (
+                await self._wiring.run(lambda sandboxes: sandboxes.port),
+                *await self._housekeeping.run(_Housekeeping.ports),
+            )
+            listening = Worker(partial(Listeners, ports), name="datapath-listening", node_netns=self._node_netns)
+            self._changes = HostChanges(listening.release())
+        return await self._changes.changed()
+
     async def uplink(self, mac: str, primary: IPv4Address) -> Uplink:
         """The NIC's interface, by MAC (lower case, colons) and primary address: its name, index and MTU."""
         return await self._housekeeping.run(lambda keeping: keeping.host.uplink(mac, primary))
@@ -80,6 +95,8 @@ class LinuxDatapath:
     async def close(self) -> None:
         """Finish what was begun and end the threads. Sandboxes and the node's table stay as they are."""
         await self.settle()
+        if self._changes is not None:
+            self._changes.close()
         for worker in (self._wiring, self._housekeeping):
             await asyncio.to_thread(worker.close)
 
@@ -107,6 +124,11 @@ class _Housekeeping:
         except DatapathError as error:
             log.warning("links of former sandboxes remain, down and without routes", extra={"error": str(error)})
 
+    def ports(self) -> tuple[int, ...]:
+        """By which the kernel names this thread's sockets as the authors of changes."""
+        return self.host.port, self._sandboxes.port
+
     def observe(self) -> tuple[ObservedSandbox, ...]:
         self._sandboxes.remove_leaving()
-        return tuple(ObservedSandbox(link.name, routes, link.mtu) for link, routes in self._sandboxes.list())
+        found = self._sandboxes.list()
+        return tuple(ObservedSandbox(link.name, routes, neighbours, link.mtu) for link, routes, neighbours in found)

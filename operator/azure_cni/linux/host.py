@@ -7,11 +7,11 @@ often besides; never while a pod waits.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from azure_cni.datapath import policy, uplink, way_out
+from azure_cni.datapath import policy, uplink
 from azure_cni.datapath.conflicts import Conflict, HostReport
 from azure_cni.datapath.names import PREFIX
 from azure_cni.datapath.policy import PolicyRule
@@ -46,6 +46,11 @@ class Host:
         """Give the socket back."""
         self._kernel.close()
 
+    @property
+    def port(self) -> int:
+        """See `Netlink.port`."""
+        return self._kernel.port
+
     def uplink(self, mac: str, primary: IPv4Address) -> Uplink:
         """The NIC's interface."""
         return self._find_uplink(mac, primary)[0]
@@ -74,27 +79,15 @@ class Host:
     def apply(self, table: NodeTable) -> HostReport:
         """Make everything right; returns what was not, and what is not ours to put right."""
         link, doubt = self._find_uplink(table.uplink_mac, table.primary)
-        elsewhere, detour = self._way_out(link, table)
         known = rules.read(self._kernel)
         repaired = (
             *self._forwarding(link),
+            *self._pods_forwarding(),
             *self._policy(known),
             *self._bare_uplink(link, table, known or ()),
-            *self._rules(ruleset(table, uplink=link.name, way_out=elsewhere)),
+            *self._rules(ruleset(table, uplink=link.name)),
         )
-        return HostReport(repaired, (*policy.foreign(known or (), table.pool), *doubt, *detour))
-
-    def _way_out(self, link: Uplink, table: NodeTable) -> tuple[str, tuple[Conflict, ...]]:
-        """The interface of the default route where that is not the uplink, else ""; and what to tell of it."""
-        default = rtnetlink.way(self._kernel, way_out.SAMPLE)
-        if default is None or default.index == link.index:
-            return "", ()
-        names = [found.name for found in rtnetlink.links(self._kernel) if found.index == default.index]
-        if not names or names[0].startswith(PREFIX):
-            return "", ()
-        ways = [(network, rtnetlink.way(self._kernel, _host_in(network))) for network in table.routable]
-        lost = way_out.stranded(ways, to=default)
-        return names[0], (way_out.conflict(uplink=link.name, way_out=names[0], stranded=lost),)
+        return HostReport(repaired, (*policy.foreign(known or (), table.pool), *doubt))
 
     def _policy(self, known: Collection[PolicyRule] | None) -> list[str]:
         """Put our policy rule back, and links that it would not see into its group."""
@@ -145,6 +138,15 @@ class Host:
         wanted = ("net/ipv4/ip_forward", f"net/ipv4/conf/{link.name}/forwarding")
         return [f"sysctl {name.replace('/', '.')} was 0: set to 1" for name in wanted if self._turn_on(name)]
 
+    def _pods_forwarding(self) -> list[str]:
+        """Let pods' links forward: each has a switch of its own, and what comes from its pod asks that one."""
+        off = rtnetlink.not_forwarding(self._kernel)
+        ours = [link for link in rtnetlink.links(self._kernel) if link.index in off and link.name.startswith(PREFIX)]
+        if not ours:
+            return []
+        self._kernel.change(*(rtnetlink.forward(link.name, link.index) for link in ours))
+        return [f"sysctl net.ipv4.conf.{PREFIX}*.forwarding was 0: set to 1"]
+
     def _turn_on(self, name: str) -> bool:
         """Set a switch to 1; False when it was."""
         switch = self._sysctls / name
@@ -157,8 +159,3 @@ class Host:
                 f"cannot turn on sysctl {name.replace('/', '.')}: {error.strerror} ({switch}); set it to 1 on the node"
             ) from error
         return True
-
-
-def _host_in(network: IPv4Network) -> IPv4Address:
-    """The address that stands for all of them."""
-    return network.network_address if network.prefixlen == network.max_prefixlen else network.network_address + 1

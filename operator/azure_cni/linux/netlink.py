@@ -109,6 +109,11 @@ class Netlink:
         """Close the socket; closing twice is no error."""
         self._socket.close()
 
+    @property
+    def port(self) -> int:
+        """By which the kernel names this socket as the author of a change."""
+        return int(self._socket.getsockname()[0]) & 0xFFFFFFFF
+
     def index(self, name: str) -> int | None:
         """The index of an interface of this socket's namespace, None where there is no such interface.
 

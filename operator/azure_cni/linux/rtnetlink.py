@@ -12,13 +12,13 @@ from ipaddress import IPv4Address, IPv4Network
 
 from azure_cni.datapath.sandbox import Interface, Lost, Neighbour, Route
 from azure_cni.datapath.uplink import Link
-from azure_cni.datapath.way_out import Way
-from azure_cni.linux.netlink import Netlink, Refused, Request, attribute, attributes
+from azure_cni.linux.netlink import Netlink, Request, attribute, attributes
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30
+_RTM_GETNETCONF = 82
 _CREATE_NEW = 0x600  # NLM_F_CREATE | NLM_F_EXCL
 _CREATE_OR_REPLACE = 0x500  # NLM_F_CREATE | NLM_F_REPLACE
 
@@ -28,15 +28,14 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO
 _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 26, 27, 28, 29, 37
 _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
-_IFLA_INET_CONF, _PROMOTE_SECONDARIES = 1, 20  # linux/if_link.h; IPV4_DEVCONF_PROMOTE_SECONDARIES of linux/ip.h
+_IFLA_INET_CONF, _FORWARDING, _PROMOTE_SECONDARIES = 1, 1, 20  # linux/if_link.h; IPV4_DEVCONF_... of linux/ip.h
+_NETCONFA_IFINDEX, _NETCONFA_FORWARDING = 1, 2  # linux/netconf.h
 _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 8, 1
 _RTEXT_FILTER_SKIP_STATS = 0x8
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 _RT_TABLE_MAIN, _RTPROT_STATIC, _RTN_UNICAST = 254, 4, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
-_RTM_F_LOOKUP_TABLE, _RTM_F_FIB_MATCH = 0x1000, 0x2000  # the second: tell the route, not what it means for a packet
-_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}  # no route, or one that refuses
 _NDA_DST, _NDA_LLADDR, _NDA_IFINDEX = 1, 2, 8
 _NUD_PERMANENT = 0x80
 
@@ -44,6 +43,7 @@ _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBI")
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _NDMSG = struct.Struct("=BxxxiHBB")
+_NETCONF = struct.Struct("=Bxxx")
 _U32 = struct.Struct("=I")
 
 # Since Linux 5.16 a veth has a queue per CPU, each with its objects in sysfs: most of the time that making one takes.
@@ -88,9 +88,22 @@ def delete_group(group: int) -> Request:
 
 def promote_secondaries(name: str, index: int) -> Request:
     """Removing an address shall not take others of its subnet along."""
-    conf = attribute(_IFLA_INET_CONF, attribute(_PROMOTE_SECONDARIES, _U32.pack(1)))
-    body = _IFINFO.pack(0, 0, index, 0, 0) + attribute(_IFLA_AF_SPEC, attribute(_AF_INET, conf))
-    return Request(f"let {name} promote secondary addresses", _RTM_NEWLINK, 0, body)
+    return _switch_on(f"let {name} promote secondary addresses", index, _PROMOTE_SECONDARIES)
+
+
+def forward(name: str, index: int) -> Request:
+    """Let a link forward what comes in by it, whatever its switch was when it was made (conf.default.forwarding)."""
+    return _switch_on(f"let {name} forward", index, _FORWARDING)
+
+
+def not_forwarding(kernel: Netlink) -> set[int]:
+    """Indexes of the interfaces whose forwarding is off."""
+    found: set[int] = set()
+    for payload in kernel.dump("list IPv4 switches", kind=_RTM_GETNETCONF, body=_NETCONF.pack(_AF_INET)):
+        told = attributes(payload[_NETCONF.size :])
+        if told.get(_NETCONFA_FORWARDING) == _U32.pack(0):
+            found.add(_number(told, _NETCONFA_IFINDEX))
+    return found
 
 
 def furnish(interface: Interface, index: int) -> list[Request]:
@@ -166,22 +179,6 @@ def routes(kernel: Netlink, index: int = 0) -> list[tuple[int, Route]]:
     return found
 
 
-def way(kernel: Netlink, address: IPv4Address) -> Way | None:
-    """Where the node itself would send a packet, by policy rules too; None where nowhere, or several ways at once."""
-    flags = _RTM_F_LOOKUP_TABLE | _RTM_F_FIB_MATCH
-    body = _RTMSG.pack(_AF_INET, 32, 0, 0, 0, 0, 0, 0, flags) + attribute(_RTA_DST, address.packed)
-    try:
-        found = kernel.get(f"look up the route to {address}", kind=_RTM_GETROUTE, body=body)
-    except Refused as refused:
-        if refused.errno in _NO_WAY:
-            return None
-        raise
-    if found is None:
-        return None
-    told = attributes(found[_RTMSG.size :])
-    return Way(_number(told, _RTA_OIF), found[1]) if _RTA_OIF in told else None
-
-
 def interface(kernel: Netlink, name: str) -> Interface | None:
     """Everything that CHECK compares, of one interface; None where there is none."""
     found = link(kernel, name)
@@ -192,19 +189,23 @@ def interface(kernel: Netlink, name: str) -> Interface | None:
         bare,
         addresses=tuple(address for address, _ in addresses(kernel, found.index)),
         routes=tuple(route for _, route in routes(kernel, found.index)),
-        neighbours=tuple(_permanent_neighbours(kernel, found.index)),
+        neighbours=tuple(neighbour for _, neighbour in permanent_neighbours(kernel, found.index)),
     )
 
 
-def _permanent_neighbours(kernel: Netlink, index: int) -> list[Neighbour]:
-    body = _NDMSG.pack(_AF_INET, 0, 0, 0, 0) + attribute(_NDA_IFINDEX, _U32.pack(index))
-    found: list[Neighbour] = []
+def permanent_neighbours(kernel: Netlink, index: int = 0) -> list[tuple[int, Neighbour]]:
+    """Permanent IPv4 neighbours with the index of their interface; of one interface if `index` is given."""
+    body = _NDMSG.pack(_AF_INET, 0, 0, 0, 0)
+    body += attribute(_NDA_IFINDEX, _U32.pack(index)) if index else b""
+    found: list[tuple[int, Neighbour]] = []
     for payload in kernel.dump("list neighbours", kind=_RTM_GETNEIGH, body=body):
         _, owner, state, _, _ = _NDMSG.unpack_from(payload)
+        if not state & _NUD_PERMANENT or index not in {0, owner}:
+            continue
         told = attributes(payload[_NDMSG.size :])
         address = _address(told, _NDA_DST)
-        if owner == index and state & _NUD_PERMANENT and address is not None:
-            found.append(Neighbour(address, told.get(_NDA_LLADDR, b"").hex(":")))
+        if address is not None:
+            found.append((owner, Neighbour(address, told.get(_NDA_LLADDR, b"").hex(":"))))
     return found
 
 
@@ -216,6 +217,12 @@ def _without_ipv6(name: str, index: int) -> Request:
     body = _IFINFO.pack(0, 0, index, 0, 0) + attribute(_IFLA_AF_SPEC, spec)
     what = f"keep IPv6 addresses off {name}"
     return Request(what, _RTM_NEWLINK, 0, body, forgiven=(errno.EAFNOSUPPORT,))
+
+
+def _switch_on(what: str, index: int, switch: int) -> Request:
+    conf = attribute(_IFLA_INET_CONF, attribute(switch, _U32.pack(1)))
+    body = _IFINFO.pack(0, 0, index, 0, 0) + attribute(_IFLA_AF_SPEC, attribute(_AF_INET, conf))
+    return Request(what, _RTM_NEWLINK, 0, body, forgiven=(errno.ENODEV,))
 
 
 def _set_up(name: str, index: int) -> Request:

@@ -12,13 +12,24 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import defaultdict
 from collections.abc import Collection
 from contextlib import ExitStack
 from ipaddress import IPv4Network
 
 from azure_cni.datapath import policy
 from azure_cni.datapath.names import PREFIX
-from azure_cni.datapath.sandbox import Route, SandboxLinks, SandboxSpec, differences, links, lost, node_end, pod_end
+from azure_cni.datapath.sandbox import (
+    Neighbour,
+    Route,
+    SandboxLinks,
+    SandboxSpec,
+    differences,
+    links,
+    lost,
+    node_end,
+    pod_end,
+)
 from azure_cni.datapath.uplink import Link
 from azure_cni.errors import DatapathError
 from azure_cni.linux import netns, rtnetlink, rules
@@ -39,6 +50,11 @@ class Sandboxes:
         """Give the socket and the namespace's descriptor back."""
         self._kernel.close()
         os.close(self._home)
+
+    @property
+    def port(self) -> int:
+        """See `Netlink.port`."""
+        return self._kernel.port
 
     def attach(self, spec: SandboxSpec) -> SandboxLinks:
         """Wire a sandbox. One that is wired alike stays; one of that name that differs is made anew."""
@@ -86,14 +102,16 @@ class Sandboxes:
             self._kernel.change(*rtnetlink.lead(wanted.name, _index(self._kernel, wanted.name), gap))
         return gap.words()
 
-    def list(self) -> list[tuple[Link, frozenset[Route]]]:
-        """Every host end of ours with its routes."""
+    def list(self) -> list[tuple[Link, frozenset[Route], frozenset[Neighbour]]]:
+        """Every host end of ours with its routes and permanent neighbours."""
         ours = [link for link in rtnetlink.links(self._kernel) if link.name.startswith(PREFIX)]
-        routed: dict[int, set[Route]] = {link.index: set() for link in ours}
+        routes: defaultdict[int, set[Route]] = defaultdict(set)
         for index, route in rtnetlink.routes(self._kernel):
-            if index in routed:
-                routed[index].add(route)
-        return [(link, frozenset(routed[link.index])) for link in ours]
+            routes[index].add(route)
+        neighbours: defaultdict[int, set[Neighbour]] = defaultdict(set)
+        for index, neighbour in rtnetlink.permanent_neighbours(self._kernel):
+            neighbours[index].add(neighbour)
+        return [(link, frozenset(routes[link.index]), frozenset(neighbours[link.index])) for link in ours]
 
     def _wire(self, spec: SandboxSpec, pod_netns: int) -> None:
         host, pod = node_end(spec), pod_end(spec)
@@ -102,7 +120,8 @@ class Sandboxes:
             undo.callback(self._delete, host.name)
             with netns.socket_in(pod_netns, home=self._home) as inside:
                 inside.change(*rtnetlink.furnish(pod, _index(inside, pod.name)))
-            self._kernel.change(*rtnetlink.furnish(host, _index(self._kernel, host.name)))
+            index = _index(self._kernel, host.name)
+            self._kernel.change(rtnetlink.forward(host.name, index), *rtnetlink.furnish(host, index))
             undo.pop_all()
 
     def _create(self, spec: SandboxSpec, pod_netns: int) -> None:

@@ -36,6 +36,11 @@ class Worker(Generic[Held]):
         """Put work at the end of the line, and wait for it. Cancelled, work that has begun still comes to its end."""
         return await asyncio.wrap_future(self.submit(work))
 
+    def release(self) -> Held:
+        """End the thread and hand over what it made: for what belongs to the namespace and not to the thread."""
+        self._thread.shutdown()
+        return self._held
+
     def close(self) -> None:
         """Finish what is in the line, then end the thread."""
         self._thread.submit(self._held.close)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, NicView
 from azure_cni.api.pool import Request
 from azure_cni.datapath.conflicts import HostReport
-from azure_cni.datapath.sandbox import Route, SandboxLinks, SandboxSpec
+from azure_cni.datapath.sandbox import Neighbour, Route, SandboxLinks, SandboxSpec
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.errors import CloudError
@@ -150,16 +150,40 @@ class LedgerStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ObservedSandbox:
-    """A host end of ours that the kernel holds, with the routes that lead to it; `mtu` in bytes."""
+    """A host end of ours that the kernel holds, with the routes that lead to it and its permanent neighbours; `mtu` in
+    bytes.
+    """
 
     host_ifname: str
     routes: frozenset[Route] = field(default_factory=frozenset)
+    neighbours: frozenset[Neighbour] = field(default_factory=frozenset)
     mtu: int = 0
 
     @property
     def addresses(self) -> frozenset[str]:
         """What they lead to (a /32 as a plain address)."""
         return frozenset(str(route.destination).removesuffix("/32") for route in self.routes)
+
+
+@dataclass(frozen=True, slots=True)
+class HostChange:
+    """What others changed, as far as it is known: it may concern the `node`'s own part (table, switches, uplink,
+    policy rules), or what leads to its `sandboxes` (routes, neighbours). `cause` says what and, where that can be
+    known, by whom.
+    """
+
+    node: bool = False
+    sandboxes: bool = False
+    cause: str = ""
+
+    @classmethod
+    def everything(cls, cause: str) -> Self:
+        """Nobody knows what changed: compare all."""
+        return cls(node=True, sandboxes=True, cause=cause)
+
+    def merged(self, other: HostChange) -> HostChange:
+        """Both at once; the first cause stands for both."""
+        return HostChange(self.node or other.node, self.sandboxes or other.sandboxes, self.cause or other.cause)
 
 
 class Datapath(Protocol):
@@ -192,6 +216,13 @@ class Datapath(Protocol):
 
     async def apply_node(self, table: NodeTable) -> HostReport:
         """Make the node's table, sysctls and uplink right; returns what had drifted and what others do against it."""
+
+    async def changed(self) -> HostChange:
+        """Wait until somebody else changed something that may concern node or sandboxes; for one waiter at a time.
+
+        Own changes are none, except that what `apply_node` puts right may be announced once. Not every change is
+        heard of (nothing is before the first call): comparisons now and then remain necessary.
+        """
 
 
 class Observer(Protocol):
