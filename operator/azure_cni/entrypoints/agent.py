@@ -41,6 +41,7 @@ from azure_cni.node.board import Board, Book
 from azure_cni.node.census import Census
 from azure_cni.node.controller_grants import ControllerGrants
 from azure_cni.node.demand import Demand
+from azure_cni.node.host_watch import HostWatch
 from azure_cni.node.reconciler import Reconciler
 from azure_cni.node.repair import Repair
 from azure_cni.node.replay import Replay
@@ -50,8 +51,6 @@ from azure_cni.node.world import World
 
 log = logging.getLogger(__name__)
 
-REPAIR_PERIOD_S = 10.0
-"""Of a node with 250 pods a comparison takes 15 ms of CPU."""
 REPLAY_PERIOD_S = 5.0
 STALLED_S = 300.0
 """A pass of the reconciler ends within seconds, and breathes each second while Azure works: this long is a fault."""
@@ -129,6 +128,9 @@ class Agent:
             clock=self._clock,
             observer=self._metrics,
         )
+        self._host_watch = HostWatch(
+            datapath=self._datapath, repair=self._repair, keep_node=self._reconciler.keep_kernel, clock=self._clock
+        )
         pods = KubePods(kube, node_name=settings.node_name)
         self._census = Census(pods=pods, demand=self._demand, wake=self._reconciler.wake)
         self._installation = Installation(
@@ -201,7 +203,7 @@ class Agent:
         log.info("serving sandboxes", extra={"node": self._settings.node_name, "version": __version__})
         async with asyncio.TaskGroup() as periodic:
             periodic.create_task(_every(REPLAY_PERIOD_S, self._replay.once, "replay"))
-            periodic.create_task(_every(REPAIR_PERIOD_S, self._repair.once, "repair"))
+            periodic.create_task(self._host_watch.run())
 
     async def _watch(self) -> None:
         await self._reconciler.pool_known.wait()

@@ -7,11 +7,11 @@ often besides; never while a pod waits.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from azure_cni.datapath import policy, uplink
+from azure_cni.datapath import policy, uplink, way_out
 from azure_cni.datapath.conflicts import Conflict, HostReport
 from azure_cni.datapath.names import PREFIX
 from azure_cni.datapath.policy import PolicyRule
@@ -79,15 +79,28 @@ class Host:
     def apply(self, table: NodeTable) -> HostReport:
         """Make everything right; returns what was not, and what is not ours to put right."""
         link, doubt = self._find_uplink(table.uplink_mac, table.primary)
+        elsewhere, detour = self._way_out(link, table)
         known = rules.read(self._kernel)
         repaired = (
             *self._forwarding(link),
             *self._pods_forwarding(),
             *self._policy(known),
             *self._bare_uplink(link, table, known or ()),
-            *self._rules(ruleset(table, uplink=link.name)),
+            *self._rules(ruleset(table, uplink=link.name, way_out=elsewhere)),
         )
-        return HostReport(repaired, (*policy.foreign(known or (), table.pool), *doubt))
+        return HostReport(repaired, (*policy.foreign(known or (), table.pool), *doubt, *detour))
+
+    def _way_out(self, link: Uplink, table: NodeTable) -> tuple[str, tuple[Conflict, ...]]:
+        """The interface of the default route where that is not the uplink, else ""; and what to tell of it."""
+        default = rtnetlink.way(self._kernel, way_out.SAMPLE)
+        if default is None or default.index == link.index:
+            return "", ()
+        names = [found.name for found in rtnetlink.links(self._kernel) if found.index == default.index]
+        if not names or names[0].startswith(PREFIX):
+            return "", ()
+        ways = [(network, rtnetlink.way(self._kernel, _host_in(network))) for network in table.routable]
+        lost = way_out.stranded(ways, to=default)
+        return names[0], (way_out.conflict(uplink=link.name, way_out=names[0], stranded=lost),)
 
     def _policy(self, known: Collection[PolicyRule] | None) -> list[str]:
         """Put our policy rule back, and links that it would not see into its group."""
@@ -159,3 +172,8 @@ class Host:
                 f"cannot turn on sysctl {name.replace('/', '.')}: {error.strerror} ({switch}); set it to 1 on the node"
             ) from error
         return True
+
+
+def _host_in(network: IPv4Network) -> IPv4Address:
+    """The address that stands for all of them."""
+    return network.network_address if network.prefixlen == network.max_prefixlen else network.network_address + 1

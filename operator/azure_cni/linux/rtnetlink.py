@@ -12,7 +12,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 from azure_cni.datapath.sandbox import Interface, Lost, Neighbour, Route
 from azure_cni.datapath.uplink import Link
-from azure_cni.linux.netlink import Netlink, Request, attribute, attributes
+from azure_cni.datapath.way_out import Way
+from azure_cni.linux.netlink import Netlink, Refused, Request, attribute, attributes
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
@@ -36,6 +37,8 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 _RT_TABLE_MAIN, _RTPROT_STATIC, _RTN_UNICAST = 254, 4, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
+_RTM_F_LOOKUP_TABLE, _RTM_F_FIB_MATCH = 0x1000, 0x2000  # the second: tell the route, not what it means for a packet
+_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}  # no route, or one that refuses
 _NDA_DST, _NDA_LLADDR, _NDA_IFINDEX = 1, 2, 8
 _NUD_PERMANENT = 0x80
 
@@ -177,6 +180,22 @@ def routes(kernel: Netlink, index: int = 0) -> list[tuple[int, Route]]:
         )
         found.append((_number(told, _RTA_OIF), route))
     return found
+
+
+def way(kernel: Netlink, address: IPv4Address) -> Way | None:
+    """Where the node itself would send a packet, by policy rules too; None where nowhere, or several ways at once."""
+    flags = _RTM_F_LOOKUP_TABLE | _RTM_F_FIB_MATCH
+    body = _RTMSG.pack(_AF_INET, 32, 0, 0, 0, 0, 0, 0, flags) + attribute(_RTA_DST, address.packed)
+    try:
+        found = kernel.get(f"look up the route to {address}", kind=_RTM_GETROUTE, body=body)
+    except Refused as refused:
+        if refused.errno in _NO_WAY:
+            return None
+        raise
+    if found is None:
+        return None
+    told = attributes(found[_RTMSG.size :])
+    return Way(_number(told, _RTA_OIF), found[1]) if _RTA_OIF in told else None
 
 
 def interface(kernel: Netlink, name: str) -> Interface | None:

@@ -8,12 +8,14 @@ is logged when it appears, changes or ends, and stands on the board in between.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from azure_cni.api import pool as pool_api
 from azure_cni.api.nic import NicView
 from azure_cni.datapath.conflicts import Conflict
+from azure_cni.datapath.recurrence import Recurrences
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.errors import NodeNotReady
 from azure_cni.ipam.life import LinkParameters
@@ -48,6 +50,13 @@ class Kernel:
         self._tell = tell
         """Publishes an event on the pool: kind, reason, message."""
         self._prepared = False
+        self._table: NodeTable | None = None
+        """As applied last."""
+        self._turn = asyncio.Lock()
+        """The reconciler applies a new table, and `keep` the last one, from two tasks."""
+        self._recurrences = Recurrences()
+        self.repairs = 0
+        """How many there were, for whoever wants to know whether there was one."""
 
     async def resume(self) -> bool:
         """Serve pods while Azure is silent: ledger and kernel are as the last agent of this boot left them.
@@ -76,17 +85,9 @@ class Kernel:
             routable=frozenset({*vnet.prefixes, *vnet.peered, *self._settings.routable}),
             imds_allowed=self._settings.allow_imds,
         )
-        report = await self._world.datapath.apply_node(table)
-        await self._learn(report.conflicts)
-        repairs = report.repaired
-        if not self._prepared:
-            log.info("kernel prepared", extra={"changes": list(repairs)})
-            repairs, self._prepared = (), True
-        for repair in repairs:
-            log.warning("kernel put right", extra={"what": repair})
-            self._world.observer.repaired("kernel")
-        uplink = await self._world.datapath.uplink(identity.mac, identity.primary_ip)
-        self._wire_with(LinkParameters(uplink.mtu, identity.primary_ip))
+        async with self._turn:
+            self._table = table
+            await self._put_right(table)
         self._agenda.put(Activity.KERNEL, self._world.clock.boottime_s() + self._settings.timing.kernel_s)
         return True
 
@@ -103,6 +104,38 @@ class Kernel:
                 "mtu of the nic changed: pods that run keep theirs until they are made again",
                 extra={"before": before.mtu, "now": link.mtu, "pods": self._book.ledger.counts().assigned},
             )
+
+    async def keep(self, cause: str) -> bool:
+        """Somebody else changed something (`cause`, in words): make the kernel fit what was applied last.
+
+        False when nothing was yet.
+        """
+        async with self._turn:
+            if self._table is None:
+                return False
+            await self._put_right(self._table, cause=cause)
+        return True
+
+    async def _put_right(self, table: NodeTable, *, cause: str = "") -> None:
+        report = await self._world.datapath.apply_node(table)
+        now_s = self._world.clock.boottime_s()
+        if self._prepared:
+            self._report_repairs(report.repaired, cause=cause, now_s=now_s)
+        else:
+            log.info("kernel prepared", extra={"changes": list(report.repaired)})
+            self._prepared = True
+        await self._learn((*report.conflicts, *self._recurrences.conflicts(now_s=now_s)))
+        uplink = await self._world.datapath.uplink(table.uplink_mac, table.primary)
+        self._wire_with(LinkParameters(uplink.mtu, table.primary))
+
+    def _report_repairs(self, repairs: Collection[str], *, cause: str, now_s: float) -> None:
+        """Each repair counts; one that has become usual is a conflict, and logged as that once."""
+        self._recurrences.record(repairs, now_s=now_s)
+        self.repairs += len(repairs)
+        for repair in repairs:
+            level = logging.INFO if self._recurrences.is_usual(repair, now_s=now_s) else logging.WARNING
+            log.log(level, "kernel put right", extra={"what": repair, "after": cause})
+            self._world.observer.repaired("kernel")
 
     async def _learn(self, conflicts: tuple[Conflict, ...]) -> None:
         """Put the conflicts on the board, and report what differs from the last pass."""

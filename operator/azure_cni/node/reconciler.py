@@ -91,6 +91,16 @@ class Reconciler:
         self._keeper.gone()
         self.wake()
 
+    async def keep_kernel(self, cause: str) -> bool:
+        """Somebody else changed something on the host (`cause`): put the node's own part of the kernel right at once,
+        whatever a pass waits for. True when there was something to put right.
+        """
+        repairs, conflicts = self._kernel.repairs, self._board.conflicts
+        await self._attempt(Activity.KERNEL, partial(self._kernel.keep, cause))
+        if (repairs, conflicts) != (self._kernel.repairs, self._board.conflicts):
+            self.wake()
+        return self._kernel.repairs != repairs
+
     async def run(self) -> None:
         """Pass after pass, until cancelled."""
         while True:

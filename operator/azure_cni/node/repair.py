@@ -70,8 +70,11 @@ class Repair:
                 "Drain the node and reboot it; without a reboot, delete the pods that a drain leaves (DaemonSets') too"
             )
 
-    async def once(self) -> None:
-        """One comparison. DatapathError when the kernel cannot be read, or does not take back what was lost."""
+    async def once(self) -> bool:
+        """One comparison; true when routes were put back.
+
+        DatapathError when the kernel cannot be read, or does not take back what was lost.
+        """
         before = self._held()
         links = {seen.host_ifname: seen for seen in await self._datapath.sandboxes()}
         held = self._held()
@@ -80,7 +83,7 @@ class Repair:
             log.warning("stale link removed", extra={"link": ifname, "addresses": sorted(links[ifname].addresses)})
             self._observer.repaired("stale_link")
         await self._take_back([held[ifname] for ifname in held.keys() - links.keys()])
-        await self._mend([(held[ifname], links[ifname]) for ifname in held.keys() & links.keys()])
+        return await self._mend([(held[ifname], links[ifname]) for ifname in held.keys() & links.keys()])
 
     async def _take_back(self, orphans: Sequence[Holder]) -> None:
         """Let the addresses of sandboxes cool that are dead and will get no DEL."""
@@ -93,7 +96,7 @@ class Repair:
                 log.warning("leaked address taken back", extra={"holder": str(holder)})
                 self._observer.repaired("leaked_address")
 
-    async def _mend(self, wired: Sequence[tuple[Holder, ObservedSandbox]]) -> None:
+    async def _mend(self, wired: Sequence[tuple[Holder, ObservedSandbox]]) -> bool:
         """Put back what leads to pods. What the kernel refuses now is for the next time: all of it is tried."""
         mended: list[str] = []
         refused: list[DatapathError] = []
@@ -113,6 +116,7 @@ class Repair:
                 f"cannot put back the routes of {len(refused)} of {counted(len(wired), 'pod')} (is the node's primary "
                 f"address on its interface? it is tried again): {refused[0]}"
             )
+        return bool(mended)
 
     def _held(self) -> dict[str, Holder]:
         """Who holds an address, by the name of the link that should be there."""

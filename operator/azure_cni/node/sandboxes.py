@@ -139,7 +139,9 @@ class Sandboxes:
             return ()
         link = LinkParameters(slot.link.mtu if slot.link else seen.mtu, self._board.link.primary)
         spec = self._spec(replace(slot, link=link), slot.holder)
-        if slot.link == link and seen.routes.issuperset(node_end(spec).routes):
+        wanted = node_end(spec)
+        whole = seen.routes.issuperset(wanted.routes) and seen.neighbours.issuperset(wanted.neighbours)
+        if slot.link == link and whole:
             return ()
         async with self._turns.of(sandbox):
             if self._book.ledger.holding(sandbox) != slot:  # it ended meanwhile, and its address may be another's

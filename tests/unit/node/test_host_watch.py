@@ -1,0 +1,153 @@
+"""What others change is looked at as soon as it is heard, without a fight, and compared in any case."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from azure_cni.api.nic import NicView
+from azure_cni.errors import DatapathError
+from azure_cni.node.host_watch import LONGEST_IDLE_REST_S, LONGEST_REST_S, PEACE_S, PERIOD_S, HostWatch, Rest
+from azure_cni.node.ports import HostChange
+from fakes.nic import FakeNic
+from fakes.simulated_node import SimulatedNode
+
+pytestmark = pytest.mark.looptime
+
+NODE = HostChange(node=True, cause="nftables table inet azure_cni was changed by process nft (7)")
+ROUTES = HostChange(sandboxes=True, cause="route 10.240.0.7/32 was removed")
+
+
+class HangingNic(FakeNic):
+    """Reads get no answer while it hangs."""
+
+    hangs = False
+    asked = 0
+
+    async def read(self) -> NicView:
+        if self.hangs:
+            self.asked += 1
+            await asyncio.sleep(3600)
+        return await super().read()
+
+
+@asynccontextmanager
+async def watched(nic: FakeNic | None = None) -> AsyncIterator[SimulatedNode]:
+    """A node that serves a pod, with its watch."""
+    async with SimulatedNode(nic=nic).running() as node:
+        await node.add("p")
+        watch = HostWatch(
+            datapath=node.datapath, repair=node.repair(), keep_node=node.reconciler.keep_kernel, clock=node.clock
+        )
+        task = asyncio.create_task(watch.run())
+        await asyncio.sleep(1)
+        try:
+            yield node
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_the_nodes_part_is_put_right_at_once_and_logged_with_its_cause(caplog: pytest.LogCaptureFixture) -> None:
+    async with watched() as node:
+        node.datapath.drift = ["nftables table inet azure_cni was missing: made"]
+        node.datapath.change(NODE)
+        await asyncio.sleep(0.01)
+        assert node.observer.told.count(("repaired", "kernel")) == 1
+        (line,) = [record for record in caplog.records if record.message == "kernel put right"]
+        assert (line.what, line.after) == ("nftables table inet azure_cni was missing: made", NODE.cause)
+
+
+async def test_it_is_put_right_at_once_also_while_azure_takes_its_time() -> None:
+    nic = HangingNic()
+    async with watched(nic) as node:
+        nic.hangs = True
+        await node.until(lambda: nic.asked == 1, within_s=700)
+        node.datapath.drift = ["sysctl net.ipv4.ip_forward was 0: set to 1"]
+        node.datapath.change(NODE)
+        await asyncio.sleep(0.01)
+        assert ("repaired", "kernel") in node.observer.told
+
+
+async def test_lost_routes_are_put_back_at_once() -> None:
+    async with watched() as node:
+        (ifname,) = node.datapath.wired
+        node.datapath.lose(ifname, where="node", routes=())
+        node.datapath.change(ROUTES)
+        await asyncio.sleep(0.01)
+        assert ("repaired", "route") in node.observer.told
+
+
+async def test_what_nobody_heard_of_is_found_by_the_comparison() -> None:
+    async with watched() as node:
+        (ifname,) = node.datapath.wired
+        node.datapath.lose(ifname, where="node", routes=())
+        await asyncio.sleep(PERIOD_S - 2)
+        assert ("repaired", "route") not in node.observer.told
+        await asyncio.sleep(3)
+        assert ("repaired", "route") in node.observer.told
+
+
+async def test_changes_without_end_do_not_displace_the_comparison() -> None:
+    async with watched() as node:
+        (ifname,) = node.datapath.wired
+        node.datapath.lose(ifname, where="node", routes=())
+        for _ in range(int(PERIOD_S) + 2):
+            node.datapath.change(NODE)
+            await asyncio.sleep(1)
+        assert ("repaired", "route") in node.observer.told
+
+
+async def test_what_goes_wrong_is_tried_again_by_the_next_comparison() -> None:
+    async with watched() as node:
+        (ifname,) = node.datapath.wired
+        node.datapath.lose(ifname, where="node", routes=())
+        node.datapath.refuses_routes = DatapathError("cannot add route: Invalid argument")
+        node.datapath.change(ROUTES)
+        await asyncio.sleep(1)
+        node.datapath.refuses_routes = None
+        await asyncio.sleep(PERIOD_S)
+        assert ("repaired", "route") in node.observer.told
+
+
+async def test_who_undoes_it_at_once_gets_no_fight_and_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    words = "sysctl net.ipv4.ip_forward was 0: set to 1"
+    async with watched() as node:
+        began_s = node.clock.boottime_s()
+        while node.clock.boottime_s() - began_s < 600:
+            node.datapath.drift = [words]
+            node.datapath.change(NODE)
+            await asyncio.sleep(0.05)
+        made = node.observer.told.count(("repaired", "kernel"))
+        assert 60 <= made <= 80  # each ten seconds, and a few at first
+        condition = node.condition("HostConflict")
+        assert (condition["status"], condition["reason"]) == ("True", "RepairsUndone")
+        assert words in condition["message"]
+        warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        assert warnings.count("kernel put right") == 2
+        assert warnings.count("host conflict") == 1
+
+
+async def test_who_does_it_once_a_minute_is_answered_each_time_at_once() -> None:
+    async with watched() as node:
+        for number in range(1, 11):
+            node.datapath.drift = ["sysctl net.ipv4.ip_forward was 0: set to 1"]
+            node.datapath.change(NODE)
+            await asyncio.sleep(0.01)
+            assert node.observer.told.count(("repaired", "kernel")) == number
+            await asyncio.sleep(59)
+
+
+def test_the_rest_grows_with_what_comes_in_a_row_and_falls_back_after_a_while_of_peace() -> None:
+    rest, now_s = Rest(), 0.0
+    rests = []
+    for _ in range(20):
+        rests.append(rest.after(repaired=True, now_s=now_s))
+        now_s += rests[-1]
+    assert rests[:3] == [0.1, 0.2, 0.4]
+    assert rests[-1] == LONGEST_REST_S
+    assert rest.after(repaired=False, now_s=now_s) == LONGEST_IDLE_REST_S
+    assert rest.after(repaired=True, now_s=now_s + PEACE_S) == rests[0]
