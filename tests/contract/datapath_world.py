@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,6 +49,9 @@ class World(Protocol):
     def turn_off(self, spec: SandboxSpec) -> None:
         """Somebody turns the node's end off, and with it the kernel drops what hangs on it."""
 
+    def run_in(self, path: str) -> Callable[[], None]:
+        """Start a process in a namespace; returns what ends it."""
+
     def lose_rule(self) -> None:
         """Somebody flushes the policy rules."""
 
@@ -75,6 +79,10 @@ class Memory:
     def turn_off(self, spec: SandboxSpec) -> None:
         self.datapath.lose(spec.host_ifname, where="node", up=False, routes=(), neighbours=())
 
+    def run_in(self, path: str) -> Callable[[], None]:
+        self.datapath.processes[path] = 1
+        return self.datapath.processes.clear
+
     def lose_rule(self) -> None:
         self.datapath.rules.discard(OURS)
 
@@ -89,7 +97,7 @@ class Kernel:
         node.ip("address", "add", f"{PRIMARY}/22", "dev", "eth0")
         node.ip("link", "set", "eth0", "up")
         self._node = node
-        self.datapath = LinuxDatapath(node_netns=node.path)
+        self.datapath = LinuxDatapath(node_netns=node.path, processes=Path("/proc"))
 
     def new_netns(self) -> str:
         return self._namespaces.new().path
@@ -109,6 +117,19 @@ class Kernel:
 
     def turn_off(self, spec: SandboxSpec) -> None:
         self._node.ip("link", "set", spec.host_ifname, "down")
+
+    def run_in(self, path: str) -> Callable[[], None]:
+        process = subprocess.Popen(
+            ["nsenter", f"--net={path}", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE
+        )
+        assert process.stdout
+        process.stdout.readline()
+
+        def end() -> None:
+            process.kill()
+            process.communicate()
+
+        return end
 
     def lose_rule(self) -> None:
         self._node.ip("rule", "del", "pref", OUR_RULE.split()[0])

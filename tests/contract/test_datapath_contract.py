@@ -11,6 +11,8 @@ import pytest
 from azure_cni.datapath.sandbox import SandboxLinks, node_end
 from azure_cni.datapath.snat import NodeTable
 from azure_cni.errors import DatapathError
+from azure_cni.node.liveness import Occupancy
+from azure_cni.node.ports import PodEnd
 from contract.datapath_world import MTU, PRIMARY, UPLINK_MAC, WORLDS, World, a_spec, open_world
 
 A, B = "10.240.0.7", "10.240.0.8"
@@ -140,6 +142,34 @@ async def test_mending_leaves_alone_what_is_not_there_and_what_somebody_turned_o
     assert await world.datapath.mend(spec) == ()
     await world.datapath.settle()
     assert await wired(world) == {}
+
+
+async def test_processes_in_a_sandbox_are_seen(world: World) -> None:
+    one, two = a_spec(world, "one", A), a_spec(world, "two", B)
+    ends = [PodEnd(spec.netns, spec.ifname, spec.pod_mac) for spec in (one, two)]
+    for spec in (one, two):
+        await world.datapath.attach(spec)
+    assert await world.datapath.occupancy(ends) == (Occupancy.EMPTY, Occupancy.EMPTY)
+    end = world.run_in(one.netns)
+    assert await world.datapath.occupancy(ends) == (Occupancy.OCCUPIED, Occupancy.EMPTY)
+    end()
+    assert await world.datapath.occupancy(ends) == (Occupancy.EMPTY, Occupancy.EMPTY)
+    assert await world.datapath.occupancy([]) == ()
+
+
+async def test_what_processes_a_namespace_has_that_is_not_the_sandboxs_is_not_told(world: World) -> None:
+    """Another sandbox has come to its path, or nothing is there: the answer would be about somebody else."""
+    one, two = a_spec(world, "one", A), a_spec(world, "two", B)
+    for spec in (one, two):
+        await world.datapath.attach(spec)
+    elsewhere = PodEnd(two.netns, one.ifname, one.pod_mac)
+    missing = PodEnd("/run/netns/no-such-namespace", one.ifname, one.pod_mac)
+    assert await world.datapath.occupancy([elsewhere, missing]) == (Occupancy.UNREADABLE, Occupancy.UNREADABLE)
+    end = world.run_in(one.netns)
+    world.remove_netns(one.netns)
+    seen = await world.datapath.occupancy([PodEnd(one.netns, one.ifname, one.pod_mac)])
+    end()
+    assert seen == (Occupancy.UNREADABLE,)
 
 
 @pytest.mark.parametrize("addresses", [[A], []])

@@ -6,7 +6,7 @@ The contract suite holds it and the real one to the same behaviour.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
@@ -26,7 +26,8 @@ from azure_cni.datapath.sandbox import (
 from azure_cni.datapath.snat import TABLE, NodeTable
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.errors import DatapathError
-from azure_cni.node.ports import HostChange, ObservedSandbox
+from azure_cni.node.liveness import Occupancy
+from azure_cni.node.ports import HostChange, ObservedSandbox, PodEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ class FakeDatapath:
         self.foreign: set[tuple[str, str]] = set()
         """(netns, interface name) that something else made."""
         self.wired: dict[str, Wired] = {}
+        self.processes: dict[str, int] = {}
+        """How many run in the network namespace at a path; missing is none."""
+        self.processes_hidden = False
+        """The node's processes cannot be seen."""
         self.leaving: set[str] = set()
         self.tables: list[NodeTable] = []
         """All that were applied, in order."""
@@ -107,6 +112,9 @@ class FakeDatapath:
         self._routes[spec.address] = spec.host_ifname
         return gap.words()
 
+    async def occupancy(self, ends: Sequence[PodEnd]) -> tuple[Occupancy, ...]:
+        return tuple(map(self._occupancy, ends))
+
     async def settle(self) -> None:
         self.leaving.clear()
 
@@ -132,6 +140,12 @@ class FakeDatapath:
     def change(self, change: HostChange) -> None:
         """Somebody else did something that the kernel announces."""
         self._changes.put_nowait(change)
+
+    def _occupancy(self, end: PodEnd) -> Occupancy:
+        there = [one for one in self.wired.values() if one.netns == end.netns and one.pod.name == end.ifname]
+        if self.processes_hidden or end.netns in self.gone or [one.pod.mac for one in there] != [end.mac]:
+            return Occupancy.UNREADABLE
+        return Occupancy.OCCUPIED if self.processes.get(end.netns) else Occupancy.EMPTY
 
     def remove_netns(self, path: str) -> None:
         """The kernel takes the links of a namespace along."""

@@ -100,6 +100,7 @@ class SimulatedNode:
         self.datapath: FakeDatapath = survived.datapath if survived else FakeDatapath()
         self.store: FakeLedgerStore = survived.store if survived else FakeLedgerStore()
         self.observer = RecordingObserver()
+        self.relisted = 0
         self.board = Board()
         self.demand = Demand()
         self.book = Book(store=self.store, bell=self.board.bell)
@@ -142,7 +143,12 @@ class SimulatedNode:
             sandboxes=self.sandboxes,
             clock=self.clock,
             observer=self.observer,
+            relist=self.relist,
         )
+
+    def relist(self) -> None:
+        """Somebody wants the pods of this node listed: `relisted` says how often."""
+        self.relisted += 1
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[SimulatedNode]:

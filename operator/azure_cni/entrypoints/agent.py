@@ -120,6 +120,8 @@ class Agent:
             observer=self._metrics,
             wake=self._reconciler.wake,
         )
+        pods = KubePods(kube, node_name=settings.node_name)
+        self._census = Census(pods=pods, demand=self._demand, wake=self._reconciler.wake)
         self._repair = Repair(
             book=self._book,
             demand=self._demand,
@@ -127,12 +129,11 @@ class Agent:
             sandboxes=self._sandboxes,
             clock=self._clock,
             observer=self._metrics,
+            relist=self._census.ask,
         )
         self._host_watch = HostWatch(
             datapath=self._datapath, repair=self._repair, keep_node=self._reconciler.keep_kernel, clock=self._clock
         )
-        pods = KubePods(kube, node_name=settings.node_name)
-        self._census = Census(pods=pods, demand=self._demand, wake=self._reconciler.wake)
         self._installation = Installation(
             settings.host,
             board=self._board,
@@ -150,7 +151,7 @@ class Agent:
         self._closing.callback(store.close)
         self._book = Book(store=store, bell=self._board.bell, cooling_s=self._settings.cooling_s)
         self._metrics.watch_pool(book=self._book, board=self._board, clock=self._clock)
-        self._datapath = LinuxDatapath(sysctls=host.sysctls)
+        self._datapath = LinuxDatapath(sysctls=host.sysctls, processes=host.processes)
         self._closing.push_async_callback(self._datapath.close)
 
     def _world(self, kube: KubeClient) -> World:

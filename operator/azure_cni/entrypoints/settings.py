@@ -49,6 +49,8 @@ class HostSettings:
     run_dir: Path
     plugin: Path
     sysctls: Path
+    processes: Path | None
+    """A mount of the node's /proc; None where there is none, and sandboxes with a link are then never found dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
             run_dir=Path(reader.text("RUN_DIR", "/run/azure-cni")),
             plugin=Path(reader.text("PLUGIN", "/usr/libexec/azure-cni/azure-cni")),
             sysctls=Path(reader.text("SYSCTL_DIR", "/proc/sys")),
+            processes=reader.parsed("PROCESS_DIR", Path, "a directory", None),
         ),
         web=web(reader, port=9810),
         log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from functools import partial
 from ipaddress import IPv4Address
@@ -24,9 +24,11 @@ from azure_cni.datapath.uplink import Uplink
 from azure_cni.errors import DatapathError
 from azure_cni.linux.host import Host
 from azure_cni.linux.host_changes import HostChanges, Listeners
+from azure_cni.linux.occupancy import Occupants
 from azure_cni.linux.sandboxes import Sandboxes
 from azure_cni.linux.worker import Worker
-from azure_cni.node.ports import HostChange, ObservedSandbox
+from azure_cni.node.liveness import Occupancy
+from azure_cni.node.ports import HostChange, ObservedSandbox, PodEnd
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +37,16 @@ class LinuxDatapath:
     """The kernel's part of the node that this process runs on.
 
     `node_netns` is the path of the network namespace that is the node; None means the process's own, as on a real
-    node. `sysctls` is where the agent may write /proc/sys; in a container that is a mount of the node's.
+    node. `sysctls` is where the agent may write /proc/sys; in a container that is a mount of the node's. `processes` is
+    a mount of the node's /proc, None where there is none.
     """
 
-    def __init__(self, *, node_netns: str | None = None, sysctls: Path = Path("/proc/sys")) -> None:
+    def __init__(
+        self, *, node_netns: str | None = None, sysctls: Path = Path("/proc/sys"), processes: Path | None = None
+    ) -> None:
         self._wiring = Worker(Sandboxes, name="datapath-wiring", node_netns=node_netns)
         self._housekeeping = Worker(
-            partial(_Housekeeping, sysctls), name="datapath-housekeeping", node_netns=node_netns
+            partial(_Housekeeping, sysctls, processes), name="datapath-housekeeping", node_netns=node_netns
         )
         self._removal: Future[None] | None = None
         self._node_netns = node_netns
@@ -67,6 +72,10 @@ class LinuxDatapath:
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
         """Every host end of ours. Those that are leaving are removed first, also an earlier agent's."""
         return await self._housekeeping.run(_Housekeeping.observe)
+
+    async def occupancy(self, ends: Sequence[PodEnd]) -> tuple[Occupancy, ...]:
+        """Of each sandbox, whether processes are in its network namespace: a walk over all processes of the node."""
+        return await self._housekeeping.run(lambda keeping: keeping.occupants.look(ends))
 
     async def settle(self) -> None:
         """Wait until removals under way are done."""
@@ -109,12 +118,14 @@ class LinuxDatapath:
 class _Housekeeping:
     """What the housekeeping thread holds."""
 
-    def __init__(self, sysctls: Path) -> None:
+    def __init__(self, sysctls: Path, processes: Path | None) -> None:
         self.host = Host(sysctls)
+        self.occupants = Occupants(processes)
         self._sandboxes = Sandboxes()
 
     def close(self) -> None:
         self.host.close()
+        self.occupants.close()
         self._sandboxes.close()
 
     def remove(self) -> None:

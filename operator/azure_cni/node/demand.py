@@ -15,6 +15,10 @@ from typing import Any
 
 from azure_cni.ipam.ledger import Ledger
 from azure_cni.ipam.life import Holder, Sandbox
+from azure_cni.node.liveness import Presence
+
+_STATIC_UID = "kubernetes.io/config.mirror"
+"""Annotation of a mirror pod: the UID of the static pod that it shows. The kubelet gives the runtime that one."""
 
 FINISHED = frozenset({"Succeeded", "Failed"})
 
@@ -28,6 +32,8 @@ class Pod:
     uid: str
     needs_address: bool
     """Pending, on the pod network, without an address, not on its way out."""
+    static_uid: str = ""
+    """The UID by which the node knows a static pod; "" for others."""
 
     @property
     def reference(self) -> dict[str, str]:
@@ -44,8 +50,13 @@ def pod_of(body: Mapping[str, Any]) -> Pod | None:
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
+        static_uid=(metadata.get("annotations") or {}).get(_STATIC_UID, ""),
         needs_address=not status.get("podIP") and not metadata.get("deletionTimestamp"),
     )
+
+
+def _uids(pod: Pod) -> tuple[str, ...]:
+    return (pod.uid, pod.static_uid) if pod.static_uid else (pod.uid,)
 
 
 class Demand:
@@ -56,6 +67,9 @@ class Demand:
         self._asking: dict[Sandbox, Holder] = {}
         self.listed = False
         """Pods of this node have been seen: only then a pod's absence means anything."""
+        self.lists_begun = 0
+        self.lists_taken = 0
+        """The number of the newest list that was taken over, as counted by `lists_begun`."""
         self._told: set[str] = set()
         """The pods of which the watch told something since the last list began."""
 
@@ -76,6 +90,7 @@ class Demand:
 
     def begin_list(self) -> None:
         """A list of this node's pods is asked for now: what the watch tells from here on is newer than it."""
+        self.lists_begun += 1
         self._told.clear()
 
     def replace(self, bodies: Iterable[Mapping[str, Any]]) -> None:
@@ -83,6 +98,7 @@ class Demand:
         listed = {pod.uid: pod for pod in map(pod_of, bodies) if pod is not None and pod.uid not in self._told}
         told = {uid: pod for uid, pod in self._pods.items() if uid in self._told}
         self._pods = listed | told
+        self.lists_taken = self.lists_begun
         self.listed = True
 
     @contextmanager
@@ -97,6 +113,16 @@ class Demand:
     def pod(self, namespace: str, name: str) -> Pod | None:
         """The pod of that name, if this node has it."""
         return next((pod for pod in self._pods.values() if (pod.namespace, pod.name) == (namespace, name)), None)
+
+    def presence(self, holder: Holder) -> Presence:
+        """What is known of the holder's pod. A pod that has finished, or came again with another UID, is absent."""
+        if not holder.pod_name:
+            return Presence.NO_POD
+        name = (holder.pod_namespace, holder.pod_name)
+        uids = {uid for pod in self._pods.values() if (pod.namespace, pod.name) == name for uid in _uids(pod)}
+        if uids and (not holder.pod_uid or holder.pod_uid in uids):
+            return Presence.HERE
+        return Presence.ABSENT if self.listed else Presence.UNKNOWN
 
     def waiting(self, ledger: Ledger) -> int:
         """How many need an address and have none; a pod and its own ADD count once."""

@@ -21,6 +21,7 @@ from azure_cni.datapath.uplink import Uplink
 from azure_cni.errors import CloudError
 from azure_cni.ipam.ledger import Change
 from azure_cni.ipam.life import Sandbox, Slot
+from azure_cni.node.liveness import Occupancy
 
 
 class Clock(Protocol):
@@ -186,6 +187,15 @@ class HostChange:
         return HostChange(self.node or other.node, self.sandboxes or other.sandboxes, self.cause or other.cause)
 
 
+@dataclass(frozen=True, slots=True)
+class PodEnd:
+    """The pod's interface of a sandbox, by which its network namespace is known to be the one at `netns`."""
+
+    netns: str
+    ifname: str
+    mac: str
+
+
 class Datapath(Protocol):
     """The kernel: sandboxes and the node's own table."""
 
@@ -207,6 +217,9 @@ class Datapath(Protocol):
 
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
         """Every host end of ours, for comparing with the ledger."""
+
+    async def occupancy(self, ends: Sequence[PodEnd]) -> tuple[Occupancy, ...]:
+        """Of each sandbox, whether processes are in its network namespace: a walk over all processes of the node."""
 
     async def settle(self) -> None:
         """Wait until removals under way are done."""

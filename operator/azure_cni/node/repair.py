@@ -1,10 +1,9 @@
 """Comparing the ledger with the kernel, at start and from time to time, and putting right what differs.
 
-A link of ours without a ledger entry is what a crash in the middle of a DEL leaves: it goes. An entry without a link
-belongs to a sandbox that is dead (a veth goes with its namespace); if its pod is gone too, no DEL will come any more
-and the address is taken back. What leads to a sandbox that lives and is lost (routes that somebody flushed, or that the
-kernel dropped with the node's primary address) is put back. All are told: a repair that happens often is a bug
-somewhere.
+A link of ours without a ledger entry is what a crash in the middle of a DEL leaves: it goes. Entries of sandboxes that
+are dead and will get no DEL are taken back (`leaks`). What leads to a sandbox that lives and is lost (routes that
+somebody flushed, or that the kernel dropped with the node's primary address) is put back. All are told: a repair that
+happens often is a bug somewhere.
 
 All this trusts the ledger. One that was lost would have every pod of the node cut off: that is looked for first.
 """
@@ -12,7 +11,7 @@ All this trusts the ledger. One that was lost would have every pod of the node c
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from azure_cni.api.plurals import counted
 from azure_cni.datapath import names
@@ -20,15 +19,12 @@ from azure_cni.errors import DatapathError, LedgerError
 from azure_cni.ipam.life import Holder
 from azure_cni.node.board import Book
 from azure_cni.node.demand import Demand
+from azure_cni.node.leaks import Leaks
 from azure_cni.node.ports import Clock, Datapath, ObservedSandbox, Observer
 from azure_cni.node.sandboxes import Sandboxes
 from azure_cni.node.wording import NAMED, few
 
 log = logging.getLogger(__name__)
-
-GRACE_S = 60.0
-"""How long an entry must have been without link and pod: a younger one may belong to an ADD that is under way, and
-just after a start not every pod of the node has been listed yet."""
 
 
 class Repair:
@@ -43,14 +39,21 @@ class Repair:
         sandboxes: Sandboxes,
         clock: Clock,
         observer: Observer,
+        relist: Callable[[], None],
     ) -> None:
         self._book = book
-        self._demand = demand
         self._datapath = datapath
         self._sandboxes = sandboxes
-        self._clock = clock
         self._observer = observer
-        self._suspected: dict[Holder, float] = {}
+        self._leaks = Leaks(
+            book=book,
+            demand=demand,
+            datapath=datapath,
+            sandboxes=sandboxes,
+            clock=clock,
+            observer=observer,
+            relist=relist,
+        )
 
     async def examine(self) -> None:
         """Before anything else, also before the NIC is read: LedgerError where pods run and the ledger is empty.
@@ -82,19 +85,8 @@ class Repair:
             await self._datapath.detach(ifname, links[ifname].addresses)
             log.warning("stale link removed", extra={"link": ifname, "addresses": sorted(links[ifname].addresses)})
             self._observer.repaired("stale_link")
-        await self._take_back([held[ifname] for ifname in held.keys() - links.keys()])
+        await self._leaks.take_back(wired=[held[ifname] for ifname in held.keys() & links.keys()])
         return await self._mend([(held[ifname], links[ifname]) for ifname in held.keys() & links.keys()])
-
-    async def _take_back(self, orphans: Sequence[Holder]) -> None:
-        """Let the addresses of sandboxes cool that are dead and will get no DEL."""
-        now_s = self._clock.boottime_s()
-        suspects = [holder for holder in orphans if self._abandoned(holder)]
-        self._suspected = {holder: self._suspected.get(holder, now_s) for holder in suspects}
-        for holder in suspects:
-            if now_s - self._suspected[holder] >= GRACE_S:
-                await self._sandboxes.delete(holder.sandbox)
-                log.warning("leaked address taken back", extra={"holder": str(holder)})
-                self._observer.repaired("leaked_address")
 
     async def _mend(self, wired: Sequence[tuple[Holder, ObservedSandbox]]) -> bool:
         """Put back what leads to pods. What the kernel refuses now is for the next time: all of it is tried."""
@@ -122,10 +114,3 @@ class Repair:
         """Who holds an address, by the name of the link that should be there."""
         holders = (slot.holder for slot in self._book.ledger.slots if slot.holder is not None)
         return {names.host_ifname(*holder.sandbox): holder for holder in holders}
-
-    def _abandoned(self, holder: Holder) -> bool:
-        """Nobody will ever send the DEL of this sandbox: its pod is not on this node."""
-        if not holder.pod_name:
-            return True
-        pod = self._demand.pod(holder.pod_namespace, holder.pod_name)
-        return self._demand.listed and (pod is None or holder.pod_uid not in {"", pod.uid})

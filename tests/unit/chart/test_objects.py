@@ -101,14 +101,23 @@ def test_the_directories_of_the_node_appear_under_their_own_names():
     }
     seen = mounts("cni.binDir=/usr/libexec/cni")
     assert paths["cni-bin"] == "/usr/libexec/cni"
-    assert {name: seen[name]["mountPath"] for name in paths if name != "sysctl"} == {
-        name: path for name, path in paths.items() if name != "sysctl"
+    proc = {"sysctl", "processes"}
+    assert {name: seen[name]["mountPath"] for name in paths.keys() - proc} == {
+        name: path for name, path in paths.items() if name not in proc
     }
     assert seen["netns"]["mountPropagation"] == "HostToContainer"
 
 
 def test_sysctls_are_where_the_agent_looks():
     assert f"{agent_env()['AZURE_CNI_SYSCTL_DIR']}/net" == mounts()["sysctl"]["mountPath"]
+
+
+def test_the_nodes_processes_are_where_the_agent_looks_and_only_to_be_read():
+    assert mounts()["processes"] == {
+        "name": "processes",
+        "mountPath": agent_env()["AZURE_CNI_PROCESS_DIR"],
+        "readOnly": True,
+    }
 
 
 def test_probes_and_scrapes_find_the_port():

@@ -35,6 +35,7 @@ def host(tmp_path: Path) -> HostSettings:
         run_dir=tmp_path / "run",
         plugin=tmp_path / "plugin",
         sysctls=tmp_path / "sys",
+        processes=None,
     )
 
 

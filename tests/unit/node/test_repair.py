@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from dataclasses import replace
 
 import pytest
 
 from azure_cni.errors import DatapathError, LedgerError
+from azure_cni.ipam.life import Holder, Sandbox
 from azure_cni.node.board import Book
 from azure_cni.node.ports import ObservedSandbox
+from azure_cni.node.repair import Repair
 from fakes.ledger_store import FakeLedgerStore
 from fakes.simulated_node import SimulatedNode, holder, pod_body
 
@@ -110,6 +114,145 @@ async def test_no_start_but_that_one_is_refused():
     for seen in await lost.datapath.sandboxes():  # recorded DELs are carried out first
         await lost.datapath.detach(seen.host_ifname, [])
     await lost.repair().examine()
+
+
+async def grace(node: SimulatedNode, repair: Repair, *, listed: bool = True) -> None:
+    """The grace time passes, with a pass each ten seconds and, if asked for, a list of pods."""
+    for _ in range(8):
+        await repair.once()
+        if listed and node.relisted:
+            node.relisted = 0
+            node.demand.begin_list()
+            node.demand.replace([pod_body(name, phase="Running", ip="10.240.0.9") for name in node_pods(node)])
+        await asyncio.sleep(10)
+    await repair.once()
+
+
+def node_pods(node: SimulatedNode) -> list[str]:
+    return [name for name in ("p", "q", "r") if node.demand.pod("default", name)]
+
+
+def sandbox_of(pod: str, number: int) -> Holder:
+    """One of several sandboxes of a pod."""
+    return replace(holder(pod), sandbox=Sandbox(f"container-{pod}{number}", "eth0"), netns=f"/run/netns/{pod}{number}")
+
+
+async def test_older_sandboxes_of_a_pod_that_the_runtime_forgot_are_taken_back_and_no_other():
+    """The runtime was killed and its state wiped, again and again, and the pod lives on in a new sandbox each time."""
+    async with SimulatedNode().running() as node:
+        node.demand.see(pod_body("p", phase="Running", ip="10.240.0.9"))
+        sandboxes = [sandbox_of("p", number) for number in range(6)]
+        for one in sandboxes:
+            await node.sandboxes.add(one)
+            await asyncio.sleep(1)
+        node.datapath.processes[sandboxes[2].netns] = 2  # whose processes outlived the runtime
+        second_interface = replace(sandboxes[5], sandbox=Sandbox(sandboxes[5].sandbox.container_id, "net1"))
+        await node.sandboxes.add(second_interface)
+        repair = node.repair()
+        await repair.once()
+        await asyncio.sleep(50)
+        await repair.once()
+        assert node.counts.assigned == 7
+        await grace(node, repair)
+        held = {slot.holder for slot in node.book.ledger.slots if slot.holder}
+        assert held == {sandboxes[2], sandboxes[5], second_interface}
+        assert node.observer.told.count(("repaired", "leaked_address")) == 4
+        node.datapath.processes.clear()
+        await grace(node, repair)
+        assert {slot.holder for slot in node.book.ledger.slots if slot.holder} == {sandboxes[5], second_interface}
+        assert len(await node.datapath.sandboxes()) == 2
+
+
+async def test_a_link_without_a_pod_is_taken_back_when_a_list_has_confirmed_it_and_nobody_lives_in_it():
+    """The runtime died between an ADD and its own records, and the pod was deleted."""
+    async with SimulatedNode().running() as node:
+        for name in ("p", "q", "r"):
+            await node.add(name)
+        node.demand.see(pod_body("p", phase="Running", ip="10.240.0.9"))  # q and r are deleted
+        node.datapath.processes["/run/netns/r"] = 1
+        repair = node.repair()
+        await grace(node, repair, listed=False)
+        assert node.counts.assigned == 3
+        assert node.relisted == 1
+        await grace(node, repair)
+        assert {slot.holder for slot in node.book.ledger.slots if slot.holder} == {holder("p"), holder("r")}
+        assert node.relisted == 0
+
+
+async def test_what_the_watch_missed_is_found_by_the_list_and_keeps_its_address():
+    async with SimulatedNode().running() as node:
+        node.demand.see(pod_body("p", phase="Running", ip="10.240.0.9"))
+        await node.add("q")  # its pod was made while the watch was broken, and its first process starts late
+        repair = node.repair()
+        await grace(node, repair, listed=False)
+        assert node.relisted == 1
+        node.demand.begin_list()
+        node.demand.replace([pod_body("p", phase="Running"), pod_body("q")])
+        await grace(node, repair, listed=False)
+        assert node.counts.assigned == 1
+
+
+async def test_where_processes_cannot_be_seen_nothing_with_a_link_is_taken_and_that_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+):
+    async with SimulatedNode().running() as node:
+        node.demand.see(pod_body("p", phase="Running", ip="10.240.0.9"))
+        for number in range(2):
+            await node.sandboxes.add(sandbox_of("p", number))
+            await asyncio.sleep(1)
+        node.datapath.processes_hidden = True
+        repair = node.repair()
+        for _ in range(3):
+            await grace(node, repair)
+        assert node.counts.assigned == 2
+        assert [line.message for line in caplog.records if "cannot be seen" in line.message] == [
+            "address held by a sandbox that no pod uses: whether processes run in it cannot be seen"
+        ]
+
+
+async def test_a_container_without_a_pod_keeps_its_address_while_its_link_is_there():
+    async with SimulatedNode().running() as node:
+        bare = Holder(Sandbox("by-cnitool", "eth0"), "/run/netns/by-cnitool")
+        await node.sandboxes.add(bare)
+        node.demand.replace([])
+        repair = node.repair()
+        await grace(node, repair)
+        assert node.counts.assigned == 1
+        node.datapath.remove_netns(bare.netns)
+        await grace(node, repair)
+        assert node.counts.assigned == 0
+
+
+async def test_a_static_pod_is_known_by_the_uid_that_the_runtime_has():
+    async with SimulatedNode().running() as node:
+        await node.sandboxes.add(replace(holder("p"), pod_uid="hash-of-its-file"))
+        body = pod_body("p", phase="Running", ip="10.240.0.9")
+        body["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "hash-of-its-file"}
+        node.demand.see(body)
+        repair = node.repair()
+        await grace(node, repair)
+        assert node.counts.assigned == 1
+        assert node.relisted == 0
+
+
+async def test_one_that_cannot_be_taken_back_holds_up_no_other():
+    async with SimulatedNode().running() as node:
+        made = {name: await node.add(name) for name in ("p", "q")}
+        node.demand.replace([])
+        cut_off = node.datapath.detach
+
+        async def detach(host_ifname: str, addresses: Collection[str]) -> None:
+            if host_ifname == made["p"].links.host_ifname:
+                raise DatapathError(f"cannot set {host_ifname} down: Device or resource busy")
+            await cut_off(host_ifname, addresses)
+
+        node.datapath.detach = detach  # type: ignore[method-assign]
+        repair = node.repair()
+        await grace(node, repair)
+        assert node.book.ledger.holding(holder("q").sandbox) is None
+        node.datapath.detach = cut_off  # type: ignore[method-assign]
+        await grace(node, repair)
+        assert node.counts.assigned == 0
 
 
 async def test_an_address_whose_sandbox_and_pod_are_gone_is_taken_back_but_not_before_a_minute():

@@ -1,0 +1,81 @@
+"""Processes are seen by a mount of /proc alone: with the agent's two capabilities, and never half of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from azure_cni.linux.occupancy import occupied_marks
+from datapath.namespaces import NEEDS_ROOT, Namespaces
+
+pytestmark = NEEDS_ROOT
+
+LOOK = """
+import sys
+from pathlib import Path
+from azure_cni.linux.occupancy import occupied_marks
+seen = occupied_marks(Path(sys.argv[1]))
+print("hidden" if seen is None else int(sys.argv[2]) in seen)
+"""
+AGENT = ["setpriv", "--bounding-set", "-all,+net_admin,+sys_admin", "--inh-caps", "-all", "--no-new-privs"]
+OPERATOR = Path(__file__).parents[2] / "operator"
+
+
+@pytest.fixture
+def occupied() -> Iterator[int]:
+    """The mark of a namespace with one process in it, which is nobody's child here and not root's."""
+    with Namespaces() as namespaces:
+        netns = namespaces.new()
+        inside = ["nsenter", f"--net={netns.path}", "setpriv", "--reuid", "65534", "--clear-groups"]
+        with subprocess.Popen([*inside, "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            process.stdout.readline()
+            yield Path(f"/proc/{process.pid}/net/dev").stat().st_ino
+            process.kill()
+
+
+def look(*before: str, processes: str, mark: int) -> str:
+    done = subprocess.run(
+        [*before, "python3", "-c", LOOK, processes, str(mark)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(OPERATOR)},
+    )
+    return done.stdout.strip()
+
+
+def test_with_the_agents_capabilities(occupied: int) -> None:
+    assert look(*AGENT, processes="/proc", mark=occupied) == "True"
+    assert look(*AGENT, processes="/proc", mark=occupied + 10**6) == "False"
+
+
+def test_from_a_container_by_the_mount_of_the_node(occupied: int, tmp_path: Path) -> None:
+    """Its own /proc shows its own processes alone: nothing may be concluded from that."""
+    container = ["unshare", "--pid", "--fork", "--mount", "sh", "-c"]
+    script = f'mount --rbind /proc {tmp_path} && mount -t proc proc /proc && exec "$@"'
+    for processes, seen in ((str(tmp_path), "True"), ("/proc", "hidden")):
+        assert look(*container, script, "sh", *AGENT, processes=processes, mark=occupied) == seen
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ("hidepid=2", "True"),  # the agent's group is root's, which is let see them
+        ("hidepid=1,gid=12345", "hidden"),
+        ("hidepid=2,gid=12345", "hidden"),
+        ("hidepid=4", "hidden"),
+    ],
+)
+def test_where_others_processes_are_hidden_nothing_is_concluded(occupied: int, options: str, seen: str) -> None:
+    container = ["unshare", "--mount", "sh", "-c", f'mount -t proc -o {options} proc /proc && exec "$@"', "sh"]
+    assert look(*container, *AGENT, processes="/proc", mark=occupied) == seen
+
+
+def test_where_there_is_no_proc(tmp_path: Path) -> None:
+    assert occupied_marks(tmp_path) is None
+    assert occupied_marks(tmp_path / "missing") is None
