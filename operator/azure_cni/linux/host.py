@@ -20,6 +20,7 @@ from azure_cni.datapath.snat import TABLE, NodeTable, ruleset
 from azure_cni.datapath.uplink import SYNTHETIC_DRIVER, Evidence, Link, Uplink
 from azure_cni.errors import DatapathError
 from azure_cni.linux import ethtool, nft, rtnetlink, rules
+from azure_cni.linux.filter_survey import FilterSurvey
 from azure_cni.linux.netlink import Netlink
 from azure_cni.linux.sandboxes import LEAVING
 from azure_cni.node.wording import few
@@ -37,6 +38,7 @@ class Host:
         self._sysctls = sysctls
         self._uplink = 0
         """The index of the NIC's interface as last found."""
+        self._filters = FilterSurvey()
         self._applied: str | None = None
         """The script that this process loaded last."""
         self._loaded: list[Any] | None = None
@@ -88,7 +90,8 @@ class Host:
             *self._bare_uplink(link, table, known or ()),
             *self._rules(ruleset(table, uplink=link.name, way_out=elsewhere)),
         )
-        return HostReport(repaired, (*policy.foreign(known or (), table.pool), *doubt, *detour))
+        filters = self._filters.conflicts(table, uplink=link.name)
+        return HostReport(repaired, (*policy.foreign(known or (), table.pool), *doubt, *detour, *filters))
 
     def _way_out(self, link: Uplink, table: NodeTable) -> tuple[str, tuple[Conflict, ...]]:
         """The interface of the default route where that is not the uplink, else ""; and what to tell of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import Any
 
@@ -11,6 +12,8 @@ from azure_cni.datapath.snat import TABLE
 from azure_cni.errors import DatapathError
 
 _TIMEOUT_S = 20.0
+_CONNTRACK = {"xt": {"type": "match", "name": "conntrack"}}
+_STATE = re.compile(r"\bct state ([a-z,]+) .*# handle (\d+)$", re.MULTILINE)
 
 
 def load(ruleset: str) -> None:
@@ -33,11 +36,47 @@ def contents() -> list[Any] | None:
     raise DatapathError(f"cannot read nftables table inet {TABLE}: {_complaint(done)}")
 
 
+def all_chains() -> list[dict[str, dict[str, Any]]]:
+    """Every chain of every table, without rules, as nft writes them."""
+    done = _nft("--json", "list", "chains")
+    if done.returncode:
+        raise DatapathError(f"cannot list the chains of nftables: {_complaint(done)}")
+    return _decoded(done.stdout)
+
+
+def rules_of(family: str, table: str) -> dict[str, list[dict[str, Any]]]:
+    """The rules of each chain of somebody else's table, as nft writes them.
+
+    What iptables made of its `conntrack` module is opaque in JSON, and is put there as nft says it in plain text.
+    """
+    done = _nft("--json", "--stateless", "list", "table", family, table)
+    if done.returncode:
+        raise DatapathError(f"cannot read nftables table {family} {table}: {_complaint(done)}")
+    items = _decoded(done.stdout)
+    rules: dict[str, list[dict[str, Any]]] = {item["chain"]["name"]: [] for item in items if "chain" in item}
+    for rule in (item["rule"] for item in items if "rule" in item):
+        rules.setdefault(rule["chain"], []).append(rule)
+    if _CONNTRACK in (expression for chain in rules.values() for rule in chain for expression in rule["expr"]):
+        states = _states_by_handle(family, table)
+        for rule in (rule for chain in rules.values() for rule in chain):
+            known = states.get(rule["handle"])
+            rule["expr"] = [known if one == _CONNTRACK and known else one for one in rule["expr"]]
+    return rules
+
+
+def _states_by_handle(family: str, table: str) -> dict[int, dict[str, Any]]:
+    """The states of connections that rules ask for, as an expression, by the rule's handle."""
+    done = _nft("--handle", "--stateless", "list", "table", family, table)
+    found = _STATE.findall(done.stdout) if done.returncode == 0 else []
+    left = {"ct": {"key": "state"}}
+    return {int(handle): {"match": {"op": "in", "left": left, "right": states.split(",")}} for states, handle in found}
+
+
 def _decoded(text: str) -> list[dict[str, dict[str, Any]]]:
     try:
         return msgspec.json.decode(text)["nftables"]  # type: ignore[no-any-return]
     except (msgspec.DecodeError, TypeError, KeyError) as error:
-        raise DatapathError(f"cannot read nftables table inet {TABLE}: nft wrote no JSON ({text[:100]!r})") from error
+        raise DatapathError(f"cannot read nftables: nft wrote no JSON ({text[:100]!r})") from error
 
 
 def _meaning(item: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
