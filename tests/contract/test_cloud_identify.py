@@ -186,6 +186,147 @@ async def test_only_connected_peers_count_with_all_their_ipv4_prefixes(world: Az
     assert view.peered == (IPv4Network("10.1.0.0/16"), IPv4Network("10.2.0.0/16"))
 
 
+@pytest.mark.parametrize(
+    ("properties", "prefixes", "peered"),
+    [
+        ({"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}, "virtualNetworkPeerings": None}, 1, 0),
+        ({"addressSpace": {"addressPrefixes": ["10.0.0.0/16", None, 5, "10.9.0.0/33", "10.8.3.1/16"]}}, 2, 0),
+        (
+            {
+                "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
+                "virtualNetworkPeerings": [
+                    None, {}, {"properties": None}, {"properties": {"peeringState": None}},
+                    {"properties": {"peeringState": "Connected", "remoteVirtualNetworkAddressSpace": None}},
+                    {"properties": {"peeringState": "Connected", "remoteAddressSpace": {"addressPrefixes": None}}},
+                    peering("connected", ["10.2.0.0/16"]),
+                ],
+            },
+            1,
+            1,
+        ),
+    ],
+    ids=["null peerings", "odd prefixes", "odd peerings"],
+)  # fmt: skip
+async def test_what_cannot_be_read_of_a_vnet_is_left_aside(
+    world: AzureWorld, properties: dict[str, Any], prefixes: int, peered: int
+) -> None:
+    view = await ArmCloud(world.imds, OneDocument({"properties": properties})).vnet(IDENTITY)  # type: ignore[arg-type]
+    assert (len(view.prefixes), len(view.peered)) == (prefixes, peered)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"properties": None},
+        {"properties": {}},
+        {"properties": {"addressSpace": None}},
+        {"properties": {"addressSpace": {"addressPrefixes": ["fd00::/48"]}}},
+        {"properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}, "virtualNetworkPeerings": "none"}},
+    ],
+)
+async def test_what_is_not_a_vnet_is_told(world: AzureWorld, document: dict[str, Any]) -> None:
+    with pytest.raises(CloudUnreachable, match=r"cannot read VNet .*: the answer"):
+        await ArmCloud(world.imds, OneDocument(document)).vnet(IDENTITY)  # type: ignore[arg-type]
+
+
+class Edited:
+    """An Arm whose documents are edited on their way."""
+
+    def __init__(self, arm: Arm, edits: dict[str, Any]) -> None:
+        self.arm, self.edits = arm, edits
+
+    async def get(self, resource: Resource) -> dict[str, Any]:
+        document = await self.arm.get(resource)
+        self.edits.get(resource.noun, lambda _: None)(document)
+        return document
+
+
+def put(*path: str | int, value: Any) -> Any:
+    """An edit: the value at that place in the document."""
+
+    def edit(document: Any) -> None:
+        for key in path[:-1]:
+            document = document[key]
+        document[path[-1]] = value
+
+    return edit
+
+
+CONFIG = ("properties", "ipConfigurations", 0, "properties")
+
+
+@pytest.mark.parametrize(
+    ("noun", "edit", "words"),
+    [
+        ("vm", put("properties", value=None), "cannot read VM vm1: the answer is not what Azure documents"),
+        ("vm", put("properties", "vmId", value=None), r"is VM \? in Azure"),
+        ("vm", put("properties", "networkProfile", value=None), "no primary NIC"),
+        ("vm", put("properties", "networkProfile", "networkInterfaces", value=None), "no primary NIC"),
+        (
+            "vm",
+            put("properties", "networkProfile", "networkInterfaces", value=[None, {}, {"id": None}]),
+            "no primary NIC",
+        ),
+        ("vm", put("properties", "networkProfile", "networkInterfaces", value="none"), "not what Azure documents"),
+        ("nic", put("properties", value=None), "cannot read NIC vm1-nic: the answer is not what Azure documents"),
+        ("nic", put("properties", "macAddress", value=None), "none yet"),
+        ("nic", put("properties", "macAddress", value=5), "not what Azure documents"),
+        ("nic", put("properties", "ipConfigurations", value=None), "shows no primary ipConfiguration"),
+        ("nic", put(*CONFIG, "subnet", value=None), "names no subnet"),
+        ("nic", put(*CONFIG, "subnet", "id", value=None), "names no subnet"),
+        ("nic", put(*CONFIG, "subnet", "id", value="/subnets/s"), "names no subnet"),
+        ("nic", put(*CONFIG, "privateIPAddress", value=None), "has no address yet"),
+        ("nic", put(*CONFIG, "privateIPAddress", value="10.0.0.300"), "is no address"),
+        ("nic", put(*CONFIG, "privateIPAddress", value="fd00::4"), "is IPv6"),
+    ],
+)
+async def test_a_document_without_what_is_needed_is_told(world: AzureWorld, noun: str, edit: Any, words: str) -> None:
+    async with world.arm() as arm:
+        with pytest.raises(CloudError, match=words):
+            await ArmCloud(world.imds, Edited(arm, {noun: edit})).identify()  # type: ignore[arg-type]
+
+
+async def test_an_odd_entry_beside_the_vms_primary_nic_does_no_harm(world: AzureWorld) -> None:
+    def crowd(vm: dict[str, Any]) -> None:
+        vm["properties"]["networkProfile"]["networkInterfaces"] += [None, {}, {"id": 5}]
+
+    async with world.arm() as arm:
+        identity = await ArmCloud(world.imds, Edited(arm, {"vm": crowd})).identify()  # type: ignore[arg-type]
+        assert identity == await ArmCloud(world.imds, arm).identify()
+
+
+@pytest.mark.parametrize(
+    ("environment", "configured", "refused"),
+    [
+        ("AzureUSGovernmentCloud", "AzurePublicCloud", "AzureUSGovernmentCloud, and azure.cloud is AzurePublicCloud"),
+        ("AzureChinaCloud", "AzureUSGovernment", "set azure.cloud to AzureChinaCloud"),
+        ("AzureUSGovernmentCloud", "AzureUSGovernment", ""),
+        ("AzurePublicCloud", "AzurePublicCloud", ""),
+        ("AzureStack", "AzurePublicCloud", ""),
+        ("", "AzurePublicCloud", ""),
+        ("AzureUSGovernmentCloud", "", ""),
+    ],
+)
+async def test_a_vm_in_another_cloud_than_the_configured_one_is_told(
+    world: AzureWorld, environment: str, configured: str, refused: str
+) -> None:
+    instance = await world.imds.instance()
+
+    class There(Imds):
+        async def instance(self) -> Any:
+            return replace(instance, environment=environment)
+
+    async with world.arm() as arm:
+        cloud = ArmCloud(There(meter=world.meter), arm, cloud=configured)
+        if refused:
+            with pytest.raises(RequestRefused, match=refused):
+                await cloud.identify()
+            assert world.meter.of("vm.get") == []
+        else:
+            assert (await cloud.identify()).vm_id == instance.vm_id
+
+
 async def test_a_vm_made_anew_under_the_name_is_another(world: AzureWorld, cloud: ArmCloud) -> None:
     vm = world.azure.vm("vm1")
     instance = await world.imds.instance()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from azure_cni.api.nic import NicID, VNetID
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.clouds import cloud_named
 from azure_cni.azure.nic import ArmNic
+from azure_cni.azure.resources import Resource
 from azure_cni.azure.vnets import ArmVNets
 from azure_cni.errors import AccessDenied, CloudNotFound, CloudUnreachable, RequestRefused, ResourceBusy, Throttled
 from contract.azure_world import Token
@@ -60,6 +63,32 @@ async def test_a_denial_names_the_missing_permission(world: World) -> None:
         await world.vnets.used(world.vnet_id)
 
 
+class Items:
+    """An Arm that has these usages."""
+
+    def __init__(self, *usages: Any) -> None:
+        self.usages = list(usages)
+
+    async def items(self, _: Resource, collection: str) -> list[Any]:
+        assert collection == "usages"
+        return self.usages
+
+
+@pytest.mark.parametrize(("value", "used"), [(7, 7), (7.0, 7), (0, 0), (-1, 0)])
+async def test_usages_are_numbers(world: World, value: float, used: int) -> None:
+    vnets = ArmVNets(Items({"currentValue": value}, {"currentValue": 2.0}))  # type: ignore[arg-type]
+    assert await vnets.used(world.vnet_id) == used + 2
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [None, {}, [], {"currentValue": None}, {"currentValue": "7"}, {"currentValue": True}, {"currentValue": math.nan}],
+)
+async def test_a_subnet_without_a_number_is_not_empty(world: World, usage: Any) -> None:
+    with pytest.raises(CloudUnreachable, match="cannot read usages of VNet vnet: "):
+        await ArmVNets(Items({"currentValue": 2}, usage)).used(world.vnet_id)  # type: ignore[arg-type]
+
+
 async def test_throttling_is_told(world: World) -> None:
     world.azure.faults.add(faults.Throttled(), operation="vnet.usages")
     with pytest.raises(Throttled):
@@ -68,7 +97,8 @@ async def test_throttling_is_told(world: World) -> None:
 
 async def test_only_what_is_ours_on_a_nic_counts(world: World) -> None:
     assert await world.vnets.ours_on(world.nic_id) == 0  # two of others
-    world.azure.outside.appear("vm1-nic", count=3, prefix="azure-cni-")
+    world.azure.outside.appear("vm1-nic", count=3, prefix="azure-cni-1a")
+    world.azure.outside.appear("vm1-nic", count=1, prefix="azure-cni-")  # a name that only begins like ours
     assert await world.vnets.ours_on(world.nic_id) == 3
     assert await world.vnets.ours_on(world.nic_id.upper().replace("/SUBSCRIPTIONS", "/subscriptions")) == 3
 

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from azure_cni.api.nic import ConfigName
-from azure_cni.azure.imds import GONE_PAUSES_S, PAUSES_S, Imds, mac_text
+from azure_cni.azure.imds import GONE_PAUSES_S, PAUSES_S, Imds, Instance, _parse, mac_text
 from azure_cni.azure.observed import ObservedCloud, ObservedNic
 from azure_cni.errors import CloudError, CloudNotFound, CloudUnreachable, RequestRefused, Throttled
 from contract.nic_world import Calls
@@ -139,7 +139,10 @@ async def answering(body: bytes) -> tuple[web.AppRunner, Imds]:
         b"[]",
         b"{}",
         b'{"compute": {}, "network": {"interface": []}}',
-        b'{"compute": {"vmId": "v", "resourceId": "r"}, "network": {"interface": [{"macAddress": 5}]}}',
+        b'{"compute": {"vmId": null, "resourceId": "r"}}',
+        b'{"compute": {"vmId": "", "resourceId": "r"}}',
+        b'{"compute": {"vmId": "v", "resourceId": "r"}, "network": {"interface": 5}}',
+        b'{"compute": {"vmId": "\xff", "resourceId": "r"}}',
     ],
 )
 async def test_an_answer_of_something_else_is_told(body: bytes) -> None:
@@ -160,6 +163,92 @@ async def test_the_documented_answer_is_understood() -> None:
         await runner.cleanup()
     assert instance.interfaces[0].mac == "00:0d:3a:1b:c7:21"
     assert [str(one.private) for one in instance.interfaces[0].addresses] == ["10.0.0.4", "10.0.0.5"]
+
+
+WHOLE = {
+    "ipv4": {
+        "ipAddress": [{"privateIpAddress": "10.0.0.4", "publicIpAddress": ""}, {"privateIpAddress": "10.0.0.5"}],
+        "subnet": [{"address": "10.0.0.0", "prefix": "24"}],
+    },
+    "macAddress": "000D3A000001",
+}
+
+
+def parsed(*interfaces: Any) -> Instance:
+    compute = {"vmId": "guid", "resourceId": "/vm", "name": None, "azEnvironment": None}
+    return _parse(json.dumps({"compute": compute, "network": {"interface": interfaces}}).encode())
+
+
+ODD_INTERFACES: dict[str, Any] = {
+    "null": None,
+    "empty": {},
+    "without a MAC": {**WHOLE, "macAddress": ""},
+    "with a null MAC": {**WHOLE, "macAddress": None},
+    "with half a MAC": {**WHOLE, "macAddress": "000D3A"},
+    "without IPv4": {"macAddress": "000D3A000002"},
+    "with null IPv4": {"ipv4": None, "macAddress": "000D3A000002"},
+    "with empty IPv4": {
+        "ipv4": {"ipAddress": [], "subnet": [{"address": "", "prefix": ""}]}, "macAddress": "000D3A000002"
+    },
+    "with null lists": {"ipv4": {"ipAddress": None, "subnet": None}, "macAddress": "000D3A000002"},
+    "with a word for IPv4": {"ipv4": "none", "macAddress": "000D3A000002"},
+    "with odd addresses": {"ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.300"}]}, "macAddress": "000D3A000002"},
+    "with an odd prefix": {"ipv4": {"subnet": [{"address": "10.0.0.0", "prefix": "99"}]}, "macAddress": "000D3A000002"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD_INTERFACES.values(), ids=ODD_INTERFACES)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_nic_that_is_not_ours_may_be_as_it_likes(odd: Any, *, first: bool) -> None:
+    instance = parsed(*([odd, WHOLE] if first else [WHOLE, odd]))
+    (ours,) = (interface for interface in instance.interfaces if interface.mac == "00:0d:3a:00:00:01")
+    assert [str(address.private) for address in ours.addresses] == ["10.0.0.4", "10.0.0.5"]
+    assert ours.subnets == (IPv4Network("10.0.0.0/24"),)
+
+
+@pytest.mark.parametrize(("address", "prefix"), [("10.0.0.0", "24"), ("10.0.0.4", "24")])
+def test_a_subnet_may_be_shown_by_an_address_of_it(address: str, prefix: str) -> None:
+    ipv4 = {**WHOLE["ipv4"], "subnet": [{"address": address, "prefix": prefix}]}  # type: ignore[dict-item]
+    assert parsed({**WHOLE, "ipv4": ipv4}).interfaces[0].subnets == (IPv4Network("10.0.0.0/24"),)
+
+
+class Shown(Imds):
+    """A metadata service that shows these interfaces."""
+
+    def __init__(self, *interfaces: Any) -> None:
+        super().__init__(meter=Calls())
+        self.shown = parsed(*interfaces)
+
+    async def instance(self) -> Instance:
+        return self.shown
+
+
+async def test_a_first_address_that_cannot_be_read_is_never_passed_over_on_our_nic() -> None:
+    addresses = [{"privateIpAddress": "10.0.0.300"}, {"privateIpAddress": "10.0.0.5"}]
+    odd = {**WHOLE, "ipv4": {"ipAddress": addresses}}
+    with pytest.raises(CloudUnreachable, match=r"unreadably: 00:0d:3a:00:00:01 \(.*10\.0\.0\.300"):
+        await ObservedCloud(Shown(odd)).identify()
+
+
+async def test_a_nic_without_a_subnet_says_so() -> None:
+    cloud = ObservedCloud(Shown({**WHOLE, "ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.4"}]}}))
+    with pytest.raises(CloudUnreachable, match="no subnet of the NIC 00:0d:3a:00:00:01"):
+        await cloud.vnet(await cloud.identify())
+
+
+async def test_what_no_pod_gets_of_an_observed_nic() -> None:
+    addresses = [
+        {"privateIpAddress": "10.0.0.4", "publicIpAddress": "198.51.100.1"},
+        {"privateIpAddress": "10.0.0.5"},
+        {"privateIpAddress": "10.0.0.6", "publicIpAddress": "198.51.100.7"},
+        {"privateIpAddress": "10.0.0.5"},
+        {"privateIpAddress": "0.0.0.0"},
+    ]
+    view = await ObservedNic(Shown({**WHOLE, "ipv4": {"ipAddress": addresses}}), mac="00:0d:3a:00:00:01").read()
+    assert [str(config.address) for config in view.secondaries] == ["10.0.0.5"]
+    assert [it.why for it in view.excluded] == [
+        "has a public IP address", "is shown twice", "is an address that no host can have"
+    ]  # fmt: skip
 
 
 def observed(world: World) -> ObservedNic:

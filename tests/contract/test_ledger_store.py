@@ -23,6 +23,7 @@ HELD = Slot(
     link=LinkParameters(9000, address(4)),
 )
 BARE = Slot(address(3), config(3, name="adopted").name, State.ASSIGNED, 0.0, holder(3), on_nic=False)
+SERVING = Slot(address(4), config(4).name, State.ASSIGNED, 0.0, holder(4), excluded=True)
 OTHERS = tuple(
     Slot(address(10 + n), config(n).name, state, 1.0)
     for n, state in enumerate([State.PROGRAMMING, State.COOLING, State.RELEASING])
@@ -60,8 +61,8 @@ def test_a_fresh_one_is_empty(restart):
 
 
 def test_every_kind_of_slot_comes_back_as_it_was(restart):
-    restart().save(Change(put=(FREE, HELD, BARE, *OTHERS)))
-    assert kept(restart()) == {FREE, HELD, BARE, *OTHERS}
+    restart().save(Change(put=(FREE, HELD, BARE, SERVING, *OTHERS)))
+    assert kept(restart()) == {FREE, HELD, BARE, SERVING, *OTHERS}
 
 
 def test_a_change_replaces_and_forgets(restart):

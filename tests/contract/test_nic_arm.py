@@ -17,6 +17,7 @@ from azure_cni.errors import (
     CloudNotFound,
     CloudUnreachable,
     PreconditionFailed,
+    RequestRefused,
     ResourceBusy,
     SubnetFull,
     Throttled,
@@ -86,10 +87,25 @@ async def test_new_configurations_are_like_the_primary_but_in_no_pool_of_it(worl
     assert "loadBalancerBackendAddressPools" not in new
 
 
-async def test_a_public_address_shows(world: AzureWorld) -> None:
+async def test_what_serves_somebody_else_is_for_no_pod(world: AzureWorld) -> None:
     edit(world, "secondary-1", publicIPAddress={"id": world.azure.add_public_ip("ip", "198.51.100.9")})
     view = await world.nic.read()
-    assert {config.name: config.public for config in view.secondaries} == {"secondary-1": True, "secondary-2": False}
+    assert [config.name for config in view.secondaries] == ["secondary-2"]
+    assert list(map(str, view.excluded)) == ["secondary-1 10.240.0.5: has the public IP address ip"]
+    assert view.total == 3
+
+
+async def test_what_somebody_attached_to_is_not_deleted(world: AzureWorld) -> None:
+    grown = await world.nic.write(await world.nic.read(), add=1)
+    ours = grown.secondaries[-1].name
+    edit(world, ours, publicIPAddress={"id": world.azure.add_public_ip("ip", "198.51.100.9")})
+    world.azure.outside.touch("vm1-nic")
+    writes = world.writes
+    with pytest.raises(PreconditionFailed):
+        await world.nic.write(grown, remove=[ours])
+    with pytest.raises(RequestRefused, match="was not made by azure-cni"):
+        await world.nic.write(await world.nic.read(), remove=[ours])
+    assert world.writes == writes
 
 
 async def test_if_match_guards_the_moment_between_read_and_write(world: AzureWorld) -> None:

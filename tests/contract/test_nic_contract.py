@@ -80,7 +80,7 @@ async def test_growth_and_release_are_one_write(world: World) -> None:
 
 async def test_what_has_left_already_is_no_write(world: World) -> None:
     view = await world.nic.read()
-    assert await world.nic.write(view, remove=[ConfigName("azure-cni-gone0000")]) == view
+    assert await world.nic.write(view, remove=[ConfigName("azure-cni-0000gone")]) == view
     assert world.writes == 0
 
 

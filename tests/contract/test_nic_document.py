@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.nic import ConfigName
+from azure_cni.api.nic import Adopt, ConfigName
 from azure_cni.azure import nic_document
 from azure_cni.errors import CloudUnreachable
 
@@ -29,6 +29,7 @@ def config(name: str, address: str | None, **properties: Any) -> dict[str, Any]:
     return {"name": name, "properties": shown if address is None else {"privateIPAddress": address, **shown}}
 
 
+PROVIDERS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network"
 PRIMARY = config("ipconfig1", "10.0.0.4", primary=True)
 
 
@@ -54,6 +55,173 @@ def test_what_no_pod_can_use_is_not_shown_and_goes_back() -> None:
     assert written["properties"]["ipConfigurations"][:4] == document["properties"]["ipConfigurations"]
 
 
+ATTACHMENTS = {
+    "publicIPAddress": {"id": f"{PROVIDERS}/publicIPAddresses/front"},
+    "loadBalancerInboundNatRules": [{"id": f"{PROVIDERS}/loadBalancers/lb/inboundNatRules/front"}],
+    "loadBalancerBackendAddressPools": [{"id": f"{PROVIDERS}/loadBalancers/lb/backendAddressPools/front"}],
+    "applicationGatewayBackendAddressPools": [{"id": f"{PROVIDERS}/applicationGateways/gw/backendAddressPools/front"}],
+    "gatewayLoadBalancer": {"id": f"{PROVIDERS}/loadBalancers/gw/frontendIPConfigurations/front"},
+}
+
+
+@pytest.mark.parametrize("attachment", ATTACHMENTS)
+@pytest.mark.parametrize("name", ["theirs", "azure-cni-00000001"])
+def test_what_serves_somebody_else_is_for_no_pod_and_never_deleted(name: str, attachment: str) -> None:
+    odd = config(name, "10.0.0.9", privateIPAllocationMethod="Dynamic", **{attachment: ATTACHMENTS[attachment]})
+    document = nic(PRIMARY, odd)
+    view = nic_document.view(document, known={})
+    assert view.secondaries == ()
+    assert [(it.name, it.address, it.public) for it in view.excluded] == [
+        (name, IPv4Address("10.0.0.9"), attachment == "publicIPAddress")
+    ]
+    assert view.excluded[0].why.endswith(" front")
+    assert nic_document.changed(document, add=[], remove=[ConfigName(name)]) == document
+
+
+@pytest.mark.parametrize(
+    ("name", "properties", "ours"),
+    [
+        ("azure-cni-1a2b3c4d", {"privateIPAllocationMethod": "Dynamic"}, True),
+        ("azure-cni-1a2b3c4d", {"privateIPAllocationMethod": "dynamic"}, True),
+        ("azure-cni-1a2b3c4d", {"privateIPAllocationMethod": "Static"}, False),
+        ("azure-cni-1a2b3c4d", {"privateIPAllocationMethod": None}, False),
+        ("azure-cni-1a2b3c4d", {}, False),
+        ("azure-cni-egress", {"privateIPAllocationMethod": "Dynamic"}, False),
+        ("azure-cni-frontend", {"privateIPAllocationMethod": "Dynamic"}, False),
+        ("azure-cni-1A2B3C4D", {"privateIPAllocationMethod": "Dynamic"}, False),
+        ("azure-cni-1a2b3c4d5", {"privateIPAllocationMethod": "Dynamic"}, False),
+        ("not-azure-cni-1a2b3c4d", {"privateIPAllocationMethod": "Dynamic"}, False),
+    ],
+)
+def test_only_what_is_as_this_product_makes_it_is_ours_to_delete(
+    name: str, properties: dict[str, Any], *, ours: bool
+) -> None:
+    document = nic(PRIMARY, config(name, "10.0.0.9", **properties))
+    view = nic_document.view(document, known={})
+    assert [it.ours for it in view.secondaries] == [ours]
+    left = nic_document.changed(document, add=[], remove=[ConfigName(name)])["properties"]["ipConfigurations"]
+    assert len(left) == (1 if ours else 2)
+
+
+def test_a_primary_with_a_name_like_ours_is_not_ours() -> None:
+    document = nic(config("azure-cni-1a2b3c4d", "10.0.0.4", primary=True, privateIPAllocationMethod="Dynamic"))
+    assert not nic_document.view(document, known={}).primary.ours
+    assert nic_document.changed(document, add=[], remove=[ConfigName("azure-cni-1a2b3c4d")]) == document
+
+
+@pytest.mark.parametrize(
+    ("adopt", "shown"), [(Adopt.PLAIN, ["theirs", "azure-cni-1a2b3c4d"]), (Adopt.NONE, ["azure-cni-1a2b3c4d"])]
+)
+def test_plain_secondaries_of_others_are_adopted_unless_that_is_turned_off(adopt: Adopt, shown: list[str]) -> None:
+    document = nic(
+        PRIMARY,
+        config("theirs", "10.0.0.5"),
+        config("azure-cni-1a2b3c4d", "10.0.0.6", privateIPAllocationMethod="Dynamic"),
+    )
+    view = nic_document.view(document, known={}, adopt=adopt)
+    assert [it.name for it in view.secondaries] == shown
+    assert len(view.excluded) == 2 - len(shown)
+
+
+UNREADABLE = {
+    "null": None,
+    "a word": "x",
+    "without properties": {"name": "x"},
+    "with null properties": {"name": "x", "properties": None},
+    "nameless": {"properties": {"privateIPAddress": "10.0.0.5"}},
+    "with an empty name": config("", "10.0.0.5"),
+    "with a null name": config("x", "10.0.0.5") | {"name": None},
+    "without an address in its address": config("x", "10.0.0.300"),
+    "with a number for an address": config("x", None, privateIPAddress=5),
+    "with a word for primary": config("x", "10.0.0.5", primary="yes"),
+    "with a list for a subnet": config("x", "10.0.0.5", subnet=[]),
+}
+
+
+@pytest.mark.parametrize("odd", UNREADABLE.values(), ids=UNREADABLE)
+def test_what_cannot_be_read_is_left_aside_and_goes_back_as_it_came(odd: Any) -> None:
+    document = nic(PRIMARY, odd, config("one", "10.0.0.6"))
+    view = nic_document.view(nic_document.check(document, what="read NIC n"), known={})
+    assert [it.name for it in view.secondaries] == ["one"]
+    assert len(view.excluded) == 1
+    assert view.excluded[0].why
+    assert view.total == 3
+    written = nic_document.changed(document, add=[ConfigName("azure-cni-1aaaaaaa")], remove=[])
+    assert written["properties"]["ipConfigurations"][:3] == document["properties"]["ipConfigurations"]
+
+
+@pytest.mark.parametrize(
+    ("address", "version", "shown"),
+    [
+        ("10.0.0.5", None, True),
+        ("10.0.0.5", "", True),
+        ("10.0.0.5", "ipv4", True),
+        ("10.0.0.5", "IPv6", True),
+        ("fd00::9", "IPv4", False),
+        ("fd00::9", None, False),
+        (None, "IPv6", False),
+        (None, None, True),
+    ],
+)
+def test_an_address_decides_its_family_and_not_the_label(
+    address: str | None, version: str | None, *, shown: bool
+) -> None:
+    view = nic_document.view(nic(PRIMARY, config("a", address, privateIPAddressVersion=version)), known={})
+    assert len(view.secondaries) == shown
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "0.0.0.0",
+        "0.1.2.3",
+        "10.0.0.4",
+        "127.0.0.1",
+        "169.254.169.254",
+        "168.63.129.16",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+    ],
+)
+def test_no_pod_gets_an_address_that_is_the_nodes_or_no_hosts(address: str) -> None:
+    view = nic_document.view(nic(PRIMARY, config("a", address)), known={})
+    assert view.secondaries == ()
+    assert [it.name for it in view.excluded] == ["a"]
+
+
+def test_one_address_in_two_configurations_counts_once() -> None:
+    view = nic_document.view(nic(PRIMARY, config("a", "10.0.0.5"), config("b", "10.0.0.5")), known={})
+    assert [it.name for it in view.secondaries] == ["a"]
+    assert list(map(str, view.excluded)) == ["b 10.0.0.5: shows the address of a"]
+
+
+def test_an_address_that_serves_somebody_under_another_name_is_for_no_pod() -> None:
+    serving = config("front", "10.0.0.5", publicIPAddress=ATTACHMENTS["publicIPAddress"])
+    assert nic_document.view(nic(PRIMARY, config("a", "10.0.0.5"), serving), known={}).secondaries == ()
+
+
+def test_a_second_primary_is_for_no_pod() -> None:
+    view = nic_document.view(nic(PRIMARY, config("b", "10.0.0.5", primary=True)), known={})
+    assert view.primary.name == "ipconfig1"
+    assert [it.name for it in view.excluded] == ["b"]
+
+
+def test_a_sole_configuration_says_in_the_body_that_it_is_the_primary() -> None:
+    document = nic(config("only", "10.0.0.4"))
+    written = nic_document.changed(document, add=[ConfigName("azure-cni-1aaaaaaa")], remove=[])
+    assert [it["properties"]["primary"] for it in written["properties"]["ipConfigurations"]] == [True, False]
+    assert "primary" not in document["properties"]["ipConfigurations"][0]["properties"]
+
+
+def test_nothing_is_added_where_the_subnet_is_not_known() -> None:
+    document = nic(config("ipconfig1", "10.0.0.4", primary=True, subnet=None))
+    assert nic_document.view(document, known={}).primary.address == IPv4Address("10.0.0.4")
+    assert nic_document.changed(document, add=[], remove=[]) == document
+    with pytest.raises(CloudUnreachable, match="names no subnet"):
+        nic_document.changed(document, add=[ConfigName("azure-cni-1aaaaaaa")], remove=[])
+
+
 def test_an_address_not_chosen_yet_is_not_ready() -> None:
     view = nic_document.view(nic(PRIMARY, config("azure-cni-a", None)), known={})
     assert view.secondaries[0].address is None
@@ -64,17 +232,23 @@ def test_an_address_not_chosen_yet_is_not_ready() -> None:
     ("state", "settled", "failed"),
     [
         ("Succeeded", True, False),
+        ("succeeded", True, False),
         ("Failed", True, True),
         ("Canceled", True, True),
+        ("CANCELED", True, True),
         ("Updating", False, False),
+        ("UPDATING", False, False),
         ("Creating", False, False),
         ("Deleting", False, False),
+        ("Accepted", False, False),
+        ("Repairing", False, False),
+        ("", False, False),
+        (None, False, False),
     ],
 )
-def test_states(state: str, *, settled: bool, failed: bool) -> None:
-    document = nic(PRIMARY, state=state)
-    assert nic_document.is_settled(document) is settled
-    assert nic_document.has_failed(document) is failed
+def test_only_known_ends_are_ends(state: Any, *, settled: bool, failed: bool) -> None:
+    view = nic_document.view(nic(PRIMARY, state=state), known={})
+    assert (view.settled, view.failed) == (settled, failed)
 
 
 def test_what_worked_before_works_while_azure_updates() -> None:
@@ -89,17 +263,30 @@ def test_what_worked_before_works_while_azure_updates() -> None:
 
 
 def test_changing_leaves_the_original_alone() -> None:
-    document = nic(PRIMARY, config("azure-cni-a", "10.0.0.5"))
+    document = nic(PRIMARY, config("azure-cni-00000001", "10.0.0.5", privateIPAllocationMethod="Dynamic"))
     before = json.dumps(document)
-    nic_document.changed(document, add=[ConfigName("azure-cni-b")], remove=[ConfigName("azure-cni-a")])
+    left = nic_document.changed(document, add=[], remove=[ConfigName("azure-cni-00000001")])
+    assert left["properties"]["ipConfigurations"] == [PRIMARY]
     assert json.dumps(document) == before
 
 
-@pytest.mark.parametrize(
-    "document",
-    [{}, {"etag": "1"}, nic(), {**nic(PRIMARY), "etag": ""}, nic(config("a", "10.0.0.4"), config("b", "10.0.0.5"))],
-    ids=["empty", "bare", "no configuration", "no etag", "no primary"],
-)
+NOT_A_NIC: dict[str, dict[str, Any]] = {
+    "empty": {},
+    "bare": {"etag": "1"},
+    "no configuration": nic(),
+    "null configurations": {**nic(), "properties": {"ipConfigurations": None}},
+    "a word for configurations": {**nic(), "properties": {"ipConfigurations": "none"}},
+    "null properties": {**nic(), "properties": None},
+    "null id": {**nic(PRIMARY), "id": None},
+    "no etag": {**nic(PRIMARY), "etag": ""},
+    "null etag": {**nic(PRIMARY), "etag": None},
+    "no primary": nic(config("a", "10.0.0.4"), config("b", "10.0.0.5")),
+    "an unreadable primary": nic(config("a", "10.0.0.4", primary=True, subnet=5), config("b", "10.0.0.5")),
+    "an unreadable sole one": nic({"name": "a"}),
+}
+
+
+@pytest.mark.parametrize("document", NOT_A_NIC.values(), ids=NOT_A_NIC)
 def test_what_is_not_a_whole_nic_is_never_written_back(document: dict[str, Any]) -> None:
-    with pytest.raises(CloudUnreachable, match="is it a NIC"):
+    with pytest.raises(CloudUnreachable, match="cannot read NIC n: the answer"):
         nic_document.check(document, what="read NIC n")

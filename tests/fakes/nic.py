@@ -13,7 +13,16 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
-from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, OUR_PREFIX, ConfigName, IPConfiguration, NicID, NicView
+from azure_cni.api.nic import (
+    MAX_CONFIGS_PER_NIC,
+    OUR_PREFIX,
+    ConfigName,
+    ExcludedConfiguration,
+    IPConfiguration,
+    NicID,
+    NicView,
+    is_our_name,
+)
 from azure_cni.errors import (
     REFUSALS,
     CloudError,
@@ -68,6 +77,8 @@ class FakeNic:
         self._outcome: CloudError | None = None
         self._held = False
         self._failed = False
+        self._attached: dict[str, str] = {}
+        """Whom configurations serve, by name: those are for no pod."""
         self._configs = [_config("ipconfig1", primary, primary=True)]
         self._configs += [_config(f"adopted-{text.replace('.', '-')}", text) for text in adopted]
         self._configs += [_config(self._name(), text) for text in ours]
@@ -113,9 +124,19 @@ class FakeNic:
         """Another tool changes something that is not ours (a tag): only the etag tells."""
         self._touch()
 
-    def elsewhere_add(self, address: str, *, name: str = "theirs", public: bool = False) -> None:
+    def elsewhere_add(self, address: str, *, name: str = "theirs") -> None:
         """Another tool adds a secondary, ready at once."""
-        self._configs.append(_config(name, address, public=public))
+        self._configs.append(_config(name, address))
+        self._touch()
+
+    def elsewhere_attach(self, name: str, serves: str = "has the public IP address frontend") -> None:
+        """Another tool attaches something to a configuration."""
+        self._attached[name] = serves
+        self._touch()
+
+    def elsewhere_detach(self, name: str) -> None:
+        """And takes it away again."""
+        del self._attached[name]
         self._touch()
 
     def elsewhere_readdress(self, address: str) -> None:
@@ -138,13 +159,15 @@ class FakeNic:
     # Azure's rules.
 
     def _refuse(self, seen: NicView, *, add: int, remove: Collection[ConfigName]) -> None:
-        foreign = sorted(name for name in remove if not name.startswith(OUR_PREFIX))
+        foreign = sorted(name for name in remove if not is_our_name(name))
         if foreign:
             raise RequestRefused(f"cannot remove {foreign} from {NIC_ID}: not ours")
         if self._running is not None:
             raise ResourceBusy(f"cannot write {NIC_ID}: an operation is under way")
         if seen.etag != self._etag:
             raise PreconditionFailed(f"cannot write {NIC_ID}: it is {self._etag}, seen was {seen.etag}")
+        if serving := sorted(self._attached.keys() & set(remove)):
+            raise RequestRefused(f"cannot remove {serving} from {NIC_ID}: not ours")
         after = sum(config.name not in remove for config in self._configs) + add
         if after > self.limit:
             raise RequestRefused(f"cannot add {add} to {NIC_ID}: {after} of {self.limit}")
@@ -203,7 +226,12 @@ class FakeNic:
             NIC_ID,
             self._etag,
             settled=self._running is None,
-            configs=tuple(self._configs),
+            configs=tuple(config for config in self._configs if config.name not in self._attached),
+            excluded=tuple(
+                ExcludedConfiguration(config.name, config.address, self._attached[config.name], public=True)
+                for config in self._configs
+                if config.name in self._attached
+            ),
             failed=self._failed and self._running is None,
         )
 
@@ -213,7 +241,6 @@ def operation_failed(code: str = "InternalServerError") -> OperationFailed:
     return OperationFailed(f"the operation on {NIC_ID} ended Failed: {code}", azure_code=code)
 
 
-def _config(
-    name: str, address: str, *, primary: bool = False, ready: bool = True, public: bool = False
-) -> IPConfiguration:
-    return IPConfiguration(ConfigName(name), IPv4Address(address), primary=primary, ready=ready, public=public)
+def _config(name: str, address: str, *, primary: bool = False, ready: bool = True) -> IPConfiguration:
+    static = primary or not is_our_name(name)
+    return IPConfiguration(ConfigName(name), IPv4Address(address), primary=primary, ready=ready, static=static)

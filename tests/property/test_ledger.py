@@ -1,9 +1,12 @@
 """Whatever pods, Azure and people do in whatever order, the ledger never gives one address to two."""
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from azure_cni.api.nic import ExcludedConfiguration
 from azure_cni.errors import NoAddress
 from azure_cni.ipam.ledger import Change, Ledger, State
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
@@ -76,14 +79,21 @@ class LedgerMachine(RuleBasedStateMachine):
         self.do(self.ledger.release(chosen, now_s=self.now_s))
         assert not set(chosen) & set(self.told.values())
 
-    @rule(shown=st.dictionaries(ADDRESSES, st.booleans()), settled=st.booleans(), renamed=st.booleans())
-    def read_the_nic(self, shown, settled, renamed):
+    @rule(
+        shown=st.dictionaries(ADDRESSES, st.booleans()),
+        attached=st.sets(ADDRESSES, max_size=2),
+        settled=st.booleans(),
+        renamed=st.booleans(),
+    )
+    def read_the_nic(self, shown, attached, settled, renamed):
         name = "azure-cni-{}" if not renamed else "renamed-{}"
-        configs = [config(n, ready=ready, name=name.format(n)) for n, ready in shown.items()]
+        configs = [config(n, ready=ready, name=name.format(n)) for n, ready in shown.items() if n not in attached]
+        excluded = tuple(ExcludedConfiguration(name.format(n), address(n), "serves somebody") for n in attached)
+        nic = replace(view(configs, settled=settled), excluded=excluded)
         known = {slot.address: slot for slot in self.ledger.slots}
-        observation = self.ledger.observe(view(configs, settled=settled), now_s=self.now_s)
+        observation = self.ledger.observe(nic, now_s=self.now_s)
         self.do(observation.change)
-        self.on_nic = {address(n) for n in shown}
+        self.on_nic = {one.address for one in configs}  # what pods may get
         anew = {one.address for one in configs if one.address not in known or known[one.address].config != one.name}
         self.ended = {a: ended_s for a, ended_s in self.ended.items() if a in self.on_nic - anew}
         assert {slot.address for slot in observation.lost} == {
@@ -109,7 +119,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def only_assigned_addresses_have_a_holder_or_are_off_the_nic(self):
         for slot in self.ledger.slots:
             assert (slot.holder is not None) == (slot.state is State.ASSIGNED)
-            assert slot.on_nic or slot.state is State.ASSIGNED
+            assert slot.in_pool or slot.state is State.ASSIGNED
 
 
 LedgerMachine.TestCase.settings = settings(max_examples=400, stateful_step_count=30, deadline=None)

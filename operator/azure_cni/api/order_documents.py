@@ -14,7 +14,16 @@ from typing import Annotated, Any, Final, TypeVar, assert_never
 import msgspec
 
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
-from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, ConfigName, IPConfiguration, NicID, NicView, SubnetID, VNetID
+from azure_cni.api.nic import (
+    MAX_CONFIGS_PER_NIC,
+    ConfigName,
+    ExcludedConfiguration,
+    IPConfiguration,
+    NicID,
+    NicView,
+    SubnetID,
+    VNetID,
+)
 from azure_cni.api.orders import Identify, Order, ReadNic, ReadVNet, Result, WriteNic, verb
 from azure_cni.errors import (
     AccessDenied,
@@ -99,6 +108,13 @@ class _Config(msgspec.Struct, omit_defaults=True):
     address: str = ""
     primary: bool = False
     pending: bool = False
+    static: bool = False
+
+
+class _Excluded(msgspec.Struct, omit_defaults=True):
+    name: str
+    why: str
+    address: str = ""
     public: bool = False
 
 
@@ -108,6 +124,7 @@ class _Nic(msgspec.Struct):
     settled: bool
     failed: bool
     configs: tuple[_Config, ...]
+    excluded: tuple[_Excluded, ...] = ()
 
 
 class _Error(msgspec.Struct, rename="camel"):
@@ -177,17 +194,7 @@ def answer_document(number: int, result: Result | CloudError) -> dict[str, Any]:
         case VNetView():
             answer.vnet = _VNet(*(tuple(map(str, prefixes)) for prefixes in (result.prefixes, result.peered)))
         case NicView():
-            configs = tuple(
-                _Config(
-                    config.name,
-                    str(config.address or ""),
-                    config.primary,
-                    pending=not config.ready,
-                    public=config.public,
-                )
-                for config in result.configs
-            )
-            answer.nic = _Nic(result.nic_id, result.etag, result.settled, result.failed, configs)
+            answer.nic = _nic_document(result)
         case CloudError():
             answer.error = _Error(result.reason, str(result), result.azure_code, result.retry_after_s)
             if isinstance(result, AccessDenied):
@@ -198,6 +205,17 @@ def answer_document(number: int, result: Result | CloudError) -> dict[str, Any]:
     if answer.identity is None:
         del built["identity"]
     return built
+
+
+def _nic_document(nic: NicView) -> _Nic:
+    configs = tuple(
+        _Config(config.name, str(config.address or ""), config.primary, pending=not config.ready, static=config.static)
+        for config in nic.configs
+    )
+    excluded = tuple(
+        _Excluded(config.name, config.why, str(config.address or ""), public=config.public) for config in nic.excluded
+    )
+    return _Nic(nic.nic_id, nic.etag, nic.settled, nic.failed, configs, excluded)
 
 
 def read_answer(document: object) -> Result | CloudError:
@@ -249,12 +267,27 @@ def _vnet(raw: _VNet) -> VNetView:
 
 
 def _nic(raw: _Nic) -> NicView:
-    return NicView(NicID(raw.id), raw.etag, raw.settled, tuple(map(_config, raw.configs)), raw.failed)
+    return NicView(
+        NicID(raw.id),
+        raw.etag,
+        raw.settled,
+        tuple(map(_config, raw.configs)),
+        raw.failed,
+        tuple(map(_excluded, raw.excluded)),
+    )
 
 
 def _config(raw: _Config) -> IPConfiguration:
-    address = IPv4Address(raw.address) if raw.address else None
-    return IPConfiguration(ConfigName(raw.name), address, primary=raw.primary, ready=not raw.pending, public=raw.public)
+    name, address = ConfigName(raw.name), _address(raw.address)
+    return IPConfiguration(name, address, primary=raw.primary, ready=not raw.pending, static=raw.static)
+
+
+def _excluded(raw: _Excluded) -> ExcludedConfiguration:
+    return ExcludedConfiguration(raw.name, _address(raw.address), raw.why, public=raw.public)
+
+
+def _address(text: str) -> IPv4Address | None:
+    return IPv4Address(text) if text else None
 
 
 def _built(document: msgspec.Struct) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from azure_cni.api.identity import NodeIdentity
+from azure_cni.api.nic import ExcludedConfiguration
 from azure_cni.api.versions import version
 from azure_cni.errors import ConfigInvalid
 
@@ -148,6 +149,15 @@ def identity_status(identity: NodeIdentity) -> dict[str, Any]:
         "macAddress": identity.mac,
         "primaryIP": str(identity.primary_ip),
     }
+
+
+LONGEST_EXCLUDED = 512
+"""Of one entry of `status.excluded`, as the CRD has it: names and reasons come from outside."""
+
+
+def excluded_entry(config: ExcludedConfiguration) -> str:
+    """One entry of `status.excluded`: a line for people."""
+    return str(config)[:LONGEST_EXCLUDED]
 
 
 def address_entry(address: IPv4Address, config: str) -> dict[str, str]:

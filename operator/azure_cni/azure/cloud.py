@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Network
+from typing import Final
 
 from azure_cni.api.identity import NodeIdentity, VNetView
 from azure_cni.api.nic import NicID, SubnetID, VNetID
+from azure_cni.azure import documents, nic_document
 from azure_cni.azure.arm import Arm
+from azure_cni.azure.documents import AddressSpace, AttachedNic, Peering, Vm, VNet
+from azure_cni.azure.environments import refuse_another
 from azure_cni.azure.imds import Instance, Instances, mac_text
+from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import CloudNotFound, CloudUnreachable, RequestRefused
 
 log = logging.getLogger(__name__)
 
-Document = Mapping[str, Any]
+_SUBNET_ID: Final = re.compile(r"(/.+/virtualNetworks/[^/]+)/subnets/[^/]+", re.IGNORECASE)
 
 
 class ArmCloud:
-    """Implements `azure_cni.node.ports.Cloud`."""
+    """Implements `azure_cni.node.ports.Cloud`. `cloud` is the public cloud that the settings name, "" for another."""
 
-    def __init__(self, imds: Instances, arm: Arm) -> None:
+    def __init__(self, imds: Instances, arm: Arm, *, cloud: str = "") -> None:
         self._imds = imds
         self._arm = arm
+        self._cloud = cloud
 
     async def identify(self) -> NodeIdentity:
         """Ask the metadata service, then the resource manager about this VM and its NICs."""
         instance = await self._imds.instance()
+        refuse_another(instance.environment, configured=self._cloud)
         _refuse_uniform(instance)
-        vm = await self._arm.get(Resource.parse(instance.resource_id))
-        vm_guid = str(vm["properties"].get("vmId", "")).lower()
-        if vm_guid != instance.vm_id:
+        resource = Resource.parse(instance.resource_id)
+        vm = documents.decoded(await self._arm.get(resource), Vm, what=f"read {resource.label}")
+        if vm.guid != instance.vm_id:
             raise CloudNotFound(
-                f"cannot identify this node: {instance.resource_id} is VM {vm_guid or '?'} in Azure, and this one is "
+                f"cannot identify this node: {instance.resource_id} is VM {vm.guid or '?'} in Azure, and this one is "
                 f"{instance.vm_id}: was it made anew under the same name?"
             )
         nic = await self._primary_nic(vm, instance)
@@ -42,32 +49,33 @@ class ArmCloud:
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         """The VNet's prefixes, and those of its connected peers, as they are now (not as they were when peered)."""
-        document = await self._arm.get(Resource.parse(identity.vnet_id))
-        properties = document["properties"]
-        peered: list[IPv4Network] = []
-        for peering in properties.get("virtualNetworkPeerings", ()):
-            facts = peering.get("properties", {})
-            if facts.get("peeringState") == "Connected":
-                peered += _prefixes(facts.get("remoteVirtualNetworkAddressSpace"))
-                peered += _prefixes(facts.get("remoteAddressSpace"))
-        return VNetView(
-            prefixes=_distinct(_prefixes(properties.get("addressSpace"))),
-            peered=_distinct(peered),
-        )
+        resource = Resource.parse(identity.vnet_id)
+        what = f"read {resource.label}"
+        properties = documents.decoded(await self._arm.get(resource), VNet, what=what).properties
+        prefixes = _distinct(_prefixes(properties.address_space, of=resource.label))
+        if not prefixes:
+            raise CloudUnreachable(f"cannot {what}: the answer shows no IPv4 prefix of its address space")
+        peered = [
+            prefix
+            for raw in properties.virtual_network_peerings or ()
+            for prefix in _peered(documents.readable(raw, Peering), of=resource.label)
+        ]
+        return VNetView(prefixes=prefixes, peered=_distinct(peered))
 
-    async def _primary_nic(self, vm: Document, instance: Instance) -> Document:
+    async def _primary_nic(self, vm: Vm, instance: Instance) -> NicDocument:
         """The VM's primary NIC, if its MAC is one that this VM has."""
-        attached = vm["properties"].get("networkProfile", {}).get("networkInterfaces", [])
-        flagged = [entry for entry in attached if entry.get("properties", {}).get("primary")]
+        attached = [entry for raw in vm.attached if (entry := documents.readable(raw, AttachedNic)) is not None]
+        flagged = [entry for entry in attached if entry.is_primary]
         macs = {interface.mac for interface in instance.interfaces}
         seen = {}
         for entry in flagged or attached:
-            nic = await self._arm.get(Resource.parse(entry["id"]))
-            mac = mac_text(nic["properties"].get("macAddress", ""))
-            is_primary = bool(flagged) or len(attached) == 1 or bool(nic["properties"].get("primary"))
+            resource = Resource.parse(entry.id)
+            nic = nic_document.decoded(await self._arm.get(resource), what=f"read {resource.label}")
+            mac = mac_text(nic.mac)
+            is_primary = bool(flagged) or len(vm.attached) == 1 or bool(nic.shown.properties.primary)
             if is_primary and mac in macs:
                 return nic
-            seen[nic["name"]] = mac or "none yet"
+            seen[nic.shown.name or resource.label] = mac or "none yet"
         raise CloudNotFound(
             f"cannot identify this node's NIC: VM {instance.name} has {seen or 'no primary NIC'} in Azure, and the "
             f"metadata service knows the MACs {', '.join(sorted(macs)) or 'none'}: is a NIC being attached or replaced?"
@@ -82,27 +90,52 @@ def _refuse_uniform(instance: Instance) -> None:
         )
 
 
-def _identity(instance: Instance, nic: Document) -> NodeIdentity:
-    configs = nic["properties"].get("ipConfigurations", [])
-    primary = next((config for config in configs if config["properties"].get("primary") or len(configs) == 1), None)
-    if primary is None:
-        raise CloudUnreachable(f"cannot identify this node: NIC {nic['name']} shows no primary ipConfiguration")
-    subnet_id = primary["properties"]["subnet"]["id"]
+def _identity(instance: Instance, nic: NicDocument) -> NodeIdentity:
+    cannot = f"cannot identify this node: NIC {nic.shown.id}"
+    if nic.primary is None:
+        raise CloudUnreachable(f"{cannot} shows no primary ipConfiguration")
+    if nic.primary.address is None:
+        raise CloudUnreachable(f"{cannot}: its primary ipConfiguration {nic.primary.why or 'has no address yet'}")
+    vnet = _SUBNET_ID.fullmatch(nic.primary.subnet_id)
+    if vnet is None:
+        raise CloudUnreachable(f"{cannot}: its primary ipConfiguration names no subnet ({nic.primary.subnet_id!r})")
     identity = NodeIdentity(
         vm_id=instance.vm_id,
         vm_resource_id=instance.resource_id,
-        nic_id=NicID(nic["id"]),
-        subnet_id=SubnetID(subnet_id),
-        vnet_id=VNetID(subnet_id.rsplit("/", 2)[0]),  # .../virtualNetworks/V/subnets/S
-        mac=mac_text(nic["properties"]["macAddress"]),
-        primary_ip=IPv4Address(primary["properties"]["privateIPAddress"]),
+        nic_id=NicID(nic.shown.id),
+        subnet_id=SubnetID(nic.primary.subnet_id),
+        vnet_id=VNetID(vnet[1]),
+        mac=mac_text(nic.mac),
+        primary_ip=nic.primary.address,
     )
     log.debug("node identified", extra={"nic": identity.nic_id, "mac": identity.mac})
     return identity
 
 
-def _prefixes(space: Document | None) -> list[IPv4Network]:
-    return [IPv4Network(text) for text in (space or {}).get("addressPrefixes", ()) if ":" not in text]
+def _peered(peering: Peering | None, *, of: str) -> list[IPv4Network]:
+    """The prefixes of a connected peer."""
+    if peering is None:
+        log.warning("a peering cannot be read; its pods see this node's address", extra={"vnet": of})
+        return []
+    facts = peering.properties
+    if (facts.peering_state or "").lower() != "connected":
+        return []
+    spaces = (facts.remote_virtual_network_address_space, facts.remote_address_space)
+    return [prefix for space in spaces for prefix in _prefixes(space, of=of)]
+
+
+def _prefixes(space: AddressSpace | None, *, of: str) -> list[IPv4Network]:
+    """IPv4 prefixes; one that cannot be read is left aside."""
+    found = []
+    for text in (space.address_prefixes if space else None) or ():
+        shown = text if isinstance(text, str) else ""  # a number would be read as an address
+        if ":" in shown:
+            continue
+        try:
+            found.append(IPv4Network(shown, strict=False))
+        except ValueError:
+            log.warning("an address prefix cannot be read", extra={"vnet": of, "prefix": repr(text)})
+    return found
 
 
 def _distinct(networks: Iterable[IPv4Network]) -> tuple[IPv4Network, ...]:

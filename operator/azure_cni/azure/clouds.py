@@ -15,6 +15,7 @@ from azure.core import AzureClouds
 from azure.identity import AzureAuthorityHosts
 from azure.mgmt.core.tools import get_arm_endpoints
 
+from azure_cni.azure import environments
 from azure_cni.errors import ConfigInvalid
 
 
@@ -37,27 +38,22 @@ class AzureCloud:
 
 
 _SETTINGS: Final[Mapping[str, tuple[AzureClouds, str]]] = {
-    "AzurePublicCloud": (AzureClouds.AZURE_PUBLIC_CLOUD, AzureAuthorityHosts.AZURE_PUBLIC_CLOUD),
-    "AzureUSGovernment": (AzureClouds.AZURE_US_GOVERNMENT, AzureAuthorityHosts.AZURE_GOVERNMENT),
-    "AzureChinaCloud": (AzureClouds.AZURE_CHINA_CLOUD, AzureAuthorityHosts.AZURE_CHINA),
-}
-# What older hosts call the same clouds.
-_ALIASES: Final[Mapping[str, str]] = {
-    "AzureCloud": "AzurePublicCloud",
-    "AzureUSGovernmentCloud": "AzureUSGovernment",
-    "AzureGovernment": "AzureUSGovernment",
+    environments.PUBLIC: (AzureClouds.AZURE_PUBLIC_CLOUD, AzureAuthorityHosts.AZURE_PUBLIC_CLOUD),
+    environments.US_GOVERNMENT: (AzureClouds.AZURE_US_GOVERNMENT, AzureAuthorityHosts.AZURE_GOVERNMENT),
+    environments.CHINA: (AzureClouds.AZURE_CHINA_CLOUD, AzureAuthorityHosts.AZURE_CHINA),
 }
 
 
 def cloud_named(name: str, *, endpoint: str = "", authority: str = "") -> AzureCloud:
     """The cloud of that name; `endpoint` and `authority` replace its own where given. ConfigInvalid if unknown."""
-    known = _SETTINGS.get(_ALIASES.get(name, name))
+    name = environments.canonical(name)
+    known = _SETTINGS.get(name)
     if known is None:
         raise ConfigInvalid(f"cannot use the Azure cloud {name!r}: it must be one of {', '.join(_SETTINGS)}")
     setting, host = known
     facts = get_arm_endpoints(setting)
     return AzureCloud(
-        name=_ALIASES.get(name, name),
+        name=name,
         endpoint=(endpoint or facts["resource_manager"]).rstrip("/"),
         scope=facts["credential_scopes"][0],
         authority=(authority or f"https://{host}").rstrip("/"),

@@ -9,11 +9,13 @@ Source: Azure documentation, "Azure Instance Metadata Service for virtual machin
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import aiohttp
 import msgspec
@@ -22,12 +24,15 @@ from azure_cni.api.plurals import counted
 from azure_cni.azure.meter import Meter
 from azure_cni.errors import CloudError, CloudNotFound, CloudUnreachable, RequestRefused, Throttled
 
+log = logging.getLogger(__name__)
+
 DEFAULT_URL: Final = "http://169.254.169.254"
 API_VERSION: Final = "2021-10-01"
 ANSWER_S: Final = 5.0
 PAUSES_S: Final = (0.5, 1.0, 2.0)
 """Before each further attempt after 404, 429, 5xx or silence, as the documentation advises for transient answers."""
 GONE: Final = 410
+_MAC: Final = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 GONE_PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0)  # 75 s: "available again within 70 seconds"
 
 
@@ -41,11 +46,15 @@ class ImdsAddress:
 
 @dataclass(frozen=True, slots=True)
 class ImdsInterface:
-    """One NIC as the VM sees it; `mac` as the kernel writes it, the primary address first."""
+    """One NIC as the VM sees it; `mac` as the kernel writes it, the primary address first.
+
+    `fault` says what of it could not be read, "" when all was: a NIC that is not ours may be as it likes.
+    """
 
     mac: str
     addresses: tuple[ImdsAddress, ...]
     subnets: tuple[IPv4Network, ...]
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,67 +163,81 @@ class _Camel(msgspec.Struct, rename="camel"):
 
 
 class _Address(_Camel):
-    private_ip_address: str = ""
-    public_ip_address: str = ""
+    private_ip_address: str | None = None
+    public_ip_address: str | None = None
 
 
 class _Subnet(_Camel):
-    address: str
-    prefix: str
+    address: str | None = None
+    prefix: str | None = None
 
 
 class _IPv4(_Camel):
-    ip_address: list[_Address]
-    subnet: list[_Subnet]
+    ip_address: list[_Address] | None = None
+    subnet: list[_Subnet] | None = None
 
 
 class _Interface(_Camel):
-    ipv4: _IPv4
-    mac_address: str
+    ipv4: _IPv4 | None = None
 
 
 class _Network(_Camel):
-    interface: list[_Interface]
+    interface: list[Any] | None = None
 
 
 class _Compute(_Camel):
-    vm_id: str
-    resource_id: str
-    name: str = ""
-    az_environment: str = ""
-    vm_scale_set_name: str = ""
+    vm_id: Annotated[str, msgspec.Meta(min_length=1)]
+    resource_id: Annotated[str, msgspec.Meta(min_length=1)]
+    name: str | None = None
+    az_environment: str | None = None
+    vm_scale_set_name: str | None = None
 
 
 class _Document(_Camel):
     compute: _Compute
-    network: _Network
+    network: _Network | None = None
 
 
 def _parse(content: bytes) -> Instance:
     try:
         document = msgspec.json.decode(content, type=_Document)
-        interfaces = tuple(_interface(raw) for raw in document.network.interface)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CloudUnreachable(f"cannot use the instance metadata: {error}; does something else answer?") from error
     compute = document.compute
+    shown = (document.network.interface if document.network else None) or []
     return Instance(
         vm_id=compute.vm_id.lower(),
-        name=compute.name,
+        name=compute.name or "",
         resource_id=compute.resource_id,
-        environment=compute.az_environment,
-        scale_set=compute.vm_scale_set_name,
-        interfaces=interfaces,
+        environment=compute.az_environment or "",
+        scale_set=compute.vm_scale_set_name or "",
+        interfaces=tuple(interface for raw in shown if (interface := _interface(raw)) is not None),
     )
 
 
-def _interface(raw: _Interface) -> ImdsInterface:
-    return ImdsInterface(
-        mac=mac_text(raw.mac_address),
+def _interface(raw: object) -> ImdsInterface | None:
+    """One NIC; None where not even its MAC can be read, by which it could be ours."""
+    written = raw.get("macAddress") if isinstance(raw, Mapping) else None
+    mac = mac_text(written) if isinstance(written, str) else ""
+    if not _MAC.fullmatch(mac):
+        log.info("an interface without a MAC is left aside", extra={"mac": repr(written)})
+        return None
+    try:
+        ipv4 = msgspec.convert(raw, _Interface).ipv4 or _IPv4()
+        return ImdsInterface(mac, tuple(_addresses(ipv4)), tuple(_subnets(ipv4)))
+    except (msgspec.ValidationError, ValueError) as error:
+        return ImdsInterface(mac, addresses=(), subnets=(), fault=str(error))
+
+
+def _addresses(ipv4: _IPv4) -> Iterator[ImdsAddress]:
+    for item in ipv4.ip_address or ():
         # A /28 block is shown in CIDR form: the pool does not use blocks.
-        addresses=tuple(
-            ImdsAddress(IPv4Address(item.private_ip_address), public=bool(item.public_ip_address))
-            for item in raw.ipv4.ip_address
-            if item.private_ip_address and "/" not in item.private_ip_address
-        ),
-        subnets=tuple(IPv4Network(f"{subnet.address}/{subnet.prefix}") for subnet in raw.ipv4.subnet),
-    )
+        if item.private_ip_address and "/" not in item.private_ip_address:
+            yield ImdsAddress(IPv4Address(item.private_ip_address), public=bool(item.public_ip_address))
+
+
+def _subnets(ipv4: _IPv4) -> Iterator[IPv4Network]:
+    """What a NIC has not, the service leaves empty; and it may show the NIC's address for the subnet's."""
+    for subnet in ipv4.subnet or ():
+        if subnet.address:
+            yield IPv4Network(f"{subnet.address}/{subnet.prefix or ''}", strict=False)

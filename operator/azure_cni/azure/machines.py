@@ -6,7 +6,7 @@ from collections.abc import Collection
 from random import Random
 
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
-from azure_cni.api.nic import ConfigName, NicID, NicView
+from azure_cni.api.nic import Adopt, ConfigName, NicID, NicView
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.claims import ClaimedInstance
 from azure_cni.azure.cloud import ArmCloud
@@ -16,9 +16,10 @@ from azure_cni.azure.nic import ArmNic
 class ArmMachines:
     """Implements `azure_cni.cluster.ports.Machines`. `chance` names new configurations."""
 
-    def __init__(self, arm: Arm, *, chance: Random) -> None:
+    def __init__(self, arm: Arm, *, chance: Random, adopt: Adopt = Adopt.PLAIN) -> None:
         self._arm = arm
         self._chance = chance
+        self._adopt = adopt
 
     async def identify(self, claim: MachineClaim) -> NodeIdentity:
         """The VM with that id and GUID, and its primary NIC; CloudNotFound when there is no such pair."""
@@ -38,4 +39,4 @@ class ArmMachines:
         return await self._nic(seen.nic_id).write(seen, add=add, remove=remove)
 
     def _nic(self, nic_id: NicID) -> ArmNic:
-        return ArmNic(self._arm, nic_id, chance=self._chance)
+        return ArmNic(self._arm, nic_id, chance=self._chance, adopt=self._adopt)

@@ -9,23 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import string
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from ipaddress import IPv4Address
 from random import Random
-from typing import Any, Final
+from typing import Any
 
-from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, OUR_PREFIX, ConfigName, NicID, NicView
+from azure_cni.api.nic import (
+    MAX_CONFIGS_PER_NIC,
+    OUR_ALPHABETS,
+    OUR_PREFIX,
+    Adopt,
+    ConfigName,
+    NicID,
+    NicView,
+    is_our_name,
+)
 from azure_cni.azure import nic_document
 from azure_cni.azure.arm import Arm
+from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import REFUSALS, CloudError, PreconditionFailed, RequestRefused, ResourceBusy
 
 log = logging.getLogger(__name__)
-
-ALPHABET: Final = string.ascii_lowercase + string.digits
-SUFFIX_LENGTH: Final = 8
 
 
 class ArmNic:
@@ -33,10 +39,11 @@ class ArmNic:
 
     conclusive = REFUSALS
 
-    def __init__(self, arm: Arm, nic_id: NicID, *, chance: Random) -> None:
+    def __init__(self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN) -> None:
         self._arm = arm
         self._resource = Resource.parse(nic_id)
         self._chance = chance
+        self._adopt = adopt
         self._known: dict[ConfigName, IPv4Address] = {}
 
     async def read(self) -> NicView:
@@ -46,48 +53,47 @@ class ArmNic:
     async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
         """One change of the NIC as the port says; one whose last operation failed is written in any case."""
         what = f"change {self._resource.label}"
-        document = await self._document()
-        leaving = _refuse(document, seen, add=add, remove=remove, what=what)
-        if remove and not leaving and not add and not nic_document.has_failed(document):
-            return self._seen(document)
-        body = nic_document.changed(document, add=self._names(document, add), remove=leaving)
-        return self._seen(await self._put(document, body, added=add, removed=len(leaving)))
+        nic = await self._document()
+        leaving = _refuse(nic, seen, add=add, remove=remove, what=what)
+        if remove and not leaving and not add and not nic.failed:
+            return self._seen(nic)
+        body = nic_document.changed(nic, add=self._names(nic, add), remove=leaving)
+        return self._seen(await self._put(nic, body, added=add, removed=len(leaving)))
 
-    async def _document(self) -> Mapping[str, Any]:
+    async def _document(self) -> NicDocument:
         return nic_document.check(await self._arm.get(self._resource), what=f"read {self._resource.label}")
 
-    async def _put(
-        self, before: Mapping[str, Any], body: Mapping[str, Any], *, added: int, removed: int
-    ) -> Mapping[str, Any]:
+    async def _put(self, before: NicDocument, body: dict[str, Any], *, added: int, removed: int) -> NicDocument:
         """Write and log it, whatever comes of it: one line with what was there, what was wanted and what it is now."""
-        asked = {"nic": self._resource.name, "configs_before": _count(before), "add": added, "remove": removed}
+        configs = len(before.configs)
+        asked = {"nic": self._resource.name, "configs_before": configs, "add": added, "remove": removed}
         began_s = time.monotonic()
 
         def tell(level: int, message: str, **facts: object) -> None:
             log.log(level, message, extra=asked | facts | {"seconds": round(time.monotonic() - began_s, 3)})
 
         try:
-            after = await self._arm.put(self._resource, body, if_match=before["etag"])
-            nic_document.check(after, what=f"write {self._resource.label}")
+            answer = await self._arm.put(self._resource, body, if_match=before.etag)
+            after = nic_document.check(answer, what=f"write {self._resource.label}")
         except CloudError as error:
             tell(logging.WARNING, _end(error), reason=error.reason, azure_code=error.azure_code)
             raise
         except asyncio.CancelledError:
             tell(logging.WARNING, "nic write abandoned: nobody waits for it, and it may go on in Azure")
             raise
-        tell(logging.INFO, "nic written", configs=_count(after), etag=after["etag"])
+        tell(logging.INFO, "nic written", configs=len(after.configs), etag=after.etag)
         return after
 
-    def _seen(self, document: Mapping[str, Any]) -> NicView:
-        view = nic_document.view(document, known=self._known)
+    def _seen(self, nic: NicDocument) -> NicView:
+        view = nic_document.view(nic, known=self._known, adopt=self._adopt)
         self._known = {config.name: config.address for config in view.configs if config.ready and config.address}
         return view
 
-    def _names(self, document: Mapping[str, Any], count: int) -> list[ConfigName]:
-        taken = {config["name"] for config in document["properties"]["ipConfigurations"]}
+    def _names(self, nic: NicDocument, count: int) -> list[ConfigName]:
+        taken = {config.name.lower() for config in nic.configs}
         names: list[ConfigName] = []
         while len(names) < count:
-            name = ConfigName(OUR_PREFIX + "".join(self._chance.choices(ALPHABET, k=SUFFIX_LENGTH)))
+            name = ConfigName(OUR_PREFIX + "".join(map(self._chance.choice, OUR_ALPHABETS)))
             if name not in taken:
                 taken.add(name)
                 names.append(name)
@@ -101,20 +107,16 @@ def _end(error: CloudError) -> str:
     return "nic write refused" if isinstance(error, REFUSALS) else "nic write not answered"
 
 
-def _refuse(
-    document: Mapping[str, Any], seen: NicView, *, add: int, remove: Collection[ConfigName], what: str
-) -> set[ConfigName]:
+def _refuse(nic: NicDocument, seen: NicView, *, add: int, remove: Collection[ConfigName], what: str) -> set[ConfigName]:
     """The configurations that will leave; raises when the write must not be made, before anything is."""
-    foreign = sorted(name for name in remove if not name.startswith(OUR_PREFIX))
-    if foreign:
-        raise RequestRefused(f"cannot {what}: {', '.join(foreign)} was not made by azure-cni, and is not its to delete")
-    if document["etag"] != seen.etag:
-        raise PreconditionFailed(f"cannot {what}: it changed since it was read ({seen.etag}, now {document['etag']})")
-    if not nic_document.is_settled(document):
+    _refuse_foreign({name for name in remove if not is_our_name(name)}, what=what)
+    if nic.etag != seen.etag:
+        raise PreconditionFailed(f"cannot {what}: it changed since it was read ({seen.etag}, now {nic.etag})")
+    if not nic.settled:
         raise ResourceBusy(f"cannot {what}: Azure is still working on an earlier change of it")
-    present = {ConfigName(config["name"]) for config in document["properties"]["ipConfigurations"]}
-    leaving = present & set(remove)
-    after = len(present) - len(leaving) + add
+    leaving = {ConfigName(config.name) for config in nic.configs} & set(remove)
+    _refuse_foreign(leaving - nic_document.ours(nic), what=what)
+    after = len(nic.configs) - len(leaving) + add
     if add and after > MAX_CONFIGS_PER_NIC:
         raise RequestRefused(
             f"cannot {what}: with {add} more it would have {after}, and Azure allows a NIC {MAX_CONFIGS_PER_NIC} "
@@ -123,5 +125,8 @@ def _refuse(
     return leaving
 
 
-def _count(document: Mapping[str, Any]) -> int:
-    return len(document["properties"]["ipConfigurations"])
+def _refuse_foreign(names: Collection[str], *, what: str) -> None:
+    if names:
+        raise RequestRefused(
+            f"cannot {what}: {', '.join(sorted(names))} was not made by azure-cni, and is not its to delete"
+        )

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from hashlib import sha256
+from ipaddress import IPv4Address
 
 from azure_cni.api.identity import NodeIdentity, VNetView
-from azure_cni.api.nic import ConfigName, IPConfiguration, NicID, NicView, SubnetID, VNetID
+from azure_cni.api.nic import (
+    ConfigName,
+    ExcludedConfiguration,
+    IPConfiguration,
+    NicID,
+    NicView,
+    SubnetID,
+    VNetID,
+)
 from azure_cni.api.plurals import addresses
-from azure_cni.azure.imds import Imds, ImdsInterface, Instance
-from azure_cni.errors import REFUSALS, CloudNotFound, RequestRefused
+from azure_cni.azure.imds import Imds, ImdsAddress, ImdsInterface, Instance
+from azure_cni.azure.ip_configurations import is_host
+from azure_cni.errors import REFUSALS, CloudNotFound, CloudUnreachable, RequestRefused
 
 
 class ObservedCloud:
@@ -40,6 +50,10 @@ class ObservedCloud:
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         """The NIC's own subnet: all of the VNet that can be seen from here."""
         interface = _chosen(await self._imds.instance(), identity.mac)
+        if not interface.subnets:
+            raise CloudUnreachable(
+                f"cannot read the VNet: the metadata service shows no subnet of the NIC {identity.mac}"
+            )
         return VNetView(prefixes=interface.subnets, peered=())
 
 
@@ -55,18 +69,16 @@ class ObservedNic:
     async def read(self) -> NicView:
         """What the metadata service shows: it shows only what works, so all is ready and settled."""
         interface = _chosen(await self._imds.instance(), self._mac)
-        configs = tuple(
-            IPConfiguration(
-                name=ConfigName(f"imds-{address.private}"),
-                address=address.private,
-                primary=index == 0,
-                ready=True,
-                public=address.public,
-            )
-            for index, address in enumerate(interface.addresses)
-        )
-        shown = ",".join(config.name for config in configs)
-        return NicView(NicID(""), f"imds-{sha256(shown.encode()).hexdigest()[:16]}", settled=True, configs=configs)
+        primary, *others = interface.addresses
+        configs, excluded = [_config(primary, primary=True)], []
+        for address in others:
+            if why := _why(address, taken={config.address for config in configs}):
+                excluded.append(ExcludedConfiguration(_name(address), address.private, why, public=address.public))
+            else:
+                configs.append(_config(address, primary=False))
+        shown = ",".join(map(_name, interface.addresses))
+        etag = f"imds-{sha256(shown.encode()).hexdigest()[:16]}"
+        return NicView(NicID(""), etag, settled=True, configs=tuple(configs), excluded=tuple(excluded))
 
     async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
         """Refused: this node only observes."""
@@ -76,14 +88,35 @@ class ObservedNic:
         )
 
 
+def _name(address: ImdsAddress) -> ConfigName:
+    """Names of configurations are not shown: the address stands for it."""
+    return ConfigName(f"imds-{address.private}")
+
+
+def _config(address: ImdsAddress, *, primary: bool) -> IPConfiguration:
+    return IPConfiguration(_name(address), address.private, primary=primary, ready=True, static=True)
+
+
+def _why(address: ImdsAddress, *, taken: Collection[IPv4Address | None]) -> str:
+    """Why no pod gets it, "" if one may. Load balancers and NAT rules are not shown here."""
+    if address.public:
+        return "has a public IP address"
+    if not is_host(address.private):
+        return "is an address that no host can have"
+    return "is shown twice" if address.private in taken else ""
+
+
 def _chosen(instance: Instance, mac: str) -> ImdsInterface:
-    usable = [interface for interface in instance.interfaces if interface.addresses]
-    found = [interface for interface in usable if mac in {"", interface.mac}]
-    if len(found) == 1:
-        return found[0]
-    shown = ", ".join(interface.mac for interface in usable) or "none"
+    """The NIC, whole. Others may be as they like, so long as it is certain which one is meant."""
+    named = [interface for interface in instance.interfaces if mac in {"", interface.mac}]
+    usable = [interface for interface in named if interface.addresses]
+    if len(usable) == 1:
+        return usable[0]
     wanted = f"the NIC {mac}" if mac else "this node's NIC"
+    if faults := [f"{interface.mac} ({interface.fault})" for interface in named if interface.fault and not usable]:
+        raise CloudUnreachable(f"cannot use {wanted}: the metadata service shows it unreadably: {', '.join(faults)}")
+    shown = ", ".join(interface.mac for interface in instance.interfaces if interface.addresses) or "none"
     raise CloudNotFound(
         f"cannot find {wanted}: the metadata service of {instance.name} shows the MACs {shown}"
-        + ("" if mac or not found else "; azure.nic: observe needs a VM with one NIC, use manage")
+        + ("" if mac or not usable else "; azure.nic: observe needs a VM with one NIC, use manage")
     )

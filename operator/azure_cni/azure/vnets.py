@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
-from azure_cni.api.nic import OUR_PREFIX, VNetID
-from azure_cni.azure import nic_document
+from azure_cni.api.nic import VNetID
+from azure_cni.azure import documents, nic_document
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.resources import Resource
-from azure_cni.errors import CloudNotFound, ResourceBusy
+from azure_cni.errors import CloudNotFound, CloudUnreachable, ResourceBusy
 
 GONE: Final = frozenset({"ResourceNotFound", "NotFound", "ResourceGroupNotFound"})
 """A 404 that says that the NIC does not exist. Others (of a subscription that this identity cannot see) do not."""
@@ -21,20 +22,30 @@ class ArmVNets:
         self._arm = arm
 
     async def used(self, vnet_id: VNetID) -> int:
-        """The sum over its subnets; a gateway's subnet tells -1 (Azure REST specification, VirtualNetworkListUsage)."""
-        usages = await self._arm.items(Resource.parse(vnet_id), "usages")
-        return sum(max(0, int(usage.get("currentValue", 0))) for usage in usages)
+        """The sum over its subnets; a gateway's subnet tells -1 (Azure REST specification, VirtualNetworkListUsage).
+
+        CloudUnreachable where one shows no number: it is not known how many of its addresses are used, and not 0.
+        """
+        resource = Resource.parse(vnet_id)
+        usages = await self._arm.items(resource, "usages")
+        return sum(_used(usage, what=f"read usages of {resource.label}") for usage in usages)
 
     async def ours_on(self, nic_id: str) -> int | None:
         """How many of the NIC's ipConfigurations are ours; None when Azure has no such NIC."""
         resource = Resource.parse(nic_id)
         try:
-            document = nic_document.check(await self._arm.get(resource), what=f"read {resource.label}")
+            nic = nic_document.check(await self._arm.get(resource), what=f"read {resource.label}")
         except CloudNotFound as error:
             if error.azure_code not in GONE:
                 raise
             return None
-        if not nic_document.is_settled(document):
+        if not nic.settled:
             raise ResourceBusy(f"cannot say what {resource.label} holds: Azure is still working on it")
-        configs = document["properties"]["ipConfigurations"]
-        return sum(1 for config in configs if config["name"].startswith(OUR_PREFIX))
+        return len(nic_document.ours(nic))
+
+
+def _used(document: object, *, what: str) -> int:
+    usage = documents.decoded(document, documents.Usage, what=what)
+    if usage.current_value is None or not math.isfinite(usage.current_value):
+        raise CloudUnreachable(f"cannot {what}: Azure shows no number for {usage.id or 'a subnet'}")
+    return max(0, int(usage.current_value))

@@ -46,6 +46,10 @@ _STEPS: Final = {
 }
 """From each older schema to the next. Columns are added at the end, where a new file has them too."""
 
+_EXCLUDED: Final = 2
+"""`on_nic` of an address on the NIC that is for no pod after its holder; 1 is on the NIC, 0 is not. An agent that does
+not know it yet, after a downgrade, reads it as 1."""
+
 _PUT: Final = """
 INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (address) DO UPDATE SET
   config = excluded.config, state = excluded.state, since_s = excluded.since_s, on_nic = excluded.on_nic,
@@ -164,7 +168,7 @@ class SqliteLedgerStore:
 
 
 def _row(slot: Slot) -> tuple[Any, ...]:
-    own = (str(slot.address), slot.config, slot.state.value, slot.since_s, int(slot.on_nic))
+    own = (str(slot.address), slot.config, slot.state.value, slot.since_s, _on_nic(slot))
     holder, link = slot.holder, slot.link
     given = (link.mtu, str(link.primary)) if link else (None, None)
     if holder is None:
@@ -176,4 +180,17 @@ def _slot(row: tuple[Any, ...]) -> Slot:
     address, config, state, since_s, on_nic, container_id, ifname, *pod, mtu, node_address = row
     holder = None if container_id is None else Holder(Sandbox(container_id, ifname), *(text or "" for text in pod))
     link = None if mtu is None or node_address is None else LinkParameters(mtu, IPv4Address(node_address))
-    return Slot(IPv4Address(address), ConfigName(config), State(state), since_s, holder, bool(on_nic), link)
+    return Slot(
+        IPv4Address(address),
+        ConfigName(config),
+        State(state),
+        since_s,
+        holder,
+        bool(on_nic),
+        link,
+        excluded=on_nic == _EXCLUDED,
+    )
+
+
+def _on_nic(slot: Slot) -> int:
+    return _EXCLUDED if slot.excluded and slot.on_nic else int(slot.on_nic)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import TypeAlias
 
-from azure_cni.api.nic import NicView
+from azure_cni.api.nic import ExcludedConfiguration, IPConfiguration, NicView
 from azure_cni.errors import LedgerError, NoAddress
 from azure_cni.ipam.life import Event, Holder, LinkParameters, Sandbox, Slot, State, moved, observed
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
@@ -40,7 +40,8 @@ class Change:
 class Counts:
     """Addresses by state.
 
-    `allocated` are those on the NIC as last read; `lost` those assigned ones that are not. So always
+    `allocated` are those that the NIC has for pods as last read; `lost` the assigned ones beyond: gone from it, or in a
+    configuration that is for no pod after this one. So always
     allocated + lost = assigned + free + cooling + programming + releasing.
     """
 
@@ -64,6 +65,8 @@ class Observation:
     """Gone because they were chosen to leave."""
     vanished: tuple[IPv4Address, ...] = ()
     """Gone from the NIC since the last read although nobody here chose them."""
+    excluded: tuple[IPv4Address, ...] = ()
+    """In the pool until this read; their configurations are not for pods any more, or show an address twice."""
     lost: tuple[Slot, ...] = ()
     """All that pods still hold and the NIC does not show, whether since this read or before."""
 
@@ -131,7 +134,7 @@ class Ledger:
         return Change() if slot is None or slot.link == link else Change(put=(replace(slot, link=link),))
 
     def unassign(self, sandbox: Sandbox, *, now_s: float) -> Change:
-        """Take back what the sandbox holds: it cools, or is forgotten if the NIC lost it. Empty if it holds none."""
+        """Take back what the sandbox holds: it cools, or is forgotten if it left the pool. Empty if it holds none."""
         return self._take_back(sandbox, Event.UNASSIGN, now_s=now_s)
 
     def abandon(self, sandbox: Sandbox, *, now_s: float) -> Change:
@@ -161,26 +164,30 @@ class Ledger:
 
         `in_doubt`: a write may still come to pass on the NIC as shown, and take off what was chosen to leave.
         """
-        shown = {config.address: config for config in view.secondaries if config.address is not None}
+        shown: dict[IPv4Address, IPConfiguration | ExcludedConfiguration] = {}
+        shown |= {config.address: config for config in view.excluded if config.address is not None}
+        shown |= {config.address: config for config in view.secondaries if config.address is not None}
         moves: list[_Move] = []
         for address in sorted(self._slots.keys() | shown.keys(), key=int):
             before, config = self._slots.get(address), shown.get(address)
             if before and config and before.state is State.RELEASING and (in_doubt or not view.settled):
                 continue
             moves.append((address, before, observed(address, before, config, now_s=now_s)))
-        gone = [before for _, before, after in moves if before and before.on_nic and not (after and after.on_nic)]
+        left = [before for _, before, after in moves if before and before.in_pool and not (after and after.in_pool)]
+        gone = [slot for slot in left if slot.address not in shown]
         return Observation(
             change=_change(moves),
             appeared=tuple(address for address, before, after in moves if _is_new(before, after)),
             released=tuple(slot.address for slot in gone if slot.state is State.RELEASING),
             vanished=tuple(slot.address for slot in gone if slot.state is not State.RELEASING),
+            excluded=tuple(slot.address for slot in left if slot.address in shown),
             lost=tuple(after for _, _, after in moves if after and not after.on_nic),
         )
 
     def counts(self) -> Counts:
         """How many addresses are in which state."""
         by_state = Counter(slot.state for slot in self._slots.values())
-        lost = sum(not slot.on_nic for slot in self._slots.values())
+        lost = sum(not slot.in_pool for slot in self._slots.values())
         return Counts(
             allocated=len(self._slots) - lost,
             assigned=by_state[State.ASSIGNED],
@@ -196,7 +203,7 @@ class Ledger:
         if slot is None:
             return Change()
         after = moved(slot, event, now_s=now_s)
-        if after is not None and not after.on_nic:
+        if after is not None and not after.in_pool:
             after = moved(after, Event.GONE, now_s=now_s)
         return _change([(slot.address, slot, after)])
 

@@ -11,8 +11,9 @@
                      ▼
                  (unknown)
 
-The NIC is read from time to time and each address told what it showed of it: `seen`, `pending` or `gone`. An address
-that is gone is forgotten in every state but one: a pod lives with an assigned one, so it stays, marked off the NIC.
+The NIC is read from time to time and each address told what it showed of it: `seen`, `pending`, `excluded` or `gone`.
+An address that is gone or excluded is forgotten in every state but one: a pod lives with an assigned one, so it stays,
+marked, until the pod ends.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from azure_cni.api.nic import ConfigName, IPConfiguration
+from azure_cni.api.nic import ConfigName, ExcludedConfiguration, IPConfiguration
 from azure_cni.errors import AzureCniError
 
 
@@ -42,12 +43,14 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What can happen to an address. The first three are what a read of the NIC shows of it."""
+    """What can happen to an address. The first four are what a read of the NIC shows of it."""
 
     SEEN = "seen"
     """On the NIC, and its operation Succeeded."""
     PENDING = "pending"
     """On the NIC, with an operation under way or failed."""
+    EXCLUDED = "excluded"
+    """On the NIC, in a configuration that is not for pods, or no longer: somebody attached something to it."""
     GONE = "gone"
     ASSIGN = "assign"
     UNASSIGN = "unassign"
@@ -61,32 +64,42 @@ TRANSITIONS: Final[Mapping[tuple[State | None, Event], State | None]] = MappingP
     {
         (None, Event.SEEN): State.FREE,
         (None, Event.PENDING): State.PROGRAMMING,
+        (None, Event.EXCLUDED): None,
         (State.PROGRAMMING, Event.SEEN): State.FREE,
         (State.PROGRAMMING, Event.PENDING): State.PROGRAMMING,
         (State.PROGRAMMING, Event.GONE): None,
+        (State.PROGRAMMING, Event.EXCLUDED): None,
         (State.PROGRAMMING, Event.RELEASE): State.RELEASING,  # its operation failed: it will never be usable
         (State.FREE, Event.SEEN): State.FREE,
         (State.FREE, Event.PENDING): State.FREE,  # each write of the NIC marks all of it; what worked goes on working
         (State.FREE, Event.GONE): None,
+        (State.FREE, Event.EXCLUDED): None,
         (State.FREE, Event.ASSIGN): State.ASSIGNED,
         (State.FREE, Event.RELEASE): State.RELEASING,
         (State.ASSIGNED, Event.SEEN): State.ASSIGNED,
         (State.ASSIGNED, Event.PENDING): State.ASSIGNED,
         (State.ASSIGNED, Event.GONE): State.ASSIGNED,  # marked as off the NIC
+        (State.ASSIGNED, Event.EXCLUDED): State.ASSIGNED,  # marked: no pod gets it after this one
         (State.ASSIGNED, Event.UNASSIGN): State.COOLING,
         (State.ASSIGNED, Event.ABANDON): State.FREE,
         (State.COOLING, Event.SEEN): State.COOLING,
         (State.COOLING, Event.PENDING): State.COOLING,
         (State.COOLING, Event.GONE): None,
+        (State.COOLING, Event.EXCLUDED): None,
         (State.COOLING, Event.COOLED): State.FREE,
         (State.COOLING, Event.ASSIGN): State.ASSIGNED,  # the node is at its limit
         # A releasing address hears of the NIC only once no write can take it off any more: what is there then stays.
         (State.RELEASING, Event.SEEN): State.FREE,
         (State.RELEASING, Event.PENDING): State.PROGRAMMING,
         (State.RELEASING, Event.GONE): None,
+        (State.RELEASING, Event.EXCLUDED): None,
     }
 )
 """All that an address can do. A pair that is not here is a fault of the program and is refused."""
+
+
+_SHOWN: Final = frozenset({Event.SEEN, Event.PENDING, Event.GONE})
+"""After these a slot is as the NIC shows it, and nothing of before is remembered."""
 
 
 class Sandbox(NamedTuple):
@@ -134,6 +147,13 @@ class Slot:
     link: LinkParameters | None = None
     """What its holder was wired with; the NIC's may have changed since. None where that was not written down (schema 1
     of the ledger)."""
+    excluded: bool = False
+    """On the NIC, and a pod still holds it, but its configuration is not for pods any more."""
+
+    @property
+    def in_pool(self) -> bool:
+        """What the NIC has for pods; any other address is forgotten when its pod gives it back."""
+        return self.on_nic and not self.excluded
 
 
 def moved(slot: Slot, event: Event, *, now_s: float) -> Slot | None:
@@ -144,26 +164,38 @@ def moved(slot: Slot, event: Event, *, now_s: float) -> Slot | None:
     state = TRANSITIONS[slot.state, event]
     if state is None:
         return None
-    on_nic = event is Event.SEEN or (slot.on_nic and event is not Event.GONE)
-    if (state, on_nic) == (slot.state, slot.on_nic):
+    on_nic = event in {Event.SEEN, Event.EXCLUDED} or (slot.on_nic and event is not Event.GONE)
+    excluded = event is Event.EXCLUDED or (slot.excluded and event not in _SHOWN)
+    if (state, on_nic, excluded) == (slot.state, slot.on_nic, slot.excluded):
         return slot
     if state is slot.state:
-        return replace(slot, on_nic=on_nic)
-    return replace(slot, state=state, since_s=now_s, on_nic=on_nic, holder=None, link=None)
+        return replace(slot, on_nic=on_nic, excluded=excluded)
+    return replace(slot, state=state, since_s=now_s, on_nic=on_nic, excluded=excluded, holder=None, link=None)
 
 
-def observed(address: IPv4Address, before: Slot | None, config: IPConfiguration | None, *, now_s: float) -> Slot | None:
+def observed(
+    address: IPv4Address,
+    before: Slot | None,
+    config: IPConfiguration | ExcludedConfiguration | None,
+    *,
+    now_s: float,
+) -> Slot | None:
     """The slot after a read that showed the address in `config`, or nowhere."""
     slot = before
     if slot and (config is None or config.name != slot.config):  # another name: deleted and made anew
         slot = moved(slot, Event.GONE, now_s=now_s)
     if config is None:
         return slot
-    event = Event.SEEN if config.ready else Event.PENDING
+    event = _event(config)
     if slot is None:
         state = TRANSITIONS[None, event]
-        assert state is not None  # noqa: S101  # the table says so
-        return Slot(address, config.name, state, now_s)
+        return Slot(address, ConfigName(config.name), state, now_s) if state else None
     if slot.config != config.name:
-        slot = replace(slot, config=config.name)
+        slot = replace(slot, config=ConfigName(config.name))
     return moved(slot, event, now_s=now_s)
+
+
+def _event(config: IPConfiguration | ExcludedConfiguration) -> Event:
+    if isinstance(config, ExcludedConfiguration):
+        return Event.EXCLUDED
+    return Event.SEEN if config.ready else Event.PENDING

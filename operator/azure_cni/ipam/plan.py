@@ -146,7 +146,7 @@ def _growth(view: NicView, *, wanted: int, granted: int) -> Step | None:
     held = len(view.secondaries)
     if held >= wanted:
         return None
-    room = min(wanted - held, MAX_CONFIGS_PER_NIC - len(view.configs))
+    room = min(wanted - held, MAX_CONFIGS_PER_NIC - view.total)
     if room <= 0:
         return Rest()  # configurations that are not for pods fill the NIC
     if granted <= held:

@@ -76,12 +76,15 @@ class Kernel:
         identity, vnet = self._board.identity, self._standing.vnet
         if identity is None or vnet is None:
             raise NodeNotReady("cannot prepare the node's kernel: its NIC and VNet are not known yet")
-        addresses = {config.address: config for config in view.secondaries if config.address is not None}
+        held = {slot.address for slot in self._book.ledger.slots if slot.holder is not None}
+        # A pod keeps its address whatever somebody attaches to its configuration.
+        kept = {it.address: it for it in view.excluded if it.address is not None and it.address in held}
+        pool = {config.address for config in view.secondaries} | kept.keys()
         table = NodeTable(
             uplink_mac=identity.mac,
             primary=identity.primary_ip,
-            pool=frozenset(addresses),
-            public=frozenset(address for address, config in addresses.items() if config.public),
+            pool=frozenset(address for address in pool if address is not None),
+            public=frozenset(address for address, config in kept.items() if config.public),
             routable=frozenset({*vnet.prefixes, *vnet.peered, *self._settings.routable}),
             imds_allowed=self._settings.allow_imds,
         )

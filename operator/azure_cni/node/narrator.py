@@ -125,7 +125,7 @@ class Narrator:
             "target": snapshot.target,
             "waiting": self._board.waiting,
             "throttledUntil": snapshot.throttled_until or None,
-            "addresses": [pool_api.address_entry(s.address, s.config) for s in self._book.ledger.slots if s.on_nic],
+            "addresses": [pool_api.address_entry(s.address, s.config) for s in self._book.ledger.slots if s.in_pool],
             "conditions": conditions.merge(
                 (pool.get("status") or {}).get("conditions") or (),
                 prospects.conditions(snapshot, self._troubles),
@@ -142,6 +142,8 @@ class Narrator:
             status |= pool_api.identity_status(self._board.identity)
         if standing.last_read is not None:
             status["lastRead"] = standing.last_read.document()
+        if standing.view is not None:
+            status["excluded"] = [pool_api.excluded_entry(config) for config in standing.view.excluded]
         if standing.last_write is not None:
             status["lastWrite"] = standing.last_write.document()
         return status

@@ -223,10 +223,13 @@ class Reconciler:
     async def _take_over(self, view: NicView) -> bool:
         observation = self._standing.asking.observe(view, self._book.ledger, now_s=self._now_s())
         self._book.commit(observation.change)
-        self._standing.view, self._standing.fresh = view, None
+        before, self._standing.view, self._standing.fresh = self._standing.view, view, None
         if observation.appeared:
             appeared = observation.appeared
             log.info("addresses ready", extra={"count": len(appeared), "addresses": few(appeared)})
+        if view.excluded != (before.excluded if before else ()):
+            excluded = [str(config) for config in view.excluded]
+            log.info("configurations of the NIC that no pod gets", extra={"excluded": excluded})
         if observation.vanished:
             log.warning("addresses vanished", extra={"addresses": [str(address) for address in observation.vanished]})
             self._world.observer.repaired("address_vanished")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from azure_cni.api import orders
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
-from azure_cni.api.nic import ConfigName, IPConfiguration, NicID, NicView, SubnetID, VNetID
+from azure_cni.api.nic import ConfigName, ExcludedConfiguration, IPConfiguration, NicID, NicView, SubnetID, VNetID
 from azure_cni.api.order_documents import (
     ERRORS,
     answer_document,
@@ -66,7 +66,10 @@ configs = st.builds(
     address=st.none() | st.ip_addresses(v=4),
     primary=st.booleans(),
     ready=st.booleans(),
-    public=st.booleans(),
+    static=st.booleans(),
+)
+excluded = st.builds(
+    ExcludedConfiguration, name=texts, address=st.none() | st.ip_addresses(v=4), why=texts, public=st.booleans()
 )
 nics = st.builds(
     NicView,
@@ -75,6 +78,7 @@ nics = st.builds(
     st.booleans(),
     st.lists(configs, max_size=4).map(tuple),
     st.booleans(),
+    st.lists(excluded, max_size=4).map(tuple),
 )
 vnets = st.builds(VNetView, prefixes=networks.map(tuple), peered=networks.map(tuple))
 results = st.one_of(identities, nics, vnets)

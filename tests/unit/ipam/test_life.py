@@ -6,7 +6,7 @@ from azure_cni.errors import AzureCniError
 from azure_cni.ipam.life import TRANSITIONS, Event, Slot, State, moved, observed
 from unit.ipam.views import address, config, holder
 
-READS = {Event.SEEN, Event.PENDING, Event.GONE}
+READS = {Event.SEEN, Event.PENDING, Event.EXCLUDED, Event.GONE}
 
 
 def slot(state: State, *, on_nic: bool = True) -> Slot:

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, IPConfiguration
+from azure_cni.api.nic import ExcludedConfiguration, IPConfiguration
 from azure_cni.ipam.ledger import Ledger
 from azure_cni.ipam.limits import COOLING_S, SETTLE_POLL_S, SHRINK_DELAY_S
-from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, Unaccounted, next_step
+from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, Step, Unaccounted, next_step
 from azure_cni.ipam.sizing import Policy
 from unit.ipam.views import address, adopted, assign, config, seen, unassign, view
 
@@ -55,15 +55,13 @@ class TestGrow:
         configs = [adopted(n) for n in range(10)]
         assert plan(configs, policy=Policy(maximum=12), waiting=9).step == Grow(2)
 
-    def test_the_platforms_limit_includes_what_is_not_for_pods(self):
-        full = [IPConfiguration(config(n).name, None, primary=True, ready=True) for n in range(250)]
-        crowded = view([]).configs + tuple(full)
-        nic = type(view([]))(view([]).nic_id, "1", True, crowded)
-        room = MAX_CONFIGS_PER_NIC - len(crowded)
+    @pytest.mark.parametrize(("others", "step"), [(10, Grow(15)), (24, Grow(1)), (25, Rest()), (30, Rest())])
+    def test_the_platforms_limit_includes_what_is_not_for_pods(self, others: int, step: Step):
+        excluded = tuple(ExcludedConfiguration(f"six{n}", None, "is IPv6") for n in range(others))
+        nic = replace(view(range(230)), excluded=excluded)
+        ledger = seen(*range(230))
         arguments = {"waiting": 0, "now_s": 0.0, "surplus_since_s": None, "granted": 250}
-        assert next_step(Ledger(), nic, DEFAULT, **arguments).step == Grow(room)
-        brimful = type(nic)(nic.nic_id, "1", True, crowded + tuple(full[:room]))
-        assert next_step(Ledger(), brimful, DEFAULT, **arguments).step == Rest()
+        assert next_step(ledger, nic, Policy(size=250), **arguments).step == step
 
     def test_lost_addresses_neither_fill_the_pool_nor_ask_for_more(self):
         ledger = seen(*range(16))
