@@ -111,6 +111,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 {{- if eq .Values.azure.nic "observe" -}}
+{{- if eq .Values.azure.adopt "none" -}}
+{{- fail "azure.nic is observe and azure.adopt is none: pods would get nothing, as a NIC that is only observed has no address that azure-cni put there" -}}
+{{- end -}}
 {{- if eq .Values.nicWriter "controller" -}}
 {{- fail "nicWriter is controller, but azure.nic is observe, and then nobody writes; leave nicWriter at agent" -}}
 {{- end -}}
@@ -237,6 +240,8 @@ What whoever calls Azure needs: the agent where nicWriter is agent, and always t
 - name: AZURE_CNI_ARM_ENDPOINT
   value: {{ . | quote }}
 {{- end }}
+- name: AZURE_CNI_ADOPT
+  value: {{ .Values.azure.adopt | quote }}
 - name: AZURE_CNI_IDENTITY
   value: {{ .Values.azure.identity | quote }}
 {{- with .Values.azure.clientID }}

@@ -49,8 +49,9 @@ def _managed(settings: AzureSettings, *, imds: Imds, observer: Observer, closing
 
     arm = open_arm(settings, meter=observer, closing=closing)
     return AzurePorts(
-        cloud=ArmCloud(imds, arm),
-        nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom()),
+        # An endpoint of its own is a private cloud's, whatever the metadata service calls it.
+        cloud=ArmCloud(imds, arm, cloud="" if settings.arm_endpoint else settings.cloud),
+        nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom(), adopt=settings.adopt),
     )
 
 

@@ -84,7 +84,7 @@ class Controller:
         kube = KubeClient(self._api_server)
         self._closing.push_async_callback(kube.close)
         arm = open_arm(self._settings.azure, meter=self._metrics, closing=self._closing)
-        self._machines = ArmMachines(arm, chance=random.SystemRandom())
+        self._machines = ArmMachines(arm, chance=random.SystemRandom(), adopt=self._settings.azure.adopt)
         self._nodes = KubeMemberNodes(kube)
         self._world = ClusterWorld(
             quotas=KubeQuotas(kube),

@@ -12,6 +12,8 @@ from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import TypeVar
 
+from azure_cni.api.nic import Adopt
+from azure_cni.azure.environments import ALIASES, NAMES, canonical
 from azure_cni.cni.conflist import STATUS_VERSION, VERSION
 from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
@@ -26,13 +28,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class AzureSettings:
-    """Which Azure, and as whom. `nic` is `manage`, or `observe` to take the pool from IMDS and write nothing."""
+    """Which Azure, and as whom. `nic` is `manage`, or `observe` to take the pool from IMDS and write nothing.
+
+    `adopt` says which secondary addresses that others put on the NIC are for pods.
+    """
 
     cloud: str
     arm_endpoint: str
     identity: str
     client_id: str
     nic: str
+    adopt: Adopt
     ca_file: str
     imds_endpoint: str
 
@@ -153,12 +159,19 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
 
 def azure(reader: Reader) -> AzureSettings:
     """Which Azure, and as whom: the same variables for every process."""
+    nic, adopt = reader.choice("NIC", "manage", "observe"), Adopt(reader.choice("ADOPT", *Adopt))
+    if nic == "observe" and adopt is Adopt.NONE:
+        raise ConfigInvalid(
+            f"cannot start: {PREFIX}ADOPT is none and {PREFIX}NIC observe: pods would get nothing, as a NIC that is "
+            "only observed has no address that azure-cni put there"
+        )
     return AzureSettings(
-        cloud=reader.choice("CLOUD", "AzurePublicCloud", "AzureUSGovernment", "AzureChinaCloud"),
+        cloud=canonical(reader.choice("CLOUD", *NAMES, *ALIASES)),
         arm_endpoint=reader.text("ARM_ENDPOINT"),
         identity=reader.choice("IDENTITY", "managed", "workload"),
         client_id=reader.text("CLIENT_ID"),
-        nic=reader.choice("NIC", "manage", "observe"),
+        nic=nic,
+        adopt=adopt,
         ca_file=reader.text("CA_FILE"),
         imds_endpoint=reader.text("IMDS_ENDPOINT", "http://169.254.169.254"),
     )

@@ -28,6 +28,8 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("pool.maxFree=20", "pool.maxFree is 20 but must be at least pool.minFree + pool.batch = 24"),
         ("pool.size=20,pool.max=10", "pool.size is 20 but cannot be more than pool.max, which is 10"),
         ("azure.nic=write", "value must be one of 'manage', 'observe'"),
+        ("azure.adopt=all", "value must be one of 'plain', 'none'"),
+        ("azure.adopt=none,azure.nic=observe", "azure.nic is observe and azure.adopt is none"),
         ("azure.identity=workload", "azure.identity is workload, which needs azure.clientID and azure.tenantID"),
         ("azure.clientID=me", "at '/azure/clientID'"),
         ("azure.resourceManagerEndpoint=http://arm", "at '/azure/resourceManagerEndpoint'"),
@@ -120,6 +122,8 @@ def test_every_mistake_is_told_at_once():
         "azure.nic=observe,controller.enabled=false,routablePrefixes={10.240.0.0/16}",
         "cni.binDir=/usr/lib/cni,cni.confDir=/usr/lib/cni-conf",
         "agent.extraEnv[0].name=NO_PROXY,controller.extraEnv[0].name=NO_PROXY",
+        "azure.adopt=none",
+        "azure.cloud=AzureUSGovernmentCloud",
         "agent.extraEnv[0].name=HTTPS_PROXY,agent.extraEnv[0].value=http://proxy:3128",
     ],
 )

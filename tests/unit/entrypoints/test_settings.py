@@ -42,6 +42,8 @@ def test_a_fixed_size_and_prefixes():
         ("NIC", "ignore", "manage, observe"),
         ("METRICS_BIND", "world", "node, loopback, none"),
         ("HOST_IP", "10.0.0.400", "an IP address"),
+        ("ADOPT", "all", "plain, none"),
+        ("CLOUD", "AzureGermanCloud", "AzurePublicCloud, AzureUSGovernment, AzureChinaCloud"),
         ("NIC_WRITER", "controller", "needs AZURE_CNI_GRANTS=controller"),
         ("GRANTS", "nobody", "self, controller"),
         ("ALLOW_IMDS", "yes", "false, true"),
@@ -61,3 +63,13 @@ def test_what_is_wrong_is_named_with_its_value(name: str, value: str, words: str
 def test_without_a_node_name_it_says_who_sets_it():
     with pytest.raises(ConfigInvalid, match="AZURE_CNI_NODE_NAME is not set"):
         settings.read({})
+
+
+@pytest.mark.parametrize("name", ["AzureUSGovernment", "AzureUSGovernmentCloud"])
+def test_a_cloud_is_known_as_the_metadata_service_calls_it_too(name):
+    assert settings.read({**NODE, "AZURE_CNI_CLOUD": name}).azure.cloud == "AzureUSGovernment"
+
+
+def test_a_nic_that_is_only_observed_has_nothing_without_adopted_addresses():
+    with pytest.raises(ConfigInvalid, match="ADOPT is none and AZURE_CNI_NIC observe: pods would get nothing"):
+        settings.read({**NODE, "AZURE_CNI_NIC": "observe", "AZURE_CNI_ADOPT": "none"})
