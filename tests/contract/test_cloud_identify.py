@@ -480,6 +480,64 @@ async def test_a_workload_identity_exchanges_the_service_accounts_token(world: A
         assert (await ArmCloud(world.imds, arm).identify()).vm_id == world.azure.vm("vm1").guid
 
 
+ODD_TOKENS = [
+    b"", b"null", b"[]", b"{}", b"\xff", b"<html>sign in</html>", b"[" * 5000, b'{"access_token": null}',
+    b'{"access_token": 7, "expires_in": "x"}', b'{"access_token": "t", "expires_in": null}',
+    b'{"access_token": "t", "expires_in": [], "expires_on": {}}',
+    b'{"access_token": "t\\r\\nx: y", "expires_in": "60"}',
+    b'{"error": null}', b'{"error": 5, "error_description": []}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 403])  # the SDK asks again after others, for half a minute
+@pytest.mark.parametrize("content", ODD_TOKENS)
+async def test_an_odd_answer_of_the_metadata_service_is_no_token(
+    world: AzureWorld, environment: pytest.MonkeyPatch, content: bytes, status: int
+) -> None:
+    world.azure.faults.add(faults.OddBody(content, status), operation="imds.token", times=None)
+    async with world.arm(managed_identity(imds_url=world.endpoints.imds)) as arm:
+        with pytest.raises(CloudError, match="cannot read VM vm1: "):
+            await ArmCloud(world.imds, arm).identify()
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 403])  # the SDK asks again after others, for half a minute
+@pytest.mark.parametrize("content", ODD_TOKENS)
+async def test_an_odd_answer_of_the_token_service_is_no_token(
+    world: AzureWorld, tmp_path: Path, content: bytes, status: int
+) -> None:
+    world.azure.faults.add(faults.OddBody(content, status), operation="token.exchange", times=None)
+    token_file = tmp_path / "token"
+    token_file.write_text("assertion")
+    cloud = cloud_named("AzurePublicCloud", endpoint=world.endpoints.arm, authority=world.endpoints.arm)
+    credential = workload_identity(
+        cloud, tenant_id=world.azure.identity.tenant, client_id="c", token_file=token_file,
+        ca_file=world.endpoints.ca_file,
+    )  # fmt: skip
+    async with world.arm(credential, cloud) as arm:
+        with pytest.raises(CloudError, match="cannot read VM vm1: "):
+            await ArmCloud(world.imds, arm).identify()
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        "Bearer",
+        'Bearer error="insufficient_claims", claims="!!!!"',
+        'Bearer error="insufficient_claims", claims="gA=="',
+        'Bearer authorization_uri="https://evil.example/t", resource="https://evil.example"',
+        "Basic realm=proxy",
+        "=,=,=",
+    ],
+)
+async def test_an_odd_challenge_is_an_error_and_sends_the_token_nowhere(
+    world: AzureWorld, cloud: ArmCloud, challenge: str
+) -> None:
+    odd = faults.OddBody(b"{}", 401, {"WWW-Authenticate": challenge})
+    world.azure.faults.add(odd, operation="vm.get", times=None)
+    with pytest.raises(CloudError, match="cannot read VM vm1: "):
+        await cloud.identify()
+
+
 async def test_a_workload_identity_without_its_token_file(world: AzureWorld, tmp_path: Path) -> None:
     cloud = cloud_named("AzurePublicCloud", endpoint=world.endpoints.arm, authority=world.endpoints.arm)
     credential = workload_identity(

@@ -59,16 +59,21 @@ class Answer:
     @property
     def sender(self) -> str:
         """Who answered, as far as the headers say: "" or `server: squid/5.7, via: 1.1 proxy`."""
-        shown = [(name, self.headers.get(name, "")) for name in ("server", "via")]
-        return ", ".join(f"{name}: {text[:80]}" for name, text in shown if text)
+        shown = [(name, short(self.headers.get(name, ""), most=80)) for name in ("server", "via")]
+        return ", ".join(f"{name}: {text}" for name, text in shown if text)
 
     @property
     def first_words(self) -> str:
         """What a person would read of the body first: no markup, one line."""
         text = self.content[:65536].decode(errors="replace")
-        words = " ".join(_TAGS.sub(" ", text).split())
-        words = "".join(letter if letter.isprintable() else "?" for letter in words)
-        return words if len(words) <= FIRST_WORDS else f"{words[:FIRST_WORDS]}..."
+        return short(_TAGS.sub(" ", text), most=FIRST_WORDS)
+
+
+def short(text: str, *, most: int) -> str:
+    """The beginning of a text on one line, without what no terminal should get."""
+    line = " ".join(text[: 4 * most].split())
+    line = "".join(letter if letter.isprintable() else "?" for letter in line)
+    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def read_json(content: bytes | str) -> Any:

@@ -29,7 +29,7 @@ from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from azure_cni import __version__
 from azure_cni.azure import api_versions, errors_map
-from azure_cni.azure.answers import LARGEST_DOCUMENT, LARGEST_REFUSAL, Answer, Document
+from azure_cni.azure.answers import LARGEST_DOCUMENT, LARGEST_REFUSAL, Answer, Document, short
 from azure_cni.azure.clouds import AzureCloud
 from azure_cni.azure.gate import Gate, Kind
 from azure_cni.azure.meter import Meter
@@ -250,7 +250,7 @@ class Arm:
         """A link out of an answer, if it leads to the resource manager. Our token goes to nobody else."""
         if not self._cloud.owns(link):
             raise CloudUnreachable(
-                f"cannot {what}: the answer leads on to {link[:200]}, not to the resource manager at "
+                f"cannot {what}: the answer leads on to {short(link, most=200)}, not to the resource manager at "
                 f"{self._cloud.endpoint}; the token is not sent there; does a proxy stand between?"
             )
         return link

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
+from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.identity.aio import ManagedIdentityCredential, WorkloadIdentityCredential
 
 from azure_cni.azure.clouds import AzureCloud
@@ -21,6 +24,8 @@ from azure_cni.azure.imds import DEFAULT_URL
 from azure_cni.azure.transport import open_transport
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CONNECT_S: Final = 10.0
 ANSWER_S: Final = 30.0
@@ -46,7 +51,7 @@ def managed_identity(*, client_id: str = "", imds_url: str = DEFAULT_URL) -> Asy
     if ignored:
         log.warning("variables that would change the identity are ignored", extra={"variables": ", ".join(ignored)})
     os.environ[TOKENS_AT] = imds_url
-    return ManagedIdentityCredential(client_id=client_id or None, use_env_settings=False)
+    return _Guarded(ManagedIdentityCredential(client_id=client_id or None, use_env_settings=False))
 
 
 def workload_identity(
@@ -59,7 +64,7 @@ def workload_identity(
     proxy: str | None = None,
 ) -> AsyncTokenCredential:
     """An application that trusts the cluster's service account tokens; `token_file` is re-read by the SDK."""
-    return WorkloadIdentityCredential(
+    credential = WorkloadIdentityCredential(
         tenant_id=tenant_id,
         client_id=client_id,
         token_file_path=str(token_file),
@@ -67,3 +72,40 @@ def workload_identity(
         transport=open_transport(ca_file=ca_file, connect_s=CONNECT_S, answer_s=ANSWER_S, proxy=proxy),
         disable_instance_discovery=True,  # one request less, and none to a host that a private cloud does not have
     )
+    return _Guarded(credential)
+
+
+class _Guarded(AsyncTokenCredential):
+    """A credential of the SDK that fails with the SDK's own exceptions only.
+
+    The SDK reads what a token service answers without looking at its shape: `expires_in: null` is a TypeError there.
+    """
+
+    def __init__(self, credential: ManagedIdentityCredential | WorkloadIdentityCredential) -> None:
+        self._credential = credential
+
+    async def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
+        """As the SDK's; ClientAuthenticationError for an answer that it does not understand."""
+        return await _read(self._credential.get_token(*scopes, claims=claims, **options))
+
+    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+        """The same with the time at which it should be renewed; the SDK prefers this one."""
+        return await _read(self._credential.get_token_info(*scopes, options=options))
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._credential.close()
+
+    async def __aexit__(self, *_: object) -> None:
+        """The same."""
+        await self.close()
+
+
+async def _read(token: Awaitable[T]) -> T:
+    try:
+        return await token
+    except (AzureError, OSError):
+        raise
+    except Exception as error:
+        text = f"its answer is not a token ({type(error).__name__}: {error})"
+        raise ClientAuthenticationError(text) from error

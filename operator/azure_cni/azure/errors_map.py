@@ -14,8 +14,8 @@ import re
 from typing import Any, Final
 
 from azure_cni.azure import api_versions, waits
-from azure_cni.azure.answers import Answer
-from azure_cni.azure.faults import BUSY, CHANGED, DENIED, REMEDIES, SUBNET_FULL, THROTTLED, Fault
+from azure_cni.azure.answers import Answer, short
+from azure_cni.azure.faults import BUSY, CHANGED, DENIED, LONGEST_WORDS, REMEDIES, SUBNET_FULL, THROTTLED, Fault
 from azure_cni.errors import (
     AccessDenied,
     CloudError,
@@ -140,9 +140,9 @@ def _denied(what: str, fault: Fault) -> AccessDenied:
     if found is None:
         text = f"cannot {what}: Azure denies it to the agent's identity ({fault.code or 'no code'}): {fault.words}"
         return AccessDenied(text, azure_code=fault.code)
-    action, scope = found.groups()
+    action, scope = (short(text, most=LONGEST_WORDS) for text in found.groups())
     who = _WHO.search(fault.message)
-    identity = f"the identity with object id {who.group(1)}" if who else "the agent's identity"
+    identity = f"the identity with object id {short(who.group(1), most=80)}" if who else "the agent's identity"
     text = (
         f"cannot {what}: {identity} lacks {action} on {scope}; "
         "assign it a role with that action there (a new assignment takes some minutes to work)"

@@ -7,16 +7,20 @@ within limits, because a body may be anything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from azure_cni.azure.answers import read_json
+from azure_cni.azure.answers import read_json, short
 
 LONGEST_WORDS: Final = 400
 DEEPEST: Final = 8
 """Levels of details and of JSON in strings that are looked into; real ones have two or three."""
 MOST_PARTS: Final = 50
+
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+"""What may be a code: it becomes a label of metrics."""
 
 SUBNET_FULL: Final = frozenset({"SubnetIsFull"})
 BUSY: Final = frozenset({
@@ -82,8 +86,8 @@ class Fault:
 
     @property
     def words(self) -> str:
-        """The message, short enough to be read."""
-        return self.message if len(self.message) <= LONGEST_WORDS else f"{self.message[:LONGEST_WORDS]}..."
+        """The message on one line, short enough to be read."""
+        return short(self.message, most=LONGEST_WORDS)
 
     @property
     def remedy(self) -> str:
@@ -98,7 +102,8 @@ class Fault:
     def read(cls, body: Any) -> Fault:
         """From an error's body, decoded; of one that has another shape no code, and its text as message."""
         parts = list(_parts(body, depth=0))[:MOST_PARTS]
-        codes = tuple(dict.fromkeys(code for part in parts if (code := _text(part.get("code")))))
+        found = (_text(part.get("code")) for part in parts)
+        codes = tuple(dict.fromkeys(code for code in found if _CODE.fullmatch(code)))
         messages = dict.fromkeys(text for part in parts if (text := _text(part.get("message"))))
         said = " ".join(messages) or (_text(body) if not parts else "")
         return cls(codes, said or "no reason given")

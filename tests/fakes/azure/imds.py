@@ -55,6 +55,8 @@ def _ordered(azure: "FakeAzure", operation: str, vm: Vm) -> Answer | None:
     """The answer that a fault asks for."""
     if azure.faults.take(faults.Silent, operation, vm.name):
         return Answer(0, fate="silent")
+    if odd := azure.faults.take(faults.OddBody, operation, vm.name):
+        return Answer(odd[0].status, odd[0].content, odd[0].headers)
     if azure.faults.take(faults.LostReply, operation, vm.name):
         return Answer(0, fate="lost")
     if taken := azure.faults.take(faults.MetadataError, operation, vm.name):

@@ -7,7 +7,7 @@ no issuer to ask); its subject is, when the principal names one.
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from fakes.azure import changelog
+from fakes.azure import changelog, faults
 from fakes.azure.identity import claims_of
 from fakes.azure.wire import Answer, Request, json_answer
 
@@ -18,7 +18,8 @@ ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 def answer(azure: "FakeAzure", request: Request) -> Answer:
-    reply = _exchange(azure, request)
+    odd = azure.faults.take(faults.OddBody, "token.exchange", "")
+    reply = Answer(odd[0].status, odd[0].content, odd[0].headers) if odd else _exchange(azure, request)
     form = dict(parse_qsl(request.body.decode()))
     call = changelog.Call(azure.settle(), "token.exchange", form.get("client_id", ""), "", reply.status)
     azure.history.record(call)
