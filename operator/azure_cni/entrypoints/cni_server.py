@@ -53,7 +53,9 @@ class CniServer:
             except AzureCniError as error:
                 code = error.code
                 status, reply = wire.error_body(error, wire.version_of(body))
-                log.info("cni request refused", extra={"verb": verb, "code": code, "error": str(error)})
+                # A runtime asks for the status every few seconds, and the pool's conditions say what it is.
+                level = logging.DEBUG if verb == "status" else logging.INFO
+                log.log(level, "cni request refused", extra={"verb": verb, "code": code, "error": str(error)})
             except Exception as error:  # the edge: a fault of ours must still be an answer that a runtime understands
                 code = AzureCniError.code
                 fault = AzureCniError(f"the agent failed at {verb}: {error!r}; its log has the trace")

@@ -132,3 +132,14 @@ async def test_a_fault_of_ours_is_still_an_answer(tmp_path: Path):
         assert caller.node.counts.assigned == 1  # nobody knows what the kernel holds: the DEL that follows settles it
         assert await caller.post("del", body()) == (200, {})
         assert caller.node.counts.assigned == 0
+
+
+async def test_a_status_that_is_asked_for_again_and_again_does_not_fill_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="azure_cni.entrypoints.cni_server")
+    async with serving(tmp_path, SimulatedNode(nic=FakeNic(room=0))) as caller:
+        assert (await caller.post("status", {"config": CONFIG | {"cniVersion": "1.1.0"}, "path": ""}))[0] == 503
+        await caller.post("add", {})
+    levels = [record.levelname for record in caplog.records if record.message == "cni request refused"]
+    assert levels == ["DEBUG", "INFO"]
