@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from azure_cni.ipam import sizing
+from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
 from unit.chart.helm import REPOSITORY
 
 FOLDERS = (".", "docs", "charts/azure-cni", "e2e")
@@ -33,3 +35,23 @@ def test_the_readme_explains_every_permission_of_the_role():
     role = json.loads((REPOSITORY / "docs" / "azure-role.json").read_text())
     explained = re.findall(r"^\| `(Microsoft\.[\w./]+)` \| ", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
     assert explained == role["Actions"]
+
+
+def test_the_example_of_a_subnets_size_is_what_pools_would_take():
+    """10 nodes with 110 pods each, of which half end within the time that an address cools."""
+    nodes, pods, ended = 10, 110, 55
+    quiet = sizing.target(sizing.Policy(), assigned=pods, waiting=0, cooling=0)
+    busy = sizing.target(sizing.Policy(), assigned=pods, waiting=0, cooling=ended)
+    own = nodes + 5
+    numbers = {
+        nodes * quiet,
+        own,
+        nodes * quiet + own,
+        nodes * (busy - quiet),
+        quiet + 1,
+        nodes * busy + own + quiet + 1,
+        nodes * MAX_ADDRESSES_PER_NODE + own,
+    }
+    section = (REPOSITORY / "docs" / "install.md").read_text().partition("### How large must the subnet be?")[2]
+    said = {int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", section.partition("\n## ")[0])}
+    assert numbers <= said

@@ -45,7 +45,7 @@ def rendered(command: list[str | Path]) -> str:
 def test_a_first_installation_says_with_what_the_quota_begins(tmp_path: Path):
     said = notes(tmp_path, "quota.limit=500")
     assert "The quota of a VNet begins with quota.limit 500." in said
-    assert "kubectl edit vnetquota NAME" in said
+    assert "kubectl edit vnetquota NAME\n\nEach agent" in said
 
 
 def test_an_upgrade_that_changes_nothing_of_the_quota_says_nothing_of_it(tmp_path: Path):
