@@ -144,12 +144,13 @@ def _clear(path: Path, words: argparse.Namespace) -> str:
 def _take(path: Path, words: argparse.Namespace) -> str:
     fields = {name: value for name in ("count", "leave", "subnet") if (value := getattr(words, name)) is not None}
     taken = json.loads(ask(path, "POST", "/take", fields))["addresses"]
-    return f"another tool took {len(taken)} addresses" + (f": {taken[0]} to {taken[-1]}" if taken else "")
+    return f"another tool took {_addresses(len(taken))}" + (f": {taken[0]} to {taken[-1]}" if taken else "")
 
 
 def _give_back(path: Path, words: argparse.Namespace) -> str:
     fields = {name: value for name in ("count", "subnet") if (value := getattr(words, name)) is not None}
-    return f"another tool gave {json.loads(ask(path, 'POST', '/give-back', fields))['count']} addresses back"
+    given = json.loads(ask(path, "POST", "/give-back", fields))["count"]
+    return f"another tool gave {_addresses(given)} back"
 
 
 def _resize(path: Path, words: argparse.Namespace) -> str:
@@ -183,6 +184,10 @@ def _calls(path: Path, _: argparse.Namespace) -> str:
 
 def _changes(path: Path, words: argparse.Namespace) -> str:
     return ask(path, "GET", f"/changes?since={words.since}").decode().rstrip()
+
+
+def _addresses(count: int) -> str:
+    return "1 address" if count == 1 else f"{count} addresses"
 
 
 def _url(kind: str, name: str) -> str:

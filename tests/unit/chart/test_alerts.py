@@ -116,3 +116,8 @@ def test_every_alert_is_explained_with_its_severity():
         name: part.partition("`")[0] for part in told for name in re.findall(r"^\| `(\w+)`", part, re.MULTILINE)
     }
     assert explained == {name: rule["labels"]["severity"] for name, rule in RULES.items()}
+
+
+def test_no_summary_counts_in_the_plural():
+    """Prometheus' templates cannot make a plural: a number stands behind its noun."""
+    assert re.findall(r"\{\{ \$value \}\} \w+", FILE.read_text()) == []
