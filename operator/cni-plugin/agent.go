@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,6 +20,8 @@ import (
 const (
 	connectTimeout = 2 * time.Second // an agent that takes no connection for so long is stuck, not busy
 	connectPause   = 10 * time.Millisecond
+
+	netnsSocket = "netns.sock" // beside the other: the agent takes requests here that begin with a descriptor
 
 	maxReply = 1 << 20 // bytes; a result is about one thousand
 )
@@ -44,14 +47,26 @@ func (e *noAnswer) hint() string {
 	if err != nil {
 		node = "NODE"
 	}
-	return "is its pod running on this node? kubectl get pods -A -l app.kubernetes.io/name=azure-cni" +
+	hint := "is its pod running on this node? kubectl get pods -A -l app.kubernetes.io/name=azure-cni" +
 		" --field-selector spec.nodeName=" + strings.ToLower(node)
+	if filepath.Base(e.socket) == netnsSocket {
+		hint += "; an agent that is older than this binary cannot take a namespace that is named by a process (cri-dockerd)"
+	}
+	return hint
 }
 
 // ask sends one request to the agent and returns the body of its answer. An error is a *noAnswer, or a *types.Error:
 // the agent's own, or 999 for an answer that makes no sense.
 func ask(socket string, v verb, request []byte) ([]byte, error) {
-	status, body, err := exchange(socket, v, request)
+	return askAbout(nil, socket, v, request)
+}
+
+// askAbout passes a network namespace along, unless it is nil; the agent takes such requests on a socket of their own.
+func askAbout(netns *os.File, socket string, v verb, request []byte) ([]byte, error) {
+	if netns != nil {
+		socket = filepath.Join(filepath.Dir(socket), netnsSocket)
+	}
+	status, body, err := exchange(netns, socket, v, request)
 	var senseless *types.Error
 	switch {
 	case errors.As(err, &senseless):
@@ -64,7 +79,7 @@ func ask(socket string, v verb, request []byte) ([]byte, error) {
 	return body, nil
 }
 
-func exchange(socket string, v verb, request []byte) (status int, body []byte, err error) {
+func exchange(netns *os.File, socket string, v verb, request []byte) (status int, body []byte, err error) {
 	conn, err := connect(socket)
 	if err != nil {
 		return 0, nil, err
@@ -72,6 +87,11 @@ func exchange(socket string, v verb, request []byte) (status int, body []byte, e
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(v.timeout)); err != nil {
 		return 0, nil, err
+	}
+	if netns != nil {
+		if err := passDescriptor(conn, netns); err != nil {
+			return 0, nil, err
+		}
 	}
 	head := fmt.Sprintf("POST /cni/v1/%s HTTP/1.1\r\nHost: azure-cni\r\nConnection: close\r\n"+
 		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n", v.name, len(request))
@@ -83,7 +103,7 @@ func exchange(socket string, v verb, request []byte) (status int, body []byte, e
 
 // connect tries again while the queue of the socket is full, which a burst of pods makes it for milliseconds: a unix
 // socket refuses then instead of blocking.
-func connect(socket string) (net.Conn, error) {
+func connect(socket string) (*net.UnixConn, error) {
 	addr := &net.UnixAddr{Name: socket, Net: "unix"}
 	giveUp := time.Now().Add(connectTimeout)
 	for {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/ns"
@@ -92,7 +93,25 @@ func (p *plugin) askAboutSandbox(v verb, args *skel.CmdArgs) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ask(conf.Socket, v, request)
+	netns, err := unseenNamespace(args.Netns)
+	if err != nil {
+		return nil, err
+	}
+	defer netns.Close() // of nil: an error that means nothing
+	return askAbout(netns, conf.Socket, v, request)
+}
+
+// unseenNamespace opens a namespace whose path means nothing to the agent, nil for any other: cri-dockerd names those of
+// processes, and the agent's container has none of the node's.
+func unseenNamespace(path string) (*os.File, error) {
+	if !strings.HasPrefix(path, "/proc/") {
+		return nil, nil
+	}
+	netns, err := os.Open(path)
+	if err != nil {
+		return nil, types.NewError(types.ErrInvalidNetNS, fmt.Sprintf("cannot open CNI_NETNS: %v", err), "has its process ended?")
+	}
+	return netns, nil
 }
 
 // withCode gives an agent that does not answer the code that the verb's caller understands; the agent's own errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -227,3 +228,18 @@ async def test_check_without_the_namespace_says_so(machine: Machine) -> None:
     machine.pods[A].delete()
     (words,) = await machine.datapath.check(spec)
     assert words == f"cannot open network namespace {spec.netns}: No such file or directory"
+
+
+async def test_a_namespace_is_wired_by_a_descriptor_as_well(machine: Machine) -> None:
+    """As it comes from a caller whose path means nothing here (/proc/PID/ns/net of cri-dockerd)."""
+    pod = machine.namespaces.new()
+    descriptor = os.open(pod.path, os.O_RDONLY)
+    try:
+        spec = machine.spec("10.240.0.7", pod=pod, netns=f"/proc/self/fd/{descriptor}")
+        await machine.datapath.attach(spec)
+        assert await machine.datapath.check(spec) == ()
+    finally:
+        os.close(descriptor)
+    assert await machine.datapath.check(replace(spec, netns=pod.path)) == ()
+    with pytest.raises(DatapathError, match=r"does not see the node's processes, whose namespaces cri-dockerd names"):
+        await machine.datapath.attach(machine.spec("10.240.0.8", netns="/proc/4194304/ns/net"))

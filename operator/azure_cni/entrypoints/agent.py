@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp.web import AppRunner
 
 from azure_cni import __version__
-from azure_cni.entrypoints import node_watch, web
+from azure_cni.entrypoints import netns_socket, node_watch, web
 from azure_cni.entrypoints.azure_wiring import azure_ports
 from azure_cni.entrypoints.cni_server import CniServer, listen
 from azure_cni.entrypoints.installation import Installation
@@ -201,8 +201,10 @@ class Agent:
         await runner.setup()
         self._closing.push_async_callback(runner.cleanup)
         await listen(runner, self._settings.host.run_dir / "cni.sock")
+        by_descriptor = netns_socket.bound(self._settings.host.run_dir / netns_socket.NAME)
         log.info("serving sandboxes", extra={"node": self._settings.node_name, "version": __version__})
         async with asyncio.TaskGroup() as periodic:
+            periodic.create_task(server.passed.serve(by_descriptor, runner.server))
             periodic.create_task(_every(REPLAY_PERIOD_S, self._replay.once, "replay"))
             periodic.create_task(self._host_watch.run())
 

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from azure_cni.cni import wire
 from azure_cni.cni.results import add_result
+from azure_cni.entrypoints.netns_socket import PassedNamespaces
 from azure_cni.errors import AzureCniError
 from azure_cni.ipam.life import Sandbox
 from azure_cni.node.ports import Observer
@@ -36,6 +37,8 @@ class CniServer:
     def __init__(self, *, sandboxes: Sandboxes, observer: Observer) -> None:
         self._sandboxes = sandboxes
         self._observer = observer
+        self.passed = PassedNamespaces()
+        """What came by the second socket."""
 
     def application(self) -> web.Application:
         """The routes of protocol version 1."""
@@ -49,7 +52,8 @@ class CniServer:
             started, code, status = perf_counter(), 0, 200
             body = await request.read()
             try:
-                reply = await self._answer(wire.decode(verb, body))
+                with self.passed.path_for(request) as netns:
+                    reply = await self._answer(wire.decode(verb, body), netns)
             except AzureCniError as error:
                 code = error.code
                 status, reply = wire.error_body(error, wire.version_of(body))
@@ -66,15 +70,16 @@ class CniServer:
 
         return handle
 
-    async def _answer(self, request: wire.Request) -> dict[str, Any]:
+    async def _answer(self, request: wire.Request, netns: str) -> dict[str, Any]:
+        """`netns` is where the namespace can be opened if not at the path that the request names, else ""."""
         match request:
             case wire.Add(holder, config):
-                made = await self._sandboxes.add(holder)
+                made = await self._sandboxes.add(holder, netns=netns)
                 return add_result(config, address=made.address, netns=holder.netns, links=made.links)
             case wire.Delete(sandbox):
                 await self._sandboxes.delete(sandbox)
             case wire.Check(holder, expected):
-                await self._sandboxes.check(holder, expected=expected)
+                await self._sandboxes.check(holder, expected=expected, netns=netns)
             case wire.Collect(valid):
                 await self._collect(valid)
             case wire.Status():

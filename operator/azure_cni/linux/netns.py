@@ -20,6 +20,11 @@ _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _OWN = "/proc/thread-self/ns/net"
 
+_OF_A_PROCESS = (
+    "; the agent does not see the node's processes, whose namespaces cri-dockerd names: the binary azure-cni of this "
+    "release passes such a namespace itself, so the one that the runtime ran is older"
+)
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -59,7 +64,8 @@ def _open(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise DatapathError(f"cannot open network namespace {path}: {error.strerror}") from error
+        hint = _OF_A_PROCESS if path.startswith("/proc/") and not path.startswith("/proc/self/") else ""
+        raise DatapathError(f"cannot open network namespace {path}: {error.strerror}{hint}") from error
 
 
 def _require_other_netns(netns: int, path: str) -> None:

@@ -67,8 +67,10 @@ class Sandboxes:
         self._wait_s = wait_s
         self._turns = Turns()
 
-    async def add(self, holder: Holder) -> Attachment:
+    async def add(self, holder: Holder, *, netns: str = "") -> Attachment:
         """Give the sandbox an address and wire it; a repeat gives the same.
+
+        `netns` is where its namespace can be opened now, if that is not the path by which the runtime knows it.
 
         NoAddress (11) after waiting in vain, with the cause; DatapathError (5) when the kernel refuses.
 
@@ -83,7 +85,7 @@ class Sandboxes:
             self._observer.stage("queue", perf_counter() - queued)
             started = perf_counter()
             try:
-                links = await self._datapath.attach(self._spec(slot, holder))
+                links = await self._datapath.attach(self._spec(slot, holder, netns=netns))
             except AzureCniError:
                 if known is None:
                     self._give_back(holder)
@@ -111,7 +113,7 @@ class Sandboxes:
         self._wake()
         log.info("address returned", extra=_facts(slot.holder) | {"address": str(slot.address)})
 
-    async def check(self, holder: Holder, *, expected: IPv4Address) -> None:
+    async def check(self, holder: Holder, *, expected: IPv4Address, netns: str = "") -> None:
         """Compare ledger, NIC and kernel with the sandbox; DatapathError names each difference.
 
         It is judged by what it was wired with, not by what the NIC has now: a pod is not broken because a later one
@@ -124,7 +126,7 @@ class Sandboxes:
             findings = [] if slot.on_nic else [f"address {slot.address} is no longer on the NIC"]
             if expected != slot.address:
                 findings.append(f"the previous result says {expected}, the ledger {slot.address}")
-            findings += await self._datapath.check(self._spec(slot, holder))
+            findings += await self._datapath.check(self._spec(slot, holder, netns=netns))
         if findings:
             raise DatapathError(f"sandbox of {_words(holder)} is not as it should be: {'; '.join(findings)}")
 
@@ -232,13 +234,13 @@ class Sandboxes:
             )
         return NoAddress(f"cannot give {_words(holder)} an address: {message}", cause=cause)
 
-    def _spec(self, slot: Slot, holder: Holder) -> SandboxSpec:
+    def _spec(self, slot: Slot, holder: Holder, *, netns: str = "") -> SandboxSpec:
         link = slot.link or self._board.link
         if link is None:
             raise NodeNotReady(f"this node cannot wire a pod yet: {self._board.outlook.message}")
         container_id, ifname = holder.sandbox
         return SandboxSpec(
-            netns=holder.netns,
+            netns=netns or holder.netns,
             ifname=ifname,
             address=slot.address,
             host_ifname=names.host_ifname(container_id, ifname),

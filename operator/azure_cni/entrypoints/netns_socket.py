@@ -1,0 +1,121 @@
+"""Network namespaces that come as a descriptor, because the agent cannot see them by their path.
+
+cri-dockerd names a pod's namespace /proc/PID/ns/net, and the agent's container does not have the node's processes. So
+the binary opens such a path itself and passes the descriptor on a second socket: a connection there begins with one
+byte that carries it (SCM_RIGHTS, unix(7)), and goes on like any other. Requests by the first socket cost nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from azure_cni.errors import AzureCniError
+
+NAME: Final = "netns.sock"
+"""Of the socket, beside the first one's."""
+
+_FIRST_BYTE_S: Final = 5.0
+_REQUEST_S: Final = 60.0
+"""A request begins that soon after its descriptor, or the descriptor is closed."""
+_QUEUE: Final = 128
+
+
+class PassedNamespaces:
+    """The descriptors that were passed and not used yet, by the connection that each came with."""
+
+    def __init__(self) -> None:
+        self._passed: dict[web.RequestHandler, int] = {}
+
+    @contextmanager
+    def path_for(self, request: web.Request) -> Iterator[str]:
+        """A path by which this process can open the namespace that came with the request; "" when none did."""
+        netns = self._passed.pop(request.protocol, None) if self._passed else None
+        if netns is None:
+            yield ""
+            return
+        try:
+            yield f"/proc/self/fd/{netns}"
+        except asyncio.CancelledError:
+            raise  # without closing it: the data plane may be about to open it, and would find another one's there
+        except BaseException:
+            os.close(netns)
+            raise
+        os.close(netns)
+
+    async def serve(self, listener: socket.socket, server: web.Server | None) -> None:
+        """Take connections until cancelled. `server` is that of a runner that is set up."""
+        if server is None:
+            raise TypeError("the runner has not been set up")
+        loop = asyncio.get_running_loop()
+        with listener:
+            async with asyncio.TaskGroup() as connections:
+                while True:
+                    connection, _ = await loop.sock_accept(listener)
+                    connections.create_task(self._receive(connection, server))
+
+    async def _receive(self, connection: socket.socket, server: web.Server) -> None:
+        loop = asyncio.get_running_loop()
+        connection.setblocking(False)
+        try:
+            async with asyncio.timeout(_FIRST_BYTE_S):
+                netns = await _received(connection)
+            await loop.connect_accepted_socket(partial(self._protocol, server, netns), connection)
+        except (OSError, TimeoutError):
+            connection.close()
+
+    def _protocol(self, server: web.Server, netns: int) -> web.RequestHandler:
+        protocol = server()
+        self._passed[protocol] = netns
+        asyncio.get_running_loop().call_later(_REQUEST_S, self._expire, protocol)
+        return protocol
+
+    def _expire(self, protocol: web.RequestHandler) -> None:
+        netns = self._passed.pop(protocol, None)
+        if netns is not None:
+            os.close(netns)
+
+
+def bound(path: Path) -> socket.socket:
+    """A listening socket for root alone, in place of one that a dead agent left. AzureCniError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(_QUEUE)
+    except OSError as error:
+        listener.close()
+        raise AzureCniError(
+            f"cannot open the socket {path}: {error.strerror}; is {path.parent} the node's, and writable?"
+        ) from error
+    return listener
+
+
+async def _received(connection: socket.socket) -> int:
+    """The descriptor that the first byte carries; OSError when it carries none, or more than one."""
+    await _readable(connection)
+    _, descriptors, _, _ = socket.recv_fds(connection, 1, 2, socket.MSG_CMSG_CLOEXEC)
+    if len(descriptors) != 1:
+        for one in descriptors:
+            os.close(one)
+        raise OSError(f"{len(descriptors)} descriptors instead of one")
+    return descriptors[0]
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(connection, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(connection)
