@@ -49,6 +49,8 @@ class FakeDatapath:
         self.mtu = mtu
         self.fail_next: DatapathError | None = None
         self.refuses_routes: DatapathError | None = None
+        self.refuses_node: DatapathError | None = None
+        """Raised by each `apply_node`, which then does nothing."""
         self.gone: set[str] = set()
         """Paths of network namespaces that do not exist (any more)."""
         self.foreign: set[tuple[str, str]] = set()
@@ -124,6 +126,8 @@ class FakeDatapath:
         return Uplink(name="eth0", index=2, mtu=self.mtu)
 
     async def apply_node(self, table: NodeTable) -> HostReport:
+        if self.refuses_node is not None:
+            raise self.refuses_node
         await self.uplink(table.uplink_mac, table.primary)
         told = tuple(self.drift) if self._table else (f"nftables table inet {TABLE} was missing: made",)
         lost_rule = absence(self.rules)

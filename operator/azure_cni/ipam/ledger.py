@@ -8,7 +8,7 @@ follow what is the table in `life`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import TypeAlias
@@ -159,9 +159,17 @@ class Ledger:
         slots = [(address, self._slots.get(address)) for address in addresses]
         return _change((address, slot, moved(slot, Event.RELEASE, now_s=now_s)) for address, slot in slots if slot)
 
-    def observe(self, view: NicView, *, now_s: float, in_doubt: bool = False) -> Observation:
+    def observe(
+        self,
+        view: NicView,
+        *,
+        now_s: float,
+        in_doubt: bool = False,
+        unprepared: Collection[IPv4Address] = frozenset(),
+    ) -> Observation:
         """Merge one read of the NIC: what it shows that is not known, what has become ready, what is gone.
 
+        `unprepared` are addresses that the node's kernel does not know: new ones of them wait in `programming`.
         `in_doubt`: a write may still come to pass on the NIC as shown, and take off what was chosen to leave.
         """
         shown: dict[IPv4Address, IPConfiguration | ExcludedConfiguration] = {}
@@ -172,7 +180,8 @@ class Ledger:
             before, config = self._slots.get(address), shown.get(address)
             if before and config and before.state is State.RELEASING and (in_doubt or not view.settled):
                 continue
-            moves.append((address, before, observed(address, before, config, now_s=now_s)))
+            after = observed(address, before, config, now_s=now_s, prepared=address not in unprepared)
+            moves.append((address, before, after))
         left = [before for _, before, after in moves if before and before.in_pool and not (after and after.in_pool)]
         gone = [slot for slot in left if slot.address not in shown]
         return Observation(

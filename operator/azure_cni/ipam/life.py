@@ -33,7 +33,7 @@ class State(StrEnum):
     """Where an address is in its life."""
 
     PROGRAMMING = "programming"
-    """On the NIC, but its operation has not Succeeded yet."""
+    """On the NIC, but no pod may have it yet: its operation has not Succeeded, or the node's kernel is not prepared."""
     FREE = "free"
     ASSIGNED = "assigned"
     COOLING = "cooling"
@@ -48,7 +48,7 @@ class Event(StrEnum):
     SEEN = "seen"
     """On the NIC, and its operation Succeeded."""
     PENDING = "pending"
-    """On the NIC, with an operation under way or failed."""
+    """On the NIC, with an operation under way or failed, or with a kernel that does not know it."""
     EXCLUDED = "excluded"
     """On the NIC, in a configuration that is not for pods, or no longer: somebody attached something to it."""
     GONE = "gone"
@@ -179,14 +179,15 @@ def observed(
     config: IPConfiguration | ExcludedConfiguration | None,
     *,
     now_s: float,
+    prepared: bool = True,
 ) -> Slot | None:
-    """The slot after a read that showed the address in `config`, or nowhere."""
+    """The slot after a read that showed the address in `config`, or nowhere; `prepared`: the kernel knows it."""
     slot = before
     if slot and (config is None or config.name != slot.config):  # another name: deleted and made anew
         slot = moved(slot, Event.GONE, now_s=now_s)
     if config is None:
         return slot
-    event = _event(config)
+    event = _event(config, prepared=prepared)
     if slot is None:
         state = TRANSITIONS[None, event]
         return Slot(address, ConfigName(config.name), state, now_s) if state else None
@@ -195,7 +196,7 @@ def observed(
     return moved(slot, event, now_s=now_s)
 
 
-def _event(config: IPConfiguration | ExcludedConfiguration) -> Event:
+def _event(config: IPConfiguration | ExcludedConfiguration, *, prepared: bool) -> Event:
     if isinstance(config, ExcludedConfiguration):
         return Event.EXCLUDED
-    return Event.SEEN if config.ready else Event.PENDING
+    return Event.SEEN if config.ready and prepared else Event.PENDING

@@ -9,8 +9,9 @@ which addresses no pod may get yet, because a write may still take them off the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import Any
 
 from azure_cni.api import pool as pool_api
@@ -96,7 +97,9 @@ class Asking:
         if self.unaccounted is not None and self._alone:
             self.unaccounted = replace(self.unaccounted, etag=ANSWERED)
 
-    def observe(self, nic: NicView, ledger: Ledger, *, now_s: float) -> Observation:
+    def observe(
+        self, nic: NicView, ledger: Ledger, *, now_s: float, unprepared: Collection[IPv4Address] = frozenset()
+    ) -> Observation:
         """What a read of the NIC means for the ledger, which goes on withholding what a write could still take off.
 
         A settled NIC with another etag ends the doubt: a write that was decided from the one before would be refused by
@@ -107,4 +110,4 @@ class Asking:
         elif self.unaccounted is not None and nic.settled and nic.etag != self.unaccounted.etag:
             self.unaccounted = None
         self._observed = True
-        return ledger.observe(nic, now_s=now_s, in_doubt=self.unaccounted is not None)
+        return ledger.observe(nic, now_s=now_s, in_doubt=self.unaccounted is not None, unprepared=unprepared)

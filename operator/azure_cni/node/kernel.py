@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from ipaddress import IPv4Address
 
 from azure_cni.api import pool as pool_api
 from azure_cni.api.nic import NicView
@@ -57,6 +58,12 @@ class Kernel:
         self._recurrences = Recurrences()
         self.repairs = 0
         """How many there were, for whoever wants to know whether there was one."""
+        self._knows: frozenset[IPv4Address] = frozenset()
+        """The pool of the table that was last applied."""
+
+    def unprepared(self, view: NicView) -> frozenset[IPv4Address]:
+        """Addresses of `view` that the node's table does not have: no pod may get them yet."""
+        return frozenset({config.address for config in view.secondaries if config.address is not None} - self._knows)
 
     async def resume(self) -> bool:
         """Serve pods while Azure is silent: ledger and kernel are as the last agent of this boot left them.
@@ -121,6 +128,7 @@ class Kernel:
 
     async def _put_right(self, table: NodeTable, *, cause: str = "") -> None:
         report = await self._world.datapath.apply_node(table)
+        self._knows = table.pool
         now_s = self._world.clock.boottime_s()
         if self._prepared:
             self._report_repairs(report.repaired, cause=cause, now_s=now_s)

@@ -73,6 +73,8 @@ class Reconciler:
         """Set once the pool object exists, and with it its kind: only then can it be watched."""
         self.breathed_s = world.clock.boottime_s()
         """Boot time of the last sign of life."""
+        self._kernel_lags = False
+        """When the ledger last took over a read of the NIC, the kernel did not know all of it."""
         self._woken = asyncio.Event()
         self._setting: tuple[int, str, str] | None = None
         """What `_notice_change` last saw."""
@@ -212,17 +214,25 @@ class Reconciler:
         self._setting = setting
 
     async def _adopt(self) -> None:
-        """Take over what was read of the NIC. The kernel learns the addresses before any pod can get one of them."""
+        """Take over what was read of the NIC. The kernel learns the addresses before any pod can get one of them.
+
+        A kernel that fails to does not stop the pool: what is new on the NIC is counted, and kept from pods until the
+        kernel works. Then the NIC is read again, for what was read before may be out of date.
+        """
         fresh, known = self._standing.fresh, self._standing.view
         if fresh is not None:
-            if await self._attempt(Activity.KERNEL, partial(self._kernel.apply, fresh)):
-                await self._attempt(Activity.LEDGER, partial(self._take_over, fresh))
+            await self._attempt(Activity.KERNEL, partial(self._kernel.apply, fresh))
+            await self._attempt(Activity.LEDGER, partial(self._take_over, fresh))
         elif known is not None and self._agenda.is_due(Activity.KERNEL, now_s=self._now_s()):
-            await self._attempt(Activity.KERNEL, partial(self._kernel.apply, known))
+            works = await self._attempt(Activity.KERNEL, partial(self._kernel.apply, known))
+            if works and self._kernel_lags:
+                self._agenda.put(Activity.READ, self._now_s())
 
     async def _take_over(self, view: NicView) -> bool:
-        observation = self._standing.asking.observe(view, self._book.ledger, now_s=self._now_s())
+        unprepared = self._kernel.unprepared(view)
+        observation = self._standing.asking.observe(view, self._book.ledger, now_s=self._now_s(), unprepared=unprepared)
         self._book.commit(observation.change)
+        self._kernel_lags = bool(unprepared)
         before, self._standing.view, self._standing.fresh = self._standing.view, view, None
         if observation.appeared:
             appeared = observation.appeared
@@ -282,6 +292,8 @@ class Reconciler:
                 wants = Wants.MEND
             case _:
                 assert_never(step)
+        if isinstance(step, Shrink) and self._troubles.of(Activity.KERNEL) is not None:
+            return Wants.NOTHING  # the table would go on counting what leaves as ours, also when it is another node's
         return Wants.NOTHING if self._troubles.blocks(_ACTIVITY[wants], now_s=self._now_s()) else wants
 
     async def _carry_out(self, step: Grow | Shrink | Mend) -> bool:
