@@ -67,6 +67,19 @@ def test_a_directory_of_plugins_that_is_replaced(
     says(box, node, "PodsCanStart", within_s=TOLD_S)
 
 
+def test_a_directory_of_configurations_that_is_replaced(
+    box: Box, workload: Workload, product: Product, nodes: list[Node]
+) -> None:
+    """The agent lets go of the old directory, by which containerd sees that it is gone, and ends; systemd starts it."""
+    node, directory = nodes[0], CONFLIST.rpartition("/")[0]
+    node.run("sh", "-c", f"rm -r {directory} && mkdir {directory}")
+    box.wait_for(lambda: node.ask(["ctr", "version"]).status != 0, BACK_S, "containerd to end")
+    box.start(f"{node.name}-containerd")
+    box.wait_for(lambda: node.ask(["test", "-e", CONFLIST]).status == 0, BACK_S, "the conflist in the new directory")
+    product.await_ready()
+    workload.settle(3)
+
+
 def test_the_runtime_asks_status_and_the_agent_may_be_away(
     box: Box, workload: Workload, product: Product, nodes: list[Node], figure: Callable[[str], None]
 ) -> None:
