@@ -13,8 +13,8 @@ from azure_cni.azure.cloud import ArmCloud
 from azure_cni.azure.credentials import MISLEADING
 from azure_cni.azure.imds import Imds
 from azure_cni.azure.proxies import EXCEPTIONS, VARIABLES, proxy_for
+from azure_cni.entrypoints import settings as settings_module
 from azure_cni.entrypoints.azure_wiring import open_arm
-from azure_cni.entrypoints.settings import AzureSettings
 from azure_cni.errors import CloudUnreachable, ConfigInvalid
 from contract.nic_world import Calls
 from fakes.azure import Endpoints, FakeAzure
@@ -110,15 +110,12 @@ class Site:
         return context
 
     async def identify(self) -> None:
-        settings = AzureSettings(
-            cloud="AzurePublicCloud",
-            arm_endpoint=self.endpoints.arm,
-            identity="managed",
-            client_id="",
-            nic="manage",
-            ca_file=str(self.endpoints.ca_file),
-            imds_endpoint=self.endpoints.imds,
-        )
+        environment = {
+            "AZURE_CNI_ARM_ENDPOINT": self.endpoints.arm,
+            "AZURE_CNI_CA_FILE": str(self.endpoints.ca_file),
+            "AZURE_CNI_IMDS_ENDPOINT": self.endpoints.imds,
+        }
+        settings = settings_module.azure(settings_module.Reader(environment))
         async with contextlib.AsyncExitStack() as closing:
             arm = open_arm(settings, meter=self.meter, closing=closing)
             await ArmCloud(Imds(meter=self.meter, url=self.endpoints.imds), arm).identify()
