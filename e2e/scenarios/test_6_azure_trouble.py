@@ -1,5 +1,6 @@
 """What goes wrong in Azure: told in words that a person can act on, and right again by itself."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -159,6 +160,22 @@ def test_addresses_that_come_and_go_behind_our_back(box: Box, workload: Workload
     # It was used like any other address and never deleted: they have to take it away themselves.
     box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": added})
     node.want()
+
+
+def test_a_lost_address_is_found_when_somebody_asks(box: Box, workload: Workload, nodes: list[Node]) -> None:
+    """Nothing writes the NIC, and the next look at it is minutes away: an annotation has the agent look now."""
+    node = nodes[0]
+    robbed = workload.settle(1)[0]
+    node.want(paused=True)
+    box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": [str(robbed.address)]})
+    asked = str(time.time())
+    box.kubectl("annotate", "nodeippool", node.name, "--overwrite", f"azure-cni.io/read-now={asked}")
+    _holds(box, node, "Drifted", "AddressesLost", str(robbed.address))
+    assert node.pool()["status"]["lastRead"]["request"] == asked
+    workload.settle(0)
+    box.wait_for(lambda: node.condition("Drifted")["status"] == "False", TOLD_S, "Drifted to end with the pod")
+    node.want()
+    box.wait_for(partial(_is_right, node, AT_REST.allocated), RIGHT_AGAIN_S, "the pool to be whole again")
 
 
 def _suffer(box: Box, cloud: Cloud, node: Node, kinds: Sequence[str]) -> None:
