@@ -11,55 +11,15 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from azure_cni.ipam.life import Holder, Sandbox, Slot, State
-from azure_cni.linux.clock import SystemClock
-from azure_cni.node.board import Board, Book, LinkParameters
-from azure_cni.node.demand import Demand
-from azure_cni.node.host_watch import PERIOD_S, HostWatch
-from azure_cni.node.repair import Repair
-from azure_cni.node.sandboxes import Sandboxes
-from datapath.machine import MTU, Machine
+from azure_cni.node.host_watch import PERIOD_S
 from datapath.namespaces import NEEDS_ROOT, Namespace, caller_of
 from datapath.node_site import IMDS, INTERNET, PEER, PORT, PRIMARY, TABLE, WIRESERVER, A, B, Site, refusal
-from fakes.events import FakeEvents
-from fakes.ledger_store import FakeLedgerStore
-from fakes.simulated_node import RecordingObserver
+from datapath.watched_node import watch_over
 
 pytestmark = NEEDS_ROOT
 
 SOON_S = PERIOD_S / 2
 """Before any comparison is due."""
-
-
-def sandboxes_of(machine: Machine, *addresses: str) -> tuple[Sandboxes, Repair]:
-    """The use cases of a node whose ledger holds these pods."""
-    board, demand, clock, observer = Board(), Demand(), SystemClock(), RecordingObserver()
-    board.link = LinkParameters(MTU, IPv4Address(PRIMARY))
-    slots = [
-        Slot(
-            IPv4Address(address),
-            f"azure-cni-{address}",
-            State.ASSIGNED,
-            0.0,
-            Holder(Sandbox(address, "eth0"), machine.spec(address).netns, "default", address, address),
-        )
-        for address in addresses
-    ]
-    book = Book(store=FakeLedgerStore(slots), bell=board.bell)
-    sandboxes = Sandboxes(
-        book=book,
-        board=board,
-        demand=demand,
-        datapath=machine.datapath,
-        events=FakeEvents(),
-        clock=clock,
-        observer=observer,
-        wake=lambda: None,
-    )
-    repair = Repair(
-        book=book, demand=demand, datapath=machine.datapath, sandboxes=sandboxes, clock=clock, observer=observer
-    )
-    return sandboxes, repair
 
 
 @dataclass
@@ -69,7 +29,6 @@ class Watched:
     site: Site
     one: Namespace
     other: Namespace
-    sandboxes: Sandboxes
 
     async def soon(self, fact: Callable[[], bool]) -> None:
         """Wait until something is so, for less time than any comparison takes to come."""
@@ -94,15 +53,9 @@ async def watched(site: Site) -> AsyncIterator[Watched]:
     datapath, primary = site.machine.datapath, IPv4Address(PRIMARY)
     await datapath.apply_node(TABLE)
     one, other = [await site.machine.pod(address, node_address=primary) for address in (A, B)]
-    sandboxes, repair = sandboxes_of(site.machine, A, B)
-
-    async def keep_node(_: str) -> bool:
-        return bool((await datapath.apply_node(TABLE)).repaired)
-
-    watch = HostWatch(datapath=datapath, repair=repair, keep_node=keep_node, clock=SystemClock())
-    task = asyncio.create_task(watch.run())
+    task = asyncio.create_task(watch_over(site.machine, A, B).run())
     await asyncio.sleep(0.2)
-    yield Watched(site, one, other, sandboxes)
+    yield Watched(site, one, other)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

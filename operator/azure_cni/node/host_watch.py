@@ -55,6 +55,8 @@ class HostWatch:
         self._keep_node = keep_node
         self._clock = clock
         self._rest = Rest()
+        self._deaf = False
+        """The kernel cannot be listened to, and that has been said."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -78,7 +80,9 @@ class HostWatch:
         except TimeoutError:
             return None
         except AzureCniError as error:
-            log.warning("changes by others are found by comparison only", extra={"error": str(error)})
+            if not self._deaf:
+                log.warning("changes by others are found by comparison only", extra={"error": str(error)})
+            self._deaf = True
             await asyncio.sleep(PERIOD_S)
             return None
 

@@ -12,6 +12,7 @@ from azure_cni.api.nic import NicView
 from azure_cni.errors import DatapathError
 from azure_cni.node.host_watch import LONGEST_IDLE_REST_S, LONGEST_REST_S, PEACE_S, PERIOD_S, HostWatch, Rest
 from azure_cni.node.ports import HostChange
+from fakes.datapath import FakeDatapath
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode
 
@@ -89,6 +90,27 @@ async def test_what_nobody_heard_of_is_found_by_the_comparison() -> None:
         assert ("repaired", "route") not in node.observer.told
         await asyncio.sleep(3)
         assert ("repaired", "route") in node.observer.told
+
+
+async def test_a_kernel_that_announces_nothing_is_said_once_and_compared_with(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Deaf(FakeDatapath):
+        async def changed(self) -> HostChange:
+            raise DatapathError("cannot listen for changes of nftables: Operation not permitted")
+
+    async with SimulatedNode().running() as node:
+        await node.add("p")
+        deaf = Deaf()
+        deaf.wired, deaf._routes = node.datapath.wired, node.datapath._routes
+        node.datapath = deaf
+        watch = HostWatch(datapath=deaf, repair=node.repair(), keep_node=node.reconciler.keep_kernel, clock=node.clock)
+        task = asyncio.create_task(watch.run())
+        await asyncio.sleep(10 * PERIOD_S)
+        task.cancel()
+        assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+            "changes by others are found by comparison only"
+        ]
 
 
 async def test_changes_without_end_do_not_displace_the_comparison() -> None:
