@@ -65,6 +65,8 @@ def pods_link(site: Site) -> str:
         ("sysctl -q net.ipv4.conf.LINK.forwarding=0", NODE, "forwarding of link "),
         ("ip link set eth0 mtu 1400", NODE, "link eth0 changed"),
         ("ip rule add from 10.240.0.7 lookup 30200", NODE, "policy routing rules changed"),
+        ("ip route add default via 10.240.0.2 dev eth0 metric 7", NODE, "a default route changed"),
+        ("ip route delete default", NODE, "a default route changed"),
         ("ip address add 10.240.0.7/22 dev eth0", BOTH, "address 10.240.0.7/22 was added"),
         ("ip address delete 10.240.0.4/22 dev eth0", BOTH, "address 10.240.0.4/22 was removed"),
         ("ip route delete 10.240.0.7 dev LINK metric 1", SANDBOXES, "route 10.240.0.7/32 was removed"),

@@ -12,6 +12,9 @@ rule decides about packets to pods of this node, which have no other right way, 
 default route, and not about the host routes by eth0 that Azure's DHCP hands out (168.63.129.16/32), which the rules of
 a second NIC must overrule for a load balancer's probes to be answered.
 
+The price: where a node has any rule of its own, the kernel asks local, main, and main once more for what is not for a
+pod, instead of one table that holds both.
+
 What was not chosen, and why:
 - a rule for each pod, `to POD lookup main` (as the AWS plugin has it): 250 rules, which the kernel walks one by one for
   each packet, and one more request in every ADD. The group costs an ADD nothing: it is an attribute of the veth's own
