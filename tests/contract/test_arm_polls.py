@@ -74,12 +74,52 @@ async def test_one_poll_that_says_nothing_is_asked_again(world: AzureWorld, cont
     assert len((await world.nic.write(await world.nic.read(), add=1)).secondaries) == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"null", b"\xff", b'{"properties": []}'])
-async def test_an_accepted_write_whose_answer_is_odd_is_followed_all_the_same(
-    world: AzureWorld, content: bytes
-) -> None:
-    world.azure.faults.add(faults.OddBody(content), operation="nic.put")
-    assert len((await world.nic.write(await world.nic.read(), add=1)).secondaries) == 1  # the fake did not carry it out
+@pytest.mark.parametrize("content", [b"", b"null", b"\xff", b'{"properties": []}', b"<html>sign in</html>"])
+async def test_a_write_that_only_seems_to_be_accepted_is_no_success(world: AzureWorld, content: bytes) -> None:
+    world.azure.faults.add(faults.OddBody(content), operation="nic.put")  # and nothing is carried out
+    error = await failure(world)
+    assert type(error) is OutcomeUnknown
+    assert "the resource is shown as it was before" in str(error)
+    assert not concludes(world, error)
+
+
+@pytest.mark.parametrize("state", ["Succeeded", "Updating"])
+async def test_a_result_that_lags_is_read_again(world: AzureWorld, state: str) -> None:
+    seen = await world.nic.read()
+    older = world.azure.nic("vm1-nic")
+    older["properties"]["provisioningState"] = state
+    lag = faults.OddBody(msgspec.json.encode(older))
+
+    def lag_at_the_end() -> None:
+        world.on_sleep = lambda: None
+        world.azure.faults.add(lag, operation="nic.get", times=3)
+
+    world.on_sleep = lag_at_the_end
+    after = await world.nic.write(seen, add=2)
+    assert len(after.secondaries) == 3
+    assert after.settled
+
+
+async def test_a_result_that_lags_for_long_is_no_success(world: AzureWorld) -> None:
+    seen = await world.nic.write(await world.nic.read(), add=2)
+    ours = [config.name for config in seen.secondaries if config.ours]
+    lag = faults.OddBody(msgspec.json.encode(world.azure.nic("vm1-nic")))
+
+    def lag_from_now_on() -> None:
+        world.on_sleep = lambda: None
+        world.azure.faults.add(lag, operation="nic.get", times=None)
+
+    world.on_sleep = lag_from_now_on
+    error = await failure(world, seen=seen, remove=ours)
+    assert type(error) is OutcomeUnknown
+    assert not concludes(world, error)
+
+
+async def test_a_write_that_changes_nothing_may_keep_the_etag(world: AzureWorld) -> None:
+    seen = await world.nic.read()
+    same = msgspec.json.encode(world.azure.nic("vm1-nic"))
+    world.azure.faults.add(faults.OddBody(same), operation="nic.put")
+    assert (await world.nic.write(seen)).etag == seen.etag
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Whatever Azure, or who is in its place, answers: an error of ours with words, a bounded wait, and no other exception.
+"""Whatever Azure, or whoever is in its place, answers: an error of the product, a bounded wait, no other exception.
 
 python -m property.test_odd_answers 200000 [SEED]       longer than the tests do it
 """

@@ -59,7 +59,7 @@ class ApiVersions:
         if chosen is None:
             raise RequestRefused(
                 f"cannot ask Azure about {resource.label}: this cloud supports the API versions "
-                f"{_told(refusal.supported)}, and azure-cni needs {resource.api_version}, or at least "
+                f"{_newest(refusal.supported)}, and azure-cni needs {resource.api_version}, or at least "
                 f"{resource.oldest_api}; a cloud that is older cannot be used",
                 azure_code=refusal.azure_code,
             )
@@ -69,7 +69,7 @@ class ApiVersions:
         log.info("azure does not support an API version: another is used from now on", extra=facts)
 
 
-def _told(versions: tuple[str, ...]) -> str:
+def _newest(versions: tuple[str, ...]) -> str:
     """The newest of them, which are those that matter."""
     newest = ", ".join(versions[-8:])
     return newest if len(versions) <= 8 else f"(newest) {newest}"  # noqa: PLR2004

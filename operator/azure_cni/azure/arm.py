@@ -126,20 +126,25 @@ class Arm:
             raise CloudUnreachable(f"cannot {what}: no answer within {self._patience.call_s:g} s") from error
         return found
 
-    async def put(self, resource: Resource, body: Mapping[str, Any], *, if_match: str) -> Document:
+    async def put(
+        self, resource: Resource, body: Mapping[str, Any], *, if_match: str, changes: bool = True
+    ) -> Document:
         """Replace a resource that is still as `if_match` says, wait for the operation, and read it again.
 
+        `changes`: the body differs from what was read, so the result has another etag; without, it may keep it.
         Whoever stops waiting leaves the operation running in Azure: only a read tells how it ended.
         """
         what = f"write {resource.label}"
         try:
             async with asyncio.timeout(self._patience.operation_s):
-                return await self._put(resource, body, if_match=if_match, what=what)
+                return await self._put(resource, body, if_match=if_match, changes=changes, what=what)
         except TimeoutError as error:
             text = f"cannot {what}: not done after {self._patience.operation_s:g} s; Azure may still be working on it"
             raise ResourceBusy(text) from error
 
-    async def _put(self, resource: Resource, body: Mapping[str, Any], *, if_match: str, what: str) -> Document:
+    async def _put(
+        self, resource: Resource, body: Mapping[str, Any], *, if_match: str, changes: bool, what: str
+    ) -> Document:
         version = self._versions.of(resource)
         url = self._url(resource, version)
         request = HttpRequest("PUT", url, json=dict(body), headers={"If-Match": if_match})
@@ -155,7 +160,8 @@ class Arm:
             return await self._ask(link, f"{resource.noun}.get" if link == url else "operation.get", what=what)
 
         try:
-            return await Polling(ask=ask, pause=self._sleep, what=what).finish(accepted, resource=url)
+            polling = Polling(ask=ask, pause=self._sleep, what=what)
+            return await polling.finish(accepted, resource=url, etag_before=if_match if changes else "")
         except CloudError as error:
             error.accepted = True
             if isinstance(error, Throttled):
@@ -164,16 +170,16 @@ class Arm:
 
     async def _read(self, resource: Resource, operation: str, *, what: str, collection: str = "") -> Answer:
         """One GET, and again under another API version while Azure does not know the one that was asked under."""
-        for attempt in range(1, api_versions.TRIES + 1):
+        for _ in range(api_versions.TRIES - 1):
             version = self._versions.of(resource)
             try:
-                request = HttpRequest("GET", self._url(resource, version, collection))
-                return await self._send(request, operation, what=what)
+                return await self._send(
+                    HttpRequest("GET", self._url(resource, version, collection)), operation, what=what
+                )
             except VersionUnknown as error:
                 self._versions.replace(resource, version, error)
-                if attempt == api_versions.TRIES:
-                    raise
-        raise AssertionError("unreachable")
+        url = self._url(resource, self._versions.of(resource), collection)
+        return await self._send(HttpRequest("GET", url), operation, what=what)
 
     async def _ask(self, link: str, operation: str, *, what: str) -> Answer:
         """A question about an operation under way: asked again until it is answered, the caller's time bounds it."""

@@ -73,7 +73,7 @@ class ArmNic:
             log.log(level, message, extra=asked | facts | {"seconds": round(time.monotonic() - began_s, 3)})
 
         try:
-            answer = await self._arm.put(self._resource, body, if_match=before.etag)
+            answer = await self._arm.put(self._resource, body, if_match=before.etag, changes=bool(added or removed))
             after = nic_document.check(answer, what=f"write {self._resource.label}")
         except CloudError as error:
             tell(logging.WARNING, _end(error), reason=error.reason, azure_code=error.azure_code)

@@ -2,7 +2,8 @@
 
 The write's answer says where the operation can be asked about: `Azure-AsyncOperation` (its body has a `status`), else
 `Location` (202 until it is over), else the resource itself (`provisioningState`). After a good end the resource is
-read again. Every body is decoded into the few fields that decide, and one that has not these is asked for again.
+read again, until it is newer than the write: a read may lag. Every body is decoded into the few fields that decide,
+and one that has not these is asked for again.
 
 Once a write has been accepted, no answer about it is a refusal: an operation that is gone (404), that may not be asked
 about (401, 403), or whose link leads elsewhere, still runs. All of that is OutcomeUnknown.
@@ -25,6 +26,8 @@ USUAL_POLL_S: Final = 5.0  # where Azure names no time
 LONGEST_POLL_S: Final = 30.0
 UNREADABLE: Final = 5
 """Answers in a row that say nothing of the operation; after them its end counts as unknown."""
+LAGGING_S: Final = (1.0, 2.0, 4.0, 8.0)
+"""Pauses between reads of a result that is older than the end of its operation."""
 
 RUNNING: Final = "running"
 SUCCEEDED: Final = "succeeded"
@@ -58,10 +61,23 @@ class Polling:
         self._pause = pause
         self._what = what
 
-    async def finish(self, accepted: Answer, *, resource: str) -> Document:
-        """Wait until the operation is over; the resource (its URL is `resource`) as it is then. Raises CloudError."""
+    async def finish(self, accepted: Answer, *, resource: str, etag_before: str = "") -> Document:
+        """Wait until the operation is over; the resource (its URL is `resource`) as it is then. Raises CloudError.
+
+        `etag_before`: a resource that still has this etag does not show the write yet; "" where nothing is to change.
+        """
+        document = await self._result(accepted, resource=resource)
+        for pause_s in LAGGING_S:
+            if not _lags(document, etag_before):
+                return document
+            await self._pause(pause_s)
+            document = await self._read(resource)
+        if etag_before and document.get("etag") == etag_before:
+            raise OutcomeUnknown(f"{self._unknown}: the resource is shown as it was before, with etag {etag_before}")
+        return document
+
+    async def _result(self, accepted: Answer, *, resource: str) -> Document:
         operation, location = accepted.headers.get("Azure-AsyncOperation"), accepted.headers.get("Location")
-        last = accepted
         if operation:
             await self._watch(operation, _operation_state)
         elif location and accepted.status == ACCEPTED:
@@ -115,6 +131,14 @@ class Polling:
     @property
     def _unknown(self) -> str:
         return f"cannot {self._what}: Azure accepted it, and how it ended is not known"
+
+
+def _lags(document: Document, etag_before: str) -> bool:
+    """Whether this cannot be the resource after its operation: the etag of before, or a change under way."""
+    properties = document.get("properties")
+    state = properties.get("provisioningState") if isinstance(properties, dict) else None
+    under_way = isinstance(state, str) and _known(state) == RUNNING
+    return under_way or bool(etag_before and document.get("etag") == etag_before)
 
 
 def _operation_state(answer: Answer) -> str:
