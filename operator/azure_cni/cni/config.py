@@ -56,6 +56,10 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
         name="cni.dev/valid-attachments", default=msgspec.UNSET
     )
     """UNSET outside of GC; None is how Go writes an empty list."""
+    attachments: tuple[Attachment, ...] | msgspec.UnsetType | None = msgspec.field(
+        name="cni.dev/attachments", default=msgspec.UNSET
+    )
+    """The same under the name by which libcni 1.2.0 alone sends it (containernetworking/cni issue 1101)."""
 
 
 _KNOWN: Final = tuple(name for name in NetConf.__struct_encode_fields__ if not name.startswith(_RUNTIMES_OWN))

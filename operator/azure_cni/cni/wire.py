@@ -162,7 +162,7 @@ def _check(holder: Holder, config: NetConf) -> Check:
 
 
 def _collect(config: NetConf) -> Collect:
-    valid = config.valid_attachments
+    valid = config.attachments if config.valid_attachments is msgspec.UNSET else config.valid_attachments
     if valid is msgspec.UNSET:
         # To read "not said" as "none" would take the network from every pod of the node.
         raise ConfigInvalid("cannot collect garbage without cni.dev/valid-attachments: the runtime must list them")

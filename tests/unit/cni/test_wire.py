@@ -79,6 +79,13 @@ def test_gc_lists_what_stays():
     assert request == Collect(frozenset({Sandbox("c1", "eth0"), Sandbox("c2", "net1")}))
 
 
+def test_gc_of_an_older_libcni_names_its_list_otherwise():
+    listed = [{"containerID": "c1", "ifname": "eth0"}]
+    assert decode("gc", body(CONFIG | {"cni.dev/attachments": listed})) == Collect(frozenset({Sandbox("c1", "eth0")}))
+    both = CONFIG | {"cni.dev/attachments": [], "cni.dev/valid-attachments": listed}
+    assert decode("gc", body(both)) == Collect(frozenset({Sandbox("c1", "eth0")}))
+
+
 @pytest.mark.parametrize("nothing", [None, []])
 def test_gc_of_everything_must_be_said(nothing):
     assert decode("gc", body(CONFIG | {"cni.dev/valid-attachments": nothing})) == Collect(frozenset())
