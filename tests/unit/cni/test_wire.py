@@ -169,17 +169,17 @@ def test_an_answer_is_in_a_version_that_is_understood(raw, version):
     assert version_of(raw) == version
 
 
+MORE = {errors.NoAddress: {"cause": "NodeAtLimit"}, errors.VersionUnknown: {"supported": ("2024-05-01",)}}
+"""What some errors need beside their message."""
+
+
 def every_error():
     waiting = [errors.AzureCniError]
     while waiting:
         kind = waiting.pop()
         waiting += [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
         if kind is not errors.RequestError:  # a family, never raised itself
-            yield (
-                kind("cannot do it: why", cause="NodeAtLimit")
-                if kind is errors.NoAddress
-                else kind("cannot do it: why")
-            )
+            yield kind("cannot do it: why", **MORE.get(kind, {}))
 
 
 @pytest.mark.parametrize("error", list(every_error()), ids=lambda error: type(error).__name__)
