@@ -112,7 +112,7 @@ class AzureWorld:
 
     def restarted(self) -> Nic:
         """The adapter as a new agent has it: it has seen nothing yet."""
-        return ArmNic(self.arm, self.nic_id, chance=Random(7))
+        return ArmNic(self.arm, self.nic_id, chance=Random(7), sleep=self.sleep)
 
     @property
     def writes(self) -> int:

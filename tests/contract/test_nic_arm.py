@@ -6,16 +6,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
 
+from azure_cni.api.nic import NicView
 from azure_cni.azure.arm import Patience
+from azure_cni.azure.nic import ArmNic
 from azure_cni.azure.polling import LONGEST_POLL_S, SHORTEST_POLL_S
 from azure_cni.errors import (
     AccessDenied,
     CloudNotFound,
     CloudUnreachable,
+    OutcomeUnknown,
     PreconditionFailed,
     RequestRefused,
     ResourceBusy,
@@ -124,6 +128,45 @@ async def test_a_read_that_lags_behind_does_not_undo_what_others_did(world: Azur
     with pytest.raises(PreconditionFailed):
         await world.nic.write(seen, add=1)
     assert len(configs(world)) == 4
+
+
+async def written_with_lag(world: AzureWorld, *, reads: int | None, **change: Any) -> NicView:
+    """A write after whose operation so many reads still show the NIC as it was before."""
+    seen = await world.nic.read()
+    world.hold()
+    writing = asyncio.create_task(world.nic.write(seen, **change))
+    await until_unsettled(world)
+    world.azure.faults.add(faults.Stale(rested=True), times=reads)
+    world.finish()
+    return await writing
+
+
+async def test_a_read_that_lags_behind_is_not_the_outcome_of_a_write(world: AzureWorld) -> None:
+    grown = await written_with_lag(world, reads=2, add=3)
+    assert len(grown.secondaries) == 5
+    assert all(config.ready for config in grown.configs)
+    ours = [config.name for config in grown.secondaries if config.ours]
+    assert len((await written_with_lag(world, reads=1, remove=ours)).secondaries) == 2
+
+
+async def test_a_read_that_lags_for_long_leaves_the_outcome_open(world: AzureWorld) -> None:
+    with pytest.raises(OutcomeUnknown, match="Azure says that it is done, and 8 s later still shows the NIC") as caught:
+        await written_with_lag(world, reads=None, add=1)
+    assert caught.value.accepted
+    world.azure.faults.clear()
+    assert len((await world.nic.read()).secondaries) == 3
+
+
+async def test_a_read_that_fails_after_one_that_lagged_leaves_the_outcome_open(world: AzureWorld) -> None:
+    forbidden = faults.Refuse(ArmError(403, "AuthorizationFailed", "no"))
+
+    async def meanwhile(seconds: float) -> None:
+        world.azure.faults.add(forbidden, operation="nic.get")
+        await world.sleep(seconds)
+
+    world.nic = ArmNic(world.arm, world.nic_id, chance=Random(7), sleep=meanwhile)
+    with pytest.raises(OutcomeUnknown, match="the result cannot be read"):
+        await written_with_lag(world, reads=1, add=1)
 
 
 async def test_a_subnet_may_turn_out_to_be_full_while_the_operation_runs(world: AzureWorld) -> None:

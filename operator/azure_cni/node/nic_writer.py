@@ -78,15 +78,15 @@ class NicWriter:
         return await self._write(Wants.MEND, step.reason)
 
     async def _write(self, what: Wants, reason: str, *, add: int = 0, remove: tuple[ConfigName, ...] = ()) -> NicView:
-        standing = self._standing
-        if standing.nic is None or standing.view is None:
+        standing, before = self._standing, self._standing.view
+        if standing.nic is None or before is None:
             raise NodeNotReady("cannot change the NIC: it has not been read yet")
-        result, etag = "Abandoned", standing.view.etag
-        standing.asking.write_begins(standing.view, add=add)
+        result, etag = "Abandoned", before.etag
+        standing.asking.write_begins(before, add=add)
         standing.writing = what
         self._narrator.announce()
         try:
-            view = await meanwhile(standing.nic.write(standing.view, add=add, remove=remove), self._breathe)
+            view = await meanwhile(standing.nic.write(before, add=add, remove=remove), self._breathe)
             result, etag = "Succeeded", view.etag
             standing.asking.write_answered()
         except CloudError as error:
@@ -98,15 +98,24 @@ class NicWriter:
         finally:
             standing.writing = Wants.NOTHING
             standing.last_write = LastWrite(self._world.clock.utc(), reason, add, len(remove), result, etag)
-        await self._tell(reason, view, add=add, removed=len(remove))
+        await self._tell(reason, before, view, add=add, remove=remove)
         return view
 
-    async def _tell(self, reason: str, view: NicView, *, add: int, removed: int) -> None:
+    async def _tell(
+        self, reason: str, before: NicView, view: NicView, *, add: int, remove: tuple[ConfigName, ...]
+    ) -> None:
+        """What is on the NIC counts, not what was asked for: somebody else may have written it right after."""
+        known, there = ({config.name for config in nic.secondaries if config.ours} for nic in (before, view))
         if add:
-            result, event, done = "grew", "PoolGrew", f"added {addresses(add)}"
-        elif removed:
-            result, event, done = "shrank", "PoolShrank", f"removed {addresses(removed)}"
+            result, event, done = "grew", "PoolGrew", f"added {_told(len(there - known), asked=add)}"
+        elif remove:
+            left = len(set(remove) - there)
+            result, event, done = "shrank", "PoolShrank", f"removed {_told(left, asked=len(remove))}"
         else:
             result, event, done = "mended", "NicMended", "wrote the NIC once more as it was"
         self._world.observer.reconciled(result)
         await self._narrator.tell("Normal", event, f"{done} ({reason}); {len(view.secondaries)} on the NIC")
+
+
+def _told(count: int, *, asked: int) -> str:
+    return addresses(count) if count == asked else f"{count} of {addresses(asked)}"

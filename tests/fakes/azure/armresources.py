@@ -19,8 +19,9 @@ T = TypeVar("T")
 
 def _get_nic(azure: "FakeAzure", call: Call) -> Answer:
     nic = _nic(azure, call.resource)
-    if azure.faults.take(faults.Stale, call.operation, nic.name):
-        nic = azure.network.earlier.get(nic.id.lower(), nic)
+    if stale := azure.faults.take(faults.Stale, call.operation, nic.name):
+        versions = azure.network.rested if stale[0].rested else azure.network.earlier
+        nic = versions.get(nic.id.lower(), nic)
     return Answer(200, nic.encoded(), {"ETag": nic.etag})
 
 

@@ -108,8 +108,9 @@ class Superseded:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """A read answers with the version before."""
+    """A read answers with the version before; `rested`: with the last one that no operation worked on."""
 
+    rested: bool = False
     usual: ClassVar[str] = "nic.get"
 
 

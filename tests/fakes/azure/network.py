@@ -32,6 +32,7 @@ class Network:
     others: dict[str, dict[str, Any]] = field(default_factory=dict)
     listeners: list[Listener] = field(default_factory=list)
     earlier: dict[str, Nic] = field(default_factory=dict)  # the version before, for stale reads
+    rested: dict[str, Nic] = field(default_factory=dict)  # the last one before it that no operation worked on
     _by_primary_address: dict[str, str] = field(default_factory=dict)
     _shown: dict[str, EffectiveNic] = field(default_factory=dict)
 
@@ -82,6 +83,8 @@ class Network:
                 subnet.take(address, owners[address])
         if before:
             self.earlier[nic.id.lower()] = before
+            if before.state == "Succeeded":
+                self.rested[nic.id.lower()] = before
         self.nics[nic.id.lower()] = nic
         self._index(before, nic)
         self._own_public_addresses(before, nic)
@@ -95,6 +98,7 @@ class Network:
         """Forget a NIC and free what it held."""
         del self.nics[nic.id.lower()]
         self.earlier.pop(nic.id.lower(), None)
+        self.rested.pop(nic.id.lower(), None)
         self._shown.pop(nic.id.lower(), None)
         self.subnets[nic.subnet_id.lower()].release(nic.held)
         self._index(nic, None)
