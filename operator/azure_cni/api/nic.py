@@ -14,6 +14,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Final, NewType
 
+from azure_cni.api.text import legible
+
 NicID = NewType("NicID", str)
 SubnetID = NewType("SubnetID", str)
 VNetID = NewType("VNetID", str)
@@ -72,7 +74,7 @@ class ExcludedConfiguration:
 
     def __str__(self) -> str:
         shown = " ".join(filter(None, (self.name, str(self.address or ""))))
-        return f"{shown or 'unnamed'}: {self.why}"
+        return f"{legible(shown) or 'unnamed'}: {legible(self.why)}"
 
 
 @dataclass(frozen=True, slots=True)

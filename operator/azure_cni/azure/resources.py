@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from azure_cni.api.text import legible
 from azure_cni.errors import RequestRefused
 
 # The newest versions whose answers were recorded from the real Azure (kubernetes-sigs/cloud-provider-azure).
@@ -48,9 +49,9 @@ class Resource:
         parts = resource_id.strip("/").split("/")
         # subscriptions/S/resourceGroups/G/providers/NAMESPACE/TYPE/NAME
         if len(parts) != 8 or parts[0].lower() != "subscriptions" or parts[4].lower() != "providers":  # noqa: PLR2004
-            raise RequestRefused(f"cannot use {resource_id!r}: it is not the id of a NIC, VNet or VM")
+            raise RequestRefused(f"cannot use {legible(resource_id)!r}: it is not the id of a NIC, VNet or VM")
         kind = _KINDS.get(f"{parts[5]}/{parts[6]}".lower())
         if kind is None:
-            raise RequestRefused(f"cannot use {resource_id!r}: it is not the id of a NIC, VNet or VM")
+            raise RequestRefused(f"cannot use {legible(resource_id)!r}: it is not the id of a NIC, VNet or VM")
         noun, word, api_version, oldest = kind
         return cls("/" + "/".join(parts), noun, f"{word} {parts[7]}", api_version, oldest)

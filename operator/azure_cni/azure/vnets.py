@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from azure_cni.api.nic import VNetID
+from azure_cni.api.text import legible
 from azure_cni.azure import documents, nic_document
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.resources import Resource
@@ -47,5 +48,5 @@ class ArmVNets:
 def _used(document: object, *, what: str) -> int:
     usage = documents.decoded(document, documents.Usage, what=what)
     if usage.current_value is None or not math.isfinite(usage.current_value):
-        raise CloudUnreachable(f"cannot {what}: Azure shows no number for {usage.id or 'a subnet'}")
+        raise CloudUnreachable(f"cannot {what}: Azure shows no number for {legible(usage.id or 'a subnet')}")
     return max(0, int(usage.current_value))
