@@ -35,7 +35,7 @@ from azure_cni.azure.gate import Gate, Kind
 from azure_cni.azure.meter import Meter
 from azure_cni.azure.polling import LONGEST_POLL_S, SHORTEST_POLL_S, USUAL_POLL_S, Polling
 from azure_cni.azure.resources import Resource
-from azure_cni.azure.transport import open_transport
+from azure_cni.azure.transport import open_transport, read_body
 from azure_cni.azure.unanswered import UNREACHABLE, unanswered
 from azure_cni.errors import (
     CloudError,
@@ -234,19 +234,13 @@ class Arm:
         done: PipelineResponse[Any, Any] = await self._client.send_request(
             request, stream=True, _return_pipeline_response=True
         )
-        response, content = done.http_response, bytearray()
+        response = done.http_response
         limit = LARGEST_DOCUMENT if response.status_code in OK else LARGEST_REFUSAL
-        try:
-            async for part in response.iter_bytes():
-                content += part
-                if len(content) > limit:
-                    break
-        finally:
-            await response.close()
+        content = await read_body(response, most=limit)
         if len(content) > limit and response.status_code in OK:
             text = f"cannot {what}: the answer has more than {limit >> 20} MiB; does a proxy stand between?"
             raise CloudUnreachable(text)
-        return Answer(response.status_code, response.headers, bytes(content))
+        return Answer(response.status_code, response.headers, content)
 
     def _url(self, resource: Resource, version: str, collection: str = "") -> str:
         path = f"{resource.id}/{collection}" if collection else resource.id

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.rest import AsyncHttpResponse
 
 CONNECTIONS = 4
 
@@ -32,6 +33,19 @@ def open_transport(
         middlewares=(_writes_once,),
     )
     return AioHttpTransport(session=session, connection_timeout=connect_s, read_timeout=answer_s)
+
+
+async def read_body(response: AsyncHttpResponse, *, most: int) -> bytes:
+    """The body, decompressed; of one that is longer than `most` bytes its beginning, which is longer too."""
+    content = bytearray()
+    try:
+        async for part in response.iter_bytes():
+            content += part
+            if len(content) > most:
+                break
+    finally:
+        await response.close()
+    return bytes(content)
 
 
 async def _writes_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
