@@ -6,6 +6,8 @@ import pytest
 
 from azure_cni.datapath.conflicts import ConflictReason
 from azure_cni.linux.datapath import LinuxDatapath
+from azure_cni.linux.filter_survey import FilterSurvey
+from azure_cni.linux.worker import Worker
 from datapath.namespaces import NEEDS_ROOT
 from datapath.node_site import PEER, PRIMARY, TABLE, A, Site
 
@@ -139,3 +141,42 @@ async def test_a_chain_of_somebody_else_is_named_with_rules_that_let_pods_pass(s
         site.node.run("sh", "-c", f"nft insert rule inet hardening passing {command} 'acni*' accept")
     assert await told(site) == ""
     assert await talks(site)
+
+
+class Looking(FilterSurvey):
+    """Looks each time that it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(period_s=0.0)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("made", "flushed"),
+    [
+        ("iptables-nft -t nat -N CNI-HOSTPORT-DNAT", "nft flush ruleset"),
+        (
+            "nft add table inet cni_hostport; nft add chain inet cni_hostport hostports",
+            "nft delete table inet cni_hostport",
+        ),
+    ],
+    ids=["iptables", "nftables"],
+)
+async def test_rules_of_host_ports_that_were_flushed_are_said_once(
+    site: Site, caplog: pytest.LogCaptureFixture, made: str, flushed: str
+) -> None:
+    worker = Worker(Looking, name="survey", node_netns=site.node.path)
+
+    async def said() -> int:
+        await worker.run(lambda survey: survey.conflicts(TABLE, uplink="eth0"))
+        return len([record for record in caplog.records if "rules of hostPorts are gone" in record.message])
+
+    counts = [await said()]
+    site.node.run("sh", "-ec", made)
+    counts.append(await said())
+    site.node.run("sh", "-ec", flushed)
+    counts += [await said(), await said()]
+    worker.close()
+    assert counts == [0, 0, 1, 1]
