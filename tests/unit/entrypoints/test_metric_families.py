@@ -11,9 +11,9 @@ from azure_cni.api.quota import Tokens, tokens_document
 from azure_cni.api.quota import read as read_quota
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
 from azure_cni.entrypoints.metrics import Metrics
+from azure_cni.linux.clock import SystemClock
 from azure_cni.node.board import Board, Book
 from fakes.ledger_store import FakeLedgerStore
-from fakes.simulated_node import LoopClock
 
 LABELS = {
     "state",
@@ -39,7 +39,8 @@ RESERVED = ("total", "count", "sum", "bucket", "info")
 def agent() -> Metrics:
     """All hooks used once."""
     metrics, board = Metrics(), Board()
-    metrics.watch_pool(book=Book(store=FakeLedgerStore(), bell=board.bell), board=board, clock=LoopClock())
+    board.nic_read_s = 0.0
+    metrics.watch_pool(book=Book(store=FakeLedgerStore(), bell=board.bell), board=board, clock=SystemClock())
     metrics.cni("add", 0, 0.004)
     metrics.stage("netlink", 0.001)
     metrics.azure("nic.put", "200", 1.0)
