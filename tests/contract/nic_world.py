@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -76,6 +77,9 @@ class MemoryWorld:
     def touch(self) -> None:
         self.fake.elsewhere_touch()
 
+    def attach(self, name: str) -> None:
+        self.fake.elsewhere_attach(name)
+
     def leave_room(self, count: int) -> None:
         self.fake.room = count
 
@@ -112,7 +116,7 @@ class AzureWorld:
 
     def restarted(self) -> Nic:
         """The adapter as a new agent has it: it has seen nothing yet."""
-        return ArmNic(self.arm, self.nic_id, chance=Random(7), sleep=self.sleep)
+        return ArmNic(self.arm, self.nic_id, chance=Random(7))
 
     @property
     def writes(self) -> int:
@@ -138,6 +142,17 @@ class AzureWorld:
 
     def touch(self) -> None:
         self.azure.outside.touch("vm1-nic")
+
+    def attach(self, name: str) -> None:
+        """Somebody gives a configuration a public address."""
+        nic = self.azure.nic_record("vm1-nic")
+        public = {"publicIPAddress": {"id": self.azure.add_public_ip("frontend", "198.51.100.77")}}
+        configs = tuple(
+            replace(config, rest={**config.rest, **public}) if config.name == name else config for config in nic.configs
+        )
+        changed = replace(nic, configs=configs, settled=configs)
+        self.azure.network.put_nic(changed, at=self.clock.now(), cause="attached by another tool")
+        self.touch()
 
     def leave_room(self, count: int) -> None:
         self.azure.outside.leave(count)

@@ -226,3 +226,19 @@ async def test_a_nic_holds_256_with_its_primary_and_no_more(world: World) -> Non
     assert len(full.configs) == 256
     swapped = await world.nic.write(full, add=1, remove=ours(full)[:1])
     assert len(swapped.configs) == 256
+
+
+async def test_what_somebody_attached_to_is_for_no_pod_and_stays(world: World) -> None:
+    grown = await world.nic.write(await world.nic.read(), add=2)
+    first, second = (config.name for config in grown.secondaries if config.ours)
+    world.attach(first)
+    view = await world.nic.read()
+    assert first not in {config.name for config in view.secondaries}
+    assert [(it.name, it.why, it.public) for it in view.excluded] == [
+        (first, "has the public IP address frontend", True)
+    ]
+    assert view.total == grown.total
+    with pytest.raises(RequestRefused):
+        await world.nic.write(view, remove=[first])
+    after = await world.nic.write(await world.nic.read(), remove=[second])
+    assert after.excluded == view.excluded

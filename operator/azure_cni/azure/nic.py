@@ -3,7 +3,6 @@
 A write reads the NIC first and goes on only if it is still what the caller decided on, and it sends If-Match as well:
 that Azure honours it on NICs is in no recording, so neither is trusted alone. Nothing is kept between calls but the
 configurations seen working, because a NIC under an operation does not say which of its addresses worked before.
-A read may lag behind a write: one that still shows the NIC as it was before is not taken for the outcome.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from ipaddress import IPv4Address
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 from azure_cni.api.nic import (
     MAX_CONFIGS_PER_NIC,
@@ -26,16 +25,14 @@ from azure_cni.api.nic import (
     NicView,
     is_our_name,
 )
+from azure_cni.api.text import legible
 from azure_cni.azure import nic_document
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
-from azure_cni.errors import REFUSALS, CloudError, OutcomeUnknown, PreconditionFailed, RequestRefused, ResourceBusy
+from azure_cni.errors import REFUSALS, CloudError, PreconditionFailed, RequestRefused, ResourceBusy
 
 log = logging.getLogger(__name__)
-
-LAG_PAUSES_S: Final = (1.0, 2.0, 5.0)
-"""Before each further read after a write whose outcome the read does not show yet."""
 
 
 class ArmNic:
@@ -43,20 +40,12 @@ class ArmNic:
 
     conclusive = REFUSALS
 
-    def __init__(
-        self,
-        arm: Arm,
-        nic_id: NicID,
-        *,
-        chance: Random,
-        adopt: Adopt = Adopt.PLAIN,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN) -> None:
         self._arm = arm
         self._resource = Resource.parse(nic_id)
         self._chance = chance
         self._adopt = adopt
-        self._sleep = sleep
+        self._state: str | None = None
         self._known: dict[ConfigName, IPv4Address] = {}
 
     async def read(self) -> NicView:
@@ -88,8 +77,6 @@ class ArmNic:
         try:
             answer = await self._arm.put(self._resource, body, if_match=before.etag, changes=bool(added or removed))
             after = nic_document.check(answer, what=f"write {self._resource.label}")
-            if added or removed:
-                after = await self._caught_up(after, before=before)
         except CloudError as error:
             tell(logging.WARNING, _end(error), reason=error.reason, azure_code=error.azure_code)
             raise
@@ -99,29 +86,11 @@ class ArmNic:
         tell(logging.INFO, "nic written", configs=len(after.configs), etag=after.etag)
         return after
 
-    async def _caught_up(self, after: NicDocument, *, before: NicDocument) -> NicDocument:
-        """The NIC after a change that Azure has carried out. Each change makes another etag."""
-        for pause_s in LAG_PAUSES_S:
-            if after.etag != before.etag:
-                return after
-            await self._sleep(pause_s)
-            after = await self._document_after_write()
-        if after.etag != before.etag:
-            return after
-        raise OutcomeUnknown(
-            f"cannot write {self._resource.label}: Azure says that it is done, and {sum(LAG_PAUSES_S):g} s later still "
-            f"shows the NIC as it was before ({before.etag})"
-        )
-
-    async def _document_after_write(self) -> NicDocument:
-        try:
-            return await self._document()
-        except CloudError as error:
-            cannot = f"cannot write {self._resource.label}"
-            text = f"{cannot}: Azure says that it is done, and the result cannot be read: {error}"
-            raise OutcomeUnknown(text, azure_code=error.azure_code, retry_after_s=error.retry_after_s) from error
-
     def _seen(self, nic: NicDocument) -> NicView:
+        if nic.state != self._state and nic.state not in nic_document.ENDS | nic_document.RUNNING:
+            shown = legible(nic.state) or "none"
+            log.warning("the NIC is in a state that is not known: waiting for its end", extra={"state": shown})
+        self._state = nic.state
         view = nic_document.view(nic, known=self._known, adopt=self._adopt)
         self._known = {config.name: config.address for config in view.configs if config.ready and config.address}
         return view

@@ -36,6 +36,8 @@ FAILED: Final = frozenset({"failed", "canceled"})
 ENDS: Final = FAILED | {SUCCEEDED}
 """provisioningState, in lower case, once no operation works on the NIC. Any other, also one not known here, is of an
 operation under way: to wait for it costs time, and to write into it could cost a pod its address."""
+RUNNING: Final = frozenset({"creating", "updating", "deleting"})
+"""Those that Azure documents for an operation under way."""
 
 
 @dataclass(frozen=True, slots=True)
