@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from azure_cni.datapath.conflicts import ConflictReason
 from unit.chart.helm import REPOSITORY
 
 FILE = REPOSITORY / "docs" / "alerts.yaml"
@@ -24,7 +25,7 @@ FIRES = {
     "AzureCNIPodsWait": {"azure_cni_pool_waiting_pods": "3x60"},
     "AzureCNIPodsRefused": {"azure_cni_cni_request_duration_seconds_count{verb='add',code='11'}": "0+5x60"},
     "AzureCNIAddressesLost": {"azure_cni_pool_lost_addresses": "1x60"},
-    "AzureCNIHostConflict": {"azure_cni_host_conflicts{reason='ForwardingRejected'}": "1x60"},
+    "AzureCNIHostConflict": {"azure_cni_host_conflicts{reason='RepairsUndone'}": "1x60"},
     "AzureCNIHostUnusual": {"azure_cni_host_conflicts{reason='ForeignPolicyRules'}": "1x60"},
     "AzureCNIQuotaExhausted": {"azure_cni_quota_exhausted{quota='v'}": "1x60"},
     "AzureCNINoLeader": {"azure_cni_controller_leader{job='j',instance='c'}": "1x10 stale"},
@@ -121,3 +122,10 @@ def test_every_alert_is_explained_with_its_severity():
 def test_no_summary_counts_in_the_plural():
     """Prometheus' templates cannot make a plural: a number stands behind its noun."""
     assert re.findall(r"\{\{ \$value \}\} \w+", FILE.read_text()) == []
+
+
+def test_the_reasons_that_an_alert_names_are_those_of_the_code_and_each_pages_or_is_a_ticket():
+    page, ticket = (RULES[name]["expr"] for name in ("AzureCNIHostConflict", "AzureCNIHostUnusual"))
+    named = re.findall(r'"([\w|]+)"', page)
+    assert named == re.findall(r'"([\w|]+)"', ticket)
+    assert set(named[0].split("|")) <= set(ConflictReason)
