@@ -58,6 +58,8 @@ class Unmeasured:
 
     def repaired(self, kind: str) -> None: ...
 
+    def internal_error(self, activity: str) -> None: ...
+
 
 class Memory:
     """The LedgerStore port without a disk: it is gone with the process, as after a reboot."""

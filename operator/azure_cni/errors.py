@@ -6,6 +6,7 @@ for conditions and events, and whether trying again without a change can help (`
 has to change something, and whoever tries again does so rarely.
 
     AzureCniError
+    ├── InternalFault           999 a fault of azure-cni, in one activity
     ├── RequestError            the caller's fault
     │   ├── EnvironmentInvalid      4   a CNI variable is missing or malformed
     │   ├── DecodeFailed            6   what came is not JSON, or not of the right shape
@@ -51,6 +52,12 @@ class AzureCniError(Exception):
     code: ClassVar[int] = 999
     reason: ClassVar[str] = "InternalError"
     retriable: ClassVar[bool] = False
+
+
+class InternalFault(AzureCniError):
+    """A fault of azure-cni: an activity raised what nobody foresaw (`azure_cni.faults`). It is tried again."""
+
+    retriable = True
 
 
 class RequestError(AzureCniError):

@@ -16,6 +16,7 @@ from azure_cni.kube.member_nodes import KubeMemberNodes
 from azure_cni.kube.member_pools import KubeMemberPools
 from azure_cni.node.ordered import OrderedNic, OrderPost
 from contract.kube_world import Place, open_world
+from fakes.faults import NO_FAULTS
 from fakes.machines import FakeMachines, identity_of
 
 VM1 = identity_of("vm1")
@@ -35,6 +36,7 @@ async def post(server: Place) -> AsyncIterator[OrderPost]:
             pools=KubeMemberPools(world.client),
             nodes=KubeMemberNodes(world.client),
             machines=FakeMachines("vm1"),
+            faults=NO_FAULTS,
             spacing_s=0.0,
         )
 

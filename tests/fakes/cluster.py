@@ -23,7 +23,13 @@ GROUP_VERSION = "azure-cni.io/v1alpha1"
 def refuse_over_limit(quota: Mapping[str, Any]) -> str:
     """The rule of the VNetQuota's definition, "" when it holds."""
     grants = (quota.get("status") or {}).get("grants") or {}
+    if not isinstance(grants, dict) or not all(
+        isinstance(entry, dict) and type(entry.get("count")) is int for entry in grants.values()
+    ):
+        return "status.grants: must be objects with a count"
     total, limit = sum(entry["count"] for entry in grants.values()), quota["spec"]["limit"]
+    if type(limit) is not int:
+        return "spec.limit: must be a whole number"
     if total > limit:
         return f"spec.limit: nodes would be granted {total} addresses together, but spec.limit is {limit}"
     over = sorted(node for node, entry in grants.items() if not 0 <= entry["count"] <= 250)
@@ -58,10 +64,16 @@ class Store:
         after = merge_patch(before, patch)
         if after == before:
             return copy.deepcopy(before)
-        if "limit" in after.get("spec", {}) and (words := refuse_over_limit(after)):
+        spec = after.get("spec")
+        if isinstance(spec, dict) and "limit" in spec and (words := refuse_over_limit(after)):
             raise KubeInvalid(f"cannot patch {name}: {words}")
         after["metadata"] = {**before["metadata"], "resourceVersion": str(next(self._versions))}
         return self._put(name, after)
+
+    def replace(self, name: str, body: Mapping[str, Any]) -> None:
+        """The object becomes something that the definition would refuse: an older one was installed, or none."""
+        meta = {**body["metadata"], "resourceVersion": str(next(self._versions))}
+        self._put(name, {**copy.deepcopy(dict(body)), "metadata": meta})
 
     def delete(self, name: str) -> None:
         before = self.objects.pop(name)
@@ -131,6 +143,11 @@ class FakeCluster:
     def counts(self, name: str = "vnet") -> dict[str, int]:
         """The ledger."""
         return {key: entry.count for key, entry in self.quota(name).entries.items()}
+
+    def granted_of(self, name: str) -> tuple[int, int]:
+        """What one pool shows, whatever the others do."""
+        status = self.pools.objects[name]["status"]
+        return status.get("granted", 0), status.get("grantedFor", 0)
 
     def granted(self) -> dict[str, tuple[int, int]]:
         """What each pool shows: granted, and for which request."""

@@ -12,6 +12,7 @@ from azure_cni.cluster.orders import OrderDesk
 from azure_cni.cluster.ports import Machines
 from azure_cni.node.ordered import OrderPost
 from fakes.cluster import FakeCluster, FakeMemberNodes, FakeMemberPools
+from fakes.faults import NO_FAULTS
 
 
 class OwnPool:
@@ -54,7 +55,11 @@ def post_of(cluster: FakeCluster, name: str, *, watched: bool = True, **patience
 async def carrying_out(cluster: FakeCluster, machines: Machines, *, spacing_s: float = 0.0) -> AsyncIterator[OrderDesk]:
     """A controller at work: it sees all pools, as a leader's watch would show them."""
     desk = OrderDesk(
-        pools=FakeMemberPools(cluster), nodes=FakeMemberNodes(cluster), machines=machines, spacing_s=spacing_s
+        pools=FakeMemberPools(cluster),
+        nodes=FakeMemberNodes(cluster),
+        machines=machines,
+        faults=NO_FAULTS,
+        spacing_s=spacing_s,
     )
 
     def see(before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:

@@ -61,6 +61,9 @@ class RecordingObserver:
     def repaired(self, kind: str) -> None:
         self.told.append(("repaired", kind))
 
+    def internal_error(self, activity: str) -> None:
+        self.told.append(("internal_error", activity))
+
 
 def pod_body(name: str, *, phase: str = "Pending", ip: str = "", host_network: bool = False) -> dict[str, Any]:
     """A Pod object as the API server would send it."""

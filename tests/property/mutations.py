@@ -13,9 +13,10 @@ from random import Random
 from typing import Any, Final
 
 ODD: Final[Sequence[Any]] = (
-    None, True, False, 0, -1, 1.5, 2**63, 10**40, "", " ", "null", "\u0000", "\ud7ff\u00b2\u0663", "x" * 5000,
-    [], [None], [[]], {}, {"": None}, {"code": 7}, "10.0.0.300", "fd00::1", "10.0.0.16/28", "{", '{"error": {}}',
-    "Wed, 21 Oct 2065 07:28:00 GMT", "try again after '99999999' seconds",
+    None, True, False, 0, -1, 1.5, 1e308, 2**31, 2**53, 2**63 - 1, 2**63, 10**40,
+    "", " ", "null", "\u0000", "\ud7ff\u00b2\u0663", "x" * 5000, [], [None], [[]], {}, {"": None}, {"code": 7},
+    "10.0.0.300", "fd00::1", "10.0.0.16/28", "{", '{"error": {}}', "try again after '99999999' seconds",
+    "Wed, 21 Oct 2065 07:28:00 GMT", "2026-13-40T25:61:61Z", "9999-12-31T23:59:59-14:00",
 )  # fmt: skip
 """Values that may stand where another is expected."""
 PAGES: Final = (

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from azure_cni.api.reading import text
+
 NODE_AT_LIMIT: Final = "NodeAtLimit"
 """The reason of AtLimit, and of an answer that a limit for each node made short."""
 
@@ -47,13 +49,13 @@ def merge(
     previous: Iterable[Mapping[str, Any]], current: Iterable[Condition], *, now: str, generation: int
 ) -> list[dict[str, Any]]:
     """The new `status.conditions`, keeping the transition time of each whose status did not flip."""
-    known = {condition.get("type"): condition for condition in previous}
+    known = {text(condition.get("type")): condition for condition in previous}
     return [_document(condition, known.get(condition.kind.value), now, generation) for condition in current]
 
 
 def _document(condition: Condition, before: Mapping[str, Any] | None, now: str, generation: int) -> dict[str, Any]:
     unchanged = before is not None and before.get("status") == condition.status
-    since = before.get("lastTransitionTime") if before is not None and unchanged else None
+    since = text(before.get("lastTransitionTime")) if before is not None and unchanged else None
     return {
         "type": condition.kind.value,
         "status": condition.status,

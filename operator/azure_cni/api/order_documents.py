@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, TypeVar, assert_never
 
 import msgspec
 
+from azure_cni.api import reading
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
 from azure_cni.api.nic import (
     MAX_CONFIGS_PER_NIC,
@@ -24,13 +25,14 @@ from azure_cni.api.nic import (
     SubnetID,
     VNetID,
 )
-from azure_cni.api.orders import Identify, Order, ReadNic, ReadVNet, Result, WriteNic, verb
+from azure_cni.api.orders import Failure, Identify, Order, ReadNic, ReadVNet, Result, WriteNic, verb
 from azure_cni.errors import (
     AccessDenied,
     CloudError,
     CloudNotFound,
     CloudUnreachable,
     DecodeFailed,
+    InternalFault,
     OperationFailed,
     OutcomeUnknown,
     PreconditionFailed,
@@ -182,7 +184,7 @@ def read_order(document: object) -> Order:
             raise DecodeFailed(f"cannot carry out the order {raw.verb!r}: this version does not know it")
 
 
-def answer_document(number: int, result: Result | CloudError) -> dict[str, Any]:
+def answer_document(number: int, result: Result | Failure) -> dict[str, Any]:
     """As in `status.answer`."""
     answer = _Answer(number)
     match result:
@@ -195,6 +197,8 @@ def answer_document(number: int, result: Result | CloudError) -> dict[str, Any]:
             answer.vnet = _VNet(*(tuple(map(str, prefixes)) for prefixes in (result.prefixes, result.peered)))
         case NicView():
             answer.nic = _nic_document(result)
+        case InternalFault():
+            answer.error = _Error(result.reason, str(result), azure_code="")
         case CloudError():
             answer.error = _Error(result.reason, str(result), result.azure_code, result.retry_after_s)
             if isinstance(result, AccessDenied):
@@ -218,7 +222,7 @@ def _nic_document(nic: NicView) -> _Nic:
     return _Nic(nic.nic_id, nic.etag, nic.settled, nic.failed, configs, excluded)
 
 
-def read_answer(document: object) -> Result | CloudError:
+def read_answer(document: object) -> Result | Failure:
     """What came of an order: the error is returned, for the caller to raise. DecodeFailed when it is no answer."""
     raw = _taken(document, _Answer, what="answer")
     try:
@@ -237,12 +241,13 @@ def read_answer(document: object) -> Result | CloudError:
 
 def read_identified(pool: Mapping[str, Any]) -> str:
     """The GUID of the VM that a controller last found to be this pool's; "" when none did. No agent may write it."""
-    answer = (pool.get("status") or {}).get("answer")
-    identity = answer.get("identity") if isinstance(answer, Mapping) else None
-    return str(identity.get("vmId") or "") if isinstance(identity, Mapping) else ""
+    answer = reading.mapping(reading.status_of(pool).get("answer"))
+    return reading.text(reading.mapping(answer.get("identity")).get("vmId"))
 
 
-def _error(raw: _Error) -> CloudError:
+def _error(raw: _Error) -> Failure:
+    if raw.reason == InternalFault.reason:
+        return InternalFault(raw.message)
     kind = ERRORS.get(raw.reason, CloudError)
     if issubclass(kind, AccessDenied):
         return kind(raw.message, action=raw.action, scope=raw.scope, azure_code=raw.azure_code)

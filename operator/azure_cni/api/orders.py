@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
+from azure_cni.api import reading
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, NicID, NicView, VNetID
+from azure_cni.errors import CloudError, InternalFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,19 @@ class WriteNic:
 
 Order: TypeAlias = Identify | ReadVNet | ReadNic | WriteNic
 Result: TypeAlias = NodeIdentity | VNetView | NicView
+Failure: TypeAlias = CloudError | InternalFault
+"""Azure's error, or a fault of the controller's own."""
 
 
 def last_number(pool: Mapping[str, Any]) -> int:
     """The highest number that an order of this pool ever had, as far as the pool shows; 0 when there was none."""
-    status = pool.get("status") or {}
+    status = reading.status_of(pool)
     return max(_number(status.get("order")), _number(status.get("answer")))
 
 
 def pending(pool: Mapping[str, Any]) -> int | None:
     """The number of the order that has no answer yet, None when there is none."""
-    status = pool.get("status") or {}
+    status = reading.status_of(pool)
     ordered = _number(status.get("order"))
     return ordered if ordered > _number(status.get("answer")) else None
 
@@ -82,5 +86,4 @@ def verb(order: Order) -> str:
 
 
 def _number(document: object) -> int:
-    number = document.get("id") if isinstance(document, Mapping) else None
-    return number if isinstance(number, int) else 0
+    return reading.number(reading.mapping(document).get("id"))

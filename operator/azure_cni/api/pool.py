@@ -2,7 +2,7 @@
 
 The spec is people's and every field is optional: what it leaves out comes from the chart's values. The status is
 machines'. The API server has checked types and ranges by the CRD; what reaches us is checked again where it is used
-(`ipam.sizing.Policy`), because an older CRD may still be installed.
+(`ipam.sizing.Policy` for the spec, `api.reading` for the status), because an older CRD may still be installed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Any
 
+from azure_cni.api import reading
 from azure_cni.api.identity import NodeIdentity
 from azure_cni.api.nic import ExcludedConfiguration
 from azure_cni.api.versions import version
@@ -72,16 +73,17 @@ class Wants(StrEnum):
 
 def view(pool: Mapping[str, Any]) -> PoolView:
     """The protocol's fields as the object shows them; zeros where nobody has written yet."""
-    status = pool.get("status") or {}
-    requested, number, granted, granted_for, allocated = (
-        int(status.get(key) or 0) for key in ("requested", "requestID", "granted", "grantedFor", "allocated")
+    status = reading.status_of(pool)
+    requested, granted, allocated = (
+        reading.addresses(status.get(key)) for key in ("requested", "granted", "allocated")
     )
+    number, granted_for = (reading.number(status.get(key)) for key in ("requestID", "grantedFor"))
     return PoolView(Request(requested, number), granted=granted, granted_for=granted_for, allocated=allocated)
 
 
 def spec_overrides(pool: Mapping[str, Any]) -> dict[str, int | bool]:
     """What the pool's spec says, under the names of `Policy`; keys it leaves out are absent."""
-    spec = pool.get("spec") or {}
+    spec = reading.spec_of(pool)
     overrides: dict[str, int | bool] = {}
     for key, name in SPEC_FIELDS.items():
         value = spec.get(key)
@@ -95,12 +97,12 @@ def spec_overrides(pool: Mapping[str, Any]) -> dict[str, int | bool]:
 
 def pool_name(pool: Mapping[str, Any]) -> str:
     """The pool's name, which is its node's."""
-    return str((pool.get("metadata") or {}).get("name", ""))
+    return reading.text(reading.metadata_of(pool).get("name"))
 
 
 def generation(pool: Mapping[str, Any]) -> int:
     """The generation of the spec that was last read."""
-    return int((pool.get("metadata") or {}).get("generation", 0))
+    return reading.number(reading.metadata_of(pool).get("generation"))
 
 
 def last_request(pool: Mapping[str, Any], *, vm_id: str) -> Request:
@@ -109,34 +111,42 @@ def last_request(pool: Mapping[str, Any], *, vm_id: str) -> Request:
     Numbers never come back with a name: where no agent has written yet, they begin where the object's UID says. So what
     was decided for an object that is gone is never taken for a decision on the one that came after it.
     """
-    status = pool.get("status") or {}
-    number = int(status.get("requestID") or _beginning(pool))
+    status = reading.status_of(pool)
+    written = status.get("requestID")
+    number = reading.number(written) or _beginning(pool, again=bool(written))
     if status.get("vmID", vm_id) != vm_id:
         return Request(count=0, number=number)
-    return Request(count=int(status.get("requested", 0)), number=number)
+    return Request(count=reading.addresses(status.get("requested")), number=number)
 
 
-def _beginning(pool: Mapping[str, Any]) -> int:
-    """A number that no other object of that name began near, up to 2**52: 32 bits of the UID, and 20 to count with."""
-    return zlib.crc32(version(pool).uid.encode()) << 20
+def _beginning(pool: Mapping[str, Any], *, again: bool) -> int:
+    """A number that no other object of that name began near, up to 2**52: 32 bits of the UID, and 20 to count with.
+
+    `again`: something that is no number of ours stands where this object's was; it begins at a place of its own then.
+    """
+    uid, state = version(pool)
+    return zlib.crc32(f"{uid}/{state}".encode() if again else uid.encode()) << 20
 
 
 def read_request(pool: Mapping[str, Any]) -> str:
     """What a person last set `READ_NOW` to; "" where nobody did."""
-    annotations = (pool.get("metadata") or {}).get("annotations") or {}
-    return str(annotations.get(READ_NOW, ""))
+    annotations = reading.mapping(reading.metadata_of(pool).get("annotations"))
+    return reading.text(annotations.get(READ_NOW))
 
 
 def read_answered(pool: Mapping[str, Any]) -> str:
     """The request that the reading in `status.lastRead` answered."""
-    return str(((pool.get("status") or {}).get("lastRead") or {}).get("request", ""))
+    return reading.text(reading.mapping(reading.status_of(pool).get("lastRead")).get("request"))
 
 
 def last_uplink(pool: Mapping[str, Any]) -> tuple[str, IPv4Address] | None:
-    """The NIC's MAC and primary address as they were last written; None when they never were."""
-    status = pool.get("status") or {}
-    mac, primary = status.get("macAddress"), status.get("primaryIP")
-    return (str(mac), IPv4Address(primary)) if mac and primary else None
+    """The NIC's MAC and primary address as they were last written; None when they never were, or make no sense."""
+    status = reading.status_of(pool)
+    mac, primary = reading.text(status.get("macAddress")), reading.text(status.get("primaryIP"))
+    try:
+        return (mac, IPv4Address(primary)) if mac else None
+    except ValueError:
+        return None
 
 
 def identity_status(identity: NodeIdentity) -> dict[str, Any]:

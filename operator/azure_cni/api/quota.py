@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from azure_cni.api import times
 from azure_cni.api.nic import VNetID
+from azure_cni.api.reading import mapping, mappings, metadata_of, number, real, spec_of, status_of, text, whole
 from azure_cni.api.versions import Version, version
 from azure_cni.errors import DecodeFailed
 
@@ -29,6 +30,11 @@ WRITES_PER_MINUTE: Final = 100
 """Half of what Azure's network provider allows a subscription in a region: 1,000 writes in 5 minutes."""
 MOST_WRITES_PER_MINUTE: Final = 10_000
 """Fifty times that: more is a mistake, whatever Azure has raised its limits to."""
+
+MOST_IN_A_VNET: Final = 65_536
+"""Private addresses of a VNet (Azure documentation, networking limits)."""
+MOST_USED: Final = 2**31 - 1
+"""What is believed of what Azure counts."""
 
 LONGEST_NIC_LABEL: Final = 256
 """By the definition's schema. Azure's own names are shorter: 90 for a resource group, 80 for a NIC."""
@@ -117,7 +123,7 @@ class VNetQuota:
 
     def holds(self, fact: Fact) -> bool:
         """Whether that condition is True."""
-        known = self.status.get("conditions") or ()
+        known = mappings(self.status.get("conditions"))
         return any(one.get("type") == fact.value and one.get("status") == "True" for one in known)
 
     @property
@@ -144,21 +150,23 @@ class Draft:
 
 def read(body: Mapping[str, Any]) -> VNetQuota:
     """The object as frozen values; the defaults of the definition where an older one is installed."""
-    meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+    meta, spec, status = metadata_of(body), spec_of(body), status_of(body)
     grants = status.get("grants")
     return VNetQuota(
-        name=str(meta["name"]),
+        name=text(meta.get("name")),
         version=version(body),
-        generation=int(meta.get("generation", 0)),
-        vnet_id=VNetID(str(spec.get("vnetID", ""))),
+        generation=number(meta.get("generation")),
+        vnet_id=VNetID(text(spec.get("vnetID"))),
         limits=Limits(
-            limit=int(spec.get("limit", LIMIT)),
-            per_node=int(spec.get("perNodeLimit", PER_NODE)),
-            writes_per_minute=int(spec.get("writesPerMinute", WRITES_PER_MINUTE)),
-            reserved=int(spec.get("reserved", 0)),
+            limit=whole(spec.get("limit"), most=MOST_IN_A_VNET, default=LIMIT),
+            per_node=whole(spec.get("perNodeLimit"), most=PER_NODE, default=PER_NODE),
+            writes_per_minute=whole(
+                spec.get("writesPerMinute"), most=MOST_WRITES_PER_MINUTE, default=WRITES_PER_MINUTE
+            ),
+            reserved=whole(spec.get("reserved"), most=MOST_IN_A_VNET),
         ),
-        entries={key: _entry(entry) for key, entry in (grants or {}).items()},
-        is_new=grants is None,
+        entries={key: _entry(entry) for key, entry in mapping(grants).items() if isinstance(entry, Mapping)},
+        is_new=not isinstance(grants, Mapping),
         azure=_azure(status.get("azure")),
         tokens=_tokens(status.get("budget")),
         throttled_until_s=times.seconds(status.get("throttledUntil")),
@@ -214,12 +222,13 @@ def conditions(
     previous: Iterable[Mapping[str, Any]], current: Iterable[Finding], *, now: str, generation: int
 ) -> list[dict[str, Any]]:
     """The new `status.conditions`, keeping the transition time of each whose status did not flip."""
-    known = {condition.get("type"): condition for condition in previous}
+    known = {text(condition.get("type")): condition for condition in mappings(previous)}
     documents = []
     for finding in current:
         status = "True" if finding.holds else "False"
         before = known.get(finding.fact.value, {})
-        since = before.get("lastTransitionTime") if before.get("status") == status else None
+        since = text(before.get("lastTransitionTime")) if before.get("status") == status else ""
+        since = since if times.seconds(since) is not None else ""
         documents.append({
             "type": finding.fact.value,
             "status": status,
@@ -249,9 +258,9 @@ def tokens_document(tokens: Tokens, *, capacity: float) -> dict[str, Any]:
 
 def _entry(document: Mapping[str, Any]) -> LedgerEntry:
     return LedgerEntry(
-        count=int(document.get("count", 0)),
-        request_id=int(document.get("requestID", 0)),
-        nic=str(document.get("nic", "")),
+        count=whole(document.get("count"), most=PER_NODE),
+        request_id=number(document.get("requestID")),
+        nic=text(document.get("nic"))[:LONGEST_NIC_LABEL],
     )
 
 
@@ -260,15 +269,19 @@ def _entry_document(entry: LedgerEntry) -> dict[str, Any]:
     return {"count": entry.count, "requestID": entry.request_id, **nic}
 
 
-def _azure(document: Mapping[str, Any] | None) -> AzureUse | None:
-    read_s = times.seconds((document or {}).get("readTime"))
-    if document is None or read_s is None:
+def _azure(written: object) -> AzureUse | None:
+    document = mapping(written)
+    read_s = times.seconds(document.get("readTime"))
+    if read_s is None:
         return None
-    return AzureUse(used=int(document.get("used", 0)), outside=int(document.get("outside", 0)), read_s=read_s)
+    used, outside = (whole(document.get(key), most=MOST_USED) for key in ("used", "outside"))
+    return AzureUse(used, outside, read_s)
 
 
-def _tokens(document: Mapping[str, Any] | None) -> Tokens | None:
-    time_s = times.seconds((document or {}).get("time"))
-    if document is None or time_s is None:
+def _tokens(written: object) -> Tokens | None:
+    document = mapping(written)
+    time_s = times.seconds(document.get("time"))
+    if time_s is None:
         return None
-    return Tokens(tokens=float(document.get("tokens", 0)), time_s=time_s, pace=float(document.get("pace", 1)))
+    tokens = real(document.get("tokens"), least=0.0, most=MOST_WRITES_PER_MINUTE, default=0.0)
+    return Tokens(tokens, time_s, pace=real(document.get("pace"), least=0.0, most=1.0, default=1.0))

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from azure_cni.api.reading import metadata_of, text
+
+LONGEST_NUMBER: Final = 40
+"""Digits; etcd's revisions have 19 at most."""
 
 
 class Version(NamedTuple):
@@ -15,8 +20,8 @@ class Version(NamedTuple):
 
 def version(body: Mapping[str, Any]) -> Version:
     """That of an object as it was read."""
-    meta = body.get("metadata") or {}
-    return Version(str(meta.get("uid", "")), str(meta.get("resourceVersion", "")))
+    meta = metadata_of(body)
+    return Version(text(meta.get("uid")), text(meta.get("resourceVersion")))
 
 
 def is_newer(one: Version, *, than: Version) -> bool:
@@ -24,6 +29,7 @@ def is_newer(one: Version, *, than: Version) -> bool:
 
     Resource versions of one kind are decimal numbers that rise (KEP-5504); what is not a number counts as newer.
     """
-    if one.uid != than.uid or not (one.number.isdecimal() and than.number.isdecimal()):
+    numbers = (one.number, than.number)
+    if one.uid != than.uid or not all(number.isdecimal() and len(number) <= LONGEST_NUMBER for number in numbers):
         return True
     return int(one.number) > int(than.number)

@@ -14,6 +14,7 @@ from azure_cni.api import quota as quota_api
 from azure_cni.api import times
 from azure_cni.api.pool import PoolView
 from azure_cni.api.quota import AzureUse, Draft, LedgerEntry, VNetQuota
+from azure_cni.api.reading import mappings, text
 from azure_cni.cluster import words
 from azure_cni.cluster.census import Member
 from azure_cni.cluster.outside import used_outside
@@ -118,7 +119,7 @@ def status_fields(quota: VNetQuota, members: Sequence[Member], *, silence: Remar
         words.throttled(throttled_until_s),
         words.usage(quota, silence),
     )
-    before = quota.status.get("conditions") or ()
+    before = mappings(quota.status.get("conditions"))
     return {
         "granted": quota.granted,
         "assigned": sum(member.assigned for member in members),
@@ -146,7 +147,10 @@ def is_due(quota: VNetQuota, draft: Draft, *, calm: bool) -> bool:
 
 
 def _facts(status: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    return {one["type"]: (one["status"], one["reason"]) for one in status.get("conditions") or ()}
+    return {
+        text(one.get("type")): (text(one.get("status")), text(one.get("reason")))
+        for one in mappings(status.get("conditions"))
+    }
 
 
 def azure_use(quota: VNetQuota, members: Iterable[Member], used: tuple[int, float] | None) -> AzureUse | None:

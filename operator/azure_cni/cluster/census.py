@@ -9,14 +9,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from azure_cni.api import pool as pool_api
-from azure_cni.api import times
+from azure_cni.api import reading, times
 from azure_cni.api.nic import VNetID
 from azure_cni.api.pool import PoolView, Wants
 from azure_cni.api.quota import nic_label
 from azure_cni.api.versions import Version, is_newer, version
+
+MOST_WAITING: Final = 10_000
+"""Pods of one node. Shares are calculated with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +97,20 @@ class Census:
 
 
 def _member(body: Mapping[str, Any], *, now_s: float) -> Member:
-    meta, status = body["metadata"], body.get("status") or {}
+    status = reading.status_of(body)
     return Member(
-        name=str(meta["name"]),
+        name=pool_api.pool_name(body),
         version=version(body),
-        vnet_id=VNetID(sys.intern(str(status.get("vnetID") or ""))),
-        nic=nic_label(str(status.get("nicID") or "")),
+        vnet_id=VNetID(sys.intern(reading.text(status.get("vnetID")))),
+        nic=nic_label(reading.text(status.get("nicID"))),
         view=pool_api.view(body),
         wants=_wants(status.get("wants")),
-        waiting=int(status.get("waiting") or 0),
-        free=int(status.get("free") or 0),
-        assigned=int(status.get("assigned") or 0),
+        waiting=reading.whole(status.get("waiting"), most=MOST_WAITING),
+        free=reading.addresses(status.get("free")),
+        assigned=reading.addresses(status.get("assigned")),
         throttled_until_s=times.seconds(status.get("throttledUntil")) or 0.0,
-        reason=str(status.get("grantReason") or ""),
-        message=str(status.get("grantMessage") or ""),
+        reason=reading.text(status.get("grantReason")),
+        message=reading.text(status.get("grantMessage")),
         asking_since_s=now_s,
     )
 

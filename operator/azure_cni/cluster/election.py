@@ -14,12 +14,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from azure_cni.api import times
+from azure_cni.api.reading import real, spec_of, text, whole
+from azure_cni.api.versions import version
 from azure_cni.cluster.ports import Clock, Leases
-from azure_cni.errors import KubeConflict, KubeError
+from azure_cni.errors import AzureCniError, KubeConflict
+from azure_cni.faults import Faults
 
 log = logging.getLogger(__name__)
 
 RELEASE_S: Final = 3.0
+LONGEST_DURATIONS: Final = 10.0
+"""A lease that somebody wrote to last for years ends after so many of our own durations without a renewal."""
+MOST_TRANSITIONS: Final = 2**31 - 1
+"""By the definition of a Lease (int32)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +43,13 @@ class Pace:
 class Election:
     """One candidate. `identity` must differ from that of every other, of an earlier life under the same name too."""
 
-    def __init__(self, leases: Leases, *, identity: str, clock: Clock, pace: Pace | None = None) -> None:
+    def __init__(
+        self, leases: Leases, *, identity: str, clock: Clock, faults: Faults, pace: Pace | None = None
+    ) -> None:
         self._leases = leases
         self._identity = identity
         self._clock = clock
+        self._faults = faults
         self._pace = pace or Pace()
         self._seen: Mapping[str, Any] | None = None
         self._seen_s = 0.0
@@ -65,7 +75,7 @@ class Election:
 
     @property
     def _holder(self) -> str:
-        return str(((self._seen or {}).get("spec") or {}).get("holderIdentity") or "")
+        return text(spec_of(self._seen or {}).get("holderIdentity"))
 
     async def _acquire(self) -> float:
         """Wait for the lease; returns the time from which it counts (see `_keep`)."""
@@ -99,8 +109,9 @@ class Election:
         """False also when the API server does not answer; that is told when it begins and when it ends."""
         try:
             async with asyncio.timeout(self._pace.give_up_s / 2):
-                done = await action()
-        except (KubeError, TimeoutError) as error:
+                with self._faults.guard("lease"):
+                    done = await action()
+        except (AzureCniError, TimeoutError) as error:
             if not self._unreachable:
                 log.warning("cannot keep up the lease", extra={"error": str(error) or "no answer in time"})
             self._unreachable = True
@@ -148,18 +159,20 @@ class Election:
             "renewTime": now,
         }
         if taken:
-            before = ((seen or {}).get("spec") or {}).get("leaseTransitions")
-            spec |= {"acquireTime": now, "leaseTransitions": 0 if seen is None else int(before or 0) + 1}
+            before = whole(spec_of(seen or {}).get("leaseTransitions"), most=MOST_TRANSITIONS - 1)
+            spec |= {"acquireTime": now, "leaseTransitions": 0 if seen is None else before + 1}
         return spec
 
     def _see(self, lease: Mapping[str, Any]) -> None:
-        if self._seen is None or lease["metadata"]["resourceVersion"] != self._seen["metadata"]["resourceVersion"]:
+        if self._seen is None or version(lease) != version(self._seen):
             self._seen_s = self._clock.monotonic_s()
         self._seen = lease
 
     def _lasts_s(self, lease: Mapping[str, Any]) -> float:
-        """As its holder said; we may have been built with another duration."""
-        return float((lease.get("spec") or {}).get("leaseDurationSeconds") or self._pace.duration_s)
+        """As its holder said, within reason; we may have been built with another duration."""
+        usual_s = self._pace.duration_s
+        said = spec_of(lease).get("leaseDurationSeconds") or usual_s
+        return real(said, least=0.0, most=LONGEST_DURATIONS * usual_s, default=usual_s)
 
     async def _release(self) -> None:
         """Hand over at once, instead of letting others wait. Best effort: then they wait."""
@@ -169,5 +182,5 @@ class Election:
         try:
             async with asyncio.timeout(RELEASE_S):
                 self._see(await self._leases.write(self._seen, spec))
-        except (KubeError, TimeoutError) as error:
+        except (AzureCniError, TimeoutError) as error:
             log.info("lease not handed over", extra={"error": str(error) or "no answer in time"})

@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from azure_cni.api import pool as pool_api
 from azure_cni.api import quota as quota_api
@@ -24,9 +24,13 @@ from azure_cni.cluster.ports import Orders
 from azure_cni.cluster.vnet_work import VNetWork
 from azure_cni.cluster.world import ClusterSettings, ClusterWorld
 from azure_cni.errors import AzureCniError
+from azure_cni.faults import Faults
 from azure_cni.ipam.backoff import delay_s
 
 log = logging.getLogger(__name__)
+
+ORDERS_AGAIN_S: Final = 2.0
+"""When orders are served again after a fault: nodes wait, and whatever was under way is carried out again."""
 
 
 class Leader:
@@ -34,6 +38,7 @@ class Leader:
 
     def __init__(self, *, world: ClusterWorld, settings: ClusterSettings, orders: Orders | None = None) -> None:
         self._world = world
+        self._faults = Faults(world.observer.internal_error)
         self._orders = orders
         self._settings = settings
         self.census = Census()
@@ -57,12 +62,13 @@ class Leader:
         """A pool was listed, added or changed."""
         name = pool_api.pool_name(body)
         try:
-            if self._orders is not None:  # also of what is no news to the census: that reads pools by itself
-                self._orders.see(body)
-            if self.census.see(body, now_s=self._world.clock.monotonic_s()):
-                self._wake(name)
-        except Exception:  # the definition that is installed lets pass what ours does not: all others go on
-            log.exception("cannot read a pool, it is left aside", extra={"pool": name})
+            with self._faults.guard("pool", about=name):
+                if self._orders is not None:  # also of what is no news to the census: that reads pools by itself
+                    self._orders.see(body)
+                if self.census.see(body, now_s=self._world.clock.monotonic_s()):
+                    self._wake(name)
+        except AzureCniError as error:  # all others go on
+            log.info("cannot read a pool, it is left aside", extra={"pool": name, "error": str(error)})
 
     def pool_gone(self, name: str, uid: str) -> None:
         """A pool was deleted."""
@@ -141,21 +147,26 @@ class Leader:
     async def _serve_orders(self, orders: Orders) -> None:
         """Not before all pools were seen: whose machine is whose, they show."""
         await self._counted.wait()
-        await orders.run()
+        while True:
+            try:
+                with self._faults.guard("orders"):
+                    await orders.run()
+            except AzureCniError as error:
+                log.warning("orders are served again in a moment", extra={"error": str(error)})
+            await asyncio.sleep(ORDERS_AGAIN_S)
 
     async def _turn(self, tasks: asyncio.TaskGroup) -> float:
         """Count if need be, begin and end work; returns the seconds until the next look."""
         try:
-            while not self._counted.is_set():
-                await self._count()
+            with self._faults.guard("count"):
+                while not self._counted.is_set():
+                    await self._count()
+                self._end_idle()
+                self._begin(tasks)
         except AzureCniError as error:
             log.warning("cannot count the pools", extra={"reason": error.reason, "error": str(error)})
-        except Exception:  # as in a round: shown, and tried again
-            log.exception("cannot count the pools, by a mistake of this program")
         else:
             self._failures = 0
-            self._end_idle()
-            self._begin(tasks)
             return LONGEST_REST_S
         self._failures += 1
         return delay_s(self._failures, retry_after_s=None, jitter=random.random())  # noqa: S311

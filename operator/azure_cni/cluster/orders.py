@@ -23,20 +23,23 @@ from azure_cni.api import orders
 from azure_cni.api import pool as pool_api
 from azure_cni.api.identity import MachineClaim
 from azure_cni.api.order_documents import answer_document, read_identified, read_order
-from azure_cni.api.orders import Identify, Order, ReadNic, ReadVNet, Result, WriteNic
+from azure_cni.api.orders import Failure, Identify, Order, ReadNic, ReadVNet, Result, WriteNic
 from azure_cni.api.versions import version
 from azure_cni.cluster.permits import names_another, refuse_foreign, refuse_unlike, refuse_unpermitted
 from azure_cni.cluster.ports import Machines, Nodes, Pools
 from azure_cni.errors import (
     AccessDenied,
+    AzureCniError,
     CloudError,
     DecodeFailed,
+    InternalFault,
     KubeConflict,
     KubeError,
     KubeNotFound,
     PreconditionFailed,
     RequestRefused,
 )
+from azure_cni.faults import Faults
 from azure_cni.ipam.backoff import delay_s
 
 log = logging.getLogger(__name__)
@@ -75,10 +78,13 @@ class _Node:
 class OrderDesk:
     """Implements `azure_cni.cluster.ports.Orders`: one task for each node with an order, the oldest first."""
 
-    def __init__(self, *, pools: Pools, nodes: Nodes, machines: Machines, spacing_s: float = SPACING_S) -> None:
+    def __init__(
+        self, *, pools: Pools, nodes: Nodes, machines: Machines, faults: Faults, spacing_s: float = SPACING_S
+    ) -> None:
         self._pools = pools
         self._node_objects = nodes
         self._machines = machines
+        self._faults = faults
         self._spacing_s = spacing_s
         self._nodes: dict[str, _Node] = {}
         self._turns: asyncio.Queue[_Node] = asyncio.Queue()
@@ -133,6 +139,14 @@ class OrderDesk:
     # One order.
 
     async def _serve(self, node: _Node) -> None:
+        """One order. What fails unforeseen fails this node's order alone, which it gives again by a new number."""
+        try:
+            with self._faults.guard("order", about=node.name):
+                await self._carry_out_next(node)
+        except AzureCniError as error:
+            log.warning("order left unanswered", extra={"pool": node.name, "reason": error.reason, "error": str(error)})
+
+    async def _carry_out_next(self, node: _Node) -> None:
         """Carry out the order that the pool holds now, and answer it."""
         loop, name = asyncio.get_running_loop(), node.name
         await asyncio.sleep(node.begun_s + self._spacing_s - loop.time())
@@ -144,14 +158,14 @@ class OrderDesk:
         node.serving = number
         word, result = await self._result(node, body)
         facts = {"pool": name, "order": number, "verb": word, "seconds": round(loop.time() - node.begun_s, 3)}
-        if isinstance(result, CloudError):
+        if isinstance(result, AzureCniError):
             log.info("order refused", extra={**facts, "reason": result.reason, "error": str(result)})
         else:
             log.info("order carried out", extra=facts)
         document = answer_document(number, result)
         await self._insist(name, lambda: self._answer(name, number, document))
 
-    async def _result(self, node: _Node, body: Mapping[str, Any]) -> tuple[str, Result | CloudError]:
+    async def _result(self, node: _Node, body: Mapping[str, Any]) -> tuple[str, Result | Failure]:
         """What the order is, and what comes of it."""
         try:
             order = read_order(body["status"]["order"])
@@ -161,8 +175,9 @@ class OrderDesk:
         places = self._writes if isinstance(order, WriteNic) else self._questions
         async with places:
             try:
-                return orders.verb(order), await self._carry_out(node, body, order)
-            except CloudError as error:
+                with self._faults.guard("order", about=node.name):
+                    return orders.verb(order), await self._carry_out(node, body, order)
+            except (CloudError, InternalFault) as error:
                 return orders.verb(order), error
 
     async def _provider_id(self, node: _Node, *, anew: bool = False) -> str:

@@ -132,3 +132,6 @@ class Observer(Protocol):
 
     def reclaimed(self, result: str) -> None:
         """An entry without a pool was looked into: `reclaimed`, `kept`, or an error's reason."""
+
+    def internal_error(self, activity: str) -> None:
+        """An activity failed by a fault of azure-cni."""

@@ -19,10 +19,12 @@ from typing import Final
 
 from azure_cni.api.plurals import addresses
 from azure_cni.api.quota import LedgerEntry, VNetQuota, nic_label, nic_resource_id
+from azure_cni.api.reading import status_of, text
 from azure_cni.cluster.books import FORMER
 from azure_cni.cluster.census import Census
 from azure_cni.cluster.world import ClusterWorld
 from azure_cni.errors import AzureCniError, CloudUnreachable
+from azure_cni.faults import Faults
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class Reclaim:
 
     def __init__(self, *, world: ClusterWorld, census: Census, every_s: float) -> None:
         self._world = world
+        self._faults = Faults(world.observer.internal_error)
         self._census = census
         self._every_s = every_s
         self._due_s = world.clock.monotonic_s() + min(SETTLE_S, every_s)
@@ -92,6 +95,14 @@ class Reclaim:
 
     async def _is_gone(self, quota: VNetQuota, key: str, entry: LedgerEntry) -> bool:
         try:
+            with self._faults.guard("reclaim", about=key):
+                return await self._looked_into(quota, key, entry)
+        except AzureCniError as error:
+            self._keep(key, entry, result=error.reason, why=str(error))
+            return False
+
+    async def _looked_into(self, quota: VNetQuota, key: str, entry: LedgerEntry) -> bool:
+        try:
             async with asyncio.timeout(PATIENCE_S):
                 if await self._has_pool(key, entry):
                     return False
@@ -99,9 +110,6 @@ class Reclaim:
         except TimeoutError:
             self._silent = True
             self._keep(key, entry, result=CloudUnreachable.reason, why=f"no answer within {PATIENCE_S:g} s")
-            return False
-        except AzureCniError as error:
-            self._keep(key, entry, result=error.reason, why=str(error))
             return False
         if ours:
             self._empty.pop(key, None)
@@ -128,7 +136,7 @@ class Reclaim:
         pool = await self._world.pools.read(key)
         if pool is None:
             return False
-        nic = nic_label(str((pool.get("status") or {}).get("nicID") or ""))
+        nic = nic_label(text(status_of(pool).get("nicID")))
         return nic in {"", entry.nic}  # one that says nothing of its NIC has an agent that is about to
 
     def _keep(self, key: str, entry: LedgerEntry, *, result: str, why: str) -> None:

@@ -22,6 +22,7 @@ from azure_cni.cluster.reclaim import Reclaim
 from azure_cni.cluster.usage import Usage
 from azure_cni.cluster.world import ClusterSettings, ClusterWorld
 from azure_cni.errors import AzureCniError, KubeConflict
+from azure_cni.faults import Faults
 from azure_cni.ipam.backoff import delay_s
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class VNetWork:
         self._vnet_id = vnet_id
         self._vnet = short_id(vnet_id)
         self._clock = world.clock
+        self._faults = Faults(world.observer.internal_error)
         self._counted = counted
         self._woken = asyncio.Event()
         self._failures = 0
@@ -125,7 +127,8 @@ class VNetWork:
     async def _turn(self) -> float:
         """One round; returns the seconds until the next."""
         try:
-            rest_s = await self._grants.round()
+            with self._faults.guard("grants", about=self._vnet):
+                rest_s = await self._grants.round()
         except KubeConflict as error:  # decided on an old version: decide anew
             log.info("lost a race for the ledger", extra={"vnet": self._vnet, "error": str(error)})
             return DEBOUNCE_S * random.uniform(0.5, 1.5)  # noqa: S311  # two that race must not race in step
@@ -133,8 +136,6 @@ class VNetWork:
             log.warning(
                 "cannot keep the grants", extra={"vnet": self._vnet, "reason": error.reason, "error": str(error)}
             )
-        except Exception:  # to be mended by us; until then other VNets are granted, and this one once it can be
-            log.exception("cannot keep the grants, by a mistake of this program", extra={"vnet": self._vnet})
         else:
             self._failures = 0
             return rest_s
@@ -145,12 +146,13 @@ class VNetWork:
         """Again and again look whether Azure is to be asked."""
         while True:
             await asyncio.sleep(min(self._usages_s, USAGE_LOOK_S))
-            if self._usage.is_due(exhausted=self._grants.exhausted):
-                await self._ask_azure()
+            await self._ask_azure(if_due=True)
 
-    async def _ask_azure(self) -> None:
+    async def _ask_azure(self, *, if_due: bool = False) -> None:
         try:
-            if await self._usage.read():
-                self.wake()
-        except Exception:  # as with the grants
-            log.exception("cannot read how full a vnet is, by a mistake of this program", extra={"vnet": self._vnet})
+            with self._faults.guard("usage", about=self._vnet):
+                due = not if_due or self._usage.is_due(exhausted=self._grants.exhausted)
+                if due and await self._usage.read():
+                    self.wake()
+        except AzureCniError as error:
+            log.warning("cannot read how full a vnet is", extra={"vnet": self._vnet, "error": str(error)})

@@ -27,7 +27,8 @@ from azure_cni.entrypoints.ordered_wiring import ordered_ports
 from azure_cni.entrypoints.running import stop_on_signals, until_stopped
 from azure_cni.entrypoints.settings import AgentSettings
 from azure_cni.entrypoints.watch import Watches
-from azure_cni.errors import AzureCniError
+from azure_cni.errors import AzureCniError, InternalFault, LedgerError
+from azure_cni.faults import Faults
 from azure_cni.host.ledger_store import SqliteLedgerStore
 from azure_cni.host.released import Released
 from azure_cni.kube.client import KubeClient, KubeEndpoint
@@ -37,7 +38,7 @@ from azure_cni.kube.pods import PODS, KubePods
 from azure_cni.kube.pools import COLLECTION, KubePools
 from azure_cni.linux.clock import SystemClock
 from azure_cni.linux.datapath import LinuxDatapath
-from azure_cni.node.board import Board, Book
+from azure_cni.node.board import DAMAGED, Board, Book
 from azure_cni.node.census import Census
 from azure_cni.node.controller_grants import ControllerGrants
 from azure_cni.node.demand import Demand
@@ -52,6 +53,8 @@ from azure_cni.node.world import World
 log = logging.getLogger(__name__)
 
 REPLAY_PERIOD_S = 5.0
+AGAIN_S = 10.0
+"""When work that a fault ended begins again."""
 STALLED_S = 300.0
 """A pass of the reconciler ends within seconds, and breathes each second while Azure works: this long is a fault."""
 
@@ -64,6 +67,7 @@ class Agent:
         self._api_server = KubeEndpoint.in_cluster(os.environ)
         self._clock = SystemClock()
         self._metrics = Metrics()
+        self._faults = Faults(self._metrics.internal_error)
         self._board = Board()
         self._demand = Demand()
         self._stop = asyncio.Event()
@@ -121,7 +125,7 @@ class Agent:
             wake=self._reconciler.wake,
         )
         pods = KubePods(kube, node_name=settings.node_name)
-        self._census = Census(pods=pods, demand=self._demand, wake=self._reconciler.wake)
+        self._census = Census(pods=pods, demand=self._demand, wake=self._reconciler.wake, faults=self._faults)
         self._repair = Repair(
             book=self._book,
             demand=self._demand,
@@ -180,10 +184,11 @@ class Agent:
             "web": web.serve(
                 self._settings.web, registry=self._metrics.registry, healthy=self._unhealthy, ready=self._unready
             ),
+            "ledger": self._end_when_damaged(),
             "reconciler": self._reconciler.run(),
-            "watches": self._watch(),
-            "census": self._census.run(),
-            "install": self._installation.run(),
+            "watches": _kept_up(self._watch, "watches", self._faults),
+            "census": _kept_up(self._census.run, "census", self._faults),
+            "install": _kept_up(self._installation.run, "install", self._faults),
         }
 
     async def _recover(self) -> None:
@@ -191,7 +196,7 @@ class Agent:
 
         After that an empty ledger means that the node has booted, and no pod can start here yet.
         """
-        await self._replay.once()
+        await _attempt(self._replay.once, "replay", self._faults)
         await self._repair.examine()
         self._installation.begin()
 
@@ -205,8 +210,13 @@ class Agent:
         log.info("serving sandboxes", extra={"node": self._settings.node_name, "version": __version__})
         async with asyncio.TaskGroup() as periodic:
             periodic.create_task(server.passed.serve(by_descriptor, runner.server))
-            periodic.create_task(_every(REPLAY_PERIOD_S, self._replay.once, "replay"))
-            periodic.create_task(self._host_watch.run())
+            periodic.create_task(_every(REPLAY_PERIOD_S, self._replay.once, "replay", self._faults))
+            periodic.create_task(_kept_up(self._host_watch.run, "host_watch", self._faults))
+
+    async def _end_when_damaged(self) -> None:
+        """See `azure_cni.faults` for what else ends the process."""
+        await self._book.damaged.wait()
+        raise LedgerError(DAMAGED)
 
     async def _watch(self) -> None:
         await self._reconciler.pool_known.wait()
@@ -217,6 +227,7 @@ class Agent:
             settings=lambda: node_watch.settings_of(node_name),
             needs=(f"{COLLECTION}?limit=1",),
             relisted=lambda path: self._census.ask() if path == PODS else None,
+            faults=self._faults,
         )
         await watches.run()
 
@@ -229,11 +240,28 @@ class Agent:
         return self._board.obstacle if self._board.ready else self._board.outlook.message
 
 
-async def _every(period_s: float, work: Callable[[], Awaitable[None]], name: str) -> None:
-    """Do something again and again. What goes wrong is told and tried again; nothing else depends on it."""
+async def _every(period_s: float, work: Callable[[], Awaitable[None]], name: str, faults: Faults) -> None:
+    """Do something again and again."""
+    while True:
+        await _attempt(work, name, faults)
+        await asyncio.sleep(period_s)
+
+
+async def _kept_up(work: Callable[[], Awaitable[None]], name: str, faults: Faults) -> None:
+    """Something that goes on by itself, until it is cancelled or raises what it raises on purpose."""
     while True:
         try:
+            with faults.guard(name):
+                await work()
+        except InternalFault as error:
+            log.warning("work begins again", extra={"work": name, "error": str(error), "again_s": AGAIN_S})
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _attempt(work: Callable[[], Awaitable[None]], name: str, faults: Faults) -> None:
+    """What goes wrong is reported, and tried again the next time; nothing else depends on it."""
+    try:
+        with faults.guard(name):
             await work()
-        except AzureCniError as error:
-            log.warning("periodic work failed", extra={"work": name, "reason": error.reason, "error": str(error)})
-        await asyncio.sleep(period_s)
+    except AzureCniError as error:
+        log.warning("periodic work failed", extra={"work": name, "reason": error.reason, "error": str(error)})

@@ -19,6 +19,7 @@ from azure_cni.cni import wire
 from azure_cni.cni.results import add_result
 from azure_cni.entrypoints.netns_socket import PassedNamespaces
 from azure_cni.errors import AzureCniError
+from azure_cni.faults import Faults
 from azure_cni.ipam.life import Sandbox
 from azure_cni.node.ports import Observer
 from azure_cni.node.sandboxes import Sandboxes
@@ -39,6 +40,7 @@ class CniServer:
         self._observer = observer
         self.passed = PassedNamespaces()
         """What came by the second socket."""
+        self._faults = Faults(observer.internal_error)
 
     def application(self) -> web.Application:
         """The routes of protocol version 1."""
@@ -52,7 +54,7 @@ class CniServer:
             started, code, status = perf_counter(), 0, 200
             body = await request.read()
             try:
-                with self.passed.path_for(request) as netns:
+                with self._faults.guard(f"cni_{verb}"), self.passed.path_for(request) as netns:
                     reply = await self._answer(wire.decode(verb, body), netns)
             except AzureCniError as error:
                 code = error.code
@@ -60,11 +62,6 @@ class CniServer:
                 # A runtime asks for the status every few seconds, and the pool's conditions say what it is.
                 level = logging.DEBUG if verb == "status" else logging.INFO
                 log.log(level, "cni request refused", extra={"verb": verb, "code": code, "error": str(error)})
-            except Exception as error:  # the edge: a fault of ours must still be an answer that a runtime understands
-                code = AzureCniError.code
-                fault = AzureCniError(f"the agent failed at {verb}: {error!r}; its log has the trace")
-                status, reply = wire.error_body(fault, wire.version_of(body))
-                log.exception("cni request failed", extra={"verb": verb})
             self._observer.cni(verb, code, perf_counter() - started)
             return web.Response(body=_encode(reply), status=status, content_type="application/json")
 

@@ -30,6 +30,12 @@ class CommonMetrics:
         self._throttled = Counter(
             "azure_cni_azure_throttled_seconds", "Time that Azure asked to wait.", registry=self.registry
         )
+        self._internal_errors = Counter(
+            "azure_cni_internal_errors",
+            "Activities that failed by a fault of azure-cni.",
+            ["activity"],
+            registry=self.registry,
+        )
 
     def azure(self, operation: str, code: str, seconds: float) -> None:
         """See `azure.meter.Meter`."""
@@ -38,3 +44,7 @@ class CommonMetrics:
     def throttled(self, seconds: float) -> None:
         """See `azure.meter.Meter`."""
         self._throttled.inc(seconds)
+
+    def internal_error(self, activity: str) -> None:
+        """See the `Observer`s."""
+        self._internal_errors.labels(activity).inc()

@@ -28,6 +28,7 @@ from azure_cni.entrypoints.controller_metrics import ControllerMetrics
 from azure_cni.entrypoints.controller_settings import ControllerSettings
 from azure_cni.entrypoints.running import stop_on_signals, until_stopped
 from azure_cni.entrypoints.watch import Watches
+from azure_cni.faults import Faults
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.lease import KubeLease
 from azure_cni.kube.member_nodes import KubeMemberNodes
@@ -66,6 +67,7 @@ class Controller:
         self._api_server = endpoint or KubeEndpoint.in_cluster(os.environ)
         self._clock = clock or SystemClock()
         self._metrics = ControllerMetrics()
+        self._faults = Faults(self._metrics.internal_error)
         self._leader: Leader | None = None
         self._stop = asyncio.Event()
         self._closing = AsyncExitStack()
@@ -97,11 +99,11 @@ class Controller:
         # A pod that starts again has its name still: the rest tells its lives apart.
         identity = f"{self._settings.pod_name}_{secrets.token_hex(4)}"
         self._metrics.watch_quotas(leads=lambda: self._election.leads, leader=lambda: self._leader)
-        self._election = Election(lease, identity=identity, clock=self._clock)
+        self._election = Election(lease, identity=identity, clock=self._clock, faults=self._faults)
 
     async def _lead(self) -> None:
         """One term of leadership."""
-        desk = OrderDesk(pools=self._world.pools, nodes=self._nodes, machines=self._machines)
+        desk = OrderDesk(pools=self._world.pools, nodes=self._nodes, machines=self._machines, faults=self._faults)
         orders = desk if self._settings.orders else None
         self._leader = leader = Leader(world=self._world, settings=self._settings.cluster, orders=orders)
         watches = Watches(
@@ -110,6 +112,7 @@ class Controller:
             settings=cluster_watch.settings,
             needs=(f"{COLLECTION}?limit=1", f"{QUOTAS}?limit=1"),
             relisted=lambda path: leader.relisted() if path == COLLECTION else None,
+            faults=self._faults,
         )
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -8,7 +8,8 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from azure_cni.api.quota import Fact, VNetQuota
+from azure_cni.api.quota import MOST_IN_A_VNET, Fact, VNetQuota
+from azure_cni.api.reading import whole
 from azure_cni.cluster.allowance import capacity
 from azure_cni.cluster.leader import Leader
 from azure_cni.entrypoints.common_metrics import CommonMetrics
@@ -78,7 +79,7 @@ def _addresses(quota: VNetQuota) -> dict[str, int]:
     return {
         "limit": quota.limits.limit,
         "granted": quota.granted,
-        "assigned": int(quota.status.get("assigned") or 0),
+        "assigned": whole(quota.status.get("assigned"), most=MOST_IN_A_VNET),
         "reserved": quota.limits.reserved,
         "outside": quota.azure.outside if quota.azure else 0,
     }

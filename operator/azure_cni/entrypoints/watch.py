@@ -26,6 +26,7 @@ import kopf
 from kopf._core.engines.peering import Identity
 
 from azure_cni.errors import AzureCniError
+from azure_cni.faults import Faults
 from azure_cni.ipam.backoff import delay_s
 from azure_cni.kube.client import KubeClient, KubeEndpoint, open_session
 from azure_cni.kube.errors_map import from_status
@@ -90,6 +91,7 @@ class Watches:
         settings: Callable[[], kopf.OperatorSettings],
         needs: Sequence[str] = (),
         relisted: Callable[[str], None] = lambda _: None,
+        faults: Faults,
         pause_s: Callable[[int], float] | None = None,
         stuck_s: float = STUCK_S,
     ) -> None:
@@ -97,6 +99,7 @@ class Watches:
         self._registry = registry
         self._settings = settings
         self._needs = needs
+        self._faults = faults
         self._relisted = relisted
         self._pause_s = pause_s or _pause_s
         self._stuck_s = stuck_s
@@ -114,7 +117,11 @@ class Watches:
         attempt = 0
         while True:
             began_s = self._loop.time()
-            why = await self._live()
+            try:
+                with self._faults.guard("watches"):
+                    why = await self._live()
+            except AzureCniError as error:
+                why = str(error)
             attempt = 1 if self._loop.time() - began_s > STEADY_S else attempt + 1
             self._lose(KOPF, why)
             await asyncio.sleep(self._pause_s(attempt))
@@ -181,7 +188,15 @@ class Watches:
         """See `Post`. What a thread says whose owner is gone is of no use to anybody."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(call, *args)
+                self._loop.call_soon_threadsafe(self._carry_out, call, *args)
+
+    def _carry_out(self, call: Callable[..., None], /, *args: Any) -> None:
+        """On the owner's loop: one object that a handler cannot take in keeps nothing else from it."""
+        try:
+            with self._faults.guard("watch"):
+                call(*args)
+        except AzureCniError as error:
+            log.info("left aside what a watch shows", extra={"reason": error.reason, "error": str(error)})
 
     def _lose(self, what: str, why: str) -> None:
         self._signs += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from azure_cni.api.reading import spec_of, text
 from azure_cni.errors import KubeNotFound
 from azure_cni.kube.client import KubeClient
 
@@ -18,4 +19,4 @@ class KubeMemberNodes:
             node = await self._client.get(f"/api/v1/nodes/{name}")
         except KubeNotFound:
             return ""
-        return str((node.get("spec") or {}).get("providerID") or "")
+        return text(spec_of(node).get("providerID"))

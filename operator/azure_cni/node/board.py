@@ -6,10 +6,13 @@ no pod ever gets an address that a restarted agent would not know about.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from azure_cni.api.identity import NodeIdentity
 from azure_cni.datapath.conflicts import Conflict
+from azure_cni.errors import LedgerError
 from azure_cni.ipam.ledger import Change, Ledger
 from azure_cni.ipam.life import LinkParameters, State
 from azure_cni.ipam.limits import COOLING_S
@@ -35,6 +38,11 @@ ADDRESSES_FREE = "AddressesFree"
 
 STARTING = Outlook(
     hope=True, cause="AgentStarting", message="the agent has not yet read who this node is in Azure; it keeps trying"
+)
+
+DAMAGED: Final = (
+    "cannot go on with the ledger in memory: it is not what its file says, by a fault in azure-cni; the agent ends, "
+    "and starts again from the file"
 )
 
 
@@ -91,12 +99,20 @@ class Book:
         self._store = store
         self._bell = bell
         self.ledger = Ledger(store.load(), cooling_s=cooling_s)
+        self.damaged = asyncio.Event()
+        """The file has a change that memory has not: nothing is changed any more, and the process must start again."""
 
     def commit(self, change: Change) -> None:
         """Make a change, on disk first. LedgerError when that fails: then nothing has changed."""
         if not change:
             return
+        if self.damaged.is_set():
+            raise LedgerError(DAMAGED)
         self._store.save(change)
-        self.ledger.apply(change)
+        try:
+            self.ledger.apply(change)
+        except Exception as error:
+            self.damaged.set()
+            raise LedgerError(f"{DAMAGED}: {error!r}") from error
         if any(slot.state is State.FREE for slot in change.put):
             self._bell.ring()

@@ -11,7 +11,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from azure_cni.errors import KubeError
+from azure_cni.errors import AzureCniError
+from azure_cni.faults import Faults
 from azure_cni.node.demand import Demand
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,11 @@ class Pods(Protocol):
 class Census:
     """Keeps the demand from remembering pods that are gone."""
 
-    def __init__(self, *, pods: Pods, demand: Demand, wake: Callable[[], None]) -> None:
+    def __init__(self, *, pods: Pods, demand: Demand, wake: Callable[[], None], faults: Faults) -> None:
         self._pods = pods
         self._demand = demand
         self._wake = wake
+        self._faults = faults
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -55,8 +57,9 @@ class Census:
         self._asked.clear()
         self._demand.begin_list()
         try:
-            self._demand.replace(await self._pods.list())
-        except KubeError as error:
+            with self._faults.guard("pods"):
+                self._demand.replace(await self._pods.list())
+        except AzureCniError as error:
             log.warning("pods not counted", extra={"reason": error.reason, "error": str(error)})
             return False
         self._wake()

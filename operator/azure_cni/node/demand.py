@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from azure_cni.api.reading import mapping, metadata_of, spec_of, status_of, text
 from azure_cni.ipam.ledger import Ledger
 from azure_cni.ipam.life import Holder, Sandbox
 from azure_cni.node.liveness import Presence
@@ -43,14 +44,15 @@ class Pod:
 
 def pod_of(body: Mapping[str, Any]) -> Pod | None:
     """What of a Pod object matters here; None for pods that never hold an address of ours (any longer)."""
-    metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    if spec.get("hostNetwork") or status.get("phase") in FINISHED:
+    metadata, spec, status = metadata_of(body), spec_of(body), status_of(body)
+    namespace, name, uid = (text(metadata.get(key)) for key in ("namespace", "name", "uid"))
+    if spec.get("hostNetwork") or text(status.get("phase")) in FINISHED or not (namespace and name and uid):
         return None
     return Pod(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        static_uid=(metadata.get("annotations") or {}).get(_STATIC_UID, ""),
+        namespace=namespace,
+        name=name,
+        uid=uid,
+        static_uid=text(mapping(metadata.get("annotations")).get(_STATIC_UID)),
         needs_address=not status.get("podIP") and not metadata.get("deletionTimestamp"),
     )
 
@@ -78,7 +80,7 @@ class Demand:
         self.listed = True
         pod = pod_of(body)
         if pod is None:
-            self.forget(body["metadata"]["uid"])
+            self.forget(text(metadata_of(body).get("uid")))
         else:
             self._told.add(pod.uid)
             self._pods[pod.uid] = pod

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from azure_cni.api import conditions
+from azure_cni.api import conditions, reading
 from azure_cni.api import pool as pool_api
 from azure_cni.api.pool import Wants
-from azure_cni.errors import Throttled
+from azure_cni.errors import InternalFault, Throttled
 from azure_cni.node import prospects
 from azure_cni.node.board import Board, Book
 from azure_cni.node.troubles import Activity, Trouble, Troubles
@@ -51,12 +51,12 @@ class Narrator:
         """
         if self._standing.pool is None:
             return
-        metadata = self._standing.pool["metadata"]
+        metadata = reading.metadata_of(self._standing.pool)
         reference = {
             "apiVersion": f"{pool_api.GROUP}/{pool_api.VERSION}",
             "kind": pool_api.KIND,
-            "name": metadata["name"],
-            "uid": metadata["uid"],
+            "name": reading.text(metadata.get("name")),
+            "uid": reading.text(metadata.get("uid")),
         }
         cause = message if kind == "Normal" else ""
         await self._world.events.publish(reference, kind=kind, reason=reason, message=message, cause=cause)
@@ -101,7 +101,8 @@ class Narrator:
 
     def _is_far(self, trouble: Trouble) -> bool:
         """The next try is not so soon that nobody would have read when it is."""
-        return trouble.is_refusal or trouble.retry_at_s - trouble.failed_at_s >= FAR_S
+        named = trouble.is_refusal or isinstance(trouble.error, InternalFault)
+        return named or trouble.retry_at_s - trouble.failed_at_s >= FAR_S
 
     def _retry_at(self, trouble: Trouble) -> str:
         """RFC 3339, once for each failure."""
@@ -127,7 +128,7 @@ class Narrator:
             "throttledUntil": snapshot.throttled_until or None,
             "addresses": [pool_api.address_entry(s.address, s.config) for s in self._book.ledger.slots if s.in_pool],
             "conditions": conditions.merge(
-                (pool.get("status") or {}).get("conditions") or (),
+                reading.mappings(reading.status_of(pool).get("conditions")),
                 prospects.conditions(snapshot, self._troubles),
                 now=self._world.clock.utc(),
                 generation=generation,

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from azure_cni.api.nic import ConfigName, NicView
 from azure_cni.api.plurals import addresses, counted
 from azure_cni.api.pool import Wants
-from azure_cni.errors import CloudError, NodeNotReady, SubnetFull
+from azure_cni.errors import CloudError, InternalFault, NodeNotReady, SubnetFull
 from azure_cni.ipam.plan import Grow, Mend, Shrink
 from azure_cni.ipam.subnet_room import SubnetRoom
 from azure_cni.node.board import Book
@@ -94,6 +94,9 @@ class NicWriter:
             # A refusal ends the write; an error after Azure accepted it does not, whatever it says.
             if isinstance(error, standing.nic.conclusive) and not error.accepted:
                 standing.asking.write_answered()
+            raise
+        except Exception:
+            result = InternalFault.reason
             raise
         finally:
             standing.writing = Wants.NOTHING

@@ -14,12 +14,12 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, Final, TypeVar
 
-from azure_cni.api import orders, pool
+from azure_cni.api import orders, pool, reading
 from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
 from azure_cni.api.nic import ConfigName, NicView
 from azure_cni.api.order_documents import order_document, read_answer
 from azure_cni.api.orders import Identify, Order, ReadNic, ReadVNet, WriteNic
-from azure_cni.errors import CloudError, CloudUnreachable, DecodeFailed, KubeConflict, KubeError
+from azure_cni.errors import CloudError, CloudUnreachable, DecodeFailed, InternalFault, KubeConflict, KubeError
 from azure_cni.node.ports import Claims, Pools
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class OrderPost:
 
     def see(self, body: Mapping[str, Any]) -> None:
         """The pool was read or changed: it may show the answer."""
-        answer = (body.get("status") or {}).get("answer")
+        answer = reading.status_of(body).get("answer")
         if isinstance(answer, Mapping) and answer.get("id") == self._last:
             self._settle(answer)
 
@@ -181,7 +181,7 @@ def _result(answer: object, kind: type[R], *, what: str) -> R:
         result = read_answer(answer)
     except DecodeFailed as error:
         raise CloudUnreachable(f"cannot {what}: {error}") from error
-    if isinstance(result, CloudError):
+    if isinstance(result, CloudError | InternalFault):
         raise result
     if not isinstance(result, kind):
         raise CloudUnreachable(f"cannot {what}: the controller answers something else; is it of another version?")

@@ -259,6 +259,9 @@ class Observer(Protocol):
     def repaired(self, kind: str) -> None:
         """A difference between ledger, kernel and NIC was put right."""
 
+    def internal_error(self, activity: str) -> None:
+        """An activity failed by a fault of azure-cni."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -18,6 +18,8 @@ from azure_cni.api import pool as pool_api
 from azure_cni.api.nic import NicView
 from azure_cni.api.pool import Wants
 from azure_cni.errors import AzureCniError, CloudError, Throttled
+from azure_cni.faults import Faults
+from azure_cni.ipam.backoff import delay_s
 from azure_cni.ipam.ledger import Change
 from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, Step, next_step
 from azure_cni.ipam.sizing import override
@@ -49,6 +51,7 @@ class Reconciler:
         self._demand = demand
         self._standing = standing = Standing(policy=settings.defaults, observes=settings.observes)
         self._troubles = Troubles()
+        self._faults = Faults(world.observer.internal_error)
         self._reporter = reporter = Reporter(world.pools)
         self._narrator = narrator = Narrator(
             world=world, standing=standing, book=book, board=board, troubles=self._troubles
@@ -76,7 +79,7 @@ class Reconciler:
         self._kernel_lags = False
         """When the ledger last took over a read of the NIC, the kernel did not know all of it."""
         self._woken = asyncio.Event()
-        self._setting: tuple[int, str, str] | None = None
+        self._setting: tuple[int, str, str, str] | None = None
         """What `_notice_change` last saw."""
 
     def wake(self) -> None:
@@ -104,9 +107,19 @@ class Reconciler:
         return self._kernel.repairs != repairs
 
     async def run(self) -> None:
-        """Pass after pass, until cancelled."""
+        """Pass after pass, until cancelled. One that fails outside its activities is run again, with growing pauses."""
+        failures = 0
         while True:
-            rest_s = await self.turn()
+            try:
+                with self._faults.guard("pass"):
+                    rest_s = await self.turn()
+                failures = 0
+            except AzureCniError as error:
+                failures += 1
+                pause_s = delay_s(failures, retry_after_s=None, jitter=1.0)
+                log.warning("pass failed", extra={"reason": error.reason, "error": str(error), "again_s": pause_s})
+                await asyncio.sleep(pause_s)
+                continue
             try:
                 async with asyncio.timeout(rest_s):
                     await self._woken.wait()
@@ -128,7 +141,7 @@ class Reconciler:
         self._notice_change()
         await self._adopt()
         await self._cool()
-        await self._act()
+        await self._attempt(Activity.PLAN, self._act)
         await self._breathe()
         return self._rest_s()
 
@@ -162,7 +175,9 @@ class Reconciler:
         if self._troubles.blocks(activity, now_s=self._now_s()):
             return False
         try:
-            if not await action():
+            with self._faults.guard(activity.value):
+                done = await action()
+            if not done:
                 return False
         except AzureCniError as error:
             await self._fail(activity, error)
@@ -203,11 +218,11 @@ class Reconciler:
         return True
 
     def _notice_change(self) -> None:
-        """A person changed the pool's spec, or the node has another NIC: what was refused may be allowed now."""
+        """A person changed the pool's spec or wants the NIC read now, or it is another one: what was refused may work."""
         pool, identity = self._standing.pool, self._board.identity
         if pool is None or identity is None:
             return
-        setting = (pool_api.generation(pool), identity.nic_id, identity.subnet_id)
+        setting = (pool_api.generation(pool), pool_api.read_request(pool), identity.nic_id, identity.subnet_id)
         if self._setting not in {None, setting}:
             self._troubles.hurry(now_s=self._now_s())
             self._writer.forget_room()
@@ -245,16 +260,18 @@ class Reconciler:
             self._world.observer.repaired("address_vanished")
         return bool(observation.change)
 
-    async def _act(self) -> None:
+    async def _act(self) -> bool:
         """Take a step once all that decides it is known; the pool too, for it may say `paused` or another size."""
         view = self._standing.view
         if self._standing.pool is None or view is None or not self._board.ready:
-            return
+            return False
         if not self._standing.asking.begun:
             self._begin(view)
         known = self._standing.fresh is None and self._troubles.of(Activity.READ) is None
-        if known and self._standing.asking.begun:
-            await self._step(view)
+        if not known or not self._standing.asking.begun:
+            return False
+        await self._step(view)
+        return True
 
     def _begin(self, view: NicView) -> None:
         """The first request of this agent. Never before its NIC was read: it must cover what is there."""
@@ -308,7 +325,7 @@ class Reconciler:
                     view = await self._writer.mend(step)
                 case _:
                     assert_never(step)
-        except CloudError as error:
+        except Exception as error:
             # What is on the NIC now, only a read can tell; but none while Azure asks to be left alone.
             patience_s = error.retry_after_s or 0.0 if isinstance(error, Throttled) else 0.0
             self._agenda.put(Activity.READ, self._now_s() + patience_s)

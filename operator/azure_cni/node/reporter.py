@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from azure_cni.api.reading import mapping, status_of
 from azure_cni.node.ports import Pools
 
 REQUEST = ("requested", "requestID", "wants")
@@ -23,7 +24,7 @@ def _is_worth_a_write(differing: Mapping[str, Any], written: Mapping[str, Any]) 
     read = differing.get("lastRead")
     if read is None or len(differing) > 1:
         return bool(differing)
-    return bool(read["request"] != (written.get("lastRead") or {}).get("request"))
+    return bool(read["request"] != mapping(written.get("lastRead")).get("request"))
 
 
 class Reporter:
@@ -48,7 +49,7 @@ class Reporter:
 
         KubeConflict when the pool changed since it was read and the request is among what differs.
         """
-        written = pool.get("status") or {}
+        written = status_of(pool)
         differing = {key: value for key, value in status.items() if written.get(key) != value}
         if not _is_worth_a_write(differing, written):
             self._pending = False

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
+from azure_cni.api.reading import mappings, metadata_of, spec_of, text
 from azure_cni.errors import KubeConflict
 from azure_cni.node.board import Board, Book
 from azure_cni.node.ports import Clock, Events, Node
@@ -151,9 +152,10 @@ class NodeTaint:
         why = self._board.obstacle or self._board.outlook.message
         log.warning("taint put on" if tainted else "taint taken off", extra={"taint": KEY, "why": why})
         message = f"{'no pod can start here, so none is sent' if tainted else 'pods can start here again'}: {why}"
-        reference = {"apiVersion": "v1", "kind": "Node", "name": node["metadata"]["name"]}
+        metadata = metadata_of(node)
+        reference = {"apiVersion": "v1", "kind": "Node", "name": text(metadata.get("name"))}
         await self._events.publish(
-            reference | {"uid": node["metadata"].get("uid", "")},
+            reference | {"uid": text(metadata.get("uid"))},
             kind="Warning" if tainted else "Normal",
             reason="NoFreeAddresses" if tainted else "AddressesFree",
             message=message,
@@ -162,7 +164,7 @@ class NodeTaint:
 
 
 def _taints(node: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return (node.get("spec") or {}).get("taints") or ()
+    return mappings(spec_of(node).get("taints"))
 
 
 def _is_ours(taint: Mapping[str, Any]) -> bool:

@@ -33,6 +33,7 @@ class Activity(StrEnum):
     READ = "read"
     KERNEL = "kernel"
     LEDGER = "ledger"
+    PLAN = "plan"
     GROW = "grow"
     RELEASE = "release"
     STATUS = "status"

@@ -87,9 +87,12 @@ def test_a_time_that_could_not_be_written_again_is_none(text: str) -> None:
     assert times.seconds(text) is None
 
 
+NOON = [f"2026-11-24T12:00:0{second}Z" for second in range(3)]
+
+
 def test_a_condition_keeps_its_time_while_its_status_does_not_turn() -> None:
-    first = quota_api.conditions((), [Finding(Fact.EXHAUSTED, True, "A", "a")], now="1", generation=1)
-    second = quota_api.conditions(first, [Finding(Fact.EXHAUSTED, True, "B", "b")], now="2", generation=1)
-    third = quota_api.conditions(second, [Finding(Fact.EXHAUSTED, False, "C", "c")], now="3", generation=1)
-    assert [one[0]["lastTransitionTime"] for one in (first, second, third)] == ["1", "1", "3"]
+    first = quota_api.conditions((), [Finding(Fact.EXHAUSTED, True, "A", "a")], now=NOON[0], generation=1)
+    second = quota_api.conditions(first, [Finding(Fact.EXHAUSTED, True, "B", "b")], now=NOON[1], generation=1)
+    third = quota_api.conditions(second, [Finding(Fact.EXHAUSTED, False, "C", "c")], now=NOON[2], generation=1)
+    assert [one[0]["lastTransitionTime"] for one in (first, second, third)] == [NOON[0], NOON[0], NOON[2]]
     assert (second[0]["reason"], third[0]["status"]) == ("B", "False")

@@ -45,6 +45,7 @@ FIRES = {
     "AzureCNIAgentMissing": {"azure_cni_quota_nodes{quota='v'}": "2x60", "azure_cni_pool_ready{instance='n'}": "1x60"},
     "AzureCNIVanishedNodesHold": {"azure_cni_reclaims_total{result='kept'}": "0+1x60"},
     "AzureCNIThrottled": {"azure_cni_azure_throttled_seconds_total": "0+10x60"},
+    "AzureCNIInternalError": {"azure_cni_internal_errors_total{activity='read'}": "1x60"},
     "AzureCNIDriftRepaired": {"azure_cni_drift_repairs_total{kind='kernel'}": "0+1x60"},
 }
 

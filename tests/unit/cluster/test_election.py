@@ -12,6 +12,7 @@ import pytest
 from azure_cni.cluster.election import Election, Pace
 from azure_cni.errors import KubeUnreachable
 from fakes.cluster import FakeCluster, FakeLease
+from fakes.faults import NO_FAULTS
 from unit.cluster.clocks import LoopClock
 
 pytestmark = pytest.mark.looptime
@@ -22,7 +23,7 @@ class Candidate:
 
     def __init__(self, cluster: FakeCluster, name: str, *, utc_ahead_s: float = 0.0) -> None:
         self.lease = FakeLease(cluster)
-        self.election = Election(self.lease, identity=name, clock=LoopClock(utc_ahead_s=utc_ahead_s))
+        self.election = Election(self.lease, identity=name, clock=LoopClock(utc_ahead_s=utc_ahead_s), faults=NO_FAULTS)
         self.terms: list[tuple[float, float]] = []
         self.works = False
 
@@ -202,7 +203,7 @@ async def test_work_that_fails_ends_the_process_and_hands_over(cluster: FakeClus
     async def fail() -> None:
         raise RuntimeError("a fault")
 
-    election = Election(FakeLease(cluster), identity="a", clock=LoopClock())
+    election = Election(FakeLease(cluster), identity="a", clock=LoopClock(), faults=NO_FAULTS)
     with pytest.raises(ExceptionGroup):
         await election.run(fail)
     assert spec(cluster)["holderIdentity"] == ""

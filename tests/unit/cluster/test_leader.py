@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from azure_cni.api.identity import short_id
 from azure_cni.api.nic import VNetID
+from azure_cni.cluster.census import Census
 from azure_cni.cluster.leader import Leader
 from azure_cni.cluster.world import ClusterWorld
 from azure_cni.errors import KubeInvalid
@@ -102,9 +103,10 @@ async def test_a_mistake_of_ours_is_shown_and_neither_ends_the_term_nor_keeps_ot
             world.cluster.node("b", requested=16)
             await world.until(lambda: world.cluster.granted()["b"] == (16, 1), within_s=20)
             shown = [record for record in caplog.records if record.levelno == logging.ERROR]
-            assert {record.__dict__["vnet"] for record in shown} == {short_id(OTHER)}
+            assert {record.__dict__["about"] for record in shown} == {short_id(OTHER)}
             assert all(record.exc_info for record in shown)
-            assert len(shown) < 10
+            assert len(shown) == 2  # once for each kind, however often
+            assert {("internal_error", "usage"), ("internal_error", "grants")} <= set(world.observer.told)
             broken = False
             await world.until(lambda: world.cluster.granted()["a"] == (16, 1), within_s=150)
 
@@ -121,15 +123,35 @@ async def test_ids_that_are_none_end_nothing() -> None:
     assert ("reclaimed", "DecodeFailed") in world.observer.told
 
 
-async def test_a_pool_that_cannot_be_read_is_left_aside(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_pool_with_a_field_of_the_wrong_type_is_served_like_the_others() -> None:
     world = World()
-    world.cluster.node("odd", requested=16, waiting="many")
+    world.cluster.node("odd", requested=16, waiting="many", addresses=7, conditions="none", throttledUntil=[])
     world.cluster.node("good", requested=16)
     async with world.controller():
+        await world.until(lambda: world.cluster.granted() == {"good": (16, 1), "odd": (16, 1)})
+
+
+async def test_a_pool_that_cannot_be_taken_in_is_left_aside(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    world.cluster.node("odd", requested=16)
+    world.cluster.node("good", requested=16)
+    see, broken = Census.see, True
+
+    def mistaken(self: Census, body: Mapping[str, Any], *, now_s: float) -> bool:
+        if broken and body["metadata"]["name"] == "odd":
+            raise ValueError("a mistake")
+        return see(self, body, now_s=now_s)
+
+    monkeypatch.setattr(Census, "see", mistaken)
+    async with world.controller():
         await world.until(lambda: world.cluster.granted()["good"] == (16, 1))
-        world.cluster.node("odd", requested=16, waiting=0)
+        broken = False
+        world.cluster.node("odd", requested=16, waiting=1)
         await world.until(lambda: world.cluster.granted()["odd"] == (16, 1))
     assert "cannot read a pool, it is left aside" in [record.message for record in caplog.records]
+    assert ("internal_error", "pool") in world.observer.told
 
 
 async def test_work_for_a_vnet_ends_when_it_has_neither_nodes_nor_a_quota() -> None:

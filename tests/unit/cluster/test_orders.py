@@ -25,6 +25,7 @@ from azure_cni.errors import (
 )
 from azure_cni.node.ordered import OrderedNic, OrderPost
 from fakes.cluster import FakeCluster, FakeMemberNodes, FakeMemberPools
+from fakes.faults import NO_FAULTS
 from fakes.machines import FakeMachines, identity_of
 from fakes.ordering import carrying_out, post_of
 from unit.cluster.ordering_nodes import CLAIM, VM1, VM2, granted
@@ -219,7 +220,9 @@ async def test_a_watch_that_is_late_does_not_stop_the_order_under_way(
 ) -> None:
     nic, etag = machines.nics["vm1"], (await machines.read(VM1.nic_id)).etag
     nic.hold()
-    desk = OrderDesk(pools=FakeMemberPools(cluster), nodes=FakeMemberNodes(cluster), machines=machines)
+    desk = OrderDesk(
+        pools=FakeMemberPools(cluster), nodes=FakeMemberNodes(cluster), machines=machines, faults=NO_FAULTS
+    )
     cluster.pools.patch("vm1", {"status": {"order": order_document(1, Identify(CLAIM))}})
     desk.see(cluster.pools.objects["vm1"])
     order = WriteNic(CLAIM, VM1.nic_id, etag, add=1, remove=(), permit=1)

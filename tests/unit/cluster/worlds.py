@@ -15,6 +15,7 @@ from azure_cni.cluster.leader import Leader
 from azure_cni.cluster.orders import OrderDesk
 from azure_cni.cluster.ports import Machines
 from azure_cni.cluster.world import ClusterSettings, ClusterWorld
+from azure_cni.faults import Faults
 from fakes import waiting
 from fakes.cluster import NICS, FakeCluster, FakeMemberNodes, FakeMemberPools, FakeQuotas, FakeVNets
 from unit.cluster.clocks import LoopClock
@@ -43,6 +44,9 @@ class RecordingObserver:
 
     def reclaimed(self, result: str) -> None:
         self.told.append(("reclaimed", result))
+
+    def internal_error(self, activity: str) -> None:
+        self.told.append(("internal_error", activity))
 
 
 class World:
@@ -127,7 +131,7 @@ class World:
 
     def _desk(self, machines: Machines) -> OrderDesk:
         pools, nodes = FakeMemberPools(self.cluster), FakeMemberNodes(self.cluster)
-        return OrderDesk(pools=pools, nodes=nodes, machines=machines)
+        return OrderDesk(pools=pools, nodes=nodes, machines=machines, faults=Faults(self.observer.internal_error))
 
     @asynccontextmanager
     async def agents(self) -> AsyncIterator[None]:

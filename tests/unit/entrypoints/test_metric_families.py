@@ -16,6 +16,7 @@ from azure_cni.node.board import Board, Book
 from fakes.ledger_store import FakeLedgerStore
 
 LABELS = {
+    "activity",
     "state",
     "verb",
     "code",
@@ -47,6 +48,7 @@ def agent() -> Metrics:
     metrics.throttled(3.0)
     metrics.reconciled("grew")
     metrics.repaired("stale_link")
+    metrics.internal_error("read")
     return metrics
 
 
@@ -62,6 +64,7 @@ def controller() -> ControllerMetrics:
     metrics.ledger_written("written")
     metrics.round(0.1)
     metrics.reclaimed("kept")
+    metrics.internal_error("grants")
     metrics.azure("vnet.usages", "200", 1.0)
     metrics.throttled(3.0)
     return metrics
@@ -108,6 +111,7 @@ def test_what_agent_and_controller_share_means_the_same():
         "azure_cni_build_info",
         "azure_cni_azure_request_duration_seconds",
         "azure_cni_azure_throttled_seconds",
+        "azure_cni_internal_errors",
     }
     assert {ours[name].type for name in shared} == {"gauge", "histogram", "counter"}
     assert [ours[name].type for name in shared] == [theirs[name].type for name in shared]

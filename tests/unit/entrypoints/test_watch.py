@@ -17,6 +17,7 @@ import pytest
 from azure_cni.entrypoints import node_watch
 from azure_cni.entrypoints.watch import Post, Watches, quiet_settings
 from azure_cni.kube.client import KubeEndpoint
+from fakes.faults import NO_FAULTS
 from fakes.kubewatch import PODS, POOLS, FakeWatchServer
 
 BOUND_S = 20.0
@@ -62,6 +63,7 @@ async def watching(
         settings=settings,
         needs=(POOLS,),
         relisted=seen.relisted.append,
+        faults=NO_FAULTS,
         pause_s=lambda attempt: 0.05,
     )
     task = asyncio.create_task(watches.run())
@@ -251,7 +253,11 @@ async def test_a_fault_of_a_handlers_maker_is_an_outage_not_an_end(server: FakeW
         raise ValueError("no handlers")
 
     watches = Watches(
-        KubeEndpoint(server.url), registry=broken, settings=quiet_settings, pause_s=lambda attempt: 0.01 * attempt
+        KubeEndpoint(server.url),
+        registry=broken,
+        settings=quiet_settings,
+        faults=NO_FAULTS,
+        pause_s=lambda attempt: 0.01 * attempt,
     )
     task = asyncio.create_task(watches.run())
     await until(lambda: len(asked) > 2)
@@ -275,7 +281,12 @@ async def test_a_kopf_that_hangs_is_given_up(server: FakeWatchServer, seen: Seen
         return registry
 
     watches = Watches(
-        KubeEndpoint(server.url), registry=hanging_once, settings=impatient, pause_s=lambda attempt: 0.01, stuck_s=0.1
+        KubeEndpoint(server.url),
+        registry=hanging_once,
+        settings=impatient,
+        faults=NO_FAULTS,
+        pause_s=lambda attempt: 0.01,
+        stuck_s=0.1,
     )
     task = asyncio.create_task(watches.run())
     await until(lambda: server.watching == 2)

@@ -13,6 +13,7 @@ import pytest
 from azure_cni.errors import KubeUnreachable
 from azure_cni.node.census import PERIOD_S, RETRY_S, Census
 from azure_cni.node.demand import Demand
+from fakes.faults import NO_FAULTS
 
 pytestmark = pytest.mark.looptime
 
@@ -45,7 +46,7 @@ class World:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Census]:
-        census = Census(pods=self.pods, demand=self.demand, wake=self.wake)
+        census = Census(pods=self.pods, demand=self.demand, wake=self.wake, faults=NO_FAULTS)
         task = asyncio.create_task(census.run())
         try:
             yield census
