@@ -153,7 +153,7 @@ def told(trouble: Trouble, snapshot: Snapshot) -> str:
     if trouble.is_refusal:
         return (
             f"{trouble.error!s}; this must be changed first: it is tried again at {at}, or at once when the pool's "
-            "spec changes"
+            "spec changes or somebody asks to read the NIC (annotation azure-cni.io/read-now)"
         )
     return f"{trouble.error!s}; tried again at {at}"
 

@@ -218,7 +218,7 @@ class Reconciler:
         return True
 
     def _notice_change(self) -> None:
-        """A person changed the pool's spec or wants the NIC read now, or it is another one: what was refused may work."""
+        """A person changed the spec or wants the NIC read, or it is another one: what was refused may be allowed."""
         pool, identity = self._standing.pool, self._board.identity
         if pool is None or identity is None:
             return

@@ -150,7 +150,7 @@ async def test_a_pool_that_cannot_be_taken_in_is_left_aside(
         broken = False
         world.cluster.node("odd", requested=16, waiting=1)
         await world.until(lambda: world.cluster.granted()["odd"] == (16, 1))
-    assert "cannot read a pool, it is left aside" in [record.message for record in caplog.records]
+    assert [record.__dict__["about"] for record in caplog.records if record.exc_info] == ["odd"]
     assert ("internal_error", "pool") in world.observer.told
 
 

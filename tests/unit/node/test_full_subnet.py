@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from azure_cni.api.pool import READ_NOW
 from azure_cni.ipam.limits import BACKOFF_MAX_S
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.controller_grants import ControllerGrants
@@ -169,13 +170,17 @@ async def test_each_write_that_is_refused_is_made_under_a_permit_of_its_own():
     assert len(set(permits)) == len(permits)
 
 
-async def test_a_change_of_the_pools_spec_is_a_reason_to_try_at_once():
+@pytest.mark.parametrize("touched", ["spec", "annotation"])
+async def test_a_touch_of_the_pool_is_a_reason_to_try_at_once(touched: str):
     nic = FakeNic(room=16)
     async with kept(nic=nic, policy=Policy()) as keeper:
         node = keeper.node
         await crowd(keeper, 20)
         await asyncio.sleep(900)
         nic.room = 200
-        node.pools.edit_spec(minFree=9)
+        if touched == "spec":
+            node.pools.edit_spec(minFree=9)
+        else:
+            node.pools.annotate(**{READ_NOW: "1"})
         node.reconciler.pool_seen(node.pools.pool or {})
         await node.until(lambda: node.counts.allocated >= 36, within_s=10)
