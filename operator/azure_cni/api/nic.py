@@ -107,3 +107,8 @@ class NicView:
     def total(self) -> int:
         """All that Azure counts against MAX_CONFIGS_PER_NIC: what no pod can use takes up room as well."""
         return len(self.configs) + len(self.excluded)
+
+    @property
+    def most(self) -> int:
+        """Addresses for pods that the NIC could hold beside all else on it."""
+        return len(self.secondaries) + max(0, MAX_CONFIGS_PER_NIC - self.total)

@@ -14,7 +14,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
-from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, ConfigName, NicView
+from azure_cni.api.nic import ConfigName, NicView
 from azure_cni.ipam.ledger import Counts, Ledger, State
 from azure_cni.ipam.limits import SETTLE_POLL_S, SHRINK_DELAY_S
 from azure_cni.ipam.sizing import Policy, target
@@ -116,7 +116,7 @@ def next_step(
     counts = ledger.counts()
     # Lost addresses are not on the NIC and do not become useful by growing: neither side counts them.
     wanted = target(policy, assigned=counts.assigned - counts.lost, waiting=waiting, cooling=counts.cooling)
-    held = len(view.secondaries)
+    wanted, held = min(wanted, view.most), len(view.secondaries)
     plan = partial(Plan, wanted, max(wanted, held))
     cooled_at_s = ledger.next_cooled_at_s()
     if policy.paused:
@@ -146,12 +146,9 @@ def _growth(view: NicView, *, wanted: int, granted: int) -> Step | None:
     held = len(view.secondaries)
     if held >= wanted:
         return None
-    room = min(wanted - held, MAX_CONFIGS_PER_NIC - view.total)
-    if room <= 0:
-        return Rest()  # configurations that are not for pods fill the NIC
     if granted <= held:
         return Await(requested=wanted)
-    return Grow(add=min(room, granted - held))
+    return Grow(add=min(wanted, granted) - held)
 
 
 def _mending(view: NicView, *, too_much: bool) -> Step:

@@ -83,6 +83,7 @@ class Narrator:
             conflicts=self._board.conflicts,
             refusal=standing.grant.refusal,
             refusal_message=standing.grant.message,
+            crowding=standing.crowding,
             now_s=self._world.clock.boottime_s(),
             retry_at={one.activity: self._retry_at(one) for one in self._troubles if self._is_far(one)},
         )

@@ -57,6 +57,8 @@ class Snapshot:
     now_s: float
     retry_at: Mapping[Activity, str] = field(default_factory=dict)
     """When activities that failed are tried again (RFC 3339), for those of which that is worth telling."""
+    crowding: int = 0
+    """ipConfigurations for no pod that take up what else the pool might have of the NIC."""
 
     @property
     def at_limit(self) -> bool:
@@ -140,6 +142,9 @@ def _full(snapshot: Snapshot) -> str:
     message = f"this node holds {snapshot.held}"
     if snapshot.observes:
         return f"{message}; azure.nic is observe: add addresses where the NIC is defined"
+    if snapshot.crowding:
+        others = counted(snapshot.crowding, "ipConfiguration")
+        return f"{message}; the NIC is full, with {others} for no pod (status.excluded)"
     return f"{message}; {snapshot.refusal_message}" if snapshot.refusal == NODE_AT_LIMIT else message
 
 

@@ -124,5 +124,14 @@ class Standing:
         """What the pool may grow to."""
         if self.observes and self.view is not None:
             return len(self.view.secondaries)
-        limits = (self.policy.maximum, self.policy.size, self.grant.ceiling)
+        most = self.view.most if self.view is not None else None
+        limits = (self.policy.maximum, self.policy.size, self.grant.ceiling, most)
         return min(limit for limit in limits if limit is not None)
+
+    @property
+    def crowding(self) -> int:
+        """How many ipConfigurations that are for no pod keep the pool from its size on a full NIC."""
+        view = self.view
+        if self.observes or view is None or view.most > self.ceiling or view.most >= self.policy.maximum:
+            return 0
+        return len(view.excluded)

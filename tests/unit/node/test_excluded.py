@@ -47,3 +47,20 @@ async def test_nobody_gets_it_until_nothing_is_attached_any_more(caplog):
         await asyncio.sleep(1)
     said = [record.__dict__["excluded"] for record in caplog.records if "no pod gets" in record.message]
     assert said == [["adopted-10-240-0-200 10.240.0.200: has the public IP address frontend"], []]
+
+
+async def test_a_nic_that_others_fill_is_at_its_limit():
+    nic = FakeNic(adopted=[f"10.240.3.{number}" for number in range(1, 21)])
+    for number in range(1, 21):
+        nic.elsewhere_attach(f"adopted-10-240-3-{number}")
+    async with SimulatedNode(nic=nic, policy=Policy(size=250)).running() as node:
+        await node.until(lambda: node.counts.free == 235)
+        await node.until(lambda: node.condition("AtLimit")["status"] == "True", within_s=10)
+        assert node.condition("AtLimit")["message"] == (
+            "this node holds 235 of at most 235 addresses: 0 assigned, 0 cooling, 235 free; the NIC is full, with 20 "
+            "ipConfigurations for no pod (status.excluded)"
+        )
+        assert node.condition("Growing")["status"] == "False"
+        assert node.status["requested"] == node.status["target"] == 235
+        await asyncio.sleep(600)
+        assert nic.writes == 1
