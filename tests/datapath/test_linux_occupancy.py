@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from azure_cni.linux.occupancy import occupied_marks
+from azure_cni.linux.netns import enter, opened
+from azure_cni.linux.occupancy import occupied_marks, own_mark
 from datapath.namespaces import NEEDS_ROOT, Namespaces
 
 pytestmark = NEEDS_ROOT
@@ -52,6 +54,30 @@ def look(*before: str, processes: str, mark: int) -> str:
 def test_with_the_agents_capabilities(occupied: int) -> None:
     assert look(*AGENT, processes="/proc", mark=occupied) == "True"
     assert look(*AGENT, processes="/proc", mark=occupied + 10**6) == "False"
+
+
+def test_a_thread_of_a_process_that_is_elsewhere_counts_too(namespaces: Namespaces) -> None:
+    """As a virtual machine in a thread of its runtime."""
+    netns, entered, leave = namespaces.new(), threading.Event(), threading.Event()
+    marks = []
+
+    def live() -> None:
+        with opened(netns.path) as there:
+            enter(there)
+        marks.append(own_mark())
+        entered.set()
+        leave.wait()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    entered.wait()
+    during = occupied_marks(Path("/proc"))
+    leave.set()
+    thread.join()
+    after = occupied_marks(Path("/proc"))
+    assert during is not None
+    assert after is not None
+    assert (marks[0] in during, marks[0] in after) == (True, False)
 
 
 def test_from_a_container_by_the_mount_of_the_node(occupied: int, tmp_path: Path) -> None:
