@@ -70,6 +70,19 @@ def test_a_directory_that_is_moved_and_made_again_is_noticed(tmp_path: Path):
     assert then.endswith("/node/old")
 
 
+def test_a_directory_that_the_image_has_behind_a_link_is_watched_too(tmp_path: Path):
+    """As with cni.binDir=/lib/cni, where /lib is a link to usr/lib."""
+    mountinfo = tmp_path / "mountinfo"
+    (tmp_path / "usr" / "lib").mkdir(parents=True)
+    (tmp_path / "lib").symlink_to("usr/lib")
+    line = "40 25 8:1 {} " + f"{tmp_path.resolve()}/usr/lib/cni rw - ext4 /dev/sda rw\n"
+    mountinfo.write_text(line.format("/usr/lib/cni"))
+    seen = NodeDirectories((tmp_path / "lib" / "cni",), mountinfo=mountinfo)
+    assert not seen.replaced()
+    mountinfo.write_text(line.format("/usr/lib/cni//deleted"))
+    assert seen.replaced() == f"{tmp_path}/lib/cni of the node was removed"
+
+
 def test_what_is_no_mount_point_is_left_alone(tmp_path: Path):
     plain = tmp_path / "bin"
     plain.mkdir()

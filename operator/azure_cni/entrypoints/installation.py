@@ -98,10 +98,15 @@ class Installation:
             log.warning("the conflist of before the reboot stays", extra={"why": str(error)})
 
     async def run(self) -> None:
-        """Keep both files as they should be. AzureCniError when only another container of the agent can do that."""
+        """Keep both files as they should be, from when a pod can start first; what comes later is told elsewhere.
+
+        AzureCniError when only another container of the agent can do that.
+        """
+        begun = False
         while True:
             self._require_directories()
-            if not self.wanted:
+            begun = begun or self.wanted
+            if not begun:
                 await self.hold()
                 await self._board.bell.wait(LOOK_S)
                 continue

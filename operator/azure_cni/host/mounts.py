@@ -34,7 +34,7 @@ class NodeDirectories:
     """Remembers what is mounted on each of the directories; those that are no mount points are left alone."""
 
     def __init__(self, directories: Iterable[Path], *, mountinfo: Path = MOUNTINFO) -> None:
-        self._directories = tuple(directories)
+        self._points = {directory: directory.resolve() for directory in directories}  # mounts are listed without links
         self._mountinfo = mountinfo
         self._first = self._look()
 
@@ -54,4 +54,4 @@ class NodeDirectories:
 
     def _look(self) -> Mapping[Path, str]:
         roots = mounted(self._mountinfo.read_text())
-        return {directory: roots[directory] for directory in self._directories if directory in roots}
+        return {directory: roots[point] for directory, point in self._points.items() if point in roots}

@@ -16,6 +16,7 @@ from azure_cni.entrypoints.installation import FULL_S, LOOK_S, Installation
 from azure_cni.entrypoints.settings import HostSettings
 from azure_cni.errors import AzureCniError, NodeNotReady
 from azure_cni.host.mounts import NodeDirectories
+from azure_cni.ipam.ledger import Ledger
 from fakes.simulated_node import SimulatedNode
 
 pytestmark = pytest.mark.looptime
@@ -387,3 +388,18 @@ async def test_a_restarted_agent_leaves_the_conflist_in_place_also_before_it_can
         await asyncio.sleep(60)
         assert written(host)["cniVersion"] == "1.0.0"
         assert served(host)
+
+
+async def test_a_node_that_has_taken_pods_keeps_its_conflist_when_others_empty_the_nic(
+    host: HostSettings, installation: Host
+) -> None:
+    """That no address is left is told by conditions and the taint; it is no reason to make the node NotReady."""
+    async with SimulatedNode().running() as node:
+        runs_on(node, "containerd://2.4.2")
+        async with at_work(installation(node)):
+            await node.until(lambda: takes_pods(host) and served(host))
+            node.book.ledger = Ledger((), cooling_s=1)
+            await asyncio.sleep(FULL_S)
+            assert written(host)["cniVersion"] == "1.0.0"
+            (host.bin_dir / "azure-cni").unlink()
+            await node.until((host.bin_dir / "azure-cni").exists, within_s=LOOK_S + 0.1)
