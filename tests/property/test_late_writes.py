@@ -69,7 +69,7 @@ class Node:
         for number in range(write.add):
             self.made += 1
             unused = next(n for n in range(99) if all(one.address != address(n) for one in kept))
-            kept.append(config(unused, name=f"azure-cni-{self.made:08d}-{number}"))
+            kept.append(config(unused, name=f"azure-cni-{self.made:06d}{number:02d}"))
         self.configs = kept
         return True
 
