@@ -13,6 +13,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from azure_cni.api.text import legible
+
 Document = dict[str, Any]
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -70,10 +72,8 @@ class Answer:
 
 
 def short(text: str, *, most: int) -> str:
-    """The beginning of a text on one line, without what no terminal should get."""
-    line = " ".join(text[: 4 * most].split())
-    line = "".join(letter if letter.isprintable() else "?" for letter in line)
-    return line if len(line) <= most else f"{line[:most]}..."
+    """The beginning of a text on one line, its gaps closed."""
+    return legible(" ".join(text[: 4 * most].split()), most)
 
 
 def read_json(content: bytes | str) -> Any:
