@@ -1,0 +1,33 @@
+"""docs/uninstall.md takes from a node's kernel all that the agent put there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from datapath.namespaces import NEEDS_ROOT
+from datapath.node_site import TABLE, A, B, Site
+
+pytestmark = NEEDS_ROOT
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "uninstall.md"
+
+
+def state(site: Site) -> list[str]:
+    commands = (("nft", "list", "ruleset"), ("ip", "rule"), ("ip", "route"), ("ip", "-o", "link"), ("ip", "neigh"))
+    shown = [site.node.run(*command) for command in commands]
+    return [re.sub(r"^\d+: | qlen \d+", "", one, flags=re.MULTILINE) for one in shown]
+
+
+async def test_nothing_is_left_in_the_kernel(site: Site) -> None:
+    site.node.ip("rule", "delete", "pref", "90")
+    before = state(site)
+    await site.machine.datapath.apply_node(TABLE)
+    for address in (A, B):
+        await site.machine.pod(address)
+    assert state(site) != before
+    steps = re.search(r"## What stays.*?```console\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert steps is not None
+    kernels = [line for line in steps[1].splitlines() if not line.startswith("rm ")]
+    site.node.run("sh", "-ec", "\n".join(kernels))
+    assert state(site) == before
