@@ -73,7 +73,7 @@ class Reclaim:
         keys = sorted(key for key in candidates if key > self._after)[:AT_ONCE]
         self._silent = False
         gone = await asyncio.gather(*(self._is_gone(quota, key, candidates[key]) for key in keys))
-        self._last = keys[-1] if len(keys) == AT_ONCE and not self._silent else ""
+        self._last = keys[-1] if len(keys) == AT_ONCE else ""
         return {key: candidates[key] for key, is_gone in zip(keys, gone, strict=True) if is_gone}
 
     def done(self, removed: Mapping[str, LedgerEntry]) -> None:
@@ -82,8 +82,8 @@ class Reclaim:
             log.info("grant of a vanished node reclaimed", extra={"node": key, "count": entry.count, "nic": entry.nic})
             self._world.observer.reclaimed("reclaimed")
         if self._looked:
-            self._after = self._last
-            if not self._last:
+            self._after = self._last  # also past who was silent: those behind must get their look, in the next time
+            if not self._last or self._silent:
                 self._due_s = self._world.clock.monotonic_s() + self._every_s
 
     def _candidates(self, quota: VNetQuota) -> Iterator[tuple[str, LedgerEntry]]:

@@ -180,6 +180,27 @@ async def test_many_that_vanished_at_once_are_looked_into_in_several_rounds() ->
         assert sorted(set(world.vnets.asked) - {"usages"}) == [f"{name}-nic" for name in names]
 
 
+async def test_a_nic_about_which_nobody_answers_keeps_none_behind_it_from_its_look() -> None:
+    world = World(limits=Limits(limit=400), reclaim_s=RECLAIM_S)
+    names = [f"n{index:02}" for index in range(20)]
+    for name in names:
+        world.cluster.node(name, requested=8, allocated=8, granted=8, grantedFor=1, wants="Nothing")
+    ours_on = world.vnets.ours_on
+
+    async def silent_about_the_first(nic_id: str) -> int | None:
+        if nic_id.endswith("/n00-nic"):
+            await asyncio.sleep(3600)
+        return await ours_on(nic_id)
+
+    world.vnets.ours_on = silent_about_the_first  # type: ignore[method-assign]
+    world.vnets.ours = {f"{name}-nic": 8 for name in names[:16]}
+    async with world.controller():
+        await asyncio.sleep(5)
+        for name in names:
+            world.cluster.pools.delete(name)
+        await world.until(lambda: sorted(world.cluster.counts()) == names[:16], within_s=3 * RECLAIM_S)
+
+
 async def test_a_node_that_comes_back_on_another_nic_leaves_its_former_entry_behind() -> None:
     world = World(limits=Limits(limit=20), reclaim_s=RECLAIM_S)
     async with world.controller():
