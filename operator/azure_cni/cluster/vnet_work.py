@@ -31,6 +31,9 @@ DEBOUNCE_S: Final = 0.3
 """A burst of requests is one write of the ledger: it costs the API server up to a tenth of a second."""
 SHORTEST_REST_S: Final = 0.01
 """What is due may not be due yet by the last bit of a clock: to look again at once would find that again and again."""
+RACES: Final = 10
+"""Races that are lost in a row to other controllers and to people. More of them are no races: something refuses each
+write as out of date, and is asked with growing pauses like all that fails."""
 USAGE_LOOK_S: Final = 10.0
 """How often is looked whether Azure is to be asked how full a VNet is."""
 
@@ -53,7 +56,7 @@ class VNetWork:
         self._faults = Faults(world.observer.internal_error)
         self._counted = counted
         self._woken = asyncio.Event()
-        self._failures = 0
+        self._failures = self._races = 0
         self._usages_s = settings.usages_s
         findings = Findings()
         self._keeper = QuotaKeeper(world.quotas, vnet_id=vnet_id, defaults=settings.defaults, observer=world.observer)
@@ -131,13 +134,15 @@ class VNetWork:
                 rest_s = await self._grants.round()
         except KubeConflict as error:  # decided on an old version: decide anew
             log.info("lost a race for the ledger", extra={"vnet": self._vnet, "error": str(error)})
-            return DEBOUNCE_S * random.uniform(0.5, 1.5)  # noqa: S311  # two that race must not race in step
+            self._races += 1
+            if self._races <= RACES:
+                return DEBOUNCE_S * random.uniform(0.5, 1.5)  # noqa: S311  # two that race must not race in step
         except AzureCniError as error:
             log.warning(
                 "cannot keep the grants", extra={"vnet": self._vnet, "reason": error.reason, "error": str(error)}
             )
         else:
-            self._failures = 0
+            self._failures = self._races = 0
             return rest_s
         self._failures += 1
         return delay_s(self._failures, retry_after_s=None, jitter=random.random())  # noqa: S311

@@ -6,7 +6,10 @@ import asyncio
 
 import pytest
 
+from azure_cni.api.quota import Draft, VNetQuota
 from azure_cni.cluster.grants import Grants
+from azure_cni.errors import KubeConflict
+from fakes.cluster import FakeQuotas
 from unit.cluster.worlds import World
 
 pytestmark = pytest.mark.looptime
@@ -30,3 +33,24 @@ async def test_a_rest_that_is_a_rounding_error_is_a_rest(monkeypatch: pytest.Mon
     async with world.agents(), world.controller():
         await asyncio.sleep(2)
     assert 10 < rounds < FAR_TOO_MANY
+
+
+async def test_what_is_refused_as_out_of_date_each_time_is_no_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried, refusing = 0, True
+    write = FakeQuotas.write
+
+    async def refused(self: FakeQuotas, seen: VNetQuota, draft: Draft) -> VNetQuota:
+        nonlocal tried
+        tried += 1
+        if refusing:
+            raise KubeConflict("cannot patch vnetquotas/vnet: it was modified")
+        return await write(self, seen, draft)
+
+    monkeypatch.setattr(FakeQuotas, "write", refused)
+    world = World()
+    world.cluster.node("a", requested=16)
+    async with world.controller():
+        await asyncio.sleep(600)
+        assert 10 < tried < 40
+        refusing = False
+        await world.until(lambda: world.cluster.granted()["a"] == (16, 1), within_s=130)
