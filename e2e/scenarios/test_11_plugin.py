@@ -15,11 +15,13 @@ import pytest
 
 from azurebox.client import Box
 from scenarios.harness.node import BINARY, CONFLIST, Answer, Node
-from scenarios.harness.pods import servers
+from scenarios.harness.pods import NAMESPACE, servers
 
 VERSION = "1.1.0"
 IFNAME = "eth0"
 LEFT_S = 10
+DEAD_S = 120.0
+"""Until the address of a dead sandbox is back: a minute of grace, a list of pods, and the pass after that."""
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -29,6 +31,10 @@ class Sandbox:
 
     node: Node
     container: str = field(default_factory=lambda: f"scenario-{secrets.token_hex(4)}")
+    netns: str = ""
+    """Its path, where that is not the usual one."""
+    pod: str = ""
+    """The name that the runtime says its pod has."""
     result: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -43,8 +49,16 @@ class Sandbox:
 
     def call(self, command: str, config: Mapping[str, object] = NOTHING) -> Answer:
         """One verb for it, as a runtime would call the plugin of the node's conflist."""
-        place = {"CNI_NETNS": f"/run/netns/{self.container}", "CNI_IFNAME": IFNAME, "CNI_CONTAINERID": self.container}
+        netns = self.netns or f"/run/netns/{self.container}"
+        place = {"CNI_NETNS": netns, "CNI_IFNAME": IFNAME, "CNI_CONTAINERID": self.container}
+        if self.pod:
+            place["CNI_ARGS"] = f"K8S_POD_NAMESPACE={NAMESPACE};K8S_POD_NAME={self.pod};K8S_POD_UID={self.container}"
         return call(self.node, command, config, place)
+
+    def start_process(self) -> str:
+        """Start a process in the namespace; its number in the VM."""
+        sleep = f"ip netns exec {self.container} sleep 600 >/dev/null 2>&1 & echo $!"
+        return self.node.run("sh", "-c", sleep).strip()
 
     def check(self, result: Mapping[str, object] | None = None) -> Answer:
         """CHECK with what ADD gave, or another result."""
@@ -118,10 +132,10 @@ def test_a_sandbox_from_add_to_del(box: Box, sandbox: Callable[[], Sandbox]) -> 
     assert accepted(one.call("STATUS")) == {}
     assert accepted(one.check()) == {}
 
-    node.run("ip", "route", "delete", f"{one.address}/32")
-    refused(one.check(), 5, "is not as it should be", "node: ", f"lacks route {one.address}")
+    node.run("ip", "route", "delete", f"{one.address}/32")  # which the agent hears of, and puts back
+    box.wait_for(lambda: one.check().status == 0, LEFT_S, "the route to be back")
     one.inside("link", "set", IFNAME, "down")
-    refused(one.check(), 5, f"pod: interface {IFNAME} is down")
+    refused(one.check(), 5, "is not as it should be", f"pod: interface {IFNAME} is down")
 
     assert [accepted(one.call("DEL", {"prevResult": one.result})) for _ in range(2)] == [{}, {}]
     assert one.attachment not in node.attachments()
@@ -148,6 +162,45 @@ def test_gc_frees_what_the_runtime_does_not_list_and_nothing_else(box: Box, sand
         assert accepted(collect(node, valid)) == {}
         assert living.ready(1) == [pod]
         assert accepted(stale.call("DEL")) == {}, "a DEL of what is gone succeeds"
+
+
+def test_a_sandbox_whose_namespace_is_named_by_a_process(sandbox: Callable[[], Sandbox]) -> None:
+    """As cri-dockerd does: the agent's container does not have the process, so the binary passes its namespace."""
+    one = sandbox()
+    pid = one.start_process()
+    try:
+        one.netns = f"/proc/{pid}/ns/net"
+        one.add()
+        assert one.result["interfaces"][1]["sandbox"] == one.netns
+        assert str(one.address) in one.inside("-4", "address", "show", "dev", IFNAME)
+        assert accepted(one.check()) == {}
+        one.inside("link", "set", IFNAME, "down")
+        refused(one.check(), 5, f"pod: interface {IFNAME} is down")
+    finally:
+        one.node.run("kill", "-KILL", pid)
+    assert accepted(one.call("DEL")) == {}, "a DEL needs no namespace"
+    assert one.attachment not in one.node.attachments()
+
+
+def test_sandboxes_without_a_pod_are_taken_back_unless_something_runs_in_them(
+    box: Box, sandbox: Callable[[], Sandbox]
+) -> None:
+    """As when the runtime died between ADD and its records. One that never had a pod, empty as it is, stays too."""
+    empty, occupied, bare = sandbox(), sandbox(), sandbox()
+    node = empty.node
+    for one in (empty, occupied):
+        one.pod = one.container
+        one.add()
+    bare.add()
+    pid = occupied.start_process()
+    try:
+        box.wait_for(lambda: empty.attachment not in node.attachments(), DEAD_S, "what is dead to be taken back")
+        box.wait_for(lambda: f"{IFNAME}@" not in empty.inside("link", "show"), LEFT_S, "its link to be gone")
+        assert node.attachments() >= {occupied.attachment, bare.attachment}
+        assert accepted(occupied.check()) == {}
+        assert accepted(bare.check()) == {}
+    finally:
+        node.run("kill", "-KILL", pid)
 
 
 def imagined(sandbox: Sandbox) -> dict[str, Any]:
