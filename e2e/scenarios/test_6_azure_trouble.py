@@ -16,6 +16,7 @@ from scenarios.harness.product import Product
 
 TOLD_S = 15
 RIGHT_AGAIN_S = 60
+ROOM_AGAIN_S = 150  # docs/operations.md: within two minutes, and then Azure has to add them
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_a_full_subnet(box: Box, workload: Workload, cloud: Cloud, nodes: list[N
         assert "Free addresses in the subnet, or enlarge it" in event
         _holds(box, node, "SubnetFull", "SubnetFull", "nodes")
         told(box, node.name, "SubnetFull", kind="NodeIPPool")
-    started = workload.ready(20, timeout_s=RIGHT_AGAIN_S)
+    started = workload.ready(20, timeout_s=ROOM_AGAIN_S)
     assert {pod.uid for pod in waiting} <= {pod.uid for pod in started}
     box.wait_for(lambda: node.condition("SubnetFull")["status"] == "False", TOLD_S, "SubnetFull to end")
 

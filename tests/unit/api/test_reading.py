@@ -1,0 +1,57 @@
+"""Fields that a hand has made something else count as absent, and numbers are held within what can be written again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from azure_cni.api import orders, pool, quota
+from azure_cni.api.reading import LARGEST_NUMBER, MOST_ADDRESSES
+from unit.chart.crds import POOLS, QUOTAS, schema
+
+
+def with_status(**status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "vm1", "uid": "u", "resourceVersion": "7"}, "status": status}
+
+
+@pytest.mark.parametrize("primary", ["999.1.1.1", "10.0.0.4/24", "", None, 7, [], {}])
+def test_an_address_that_is_none_is_as_if_nobody_had_written_one(primary: object):
+    assert pool.last_uplink(with_status(macAddress="00:0d:3a:00:00:04", primaryIP=primary)) is None
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**53, -1, "12", 1.5, True, None, [], {"id": 1}])
+def test_a_number_that_nobody_gave_is_none_and_the_next_can_be_written(number: object):
+    body = with_status(requestID=number, grantedFor=number, order={"id": number}, answer={"id": number})
+    assert (pool.view(body).request.number, pool.view(body).granted_for) == (0, 0)
+    assert orders.last_number(body) == 0
+    assert 0 <= pool.last_request(body, vm_id="v").number + 2**20 <= LARGEST_NUMBER
+
+
+def test_where_a_number_makes_no_sense_the_next_are_far_from_those_before():
+    usual = pool.last_request(with_status(), vm_id="v").number
+    assert abs(pool.last_request(with_status(requestID=2**63 - 1), vm_id="v").number - usual) > 2**20
+
+
+@pytest.mark.parametrize(("count", "read"), [(300, MOST_ADDRESSES), (-5, 0), ("16", 0), (None, 0), (True, 0), (16, 16)])
+def test_a_count_is_one_that_a_node_can_have(count: object, read: int):
+    seen = pool.view(with_status(requested=count, granted=count, allocated=count))
+    assert (seen.request.count, seen.granted, seen.allocated) == (read, read, read)
+
+
+def test_the_definitions_allow_what_is_read_and_no_more():
+    status = schema(POOLS)["properties"]["status"]["properties"]
+    numbers = [
+        status["requestID"],
+        status["grantedFor"],
+        *(status[key]["properties"]["id"] for key in ("order", "answer")),
+    ]
+    entry = schema(QUOTAS)["properties"]["status"]["properties"]["grants"]["additionalProperties"]["properties"]
+    assert {one["maximum"] for one in [*numbers, entry["requestID"]]} == {LARGEST_NUMBER}
+    assert {status[key]["maximum"] for key in ("requested", "allocated")} == {MOST_ADDRESSES}
+
+
+@pytest.mark.parametrize("grants", ["none", 7, ["vm1"]])
+def test_a_ledger_that_is_none_is_a_new_one(grants: object):
+    read = quota.read({"metadata": {"name": "vnet"}, "spec": {"vnetID": "v"}, "status": {"grants": grants}})
+    assert (read.is_new, dict(read.entries)) == (True, {})
