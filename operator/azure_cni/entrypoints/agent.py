@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from aiohttp.web import AppRunner
@@ -24,10 +25,10 @@ from azure_cni.entrypoints.cni_server import CniServer, listen
 from azure_cni.entrypoints.installation import Installation
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.ordered_wiring import ordered_ports
-from azure_cni.entrypoints.running import stop_on_signals, until_stopped
+from azure_cni.entrypoints.running import attempt, every, kept_up, stop_on_signals, until_stopped
 from azure_cni.entrypoints.settings import AgentSettings
 from azure_cni.entrypoints.watch import Watches
-from azure_cni.errors import AzureCniError, InternalFault, LedgerError
+from azure_cni.errors import LedgerError
 from azure_cni.faults import Faults
 from azure_cni.host.ledger_store import SqliteLedgerStore
 from azure_cni.host.released import Released
@@ -53,8 +54,6 @@ from azure_cni.node.world import World
 log = logging.getLogger(__name__)
 
 REPLAY_PERIOD_S = 5.0
-AGAIN_S = 10.0
-"""When work that a fault ended begins again."""
 STALLED_S = 300.0
 """A pass of the reconciler ends within seconds, and breathes each second while Azure works: this long is a fault."""
 
@@ -186,9 +185,9 @@ class Agent:
             ),
             "ledger": self._end_when_damaged(),
             "reconciler": self._reconciler.run(),
-            "watches": _kept_up(self._watch, "watches", self._faults),
-            "census": _kept_up(self._census.run, "census", self._faults),
-            "install": _kept_up(self._installation.run, "install", self._faults),
+            "watches": kept_up(self._watch, "watches", self._faults),
+            "census": kept_up(self._census.run, "census", self._faults),
+            "install": kept_up(self._installation.run, "install", self._faults),
         }
 
     async def _recover(self) -> None:
@@ -196,7 +195,7 @@ class Agent:
 
         After that an empty ledger means that the node has booted, and no pod can start here yet.
         """
-        await _attempt(self._replay.once, "replay", self._faults)
+        await attempt(self._replay.once, "replay", self._faults)
         await self._repair.examine()
         self._installation.begin()
 
@@ -206,12 +205,16 @@ class Agent:
         await runner.setup()
         self._closing.push_async_callback(runner.cleanup)
         await listen(runner, self._settings.host.run_dir / "cni.sock")
-        by_descriptor = netns_socket.bound(self._settings.host.run_dir / netns_socket.NAME)
         log.info("serving sandboxes", extra={"node": self._settings.node_name, "version": __version__})
         async with asyncio.TaskGroup() as periodic:
-            periodic.create_task(server.passed.serve(by_descriptor, runner.server))
-            periodic.create_task(_every(REPLAY_PERIOD_S, self._replay.once, "replay", self._faults))
-            periodic.create_task(_kept_up(self._host_watch.run, "host_watch", self._faults))
+            periodic.create_task(kept_up(partial(self._take_passed, server, runner), "netns_socket", self._faults))
+            periodic.create_task(every(REPLAY_PERIOD_S, self._replay.once, "replay", self._faults))
+            periodic.create_task(kept_up(self._host_watch.run, "host_watch", self._faults))
+
+    async def _take_passed(self, server: CniServer, runner: AppRunner) -> None:
+        """Namespaces that come as descriptors, by a socket of their own."""
+        listener = netns_socket.bound(self._settings.host.run_dir / netns_socket.NAME)
+        await server.passed.serve(listener, runner.server)
 
     async def _end_when_damaged(self) -> None:
         """See `azure_cni.faults` for what else ends the process."""
@@ -238,30 +241,3 @@ class Agent:
     def _unready(self) -> str:
         """A node that is full is not an agent that fails: an upgrade must not wait for pods to end."""
         return self._board.obstacle if self._board.ready else self._board.outlook.message
-
-
-async def _every(period_s: float, work: Callable[[], Awaitable[None]], name: str, faults: Faults) -> None:
-    """Do something again and again."""
-    while True:
-        await _attempt(work, name, faults)
-        await asyncio.sleep(period_s)
-
-
-async def _kept_up(work: Callable[[], Awaitable[None]], name: str, faults: Faults) -> None:
-    """Something that goes on by itself, until it is cancelled or raises what it raises on purpose."""
-    while True:
-        try:
-            with faults.guard(name):
-                await work()
-        except InternalFault as error:
-            log.warning("work begins again", extra={"work": name, "error": str(error), "again_s": AGAIN_S})
-        await asyncio.sleep(AGAIN_S)
-
-
-async def _attempt(work: Callable[[], Awaitable[None]], name: str, faults: Faults) -> None:
-    """What goes wrong is reported, and tried again the next time; nothing else depends on it."""
-    try:
-        with faults.guard(name):
-            await work()
-    except AzureCniError as error:
-        log.warning("periodic work failed", extra={"work": name, "reason": error.reason, "error": str(error)})

@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final
+
+from azure_cni.errors import AzureCniError, InternalFault
+from azure_cni.faults import Faults
 
 log = logging.getLogger(__name__)
+
+AGAIN_S: Final = 10.0
+"""When work that a fault ended begins again."""
 
 
 async def until_stopped(
@@ -30,3 +36,30 @@ def stop_on_signals(stop: asyncio.Event) -> None:
     """SIGTERM and Ctrl-C set it. To be called on the loop that runs."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def attempt(work: Callable[[], Awaitable[None]], name: str, faults: Faults) -> None:
+    """Do it; what goes wrong is reported, and concerns nothing else."""
+    try:
+        with faults.guard(name):
+            await work()
+    except AzureCniError as error:
+        log.warning("periodic work failed", extra={"work": name, "reason": error.reason, "error": str(error)})
+
+
+async def every(period_s: float, work: Callable[[], Awaitable[None]], name: str, faults: Faults) -> None:
+    """Attempt it again and again, until cancelled."""
+    while True:
+        await attempt(work, name, faults)
+        await asyncio.sleep(period_s)
+
+
+async def kept_up(work: Callable[[], Awaitable[None]], name: str, faults: Faults, *, again_s: float = AGAIN_S) -> None:
+    """Work without an end; where a fault of ours ends it, it begins again. What it raises on purpose is raised."""
+    while True:
+        try:
+            with faults.guard(name):
+                await work()
+        except InternalFault as error:
+            log.warning("work begins again", extra={"work": name, "error": str(error), "again_s": again_s})
+        await asyncio.sleep(again_s)

@@ -1,0 +1,71 @@
+"""Works of a process side by side: which failures end it, and which only the work."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from azure_cni.entrypoints.running import attempt, every, kept_up, until_stopped
+from azure_cni.errors import DatapathError, LedgerError
+from azure_cni.faults import Faults
+
+pytestmark = pytest.mark.looptime
+
+
+class Work:
+    """Raises these errors, one in each run, and then goes on for ever or ends."""
+
+    def __init__(self, *errors: Exception, ends: bool = False) -> None:
+        self.errors, self.ends, self.runs = list(errors), ends, 0
+
+    async def run(self) -> None:
+        self.runs += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        if not self.ends:
+            await asyncio.Event().wait()
+
+
+@pytest.fixture
+def counted() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def faults(counted: list[str]) -> Faults:
+    return Faults(counted.append)
+
+
+async def test_periodic_work_goes_on_whatever_it_raises(faults: Faults, counted: list[str]):
+    work = Work(KeyError("x"), DatapathError("cannot"), TypeError("y"), ends=True)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(100):
+            await every(10.0, work.run, "repair", faults)
+    assert work.runs == 10
+    assert counted == ["repair", "repair"]
+
+
+async def test_one_attempt_reports_and_returns(faults: Faults, counted: list[str]):
+    await attempt(Work(KeyError("x")).run, "replay", faults)
+    await attempt(Work(LedgerError("cannot")).run, "replay", faults)
+    assert counted == ["replay"]
+
+
+async def test_work_that_a_fault_ends_begins_again_and_what_it_raises_on_purpose_ends_the_process(faults: Faults):
+    work, stop = Work(AttributeError("x"), IndexError("y"), LedgerError("the file is damaged")), asyncio.Event()
+    began_s = asyncio.get_running_loop().time()
+    with pytest.raises(ExceptionGroup) as ended:
+        await until_stopped({"census": kept_up(work.run, "census", faults)}, stop=stop, words="stopping", facts={})
+    assert ended.group_contains(LedgerError, match="damaged")
+    assert work.runs == 3
+    assert asyncio.get_running_loop().time() - began_s == pytest.approx(20.0)
+
+
+async def test_being_cancelled_ends_it(faults: Faults, counted: list[str]):
+    task = asyncio.create_task(kept_up(Work().run, "census", faults))
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert counted == []
