@@ -19,8 +19,10 @@ AZURE_KINDS = (
 )
 PAUSE_S = 60.0
 WORKS = ("azure", "throttle", "kill-controller", "pause-controller", "second-leader", "lose-lease", "restart-apiserver",
-         "kill-nodes", "delete-nodes", "replace-nodes", "take")  # fmt: skip
-WEIGHTS = (6, 2, 4, 2, 2, 2, 1, 2, 2, 2, 2)
+         "kill-nodes", "delete-nodes", "replace-nodes", "take", "fill-subnet")  # fmt: skip
+WEIGHTS = (6, 2, 4, 2, 2, 2, 1, 2, 2, 2, 2, 2)
+LATE: float = 0.3
+"""How often Azure finds out that the subnet is full after it has accepted a write."""
 EACH_S = 10.0
 """One thing goes wrong about that often."""
 
@@ -65,5 +67,6 @@ def _facts(kind: str, scenario: Scenario, chance: random.Random, gone: set[str])
         "second-leader": {"seconds": chance.randint(60, 120)},
         "kill-nodes": {"share": chance.randrange(scenario.node_processes), "seconds": soon_s},
         "take": {"count": scenario.limit // 50},
+        "fill-subnet": {"seconds": chance.randint(40, 160), "late": chance.random() < LATE},
     }
     return facts.get(kind, {})

@@ -19,6 +19,8 @@ from simulation.pace import Pace
 
 PREFIX = "/registry/azure-cni.io/"
 POLL_S = 0.15
+NO_WRITE = "Nothing"
+"""What a request wants that is for no write."""
 GRACE_REAL_S = 1.0
 """How late an event may reach us on a busy machine."""
 
@@ -42,16 +44,20 @@ class Pool:
         """Its newest request is answered, and it has what it was given."""
         return self.granted_for == self.request_id > 0 and self.allocated == min(self.requested, self.granted)
 
-    def see(self, at_s: float, status: dict[str, Any]) -> None:
+    def see(self, at_s: float, status: dict[str, Any]) -> bool:
+        """Take a version over; whether it answers a request for a write of the NIC."""
         allocated = int(status.get("allocated", 0))
         if allocated > self.allocated:
             self.served_s = at_s
         self.allocated = allocated
         self.requested, self.request_id = int(status.get("requested", 0)), int(status.get("requestID", 0))
+        answered_before = self.granted_for
         self.granted, self.granted_for = int(status.get("granted", 0)), int(status.get("grantedFor", 0))
         self.assigned, self.reason = int(status.get("assigned", 0)), str(status.get("grantReason") or "")
         if self.requested and self.asked_s is None:
             self.asked_s = at_s
+        answers = self.granted_for == self.request_id and self.granted_for != answered_before
+        return answers and status.get("wants", NO_WRITE) != NO_WRITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class History:
     calls: Counter[str] = field(default_factory=Counter)
     samples: list[Sample] = field(default_factory=list)
     changes: int = 0
+    writes: int = 0
     versions: int = 0
     outside: int = 0
     """What the quota says that others use."""
@@ -115,8 +122,8 @@ class History:
         if kind == "nodeippools":
             if deleted:
                 self.pools.pop(name, None)
-            else:
-                self.pools.setdefault(name, Pool()).see(at_s, status)
+            elif self.pools.setdefault(name, Pool()).see(at_s, status):
+                self.judge.permitted(at_s, _name(status.get("nicID", "")))
         elif kind == "vnetquotas":
             entries = {
                 key: Entry(int(entry["count"]), str(entry.get("nic", "")))
@@ -147,6 +154,10 @@ class History:
                 self.last_change_s = at_s
                 self.judge.nic_changed(at_s, label, max(0, change["allocated_after"] - 1))
         self.changes += len(lines)
+        async with azure.get(f"http://azure/writes?since={self.writes}") as response:
+            for write in (written := await response.json()):
+                self.judge.nic_written(write["at"] - self.pace.origin_utc_s, write["nic"].lower())
+        self.writes += len(written)
         async with azure.get("http://azure/calls") as response:
             self.calls = Counter(await response.json())
 
@@ -170,6 +181,10 @@ async def _revision(etcd: aiohttp.ClientSession, url: str) -> int:
 
 def _text64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def _name(nic_id: str) -> str:
+    return nic_id.rsplit("/", 1)[-1].lower()
 
 
 def _label(nic_id: str) -> str:

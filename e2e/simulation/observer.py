@@ -4,12 +4,19 @@ It shares no code with the product, and knows of it only what Azure and the API 
 each change by itself. That a NIC holds no more than its ledger entry says needs both histories, which reach us by two
 ways, each a little late: an entry counts if it stood at any time within `grace_s` of the NIC's change, and a lowered
 entry is wrong if the NIC held more all that time.
+
+Writes are counted as Azure gets them, refused ones too. Each must have been permitted: as many answers to requests for
+a write must have stood in the node's pool by then. And they must fit the budget of all nodes together.
 """
 
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+MINUTE_S = 60.0
+LATE_GRACES = 5
+"""Writes that were permitted over a minute and so many graces may reach Azure within one minute: a busy machine has
+nodes hear of answers late, and Azure take in writes late, of many at once."""
 PER_NIC = 250  # Azure documentation, container networking: addresses for pods of one VM
 
 
@@ -50,10 +57,11 @@ class _Line:
 
 
 class Judge:
-    """Told in any order of the two histories, each in its own order. `limit` is the VNet's."""
+    """Told in any order of the two histories, each in its own order. `limit` is the VNet's; writes are of NICs."""
 
-    def __init__(self, *, limit: int, grace_s: float) -> None:
+    def __init__(self, *, limit: int, grace_s: float, writes_per_minute: int) -> None:
         self.limit = limit
+        self.writes_per_minute = writes_per_minute
         self.violations: list[Violation] = []
         self.most_on_nics = 0
         """The most addresses that all NICs ever held together."""
@@ -61,6 +69,11 @@ class Judge:
         self._nics: dict[str, _Line] = defaultdict(_Line)
         self._entries: dict[str, _Line] = defaultdict(_Line)
         self._on_nics = 0
+        self._permits: dict[str, list[float]] = defaultdict(list)
+        self._writes: dict[str, list[float]] = defaultdict(list)
+        self._lately: deque[float] = deque()
+        self._unjudged: deque[tuple[float, str, int]] = deque()
+        """Writes that a permit may still become known for: when, of which NIC, and how many it had then."""
         self._due: deque[tuple[float, str, int | None, int | None]] = deque()
 
     @property
@@ -109,8 +122,34 @@ class Judge:
                     self._due.append((at_s, nic, None, count))
                 line.points.append((at_s, count))
 
+    def permitted(self, at_s: float, nic: str) -> None:
+        """The node of the NIC of that name got an answer that allows one write."""
+        self._permits[nic].append(at_s)
+
+    def nic_written(self, at_s: float, nic: str) -> None:
+        """Azure got a write of the NIC of that name, whatever it answered."""
+        writes = self._writes[nic]
+        writes.append(at_s)
+        self._unjudged.append((at_s, nic, len(writes)))
+        self._lately.append(at_s)
+        while self._lately[0] <= at_s - MINUTE_S:
+            self._lately.popleft()
+        permitted_s = MINUTE_S + LATE_GRACES * self._grace_s
+        allowed = self.writes_per_minute * permitted_s / MINUTE_S
+        if len(self._lately) > allowed:
+            words = f"{len(self._lately)} writes in a minute, in {permitted_s:.0f} s {allowed:.0f} are allowed"
+            self._wrong(at_s, "the write budget", words)
+
+    def _look_at_writes(self, now_s: float) -> None:
+        while self._unjudged and self._unjudged[0][0] + self._grace_s <= now_s:
+            at_s, nic, count = self._unjudged.popleft()
+            permits = sum(permit_s <= at_s + self._grace_s for permit_s in self._permits[nic])
+            if count > permits:
+                self._wrong(at_s, "a permit for each write", f"write {count} of {nic}, with {permits} permits")
+
     def look(self, now_s: float) -> None:
         """Judge what both histories tell of by now."""
+        self._look_at_writes(now_s)
         for _ in range(len(self._due)):
             at_s, nic, held, entry = self._due.popleft()
             if at_s + self._grace_s > now_s:

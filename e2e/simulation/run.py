@@ -49,7 +49,11 @@ class Simulation:
         self._cluster = cluster
         self._say = say
         self._run = Run(scenario, pace, seed, directory, cluster.url, cluster.ca_file, cluster.token)
-        judge = Judge(limit=scenario.limit, grace_s=GRACE_REAL_S * scenario.speed)
+        judge = Judge(
+            limit=scenario.limit,
+            grace_s=GRACE_REAL_S * scenario.speed,
+            writes_per_minute=scenario.writes_per_minute,
+        )
         self.history = History(pace, judge, ledger_log=(directory / "ledger.log").open("w"))
         self.outcome = Outcome(self._run, self.history)
         file = str(self._run.save())

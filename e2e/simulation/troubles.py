@@ -53,6 +53,7 @@ class Troubles:
             "delete-nodes": self._delete_nodes,
             "replace-nodes": self._replace_nodes,
             "take": self._take,
+            "fill-subnet": self._fill_subnet,
         }
         async with asyncio.TaskGroup() as tasks:
             for fault in faults:
@@ -70,6 +71,11 @@ class Troubles:
 
     async def _throttle(self, *, seconds: int) -> None:
         await self.azure.call("POST", "/faults", kind="throttle", operation="nic.put", seconds=seconds)
+
+    async def _fill_subnet(self, *, seconds: int, late: bool) -> None:
+        """No address is left for that long: each growth is refused, at once or at its end."""
+        kind = "subnet-full-late" if late else "subnet-full"
+        await self.azure.call("POST", "/faults", kind=kind, operation="nic.put", seconds=seconds)
 
     async def _kill_controller(self, *, which: int, seconds: float) -> None:
         await self._kill(self.controllers[which], seconds)

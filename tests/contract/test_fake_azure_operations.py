@@ -18,6 +18,7 @@ from fakes.azure import (
     Superseded,
     SystemClock,
 )
+from fakes.azure.adminmessages import Writes
 
 Document = dict[str, Any]
 DURATION_S = 20.0
@@ -172,6 +173,22 @@ async def test_another_tool_writes_just_after(
     clock.advance(DURATION_S)
     assert (works(world), shown(world)) == (expected, expected)
     assert world.azure.nic("vm1-nic")["tags"] == {"written-by": "another-tool-1"}
+
+
+async def test_every_write_is_kept_as_it_was_answered_refused_ones_too(world: World, clock: ManualClock) -> None:
+    await change(world, add=1)
+    world.azure.faults.add(SubnetFull())
+    document = world.azure.nic("vm1-nic")
+    document["properties"]["ipConfigurations"].append({
+        "name": "another",
+        "properties": {"subnet": document["properties"]["ipConfigurations"][0]["properties"]["subnet"]},
+    })  # fmt: skip
+    refused = await world.request("PUT", nic_url(world), body=document)
+    await world.get(nic_url(world))
+    kept = Writes().run(world.azure)
+    assert [(one["nic"], one["status"]) for one in kept] == [("vm1-nic", 200), ("vm1-nic", refused.status)]
+    assert refused.status == 400
+    assert Writes(since=1).run(world.azure) == kept[1:]
 
 
 async def test_a_slow_operation(world: World, clock: ManualClock) -> None:

@@ -18,6 +18,7 @@
     GET    /settings   PUT /settings      {operation_duration_s}
     POST   /events                        {vm, kind, in_seconds} a scheduled event
     GET    /calls                         requests by operation
+    GET    /writes                        {since} every PUT of a NIC, refused ones too
     GET    /changes                       {since} every change of addresses, as JSON lines
 
 A body's fields may also stand in the query. 400 has {"error": why}, also for an unknown field.

@@ -219,6 +219,15 @@ class Calls(Message):
         return dict(azure.calls)
 
 
+class Writes(Message):
+    since: int = 0
+
+    def run(self, azure: "FakeAzure") -> Any:
+        return [
+            {"at": call.at, "nic": call.resource, "status": call.status} for call in azure.history.writes[self.since :]
+        ]
+
+
 class Changes(Message):
     since: int = 0
 
@@ -251,5 +260,6 @@ ROUTES: dict[tuple[str, str], type[Message]] = {
     ("PUT", "/settings"): SetSettings,
     ("POST", "/events"): ScheduleEvent,
     ("GET", "/calls"): Calls,
+    ("GET", "/writes"): Writes,
     ("GET", "/changes"): Changes,
 }

@@ -46,14 +46,18 @@ CALLS_KEPT = 100_000
 
 @dataclass(slots=True)
 class History:
-    """Changes are all kept; of the calls the last CALLS_KEPT, and the count of each operation for ever."""
+    """Changes and writes of NICs are all kept; of the calls the last CALLS_KEPT, and the count of each operation."""
 
     changes: list[Change] = field(default_factory=list)
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=CALLS_KEPT))
     counts: Counter[str] = field(default_factory=Counter)
+    writes: list[Call] = field(default_factory=list)
+    """Every PUT of a NIC, whatever it was answered."""
 
     def record(self, call: Call) -> None:
         self.calls.append(call)
+        if call.operation == "nic.put":
+            self.writes.append(call)
         self.counts[call.operation] += 1
 
     def json_lines(self, since: int = 0) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ class BreaksOff:
     def __init__(self) -> None:
         pace = Pace(10.0, 0.0, 0.0)
         run = Run(PRESETS["ci"], pace, 7, Path("nowhere"), "https://127.0.0.1", Path("nowhere"), "token")
-        self.outcome = Outcome(run, History(pace, Judge(limit=1000, grace_s=10.0)))
+        self.outcome = Outcome(run, History(pace, Judge(limit=1000, grace_s=10.0, writes_per_minute=30)))
 
     async def carry_out(self) -> None:
         raise RuntimeError("azure did not come up")

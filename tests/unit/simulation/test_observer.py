@@ -12,7 +12,7 @@ from simulation.observer import Entry, Judge
 
 @pytest.fixture
 def judge() -> Judge:
-    return Judge(limit=300, grace_s=5.0)
+    return Judge(limit=300, grace_s=5.0, writes_per_minute=30)
 
 
 def rules(judge: Judge) -> list[str]:
@@ -130,3 +130,32 @@ def test_who_judges_shares_no_code_with_the_product():
         [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_write_without_a_permit_of_its_own_refused_or_not(judge):
+    judge.permitted(1.0, "a")
+    judge.nic_written(2.0, "a")
+    judge.permitted(1.0, "b")
+    judge.look(60.0)
+    assert judge.violations == []
+    judge.nic_written(61.0, "a")
+    judge.look(62.0)
+    assert judge.violations == []  # its permit may reach us late
+    judge.look(70.0)
+    assert rules(judge) == ["a permit for each write"]
+    assert judge.violations[0].at_s == 61.0
+
+
+def test_a_permit_that_comes_later_is_none_for_a_write_before(judge):
+    judge.nic_written(1.0, "a")
+    judge.permitted(9.0, "a")
+    judge.look(60.0)
+    assert rules(judge) == ["a permit for each write"]
+
+
+def test_more_writes_in_a_minute_than_the_budget_allows_with_some_patience(judge):
+    for number in range(43):  # 30 in a minute, and 12.5 in five graces
+        assert judge.violations == []
+        judge.permitted(0.0, f"nic-{number}")
+        judge.nic_written(number * 1.0, f"nic-{number}")
+    assert rules(judge) == ["the write budget"]

@@ -21,7 +21,7 @@ def outcome() -> Outcome:
     scenario = replace(PRESETS["ci"], nodes=2, demand=40, limit=30)
     pace = Pace(10.0, 0.0, 0.0)
     run = Run(scenario, pace, 0, Path("nowhere"), "https://127.0.0.1", Path("nowhere"), "token")
-    history = History(pace, Judge(limit=30, grace_s=10.0), last_change_s=70.0)
+    history = History(pace, Judge(limit=30, grace_s=10.0, writes_per_minute=30), last_change_s=70.0)
     history.judge.nic_changed(20.0, "g/a", 15)
     history.judge.nic_changed(70.0, "g/b", 15)
     history.pools = {

@@ -1,0 +1,55 @@
+"""What the observer reads of a pool's versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from fakes.azure import FakeAzure
+from fakes.azure.changelog import Call
+from simulation.history import History, Pool
+from simulation.observer import Judge
+from simulation.pace import Pace
+
+ASKED = {"requested": 4, "requestID": 7, "wants": "Grow", "granted": 0, "grantedFor": 6}
+
+
+@pytest.mark.parametrize("wants", ["Grow", "Release", "Mend"])
+def test_an_answer_to_a_request_for_a_write_is_one_permit(wants: str):
+    pool = Pool()
+    asked = ASKED | {"wants": wants}
+    assert not pool.see(1.0, asked)
+    assert pool.see(2.0, asked | {"granted": 2, "grantedFor": 7})
+    assert not pool.see(3.0, asked | {"granted": 4, "grantedFor": 7})  # more, and no further write
+    assert not pool.see(4.0, asked | {"requestID": 8, "granted": 4, "grantedFor": 7})
+    assert pool.see(5.0, asked | {"requestID": 8, "granted": 4, "grantedFor": 8})
+
+
+def test_an_answer_to_a_request_for_none_is_no_permit():
+    assert not Pool().see(1.0, ASKED | {"wants": "Nothing", "grantedFor": 7})
+    assert not Pool().see(1.0, {})
+
+
+async def test_writes_are_read_once_each_from_azures_side(tmp_path: Path):
+    azure, pace = FakeAzure(seed=1), Pace.starting_now(1.0)
+    azure.add_vnet(subnets={"nodes": "10.240.0.0/27"})
+    azure.add_vm("vm1")
+    history = History(pace, Judge(limit=10, grace_s=1.0, writes_per_minute=30))
+    history.judge.permitted(0.0, "vm1-nic")
+    socket = tmp_path / "admin.sock"
+    async with (
+        azure.serve(admin_socket=socket),
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(socket))) as session,
+    ):
+        for status in (200, 400):
+            azure.history.record(Call(pace.origin_utc_s + 5.0, "nic.put", "vm1-nic", "", status))
+            azure.history.record(Call(pace.origin_utc_s + 5.0, "nic.get", "vm1-nic", "", 200))
+            await history._read_azure(session)
+            await history._read_azure(session)
+    assert history.writes == 2
+    history.judge.look(60.0)
+    assert [str(one) for one in history.judge.violations] == [
+        "at 5.0 s: a permit for each write: write 2 of vm1-nic, with 1 permits"
+    ]
