@@ -153,10 +153,11 @@ def _facts(status: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     }
 
 
-def azure_use(quota: VNetQuota, members: Iterable[Member], used: tuple[int, float] | None) -> AzureUse | None:
+def azure_use(quota: VNetQuota, members: Sequence[Member], used: tuple[int, float] | None) -> AzureUse | None:
     """The newest reading, with what is ours taken off; what the quota has where there is no newer one."""
     known = quota.azure
     if used is None or (known is not None and used[1] <= known.read_s):
         return known
-    outside = used_outside(used[0], members, quota.entries, known=known.outside if known else None)
+    entries = dict(_held(members, limit=quota.limits.limit)) if quota.is_new else quota.entries
+    outside = used_outside(used[0], members, entries, known=known.outside if known else None)
     return AzureUse(used[0], outside, used[1])

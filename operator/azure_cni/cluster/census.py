@@ -19,7 +19,7 @@ from azure_cni.api.quota import nic_label
 from azure_cni.api.versions import Version, is_newer, version
 
 MOST_WAITING: Final = 10_000
-"""Pods of one node. Shares are calculated with it."""
+"""Pods of one node, by the definition's schema. Shares are calculated with it."""
 
 
 @dataclass(frozen=True, slots=True)

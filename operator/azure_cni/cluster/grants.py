@@ -21,6 +21,7 @@ from azure_cni.cluster import books, words
 from azure_cni.cluster.allowance import capacity
 from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census, Member
+from azure_cni.cluster.fairness import PermitHistory
 from azure_cni.cluster.pacing import Paced, paced
 from azure_cni.cluster.quota_keeper import QuotaKeeper
 from azure_cni.cluster.reclaim import Reclaim
@@ -72,6 +73,7 @@ class Grants:
         self._census = census
         self._findings = findings
         self._throttles = Throttles()
+        self._history = PermitHistory()
         self._reclaim = reclaim
         self._places = asyncio.Semaphore(AT_ONCE)
         self._sums_s = float("-inf")
@@ -93,7 +95,15 @@ class Grants:
         quota = replace(quota, azure=books.azure_use(quota, members, self._findings.used))
         now_s = clock.utc_s()
         asked_until_s = self._throttles.until_s(members, now_s=now_s)
-        plan = paced(quota, members, vanished=vanished, asked_until_s=asked_until_s, now_s=now_s)
+        plan = paced(
+            quota,
+            members,
+            vanished=vanished,
+            asked_until_s=asked_until_s,
+            uses=self._history.uses(now_s=began_s),
+            now_s=now_s,
+            monotonic_s=began_s,
+        )
         self.delayed = len(plan.delayed)
         if plan.throttled_anew_s:
             self._world.observer.throttled(plan.throttled_anew_s)
@@ -129,8 +139,10 @@ class Grants:
         budget = {"budget": _budget(quota, plan.tokens)} if plan.tokens != quota.tokens else {}
         written = await self._keeper.write(quota, replace(draft, fields={**draft.fields, **budget}))
         self._sums_s = now_s
+        self._history.note(plan.costs.items(), now_s=now_s)
         if plan.changes:
-            facts = {"entries": len(plan.changes), "permits": plan.permits, "delayed": len(plan.delayed)}
+            permits = sum(plan.costs.values())
+            facts = {"entries": len(plan.changes), "permits": permits, "delayed": len(plan.delayed)}
             log.info("ledger written", extra={"quota": quota.name, "granted": written.granted, **facts})
         return written
 
@@ -147,14 +159,17 @@ class Grants:
         """What nodes are told whose pods wait and whose turn has not come: once for each cause, and Azure's anew."""
         now_s = self._world.clock.monotonic_s()
         until_s = plan.throttled_until_s
-        remark = words.while_throttled(quota, until_s) if until_s else words.while_paced(quota)
+        for_all = words.while_throttled(quota, until_s) if until_s else words.while_paced(quota)
+        waiting = [
+            (member, words.while_spent() if member.name in plan.spent else for_all)
+            for member in members
+            if member.name in plan.delayed and member.waiting and now_s - member.asking_since_s >= PATIENCE_S
+        ]
         return [
             _Telling(member, remark.status(), result="put_off")
-            for member in members
-            if member.name in plan.delayed
-            and member.waiting
-            and (member.reason != remark.reason or (until_s and words.is_outdated(member.message, until_s=until_s)))
-            and now_s - member.asking_since_s >= PATIENCE_S
+            for member, remark in waiting
+            if member.reason != remark.reason
+            or (until_s and remark == for_all and words.is_outdated(member.message, until_s=until_s))
         ]
 
     async def _tell(self, quota: VNetQuota, tellings: Sequence[_Telling]) -> list[_Telling]:

@@ -28,14 +28,16 @@ def used_outside(used: int, members: Iterable[Member], entries: Mapping[str, Led
 def _used_by_us(members: Iterable[Member], entries: Mapping[str, LedgerEntry]) -> tuple[int, int]:
     """How many addresses this cluster's NICs hold at least and at most: the pods', and each node's own.
 
-    A vanished node's count too, until they are reclaimed: they are in the ledger still.
+    A vanished node's count too, until they are reclaimed: they are in the ledger still. What a node says that it holds
+    is believed up to its entry: beyond that it would hide others' addresses, and these would be granted.
     """
     least, most, present = 0, 0, set()
     for member in members:
-        entry, allocated = entries.get(member.name, LedgerEntry()), member.view.allocated
+        entry = entries.get(member.name, LedgerEntry())
+        allocated = min(member.view.allocated, entry.count)
         writes = member.wants if member.answered else Wants.NOTHING
         least += 1 + (min(member.assigned, allocated) if writes is Wants.RELEASE else allocated)
-        most += 1 + (max(entry.count, allocated) if writes is Wants.GROW else allocated)
+        most += 1 + (entry.count if writes is Wants.GROW else allocated)
         present.add(member.name)
     vanished = sum(1 + entry.count for key, entry in entries.items() if key not in present)
     return least + vanished, most + vanished

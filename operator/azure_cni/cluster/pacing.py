@@ -1,23 +1,25 @@
 """Which requests are reserved now: fair shares of the addresses, and one budget for all NIC writes. Pure.
 
 What the ledger must say before anything is granted comes first (`books`), then the shares and the tokens. Nodes with
-pods that starve come first, then others that wait, then what is kept ready, and releases last; of one kind, those that
-have asked longest. A permit with which nothing can be written costs nothing: so a node that cannot grow learns at once
-why.
+pods that starve come first, then others that wait, then what is kept ready, and releases last; of one kind, those whose
+last write is longest ago. A node that had its share of a minute's writes is behind all others whatever it says, and has
+no more than `fairness` allows. A permit with which nothing can be written costs nothing: so a node that cannot grow
+learns at once why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from azure_cni.api.pool import Wants
 from azure_cni.api.quota import LedgerEntry, Tokens, VNetQuota
-from azure_cni.cluster import allowance, books
+from azure_cni.cluster import allowance, books, fairness
 from azure_cni.cluster.allowance import Ask
 from azure_cni.cluster.books import Changes
 from azure_cni.cluster.census import Member
+from azure_cni.cluster.fairness import Use
 from azure_cni.cluster.throttles import believable
 from azure_cni.ipam.grants import QuotaEntry, Reserve, ceiling, decide
 
@@ -29,10 +31,12 @@ class Paced:
     """What a round writes to the ledger, and who has to wait."""
 
     changes: Changes
-    permits: int
-    """How many tokens they cost."""
+    costs: Mapping[str, int]
+    """The nodes whose requests are reserved, and how many tokens each costs."""
     delayed: frozenset[str]
     """Nodes whose requests wait for a token, or for Azure."""
+    spent: frozenset[str]
+    """Those of them that had as much as one node gets in a minute."""
     tokens: Tokens
     turned_back: bool
     """The budget's time was far ahead: it is to be written for that alone, or it would be counted from now for ever."""
@@ -49,9 +53,11 @@ def paced(
     *,
     vanished: Mapping[str, LedgerEntry],
     asked_until_s: float,
+    uses: Mapping[str, Use],
     now_s: float,
+    monotonic_s: float,
 ) -> Paced:
-    """Decide it of one read of everything; times are since 1970.
+    """Decide it of one read of everything; times are since 1970, but those of `uses` and `monotonic_s`.
 
     `asked_until_s` is until when Azure asked nodes to wait, as far as they are believed, 0 when it did not.
     """
@@ -64,32 +70,48 @@ def paced(
     if anew and known_s <= now_s:  # a storm is one: what prolongs it does not slow us further
         tokens = allowance.slowed(tokens)
     left = 0.0 if throttled else tokens.tokens
-    reserved, delayed = _reserved(quota, sorted(members, key=_turn), entries, permits=int(left))
-    changes |= {member.name: entry for member, entry in reserved}
-    permits = sum(_costs(member, entry) for member, entry in reserved)
-    tokens = replace(tokens, tokens=tokens.tokens - permits)
+    turns = _turns(members, uses, share=fairness.share(per_minute=per_minute, nodes=len(members)))
+    reserved = _reserved(quota, turns, entries, uses=uses, permits=int(left))
+    changes |= reserved.entries
+    tokens = replace(tokens, tokens=tokens.tokens - sum(reserved.costs.values()))
     due_s = until_s - now_s if throttled else allowance.next_token_s(tokens, per_minute=per_minute)
+    again_s = min((uses[name].free_s - monotonic_s for name in reserved.spent), default=float("inf"))
     return Paced(
         changes=changes,
-        permits=permits,
-        delayed=frozenset(delayed),
+        costs=reserved.costs,
+        delayed=frozenset(reserved.delayed | reserved.spent),
+        spent=frozenset(reserved.spent),
         tokens=tokens,
         turned_back=quota.tokens is not None and tokens.time_s < quota.tokens.time_s,
         throttled_until_s=until_s if throttled else None,
         throttled_anew_s=until_s - max(known_s, now_s) if anew else 0.0,
-        due_s=due_s if delayed else float("inf"),
+        due_s=min(due_s if reserved.delayed else float("inf"), max(0.0, again_s)),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    """The entries to write with the tokens that each costs, and the nodes that wait: for tokens, or for a minute."""
+
+    entries: Changes = field(default_factory=dict)
+    costs: dict[str, int] = field(default_factory=dict)
+    delayed: set[str] = field(default_factory=set)
+    spent: set[str] = field(default_factory=set)
+
+
 def _reserved(
-    quota: VNetQuota, members: Sequence[Member], entries: Mapping[str, LedgerEntry], *, permits: int
-) -> tuple[list[tuple[Member, LedgerEntry]], list[str]]:
-    """The entries to write, and the nodes that wait; `members` in their turns."""
+    quota: VNetQuota,
+    members: Sequence[Member],
+    entries: Mapping[str, LedgerEntry],
+    *,
+    uses: Mapping[str, Use],
+    permits: int,
+) -> _Reserved:
+    """Decide for each of `members`, in their turns."""
     granted = sum(entry.count for entry in entries.values())
     others = granted - sum(entries.get(member.name, NONE).count for member in members)
     asks = [_ask(quota, member, entries.get(member.name, NONE)) for member in members]
-    reserved: list[tuple[Member, LedgerEntry]] = []
-    delayed: list[str] = []
+    reserved = _Reserved()
     for member, share in zip(members, allowance.shares(asks, max(0, quota.grantable - others)), strict=True):
         entry = entries.get(member.name, NONE)
         room = ceiling(limit=quota.grantable, per_node=quota.limits.per_node, others=granted - entry.count)
@@ -98,13 +120,17 @@ def _reserved(
             continue
         wanted = LedgerEntry(decision.entry.count, decision.entry.request_id, member.nic or entry.nic)
         cost = _costs(member, wanted)
+        if uses.get(member.name, fairness.NOTHING).is_spent(cost=cost):
+            reserved.spent.add(member.name)
+            continue
         if cost > permits:
-            delayed.append(member.name)
+            reserved.delayed.add(member.name)
             continue
         permits -= cost
         granted += wanted.count - entry.count
-        reserved.append((member, wanted))
-    return reserved, delayed
+        reserved.entries[member.name] = wanted
+        reserved.costs[member.name] = cost
+    return reserved
 
 
 def _ask(quota: VNetQuota, member: Member, entry: LedgerEntry) -> Ask:
@@ -129,8 +155,14 @@ def _costs(member: Member, entry: LedgerEntry) -> int:
             assert_never(member.wants)
 
 
-def _turn(member: Member) -> tuple[int, float, str]:
-    return _rank(member), member.asking_since_s, member.name
+def _turns(members: Sequence[Member], uses: Mapping[str, Use], *, share: int) -> list[Member]:
+    """Round robin, so that who asks more often is not served more often."""
+
+    def turn(member: Member) -> tuple[bool, int, float, float, str]:
+        use = uses.get(member.name, fairness.NOTHING)
+        return use.permits >= share, _rank(member), use.last_s, member.asking_since_s, member.name
+
+    return sorted(members, key=turn)
 
 
 def _rank(member: Member) -> int:

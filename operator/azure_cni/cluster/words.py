@@ -15,6 +15,7 @@ from azure_cni.api.conditions import NODE_AT_LIMIT
 from azure_cni.api.plurals import addresses, counted
 from azure_cni.api.quota import LONGEST_NIC_LABEL, Fact, Finding, VNetQuota
 from azure_cni.cluster.census import Member
+from azure_cni.cluster.fairness import MOST_ANSWERS, MOST_PERMITS
 
 QUOTA_EXCEEDED: Final = "QuotaExceeded"
 THROTTLED: Final = "Throttled"
@@ -80,6 +81,15 @@ def while_paced(quota: VNetQuota) -> Remark:
         f"other nodes' NICs are written first: all together may make {writes} a minute "
         f"(spec.writesPerMinute of VNetQuota {quota.name}), and fewer for a while after Azure asked to wait; "
         "the request is answered in its turn, nothing needs to be done",
+    )
+
+
+def while_spent() -> Remark:
+    """It had as much as one node gets in a minute."""
+    return Remark(
+        WRITE_BUDGET,
+        f"this node asked too often: one node gets {MOST_PERMITS} NIC writes and {MOST_ANSWERS} answers a minute; "
+        "the request is answered within a minute; if this goes on, the log of the node's agent says why it asks again",
     )
 
 

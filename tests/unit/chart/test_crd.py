@@ -9,6 +9,8 @@ from azure_cni.api import conditions, pool, quota
 from azure_cni.api.identity import NodeIdentity
 from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, NicID, SubnetID, VNetID
 from azure_cni.api.quota import Fact
+from azure_cni.api.reading import LARGEST_NUMBER
+from azure_cni.cluster.census import MOST_WAITING
 from azure_cni.ipam import limits
 from azure_cni.node.world import LastWrite
 from unit.chart.crds import POOLS, QUOTA_SPEC, QUOTA_STATUS, QUOTAS, SPEC, STATUS, schema, version
@@ -115,6 +117,15 @@ def test_the_bounds_are_those_of_the_product():
     assert QUOTA_SPEC["properties"]["perNodeLimit"]["maximum"] == most
     assert QUOTA_STATUS["properties"]["grants"]["additionalProperties"]["properties"]["count"]["maximum"] == most
     assert STATUS["properties"]["addresses"]["maxItems"] == MAX_CONFIGS_PER_NIC
+
+
+def test_every_number_that_a_node_may_write_has_bounds():
+    """What all share is calculated with them."""
+    numbers = {path: part for path, part in walk(STATUS, "status") if part.get("type") in ("integer", "number")}
+    unbounded = {path for path, part in numbers.items() if not {"minimum", "maximum"} <= part.keys()}
+    assert unbounded <= {"status.observedGeneration", "status.conditions[].observedGeneration"}
+    assert STATUS["properties"]["waiting"]["maximum"] == MOST_WAITING
+    assert STATUS["properties"]["requestID"]["maximum"] == LARGEST_NUMBER
 
 
 def test_the_rules_count_what_is_left_out_as_the_products_defaults():

@@ -1,0 +1,123 @@
+"""Nodes that write whatever they may into their own pools: what all share is steered by none of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from azure_cni.api.quota import Limits, nic_label
+from azure_cni.cluster.fairness import MOST_ANSWERS, MOST_PERMITS
+from azure_cni.errors import KubeInvalid
+from fakes.cluster import NICS
+from unit.cluster.worlds import World
+
+pytestmark = pytest.mark.looptime
+
+Status = Callable[[int], dict[str, Any]]
+"""What a liar writes at its n-th turn."""
+
+
+@asynccontextmanager
+async def lying(world: World, *names: str, status: Status, every_s: float = 0.2) -> AsyncIterator[None]:
+    """These nodes write that, again and again, each under a new number unless they say otherwise."""
+
+    async def lie(name: str) -> None:
+        turn = 0
+        while True:
+            turn += 1
+            with suppress(KubeInvalid):
+                world.cluster.node(name, **{"number": turn, **status(turn)})
+            await asyncio.sleep(every_s)
+
+    tasks = [asyncio.create_task(lie(name)) for name in names]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def answers_of(world: World, name: str) -> list[float]:
+    """When that node's requests were recorded in the ledger."""
+    times: list[float] = []
+
+    def note(before: Any, after: Any) -> None:
+        def number(body: Any) -> int:
+            return ((body or {}).get("status") or {}).get("grants", {}).get(name, {}).get("requestID", 0)
+
+        if number(after) != number(before):
+            times.append(asyncio.get_running_loop().time())
+
+    world.cluster.quotas.watchers.append(note)
+    return times
+
+
+def most_in_a_minute(times: list[float]) -> int:
+    return max((sum(1 for other in times if at <= other < at + 60) for at in times), default=0)
+
+
+async def served_in_s(world: World) -> float:
+    """How long the honest nodes take to what they want."""
+    begun = asyncio.get_running_loop().time()
+    await world.until(lambda: all(node.on_nic == node.want for node in world.nodes.values()), within_s=3600)
+    return asyncio.get_running_loop().time() - begun
+
+
+@pytest.mark.parametrize("liars", [(), ("x", "y")], ids=["without", "with"])
+async def test_who_says_that_a_hundred_pods_wait_does_not_take_the_write_budget(liars: tuple[str, ...]) -> None:
+    world = World(limits=Limits(writes_per_minute=60))
+    for index in range(120):
+        world.node(f"n{index}", want=8)
+    times = answers_of(world, "x")
+    starving = {"requested": 250, "waiting": 100, "wants": "Mend"}
+    async with lying(world, *liars, status=lambda _: starving), world.agents(), world.controller():
+        assert await served_in_s(world) < 1.2 * 120 * 60 / 57
+    assert most_in_a_minute(times) <= MOST_PERMITS
+
+
+async def test_who_asks_again_and_again_gets_a_bounded_number_of_answers() -> None:
+    """Each is a write of the ledger and of the pool."""
+    world = World()
+    times = answers_of(world, "x")
+    asking = {"requested": 16, "wants": "Nothing", "waiting": 1}
+    async with lying(world, "x", status=lambda _: asking), world.controller():
+        await asyncio.sleep(300)
+        assert len(times) > 3 * MOST_ANSWERS
+    assert most_in_a_minute(times) <= MOST_ANSWERS
+
+
+async def test_a_node_at_its_bound_is_told_so_and_served_after() -> None:
+    world = World()
+    world.cluster.node("x", requested=8, number=1)
+    async with world.controller():
+        for number in range(1, MOST_PERMITS + 2):
+            world.cluster.node("x", requested=8, number=number, wants="Mend", waiting=1)
+            await asyncio.sleep(2)
+        assert world.cluster.granted_of("x")[1] == MOST_PERMITS
+        await world.until(lambda: world.cluster.status("x").get("grantReason") == "WriteBudget", within_s=10)
+        assert f"one node gets {MOST_PERMITS} NIC writes" in world.cluster.status("x")["grantMessage"]
+        rounds = len([told for told in world.observer.told if told[0] == "round"])
+        await world.until(lambda: world.cluster.granted_of("x")[1] == MOST_PERMITS + 1, within_s=60)
+        assert len([told for told in world.observer.told if told[0] == "round"]) - rounds < 30
+
+
+@pytest.mark.parametrize("said", [256, 2_000_000_000])
+async def test_who_says_that_it_holds_what_others_use_lets_nobody_pass_the_limit(said: int) -> None:
+    world = World(limits=Limits(limit=200), usages_s=20)
+    world.vnets.others = 150
+    node, liar = world.node("n", want=8, waiting=100), "x"
+    world.nics[nic_label(f"{NICS}/{liar}-nic")] = 0  # it has an address of its own
+    lies = {"requested": 0, "wants": "Nothing", "allocated": said}
+    async with world.agents(), world.controller():
+        await world.until(lambda: node.on_nic == 8)
+        node.want = 100
+        async with lying(world, liar, status=lambda _: lies, every_s=5):
+            await asyncio.sleep(120)
+        in_use = node.on_nic + 150
+        assert in_use <= 200, f"{in_use} addresses in a VNet that allows 200"
+        assert node.on_nic > 40
