@@ -15,13 +15,14 @@ import pytest
 
 from azurebox.client import Box
 from scenarios.harness.node import BINARY, CONFLIST, Answer, Node
-from scenarios.harness.pods import NAMESPACE, servers
+from scenarios.harness.pods import NAMESPACE, Pod, servers
 
 VERSION = "1.1.0"
 IFNAME = "eth0"
 LEFT_S = 10
 DEAD_S = 120.0
 """Until the address of a dead sandbox is back: a minute of grace, a list of pods, and the pass after that."""
+CTR = "ctr=/opt/azbox/containerd/ctr; [ -x $ctr ] || ctr=ctr"
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -201,6 +202,39 @@ def test_sandboxes_without_a_pod_are_taken_back_unless_something_runs_in_them(
         assert accepted(bare.check()) == {}
     finally:
         node.run("kill", "-KILL", pid)
+
+
+def test_the_older_sandbox_of_a_pod_that_the_runtime_forgot(box: Box, nodes: list[Node]) -> None:
+    """The runtime lost its records, and the pod lives on in a new sandbox: the address of the old one comes back."""
+    node = nodes[0]
+    with servers(box, "forgotten", node=node.name, replicas=1) as forgotten:
+        (pod,) = forgotten.pods()
+        (old,) = held_by(node, pod)
+        forget(box, node, pod)
+        box.wait_for(lambda: len(held_by(node, pod)) == 2, DEAD_S, f"a new sandbox of {pod.name}")
+        (new,) = held_by(node, pod) - {old}
+        box.wait_for(lambda: held_by(node, pod) == {new}, DEAD_S, "the old sandbox to be taken back")
+        (now,) = forgotten.ready(1)
+        assert (now.uid, now.address in node.routes()) == (pod.uid, True)
+
+
+def held_by(node: Node, pod: Pod) -> set[tuple[str, str]]:
+    """The sandboxes that hold an address for a pod, as container and interface."""
+    return node.attachments(pod_uid=pod.uid)
+
+
+def forget(box: Box, node: Node, pod: Pod) -> None:
+    """Have the runtime forget a pod: its processes are killed, its records removed, and no DEL comes."""
+    status = box.kubectl_json("get", "pod", "-n", NAMESPACE, pod.name)["status"]
+    containers = [one["containerID"].rpartition("/")[2] for one in status["containerStatuses"]]
+    sandboxes = [container for container, _ in held_by(node, pod)]
+    box.stop(f"{node.name}-kubelet")
+    for container in (*containers, *sandboxes):
+        for command in ("task kill -s SIGKILL", "task rm -f", "container rm", "sandboxes rm --force"):
+            node.run("sh", "-c", f"{CTR}; $ctr -n k8s.io {command} {container} || true")
+    box.stop(f"{node.name}-containerd")
+    box.start(f"{node.name}-containerd")
+    box.start(f"{node.name}-kubelet")
 
 
 def imagined(sandbox: Sandbox) -> dict[str, Any]:

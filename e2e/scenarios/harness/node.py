@@ -88,9 +88,10 @@ class Node:
         query = "SELECT address, state, coalesce(pod_namespace || '/' || pod_name, '') FROM slots ORDER BY address"
         return [Slot(IPv4Address(address), state, pod) for address, state, pod in self._rows(query)]
 
-    def attachments(self) -> set[tuple[str, str]]:
-        """Container ID and interface of every sandbox that holds an address."""
-        return set(self._rows("SELECT container_id, ifname FROM slots WHERE container_id IS NOT NULL"))
+    def attachments(self, *, pod_uid: str = "") -> set[tuple[str, str]]:
+        """Container ID and interface of every sandbox that holds an address; those of one pod if it is named."""
+        rows = self._rows("SELECT container_id, ifname, pod_uid FROM slots WHERE container_id IS NOT NULL")
+        return {(container, ifname) for container, ifname, uid in rows if pod_uid in {"", uid}}
 
     def ledger(self) -> Counts:
         """The ledger's counts."""
