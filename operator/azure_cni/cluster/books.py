@@ -36,6 +36,8 @@ class Findings:
     """Addresses in use in the VNet as Azure counts them, and when it said so (since 1970)."""
     silence: Remark = words.NOTHING
     """Why Azure did not say it when it was last asked; nothing when it did."""
+    throttled_until_s: float = 0.0
+    """Until when Azure asked the controller itself to wait, since 1970; 0 when it did not."""
     nodes: int = 0
     """How many nodes were known then. The own address of any other was taken for somebody else's."""
 

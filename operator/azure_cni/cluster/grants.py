@@ -26,6 +26,7 @@ from azure_cni.cluster.pacing import Paced, paced
 from azure_cni.cluster.quota_keeper import QuotaKeeper
 from azure_cni.cluster.reclaim import Reclaim
 from azure_cni.cluster.throttles import Throttles
+from azure_cni.cluster.words import Remark
 from azure_cni.cluster.world import ClusterWorld
 from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
 from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, Rest, TakeBack, decide
@@ -94,12 +95,17 @@ class Grants:
         members, unwritable = self._members()
         quota = replace(quota, azure=books.azure_use(quota, members, self._findings.used))
         now_s = clock.utc_s()
-        asked_until_s = self._throttles.until_s(members, now_s=now_s)
+        heard = self._throttles.heard(
+            members,
+            known_until_s=quota.throttled_until_s or 0.0,
+            own_until_s=self._findings.throttled_until_s,
+            now_s=now_s,
+        )
         plan = paced(
             quota,
             members,
             vanished=vanished,
-            asked_until_s=asked_until_s,
+            heard=heard,
             uses=self._history.uses(now_s=began_s),
             now_s=now_s,
             monotonic_s=began_s,
@@ -109,6 +115,10 @@ class Grants:
             self._world.observer.throttled(plan.throttled_anew_s)
             log.warning("azure asks to wait", extra={"quota": quota.name, "seconds": round(plan.throttled_anew_s)})
         quota = await self._reserve(quota, members, plan)
+        if plan.throttled_until_s:
+            for member in members:
+                if plan.costs.get(member.name):
+                    self._throttles.tried(member, now_s=now_s)
         self._reclaim.done(vanished)
         tellings = [*_answers(quota, members), *self._delays(quota, members, plan), *_refusals(unwritable)]
         told = await self._tell(quota, tellings)
@@ -158,18 +168,15 @@ class Grants:
     def _delays(self, quota: VNetQuota, members: Sequence[Member], plan: Paced) -> list[_Telling]:
         """What nodes are told whose pods wait and whose turn has not come: once for each cause, and Azure's anew."""
         now_s = self._world.clock.monotonic_s()
-        until_s = plan.throttled_until_s
-        for_all = words.while_throttled(quota, until_s) if until_s else words.while_paced(quota)
         waiting = [
-            (member, words.while_spent() if member.name in plan.spent else for_all)
+            (member, _why_delayed(quota, member.name, plan))
             for member in members
             if member.name in plan.delayed and member.waiting and now_s - member.asking_since_s >= PATIENCE_S
         ]
         return [
             _Telling(member, remark.status(), result="put_off")
             for member, remark in waiting
-            if member.reason != remark.reason
-            or (until_s and remark == for_all and words.is_outdated(member.message, until_s=until_s))
+            if words.is_news(member, remark)
         ]
 
     async def _tell(self, quota: VNetQuota, tellings: Sequence[_Telling]) -> list[_Telling]:
@@ -226,6 +233,17 @@ def _answers(quota: VNetQuota, members: Iterable[Member]) -> Iterator[_Telling]:
                 )
             case Rest() | Reserve():
                 pass
+
+
+def _why_delayed(quota: VNetQuota, name: str, plan: Paced) -> Remark:
+    """Why this node waits for its permit."""
+    if name in plan.spent:
+        return words.while_spent()
+    if plan.throttled_until_s:
+        return words.while_throttled(quota, plan.throttled_until_s)
+    if name in plan.slowed:
+        return words.while_slowed(plan.slowed[name])
+    return words.while_paced(quota)
 
 
 def _refusals(unwritable: Iterable[Member]) -> Iterator[_Telling]:

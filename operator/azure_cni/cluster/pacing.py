@@ -20,7 +20,7 @@ from azure_cni.cluster.allowance import Ask
 from azure_cni.cluster.books import Changes
 from azure_cni.cluster.census import Member
 from azure_cni.cluster.fairness import Use
-from azure_cni.cluster.throttles import believable
+from azure_cni.cluster.throttles import TRIAL_S, Heard
 from azure_cni.ipam.grants import QuotaEntry, Reserve, ceiling, decide
 
 NONE = LedgerEntry()
@@ -37,6 +37,8 @@ class Paced:
     """Nodes whose requests wait for a token, or for Azure."""
     spent: frozenset[str]
     """Those of them that had as much as one node gets in a minute."""
+    slowed: Mapping[str, float]
+    """Those of them whom Azure asked to wait, and until when, seconds since 1970."""
     tokens: Tokens
     turned_back: bool
     """The budget's time was far ahead: it is to be written for that alone, or it would be counted from now for ever."""
@@ -52,35 +54,34 @@ def paced(
     members: Sequence[Member],
     *,
     vanished: Mapping[str, LedgerEntry],
-    asked_until_s: float,
+    heard: Heard,
     uses: Mapping[str, Use],
     now_s: float,
     monotonic_s: float,
 ) -> Paced:
-    """Decide it of one read of everything; times are since 1970, but those of `uses` and `monotonic_s`.
-
-    `asked_until_s` is until when Azure asked nodes to wait, as far as they are believed, 0 when it did not.
-    """
+    """Decide it of one read of everything; times are since 1970, but those of `uses` and `monotonic_s`."""
     changes = books.corrections(quota, members, vanished)
     entries = books.after(quota.entries, changes)
-    known_s, per_minute = believable(quota.throttled_until_s or 0.0, now_s=now_s), quota.limits.writes_per_minute
-    until_s = max(known_s, asked_until_s)
+    known_s, per_minute = heard.known_until_s, quota.limits.writes_per_minute
+    until_s = heard.all_until_s
     throttled, anew = until_s > now_s, until_s > max(known_s, now_s)
     tokens = allowance.counted(quota.tokens, per_minute=per_minute, now_s=now_s, throttled_until_s=known_s)
     if anew and known_s <= now_s:  # a storm is one: what prolongs it does not slow us further
         tokens = allowance.slowed(tokens)
-    left = 0.0 if throttled else tokens.tokens
+    left = min(tokens.tokens, float(heard.trial)) if throttled else tokens.tokens
     turns = _turns(members, uses, share=fairness.share(per_minute=per_minute, nodes=len(members)))
-    reserved = _reserved(quota, turns, entries, uses=uses, permits=int(left))
+    reserved = _reserved(quota, turns, entries, uses=uses, slowed=heard.slowed, permits=int(left))
     changes |= reserved.entries
     tokens = replace(tokens, tokens=tokens.tokens - sum(reserved.costs.values()))
-    due_s = until_s - now_s if throttled else allowance.next_token_s(tokens, per_minute=per_minute)
-    again_s = min((uses[name].free_s - monotonic_s for name in reserved.spent), default=float("inf"))
+    due_s = min(until_s - now_s, TRIAL_S) if throttled else allowance.next_token_s(tokens, per_minute=per_minute)
+    again_s = min((heard.slowed[name] - now_s for name in reserved.slowed), default=float("inf"))
+    again_s = min((uses[name].free_s - monotonic_s for name in reserved.spent), default=again_s)
     return Paced(
         changes=changes,
         costs=reserved.costs,
-        delayed=frozenset(reserved.delayed | reserved.spent),
+        delayed=frozenset(reserved.delayed | reserved.spent | reserved.slowed),
         spent=frozenset(reserved.spent),
+        slowed={name: heard.slowed[name] for name in reserved.slowed},
         tokens=tokens,
         turned_back=quota.tokens is not None and tokens.time_s < quota.tokens.time_s,
         throttled_until_s=until_s if throttled else None,
@@ -91,12 +92,13 @@ def paced(
 
 @dataclass(frozen=True, slots=True)
 class _Reserved:
-    """The entries to write with the tokens that each costs, and the nodes that wait: for tokens, or for a minute."""
+    """The entries to write with the tokens that each costs, and the nodes that wait: for tokens, a minute, or Azure."""
 
     entries: Changes = field(default_factory=dict)
     costs: dict[str, int] = field(default_factory=dict)
     delayed: set[str] = field(default_factory=set)
     spent: set[str] = field(default_factory=set)
+    slowed: set[str] = field(default_factory=set)
 
 
 def _reserved(
@@ -105,6 +107,7 @@ def _reserved(
     entries: Mapping[str, LedgerEntry],
     *,
     uses: Mapping[str, Use],
+    slowed: Mapping[str, float],
     permits: int,
 ) -> _Reserved:
     """Decide for each of `members`, in their turns."""
@@ -122,6 +125,9 @@ def _reserved(
         cost = _costs(member, wanted)
         if uses.get(member.name, fairness.NOTHING).is_spent(cost=cost):
             reserved.spent.add(member.name)
+            continue
+        if cost and member.name in slowed:
+            reserved.slowed.add(member.name)
             continue
         if cost > permits:
             reserved.delayed.add(member.name)

@@ -17,7 +17,7 @@ from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census
 from azure_cni.cluster.ports import Clock, VNets
 from azure_cni.cluster.words import NOTHING, Remark
-from azure_cni.errors import AzureCniError, CloudUnreachable
+from azure_cni.errors import AzureCniError, CloudUnreachable, Throttled
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,8 @@ class Usage:
             self._tell(CloudUnreachable(f"cannot read how full the VNet is: no answer within {PATIENCE_S:g} s"))
             return False
         except AzureCniError as error:
+            if isinstance(error, Throttled):
+                self._findings.throttled_until_s = self._clock.utc_s() + (error.retry_after_s or 0.0)
             self._tell(error)
             return False
         if self._findings.silence != NOTHING:

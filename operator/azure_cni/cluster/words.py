@@ -66,11 +66,26 @@ def while_throttled(quota: VNetQuota, until_s: float) -> Remark:
     )
 
 
-def is_outdated(message: str, *, until_s: float) -> bool:
-    """Whether `while_throttled` told another time than this. Some seconds are none: a storm prolongs it many times."""
-    told = re.search(r" is written before (\S+);", message)
-    told_s = times.seconds(told[1]) if told else None
-    return told_s is None or abs(told_s - until_s) > WORTH_TELLING_S
+def while_slowed(until_s: float) -> Remark:
+    """This node's NIC is not written for now; others' are."""
+    return Remark(
+        THROTTLED,
+        f"Azure asked this node's agent to wait: its NIC is not written before {times.text(until_s)}; "
+        "the request is answered then, nothing needs to be done",
+    )
+
+
+def is_news(member: Member, remark: Remark) -> bool:
+    """Whether its pool shows another reason, or another time. Some seconds are none: a storm prolongs it many times."""
+    if member.reason != remark.reason:
+        return True
+    told_s, until_s = _time_in(member.message), _time_in(remark.message)
+    return until_s is not None and (told_s is None or abs(told_s - until_s) > WORTH_TELLING_S)
+
+
+def _time_in(message: str) -> float | None:
+    told = re.search(r" written before (\S+);", message)
+    return times.seconds(told[1]) if told else None
 
 
 def while_paced(quota: VNetQuota) -> Remark:

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.quota import Limits, nic_label
+from azure_cni.api import times
+from azure_cni.api.quota import Fact, Limits, nic_label
 from azure_cni.cluster.fairness import MOST_ANSWERS, MOST_PERMITS
-from azure_cni.errors import KubeInvalid
+from azure_cni.cluster.throttles import TRIAL_S, quorum
+from azure_cni.errors import KubeInvalid, Throttled
 from fakes.cluster import NICS
-from unit.cluster.worlds import World
+from unit.cluster.clocks import EPOCH_S
+from unit.cluster.worlds import Node, World
 
 pytestmark = pytest.mark.looptime
 
@@ -44,21 +47,21 @@ async def lying(world: World, *names: str, status: Status, every_s: float = 0.2)
 
 def answers_of(world: World, name: str) -> list[float]:
     """When that node's requests were recorded in the ledger."""
-    times: list[float] = []
+    moments: list[float] = []
 
     def note(before: Any, after: Any) -> None:
         def number(body: Any) -> int:
             return ((body or {}).get("status") or {}).get("grants", {}).get(name, {}).get("requestID", 0)
 
         if number(after) != number(before):
-            times.append(asyncio.get_running_loop().time())
+            moments.append(asyncio.get_running_loop().time())
 
     world.cluster.quotas.watchers.append(note)
-    return times
+    return moments
 
 
-def most_in_a_minute(times: list[float]) -> int:
-    return max((sum(1 for other in times if at <= other < at + 60) for at in times), default=0)
+def most_in_a_minute(moments: list[float]) -> int:
+    return max((sum(1 for other in moments if at <= other < at + 60) for at in moments), default=0)
 
 
 async def served_in_s(world: World) -> float:
@@ -73,22 +76,22 @@ async def test_who_says_that_a_hundred_pods_wait_does_not_take_the_write_budget(
     world = World(limits=Limits(writes_per_minute=60))
     for index in range(120):
         world.node(f"n{index}", want=8)
-    times = answers_of(world, "x")
+    moments = answers_of(world, "x")
     starving = {"requested": 250, "waiting": 100, "wants": "Mend"}
     async with lying(world, *liars, status=lambda _: starving), world.agents(), world.controller():
         assert await served_in_s(world) < 1.2 * 120 * 60 / 57
-    assert most_in_a_minute(times) <= MOST_PERMITS
+    assert most_in_a_minute(moments) <= MOST_PERMITS
 
 
 async def test_who_asks_again_and_again_gets_a_bounded_number_of_answers() -> None:
     """Each is a write of the ledger and of the pool."""
     world = World()
-    times = answers_of(world, "x")
+    moments = answers_of(world, "x")
     asking = {"requested": 16, "wants": "Nothing", "waiting": 1}
     async with lying(world, "x", status=lambda _: asking), world.controller():
         await asyncio.sleep(300)
-        assert len(times) > 3 * MOST_ANSWERS
-    assert most_in_a_minute(times) <= MOST_ANSWERS
+        assert len(moments) > 3 * MOST_ANSWERS
+    assert most_in_a_minute(moments) <= MOST_ANSWERS
 
 
 async def test_a_node_at_its_bound_is_told_so_and_served_after() -> None:
@@ -121,3 +124,90 @@ async def test_who_says_that_it_holds_what_others_use_lets_nobody_pass_the_limit
         in_use = node.on_nic + 150
         assert in_use <= 200, f"{in_use} addresses in a VNet that allows 200"
         assert node.on_nic > 40
+
+
+def throttle(*, again_s: int) -> Status:
+    """It says that Azure asked it to wait, each time for longer."""
+    begun_s = asyncio.get_running_loop().time()
+
+    def status(_: int) -> dict[str, Any]:
+        ahead_s = asyncio.get_running_loop().time() - begun_s + again_s
+        return {"number": 1, "requested": 0, "wants": "Nothing", "throttledUntil": times.text(EPOCH_S + ahead_s)}
+
+    return status
+
+
+async def test_two_of_forty_who_say_that_azure_asks_to_wait_stop_only_themselves() -> None:
+    world = World()
+    for index in range(38):
+        world.node(f"n{index}", want=8, waiting=8)
+    async with lying(world, "x", "y", status=throttle(again_s=1200), every_s=60), world.agents(), world.controller():
+        assert await served_in_s(world) < 60
+        assert not world.cluster.quota().holds(Fact.THROTTLED)
+        world.cluster.node("x", requested=8, number=2, wants="Grow", waiting=8,
+                           throttledUntil=times.text(EPOCH_S + 1800))  # fmt: skip
+        await world.until(lambda: world.cluster.status("x").get("grantReason") == "Throttled", within_s=20)
+        assert world.cluster.granted_of("x")[1] < 2
+        assert "asked this node's agent to wait" in world.cluster.status("x")["grantMessage"]
+
+
+async def test_more_liars_than_a_quorum_stop_the_others_for_little_more_than_a_minute_in_half_an_hour() -> None:
+    world = World()
+    liars = [f"x{index}" for index in range(quorum(40))]
+    nodes = [world.node(f"n{index}", want=8, waiting=8) for index in range(40 - len(liars))]
+    async with lying(world, *liars, status=throttle(again_s=1200), every_s=60), world.controller():
+        await world.until(lambda: "vnet" in world.cluster.quotas.objects, within_s=30)
+        await world.until(lambda: world.cluster.quota().holds(Fact.THROTTLED), within_s=30)
+        async with world.agents():
+            assert await served_in_s(world) < TRIAL_S + 60
+            for want in (16, 24, 32):
+                await asyncio.sleep(300)
+                for node in nodes:
+                    node.want = want
+                assert await served_in_s(world) < 60
+
+
+async def test_a_storm_that_is_one_stops_all_and_is_tried_once_a_minute() -> None:
+    world = World()
+    nodes = [world.node(f"n{index}", want=8, waiting=8) for index in range(40)]
+    stormy = True
+    refused: list[float] = []
+
+    async def write(node: Node, goal: int) -> bool:
+        if stormy:
+            refused.append(asyncio.get_running_loop().time())
+            node.throttled_until = times.text(EPOCH_S + asyncio.get_running_loop().time() + 600)
+        return not stormy
+
+    for node in nodes:
+        node.before_write = write
+    async with world.agents(), world.controller():
+        await world.until(lambda: len(refused) >= quorum(40), within_s=60)
+        await asyncio.sleep(20)
+        assert world.cluster.quota().holds(Fact.THROTTLED)
+        at_once = len(refused)
+        await asyncio.sleep(300)
+        assert 3 <= len(refused) - at_once <= 6
+        assert sum(world.held().values()) == 0
+        stormy = False
+        for node in nodes:
+            node.throttled_until = None
+            node.tell()
+        assert await served_in_s(world) < 120
+        assert not world.cluster.quota().holds(Fact.THROTTLED)
+
+
+async def test_what_one_node_says_stops_all_while_azure_asks_the_controller_to_wait_too() -> None:
+    world = World(usages_s=10)
+    world.node("n", want=8, waiting=8)
+    world.node("m", want=0)
+    world.node("o", want=0)
+    world.vnets.fail = Throttled("cannot read usages: too many requests", retry_after_s=90.0)
+    async with lying(world, "x", status=throttle(again_s=1200), every_s=600), world.controller():
+        await asyncio.sleep(5)
+        async with world.agents():
+            await asyncio.sleep(30)
+            assert world.cluster.quota().holds(Fact.THROTTLED)
+            assert world.held()["n"] == 0
+            world.vnets.fail = None
+            await world.until(lambda: world.held()["n"] == 8, within_s=180)

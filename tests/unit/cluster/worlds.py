@@ -5,7 +5,7 @@ observer that looks at every change and fails the test at the first instant over
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -173,6 +173,8 @@ class Node:
         self.number = 0
         self.spent = True
         self.throttled_until: str | None = None
+        self.before_write: Callable[[Node, int], Awaitable[bool]] | None = None
+        """Whether Azure takes the write; called with the count that it would leave."""
 
     @property
     def label(self) -> str:
@@ -224,6 +226,10 @@ class Node:
         if goal == self.on_nic:
             return
         self.spent = True
+        if self.before_write is not None and not await self.before_write(self, goal):
+            await asyncio.sleep(WRITE_S)
+            self.ask()
+            return
         self.world.writes_s.append(asyncio.get_running_loop().time())
         if goal > self.on_nic:
             self.world.nics[self.label] = goal
