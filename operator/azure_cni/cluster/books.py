@@ -84,17 +84,35 @@ def _held(members: Iterable[Member], *, limit: int) -> Iterator[tuple[str, Ledge
             yield member.name, LedgerEntry(count, member.view.granted_for, member.nic)
 
 
+def changes_nic(entries: Entries, member: Member) -> bool:
+    """Whether the node's pool names another NIC than its entry is for."""
+    entry = entries.get(member.name)
+    return bool(member.view.request.number and entry and entry.nic and member.nic and entry.nic != member.nic)
+
+
+def former(entries: Entries, name: str) -> dict[str, LedgerEntry]:
+    """What the ledger keeps of NICs that the node had before."""
+    return {key: entry for key, entry in entries.items() if key.startswith(f"{name}{FORMER}")}
+
+
+def held_by_former(entries: Entries, name: str) -> int:
+    """How many addresses those are: they count within the node's own limit."""
+    return sum(entry.count for entry in former(entries, name).values())
+
+
 def _settled_in(entries: Entries, member: Member) -> Changes:
-    """Nothing, unless the node came back on another NIC than its entry is for."""
+    """Nothing, unless the node came back on another NIC than its entry is for (`nic_changes` let it)."""
     entry = entries.get(member.name)
     if entry is None or not member.nic or entry.nic == member.nic:
         return {}
     if not entry.nic:
         return {member.name: replace(entry, nic=member.nic)}
-    changes: Changes = {_former_key(entries, member.name, entry): entry, member.name: LedgerEntry(nic=member.nic)}
-    for key, former in entries.items():
-        if former.nic == member.nic and key.startswith(f"{member.name}{FORMER}"):  # it was there before
-            changes |= {key: None, member.name: former}
+    changes: Changes = {member.name: LedgerEntry(nic=member.nic)}
+    if entry.count:
+        changes[_former_key(entries, member.name, entry)] = entry
+    for key, before in former(entries, member.name).items():
+        if before.nic == member.nic:  # it was there before
+            changes |= {key: None, member.name: before}
     return changes
 
 
@@ -138,7 +156,8 @@ def _short(quota: VNetQuota, member: Member) -> int:
     entry, request = _of(quota.entries, member), member.view.request
     if entry.request_id != request.number:
         return 0
-    return max(0, min(request.count, quota.limits.per_node) - entry.count)
+    per_node = quota.limits.per_node - held_by_former(quota.entries, member.name)
+    return max(0, min(request.count, per_node) - entry.count)
 
 
 def is_due(quota: VNetQuota, draft: Draft, *, calm: bool) -> bool:

@@ -22,6 +22,7 @@ from azure_cni.cluster.allowance import capacity
 from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census, Member
 from azure_cni.cluster.fairness import PermitHistory
+from azure_cni.cluster.nic_changes import NicChanges
 from azure_cni.cluster.pacing import Paced, paced
 from azure_cni.cluster.quota_keeper import QuotaKeeper
 from azure_cni.cluster.reclaim import Reclaim
@@ -29,6 +30,7 @@ from azure_cni.cluster.throttles import Throttles
 from azure_cni.cluster.words import Remark
 from azure_cni.cluster.world import ClusterWorld
 from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
+from azure_cni.faults import Faults
 from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, Rest, TakeBack, decide
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,9 @@ class Grants:
         self._throttles = Throttles()
         self._history = PermitHistory()
         self._reclaim = reclaim
+        self._nic_changes = NicChanges(
+            vnets=world.vnets, clock=world.clock, faults=Faults(world.observer.internal_error)
+        )
         self._places = asyncio.Semaphore(AT_ONCE)
         self._sums_s = float("-inf")
         self.delayed = 0
@@ -91,8 +96,10 @@ class Grants:
         clock = self._world.clock
         began_s = clock.monotonic_s()
         quota = await self._keeper.ensure()
-        vanished = await self._reclaim.look(quota)
-        members, unwritable = self._members()
+        members, refused = self._members()
+        changes = await self._nic_changes.look(quota, members)
+        vanished = await self._reclaim.look(quota, doubtful=changes.doubtful)
+        members = [member for member in members if member.name not in changes.held]
         quota = replace(quota, azure=books.azure_use(quota, members, self._findings.used))
         now_s = clock.utc_s()
         heard = self._throttles.heard(
@@ -120,22 +127,29 @@ class Grants:
                 if plan.costs.get(member.name):
                     self._throttles.tried(member, now_s=now_s)
         self._reclaim.done(vanished)
-        tellings = [*_answers(quota, members), *self._delays(quota, members, plan), *_refusals(unwritable)]
+        tellings = [
+            *_answers(quota, members),
+            *self._delays(quota, members, plan),
+            *_refusals(self._census, {**refused, **changes.held}),
+        ]
         told = await self._tell(quota, tellings)
         lowered = {telling.member.name: telling.lowers for telling in told if telling.lowers is not None}
         if lowered:
             await self._keeper.write(quota, self._draft(quota, lowered, members))
         self._world.observer.round(clock.monotonic_s() - began_s)
-        if len(told) < len(tellings):
+        if len(told) < len(tellings) or changes.more:
             return RETRY_S
         return min(plan.due_s, self._reclaim.due_in_s, PATIENCE_S if plan.delayed else LONGEST_REST_S)
 
-    def _members(self) -> tuple[list[Member], list[Member]]:
+    def _members(self) -> tuple[list[Member], dict[str, Remark]]:
         """The pools to grant to, and those that the API server would refuse an entry for, and with it all others'."""
-        members: tuple[list[Member], list[Member]] = ([], [])
+        members, refused = [], {}
         for member in self._census.of(self._vnet_id):
-            members[len(member.nic) > LONGEST_NIC_LABEL].append(member)
-        return members
+            if len(member.nic) > LONGEST_NIC_LABEL:
+                refused[member.name] = words.on_unwritable(member)
+            else:
+                members.append(member)
+        return members, refused
 
     # The ledger.
 
@@ -224,7 +238,7 @@ def _answers(quota: VNetQuota, members: Iterable[Member]) -> Iterator[_Telling]:
         entry = quota.entries.get(member.name, LedgerEntry())
         match decide(member.view, QuotaEntry(entry.count, entry.request_id), ceiling=entry.count):
             case Answer(granted=count, granted_for=number):
-                remark = words.on_answer(quota, member, count)
+                remark = words.on_answer(quota, member, count, former=books.held_by_former(quota.entries, member.name))
                 status = {"granted": count, "grantedFor": number, **remark.status()}
                 yield _Telling(member, status, result="short" if remark.reason else "full")
             case TakeBack(granted=count, entry=lowered):
@@ -246,11 +260,11 @@ def _why_delayed(quota: VNetQuota, name: str, plan: Paced) -> Remark:
     return words.while_paced(quota)
 
 
-def _refusals(unwritable: Iterable[Member]) -> Iterator[_Telling]:
+def _refusals(census: Census, refused: Mapping[str, Remark]) -> Iterator[_Telling]:
     """What nodes are told that can be granted nothing: once."""
-    for member in unwritable:
-        remark = words.on_unwritable(member)
-        if member.reason != remark.reason:
+    for name, remark in refused.items():
+        member = census.get(name)
+        if member is not None and words.is_news(member, remark):
             yield _Telling(member, remark.status(), result="refused")
 
 

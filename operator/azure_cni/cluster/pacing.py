@@ -113,11 +113,14 @@ def _reserved(
     """Decide for each of `members`, in their turns."""
     granted = sum(entry.count for entry in entries.values())
     others = granted - sum(entries.get(member.name, NONE).count for member in members)
-    asks = [_ask(quota, member, entries.get(member.name, NONE)) for member in members]
+    per_node = {
+        member.name: max(0, quota.limits.per_node - books.held_by_former(entries, member.name)) for member in members
+    }
+    asks = [_ask(per_node[member.name], member, entries.get(member.name, NONE)) for member in members]
     reserved = _Reserved()
     for member, share in zip(members, allowance.shares(asks, max(0, quota.grantable - others)), strict=True):
         entry = entries.get(member.name, NONE)
-        room = ceiling(limit=quota.grantable, per_node=quota.limits.per_node, others=granted - entry.count)
+        room = ceiling(limit=quota.grantable, per_node=per_node[member.name], others=granted - entry.count)
         decision = decide(member.view, QuotaEntry(entry.count, entry.request_id), ceiling=min(room, share))
         if not isinstance(decision, Reserve):
             continue
@@ -139,11 +142,11 @@ def _reserved(
     return reserved
 
 
-def _ask(quota: VNetQuota, member: Member, entry: LedgerEntry) -> Ask:
+def _ask(per_node: int, member: Member, entry: LedgerEntry) -> Ask:
     """What a node should have. One that has not spoken keeps what it has."""
     if not member.view.request.number:
         return Ask(entry.count, entry.count, entry.count)
-    requested = min(member.view.request.count, quota.limits.per_node)
+    requested = min(member.view.request.count, per_node)
     needed = min(requested, member.view.allocated + member.waiting)
     return Ask(granted=entry.count, needed=needed, requested=requested)
 

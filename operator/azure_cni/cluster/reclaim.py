@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from azure_cni.api.plurals import addresses
@@ -61,19 +61,23 @@ class Reclaim:
         """Seconds until the next look."""
         return max(0.0, self._due_s - self._world.clock.monotonic_s())
 
-    async def look(self, quota: VNetQuota) -> dict[str, LedgerEntry]:
-        """The entries that may leave the ledger in a write on this version of it; none when no look is due."""
+    async def look(self, quota: VNetQuota, *, doubtful: Collection[str] = ()) -> dict[str, LedgerEntry]:
+        """The entries that may leave the ledger in a write on this version of it.
+
+        All are looked into when that is due, those that are `doubtful` at once.
+        """
         self._looked = self.due_in_s <= 0
-        if not self._looked:
+        if not self._looked and not doubtful:
             return {}
         candidates = dict(self._candidates(quota))
         for known in (self._told, self._empty):
             for key in known.keys() - candidates.keys():
                 del known[key]
-        keys = sorted(key for key in candidates if key > self._after)[:AT_ONCE]
+        scheduled = sorted(key for key in candidates if key > self._after)[:AT_ONCE] if self._looked else []
+        keys = scheduled + sorted(candidates.keys() & set(doubtful) - set(scheduled))
         self._silent = False
         gone = await asyncio.gather(*(self._is_gone(quota, key, candidates[key]) for key in keys))
-        self._last = keys[-1] if len(keys) == AT_ONCE else ""
+        self._last = scheduled[-1] if len(scheduled) == AT_ONCE else ""
         return {key: candidates[key] for key, is_gone in zip(keys, gone, strict=True) if is_gone}
 
     def done(self, removed: Mapping[str, LedgerEntry]) -> None:

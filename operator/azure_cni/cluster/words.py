@@ -7,13 +7,14 @@ agent passes them on to pods that wait.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from azure_cni.api import times
 from azure_cni.api.conditions import NODE_AT_LIMIT
 from azure_cni.api.plurals import addresses, counted
-from azure_cni.api.quota import LONGEST_NIC_LABEL, Fact, Finding, VNetQuota
+from azure_cni.api.quota import LONGEST_NIC_LABEL, Fact, Finding, LedgerEntry, VNetQuota
 from azure_cni.cluster.census import Member
 from azure_cni.cluster.fairness import MOST_ANSWERS, MOST_PERMITS
 
@@ -21,6 +22,8 @@ QUOTA_EXCEEDED: Final = "QuotaExceeded"
 THROTTLED: Final = "Throttled"
 WRITE_BUDGET: Final = "WriteBudget"
 NIC_UNKNOWN: Final = "NicUnknown"
+NIC_CHANGED: Final = "NicChanged"
+NIC_READ: Final = "Microsoft.Network/networkInterfaces/read"
 USAGES_READ: Final = "Microsoft.Network/virtualNetworks/usages/read"
 
 WORTH_TELLING_S: Final = 10.0
@@ -42,11 +45,21 @@ class Remark:
 NOTHING: Final = Remark()
 
 
-def on_answer(quota: VNetQuota, member: Member, granted: int) -> Remark:
-    """Why the node is granted so many, if that is less than it asks for."""
+def on_answer(quota: VNetQuota, member: Member, granted: int, *, former: int) -> Remark:
+    """Why the node is granted so many, if that is less than it asks for.
+
+    `former`: how many addresses the ledger keeps of NICs that it had before.
+    """
     requested = member.view.request.count
     if granted >= requested:
         return NOTHING
+    if former and granted + former >= quota.limits.per_node:
+        return Remark(
+            NODE_AT_LIMIT,
+            f"{granted} of {addresses(requested)} granted: one node may hold {quota.limits.per_node} "
+            f"(spec.perNodeLimit of VNetQuota {quota.name}), and {counted(former, 'is', 'are')} on NICs that it had "
+            "before; they are free when Azure shows that those NICs are gone or hold none of azure-cni: delete them",
+        )
     if granted >= quota.limits.per_node:
         return Remark(
             NODE_AT_LIMIT,
@@ -115,6 +128,35 @@ def on_unwritable(member: Member) -> Remark:
         f"nothing is granted: status.nicID of NodeIPPool {member.name} is no NIC of Azure's: RESOURCE-GROUP/NAME has "
         f"{counted(len(member.nic), 'character')} where {LONGEST_NIC_LABEL} are possible; let the node's "
         f"agent make the pool again: kubectl delete nodeippool {member.name}",
+    )
+
+
+def on_nic_unseen(member: Member, *, why: str = "Azure is asked in a moment") -> Remark:
+    """Its pool names a NIC that is new to the ledger, and that Azure did not show."""
+    return Remark(
+        NIC_CHANGED,
+        f"nothing is granted: the NIC of the node is another than before, and cannot be confirmed as {member.nic}: "
+        f"{why}; the controller asks again each minute, for which its identity needs {NIC_READ} on the NIC",
+    )
+
+
+def on_nic_changing(member: Member) -> Remark:
+    """It changed within the minute."""
+    return Remark(
+        NIC_CHANGED,
+        f"nothing is granted: the NIC of the node changed more than once in a minute, now to {member.nic}; it is "
+        "looked at again within a minute; two VMs may have the name of this node",
+    )
+
+
+def on_former(member: Member, former: Mapping[str, LedgerEntry]) -> Remark:
+    """It had as many NICs before as the ledger keeps."""
+    nics = ", ".join(sorted(entry.nic for entry in former.values()))
+    return Remark(
+        NIC_CHANGED,
+        f"nothing is granted for {member.nic}: the node had {len(former)} other NICs before whose addresses are still "
+        f"reserved ({nics}); they are free when Azure shows that those NICs are gone or hold none of azure-cni: delete "
+        "them, or let the node go back to one of them",
     )
 
 

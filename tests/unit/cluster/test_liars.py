@@ -211,3 +211,58 @@ async def test_what_one_node_says_stops_all_while_azure_asks_the_controller_to_w
             assert world.held()["n"] == 0
             world.vnets.fail = None
             await world.until(lambda: world.held()["n"] == 8, within_s=180)
+
+
+def entries_of(world: World, name: str) -> dict[str, int]:
+    return {key: count for key, count in world.cluster.counts().items() if key.split("~")[0] == name}
+
+
+@pytest.mark.parametrize("exist", [True, False], ids=["that_exist", "that_do_not"])
+async def test_who_names_another_nic_each_time_is_granted_no_more_than_one_node(exist: bool) -> None:  # noqa: FBT001
+    world = World(limits=Limits(limit=300), reclaim_s=60)
+    world.vnets.ours = {f"stolen-{index}": 0 for index in range(1, 4000)} if exist else {}
+    world.node("n", want=40, waiting=40)
+    held: list[dict[str, int]] = []
+
+    def status(turn: int) -> dict[str, Any]:
+        return {"requested": 250, "waiting": 100, "nic": f"stolen-{turn}", "wants": "Grow"}
+
+    async with world.controller():
+        async with lying(world, "x", status=status), world.agents():
+            world.cluster.quotas.watchers.append(lambda *_: held.append(entries_of(world, "x")))
+            assert await served_in_s(world) < 30
+            await asyncio.sleep(600)
+            reason = world.cluster.status("x").get("grantReason")
+        assert max(sum(entries.values()) for entries in held) <= 250
+        assert max(len(entries) for entries in held) <= 3
+        assert len(held) < 200
+        assert reason == "NicChanged"
+        world.cluster.pools.delete("x")
+        world.vnets.ours = {"n-nic": 40}
+        await world.until(lambda: entries_of(world, "x") == {}, within_s=300)
+
+
+async def test_who_holds_nothing_leaves_no_entries_behind() -> None:
+    world = World()
+    world.vnets.ours = {f"stolen-{index}": 0 for index in range(1, 4000)}
+    async with world.controller():
+        nothing = {"requested": 0, "wants": "Nothing"}
+        async with lying(world, "x", status=lambda turn: {**nothing, "nic": f"stolen-{turn}"}):
+            await asyncio.sleep(600)
+        assert entries_of(world, "x") == {"x": 0}
+        world.vnets.ours = {}
+        world.cluster.pools.delete("x")
+        await world.until(lambda: entries_of(world, "x") == {}, within_s=400)
+
+
+async def test_a_node_with_two_former_nics_is_told_which_they_are() -> None:
+    world = World(reclaim_s=60)
+    world.vnets.ours = {f"nic{index}": 8 for index in range(4)}
+    async with world.controller():
+        for index in range(4):
+            world.cluster.node("x", requested=8, number=index + 1, nic=f"nic{index}", waiting=8)
+            await asyncio.sleep(70)
+        assert entries_of(world, "x") == {"x~nic0": 8, "x~nic1": 8, "x": 8}
+        message = world.cluster.status("x")["grantMessage"]
+        assert "nic3: the node had 2 other NICs before" in message
+        assert "nic0" in message and "nic1" in message  # noqa: PT018

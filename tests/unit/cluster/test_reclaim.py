@@ -206,6 +206,7 @@ async def test_a_node_that_comes_back_on_another_nic_leaves_its_former_entry_beh
     async with world.controller():
         await held_by_a(world)
         world.node("a", want=16, waiting=16, nic="a-nic2")
+        world.vnets.ours["a-nic2"] = 0
         async with world.agents():
             await world.until(lambda: world.cluster.counts() == {"a~a-nic": 16, "a": 4})
             await world.until(lambda: world.held() == {"a": 4})
@@ -238,3 +239,17 @@ async def test_a_pool_that_the_watch_lost_is_not_taken_for_gone() -> None:
         await looks(3)
         assert world.cluster.counts() == {"a": 16}
         assert "a-nic" not in world.vnets.asked
+
+
+async def test_a_node_whose_vm_was_made_again_has_all_that_it_needs_at_once() -> None:
+    """Azure is asked about the NIC that it had as soon as it shows another: it is gone, and so is what it held."""
+    world = World(limits=Limits(per_node=20), reclaim_s=3600)
+    async with world.controller():
+        await held_by_a(world)
+        del world.vnets.ours["a-nic"]
+        del world.nics["g/a-nic"]
+        world.vnets.ours["a-nic2"] = 0
+        world.node("a", want=16, waiting=16, nic="a-nic2")
+        async with world.agents():
+            await world.until(lambda: world.held() == {"a": 16}, within_s=10)
+        assert world.cluster.counts() == {"a": 16}
