@@ -31,6 +31,7 @@ from azure_cni.entrypoints.watch import Watches
 from azure_cni.errors import LedgerError
 from azure_cni.faults import Faults
 from azure_cni.host.ledger_store import SqliteLedgerStore
+from azure_cni.host.private import make_private
 from azure_cni.host.released import Released
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.events import KubeEvents
@@ -150,6 +151,7 @@ class Agent:
     def _open_host(self) -> None:
         """The ledger and the kernel."""
         host = self._settings.host
+        make_private(host.run_dir)
         store = SqliteLedgerStore(host.run_dir / "ledger.sqlite")
         self._closing.callback(store.close)
         self._book = Book(store=store, bell=self._board.bell, cooling_s=self._settings.cooling_s)

@@ -16,6 +16,8 @@ from typing import Any, Final, Self
 
 from azure_cni.api.nic import ConfigName
 from azure_cni.errors import LedgerError
+from azure_cni.host import ledger_lock
+from azure_cni.host.private import FILE_MODE
 from azure_cni.ipam.ledger import Change, Holder, LinkParameters, Sandbox, Slot, State
 
 SCHEMA_VERSION: Final = 2
@@ -70,6 +72,10 @@ _WAIT_S: Final = 5.0
 """For the agent before us to let go of the file."""
 
 
+class _LedgerHeld(LedgerError):
+    """Another process has a lock on the file."""
+
+
 class SqliteLedgerStore:
     """The `LedgerStore` of an agent. To be used by the thread that opened it; LedgerError from every method."""
 
@@ -78,12 +84,14 @@ class SqliteLedgerStore:
         self._path = path
         with self._told("open"):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
         try:
-            self._prepare()
-        except BaseException:
-            self._db.close()
-            raise
+            self._open(wait_s)
+        except _LedgerHeld:
+            with self._told("open"), ledger_lock.one_at_a_time(path.parent):
+                if ledger_lock.written_by_another(path):
+                    raise
+                ledger_lock.leave_readers_behind(path)
+                self._open(0.0)
 
     def load(self) -> tuple[Slot, ...]:
         """All slots as last saved."""
@@ -113,6 +121,17 @@ class SqliteLedgerStore:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def _open(self, wait_s: float) -> None:
+        with self._told("open"):
+            self._db = sqlite3.connect(self._path, timeout=wait_s, isolation_level=None)
+        try:
+            self._prepare()
+            with self._told("open"):
+                self._path.chmod(FILE_MODE)
+        except BaseException:
+            self._db.close()
+            raise
 
     def _prepare(self) -> None:
         with self._told("open"):
@@ -152,7 +171,7 @@ class SqliteLedgerStore:
             yield
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-                raise LedgerError(
+                raise _LedgerHeld(
                     f"cannot {what} the ledger {self._path}: another process holds it; "
                     "is an azure-cni agent still running on this node?"
                 ) from error

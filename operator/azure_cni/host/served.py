@@ -23,7 +23,7 @@ class ServedMark:
     def set(self) -> None:
         """From here on the node stays Ready while its agent is away."""
         try:
-            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._path.touch(mode=0o600)
         except OSError as error:
             raise AzureCniError(f"cannot write {self._path}: {error.strerror}; is it the node's?") from error

@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,6 +199,55 @@ def test_a_second_agent_is_told_of_the_first(path):
     with SqliteLedgerStore(path), pytest.raises(LedgerError, match=words):
         SqliteLedgerStore(path, wait_s=0.0)
     SqliteLedgerStore(path, wait_s=0.0).close()
+
+
+LOCKER = """
+import fcntl, os, sys, time
+shared = sys.argv[2] == "reader"
+file = os.open(sys.argv[1], os.O_RDONLY if shared else os.O_RDWR)
+fcntl.lockf(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, 512, 0x40000000)
+fcntl.flock(file, fcntl.LOCK_SH)
+print("locked", flush=True)
+time.sleep(60)
+"""
+"""SQLite's lock bytes, as any process can lock them that has opened the file."""
+
+
+@contextmanager
+def locked(path: Path, how: str) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-c", LOCKER, str(path), how], stdout=subprocess.PIPE) as locker:
+        try:
+            assert locker.stdout.readline() == b"locked\n"
+            yield
+        finally:
+            locker.kill()
+
+
+def test_a_reader_that_locks_the_file_stops_no_agent(path):
+    written(path)
+    with locked(path, "reader"):
+        with SqliteLedgerStore(path, wait_s=0.0) as store:
+            assert len(store.load()) == 1
+            store.save(Change(put=(Slot(address(2), config(2).name, State.FREE, 1.0),)))
+            with pytest.raises(LedgerError, match="another process holds it"):
+                SqliteLedgerStore(path, wait_s=0.0)
+        with SqliteLedgerStore(path, wait_s=0.0) as store:
+            assert len(store.load()) == 2
+
+
+def test_one_that_could_write_is_taken_for_an_agent(path):
+    written(path)
+    before = path.stat().st_ino
+    with locked(path, "writer"), pytest.raises(LedgerError, match="another process holds it"):
+        SqliteLedgerStore(path, wait_s=0.0)
+    assert path.stat().st_ino == before
+
+
+def test_the_file_is_for_root_alone_whatever_it_was(path):
+    written(path)
+    path.chmod(0o644)
+    SqliteLedgerStore(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_place_where_nothing_can_be_written_is_named(tmp_path):
