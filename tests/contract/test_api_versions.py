@@ -84,6 +84,16 @@ async def test_a_body_is_not_written_under_another_version_than_it_was_read_unde
     assert len((await world.nic.write(await world.nic.read(), add=1)).secondaries) == 2
 
 
+async def test_a_gateway_that_contradicted_itself_is_believed_again_once_it_works(world: AzureWorld) -> None:
+    older = "2024-05-01"
+    world.azure.api_versions.limit(NIC, [older], listed=[NETWORK_API, older])
+    await world.nic.read()
+    world.azure.api_versions.limit(NIC, [NETWORK_API])
+    with pytest.raises(RequestRefused):
+        await world.nic.read()
+    assert (await world.nic.read()).settled
+
+
 async def test_a_resource_type_that_a_cloud_does_not_have_at_all_is_not_found(world: AzureWorld) -> None:
     text = "The resource type could not be found in the namespace 'Microsoft.Network' for api version '2025-05-01'."
     world.azure.faults.add(faults.Refuse(ArmError(404, "InvalidResourceType", text)), operation="nic.get")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -112,17 +113,49 @@ async def test_a_missing_token_says_which_file(tmp_path: Path) -> None:
             await client.get("/api/v1/nodes/vm1")
 
 
-async def test_an_answer_that_is_not_json_is_quoted() -> None:
-    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+@asynccontextmanager
+async def answering(status: str, content: bytes) -> AsyncIterator[KubeClient]:
+    """A client of somebody who answers everything alike."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 17\r\n\r\n<html>proxy</html")
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content)
         writer.close()
 
-    async with await asyncio.start_server(page, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with KubeClient(KubeEndpoint(f"http://127.0.0.1:{port}", token=TOKEN)) as client:
-            with pytest.raises(KubeUnreachable, match=r"<html>proxy</html \(HTTP 502\)"):
-                await client.get("/api/v1/nodes/vm1")
+            yield client
+
+
+async def test_an_answer_that_is_not_json_is_quoted() -> None:
+    async with answering("502 Bad Gateway", b"<html>proxy</html") as client:
+        with pytest.raises(KubeUnreachable, match=r"<html>proxy</html \(HTTP 502\)"):
+            await client.get("/api/v1/nodes/vm1")
+
+
+@pytest.mark.parametrize("content", [b"<html>proxy</html>", b'{"a": "\xe9"}', b"[" * 9000, b"[]", b"null", b""])
+async def test_a_good_status_without_an_object_is_no_answer_of_the_api_server(content: bytes) -> None:
+    async with answering("200 OK", content) as client:
+        with pytest.raises(
+            KubeUnreachable, match=r"is not an object, it begins .*does a proxy answer in the API server's"
+        ):
+            await client.get("/api/v1/nodes/vm1")
+        with pytest.raises(KubeUnreachable):
+            [item async for item in client.items("/api/v1/pods")]
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"metadata": {}, "message": "welcome"}'])
+async def test_an_object_that_is_no_list_is_told(content: bytes) -> None:
+    async with answering("200 OK", content) as client:
+        with pytest.raises(KubeUnreachable, match=r"is not a list, it begins "):
+            [item async for item in client.items("/api/v1/pods")]
+
+
+@pytest.mark.parametrize("items", ["null", "[]", "[null, 7]"])
+async def test_a_list_without_objects_is_empty(items: str) -> None:
+    async with answering("200 OK", f'{{"metadata": null, "items": {items}}}'.encode()) as client:
+        assert [item async for item in client.items("/api/v1/pods")] == []
 
 
 def test_in_cluster_writes_an_ipv6_host_as_a_url_wants_it() -> None:

@@ -86,6 +86,12 @@ async def test_dockers_policy_is_named_with_the_command_that_ends_it(site: Site,
     assert await talks(site)
 
 
+async def test_a_comment_that_is_not_utf8_hides_no_filter(site: Site) -> None:
+    named = """nft add rule ip filter FORWARD ip saddr 192.0.2.1 accept comment "\\"$(printf 'caf\\351')\\"" """
+    site.node.run("sh", "-ec", f"{DOCKER}{named}")
+    assert "(policy drop) drops" in await told(site)
+
+
 async def test_who_accepts_pods_before_the_policy_is_not_blamed(site: Site) -> None:
     site.node.run("sh", "-ec", f"{DOCKER}iptables-nft -I DOCKER-USER -i acni+ -j ACCEPT")
     assert "what pods send" not in await told(site)

@@ -10,10 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 MOST_ADDRESSES: Final = 256
 """Of a NIC and of a VM: the platform's limit, the primary address included. No count of one node is more."""
 LARGEST_NUMBER: Final = 2**53 - 1
 """Of requests and orders; the largest that every reader of JSON keeps exactly. Real ones begin below 2**52."""
+
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""All that msgspec raises where bytes are not JSON of the wanted shape. The last two are no DecodeErrors: text that is
+not UTF-8, and what is nested deeper than any real document."""
 
 
 def mapping(value: object) -> Mapping[str, Any]:

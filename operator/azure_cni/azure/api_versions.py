@@ -51,12 +51,18 @@ class ApiVersions:
         return self._chosen.get(resource.noun, resource.api_version)
 
     def replace(self, resource: Resource, asked: str, refusal: VersionUnknown) -> None:
-        """Azure refused `asked`: choose another. RequestRefused when no version that it supports will do."""
+        """Azure refused `asked`: choose another. RequestRefused when no version that it supports will do.
+
+        Then all that was refused may be asked for again: a gateway that is being updated refuses for a while what the
+        cloud supports, and nothing else would ever end that.
+        """
         if self.of(resource) != asked:
             return  # another request has chosen meanwhile
         refused = self._refused.get(resource.noun, frozenset()) | {asked}
         chosen = best(refusal.supported, ours=resource.api_version, oldest=resource.oldest_api, refused=refused)
         if chosen is None:
+            self._refused.pop(resource.noun, None)
+            self._chosen.pop(resource.noun, None)
             raise RequestRefused(
                 f"cannot ask Azure about {resource.label}: this cloud supports the API versions "
                 f"{_newest(refusal.supported)}, and azure-cni needs {resource.api_version}, or at least "

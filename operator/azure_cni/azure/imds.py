@@ -21,6 +21,7 @@ import aiohttp
 import msgspec
 
 from azure_cni.api.plurals import counted
+from azure_cni.api.reading import NOT_JSON
 from azure_cni.api.text import legible
 from azure_cni.azure.meter import Meter
 from azure_cni.errors import CloudError, CloudNotFound, CloudUnreachable, RequestRefused, Throttled
@@ -202,7 +203,7 @@ class _Document(_Camel):
 def _parse(content: bytes) -> Instance:
     try:
         document = msgspec.json.decode(content, type=_Document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise CloudUnreachable(
             f"cannot use the instance metadata: {legible(str(error))}; does something else answer?"
         ) from error

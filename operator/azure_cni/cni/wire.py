@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from azure_cni.api.reading import NOT_JSON
 from azure_cni.cni.config import NetConf, parse
 from azure_cni.cni.results import previous_address
 from azure_cni.cni.versions import answer_version
@@ -92,7 +93,7 @@ def decode(verb: str, body: bytes) -> Request:
             named = _DEL_DECODER.decode(body)
             return Delete(_sandbox(named.containerID, named.ifname))
         raw = _DECODER.decode(body)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise DecodeFailed(f"cannot read the {verb} request: {error}; it begins {body[:80]!r}") from error
     match verb:
         case "add":
@@ -111,7 +112,7 @@ def version_of(body: bytes) -> str:
     """The version in which an answer to this body is understood, whatever else is wrong with it."""
     try:
         raw = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except NOT_JSON:
         raw = None
     return answer_version(raw.get("config") if isinstance(raw, dict) else None)
 

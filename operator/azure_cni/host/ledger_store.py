@@ -170,13 +170,13 @@ class SqliteLedgerStore:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:  # text that is not UTF-8 has no code
                 raise _LedgerHeld(
                     f"cannot {what} the ledger {self._path}: another process holds it; "
                     "is an azure-cni agent still running on this node?"
                 ) from error
             raise self._error(what, str(error)) from error
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeError) as error:
             raise self._error(what, str(error)) from error
 
     def _error(self, what: str, why: str) -> LedgerError:

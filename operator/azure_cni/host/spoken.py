@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from azure_cni.api.reading import NOT_JSON
 from azure_cni.cni.versions import NEWEST
 from azure_cni.errors import AzureCniError
 
@@ -47,5 +48,5 @@ async def spoken_versions(program: Path, *, patience_s: float = PATIENCE_S) -> f
         raise AzureCniError(f"cannot ask {program} for its versions: {error.strerror}") from error
     try:
         return msgspec.json.decode(output, type=_Answer).supportedVersions
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise AzureCniError(f"cannot ask {program} for its versions: it answers {output[:80]!r} ({error})") from error

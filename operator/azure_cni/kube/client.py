@@ -20,9 +20,10 @@ import aiohttp
 import msgspec
 
 from azure_cni import __version__
+from azure_cni.api import reading
 from azure_cni.errors import ConfigInvalid, KubeDenied
 from azure_cni.kube import tls
-from azure_cni.kube.errors_map import from_status, unreachable
+from azure_cni.kube.errors_map import from_status, not_understood, unreachable
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -107,13 +108,17 @@ class KubeClient:
         With a `limit` the pages are fetched as they are consumed. A collection that changes too much meanwhile ends
         the walk with KubeNotFound (the server's 410): what was seen then is not the whole.
         """
-        page: dict[str, Any] = {}
-        while not page or page["metadata"].get("continue"):
-            following = {"continue": page["metadata"]["continue"]} if page else {}
-            parameters = urlencode({**query, **following})
+        following = ""
+        while True:
+            parameters = urlencode({**query, **({"continue": following} if following else {})})
             page = await self._call("GET", f"{path}?{parameters}" if parameters else path)
-            for item in page["items"]:
-                yield item
+            if "items" not in page:  # null is how Go writes an empty list
+                raise not_understood("GET", path, url=self._endpoint.url, wanted="a list", said=", ".join(sorted(page)))
+            for item in reading.mappings(page["items"]):
+                yield dict(item)
+            following = reading.text(reading.metadata_of(page).get("continue"))
+            if not following:
+                return
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """A new object in the collection at `path`; KubeConflict when it exists already."""
@@ -142,7 +147,9 @@ class KubeClient:
             raise unreachable(method, path, url=self._endpoint.url, error=error) from error
         document = _document(content)
         if response.status >= 400:  # noqa: PLR2004  # HTTP: 4xx and 5xx
-            raise from_status(method, path, status=response.status, body=document)
+            raise from_status(method, path, status=response.status, body=document or {"message": _begin(content)})
+        if document is None:
+            raise not_understood(method, path, url=self._endpoint.url, wanted="an object", said=_begin(content))
         return document
 
     def _open(self) -> aiohttp.ClientSession:
@@ -181,12 +188,15 @@ class _Bearer:
             ) from error
 
 
-def _document(content: bytes) -> dict[str, Any]:
-    """The body as a map; a proxy's page or plain text becomes the message of a Status."""
+def _document(content: bytes) -> dict[str, Any] | None:
+    """The body as a map; None where it is something else, such as a proxy's page."""
     try:
         document = msgspec.json.decode(content)
-    except msgspec.DecodeError:
-        document = None
-    if isinstance(document, dict):
-        return document
-    return {"kind": "Status", "message": content[:200].decode(errors="replace").strip()}
+    except reading.NOT_JSON:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _begin(content: bytes) -> str:
+    """What a person would read first of a body that is no object."""
+    return content[:200].decode(errors="replace").strip()

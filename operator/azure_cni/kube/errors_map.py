@@ -44,3 +44,11 @@ def unreachable(method: str, path: str, *, url: str, error: BaseException) -> Ku
     """The error for no answer at all."""
     said = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
     return KubeUnreachable(f"cannot {VERBS.get(method, method)} {path}: the API server at {url} is unreachable: {said}")
+
+
+def not_understood(method: str, path: str, *, url: str, wanted: str, said: str) -> KubeUnreachable:
+    """The error for a good status with a body that the API server does not send: somebody else may have answered."""
+    return KubeUnreachable(
+        f"cannot {VERBS.get(method, method)} {path}: the answer of {url} is not {wanted}, it begins {said[:200]!r}; "
+        "does a proxy answer in the API server's place?"
+    )

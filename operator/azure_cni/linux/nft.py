@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from azure_cni.api.reading import NOT_JSON
 from azure_cni.datapath.snat import TABLE
 from azure_cni.errors import DatapathError
 
@@ -75,7 +76,7 @@ def _states_by_handle(family: str, table: str) -> dict[int, dict[str, Any]]:
 def _decoded(text: str) -> list[dict[str, dict[str, Any]]]:
     try:
         return msgspec.json.decode(text)["nftables"]  # type: ignore[no-any-return]
-    except (msgspec.DecodeError, TypeError, KeyError) as error:
+    except (*NOT_JSON, TypeError, KeyError) as error:
         raise DatapathError(f"cannot read nftables: nft wrote no JSON ({text[:100]!r})") from error
 
 
@@ -98,7 +99,8 @@ def _nft(*arguments: str, script: str | None = None) -> subprocess.CompletedProc
             ["nft", *arguments],  # noqa: S607
             input=script,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # comments are others', and only bytes to the kernel
             timeout=_TIMEOUT_S,
             check=False,
         )

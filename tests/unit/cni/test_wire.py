@@ -132,10 +132,14 @@ def test_a_bad_configuration_is_refused(verb, config, error):
         decode(verb, body(config))
 
 
+NOT_UTF8 = b'{"containerID": "c\xe9", "ifname": "eth0", "config": {"name": "caf\xe9"}}'
+DEEP = b'{"config": ' + b'{"a":' * 5000 + b"1" + b"}" * 5001
+
+
 @pytest.mark.parametrize(
     ("verb", "raw"),
     [
-        *((verb, raw) for verb in VERBS for raw in (b"", b"{", b"[]", b"\xff", body(containerID=7))),
+        *((verb, raw) for verb in VERBS for raw in (b"", b"{", b"[]", b"\xff", NOT_UTF8, DEEP, body(containerID=7))),
         *(
             (verb, raw)
             for verb in VERBS
@@ -163,6 +167,8 @@ def test_an_unknown_verb_is_said_so():
         (b"[1]", "1.1.0"),
         (b"{", "1.1.0"),
         (b"\xff", "1.1.0"),
+        (NOT_UTF8, "1.1.0"),
+        (DEEP, "1.1.0"),
     ],
 )
 def test_an_answer_is_in_a_version_that_is_understood(raw, version):

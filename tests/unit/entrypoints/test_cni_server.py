@@ -86,6 +86,7 @@ async def test_a_life_over_the_socket(tmp_path: Path):
     ("verb", "content", "status", "code", "words"),
     [
         ("add", b"{", 400, 6, "cannot read the add request"),
+        ("add", json.dumps(body()).encode().replace(b"default", b"d\xe9faut"), 400, 6, "cannot read the add request"),
         ("add", body(netns=""), 400, 4, "CNI_NETNS"),
         ("add", body(config=CONFIG | {"sockett": "/x"}), 400, 7, "sockett"),
         ("add", body(config=CONFIG | {"cniVersion": "9.9.9"}), 400, 1, "9.9.9"),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -111,6 +112,23 @@ def test_damage_anywhere_says_what_to_do(path):
         assert len(store.load()) == 250
 
 
+def test_no_flipped_bytes_are_more_than_an_error_in_words(path):
+    with SqliteLedgerStore(path) as store:
+        store.save(Change(put=tuple(Slot(address(n), config(n).name, State.FREE, 1.0) for n in range(250))))
+    whole, chance, refused = path.read_bytes(), Random(1), 0
+    for _ in range(200):
+        flipped = bytearray(whole)
+        for _ in range(chance.choice((1, 3, 20))):
+            flipped[chance.randrange(len(flipped))] = chance.randrange(256)
+        path.write_bytes(flipped)
+        try:
+            with SqliteLedgerStore(path, wait_s=0.1) as store:
+                store.load()
+        except LedgerError:
+            refused += 1
+    assert refused > 50
+
+
 def test_what_a_newer_version_wrote_is_left_alone(path):
     written(path)
     edited(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
@@ -185,6 +203,7 @@ def test_somebody_elses_database_is_left_alone(path, statement):
     [
         ("UPDATE slots SET state = 'resting'", "'resting' is not a valid State"),
         ("UPDATE slots SET address = '10.240.0.999'", r"10\.240\.0\.999"),
+        ("UPDATE slots SET config = CAST(x'636166e9' AS TEXT)", "UTF-8"),
     ],
 )
 def test_a_row_that_makes_no_sense_is_not_passed_over(path, statement, words):

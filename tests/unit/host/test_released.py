@@ -62,6 +62,8 @@ def test_a_file_that_is_being_written_is_not_looked_at(directory):
     [
         (b"", "cannot read the del request"),
         (b'{"containerID": "c1"', "cannot read the del request"),
+        (b'{"containerID": "c\xe9", "ifname": "eth0"}', "cannot read the del request"),
+        (b'{"config": ' + b"[" * 9000, "cannot read the del request"),
         (b'{"containerID": "../c1", "ifname": "eth0", "config": {}}', "cannot use CNI_CONTAINERID"),
         (b" " * (2**20 + 1), "more than 1048576 bytes"),
         (None, "it is not a file"),

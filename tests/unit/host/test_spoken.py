@@ -28,6 +28,7 @@ async def test_a_plugin_is_asked_as_the_specification_says(tmp_path: Path):
     ("script", "words"),
     [
         ("true", "it answers b''"),
+        (r"""printf '{"supportedVersions":["\351"]}'""", r"""it answers b'{"supportedVersions":["\xe9"]}'"""),
         ("echo '{}'", "missing required field `supportedVersions`"),
         ("echo usage: portmap; exit 1", "it answers b'usage: portmap"),
         ("exec sleep 60", "no answer within 0 s"),
