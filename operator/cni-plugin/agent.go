@@ -34,8 +34,9 @@ type verb struct {
 
 // noAnswer: the agent was not reached, or was lost before its answer was whole. What was asked may have been done.
 type noAnswer struct {
-	socket string
-	cause  string
+	socket  string
+	cause   string
+	reached bool // some process took the connection: it may still carry out what it was asked
 }
 
 func (e *noAnswer) Error() string {
@@ -66,25 +67,25 @@ func askAbout(netns *os.File, socket string, v verb, request []byte) ([]byte, er
 	if netns != nil {
 		socket = filepath.Join(filepath.Dir(socket), netnsSocket)
 	}
-	status, body, err := exchange(netns, socket, v, request)
+	conn, err := connect(socket)
+	if err != nil {
+		return nil, &noAnswer{socket, cause(err, v), false}
+	}
+	defer conn.Close()
+	status, body, err := exchange(conn, netns, v, request)
 	var senseless *types.Error
 	switch {
 	case errors.As(err, &senseless):
 		return nil, senseless
 	case err != nil:
-		return nil, &noAnswer{socket, cause(err, v)}
+		return nil, &noAnswer{socket, cause(err, v), true}
 	case status != 200:
 		return nil, agentError(status, body)
 	}
 	return body, nil
 }
 
-func exchange(netns *os.File, socket string, v verb, request []byte) (status int, body []byte, err error) {
-	conn, err := connect(socket)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer conn.Close()
+func exchange(conn *net.UnixConn, netns *os.File, v verb, request []byte) (status int, body []byte, err error) {
 	if err := conn.SetDeadline(time.Now().Add(v.timeout)); err != nil {
 		return 0, nil, err
 	}

@@ -39,13 +39,17 @@ func (p *plugin) runDel(env func(string) string, stdin io.Reader) *types.Error {
 }
 
 // del succeeds without the agent: a pod must be able to end while the agent restarts or is upgraded. The agent
-// carries out the record as soon as it is back.
+// carries out the record as soon as it is back. A runtime on a node without an agent tries pods again and again, each
+// time in a new sandbox that it then deletes: of one that never got an address there is nothing to record.
 func (p *plugin) del(args *skel.CmdArgs, conf delConf) error {
 	request := delRequest(args, conf)
 	_, err := ask(conf.Socket, verbDel, request)
 	var silent *noAnswer
 	if !errors.As(err, &silent) {
 		return err
+	}
+	if !silent.reached && !mayHoldAddress(filepath.Dir(conf.Socket), args.ContainerID) {
+		return nil
 	}
 	dir := filepath.Join(filepath.Dir(conf.Socket), "released")
 	if err := writeRecord(dir, recordName(args.ContainerID, args.IfName), request); err != nil {

@@ -84,6 +84,16 @@ func config(cniVersion, socket string) string {
 	return fmt.Sprintf(`{"cniVersion":%q,"name":"azure-cni","type":"azure-cni","socket":%q}`, cniVersion, socket)
 }
 
+// assigned writes a ledger that names the container of sandboxEnv, as that of an agent does that is away now.
+func assigned(t testing.TB, socket string, containerIDs ...string) {
+	t.Helper()
+	containerIDs = append(containerIDs, sandboxEnv("DEL")["CNI_CONTAINERID"])
+	content := "SQLite format 3\x00" + strings.Repeat("\x00", 4000) + strings.Join(containerIDs, "eth0\x00")
+	if err := os.WriteFile(filepath.Join(filepath.Dir(socket), "ledger.sqlite"), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // emptyResult is the shortest ADD result.
 func emptyResult(cniVersion string) string {
 	return fmt.Sprintf(`{"cniVersion":%q,"ips":[]}`, cniVersion)

@@ -2,11 +2,17 @@ package main
 
 import (
 	"encoding/hex"
+	"fmt"
 	"hash/fnv"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 )
+
+// maxRecords is some sixteen times what a node can hold of pods: more are not releases, but a fault that must not fill
+// /run, which is the node's memory.
+const maxRecords = 4096
 
 // recordName is the file name of a sandbox's record: the same for each DEL of a sandbox, so that a repeated DEL
 // replaces its record. Hashed, because a container ID may be longer than a file name can be; FNV, because no one
@@ -23,6 +29,9 @@ func writeRecord(dir, name string, content []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	if err := roomFor(dir, name); err != nil {
+		return err
+	}
 	temp, err := os.CreateTemp(dir, "."+name+".*") // readable by its owner only
 	if err != nil {
 		return err
@@ -36,6 +45,26 @@ func writeRecord(dir, name string, content []byte) error {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// roomFor refuses a record beyond the limit, unless it replaces one.
+func roomFor(dir, name string) error {
+	directory, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer directory.Close()
+	names, err := directory.Readdirnames(maxRecords)
+	if len(names) < maxRecords {
+		if err == io.EOF {
+			return nil
+		}
+		return err
+	}
+	if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+		return nil
+	}
+	return fmt.Errorf("%d records wait there for an agent already, which is the limit; get the node's agent to run", maxRecords)
 }
 
 // fill writes, syncs and closes the file.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -32,6 +33,7 @@ func records(t *testing.T, socket string) map[string]string {
 
 func TestDelWithoutAgentIsRecorded(t *testing.T) {
 	socket := socketPath(t)
+	assigned(t, socket, "c"+strings.Repeat("0", 300))
 	wantSuccess(t, call(t, sandboxEnv("DEL"), config("1.1.0", socket)), "")
 	first := records(t, socket)
 
@@ -82,6 +84,7 @@ func TestDelNeedsNoNamespace(t *testing.T) {
 	env := sandboxEnv("DEL")
 	delete(env, "CNI_NETNS")
 	delete(env, "CNI_ARGS")
+	assigned(t, socket)
 	wantSuccess(t, call(t, env, config("1.1.0", socket)), "")
 	for _, content := range records(t, socket) {
 		if !strings.Contains(content, `"netns":""`) || !strings.Contains(content, `"args":{}`) {
@@ -131,6 +134,7 @@ func TestDelFailsForNothingThatItDoesNotNeed(t *testing.T) {
 		})
 		t.Run(c.name+", without an agent", func(t *testing.T) {
 			socket := socketPath(t)
+			assigned(t, socket)
 			wantSuccess(t, call(t, env, c.config(socket)), "")
 			if found := records(t, socket); len(found) != 1 {
 				t.Errorf("%d records, want 1", len(found))
@@ -150,6 +154,7 @@ func TestAConfigThatCannotBeReadLeavesDelTheUsualSocket(t *testing.T) {
 
 func TestDelThatCannotBeRecordedFails(t *testing.T) {
 	socket := socketPath(t)
+	assigned(t, socket)
 	released := filepath.Join(filepath.Dir(socket), "released")
 	if err := os.WriteFile(released, nil, 0o600); err != nil { // a file in its place: root may write to any directory
 		t.Fatal(err)
@@ -161,6 +166,7 @@ func TestDelThatCannotBeRecordedFails(t *testing.T) {
 
 func TestRecordsWrittenAtOnceStayWhole(t *testing.T) {
 	socket := socketPath(t)
+	assigned(t, socket)
 	var calls sync.WaitGroup
 	for range 16 {
 		calls.Add(1)
@@ -195,4 +201,60 @@ func TestAFailedRecordLeavesNoTemporaryFile(t *testing.T) {
 	if err != nil || len(entries) != 1 {
 		t.Errorf("left behind: %v (%v)", entries, err)
 	}
+}
+
+func TestDelOfASandboxThatHasNoAddressLeavesNoRecord(t *testing.T) {
+	id := sandboxEnv("DEL")["CNI_CONTAINERID"]
+	cases := map[string]struct {
+		file, content string
+		records       int
+	}{
+		"no agent has ever run":            {"served", "", 0},
+		"the ledger does not name it":      {"ledger.sqlite", "SQLite format 3\x00" + strings.Repeat("a", 10000), 0},
+		"the ledger names it":              {"ledger.sqlite", strings.Repeat("\x00", 9000) + id + "eth0", 1},
+		"the ledger's journal names it":    {"ledger.sqlite-journal", "\xd9\xd5" + id + "eth0", 1},
+		"the ledger is larger than any is": {"ledger.sqlite", strings.Repeat("a", maxLedger+1), 1},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			socket := socketPath(t)
+			if err := os.WriteFile(filepath.Join(filepath.Dir(socket), c.file), []byte(c.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			wantSuccess(t, call(t, sandboxEnv("DEL"), config("1.1.0", socket)), "")
+			if c.records == 0 {
+				wantNoRecords(t, socket)
+			} else if found := records(t, socket); len(found) != c.records {
+				t.Errorf("%d records, want %d", len(found), c.records)
+			}
+		})
+	}
+}
+
+func TestALedgerThatCannotBeReadCostsNoRelease(t *testing.T) {
+	socket := socketPath(t)
+	if err := os.Mkdir(filepath.Join(filepath.Dir(socket), "ledger.sqlite"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	wantSuccess(t, call(t, sandboxEnv("DEL"), config("1.1.0", socket)), "")
+	if found := records(t, socket); len(found) != 1 {
+		t.Errorf("%d records, want 1", len(found))
+	}
+}
+
+func TestRecordsAreBounded(t *testing.T) {
+	socket := socketPath(t)
+	env := sandboxEnv("DEL")
+	assigned(t, socket, "another")
+	wantSuccess(t, call(t, env, config("1.1.0", socket)), "")
+	released := filepath.Join(filepath.Dir(socket), "released")
+	for n := range maxRecords - 1 {
+		if err := os.WriteFile(filepath.Join(released, fmt.Sprintf("%d.json", n)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantSuccess(t, call(t, env, config("1.1.0", socket)), "") // replaces its own
+	env["CNI_CONTAINERID"] = "another"
+	wantError(t, call(t, env, config("1.1.0", socket)), 5,
+		"cannot record the release of another/eth0", "4096 records wait there for an agent already", "cannot reach the azure-cni agent")
 }

@@ -193,11 +193,13 @@ class Agent:
         }
 
     async def _recover(self) -> None:
-        """What was released while no agent ran goes first; then the ledger must be the one that pods live by.
+        """What was released while no agent ran goes first, or a portion of it; the rest once all ports are open.
+
+        Then the ledger must be the one that pods live by.
 
         After that an empty ledger means that the node has booted, and no pod can start here yet.
         """
-        await attempt(self._replay.once, "replay", self._faults)
+        await attempt(self._replay.first, "replay", self._faults)
         await self._repair.examine()
         self._installation.begin()
 

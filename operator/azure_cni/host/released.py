@@ -6,6 +6,10 @@ and stays where it is if that fails, too: it must neither be lost in silence nor
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +18,8 @@ from azure_cni.errors import AzureCniError, DecodeFailed, RequestError
 from azure_cni.node.ports import Record, Records
 
 _BAD: Final = "bad"
+_MAX_NAMES: Final = 20_000
+"""Of one look. The binary keeps to 4096; an older one wrote without a limit."""
 _MAX_BYTES: Final = 1 << 20  # of a body; a DEL is about one thousand
 
 
@@ -23,11 +29,26 @@ class Released:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def read(self) -> Records:
-        """All records there are, in the order of their names. Nothing where the directory does not exist (yet)."""
+    def names(self) -> tuple[str, ...]:
+        """The names of the records, sorted; none where the directory does not exist (yet). At most `_MAX_NAMES`."""
+        try:
+            with os.scandir(self._directory) as entries:
+                found = (entry.name for entry in entries)
+                records = (name for name in found if name.endswith(".json") and not name.startswith("."))
+                return tuple(sorted(islice(records, _MAX_NAMES)))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise AzureCniError(
+                f"cannot read the releases in {self._directory}: {error.strerror}; pods that end while no agent "
+                "answers cannot end until this is a directory that root can read and write"
+            ) from error
+
+    def read(self, names: Sequence[str]) -> Records:
+        """The records of those names, in their order."""
         pending: list[Record] = []
         bad: list[str] = []
-        for path in self._files():
+        for path in (self._directory / name for name in names):
             try:
                 pending.append(_record(path))
             except FileNotFoundError:  # a repeated DEL replaced it, or another hand removed it
@@ -37,18 +58,6 @@ class Released:
             except OSError as error:
                 bad.append(f"cannot read the release {path}: {error.strerror}; it stays, and is tried again")
         return Records(tuple(pending), tuple(bad))
-
-    def _files(self) -> list[Path]:
-        try:
-            names = sorted(entry.name for entry in self._directory.iterdir())
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise AzureCniError(
-                f"cannot read the releases in {self._directory}: {error.strerror}; pods that end while no agent "
-                "answers cannot end until this is a directory that root can read and write"
-            ) from error
-        return [self._directory / name for name in names if name.endswith(".json") and not name.startswith(".")]
 
     def acknowledge(self, record: Record) -> None:
         """The sandbox is detached: forget the record. Never before that, or a crash would leak its address."""
@@ -68,7 +77,7 @@ class Released:
 
 
 def _record(path: Path) -> Record:
-    if not path.is_file():
+    if not stat.S_ISREG(path.stat().st_mode):
         raise DecodeFailed("cannot read the del request: it is not a file")
     with path.open("rb") as file:
         body = file.read(_MAX_BYTES + 1)

@@ -282,8 +282,11 @@ class Records:
 class ReleasedRecords(Protocol):
     """The DELs that the binary wrote down when no agent answered."""
 
-    def read(self) -> Records:
-        """All that are there now."""
+    def names(self) -> tuple[str, ...]:
+        """The names of those that are there now, no more than a few tens of thousands. AzureCniError."""
+
+    def read(self, names: Sequence[str]) -> Records:
+        """Those of them that are still there."""
 
     def acknowledge(self, record: Record) -> None:
         """The sandbox is detached: forget the record. Never before that, or a crash would leak its address."""

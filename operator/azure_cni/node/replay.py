@@ -6,13 +6,21 @@ or changes. None of them is raised: neither the agent's start nor another record
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
+from typing import Final
 
 from azure_cni.errors import AzureCniError
 from azure_cni.node.ports import Record, ReleasedRecords
 from azure_cni.node.sandboxes import Sandboxes
 
 log = logging.getLogger(__name__)
+
+PORTION: Final = 64
+"""Records that are read without a pause: some milliseconds."""
+LOGGED: Final = 20
+"""Failures that are logged one by one."""
 
 
 class Replay:
@@ -24,20 +32,36 @@ class Replay:
         self._failures: frozenset[str] = frozenset()
         """What the last look found wrong, in words."""
 
+    async def first(self) -> None:
+        """One portion, for a start that must not last: an agent that was away for a minute has fewer. See `once`."""
+        await self._sweep(PORTION)
+
     async def once(self) -> None:
-        """All records that are there now. One that fails stays for the next time."""
+        """All records that are there now, in portions between which other work goes on. One that fails stays."""
+        await self._sweep()
+
+    async def _sweep(self, most: int | None = None) -> None:
         failures: set[str] = set()
         try:
-            found = self._records.read()
+            names = self._records.names()[:most]
+            for start in range(0, len(names), PORTION):
+                failures.update(await self._portion(names[start : start + PORTION]))
+                await asyncio.sleep(0)
         except AzureCniError as error:
             failures.add(str(error))
-        else:
-            failures.update(found.bad)
-            for record in found.pending:
-                failures.update(await self._carry_out(record))
-        for words in sorted(failures - self._failures):
+        for words in sorted(failures - self._failures)[:LOGGED]:
             log.error("recorded DEL not carried out", extra={"why": words})
+        if len(failures - self._failures) > LOGGED:
+            log.error("more recorded DELs not carried out", extra={"number": len(failures - self._failures) - LOGGED})
         self._failures = frozenset(failures)
+
+    async def _portion(self, names: Sequence[str]) -> set[str]:
+        """What went wrong with them, in words."""
+        found = self._records.read(names)
+        failures = set(found.bad)
+        for record in found.pending:
+            failures.update(await self._carry_out(record))
+        return failures
 
     async def _carry_out(self, record: Record) -> tuple[str, ...]:
         """Nothing when it is done, or why not."""

@@ -8,6 +8,7 @@ import pytest
 from azure_cni.errors import AzureCniError
 from azure_cni.host.released import Released
 from azure_cni.ipam.life import Sandbox
+from azure_cni.node.ports import Records
 
 REQUESTS = Path(__file__).parents[3] / "operator" / "cni-plugin" / "testdata" / "requests"
 
@@ -19,6 +20,11 @@ def directory(tmp_path):
     return path
 
 
+def look(released: Released) -> Records:
+    """All that is there."""
+    return released.read(released.names())
+
+
 def put(directory: Path, name: str, container_id: str) -> Path:
     path = directory / name
     path.write_text(json.dumps({"containerID": container_id, "ifname": "eth0", "config": {}}))
@@ -26,14 +32,14 @@ def put(directory: Path, name: str, container_id: str) -> Path:
 
 
 def test_without_a_directory_there_is_nothing(tmp_path):
-    found = Released(tmp_path / "released").read()
+    found = look(Released(tmp_path / "released"))
     assert (found.pending, found.bad) == ((), ())
 
 
 @pytest.mark.parametrize("request_file", sorted(REQUESTS.glob("del-*.json")), ids=lambda path: path.stem)
 def test_what_the_binary_writes_is_read(directory, request_file):
     (directory / "a.json").write_bytes(request_file.read_bytes())
-    found = Released(directory).read()
+    found = look(Released(directory))
     assert [record.sandbox.ifname for record in found.pending] == ["eth0"]
     assert found.bad == ()
 
@@ -42,17 +48,17 @@ def test_a_record_stays_until_it_is_acknowledged(directory):
     for name, container in (("b.json", "c2"), ("a.json", "c1")):
         put(directory, name, container)
     released = Released(directory)
-    first, second = released.read().pending
+    first, second = look(released).pending
     assert (first.sandbox, second.sandbox) == (Sandbox("c1", "eth0"), Sandbox("c2", "eth0"))
     released.acknowledge(first)
     released.acknowledge(first)
-    assert Released(directory).read().pending == (second,)
+    assert look(Released(directory)).pending == (second,)
 
 
 def test_a_file_that_is_being_written_is_not_looked_at(directory):
     put(directory, ".a.json.12345", "c1")
     put(directory, ".b.json", "c1")
-    found = Released(directory).read()
+    found = look(Released(directory))
     assert (found.pending, found.bad) == ((), ())
     assert len(list(directory.iterdir())) == 2
 
@@ -74,19 +80,19 @@ def test_a_bad_one_is_moved_aside_told_once_and_stops_nobody(directory, content,
     bad.mkdir() if content is None else bad.write_bytes(content)
     put(directory, "b.json", "c2")
     released = Released(directory)
-    found = released.read()
+    found = look(released)
     assert [record.sandbox.container_id for record in found.pending] == ["c2"]
     (told,) = found.bad
     assert told.startswith(f"cannot carry out the release a.json, moved to {directory}/bad/a.json: ")
     assert words in told
     assert (directory / "bad" / "a.json").exists()
-    assert released.read().bad == ()
+    assert look(released).bad == ()
 
 
 def test_a_record_that_cannot_be_removed_is_said_so(directory):
     path = put(directory, "a.json", "c1")
     released = Released(directory)
-    (record,) = released.read().pending
+    (record,) = look(released).pending
     path.unlink()
     path.mkdir()
     with pytest.raises(AzureCniError, match=r"cannot remove the release a\.json: "):
@@ -102,7 +108,7 @@ def test_one_that_cannot_be_moved_aside_stays_and_stops_nobody(directory, in_the
     (directory / "a.json").write_bytes(b"{")
     put(directory, "b.json", "c2")
     for _ in range(2):
-        found = Released(directory).read()
+        found = look(Released(directory))
         assert [record.sandbox.container_id for record in found.pending] == ["c2"]
         (told,) = found.bad
         assert told.startswith(f"cannot carry out the release {directory}/a.json: cannot read the del request")
@@ -114,7 +120,7 @@ def test_one_that_cannot_be_read_stays_and_stops_nobody(directory):
     loop = directory / "a.json"
     loop.symlink_to(loop)
     put(directory, "b.json", "c2")
-    found = Released(directory).read()
+    found = look(Released(directory))
     assert [record.sandbox.container_id for record in found.pending] == ["c2"]
     assert len(found.bad) == 1
     assert "a.json" in found.bad[0]
@@ -123,4 +129,12 @@ def test_one_that_cannot_be_read_stays_and_stops_nobody(directory):
 def test_a_file_in_the_place_of_the_directory_is_said_so(tmp_path):
     (tmp_path / "released").touch()
     with pytest.raises(AzureCniError, match=r"cannot read the releases in .*Not a directory; pods that end while"):
-        Released(tmp_path / "released").read()
+        look(Released(tmp_path / "released"))
+
+
+def test_one_that_goes_between_two_looks_is_no_failure(directory):
+    put(directory, "a.json", "c1")
+    released = Released(directory)
+    names = released.names()
+    (directory / "a.json").unlink()
+    assert released.read(names) == Records()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
 
 from azure_cni.errors import DatapathError
 from azure_cni.host.released import Released
-from azure_cni.node.replay import Replay
+from azure_cni.node.ports import Records
+from azure_cni.node.replay import LOGGED, PORTION, Replay
 from fakes.simulated_node import SimulatedNode, holder
 
 pytestmark = pytest.mark.looptime
@@ -80,3 +82,48 @@ async def test_nothing_in_the_directory_ends_the_agents_start(
     for _ in range(3):
         await replay.once()
     assert len(told(caplog)) == 1
+
+
+class Counting(Released):
+    """How many records each read was asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.asked: list[int] = []
+
+    def read(self, names: Sequence[str]) -> Records:
+        self.asked.append(len(names))
+        return super().read(names)
+
+
+async def test_many_records_are_carried_out_in_portions_and_the_start_waits_for_one(tmp_path: Path) -> None:
+    async with SimulatedNode().running() as node:
+        for number in range(3 * PORTION + 1):
+            record(tmp_path / "released", f"p{number:04}")
+        records = Counting(tmp_path / "released")
+        replay = Replay(records=records, sandboxes=node.sandboxes)
+        await replay.first()
+        assert records.asked == [PORTION]
+        assert len(records.names()) == 2 * PORTION + 1
+        others = 0
+
+        async def other_work() -> None:
+            nonlocal others
+            while True:
+                others += 1
+                await asyncio.sleep(0)
+
+        other = asyncio.create_task(other_work())
+        await replay.once()
+        other.cancel()
+        assert records.asked == [PORTION, PORTION, PORTION, 1]
+        assert records.names() == ()
+        assert others >= 3
+
+
+async def test_many_that_fail_are_not_a_line_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3 * LOGGED):
+        record(tmp_path / "released", f"p{number:04}").write_text("{")
+    async with SimulatedNode().running() as node:
+        await Replay(records=Released(tmp_path / "released"), sandboxes=node.sandboxes).once()
+    assert len([one for one in caplog.records if one.levelno >= logging.ERROR]) == LOGGED + 1
