@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from azure_cni.api import quota as quota_api
 from azure_cni.api.nic import VNetID
 from azure_cni.api.quota import Draft, Limits, VNetQuota
-from azure_cni.errors import CloudError, KubeConflict, KubeInvalid, KubeNotFound
+from azure_cni.errors import CloudError, CloudNotFound, DecodeFailed, KubeConflict, KubeInvalid, KubeNotFound
 from fakes.pools import merge_patch
 
 VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/vnet")
@@ -251,6 +251,8 @@ class FakeVNets:
         self.held: Callable[[], int] = lambda: 0
         """Those that are."""
         self.ours: dict[str, int] = {}
+        self.vnets: set[str] | None = None
+        """IDs of the VNets that there are; None for all that can be."""
         self.fail: CloudError | None = None
         self.asked: list[str] = []
 
@@ -259,6 +261,10 @@ class FakeVNets:
         await asyncio.sleep(0)
         if self.fail:
             raise self.fail
+        if not vnet_id.startswith("/subscriptions/"):
+            raise DecodeFailed(f"cannot use {vnet_id!r}: it is no resource ID")
+        if self.vnets is not None and vnet_id not in self.vnets:
+            raise CloudNotFound(f"cannot read usages of {vnet_id}: not found")
         return self.others + self.held()
 
     async def ours_on(self, nic_id: str) -> int | None:

@@ -21,7 +21,9 @@ from azure_cni.api.versions import version
 from azure_cni.cluster.census import Census
 from azure_cni.cluster.grants import LONGEST_REST_S
 from azure_cni.cluster.ports import Orders
-from azure_cni.cluster.vnet_work import VNetWork
+from azure_cni.cluster.vnet_checks import VNetChecks
+from azure_cni.cluster.vnet_work import DEBOUNCE_S, VNetWork
+from azure_cni.cluster.words import Remark, is_news
 from azure_cni.cluster.world import ClusterSettings, ClusterWorld
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
@@ -29,6 +31,8 @@ from azure_cni.ipam.backoff import delay_s
 
 log = logging.getLogger(__name__)
 
+VNETS_AGAIN_S: Final = 10.0
+"""How often is looked whether VNets that Azure did not confirm are to be asked about again."""
 ORDERS_AGAIN_S: Final = 2.0
 """When orders are served again after a fault: nodes wait, and whatever was under way is carried out again."""
 
@@ -47,6 +51,8 @@ class Leader:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._quotas: dict[str, VNetID] = {}
         """The VNets that have a quota, by its name: also those that have no node any more."""
+        self._checks = VNetChecks(vnets=world.vnets, clock=world.clock, census=self.census, faults=self._faults)
+        self._new_vnet = asyncio.Event()
         self._counted = asyncio.Event()
         """All pools have been seen: before that, one that is missing may exist."""
         self._relists = 0
@@ -109,7 +115,11 @@ class Leader:
         """A pool changed: its VNet is worked for, or is to be."""
         member = self.census.get(name)
         work = self._works.get(member.vnet_id.lower()) if member is not None else None
-        (self._woken.set if work is None else work.wake)()
+        if work is not None:
+            work.wake()
+            return
+        self._woken.set()
+        self._new_vnet.set()
 
     # What is known.
 
@@ -136,6 +146,7 @@ class Leader:
         async with asyncio.TaskGroup() as tasks:
             if self._orders is not None:
                 tasks.create_task(self._serve_orders(self._orders), name="orders")
+            tasks.create_task(self._check_vnets(), name="vnets")
             while True:
                 rest_s = await self._turn(tasks)
                 self._breathed_s = self._world.clock.monotonic_s()
@@ -174,18 +185,51 @@ class Leader:
     def _begin(self, tasks: asyncio.TaskGroup) -> None:
         for key, vnet in self._vnets().items():
             if key not in self._works:
+                answer = self._checks.answer(key)
                 self._works[key] = work = VNetWork(
                     world=self._world,
                     settings=self._settings,
                     census=self.census,
                     counted=self._counted,
                     vnet_id=vnet,
+                    answer=None if answer is None else answer.outcome,
                 )
                 self._tasks[key] = tasks.create_task(work.run(), name=f"work for {vnet}")
 
     def _vnets(self) -> dict[str, VNetID]:
-        """Those that nodes are in, and those that nodes were in: their entries are still to be reclaimed."""
-        return {vnet.lower(): vnet for vnet in self._quotas.values() if vnet} | self.census.vnets()
+        """Those that have a quota, if only for entries that are still to be reclaimed, and those that get one."""
+        confirmed = {key: vnet for key, vnet in self.census.vnets().items() if self._is_confirmed(key)}
+        return {vnet.lower(): vnet for vnet in self._quotas.values() if vnet} | confirmed
+
+    def _is_confirmed(self, key: str) -> bool:
+        work = self._works.get(key)
+        return (work is not None and work.is_confirmed) or self._checks.admits(key)
+
+    async def _check_vnets(self) -> None:
+        """Whatever VNet a node names: whether Azure has it."""
+        while True:
+            await self._counted.wait()
+            known = self._vnets()
+            unconfirmed = {key: vnet for key, vnet in self.census.vnets().items() if key not in known}
+            if unconfirmed and await self._checks.look(unconfirmed):
+                self._woken.set()
+                for key, vnet in unconfirmed.items():
+                    await self._tell_unconfirmed(vnet, self._checks.remark(key, vnet))
+            self._new_vnet.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(VNETS_AGAIN_S):
+                    await self._new_vnet.wait()
+            await asyncio.sleep(DEBOUNCE_S)
+
+    async def _tell_unconfirmed(self, vnet_id: VNetID, remark: Remark) -> None:
+        """Its nodes learn why they are granted nothing: once."""
+        for member in self.census.of(vnet_id) if remark.reason else ():
+            if not is_news(member, remark):
+                continue
+            try:
+                await self._world.pools.write(member.name, version=member.version.number, status=remark.status())
+            except AzureCniError as error:  # it changed, or is told the next time
+                log.info("cannot tell a node about its vnet", extra={"pool": member.name, "error": str(error)})
 
     def _end_idle(self) -> None:
         """A VNet without nodes and without a quota is nobody's."""

@@ -58,18 +58,24 @@ class Usage:
             async with asyncio.timeout(PATIENCE_S):
                 used = await self._vnets.used(self._vnet_id)
         except TimeoutError:
-            self._tell(CloudUnreachable(f"cannot read how full the VNet is: no answer within {PATIENCE_S:g} s"))
-            return False
+            return self.take(CloudUnreachable(f"cannot read how full the VNet is: no answer within {PATIENCE_S:g} s"))
         except AzureCniError as error:
-            if isinstance(error, Throttled):
-                self._findings.throttled_until_s = self._clock.utc_s() + (error.retry_after_s or 0.0)
-            self._tell(error)
+            return self.take(error)
+        return self.take(used)
+
+    def take(self, answer: int | AzureCniError) -> bool:
+        """Azure has just answered that, to whomever it was; False when it is no answer."""
+        self._asked_s = self._clock.monotonic_s()
+        if isinstance(answer, AzureCniError):
+            if isinstance(answer, Throttled):
+                self._findings.throttled_until_s = self._clock.utc_s() + (answer.retry_after_s or 0.0)
+            self._tell(answer)
             return False
         if self._findings.silence != NOTHING:
             log.info("how full a vnet is can be read again", extra={"vnet": short_id(self._vnet_id)})
         self._findings.silence = NOTHING
         self._findings.nodes = self._nodes()
-        self._findings.used = (used, math.floor(self._clock.utc_s()))
+        self._findings.used = (answer, math.floor(self._clock.utc_s()))
         return True
 
     def _nodes(self) -> int:

@@ -49,7 +49,9 @@ class VNetWork:
         census: Census,
         counted: asyncio.Event,
         vnet_id: VNetID,
+        answer: int | AzureCniError | None = None,
     ) -> None:
+        """`answer`: what Azure has just said of how full the VNet is, None when it was not asked."""
         self._vnet_id = vnet_id
         self._vnet = short_id(vnet_id)
         self._clock = world.clock
@@ -68,6 +70,10 @@ class VNetWork:
             findings=findings,
             every_s=settings.usages_s,
         )
+        self._findings = findings
+        self._asked = answer is not None
+        if answer is not None:
+            self._usage.take(answer)
         self._grants = Grants(
             world=world,
             keeper=self._keeper,
@@ -89,6 +95,11 @@ class VNetWork:
         """How many nodes wait for a permit."""
         return self._grants.delayed
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Azure has said in this term how full the VNet is: so there is one."""
+        return self._findings.used is not None
+
     def wake(self) -> None:
         """Something changed: look soon."""
         self._woken.set()
@@ -106,7 +117,8 @@ class VNetWork:
     async def run(self) -> None:
         """Until cancelled. Azure is asked first how full the VNet is."""
         await self._counted.wait()
-        await self._ask_azure()
+        if not self._asked:
+            await self._ask_azure()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._grant(), name=f"grants of {self._vnet_id}")
             tasks.create_task(self._read_usage(), name=f"usage of {self._vnet_id}")

@@ -23,6 +23,7 @@ THROTTLED: Final = "Throttled"
 WRITE_BUDGET: Final = "WriteBudget"
 NIC_UNKNOWN: Final = "NicUnknown"
 NIC_CHANGED: Final = "NicChanged"
+VNET_UNCONFIRMED: Final = "VNetUnconfirmed"
 NIC_READ: Final = "Microsoft.Network/networkInterfaces/read"
 USAGES_READ: Final = "Microsoft.Network/virtualNetworks/usages/read"
 
@@ -128,6 +129,16 @@ def on_unwritable(member: Member) -> Remark:
         f"nothing is granted: status.nicID of NodeIPPool {member.name} is no NIC of Azure's: RESOURCE-GROUP/NAME has "
         f"{counted(len(member.nic), 'character')} where {LONGEST_NIC_LABEL} are possible; let the node's "
         f"agent make the pool again: kubectl delete nodeippool {member.name}",
+    )
+
+
+def on_vnet_unconfirmed(vnet_id: str, *, why: str) -> Remark:
+    """Azure did not confirm to the controller that there is such a VNet."""
+    return Remark(
+        VNET_UNCONFIRMED,
+        f"nothing is granted: the node says that it is in {vnet_id}, and the controller cannot confirm that VNet: "
+        f"{why}; give the controller's identity {USAGES_READ} on it, or create a VNetQuota for it by hand; the "
+        "controller asks again each minute",
     )
 
 

@@ -13,8 +13,9 @@ from azure_cni.api import times
 from azure_cni.api.quota import Fact, Limits, nic_label
 from azure_cni.cluster.fairness import MOST_ANSWERS, MOST_PERMITS
 from azure_cni.cluster.throttles import TRIAL_S, quorum
-from azure_cni.errors import KubeInvalid, Throttled
-from fakes.cluster import NICS
+from azure_cni.cluster.vnet_checks import LOOKS
+from azure_cni.errors import AccessDenied, KubeInvalid, Throttled
+from fakes.cluster import NICS, VNET
 from unit.cluster.clocks import EPOCH_S
 from unit.cluster.worlds import Node, World
 
@@ -266,3 +267,34 @@ async def test_a_node_with_two_former_nics_is_told_which_they_are() -> None:
         message = world.cluster.status("x")["grantMessage"]
         assert "nic3: the node had 2 other NICs before" in message
         assert "nic0" in message and "nic1" in message  # noqa: PT018
+
+
+async def test_who_invents_vnets_makes_no_quotas_and_no_questions_without_end() -> None:
+    world = World()
+    world.vnets.vnets = {VNET}
+    for index in range(3):
+        world.node(f"n{index}", want=8, waiting=8)
+    async with world.controller() as leader:
+        async with lying(world, "x", status=lambda turn: {"requested": 8, "vnetID": f"{VNET}{turn}"}), world.agents():
+            assert await served_in_s(world) < 30
+            tasks, asked = len(asyncio.all_tasks()), world.vnets.asked.count("usages")
+            await asyncio.sleep(600)
+            assert list(world.cluster.quotas.objects) == ["vnet"]
+            assert len(leader.quotas) == 1
+            assert len(asyncio.all_tasks()) <= tasks + 1
+            assert world.vnets.asked.count("usages") - asked <= 10 * (LOOKS + 1)
+        world.cluster.node("x", requested=8, number=10_000, vnetID=f"{VNET}-not-there")
+        await world.until(lambda: world.cluster.status("x").get("grantReason") == "VNetUnconfirmed", within_s=120)
+        assert "not found" in world.cluster.status("x")["grantMessage"]
+
+
+async def test_invented_vnets_get_no_quota_without_permission_to_read_usages() -> None:
+    world = World()
+    world.vnets.fail = AccessDenied("cannot read usages: the identity lacks the permission")
+    for index in range(3):
+        world.node(f"n{index}", want=8, waiting=8)
+    inventing = lying(world, "x", status=lambda turn: {"requested": 8, "vnetID": f"{VNET}{turn}"})
+    async with world.controller(), inventing, world.agents():
+        assert await served_in_s(world) < 30
+        await asyncio.sleep(300)
+        assert list(world.cluster.quotas.objects) == ["vnet"]
