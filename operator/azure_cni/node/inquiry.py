@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from azure_cni.api import pool as pool_api
 from azure_cni.api.nic import NicView
@@ -18,6 +19,11 @@ from azure_cni.node.troubles import Activity
 from azure_cni.node.world import LastRead, NodeSettings, Standing, World
 
 log = logging.getLogger(__name__)
+
+OLD_FOR_S: Final = 120.0
+"""How long an etag that another has replaced is known to be old. Reads of Azure lag by seconds."""
+LAG_POLL_S: Final = 2.0
+"""When to read again after an answer that lags."""
 
 
 class Inquiry:
@@ -39,6 +45,10 @@ class Inquiry:
         self._board = board
         self._agenda = agenda
         self._breathe = breathe
+        self._etag = ""
+        """Of the newest NIC that was seen."""
+        self._replaced: dict[str, float] = {}
+        """Etags from before that, and the boot times at which they were replaced."""
 
     async def identify(self) -> bool:
         """Once, and again when the NIC shows another primary address: then VNet and kernel are looked at anew too."""
@@ -73,8 +83,7 @@ class Inquiry:
         view = await meanwhile(nic.read(), self._breathe)
         if asked != self._answered:
             log.info("nic read because somebody asked", extra={"request": asked})
-        self.seen(view, answers=asked)
-        return True
+        return self.seen(view, answers=asked)
 
     @property
     def _answered(self) -> str:
@@ -82,8 +91,16 @@ class Inquiry:
         last = self._standing.last_read
         return pool_api.read_answered(self._standing.pool or {}) if last is None else last.request
 
-    def seen(self, view: NicView, *, answers: str | None = None) -> None:
-        """The NIC was read, or written and read; `answers` the request that a person had made before it was."""
+    def seen(self, view: NicView, *, answers: str | None = None) -> bool:
+        """The NIC was read, or written and read; `answers` the request that a person had made before it was.
+
+        False where it is older than what was seen before: it is read again soon. It may show addresses that a write has
+        taken off since, and of a write whose outcome is not known it says nothing.
+        """
+        if self._is_old(view.etag):
+            log.info("a read of the nic lags: it is older than the one before", extra={"etag": view.etag})
+            self._put(Activity.READ, in_s=LAG_POLL_S)
+            return False
         clock = self._world.clock
         self._standing.last_read = LastRead(clock.utc(), self._answered if answers is None else answers)
         self._board.nic_read_s = clock.boottime_s()
@@ -93,6 +110,20 @@ class Inquiry:
         if identity is not None and primary not in {None, identity.primary_ip}:
             log.warning("primary address changed", extra={"was": str(identity.primary_ip), "is": str(primary)})
             self._put(Activity.IDENTITY, in_s=0.0)
+        return True
+
+    def _is_old(self, etag: str) -> bool:
+        """Whether another etag came after this one. Those of Azure do not come back; what a node that only observes has
+        for one stands for its addresses, and may.
+        """
+        now_s = self._world.clock.boottime_s()
+        self._replaced = {old: at_s for old, at_s in self._replaced.items() if now_s - at_s < OLD_FOR_S}
+        if etag in self._replaced and not self._settings.observes:
+            return True
+        if etag != self._etag:
+            self._replaced[self._etag] = now_s
+            self._etag = etag
+        return False
 
     def _is_due(self, activity: Activity) -> bool:
         return self._agenda.is_due(activity, now_s=self._world.clock.boottime_s())
