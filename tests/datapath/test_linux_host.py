@@ -34,8 +34,8 @@ pytestmark = NEEDS_ROOT
 async def test_a_first_pass_tells_what_it_made_and_a_second_has_nothing_to_do(site: Site) -> None:
     site.node.sysctl("net/ipv4/ip_forward", "0")
     assert (await site.machine.datapath.apply_node(TABLE)).repaired == (
-        "sysctl net.ipv4.ip_forward was 0: set to 1",
         "nftables table inet azure_cni was missing: made",
+        "sysctl net.ipv4.ip_forward was 0: set to 1",
     )
     assert site.node.sysctl("net/ipv4/ip_forward") == "1"
     assert (await site.machine.datapath.apply_node(TABLE)).repaired == ()

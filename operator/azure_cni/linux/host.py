@@ -6,7 +6,8 @@ often besides; never while a pod waits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from azure_cni.datapath.sandbox import GROUP
 from azure_cni.datapath.snat import TABLE, NodeTable, ruleset
 from azure_cni.datapath.uplink import SYNTHETIC_DRIVER, Evidence, Link, Uplink
 from azure_cni.errors import DatapathError
-from azure_cni.linux import ethtool, nft, rtnetlink, rules
+from azure_cni.linux import ethtool, nft, rtnetlink, rules, switches
 from azure_cni.linux.filter_survey import FilterSurvey
 from azure_cni.linux.netlink import Netlink
 from azure_cni.linux.sandboxes import LEAVING
 from azure_cni.node.wording import few
+
+log = logging.getLogger(__name__)
 
 
 class Host:
@@ -79,19 +82,44 @@ class Host:
         )
 
     def apply(self, table: NodeTable) -> HostReport:
-        """Make everything right; returns what was not, and what is not ours to put right."""
-        link, doubt = self._find_uplink(table.uplink_mac, table.primary)
+        """Make everything right; returns what was not, and what is not ours to put right.
+
+        What cannot be put right keeps nothing else from it: DatapathError for that comes after all has been tried.
+        """
+        try:
+            link, doubt = self._find_uplink(table.uplink_mac, table.primary)
+        except DatapathError as error:
+            raise self._kept_back([error], self._guards_of_before()) from error
         elsewhere, detour = self._way_out(link, table)
         known = rules.read(self._kernel)
-        repaired = (
-            *self._forwarding(link),
-            *self._pods_forwarding(),
-            *self._policy(known),
-            *self._bare_uplink(link, table, known or ()),
-            *self._rules(ruleset(table, uplink=link.name, way_out=elsewhere)),
+        parts: tuple[Callable[[], list[str]], ...] = (
+            lambda: self._rules(ruleset(table, uplink=link.name, way_out=elsewhere)),
+            lambda: self._forwarding(link),
+            self._pods_switches,
+            lambda: self._policy(known),
+            lambda: self._bare_uplink(link, table, known or ()),
         )
+        repaired: list[str] = []
+        failures: list[DatapathError] = []
+        for part in parts:
+            try:
+                repaired += part()
+            except DatapathError as error:
+                failures.append(error)
+        if failures:
+            raise self._kept_back(failures, repaired) from failures[0]
         filters = self._filters.conflicts(table, uplink=link.name)
-        return HostReport(repaired, (*policy.foreign(known or (), table.pool), *doubt, *detour, *filters))
+        return HostReport(tuple(repaired), (*policy.foreign(known or (), table.pool), *doubt, *detour, *filters))
+
+    def _guards_of_before(self) -> list[str]:
+        """While the NIC's interface is away, its name in the table is the last one known."""
+        return [] if self._applied is None else self._rules(self._applied)
+
+    @staticmethod
+    def _kept_back(failures: Sequence[DatapathError], repaired: Collection[str]) -> DatapathError:
+        for what in repaired:
+            log.warning("kernel put right, as far as it can be", extra={"what": what})
+        return DatapathError("; ".join(map(str, failures)))
 
     def _way_out(self, link: Uplink, table: NodeTable) -> tuple[str, tuple[Conflict, ...]]:
         """The interface of the default route where that is not the uplink, else ""; and what to tell of it."""
@@ -126,7 +154,7 @@ class Host:
         strays = [found for found in rtnetlink.addresses(self._kernel, link.index) if found[0] in table.pool]
         if strays:
             self._kernel.change(
-                rtnetlink.promote_secondaries(link.name, link.index),
+                switches.promote_secondaries(link.name, link.index),
                 *(
                     rtnetlink.delete_address(link.name, link.index, address, prefix=prefix)
                     for address, prefix in strays
@@ -154,14 +182,18 @@ class Host:
         wanted = ("net/ipv4/ip_forward", f"net/ipv4/conf/{link.name}/forwarding")
         return [f"sysctl {name.replace('/', '.')} was 0: set to 1" for name in wanted if self._turn_on(name)]
 
-    def _pods_forwarding(self) -> list[str]:
-        """Let pods' links forward: each has a switch of its own, and what comes from its pod asks that one."""
-        off = rtnetlink.not_forwarding(self._kernel)
+    def _pods_switches(self) -> list[str]:
+        """Put right the switches of pods' links."""
+        off = switches.unready(self._kernel)
         ours = [link for link in rtnetlink.links(self._kernel) if link.index in off and link.name.startswith(PREFIX)]
         if not ours:
             return []
-        self._kernel.change(*(rtnetlink.forward(link.name, link.index) for link in ours))
-        return [f"sysctl net.ipv4.conf.{PREFIX}*.forwarding was 0: set to 1"]
+        self._kernel.change(*(switches.ready_for_pod(link.name, link.index) for link in ours))
+        wrong = {switch: value for link in ours for switch, value in off[link.index].items()}
+        return [
+            f"sysctl net.ipv4.conf.{PREFIX}*.{switch.name} was {value}: set to {switch.wanted}"
+            for switch, value in wrong.items()
+        ]
 
     def _turn_on(self, name: str) -> bool:
         """Set a switch to 1; False when it was."""

@@ -17,6 +17,16 @@ SETTLE_S = 0.02
 """What belongs together (a flush is hundreds of messages, a restart of a service a few transactions) is one change."""
 
 
+BREATH_S = 0.1
+"""Pause of reading where more is announced than is read in one turn: the kernel keeps some of it meanwhile, drops the
+rest, and says that it did. So a program that changes routes as fast as it can costs this process a small part of a CPU
+and does not keep its event loop from the pods that wait."""
+
+
+Source = Callable[[], tuple[list[HostChange], bool]]
+"""What waits on a socket, and whether there may be more of it."""
+
+
 class Listeners:
     """Both sockets, made in the namespace of the calling thread."""
 
@@ -42,6 +52,7 @@ class HostChanges:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._heard = asyncio.Event()
         self._pending: HostChange | None = None
+        self._ended = False
 
     async def changed(self) -> HostChange:
         """The next change, with all that comes along with it. Cancelled, it loses nothing."""
@@ -54,9 +65,7 @@ class HostChanges:
 
     def close(self) -> None:
         """Stop listening."""
-        if self._loop is not None and not self._loop.is_closed():
-            for number in self._numbers():
-                self._loop.remove_reader(number)
+        self._end()
         self._listeners.close()
 
     def _begin(self) -> None:
@@ -64,27 +73,39 @@ class HostChanges:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             netfilter, routes = self._numbers()
-            self._loop.add_reader(netfilter, self._read, self._read_netfilter)
-            self._loop.add_reader(routes, self._read, self._listeners.routes.read)
+            self._listen(netfilter, self._read_netfilter)
+            self._listen(routes, self._listeners.routes.read)
+
+    def _listen(self, number: int, source: Source) -> None:
+        assert self._loop is not None  # noqa: S101 - it runs on it
+        if not self._ended:
+            self._loop.add_reader(number, self._read, number, source)
 
     def _numbers(self) -> tuple[int, int]:
         return self._listeners.netfilter.socket.fileno(), self._listeners.routes.socket.socket.fileno()
 
-    def _read_netfilter(self) -> list[HostChange]:
-        found = self._listeners.netfilter.read()
-        return [
-            HostChange.everything(words) if words == OVERRUN else HostChange(node=True, cause=words) for words in found
-        ]
+    def _read_netfilter(self) -> tuple[list[HostChange], bool]:
+        found, more = self._listeners.netfilter.read()
+        everything = HostChange.everything(OVERRUN)
+        return [everything if words == OVERRUN else HostChange(node=True, cause=words) for words in found], more
 
-    def _read(self, source: Callable[[], list[HostChange]]) -> None:
+    def _read(self, number: int, source: Source) -> None:
+        assert self._loop is not None  # noqa: S101 - a reader runs on it
         try:
-            changes = source()
+            changes, more = source()
         except DatapathError as error:  # the comparisons go on; nothing is heard of any more
             log.warning("changes by others are found by comparison only", extra={"error": str(error)})
-            assert self._loop is not None  # noqa: S101 - a reader runs on it
-            for number in self._numbers():
-                self._loop.remove_reader(number)
+            self._end()
             return
+        if more:
+            self._loop.remove_reader(number)
+            self._loop.call_later(BREATH_S, self._listen, number, source)
         for change in changes:
             self._pending = change if self._pending is None else self._pending.merged(change)
             self._heard.set()
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._loop is not None and not self._loop.is_closed():
+            for number in self._numbers():
+                self._loop.remove_reader(number)

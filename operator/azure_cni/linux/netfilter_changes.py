@@ -25,6 +25,8 @@ _SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 4 << 20
 """Room for a sync of some ten thousand rules while the event loop does something else; only what waits uses it."""
 _DATAGRAM = 65536
+_AT_ONCE = 5000
+"""Datagrams in one turn, some 20 ms."""
 _HEADER = struct.Struct("=IHHII")
 _NFGENMSG = struct.Struct("=BBH")
 _NEEDLE = TABLE.encode() + b"\0"
@@ -51,17 +53,17 @@ class NetfilterChanges:
         self.socket = listener
         self._touched = False
 
-    def read(self) -> list[str]:
-        """Everything that waits: each transaction that touched our table, in words with who made it.
+    def read(self) -> tuple[list[str], bool]:
+        """Each transaction that touched our table, in words with who made it; true when there may be more.
 
         A transaction is over with its generation; one whose end was lost counts all the same.
         """
         found: list[str] = []
-        while True:
+        for _ in range(_AT_ONCE):
             try:
                 data = self.socket.recv(_DATAGRAM)
             except BlockingIOError:
-                return found
+                return found, False
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise DatapathError(f"cannot listen for changes of nftables: {error.strerror}") from error
@@ -72,6 +74,7 @@ class NetfilterChanges:
             if self._touched and _kind(data) == _NEWGEN:
                 self._touched = False
                 found.append(f"nftables table inet {TABLE} was changed by {_author(data)}")
+        return found, True
 
     def close(self) -> None:
         """Give the socket back."""

@@ -62,7 +62,8 @@ def socket_in(netns: int, *, home: int) -> Netlink:
 
 def _open(path: str) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Not blocking: the one thread that wires pods would wait for ever for somebody to write to a FIFO.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         hint = _OF_A_PROCESS if path.startswith("/proc/") and not path.startswith("/proc/self/") else ""
         raise DatapathError(f"cannot open network namespace {path}: {error.strerror}{hint}") from error

@@ -51,6 +51,8 @@ _ALL, _DEFAULT = -1, -2  # NETCONFA_IFINDEX_ALL and _DEFAULT of linux/netconf.h
 _AF_INET = socket.AF_INET
 _HOST_ROUTE = 32
 _NUD_FAILED = 0x20  # linux/neighbour.h
+_AT_ONCE = 200
+"""Datagrams, some 20 ms."""
 _Instruction = tuple[int, int, int, int]
 
 
@@ -79,20 +81,21 @@ class RouteChanges:
         except OSError as error:
             raise DatapathError(f"cannot listen for changes of the network: {error.strerror}") from error
 
-    def read(self) -> list[HostChange]:
-        """Everything that waits and may concern us."""
+    def read(self) -> tuple[list[HostChange], bool]:
+        """What waits and may concern us, as much as is read in one turn; true when there may be more."""
         found: list[HostChange] = []
-        while True:
+        for _ in range(_AT_ONCE):
             try:
                 messages = self.socket.get()
             except BlockingIOError:
-                return found
+                return found, False
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise DatapathError(f"cannot listen for changes of the network: {error.strerror}") from error
                 found.append(HostChange.everything(OVERRUN))
                 continue
             found += [change for change in map(_meaning, messages) if change is not None]
+        return found, True
 
     def close(self) -> None:
         """Give the socket back."""

@@ -19,7 +19,6 @@ _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30
-_RTM_GETNETCONF = 82
 _CREATE_NEW = 0x600  # NLM_F_CREATE | NLM_F_EXCL
 _CREATE_OR_REPLACE = 0x500  # NLM_F_CREATE | NLM_F_REPLACE
 
@@ -29,8 +28,6 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO
 _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 26, 27, 28, 29, 37
 _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
-_IFLA_INET_CONF, _FORWARDING, _PROMOTE_SECONDARIES = 1, 1, 20  # linux/if_link.h; IPV4_DEVCONF_... of linux/ip.h
-_NETCONFA_IFINDEX, _NETCONFA_FORWARDING = 1, 2  # linux/netconf.h
 _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 8, 1
 _RTEXT_FILTER_SKIP_STATS = 0x8
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
@@ -46,7 +43,6 @@ _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBI")
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _NDMSG = struct.Struct("=BxxxiHBB")
-_NETCONF = struct.Struct("=Bxxx")
 _U32 = struct.Struct("=I")
 
 # Since Linux 5.16 a veth has a queue per CPU, each with its objects in sysfs: most of the time that making one takes.
@@ -87,26 +83,6 @@ def delete_group(group: int) -> Request:
     """Remove all links of a group at once: the kernel's wait (20-50 ms) is paid once and not per link."""
     body = _IFINFO.pack(0, 0, 0, 0, 0) + _group(group)
     return Request(f"delete the links of group {group}", _RTM_DELLINK, 0, body, forgiven=(errno.ENODEV,))
-
-
-def promote_secondaries(name: str, index: int) -> Request:
-    """Removing an address shall not take others of its subnet along."""
-    return _switch_on(f"let {name} promote secondary addresses", index, _PROMOTE_SECONDARIES)
-
-
-def forward(name: str, index: int) -> Request:
-    """Let a link forward what comes in by it, whatever its switch was when it was made (conf.default.forwarding)."""
-    return _switch_on(f"let {name} forward", index, _FORWARDING)
-
-
-def not_forwarding(kernel: Netlink) -> set[int]:
-    """Indexes of the interfaces whose forwarding is off."""
-    found: set[int] = set()
-    for payload in kernel.dump("list IPv4 switches", kind=_RTM_GETNETCONF, body=_NETCONF.pack(_AF_INET)):
-        told = attributes(payload[_NETCONF.size :])
-        if told.get(_NETCONFA_FORWARDING) == _U32.pack(0):
-            found.add(_number(told, _NETCONFA_IFINDEX))
-    return found
 
 
 def furnish(interface: Interface, index: int) -> list[Request]:
@@ -238,12 +214,6 @@ def _without_ipv6(name: str, index: int) -> Request:
     return Request(what, _RTM_NEWLINK, 0, body, forgiven=(errno.EAFNOSUPPORT,))
 
 
-def _switch_on(what: str, index: int, switch: int) -> Request:
-    conf = attribute(_IFLA_INET_CONF, attribute(switch, _U32.pack(1)))
-    body = _IFINFO.pack(0, 0, index, 0, 0) + attribute(_IFLA_AF_SPEC, attribute(_AF_INET, conf))
-    return Request(what, _RTM_NEWLINK, 0, body, forgiven=(errno.ENODEV,))
-
-
 def _set_up(name: str, index: int) -> Request:
     return Request(f"set {name} up", _RTM_NEWLINK, 0, _IFINFO.pack(0, 0, index, _IFF_UP, _IFF_UP))
 
@@ -291,15 +261,20 @@ def _link(payload: bytes) -> Link:
     told = attributes(payload[_IFINFO.size :])
     return Link(
         index=index,
-        name=told[_IFLA_IFNAME].rstrip(b"\0").decode(),
+        name=_text(told[_IFLA_IFNAME]),
         mac=told.get(_IFLA_ADDRESS, b"").hex(":"),
         mtu=_number(told, _IFLA_MTU),
         up=bool(flags & _IFF_UP),
         group=_number(told, _IFLA_GROUP),
         master=_number(told, _IFLA_MASTER),
         below=0 if _IFLA_LINK_NETNSID in told else _number(told, _IFLA_LINK),
-        kind=attributes(told.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode(),
+        kind=_text(attributes(told.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b"")),
     )
+
+
+def _text(octets: bytes) -> str:
+    """A name that others chose: to the kernel it is octets, and need not be UTF-8."""
+    return octets.rstrip(b"\0").decode(errors="backslashreplace")
 
 
 def _destination(network: IPv4Network) -> bytes:

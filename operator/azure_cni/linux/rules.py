@@ -60,12 +60,17 @@ def _rule(payload: bytes) -> PolicyRule:
     return PolicyRule(
         preference=_number(told, _FRA_PRIORITY) or 0,
         table=(_number(told, _FRA_TABLE) or table) if action == _FR_ACT_TO_TBL else 0,
-        source=IPv4Network((told.get(_FRA_SRC, bytes(4)), source_length)),
-        destination=IPv4Network((told.get(_FRA_DST, bytes(4)), destination_length)),
+        source=_prefix(told.get(_FRA_SRC, bytes(4)), source_length),
+        destination=_prefix(told.get(_FRA_DST, bytes(4)), destination_length),
         suppress_prefix_length=_number(told, _FRA_SUPPRESS_PREFIX_LENGTH),
         suppress_group=_number(told, _FRA_SUPPRESS_GROUP),
         narrowed=bool(service or flags & _INVERT or jumps or told.keys() - _JUDGED),
     )
+
+
+def _prefix(address: bytes, length: int) -> IPv4Network:
+    """The kernel keeps what a program gave it, bits beyond the prefix too, and compares without them."""
+    return IPv4Network((address, length), strict=False)
 
 
 def _number(told: dict[int, bytes], kind: int) -> int | None:

@@ -32,7 +32,7 @@ from azure_cni.datapath.sandbox import (
 )
 from azure_cni.datapath.uplink import Link
 from azure_cni.errors import DatapathError
-from azure_cni.linux import netns, rtnetlink, rules
+from azure_cni.linux import netns, rtnetlink, rules, switches
 from azure_cni.linux.netlink import Netlink, Refused
 
 LEAVING = 0x61636E69
@@ -121,7 +121,7 @@ class Sandboxes:
             with netns.socket_in(pod_netns, home=self._home) as inside:
                 inside.change(*rtnetlink.furnish(pod, _index(inside, pod.name)))
             index = _index(self._kernel, host.name)
-            self._kernel.change(rtnetlink.forward(host.name, index), *rtnetlink.furnish(host, index))
+            self._kernel.change(switches.ready_for_pod(host.name, index), *rtnetlink.furnish(host, index))
             undo.pop_all()
 
     def _create(self, spec: SandboxSpec, pod_netns: int) -> None:
