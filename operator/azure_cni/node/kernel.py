@@ -144,7 +144,7 @@ class Kernel:
         self._recurrences.record(repairs, now_s=now_s)
         self.repairs += len(repairs)
         for repair in repairs:
-            level = logging.INFO if self._recurrences.is_usual(repair, now_s=now_s) else logging.WARNING
+            level = logging.DEBUG if self._recurrences.is_usual(repair, now_s=now_s) else logging.WARNING
             log.log(level, "kernel put right", extra={"what": repair, "after": cause})
             self._world.observer.repaired("kernel")
 
