@@ -198,7 +198,7 @@ async def test_the_token_follows_no_link_of_an_operation_to_another_host(world: 
     world.azure.faults.add(faults.Relinked({"Azure-AsyncOperation": link}))
     error = await failure(world)
     assert type(error) is OutcomeUnknown
-    assert f"the answer leads on to {link}, not to the resource manager at https://127.0.0.1" in str(error)
+    assert f"the answer links to {link}, not to the resource manager at https://127.0.0.1" in str(error)
     assert not concludes(world, error)
     assert world.azure.calls.get("operation.get", 0) == 0
 
@@ -207,7 +207,7 @@ async def test_the_token_follows_no_location_to_another_host(world: AzureWorld) 
     world.azure.faults.add(faults.OddBody(b"", 202, {"Location": "https://evil.example/1"}), operation="nic.put")
     error = await failure(world)
     assert type(error) is OutcomeUnknown
-    assert "leads on to https://evil.example/1" in str(error)
+    assert "links to https://evil.example/1" in str(error)
 
 
 async def test_an_operation_that_ends_by_throttling_is_throttling(world: AzureWorld) -> None:

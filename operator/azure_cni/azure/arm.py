@@ -250,7 +250,7 @@ class Arm:
         """A link out of an answer, if it leads to the resource manager. Our token goes to nobody else."""
         if not self._cloud.owns(link):
             raise CloudUnreachable(
-                f"cannot {what}: the answer leads on to {short(link, most=200)}, not to the resource manager at "
+                f"cannot {what}: the answer links to {short(link, most=200)}, not to the resource manager at "
                 f"{self._cloud.endpoint}; the token is not sent there; does a proxy stand between?"
             )
         return link

@@ -43,7 +43,7 @@ class ArmCloud:
         if vm.guid != instance.vm_id:
             raise CloudNotFound(
                 f"cannot identify this node: {resource.label} is VM {legible(vm.guid) or '?'} in Azure, and this one "
-                f"is {instance.vm_id}: was it made anew under the same name?"
+                f"is {instance.vm_id}: was it recreated under the same name?"
             )
         nic = await self._primary_nic(vm, instance)
         return _identity(instance, nic)

@@ -224,7 +224,7 @@ def _interface(raw: object) -> ImdsInterface | None:
     written = raw.get("macAddress") if isinstance(raw, Mapping) else None
     mac = mac_text(written) if isinstance(written, str) else ""
     if not _MAC.fullmatch(mac):
-        log.info("an interface without a MAC is left aside", extra={"mac": legible(str(written), 40)})
+        log.info("an interface without a MAC is skipped", extra={"mac": legible(str(written), 40)})
         return None
     try:
         ipv4 = msgspec.convert(raw, _Interface).ipv4 or _IPv4()

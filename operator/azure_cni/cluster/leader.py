@@ -74,7 +74,7 @@ class Leader:
                 if self.census.see(body, now_s=self._world.clock.monotonic_s()):
                     self._wake(name)
         except AzureCniError as error:  # all others go on
-            log.info("cannot read a pool, it is left aside", extra={"pool": name, "error": str(error)})
+            log.info("cannot read a pool: skipped", extra={"pool": name, "error": str(error)})
 
     def pool_gone(self, name: str, uid: str) -> None:
         """A pool was deleted."""

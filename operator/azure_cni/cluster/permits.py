@@ -38,7 +38,7 @@ def refuse_unlike(claim: MachineClaim, provider_id: str, *, node: str) -> None:
     if other := names_another(provider_id, vm=claim.vm_resource_id):
         raise AccessDenied(
             f"cannot carry out an order of node {node} for {claim.vm_resource_id}: its Node says that it is {other} "
-            f"(spec.providerID, which cannot be changed); was the VM moved or made anew? then delete the Node (kubectl "
+            f"(spec.providerID, which cannot be changed); was the VM moved or recreated? then delete the Node (kubectl "
             f"delete node {node}) and restart its kubelet, which registers it again",
             scope=claim.vm_resource_id,
         )

@@ -120,7 +120,12 @@ class Reclaim:
             self._keep(key, entry, result="kept", why=f"the NIC {entry.nic} still holds {addresses(ours)} of azure-cni")
             return False
         if ours == 0 and not self._was_empty(key, entry):
-            self._keep(key, entry, result="kept", why=f"the NIC {entry.nic} is empty of ours, and is looked at again")
+            self._keep(
+                key,
+                entry,
+                result="kept",
+                why=f"the NIC {entry.nic} has no address of azure-cni; it is checked once more",
+            )
             return False
         return True
 

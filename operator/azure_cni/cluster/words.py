@@ -156,7 +156,7 @@ def on_nic_changing(member: Member) -> Remark:
     return Remark(
         NIC_CHANGED,
         f"nothing is granted: the NIC of the node changed more than once in a minute, now to {member.nic}; it is "
-        "looked at again within a minute; two VMs may have the name of this node",
+        "checked again within a minute; two VMs may have the name of this node",
     )
 
 
@@ -214,7 +214,7 @@ def usage(quota: VNetQuota, silence: Remark) -> Finding:
         holds=False,
         reason=silence.reason,
         message=f"{silence.message}; until that works addresses are granted as if {others}; the controller asks again "
-        f"by itself, for which its identity needs {USAGES_READ} on the VNet",
+        f"automatically, for which its identity needs {USAGES_READ} on the VNet",
     )
 
 

@@ -50,7 +50,7 @@ def conflict(*, uplink: str, way_out: str, stranded: Collection[IPv4Network]) ->
             f"{uplink} only: {named}. For each of them run: ip route add PREFIX via GATEWAY dev {uplink}"
         )
     message += (
-        f"; if the default route is not meant so, give the one by {uplink} the lower metric (see: ip route show "
+        f"; if this is not intended, give the default route by {uplink} the lower metric (see: ip route show "
         f"default; ip route get {SAMPLE})"
     )
     return Conflict(ConflictReason.DEFAULT_ROUTE_ELSEWHERE, message)

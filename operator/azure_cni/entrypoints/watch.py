@@ -196,7 +196,7 @@ class Watches:
             with self._faults.guard("watch"):
                 call(*args)
         except AzureCniError as error:
-            log.info("left aside what a watch shows", extra={"reason": error.reason, "error": str(error)})
+            log.info("an object of a watch is skipped", extra={"reason": error.reason, "error": str(error)})
 
     def _lose(self, what: str, why: str) -> None:
         self._signs += 1

@@ -182,7 +182,8 @@ class SqliteLedgerStore:
     def _error(self, what: str, why: str) -> LedgerError:
         return LedgerError(
             f"cannot {what} the ledger {self._path}: {why.rstrip('.')}. Pods that run keep their addresses, but no pod "
-            f"gets one until this is solved; to start anew drain the node, remove {self._path}*, and restart the agent"
+            f"gets one until this is solved; to start with a new ledger, drain the node, remove {self._path}*, and "
+            "restart the agent"
         )
 
 

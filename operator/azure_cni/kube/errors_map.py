@@ -25,7 +25,7 @@ BY_STATUS: Final[Mapping[int, type[KubeError]]] = {
     429: KubeUnreachable,  # the server's own flow control: as good as no answer
 }
 ADVICE: Final[Mapping[int, str]] = {
-    401: "; the API server does not know this token: was the service account made anew?",
+    401: "; the API server does not know this token: was the service account recreated?",
     403: "; is the chart's ClusterRole, and its binding to this service account, in place?",
 }
 VERBS: Final[Mapping[str, str]] = {"GET": "read", "POST": "create", "PATCH": "patch"}

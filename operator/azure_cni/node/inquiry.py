@@ -82,7 +82,7 @@ class Inquiry:
             return False
         view = await meanwhile(nic.read(), self._breathe)
         if asked != self._answered:
-            log.info("nic read because somebody asked", extra={"request": asked})
+            log.info("nic read on request", extra={"request": asked})
         return self.seen(view, answers=asked)
 
     @property

@@ -111,7 +111,7 @@ class Kernel:
         before, self._board.link = self._board.link, link
         if before is not None and before.mtu != link.mtu:
             log.warning(
-                "mtu of the nic changed: pods that run keep theirs until they are made again",
+                "mtu of the nic changed: running pods keep theirs until they are recreated",
                 extra={"before": before.mtu, "now": link.mtu, "pods": self._book.ledger.counts().assigned},
             )
 

@@ -89,7 +89,7 @@ class PoolKeeper:
         if known is not None and not is_newer(version(pool), than=version(known)):
             return False
         if self._uid not in {"", uid}:
-            log.warning("the pool is another object now; asking anew", extra={"pool": pool_api.pool_name(pool)})
+            log.warning("the pool was recreated: requesting again", extra={"pool": pool_api.pool_name(pool)})
             self._standing.asking.forget()
         self._uid, self._standing.pool = uid, dict(pool)
         return True

@@ -92,7 +92,7 @@ def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
     if snapshot.counts.free and snapshot.ready:
         return True, "AddressesFree", counted(snapshot.counts.free, "address is free", "addresses are free")
     if snapshot.growing and snapshot.ready and not _is_retry(troubles):
-        return True, "PoolGrowing", f"Azure works on the NIC; the pool grows to {addresses(snapshot.target)}"
+        return True, "PoolGrowing", f"Azure is working on the NIC; the pool grows to {addresses(snapshot.target)}"
     worst = troubles.worst(harmless=snapshot.harmless)
     if worst is not None and not _is_passing(worst, snapshot):
         return False, worst.reason, told(worst, snapshot)
@@ -124,7 +124,7 @@ def _growth(snapshot: Snapshot) -> tuple[bool, str, str]:
     if snapshot.refusal:
         return False, snapshot.refusal, snapshot.refusal_message
     if snapshot.updating:
-        return True, "NicUpdating", f"Azure still works on an earlier change of the NIC; now {snapshot.held}"
+        return True, "NicUpdating", f"Azure is still working on an earlier change of the NIC; now {snapshot.held}"
     if not snapshot.answered:
         return (
             snapshot.asked_for_s < PATIENCE_S,
@@ -191,7 +191,7 @@ def _ready(snapshot: Snapshot, troubles: Troubles) -> Condition:
 def _growing(snapshot: Snapshot) -> Condition:
     if snapshot.growing:
         return Condition(
-            Kind.GROWING, True, "NicWriteInFlight", f"Azure works on the NIC; target {addresses(snapshot.target)}"
+            Kind.GROWING, True, "NicWriteInFlight", f"Azure is working on the NIC; target {addresses(snapshot.target)}"
         )
     allocated = snapshot.counts.allocated
     if snapshot.paused or snapshot.observes:
@@ -214,9 +214,9 @@ def _at_limit(snapshot: Snapshot) -> Condition:
 def _quota_exceeded(snapshot: Snapshot) -> Condition:
     if snapshot.refusal == Kind.QUOTA_EXCEEDED:
         return Condition(Kind.QUOTA_EXCEEDED, True, snapshot.refusal, snapshot.refusal_message)
-    message = "all that this node asked for and got an answer is granted"
+    message = "every answered request of this node is granted in full"
     if snapshot.refusal == NODE_AT_LIMIT:
-        message = "it is not the VNet's quota that keeps this node from more, but its own limit: see AtLimit"
+        message = "this node's own limit, not the VNet's quota, keeps it from more: see AtLimit"
     return Condition(Kind.QUOTA_EXCEEDED, False, "WithinQuota", message)
 
 

@@ -86,7 +86,7 @@ async def test_a_nic_that_is_being_updated_is_named():
         await node.until(lambda: node.board.outlook.cause == "NicUpdating")
         assert await tried(node, times=10) == 10
         (event,) = told(node)
-        assert event.message.startswith("NicUpdating: Azure still works on an earlier change of the NIC")
+        assert event.message.startswith("NicUpdating: Azure is still working on an earlier change of the NIC")
         assert event.count == 10
 
 
