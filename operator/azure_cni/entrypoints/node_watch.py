@@ -13,6 +13,7 @@ import kopf
 
 from azure_cni.api import pool as pool_api
 from azure_cni.entrypoints.watch import Post, quiet_settings
+from azure_cni.kube.lean_pods import selector
 
 
 class Watcher(Protocol):
@@ -28,14 +29,14 @@ class Watcher(Protocol):
         """A pod of this node was listed, added or changed."""
 
     def pod_gone(self, uid: str) -> None:
-        """A pod of this node was deleted."""
+        """A pod of this node was deleted, or has ended."""
 
 
 def settings_of(node_name: str) -> kopf.OperatorSettings:
     """kopf, quiet and narrow."""
     settings = quiet_settings()
     settings.watching.field_selectors[pool_api.GROUP, pool_api.PLURAL] = f"metadata.name={node_name}"
-    settings.watching.field_selectors["", "v1", "pods"] = f"spec.nodeName={node_name}"
+    settings.watching.field_selectors["", "v1", "pods"] = selector(node_name)
     return settings
 
 

@@ -24,6 +24,7 @@ from azure_cni.api import reading
 from azure_cni.errors import ConfigInvalid, KubeDenied
 from azure_cni.kube import tls
 from azure_cni.kube.errors_map import from_status, not_understood, unreachable
+from azure_cni.kube.lean_pods import LeanResponse, uncompressed
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -73,7 +74,8 @@ def open_session(
         timeout=timeout or aiohttp.ClientTimeout(),
         headers={"User-Agent": f"azure-cni/{__version__}"},
         cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(*middlewares, _Bearer(endpoint, authorities)),
+        middlewares=(*middlewares, uncompressed, _Bearer(endpoint, authorities)),
+        response_class=LeanResponse,
     )
 
 
@@ -102,7 +104,7 @@ class KubeClient:
         """One object."""
         return await self._call("GET", path)
 
-    async def items(self, path: str, **query: str) -> AsyncIterator[dict[str, Any]]:
+    async def items(self, path: str, *, timeout_s: float | None = None, **query: str) -> AsyncIterator[dict[str, Any]]:
         """Every object of a collection; `query` as the API server knows it (`fieldSelector`, `limit`).
 
         With a `limit` the pages are fetched as they are consumed. A collection that changes too much meanwhile ends
@@ -111,7 +113,7 @@ class KubeClient:
         following = ""
         while True:
             parameters = urlencode({**query, **({"continue": following} if following else {})})
-            page = await self._call("GET", f"{path}?{parameters}" if parameters else path)
+            page = await self._call("GET", f"{path}?{parameters}" if parameters else path, timeout_s=timeout_s)
             if "items" not in page:  # null is how Go writes an empty list
                 raise not_understood("GET", path, url=self._endpoint.url, wanted="a list", said=", ".join(sorted(page)))
             for item in reading.mappings(page["items"]):
@@ -132,15 +134,22 @@ class KubeClient:
         return await self._call("PATCH", path, patch, content_type=MERGE_PATCH)
 
     async def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        content_type: str = "application/json",
+        timeout_s: float | None = None,
     ) -> dict[str, Any]:
+        timeout = self._timeout if timeout_s is None else aiohttp.ClientTimeout(total=timeout_s)
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = content_type
         data = None if body is None else msgspec.json.encode(body)
         try:
             async with self._open().request(
-                method, self._endpoint.url + path, data=data, headers=headers, allow_redirects=False
+                method, self._endpoint.url + path, data=data, headers=headers, allow_redirects=False, timeout=timeout
             ) as response:
                 content = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:

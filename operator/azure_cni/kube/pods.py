@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from azure_cni.kube.client import KubeClient
+from azure_cni.kube.lean_pods import PODS, selector
 
-PODS: Final = "/api/v1/pods"
+__all__ = ["PODS", "KubePods"]
+
+LIST_TIMEOUT_S: Final = 60.0
+"""Pods of many hundreds of kilobytes each take their time; they are read as they come."""
 
 
 class KubePods:
@@ -14,12 +18,13 @@ class KubePods:
 
     def __init__(self, client: KubeClient, *, node_name: str) -> None:
         self._client = client
-        self._selector = f"spec.nodeName={node_name}"
+        self._selector = selector(node_name)
 
     async def list(self) -> list[dict[str, Any]]:
-        """All of them in one answer: a node has some hundreds at most.
+        """Those that have not ended, in one answer, of which only the little that is used is kept (`lean_pods`).
 
         Not in pages, which API servers take from etcd and not from their index of pods by node: each of these small
         lists would then read every pod of the cluster.
         """
-        return [pod async for pod in self._client.items(PODS, fieldSelector=self._selector)]
+        pods = self._client.items(PODS, timeout_s=LIST_TIMEOUT_S, fieldSelector=self._selector)
+        return [pod async for pod in pods]

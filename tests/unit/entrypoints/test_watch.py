@@ -112,7 +112,10 @@ async def test_the_selectors_are_the_servers(server: FakeWatchServer, seen: Seen
     async with watching(server, seen):
         await until(lambda: server.watching == 2)
     asked = {(path, query.get("fieldSelector")) for path, query in server.requests if "watch" in query}
-    assert asked == {(POOLS, "metadata.name=vm1"), (PODS, "spec.nodeName=vm1")}
+    assert asked == {
+        (POOLS, "metadata.name=vm1"),
+        (PODS, "spec.nodeName=vm1,status.phase!=Failed,status.phase!=Succeeded"),
+    }
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
