@@ -86,6 +86,7 @@ class Fact(StrEnum):
     EXHAUSTED = "Exhausted"
     THROTTLED = "Throttled"
     USAGE_KNOWN = "UsageKnown"
+    ENTRIES_REFUSED = "EntriesRefused"
 
 
 @dataclass(frozen=True, slots=True)

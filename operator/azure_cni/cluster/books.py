@@ -6,7 +6,7 @@ that came back on another NIC leaves its former entry behind under another key, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -127,10 +127,12 @@ def _of(entries: Entries, member: Member) -> LedgerEntry:
     return entries.get(member.name, LedgerEntry())
 
 
-def status_fields(quota: VNetQuota, members: Sequence[Member], *, silence: Remark, now_s: float) -> dict[str, Any]:
+def status_fields(
+    quota: VNetQuota, members: Sequence[Member], *, silence: Remark, now_s: float, refused: Collection[str] = ()
+) -> dict[str, Any]:
     """The sums and conditions of a quota whose ledger and limits are as `quota` has them; all but the budget.
 
-    `silence`: why Azure does not say how full the VNet is.
+    `silence`: why Azure does not say how full the VNet is. `refused`: nodes whose entries the API server refuses.
     """
     short = [count for member in members if (count := _short(quota, member))]
     throttled_until_s = quota.throttled_until_s
@@ -138,6 +140,7 @@ def status_fields(quota: VNetQuota, members: Sequence[Member], *, silence: Remar
         words.exhausted(quota, short=sum(short), nodes=len(short), uncovered=uncovered(quota, members)),
         words.throttled(throttled_until_s),
         words.usage(quota, silence),
+        words.refused_entries(refused),
     )
     before = mappings(quota.status.get("conditions"))
     return {

@@ -22,6 +22,7 @@ from azure_cni.cluster.allowance import capacity
 from azure_cni.cluster.books import Findings
 from azure_cni.cluster.census import Census, Member
 from azure_cni.cluster.fairness import PermitHistory
+from azure_cni.cluster.ledger_writes import LedgerWrites
 from azure_cni.cluster.nic_changes import NicChanges
 from azure_cni.cluster.pacing import Paced, paced
 from azure_cni.cluster.quota_keeper import QuotaKeeper
@@ -75,6 +76,7 @@ class Grants:
         self._vnet_id = vnet_id
         self._census = census
         self._findings = findings
+        self._writes = LedgerWrites(keeper, world.clock)
         self._throttles = Throttles()
         self._history = PermitHistory()
         self._reclaim = reclaim
@@ -99,7 +101,9 @@ class Grants:
         members, refused = self._members()
         changes = await self._nic_changes.look(quota, members)
         vanished = await self._reclaim.look(quota, doubtful=changes.doubtful)
-        members = [member for member in members if member.name not in changes.held]
+        refused |= changes.held
+        refused |= self._writes.refused(members)
+        members = [member for member in members if member.name not in refused]
         quota = replace(quota, azure=books.azure_use(quota, members, self._findings.used))
         now_s = clock.utc_s()
         heard = self._throttles.heard(
@@ -126,11 +130,11 @@ class Grants:
             for member in members:
                 if plan.costs.get(member.name):
                     self._throttles.tried(member, now_s=now_s)
-        self._reclaim.done(vanished)
+        self._reclaim.done({key: entry for key, entry in vanished.items() if key not in quota.entries})
         tellings = [
             *_answers(quota, members),
             *self._delays(quota, members, plan),
-            *_refusals(self._census, {**refused, **changes.held}),
+            *_refusals(self._census, refused),
         ]
         told = await self._tell(quota, tellings)
         lowered = {telling.member.name: telling.lowers for telling in told if telling.lowers is not None}
@@ -161,7 +165,13 @@ class Grants:
         if not plan.changes and not due:
             return quota
         budget = {"budget": _budget(quota, plan.tokens)} if plan.tokens != quota.tokens else {}
-        written = await self._keeper.write(quota, replace(draft, fields={**draft.fields, **budget}))
+
+        def drafted(seen: VNetQuota, changes: Mapping[str, LedgerEntry | None]) -> Draft:
+            part = self._draft(replace(seen, throttled_until_s=plan.throttled_until_s), changes, members)
+            return replace(part, fields={**part.fields, **budget})
+
+        known = {member.name: member for member in members}
+        written = await self._writes.write(quota, plan.changes, members=known, draft=drafted)
         self._sums_s = now_s
         self._history.note(plan.costs.items(), now_s=now_s)
         if plan.changes:
@@ -174,7 +184,8 @@ class Grants:
         """The changes, with the sums and conditions that go with them."""
         changed = replace(quota, entries=books.after(quota.entries, changes))
         silence, now_s = self._findings.silence, self._world.clock.utc_s()
-        fields = books.status_fields(changed, members, silence=silence, now_s=now_s)
+        refused = self._writes.refused(self._census.of(self._vnet_id))
+        fields = books.status_fields(changed, members, silence=silence, now_s=now_s, refused=refused)
         return Draft(changes, {key: value for key, value in fields.items() if quota.status.get(key) != value})
 
     # The pools.

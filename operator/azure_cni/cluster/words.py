@@ -7,7 +7,7 @@ agent passes them on to pods that wait.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,10 +23,12 @@ THROTTLED: Final = "Throttled"
 WRITE_BUDGET: Final = "WriteBudget"
 NIC_UNKNOWN: Final = "NicUnknown"
 NIC_CHANGED: Final = "NicChanged"
+ENTRY_REFUSED: Final = "EntryRefused"
 VNET_UNCONFIRMED: Final = "VNetUnconfirmed"
 NIC_READ: Final = "Microsoft.Network/networkInterfaces/read"
 USAGES_READ: Final = "Microsoft.Network/virtualNetworks/usages/read"
 
+NODES_NAMED: Final = 8
 WORTH_TELLING_S: Final = 10.0
 """A wait that is longer or shorter by less is not told anew: each time is a write for every node that waits."""
 
@@ -129,6 +131,31 @@ def on_unwritable(member: Member) -> Remark:
         f"nothing is granted: status.nicID of NodeIPPool {member.name} is no NIC of Azure's: RESOURCE-GROUP/NAME has "
         f"{counted(len(member.nic), 'character')} where {LONGEST_NIC_LABEL} are possible; let the node's "
         f"agent make the pool again: kubectl delete nodeippool {member.name}",
+    )
+
+
+def on_refused_entry(name: str, why: str) -> Remark:
+    """The API server takes no ledger with this node's entry as it would have to be."""
+    return Remark(
+        ENTRY_REFUSED,
+        f"nothing more is granted: the API server refuses the entry of {name} in the VNet's ledger: {why}; other nodes "
+        f"are granted. It is tried again in some minutes; kubectl delete nodeippool {name} begins afresh",
+    )
+
+
+def refused_entries(names: Collection[str]) -> Finding:
+    """Whether some nodes' entries are not in the ledger because the API server refuses them."""
+    if not names:
+        message = "the API server takes every node's entry"
+        return Finding(Fact.ENTRIES_REFUSED, holds=False, reason="AllWritten", message=message)
+    shown = ", ".join(sorted(names)[:NODES_NAMED])
+    more = f" and {len(names) - NODES_NAMED} more" if len(names) > NODES_NAMED else ""
+    return Finding(
+        Fact.ENTRIES_REFUSED,
+        holds=True,
+        reason=ENTRY_REFUSED,
+        message=f"the API server refuses the entries of {shown}{more}: their NodeIPPools say why "
+        "(status.grantMessage); all other nodes are granted",
     )
 
 
