@@ -58,6 +58,16 @@ REPLAY_PERIOD_S = 5.0
 STALLED_S = 300.0
 """A pass of the reconciler ends within seconds, and breathes each second while Azure works: this long is a fault."""
 
+STUCK_S = 120.0
+"""Pods wait for the data plane's thread, which does each thing in milliseconds, and 250 removals in ten seconds."""
+
+
+def unhealthy(*, silent_s: float, busy_s: float) -> str:
+    """Why the agent must be restarted, "" while it need not: for how long the reconciler and the kernel are away."""
+    if silent_s > STALLED_S:
+        return f"the reconciler has been silent for {silent_s:.0f} s"
+    return f"the data plane has been at one thing for {busy_s:.0f} s" if busy_s > STUCK_S else ""
+
 
 class Agent:
     """All parts of one node's agent. `run` ends when asked to stop, or raises what went wrong."""
@@ -240,7 +250,7 @@ class Agent:
 
     def _unhealthy(self) -> str:
         silent_s = self._clock.boottime_s() - self._reconciler.breathed_s
-        return f"the reconciler has been silent for {silent_s:.0f} s" if silent_s > STALLED_S else ""
+        return unhealthy(silent_s=silent_s, busy_s=self._datapath.busy_s)
 
     def _unready(self) -> str:
         """A node that is full is not an agent that fails: an upgrade must not wait for pods to end."""

@@ -52,6 +52,11 @@ class LinuxDatapath:
         self._node_netns = node_netns
         self._changes: HostChanges | None = None
 
+    @property
+    def busy_s(self) -> float:
+        """For how long the slower of the two threads has been at one thing."""
+        return max(self._wiring.busy_s, self._housekeeping.busy_s)
+
     async def attach(self, spec: SandboxSpec) -> SandboxLinks:
         """Wire one sandbox; a repeat for a sandbox wired alike is the same result. On error nothing is left."""
         return await self._wiring.run(lambda sandboxes: sandboxes.attach(spec))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
@@ -27,10 +28,24 @@ class Worker(Generic[Held]):
     def __init__(self, make: Callable[[], Held], *, name: str, node_netns: str | None) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._held = self._thread.submit(_settle_in, make, node_netns).result()
+        self._began_s: float | None = None
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the thread has been at the work that it does now; 0 when it does none."""
+        began_s = self._began_s
+        return 0.0 if began_s is None else time.monotonic() - began_s
 
     def submit(self, work: Callable[[Held], Answer]) -> Future[Answer]:
         """Put work at the end of the line."""
-        return self._thread.submit(work, self._held)
+        return self._thread.submit(self._timed, work)
+
+    def _timed(self, work: Callable[[Held], Answer]) -> Answer:
+        self._began_s = time.monotonic()
+        try:
+            return work(self._held)
+        finally:
+            self._began_s = None
 
     async def run(self, work: Callable[[Held], Answer]) -> Answer:
         """Put work at the end of the line, and wait for it. Cancelled, work that has begun still comes to its end."""

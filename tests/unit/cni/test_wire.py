@@ -195,3 +195,13 @@ def test_every_error_has_an_answer(error):
     assert answer["cniVersion"] == "0.4.0"
     assert (answer["code"], answer["msg"]) == (error.code, "cannot do it: why")
     assert answer["details"] == ("NodeAtLimit" if isinstance(error, errors.NoAddress) else error.reason)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("bracket", [b"[", b'{"a":'])
+def test_a_request_of_a_hundred_thousand_brackets_is_told_as_one_that_cannot_be_read(verb, bracket):
+    deep = b'{"containerID":"c1","ifname":"eth0","config":' + bracket * 100_000
+    assert version_of(deep) == "1.1.0"
+    with pytest.raises(DecodeFailed, match=f"cannot read the {verb} request: ") as caught:
+        decode(verb, deep)
+    assert error_body(caught.value, "1.1.0")[1]["code"] == 6
