@@ -139,7 +139,7 @@ def on_refused_entry(name: str, why: str) -> Remark:
     return Remark(
         ENTRY_REFUSED,
         f"nothing more is granted: the API server refuses the entry of {name} in the VNet's ledger: {why}; other nodes "
-        f"are granted. It is tried again in some minutes; kubectl delete nodeippool {name} begins afresh",
+        f"are granted. It is tried again in some minutes; kubectl delete nodeippool {name} starts it again",
     )
 
 
