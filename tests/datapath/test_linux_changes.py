@@ -70,6 +70,8 @@ def pods_link(site: Site) -> str:
         ("ip address add 10.240.0.7/22 dev eth0", BOTH, "address 10.240.0.7/22 was added"),
         ("ip address delete 10.240.0.4/22 dev eth0", BOTH, "address 10.240.0.4/22 was removed"),
         ("ip route delete 10.240.0.7 dev LINK metric 1", SANDBOXES, "route 10.240.0.7/32 was removed"),
+        ("ip route replace blackhole 10.240.0.7", SANDBOXES, "route 10.240.0.7/32 was added"),
+        ("ip route replace 10.240.0.7 dev eth0", SANDBOXES, "route 10.240.0.7/32 was added"),
         ("ip route flush dev LINK", SANDBOXES, "route 10.240.0.7/32 was removed"),
         ("ip neigh flush dev LINK nud permanent", SANDBOXES, "neighbour 10.240.0.7 was removed"),
     ],

@@ -89,7 +89,11 @@ async def test_forwarding_that_was_turned_off_is_on(watched: Watched, switch: st
 
 
 @pytest.mark.parametrize(
-    "command", ["route flush dev LINK", "neigh flush dev LINK nud permanent", "route flush proto static"]
+    "command",
+    [
+        *("route flush dev LINK", "neigh flush dev LINK nud permanent", "route flush proto static"),
+        *("route replace blackhole 10.240.0.8", "route replace 10.240.0.8 dev eth0"),
+    ],
 )
 async def test_what_leads_to_a_pod_is_back(watched: Watched, command: str) -> None:
     site = watched.site
@@ -97,7 +101,7 @@ async def test_what_leads_to_a_pod_is_back(watched: Watched, command: str) -> No
     if "proto" in command:
         site.node.ip("route", "replace", "default", "via", "10.240.0.1")
     link = site.machine.spec(B).host_ifname
-    await watched.soon(lambda: bool(site.node.show("route", "show", "dev", link)) and "PERM" in near(site, link))
+    await watched.soon(lambda: len(site.node.show("route", "show", "dev", link)) == 2 and "PERM" in near(site, link))
     spec = site.machine.spec(B, node_address=IPv4Address(PRIMARY))
     assert await site.machine.datapath.check(spec) == ()
     assert watched.they_talk()

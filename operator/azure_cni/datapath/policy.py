@@ -101,15 +101,15 @@ def ungrouped(groups: Iterable[tuple[str, int]], *, leaving: int) -> tuple[str, 
 
 
 def foreign(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> tuple[Conflict, ...]:
-    """The conflict with rules of others that catch addresses of the pool, if there are any.
+    """The conflict with rules of others that catch addresses of the pool, or with the kernel's own being gone.
 
     Rules that ask for a mark, a link or a port are left out: whom they catch cannot be told from here, and whoever
     marks packets knows why. So are rules without a source, which are made for the whole node (a VPN's): `from all`.
     """
+    rules = list(rules)
     caught = [rule for rule in rules if _catches(rule, pool)]
-    if not caught:
-        return ()
-    return (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "; ".join(_told(caught))),)
+    words = [*([] if any(map(_asks_main, rules)) else [_NOBODY_ASKS_MAIN]), *_told(caught)]
+    return (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "; ".join(words)),) if words else ()
 
 
 def culprit(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> str:
@@ -127,6 +127,17 @@ def culprit(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> str:
 
 _END_CLOUD_SETUP = "run: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service"
 _END_NETCONFIG = "set CLOUD_NETCONFIG_MANAGE='no' in /etc/default/cloud-netconfig"
+
+
+_NOBODY_ASKS_MAIN = (
+    "no policy rule asks the main table: somebody ran 'ip rule flush', and the node and its pods reach nobody beyond "
+    "this node; run: ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default"
+)
+
+
+def _asks_main(rule: PolicyRule) -> bool:
+    """For its default route too; by whatever preference, or for some packets only: then somebody has arranged it so."""
+    return rule.table == MAIN and rule.suppress_prefix_length is None
 
 
 def _told(caught: Sequence[PolicyRule]) -> list[str]:

@@ -109,7 +109,8 @@ class Host:
         if failures:
             raise self._kept_back(failures, repaired) from failures[0]
         filters = self._filters.conflicts(table, uplink=link.name)
-        return HostReport(tuple(repaired), (*policy.foreign(known or (), table.pool), *doubt, *detour, *filters))
+        others = () if known is None else policy.foreign(known, table.pool)
+        return HostReport(tuple(repaired), (*others, *doubt, *detour, *filters))
 
     def _guards_of_before(self) -> list[str]:
         """While the NIC's interface is away, its name in the table is the last one known."""

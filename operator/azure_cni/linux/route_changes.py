@@ -2,9 +2,10 @@
 
 Most of what the kernel announces there is our own doing or nobody's concern: every ADD and DEL of a pod is some twenty
 messages, every neighbour that goes stale is one. A filter in the kernel (some twenty instructions of classic BPF) keeps
-them from waking this process at all. It passes removals that a program asked for, addresses, rules, switches, default
-routes, and links that are not pods', but nothing that this process asked for (a message carries the port of the socket
-that asked). What passes is rare, and may cost what a library costs.
+them from waking this process at all. It passes removals that a program asked for, addresses, rules, switches, routes to
+everywhere or to a single address (which may take a pod's place), and links that are not pods', but nothing that this
+process asked for (a message carries the port of the socket that asked). What passes is rare, and may cost what a
+library costs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _OTHERS = (
     *(rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR, rtnl.RTM_DELROUTE),
     *(rtnl.RTM_NEWRULE, rtnl.RTM_DELRULE, rtnl.RTM_NEWNETCONF),
 )
-_DEFAULT_ROUTES = (rtnl.RTM_NEWROUTE,)
+_NEW_ROUTES = (rtnl.RTM_NEWROUTE,)
 _ASKED = (rtnl.RTM_NEWNEIGH,)
 """Of interest where a program asked for it. A program that deletes a neighbour makes it a failed one first, and that
 carries its port; the removal itself is the kernel's own, as when a neighbour goes stale or its link goes."""
@@ -49,7 +50,8 @@ _SO_ATTACH_FILTER = 26
 _WHOLE = 0xFFFFFFFF
 _ALL, _DEFAULT = -1, -2  # NETCONFA_IFINDEX_ALL and _DEFAULT of linux/netconf.h
 _AF_INET = socket.AF_INET
-_HOST_ROUTE = 32
+_HOST_ROUTE, _MAIN = 32, 254
+_OF_ONE_ADDRESS = _HOST_ROUTE, _MAIN
 _NUD_FAILED = 0x20  # linux/neighbour.h
 _AT_ONCE = 200
 """Datagrams, some 20 ms."""
@@ -120,8 +122,9 @@ def _meaning(message: Any) -> HostChange | None:
             change = HostChange(node=True, cause="policy routing rules changed")
         case rtnl.RTM_NEWROUTE | rtnl.RTM_DELROUTE if message["family"] == _AF_INET and not message["dst_len"]:
             change = HostChange(node=True, cause="a default route changed")
-        case rtnl.RTM_DELROUTE if message["dst_len"] == _HOST_ROUTE:
-            change = HostChange(sandboxes=True, cause=f"route {message.get_attr('RTA_DST')}/32 was removed")
+        case rtnl.RTM_NEWROUTE | rtnl.RTM_DELROUTE if (message["dst_len"], message["table"]) == _OF_ONE_ADDRESS:
+            verb = "added" if kind == rtnl.RTM_NEWROUTE else "removed"
+            change = HostChange(sandboxes=True, cause=f"route {message.get_attr('RTA_DST')}/32 was {verb}")
         case rtnl.RTM_NEWNEIGH if message["family"] == _AF_INET and message["state"] & _NUD_FAILED:
             change = HostChange(sandboxes=True, cause=f"neighbour {message.get_attr('NDA_DST')} was removed")
     return change
@@ -141,14 +144,13 @@ def _filter(own_ports: Collection[int]) -> list[_Instruction]:
 
     Loads are big-endian, whatever the machine is.
     """
-    judged = (
-        len(own_ports) + len(_LINKS) + len(_ASKED) + len(_OTHERS) + len(_DEFAULT_ROUTES) + 2
-    )  # with the loads of port and kind
+    kinds_judged = len(_LINKS) + len(_ASKED) + len(_OTHERS) + len(_NEW_ROUTES)
+    judged = len(own_ports) + kinds_judged + 2  # with the loads of port and kind
     drop, name, asked, accept, route = judged, judged + 1, judged + 3, judged + 6, judged + 7
     program: list[_Instruction] = [(_LOAD_WORD, 0, 0, _PORT_AT)]
     program += [(_EQUAL, drop - at - 1, 0, port) for at, port in enumerate(map(_u32, own_ports), len(program))]
     program += [(_LOAD_HALF, 0, 0, _KIND_AT)]
-    for kinds, target in ((_LINKS, name), (_ASKED, asked), (_OTHERS, accept), (_DEFAULT_ROUTES, route)):
+    for kinds, target in ((_LINKS, name), (_ASKED, asked), (_OTHERS, accept), (_NEW_ROUTES, route)):
         program += [(_EQUAL, target - at - 1, 0, kind) for at, kind in enumerate(map(_u16, kinds), len(program))]
     pods = int.from_bytes(PREFIX.encode(), "big")
     return [
@@ -157,7 +159,7 @@ def _filter(own_ports: Collection[int]) -> list[_Instruction]:
         *((_LOAD_WORD, 0, 0, _LINK_NAME_AT), (_EQUAL, 2, 3, pods)),
         *((_LOAD_WORD, 0, 0, _PORT_AT), (_EQUAL, 0, 1, 0)),
         *((_RETURN, 0, 0, 0), (_RETURN, 0, 0, _WHOLE)),
-        *((_LOAD_BYTE, 0, 0, _PREFIX_LENGTH_AT), (_EQUAL, 0, 1, 0)),
+        *((_LOAD_BYTE, 0, 0, _PREFIX_LENGTH_AT), (_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, _HOST_ROUTE)),
         *((_RETURN, 0, 0, _WHOLE), (_RETURN, 0, 0, 0)),
     ]
 

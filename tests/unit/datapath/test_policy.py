@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from azure_cni.datapath.policy import OURS, PolicyRule, absence, culprit, diversions, foreign, ungrouped
+from azure_cni.datapath.policy import MAIN, OURS, PolicyRule, absence, culprit, diversions, foreign, ungrouped
 from azure_cni.datapath.sandbox import GROUP
 
 POD, OTHER = IPv4Address("10.240.0.7"), IPv4Address("10.250.0.4")
@@ -74,6 +74,14 @@ def test_several_programs_are_all_named():
     assert [name in conflict.message for name in ("nm-cloud-setup", "cloud-netconfig", "'7: from 10.240.0.8")] == [
         True
     ] * 3
+
+
+def test_that_nobody_asks_the_main_table_is_told_with_the_command():
+    """What `ip rule flush` leaves; rules that leave the default route out do not replace the kernel's."""
+    for rules in ({OURS}, {OURS, PolicyRule(30350, MAIN, suppress_prefix_length=0)}):
+        (conflict,) = foreign(rules, POOL)
+        assert "ip rule add pref 32766 lookup main" in conflict.message
+    assert foreign({OURS, PolicyRule(500, MAIN)}, POOL) == ()
 
 
 def test_rules_for_other_addresses_accuse_nobody():
