@@ -9,6 +9,10 @@ import (
 	"path/filepath"
 )
 
+// searched is how much of a container's ID is looked for. Any runtime's ID is shorter; of one that is longer than a page
+// of the ledger takes, SQLite keeps the rest elsewhere.
+const searched = 256
+
 // maxLedger bounds what is searched of the agent's ledger; one of 250 addresses has about 100 kB.
 const maxLedger = 16 << 20
 
@@ -16,10 +20,11 @@ const maxLedger = 16 << 20
 // to release. The agent writes an assignment down before it wires it, so a ledger that does not name the container,
 // and that no agent holds, knows nothing of it. What cannot be read counts as a yes: a release must never be lost.
 //
-// The ledger is SQLite's. It is searched as bytes, its journal too: SQLite keeps a text that is this short in one piece,
+// The ledger is SQLite's. It is searched as bytes, its journal too: SQLite keeps a text of that length in one piece,
 // so a miss is certain, and a hit in a part that is no longer used costs one record too many.
 func mayHoldAddress(dir, containerID string) bool {
 	ledger := filepath.Join(dir, "ledger.sqlite")
+	id := []byte(containerID[:min(len(containerID), searched)])
 	if heldByWriter(ledger) {
 		return true // an agent that is stuck, or that ends, may be at work on this very container
 	}
@@ -28,7 +33,7 @@ func mayHoldAddress(dir, containerID string) bool {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil || bytes.Contains(content, []byte(containerID)) {
+		if err != nil || bytes.Contains(content, id) {
 			return true
 		}
 	}

@@ -258,3 +258,15 @@ func TestRecordsAreBounded(t *testing.T) {
 	wantError(t, call(t, env, config("1.1.0", socket)), 5,
 		"cannot record the release of another/eth0", "4096 records wait there for an agent already", "cannot reach the azure-cni agent")
 }
+
+func TestDelOfAContainerWhoseLongNameTheLedgerSplitsIsRecorded(t *testing.T) {
+	socket := socketPath(t)
+	name := strings.Repeat("0123456789abcdef", 64)
+	assigned(t, socket, name[:600]+"\x00 the rest is on another page \x00"+name[600:])
+	env := sandboxEnv("DEL")
+	env["CNI_CONTAINERID"] = name
+	wantSuccess(t, call(t, env, config("1.1.0", socket)), "")
+	if all := records(t, socket); len(all) != 1 {
+		t.Errorf("%d records, want 1", len(all))
+	}
+}
