@@ -160,7 +160,7 @@ def test_what_cannot_be_read_is_left_aside_and_goes_back_as_it_came(odd: Any) ->
         ("fd00::9", "IPv4", False),
         ("fd00::9", None, False),
         (None, "IPv6", False),
-        (None, None, True),
+        (None, None, False),
     ],
 )
 def test_an_address_decides_its_family_and_not_the_label(
@@ -222,8 +222,18 @@ def test_nothing_is_added_where_the_subnet_is_not_known() -> None:
         nic_document.changed(document, add=[ConfigName("azure-cni-1aaaaaaa")], remove=[])
 
 
+@pytest.mark.parametrize("name", ["theirs", "azure-cni-00000001"])
+def test_what_others_left_without_an_address_does_not_count_as_held(name: str) -> None:
+    theirs = config(name, None, privateIPAllocationMethod="Static", provisioningState="Failed")
+    view = nic_document.view(nic(PRIMARY, theirs, config("azure-cni-0a", "10.0.0.5")), known={})
+    assert [one.name for one in view.secondaries] == ["azure-cni-0a"]
+    assert [str(one) for one in view.excluded] == [f"{name}: has no address"]
+    assert view.total == 3
+
+
 def test_an_address_not_chosen_yet_is_not_ready() -> None:
-    view = nic_document.view(nic(PRIMARY, config("azure-cni-a", None)), known={})
+    new = config("azure-cni-00000001", None, privateIPAllocationMethod="Dynamic")
+    view = nic_document.view(nic(PRIMARY, new), known={})
     assert view.secondaries[0].address is None
     assert not view.secondaries[0].ready
 

@@ -170,9 +170,14 @@ def _why(config: Configuration, *, taken: Mapping[IPv4Address, str], adopt: Adop
         return "has the name of another"
     if config.address is not None and config.address in taken:
         return taken[config.address]
-    if adopt is Adopt.NONE and not (is_our_name(config.name) and config.dynamic):
-        return "was not made by azure-cni, and azure.adopt is none"
-    return ""
+    return "" if is_our_name(config.name) and config.dynamic else _why_not_of_others(config, adopt)
+
+
+def _why_not_of_others(config: Configuration, adopt: Adopt) -> str:
+    """One that others made and that serves nobody. Without an address it would count as held, and never be of use."""
+    if config.address is None:
+        return "has no address"
+    return "was not made by azure-cni, and azure.adopt is none" if adopt is Adopt.NONE else ""
 
 
 def _shown(config: Configuration, *, primary: bool, known: Mapping[ConfigName, IPv4Address]) -> IPConfiguration:
