@@ -86,4 +86,4 @@ def verb(order: Order) -> str:
 
 
 def _number(document: object) -> int:
-    return reading.number(reading.mapping(document).get("id"))
+    return reading.last_number(reading.mapping(document).get("id"))

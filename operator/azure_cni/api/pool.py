@@ -113,7 +113,7 @@ def last_request(pool: Mapping[str, Any], *, vm_id: str) -> Request:
     """
     status = reading.status_of(pool)
     written = status.get("requestID")
-    number = reading.number(written) or _beginning(pool, again=bool(written))
+    number = reading.last_number(written) or _beginning(pool, again=bool(written))
     if status.get("vmID", vm_id) != vm_id:
         return Request(count=0, number=number)
     return Request(count=reading.addresses(status.get("requested")), number=number)

@@ -16,6 +16,8 @@ MOST_ADDRESSES: Final = 256
 """Of a NIC and of a VM: the platform's limit, the primary address included. No count of one node is more."""
 LARGEST_NUMBER: Final = 2**53 - 1
 """Of requests and orders; the largest that every reader of JSON keeps exactly. Real ones begin below 2**52."""
+_TO_FOLLOW: Final = 2**32
+"""So many numbers can follow the largest one that is counted on from: at one a second, those of a century."""
 
 NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 """All that msgspec raises where bytes are not JSON of the wanted shape. The last two are no DecodeErrors: text that is
@@ -70,6 +72,12 @@ def number(value: object) -> int:
     """The number of a request or order; 0 for none, and for one that nobody of ours can have given."""
     known = whole(value, most=LARGEST_NUMBER + 1)
     return known if known <= LARGEST_NUMBER else 0
+
+
+def last_number(value: object) -> int:
+    """A number from which to count on; 0 for none, and for one that a hand must have set: too few could follow it."""
+    known = number(value)
+    return known if known <= LARGEST_NUMBER - _TO_FOLLOW else 0
 
 
 def real(value: object, *, least: float, most: float, default: float) -> float:

@@ -28,6 +28,13 @@ def test_a_number_that_nobody_gave_is_none_and_the_next_can_be_written(number: o
     assert 0 <= pool.last_request(body, vm_id="v").number + 2**20 <= LARGEST_NUMBER
 
 
+@pytest.mark.parametrize("number", [LARGEST_NUMBER, LARGEST_NUMBER - 2**20])
+def test_a_number_that_few_could_follow_is_not_counted_on_from(number: int):
+    body = with_status(requestID=number, order={"id": number}, answer={"id": number})
+    assert orders.last_number(body) == 0
+    assert pool.last_request(body, vm_id="v").number + 2**30 <= LARGEST_NUMBER
+
+
 def test_where_a_number_makes_no_sense_the_next_are_far_from_those_before():
     usual = pool.last_request(with_status(), vm_id="v").number
     assert abs(pool.last_request(with_status(requestID=2**63 - 1), vm_id="v").number - usual) > 2**20

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from azure_cni.api.reading import LARGEST_NUMBER
 from azure_cni.errors import CloudUnreachable, KubeNotFound, NoAddress, Throttled
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S
 from azure_cni.ipam.sizing import Policy
@@ -266,3 +267,41 @@ async def test_without_an_answer_for_long_the_node_says_so_and_takes_no_pods():
         assert node.board.tainted
         assert node.condition("Ready")["status"] == "False"
         assert "see whether the controller runs" in node.condition("Ready")["message"]
+
+
+async def granting(node: SimulatedNode) -> None:
+    """A controller that grants each request."""
+    while True:
+        await asyncio.sleep(0.5)
+        pool = await node.pools.read()
+        if pool is not None and unanswered(node):
+            assert node.status["requestID"] <= LARGEST_NUMBER
+            fields = {"granted": node.status["requested"], "grantedFor": node.status["requestID"]}
+            node.reconciler.pool_seen(await node.pools.patch_status(pool, fields, guarded=True))
+
+
+def edit(node: SimulatedNode) -> None:
+    """Somebody writes the largest number there is into the pool, and wants another size."""
+    node.pools._change({"status": {"requestID": LARGEST_NUMBER}})
+    node.pools.edit_spec(size=40)
+    node.reconciler.pool_seen(node.pools.pool or {})
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["a running agent", "the next agent"])
+async def test_the_largest_number_in_a_pool_does_not_end_its_requests(*, running: bool):
+    node = controlled()
+    async with node.running(), asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(granting(node))
+        await node.until(lambda: node.counts.free == 16)
+        if running:
+            edit(node)
+            await node.until(lambda: node.counts.free == 40, within_s=60)
+        answering.cancel()
+    if running:
+        return
+    edit(node)
+    second = controlled(before=node)
+    async with second.running(), asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(granting(second))
+        await second.until(lambda: second.counts.free == 40, within_s=60)
+        answering.cancel()
