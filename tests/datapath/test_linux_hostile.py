@@ -79,7 +79,7 @@ async def test_guards_are_put_back_while_the_nics_interface_is_away(site: Site) 
     site.node.run("nft", "flush", "ruleset")
     with pytest.raises(DatapathError, match="cannot find the uplink"):
         await site.machine.datapath.apply_node(TABLE)
-    assert site.node.run("nft", "list", "chain", "inet", "azure_cni", "guard").count("reject") == 2
+    assert site.node.run("nft", "list", "chain", "inet", "azure_cni", "guard").count("reject") == 3
 
 
 def ask(pod: socket.socket, link: tuple[str, str], *, sender: bytes) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import re
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -79,7 +80,7 @@ async def test_they_see_it_also_where_they_count_as_routable(site: Site) -> None
     assert site.seen(pod, INTERNET) == A
 
 
-@pytest.mark.parametrize(("target", "port"), [(WIRESERVER, 80), (WIRESERVER, 32526), (IMDS, 80), (IMDS, 443)])
+@pytest.mark.parametrize(("target", "port"), [(WIRESERVER, 80), (WIRESERVER, 443), (IMDS, 80), (IMDS, 443)])
 async def test_pods_are_refused_and_the_node_is_not(site: Site, target: str, port: int) -> None:
     await site.machine.datapath.apply_node(TABLE)
     assert site.refusal(await site.machine.pod(A), target, port) == errno.EHOSTUNREACH
@@ -89,6 +90,89 @@ async def test_pods_are_refused_and_the_node_is_not(site: Site, target: str, por
 async def test_opening_imds_does_not_open_the_wireserver(site: Site) -> None:
     await site.machine.datapath.apply_node(IMDS_OPEN)
     assert site.refusal(await site.machine.pod(A), WIRESERVER, 80) == errno.EHOSTUNREACH
+
+
+@pytest.mark.parametrize("table", [TABLE, IMDS_OPEN], ids=["closed", "open to pods"])
+async def test_link_local_addresses_beyond_the_node_are_refused_and_its_own_are_not(
+    site: Site, table: NodeTable
+) -> None:
+    beyond, own = "169.254.10.1", "169.254.20.10"  # the second as NodeLocal DNS has it
+    site.outside.ip("address", "add", f"{beyond}/32", "dev", "lo")
+    site.node.ip("address", "add", f"{own}/32", "dev", "lo")
+    await site.machine.datapath.apply_node(table)
+    pod = await site.machine.pod(A)
+    assert site.refusal(pod, beyond) == errno.EHOSTUNREACH
+    assert site.seen(site.node, beyond) == PRIMARY
+    with site.node.listen(own, 53) as listener:
+        assert caller_of(listener, pod.socket(), (own, 53)) == A
+
+
+@pytest.mark.parametrize(("port", "arrives"), [(53, True), (67, False), (8037, False)])
+async def test_of_the_wireserver_pods_get_its_dns(site: Site, port: int, *, arrives: bool) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    with wire(site) as seen, pod.socket(socket.SOCK_DGRAM) as client:
+        client.sendto(b"question", (WIRESERVER, port))
+        with site.outside.listen(PEER, PORT) as listener:  # what is sent later shows that the first has had its time
+            caller_of(listener, pod.socket(), (PEER, PORT))
+        assert any(b"question" in data for data in seen()) is arrives
+
+
+async def test_what_conntrack_does_not_follow_leaves_the_vnet_with_no_pods_address(site: Site) -> None:
+    """A reset without a connection is invalid to conntrack, which then translates nothing."""
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    node_end = bytes.fromhex(site.machine.spec(A).host_mac.replace(":", ""))
+    with wire(site) as seen, pod.socket(socket.SOCK_DGRAM, family=socket.AF_PACKET) as raw:
+        for target in (INTERNET, PEER):
+            raw.sendto(reset(A, target), ("eth0", ETH_P_IP, 0, 0, node_end))
+        with site.outside.listen(PEER, PORT) as listener:
+            caller_of(listener, pod.socket(), (PEER, PORT))
+        went = {str(IPv4Address(data[16:20])) for data in seen() if data[12:16] == IPv4Address(A).packed}
+    assert went == {PEER}
+
+
+def reset(source: str, target: str) -> bytes:
+    """A TCP segment with RST, from port 4711 to 443."""
+    head = struct.pack("!HHIIBBHHH", 4711, 443, 1, 0, 5 << 4, 0x04, 0, 0, 0)
+    pseudo = IPv4Address(source).packed + IPv4Address(target).packed + struct.pack("!BBH", 0, 6, len(head))
+    return packet(source, target, socket.IPPROTO_TCP, head[:16] + checksum(pseudo + head) + head[18:])
+
+
+def packet(source: str, target: str, protocol: int, content: bytes) -> bytes:
+    ends = IPv4Address(source).packed + IPv4Address(target).packed
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(content), 0, 0, 64, protocol, 0) + ends
+    return head[:10] + checksum(head) + head[12:] + content
+
+
+def checksum(data: bytes) -> bytes:
+    """The internet checksum (RFC 1071) of an even number of bytes."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF)
+
+
+async def test_a_pod_that_broadcasts_without_an_address_reaches_no_server_of_the_node(site: Site) -> None:
+    """As a DHCP client does; from 0.0.0.0 to a broadcast the kernel looks up no route back."""
+    await site.machine.datapath.apply_node(TABLE)
+    pod = await site.machine.pod(A)
+    with site.node.socket(socket.SOCK_DGRAM) as server, pod.socket(socket.SOCK_DGRAM) as honest:
+        server.bind(("", 67))
+        with pod.socket(socket.SOCK_DGRAM, family=socket.AF_PACKET) as liar:
+            liar.sendto(discover(b"not me"), ("eth0", ETH_P_IP, 0, 0, b"\xff" * 6))
+        honest.sendto(b"me", (PRIMARY, 67))
+        server.settimeout(0.3)  # the two may come in any order
+        got = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                got.append(server.recvfrom(100)[0])
+        assert got == [b"me"]
+
+
+def discover(content: bytes) -> bytes:
+    """A UDP datagram from 0.0.0.0:68 to 255.255.255.255:67."""
+    udp = struct.pack("!HHHH", 68, 67, 8 + len(content), 0) + content
+    return packet("0.0.0.0", "255.255.255.255", socket.IPPROTO_UDP, udp)
 
 
 async def test_a_service_is_no_way_round_the_guard(site: Site) -> None:

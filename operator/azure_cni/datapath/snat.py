@@ -26,7 +26,7 @@ IMDS = IPv4Address("169.254.169.254")
 WIRESERVER = IPv4Address("168.63.129.16")
 """DNS, health probes and the VM agent's server. Like IMDS it answers a VM's primary address only."""
 
-_AGENT_PORTS = "80, 32526"  # the VM agent's own ports on the wireserver (Azure documentation, "What is 168.63.129.16?")
+_LINK_LOCAL = "169.254.0.0/16"  # RFC 3927: no router forwards it; IMDS is the one address of it beyond the node
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def ruleset(table: NodeTable, *, uplink: str, way_out: str = "") -> str:
             _from_pods(),
             _guard(imds_allowed=table.imds_allowed),
             _guard_output(),
-            _forward(uplink),
+            _forward(uplink, way_out),
             _output(uplink),
             _postrouting(uplink, table.primary, way_out),
         )
@@ -89,6 +89,8 @@ def _from_pods() -> str:
         [
             "type filter hook prerouting priority raw; policy accept;",
             f'iifname "{PREFIX}*" meta nfproto ipv6 counter drop comment "pods have no IPv6 address"',
+            # The kernel's lookup lets these pass, to broadcast and multicast: a DHCP server on the node would answer.
+            f'iifname "{PREFIX}*" ip saddr 0.0.0.0/8 counter drop comment "not the address of this pod"',
             f'iifname "{PREFIX}*" fib saddr . iif oif missing counter drop comment "not the address of this pod"',
         ],
     )
@@ -97,17 +99,23 @@ def _from_pods() -> str:
 def _guard(*, imds_allowed: bool) -> str:
     """What nobody reaches by way of this node: it may be a pod, or a caller from anywhere that a Service leads there.
 
+    Of the wireserver they get its DNS. Of link-local addresses pods reach those that the node itself has, such as
+    NodeLocal DNS: what is delivered on the node does not pass here.
+
     Refused and not silently dropped, so that what tries anyway fails at once instead of hanging. Connections that the
     wireserver itself opens are a load balancer's probes: what answers them goes to whatever port they came from.
     """
     refuse = "counter reject with icmpx type admin-prohibited"
-    whoever = f'iifname != "{PREFIX}*" ' if imds_allowed else ""
+    allowed = [f'iifname "{PREFIX}*" ip daddr {IMDS} return'] if imds_allowed else []
     return _block(
         "chain guard",
         [
             "ct direction reply return",
-            f"ip daddr {WIRESERVER} tcp dport {{ {_AGENT_PORTS} }} {refuse}",
-            f"{whoever}ip daddr {IMDS} {refuse}",
+            f"ip daddr {WIRESERVER} meta l4proto {{ tcp, udp }} th dport 53 return",
+            f"ip daddr {WIRESERVER} {refuse}",
+            *allowed,
+            f"ip daddr {IMDS} {refuse}",
+            f'iifname "{PREFIX}*" ip daddr {_LINK_LOCAL} {refuse}',
         ],
     )
 
@@ -130,9 +138,18 @@ def _guard_output() -> str:
     return _block("chain guard_output", lines)
 
 
-def _forward(uplink: str) -> str:
+def _forward(uplink: str, way_out: str) -> str:
     head = "type filter hook forward priority filter; policy accept;"
-    return _block("chain forward", [head, "jump guard", _no_way_back(uplink)])
+    ways = [_translated(name) for name in (uplink, way_out) if name]
+    return _block("chain forward", [head, "jump guard", *ways, _no_way_back(uplink)])
+
+
+def _translated(way: str) -> str:
+    """What conntrack does not follow (a reset without a connection, say) is not translated either, and would leave with
+    the pod's address: of no use beyond the VNet, and a mark of the pod to whoever reads it there.
+    """
+    whose = "ip saddr @pool ip saddr != @public ip daddr != @routable"
+    return f'iifname "{PREFIX}*" oifname "{way}" ct state invalid,untracked {whose} counter drop'
 
 
 def _output(uplink: str) -> str:
