@@ -158,3 +158,16 @@ async def test_changes_faster_than_they_can_be_read_do_not_hold_the_loop_up(site
             longest_s = max(longest_s, time.monotonic() - began_s)
     assert longest_s < 1
     assert (await hearing).node
+
+
+@pytest.mark.parametrize("name", ["lo", "kube-ipvs0"])
+async def test_a_pods_address_on_another_interface_is_told(site: Site, name: str) -> None:
+    await pods_of(site)
+    if name != "lo":
+        site.node.ip("link", "add", name, "type", "bridge")
+    site.node.ip("address", "add", f"{B}/32", "dev", name)
+    (conflict,) = (await site.machine.datapath.apply_node(TABLE)).conflicts
+    assert conflict.reason is ConflictReason.ADDRESS_ELSEWHERE
+    assert f"ip address delete {B} dev {name}" in conflict.message
+    site.node.ip("address", "delete", f"{B}/32", "dev", name)
+    assert (await site.machine.datapath.apply_node(TABLE)).conflicts == ()

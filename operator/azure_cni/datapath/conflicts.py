@@ -17,6 +17,7 @@ class ConflictReason(StrEnum):
     FOREIGN_POLICY_RULES = "ForeignPolicyRules"
     AMBIGUOUS_UPLINK = "AmbiguousUplink"
     DEFAULT_ROUTE_ELSEWHERE = "DefaultRouteElsewhere"
+    ADDRESS_ELSEWHERE = "AddressElsewhere"
     FOREIGN_FILTER = "ForeignFilter"
     REPAIRS_UNDONE = "RepairsUndone"
 

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from azure_cni.datapath import policy, uplink, way_out
+from azure_cni.datapath import policy, taken, uplink, way_out
 from azure_cni.datapath.conflicts import Conflict, HostReport
 from azure_cni.datapath.names import PREFIX
 from azure_cni.datapath.policy import PolicyRule
@@ -76,7 +76,7 @@ class Host:
             primary=frozenset(
                 top.index
                 for top in tops
-                if any(address == primary for address, _ in rtnetlink.addresses(self._kernel, top.index))
+                if any(address == primary for _, address, _ in rtnetlink.addresses(self._kernel, top.index))
             ),
             default=frozenset([min(defaults)[1]] if defaults else []),
         )
@@ -110,7 +110,7 @@ class Host:
             raise self._kept_back(failures, repaired) from failures[0]
         filters = self._filters.conflicts(table, uplink=link.name)
         others = () if known is None else policy.foreign(known, table.pool)
-        return HostReport(tuple(repaired), (*others, *doubt, *detour, *filters))
+        return HostReport(tuple(repaired), (*others, *doubt, *detour, *self._taken(link, table), *filters))
 
     def _guards_of_before(self) -> list[str]:
         """While the NIC's interface is away, its name in the table is the last one known."""
@@ -152,7 +152,8 @@ class Host:
         cloud-init puts every secondary address there at boot (its Azure datasource's default,
         `apply_network_config_for_secondary_ips`), nm-cloud-setup and cloud-netconfig do so whenever the NIC changes.
         """
-        strays = [found for found in rtnetlink.addresses(self._kernel, link.index) if found[0] in table.pool]
+        held = rtnetlink.addresses(self._kernel, link.index)
+        strays = [(address, prefix) for _, address, prefix in held if address in table.pool]
         if strays:
             self._kernel.change(
                 switches.promote_secondaries(link.name, link.index),
@@ -165,6 +166,14 @@ class Host:
             return []
         named = few(sorted(address for address, _ in strays))
         return [f"{link.name} had addresses of pods ({named}): removed; {policy.culprit(known, table.pool)}"]
+
+    def _taken(self, uplink: Uplink, table: NodeTable) -> tuple[Conflict, ...]:
+        """Pods' addresses on other interfaces than the uplink."""
+        held = [(it[0], it[1]) for it in rtnetlink.addresses(self._kernel) if it[0] != uplink.index]
+        if not any(address in table.pool for _, address in held):
+            return ()
+        names = {link.index: link.name for link in rtnetlink.links(self._kernel)}
+        return taken.conflict([(names.get(index, "?"), address) for index, address in held], table.pool)
 
     def _rules(self, script: str) -> list[str]:
         before = nft.contents()

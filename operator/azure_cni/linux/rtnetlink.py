@@ -125,15 +125,15 @@ def links(kernel: Netlink) -> list[Link]:
     return [_link(found) for found in kernel.dump("list interfaces", kind=_RTM_GETLINK, body=body)]
 
 
-def addresses(kernel: Netlink, index: int) -> list[tuple[IPv4Address, int]]:
-    """IPv4 addresses of one interface with their prefix lengths."""
+def addresses(kernel: Netlink, index: int = 0) -> list[tuple[int, IPv4Address, int]]:
+    """IPv4 addresses with their interface's index and prefix length; of one interface if `index` is given."""
     body = _IFADDR.pack(_AF_INET, 0, 0, 0, index)
-    found: list[tuple[IPv4Address, int]] = []
+    found: list[tuple[int, IPv4Address, int]] = []
     for payload in kernel.dump("list addresses", kind=_RTM_GETADDR, body=body):
         _, prefix, _, _, owner = _IFADDR.unpack_from(payload)
         local = attributes(payload[_IFADDR.size :]).get(_IFA_LOCAL)
-        if local is not None and owner == index:
-            found.append((IPv4Address(local), prefix))
+        if local is not None and index in {0, owner}:
+            found.append((owner, IPv4Address(local), prefix))
     return found
 
 
@@ -182,7 +182,7 @@ def interface(kernel: Netlink, name: str) -> Interface | None:
     bare = Interface(name=found.name, mac=found.mac, mtu=found.mtu, up=found.up, group=found.group)
     return replace(
         bare,
-        addresses=tuple(address for address, _ in addresses(kernel, found.index)),
+        addresses=tuple(address for _, address, _ in addresses(kernel, found.index)),
         routes=tuple(route for _, route in routes(kernel, found.index)),
         neighbours=tuple(neighbour for _, neighbour in permanent_neighbours(kernel, found.index)),
     )
