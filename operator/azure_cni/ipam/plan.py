@@ -14,7 +14,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
-from azure_cni.api.nic import ConfigName, NicView
+from azure_cni.api.nic import ConfigName, IPConfiguration, NicView
 from azure_cni.ipam.ledger import Counts, Ledger, State
 from azure_cni.ipam.limits import SETTLE_POLL_S, SHRINK_DELAY_S
 from azure_cni.ipam.sizing import Policy, target
@@ -115,7 +115,8 @@ def next_step(
     """
     counts = ledger.counts()
     # Lost addresses are not on the NIC and do not become useful by growing: neither side counts them.
-    wanted = target(policy, assigned=counts.assigned - counts.lost, waiting=waiting, cooling=counts.cooling)
+    useless = sum(not config.ours for config in _unusable(ledger, view)) if view.settled else 0
+    wanted = target(policy, assigned=counts.assigned - counts.lost, waiting=waiting, cooling=counts.cooling + useless)
     wanted, held = min(wanted, view.most), len(view.secondaries)
     plan = partial(Plan, wanted, max(wanted, held))
     cooled_at_s = ledger.next_cooled_at_s()
@@ -178,15 +179,20 @@ def _surplus(ledger: Ledger, view: NicView, *, count: int) -> Shrink | None:
 
 def _failed(ledger: Ledger, view: NicView) -> Shrink | None:
     """Configurations of ours that Azure is done with and that never became usable: they only take up room."""
-    known = {slot.address: slot for slot in ledger.slots}
-    failed = [
-        config
-        for config in view.secondaries
-        if config.ours
-        and not config.ready
-        and (config.address is None or known[config.address].state is State.PROGRAMMING)
-    ]
+    failed = [config for config in _unusable(ledger, view) if config.ours]
     if not failed:
         return None
     addresses = tuple(config.address for config in failed if config.address is not None)
     return Shrink(tuple(config.name for config in failed), addresses, reason="Azure failed to make them work")
+
+
+def _unusable(ledger: Ledger, view: NicView) -> list[IPConfiguration]:
+    """What never worked since it came. Others' may not be removed here: those are on the NIC for nothing, and what pods
+    need is needed beside them.
+    """
+    known = {slot.address: slot for slot in ledger.slots}
+    return [
+        config
+        for config in view.secondaries
+        if not config.ready and (config.address is None or known[config.address].state is State.PROGRAMMING)
+    ]

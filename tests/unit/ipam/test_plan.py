@@ -55,6 +55,14 @@ class TestGrow:
         configs = [adopted(n) for n in range(10)]
         assert plan(configs, policy=Policy(maximum=12), waiting=9).step == Grow(2)
 
+    def test_what_others_added_and_never_worked_is_no_reason_not_to_grow(self):
+        configs = [config(n, name=f"other-{n}", ready=False) for n in range(16)]
+        assert plan(configs, waiting=1).step == Grow(16)
+        assert plan(configs, waiting=1, policy=Policy(maximum=20)).step == Grow(4)
+        assert plan(configs, waiting=1, settled=False).step == Settle()
+        grown = [*configs, *range(20, 36)]
+        assert plan(grown, waiting=1).step == Rest()
+
     @pytest.mark.parametrize(("others", "step"), [(10, Grow(15)), (24, Grow(1)), (25, Rest()), (30, Rest())])
     def test_the_platforms_limit_includes_what_is_not_for_pods(self, others: int, step: Step):
         excluded = tuple(ExcludedConfiguration(f"six{n}", None, "is IPv6") for n in range(others))
