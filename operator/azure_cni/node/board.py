@@ -25,12 +25,20 @@ class Outlook:
     """Whether a waiting pod may hope for an address soon, and what to tell it if not.
 
     `decided_s` is the boot time of the decision: an ADD believes only a decision taken after it began to wait.
+    `brief` is for those who see their pods and not the nodes, where `message` repeats what Azure or the API server
+    said: subscriptions, names of resources and identities are none of theirs.
     """
 
     hope: bool
     cause: str
     message: str
     decided_s: float = 0.0
+    brief: str = ""
+
+    @property
+    def for_pods(self) -> str:
+        """What the events and errors of pods may say."""
+        return self.brief or self.message
 
 
 ADDRESSES_FREE = "AddressesFree"

@@ -85,7 +85,9 @@ class Snapshot:
 def outlook(snapshot: Snapshot, troubles: Troubles) -> Outlook:
     """What an ADD that waits may expect."""
     hope, cause, message = _prospect(snapshot, troubles)
-    return Outlook(hope=hope, cause=cause, message=message, decided_s=snapshot.now_s)
+    worst = troubles.worst(harmless=snapshot.harmless)
+    brief = _brief(worst, snapshot) if worst is not None and message == told(worst, snapshot) else ""
+    return Outlook(hope=hope, cause=cause, message=message, decided_s=snapshot.now_s, brief=brief)
 
 
 def _prospect(snapshot: Snapshot, troubles: Troubles) -> tuple[bool, str, str]:
@@ -146,6 +148,14 @@ def _full(snapshot: Snapshot) -> str:
         others = counted(snapshot.crowding, "ipConfiguration")
         return f"{message}; the NIC is full, with {others} for no pod (status.excluded)"
     return f"{message}; {snapshot.refusal_message}" if snapshot.refusal == NODE_AT_LIMIT else message
+
+
+def _brief(trouble: Trouble, snapshot: Snapshot) -> str:
+    """A trouble without the words of Azure, the API server or the kernel."""
+    throttled = isinstance(trouble.error, Throttled) and snapshot.throttled_until
+    at = throttled or snapshot.retry_at.get(trouble.activity)
+    again = f"; tried again at {at}" if at else ""
+    return f"this node cannot get more addresses now{again}; why is in the NodeIPPool that has the node's name"
 
 
 def told(trouble: Trouble, snapshot: Snapshot) -> str:

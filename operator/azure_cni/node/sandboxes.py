@@ -221,10 +221,11 @@ class Sandboxes:
     async def _no_address(self, holder: Holder) -> NoAddress:
         """The error for the runtime, with the cause; and the event on the pod. A failure is told by both."""
         outlook = self._board.outlook
-        cause, message = outlook.cause, outlook.message
+        cause, message, why = outlook.cause, outlook.for_pods, outlook.message
         if cause == ADDRESSES_FREE:  # so it was a moment ago
             cause, message = "AddressesTaken", "what became free went to other pods that wait; it is tried again"
-        log.warning("no address", extra=_facts(holder) | {"cause": cause, "why": message})
+            why = message
+        log.warning("no address", extra=_facts(holder) | {"cause": cause, "why": why})
         pod = self._demand.pod(holder.pod_namespace, holder.pod_name)
         if pod is None and holder.pod_uid:  # not seen yet, or a watch is broken
             pod = Pod(holder.pod_namespace, holder.pod_name, holder.pod_uid, needs_address=True)
@@ -237,7 +238,7 @@ class Sandboxes:
     def _spec(self, slot: Slot, holder: Holder, *, netns: str = "") -> SandboxSpec:
         link = slot.link or self._board.link
         if link is None:
-            raise NodeNotReady(f"this node cannot wire a pod yet: {self._board.outlook.message}")
+            raise NodeNotReady(f"this node cannot wire a pod yet: {self._board.outlook.for_pods}")
         container_id, ifname = holder.sandbox
         return SandboxSpec(
             netns=netns or holder.netns,

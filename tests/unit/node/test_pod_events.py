@@ -73,7 +73,7 @@ async def test_throttling_is_named_with_the_time_of_the_next_attempt():
         await node.until(lambda: node.board.outlook.cause == "Throttled")
         assert await tried(node, times=20) == 20
         (event,) = told(node)
-        assert event.message.startswith("Throttled: cannot change the NIC: too many requests")
+        assert event.message.startswith("Throttled: this node cannot get more addresses now; tried again at ")
         assert "tried again at 2026-01-01T00:00:00Z+30" in event.message
 
 
@@ -159,3 +159,22 @@ async def test_no_pod_is_told_that_it_has_no_address_because_addresses_are_free(
     assert await tried(node) == 1
     (event,) = told(node)
     assert event.message.startswith("AddressesTaken: what became free went to other pods")
+
+
+async def test_a_tenant_does_not_read_what_azure_says() -> None:
+    inside = "/subscriptions/0000/resourceGroups/rg/providers/Microsoft.Network/networkSecurityGroups/nsg-secret"
+    node = SimulatedNode()
+    node.nic.fail_next = AccessDenied(f"cannot change the NIC: client 4711 may not join {inside}", action="join")
+    async with node.running():
+        await node.until(lambda: node.board.outlook.cause == "AccessDenied")
+        node.demand.see(pod_body("p"))
+        with pytest.raises(NoAddress) as caught:
+            await node.add("p")
+        (event,) = told(node)
+        for words in (str(caught.value), event.message):
+            assert "secret" not in words
+            assert "4711" not in words
+            assert words.endswith("why is in the NodeIPPool that has the node's name")
+        assert event.message.startswith("AccessDenied: ")
+        assert caught.value.cause == "AccessDenied"
+        assert any(inside in condition["message"] for condition in node.status["conditions"])
