@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from azure_cni.kube.client import KubeClient
-from azure_cni.kube.events import LONGEST_RENEWAL_S, LONGEST_REPEAT_S, REMEMBERED, REPEAT_S, KubeEvents
+from azure_cni.kube.events import BURST, LONGEST_RENEWAL_S, LONGEST_REPEAT_S, REFILL_S, REMEMBERED, REPEAT_S, KubeEvents
 from contract.kube_world import HTTP, MEMORY, Place
 from fakes.events import FakeEvents
 from fakes.kubeapi import FakeKubeAPI
@@ -199,3 +199,15 @@ async def test_long_names_and_messages_fit(http: World) -> None:
     (event,) = http.api.all("events")
     assert len(event["metadata"]["name"]) == 253
     assert len(event["message"]) == 1024
+
+
+async def test_new_events_of_each_kind_are_bounded(http: World, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(BURST + 50):
+        await http.tell({**http.pod, "name": f"web-{number}"})
+    assert len(await http.seen()) == BURST
+    assert [one.message for one in caplog.records] == ["too many events: some are left out, the log has what they tell"]
+    await http.tell(http.node)
+    http.now_s += 2 * REFILL_S
+    for number in range(3):
+        await http.tell({**http.pod, "name": f"later-{number}"})
+    assert len(await http.seen()) == BURST + 1 + 2

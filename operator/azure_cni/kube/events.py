@@ -3,7 +3,9 @@
 One event per object, kind, reason and cause: a repeat counts it up and renews its words, it never makes another. A
 repeat is written at first after `REPEAT_S`, then more and more rarely, and only counted in between: many pods that
 wait for long, each tried again every few seconds, must not be a load for the API server. New words come sooner.
-An event is a courtesy: when the API server does not take it, that is logged once, and the work goes on.
+New events are bounded for each kind of object, so that no fault of ours, and no tenant who makes pods without end,
+fills the API server. An event is a courtesy: when the API server does not take it, that is logged once, and the work
+goes on.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ REPEAT_S: Final = 10.0
 LONGEST_REPEAT_S: Final = 320.0
 LONGEST_RENEWAL_S: Final = 40.0
 REMEMBERED: Final = 512  # more than two events for each pod of a full node; older ones would start anew
+BURST: Final = 600  # of new events about one kind of object: two for each pod of a full node, and some
+REFILL_S: Final = 2.0  # another one after that
 MAX_MESSAGE: Final = 1024  # Kubernetes API conventions, "note" of an event
 MAX_NAME: Final = 253
 COMPONENT: Final = "azure-cni"
@@ -44,6 +48,23 @@ class _Known:
     """The same words again are written so long after `since_s`."""
 
 
+@dataclass(slots=True)
+class _Bucket:
+    """How many new events may still be made."""
+
+    since_s: float
+    left: float = BURST
+
+    def take(self, now_s: float) -> bool:
+        """One of them; False when there is none now."""
+        self.left = min(BURST, self.left + (now_s - self.since_s) / REFILL_S)
+        self.since_s = now_s
+        if self.left < 1.0:
+            return False
+        self.left -= 1.0
+        return True
+
+
 class KubeEvents:
     """Implements `azure_cni.node.ports.Events`. `utc` gives RFC 3339, `monotonic` seconds."""
 
@@ -60,7 +81,8 @@ class KubeEvents:
         self._utc = utc
         self._monotonic = monotonic
         self._known: OrderedDict[_Key, _Known] = OrderedDict()
-        self._failing = False
+        self._buckets: dict[str, _Bucket] = {}
+        self._failing = self._short = False
 
     async def publish(
         self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str, cause: str = ""
@@ -69,7 +91,7 @@ class KubeEvents:
         message = message[:MAX_MESSAGE]
         key = _key(regarding, kind, reason, cause)
         try:
-            if not await self._repeat(key, message):
+            if not await self._repeat(key, message) and self._may_begin(str(regarding.get("kind", ""))):
                 await self._first(key, regarding, kind=kind, reason=reason, message=message)
         except KubeError as error:
             if not self._failing:
@@ -79,6 +101,15 @@ class KubeEvents:
             if self._failing:
                 log.info("events are being recorded again")
             self._failing = False
+
+    def _may_begin(self, kind: str) -> bool:
+        """Whether one more event about such an object may be made. What is left out is logged when that begins."""
+        now_s = self._monotonic()
+        may = self._buckets.setdefault(kind, _Bucket(now_s)).take(now_s)
+        if not may and not self._short:
+            log.warning("too many events: some are left out, the log has what they tell", extra={"about": kind})
+        self._short = not may
+        return may
 
     async def _repeat(self, key: _Key, message: str) -> bool:
         """Count a known event up; False when there is none, here or in the API server."""

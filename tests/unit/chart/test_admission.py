@@ -86,6 +86,17 @@ def test_the_events_of_an_agent_are_known_by_what_it_writes():
     assert f"event.?source.?component.orValue('') == '{COMPONENT}'" in text
 
 
+def test_the_events_of_an_agent_are_about_its_own_node_and_pool_or_about_pods():
+    expressions = [one["expression"] for one in of_kind(POLICY, name="azure-cni-events")["spec"]["validations"]]
+    (about,) = [" ".join(one.split()) for one in expressions if "involvedObject" in one]
+    assert about == (
+        "variables.node == '' || [dyn(object), variables.before].all(event, "
+        "event.?involvedObject.?kind.orValue('') == 'Pod' || "
+        "event.?involvedObject.?kind.orValue('') in ['Node', 'NodeIPPool'] && "
+        "event.?involvedObject.?name.orValue('') == variables.node)"
+    )
+
+
 def test_they_can_be_left_out():
     kinds = {manifest["kind"] for manifest in render("admission.enabled=false")}
     assert {POLICY, f"{POLICY}Binding"}.isdisjoint(kinds)
