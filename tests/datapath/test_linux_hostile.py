@@ -128,6 +128,26 @@ def heard(wire: socket.socket) -> bytes:
         return frames
 
 
+async def test_a_pod_does_not_reach_the_nodes_loopback(site: Site) -> None:
+    """Where loopback is routed, as portmap has it for the links of pods with a hostPort."""
+    one, _ = await pods_of(site)
+    spec = site.machine.spec(A)
+    site.node.sysctl(f"net/ipv4/conf/{spec.host_ifname}/route_localnet", "1")
+    with site.node.socket(socket.SOCK_DGRAM) as private, one.socket(socket.SOCK_RAW, family=socket.AF_PACKET) as raw:
+        private.bind(("127.0.0.1", 10248))
+        private.settimeout(0.5)
+        raw.bind(("eth0", 0))
+        datagram = struct.pack("!HHHH", 4444, 10248, 12, 0) + b"ping"
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0)
+        head += socket.inet_aton(A) + socket.inet_aton("127.0.0.1")
+        total = sum(struct.unpack("!10H", head))
+        head = head[:10] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + head[12:]
+        macs = bytes.fromhex((spec.host_mac + spec.pod_mac).replace(":", ""))
+        raw.send(macs + struct.pack("!H", 0x0800) + head + datagram)
+        with pytest.raises(TimeoutError):
+            private.recv(100)
+
+
 @pytest.mark.parametrize(("switch", "wrong"), [("arp_ignore", "0"), ("accept_source_route", "1"), ("forwarding", "0")])
 async def test_switches_of_pods_links_are_put_right(site: Site, switch: str, wrong: str) -> None:
     """Also of pods that an older agent made."""

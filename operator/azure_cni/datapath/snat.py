@@ -83,7 +83,11 @@ def _set(name: str, elements: Iterable[IPv4Address | IPv4Network], *, flags: str
 
 
 def _from_pods() -> str:
-    """Before anything else: a pod speaks IPv4, and from its own address."""
+    """Before anything else: a pod speaks IPv4, from its own address, and not to the node's loopback.
+
+    portmap turns `route_localnet` on for the links of pods with a hostPort, kube-proxy for all; then only a rule of the
+    kubelet keeps pods from what listens on 127.0.0.1 alone, and it goes with a flush.
+    """
     return _block(
         "chain from_pods",
         [
@@ -92,6 +96,7 @@ def _from_pods() -> str:
             # The kernel's lookup lets these pass, to broadcast and multicast: a DHCP server on the node would answer.
             f'iifname "{PREFIX}*" ip saddr 0.0.0.0/8 counter drop comment "not the address of this pod"',
             f'iifname "{PREFIX}*" fib saddr . iif oif missing counter drop comment "not the address of this pod"',
+            f'iifname "{PREFIX}*" ip daddr 127.0.0.0/8 counter drop comment "the loopback of the node"',
         ],
     )
 
