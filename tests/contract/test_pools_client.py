@@ -113,6 +113,14 @@ async def test_a_missing_token_says_which_file(tmp_path: Path) -> None:
             await client.get("/api/v1/nodes/vm1")
 
 
+@pytest.mark.parametrize("token", [b"one\ntwo", b"\xff\xfe", b"a\0b"])
+async def test_a_token_that_no_header_can_carry_says_which_file(tmp_path: Path, token: bytes) -> None:
+    (tmp_path / "token").write_bytes(token)
+    async with KubeClient(KubeEndpoint("http://127.0.0.1:9", token_file=tmp_path / "token")) as client:
+        with pytest.raises(KubeDenied, match=rf"^cannot use the service account's token {tmp_path}/token: "):
+            await client.get("/api/v1/nodes/vm1")
+
+
 @asynccontextmanager
 async def answering(status: str, content: bytes) -> AsyncIterator[KubeClient]:
     """A client of somebody who answers everything alike."""

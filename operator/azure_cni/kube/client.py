@@ -9,6 +9,7 @@ kopf's watches go through a session made here too, so there is one way to the AP
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,9 @@ def open_session(
         middlewares=(*middlewares, uncompressed, _Bearer(endpoint, authorities)),
         response_class=LeanResponse,
     )
+
+
+_TOKEN: Final = re.compile(rb"[\x21-\x7e]*")
 
 
 class KubeClient:
@@ -188,7 +192,12 @@ class _Bearer:
         try:
             stat = path.stat()
             if (stat.st_mtime_ns, stat.st_ino) != self._seen:
-                self._value = path.read_text().strip()
+                token = path.read_bytes().strip()
+                if not _TOKEN.fullmatch(token):
+                    raise KubeDenied(
+                        f"cannot use the service account's token {path}: it is more than one word of ASCII"
+                    )
+                self._value = token.decode("ascii")
                 self._seen = (stat.st_mtime_ns, stat.st_ino)
         except OSError as error:
             raise KubeDenied(
