@@ -21,11 +21,11 @@ from typing import Any, Final, TypeVar, assert_never
 
 from azure_cni.api import orders
 from azure_cni.api import pool as pool_api
-from azure_cni.api.identity import MachineClaim
+from azure_cni.api.identity import MachineClaim, NodeIdentity
 from azure_cni.api.order_documents import answer_document, read_identified, read_order
 from azure_cni.api.orders import Failure, Identify, Order, ReadNic, ReadVNet, Result, WriteNic
 from azure_cni.api.versions import version
-from azure_cni.cluster.permits import names_another, refuse_foreign, refuse_unlike, refuse_unpermitted
+from azure_cni.cluster.permits import names_another, not_its_vm, refuse_foreign, refuse_unlike, refuse_unpermitted
 from azure_cni.cluster.ports import Machines, Nodes, Pools
 from azure_cni.errors import (
     AccessDenied,
@@ -159,7 +159,8 @@ class OrderDesk:
         word, result = await self._result(node, body)
         facts = {"pool": name, "order": number, "verb": word, "seconds": round(loop.time() - node.begun_s, 3)}
         if isinstance(result, AzureCniError):
-            log.info("order refused", extra={**facts, "reason": result.reason, "error": str(result)})
+            error = result.__cause__ if isinstance(result.__cause__, CloudError) else result
+            log.info("order refused", extra={**facts, "reason": result.reason, "error": str(error)})
         else:
             log.info("order carried out", extra=facts)
         document = answer_document(number, result)
@@ -189,10 +190,13 @@ class OrderDesk:
 
     async def _carry_out(self, node: _Node, body: Mapping[str, Any], order: Order) -> Result:
         name = node.name
-        refuse_unlike(order.claim, node.provider_id, node=name)
-        identity = await self._machines.identify(order.claim)
-        await self._refuse_taken(node, order.claim)
-        node.vm_id = identity.vm_id
+        try:
+            identity = await self._own_machine(node, order.claim)
+        except CloudError as error:
+            told = not_its_vm(error, node=name)
+            if told is error:
+                raise
+            raise told from error
         match order:
             case Identify():
                 return identity
@@ -208,6 +212,14 @@ class OrderDesk:
                 return await self._write(name, body, order)
             case _:
                 assert_never(order)
+
+    async def _own_machine(self, node: _Node, claim: MachineClaim) -> NodeIdentity:
+        """The VM that the node claims to be, if nothing says that it is another's."""
+        refuse_unlike(claim, node.provider_id, node=node.name)
+        identity = await self._machines.identify(claim)
+        await self._refuse_taken(node, claim)
+        node.vm_id = identity.vm_id
+        return identity
 
     async def _write(self, name: str, body: Mapping[str, Any], order: WriteNic) -> Result:
         seen = await self._machines.read(order.nic_id)

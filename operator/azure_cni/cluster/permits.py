@@ -14,7 +14,7 @@ from azure_cni.api.nic import NicView
 from azure_cni.api.orders import WriteNic
 from azure_cni.api.plurals import addresses
 from azure_cni.api.pool import PoolView, Request
-from azure_cni.errors import AccessDenied
+from azure_cni.errors import AccessDenied, CloudError, CloudNotFound
 from azure_cni.ipam.grants import usable
 
 _OF_AZURE: Final = re.compile(
@@ -42,6 +42,19 @@ def refuse_unlike(claim: MachineClaim, provider_id: str, *, node: str) -> None:
             f"delete node {node}) and restart its kubelet, which registers it again",
             scope=claim.vm_resource_id,
         )
+
+
+def not_its_vm(error: CloudError, *, node: str) -> CloudError:
+    """What the node may read of an error that came of asking whose the VM is: that it is not the node's.
+
+    The error itself names what only the VM knows (its unique ID, its MACs), and with that an order would be served. It
+    is for the controller's log. Where Azure refuses the controller, or does not answer, the node may know why.
+    """
+    words = f"cannot carry out an order of node {node}: not this node's VM; the controller's log says why"
+    if isinstance(error, CloudNotFound):
+        return CloudNotFound(words)
+    ours = isinstance(error, AccessDenied) and not error.azure_code
+    return AccessDenied(words) if ours else error
 
 
 def refuse_foreign(named: str, *, own: str, node: str) -> None:

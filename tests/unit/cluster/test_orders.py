@@ -54,7 +54,7 @@ async def test_a_vm_of_another_guid_is_not_asked_about(
 ) -> None:
     claim = replace(CLAIM, vm_id="guid-of-nobody")
     async with carrying_out(cluster, machines):
-        with pytest.raises(CloudNotFound, match="another VM"):
+        with pytest.raises(CloudNotFound, match="not this node's VM; "):
             await post.ask(Identify(claim), NodeIdentity, what="x")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from azure_cni.api.nic import NicView
 from azure_cni.api.orders import Identify, ReadNic
 from azure_cni.errors import (
     AccessDenied,
+    CloudNotFound,
     Throttled,
 )
 from azure_cni.node.ordered import OrderPost
@@ -21,13 +23,34 @@ from unit.cluster.ordering_nodes import CLAIM, CLAIM2, VM1, VM2, granted
 
 pytestmark = pytest.mark.looptime
 
+NOT_ITS_VM = r"^cannot carry out an order of node vm\d: not this node's VM; the controller's log says why$"
+"""All that a node reads. What the controller knows of the VM would help who only guesses."""
+
+
+@pytest.mark.parametrize("wrong", ["unique ID", "MAC", "another's"])
+async def test_only_the_controllers_log_says_what_a_vm_is_known_by(
+    cluster: FakeCluster, machines: FakeMachines, post: OrderPost, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    claim = CLAIM2 if wrong == "another's" else replace(CLAIM, vm_id="a-guess")
+    if wrong == "MAC":
+        machines.fail_next = CloudNotFound("cannot identify this node's NIC: VM vm1 has 00:0d:3a:00:00:07 in Azure")
+    cluster.provider_ids["vm1"] = f"azure://{VM1.vm_resource_id}"
+    caplog.set_level("INFO")
+    async with carrying_out(cluster, machines):
+        with pytest.raises((AccessDenied, CloudNotFound), match=NOT_ITS_VM):
+            await post.ask(Identify(claim), NodeIdentity, what="x")
+    (refused,) = [one for one in caplog.records if one.message == "order refused"]
+    assert {"unique ID": "another VM", "MAC": "00:0d:3a:00:00:07", "another's": "its Node says"}[wrong] in (
+        refused.__dict__["error"]
+    )
+
 
 async def test_the_vm_that_another_node_was_found_to_have_is_refused(
     cluster: FakeCluster, machines: FakeMachines, post: OrderPost
 ) -> None:
     async with carrying_out(cluster, machines):
         await post_of(cluster, "vm2").ask(Identify(CLAIM2), NodeIdentity, what="x")
-        with pytest.raises(AccessDenied, match=r"found to be the VM of node vm2.*kubectl delete node vm2"):
+        with pytest.raises(AccessDenied, match=NOT_ITS_VM):
             await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
         cluster.pools.delete("vm2")
         assert await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
@@ -44,7 +67,7 @@ async def test_what_one_controller_found_the_next_one_knows(
         with pytest.raises(Throttled):
             await own.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
     async with carrying_out(cluster, machines):
-        with pytest.raises(AccessDenied, match="found to be the VM of node vm2"):
+        with pytest.raises(AccessDenied, match=NOT_ITS_VM):
             await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
         assert await own.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
 
@@ -72,11 +95,11 @@ async def test_who_came_first_does_not_keep_a_vm_that_its_own_node_object_denies
     own = post_of(cluster, "vm2")
     async with carrying_out(cluster, machines):
         await post.ask(Identify(CLAIM2), NodeIdentity, what="x")
-        with pytest.raises(AccessDenied, match="found to be the VM of node vm1"):
+        with pytest.raises(AccessDenied, match=NOT_ITS_VM):
             await own.ask(Identify(CLAIM2), NodeIdentity, what="x")
         cluster.provider_ids["vm1"] = f"azure://{VM1.vm_resource_id}"
         assert await own.ask(Identify(CLAIM2), NodeIdentity, what="x") == VM2
-        with pytest.raises(AccessDenied, match="its Node says"):
+        with pytest.raises(AccessDenied, match=NOT_ITS_VM):
             await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
 
 
@@ -87,7 +110,7 @@ async def test_a_node_object_that_names_anothers_vm_takes_it_from_nobody(
     cluster.provider_ids["vm2"] = f"azure://{VM1.vm_resource_id}"
     async with carrying_out(cluster, machines):
         await post.ask(Identify(CLAIM), NodeIdentity, what="x")
-        with pytest.raises(AccessDenied, match="found to be the VM of node vm1"):
+        with pytest.raises(AccessDenied, match=NOT_ITS_VM):
             await post_of(cluster, "vm2").ask(ReadNic(CLAIM, VM1.nic_id), NicView, what="x")
         assert await post.ask(ReadNic(CLAIM, VM1.nic_id), NicView, what="x")
 
@@ -99,7 +122,7 @@ async def test_another_vm_than_its_node_object_names_is_refused(
     async with carrying_out(cluster, machines):
         assert await post.ask(ReadNic(CLAIM, VM1.nic_id), NicView, what="x")
         asked = machines.asked
-        with pytest.raises(AccessDenied, match=r"virtualMachines/vm2: its Node says .*virtualmachines/vm1 "):
+        with pytest.raises(AccessDenied, match=NOT_ITS_VM):
             await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
     assert machines.asked == asked
     assert cluster.calls.count("nodes.read") == 1  # it cannot change while there is that Node
@@ -110,7 +133,7 @@ async def test_a_node_object_is_looked_at_anew_when_its_machine_asks_who_it_is(
 ) -> None:
     cluster.provider_ids["vm1"] = f"azure://{VM2.vm_resource_id}"
     async with carrying_out(cluster, machines):
-        with pytest.raises(AccessDenied, match="its Node says"):
+        with pytest.raises(AccessDenied, match=NOT_ITS_VM):
             await post.ask(Identify(CLAIM), NodeIdentity, what="x")
         cluster.provider_ids["vm1"] = f"azure://{VM1.vm_resource_id}"
         assert await post.ask(Identify(CLAIM), NodeIdentity, what="x") == VM1
@@ -131,7 +154,7 @@ async def test_a_former_pool_that_is_told_gone_late_takes_nothing_from_the_one_a
     async with carrying_out(cluster, machines) as desk:
         await post_of(cluster, "vm2").ask(Identify(CLAIM2), NodeIdentity, what="x")
         desk.forget("vm2", "the UID of the former")
-        with pytest.raises(AccessDenied, match="found to be the VM of node vm2"):
+        with pytest.raises(AccessDenied, match=NOT_ITS_VM):
             await post.ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
 
 
@@ -147,7 +170,7 @@ async def test_a_pool_that_is_made_anew_is_another_nodes(cluster: FakeCluster, m
         assert await post_of(cluster, "vm1").ask(ReadNic(CLAIM2, VM2.nic_id), NicView, what="x")
         desk.forget("vm2", old["metadata"]["uid"])
         assert "vm2" in desk._nodes
-        with pytest.raises(AccessDenied, match="found to be the VM of node vm1"):
+        with pytest.raises(AccessDenied, match=NOT_ITS_VM):
             await post_of(cluster, "vm2").ask(Identify(CLAIM2), NodeIdentity, what="x")
 
 
