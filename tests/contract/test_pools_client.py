@@ -157,6 +157,8 @@ async def test_a_good_status_without_an_object_is_no_answer_of_the_api_server(co
 async def test_an_object_that_is_no_list_is_told(content: bytes) -> None:
     async with answering("200 OK", content) as client:
         with pytest.raises(KubeUnreachable, match=r"is not a list, it begins "):
+            [item async for item in client.items("/api/v1/nodes")]
+        with pytest.raises(KubeUnreachable, match="cannot read the list of pods: it is no list"):
             [item async for item in client.items("/api/v1/pods")]
 
 

@@ -89,6 +89,8 @@ async def lean_list(content: aiohttp.StreamReader) -> dict[str, Any]:
         answer = msgspec.json.decode(streamed.envelope)
     except NOT_JSON as error:
         raise ValueError(f"it is not JSON ({error})") from error
+    if "items" not in mapping(answer):  # no list: an empty one would say that the node has no pods
+        raise ValueError("it is no list")
     return {**mapping(answer), "items": [pod for pod in pods if pod is not None]}
 
 
