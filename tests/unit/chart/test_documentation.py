@@ -37,6 +37,20 @@ def test_the_readme_explains_every_permission_of_the_role():
     assert explained == role["Actions"]
 
 
+def test_each_shape_has_a_role_and_none_has_more_than_the_whole():
+    roles = {path.stem: json.loads(path.read_text()) for path in (REPOSITORY / "docs").glob("azure-role*.json")}
+    whole, agent, controller, observe = (
+        roles.pop(name)["Actions"]
+        for name in ("azure-role", "azure-role-agent", "azure-role-controller", "azure-role-observe")
+    )
+    assert not roles
+    assert set(agent) | set(controller) == set(whole)
+    assert set(agent) & set(controller) == {"Microsoft.Network/networkInterfaces/read"}
+    assert set(observe) < set(agent)
+    for action in (*controller, *observe):
+        assert action.endswith("/read")
+
+
 def test_the_example_of_a_subnets_size_is_what_pools_would_take():
     """10 nodes with 110 pods each, of which half end within the time that an address cools."""
     nodes, pods, ended = 10, 110, 55
