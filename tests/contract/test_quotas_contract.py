@@ -94,6 +94,26 @@ async def test_it_is_made_once(world: World) -> None:
         await world.make()
 
 
+async def test_it_goes_only_as_it_was_seen(world: World) -> None:
+    seen = await world.make()
+    assert seen.is_untouched
+    newer = await world.quotas.write(seen, Draft(fields={"granted": 0}))
+    with pytest.raises(KubeConflict):
+        await world.quotas.delete(seen)
+    await world.quotas.delete(newer)
+    assert await world.quotas.read(world.name) is None
+    with pytest.raises(KubeNotFound):
+        await world.quotas.delete(newer)
+
+
+async def test_one_that_people_edit_is_no_longer_untouched(world: World) -> None:
+    await world.make()
+    await world.edit_limit(50)
+    quota = await world.quotas.read(world.name)
+    assert quota is not None
+    assert not quota.is_untouched
+
+
 async def test_a_draft_changes_what_it_names_and_nothing_else(world: World) -> None:
     quota = await world.make()
     first = {"a": LedgerEntry(16, 3, "g/a-nic"), "b": LedgerEntry(8, 1, "g/b-nic")}

@@ -52,7 +52,8 @@ class Store:
         if name in self.objects:
             raise KubeConflict(f"cannot create {name}: it exists already")
         version = str(next(self._versions))
-        meta = {"name": name, "uid": f"uid-{version}", "generation": 1, "resourceVersion": version}
+        given = {key: dict(value) for key, value in body.get("metadata", {}).items() if key == "annotations"}
+        meta = {**given, "name": name, "uid": f"uid-{version}", "generation": 1, "resourceVersion": version}
         return self._put(name, {**copy.deepcopy(dict(body)), "metadata": meta})
 
     def patch(self, name: str, patch: Mapping[str, Any], *, version: str | None = None) -> dict[str, Any]:
@@ -67,7 +68,11 @@ class Store:
         spec = after.get("spec")
         if isinstance(spec, dict) and "limit" in spec and (words := refuse_over_limit(after)):
             raise KubeInvalid(f"cannot patch {name}: {words}")
-        after["metadata"] = {**before["metadata"], "resourceVersion": str(next(self._versions))}
+        meta = {**before["metadata"], "resourceVersion": str(next(self._versions))}
+        if after.get("spec") != before.get("spec"):
+            known = meta.get("generation")
+            meta["generation"] = known + 1 if isinstance(known, int) else 1
+        after["metadata"] = meta
         return self._put(name, after)
 
     def replace(self, name: str, body: Mapping[str, Any]) -> None:
@@ -177,6 +182,18 @@ class FakeQuotas:
         return quota_api.read(
             await self._cluster.call("quotas.create", lambda: self._cluster.quotas.create(name, body))
         )
+
+    async def delete(self, seen: VNetQuota) -> None:
+        def remove() -> None:
+            body = self._cluster.quotas.get(seen.name)
+            if body is None:
+                raise KubeNotFound(f"cannot delete {seen.name}: not found")
+            meta = body["metadata"]
+            if (meta["uid"], meta["resourceVersion"]) != (seen.version.uid, seen.version.number):
+                raise KubeConflict(f"cannot delete {seen.name}: it was modified")
+            self._cluster.quotas.delete(seen.name)
+
+        await self._cluster.call("quotas.delete", remove)
 
     async def write(self, seen: VNetQuota, draft: Draft) -> VNetQuota:
         patch = {"status": draft.status()}

@@ -121,7 +121,8 @@ class FakeKubeAPI:
             self._admit(request)
             target = _target(request.path)
             body = await request.json() if request.can_read_body else {}
-            verb = {"GET": "get" if target.name else "list", "POST": "create", "PATCH": "patch"}[request.method]
+            verbs = {"GET": "get" if target.name else "list", "POST": "create", "PATCH": "patch", "DELETE": "delete"}
+            verb = verbs[request.method]
             self._authorize(verb, target)
             _accept(verb, request.content_type)
             if verb == "list":
@@ -193,11 +194,20 @@ class FakeKubeAPI:
         _validate(target, changed)
         if changed != current:
             changed["metadata"]["resourceVersion"] = str(next(self._versions))
+        if changed.get("spec") != current.get("spec"):
+            changed["metadata"]["generation"] += 1
         self.objects[target.key] = changed
         return changed
 
+    def _delete(self, target: Target, options: dict[str, Any]) -> dict[str, Any]:
+        meta, wanted = self._get(target, {})["metadata"], options.get("preconditions", {})
+        if differing := [key for key, value in wanted.items() if meta[key] != value]:
+            raise Refusal(409, "Conflict", f"Precondition failed: {differing[0]} in precondition differs")
+        del self.objects[target.key]
+        return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
+
     def _new_meta(self) -> dict[str, Any]:
-        return {"uid": str(uuid.uuid4()), "resourceVersion": str(next(self._versions))}
+        return {"uid": str(uuid.uuid4()), "resourceVersion": str(next(self._versions)), "generation": 1}
 
 
 def _target(path: str) -> Target:

@@ -36,6 +36,9 @@ MOST_IN_A_VNET: Final = 65_536
 MOST_USED: Final = 2**31 - 1
 """What is believed of what Azure counts."""
 
+MADE_BY_CONTROLLER: Final = "azure-cni.io/made-by-controller"
+"""The annotation of one that no person made."""
+
 LONGEST_NIC_LABEL: Final = 256
 """By the definition's schema. Azure's own names are shorter: 90 for a resource group, 80 for a NIC."""
 
@@ -109,6 +112,8 @@ class VNetQuota:
     vnet_id: VNetID
     limits: Limits
     entries: Mapping[str, LedgerEntry]
+    is_untouched: bool
+    """A controller made it, and nobody has edited its spec since."""
     is_new: bool
     """No ledger was ever written: what nodes hold already is not in it yet."""
     azure: AzureUse | None
@@ -167,6 +172,8 @@ def read(body: Mapping[str, Any]) -> VNetQuota:
             reserved=whole(spec.get("reserved"), most=MOST_IN_A_VNET),
         ),
         entries={key: _entry(entry) for key, entry in mapping(grants).items() if isinstance(entry, Mapping)},
+        is_untouched=bool(mapping(meta.get("annotations")).get(MADE_BY_CONTROLLER))
+        and number(meta.get("generation")) == 1,
         is_new=not isinstance(grants, Mapping),
         azure=_azure(status.get("azure")),
         tokens=_tokens(status.get("budget")),
@@ -180,7 +187,7 @@ def new_body(name: str, *, vnet_id: VNetID, limits: Limits, api_version: str) ->
     return {
         "apiVersion": api_version,
         "kind": KIND,
-        "metadata": {"name": name},
+        "metadata": {"name": name, "annotations": {MADE_BY_CONTROLLER: "true"}},
         "spec": {
             "vnetID": vnet_id,
             "limit": limits.limit,

@@ -31,6 +31,8 @@ from azure_cni.ipam.backoff import delay_s
 
 log = logging.getLogger(__name__)
 
+UNNEEDED_S: Final = 600.0
+"""How long a quota is kept without nodes and entries: longer than nodes are away that are made again."""
 VNETS_AGAIN_S: Final = 10.0
 """How often is looked whether VNets that Azure did not confirm are to be asked about again."""
 ORDERS_AGAIN_S: Final = 2.0
@@ -147,6 +149,7 @@ class Leader:
             if self._orders is not None:
                 tasks.create_task(self._serve_orders(self._orders), name="orders")
             tasks.create_task(self._check_vnets(), name="vnets")
+            tasks.create_task(self._tidy(), name="tidy")
             while True:
                 rest_s = await self._turn(tasks)
                 self._breathed_s = self._world.clock.monotonic_s()
@@ -220,6 +223,26 @@ class Leader:
                 async with asyncio.timeout(VNETS_AGAIN_S):
                     await self._new_vnet.wait()
             await asyncio.sleep(DEBOUNCE_S)
+
+    async def _tidy(self) -> None:
+        """Remove quotas that nobody has needed for a while. Nodes that come back have a new one in a moment."""
+        since_s: dict[str, float] = {}
+        while True:
+            await asyncio.sleep(VNETS_AGAIN_S)
+            await self._counted.wait()
+            now_s = self._world.clock.monotonic_s()
+            unneeded = [quota for work in self._works.values() if (quota := work.unneeded) is not None]
+            since_s = {quota.name: since_s.get(quota.name, now_s) for quota in unneeded}
+            for quota in unneeded:
+                if now_s < since_s[quota.name] + UNNEEDED_S:
+                    continue
+                try:
+                    with self._faults.guard("tidy", about=quota.name):
+                        await self._world.quotas.delete(quota)
+                except AzureCniError as error:  # it changed, or is tried again
+                    log.info("cannot remove a quota", extra={"quota": quota.name, "error": str(error)})
+                else:
+                    log.info("quota removed that no node needs", extra={"quota": quota.name})
 
     async def _tell_unconfirmed(self, vnet_id: VNetID, remark: Remark) -> None:
         """Its nodes learn why they are granted nothing: once."""

@@ -36,6 +36,9 @@ class Quotas(Protocol):
     async def create(self, name: str, *, vnet_id: VNetID, limits: Limits) -> VNetQuota:
         """Make one, without a ledger; KubeConflict when the name is taken."""
 
+    async def delete(self, seen: VNetQuota) -> None:
+        """Remove one: a compare-and-swap on `seen`, KubeConflict when it changed since."""
+
     async def write(self, seen: VNetQuota, draft: Draft) -> VNetQuota:
         """Change the status: a compare-and-swap on `seen`, KubeConflict when it changed since.
 

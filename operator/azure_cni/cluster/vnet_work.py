@@ -54,6 +54,7 @@ class VNetWork:
         """`answer`: what Azure has just said of how full the VNet is, None when it was not asked."""
         self._vnet_id = vnet_id
         self._vnet = short_id(vnet_id)
+        self._census = census
         self._clock = world.clock
         self._faults = Faults(world.observer.internal_error)
         self._counted = counted
@@ -99,6 +100,14 @@ class VNetWork:
     def is_confirmed(self) -> bool:
         """Azure has said in this term how full the VNet is: so there is one."""
         return self._findings.used is not None
+
+    @property
+    def unneeded(self) -> VNetQuota | None:
+        """Its quota, if no node and no entry needs it, and no person made or edited it."""
+        quota = self._keeper.quota
+        if quota is None or quota.is_new or not quota.is_untouched or quota.granted:
+            return None
+        return None if self._census.of(self._vnet_id) else quota
 
     def wake(self) -> None:
         """Something changed: look soon."""

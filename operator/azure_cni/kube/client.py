@@ -137,6 +137,11 @@ class KubeClient:
         """
         return await self._call("PATCH", path, patch, content_type=MERGE_PATCH)
 
+    async def delete(self, path: str, *, uid: str, version: str) -> None:
+        """Remove an object that is still at that version; KubeConflict when it has changed."""
+        preconditions = {"uid": uid, "resourceVersion": version}
+        await self._call("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions})
+
     async def _call(
         self,
         method: str,

@@ -37,6 +37,10 @@ class KubeQuotas:
         body = quota_api.new_body(name, vnet_id=vnet_id, limits=limits, api_version=GROUP_VERSION)
         return quota_api.read(await self._client.create(QUOTAS, body))
 
+    async def delete(self, seen: VNetQuota) -> None:
+        """Remove one that is still as it was seen."""
+        await self._client.delete(f"{QUOTAS}/{seen.name}", uid=seen.version.uid, version=seen.version.number)
+
     async def write(self, seen: VNetQuota, draft: Draft) -> VNetQuota:
         """Change the status: a compare-and-swap on `seen`."""
         patch = {"metadata": {"resourceVersion": seen.version.number}, "status": draft.status()}

@@ -47,7 +47,7 @@ def test_the_controller_has_no_more_rights_than_it_needs():
     assert rights(of_kind("ClusterRole", name="azure-cni-controller")) == {
         ("azure-cni.io", "nodeippools"): ["get", "list", "watch"],
         ("azure-cni.io", "nodeippools/status"): ["patch"],
-        ("azure-cni.io", "vnetquotas"): ["get", "list", "watch", "create"],
+        ("azure-cni.io", "vnetquotas"): ["get", "list", "watch", "create", "delete"],
         ("azure-cni.io", "vnetquotas/status"): ["patch"],
     }
     more = rights(of_kind("ClusterRole", BY_CONTROLLER, name="azure-cni-controller"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import pytest
 from azure_cni.api.identity import short_id
 from azure_cni.api.nic import VNetID
 from azure_cni.cluster.census import Census
-from azure_cni.cluster.leader import Leader
+from azure_cni.cluster.leader import UNNEEDED_S, Leader
 from azure_cni.cluster.world import ClusterWorld
 from azure_cni.errors import KubeInvalid
 from fakes.cluster import VNET, FakeMemberPools, FakeQuotas
@@ -253,3 +254,39 @@ async def test_a_watch_that_begins_anew_while_pools_are_counted_has_them_counted
         await asyncio.sleep(300)
         assert sorted(member.name for member in leader.census) == ["a", "b"]
         assert world.cluster.counts() == {"a": 16, "b": 16}
+
+
+async def a_quota_that_nobody_needs(world: World) -> None:
+    world.cluster.node("a", requested=16)
+    await world.until(lambda: world.cluster.granted()["a"] == (16, 1))
+    world.cluster.pools.delete("a")
+    await world.until(lambda: world.cluster.counts() == {}, within_s=120)
+
+
+async def test_a_quota_that_no_node_and_no_entry_needs_goes_with_its_tasks_and_comes_again_with_a_node() -> None:
+    world = World(reclaim_s=30)
+    async with world.controller() as leader:
+        await asyncio.sleep(5)
+        tasks = len(asyncio.all_tasks())
+        await a_quota_that_nobody_needs(world)
+        await asyncio.sleep(UNNEEDED_S / 2)
+        assert "vnet" in world.cluster.quotas.objects
+        await world.until(lambda: world.cluster.quotas.objects == {}, within_s=UNNEEDED_S)
+        await world.until(lambda: leader.quotas == [] and len(asyncio.all_tasks()) <= tasks, within_s=10)
+        world.cluster.node("b", requested=8)
+        await world.until(lambda: world.cluster.granted_of("b") == (8, 1), within_s=90)
+
+
+@pytest.mark.parametrize("edited", [True, False], ids=["edited", "made_by_hand"])
+async def test_a_quota_of_peoples_stays(edited: bool) -> None:  # noqa: FBT001
+    world = World(reclaim_s=30)
+    async with world.controller():
+        await a_quota_that_nobody_needs(world)
+        if edited:
+            world.cluster.edit_quota(limit=1000)
+        else:
+            body = copy.deepcopy(world.cluster.quotas.objects["vnet"])
+            body["metadata"]["annotations"] = {}
+            world.cluster.quotas.replace("vnet", body)
+        await asyncio.sleep(2 * UNNEEDED_S)
+        assert "vnet" in world.cluster.quotas.objects
