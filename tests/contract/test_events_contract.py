@@ -48,7 +48,7 @@ class World:
         return [
             (e["involvedObject"]["name"], e["type"], e["reason"], e["message"], e["count"])
             for e in await self._listed()
-            if e["involvedObject"]["uid"].endswith(self.run)
+            if e["involvedObject"].get("uid", "").endswith(self.run)
         ]
 
     async def _listed(self) -> list[dict[str, Any]]:
