@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 WINDOW_S: Final = 60.0
-MOST_PERMITS: Final = 6
-"""NIC writes of one node in a minute. Azure takes seconds over each, and a burst of pods is one or two of them: a node
-that does its work stays below."""
 MOST_ANSWERS: Final = 30
-"""The same with those answers that allow no write."""
+"""Of one node in a minute, whether or not they allow a write of its NIC. A node whose writes fail needs one after each
+pause, and a burst of pods one or two: a node that does its work stays far below. What keeps a node that does not from
+the others' writes is its turn, not this bound."""
 LEAST_SHARE: Final = 2
 """Permits in a minute with which a node is not behind others yet: a node grows to 250 addresses with so many."""
 
@@ -33,9 +32,10 @@ class Use:
     free_s: float = float("-inf")
     """When the oldest of what was counted stops counting."""
 
-    def is_spent(self, *, cost: int) -> bool:
-        """Nothing more of that cost before `free_s`."""
-        return self.answers >= MOST_ANSWERS or (cost > 0 and self.permits >= MOST_PERMITS)
+    @property
+    def is_spent(self) -> bool:
+        """Nothing more before `free_s`."""
+        return self.answers >= MOST_ANSWERS
 
 
 NOTHING: Final = Use()
@@ -69,6 +69,4 @@ class PermitHistory:
 
 def _use(had: deque[tuple[float, int]]) -> Use:
     permits = [at_s for at_s, cost in had if cost]
-    # Whichever bound is met: answers count both, so the oldest permit frees a place of each.
-    oldest_s = permits[0] if len(permits) >= MOST_PERMITS else had[0][0]
-    return Use(len(permits), len(had), max(permits, default=float("-inf")), oldest_s + WINDOW_S)
+    return Use(len(permits), len(had), max(permits, default=float("-inf")), had[0][0] + WINDOW_S)

@@ -126,7 +126,7 @@ def _reserved(
             continue
         wanted = LedgerEntry(decision.entry.count, decision.entry.request_id, member.nic or entry.nic)
         cost = _costs(member, wanted)
-        if uses.get(member.name, fairness.NOTHING).is_spent(cost=cost):
+        if uses.get(member.name, fairness.NOTHING).is_spent:
             reserved.spent.add(member.name)
             continue
         if cost and member.name in slowed:

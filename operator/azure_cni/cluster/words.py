@@ -16,7 +16,7 @@ from azure_cni.api.conditions import NODE_AT_LIMIT
 from azure_cni.api.plurals import addresses, counted
 from azure_cni.api.quota import LONGEST_NIC_LABEL, Fact, Finding, LedgerEntry, VNetQuota
 from azure_cni.cluster.census import Member
-from azure_cni.cluster.fairness import MOST_ANSWERS, MOST_PERMITS
+from azure_cni.cluster.fairness import MOST_ANSWERS
 
 QUOTA_EXCEEDED: Final = "QuotaExceeded"
 THROTTLED: Final = "Throttled"
@@ -119,7 +119,7 @@ def while_spent() -> Remark:
     """It had as much as one node gets in a minute."""
     return Remark(
         WRITE_BUDGET,
-        f"this node asked too often: one node gets {MOST_PERMITS} NIC writes and {MOST_ANSWERS} answers a minute; "
+        f"this node asked too often: one node gets {MOST_ANSWERS} answers a minute; "
         "the request is answered within a minute; if this goes on, the log of the node's agent says why it asks again",
     )
 
