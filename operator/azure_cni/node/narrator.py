@@ -85,6 +85,7 @@ class Narrator:
             refusal_message=standing.grant.message,
             crowding=standing.crowding,
             now_s=self._world.clock.boottime_s(),
+            pool=pool_api.pool_name(standing.pool) if standing.pool else "NODE",
             retry_at={one.activity: self._retry_at(one) for one in self._troubles if self._is_far(one)},
         )
 

@@ -55,6 +55,8 @@ class Snapshot:
     refusal_message: str
     throttled_until: str
     now_s: float
+    pool: str = "NODE"
+    """The name of the NodeIPPool, which is the node's."""
     retry_at: Mapping[Activity, str] = field(default_factory=dict)
     """When activities that failed are tried again (RFC 3339), for those of which that is worth telling."""
     crowding: int = 0
@@ -155,7 +157,7 @@ def _brief(trouble: Trouble, snapshot: Snapshot) -> str:
     throttled = isinstance(trouble.error, Throttled) and snapshot.throttled_until
     at = throttled or snapshot.retry_at.get(trouble.activity)
     again = f"; tried again at {at}" if at else ""
-    return f"this node cannot get more addresses now{again}; why is in the NodeIPPool that has the node's name"
+    return f"this node cannot get more addresses now{again}; to see why: kubectl describe nodeippool {snapshot.pool}"
 
 
 def told(trouble: Trouble, snapshot: Snapshot) -> str:

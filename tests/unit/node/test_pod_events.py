@@ -174,7 +174,7 @@ async def test_a_tenant_does_not_read_what_azure_says() -> None:
         for words in (str(caught.value), event.message):
             assert "secret" not in words
             assert "4711" not in words
-            assert words.endswith("why is in the NodeIPPool that has the node's name")
+            assert words.endswith("to see why: kubectl describe nodeippool vm1")
         assert event.message.startswith("AccessDenied: ")
         assert caught.value.cause == "AccessDenied"
         assert any(inside in condition["message"] for condition in node.status["conditions"])
