@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def occupied() -> Iterator[int]:
 
 def look(*before: str, processes: str, mark: int) -> str:
     done = subprocess.run(
-        [*before, "python3", "-c", LOOK, processes, str(mark)],
+        [*before, sys.executable, "-c", LOOK, processes, str(mark)],
         check=True,
         capture_output=True,
         text=True,
