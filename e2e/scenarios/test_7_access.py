@@ -25,7 +25,7 @@ NEEDED = {
     "controller": {
         "nodeippools.azure-cni.io": {"get", "list", "watch"},
         "nodeippools.azure-cni.io/status": {"patch"},
-        "vnetquotas.azure-cni.io": {"get", "list", "watch", "create"},
+        "vnetquotas.azure-cni.io": {"get", "list", "watch", "create", "delete"},
         "vnetquotas.azure-cni.io/status": {"patch"},
     },
 }
