@@ -16,7 +16,7 @@ from azurebox import tools
 from azurebox.facts import REPOSITORY
 from simulation import drawing, report
 from simulation.cluster import Cluster, new_directory
-from simulation.measures import beside_the_budget, beside_the_demand
+from simulation.measures import beside_the_budget, beside_the_demand, beside_the_honest, took_s
 from simulation.plan import PRESETS, Scenario, seeded
 from simulation.run import Outcome, Simulation
 
@@ -96,10 +96,12 @@ async def _run(options: argparse.Namespace, directory: Path) -> int:
     failed = True
     try:
         await cluster.start()
+        without_s = await _without_lies(cluster, options, directory) if _scenario(options).liars else None
         for number, seed in enumerate(_seeds(options)):
-            if number:
+            if number or without_s is not None:
                 await cluster.clear()
-            if not await _one(cluster, options, seed=seed, directory=directory / f"run-{seed}"):
+            path = directory / f"run-{seed}"
+            if not await _one(cluster, options, seed=seed, directory=path, without_s=without_s):
                 break
         else:
             failed = False
@@ -112,13 +114,40 @@ async def _run(options: argparse.Namespace, directory: Path) -> int:
     return int(failed)
 
 
-async def _one(cluster: Cluster, options: argparse.Namespace, *, seed: int, directory: Path) -> bool:
-    """One run, told; whether all was as it must be."""
+async def _without_lies(cluster: Cluster, options: argparse.Namespace, directory: Path) -> float:
+    """How long the honest nodes take to their last address while nobody lies."""
+    path = directory / "without-lies"
+    path.mkdir()  # nothing else runs yet
+    scenario = replace(_scenario(options), rest_s=0.0)
+    simulation = Simulation(cluster, scenario, seed=0, directory=path, say=partial(print, flush=True), lying=False)
+    outcome = await _judged(simulation, path / "run.log")
+    if outcome.failure:
+        raise RuntimeError(f"without lies: {outcome.failure}")
+    print(f"without lies: {took_s(outcome):.0f} s to the last address", flush=True)
+    return took_s(outcome)
+
+
+async def _one(
+    cluster: Cluster, options: argparse.Namespace, *, seed: int, directory: Path, without_s: float | None
+) -> bool:
+    """One run, told; whether all was as it must be. `without_s`: what it took without lies, if there are some."""
     directory.mkdir()  # noqa: ASYNC240  # nothing else runs yet
     began_s, scenario = time.monotonic(), _scenario(options)
     simulation = Simulation(cluster, scenario, seed=seed, directory=directory, say=partial(print, flush=True))
     outcome = await _judged(simulation, directory / "run.log")
     seconds = time.monotonic() - began_s
+    if without_s is not None and not outcome.failure:
+        outcome.failure = beside_the_honest(outcome, without_s=without_s)
+    if without_s is not None and outcome.liars is not None and not outcome.failure:
+        took, liars = took_s(outcome), outcome.liars
+        print(
+            f"seed {seed}: as it must be; {took:.0f} s to the last address of {scenario.honest} honest nodes, "
+            f"{took / without_s:.2f} times as long as without liars; {liars.told} lies taken by the API server, "
+            f"{liars.refused} refused; most on NICs {outcome.history.judge.most_on_nics} of {scenario.limit}; "
+            f"{seconds:.0f} s",
+            flush=True,
+        )
+        return True
     if scenario.faults_s and not outcome.failure:
         print(
             f"seed {seed}: as it must be, after {len(outcome.troubles)} faults; most on NICs "

@@ -4,6 +4,8 @@ from simulation.run import Outcome
 
 PATIENCE = 1.1
 """Times what the write budget allows."""
+PATIENCE_WITH_LIARS = 1.2
+"""Times what it takes without them."""
 MINUTE_S = 60.0
 
 
@@ -16,8 +18,9 @@ def served_s(outcome: Outcome) -> list[float]:
 
 
 def began_s(outcome: Outcome) -> float:
-    """When the first node asked."""
-    asked = [pool.asked_s for pool in outcome.history.pools.values() if pool.asked_s is not None]
+    """When the first honest node asked."""
+    pools, liars = outcome.history.pools, set(outcome.run.scenario.liar_names)
+    asked = [pool.asked_s for name, pool in pools.items() if pool.asked_s is not None and name not in liars]
     return min(asked, default=0.0)
 
 
@@ -67,3 +70,14 @@ def beside_the_budget(outcome: Outcome) -> str:
     if took > PATIENCE * allowed:
         return f"{took:.0f} s to the last address, {took / allowed:.2f} times what the budget allows"
     return ""
+
+
+def beside_the_honest(outcome: Outcome, *, without_s: float) -> str:
+    """How far lies kept the honest nodes back, "" when no further than may be.
+
+    `without_s`: how long they took while nobody lied.
+    """
+    took = took_s(outcome)
+    if took <= PATIENCE_WITH_LIARS * without_s:
+        return ""
+    return f"{took:.0f} s to the last address, {took / without_s:.2f} times as long as without liars"

@@ -54,7 +54,7 @@ class Nodes:
         scenario = run.scenario
         self._demands = {
             name: scenario.demand_of(index)
-            for index, name in enumerate(scenario.node_names)
+            for index, name in enumerate(scenario.honest_names)
             if index % scenario.node_processes == share
         }
         self._nodes: dict[str, Node] = {}

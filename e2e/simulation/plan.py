@@ -38,18 +38,34 @@ class Scenario:
         default=0.0, metadata=_told("within this time things go wrong, as the seed decides; 0: nothing does")
     )
 
+    liars: int = field(
+        default=0, metadata=_told("how many of the nodes write anything into their pools, as the seed decides")
+    )
+
     @property
     def node_names(self) -> list[str]:
         return [f"node-{number:04}" for number in range(1, self.nodes + 1)]
 
+    @property
+    def honest_names(self) -> list[str]:
+        return self.node_names[: self.honest]
+
+    @property
+    def liar_names(self) -> list[str]:
+        return self.node_names[self.honest :]
+
+    @property
+    def honest(self) -> int:
+        return self.nodes - self.liars
+
     def demand_of(self, index: int) -> int:
-        """Pods of the node of that index: as even as can be."""
-        return self.demand // self.nodes + (index < self.demand % self.nodes)
+        """Pods of the honest node of that index: as even as can be."""
+        return self.demand // self.honest + (index < self.demand % self.honest)
 
     @property
     def wanted(self) -> int:
         """Addresses that are on NICs in the end, when nothing goes wrong."""
-        return min(self.limit, sum(min(self.demand_of(index), PER_NIC) for index in range(self.nodes)))
+        return min(self.limit, sum(min(self.demand_of(index), PER_NIC) for index in range(self.honest)))
 
 
 PRESETS = {
@@ -57,11 +73,19 @@ PRESETS = {
     "full": Scenario("full", nodes=640, demand=20_000, start_s=60.0, rest_s=1800.0),
     "many": Scenario("many", nodes=2000, demand=16_000, start_s=300.0, rest_s=1800.0),
     "dense": Scenario("dense", nodes=64, demand=16_000, rest_s=1800.0),
+    "byzantine": Scenario(
+        "byzantine", nodes=40, liars=2, demand=1900, limit=2400, writes_per_minute=60, speed=4.0, rest_s=60.0
+    ),
 }
 
 
 def seeded(scenario: Scenario) -> Scenario:
-    """The same with faults: for as long as it takes to grant everything without them, and some more."""
+    """The same with faults: for as long as it takes to grant everything without them, and some more.
+
+    With liars the seed draws their lies alone.
+    """
+    if scenario.liars:
+        return scenario
     return replace(scenario, faults_s=60.0 * scenario.nodes / scenario.writes_per_minute + 70.0, rest_s=0.0)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simulation.azure_door import AzureDoor
+from simulation.byzantine import Liars
 from simulation.children import Child, Usage, python, wait_for_file
 from simulation.cluster import Cluster
 from simulation.faults import schedule
@@ -31,6 +32,7 @@ class Outcome:
     history: History
     failure: str = ""
     settled_s: float | None = None
+    liars: Liars | None = None
     troubles: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
     usage: dict[str, Usage] = field(default_factory=dict)
@@ -43,8 +45,17 @@ class Simulation:
     """One run on a control plane that is up and empty."""
 
     def __init__(
-        self, cluster: Cluster, scenario: Scenario, *, seed: int, directory: Path, say: Callable[[str], None]
+        self,
+        cluster: Cluster,
+        scenario: Scenario,
+        *,
+        seed: int,
+        directory: Path,
+        say: Callable[[str], None],
+        lying: bool = True,
     ) -> None:
+        """`lying`: whether the scenario's liars do."""
+        self._lying = lying
         pace = Pace.starting_now(scenario.speed)
         self._cluster = cluster
         self._say = say
@@ -82,6 +93,9 @@ class Simulation:
             troubling = asyncio.create_task(troubles.carry_out(faults))
             closing.callback(troubling.cancel)
             closing.callback(asyncio.create_task(self._tell_progress()).cancel)
+            if self._run.scenario.liars and self._lying:
+                outcome.liars = Liars(self._run, self._cluster, AzureFacts.load(self._run.directory))
+                closing.push_async_callback(_ended, asyncio.create_task(outcome.liars.carry_out()))
             outcome.failure = await self._wait(troubles, troubling, following)
             if not outcome.failure:
                 outcome.settled_s = self._run.pace.elapsed_s()
@@ -121,7 +135,7 @@ class Simulation:
     def _missing(self, troubles: Troubles) -> str:
         """What is not yet as it must become; "" when all is."""
         scenario, judge, short = self._run.scenario, self.history.judge, 0
-        for index, name in enumerate(scenario.node_names):
+        for index, name in enumerate(scenario.honest_names):
             if name in troubles.gone:
                 continue
             pool, demand = self.history.pools.get(name), scenario.demand_of(index)
