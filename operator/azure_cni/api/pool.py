@@ -122,7 +122,7 @@ def last_request(pool: Mapping[str, Any], *, vm_id: str) -> Request:
 def _beginning(pool: Mapping[str, Any], *, again: bool) -> int:
     """A number that no other object of that name began near, up to 2**52: 32 bits of the UID, and 20 to count with.
 
-    `again`: something that is no number of ours stands where this object's was; it begins at a place of its own then.
+    `again`: its number was overwritten by one that azure-cni cannot have given; then it starts at another offset.
     """
     uid, state = version(pool)
     return zlib.crc32(f"{uid}/{state}".encode() if again else uid.encode()) << 20

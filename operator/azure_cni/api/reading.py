@@ -69,7 +69,7 @@ def addresses(value: object) -> int:
 
 
 def number(value: object) -> int:
-    """The number of a request or order; 0 for none, and for one that nobody of ours can have given."""
+    """The number of a request or order; 0 for none, and for one that azure-cni cannot have given."""
     known = whole(value, most=LARGEST_NUMBER + 1)
     return known if known <= LARGEST_NUMBER else 0
 

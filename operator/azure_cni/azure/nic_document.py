@@ -94,11 +94,6 @@ def check(document: Document, *, what: str) -> NicDocument:
     raise CloudUnreachable(f"cannot {what}: the answer has no etag, or no primary ipConfiguration: is it a NIC?")
 
 
-def is_settled(nic: NicDocument | Document) -> bool:
-    """Whether no operation works on the NIC now."""
-    return _checked(nic).settled
-
-
 def view(
     nic: NicDocument | Document, *, known: Mapping[ConfigName, IPv4Address], adopt: Adopt = Adopt.PLAIN
 ) -> NicView:

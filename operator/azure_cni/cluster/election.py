@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 RELEASE_S: Final = 3.0
 LONGEST_DURATIONS: Final = 10.0
-"""A lease that somebody wrote to last for years ends after so many of our own durations without a renewal."""
+"""A lease that somebody wrote to last for years ends after this many of our own durations without a renewal."""
 MOST_TRANSITIONS: Final = 2**31 - 1
 """By the definition of a Lease (int32)."""
 

@@ -18,7 +18,7 @@ MOST_ANSWERS: Final = 30
 pause, and a burst of pods one or two: a node that does its work stays far below. What keeps a node that does not from
 the others' writes is its turn, not this bound."""
 LEAST_SHARE: Final = 2
-"""Permits in a minute with which a node is not behind others yet: a node grows to 250 addresses with so many."""
+"""Permits in a minute that do not yet put a node behind the others: a node needs no more to grow to 250 addresses."""
 
 
 @dataclass(frozen=True, slots=True)

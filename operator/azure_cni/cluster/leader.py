@@ -251,7 +251,7 @@ class Leader:
                 continue
             try:
                 await self._world.pools.write(member.name, version=member.version.number, status=remark.status())
-            except AzureCniError as error:  # it changed, or is told the next time
+            except AzureCniError as error:  # it changed, or the next look reports it
                 log.info("cannot tell a node about its vnet", extra={"pool": member.name, "error": str(error)})
 
     def _end_idle(self) -> None:
