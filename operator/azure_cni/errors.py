@@ -1,9 +1,9 @@
-"""Everything that can go wrong, as one small tree.
+"""All errors of the product, as one small tree.
 
 An error is raised where the fact is known, translated once at the edge, and handled where something can be done.
-Each class knows the CNI error code a runtime is told (CNI specification 1.1.0, section "Error"), a CamelCase reason
-for conditions and events, and whether trying again without a change can help (`retriable`): where it cannot, a person
-has to change something, and whoever tries again does so rarely.
+Each class has the CNI error code for the runtime (CNI specification 1.1.0, section "Error"), a CamelCase reason for
+conditions and events, and whether a retry without a change can help (`retriable`): where it cannot, a person has to
+change something, and retries are rare.
 
     AzureCniError
     ├── InternalFault           999 a fault of azure-cni, in one activity
@@ -25,6 +25,7 @@ has to change something, and whoever tries again does so rarely.
     │   ├── PreconditionFailed      412: somebody else changed the NIC since it was read
     │   ├── SubnetFull              the subnet has too few addresses left
     │   ├── AccessDenied            403; knows the missing action and its scope
+    │   │   └── NotAttested             a node did not prove to the controller which VM it is
     │   ├── CloudNotFound           404
     │   ├── RequestRefused          any other 4xx: trying again without a change cannot help
     │   │   └── VersionUnknown          Azure does not support the API version of the request; knows those that it does
@@ -55,7 +56,7 @@ class AzureCniError(Exception):
 
 
 class InternalFault(AzureCniError):
-    """A fault of azure-cni: an activity raised what nobody foresaw (`azure_cni.faults`). It is tried again."""
+    """A fault of azure-cni: an activity raised an unexpected exception (`azure_cni.faults`). It is retried."""
 
     retriable = True
 
@@ -150,6 +151,8 @@ class CloudError(AzureCniError):
         self.accepted = False
         """The error came after Azure had accepted a write: until a read shows another etag, the write may have changed
         the resource, whatever kind of error this is."""
+        self.lacks = ""
+        """The permission whose lack it comes from (`Microsoft.Network/.../read`), where that is known."""
 
 
 class CloudUnreachable(CloudError):
@@ -159,7 +162,7 @@ class CloudUnreachable(CloudError):
 
 
 class OutcomeUnknown(CloudUnreachable):
-    """Azure accepted a write, and how it ended could not be learnt: the operation may still be running."""
+    """Azure accepted a write, and its outcome could not be read: the operation may still be running."""
 
     reason = "OutcomeUnknown"
 
@@ -169,7 +172,7 @@ class OutcomeUnknown(CloudUnreachable):
 
 
 class Throttled(CloudError):
-    """429 because of too many requests; `retry_after_s` is Azure's wish, None where it named none."""
+    """429 because of too many requests; `retry_after_s` is the wait that Azure asked for, None if it named none."""
 
     reason = "Throttled"
 
@@ -181,13 +184,13 @@ class ResourceBusy(CloudError):
 
 
 class PreconditionFailed(CloudError):
-    """412: the document changed since it was read. Read again and decide anew."""
+    """412: the document changed since it was read. Read again and decide again."""
 
     reason = "ChangedMeanwhile"
 
 
 class SubnetFull(CloudError):
-    """The subnet has too few addresses left. `added`: how many of those wanted it had all the same."""
+    """The subnet has too few addresses left. `added`: how many of the wanted ones were added nevertheless."""
 
     reason = "SubnetFull"
 
@@ -206,8 +209,15 @@ class AccessDenied(CloudError):
 
     def __init__(self, message: str, *, action: str = "", scope: str = "", azure_code: str = "") -> None:
         super().__init__(message, azure_code=azure_code)
-        self.action = action
+        self.action = self.lacks = action
         self.scope = scope
+
+
+class NotAttested(AccessDenied):
+    """A node did not prove to the controller which VM it is (`nicWriter: controller`)."""
+
+    reason = "NotAttested"
+    retriable = True
 
 
 class CloudNotFound(CloudError):
@@ -246,8 +256,8 @@ REFUSALS: Final[tuple[type[CloudError], ...]] = (
     SubnetFull,
     Throttled,
 )
-"""Azure's own answers to the request of a write, unless it had been accepted before (`accepted`): what came of it, if
-anything, every read from then on shows. All other errors leave open whether it was carried out, or yet will be."""
+"""Azure's own answers to the request of a write, unless it had been accepted before (`accepted`): every later read
+shows its effect, if any. All other errors leave open whether it was carried out, or will be."""
 
 
 class KubeError(AzureCniError):

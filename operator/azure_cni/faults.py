@@ -1,17 +1,21 @@
-"""The last guard: an exception that nobody foresaw fails the one activity in which it was raised, and nothing else.
+"""The last guard: an unexpected exception fails the one activity in which it was raised, and nothing else.
 
-Whatever an activity can foresee it raises from `azure_cni.errors`. What else it raises is a fault of azure-cni, met by
-input that nobody thought of: that node, VNet, pod or document is not served then, and all others are. So wherever one
-activity begins (of the reconciler, a periodic task, an order of a node, a round of grants, what a watch shows, a
+An activity raises its expected errors from `azure_cni.errors`. Any other exception is a fault of azure-cni, caused by
+unexpected input: that node, VNet, pod or document is then not served, and all others are. So wherever one
+activity begins (of the reconciler, a periodic task, a node's NIC operation, a round of grants, what a watch shows, a
 request of the container runtime) `Faults.guard` makes an `InternalFault` of it, logs the traceback once and counts it.
 
-Two things are let through and end the process, which starts again from what is on disk and in the API server: a lack of
-memory, and a ledger that no longer is what its file says (`node.board.Book.damaged`). What is raised outside an
-activity, at the start or in the skeleton of a process, ends it too.
+A cancellation that nobody asked of this task is such a fault: what the activity awaited was cancelled by somebody else.
+It would silently end one task of a group, and the others would go on.
+
+Two exceptions pass through and end the process, which restarts from what is on disk and in the API server: a lack of
+memory, and a ledger that differs from its file (`node.stored_ledger.StoredLedger.damaged`). An exception outside an
+activity, at the start or in the main loop of a process, ends it too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,10 +45,14 @@ class Faults:
             yield
         except (AzureCniError, MemoryError):
             raise
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            raise self._fault(activity, error, about=about) from error
         except Exception as error:
             raise self._fault(activity, error, about=about) from error
 
-    def _fault(self, activity: str, error: Exception, *, about: str) -> InternalFault:
+    def _fault(self, activity: str, error: BaseException, *, about: str) -> InternalFault:
         """Log and count it."""
         self._count(activity)
         frame = extract_tb(error.__traceback__)[-1]
@@ -61,3 +69,12 @@ class Faults:
             f"the activity {activity}{whose} failed with {type(error).__name__}: {str(error)[:LONGEST_WORDS]}; this is "
             "a fault in azure-cni: please report it with the traceback that its log has"
         )
+
+
+def _is_cancelled() -> bool:
+    """Somebody has cancelled the task that runs now, or a timeout has."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs
+        return True
+    return task is None or task.cancelling() > 0

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.identity import MachineClaim, NodeIdentity
-from azure_cni.api.orders import Identify
+from azure_cni.api.nic_operation import Identify
 from azure_cni.errors import InternalFault, LedgerError, NoAddress
 from azure_cni.faults import MOST_KINDS, Faults
 from azure_cni.ipam.ledger import Change, Ledger
+from azure_cni.model.identity import IdentityClaim, NodeIdentity
+from fakes.delegation import post_of
 from fakes.machines import FakeMachines, identity_of
-from fakes.ordering import post_of
 from fakes.simulated_node import SimulatedNode, pod_body
-from unit.cluster.worlds import World
+from unit.cluster.worlds import SimulatedCluster
 
 
-def test_an_exception_of_ours_passes_and_any_other_is_named_logged_once_and_counted(caplog: pytest.LogCaptureFixture):
+def test_our_own_exceptions_pass_and_any_other_is_named_logged_once_and_counted(caplog: pytest.LogCaptureFixture):
     counted: Counter[str] = Counter()
     faults = Faults(lambda activity: counted.update([activity]))
     with pytest.raises(NoAddress), faults.guard("add"):
@@ -79,15 +79,15 @@ async def test_whichever_port_breaks_the_agent_goes_on_and_is_whole_when_it_does
     node = SimulatedNode()
     called = break_once(getattr(node, port), method, node)
     async with node.running():
-        if method == "publish":  # something to tell
+        if method == "publish":  # something to report
             node.nic.room = 0
         await asyncio.sleep(199)
         if called:
-            assert [one for one in node.observer.told if one[0] == "internal_error"]
+            assert [one for one in node.observer.recorded if one[0] == "internal_error"]
             assert len(called) <= 30
         node.nic.room = None
         await node.until(lambda: node.counts.free == 16, within_s=300)
-        assert (await node.add("p")).address
+        assert (await node.add("p")).addresses
         await node.until(lambda: "conditions" in node.status, within_s=150)
         await node.until(lambda: node.condition("Ready")["reason"] == "PodsCanStart", within_s=300)
 
@@ -111,7 +111,7 @@ async def test_a_write_that_breaks_is_one_of_which_nobody_knows_what_came():
         await node.until(lambda: node.counts.free == 16)
         break_once(node.nic, "write", node)
         for number in range(20):
-            node.demand.see(pod_body(f"p{number}"))
+            node.demand.observe_pod(pod_body(f"p{number}"))
         node.reconciler.wake()
         await node.until(lambda: node.status["lastWrite"]["result"] == "InternalError", within_s=20)
         reads = node.nic.reads
@@ -132,10 +132,10 @@ async def test_a_mistake_between_the_activities_costs_a_pause_and_not_the_agent(
 
         monkeypatch.setattr(Ledger, "cooled", mistaken)
         await asyncio.sleep(300)
-        assert 5 <= node.observer.told.count(("internal_error", "pass")) <= 15
+        assert 5 <= node.observer.recorded.count(("internal_error", "pass")) <= 15
         broken = False
         await asyncio.sleep(120)
-        assert (await node.add("p")).address
+        assert (await node.add("p")).addresses
 
 
 @pytest.mark.looptime
@@ -149,7 +149,7 @@ async def test_a_ledger_that_is_not_what_its_file_says_is_changed_no_more(monkey
         monkeypatch.setattr(Ledger, "apply", mistaken)
         with pytest.raises(LedgerError, match="starts again from the file"):
             await node.add("p")
-        assert node.book.damaged.is_set()
+        assert node.stored.damaged.is_set()
         saved = list(node.store.load())
         with pytest.raises(LedgerError):
             await node.add("q")
@@ -157,30 +157,30 @@ async def test_a_ledger_that_is_not_what_its_file_says_is_changed_no_more(monkey
         monkeypatch.undo()
     async with SimulatedNode(before=node).running() as second:
         assert second.counts.assigned == 1
-        await second.until(lambda: second.board.ready)
-        assert (await second.add("p")).address
+        await second.until(lambda: second.state.ready)
+        assert (await second.add("p")).addresses[0]
 
 
-def claim_of(name: str) -> MachineClaim:
+def claim_of(name: str) -> IdentityClaim:
     vm = identity_of(name)
-    return MachineClaim(vm.vm_id, vm.vm_resource_id, macs=(vm.mac,))
+    return IdentityClaim(vm.vm_id, vm.vm_resource_id, macs=(vm.mac,))
 
 
 @pytest.mark.looptime
-async def test_what_breaks_for_one_node_keeps_no_other_from_its_orders():
+async def test_what_breaks_for_one_node_keeps_no_other_from_its_operations():
     class Breaking(FakeMachines):
         async def identify(self, claim: Any) -> NodeIdentity:
             if claim.vm_resource_id.endswith("/bad"):
                 raise TypeError("'NoneType' object has no attribute 'lower'")  # what a NIC without a MAC once did
             return await super().identify(claim)
 
-    world = World()
+    world = SimulatedCluster()
     for name in ("bad", "good"):
         world.cluster.node(name)
     bad, good = (post_of(world.cluster, name) for name in ("bad", "good"))
     async with world.controller(machines=Breaking("bad", "good")):
         for _ in range(5):
-            with pytest.raises(InternalFault, match=r"order of bad failed with TypeError.*report it"):
-                await bad.ask(Identify(claim_of("bad")), NodeIdentity, what="x")
-            assert await good.ask(Identify(claim_of("good")), NodeIdentity, what="x") == identity_of("good")
-    assert world.observer.told.count(("internal_error", "order")) == 5
+            with pytest.raises(InternalFault, match=r"NIC operation of bad failed with TypeError.*report it"):
+                await bad.request(Identify(claim_of("bad")), NodeIdentity, what="x")
+            assert await good.request(Identify(claim_of("good")), NodeIdentity, what="x") == identity_of("good")
+    assert world.observer.recorded.count(("internal_error", "NIC operation")) == 5

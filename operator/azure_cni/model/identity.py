@@ -1,0 +1,64 @@
+"""Who a node is in Azure, and in which mode it wires pods: found at the start, and published in its pool's status.
+
+The identity comes from the metadata service and the resource manager. What a mode means is the data plane's to say
+(`datapath.modes`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final
+
+from azure_cni.model.nic import NicID, SubnetID, VNetID
+
+MAX_ATTESTED_DOCUMENT: Final = 16_384
+"""Characters of an attested document. Azure's have 4,000; with the authorities' certificates it would be 10,000."""
+
+
+def short_id(resource_id: str) -> str:
+    """`RESOURCE-GROUP/NAME` of a resource ID, for logs; what is none, as it is."""
+    parts = resource_id.strip("/").split("/")  # subscriptions/S/resourceGroups/G/providers/NAMESPACE/TYPE/NAME
+    return f"{parts[3]}/{parts[7]}" if len(parts) == 8 else resource_id  # noqa: PLR2004
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """The VM behind a node, and the NIC whose addresses its pods use.
+
+    `vm_id` is the VM's GUID as IMDS gives it: a node name that comes back with another one is another machine.
+    `mac` is lower case with colons, as the kernel writes it.
+    """
+
+    vm_id: str
+    vm_resource_id: str
+    nic_id: NicID
+    subnet_id: SubnetID
+    vnet_id: VNetID
+    mac: str
+    primary_ip: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityClaim:
+    """What a machine says of itself: its GUID and resource id, and the MACs of its NICs, as the kernel writes them."""
+
+    vm_id: str
+    vm_resource_id: str
+    macs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VNetView:
+    """Where traffic of pods keeps its source address: the VNet's own prefixes and those of its peers."""
+
+    prefixes: tuple[IPv4Network, ...]
+    peered: tuple[IPv4Network, ...]
+
+
+class ModeName(StrEnum):
+    """As the chart's values and `spec.mode` of a NodeIPPool have it."""
+
+    TRANSPARENT = "transparent"
+    BRIDGE = "bridge"

@@ -1,0 +1,195 @@
+"""A NIC as the rest of the product sees it: one read, frozen.
+
+The adapter keeps Azure's whole document beside it (a write must send back what it does not know); nothing else
+ever sees that document. An address counts only while `ready`: the operation that brought it has Succeeded.
+What no pod may get is not among `configs` but among `excluded`, with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address
+from typing import Final, NewType, TypeAlias
+
+from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.text import legible
+
+Address: TypeAlias = IPv4Address
+"""What a NIC holds for pods, and a sandbox gets. Dual stack widens this one name."""
+
+NicID = NewType("NicID", str)
+SubnetID = NewType("SubnetID", str)
+VNetID = NewType("VNetID", str)
+ConfigName = NewType("ConfigName", str)
+
+OUR_PREFIX: Final = "azure-cni-"
+OUR_ALPHABETS: Final = (string.digits, *(7 * (string.ascii_lowercase + string.digits,)))
+"""Of each character after the prefix. A digit comes first, as in no word by which a person would name one."""
+_OUR_NAME: Final = re.compile(OUR_PREFIX + "".join(f"[{alphabet}]" for alphabet in OUR_ALPHABETS))
+
+MAX_CONFIGS_PER_NIC = 256
+"""ipConfigurations per NIC and per VM, the primary included: "private IP addresses" in Azure's subscription limits
+(networking), of which a block of addresses counts as one."""
+
+MAX_SECURITY_GROUPS: Final = 20
+"""Application security groups of one ipConfiguration (Azure's subscription limits, networking)."""
+
+MAX_ADDRESSES_PER_NODE = 250
+"""Pods per node in Azure's container networking (Azure documentation, container networking overview).
+
+The difference to `MAX_CONFIGS_PER_NIC` is left to operators.
+"""
+
+
+def is_our_name(name: str) -> bool:
+    """Whether this product makes names like that. `azure-cni-frontend` is a person's."""
+    return _OUR_NAME.fullmatch(name) is not None
+
+
+class NicWriter(StrEnum):
+    """Who adds addresses to the NICs and removes them: `nicWriter` of the chart."""
+
+    AGENT = "agent"
+    """Each node's agent, its own NIC."""
+    CONTROLLER = "controller"
+    """The controller, all NICs; agents need no permission in Azure."""
+    NONE = "none"
+    """Nobody in azure-cni: pods get the addresses that a NIC already has."""
+
+
+class Adopt(StrEnum):
+    """Which secondary configurations that others made are for pods."""
+
+    PLAIN = "plain"
+    """Those that serve nobody else: one IPv4 address and nothing attached."""
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class IPConfiguration:
+    """One ipConfiguration: its name, address (None until Azure chose one), and whether its last operation Succeeded.
+
+    `size`: how many addresses it holds, `address` being the first of them: 16 in a block.
+    """
+
+    name: ConfigName
+    address: Address | None
+    primary: bool
+    ready: bool
+    static: bool = False
+    """Azure does not say that it is Dynamic, as this product makes them: somebody wants to keep it."""
+    size: int = 1
+    attached: frozenset[AttachedResource] = frozenset()
+    """What it has for the pod that holds its address. Only in configurations that this product made."""
+
+    @property
+    def public(self) -> bool:
+        """Has a public address of its own."""
+        return has_public_ip(self.attached)
+
+    @property
+    def ours(self) -> bool:
+        """Made by this product, so it may be deleted by it."""
+        return not self.primary and not self.static and is_our_name(self.name)
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All that it holds; none until Azure chose."""
+        return () if self.address is None else tuple(self.address + offset for offset in range(self.size))
+
+
+@dataclass(frozen=True, slots=True)
+class ExcludedConfiguration:
+    """One ipConfiguration that no pod gets, and that is left as it is."""
+
+    name: str
+    """"" where it has none that can be read."""
+    address: Address | None
+    why: str
+    """For people; completes "left alone: it ..."."""
+    public: bool = False
+    """Has a public address of its own: traffic of a pod that still has its address must not be source-NATed."""
+    attached: frozenset[AttachedResource] = frozenset()
+    """What of it a pod asked for: it is removed when no pod does any more."""
+
+    def __str__(self) -> str:
+        shown = " ".join(filter(None, (self.name, str(self.address or ""))))
+        return f"{legible(shown) or 'unnamed'}: {legible(self.why)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentChange:
+    """What to add to one ipConfiguration, and what to remove from it. Whatever else it has stays."""
+
+    config: ConfigName
+    add: frozenset[AttachedResource] = frozenset()
+    remove: frozenset[AttachedResource] = frozenset()
+
+
+def has_public_ip(resources: Iterable[AttachedResource]) -> bool:
+    """Whether one of them is a public IP address."""
+    return any(resource.kind is AttachmentKind.PUBLIC_IP for resource in resources)
+
+
+@dataclass(frozen=True, slots=True)
+class NicView:
+    """One read of a NIC.
+
+    `settled` is False while Azure still works on it (Updating): nothing may be written then. `failed`: its last
+    operation ended badly, so what its document says need not be what works; writing it once more repairs it.
+    `configs` are the primary and those for pods, no two with one address. What people, grants and the ledger count is
+    `held`, addresses; what Azure's limit counts is `config_count`.
+    """
+
+    nic_id: NicID
+    etag: str
+    settled: bool
+    configs: tuple[IPConfiguration, ...]
+    failed: bool = False
+    excluded: tuple[ExcludedConfiguration, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    """Resource IDs of the application security groups that it is in: Azure has all configurations of a NIC in the same.
+    """
+
+    def is_in(self, groups: Collection[str]) -> bool:
+        """Whether these are its application security groups. Azure's IDs are compared without regard to case."""
+        return {one.lower() for one in groups} == {one.lower() for one in self.security_groups}
+
+    @property
+    def primary(self) -> IPConfiguration:
+        """The primary configuration: the node's own address."""
+        return next(config for config in self.configs if config.primary)
+
+    @property
+    def secondaries(self) -> tuple[IPConfiguration, ...]:
+        """Those for pods, in Azure's order."""
+        return tuple(config for config in self.configs if not config.primary)
+
+    @property
+    def all_secondaries(self) -> tuple[IPConfiguration | ExcludedConfiguration, ...]:
+        """Those for pods, then those for no pod."""
+        return (*self.secondaries, *self.excluded)
+
+    @property
+    def held(self) -> int:
+        """Addresses for pods. One that Azure has not chosen yet counts: it comes."""
+        return sum(config.size for config in self.configs if not config.primary)
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """Those for pods that Azure has chosen."""
+        return frozenset(address for config in self.secondaries for address in config.addresses)
+
+    @property
+    def config_count(self) -> int:
+        """All that Azure counts against MAX_CONFIGS_PER_NIC: what no pod can use takes up room as well."""
+        return len(self.configs) + len(self.excluded)
+
+    @property
+    def most(self) -> int:
+        """Addresses for pods that the NIC could hold beside all else on it, with one to each new configuration."""
+        return self.held + max(0, MAX_CONFIGS_PER_NIC - self.config_count)

@@ -1,0 +1,78 @@
+"""Text in messages: counted nouns ("1 address", "2 addresses"), long lists in few words, words of others, and times.
+
+What others wrote comes from documents, and ends in logs, conditions and terminals. Points in time are written as
+Kubernetes does (RFC 3339, UTC), and are seconds since 1970 for calculating.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+LONGEST: Final = 300
+"""Characters. Azure's resource IDs are shorter."""
+
+_HISSING: Final = ("s", "x", "ch", "sh")
+NAMED: Final = 5
+"""How many addresses, pods or failures a message names before it counts the rest."""
+
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""All that msgspec raises where bytes are not JSON of the wanted shape. The last two are no DecodeErrors: text that is
+not UTF-8, and what is nested deeper than any real document."""
+
+
+def legible(text: str, longest: int = LONGEST) -> str:
+    """On one line, without control characters, and no longer than that."""
+    if len(text) <= longest and text.isprintable():  # nearly all; a status has one for each address
+        return text
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text[: longest + 1])
+    return shown if len(text) <= longest else f"{shown[:longest]}..."
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """The number with its noun: `counted(1, "pod waits", "pods wait")` is "1 pod waits".
+
+    `many` follows every number but 1. Empty: `one` with the ending that English spelling asks for.
+    """
+    if count == 1:
+        return f"1 {one}"
+    return f"{count} {many or one + ('es' if one.endswith(_HISSING) else 's')}"
+
+
+def addresses(count: int) -> str:
+    """The noun that most messages count: "1 address", "16 addresses"."""
+    return counted(count, "address")
+
+
+def few(things: Sequence[object], *, between: str = ", ", last: str = " and ") -> str:
+    """The first of them, and how many more there are."""
+    rest = len(things) - NAMED
+    named = between.join(str(thing) for thing in things[:NAMED])
+    return f"{named}{last}{rest} more" if rest > 0 else named
+
+
+def time_text(at_s: float) -> str:
+    """For people: whole seconds."""
+    return f"{datetime.fromtimestamp(at_s, UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+
+
+def exact_time_text(at_s: float) -> str:
+    """For calculating on, with microseconds; the form of a `MicroTime`, which leases have."""
+    return f"{datetime.fromtimestamp(at_s, UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def seconds_of(written: object) -> float | None:
+    """Seconds since 1970; None where nothing was written, or nothing that is a time.
+
+    Whatever it returns can be written again: a time that its offset from UTC puts outside the years 1 to 9999 is none.
+    """
+    try:
+        at = datetime.fromisoformat(str(written or ""))
+        at_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        datetime.fromtimestamp(at_s, UTC)
+    except (ValueError, OverflowError):
+        return None
+    return at_s
