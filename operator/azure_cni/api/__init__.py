@@ -1,1 +1,1 @@
-"""The objects as types: who a node is, what its NIC holds, its pool's spec, status and conditions. Pure."""
+"""The custom resources as types: what a pool, a quota and an operation say, read tolerantly and written. Pure."""

@@ -1,4 +1,4 @@
-"""Conditions of a pool: what a person should know, in the shape that `kubectl wait` and `describe` expect.
+"""Conditions of the custom resources, in the shape that `kubectl wait` and `describe` expect.
 
 A condition's `lastTransitionTime` moves only when its status flips; reason and message may be refined in between
 (Kubernetes API conventions, "Typical status properties").
@@ -6,18 +6,19 @@ A condition's `lastTransitionTime` moves only when its status flips; reason and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from azure_cni.api.reading import text
+from azure_cni.api.reading import mappings, text
+from azure_cni.model.text import seconds_of
 
 NODE_AT_LIMIT: Final = "NodeAtLimit"
-"""The reason of AtLimit, and of an answer that a limit for each node made short."""
+"""The reason of AtLimit, and of a grant that the limit for one node reduced."""
 
 
-class Kind(StrEnum):
+class PoolKind(StrEnum):
     """The conditions of a NodeIPPool."""
 
     READY = "Ready"
@@ -28,13 +29,26 @@ class Kind(StrEnum):
     THROTTLED = "Throttled"
     DRIFTED = "Drifted"
     HOST_CONFLICT = "HostConflict"
+    MODE_CHANGE_PENDING = "ModeChangePending"
+    PERMISSION_MISSING = "PermissionMissing"
+
+
+class QuotaKind(StrEnum):
+    """The conditions of a VNetQuota."""
+
+    READY = "Ready"
+    EXHAUSTED = "Exhausted"
+    THROTTLED = "Throttled"
+    USAGE_KNOWN = "UsageKnown"
+    ENTRIES_REFUSED = "EntriesRefused"
+    PERMISSION_MISSING = "PermissionMissing"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One fact, its CamelCase reason, and a message that a person can act on."""
+    """One condition: whether it holds, a CamelCase reason, and a message that a person can act on."""
 
-    kind: Kind
+    kind: PoolKind | QuotaKind
     holds: bool
     reason: str
     message: str
@@ -46,21 +60,33 @@ class Condition:
 
 
 def merge(
-    previous: Iterable[Mapping[str, Any]], current: Iterable[Condition], *, now: str, generation: int
+    previous: Sequence[Mapping[str, Any]], current: Iterable[Condition], *, now: str, generation: int
 ) -> list[dict[str, Any]]:
     """The new `status.conditions`, keeping the transition time of each whose status did not flip."""
-    known = {text(condition.get("type")): condition for condition in previous}
-    return [_document(condition, known.get(condition.kind.value), now, generation) for condition in current]
+    known = {text(condition.get("type")): condition for condition in mappings(previous)}
+    return [_document(condition, known.get(condition.kind.value, {}), now, generation) for condition in current]
 
 
-def _document(condition: Condition, before: Mapping[str, Any] | None, now: str, generation: int) -> dict[str, Any]:
-    unchanged = before is not None and before.get("status") == condition.status
-    since = text(before.get("lastTransitionTime")) if before is not None and unchanged else None
+def holds(status: Mapping[str, Any], kind: PoolKind | QuotaKind) -> bool:
+    """Whether that condition is True in an object's status as it was read."""
+    known = mappings(status.get("conditions"))
+    return any(one.get("type") == kind.value and one.get("status") == "True" for one in known)
+
+
+def facts(status: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Status and reason of each condition of a status, by type: all but what may be refined without being news."""
+    known = mappings(status.get("conditions"))
+    return {text(one.get("type")): (text(one.get("status")), text(one.get("reason"))) for one in known}
+
+
+def _document(condition: Condition, before: Mapping[str, Any], now: str, generation: int) -> dict[str, Any]:
+    since = text(before.get("lastTransitionTime")) if before.get("status") == condition.status else ""
     return {
         "type": condition.kind.value,
         "status": condition.status,
         "reason": condition.reason,
         "message": condition.message,
-        "lastTransitionTime": since or now,
+        # A time that is none would have the API server refuse the whole status.
+        "lastTransitionTime": since if seconds_of(since) is not None else now,
         "observedGeneration": generation,
     }

@@ -1,27 +1,23 @@
-"""Reading documents of the Kubernetes API that anybody may have edited: what is not of its type counts as absent.
+"""Reads objects of the Kubernetes API that anybody may have edited: a value of the wrong type counts as absent.
 
 An older definition may be installed, and an administrator may write whatever the installed one lets pass. No field of
-such an object may keep an agent, a controller or another node from its work; what machines write there is written again
-by them. Numbers are held within what the definitions allow, so that what is calculated with them can be written again.
+such an object may stop the work of an agent, a controller or another node; machines write their own fields again.
+Numbers are clamped to what the definitions allow, so that results calculated from them can be written.
+
+Which of two reads of an object is the newer one is decided here too (`is_newer`), for all who keep what watches show.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
-
-import msgspec
+from typing import Any, Final, NamedTuple
 
 MOST_ADDRESSES: Final = 256
 """Of a NIC and of a VM: the platform's limit, the primary address included. No count of one node is more."""
 LARGEST_NUMBER: Final = 2**53 - 1
-"""Of requests and orders; the largest that every reader of JSON keeps exactly. Real ones begin below 2**52."""
+"""Of requests and NIC operations; the largest that every reader of JSON keeps exactly. Real ones begin below 2**52."""
 _TO_FOLLOW: Final = 2**32
-"""So many numbers can follow the largest one that is counted on from: at one a second, those of a century."""
-
-NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
-"""All that msgspec raises where bytes are not JSON of the wanted shape. The last two are no DecodeErrors: text that is
-not UTF-8, and what is nested deeper than any real document."""
+"""How many numbers can follow the largest accepted one: at one a second, those of a century."""
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -69,7 +65,7 @@ def addresses(value: object) -> int:
 
 
 def number(value: object) -> int:
-    """The number of a request or order; 0 for none, and for one that azure-cni cannot have given."""
+    """The number of a request or NIC operation; 0 for none, and for one that azure-cni cannot have given."""
     known = whole(value, most=LARGEST_NUMBER + 1)
     return known if known <= LARGEST_NUMBER else 0
 
@@ -85,3 +81,31 @@ def real(value: object, *, least: float, most: float, default: float) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or value != value:  # noqa: PLR0124  # NaN
         return default
     return float(min(max(value, least), most))
+
+
+LONGEST_NUMBER: Final = 40
+"""Digits; etcd's revisions have 19 at most."""
+
+
+class Version(NamedTuple):
+    """The UID distinguishes objects of one name, the resourceVersion the states of one object."""
+
+    uid: str
+    number: str
+
+
+def version(body: Mapping[str, Any]) -> Version:
+    """That of an object as it was read."""
+    meta = metadata_of(body)
+    return Version(text(meta.get("uid")), text(meta.get("resourceVersion")))
+
+
+def is_newer(one: Version, *, than: Version) -> bool:
+    """Whether the other is out of date. Another object of that name is newer always.
+
+    Resource versions of one kind are decimal numbers that rise (KEP-5504); what is not a number counts as newer.
+    """
+    numbers = (one.number, than.number)
+    if one.uid != than.uid or not all(number.isdecimal() and len(number) <= LONGEST_NUMBER for number in numbers):
+        return True
+    return int(one.number) > int(than.number)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from azure_cni.api import quota as quota_api
-from azure_cni.api import times
-from azure_cni.api.quota import Draft, Fact, Finding, LedgerEntry, Tokens
+from azure_cni.api import vnet_quota
+from azure_cni.api.vnet_quota import Draft, LedgerEntry, Tokens
 from azure_cni.errors import DecodeFailed
+from azure_cni.model.text import seconds_of
 
 NETWORKS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks"
 
@@ -24,21 +24,21 @@ NETWORKS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtua
     ],
 )
 def test_a_quota_is_named_as_its_vnet(vnet: str, name: str) -> None:
-    assert quota_api.quota_name(f"{NETWORKS}/{vnet}") == name
+    assert vnet_quota.quota_name(f"{NETWORKS}/{vnet}") == name
 
 
 def test_a_second_vnet_of_that_name_gets_a_longer_one_whatever_its_case() -> None:
-    name = quota_api.quota_name(f"{NETWORKS}/vnet", taken={"vnet"})
-    assert name == quota_api.quota_name(f"{NETWORKS.upper()}/VNET", taken={"vnet"})
+    name = vnet_quota.quota_name(f"{NETWORKS}/vnet", taken={"vnet"})
+    assert name == vnet_quota.quota_name(f"{NETWORKS.upper()}/VNET", taken={"vnet"})
     assert name.startswith("vnet-")
     assert len(name) == len("vnet-") + 6
 
 
 def test_a_nic_is_found_by_its_label() -> None:
     nic_id = "/subscriptions/S/resourceGroups/RG/providers/Microsoft.Network/networkInterfaces/vm1-NIC"
-    assert quota_api.nic_label(nic_id) == "rg/vm1-nic"
-    assert quota_api.nic_label("") == ""
-    again = quota_api.nic_resource_id("rg/vm1-nic", vnet_id=f"{NETWORKS}/vnet")
+    assert vnet_quota.nic_label(nic_id) == "rg/vm1-nic"
+    assert vnet_quota.nic_label("") == ""
+    again = vnet_quota.nic_resource_id("rg/vm1-nic", vnet_id=f"{NETWORKS}/vnet")
     assert again == "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/networkInterfaces/vm1-nic"
 
 
@@ -52,31 +52,34 @@ def test_a_nic_is_found_by_its_label() -> None:
         ("rg/", f"{NETWORKS}/vnet"),
     ],
 )
-def test_a_nic_that_cannot_be_told_is_told_so(label: str, vnet_id: str) -> None:
-    with pytest.raises(DecodeFailed, match="cannot tell which NIC"):
-        quota_api.nic_resource_id(label, vnet_id=vnet_id)
+def test_a_nic_that_cannot_be_found_out_is_an_error(label: str, vnet_id: str) -> None:
+    with pytest.raises(DecodeFailed, match="cannot find out which NIC"):
+        vnet_quota.nic_resource_id(label, vnet_id=vnet_id)
 
 
 def test_a_draft_names_only_what_changes_and_none_removes() -> None:
     draft = Draft({"a": LedgerEntry(4, 2, "g/a"), "b": None}, {"granted": 4})
-    assert draft.status() == {"granted": 4, "grants": {"a": {"count": 4, "requestID": 2, "nic": "g/a"}, "b": None}}
+    entry = {"count": 4, "requestID": 2, "nic": "g/a", "writeIntent": None}
+    assert draft.status() == {"granted": 4, "grants": {"a": entry, "b": None}}
     assert Draft(fields={"granted": 4}).status() == {"granted": 4}
 
 
 def test_writing_a_budget_makes_no_tokens() -> None:
-    document = quota_api.tokens_document(Tokens(tokens=2.99999996, time_s=1_800_000_000.123456, pace=1.0), capacity=5.0)
+    document = vnet_quota.tokens_document(
+        Tokens(tokens=2.99999996, time_s=1_800_000_000.123456, pace=1.0), capacity=5.0
+    )
     assert document["tokens"] <= 2.99999996
-    assert (times.seconds(document["time"]) or 0.0) >= 1_800_000_000.123455
+    assert (seconds_of(document["time"]) or 0.0) >= 1_800_000_000.123455
 
 
 @pytest.mark.parametrize("text", ["2026-11-24T09:00:00Z", "2026-11-24T09:00:00.000000Z", "2026-11-24T10:00:00+01:00"])
 def test_times_are_read_in_each_form(text: str) -> None:
-    assert times.seconds(text) == times.seconds("2026-11-24T09:00:00Z")
+    assert seconds_of(text) == seconds_of("2026-11-24T09:00:00Z")
 
 
 @pytest.mark.parametrize("text", ["", None, "soon", "24.11.2026", "9999-12-31T23:59:59-14:00"])
 def test_what_is_no_time_is_none(text: object) -> None:
-    assert times.seconds(text) is None
+    assert seconds_of(text) is None
 
 
 @pytest.mark.parametrize(
@@ -84,15 +87,4 @@ def test_what_is_no_time_is_none(text: object) -> None:
 )
 def test_a_time_that_could_not_be_written_again_is_none(text: str) -> None:
     """RFC 3339 has it, and an API server takes it; in UTC it is in no year from 1 to 9999."""
-    assert times.seconds(text) is None
-
-
-NOON = [f"2026-11-24T12:00:0{second}Z" for second in range(3)]
-
-
-def test_a_condition_keeps_its_time_while_its_status_does_not_turn() -> None:
-    first = quota_api.conditions((), [Finding(Fact.EXHAUSTED, True, "A", "a")], now=NOON[0], generation=1)
-    second = quota_api.conditions(first, [Finding(Fact.EXHAUSTED, True, "B", "b")], now=NOON[1], generation=1)
-    third = quota_api.conditions(second, [Finding(Fact.EXHAUSTED, False, "C", "c")], now=NOON[2], generation=1)
-    assert [one[0]["lastTransitionTime"] for one in (first, second, third)] == [NOON[0], NOON[0], NOON[2]]
-    assert (second[0]["reason"], third[0]["status"]) == ("B", "False")
+    assert seconds_of(text) is None

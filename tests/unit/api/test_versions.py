@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from azure_cni.api.versions import Version, is_newer, version
+from azure_cni.api.reading import Version, is_newer, version
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """The VNetQuota object: the limits of one VNet, which are people's, and the ledger of what each node may hold.
 
-The spec is read, never written after the object was made. The status is the controller's alone. A change of it is a
-`Draft` of some fields, so that one compare-and-swap carries entries, budget and sums together, and a write stays small
-though the ledger is large: merge patches name only the entries that change.
+The spec is only read once the object exists. Only the controller writes the status. A change of it is a `Draft` of some
+fields, so that one compare-and-swap carries entries, budget and sums together. A write stays small even if the ledger
+is large, because merge patches name only the entries that change.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final
 
-from azure_cni.api import times
-from azure_cni.api.nic import VNetID
-from azure_cni.api.reading import mapping, mappings, metadata_of, number, real, spec_of, status_of, text, whole
-from azure_cni.api.versions import Version, version
+from azure_cni.api import conditions
+from azure_cni.api.conditions import QuotaKind
+from azure_cni.api.node_ip_pool import WriteIntent
+from azure_cni.api.reading import Version, mapping, metadata_of, number, real, spec_of, status_of, text, version, whole
 from azure_cni.errors import DecodeFailed
+from azure_cni.model.nic import MAX_ADDRESSES_PER_NODE, VNetID
+from azure_cni.model.text import exact_time_text, seconds_of, time_text
 
 KIND: Final = "VNetQuota"
 PLURAL: Final = "vnetquotas"
 
 LIMIT: Final = 16_000
-PER_NODE: Final = 250
 WRITES_PER_MINUTE: Final = 100
 """Half of what Azure's network provider allows a subscription in a region: 1,000 writes in 5 minutes."""
 MOST_WRITES_PER_MINUTE: Final = 10_000
@@ -48,10 +48,10 @@ NAME_SUFFIX: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What people allow in one VNet. Counts are addresses; `reserved` is kept for others than pods."""
+    """The limits of one VNet, set by people. Counts are addresses; `reserved` is kept for other uses than pods."""
 
     limit: int = LIMIT
-    per_node: int = PER_NODE
+    per_node: int = MAX_ADDRESSES_PER_NODE
     writes_per_minute: int = WRITES_PER_MINUTE
     reserved: int = 0
 
@@ -63,6 +63,8 @@ class LedgerEntry:
     count: int = 0
     request_id: int = 0
     nic: str = ""
+    write_intent: WriteIntent = WriteIntent.NONE
+    """The one NIC write that a token of the budget paid for, with this request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +78,11 @@ class AzureUse:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The write budget as it was last counted: NIC writes left then, and the share of the rate that is used (0..1)."""
+    """The write budget when it was last counted: NIC writes left, and the share of the rate in use (0..1)."""
 
     tokens: float
     time_s: float
     pace: float
-
-
-class Fact(StrEnum):
-    """The conditions of a VNetQuota."""
-
-    EXHAUSTED = "Exhausted"
-    THROTTLED = "Throttled"
-    USAGE_KNOWN = "UsageKnown"
-    ENTRIES_REFUSED = "EntriesRefused"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One condition as it is now, with a message that a person can act on."""
-
-    fact: Fact
-    holds: bool
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +110,13 @@ class VNetQuota:
         """The entries' sum."""
         return sum(entry.count for entry in self.entries.values())
 
-    def holds(self, fact: Fact) -> bool:
+    def holds(self, kind: QuotaKind) -> bool:
         """Whether that condition is True."""
-        known = mappings(self.status.get("conditions"))
-        return any(one.get("type") == fact.value and one.get("status") == "True" for one in known)
+        return conditions.holds(self.status, kind)
 
     @property
     def grantable(self) -> int:
-        """How many addresses may be granted together: what others use and what is reserved is taken off the limit."""
+        """How many addresses may be granted in total: the limit minus what others use and what is reserved."""
         outside = self.azure.outside if self.azure else 0
         return max(0, self.limits.limit - self.limits.reserved - outside)
 
@@ -154,7 +136,7 @@ class Draft:
         return status
 
 
-def read(body: Mapping[str, Any]) -> VNetQuota:
+def parse(body: Mapping[str, Any]) -> VNetQuota:
     """The object as frozen values; the defaults of the definition where an older one is installed."""
     meta, spec, status = metadata_of(body), spec_of(body), status_of(body)
     grants = status.get("grants")
@@ -165,7 +147,7 @@ def read(body: Mapping[str, Any]) -> VNetQuota:
         vnet_id=VNetID(text(spec.get("vnetID"))),
         limits=Limits(
             limit=whole(spec.get("limit"), most=MOST_IN_A_VNET, default=LIMIT),
-            per_node=whole(spec.get("perNodeLimit"), most=PER_NODE, default=PER_NODE),
+            per_node=whole(spec.get("perNodeLimit"), most=MAX_ADDRESSES_PER_NODE, default=MAX_ADDRESSES_PER_NODE),
             writes_per_minute=whole(
                 spec.get("writesPerMinute"), most=MOST_WRITES_PER_MINUTE, default=WRITES_PER_MINUTE
             ),
@@ -177,7 +159,7 @@ def read(body: Mapping[str, Any]) -> VNetQuota:
         is_new=not isinstance(grants, Mapping),
         azure=_azure(status.get("azure")),
         tokens=_tokens(status.get("budget")),
-        throttled_until_s=times.seconds(status.get("throttledUntil")),
+        throttled_until_s=seconds_of(status.get("throttledUntil")),
         status={key: value for key, value in status.items() if key != "grants"},
     )
 
@@ -220,37 +202,15 @@ def nic_resource_id(label: str, *, vnet_id: str) -> str:
     parts = vnet_id.strip("/").split("/")
     if not (group and name) or len(parts) < 2 or not parts[1]:  # noqa: PLR2004  # subscriptions/S/...
         raise DecodeFailed(
-            f"cannot tell which NIC {label!r} is in VNet {vnet_id!r}: they name no group and subscription"
+            f"cannot find out which NIC {label!r} is in VNet {vnet_id!r}: they name no group and subscription"
         )
     subscription = parts[1]
     return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Network/networkInterfaces/{name}"
 
 
-def conditions(
-    previous: Iterable[Mapping[str, Any]], current: Iterable[Finding], *, now: str, generation: int
-) -> list[dict[str, Any]]:
-    """The new `status.conditions`, keeping the transition time of each whose status did not flip."""
-    known = {text(condition.get("type")): condition for condition in mappings(previous)}
-    documents = []
-    for finding in current:
-        status = "True" if finding.holds else "False"
-        before = known.get(finding.fact.value, {})
-        since = text(before.get("lastTransitionTime")) if before.get("status") == status else ""
-        since = since if times.seconds(since) is not None else ""
-        documents.append({
-            "type": finding.fact.value,
-            "status": status,
-            "reason": finding.reason,
-            "message": finding.message,
-            "lastTransitionTime": since or now,
-            "observedGeneration": generation,
-        })  # fmt: skip
-    return documents
-
-
 def azure_document(use: AzureUse) -> dict[str, Any]:
     """`status.azure`."""
-    return {"used": use.used, "outside": use.outside, "readTime": times.text(use.read_s)}
+    return {"used": use.used, "outside": use.outside, "readTime": time_text(use.read_s)}
 
 
 def tokens_document(tokens: Tokens, *, capacity: float) -> dict[str, Any]:
@@ -259,27 +219,35 @@ def tokens_document(tokens: Tokens, *, capacity: float) -> dict[str, Any]:
     return {
         "tokens": left,
         "capacity": capacity,
-        "time": times.exact_text(tokens.time_s),
+        "time": exact_time_text(tokens.time_s),
         "pace": round(tokens.pace, 4),
     }
 
 
 def _entry(document: Mapping[str, Any]) -> LedgerEntry:
     return LedgerEntry(
-        count=whole(document.get("count"), most=PER_NODE),
+        count=whole(document.get("count"), most=MAX_ADDRESSES_PER_NODE),
         request_id=number(document.get("requestID")),
         nic=text(document.get("nic"))[:LONGEST_NIC_LABEL],
+        write_intent=_write_intent(document.get("writeIntent")),
     )
 
 
+def _write_intent(written: object) -> WriteIntent:
+    """A value that this build does not know allows nothing."""
+    return next((intent for intent in WriteIntent if intent.value == written), WriteIntent.NONE)
+
+
 def _entry_document(entry: LedgerEntry) -> dict[str, Any]:
+    """As a merge patch: what a token paid for before must not stay below a request that costs none."""
     nic = {"nic": entry.nic} if entry.nic else {}
-    return {"count": entry.count, "requestID": entry.request_id, **nic}
+    intent = None if entry.write_intent is WriteIntent.NONE else entry.write_intent.value
+    return {"count": entry.count, "requestID": entry.request_id, **nic, "writeIntent": intent}
 
 
 def _azure(written: object) -> AzureUse | None:
     document = mapping(written)
-    read_s = times.seconds(document.get("readTime"))
+    read_s = seconds_of(document.get("readTime"))
     if read_s is None:
         return None
     used, outside = (whole(document.get(key), most=MOST_USED) for key in ("used", "outside"))
@@ -288,7 +256,7 @@ def _azure(written: object) -> AzureUse | None:
 
 def _tokens(written: object) -> Tokens | None:
     document = mapping(written)
-    time_s = times.seconds(document.get("time"))
+    time_s = seconds_of(document.get("time"))
     if time_s is None:
         return None
     tokens = real(document.get("tokens"), least=0.0, most=MOST_WRITES_PER_MINUTE, default=0.0)

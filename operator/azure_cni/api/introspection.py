@@ -1,0 +1,223 @@
+"""What an agent answers when it is asked about its node, on its socket: for people, read-only and nothing secret.
+
+The command line parses it (`azure_cni.commands`), maybe in another version than the agent's. So fields are only added,
+each with a default, and a reader skips what it does not know. Times are RFC 3339 in UTC, "" where there is none.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from azure_cni.errors import DecodeFailed
+from azure_cni.model.text import NOT_JSON
+
+T = TypeVar("T")
+NODE_PATH: Final = "/introspection/v1/node"
+"""Of a `NodeReport`, on the socket."""
+AUDIT_PATH: Final = "/introspection/v1/audit"
+"""Of an `AuditReport`, with the query `address`."""
+
+
+class SlotReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One address of the ledger. `since`: when it came into this state."""
+
+    address: str = ""
+    config: str = ""
+    """Its ipConfiguration."""
+    state: str = ""
+    since: str = ""
+    namespace: str = ""
+    pod: str = ""
+    uid: str = ""
+    container: str = ""
+    ifname: str = ""
+    network: str = ""
+    on_nic: bool = True
+    excluded: bool = False
+
+    @property
+    def holder(self) -> str:
+        """The pod that has it, NAMESPACE/NAME; a container without a pod by its ID; "" where nobody has it."""
+        return f"{self.namespace}/{self.pod}" if self.pod else self.container[:13]
+
+
+class LinkReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One pod's link as the kernel has it, and the addresses that routes lead there."""
+
+    interfaces: list[str] = []
+    addresses: list[str] = []
+    mtu: int = 0
+    container: str = ""
+    """Whose link it is by the ledger; "" where the ledger knows of none."""
+
+
+class KernelReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The node's kernel at this moment. `error`: why it could not be read."""
+
+    links: list[LinkReport] = []
+    error: str = ""
+
+
+class ConfigurationReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One ipConfiguration. `why`: why no pod gets it, "" where one may."""
+
+    name: str = ""
+    addresses: list[str] = []
+    ready: bool = True
+    primary: bool = False
+    why: str = ""
+
+
+class NicReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The NIC as it was last read, `age_s` seconds ago."""
+
+    id: str = ""
+    etag: str = ""
+    settled: bool = True
+    failed: bool = False
+    held: int = 0
+    read_at: str = ""
+    age_s: float | None = None
+    configurations: list[ConfigurationReport] = []
+
+
+class RemovalReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One address that a write takes off the NIC."""
+
+    address: str = ""
+    config: str = ""
+
+
+class WriteReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The NIC write that comes next if nothing happens before. `kind`: Grow, Attach, Shrink, Rewrite or None.
+
+    `not_before`: when it is due; "" for at once. `waits`: what it waits for, in words.
+    """
+
+    kind: str = "None"
+    add: int = 0
+    remove: list[RemovalReport] = []
+    why: str = ""
+    not_before: str = ""
+    waits: list[str] = []
+    under_way: bool = False
+
+
+class PoolReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The pool's figures, in addresses; `request` is the number of the newest request."""
+
+    target: int = 0
+    held: int = 0
+    ceiling: int = 0
+    requested: int = 0
+    request: int = 0
+    granted: int = 0
+    answered: bool = False
+    waiting: int = 0
+    paused: bool = False
+    refusal: str = ""
+    refusal_message: str = ""
+
+
+class FailureReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """An activity of the agent that fails now, `attempts` times in a row."""
+
+    activity: str = ""
+    reason: str = ""
+    message: str = ""
+    attempts: int = 0
+    failed_at: str = ""
+    retry_at: str = ""
+
+
+class LastWriteReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The newest write of the NIC; as `status.lastWrite`."""
+
+    time: str = ""
+    reason: str = ""
+    added: int = 0
+    removed: int = 0
+    result: str = ""
+    etag: str = ""
+
+
+class TenureReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A pod's time with an address, by the audit trail. `end`: "" while it lasts.
+
+    Where `end_not_before` is set, it ended between the two, and nobody saw when.
+    """
+
+    node: str = ""
+    namespace: str = ""
+    pod: str = ""
+    uid: str = ""
+    container: str = ""
+    begin: str = ""
+    end: str = ""
+    end_not_before: str = ""
+
+    @property
+    def holder(self) -> str:
+        """As `SlotReport.holder`."""
+        return f"{self.namespace}/{self.pod}" if self.pod else self.container[:13]
+
+
+class HoleReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A time of which the audit trail knows nothing. `kind`: `started` (no agent ran) or `gap` (`lost` records)."""
+
+    kind: str = ""
+    begin: str = ""
+    end: str = ""
+    lost: int = 0
+
+
+class AuditReport(msgspec.Struct, frozen=True, rename="camel"):
+    """What a node's audit trail knows of one address. It reaches back to `begins`, "" where nothing was written yet."""
+
+    node: str = ""
+    address: str = ""
+    begins: str = ""
+    tenures: list[TenureReport] = []
+    holes: list[HoleReport] = []
+    error: str = ""
+    """Why nothing is known here: the trail is switched off, or cannot be read."""
+
+
+class NodeReport(msgspec.Struct, frozen=True, rename="camel"):
+    """All that an agent says of its node."""
+
+    node: str = ""
+    version: str = ""
+    time: str = ""
+    slots: list[SlotReport] = []
+    kernel: KernelReport = KernelReport()
+    nic: NicReport | None = None
+    pool: PoolReport = PoolReport()
+    next_write: WriteReport = WriteReport()
+    last_write: LastWriteReport | None = None
+    failures: list[FailureReport] = []
+    conflicts: list[str] = []
+
+
+def encode_report(report: msgspec.Struct) -> bytes:
+    """As JSON."""
+    return msgspec.json.encode(report)
+
+
+def decode_node_report(body: bytes) -> NodeReport:
+    """DecodeFailed where it is none."""
+    return _decoded(body, NodeReport)
+
+
+def decode_audit_report(body: bytes) -> AuditReport:
+    """DecodeFailed where it is none."""
+    return _decoded(body, AuditReport)
+
+
+def _decoded(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except NOT_JSON as error:
+        raise DecodeFailed(f"cannot read what the agent answered: {error}") from None

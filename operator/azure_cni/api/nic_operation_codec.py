@@ -1,0 +1,196 @@
+"""NIC operations as documents in the pool (`status.nicOperation`).
+
+They are written as merge patches, so a document names every one of its keys: None removes what an earlier one left
+there. The process that reads an operation may do more in Azure than its author, so it is parsed strictly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Final, TypeVar, assert_never
+
+import msgspec
+
+from azure_cni.api.nic_operation import (
+    Identify,
+    NicOperation,
+    ReadNic,
+    ReadVNet,
+    SetSecurityGroups,
+    WriteNic,
+    kind,
+)
+from azure_cni.errors import (
+    DecodeFailed,
+)
+from azure_cni.model.attachments import LONGEST_ID, AttachedResource
+from azure_cni.model.identity import MAX_ATTESTED_DOCUMENT, IdentityClaim
+from azure_cni.model.nic import (
+    MAX_CONFIGS_PER_NIC,
+    MAX_SECURITY_GROUPS,
+    AttachmentChange,
+    ConfigName,
+    NicID,
+    VNetID,
+)
+from azure_cni.model.text import legible
+
+T = TypeVar("T")
+
+_SEGMENT: Final = r"[-\w()][-\w.()]*"
+_Text = Annotated[str, msgspec.Meta(max_length=1024)]
+_VMResource = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=1024,
+        pattern=rf"(?i)\A/subscriptions/{_SEGMENT}/resourceGroups/{_SEGMENT}/providers/Microsoft\.Compute/"
+        rf"(virtualMachines|virtualMachineScaleSets/{_SEGMENT}/virtualMachines)/{_SEGMENT}\Z",
+    ),
+]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_CONFIGS_PER_NIC)]
+Number = Annotated[int, msgspec.Meta(ge=0)]
+"""Of an operation, and of a grant."""
+
+
+MOST_ATTACHED: Final = 64
+"""Resources in one change of an ipConfiguration: several times what one pod can ask for."""
+MOST_LISTED: Final = 20 * MAX_CONFIGS_PER_NIC
+"""Different resources in one document: if each pod gave up as many as it may ask for, and asked for as many others."""
+Places = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=MOST_ATTACHED)]
+"""Of resources in the list that the document has of them. All pods of a node may be in the same pools: with the IDs of
+each, the NodeIPPool would be larger than an agent reads (`kube.lean_objects`).
+"""
+ResourceIDs = Annotated[
+    tuple[Annotated[str, msgspec.Meta(max_length=LONGEST_ID)], ...], msgspec.Meta(max_length=MOST_LISTED)
+]
+"""That list."""
+
+
+class _Change(msgspec.Struct):
+    config: _Text
+    add: Places = ()
+    remove: Places = ()
+
+
+class _Operation(msgspec.Struct, rename="camel"):
+    id: Number
+    kind: str
+    vm: _VMResource
+    vm_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = msgspec.field(name="vmID")
+    macs: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=64)] = ()
+    nic: _Text = ""
+    vnet: _Text = ""
+    etag: _Text = ""
+    add: _Count = 0
+    remove: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=MAX_CONFIGS_PER_NIC)] = ()
+    groups: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=MAX_SECURITY_GROUPS)] = ()
+    grant_number: Number = 0
+    document: Annotated[str, msgspec.Meta(max_length=MAX_ATTESTED_DOCUMENT)] = ""
+    attach: Annotated[tuple[_Change, ...], msgspec.Meta(max_length=MAX_CONFIGS_PER_NIC)] = ()
+    resources: ResourceIDs = ()
+
+
+def operation_document(number: int, operation: NicOperation) -> dict[str, Any]:
+    """As in `status.nicOperation`."""
+    claim = operation.claim
+    document = _Operation(number, kind(operation), vm=claim.vm_resource_id, vm_id=claim.vm_id, macs=claim.macs)
+    match operation:
+        case Identify():
+            document.document = operation.document
+        case ReadVNet():
+            document.vnet = operation.vnet_id
+        case ReadNic():
+            document.nic = operation.nic_id
+        case WriteNic():
+            document.nic, document.etag = operation.nic_id, operation.etag
+            document.grant_number = operation.grant_number
+            document.add, document.remove = operation.add, operation.remove
+            table = ResourceTable(resource for it in operation.attach for resource in it.add | it.remove)
+            document.attach = tuple(
+                _Change(it.config, table.places(it.add), table.places(it.remove)) for it in operation.attach
+            )
+            document.resources = table.ids
+        case SetSecurityGroups():
+            document.nic, document.etag = operation.nic_id, operation.etag
+            document.grant_number, document.groups = operation.grant_number, operation.groups
+        case _:
+            assert_never(operation)
+    return built(document)
+
+
+def read_operation(document: object) -> NicOperation:
+    """The operation in a pool; DecodeFailed says what is wrong with it."""
+    raw = parsed(document, _Operation, what="NIC operation")
+    claim = IdentityClaim(vm_id=raw.vm_id.lower(), vm_resource_id=raw.vm, macs=raw.macs)
+    match raw.kind:
+        case "identify":
+            return Identify(claim, raw.document)
+        case "vnet":
+            return ReadVNet(claim, VNetID(raw.vnet))
+        case "read":
+            return ReadNic(claim, NicID(raw.nic))
+        case "write":
+            names, resources = tuple(ConfigName(name) for name in raw.remove), listed_resources(raw.resources)
+            attach = tuple(_change(change, resources) for change in raw.attach)
+            return WriteNic(claim, NicID(raw.nic), raw.etag, raw.add, names, raw.grant_number, attach)
+        case "securityGroups":
+            return SetSecurityGroups(claim, NicID(raw.nic), raw.etag, raw.groups, raw.grant_number)
+        case _:
+            raise DecodeFailed(
+                f"cannot carry out a NIC operation of the kind {raw.kind!r}: this version does not know it"
+            )
+
+
+def _change(raw: _Change, listed: Sequence[AttachedResource]) -> AttachmentChange:
+    return AttachmentChange(
+        ConfigName(raw.config), add=at_places(raw.add, listed), remove=at_places(raw.remove, listed)
+    )
+
+
+class ResourceTable:
+    """The resources of a document, each once: `ids` is their list."""
+
+    def __init__(self, resources: Iterable[AttachedResource]) -> None:
+        found = sorted(frozenset(resources))
+        self.ids = tuple(resource.id for resource in found)
+        self._places = {resource: place for place, resource in enumerate(found)}
+
+    def places(self, resources: Iterable[AttachedResource]) -> tuple[int, ...]:
+        """Where they are in the list."""
+        return tuple(sorted(self._places[resource] for resource in resources))
+
+
+def listed_resources(ids: Iterable[str]) -> tuple[AttachedResource, ...]:
+    """Resources by their IDs. DecodeFailed for an ID of anything else: to leave it out could hide what is attached."""
+    found = []
+    for written in ids:
+        resource = AttachedResource.parse(written)
+        if resource is None:
+            raise DecodeFailed(
+                f"cannot use {legible(written)!r}: it is not the resource ID of a load balancer pool or public IP "
+                "address"
+            )
+        found.append(resource)
+    return tuple(found)
+
+
+def at_places(places: Iterable[int], listed: Sequence[AttachedResource]) -> frozenset[AttachedResource]:
+    """The resources at these places of the list; DecodeFailed where it has none."""
+    try:
+        return frozenset(listed[place] for place in places)
+    except IndexError as error:
+        raise DecodeFailed(f"cannot use a list of {len(listed)} resources: one beyond its end is named") from error
+
+
+def built(document: msgspec.Struct) -> dict[str, Any]:
+    """In the form that the API server takes."""
+    builtins: dict[str, Any] = msgspec.to_builtins(document)
+    return builtins
+
+
+def parsed(document: object, form: type[T], *, what: str) -> T:
+    """The fields of a document; DecodeFailed says which of them is wrong."""
+    try:
+        return msgspec.convert(document, form)
+    except msgspec.ValidationError as error:
+        raise DecodeFailed(f"cannot use the {what}: {error}; is it of another version?") from error

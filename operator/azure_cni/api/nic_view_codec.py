@@ -1,0 +1,133 @@
+"""A NIC in the result of an operation (`status.nicOperationResult`): `NicView` as a document, and back.
+
+Controller and agents may be of different versions for a while. An agent that does not know of attachments must not give
+a pod an address that has one, so such a configuration is written as an excluded one, with what newer agents need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from typing import Annotated
+
+import msgspec
+
+from azure_cni.api.nic_operation_codec import Places, ResourceIDs, ResourceTable, at_places, listed_resources
+from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.nic import (
+    MAX_CONFIGS_PER_NIC,
+    ConfigName,
+    ExcludedConfiguration,
+    IPConfiguration,
+    NicID,
+    NicView,
+)
+
+
+class _Config(msgspec.Struct, omit_defaults=True):
+    name: str
+    address: str = ""
+    primary: bool = False
+    pending: bool = False
+    static: bool = False
+    size: Annotated[int, msgspec.Meta(ge=1, le=MAX_CONFIGS_PER_NIC)] = 1
+
+
+class _Excluded(msgspec.Struct, omit_defaults=True):
+    """Also a configuration for pods that has something attached (`usable`): to an agent that does not know of
+    attachments it must look excluded.
+    """
+
+    name: str
+    why: str
+    address: str = ""
+    public: bool = False
+    attached: Places = ()
+    usable: bool = False
+    pending: bool = False
+
+
+class NicInResult(msgspec.Struct):
+    """A NIC in the result of an operation."""
+
+    id: str
+    etag: str
+    settled: bool
+    failed: bool
+    configs: tuple[_Config, ...]
+    excluded: tuple[_Excluded, ...] = ()
+    groups: tuple[str, ...] = ()
+    resources: ResourceIDs = ()
+    """What configurations have attached, each once."""
+
+
+def nic_shape(nic: NicView) -> NicInResult:
+    """As it is written."""
+    table = ResourceTable(
+        frozenset().union(*(it.attached for it in nic.configs), *(it.attached for it in nic.excluded))
+    )
+    configs = tuple(
+        _Config(
+            config.name,
+            str(config.address or ""),
+            config.primary,
+            pending=not config.ready,
+            static=config.static,
+            size=config.size,
+        )
+        for config in nic.configs
+        if not config.attached
+    )
+    excluded = tuple(
+        _Excluded(config.name, config.why, str(config.address or ""), config.public, table.places(config.attached))
+        for config in nic.excluded
+    ) + tuple(_with_attached(config, table) for config in nic.configs if config.attached)
+    groups = nic.security_groups
+    return NicInResult(nic.nic_id, nic.etag, nic.settled, nic.failed, configs, excluded, groups, table.ids)
+
+
+def _with_attached(config: IPConfiguration, table: ResourceTable) -> _Excluded:
+    return _Excluded(
+        config.name,
+        min(config.attached).use,
+        str(config.address or ""),
+        config.public,
+        table.places(config.attached),
+        usable=True,
+        pending=not config.ready,
+    )
+
+
+def read_nic(raw: NicInResult) -> NicView:
+    """As it was read; ValueError for what no NIC has, DecodeFailed for an attachment that cannot be told."""
+    listed = listed_resources(raw.resources)
+    return NicView(
+        NicID(raw.id),
+        raw.etag,
+        raw.settled,
+        tuple(map(_config, raw.configs)) + tuple(_usable(it, listed) for it in raw.excluded if it.usable),
+        raw.failed,
+        tuple(_excluded(it, listed) for it in raw.excluded if not it.usable),
+        raw.groups,
+    )
+
+
+def _config(raw: _Config) -> IPConfiguration:
+    name, address = ConfigName(raw.name), _address(raw.address)
+    if address is not None and int(address) + raw.size > 1 << address.max_prefixlen:
+        raise ValueError(f"the block at {address} ends beyond the last address")
+    return IPConfiguration(name, address, primary=raw.primary, ready=not raw.pending, static=raw.static, size=raw.size)
+
+
+def _excluded(raw: _Excluded, listed: Sequence[AttachedResource]) -> ExcludedConfiguration:
+    attached = at_places(raw.attached, listed)
+    return ExcludedConfiguration(raw.name, _address(raw.address), raw.why, public=raw.public, attached=attached)
+
+
+def _usable(raw: _Excluded, listed: Sequence[AttachedResource]) -> IPConfiguration:
+    attached, ready = at_places(raw.attached, listed), not raw.pending
+    return IPConfiguration(ConfigName(raw.name), _address(raw.address), primary=False, ready=ready, attached=attached)
+
+
+def _address(text: str) -> IPv4Address | None:
+    return IPv4Address(text) if text else None

@@ -1,0 +1,288 @@
+"""The NodeIPPool object: what people wrote in its spec, and what machines wrote in its status.
+
+People write the spec, where every field is optional; the chart's values fill what it leaves out. Machines write the
+status. An object is parsed once, where it is read from the API server, and passed on as a frozen value. The API server
+has checked types and ranges by the CRD, but an older CRD may still be installed. So parsing is tolerant (`api.reading`)
+and never fails: one odd object must not stop a controller's work for all others. The spec is validated where it is used
+(`spec_overrides`, `ipam.sizing.Policy`), because people must learn what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+from azure_cni.api import reading
+from azure_cni.api.reading import Version, version
+from azure_cni.errors import ConfigInvalid
+from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.identity import ModeName, NodeIdentity
+from azure_cni.model.nic import ExcludedConfiguration, VNetID
+from azure_cni.model.text import legible, seconds_of
+
+GROUP = "azure-cni.io"
+VERSION = "v1alpha1"
+KIND = "NodeIPPool"
+PLURAL = "nodeippools"
+
+READ_NOW = f"{GROUP}/read-now"
+"""The annotation by which people ask an agent to read its NIC now: each new value is a request."""
+
+SPEC_FIELDS = {
+    "minFree": "min_free",
+    "maxFree": "max_free",
+    "batch": "batch",
+    "size": "size",
+    "max": "maximum",
+    "paused": "paused",
+}
+"""Keys of the spec, and what they are called in `ipam.sizing.Policy`. For the others see `wanted_mode` and
+`wanted_security_groups`."""
+
+_SECURITY_GROUP: Final = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/applicationSecurityGroups/[^/]+",
+    re.IGNORECASE,
+)
+
+MOST_WAITING: Final = 10_000
+"""Pods of one node, as in the definition's schema. Shares are calculated from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How many addresses the node asks to hold. `number` rises with each change, and no later pool repeats it."""
+
+    count: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """One read of the protocol's fields in a NodeIPPool's status: `granted` answers the request `granted_for`."""
+
+    request: Request
+    granted: int
+    granted_for: int
+    allocated: int
+
+    @property
+    def needed(self) -> int:
+        """What must stay granted: the request, and what is on the NIC by the last report."""
+        return max(self.request.count, self.allocated)
+
+
+class WriteIntent(StrEnum):
+    """The one NIC write that the newest request is for, and that its grant allows (`status.writeIntent`)."""
+
+    NONE = "None"
+    GROW = "Grow"
+    SHRINK = "Shrink"
+    REWRITE = "Rewrite"
+    ATTACH = "Attach"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIPPool:
+    """One version of the object. Counts are addresses; times are seconds since 1970."""
+
+    name: str
+    """Its node's name."""
+    version: Version
+    generation: int
+    """Of the spec."""
+    spec: Mapping[str, Any]
+    """As people wrote it, unchecked."""
+    read_now: str
+    """What a person last set the annotation `READ_NOW` to; "" where nobody did."""
+
+    view: PoolView
+    """The grant protocol's fields; zeros before anyone has written."""
+    last_number: int
+    """The number from which the next request counts on (see `last_request`)."""
+    write_intent: WriteIntent
+    waiting: int
+    """Pods without an address, beyond those that the free ones serve."""
+    free: int
+    assigned: int
+    throttled_until_s: float
+    """Until when Azure asked its agent to wait; 0 when it did not."""
+    grant_reason: str
+    grant_message: str
+    grant_not_before_s: float | None
+
+    vm_id: str | None
+    """The GUID of the VM whose agent wrote the status; None where none has."""
+    vnet_id: VNetID
+    """"" while its agent has not found out."""
+    nic_id: str
+    """As `vnet_id`; a resource ID."""
+    mode: ModeName
+    """The mode in which its agent last prepared the node for pods; `transparent` where it has not said."""
+    uplink: tuple[str, IPv4Address] | None
+    """The NIC's MAC and primary address as they were last written; None when they never were, or make no sense."""
+    read_answered: str
+    """The `read_now` that the reading in `status.lastRead` answered."""
+    status: Mapping[str, Any]
+    """All of it as it was read: for conditions, NIC operations, and to find what differs from the next status."""
+
+    def spec_overrides(self) -> dict[str, int | bool]:
+        """What the spec says, under the names of `Policy`; keys it leaves out are absent. ConfigInvalid if unusable."""
+        overrides: dict[str, int | bool] = {}
+        for key, name in SPEC_FIELDS.items():
+            value = self.spec.get(key)
+            if value is None:
+                continue
+            if not isinstance(value, int):
+                raise ConfigInvalid(f"cannot use spec.{key} of NodeIPPool {self.name}: {value!r} is not a number")
+            overrides[name] = value
+        return overrides
+
+    def wanted_mode(self, default: ModeName) -> ModeName:
+        """The mode that the spec asks for. ConfigInvalid for one that there is not."""
+        text = self.spec.get("mode", default)
+        if text not in set(ModeName):
+            raise ConfigInvalid(
+                f"cannot use spec.mode of NodeIPPool {self.name}: {text!r} is none of {', '.join(ModeName)}"
+            )
+        return ModeName(str(text))
+
+    def wanted_security_groups(self) -> tuple[str, ...] | None:
+        """The application security groups (resource IDs) that the spec wants the NIC to be in, none of them twice; None
+        where it leaves that to others. ConfigInvalid for what is none.
+        """
+        written = self.spec.get("applicationSecurityGroups")
+        if written is None:
+            return None
+        ids = [one for one in written if isinstance(one, str)] if isinstance(written, list) else []
+        if not isinstance(written, list) or not all(map(_SECURITY_GROUP.fullmatch, ids)) or len(ids) < len(written):
+            raise ConfigInvalid(
+                f"cannot use spec.applicationSecurityGroups of NodeIPPool {self.name}: it must be a list of resource "
+                f"IDs of application security groups, and is {legible(str(written))}"
+            )
+        return tuple({one.lower(): one for one in ids}.values())
+
+    def last_request(self, *, vm_id: str) -> Request:
+        """The request as this VM's agent last wrote it; nothing where the status is another VM's (a reused name).
+
+        Numbers never come back with a name: where no agent has written yet, they begin where the object's UID says. So
+        a decision about an object that is gone is never mistaken for one about the object that came after it.
+        """
+        mine = self.vm_id is None or self.vm_id == vm_id
+        return Request(count=self.view.request.count if mine else 0, number=self.last_number)
+
+
+def parse(body: Mapping[str, Any]) -> NodeIPPool:
+    """The object as it was read. Never fails: what is not of its type counts as absent."""
+    metadata, status = reading.metadata_of(body), reading.status_of(body)
+    annotations = reading.mapping(metadata.get("annotations"))
+    return NodeIPPool(
+        name=reading.text(metadata.get("name")),
+        version=version(body),
+        generation=reading.number(metadata.get("generation")),
+        spec=reading.spec_of(body),
+        read_now=reading.text(annotations.get(READ_NOW)),
+        view=_view(status),
+        last_number=_last_number(version(body), status.get("requestID")),
+        write_intent=_write_intent(status.get("writeIntent")),
+        waiting=reading.whole(status.get("waiting"), most=MOST_WAITING),
+        free=reading.addresses(status.get("free")),
+        assigned=reading.addresses(status.get("assigned")),
+        throttled_until_s=seconds_of(status.get("throttledUntil")) or 0.0,
+        grant_reason=reading.text(status.get("grantReason")),
+        grant_message=reading.text(status.get("grantMessage")),
+        grant_not_before_s=seconds_of(status.get("grantNotBefore")),
+        vm_id=reading.text(status["vmID"]) if "vmID" in status else None,
+        vnet_id=VNetID(reading.text(status.get("vnetID"))),
+        nic_id=reading.text(status.get("nicID")),
+        mode=_mode(status.get("mode")),
+        uplink=_uplink(status),
+        read_answered=reading.text(reading.mapping(status.get("lastRead")).get("request")),
+        status=status,
+    )
+
+
+def _view(status: Mapping[str, Any]) -> PoolView:
+    requested, granted, allocated = (
+        reading.addresses(status.get(key)) for key in ("requested", "granted", "allocated")
+    )
+    number, granted_for = (reading.number(status.get(key)) for key in ("requestID", "grantedFor"))
+    return PoolView(Request(requested, number), granted=granted, granted_for=granted_for, allocated=allocated)
+
+
+def _last_number(seen: Version, written: object) -> int:
+    """The number that was written, or one that no other object of that name began near.
+
+    The latter is up to 2**52: 32 bits of the UID, and 20 to count with. Where the number was overwritten by one that
+    azure-cni cannot have given, it starts at another offset.
+    """
+    beginning = f"{seen.uid}/{seen.number}" if written else seen.uid
+    return reading.last_number(written) or zlib.crc32(beginning.encode()) << 20
+
+
+def _write_intent(text: object) -> WriteIntent:
+    """A value that this build does not know counts as a write: it costs a token, and is answered all the same."""
+    try:
+        return WriteIntent(str(text or WriteIntent.NONE))
+    except ValueError:
+        return WriteIntent.REWRITE
+
+
+def _mode(text: object) -> ModeName:
+    try:
+        return ModeName(str(text))
+    except ValueError:
+        return ModeName.TRANSPARENT
+
+
+def _uplink(status: Mapping[str, Any]) -> tuple[str, IPv4Address] | None:
+    mac, primary = reading.text(status.get("macAddress")), reading.text(status.get("primaryIP"))
+    try:
+        return (mac, IPv4Address(primary)) if mac else None
+    except ValueError:
+        return None
+
+
+UNREAD: Final = parse({})
+"""A pool of which nothing is known: before it is read, and after it was deleted."""
+
+
+def identity_status(identity: NodeIdentity) -> dict[str, Any]:
+    """The part of the status that says who this node is in Azure."""
+    return {
+        "vmID": identity.vm_id,
+        "nicID": identity.nic_id,
+        "subnetID": identity.subnet_id,
+        "vnetID": identity.vnet_id,
+        "macAddress": identity.mac,
+        "primaryIP": str(identity.primary_ip),
+    }
+
+
+def excluded_entry(config: ExcludedConfiguration) -> str:
+    """One entry of `status.excluded`: a line for people, of bounded length."""
+    return str(config)
+
+
+def attached_entries(resources: Iterable[AttachedResource]) -> list[str]:
+    """`status.vnetAttachments`: the resource IDs of what pods have attached."""
+    return [resource.id for resource in sorted(resources)]
+
+
+def attached_resources(pool: NodeIPPool) -> frozenset[AttachedResource]:
+    """What an agent of this node said that pods have attached, whatever the values allow now."""
+    written = pool.status.get("vnetAttachments")
+    found = (AttachedResource.parse(reading.text(one)) for one in (written if isinstance(written, list) else ()))
+    return frozenset(resource for resource in found if resource is not None)
+
+
+def address_entry(address: IPv4Address, config: str) -> str:
+    """One entry of `status.vnetAddresses`: the address and its ipConfiguration, on one line of bounded length.
+
+    It says what is on the NIC, not which pod has it, so that nothing is written when a pod starts or ends.
+    """
+    return f"{address} {legible(config)}"
