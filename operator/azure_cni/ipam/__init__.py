@@ -1,1 +1,1 @@
-"""What the addresses of one node are doing, and what to do next: limits, sizing, ledger, plan, backoff. Pure."""
+"""The state of one node's addresses, and what to do next: limits, sizing, ledger, plan, backoff. Pure."""

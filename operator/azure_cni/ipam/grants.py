@@ -4,13 +4,13 @@ The invariant (P5): at every instant what a node's NIC holds, or could hold once
 most its entry in the quota's ledger, and the entries' sum is at most the limit. Six rules keep it, whoever dies,
 sleeps or acts on an old read in between. Rules 1 and 3 are the node's, 2 and 4 the controller's; the fifth is the
 API server's, which refuses a ledger over the limit. The sixth is about nodes that go, and come back under their names:
-the numbers of a new pool are others than those before (`api.pool.last_request`), and an entry leaves the ledger only in
-a write on the version that was read before pool and NIC were found gone (`cluster.reclaim`).
+a new pool's request numbers differ from those of the old one (`api.node_ip_pool`), and an entry leaves the ledger only
+in a write on the version that was read before pool and NIC were found gone (`cluster.reclaimer`).
 
-Every write that a decision here asks for is one compare-and-swap, the node's requests too: one that arrives late, from
-an agent that is gone, must find the pool changed and fail.
+Every write that follows from a decision here is one compare-and-swap, the node's requests too: a late one, from an
+agent that is gone, finds the pool changed and fails.
 
-tests/property/test_grant_walk.py walks through all that can happen to these functions in a small world.
+tests/property/test_grant_walk.py explores every sequence of events for these functions in a small model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from azure_cni.api.pool import PoolView, Request
+from azure_cni.api.node_ip_pool import PoolView, Request
 
 
 def self_grant(requested: int, maximum: int) -> int:
@@ -54,7 +54,7 @@ def renewed_request(last: Request) -> Request:
     return Request(count=last.count, number=last.number + 1)
 
 
-def is_overtaken(mine: Request, *, shown: Request) -> bool:
+def is_superseded(mine: Request, *, shown: Request) -> bool:
     """Rule 1, across a restart: the pool shows a request that is not this agent's, and it came before its own.
 
     Then the agent begins again, with the `first_request` after the one shown.
@@ -62,22 +62,22 @@ def is_overtaken(mine: Request, *, shown: Request) -> bool:
     return shown != mine and shown.number >= mine.number
 
 
-def left_in_flight(seen: PoolView) -> int:
+def left_in_flight(pool: PoolView) -> int:
     """Rule 1, across a restart: the most that a write of the agent before this one could leave on the NIC.
 
     By rule 3 such a write goes no further than the request and the grant, and neither falls below it since.
     """
-    return min(seen.request.count, seen.granted)
+    return min(pool.request.count, pool.granted)
 
 
-def usable(request: Request, seen: PoolView) -> int:
+def usable(request: Request, pool: PoolView) -> int:
     """Rule 3: how many addresses the node may hold by the pool as it saw it; 0 until its newest request is answered.
 
-    An old view does no harm: as long as the request stands, nobody takes back what it covers.
+    An outdated view is safe: while the request is unchanged, nothing that it covers is taken back.
     """
-    if seen.request != request or seen.granted_for != request.number:
+    if pool.request != request or pool.granted_for != request.number:
         return 0
-    return min(request.count, seen.granted)
+    return min(request.count, pool.granted)
 
 
 # The controller's side.
@@ -92,15 +92,13 @@ class QuotaEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """Nothing to write. `short` is how much of the request the limits do not allow now, 0 when it is met."""
-
-    short: int = 0
+class Unchanged:
+    """Nothing to write: the request is met as far as the limits allow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Write `entry` to the ledger; entries of many nodes may go in one write. With it, decide anew."""
+    """Write `entry` to the ledger; entries of many nodes may go in one write. With it, decide again."""
 
     entry: QuotaEntry
 
@@ -125,31 +123,31 @@ class TakeBack:
     entry: QuotaEntry
 
 
-Decision: TypeAlias = Rest | Reserve | Answer | TakeBack
+Decision: TypeAlias = Unchanged | Reserve | Answer | TakeBack
 
 
 def ceiling(*, limit: int, per_node: int, others: int) -> int:
-    """How many addresses one node may be granted while the `others`' entries sum to so many."""
+    """How many addresses one node may be granted; `others` is the sum of the other nodes' entries."""
     return max(0, min(per_node, limit - others))
 
 
-def decide(seen: PoolView, entry: QuotaEntry, *, ceiling: int) -> Decision:
-    """The next compare-and-swap for one node, from one read of its pool and of its entry, in whatever order.
+def decide(pool: PoolView, entry: QuotaEntry, *, ceiling: int) -> Decision:
+    """The next compare-and-swap for one node, from one read of its pool and of its entry, in either order.
 
     Rule 2, on the way up: the ledger first. Its count never falls here, and the request's number is recorded even when
     the count stays: so a controller that decided on the ledger as it was before finds it changed. Then the pool.
     Rule 4, on the way down: only what is answered in the pool and in the ledger; the pool first.
     A pool without a number was never written by its agent, and says nothing about its NIC.
     """
-    number = seen.request.number
+    number = pool.request.number
     if not number:
-        return Rest()
-    reserved = QuotaEntry(max(entry.count, min(seen.request.count, ceiling)), number)
+        return Unchanged()
+    reserved = QuotaEntry(max(entry.count, min(pool.request.count, ceiling)), number)
     if entry != reserved:
         return Reserve(reserved)
-    granted = min(entry.count, seen.needed)
-    if seen.granted_for != number or seen.granted < granted:
+    granted = min(entry.count, pool.needed)
+    if pool.granted_for != number or pool.granted < granted:
         return Answer(granted, number)
-    if entry.count > seen.needed:
-        return TakeBack(seen.needed, QuotaEntry(seen.needed, number))
-    return Rest(short=max(0, seen.request.count - entry.count))
+    if entry.count > pool.needed:
+        return TakeBack(pool.needed, QuotaEntry(pool.needed, number))
+    return Unchanged()

@@ -1,17 +1,11 @@
-"""The numbers of the domain, each with its source. Nothing else in the product repeats them."""
+"""The numbers of the domain, each with its source, and when to retry. Nothing else in the product repeats them."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from azure_cni.errors import LONGEST_RETRY_AFTER_S as LONGEST_RETRY_AFTER_S  # noqa: PLC0414  # a number of the domain too
-
-MAX_ADDRESSES_PER_NODE: Final = 250
-"""Pods per node in Azure's container networking (Azure documentation, container networking overview).
-
-The platform allows 256 private addresses per NIC and per VM, the primary included (`api.nic.MAX_CONFIGS_PER_NIC`);
-the difference is left to operators.
-"""
+from azure_cni.model.nic import MAX_ADDRESSES_PER_NODE as MAX_ADDRESSES_PER_NODE  # noqa: PLC0414  # of an object, too
 
 MIN_FREE: Final = 8
 MAX_FREE: Final = 24
@@ -38,5 +32,26 @@ BACKOFF_MAX_S: Final = 120.0
 in 5 minutes per subscription and region (Azure documentation, throttling), and hundreds of nodes share them."""
 
 BACKOFF_REFUSED_S: Final = 900.0
-"""The same for a write that Azure refuses as it stands (a lock, a policy, a missing permission): no repeat can help
-before somebody has changed something, and each is a whole PUT out of everybody's budget."""
+"""The same for a write that Azure refuses as it stands (a lock, a policy, a missing permission): a retry cannot help
+before somebody changes something, and each is a whole PUT from the shared budget."""
+
+ATTACH_WRITES_AT_ONCE: Final = 6
+ATTACH_WRITE_S: Final = 10.0
+"""How often a node writes its NIC for what pods attach: so many writes at once, then one in this time. A rollout
+of a few pods waits for Azure alone; annotations that change without end leave the node 24 of the 30 grants that the
+controller gives it in a minute (`quota.write_budget.MOST_ANSWERS`)."""
+
+
+def delay_s(attempt: int, *, retry_after_s: float | None, jitter: float, longest_s: float = BACKOFF_MAX_S) -> float:
+    """Seconds to wait after the `attempt`-th failure in a row (from 1); `jitter` is a random number in [0, 1).
+
+    Without `retry_after_s` it is never more than `longest_s`. With it the wait begins only there: whoever comes earlier
+    is refused again, and a thousand nodes that got the same Retry-After each add their own jitter.
+    """
+    if attempt < 1:
+        raise ValueError(f"attempts count from 1, not {attempt}")
+    doublings = min(attempt - 1, 16)  # far past the cap; keeps the power small
+    step_s = min(BACKOFF_FIRST_S * 2.0**doublings, longest_s)
+    if retry_after_s is None:
+        return step_s * (1 + jitter) / 2
+    return max(retry_after_s, 0.0) + step_s * jitter

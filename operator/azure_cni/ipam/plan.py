@@ -1,42 +1,56 @@
 """What to do next: observed NIC + ledger + policy -> one step, which is at most one write of the NIC.
 
-Invariants, whatever is interrupted wherever: no step takes the NIC above the grant, the pool's `max` or 256
-configurations; only free addresses in configurations of ours leave, and none of them goes to a pod while it may still
-leave; a NIC that Azure is updating is left alone.
-Each step is decided from a fresh read, so a plan is never carried on, only made anew, and the same state always
-leads to the same step.
+Invariants, wherever the process is interrupted: no step takes the NIC above the grant, the pool's `max` or 256
+configurations; only free addresses in our configurations are removed, and no pod gets one that may still be removed; a
+NIC that Azure is updating is left alone.
+Each step is decided from a new read, so a plan is never continued, only made again, and the same state always leads to
+the same step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
-from azure_cni.api.nic import ConfigName, IPConfiguration, NicView
-from azure_cni.ipam.ledger import Counts, Ledger, State
+from azure_cni.ipam.ledger import Counts, Ledger, Slot, State
 from azure_cni.ipam.limits import SETTLE_POLL_S, SHRINK_DELAY_S
 from azure_cni.ipam.sizing import Policy, target
+from azure_cni.model.nic import Address, AttachmentChange, ConfigName, IPConfiguration, NicView
+from azure_cni.model.text import counted
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class NoOp:
     """Nothing to do now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Await:
-    """More is needed than is granted: ask to hold `requested` addresses, and decide anew when that is answered."""
+class AwaitGrant:
+    """More is needed than is granted: ask to hold `requested` addresses, and decide again when that is answered."""
 
     requested: int
 
 
 @dataclass(frozen=True, slots=True)
 class Grow:
-    """Add so many configurations in one write."""
+    """Add `add` configurations of one address each in one write, which also changes what pods have attached."""
 
     add: int
+    attach: tuple[AttachmentChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Note in the ledger which addresses get something, then change in one write what pods have attached."""
+
+    changes: tuple[AttachmentChange, ...]
+
+    @property
+    def reason(self) -> str:
+        """For people."""
+        return f"what {counted(len(self.changes), 'pod')} may have attached changes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +58,39 @@ class Shrink:
     """Release `addresses` in the ledger, then leave the configurations `names` out in one write."""
 
     names: tuple[ConfigName, ...]
-    addresses: tuple[IPv4Address, ...]
+    addresses: tuple[Address, ...]
     reason: str = field(default="more free addresses than wanted", compare=False)
     """For people: why these leave."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class WaitForAzure:
     """Azure is still working on the NIC: nothing may be written. Look again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mend:
+class Rewrite:
     """Write the NIC once more as it is: to end a failed state, or so that an older write cannot come through."""
 
     reason: str = field(default="the last operation failed", compare=False)
     """For people."""
 
 
-_LATE: Final = Mend("a write with an unknown outcome must not come through late")
+@dataclass(frozen=True, slots=True)
+class Regroup:
+    """Put all of the NIC into these application security groups, and no other, in one write."""
 
-Step: TypeAlias = Rest | Await | Grow | Shrink | Settle | Mend
+    groups: tuple[str, ...]
+
+
+_LATE: Final = Rewrite("a write with an unknown outcome must not come through late")
+
+Step: TypeAlias = NoOp | AwaitGrant | Grow | Attach | Shrink | WaitForAzure | Rewrite | Regroup
 
 
 @dataclass(frozen=True, slots=True)
-class Unaccounted:
-    """Writes of which nobody knows whether they will yet come to pass: at most one will, for each changes the etag.
+class PendingWrite:
+    """Writes with an unknown outcome: at most one can still take effect, because each changes the etag.
 
     `most` addresses could be on the NIC after it; Azure refuses it once the NIC's etag is another than `etag`.
     """
@@ -84,7 +105,7 @@ class Plan:
 
     `requested` is what the node has to ask for: its target, but never less than its NIC holds already. To make growth
     one write, ask first and pass the answer of that request as `granted`. `surplus_since_s` goes back into the next
-    decision. `wake_at_s`: the boot time at which to decide anew if nothing happens before; None when only an event can
+    decision. `wake_at_s`: the boot time at which to decide again if nothing happens before; None when only an event can
     change it.
     """
 
@@ -104,29 +125,42 @@ def next_step(
     now_s: float,
     surplus_since_s: float | None,
     granted: int,
-    unaccounted: Unaccounted | None = None,
+    pending_write: PendingWrite | None = None,
     shrink_delay_s: float = SHRINK_DELAY_S,
+    attach: tuple[AttachmentChange, ...] = (),
+    may_grow: bool = True,
+    groups: tuple[str, ...] | None = None,
 ) -> Plan:
     """Decide from a ledger that has observed `view`.
 
     `waiting`: pods here that need an address and have none. `granted`: what the newest request was answered with, 0
-    while it is not. `unaccounted`: the ledger withholds from pods what such a write would take off. Times are boot
-    times in s.
+    while it is not. `pending_write`: the ledger withholds from pods what such a write would remove, or attach to.
+    `attach`: what is to be changed of what pods have attached. `may_grow` is False while a growth that failed rests,
+    or is refused: then `attach` does not wait for it. `groups`: the application security groups that the NIC shall be
+    in, None for those that it is in; no pod's address waits for that. Times are boot times in s.
     """
     counts = ledger.counts()
-    # Lost addresses are not on the NIC and do not become useful by growing: neither side counts them.
-    useless = sum(not config.ours for config in _unusable(ledger, view)) if view.settled else 0
-    wanted = target(policy, assigned=counts.assigned - counts.lost, waiting=waiting, cooling=counts.cooling + useless)
-    wanted, held = min(wanted, view.most), len(view.secondaries)
+    # Missing addresses are not on the NIC and do not become useful by growing: neither side counts them.
+    useless = sum(config.size for config in _unusable(ledger, view) if not config.ours) if view.settled else 0
+    wanted = target(
+        policy, assigned=counts.assigned - counts.missing, waiting=waiting, cooling=counts.cooling + useless
+    )
+    wanted, held = min(wanted, view.most), view.held
     plan = partial(Plan, wanted, max(wanted, held))
     cooled_at_s = ledger.next_cooled_at_s()
     if policy.paused:
-        return plan(Rest(), wake_at_s=cooled_at_s)
+        return plan(NoOp(), wake_at_s=cooled_at_s)
     if not view.settled:
-        return plan(Settle(), surplus_since_s, wake_at_s=now_s + SETTLE_POLL_S)
-    if step := _withheld(counts, unaccounted) or _failed(ledger, view) or _growth(view, wanted=wanted, granted=granted):
+        return plan(WaitForAzure(), surplus_since_s, wake_at_s=now_s + SETTLE_POLL_S)
+    if (
+        step := _withheld(ledger, view, pending_write, attach=attach)
+        or _failed(ledger, view)
+        or _growth(view, wanted=wanted, granted=granted, attach=attach, may_grow=may_grow)
+    ):
         return plan(step, wake_at_s=cooled_at_s)
-    rest = _mending(view, too_much=unaccounted is not None and unaccounted.most > max(wanted, held))
+    rest = _rewrite(view, too_much=pending_write is not None and pending_write.most > max(wanted, held))
+    if isinstance(rest, NoOp) and groups is not None and not view.is_in(groups):
+        rest = Regroup(groups)
     surplus = _surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
     if surplus is None:
         return plan(rest, wake_at_s=cooled_at_s)
@@ -137,28 +171,38 @@ def next_step(
     return plan(rest, since_s, wake_at_s=shrink_at_s if cooled_at_s is None else min(shrink_at_s, cooled_at_s))
 
 
-def _withheld(counts: Counts, unaccounted: Unaccounted | None) -> Mend | None:
-    """How to get back what may still leave: before anything else and whatever is granted, for pods may wait for it."""
-    return _LATE if unaccounted and counts.releasing else None
+def _withheld(
+    ledger: Ledger, view: NicView, pending_write: PendingWrite | None, *, attach: tuple[AttachmentChange, ...]
+) -> Rewrite | None:
+    """The write that keeps what may still be removed, or attached to: before any other step, because pods may wait
+    for it.
+    """
+    may_gain = ledger.may_gain(view) and not attach  # else the write that is made anyway ends the doubt
+    return _LATE if pending_write and (ledger.counts().releasing or may_gain) else None
 
 
-def _growth(view: NicView, *, wanted: int, granted: int) -> Step | None:
-    """How to come from what is held to what is wanted; None when there is nothing to grow."""
-    held = len(view.secondaries)
-    if held >= wanted:
-        return None
-    if granted <= held:
-        return Await(requested=wanted)
-    return Grow(add=min(wanted, granted) - held)
+def _growth(
+    view: NicView, *, wanted: int, granted: int, attach: tuple[AttachmentChange, ...], may_grow: bool
+) -> Step | None:
+    """The step from what is held to what is wanted, and to what pods ask for; None when neither lacks anything.
+
+    One write does both where it can. A grant is for one intent, so which comes first may not depend on whether the
+    newest request is answered: the two would displace each other's requests in turns.
+    """
+    if view.held >= wanted or (attach and not may_grow):
+        return Attach(attach) if attach else None
+    if granted > view.held:
+        return Grow(min(wanted, granted) - view.held, attach)
+    return AwaitGrant(requested=wanted)
 
 
-def _mending(view: NicView, *, too_much: bool) -> Step:
+def _rewrite(view: NicView, *, too_much: bool) -> Step:
     """What a NIC of the right size needs. `too_much`: a write not known to have ended could make it larger."""
     if view.failed:
-        return Mend()
+        return Rewrite()
     if too_much:  # it stays reserved until Azure would refuse that write
         return _LATE
-    return Rest()
+    return NoOp()
 
 
 def _is_surplus(policy: Policy, counts: Counts, *, held: int) -> bool:
@@ -168,22 +212,33 @@ def _is_surplus(policy: Policy, counts: Counts, *, held: int) -> bool:
 
 
 def _surplus(ledger: Ledger, view: NicView, *, count: int) -> Shrink | None:
-    """The longest-free addresses in configurations of ours, at most `count`; None when there is none."""
-    ours = {config.name: config.address for config in view.secondaries if config.ours}
-    free = [slot for slot in ledger.slots if slot.state is State.FREE and ours.get(slot.config) == slot.address]
-    chosen = sorted(free, key=lambda slot: slot.since_s)[: max(count, 0)]
-    if not chosen:
-        return None
-    return Shrink(tuple(slot.config for slot in chosen), tuple(slot.address for slot in chosen))
+    """Our configurations whose addresses have all been free for longest, at most `count` addresses; None when there is
+    none. A configuration leaves with all that it holds.
+    """
+    free = {slot.address: slot for slot in ledger.slots if slot.state is State.FREE}
+    ours = [config for config in view.secondaries if config.ours and config.addresses and _is_free(config, free)]
+    since_s = {config.name: max(free[address].since_s for address in config.addresses) for config in ours}
+    chosen: list[IPConfiguration] = []
+    for config in sorted(ours, key=lambda config: (since_s[config.name], config.addresses)):
+        if config.size <= count:
+            chosen.append(config)
+            count -= config.size
+    return _shrink(chosen) if chosen else None
+
+
+def _is_free(config: IPConfiguration, free: Mapping[Address, Slot]) -> bool:
+    return all(address in free and free[address].config == config.name for address in config.addresses)
+
+
+def _shrink(configs: Sequence[IPConfiguration], **reason: str) -> Shrink:
+    addresses = tuple(address for config in configs for address in config.addresses)
+    return Shrink(tuple(config.name for config in configs), addresses, **reason)
 
 
 def _failed(ledger: Ledger, view: NicView) -> Shrink | None:
-    """Configurations of ours that Azure is done with and that never became usable: they only take up room."""
+    """Our configurations that Azure has finished and that never became usable: they only take up room."""
     failed = [config for config in _unusable(ledger, view) if config.ours]
-    if not failed:
-        return None
-    addresses = tuple(config.address for config in failed if config.address is not None)
-    return Shrink(tuple(config.name for config in failed), addresses, reason="Azure failed to make them work")
+    return _shrink(failed, reason="Azure failed to make them work") if failed else None
 
 
 def _unusable(ledger: Ledger, view: NicView) -> list[IPConfiguration]:
@@ -194,5 +249,7 @@ def _unusable(ledger: Ledger, view: NicView) -> list[IPConfiguration]:
     return [
         config
         for config in view.secondaries
-        if not config.ready and (config.address is None or known[config.address].state is State.PROGRAMMING)
+        if not config.ready
+        and not config.attached
+        and all(known[address].state is State.PROGRAMMING for address in config.addresses)
     ]

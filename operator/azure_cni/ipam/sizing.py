@@ -1,9 +1,15 @@
-"""How many addresses a node should hold.
+"""How many addresses a node should hold, and how many of those that it lacks to request next.
 
     needed = assigned + waiting                               waiting: pods of this node that need an address
     target = roundup(needed + cooling + minFree, batch)       within [batch, max]; or the fixed size, at most max
 
-Cooling addresses are on the NIC but useless for now: they count as needed, else a burst of restarts would starve.
+Cooling addresses are on the NIC but useless for now: they count as needed, or a burst of restarts would find none.
+
+Azure does not say how many addresses a subnet has left, only whether a write fits as a whole. So refused sizes are
+remembered (`SubnetRoom`), and for waiting pods the node requests fewer and fewer until a write fits. With N left and W
+wanted, that takes about log3(W / N) refused writes; then the refused size minus what was added bounds what can be left.
+The last addresses of a subnet are for waiting pods, on whichever node: a node that only wants spare addresses requests
+all that it wants or none.
 """
 
 from __future__ import annotations
@@ -73,7 +79,7 @@ def override(default: Policy, overrides: Mapping[str, int | bool]) -> Policy:
 
 
 def target(policy: Policy, *, assigned: int, waiting: int, cooling: int) -> int:
-    """Addresses that the node should hold on its NIC, for so many assigned and cooling there and so many waiting."""
+    """How many addresses the node should hold on its NIC, from how many are assigned, cooling and waited for."""
     if policy.size is not None:
         return min(policy.size, policy.maximum)
     wanted = assigned + waiting + cooling + policy.min_free
@@ -89,3 +95,44 @@ def _within(key: str, value: int, least: int, *, most: int = MAX_ADDRESSES_PER_N
         raise ConfigInvalid(f"cannot use {key} {value!r}: it must be a whole number")
     if not least <= value <= most:
         raise ConfigInvalid(f"cannot use {key} {value}: it must be between {least} and {most}")
+
+
+SHARE: Final = 3
+"""After a refusal the next growth is this fraction of it: 250 shrink to 1 in six writes."""
+STRIDE: Final = 4
+"""When a growth fits where a smaller one was refused, addresses became free: the next is this many times larger."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetRoom:
+    """`refused`: the smallest growth that did not fit; None if none was refused since the subnet had room for all.
+
+    `most`: the upper bound of the next growth, because a while ago not even one address fitted; None if
+    nothing bounds it. Both count addresses.
+    """
+
+    refused: int | None = None
+    most: int | None = None
+
+    def next_add(self, wanted: int, *, needed: int) -> int:
+        """How many to ask for, of `wanted`; pods wait for `needed` of these."""
+        if needed <= 0:
+            return wanted
+        sizes = [wanted]
+        if self.refused is not None:
+            sizes += [needed, max(1, self.refused // SHARE)]
+        if self.most is not None:
+            sizes.append(self.most)
+        return min(sizes)
+
+    def after_refusal(self, add: int) -> SubnetRoom:
+        """A growth by `add` did not fit, so no larger one does either."""
+        return SubnetRoom(refused=add if self.refused is None else min(add, self.refused))
+
+    def after_growth(self, add: int, *, wanted: int) -> SubnetRoom:
+        """A growth by `add` fitted, where `wanted` would have been welcome."""
+        if add >= wanted:
+            return SubnetRoom()
+        if self.refused is None or add >= self.refused:  # more room than it had when it refused
+            return SubnetRoom(most=STRIDE * add)
+        return SubnetRoom(refused=self.refused - add)

@@ -1,8 +1,7 @@
 import pytest
 
-from azure_cni.ipam.backoff import delay_s
 from azure_cni.ipam.grants import self_grant
-from azure_cni.ipam.limits import BACKOFF_FIRST_S, BACKOFF_MAX_S
+from azure_cni.ipam.limits import BACKOFF_FIRST_S, BACKOFF_MAX_S, delay_s
 
 ALMOST = 1 - 2**-53
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from azure_cni.api.nic import ExcludedConfiguration, NicView
+from azure_cni.ipam.address_state import Event, moved
 from azure_cni.ipam.ledger import Ledger, State
-from azure_cni.ipam.life import Event, moved
-from azure_cni.ipam.plan import Grow, Rest, next_step
+from azure_cni.ipam.plan import Grow, NoOp, next_step
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.nic import ExcludedConfiguration, NicView
 from unit.ipam.views import address, assign, config, holder, seen, unassign, view
 
 
@@ -50,7 +50,7 @@ def test_a_living_pod_keeps_it_and_nobody_gets_it_after() -> None:
         observe(ledger, excluding(1), now_s=now_s)
     (slot,) = ledger.slots
     assert (slot.state, slot.on_nic, slot.in_pool, slot.holder) == (State.ASSIGNED, True, False, holder(1))
-    assert (ledger.counts().allocated, ledger.counts().assigned, ledger.counts().lost) == (0, 1, 1)
+    assert (ledger.counts().allocated, ledger.counts().assigned, ledger.counts().missing) == (0, 1, 1)
     unassign(ledger, 1)
     assert ledger.slots == ()
 
@@ -85,7 +85,7 @@ def test_one_that_then_leaves_the_nic_has_drifted() -> None:
 def test_what_a_write_may_still_take_off_is_withheld_though_it_is_excluded() -> None:
     ledger = seen(1)
     ledger.apply(ledger.release([address(1)], now_s=0.0))
-    ledger.apply(ledger.observe(excluding(1), now_s=1.0, in_doubt=True).change)
+    ledger.apply(ledger.observe(excluding(1), now_s=1.0, write_pending=True).change)
     assert [slot.state for slot in ledger.slots] == [State.RELEASING]
     observe(ledger, excluding(1))
     assert ledger.slots == ()
@@ -97,7 +97,7 @@ def test_the_node_grows_for_the_one_that_it_lost() -> None:
     nic = excluding(0, kept=tuple(range(1, 16)))
     observe(ledger, nic)
     step = next_step(ledger, nic, replace(policy, size=None), waiting=0, now_s=1, surplus_since_s=None, granted=16).step
-    assert step == Rest()  # 15 free are more than eight: the address that its pod still has is neither wanted nor held
+    assert step == NoOp()  # 15 free are more than eight: the address that its pod still has is neither wanted nor held
     sized = next_step(ledger, nic, Policy(size=16), waiting=0, now_s=1, surplus_since_s=None, granted=16).step
     assert sized == Grow(add=1)
 

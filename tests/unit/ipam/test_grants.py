@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azure_cni.api.pool import Request
+from azure_cni.api.node_ip_pool import Request
 from azure_cni.ipam.grants import (
     Answer,
     PoolView,
     QuotaEntry,
     Reserve,
-    Rest,
     TakeBack,
+    Unchanged,
     ceiling,
     decide,
     first_request,
-    is_overtaken,
+    is_superseded,
     left_in_flight,
     next_request,
     self_grant,
@@ -59,7 +59,7 @@ def test_a_new_agent_begins_with_a_number_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("shown", "overtaken"),
+    ("shown", "superseded"),
     [
         (Request(16, 7), False),  # its own
         (Request(8, 6), False),  # its own from before: the newer one has not arrived yet
@@ -67,8 +67,8 @@ def test_a_new_agent_begins_with_a_number_of_its_own():
         (Request(16, 8), True),
     ],
 )
-def test_another_agents_request_is_known_by_its_number(shown, overtaken):
-    assert is_overtaken(Request(16, 7), shown=shown) is overtaken
+def test_another_agents_request_is_known_by_its_number(shown, superseded):
+    assert is_superseded(Request(16, 7), shown=shown) is superseded
 
 
 def test_a_write_of_the_agent_before_went_no_further_than_request_and_grant():
@@ -104,11 +104,11 @@ def test_the_ceiling_is_what_the_node_and_the_others_leave(per_node, others, roo
         # Up: the ledger, then the pool, then nothing.
         (pool(16, 1), QuotaEntry(), 250, Reserve(QuotaEntry(16, 1))),
         (pool(16, 1), QuotaEntry(16, 1), 250, Answer(16, 1)),
-        (pool(16, 1, granted=16, granted_for=1), QuotaEntry(16, 1), 250, Rest()),
+        (pool(16, 1, granted=16, granted_for=1), QuotaEntry(16, 1), 250, Unchanged()),
         # Less than asked for at the limit, and the rest when there is room.
         (pool(16, 1), QuotaEntry(), 10, Reserve(QuotaEntry(10, 1))),
         (pool(16, 1), QuotaEntry(10, 1), 10, Answer(10, 1)),
-        (pool(16, 1, granted=10, granted_for=1), QuotaEntry(10, 1), 10, Rest(short=6)),
+        (pool(16, 1, granted=10, granted_for=1), QuotaEntry(10, 1), 10, Unchanged()),
         (pool(16, 1, granted=10, granted_for=1), QuotaEntry(10, 1), 12, Reserve(QuotaEntry(12, 1))),
         (pool(16, 1, granted=10, granted_for=1), QuotaEntry(12, 1), 12, Answer(12, 1)),
         (pool(16, 1), QuotaEntry(), 0, Reserve(QuotaEntry(0, 1))),
@@ -118,11 +118,11 @@ def test_the_ceiling_is_what_the_node_and_the_others_leave(per_node, others, roo
         # Down: only then, and never below what is reported on the NIC.
         (pool(8, 2, granted=8, granted_for=2, allocated=8), QuotaEntry(16, 2), 250, TakeBack(8, QuotaEntry(8, 2))),
         (pool(8, 2, granted=12, granted_for=2, allocated=12), QuotaEntry(16, 2), 250, TakeBack(12, QuotaEntry(12, 2))),
-        (pool(8, 2, granted=8, granted_for=2, allocated=8), QuotaEntry(8, 2), 250, Rest()),
+        (pool(8, 2, granted=8, granted_for=2, allocated=8), QuotaEntry(8, 2), 250, Unchanged()),
         # A limit that was lowered takes nothing from what a node still asks for.
-        (pool(16, 1, granted=16, granted_for=1, allocated=16), QuotaEntry(16, 1), 4, Rest()),
+        (pool(16, 1, granted=16, granted_for=1, allocated=16), QuotaEntry(16, 1), 4, Unchanged()),
         # The node's name came back with a new pool: the old entry stays until its agent has spoken.
-        (pool(0, 0), QuotaEntry(16, 7), 250, Rest()),
+        (pool(0, 0), QuotaEntry(16, 7), 250, Unchanged()),
     ],
 )
 def test_the_next_compare_and_swap(seen, entry, room, decision):
@@ -153,7 +153,7 @@ def test_without_room_nothing_else_is_written_to_the_pool(seen, entry, room):
 @given(pools, entries, counts)
 def test_undisturbed_it_comes_to_rest_after_every_kind_of_write_once(seen, entry, room):
     kinds = []
-    while not isinstance(decision := decide(seen, entry, ceiling=room), Rest):
+    while not isinstance(decision := decide(seen, entry, ceiling=room), Unchanged):
         kinds.append(type(decision))
         match decision:
             case Reserve(entry=entry):
@@ -165,4 +165,3 @@ def test_undisturbed_it_comes_to_rest_after_every_kind_of_write_once(seen, entry
     assert kinds == [kind for kind in (Reserve, Answer, TakeBack) if kind in kinds]
     assert seen.granted_for == entry.request_id == seen.request.number
     assert entry.count <= max(seen.needed, room)
-    assert decision.short == max(0, seen.request.count - entry.count)

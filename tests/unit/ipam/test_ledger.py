@@ -1,7 +1,7 @@
 import pytest
 
-from azure_cni.errors import AzureCniError, LedgerError, NoAddress
-from azure_cni.ipam.ledger import Change, Counts, Ledger, LinkParameters, Slot, State
+from azure_cni.errors import AzureCniError, EnvironmentInvalid, LedgerError, NoAddress
+from azure_cni.ipam.ledger import Change, Counts, Holder, Ledger, LinkParameters, Sandbox, Slot, State
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
 from unit.ipam.views import address, assign, config, holder, seen, unassign, view
 
@@ -19,7 +19,7 @@ class TestAssign:
     def test_decides_and_does_nothing(self):
         ledger = seen(1)
         change = ledger.assign(holder(1), now_s=5.0, at_limit=False)
-        assert ledger.holding(holder(1).sandbox) is None
+        assert not ledger.holding(holder(1).sandbox)
         assert change == Change(put=(Slot(address(1), config(1).name, State.ASSIGNED, 5.0, holder(1)),))
 
     def test_a_repeat_changes_nothing(self):
@@ -32,8 +32,7 @@ class TestAssign:
         ledger = seen(1, 2)
         first = assign(ledger, 1)
         ledger.apply(ledger.assign(holder(1, pod_name="web"), now_s=9.0, at_limit=False))
-        slot = ledger.holding(holder(1).sandbox)
-        assert slot is not None
+        (slot,) = ledger.holding(holder(1).sandbox)
         assert slot.holder is not None
         assert (slot.address, slot.holder.pod_name) == (first, "web")
 
@@ -50,6 +49,19 @@ class TestAssign:
         ledger.apply(ledger.observe(view([1]), now_s=4.0).change)
         unassign(ledger, 1)
         assert [slot.link for slot in ledger.slots] == [None]
+
+    def test_two_networks_cannot_have_one_interface(self):
+        ledger = seen(1, 2)
+        assign(ledger, 1)
+        other = Holder(holder(1).sandbox._replace(network="storage"))
+        with pytest.raises(
+            EnvironmentInvalid, match=r'cannot use CNI_IFNAME "eth0" for container container-1 in network "sto'
+        ):
+            ledger.assign(other, now_s=0.0, at_limit=False)
+        assert not ledger.holding(other.sandbox)
+        assert not ledger.unassign(other.sandbox, now_s=1.0)
+        assert ledger.other_network(other.sandbox) == "azure-cni"
+        assert ledger.other_network(holder(1).sandbox) == ledger.other_network(holder(2).sandbox) == ""
 
     def test_interfaces_of_one_container_are_sandboxes_of_their_own(self):
         ledger = seen(1, 2)
@@ -89,6 +101,48 @@ class TestAssign:
         assert assign(ledger, 3, now_s=COOLING_AT_LIMIT_S, at_limit=True) == address(2)
 
 
+class TestSeveral:
+    """Addresses of one sandbox: they come together, change together and go together."""
+
+    def test_all_or_none_are_assigned(self):
+        ledger = seen(1, 2)
+        with pytest.raises(NoAddress, match=r"cannot assign 3 addresses to .*: 2 of 2 on the NIC is free"):
+            ledger.assign(holder(1), now_s=1.0, at_limit=False, count=3)
+        ledger.apply(
+            ledger.assign(holder(1), now_s=1.0, at_limit=False, count=2, link=LinkParameters(1500, address(4)))
+        )
+        assert [slot.address for slot in ledger.holding(holder(1).sandbox)] == [address(1), address(2)]
+        assert not ledger.assign(holder(1), now_s=2.0, at_limit=False, count=2)
+        assert ledger.counts().assigned == 2
+
+    def test_at_the_limit_free_ones_are_taken_before_cooling_ones(self):
+        ledger = seen(1, 2, 3)
+        for number in (1, 2):
+            assign(ledger, number)
+            unassign(ledger, number, now_s=float(number))
+        with pytest.raises(NoAddress):
+            ledger.assign(holder(3), now_s=COOLING_AT_LIMIT_S + 1.0, at_limit=True, count=3)
+        ledger.apply(ledger.assign(holder(3), now_s=COOLING_AT_LIMIT_S + 1.0, at_limit=True, count=2))
+        assert {slot.address for slot in ledger.holding(holder(3).sandbox)} == {address(1), address(3)}
+
+    def test_the_holder_and_the_link_change_on_all(self):
+        ledger, later = seen(1, 2), LinkParameters(1500, address(9))
+        ledger.apply(ledger.assign(holder(1), now_s=1.0, at_limit=False, count=2))
+        ledger.apply(ledger.adapt(holder(1).sandbox, later))
+        ledger.apply(ledger.hand_over(holder(1, pod_name="web")))
+        held = ledger.holding(holder(1).sandbox)
+        assert {(slot.holder.pod_name, slot.link) for slot in held} == {("web", later)}
+        assert Ledger(ledger.slots).slots == ledger.slots
+
+    @pytest.mark.parametrize(("way", "then"), [(Ledger.unassign, State.COOLING), (Ledger.abandon, State.FREE)])
+    def test_all_go_together_and_one_that_the_nic_lost_is_forgotten(self, way, then):
+        ledger = seen(1, 2, 3)
+        ledger.apply(ledger.assign(holder(1), now_s=1.0, at_limit=False, count=3))
+        ledger.apply(ledger.observe(view([1, 3]), now_s=2.0).change)
+        ledger.apply(way(ledger, holder(1).sandbox, now_s=3.0))
+        assert states(ledger) == {1: then, 3: then}
+
+
 class TestTakeBack:
     def test_an_unknown_sandbox_is_nothing_to_do(self):
         ledger = seen(1)
@@ -119,7 +173,7 @@ class TestTakeBack:
         assign(ledger, 1)
         ledger.apply(ledger.abandon(holder(1).sandbox, now_s=1.0))
         assert states(ledger) == {1: State.FREE}
-        assert ledger.holding(holder(1).sandbox) is None
+        assert not ledger.holding(holder(1).sandbox)
 
     @pytest.mark.parametrize("way", [Ledger.unassign, Ledger.abandon])
     def test_one_that_the_nic_lost_is_forgotten(self, way):
@@ -163,30 +217,32 @@ class TestObserve:
         observation = ledger.observe(view(), now_s=5.0)
         ledger.apply(observation.change)
         assert observation.vanished == (address(1), address(2), address(3))
-        assert [slot.address for slot in observation.lost] == [address(1)]
-        assert ledger.counts() == Counts(allocated=0, assigned=1, free=0, cooling=0, programming=0, releasing=0, lost=1)
+        assert [slot.address for slot in ledger.slots if not slot.on_nic] == [address(1)]
+        assert ledger.counts() == Counts(
+            allocated=0, assigned=1, free=0, cooling=0, programming=0, releasing=0, missing=1
+        )
         again = ledger.observe(view(), now_s=6.0)
-        assert (again.vanished, len(again.lost)) == ((), 1)
+        assert again.vanished == ()
         assert not again.change
         back = ledger.observe(view([1]), now_s=7.0)
         ledger.apply(back.change)
-        assert (back.appeared, back.lost) == ((), ())
-        assert ledger.counts().lost == 0
+        assert back.appeared == ()
+        assert ledger.counts().missing == 0
 
     def test_what_was_chosen_to_leave_leaves_in_silence(self):
         ledger = seen(1, 2)
         ledger.apply(ledger.release([address(1)], now_s=1.0))
         observation = ledger.observe(view([2]), now_s=2.0)
         ledger.apply(observation.change)
-        assert (observation.released, observation.vanished) == ((address(1),), ())
+        assert (observation.change.drop, observation.vanished) == ((address(1),), ())
         assert states(ledger) == {2: State.FREE}
 
-    def test_what_may_still_leave_is_withheld_while_that_is_in_doubt(self):
+    def test_what_may_still_leave_is_withheld_while_that_is_unknown(self):
         ledger = seen(1)
         ledger.apply(ledger.release([address(1)], now_s=1.0))
-        assert not ledger.observe(view([1]), now_s=2.0, in_doubt=True).change
-        gone = ledger.observe(view([]), now_s=3.0, in_doubt=True)
-        assert gone.released == (address(1),)
+        assert not ledger.observe(view([1]), now_s=2.0, write_pending=True).change
+        gone = ledger.observe(view([]), now_s=3.0, write_pending=True)
+        assert gone.change.drop == (address(1),)
 
     def test_what_did_not_leave_stays_once_azure_has_settled(self):
         ledger = seen(1)
@@ -226,7 +282,14 @@ class TestLoad:
         ("rows", "words"),
         [
             (lambda s: [s(1, holder(1)), s(1, holder(2))], "it has 10.240.1.1 twice"),
-            (lambda s: [s(1, holder(1)), s(2, holder(1))], "container container-1 holds 10.240.1.1 and 10.240.1.2"),
+            (
+                lambda s: [s(1, holder(1)), s(2, Holder(Sandbox("storage", *holder(1).sandbox.interface)))],
+                "10.240.1.1 and 10.240.1.2 are one interface's and have two holders: .*network='azure-cni'.*'storage'",
+            ),
+            (
+                lambda s: [s(1, holder(1)), s(2, holder(1, pod_name="web"))],
+                "two holders: .*pod_name=''.*'web'",
+            ),
             (lambda s: [s(1, None)], "10.240.1.1 is assigned and held by None"),
         ],
     )

@@ -2,12 +2,23 @@ from dataclasses import replace
 
 import pytest
 
-from azure_cni.api.nic import ExcludedConfiguration, IPConfiguration
 from azure_cni.ipam.ledger import Ledger
 from azure_cni.ipam.limits import COOLING_S, SETTLE_POLL_S, SHRINK_DELAY_S
-from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, Step, Unaccounted, next_step
+from azure_cni.ipam.plan import (
+    AwaitGrant,
+    Grow,
+    NoOp,
+    PendingWrite,
+    Plan,
+    Rewrite,
+    Shrink,
+    Step,
+    WaitForAzure,
+    next_step,
+)
 from azure_cni.ipam.sizing import Policy
-from unit.ipam.views import address, adopted, assign, config, seen, unassign, view
+from azure_cni.model.nic import ExcludedConfiguration, IPConfiguration
+from unit.ipam.views import address, adopted, assign, block, config, seen, unassign, view
 
 DEFAULT = Policy()
 
@@ -22,7 +33,7 @@ def plan(
     now_s: float = 1000.0,
     since_s: float | None = None,
     granted: int = 250,
-    unaccounted: Unaccounted | None = None,
+    pending_write: PendingWrite | None = None,
 ) -> Plan:
     return next_step(
         ledger or seen(*configs),
@@ -32,7 +43,7 @@ def plan(
         now_s=now_s,
         surplus_since_s=since_s,
         granted=granted,
-        unaccounted=unaccounted,
+        pending_write=pending_write,
     )
 
 
@@ -42,14 +53,14 @@ class TestGrow:
         assert plan(list(range(16)), waiting=100).step == Grow(96)
 
     def test_asks_before_it_takes(self):
-        assert plan([], granted=0).step == Await(16)
-        assert plan(list(range(16)), waiting=20, granted=16).step == Await(32)
+        assert plan([], granted=0).step == AwaitGrant(16)
+        assert plan(list(range(16)), waiting=20, granted=16).step == AwaitGrant(32)
 
     def test_takes_what_is_granted_when_that_is_less(self):
         assert plan(list(range(16)), waiting=20, granted=20).step == Grow(4)
 
     def test_a_grant_that_is_larger_than_the_target_is_no_reason_to_grow(self):
-        assert plan(list(range(16)), granted=250).step == Rest()
+        assert plan(list(range(16)), granted=250).step == NoOp()
 
     def test_max_includes_adopted_addresses(self):
         configs = [adopted(n) for n in range(10)]
@@ -59,11 +70,11 @@ class TestGrow:
         configs = [config(n, name=f"other-{n}", ready=False) for n in range(16)]
         assert plan(configs, waiting=1).step == Grow(16)
         assert plan(configs, waiting=1, policy=Policy(maximum=20)).step == Grow(4)
-        assert plan(configs, waiting=1, settled=False).step == Settle()
+        assert plan(configs, waiting=1, settled=False).step == WaitForAzure()
         grown = [*configs, *range(20, 36)]
-        assert plan(grown, waiting=1).step == Rest()
+        assert plan(grown, waiting=1).step == NoOp()
 
-    @pytest.mark.parametrize(("others", "step"), [(10, Grow(15)), (24, Grow(1)), (25, Rest()), (30, Rest())])
+    @pytest.mark.parametrize(("others", "step"), [(10, Grow(15)), (24, Grow(1)), (25, NoOp()), (30, NoOp())])
     def test_the_platforms_limit_includes_what_is_not_for_pods(self, others: int, step: Step):
         excluded = tuple(ExcludedConfiguration(f"six{n}", None, "is IPv6") for n in range(others))
         nic = replace(view(range(230)), excluded=excluded)
@@ -77,8 +88,8 @@ class TestGrow:
             assign(ledger, number)
         configs = list(range(8, 24))
         ledger.apply(ledger.observe(view(configs), now_s=1.0).change)
-        assert ledger.counts().lost == 8
-        assert plan(configs, ledger=ledger).step == Rest()
+        assert ledger.counts().missing == 8
+        assert plan(configs, ledger=ledger).step == NoOp()
 
     def test_a_request_never_falls_below_what_is_on_the_nic(self):
         assert plan(list(range(20))).requested == 20
@@ -88,19 +99,19 @@ class TestShrink:
     def test_only_after_a_surplus_without_a_break(self):
         configs = list(range(32))
         first = plan(configs, now_s=1000.0)
-        assert first == Plan(16, 32, Rest(), surplus_since_s=1000.0, wake_at_s=1000.0 + SHRINK_DELAY_S)
+        assert first == Plan(16, 32, NoOp(), surplus_since_s=1000.0, wake_at_s=1000.0 + SHRINK_DELAY_S)
         later = plan(configs, now_s=1100.0, since_s=1000.0)
-        assert later == Plan(16, 32, Rest(), surplus_since_s=1000.0, wake_at_s=1000.0 + SHRINK_DELAY_S)
+        assert later == Plan(16, 32, NoOp(), surplus_since_s=1000.0, wake_at_s=1000.0 + SHRINK_DELAY_S)
         due = plan(configs, now_s=1000.0 + SHRINK_DELAY_S, since_s=1000.0)
         assert isinstance(due.step, Shrink)
         assert len(due.step.names) == 16
         assert due.surplus_since_s == 1000.0  # a failed write is tried again at once
 
-    def test_a_break_starts_it_anew(self):
+    def test_a_break_starts_it_again(self):
         assert plan(list(range(24)), now_s=1100.0, since_s=1000.0).surplus_since_s is None
 
     def test_up_to_max_free_is_no_surplus(self):
-        assert plan(list(range(24))) == Plan(16, 24, Rest())
+        assert plan(list(range(24))) == Plan(16, 24, NoOp())
         assert plan(list(range(25))).surplus_since_s == 1000.0
 
     def test_the_longest_free_go_first(self):
@@ -124,7 +135,7 @@ class TestShrink:
         assert all(name.startswith("azure-cni-") for name in step.names)
 
     def test_a_surplus_of_adopted_addresses_is_left_alone(self):
-        assert plan([adopted(n) for n in range(40)], since_s=0.0) == Plan(16, 40, Rest())
+        assert plan([adopted(n) for n in range(40)], since_s=0.0) == Plan(16, 40, NoOp())
 
     def test_wakes_for_what_cools_if_that_is_sooner(self):
         configs = list(range(40))
@@ -143,11 +154,44 @@ class TestShrink:
         assert set(step.addresses) == {address(n) for n in range(45, 60)}
 
 
+class TestBlocks:
+    """Configurations that hold several addresses: what people ask for counts addresses, a write configurations."""
+
+    def test_their_addresses_are_held(self):
+        assert plan([block(16)]) == Plan(16, 16, NoOp())
+        assert plan([block(16)], waiting=20).step == Grow(16)
+        assert plan([block(16)], waiting=20, granted=20).step == Grow(4)
+        assert plan([block(16)], waiting=20, granted=16).step == AwaitGrant(32)
+        assert plan([block(16), block(32)], policy=Policy(maximum=30), waiting=30).step == NoOp()
+
+    def test_one_leaves_whole_or_not_at_all(self):
+        configs = [*range(16), block(16), block(32)]
+        ledger = seen(*configs)
+        for number in range(17):
+            assign(ledger, number)
+        taken = plan(configs, ledger=ledger, policy=Policy(size=20), since_s=0.0).step
+        assert taken == Shrink((block(32).name,), tuple(address(32 + n) for n in range(16)))
+        assert plan(configs, ledger=ledger, policy=Policy(size=33), since_s=0.0).step == NoOp()
+
+    def test_others_blocks_stay(self):
+        assert plan([block(16, name="theirs"), block(32, name="other")], since_s=0.0) == Plan(16, 32, NoOp())
+
+    def test_one_that_azure_failed_to_make_work_leaves_with_all_its_addresses(self):
+        failed = replace(block(16), ready=False)
+        assert plan([1, failed]).step == Shrink((failed.name,), failed.addresses)
+        theirs = replace(block(16, name="theirs"), ready=False)
+        assert plan([theirs], waiting=1).step == Grow(16)
+
+    def test_the_platforms_limit_counts_one_for_each(self):
+        configs = [block(1000 + 16 * n) for n in range(10)]
+        assert plan(configs, policy=Policy(size=250)).step == Grow(90)
+
+
 class TestFixedSize:
     def test_grows_and_shrinks_to_it(self):
         fixed = Policy(size=20)
         assert plan([], policy=fixed).step == Grow(20)
-        assert plan(list(range(20)), policy=fixed) == Plan(20, 20, Rest())
+        assert plan(list(range(20)), policy=fixed) == Plan(20, 20, NoOp())
         step = plan(list(range(21)), policy=fixed, since_s=0.0).step
         assert isinstance(step, Shrink)
         assert len(step.names) == 1
@@ -156,40 +200,40 @@ class TestFixedSize:
 class TestUnaccounted:
     """A write of which nobody knows whether it will yet come to pass."""
 
-    OPEN = Unaccounted(16, view().etag)
+    OPEN = PendingWrite(16, view().etag)
 
     def test_what_it_could_add_stays_reserved_and_more_than_is_wanted_is_prevented(self):
         configs = list(range(16))
-        assert plan(configs, unaccounted=self.OPEN).step == Rest()
-        assert plan(configs, waiting=20, unaccounted=Unaccounted(32, "e")).step == Grow(16)
-        assert isinstance(plan(configs, unaccounted=Unaccounted(32, "e")).step, Mend)
+        assert plan(configs, pending_write=self.OPEN).step == NoOp()
+        assert plan(configs, waiting=20, pending_write=PendingWrite(32, "e")).step == Grow(16)
+        assert isinstance(plan(configs, pending_write=PendingWrite(32, "e")).step, Rewrite)
 
     @pytest.mark.parametrize("more", [{}, {"waiting": 100}, {"waiting": 100, "granted": 0}, {"since_s": 0.0}])
     def test_what_it_could_take_off_is_got_back_first_of_all(self, more):
         ledger = seen(*range(48))
         ledger.apply(ledger.release([address(n) for n in range(32)], now_s=0.0))
-        ledger.apply(ledger.observe(view(range(48)), now_s=0.0, in_doubt=True).change)
+        ledger.apply(ledger.observe(view(range(48)), now_s=0.0, write_pending=True).change)
         assert ledger.counts().releasing == 32
-        step = plan(list(range(48)), ledger=ledger, unaccounted=Unaccounted(48, view().etag), **more).step
-        assert isinstance(step, Mend)
+        step = plan(list(range(48)), ledger=ledger, pending_write=PendingWrite(48, view().etag), **more).step
+        assert isinstance(step, Rewrite)
         assert step.reason == "a write with an unknown outcome must not come through late"
 
     def test_but_not_while_azure_works_or_the_pool_is_paused(self):
         ledger = seen(*range(16))
         ledger.apply(ledger.release([address(1)], now_s=0.0))
         configs = list(range(16))
-        assert plan(configs, ledger=ledger, unaccounted=self.OPEN, settled=False).step == Settle()
-        assert plan(configs, ledger=ledger, unaccounted=self.OPEN, policy=Policy(paused=True)).step == Rest()
+        assert plan(configs, ledger=ledger, pending_write=self.OPEN, settled=False).step == WaitForAzure()
+        assert plan(configs, ledger=ledger, pending_write=self.OPEN, policy=Policy(paused=True)).step == NoOp()
 
 
 class TestOthers:
     def test_a_nic_that_azure_updates_is_left_alone(self):
         settling = plan([], settled=False, since_s=7.0)
-        assert settling == Plan(16, 16, Settle(), surplus_since_s=7.0, wake_at_s=1000.0 + SETTLE_POLL_S)
+        assert settling == Plan(16, 16, WaitForAzure(), surplus_since_s=7.0, wake_at_s=1000.0 + SETTLE_POLL_S)
 
     @pytest.mark.parametrize("configs", [[], list(range(40)), [config(1, ready=False)]])
     def test_paused_does_nothing(self, configs):
-        assert plan(configs, policy=Policy(paused=True), since_s=0.0).step == Rest()
+        assert plan(configs, policy=Policy(paused=True), since_s=0.0).step == NoOp()
 
     def test_configurations_that_failed_are_left_out_before_anything_else(self):
         unchosen = IPConfiguration(config(3).name, None, primary=False, ready=False)
@@ -197,14 +241,14 @@ class TestOthers:
         step = plan([1, config(2, ready=False), unchosen, theirs]).step
         assert step == Shrink((config(2).name, config(3).name), (address(2),))
 
-    @pytest.mark.parametrize(("held", "step"), [(16, Mend()), (10, Grow(6)), (20, Mend())])
-    def test_a_failed_nic_is_mended_by_the_next_write_or_by_one_of_its_own(self, held, step):
+    @pytest.mark.parametrize(("held", "step"), [(16, Rewrite()), (10, Grow(6)), (20, Rewrite())])
+    def test_a_failed_nic_is_repaired_by_the_next_write_or_by_one_of_its_own(self, held, step):
         nic = replace(view(list(range(held))), failed=True)
         arguments = {"waiting": 0, "now_s": 0.0, "surplus_since_s": None, "granted": 250}
         assert next_step(seen(*range(held)), nic, DEFAULT, **arguments).step == step
         paused = next_step(seen(*range(held)), nic, Policy(paused=True), **arguments)
-        assert paused.step == Rest()
+        assert paused.step == NoOp()
 
     def test_a_failed_write_does_not_touch_what_worked_before(self):
         ledger = seen(*range(16))
-        assert plan([config(n, ready=False) for n in range(16)], ledger=ledger).step == Rest()
+        assert plan([config(n, ready=False) for n in range(16)], ledger=ledger).step == NoOp()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azure_cni.ipam.subnet_room import SHARE, SubnetRoom
+from azure_cni.ipam.sizing import SHARE, SubnetRoom
 
 
 def grown(room: int, wanted: int, *, memory: SubnetRoom | None = None) -> tuple[int, list[int], SubnetRoom]:

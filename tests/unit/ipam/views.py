@@ -1,10 +1,11 @@
 """Short ways to say what a NIC shows and who holds what."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv4Address
 
-from azure_cni.api.nic import ConfigName, IPConfiguration, NicID, NicView
 from azure_cni.ipam.ledger import Holder, Ledger, Sandbox
+from azure_cni.model.nic import ConfigName, IPConfiguration, NicID, NicView
 
 PRIMARY = IPConfiguration(ConfigName("ipconfig1"), IPv4Address("10.240.0.4"), primary=True, ready=True)
 
@@ -14,8 +15,13 @@ def address(number: int) -> IPv4Address:
 
 
 def config(number: int, *, ready: bool = True, name: str | None = None) -> IPConfiguration:
-    """A secondary of ours, unless it has another name."""
+    """One of our secondaries, unless it has another name."""
     return IPConfiguration(ConfigName(name or f"azure-cni-{number:08d}"), address(number), primary=False, ready=ready)
+
+
+def block(number: int, *, size: int = 16, name: str | None = None) -> IPConfiguration:
+    """One of our secondaries that holds several addresses, from this one on."""
+    return replace(config(number, name=name), size=size)
 
 
 def adopted(number: int) -> IPConfiguration:
@@ -23,13 +29,13 @@ def adopted(number: int) -> IPConfiguration:
 
 
 def view(configs: Iterable[int | IPConfiguration] = (), *, settled: bool = True) -> NicView:
-    """A NIC with its primary and these secondaries; a bare number is a ready one of ours."""
+    """A NIC with its primary and these secondaries; a bare number is a ready one that we made."""
     secondaries = tuple(config(item) if isinstance(item, int) else item for item in configs)
     return NicView(NicID("/nic"), 'W/"1"', settled, (PRIMARY, *secondaries))
 
 
 def holder(number: int, **fields: str) -> Holder:
-    return Holder(Sandbox(f"container-{number}", "eth0"), **fields)
+    return Holder(Sandbox("azure-cni", f"container-{number}", "eth0"), **fields)
 
 
 def seen(*configs: int | IPConfiguration, now_s: float = 0.0) -> Ledger:
@@ -41,8 +47,7 @@ def seen(*configs: int | IPConfiguration, now_s: float = 0.0) -> Ledger:
 
 def assign(ledger: Ledger, number: int, *, now_s: float = 0.0, at_limit: bool = False) -> IPv4Address:
     ledger.apply(ledger.assign(holder(number), now_s=now_s, at_limit=at_limit))
-    slot = ledger.holding(holder(number).sandbox)
-    assert slot is not None
+    (slot,) = ledger.holding(holder(number).sandbox)
     return slot.address
 
 

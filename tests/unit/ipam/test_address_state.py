@@ -1,12 +1,17 @@
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from azure_cni.errors import AzureCniError
-from azure_cni.ipam.life import TRANSITIONS, Event, Slot, State, moved, observed
+from azure_cni.ipam.address_state import TRANSITIONS, Event, Slot, State, moved, observed
+from azure_cni.model.attachments import AttachedResource
 from unit.ipam.views import address, config, holder
 
-READS = {Event.SEEN, Event.PENDING, Event.EXCLUDED, Event.GONE}
+POOL = AttachedResource.parse(
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/loadBalancers/lb/backendAddressPools/web"
+)
+READS = {Event.READY, Event.PENDING, Event.ATTACHED, Event.EXCLUDED, Event.GONE}
 
 
 def slot(state: State, *, on_nic: bool = True) -> Slot:
@@ -55,14 +60,14 @@ def test_what_a_pod_used_becomes_free_only_by_cooling():
 def test_a_transition_notes_its_time_and_an_event_without_one_keeps_it():
     assert moved(slot(State.FREE), Event.RELEASE, now_s=20.0) == Slot(address(1), config(1).name, State.RELEASING, 20.0)
     free = slot(State.FREE)
-    assert moved(free, Event.SEEN, now_s=20.0) is free
+    assert moved(free, Event.READY, now_s=20.0) is free
 
 
 def test_an_assigned_address_that_is_gone_stays_and_comes_back_when_it_is_ready():
     lost = moved(slot(State.ASSIGNED), Event.GONE, now_s=20.0)
     assert lost == slot(State.ASSIGNED, on_nic=False)
     assert moved(lost, Event.PENDING, now_s=30.0) == lost
-    assert moved(lost, Event.SEEN, now_s=40.0) == slot(State.ASSIGNED)
+    assert moved(lost, Event.READY, now_s=40.0) == slot(State.ASSIGNED)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,34 @@ def test_a_configuration_of_another_name_is_another_one(state, ready, after):
     assert (now.state, now.config, now.on_nic) == (after, "azure-cni-other000", True)
 
 
-def test_an_assigned_address_made_anew_counts_again_once_it_is_ready():
+def test_an_assigned_address_recreated_counts_again_once_it_is_ready():
     now = observed(address(1), slot(State.ASSIGNED), config(1, ready=False, name="azure-cni-other000"), now_s=20.0)
     assert now is not None
     assert (now.holder, now.on_nic) == (holder(1), False)
+
+
+WITH_POOL = replace(config(1), attached=frozenset({POOL}))
+
+
+@pytest.mark.parametrize("state", [State.FREE, State.PROGRAMMING, State.RELEASING, None])
+def test_an_address_with_something_attached_is_not_free(state):
+    before = slot(state) if state else None
+    now = observed(address(1), before, WITH_POOL, now_s=20.0)
+    assert now is not None
+    assert (now.state, now.attached) == (State.PROGRAMMING, True)
+    clean = observed(address(1), now, config(1), now_s=30.0)
+    assert clean is not None
+    assert (clean.state, clean.attached) == (State.FREE, False)
+
+
+@pytest.mark.parametrize("state", [State.ASSIGNED, State.COOLING])
+def test_a_read_that_need_not_show_all_ends_no_doubt(state):
+    marked = replace(slot(state), attached=True)
+    assert observed(address(1), marked, config(1), now_s=20.0, conclusive=False) == marked
+    now = observed(address(1), marked, config(1), now_s=20.0)
+    assert now == slot(state)
+
+
+def test_a_cooling_address_with_something_attached_is_not_freed():
+    with pytest.raises(AzureCniError, match="still attached"):
+        moved(replace(slot(State.COOLING), attached=True), Event.COOLED, now_s=200.0)

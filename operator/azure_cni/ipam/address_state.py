@@ -1,9 +1,9 @@
-"""The life of one address: states, events, and the one table of what may follow what.
+"""The life cycle of one address: its states, events, and the single table of transitions.
 
-                   seen               assign                unassign
+                   ready              assign                unassign
     (unknown) ───────────────► free ─────────► assigned ───────────────► cooling
         │ pending             ▲ │ ▲ ◄───────── abandon                      │
-        ▼             seen    │ │ └──────────────── cooled ─────────────────┘
+        ▼             ready   │ │ └──────────────── cooled ─────────────────┘
     programming ──────────────┘ │            (cooling ─ assign ─► assigned at the node's limit)
         │ release               │ release
         └──────► releasing ◄────┘
@@ -11,9 +11,13 @@
                      ▼
                  (unknown)
 
-The NIC is read from time to time and each address told what it showed of it: `seen`, `pending`, `excluded` or `gone`.
-An address that is gone or excluded is forgotten in every state but one: a pod lives with an assigned one, so it stays,
-marked, until the pod ends.
+Each read of the NIC yields one event for each address: `ready`, `pending`, `attached`, `excluded` or `gone`. An
+address that is gone or excluded is forgotten in every state but one: a pod uses an assigned one, so it stays, marked,
+until the pod ends.
+
+What a pod had attached to its address (a load balancer pool, a public IP address) must be off it before the next pod
+gets it. So `Slot.attached` is set before the write that attaches, and stays set until a read shows that nothing is
+there and no write can come any more. While it is set the address is neither free nor assigned again.
 """
 
 from __future__ import annotations
@@ -25,8 +29,9 @@ from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from azure_cni.api.nic import ConfigName, ExcludedConfiguration, IPConfiguration
 from azure_cni.errors import AzureCniError
+from azure_cni.model.identity import ModeName
+from azure_cni.model.nic import Address, ConfigName, ExcludedConfiguration, IPConfiguration
 
 
 class State(StrEnum):
@@ -43,12 +48,14 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What can happen to an address. The first four are what a read of the NIC shows of it."""
+    """What can happen to an address. The first five are what a read of the NIC shows of it."""
 
-    SEEN = "seen"
+    READY = "ready"
     """On the NIC, and its operation Succeeded."""
     PENDING = "pending"
     """On the NIC, with an operation under way or failed, or with a kernel that does not know it."""
+    ATTACHED = "attached"
+    """On the NIC, with something attached that a pod asked for, and that no other pod may find there."""
     EXCLUDED = "excluded"
     """On the NIC, in a configuration that is not for pods, or no longer: somebody attached something to it."""
     GONE = "gone"
@@ -62,51 +69,73 @@ class Event(StrEnum):
 
 TRANSITIONS: Final[Mapping[tuple[State | None, Event], State | None]] = MappingProxyType(
     {
-        (None, Event.SEEN): State.FREE,
+        (None, Event.READY): State.FREE,
         (None, Event.PENDING): State.PROGRAMMING,
         (None, Event.EXCLUDED): None,
-        (State.PROGRAMMING, Event.SEEN): State.FREE,
+        (None, Event.ATTACHED): State.PROGRAMMING,
+        (State.PROGRAMMING, Event.READY): State.FREE,
         (State.PROGRAMMING, Event.PENDING): State.PROGRAMMING,
         (State.PROGRAMMING, Event.GONE): None,
         (State.PROGRAMMING, Event.EXCLUDED): None,
+        (State.PROGRAMMING, Event.ATTACHED): State.PROGRAMMING,
         (State.PROGRAMMING, Event.RELEASE): State.RELEASING,  # its operation failed: it will never be usable
-        (State.FREE, Event.SEEN): State.FREE,
+        (State.FREE, Event.READY): State.FREE,
         (State.FREE, Event.PENDING): State.FREE,  # each write of the NIC marks all of it; what worked goes on working
         (State.FREE, Event.GONE): None,
         (State.FREE, Event.EXCLUDED): None,
+        (State.FREE, Event.ATTACHED): State.PROGRAMMING,  # by hand: it is removed
         (State.FREE, Event.ASSIGN): State.ASSIGNED,
         (State.FREE, Event.RELEASE): State.RELEASING,
-        (State.ASSIGNED, Event.SEEN): State.ASSIGNED,
+        (State.ASSIGNED, Event.READY): State.ASSIGNED,
         (State.ASSIGNED, Event.PENDING): State.ASSIGNED,
         (State.ASSIGNED, Event.GONE): State.ASSIGNED,  # marked as off the NIC
         (State.ASSIGNED, Event.EXCLUDED): State.ASSIGNED,  # marked: no pod gets it after this one
+        (State.ASSIGNED, Event.ATTACHED): State.ASSIGNED,
         (State.ASSIGNED, Event.UNASSIGN): State.COOLING,
         (State.ASSIGNED, Event.ABANDON): State.FREE,
-        (State.COOLING, Event.SEEN): State.COOLING,
+        (State.COOLING, Event.READY): State.COOLING,
         (State.COOLING, Event.PENDING): State.COOLING,
         (State.COOLING, Event.GONE): None,
         (State.COOLING, Event.EXCLUDED): None,
+        (State.COOLING, Event.ATTACHED): State.COOLING,
         (State.COOLING, Event.COOLED): State.FREE,
         (State.COOLING, Event.ASSIGN): State.ASSIGNED,  # the node is at its limit
-        # A releasing address hears of the NIC only once no write can take it off any more: what is there then stays.
-        (State.RELEASING, Event.SEEN): State.FREE,
+        # A releasing address gets events only when no write can remove it any more: what the NIC shows then stays.
+        (State.RELEASING, Event.READY): State.FREE,
         (State.RELEASING, Event.PENDING): State.PROGRAMMING,
         (State.RELEASING, Event.GONE): None,
         (State.RELEASING, Event.EXCLUDED): None,
+        (State.RELEASING, Event.ATTACHED): State.PROGRAMMING,
     }
 )
 """All that an address can do. A pair that is not here is a fault of the program and is refused."""
 
 
-_SHOWN: Final = frozenset({Event.SEEN, Event.PENDING, Event.GONE})
+_SHOWN: Final = frozenset({Event.READY, Event.PENDING, Event.ATTACHED, Event.GONE})
 """After these a slot is as the NIC shows it, and nothing of before is remembered."""
 
 
 class Sandbox(NamedTuple):
-    """The identity of an attachment in CNI: container ID and interface name."""
+    """The identity of an attachment in CNI: network name, container ID and interface name.
 
+    `network` is "" where it is not known: in rows that an agent of schema 1 or 2 wrote, and in a DEL whose network
+    configuration cannot be read. A container has one interface of a name whatever its networks are, so an unknown
+    network means the one that holds the interface.
+    """
+
+    network: str
     container_id: str
     ifname: str
+
+    @property
+    def interface(self) -> tuple[str, str]:
+        """Container ID and interface name, by which a kernel knows the sandbox: no two networks can both have it."""
+        return self.container_id, self.ifname
+
+    def matches(self, other: Sandbox) -> bool:
+        """Both name one attachment, as far as their networks are known."""
+        networks = {self.network, other.network}
+        return self.interface == other.interface and (len(networks) == 1 or "" in networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,28 +156,38 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class LinkParameters:
-    """What a sandbox takes from the NIC: MTU in bytes, and the primary address, from which the node speaks to it."""
+    """What a sandbox is wired with: MTU in bytes and primary address of the NIC, from which the node speaks to it; and
+    the mode.
+    """
 
     mtu: int
     primary: IPv4Address
+    mode: ModeName = ModeName.TRANSPARENT
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One address of the pool. `since_s` is the boot time (seconds) of the last transition."""
+    """One address of the pool. `since_s` is the boot time (seconds) of the last transition.
 
-    address: IPv4Address
+    A sandbox may hold several: then each is a slot, and all have the same holder.
+    """
+
+    address: Address
     config: ConfigName
     state: State
     since_s: float
     holder: Holder | None = None
     on_nic: bool = True
-    """False when the NIC no longer shows an address that a pod still holds: drift, told as a condition."""
+    """False when the NIC no longer shows an address that a pod still holds: drift, reported as a condition."""
     link: LinkParameters | None = None
     """What its holder was wired with; the NIC's may have changed since. None where that was not written down (schema 1
     of the ledger)."""
     excluded: bool = False
     """On the NIC, and a pod still holds it, but its configuration is not for pods any more."""
+    own_egress: bool = False
+    """What its holder sends out of the VNet keeps this address, and does not take the node's."""
+    attached: bool = False
+    """Something that a pod asked for is attached to it, or may be by a write that has not ended."""
 
     @property
     def in_pool(self) -> bool:
@@ -164,39 +203,51 @@ def moved(slot: Slot, event: Event, *, now_s: float) -> Slot | None:
     state = TRANSITIONS[slot.state, event]
     if state is None:
         return None
-    on_nic = event in {Event.SEEN, Event.EXCLUDED} or (slot.on_nic and event is not Event.GONE)
+    if slot.attached and state is State.FREE:
+        raise AzureCniError(f"cannot free {slot.address}: what its pod asked for is still attached to it")
+    on_nic = event in {Event.READY, Event.EXCLUDED, Event.ATTACHED} or (slot.on_nic and event is not Event.GONE)
     excluded = event is Event.EXCLUDED or (slot.excluded and event not in _SHOWN)
-    if (state, on_nic, excluded) == (slot.state, slot.on_nic, slot.excluded):
-        return slot
-    if state is slot.state:
-        return replace(slot, on_nic=on_nic, excluded=excluded)
-    return replace(slot, state=state, since_s=now_s, on_nic=on_nic, excluded=excluded, holder=None, link=None)
+    attached = event is Event.ATTACHED or slot.attached
+    after = replace(slot, on_nic=on_nic, excluded=excluded, attached=attached)
+    if state is not slot.state:
+        after = replace(after, state=state, since_s=now_s, holder=None, link=None, own_egress=False)
+    return slot if after == slot else after
 
 
 def observed(
-    address: IPv4Address,
+    address: Address,
     before: Slot | None,
     config: IPConfiguration | ExcludedConfiguration | None,
     *,
     now_s: float,
     prepared: bool = True,
+    conclusive: bool = True,
 ) -> Slot | None:
-    """The slot after a read that showed the address in `config`, or nowhere; `prepared`: the kernel knows it."""
+    """The slot after a read that showed the address in `config`, or nowhere; `prepared`: the kernel knows it.
+
+    `conclusive`: no write that could attach something to it is under way, and the kernel has nothing of what was
+    attached before. So what the read does not show is not there.
+    """
     slot = before
-    if slot and (config is None or config.name != slot.config):  # another name: deleted and made anew
+    if slot and (config is None or config.name != slot.config):  # another name: deleted and created again
         slot = moved(slot, Event.GONE, now_s=now_s)
     if config is None:
         return slot
-    event = _event(config, prepared=prepared)
     if slot is None:
+        event = _event(config, prepared=prepared)
         state = TRANSITIONS[None, event]
-        return Slot(address, ConfigName(config.name), state, now_s) if state else None
+        attached = event is Event.ATTACHED
+        return Slot(address, ConfigName(config.name), state, now_s, attached=attached) if state else None
     if slot.config != config.name:
         slot = replace(slot, config=ConfigName(config.name))
-    return moved(slot, event, now_s=now_s)
+    if slot.attached and not config.attached and conclusive:
+        slot = replace(slot, attached=False)
+    return moved(slot, _event(config, prepared=prepared and not slot.attached), now_s=now_s)
 
 
 def _event(config: IPConfiguration | ExcludedConfiguration, *, prepared: bool) -> Event:
     if isinstance(config, ExcludedConfiguration):
         return Event.EXCLUDED
-    return Event.SEEN if config.ready and prepared else Event.PENDING
+    if config.attached:
+        return Event.ATTACHED
+    return Event.READY if config.ready and prepared else Event.PENDING

@@ -1,0 +1,136 @@
+"""What became of what a pod asks to have attached, in words for its owner: for its readiness gate and its events. Pure.
+
+The words name the pod's own resources and say what must change. Azure's own messages stay in the log and in the
+NodeIPPool: identities and other people's resources are none of a pod's owner's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from azure_cni.errors import AccessDenied, CloudError, CloudNotFound
+from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.nic import Address, ExcludedConfiguration, IPConfiguration, NicView
+from azure_cni.model.text import few
+
+ATTACHED = "Attached"
+PENDING = "AttachmentPending"
+NOTHING_ASKED = "NothingAsked"
+INVALID = "AttachmentInvalid"
+NOT_ALLOWED = "AttachmentNotAllowed"
+NOT_FOUND = "AttachmentNotFound"
+DENIED = "AttachmentDenied"
+IN_USE = "AttachmentInUse"
+REFUSED = "AttachmentRefused"
+IMPOSSIBLE = "AttachmentImpossible"
+
+_MISSING = frozenset({"InvalidResourceReference", "NotFound", "ResourceNotFound"})
+_TAKEN = frozenset({"PublicIPAddressInUse"})
+_JOIN = {
+    AttachmentKind.POOL: "Microsoft.Network/loadBalancers/backendAddressPools/join/action",
+    AttachmentKind.PUBLIC_IP: "Microsoft.Network/publicIPAddresses/join/action",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`reason` is CamelCase. `done`: everything is attached. `problem`: a person has to change something."""
+
+    reason: str
+    message: str
+    done: bool = False
+    problem: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one pod asks for: `resources`, of which its namespace may use `allowed`; `faults`: what cannot be used."""
+
+    namespace: str
+    resources: frozenset[AttachedResource]
+    allowed: frozenset[AttachedResource]
+    faults: tuple[str, ...] = ()
+
+
+def outcome(
+    asked: Asked,
+    address: Address | None,
+    view: NicView | None,
+    *,
+    refusal_of: Callable[[AttachedResource], CloudError | None],
+    taken: Collection[AttachedResource] = (),
+    written: bool = True,
+) -> Outcome:
+    """What became of it. `address`: the pod's, None while it has none; `view`: the NIC as last read and settled.
+
+    `taken`: public IP addresses that other pods of this node asked for first. `written` is False where nobody writes
+    the NIC.
+    """
+    if asked.faults:
+        return Outcome(INVALID, "; ".join(asked.faults), problem=True)
+    if foreign := sorted(asked.resources - asked.allowed):
+        names = few([str(resource) for resource in foreign])
+        why = "the chart's podNetworking.allowed does not list it"
+        message = f"namespace {asked.namespace} may not use the {names}: {why}"
+        return Outcome(NOT_ALLOWED, message, problem=True)
+    if not asked.resources:
+        return Outcome(NOTHING_ASKED, "the pod asks for no load balancer pool and no public IP address")
+    if not written:
+        return Outcome(IMPOSSIBLE, "nicWriter is none: nobody writes this node's NIC", problem=True)
+    return _on_nic(asked, address, view, refusal_of=refusal_of, taken=taken)
+
+
+def _on_nic(
+    asked: Asked,
+    address: Address | None,
+    view: NicView | None,
+    *,
+    refusal_of: Callable[[AttachedResource], CloudError | None],
+    taken: Collection[AttachedResource],
+) -> Outcome:
+    config = _with_address(view, address)
+    missing = sorted(asked.resources - (config.attached if config is not None else frozenset()))
+    if not missing:
+        return Outcome(ATTACHED, f"{few([str(resource) for resource in sorted(asked.resources)])} attached", done=True)
+    for resource in missing:
+        if resource in taken:
+            message = f"another pod of this node has the {resource}: it is attached when that pod has ended"
+            return Outcome(IN_USE, message, problem=True)
+        if (error := refusal_of(resource)) is not None:
+            return _refused(resource, error)
+    if isinstance(config, ExcludedConfiguration) or (config is not None and not config.ours):
+        message = (
+            f"others made the ipConfiguration of {address}, or attached something to it, and azure-cni attaches "
+            "nothing there: delete the pod to give it another address"
+        )
+        return Outcome(IMPOSSIBLE, message, problem=True)
+    return Outcome(PENDING, f"{few([str(resource) for resource in missing])} not attached yet")
+
+
+def _with_address(view: NicView | None, address: Address | None) -> IPConfiguration | ExcludedConfiguration | None:
+    """What the NIC shows of the pod's address."""
+    if view is None or address is None:
+        return None
+    return next((config for config in view.all_secondaries if config.address == address), None)
+
+
+def _refused(resource: AttachedResource, error: CloudError) -> Outcome:
+    if isinstance(error, CloudNotFound) or error.azure_code in _MISSING:
+        return Outcome(
+            NOT_FOUND, f"Azure does not find the {resource}: does it exist, and in the NIC's region?", problem=True
+        )
+    if isinstance(error, AccessDenied) and not error.azure_code:
+        message = f"the controller's podNetworking.allowed does not list the {resource}: is it still starting?"
+        return Outcome(NOT_ALLOWED, message, problem=True)
+    if isinstance(error, AccessDenied):
+        message = f"the identity that writes the NIC lacks {_JOIN[resource.kind]} on the {resource}"
+        return Outcome(DENIED, message, problem=True)
+    if error.azure_code in _TAKEN:
+        return Outcome(IN_USE, f"the {resource} is in use elsewhere in Azure", problem=True)
+    code = f" ({error.azure_code})" if error.azure_code else ""
+    return Outcome(
+        REFUSED,
+        f"Azure refuses to attach the {resource}{code}; the log of this node's agent has Azure's words",
+        problem=True,
+    )

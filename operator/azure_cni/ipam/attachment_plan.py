@@ -1,0 +1,182 @@
+"""What is to be attached to the addresses of pods: from what pods ask for, and what the NIC shows, to its next change.
+
+A pod's pools and public IP address belong to the address that it holds now, and to no other. They are added when the
+pod has its address, and removed when the pod begins to end, asks for something else, or may not have it any more.
+
+The NIC is the record. Whatever one of our configurations has attached and its pod does not want is removed, whoever
+attached it, if it is one of the resources that azure-cni manages: those that the chart's values allow to any namespace,
+and those that this node had attached before the values changed. A configuration with anything else attached is somebody
+else's: no pod gets its address.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, OperationFailed, RequestRefused
+from azure_cni.ipam.address_state import Holder, Slot
+from azure_cni.ipam.limits import ATTACH_WRITE_S, ATTACH_WRITES_AT_ONCE
+from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.nic import Address, AttachmentChange, ConfigName, ExcludedConfiguration, IPConfiguration, NicView
+
+Resources: TypeAlias = frozenset[AttachedResource]
+
+NONE: Final[Resources] = frozenset()
+_JOINS: Final = re.compile(r"(backendAddressPools|publicIPAddresses)/join/action", re.IGNORECASE)
+
+
+def admitted(view: NicView, managed: Resources) -> NicView:
+    """The NIC with those configurations excluded that have something attached that is not in `managed`."""
+    foreign = {config.name: config for config in view.secondaries if config.attached - managed}
+    if not foreign:
+        return view
+    configs = tuple(config for config in view.configs if config.name not in foreign)
+    excluded = tuple(_excluded(config, managed) for config in foreign.values())
+    return replace(view, configs=configs, excluded=view.excluded + excluded)
+
+
+def _excluded(config: IPConfiguration, managed: Resources) -> ExcludedConfiguration:
+    other = min(config.attached - managed)
+    return ExcludedConfiguration(
+        config.name, config.address, why=other.use, public=config.public, attached=config.attached & managed
+    )
+
+
+def wishes(
+    slots: Iterable[Slot], asked_by: Callable[[Holder], Resources | None], view: NicView
+) -> dict[Address, Resources | None]:
+    """What each assigned address should have attached; None where that is not known, and it stays as it is.
+
+    `asked_by`: what the holder's pod asks for and may have; None while nothing is known of the pod. A pod has one
+    address for this: the one that it got last, for another sandbox of it is about to end.
+    """
+    latest: dict[tuple[str, str, str], Slot] = {}
+    for slot in sorted(slots, key=lambda slot: (slot.since_s, -int(slot.address))):
+        if slot.holder is not None:
+            latest[slot.holder.pod_namespace, slot.holder.pod_name, slot.holder.pod_uid] = slot
+    asked = {slot.address: asked_by(slot.holder) for slot in latest.values() if slot.holder is not None}
+    owners = _owners(asked, view)
+    wanted: dict[Address, Resources | None] = {slot.address: NONE for slot in slots if slot.holder is not None}
+    for address, resources in asked.items():
+        mine = frozenset(resource for resource in resources or () if owners.get(resource, address) == address)
+        wanted[address] = None if resources is None else mine
+    return wanted
+
+
+def _owners(asked: Mapping[Address, Resources | None], view: NicView) -> dict[AttachedResource, Address]:
+    """Which address gets each public IP address: one whose pod asks for it, and that has it; else the first of them."""
+    shown = {config.address: config.attached for config in view.all_secondaries}
+    owners: dict[AttachedResource, Address] = {}
+    for has_it in (True, False):
+        for address, resources in asked.items():
+            for resource in resources or ():
+                there = resource in shown.get(address, NONE)
+                if resource.kind is AttachmentKind.PUBLIC_IP and there is has_it:
+                    owners.setdefault(resource, address)
+    return owners
+
+
+def changes(
+    view: NicView,
+    slots: Iterable[Slot],
+    wanted: Mapping[Address, Resources | None],
+    *,
+    held_back: Collection[AttachedResource] = NONE,
+    failed: Mapping[ConfigName, Resources] = MappingProxyType({}),
+) -> tuple[AttachmentChange, ...]:
+    """What to change on the NIC, in its order. `held_back` is not added now: Azure has refused it a moment ago.
+
+    `failed` is removed from these configurations, whoever wants it: the NIC shows it, and Azure could not attach it.
+    """
+    address_of = {slot.config: slot.address for slot in slots if slot.holder is not None}
+    shown = NONE.union(*(config.attached for config in view.all_secondaries))
+    # A public IP address that moves is removed in one write and added in the next: Azure refuses both at once.
+    later = frozenset(held_back) | {resource for resource in shown if resource.kind is AttachmentKind.PUBLIC_IP}
+    found = []
+    for config in view.all_secondaries:
+        address = address_of.get(ConfigName(config.name))
+        want = wanted.get(address, NONE) if address is not None else NONE
+        want = (config.attached if want is None else want) - failed.get(ConfigName(config.name), NONE)
+        add = want - config.attached - later if takes_attachments(config) else NONE
+        change = AttachmentChange(ConfigName(config.name), add, config.attached - want)
+        if change.add or change.remove:
+            found.append(change)
+    return tuple(found)
+
+
+def without(view: NicView, failed: Mapping[ConfigName, Resources]) -> NicView:
+    """The NIC without what it shows and Azure could not attach."""
+    configs = (replace(it, attached=it.attached - failed.get(it.name, NONE)) for it in view.configs)
+    return replace(view, configs=tuple(configs))
+
+
+def lacking(view: NicView, wanted: Mapping[Address, Resources | None]) -> Resources:
+    """What some address should have, and does not have in `view`."""
+    there = {config.address: config.attached for config in view.all_secondaries}
+    return NONE.union(*(want - there.get(address, NONE) for address, want in wanted.items() if want))
+
+
+def takes_attachments(config: IPConfiguration | ExcludedConfiguration) -> bool:
+    """Whether something may be attached to it: azure-cni made it for one address, and Azure has finished it."""
+    return isinstance(config, IPConfiguration) and config.ours and config.ready and config.size == 1
+
+
+def one_at_a_time(found: tuple[AttachmentChange, ...]) -> tuple[AttachmentChange, ...]:
+    """The changes with all that they remove, and of what they add the first resource only."""
+    added = NONE.union(*(change.add for change in found))
+    if len(added) <= 1:
+        return found
+    first = frozenset({min(added)})
+    reduced = (replace(change, add=change.add & first) for change in found)
+    return tuple(change for change in reduced if change.add or change.remove)
+
+
+def blamed(error: CloudError, added: Resources) -> Resources | None:
+    """Which of the added resources a write was refused for; none of them when that is not said, and they have to be
+    tried one by one; None when the refusal was not for any of them.
+    """
+    if not added or not isinstance(error, AccessDenied | CloudNotFound | RequestRefused | OperationFailed):
+        return None
+    if found := named(error, added):
+        return found
+    if isinstance(error, AccessDenied) and not _JOINS.search(f"{error.action} {error}"):
+        return None
+    return added if len(added) == 1 else NONE
+
+
+def named(error: CloudError, resources: Resources) -> Resources:
+    """Which of these resources the error is about, by its words."""
+    text = f"{error} {error.scope if isinstance(error, AccessDenied) else ''}".lower()
+    return frozenset(resource for resource in resources if _names(text, resource))
+
+
+def _names(text: str, resource: AttachedResource) -> bool:
+    """Whether the text has the whole ID: an ID may be the beginning of another."""
+    return re.search(rf"{re.escape(resource.key)}(?!\.?[-\w(])", text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentPace:
+    """How often a node writes its NIC for what pods have attached: `left` writes could be made at boot time `since_s`.
+
+    Pods' owners decide how often that changes, and each change would be a write from a budget that all nodes share. All
+    changes that wait go in the next write, so a pace delays each by seconds and loses none.
+    """
+
+    left: float = ATTACH_WRITES_AT_ONCE
+    since_s: float = 0.0
+
+    def next_at_s(self, now_s: float) -> float:
+        """Boot time from which the next write may be made; `now_s` if it may be made now."""
+        return now_s + max(0.0, 1.0 - self._left(now_s)) * ATTACH_WRITE_S
+
+    def after_write(self, now_s: float) -> AttachmentPace:
+        """With one write less."""
+        return AttachmentPace(max(0.0, self._left(now_s) - 1.0), now_s)
+
+    def _left(self, now_s: float) -> float:
+        return min(ATTACH_WRITES_AT_ONCE, self.left + max(0.0, now_s - self.since_s) / ATTACH_WRITE_S)

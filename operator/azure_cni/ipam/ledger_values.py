@@ -1,0 +1,49 @@
+"""What the ledger's methods return: changes to apply, counts, and what a read of the NIC means for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from azure_cni.ipam.address_state import Slot
+from azure_cni.model.nic import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A transition decided but not yet done: slots to write, addresses to forget. Applied as a whole or not at all."""
+
+    put: tuple[Slot, ...] = ()
+    drop: tuple[Address, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.drop)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Addresses by state.
+
+    `allocated` are those that the NIC had for pods when last read. `missing` are the other assigned ones: gone from the
+    NIC, or for no later pod. So always allocated + missing = assigned + free + cooling + programming + releasing.
+    """
+
+    allocated: int
+    assigned: int
+    free: int
+    cooling: int
+    programming: int
+    releasing: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one read of the NIC means for the ledger. All tuples are in address order."""
+
+    change: Change
+    appeared: tuple[Address, ...] = ()
+    """Free for pods from now on: new on the NIC, or their operation has now Succeeded."""
+    vanished: tuple[Address, ...] = ()
+    """Gone from the NIC since the last read although nobody here chose them."""
+    excluded: tuple[Address, ...] = ()
+    """In the pool until this read; their configurations are not for pods any more, or show an address twice."""
