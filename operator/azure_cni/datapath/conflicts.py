@@ -7,8 +7,17 @@ pool's condition HostConflict, one log line, one event and a metric report it; s
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Address
+
+USUAL = 3
+"""So often at least, and..."""
+WITHIN_S = 3600.0
+"""... no further apart than this, which is also how long a conflict outlives its last repair."""
+
+_NAMED = 3
 
 
 class ConflictReason(StrEnum):
@@ -19,6 +28,7 @@ class ConflictReason(StrEnum):
     DEFAULT_ROUTE_ELSEWHERE = "DefaultRouteElsewhere"
     ADDRESS_ELSEWHERE = "AddressElsewhere"
     FOREIGN_FILTER = "ForeignFilter"
+    CONNTRACK_FULL = "ConntrackFull"
     REPAIRS_UNDONE = "RepairsUndone"
 
 
@@ -34,9 +44,64 @@ class Conflict:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class HostReport:
-    """What one pass over the node found: `repaired` in words, one for each repair, and the conflicts that stand."""
+def address_elsewhere(held: Iterable[tuple[str, IPv4Address]], pool: Collection[IPv4Address]) -> tuple[Conflict, ...]:
+    """The conflict with interfaces other than the NIC's, by name and address, that have addresses of the pool.
 
-    repaired: tuple[str, ...] = ()
-    conflicts: tuple[Conflict, ...] = ()
+    On the NIC's own they are removed, because programs that configure it put them there for want of knowing better.
+    What has them elsewhere (a person on `lo`, keepalived, kube-proxy's `kube-ipvs0` for an external IP of a Service)
+    means it and would put them back, so it is reported.
+    """
+    taken = sorted({(address, name) for name, address in held if address in pool})
+    if not taken:
+        return ()
+    named = ", ".join(f"{address} on {name}" for address, name in taken[:_NAMED])
+    more = " and more" if len(taken) > _NAMED else ""
+    address, name = taken[0]
+    message = (
+        f"interfaces of the node have addresses that are for pods: {named}{more}. The node answers for the pods "
+        f"that get them. Run: ip address delete {address} dev {name} (on kube-ipvs0: take the address out of the "
+        f"externalIPs of its Service)"
+    )
+    return (Conflict(ConflictReason.ADDRESS_ELSEWHERE, message),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    count: int
+    last_s: float
+
+
+class Recurrences:
+    """Repairs that somebody undoes again and again: a hardening agent, configuration management, a timer.
+
+    One repair is news. The third of the same kind is a state of the host that a person must end, and is reported as
+    one: a conflict, for as long as it goes on. It is put right each time all the same. Repairs are counted by their
+    words; times are seconds of any clock that does not go back.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, _Row] = {}
+
+    def record(self, repairs: Iterable[str], *, now_s: float) -> None:
+        """These were just made. What is long ago is forgotten."""
+        self._rows = {words: row for words, row in self._rows.items() if now_s - row.last_s < WITHIN_S}
+        for words in repairs:
+            before = self._rows.get(words)
+            self._rows[words] = _Row(before.count + 1 if before else 1, now_s)
+
+    def is_usual(self, words: str, *, now_s: float) -> bool:
+        """It was made often enough, and not long ago."""
+        row = self._rows.get(words)
+        return row is not None and row.count >= USUAL and now_s - row.last_s < WITHIN_S
+
+    def conflicts(self, *, now_s: float) -> tuple[Conflict, ...]:
+        """One for all that are usual, the same from pass to pass while these are the same; none where there is none."""
+        usual = sorted(words for words in self._rows if self.is_usual(words, now_s=now_s))
+        if not usual:
+            return ()
+        message = (
+            f"something on this host keeps undoing what pods need; it is put right each time: {'; '.join(usual)}. "
+            "Find what does it (a hardening agent, configuration management, a timer of the host: "
+            "systemctl list-timers) and exempt this node"
+        )
+        return (Conflict(ConflictReason.REPAIRS_UNDONE, message),)

@@ -19,8 +19,8 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from azure_cni.datapath.conflicts import Conflict, ConflictReason
-from azure_cni.datapath.names import PREFIX
-from azure_cni.datapath.snat import TABLE
+from azure_cni.datapath.modes import PodLinks
+from azure_cni.datapath.node_table import TABLE
 
 Rule = Mapping[str, Any]
 Rules = Callable[[str], Sequence[Rule] | None]
@@ -28,7 +28,6 @@ Rules = Callable[[str], Sequence[Rule] | None]
 
 _DEPTH = 16  # chains within chains that the kernel allows (NFT_JUMP_STACK_SIZE)
 _NOT_OTHERS = {TABLE, "kube-proxy"}  # kube-proxy's own table is large, and rejects only what is for a Service
-_PODS_LINK = f"{PREFIX}0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +73,15 @@ def base_chains(items: Iterable[Mapping[str, Any]]) -> tuple[BaseChain, ...]:
     )
 
 
-def samples(pool: Iterable[IPv4Address], primary: IPv4Address, *, uplink: str) -> tuple[Sample, ...]:
+def samples(pool: Iterable[IPv4Address], primary: IPv4Address, *, uplink: str, pods: PodLinks) -> tuple[Sample, ...]:
     """What every cluster needs: a pod calls a pod of another node, and is called by one."""
     pod = min(pool, default=None)
     if pod is None:
         return ()
     other = primary + 1 if primary + 1 != pod else primary + 2
     return (
-        Sample("pods send to other nodes", _PODS_LINK, uplink, pod, other),
-        Sample("pods are sent from other nodes", uplink, _PODS_LINK, other, pod),
+        Sample("pods send to other nodes", pods.sample, uplink, pod, other),
+        Sample("pods are sent from other nodes", uplink, pods.sample, other, pod),
     )
 
 
@@ -97,27 +96,30 @@ def dropped(chain: BaseChain, packets: Iterable[Sample], rules: Rules) -> tuple[
     return tuple(found)
 
 
-def conflict(blocking: Sequence[tuple[BaseChain, Sequence[Sample]]]) -> tuple[Conflict, ...]:
+def conflict(blocking: Sequence[tuple[BaseChain, Sequence[Sample]]], *, pods: PodLinks) -> tuple[Conflict, ...]:
     """One conflict for all chains that drop something, none where there is none."""
     if not blocking:
         return ()
-    told = "; ".join(_words(chain, packets) for chain, packets in blocking)
-    return (Conflict(ConflictReason.FOREIGN_FILTER, f"another program's filter drops pods' traffic: {told}"),)
+    chains = "; ".join(_words(chain, packets, pods) for chain, packets in blocking)
+    return (Conflict(ConflictReason.FOREIGN_FILTER, f"another program's filter drops pods' traffic: {chains}"),)
 
 
-def _words(chain: BaseChain, packets: Sequence[Sample]) -> str:
+def _words(chain: BaseChain, packets: Sequence[Sample], pods: PodLinks) -> str:
     what = " and ".join(f"what {packet.what}" for packet in packets)
     by = "policy drop" if chain.drops else "its rules"
-    return f"nftables chain {chain} ({by}) drops {what}: {_remedy(chain)}"
+    return f"nftables chain {chain} ({by}) drops {what}: {_remedy(chain, pods)}"
 
 
-def _remedy(chain: BaseChain) -> str:
-    pods = f"{PREFIX}*"
+def _remedy(chain: BaseChain, pods: PodLinks) -> str:
     if chain.table == "firewalld":
         return "systemctl disable --now firewalld (network security groups filter here)"
     if (chain.table, chain.name) == ("filter", "FORWARD"):
-        return "iptables -P FORWARD ACCEPT" if chain.drops else f"iptables -I FORWARD -i {PREFIX}+ -j ACCEPT, and -o"
-    return f"nft insert rule {chain} iifname '{pods}' accept; nft insert rule {chain} oifname '{pods}' accept"
+        if chain.drops:
+            return "iptables -P FORWARD ACCEPT"
+        names = (pattern.replace("*", "+") for pattern in pods.patterns)
+        return "; ".join(f"iptables -I FORWARD -i {name} -j ACCEPT, and -o" for name in names)
+    keys = ((key, pattern) for pattern in pods.patterns for key in ("iifname", "oifname"))
+    return "; ".join(f"nft insert rule {chain} {key} '{pattern}' accept" for key, pattern in keys)
 
 
 class _Walk:
@@ -212,10 +214,10 @@ _ENDS = {"accept": _End.ACCEPT, "drop": _End.DROP, "reject": _End.DROP, "return"
 
 
 def _all(answers: Iterable[bool | None]) -> bool | None:
-    seen = list(answers)
-    if False in seen:
+    results = list(answers)
+    if False in results:
         return False
-    return None if None in seen else True
+    return None if None in results else True
 
 
 def _same(value: Any, right: Any) -> bool | None:
@@ -253,7 +255,7 @@ def _numbers(value: int, right: Any) -> bool | None:
 
 
 def _any(answers: Iterable[bool | None]) -> bool | None:
-    seen = list(answers)
-    if True in seen:
+    results = list(answers)
+    if True in results:
         return True
-    return None if None in seen else False
+    return None if None in results else False

@@ -8,10 +8,26 @@ udev sees an address that somebody chose and leaves it alone (systemd.link(5), M
 from __future__ import annotations
 
 import hashlib
+from ipaddress import IPv4Address
 
 PREFIX = "acni"
-"""Every host end of ours, and nothing else, begins so: rules match on `acni*`, and a link of that name that no ledger
-knows is removed. No other plugin's names begin so (Azure's own: `azv`, with digits made as here)."""
+"""Every host end that the agent makes, and nothing else, begins so: a link of that name that no ledger knows is
+removed. No other plugin's names begin so (Azure's own: `azv`, with digits made as here)."""
+
+OFFERED_PREFIX = "acnd"
+"""The container's end of a link, until the runtime moves it into the container. Only these names begin so: the end goes
+with the node's end."""
+
+GROUP = 0x61636E6A
+"""The link group of host ends (`ip link show group 1633906282`), by which a policy rule knows the routes to pods from
+all other host routes of the node: see `policy`."""
+
+BRIDGE = "azure0"
+"""The bridge of mode `bridge`, one for each node."""
+
+BRIDGE_MAC = "02:61:7a:75:72:65"
+"""Of every node's bridge: nothing of it leaves the node, so it need not differ. 02 is locally administered, the rest
+says `azure` (ASCII)."""
 
 _HEX_DIGITS = 11  # 4 + 11 = the 15 characters that Linux allows (IFNAMSIZ - 1); 44 bits against collisions
 
@@ -19,6 +35,20 @@ _HEX_DIGITS = 11  # 4 + 11 = the 15 characters that Linux allows (IFNAMSIZ - 1);
 def host_ifname(container_id: str, ifname: str) -> str:
     """The interface in the node's namespace: `acni` and 11 hex digits."""
     return PREFIX + _digest(container_id, ifname).hex()[:_HEX_DIGITS]
+
+
+def offered_ifname(container_id: str, ifname: str) -> str:
+    """The container's end while it is in the node's namespace: `acnd` and the digits of the node's end."""
+    return OFFERED_PREFIX + host_ifname(container_id, ifname).removeprefix(PREFIX)
+
+
+def link_gateway(container_id: str, ifname: str) -> IPv4Address:
+    """The next hop of a container whose runtime sets its routes: link-local, and another one for each of its links.
+
+    169.254.64.1 to 169.254.127.254, which nobody serves anything at (the metadata service: 169.254.169.254).
+    """
+    first, second = _digest(container_id, ifname)[:2]
+    return IPv4Address(f"169.254.{64 + first % 64}.{1 + second % 254}")
 
 
 def host_mac(container_id: str, ifname: str) -> str:

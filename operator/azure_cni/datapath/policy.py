@@ -26,7 +26,7 @@ What was not chosen, and why:
   or a second NIC.
 
 What pods send to the world is left to the rules of others: nm-cloud-setup's send it by the NIC, as it must be, and who
-sends it elsewhere may mean it. `foreign` reports them all, because only a person can tell.
+sends it elsewhere may mean it. `foreign` reports them all, because only a person can decide.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from azure_cni.datapath.conflicts import Conflict, ConflictReason
-from azure_cni.datapath.sandbox import ANYWHERE, GROUP
+from azure_cni.datapath.interface import ANYWHERE
+from azure_cni.datapath.names import GROUP
 
 PREFERENCE = 90
 """Behind what Cilium puts first for its proxy (9 to 20), before all else that is known to add rules: Calico's WireGuard
@@ -88,27 +89,27 @@ def absence(rules: Collection[PolicyRule]) -> str:
     return "" if OURS in rules else f"policy rule {OURS} was missing"
 
 
-def diversions(rules: Collection[PolicyRule], address: IPv4Address) -> tuple[str, ...]:
-    """What keeps packets from a pod's address, as words: our rule is missing, or another one that comes before it."""
+def diversions(rules: Collection[PolicyRule], addresses: Collection[IPv4Address]) -> tuple[str, ...]:
+    """What keeps packets from a pod's addresses, as words: our rule is missing, or another one that comes before it."""
     missing = absence(rules)
-    before = sorted(str(rule) for rule in rules if _is_before(rule) and _catches(rule, {address}))
+    before = sorted(str(rule) for rule in rules if _is_before(rule) and _catches(rule, addresses))
     return (*([missing] if missing else []), *(f"policy rule {rule} comes before rule {PREFERENCE}" for rule in before))
 
 
 def ungrouped(groups: Iterable[tuple[str, int]], *, leaving: int) -> tuple[str, ...]:
-    """Host ends of pods that are not in GROUP, by name; `leaving` is the group of those that are cut off."""
+    """Host ends of pods that are not in GROUP, by name; `leaving` is the group of those that are disabled."""
     return tuple(sorted(name for name, group in groups if group not in {GROUP, leaving}))
 
 
 def foreign(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> tuple[Conflict, ...]:
     """The conflict with rules of others that catch addresses of the pool, or with the kernel's own being gone.
 
-    Rules that ask for a mark, a link or a port are left out: whom they catch cannot be told from here, and whoever
-    marks packets knows why. So are rules without a source, which are made for the whole node (a VPN's): `from all`.
+    Rules that ask for a mark, a link or a port are left out: which packets they match is not visible here, and whoever
+    marks packets has a reason. So are rules without a source, which are made for the whole node (a VPN's): `from all`.
     """
     rules = list(rules)
     caught = [rule for rule in rules if _catches(rule, pool)]
-    words = [*([] if any(map(_asks_main, rules)) else [_NOBODY_ASKS_MAIN]), *_told(caught)]
+    words = [*([] if any(map(_asks_main, rules)) else [_NOBODY_ASKS_MAIN]), *_sentences(caught)]
     return (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "; ".join(words)),) if words else ()
 
 
@@ -140,7 +141,7 @@ def _asks_main(rule: PolicyRule) -> bool:
     return rule.table == MAIN and rule.suppress_prefix_length is None
 
 
-def _told(caught: Sequence[PolicyRule]) -> list[str]:
+def _sentences(caught: Sequence[PolicyRule]) -> list[str]:
     """One sentence for each program, without counts that change with the pool."""
     cloud_setup = [rule for rule in caught if _is_cloud_setup(rule)]
     netconfig = [rule for rule in caught if _is_netconfig(rule)]

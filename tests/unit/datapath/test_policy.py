@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from azure_cni.datapath.names import GROUP
 from azure_cni.datapath.policy import MAIN, OURS, PolicyRule, absence, culprit, diversions, foreign, ungrouped
-from azure_cni.datapath.sandbox import GROUP
 
 POD, OTHER = IPv4Address("10.240.0.7"), IPv4Address("10.250.0.4")
 POOL = frozenset({POD, IPv4Address("10.240.0.8")})
@@ -59,7 +59,7 @@ def test_what_catches_them_is_named_as_ip_rule_shows_it(rule: PolicyRule, words:
     assert "ip rule del pref" in conflict.message
 
 
-def test_a_program_is_told_by_its_numbers_and_one_sentence_serves_all_its_rules():
+def test_a_program_is_known_by_its_numbers_and_one_sentence_serves_all_its_rules():
     many = {of(str(address), number, number) for address in POOL for number in (30200, 30400)}
     (conflict,) = foreign({OURS, *many, *CLOUD_SETUP}, POOL)
     assert "nm-cloud-setup treats pods' addresses as the node's own (policy rules 30200, 30400)" in conflict.message
@@ -76,7 +76,7 @@ def test_several_programs_are_all_named():
     ] * 3
 
 
-def test_that_nobody_asks_the_main_table_is_told_with_the_command():
+def test_that_nobody_asks_the_main_table_is_reported_with_the_command():
     """What `ip rule flush` leaves; rules that leave the default route out do not replace the kernel's."""
     for rules in ({OURS}, {OURS, PolicyRule(30350, MAIN, suppress_prefix_length=0)}):
         (conflict,) = foreign(rules, POOL)
@@ -91,11 +91,11 @@ def test_rules_for_other_addresses_accuse_nobody():
 
 
 def test_a_sandbox_is_diverted_without_our_rule_or_by_one_before_it():
-    assert diversions({OURS, *CLOUD_SETUP}, POD) == ()
-    assert diversions(CLOUD_SETUP, POD) == (absence(CLOUD_SETUP),)
+    assert diversions({OURS, *CLOUD_SETUP}, {POD}) == ()
+    assert diversions(CLOUD_SETUP, {POD}) == (absence(CLOUD_SETUP),)
     before = of("10.240.0.7", 50, 201)
-    assert diversions({OURS, before}, POD) == (f"policy rule {before} comes before rule 90",)
-    assert diversions({OURS, before}, OTHER) == ()
+    assert diversions({OURS, before}, {POD}) == (f"policy rule {before} comes before rule 90",)
+    assert diversions({OURS, before}, {OTHER}) == ()
 
 
 def test_links_that_the_rule_would_not_see_are_found():

@@ -71,9 +71,9 @@ HAS = frozenset({7})
         ([COPY, ETH0], Evidence(primary=HAS), "copy0"),
         ([COPY, ETH0], Evidence(default=HAS), "copy0"),
         ([COPY, ETH0], Evidence(primary=frozenset({NIC}), default=HAS), "eth0"),
-        ([COPY, ETH0], Evidence(known=7, primary=HAS, synthetic=frozenset({NIC})), "copy0"),
-        ([COPY, ETH0], Evidence(known=7, synthetic=frozenset({NIC})), "eth0"),  # it lost the address
-        ([COPY, ETH0], Evidence(known=7, primary=frozenset({NIC})), "eth0"),
+        ([COPY, ETH0], Evidence(current=7, primary=HAS, synthetic=frozenset({NIC})), "copy0"),
+        ([COPY, ETH0], Evidence(current=7, synthetic=frozenset({NIC})), "eth0"),  # it lost the address
+        ([COPY, ETH0], Evidence(current=7, primary=frozenset({NIC})), "eth0"),
         ([COPY, ETH0], Evidence(), "eth0"),  # hardware
         ([DOWN, ETH0], Evidence(), "eth0"),
         ([replace(ETH0, index=1, name="old"), ETH0], Evidence(), "old"),

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Network
 
-from azure_cni.datapath.way_out import Way, conflict, stranded
+from azure_cni.datapath.uplink import Way, default_route_elsewhere, stranded
 
 DEFAULT = Way(index=5, prefix_length=0)
 PEER, SITE, SUBNET, NOWHERE = map(IPv4Network, ("10.241.0.0/16", "192.168.50.0/24", "10.240.0.0/22", "172.16.0.0/12"))
@@ -18,9 +18,9 @@ def test_a_route_of_its_own_by_the_same_interface_is_meant_so() -> None:
 
 
 def test_the_message_names_the_way_the_networks_and_the_command() -> None:
-    few = conflict(uplink="eth0", way_out="wg0", stranded=(PEER,)).message
+    few = default_route_elsewhere(uplink="eth0", way_out="wg0", stranded=(PEER,)).message
     assert "leaves by wg0 and not by the NIC's eth0" in few
     assert "by eth0 only: 10.241.0.0/16. For each of them run: ip route add PREFIX via GATEWAY dev eth0" in few
-    assert "fail" not in conflict(uplink="eth0", way_out="wg0", stranded=()).message
+    assert "fail" not in default_route_elsewhere(uplink="eth0", way_out="wg0", stranded=()).message
     many = [IPv4Network((number << 24, 8)) for number in range(11, 30)]
-    assert conflict(uplink="eth0", way_out="wg0", stranded=many).message.count("/8") == 5
+    assert default_route_elsewhere(uplink="eth0", way_out="wg0", stranded=many).message.count("/8") == 5

@@ -1,7 +1,6 @@
 """When a repair has become a state of the host."""
 
-from azure_cni.datapath.conflicts import ConflictReason
-from azure_cni.datapath.recurrence import WITHIN_S, Recurrences
+from azure_cni.datapath.conflicts import WITHIN_S, ConflictReason, Recurrences
 
 OFF, TABLE = "sysctl net.ipv4.ip_forward was 0: set to 1", "nftables table inet azure_cni was missing: made"
 

@@ -4,8 +4,11 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from azure_cni.datapath.snat import NodeTable, ruleset
+from azure_cni.datapath.modes import TRANSPARENT
+from azure_cni.datapath.node_table import NodeTable, egress_script, ruleset
+from azure_cni.model.identity import ModeName
 
+PODS = TRANSPARENT.links
 GOLDEN = Path(__file__).with_name("table.nft")
 TABLE = NodeTable(
     uplink_mac="00:0d:3a:00:00:0a",
@@ -14,31 +17,37 @@ TABLE = NodeTable(
     public=frozenset({IPv4Address("10.240.0.9")}),
     routable=frozenset(map(IPv4Network, ("10.240.0.0/16", "10.241.0.0/16", "10.240.8.0/24", "192.168.50.0/24"))),
     imds_allowed=False,
+    own_egress=frozenset({IPv4Address("10.240.0.5")}),
 )
 
 
 def test_the_whole_table() -> None:
-    assert ruleset(TABLE, uplink="eth0") == GOLDEN.read_text()
+    assert ruleset(TABLE, uplink="eth0", pods=PODS) == GOLDEN.read_text()
+
+
+def test_the_whole_of_both_tables_behind_a_bridge() -> None:
+    table = replace(TABLE, mode=ModeName.BRIDGE, kept=frozenset({IPv4Address("10.240.0.77")}))
+    assert ruleset(table, uplink="eth0", pods=table.pods) == GOLDEN.with_name("table_bridge.nft").read_text()
 
 
 def test_equal_tables_give_equal_text() -> None:
     """Sets have no order: what is compared to find drift must not depend on it."""
     shuffled = replace(TABLE, pool=frozenset(sorted(TABLE.pool, reverse=True)))
-    assert ruleset(shuffled, uplink="eth0") == ruleset(TABLE, uplink="eth0")
+    assert ruleset(shuffled, uplink="eth0", pods=PODS) == ruleset(TABLE, uplink="eth0", pods=PODS)
 
 
 def test_overlapping_prefixes_are_merged_for_nft_refuses_them() -> None:
-    assert "elements = { 10.240.0.0/15, 192.168.50.0/24 }" in ruleset(TABLE, uplink="eth0")
+    assert "elements = { 10.240.0.0/15, 192.168.50.0/24 }" in ruleset(TABLE, uplink="eth0", pods=PODS)
 
 
 def test_empty_sets_have_no_elements_for_nft_refuses_an_empty_list() -> None:
-    empty = replace(TABLE, pool=frozenset(), public=frozenset(), routable=frozenset())
-    assert "elements" not in ruleset(empty, uplink="eth0")
+    empty = replace(TABLE, pool=frozenset(), public=frozenset(), routable=frozenset(), own_egress=frozenset())
+    assert "elements" not in ruleset(empty, uplink="eth0", pods=PODS)
 
 
 def test_opening_imds_opens_it_to_pods_alone() -> None:
-    closed = ruleset(TABLE, uplink="eth0").splitlines()
-    opened = ruleset(replace(TABLE, imds_allowed=True), uplink="eth0").splitlines()
+    closed = ruleset(TABLE, uplink="eth0", pods=PODS).splitlines()
+    opened = ruleset(replace(TABLE, imds_allowed=True), uplink="eth0", pods=PODS).splitlines()
     (more,) = set(opened) - set(closed)
     assert more.strip() == 'iifname "acni*" ip daddr 169.254.169.254 return'
     assert [line for line in opened if line != more] == closed
@@ -46,14 +55,21 @@ def test_opening_imds_opens_it_to_pods_alone() -> None:
 
 
 def test_every_rule_about_the_way_out_names_the_uplink() -> None:
-    text = ruleset(TABLE, uplink="enP7")
+    text = ruleset(TABLE, uplink="enP7", pods=PODS)
     assert "eth0" not in text
     assert text.count('oifname "enP7"') == 5
 
 
 def test_another_way_out_gets_two_rules_more() -> None:
-    usual, other = ruleset(TABLE, uplink="eth0"), ruleset(TABLE, uplink="eth0", way_out="wg0")
+    usual, other = ruleset(TABLE, uplink="eth0", pods=PODS), ruleset(TABLE, uplink="eth0", way_out="wg0", pods=PODS)
     more = [line for line in other.splitlines() if line not in usual.splitlines()]
     assert more[0].strip().startswith('iifname "acni*" oifname "wg0" ct state invalid,untracked ip saddr @pool ')
     assert more[1].strip() == 'oifname "wg0" ip saddr @pool ip daddr != @routable masquerade fully-random'
     assert [line for line in other.splitlines() if line not in more] == usual.splitlines()
+
+
+def test_the_elements_of_the_egress_set_are_replaced_in_one_script() -> None:
+    assert egress_script([]) == "flush set inet azure_cni egress_pod\n"
+    flush, add = egress_script(map(IPv4Address, ("10.240.0.10", "10.240.0.9"))).splitlines()
+    assert flush == "flush set inet azure_cni egress_pod"
+    assert add == "add element inet azure_cni egress_pod { 10.240.0.9, 10.240.0.10 }"

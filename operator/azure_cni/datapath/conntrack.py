@@ -1,0 +1,53 @@
+"""The kernel's table of connections, and what it means for pods when it is full. Pure.
+
+The kernel tracks every connection that a Service or the node's source NAT translates. While the table is full, and
+holds nothing that could be thrown away, the first packet of each new connection is dropped: pods and node lose new
+connections at random, running ones go on. How large the table is, is the administrator's to set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from azure_cni.datapath.conflicts import Conflict, ConflictReason
+
+LASTS_S = 300.0
+"""How long the conflict outlives the last drop: a burst each minute is one conflict, and not one each minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConntrackUsage:
+    """Connections in the table, how many it may hold, and packets dropped since boot because none could be added."""
+
+    entries: int
+    limit: int
+    dropped: int
+
+
+class DropWatch:
+    """Remembers when packets were last dropped. Times are seconds of any clock that does not go back."""
+
+    def __init__(self) -> None:
+        self._dropped: int | None = None
+        """The count as last read; None before the first time, for what was dropped then may be long ago."""
+        self._last_s = float("-inf")
+
+    def record(self, usage: ConntrackUsage | None, *, now_s: float) -> None:
+        """The table as just read; None where the kernel says nothing of it."""
+        if usage is None:
+            return
+        if self._dropped is not None and usage.dropped > self._dropped:
+            self._last_s = now_s
+        self._dropped = usage.dropped
+
+    def conflicts(self, usage: ConntrackUsage | None, *, now_s: float) -> tuple[Conflict, ...]:
+        """The conflict while packets are dropped, and for LASTS_S after; the same from pass to pass."""
+        if usage is None or now_s - self._last_s >= LASTS_S:
+            return ()
+        message = (
+            f"the node's table of connections is full: it holds {usage.limit} (nf_conntrack_max), and packets of new "
+            f"connections, pods' and the node's, are dropped. Run: sysctl -w "
+            f"net.netfilter.nf_conntrack_max={2 * usage.limit} (kube-proxy sets it at its start, by its "
+            f"conntrack.maxPerCore and conntrack.min). Who has them: conntrack -L"
+        )
+        return (Conflict(ConflictReason.CONNTRACK_FULL, message),)

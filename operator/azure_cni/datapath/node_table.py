@@ -1,0 +1,282 @@
+"""What the node's own table should hold: whose traffic leaves with the primary address, and what pods may not reach.
+
+One nftables table, `inet azure_cni`, and where pods hang on a bridge a second one, `bridge azure_cni`. Both are
+replaced as a whole in one transaction. Running connections do not notice: their translation lives in conntrack, and the
+rules are asked for the first packet only. They change with the pool of the NIC, never with a pod: what they need to
+know of a single pod they ask the routes (`fib`), or its port. The exception is the set `egress_pod`, whose elements
+come and go with pods that leave the VNet with their own address. The way of a packet through the chains:
+
+    bridge prerouting    from_ports    where pods hang on a bridge: a pod's frame is for its gateway, and holds IPv4 (no
+                                       ARP, which nobody needs) from the address of this port; all else is dropped
+    prerouting, raw      from_pods     a pod's packet is IPv4, from the address that is routed to its link, and not for
+                                       the node's loopback; all else is dropped, before conntrack remembers anything
+    forward              guard         the wireserver but for its DNS, the metadata service unless allowed, link-local
+                                       addresses beyond the node: refused, and for pods and for callers from elsewhere
+                                       alike, because a Service may lead there
+                         (itself)      what conntrack does not follow, and so would not be translated, leaves the VNet
+                                       with no pod's address; an address of the pool that no pod has is refused, or the
+                                       fabric would send the packet back to this node, again and again
+    output               guard_output  the same guard, for what the node sends on for somebody else without forwarding
+                                       it (IPVS); its own processes are at home at both addresses
+    postrouting, srcnat  (itself)      what leaves for addresses outside the VNet takes the node's primary address, or,
+                                       on a way out that is not the NIC, that interface's own. Addresses in the sets
+                                       `public` and `egress_pod` keep their own on the NIC
+
+Which interfaces packets of pods come in by is the mode's to say (`modes`): a guard that asks for another never matches.
+
+Beside kube-proxy: a Service's address is translated in prerouting (iptables, nftables) or on the way in (IPVS), so
+every chain here sees the real destination, and nobody reaches the wireserver by way of a Service, be it a pod or a
+caller of a NodePort. In postrouting both sit at the same priority and whichever translates a connection first is the
+only one to do so (the kernel asks no further chain), so nothing is translated twice. What both would translate leaves
+with the primary address either way; what only kube-proxy marks (a pod that reaches itself through its Service, a
+NodePort) goes to routable addresses or comes from outside the pool, so it is left to kube-proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+
+from azure_cni.datapath.conflicts import Conflict
+from azure_cni.datapath.conntrack import ConntrackUsage
+from azure_cni.datapath.modes import MODES, PodLinks
+from azure_cni.datapath.names import BRIDGE_MAC
+from azure_cni.datapath.uplink import Uplink
+from azure_cni.model.identity import ModeName
+
+TABLE = "azure_cni"
+"""Of family `inet`, and of family `bridge` where pods hang on one."""
+
+EGRESS_SET = "egress_pod"
+"""The addresses in the pool that what their pods send out of the VNet keeps, because an annotation says so."""
+
+BRIDGE_TABLE = f"table bridge {TABLE}"
+"""Where pods hang on a bridge, as nft names it."""
+
+IMDS = IPv4Address("169.254.169.254")
+WIRESERVER = IPv4Address("168.63.129.16")
+"""DNS, health probes and the VM agent's server. Like IMDS it answers a VM's primary address only."""
+
+_LINK_LOCAL = "169.254.0.0/16"  # RFC 3927: no router forwards it; IMDS is the one address of it beyond the node
+
+
+_NOT_ITS_OWN = f"ip saddr != @public ip saddr != @{EGRESS_SET}"
+"""Of a pod that does not leave the VNet with its own address."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTable:
+    """The node's data plane apart from its sandboxes.
+
+    `uplink_mac` names the NIC's interface; `pool` are all addresses on the NIC that pods may hold; `public` those of
+    them with a public address of their own (never source-NATed); `routable` the prefixes that see pods by their own
+    address (VNet, peers, on-premises, configured); `imds_allowed` opens 169.254.169.254 to pods,
+    and to nobody else who would come through this node. `mode` is the one that pods are wired in; `kept` are addresses
+    that pods hold although the NIC has lost them: they still speak to the node and its pods. `own_egress` are
+    those that what their pods send out of the VNet keeps, by annotation.
+    """
+
+    uplink_mac: str
+    primary: IPv4Address
+    pool: frozenset[IPv4Address]
+    public: frozenset[IPv4Address]
+    routable: frozenset[IPv4Network]
+    imds_allowed: bool
+    mode: ModeName = ModeName.TRANSPARENT
+    kept: frozenset[IPv4Address] = frozenset()
+    own_egress: frozenset[IPv4Address] = frozenset()
+
+    @property
+    def pods(self) -> PodLinks:
+        """The interfaces that packets of pods come in by."""
+        return MODES[self.mode].links
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """What one pass over the node found: `repaired` in words, one for each repair, the conflicts that stand, the NIC's
+    interface, and the table of connections (None where the kernel says nothing of it).
+    """
+
+    uplink: Uplink
+    repaired: tuple[str, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    conntrack: ConntrackUsage | None = None
+
+
+def ruleset(table: NodeTable, *, uplink: str, way_out: str = "", pods: PodLinks) -> str:
+    """The table as `nft -f` takes it: whatever was there is replaced, in one transaction.
+
+    `way_out` names the interface of the default route where that is not the uplink (see `way_out`); `pods` are the
+    interfaces that pods' packets come in by.
+    """
+    name = f"table inet {TABLE}"
+    body = "\n".join(
+        (
+            _set("pool", sorted(table.pool)),
+            _set("public", sorted(table.public)),
+            _set(EGRESS_SET, sorted(table.own_egress)),
+            _set("routable", collapse_addresses(table.routable), flags="interval"),
+            _from_pods(pods),
+            _guard(pods, imds_allowed=table.imds_allowed),
+            _guard_output(),
+            _forward(pods, uplink, way_out),
+            _output(uplink),
+            _postrouting(uplink, table.primary, way_out),
+        )
+    )
+    whole = replacing(name) + f"{name} {{\n{body}}}\n"
+    return whole + _of_ports(table.pool | table.kept, pods.ports) if pods.ports else whole
+
+
+def replacing(table: str) -> str:
+    """The beginning of a script that removes a table. The empty declaration makes that succeed where there is none."""
+    return f"{table}\ndelete {table}\n"
+
+
+def egress_script(addresses: Iterable[IPv4Address]) -> str:
+    """What makes these the elements of the set, in one transaction, and changes nothing else of the table."""
+    where = f"inet {TABLE} {EGRESS_SET}"
+    listed = ", ".join(map(str, sorted(addresses)))
+    return f"flush set {where}\n" + (f"add element {where} {{ {listed} }}\n" if listed else "")
+
+
+def _of_ports(addresses: Iterable[IPv4Address], ports: str) -> str:
+    """The guard of a bridge that pods share, before the bridge looks at a frame or netfilter at the packet in it.
+
+    The priority is that of dstnat, which comes before the kernel's own hook by which bridged frames pass iptables (0).
+    """
+    owners = ", ".join(f"{int(address)} . {address}" for address in sorted(addresses))
+    elements = [f"elements = {{ {owners} }}"] if owners else []
+    drop = f'iifname "{ports}" {{}} counter drop comment "{{}}"'
+    chain = [
+        "type filter hook prerouting priority dstnat; policy accept;",
+        drop.format(f"ether daddr != {BRIDGE_MAC}", "pods send to their gateway only"),
+        drop.format("ether type != ip", "pods need no ARP and have no IPv6 address"),
+        drop.format("meta iifgroup . ip saddr != @owners", "not the address of this pod"),
+    ]
+    body = _block("set owners", ["typeof meta iifgroup . ip saddr", *elements]) + _block("chain from_ports", chain)
+    return f"{replacing(BRIDGE_TABLE)}{BRIDGE_TABLE} {{\n{body}}}\n"
+
+
+def _set(name: str, elements: Iterable[IPv4Address | IPv4Network], *, flags: str = "") -> str:
+    # Not "type ipv4_addr", the same to the kernel: as written by nft from 1.1 on, a node's own older nft (1.0.6 of
+    # Debian 12) crashes when it lists such a set, and with it every other table.
+    lines = ["typeof ip saddr"]
+    if flags:
+        lines.append(f"flags {flags}")
+    listed = ", ".join(str(element) for element in elements)
+    if listed:
+        lines.append(f"elements = {{ {listed} }}")
+    return _block(f"set {name}", lines)
+
+
+def _from_pods(pods: PodLinks) -> str:
+    """Before anything else: a pod speaks IPv4, from its own address, and not to the node's loopback.
+
+    portmap turns `route_localnet` on for the links of pods with a hostPort, kube-proxy for all; then only a rule of the
+    kubelet keeps pods from what listens on 127.0.0.1 alone, and it goes with a flush.
+    """
+    return _block(
+        "chain from_pods",
+        [
+            "type filter hook prerouting priority raw; policy accept;",
+            f'{pods.came_in()} meta nfproto ipv6 counter drop comment "pods have no IPv6 address"',
+            # The kernel's lookup lets these pass, to broadcast and multicast: a DHCP server on the node would answer.
+            f'{pods.came_in()} ip saddr 0.0.0.0/8 counter drop comment "not the address of this pod"',
+            f'{pods.came_in()} fib saddr . iif oif missing counter drop comment "not the address of this pod"',
+            f'{pods.came_in()} ip daddr 127.0.0.0/8 counter drop comment "the loopback of the node"',
+        ],
+    )
+
+
+def _guard(pods: PodLinks, *, imds_allowed: bool) -> str:
+    """What nobody reaches by way of this node: it may be a pod, or a caller from anywhere that a Service leads there.
+
+    Of the wireserver they get its DNS. Of link-local addresses pods reach those that the node itself has, such as
+    NodeLocal DNS: what is delivered on the node does not pass here.
+
+    Refused and not silently dropped, so that what tries anyway fails at once instead of hanging. Connections that the
+    wireserver itself opens are a load balancer's probes: what answers them goes to whatever port they came from.
+    """
+    refuse = "counter reject with icmpx type admin-prohibited"
+    allowed = [f"{pods.came_in()} ip daddr {IMDS} return"] if imds_allowed else []
+    return _block(
+        "chain guard",
+        [
+            "ct direction reply return",
+            f"ip daddr {WIRESERVER} meta l4proto {{ tcp, udp }} th dport 53 return",
+            f"ip daddr {WIRESERVER} {refuse}",
+            *allowed,
+            f"ip daddr {IMDS} {refuse}",
+            f"{pods.came_in()} ip daddr {_LINK_LOCAL} {refuse}",
+        ],
+    )
+
+
+def _guard_output() -> str:
+    """Of what the node sends: its own processes are at home at both addresses (the VM agent, the kubelet, our agent).
+
+    The rest was sent on for somebody else. IPVS does not forward: it takes packets in and sends them out, so they pass
+    here and not through the forward chain. With conntrack, such a connection was opened to another destination (as is
+    one of a process to a Service); without, its packets belong to no socket. That a connection was opened to where it
+    goes is asked before the socket: what ends a connection is sent when its process has let go of it.
+    """
+    ways = f"{{ {WIRESERVER}, {IMDS} }}"
+    lines = [
+        f"ct original ip daddr {ways} return",
+        f"ct original ip daddr != {ways} goto guard",
+        "meta skuid >= 0 return",
+        "goto guard",
+    ]
+    return _block("chain guard_output", lines)
+
+
+def _forward(pods: PodLinks, uplink: str, way_out: str) -> str:
+    head = "type filter hook forward priority filter; policy accept;"
+    ways = [_translated(pods, name) for name in (uplink, way_out) if name]
+    return _block("chain forward", [head, "jump guard", *ways, _no_way_back(uplink)])
+
+
+def _translated(pods: PodLinks, way: str) -> str:
+    """What conntrack does not follow (a reset without a connection, say) is not translated either, and would leave with
+    the pod's address: of no use beyond the VNet, and a mark of the pod to whoever reads it there.
+    """
+    whose = f"ip saddr @pool {_NOT_ITS_OWN} ip daddr != @routable"
+    return f'{pods.came_in()} oifname "{way}" ct state invalid,untracked {whose} counter drop'
+
+
+def _output(uplink: str) -> str:
+    # What kube-proxy translates here was routed by the Service's address and goes its new way only after this chain:
+    # the interface that is seen says nothing then. Should it come back from the fabric, the forward chain refuses it.
+    head = "type filter hook output priority filter; policy accept;"
+    own = f"ct status & dnat == 0 {_no_way_back(uplink)}"
+    return _block("chain output", [head, f"ip daddr {{ {WIRESERVER}, {IMDS} }} jump guard_output", own])
+
+
+def _no_way_back(uplink: str) -> str:
+    """An address of this NIC that no pod holds is routed to the subnet: the fabric would send the packet back here."""
+    return f'oifname "{uplink}" ip daddr @pool counter reject with icmpx type host-unreachable'
+
+
+def _postrouting(uplink: str, primary: IPv4Address, way_out: str) -> str:
+    """The primary address means nothing on other ways out (a tunnel, a second NIC). They are left alone, but for the
+    one that has the default route: what goes there for want of a better way gets its own address.
+    """
+    others = [f'oifname "{way_out}" ip saddr @pool ip daddr != @routable masquerade fully-random'] if way_out else []
+    snat = f"snat ip to {primary} fully-random"  # the kernel's port choice can clash when many connect at once
+    return _block(
+        "chain postrouting",
+        [
+            "type nat hook postrouting priority srcnat; policy accept;",
+            f'oifname "{uplink}" ip saddr @pool ip daddr {{ {WIRESERVER}, {IMDS} }} {snat}',
+            f'oifname "{uplink}" ip saddr @pool {_NOT_ITS_OWN} ip daddr != @routable {snat}',
+            *others,
+        ],
+    )
+
+
+def _block(head: str, lines: Iterable[str]) -> str:
+    inner = "".join(f"\t\t{line}\n" for line in lines)
+    return f"\t{head} {{\n{inner}\t}}\n"
