@@ -3,7 +3,7 @@
 `wiring` does what a runtime waits for. The kernel serialises such changes by one lock, so a second thread would only
 stand in line there. `housekeeping` does what takes long and can wait: removing links, the node's table, listings.
 Within a thread everything happens in the order in which it was asked for: a DEL that follows a cancelled ADD finds
-that ADD done, or never begun, and in neither case is anything left. A third thread, for a moment only, makes the
+that ADD done, or never started, and in neither case is anything left. A third thread, for a moment only, makes the
 sockets that hear of changes by others (`host_changes`); they are read on the event loop.
 """
 
@@ -11,24 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from azure_cni.datapath.conflicts import HostReport
-from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
-from azure_cni.datapath.snat import NodeTable
+from azure_cni.datapath import names
+from azure_cni.datapath.interface import Interface, Wiring, missing
+from azure_cni.datapath.modes import node_ends
+from azure_cni.datapath.node_table import HostReport, NodeTable
+from azure_cni.datapath.transparent import VethSpec
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.errors import DatapathError
-from azure_cni.linux.host import Host
+from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.linux.host_changes import HostChanges, Listeners
+from azure_cni.linux.node_kernel import Host
 from azure_cni.linux.occupancy import Occupants
-from azure_cni.linux.sandboxes import Sandboxes
+from azure_cni.linux.veth import VethNetwork
 from azure_cni.linux.worker import Worker
-from azure_cni.node.liveness import Occupancy
-from azure_cni.node.ports import HostChange, ObservedSandbox, PodEnd
+from azure_cni.node.pods.liveness import Occupancy
+from azure_cni.node.ports import HostChange, LinkKey, ObservedSandbox, SandboxSpec
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +45,13 @@ class LinuxDatapath:
     """
 
     def __init__(
-        self, *, node_netns: str | None = None, sysctls: Path = Path("/proc/sys"), processes: Path | None = None
+        self,
+        *,
+        node_netns: str | None = None,
+        sysctls: Path = Path("/proc/sys"),
+        processes: Path | None = None,
     ) -> None:
-        self._wiring = Worker(Sandboxes, name="datapath-wiring", node_netns=node_netns)
+        self._wiring = Worker(VethNetwork, name="datapath-wiring", node_netns=node_netns)
         self._housekeeping = Worker(
             partial(_Housekeeping, sysctls, processes), name="datapath-housekeeping", node_netns=node_netns
         )
@@ -57,30 +64,61 @@ class LinuxDatapath:
         """For how long the slower of the two threads has been at one thing."""
         return max(self._wiring.busy_s, self._housekeeping.busy_s)
 
-    async def attach(self, spec: SandboxSpec) -> SandboxLinks:
+    async def attach(self, spec: SandboxSpec) -> Wiring:
         """Wire one sandbox; a repeat for a sandbox wired alike is the same result. On error nothing is left."""
-        return await self._wiring.run(lambda sandboxes: sandboxes.attach(spec))
+        veth = _veth(spec)
+        return await self._wiring.run(lambda network: network.attach(veth))
 
-    async def detach(self, host_ifname: str, addresses: Collection[str]) -> None:
-        """Cut one sandbox off; its link goes a moment later. One that is not there is no error."""
-        if await self._wiring.run(lambda sandboxes: sandboxes.cut_off(host_ifname, addresses)):
+    async def offer(self, spec: SandboxSpec) -> Wiring:
+        """Wire the node's end, and leave the other in the node's namespace for a runtime that moves it itself."""
+        veth = _veth(spec)
+        return await self._wiring.run(lambda network: network.offer(veth))
+
+    @staticmethod
+    def mac(sandbox: Sandbox) -> str:
+        """The MAC of both ends of an offered link."""
+        return names.pod_mac(*sandbox.interface)
+
+    async def detach(self, sandbox: Sandbox) -> None:
+        """Disable one sandbox; its link goes a moment later. One that is not there is no error."""
+        await self._disable(self.key(sandbox), pod_mac=names.pod_mac(*sandbox.interface))
+
+    async def remove(self, key: LinkKey) -> None:
+        """The same for a link whose sandbox nobody knows."""
+        await self._disable(key, pod_mac="")
+
+    async def _disable(self, key: LinkKey, *, pod_mac: str) -> None:
+        if await self._wiring.run(lambda network: network.disable(key, pod_mac=pod_mac)):
             self._remove_soon()
 
     async def check(self, spec: SandboxSpec) -> tuple[str, ...]:
         """Each difference between the kernel and what the sandbox should be, as words; empty when it is right."""
-        return await self._wiring.run(lambda sandboxes: sandboxes.check(spec))
+        veth = _veth(spec)
+        return await self._wiring.run(lambda network: network.check(veth))
 
-    async def mend(self, spec: SandboxSpec) -> tuple[str, ...]:
-        """Put back what leads to a sandbox and was lost, and say what; empty when nothing was, or its link is off."""
-        return await self._wiring.run(lambda sandboxes: sandboxes.mend(spec))
+    async def restore_routes(self, spec: SandboxSpec) -> tuple[str, ...]:
+        """Put back the missing routes to a sandbox, and say which; none when none is missing, or its link is off."""
+        veth = _veth(spec)
+        return await self._wiring.run(lambda network: network.restore_routes(veth))
+
+    @staticmethod
+    def key(sandbox: Sandbox) -> LinkKey:
+        """The name of the node's end."""
+        return LinkKey(names.host_ifname(*sandbox.interface))
+
+    @staticmethod
+    def is_complete(observed: ObservedSandbox, spec: SandboxSpec) -> bool:
+        """Whether the node had all routes and neighbours that lead there, and a port its place."""
+        ends = {end.name: end for end in observed.node}
+        return all(end.name in ends and not missing(end, ends[end.name]) for end in node_ends(_veth(spec)))
 
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
-        """Every host end of ours. Those that are leaving are removed first, also an earlier agent's."""
+        """Every host end that is azure-cni's. Those that are leaving are removed first, also an earlier agent's."""
         return await self._housekeeping.run(_Housekeeping.observe)
 
-    async def occupancy(self, ends: Sequence[PodEnd]) -> tuple[Occupancy, ...]:
+    async def occupancy(self, holders: Sequence[Holder]) -> tuple[Occupancy, ...]:
         """Of each sandbox, whether processes are in its network namespace: a walk over all processes of the node."""
-        return await self._housekeeping.run(lambda keeping: keeping.occupants.look(ends))
+        return await self._housekeeping.run(lambda keeping: keeping.occupants.look(holders))
 
     async def settle(self) -> None:
         """Wait until removals under way are done."""
@@ -91,11 +129,15 @@ class LinuxDatapath:
         """Make the node's table, sysctls and uplink right; returns what had drifted and what others do against it."""
         return await self._housekeeping.run(lambda keeping: keeping.host.apply(table))
 
+    async def set_egress(self, addresses: frozenset[IPv4Address]) -> None:
+        """Make these the addresses that what their pods send out of the VNet keeps; nothing else is changed."""
+        await self._housekeeping.run(lambda keeping: keeping.host.set_egress(addresses))
+
     async def changed(self) -> HostChange:
         """The next change by others that may concern node or sandboxes."""
         if self._changes is None:
             ports = (
-                await self._wiring.run(lambda sandboxes: sandboxes.port),
+                await self._wiring.run(lambda network: network.port),
                 *await self._housekeeping.run(_Housekeeping.ports),
             )
             listening = Worker(partial(Listeners, ports), name="datapath-listening", node_netns=self._node_netns)
@@ -107,7 +149,7 @@ class LinuxDatapath:
         return await self._housekeeping.run(lambda keeping: keeping.host.uplink(mac, primary))
 
     async def close(self) -> None:
-        """Finish what was begun and end the threads. Sandboxes and the node's table stay as they are."""
+        """Finish the current work and end the threads. Sandboxes and the node's table stay as they are."""
         await self.settle()
         if self._changes is not None:
             self._changes.close()
@@ -116,7 +158,7 @@ class LinuxDatapath:
 
     def _remove_soon(self) -> None:
         waiting = self._removal is not None and not self._removal.running() and not self._removal.done()
-        if not waiting:  # one that has not begun yet will take this link too
+        if not waiting:  # one that has not started yet takes this link too
             self._removal = self._housekeeping.submit(_Housekeeping.remove)
 
 
@@ -126,25 +168,35 @@ class _Housekeeping:
     def __init__(self, sysctls: Path, processes: Path | None) -> None:
         self.host = Host(sysctls)
         self.occupants = Occupants(processes)
-        self._sandboxes = Sandboxes()
+        self._network = VethNetwork()
 
     def close(self) -> None:
         self.host.close()
         self.occupants.close()
-        self._sandboxes.close()
+        self._network.close()
 
     def remove(self) -> None:
-        """Nobody waits for a removal, so a failure is told here; the next removal takes what this one left."""
+        """Nobody waits for a removal, so a failure is logged here; the next removal takes what this one left."""
         try:
-            self._sandboxes.remove_leaving()
+            self._network.remove_leaving()
         except DatapathError as error:
             log.warning("links of former sandboxes remain, down and without routes", extra={"error": str(error)})
 
     def ports(self) -> tuple[int, ...]:
         """By which the kernel names this thread's sockets as the authors of changes."""
-        return self.host.port, self._sandboxes.port
+        return self.host.port, self._network.port
 
     def observe(self) -> tuple[ObservedSandbox, ...]:
-        self._sandboxes.remove_leaving()
-        found = self._sandboxes.list()
-        return tuple(ObservedSandbox(link.name, routes, neighbours, link.mtu) for link, routes, neighbours in found)
+        self._network.remove_leaving()
+        return tuple(map(_observed, self._network.list()))
+
+
+def _veth(spec: SandboxSpec) -> VethSpec:
+    container_id, ifname = spec.sandbox.interface
+    return VethSpec(container_id, ifname, spec.netns, spec.addresses, spec.link.mtu, spec.link.primary, spec.link.mode)
+
+
+def _observed(ends: tuple[Interface, ...]) -> ObservedSandbox:
+    reached = (route.destination for end in ends for route in end.routes)
+    addresses = frozenset(it.network_address for it in reached if it.prefixlen == it.max_prefixlen)
+    return ObservedSandbox(LinkKey(ends[0].name), addresses, ends[0].mtu, ends)

@@ -14,7 +14,7 @@ from typing import Any
 from azure_cni.datapath import foreign_filters
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.datapath.foreign_filters import BaseChain, Sample
-from azure_cni.datapath.snat import NodeTable
+from azure_cni.datapath.node_table import NodeTable
 from azure_cni.errors import DatapathError
 from azure_cni.linux import nft
 
@@ -45,7 +45,8 @@ class FilterSurvey:
             try:
                 chains = nft.all_chains()
                 self._miss_host_ports(chains)
-                self._found = _survey(chains, foreign_filters.samples(table.pool, table.primary, uplink=uplink))
+                packets = foreign_filters.samples(table.pool, table.primary, uplink=uplink, pods=table.pods)
+                self._found = foreign_filters.conflict(_blocking(chains, packets), pods=table.pods)
             except (DatapathError, *_UNREADABLE) as error:
                 log.info("the filters of others cannot be examined", extra={"error": repr(error)})
         return self._found
@@ -64,10 +65,12 @@ class FilterSurvey:
             )
 
 
-def _survey(chains: Iterable[Mapping[str, Any]], packets: Sequence[Sample]) -> tuple[Conflict, ...]:
+def _blocking(
+    chains: Iterable[Mapping[str, Any]], packets: Sequence[Sample]
+) -> list[tuple[BaseChain, Sequence[Sample]]]:
     blocking: list[tuple[BaseChain, Sequence[Sample]]] = []
     for chain in foreign_filters.base_chains(chains):
-        lost = foreign_filters.dropped(chain, packets, nft.rules_of(chain.family, chain.table).get)
-        if lost:
-            blocking.append((chain, lost))
-    return foreign_filters.conflict(blocking)
+        dropped = foreign_filters.dropped(chain, packets, nft.rules_of(chain.family, chain.table).get)
+        if dropped:
+            blocking.append((chain, dropped))
+    return blocking

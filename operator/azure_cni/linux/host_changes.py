@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection
 
 from azure_cni.errors import DatapathError
@@ -11,13 +10,11 @@ from azure_cni.linux.netfilter_changes import OVERRUN, NetfilterChanges, open_so
 from azure_cni.linux.route_changes import RouteChanges
 from azure_cni.node.ports import HostChange
 
-log = logging.getLogger(__name__)
-
 SETTLE_S = 0.02
 """What belongs together (a flush is hundreds of messages, a restart of a service a few transactions) is one change."""
 
 
-BREATH_S = 0.1
+READ_PAUSE_S = 0.1
 """Pause of reading where more is announced than is read in one turn: the kernel keeps some of it meanwhile, drops the
 rest, and says that it did. So a program that changes routes as fast as it can costs this process a small part of a CPU
 and does not keep its event loop from the pods that wait."""
@@ -53,14 +50,22 @@ class HostChanges:
         self._heard = asyncio.Event()
         self._pending: HostChange | None = None
         self._ended = False
+        self._failure = ""
+        """Why nothing is heard of any more."""
 
     async def changed(self) -> HostChange:
-        """The next change, with all that comes along with it. Cancelled, it loses nothing."""
+        """The next change, with all that comes along with it. Cancelled, it loses nothing.
+
+        DatapathError where the kernel cannot be listened to any more.
+        """
         self._begin()
         await self._heard.wait()
         await asyncio.sleep(SETTLE_S)
         change, self._pending = self._pending, None
-        self._heard.clear()
+        if change is None and self._failure:
+            raise DatapathError(self._failure)
+        if not self._failure:
+            self._heard.clear()
         return change or HostChange()
 
     def close(self) -> None:
@@ -93,13 +98,14 @@ class HostChanges:
         assert self._loop is not None  # noqa: S101 - a reader runs on it
         try:
             changes, more = source()
-        except DatapathError as error:  # the comparisons go on; nothing is heard of any more
-            log.warning("changes by others are found by comparison only", extra={"error": str(error)})
+        except DatapathError as error:
+            self._failure = str(error)
+            self._heard.set()
             self._end()
             return
         if more:
             self._loop.remove_reader(number)
-            self._loop.call_later(BREATH_S, self._listen, number, source)
+            self._loop.call_later(READ_PAUSE_S, self._listen, number, source)
         for change in changes:
             self._pending = change if self._pending is None else self._pending.merged(change)
             self._heard.set()

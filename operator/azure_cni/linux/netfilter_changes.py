@@ -12,7 +12,7 @@ import errno
 import socket
 import struct
 
-from azure_cni.datapath.snat import TABLE
+from azure_cni.datapath.node_table import TABLE
 from azure_cni.errors import DatapathError
 from azure_cni.linux.netlink import attributes
 
@@ -73,7 +73,7 @@ class NetfilterChanges:
             self._touched = self._touched or _NEEDLE in data
             if self._touched and _kind(data) == _NEWGEN:
                 self._touched = False
-                found.append(f"nftables table inet {TABLE} was changed by {_author(data)}")
+                found.append(f"nftables table {TABLE} was changed by {_author(data)}")
         return found, True
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Sockets inside another network namespace, without a fork.
 
 A thread enters the namespace, opens the socket, and comes back: 25 microseconds, and the socket stays there. The
-thread must be one of ours that does nothing else: for that moment everything it does happens in the pod.
+thread must be the agent's own and do nothing else: for that moment everything it does happens in the pod.
 """
 
 from __future__ import annotations

@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from azure_cni.api.reading import NOT_JSON
-from azure_cni.datapath.snat import TABLE
+from azure_cni.datapath.node_table import TABLE
 from azure_cni.errors import DatapathError
+from azure_cni.linux import xt_matches
+from azure_cni.model.text import NOT_JSON
 
 _TIMEOUT_S = 20.0
-_CONNTRACK = {"xt": {"type": "match", "name": "conntrack"}}
-_STATE = re.compile(r"\bct state ([a-z,]+) .*# handle (\d+)$", re.MULTILINE)
+_MISSING = "No such file or directory"
 
 
 def load(ruleset: str) -> None:
     """Carry out a script, all of it or nothing."""
     done = _nft("-f", "-", script=ruleset)
     if done.returncode:
-        raise DatapathError(f"cannot apply nftables table inet {TABLE}: {_complaint(done)}")
+        raise DatapathError(f"cannot apply nftables table {TABLE}: {_complaint(done)}")
 
 
-def contents() -> list[Any] | None:
-    """What the node's table holds, without counters and handles; None where there is none.
+def change(script: str) -> bool:
+    """Carry out a script about parts of the node's table, all of it or nothing; False where it has no such parts."""
+    done = _nft("-f", "-", script=script)
+    if done.returncode and _MISSING not in done.stderr:
+        raise DatapathError(f"cannot change nftables table {TABLE}: {_complaint(done)}")
+    return done.returncode == 0
+
+
+def contents(family: str = "inet") -> list[Any] | None:
+    """What the node's table of this family holds, without counters and handles; None where there is none.
 
     It means the same however it was worded: the same rules and elements compare equal, whichever nft loaded them.
     """
-    done = _nft("--json", "--stateless", "list", "table", "inet", TABLE)
+    done = _nft("--json", "--stateless", "list", "table", family, TABLE)
     if done.returncode == 0:
         return [_meaning(item) for item in _decoded(done.stdout) if "metainfo" not in item]
-    if "No such file or directory" in done.stderr:
+    if _MISSING in done.stderr:
         return None
-    raise DatapathError(f"cannot read nftables table inet {TABLE}: {_complaint(done)}")
+    raise DatapathError(f"cannot read nftables table {family} {TABLE}: {_complaint(done)}")
+
+
+def with_elements(contents: list[Any], name: str, elements: Iterable[str]) -> list[Any]:
+    """Such contents after the elements of a set were replaced."""
+    listed = sorted(elements, key=msgspec.json.encode)
+    return [
+        {
+            "set": {key: value for key, value in item["set"].items() if key != "elem"}
+            | ({"elem": listed} if listed else {})
+        }
+        if item.get("set", {}).get("name") == name
+        else item
+        for item in contents
+    ]
 
 
 def all_chains() -> list[dict[str, dict[str, Any]]]:
@@ -48,7 +70,7 @@ def all_chains() -> list[dict[str, dict[str, Any]]]:
 def rules_of(family: str, table: str) -> dict[str, list[dict[str, Any]]]:
     """The rules of each chain of somebody else's table, as nft writes them.
 
-    What iptables made of its `conntrack` module is opaque in JSON, and is put there as nft says it in plain text.
+    What iptables stored of its modules is opaque in JSON, and is put there as far as the kernel's own data says it.
     """
     done = _nft("--json", "--stateless", "list", "table", family, table)
     if done.returncode:
@@ -57,20 +79,17 @@ def rules_of(family: str, table: str) -> dict[str, list[dict[str, Any]]]:
     rules: dict[str, list[dict[str, Any]]] = {item["chain"]["name"]: [] for item in items if "chain" in item}
     for rule in (item["rule"] for item in items if "rule" in item):
         rules.setdefault(rule["chain"], []).append(rule)
-    if _CONNTRACK in (expression for chain in rules.values() for rule in chain for expression in rule["expr"]):
-        states = _states_by_handle(family, table)
+    if any("xt" in expression for chain in rules.values() for rule in chain for expression in rule["expr"]):
+        known = xt_matches.matches(family, table)
         for rule in (rule for chain in rules.values() for rule in chain):
-            known = states.get(rule["handle"])
-            rule["expr"] = [known if one == _CONNTRACK and known else one for one in rule["expr"]]
+            rule["expr"] = [known.get((rule["handle"], _module(one)), one) for one in rule["expr"]]
     return rules
 
 
-def _states_by_handle(family: str, table: str) -> dict[int, dict[str, Any]]:
-    """The states of connections that rules ask for, as an expression, by the rule's handle."""
-    done = _nft("--handle", "--stateless", "list", "table", family, table)
-    found = _STATE.findall(done.stdout) if done.returncode == 0 else []
-    left = {"ct": {"key": "state"}}
-    return {int(handle): {"match": {"op": "in", "left": left, "right": states.split(",")}} for states, handle in found}
+def _module(expression: Mapping[str, Any]) -> str:
+    """The name of iptables' module that a match is of; "" for any other expression."""
+    opaque = expression.get("xt") or {}
+    return str(opaque.get("name")) if opaque.get("type") == "match" else ""
 
 
 def _decoded(text: str) -> list[dict[str, dict[str, Any]]]:

@@ -2,10 +2,10 @@
 
 /proc/PID/ns/net names a process's namespace, but needs CAP_SYS_PTRACE. /proc/PID/net does not: it shows the network of
 that process, and each of its files has an inode number that belongs to the namespace, the same for all processes in it
-and in every mount of procfs. So the number of `net/dev` tells namespaces apart, and the agent sees it by a read-only
+and in every mount of procfs. So the number of `net/dev` identifies a namespace, and the agent sees it by a read-only
 mount of the node's /proc alone: without hostPID, and without a capability.
 
-Each thread is looked at by itself: some runtimes run a virtual machine in a thread of a process that is elsewhere.
+Each thread is looked at separately: some runtimes run a virtual machine in a thread of a process that is elsewhere.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from azure_cni.datapath import names
 from azure_cni.errors import DatapathError
+from azure_cni.ipam.address_state import Holder
 from azure_cni.linux import netns, rtnetlink
-from azure_cni.node.liveness import Occupancy
-from azure_cni.node.ports import PodEnd
+from azure_cni.node.pods.liveness import Occupancy
 
 _MARK: Final = "net/dev"
 _OWN_MARK: Final = Path("/proc/thread-self") / _MARK
@@ -39,24 +40,24 @@ class Occupants:
         """Give the namespace's descriptor back."""
         os.close(self._home)
 
-    def look(self, ends: Sequence[PodEnd]) -> tuple[Occupancy, ...]:
-        """Of each sandbox, in the order given."""
-        seen = None if self._processes is None else occupied_marks(self._processes)
-        return tuple(self._of(end, seen) for end in ends)
+    def look(self, holders: Sequence[Holder]) -> tuple[Occupancy, ...]:
+        """Of each holder's sandbox, in the order given."""
+        occupied = None if self._processes is None else occupied_marks(self._processes)
+        return tuple(self._of(holder, occupied) for holder in holders)
 
-    def _of(self, end: PodEnd, seen: frozenset[int] | None) -> Occupancy:
-        mark = self._mark_of(end)
-        if seen is None or mark is None:
+    def _of(self, holder: Holder, occupied: frozenset[int] | None) -> Occupancy:
+        mark = self._mark_of(holder)
+        if occupied is None or mark is None:
             return Occupancy.UNREADABLE
-        return Occupancy.OCCUPIED if mark in seen else Occupancy.EMPTY
+        return Occupancy.OCCUPIED if mark in occupied else Occupancy.EMPTY
 
-    def _mark_of(self, end: PodEnd) -> int | None:
+    def _mark_of(self, holder: Holder) -> int | None:
         """The mark of the sandbox's namespace; None when it is not the one at that path (any more)."""
         try:
-            with netns.opened(end.netns) as there:
+            with netns.opened(holder.netns) as there:
                 with netns.socket_in(there, home=self._home) as inside:
-                    found = rtnetlink.link(inside, end.ifname)
-                if found is None or found.mac != end.mac:
+                    found = rtnetlink.link(inside, holder.sandbox.ifname)
+                if found is None or found.mac != names.pod_mac(*holder.sandbox.interface):
                     return None
                 netns.enter(there)
                 try:

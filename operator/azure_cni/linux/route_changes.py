@@ -20,7 +20,7 @@ from typing import Any
 from pyroute2.netlink import nlmsg, rtnl  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.iprsocket import IPRSocket  # type: ignore[import-untyped]
 
-from azure_cni.datapath.names import PREFIX
+from azure_cni.datapath.names import BRIDGE, PREFIX
 from azure_cni.errors import DatapathError
 from azure_cni.linux.netfilter_changes import OVERRUN
 from azure_cni.node.ports import HostChange
@@ -112,7 +112,9 @@ def _meaning(message: Any) -> HostChange | None:
         case rtnl.RTM_NEWNETCONF:
             change = _switch(message)
         case rtnl.RTM_NEWLINK | rtnl.RTM_DELLINK:
-            change = HostChange(node=True, cause=f"link {message.get_attr('IFLA_IFNAME')} changed")
+            name = message.get_attr("IFLA_IFNAME")
+            # What leads to pods behind the bridge hangs on it, and goes with it.
+            change = HostChange(node=True, sandboxes=name == BRIDGE, cause=f"link {name} changed")
         case rtnl.RTM_NEWADDR | rtnl.RTM_DELADDR:
             verb = "added" if kind == rtnl.RTM_NEWADDR else "removed"
             cause = f"address {message.get_attr('IFA_LOCAL')}/{message['prefixlen']} was {verb}"

@@ -11,11 +11,10 @@ import struct
 from ipaddress import IPv4Network
 
 from azure_cni.datapath.policy import OURS, PolicyRule
-from azure_cni.linux.netlink import Netlink, Refused, Request, attribute, attributes
+from azure_cni.linux import rtnetlink_format as rt
+from azure_cni.linux.netlink import Netlink, NetlinkRequest, Refused, attribute, attributes
 
 _RTM_NEWRULE, _RTM_GETRULE = 32, 34
-_CREATE_NEW = 0x600  # NLM_F_CREATE | NLM_F_EXCL
-_AF_INET = 2
 _FR_ACT_TO_TBL, _REFUSALS = 1, {6, 7, 8}  # blackhole, unreachable, prohibit
 _INVERT = 0x2
 _PROTOCOL_KERNEL = 2
@@ -25,12 +24,11 @@ _FRA_SUPPRESS_GROUP, _FRA_SUPPRESS_PREFIX_LENGTH = 13, 14
 _JUDGED = {_FRA_DST, _FRA_SRC, _FRA_PRIORITY, _FRA_TABLE, _FRA_PROTOCOL, 18}  # 18: padding
 _JUDGED |= {_FRA_SUPPRESS_GROUP, _FRA_SUPPRESS_PREFIX_LENGTH}
 _NONE = 0xFFFFFFFF
-_U32 = struct.Struct("=I")
 
 
 def read(kernel: Netlink) -> frozenset[PolicyRule] | None:
     """Every IPv4 rule; None where this kernel has no policy routing: then nobody can divert anything."""
-    body = _HEADER.pack(_AF_INET, 0, 0, 0, 0, 0, 0)
+    body = _HEADER.pack(rt.AF_INET, 0, 0, 0, 0, 0, 0)
     try:
         return frozenset(map(_rule, kernel.dump("list policy rules", kind=_RTM_GETRULE, body=body)))
     except Refused as refused:
@@ -39,32 +37,32 @@ def read(kernel: Netlink) -> frozenset[PolicyRule] | None:
         raise
 
 
-def add_ours() -> Request:
+def add_ours() -> NetlinkRequest:
     """Our rule; that it is there already is no error."""
-    body = _HEADER.pack(_AF_INET, 0, 0, 0, OURS.table, _FR_ACT_TO_TBL, 0)
+    body = _HEADER.pack(rt.AF_INET, 0, 0, 0, OURS.table, _FR_ACT_TO_TBL, 0)
     numbers = (
         (_FRA_PRIORITY, OURS.preference),
         (_FRA_TABLE, OURS.table),
         (_FRA_SUPPRESS_PREFIX_LENGTH, OURS.suppress_prefix_length or 0),
         (_FRA_SUPPRESS_GROUP, OURS.suppress_group or 0),
     )
-    body += b"".join(attribute(kind, _U32.pack(number)) for kind, number in numbers)
+    body += b"".join(attribute(kind, rt.U32.pack(number)) for kind, number in numbers)
     body += attribute(_FRA_PROTOCOL, bytes([_PROTOCOL_KERNEL]))
-    return Request(f"add policy rule {OURS}", _RTM_NEWRULE, _CREATE_NEW, body, forgiven=(errno.EEXIST,))
+    return NetlinkRequest(f"add policy rule {OURS}", _RTM_NEWRULE, rt.CREATE_NEW, body, forgiven=(errno.EEXIST,))
 
 
 def _rule(payload: bytes) -> PolicyRule:
     _, destination_length, source_length, service, table, action, flags = _HEADER.unpack_from(payload)
-    told = attributes(payload[_HEADER.size :])
+    values = attributes(payload[_HEADER.size :])
     jumps = action != _FR_ACT_TO_TBL and action not in _REFUSALS
     return PolicyRule(
-        preference=_number(told, _FRA_PRIORITY) or 0,
-        table=(_number(told, _FRA_TABLE) or table) if action == _FR_ACT_TO_TBL else 0,
-        source=_prefix(told.get(_FRA_SRC, bytes(4)), source_length),
-        destination=_prefix(told.get(_FRA_DST, bytes(4)), destination_length),
-        suppress_prefix_length=_number(told, _FRA_SUPPRESS_PREFIX_LENGTH),
-        suppress_group=_number(told, _FRA_SUPPRESS_GROUP),
-        narrowed=bool(service or flags & _INVERT or jumps or told.keys() - _JUDGED),
+        preference=_number(values, _FRA_PRIORITY) or 0,
+        table=(_number(values, _FRA_TABLE) or table) if action == _FR_ACT_TO_TBL else 0,
+        source=_prefix(values.get(_FRA_SRC, bytes(4)), source_length),
+        destination=_prefix(values.get(_FRA_DST, bytes(4)), destination_length),
+        suppress_prefix_length=_number(values, _FRA_SUPPRESS_PREFIX_LENGTH),
+        suppress_group=_number(values, _FRA_SUPPRESS_GROUP),
+        narrowed=bool(service or flags & _INVERT or jumps or values.keys() - _JUDGED),
     )
 
 
@@ -73,8 +71,8 @@ def _prefix(address: bytes, length: int) -> IPv4Network:
     return IPv4Network((address, length), strict=False)
 
 
-def _number(told: dict[int, bytes], kind: int) -> int | None:
-    if kind not in told:
+def _number(values: dict[int, bytes], kind: int) -> int | None:
+    if kind not in values:
         return None
-    (number,) = _U32.unpack(told[kind])
+    (number,) = rt.U32.unpack(values[kind])
     return None if number == _NONE else int(number)

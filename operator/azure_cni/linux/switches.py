@@ -7,18 +7,13 @@ kernel has for all.
 from __future__ import annotations
 
 import errno
-import struct
 from dataclasses import dataclass
 
-from azure_cni.linux.netlink import Netlink, Request, attribute, attributes
+from azure_cni.datapath.uplink import Link
+from azure_cni.linux import rtnetlink_format as rt
+from azure_cni.linux.netlink import NetlinkRequest, attribute
 
-_RTM_NEWLINK, _RTM_GETLINK = 16, 18
-_AF_INET = 2
-_IFLA_AF_SPEC, _IFLA_INET_CONF, _IFLA_EXT_MASK = 26, 1, 29
-_RTEXT_FILTER_SKIP_STATS = 0x8
 _PROMOTE_SECONDARIES = 20
-_IFINFO = struct.Struct("=BxHiII")
-_U32 = struct.Struct("=I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +36,28 @@ OF_PODS = (Switch("forwarding", 1, 1), Switch("accept_source_route", 9, 0), Swit
 """
 
 
-def promote_secondaries(name: str, index: int) -> Request:
+def promote_secondaries(name: str, index: int) -> NetlinkRequest:
     """Removing an address shall not take others of its subnet along."""
     return _set(f"let {name} promote secondary addresses", index, (_PROMOTE_SECONDARIES, 1))
 
 
-def ready_for_pod(name: str, index: int) -> Request:
+def ready_for_pod(name: str, index: int) -> NetlinkRequest:
     """Give a pod's link its switches."""
     return _set(f"set the switches of {name}", index, *((switch.number, switch.wanted) for switch in OF_PODS))
 
 
-def unready(kernel: Netlink) -> dict[int, dict[Switch, int]]:
-    """What each interface has otherwise than a pod's link should, by index; also those of others are looked at."""
-    body = _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_EXT_MASK, _U32.pack(_RTEXT_FILTER_SKIP_STATS))
-    found: dict[int, dict[Switch, int]] = {}
-    for payload in kernel.dump("list IPv4 switches", kind=_RTM_GETLINK, body=body):
-        _, _, index, _, _ = _IFINFO.unpack_from(payload)
-        families = attributes(attributes(payload[_IFINFO.size :]).get(_IFLA_AF_SPEC, b""))
-        values = attributes(families.get(_AF_INET, b"")).get(_IFLA_INET_CONF, b"")
-        wrong = {switch: seen for switch in OF_PODS if (seen := _value(values, switch.number)) != switch.wanted}
-        if values and wrong:
-            found[index] = wrong
-    return found
+def unready(link: Link, *, but: str = "") -> dict[Switch, int]:
+    """What an interface has otherwise than a pod's link should, apart from the switch named `but`.
+
+    -1 for a switch that the kernel does not have; nothing for an interface without IPv4.
+    """
+    if not link.switches:
+        return {}
+    values = {switch: link.switches[switch.number - 1 : switch.number] for switch in OF_PODS if switch.name != but}
+    return {switch: (value or (-1,))[0] for switch, value in values.items() if value != (switch.wanted,)}
 
 
-def _value(values: bytes, number: int) -> int:
-    """The kernel lists all in an array, from number 1 on; -1 for one that it does not have."""
-    at = _U32.size * (number - 1)
-    return int(_U32.unpack_from(values, at)[0]) if at < len(values) else -1
-
-
-def _set(what: str, index: int, *values: tuple[int, int]) -> Request:
-    conf = attribute(_IFLA_INET_CONF, b"".join(attribute(number, _U32.pack(value)) for number, value in values))
-    body = _IFINFO.pack(0, 0, index, 0, 0) + attribute(_IFLA_AF_SPEC, attribute(_AF_INET, conf))
-    return Request(what, _RTM_NEWLINK, 0, body, forgiven=(errno.ENODEV,))
+def _set(what: str, index: int, *values: tuple[int, int]) -> NetlinkRequest:
+    conf = attribute(rt.IFLA_INET_CONF, b"".join(attribute(number, rt.U32.pack(value)) for number, value in values))
+    body = rt.IFINFO.pack(0, 0, index, 0, 0) + attribute(rt.IFLA_AF_SPEC, attribute(rt.AF_INET, conf))
+    return NetlinkRequest(what, rt.RTM_NEWLINK, 0, body, forgiven=(errno.ENODEV,))

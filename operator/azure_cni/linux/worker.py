@@ -48,7 +48,7 @@ class Worker(Generic[Held]):
             self._began_s = None
 
     async def run(self, work: Callable[[Held], Answer]) -> Answer:
-        """Put work at the end of the line, and wait for it. Cancelled, work that has begun still comes to its end."""
+        """Put work at the end of the line, and wait for it. Work that has started runs to its end even if cancelled."""
         return await asyncio.wrap_future(self.submit(work))
 
     def release(self) -> Held:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from azure_cni.entrypoints.agent import STALLED_S, STUCK_S, unhealthy
+from azure_cni.entrypoints.running import STALLED_S, STUCK_S, unhealthy
 from azure_cni.linux.worker import Worker
 
 
@@ -15,10 +15,10 @@ class Held:
     """Work that waits until it is let go."""
 
     def __init__(self) -> None:
-        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.started, self.go_on = threading.Event(), threading.Event()
 
     def wait(self) -> None:
-        self.begun.set()
+        self.started.set()
         assert self.go_on.wait(20)
 
     def fail(self) -> None:
@@ -39,7 +39,7 @@ def test_a_thread_says_for_how_long_it_has_been_at_one_thing(worker: Worker[Held
     assert worker.busy_s == 0.0
     held: Held = worker.submit(lambda held: held).result()
     work = worker.submit(Held.wait)
-    assert held.begun.wait(20)
+    assert held.started.wait(20)
     first = worker.busy_s
     assert worker.busy_s >= first > 0.0
     held.go_on.set()

@@ -1,0 +1,94 @@
+"""The node's table in the kernel: loaded when it should be another, or when somebody else has changed it.
+
+What was loaded is read back and remembered, for nft may list a rule in other words than it was given. Any later
+difference is somebody else's doing, and is reported in words. Only the elements of one set change without a reload, and
+without being read back: pods that leave the VNet with their own address come and go, and each change of the whole table
+takes several runs of nft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from typing import Any
+
+from azure_cni.datapath.node_table import (
+    BRIDGE_TABLE,
+    EGRESS_SET,
+    TABLE,
+    NodeTable,
+    egress_script,
+    replacing,
+    ruleset,
+)
+from azure_cni.errors import DatapathError
+from azure_cni.linux import nft
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """A table for the interfaces of this node. `retires_bridge`: one of mode bridge is left, whose table goes too."""
+
+    table: NodeTable
+    uplink: str
+    way_out: str = ""
+    retires_bridge: bool = False
+
+    def script(self) -> tuple[str, tuple[str, ...]]:
+        """What to load, and the families in which it makes a table."""
+        script = ruleset(self.table, uplink=self.uplink, way_out=self.way_out, pods=self.table.pods)
+        if self.table.pods.ports:
+            return script, ("inet", "bridge")
+        return (script + replacing(BRIDGE_TABLE) if self.retires_bridge else script), ("inet",)
+
+
+class KernelTable:
+    """What this process loaded last."""
+
+    def __init__(self) -> None:
+        self._applied: Ruleset | None = None
+        self._loaded: dict[str, list[Any] | None] = {}
+        """What the tables held right after, by family."""
+
+    def put_right(self, wanted: Ruleset) -> list[str]:
+        """Load it unless it is there; returns what had become of the tables, in words. DatapathError."""
+        (script, families), applied = wanted.script(), self._applied and self._applied.script()
+        before = {family: nft.contents(family) for family in families}
+        if (script, families) == applied and before == self._loaded:
+            return []
+        nft.load(script)
+        after = {family: nft.contents(family) for family in families}
+        expected = applied is not None and (script, families) != applied
+        found = [
+            words
+            for family in families
+            for words in _differences(
+                family, before[family], after[family], expected=expected and self._is_as_loaded(before)
+            )
+        ]
+        self._applied, self._loaded = wanted, after
+        return found
+
+    def put_right_as_before(self) -> list[str]:
+        """The same for what was loaded last."""
+        return [] if self._applied is None else self.put_right(self._applied)
+
+    def set_egress(self, addresses: Collection[IPv4Address]) -> None:
+        """Change the elements of that set, whoever made the table; DatapathError where it has none for them."""
+        if not nft.change(egress_script(addresses)) and addresses:
+            raise DatapathError(f"cannot change nftables table {TABLE}: it is not there, or has no set {EGRESS_SET}")
+        if self._applied is not None:
+            self._applied = replace(self._applied, table=replace(self._applied.table, own_egress=frozenset(addresses)))
+            loaded = self._loaded.get("inet")
+            self._loaded["inet"] = loaded and nft.with_elements(loaded, EGRESS_SET, map(str, addresses))
+
+    def _is_as_loaded(self, before: Mapping[str, list[Any] | None]) -> bool:
+        return all(before.get(family, loaded) == loaded for family, loaded in self._loaded.items())
+
+
+def _differences(family: str, before: list[Any] | None, after: list[Any] | None, *, expected: bool) -> list[str]:
+    """What had become of a table that is loaded again."""
+    if before is None:
+        return [f"nftables table {family} {TABLE} was missing: made"]
+    return [] if expected or before == after else [f"nftables table {family} {TABLE} was different: replaced"]

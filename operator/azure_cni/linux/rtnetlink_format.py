@@ -1,0 +1,65 @@
+"""The numbers, structures and values of rtnetlink messages (rtnetlink(7), linux/rtnetlink.h, linux/if_link.h)."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from ipaddress import IPv4Address, IPv4Network
+
+from azure_cni.linux.netlink import attribute
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
+CREATE_NEW = 0x600  # NLM_F_CREATE | NLM_F_EXCL
+CREATE_OR_REPLACE = 0x500  # NLM_F_CREATE | NLM_F_REPLACE
+
+AF_INET, AF_INET6 = 2, 10
+IFF_UP, IFF_NOARP = 0x1, 0x80
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
+IFLA_AF_SPEC, IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 26, 27, 28, 29, 37
+IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
+IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
+IFLA_INET_CONF = 1
+IFLA_INET6_ADDR_GEN_MODE, ADDR_GEN_MODE_NONE = 8, 1
+RTEXT_FILTER_SKIP_STATS = 0x8
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 4, 5, 6, 7
+RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST = 254, 4, 1
+SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
+RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x1000, 0x2000  # the second: show the route, not its effect on a packet
+NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}  # no route, or one that refuses
+NDA_DST, NDA_LLADDR, NDA_IFINDEX = 1, 2, 8
+NUD_PERMANENT = 0x80
+
+IFINFO = struct.Struct("=BxHiII")
+IFADDR = struct.Struct("=BBBBI")
+RTMSG = struct.Struct("=BBBBBBBBI")
+NDMSG = struct.Struct("=BxxxiHBB")
+U32 = struct.Struct("=I")
+
+
+def text(octets: bytes) -> str:
+    """A name that others chose: to the kernel it is octets, and need not be UTF-8."""
+    return octets.rstrip(b"\0").decode(errors="backslashreplace")
+
+
+def destination(network: IPv4Network) -> bytes:
+    """The attribute of a route's destination; a default route has none."""
+    return attribute(RTA_DST, network.network_address.packed) if network.prefixlen else b""
+
+
+def address(values: dict[int, bytes], kind: int) -> IPv4Address | None:
+    """The IPv4 address in an attribute."""
+    return IPv4Address(values[kind]) if kind in values else None
+
+
+def number(values: dict[int, bytes], kind: int) -> int:
+    """The 32-bit number in an attribute; 0 where there is none."""
+    return int(U32.unpack(values[kind])[0]) if kind in values else 0
+
+
+def octets(mac: str) -> bytes:
+    """A MAC as the kernel has it."""
+    return bytes.fromhex(mac.replace(":", ""))
