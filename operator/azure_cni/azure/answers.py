@@ -1,7 +1,9 @@
-"""An answer of the resource manager as bytes with a limit, and what can be read out of it. Pure.
+"""Answers of Azure's services: read up to a limit, what can be read out of them, and how they are measured.
 
-Whoever answers may send anything: a proxy's page, half a document, JSON of another shape. Nothing here raises for that:
-what is not there is None, and the caller says in words what is missing.
+A host that answers in a service's place must not be able to fill the memory of the process that wires pods. The
+metadata service's and token services' documents are small (`SmallResponse`); the resource manager's have their own
+limits. Its answers may hold anything: a proxy's page, half a document, JSON of another shape. Nothing in `ArmAnswer`
+raises for that. What is absent is None, and the caller's error says what is missing.
 """
 
 from __future__ import annotations
@@ -9,11 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
+import aiohttp
 import msgspec
 
-from azure_cni.api.text import legible
+from azure_cni.model.text import legible
 
 Document = dict[str, Any]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -30,7 +33,7 @@ _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTA
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ArmAnswer:
     """Status, headers (their names whatever the case) and the body, decompressed."""
 
     status: int
@@ -87,3 +90,41 @@ def read_json(content: bytes | str) -> Any:
 def _bare(content: bytes | str) -> bytes | str:
     """Without the byte order mark that some of Azure's providers begin with."""
     return content.removeprefix(b"\xef\xbb\xbf") if isinstance(content, bytes) else content.removeprefix("\ufeff")
+
+
+MAX_BYTES: Final = 2**20
+"""A token has some 2 KiB, the instance metadata of a VM with 256 addresses some 20 KiB."""
+_PIECE_BYTES: Final = 2**16
+
+
+class SmallResponse(aiohttp.ClientResponse):
+    """An answer of at most `MAX_BYTES` for clients that read answers whole; streams are not concerned."""
+
+    async def read(self) -> bytes:
+        """See aiohttp. ClientPayloadError for one that is larger."""
+        if self._body is None:
+            try:
+                self._body = await self._read()
+            except BaseException:
+                self.close()
+                raise
+        return await super().read()
+
+    async def _read(self) -> bytes:
+        content = bytearray()
+        async for piece in self.content.iter_chunked(_PIECE_BYTES):
+            content += piece
+            if len(content) > MAX_BYTES:
+                text = f"the answer has more than {MAX_BYTES >> 20} MiB; does something else answer there?"
+                raise aiohttp.ClientPayloadError(text)
+        return bytes(content)
+
+
+class CallMetrics(Protocol):
+    """Hooks for measurements; must not block or raise. `azure_cni.node.ports.Observer` is one."""
+
+    def azure(self, operation: str, code: str, seconds: float) -> None:
+        """A call ended: its operation (`nic.put`), `200` or an error code (Azure's or ours), and its duration."""
+
+    def throttled(self, seconds: float) -> None:
+        """Azure asked to wait while an operation was polled; all other throttling is raised as Throttled."""

@@ -1,8 +1,8 @@
-"""Which API version each kind of resource is asked under: ours, or the best of those that a cloud says it supports.
+"""The API version for each kind of resource: ours, or the best of those that a cloud says it supports.
 
-Sovereign clouds get an API version months after the public one, Azure Stack years. Such a cloud refuses ours by name
-and lists its own, so the list decides, once per process. An older version shows fewer properties, and a NIC is
-written back as it was read, so there is an oldest one that is used.
+Sovereign clouds get an API version months after the public cloud, Azure Stack years later. Such a cloud refuses our
+version by name and lists its own, and the list decides, once per process. An older version shows fewer properties, and
+a NIC is written back as it was read, so each kind of resource has an oldest usable version.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class ApiVersions:
         self._refused: dict[str, frozenset[str]] = {}
 
     def of(self, resource: Resource) -> str:
-        """The version to ask for this resource under."""
+        """The API version to use for this resource."""
         return self._chosen.get(resource.noun, resource.api_version)
 
     def replace(self, resource: Resource, asked: str, refusal: VersionUnknown) -> None:
         """Azure refused `asked`: choose another. RequestRefused when no version that it supports will do.
 
-        Then all that was refused may be asked for again: a gateway that is being updated refuses for a while what the
-        cloud supports, and nothing else would ever end that.
+        When none will do, all refused versions become eligible again: a gateway that is being updated refuses versions
+        that the cloud supports, and otherwise this process would never retry them.
         """
         if self.of(resource) != asked:
             return  # another request has chosen meanwhile
@@ -66,7 +66,7 @@ class ApiVersions:
             raise RequestRefused(
                 f"cannot ask Azure about {resource.label}: this cloud supports the API versions "
                 f"{_newest(refusal.supported)}, and azure-cni needs {resource.api_version}, or at least "
-                f"{resource.oldest_api}; a cloud that is older cannot be used",
+                f"{resource.oldest_api}; an older cloud cannot be used",
                 azure_code=refusal.azure_code,
             )
         self._refused[resource.noun] = refused

@@ -1,11 +1,11 @@
 """A thin client of the Azure Resource Manager: the SDK's pipeline with plain documents for bodies.
 
-The SDK brings authentication and its challenges. Retries are not its business here: a failure is reported at once, the
-gate keeps what Azure asked us to wait, and pacing is the caller's. Documents stay whole, because a NIC is replaced by
-what is written: the generated models drop fields that they do not know.
+The SDK handles authentication and its challenges. Its retries are off: a failure is reported at once, the gate stores
+the wait that Azure asked for, and the caller does the pacing. Documents stay whole because a write replaces the whole
+NIC, and the SDK's generated models drop fields that they do not know.
 
-Every answer is read up to a limit and may hold anything; every link in one (the next page, the state of an operation)
-is followed to the resource manager only, because our token goes with it.
+Every answer is read up to a limit and may hold anything. A link in an answer (the next page, the state of an operation)
+is followed only to the resource manager, because the request carries our token.
 """
 
 from __future__ import annotations
@@ -22,21 +22,17 @@ import msgspec
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from azure.core.pipeline import PipelineResponse
-from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest
 from azure.mgmt.core import AsyncARMPipelineClient
-from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
-from azure_cni import __version__
 from azure_cni.azure import api_versions, errors_map
-from azure_cni.azure.answers import LARGEST_DOCUMENT, LARGEST_REFUSAL, Answer, Document, short
-from azure_cni.azure.clouds import AzureCloud
-from azure_cni.azure.gate import Gate, Kind
-from azure_cni.azure.meter import Meter
+from azure_cni.azure.answers import LARGEST_DOCUMENT, LARGEST_REFUSAL, ArmAnswer, CallMetrics, Document, short
+from azure_cni.azure.endpoints import AzureCloud
+from azure_cni.azure.errors_map import UNREACHABLE, unanswered
 from azure_cni.azure.polling import LONGEST_POLL_S, SHORTEST_POLL_S, USUAL_POLL_S, Polling
 from azure_cni.azure.resources import Resource
-from azure_cni.azure.transport import open_transport, read_body
-from azure_cni.azure.unanswered import UNREACHABLE, unanswered
+from azure_cni.azure.throttle_gate import Kind, ThrottleGate
+from azure_cni.azure.transport import open_pipeline, open_transport, read_body
 from azure_cni.errors import (
     CloudError,
     CloudUnreachable,
@@ -48,6 +44,8 @@ from azure_cni.errors import (
 
 log = logging.getLogger(__name__)
 
+MOST_PAGES: Final = 300
+"""Of one collection; a VNet has at most 3,000 subnets (Azure subscription limits, networking)."""
 OK: Final = range(200, 300)
 """Anything above is a refusal; a redirection (3xx) is not Azure's way, and is not followed."""
 
@@ -75,8 +73,8 @@ class Arm:
         cloud: AzureCloud,
         credential: AsyncTokenCredential,
         *,
-        meter: Meter,
-        gate: Gate | None = None,
+        meter: CallMetrics,
+        gate: ThrottleGate | None = None,
         ca_file: Path | None = None,
         proxy: str | None = None,
         patience: Patience | None = None,
@@ -85,7 +83,7 @@ class Arm:
         self._cloud = cloud
         self._credential = credential
         self._meter = meter
-        self._gate = gate or Gate()
+        self._gate = gate or ThrottleGate()
         self._ca_file = ca_file
         self._proxy = proxy
         self._patience = patience or Patience()
@@ -118,12 +116,16 @@ class Arm:
             async with asyncio.timeout(self._patience.call_s):
                 page = _page(await self._read(resource, operation, collection=collection, what=what), what=what)
                 found += page.value
-                while page.next_link:
+                for _ in range(MOST_PAGES - 1):
+                    if not page.next_link:
+                        break
                     link = self._own(page.next_link, what=what)
                     page = _page(await self._send(HttpRequest("GET", link), operation, what=what), what=what)
                     found += page.value
         except TimeoutError as error:
             raise CloudUnreachable(f"cannot {what}: no answer within {self._patience.call_s:g} s") from error
+        if page.next_link:
+            raise CloudUnreachable(f"cannot {what}: the answer does not end within {MOST_PAGES} pages")
         return found
 
     async def put(
@@ -132,7 +134,7 @@ class Arm:
         """Replace a resource that is still as `if_match` says, wait for the operation, and read it again.
 
         `changes`: the body differs from what was read, so the result has another etag; without, it may keep it.
-        Whoever stops waiting leaves the operation running in Azure: only a read tells how it ended.
+        A cancelled wait leaves the operation running in Azure: only a read shows how it ended.
         """
         what = f"write {resource.label}"
         try:
@@ -156,7 +158,7 @@ class Arm:
             text = f"cannot {what}: Azure no longer supports API version {version}, under which it was read"
             raise PreconditionFailed(text, azure_code=error.azure_code) from error
 
-        async def ask(link: str) -> Answer:
+        async def ask(link: str) -> ArmAnswer:
             return await self._ask(link, f"{resource.noun}.get" if link == url else "operation.get", what=what)
 
         try:
@@ -165,11 +167,11 @@ class Arm:
         except CloudError as error:
             error.accepted = True
             if isinstance(error, Throttled):
-                self._gate.close(Kind.WRITE, error.retry_after_s)
+                self._gate.close(Kind.WRITE, url, azure_code=error.azure_code, retry_after_s=error.retry_after_s)
             raise
 
-    async def _read(self, resource: Resource, operation: str, *, what: str, collection: str = "") -> Answer:
-        """One GET, and again under another API version while Azure does not know the one that was asked under."""
+    async def _read(self, resource: Resource, operation: str, *, what: str, collection: str = "") -> ArmAnswer:
+        """One GET, repeated under another API version while Azure does not support the one used."""
         for _ in range(api_versions.TRIES - 1):
             version = self._versions.of(resource)
             try:
@@ -181,55 +183,55 @@ class Arm:
         url = self._url(resource, self._versions.of(resource), collection)
         return await self._send(HttpRequest("GET", url), operation, what=what)
 
-    async def _ask(self, link: str, operation: str, *, what: str) -> Answer:
-        """A question about an operation under way: asked again until it is answered, the caller's time bounds it."""
+    async def _ask(self, link: str, operation: str, *, what: str) -> ArmAnswer:
+        """Poll an operation in progress, repeating unanswered polls; the caller's timeout bounds it."""
         link = self._own(link, what=what)
         while True:
             try:
                 return await self._send(HttpRequest("GET", link), operation, what=what)
             except (Throttled, CloudUnreachable) as error:
                 wait_s = min(USUAL_POLL_S if error.retry_after_s is None else error.retry_after_s, LONGEST_POLL_S)
-                log.info("operation is asked for again", extra={"wait_s": wait_s, "error": str(error)})
+                log.info("polling the operation again", extra={"wait_s": wait_s, "error": str(error)})
                 if isinstance(error, Throttled):
                     self._meter.throttled(wait_s)
                 await self._sleep(max(wait_s, SHORTEST_POLL_S))
 
-    async def _send(self, request: HttpRequest, operation: str, *, what: str) -> Answer:
-        """One request, told to the meter; the only place that talks to Azure."""
+    async def _send(self, request: HttpRequest, operation: str, *, what: str) -> ArmAnswer:
+        """One request, counted in the call metrics; the only place that talks to Azure."""
         kind = Kind.READ if request.method == "GET" else Kind.WRITE
-        if wait_s := self._gate.closed_for_s(kind):
-            text = f"cannot {what}: Azure asked for no more {kind}s; {wait_s:.0f} s of that are left"
+        if wait_s := self._gate.closed_for_s(kind, request.url):
+            text = f"cannot {what}: Azure throttles {kind}s for another {wait_s:.0f} s"
             raise Throttled(text, retry_after_s=wait_s)
         began_s = time.monotonic()
         try:
             answer = await self._exchange(request, what=what)
         except (AzureError, OSError, ValueError) as error:
             failure = unanswered(error, what=what, endpoint=self._cloud.endpoint)
-            self._told(operation, failure.azure_code, began_s)
+            self._count_call(operation, failure.azure_code, began_s)
             raise failure from error
         except CloudUnreachable:
-            self._told(operation, UNREACHABLE, began_s)
+            self._count_call(operation, UNREACHABLE, began_s)
             raise
         except asyncio.CancelledError:
-            self._told(operation, "abandoned", began_s)
+            self._count_call(operation, "abandoned", began_s)
             raise
         status = answer.status
         if status in OK:
-            self._told(operation, str(status), began_s)
+            self._count_call(operation, str(status), began_s)
             return answer
         refusal = errors_map.from_answer(what, answer, now_s=time.time())
-        self._told(operation, refusal.azure_code or str(status), began_s)
+        self._count_call(operation, refusal.azure_code or str(status), began_s)
         # The id by which Azure's support finds it; the error itself is logged by whoever handles it.
         request_id = answer.headers.get("x-ms-request-id", "")
         log.info("azure refused a request", extra={"operation": operation, "status": status, "request_id": request_id})
         if isinstance(refusal, Throttled):
-            self._gate.close(kind, refusal.retry_after_s)
+            self._gate.close(kind, request.url, azure_code=refusal.azure_code, retry_after_s=refusal.retry_after_s)
         raise refusal
 
-    def _told(self, operation: str, code: str, began_s: float) -> None:
+    def _count_call(self, operation: str, code: str, began_s: float) -> None:
         self._meter.azure(operation, code, time.monotonic() - began_s)
 
-    async def _exchange(self, request: HttpRequest, *, what: str) -> Answer:
+    async def _exchange(self, request: HttpRequest, *, what: str) -> ArmAnswer:
         """Send it and read the answer, up to the limit of its kind. CloudUnreachable when a document is larger."""
         done: PipelineResponse[Any, Any] = await self._client.send_request(
             request, stream=True, _return_pipeline_response=True
@@ -238,40 +240,35 @@ class Arm:
         limit = LARGEST_DOCUMENT if response.status_code in OK else LARGEST_REFUSAL
         content = await read_body(response, most=limit)
         if len(content) > limit and response.status_code in OK:
-            text = f"cannot {what}: the answer has more than {limit >> 20} MiB; does a proxy stand between?"
+            text = f"cannot {what}: the answer has more than {limit >> 20} MiB; is there a proxy in between?"
             raise CloudUnreachable(text)
-        return Answer(response.status_code, response.headers, content)
+        return ArmAnswer(response.status_code, response.headers, content)
 
     def _url(self, resource: Resource, version: str, collection: str = "") -> str:
         path = f"{resource.id}/{collection}" if collection else resource.id
         return f"{self._cloud.endpoint}{path}?api-version={version}"
 
     def _own(self, link: str, *, what: str) -> str:
-        """A link out of an answer, if it leads to the resource manager. Our token goes to nobody else."""
+        """A link from an answer, if it leads to the resource manager: our token goes nowhere else."""
         if not self._cloud.owns(link):
             raise CloudUnreachable(
                 f"cannot {what}: the answer links to {short(link, most=200)}, not to the resource manager at "
-                f"{self._cloud.endpoint}; the token is not sent there; does a proxy stand between?"
+                f"{self._cloud.endpoint}; the token is not sent there; is there a proxy in between?"
             )
         return link
 
     @property
     def _client(self) -> AsyncARMPipelineClient[Any, Any]:
         if self._opened is None:
-            self._opened = AsyncARMPipelineClient(
-                self._cloud.endpoint,
+            self._opened = open_pipeline(
+                self._cloud,
+                self._credential,
                 transport=open_transport(
                     ca_file=self._ca_file,
                     connect_s=self._patience.connect_s,
                     answer_s=self._patience.answer_s,
                     proxy=self._proxy,
                 ),
-                policies=[
-                    RequestIdPolicy(),
-                    HeadersPolicy({"Accept": "application/json"}),
-                    UserAgentPolicy(base_user_agent=f"azure-cni/{__version__}", user_agent_use_env=False),
-                    AsyncARMChallengeAuthenticationPolicy(self._credential, self._cloud.scope),
-                ],
             )
         return self._opened
 
@@ -281,14 +278,14 @@ class _Page(msgspec.Struct):
     next_link: str | None = msgspec.field(default=None, name="nextLink")
 
 
-def _page(answer: Answer, *, what: str) -> _Page:
+def _page(answer: ArmAnswer, *, what: str) -> _Page:
     page = answer.shaped(_Page)
     if page is None:
         raise errors_map.not_understood(what, answer, wanted="a list of documents")
     return page
 
 
-def _document(answer: Answer, *, what: str) -> Document:
+def _document(answer: ArmAnswer, *, what: str) -> Document:
     body = answer.document()
     if body is None:
         raise errors_map.not_understood(what, answer, wanted="a document")

@@ -1,9 +1,9 @@
 """Who the agent is to Azure: one kind of identity, chosen by name, never guessed.
 
-A managed identity's token comes from the instance metadata service, which must not be asked through a proxy. The SDK's
-credential for it looks at the environment first: variables of other hosts, of workload identity's webhook and of an
-old pod identity make it another credential, or send it to another address. The settings alone decide here, so these
-variables are taken out of the process's environment, and the metadata service's address is put there.
+A managed identity's token comes from the instance metadata service, which must not be called through a proxy. The SDK's
+credential reads the environment first: variables of other hosts, of the workload identity webhook and of the old pod
+identity turn it into another credential, or send it to another address. Only the settings decide here, so these
+variables are removed from the process's environment, and the metadata service's address is set in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.identity.aio import ManagedIdentityCredential, WorkloadIdentityCredential
 
-from azure_cni.azure.clouds import AzureCloud
+from azure_cni.azure.endpoints import AzureCloud
 from azure_cni.azure.imds import DEFAULT_URL
 from azure_cni.azure.transport import open_transport
 
@@ -28,8 +28,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CONNECT_S: Final = 10.0
+METADATA_CONNECT_S: Final = 2.0
+"""As the SDK has it for the metadata service, which is on the host."""
 ANSWER_S: Final = 30.0
-"""How long workload identity's token service may take; the SDK tries again within the time of the call."""
+"""How long a token service may take; the SDK tries again within the time of the call."""
 TOKENS_AT: Final = "AZURE_POD_IDENTITY_AUTHORITY_HOST"
 """Where the SDK looks for the metadata service, at each request for a token."""
 MISLEADING: Final = (
@@ -51,7 +53,8 @@ def managed_identity(*, client_id: str = "", imds_url: str = DEFAULT_URL) -> Asy
     if ignored:
         log.warning("variables that would change the identity are ignored", extra={"variables": ", ".join(ignored)})
     os.environ[TOKENS_AT] = imds_url
-    return _Guarded(ManagedIdentityCredential(client_id=client_id or None, use_env_settings=False))
+    transport = open_transport(ca_file=None, connect_s=METADATA_CONNECT_S, answer_s=ANSWER_S)
+    return _Guarded(ManagedIdentityCredential(client_id=client_id or None, use_env_settings=False, transport=transport))
 
 
 def workload_identity(

@@ -1,8 +1,8 @@
 """The shapes of Azure's documents, as far as this product reads them: decoded here and nowhere else. Pure.
 
-A field that Azure leaves out or sends as null is None; what is not named here is not looked at. A document of another
-shape is a CloudUnreachable with the place in it: something else may have answered, and a later answer may be right.
-Lists hold raw items where one odd item must not spoil the others: each is decoded alone, by whoever needs it.
+A field that Azure omits or sends as null is None; fields not named here are ignored. A document of another shape raises
+CloudUnreachable, which names the field: something other than Azure may have answered, and a later answer may be right.
+Lists hold raw items where one malformed item must not spoil the others: the module that needs an item decodes it.
 Shapes: azure-rest-api-specs, network 2025-05-01 and compute 2025-04-01.
 """
 
@@ -45,7 +45,7 @@ class ConfigurationProperties(_Shape, frozen=True):
     gateway_load_balancer: Any = None
 
 
-class Configuration(_Shape, frozen=True):
+class ConfigurationShape(_Shape, frozen=True):
     """An ipConfiguration."""
 
     name: str
@@ -58,10 +58,11 @@ class NicProperties(_Shape, frozen=True):
     provisioning_state: str | None = None
     mac_address: str | None = None
     primary: bool | None = None
+    virtual_machine: Any = None
     ip_configurations: list[Any] | None = None
 
 
-class Nic(_Shape, frozen=True):
+class NicShape(_Shape, frozen=True):
     """A network interface."""
 
     id: str
@@ -142,7 +143,7 @@ class VNet(_Shape, frozen=True):
 
 
 class Usage(_Shape, frozen=True):
-    """How many addresses of one subnet are used; a gateway's subnet tells -1 (REST specification, ListUsage)."""
+    """How many addresses of one subnet are used; a gateway's subnet shows -1 (REST specification, ListUsage)."""
 
     current_value: float | None = None
     id: str | None = None

@@ -28,8 +28,8 @@ def canonical(name: str) -> str:
 def refuse_another(environment: str, *, configured: str) -> None:
     """Raise RequestRefused if the VM is in another public cloud than the configured one.
 
-    Its tokens would be issued, and refused, elsewhere, in words that do not lead here. A private cloud has a name of
-    its own and keeps the tokens of one of these: nothing can be said about it.
+    Otherwise the token service of another cloud would refuse, with an error that does not point to this setting. A
+    private cloud has its own name and uses the tokens of a public one, so it cannot be checked.
     """
     shown = canonical(environment)
     if shown in NAMES and configured in NAMES and shown != configured:

@@ -1,11 +1,15 @@
-"""What Azure answers, as errors of this product, with words for a person. Pure.
+"""Maps Azure's answers to the errors of this product, with messages for a person. Pure.
 
-The HTTP status alone does not say it: not every 429 is throttling, a full subnet is a 400 or the end of an operation
-that was answered 200, and the code that matters may stand in `details`. So all codes of an answer are looked at
-together, the most telling first. Codes and wordings: azure-rest-api-specs, recorded traffic and public issue trackers.
+The HTTP status alone is not enough: not every 429 is throttling, a full subnet is a 400 or the end of an operation that
+was answered 200, and the code that matters may be in `details`. So all codes of an answer are considered, the most
+specific first. Codes and wordings: azure-rest-api-specs, recorded traffic and public issue trackers.
 
-Not every answer is Azure's. A proxy or a firewall answers with a page of its own, often 403: one without an error code
-of Azure's, and without the headers that Azure always sends, is nobody's decision about the request.
+Not every answer is Azure's. A proxy or a firewall answers with its own page, often 403. An answer without an Azure
+error code and without the headers that Azure always sends decides nothing about the request.
+
+Without any answer, either the network failed or there is no token. The SDK raises one exception both for an identity
+that does not exist and for a token service that is silent. Its cause shows which: the first needs a person, the second
+only time.
 """
 
 from __future__ import annotations
@@ -13,9 +17,12 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from azure_cni.azure import api_versions, waits
-from azure_cni.azure.answers import Answer, short
-from azure_cni.azure.faults import BUSY, CHANGED, DENIED, LONGEST_WORDS, REMEDIES, SUBNET_FULL, THROTTLED, Fault
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+
+from azure_cni.azure import api_versions
+from azure_cni.azure.answers import ArmAnswer, short
+from azure_cni.azure.error_bodies import BUSY, CHANGED, DENIED, LONGEST_WORDS, REMEDIES, SUBNET_FULL, THROTTLED, Fault
+from azure_cni.azure.throttle_gate import wait_in_headers, wait_in_words
 from azure_cni.errors import (
     AccessDenied,
     CloudError,
@@ -34,13 +41,18 @@ _LINKED = re.compile(r"not have permission to perform action(?:\(s\))? '([^']+)'
 _DIRECT = re.compile(r"authorization to perform action '([^']+)' over scope '([^']+)'")
 _WHO = re.compile(r"object id '([^']+)'")
 TOO_MANY: Final = 429
+UNREACHABLE: Final = "unreachable"
+NO_TOKEN: Final = "NoToken"  # noqa: S105  # a word for metrics
+SEVERAL: Final = "multiple user assigned identities"
+"""Part of the metadata service's message, in lower case, when the VM has several identities and none was named."""
+REFUSALS: Final = frozenset({400, 401, 403})
 
 
-def from_answer(what: str, answer: Answer, *, now_s: float) -> CloudError:
+def from_answer(what: str, answer: ArmAnswer, *, now_s: float) -> CloudError:
     """The error for an answer that is not 2xx. `what` completes "cannot ..."; `now_s` is the wall clock."""
     fault = Fault.read(answer.json())
-    wait_s = waits.in_headers(answer.headers, now_s=now_s)
-    wait_s = waits.in_words(fault.message) if wait_s is None else wait_s
+    wait_s = wait_in_headers(answer.headers, now_s=now_s)
+    wait_s = wait_in_words(fault.message) if wait_s is None else wait_s
     if not fault.codes and not answer.is_azures:
         return _not_azures(what, answer, wait_s=wait_s)
     return from_fault(what, fault, status=answer.status, wait_s=wait_s)
@@ -48,9 +60,9 @@ def from_answer(what: str, answer: Answer, *, now_s: float) -> CloudError:
 
 def from_fault(what: str, fault: Fault, *, status: int, wait_s: float | None = None) -> CloudError:
     """The error for a request that Azure answered with this status and this fault."""
-    known = _by_code(what, fault, wait_s=wait_s)
-    if known is not None:
-        return known
+    mapped = _by_code(what, fault, wait_s=wait_s)
+    if mapped is not None:
+        return mapped
     if fault.has(api_versions.CODES) and (supported := api_versions.listed(fault.message)):
         text = f"cannot {what}: Azure does not support the API version ({fault.code}): {fault.words}"
         return VersionUnknown(text, supported=supported, azure_code=fault.code)
@@ -62,32 +74,43 @@ def from_fault(what: str, fault: Fault, *, status: int, wait_s: float | None = N
 def from_operation(what: str, *, status: str, error: Any) -> CloudError:
     """The error for an operation that was accepted and ended `status`, Failed or Canceled; `error` as its body has."""
     fault = Fault.read(error)
-    known = _by_code(f"{what} (accepted, then {status})", fault, wait_s=waits.in_words(fault.message))
-    if known is not None:
-        return known
+    mapped = _by_code(f"{what} (accepted, then {status})", fault, wait_s=wait_in_words(fault.message))
+    if mapped is not None:
+        return mapped
     text = f"cannot {what}: Azure accepted it, and it then ended {status} ({fault.code or 'no code'}): {fault.words}"
     return OperationFailed(text + fault.remedy, azure_code=fault.code)
 
 
-def not_understood(what: str, answer: Answer, *, wanted: str) -> CloudUnreachable:
+def not_understood(what: str, answer: ArmAnswer, *, wanted: str) -> CloudUnreachable:
     """A good status, and a body that is not what it should be."""
     return CloudUnreachable(f"cannot {what}: the answer is not {wanted}{_who_else(answer)}")
 
 
-def _not_azures(what: str, answer: Answer, *, wait_s: float | None) -> CloudError:
+def unanswered(error: AzureError | OSError | ValueError, *, what: str, endpoint: str) -> CloudError:
+    """The error for a request that was not answered, or could not even be sent."""
+    if isinstance(error, ClientAuthenticationError):
+        return _no_token(error, what=what)
+    said = str(error) or type(error).__name__
+    if not isinstance(error, OSError):
+        return CloudUnreachable(f"cannot {what}: no answer from {endpoint}: {said}", azure_code=UNREACHABLE)
+    text = f"cannot {what}: no token for the agent's identity: {said}; is the service account's token mounted?"
+    return AccessDenied(text, azure_code=NO_TOKEN)
+
+
+def _not_azures(what: str, answer: ArmAnswer, *, wait_s: float | None) -> CloudError:
     text = f"cannot {what}: HTTP {answer.status} is not Azure's answer, it has no error code{_who_else(answer)}"
     if answer.status == TOO_MANY:
         return Throttled(text, retry_after_s=wait_s)
     return CloudUnreachable(text, retry_after_s=wait_s)
 
 
-def _who_else(answer: Answer) -> str:
-    """What is known of whoever answered, and what to look at."""
+def _who_else(answer: ArmAnswer) -> str:
+    """What is known about the sender of the answer, and what to check."""
     said = f"it says: {answer.first_words}" if answer.first_words else "it is empty"
     sender = f" ({answer.sender})" if answer.sender else ""
     return (
         f"{sender}; {said}; does a proxy or a firewall answer in Azure's place? HTTPS_PROXY and NO_PROXY in "
-        "agent.extraEnv and controller.extraEnv say who is asked"
+        "agent.extraEnv and controller.extraEnv set the proxy"
     )
 
 
@@ -148,3 +171,24 @@ def _denied(what: str, fault: Fault) -> AccessDenied:
         "assign it a role with that action there (a new assignment takes some minutes to work)"
     )
     return AccessDenied(text, action=action, scope=scope, azure_code=fault.code)
+
+
+def _no_token(error: ClientAuthenticationError, *, what: str) -> CloudError:
+    said = error.message.strip().rstrip(".")
+    answer = error.__cause__ if isinstance(error.__cause__, HttpResponseError) else error
+    status = answer.response.status_code if answer.response else None
+    silent = status is None and error.__cause__ is not None
+    if silent or (status is not None and status not in REFUSALS):
+        text = f"cannot {what}: no token for now: the identity's token service does not answer as it should: {said}"
+        return CloudUnreachable(text, azure_code=UNREACHABLE)
+    if SEVERAL in said.lower():
+        text = (
+            f"cannot {what}: no token for the agent's identity: this VM has several user-assigned identities; set "
+            "azure.clientID to the client ID of the one that has the role"
+        )
+        return AccessDenied(text, azure_code=NO_TOKEN)
+    text = (
+        f"cannot {what}: no token for the agent's identity: {said}; is an identity assigned to this VM, and is its "
+        "client ID the configured one?"
+    )
+    return AccessDenied(text, azure_code=NO_TOKEN)

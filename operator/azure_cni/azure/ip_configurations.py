@@ -1,8 +1,8 @@
 """One ipConfiguration of a NIC's document: what it says, and whether a pod may have its address. Pure.
 
-Other people's configurations are in the same list as those for pods, in whatever state they were left. One that cannot
-be read is an answer too: it is kept as it came, and no pod gets it. The same holds for one that serves somebody: a
-pod on an address with an inbound NAT rule would receive that service's traffic.
+The list holds the configurations of other people and those for pods, in any state. One that cannot be read is kept
+unchanged, and no pod gets its address. The same holds for one that something else uses: a pod on an address with an
+inbound NAT rule would receive that service's traffic.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ import msgspec
 
 from azure_cni.azure import documents
 from azure_cni.azure.documents import ConfigurationProperties
+from azure_cni.model.attachments import AttachedResource
 
 SUCCEEDED: Final = "succeeded"
 
-_ATTACHMENTS: Final = (
+_OF_PODS: Final = (
     ("public_ip_address", "has the public IP address"),
-    ("load_balancer_inbound_nat_rules", "serves the inbound NAT rule"),
     ("load_balancer_backend_address_pools", "is in the load balancer pool"),
+)
+"""What a pod may ask for: in configurations that this product made it need not be somebody else's."""
+_OF_OTHERS: Final = (
+    ("load_balancer_inbound_nat_rules", "serves the inbound NAT rule"),
     ("application_gateway_backend_address_pools", "is in the application gateway pool"),
     ("gateway_load_balancer", "sends its traffic through the gateway load balancer"),
 )
@@ -44,6 +48,10 @@ class Configuration:
     why: str
     properties: ConfigurationProperties
     readable: bool = True
+    attached: frozenset[AttachedResource] = frozenset()
+    """What it has that a pod can ask for."""
+    why_attached: str = ""
+    """As `why`, of that: for a configuration that this product did not make, or where it cannot be read."""
 
     @property
     def flagged(self) -> bool:
@@ -66,6 +74,12 @@ class Configuration:
         return bool(self.properties.public_ip_address)
 
     @property
+    def security_groups(self) -> tuple[str, ...]:
+        """Resource IDs of its application security groups."""
+        groups = self.properties.application_security_groups
+        return tuple(filter(None, map(id_of, groups))) if isinstance(groups, list) else ()
+
+    @property
     def subnet_id(self) -> str:
         """Of its subnet, "" where it names none."""
         return (self.properties.subnet.id if self.properties.subnet else None) or ""
@@ -74,13 +88,24 @@ class Configuration:
 def read(raw: object) -> Configuration:
     """Never raises: what cannot be read says so in `why`."""
     try:
-        shown = msgspec.convert(raw, documents.Configuration)
+        shown = msgspec.convert(raw, documents.ConfigurationShape)
     except msgspec.ValidationError as error:
         return _unreadable(raw, f"cannot be read: {error}")
     if not shown.name:
         return _unreadable(raw, "has no name")
     address, odd = _address(shown.properties)
-    return Configuration(raw, shown.name, address, odd or _attached(shown.properties), shown.properties)
+    attached, unread = _resources(shown.properties)
+    why = odd or _attached(shown.properties, _OF_OTHERS)
+    why_attached = _attached(shown.properties, _OF_PODS)
+    return Configuration(
+        raw,
+        shown.name,
+        address,
+        why or (why_attached if unread else ""),
+        shown.properties,
+        attached=attached,
+        why_attached=why_attached,
+    )
 
 
 def _unreadable(raw: object, why: str) -> Configuration:
@@ -122,9 +147,20 @@ def is_host(address: IPv4Address) -> bool:
     )
 
 
-def _attached(properties: ConfigurationProperties) -> str:
-    """Whom it serves; "" if nobody."""
-    for field, serves in _ATTACHMENTS:
+def _resources(properties: ConfigurationProperties) -> tuple[frozenset[AttachedResource], bool]:
+    """What a pod can ask for, and whether there is some of it that cannot be read."""
+    pools, public_ip = properties.load_balancer_backend_address_pools, properties.public_ip_address
+    references = [
+        *(pools if isinstance(pools, list) else [pools] if pools else []),
+        *([public_ip] if public_ip else []),
+    ]
+    found = [AttachedResource.parse(id_of(reference)) for reference in references]
+    return frozenset(resource for resource in found if resource is not None), None in found
+
+
+def _attached(properties: ConfigurationProperties, kinds: tuple[tuple[str, str], ...]) -> str:
+    """What uses it; "" if nothing does."""
+    for field, serves in kinds:
         if attached := getattr(properties, field):
             return f"{serves} {_named(attached)}"
     return ""
@@ -133,6 +169,10 @@ def _attached(properties: ConfigurationProperties) -> str:
 def _named(attached: object) -> str:
     """The last part of its resource ID, or of the first of several."""
     first = attached[0] if isinstance(attached, list) else attached
-    resource_id = first.get("id") if isinstance(first, Mapping) else None
-    name = resource_id.rstrip("/").rpartition("/")[2] if isinstance(resource_id, str) else ""
-    return name[:80] or "?"
+    return id_of(first).rstrip("/").rpartition("/")[2][:80] or "?"
+
+
+def id_of(reference: object) -> str:
+    """A reference's resource ID, "" where it has none."""
+    resource_id = reference.get("id") if isinstance(reference, Mapping) else None
+    return resource_id if isinstance(resource_id, str) else ""

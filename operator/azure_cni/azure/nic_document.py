@@ -1,11 +1,13 @@
-"""A NIC's document: what the rest of the product may know of it, and the document that a write sends back. Pure.
+"""A NIC's document: the view of it for the rest of the product, and the document that a write sends back. Pure.
 
-A write replaces the whole NIC: what is left out is deleted or falls back to its default. So a change is a copy of what
-was read with configurations taken out and put in, and everything else as it came, known to us or not; Azure ignores
-the fields that are its own. A Dynamic configuration keeps its address for as long as it exists.
+A write replaces the whole NIC: an omitted field is deleted or falls back to its default. So a change copies what was
+read, removes or adds configurations, and keeps everything else, including fields that we do not know; Azure ignores
+the fields that it owns. A Dynamic configuration keeps its address as long as it exists.
 
-Of the configurations one is the primary, some are for pods, and the rest is excluded and written back like the others:
-what cannot be read, what no pod can use (IPv6, blocks), what serves somebody else, what shows an address twice.
+One configuration is the primary, some are for pods, and the rest is excluded but written back like the others: those
+that cannot be read, that no pod can use (IPv6, blocks), that something else uses, or that show an address twice. What a
+pod can ask for (a load balancer pool, a public IP address) excludes no configuration that this product made: whose it
+is, `ipam.attachment_plan` decides.
 """
 
 from __future__ import annotations
@@ -16,8 +18,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final, TypeAlias
 
-from azure_cni.api.nic import (
+from azure_cni.azure import documents, ip_configurations
+from azure_cni.azure.ip_configurations import SUCCEEDED, Configuration
+from azure_cni.errors import CloudUnreachable
+from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.nic import (
     Adopt,
+    AttachmentChange,
     ConfigName,
     ExcludedConfiguration,
     IPConfiguration,
@@ -25,10 +32,7 @@ from azure_cni.api.nic import (
     NicView,
     is_our_name,
 )
-from azure_cni.api.text import legible
-from azure_cni.azure import documents, ip_configurations
-from azure_cni.azure.ip_configurations import SUCCEEDED, Configuration
-from azure_cni.errors import CloudUnreachable
+from azure_cni.model.text import legible
 
 Document: TypeAlias = Mapping[str, Any]
 
@@ -39,13 +43,16 @@ operation under way: to wait for it costs time, and to write into it could cost 
 RUNNING: Final = frozenset({"creating", "updating", "deleting"})
 """Those that Azure documents for an operation under way."""
 
+_POOLS: Final = "loadBalancerBackendAddressPools"
+_PUBLIC_IP: Final = "publicIPAddress"
+
 
 @dataclass(frozen=True, slots=True)
 class NicDocument:
     """A NIC's document, decoded: `raw` is what Azure sent."""
 
     raw: Document
-    shown: documents.Nic
+    shown: documents.NicShape
     configs: tuple[Configuration, ...]
 
     @property
@@ -57,6 +64,12 @@ class NicDocument:
     def mac(self) -> str:
         """As Azure writes it, "" for a NIC that was never attached."""
         return self.shown.properties.mac_address or ""
+
+    @property
+    def vm_id(self) -> str:
+        """The resource ID of the VM that it is on; "" for one that is on none, or where that cannot be read."""
+        vm = documents.readable(self.shown.properties.virtual_machine, documents.Reference)
+        return (vm.id if vm is not None else None) or ""
 
     @property
     def state(self) -> str:
@@ -82,7 +95,7 @@ class NicDocument:
 
 def decoded(document: Document, *, what: str) -> NicDocument:
     """A NIC's document; CloudUnreachable when it is another's, whatever its configurations."""
-    shown = documents.decoded(document, documents.Nic, what=what)
+    shown = documents.decoded(document, documents.NicShape, what=what)
     return NicDocument(document, shown, tuple(map(ip_configurations.read, shown.properties.ip_configurations or ())))
 
 
@@ -95,12 +108,12 @@ def check(document: Document, *, what: str) -> NicDocument:
 
 
 def view(
-    nic: NicDocument | Document, *, known: Mapping[ConfigName, IPv4Address], adopt: Adopt = Adopt.PLAIN
+    nic: NicDocument | Document, *, working: Mapping[ConfigName, IPv4Address], adopt: Adopt = Adopt.PLAIN
 ) -> NicView:
     """The NIC as the product sees it.
 
     While Azure works on a NIC it shows all its configurations as Updating, also those that have worked for days.
-    `known` are those seen working before: with the same address they are ready still.
+    `working` are those that worked before: with the same address they are still ready.
     """
     nic = _checked(nic)
     configs: list[IPConfiguration] = []
@@ -113,42 +126,92 @@ def view(
         if why:
             excluded.append(ExcludedConfiguration(config.name, config.address, why, public=config.public))
             continue
-        configs.append(_shown(config, primary=is_primary, known=known))
+        configs.append(_shown(config, primary=is_primary, working=working))
         if config.address is not None:
             taken.setdefault(config.address, f"shows the address of {config.name}")
     return NicView(
-        NicID(nic.shown.id), nic.etag, nic.settled, tuple(configs), failed=nic.failed, excluded=tuple(excluded)
+        NicID(nic.shown.id),
+        nic.etag,
+        nic.settled,
+        tuple(configs),
+        failed=nic.failed,
+        excluded=tuple(excluded),
+        security_groups=nic.primary.security_groups if nic.primary else (),
     )
 
 
 def changed(
-    nic: NicDocument | Document, *, add: Iterable[ConfigName], remove: Collection[ConfigName]
+    nic: NicDocument | Document,
+    *,
+    add: Iterable[ConfigName],
+    remove: Collection[ConfigName],
+    attach: Iterable[AttachmentChange] = (),
 ) -> dict[str, Any]:
-    """The document to write: without our configurations in `remove`, with new ones named as in `add`.
+    """The document to write: without our configurations in `remove`, with new ones named as in `add`, and with the
+    changes `attach` of what ours have attached.
 
     New ones are in the primary's subnet and application security groups (Azure wants those alike on all of a NIC),
     and in none of its load balancer pools: those are the node's. A sole configuration that does not say that it is the
     primary says so from now on, else Azure refuses the second one.
     """
     nic = _checked(nic)
-    leaving = set(remove) & ours(nic)
-    kept = [_kept(config, nic.primary) for config in nic.configs if config.name not in leaving]
+    leaving, changes = set(remove) & removable(nic), {change.config: change for change in attach}
+    kept = [
+        _attached(config, changes[ConfigName(config.name)]) if config.name in changes else _kept(config, nic.primary)
+        for config in nic.configs
+        if config.name not in leaving
+    ]
     properties = {**nic.raw["properties"], "ipConfigurations": kept + [_new(name, nic) for name in add]}
     return {**nic.raw, "properties": properties}
 
 
+def regrouped(nic: NicDocument | Document, groups: Iterable[str]) -> dict[str, Any]:
+    """The document to write: every configuration in these application security groups, others' too, and in no other."""
+    nic = _checked(nic)
+    references = [{"id": group} for group in groups]
+    configs = [_in_groups(_kept(config, nic.primary), references) for config in nic.configs]
+    return {**nic.raw, "properties": {**nic.raw["properties"], "ipConfigurations": configs}}
+
+
+def _in_groups(raw: Any, references: list[dict[str, str]]) -> Any:
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("properties"), Mapping):
+        return raw
+    kept = {key: value for key, value in raw["properties"].items() if key != "applicationSecurityGroups"}
+    return {**raw, "properties": {**kept, **({"applicationSecurityGroups": references} if references else {})}}
+
+
 def ours(nic: NicDocument | Document) -> set[ConfigName]:
-    """The configurations that this product made and may delete."""
-    return {config.name for config in view(nic, known={}).secondaries if config.ours}
+    """The configurations for pods that this product made."""
+    return {config.name for config in view(nic, working={}).secondaries if config.ours}
+
+
+def removable(nic: NicDocument | Document) -> set[ConfigName]:
+    """Those of them that may be deleted: nothing is attached to them."""
+    return {config.name for config in view(nic, working={}).secondaries if config.ours and not config.attached}
 
 
 def _checked(nic: NicDocument | Document) -> NicDocument:
     return nic if isinstance(nic, NicDocument) else check(nic, what="use a NIC")
 
 
+def attachable(nic: NicDocument | Document) -> set[ConfigName]:
+    """The configurations whose attachments this product may change: those that it made, and of which each is one."""
+    nic = _checked(nic)
+    names = Counter(config.name.lower() for config in nic.configs)
+    return {
+        ConfigName(config.name)
+        for config in nic.configs
+        if config.readable and config is not nic.primary and _made_here(config) and names[config.name.lower()] == 1
+    }
+
+
+def _made_here(config: Configuration) -> bool:
+    return is_our_name(config.name) and config.dynamic and not config.flagged
+
+
 def _addresses_of_others(nic: NicDocument) -> dict[IPv4Address, str]:
     """The addresses that are in use by more than a pod, and what a configuration does that shows one of them."""
-    others = {config.address: config.name for config in nic.configs if config.why and config.address is not None}
+    others = {config.address: config.name for config in nic.configs if _use(config) and config.address is not None}
     taken = {address: f"shows the address of {name or 'another'}" for address, name in others.items()}
     if nic.primary is not None and nic.primary.address is not None:
         taken[nic.primary.address] = "shows the node's own address"
@@ -157,8 +220,8 @@ def _addresses_of_others(nic: NicDocument) -> dict[IPv4Address, str]:
 
 def _why(config: Configuration, *, taken: Mapping[IPv4Address, str], adopt: Adopt, alone: bool) -> str:
     """Why no pod gets a secondary, "" if one may."""
-    if config.why:
-        return config.why
+    if use := _use(config):
+        return use
     if config.flagged:
         return "says that it is the primary, and another one is"
     if not alone:
@@ -168,23 +231,53 @@ def _why(config: Configuration, *, taken: Mapping[IPv4Address, str], adopt: Adop
     return "" if is_our_name(config.name) and config.dynamic else _why_not_of_others(config, adopt)
 
 
+def _use(config: Configuration) -> str:
+    """What keeps pods from it, by itself; what a pod could have asked for does not."""
+    return config.why or ("" if _made_here(config) else config.why_attached)
+
+
 def _why_not_of_others(config: Configuration, adopt: Adopt) -> str:
-    """One that others made and that serves nobody. Without an address it would count as held, and never be of use."""
+    """For one that others made and that nothing uses. Without an address it would count as held but never be usable."""
     if config.address is None:
         return "has no address"
     return "was not made by azure-cni, and azure.adopt is none" if adopt is Adopt.NONE else ""
 
 
-def _shown(config: Configuration, *, primary: bool, known: Mapping[ConfigName, IPv4Address]) -> IPConfiguration:
+def _shown(config: Configuration, *, primary: bool, working: Mapping[ConfigName, IPv4Address]) -> IPConfiguration:
     name = ConfigName(config.name)
-    ready = config.works or (config.address is not None and known.get(name) == config.address)
-    return IPConfiguration(name, config.address, primary=primary, ready=ready, static=not config.dynamic)
+    ready = config.works or (config.address is not None and working.get(name) == config.address)
+    attached = frozenset() if primary else config.attached
+    return IPConfiguration(
+        name, config.address, primary=primary, ready=ready, static=not config.dynamic, attached=attached
+    )
 
 
 def _kept(config: Configuration, primary: Configuration | None) -> Any:
     if config is not primary or config.flagged:
         return config.raw
     return {**config.raw, "properties": {**config.raw["properties"], "primary": True}}
+
+
+def _attached(config: Configuration, change: AttachmentChange) -> dict[str, Any]:
+    """The configuration with the change made. References that stay go back as they were read."""
+    properties = dict(config.raw["properties"])
+    pools, public_ip = properties.get(_POOLS) or [], properties.get(_PUBLIC_IP)
+    kept = [pool for pool in pools if _resource(pool) not in change.remove]
+    there = {_resource(pool) for pool in kept}
+    added = sorted(resource for resource in change.add - there if resource.kind is AttachmentKind.POOL)
+    properties[_POOLS] = [*kept, *({"id": resource.id} for resource in added)]
+    if _resource(public_ip) in change.remove:
+        public_ip = None
+    wanted = [resource for resource in change.add if resource.kind is AttachmentKind.PUBLIC_IP]
+    properties[_PUBLIC_IP] = public_ip or ({"id": wanted[0].id} if wanted else None)
+    for name in (_POOLS, _PUBLIC_IP):
+        if not properties[name]:
+            del properties[name]
+    return {**config.raw, "properties": properties}
+
+
+def _resource(reference: object) -> AttachedResource | None:
+    return AttachedResource.parse(ip_configurations.id_of(reference))
 
 
 def _new(name: ConfigName, nic: NicDocument) -> dict[str, Any]:

@@ -1,17 +1,22 @@
 """A node without any permission in Azure: its pool is what the metadata service shows, and nothing is ever written.
 
-For NICs that a template prepared with all their addresses. What the metadata service does not know stays "": ids of
-NIC, subnet and VNet. Prefixes of peers come from the configuration, as they cannot be found out here.
+For NICs that a template created with all their addresses. What the metadata service does not know stays "": the ids of
+NIC, subnet and VNet. Prefixes of peers come from the configuration, because they cannot be read here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from ipaddress import IPv4Address
 
-from azure_cni.api.identity import NodeIdentity, VNetView
-from azure_cni.api.nic import (
+from azure_cni.azure.imds import Imds
+from azure_cni.azure.instance_document import ImdsAddress, ImdsInterface, Instance
+from azure_cni.azure.ip_configurations import is_host
+from azure_cni.errors import REFUSALS, CloudNotFound, CloudUnreachable, RequestRefused
+from azure_cni.model.identity import NodeIdentity, VNetView
+from azure_cni.model.nic import (
+    AttachmentChange,
     ConfigName,
     ExcludedConfiguration,
     IPConfiguration,
@@ -20,10 +25,7 @@ from azure_cni.api.nic import (
     SubnetID,
     VNetID,
 )
-from azure_cni.api.plurals import addresses
-from azure_cni.azure.imds import Imds, ImdsAddress, ImdsInterface, Instance
-from azure_cni.azure.ip_configurations import is_host
-from azure_cni.errors import REFUSALS, CloudNotFound, CloudUnreachable, RequestRefused
+from azure_cni.model.text import addresses
 
 
 class ObservedCloud:
@@ -34,7 +36,7 @@ class ObservedCloud:
         self._mac = mac.lower()
 
     async def identify(self) -> NodeIdentity:
-        """The VM and its NIC, as far as the VM itself can tell."""
+        """The VM and its NIC, as far as the VM itself can see."""
         instance = await self._imds.instance()
         interface = _chosen(instance, self._mac)
         return NodeIdentity(
@@ -48,7 +50,7 @@ class ObservedCloud:
         )
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
-        """The NIC's own subnet: all of the VNet that can be seen from here."""
+        """The NIC's own subnet: the only part of the VNet that the metadata service shows."""
         interface = _chosen(await self._imds.instance(), identity.mac)
         if not interface.subnets:
             raise CloudUnreachable(
@@ -80,16 +82,30 @@ class ObservedNic:
         etag = f"imds-{sha256(shown.encode()).hexdigest()[:16]}"
         return NicView(NicID(""), etag, settled=True, configs=tuple(configs), excluded=tuple(excluded))
 
-    async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
-        """Refused: this node only observes."""
+    async def write(
+        self,
+        observed: NicView,
+        *,
+        add: int = 0,
+        remove: Collection[ConfigName] = (),
+        attach: Sequence[AttachmentChange] = (),  # noqa: ARG002  # the port's
+    ) -> NicView:
+        """Refused: with `nicWriter: none` nobody writes the NIC."""
         raise RequestRefused(
-            f"cannot add {addresses(add)} to the {len(seen.configs)} of NIC {self._mac}, nor take {len(remove)} away: "
-            "this node only observes it (azure.nic is observe); change it where it is defined"
+            f"cannot add {addresses(add)} to the {len(observed.configs)} of NIC {self._mac}, nor remove {len(remove)}"
+            ": nicWriter is none; change the NIC where it is defined"
+        )
+
+    async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:  # noqa: ARG002  # the port's
+        """Refused as `write` is."""
+        raise RequestRefused(
+            f"cannot put NIC {self._mac} into {len(groups)} application security groups: nicWriter is none; change the "
+            "NIC where it is defined"
         )
 
 
 def _name(address: ImdsAddress) -> ConfigName:
-    """Names of configurations are not shown: the address stands for it."""
+    """The metadata service shows no names of configurations: the address serves as one."""
     return ConfigName(f"imds-{address.private}")
 
 
@@ -107,7 +123,7 @@ def _why(address: ImdsAddress, *, taken: Collection[IPv4Address | None]) -> str:
 
 
 def _chosen(instance: Instance, mac: str) -> ImdsInterface:
-    """The NIC, whole. Others may be as they like, so long as it is certain which one is meant."""
+    """The NIC, complete. Other NICs may be in any state, as long as it is certain which one is meant."""
     named = [interface for interface in instance.interfaces if mac in {"", interface.mac}]
     usable = [interface for interface in named if interface.addresses]
     if len(usable) == 1:
@@ -118,5 +134,5 @@ def _chosen(instance: Instance, mac: str) -> ImdsInterface:
     shown = ", ".join(interface.mac for interface in instance.interfaces if interface.addresses) or "none"
     raise CloudNotFound(
         f"cannot find {wanted}: the metadata service of {instance.name} shows the MACs {shown}"
-        + ("" if mac or not usable else "; azure.nic: observe needs a VM with one NIC, use manage")
+        + ("" if mac or not usable else "; nicWriter: none needs a VM with one NIC")
     )

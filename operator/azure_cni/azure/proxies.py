@@ -1,9 +1,9 @@
-"""Which proxy a host of Azure's is asked through, as the environment says. Pure.
+"""Which proxy the requests to an Azure host use, from the environment. Pure.
 
 `HTTPS_PROXY` counts for Azure's hosts, all of which speak TLS; then `ALL_PROXY`; `NO_PROXY` takes hosts out. Lower case
-wins, as in curl. A proxy is one for HTTP (CONNECT), itself reached plainly or by TLS. Anything else is refused with
-words: a library would ignore it, and the requests would go where nobody expects them. The metadata service and the
-wireserver are never asked through a proxy: nothing here is used for them.
+wins, as in curl. A proxy speaks HTTP (CONNECT), over plain TCP or TLS. Anything else is refused with an explanation: a
+library would ignore it, and the requests would go where nobody expects them. The metadata service and the wireserver
+are never called through a proxy, so nothing here applies to them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _usable(name: str, value: str) -> str:
     if why:
         raise ConfigInvalid(
             f"cannot start: {name} is {_shown(value, parts)!r}: {why}; it must be the URL of an HTTP proxy, "
-            "http://HOST:PORT or https://HOST:PORT; hosts to be asked directly belong in NO_PROXY"
+            "http://HOST:PORT or https://HOST:PORT; list hosts without a proxy in NO_PROXY"
         )
     return url
 

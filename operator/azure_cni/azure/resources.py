@@ -1,4 +1,4 @@
-"""ARM resource ids as values: what kind of thing, under which API version it is read, and how people call it. Pure."""
+"""ARM resource ids as values: the kind of resource, the API version to read it with, and its name for people. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from azure_cni.api.text import legible
 from azure_cni.errors import RequestRefused
+from azure_cni.model.text import legible
 
 # The newest versions whose answers were recorded from the real Azure (kubernetes-sigs/cloud-provider-azure).
 NETWORK_API: Final = "2025-05-01"

@@ -1,18 +1,27 @@
-"""The HTTP under the SDK's pipeline: one session, one TLS context, and no request that is sent twice unasked.
+"""The SDK's pipeline and its HTTP transport: one session, one TLS context, and no request is resent automatically.
 
-The SDK would build a TLS context, and so a connection, for each request. aiohttp sends a PUT again by itself when its
-connection breaks, as HTTP allows: but Azure may have taken the first, and would answer the second that somebody has
-changed the NIC. So a write that was not answered fails, and only a read tells what became of it.
+The SDK would build a TLS context, and so a connection, for each request. aiohttp automatically resends a PUT when its
+connection breaks, as HTTP allows. But Azure may have accepted the first, and would answer to the second that somebody
+else changed the NIC. So a write without an answer fails, and only a read shows its outcome.
 """
 
 from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, UserAgentPolicy
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import AsyncHttpResponse
+from azure.mgmt.core import AsyncARMPipelineClient
+from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+
+from azure_cni import __version__
+from azure_cni.azure.answers import SmallResponse
+from azure_cni.azure.endpoints import AzureCloud
 
 CONNECTIONS = 4
 
@@ -31,8 +40,25 @@ def open_transport(
         cookie_jar=aiohttp.DummyCookieJar(),
         proxy=proxy,
         middlewares=(_writes_once,),
+        response_class=SmallResponse,
     )
     return AioHttpTransport(session=session, connection_timeout=connect_s, read_timeout=answer_s)
+
+
+def open_pipeline(
+    cloud: AzureCloud, credential: AsyncTokenCredential, *, transport: AioHttpTransport
+) -> AsyncARMPipelineClient[Any, Any]:
+    """What adds our headers and the credential's token to each request, and answers challenges. It does not retry."""
+    return AsyncARMPipelineClient(
+        cloud.endpoint,
+        transport=transport,
+        policies=[
+            RequestIdPolicy(),
+            HeadersPolicy({"Accept": "application/json"}),
+            UserAgentPolicy(base_user_agent=f"azure-cni/{__version__}", user_agent_use_env=False),
+            AsyncARMChallengeAuthenticationPolicy(credential, cloud.scope),
+        ],
+    )
 
 
 async def read_body(response: AsyncHttpResponse, *, most: int) -> bytes:

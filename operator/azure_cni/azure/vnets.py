@@ -1,16 +1,17 @@
-"""What the controller asks of Azure: how full a VNet is, and whether a NIC still holds addresses of ours."""
+"""The controller's reads from Azure: how full a VNet is, and whether a NIC still holds addresses for pods."""
 
 from __future__ import annotations
 
 import math
 from typing import Final
 
-from azure_cni.api.nic import VNetID
-from azure_cni.api.text import legible
 from azure_cni.azure import documents, nic_document
 from azure_cni.azure.arm import Arm
+from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import CloudNotFound, CloudUnreachable, ResourceBusy
+from azure_cni.model.nic import VNetID
+from azure_cni.model.text import legible
 
 GONE: Final = frozenset({"ResourceNotFound", "NotFound", "ResourceGroupNotFound"})
 """A 404 that says that the NIC does not exist. Others (of a subscription that this identity cannot see) do not."""
@@ -23,9 +24,9 @@ class ArmVNets:
         self._arm = arm
 
     async def used(self, vnet_id: VNetID) -> int:
-        """The sum over its subnets; a gateway's subnet tells -1 (Azure REST specification, VirtualNetworkListUsage).
+        """The sum over its subnets; a gateway's subnet shows -1 (Azure REST specification, VirtualNetworkListUsage).
 
-        CloudUnreachable where one shows no number: it is not known how many of its addresses are used, and not 0.
+        CloudUnreachable when a subnet shows no number: its usage is then unknown, not 0.
         """
         resource = Resource.parse(vnet_id)
         usages = await self._arm.items(resource, "usages")
@@ -33,16 +34,26 @@ class ArmVNets:
 
     async def ours_on(self, nic_id: str) -> int | None:
         """How many of the NIC's ipConfigurations are ours; None when Azure has no such NIC."""
+        nic = await self._nic(nic_id)
+        if nic is None:
+            return None
+        if not nic.settled:
+            raise ResourceBusy(f"cannot say what {legible(nic.shown.id)} holds: Azure is still working on it")
+        return len(nic_document.ours(nic))
+
+    async def vm_of(self, nic_id: str) -> str:
+        """The VM that the NIC is on, whatever works on it; "" when it is on none, or there is no such NIC."""
+        nic = await self._nic(nic_id)
+        return "" if nic is None else nic.vm_id
+
+    async def _nic(self, nic_id: str) -> NicDocument | None:
         resource = Resource.parse(nic_id)
         try:
-            nic = nic_document.check(await self._arm.get(resource), what=f"read {resource.label}")
+            return nic_document.check(await self._arm.get(resource), what=f"read {resource.label}")
         except CloudNotFound as error:
             if error.azure_code not in GONE:
                 raise
             return None
-        if not nic.settled:
-            raise ResourceBusy(f"cannot say what {resource.label} holds: Azure is still working on it")
-        return len(nic_document.ours(nic))
 
 
 def _used(document: object, *, what: str) -> int:

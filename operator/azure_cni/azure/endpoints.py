@@ -1,7 +1,9 @@
-"""Which Azure: where its resource manager is, for whom its tokens are, and who issues them.
+"""The endpoints of an Azure cloud: its resource manager, the scope of its tokens and the authority that issues them.
 
-The facts of the three public clouds are the SDK's own. A private cloud, or a test's, names its endpoint and keeps the
-rest. Names are those that the instance metadata service reports as `azEnvironment`.
+The values of the three public clouds come from the SDK. A private cloud, or a test's, sets its own endpoint and keeps
+the rest. Names are those that the instance metadata service reports as `azEnvironment`.
+
+The SDK is imported here; `environments`, which holds the names alone, is read by processes that must not load it.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class AzureCloud:
     authority: str
 
     def owns(self, url: str) -> bool:
-        """Whether that URL is the resource manager's: the same scheme, host and port, and nobody's name in it."""
+        """Whether that URL is the resource manager's: the same scheme, host and port, and no user name in it."""
         try:
             asked, ours = urlsplit(url), urlsplit(self.endpoint)
         except ValueError:
@@ -47,10 +49,10 @@ _SETTINGS: Final[Mapping[str, tuple[AzureClouds, str]]] = {
 def cloud_named(name: str, *, endpoint: str = "", authority: str = "") -> AzureCloud:
     """The cloud of that name; `endpoint` and `authority` replace its own where given. ConfigInvalid if unknown."""
     name = environments.canonical(name)
-    known = _SETTINGS.get(name)
-    if known is None:
+    settings = _SETTINGS.get(name)
+    if settings is None:
         raise ConfigInvalid(f"cannot use the Azure cloud {name!r}: it must be one of {', '.join(_SETTINGS)}")
-    setting, host = known
+    setting, host = settings
     facts = get_arm_endpoints(setting)
     return AzureCloud(
         name=name,

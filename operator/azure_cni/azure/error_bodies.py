@@ -1,8 +1,8 @@
-"""One error as Azure words it: its codes, its message, and what a person can do about it. Pure.
+"""One error as Azure reports it: its codes, its message, and what a person can do about it. Pure.
 
 An error body is `{"error": {"code", "message", "details": [...]}}`, at times the bare error, at times JSON inside a
-string: the compute provider puts facts there, and a gateway whole answers of a provider. All of them are looked into,
-within limits, because a body may be anything.
+string: the compute provider puts details there, and a gateway a provider's whole answer. All of them are searched,
+within limits, because a body may hold anything.
 """
 
 from __future__ import annotations

@@ -8,24 +8,25 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network
 from typing import Final
 
-from azure_cni.api.identity import NodeIdentity, VNetView
-from azure_cni.api.nic import NicID, SubnetID, VNetID
-from azure_cni.api.text import legible
 from azure_cni.azure import documents, nic_document
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.documents import AddressSpace, AttachedNic, Peering, Vm, VNet
 from azure_cni.azure.environments import refuse_another
-from azure_cni.azure.imds import Instance, Instances, mac_text
+from azure_cni.azure.imds import Instances
+from azure_cni.azure.instance_document import Instance, mac_text
 from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import CloudNotFound, CloudUnreachable, RequestRefused
+from azure_cni.model.identity import NodeIdentity, VNetView
+from azure_cni.model.nic import NicID, SubnetID, VNetID
+from azure_cni.model.text import legible
 
 log = logging.getLogger(__name__)
 
 _SUBNET_ID: Final = re.compile(r"(/.+/virtualNetworks/[^/]+)/subnets/[^/]+", re.IGNORECASE)
 
 
-class ArmCloud:
+class ArmVmIdentity:
     """Implements `azure_cni.node.ports.Cloud`. `cloud` is the public cloud that the settings name, "" for another."""
 
     def __init__(self, imds: Instances, arm: Arm, *, cloud: str = "") -> None:
@@ -68,7 +69,7 @@ class ArmCloud:
         attached = [entry for raw in vm.attached if (entry := documents.readable(raw, AttachedNic)) is not None]
         flagged = [entry for entry in attached if entry.is_primary]
         macs = {interface.mac for interface in instance.interfaces}
-        seen = {}
+        others = {}
         for entry in flagged or attached:
             resource = Resource.parse(entry.id)
             nic = nic_document.decoded(await self._arm.get(resource), what=f"read {resource.label}")
@@ -76,9 +77,9 @@ class ArmCloud:
             is_primary = bool(flagged) or len(vm.attached) == 1 or bool(nic.shown.properties.primary)
             if is_primary and mac in macs:
                 return nic
-            seen[legible(nic.shown.name or resource.label)] = legible(mac) or "none yet"
+            others[legible(nic.shown.name or resource.label)] = legible(mac) or "none yet"
         raise CloudNotFound(
-            f"cannot identify this node's NIC: VM {instance.name} has {seen or 'no primary NIC'} in Azure, and the "
+            f"cannot identify this node's NIC: VM {instance.name} has {others or 'no primary NIC'} in Azure, and the "
             f"metadata service knows the MACs {', '.join(sorted(macs)) or 'none'}: is a NIC being attached or replaced?"
         )
 

@@ -1,0 +1,178 @@
+"""The NIC behind the resource manager: read whole, changed, written whole, and only if it is still as it was read.
+
+A write reads the NIC first, continues only if the NIC is still the one that the caller decided on, and also sends
+If-Match: no recording shows that Azure honours it on NICs, so neither check is trusted alone. Between calls only the
+configurations that worked are kept, because a NIC under an operation does not say which of its addresses worked before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Sequence
+from ipaddress import IPv4Address
+from random import Random
+from typing import Any
+
+from azure_cni.azure import nic_document
+from azure_cni.azure.arm import Arm
+from azure_cni.azure.nic_document import NicDocument
+from azure_cni.azure.resources import Resource
+from azure_cni.errors import REFUSALS, CloudError, PreconditionFailed, RequestRefused, ResourceBusy
+from azure_cni.model.nic import (
+    MAX_CONFIGS_PER_NIC,
+    OUR_ALPHABETS,
+    OUR_PREFIX,
+    Adopt,
+    AttachmentChange,
+    ConfigName,
+    NicID,
+    NicView,
+    is_our_name,
+)
+from azure_cni.model.text import legible
+
+log = logging.getLogger(__name__)
+
+
+class ArmNic:
+    """Implements `azure_cni.node.ports.Nic` for the NIC of that id. `chance` names new configurations."""
+
+    conclusive = REFUSALS
+
+    def __init__(self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN) -> None:
+        self._arm = arm
+        self._resource = Resource.parse(nic_id)
+        self._chance = chance
+        self._adopt = adopt
+        self._state: str | None = None
+        self._working: dict[ConfigName, IPv4Address] = {}
+
+    async def read(self) -> NicView:
+        """One GET."""
+        return self._view_of(await self._document())
+
+    async def write(
+        self,
+        observed: NicView,
+        *,
+        add: int = 0,
+        remove: Collection[ConfigName] = (),
+        attach: Sequence[AttachmentChange] = (),
+    ) -> NicView:
+        """One change of the NIC as the port says; one whose last operation failed is written in any case."""
+        what = f"change {self._resource.label}"
+        nic = await self._document()
+        leaving = _refuse(nic, observed, add=add, remove=remove, attach=attach, what=what)
+        if remove and not leaving and not add and not attach and not nic.failed:
+            return self._view_of(nic)
+        body = nic_document.changed(nic, add=self._names(nic, add), remove=leaving, attach=attach)
+        return self._view_of(await self._put(nic, body, added=add, removed=len(leaving), attached=len(attach)))
+
+    async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:
+        """As the port says."""
+        nic = await self._document()
+        what = f"change the application security groups of {self._resource.label}"
+        _refuse(nic, observed, add=0, remove=(), attach=(), what=what)
+        return self._view_of(await self._put(nic, nic_document.regrouped(nic, groups), regrouped=True))
+
+    async def _document(self) -> NicDocument:
+        return nic_document.check(await self._arm.get(self._resource), what=f"read {self._resource.label}")
+
+    async def _put(
+        self,
+        before: NicDocument,
+        body: dict[str, Any],
+        *,
+        added: int = 0,
+        removed: int = 0,
+        attached: int = 0,
+        regrouped: bool = False,
+    ) -> NicDocument:
+        """Write and log it, whatever the outcome: one line with what was there, wanted, and is there now."""
+        configs = len(before.configs)
+        asked = {"nic": self._resource.name, "configs_before": configs, "add": added, "remove": removed}
+        asked |= {"attach": attached} if attached else {}
+        asked |= {"regrouped": True} if regrouped else {}
+        began_s = time.monotonic()
+
+        def report(level: int, message: str, **facts: object) -> None:
+            log.log(level, message, extra=asked | facts | {"seconds": round(time.monotonic() - began_s, 3)})
+
+        try:
+            changes = bool(added or removed or attached or regrouped)
+            answer = await self._arm.put(self._resource, body, if_match=before.etag, changes=changes)
+            after = nic_document.check(answer, what=f"write {self._resource.label}")
+        except CloudError as error:
+            report(logging.WARNING, _end(error), reason=error.reason, azure_code=error.azure_code)
+            raise
+        except asyncio.CancelledError:
+            report(logging.WARNING, "nic write abandoned: it may still be running in Azure")
+            raise
+        report(logging.INFO, "nic written", configs=len(after.configs), etag=after.etag)
+        return after
+
+    def _view_of(self, nic: NicDocument) -> NicView:
+        if nic.state != self._state and nic.state not in nic_document.ENDS | nic_document.RUNNING:
+            shown = legible(nic.state) or "none"
+            log.warning("the NIC is in an unknown state: waiting for that to end", extra={"state": shown})
+        self._state = nic.state
+        view = nic_document.view(nic, working=self._working, adopt=self._adopt)
+        self._working = {config.name: config.address for config in view.configs if config.ready and config.address}
+        return view
+
+    def _names(self, nic: NicDocument, count: int) -> list[ConfigName]:
+        taken = {config.name.lower() for config in nic.configs}
+        names: list[ConfigName] = []
+        while len(names) < count:
+            name = ConfigName(OUR_PREFIX + "".join(map(self._chance.choice, OUR_ALPHABETS)))
+            if name not in taken:
+                taken.add(name)
+                names.append(name)
+        return names
+
+
+def _end(error: CloudError) -> str:
+    """The outcome of a write, for the log: a constant message."""
+    if error.accepted:
+        return "nic write accepted, but not done"
+    return "nic write refused" if isinstance(error, REFUSALS) else "nic write not answered"
+
+
+def _refuse(
+    nic: NicDocument,
+    observed: NicView,
+    *,
+    add: int,
+    remove: Collection[ConfigName],
+    attach: Sequence[AttachmentChange],
+    what: str,
+) -> set[ConfigName]:
+    """The configurations that will leave; raises when the write must not be made, before anything is."""
+    _refuse_foreign({name for name in remove if not is_our_name(name)}, what=what)
+    if nic.etag != observed.etag:
+        raise PreconditionFailed(f"cannot {what}: it changed since it was read ({observed.etag}, now {nic.etag})")
+    if not nic.settled:
+        raise ResourceBusy(f"cannot {what}: Azure is still working on an earlier change of it")
+    if others := {change.config for change in attach} - nic_document.attachable(nic):
+        raise RequestRefused(
+            f"cannot {what}: {', '.join(sorted(others))} was not made by azure-cni, which attaches nothing to others'"
+        )
+    leaving = {ConfigName(config.name) for config in nic.configs} & set(remove)
+    _refuse_foreign(leaving - nic_document.removable(nic), what=what)
+    after = len(nic.configs) - len(leaving) + add
+    if add and after > MAX_CONFIGS_PER_NIC:
+        raise RequestRefused(
+            f"cannot {what}: with {add} more it would have {after}, and Azure allows a NIC {MAX_CONFIGS_PER_NIC} "
+            "ipConfigurations"
+        )
+    return leaving
+
+
+def _refuse_foreign(names: Collection[str], *, what: str) -> None:
+    if names:
+        raise RequestRefused(
+            f"cannot {what}: {', '.join(sorted(names))} was not made by azure-cni, which deletes only its own, or has "
+            "something attached"
+        )

@@ -1,0 +1,73 @@
+"""VMs and NICs of other machines, for the controller that writes NICs for agents. It uses the agent's own adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from random import Random
+
+from azure_cni.azure.arm import Arm
+from azure_cni.azure.arm_nic import ArmNic
+from azure_cni.azure.instance_document import ImdsInterface, Instance
+from azure_cni.azure.vm_identity import ArmVmIdentity
+from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
+from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName, NicID, NicView
+
+
+class DelegatedAzure:
+    """Implements `azure_cni.cluster.ports.Machines`. `chance` names new configurations."""
+
+    def __init__(self, arm: Arm, *, chance: Random, adopt: Adopt = Adopt.PLAIN) -> None:
+        self._arm = arm
+        self._chance = chance
+        self._adopt = adopt
+
+    async def identify(self, claim: IdentityClaim) -> NodeIdentity:
+        """The VM with that id and GUID, and its primary NIC; CloudNotFound when there is no such pair."""
+        return await ArmVmIdentity(ClaimedInstance(claim), self._arm).identify()
+
+    async def vnet(self, identity: NodeIdentity) -> VNetView:
+        """Prefixes of the VNet and of its connected peers."""
+        claim = IdentityClaim(identity.vm_id, identity.vm_resource_id, macs=(identity.mac,))
+        return await ArmVmIdentity(ClaimedInstance(claim), self._arm).vnet(identity)
+
+    async def read(self, nic_id: NicID) -> NicView:
+        """One GET. What worked before an operation began, its node remembers: nothing is kept here."""
+        return await self._nic(nic_id).read()
+
+    async def write(
+        self,
+        observed: NicView,
+        *,
+        add: int,
+        remove: Collection[ConfigName],
+        attach: Sequence[AttachmentChange] = (),
+    ) -> NicView:
+        """As `azure_cni.node.ports.Nic.write`, of the NIC that was observed."""
+        return await self._nic(observed.nic_id).write(observed, add=add, remove=remove, attach=attach)
+
+    async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:
+        """As `azure_cni.node.ports.Nic.set_security_groups`, of the NIC that was observed."""
+        return await self._nic(observed.nic_id).set_security_groups(observed, groups)
+
+    def _nic(self, nic_id: NicID) -> ArmNic:
+        return ArmNic(self._arm, nic_id, chance=self._chance, adopt=self._adopt)
+
+
+class ClaimedInstance:
+    """Implements `azure_cni.azure.imds.Instances` for a machine elsewhere."""
+
+    def __init__(self, claim: IdentityClaim) -> None:
+        self._claim = claim
+
+    async def instance(self) -> Instance:
+        """The claim, as the metadata service over there would put it."""
+        parts = self._claim.vm_resource_id.strip("/").split("/")
+        scale_set = parts[7] if parts[6].lower() == "virtualmachinescalesets" else ""
+        return Instance(
+            vm_id=self._claim.vm_id,
+            name=parts[-1],
+            resource_id=self._claim.vm_resource_id,
+            environment="",
+            scale_set=scale_set,
+            interfaces=tuple(ImdsInterface(mac, addresses=(), subnets=()) for mac in self._claim.macs),
+        )
