@@ -2,8 +2,8 @@
 
 Plain documents in and out, JSON merge patches, the service account's token and the API server's authority read again
 whenever their files change, and the server's Status translated once into `azure_cni.errors`. No generated models: the
-`kubernetes` package would cost each node more memory than the rest of this adapter. No retries: whoever asks knows
-whether asking again makes sense.
+`kubernetes` package would cost each node more memory than the rest of this adapter. No retries: the caller knows
+whether a retry makes sense.
 kopf's watches go through a session made here too, so there is one way to the API server and one token.
 """
 
@@ -23,18 +23,20 @@ import msgspec
 from azure_cni import __version__
 from azure_cni.api import reading
 from azure_cni.errors import ConfigInvalid, KubeDenied
-from azure_cni.kube import tls
-from azure_cni.kube.errors_map import from_status, not_understood, unreachable
-from azure_cni.kube.lean_pods import LeanResponse, uncompressed
+from azure_cni.kube.authorities import Authorities
+from azure_cni.kube.lean_answers import LeanResponse, uncompressed
+from azure_cni.kube.status_errors import from_status, not_understood, unreachable, unreadable
+from azure_cni.model.text import NOT_JSON
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MERGE_PATCH: Final = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH: Final = "application/strategic-merge-patch+json"
 REQUEST_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class KubeEndpoint:
-    """Where the API server is, and how to be known and sure there.
+    """Where the API server is, how to authenticate to it, and how to verify it.
 
     `token_file` and `ca_file` are read again whenever they change (the kubelet renews them); `token` is for callers
     without a file.
@@ -48,7 +50,7 @@ class KubeEndpoint:
 
     @classmethod
     def in_cluster(cls, environ: Mapping[str, str], *, directory: Path = SERVICE_ACCOUNT) -> KubeEndpoint:
-        """For a pod: the address that every pod is told, the rest from the mounted service account.
+        """For a pod: the address from the environment of every pod, the rest from the mounted service account.
 
         By address: with the node's own DNS the name `kubernetes.default.svc` means nothing.
         """
@@ -69,7 +71,7 @@ def open_session(
     connections: int = 0,
 ) -> aiohttp.ClientSession:
     """A session that carries the token as it is at each request. Belongs to the running loop; `connections` 0: any."""
-    authorities = tls.Authorities(endpoint.ca_file)
+    authorities = Authorities(endpoint.ca_file)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=authorities.context, limit=connections),
         timeout=timeout or aiohttp.ClientTimeout(),
@@ -112,7 +114,7 @@ class KubeClient:
         """Every object of a collection; `query` as the API server knows it (`fieldSelector`, `limit`).
 
         With a `limit` the pages are fetched as they are consumed. A collection that changes too much meanwhile ends
-        the walk with KubeNotFound (the server's 410): what was seen then is not the whole.
+        the iteration with KubeNotFound (the server's 410): the items until then are incomplete.
         """
         following = ""
         while True:
@@ -136,6 +138,12 @@ class KubeClient:
         A `metadata.resourceVersion` in the patch makes it a compare-and-swap: KubeConflict when the object changed.
         """
         return await self._call("PATCH", path, patch, content_type=MERGE_PATCH)
+
+    async def strategic_merge_patch(self, path: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """As `merge_patch`, for kinds of Kubernetes itself: items of a list are merged by their key (a condition's
+        `type`), so that others' stay. A `metadata.uid` in the patch must be the object's: KubeInvalid otherwise.
+        """
+        return await self._call("PATCH", path, patch, content_type=STRATEGIC_MERGE_PATCH)
 
     async def delete(self, path: str, *, uid: str, version: str) -> None:
         """Remove an object that is still at that version; KubeConflict when it has changed."""
@@ -161,6 +169,8 @@ class KubeClient:
                 method, self._endpoint.url + path, data=data, headers=headers, allow_redirects=False, timeout=timeout
             ) as response:
                 content = await response.read()
+        except aiohttp.ClientPayloadError as error:
+            raise unreadable(method, path, url=self._endpoint.url, error=error) from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise unreachable(method, path, url=self._endpoint.url, error=error) from error
         document = _document(content)
@@ -179,11 +189,11 @@ class KubeClient:
 class _Bearer:
     """Adds the bearer token as it is now, and trusts the authority as it is: the kubelet replaces both files."""
 
-    def __init__(self, endpoint: KubeEndpoint, authorities: tls.Authorities) -> None:
+    def __init__(self, endpoint: KubeEndpoint, authorities: Authorities) -> None:
         self._authorities = authorities
         self._path = endpoint.token_file
         self._value = endpoint.token
-        self._seen: tuple[int, int] | None = None
+        self._stamp: tuple[int, int] | None = None
 
     async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         self._authorities.refresh()
@@ -196,14 +206,14 @@ class _Bearer:
     def _refresh(self, path: Path) -> None:
         try:
             stat = path.stat()
-            if (stat.st_mtime_ns, stat.st_ino) != self._seen:
+            if (stat.st_mtime_ns, stat.st_ino) != self._stamp:
                 token = path.read_bytes().strip()
                 if not _TOKEN.fullmatch(token):
                     raise KubeDenied(
                         f"cannot use the service account's token {path}: it is more than one word of ASCII"
                     )
                 self._value = token.decode("ascii")
-                self._seen = (stat.st_mtime_ns, stat.st_ino)
+                self._stamp = (stat.st_mtime_ns, stat.st_ino)
         except OSError as error:
             raise KubeDenied(
                 f"cannot read the service account's token {path}: {error.strerror}; "
@@ -215,7 +225,7 @@ def _document(content: bytes) -> dict[str, Any] | None:
     """The body as a map; None where it is something else, such as a proxy's page."""
     try:
         document = msgspec.json.decode(content)
-    except reading.NOT_JSON:
+    except NOT_JSON:
         return None
     return document if isinstance(document, dict) else None
 

@@ -1,11 +1,11 @@
 """Kubernetes events for people who `kubectl describe`.
 
-One event per object, kind, reason and cause: a repeat counts it up and renews its words, it never makes another. A
-repeat is written at first after `REPEAT_S`, then more and more rarely, and only counted in between: many pods that
-wait for long, each tried again every few seconds, must not be a load for the API server. New words come sooner.
-New events are bounded for each kind of object, so that no fault of ours, and no tenant who makes pods without end,
-fills the API server. An event is a courtesy: when the API server does not take it, that is logged once, and the work
-goes on.
+One event per object, kind, reason and cause: a repeat raises its count and updates its message, and never creates
+another. The first repeat is written after `REPEAT_S`, later ones at growing intervals, and only counted in between:
+many waiting pods, each retried every few seconds, must not load the API server. A new message is written sooner.
+New events are limited for each kind of object, so that neither a fault of azure-cni nor a tenant who creates pods
+without end fills the API server. Events are best effort: when the API server refuses one, that is logged once, and the
+work goes on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from azure_cni.kube.client import KubeClient
 REPEAT_S: Final = 10.0
 LONGEST_REPEAT_S: Final = 320.0
 LONGEST_RENEWAL_S: Final = 40.0
-REMEMBERED: Final = 512  # more than two events for each pod of a full node; older ones would start anew
+REMEMBERED: Final = 512  # more than two events for each pod of a full node; older ones would start again
 BURST: Final = 600  # of new events about one kind of object: two for each pod of a full node, and some
 REFILL_S: Final = 2.0  # another one after that
 MAX_MESSAGE: Final = 1024  # Kubernetes API conventions, "note" of an event
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Known:
+class _CachedEvent:
     """An event that the API server holds. `since_s` is when it was last written, `count` includes what was not yet."""
 
     path: str
@@ -45,7 +45,7 @@ class _Known:
     count: int
     since_s: float
     spacing_s: float = REPEAT_S
-    """The same words again are written so long after `since_s`."""
+    """Seconds after `since_s` until the same message is written again."""
 
 
 @dataclass(slots=True)
@@ -80,14 +80,14 @@ class KubeEvents:
         self._node_name = node_name
         self._utc = utc
         self._monotonic = monotonic
-        self._known: OrderedDict[_Key, _Known] = OrderedDict()
+        self._cached: OrderedDict[_Key, _CachedEvent] = OrderedDict()
         self._buckets: dict[str, _Bucket] = {}
         self._failing = self._short = False
 
     async def publish(
         self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str, cause: str = ""
     ) -> None:
-        """Tell it, or count it. Never raises: a failure is logged when it begins and when it ends."""
+        """Write the event, or count it. Never raises: a failure is logged when it begins and when it ends."""
         message = message[:MAX_MESSAGE]
         key = _key(regarding, kind, reason, cause)
         try:
@@ -107,26 +107,26 @@ class KubeEvents:
         now_s = self._monotonic()
         may = self._buckets.setdefault(kind, _Bucket(now_s)).take(now_s)
         if not may and not self._short:
-            log.warning("too many events: some are left out, the log has what they tell", extra={"about": kind})
+            log.warning("too many events: some are left out, the log has their content", extra={"about": kind})
         self._short = not may
         return may
 
     async def _repeat(self, key: _Key, message: str) -> bool:
-        """Count a known event up; False when there is none, here or in the API server."""
-        known = self._known.get(key)
-        if known is None:
+        """Count a cached event up; False when there is none, here or in the API server."""
+        cached = self._cached.get(key)
+        if cached is None:
             return False
-        self._known.move_to_end(key)
-        known.count += 1
+        self._cached.move_to_end(key)
+        cached.count += 1
         now_s = self._monotonic()
-        renewed = message != known.message
-        if now_s - known.since_s < (min(known.spacing_s, LONGEST_RENEWAL_S) if renewed else known.spacing_s):
+        renewed = message != cached.message
+        if now_s - cached.since_s < (min(cached.spacing_s, LONGEST_RENEWAL_S) if renewed else cached.spacing_s):
             return True
-        known.message, known.since_s = message, now_s
-        known.spacing_s = min(2 * known.spacing_s, LONGEST_REPEAT_S)
+        cached.message, cached.since_s = message, now_s
+        cached.spacing_s = min(2 * cached.spacing_s, LONGEST_REPEAT_S)
         try:
             await self._client.merge_patch(
-                known.path, {"count": known.count, "message": message, "lastTimestamp": self._utc()}
+                cached.path, {"count": cached.count, "message": message, "lastTimestamp": self._utc()}
             )
         except KubeNotFound:  # expired: the API server keeps an event for an hour
             return False
@@ -138,9 +138,9 @@ class KubeEvents:
         name = f"{regarding['name'][: MAX_NAME - len(suffix)]}{suffix}"
         collection = f"/api/v1/namespaces/{namespace}/events"
         # Known before it is written: a second caller meanwhile counts, and does not make another.
-        known = self._known[key] = _Known(f"{collection}/{name}", message, count=1, since_s=self._monotonic())
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        cached = self._cached[key] = _CachedEvent(f"{collection}/{name}", message, count=1, since_s=self._monotonic())
+        while len(self._cached) > REMEMBERED:
+            self._cached.popitem(last=False)
         now = self._utc()
         body = {
             "apiVersion": "v1",
@@ -160,8 +160,8 @@ class KubeEvents:
         try:
             await self._client.create(collection, body)
         except KubeError:
-            if self._known.get(key) is known:
-                del self._known[key]
+            if self._cached.get(key) is cached:
+                del self._cached[key]
             raise
 
 

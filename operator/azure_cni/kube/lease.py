@@ -34,7 +34,7 @@ class KubeLease:
         }
         return await self._client.create(self._collection, body)
 
-    async def write(self, seen: Mapping[str, Any], spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Change it: a compare-and-swap on `seen`."""
-        patch = {"metadata": {"resourceVersion": seen["metadata"]["resourceVersion"]}, "spec": dict(spec)}
+    async def write(self, observed: Mapping[str, Any], spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Change it: a compare-and-swap on `observed`."""
+        patch = {"metadata": {"resourceVersion": observed["metadata"]["resourceVersion"]}, "spec": dict(spec)}
         return await self._client.merge_patch(f"{self._collection}/{self._name}", patch)

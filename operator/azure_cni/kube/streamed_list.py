@@ -1,7 +1,7 @@
 """A list of the API server, item by item while it arrives.
 
-A pod may have 1.5 MB, and whoever starts pods decides of what: a hundred of them, read whole and decoded whole, are
-more memory than an agent has. Here no more than one item and one piece of the answer is held at a time.
+A pod may have 1.5 MB, and whoever starts pods decides what is in it. A hundred of them, read and decoded whole, take
+more memory than an agent has. At most one item and one piece of the answer are held at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 MAX_ITEM_BYTES: Final = 8 * 2**20
-"""etcd refuses objects of more than 1.5 MiB unless told otherwise; JSON is at most a few times what is stored."""
+"""etcd refuses objects of more than 1.5 MiB unless configured otherwise; JSON is at most a few times what is stored."""
 MAX_ENVELOPE_BYTES: Final = 2**16
 """Of what is around the items: kind, version, a token for the next page."""
 

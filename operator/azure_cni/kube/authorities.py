@@ -2,10 +2,10 @@
 
 Python 3.13 turned on OpenSSL's strict mode, which refuses authorities without an Authority Key Identifier. Clusters
 older than kubeadm 1.20 or so, and many made by hand, have such an authority; the kubelet and kubectl accept it, and
-so must whoever runs beside them. Everything else is checked as usual: the chain, the host name, the dates.
+so must a plugin on the same node. Everything else is checked as usual: the chain, the host name, the dates.
 
-A cluster's authority changes now and then, and the kubelet replaces the file: what connects afterwards trusts the new
-one as well. The old one is trusted until the process restarts, as connections of a rotation need both.
+When a cluster's authority is rotated, the kubelet replaces the file, and later connections trust the new authority as
+well. The old one is trusted until the process restarts, because connections during a rotation need both.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Authorities:
 
     def __init__(self, ca_file: Path | None) -> None:
         self._path = ca_file
-        self._seen = self._stamp()
+        self._loaded = self._stamp()
         self.context = context(ca_file)
 
     def refresh(self) -> None:
         """Trust what the file says by now. One that cannot be read or parsed changes nothing until it is replaced."""
         stamp = self._stamp()
-        if stamp is None or stamp == self._seen or self._path is None:
+        if stamp is None or stamp == self._loaded or self._path is None:
             return
         try:
             self.context.load_verify_locations(cafile=self._path)
@@ -45,7 +45,7 @@ class Authorities:
             log.warning("new certificate authority not read", extra={"path": str(self._path), "error": str(error)})
         else:
             log.info("new certificate authority read", extra={"path": str(self._path)})
-        self._seen = stamp
+        self._loaded = stamp
 
     def _stamp(self) -> tuple[int, int] | None:
         if self._path is not None:

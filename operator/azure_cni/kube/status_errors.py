@@ -1,4 +1,4 @@
-"""What the API server answers, as errors of this product: one table from HTTP status to class, with words."""
+"""Maps the API server's answers to the errors of this product: one table from HTTP status to class, with messages."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def unreachable(method: str, path: str, *, url: str, error: BaseException) -> Ku
     """The error for no answer at all."""
     said = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
     return KubeUnreachable(f"cannot {VERBS.get(method, method)} {path}: the API server at {url} is unreachable: {said}")
+
+
+def unreadable(method: str, path: str, *, url: str, error: BaseException) -> KubeUnreachable:
+    """The error for an answer whose body broke off, is too large, or is no list where one was asked for."""
+    return KubeUnreachable(f"cannot {VERBS.get(method, method)} {path}: the answer of {url} cannot be used: {error}")
 
 
 def not_understood(method: str, path: str, *, url: str, wanted: str, said: str) -> KubeUnreachable:
