@@ -1,1 +1,1 @@
-"""Use cases of the cluster: grants, the write budget, reclaiming; with ports for what they need of the world."""
+"""Use cases of the cluster: grants, the write budget, reclaiming; and the ports that they need."""

@@ -1,8 +1,8 @@
-"""Which controller works: whoever holds the lease, renews it while it works, and hands it over when it stops.
+"""Which controller leads: the one that holds the lease, renews it while it works, and hands it over when it stops.
 
-A lease is judged by what is seen of it here: it has expired when it did not change for its whole duration on our own
-clock, never by comparing the times in it, which are of other clocks and for people. It is a courtesy, so that
-controllers do not run into one another; no limit depends on it.
+A lease has expired when it did not change for its whole duration on our own clock. The times in it are never compared:
+they come from other clocks, and are for people. The lease only keeps controllers out of each other's way; no limit
+depends on it.
 """
 
 from __future__ import annotations
@@ -13,30 +13,29 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from azure_cni.api import times
-from azure_cni.api.reading import real, spec_of, text, whole
-from azure_cni.api.versions import version
-from azure_cni.cluster.ports import Clock, Leases
+from azure_cni.api.reading import real, spec_of, text, version, whole
+from azure_cni.cluster.ports import ControllerClock, Leases
 from azure_cni.errors import AzureCniError, KubeConflict
 from azure_cni.faults import Faults
+from azure_cni.model.text import exact_time_text
 
 log = logging.getLogger(__name__)
 
 RELEASE_S: Final = 3.0
 LONGEST_DURATIONS: Final = 10.0
-"""A lease that somebody wrote to last for years ends after this many of our own durations without a renewal."""
+"""A lease whose duration somebody set to years expires after this many of our own durations without a renewal."""
 MOST_TRANSITIONS: Final = 2**31 - 1
 """By the definition of a Lease (int32)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class LeaseTiming:
     """Seconds, as Kubernetes' own controllers have them."""
 
     duration_s: float = 15.0
-    """Others may take a lease that did not change for so long."""
+    """Others may take over a lease that has not changed for this long."""
     give_up_s: float = 10.0
-    """A lease that could not be renewed for so long is lost to us, well before others may take it."""
+    """We give up a lease that we could not renew for this long, well before others may take it over."""
     retry_s: float = 2.0
 
 
@@ -44,13 +43,19 @@ class Election:
     """One candidate. `identity` must differ from that of every other, of an earlier life under the same name too."""
 
     def __init__(
-        self, leases: Leases, *, identity: str, clock: Clock, faults: Faults, pace: Pace | None = None
+        self,
+        leases: Leases,
+        *,
+        identity: str,
+        clock: ControllerClock,
+        faults: Faults,
+        timing: LeaseTiming | None = None,
     ) -> None:
         self._leases = leases
         self._identity = identity
         self._clock = clock
         self._faults = faults
-        self._pace = pace or Pace()
+        self._timing = timing or LeaseTiming()
         self._seen: Mapping[str, Any] | None = None
         self._seen_s = 0.0
         """When `_seen` was first seen as it is."""
@@ -58,7 +63,7 @@ class Election:
         self.leads = False
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Compete; while the lease is ours, `work()` runs, and is cancelled when it is lost. Never ends by itself."""
+        """Compete; while the lease is ours, `work()` runs, and is cancelled when it is lost. Never returns."""
         while True:
             asked_s = await self._acquire()
             log.info("leading", extra={"identity": self._identity})
@@ -83,19 +88,19 @@ class Election:
             asked_s = self._clock.monotonic_s()
             if await self._attempt(self._try_to_take):
                 return asked_s
-            await asyncio.sleep(self._pace.retry_s)
+            await asyncio.sleep(self._timing.retry_s)
 
     async def _keep(self, renewed_s: float) -> None:
         """Renew, until the lease is lost.
 
-        Its time counts from when it was asked for: others count from the write, which came later. An attempt that is
-        still under way when the time is over ends with it.
+        Its time counts from the start of the renewal; others count from the write, which comes later. An attempt that
+        is still running when the time is over is cancelled.
         """
         while True:
-            left_s = renewed_s + self._pace.give_up_s - self._clock.monotonic_s()
+            left_s = renewed_s + self._timing.give_up_s - self._clock.monotonic_s()
             try:
                 async with asyncio.timeout(left_s):
-                    await asyncio.sleep(self._pace.retry_s)
+                    await asyncio.sleep(self._timing.retry_s)
                     asked_s = self._clock.monotonic_s()
                     renewed = await self._attempt(self._renew)
             except TimeoutError:
@@ -106,18 +111,18 @@ class Election:
                 return
 
     async def _attempt(self, action: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
-        """False also when the API server does not answer; that is told when it begins and when it ends."""
+        """False also when the API server does not answer; the log says so when that begins and when it ends."""
         try:
-            async with asyncio.timeout(self._pace.give_up_s / 2):
+            async with asyncio.timeout(self._timing.give_up_s / 2):
                 with self._faults.guard("lease"):
                     done = await action()
         except (AzureCniError, TimeoutError) as error:
             if not self._unreachable:
-                log.warning("cannot keep up the lease", extra={"error": str(error) or "no answer in time"})
+                log.warning("cannot renew the lease", extra={"error": str(error) or "no answer in time"})
             self._unreachable = True
             return False
         if self._unreachable:
-            log.info("the lease is kept up again")
+            log.info("the lease is renewed again")
         self._unreachable = False
         return done
 
@@ -152,10 +157,10 @@ class Election:
         return True
 
     def _spec(self, seen: Mapping[str, Any] | None, *, taken: bool) -> dict[str, Any]:
-        now = times.exact_text(self._clock.utc_s())
+        now = exact_time_text(self._clock.utc_s())
         spec = {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": round(self._pace.duration_s),
+            "leaseDurationSeconds": round(self._timing.duration_s),
             "renewTime": now,
         }
         if taken:
@@ -169,16 +174,16 @@ class Election:
         self._seen = lease
 
     def _lasts_s(self, lease: Mapping[str, Any]) -> float:
-        """As its holder said, within reason; we may have been built with another duration."""
-        usual_s = self._pace.duration_s
+        """The holder's duration, within reason: it may run a build with another one."""
+        usual_s = self._timing.duration_s
         said = spec_of(lease).get("leaseDurationSeconds") or usual_s
         return real(said, least=0.0, most=LONGEST_DURATIONS * usual_s, default=usual_s)
 
     async def _release(self) -> None:
-        """Hand over at once, instead of letting others wait. Best effort: then they wait."""
+        """Hand over at once, so that others need not wait until it expires. Best effort."""
         if self._seen is None or self._holder != self._identity:
             return
-        spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": times.exact_text(self._clock.utc_s())}
+        spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": exact_time_text(self._clock.utc_s())}
         try:
             async with asyncio.timeout(RELEASE_S):
                 self._see(await self._leases.write(self._seen, spec))

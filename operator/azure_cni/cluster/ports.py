@@ -1,20 +1,24 @@
-"""What the use cases of the cluster need of the world, named by need.
+"""The ports of the cluster's use cases.
 
-As with the node's: each port is small and declared here by its consumer, an adapter and a fake implement it, and one
+As with the node's, each port is small and declared here by its consumer, an adapter and a fake implement it, and one
 contract suite holds both to the same behaviour. Every method raises only errors of `azure_cni.errors`.
+
+Also here: what a controller is given at its start, its settings (`ClusterSettings`) and its ports in one hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
-from azure_cni.api.nic import ConfigName, NicID, NicView, VNetID
-from azure_cni.api.quota import Draft, Limits, VNetQuota
+from azure_cni.api.node_ip_pool import NodeIPPool
+from azure_cni.api.vnet_quota import Draft, LedgerEntry, Limits, VNetQuota
+from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
+from azure_cni.model.nic import AttachmentChange, ConfigName, NicID, NicView, VNetID
 
 
-class Clock(Protocol):
+class ControllerClock(Protocol):
     """Time. Waiting is the event loop's, which must run at the same speed."""
 
     def monotonic_s(self) -> float:
@@ -46,21 +50,21 @@ class Quotas(Protocol):
         """
 
 
-class Pools(Protocol):
+class MemberPools(Protocol):
     """All nodes' NodeIPPools, and what a controller writes to them."""
 
-    def walk(self) -> AsyncIterator[Mapping[str, Any]]:
-        """Every pool, page by page; KubeError when it did not come to its end."""
+    def walk(self) -> AsyncIterator[NodeIPPool]:
+        """Every pool, page by page; KubeError if the list ends early."""
 
-    async def read(self, name: str) -> Mapping[str, Any] | None:
+    async def read(self, name: str) -> NodeIPPool | None:
         """One pool, None when there is none."""
 
-    async def write(self, name: str, *, version: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def write(self, name: str, *, version: str, status: Mapping[str, Any]) -> NodeIPPool:
         """Merge `status` into a pool that is still at that resourceVersion; KubeConflict when it changed."""
 
 
 class VNets(Protocol):
-    """Azure, as far as the whole cluster asks."""
+    """Reads from Azure for the whole cluster."""
 
     async def used(self, vnet_id: VNetID) -> int:
         """How many addresses of the VNet are in use, by whomever."""
@@ -68,11 +72,14 @@ class VNets(Protocol):
     async def ours_on(self, nic_id: str) -> int | None:
         """How many of the NIC's ipConfigurations are ours; None when there is no such NIC."""
 
+    async def vm_of(self, nic_id: str) -> str:
+        """The resource ID of the VM that the NIC is on; "" when it is on none, or there is no such NIC."""
+
 
 class Machines(Protocol):
-    """Azure, on behalf of nodes that may not ask it. No retries inside; CloudError when anything fails."""
+    """Azure, on behalf of nodes without access to it. No retries inside; CloudError when anything fails."""
 
-    async def identify(self, claim: MachineClaim) -> NodeIdentity:
+    async def identify(self, claim: IdentityClaim) -> NodeIdentity:
         """The VM of that id, if it has that GUID, and its primary NIC, if that has one of those MACs."""
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
@@ -81,8 +88,25 @@ class Machines(Protocol):
     async def read(self, nic_id: NicID) -> NicView:
         """One GET of a NIC; a configuration under an operation is not ready, whatever it was before."""
 
-    async def write(self, seen: NicView, *, add: int, remove: Collection[ConfigName]) -> NicView:
-        """One write of the NIC that was seen, guarded by its etag, as a node itself would make it."""
+    async def write(
+        self,
+        seen: NicView,
+        *,
+        add: int,
+        remove: Collection[ConfigName],
+        attach: Sequence[AttachmentChange] = (),
+    ) -> NicView:
+        """One write of the NIC, guarded by the etag of `seen`, as a node itself would make it."""
+
+    async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:
+        """Put all configurations of the NIC into these application security groups, in one such write."""
+
+
+class Attestations(Protocol):
+    """Verifies Azure's signed statement of which VM asked its metadata service."""
+
+    async def verify(self, document: str, *, nonce: str, vm_id: str) -> None:
+        """NotAttested says why the document does not prove that the holder of `nonce` is that VM."""
 
 
 class Nodes(Protocol):
@@ -92,17 +116,28 @@ class Nodes(Protocol):
         """What the Node says of its machine (`spec.providerID`); "" when it says nothing, or there is no such Node."""
 
 
-class Orders(Protocol):
-    """What agents that may not ask Azure themselves ask of the controller, in their pools."""
+class Reservations(Protocol):
+    """What nodes may do, according to the ledgers of their VNets."""
 
-    def see(self, body: Mapping[str, Any]) -> None:
+    async def of(self, node: str, vnet_id: VNetID, *, request_id: int) -> LedgerEntry:
+        """The node's entry in the ledger of that VNet, at least as new as the request; an empty one if it has none."""
+
+
+class Operations(Protocol):
+    """NIC operations that agents without access to Azure write into their pools."""
+
+    @property
+    def stuck(self) -> int:
+        """How many nodes have an operation whose result could not be written at the last attempt."""
+
+    def see(self, pool: NodeIPPool) -> None:
         """A pool was listed, added or changed."""
 
     def forget(self, name: str, uid: str = "") -> None:
         """A pool was deleted. With `uid` only that one: another of its name may have been seen since."""
 
     async def run(self) -> None:
-        """Carry orders out, until cancelled."""
+        """Execute operations, until cancelled."""
 
 
 class Leases(Protocol):
@@ -118,17 +153,17 @@ class Leases(Protocol):
         """Change it: a compare-and-swap on `seen`, KubeConflict when it changed since."""
 
 
-class Observer(Protocol):
+class ControllerObserver(Protocol):
     """Hooks for measurements; called synchronously, must not block or raise."""
 
     def granted(self, result: str) -> None:
-        """A pool was told: `full`, `short`, `taken_back`, `put_off`, `refused`, or its write failed (the reason)."""
+        """A pool was written: `full`, `short`, `taken_back`, `put_off`, `refused`, or its write failed (the reason)."""
 
     def ledger_written(self, result: str) -> None:
         """A write of a quota's ledger ended: `written`, or an error's reason."""
 
     def round(self, seconds: float) -> None:
-        """One look at all pools of a VNet, with the writes that came of it."""
+        """One round over all pools of a VNet, with its writes."""
 
     def throttled(self, seconds: float) -> None:
         """Azure asked to wait this long, more than was known."""
@@ -138,3 +173,26 @@ class Observer(Protocol):
 
     def internal_error(self, activity: str) -> None:
         """An activity failed by a fault of azure-cni."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """From the chart. `defaults` are for new quotas only; people edit an existing one."""
+
+    defaults: Limits = field(default_factory=Limits)
+    reclaim_s: float = 300.0
+    """How often entries without a pool are checked."""
+    usages_s: float = 300.0
+    """How often the VNet's usage is read from Azure."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPorts:
+    """The ports that a leading controller needs for its VNets."""
+
+    quotas: Quotas
+    pools: MemberPools
+    nodes: Nodes
+    vnets: VNets
+    clock: ControllerClock
+    observer: ControllerObserver

@@ -1,14 +1,14 @@
-"""What tests of orders begin with: two nodes that are granted what they ask, and their VMs."""
+"""What tests of operations begin with: two nodes that are granted what they ask, and their VMs."""
 
 from __future__ import annotations
 
 import pytest
 
-from azure_cni.node.ordered import OrderPost
+from azure_cni.kube.delegated_nic import OperationClient
 from fakes.cluster import FakeCluster
+from fakes.delegation import post_of
 from fakes.machines import FakeMachines
-from fakes.ordering import post_of
-from unit.cluster.ordering_nodes import granted
+from unit.cluster.delegating_nodes import granted
 
 
 @pytest.fixture
@@ -25,5 +25,5 @@ def cluster() -> FakeCluster:
 
 
 @pytest.fixture
-def post(cluster: FakeCluster) -> OrderPost:
+def post(cluster: FakeCluster) -> OperationClient:
     return post_of(cluster, "vm1")

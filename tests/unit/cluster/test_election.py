@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from azure_cni.cluster.election import Election, Pace
+from azure_cni.cluster.election import Election, LeaseTiming
 from azure_cni.errors import KubeUnreachable
+from fakes.clocks import LoopClock
 from fakes.cluster import FakeCluster, FakeLease
 from fakes.faults import NO_FAULTS
-from unit.cluster.clocks import LoopClock
 
 pytestmark = pytest.mark.looptime
 
@@ -121,7 +121,7 @@ async def test_one_that_cannot_renew_stops_before_others_may_begin(cluster: Fake
         await asyncio.sleep(5)
 
         def refuse(what: str) -> None:
-            raise KubeUnreachable("told to be silent")
+            raise KubeUnreachable("made to be silent")
 
         leader, other = (a, b) if a.works else (b, a)
         leader.lease._cluster = apart = FakeCluster()
@@ -147,12 +147,12 @@ async def test_work_ends_well_before_others_may_begin_however_the_api_server_is_
             renewed_s = now_s
             return await write(*arguments)
         await asyncio.sleep(0 if now_s - renewed_s < silent_s else 1000)
-        raise KubeUnreachable("told to be silent")
+        raise KubeUnreachable("made to be silent")
 
     monkeypatch.setattr(a.lease, "write", fade)
     async with a.running():
         await asyncio.sleep(60)
-        assert a.terms[0][1] - renewed_s <= Pace().give_up_s
+        assert a.terms[0][1] - renewed_s <= LeaseTiming().give_up_s
 
 
 async def test_the_time_of_a_lease_counts_from_when_it_was_asked_for(cluster: FakeCluster) -> None:
@@ -162,14 +162,14 @@ async def test_the_time_of_a_lease_counts_from_when_it_was_asked_for(cluster: Fa
     cluster.latency_s = 1.0  # to the API server, and as much back
 
     def refuse(what: str) -> None:
-        raise KubeUnreachable("told to be silent")
+        raise KubeUnreachable("made to be silent")
 
     async with a.running():
         await asyncio.sleep(4.5)
         assert a.works
         cluster.before_call = refuse
         await asyncio.sleep(60)
-    assert a.terms[0][1] - asked_s <= Pace().give_up_s
+    assert a.terms[0][1] - asked_s <= LeaseTiming().give_up_s
 
 
 async def test_a_lost_answer_to_its_own_renewal_does_not_end_a_term(cluster: FakeCluster) -> None:

@@ -7,22 +7,23 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from azure_cni.api import times
-from azure_cni.api.quota import Fact, Limits
+from azure_cni.api.conditions import QuotaKind
+from azure_cni.api.vnet_quota import Limits
 from azure_cni.errors import AccessDenied, CloudUnreachable, KubeUnreachable
-from unit.cluster.clocks import EPOCH_S
-from unit.cluster.worlds import World
+from azure_cni.model.text import time_text
+from fakes.clocks import EPOCH_S
+from unit.cluster.worlds import SimulatedCluster
 
 pytestmark = pytest.mark.looptime
 
 
-def nodes(world: World, **wants: int) -> None:
+def nodes(world: SimulatedCluster, **wants: int) -> None:
     for name, want in wants.items():
         world.node(name, want=want, waiting=want)
 
 
 async def test_what_nodes_ask_for_is_in_the_ledger_and_then_granted() -> None:
-    world = World()
+    world = SimulatedCluster()
     nodes(world, a=16, b=40)
     async with world.agents(), world.controller():
         await world.until(lambda: world.held() == {"a": 16, "b": 40})
@@ -35,7 +36,7 @@ async def test_what_nodes_ask_for_is_in_the_ledger_and_then_granted() -> None:
 
 
 async def test_a_burst_is_one_write_of_the_ledger() -> None:
-    world = World(limits=Limits(writes_per_minute=6000))
+    world = SimulatedCluster(limits=Limits(writes_per_minute=6000))
     nodes(world, **{f"n{index}": 8 for index in range(50)})
     async with world.agents(), world.controller():
         await world.until(lambda: all(held == 8 for held in world.held().values()))
@@ -44,7 +45,7 @@ async def test_a_burst_is_one_write_of_the_ledger() -> None:
 
 
 async def test_without_a_controller_nothing_is_granted_and_what_is_held_stays() -> None:
-    world = World()
+    world = SimulatedCluster()
     nodes(world, a=16)
     async with world.agents():
         async with world.controller():
@@ -57,7 +58,7 @@ async def test_without_a_controller_nothing_is_granted_and_what_is_held_stays() 
 
 
 async def test_two_at_work_do_no_harm_and_all_are_served() -> None:
-    world = World(limits=Limits(limit=100))
+    world = SimulatedCluster(limits=Limits(limit=100))
     nodes(world, **{f"n{index}": 16 for index in range(8)})
     async with world.agents(), world.controller(lag_s=0.3), world.controller(lag_s=1.7):
         await world.until(lambda: sum(world.held().values()) == 100, within_s=300)
@@ -66,7 +67,7 @@ async def test_two_at_work_do_no_harm_and_all_are_served() -> None:
 
 
 async def test_a_node_that_wants_less_gives_back_and_others_get_it() -> None:
-    world = World(limits=Limits(limit=40))
+    world = SimulatedCluster(limits=Limits(limit=40))
     nodes(world, a=32, b=32)
     async with world.agents(), world.controller():
         await world.until(lambda: sum(world.held().values()) == 40)
@@ -76,7 +77,7 @@ async def test_a_node_that_wants_less_gives_back_and_others_get_it() -> None:
 
 
 async def test_a_raised_limit_serves_who_waited_without_anybody_asking_again() -> None:
-    world = World(limits=Limits(limit=20))
+    world = SimulatedCluster(limits=Limits(limit=20))
     nodes(world, a=16, b=16)
     async with world.agents(), world.controller():
         await world.until(lambda: sum(world.held().values()) == 20)
@@ -90,11 +91,11 @@ async def test_a_raised_limit_serves_who_waited_without_anybody_asking_again() -
         world.cluster.edit_quota(limit=40)
         await world.until(lambda: world.held() == {"a": 16, "b": 16}, within_s=20)
         await world.until(lambda: not any(world.cluster.status(name).get("grantReason") for name in "ab"))
-        await world.until(lambda: not world.cluster.quota().holds(Fact.EXHAUSTED))
+        await world.until(lambda: not world.cluster.quota().holds(QuotaKind.EXHAUSTED))
 
 
-async def test_one_node_gets_no_more_than_a_node_may_and_is_told_so() -> None:
-    world = World(limits=Limits(per_node=30))
+async def test_one_node_gets_no_more_than_a_node_may_and_learns_so() -> None:
+    world = SimulatedCluster(limits=Limits(per_node=30))
     nodes(world, a=64)
     async with world.agents(), world.controller():
         await world.until(lambda: world.held() == {"a": 30})
@@ -102,21 +103,21 @@ async def test_one_node_gets_no_more_than_a_node_may_and_is_told_so() -> None:
         assert status["grantReason"] == "NodeAtLimit"
         assert "30 of 64" in status["grantMessage"]
         assert "perNodeLimit" in status["grantMessage"]
-        assert not world.cluster.quota().holds(Fact.EXHAUSTED)
+        assert not world.cluster.quota().holds(QuotaKind.EXHAUSTED)
 
 
 async def test_a_share_is_answered_at_once_though_there_is_room_for_more() -> None:
     """Found at full size: whoever was reserved a share waited for its answer until all shares were reserved."""
-    world = World(limits=Limits(limit=30, writes_per_minute=2))
+    world = SimulatedCluster(limits=Limits(limit=30, writes_per_minute=2))
     nodes(world, a=20, b=20)
     async with world.agents(), world.controller():
         await world.until(lambda: sorted(world.held().values()) == [0, 15], within_s=10)
         await world.until(lambda: world.held() == {"a": 15, "b": 15}, within_s=40)
 
 
-async def test_a_node_that_came_after_azure_was_asked_is_soon_not_taken_for_somebody_else() -> None:
+async def test_a_node_that_came_after_azure_was_asked_is_soon_not_mistaken_for_somebody_else() -> None:
     """Found at full size: where many nodes come at once, each was granted less, and a minute later the rest."""
-    world = World(limits=Limits(limit=40))
+    world = SimulatedCluster(limits=Limits(limit=40))
     nodes(world, a=20, b=20)
     async with world.controller(), asyncio.TaskGroup() as agents:
         running = [agents.create_task(world.nodes["a"].run())]
@@ -128,7 +129,7 @@ async def test_a_node_that_came_after_azure_was_asked_is_soon_not_taken_for_some
 
 
 async def test_what_is_reserved_is_not_granted() -> None:
-    world = World(limits=Limits(limit=40, reserved=10))
+    world = SimulatedCluster(limits=Limits(limit=40, reserved=10))
     nodes(world, a=40)
     async with world.agents(), world.controller():
         await world.until(lambda: world.held() == {"a": 30})
@@ -139,7 +140,7 @@ async def test_what_is_reserved_is_not_granted() -> None:
 @pytest.mark.parametrize("victim", range(14))
 async def test_a_controller_that_dies_at_any_call_leaves_nothing_undone(when: str, victim: int) -> None:
     """Its last call never arrives, or arrives and nobody hears the answer; then another takes over."""
-    world = World(limits=Limits(limit=40))
+    world = SimulatedCluster(limits=Limits(limit=40))
     nodes(world, a=16, b=32)
     made = 0
 
@@ -147,7 +148,7 @@ async def test_a_controller_that_dies_at_any_call_leaves_nothing_undone(when: st
         nonlocal made
         made += 1
         if made == victim + 1:
-            raise KubeUnreachable("told to die")
+            raise KubeUnreachable("made to die")
 
     if when == "before":
         world.cluster.before_call = die
@@ -164,7 +165,7 @@ async def test_a_controller_that_dies_at_any_call_leaves_nothing_undone(when: st
 
 
 async def test_pools_that_change_under_its_hands_are_answered_all_the_same() -> None:
-    world = World()
+    world = SimulatedCluster()
     nodes(world, a=16)
 
     def disturb(what: str) -> None:
@@ -175,11 +176,11 @@ async def test_pools_that_change_under_its_hands_are_answered_all_the_same() -> 
     world.cluster.before_call = disturb
     async with world.agents(), world.controller():
         await world.until(lambda: world.held() == {"a": 16}, within_s=20)
-    assert ("granted", "KubernetesConflict") in world.observer.told
+    assert ("granted", "KubernetesConflict") in world.observer.recorded
 
 
 async def test_a_quota_that_somebody_deletes_is_made_again_of_what_nodes_hold() -> None:
-    world = World(limits=Limits(limit=60))
+    world = SimulatedCluster(limits=Limits(limit=60))
     nodes(world, a=16, b=32)
     async with world.agents(), world.controller():
         await world.until(lambda: world.held() == {"a": 16, "b": 32})
@@ -191,35 +192,37 @@ async def test_a_quota_that_somebody_deletes_is_made_again_of_what_nodes_hold() 
 
 
 async def test_nodes_that_hold_more_than_the_limit_are_covered_as_far_as_it_goes() -> None:
-    world = World(limits=Limits(limit=40))
+    world = SimulatedCluster(limits=Limits(limit=40))
     for name, held in (("a", 16), ("b", 32)):
-        world.cluster.node(name, requested=held, number=3, allocated=held, granted=held, grantedFor=3, wants="Nothing")
+        world.cluster.node(
+            name, requested=held, number=3, allocated=held, granted=held, grantedFor=3, writeIntent="None"
+        )
     async with world.controller():
         await world.until(lambda: "vnet" in world.cluster.quotas.objects)
         await world.until(lambda: world.cluster.counts() == {"a": 16, "b": 24})
-        condition = world.cluster.quota().status["conditions"][0]
+        condition = world.condition("Exhausted")
         assert (condition["status"], condition["reason"]) == ("True", "HeldBeyondLimit")
         assert "nodes hold 8 more addresses than" in condition["message"]
         world.cluster.edit_quota(limit=48)
         await world.until(lambda: world.cluster.counts() == {"a": 16, "b": 32})
-        await world.until(lambda: not world.cluster.quota().holds(Fact.EXHAUSTED))
+        await world.until(lambda: not world.cluster.quota().holds(QuotaKind.EXHAUSTED))
 
 
-async def test_a_node_that_only_waits_for_a_permit_is_not_held_beyond_the_limit() -> None:
+async def test_a_node_that_only_waits_for_a_grant_is_not_held_beyond_the_limit() -> None:
     """What it holds is not in the ledger yet, which has room for it."""
-    world = World()
-    until = times.text(EPOCH_S + 600)
-    world.cluster.node("t", requested=0, wants="Nothing", throttledUntil=until)
+    world = SimulatedCluster()
+    until = time_text(EPOCH_S + 600)
+    world.cluster.node("t", requested=0, writeIntent="None", throttledUntil=until)
     async with world.controller():
         await world.until(lambda: "vnet" in world.cluster.quotas.objects and not world.cluster.quota().is_new)
-        world.cluster.node("late", requested=48, wants="Grow", allocated=30, waiting=10)
+        world.cluster.node("late", requested=48, writeIntent="Grow", allocated=30, waiting=10)
         await asyncio.sleep(40)
         assert "late" not in world.cluster.counts()
-        assert not world.cluster.quota().holds(Fact.EXHAUSTED)
+        assert not world.cluster.quota().holds(QuotaKind.EXHAUSTED)
 
 
 async def test_addresses_that_others_use_are_not_granted() -> None:
-    world = World(limits=Limits(limit=60), usages_s=30)
+    world = SimulatedCluster(limits=Limits(limit=60), usages_s=30)
     world.vnets.others = 24
     nodes(world, a=64)
     async with world.agents(), world.controller():
@@ -230,24 +233,24 @@ async def test_addresses_that_others_use_are_not_granted() -> None:
         assert world.cluster.quotas.objects["vnet"]["status"]["azure"]["outside"] == 4
 
 
-async def test_azure_that_does_not_say_how_full_the_vnet_is_holds_nobody_up_and_is_told() -> None:
-    world = World(usages_s=30)
+async def test_azure_that_does_not_say_how_full_the_vnet_is_delays_nobody_and_is_reported() -> None:
+    world = SimulatedCluster(usages_s=30)
     denied = "cannot read usages of VNet vnet: the identity lacks Microsoft.Network/virtualNetworks/usages/read on vnet"
     world.vnets.fail = AccessDenied(denied)
     nodes(world, a=16)
     async with world.agents(), world.controller():
         await world.until(lambda: world.held() == {"a": 16}, within_s=20)
-        told = world.condition("UsageKnown")
-        assert (told["status"], told["reason"]) == ("False", "AccessDenied")
-        assert told["message"].startswith(denied)
-        assert "as if nobody else used any" in told["message"]
+        reported = world.condition("UsageKnown")
+        assert (reported["status"], reported["reason"]) == ("False", "AccessDenied")
+        assert reported["message"].startswith(denied)
+        assert "as if nobody else used any" in reported["message"]
         world.vnets.fail, world.vnets.others = None, 5
         await world.until(lambda: world.condition("UsageKnown")["status"] == "True")
         assert world.condition("UsageKnown")["reason"] == "UsageRead"
 
 
-async def test_an_old_answer_stays_good_and_what_is_told_of_it_is_written_once() -> None:
-    world = World(usages_s=30)
+async def test_an_old_answer_stays_good_and_what_is_reported_of_it_is_written_once() -> None:
+    world = SimulatedCluster(usages_s=30)
     world.vnets.others = 7
     nodes(world, a=16)
     async with world.agents(), world.controller():
@@ -266,7 +269,7 @@ async def test_an_old_answer_stays_good_and_what_is_told_of_it_is_written_once()
 
 async def test_a_full_write_budget_says_that_it_is_full() -> None:
     """Five tokens beside a hundred writes a minute look like the last five."""
-    world = World(limits=Limits(writes_per_minute=100))
+    world = SimulatedCluster(limits=Limits(writes_per_minute=100))
     nodes(world, a=16)
     async with world.agents(), world.controller():
         await world.until(lambda: world.held() == {"a": 16})

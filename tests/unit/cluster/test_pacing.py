@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api import times
-from azure_cni.api.quota import Fact, Limits, Tokens, tokens_document
-from azure_cni.cluster.throttles import TRIAL_S
+from azure_cni.api.conditions import QuotaKind
+from azure_cni.api.vnet_quota import Limits, Tokens, tokens_document
 from azure_cni.ipam.limits import LONGEST_RETRY_AFTER_S
-from unit.cluster.clocks import EPOCH_S
-from unit.cluster.worlds import World
+from azure_cni.model.text import time_text
+from azure_cni.quota.throttling import TRIAL_S
+from fakes.clocks import EPOCH_S
+from unit.cluster.worlds import SimulatedCluster
 
 pytestmark = pytest.mark.looptime
 
@@ -27,7 +28,7 @@ def loop_time() -> float:
 
 @pytest.mark.parametrize("controllers", [1, 2])
 async def test_no_minute_has_more_writes_than_allowed(controllers: int) -> None:
-    world = World(limits=Limits(writes_per_minute=30))
+    world = SimulatedCluster(limits=Limits(writes_per_minute=30))
     for index in range(90):
         world.node(f"n{index}", want=8, waiting=1)
     async with world.agents(), world.controller():
@@ -41,7 +42,7 @@ async def test_no_minute_has_more_writes_than_allowed(controllers: int) -> None:
 
 
 async def test_nodes_whose_pods_starve_come_before_those_that_fill_up() -> None:
-    world = World(limits=Limits(writes_per_minute=12))
+    world = SimulatedCluster(limits=Limits(writes_per_minute=12))
     for index in range(20):
         world.node(f"full{index:02}", want=8)
     for index in range(10):
@@ -58,8 +59,8 @@ async def test_nodes_whose_pods_starve_come_before_those_that_fill_up() -> None:
     assert {name for name in order[:10] if name.startswith("full")} == set()
 
 
-async def test_a_node_that_has_to_wait_for_its_turn_is_told_why_once() -> None:
-    world = World(limits=Limits(writes_per_minute=2))
+async def test_a_node_that_has_to_wait_for_its_turn_learns_why_once() -> None:
+    world = SimulatedCluster(limits=Limits(writes_per_minute=2))
     for index in range(4):
         world.node(f"n{index}", want=8, waiting=8)
     reasons: list[str] = []
@@ -80,105 +81,105 @@ async def test_a_node_that_has_to_wait_for_its_turn_is_told_why_once() -> None:
 
 
 async def test_what_all_nodes_hear_from_azure_stops_them_until_then() -> None:
-    world = World()
+    world = SimulatedCluster()
     for name in "abc":
         world.node(name, want=8, waiting=8)
     for node in world.nodes.values():
-        node.throttled_until = times.text(EPOCH_S + 90)
+        node.throttled_until = time_text(EPOCH_S + 90)
     async with world.agents(), world.controller():
         await asyncio.sleep(20)
         assert sum(world.held().values()) == 0
         quota = world.cluster.quota()
         assert quota.throttled_until_s == EPOCH_S + 90
-        assert quota.holds(Fact.THROTTLED)
+        assert quota.holds(QuotaKind.THROTTLED)
         assert world.cluster.status("b")["grantReason"] == "Throttled"
-        assert times.text(EPOCH_S + 90) in world.cluster.status("b")["grantMessage"]
+        assert time_text(EPOCH_S + 90) in world.cluster.status("b")["grantMessage"]
         await world.until(lambda: all(held == 8 for held in world.held().values()))
         assert min(world.writes_s) >= 90
-        await world.until(lambda: not world.cluster.quota().holds(Fact.THROTTLED))
+        await world.until(lambda: not world.cluster.quota().holds(QuotaKind.THROTTLED))
         assert world.cluster.quota().throttled_until_s is None
 
 
 async def test_what_costs_no_write_waits_for_nothing() -> None:
-    world = World()
-    world.cluster.node("a", requested=16, number=1, allocated=16, wants="Nothing",
-                       throttledUntil=times.text(EPOCH_S + 3600))  # fmt: skip
+    world = SimulatedCluster()
+    world.cluster.node("a", requested=16, number=1, allocated=16, writeIntent="None",
+                       throttledUntil=time_text(EPOCH_S + 3600))  # fmt: skip
     async with world.controller():
         await world.until(lambda: world.cluster.granted()["a"] == (16, 1), within_s=20)
 
 
-@pytest.mark.parametrize("until", [times.text(EPOCH_S + 30 * 86_400), "9999-12-31T23:59:58Z"])
+@pytest.mark.parametrize("until", [time_text(EPOCH_S + 30 * 86_400), "9999-12-31T23:59:58Z"])
 async def test_nodes_whose_clocks_are_far_ahead_wait_no_longer_than_azure_could_ask(until: str) -> None:
     """Also when they never take it back, and with one write of the quota, not one for each round."""
-    world = World(usages_s=86_400)
-    world.cluster.node("ahead", requested=16, number=1, wants="Grow", throttledUntil=until)
+    world = SimulatedCluster(usages_s=86_400)
+    world.cluster.node("ahead", requested=16, number=1, writeIntent="Grow", throttledUntil=until)
     world.node("b", want=8, waiting=8).throttled_until = until
     async with world.agents(), world.controller():
         await asyncio.sleep(20)
-        assert world.cluster.quota().holds(Fact.THROTTLED)
+        assert world.cluster.quota().holds(QuotaKind.THROTTLED)
         written = world.cluster.calls.count("quotas.write")
         await asyncio.sleep(LONGEST_RETRY_AFTER_S - 120)
         assert world.held() == {"b": 0}
         assert world.cluster.calls.count("quotas.write") - written <= 2
         await world.until(lambda: world.held() == {"b": 8}, within_s=200)
-        await world.until(lambda: not world.cluster.quota().holds(Fact.THROTTLED))
-    assert [told for told in world.observer.told if told[0] == "throttled"] == [
+        await world.until(lambda: not world.cluster.quota().holds(QuotaKind.THROTTLED))
+    assert [reported for reported in world.observer.recorded if reported[0] == "throttled"] == [
         ("throttled", pytest.approx(LONGEST_RETRY_AFTER_S, abs=2))
     ]
 
 
 async def test_a_quota_that_says_to_wait_for_days_is_tried_after_a_minute() -> None:
     """As a controller whose clock was wrong may have left it."""
-    world = World()
+    world = SimulatedCluster()
     world.node("b", want=8, waiting=8)
     async with world.agents():
         async with world.controller():
             await world.until(lambda: world.held() == {"b": 8})
-        world.cluster.quotas.patch("vnet", {"status": {"throttledUntil": times.text(EPOCH_S + 30 * 86_400)}})
+        world.cluster.quotas.patch("vnet", {"status": {"throttledUntil": time_text(EPOCH_S + 30 * 86_400)}})
         world.nodes["b"].want = 16
         async with world.controller():
             await world.until(lambda: world.held() == {"b": 16}, within_s=TRIAL_S + 30)
             assert loop_time() > TRIAL_S
-            await world.until(lambda: not world.cluster.quota().holds(Fact.THROTTLED), within_s=30)
+            await world.until(lambda: not world.cluster.quota().holds(QuotaKind.THROTTLED), within_s=30)
 
 
-async def test_who_waits_for_azure_is_told_anew_when_azure_asks_to_wait_longer() -> None:
+async def test_who_waits_for_azure_learns_again_when_azure_asks_to_wait_longer() -> None:
     """But not for each of many nodes that hear a second more."""
-    world = World()
+    world = SimulatedCluster()
     world.node("b", want=8, waiting=8)
 
     def say(until_s: float) -> None:
         for name in ("t", "u", "v"):
-            world.cluster.node(name, requested=0, wants="Nothing", throttledUntil=times.text(EPOCH_S + until_s))
+            world.cluster.node(name, requested=0, writeIntent="None", throttledUntil=time_text(EPOCH_S + until_s))
 
     say(60)
 
-    def told(until_s: float) -> bool:
+    def reported(until_s: float) -> bool:
         message = world.cluster.status("b").get("grantMessage")
-        return message is not None and times.text(EPOCH_S + until_s) in message
+        return message is not None and time_text(EPOCH_S + until_s) in message
 
     async with world.agents(), world.controller():
         await asyncio.sleep(1)
-        await world.until(lambda: told(60), within_s=20)
+        await world.until(lambda: reported(60), within_s=20)
         written = world.cluster.calls.count("pools.write")
         for more_s in range(1, 9):
             say(60 + more_s)
             await asyncio.sleep(1)
         assert world.cluster.calls.count("pools.write") == written
         say(600)
-        await world.until(lambda: told(600), within_s=20)
+        await world.until(lambda: reported(600), within_s=20)
         assert world.cluster.calls.count("pools.write") == written + 1
         await world.until(lambda: world.held() == {"b": 8}, within_s=620)
 
 
 async def test_a_budget_that_was_counted_by_a_clock_an_hour_ahead_serves_at_once() -> None:
     """As after a failover from a controller whose clock was wrong. Found in review: nobody was served for that hour."""
-    world = World(limits=Limits(writes_per_minute=20))
+    world = SimulatedCluster(limits=Limits(writes_per_minute=20))
     for index in range(10):
         world.node(f"n{index}", want=8, waiting=8)
     spent = tokens_document(Tokens(0.0, EPOCH_S + 3600, 1.0), capacity=5.0)
     async with world.controller():
-        world.cluster.node("first", requested=1, wants="Nothing")
+        world.cluster.node("first", requested=1, writeIntent="None")
         await world.until(lambda: "vnet" in world.cluster.quotas.objects and not world.cluster.quota().is_new)
     world.cluster.quotas.patch("vnet", {"status": {"budget": spent}})
     async with world.agents(), world.controller():

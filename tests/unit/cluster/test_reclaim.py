@@ -8,16 +8,16 @@ import logging
 
 import pytest
 
-from azure_cni.api.quota import Limits
+from azure_cni.api.vnet_quota import Limits
 from azure_cni.errors import CloudUnreachable
-from unit.cluster.worlds import World
+from unit.cluster.worlds import SimulatedCluster
 
 pytestmark = pytest.mark.looptime
 
 RECLAIM_S = 60.0
 
 
-async def held_by_a(world: World) -> None:
+async def held_by_a(world: SimulatedCluster) -> None:
     """Node a got its addresses; then its pool is deleted with its Node, and its agent is no more."""
     world.node("a", want=16, waiting=16)
     async with world.agents():
@@ -31,7 +31,7 @@ async def looks(count: int) -> None:
 
 
 async def test_it_stays_while_the_nic_holds_addresses(caplog: pytest.LogCaptureFixture) -> None:
-    world = World(limits=Limits(limit=20), reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(limits=Limits(limit=20), reclaim_s=RECLAIM_S)
     async with world.controller():
         await held_by_a(world)
         with caplog.at_level(logging.WARNING):
@@ -41,22 +41,22 @@ async def test_it_stays_while_the_nic_holds_addresses(caplog: pytest.LogCaptureF
         async with asyncio.timeout(60), world.agents():
             await asyncio.sleep(20)
         assert world.held()["b"] == 4
-    told = [record for record in caplog.records if record.message == "grant of a vanished node kept"]
-    assert len(told) == 1
+    reported = [record for record in caplog.records if record.message == "grant of a vanished node kept"]
+    assert len(reported) == 1
 
 
 async def test_it_is_reclaimed_when_the_nic_is_gone() -> None:
-    world = World(limits=Limits(limit=20), reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(limits=Limits(limit=20), reclaim_s=RECLAIM_S)
     async with world.controller():
         await held_by_a(world)
         del world.vnets.ours["a-nic"]
         world.nics["g/a-nic"] = 0
         await world.until(lambda: world.cluster.counts() == {}, within_s=RECLAIM_S + 5)
-    assert ("reclaimed", "reclaimed") in world.observer.told
+    assert ("reclaimed", "reclaimed") in world.observer.recorded
 
 
 async def test_an_empty_nic_that_exists_must_be_seen_twice() -> None:
-    world = World(reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(reclaim_s=RECLAIM_S)
     async with world.controller():
         await held_by_a(world)
         world.vnets.ours["a-nic"] = 0
@@ -68,21 +68,21 @@ async def test_an_empty_nic_that_exists_must_be_seen_twice() -> None:
 
 
 async def test_it_stays_while_azure_does_not_answer() -> None:
-    world = World(reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(reclaim_s=RECLAIM_S)
     async with world.controller():
         await held_by_a(world)
         del world.vnets.ours["a-nic"]
         world.vnets.fail = CloudUnreachable("no answer")
         await looks(3)
         assert world.cluster.counts() == {"a": 16}
-        assert ("reclaimed", "AzureUnreachable") in world.observer.told
+        assert ("reclaimed", "AzureUnreachable") in world.observer.recorded
         world.vnets.fail = None
         world.nics["g/a-nic"] = 0
         await world.until(lambda: world.cluster.counts() == {}, within_s=RECLAIM_S + 5)
 
 
 async def test_a_node_that_came_back_meanwhile_keeps_its_grant() -> None:
-    world = World(reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(reclaim_s=RECLAIM_S)
     async with world.controller():
         await held_by_a(world)
         del world.vnets.ours["a-nic"]
@@ -105,7 +105,7 @@ async def test_a_node_that_came_back_meanwhile_keeps_its_grant() -> None:
 
 async def test_a_node_that_comes_back_on_a_nic_of_the_same_name_keeps_its_new_grant() -> None:
     """Found by review: what was found of the first life took the entry of the second, minutes later."""
-    world = World(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
     async with world.controller():
         for _ in range(2):
             await held_by_a(world)
@@ -115,13 +115,13 @@ async def test_a_node_that_comes_back_on_a_nic_of_the_same_name_keeps_its_new_gr
         world.node("a", want=16, waiting=16)
         async with world.agents():
             await world.until(lambda: world.held() == {"a": 16})
-            world.cluster.node("b", requested=16, wants="Grow", waiting=4, throttledUntil="2100-01-01T00:00:00Z")
+            world.cluster.node("b", requested=16, writeIntent="Grow", waiting=4, throttledUntil="2100-01-01T00:00:00Z")
             await looks(2)
             assert world.cluster.counts()["a"] == 16
 
 
 async def test_what_another_controller_granted_during_a_look_stays_though_it_looks_as_before() -> None:
-    world = World(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
     async with world.controller():
         await held_by_a(world)
         del world.vnets.ours["a-nic"]
@@ -144,11 +144,11 @@ async def test_what_another_controller_granted_during_a_look_stays_though_it_loo
         await looked.wait()
         await looks(1)
         assert world.cluster.counts() == {"a": 16}
-        assert ("ledger", "KubernetesConflict") in world.observer.told
+        assert ("ledger", "KubernetesConflict") in world.observer.recorded
 
 
 async def test_azure_that_does_not_answer_holds_up_a_round_only_for_a_while() -> None:
-    world = World(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
     async with world.controller():
         await held_by_a(world)
         asked = asyncio.Event()
@@ -166,10 +166,10 @@ async def test_azure_that_does_not_answer_holds_up_a_round_only_for_a_while() ->
 
 
 async def test_many_that_vanished_at_once_are_looked_into_in_several_rounds() -> None:
-    world = World(limits=Limits(limit=400), reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(limits=Limits(limit=400), reclaim_s=RECLAIM_S)
     names = [f"n{index:02}" for index in range(40)]
     for name in names:
-        world.cluster.node(name, requested=8, allocated=8, granted=8, grantedFor=1, wants="Nothing")
+        world.cluster.node(name, requested=8, allocated=8, granted=8, grantedFor=1, writeIntent="None")
     async with world.controller():
         await asyncio.sleep(5)
         assert len(world.cluster.counts()) == 40
@@ -181,10 +181,10 @@ async def test_many_that_vanished_at_once_are_looked_into_in_several_rounds() ->
 
 
 async def test_a_nic_about_which_nobody_answers_keeps_none_behind_it_from_its_look() -> None:
-    world = World(limits=Limits(limit=400), reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(limits=Limits(limit=400), reclaim_s=RECLAIM_S)
     names = [f"n{index:02}" for index in range(20)]
     for name in names:
-        world.cluster.node(name, requested=8, allocated=8, granted=8, grantedFor=1, wants="Nothing")
+        world.cluster.node(name, requested=8, allocated=8, granted=8, grantedFor=1, writeIntent="None")
     ours_on = world.vnets.ours_on
 
     async def silent_about_the_first(nic_id: str) -> int | None:
@@ -202,7 +202,7 @@ async def test_a_nic_about_which_nobody_answers_keeps_none_behind_it_from_its_lo
 
 
 async def test_a_node_that_comes_back_on_another_nic_leaves_its_former_entry_behind() -> None:
-    world = World(limits=Limits(limit=20), reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(limits=Limits(limit=20), reclaim_s=RECLAIM_S)
     async with world.controller():
         await held_by_a(world)
         world.node("a", want=16, waiting=16, nic="a-nic2")
@@ -217,7 +217,7 @@ async def test_a_node_that_comes_back_on_another_nic_leaves_its_former_entry_beh
 
 
 async def test_a_node_that_goes_back_to_its_former_nic_finds_its_entry() -> None:
-    world = World(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
+    world = SimulatedCluster(limits=Limits(limit=40), reclaim_s=RECLAIM_S)
     async with world.controller():
         await held_by_a(world)
         world.vnets.ours["a-nic2"] = 4
@@ -229,13 +229,13 @@ async def test_a_node_that_goes_back_to_its_former_nic_finds_its_entry() -> None
             await world.until(lambda: world.cluster.counts() == {"a": 16, "a~a-nic2": 4})
 
 
-async def test_a_pool_that_the_watch_lost_is_not_taken_for_gone() -> None:
-    world = World(reclaim_s=RECLAIM_S)
+async def test_a_pool_that_the_watch_lost_is_not_mistaken_for_gone() -> None:
+    world = SimulatedCluster(reclaim_s=RECLAIM_S)
     world.node("a", want=16, waiting=16)
     async with world.controller() as leader:
         async with world.agents():
             await world.until(lambda: world.held() == {"a": 16})
-        leader.census.forget("a")
+        leader.node_index.forget("a")
         await looks(3)
         assert world.cluster.counts() == {"a": 16}
         assert "a-nic" not in world.vnets.asked
@@ -243,7 +243,7 @@ async def test_a_pool_that_the_watch_lost_is_not_taken_for_gone() -> None:
 
 async def test_a_node_whose_vm_was_made_again_has_all_that_it_needs_at_once() -> None:
     """Azure is asked about the NIC that it had as soon as it shows another: it is gone, and so is what it held."""
-    world = World(limits=Limits(per_node=20), reclaim_s=3600)
+    world = SimulatedCluster(limits=Limits(per_node=20), reclaim_s=3600)
     async with world.controller():
         await held_by_a(world)
         del world.vnets.ours["a-nic"]

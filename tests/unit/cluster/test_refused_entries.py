@@ -1,4 +1,4 @@
-"""Entries that the API server refuses: their nodes are found and told, and no other waits."""
+"""Entries that the API server refuses: their nodes are found and learn why, and no other waits."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.quota import Limits
+from azure_cni.api.vnet_quota import Limits
 from azure_cni.errors import KubeInvalid
-from unit.cluster.worlds import World
+from unit.cluster.worlds import SimulatedCluster
 
 pytestmark = pytest.mark.looptime
 
 
-def refuse(world: World, *names: str) -> None:
+def refuse(world: SimulatedCluster, *names: str) -> None:
     """The API server takes no ledger in which these have an entry."""
     patch = world.cluster.quotas.patch
 
@@ -27,8 +27,8 @@ def refuse(world: World, *names: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [("n17",), ("n00", "n39"), ("n03", "n04", "n05")], ids="-".join)
-async def test_the_one_is_found_and_told_and_the_others_are_granted(bad: tuple[str, ...]) -> None:
-    world = World()
+async def test_the_one_is_found_and_reported_and_the_others_are_granted(bad: tuple[str, ...]) -> None:
+    world = SimulatedCluster()
     for index in range(40):
         world.node(f"n{index:02}", want=8, waiting=8)
     refuse(world, *bad)
@@ -52,7 +52,7 @@ async def test_the_one_is_found_and_told_and_the_others_are_granted(bad: tuple[s
 
 async def test_a_ledger_that_is_refused_as_a_whole_writes_nothing_apart() -> None:
     """A limit that somebody lowered meanwhile refuses each entry: that is nobody's fault."""
-    world = World(limits=Limits(limit=100))
+    world = SimulatedCluster(limits=Limits(limit=100))
     for index in range(4):
         world.node(f"n{index}", want=8, waiting=8)
     async with world.controller():

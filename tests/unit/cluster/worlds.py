@@ -9,47 +9,27 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from azure_cni.api.pool import last_request
-from azure_cni.api.quota import Limits, nic_label
+from azure_cni.api import vnet_quota
+from azure_cni.api.node_ip_pool import parse
+from azure_cni.api.vnet_quota import Limits, VNetQuota, nic_label
 from azure_cni.cluster.leader import Leader
-from azure_cni.cluster.orders import OrderDesk
-from azure_cni.cluster.ports import Machines
-from azure_cni.cluster.world import ClusterSettings, ClusterWorld
+from azure_cni.cluster.node_allowance import OPERATION_PACE
+from azure_cni.cluster.operation_executor import OperationExecutor
+from azure_cni.cluster.ports import ClusterPorts, ClusterSettings, Machines
+from azure_cni.cluster.quota_cache import KnownReservations
 from azure_cni.faults import Faults
+from azure_cni.model.nic import VNetID
 from fakes import waiting
+from fakes.clocks import LoopClock
 from fakes.cluster import NICS, FakeCluster, FakeMemberNodes, FakeMemberPools, FakeQuotas, FakeVNets
-from unit.cluster.clocks import LoopClock
+from fakes.delegation import executor_of
+from fakes.observer import RecordingObserver
 
 WRITE_S = 2.0
 """How long Azure takes over a write of a NIC."""
 
 
-class RecordingObserver:
-    """Keeps what was told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, Any]] = []
-
-    def granted(self, result: str) -> None:
-        self.told.append(("granted", result))
-
-    def ledger_written(self, result: str) -> None:
-        self.told.append(("ledger", result))
-
-    def round(self, seconds: float) -> None:
-        self.told.append(("round", seconds))
-
-    def throttled(self, seconds: float) -> None:
-        self.told.append(("throttled", seconds))
-
-    def reclaimed(self, result: str) -> None:
-        self.told.append(("reclaimed", result))
-
-    def internal_error(self, activity: str) -> None:
-        self.told.append(("internal_error", activity))
-
-
-class World:
+class SimulatedCluster:
     """The cluster, and what is on its NICs."""
 
     def __init__(self, *, limits: Limits | None = None, reclaim_s: float = 60.0, usages_s: float = 300.0) -> None:
@@ -88,19 +68,20 @@ class World:
     ) -> AsyncIterator[Leader]:
         """A controller at work, as if it led; its watches are `lag_s` late, and each pool that it lists takes `page_s`.
 
-        With `machines` it carries orders out.
+        With `machines` it carries operations out.
         """
         cluster = self.cluster
         leader = Leader(
-            world=ClusterWorld(
+            ports=ClusterPorts(
                 quotas=FakeQuotas(cluster),
                 pools=FakeMemberPools(cluster, page_s=page_s),
+                nodes=FakeMemberNodes(cluster),
                 vnets=self.vnets,
                 clock=LoopClock(),
                 observer=self.observer,
             ),
             settings=self.settings,
-            orders=self._desk(machines) if machines else None,
+            operations=self._executor(machines) if machines else None,
         )
         self.leaders.append(leader)
         later = asyncio.get_running_loop().call_later
@@ -109,13 +90,13 @@ class World:
             if after is None:
                 later(lag_s, leader.pool_gone, before["metadata"]["name"], before["metadata"]["uid"])
             else:
-                later(lag_s, leader.pool_seen, after)
+                later(lag_s, leader.pool_seen, parse(after))
 
         def quota(before: Any, after: Any) -> None:
             if after is None:
                 later(lag_s, leader.quota_gone, before["metadata"]["name"])
             else:
-                later(lag_s, leader.quota_seen, after)
+                later(lag_s, leader.quota_seen, vnet_quota.parse(after))
 
         cluster.pools.watchers.append(pool)
         cluster.quotas.watchers.append(quota)
@@ -129,9 +110,13 @@ class World:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def _desk(self, machines: Machines) -> OrderDesk:
-        pools, nodes = FakeMemberPools(self.cluster), FakeMemberNodes(self.cluster)
-        return OrderDesk(pools=pools, nodes=nodes, machines=machines, faults=Faults(self.observer.internal_error))
+    def _executor(self, machines: Machines) -> OperationExecutor:
+        reservations = KnownReservations(FakeQuotas(self.cluster), known=self._quota_of)
+        faults = Faults(self.observer.internal_error)
+        return executor_of(self.cluster, machines, reservations=reservations, faults=faults, pace=OPERATION_PACE)
+
+    def _quota_of(self, vnet_id: VNetID) -> VNetQuota | None:
+        return self.leaders[-1].quota_of(vnet_id)
 
     @asynccontextmanager
     async def agents(self) -> AsyncIterator[None]:
@@ -164,9 +149,9 @@ class World:
 
 
 class Node:
-    """An agent in a few lines: asks for what is wanted, uses each answer for one write of its NIC, and tells."""
+    """An agent in a few lines: asks for what is wanted, uses each answer for one write of its NIC, and reports."""
 
-    def __init__(self, world: World, name: str, *, want: int = 0, waiting: int = 0, nic: str = "") -> None:
+    def __init__(self, world: SimulatedCluster, name: str, *, want: int = 0, waiting: int = 0, nic: str = "") -> None:
         self.world, self.name, self.want, self.waiting = world, name, want, waiting
         self.nic = nic or f"{name}-nic"
         self.world.nics.setdefault(self.label, 0)
@@ -184,7 +169,7 @@ class Node:
     def on_nic(self) -> int:
         return self.world.nics[self.label]
 
-    def tell(self, **status: Any) -> None:
+    def report(self, **status: Any) -> None:
         self.world.cluster.node(
             self.name,
             requested=max(self.want, self.on_nic),
@@ -193,23 +178,23 @@ class Node:
             allocated=self.on_nic,
             free=max(0, self.on_nic - self.waiting),
             waiting=max(0, self.waiting - self.on_nic),
-            wants=self.wants,
+            writeIntent=self.write_intent,
             throttledUntil=self.throttled_until,
             **status,
         )
 
     @property
-    def wants(self) -> str:
+    def write_intent(self) -> str:
         if self.want == self.on_nic:
-            return "Nothing"
-        return "Grow" if self.want > self.on_nic else "Release"
+            return "None"
+        return "Grow" if self.want > self.on_nic else "Shrink"
 
     def ask(self) -> None:
         """The next number, for the first wish or for another write."""
-        self.number = last_request(self.world.cluster.pool(self.name), vm_id="").number + 1
+        self.number = parse(self.world.cluster.pool(self.name)).last_request(vm_id="").number + 1
         self.spent = False
         self.asked = self.want
-        self.tell()
+        self.report()
 
     async def run(self) -> None:
         self.ask()

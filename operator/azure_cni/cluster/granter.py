@@ -1,0 +1,261 @@
+"""Granting: what the nodes of one VNet ask for is reserved in one write of the ledger, and then answered.
+
+Nodes of one VNet share its addresses, the budget of NIC writes, and the one object that holds the ledger. So they are
+served together, in rounds. A round goes like this:
+
+1. *Read.* The quota is taken as `QuotaCache` knows it, and the pools as `NodeIndex` knows them. Both may be out of
+   date, and nothing is locked or read again: every write below is a compare-and-swap on the version from which it was
+   decided, so the API server refuses what was decided from an old one.
+2. *Leave out* the nodes that can be granted nothing now: whose NIC has changed and is not confirmed by Azure
+   (`NicChecks`), whose entry the API server refuses (`LedgerWriter`), or whose NIC has a name that no ledger can hold.
+3. *Find* the entries of vanished nodes that may go (`Reclaimer`), and what others use of the VNet (`external_usage`).
+4. *Decide* which requests are reserved now (`quota.pacing`).
+5. *Reserve.* One write of the quota carries the entries of all those nodes, the tokens that they cost, and the sums and
+   conditions. The API server refuses it as a whole if the entries would sum to more than the limit.
+6. *Answer.* Only then the pools are written, several at a time. A node that reads its answer may write its NIC at once,
+   so the ledger must have it first. A node that has to wait learns the reason instead, and a node that needs less than
+   it was granted has its grant lowered.
+7. *Take back.* The entries of pools that were lowered follow in a second write of the ledger. Here the pool comes
+   first: its write fails if the node has asked for more in the meantime.
+
+A round that ends between any two steps leaves the ledger with at least what nodes may hold, so there is nothing to undo
+or resume: what is reserved and not answered is answered by the next round, and what was lowered in a pool alone is
+lowered in the ledger then. A write that fails is therefore not repeated. It ends the round or drops out of it, what is
+known is read again, and the next round decides again. What outlives a round only makes the next one cheaper or fairer:
+how many writes each node was granted, which nodes say that Azure asked to wait, which NICs were checked. Losing it
+costs a minute's fairness and never a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from azure_cni.api import vnet_quota
+from azure_cni.api.conditions import QuotaKind
+from azure_cni.api.vnet_quota import LONGEST_NIC_LABEL, Draft, LedgerEntry, Tokens, VNetQuota
+from azure_cni.cluster.ledger_writer import LedgerWriter
+from azure_cni.cluster.nic_checks import NicChecks
+from azure_cni.cluster.nic_owners import NicOwners
+from azure_cni.cluster.node_index import NodeIndex
+from azure_cni.cluster.ports import ClusterPorts
+from azure_cni.cluster.quota_cache import QuotaCache
+from azure_cni.cluster.reclaimer import Reclaimer
+from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
+from azure_cni.quota import external_usage, ledger_changes, messages, pool_updates, quota_status
+from azure_cni.quota.external_usage import UsageReading
+from azure_cni.quota.messages import Explanation
+from azure_cni.quota.node_record import NodeRecord
+from azure_cni.quota.pacing import ReservationPlan, plan_reservations
+from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S, PoolUpdate
+from azure_cni.quota.throttling import ThrottleTracker
+from azure_cni.quota.write_budget import GrantHistory, capacity
+
+log = logging.getLogger(__name__)
+
+CONCURRENT_POOL_WRITES: Final = 16
+LONGEST_REST_S: Final = 30.0
+RETRY_S, LONGEST_RETRY_S = 0.3, 5.0
+"""The pause before a pool that could not be written is decided again: it doubles each time, up to the longest."""
+SUMS_S: Final = 30.0
+"""The minimum interval for writing what nobody waits for: how many addresses pods hold."""
+
+
+class Granter:
+    """The grants of one VNet. `run_round` is called again and again, by one task."""
+
+    def __init__(
+        self,
+        *,
+        ports: ClusterPorts,
+        cache: QuotaCache,
+        vnet_id: str,
+        node_index: NodeIndex,
+        reading: UsageReading,
+        reclaimer: Reclaimer,
+        nic_owners: NicOwners,
+        nic_checks: NicChecks,
+    ) -> None:
+        self._ports = ports
+        self._cache = cache
+        self._vnet_id = vnet_id
+        self._node_index = node_index
+        self._reading = reading
+        self._ledger_writer = LedgerWriter(cache, ports.clock)
+        self._throttling = ThrottleTracker()
+        self._history = GrantHistory()
+        self._reclaimer = reclaimer
+        self._nic_owners = nic_owners
+        self._nic_checks = nic_checks
+        self._places = asyncio.Semaphore(CONCURRENT_POOL_WRITES)
+        self._sums_s = float("-inf")
+        self._losses: dict[str, int] = {}
+        """By node: how many times in a row its pool changed before it could be written."""
+        self.delayed = 0
+        """How many nodes wait for their grant."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Nodes ask for more than there is."""
+        return self._cache.quota is not None and self._cache.quota.holds(QuotaKind.EXHAUSTED)
+
+    async def run_round(self) -> float:
+        """One round over all pools; returns the seconds until the next one if nothing wakes us before."""
+        began_s = self._ports.clock.monotonic_s()
+        quota = await self._cache.ensure()
+        nodes, refused = self._nodes()
+        nic_checks = self._nic_checks.check(quota, nodes)
+        vanished = await self._reclaimer.find_vanished(quota, doubtful=nic_checks.doubtful)
+        refused |= nic_checks.held
+        refused |= self._nic_owners.refused(nodes)
+        refused |= self._ledger_writer.refused(nodes)
+        nodes = [node for node in nodes if node.name not in refused and node.name not in nic_checks.unknown]
+        quota = replace(quota, azure=external_usage.azure_use(quota, nodes, self._reading.used))
+        plan = self._plan(quota, nodes, vanished, began_s=began_s)
+        quota = await self._reserve(quota, nodes, plan)
+        self._note_trials(nodes, plan)
+        self._reclaimer.done({key: entry for key, entry in vanished.items() if key not in quota.entries})
+        updates = [
+            *pool_updates.answers(quota, nodes),
+            *pool_updates.delays(quota, nodes, plan, monotonic_s=self._ports.clock.monotonic_s()),
+            *pool_updates.refusals(self._node_index.of(self._vnet_id), refused),
+        ]
+        written = await self._write_pools(quota, updates)
+        lowered = {update.node.name: update.lowers for update in written if update.lowers is not None}
+        if lowered:
+            await self._cache.write(quota, self._draft(quota, lowered, nodes))
+        self._ports.observer.round(self._ports.clock.monotonic_s() - began_s)
+        self._note_losses(updates, written)
+        soon = plan.delayed or nic_checks.unknown
+        longest_s = GRANT_EXPLANATION_DELAY_S if soon else LONGEST_REST_S
+        return min(plan.due_s, self._reclaimer.due_in_s, longest_s, *map(_retry_s, self._losses.values()))
+
+    def _plan(
+        self, quota: VNetQuota, nodes: Sequence[NodeRecord], vanished: Mapping[str, LedgerEntry], *, began_s: float
+    ) -> ReservationPlan:
+        """What is reserved in this round."""
+        now_s = self._ports.clock.utc_s()
+        throttling = self._throttling.assess(
+            nodes,
+            known_until_s=quota.throttled_until_s or 0.0,
+            own_until_s=self._reading.throttled_until_s,
+            now_s=now_s,
+        )
+        uses = self._history.uses(now_s=began_s)
+        plan = plan_reservations(
+            quota, nodes, vanished=vanished, throttling=throttling, uses=uses, now_s=now_s, monotonic_s=began_s
+        )
+        self.delayed = len(plan.delayed)
+        if plan.new_throttling_s:
+            self._ports.observer.throttled(plan.new_throttling_s)
+            log.warning("azure asks to wait", extra={"quota": quota.name, "seconds": round(plan.new_throttling_s)})
+        return plan
+
+    def _note_trials(self, nodes: Iterable[NodeRecord], plan: ReservationPlan) -> None:
+        """In a stop, whoever has a grant has that of a trial."""
+        for node in nodes if plan.throttled_until_s else ():
+            if plan.costs.get(node.name):
+                self._throttling.tried(node, now_s=self._ports.clock.utc_s())
+
+    def _note_losses(self, updates: Sequence[PoolUpdate], written: Sequence[PoolUpdate]) -> None:
+        """Pools that could not be written are decided again soon; one that keeps changing, less and less often."""
+        lost = {update.node.name for update in updates} - {update.node.name for update in written}
+        self._losses = {name: self._losses.get(name, 0) + 1 for name in lost}
+
+    def _nodes(self) -> tuple[list[NodeRecord], dict[str, Explanation]]:
+        """The pools to grant to, and those that the API server would refuse an entry for, and with it all others'."""
+        nodes, refused = [], {}
+        for node in self._node_index.of(self._vnet_id):
+            if len(node.nic) > LONGEST_NIC_LABEL:
+                refused[node.name] = messages.on_unwritable(node)
+            else:
+                nodes.append(node)
+        return nodes, refused
+
+    # The ledger.
+
+    async def _reserve(self, quota: VNetQuota, nodes: Sequence[NodeRecord], plan: ReservationPlan) -> VNetQuota:
+        """Write what is to be reserved, and what else the status must say; returns the quota as it is then."""
+        now_s = self._ports.clock.monotonic_s()
+        draft = self._draft(replace(quota, throttled_until_s=plan.throttled_until_s), plan.changes, nodes)
+        due = plan.turned_back or quota_status.is_due(quota, draft, calm=now_s - self._sums_s >= SUMS_S)
+        if not plan.changes and not due:
+            return quota
+        budget = {"budget": _budget(quota, plan.tokens)} if plan.tokens != quota.tokens else {}
+
+        def drafted(seen: VNetQuota, changes: Mapping[str, LedgerEntry | None]) -> Draft:
+            part = self._draft(replace(seen, throttled_until_s=plan.throttled_until_s), changes, nodes)
+            return replace(part, fields={**part.fields, **budget})
+
+        known = {node.name: node for node in nodes}
+        written = await self._ledger_writer.write(quota, plan.changes, nodes=known, draft=drafted)
+        self._sums_s = now_s
+        self._history.note(plan.costs.items(), now_s=now_s)
+        if plan.changes:
+            writes = sum(plan.costs.values())
+            facts = {"entries": len(plan.changes), "writes": writes, "delayed": len(plan.delayed)}
+            log.info("ledger written", extra={"quota": quota.name, "granted": written.granted, **facts})
+        return written
+
+    def _draft(self, quota: VNetQuota, changes: Mapping[str, LedgerEntry | None], nodes: Sequence[NodeRecord]) -> Draft:
+        """The changes, with the sums and conditions that go with them."""
+        changed = replace(quota, entries=ledger_changes.after(quota.entries, changes))
+        silence, now_s = self._reading.silence, self._ports.clock.utc_s()
+        refused = self._ledger_writer.refused(self._node_index.of(self._vnet_id))
+        denied = (self._reclaimer.denied, self._nic_owners.denied)
+        fields = quota_status.status_fields(
+            changed, nodes, silence=silence, now_s=now_s, refused=refused, denied=tuple(filter(None, denied))
+        )
+        return Draft(changes, {key: value for key, value in fields.items() if quota.status.get(key) != value})
+
+    # The pools.
+
+    async def _write_pools(self, quota: VNetQuota, updates: Sequence[PoolUpdate]) -> list[PoolUpdate]:
+        """Write the pools; returns those that could be written."""
+        async with asyncio.TaskGroup() as writes:
+            done = [writes.create_task(self._write_pool(update)) for update in updates]
+        written = [update for update, task in zip(updates, done, strict=True) if task.result()]
+        if updates:
+            results = Counter(update.result for update in written)
+            log.info("pools written", extra={"quota": quota.name, **results, "lost": len(updates) - len(written)})
+        return written
+
+    async def _write_pool(self, update: PoolUpdate) -> bool:
+        """Write a pool that is as it was when this was decided; False when it is not: then it has been read again."""
+        node, observer = update.node, self._ports.observer
+        async with self._places:
+            try:
+                pool = await self._ports.pools.write(node.name, version=node.version.number, status=update.status)
+            except KubeError as error:
+                observer.granted(error.reason)
+                await self._look_again(node, error)
+                return False
+        self._node_index.see(pool, now_s=self._ports.clock.monotonic_s())
+        observer.granted(update.result)
+        return True
+
+    async def _look_again(self, node: NodeRecord, error: KubeError) -> None:
+        """Read a pool again that could not be written; if it had not changed, log why."""
+        try:
+            pool = await self._ports.pools.read(node.name)
+        except KubeError as silent:
+            error = silent
+        else:
+            if pool is None:
+                self._node_index.forget(node.name, uid=node.version.uid)
+            else:
+                self._node_index.see(pool, now_s=self._ports.clock.monotonic_s())
+        if not isinstance(error, KubeConflict | KubeNotFound):
+            log.warning("cannot answer a node", extra={"pool": node.name, "error": str(error)})
+
+
+def _retry_s(losses: int) -> float:
+    return min(LONGEST_RETRY_S, RETRY_S * 2.0 ** (min(losses, 8) - 1))
+
+
+def _budget(quota: VNetQuota, tokens: Tokens) -> dict[str, Any]:
+    return vnet_quota.tokens_document(tokens, capacity=capacity(quota.limits.writes_per_minute))

@@ -1,0 +1,72 @@
+"""One node as the grants see it: the few facts of its NodeIPPool from which they are decided. Pure.
+
+Thousands of pools with hundreds of addresses each would not fit a small process, so only these few values are kept. A
+node writes most of them itself, so they are claims: each rule that uses one says what it believes of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from azure_cni.api.node_ip_pool import NodeIPPool, PoolView, WriteIntent
+from azure_cni.api.reading import Version
+from azure_cni.api.vnet_quota import nic_label
+from azure_cni.model.nic import VNetID
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """One node's pool as it was last seen. Counts are addresses."""
+
+    name: str
+    version: Version
+    vnet_id: VNetID
+    """"" while its agent has not found out."""
+    nic: str
+    """RESOURCE-GROUP/NAME."""
+    view: PoolView
+    write_intent: WriteIntent
+    waiting: int
+    """Pods without an address, beyond those that the free ones serve."""
+    free: int
+    assigned: int
+    throttled_until_s: float
+    """Since 1970; 0 when Azure did not ask its agent to wait."""
+    reason: str
+    """Why the pool's newest request is not granted in full, as the pool shows it now; "" when it is."""
+    not_before_s: float | None
+    """The time that goes with the reason, since 1970: before it the request is not answered."""
+    asking_since_s: float
+    """Monotonic time at which its newest request was first seen."""
+
+    @property
+    def answered(self) -> bool:
+        """Its newest request has its answer, or there never was one."""
+        return self.view.granted_for == self.view.request.number
+
+    def asks_as(self, before: NodeRecord) -> bool:
+        """Whether grants are decided as they were: nothing changed, or only what is counted and explained."""
+        return (self.vnet_id, self.nic, self.view, self.write_intent, self.waiting, self.throttled_until_s) == (
+            *(before.vnet_id, before.nic, before.view),
+            *(before.write_intent, before.waiting, before.throttled_until_s),
+        )
+
+
+def node_record(pool: NodeIPPool, *, now_s: float) -> NodeRecord:
+    """The record of a pool that is seen at `now_s` (monotonic)."""
+    return NodeRecord(
+        name=pool.name,
+        version=pool.version,
+        vnet_id=VNetID(sys.intern(pool.vnet_id)),
+        nic=nic_label(pool.nic_id),
+        view=pool.view,
+        write_intent=pool.write_intent,
+        waiting=pool.waiting,
+        free=pool.free,
+        assigned=pool.assigned,
+        throttled_until_s=pool.throttled_until_s,
+        reason=pool.grant_reason,
+        not_before_s=pool.grant_not_before_s,
+        asking_since_s=now_s,
+    )

@@ -1,0 +1,234 @@
+"""Which requests are reserved now: fair shares of the addresses, and one budget for all NIC writes. Pure.
+
+A node asks by raising the number of its request. The answer to that number is its *grant*, which allows one write of
+the node's NIC. An entry with that number must be in the ledger before the answer (`ipam.grants`), so this module
+decides which entries the next write of the ledger contains. `plan_reservations` decides it from one read of all pools
+and of the quota, and keeps nothing. Whatever changes in between makes the write fail, and the next round decides again.
+
+The steps of a decision:
+
+1. The corrections of the ledger (`ledger_changes`): nothing is granted on a ledger that leaves out what nodes hold.
+2. The tokens that are left (`write_budget`). While Azure asks all to wait there are none, except one trial a minute,
+   by which `throttling` finds out whether that is still true.
+3. The turns. Nodes with waiting pods and no free address come first, then other nodes with waiting pods, then those
+   that top up their spare addresses. Nodes that shrink are last, because nobody waits for that. Among equals, the node
+   whose last grant is longest ago comes first. Only the node itself says that its pods wait, so a node that had its
+   share of a minute's writes comes after all that had fewer, whatever it says.
+4. For each node in its turn: how much it may have (`fair_share`, and the room that is left), what its grant costs, and
+   whether it gets one now. A node that gets none is *spent* (it had all answers that one node gets in a minute),
+   *slowed* (Azure asked this node to wait), or *delayed* (no token is left).
+
+A grant that allows no write costs nothing, so a node that cannot grow learns the reason at once. A node that waits
+never delays those behind it: their grants may cost nothing, or they may be slowed themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, assert_never
+
+from azure_cni.api.node_ip_pool import WriteIntent
+from azure_cni.api.vnet_quota import LedgerEntry, Tokens, VNetQuota
+from azure_cni.ipam.grants import QuotaEntry, Reserve, ceiling, decide
+from azure_cni.quota import ledger_changes, write_budget
+from azure_cni.quota.fair_share import ShareRequest, fair_shares
+from azure_cni.quota.ledger_changes import Changes
+from azure_cni.quota.node_record import NodeRecord
+from azure_cni.quota.throttling import TRIAL_S, ThrottleState
+from azure_cni.quota.write_budget import NO_USE, RecentUse
+
+NEVER_S: Final = float("inf")
+SPENT_REST_S: Final = 5.0
+"""A node that had too many answers begins no round sooner than this for its next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationPlan:
+    """What a round writes to the ledger, and which nodes wait."""
+
+    changes: Changes
+    costs: Mapping[str, int]
+    """The nodes whose requests are reserved, and how many tokens each costs."""
+    delayed: frozenset[str]
+    """Nodes whose requests are not reserved yet, for whatever reason."""
+    spent: frozenset[str]
+    """Those of them that had as many answers as one node gets in a minute."""
+    slowed: Mapping[str, float]
+    """Those of them that Azure asked to wait, and until when, seconds since 1970."""
+    tokens: Tokens
+    turned_back: bool
+    """The budget's time was far ahead of our clock. It is written for that alone, or each round would start from it."""
+    throttled_until_s: float | None
+    new_throttling_s: float
+    """How much longer Azure asks to wait than was known; 0 when that is no news."""
+    due_s: float
+    """Seconds until the next of the delayed requests may be reserved."""
+
+
+def plan_reservations(
+    quota: VNetQuota,
+    nodes: Sequence[NodeRecord],
+    *,
+    vanished: Mapping[str, LedgerEntry],
+    throttling: ThrottleState,
+    uses: Mapping[str, RecentUse],
+    now_s: float,
+    monotonic_s: float,
+) -> ReservationPlan:
+    """Decide from one read of everything. Times are since 1970, except those of `uses` and `monotonic_s`."""
+    changes = ledger_changes.corrections(quota, nodes, vanished)
+    entries = ledger_changes.after(quota.entries, changes)
+    known_s, until_s = max(throttling.known_until_s, now_s), throttling.all_until_s
+    tokens = _tokens_now(quota, throttling, now_s=now_s)
+    # While all wait, one token at most is spent, and only on a trial; it comes out of the same budget.
+    left = min(tokens.tokens, float(throttling.trial)) if until_s > now_s else tokens.tokens
+    turns = _turns(nodes, uses)
+    reserved = _reserve(quota, turns, entries, uses=uses, slowed=throttling.slowed, tokens=int(left))
+    tokens = replace(tokens, tokens=tokens.tokens - sum(reserved.costs.values()))
+    due_s = min(
+        _next_token_s(reserved, tokens, quota=quota, throttled_s=until_s - now_s),
+        min((max(0.0, throttling.slowed[name] - now_s) for name in reserved.slowed), default=NEVER_S),
+        min((max(SPENT_REST_S, uses[name].free_s - monotonic_s) for name in reserved.spent), default=NEVER_S),
+    )
+    return ReservationPlan(
+        changes=changes | reserved.entries,
+        costs=reserved.costs,
+        delayed=frozenset(reserved.delayed | reserved.spent | reserved.slowed),
+        spent=frozenset(reserved.spent),
+        slowed={name: throttling.slowed[name] for name in reserved.slowed},
+        tokens=tokens,
+        turned_back=quota.tokens is not None and tokens.time_s < quota.tokens.time_s,
+        throttled_until_s=until_s if until_s > now_s else None,
+        new_throttling_s=max(0.0, until_s - known_s),
+        due_s=due_s,
+    )
+
+
+def _tokens_now(quota: VNetQuota, throttling: ThrottleState, *, now_s: float) -> Tokens:
+    """The budget before anything is taken from it, at the pace that is left of it."""
+    known_s, per_minute = throttling.known_until_s, quota.limits.writes_per_minute
+    tokens = write_budget.counted(quota.tokens, per_minute=per_minute, now_s=now_s, throttled_until_s=known_s)
+    # The pace is halved once for each storm, when it begins: a later answer of Azure's that prolongs the same storm
+    # says nothing new about our pace.
+    begins = known_s <= now_s < throttling.all_until_s
+    return write_budget.slowed(tokens) if begins else tokens
+
+
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    """The entries to write with the tokens that each costs, and the nodes that wait, by what they wait for."""
+
+    entries: Changes = field(default_factory=dict)
+    costs: dict[str, int] = field(default_factory=dict)
+    delayed: set[str] = field(default_factory=set)
+    """For a token."""
+    spent: set[str] = field(default_factory=set)
+    """For the minute to pass in which they had too many answers."""
+    slowed: set[str] = field(default_factory=set)
+    """For the time that Azure named to their agents."""
+
+    def waiting(
+        self, node: NodeRecord, *, cost: int, tokens: int, uses: Mapping[str, RecentUse], slowed: Mapping[str, float]
+    ) -> set[str] | None:
+        """The nodes among which this one waits; None if it need not."""
+        # Also for a grant that costs no token: each answer is a write of the ledger and of the pool.
+        if uses.get(node.name, NO_USE).is_spent:
+            return self.spent
+        # A grant that costs nothing writes no NIC, so Azure is not involved: the node learns at once that it cannot
+        # grow.
+        if cost and node.name in slowed:
+            return self.slowed
+        return self.delayed if cost > tokens else None
+
+
+def _next_token_s(reserved: _Reserved, tokens: Tokens, *, quota: VNetQuota, throttled_s: float) -> float:
+    """Seconds until a node that waits for a token may have one; `throttled_s`: how long Azure asks all to wait."""
+    if not reserved.delayed:
+        return NEVER_S
+    # In a stop the next token is that of the next trial, or the first one after its end.
+    if throttled_s > 0:
+        return min(throttled_s, TRIAL_S)
+    return write_budget.next_token_s(tokens, per_minute=quota.limits.writes_per_minute)
+
+
+def _reserve(
+    quota: VNetQuota,
+    nodes: Sequence[NodeRecord],
+    entries: Mapping[str, LedgerEntry],
+    *,
+    uses: Mapping[str, RecentUse],
+    slowed: Mapping[str, float],
+    tokens: int,
+) -> _Reserved:
+    """Decide for each of `nodes`, in their turns."""
+    granted = sum(entry.count for entry in entries.values())
+    # Entries of other nodes (vanished ones) and of former NICs: they are not shared, and leave less to share.
+    others = granted - sum(ledger_changes.entry_of(entries, node).count for node in nodes)
+    limits = {node.name: _limit(quota, entries, node) for node in nodes}
+    requests = [_share_request(limits[node.name], node, ledger_changes.entry_of(entries, node)) for node in nodes]
+    reserved = _Reserved()
+    for node, share in zip(nodes, fair_shares(requests, max(0, quota.grantable - others)), strict=True):
+        entry = ledger_changes.entry_of(entries, node)
+        room = ceiling(limit=quota.grantable, per_node=limits[node.name], others=granted - entry.count)
+        decision = decide(node.view, QuotaEntry(entry.count, entry.request_id), ceiling=min(room, share))
+        # Nothing to reserve: the newest request is in the ledger, or there is none. `pool_updates` answers it.
+        if not isinstance(decision, Reserve):
+            continue
+        wanted = LedgerEntry(decision.entry.count, decision.entry.request_id, node.nic or entry.nic)
+        cost = _cost(node, wanted)
+        wanted = replace(wanted, write_intent=node.write_intent if cost else WriteIntent.NONE)
+        waiting = reserved.waiting(node, cost=cost, tokens=tokens, uses=uses, slowed=slowed)
+        if waiting is not None:
+            waiting.add(node.name)
+            continue
+        tokens -= cost
+        granted += wanted.count - entry.count
+        reserved.entries[node.name] = wanted
+        reserved.costs[node.name] = cost
+    return reserved
+
+
+def _limit(quota: VNetQuota, entries: Mapping[str, LedgerEntry], node: NodeRecord) -> int:
+    """What the node's own limit leaves for its NIC: what its former NICs hold counts within it."""
+    return max(0, quota.limits.per_node - ledger_changes.held_by_former(entries, node.name))
+
+
+def _share_request(limit: int, node: NodeRecord, entry: LedgerEntry) -> ShareRequest:
+    """What a node should have. A node whose agent has not written yet keeps what it has."""
+    if not node.view.request.number:
+        return ShareRequest(entry.count, entry.count, entry.count)
+    requested = min(node.view.request.count, limit)
+    needed = min(requested, node.view.allocated + node.waiting)
+    return ShareRequest(granted=entry.count, needed=needed, requested=requested)
+
+
+def _cost(node: NodeRecord, entry: LedgerEntry) -> int:
+    """The tokens for an answer; none where no write can follow from it."""
+    match node.write_intent:
+        case WriteIntent.NONE:
+            return 0
+        case WriteIntent.GROW:
+            # Without more than it holds, the node cannot write its NIC: the answer only says why.
+            return int(entry.count > node.view.allocated)
+        case WriteIntent.REWRITE | WriteIntent.SHRINK | WriteIntent.ATTACH:
+            return 1
+        case _:
+            assert_never(node.write_intent)
+
+
+def _turns(nodes: Sequence[NodeRecord], uses: Mapping[str, RecentUse]) -> list[NodeRecord]:
+    """Round robin, so that a node that asks more often is not served more often."""
+
+    def turn(node: NodeRecord) -> tuple[int, int, float, float, str]:
+        use = uses.get(node.name, NO_USE)
+        return use.beyond_share, _rank(node), use.last_s, node.asking_since_s, node.name
+
+    return sorted(nodes, key=turn)
+
+
+def _rank(node: NodeRecord) -> int:
+    """Starving, waiting, topping up, releasing."""
+    if node.waiting:
+        return 1 if node.free else 0
+    return 3 if node.write_intent is WriteIntent.SHRINK else 2

@@ -1,0 +1,82 @@
+"""What is written to the pools after the ledger: answers, what is taken back, and why a node has to wait. Pure.
+
+Each update is one compare-and-swap on the version of the pool from which it was decided. It is decided from the ledger
+as it was written, never from what was planned: an entry that could not be written is not answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from azure_cni.api.vnet_quota import LedgerEntry, VNetQuota
+from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, TakeBack, Unchanged, decide
+from azure_cni.quota import ledger_changes, messages
+from azure_cni.quota.messages import Explanation
+from azure_cni.quota.node_record import NodeRecord
+from azure_cni.quota.pacing import ReservationPlan
+
+GRANT_EXPLANATION_DELAY_S: Final = 5.0
+"""A node whose pods wait learns the reason when its answer takes longer than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUpdate:
+    """One write of a pool, and what it means for the ledger."""
+
+    node: NodeRecord
+    status: Mapping[str, Any]
+    result: str
+    """As `cluster.ports.ControllerObserver.granted` has it."""
+    lowers: LedgerEntry | None = None
+    """The ledger's entry once this has been written, and only then."""
+
+
+def answers(quota: VNetQuota, nodes: Iterable[NodeRecord]) -> Iterator[PoolUpdate]:
+    """What the ledger as it stands allows to answer: a share of less than there is room for is an answer too."""
+    for node in nodes:
+        entry = ledger_changes.entry_of(quota.entries, node)
+        match decide(node.view, QuotaEntry(entry.count, entry.request_id), ceiling=entry.count):
+            case Answer(granted=count, granted_for=number):
+                former = ledger_changes.held_by_former(quota.entries, node.name)
+                explanation = messages.on_answer(quota, node, count, former=former)
+                status = {"granted": count, "grantedFor": number, **explanation.status()}
+                yield PoolUpdate(node, status, result="short" if explanation.reason else "full")
+            case TakeBack(granted=count, entry=lowered):
+                lower = replace(entry, count=lowered.count)
+                yield PoolUpdate(node, {"granted": count}, result="taken_back", lowers=lower)
+            case Unchanged() | Reserve():
+                pass
+
+
+def delays(
+    quota: VNetQuota, nodes: Iterable[NodeRecord], plan: ReservationPlan, *, monotonic_s: float
+) -> Iterator[PoolUpdate]:
+    """Why nodes wait whose pods wait: once for each cause, and again when Azure names another time."""
+    for node in nodes:
+        waits = node.name in plan.delayed and node.waiting
+        if not waits or monotonic_s - node.asking_since_s < GRANT_EXPLANATION_DELAY_S:
+            continue
+        explanation = _why_delayed(quota, node.name, plan)
+        if messages.is_news(node, explanation):
+            yield PoolUpdate(node, explanation.status(), result="put_off")
+
+
+def refusals(nodes: Iterable[NodeRecord], refused: Mapping[str, Explanation]) -> Iterator[PoolUpdate]:
+    """Why nodes are granted nothing: once for each cause."""
+    for node in nodes:
+        explanation = refused.get(node.name)
+        if explanation is not None and messages.is_news(node, explanation):
+            yield PoolUpdate(node, explanation.status(), result="refused")
+
+
+def _why_delayed(quota: VNetQuota, name: str, plan: ReservationPlan) -> Explanation:
+    """Why this node waits for its grant: first what only it can change."""
+    if name in plan.spent:
+        return messages.while_spent()
+    if plan.throttled_until_s:
+        return messages.while_throttled(quota, plan.throttled_until_s)
+    if name in plan.slowed:
+        return messages.while_slowed(plan.slowed[name])
+    return messages.while_paced(quota)

@@ -1,0 +1,68 @@
+"""What a write may leave on a NIC, in addresses."""
+
+from dataclasses import replace
+
+import pytest
+
+from azure_cni.api.nic_operation import IdentityClaim, WriteNic
+from azure_cni.api.node_ip_pool import PoolView, Request, WriteIntent
+from azure_cni.api.vnet_quota import LedgerEntry, nic_label
+from azure_cni.errors import AccessDenied, RequestRefused
+from azure_cni.ipam.attachment_plan import admitted
+from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.nic import AttachmentChange
+from azure_cni.quota.operation_checks import refuse_attachments, refuse_beyond, refuse_unpaid
+from unit.ipam.views import adopted, block, view
+
+SEEN = view([1, adopted(2), block(16)])  # 18 addresses
+
+
+@pytest.mark.parametrize(
+    ("add", "remove", "granted", "refused"),
+    [(2, (), 20, False), (3, (), 20, True), (18, (block(16).name,), 20, False), (19, (block(16).name,), 20, True)],
+)
+def test_a_configuration_counts_as_what_it_holds(add, remove, granted, refused):
+    operation = WriteNic(
+        IdentityClaim("vm", "/vm", macs=()), SEEN.nic_id, SEEN.etag, add=add, remove=remove, grant_number=7
+    )
+    pool = PoolView(Request(count=granted, number=7), granted=granted, granted_for=7, allocated=18)
+    entry = LedgerEntry(granted, 7, write_intent=WriteIntent.GROW)
+    if not refused:
+        refuse_beyond(operation, SEEN, pool, entry, node="n")
+        return
+    with pytest.raises(AccessDenied, match="it would hold 21 addresses and may hold 20"):
+        refuse_beyond(operation, SEEN, pool, entry, node="n")
+
+
+GROUP = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network"
+WEB, OTHER = (
+    AttachedResource.parse(f"{GROUP}/loadBalancers/lb/backendAddressPools/{name}") for name in ("web", "other")
+)
+
+
+def attaching(*, add=(), remove=()) -> WriteNic:
+    change = AttachmentChange(SEEN.secondaries[0].name, frozenset(add), frozenset(remove))
+    return WriteNic(IdentityClaim("vm", "/vm", macs=()), SEEN.nic_id, SEEN.etag, 0, (), 7, (change,))
+
+
+def test_only_what_the_values_list_is_attached_and_anything_may_be_removed():
+    refuse_attachments(attaching(add=[WEB], remove=[OTHER]), frozenset({WEB}), node="n")
+    for allowed in (frozenset(), frozenset({WEB})):
+        with pytest.raises(AccessDenied, match=r"podNetworking\.allowed does not list the load balancer pool lb/other"):
+            refuse_attachments(attaching(add=[OTHER]), allowed, node="n")
+
+
+@pytest.mark.parametrize("intent", set(WriteIntent) - {WriteIntent.ATTACH})
+def test_a_grant_for_something_else_pays_for_no_attachment(intent):
+    entry = LedgerEntry(20, 7, nic_label(SEEN.nic_id), write_intent=intent)
+    with pytest.raises(AccessDenied, match="the operation is to Attach"):
+        refuse_unpaid(attaching(add=[WEB]), entry, own=SEEN.nic_id, node="n")
+
+
+def test_a_configuration_with_something_of_others_attached_is_not_removed():
+    theirs = replace(SEEN.secondaries[0], attached=frozenset({OTHER}))
+    seen = admitted(replace(SEEN, configs=(SEEN.primary, theirs)), frozenset({WEB}))
+    operation = replace(attaching(), attach=(), remove=(theirs.name,))
+    pool = PoolView(Request(count=20, number=7), granted=20, granted_for=7, allocated=18)
+    with pytest.raises(RequestRefused, match="azure-cni did not make"):
+        refuse_beyond(operation, seen, pool, LedgerEntry(20, 7), node="n")
