@@ -1,1 +1,1 @@
-"""The use cases of one node: reconcile its pool, and serve its sandboxes. Knows the world only through ports."""
+"""The use cases of one node: reconcile its pool, and serve its sandboxes. Everything outside is behind ports."""

@@ -1,4 +1,4 @@
-"""What the use cases of a node need of the world, named by need.
+"""What the use cases of a node need from outside, named by need.
 
 Each port is small, and is declared here by its consumer. The adapters implement them; the fakes in tests/ do too,
 and one contract suite holds both to the same behaviour. Every method raises only errors of `azure_cni.errors`.
@@ -7,21 +7,21 @@ and one contract suite holds both to the same behaviour. Every method raises onl
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Any, Protocol, Self
+from typing import Any, NewType, Protocol, Self
 
-from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
-from azure_cni.api.nic import ConfigName, NicView
-from azure_cni.api.pool import Request
-from azure_cni.datapath.conflicts import HostReport
-from azure_cni.datapath.sandbox import Neighbour, Route, SandboxLinks, SandboxSpec
-from azure_cni.datapath.snat import NodeTable
+from azure_cni.api.node_ip_pool import NodeIPPool, Request
+from azure_cni.api.pod_annotations import PodCondition
+from azure_cni.datapath.interface import Interface, Wiring
+from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.errors import CloudError
+from azure_cni.ipam.address_state import Holder, LinkParameters, Sandbox, Slot
 from azure_cni.ipam.ledger import Change
-from azure_cni.ipam.life import Sandbox, Slot
-from azure_cni.node.liveness import Occupancy
+from azure_cni.model.identity import NodeIdentity, VNetView
+from azure_cni.model.nic import Address, AttachmentChange, ConfigName, NicView
+from azure_cni.node.pods.liveness import Occupancy
 
 
 class Clock(Protocol):
@@ -31,7 +31,7 @@ class Clock(Protocol):
         """Seconds since boot, suspended time included: never goes back, and outlives the agent as its ledger does."""
 
     def utc(self, *, ahead_s: float = 0.0) -> str:
-        """Wall clock for people, now or in so many seconds: RFC 3339, seconds, UTC."""
+        """Wall clock for people, now or that many seconds ahead: RFC 3339, seconds, UTC."""
 
 
 class Cloud(Protocol):
@@ -44,15 +44,8 @@ class Cloud(Protocol):
         """Prefixes of the VNet and of its connected peers."""
 
 
-class Claims(Protocol):
-    """What this machine can say of itself without any permission in Azure."""
-
-    async def claim(self) -> MachineClaim:
-        """CloudError when the metadata service does not answer."""
-
-
 class Nic(Protocol):
-    """The one NIC of this node. No retries inside: a failure is told at once, and pacing is the reconciler's."""
+    """The one NIC of this node. No retries inside: a failure is raised at once, and pacing is the reconciler's."""
 
     conclusive: tuple[type[CloudError], ...]
     """The errors of `write` after which a read shows all that came of it, unless Azure had accepted it (`accepted`).
@@ -61,15 +54,24 @@ class Nic(Protocol):
     async def read(self) -> NicView:
         """One GET."""
 
-    async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
+    async def write(
+        self,
+        seen: NicView,
+        *,
+        add: int = 0,
+        remove: Collection[ConfigName] = (),
+        attach: Sequence[AttachmentChange] = (),
+    ) -> NicView:
         """Change the NIC in one write, guarded by `seen.etag`, wait for its operation, and read it again.
 
-        With nothing to add or remove it is written as it is; when all of `remove` has left already, not at all.
-
         Adds `add` configurations (Dynamic, our name prefix, the primary's subnet and ASGs), leaves out those named in
-        `remove`, which must be ours. Everything else goes back as it was read. Returns the NIC as it is afterwards.
+        `remove`, and changes what those in `attach` have attached; both must be ours. All else goes back as it was
+        read: all of it with nothing to change. Nothing is written when all of `remove` has left already.
         PreconditionFailed when it changed since `seen`; OperationFailed when the operation ended badly.
         """
+
+    async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:
+        """Put all of the NIC into just these application security groups, in one such write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Grants(Protocol):
     recorded: bool
     """A request must stand in the pool before it can be answered."""
 
-    def read(self, pool: Mapping[str, Any], request: Request) -> Grant:
+    def read(self, pool: NodeIPPool, request: Request) -> Grant:
         """The answer to `request`, from the pool as last seen. Never blocks: an answer is a change of the pool."""
 
     def status(self, grant: Grant) -> dict[str, Any]:
@@ -101,22 +103,20 @@ class Grants(Protocol):
 class Pools(Protocol):
     """This node's NodeIPPool in the Kubernetes API, and nothing else there."""
 
-    async def read(self) -> dict[str, Any] | None:
+    async def read(self) -> NodeIPPool | None:
         """The object, or None when there is none."""
 
-    async def create(self, node: Mapping[str, Any]) -> dict[str, Any]:
+    async def create(self, node: Mapping[str, Any]) -> NodeIPPool:
         """Make the object, owned by the Node. The one that exists is returned when it was there already."""
 
-    async def patch_status(
-        self, pool: Mapping[str, Any], status: Mapping[str, Any], *, guarded: bool = False
-    ) -> dict[str, Any]:
+    async def patch_status(self, pool: NodeIPPool, status: Mapping[str, Any], *, guarded: bool = False) -> NodeIPPool:
         """Merge `status` into the object's status subresource (RFC 7386: None removes); returns the object.
 
         `guarded` makes it a compare-and-swap on `pool`: KubeConflict when the object changed since.
         """
 
 
-class Node(Protocol):
+class NodeObject(Protocol):
     """This node's own Node object."""
 
     async def read_node(self) -> dict[str, Any]:
@@ -124,6 +124,23 @@ class Node(Protocol):
 
     async def write_taints(self, node: Mapping[str, Any], taints: Sequence[Mapping[str, Any]]) -> None:
         """Make `taints` the object's taints: a compare-and-swap on `node`, KubeConflict when it changed since."""
+
+
+class PodList(Protocol):
+    """The pods of this node in the Kubernetes API."""
+
+    async def list(self) -> Sequence[Mapping[str, Any]]:
+        """All of them, as they are now. KubeError when there is no answer."""
+
+
+class PodConditions(Protocol):
+    """Conditions of pods of this node."""
+
+    async def write(self, pod: Mapping[str, str], condition: PodCondition) -> None:
+        """Set the condition on the pod of that reference (namespace, name, uid), and leave its others alone.
+
+        KubeError; KubeNotFound when the pod is gone, KubeInvalid when another has its name.
+        """
 
 
 class Events(Protocol):
@@ -134,8 +151,7 @@ class Events(Protocol):
     ) -> None:
         """`regarding` is an object reference (kind, namespace, name, uid); `kind` is Normal or Warning.
 
-        One with the same reason and `cause` is a repeat: it raises the event's count and replaces its message. So the
-        cause of something that happened, with its own numbers, is its message; a trouble that lasts has one cause.
+        One with the same reason and `cause` is a repeat: it raises the event's count and replaces its message.
         """
 
 
@@ -150,20 +166,33 @@ class LedgerStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedSandbox:
-    """A host end of ours that the kernel holds, with the routes that lead to it and its permanent neighbours; `mtu` in
-    bytes.
+class SandboxSpec:
+    """All that a data plane needs to wire one sandbox, and to check it later.
+
+    `netns` is where its network namespace can be opened now; `link` is what it takes from the NIC.
     """
 
-    host_ifname: str
-    routes: frozenset[Route] = field(default_factory=frozenset)
-    neighbours: frozenset[Neighbour] = field(default_factory=frozenset)
-    mtu: int = 0
+    sandbox: Sandbox
+    netns: str
+    addresses: tuple[Address, ...]
+    link: LinkParameters
 
-    @property
-    def addresses(self) -> frozenset[str]:
-        """What they lead to (a /32 as a plain address)."""
-        return frozenset(str(route.destination).removesuffix("/32") for route in self.routes)
+
+LinkKey = NewType("LinkKey", str)
+"""By which a data plane knows the link of a sandbox; what it means is the data plane's own (a name, a GUID)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedSandbox:
+    """One of our links, as the data plane shows it.
+
+    `addresses` are those that lead to it; `mtu` in bytes; `node` are its interfaces outside the sandbox.
+    """
+
+    key: LinkKey
+    addresses: frozenset[Address] = frozenset()
+    mtu: int = 0
+    node: tuple[Interface, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,42 +216,37 @@ class HostChange:
         return HostChange(self.node or other.node, self.sandboxes or other.sandboxes, self.cause or other.cause)
 
 
-@dataclass(frozen=True, slots=True)
-class PodEnd:
-    """The pod's interface of a sandbox, by which its network namespace is known to be the one at `netns`."""
-
-    netns: str
-    ifname: str
-    mac: str
-
-
 class Datapath(Protocol):
     """The kernel: sandboxes and the node's own table."""
 
-    async def attach(self, spec: SandboxSpec) -> SandboxLinks:
+    async def attach(self, spec: SandboxSpec) -> Wiring:
         """Wire one sandbox; a repeat for a sandbox wired alike is the same result. On error nothing is left."""
 
-    async def detach(self, host_ifname: str, addresses: Collection[str]) -> None:
-        """After this no packet reaches or leaves the addresses there; the link itself may go a moment later."""
+    async def detach(self, sandbox: Sandbox) -> None:
+        """After this no packet reaches or leaves the sandbox; the link itself may go a moment later."""
+
+    async def remove(self, key: LinkKey) -> None:
+        """As `detach`, for a link that `sandboxes` lists and the ledger does not know."""
 
     async def check(self, spec: SandboxSpec) -> tuple[str, ...]:
         """Each difference between the kernel and what the sandbox should be, as words; empty when it is right."""
 
-    async def mend(self, spec: SandboxSpec) -> tuple[str, ...]:
-        """Put back what leads to a sandbox (routes and neighbour of the node's end) and was lost; returns it as words.
-
-        Nothing is done where there is no such link, or where somebody turned it off. DatapathError when the kernel
-        refuses: while the address that a route names as its source is away.
+    async def restore_routes(self, spec: SandboxSpec) -> tuple[str, ...]:
+        """Put back what is missing of that which leads to a sandbox; returns it as words. Nothing is done without such
+        a link, or where somebody turned it off. DatapathError while the address that a route names as source is away.
         """
 
+    def key(self, sandbox: Sandbox) -> LinkKey:
+        """By which `sandboxes` lists this one: the same in every process and after every restart."""
+
+    def is_complete(self, observed: ObservedSandbox, spec: SandboxSpec) -> bool:
+        """Whether `restore_routes` had nothing to do when the sandbox was observed."""
+
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
-        """Every host end of ours, for comparing with the ledger."""
+        """All our links, for comparing with the ledger."""
 
-    async def occupancy(self, ends: Sequence[PodEnd]) -> tuple[Occupancy, ...]:
+    async def occupancy(self, holders: Sequence[Holder]) -> tuple[Occupancy, ...]:
         """Of each sandbox, whether processes are in its network namespace: a walk over all processes of the node."""
-
-    async def settle(self) -> None:
-        """Wait until removals under way are done."""
 
     async def uplink(self, mac: str, primary: IPv4Address) -> Uplink:
         """The NIC's interface; DatapathError where none can be it. Of several the likeliest (`datapath.uplink`)."""
@@ -230,11 +254,16 @@ class Datapath(Protocol):
     async def apply_node(self, table: NodeTable) -> HostReport:
         """Make the node's table, sysctls and uplink right; returns what had drifted and what others do against it."""
 
+    async def set_egress(self, addresses: frozenset[IPv4Address]) -> None:
+        """Make these the addresses that what their pods send out of the VNet keeps. DatapathError.
+
+        Without a table, or in one that knows no such addresses, there are none: success for none, an error for others.
+        """
+
     async def changed(self) -> HostChange:
         """Wait until somebody else changed something that may concern node or sandboxes; for one waiter at a time.
 
-        Own changes are none, except that what `apply_node` puts right may be announced once. Not every change is
-        heard of (nothing is before the first call): comparisons now and then remain necessary.
+        Own changes are none, but what `apply_node` puts right may be announced. Not every change is heard of.
         """
 
 
@@ -254,39 +283,10 @@ class Observer(Protocol):
         """Azure asked to wait this long."""
 
     def reconciled(self, result: str) -> None:
-        """One pass of the reconciler ended: `unchanged`, `grew`, `shrank`, `waiting`, or an error's reason."""
+        """One pass of the reconciler ended: `unchanged`, `waiting`, what a write did (`grew`), or an error's reason."""
 
     def repaired(self, kind: str) -> None:
         """A difference between ledger, kernel and NIC was put right."""
 
     def internal_error(self, activity: str) -> None:
         """An activity failed by a fault of azure-cni."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A DEL that found no agent; `name` is how its store knows it."""
-
-    sandbox: Sandbox
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Records:
-    """What was found: records to carry out, and words about each that could not be read and was put aside."""
-
-    pending: tuple[Record, ...] = ()
-    bad: tuple[str, ...] = ()
-
-
-class ReleasedRecords(Protocol):
-    """The DELs that the binary wrote down when no agent answered."""
-
-    def names(self) -> tuple[str, ...]:
-        """The names of those that are there now, no more than a few tens of thousands. AzureCniError."""
-
-    def read(self, names: Sequence[str]) -> Records:
-        """Those of them that are still there."""
-
-    def acknowledge(self, record: Record) -> None:
-        """The sandbox is detached: forget the record. Never before that, or a crash would leak its address."""

@@ -1,11 +1,11 @@
-"""Which pods count: the list and what the watch tells meanwhile."""
+"""Which pods count: the list and what the watch shows meanwhile."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from azure_cni.ipam.ledger import Ledger
-from azure_cni.node.demand import Demand
+from azure_cni.node.pods.demand import Demand
 
 
 def pod(name: str, **status: Any) -> dict[str, Any]:
@@ -18,42 +18,42 @@ def waiting(demand: Demand) -> int:
 
 def test_a_pod_that_was_deleted_unseen_is_forgotten_with_the_next_list() -> None:
     demand = Demand()
-    demand.see(pod("web-1"))
-    demand.see(pod("web-2"))
+    demand.observe_pod(pod("web-1"))
+    demand.observe_pod(pod("web-2"))
     demand.begin_list()
     demand.replace([pod("web-2")])
     assert demand.pod("default", "web-1") is None
     assert waiting(demand) == 1
 
 
-def test_a_pod_that_the_watch_told_of_while_the_list_was_under_way_stays() -> None:
+def test_a_pod_that_the_watch_showed_while_the_list_was_under_way_stays() -> None:
     demand = Demand()
     demand.begin_list()
-    demand.see(pod("new"))
+    demand.observe_pod(pod("new"))
     demand.replace([])
     assert demand.pod("default", "new") is not None
 
 
-def test_a_pod_that_the_watch_told_gone_while_the_list_was_under_way_stays_gone() -> None:
+def test_a_pod_that_the_watch_showed_gone_while_the_list_was_under_way_stays_gone() -> None:
     demand = Demand()
-    demand.see(pod("old"))
+    demand.observe_pod(pod("old"))
     demand.begin_list()
-    demand.forget("uid-old")
+    demand.forget_pod("uid-old")
     demand.replace([pod("old")])
     assert demand.pod("default", "old") is None
 
 
-def test_what_the_watch_told_meanwhile_is_newer_than_the_list() -> None:
+def test_what_the_watch_showed_meanwhile_is_newer_than_the_list() -> None:
     demand = Demand()
     demand.begin_list()
-    demand.see(pod("web", podIP="10.240.0.9"))
+    demand.observe_pod(pod("web", podIP="10.240.0.9"))
     demand.replace([pod("web")])
     assert waiting(demand) == 0
 
 
-def test_what_was_told_before_the_list_began_is_older() -> None:
+def test_what_was_shown_before_the_list_began_is_older() -> None:
     demand = Demand()
-    demand.see(pod("web"))
+    demand.observe_pod(pod("web"))
     demand.begin_list()
     demand.replace([pod("web", podIP="10.240.0.9")])
     assert waiting(demand) == 0

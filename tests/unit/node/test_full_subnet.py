@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.pool import READ_NOW
+from azure_cni.api.node_ip_pool import READ_NOW
 from azure_cni.ipam.limits import BACKOFF_MAX_S
 from azure_cni.ipam.sizing import Policy
-from azure_cni.node.controller_grants import ControllerGrants
-from azure_cni.node.taint import STEADY_S
+from azure_cni.node.pool.reservation_request import ControllerGrants
+from azure_cni.node.pool.taint import STEADY_S
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, pod_body
 from unit.node.test_taint import Kept, kept
@@ -44,19 +44,19 @@ async def watched(node: SimulatedNode, seconds: int) -> Seen:
         seen.full.append(node.condition("SubnetFull")["status"] == "True")
         ready = node.condition("Ready")
         seen.ready.add((ready["status"], ready["reason"]))
-        seen.causes.add(node.board.outlook.cause)
-        seen.hopes += node.board.outlook.hope
+        seen.causes.add(node.state.forecast.reason)
+        seen.hopes += node.state.forecast.available_soon
     return seen
 
 
 async def crowd(keeper: Kept, waiting: int) -> None:
-    """All addresses that the subnet had are assigned, and so many pods wait for more."""
+    """All addresses that the subnet had are assigned, and that many pods wait for more."""
     node = keeper.node
     await node.until(lambda: node.counts.free == 16)
     for number in range(16):
         await node.add(f"p{number}")
     for number in range(waiting):
-        node.demand.see(pod_body(f"w{number}"))
+        node.demand.observe_pod(pod_body(f"w{number}"))
     node.reconciler.wake()
 
 
@@ -97,7 +97,7 @@ async def test_it_is_tainted_within_the_documented_time_also_while_azure_is_slow
         assert (seen.causes, seen.hopes) == ({"SubnetFull"}, 0)
 
 
-async def test_what_the_subnet_has_is_had_in_few_writes_and_the_rest_of_it_stays_told():
+async def test_what_the_subnet_has_is_had_in_few_writes_and_the_rest_stays_reported():
     nic = FakeNic(room=21)
     async with kept(nic=nic, policy=Policy()) as keeper:
         node = keeper.node
@@ -133,10 +133,10 @@ async def test_pods_that_come_and_go_do_not_begin_the_pauses_again():
         for number in range(16):
             await node.add(f"p{number}")
         for turn in range(60):
-            node.demand.see(pod_body(f"w{turn}"))
+            node.demand.observe_pod(pod_body(f"w{turn}"))
             node.reconciler.wake()
             await asyncio.sleep(5)
-            node.demand.forget(f"uid-w{turn}")
+            node.demand.forget_pod(f"uid-w{turn}")
             node.reconciler.wake()
             await asyncio.sleep(5)
         assert nic.tries - nic.writes <= MOST_TRIES
@@ -145,20 +145,20 @@ async def test_pods_that_come_and_go_do_not_begin_the_pauses_again():
         assert node.condition("SubnetFull")["status"] == "False"  # nobody wants anything of it
 
 
-async def test_each_write_that_is_refused_is_made_under_a_permit_of_its_own():
+async def test_each_write_that_is_refused_is_made_under_a_grant_of_its_own():
     nic = FakeNic(room=0)
-    permits: list[int] = []
+    grants: list[int] = []
     write = nic.write
 
     async def noted(*args: Any, **options: Any):
-        permits.append(node.status["grantedFor"])
+        grants.append(node.status["grantedFor"])
         return await write(*args, **options)
 
     nic.write = noted
     node = SimulatedNode(nic=nic, grants=ControllerGrants())
     async with node.running():
         for number in range(20):
-            node.demand.see(pod_body(f"w{number}"))
+            node.demand.observe_pod(pod_body(f"w{number}"))
         for _ in range(600):
             await asyncio.sleep(1)
             pool = await node.pools.read()
@@ -166,8 +166,8 @@ async def test_each_write_that_is_refused_is_made_under_a_permit_of_its_own():
                 fields = {"granted": node.status["requested"], "grantedFor": node.status["requestID"]}
                 node.reconciler.pool_seen(await node.pools.patch_status(pool, fields, guarded=True))
         assert node.condition("Ready")["reason"] == "SubnetFull"
-    assert 5 <= len(permits) <= MOST_TRIES
-    assert len(set(permits)) == len(permits)
+    assert 5 <= len(grants) <= MOST_TRIES
+    assert len(set(grants)) == len(grants)
 
 
 @pytest.mark.parametrize("touched", ["spec", "annotation"])
@@ -182,5 +182,5 @@ async def test_a_touch_of_the_pool_is_a_reason_to_try_at_once(touched: str):
             node.pools.edit_spec(minFree=9)
         else:
             node.pools.annotate(**{READ_NOW: "1"})
-        node.reconciler.pool_seen(node.pools.pool or {})
+        node.reconciler.pool_seen(node.pools.shown())
         await node.until(lambda: node.counts.allocated >= 36, within_s=10)

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from azure_cni.datapath.conflicts import Conflict, ConflictReason
+from azure_cni.datapath.conntrack import LASTS_S, ConntrackUsage
 from fakes.simulated_node import SimulatedNode
 
 pytestmark = pytest.mark.looptime
@@ -32,11 +33,24 @@ async def test_a_conflict_is_a_condition_and_leaves_the_pool_ready():
         assert node.condition("HostConflict")["reason"] == "NoConflict"
         node.datapath.conflicts = (Conflict(RULES, MESSAGE),)
         await node.until(lambda: node.condition("HostConflict")["status"] == "True", within_s=PASS_S)
-        told = node.condition("HostConflict")
-        assert (told["reason"], told["message"]) == ("ForeignPolicyRules", MESSAGE)
+        reported = node.condition("HostConflict")
+        assert (reported["reason"], reported["message"]) == ("ForeignPolicyRules", MESSAGE)
         assert node.condition("Ready")["status"] == "True"
         node.datapath.conflicts = ()
         await node.until(lambda: node.condition("HostConflict")["status"] == "False", within_s=PASS_S)
+
+
+async def test_connections_that_the_kernel_has_no_room_for_are_a_conflict_until_they_have_been_over_for_a_while():
+    async with SimulatedNode().running() as node:
+        node.datapath.conntrack = ConntrackUsage(entries=65536, limit=65536, dropped=3)
+        await node.until(lambda: node.state.conntrack is not None, within_s=PASS_S)
+        await node.until(lambda: node.status.get("allocated") == 16)
+        assert node.condition("HostConflict")["status"] == "False", "nobody knows when these were dropped"
+        node.datapath.conntrack = ConntrackUsage(entries=65536, limit=65536, dropped=9)
+        await node.until(lambda: node.condition("HostConflict")["reason"] == "ConntrackFull", within_s=PASS_S)
+        assert "nf_conntrack_max=131072" in node.condition("HostConflict")["message"]
+        assert node.condition("Ready")["status"] == "True"
+        await node.until(lambda: node.condition("HostConflict")["status"] == "False", within_s=LASTS_S + PASS_S)
 
 
 async def test_a_conflict_is_logged_when_it_begins_changes_and_ends_and_is_one_event(caplog: pytest.LogCaptureFixture):

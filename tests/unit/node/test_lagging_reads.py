@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from azure_cni.api.nic import NicView
-from azure_cni.api.pool import READ_NOW
+from azure_cni.api.node_ip_pool import READ_NOW
+from azure_cni.model.nic import NicView
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode
 from unit.node.test_late_writes import LateNic, pods_come
@@ -15,7 +15,7 @@ from unit.node.test_late_writes import LateNic, pods_come
 pytestmark = pytest.mark.looptime
 
 LONG_S = 120.0
-"""No read lags for so long."""
+"""No read lags for this long."""
 
 
 class LaggingNic(FakeNic):
@@ -40,7 +40,7 @@ class StaleNic(LateNic):
 
 def ask(node: SimulatedNode) -> None:
     node.pools.annotate(**{READ_NOW: str(node.clock.boottime_s())})
-    node.reconciler.pool_seen(node.pools.pool or {})
+    node.reconciler.pool_seen(node.pools.shown())
 
 
 async def test_what_a_confirmed_write_took_off_goes_to_no_pod_while_reads_lag():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pytest
 
-from azure_cni.api.nic import ConfigName, NicView
 from azure_cni.errors import AccessDenied, CloudError, CloudUnreachable, NoAddress, OperationFailed
-from azure_cni.node.controller_grants import ControllerGrants
+from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
+from azure_cni.node.pool.reservation_request import ControllerGrants
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode
 
@@ -40,9 +40,16 @@ class LateNic(FakeNic):
             return self.before
         return await super().read()
 
-    async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
+    async def write(
+        self,
+        seen: NicView,
+        *,
+        add: int = 0,
+        remove: Collection[ConfigName] = (),
+        attach: Sequence[AttachmentChange] = (),
+    ) -> NicView:
         if not (remove and self.armed):
-            return await super().write(seen, add=add, remove=remove)
+            return await super().write(seen, add=add, remove=remove, attach=attach)
         self.armed, self.before = False, seen
         self.lost = asyncio.create_task(self._carry_out(seen, remove))
         if self.answer is None:
@@ -101,7 +108,7 @@ def lost(node: SimulatedNode) -> set[str]:
     """Addresses that pods hold and the NIC has not."""
     return {
         str(slot.address)
-        for slot in node.book.ledger.slots
+        for slot in node.stored.ledger.slots
         if slot.holder is not None and slot.address not in node.nic.addresses
     }
 
@@ -124,7 +131,7 @@ async def test_a_shrink_without_an_answer_that_never_comes_to_pass_costs_one_mor
         assert node.counts.free == 48
         assert nic.writes == writes + 1
         assert node.status["lastWrite"]["reason"] == "a write with an unknown outcome must not come through late"
-        assert node.counts.lost == 0
+        assert node.counts.missing == 0
 
 
 @pytest.mark.parametrize("late_s", [0.0, 3.0, 20.0])

@@ -8,9 +8,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from azure_cni.api.nic import ConfigName
-from azure_cni.ipam.life import Holder, Sandbox, Slot, State
-from azure_cni.node.liveness import GRACE_S, Facts, Occupancy, Presence, Verdict, judge, superseded, suspicion
+from azure_cni.ipam.address_state import Holder, Sandbox, Slot, State
+from azure_cni.model.nic import ConfigName
+from azure_cni.node.pods.liveness import GRACE_S, Facts, Occupancy, Presence, Verdict, judge, superseded, suspicion
 
 WIRED_HERE = Facts(wired=True, pod=Presence.HERE)
 OLDER = replace(WIRED_HERE, superseded=True, suspected_s=GRACE_S)
@@ -69,7 +69,9 @@ def test_over_all_facts_only_what_is_empty_or_gone_is_dead_and_only_after_the_gr
 
 
 def slot(number: int, container: str, since_s: float, *, ifname: str = "eth0", pod: str = "p", uid: str = "u") -> Slot:
-    holder = Holder(Sandbox(container, ifname), f"/run/netns/{container}", "default" if pod else "", pod, uid)
+    holder = Holder(
+        Sandbox("azure-cni", container, ifname), f"/run/netns/{container}", "default" if pod else "", pod, uid
+    )
     return Slot(IPv4Address(f"10.240.0.{number}"), ConfigName("c"), State.ASSIGNED, since_s, holder)
 
 

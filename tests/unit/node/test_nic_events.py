@@ -1,13 +1,13 @@
-"""What people are told of a write is what came of it, not what was asked for."""
+"""What people read of a write is what came of it, not what was asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pytest
 
-from azure_cni.api.nic import ConfigName, NicView
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode
 
@@ -17,8 +17,15 @@ pytestmark = pytest.mark.looptime
 class Hurried(FakeNic):
     """A NIC from which another tool takes what was added last, right after our first write."""
 
-    async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
-        written = await super().write(seen, add=add, remove=remove)
+    async def write(
+        self,
+        seen: NicView,
+        *,
+        add: int = 0,
+        remove: Collection[ConfigName] = (),
+        attach: Sequence[AttachmentChange] = (),
+    ) -> NicView:
+        written = await super().write(seen, add=add, remove=remove, attach=attach)
         if self.writes > 1:
             return written
         self.elsewhere_remove(written.secondaries[-1].name)

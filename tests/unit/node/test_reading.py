@@ -20,8 +20,8 @@ TEN_MINUTES_S = 600.0
 async def settled(before: SimulatedNode | None = None) -> AsyncIterator[SimulatedNode]:
     """A node with one pod and free addresses, some time after anything changed."""
     async with SimulatedNode(before=before, policy=Policy()).running() as node:
-        node.demand.see(pod_body("p"))
-        await node.until(lambda: node.board.ready and node.counts.free > 0)
+        node.demand.observe_pod(pod_body("p"))
+        await node.until(lambda: node.state.ready and node.counts.free > 0)
         await node.add("p")
         await asyncio.sleep(60)
         yield node
@@ -30,12 +30,12 @@ async def settled(before: SimulatedNode | None = None) -> AsyncIterator[Simulate
 def ask(node: SimulatedNode, value: str) -> None:
     """`kubectl annotate nodeippool NODE azure-cni.io/read-now=VALUE`, as the watch shows it."""
     node.pools.annotate(**{"azure-cni.io/read-now": value})
-    node.reconciler.pool_seen(node.pools.pool or {})
+    node.reconciler.pool_seen(node.pools.shown())
 
 
 async def test_an_address_that_was_taken_away_is_found_as_soon_as_somebody_asks():
     async with settled() as node:
-        (lost,) = (slot for slot in node.book.ledger.slots if slot.holder is not None)
+        (lost,) = (slot for slot in node.stored.ledger.slots if slot.holder is not None)
         node.nic.elsewhere_remove(lost.config)
         node.nic.room = 0  # or the pool would grow and get the same address again
         await asyncio.sleep(60)
@@ -46,7 +46,7 @@ async def test_an_address_that_was_taken_away_is_found_as_soon_as_somebody_asks(
         assert node.status["lastRead"]["request"] == "1"
 
 
-async def test_a_reading_that_was_asked_for_is_told_even_when_it_found_nothing():
+async def test_a_reading_that_was_asked_for_is_reported_even_when_it_found_nothing():
     async with settled() as node:
         before = node.status["lastRead"]["time"]
         ask(node, "1")
@@ -77,7 +77,7 @@ async def test_readings_that_find_nothing_are_no_writes():
 async def test_the_metric_says_the_age_to_the_second():
     async with settled() as node:
         metrics = Metrics()
-        metrics.watch_pool(book=node.book, board=node.board, clock=node.clock)
+        metrics.watch_pool(stored=node.stored, state=node.state, clock=node.clock)
         ask(node, "1")
         await asyncio.sleep(120)
         assert metrics.registry.get_sample_value("azure_cni_nic_read_age_seconds") == pytest.approx(120, abs=1)

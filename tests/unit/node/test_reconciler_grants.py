@@ -10,7 +10,7 @@ from azure_cni.api.reading import LARGEST_NUMBER
 from azure_cni.errors import CloudUnreachable, KubeNotFound, NoAddress, Throttled
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S
 from azure_cni.ipam.sizing import Policy
-from azure_cni.node.controller_grants import ControllerGrants
+from azure_cni.node.pool.reservation_request import ControllerGrants
 from fakes.nic import FakeNic, operation_failed
 from fakes.simulated_node import SimulatedNode, pod_body
 
@@ -22,7 +22,7 @@ def controlled(**options) -> SimulatedNode:
 
 
 def asked(node: SimulatedNode) -> tuple[int, str]:
-    return node.status.get("requested", 0), node.status.get("wants", "")
+    return node.status.get("requested", 0), node.status.get("writeIntent", "")
 
 
 def unanswered(node: SimulatedNode) -> bool:
@@ -53,9 +53,9 @@ async def test_nothing_is_written_before_the_answer_and_all_of_it_in_one_write_a
         await node.until(lambda: asked(node) == (16, "Grow"))
         await asyncio.sleep(120)
         assert node.nic.writes == 0
-        assert node.board.outlook.cause == "AwaitingGrant"
+        assert node.state.forecast.reason == "AwaitingGrant"
         await answer(node)
-        await node.until(lambda: node.status["allocated"] == 16 and asked(node) == (16, "Nothing"))
+        await node.until(lambda: node.status["allocated"] == 16 and asked(node) == (16, "None"))
         assert node.nic.writes == 1
 
 
@@ -83,7 +83,7 @@ async def test_a_short_answer_is_used_and_its_reason_reaches_pods_and_people():
         assert node.nic.writes == 1
 
 
-async def test_a_limit_for_each_node_is_told_as_the_nodes_own_limit():
+async def test_a_limit_for_each_node_is_reported_as_the_nodes_own_limit():
     why = "16 of 32 addresses granted: one node may hold 16 (spec.perNodeLimit of VNetQuota vnet)"
     async with controlled().running() as node:
         await grown(node)
@@ -110,7 +110,7 @@ async def test_at_a_limit_for_each_node_an_address_cools_shorter_as_at_any_other
             await node.add(f"p{number}")
         await node.until(lambda: unanswered(node))
         await answer(node, count=16, reason="NodeAtLimit", message="one node may hold 16")
-        await node.until(lambda: node.board.at_limit)
+        await node.until(lambda: node.state.at_limit)
         await node.delete("p0")
         await asyncio.sleep(COOLING_AT_LIMIT_S + 1)
         await node.add("p16")
@@ -126,32 +126,32 @@ async def test_a_pod_waits_no_longer_once_more_is_granted_for_the_same_request()
         assert node.condition("QuotaExceeded")["status"] == "False"
 
 
-async def test_shrinking_waits_for_its_permit_too_and_the_request_falls_only_after():
+async def test_shrinking_waits_for_its_grant_too_and_the_request_falls_only_after():
     async with controlled(policy=Policy(min_free=0, max_free=16, batch=16)).running() as node:
         await grown(node)
         for number in range(20):
-            node.demand.see(pod_body(f"p{number}"))
+            node.demand.observe_pod(pod_body(f"p{number}"))
         node.reconciler.wake()
         await grown(node, 32)
         for number in range(20):
-            node.demand.forget(f"uid-p{number}")
+            node.demand.forget_pod(f"uid-p{number}")
         node.reconciler.wake()
-        await node.until(lambda: asked(node) == (32, "Release"), within_s=400)
+        await node.until(lambda: asked(node) == (32, "Shrink"), within_s=400)
         await asyncio.sleep(60)
         assert node.nic.writes == 2
         await answer(node)
-        await node.until(lambda: asked(node) == (16, "Nothing"))
+        await node.until(lambda: asked(node) == (16, "None"))
         assert (node.nic.writes, node.status["allocated"]) == (3, 16)
 
 
-async def test_each_try_after_a_failure_asks_for_a_permit_of_its_own():
+async def test_each_try_after_a_failure_asks_for_a_grant_of_its_own():
     async with controlled().running() as node:
         node.nic.fail_next = Throttled("cannot change the NIC: too many requests", retry_after_s=40.0)
         await node.until(lambda: asked(node) == (16, "Grow"))
         await answer(node)
-        await node.until(lambda: bool(node.status.get("throttledUntil")) and asked(node) == (16, "Nothing"))
+        await node.until(lambda: bool(node.status.get("throttledUntil")) and asked(node) == (16, "None"))
         number = node.status["requestID"]
-        assert "tried again at" in node.board.outlook.message
+        assert "tried again at" in node.state.forecast.message
         await node.until(lambda: asked(node) == (16, "Grow"))
         assert node.status["requestID"] > number
         assert node.nic.writes == 0
@@ -167,10 +167,10 @@ async def test_growth_that_fails_after_it_was_accepted_is_tried_more_and_more_ra
         assert node.nic.writes < 40  # half of them clear away what failed; at 2 s each it would be hundreds
 
 
-async def test_a_subnet_with_little_room_is_asked_for_less_under_another_permit():
+async def test_a_subnet_with_little_room_is_asked_for_less_under_another_grant():
     async with controlled(nic=FakeNic(room=5)).running() as node:
         for number in range(3):
-            node.demand.see(pod_body(f"p{number}"))
+            node.demand.observe_pod(pod_body(f"p{number}"))
         while node.status.get("allocated") != 3:
             await node.until(lambda: unanswered(node) and asked(node)[1] == "Grow", within_s=20)
             await answer(node)
@@ -191,7 +191,7 @@ async def test_an_answer_that_overtakes_the_reply_to_its_request_is_not_forgotte
 
         monkeypatch.setattr(node.pools, "patch_status", slow_reply)
         for number in range(20):
-            node.demand.see(pod_body(f"p{number}"))
+            node.demand.observe_pod(pod_body(f"p{number}"))
         node.reconciler.wake()
         await node.until(lambda: node.counts.allocated == 32, within_s=10)
 
@@ -201,7 +201,7 @@ async def test_a_lost_race_for_the_pool_is_run_again_without_losing_the_request(
         await grown(node)
         node.pools.edit_spec(minFree=4)  # the watch has not shown it yet
         for number in range(20):
-            node.demand.see(pod_body(f"p{number}"))
+            node.demand.observe_pod(pod_body(f"p{number}"))
         node.reconciler.wake()
         await node.until(lambda: asked(node) == (32, "Grow"), within_s=1)
 
@@ -220,16 +220,16 @@ async def test_an_unknown_outcome_is_covered_until_azure_would_refuse_the_write(
         await grown(node)
         node.nic.fail_next = CloudUnreachable("cannot change the NIC: no answer")
         for number in range(20):
-            node.demand.see(pod_body(f"p{number}"))
+            node.demand.observe_pod(pod_body(f"p{number}"))
         node.reconciler.wake()
         await node.until(lambda: unanswered(node) and asked(node) == (32, "Grow"))
         await answer(node)
         await node.until(lambda: node.nic.fail_next is None)
         for number in range(20):
-            node.demand.forget(f"uid-p{number}")
-        await node.until(lambda: asked(node) == (32, "Mend"), within_s=300)
+            node.demand.forget_pod(f"uid-p{number}")
+        await node.until(lambda: asked(node) == (32, "Rewrite"), within_s=300)
         await answer(node)
-        await node.until(lambda: asked(node) == (16, "Nothing"))
+        await node.until(lambda: asked(node) == (16, "None"))
         assert node.status["allocated"] == 16
 
 
@@ -239,32 +239,18 @@ async def test_a_pool_deleted_under_a_write_is_made_again_at_once():
         node.pools.pool = None
         node.pools.fail_next = KubeNotFound("cannot patch nodeippools: not found")
         for number in range(20):
-            node.demand.see(pod_body(f"p{number}"))
+            node.demand.observe_pod(pod_body(f"p{number}"))
         node.reconciler.wake()
         await node.until(lambda: asked(node) == (32, "Grow"), within_s=10)
 
 
-async def test_a_nic_that_is_only_observed_is_never_written_and_says_so():
-    async with SimulatedNode(nic=FakeNic(adopted=["10.240.0.50", "10.240.0.51"]), observes=True).running() as node:
-        for name in ("a", "b"):
-            await node.add(name)
-        with pytest.raises(NoAddress, match="observe") as refused:
-            await node.add("c")
-        assert refused.value.cause == "NodeAtLimit"
-        await asyncio.sleep(600)
-        assert node.nic.writes == 0
-        assert node.condition("Growing")["reason"] == "Observing"
-        warnings = {event.reason for event in node.events.published if event.kind == "Warning"}
-        assert warnings == {"NoAddress", "NoFreeAddresses"}  # what pods and the scheduler should know, and no more
-
-
 async def test_without_an_answer_for_long_the_node_says_so_and_takes_no_pods():
     async with controlled().running() as node:
-        await node.until(lambda: node.board.outlook.cause == "AwaitingGrant")
+        await node.until(lambda: node.state.forecast.reason == "AwaitingGrant")
         assert node.condition("Ready")["reason"] == "AwaitingGrant"
-        assert node.board.can_take_a_pod
+        assert node.state.can_take_a_pod
         await asyncio.sleep(60)
-        assert node.board.tainted
+        assert node.state.tainted
         assert node.condition("Ready")["status"] == "False"
         assert "see whether the controller runs" in node.condition("Ready")["message"]
 
@@ -284,7 +270,7 @@ def edit(node: SimulatedNode) -> None:
     """Somebody writes the largest number there is into the pool, and wants another size."""
     node.pools._change({"status": {"requestID": LARGEST_NUMBER}})
     node.pools.edit_spec(size=40)
-    node.reconciler.pool_seen(node.pools.pool or {})
+    node.reconciler.pool_seen(node.pools.shown())
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["a running agent", "the next agent"])

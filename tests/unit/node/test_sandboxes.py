@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from dataclasses import replace
-from ipaddress import IPv4Address
 
 import pytest
 
-from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
-from azure_cni.errors import DatapathError, NoAddress, NodeNotReady, SandboxUnknown
-from azure_cni.ipam.ledger import Change, LinkParameters
+from azure_cni.datapath.interface import Wiring
+from azure_cni.errors import DatapathError, NoAddress, NodeNotReady
+from azure_cni.ipam.address_state import Sandbox
 from azure_cni.ipam.sizing import Policy
+from azure_cni.node.ports import SandboxSpec
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, holder, pod_body
 
@@ -38,14 +36,14 @@ async def test_del_forgives_everything_and_the_address_cools():
 async def test_an_add_on_an_empty_pool_waits_for_the_growth_that_it_causes():
     async with SimulatedNode(policy=Policy(min_free=1, batch=1, max_free=2)).running() as node:
         made = await asyncio.gather(*(node.add(f"p{number}") for number in range(20)))
-        assert len({attachment.address for attachment in made}) == 20
+        assert len({attachment.addresses[0] for attachment in made}) == 20
 
 
 async def test_an_add_that_waited_in_vain_names_the_cause_on_the_pod_too():
     nic = FakeNic(room=0)
     async with SimulatedNode(nic=nic).running() as node:
-        await node.until(lambda: node.board.outlook.cause == "SubnetFull")
-        node.demand.see(pod_body("p"))
+        await node.until(lambda: node.state.forecast.reason == "SubnetFull")
+        node.demand.observe_pod(pod_body("p"))
         with pytest.raises(NoAddress, match="default/p") as raised:
             await node.add("p")
         assert raised.value.cause == "SubnetFull"
@@ -116,7 +114,7 @@ async def test_an_add_that_is_cancelled_keeps_its_address_because_the_kernel_may
         await node.until(lambda: node.counts.free == 16)
         kernel, wire = asyncio.Event(), node.datapath.attach
 
-        async def slowly(spec: SandboxSpec) -> SandboxLinks:
+        async def slowly(spec: SandboxSpec) -> Wiring:
             await kernel.wait()
             return await wire(spec)
 
@@ -126,12 +124,11 @@ async def test_an_add_that_is_cancelled_keeps_its_address_because_the_kernel_may
         adding.cancel()
         with pytest.raises(asyncio.CancelledError):
             await adding
-        kept = node.book.ledger.holding(holder("p").sandbox)
-        assert kept is not None
+        (kept,) = node.stored.ledger.holding(holder("p").sandbox)
         kernel.set()
-        assert (await node.add("q")).address != kept.address
+        assert (await node.add("q")).addresses[0] != kept.address
         if then == "repeated":
-            assert (await node.add("p")).address == kept.address
+            assert (await node.add("p")).addresses[0] == kept.address
         else:
             await node.delete("p")
             assert node.counts.cooling == 1
@@ -145,111 +142,39 @@ async def test_an_add_that_is_cancelled_while_it_waits_holds_nothing():
         await asyncio.sleep(1)
         adding.cancel()
         await asyncio.gather(adding, return_exceptions=True)
-        assert node.demand.waiting(node.book.ledger) == 0
+        assert node.demand.waiting(node.stored.ledger) == 0
         nic.finish()
         await node.until(lambda: node.counts.free == 16)
         assert node.counts.assigned == 0
-
-
-async def test_check_finds_nothing_wrong_then_names_what_is():
-    async with SimulatedNode().running() as node:
-        made = await node.add("p")
-        await node.sandboxes.check(holder("p"), expected=made.address)
-        with pytest.raises(DatapathError, match="previous result"):
-            await node.sandboxes.check(holder("p"), expected=made.address + 1)
-        with pytest.raises(SandboxUnknown):
-            await node.sandboxes.check(holder("q"), expected=made.address)
-
-
-async def test_check_judges_a_pod_by_what_it_was_given_when_the_nics_mtu_changes_and_is_put_back():
-    async with SimulatedNode().running() as node:
-        before = await node.add("before")
-        changed = []
-        for name, mtu in (("lower", 1400), ("higher", 9000), ("back", 1500)):
-            node.datapath.mtu = mtu
-            await asyncio.sleep(61)
-            await node.repair().once()
-            changed.append((name, await node.add(name)))
-            assert changed[-1][1].links.mtu == mtu
-            await node.sandboxes.check(holder("before"), expected=before.address)
-            for made, attachment in changed:
-                await node.sandboxes.check(holder(made), expected=attachment.address)
-        node.datapath.lose(before.links.host_ifname, where="pod", mtu=1400)
-        with pytest.raises(DatapathError, match="pod: interface eth0 has MTU 1400, not 1500"):
-            await node.sandboxes.check(holder("before"), expected=before.address)
-    after = SimulatedNode(before=node)
-    after.datapath.lose(before.links.host_ifname, where="pod", mtu=1500)
-    await after.sandboxes.check(holder("before"), expected=before.address)  # also before the NIC is known again
-
-
-async def test_a_new_primary_address_becomes_the_source_of_running_pods_and_check_knows_it():
-    async with SimulatedNode().running() as node:
-        made = await node.add("p")
-        link = node.board.link
-        assert link is not None
-        node.board.link = replace(link, primary=IPv4Address("10.240.0.99"))
-        await node.sandboxes.check(holder("p"), expected=made.address)
-        await node.repair().once()
-        (seen,) = await node.datapath.sandboxes()
-        assert {route.source for route in seen.routes} == {IPv4Address("10.240.0.99"), None}
-        await node.sandboxes.check(holder("p"), expected=made.address)
-        slot = node.book.ledger.holding(holder("p").sandbox)
-        assert slot is not None
-        assert slot.link == node.board.link
-
-
-async def test_what_the_kernel_refuses_to_adapt_is_still_judged_by_what_was_given():
-    async with SimulatedNode().running() as node:
-        made = await node.add("p")
-        given = node.board.link
-        assert given is not None
-        node.board.link = replace(given, primary=IPv4Address("10.240.0.99"))
-        node.datapath.refuses_routes = DatapathError("cannot add route 10.240.0.7/32 src 10.240.0.99: Invalid argument")
-        with pytest.raises(DatapathError):
-            await node.repair().once()
-        await node.sandboxes.check(holder("p"), expected=made.address)
-        slot = node.book.ledger.holding(holder("p").sandbox)
-        assert slot is not None
-        assert slot.link == given
-
-
-async def test_a_pod_of_an_older_ledger_is_given_what_its_link_has():
-    async with SimulatedNode().running() as node:
-        made = await node.add("p")
-        slot = node.book.ledger.holding(holder("p").sandbox)
-        assert slot is not None
-        node.book.commit(Change(put=(replace(slot, link=None),)))
-        node.board.link = replace(node.board.link or LinkParameters(0, made.address), mtu=9000)
-        await node.repair().once()
-        await node.sandboxes.check(holder("p"), expected=made.address)
 
 
 async def test_gc_frees_what_is_not_listed():
     async with SimulatedNode().running() as node:
         for name in ("a", "b", "c"):
             await node.add(name)
-        freed = await node.sandboxes.collect({holder("b").sandbox})
+        freed = await node.sandboxes.collect("azure-cni", {holder("b").sandbox})
         assert {sandbox.container_id for sandbox in freed} == {"container-a", "container-c"}
         assert node.counts.assigned == 1
 
 
-async def test_gc_goes_on_after_one_that_fails_and_tells_it_at_the_end():
+async def test_gc_goes_on_after_one_that_fails_and_reports_it_at_the_end():
     async with SimulatedNode().running() as node:
-        made = {name: await node.add(name) for name in ("a", "b", "c", "d", "e")}
-        stuck = {made[name].links.host_ifname for name in ("a", "c")}
-        cut_off = node.datapath.detach
+        for name in ("a", "b", "c", "d", "e"):
+            await node.add(name)
+        stuck = {holder(name).sandbox for name in ("a", "c")}
+        really = node.datapath.detach
 
-        async def detach(host_ifname: str, addresses: Collection[str]) -> None:
-            if host_ifname in stuck:
-                raise DatapathError(f"cannot set {host_ifname} down: Device or resource busy")
-            await cut_off(host_ifname, addresses)
+        async def detach(sandbox: Sandbox) -> None:
+            if sandbox in stuck:
+                raise DatapathError(f"cannot set {sandbox.container_id} down: Device or resource busy")
+            await really(sandbox)
 
         node.datapath.detach = detach  # type: ignore[method-assign]
         with pytest.raises(DatapathError, match=r"^cannot free 2 of 4 sandboxes: pod default/a: .*busy; pod .*busy$"):
-            await node.sandboxes.collect({holder("e").sandbox})
+            await node.sandboxes.collect("azure-cni", {holder("e").sandbox})
         assert node.counts.assigned == 3
         stuck.clear()
-        assert len(await node.sandboxes.collect({holder("e").sandbox})) == 2
+        assert len(await node.sandboxes.collect("azure-cni", {holder("e").sandbox})) == 2
 
 
 async def test_status_fails_until_the_first_address():
@@ -257,7 +182,7 @@ async def test_status_fails_until_the_first_address():
     async with SimulatedNode(nic=nic).running() as node:
         with pytest.raises(NodeNotReady, match="not yet"):
             node.sandboxes.status()
-        await node.until(lambda: node.board.outlook.cause == "SubnetFull")
+        await node.until(lambda: node.state.forecast.reason == "SubnetFull")
         with pytest.raises(NodeNotReady):
             node.sandboxes.status()
         nic.room = 50
@@ -269,8 +194,8 @@ async def test_status_does_not_fail_because_the_node_is_full():
     async with SimulatedNode(policy=Policy(maximum=16)).running() as node:
         for number in range(16):
             await node.add(f"p{number}")
-        await node.until(lambda: node.board.outlook.cause == "NodeAtLimit")
-        assert not node.board.can_take_a_pod
+        await node.until(lambda: node.state.forecast.reason == "NodeAtLimit")
+        assert not node.state.can_take_a_pod
         node.sandboxes.status()
 
 
@@ -280,16 +205,16 @@ async def test_status_does_not_fail_while_a_restarted_agent_serves_from_its_ledg
     second = SimulatedNode(before=first)
     second.cloud.silent = True
     async with second.running():
-        await second.until(lambda: second.board.ready)
+        await second.until(lambda: second.state.ready)
         second.sandboxes.status()
 
 
 async def test_a_node_with_an_obstacle_can_take_no_pod_however_many_addresses_are_free():
     async with SimulatedNode().running() as node:
         await node.until(lambda: node.counts.free == 16)
-        await node.until(lambda: node.board.can_take_a_pod)
-        node.board.obstacle = "the plugin portmap is missing in /opt/cni/bin"
-        assert not node.board.can_take_a_pod
+        await node.until(lambda: node.state.can_take_a_pod)
+        node.state.obstacle = "the plugin portmap is missing in /opt/cni/bin"
+        assert not node.state.can_take_a_pod
         node.reconciler.wake()
         await node.until(lambda: node.condition("Ready")["status"] == "False")
         assert node.condition("Ready")["reason"] == "PluginMissing"
@@ -298,10 +223,10 @@ async def test_a_node_with_an_obstacle_can_take_no_pod_however_many_addresses_ar
 
 async def test_after_a_restart_every_pod_still_holds_its_address():
     async with SimulatedNode().running() as first:
-        made = {name: (await first.add(name)).address for name in ("a", "b")}
+        made = {name: (await first.add(name)).addresses[0] for name in ("a", "b")}
     async with SimulatedNode(before=first).running() as second:
-        await second.until(lambda: second.board.ready)
-        again = {name: (await second.add(name)).address for name in ("a", "b")}
+        await second.until(lambda: second.state.ready)
+        again = {name: (await second.add(name)).addresses[0] for name in ("a", "b")}
         assert again == made
         assert second.counts.assigned == 2
 
@@ -313,12 +238,12 @@ async def test_a_restarted_agent_serves_pods_while_azure_is_silent():
     second = SimulatedNode(before=first)
     second.cloud.silent = True
     async with second.running():
-        await second.until(lambda: second.board.ready)
+        await second.until(lambda: second.state.ready)
         assert await second.add("after")
         await second.delete("before")
         await second.until(lambda: second.condition("Ready")["reason"] == "AzureUnreachable")
         second.cloud.silent = False
-        await second.until(lambda: second.board.identity is not None)
+        await second.until(lambda: second.state.identity is not None)
         await second.until(lambda: second.condition("Ready")["reason"] == "PodsCanStart")
 
 
@@ -329,4 +254,4 @@ async def test_after_a_reboot_nothing_of_the_old_ledger_is_believed():
     second.cloud.silent = True
     async with second.running():
         await asyncio.sleep(30)
-        assert not second.board.ready
+        assert not second.state.ready

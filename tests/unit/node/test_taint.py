@@ -11,7 +11,7 @@ import pytest
 
 from azure_cni.errors import KubeUnreachable
 from azure_cni.ipam.sizing import Policy
-from azure_cni.node.taint import KEY, RESYNC_S, STEADY_S, Room, Stance, has_taint, margin, room_of, turned
+from azure_cni.node.pool.taint import KEY, RESYNC_S, STEADY_S, Room, Stance, has_taint, margin, room_of, turned
 from fakes.nic import FakeNic
 from fakes.pools import FakePools
 from fakes.simulated_node import SimulatedNode
@@ -46,8 +46,8 @@ class Kept:
 
     @property
     def tainted(self) -> bool:
-        assert self.node.board.tainted is has_taint(self.node.pools.node)
-        return self.node.board.tainted
+        assert self.node.state.tainted is has_taint(self.node.pools.node)
+        return self.node.state.tainted
 
 
 @asynccontextmanager
@@ -61,7 +61,7 @@ async def kept(**options: Any) -> AsyncIterator[Kept]:
 async def fill(node: SimulatedNode) -> None:
     for number in range(16):
         await node.add(f"p{number}")
-    await node.until(lambda: not node.board.can_take_a_pod)
+    await node.until(lambda: not node.state.can_take_a_pod)
 
 
 @pytest.mark.looptime
@@ -104,7 +104,7 @@ async def test_a_new_agent_takes_over_the_taint_that_it_finds():
         await asyncio.sleep(STEADY_S + 1)
         assert keeper.tainted
     async with kept(before=keeper.node) as second:
-        await second.node.until(lambda: second.node.board.ready)
+        await second.node.until(lambda: second.node.state.ready)
         await asyncio.sleep(60)
         assert second.tainted
         assert "write" not in second.port.asked
@@ -176,19 +176,19 @@ async def test_a_node_that_grows_is_not_full():
 async def test_a_full_subnet_and_an_obstacle_count_too():
     nic = FakeNic(room=0)
     async with kept(nic=nic, policy=Policy()) as keeper:
-        await keeper.node.until(lambda: keeper.node.board.outlook.cause == "SubnetFull")
+        await keeper.node.until(lambda: keeper.node.state.forecast.reason == "SubnetFull")
         await asyncio.sleep(STEADY_S + 1)
         assert keeper.tainted
         nic.room = 200
         await keeper.node.until(lambda: keeper.node.counts.free == 16, within_s=180)
         await asyncio.sleep(STEADY_S + 1)
         assert not keeper.tainted
-        keeper.node.board.obstacle = "the plugin portmap is missing in /opt/cni/bin"
+        keeper.node.state.obstacle = "the plugin portmap is missing in /opt/cni/bin"
         keeper.node.reconciler.wake()
         await asyncio.sleep(STEADY_S + 1)
         assert keeper.tainted
-        told = [e.message for e in keeper.node.events.published if e.reason == "NoFreeAddresses"]
-        assert [word in message for word, message in zip(("subnet", "portmap"), told, strict=True)] == [True, True]
+        reported = [e.message for e in keeper.node.events.published if e.reason == "NoFreeAddresses"]
+        assert [word in message for word, message in zip(("subnet", "portmap"), reported, strict=True)] == [True, True]
 
 
 @pytest.mark.looptime

@@ -1,0 +1,74 @@
+"""DELs that the binary recorded because no agent was there, executed as soon as one is back.
+
+Records are looked at every few seconds, and what is wrong with one stays wrong: each failure is logged when it appears
+or changes. None of them is raised: neither the agent's start nor another record depends on one that cannot be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from azure_cni.errors import AzureCniError
+from azure_cni.node.pods.sandboxes import Sandboxes
+from azure_cni.node.recorded_deletes import Record, ReleasedRecords
+
+log = logging.getLogger(__name__)
+
+PORTION: Final = 64
+"""Records that are read without a pause: some milliseconds."""
+LOGGED: Final = 20
+"""Failures that are logged one by one."""
+
+
+class DeferredDeletes:
+    """Carries out recorded DELs, each acknowledged once it is done."""
+
+    def __init__(self, *, records: ReleasedRecords, sandboxes: Sandboxes) -> None:
+        self._records = records
+        self._sandboxes = sandboxes
+        self._failures: frozenset[str] = frozenset()
+        """What the last look found wrong, in words."""
+
+    async def carry_out_some(self) -> None:
+        """One portion, for a start that must not last: an agent that was away for a minute has fewer."""
+        await self._sweep(PORTION)
+
+    async def carry_out_all(self) -> None:
+        """All records that are there now, in portions between which other work goes on. One that fails stays."""
+        await self._sweep()
+
+    async def _sweep(self, most: int | None = None) -> None:
+        failures: set[str] = set()
+        try:
+            names = self._records.names()[:most]
+            for start in range(0, len(names), PORTION):
+                failures.update(await self._portion(names[start : start + PORTION]))
+                await asyncio.sleep(0)
+        except AzureCniError as error:
+            failures.add(str(error))
+        for words in sorted(failures - self._failures)[:LOGGED]:
+            log.error("recorded DEL not carried out", extra={"why": words})
+        if len(failures - self._failures) > LOGGED:
+            log.error("more recorded DELs not carried out", extra={"number": len(failures - self._failures) - LOGGED})
+        self._failures = frozenset(failures)
+
+    async def _portion(self, names: Sequence[str]) -> set[str]:
+        """What went wrong with them, in words."""
+        found = self._records.read(names)
+        failures = set(found.bad)
+        for record in found.pending:
+            failures.update(await self._carry_out(record))
+        return failures
+
+    async def _carry_out(self, record: Record) -> tuple[str, ...]:
+        """Nothing when it is done, or why not."""
+        try:
+            await self._sandboxes.delete(record.sandbox)
+            self._records.acknowledge(record)
+        except AzureCniError as error:
+            return (f"{record.name}: {error}",)
+        log.info("recorded DEL carried out", extra={"container": record.sandbox.container_id})
+        return ()

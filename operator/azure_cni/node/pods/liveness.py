@@ -1,0 +1,132 @@
+"""Whether the holder of an address is alive: a decision over what was observed of it.
+
+A runtime sends a DEL for each sandbox that it knows. It forgets sandboxes when its state is lost, or when it dies
+between an ADD and its own records, and their addresses would be held for ever. So an address is taken back without a
+DEL when its holder is dead:
+
+- nothing can live in it: its link is gone (a veth goes with its namespace), and no DEL will come, because its pod is
+  not on this node, or has a newer sandbox;
+- nobody lives in it: its link is there, but no process is in its namespace, and its pod is not on this node, or has a
+  newer sandbox.
+
+This must be so for GRACE_S. What cannot be known counts as alive. A sandbox whose pod is here and has no newer one is
+never suspected: the runtime may have wired it before the first process runs. Nor is one without a pod (cnitool, podman)
+while its link is there: such a namespace may be empty on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from azure_cni.ipam.address_state import Holder, Slot
+
+GRACE_S: Final = 60.0
+"""How long a holder must have looked dead: a younger one may belong to an ADD that is under way, or to a sandbox that
+is being taken down; and just after a start not every pod of the node has been listed yet."""
+
+
+class Presence(StrEnum):
+    """What is known of the pod that a sandbox belongs to."""
+
+    NO_POD = "no-pod"
+    """It belongs to none."""
+    HERE = "here"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+    """The pods of this node have not been listed yet."""
+
+
+class Occupancy(StrEnum):
+    """Whether processes are in a sandbox's network namespace."""
+
+    NOT_LOOKED = "not-looked"
+    OCCUPIED = "occupied"
+    EMPTY = "empty"
+    UNREADABLE = "unreadable"
+    """Unknown: the namespace is not at its path, or not all processes of the node can be seen."""
+
+
+class Verdict(StrEnum):
+    """What to do about a holder."""
+
+    ALIVE = "alive"
+    WAIT = "wait"
+    """Suspect, within the grace time."""
+    LIST = "list"
+    """Suspect because its pod is absent: have the pods of this node listed once more before that is believed."""
+    LOOK = "look"
+    """Suspect for long enough: look for processes."""
+    OCCUPIED = "occupied"
+    """Processes live in it although its pod does not: alive, and to be reported."""
+    UNDECIDED = "undecided"
+    """It may be dead, and that cannot be found out: kept, and to be reported."""
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was observed of one holder. The last three matter for a suspect only.
+
+    `wired`: its host end is there. `superseded`: its pod has a newer sandbox. `suspected_s`: for how many seconds it
+    has been suspect. `relisted`: a list of the node's pods that was requested after that has been applied.
+    """
+
+    wired: bool
+    pod: Presence
+    superseded: bool = False
+    suspected_s: float = 0.0
+    relisted: bool = False
+    occupancy: Occupancy = Occupancy.NOT_LOOKED
+
+
+def suspicion(facts: Facts) -> str:
+    """Why the holder may be dead, as words; "" when there is no reason to think so."""
+    if facts.pod is Presence.NO_POD:
+        return "" if facts.wired else "its sandbox is gone"
+    if facts.superseded:
+        return "its pod has a newer sandbox"
+    if facts.pod is Presence.ABSENT:
+        return "its pod is not on this node"
+    return ""
+
+
+def judge(facts: Facts) -> Verdict:
+    """The verdict on one holder; see the module for the rules."""
+    if not suspicion(facts):
+        return Verdict.ALIVE
+    if facts.suspected_s < GRACE_S:
+        return Verdict.WAIT
+    if not facts.wired:
+        return Verdict.DEAD
+    if not facts.superseded and not facts.relisted:
+        return Verdict.LIST
+    return {
+        Occupancy.NOT_LOOKED: Verdict.LOOK,
+        Occupancy.OCCUPIED: Verdict.OCCUPIED,
+        Occupancy.EMPTY: Verdict.DEAD,
+        Occupancy.UNREADABLE: Verdict.UNDECIDED,
+    }[facts.occupancy]
+
+
+def superseded(slots: Iterable[Slot]) -> frozenset[Holder]:
+    """The holders whose pod has a newer sandbox.
+
+    Interfaces of one container (Multus) are one sandbox, as old as its first address. Of two that are equally old
+    neither is newer.
+    """
+    held = [(slot.holder, slot.since_s) for slot in slots if slot.holder is not None and slot.holder.pod_name]
+    born: dict[str, float] = {}
+    for holder, since_s in held:
+        container = holder.sandbox.container_id
+        born[container] = min(since_s, born.get(container, since_s))
+    newest: dict[tuple[str, str, str], float] = {}
+    for holder, _ in held:
+        newest[_pod(holder)] = max(born[holder.sandbox.container_id], newest.get(_pod(holder), 0.0))
+    return frozenset(holder for holder, _ in held if born[holder.sandbox.container_id] < newest[_pod(holder)])
+
+
+def _pod(holder: Holder) -> tuple[str, str, str]:
+    return holder.pod_namespace, holder.pod_name, holder.pod_uid

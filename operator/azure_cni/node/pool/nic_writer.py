@@ -1,0 +1,201 @@
+"""Carries out one step on the NIC, and reports what came of it.
+
+A write takes Azure seconds to minutes; the status task shows meanwhile that it is under way. Whatever ends
+the wait, the request of this node goes on covering what the write could still leave on the NIC.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from azure_cni.api.node_ip_pool import WriteIntent
+from azure_cni.errors import CloudError, InternalFault, NodeNotReady, SubnetFull
+from azure_cni.ipam.plan import Attach, Grow, Regroup, Rewrite, Shrink
+from azure_cni.ipam.sizing import SubnetRoom
+from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
+from azure_cni.model.text import addresses, counted, few
+from azure_cni.node.pool.pod_attachments import PodAttachments
+from azure_cni.node.pool.pool_events import PoolEvents
+from azure_cni.node.pool.pool_state import LastWrite, NodeCore, PoolState
+from azure_cni.node.pool.schedule import Schedule
+from azure_cni.node.pool.status_builder import StatusBuilder
+
+log = logging.getLogger(__name__)
+
+
+class PoolNicWriter:
+    """Writes the NIC of one node."""
+
+    def __init__(
+        self,
+        core: NodeCore,
+        *,
+        pool_state: PoolState,
+        status_builder: StatusBuilder,
+        events: PoolEvents,
+        schedule: Schedule,
+        pod_attachments: PodAttachments,
+    ) -> None:
+        self._core = core
+        self._pod_attachments = pod_attachments
+        self._pool_state = pool_state
+        self._status_builder = status_builder
+        self._events = events
+        self._schedule = schedule
+        self._room = SubnetRoom()
+        self._refusal = ""
+        """Azure's words when the subnet last had too few."""
+        self._news: tuple[str, str] | None = None
+        """What the last write brought, until `publish_news` has published it: the event's reason and message."""
+
+    def forget_room(self) -> None:
+        """What the subnet refused may be allowed now: it is another one, or a person has done something about it."""
+        self._room = SubnetRoom()
+
+    async def grow(self, step: Grow) -> tuple[NicView, SubnetFull | None]:
+        """Add as many of the step's addresses as may fit; with the NIC as it is then, why it was not all of them.
+
+        SubnetFull when none were added. The next growth then asks for fewer, if pods wait, under a grant of its own.
+        """
+        waiting, free = self._pool_state.waiting, self._core.stored.ledger.counts().free
+        add = self._room.next_add(step.add, needed=waiting - free)
+        try:
+            reason = counted(waiting, "pod waits", "pods wait") if waiting else "keep addresses ready"
+            view = await self._write(WriteIntent.GROW, reason, add=add, attach=step.attach)
+        except SubnetFull as error:
+            self._room, self._refusal = self._room.after_refusal(add), str(error)
+            raise
+        self._room = self._room.after_growth(add, wanted=step.add)
+        return view, None if add >= step.add else SubnetFull(
+            f"the subnet had {addresses(add)} where {step.add} are wanted, and may have no more: free some of its "
+            f"addresses, or enlarge it; last refused: {self._refusal}",
+            added=add,
+        )
+
+    async def attach(self, step: Attach) -> NicView:
+        """Change what pods have attached."""
+        return await self._write(WriteIntent.ATTACH, step.reason, attach=step.changes)
+
+    async def shrink(self, step: Shrink) -> NicView:
+        """Release addresses in the ledger, then take them off the NIC."""
+        self._core.stored.commit(
+            self._core.stored.ledger.release(step.addresses, now_s=self._core.ports.clock.boottime_s())
+        )
+        return await self._write(WriteIntent.SHRINK, step.reason, remove=step.names)
+
+    async def rewrite(self, step: Rewrite) -> NicView:
+        """Write the NIC as it is."""
+        return await self._write(WriteIntent.REWRITE, step.reason)
+
+    async def regroup(self, step: Regroup) -> NicView:
+        """Put all of the NIC into other application security groups."""
+        return await self._write(WriteIntent.REWRITE, groups_wanted(step.groups), groups=step.groups)
+
+    async def _write(
+        self,
+        what: WriteIntent,
+        reason: str,
+        *,
+        add: int = 0,
+        remove: tuple[ConfigName, ...] = (),
+        attach: tuple[AttachmentChange, ...] = (),
+        groups: tuple[str, ...] | None = None,
+    ) -> NicView:
+        pool_state, before = self._pool_state, self._pool_state.view
+        if pool_state.nic is None or before is None:
+            raise NodeNotReady("cannot change the NIC: it has not been read yet")
+        removed = sum(config.size for config in before.secondaries if config.name in remove)
+        result, etag = "Abandoned", before.etag
+        # What a pod gets attached the next pod on its address may not find there, even if this agent ends now.
+        gaining = {change.config for change in attach if change.add}
+        self._core.stored.commit(self._core.stored.ledger.attaching(gaining))
+        self._pod_attachments.write_begins(attach)
+        pool_state.reservation.write_begins(before, add=add)
+        pool_state.writing = what
+        self._status_builder.publish_forecast()
+        try:
+            with self._schedule.azure_wait(self._core.ports.clock):
+                if groups is None:
+                    view = await pool_state.nic.write(before, add=add, remove=remove, attach=attach)
+                else:
+                    view = await pool_state.nic.set_security_groups(before, groups)
+            view = self._pod_attachments.admitted(view)
+            result, etag = "Succeeded", view.etag
+            pool_state.reservation.write_answered()
+        except CloudError as error:
+            result = error.reason
+            # A refusal ends the write; an error after Azure accepted it does not, whatever it says.
+            if isinstance(error, pool_state.nic.conclusive) and not error.accepted:
+                pool_state.reservation.write_answered()
+            raise
+        except Exception:
+            result = InternalFault.reason
+            raise
+        finally:
+            if result != "Succeeded":  # else what it brought is still to be taken over
+                pool_state.writing = WriteIntent.NONE
+            pool_state.last_write = LastWrite(self._core.ports.clock.utc(), reason, add, removed, result, etag)
+            if (audit := self._core.ports.audit) is not None:
+                audit.nic_written(reason=reason, added=add, removed=removed, result=result, etag=etag)
+        self._news = self._describe(reason, before, view, add=add, remove=remove, attach=attach)
+        return view
+
+    def publish_news(self) -> None:
+        """Publish what the last write brought, once kernel and ledger have it: no pod waits for an event."""
+        news, self._news = self._news, None
+        if news is not None:
+            self._events.publish("Normal", *news)
+
+    def _describe(
+        self,
+        reason: str,
+        before: NicView,
+        view: NicView,
+        *,
+        add: int,
+        remove: tuple[ConfigName, ...],
+        attach: tuple[AttachmentChange, ...],
+    ) -> tuple[str, str]:
+        """What is on the NIC counts, not what was asked for: somebody else may have written it right after."""
+        known, there = _ours(before), _ours(view)
+        if add:
+            result, event, done = "grew", "PoolGrew", f"added {_counted(_added(known, there), asked=add)}"
+        elif remove:
+            asked = {name: size for name, size in known.items() if name in remove}
+            left = _added(there, asked)
+            result, event, done = "shrank", "PoolShrank", f"removed {_counted(left, asked=sum(asked.values()))}"
+        elif attach:
+            result, event, done = "attached", "NicAttached", _attached_words(attach)
+        else:
+            as_it_was = "" if view.security_groups != before.security_groups else " as it was"
+            result, event, done = "rewrote", "NicRewritten", f"wrote the NIC once more{as_it_was}"
+        self._core.ports.observer.reconciled(result)
+        return event, f"{done} ({reason}); {view.held} on the NIC"
+
+
+def _attached_words(changes: tuple[AttachmentChange, ...]) -> str:
+    added = sum(len(change.add) for change in changes)
+    removed = sum(len(change.remove) for change in changes)
+    done = [f"{what} {count}" for what, count in (("attached", added), ("detached", removed)) if count]
+    return " and ".join(done)
+
+
+def groups_wanted(groups: tuple[str, ...]) -> str:
+    """Why the NIC is put into these application security groups."""
+    names = few(tuple(group.rpartition("/")[2] for group in groups)) if groups else "none"
+    return f"the application security groups that the pool's spec wants: {names}"
+
+
+def _ours(nic: NicView) -> dict[ConfigName, int]:
+    """The configurations that azure-cni made, and how many addresses each holds."""
+    return {config.name: config.size for config in nic.secondaries if config.ours}
+
+
+def _added(before: Mapping[ConfigName, int], after: Mapping[ConfigName, int]) -> int:
+    """Addresses of the configurations that are only in `after`."""
+    return sum(size for name, size in after.items() if name not in before)
+
+
+def _counted(count: int, *, asked: int) -> str:
+    return addresses(count) if count == asked else f"{count} of {addresses(asked)}"

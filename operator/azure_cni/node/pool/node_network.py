@@ -1,0 +1,248 @@
+"""The node's own part of the kernel: table, sysctls and uplink, made right after each read of the NIC and by the clock.
+
+The table knows an address before any pod can get it. Sandboxes are not this module's: `node.sandboxes` wires them.
+
+Each pass also learns what others on the host do against it (`datapath.conflicts`). A conflict may last for days, so it
+is logged when it appears, changes or ends, and stands in `NodeState.conflicts` in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from azure_cni.api.conditions import PoolKind
+from azure_cni.datapath.conflicts import Conflict, Recurrences
+from azure_cni.datapath.conntrack import DropWatch
+from azure_cni.datapath.modes import effective
+from azure_cni.datapath.node_table import NodeTable
+from azure_cni.errors import DatapathError, NodeNotReady
+from azure_cni.ipam.address_state import LinkParameters
+from azure_cni.model.identity import ModeName
+from azure_cni.model.nic import NicView
+from azure_cni.node.pool import pool_conditions
+from azure_cni.node.pool.failures import Activity
+from azure_cni.node.pool.pool_events import PoolEvents
+from azure_cni.node.pool.pool_object import PoolObject
+from azure_cni.node.pool.pool_state import NodeCore, PoolState
+from azure_cni.node.pool.schedule import Schedule
+
+log = logging.getLogger(__name__)
+
+
+class NodeNetwork:
+    """Keeps the kernel of one node, and shows by `NodeState.link` that pods can be wired."""
+
+    def __init__(
+        self,
+        core: NodeCore,
+        *,
+        pool_state: PoolState,
+        pool_object: PoolObject,
+        schedule: Schedule,
+        events: PoolEvents,
+    ) -> None:
+        self._core = core
+        self._pool_state = pool_state
+        self._pool_object = pool_object
+        self._schedule = schedule
+        self._events = events
+        self._prepared = False
+        self._announced: ModeName | None = None
+        """The mode that pods stood in the way of when this was last looked at."""
+        self._table: NodeTable | None = None
+        """As applied last."""
+        self._applying = asyncio.Lock()
+        """The reconciler applies a new table, and `restore` the last one, from two tasks."""
+        self._recurrences = Recurrences()
+        self._drops = DropWatch()
+        self.repairs = 0
+        """How many there were, for callers that must notice a new one."""
+        self._knows: frozenset[IPv4Address] = frozenset()
+        """The pool of the table that was last applied."""
+        self._public: frozenset[IPv4Address] = frozenset()
+        """The addresses with a public one, in that table."""
+        self._own_egress: frozenset[IPv4Address] | None = None
+        """What the kernel has of `StoredLedger.own_egress`; None until this agent has written it."""
+
+    def unprepared(self, view: NicView) -> frozenset[IPv4Address]:
+        """Addresses of `view` that the node's table does not have, or has with a public one that is gone: no pod may
+        get them yet.
+        """
+        public = {address for config in view.secondaries if config.public for address in config.addresses}
+        return view.addresses - (self._knows - (self._public - public))
+
+    async def resume(self) -> bool:
+        """Serve pods while Azure is silent: ledger and kernel are as the last agent of this boot left them.
+
+        The guards that it left are those of its mode. False when there was no such agent, or when this one has prepared
+        the kernel itself and changes the mode.
+        """
+        known = self._pool_object.pool_or_unread.uplink
+        if known is None or not self._core.stored.ledger.slots or self._table is not None:
+            return False
+        mac, primary = known
+        mode = effective(self._pool_object.pool_or_unread.mode, self._running_modes())
+        self._core.state.link = LinkParameters(
+            (await self._core.ports.datapath.uplink(mac, primary)).mtu, primary, mode
+        )
+        log.info("serving pods from the ledger until Azure has answered", extra={"mac": mac})
+        return True
+
+    async def apply(self, view: NicView) -> bool:
+        """Make the kernel fit this read of the NIC; NodeNotReady before identity and VNet are known."""
+        identity, vnet = self._core.state.identity, self._pool_state.vnet
+        if identity is None or vnet is None:
+            raise NodeNotReady("cannot prepare the node's kernel: its NIC and VNet are not known yet")
+        held = {slot.address for slot in self._core.stored.ledger.slots if slot.holder is not None}
+        # A pod keeps its address whatever somebody attaches to its configuration.
+        kept = {it.address: it for it in view.excluded if it.address is not None and it.address in held}
+        pool = view.addresses | kept.keys()
+        mode = self._take_mode()
+        table = NodeTable(
+            uplink_mac=identity.mac,
+            primary=identity.primary_ip,
+            pool=pool,
+            public=frozenset(
+                {address for address, config in kept.items() if config.public}
+                | {address for config in view.secondaries if config.public for address in config.addresses}
+            ),
+            routable=frozenset({*vnet.prefixes, *vnet.peered, *self._core.settings.routable}),
+            imds_allowed=self._core.settings.allow_imds,
+            mode=mode,
+            kept=frozenset(held - pool),
+        )
+        async with self._applying:
+            self._table = table
+            await self._put_right(table)
+        self._schedule.set_due(
+            Activity.KERNEL, self._core.ports.clock.boottime_s() + self._core.settings.timing.kernel_s
+        )
+        return True
+
+    def review_mode(self) -> bool:
+        """Whether the node has to change over to another mode now: it does so with the next `apply`.
+
+        Not while pods run that were wired in another mode: then the condition and an event of the pool name them.
+        """
+        link, wanted = self._core.state.link, self._pool_state.mode
+        if link is None:
+            return False
+        mode = effective(wanted, self._running_modes())
+        self._core.state.pending_mode = None if link.mode is wanted else wanted
+        announced, self._announced = self._announced, None if mode is wanted else wanted
+        if self._announced not in {None, announced}:
+            pods = [str(slot.holder) for slot in self._core.stored.ledger.slots if slot.holder is not None]
+            message = pool_conditions.mode_change(wanted, mode, pods, node=self._pool_object.pool_or_unread.name)
+            log.warning("change of mode waits for running pods", extra={"what": message})
+            self._events.publish("Warning", PoolKind.MODE_CHANGE_PENDING.value, message)
+        return mode is not link.mode
+
+    def _running_modes(self) -> frozenset[ModeName]:
+        """In which the pods of this node were wired; before modes were written down there was one."""
+        held = (slot for slot in self._core.stored.ledger.slots if slot.holder is not None)
+        return frozenset(slot.link.mode if slot.link is not None else ModeName.TRANSPARENT for slot in held)
+
+    def _take_mode(self) -> ModeName:
+        """The mode to prepare the kernel for. While that is another than before, no pod is wired: an ADD waits.
+
+        There is no pod then, and none comes in between, because nothing is awaited here.
+        """
+        mode = effective(self._pool_state.mode, self._running_modes())
+        before = self._core.state.link
+        if before is not None and before.mode is not mode:
+            self._core.state.link, self._prepared = None, False
+            log.info("mode changes", extra={"before": before.mode.value, "now": mode.value})
+        return mode
+
+    def _wire_with(self, link: LinkParameters) -> None:
+        """Pods that come from now on get this. Those that run keep their MTU, and repair gives them the new source.
+
+        To change both ends of a link under a running pod would drop what is longer than the smaller one in between,
+        and gains little: this node answers each packet that is too long for the next link ("fragmentation needed"), so
+        connections find the smaller size by path MTU discovery.
+        """
+        before, self._core.state.link = self._core.state.link, link
+        if before is None:
+            self._core.state.pending_mode = None
+            self._core.state.broadcast.notify_all()
+        if before is not None and before.mtu != link.mtu:
+            log.warning(
+                "mtu of the nic changed: running pods keep theirs until they are recreated",
+                extra={"before": before.mtu, "now": link.mtu, "pods": self._core.stored.ledger.counts().assigned},
+            )
+
+    async def restore(self, cause: str) -> bool:
+        """Somebody else changed something (`cause`, in words): make the kernel fit what was applied last.
+
+        False when nothing was yet.
+        """
+        async with self._applying:
+            if self._table is None:
+                return False
+            await self._put_right(self._table, cause=cause)
+        return True
+
+    async def settle_egress(self, addresses: Collection[IPv4Address] = ()) -> None:
+        """Make the kernel know which addresses leave the VNet as they are: all of them, or at least these.
+
+        For these it returns at once where nothing has to change, whatever else is being applied. DatapathError.
+        """
+        known, wanted = self._own_egress, self._core.stored.own_egress
+        if known is not None and (not (known ^ wanted).intersection(addresses) if addresses else known == wanted):
+            return
+        async with self._applying:
+            wanted = self._core.stored.own_egress
+            if wanted == self._own_egress:
+                return
+            try:
+                await self._core.ports.datapath.set_egress(wanted)
+            except DatapathError:
+                if self._table is None:
+                    raise
+                await self._put_right(self._table)  # somebody removed it
+                return
+            self._own_egress = wanted
+
+    async def _put_right(self, table: NodeTable, *, cause: str = "") -> None:
+        """With the pods' own addresses of this moment: a table may have waited for its turn."""
+        table = replace(table, own_egress=self._core.stored.own_egress)
+        report = await self._core.ports.datapath.apply_node(table)
+        self._knows, self._public, self._own_egress = table.pool, table.public, table.own_egress
+        self._core.state.routable = table.routable
+        now_s = self._core.ports.clock.boottime_s()
+        if self._prepared:
+            self._report_repairs(report.repaired, cause=cause, now_s=now_s)
+        else:
+            log.info("kernel prepared", extra={"changes": list(report.repaired)})
+            self._prepared = True
+        self._wire_with(LinkParameters(report.uplink.mtu, table.primary, table.mode))
+        self._core.state.conntrack = report.conntrack
+        self._drops.record(report.conntrack, now_s=now_s)
+        dropping = self._drops.conflicts(report.conntrack, now_s=now_s)
+        self._learn((*report.conflicts, *dropping, *self._recurrences.conflicts(now_s=now_s)))
+
+    def _report_repairs(self, repairs: Collection[str], *, cause: str, now_s: float) -> None:
+        """Each repair counts; one that has become usual is a conflict, and logged as that once."""
+        self._recurrences.record(repairs, now_s=now_s)
+        self.repairs += len(repairs)
+        for repair in repairs:
+            level = logging.DEBUG if self._recurrences.is_usual(repair, now_s=now_s) else logging.WARNING
+            log.log(level, "kernel put right", extra={"what": repair, "after": cause})
+            self._core.ports.observer.repaired("kernel")
+
+    def _learn(self, conflicts: tuple[Conflict, ...]) -> None:
+        """Publish the conflicts, and report what differs from the last pass."""
+        known = {conflict.reason: conflict.message for conflict in self._core.state.conflicts}
+        self._core.state.conflicts = conflicts
+        for conflict in conflicts:
+            before = known.pop(conflict.reason, None)
+            if before != conflict.message:
+                log.warning("host conflict", extra={"reason": conflict.reason.value, "what": conflict.message})
+            if before is None:
+                self._events.publish("Warning", conflict.reason.value, conflict.message)
+        for reason in known:
+            log.info("host conflict ended", extra={"reason": reason.value})

@@ -1,0 +1,64 @@
+"""The one condition that says which permission in Azure a node lacks, and what the node does without meanwhile. Pure.
+
+Each permission is needed only for what uses it: pods that run are not affected by any, and pods start as long as an
+address is free. So every failure for want of a permission is listed here, with its cost, and `Ready` says whether pods
+can start. A failure that is over, or that nothing tries again (`Failures.lapse`), is not listed any more: what nobody
+uses now, nobody lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from azure_cni.api.conditions import Condition, PoolKind
+from azure_cni.errors import AccessDenied, CloudError, NotAttested
+from azure_cni.model.text import addresses, few
+from azure_cni.node.pool.failures import Activity, Failure
+
+
+def permission_missing(failures: Iterable[Failure], *, ready: bool, allocated: int) -> Condition:
+    """`ready`: pods can be wired; `allocated`: addresses on the NIC for pods."""
+    denied = [failure for failure in failures if _is_denied(failure)]
+    if not denied:
+        message = "Azure has denied this node nothing that it asked for"
+        return Condition(PoolKind.PERMISSION_MISSING, False, "NothingDenied", message)
+    said = [f"{failure.error!s}; until then {_cost(failure, ready=ready, allocated=allocated)}" for failure in denied]
+    return Condition(PoolKind.PERMISSION_MISSING, True, AccessDenied.reason, few(said, between=". ", last=". And "))
+
+
+def _is_denied(failure: Failure) -> bool:
+    """For want of a permission, or of an identity that could have one.
+
+    A node that must prove which VM it is (NotAttested) lacks a proof, not a permission.
+    """
+    error = failure.error
+    denied = isinstance(error, AccessDenied) and not isinstance(error, NotAttested)
+    return denied or (isinstance(error, CloudError) and bool(error.lacks))
+
+
+def _cost(failure: Failure, *, ready: bool, allocated: int) -> str:
+    """What the node does without while this activity fails."""
+    keeps = f"pods run, and start as long as one of the node's {addresses(allocated)} is free"
+    if not ready or not allocated:
+        keeps = "pods that run keep their network, and no other pod starts on this node"
+    lost = _LOST.get(failure.activity, "")
+    if isinstance(failure.error, CloudError) and failure.error.accepted:  # only its operation cannot be followed
+        lost = "; what came of a write shows only when the NIC is read"
+    return f"{keeps}{lost}"
+
+
+_LOST: Final[Mapping[Activity, str]] = {
+    Activity.IDENTITY: "; the NIC is neither read nor written",
+    Activity.VNET: "; changes of the VNet and its peerings are not seen",
+    Activity.READ: "; the NIC is not written, and what others change on it is not seen",
+    Activity.GROW: ", and it gets no more",
+    Activity.GROUPS: "; the NIC stays in the application security groups that it is in",
+    Activity.ATTACH: "; pods do not get what they ask to have attached by annotation",
+    Activity.RELEASE: "; addresses that it does not need any more stay on its NIC",
+}
+"""What fails with an activity, beyond that the node has no more addresses.
+
+An agent that cannot say which NIC it has, or what its VNet holds, serves from the ledger of this boot: pods go on to
+start. The other activities fail one by one, each without the others.
+"""

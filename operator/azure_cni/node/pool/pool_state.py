@@ -1,0 +1,120 @@
+"""What the pool task has found out, and what of the node all parts of pool/ work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from azure_cni.api.node_ip_pool import WriteIntent
+from azure_cni.faults import Faults
+from azure_cni.ipam.plan import Plan
+from azure_cni.ipam.sizing import Policy
+from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.identity import ModeName, VNetView
+from azure_cni.model.nic import NicView
+from azure_cni.node.node_settings import NodePorts, NodeSettings
+from azure_cni.node.pods.demand import Demand
+from azure_cni.node.pool.failures import Failure
+from azure_cni.node.pool.reservation_request import ReservationRequest
+from azure_cni.node.ports import Grant, Nic
+from azure_cni.node.state import NodeState
+from azure_cni.node.stored_ledger import StoredLedger
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCore:
+    """What all use cases of one node have in common: what it was given, and the state that both sides read."""
+
+    ports: NodePorts
+    settings: NodeSettings
+    faults: Faults
+    state: NodeState
+    demand: Demand
+    stored: StoredLedger
+
+
+@dataclass(frozen=True, slots=True)
+class LastWrite:
+    """The newest NIC write: `result` is `Succeeded` or the reason of its failure; `etag` the NIC's afterwards."""
+
+    time: str
+    reason: str
+    added: int
+    removed: int
+    result: str
+    etag: str
+
+    def document(self) -> dict[str, str | int]:
+        """As in `status.lastWrite`."""
+        return {
+            "time": self.time,
+            "reason": self.reason,
+            "added": self.added,
+            "removed": self.removed,
+            "result": self.result,
+            "etag": self.etag,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LastRead:
+    """The newest reading of the NIC, and the newest request of a person (`READ_NOW`) that it answers."""
+
+    time: str
+    request: str
+
+    def document(self) -> dict[str, str]:
+        """As in `status.lastRead`."""
+        return {"time": self.time, "request": self.request}
+
+
+@dataclass(slots=True)
+class PoolState:
+    """What is known now. Written by the pool task alone, with its reader and its writer; the status task reads it."""
+
+    policy: Policy
+    mode: ModeName = ModeName.TRANSPARENT
+    """In which pods shall be wired."""
+    security_groups: tuple[str, ...] | None = None
+    """That the NIC shall be in; None leaves it in those that it is in."""
+    nic_read_only: bool = False
+    nic: Nic | None = None
+    vnet: VNetView | None = None
+    view: NicView | None = None
+    """The NIC as kernel and ledger know it."""
+    unapplied_view: NicView | None = None
+    """The NIC as it was read since, for them to take over."""
+    reservation: ReservationRequest = field(default_factory=ReservationRequest)
+    grant: Grant = field(default_factory=lambda: Grant(count=0, request_id=0))
+    plan: Plan | None = None
+    waiting: int = 0
+    """Pods that need an address and have none, as last counted."""
+    writing: WriteIntent = WriteIntent.NONE
+    """The write of the NIC that is under way, or of which kernel and ledger do not know the outcome yet."""
+    attached: frozenset[AttachedResource] = frozenset()
+    """What pods have attached by the NIC, and what the next write adds."""
+    denied: tuple[Failure, ...] = ()
+    """For want of permissions: what pods ask to have attached, and Azure refuses to."""
+    last_write: LastWrite | None = None
+    last_read: LastRead | None = None
+
+    @property
+    def answered(self) -> bool:
+        """The newest request has its answer."""
+        return self.grant.request_id == self.reservation.request.number
+
+    @property
+    def ceiling(self) -> int:
+        """What the pool may grow to."""
+        if self.nic_read_only and self.view is not None:
+            return self.view.held
+        most = self.view.most if self.view is not None else None
+        limits = (self.policy.maximum, self.policy.size, self.grant.ceiling, most)
+        return min(limit for limit in limits if limit is not None)
+
+    @property
+    def crowding(self) -> int:
+        """How many ipConfigurations that are for no pod keep the pool from its size on a full NIC."""
+        view = self.view
+        if self.nic_read_only or view is None or view.most > self.ceiling or view.most >= self.policy.maximum:
+            return 0
+        return len(view.excluded)

@@ -1,0 +1,283 @@
+"""The pool task: observe Azure, adopt what was read, decide, take one step. See `reconciler` for how it works."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final, assert_never
+
+from azure_cni.api.conditions import NODE_AT_LIMIT, PoolKind
+from azure_cni.api.node_ip_pool import WriteIntent
+from azure_cni.errors import CloudError, Throttled
+from azure_cni.faults import Faults
+from azure_cni.ipam.plan import (
+    Attach,
+    AwaitGrant,
+    Grow,
+    NoOp,
+    Plan,
+    Regroup,
+    Rewrite,
+    Shrink,
+    Step,
+    WaitForAzure,
+    next_step,
+)
+from azure_cni.ipam.sizing import override
+from azure_cni.model.nic import NicView
+from azure_cni.model.text import few
+from azure_cni.node.pool.attempts import Attempts, run_passes
+from azure_cni.node.pool.azure_reader import AzureReader
+from azure_cni.node.pool.failures import OF_POOL, Activity, Failures
+from azure_cni.node.pool.nic_writer import PoolNicWriter
+from azure_cni.node.pool.node_network import NodeNetwork
+from azure_cni.node.pool.pod_attachments import PodAttachments
+from azure_cni.node.pool.pool_object import PoolObject
+from azure_cni.node.pool.pool_state import NodeCore, PoolState
+from azure_cni.node.pool.schedule import Schedule
+from azure_cni.node.pool.steps import activity_of, attached_by, intent_of
+
+log = logging.getLogger(__name__)
+
+
+class PoolTask:
+    """Owns the NIC and the pool's growth. One pass after another, each at most one write of the NIC."""
+
+    def __init__(
+        self,
+        core: NodeCore,
+        *,
+        pool_state: PoolState,
+        pool_object: PoolObject,
+        failures: Failures,
+        attempts: Attempts,
+        schedule: Schedule,
+        network: NodeNetwork,
+        reader: AzureReader,
+        writer: PoolNicWriter,
+        pod_attachments: PodAttachments,
+        wake_status: Callable[[], None],
+    ) -> None:
+        self._core = core
+        self._pool_state = pool_state
+        self._pool_object = pool_object
+        self._failures = failures
+        self._attempts = attempts
+        self._schedule = schedule
+        self._network = network
+        self._reader = reader
+        self._writer = writer
+        self._pod_attachments = pod_attachments
+        self._wake_status = wake_status
+        self._network_lags = False
+        """When the ledger last took over a read of the NIC, the kernel did not know all of it."""
+        self._setting: tuple[int, str, str, str] | None = None
+        """What `_notice_change` last saw."""
+
+    async def run(self, faults: Faults) -> None:
+        """Until cancelled."""
+        await run_passes(self.run_pass, self._schedule.rest, faults)
+
+    async def run_pass(self) -> float:
+        """One pass; returns the seconds until the next look if nothing wakes it before."""
+        attempt = self._attempts.attempt
+        self._schedule.pass_begins(self._now_s())
+        await attempt(Activity.POOL, self._pool_object.ensure)
+        await attempt(Activity.SPEC, self._read_spec)
+        if not self._core.state.ready:
+            await attempt(Activity.KERNEL, self._network.resume)
+        await attempt(Activity.IDENTITY, self._reader.identify)
+        await attempt(Activity.VNET, self._reader.read_vnet)
+        await attempt(Activity.READ, self._reader.read_nic)
+        self._notice_change()
+        if self._network.review_mode():
+            self._schedule.set_due(Activity.KERNEL, self._now_s())
+        await self._adopt()
+        if await attempt(Activity.PLAN, self._decide):
+            await self._act()
+        self._wake_status()
+        return self._rest_s()
+
+    async def _read_spec(self) -> bool:
+        if self._pool_object.pool is None:
+            return False
+        policy = override(self._core.settings.defaults, self._pool_object.pool.spec_overrides())
+        self._pool_state.policy = replace(policy, paused=True) if self._core.settings.nic_read_only else policy
+        self._pool_state.mode = self._pool_object.pool.wanted_mode(self._core.settings.mode)
+        self._pool_state.security_groups = self._pool_object.pool.wanted_security_groups()
+        return True
+
+    def _notice_change(self) -> None:
+        """A person changed the spec or wants the NIC read, or it is another one: what was refused may be allowed."""
+        pool, identity = self._pool_object.pool, self._core.state.identity
+        if pool is None or identity is None:
+            return
+        setting = (pool.generation, pool.read_now, identity.nic_id, identity.subnet_id)
+        if self._setting not in {None, setting}:
+            self._attempts.hurry()
+            self._writer.forget_room()
+            self._pod_attachments.hurry()
+        self._setting = setting
+
+    async def _adopt(self) -> None:
+        """Take over what was read of the NIC. The kernel learns the addresses before any pod can get one of them.
+
+        A kernel that fails to does not stop the pool: what is new on the NIC is counted, and kept from pods until the
+        kernel works. Then the NIC is read again, for what was read before may be out of date.
+        """
+        unapplied, applied = self._pool_state.unapplied_view, self._pool_state.view
+        if unapplied is not None:
+            await self._attempts.attempt(Activity.KERNEL, partial(self._network.apply, unapplied))
+            await self._attempts.attempt(Activity.LEDGER, partial(self._take_over, unapplied))
+        elif applied is not None and self._schedule.is_due(Activity.KERNEL, now_s=self._now_s()):
+            works = await self._attempts.attempt(Activity.KERNEL, partial(self._network.apply, applied))
+            if works and self._network_lags:
+                self._schedule.set_due(Activity.READ, self._now_s())
+
+    async def _take_over(self, view: NicView) -> bool:
+        pool_state, unprepared = self._pool_state, self._network.unprepared(view)
+        observation = pool_state.reservation.observe(
+            view, self._core.stored.ledger, now_s=self._now_s(), unprepared=unprepared
+        )
+        self._core.stored.commit(observation.change)
+        self._network_lags = bool(unprepared)
+        before, pool_state.view, pool_state.unapplied_view = pool_state.view, view, None
+        if observation.appeared:
+            appeared = observation.appeared
+            log.info("addresses ready", extra={"count": len(appeared), "addresses": few(appeared)})
+        if view.excluded != (before.excluded if before else ()):
+            excluded = [str(config) for config in view.excluded]
+            log.info("configurations of the NIC that no pod gets", extra={"excluded": excluded})
+        if observation.vanished:
+            log.warning("addresses vanished", extra={"addresses": [str(address) for address in observation.vanished]})
+            self._core.ports.observer.repaired("address_vanished")
+        return bool(observation.change)
+
+    async def _decide(self) -> bool:
+        """Plan, and ask for what the plan needs, once all that decides it is known; the pool too, for it may say
+        `paused` or another size. False before that.
+        """
+        view, reservation = self._pool_state.view, self._pool_state.reservation
+        if self._pool_object.pool is None or view is None or not self._core.state.ready:
+            return False
+        if not reservation.has_request:
+            self._begin(view)
+        known = self._pool_state.unapplied_view is None and self._failures.get(Activity.READ) is None
+        if not known or not reservation.has_request:
+            return False
+        plan = self._plan(view)
+        write_intent = self._write_intent(plan.step)
+        if reservation.want(plan.requested, on_nic=view.held, write_intent=write_intent):
+            self._plan(view)  # a node that grants itself has its answer already
+        return True
+
+    def _begin(self, view: NicView) -> None:
+        """The first request of this agent. Never before its NIC was read: it must cover what is there."""
+        identity, pool = self._core.state.identity, self._pool_object.pool
+        if identity is not None and pool is not None:
+            self._pool_state.reservation.begin(pool, vm_id=identity.vm_id, nic=view)
+
+    def _plan(self, view: NicView) -> Plan:
+        pool_state, now_s = self._pool_state, self._now_s()
+        pool_state.waiting = self._core.demand.waiting(self._core.stored.ledger)
+        pool_state.grant = self._core.ports.grants.read(
+            self._pool_object.pool_or_unread, pool_state.reservation.request
+        )
+        pool_state.plan = next_step(
+            self._core.stored.ledger,
+            view,
+            pool_state.policy,
+            waiting=pool_state.waiting,
+            now_s=now_s,
+            surplus_since_s=pool_state.plan.surplus_since_s if pool_state.plan else None,
+            granted=pool_state.grant.count if pool_state.answered else 0,
+            pending_write=pool_state.reservation.pending_write,
+            shrink_delay_s=self._core.settings.timing.shrink_delay_s,
+            attach=() if self._failures.blocks(Activity.ATTACH, now_s=now_s) else self._pod_attachments.changes(view),
+            may_grow=pool_state.grant.refusal not in _LASTING and not self._failures.blocks(Activity.GROW, now_s=now_s),
+            groups=pool_state.security_groups,
+        )
+        return pool_state.plan
+
+    def _write_intent(self, step: Step) -> WriteIntent:
+        """The write that the step needs; none during its pause after a failure, when a grant would be wasted."""
+        write_intent = intent_of(step)
+        if write_intent is WriteIntent.NONE:
+            return write_intent
+        if isinstance(step, Shrink) and self._failures.get(Activity.KERNEL) is not None:
+            return (
+                WriteIntent.NONE
+            )  # the table would go on counting what leaves as ours, also when it is another node's
+        return (
+            WriteIntent.NONE
+            if self._failures.blocks(activity_of(step, write_intent), now_s=self._now_s())
+            else write_intent
+        )
+
+    async def _act(self) -> None:
+        """Take the step that was decided, if it is a write and the write is allowed; adopt what it brought."""
+        pool_state = self._pool_state
+        step = pool_state.plan.step if pool_state.plan is not None else NoOp()
+        if isinstance(step, NoOp):
+            self._attempts.lapse(Activity.GROW, Activity.ATTACH, Activity.RELEASE, Activity.GROUPS)
+            self._core.ports.observer.reconciled("unchanged")
+        elif isinstance(step, AwaitGrant | WaitForAzure) or not pool_state.reservation.allows(pool_state.grant):
+            self._core.ports.observer.reconciled("waiting")
+        else:
+            activity = activity_of(step, pool_state.reservation.write_intent)
+            short: list[CloudError] = []
+            try:
+                await self._attempts.attempt(activity, partial(self._carry_out, step, short))
+                if pool_state.unapplied_view is not None:
+                    await self._adopt()
+            finally:
+                pool_state.writing = WriteIntent.NONE
+            if short:  # what fitted is there for pods before anybody reads that the rest did not
+                self._attempts.fail(activity, short[0])
+            self._writer.publish_news()
+
+    async def _carry_out(self, step: Grow | Attach | Shrink | Rewrite | Regroup, short: list[CloudError]) -> bool:
+        """Write; why the subnet had room for a part only goes into `short`."""
+        try:
+            match step:
+                case Grow():
+                    view, refusal = await self._writer.grow(step)
+                    short += [refusal] if refusal is not None else []
+                case Attach():
+                    view = await self._writer.attach(step)
+                case Shrink():
+                    view = await self._writer.shrink(step)
+                case Rewrite():
+                    view = await self._writer.rewrite(step)
+                case Regroup():
+                    view = await self._writer.regroup(step)
+                case _:
+                    assert_never(step)
+        except Exception as error:
+            # Only a read can show what is on the NIC now; but none while Azure asks to wait.
+            patience_s = error.retry_after_s or 0.0 if isinstance(error, Throttled) else 0.0
+            self._schedule.set_due(Activity.READ, self._now_s() + patience_s)
+            if isinstance(error, CloudError) and self._pod_attachments.refused(attached_by(step), error):
+                self._core.ports.observer.reconciled(error.reason)
+                return False  # all but what was refused is tried again at once
+            raise
+        finally:
+            self._schedule.wake()
+        self._reader.observe_nic(view)
+        return not short
+
+    def _rest_s(self) -> float:
+        """Seconds until something is due."""
+        plan, schedule = self._pool_state.plan, self._schedule
+        due = [self._failures.next_due_s(OF_POOL, after_s=schedule.began_s), plan.wake_at_s if plan else None]
+        due.append(self._pod_attachments.next_due_s(after_s=schedule.began_s))
+        return schedule.rest_s(due, now_s=self._now_s())
+
+    def _now_s(self) -> float:
+        return self._core.ports.clock.boottime_s()
+
+
+_LASTING: Final = frozenset({PoolKind.QUOTA_EXCEEDED.value, NODE_AT_LIMIT})
+"""Refusals of more addresses that do not end by waiting for the write budget."""

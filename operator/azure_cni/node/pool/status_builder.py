@@ -1,0 +1,140 @@
+"""What people and waiting pods read of the node: its forecast and its status."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from azure_cni.api import conditions, node_ip_pool, reading
+from azure_cni.api.node_ip_pool import WriteIntent, address_entry
+from azure_cni.errors import InternalFault, Throttled
+from azure_cni.node.pool import pool_conditions
+from azure_cni.node.pool.failures import Failure, Failures
+from azure_cni.node.pool.pool_object import PoolObject
+from azure_cni.node.pool.pool_state import NodeCore, PoolState
+
+FAR_S: Final = 30.0
+"""The end of a pause at least this long is announced."""
+
+
+class StatusBuilder:
+    """Puts what the pool task has found out into every form that somebody reads. Only `publish_forecast` changes
+    anything: it is the one writer of the forecast and its figures in `NodeState`.
+    """
+
+    def __init__(self, core: NodeCore, *, pool_state: PoolState, pool_object: PoolObject, failures: Failures) -> None:
+        self._core = core
+        self._pool_state = pool_state
+        self._pool_object = pool_object
+        self._failures = failures
+
+    def publish_forecast(self) -> None:
+        """Publish the forecast to the ADDs that wait, with the figures behind it."""
+        state, pool_state = self._core.state, self._pool_state
+        state.asked_s = self._asked_s()
+        snapshot = self._snapshot()
+        state.at_limit = snapshot.at_limit or snapshot.refusal == conditions.PoolKind.QUOTA_EXCEEDED
+        state.target, state.maximum = snapshot.target, pool_state.policy.maximum
+        state.requested, state.granted = snapshot.requested, self._pool_object.pool_or_unread.view.granted
+        state.waiting = max(0, pool_state.waiting - snapshot.counts.free)
+        state.throttled = self._failures.find(Throttled) is not None
+        state.publish_forecast(pool_conditions.forecast(snapshot, self._failures))
+
+    def describe(self, failure: Failure) -> str:
+        """A failure in words."""
+        return pool_conditions.describe_failure(failure, self._snapshot())
+
+    def _snapshot(self) -> pool_conditions.Snapshot:
+        state, pool_state, pool = self._core.state, self._pool_state, self._pool_object.pool
+        slots, counts = self._core.stored.ledger.slots, self._core.stored.ledger.counts()
+        now_s, asked_s = self._core.ports.clock.boottime_s(), state.asked_s
+        leaves_mode = state.pending_mode is not None
+        return pool_conditions.Snapshot(
+            ready=state.ready,
+            counts=counts,
+            paused=pool_state.policy.paused,
+            target=pool_state.plan.target if pool_state.plan else 0,
+            ceiling=pool_state.ceiling,
+            requested=pool_state.reservation.request.count,
+            answered=pool_state.answered,
+            asked_for_s=0.0 if asked_s is None else now_s - asked_s,
+            growing=pool_state.writing is WriteIntent.GROW,
+            updating=pool_state.writing is not WriteIntent.NONE
+            or (pool_state.view is not None and not pool_state.view.settled),
+            # A write that takes them off, or a read that shows whether one did, says it in a moment.
+            withheld=0 if pool_state.writing is WriteIntent.SHRINK or pool_state.unapplied_view else counts.releasing,
+            nic_read_only=pool_state.nic_read_only,
+            vnet_known=pool_state.vnet is not None,
+            throttled_until=self._throttled_until(),
+            missing=tuple(slot.address for slot in slots if not slot.on_nic),
+            obstacle=state.obstacle,
+            conflicts=state.conflicts,
+            refusal=pool_state.grant.refusal,
+            refusal_message=pool_state.grant.message,
+            crowding=pool_state.crowding,
+            mode=state.link.mode if state.link is not None else pool_state.mode,
+            pending_mode=state.pending_mode,
+            pods=tuple(str(slot.holder) for slot in slots if slot.holder is not None) if leaves_mode else (),
+            denied=pool_state.denied,
+            now_s=now_s,
+            pool=pool.name if pool else "NODE",
+            retry_at={one.activity: one.retry_at for one in self._failures if self._is_far(one)},
+        )
+
+    def _asked_s(self) -> float | None:
+        """Boot time since when a request for a write has waited for its answer; None while none waits."""
+        waits = self._pool_state.reservation.write_intent is not WriteIntent.NONE and not self._pool_state.answered
+        if not waits:
+            return None
+        return self._core.ports.clock.boottime_s() if self._core.state.asked_s is None else self._core.state.asked_s
+
+    def _throttled_until(self) -> str:
+        """When Azure may be asked again, RFC 3339."""
+        failure = self._failures.find(Throttled)
+        return "" if failure is None else failure.retry_at
+
+    def _is_far(self, failure: Failure) -> bool:
+        """The next try is not so soon that nobody would have read when it is."""
+        named = failure.is_refusal or isinstance(failure.error, InternalFault)
+        return named or failure.retry_at_s - failure.failed_at_s >= FAR_S
+
+    def build(self) -> dict[str, Any]:
+        """What the pool's status should say now."""
+        snapshot, pool_state = self._snapshot(), self._pool_state
+        pool = self._pool_object.pool_or_unread
+        status: dict[str, Any] = {
+            "allocated": snapshot.counts.allocated,
+            "assigned": snapshot.counts.assigned,
+            "free": snapshot.counts.free,
+            "cooling": snapshot.counts.cooling,
+            "target": snapshot.target,
+            "waiting": self._core.state.waiting,
+            "throttledUntil": snapshot.throttled_until or None,
+            "vnetAddresses": [address_entry(s.address, s.config) for s in self._core.stored.ledger.slots if s.in_pool],
+            "conditions": conditions.merge(
+                reading.mappings(pool.status.get("conditions")),
+                pool_conditions.conditions(snapshot, self._failures),
+                now=self._core.ports.clock.utc(),
+                generation=pool.generation,
+            ),
+            "observedGeneration": pool.generation,
+        }
+        if pool_state.reservation.has_request:
+            request = pool_state.reservation.request
+            status |= {
+                "requested": request.count,
+                "requestID": request.number,
+                "writeIntent": pool_state.reservation.write_intent.value,
+            }
+            status |= self._core.ports.grants.status(pool_state.grant)
+        if self._core.state.identity is not None:
+            status |= node_ip_pool.identity_status(self._core.state.identity)
+        if self._core.state.link is not None:
+            status["mode"] = self._core.state.link.mode.value
+        if pool_state.last_read is not None:
+            status["lastRead"] = pool_state.last_read.document()
+        if pool_state.view is not None:
+            status["excluded"] = [node_ip_pool.excluded_entry(config) for config in pool_state.view.excluded]
+            status["vnetAttachments"] = node_ip_pool.attached_entries(pool_state.attached) or None
+        if pool_state.last_write is not None:
+            status["lastWrite"] = pool_state.last_write.document()
+        return status
