@@ -1,10 +1,23 @@
-"""Files of the node that others read while we write them: whole or not there, and on disk once we say so."""
+"""The node's files and directories, as the agent's container has them.
+
+A file that others read while it is written is complete or absent, and on disk when a write returns.
+
+A hostPath volume is bound once, when the container starts. When the directory is removed and recreated, or moved away
+(package upgrades do both), the container keeps the old one, which the rest of the node no longer has. The kernel
+shows that in /proc/self/mountinfo (proc_pid_mountinfo(5)): the fourth field is the path of what is mounted, and ends in
+`//deleted` or becomes another path. Only a new container sees the new directory.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
+
+from azure_cni.errors import AzureCniError
 
 
 def replace_file(path: Path, content: bytes, *, mode: int) -> None:
@@ -34,3 +47,87 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+LARGEST_STATE: Final = 4 << 20
+"""Bytes. A pool of 250 addresses is some 20 KiB."""
+
+
+class WholeFile:
+    """A small file that is written rarely and as a whole. AzureCniError from both methods.
+
+    What it means is its user's. Implements `azure_cni.docker.ports.StateFile`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> bytes | None:
+        """Its content; None where there is no such file."""
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(LARGEST_STATE + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._error("read", error.strerror or str(error)) from error
+        if len(content) > LARGEST_STATE:
+            raise self._error("read", f"it has more than {LARGEST_STATE >> 20} MiB")
+        return content
+
+    def write(self, content: bytes) -> None:
+        """Replace it at once; the directory is made if need be, for root alone."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(self._path, content, mode=0o600)
+        except OSError as error:
+            raise self._error("write", error.strerror or str(error)) from error
+
+    def _error(self, what: str, why: str) -> AzureCniError:
+        return AzureCniError(
+            f"cannot {what} {self._path}: {why}; it must be a file of root's on a disk that is not full or read-only"
+        )
+
+
+MOUNTINFO: Final = Path("/proc/self/mountinfo")
+
+_DELETED: Final = "//deleted"
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+
+
+def mounted(mountinfo: str) -> dict[Path, str]:
+    """What is mounted, by mount point: a path within its file system. The topmost of several on one point."""
+    lines = (line.split(" ") for line in mountinfo.splitlines())
+    return {Path(_unescaped(fields[4])): _unescaped(fields[3]) for fields in lines}
+
+
+def _unescaped(field: str) -> str:
+    """Blanks and backslashes are octal there."""
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), field)
+
+
+class NodeDirectories:
+    """Remembers what is mounted on each of the directories; those that are no mount points are left alone."""
+
+    def __init__(self, directories: Iterable[Path], *, mountinfo: Path = MOUNTINFO) -> None:
+        self._points = {directory: directory.resolve() for directory in directories}  # mounts are listed without links
+        self._mountinfo = mountinfo
+        self._first = self._look()
+
+    def replaced(self) -> str:
+        """The message about the first directory that the node no longer has under its name; "" when all are there.
+
+        OSError when the kernel does not say what is mounted.
+        """
+        now = self._look()
+        for directory, first in self._first.items():
+            root = now.get(directory, first)
+            if root.endswith(_DELETED):
+                return f"{directory} of the node was removed"
+            if root != first:
+                return f"{directory} of the node was moved to {root}"
+        return ""
+
+    def _look(self) -> Mapping[Path, str]:
+        roots = mounted(self._mountinfo.read_text())
+        return {directory: roots[point] for directory, point in self._points.items() if point in roots}

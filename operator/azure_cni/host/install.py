@@ -1,11 +1,17 @@
-"""Making the node's container runtime use us: the binary first, the conflist last.
+"""Make the node's container runtime use azure-cni: the binary first, the conflist last.
 
-A conflist is a promise: with it the node turns Ready and pods are sent to the binary. So it is written once all else
-stands. Both files are replaced whole; the runtime may read at any moment.
+With the conflist the node becomes Ready and the runtime sends pods to the binary, so it is written when everything else
+is in place. Both files are replaced atomically, because the runtime may read them at any moment.
+
+Which versions of the CNI specification another plugin of the node supports is its own answer to VERSION. The program
+runs in the agent's container. Whoever can replace it gains nothing by that: the runtime runs the same file on the node
+for each pod, as root and with every capability.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +20,12 @@ from pathlib import Path
 from stat import S_IMODE
 from typing import Final
 
-from azure_cni.cni.config import PLUGIN
+import msgspec
+
+from azure_cni.cni.config import NEWEST, PLUGIN
 from azure_cni.errors import AzureCniError
 from azure_cni.host.files import replace_file, sync_directory
+from azure_cni.model.text import NOT_JSON
 
 CONFLIST: Final = "10-azure-cni.conflist"
 """Runtimes take the first configuration in the order of names."""
@@ -51,12 +60,12 @@ class HostPlugin:
 
     def install_binary(self) -> bool:
         """Put the binary in place, also over one that runs right now. False when it was there already."""
-        with _told("install the plugin binary", self.binary, "is the node's directory mounted for writing?"):
+        with _as_cni_error("install the plugin binary", self.binary, "is the node's directory mounted for writing?"):
             return _put(self.binary, self.source.read_bytes(), mode=_BINARY_MODE)
 
     def activate(self, text: str) -> bool:
         """Write the conflist: from here on pods come. False when it was there already."""
-        with _told("write the conflist", self.conflist, "is the node's directory mounted for writing?"):
+        with _as_cni_error("write the conflist", self.conflist, "is the node's directory mounted for writing?"):
             return _put(self.conflist, text.encode(), mode=_CONFLIST_MODE)
 
     @property
@@ -65,11 +74,11 @@ class HostPlugin:
         return not self.conf_dir.exists() or set(self._configurations()) <= {self.conf_name}
 
     def withdraw(self) -> bool:
-        """Remove the conflist: no pods until it is written again. False when there is none, and where it must stay.
+        """Remove the conflist: no pods until it is written again. False when there is none, and when it must stay.
 
-        It stays where others lie beside it: the runtime would wire pods by the next one of them.
+        It stays when there are other configurations: the runtime would wire pods with the next one.
         """
-        with _told("remove the conflist", self.conflist, "is the node's directory mounted for writing?"):
+        with _as_cni_error("remove the conflist", self.conflist, "is the node's directory mounted for writing?"):
             if not self.conflist.exists() or self._configurations() != [self.conf_name]:
                 return False
             self.conflist.unlink()
@@ -77,12 +86,12 @@ class HostPlugin:
         return True
 
     def missing(self, plugin: str) -> str:
-        """Words about another plugin that our conflist names and the node has not; "" when it is there.
+        """The message about another plugin that our conflist names and the node lacks; "" when it is there.
 
-        Also "" where a link leads out of the directory (`unseen`): what nobody here can see is not called missing.
+        Also "" where a link leads out of the directory (`unseen`): the agent cannot see whether that is missing.
         """
         path = self.bin_dir / plugin
-        with _told("look for", path, "is the node's directory mounted, and root's?"):
+        with _as_cni_error("look for", path, "is the node's directory mounted, and root's?"):
             found = self._followed(path)
             if found is None or found.is_file():
                 return ""
@@ -92,9 +101,9 @@ class HostPlugin:
         )
 
     def unseen(self, plugin: str) -> str:
-        """Words about a plugin that is a link to where the agent cannot look; "" when it is none, or is not there."""
+        """The message about a plugin that is a link to where the agent cannot look; "" for any other."""
         path = self.bin_dir / plugin
-        with _told("look for", path, "is the node's directory mounted, and root's?"):
+        with _as_cni_error("look for", path, "is the node's directory mounted, and root's?"):
             if self._followed(path) is not None:
                 return ""
             return (
@@ -115,8 +124,12 @@ class HostPlugin:
         return (configurations, *map(_identity, files))
 
     def identity(self, plugin: str) -> tuple[int, ...] | None:
-        """What tells the program of this name, at the end of its links, from another; None when it is not there."""
+        """What identifies the program of this name, with links followed; None when it is not there."""
         return _identity((self.bin_dir / plugin).resolve())
+
+    async def versions_of(self, plugin: str) -> frozenset[str]:
+        """Which versions of the CNI specification another plugin supports (`supported_versions`)."""
+        return await supported_versions(self.bin_dir / plugin)
 
     def _followed(self, path: Path) -> Path | None:
         """Where a link in bin_dir ends; None when it leaves bin_dir, which is all that is mounted. OSError.
@@ -133,17 +146,17 @@ class HostPlugin:
 
     def rivals(self) -> tuple[str, ...]:
         """Configurations that sort before ours, so that the runtime uses them and not us."""
-        with _told("list", self.conf_dir, "is the node's directory mounted?"):
+        with _as_cni_error("list", self.conf_dir, "is the node's directory mounted?"):
             return tuple(name for name in self._configurations() if name < self.conf_name)
 
     def warning(self) -> str:
-        """Words about the configurations before ours; "" when there is none."""
+        """The message about configurations that sort before ours; "" when there are none."""
         rivals = self.rivals()
         if not rivals:
             return ""
         return (
             f"the container runtime uses {self.conf_dir / rivals[0]} and not {self.conf_name}: its name sorts first; "
-            f"pods get no address of ours until {' and '.join(rivals)} {'is' if len(rivals) == 1 else 'are'} removed"
+            f"pods get no azure-cni address until {' and '.join(rivals)} {'is' if len(rivals) == 1 else 'are'} removed"
         )
 
     def _configurations(self) -> list[str]:
@@ -152,7 +165,7 @@ class HostPlugin:
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:
-    """What tells a file, or the link that it is, from another one of its name."""
+    """What identifies a file, or a link itself, among successive files of one name."""
     try:
         status = path.lstat()
     except OSError:
@@ -175,15 +188,50 @@ def _put(path: Path, content: bytes, *, mode: int) -> bool:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what an agent left that was killed while it wrote."""
+    """Remove temporary files of an agent that was killed while writing."""
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 @contextmanager
-def _told(what: str, path: Path, advice: str) -> Iterator[None]:
+def _as_cni_error(what: str, path: Path, advice: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         why = f"{error.strerror} ({error.filename})" if error.filename not in {None, str(path)} else error.strerror
         raise AzureCniError(f"cannot {what} {path}: {why}; {advice}") from error
+
+
+VERSION_ANSWER_S: Final = 5.0
+"""VERSION reads nothing but its input; a reference plugin answers in milliseconds."""
+
+
+class _Answer(msgspec.Struct):
+    supportedVersions: frozenset[str]  # noqa: N815  # the specification's spelling
+
+
+async def supported_versions(program: Path, *, answer_s: float = VERSION_ANSWER_S) -> frozenset[str]:
+    """What the plugin answers to VERSION. AzureCniError when it cannot be run here, or does not answer in time."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={"CNI_COMMAND": "VERSION"},
+        )
+        try:
+            async with asyncio.timeout(answer_s):
+                output, _ = await process.communicate(msgspec.json.encode({"cniVersion": NEWEST}))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    except TimeoutError:
+        raise AzureCniError(f"cannot ask {program} for its versions: no answer within {answer_s:.0f} s") from None
+    except OSError as error:
+        raise AzureCniError(f"cannot ask {program} for its versions: {error.strerror}") from error
+    try:
+        return msgspec.json.decode(output, type=_Answer).supportedVersions
+    except NOT_JSON as error:
+        raise AzureCniError(f"cannot ask {program} for its versions: it answers {output[:80]!r} ({error})") from error

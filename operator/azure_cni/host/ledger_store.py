@@ -1,12 +1,19 @@
 """The ledger in a SQLite file on the node's /run: it outlives the agent and, like the sandboxes, not a reboot.
 
 One row per slot, one transaction per change. What the file holds is never guessed or dropped: a file that cannot be
-read, or that a newer version wrote, stops the agent with words; pods that run do not need it.
+read, or that a newer version wrote, stops the agent with an explanation; running pods do not need it.
+
+Whoever may read the file may also lock it, and must not keep an agent from starting. SQLite locks with POSIX record
+locks: a reader can only take shared ones, a writer (another agent) holds exclusive ones. So a file that only readers
+hold is replaced by a copy, and the readers keep the old file.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
@@ -14,22 +21,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from azure_cni.api.nic import ConfigName
 from azure_cni.errors import LedgerError
-from azure_cni.host import ledger_lock
-from azure_cni.host.private import FILE_MODE
+from azure_cni.host.files import replace_file
+from azure_cni.host.run_directory import FILE_MODE
 from azure_cni.ipam.ledger import Change, Holder, LinkParameters, Sandbox, Slot, State
+from azure_cni.model.identity import ModeName
+from azure_cni.model.nic import ConfigName
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 4
 """`user_version` of the file. A change of the table raises it and brings a step from the one before."""
 
 _SCHEMA: Final = """
 CREATE TABLE slots (
   address TEXT PRIMARY KEY,
+  family INTEGER NOT NULL,
   config TEXT NOT NULL,
   state TEXT NOT NULL,
   since_s REAL NOT NULL,
   on_nic INTEGER NOT NULL,
+  network TEXT,
   container_id TEXT,
   ifname TEXT,
   netns TEXT,
@@ -38,30 +48,56 @@ CREATE TABLE slots (
   pod_uid TEXT,
   mtu INTEGER,
   node_address TEXT,
-  UNIQUE (container_id, ifname),
+  mode TEXT,
+  own_egress INTEGER NOT NULL DEFAULT 0,
+  CHECK (family IN (4, 6)),
   CHECK ((state = 'assigned') = (container_id IS NOT NULL AND ifname IS NOT NULL))
 ) STRICT, WITHOUT ROWID
 """
 
+_OWN_EGRESS: Final = "  own_egress INTEGER NOT NULL DEFAULT 0,\n"
+_SCHEMA_3: Final = _SCHEMA.replace(_OWN_EGRESS, "")
+
 _STEPS: Final = {
     1: ("ALTER TABLE slots ADD COLUMN mtu INTEGER", "ALTER TABLE slots ADD COLUMN node_address TEXT"),
+    2: (
+        "ALTER TABLE slots RENAME TO slots_2",  # SQLite cannot take a UNIQUE constraint away from a table
+        _SCHEMA_3,
+        """
+        INSERT INTO slots SELECT address, 4, config, state, since_s, on_nic, NULL, container_id, ifname, netns,
+          pod_namespace, pod_name, pod_uid, mtu, node_address, NULL FROM slots_2
+        """,
+        "DROP TABLE slots_2",
+    ),
+    3: (
+        "ALTER TABLE slots RENAME TO slots_3",
+        _SCHEMA,
+        "INSERT INTO slots SELECT *, 0 FROM slots_3",
+        "DROP TABLE slots_3",
+    ),
 }
-"""From each older schema to the next. Columns are added at the end, where a new file has them too."""
+"""From each older schema to the next.
+
+Up to schema 2 the network of a sandbox was not written down, and a sandbox had one address. Older rows have no
+network; `Sandbox` says what that means. Nor have they a mode: there was `transparent` only. Up to schema 3 every pod
+left the VNet with the node's address.
+"""
 
 _EXCLUDED: Final = 2
-"""`on_nic` of an address on the NIC that is for no pod after its holder; 1 is on the NIC, 0 is not. An agent that does
-not know it yet, after a downgrade, reads it as 1."""
+_ATTACHED: Final = 4
+"""`on_nic` is 0 for an address that is not on the NIC; else 1, or 2 where it is for no pod after its holder, and 4 more
+where something of its pod is attached, or may be. An older agent, after a downgrade, reads all these as 1."""
 
 _PUT: Final = """
-INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (address) DO UPDATE SET
+INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (address) DO UPDATE SET
   config = excluded.config, state = excluded.state, since_s = excluded.since_s, on_nic = excluded.on_nic,
-  container_id = excluded.container_id, ifname = excluded.ifname, netns = excluded.netns,
+  network = excluded.network, container_id = excluded.container_id, ifname = excluded.ifname, netns = excluded.netns,
   pod_namespace = excluded.pod_namespace, pod_name = excluded.pod_name, pod_uid = excluded.pod_uid,
-  mtu = excluded.mtu, node_address = excluded.node_address
+  mtu = excluded.mtu, node_address = excluded.node_address, mode = excluded.mode, own_egress = excluded.own_egress
 """
 
 _PRAGMAS: Final = (
-    # One process, one connection: a second agent on this node is told so instead of assigning the same addresses.
+    # One process, one connection: a second agent on this node fails instead of assigning the same addresses.
     "PRAGMA locking_mode = EXCLUSIVE",
     # To wait for a disk protects from the machine's end, and /run ends with the machine. From the process's own end
     # the rollback journal protects, which is the default and leaves one file: what was written stays written.
@@ -69,7 +105,11 @@ _PRAGMAS: Final = (
 )
 
 _WAIT_S: Final = 5.0
-"""For the agent before us to let go of the file."""
+"""How long the previous agent may take to release the file."""
+
+_PENDING_BYTE: Final = 0x40000000  # sqlite.org/fileformat2.html, 1.4 "The Lock-Byte Page"
+_LOCK_BYTES: Final = 512
+_FLOCK: Final = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
 
 class _LedgerHeld(LedgerError):
@@ -82,20 +122,20 @@ class SqliteLedgerStore:
     def __init__(self, path: Path, *, wait_s: float = _WAIT_S) -> None:
         """Open the file, or make it. `wait_s`: how long another agent that holds it is waited for."""
         self._path = path
-        with self._told("open"):
+        with self._as_ledger_error("open"):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._open(wait_s)
         except _LedgerHeld:
-            with self._told("open"), ledger_lock.one_at_a_time(path.parent):
-                if ledger_lock.written_by_another(path):
+            with self._as_ledger_error("open"), _one_at_a_time(path.parent):
+                if _written_by_another(path):
                     raise
-                ledger_lock.leave_readers_behind(path)
+                _leave_readers_behind(path)
                 self._open(0.0)
 
     def load(self) -> tuple[Slot, ...]:
         """All slots as last saved."""
-        with self._told("read"):
+        with self._as_ledger_error("read"):
             damage = [line for row in self._db.execute("PRAGMA quick_check") for line in row[0].splitlines()]
             rows = self._db.execute("SELECT * FROM slots").fetchall() if damage == ["ok"] else []
         if damage != ["ok"]:
@@ -107,7 +147,7 @@ class SqliteLedgerStore:
 
     def save(self, change: Change) -> None:
         """Write all of the change in one transaction, or nothing."""
-        with self._told("write"), self._db:
+        with self._as_ledger_error("write"), self._db:
             self._db.execute("BEGIN")
             self._db.executemany("DELETE FROM slots WHERE address = ?", ((str(address),) for address in change.drop))
             self._db.executemany(_PUT, (_row(slot) for slot in change.put))
@@ -123,18 +163,18 @@ class SqliteLedgerStore:
         self.close()
 
     def _open(self, wait_s: float) -> None:
-        with self._told("open"):
+        with self._as_ledger_error("open"):
             self._db = sqlite3.connect(self._path, timeout=wait_s, isolation_level=None)
         try:
             self._prepare()
-            with self._told("open"):
+            with self._as_ledger_error("open"):
                 self._path.chmod(FILE_MODE)
         except BaseException:
             self._db.close()
             raise
 
     def _prepare(self) -> None:
-        with self._told("open"):
+        with self._as_ledger_error("open"):
             for pragma in _PRAGMAS:
                 self._db.execute(pragma)
             with self._db:
@@ -150,7 +190,7 @@ class SqliteLedgerStore:
         if version > SCHEMA_VERSION:
             raise self._error(
                 "open",
-                f"a newer azure-cni wrote it (schema {version}, known here {SCHEMA_VERSION}); install that again",
+                f"a newer azure-cni wrote it (schema {version}, known here {SCHEMA_VERSION}); install it again",
             )
         if version != SCHEMA_VERSION or tables != ["slots"]:
             raise self._error("open", f"it is not a ledger (schema {version}, tables {tables})")
@@ -165,8 +205,8 @@ class SqliteLedgerStore:
         return version
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """Tell what SQLite and the system say in our words."""
+    def _as_ledger_error(self, what: str) -> Iterator[None]:
+        """Raise the errors of SQLite and of the system as LedgerError."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -188,18 +228,25 @@ class SqliteLedgerStore:
 
 
 def _row(slot: Slot) -> tuple[Any, ...]:
-    own = (str(slot.address), slot.config, slot.state.value, slot.since_s, _on_nic(slot))
+    own = (str(slot.address), slot.address.version, slot.config, slot.state.value, slot.since_s, _on_nic(slot))
     holder, link = slot.holder, slot.link
-    given = (link.mtu, str(link.primary)) if link else (None, None)
+    given = (link.mtu, str(link.primary), link.mode.value) if link else (None, None, None)
+    last = (*given, int(slot.own_egress))
     if holder is None:
-        return *own, None, None, None, None, None, None, *given
-    return *own, *holder.sandbox, holder.netns, holder.pod_namespace, holder.pod_name, holder.pod_uid, *given
+        return *own, None, None, None, None, None, None, None, *last
+    return *own, *holder.sandbox, holder.netns, holder.pod_namespace, holder.pod_name, holder.pod_uid, *last
 
 
 def _slot(row: tuple[Any, ...]) -> Slot:
-    address, config, state, since_s, on_nic, container_id, ifname, *pod, mtu, node_address = row
-    holder = None if container_id is None else Holder(Sandbox(container_id, ifname), *(text or "" for text in pod))
-    link = None if mtu is None or node_address is None else LinkParameters(mtu, IPv4Address(node_address))
+    address, family, config, state, since_s, on_nic, network, container_id, ifname, *pod = row[:-4]
+    mtu, node_address, mode, own_egress = row[-4:]
+    if IPv4Address(address).version != family:
+        raise ValueError(f"{address} is not of address family {family}")
+    sandbox = None if container_id is None else Sandbox(network or "", container_id, ifname)
+    holder = None if sandbox is None else Holder(sandbox, *(text or "" for text in pod))
+    link = None
+    if mtu is not None and node_address is not None:
+        link = LinkParameters(mtu, IPv4Address(node_address), ModeName(mode or ModeName.TRANSPARENT))
     return Slot(
         IPv4Address(address),
         ConfigName(config),
@@ -208,9 +255,45 @@ def _slot(row: tuple[Any, ...]) -> Slot:
         holder,
         bool(on_nic),
         link,
-        excluded=on_nic == _EXCLUDED,
+        excluded=bool(on_nic & _EXCLUDED),
+        attached=bool(on_nic & _ATTACHED),
+        own_egress=bool(own_egress),
     )
 
 
 def _on_nic(slot: Slot) -> int:
-    return _EXCLUDED if slot.excluded and slot.on_nic else int(slot.on_nic)
+    return slot.on_nic and (_EXCLUDED if slot.excluded else 1) + _ATTACHED * slot.attached
+
+
+def _written_by_another(path: Path) -> bool:
+    """Whether some process holds a lock on the database that only a writer can have. OSError.
+
+    To be called while this process has no connection to the database: closing any descriptor of a file gives up every
+    record lock that the process has on it (fcntl(2)).
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        asked = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, _PENDING_BYTE, _LOCK_BYTES, 0)
+        kind = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))[0]
+        return bool(kind != fcntl.F_UNLCK)
+    finally:
+        os.close(descriptor)
+
+
+def _leave_readers_behind(path: Path) -> None:
+    """Replace the database by a copy that nobody has opened yet. OSError.
+
+    The journal of a killed agent belongs to the file's name, so it applies to the copy, too.
+    """
+    replace_file(path, path.read_bytes(), mode=0o600)
+
+
+@contextmanager
+def _one_at_a_time(directory: Path) -> Iterator[None]:
+    """Of two agents that start at once, one replaces the file, and the other finds it held. OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -126,14 +126,14 @@ try:
 except AzureCniError as error:
     print(error)
 """
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-c", script, plugin.conf_dir],
         env={"PYTHONPATH": str(OPERATOR), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert told.stdout.startswith(f"cannot write the conflist {plugin.conflist}: File too large")
+    assert reported.stdout.startswith(f"cannot write the conflist {plugin.conflist}: File too large")
     assert plugin.conflist.read_text() == "old"
     assert names(plugin.conf_dir) == {CONFLIST}
 
@@ -178,7 +178,7 @@ def test_the_conflist_stays_where_the_runtime_would_take_another_one_in_its_plac
     assert names(plugin.conf_dir) == {CONFLIST, other}
 
 
-def test_a_plugin_that_the_conflist_names_and_the_node_has_not_is_told(plugin: HostPlugin):
+def test_a_plugin_that_the_conflist_names_and_the_node_has_not_is_reported(plugin: HostPlugin):
     assert "portmap is missing in" in plugin.missing("portmap")
     assert "containernetworking-plugins" in plugin.missing("portmap")
     plugin.bin_dir.mkdir(exist_ok=True)
@@ -186,7 +186,7 @@ def test_a_plugin_that_the_conflist_names_and_the_node_has_not_is_told(plugin: H
     assert not plugin.missing("portmap")
 
 
-def test_a_directory_that_cannot_be_looked_into_is_told_and_is_no_fault(plugin: HostPlugin):
+def test_a_directory_that_cannot_be_looked_into_is_reported_and_is_no_fault(plugin: HostPlugin):
     """As root nothing is forbidden, so the system refuses for another reason here."""
     plugin.bin_dir.mkdir()
     with pytest.raises(AzureCniError, match=rf"^cannot look for {plugin.bin_dir}/ppp.*: File name too long; is the "):

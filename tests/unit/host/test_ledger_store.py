@@ -17,11 +17,19 @@ import pytest
 
 from azure_cni.errors import LedgerError
 from azure_cni.host.ledger_store import SCHEMA_VERSION, SqliteLedgerStore
-from azure_cni.ipam.ledger import Change, Holder, LinkParameters, Sandbox, Slot, State
+from azure_cni.ipam.ledger import Change, Holder, Ledger, LinkParameters, Sandbox, Slot, State
 from unit.ipam.views import address, config
 
-SCHEMA_1 = Path(__file__).parent / "ledgers" / "schema-1.sqlite"
-"""As the agent of schema 1 wrote it: a pod, a container without a pod, and an address in each other state."""
+OLDER = {schema: Path(__file__).parent / "ledgers" / f"schema-{schema}.sqlite" for schema in (1, 2, 3)}
+"""As the agents of older schemas wrote them: a pod, a container without a pod, and an address in each other state. In
+those from schema 2 on the pod has a second interface, whose address is excluded."""
+POD = Holder(
+    Sandbox("", "4f1c9a2be07d35c86ab1f2d3e4c5b6a7980f1e2d3c4b5a69788796a5b4c3d2e1", "eth0"),
+    "/var/run/netns/cni-6a1f0c2e",
+    "default",
+    "web-0",
+    "0d9c1f7e-5b2a-4c83-9e64-7f10a2b3c4d5",
+)
 
 OPERATOR = Path(__file__).parents[3] / "operator"
 
@@ -102,7 +110,7 @@ def test_damage_anywhere_says_what_to_do(path):
     whole = path.read_bytes()
     page = 4096
     assert len(whole) > 4 * page
-    for start in range(page, len(whole), page):  # of the table, and of its index, which a mere reading does not touch
+    for start in range(page, len(whole), page):  # whatever is on them
         path.write_bytes(whole[:start] + b"\xa5" * page + whole[start + page :])
         words = r"cannot (open|read) the ledger .* drain the node, remove .*ledger\.sqlite\*, and restart"
         with pytest.raises(LedgerError, match=words), SqliteLedgerStore(path) as store:
@@ -132,63 +140,77 @@ def test_no_flipped_bytes_are_more_than_an_error_in_words(path):
 def test_what_a_newer_version_wrote_is_left_alone(path):
     written(path)
     edited(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    with pytest.raises(LedgerError, match=r"a newer azure-cni wrote it \(schema 3, known here 2\)"):
+    with pytest.raises(LedgerError, match=r"a newer azure-cni wrote it \(schema 5, known here 4\)"):
         SqliteLedgerStore(path)
     edited(path, f"PRAGMA user_version = {SCHEMA_VERSION}")
     with SqliteLedgerStore(path) as store:
         assert len(store.load()) == 1
 
 
-def test_a_file_of_schema_1_is_brought_to_this_one_in_place(path):
-    shutil.copy(SCHEMA_1, path)
-    pod = Holder(
-        Sandbox("4f1c9a2be07d35c86ab1f2d3e4c5b6a7980f1e2d3c4b5a69788796a5b4c3d2e1", "eth0"),
-        "/var/run/netns/cni-6a1f0c2e",
-        "default",
-        "web-0",
-        "0d9c1f7e-5b2a-4c83-9e64-7f10a2b3c4d5",
-    )
-    states = {5: State.ASSIGNED, 6: State.ASSIGNED, 7: State.FREE, 8: State.COOLING, 9: State.RELEASING}
-    states[10] = State.PROGRAMMING
+@pytest.mark.parametrize("schema", OLDER)
+def test_a_file_of_an_older_schema_is_brought_to_this_one_in_place(path, schema):
+    shutil.copy(OLDER[schema], path)
+    link = None if schema == 1 else LinkParameters(1500, address(4))
     for _ in range(2):
         with SqliteLedgerStore(path) as store:
-            slots = {int(slot.address) & 0xFF: slot for slot in store.load()}
-            assert {number: slot.state for number, slot in slots.items()} == states
-            assert (slots[5].holder, slots[5].since_s, slots[5].config, slots[5].link) == (
-                pod,
-                11.5,
-                "azure-cni-5",
-                None,
-            )
-            assert (slots[6].holder, slots[6].on_nic) == (Holder(Sandbox("bare", "eth0"), "/run/netns/bare"), False)
-    given = replace(slots[5], link=LinkParameters(1500, address(4)))
+            slots = {slot.config: slot for slot in store.load()}
+        pod, bare = slots["azure-cni-5"], slots["azure-cni-6"]
+        assert (pod.holder, pod.since_s, pod.link, pod.in_pool, pod.own_egress) == (POD, 11.5, link, True, False)
+        assert (bare.holder, bare.on_nic) == (Holder(Sandbox("", "bare", "eth0"), "/run/netns/bare"), False)
+        states = [slots[f"azure-cni-{number}"].state for number in (7, 8, 9, 10)]
+        assert states == [State.FREE, State.COOLING, State.RELEASING, State.PROGRAMMING]
+        assert len(slots) == (6 if schema == 1 else 7)
+        assert len(Ledger(slots.values()).slots) == len(slots)
+    given = replace(
+        pod,
+        holder=replace(POD, sandbox=POD.sandbox._replace(network="n")),
+        link=LinkParameters(9000, address(4)),
+        own_egress=True,
+    )
     with SqliteLedgerStore(path) as store:
         store.save(Change(put=(given,)))
     with SqliteLedgerStore(path) as store:
         assert given in store.load()
 
 
-def test_a_migration_that_breaks_off_leaves_the_file_as_it_was(path):
-    shutil.copy(SCHEMA_1, path)
-    edited(path, "ALTER TABLE slots ADD COLUMN node_address TEXT")  # so that the second step fails
+def test_a_second_interface_and_an_excluded_address_are_brought_over_too(path):
+    shutil.copy(OLDER[2], path)
+    with SqliteLedgerStore(path) as store:
+        second = next(slot for slot in store.load() if slot.config == "azure-cni-11")
+    assert second.holder == replace(POD, sandbox=POD.sandbox._replace(ifname="net1"))
+    assert (second.on_nic, second.excluded) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("schema", "in_the_way", "words"),
+    [
+        (1, "ALTER TABLE slots ADD COLUMN node_address TEXT", "duplicate column name: node_address"),
+        (2, "ALTER TABLE slots DROP COLUMN mtu", "no such column: mtu"),
+    ],
+)
+def test_a_migration_that_breaks_off_leaves_the_file_as_it_was(path, schema, in_the_way, words):
+    shutil.copy(OLDER[schema], path)
+    edited(path, in_the_way)  # so that a later step fails
     for _ in range(2):
-        with pytest.raises(LedgerError, match=r"cannot open the ledger .*duplicate column name: node_address"):
+        with pytest.raises(LedgerError, match=f"cannot open the ledger .*{words}"):
             SqliteLedgerStore(path)
     with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (1,)
-        assert "mtu" not in [row[1] for row in db.execute("PRAGMA table_info(slots)")]
+        assert db.execute("PRAGMA user_version").fetchone() == (schema,)
+        assert db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("slots",)]
+        assert not {"mtu", "family"} & {row[1] for row in db.execute("PRAGMA table_info(slots)")}
     db.close()
 
 
-def test_a_migrated_file_has_the_columns_of_a_new_one(path, tmp_path):
-    shutil.copy(SCHEMA_1, path)
-    columns = []
+@pytest.mark.parametrize("schema", OLDER)
+def test_a_migrated_file_has_the_table_of_a_new_one(path, tmp_path, schema):
+    shutil.copy(OLDER[schema], path)
+    tables = []
     for one in (path, tmp_path / "new.sqlite"):
         SqliteLedgerStore(one).close()
         with sqlite3.connect(one) as db:
-            columns.append(db.execute("PRAGMA table_info(slots)").fetchall())
+            tables.append(db.execute("SELECT name, sql FROM sqlite_master").fetchall())
         db.close()
-    assert columns[0] == columns[1]
+    assert tables[0] == tables[1]
 
 
 @pytest.mark.parametrize("statement", ["CREATE TABLE notes (text)", "PRAGMA user_version = 1"])
@@ -202,6 +224,7 @@ def test_somebody_elses_database_is_left_alone(path, statement):
     ("statement", "words"),
     [
         ("UPDATE slots SET state = 'resting'", "'resting' is not a valid State"),
+        ("UPDATE slots SET family = 6", r"10\.240\.1\.1 is not of address family 6"),
         ("UPDATE slots SET address = '10.240.0.999'", r"10\.240\.0\.999"),
         ("UPDATE slots SET config = CAST(x'636166e9' AS TEXT)", "UTF-8"),
     ],
@@ -213,7 +236,7 @@ def test_a_row_that_makes_no_sense_is_not_passed_over(path, statement, words):
         store.load()
 
 
-def test_a_second_agent_is_told_of_the_first(path):
+def test_a_second_agent_learns_of_the_first(path):
     words = "another process holds it; is an azure-cni agent still running"
     with SqliteLedgerStore(path), pytest.raises(LedgerError, match=words):
         SqliteLedgerStore(path, wait_s=0.0)
@@ -254,7 +277,7 @@ def test_a_reader_that_locks_the_file_stops_no_agent(path):
             assert len(store.load()) == 2
 
 
-def test_one_that_could_write_is_taken_for_an_agent(path):
+def test_one_that_could_write_is_mistaken_for_an_agent(path):
     written(path)
     before = path.stat().st_ino
     with locked(path, "writer"), pytest.raises(LedgerError, match="another process holds it"):

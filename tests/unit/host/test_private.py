@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from azure_cni.errors import AzureCniError
-from azure_cni.host.private import make_private
+from azure_cni.host.run_directory import make_private
 
 
 def mode(path: Path) -> int:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from azure_cni.errors import AzureCniError
-from azure_cni.host.released import Released
-from azure_cni.ipam.life import Sandbox
-from azure_cni.node.ports import Records
+from azure_cni.host.run_directory import Released
+from azure_cni.ipam.address_state import Sandbox
+from azure_cni.node.recorded_deletes import Records
 
 REQUESTS = Path(__file__).parents[3] / "operator" / "cni-plugin" / "testdata" / "requests"
 
@@ -27,7 +27,7 @@ def look(released: Released) -> Records:
 
 def put(directory: Path, name: str, container_id: str) -> Path:
     path = directory / name
-    path.write_text(json.dumps({"containerID": container_id, "ifname": "eth0", "config": {}}))
+    path.write_text(json.dumps({"containerID": container_id, "ifname": "eth0", "config": {"name": "azure-cni"}}))
     return path
 
 
@@ -40,8 +40,14 @@ def test_without_a_directory_there_is_nothing(tmp_path):
 def test_what_the_binary_writes_is_read(directory, request_file):
     (directory / "a.json").write_bytes(request_file.read_bytes())
     found = look(Released(directory))
-    assert [record.sandbox.ifname for record in found.pending] == ["eth0"]
+    assert [record.sandbox[::2] for record in found.pending] == [("azure-cni", "eth0")]
     assert found.bad == ()
+
+
+def test_a_record_without_a_network_is_of_an_unknown_one(directory):
+    (directory / "a.json").write_text('{"containerID": "c1", "ifname": "eth0"}')
+    (record,) = look(Released(directory)).pending
+    assert record.sandbox == Sandbox("", "c1", "eth0")
 
 
 def test_a_record_stays_until_it_is_acknowledged(directory):
@@ -49,7 +55,7 @@ def test_a_record_stays_until_it_is_acknowledged(directory):
         put(directory, name, container)
     released = Released(directory)
     first, second = look(released).pending
-    assert (first.sandbox, second.sandbox) == (Sandbox("c1", "eth0"), Sandbox("c2", "eth0"))
+    assert (first.sandbox, second.sandbox) == (Sandbox("azure-cni", "c1", "eth0"), Sandbox("azure-cni", "c2", "eth0"))
     released.acknowledge(first)
     released.acknowledge(first)
     assert look(Released(directory)).pending == (second,)
@@ -75,16 +81,16 @@ def test_a_file_that_is_being_written_is_not_looked_at(directory):
         (None, "it is not a file"),
     ],
 )
-def test_a_bad_one_is_moved_aside_told_once_and_stops_nobody(directory, content, words):
+def test_a_bad_one_is_moved_aside_reported_once_and_stops_nobody(directory, content, words):
     bad = directory / "a.json"
     bad.mkdir() if content is None else bad.write_bytes(content)
     put(directory, "b.json", "c2")
     released = Released(directory)
     found = look(released)
     assert [record.sandbox.container_id for record in found.pending] == ["c2"]
-    (told,) = found.bad
-    assert told.startswith(f"cannot carry out the release a.json, moved to {directory}/bad/a.json: ")
-    assert words in told
+    (reported,) = found.bad
+    assert reported.startswith(f"cannot carry out the release a.json, moved to {directory}/bad/a.json: ")
+    assert words in reported
     assert (directory / "bad" / "a.json").exists()
     assert look(released).bad == ()
 
@@ -110,9 +116,9 @@ def test_one_that_cannot_be_moved_aside_stays_and_stops_nobody(directory, in_the
     for _ in range(2):
         found = look(Released(directory))
         assert [record.sandbox.container_id for record in found.pending] == ["c2"]
-        (told,) = found.bad
-        assert told.startswith(f"cannot carry out the release {directory}/a.json: cannot read the del request")
-        assert f"(nor move it to {directory}/bad: " in told
+        (reported,) = found.bad
+        assert reported.startswith(f"cannot carry out the release {directory}/a.json: cannot read the del request")
+        assert f"(nor move it to {directory}/bad: " in reported
     assert (directory / "a.json").read_bytes() == b"{"
 
 
