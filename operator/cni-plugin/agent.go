@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	connectTimeout = 2 * time.Second // an agent that takes no connection for so long is stuck, not busy
+	connectTimeout = 2 * time.Second // an agent that accepts no connection for this long is stuck, not busy
 	connectPause   = 10 * time.Millisecond
 
 	netnsSocket = "netns.sock" // beside the other: the agent takes requests here that begin with a descriptor
@@ -183,7 +183,7 @@ func unreadable(why string, what []byte) *types.Error {
 	return types.NewError(types.ErrInternal, "cannot read the answer of the azure-cni agent: "+why, fmt.Sprintf("it sent %q", what))
 }
 
-// cause tells why there is no answer without repeating the socket's path.
+// cause says why there is no answer without repeating the socket's path.
 func cause(err error, v verb) string {
 	var op *net.OpError
 	switch {

@@ -52,7 +52,7 @@ func (p *plugin) del(args *skel.CmdArgs, conf delConf) error {
 		return nil
 	}
 	dir := filepath.Join(filepath.Dir(conf.Socket), "released")
-	if err := writeRecord(dir, recordName(args.ContainerID, args.IfName), request); err != nil {
+	if err := writeRecord(dir, recordName(conf.Name, args.ContainerID, args.IfName), request); err != nil {
 		return types.NewError(types.ErrIOFailure,
 			fmt.Sprintf("cannot record the release of %s/%s in %s: %v", args.ContainerID, args.IfName, dir, err), silent.Error())
 	}
@@ -66,7 +66,7 @@ type delConf struct {
 	Socket     string
 }
 
-// lenientConfig reads what it can: each key by itself, with a default for one that is missing or of no use.
+// lenientConfig reads what it can: each key separately, with a default for one that is missing or of no use.
 func lenientConfig(data []byte) delConf {
 	conf := delConf{CNIVersion: cniversion.Current(), Socket: defaultSocket}
 	var keys map[string]json.RawMessage

@@ -16,7 +16,7 @@ const searched = 256
 // maxLedger bounds what is searched of the agent's ledger; one of 250 addresses has about 100 kB.
 const maxLedger = 16 << 20
 
-// mayHoldAddress tells whether the agent's ledger could have something of this container: only then has its DEL anything
+// mayHoldAddress reports whether the agent's ledger could have something of this container: only then has its DEL anything
 // to release. The agent writes an assignment down before it wires it, so a ledger that does not name the container,
 // and that no agent holds, knows nothing of it. What cannot be read counts as a yes: a release must never be lost.
 //

@@ -80,7 +80,7 @@ func TestStatusAsLibcniAsksForIt(t *testing.T) {
 	agent := startAgent(t, 503, `{"cniVersion":"1.1.0","code":50,"msg":"this node cannot take a pod yet"}`)
 	runtime, list := network(t, agent)
 	err := runtime.GetStatusNetworkList(context.Background(), list)
-	if told, ok := err.(*types.Error); !ok || told.Code != types.ErrPluginNotAvailable || told.Msg != "this node cannot take a pod yet" {
+	if reported, ok := err.(*types.Error); !ok || reported.Code != types.ErrPluginNotAvailable || reported.Msg != "this node cannot take a pod yet" {
 		t.Errorf("got %v, want the agent's error with code 50", err)
 	}
 	list.CNIVersion = "1.0.0"

@@ -2,5 +2,5 @@
 
 package main
 
-// heldByWriter cannot be told here, so it may be.
+// heldByWriter cannot be found out here, so it may be.
 func heldByWriter(string) bool { return true }

@@ -17,7 +17,7 @@ const (
 	lockBytesCount = 512
 )
 
-// heldByWriter tells whether a process holds the ledger as an agent does. What cannot be found out counts as a yes.
+// heldByWriter reports whether a process holds the ledger as an agent does. What cannot be found out counts as a yes.
 func heldByWriter(path string) bool {
 	file, err := os.Open(path)
 	if err != nil {

@@ -15,11 +15,11 @@ import (
 const maxRecords = 4096
 
 // recordName is the file name of a sandbox's record: the same for each DEL of a sandbox, so that a repeated DEL
-// replaces its record. Hashed, because a container ID may be longer than a file name can be; FNV, because no one
+// replaces its record, and no other network's. Hashed, because a container ID may be longer than a file name can be; FNV, because no one
 // gains by a collision and the start-up of crypto/sha256 would cost each call 0.2 ms.
-func recordName(containerID, ifName string) string {
+func recordName(network, containerID, ifName string) string {
 	sum := fnv.New128a()
-	sum.Write([]byte(containerID + "/" + ifName))
+	sum.Write([]byte(network + "/" + containerID + "/" + ifName))
 	return hex.EncodeToString(sum.Sum(nil)) + ".json"
 }
 

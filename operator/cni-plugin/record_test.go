@@ -66,6 +66,28 @@ func TestDelWithoutAgentIsRecorded(t *testing.T) {
 	}
 }
 
+// The agent lets a DEL change nothing for another network, so neither may its record take the place of that network's.
+func TestDelsOfTwoNetworksAreTwoRecords(t *testing.T) {
+	socket := socketPath(t)
+	assigned(t, socket)
+	own := config("1.1.0", socket)
+	for _, conf := range []string{own, strings.Replace(own, `"name":"azure-cni"`, `"name":"storage"`, 1), own} {
+		wantSuccess(t, call(t, sandboxEnv("DEL"), conf), "")
+	}
+	all := records(t, socket)
+	for _, network := range []string{"azure-cni", "storage"} {
+		found := 0
+		for _, content := range all {
+			if strings.Contains(content, `"name":"`+network+`"`) {
+				found++
+			}
+		}
+		if found != 1 {
+			t.Errorf("%d records of network %s, want 1: %v", found, network, all)
+		}
+	}
+}
+
 func TestDelWhoseAnswerIsLostIsRecorded(t *testing.T) {
 	for _, part := range []string{"", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"} {
 		socket := startRawAgent(t, func(conn net.Conn) {

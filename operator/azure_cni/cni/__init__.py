@@ -1,1 +1,1 @@
-"""The words of the Container Network Interface: configuration, results per version, wire messages. Pure."""
+"""The formats of the Container Network Interface: configuration, results per version, wire messages. Pure."""

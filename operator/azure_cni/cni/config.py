@@ -1,25 +1,49 @@
 """The network configuration of one plugin, as a runtime takes it from a conflist and hands it to the binary.
 
-Keys of the specification are known by name, what runtimes add themselves by its prefix `cni.dev/`. Everything else
-is ours, and what we do not know is a typing error: it is refused by name, never ignored.
+The specification's keys are known by name, the runtimes' own by the prefix `cni.dev/`. Every other key is ours; an
+unknown one is a typing error and is refused by name, never ignored. The first question to a configuration is its
+version: whether this build speaks it, and in which one an answer goes out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
 
-from azure_cni.cni.versions import required_version
-from azure_cni.errors import ConfigInvalid
+from azure_cni.errors import ConfigInvalid, VersionUnsupported
+
+SUPPORTED: Final = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+NEWEST: Final = SUPPORTED[-1]
+
+
+def required_version(config: Mapping[str, Any]) -> str:
+    """The version that a network configuration requires. VersionUnsupported when this build does not support it."""
+    version = config.get("cniVersion")
+    spoken = f"this build speaks {', '.join(SUPPORTED)}"
+    if version is None:
+        # The specification has configurations without one mean 0.1.0.
+        raise VersionUnsupported(f"cannot use the network configuration: it has no cniVersion; {spoken}")
+    if version not in SUPPORTED:
+        raise VersionUnsupported(f"cannot use the network configuration: its cniVersion is {version!r}; {spoken}")
+    return str(version)
+
+
+def answer_version(config: object) -> str:
+    """The version to answer in, also to a configuration that makes no sense: then the newest."""
+    version = config.get("cniVersion") if isinstance(config, Mapping) else None
+    return version if isinstance(version, str) and version in SUPPORTED else NEWEST
+
 
 PLUGIN: Final = "azure-cni"
 """Our `type`: the name of the binary."""
 
 DEFAULT_SOCKET: Final = "/run/azure-cni/cni.sock"
 
+_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # CNI specification 1.1.0, network configuration, `name`
 _MAX_SOCKET = 107  # bytes of sun_path without its end (unix(7))
 _RUNTIMES_OWN: Final = "cni.dev/"
 
@@ -33,7 +57,7 @@ class Dns(msgspec.Struct, frozen=True, omit_defaults=True):
     options: tuple[str, ...] = ()
 
 
-class Attachment(msgspec.Struct, frozen=True):
+class ValidAttachment(msgspec.Struct, frozen=True):
     """A sandbox that the runtime still knows (GC)."""
 
     containerID: str  # noqa: N815  # the specification's spelling
@@ -52,11 +76,11 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
     runtime_config: dict[str, Any] | None = msgspec.field(name="runtimeConfig", default=None)
     dns: Dns | None = None
     prev_result: dict[str, Any] | None = msgspec.field(name="prevResult", default=None)
-    valid_attachments: tuple[Attachment, ...] | msgspec.UnsetType | None = msgspec.field(
+    valid_attachments: tuple[ValidAttachment, ...] | msgspec.UnsetType | None = msgspec.field(
         name="cni.dev/valid-attachments", default=msgspec.UNSET
     )
     """UNSET outside of GC; None is how Go writes an empty list."""
-    attachments: tuple[Attachment, ...] | msgspec.UnsetType | None = msgspec.field(
+    attachments: tuple[ValidAttachment, ...] | msgspec.UnsetType | None = msgspec.field(
         name="cni.dev/attachments", default=msgspec.UNSET
     )
     """The same under the name by which libcni 1.2.0 alone sends it (containernetworking/cni issue 1101)."""
@@ -73,13 +97,20 @@ def parse(config: Mapping[str, Any]) -> NetConf:
         conf = msgspec.convert({key: value for key, value in config.items() if key != "ipam"}, NetConf)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
-    if not conf.name:
-        raise _invalid("its name is empty")
+    if not is_network_name(conf.name):
+        raise _invalid(
+            f'its name "{conf.name}" must be letters, digits, "_", "." and "-", and begin with a letter or digit'
+        )
     if conf.type != PLUGIN:
         raise _invalid(f'its type is "{conf.type}", and this is {PLUGIN}')
     if not conf.socket.startswith("/") or len(conf.socket.encode()) > _MAX_SOCKET:
         raise _invalid(f'socket "{conf.socket}" is not an absolute path of at most {_MAX_SOCKET} bytes')
     return conf
+
+
+def is_network_name(name: str) -> bool:
+    """Whether the specification allows a network of that name."""
+    return _NETWORK.fullmatch(name) is not None
 
 
 def _refuse_unknown(config: Mapping[str, Any]) -> None:

@@ -1,15 +1,15 @@
-"""The conflist that a container runtime reads to find us.
+"""The conflist through which a container runtime finds the plugin.
 
-Its cniVersion decides what the runtime asks. Why 1.0.0 unless somebody wants more (`cni.specVersion`):
+Its cniVersion decides which verbs the runtime calls. Why 1.0.0 by default (`cni.specVersion`):
 
-- From 1.1.0 on, containerd 2 asks STATUS of every plugin in the list each five seconds, and makes the whole node
-  NotReady when one fails. With 1.0.0 it asks nobody. (It asks GC in no version.)
-- Each plugin of the list must speak the version. Debian 12's portmap, 1.1.1, does not speak 1.1.0, so that a list with
-  it is NotReady permanently. The agent asks portmap before it writes 1.1.0.
+- From 1.1.0 on, containerd 2 calls STATUS of every plugin in the list every five seconds, and makes the whole node
+  NotReady when one fails. With 1.0.0 it calls none. (It calls GC in no version.)
+- Every plugin of the list must support the version. Debian 12's portmap, 1.1.1, does not support 1.1.0, so a node with
+  it in the list is NotReady permanently. The agent checks portmap's versions before it writes 1.1.0.
 - containerd 1.6 and 1.7 do not know 1.1.0 at all.
 
-CRI-O asks STATUS as well and has no drawback from 1.0.0 either. What 1.1.0 brings: a node that has booted is NotReady
-from the first second, and not only from when its agent has started.
+CRI-O calls STATUS as well, and loses nothing with 1.0.0. The gain of 1.1.0: a booted node is NotReady from the first
+second, not only once its agent has started.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from azure_cni.cni.config import DEFAULT_SOCKET, PLUGIN, parse
 VERSION: Final = "1.0.0"
 """What every runtime and every plugin speaks that is in use."""
 STATUS_VERSION: Final = "1.1.0"
-"""From this version on a runtime asks STATUS."""
+"""From this version on a runtime calls STATUS."""
 
 ASKS_STATUS: Final = {"containerd": (2, 1), "cri-o": (1, 32)}
 """From these releases on, at the latest: containerd pull request 11135, ocicni pull request 196."""
@@ -43,16 +43,16 @@ def conflist(*, version: str = VERSION, socket: str = DEFAULT_SOCKET, portmap: b
 
 
 def holding_conflist(*, socket: str = DEFAULT_SOCKET) -> str:
-    """The file's text for a node where no pod can start yet, and pods of before its reboot shall be able to end.
+    """The file's text for a node where no pod can start yet, but pods from before its reboot must be able to end.
 
-    The runtime needs a configuration for a DEL. One of 1.1.0 keeps the node NotReady by STATUS, with the agent's words.
-    Other plugins are not in it: they may not speak 1.1.0, and what portmap has set up is gone with the reboot.
+    The runtime needs a configuration for a DEL. One of 1.1.0 keeps the node NotReady by STATUS, with the agent's error.
+    Other plugins are not in it: they may not support 1.1.0, and the reboot removed what portmap had set up.
     """
     return conflist(version=STATUS_VERSION, socket=socket)
 
 
 def asks_status(runtime: str) -> bool:
-    """Whether a runtime asks STATUS of a conflist that is of 1.1.0: `containerRuntimeVersion` of a Node.
+    """Whether a runtime calls STATUS of a conflist that is of 1.1.0: `containerRuntimeVersion` of a Node.
 
     That is a name and a version, as in `containerd://2.4.2`. False where it cannot be read.
     """

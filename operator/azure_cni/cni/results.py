@@ -7,44 +7,55 @@ dropped the family from addresses; 1.1.0 added the MTU to interfaces and the sco
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface
 from typing import Any, Final
 
 import msgspec
 
 from azure_cni.cni.config import NetConf
-from azure_cni.datapath.sandbox import GATEWAY, SandboxLinks
+from azure_cni.datapath.interface import Interface, Route, Wiring
 from azure_cni.errors import ConfigInvalid
-
-_POD = 1
-"""Index of the pod's end among the interfaces."""
+from azure_cni.model.nic import Address
 
 _SCOPE_LINK = 253  # rtnetlink(7): reached without a gateway
 _WITH_FAMILY: Final = frozenset({"0.3.0", "0.3.1", "0.4.0"})
 _WITH_MTU_AND_SCOPE: Final = frozenset({"1.1.0"})
 
 
-def add_result(conf: NetConf, *, address: IPv4Address, netns: str, links: SandboxLinks) -> dict[str, Any]:
-    """What ADD answers, in the version that the configuration asks for."""
-    host: dict[str, Any] = {"name": links.host_ifname, "mac": links.host_mac}
-    pod: dict[str, Any] = {"name": links.pod_ifname, "mac": links.pod_mac}
-    ip: dict[str, Any] = {"address": f"{address}/32", "gateway": str(GATEWAY), "interface": _POD}
-    on_link: dict[str, Any] = {"dst": f"{GATEWAY}/32"}
-    if conf.version in _WITH_FAMILY:
-        ip = {"version": "4"} | ip
-    if conf.version in _WITH_MTU_AND_SCOPE:
-        host["mtu"] = pod["mtu"] = links.mtu
-        on_link["scope"] = _SCOPE_LINK
+def add_result(conf: NetConf, *, wiring: Wiring, netns: str) -> dict[str, Any]:
+    """What ADD answers, in the version that the configuration asks for; `netns` as the runtime named it."""
+    pod, index = wiring.pod, len(wiring.node)
+    interfaces = [_interface(conf, interface) for interface in wiring.node]
     result: dict[str, Any] = {
         "cniVersion": conf.version,
-        "interfaces": [host, pod | {"sandbox": netns}],
-        "ips": [ip],
+        "interfaces": [*interfaces, _interface(conf, pod) | {"sandbox": netns}],
+        "ips": [_ip(conf, pod, address, index) for address in pod.addresses],
         # In the order in which they can be set: the gateway must be reachable before a route goes through it.
-        "routes": [on_link, {"dst": "0.0.0.0/0", "gw": str(GATEWAY)}],
+        "routes": [_route(conf, route) for route in pod.routes],
     }
     if conf.dns is not None:
         result["dns"] = msgspec.to_builtins(conf.dns)
     return result
+
+
+def _interface(conf: NetConf, interface: Interface) -> dict[str, Any]:
+    mtu = {"mtu": interface.mtu} if conf.version in _WITH_MTU_AND_SCOPE else {}
+    return {"name": interface.name, "mac": interface.mac, **mtu}
+
+
+def _ip(conf: NetConf, pod: Interface, address: IPv4Interface, index: int) -> dict[str, Any]:
+    """`index` is the pod's among the interfaces."""
+    version = {"version": str(address.version)} if conf.version in _WITH_FAMILY else {}
+    gateways = [str(route.gateway) for route in pod.routes if route.is_default and route.gateway is not None]
+    gateway = {"gateway": gateways[0]} if gateways else {}
+    return {**version, "address": str(address), **gateway, "interface": index}
+
+
+def _route(conf: NetConf, route: Route) -> dict[str, Any]:
+    if route.gateway is not None:
+        return {"dst": str(route.destination), "gw": str(route.gateway)}
+    scope = {"scope": _SCOPE_LINK} if conf.version in _WITH_MTU_AND_SCOPE else {}
+    return {"dst": str(route.destination), **scope}
 
 
 class _Interface(msgspec.Struct):
@@ -62,22 +73,24 @@ class _Result(msgspec.Struct):
     ips: list[_IP] = []
 
 
-def previous_address(result: Mapping[str, Any], *, ifname: str) -> IPv4Address:
-    """The pod's IPv4 address in the result of an earlier ADD, ours or passed on by a plugin after us. ConfigInvalid.
+def previous_addresses(result: Mapping[str, Any], *, ifname: str) -> tuple[Address, ...]:
+    """The pod's addresses in the result of an earlier ADD, ours or passed on by a plugin after us. ConfigInvalid.
 
-    `ips[].interface` is optional in the specification: an address without it counts where none is tied to the pod's
-    interface, first of all one that is a /32, as every ADD of this plugin answers.
+    `ips[].interface` is optional in the specification: addresses without it count where none is tied to the pod's
+    interface. Plugins after this one may have added some of their own to either kind. No pod has IPv6 addresses yet:
+    such are others'.
     """
     try:
         previous = msgspec.convert(result, _Result)
         of_pod = [ip for ip in previous.ips if ":" not in ip.address]
         tied = [ip for ip in of_pod if _is_pods(_owner(previous, ip), ifname)]
-        untied = sorted((ip for ip in of_pod if ip.interface is None), key=lambda ip: not ip.address.endswith("/32"))
-        for ip in tied or untied:
-            return IPv4Interface(ip.address).ip
+        untied = (ip for ip in of_pod if ip.interface is None)
+        found = tuple(IPv4Interface(ip.address).ip for ip in tied or untied)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigInvalid(f"cannot use prevResult: {error}") from error
-    raise ConfigInvalid(f"cannot use prevResult: it has no IPv4 address of the pod's interface {ifname}")
+    if not found:
+        raise ConfigInvalid(f"cannot use prevResult: it has no IPv4 address of the pod's interface {ifname}")
+    return found
 
 
 def _is_pods(owner: _Interface | None, ifname: str) -> bool:

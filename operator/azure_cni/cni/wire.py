@@ -1,26 +1,25 @@
-"""What the binary sends over the socket, and how errors go back.
+"""The requests that the binary sends over the socket, and the errors it gets back.
 
 Bodies are JSON objects: `containerID netns ifname args path config` for add, del and check, `path config` for gc and
-status; what the runtime did not give is "" or {}. Of a del only `containerID` and `ifname` are read. Fields that are
-not known are passed over: the binary may be newer than the agent. Each request becomes one value of a closed union,
-checked as far as that can be done without looking at the node.
+status; what the runtime did not give is "" or {}. Of a del only `containerID`, `ifname` and, where it can be read, the
+config's `name` count. Unknown fields are ignored: the binary may be newer than the agent. Each request becomes one
+value of a closed union, validated as far as possible without looking at the node.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from azure_cni.api.reading import NOT_JSON
-from azure_cni.cni.config import NetConf, parse
-from azure_cni.cni.results import previous_address
-from azure_cni.cni.versions import answer_version
+from azure_cni.cni.config import NetConf, answer_version, is_network_name, parse
+from azure_cni.cni.results import previous_addresses
 from azure_cni.errors import AzureCniError, ConfigInvalid, DecodeFailed, EnvironmentInvalid, NoAddress, RequestError
-from azure_cni.ipam.life import Holder, Sandbox
+from azure_cni.ipam.address_state import Holder, Sandbox
+from azure_cni.model.nic import Address
+from azure_cni.model.text import NOT_JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +32,24 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Detach a sandbox. Whatever else came with it may be wrong: a pod must be able to end."""
+    """Detach a sandbox. Whatever else came with it may be wrong, the network's name too: a pod must be able to end."""
 
     sandbox: Sandbox
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Compare a sandbox with what it should be; `expected` is its address in the result of its ADD."""
+    """Compare a sandbox with what it should be; `expected` are its addresses in the result of its ADD."""
 
     holder: Holder
-    expected: IPv4Address
+    expected: tuple[Address, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Collect:
-    """GC: detach every sandbox that is not in `valid`."""
+    """GC: detach every sandbox of the network that is not in `valid`, which are sandboxes of that network."""
 
+    network: str
     valid: frozenset[Sandbox]
 
 
@@ -76,14 +76,20 @@ class _Body(msgspec.Struct):
 
 
 class _DelBody(msgspec.Struct):
-    """The two fields that name a sandbox: the rest of a DEL is not looked at, so it cannot be wrong."""
+    """The fields that name a sandbox: the rest of a DEL is not looked at, so it cannot be wrong."""
 
     containerID: str = ""  # noqa: N815  # the protocol's spelling
     ifname: str = ""
+    config: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
 
 
 _DECODER: Final = msgspec.json.Decoder(_Body)
 _DEL_DECODER: Final = msgspec.json.Decoder(_DelBody)
+_NAME_DECODER: Final = msgspec.json.Decoder(_Named)
 
 
 def decode(verb: str, body: bytes) -> Request:
@@ -91,15 +97,16 @@ def decode(verb: str, body: bytes) -> Request:
     try:
         if verb == "del":
             named = _DEL_DECODER.decode(body)
-            return Delete(_sandbox(named.containerID, named.ifname))
+            return Delete(_sandbox(_network(named.config), named.containerID, named.ifname))
         raw = _DECODER.decode(body)
     except NOT_JSON as error:
         raise DecodeFailed(f"cannot read the {verb} request: {error}; it begins {body[:80]!r}") from error
     match verb:
         case "add":
-            return Add(_holder(raw), parse(raw.config))
+            config = parse(raw.config)
+            return Add(_holder(raw, config), config)
         case "check":
-            return _check(_holder(raw), parse(raw.config))
+            return _check(raw, parse(raw.config))
         case "gc":
             return _collect(parse(raw.config))
         case "status":
@@ -127,7 +134,16 @@ def error_body(error: AzureCniError, version: str) -> tuple[int, dict[str, Any]]
     return status, {"cniVersion": version, "code": error.code, "msg": str(error), "details": cause}
 
 
-def _sandbox(container_id: str, name: str) -> Sandbox:
+def _network(config: msgspec.Raw) -> str:
+    """The network that the configuration of a DEL names; "" (unknown) where it names none that could be one."""
+    try:
+        name = _NAME_DECODER.decode(config).name
+    except NOT_JSON:
+        return ""
+    return name if is_network_name(name) else ""
+
+
+def _sandbox(network: str, container_id: str, name: str) -> Sandbox:
     if not _CONTAINER_ID.fullmatch(container_id):
         raise EnvironmentInvalid(
             f'cannot use CNI_CONTAINERID "{container_id}": it must be letters, digits, "_", "." and "-", '
@@ -137,11 +153,11 @@ def _sandbox(container_id: str, name: str) -> Sandbox:
         raise EnvironmentInvalid(
             f'cannot use CNI_IFNAME "{name}": it must have 1 to {_MAX_IFNAME} bytes without "/", ":" and spaces'
         )
-    return Sandbox(container_id, name)
+    return Sandbox(network, container_id, name)
 
 
-def _holder(raw: _Body) -> Holder:
-    sandbox = _sandbox(raw.containerID, raw.ifname)
+def _holder(raw: _Body, config: NetConf) -> Holder:
+    sandbox = _sandbox(config.name, raw.containerID, raw.ifname)
     if not raw.netns.startswith("/") or "\0" in raw.netns:
         raise EnvironmentInvalid(
             f'cannot use CNI_NETNS "{raw.netns}" for container {raw.containerID}: it must be the path of a network '
@@ -156,10 +172,11 @@ def _holder(raw: _Body) -> Holder:
     )
 
 
-def _check(holder: Holder, config: NetConf) -> Check:
+def _check(raw: _Body, config: NetConf) -> Check:
+    holder = _holder(raw, config)
     if config.prev_result is None:
         raise ConfigInvalid("cannot check a sandbox without prevResult: the runtime must give the result of its ADD")
-    return Check(holder, previous_address(config.prev_result, ifname=holder.sandbox.ifname))
+    return Check(holder, previous_addresses(config.prev_result, ifname=holder.sandbox.ifname))
 
 
 def _collect(config: NetConf) -> Collect:
@@ -167,4 +184,5 @@ def _collect(config: NetConf) -> Collect:
     if valid is msgspec.UNSET:
         # To read "not said" as "none" would take the network from every pod of the node.
         raise ConfigInvalid("cannot collect garbage without cni.dev/valid-attachments: the runtime must list them")
-    return Collect(frozenset(Sandbox(one.containerID, one.ifname) for one in valid or ()))
+    sandboxes = (Sandbox(config.name, one.containerID, one.ifname) for one in valid or ())
+    return Collect(config.name, frozenset(sandboxes))

@@ -1,16 +1,17 @@
 """The binary and the agent are held to the same bytes: what it sends is read here, what it expects is made here."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from azure_cni.cni.config import parse
+from azure_cni.cni.config import SUPPORTED, parse
 from azure_cni.cni.results import add_result
-from azure_cni.cni.versions import SUPPORTED
 from azure_cni.cni.wire import Add, Check, Collect, Delete, Status, decode, version_of
-from azure_cni.datapath.sandbox import SandboxLinks
+from azure_cni.datapath.interface import Wiring
+from azure_cni.datapath.transparent import VethSpec, wiring
 
 TESTDATA = Path(__file__).parents[3] / "operator" / "cni-plugin" / "testdata"
 KINDS = {"add": Add, "del": Delete, "check": Check, "gc": Collect, "status": Status}
@@ -35,17 +36,19 @@ def test_what_the_binary_sends_is_understood(path):
             assert (holder.pod_namespace, holder.pod_name) == ("default", "web-5d4f8")
             assert holder.pod_uid == "0d9c1f7e-5b2a-4c83-9e64-7f10a2b3c4d5"
         case Delete(sandbox=sandbox):
-            assert sandbox == (CONTAINER, "eth0")
-        case Collect(valid=valid):
-            assert valid == {(CONTAINER, "eth0")}
+            assert sandbox == ("azure-cni", CONTAINER, "eth0")
+        case Collect(network=network, valid=valid):
+            assert (network, valid) == ("azure-cni", {("azure-cni", CONTAINER, "eth0")})
     if isinstance(request, Check):
-        assert request.expected == IPv4Address("10.240.0.20")
+        assert request.expected == (IPv4Address("10.240.0.20"),)
 
 
 @pytest.mark.parametrize("version", SUPPORTED)
 def test_what_the_binary_takes_for_a_result_is_what_we_make(version):
-    links = SandboxLinks("acniec1ba087916", "aa:aa:0a:f0:00:14", "eth0", "aa:bb:0a:f0:00:14", 1500)
+    ends = wiring(VethSpec(CONTAINER, "eth0", NETNS, (IPv4Address("10.240.0.20"),), 1500))
+    (node,) = ends.node
+    node, pod = replace(node, mac="aa:aa:0a:f0:00:14"), replace(ends.pod, mac="aa:bb:0a:f0:00:14")
     conf = parse({"cniVersion": version, "name": "azure-cni", "type": "azure-cni"})
-    made = add_result(conf, address=IPv4Address("10.240.0.20"), netns=NETNS, links=links)
+    made = add_result(conf, wiring=Wiring((replace(node, name="acniec1ba087916"),), pod), netns=NETNS)
     expected = (TESTDATA / "replies" / f"200-add-{version}.json").read_bytes()
     assert msgspec.json.decode(expected) == made

@@ -1,9 +1,8 @@
 import msgspec
 import pytest
 
-from azure_cni.cni.config import DEFAULT_SOCKET, Dns, parse
+from azure_cni.cni.config import DEFAULT_SOCKET, SUPPORTED, Dns, parse
 from azure_cni.cni.conflist import conflist
-from azure_cni.cni.versions import SUPPORTED
 from azure_cni.errors import ConfigInvalid, VersionUnsupported
 
 BARE = {"cniVersion": "1.0.0", "name": "azure-cni", "type": "azure-cni"}
@@ -58,7 +57,7 @@ def test_other_versions_are_refused(version, words):
         ({"sokcet": "/x"}, r'unknown key "sokcet": did you mean "socket"\? known keys are cniVersion, name, type'),
         ({"colour": "blue"}, 'unknown key "colour": remove it; known keys are'),
         ({"Name": "x"}, 'unknown key "Name": did you mean "name"'),
-        ({"name": ""}, "its name is empty"),
+        ({"name": ""}, 'its name "" must be letters'),
         ({"type": "bridge"}, 'its type is "bridge", and this is azure-cni'),
         ({"socket": 5}, r"Expected `str`, got `int` - at `\$.socket`"),
         ({"socket": "run/cni.sock"}, 'socket "run/cni.sock" is not an absolute path'),

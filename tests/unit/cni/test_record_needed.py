@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Iterator[SqliteLedgerStore]:
 
 def assigned(number: int, container_id: str) -> Slot:
     holder = Holder(
-        Sandbox(container_id, "eth0"),
+        Sandbox("azure-cni", container_id, "eth0"),
         f"/var/run/netns/cni-{number}",
         "n" * 63,
         f"{'p' * 253}",

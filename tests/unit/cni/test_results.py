@@ -1,21 +1,30 @@
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import msgspec
 import pytest
 
-from azure_cni.cni.config import parse
-from azure_cni.cni.results import add_result, previous_address
-from azure_cni.cni.versions import SUPPORTED
-from azure_cni.datapath.sandbox import SandboxLinks
+from azure_cni.cni.config import SUPPORTED, parse
+from azure_cni.cni.results import add_result, previous_addresses
+from azure_cni.datapath.interface import ANYWHERE, Interface, Route, Wiring
 from azure_cni.errors import ConfigInvalid
 
 ADDRESS = IPv4Address("10.240.0.20")
-LINKS = SandboxLinks("acni0", "aa:00:00:00:00:01", "eth0", "aa:00:00:00:00:02", 1500)
+GATEWAY = IPv4Address("169.254.1.1")
+NODE = Interface("acni0", "aa:00:00:00:00:01", 1500, routes=(Route(IPv4Network(ADDRESS)),))
+POD = Interface(
+    "eth0",
+    "aa:00:00:00:00:02",
+    1500,
+    addresses=(IPv4Interface(ADDRESS),),
+    routes=(Route(IPv4Network(GATEWAY)), Route(ANYWHERE, gateway=GATEWAY)),
+)
+WIRING = Wiring((NODE,), POD)
 
 
-def result(version: str, **config):
+def result(version: str, *, wiring: Wiring = WIRING, **config):
     conf = parse({"cniVersion": version, "name": "azure-cni", "type": "azure-cni"} | config)
-    made = add_result(conf, address=ADDRESS, netns="/run/netns/a", links=LINKS)
+    made = add_result(conf, wiring=wiring, netns="/run/netns/a")
     return msgspec.json.decode(msgspec.json.encode(made))
 
 
@@ -30,6 +39,28 @@ def test_the_result_in_full():
         "routes": [{"dst": "169.254.1.1/32", "scope": 253}, {"dst": "0.0.0.0/0", "gw": "169.254.1.1"}],
         "dns": {"nameservers": ["10.0.0.10"]},
     }
+
+
+def test_the_result_follows_the_wiring_whatever_mode_made_it():
+    """On a bridge: three interfaces, two addresses with the subnet's prefix, its gateway, and no route on the link."""
+    bridge, gateway = Interface("azure0", "aa:00:00:00:00:03", 1500), IPv4Address("10.240.0.1")
+    addresses = (IPv4Interface("10.240.0.20/16"), IPv4Interface("10.240.0.21/16"))
+    pod = replace(POD, addresses=addresses, routes=(Route(ANYWHERE, gateway=gateway),))
+    made = result("1.0.0", wiring=Wiring((bridge, NODE), pod))
+    assert [interface["name"] for interface in made["interfaces"]] == ["azure0", "acni0", "eth0"]
+    assert [interface.get("sandbox") for interface in made["interfaces"]] == [None, None, "/run/netns/a"]
+    assert made["ips"] == [
+        {"address": "10.240.0.20/16", "gateway": "10.240.0.1", "interface": 2},
+        {"address": "10.240.0.21/16", "gateway": "10.240.0.1", "interface": 2},
+    ]
+    assert made["routes"] == [{"dst": "0.0.0.0/0", "gw": "10.240.0.1"}]
+    assert previous_addresses(made, ifname="eth0") == (ADDRESS, ADDRESS + 1)
+
+
+def test_a_wiring_without_interfaces_of_the_node_and_without_a_gateway_has_a_result():
+    made = result("1.0.0", wiring=Wiring((), replace(POD, routes=())))
+    assert [interface["name"] for interface in made["interfaces"]] == ["eth0"]
+    assert made["ips"] == [{"address": "10.240.0.20/32", "interface": 0}]
 
 
 @pytest.mark.parametrize("version", SUPPORTED)
@@ -48,7 +79,7 @@ def test_each_version_has_only_what_it_knows(version):
 
 @pytest.mark.parametrize("version", SUPPORTED)
 def test_a_check_finds_the_address_again(version):
-    assert previous_address(result(version), ifname="eth0") == ADDRESS
+    assert previous_addresses(result(version), ifname="eth0") == (ADDRESS,)
 
 
 def test_a_plugin_after_us_may_add_interfaces_and_addresses():
@@ -61,22 +92,23 @@ def test_a_plugin_after_us_may_add_interfaces_and_addresses():
         {"address": "fd00::1/128", "interface": 2},
         {"address": "10.240.0.20/32", "interface": 2},
     ]
-    assert previous_address(made, ifname="eth0") == ADDRESS
+    assert previous_addresses(made, ifname="eth0") == (ADDRESS,)
 
 
 @pytest.mark.parametrize(
-    "ips",
+    ("ips", "others"),
     [
-        [{"address": "10.240.0.20/32"}],
-        [{"address": "fd00::1/128"}, {"address": "10.9.9.8/24"}, {"address": "10.240.0.20/32"}],
-        [{"address": "10.9.9.7/24", "interface": 0}, {"address": "10.240.0.20/32"}],
-        [{"address": "10.240.0.20/24"}],
+        ([{"address": "10.240.0.20/32"}], ()),
+        ([{"address": "fd00::1/128"}, {"address": "10.240.0.20/32"}, {"address": "10.9.9.8/24"}], ("10.9.9.8",)),
+        ([{"address": "10.9.9.7/24", "interface": 0}, {"address": "10.240.0.20/32"}], ()),
+        ([{"address": "10.240.0.20/24"}], ()),
     ],
 )
-def test_an_address_needs_no_interface(ips):
+def test_an_address_needs_no_interface(ips, others):
     """The index is optional; a runtime may hand the result on without it."""
-    assert previous_address(result("1.0.0") | {"ips": ips}, ifname="eth0") == ADDRESS
-    assert previous_address({"ips": ips}, ifname="eth0") == ADDRESS
+    found = (ADDRESS, *map(IPv4Address, others))
+    assert previous_addresses(result("1.0.0") | {"ips": ips}, ifname="eth0") == found
+    assert previous_addresses({"ips": ips}, ifname="eth0") == found
 
 
 @pytest.mark.parametrize(
@@ -91,4 +123,4 @@ def test_an_address_needs_no_interface(ips):
 )
 def test_a_previous_result_of_no_use_says_why(previous, words):
     with pytest.raises(ConfigInvalid, match=f"cannot use prevResult: .*{words}"):
-        previous_address(previous, ifname="eth0")
+        previous_addresses(previous, ifname="eth0")

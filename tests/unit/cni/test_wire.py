@@ -6,10 +6,11 @@ import pytest
 from azure_cni import errors
 from azure_cni.cni.wire import VERBS, Add, Check, Collect, Delete, Status, decode, error_body, version_of
 from azure_cni.errors import ConfigInvalid, DecodeFailed, EnvironmentInvalid, VersionUnsupported
-from azure_cni.ipam.life import Holder, Sandbox
+from azure_cni.ipam.address_state import Holder, Sandbox
 
 CONFIG = {"cniVersion": "1.1.0", "name": "azure-cni", "type": "azure-cni"}
 ARGS = {"K8S_POD_NAMESPACE": "shop", "K8S_POD_NAME": "web-0", "K8S_POD_UID": "u-1", "IgnoreUnknown": "1"}
+SANDBOX = Sandbox("azure-cni", "c1", "eth0")
 PREVIOUS = {
     "cniVersion": "1.1.0",
     "interfaces": [{"name": "acni1"}, {"name": "eth0", "sandbox": "/run/netns/a"}],
@@ -25,23 +26,25 @@ def body(config=CONFIG, **fields) -> bytes:
 def test_add():
     request = decode("add", body())
     assert isinstance(request, Add)
-    assert request.holder == Holder(Sandbox("c1", "eth0"), "/run/netns/a", "shop", "web-0", "u-1")
+    assert request.holder == Holder(SANDBOX, "/run/netns/a", "shop", "web-0", "u-1")
     assert request.config.version == "1.1.0"
 
 
 def test_a_container_without_a_pod_has_none():
     request = decode("add", body(args={}))
     assert isinstance(request, Add)
-    assert request.holder == Holder(Sandbox("c1", "eth0"), "/run/netns/a")
+    assert request.holder == Holder(SANDBOX, "/run/netns/a")
 
 
 def test_a_newer_binary_may_say_more():
     assert decode("status", body(config=CONFIG, traceparent="00-1")) == Status()
 
 
-@pytest.mark.parametrize("config", [CONFIG, {}, {"cniVersion": "9.9.9"}, CONFIG | {"sokcet": "/x"}])
+@pytest.mark.parametrize(
+    "config", [CONFIG, {"name": "azure-cni"}, CONFIG | {"cniVersion": 9}, CONFIG | {"sokcet": "/x"}]
+)
 def test_del_needs_nothing_but_the_sandbox(config):
-    assert decode("del", body(config, netns="", args={}, path="")) == Delete(Sandbox("c1", "eth0"))
+    assert decode("del", body(config, netns="", args={}, path="")) == Delete(SANDBOX)
 
 
 @pytest.mark.parametrize(
@@ -50,22 +53,56 @@ def test_del_needs_nothing_but_the_sandbox(config):
         body(args={"K8S_POD_NAME": 1}, netns=7, path=None),
         body(args="K8S_POD_NAME"),
         body(CONFIG | {"prevResult": "none", "cni.dev/valid-attachments": 1}),
-        body(config="prose"),
-        body(config=None),
-        b'{"containerID": "c1", "ifname": "eth0"}',
-        b'{"containerID": "c1", "ifname": "eth0", "config": {"prevResult": "\xff"}}',
-        b'{"containerID": "c1", "ifname": "eth0", "config": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"containerID": "c1", "ifname": "eth0", "config": {"prevResult": "\xff", "name": "azure-cni"}}',
+        b'{"containerID": "c1", "config": {"name": "azure-cni", "x": '
+        + b"[" * 900
+        + b"]" * 900
+        + b'}, "ifname": "eth0"}',
     ],
 )
 def test_nothing_else_in_a_del_can_be_wrong(raw):
-    assert decode("del", raw) == Delete(Sandbox("c1", "eth0"))
+    assert decode("del", raw) == Delete(SANDBOX)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        body(config="prose"),
+        body(config=None),
+        body(config={}),
+        body(config=[CONFIG]),
+        body(CONFIG | {"name": ""}),
+        body(CONFIG | {"name": 7}),
+        body(CONFIG | {"name": "../etc"}),
+        b'{"containerID": "c1", "ifname": "eth0"}',
+        b'{"containerID": "c1", "ifname": "eth0", "config": {"name": "caf\xe9"}}',
+        b'{"containerID": "c1", "ifname": "eth0", "config": ' + b"[" * 900 + b"]" * 900 + b"}",
+    ],
+)
+def test_a_del_that_names_no_network_is_one_of_an_unknown_network(raw):
+    assert decode("del", raw) == Delete(SANDBOX._replace(network=""))
+
+
+@pytest.mark.parametrize("name", ["", "../etc", "a b", "-a", "café"])
+def test_what_is_no_name_of_a_network_is_refused(name):
+    with pytest.raises(ConfigInvalid, match=f'cannot use the network configuration: its name "{name}" must be letters'):
+        decode("add", body(CONFIG | {"name": name}))
+
+
+def test_one_container_has_a_sandbox_in_each_of_its_networks():
+    storage = CONFIG | {"name": "storage"}
+    for verb, more in (("add", {}), ("check", {"prevResult": PREVIOUS})):
+        request = decode(verb, body(storage | more))
+        assert isinstance(request, Add | Check)
+        assert request.holder.sandbox == Sandbox("storage", "c1", "eth0")
+    assert decode("del", body(storage)) == Delete(Sandbox("storage", "c1", "eth0"))
+    request = decode("gc", body(storage | {"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "net1"}]}))
+    assert request == Collect("storage", frozenset({Sandbox("storage", "c1", "net1")}))
 
 
 def test_check_knows_what_add_said():
     request = decode("check", body(CONFIG | {"prevResult": PREVIOUS}))
-    assert request == Check(
-        Holder(Sandbox("c1", "eth0"), "/run/netns/a", "shop", "web-0", "u-1"), IPv4Address("10.240.0.9")
-    )
+    assert request == Check(Holder(SANDBOX, "/run/netns/a", "shop", "web-0", "u-1"), (IPv4Address("10.240.0.9"),))
 
 
 def test_check_without_a_previous_result_is_refused():
@@ -76,19 +113,19 @@ def test_check_without_a_previous_result_is_refused():
 def test_gc_lists_what_stays():
     listed = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "net1", "more": 1}]
     request = decode("gc", body(CONFIG | {"cni.dev/valid-attachments": listed}))
-    assert request == Collect(frozenset({Sandbox("c1", "eth0"), Sandbox("c2", "net1")}))
+    assert request == Collect("azure-cni", frozenset({SANDBOX, Sandbox("azure-cni", "c2", "net1")}))
 
 
 def test_gc_of_an_older_libcni_names_its_list_otherwise():
     listed = [{"containerID": "c1", "ifname": "eth0"}]
-    assert decode("gc", body(CONFIG | {"cni.dev/attachments": listed})) == Collect(frozenset({Sandbox("c1", "eth0")}))
+    assert decode("gc", body(CONFIG | {"cni.dev/attachments": listed})) == Collect("azure-cni", frozenset({SANDBOX}))
     both = CONFIG | {"cni.dev/attachments": [], "cni.dev/valid-attachments": listed}
-    assert decode("gc", body(both)) == Collect(frozenset({Sandbox("c1", "eth0")}))
+    assert decode("gc", body(both)) == Collect("azure-cni", frozenset({SANDBOX}))
 
 
 @pytest.mark.parametrize("nothing", [None, []])
 def test_gc_of_everything_must_be_said(nothing):
-    assert decode("gc", body(CONFIG | {"cni.dev/valid-attachments": nothing})) == Collect(frozenset())
+    assert decode("gc", body(CONFIG | {"cni.dev/valid-attachments": nothing})) == Collect("azure-cni", frozenset())
     with pytest.raises(ConfigInvalid, match=r"cannot collect garbage without cni\.dev/valid-attachments"):
         decode("gc", body())
 
@@ -199,7 +236,7 @@ def test_every_error_has_an_answer(error):
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("bracket", [b"[", b'{"a":'])
-def test_a_request_of_a_hundred_thousand_brackets_is_told_as_one_that_cannot_be_read(verb, bracket):
+def test_a_request_of_a_hundred_thousand_brackets_is_reported_as_one_that_cannot_be_read(verb, bracket):
     deep = b'{"containerID":"c1","ifname":"eth0","config":' + bracket * 100_000
     assert version_of(deep) == "1.1.0"
     with pytest.raises(DecodeFailed, match=f"cannot read the {verb} request: ") as caught:
