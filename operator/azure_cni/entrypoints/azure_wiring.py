@@ -1,69 +1,98 @@
-"""Which adapter to Azure the settings ask for: ARM with an identity, or what IMDS shows and no writes."""
+"""The adapter to Azure that `nicWriter` asks for: ARM with an identity, the controller, or IMDS without writes."""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, assert_never
 
-from azure_cni.api.identity import NodeIdentity
-from azure_cni.azure.imds import Imds
-from azure_cni.azure.meter import Meter
+from azure_cni.api.node_ip_pool import NodeIPPool
+from azure_cni.azure.answers import CallMetrics
+from azure_cni.azure.imds import Imds, ImdsClaims
 from azure_cni.azure.observed import ObservedCloud, ObservedNic
 from azure_cni.entrypoints.settings import AzureSettings
 from azure_cni.errors import ConfigInvalid
-from azure_cni.node.ports import Cloud, Nic, Observer
+from azure_cni.kube.delegated_nic import DelegatedCloud, DelegatedNic, OperationClient
+from azure_cni.model.identity import NodeIdentity
+from azure_cni.model.nic import NicWriter
+from azure_cni.node.ports import Cloud, Nic, Observer, Pools
 
 if TYPE_CHECKING:
     from azure_cni.azure.arm import Arm
 
 
-def _unheard(_: Mapping[str, Any]) -> None:
-    """Who asks Azure itself needs nothing of the pool."""
+def _unheard(_: NodeIPPool) -> None:
+    """An agent that calls Azure itself needs nothing from the pool."""
 
 
 @dataclass(frozen=True, slots=True)
 class AzurePorts:
-    """The two ports to Azure. `pool_seen` is told of each version of the node's pool: orders are answered there."""
+    """The two ports to Azure. `pool_seen` takes each version of the node's pool: results of NIC operations. `arm` is
+    the session with the resource manager, None where there is none.
+    """
 
     cloud: Cloud
     nic_of: Callable[[NodeIdentity], Nic]
-    pool_seen: Callable[[Mapping[str, Any]], None] = _unheard
+    pool_seen: Callable[[NodeIPPool], None] = _unheard
+    arm: Arm | None = None
 
 
-def azure_ports(settings: AzureSettings, *, observer: Observer, closing: AsyncExitStack) -> AzurePorts:
+def azure_ports(
+    settings: AzureSettings, nic_writer: NicWriter, *, pools: Pools, observer: Observer, closing: AsyncExitStack
+) -> AzurePorts:
     """Build them; whatever must be closed is registered with `closing`. Nothing is asked of Azure yet."""
     imds = Imds(url=settings.imds_endpoint, meter=observer)
-    if settings.nic == "observe":
-        return AzurePorts(cloud=ObservedCloud(imds), nic_of=lambda who: ObservedNic(imds, mac=who.mac))
-    return _managed(settings, imds=imds, observer=observer, closing=closing)
+    match nic_writer:
+        case NicWriter.AGENT:
+            return _managed(settings, imds=imds, observer=observer, closing=closing)
+        case NicWriter.CONTROLLER:
+            return _delegated(imds, pools)
+        case NicWriter.NONE:
+            return AzurePorts(cloud=ObservedCloud(imds), nic_of=lambda who: ObservedNic(imds, mac=who.mac))
+        case _:
+            assert_never(nic_writer)
 
 
-def _managed(settings: AzureSettings, *, imds: Imds, observer: Observer, closing: AsyncExitStack) -> AzurePorts:
-    from azure_cni.azure.cloud import ArmCloud
-    from azure_cni.azure.nic import ArmNic
+def _delegated(imds: Imds, pools: Pools) -> AzurePorts:
+    """The ports of a node that holds no permission in Azure: the controller is asked through the node's pool.
 
-    arm = open_arm(settings, meter=observer, closing=closing)
+    Azure's SDK is never loaded in this mode (a test holds that), and no identity is needed: the metadata service asks
+    for none.
+    """
+    claims = ImdsClaims(imds)
+    client = OperationClient(pools, attest=claims.document)
     return AzurePorts(
-        # An endpoint of its own is a private cloud's, whatever the metadata service calls it.
-        cloud=ArmCloud(imds, arm, cloud="" if settings.arm_endpoint else settings.cloud),
-        nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom(), adopt=settings.adopt),
+        cloud=DelegatedCloud(claims, client), nic_of=partial(DelegatedNic, post=client), pool_seen=client.see
     )
 
 
-def open_arm(settings: AzureSettings, *, meter: Meter, closing: AsyncExitStack) -> Arm:
+def _managed(settings: AzureSettings, *, imds: Imds, observer: Observer, closing: AsyncExitStack) -> AzurePorts:
+    from azure_cni.azure.arm_nic import ArmNic
+    from azure_cni.azure.vm_identity import ArmVmIdentity
+
+    arm = open_arm(settings, meter=observer, closing=closing)
+    return AzurePorts(
+        # A custom endpoint is a private cloud's, whatever the metadata service calls that cloud.
+        cloud=ArmVmIdentity(imds, arm, cloud="" if settings.arm_endpoint else settings.cloud),
+        nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom(), adopt=settings.adopt),
+        arm=arm,
+    )
+
+
+def open_arm(settings: AzureSettings, *, meter: CallMetrics, closing: AsyncExitStack) -> Arm:
     """A session with the resource manager, as the identity that the settings name; closed by `closing`.
 
-    ConfigInvalid when a variable that names a proxy is of no use.
+    ConfigInvalid when a proxy variable cannot be used.
     """
-    # Imported here: a node that only observes never loads Azure's SDK, which is some 20 MiB.
+    # Imported here: an agent that does not write its NIC never loads Azure's SDK, which is some 20 MiB.
     from azure_cni.azure.arm import Arm
-    from azure_cni.azure.clouds import cloud_named
     from azure_cni.azure.credentials import managed_identity, workload_identity
+    from azure_cni.azure.endpoints import cloud_named
     from azure_cni.azure.proxies import proxy_for
 
     cloud = cloud_named(settings.cloud, endpoint=settings.arm_endpoint)

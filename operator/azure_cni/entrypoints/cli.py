@@ -1,21 +1,53 @@
-"""The `azure-cni` command."""
+"""The `azure-cni` command: the processes of the cluster, and the commands for people.
+
+It is also the kubectl plugin `kubectl azure-cni` (`kubectl-azure_cni` on the path). A command's module is loaded when
+the command runs, or when its help is printed: neither pays for the other's libraries.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Final
 
 import click
 
 from azure_cni import __version__
-from azure_cni.entrypoints import logs
 from azure_cni.errors import AzureCniError
 
+FOR_PEOPLE: Final = {
+    "status": "cluster_commands",
+    "check": "cluster_commands",
+    "why": "cluster_commands",
+    "who": "address_commands",
+    "addresses": "address_commands",
+    "plan": "address_commands",
+    "introspect": "introspect",
+}
+"""Commands, and their modules in `azure_cni.commands`."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class LazyGroup(click.Group):
+    """Commands of its own, and those for people, which come first in its help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the help."""
+        return [*FOR_PEOPLE, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Loads its module."""
+        module = FOR_PEOPLE.get(cmd_name)
+        if module is None:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = getattr(import_module(f"azure_cni.commands.{module}"), cmd_name)
+        return found
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="azure-cni")
 def main() -> None:
     """Virtual network addresses of Azure for every Kubernetes pod."""
@@ -24,30 +56,81 @@ def main() -> None:
 @main.command()
 def agent() -> None:
     """Run the agent of this node (the DaemonSet's process). Settings come from AZURE_CNI_* variables."""
-    from azure_cni.entrypoints import settings
-    from azure_cni.entrypoints.agent import Agent
+    import asyncio
 
-    with _failures_told():
+    from azure_cni.entrypoints import settings
+    from azure_cni.entrypoints.agent import run_agent
+    from azure_cni.entrypoints.logs import set_up_logs
+
+    with _errors_reported():
         chosen = settings.read(os.environ)
-        logs.set_up(level=chosen.log_level, style=chosen.log_format)
-        asyncio.run(Agent(chosen).run())
+        set_up_logs(level=chosen.log_level, style=chosen.log_format)
+        asyncio.run(run_agent(chosen))
 
 
 @main.command()
 def controller() -> None:
     """Run a controller of the cluster (the Deployment's process). Settings come from AZURE_CNI_* variables."""
+    import asyncio
+
     from azure_cni.entrypoints import controller_settings
     from azure_cni.entrypoints.controller import Controller
+    from azure_cni.entrypoints.logs import set_up_logs
 
-    with _failures_told():
+    with _errors_reported():
         chosen = controller_settings.read(os.environ)
-        logs.set_up(level=chosen.log_level, style=chosen.log_format)
+        set_up_logs(level=chosen.log_level, style=chosen.log_format)
         asyncio.run(Controller(chosen).run())
 
 
+@main.group(invoke_without_command=True)
+@click.option(
+    "--config",
+    "config",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/azure-cni/docker.toml"),
+    show_default=True,
+    help="The settings.",
+)
+@click.option("--check-config", is_flag=True, help="Say whether the settings are right, and start nothing.")
+@click.pass_context
+def docker(context: click.Context, config: Path, *, check_config: bool) -> None:
+    """Give Docker's containers addresses of the VNet, on a VM without Kubernetes (a network and IPAM plugin)."""
+    from azure_cni.entrypoints import docker_settings
+
+    with _errors_reported():
+        chosen = docker_settings.read_file(config)
+        context.obj = chosen.socket
+        if check_config:
+            click.echo(f"{config}: the settings are right")
+        elif context.invoked_subcommand is None:
+            import asyncio
+
+            from azure_cni.entrypoints.docker_plugin import run_docker
+            from azure_cni.entrypoints.logs import set_up_logs
+
+            set_up_logs(level=chosen.log_level, style=chosen.log_format)
+            asyncio.run(run_docker(chosen))
+
+
+@docker.command()
+@click.option("--wait", "wait_s", default=0.0, show_default=True, help="Seconds to wait until a container can start.")
+@click.pass_obj
+def status(path: Path, wait_s: float) -> None:
+    """Show the pool of this VM, its conditions, and who has which address. Exits with 1 if no container can start."""
+    from azure_cni.docker import plugin_status
+    from azure_cni.entrypoints.docker_socket import await_status
+
+    with _errors_reported():
+        shown = await_status(path, wait_s=wait_s)
+    for line in plugin_status.lines(shown):
+        click.echo(line)
+    sys.exit(0 if shown.get("ready") else 1)
+
+
 @contextlib.contextmanager
-def _failures_told() -> Iterator[None]:
-    """What we raise on purpose is a sentence for people; everything else is a fault, and shows where it is."""
+def _errors_reported() -> Iterator[None]:
+    """Print our own errors as one sentence. Anything else is a fault, and its traceback shows where."""
     try:
         yield
     except* AzureCniError as errors:

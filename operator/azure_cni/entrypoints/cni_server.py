@@ -1,7 +1,7 @@
 """The agent's end of the CNI socket: one HTTP request per verb, answered with a CNI result or a CNI error.
 
-The path carries the protocol's version, so a binary of an older release goes on working with a newer agent. Whatever
-goes wrong becomes a CNI error with words; a fault of ours is logged with its trace and told as code 999.
+The path carries the protocol's version, so a binary of an older release goes on working with a newer agent. Each
+failure becomes a CNI error with a message; a fault in our code is logged with its traceback and reported as code 999.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from azure_cni.cni.results import add_result
 from azure_cni.entrypoints.netns_socket import PassedNamespaces
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
-from azure_cni.ipam.life import Sandbox
+from azure_cni.ipam.address_state import Sandbox
+from azure_cni.node.pods.sandboxes import Sandboxes
 from azure_cni.node.ports import Observer
-from azure_cni.node.sandboxes import Sandboxes
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class CniServer:
         self._sandboxes = sandboxes
         self._observer = observer
         self.passed = PassedNamespaces()
-        """What came by the second socket."""
+        """The namespaces that were passed on the second socket."""
         self._faults = Faults(observer.internal_error)
 
     def application(self) -> web.Application:
@@ -71,28 +71,29 @@ class CniServer:
         """`netns` is where the namespace can be opened if not at the path that the request names, else ""."""
         match request:
             case wire.Add(holder, config):
-                made = await self._sandboxes.add(holder, netns=netns)
-                return add_result(config, address=made.address, netns=holder.netns, links=made.links)
+                wiring = await self._sandboxes.add(holder, netns=netns)
+                return add_result(config, wiring=wiring, netns=holder.netns)
             case wire.Delete(sandbox):
                 await self._sandboxes.delete(sandbox)
             case wire.Check(holder, expected):
                 await self._sandboxes.check(holder, expected=expected, netns=netns)
-            case wire.Collect(valid):
-                await self._collect(valid)
+            case wire.Collect(network, valid):
+                await self._collect(network, valid)
             case wire.Status():
                 self._sandboxes.status()
             case _:
                 assert_never(request)
         return {}
 
-    async def _collect(self, valid: frozenset[Sandbox]) -> None:
-        freed = await self._sandboxes.collect(valid)
+    async def _collect(self, network: str, valid: frozenset[Sandbox]) -> None:
+        freed = await self._sandboxes.collect(network, valid)
         if freed:
-            log.warning("stale sandboxes collected", extra={"containers": [one.container_id for one in freed]})
+            facts = {"network": network, "containers": [one.container_id for one in freed]}
+            log.warning("stale sandboxes collected", extra=facts)
 
 
 async def listen(runner: web.AppRunner, path: Path) -> None:
-    """Open the socket for root alone. One that a dead agent left behind is replaced. AzureCniError."""
+    """Open the socket for root alone. A socket left by a dead agent is replaced. AzureCniError."""
     try:
         path.unlink(missing_ok=True)  # noqa: ASYNC240  # tmpfs, once
         await web.UnixSite(runner, str(path)).start()

@@ -1,10 +1,20 @@
-"""What agent and controller both publish: the process, its version, and how Azure answers."""
+"""What agent and controller both publish (the process, its version, how Azure answers), and the text of all metrics.
+
+Rendering that text takes several milliseconds of the loop that wires pods, and callers may ask at any rate. So it is
+rendered at most once in `FRESH_S`, for all callers: there is one format, and parameters and headers of a request change
+nothing.
+"""
 
 from __future__ import annotations
 
 import platform
+import time
+from collections.abc import Callable
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from azure_cni import __version__
 
@@ -12,7 +22,7 @@ CLOUD_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0)
 
 
 class CommonMetrics:
-    """A registry of its own, and in it what every process of ours has; `azure.meter.Meter`'s hooks."""
+    """Metrics of agent and controller alike, in their own registry; implements `azure.answers.CallMetrics`."""
 
     def __init__(self, who: str) -> None:
         self.registry = CollectorRegistry()
@@ -38,13 +48,40 @@ class CommonMetrics:
         )
 
     def azure(self, operation: str, code: str, seconds: float) -> None:
-        """See `azure.meter.Meter`."""
+        """See `azure.answers.CallMetrics`."""
         self._azure.labels(operation, code).observe(seconds)
 
     def throttled(self, seconds: float) -> None:
-        """See `azure.meter.Meter`."""
+        """See `azure.answers.CallMetrics`."""
         self._throttled.inc(seconds)
 
     def internal_error(self, activity: str) -> None:
         """See the `Observer`s."""
         self._internal_errors.labels(activity).inc()
+
+
+FRESH_S: Final = 1.0
+"""Scrapes are further apart, so a text of this age is recent enough for them."""
+
+
+class Exposition:
+    """The text of one registry."""
+
+    def __init__(self, registry: CollectorRegistry, *, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._registry = registry
+        self._now_s = now_s
+        self._text = b""
+        self._written_s = float("-inf")
+
+    def text(self) -> bytes:
+        """The newest text, or one that is not older than `FRESH_S`."""
+        now_s = self._now_s()
+        if now_s >= self._written_s + FRESH_S:
+            self._text, self._written_s = generate_latest(self._registry), now_s
+        return self._text
+
+    async def handle(self, _: web.Request) -> web.Response:
+        """The answer to GET /metrics."""
+        response = web.Response(body=self.text(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
+        response.enable_compression()  # where the caller takes it
+        return response

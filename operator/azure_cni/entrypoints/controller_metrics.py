@@ -1,4 +1,4 @@
-"""What Prometheus sees of a controller: quotas and budget at the moment of the scrape, and counts of what was done."""
+"""The controller's metrics: quotas and budget at the moment of the scrape, and counters of what was done."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from azure_cni.api.quota import MOST_IN_A_VNET, Fact, VNetQuota
+from azure_cni.api.conditions import QuotaKind
 from azure_cni.api.reading import whole
-from azure_cni.cluster.allowance import capacity
+from azure_cni.api.vnet_quota import MOST_IN_A_VNET, VNetQuota
 from azure_cni.cluster.leader import Leader
 from azure_cni.entrypoints.common_metrics import CommonMetrics
+from azure_cni.quota.write_budget import capacity
 
 ROUND_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -33,6 +34,9 @@ class QuotaCollector(Collector):
             "azure_cni_quota_addresses", "Addresses of a VNet's quota by what they are.", labels=["quota", "what"]
         )
         nodes = GaugeMetricFamily("azure_cni_quota_nodes", "Nodes with a grant.", labels=["quota"])
+        ready = GaugeMetricFamily(
+            "azure_cni_quota_ready", "1 while nodes are granted what they ask for.", labels=["quota"]
+        )
         exhausted = GaugeMetricFamily(
             "azure_cni_quota_exhausted", "1 while nodes ask for more than there is.", labels=["quota"]
         )
@@ -62,16 +66,22 @@ class QuotaCollector(Collector):
             for what, value in _addresses(quota).items():
                 addresses.add_metric([quota.name, what], value)
             nodes.add_metric([quota.name], sum(1 for entry in quota.entries.values() if entry.count))
-            exhausted.add_metric([quota.name], float(quota.holds(Fact.EXHAUSTED)))
-            throttled.add_metric([quota.name], float(quota.holds(Fact.THROTTLED)))
+            ready.add_metric([quota.name], float(quota.holds(QuotaKind.READY)))
+            exhausted.add_metric([quota.name], float(quota.holds(QuotaKind.EXHAUSTED)))
+            throttled.add_metric([quota.name], float(quota.holds(QuotaKind.THROTTLED)))
             read.add_metric([quota.name], quota.azure.read_s if quota.azure else 0.0)
             if quota.tokens:
                 tokens.add_metric([quota.name], quota.tokens.tokens)
                 most.add_metric([quota.name], capacity(quota.limits.writes_per_minute))
                 rate.add_metric([quota.name], quota.limits.writes_per_minute * quota.tokens.pace)
-        yield from (addresses, nodes, exhausted, throttled, read, tokens, most, rate)
+        yield from (addresses, nodes, ready, exhausted, throttled, read, tokens, most, rate)
         yield GaugeMetricFamily(
-            "azure_cni_grants_delayed", "Nodes that wait for a permit.", value=leader.delayed if leader else 0
+            "azure_cni_grants_delayed", "Nodes that wait for their grant.", value=leader.delayed if leader else 0
+        )
+        yield GaugeMetricFamily(
+            "azure_cni_nic_operations_stuck",
+            "Nodes with a NIC operation whose result cannot be written.",
+            value=leader.stuck if leader else 0,
         )
 
 
@@ -86,7 +96,7 @@ def _addresses(quota: VNetQuota) -> dict[str, int]:
 
 
 class ControllerMetrics(CommonMetrics):
-    """The hooks of `cluster.ports.Observer`, as Prometheus metrics in a registry of their own."""
+    """The hooks of `cluster.ports.ControllerObserver`, as Prometheus metrics in a registry of their own."""
 
     def __init__(self) -> None:
         super().__init__("controller")
@@ -104,7 +114,7 @@ class ControllerMetrics(CommonMetrics):
             registry=self.registry,
         )
         self._reclaimed = Counter(
-            "azure_cni_reclaims", "Grants of vanished nodes that were looked into, by result.", ["result"],
+            "azure_cni_reclaims", "Granter of vanished nodes that were looked into, by result.", ["result"],
             registry=self.registry,
         )  # fmt: skip
 

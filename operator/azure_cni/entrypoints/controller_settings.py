@@ -4,30 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from azure_cni.api import quota as quota_api
-from azure_cni.api.quota import Limits
-from azure_cni.cluster.world import ClusterSettings
+from azure_cni.api import vnet_quota
+from azure_cni.api.vnet_quota import Limits
+from azure_cni.cluster.ports import ClusterSettings
+from azure_cni.cluster.possession import Required
 from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.settings import PREFIX, AzureSettings, Reader
 from azure_cni.entrypoints.web import WebSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
+from azure_cni.model.attachments import Allowance
+from azure_cni.model.nic import NicWriter
 
 MAX_ADDRESSES_PER_VNET = 65_536
 """Private addresses in a VNet (Azure subscription limits, networking)."""
 
 
 @dataclass(frozen=True, slots=True)
+class AttestationSettings:
+    """Which nodes must attest their VM, and whom to trust for it; `bundle` is None for the public authorities."""
+
+    required: Required
+    bundle: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerSettings:
-    """Everything that the controller is told from outside. `orders`: it writes the nodes' NICs for them."""
+    """All settings of the controller."""
 
     pod_name: str
     namespace: str
     lease_name: str
     cluster: ClusterSettings
     azure: AzureSettings
-    orders: bool
+    nic_writer: NicWriter
+    attachable: tuple[Allowance, ...]
+    attestation: AttestationSettings
     web: WebSettings
     log_level: str
     log_format: str
@@ -42,13 +56,13 @@ def read(environ: Mapping[str, str]) -> ControllerSettings:
         lease_name=reader.text("LEASE_NAME", "azure-cni-controller"),
         cluster=ClusterSettings(
             defaults=Limits(
-                limit=_count(reader, "QUOTA_LIMIT", quota_api.LIMIT, most=MAX_ADDRESSES_PER_VNET),
-                per_node=_count(reader, "QUOTA_PER_NODE", quota_api.PER_NODE, most=MAX_ADDRESSES_PER_NODE),
+                limit=_count(reader, "QUOTA_LIMIT", vnet_quota.LIMIT, most=MAX_ADDRESSES_PER_VNET),
+                per_node=_count(reader, "QUOTA_PER_NODE", MAX_ADDRESSES_PER_NODE, most=MAX_ADDRESSES_PER_NODE),
                 writes_per_minute=_count(
                     reader,
                     "QUOTA_WRITES_PER_MINUTE",
-                    quota_api.WRITES_PER_MINUTE,
-                    most=quota_api.MOST_WRITES_PER_MINUTE,
+                    vnet_quota.WRITES_PER_MINUTE,
+                    most=vnet_quota.MOST_WRITES_PER_MINUTE,
                 ),
                 reserved=_count(reader, "QUOTA_RESERVED", 0, least=0, most=MAX_ADDRESSES_PER_VNET),
             ),
@@ -56,7 +70,12 @@ def read(environ: Mapping[str, str]) -> ControllerSettings:
             usages_s=reader.seconds("USAGES_S", ClusterSettings().usages_s, least=1.0),
         ),
         azure=settings.azure(reader),
-        orders=reader.choice("NIC_WRITER", "agent", "controller") == "controller",
+        nic_writer=settings.read_nic_writer(reader),
+        attachable=settings.attachable(reader),
+        attestation=AttestationSettings(
+            required=Required(reader.choice("ATTESTATION", *Required)),
+            bundle=reader.parsed("ATTESTATION_CA_FILE", Path, "a file", None),
+        ),
         web=settings.web(reader, port=9811),
         log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),
         log_format=reader.choice("LOG_FORMAT", "json", "text"),

@@ -1,27 +1,38 @@
-"""A TCP port that cannot be used against the process behind it.
+"""A TCP port that strangers cannot use to exhaust the process behind it.
 
-The agent's metrics port is open to the network and shares its event loop with what wires pods. So a stranger gets few
-connections, for a few seconds, at a bounded pace, and a few kilobytes each:
+The agent's metrics port is open to the network, and its event loop also wires pods. So a stranger gets few connections,
+for a few seconds, at a bounded pace, with a few kilobytes each:
 
 - A connection waits in the kernel's queue, at no cost to us, until one of `connections` places is free. It is accepted
   no faster than one in `pause_s`, so a flood of whole requests costs a bounded share of the loop as well.
 - It has `head_s` for a request's head of at most `head_bytes`, then `answer_s` to take the answer; then it is cut.
-- It carries one request. Prometheus and the kubelet connect again each time they ask, which costs them a millisecond.
+- It keeps its place until the caller's kernel has the whole answer, for `sent_s` at most after ours has it. A closed
+  socket whose answer nobody reads would otherwise hold the kernel's memory for minutes, at no place's cost.
+- It carries one request, and nothing is read after it. Prometheus and the kubelet connect again each time they ask,
+  which costs them a millisecond.
 
-A port that is exhausted by strangers is no use to the kubelet's probes. They come by a listener of their own, on
-loopback, which the network cannot reach: `web` opens both.
+With TLS the same holds: a connection takes its place when it is accepted, before the handshake, `head_s` is for
+handshake and head together, and `wire_bytes` for all that comes over the wire. What TLS computes for all connections of
+the port has a share of one processor, `tls_share` (`tls`).
+
+The kubelet's probes would fail at a port that strangers exhaust. They use a listener of their own, on loopback, which
+the network cannot reach: `web` opens both.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import socket
 import ssl
+import struct
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from azure_cni.entrypoints.tls import TlsProtocol, TlsShare
 from azure_cni.errors import AzureCniError
 
 log = logging.getLogger(__name__)
@@ -32,6 +43,11 @@ BACKLOG: Final = 64
 _IP_FREEBIND: Final = 15  # linux/in.h; Python 3.11 has no name for it
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _ACCEPT_RETRY_S: Final = 1.0
+_RECEIVE_BYTES: Final = 8192
+_RESET_AT_CLOSE, _USUAL_CLOSE = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+"""Of SO_LINGER. A reset drops what the kernel still has for the caller."""
+_LOOK_S, _LONGEST_LOOK_S = 0.01, 0.5
+"""How long after the first look whether an answer has arrived the next one is, and the longest such time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +57,12 @@ class Bounds:
     connections: int = 24
     pause_s: float = 0.02
     head_bytes: int = 8192
+    wire_bytes: int = 32_768
     head_s: float = 5.0
     answer_s: float = 10.0
+    sent_s: float = 3.0
+    tls_share: float = 0.1
+    """Of one processor. Half a second's worth is saved up: some dozen handshakes at once."""
 
 
 def bound_socket(address: str, port: int) -> socket.socket:
@@ -56,6 +76,7 @@ def bound_socket(address: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET:
             listening.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
         listening.bind((address, port))
         listening.listen(BACKLOG)
         listening.setblocking(False)
@@ -69,7 +90,11 @@ def bound_socket(address: str, port: int) -> socket.socket:
 
 
 class Listener:
-    """Serves one listening socket, which it takes over and closes. `protocol` makes the server side of a connection."""
+    """Serves one listening socket, which it takes over and closes. `protocol` makes the server side of a connection.
+
+    `tls` gives the context of the next handshake, and None while there is no certificate: connections are closed then.
+    Without `tls` connections are plain.
+    """
 
     def __init__(
         self,
@@ -77,12 +102,13 @@ class Listener:
         protocol: Callable[[], asyncio.Protocol],
         *,
         bounds: Bounds | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext | None] | None = None,
     ) -> None:
         self._listening = listening
         self._protocol = protocol
         self._bounds = bounds or Bounds()
         self._tls = tls
+        self._share = TlsShare(share=self._bounds.tls_share, saved_s=self._bounds.tls_share / 2)
         self._places = asyncio.Semaphore(self._bounds.connections)
         self._refused = False
 
@@ -111,33 +137,76 @@ class Listener:
 
     async def _serve(self, connection: socket.socket) -> None:
         """One connection from its first byte to its last."""
-        serving = _Connection(self._protocol(), self._bounds)
+        loop = asyncio.get_running_loop()
+        serving = _Connection(self._protocol(), self._bounds, head_until_s=loop.time() + self._bounds.head_s)
+        transport: asyncio.BaseTransport | None = None
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: serving,
-                connection,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._bounds.head_s if self._tls else None,
-            )
-            await serving.ended.wait()
-        except OSError as error:  # a TLS handshake that failed or took too long is one of these, too
+            speaking = self._speaking(serving)
+            if speaking is None:
+                return
+            with connection.dup() as kept:  # the transport closes its own
+                kept.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+                async with asyncio.timeout(self._bounds.head_s + self._bounds.answer_s):  # whatever it may wait for
+                    transport, _ = await loop.connect_accepted_socket(lambda: speaking, connection)
+                    await serving.ended.wait()
+                await _delivered(kept, within_s=self._bounds.sent_s)
+        except OSError as error:
             log.debug("connection refused", extra={"error": str(error)})
         finally:
-            serving.cut()
+            if isinstance(transport, asyncio.Transport):
+                transport.abort()
             connection.close()
             self._places.release()
 
+    def _speaking(self, serving: _Connection) -> asyncio.Protocol | None:
+        """What speaks with the caller: TLS, or the connection itself. None while there is no certificate."""
+        if self._tls is None:
+            return serving
+        context = self._tls()
+        if context is None:
+            return None
+        return TlsProtocol(
+            serving,
+            context,
+            share=self._share,
+            most_bytes=self._bounds.wire_bytes,
+            until_s=serving.head_until_s,
+        )
+
+
+async def _delivered(connection: socket.socket, *, within_s: float) -> None:
+    """Wait until the caller's kernel has all that ours was given. In time, its close is a usual one."""
+    loop = asyncio.get_running_loop()
+    connection.shutdown(socket.SHUT_WR)
+    until_s, pause_s = loop.time() + within_s, _LOOK_S
+    while _outstanding(connection):
+        if loop.time() >= until_s:
+            return
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _USUAL_CLOSE)
+
+
+def _outstanding(connection: socket.socket) -> int:
+    """Bytes that the caller's kernel has not acknowledged, with one for the end."""
+    (count,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
+    return int(count)
+
 
 class _Connection(asyncio.Protocol):
-    """Passes one connection on to the HTTP server's own protocol, within the bounds."""
+    """Passes one connection on to the HTTP server's own protocol, within the bounds.
 
-    def __init__(self, inner: asyncio.Protocol, bounds: Bounds) -> None:
+    `head_until_s`, of the loop's clock, is when its head must be there: what a handshake took is not given twice.
+    """
+
+    def __init__(self, inner: asyncio.Protocol, bounds: Bounds, *, head_until_s: float) -> None:
         self._inner = inner
         self._bounds = bounds
+        self.head_until_s = head_until_s
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._head = bytearray()
-        self._asked = False
+        self.asked = False
         self.ended = asyncio.Event()
 
     def cut(self) -> None:
@@ -148,22 +217,25 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  # a stream's
         self._transport = transport
-        self._allow(self._bounds.head_s)
+        self._allow_until(self.head_until_s)
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._asked:
+        if self.asked:
             return  # the one request is being answered; nothing after it is read
         self._head += data
-        end = self._head.find(_END_OF_HEAD)
+        empty = len(self._head) - len(self._head.lstrip(b"\r\n"))  # lines before a request, which HTTP allows
+        end = self._head.find(_END_OF_HEAD, empty)
         if (end if end >= 0 else len(self._head)) > self._bounds.head_bytes:
             self.cut()
             return
-        self._inner.data_received(data)
         if end >= 0:
-            self._asked = True
+            assert self._transport is not None  # noqa: S101  # there is data
+            self._transport.pause_reading()  # a flood after the request waits in the kernel, at no cost to us
+            self.asked = True
             self._head.clear()
-            self._allow(self._bounds.answer_s)
+            self._allow_until(asyncio.get_running_loop().time() + self._bounds.answer_s)
+        self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
         return self._inner.eof_received()
@@ -171,7 +243,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._inner.connection_lost(exc)
+        if self._transport is not None:  # else no handshake was done
+            self._inner.connection_lost(exc)
         self.ended.set()
 
     def pause_writing(self) -> None:
@@ -180,7 +253,7 @@ class _Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._inner.resume_writing()
 
-    def _allow(self, seconds: float) -> None:
+    def _allow_until(self, when_s: float) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = asyncio.get_running_loop().call_later(seconds, self.cut)
+        self._deadline = asyncio.get_running_loop().call_at(when_s, self.cut)

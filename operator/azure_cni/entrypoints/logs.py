@@ -1,4 +1,4 @@
-"""Structured logs: one line a decision, constant messages, facts as fields.
+"""What a process logs: one line a decision, constant messages, facts as fields.
 
 Each line begins with the time in UTC, as Kubernetes and Azure write theirs: 2026-11-28T06:19:26.454Z.
 """
@@ -13,7 +13,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 QUIET = {"aiohttp.access": logging.WARNING, "kopf": logging.CRITICAL, "azure": logging.ERROR, "msal": logging.ERROR}
-"""Libraries that log each request or object. What they warn of, our own words tell, with what to do."""
+"""Libraries that log each request or object. Our own messages cover what they warn of, and say what to do."""
 
 
 class _InUTC(logging.Formatter):
@@ -39,7 +39,7 @@ class TextFormatter(_InUTC):
         return " ".join([head, *facts]) + newline + rest
 
 
-def set_up(*, level: str, style: str) -> None:
+def set_up_logs(*, level: str, style: str) -> None:
     """Send all logs to standard error. `style` is `json` or `text`, `level` a name of the logging module."""
     handler = logging.StreamHandler(sys.stderr)
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"

@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from prometheus_client import Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from azure_cni.datapath.conflicts import ConflictReason
 from azure_cni.entrypoints.common_metrics import CommonMetrics
 from azure_cni.ipam.ledger import Counts
-from azure_cni.node.board import Board, Book
 from azure_cni.node.ports import Clock
+from azure_cni.node.state import NodeState
+from azure_cni.node.stored_ledger import StoredLedger
 
 FAST_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -28,14 +29,14 @@ _Gauge: TypeAlias = tuple[str, str, float]
 class PoolCollector(Collector):
     """The pool of this node, read at each scrape from the ledger and from what the reconciler has found out."""
 
-    def __init__(self, *, book: Book, board: Board, clock: Clock) -> None:
-        self._book = book
-        self._board = board
+    def __init__(self, *, stored: StoredLedger, state: NodeState, clock: Clock) -> None:
+        self._stored = stored
+        self._state = state
         self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
         """The gauges."""
-        counts = self._book.ledger.counts()
+        counts = self._stored.ledger.counts()
         pool = GaugeMetricFamily(
             "azure_cni_pool_addresses", "Addresses of this node's pool by what they are doing.", labels=["state"]
         )
@@ -45,44 +46,64 @@ class PoolCollector(Collector):
         read = GaugeMetricFamily(
             "azure_cni_nic_read_age_seconds", "Time since the NIC was last read; none before that."
         )
-        if self._board.nic_read_s is not None:
-            read.add_metric([], max(0.0, self._clock.boottime_s() - self._board.nic_read_s))
+        if self._state.nic_read_s is not None:
+            read.add_metric([], max(0.0, self._clock.boottime_s() - self._state.nic_read_s))
         yield read
-        for name, help_text, value in (*self._sizes(counts), *self._permits(), *self._standing()):
+        for name, help_text, value in (*self._sizes(counts), *self._grants(), *self._readiness()):
             yield GaugeMetricFamily(f"azure_cni_{name}", help_text, value=value)
         conflicts = GaugeMetricFamily(
             "azure_cni_host_conflicts",
             "1 while something else on this host stands in the way of pods' traffic, by what it is.",
             labels=["reason"],
         )
-        standing = {conflict.reason for conflict in self._board.conflicts}
+        present = {conflict.reason for conflict in self._state.conflicts}
         for reason in ConflictReason:
-            conflicts.add_metric([reason.value], float(reason in standing))
+            conflicts.add_metric([reason.value], float(reason in present))
         yield conflicts
+        yield from self._connections()
+
+    def _connections(self) -> Iterator[Metric]:
+        """The kernel's table, as of the last look at the kernel; no values where it tracks no connections."""
+        usage = self._state.conntrack
+        entries = GaugeMetricFamily(
+            "azure_cni_conntrack_entries", "Connections in the kernel's table (nf_conntrack_count)."
+        )
+        limit = GaugeMetricFamily(
+            "azure_cni_conntrack_limit_entries", "Connections that the kernel's table may hold (nf_conntrack_max)."
+        )
+        dropped = CounterMetricFamily(
+            "azure_cni_conntrack_dropped_packets",
+            "Packets of this node dropped since boot because their connection could not be added to the table.",
+        )
+        if usage is not None:
+            entries.add_metric([], usage.entries)
+            limit.add_metric([], usage.limit)
+            dropped.add_metric([], usage.dropped)
+        yield from (entries, limit, dropped)
 
     def _sizes(self, counts: Counts) -> Iterable[_Gauge]:
-        board = self._board
+        state = self._state
         return (
-            ("pool_lost_addresses", "Addresses that pods hold and the NIC no longer has.", counts.lost),
-            ("pool_target_addresses", "Addresses this node should have now.", board.target),
-            ("pool_limit_addresses", "Addresses this node may have at most.", board.maximum),
-            ("pool_requested_addresses", "Addresses this node asks to hold.", board.requested),
-            ("pool_granted_addresses", "Addresses this node may hold, as last answered.", board.granted),
-            ("pool_waiting_pods", "Pods that need an address, beyond those for which one is free.", board.waiting),
+            ("pool_lost_addresses", "Addresses that pods hold and the NIC no longer has.", counts.missing),
+            ("pool_target_addresses", "Addresses this node should have now.", state.target),
+            ("pool_limit_addresses", "Addresses this node may have at most.", state.maximum),
+            ("pool_requested_addresses", "Addresses this node asks to hold.", state.requested),
+            ("pool_granted_addresses", "Addresses this node may hold, as last answered.", state.granted),
+            ("pool_waiting_pods", "Pods that need an address, beyond those for which one is free.", state.waiting),
         )
 
-    def _permits(self) -> Iterable[_Gauge]:
-        asked_s = self._board.asked_s
+    def _grants(self) -> Iterable[_Gauge]:
+        asked_s = self._state.asked_s
         waited_s = 0.0 if asked_s is None else max(0.0, self._clock.boottime_s() - asked_s)
         return (
-            ("permit_wait_seconds", "Age of a request for a NIC write that has no answer yet; 0 if none.", waited_s),
-            ("azure_throttled", "1 while Azure asks this node to wait.", self._board.throttled),
+            ("grant_wait_seconds", "Age of a request for a NIC write that has no answer yet; 0 if none.", waited_s),
+            ("azure_throttled", "1 while Azure asks this node to wait.", self._state.throttled),
         )
 
-    def _standing(self) -> Iterable[_Gauge]:
+    def _readiness(self) -> Iterable[_Gauge]:
         return (
-            ("pool_ready", "1 while this node can take a pod.", self._board.can_take_a_pod),
-            ("node_tainted", "1 while this node's taint keeps pods away.", self._board.tainted),
+            ("pool_ready", "1 while this node can take a pod.", self._state.can_take_a_pod),
+            ("node_tainted", "1 while this node's taint keeps pods away.", self._state.tainted),
         )
 
 
@@ -112,9 +133,9 @@ class Metrics(CommonMetrics):
             "azure_cni_drift_repairs", "Differences found and put right, by kind.", ["kind"], registry=self.registry
         )
 
-    def watch_pool(self, *, book: Book, board: Board, clock: Clock) -> None:
+    def watch_pool(self, *, stored: StoredLedger, state: NodeState, clock: Clock) -> None:
         """Publish the pool's gauges."""
-        self.registry.register(PoolCollector(book=book, board=board, clock=clock))
+        self.registry.register(PoolCollector(stored=stored, state=state, clock=clock))
 
     def cni(self, verb: str, code: int, seconds: float) -> None:
         """See `Observer`."""

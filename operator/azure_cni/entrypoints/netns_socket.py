@@ -1,8 +1,8 @@
-"""Network namespaces that come as a descriptor, because the agent cannot see them by their path.
+"""Network namespaces that are passed as a descriptor, because the agent cannot open them by path.
 
-cri-dockerd names a pod's namespace /proc/PID/ns/net, and the agent's container does not have the node's processes. So
+cri-dockerd names a pod's namespace /proc/PID/ns/net, and the agent's container does not see the node's processes. So
 the binary opens such a path itself and passes the descriptor on a second socket: a connection there begins with one
-byte that carries it (SCM_RIGHTS, unix(7)), and goes on like any other. Requests by the first socket cost nothing more.
+byte that carries it (SCM_RIGHTS, unix(7)), and continues like any other. The first socket is not slowed by this.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from aiohttp import web
 from azure_cni.errors import AzureCniError
 
 NAME: Final = "netns.sock"
-"""Of the socket, beside the first one's."""
+"""The socket's name, beside the first one."""
 
 _FIRST_BYTE_S: Final = 5.0
 _REQUEST_S: Final = 60.0
-"""A request begins that soon after its descriptor, or the descriptor is closed."""
+"""A request must begin this soon after its descriptor, or the descriptor is closed."""
 _QUEUE: Final = 128
 
 

@@ -1,4 +1,4 @@
-"""How a process of ours runs: several works side by side until it is asked to stop, or until one of them fails."""
+"""Runs the tasks of a process side by side, until it must stop or until one of them fails."""
 
 from __future__ import annotations
 
@@ -14,20 +14,33 @@ from azure_cni.faults import Faults
 log = logging.getLogger(__name__)
 
 AGAIN_S: Final = 10.0
-"""When work that a fault ended begins again."""
+"""The pause before work that a fault ended starts again."""
+
+STALLED_S: Final = 300.0
+"""Apart from its waits for Azure, a pass of the reconciler takes seconds. One that takes this long is stuck."""
+
+STUCK_S: Final = 120.0
+"""Pods wait for the data plane's thread. It does each thing in milliseconds, and 250 removals in ten seconds."""
 
 
-async def until_stopped(
-    works: Mapping[str, Coroutine[Any, Any, None]], *, stop: asyncio.Event, words: str, facts: Mapping[str, str]
+def unhealthy(*, silent_s: float, busy_s: float) -> str:
+    """Why a node's process must be restarted, "" if it need not; the seconds are those without progress."""
+    if silent_s > STALLED_S:
+        return f"the reconciler has been silent for {silent_s:.0f} s"
+    return f"the data plane has been at one thing for {busy_s:.0f} s" if busy_s > STUCK_S else ""
+
+
+async def run_until_stopped(
+    tasks: Mapping[str, Coroutine[Any, Any, None]], *, stop: asyncio.Event, message: str, facts: Mapping[str, str]
 ) -> None:
-    """Carry out the works, by name, until `stop` is set; then say so in these words, and cancel them.
+    """Run the tasks, by name, until `stop` is set; then log the message and cancel them.
 
     An error of one ends all the others and is raised, in an ExceptionGroup.
     """
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(work, name=name) for name, work in works.items()]
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(task, name=name) for name, task in tasks.items()]
         await stop.wait()
-        log.info(words, extra=dict(facts))
+        log.info(message, extra=dict(facts))
         for task in running:
             task.cancel()
 
@@ -39,7 +52,7 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 
 
 async def attempt(work: Callable[[], Awaitable[None]], name: str, faults: Faults) -> None:
-    """Do it; what goes wrong is reported, and concerns nothing else."""
+    """Run it once. A failure is logged and affects nothing else."""
     try:
         with faults.guard(name):
             await work()
@@ -48,14 +61,14 @@ async def attempt(work: Callable[[], Awaitable[None]], name: str, faults: Faults
 
 
 async def every(period_s: float, work: Callable[[], Awaitable[None]], name: str, faults: Faults) -> None:
-    """Attempt it again and again, until cancelled."""
+    """Attempt it once in each period, until cancelled."""
     while True:
         await attempt(work, name, faults)
         await asyncio.sleep(period_s)
 
 
 async def kept_up(work: Callable[[], Awaitable[None]], name: str, faults: Faults, *, again_s: float = AGAIN_S) -> None:
-    """Work without an end; where a fault of ours ends it, it begins again. What it raises on purpose is raised."""
+    """Run work that never ends, and restart it after a fault in our code. Its intended errors are raised."""
     while True:
         try:
             with faults.guard(name):

@@ -1,7 +1,7 @@
 """The agent's settings, read once from the environment (prefix AZURE_CNI_) and validated into one frozen value.
 
-The chart sets every one of them; the defaults here are the chart's. A wrong value stops the start with a sentence that
-names the variable, the value and what it may be, because that is what `kubectl logs` shows.
+The chart sets every one of them; the defaults here are the chart's. With a wrong value the agent does not
+start, and `kubectl logs` shows a sentence that names the variable, the value and the allowed values.
 """
 
 from __future__ import annotations
@@ -12,14 +12,21 @@ from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import TypeVar
 
-from azure_cni.api.nic import Adopt
+import msgspec
+
+from azure_cni.api.egress import EgressNamespaces
 from azure_cni.azure.environments import ALIASES, NAMES, canonical
 from azure_cni.cni.conflist import STATUS_VERSION, VERSION
-from azure_cni.entrypoints.web import Bind, WebSettings
+from azure_cni.entrypoints.web import Bind, TlsSettings, WebSettings
 from azure_cni.errors import ConfigInvalid
+from azure_cni.host.audit_files import DAY_S, AuditLimits
 from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
-from azure_cni.node.world import NodeSettings, Timing
+from azure_cni.model.attachments import Allowance, read_allowances
+from azure_cni.model.identity import ModeName
+from azure_cni.model.nic import Adopt, NicWriter
+from azure_cni.model.text import NOT_JSON
+from azure_cni.node.node_settings import NodeSettings, Timing
 
 PREFIX = "AZURE_CNI_"
 
@@ -28,16 +35,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class AzureSettings:
-    """Which Azure, and as whom. `nic` is `manage`, or `observe` to take the pool from IMDS and write nothing.
-
-    `adopt` says which secondary addresses that others put on the NIC are for pods.
-    """
+    """Which Azure, and as whom. `adopt`: which secondary addresses that others put on the NIC are for pods."""
 
     cloud: str
     arm_endpoint: str
     identity: str
     client_id: str
-    nic: str
     adopt: Adopt
     ca_file: str
     imds_endpoint: str
@@ -45,7 +48,7 @@ class AzureSettings:
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """Where things lie on the node, as the agent's container sees them."""
+    """Paths on the node, as the agent's container sees them."""
 
     bin_dir: Path
     conf_dir: Path
@@ -57,21 +60,18 @@ class HostSettings:
     sysctls: Path
     processes: Path | None
     """A mount of the node's /proc; None where there is none, and sandboxes with a link are then never found dead."""
+    audit: AuditLimits | None = None
+    """None where no audit trail is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """Everything that the agent is told from outside.
-
-    `grants`: who allows this node its addresses, `self` or the cluster's `controller`; `nic_writer`: who asks Azure
-    for them, this `agent` or the `controller`.
-    """
+    """All settings of the agent. `grants`: who allows this node its addresses, `self` or the cluster's `controller`."""
 
     node_name: str
     grants: str
-    nic_writer: str
+    nic_writer: NicWriter
     node: NodeSettings
-    cooling_s: float
     azure: AzureSettings
     host: HostSettings
     web: WebSettings
@@ -104,7 +104,7 @@ class Reader:
         return value
 
     def parsed(self, name: str, parse: Callable[[str], T], what: str, default: T) -> T:
-        """A value that `parse` understands; it is told to be `what` where it does not (ValueError)."""
+        """A value that `parse` understands. Where it raises ValueError, the error names `what` the value must be."""
         value = self.text(name)
         if not value:
             return default
@@ -133,13 +133,20 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
     """Validate the environment. ConfigInvalid names the first variable that is wrong."""
     reader = Reader(environ)
     grants = reader.choice("GRANTS", "self", "controller")
+    nic_writer, chosen = read_nic_writer(reader), azure(reader)
+    if nic_writer is NicWriter.CONTROLLER and grants != "controller":
+        raise ConfigInvalid(f"cannot start: {PREFIX}NIC_WRITER is controller, which needs {PREFIX}GRANTS=controller")
+    if nic_writer is NicWriter.NONE and chosen.adopt is Adopt.NONE:
+        raise ConfigInvalid(
+            f"cannot start: {PREFIX}NIC_WRITER is none and {PREFIX}ADOPT is none: pods would get nothing, because the "
+            "NIC has no address that azure-cni put there"
+        )
     return AgentSettings(
         node_name=reader.required("NODE_NAME"),
         grants=grants,
-        nic_writer=_nic_writer(reader, grants=grants),
-        node=_node(reader),
-        cooling_s=reader.seconds("COOLING_S", limits.COOLING_S),
-        azure=azure(reader),
+        nic_writer=nic_writer,
+        node=_node(reader, nic_writer),
+        azure=chosen,
         host=HostSettings(
             bin_dir=Path(reader.text("BIN_DIR", "/opt/cni/bin")),
             conf_dir=Path(reader.text("CONF_DIR", "/etc/cni/net.d")),
@@ -150,6 +157,7 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
             plugin=Path(reader.text("PLUGIN", "/usr/libexec/azure-cni/azure-cni")),
             sysctls=Path(reader.text("SYSCTL_DIR", "/proc/sys")),
             processes=reader.parsed("PROCESS_DIR", Path, "a directory", None),
+            audit=_audit(reader),
         ),
         web=web(reader, port=9810),
         log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),
@@ -159,19 +167,12 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
 
 def azure(reader: Reader) -> AzureSettings:
     """Which Azure, and as whom: the same variables for every process."""
-    nic, adopt = reader.choice("NIC", "manage", "observe"), Adopt(reader.choice("ADOPT", *Adopt))
-    if nic == "observe" and adopt is Adopt.NONE:
-        raise ConfigInvalid(
-            f"cannot start: {PREFIX}ADOPT is none and {PREFIX}NIC observe: pods would get nothing, as a NIC that is "
-            "only observed has no address that azure-cni put there"
-        )
     return AzureSettings(
         cloud=canonical(reader.choice("CLOUD", *NAMES, *ALIASES)),
         arm_endpoint=reader.text("ARM_ENDPOINT"),
         identity=reader.choice("IDENTITY", "managed", "workload"),
         client_id=reader.text("CLIENT_ID"),
-        nic=nic,
-        adopt=adopt,
+        adopt=Adopt(reader.choice("ADOPT", *Adopt)),
         ca_file=reader.text("CA_FILE"),
         imds_endpoint=reader.text("IMDS_ENDPOINT", "http://169.254.169.254"),
     )
@@ -186,20 +187,44 @@ def web(reader: Reader, *, port: int) -> WebSettings:
             f"cannot start: {PREFIX}HOST_IP is not set, and {PREFIX}METRICS_BIND=node serves metrics at the node's "
             "address; the chart sets both, see its templates"
         )
-    return WebSettings(port=reader.whole("METRICS_PORT", port), bind=bind, node_address=str(address or ""))
-
-
-def _nic_writer(reader: Reader, *, grants: str) -> str:
-    writer = reader.choice("NIC_WRITER", "agent", "controller")
-    if writer == "controller" and (grants != "controller" or reader.text("NIC") == "observe"):
+    tls = reader.flag("METRICS_TLS", default=False)
+    tokens = reader.choice("METRICS_AUTH", "none", "token") == "token"
+    if tls and bind is not Bind.NODE:
+        raise ConfigInvalid(f"cannot start: {PREFIX}METRICS_TLS is true, which needs {PREFIX}METRICS_BIND=node")
+    if tokens and not tls:
         raise ConfigInvalid(
-            f"cannot start: {PREFIX}NIC_WRITER is controller, which needs {PREFIX}GRANTS=controller "
-            f"and {PREFIX}NIC=manage"
+            f"cannot start: {PREFIX}METRICS_AUTH is token, which needs {PREFIX}METRICS_TLS=true: whoever reads a token "
+            "on the network can use it"
         )
-    return writer
+    return WebSettings(
+        port=reader.whole("METRICS_PORT", port),
+        bind=bind,
+        node_address=str(address or ""),
+        tls=TlsSettings(reader.parsed("METRICS_TLS_DIR", Path, "a directory", None)) if tls else None,
+        tokens=tokens,
+        audience=reader.text("METRICS_AUDIENCE"),
+    )
 
 
-def _node(reader: Reader) -> NodeSettings:
+def read_nic_writer(reader: Reader) -> NicWriter:
+    """Who writes the NICs: the same variable for every process."""
+    if former := reader.text("NIC"):
+        raise ConfigInvalid(
+            f"cannot start: {PREFIX}NIC is {former!r}, and is no setting any more: {PREFIX}NIC_WRITER=none replaces "
+            f"{PREFIX}NIC=observe; leave {PREFIX}NIC out"
+        )
+    return NicWriter(reader.choice("NIC_WRITER", *NicWriter))
+
+
+def _audit(reader: Reader) -> AuditLimits | None:
+    directory = reader.parsed("AUDIT_DIR", Path, "a directory", None)
+    if directory is None:
+        return None
+    days, size = reader.whole("AUDIT_DAYS", 30), reader.whole("AUDIT_MIB", 64)
+    return AuditLimits(directory, most_bytes=max(1, size) << 20, longest_s=max(1, days) * DAY_S)
+
+
+def _node(reader: Reader, nic_writer: NicWriter) -> NodeSettings:
     size = reader.whole("POOL_SIZE", 0) or None
     standard = Policy()
     try:
@@ -214,14 +239,30 @@ def _node(reader: Reader) -> NodeSettings:
         raise ConfigInvalid(f"cannot start: the chart's values for pools do not fit together: {error}") from None
     return NodeSettings(
         defaults=defaults,
+        mode=ModeName(reader.choice("MODE", *ModeName)),
         routable=frozenset(_prefixes(reader)),
         allow_imds=reader.flag("ALLOW_IMDS", default=False),
-        observes=reader.choice("NIC", "manage", "observe") == "observe",
+        egress=EgressNamespaces.of(name.strip() for name in reader.text("EGRESS_NAMESPACES").split(",")),
+        nic_read_only=nic_writer is NicWriter.NONE,
+        cooling_s=reader.seconds("COOLING_S", limits.COOLING_S),
+        attachable=attachable(reader),
         timing=Timing(
             nic_s=reader.seconds("RESYNC_S", Timing().nic_s, least=1.0),
             shrink_delay_s=reader.seconds("SHRINK_DELAY_S", Timing().shrink_delay_s),
         ),
     )
+
+
+def attachable(reader: Reader) -> tuple[Allowance, ...]:
+    """Which pools and public IP addresses the pods of which namespaces may use: the same for every process."""
+
+    def parse(text: str) -> tuple[Allowance, ...]:
+        try:
+            return read_allowances(msgspec.json.decode(text))
+        except NOT_JSON as error:
+            raise ValueError(str(error)) from None
+
+    return reader.parsed("POD_NETWORKING_ALLOWED", parse, "the chart's podNetworking.allowed as JSON", ())
 
 
 def _prefixes(reader: Reader) -> list[IPv4Network]:

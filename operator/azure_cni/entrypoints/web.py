@@ -1,28 +1,46 @@
 """The HTTP port of agent and controller: `/metrics` for Prometheus, `/healthz` and `/readyz` for the kubelet.
 
-Healthy means that the event loop turns and the passes of the work end. Azure or the API server being away is told in
-conditions and metrics but is no reason to restart an agent that still serves pods. Ready means that it serves them.
+Healthy means that the event loop runs and each pass of the work ends. An outage of Azure or the API server shows in
+conditions and metrics; it is no reason to restart an agent that still serves pods. Ready means that it serves them.
 
-The kubelet probes by loopback, where nobody on the network can be in its way; Prometheus comes by the node's own
-address, unless `Bind` says otherwise. What one caller may use up is in `listener`.
+The kubelet probes on loopback, where nobody on the network can interfere; Prometheus uses the node's own address,
+unless `Bind` says otherwise. `listener` bounds what one caller may use.
+
+With TLS, the node's address speaks nothing else; loopback stays plain. If metrics need a token, they are served at the
+node's address only, and nothing else is served there: each port has one rule.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from pathlib import Path
+from traceback import walk_tb
+from typing import Final, TypeAlias
 
-from aiohttp import http_exceptions, web
+from aiohttp import web
 from prometheus_client import CollectorRegistry
-from prometheus_client.aiohttp import make_aiohttp_handler
 
+from azure_cni.entrypoints.certificate import CertificateFiles, self_signed
+from azure_cni.entrypoints.common_metrics import Exposition
 from azure_cni.entrypoints.listener import Bounds, Listener, bound_socket
+from azure_cni.entrypoints.metrics_auth import REVIEW_S, MetricsAuth
+from azure_cni.errors import AzureCniError
+from azure_cni.kube.client import KubeClient, KubeEndpoint
+from azure_cni.kube.reviews import KubeReviews
 
+log = logging.getLogger(__name__)
+
+PACKAGE: Final = "azure_cni"
 LOOPBACK: Final = "127.0.0.1"
+CERTIFICATE_RETRY_S: Final = 60.0
+
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PROBES: Final = Bounds(connections=8)
 """For the kubelet and whoever else is on the node: 8 connections; with Prometheus' 24, 32 descriptors at the most."""
@@ -37,49 +55,115 @@ class Bind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Where the certificate is, in the files of a Secret; None: it is self-signed, and made at the start."""
+
+    directory: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
-    """The port, where metrics can be read on it, and the node's own address (needed for `Bind.NODE`)."""
+    """The port, where metrics can be read on it, and the node's own address (needed for `Bind.NODE`).
+
+    `tls` is for the node's address. With `tokens` the API server judges who may read metrics, by bearer tokens for
+    `audience` ("": the API server's own).
+    """
 
     port: int
     bind: Bind
     node_address: str = ""
+    tls: TlsSettings | None = None
+    tokens: bool = False
+    audience: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is shown to whoever may see it. `healthy` and `ready` return "" when all is well, else why not."""
+
+    registry: CollectorRegistry
+    healthy: Callable[[], str]
+    ready: Callable[[], str]
 
 
 def application(
-    *, registry: CollectorRegistry | None, healthy: Callable[[], str], ready: Callable[[], str]
+    shown: Shown, *, metrics: bool, probes: bool = True, auth: MetricsAuth | None = None
 ) -> web.Application:
-    """The application. `healthy` and `ready` return "" when all is well, else why not. None: no metrics."""
+    """The application, with or without metrics and probes; `auth` judges who may read the metrics."""
     app = web.Application(middlewares=[_one_request])
-    if registry is not None:
-        app.router.add_get("/metrics", make_aiohttp_handler(registry))
-    app.router.add_get("/healthz", _probe(healthy))
-    app.router.add_get("/readyz", _probe(ready))
+    if metrics:
+        show = Exposition(shown.registry).handle
+        app.router.add_get("/metrics", _guarded(show, auth) if auth else show)
+    if probes:
+        app.router.add_get("/healthz", _probe(shown.healthy))
+        app.router.add_get("/readyz", _probe(shown.ready))
     return app
 
 
-async def serve(
-    settings: WebSettings, *, registry: CollectorRegistry, healthy: Callable[[], str], ready: Callable[[], str]
-) -> None:
-    """Serve until cancelled. AzureCniError when the port is taken."""
-    metrics = None if settings.bind is Bind.NONE else registry
-    sockets = [(bound_socket(LOOPBACK, settings.port), metrics, PROBES)]
-    if settings.bind is Bind.NODE and settings.node_address != LOOPBACK:
-        sockets.append((bound_socket(settings.node_address, settings.port), metrics, Bounds()))
+async def serve_in_cluster(settings: WebSettings, shown: Shown, api_server: KubeEndpoint) -> None:
+    """Serve until cancelled; tokens, where metrics need one, are judged by that API server."""
+    if not settings.tokens:
+        await serve(settings, shown)
+        return
+    # A client of its own, so that strangers' tokens delay no other request to the API server.
+    async with KubeClient(api_server, timeout_s=REVIEW_S) as client:
+        await serve(settings, shown, auth=MetricsAuth(KubeReviews(client, audience=settings.audience)))
+
+
+async def serve(settings: WebSettings, shown: Shown, *, auth: MetricsAuth | None = None) -> None:
+    """Serve until cancelled. `auth` is needed with `settings.tokens`. AzureCniError when the port is taken."""
+    if settings.tokens != (auth is not None):
+        raise AzureCniError("cannot serve metrics: settings and the check of tokens do not fit together")
+    inside = bound_socket(LOOPBACK, settings.port)
     async with asyncio.TaskGroup() as listeners:
-        for listening, shown, bounds in sockets:
-            app = application(registry=shown, healthy=healthy, ready=ready)
-            runner = web.AppRunner(app, access_log=None, handle_signals=False, logger=_quiet())
-            await runner.setup()
-            server = runner.server
-            assert server is not None  # noqa: S101  # there is one after setup
-            listeners.create_task(Listener(listening, server, bounds=bounds).run())
+        app = application(shown, metrics=settings.bind is not Bind.NONE and auth is None)
+        listeners.create_task(_serve(inside, app, bounds=PROBES))
+        if settings.bind is Bind.NODE and settings.node_address != LOOPBACK:
+            outside = bound_socket(settings.node_address, settings.port)
+            app = application(shown, metrics=True, probes=auth is None, auth=auth)
+            listeners.create_task(_serve(outside, app, bounds=Bounds(), tls=settings.tls))
+
+
+async def _serve(
+    listening: socket.socket, app: web.Application, *, bounds: Bounds, tls: TlsSettings | None = None
+) -> None:
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, logger=_quiet())
+    await runner.setup()
+    server = runner.server
+    assert server is not None  # noqa: S101  # there is one after setup
+    with listening:
+        context = await _certificate(tls, str(listening.getsockname()[0])) if tls else None
+        await Listener(listening, server, bounds=bounds, tls=context).run()
+
+
+async def _certificate(tls: TlsSettings, address: str) -> Callable[[], ssl.SSLContext | None]:
+    """What gives the context of the next handshake. Without a certificate metrics wait; pods do not."""
+    if tls.directory is not None:
+        return CertificateFiles(tls.directory).context
+    while True:
+        try:
+            made = await self_signed(address)
+        except AzureCniError as error:
+            log.warning("metrics are not served yet", extra={"error": str(error)})
+            await asyncio.sleep(CERTIFICATE_RETRY_S)
+        else:
+            return lambda: made
+
+
+def _guarded(show: _Handler, auth: MetricsAuth) -> _Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        refusal = await auth.refusal(request.headers.get("Authorization", ""), source=request.remote or "")
+        if refusal is not None:
+            headers = {"WWW-Authenticate": "Bearer"} if refusal.status == web.HTTPUnauthorized.status_code else {}
+            return web.Response(text=f"{refusal.text}\n", status=refusal.status, headers=headers)
+        return await show(request)
+
+    return answer
 
 
 @web.middleware
-async def _one_request(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """A connection is closed after its answer: one that stays would hold a place."""
+async def _one_request(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """A connection is closed after its answer: an idle one would occupy a place."""
     try:
         response = await handler(request)
     except web.HTTPException as refusal:
@@ -98,12 +182,16 @@ def _probe(ask: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.Resp
 
 
 def _quiet() -> logging.Logger:
-    """The HTTP library's log without what strangers send: a trace for each malformed request fills a disk."""
+    """The HTTP library's log of faults in our handlers alone. A traceback for each odd request would fill a disk."""
     quiet = logging.getLogger(f"{__name__}.server")
     quiet.filters = [_is_ours]
     return quiet
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
+    """What a caller sends or leaves out is found by the library: no line of azure-cni stands in such an error."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, http_exceptions.HttpProcessingError)
+    if error is None:
+        return True
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    return any(str(frame.f_globals.get("__name__")).startswith(f"{PACKAGE}.") for frame in frames)

@@ -45,7 +45,7 @@ class Caller:
             return response.status, await response.json()
 
 
-async def test_a_socket_that_cannot_be_opened_is_told_in_words(tmp_path: Path) -> None:
+async def test_a_socket_that_cannot_be_opened_is_reported_in_words(tmp_path: Path) -> None:
     runner = web.AppRunner(web.Application())
     await runner.setup()
     (tmp_path / "cni.sock").mkdir()
@@ -62,7 +62,7 @@ async def serving(directory: Path, node: SimulatedNode) -> AsyncIterator[Caller]
     await runner.setup()
     await listen(runner, socket)
     async with node.running(), aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session:
-        await node.until(lambda: node.board.ready)
+        await node.until(lambda: node.state.ready)
         yield Caller(session, node, socket)
     await runner.cleanup()
 
@@ -78,8 +78,8 @@ async def test_a_life_over_the_socket(tmp_path: Path):
         assert await caller.post("del", body()) == (200, {})
         status, error = await caller.post("check", checked)
         assert (status, error["code"]) == (400, 3)
-        assert ("cni", "add", "0") in caller.node.observer.told
-        assert ("cni", "check", "3") in caller.node.observer.told
+        assert ("cni", "add", "0") in caller.node.observer.recorded
+        assert ("cni", "check", "3") in caller.node.observer.recorded
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ async def test_gc_and_status(tmp_path: Path):
 
 async def test_a_full_subnet_is_code_11_with_its_cause(tmp_path: Path):
     async with serving(tmp_path, SimulatedNode(nic=FakeNic(room=0))) as caller:
-        await caller.node.until(lambda: caller.node.board.outlook.cause == "SubnetFull")
+        await caller.node.until(lambda: caller.node.state.forecast.reason == "SubnetFull")
         status, error = await caller.post("add", body())
         assert (status, error["code"], error["details"]) == (503, 11, "SubnetFull")
         assert (await caller.post("status", {"config": CONFIG, "path": ""}))[1]["code"] == 50
 
 
-async def test_a_fault_of_ours_is_still_an_answer(tmp_path: Path):
+async def test_a_fault_in_our_code_is_still_an_answer(tmp_path: Path):
     async with serving(tmp_path, SimulatedNode()) as caller:
         await caller.node.until(lambda: caller.node.counts.free > 0)
         caller.node.datapath.fail_next = DatapathError("cannot make the veth: no such device")

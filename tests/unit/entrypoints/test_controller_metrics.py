@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from azure_cni.api.nic import VNetID
-from azure_cni.api.quota import AzureUse, Draft, LedgerEntry, Limits, Tokens, azure_document, tokens_document
+from azure_cni.api.vnet_quota import AzureUse, Draft, LedgerEntry, Limits, Tokens, azure_document, tokens_document
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
+from azure_cni.model.nic import VNetID
 from fakes.cluster import FakeCluster, FakeQuotas
 
 VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/Prod")
@@ -14,7 +14,7 @@ LIMITS = Limits(limit=100, writes_per_minute=60, reserved=2)
 
 
 def shown(metrics: ControllerMetrics) -> dict[str, float]:
-    """Every sample of ours but the version, by name and the values of its labels."""
+    """Each of our samples but the version, by name and the values of its labels."""
     return {
         " ".join([sample.name.removeprefix("azure_cni_"), *sample.labels.values()]): sample.value
         for family in metrics.registry.collect()
@@ -36,7 +36,7 @@ async def a_leader() -> SimpleNamespace:
         "conditions": [{"type": "Exhausted", "status": "True"}, {"type": "Throttled", "status": "False"}],
     }
     quota = await quotas.write(await quotas.create("prod", vnet_id=VNET, limits=LIMITS), Draft(entries, fields))
-    return SimpleNamespace(quotas=(quota,), delayed=3)
+    return SimpleNamespace(quotas=(quota,), delayed=3, stuck=2)
 
 
 async def test_a_leader_shows_its_quotas_and_their_budget():
@@ -56,6 +56,7 @@ async def test_a_leader_shows_its_quotas_and_their_budget():
         "write_budget_capacity prod": 3,
         "write_budget_per_minute prod": 30,
         "grants_delayed": 3,
+        "nic_operations_stuck": 2,
     }
     seen = shown(metrics)
     assert {name: seen.get(name) for name in expected} == expected

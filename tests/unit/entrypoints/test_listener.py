@@ -7,48 +7,37 @@ import contextlib
 import logging
 import resource
 import socket
+import struct
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from azure_cni.entrypoints import listener, web
 from azure_cni.entrypoints.listener import Bounds, Listener, bound_socket
-from azure_cni.entrypoints.web import Bind, WebSettings
+from azure_cni.entrypoints.web import Bind, Shown
 from azure_cni.errors import AzureCniError
+from fakes.waiting import PATIENCE_S, until
+from unit.entrypoints.web_port import OUTSIDE, open_port
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-OUTSIDE = "127.0.0.2"
-"""Stands for the node's address."""
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+MOST_OF_A_PROCESSOR = 0.02
+"""That connections may take with which nothing happens."""
 
 
 @contextlib.asynccontextmanager
 async def serving(monkeypatch: pytest.MonkeyPatch, *, bind: Bind = Bind.NODE, **changes: float) -> AsyncIterator[int]:
-    """The port as agent and controller open it, with other bounds for strangers."""
-    quick = replace(Bounds(), pause_s=0.0, **changes)  # type: ignore[arg-type]
-    monkeypatch.setattr(web, "Bounds", lambda: quick)
-    with bound_socket(web.LOOPBACK, 0) as free:
-        port = free.getsockname()[1]
-    task = asyncio.create_task(
-        web.serve(
-            WebSettings(port=port, bind=bind, node_address=OUTSIDE),
-            registry=CollectorRegistry(),
-            healthy=lambda: "",
-            ready=lambda: "",
-        )
-    )
-    await asyncio.sleep(0.05)
-    try:
+    """The port with nothing to show, with other bounds for strangers."""
+    shown = Shown(registry=CollectorRegistry(), healthy=lambda: "", ready=lambda: "")
+    async with open_port(monkeypatch, shown, bounds=changes, bind=bind) as port:
         yield port
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
-async def ask(address: str, port: int, request: bytes = HEALTH, *, within_s: float = 2.0) -> bytes:
+async def ask(address: str, port: int, request: bytes = HEALTH, *, within_s: float = PATIENCE_S) -> bytes:
     """What the port answers, until it closes the connection."""
     async with asyncio.timeout(within_s):
         reader, writer = await asyncio.open_connection(address, port)
@@ -80,7 +69,7 @@ async def test_a_request_is_answered_and_the_connection_closed(monkeypatch: pyte
 
 
 async def test_probes_are_answered_while_strangers_hold_every_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(monkeypatch, head_s=30.0) as port:
+    async with serving(monkeypatch, head_s=PATIENCE_S) as port:
         held = await unfinished(port, 60)
         assert (await ask(web.LOOPBACK, port)).endswith(b"ok\n")
         with pytest.raises(TimeoutError):
@@ -91,11 +80,11 @@ async def test_probes_are_answered_while_strangers_hold_every_place(monkeypatch:
 
 
 async def test_no_more_descriptors_than_places_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(monkeypatch, head_s=30.0, connections=4) as port:
+    async with serving(monkeypatch, head_s=PATIENCE_S, connections=4) as port:
         before = open_descriptors()
         held = await unfinished(port, 40)
         await asyncio.sleep(0.1)
-        assert open_descriptors() - before <= 40 + 4 + 1  # the callers' own, the places, one that waits for a place
+        assert open_descriptors() - before <= 40 + 2 * 4 + 1  # the callers' own, the places, one that waits for a place
         for writer in held:
             writer.close()
 
@@ -103,6 +92,19 @@ async def test_no_more_descriptors_than_places_are_used(monkeypatch: pytest.Monk
 async def test_a_head_that_does_not_end_in_time_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(monkeypatch, head_s=0.1) as port:
         assert await ask(OUTSIDE, port, b"GET /healthz HTT") == b""
+
+
+async def test_empty_lines_are_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP allows them before a request (RFC 9112, 2.2): they earn no time for an answer, and the request is read."""
+    async with serving(monkeypatch, head_s=0.3, answer_s=PATIENCE_S) as port:
+        assert await ask(OUTSIDE, port, b"\r\n\r\n") == b""
+    async with serving(monkeypatch, head_s=PATIENCE_S) as port:
+        reader, writer = await asyncio.open_connection(OUTSIDE, port)
+        for part in (b"\r\n", b"\r\n\r", b"\n" + HEALTH):
+            writer.write(part)
+            await asyncio.sleep(0.02)
+        assert (await reader.read()).endswith(b"ok\n")
+        writer.close()
 
 
 async def test_an_answer_that_nobody_takes_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,25 +117,145 @@ async def test_an_answer_that_nobody_takes_is_cut_off(monkeypatch: pytest.Monkey
         await task
 
 
+@pytest.mark.parametrize("series", [700, 20_000], ids=["in the kernel", "with us"])
+async def test_answers_that_nobody_reads_hold_the_places_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, series: int
+) -> None:
+    """Wherever they wait. The kernel would keep those of closed sockets for minutes, as many as there are callers."""
+    bounds = {"connections": 4, "answer_s": 0.3, "sent_s": 0.3}
+    async with open_port(monkeypatch, showing(series), bounds=bounds) as port:
+        with contextlib.ExitStack() as callers:
+            for _ in range(20):
+                unread(callers, port)
+            most = 0
+            async with asyncio.timeout(20):
+                while not most or undelivered(port):
+                    most = max(most, undelivered(port))
+                    await asyncio.sleep(0.05)
+        assert most <= 4
+
+
+async def test_answers_that_nobody_reads_cost_the_loop_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wires pods, and has nothing to do for those who hold places."""
+    async with open_port(monkeypatch, showing(20_000), bounds={"answer_s": 30.0}) as port:
+        with contextlib.ExitStack() as callers:
+            for _ in range(60):
+                unread(callers, port)
+            await asyncio.sleep(1.0)  # each place has its answer to write
+            spent_s, began_s = time.thread_time(), time.monotonic()
+            assert (await ask(web.LOOPBACK, port)).endswith(b"ok\n")
+            await asyncio.sleep(2.0)
+            assert (time.thread_time() - spent_s) / (time.monotonic() - began_s) < MOST_OF_A_PROCESSOR
+
+
+async def test_whoever_takes_an_answer_in_time_sees_no_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it is slow to read, and slower to close."""
+    async with open_port(monkeypatch, showing(700), bounds={"connections": 1}) as port:
+        with contextlib.ExitStack() as callers:
+            caller = unread(callers, port)
+            await asyncio.sleep(0.3)
+            received = bytearray()
+            while data := await asyncio.get_running_loop().sock_recv(caller, 4096):
+                received += data
+            assert received.count(b"azure_cni_things{") == 700
+            assert (await ask(OUTSIDE, port)).endswith(b"ok\n")
+
+
+def showing(series: int) -> Shown:
+    """Metrics of 33 bytes a series; the kernel takes 700 of them for a caller that reads nothing, but not 20,000."""
+    registry = CollectorRegistry()
+    things = Gauge("azure_cni_things", "Things.", ["name"], registry=registry)
+    for number in range(series):
+        things.labels(f"{number}").set(number)
+    return Shown(registry=registry, healthy=lambda: "", ready=lambda: "")
+
+
+def unread(callers: contextlib.ExitStack, port: int) -> socket.socket:
+    """A caller that asks for metrics and has room for little of the answer."""
+    caller = callers.enter_context(socket.socket())
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    caller.connect((OUTSIDE, port))
+    caller.sendall(METRICS)
+    caller.setblocking(False)
+    return caller
+
+
+def undelivered(port: int) -> int:
+    """Sockets of that port for which the kernel has something to send."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and not row[4].startswith("00000000:") for row in rows)
+
+
+async def test_what_follows_a_request_is_left_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading it only to throw it away would cost the loop as much as the caller's network can send."""
+    listening = bound_socket(web.LOOPBACK, 0)
+    task = asyncio.create_task(Listener(listening, Silent).run())
+    _, writer = await asyncio.open_connection(*listening.getsockname())
+    writer.write(HEALTH + b"x" * (64 << 20))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await writer.drain()
+    writer.transport.abort()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
 class Silent(asyncio.Protocol):
     """A server that never answers."""
 
 
 @pytest.mark.parametrize("head", [b"x" * 9000, b"GET /metrics HTTP/1.1\r\n" + b"A: " + b"y" * 800_000])
 async def test_a_head_that_is_too_large_is_cut_off(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
-    async with serving(monkeypatch, head_s=30.0) as port:
+    async with serving(monkeypatch, head_s=PATIENCE_S) as port:
         with contextlib.suppress(ConnectionError):
             assert await ask(OUTSIDE, port, head) == b""
 
 
-async def test_malformed_requests_do_not_fill_the_log(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+ODD = [
+    b"\x16\x03\x01\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"GET /\x00 HTTP/1.1\r\nHost\r\n\r\n",
+    b"GET //[ HTTP/1.1\r\nHost: [::\r\n\r\n",
+    b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 30\r\n\r\n" + bytes(30),
+    b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffff;a=b\r\ny",
+    b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnone\r\n",
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n",
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_", ODD)
+@pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])
+async def test_odd_requests_do_not_fill_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, request_: bytes, *, leaves: bool
 ) -> None:
     async with serving(monkeypatch) as port:
-        for junk in (b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\x00 HTTP/1.1\r\nHost\r\n\r\n"):
-            await ask(OUTSIDE, port, junk)
+        if leaves:
+            for _ in range(5):
+                with socket.create_connection((OUTSIDE, port)) as caller:
+                    caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    caller.sendall(request_)
+                await asyncio.sleep(0)
+        else:
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                await ask(OUTSIDE, port, request_, within_s=0.5)
         assert (await ask(OUTSIDE, port)).endswith(b"ok\n")
     assert caplog.records == []
+
+
+async def test_a_fault_in_a_handler_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> str:
+        raise KeyError("missing")
+
+    shown = Shown(registry=CollectorRegistry(), healthy=broken, ready=lambda: "")
+    async with open_port(monkeypatch, shown, bounds={}) as port:
+        assert (await ask(OUTSIDE, port)).startswith(b"HTTP/1.1 500")
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[0] is KeyError
 
 
 async def test_a_second_request_on_a_connection_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +270,7 @@ async def test_metrics_are_where_the_setting_says(
     monkeypatch: pytest.MonkeyPatch, bind: Bind, *, outside: bool, metrics: bool
 ) -> None:
     async with serving(monkeypatch, bind=bind) as port:
-        answer = await ask(web.LOOPBACK, port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await ask(web.LOOPBACK, port, METRICS)
         assert answer.startswith(b"HTTP/1.1 200" if metrics else b"HTTP/1.1 404")
         assert (await ask(web.LOOPBACK, port)).endswith(b"ok\n")
         if outside:
@@ -163,18 +285,19 @@ async def test_when_descriptors_run_out_it_is_said_once_and_served_again_after(
 ) -> None:
     monkeypatch.setattr(listener, "_ACCEPT_RETRY_S", 0.02)
     async with serving(monkeypatch) as port:
+        before = open_descriptors() + 1
         caller = socket.create_connection((OUTSIDE, port))  # in the queue before there is no descriptor for it
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        await asyncio.sleep(0.1)
+        await until(lambda: open_descriptors() > before, within_s=PATIENCE_S, say=open_descriptors)  # it is accepted
         second = socket.socket()
         resource.setrlimit(resource.RLIMIT_NOFILE, (second.fileno() + 1, hard))
         try:
             second.connect((OUTSIDE, port))
-            await asyncio.sleep(0.2)
+            await until(lambda: warnings(caplog) != [], within_s=PATIENCE_S, say=lambda: caplog.text)
+            await asyncio.sleep(0.2)  # ten more attempts
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert said == ["connections cannot be accepted"]
+        assert warnings(caplog) == ["connections cannot be accepted"]
         assert (await ask(OUTSIDE, port)).endswith(b"ok\n")
         caller.close()
         second.close()
@@ -187,6 +310,10 @@ def test_a_port_that_something_else_has_is_named() -> None:
             AzureCniError, match=rf"^cannot serve metrics and health on 127.0.0.1 port {port}: .*in use"
         ):
             bound_socket(web.LOOPBACK, port)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def open_descriptors() -> int:

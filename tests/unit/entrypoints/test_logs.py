@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from azure_cni.api.identity import short_id
 from azure_cni.entrypoints import logs
+from azure_cni.model.identity import short_id
 
 SIX_TWENTY = 1795846766.454  # 2026-11-28T06:19:26.454Z
 NIC = "/subscriptions/S/resourceGroups/G/providers/Microsoft.Network/networkInterfaces/vm1"
@@ -24,7 +24,7 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Iterator[Say]:
     stream = io.StringIO()
 
     def said(style: str, message: str) -> str:
-        logs.set_up(level="info", style=style)
+        logs.set_up_logs(level="info", style=style)
         (handler,) = root.handlers
         assert isinstance(handler, logging.StreamHandler)
         handler.setStream(stream)

@@ -1,4 +1,4 @@
-"""What holds of every metric of ours, the agent's and the controller's: help, names, units, few labels."""
+"""What holds of each of our metrics, the agent's and the controller's: help, names, units, few labels."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client.core import Metric
 
-from azure_cni.api.quota import Tokens, tokens_document
-from azure_cni.api.quota import read as read_quota
+from azure_cni.api.vnet_quota import Tokens, parse, tokens_document
+from azure_cni.datapath.conntrack import ConntrackUsage
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.linux.clock import SystemClock
-from azure_cni.node.board import Board, Book
+from azure_cni.node.state import NodeState
+from azure_cni.node.stored_ledger import StoredLedger
 from fakes.ledger_store import FakeLedgerStore
 
 LABELS = {
@@ -39,9 +40,12 @@ RESERVED = ("total", "count", "sum", "bucket", "info")
 
 def agent() -> Metrics:
     """All hooks used once."""
-    metrics, board = Metrics(), Board()
-    board.nic_read_s = 0.0
-    metrics.watch_pool(book=Book(store=FakeLedgerStore(), bell=board.bell), board=board, clock=SystemClock())
+    metrics, state = Metrics(), NodeState()
+    state.nic_read_s = 0.0
+    state.conntrack = ConntrackUsage(entries=1, limit=262_144, dropped=0)
+    metrics.watch_pool(
+        stored=StoredLedger(store=FakeLedgerStore(), broadcast=state.broadcast), state=state, clock=SystemClock()
+    )
     metrics.cni("add", 0, 0.004)
     metrics.stage("netlink", 0.001)
     metrics.azure("nic.put", "200", 1.0)
@@ -55,10 +59,10 @@ def agent() -> Metrics:
 def controller() -> ControllerMetrics:
     """All hooks used once, and one quota."""
     metrics = ControllerMetrics()
-    quota = read_quota(
+    quota = parse(
         {"metadata": {"name": "prod"}, "status": {"budget": tokens_document(Tokens(1.0, 0.0, 1.0), capacity=5.0)}}
     )
-    leader = SimpleNamespace(quotas=(quota,), delayed=0)
+    leader = SimpleNamespace(quotas=(quota,), delayed=0, stuck=0)
     metrics.watch_quotas(leads=lambda: True, leader=lambda: leader)
     metrics.granted("full")
     metrics.ledger_written("written")
@@ -101,7 +105,7 @@ def test_a_family_says_its_unit_and_type_as_prometheus_wants(family: Metric):
         case "gauge":
             assert last not in RESERVED or family.name == "azure_cni_build_info"
         case other:
-            pytest.fail(f"a type that no family of ours has: {other}")
+            pytest.fail(f"a type that none of our families has: {other}")
 
 
 def test_what_agent_and_controller_share_means_the_same():

@@ -7,19 +7,21 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from azure_cni.datapath.conflicts import Conflict, ConflictReason
+from azure_cni.datapath.conntrack import ConntrackUsage
 from azure_cni.entrypoints.metrics import Metrics
-from azure_cni.entrypoints.web import application
+from azure_cni.entrypoints.web import Shown, application
 from fakes.simulated_node import SimulatedNode
 
 
 async def test_the_pool_is_scraped_as_the_ledger_holds_it():
     metrics, node = Metrics(), SimulatedNode()
-    metrics.watch_pool(book=node.book, board=node.board, clock=node.clock)
-    app = application(registry=metrics.registry, healthy=lambda: "", ready=lambda: "no pool yet")
+    metrics.watch_pool(stored=node.stored, state=node.state, clock=node.clock)
+    shown = Shown(registry=metrics.registry, healthy=lambda: "", ready=lambda: "no pool yet")
+    app = application(shown, metrics=True)
     async with TestClient(TestServer(app)) as client, node.running():
         await node.until(lambda: node.counts.free == 16)
         await node.add("p")
-        await node.until(lambda: node.board.can_take_a_pod)
+        await node.until(lambda: node.state.can_take_a_pod)
         metrics.cni("add", 0, 0.004)
         text = await (await client.get("/metrics")).text()
         ready, healthy = await client.get("/readyz"), await client.get("/healthz")
@@ -36,21 +38,21 @@ async def test_the_pool_is_scraped_as_the_ledger_holds_it():
 
 async def test_the_grant_the_wait_and_the_taint_are_scraped_as_the_board_shows_them():
     metrics, node = Metrics(), SimulatedNode()
-    metrics.watch_pool(book=node.book, board=node.board, clock=node.clock)
+    metrics.watch_pool(stored=node.stored, state=node.state, clock=node.clock)
     assert values(metrics) == {
         "azure_cni_pool_requested_addresses": 0,
         "azure_cni_pool_granted_addresses": 0,
         "azure_cni_pool_waiting_pods": 0,
-        "azure_cni_permit_wait_seconds": 0,
+        "azure_cni_grant_wait_seconds": 0,
         "azure_cni_azure_throttled": 0,
         "azure_cni_pool_ready": 0,
         "azure_cni_node_tainted": 0,
     }
-    board = node.board
-    board.requested, board.granted, board.waiting = 64, 48, 7
-    board.asked_s, board.throttled, board.tainted = node.clock.boottime_s() - 40.0, True, True
+    state = node.state
+    state.requested, state.granted, state.waiting = 64, 48, 7
+    state.asked_s, state.throttled, state.tainted = node.clock.boottime_s() - 40.0, True, True
     shown = values(metrics)
-    assert shown.pop("azure_cni_permit_wait_seconds") == pytest.approx(40.0, abs=1.0)
+    assert shown.pop("azure_cni_grant_wait_seconds") == pytest.approx(40.0, abs=1.0)
     assert shown == {
         "azure_cni_pool_requested_addresses": 64,
         "azure_cni_pool_granted_addresses": 48,
@@ -63,21 +65,34 @@ async def test_the_grant_the_wait_and_the_taint_are_scraped_as_the_board_shows_t
 
 async def test_a_conflict_of_the_host_is_a_series_that_goes_back_to_zero():
     metrics, node = Metrics(), SimulatedNode()
-    metrics.watch_pool(book=node.book, board=node.board, clock=node.clock)
+    metrics.watch_pool(stored=node.stored, state=node.state, clock=node.clock)
 
     def shown() -> float | None:
         return metrics.registry.get_sample_value("azure_cni_host_conflicts", {"reason": "ForeignPolicyRules"})
 
     assert shown() == 0
-    node.board.conflicts = (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "nm-cloud-setup diverts pods"),)
+    node.state.conflicts = (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "nm-cloud-setup diverts pods"),)
     assert shown() == 1
-    node.board.conflicts = ()
+    node.state.conflicts = ()
     assert shown() == 0
+
+
+async def test_the_table_of_connections_is_shown_where_the_kernel_has_one():
+    metrics, node = Metrics(), SimulatedNode()
+    metrics.watch_pool(stored=node.stored, state=node.state, clock=node.clock)
+
+    def shown() -> list[float | None]:
+        names = ("entries", "limit_entries", "dropped_packets_total")
+        return [metrics.registry.get_sample_value(f"azure_cni_conntrack_{name}") for name in names]
+
+    assert shown() == [None, None, None]
+    node.state.conntrack = ConntrackUsage(entries=1200, limit=65536, dropped=4)
+    assert shown() == [1200, 65536, 4]
 
 
 def values(metrics: Metrics) -> dict[str, float]:
     """The gauges that come from the board."""
-    names = ["requested_", "granted_", "waiting_", "permit_", "_throttled", "_ready", "_tainted"]
+    names = ["requested_", "granted_", "waiting_", "grant_", "_throttled", "_ready", "_tainted"]
     return {
         family.name: family.samples[0].value
         for family in metrics.registry.collect()

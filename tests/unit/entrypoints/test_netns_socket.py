@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from azure_cni.datapath.sandbox import SandboxLinks, SandboxSpec
+from azure_cni.datapath.interface import Wiring
 from azure_cni.entrypoints import netns_socket
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.errors import AzureCniError, DatapathError
+from azure_cni.node.ports import SandboxSpec
 from fakes.simulated_node import SimulatedNode
+from fakes.waiting import PATIENCE_S, until
 
 PROCESS_NETNS = "/proc/4711/ns/net"
 
@@ -56,7 +58,7 @@ class Agent:
         self._attach = node.datapath.attach
         node.datapath.attach = self.attach  # type: ignore[method-assign]
 
-    async def attach(self, spec: SandboxSpec) -> SandboxLinks:
+    async def attach(self, spec: SandboxSpec) -> Wiring:
         try:
             self.wired.append(Path(spec.netns).stat())  # noqa: ASYNC240  # of a test, and short
         except OSError as error:
@@ -135,10 +137,7 @@ async def test_a_connection_without_exactly_one_descriptor_is_closed(tmp_path: P
         assert agent.wired == []
 
 
-async def test_a_descriptor_is_closed_whatever_becomes_of_the_request(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(netns_socket, "_REQUEST_S", 0.2)
+async def test_a_descriptor_is_closed_whatever_becomes_of_the_request(tmp_path: Path) -> None:
     async with serving(tmp_path) as agent:
         answer = await agent.ask(b"\0", agent.namespace, then=request("del", "c1"))
         assert answer == (200, {})
@@ -146,14 +145,19 @@ async def test_a_descriptor_is_closed_whatever_becomes_of_the_request(
         assert answer is not None
         assert answer[0] == 400
         assert str(agent.namespace) not in opened()
+
+
+async def test_a_descriptor_waits_for_its_request_no_longer_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(netns_socket, "_REQUEST_S", 2.0)
+    async with serving(tmp_path) as agent:
         with socket.socket(socket.AF_UNIX) as silent:
             silent.connect(str(agent.path))
             with agent.namespace.open() as file:
                 socket.send_fds(silent, [b"\0"], [file.fileno()])
-            await asyncio.sleep(0.1)
-            assert str(agent.namespace) in opened()
-            await asyncio.sleep(0.3)
-            assert str(agent.namespace) not in opened()
+            for there in (True, False):
+                await until(lambda: (str(agent.namespace) in opened()) is there, within_s=PATIENCE_S, say=opened)  # noqa: B023
 
 
 def test_a_socket_that_cannot_be_opened_is_said_in_words(tmp_path: Path) -> None:

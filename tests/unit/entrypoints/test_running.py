@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from azure_cni.entrypoints.running import attempt, every, kept_up, until_stopped
+from azure_cni.entrypoints.running import attempt, every, kept_up, run_until_stopped
 from azure_cni.errors import DatapathError, LedgerError
 from azure_cni.faults import Faults
 
@@ -56,14 +56,16 @@ async def test_work_that_a_fault_ends_begins_again_and_what_it_raises_on_purpose
     work, stop = Work(AttributeError("x"), IndexError("y"), LedgerError("the file is damaged")), asyncio.Event()
     began_s = asyncio.get_running_loop().time()
     with pytest.raises(ExceptionGroup) as ended:
-        await until_stopped({"census": kept_up(work.run, "census", faults)}, stop=stop, words="stopping", facts={})
+        await run_until_stopped(
+            {"resync": kept_up(work.run, "resync", faults)}, stop=stop, message="stopping", facts={}
+        )
     assert ended.group_contains(LedgerError, match="damaged")
     assert work.runs == 3
     assert asyncio.get_running_loop().time() - began_s == pytest.approx(20.0)
 
 
 async def test_being_cancelled_ends_it(faults: Faults, counted: list[str]):
-    task = asyncio.create_task(kept_up(Work().run, "census", faults))
+    task = asyncio.create_task(kept_up(Work().run, "resync", faults))
     await asyncio.sleep(1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

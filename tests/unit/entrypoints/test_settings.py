@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
+from azure_cni.host.audit_files import AuditLimits
 
 NODE = {"AZURE_CNI_NODE_NAME": "vm1", "AZURE_CNI_HOST_IP": "10.0.0.4"}
 
@@ -38,9 +41,15 @@ def test_a_fixed_size_and_prefixes():
         ("POOL_MAX", "300", "1 and 250"),
         ("POOL_MAX_FREE", "10", "minFree + batch"),
         ("ROUTABLE_PREFIXES", "10.0.0.1/8", "IPv4 prefixes"),
+        ("MODE", "tunnel", "one of transparent, bridge"),
         ("IDENTITY", "password", "managed, workload"),
-        ("NIC", "ignore", "manage, observe"),
+        ("NIC", "observe", "AZURE_CNI_NIC_WRITER=none replaces AZURE_CNI_NIC=observe"),
+        ("NIC", "manage", "leave AZURE_CNI_NIC out"),
+        ("NIC_WRITER", "observe", "agent, controller, none"),
         ("METRICS_BIND", "world", "node, loopback, none"),
+        ("METRICS_AUTH", "token", "needs AZURE_CNI_METRICS_TLS=true"),
+        ("METRICS_AUTH", "basic", "none, token"),
+        ("METRICS_TLS", "yes", "false, true"),
         ("HOST_IP", "10.0.0.400", "an IP address"),
         ("ADOPT", "all", "plain, none"),
         ("CLOUD", "AzureGermanCloud", "AzurePublicCloud, AzureUSGovernment, AzureChinaCloud"),
@@ -70,6 +79,20 @@ def test_a_cloud_is_known_as_the_metadata_service_calls_it_too(name):
     assert settings.read({**NODE, "AZURE_CNI_CLOUD": name}).azure.cloud == "AzureUSGovernment"
 
 
-def test_a_nic_that_is_only_observed_has_nothing_without_adopted_addresses():
-    with pytest.raises(ConfigInvalid, match="ADOPT is none and AZURE_CNI_NIC observe: pods would get nothing"):
-        settings.read({**NODE, "AZURE_CNI_NIC": "observe", "AZURE_CNI_ADOPT": "none"})
+def test_a_nic_that_nobody_writes_has_nothing_without_adopted_addresses():
+    with pytest.raises(ConfigInvalid, match="NIC_WRITER is none and AZURE_CNI_ADOPT is none: pods would get nothing"):
+        settings.read({**NODE, "AZURE_CNI_NIC_WRITER": "none", "AZURE_CNI_ADOPT": "none"})
+
+
+def test_tls_needs_a_port_that_others_reach():
+    with pytest.raises(ConfigInvalid, match="needs AZURE_CNI_METRICS_BIND=node"):
+        settings.read(NODE | {"AZURE_CNI_METRICS_TLS": "true", "AZURE_CNI_METRICS_BIND": "loopback"})
+
+
+def test_an_audit_trail_has_a_place_and_bounds_or_there_is_none():
+    assert settings.read(NODE).host.audit is None
+    wanted = {"AUDIT_DIR": "/var/lib/azure-cni/audit", "AUDIT_MIB": "7", "AUDIT_DAYS": "3"}
+    chosen = settings.read(NODE | {f"AZURE_CNI_{name}": value for name, value in wanted.items()})
+    assert chosen.host.audit == AuditLimits(
+        Path("/var/lib/azure-cni/audit"), most_bytes=7 << 20, longest_s=3 * 86_400.0
+    )

@@ -1,12 +1,12 @@
-"""kopf, held so that it can end at any time: in a thread and an event loop of its own, and started again.
+"""Runs kopf in a thread and an event loop of its own, where it may end at any time, and restarts it.
 
-kopf takes the process for its own. Its operator ends on a 401, a 404, an error in a watch or a minute of 503, at its
-end it cancels every task that was born after it, and it takes over the signal handlers. So it gets a thread where none
-of that reaches us: what it sees is handed to its owner's loop, and when it ends it is started again, more and more
-rarely. Its own log is kept quiet; an outage is told here, once when it begins and once when it is over.
+kopf behaves as if the process were its own. Its operator ends on a 401, a 404, an error in a watch or a minute of 503;
+when it ends it cancels every task that was created after it; and it takes over the signal handlers. In its own thread
+none of that reaches us: what it sees is handed to its owner's loop, and when it ends it is restarted, with growing
+pauses. Its own log is kept quiet; an outage is logged here, once when it begins and once when it is over.
 
 A connection that is half dead looks like a cluster in which nothing happens. The API server sends each watch a bookmark
-a minute: where none comes, kopf connects anew from the version it has seen, so it costs nothing while all is well.
+a minute. If none comes, kopf reconnects from the version that it has seen, so this costs nothing while all is well.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from kopf._core.engines.peering import Identity
 
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
-from azure_cni.ipam.backoff import delay_s
+from azure_cni.ipam.limits import delay_s
 from azure_cni.kube.client import KubeClient, KubeEndpoint, open_session
-from azure_cni.kube.errors_map import from_status
+from azure_cni.kube.status_errors import from_status
 
 log = logging.getLogger(__name__)
 
 STEADY_S: Final = 60.0
-"""Watches that stood this long were well: their end is a new outage, not the old one's next attempt."""
+"""After watches have worked for this long, their end is a new outage and not the next attempt of the old one."""
 STUCK_S: Final = 180.0
 """In an outage kopf tries at least once a minute."""
 STOP_S: Final = 2.0
 STOP_ATTEMPTS: Final = 3
 SILENCE_S: Final = 150.0
-"""Two bookmarks that did not come, and some patience."""
+"""Two missed bookmarks, and some tolerance."""
 ANSWER_S: Final = 30.0
 LONGEST_WATCH_S: Final = 3600
 KOPF: Final = "kopf"
 IDENTITY: Final = Identity("azure-cni")
-"""For kopf's peering, which is not used. Left alone it asks for the user's name, and in a container there is none."""
+"""For kopf's peering, which is not used. Without it kopf looks up the user's name, and a container has none."""
 
 
 class Post(Protocol):
-    """Hands a call from kopf's thread over to the owner's loop."""
+    """Hands a call from kopf's thread to the owner's loop."""
 
     def __call__(self, call: Callable[..., None], /, *args: Any) -> None:
-        """Soon `call(*args)` runs there."""
+        """`call(*args)` runs there soon."""
 
 
 def quiet_settings(chance: random.Random | None = None) -> kopf.OperatorSettings:
@@ -77,10 +77,10 @@ def quiet_settings(chance: random.Random | None = None) -> kopf.OperatorSettings
 class Watches:
     """The watches of one process. `run` goes on until it is cancelled, whatever the API server does.
 
-    `registry` makes the handlers, anew for each start of kopf; they run in kopf's thread and pass on what they see with
-    the `Post` they are given. `needs` are paths that must answer first: a kind that the API server does not serve when
-    kopf starts is left out by it without a word. `relisted` is called, on the owner's loop, with the path of each watch
-    that began with a list: what was deleted before that list, the watch does not tell.
+    `registry` makes the handlers, new ones for each start of kopf; they run in kopf's thread and pass on what they see
+    with the `Post` that they are given. `needs` are paths that must answer first: a kind that the API server does not
+    serve when kopf starts is left out by it without a word. `relisted` is called, on the owner's loop, with the path of
+    each watch that began with a list: the watch does not show what was deleted before that list.
     """
 
     def __init__(
@@ -107,12 +107,12 @@ class Watches:
         self._listed: set[str] = set()
         self._lost: dict[str, str] = {KOPF: "not connected yet"}
         """What does not answer (paths, or kopf itself) and why."""
-        self._told = False
+        self._reported = False
         self._signs = 0
-        """Of life: requests of kopf that were heard lately."""
+        """Signs of life: kopf's recent requests."""
 
     async def run(self) -> None:
-        """Watch, and begin again, until cancelled; then kopf is ended too."""
+        """Run kopf and restart it, until cancelled; then kopf is ended too."""
         self._loop = asyncio.get_running_loop()
         attempt = 0
         while True:
@@ -173,7 +173,7 @@ class Watches:
             async with asyncio.timeout(ANSWER_S):  # of the headers; the stream of a watch goes on after them
                 response = await send(request)
             if response.status == HTTPStatus.UNAUTHORIZED:
-                # kopf would log in anew, with the session that carries the newest token already.
+                # kopf would log in again, although the session already carries the newest token.
                 raise from_status("GET", path, status=response.status, body={"message": response.reason})
         except (TimeoutError, aiohttp.ClientError, OSError, AzureCniError) as error:
             self._post(self._lose, path, str(error) or type(error).__name__)
@@ -185,13 +185,13 @@ class Watches:
         return response
 
     def _post(self, call: Callable[..., None], /, *args: Any) -> None:
-        """See `Post`. What a thread says whose owner is gone is of no use to anybody."""
+        """See `Post`. Calls of a thread whose owner is gone are dropped."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._carry_out, call, *args)
 
     def _carry_out(self, call: Callable[..., None], /, *args: Any) -> None:
-        """On the owner's loop: one object that a handler cannot take in keeps nothing else from it."""
+        """On the owner's loop: an object that a handler cannot process affects no other object."""
         try:
             with self._faults.guard("watch"):
                 call(*args)
@@ -201,8 +201,8 @@ class Watches:
     def _lose(self, what: str, why: str) -> None:
         self._signs += 1
         self._lost[what] = why
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             log.warning(
                 "cannot watch the API server; pods go on, changes are seen later",
                 extra={"url": self._endpoint.url, "what": what, "why": why},
@@ -215,8 +215,8 @@ class Watches:
             self._listed.add(path)
             return
         self._lost.pop(KOPF, None)
-        if self._told and not self._lost:
-            self._told = False
+        if self._reported and not self._lost:
+            self._reported = False
             log.info("watching the API server again", extra={"url": self._endpoint.url})
         if path in self._listed:
             self._listed.discard(path)
@@ -224,7 +224,7 @@ class Watches:
 
 
 class _Life(threading.Thread):
-    """One run of kopf in a loop of its own. A daemon: a kopf that does not end holds nobody up."""
+    """One run of kopf in a loop of its own. A daemon thread, so a kopf that does not end delays no exit."""
 
     def __init__(self, operation: Coroutine[Any, Any, None]) -> None:
         super().__init__(name=KOPF, daemon=True)
@@ -241,8 +241,10 @@ class _Life(threading.Thread):
             self._loop.run_until_complete(self._task)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # whatever ended kopf, it is started again
             why = str(error) or type(error).__name__
-        self._clear()
-        self.ended.set_result(why)
+        try:
+            self._clear()
+        finally:
+            self.ended.set_result(why)
 
     def stop(self) -> None:
         """Ask it to end; to ask again helps where kopf waits for its own."""
@@ -250,14 +252,19 @@ class _Life(threading.Thread):
             self._loop.call_soon_threadsafe(self._task.cancel)
 
     def _clear(self) -> None:
-        """Whatever kopf left behind ends too, or is dropped."""
+        """End or drop whatever kopf left behind.
+
+        A task of kopf's that ends may cancel every task that it does not know, and so the one that waits here.
+        """
         for _ in range(STOP_ATTEMPTS):
             left = asyncio.all_tasks(self._loop)
             for task in left:
                 task.cancel()
             if left:
-                self._loop.run_until_complete(asyncio.wait(left, timeout=STOP_S))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+                with contextlib.suppress(asyncio.CancelledError):
+                    self._loop.run_until_complete(asyncio.wait(left, timeout=STOP_S))
+        with contextlib.suppress(asyncio.CancelledError):
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
 
@@ -266,5 +273,5 @@ def _pause_s(attempt: int) -> float:
 
 
 def _leave_out(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Not told: kopf leaves failed tasks behind when it ends; why it ended is told by its owner."""
+    """Debug only: kopf leaves failed tasks behind when it ends, and its owner logs why it ended."""
     log.debug("left behind by kopf", extra={"what": context.get("message"), "error": repr(context.get("exception"))})

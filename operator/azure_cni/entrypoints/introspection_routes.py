@@ -1,0 +1,71 @@
+"""What people may read of an agent, on the socket that runtimes use, which is for root alone.
+
+It is not served on the port for metrics: that port is open to the network, and a request that comes by the API server's
+proxy carries nobody's token, because the API server removes it. So nothing there could tell who asks. Who may start a
+process in the agent's container (`pods/exec`) is root on the node already, and learns nothing new here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from ipaddress import IPv4Address
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from azure_cni.api import introspection
+from azure_cni.api.introspection import AuditReport
+from azure_cni.errors import AzureCniError, ConfigInvalid, RequestError
+from azure_cni.faults import Faults
+from azure_cni.node.audit import AuditTrail
+from azure_cni.node.pool.inspector import Inspector
+
+log = logging.getLogger(__name__)
+
+JSON: Final = "application/json"
+_Ask = Callable[[web.Request], Awaitable[msgspec.Struct]]
+
+
+def add_introspection(
+    app: web.Application, inspector: Inspector, *, node_name: str, faults: Faults, audit: AuditTrail | None = None
+) -> None:
+    """Add its routes, which only answer GET, to those of the runtime."""
+
+    async def node(_: web.Request) -> msgspec.Struct:
+        return await inspector.describe(node=node_name)
+
+    async def trail(request: web.Request) -> msgspec.Struct:
+        address = _address(request.query.get("address", ""))
+        if audit is None:
+            return AuditReport(node_name, str(address), error="no audit trail is kept (audit.enabled is false)")
+        return await audit.find(address)
+
+    app.router.add_get(introspection.NODE_PATH, _answering(node, faults))
+    app.router.add_get(introspection.AUDIT_PATH, _answering(trail, faults))
+
+
+def _address(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise ConfigInvalid(f"cannot look for {text!r}: the query's address is not an IPv4 address") from None
+
+
+def _answering(ask: _Ask, faults: Faults) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """An error is an answer in words, and affects nothing else."""
+
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            with faults.guard("introspection"):
+                body = introspection.encode_report(await ask(request))
+        except AzureCniError as error:
+            log.info("introspection refused", extra={"path": request.path, "error": str(error)})
+            wrong = isinstance(error, RequestError)
+            status = HTTPStatus.BAD_REQUEST if wrong else HTTPStatus.INTERNAL_SERVER_ERROR
+            return web.json_response({"error": str(error)}, status=status)
+        return web.Response(body=body, content_type=JSON)
+
+    return answer

@@ -1,0 +1,161 @@
+"""The file docker.toml: the chart's names and defaults, and a sentence for each value that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from azure_cni.entrypoints.cli import main
+from azure_cni.entrypoints.docker_settings import STANDARD_FILE, DockerSettings, read, read_file
+from azure_cni.entrypoints.web import Bind
+from azure_cni.errors import ConfigInvalid
+from azure_cni.model.nic import Adopt, NicWriter
+from azurebox.facts import REPOSITORY
+
+WHOLE = """
+nicWriter = "none"
+routablePrefixes = ["10.240.0.0/16", "192.168.50.0/24"]
+[pool]
+minFree = 2
+maxFree = 6
+batch = 4
+max = 60
+[quota]
+limit = 4000
+reserved = 500
+[azure]
+cloud = "AzureUSGovernment"
+resourceManagerEndpoint = "https://arm.example"
+clientID = "c"
+adopt = "plain"
+caFile = "/etc/ca.crt"
+metadataEndpoint = "http://127.0.0.1:9"
+[imds]
+allowPods = true
+[agent]
+logLevel = "debug"
+logFormat = "json"
+shrinkDelaySeconds = 60
+coolingSeconds = 10.5
+resyncSeconds = 120
+[metrics]
+port = 9900
+bind = "node"
+address = "10.240.0.4"
+[docker]
+socket = "/tmp/plugin.sock"
+runDirectory = "/tmp/run"
+stateDirectory = "/tmp/state"
+waitSeconds = 3
+"""
+
+
+def test_an_empty_file_is_the_defaults_of_the_chart() -> None:
+    chosen = read("")
+    values: dict[str, Any] = yaml.safe_load((REPOSITORY / "charts/azure-cni/values.yaml").read_text())
+    policy = chosen.node.defaults
+    assert {
+        "minFree": policy.min_free,
+        "maxFree": policy.max_free,
+        "batch": policy.batch,
+        "size": policy.size or 0,
+        "max": policy.maximum,
+    } == values["pool"]
+    assert (chosen.quota.limit, chosen.quota.reserved) == (values["quota"]["limit"], values["quota"]["reserved"])
+    agent, azure = values["agent"], values["azure"]
+    assert chosen.node.cooling_s == agent["coolingSeconds"]
+    assert chosen.node.timing.nic_s == agent["resyncSeconds"]
+    assert chosen.node.timing.shrink_delay_s == agent["shrinkDelaySeconds"]
+    assert (chosen.azure.cloud, chosen.azure.identity, chosen.azure.adopt) == (
+        azure["cloud"],
+        azure["identity"],
+        azure["adopt"],
+    )
+    assert (chosen.nic_writer, chosen.web.port) == (values["nicWriter"], values["metrics"]["port"])
+    assert chosen.node.allow_imds is values["imds"]["allowPods"]
+    assert chosen.web.bind is Bind.LOOPBACK
+    assert str(chosen.socket) == "/run/docker/plugins/azure-cni.sock"
+
+
+def test_every_value_is_taken() -> None:
+    chosen, standard = read(WHOLE), read("")
+    for name in DockerSettings.__slots__:
+        assert getattr(chosen, name) != getattr(standard, name), name
+    assert (chosen.nic_writer, chosen.azure.adopt) == (NicWriter.NONE, Adopt.PLAIN)
+    assert chosen.node.nic_read_only
+    assert read("[pool]\nsize = 40").node.defaults.size == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("pool = [", "docker.toml is no TOML"),
+        ("a = 1\n[pool]\nmin = 3", "has a, pool.min, which is not known; known are agent.coolingSeconds"),
+        ("pool = 3", "has pool, which is not known"),
+        ("[pool]\nmax = 300", "pool.max in docker.toml is 300: it must be a whole number from 1 to 250"),
+        ("[pool]\nmax = true", "is True: it must be a whole number"),
+        ("[pool]\nmax = '8'", "is '8': it must be a whole number"),
+        ("[pool]\nmaxFree = 10", "the values of [pool] do not fit together: cannot use maxFree 10"),
+        ("nicWriter = 'controller'", "there is no controller without Kubernetes"),
+        ("nicWriter = 'me'", "is 'me': it must be agent or none"),
+        ("nicWriter = ['none']", "it must be agent or none"),
+        ("nicWriter = 'none'", "it needs routablePrefixes"),
+        ("nicWriter = 'none'\nroutablePrefixes = ['10.0.0.0/8']\nazure.adopt = 'none'", "would get nothing"),
+        ("routablePrefixes = '10.0.0.0/8'", "a list of IPv4 prefixes"),
+        ("routablePrefixes = ['10.0.0.1/8']", "has host bits set"),
+        ("routablePrefixes = [10]", "a list of IPv4 prefixes"),
+        ("[azure]\nidentity = 'workload'", "one of managed"),
+        ("[azure]\ncloud = 'AzureGermanCloud'", "one of AzurePublicCloud"),
+        ("[azure]\nclientID = 7", "it must be a text"),
+        ("[quota]\nlimit = 0", "from 1 to 65536"),
+        ("[imds]\nallowPods = 'yes'", "true or false"),
+        ("[agent]\ncoolingSeconds = -1", "a number of seconds from 0"),
+        ("[agent]\ncoolingSeconds = nan", "a number of seconds from 0"),
+        ("[agent]\nresyncSeconds = 0", "a number of seconds from 1"),
+        ("[agent]\nlogLevel = 'loud'", "one of info, debug"),
+        ("[metrics]\nbind = 'node'", "it needs metrics.address"),
+        ("[metrics]\naddress = 'here'", "an IPv4 address"),
+        ("[metrics]\nport = 0", "from 1 to 65535"),
+        ("[docker]\nsocket = 'azure-cni.sock'", "an absolute path"),
+        ("[docker]\nwaitSeconds = 500", "from 0 to 120"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(text: str, words: str) -> None:
+    with pytest.raises(ConfigInvalid) as raised:
+        read(text)
+    assert str(raised.value).startswith("cannot start: ")
+    assert words in str(raised.value)
+
+
+def test_only_the_standard_file_may_be_missing(tmp_path: Path) -> None:
+    assert STANDARD_FILE.exists() or read_file(STANDARD_FILE) == read("")
+    with pytest.raises(ConfigInvalid, match="there is no file"):
+        read_file(tmp_path / "docker.toml")
+    with pytest.raises(ConfigInvalid, match="cannot read"):
+        read_file(tmp_path)
+    (tmp_path / "latin").write_bytes(b"# d\xe9faut")
+    with pytest.raises(ConfigInvalid, match="cannot read"):
+        read_file(tmp_path / "latin")
+
+
+def test_the_command_checks_a_file_and_starts_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "docker.toml"
+    file.write_text(WHOLE)
+    right = CliRunner().invoke(main, ["docker", "--config", str(file), "--check-config"])
+    assert (right.exit_code, right.output) == (0, f"{file}: the settings are right\n")
+    file.write_text("[pool]\nmax = 0")
+    wrong = CliRunner().invoke(main, ["docker", "--config", str(file), "--check-config"])
+    assert wrong.exit_code == 1
+    assert wrong.output.startswith(f"azure-cni: cannot start: pool.max in {file} is 0")
+
+
+def test_the_status_of_a_plugin_that_does_not_run(tmp_path: Path) -> None:
+    file = tmp_path / "docker.toml"
+    file.write_text(f"[docker]\nsocket = '{tmp_path}/none.sock'")
+    done = CliRunner().invoke(main, ["docker", "--config", str(file), "status"])
+    assert done.exit_code == 1
+    assert done.output.startswith(f"azure-cni: cannot ask the plugin at {tmp_path}/none.sock: ")

@@ -1,0 +1,109 @@
+"""Introspection over the real socket, by the command that runs in the agent's container."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from click.testing import CliRunner, Result
+
+from azure_cni.api.introspection import AUDIT_PATH, NODE_PATH, decode_audit_report, decode_node_report
+from azure_cni.entrypoints.cli import main
+from azure_cni.entrypoints.cni_server import CniServer, listen
+from azure_cni.entrypoints.introspection_routes import add_introspection
+from azure_cni.faults import Faults
+from azure_cni.node.audit import AuditTrail
+from fakes.audit_store import FakeAuditStore
+from fakes.clocks import LoopClock
+from fakes.simulated_node import SimulatedNode
+
+
+@asynccontextmanager
+async def serving(directory: Path, node: SimulatedNode) -> AsyncIterator[Path]:
+    """The socket as the agent opens it."""
+    socket = directory / "cni.sock"
+    app = CniServer(sandboxes=node.sandboxes, observer=node.observer).application()
+    add_introspection(
+        app,
+        node.reconciler.inspector,
+        node_name="vm1",
+        faults=Faults(node.observer.internal_error),
+        audit=node.audit,
+    )
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await listen(runner, socket)
+    async with node.running():
+        await node.until(lambda: node.counts.free > 0)
+        yield socket
+    await runner.cleanup()
+
+
+def introspect(*words: str) -> Result:
+    return CliRunner().invoke(main, ["introspect", *words])
+
+
+async def test_the_command_prints_what_the_agent_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AZURE_CNI_RUN_DIR", str(tmp_path))
+    async with serving(tmp_path, SimulatedNode()) as socket:
+        done = await asyncio.to_thread(introspect)
+        other = await asyncio.to_thread(introspect, NODE_PATH, "--socket", str(socket))
+    assert done.exit_code == other.exit_code == 0
+    report = decode_node_report(done.stdout_bytes)
+    assert (report.node, len(report.slots)) == ("vm1", 16)
+
+
+async def test_nothing_can_be_written(tmp_path: Path):
+    async with serving(tmp_path, SimulatedNode()) as socket:
+        connector = aiohttp.UnixConnector(str(socket))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for method in ("POST", "PUT", "PATCH", "DELETE"):
+                async with session.request(method, f"http://agent{NODE_PATH}", data=b"{}") as response:
+                    assert response.status == 405
+
+
+async def test_a_fault_is_an_answer_in_words_and_pods_go_on(tmp_path: Path):
+    node = SimulatedNode()
+    async with serving(tmp_path, node) as socket:
+        node.datapath.sandboxes = None  # type: ignore[method-assign,assignment]
+        done = await asyncio.to_thread(introspect, NODE_PATH, "--socket", str(socket))
+        assert done.exit_code == 3
+        assert "the activity introspection failed with TypeError" in done.stderr
+        await node.add("web")
+
+
+def test_no_agent_is_an_error_in_words(tmp_path: Path):
+    done = introspect("--socket", str(tmp_path / "cni.sock"))
+    assert done.exit_code == 3
+    assert "cannot ask the agent at" in done.stderr
+
+
+async def test_the_audit_trail_is_asked_by_address(tmp_path: Path):
+    trail = AuditTrail(FakeAuditStore(), clock=LoopClock(), node="vm1")
+    task = asyncio.create_task(trail.run())
+    node = SimulatedNode(audit=trail)
+    async with serving(tmp_path, node) as socket:
+        (address,) = (await node.add("web")).addresses
+        done = await asyncio.to_thread(introspect, f"{AUDIT_PATH}?address={address}", "--socket", str(socket))
+    task.cancel()
+    report = decode_audit_report(done.stdout_bytes)
+    assert [(one.holder, one.uid, one.end) for one in report.tenures] == [("default/web", "uid-web", "")]
+
+
+@pytest.mark.parametrize("query", ["", "?address=", "?address=web", "?address=10.0.0.1;x"])
+async def test_a_question_without_an_address_is_refused(tmp_path: Path, query: str):
+    async with serving(tmp_path, SimulatedNode()) as socket:
+        done = await asyncio.to_thread(introspect, f"{AUDIT_PATH}{query}", "--socket", str(socket))
+    assert done.exit_code == 3
+    assert "not an IPv4 address" in done.stderr
+
+
+async def test_an_agent_that_keeps_no_trail_says_so(tmp_path: Path):
+    async with serving(tmp_path, SimulatedNode()) as socket:
+        done = await asyncio.to_thread(introspect, f"{AUDIT_PATH}?address=10.0.0.1", "--socket", str(socket))
+    assert "audit.enabled" in decode_audit_report(done.stdout_bytes).error
