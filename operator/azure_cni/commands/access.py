@@ -1,0 +1,183 @@
+"""How the command line reaches a cluster: its one port, and the adapter over the package `kubernetes`.
+
+That package reads kubeconfig files as kubectl does, with certificates, tokens, exec plugins (kubelogin) and proxies.
+Objects are read as plain JSON: its generated models take ten times the time, and drop fields that they do not know.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlencode
+
+from azure_cni.api.reading import mapping, text
+from azure_cni.errors import ConfigInvalid, KubeError, KubeInvalid, KubeUnreachable
+from azure_cni.kube.status_errors import BY_STATUS
+from azure_cni.model.text import legible
+
+PAGE_SIZE: Final = 500
+TIMEOUT_S: Final = 30.0
+EXEC_S: Final = 30.0
+"""For an answer of one agent: some hundred kilobytes at most, and the start of a process on its node."""
+FAILED: Final = 400
+BROKEN: Final = 500
+
+
+class ClusterAccess(Protocol):
+    """What commands need of a cluster. All methods raise KubeError, and may be called from several threads."""
+
+    namespace: str
+    """That of the context, for commands without `-n`."""
+
+    def read_object(self, path: str) -> Mapping[str, Any]:
+        """One object."""
+
+    def list_objects(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
+        """All objects of a collection; `query` as the API server has it (`labelSelector`, `fieldSelector`)."""
+
+    def run_in_pod(self, namespace: str, pod: str, command: Sequence[str]) -> bytes:
+        """What that command prints in the pod's default container. KubeError with its words when it fails."""
+
+
+class KubernetesAccess:
+    """A cluster of a kubeconfig, or the one that this process runs in."""
+
+    def __init__(self, *, kubeconfig: str | None = None, context: str | None = None) -> None:
+        """ConfigInvalid where there is no such file or context."""
+        import yaml
+        from kubernetes import config
+        from kubernetes.client import ApiClient, Configuration
+
+        chosen = Configuration()
+        self.namespace = "default"
+        try:
+            if kubeconfig is None and context is None and _is_in_pod():
+                config.load_incluster_config(client_configuration=chosen)
+            else:
+                config.load_kube_config(kubeconfig, context, client_configuration=chosen, persist_config=False)
+                self.namespace = _namespace_of(config.list_kube_config_contexts(kubeconfig), context)
+        except (config.ConfigException, OSError, yaml.YAMLError, TypeError, ValueError) as error:
+            # The last three: a file that is no YAML, or not the YAML of a kubeconfig.
+            raise ConfigInvalid(
+                f"cannot find the cluster: {error}; name a file with --kubeconfig or KUBECONFIG, and one of its "
+                "contexts with --context"
+            ) from error
+        chosen.retries = False
+        self._client = ApiClient(chosen)
+
+    def read_object(self, path: str) -> Mapping[str, Any]:
+        """See `ClusterAccess`."""
+        return self._get(path, {})
+
+    def list_objects(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
+        """See `ClusterAccess`; in pages."""
+        found: list[Mapping[str, Any]] = []
+        more = ""
+        while True:
+            asked = {"limit": str(PAGE_SIZE), **query, **({"continue": more} if more else {})}
+            answer = self._get(path, asked)
+            found += answer.get("items") or []
+            more = (answer.get("metadata") or {}).get("continue") or ""
+            if not more:
+                return found
+
+    def run_in_pod(self, namespace: str, pod: str, command: Sequence[str]) -> bytes:
+        """See `ClusterAccess`. By a WebSocket, as kubectl exec does."""
+        from kubernetes.client import ApiException
+        from kubernetes.stream import ws_client
+        from websocket import WebSocketException
+
+        query = [("command", list(command)), ("container", "agent"), ("stdout", "true"), ("stderr", "true")]
+        url = f"{self._client.configuration.host}/api/v1/namespaces/{namespace}/pods/{pod}/exec"
+        what = f"run {' '.join(command)} in pod {namespace}/{pod}"
+        try:
+            process = ws_client.websocket_call(
+                self._client.configuration,
+                "get",
+                url,
+                query_params=query,
+                headers=self._headers(url, "GET"),
+                _preload_content=False,
+                binary=True,
+            )
+            process.run_forever(timeout=EXEC_S)
+            if process.is_open():
+                process.close()
+                raise KubeUnreachable(f"cannot {what}: it did not end within {EXEC_S:.0f} s")
+            channels = (ws_client.STDOUT_CHANNEL, ws_client.STDERR_CHANNEL, ws_client.ERROR_CHANNEL)
+            said, complained, ended = map(process.read_channel, channels)
+        except ApiException as error:
+            raise _refused_exec(what, str(error.reason)) from error
+        except (OSError, WebSocketException) as error:
+            raise KubeUnreachable(f"cannot {what}: the connection broke: {error}") from error
+        _require_success(what, bytes(ended), complained=complained.decode(errors="replace").strip())
+        return bytes(said)
+
+    def _get(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
+        import urllib3
+        from kubernetes.client import ApiException
+
+        url = f"{self._client.configuration.host}{path}{'?' if query else ''}{urlencode(query)}"
+        try:
+            answer = self._client.call_api("GET", url, self._headers(url, "GET"), _request_timeout=TIMEOUT_S)
+            status, body = answer.status, answer.read()
+        except (ApiException, urllib3.exceptions.HTTPError) as error:
+            words = getattr(error, "reason", None) or error
+            host = self._client.configuration.host
+            raise KubeUnreachable(f"cannot read {path}: {host} does not answer: {words}") from error
+        try:
+            document = json.loads(body)
+        except ValueError:
+            document = {"message": body[:200].decode(errors="replace")}
+        if status >= FAILED:
+            raise _refused(status, f"cannot read {path}: {document.get('message') or f'status {status}'}")
+        return dict(document)
+
+    def _headers(self, url: str, method: str) -> dict[str, str]:
+        """With the token of this moment: exec plugins renew theirs."""
+        headers = {"Accept": "application/json", "User-Agent": "azure-cni"}
+        self._client.update_params_for_auth(headers, [], ["BearerToken"], url, method, None)
+        return headers
+
+
+def _refused(status: int, words: str) -> KubeError:
+    """The API server's refusal."""
+    return BY_STATUS.get(status, KubeUnreachable if status >= BROKEN else KubeInvalid)(words)
+
+
+def _refused_exec(what: str, words: str) -> KubeError:
+    """The handshake's answer has its status in words only: "Handshake status 403 Forbidden -+-+- ..."."""
+    _, _, rest = words.partition("Handshake status ")
+    number = rest.split(" ", 1)[0]
+    if not number.isdigit():
+        return KubeUnreachable(f"cannot {what}: {words}")
+    rights = "; it needs get and create of pods/exec there" if number in {"401", "403"} else ""
+    return _refused(int(number), f"cannot {what}: the API server refused it with {rest[:60].strip()}{rights}")
+
+
+def _require_success(what: str, ended: bytes, *, complained: str) -> None:
+    """`ended` is how the command ended, as the node says it: a Status object. Nothing where the connection broke."""
+    if not ended:
+        raise KubeUnreachable(f"cannot {what}: the connection ended before the command did")
+    try:
+        status = mapping(json.loads(ended))
+    except ValueError:
+        status = {"message": ended.decode(errors="replace")}
+    if status.get("status") != "Success":
+        words = complained or text(status.get("message")) or text(status.get("reason")) or "it failed"
+        raise KubeError(f"cannot {what}: {legible(words)}")
+
+
+def _is_in_pod() -> bool:
+    """In a pod with an account, and nobody named another cluster."""
+    known = os.environ.get("KUBECONFIG") or (Path.home() / ".kube" / "config").exists()
+    return not known and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+
+
+def _namespace_of(listed: tuple[Sequence[Mapping[str, Any]], Mapping[str, Any]], name: str | None) -> str:
+    contexts, current = listed
+    chosen = next((one for one in contexts if one.get("name") == name), current) if name else current
+    return str((chosen.get("context") or {}).get("namespace") or "default")

@@ -1,0 +1,65 @@
+"""Flags that commands have in common, named as kubectl's; and how a command ends."""
+
+from __future__ import annotations
+
+import functools
+import io
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from azure_cni.commands.access import ClusterAccess, KubernetesAccess
+from azure_cni.commands.output import ExitCode, Form, one_line
+from azure_cni.errors import AzureCniError, RequestError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:
+    """A command that asks a cluster: its common flags, and its errors in words.
+
+    `work` gets `access`, `form` and the flags of its own, and returns the exit code. A test passes an access of its own
+    as the context's object.
+    """
+
+    @click.option("--context", metavar="NAME", help="The context of the kubeconfig.")
+    @click.option("--kubeconfig", metavar="FILE", type=click.Path(), help="The kubeconfig; else KUBECONFIG.")
+    @click.option(
+        "-o",
+        "--output",
+        "form",
+        type=click.Choice([form.value for form in Form]),
+        default=Form.TABLE.value,
+        show_default=True,
+        help="The form.",
+    )
+    @click.pass_context
+    def run(ctx: click.Context, /, context: str | None, kubeconfig: str | None, form: str, **own: Any) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a locale without the signs of tables
+        try:
+            access: ClusterAccess = ctx.obj or KubernetesAccess(kubeconfig=kubeconfig, context=context)
+            code = work(access=access, form=Form(form), **own)
+        except ModuleNotFoundError as error:
+            code = _failed(f"{error}; install the client: pipx install 'azure-cni[client]'", ExitCode.USAGE)
+        except RequestError as error:
+            code = _failed(str(error), ExitCode.USAGE)
+        except AzureCniError as error:
+            code = _failed(str(error), ExitCode.NO_ANSWER)
+        ctx.exit(code)
+
+    return functools.update_wrapper(run, work)
+
+
+def namespace_flags(work: F) -> F:
+    """`-n`: the namespace; without it that of the context."""
+    option = click.option("-n", "--namespace", metavar="NAME", help="The namespace; else the context's.")
+    return option(work)
+
+
+def _failed(words: str, code: ExitCode) -> ExitCode:
+    click.echo(f"azure-cni: {one_line(words)}", err=True)
+    return code

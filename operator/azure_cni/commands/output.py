@@ -1,0 +1,128 @@
+"""What commands print: tables for people, JSON and YAML for programs, and exit codes that scripts can rely on.
+
+Colours and progress appear on a terminal only, and not where NO_COLOR is set. Off a terminal no line is broken, so that
+`grep` finds whole ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+import msgspec
+
+from azure_cni.model.text import legible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Answer = TypeVar("Answer", bound=msgspec.Struct | list[Any])
+GOOD: Final = "√"
+DOUBTFUL: Final = "‼"
+BAD: Final = "×"  # noqa: RUF001  # the sign that people know from other tools' checks
+UNBROKEN: Final = 100_000
+"""Columns of what is no terminal."""
+
+
+class ExitCode(IntEnum):
+    """Of the process. They never change their meaning."""
+
+    WELL = 0
+    """Answered, and nothing is wrong."""
+    WRONG = 1
+    """Answered: something is wrong, differs or contradicts."""
+    USAGE = 2
+    """The command line is wrong."""
+    NO_ANSWER = 3
+    """The cluster or an agent could not be asked."""
+
+
+class Form(StrEnum):
+    """Of the answer, `-o`."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def emit(answer: Answer, form: Form, show: Callable[[Console, Answer], None]) -> None:
+    """Print the answer; `show` draws it for people, on whose terminal no word of others does anything."""
+    if form is Form.JSON:
+        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+    elif form is Form.YAML:
+        import yaml
+
+        click.echo(yaml.safe_dump(msgspec.to_builtins(answer), sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        show(console(), _harmless(answer))
+
+
+def _harmless(value: Any) -> Any:
+    """The same without control characters: whoever may write an event of a pod must not move a terminal's cursor."""
+    match value:
+        case msgspec.Struct():
+            return msgspec.convert(_harmless(msgspec.to_builtins(value)), type(value))
+        case str():
+            return one_line(value)
+        case list():
+            return [_harmless(one) for one in value]
+        case dict():
+            return {key: _harmless(one) for key, one in value.items()}
+        case _:
+            return value
+
+
+def one_line(words: str) -> str:
+    """Words of others, for a terminal."""
+    line = " ".join(words.splitlines())
+    return legible(line, longest=len(line))
+
+
+def console() -> Console:
+    """Standard output."""
+    from rich.console import Console
+
+    on_terminal = sys.stdout.isatty()
+    return Console(file=sys.stdout, width=None if on_terminal else UNBROKEN, highlight=False, markup=False, emoji=False)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """As kubectl prints them. A cell may be `text` with a style: see `styled`."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def facts(rows: Sequence[tuple[str, str]]) -> Table:
+    """Names with what they are, one below the other; empty ones are left out."""
+    from rich.table import Table
+
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in rows:
+        if value:
+            made.add_row(name, value)
+    return made
+
+
+@contextlib.contextmanager
+def progress(words: str) -> Iterator[None]:
+    """While something takes long: said on a terminal, on standard error."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(file=sys.stderr).status(words):
+        yield

@@ -1,0 +1,118 @@
+"""Reads what a command needs of a cluster, at once; what the person may not see is noted, and the rest is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from azure_cni.api import introspection, node_ip_pool, vnet_quota
+from azure_cni.api.introspection import AuditReport, NodeReport
+from azure_cni.commands.access import ClusterAccess
+from azure_cni.diagnose import evidence
+from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
+from azure_cni.errors import AzureCniError, DecodeFailed, KubeDenied, KubeError, KubeNotFound
+
+GROUP: Final = f"/apis/{node_ip_pool.GROUP}/{node_ip_pool.VERSION}"
+POOLS: Final = f"{GROUP}/{node_ip_pool.PLURAL}"
+QUOTAS: Final = f"{GROUP}/{vnet_quota.PLURAL}"
+PODS: Final = "/api/v1/pods"
+NODES: Final = "/api/v1/nodes"
+OURS: Final = "app.kubernetes.io/name=azure-cni,app.kubernetes.io/component={}"
+AT_ONCE: Final = 16
+"""Agents that are asked at a time: each answer is a process on its node, and a stream through the API server."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What was listed, or why it could not be."""
+
+    items: Sequence[Mapping[str, Any]]
+    denied: str = ""
+
+
+def read_cluster(access: ClusterAccess, *, pods: bool = True) -> ClusterEvidence:
+    """Pools, quotas, nodes, azure-cni's own pods and, if wanted, all `pods`. KubeError when nobody answers."""
+    queries: dict[str, tuple[str, dict[str, str]]] = {
+        "pools": (POOLS, {}),
+        "quotas": (QUOTAS, {}),
+        "nodes": (NODES, {}),
+        "agents": (PODS, {"labelSelector": OURS.format("agent")}),
+        "controllers": (PODS, {"labelSelector": OURS.format("controller")}),
+        **({"pods": (PODS, {})} if pods else {}),
+    }
+    found = dict(zip(queries, at_once(lambda one: _listed(access, *one), queries.values()), strict=True))
+    return ClusterEvidence(
+        pools=evidence.parse_pools(found["pools"].items),
+        quotas=evidence.parse_quotas(found["quotas"].items),
+        nodes=tuple(map(evidence.parse_node, found["nodes"].items)),
+        agents=tuple(map(evidence.parse_process, found["agents"].items)),
+        controllers=tuple(map(evidence.parse_process, found["controllers"].items)),
+        pods=tuple(map(evidence.parse_pod, found["pods"].items)) if pods else (),
+        missing={name: f"{name} could not be read: {one.denied}" for name, one in found.items() if one.denied},
+    )
+
+
+def _listed(access: ClusterAccess, path: str, query: Mapping[str, str]) -> _Reading:
+    try:
+        return _Reading(access.list_objects(path, **query))
+    except (KubeDenied, KubeNotFound) as error:
+        return _Reading((), str(error))
+
+
+def read_pod(access: ClusterAccess, namespace: str, name: str) -> tuple[PodFacts, tuple[EventFacts, ...]]:
+    """A pod with its own events. KubeNotFound where there is none of that name."""
+    pod = evidence.parse_pod(access.read_object(f"/api/v1/namespaces/{namespace}/pods/{name}"))
+    reading = _listed(
+        access, f"/api/v1/namespaces/{namespace}/events", {"fieldSelector": f"involvedObject.uid={pod.uid}"}
+    )
+    return pod, tuple(map(evidence.parse_event, reading.items))
+
+
+def ask_agent(access: ClusterAccess, agent: ProcessFacts) -> NodeReport:
+    """What that agent says of its node. KubeError where the person may not ask, or it does not answer."""
+    return _answer(access, agent, introspection.NODE_PATH, introspection.decode_node_report)
+
+
+def ask_agents(access: ClusterAccess, agents: Iterable[ProcessFacts]) -> tuple[tuple[NodeReport, ...], tuple[str, ...]]:
+    """What they say, and about each that could not be asked why."""
+    return _all_answers(lambda agent: ask_agent(access, agent), agents)
+
+
+def ask_trails(
+    access: ClusterAccess, agents: Iterable[ProcessFacts], address: str
+) -> tuple[tuple[AuditReport, ...], tuple[str, ...]]:
+    """What the audit trails of their nodes know of an address, and about each that could not be asked why."""
+    path = f"{introspection.AUDIT_PATH}?address={address}"
+    return _all_answers(lambda agent: _answer(access, agent, path, introspection.decode_audit_report), agents)
+
+
+def _answer(access: ClusterAccess, agent: ProcessFacts, path: str, decode: Callable[[bytes], T]) -> T:
+    """KubeError also for an answer that cannot be read: not the caller's command is wrong, but what came."""
+    body = access.run_in_pod(agent.namespace, agent.name, ["azure-cni", "introspect", path])
+    try:
+        return decode(body)
+    except DecodeFailed as error:
+        raise KubeError(f"cannot ask the agent {agent.full_name}: {error}") from error
+
+
+def _all_answers(
+    ask: Callable[[ProcessFacts], T], agents: Iterable[ProcessFacts]
+) -> tuple[tuple[T, ...], tuple[str, ...]]:
+    def answer(agent: ProcessFacts) -> tuple[T | None, str]:
+        try:
+            return ask(agent), ""
+        except AzureCniError as error:
+            return None, f"node {agent.node}: {error}"
+
+    answers = at_once(answer, agents)
+    return tuple(one for one, _ in answers if one is not None), tuple(why for _, why in answers if why)
+
+
+def at_once(work: Callable[[T], Any], things: Iterable[T]) -> list[Any]:
+    """The results in the things' order, worked out in several threads."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(work, things))

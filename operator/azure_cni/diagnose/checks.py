@@ -1,0 +1,195 @@
+"""What can be checked of a cluster by the API server alone, before azure-cni comes and after.
+
+Each check has a code that never changes, and a section of the documentation. What only a node or Azure knows
+(cloud-init, plugins in /opt/cni/bin, permissions, security rules) is not looked at here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from azure_cni.diagnose.evidence import ClusterEvidence, NodeFacts
+from azure_cni.diagnose.overview import ERROR, Finding
+from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
+from azure_cni.model.text import few
+
+INSTALL: Final = "docs/install.md"
+OLDEST: Final = (1, 30)
+"""Of Kubernetes: ValidatingAdmissionPolicy, which the chart needs, is stable from here on."""
+UNIFORM: Final = re.compile(r"/virtualMachineScaleSets/[^/]+/virtualMachines/\d+$", re.IGNORECASE)
+OTHERS: Final = {
+    "calico-node": "Calico",
+    "canal": "Canal",
+    "cilium": "Cilium",
+    "flannel": "Flannel",
+    "kube-router": "kube-router",
+    "weave-net": "Weave Net",
+    "antrea": "Antrea",
+    "azure-cns": "Azure CNI",
+}
+"""Other network plugins, by the label `k8s-app` or `app` of their DaemonSets' pods."""
+
+
+class CheckResult(StrEnum):
+    """Of one check."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    BAD = "bad"
+    UNKNOWN = "unknown"
+    """What it looks at could not be read."""
+
+
+class ClusterCheck(msgspec.Struct, frozen=True, rename="camel"):
+    """One check: what was looked at, what was found, and what to do where it is not good."""
+
+    group: str
+    code: str
+    result: CheckResult
+    message: str
+    do: str = ""
+    page: str = ""
+
+
+class CheckList(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to `check`."""
+
+    checks: list[ClusterCheck]
+    unread: list[str]
+
+    @property
+    def worst(self) -> CheckResult:
+        """The worst result of all; one that is unknown may be bad."""
+        results, order = {check.result for check in self.checks}, (CheckResult.BAD, CheckResult.UNKNOWN)
+        return next((one for one in (*order, CheckResult.WARNING) if one in results), CheckResult.GOOD)
+
+
+@dataclass(frozen=True, slots=True)
+class _NodeCheck:
+    """One check of each Linux node. `wrong` completes a list of the nodes of which it is so."""
+
+    code: str
+    is_wrong: Callable[[NodeFacts], bool]
+    result: CheckResult
+    good: str
+    wrong: str
+    do: str
+    page: str
+
+    def made(self, nodes: Sequence[NodeFacts]) -> ClusterCheck:
+        """For these nodes."""
+        names = [node.name for node in nodes if self.is_wrong(node)]
+        if not names:
+            return ClusterCheck("nodes", self.code, CheckResult.GOOD, self.good, page=self.page)
+        return ClusterCheck("nodes", self.code, self.result, f"{self.wrong}: {few(names)}", self.do, self.page)
+
+
+NODE_CHECKS: Final = (
+    _NodeCheck(
+        "UniformScaleSet",
+        lambda node: bool(UNIFORM.search(node.provider_id)),
+        CheckResult.BAD,
+        good="no node is in a Uniform scale set",
+        wrong="in a Uniform scale set, whose NICs cannot be written",
+        do="use plain VMs or a Flexible scale set",
+        page="docs/limits.md#by-design-for-now",
+    ),
+    _NodeCheck(
+        "CloudRoutes",
+        lambda node: node.network_unavailable,
+        CheckResult.BAD,
+        good="no node waits for routes of the cloud",
+        wrong="kept from pods by NetworkUnavailable, until somebody makes routes for them",
+        do="set --configure-cloud-routes=false of the cloud controller manager",
+        page=f"{INSTALL}#2-the-cluster",
+    ),
+    _NodeCheck(
+        "PodCIDR",
+        lambda node: bool(node.pod_cidr),
+        CheckResult.WARNING,
+        good="no node has a podCIDR",
+        wrong="with a podCIDR, which nothing uses with azure-cni",
+        do="set --allocate-node-cidrs=false of kube-controller-manager",
+        page=f"{INSTALL}#2-the-cluster",
+    ),
+    _NodeCheck(
+        "TooManyPods",
+        lambda node: node.most_pods > MAX_ADDRESSES_PER_NODE,
+        CheckResult.WARNING,
+        good=f"no kubelet takes more than {MAX_ADDRESSES_PER_NODE} pods",
+        wrong=f"with a maxPods above {MAX_ADDRESSES_PER_NODE}, the most addresses of one node",
+        do="lower the kubelet's maxPods, or pods wait there while other nodes have room",
+        page=f"{INSTALL}#2-the-cluster",
+    ),
+    _NodeCheck(
+        "NoProviderID",
+        lambda node: not node.provider_id.startswith("azure://"),
+        CheckResult.WARNING,
+        good="every Node names its VM (spec.providerID)",
+        wrong="without a VM of Azure in spec.providerID",
+        do="with nicWriter: controller these nodes attest which VM they are; else nothing",
+        page=f"{INSTALL}#which-vm-a-node-is",
+    ),
+    _NodeCheck(
+        "OldKubernetes",
+        lambda node: _version(node.kubelet) < OLDEST,
+        CheckResult.BAD,
+        good="every kubelet is 1.30 or newer",
+        wrong="older than Kubernetes 1.30",
+        do="upgrade them",
+        page=f"{INSTALL}#1-what-you-need",
+    ),
+)
+
+
+def check_before(evidence: ClusterEvidence) -> list[ClusterCheck]:
+    """What must be right before the chart is installed, and stay so."""
+    nodes = [node for node in evidence.nodes if node.linux]
+    found = [check.made(nodes) for check in NODE_CHECKS]
+    if not evidence.knows("nodes"):
+        found = [_unknown(one, "nodes") for one in found]
+    other = _other_network(evidence)
+    return [*found, other if evidence.knows("pods") else _unknown(other, "pods")]
+
+
+def _unknown(check: ClusterCheck, unread: str) -> ClusterCheck:
+    do = "have somebody run it who may list them"
+    return ClusterCheck(check.group, check.code, CheckResult.UNKNOWN, f"{unread} could not be read", do, check.page)
+
+
+def check_after(findings: Iterable[Finding], *, unread: Sequence[str] = ()) -> list[ClusterCheck]:
+    """What `status` finds wrong, as checks; one where that is nothing, which is good if nothing is `unread`."""
+    made = [
+        ClusterCheck(
+            "azure-cni",
+            one.code,
+            CheckResult.BAD if one.severity == ERROR else CheckResult.WARNING,
+            f"{one.about}: {one.message}",
+            f"{one.do}: {one.command}" if one.command else one.do,
+            one.page,
+        )
+        for one in findings
+    ]
+    well = ClusterCheck("azure-cni", "Well", CheckResult.GOOD, "agents, controllers, pools and quotas are well")
+    return made or [_unknown(well, "some of agents, controllers, pools and quotas") if unread else well]
+
+
+def _other_network(evidence: ClusterEvidence) -> ClusterCheck:
+    names = sorted({OTHERS[pod.app] for pod in evidence.pods if pod.app in OTHERS})
+    page = f"{INSTALL}#7-coming-from-another-cni-plugin"
+    if not names:
+        return ClusterCheck("cluster", "OtherNetwork", CheckResult.GOOD, "no other network plugin runs here", page=page)
+    message = f"{few(names)} runs here too: a runtime takes the conflist whose name sorts first"
+    return ClusterCheck("cluster", "OtherNetwork", CheckResult.WARNING, message, "change over node by node", page)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Of a kubelet, "v1.36.3+rke2r1"; one that says none is taken as new."""
+    found = re.match(r"v(\d+)\.(\d+)", text)
+    return tuple(map(int, found.groups())) if found else OLDEST

@@ -1,0 +1,220 @@
+"""What the command line has read of a cluster, as frozen values: pods, events, nodes, and azure-cni's own processes.
+
+Objects are parsed as tolerantly as everywhere (`api.reading`): one odd object must not keep a person from an answer.
+Times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from azure_cni.api import node_ip_pool, vnet_quota
+from azure_cni.api.node_ip_pool import NodeIPPool
+from azure_cni.api.reading import mapping, mappings, metadata_of, spec_of, status_of, text, whole
+from azure_cni.api.vnet_quota import VNetQuota
+from azure_cni.model.text import seconds_of
+
+TAINT: Final = "azure-cni.io/no-free-addresses"
+ENDED: Final = frozenset({"Succeeded", "Failed"})
+_MANY: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """One pod. `scheduling` is what the scheduler says while it has no node."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str = ""
+    phase: str = ""
+    host_network: bool = False
+    addresses: tuple[str, ...] = ()
+    created_s: float | None = None
+    scheduled_s: float | None = None
+    scheduling: str = ""
+    app: str = ""
+    """Its label `k8s-app`, or else `app`."""
+
+    @property
+    def full_name(self) -> str:
+        """NAMESPACE/NAME."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def holds_address(self) -> bool:
+        """It has an address of its own, by what the API server shows."""
+        return bool(self.addresses) and not self.host_network and self.phase not in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class EventFacts:
+    """One event, whoever published it."""
+
+    reason: str
+    message: str
+    first_s: float | None = None
+    last_s: float | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """A pod of azure-cni itself: an agent or a controller."""
+
+    namespace: str
+    name: str
+    node: str
+    ready: bool
+    restarts: int = 0
+    version: str = ""
+    state: str = ""
+    """Why it does not run, by the kubelet: `CrashLoopBackOff`, `ImagePullBackOff`; else its phase."""
+
+    @property
+    def full_name(self) -> str:
+        """NAMESPACE/NAME."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One Node."""
+
+    name: str
+    ready: bool
+    message: str = ""
+    tainted: bool = False
+    linux: bool = True
+    provider_id: str = ""
+    pod_cidr: str = ""
+    most_pods: int = 0
+    """`maxPods` of its kubelet."""
+    kubelet: str = ""
+    """Its version."""
+    network_unavailable: bool = False
+    """Somebody is to make routes for it, and has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEvidence:
+    """All that was read. `missing`: fields that the reader may not see, or could not, with the reason in words: that
+    such a field is empty says nothing.
+    """
+
+    pools: tuple[NodeIPPool, ...] = ()
+    quotas: tuple[VNetQuota, ...] = ()
+    pods: tuple[PodFacts, ...] = ()
+    nodes: tuple[NodeFacts, ...] = ()
+    agents: tuple[ProcessFacts, ...] = ()
+    controllers: tuple[ProcessFacts, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """What could not be read, and why, in words."""
+        return tuple(self.missing.values())
+
+    def knows(self, *fields: str) -> bool:
+        """Whether all of these were read."""
+        return self.missing.keys().isdisjoint(fields)
+
+    def pool(self, node: str) -> NodeIPPool | None:
+        """That node's."""
+        return next((pool for pool in self.pools if pool.name == node), None)
+
+    def agent(self, node: str) -> ProcessFacts | None:
+        """The one on that node; the ready one of two, while one replaces the other."""
+        on_node = [agent for agent in self.agents if agent.node == node]
+        return next((agent for agent in on_node if agent.ready), on_node[0] if on_node else None)
+
+    def quota(self, vnet_id: str) -> VNetQuota | None:
+        """That VNet's."""
+        return next((one for one in self.quotas if one.vnet_id.lower() == vnet_id.lower()), None) if vnet_id else None
+
+
+def parse_pools(bodies: Iterable[Mapping[str, Any]]) -> tuple[NodeIPPool, ...]:
+    """By name."""
+    return tuple(sorted(map(node_ip_pool.parse, bodies), key=lambda pool: pool.name))
+
+
+def parse_quotas(bodies: Iterable[Mapping[str, Any]]) -> tuple[VNetQuota, ...]:
+    """By name."""
+    return tuple(sorted(map(vnet_quota.parse, bodies), key=lambda quota: quota.name))
+
+
+def parse_pod(body: Mapping[str, Any]) -> PodFacts:
+    """Of a Pod object."""
+    meta, spec, status = metadata_of(body), spec_of(body), status_of(body)
+    scheduled, labels = condition_of(status, "PodScheduled"), mapping(meta.get("labels"))
+    shown = [text(one.get("ip")) for one in mappings(status.get("podIPs"))] or [text(status.get("podIP"))]
+    return PodFacts(
+        namespace=text(meta.get("namespace")),
+        name=text(meta.get("name")),
+        uid=text(meta.get("uid")),
+        node=text(spec.get("nodeName")),
+        phase=text(status.get("phase")),
+        host_network=spec.get("hostNetwork") is True,
+        addresses=tuple(filter(None, shown)),
+        created_s=seconds_of(meta.get("creationTimestamp")),
+        scheduled_s=seconds_of(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
+        scheduling=text(scheduled.get("message")) if scheduled.get("status") == "False" else "",
+        app=text(labels.get("k8s-app")) or text(labels.get("app")),
+    )
+
+
+def parse_event(body: Mapping[str, Any]) -> EventFacts:
+    """Of an Event object of either API."""
+    series = mapping(body.get("series"))
+    first = seconds_of(body.get("firstTimestamp")) or seconds_of(body.get("eventTime"))
+    last = seconds_of(series.get("lastObservedTime")) or seconds_of(body.get("lastTimestamp"))
+    return EventFacts(
+        reason=text(body.get("reason")),
+        message=text(body.get("message")) or text(body.get("note")),
+        first_s=first,
+        last_s=last or first,
+        count=whole(series.get("count") or body.get("count"), most=_MANY, default=1),
+    )
+
+
+def parse_process(body: Mapping[str, Any]) -> ProcessFacts:
+    """Of a Pod object of azure-cni's own."""
+    meta, status = metadata_of(body), status_of(body)
+    containers = mappings(status.get("containerStatuses"))
+    waiting = [text(mapping(mapping(one.get("state")).get("waiting")).get("reason")) for one in containers]
+    return ProcessFacts(
+        namespace=text(meta.get("namespace")),
+        name=text(meta.get("name")),
+        node=text(spec_of(body).get("nodeName")),
+        ready=condition_of(status, "Ready").get("status") == "True" and not meta.get("deletionTimestamp"),
+        restarts=sum(whole(one.get("restartCount"), most=_MANY) for one in containers),
+        version=text(mapping(meta.get("labels")).get("app.kubernetes.io/version")),
+        state=next(filter(None, waiting), "") or text(status.get("phase")),
+    )
+
+
+def parse_node(body: Mapping[str, Any]) -> NodeFacts:
+    """Of a Node object."""
+    meta, spec, status = metadata_of(body), spec_of(body), status_of(body)
+    ready = condition_of(status, "Ready")
+    system = text(mapping(meta.get("labels")).get("kubernetes.io/os"))
+    return NodeFacts(
+        name=text(meta.get("name")),
+        ready=ready.get("status") == "True",
+        message=text(ready.get("message")),
+        tainted=any(one.get("key") == TAINT for one in mappings(spec.get("taints"))),
+        linux=system in {"", "linux"},
+        provider_id=text(spec.get("providerID")),
+        pod_cidr=text(spec.get("podCIDR")),
+        most_pods=int(pods) if (pods := text(mapping(status.get("capacity")).get("pods"))).isdecimal() else 0,
+        kubelet=text(mapping(status.get("nodeInfo")).get("kubeletVersion")),
+        network_unavailable=condition_of(status, "NetworkUnavailable").get("status") == "True",
+    )
+
+
+def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """One condition of an object's status as it was read; empty where it is not there."""
+    known = mappings(status.get("conditions"))
+    return next((one for one in known if one.get("type") == kind), {})

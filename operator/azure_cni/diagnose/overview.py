@@ -1,0 +1,262 @@
+"""The cluster on one screen: what is wrong first, then agents, controllers, pools and quotas, and their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from azure_cni.api.node_ip_pool import NodeIPPool
+from azure_cni.api.reading import mapping, mappings, text
+from azure_cni.api.vnet_quota import VNetQuota
+from azure_cni.diagnose.causes import PAGE, Actor, cause_of, in_words
+from azure_cni.diagnose.evidence import ClusterEvidence, ProcessFacts, condition_of
+from azure_cni.model.text import counted, few
+
+ERROR: Final = "error"
+WARNING: Final = "warning"
+NOT_WELL: Final = ("Drifted", "HostConflict", "ModeChangePending")
+"""Conditions of a pool that are worth a line although it is Ready, when True."""
+SECTIONS: Final = {
+    "Drifted": "a-pod-has-an-address-but-no-traffic",
+    "HostConflict": "a-pod-has-an-address-but-no-traffic",
+    "ModeChangePending": "changing-the-mode-of-a-node",
+}
+
+
+class Finding(msgspec.Struct, frozen=True, rename="camel"):
+    """One thing that is wrong, with its stable `code`: the reason of a condition, or one of this page's own."""
+
+    severity: str
+    code: str
+    about: str
+    since: str
+    message: str
+    actor: str
+    do: str
+    command: str
+    page: str
+
+
+class NodeRow(msgspec.Struct, frozen=True, rename="camel"):
+    """One node, in addresses. `reason` is that of its pool's Ready condition; `ready` is None without a pool."""
+
+    node: str
+    ready: bool | None
+    reason: str
+    allocated: int
+    assigned: int
+    free: int
+    cooling: int
+    granted: int
+    waiting: int
+    agent: str
+    version: str
+
+
+class QuotaRow(msgspec.Struct, frozen=True, rename="camel"):
+    """One VNet. `writes_left` of at most `writes_kept` NIC writes; `used_by_others` as Azure counts."""
+
+    quota: str
+    ready: bool
+    reason: str
+    limit: int
+    granted: int
+    assigned: int
+    used_by_others: int
+    writes_left: float
+    writes_kept: float
+
+
+class Overview(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to `status`. `controllers`: how many are ready of how many there are."""
+
+    findings: list[Finding]
+    nodes: list[NodeRow]
+    quotas: list[QuotaRow]
+    controllers: str
+    versions: list[str]
+    unread: list[str]
+
+    @property
+    def well(self) -> bool:
+        """Everything was read, and nothing is wrong; warnings count as well."""
+        return not self.findings and not self.unread
+
+
+def survey(evidence: ClusterEvidence, *, version: str) -> Overview:
+    """The whole of it. `version` is this command line's."""
+    findings = [*_of_processes(evidence, version), *_of_quotas(evidence), *_of_pools(evidence)]
+    ready = sum(one.ready for one in evidence.controllers)
+    return Overview(
+        findings=sorted(findings, key=lambda finding: finding.severity),  # error before warning
+        nodes=[_node_row(name, evidence) for name in _node_names(evidence)],
+        quotas=[_quota_row(quota) for quota in evidence.quotas],
+        controllers=f"{ready} of {len(evidence.controllers)} ready",
+        versions=sorted({one.version for one in (*evidence.agents, *evidence.controllers) if one.version}),
+        unread=list(evidence.unread),
+    )
+
+
+def _node_names(evidence: ClusterEvidence) -> list[str]:
+    return sorted({pool.name for pool in evidence.pools} | {agent.node for agent in evidence.agents if agent.node})
+
+
+def _node_row(name: str, evidence: ClusterEvidence) -> NodeRow:
+    pool, agent = evidence.pool(name), evidence.agent(name)
+    ready: Mapping[str, Any] = condition_of(pool.status, "Ready") if pool else {}
+    return NodeRow(
+        node=name,
+        ready=ready.get("status") == "True" if ready else None,
+        reason=text(ready.get("reason")),
+        allocated=pool.view.allocated if pool else 0,
+        assigned=pool.assigned if pool else 0,
+        free=pool.free if pool else 0,
+        cooling=_count(pool, "cooling"),
+        granted=pool.view.granted if pool else 0,
+        waiting=pool.waiting if pool else 0,
+        agent="away" if agent is None else "ready" if agent.ready else f"not ready ({agent.state})",
+        version=agent.version if agent else "",
+    )
+
+
+def _count(pool: NodeIPPool | None, key: str) -> int:
+    value = pool.status.get(key) if pool else 0
+    return value if isinstance(value, int) else 0
+
+
+def _quota_row(quota: VNetQuota) -> QuotaRow:
+    ready, budget = condition_of(quota.status, "Ready"), mapping(quota.status.get("budget"))
+    assigned, kept = quota.status.get("assigned"), budget.get("capacity")
+    return QuotaRow(
+        quota=quota.name,
+        ready=ready.get("status") != "False",
+        reason=text(ready.get("reason")),
+        limit=quota.limits.limit,
+        granted=quota.granted,
+        assigned=assigned if isinstance(assigned, int) else 0,
+        used_by_others=quota.azure.outside if quota.azure else 0,
+        writes_left=round(quota.tokens.tokens, 1) if quota.tokens else 0.0,
+        writes_kept=float(kept) if isinstance(kept, int | float) else 0.0,
+    )
+
+
+def _finding(severity: str, code: str, about: str, message: str, *, since: str = "", **names: str) -> Finding:
+    """In the words of the cause that has this code; where there is none, the page's section says more."""
+    cause = cause_of(code)
+    return Finding(
+        severity=severity,
+        code=code,
+        about=about,
+        since=since,
+        message=message,
+        actor=cause.actor.value,
+        do=cause.do,
+        command=in_words(cause.command, **names),
+        page=cause.page,
+    )
+
+
+def _of_processes(evidence: ClusterEvidence, version: str) -> Iterator[Finding]:
+    if not evidence.agents and evidence.knows("agents"):
+        yield _own(ERROR, "NoAgents", "the cluster", "no agent of azure-cni runs here", "install the chart")
+    seen = {agent.node for agent in evidence.agents}
+    for node in evidence.nodes:
+        if node.linux and evidence.agents and node.name not in seen:
+            yield _finding(ERROR, "AgentAway", f"node {node.name}", "the node has no agent", node=node.name)
+    for name in sorted(seen):
+        agent = evidence.agent(name)
+        if agent is not None and not agent.ready:
+            message = f"the agent {agent.full_name} is not ready ({agent.state}, {counted(agent.restarts, 'restart')})"
+            yield _finding(ERROR, "AgentAway", f"node {name}", message, node=name)
+    yield from _of_controllers(evidence)
+    yield from _of_versions([*evidence.agents, *evidence.controllers], version)
+
+
+def _of_controllers(evidence: ClusterEvidence) -> Iterator[Finding]:
+    """Without a quota nothing says that there should be a controller."""
+    wanted = evidence.quotas or evidence.controllers
+    if any(one.ready for one in evidence.controllers) or not wanted or not evidence.knows("controllers"):
+        return
+    states = few([f"{one.full_name} is {one.state}" for one in evidence.controllers]) or "there is no pod of one"
+    yield _finding(ERROR, "AwaitingGrant", "the controller", f"no controller is ready: {states}")
+
+
+def _of_versions(processes: Sequence[ProcessFacts], version: str) -> Iterator[Finding]:
+    found = sorted({one.version for one in processes if one.version})
+    if len(found) > 1:
+        message = f"agents and controllers are of versions {' and '.join(found)}"
+        do = "wait for the rollout to end; if it does not, see which pods are old"
+        yield _own(WARNING, "VersionSkew", "the cluster", message, do)
+    elif found and version not in found:
+        message = f"this command line is {version}, the cluster runs {found[0]}"
+        yield _own(WARNING, "ClientSkew", "this command line", message, f"install azure-cni {found[0]}")
+
+
+def _own(severity: str, code: str, about: str, message: str, do: str) -> Finding:
+    """One that no condition has."""
+    page = f"{PAGE}#an-agent-does-not-become-ready-or-restarts"
+    command = "kubectl get pods -A -l app.kubernetes.io/name=azure-cni -L app.kubernetes.io/version -o wide"
+    return Finding(severity, code, about, "", message, Actor.CLUSTER.value, do, command, page)
+
+
+def _of_condition(
+    severity: str, about: str, condition: Mapping[str, Any], *, do: str, command: str, section: str
+) -> Finding:
+    """What a condition says, for the administrator of the cluster."""
+    return Finding(
+        severity=severity,
+        code=text(condition.get("reason")),
+        about=about,
+        since=text(condition.get("lastTransitionTime")),
+        message=text(condition.get("message")),
+        actor=Actor.CLUSTER.value,
+        do=do,
+        command=command,
+        page=f"{PAGE}#{section}",
+    )
+
+
+def _of_quotas(evidence: ClusterEvidence) -> Iterator[Finding]:
+    for quota in evidence.quotas:
+        ready, usage = condition_of(quota.status, "Ready"), condition_of(quota.status, "UsageKnown")
+        shown = {
+            **({ERROR: ready} if ready.get("status") == "False" else {}),
+            **({WARNING: usage} if usage.get("status") == "False" and ready.get("status") != "False" else {}),
+        }
+        for severity, condition in shown.items():
+            yield _of_condition(
+                severity,
+                f"VNetQuota {quota.name}",
+                condition,
+                do="read the message",
+                command=f"kubectl describe vnetquota {quota.name}",
+                section="the-quota-of-a-vnet-is-exhausted",
+            )
+
+
+def _of_pools(evidence: ClusterEvidence) -> Iterator[Finding]:
+    for pool in evidence.pools:
+        quota = evidence.quota(pool.vnet_id)
+        for condition in mappings(pool.status.get("conditions")):
+            kind, holds = text(condition.get("type")), condition.get("status") == "True"
+            if kind == "Ready" and not holds:
+                yield _finding(
+                    ERROR,
+                    text(condition.get("reason")),
+                    f"node {pool.name}",
+                    text(condition.get("message")),
+                    since=text(condition.get("lastTransitionTime")),
+                    node=pool.name,
+                    quota=quota.name if quota else "",
+                )
+            elif kind in NOT_WELL and holds:
+                yield _of_condition(
+                    WARNING,
+                    f"node {pool.name}",
+                    condition,
+                    do="do what the message says",
+                    command=f"kubectl describe nodeippool {pool.name}",
+                    section=SECTIONS[kind],
+                )

@@ -1,0 +1,231 @@
+"""Why a pod has no address, or no traffic: one cause, with the message of the object that says so.
+
+Of several things that are true the first in this order is named: what ended or never needed an address, the scheduler,
+an agent that is away, the pool's Ready condition (which its agent renews as long as it runs), the pod's newest event,
+and at last what is not azure-cni's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from azure_cni.api.introspection import NodeReport
+from azure_cni.api.node_ip_pool import NodeIPPool
+from azure_cni.api.reading import text
+from azure_cni.diagnose.causes import cause_of, in_words
+from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, EventFacts, PodFacts, condition_of
+from azure_cni.model.text import counted, few, seconds_of, time_text
+
+EXPECTED: Final = frozenset({"Addressed", "Ended", "HostNetwork", "Starting"})
+"""Causes of which nothing is wrong."""
+PLACED_S: Final = 10.0
+"""A pod that was placed this short a time ago is not late."""
+LAG_S: Final = 60.0
+"""How far a pool's status and the pods' may be apart: the kubelet and the agent both write after a while."""
+_SANDBOX: Final = (
+    ("cannot reach the azure-cni agent", "AgentAway"),
+    ("failed to find plugin", "PluginMissing"),
+    ("this node cannot take a pod yet", "NodeNotReady"),
+    ("cni plugin not initialized", "NodeNotReady"),
+)
+"""What the runtime's own event says, where the agent had no say."""
+
+
+class PodDiagnosis(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to `why`. Times are RFC 3339; `next_step` says what is tried next, and when."""
+
+    pod: str
+    node: str
+    addresses: list[str]
+    healthy: bool
+    cause: str
+    meaning: str
+    since: str
+    message: str
+    next_step: str
+    actor: str
+    do: str
+    command: str
+    page: str
+    notes: list[str]
+    """What else is known, and what could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    reason: str
+    message: str = ""
+    since_s: float | None = None
+    command: str = ""
+    """Instead of the cause's."""
+
+
+def explain_pod(
+    pod: PodFacts,
+    evidence: ClusterEvidence,
+    events: Sequence[EventFacts],
+    *,
+    now_s: float,
+    report: NodeReport | None = None,
+) -> PodDiagnosis:
+    """The one cause. `events` are the pod's own; `report` is its node's agent's answer, where it could be asked."""
+    found = _found(pod, evidence, events, now_s)
+    cause, pool = cause_of(found.reason), evidence.pool(pod.node)
+    quota = evidence.quota(pool.vnet_id) if pool else None
+    names = {"node": pod.node, "pod": pod.name, "namespace": pod.namespace, "quota": quota.name if quota else ""}
+    since_s = found.since_s if found.since_s is not None else pod.scheduled_s or pod.created_s
+    return PodDiagnosis(
+        pod=pod.full_name,
+        node=pod.node,
+        addresses=list(pod.addresses),
+        healthy=found.reason in EXPECTED,
+        cause=found.reason,
+        meaning=cause.meaning,
+        since="" if since_s is None else time_text(since_s),
+        message=found.message,
+        next_step="" if found.reason in EXPECTED else _next(found, pool, report, now_s),
+        actor=cause.actor.value,
+        do=cause.do,
+        command=in_words(found.command or cause.command, **names, address=pod.addresses[0] if pod.addresses else ""),
+        page=cause.page,
+        notes=_notes(pod, evidence, report),
+    )
+
+
+def _found(pod: PodFacts, evidence: ClusterEvidence, events: Sequence[EventFacts], now_s: float) -> _Found:
+    if pod.phase in ENDED:
+        return _Found("Ended", f"its phase is {pod.phase}")
+    if not pod.node:
+        return _unscheduled(pod, evidence)
+    if pod.host_network:
+        return _Found("HostNetwork", "spec.hostNetwork is true")
+    if pod.addresses:
+        return _addressed(pod, evidence, now_s)
+    return _waiting(pod, evidence, events, now_s)
+
+
+def _unscheduled(pod: PodFacts, evidence: ClusterEvidence) -> _Found:
+    full = [node.name for node in evidence.nodes if node.tainted]
+    if not full or (pod.scheduling and "taint" not in pod.scheduling):
+        return _Found("Unschedulable", pod.scheduling or "the scheduler has not said anything yet", pod.created_s)
+    why = [f"{name}: {_ready_words(evidence.pool(name))}" for name in full]
+    return _Found("NoFreeAddresses", f"{pod.scheduling}; {few(why, between='; ', last='; and ')}", pod.created_s)
+
+
+def _ready_words(pool: NodeIPPool | None) -> str:
+    if pool is None:
+        return "it has no NodeIPPool"
+    ready = condition_of(pool.status, "Ready")
+    return f"{text(ready.get('reason'))}, {text(ready.get('message'))}"
+
+
+def _addressed(pod: PodFacts, evidence: ClusterEvidence, now_s: float) -> _Found:
+    address = pod.addresses[0]
+    others = [one for one in evidence.pods if one.uid != pod.uid and one.holds_address and address in one.addresses]
+    if others:
+        return _twice(pod, others, evidence)
+    pool = evidence.pool(pod.node)
+    if pool is None:
+        return _Found("Addressed", f"{address}; no NodeIPPool of node {pod.node} could be read")
+    settled = pod.scheduled_s is None or now_s - pod.scheduled_s > LAG_S
+    listed, agent = address in listed_addresses(pool), evidence.agent(pod.node)
+    drifted, conflict = condition_of(pool.status, "Drifted"), condition_of(pool.status, "HostConflict")
+    if settled and not listed and drifted.get("status") == "True":
+        return _Found("AddressesLost", text(drifted.get("message")), _since(drifted))
+    if settled and not listed and agent is not None and agent.ready:
+        return _Found("AddressesLost", f"{address} is not on the NIC of node {pod.node}, as last read {_read(pool)}")
+    if conflict.get("status") == "True":
+        reason, message = text(conflict.get("reason")), text(conflict.get("message"))
+        return _Found("HostConflict", f"{reason}: {message}", _since(conflict))
+    is_there = "is on" if listed else "is not yet seen on"
+    return _Found("Addressed", f"{address} {is_there} the NIC of node {pod.node}, as last read {_read(pool)}")
+
+
+def _twice(pod: PodFacts, others: Sequence[PodFacts], evidence: ClusterEvidence) -> _Found:
+    """The pod to delete is the one whose node's NIC has not got the address, whichever was asked about."""
+    address = pod.addresses[0]
+    message = f"{address} is also the address of {few([one.full_name for one in others])}"
+    pools = ((one, evidence.pool(one.node)) for one in (pod, *others))
+    lost = [one for one, pool in pools if pool is not None and address not in listed_addresses(pool)]
+    if not lost:
+        return _Found("AddressTwice", message, command="azure-cni who ADDRESS")
+    message += f"; the NIC of node {lost[0].node}, where {lost[0].full_name} is, has not got it"
+    return _Found("AddressTwice", message, command=f"kubectl delete pod -n {lost[0].namespace} {lost[0].name}")
+
+
+def _waiting(pod: PodFacts, evidence: ClusterEvidence, events: Sequence[EventFacts], now_s: float) -> _Found:
+    newest = sorted(events, key=lambda event: event.last_s or 0.0, reverse=True)
+    agent, pool = evidence.agent(pod.node), evidence.pool(pod.node)
+    if evidence.agents and (agent is None or agent.state not in {"Running", ""}):
+        state = "there is none" if agent is None else f"{agent.full_name} is {agent.state}"
+        return _Found("AgentAway", f"the agent's pod of node {pod.node}: {state}")
+    ready: Mapping[str, Any] = condition_of(pool.status, "Ready") if pool else {}
+    if ready.get("status") == "False":
+        return _Found(text(ready.get("reason")), text(ready.get("message")), _since(ready))
+    if found := next(filter(None, map(_of_event, newest)), None):
+        return found
+    if pod.scheduled_s is not None and now_s - pod.scheduled_s < PLACED_S:
+        return _Found("Starting")
+    if pool is None and evidence.pools:
+        return _Found("NoPool", f"there is no NodeIPPool {pod.node}")
+    said = f"{newest[0].reason}: {newest[0].message}" if newest else "no event says why it waits"
+    return _Found("NotOurs", said)
+
+
+def _of_event(event: EventFacts) -> _Found | None:
+    """What an event of the pod says of its network, if anything."""
+    if event.reason == "NoAddress":
+        reason, _, message = event.message.partition(": ")
+        return _Found(reason, message, event.first_s)
+    if event.reason == "FailedCreatePodSandBox":
+        known = next((reason for words, reason in _SANDBOX if words in event.message), "")
+        return _Found(known or "DatapathFailed", event.message, event.first_s)
+    return None
+
+
+def _next(found: _Found, pool: NodeIPPool | None, report: NodeReport | None, now_s: float) -> str:
+    """What is tried next, and when: from the agent itself, or from what its pool says."""
+    for failure in report.failures if report else ():
+        if failure.reason == found.reason and failure.retry_at:
+            tries = counted(failure.attempts, "try", "tries")
+            return f"the agent's next try ({failure.activity}) is at {failure.retry_at}, after {tries}"
+    if report and report.next_write.kind != "None":
+        waits = f"; it waits for {'; '.join(report.next_write.waits)}" if report.next_write.waits else ""
+        return f"the next write of the NIC: {report.next_write.kind}{waits}"
+    if pool is not None and pool.throttled_until_s > now_s:
+        return f"Azure is asked again at {time_text(pool.throttled_until_s)}"
+    if pool is not None and pool.grant_not_before_s is not None and pool.grant_not_before_s > now_s:
+        return f"the request is answered at {time_text(pool.grant_not_before_s)} or later"
+    return "the kubelet tries the pod again within seconds, and the agent as the message says"
+
+
+def _notes(pod: PodFacts, evidence: ClusterEvidence, report: NodeReport | None) -> list[str]:
+    notes = list(evidence.unread)
+    pool, agent = evidence.pool(pod.node), evidence.agent(pod.node)
+    if agent is not None and not agent.ready and agent.state == "Running":
+        notes.append(f"the agent {agent.full_name} runs and is not ready")
+    if pool is not None and pool.waiting:
+        notes.append(f"{counted(pool.waiting, 'pod waits', 'pods wait')} for an address on node {pool.name}")
+    if report is not None:
+        notes += [f"{one.activity} fails: {one.reason}: {one.message}" for one in report.failures]
+    return notes
+
+
+def listed_addresses(pool: NodeIPPool) -> dict[str, str]:
+    """`status.vnetAddresses` taken apart: address to ipConfiguration."""
+    entries = pool.status.get("vnetAddresses")
+    lines = [text(entry) for entry in entries] if isinstance(entries, list) else []
+    return {address: config for address, _, config in (line.partition(" ") for line in lines) if address}
+
+
+def _read(pool: NodeIPPool) -> str:
+    last = pool.status.get("lastRead")
+    return f"at {text(last.get('time'))}" if isinstance(last, Mapping) else "by its agent"
+
+
+def _since(condition: Mapping[str, Any]) -> float | None:
+    return seconds_of(condition.get("lastTransitionTime"))

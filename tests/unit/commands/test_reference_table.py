@@ -1,0 +1,31 @@
+"""docs/command-line.md says what the commands are, and what their codes mean."""
+
+import re
+
+from azure_cni.commands.output import ExitCode
+from azure_cni.diagnose.checks import check_before
+from azure_cni.diagnose.evidence import ClusterEvidence
+from unit.commands.reference_table import END, HEAD, PAGE, table
+
+
+def test_the_table_of_commands_is_that_of_the_code():
+    found = PAGE.read_text().partition(HEAD)[2].partition(END)[0]
+    assert HEAD + found == table(), "run: python -m unit.commands.reference_table"
+
+
+def test_every_exit_code_is_there_and_no_other():
+    section = PAGE.read_text().partition("## Exit codes")[2].partition("\n## ")[0]
+    assert [int(code) for code in re.findall(r"^\| (\d) \|", section, re.MULTILINE)] == [*ExitCode]
+
+
+def test_every_code_of_status_that_is_no_reason_is_there():
+    section = PAGE.read_text().partition("**`status`**")[2].partition("**`check`**")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == {
+        "AgentAway", "NoAgents", "AwaitingGrant", "VersionSkew", "ClientSkew",
+    }  # fmt: skip
+
+
+def test_every_code_of_check_is_there_and_no_other():
+    section = PAGE.read_text().partition("**`check`**")[2].partition("**`why`**")[0]
+    codes = [one.code for one in check_before(ClusterEvidence())]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == codes

@@ -1,0 +1,78 @@
+"""`check`: each mistake that the API server shows is found, by a code that never changes, and leads to a section."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from azure_cni.commands import reads
+from azure_cni.diagnose.checks import CheckResult, ClusterCheck, check_after, check_before
+from azure_cni.diagnose.overview import survey
+from fakes.cluster_access import FakeClusterAccess
+from unit.chart.helm import REPOSITORY
+from unit.diagnose.clusters import cluster, condition, node, pod, pool
+
+READY = {"type": "Ready", "status": "True"}
+SCALE_SET = "azure:///subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/pool"
+
+
+def checks(access: FakeClusterAccess) -> list[ClusterCheck]:
+    return check_before(reads.read_cluster(access))
+
+
+def test_a_cluster_in_which_every_check_is_good():
+    found = checks(cluster(pod(ip="10.240.0.36", phase="Running")))
+    assert [(one.code, one.message) for one in found if one.result is not CheckResult.GOOD] == []
+    assert len({one.code for one in found}) == len(found) == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "result"),
+    [
+        ({"providerID": f"{SCALE_SET}/virtualMachines/3"}, "UniformScaleSet", CheckResult.BAD),
+        ({"conditions": [READY, {"type": "NetworkUnavailable", "status": "True"}]}, "CloudRoutes", CheckResult.BAD),
+        ({"podCIDR": "10.244.1.0/24"}, "PodCIDR", CheckResult.WARNING),
+        ({"capacity": {"pods": "300"}}, "TooManyPods", CheckResult.WARNING),
+        ({"providerID": ""}, "NoProviderID", CheckResult.WARNING),
+        ({"providerID": "kind://docker/x"}, "NoProviderID", CheckResult.WARNING),
+        ({"nodeInfo": {"kubeletVersion": "v1.29.4+rke2r1"}}, "OldKubernetes", CheckResult.BAD),
+    ],
+)
+def test_each_mistake_is_one_check_and_names_the_node(changes: dict[str, Any], code: str, result: CheckResult):
+    found = checks(cluster(nodes=[node(), node("vm2", **changes)]))
+    (wrong,) = [one for one in found if one.result is not CheckResult.GOOD]
+    assert (wrong.code, wrong.result) == (code, result)
+    assert wrong.message.endswith(": vm2")
+    assert wrong.do
+
+
+@pytest.mark.parametrize("changes", [{"providerID": f"{SCALE_SET}_0"}, {"capacity": {}}, {"nodeInfo": {}}])
+def test_what_is_no_mistake_or_not_said_is_none(changes: dict[str, Any]):
+    assert {one.result for one in checks(cluster(nodes=[node(**changes)]))} == {CheckResult.GOOD}
+
+
+@pytest.mark.parametrize(("label", "name"), [("calico-node", "Calico"), ("cilium", "Cilium"), ("flannel", "Flannel")])
+def test_another_network_plugin_is_named(label: str, name: str):
+    other = pod("theirs", ip="10.240.0.4", phase="Running", host=True)
+    other["metadata"]["labels"] = {"k8s-app": label}
+    (wrong,) = [one for one in checks(cluster(other)) if one.result is not CheckResult.GOOD]
+    assert wrong.code == "OtherNetwork"
+    assert name in wrong.message
+
+
+def test_after_the_install_what_status_finds_are_checks():
+    full = pool("vm1", condition("Ready", False, "SubnetFull", "no room"))
+    evidence = reads.read_cluster(cluster(pools=[full]))
+    (one,) = check_after(survey(evidence, version="0.1.0").findings)
+    assert (one.code, one.result) == ("SubnetFull", CheckResult.BAD)
+    (good,) = check_after([])
+    assert good.result is CheckResult.GOOD
+
+
+def test_every_check_leads_to_a_section():
+    for one in checks(cluster()):
+        path, _, section = one.page.partition("#")
+        heads = re.findall(r"^#+ (.+)$", (REPOSITORY / path).read_text(), re.MULTILINE)
+        assert section in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}

@@ -1,0 +1,118 @@
+"""`who`: pods, nodes, pools and excluded configurations that have an address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from azure_cni.api.introspection import AuditReport, HoleReport, TenureReport
+from azure_cni.commands import reads
+from azure_cni.diagnose.holders import Holders, find_holders, parse_address, parse_time, with_history
+from azure_cni.errors import ConfigInvalid
+from fakes.cluster_access import FakeClusterAccess
+from unit.diagnose.clusters import NIC, cluster, pod, pool
+
+A, B = "10.240.0.36", "10.240.0.37"
+
+
+def find(address: str, access: FakeClusterAccess) -> Holders:
+    return find_holders(address, reads.read_cluster(access))
+
+
+def test_a_pod_with_its_nic():
+    found = find(A, cluster(pod(ip=A, phase="Running")))
+    (one,) = found.present
+    assert (one.kind, one.name, one.node, one.nic, one.config) == ("pod", "default/web", "vm1", NIC,
+                                                                   "azure-cni-0aaaaaaa")  # fmt: skip
+    assert found.verdict == f"{A} is the address of pod default/web on node vm1"
+    assert not found.contradicts
+
+
+def test_two_pods_of_which_one_has_lost_it():
+    second = pool("vm2", vnetAddresses=[])
+    pods = (pod(ip=A, phase="Running"), pod("other", node="vm2", ip=A, phase="Running"))
+    found = find(A, cluster(*pods, pools=[pool(), second]))
+    assert found.contradicts
+    assert found.verdict == (
+        f"2 pods have {A}: default/web, default/other; delete default/other, whose node's NIC has not got it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "words"),
+    [
+        (B, "pool", "is on the NIC of node vm1 for pods, and no pod has it now"),
+        ("10.240.0.4", "node", "is the primary address of node vm1"),
+        ("10.240.0.50", "excluded", "is on the NIC of node vm1, for no pod: theirs 10.240.0.50: a public address"),
+    ],
+)
+def test_addresses_that_no_pod_has(address: str, kind: str, words: str):
+    access = cluster(pools=[pool("vm1", excluded=["theirs 10.240.0.50: a public address"])])
+    found = find(address, access)
+    assert [one.kind for one in found.present] == [kind]
+    assert found.verdict == f"{address} {words}"
+    assert not found.contradicts
+
+
+def test_an_address_of_nobody():
+    assert find("10.9.9.9", cluster()).verdict == "no pod, node or pool of this cluster has 10.9.9.9"
+
+
+@pytest.mark.parametrize("text", ["10.240.0", "web", "fe80::1", ""])
+def test_what_is_no_address_is_refused(text: Any):
+    with pytest.raises(ConfigInvalid, match="not an IPv4 address"):
+        parse_address(text)
+
+
+def tenure(pod: str, begin: str, end: str = "", not_before: str = "") -> TenureReport:
+    times = [f"2026-11-28T{one}:00Z" if one else "" for one in (begin, end, not_before)]
+    return TenureReport("vm1", "default", pod, f"uid-{pod}", pod, *times)
+
+
+TRAIL = AuditReport(
+    "vm1",
+    A,
+    "2026-11-28T05:00:00Z",
+    [tenure("a", "06:00", "06:10"), tenure("b", "06:20", "06:40", "06:30"), tenure("c", "06:50")],
+    [HoleReport("started", "2026-11-28T06:30:00Z", "2026-11-28T06:40:00Z")],
+)
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ("06:05", f"{A} was the address of default/a on node vm1 at 2026-11-28T06:05:00Z"),
+        ("06:15", f"no pod had {A} at 2026-11-28T06:15:00Z"),
+        ("06:25", f"{A} was the address of default/b on node vm1 at 2026-11-28T06:25:00Z"),
+        ("06:35", f"{A} may still have been the address of default/b on node vm1 at 2026-11-28T06:35:00Z: nobody saw"),
+        ("06:45", f"no pod had {A} at 2026-11-28T06:45:00Z"),
+        ("07:00", f"{A} was the address of default/c on node vm1 at 2026-11-28T07:00:00Z"),
+        ("04:00", f"it is not known who had {A} at 2026-11-28T04:00:00Z: node vm1: its audit trail begins at 2026-"),
+    ],
+)
+def test_who_had_it_then(at: str, words: str):
+    found = with_history(find(A, cluster()), [TRAIL], [], at=f"2026-11-28T{at}:00Z")
+    assert found.verdict.startswith(words)
+
+
+def test_a_node_that_could_not_be_asked_may_have_had_it():
+    found = with_history(find(A, cluster()), [], ["node vm2: forbidden"], at="2026-11-28T06:00:00Z")
+    assert found.verdict == f"it is not known who had {A} at 2026-11-28T06:00:00Z: node vm2: forbidden"
+
+
+def test_the_whole_history_is_that_of_all_nodes_in_its_order():
+    other = AuditReport("vm2", A, "2026-11-28T05:00:00Z", [tenure("z", "06:12", "06:13")])
+    found = with_history(find(A, cluster()), [TRAIL, other], [])
+    assert found.history is not None
+    assert [one.pod for one in found.history.tenures] == ["a", "z", "b", "c"]
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "25:00"])
+def test_what_is_no_time_is_refused(text: str):
+    with pytest.raises(ConfigInvalid, match="not a time such as"):
+        parse_time(text)
+
+
+def test_times_may_have_a_zone():
+    assert parse_time("2026-11-28T07:05:00+01:00") == "2026-11-28T06:05:00Z"

@@ -1,0 +1,83 @@
+"""`status`: what is wrong comes first, each with a code that never changes, and nothing else is there."""
+
+import pytest
+
+from azure_cni import __version__
+from azure_cni.commands import reads
+from azure_cni.diagnose.overview import Overview, survey
+from fakes.cluster_access import FakeClusterAccess
+from unit.diagnose.clusters import THEN, cluster, condition, node, pool, process, quota
+
+
+def look(access: FakeClusterAccess, version: str = __version__) -> Overview:
+    return survey(reads.read_cluster(access, pods=False), version=version)
+
+
+def test_a_cluster_in_which_all_is_well():
+    found = look(cluster())
+    assert found.well
+    (row,) = found.nodes
+    assert (row.node, row.ready, row.reason, row.agent) == ("vm1", True, "PodsCanStart", "ready")
+    assert (row.allocated, row.assigned, row.free, row.granted) == (2, 1, 1, 2)
+    (vnet,) = found.quotas
+    assert (vnet.quota, vnet.limit, vnet.granted, vnet.assigned) == ("vnet", 100, 2, 1)
+    assert found.controllers == "1 of 1 ready"
+
+
+@pytest.mark.parametrize(
+    ("access", "severity", "code", "about"),
+    [
+        (cluster(pools=[pool("vm1", condition("Ready", False, "SubnetFull", "no room"))]), "error", "SubnetFull",
+         "node vm1"),
+        (cluster(pools=[pool("vm1", condition("Drifted", True, "AddressesLost", "gone"))]), "warning", "AddressesLost",
+         "node vm1"),
+        (cluster(pools=[pool("vm1", condition("HostConflict", True, "ForeignFilter", "Docker"))]), "warning",
+         "ForeignFilter", "node vm1"),
+        (cluster(pools=[pool("vm1", condition("ModeChangePending", True, "PodsRunning", "2 pods"))]), "warning",
+         "PodsRunning", "node vm1"),
+        (cluster(processes=[process("agent", ready=False), process("controller")]), "error", "AgentAway", "node vm1"),
+        (cluster(nodes=[node(), node("vm2")]), "error", "AgentAway", "node vm2"),
+        (cluster(processes=[]), "error", "NoAgents", "the cluster"),
+        (cluster(processes=[process("agent")]), "error", "AwaitingGrant", "the controller"),
+        (cluster(processes=[process("agent"), process("controller", ready=False)]), "error", "AwaitingGrant",
+         "the controller"),
+        (cluster(processes=[process("agent", version="0.0.9"), process("controller")]), "warning", "VersionSkew",
+         "the cluster"),
+        (cluster(quotas=[quota(condition("Ready", False, "Exhausted", "100 of 100"))]), "error", "Exhausted",
+         "VNetQuota vnet"),
+        (cluster(quotas=[quota(condition("UsageKnown", False, "AccessDenied", "usages/read"))]), "warning",
+         "AccessDenied", "VNetQuota vnet"),
+    ],
+)  # fmt: skip
+def test_each_thing_that_is_wrong_is_one_line(access: FakeClusterAccess, severity: str, code: str, about: str):
+    wrong = [one for one in look(access).findings if one.code == code]
+    assert [(one.severity, one.about) for one in wrong] == [(severity, about)]
+    assert wrong[0].message
+    assert wrong[0].do
+    assert wrong[0].page.startswith("docs/")
+
+
+def test_errors_come_before_warnings():
+    pools = [
+        pool("vm1", condition("Drifted", True, "AddressesLost", "gone")),
+        pool("vm2", condition("Ready", False, "NodeAtLimit", "full")),
+    ]
+    found = look(cluster(pools=pools, processes=[process("agent"), process("agent", "vm2"), process("controller")]))
+    assert [(one.code, one.since) for one in found.findings] == [("NodeAtLimit", THEN), ("AddressesLost", THEN)]
+
+
+def test_a_cluster_whose_nodes_grant_themselves_needs_no_controller():
+    assert look(cluster(processes=[process("agent")], quotas=[])).well
+
+
+def test_a_command_line_of_another_version_says_so():
+    assert [one.code for one in look(cluster(), version="9.9.9").findings] == ["ClientSkew"]
+
+
+def test_who_may_not_read_nodes_still_sees_the_rest():
+    access = cluster()
+    access.denied = {"/api/v1/nodes"}
+    found = look(access)
+    assert found.findings == []
+    assert not found.well
+    assert len(found.unread) == 1

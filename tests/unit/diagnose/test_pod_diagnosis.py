@@ -1,0 +1,178 @@
+"""`why`: one cause for everything that keeps a pod from an address or from its traffic, told from documents alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from azure_cni.api.introspection import FailureReport, NodeReport, WriteReport
+from azure_cni.commands import reads
+from azure_cni.diagnose.causes import CAUSES
+from azure_cni.diagnose.pod_diagnosis import EXPECTED, PodDiagnosis, explain_pod
+from fakes.cluster_access import FakeClusterAccess
+from unit.chart.test_operations import causes
+from unit.diagnose.clusters import NOW_S, THEN, cluster, condition, event, node, pod, pool, process
+from unit.diagnose.test_causes import of_the_page
+
+
+def explain(access: FakeClusterAccess, name: str = "web", report: NodeReport | None = None) -> PodDiagnosis:
+    found, events = reads.read_pod(access, "default", name)
+    return explain_pod(found, reads.read_cluster(access), events, now_s=NOW_S, report=report)
+
+
+@pytest.mark.parametrize("reason", sorted(causes() | of_the_page()))
+def test_a_pool_that_is_not_ready_says_why_its_pods_wait(reason: str):
+    access = cluster(pod(), pools=[pool("vm1", condition("Ready", False, reason, "why, with values"))])
+    found = explain(access)
+    assert (found.cause, found.message, found.since) == (reason, "why, with values", THEN)
+    assert not found.healthy
+    assert found.meaning == CAUSES[reason].meaning
+    assert found.actor
+    assert found.next_step
+    assert "NODE" not in found.command.replace("nodeName", "")
+
+
+@pytest.mark.parametrize("reason", sorted(causes() | of_the_page()))
+def test_the_event_of_a_pod_says_it_where_the_pool_is_ready(reason: str):
+    access = cluster(pod(), events=[event("web", "NoAddress", f"{reason}: why: with values")])
+    found = explain(access)
+    assert (found.cause, found.message, found.since) == (reason, "why: with values", THEN)
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ("failed to setup network: cannot reach the azure-cni agent at /run/azure-cni/cni.sock", "AgentAway"),
+        ('failed to find plugin "portmap" in path [/opt/cni/bin]', "PluginMissing"),
+        ("cni plugin not initialized", "NodeNotReady"),
+        ("cannot make the veth: no such device", "DatapathFailed"),
+    ],
+)
+def test_the_runtimes_event_says_it_where_the_agent_had_no_say(message: str, cause: str):
+    assert explain(cluster(pod(), events=[event("web", "FailedCreatePodSandBox", message)])).cause == cause
+
+
+def test_of_two_events_the_newest_counts():
+    events = [
+        event("web", "NoAddress", "PoolGrowing: Azure is working on the NIC", at="2026-11-28T06:10:00Z"),
+        event("web", "NoAddress", "SubnetFull: no address is left", at="2026-11-28T06:19:00Z"),
+    ]
+    assert explain(cluster(pod(), events=events)).cause == "SubnetFull"
+
+
+@pytest.mark.parametrize(
+    ("agents", "words"),
+    [
+        ([], "there is none"),
+        ([process("agent") | {"status": {"phase": "Pending"}}], "azure-cni-agent-vm1 is Pending"),
+    ],
+)
+def test_a_node_without_an_agent(agents: list[dict[str, object]], words: str):
+    access = cluster(pod(), processes=[*agents, process("agent", "vm2"), process("controller")])
+    found = explain(access)
+    assert found.cause == "AgentAway"
+    assert words in found.message
+    assert "spec.nodeName=vm1" in found.command
+
+
+def test_a_pod_without_a_node_is_the_schedulers():
+    found = explain(cluster(pod(node="", message="0/1 nodes are available: 1 Insufficient cpu.")))
+    assert (found.cause, found.message) == ("Unschedulable", "0/1 nodes are available: 1 Insufficient cpu.")
+    assert found.command == "kubectl describe pod -n default web"
+
+
+def test_a_pod_without_a_node_while_nodes_are_full_learns_why_each_is():
+    full = pool("vm1", condition("Ready", False, "QuotaExceeded", "2 of 16 addresses granted"))
+    access = cluster(
+        pod(node="", message="0/1 nodes are available: 1 node(s) had untolerated taint(s)."),
+        pools=[full],
+        nodes=[node(tainted=True)],
+    )
+    found = explain(access)
+    assert found.cause == "NoFreeAddresses"
+    assert "vm1: QuotaExceeded, 2 of 16 addresses granted" in found.message
+
+
+def test_a_pod_whose_address_left_the_nic():
+    lost = pool("vm1", condition("Drifted", True, "AddressesLost", "pods hold 10.240.0.99"))
+    found = explain(cluster(pod(ip="10.240.0.99", phase="Running"), pools=[lost]))
+    assert (found.cause, found.message) == ("AddressesLost", "pods hold 10.240.0.99")
+    assert found.command == "kubectl delete pod -n default web"
+
+
+def test_two_pods_with_one_address():
+    other = pod("other", node="vm2", ip="10.240.0.36", phase="Running")
+    found = explain(cluster(pod(ip="10.240.0.36", phase="Running"), other))
+    assert found.cause == "AddressTwice"
+    assert "default/other" in found.message
+    assert found.command == "azure-cni who 10.240.0.36"  # whose NIC has it is not known: node vm2 has no pool
+
+
+@pytest.mark.parametrize("asked", ["web", "other"])
+def test_of_two_pods_with_one_address_the_one_without_its_nic_is_to_be_deleted(asked: str):
+    other = pod("other", node="vm2", ip="10.240.0.36", phase="Running")
+    access = cluster(pod(ip="10.240.0.36", phase="Running"), other, pools=[pool(), pool("vm2", vnetAddresses=[])])
+    found = explain(access, asked)
+    assert found.command == "kubectl delete pod -n default other"
+    assert "the NIC of node vm2, where default/other is, has not got it" in found.message
+
+
+def test_an_address_is_said_to_be_on_the_nic_only_where_the_pool_lists_it():
+    access = cluster(pod(ip="10.240.0.99", phase="Running"))
+    assert explain(access).cause == "AddressesLost"
+    away = cluster(pod(ip="10.240.0.99", phase="Running"), processes=[process("agent", ready=False)])
+    found = explain(away)
+    assert (found.cause, "is not yet seen on the NIC of node vm1" in found.message) == ("Addressed", True)
+    assert "10.240.0.36 is on the NIC" in explain(cluster(pod(ip="10.240.0.36", phase="Running"))).message
+
+
+def test_a_host_in_the_way_of_traffic():
+    conflict = pool("vm1", condition("HostConflict", True, "ForeignFilter", "Docker drops: do this"))
+    found = explain(cluster(pod(ip="10.240.0.36", phase="Running"), pools=[conflict]))
+    assert (found.cause, found.message) == ("HostConflict", "ForeignFilter: Docker drops: do this")
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        (pod(ip="10.240.0.36", phase="Running"), "Addressed"),
+        (pod(ip="10.240.0.4", phase="Running", host=True), "HostNetwork"),
+        (pod(ip="10.240.0.36", phase="Succeeded"), "Ended"),
+    ],
+)
+def test_pods_with_which_nothing_is_wrong(body: dict[str, object], cause: str):
+    found = explain(cluster(body))
+    assert (found.cause, found.healthy, found.next_step) == (cause, True, "")
+    assert cause in EXPECTED
+
+
+def test_a_pod_that_waits_for_something_else():
+    events = [event("web", "FailedMount", 'secret "x" not found')]
+    found = explain(cluster(pod(), events=events))
+    assert (found.cause, found.message) == ("NotOurs", 'FailedMount: secret "x" not found')
+
+
+def test_the_agent_says_when_it_tries_again():
+    access = cluster(pod(), pools=[pool("vm1", condition("Ready", False, "SubnetFull", "no room"))])
+    failure = FailureReport("grow", "SubnetFull", "no room", 4, THEN, "2026-11-28T06:21:00Z")
+    found = explain(access, report=NodeReport(node="vm1", failures=[failure]))
+    assert found.next_step == "the agent's next try (grow) is at 2026-11-28T06:21:00Z, after 4 tries"
+
+
+def test_the_agent_says_what_its_next_write_waits_for():
+    access = cluster(pod(), events=[event("web", "NoAddress", "AwaitingGrant: asked")])
+    write = WriteReport(kind="Grow", add=16, waits=["an answer to request 7"])
+    found = explain(access, report=NodeReport(node="vm1", next_write=write))
+    assert found.next_step == "the next write of the NIC: Grow; it waits for an answer to request 7"
+
+
+def test_the_pool_says_until_when_azure_asked_to_wait():
+    throttled = pool("vm1", condition("Ready", False, "Throttled", "429"), throttledUntil="2026-11-28T06:25:00Z")
+    assert explain(cluster(pod(), pools=[throttled])).next_step == "Azure is asked again at 2026-11-28T06:25:00Z"
+
+
+def test_what_may_not_be_read_is_noted_and_the_rest_is_used():
+    access = cluster(pod(), pools=[pool("vm1", condition("Ready", False, "SubnetFull", "no room"))])
+    access.denied = {"/api/v1/nodes"}
+    found = explain(access)
+    assert found.cause == "SubnetFull"
+    assert any("nodes could not be read" in note for note in found.notes)
