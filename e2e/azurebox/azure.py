@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from azurebox.facts import AZURE_SOCKET, BOX_SOCKET
 from azurebox.steps import StepError
@@ -72,12 +73,20 @@ def answers() -> bool:
     return True
 
 
-def ensure_vm(name: str) -> Nic:
-    """Let the fake Azure have a VM `name` with a NIC in the VNet, its cable plugged into the fabric."""
-    reply = request("PUT", f"/vms/{name}", door=BOX_SOCKET)
+def ensure_vm(name: str, *, subnet: str = "") -> Nic:
+    """Let the fake Azure have a VM `name` with a NIC in the VNet, its cable plugged into the fabric.
+
+    `subnet` by name counts for a new VM, the nodes' by default.
+    """
+    reply = request("PUT", f"/vms/{name}?{urlencode({'subnet': subnet})}", door=BOX_SOCKET)
     return Nic(
         mac=reply["mac"],
         primary=IPv4Address(reply["primary"]),
         prefix_length=reply["prefixLength"],
         gateway=IPv4Address(reply["gateway"]),
     )
+
+
+def remove_vm(name: str) -> None:
+    """Take a VM away with its NIC, cable and network namespace, if it is there."""
+    request("DELETE", f"/vms/{name}", door=BOX_SOCKET)

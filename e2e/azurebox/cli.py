@@ -1,4 +1,4 @@
-"""The command `e2e/box`: reads arguments, calls the parts, and turns a StepError into words and a status."""
+"""The command `e2e/box`: parses arguments, calls the parts, and turns a StepError into a message and a status."""
 
 import argparse
 import fcntl
@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from azurebox import azure, host, lifecycle, processes, release, status, tools
-from azurebox.controlplane import people, people_environment
-from azurebox.facts import AZURE_SOCKET, CACHE, DEFAULT_NODES, MAX_NODES, REPOSITORY, RUN
-from azurebox.machine import Machine
+from azurebox import azure, clusterdns, host, lifecycle, processes, release, status, tools
+from azurebox.controlplane import command_line, people, people_environment
+from azurebox.fabric.topology import PLACES
+from azurebox.facts import AZURE_SOCKET, CACHE, DEFAULT_NODES, MAX_NODES, PREFIX, REPOSITORY, RUN
+from azurebox.guest import Guest
+from azurebox.machine import NETNS, Machine
 from azurebox.node import RUNTIMES
 from azurebox.steps import StepError, log_tail, step
-from fakes.azure import admincli
+from fakeazure import admincli
 
 DESCRIPTION = "Azure in a box: a real Kubernetes cluster on this machine, with a faithful fake of Azure."
 
@@ -25,7 +27,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command of the box; its exit status."""
     # What follows these belongs to another program: argparse must not look at it.
     passed_on: dict[str, Callable[[list[str]], int]] = {
-        "kubectl": lambda rest: _people("kubectl", rest),
+        "kubectl": lambda rest: _people(people("kubectl", *rest)),
+        "azure-cni": lambda rest: _people(command_line(*rest)),
         "helm": _helm,
         "go": lambda rest: _go("go", rest),
         "gofmt": lambda rest: _go("gofmt", rest),
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to go on, or e2e/box down", file=sys.stderr)
+        print("\ninterrupted; run the same command again to continue, or e2e/box down", file=sys.stderr)
         return 130
 
 
@@ -53,27 +56,39 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="e2e/box", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    up = commands.add_parser("up", help="bring up a control plane and nodes; goes on from any half-finished state")
+    up = commands.add_parser("up", help="start a control plane and nodes, or whatever is missing of them")
     up.add_argument("--nodes", type=_nodes, default=DEFAULT_NODES, help=f"1 to {MAX_NODES}, default {DEFAULT_NODES}")
+    up.add_argument(
+        "--mode", choices=release.MODES, help=f"in which the box's azure-cni wires pods, default {release.MODES[0]}"
+    )
     up.add_argument("--runtime", choices=RUNTIMES, help=f"the nodes' container runtime, default {RUNTIMES[0]}")
     up.set_defaults(run=_up)
-    commands.add_parser("install", help="build the image, load it, and helm install; takes helm's arguments")
+    commands.add_parser("install", help="build and load the image, then helm install; passes arguments to helm")
     commands.add_parser("kubectl", help="kubectl, as the cluster's administrator")
-    commands.add_parser("helm", help="helm, as the cluster's administrator; without a box: what needs no cluster")
-    commands.add_parser("go", help="the Go tool chain that builds what the box needs")
-    commands.add_parser("gofmt", help="its formatter")
-    commands.add_parser("exec", help="exec VM [--] COMMAND...: run a command inside a VM")
+    commands.add_parser("azure-cni", help="the product's command line, as the cluster's administrator")
     commands.add_parser(
-        "azure", help="look at the fake Azure and change it: azure nics, azure fault...; alone: all words"
+        "helm", help="helm, as the cluster's administrator; with the box down, only what needs no cluster"
     )
-    commands.add_parser("demo", help="up, install, and a tour of what azure-cni does; takes helm's arguments")
-    commands.add_parser("scenarios", help="up, install, and the scenarios of e2e/scenarios; takes pytest's arguments")
-    commands.add_parser("bench", help="ADD and DEL beside the reference plugins (tests/bench); takes its arguments")
-    packages = commands.add_parser("packages", help="install the Debian packages that box and tests need, if missing")
+    commands.add_parser("go", help="the Go tool chain that builds the box")
+    commands.add_parser("gofmt", help="the formatter of that tool chain")
+    commands.add_parser("exec", help="exec VM [--] COMMAND...: run a command inside a VM, or at a host beyond them")
+    commands.add_parser(
+        "azure", help="show and change the fake Azure: azure nics, azure fault...; without a word, list all words"
+    )
+    commands.add_parser("demo", help="up, install, and a tour of what azure-cni does; passes arguments to helm")
+    commands.add_parser("scenarios", help="up, install, and the scenarios of e2e/scenarios; passes arguments to pytest")
+    commands.add_parser(
+        "bench", help="measure ADD and DEL against the reference plugins (tests/bench); passes arguments on"
+    )
+    packages = commands.add_parser(
+        "packages", help="install the Debian packages that the box and the tests need, if missing"
+    )
     packages.set_defaults(run=_packages)
     commands.add_parser("tools", help="build Kubernetes, helm and what else is missing").set_defaults(run=_tools)
-    commands.add_parser("status", help="what runs, and how it is").set_defaults(run=_status)
-    logs = commands.add_parser("logs", help="the log of a VM's services or of one component; without a name: which")
+    commands.add_parser("status", help="list what runs, with its state and memory").set_defaults(run=_status)
+    logs = commands.add_parser(
+        "logs", help="print the log of one service, or of all services of a VM; without a name, list them"
+    )
     logs.add_argument("name", nargs="?")
     logs.add_argument("-f", "--follow", action="store_true")
     logs.set_defaults(run=_logs)
@@ -81,14 +96,20 @@ def _parser() -> argparse.ArgumentParser:
         service = commands.add_parser(verb, help=f"{verb} one service, such as azbox-cp-kube-apiserver")
         service.add_argument("name")
         service.set_defaults(run=_stop if verb == "stop" else _start)
-    reboot = commands.add_parser("reboot", help="pull a node's plug and boot it again; its disk stays")
+    reboot = commands.add_parser("reboot", help="cut a node's power and boot it again; its disk stays")
     reboot.add_argument("vm")
     reboot.set_defaults(run=_reboot)
-    remove = commands.add_parser("remove", help="take a node out of the cluster and delete its VM")
+    remove = commands.add_parser("remove", help="remove a node from the cluster and delete its VM")
     remove.add_argument("vm")
-    remove.add_argument("--keep-nic", action="store_true", help="its NIC lives on, with its addresses")
+    remove.add_argument("--keep-nic", action="store_true", help="keep its NIC, with its addresses")
     remove.set_defaults(run=_remove)
-    commands.add_parser("down", help="end and remove everything").set_defaults(run=_down)
+    guest = commands.add_parser("guest", help="make a plain VM in the VNet, no node; it says whom it sees calling")
+    guest.add_argument("name", help="such as azbox-db")
+    guest.add_argument("--subnet", default="", help="by name; the nodes' by default")
+    guest.add_argument("--appliance", action="store_true", help="it forwards, and its NIC has IP forwarding")
+    guest.add_argument("--remove", action="store_true", help="take it away")
+    guest.set_defaults(run=_guest)
+    commands.add_parser("down", help="stop and remove everything").set_defaults(run=_down)
     return parser
 
 
@@ -107,7 +128,9 @@ def _alone() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StepError("cannot change the box: another command is at it", advice="wait for it to end") from None
+            raise StepError(
+                "cannot change the box: another command is changing it", advice="wait for it to finish"
+            ) from None
         yield
 
 
@@ -115,7 +138,11 @@ def _up(options: argparse.Namespace) -> None:
     print(f"azure in a box: up, {options.nodes} nodes", flush=True)
     with _alone():
         lifecycle.up(options.nodes, runtime=options.runtime)
-    print("up. what next: e2e/box install; e2e/box kubectl get nodes; e2e/box status", flush=True)
+        if options.mode is not None:
+            release.remember_mode(options.mode)
+        with step("cluster DNS"):
+            clusterdns.apply()
+    print("up. next: e2e/box install; e2e/box kubectl get nodes; e2e/box status", flush=True)
 
 
 def _packages(_: argparse.Namespace) -> None:
@@ -150,31 +177,38 @@ def _scenarios(rest: list[str]) -> int:
     with _alone():
         print("azure in a box: up", flush=True)
         lifecycle.up(DEFAULT_NODES)
+        clusterdns.withdraw()  # the scenarios count addresses
+    chosen = argparse.ArgumentParser(add_help=False)
+    chosen.add_argument("--mode", choices=release.MODES)
+    options, _ = chosen.parse_known_args(rest)
+    if options.mode is not None:
+        release.remember_mode(options.mode)
     _install([])
-    _become("pytest", [str(REPOSITORY / "e2e" / "scenarios"), *rest])
+    _become("pytest", [str(REPOSITORY / "e2e" / "scenarios"), f"--mode={release.mode()}", *rest])
 
 
 def _bench(rest: list[str]) -> int:
     host.require_root()
     host.ensure_packages()
+    os.environ["PYTHONPATH"] += f"{os.pathsep}{REPOSITORY / 'tests'}"  # the one part of the command that is kept there
     _become("bench", rest)
 
 
 def _become(module: str, rest: list[str]) -> NoReturn:
-    """Go on as that Python module. Not as its parent: after Ctrl-C that would kill it in its cleaning up."""
+    """Become that Python module. As its parent, this process would kill it during its cleanup after Ctrl-C."""
     sys.stdout.flush()
     os.chdir(REPOSITORY)
     os.execv(sys.executable, [sys.executable, "-m", module, *rest])
 
 
-def _people(program: str, rest: list[str]) -> int:
+def _people(command: list[str]) -> int:
     lifecycle.require_up()
-    return subprocess.run(people(program, *rest), env=people_environment(), check=False).returncode
+    return subprocess.run(command, env=people_environment(), check=False).returncode
 
 
 def _helm(rest: list[str]) -> int:
     if lifecycle.whole():
-        return _people("helm", rest)
+        return _people(people("helm", *rest))
     tools.ensure_tools([tools.HELM])
     return subprocess.run([tools.path("helm"), *rest], check=False).returncode
 
@@ -188,6 +222,9 @@ def _exec(rest: list[str]) -> int:
     command = rest[2:] if rest[1:2] == ["--"] else rest[1:]
     if not command:
         raise StepError("cannot exec: usage is e2e/box exec VM -- COMMAND...")
+    if rest[0] in {f"{PREFIX}{place.name}" for place in PLACES}:  # these have a network of their own, and no disk
+        lifecycle.require_up()
+        return subprocess.run(["nsenter", f"--net={NETNS / rest[0]}", "--", *command], check=False).returncode
     return Machine(rest[0]).interact(command)
 
 
@@ -236,6 +273,18 @@ def _reboot(options: argparse.Namespace) -> None:
     lifecycle.require_up()
     with _alone(), step(f"reboot {options.vm}"):
         lifecycle.reboot(options.vm)
+
+
+def _guest(options: argparse.Namespace) -> None:
+    lifecycle.require_up()
+    with _alone():
+        guest = Guest(options.name)
+        if options.remove:
+            guest.remove()
+            print(f"{options.name}: gone")
+            return
+        address = guest.ensure(subnet=options.subnet, forwards=options.appliance)
+        print(f"{options.name}: {address}, GET http://{address}/whoami")
 
 
 def _remove(options: argparse.Namespace) -> None:

@@ -60,8 +60,12 @@ class Box:
         processes.halt(processes.require(service))
 
     def start(self, service: str) -> None:
-        """Start a service that was stopped."""
-        processes.restart(processes.require(service))
+        """Start a service that was stopped; containerd answers when this returns."""
+        lifecycle.start(service)
+
+    def revive(self) -> list[str]:
+        """Start each service that has ended, as systemd does on a real machine; their names."""
+        return lifecycle.revive()
 
     def reboot(self, vm: str) -> None:
         """Pull a node's plug and boot it again; its disk stays."""

@@ -11,16 +11,17 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack
-from ipaddress import IPv4Network
 from pathlib import Path
 
 from aiohttp import web
 
 from azurebox.fabric import Fabric
+from azurebox.fabric.kernel import configure
+from azurebox.fabric.prober import Prober
 from azurebox.fabric.topology import ARM, IMDS, WIRESERVER
 from azurebox.facts import RESOURCE_GROUP, SUBSCRIPTION
 from azurebox.steps import StepError
-from fakes.azure import EffectiveNetwork, FakeAzure
+from fakeazure import EffectiveNetwork, FakeAzure
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,16 @@ ARM_NAMES = ("management.azure.com", "login.microsoftonline.com")
 class Cloud:
     """The fake Azure tied to the fabric."""
 
-    def __init__(self) -> None:
+    def __init__(self, fabric: Fabric | None = None) -> None:
         self.azure = FakeAzure(
             subscription_id=SUBSCRIPTION, resource_group=RESOURCE_GROUP, operation_duration_s=NIC_WRITE_S
         )
-        self.fabric = Fabric()
-        self.trouble = ""  # why the fabric does not do what Azure says; empty when it does
+        self.fabric = fabric or Fabric()
+        self.prober = Prober(self.fabric.namespace, self._apply_again)
+        self.azure.healthy_members = lambda: self.prober.healthy
+        self._plugged: set[str] = set()
+        self._further: set[tuple[str, str]] = set()  # VM and interface of each further NIC
+        self.failure = ""  # why the fabric does not do what Azure says; empty when it does
 
     def lay(self) -> None:
         """Make the networks, and let the fabric follow from now on."""
@@ -47,54 +52,96 @@ class Cloud:
         self.azure.peer(VNET, PEER)
         self.fabric.ensure_namespaces()
         self.azure.subscribe(self._apply)
+        self.azure.rule_hits = self.fabric.rule_hits
 
-    def plug_in(self, vm: str) -> dict[str, object]:
-        """The VM with its NIC, made unless it is there; what DHCP would tell it.
+    def plug_in(self, vm: str, subnet: str = "") -> dict[str, object]:
+        """The VM with its NIC, made unless it is there, in the subnet of this name; what DHCP would give it.
 
         Raises:
             StepError: the fabric cannot plug it in.
+            KeyError: there is no such subnet.
 
         """
         if vm not in {known.name for known in self.azure.network.vms.values()}:
-            self.azure.add_vm(vm, subnet=SUBNET)
+            self.azure.add_vm(vm, subnet=subnet or SUBNET)
         effective = self.azure.effective()
-        nic = next(nic for nic in effective.nics if nic.vm_name == vm)
+        nic = next(nic for nic in effective.nics if nic.vm_name == vm and nic.is_primary)
         self.fabric.attach(vm, nic.mac)
-        self.fabric.apply(effective)
-        subnet = IPv4Network(SUBNET_PREFIX)
+        self._plugged.add(vm)
+        self._plug_in_further(effective)
+        self.fabric.apply(effective, healthy=self.prober.healthy)
+        prefix = self.azure.subnet(nic.subnet_id).prefix
         return {
             "mac": nic.mac,
             "primary": next(address.address for address in nic.addresses if address.primary),
-            "prefixLength": subnet.prefixlen,
-            "gateway": str(subnet.network_address + 1),  # Azure keeps the first four of a subnet; .1 is the router
+            "prefixLength": prefix.prefixlen,
+            "gateway": str(prefix.network_address + 1),  # Azure keeps the first four of a subnet; .1 is the router
         }
 
+    def unplug(self, vm: str) -> None:
+        """The VM is gone, with its NIC, cable and namespace, if it was there."""
+        if vm in {known.name for known in self.azure.network.vms.values()}:
+            self.azure.delete_vm(vm)
+        self._plugged.discard(vm)
+        self.fabric.detach(vm)
+
+    def _plug_in_further(self, network: EffectiveNetwork) -> None:
+        """The further NICs of VMs that are plugged in, as eth1, eth2..., each with its address, as by DHCP.
+
+        `VM-nic2` is eth1. Azure's DHCP gives them no default route (documentation, "Multiple network interfaces").
+        """
+        wanted = {}
+        for nic in network.nics:
+            if not nic.is_primary and nic.vm_name in self._plugged:
+                wanted[(nic.vm_name, f"eth{int(nic.name.removeprefix(f'{nic.vm_name}-nic')) - 1}")] = nic
+        for vm, interface in self._further - set(wanted):
+            self.fabric.pull(vm, interface)
+        self._further = set(wanted)
+        for (vm, interface), nic in wanted.items():
+            self.fabric.attach(vm, nic.mac, interface=interface)
+            prefix = self.azure.subnet(nic.subnet_id).prefix
+            primary = next(address.address for address in nic.addresses if address.primary)
+            configure(vm, [f"address replace {primary}/{prefix.prefixlen} dev {interface}"])
+
+    def _apply_again(self) -> None:
+        self._apply(self.azure.effective())
+
     def _apply(self, network: EffectiveNetwork) -> None:
+        self.prober.follow(network)
         try:
-            self.fabric.apply(network)
+            self._plug_in_further(network)
+            self.fabric.apply(network, healthy=self.prober.healthy)
         except StepError as error:
             # Azure has changed all the same. The box says so (readiness, status) until a later change is applied.
-            self.trouble = str(error)
+            self.failure = str(error)
             log.error("cannot apply a change of the network: %s", error)  # noqa: TRY400  the cause is in its words
         else:
-            self.trouble = ""
+            self.failure = ""
 
 
 def box_application(cloud: Cloud) -> web.Application:
-    """The box's own door: `GET /ready`, and `PUT /vms/NAME` to plug a VM in."""
+    """The box's own door: `GET /ready`, `PUT /vms/NAME?subnet=` to plug a VM in, and DELETE to take it away."""
 
     async def ready(_: web.Request) -> web.Response:
-        return web.json_response({"trouble": cloud.trouble}, status=503 if cloud.trouble else 200)
+        return web.json_response({"failure": cloud.failure}, status=503 if cloud.failure else 200)
 
     async def plug_in(request: web.Request) -> web.Response:
         try:
-            return web.json_response(cloud.plug_in(request.match_info["name"]))
+            return web.json_response(cloud.plug_in(request.match_info["name"], request.query.get("subnet", "")))
+        except (StepError, KeyError) as error:
+            return web.json_response({"error": str(error)}, status=500)
+
+    async def unplug(request: web.Request) -> web.Response:
+        try:
+            cloud.unplug(request.match_info["name"])
         except StepError as error:
             return web.json_response({"error": str(error)}, status=500)
+        return web.json_response({})
 
     app = web.Application()
     app.router.add_get("/ready", ready)
     app.router.add_put("/vms/{name}", plug_in)
+    app.router.add_delete("/vms/{name}", unplug)
     return app
 
 
@@ -123,7 +170,11 @@ async def run(state: Path) -> None:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.UnixSite(runner, str(state / "box.sock")).start()
-        await ended.wait()
+        probes = asyncio.create_task(cloud.prober.run())
+        stack.callback(probes.cancel)
+        await asyncio.wait({probes, end := asyncio.create_task(ended.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        if not end.done():
+            probes.result()
 
 
 def main() -> None:

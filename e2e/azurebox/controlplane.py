@@ -1,12 +1,13 @@
 """The control plane, in a VM of its own: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.
 
 RBAC and the Node authorizer are on, admission is the default with NodeRestriction. Certificates are static (pki.py).
-etcd does not fsync: a box that crashes is made anew, not recovered.
+etcd does not fsync: a box that crashes is recreated, not recovered.
 """
 
 import base64
 import json
 import os
+import sys
 from ipaddress import IPv4Address
 
 from azurebox import processes, tools
@@ -107,7 +108,7 @@ class ControlPlane:
              f"--service-account-key-file={PKI}/sa.key", f"--service-account-signing-key-file={PKI}/sa.key",
              "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
              "--allow-privileged=true",
-             # It asks etcd for more than Debian's 3.4 can tell, and complains of that once a second.
+             # It asks etcd for more than Debian's 3.4 can answer, and complains of that once a second.
              "--feature-gates=SizeBasedListCostEstimate=false"],
         )  # fmt: skip
 
@@ -139,11 +140,17 @@ def people(program: str, *args: str) -> list[str]:
     ]  # fmt: skip
 
 
+def command_line(*args: str) -> list[str]:
+    """The product's own command line, of this environment; it finds the cluster by `people_environment`."""
+    return ["nsenter", f"--net={NETNS / CONTROL_PLANE}", "--", sys.executable, "-m", "azure_cni", *args]
+
+
 def people_environment() -> dict[str, str]:
     """The caller's environment without its proxies, and the caches of kubectl and helm among the box's files."""
     return {
         **os.environ,
         "NO_PROXY": "*",
+        "KUBECONFIG": str(KUBECONFIG),
         "KUBECACHEDIR": str(RUN / "kube-cache"),
         "HELM_CACHE_HOME": str(RUN / "helm"),
         "HELM_CONFIG_HOME": str(RUN / "helm"),

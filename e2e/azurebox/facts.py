@@ -19,6 +19,7 @@ RESOURCE_GROUP = "azbox"
 
 SERVICE_CIDR = IPv4Network("10.96.0.0/16")
 KUBERNETES_SERVICE = IPv4Address("10.96.0.1")  # the first of the service CIDR, by the API server's own rule
+CLUSTER_DNS = IPv4Address("10.96.0.10")  # the tenth, as kubeadm has it
 CLOUD_DNS = IPv4Address("168.63.129.16")  # Azure's resolver, at the same address in every VNet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,6 +30,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "azur
 AZURE_SOCKET = RUN / "azure.sock"  # the fake Azure's side door, for people and tests
 BOX_SOCKET = RUN / "box.sock"  # the cloud's door for the box itself
 AZURE_CA = RUN / "ca.pem"  # who signs the fake Azure's certificates
+ATTESTATION_CA = RUN / "attestation-ca.pem"  # who signs its metadata service's attested documents
 KUBECONFIG = RUN / "admin.kubeconfig"
 
 

@@ -30,8 +30,12 @@ POD_PACKAGES = ("curl", "iproute2", "iputils-ping", "netcat-openbsd")  # beside 
 BASE = "localhost/azbox/base"
 GO = "localhost/azbox/go"
 AGNHOST = "localhost/azbox/agnhost:1"
+COREDNS = "localhost/azbox/coredns:1"
+TRAEFIK = "localhost/azbox/traefik:1"
 PROJECT = "localhost/azbox/azure-cni"
 
+MIB = 2**20
+MOST_MIB = 120  # that the project's image may take, unpacked
 MIRROR = "AZBOX_DEBIAN_MIRROR"  # environment: where mmdebstrap finds Debian, when not at its own default
 MOST_DANGLING = 40  # layers that buildah keeps to build faster; beyond that they are thrown away
 
@@ -39,7 +43,7 @@ MOST_DANGLING = 40  # layers that buildah keeps to build faster; beyond that the
 CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 IN_IMAGE_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 GO_SETTINGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GONOPROXY", "GOINSECURE")
-PROXIES = ("http_proxy", "https_proxy", "no_proxy")  # apt reads them; `buildah build` hands them on by itself
+PROXIES = ("http_proxy", "https_proxy", "no_proxy")  # apt reads them; `buildah build` passes them on
 HARMLESS = {"PIP_NO_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK"}
 # Directories that are empty in any Debian: what is mounted there for a build leaves no trace in the image.
 EMPTY_PLACES = ("/mnt", "/media", "/srv")
@@ -101,7 +105,7 @@ def go_reference() -> str:
 
 
 def ensure_pod_images() -> list[Path]:
-    """The archives of the pause image and of the test pods' image, made unless kept."""
+    """The archives of the images that every node has (pause, test pods, cluster DNS), made unless kept."""
     busybox = Path(shutil.which("busybox") or "/bin/busybox")
     digest = hashlib.sha256(busybox.read_bytes()).hexdigest()[:12]
     pause = CACHE / f"pause-{digest}.tar"
@@ -125,7 +129,21 @@ def ensure_pod_images() -> list[Path]:
             _archive(AGNHOST, pods)
     for old in {*CACHE.glob("pause-*.tar"), *CACHE.glob("agnhost-*.tar")} - {pause, pods}:
         old.unlink()
-    return [pause, pods]
+    return [pause, pods, ensure_program_image(COREDNS, tools.COREDNS, "coredns")]
+
+
+def ensure_program_image(name: str, module: tools.Module, program: str) -> Path:
+    """The archive of an image that holds one program and nothing else, built and made unless kept."""
+    tools.ensure_tools([module])
+    archive = CACHE / f"image-{program}-{module.key}.tar"
+    if not archive.exists():
+        with step(f"image {program}"):
+            start = ["--entrypoint", json.dumps([f"/{program}"])]
+            _commit(name, parent="scratch", add=[(tools.path(program), f"/{program}")], config=start)
+            _archive(name, archive)
+    for old in set(CACHE.glob(f"image-{program}-*.tar")) - {archive}:
+        old.unlink()
+    return archive
 
 
 def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfile") -> Image:
@@ -156,8 +174,10 @@ def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfil
     for old in set(CACHE.glob("azure-cni-*.tar")) - {archive}:
         old.unlink()
     check_environment(json.loads(facts["Config"])["config"].get("Env") or ())
-    _prune(keep={f"{PROJECT}:latest", name, base_reference(), go_reference(), PAUSE_IMAGE, AGNHOST})
-    return Image(name=name, archive=archive, size=_size(f"{PROJECT}:latest"))
+    _prune(keep={f"{PROJECT}:latest", name, base_reference(), go_reference(), PAUSE_IMAGE, AGNHOST, COREDNS, TRAEFIK})
+    image = Image(name=name, archive=archive, size=_size(f"{PROJECT}:latest"))
+    check_size(image)
+    return image
 
 
 def package_settings(dockerfile: str, environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -197,6 +217,20 @@ def check_environment(entries: Iterable[str]) -> None:
         raise StepError(
             f"cannot use the image: its configuration holds settings of this machine: {' '.join(leaked)}",
             advice="set them in the RUN line that needs them, not with ENV",
+        )
+
+
+def check_size(image: Image) -> None:
+    """Look at the size of an image.
+
+    Raises:
+        StepError: it is larger than the project's image may be.
+
+    """
+    if image.size > MOST_MIB * MIB:
+        raise StepError(
+            f"cannot use the image: it takes {image.size / MIB:.0f} MiB unpacked, more than {MOST_MIB}",
+            advice="operator/image_root/trim.py says what an image does not need; look for what came in since",
         )
 
 

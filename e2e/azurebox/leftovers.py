@@ -73,7 +73,7 @@ def members() -> list[int]:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """What tells one namespace from another (and from a plain file, which a name is after a reboot)."""
+    """What distinguishes one namespace from another (and from a plain file, which a name is after a reboot)."""
     status = path.stat()
     return status.st_dev, status.st_ino
 

@@ -13,7 +13,7 @@ from azurebox import azure, cgroups, host, image, leftovers, processes, promethe
 from azurebox.controlplane import ControlPlane, kubectl
 from azurebox.facts import CONTROL_PLANE, DISKS, FABRIC_NETNS, MAX_NODES, RUN, node_name
 from azurebox.machine import NETNS, Machine, ensure_netns, python_in
-from azurebox.node import RUNTIMES, Node
+from azurebox.node import CONTAINERD_SERVICE, RUNTIMES, Node, await_containerd
 from azurebox.processes import Process
 from azurebox.steps import StepError, say, step, wait_for, write_whole
 
@@ -118,6 +118,32 @@ def start_control_plane() -> ControlPlane:
     control_plane = ControlPlane(nic.primary)
     control_plane.start()
     return control_plane
+
+
+def start(name: str) -> None:
+    """Start a service that was stopped; containerd answers when this returns.
+
+    Raises:
+        StepError: there is no such service, or it does not come up.
+
+    """
+    process = processes.restart(processes.require(name))
+    machine, _, service = name.rpartition("-")
+    if service == CONTAINERD_SERVICE:
+        await_containerd(Machine(machine), process)
+
+
+def revive() -> list[str]:
+    """Start each service that has ended, oldest first, as systemd does on a real machine; their names.
+
+    Raises:
+        StepError: one does not come up.
+
+    """
+    ended = [process.name for process in processes.all_records() if not process.is_alive()]
+    for name in sorted(ended, key=lambda name: not name.endswith(CONTAINERD_SERVICE)):
+        start(name)
+    return ended
 
 
 def reboot(name: str) -> None:

@@ -11,16 +11,18 @@ from pathlib import Path
 from azurebox import cgroups, processes, tools
 from azurebox.azure import Nic
 from azurebox.controlplane import ControlPlane
-from azurebox.facts import CLOUD_DNS, vm_id
+from azurebox.facts import CLUSTER_DNS, vm_id
 from azurebox.machine import Machine
+from azurebox.processes import Process
 from azurebox.steps import capture
 
 PAUSE_IMAGE = "localhost/azbox/pause:1"
 MAX_PODS = 250  # Azure documentation, container networking overview: 250 addresses per VM
-CONTAINERD_TIMEOUT_S = 30
+CONTAINERD_SERVICE = "containerd"
+CONTAINERD_TIMEOUT_S = 60
 
 RUNTIMES = ("containerd-2", "containerd-1.6")
-"""The first is what nodes have unless told otherwise, built from source; the second is Debian 12's, out of support."""
+"""The first is what nodes have by default, built from source; the second is Debian 12's, out of support."""
 
 # Version 2 is the newest that containerd 1.6 reads; containerd 2 migrates it in memory.
 CONTAINERD = f"""\
@@ -59,7 +61,7 @@ def kubelet_configuration(name: str) -> dict[str, object]:
         "cgroupRoot": f"/{name}",
         "failCgroupV1": False,
         "failSwapOn": False,
-        "clusterDNS": [str(CLOUD_DNS)],  # there is no cluster DNS in the box: pods get the cloud's
+        "clusterDNS": [str(CLUSTER_DNS)],
         "clusterDomain": "cluster.local",
         "resolvConf": "/etc/resolv.conf",
         "oomScoreAdj": 0,  # lower than its parent's takes a privilege that a box in a container may lack
@@ -93,13 +95,7 @@ class Node:
         if not (self.machine.disk / "etc/kubernetes/kubelet.json").exists():
             self._write_files()
         cgroups.ensure(self.machine.name)
-        containerd = self.machine.service("containerd", ["containerd"])
-        processes.wait_until(
-            containerd,
-            self._containerd_answers,
-            timeout_s=CONTAINERD_TIMEOUT_S,
-            what=f"containerd on {self.machine.name} to answer",
-        )
+        await_containerd(self.machine, self.machine.service(CONTAINERD_SERVICE, ["containerd"]))
         for image in images:
             load_image(self.machine, image)
         self.machine.service(
@@ -134,8 +130,20 @@ class Node:
         # Last: its presence says that all the others are there.
         write("/etc/kubernetes/kubelet.json", json.dumps(kubelet_configuration(name), indent=1))
 
-    def _containerd_answers(self) -> bool:
-        return "OK" in self.machine.run(["sh", "-c", "ctr version >/dev/null 2>&1 && echo OK || true"])
+
+def await_containerd(machine: Machine, containerd: Process) -> None:
+    """Wait until a machine's containerd answers: a kubelet that finds none at its start ends at once.
+
+    Raises:
+        StepError: it does not within CONTAINERD_TIMEOUT_S, or it ended; carries its log.
+
+    """
+    processes.wait_until(
+        containerd,
+        lambda: "OK" in machine.run(["sh", "-c", "ctr version >/dev/null 2>&1 && echo OK || true"]),
+        timeout_s=CONTAINERD_TIMEOUT_S,
+        what=f"containerd on {machine.name} to answer",
+    )
 
 
 def load_image(machine: Machine, archive: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from azurebox.steps import write_whole
+from fakeazure.certificates import begin, common_name, key_usage
 
 VALID_FOR = timedelta(days=365)
 SLACK = timedelta(hours=1)  # clocks that differ
@@ -58,21 +59,22 @@ class Authority:
         """A certificate for the Kubernetes user `user`, good as a client's and, with names or addresses, a server's."""
         key = ec.generate_private_key(ec.SECP256R1())
         uses = [ExtendedKeyUsageOID.CLIENT_AUTH]
-        builder = _builder(_name(user, groups), self._certificate.subject, key=key.public_key(), issuer_key=self._key)
+        subject, issuer = common_name(user, *groups), self._certificate.subject
+        builder = begin(subject, issuer, key=key, issuer_key=self._key, since=_since(), lifetime=VALID_FOR)
         if names or addresses:
             uses.append(ExtendedKeyUsageOID.SERVER_AUTH)
             others = [*map(x509.DNSName, names), *map(x509.IPAddress, addresses)]
             builder = builder.add_extension(x509.SubjectAlternativeName(others), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
-        builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
+        builder = builder.add_extension(key_usage(signs_certificates=False), critical=True)
         return KeyPair(_pem(builder.sign(self._key, hashes.SHA256())), _key_pem(key))
 
     def _found(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("azbox-kubernetes-ca", ())
-        builder = _builder(name, name, key=key.public_key(), issuer_key=key)
+        name = common_name("azbox-kubernetes-ca")
+        builder = begin(name, name, key=key, issuer_key=key, since=_since(), lifetime=VALID_FOR)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(_key_usage(signs_certificates=True), critical=True)
+        builder = builder.add_extension(key_usage(signs_certificates=True), critical=True)
         write_whole(self.directory / "ca.key", _key_pem(key), mode=0o600)
         write_whole(self.directory / "ca.crt", _pem(builder.sign(key, hashes.SHA256())))
 
@@ -82,50 +84,8 @@ def signing_key() -> str:
     return _key_pem(ec.generate_private_key(ec.SECP256R1()))
 
 
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    *,
-    key: ec.EllipticCurvePublicKey,
-    issuer_key: ec.EllipticCurvePrivateKey,
-) -> x509.CertificateBuilder:
-    """What all certificates have. Python 3.13 asks for both key identifiers (VERIFY_X509_STRICT)."""
-    now = datetime.now(UTC)
-    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - SLACK)
-        .not_valid_after(now + VALID_FOR)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(authority, critical=False)
-    )
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(user: str, groups: tuple[str, ...]) -> x509.Name:
-    return x509.Name(
-        [
-            *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups),
-            x509.NameAttribute(NameOID.COMMON_NAME, user),
-        ]
-    )
+def _since() -> datetime:
+    return datetime.now(UTC) - SLACK
 
 
 def _pem(certificate: x509.Certificate) -> str:

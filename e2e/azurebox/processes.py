@@ -30,7 +30,7 @@ ENVIRONMENT = {
 }
 # The box's own programs in Python, which run with the host's files.
 PYTHON_ENVIRONMENT = ENVIRONMENT | {
-    "PYTHONPATH": ":".join(str(REPOSITORY / part) for part in ("operator", "tests", "e2e")),
+    "PYTHONPATH": ":".join(str(REPOSITORY / part) for part in ("operator", "e2e")),
     "PYTHONUNBUFFERED": "1",
 }
 
@@ -105,7 +105,7 @@ def running(name: str) -> Process | None:
 def start(name: str, argv: Sequence[str], *, env: Mapping[str, str] = ENVIRONMENT, wrappers: int = 0) -> Process:
     """Start `name` in a session of its own unless it runs already, and record it.
 
-    `wrappers` tells how many processes stand between the one started here and the one that counts: `nsenter` and
+    `wrappers` says how many processes stand between the one started here and the one that counts: `nsenter` and
     `unshare` with a pid namespace fork, stay as its parents and end with it.
 
     Raises:
@@ -114,7 +114,7 @@ def start(name: str, argv: Sequence[str], *, env: Mapping[str, str] = ENVIRONMEN
     """
     if process := running(name):
         return process
-    # An interruption between start and record would leave a process that nobody knows: a record without a pid tells.
+    # An interruption between start and record would leave a process that nobody knows: a record without a pid shows it.
     process = Process(name=name, pid=0, started=0, argv=list(argv), env=dict(env), wrappers=wrappers)
     _record(process)
     try:

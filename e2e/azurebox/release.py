@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from azurebox import image, lifecycle
 from azurebox.controlplane import kubectl, people, people_environment
-from azurebox.facts import AZURE_CA, REPOSITORY
+from azurebox.facts import ATTESTATION_CA, AZURE_CA, REPOSITORY, RUN
 from azurebox.node import load_image
 from azurebox.steps import StepError, say, step, wait_for
 
@@ -15,7 +15,19 @@ VALUES = REPOSITORY / "e2e" / "azurebox" / "values.yaml"
 NAME, NAMESPACE = "azure-cni", "kube-system"
 SELECTOR = f"app.kubernetes.io/instance={NAME}"
 READY_TIMEOUT_S = 120
+MODES = ("transparent", "bridge")
+_MODE = RUN / "mode"
 MIB = 1024 * 1024
+
+
+def remember_mode(mode: str) -> None:
+    """Have azure-cni wire pods in this mode from the next install on, for as long as the box lives."""
+    _MODE.write_text(mode)
+
+
+def mode() -> str:
+    """The mode that was chosen for this box."""
+    return _MODE.read_text() if _MODE.exists() else MODES[0]
 
 
 def install(arguments: Sequence[str]) -> None:
@@ -40,15 +52,17 @@ def install(arguments: Sequence[str]) -> None:
     with step("helm upgrade --install"):
         helm(
             "upgrade", "--install", NAME, str(CHART), f"--namespace={NAMESPACE}", f"--values={VALUES}",
-            f"--set-string=image.repository={repository}", f"--set-string=image.tag={tag}", *arguments,
+            f"--set-string=image.repository={repository}", f"--set-string=image.tag={tag}",
+            f"--set=mode={mode()}", *arguments,
         )  # fmt: skip
     with step("agents ready, nodes ready"):
         wait_for(nodes_ready, timeout_s=READY_TIMEOUT_S, what="the nodes to be ready", explain=agents_tell)
 
 
 def trust_fake_azure() -> None:
-    """Put the fake Azure's certificate authority where the values say."""
-    options = ("create", "configmap", "azbox-ca", f"--namespace={NAMESPACE}", f"--from-file=ca.crt={AZURE_CA}")
+    """Put the fake Azure's certificate authorities where the values say."""
+    files = (f"--from-file=ca.crt={AZURE_CA}", f"--from-file=attestation-ca.crt={ATTESTATION_CA}")
+    options = ("create", "configmap", "azbox-ca", f"--namespace={NAMESPACE}", *files)
     kubectl("apply", "-f", "-", stdin=kubectl(*options, "--dry-run=client", "--output=json"))
 
 
@@ -61,8 +75,8 @@ def nodes_ready() -> bool:
 
 def _rolled_out(kind: str) -> bool:
     """Whether all of this kind that the release has are as it wants them; also when it has none."""
-    told = kubectl("rollout", "status", kind, f"--namespace={NAMESPACE}", "--selector", SELECTOR, "--watch=false")
-    return all("successfully rolled out" in line for line in told.splitlines())
+    reported = kubectl("rollout", "status", kind, f"--namespace={NAMESPACE}", "--selector", SELECTOR, "--watch=false")
+    return all("successfully rolled out" in line for line in reported.splitlines())
 
 
 def agents_tell() -> str:

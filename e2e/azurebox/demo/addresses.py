@@ -15,7 +15,7 @@ from azurebox.demo.workload import LABEL, Pod, addressed
 from azurebox.steps import StepError
 
 STATUS_WITHIN_S = 10  # a pool's status follows what happens within this time
-SAMPLE = 4  # so many ipConfigurations of a NIC are shown
+SAMPLE = 4  # how many ipConfigurations of a NIC are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def show_pools(guide: Guide, box: Box, _: Sequence[Pod]) -> None:
         "the next pods need not wait for Azure. README.md explains the columns.",
     )
     with suppress(StepError):  # what is shown then is judged below
-        box.wait_for(lambda: _assigned(box) == addressed(box), STATUS_WITHIN_S, "the pools to tell the pods' addresses")
+        box.wait_for(lambda: _assigned(box) == addressed(box), STATUS_WITHIN_S, "the pools to show the pods' addresses")
     guide.show("kubectl", "get", "nodeippools")
     columns = ("NAME", "PRIMARY-IP", "REASON", "SUBNET")
     guide.show("kubectl", "get", "nodeippools", "-o", "wide", shorten=partial(pick, columns=columns))

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from azurebox import lifecycle, release
+from azurebox import clusterdns, lifecycle, release
 from azurebox.client import Box
-from azurebox.demo import addresses, figures, traffic, workload
+from azurebox.demo import addresses, commandline, features, figures, traffic, workload
 from azurebox.demo.guide import BOX, Guide
 from azurebox.demo.paper import Paper
 from azurebox.demo.workload import PODS_PER_NODE, Pod
@@ -27,11 +27,14 @@ SCENES: Sequence[Scene] = (
     addresses.show_pods,
     addresses.show_nics,
     traffic.show_pod_to_pod,
+    traffic.show_name,
     traffic.show_onprem,
     traffic.show_internet,
+    features.show_attachments,
     figures.show_prometheus,
     figures.show_latency,
     figures.show_memory,
+    commandline.show_status,
 )
 
 CALLS = "sum by (node, operation, code) (azure_cni_azure_request_duration_seconds_count)"
@@ -45,10 +48,10 @@ NEXT: Mapping[str, Sequence[str]] = {
     "Set spec.limit to 70 for all nodes together: pods that find no address say why, and start when you set it back.": (
         "e2e/box kubectl edit vnetquota azbox-vnet",
         "e2e/box kubectl scale deployment demo-vm1 --replicas=60",
-        "e2e/box kubectl events --types=Warning",
+        "e2e/box azure-cni why -n default",
     ),
     "Trouble in Azure: for half a minute the subnet is full. See what waiting pods say, and that they start when the "
-    "agent has asked again. (e2e/box azure alone tells what else can go wrong.)": (
+    "agent has asked again. (e2e/box azure alone lists what else can go wrong.)": (
         "e2e/box azure fault subnet-full --seconds 30",
         "e2e/box kubectl scale deployment demo-vm2 --replicas=40",
         "e2e/box kubectl events --types=Warning",
@@ -60,12 +63,16 @@ NEXT: Mapping[str, Sequence[str]] = {
         f"{BOX} exec {CONTROL_PLANE} -- {shlex.join(figures.query(CALLS))}",
     ),
     "What pods are to their node, a link and two routes each:": ("e2e/box exec azbox-vm1 -- ip route",),
+    "Who has which address, by ledger, kernel, NIC and API server side by side; and who had one a while ago:": (
+        "e2e/box azure-cni addresses azbox-vm1 --check",
+        "e2e/box azure-cni who 10.240.0.36 --history",
+    ),
     "Take everything away, without a trace:": ("make down",),
 }
 
 
 def run(helm_arguments: Sequence[str], *, alone: Callable[[], AbstractContextManager[None]]) -> int:
-    """Make, show, tell; the exit status. `alone` keeps other commands from changing the box while it is made.
+    """Make, show, report; the exit status. `alone` keeps other commands from changing the box while it is made.
 
     Raises:
         StepError: there is no cluster to show.
@@ -83,12 +90,13 @@ def run(helm_arguments: Sequence[str], *, alone: Callable[[], AbstractContextMan
     paper.line("")
     with alone():
         lifecycle.up(DEFAULT_NODES)
+        clusterdns.apply()
         release.install(helm_arguments)
     box = Box()
     with step(f"pods: {PODS_PER_NODE} on each node"):
         pods = workload.start(box)
     show(guide, box, pods)
-    return tell(guide, took_s=time.monotonic() - began)
+    return report(guide, took_s=time.monotonic() - began)
 
 
 def show(guide: Guide, box: Box, pods: Sequence[Pod]) -> None:
@@ -100,7 +108,7 @@ def show(guide: Guide, box: Box, pods: Sequence[Pod]) -> None:
             guide.fault(str(error))
 
 
-def tell(guide: Guide, *, took_s: float) -> int:
+def report(guide: Guide, *, took_s: float) -> int:
     """What to try next, how long it took, and what was wrong; the exit status."""
     paper = guide.paper
     paper.heading("What to try next")

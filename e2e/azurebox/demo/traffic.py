@@ -1,15 +1,18 @@
-"""Who the other side sees: from pod to pod, to an on-premises host, to a host on the internet."""
+"""Who the other side sees: from pod to pod, by a name, to an on-premises host, to a host on the internet."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address
 
 from azurebox.client import Box
 from azurebox.demo.guide import Guide
-from azurebox.demo.workload import PORT, Pod
+from azurebox.demo.workload import PORT, Pod, workload_name
 from azurebox.fabric import Fabric
 from azurebox.fabric.topology import INTERNET_HOST, ONPREM
+from azurebox.steps import StepError
 
+DNS_WITHIN = "30s"
 CURL = ("curl", "-sSf", "-m", "5")
 
 
@@ -30,13 +33,34 @@ def show_pod_to_pod(guide: Guide, _: Box, pods: Sequence[Pod]) -> None:
     )
 
 
+def show_name(guide: Guide, box: Box, pods: Sequence[Pod]) -> None:
+    """A Service is found by its name."""
+    caller, server = pods[0], next(pod for pod in pods if pod.node != pods[0].node)
+    name = workload_name(server.node)
+    guide.chapter(
+        "By name",
+        f"The pods on {server.node} have a Service, {name}. Its name leads to an address of Services, by the cluster's "
+        "DNS (CoreDNS, in pods like any others), and kube-proxy from there to one of the pods, which sees who calls.",
+    )
+    with suppress(StepError):  # what is shown then is judged below
+        box.kubectl("rollout", "status", "deployment/coredns", "--namespace=kube-system", f"--timeout={DNS_WITHIN}")
+    found = guide.show("kubectl", "exec", caller.name, "--", "getent", "hosts", name)
+    seen = guide.show("kubectl", "exec", caller.name, "--", *CURL, f"http://{name}/clientip").rpartition(":")[0]
+    guide.judge(
+        name in found and seen == str(caller.address),
+        f"the name was found, and a pod behind it saw {seen}, the pod {caller.name} itself.",
+        f"{name} was found as {found.strip() or 'nothing'}, and a pod behind it saw {seen or 'nobody'}; "
+        f"{caller.name} has {caller.address}",
+    )
+
+
 def show_onprem(guide: Guide, _: Box, pods: Sequence[Pod]) -> None:
     """So does a host on the premises."""
     caller = pods[0]
     guide.chapter(
         "From a pod to an on-premises host",
         "Firewalls and logs over there know each pod by its own address: the chart's value routablePrefixes has "
-        f"their network. The host {ONPREM.address} tells whom it sees.",
+        f"their network. The host {ONPREM.address} says whom it sees.",
     )
     seen = whoami(guide.show("kubectl", "exec", caller.name, "--", *CURL, f"http://{ONPREM.address}/whoami"))
     guide.judge(
@@ -53,7 +77,7 @@ def show_internet(
     *,
     public_addresses: Callable[[], Mapping[IPv4Address, IPv4Address]] = lambda: Fabric().public_addresses(),
 ) -> None:
-    """The internet sees the node; `public_addresses` tells who leaves the VNet as whom."""
+    """The internet sees the node; `public_addresses` shows who leaves the VNet as whom."""
     caller = pods[0]
     guide.chapter(
         "From a pod to the internet",

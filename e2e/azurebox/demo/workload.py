@@ -1,4 +1,4 @@
-"""The pods of the demo: for each node a Deployment of ten that serve HTTP, bound to that node.
+"""The pods of the demo: for each node a Deployment of ten that serve HTTP, bound to that node, and their Service.
 
 Nothing here belongs to azure-cni: they are the pods of anyone.
 """
@@ -29,8 +29,8 @@ class Pod:
     address: IPv4Address
 
 
-def deployment_name(node: str) -> str:
-    """Of the pods on `node`."""
+def workload_name(node: str) -> str:
+    """Of the Deployment of the pods on `node`, and of their Service."""
     return f"demo-{node.removeprefix(PREFIX)}"
 
 
@@ -41,7 +41,7 @@ def start(box: Box) -> list[Pod]:
         StepError: they do not; carries what there is and the last events.
 
     """
-    box.apply(*(_deployment(node) for node in box.nodes))
+    box.apply(*(make(node) for node in box.nodes for make in (_deployment, _service)))
     wanted = dict.fromkeys(box.nodes, PODS_PER_NODE)
 
     def complete() -> list[Pod]:
@@ -91,7 +91,7 @@ def _deployment(node: str) -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": deployment_name(node), "namespace": "default", "labels": {"app": "demo"}},
+        "metadata": {"name": workload_name(node), "namespace": "default", "labels": {"app": "demo"}},
         "spec": {
             "replicas": PODS_PER_NODE,
             "selector": {"matchLabels": labels},
@@ -104,4 +104,13 @@ def _deployment(node: str) -> dict[str, Any]:
                 },
             },
         },
+    }
+
+
+def _service(node: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": workload_name(node), "namespace": "default", "labels": {"app": "demo"}},
+        "spec": {"selector": {"app": "demo", "on": node}, "ports": [{"port": 80, "targetPort": PORT}]},
     }

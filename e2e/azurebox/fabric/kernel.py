@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +51,7 @@ def namespaces(prefix: str) -> list[str]:
 
 
 def ensure_namespace(namespace: str) -> None:
-    """Make the namespace, with its loopback up. One that a crash left as an empty file is made anew."""
+    """Make the namespace, with its loopback up. One that a crash left as an empty file is recreated."""
     if (NAMESPACES / namespace).exists() and not is_whole(namespace):
         delete_namespace(namespace)
     if not (NAMESPACES / namespace).exists():
@@ -81,13 +82,13 @@ def configure(namespace: str, lines: Iterable[str]) -> None:
 
 
 def links(namespace: str) -> dict[str, dict[str, Any]]:
-    """The links of a namespace by name, as `ip -json` tells them."""
+    """The links of a namespace by name, as `ip -json` lists them."""
     text = capture(["ip", "-netns", namespace, "-json", "link", "show"], what=f"list the links of {namespace}")
     return {link["ifname"]: link for link in json.loads(text)}
 
 
 def delete_link(namespace: str, link: str) -> None:
-    """Delete a link unless it is gone. A cable to a namespace that just ended goes by itself, a moment later."""
+    """Delete a link unless it is gone. A cable to a namespace that just ended disappears a moment later."""
     try:
         configure(namespace, [f"link delete {link}"])
     except StepError:
@@ -106,7 +107,7 @@ def set_sysctls(namespace: str, settings: dict[str, str]) -> None:
 
 
 def birth_mark(namespace: str) -> int:
-    """A number that tells a namespace from an earlier one of the same name."""
+    """A number that distinguishes a namespace from an earlier one of the same name."""
     return (NAMESPACES / namespace).stat().st_ino
 
 
@@ -129,6 +130,61 @@ def address_map(namespace: str, table: str, name: str) -> dict[IPv4Address, IPv4
         if "map" in item:
             return {IPv4Address(key): IPv4Address(value) for key, value in item["map"].get("elem", [])}
     raise StepError(f"cannot read map {name} of {namespace}: nft does not list it")
+
+
+def counters(namespace: str, family: str, table: str) -> dict[str, int]:
+    """Packets by the name of each counter of a table; no table, no counters."""
+    if not has_table(namespace, family, table):
+        return {}
+    command = _nft(namespace, "--json", "list", "counters", "table", family, table)
+    listing = json.loads(capture(command, what=f"read the counters of {namespace}"))["nftables"]
+    return {item["counter"]["name"]: item["counter"]["packets"] for item in listing if "counter" in item}
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A flow of UDP that conntrack knows, with its ports; `end` is who answers, after translation."""
+
+    source: IPv4Address
+    source_port: int
+    destination: IPv4Address
+    destination_port: int
+    end: IPv4Address
+    mark: int
+
+
+def udp_flows(namespace: str, destination: IPv4Address, port: int) -> list[Flow]:
+    """The flows of UDP to an address and port, port 0 for any."""
+    chosen = ["--orig-port-dst", str(port)] if port else []
+    command = _conntrack(namespace, "-L", "--orig-dst", str(destination), *chosen)
+    flows = []
+    for line in capture(command, what=f"list the flows of {namespace}").splitlines():
+        words = [word.partition("=") for word in line.split() if "=" in word]
+        ends = {key: [value for name, _, value in words if name == key] for key in ("src", "dst", "sport", "dport")}
+        marks = [int(value) for name, _, value in words if name == "mark"]
+        flows.append(
+            Flow(
+                IPv4Address(ends["src"][0]),
+                int(ends["sport"][0]),
+                IPv4Address(ends["dst"][0]),
+                int(ends["dport"][0]),
+                IPv4Address(ends["src"][1]),
+                marks[0] if marks else 0,
+            )
+        )
+    return flows
+
+
+def forget_udp_flow(namespace: str, flow: Flow) -> None:
+    """Make conntrack forget a flow; one that is gone is no error."""
+    source = ("--orig-src", str(flow.source), "--orig-port-src", str(flow.source_port))
+    target = ("--orig-dst", str(flow.destination), "--orig-port-dst", str(flow.destination_port))
+    delete = _conntrack(namespace, "-D", *source, *target)
+    capture(["sh", "-c", '"$@" || test $? -eq 1', "forget", *delete], what=f"forget a flow of {namespace}")
+
+
+def _conntrack(namespace: str, action: str, *selection: str) -> list[str]:
+    return ["nsenter", f"--net={NAMESPACES / namespace}", "conntrack", action, "-p", "udp", *selection]
 
 
 def _nft(namespace: str, *arguments: str) -> list[str]:

@@ -5,20 +5,16 @@ and as whom. A view is what can be reached from one place: a VNet sees itself, t
 on-prem site behind its gateway. Only a peering that both sides have made carries anything, as in Azure.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
-from azurebox.fabric.topology import (
-    FIRST_DEFAULT_OUTBOUND,
-    ONPREM,
-    PEER,
-    PUBLIC_ADDRESSES,
-    Place,
-    device_name,
-)
-from azurebox.steps import StepError
-from fakes.azure.effective import EffectiveNetwork, EffectiveNic, EffectiveVNet
+from azurebox.fabric.balancer import Balanced, Health, balance
+from azurebox.fabric.filters import NO_FILTERS, Filters, plan_filters
+from azurebox.fabric.outbound import Outbound, primary_of, ways_out
+from azurebox.fabric.routes import NO_ROUTES, STORAGE_VIEW, Routes, plan_routes
+from azurebox.fabric.topology import ONPREM, PEER, STORAGE, Place, device_name
+from fakeazure.effective import EffectiveNetwork, EffectiveNic, EffectiveVNet
 
 EVERYTHING = "everything"  # the view of the fabric itself (answers, probes) and of the on-prem site
 NOTHING = "nothing"  # the view of a VNet that is not there (any more)
@@ -29,7 +25,9 @@ class Port:
     """One cable.
 
     `addresses` are single ones, a block taken apart; `public` maps those that may leave the VNet to the address by
-    which the internet knows them; `primary` is the one that IMDS and the wireserver answer, None for no VM of ours.
+    which the internet knows them; `primary` is the one that IMDS and the wireserver answer, None for no box VM and
+    for a VM's further NICs. `guarded`: the NIC or its subnet has a network security group. `published` maps public
+    addresses to those of this port that have one as their own.
     """
 
     device: str
@@ -39,15 +37,25 @@ class Port:
     ip_forwarding: bool
     view: str
     public: Mapping[IPv4Address, IPv4Address]
+    guarded: bool = False
+    published: Mapping[IPv4Address, IPv4Address] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every cable, the unused ones too (nothing passes those), and the devices that each view reaches."""
+    """Every cable, the unused ones too (nothing passes those), and the devices that each view reaches.
+
+    `frontends` are the addresses of internal load balancers that each view reaches.
+    """
 
     ports: tuple[Port, ...]
     unused: tuple[str, ...]
     views: Mapping[str, frozenset[str]]
+    outbound: Outbound = field(default_factory=Outbound)
+    balanced: tuple[Balanced, ...] = ()
+    frontends: Mapping[str, frozenset[IPv4Address]] = field(default_factory=dict)
+    filters: Filters = NO_FILTERS
+    routes: Routes = NO_ROUTES
 
     @property
     def public(self) -> dict[IPv4Address, IPv4Address]:
@@ -58,33 +66,74 @@ class Plan:
 EMPTY = Plan(ports=(), unused=(), views={EVERYTHING: frozenset(), NOTHING: frozenset()})
 
 
-def make_plan(network: EffectiveNetwork, *, cables: Mapping[str, str], lent: Mapping[IPv4Address, IPv4Address]) -> Plan:
+def make_plan(
+    network: EffectiveNetwork,
+    *,
+    cables: Mapping[str, str],
+    lent: Mapping[IPv4Address, IPv4Address],
+    healthy: Health = (),
+) -> Plan:
     """What the fabric should do now.
 
     `cables` are the fabric's devices to VMs and outside hosts with the MAC at their far end; a NIC without a cable is
-    left out. `lent` are the public addresses in use until now: a VM keeps its default outbound address.
+    left out. `lent` are the public addresses in use until now: a VM keeps its default outbound address. `healthy` are
+    the members of load balancers whose probes succeed.
     """
     device_of = {mac: device for device, mac in cables.items()}
     nics = {device: nic for nic in network.nics if (device := device_of.get(nic.mac.lower()))}
-    public = _public_addresses(network, nics.values(), lent=lent)
+    outbound = ways_out(network, nics.values(), lent=lent)
+    guarded = _guarded(network, nics)
     vnet_of_subnet = {_key(subnet.subnet_id): vnet for vnet in network.vnets for subnet in vnet.subnets}
     home_of = {device: vnet_of_subnet.get(_key(nic.subnet_id)) for device, nic in nics.items()}
     home_of[device_name(PEER.name)] = _vnet_holding(PEER.address, network)
 
     ports = [
-        _port_of_nic(nic, device=device, view=_view_name(home_of[device], network), public=public)
+        _port_of_nic(
+            nic,
+            device=device,
+            view=_view_name(home_of[device], network),
+            public=outbound.addresses,
+            guarded=device in guarded,
+        )
         for device, nic in sorted(nics.items())
     ]
     ports += [
         _port_of_place(PEER, view=_view_name(home_of[device_name(PEER.name)], network)),
         _port_of_place(ONPREM, view=EVERYTHING),
+        _port_of_place(STORAGE, view=STORAGE_VIEW),
     ]
+    routes = plan_routes(network, nics, devices=frozenset(cables))
     used = [port for port in ports if port.device in cables]
+    balanced = balance(network, nics, guarded=guarded, healthy=healthy)
     return Plan(
         ports=tuple(used),
         unused=tuple(sorted(set(cables) - {port.device for port in used})),
-        views=dict(_views(network, [port.device for port in used], home_of)),
+        views={
+            **dict(_views(network, [port.device for port in used if port.view != STORAGE_VIEW], home_of)),
+            STORAGE_VIEW: routes.with_endpoint,
+        },
+        filters=plan_filters(network, nics),
+        routes=routes,
+        outbound=outbound,
+        balanced=balanced,
+        frontends=dict(_frontends(network, balanced)),
     )
+
+
+def _guarded(network: EffectiveNetwork, nics: Mapping[str, EffectiveNic]) -> frozenset[str]:
+    """The devices of NICs for which a network security group judges, of their own or of their subnet."""
+    subnets = {_key(subnet.subnet_id) for vnet in network.vnets for subnet in vnet.subnets if subnet.security_group_id}
+    return frozenset(device for device, nic in nics.items() if nic.security_group_id or _key(nic.subnet_id) in subnets)
+
+
+def _frontends(
+    network: EffectiveNetwork, balanced: tuple[Balanced, ...]
+) -> Iterator[tuple[str, frozenset[IPv4Address]]]:
+    homes = {_key(vnet.vnet_id): vnet for vnet in network.vnets}
+    internal = [(rule.frontend, homes[_key(rule.vnet_id)]) for rule in balanced if not rule.public]
+    yield EVERYTHING, frozenset(address for address, _ in internal)
+    for vnet in network.vnets:
+        yield _view_name(vnet, network), frozenset(address for address, home in internal if _connected(vnet, home))
 
 
 def _views(
@@ -113,16 +162,24 @@ def _vnet_holding(address: IPv4Address, network: EffectiveNetwork) -> EffectiveV
     )
 
 
-def _port_of_nic(nic: EffectiveNic, *, device: str, view: str, public: Mapping[IPv4Address, IPv4Address]) -> Port:
+def _port_of_nic(
+    nic: EffectiveNic, *, device: str, view: str, public: Mapping[IPv4Address, IPv4Address], guarded: bool
+) -> Port:
     addresses = tuple(admitted for address in nic.addresses for admitted in IPv4Network(address.address))
     return Port(
         device=device,
         mac=nic.mac.lower(),
         addresses=addresses,
-        primary=_primary(nic),
+        primary=primary_of(nic) if nic.is_primary else None,
         ip_forwarding=nic.ip_forwarding,
         view=view,
         public={private: seen for private, seen in public.items() if private in addresses},
+        guarded=guarded,
+        published={
+            IPv4Address(address.public_ip): IPv4Address(address.address)
+            for address in nic.addresses
+            if address.public_ip
+        },
     )
 
 
@@ -136,46 +193,6 @@ def _port_of_place(place: Place, *, view: str) -> Port:
         view=view,
         public={place.address: place.public} if place.public else {},
     )
-
-
-def _primary(nic: EffectiveNic) -> IPv4Address | None:
-    return next((IPv4Address(address.address) for address in nic.addresses if address.primary), None)
-
-
-def _public_addresses(
-    network: EffectiveNetwork, nics: Iterable[EffectiveNic], *, lent: Mapping[IPv4Address, IPv4Address]
-) -> dict[IPv4Address, IPv4Address]:
-    """Who leaves the VNet as whom: a configuration's own public IP, or for a primary what Azure lends it by default."""
-    nics = sorted(nics, key=lambda nic: nic.nic_id)
-    public = {
-        IPv4Address(address.address): IPv4Address(address.public_ip)
-        for nic in nics
-        for address in nic.addresses
-        if address.public_ip
-    }
-    generous = {_key(subnet.subnet_id) for vnet in network.vnets for subnet in vnet.subnets if subnet.default_outbound}
-    borrowers = [
-        primary
-        for nic in nics
-        if _key(nic.subnet_id) in generous and (primary := _primary(nic)) and primary not in public
-    ]
-    taken = {*public.values(), PEER.public}
-    for primary in borrowers:
-        if (kept := lent.get(primary)) and kept not in taken:
-            public[primary] = kept
-            taken.add(kept)
-    for primary in borrowers:
-        if primary not in public:
-            public[primary] = _first_free(taken)
-            taken.add(public[primary])
-    return public
-
-
-def _first_free(taken: Iterable[IPv4Address | None]) -> IPv4Address:
-    for address in PUBLIC_ADDRESSES.hosts():
-        if address >= FIRST_DEFAULT_OUTBOUND and address not in taken:
-            return address
-    raise StepError(f"cannot lend a default outbound address: all of {PUBLIC_ADDRESSES} are in use")
 
 
 def _key(resource_id: str) -> str:

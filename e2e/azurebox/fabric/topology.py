@@ -16,6 +16,18 @@ WIRESERVER: Final = IPv4Address("168.63.129.16")
 ARM: Final = IPv4Address("198.51.100.1")
 PLATFORM: Final = (IMDS, WIRESERVER, ARM)  # live in the fabric's own namespace
 
+STACK_SYSCTLS: Final = {
+    "ipv4/ip_forward": "1",
+    # What every later link inherits: ARP is answered for any address, and no source is thought impossible.
+    "ipv4/conf/default/proxy_arp": "1",
+    "ipv4/conf/default/rp_filter": "0",
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv6/conf/all/disable_ipv6": "1",
+    "ipv6/conf/default/disable_ipv6": "1",
+}
+
 PUBLIC_ADDRESSES: Final = IPv4Network("198.51.100.0/24")
 FIRST_DEFAULT_OUTBOUND: Final = IPv4Address("198.51.100.10")  # what Azure lends a VM without a public IP of its own
 
@@ -25,7 +37,7 @@ class Place:
     """A host beyond the VMs, in a namespace of its own; its name is also the last part of that namespace's name.
 
     `gateway` is any address of the host's own network: the fabric answers ARP for all. `public` is what the internet
-    and ARM see of it, None for the internet itself.
+    and ARM see of it, None for what is public itself.
     """
 
     name: str
@@ -56,7 +68,16 @@ INTERNET_HOST: Final = Place(
     mac="00:0d:3a:00:f0:03",
     public=None,
 )
-PLACES: Final = (PEER, ONPREM, INTERNET_HOST)
+STORAGE: Final = Place(
+    "storage",
+    IPv4Address("198.51.100.2"),
+    gateway=IPv4Address("198.51.100.3"),
+    mac="00:0d:3a:00:f0:04",
+    public=None,
+)
+PLACES: Final = (PEER, ONPREM, INTERNET_HOST)  # storage is made only when there is an account
+
+ONPREM_NETWORK: Final = IPv4Network("192.168.50.0/24")  # what the VNet's gateway knows of the on-prem site
 
 
 def device_name(name: str) -> str:

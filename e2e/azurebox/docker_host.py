@@ -1,0 +1,146 @@
+"""A VM with Docker and without Kubernetes: Debian's dockerd, and azure-cni's plugin for it from these sources.
+
+The engine comes from Debian's package docker.io, unpacked in the cache and not installed. The VM's containers share one
+image, a busybox that also serves: `GET /cgi-bin/whoami` on port 8080 returns the caller's address.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from azurebox import azure, cgroups, lifecycle, processes
+from azurebox.facts import AZURE_CA, CACHE, PREFIX
+from azurebox.machine import Machine
+from azurebox.steps import StepError, capture
+
+ENGINE = CACHE / "docker.io"
+IMAGE = "azbox/busybox:1"
+PORT = 8080
+APPLETS = ("sh", "ip", "httpd", "nc", "sleep", "cat")
+WHOAMI = '#!/bin/sh\nprintf "Content-Type: text/plain\\r\\n\\r\\n%s\\n" "$REMOTE_ADDR"\n'
+CLIENT, DAEMON, PLUGIN = "/usr/bin/docker", "dockerd", "azure-cni-docker"
+STARTED_S = 60.0
+
+SETTINGS = """\
+routablePrefixes = ["192.168.50.0/24"]
+[azure]
+caFile = "/etc/azure-cni/ca.pem"
+[agent]
+coolingSeconds = 2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DockerHost:
+    """One such VM by its name, such as `azbox-docker1`."""
+
+    name: str
+    _machine: Machine = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.name.startswith(f"{PREFIX}docker"):
+            raise StepError(f"cannot use {self.name} as a VM with Docker: its name must begin with {PREFIX}docker")
+        object.__setattr__(self, "_machine", Machine(self.name))
+
+    def start(self) -> azure.Nic:
+        """Boot it, with the plugin, the daemon and the image; what is there already stays."""
+        engine = ensure_engine()
+        machine, nic = lifecycle.start_machine(self.name)
+        cgroups.ensure(self.name)
+        machine.write("/etc/azure-cni/ca.pem", AZURE_CA.read_text())
+        machine.write("/etc/azure-cni/docker.toml", SETTINGS)
+        self.start_plugin()
+        daemon = [
+            f"{engine}/usr/sbin/dockerd", "--data-root=/var/lib/docker", "--userland-proxy=false",
+            f"--cgroup-parent=/{self.name}",
+        ]  # fmt: skip
+        process = machine.service(DAEMON, daemon)
+        processes.wait_until(process, self._answers, timeout_s=STARTED_S, what=f"dockerd of {self.name} to answer")
+        if not self.docker("image", "ls", "-q", IMAGE).strip():
+            self._import_image()
+        return nic
+
+    def start_plugin(self) -> None:
+        """Start the plugin, and wait until a container could start."""
+        process = self._machine.service(PLUGIN, self._azure_cni())
+        processes.wait_until(process, self._ready, timeout_s=STARTED_S, what=f"the plugin of {self.name} to be ready")
+
+    def stop(self, service: str) -> None:
+        """End one of its services with no word."""
+        processes.halt(processes.require(f"{self.name}-{service}"), grace_s=0)
+
+    def docker(self, *args: str) -> str:
+        """Run Docker's command there; its output."""
+        return self._machine.run([f"{ENGINE}{CLIENT}", *args])
+
+    def run(self, *argv: str) -> str:
+        """Run a command there; its output."""
+        return self._machine.run(argv)
+
+    def status(self) -> str:
+        """What `azure-cni docker status` says."""
+        return self._machine.run([*self._azure_cni(), "status"])
+
+    def address(self, container: str, *, network: str) -> str:
+        """The address of a container, as Docker shows it."""
+        shown = json.loads(self.docker("inspect", container))[0]
+        return str(shown["NetworkSettings"]["Networks"][network]["IPAddress"])
+
+    def remove(self) -> None:
+        """Take it away with its NIC, if it is there."""
+        for process in reversed(processes.all_records()):
+            if process.name == self.name or process.name.startswith(f"{self.name}-"):
+                processes.stop(process, grace_s=0)
+        azure.remove_vm(self.name)
+        cgroups.remove(self.name)
+        shutil.rmtree(self._machine.disk, ignore_errors=True)
+
+    @staticmethod
+    def _azure_cni() -> Sequence[str]:
+        path = f"PYTHONPATH={processes.PYTHON_ENVIRONMENT['PYTHONPATH']}"
+        return ["env", path, sys.executable, "-m", "azure_cni", "docker"]
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.docker("version", "--format", "{{.Server.Version}}"))
+        except StepError:
+            return False
+
+    def _ready(self) -> bool:
+        try:
+            return "0 allocated" not in self.status()
+        except StepError:
+            return False
+
+    def _import_image(self) -> None:
+        root = self._machine.disk / "var" / "image"
+        (root / "bin").mkdir(parents=True, exist_ok=True)
+        shutil.copy2(shutil.which("busybox") or "/bin/busybox", root / "bin")
+        for applet in APPLETS:
+            (root / "bin" / applet).unlink(missing_ok=True)
+            (root / "bin" / applet).symlink_to("busybox")
+        script = root / "www" / "cgi-bin" / "whoami"
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(WHOAMI)
+        script.chmod(0o755)
+        capture(["tar", "-C", str(root), "-cf", f"{root}.tar", "."], what="pack the image of containers")
+        self.docker("import", "/var/image.tar", IMAGE)
+
+
+SERVER = (IMAGE, "/bin/httpd", "-f", "-p", f"0.0.0.0:{PORT}", "-h", "/www")
+"""What a container runs that says who asks it."""
+
+
+def ensure_engine() -> Path:
+    """Debian's package docker.io, unpacked in the cache."""
+    if not (ENGINE / "usr/sbin/dockerd").exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=CACHE) as temporary:
+            fetch = f"cd {temporary} && apt-get -o APT::Sandbox::User=root download docker.io && dpkg-deb -x *.deb root"
+            capture(["sh", "-c", fetch], what="fetch Debian's docker.io")
+            (Path(temporary) / "root").rename(ENGINE)
+    return ENGINE

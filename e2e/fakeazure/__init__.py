@@ -1,0 +1,68 @@
+"""A faithful Azure in one process: resource manager, managed and workload identity, instance metadata, wireserver.
+
+    azure = FakeAzure(operation_duration_s=0.2, seed=1)
+    azure.add_vnet(subnets={"nodes": "10.240.0.0/22"})
+    vm = azure.add_vm("vm1", secondaries=3)
+    azure.pin_caller("vm1")                                 # who asks IMDS from 127.0.0.1
+    azure.faults.add(Throttled(), operation="nic.put", resource=vm.nic, seconds=30)
+    async with azure.serve() as endpoints:                  # endpoints.arm, .imds, .wireserver, .ca_file
+        ...
+
+It obeys Azure's rules as far as they are documented or recorded. Each module lists what was chosen where Azure's
+behaviour is not known. Left out: scale sets in uniform mode, IPv6, and writes of other resources than NICs, subnets,
+security groups, route tables, load balancers, public IP addresses and NAT gateways.
+"""
+
+from fakeazure.clock import Clock, ManualClock, SystemClock
+from fakeazure.effective import EffectiveAddress, EffectiveNetwork, EffectiveNic, EffectiveSubnet, EffectiveVNet
+from fakeazure.fake import FakeAzure
+from fakeazure.faults import (
+    Busy,
+    FailOperation,
+    Forbidden,
+    LostReply,
+    MetadataError,
+    OddBody,
+    Page,
+    Refuse,
+    Relinked,
+    Silent,
+    SlowOperation,
+    Stale,
+    SubnetFull,
+    Superseded,
+    Throttled,
+    TouchedMeanwhile,
+)
+from fakeazure.records import Vm
+from fakeazure.server import Endpoints
+
+__all__ = [
+    "Busy",
+    "Clock",
+    "EffectiveAddress",
+    "EffectiveNetwork",
+    "EffectiveNic",
+    "EffectiveSubnet",
+    "EffectiveVNet",
+    "Endpoints",
+    "FailOperation",
+    "FakeAzure",
+    "Forbidden",
+    "LostReply",
+    "ManualClock",
+    "MetadataError",
+    "OddBody",
+    "Page",
+    "Refuse",
+    "Relinked",
+    "Silent",
+    "SlowOperation",
+    "Stale",
+    "SubnetFull",
+    "Superseded",
+    "SystemClock",
+    "Throttled",
+    "TouchedMeanwhile",
+    "Vm",
+]
