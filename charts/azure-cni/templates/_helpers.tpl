@@ -94,12 +94,45 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- fail (printf "serviceAccount.name and controller.serviceAccount.name are both %s: agents must not be able to grant" $account) -}}
 {{- end -}}
 {{- end -}}
-{{- if and .Values.metrics.serviceMonitor.enabled (ne .Values.metrics.bind "node") -}}
-{{- fail (printf "metrics.serviceMonitor.enabled needs metrics.bind node: it is %s, and Prometheus could not reach the port" .Values.metrics.bind) -}}
-{{- end -}}
+{{- include "azure-cni.validate.metrics" . -}}
 {{- range .Values.routablePrefixes -}}
 {{- if not (regexMatch "^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])/(3[0-2]|[12]?[0-9])$" .) -}}
 {{- fail (printf "routablePrefixes: %q is not an IPv4 prefix such as 192.168.0.0/16" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "azure-cni.validate.metrics" -}}
+{{- with .Values.metrics -}}
+{{- if ne .bind "node" -}}
+{{- if .serviceMonitor.enabled -}}
+{{- fail (printf "metrics.serviceMonitor.enabled needs metrics.bind node: it is %s, and Prometheus could not reach the port" .bind) -}}
+{{- end -}}
+{{- if .tls.enabled -}}
+{{- fail (printf "metrics.tls.enabled needs metrics.bind node: it is %s, and nothing leaves the node" .bind) -}}
+{{- end -}}
+{{- end -}}
+{{- if not .tls.enabled -}}
+{{- if eq .auth "token" -}}
+{{- fail "metrics.auth is token, which needs metrics.tls.enabled: whoever reads a token on the network can use it" -}}
+{{- end -}}
+{{- if .tls.secretName -}}
+{{- fail (printf "metrics.tls.secretName is %s, which nothing uses without metrics.tls.enabled" .tls.secretName) -}}
+{{- end -}}
+{{- if .serviceMonitor.tlsConfig -}}
+{{- fail "metrics.serviceMonitor.tlsConfig is set, which nothing uses without metrics.tls.enabled" -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .auth "none" -}}
+{{- if .tokenAudience -}}
+{{- fail "metrics.tokenAudience is set, which nothing uses without metrics.auth token" -}}
+{{- end -}}
+{{- if .serviceMonitor.authorization -}}
+{{- fail "metrics.serviceMonitor.authorization is set, which nothing uses without metrics.auth token" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .tokenAudience .serviceMonitor.enabled (not .serviceMonitor.authorization) -}}
+{{- fail "metrics.tokenAudience needs metrics.serviceMonitor.authorization: the token of Prometheus' own service account is for the API server" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -110,18 +143,18 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- fail "azure.identity is workload, which needs azure.clientID and azure.tenantID" -}}
 {{- end -}}
 {{- end -}}
-{{- if eq .Values.azure.nic "observe" -}}
-{{- if eq .Values.azure.adopt "none" -}}
-{{- fail "azure.nic is observe and azure.adopt is none: pods would get nothing, as a NIC that is only observed has no address that azure-cni put there" -}}
+{{- if hasKey .Values.azure "nic" -}}
+{{- fail (printf "azure.nic is %v, and is no value any more: nicWriter=none replaces azure.nic=observe; leave azure.nic out" .Values.azure.nic) -}}
 {{- end -}}
-{{- if eq .Values.nicWriter "controller" -}}
-{{- fail "nicWriter is controller, but azure.nic is observe, and then nobody writes; leave nicWriter at agent" -}}
+{{- if eq .Values.nicWriter "none" -}}
+{{- if eq .Values.azure.adopt "none" -}}
+{{- fail "nicWriter is none and azure.adopt is none: pods would get nothing, because the NIC has no address that azure-cni put there" -}}
 {{- end -}}
 {{- if .Values.controller.enabled -}}
-{{- fail "azure.nic is observe, and then a controller has nothing to grant; set controller.enabled=false" -}}
+{{- fail "nicWriter is none, and then a controller has nothing to grant; set controller.enabled=false" -}}
 {{- end -}}
 {{- if not .Values.routablePrefixes -}}
-{{- fail "azure.nic is observe, and then Azure is not asked which prefixes the VNet has; list them in routablePrefixes, or pods reach the rest of the VNet with the node's address" -}}
+{{- fail "nicWriter is none, and then Azure is not asked which prefixes the VNet has; list them in routablePrefixes, or pods reach the rest of the VNet with the node's address" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -231,7 +264,7 @@ To change it:
 {{- end -}}
 
 {{/*
-What whoever calls Azure needs: the agent where nicWriter is agent, and always the controller, which counts the VNet.
+For whoever calls Azure: the agent unless nicWriter is controller, and always the controller, which counts the VNet.
 */}}
 {{- define "azure-cni.azure.env" -}}
 - name: AZURE_CNI_CLOUD
@@ -259,6 +292,14 @@ What whoever calls Azure needs: the agent where nicWriter is agent, and always t
 - name: AZURE_CNI_CA_FILE
   value: /etc/azure-cni/ca/{{ .Values.azure.caBundle.key }}
 {{- end }}
+{{- end -}}
+
+{{/*
+For whoever decides what pods have of the VNet: agents, and the controller that writes their NICs.
+*/}}
+{{- define "azure-cni.podNetworking.env" -}}
+- name: AZURE_CNI_POD_NETWORKING_ALLOWED
+  value: {{ .Values.podNetworking.allowed | toJson | quote }}
 {{- end -}}
 
 {{- define "azure-cni.azure.mounts" -}}
@@ -296,11 +337,99 @@ What whoever calls Azure needs: the agent where nicWriter is agent, and always t
 {{- end }}
 {{- end -}}
 
+{{/* What a controller that writes NICs needs to know who is who. */}}
+{{- define "azure-cni.attestation.env" -}}
+- name: AZURE_CNI_ATTESTATION
+  value: {{ .Values.azure.attestation.required | quote }}
+{{- with .Values.azure.attestation.caBundle }}
+{{- if .configMap }}
+- name: AZURE_CNI_ATTESTATION_CA_FILE
+  value: /etc/azure-cni/attestation/{{ .key }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "azure-cni.attestation.mounts" -}}
+{{- if and (eq .Values.nicWriter "controller") .Values.azure.attestation.caBundle.configMap }}
+- name: attestation-ca
+  mountPath: /etc/azure-cni/attestation
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "azure-cni.attestation.volumes" -}}
+{{- $writes := eq .Values.nicWriter "controller" -}}
+{{- with .Values.azure.attestation.caBundle }}
+{{- if and $writes .configMap }}
+- name: attestation-ca
+  configMap:
+    name: {{ .configMap }}
+    items:
+      - key: {{ .key }}
+        path: {{ .key }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Takes a list of the root and the port. */}}
 {{- define "azure-cni.scrapeAnnotations" -}}
 prometheus.io/scrape: "true"
-prometheus.io/scheme: http
-prometheus.io/port: {{ . | int64 | quote }}
+prometheus.io/scheme: {{ ternary "https" "http" (index . 0).Values.metrics.tls.enabled }}
+prometheus.io/port: {{ index . 1 | int64 | quote }}
 prometheus.io/path: /metrics
+{{- end -}}
+
+{{/* What agent and controller both need to serve metrics; each adds its port. */}}
+{{- define "azure-cni.metrics.env" -}}
+- name: AZURE_CNI_METRICS_BIND
+  value: {{ .Values.metrics.bind | quote }}
+- name: AZURE_CNI_HOST_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.hostIP
+{{- if .Values.metrics.tls.enabled }}
+- name: AZURE_CNI_METRICS_TLS
+  value: "true"
+{{- if .Values.metrics.tls.secretName }}
+- name: AZURE_CNI_METRICS_TLS_DIR
+  value: /etc/azure-cni/metrics-tls
+{{- end }}
+- name: AZURE_CNI_METRICS_AUTH
+  value: {{ .Values.metrics.auth | quote }}
+{{- with .Values.metrics.tokenAudience }}
+- name: AZURE_CNI_METRICS_AUDIENCE
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "azure-cni.metrics.mounts" -}}
+{{- if .Values.metrics.tls.secretName }}
+- name: metrics-tls
+  mountPath: /etc/azure-cni/metrics-tls
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "azure-cni.metrics.volumes" -}}
+{{- with .Values.metrics.tls.secretName }}
+- name: metrics-tls
+  secret:
+    secretName: {{ . | quote }}
+    optional: true # pods are wired, and cert-manager's own can start, before the certificate is there
+{{- end }}
+{{- end -}}
+
+{{/* Whose the tokens of scrapes are, and whether they may read the metrics: rules of a ClusterRole. */}}
+{{- define "azure-cni.metrics.reviews" -}}
+{{- if eq .Values.metrics.auth "token" }}
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end }}
 {{- end -}}
 
 {{/* What the values' securityContext and podSecurityContext are merged over. */}}

@@ -8,7 +8,7 @@ import pytest
 
 from azure_cni.kube.events import COMPONENT
 from unit.chart.crds import STATUS
-from unit.chart.helm import of_kind, render
+from unit.chart.helm import CHART, of_kind, render
 
 POLICY = "ValidatingAdmissionPolicy"
 AGENT = "system:serviceaccount:kube-system:azure-cni-agent"
@@ -36,6 +36,7 @@ def test_each_policy_looks_at_few_requests_only():
     assert {name: looks_at(policy) for name, policy in policies().items()} == {
         "own-node": (POOLS | {"nodes"}, f"request.userInfo.username == '{AGENT}'"),
         "node-taint": ({"nodes"}, f"request.userInfo.username == '{AGENT}'"),
+        "pod-condition": ({"pods", "pods/status"}, f"request.userInfo.username == '{AGENT}'"),
         "events": ({"events"}, f"request.userInfo.username == '{AGENT}'"),
         "grants": ({"nodeippools/status"}, f"request.userInfo.username != '{CONTROLLER}'"),
         "quota": ({"vnetquotas/status"}, f"request.userInfo.username != '{CONTROLLER}'"),
@@ -45,7 +46,7 @@ def test_each_policy_looks_at_few_requests_only():
 
 def test_without_a_controller_only_an_agent_grants():
     found = policies("controller.enabled=false")
-    assert found.keys() == {"own-node", "node-taint", "events", "grants"}
+    assert found.keys() == {"own-node", "node-taint", "pod-condition", "events", "grants"}
     assert looks_at(found["grants"])[1] == f"request.userInfo.username != '{AGENT}'"
 
 
@@ -100,3 +101,9 @@ def test_the_events_of_an_agent_are_about_its_own_node_and_pool_or_about_pods():
 def test_they_can_be_left_out():
     kinds = {manifest["kind"] for manifest in render("admission.enabled=false")}
     assert {POLICY, f"{POLICY}Binding"}.isdisjoint(kinds)
+
+
+def test_the_documentation_lists_each_policy():
+    text = (CHART.parent.parent / "docs" / "install.md").read_text()
+    listed = re.findall(r"^\| `azure-cni-([\w-]+)` \|", text, re.MULTILINE)
+    assert sorted(listed) == sorted(policies())

@@ -31,7 +31,7 @@ FIRES = {
     "AzureCNINoLeader": {"azure_cni_controller_leader{job='j',instance='c'}": "1x10 stale"},
     "AzureCNIAway": {"up{job='azure-cni'}": "0x60"},
     "AzureCNINodeTainted": {"azure_cni_node_tainted": "1x60"},
-    "AzureCNIWaitsToWrite": {"azure_cni_permit_wait_seconds": "400x60"},
+    "AzureCNIWaitsToWrite": {"azure_cni_grant_wait_seconds": "400x60"},
     "AzureCNINodeNearLimit": {
         "azure_cni_pool_addresses{instance='n',state='assigned'}": "91x60",
         "azure_cni_pool_limit_addresses{instance='n'}": "100x60",
@@ -41,8 +41,13 @@ FIRES = {
         "azure_cni_quota_addresses{quota='v',what='limit'}": "120x60",
         "azure_cni_quota_addresses{quota='v',what='granted'}": "91x60",
     },
+    "AzureCNIQuotaNotReady": {
+        "azure_cni_quota_ready{quota='v'}": "0x60",
+        "azure_cni_quota_exhausted{quota='v'}": "0x60",
+    },
     "AzureCNIUsageUnknown": {"azure_cni_quota_usage_read_timestamp_seconds{quota='v'}": "0x60"},
     "AzureCNIAgentMissing": {"azure_cni_quota_nodes{quota='v'}": "2x60", "azure_cni_pool_ready{instance='n'}": "1x60"},
+    "AzureCNINicOperationsStuck": {"azure_cni_nic_operations_stuck{instance='c'}": "1x60"},
     "AzureCNIVanishedNodesHold": {"azure_cni_reclaims_total{result='kept'}": "0+1x60"},
     "AzureCNIThrottled": {"azure_cni_azure_throttled_seconds_total": "0+10x60"},
     "AzureCNIInternalError": {"azure_cni_internal_errors_total{activity='read'}": "1x60"},
@@ -113,9 +118,9 @@ def test_it_is_noticed_that_nothing_of_azure_cni_is_seen_any_more(tmp_path: Path
 
 
 def test_every_alert_is_explained_with_its_severity():
-    told = (REPOSITORY / "docs" / "metrics.md").read_text().split("| alert (`severity: ")[1:]
+    reported = (REPOSITORY / "docs" / "metrics.md").read_text().split("| alert (`severity: ")[1:]
     explained = {
-        name: part.partition("`")[0] for part in told for name in re.findall(r"^\| `(\w+)`", part, re.MULTILINE)
+        name: part.partition("`")[0] for part in reported for name in re.findall(r"^\| `(\w+)`", part, re.MULTILINE)
     }
     assert explained == {name: rule["labels"]["severity"] for name, rule in RULES.items()}
 

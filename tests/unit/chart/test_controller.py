@@ -49,9 +49,10 @@ def test_the_controller_has_no_more_rights_than_it_needs():
         ("azure-cni.io", "nodeippools/status"): ["patch"],
         ("azure-cni.io", "vnetquotas"): ["get", "list", "watch", "create", "delete"],
         ("azure-cni.io", "vnetquotas/status"): ["patch"],
+        ("", "nodes"): ["get"],
     }
     more = rights(of_kind("ClusterRole", BY_CONTROLLER, name="azure-cni-controller"))
-    assert more == {**rights(of_kind("ClusterRole", name="azure-cni-controller")), ("", "nodes"): ["get"]}
+    assert more == rights(of_kind("ClusterRole", name="azure-cni-controller"))
     role = of_kind("Role", name="azure-cni-controller")
     assert role["metadata"]["namespace"] == "kube-system"
     assert role["rules"] == [
@@ -169,3 +170,26 @@ def test_the_controller_knows_azure_whoever_writes(writer: str):
     mounted = {mount["name"]: mount["mountPath"] for mount in container(*values)["volumeMounts"]}
     assert controller_env(*values)["AZURE_CNI_CA_FILE"] == f"{mounted['ca']}/ca.crt"
     assert str(controller_env(*values)["AZURE_FEDERATED_TOKEN_FILE"]).startswith(f"{mounted['azure-token']}/")
+
+
+ATTESTATION = "azure.attestation.caBundle.configMap=signers"
+
+
+def test_a_controller_that_writes_nics_has_settings_for_who_must_attest_and_whom_to_trust():
+    assert not {name for name in controller_env() if name.startswith("AZURE_CNI_ATTESTATION")}
+    assert not {name for name in agent_env(BY_CONTROLLER) if name.startswith("AZURE_CNI_ATTESTATION")}
+    env = controller_env(BY_CONTROLLER)
+    assert (env["AZURE_CNI_ATTESTATION"], "AZURE_CNI_ATTESTATION_CA_FILE" in env) == ("withoutProviderID", False)
+    assert controller_env(BY_CONTROLLER, "azure.attestation.required=always")["AZURE_CNI_ATTESTATION"] == "always"
+
+
+def test_the_bundle_for_attested_documents_is_mounted_beside_the_one_for_azure():
+    env = controller_env(BY_CONTROLLER, ATTESTATION, CA)
+    pod = controller_pod(BY_CONTROLLER, ATTESTATION, CA)["spec"]
+    (container,) = pod["containers"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    names = {volume["name"]: volume["configMap"] for volume in pod["volumes"]}
+    folder, _, file = env["AZURE_CNI_ATTESTATION_CA_FILE"].rpartition("/")
+    assert names[mounts[folder]] == {"name": "signers", "items": [{"key": file, "path": file}]}
+    assert names[mounts[env["AZURE_CNI_CA_FILE"].rpartition("/")[0]]]["name"] == "authorities"
+    assert "volumes" not in controller_pod(ATTESTATION)["spec"]  # an agent that writes its NIC attests nothing

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api import conditions, pool, quota
-from azure_cni.api.identity import NodeIdentity
-from azure_cni.api.nic import MAX_CONFIGS_PER_NIC, NicID, SubnetID, VNetID
-from azure_cni.api.quota import Fact
+from azure_cni.api import conditions, node_ip_pool, vnet_quota
+from azure_cni.api.node_ip_pool import MOST_WAITING
 from azure_cni.api.reading import LARGEST_NUMBER
-from azure_cni.cluster.census import MOST_WAITING
 from azure_cni.ipam import limits
-from azure_cni.node.world import LastWrite
+from azure_cni.model.identity import NodeIdentity
+from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, NicID, SubnetID, VNetID
+from azure_cni.node.pool.pool_state import LastWrite
 from unit.chart.crds import POOLS, QUOTA_SPEC, QUOTA_STATUS, QUOTAS, SPEC, STATUS, schema, version
 from unit.chart.helm import CHART, CRDS, of_kind, render
 
@@ -48,10 +47,10 @@ def test_the_chart_can_leave_them_to_others():
 def test_they_are_the_objects_that_the_product_speaks_of():
     names = POOLS["spec"]["names"]
     assert (POOLS["spec"]["group"], version(POOLS)["name"], names["kind"], names["plural"], names["shortNames"]) == (
-        pool.GROUP,
-        pool.VERSION,
-        pool.KIND,
-        pool.PLURAL,
+        node_ip_pool.GROUP,
+        node_ip_pool.VERSION,
+        node_ip_pool.KIND,
+        node_ip_pool.PLURAL,
         ["nip"],
     )
     names = QUOTAS["spec"]["names"]
@@ -77,8 +76,8 @@ def test_kubectl_explain_has_words_for_every_field(crd: dict[str, Any]):
         ),
         (
             QUOTAS,
-            ["LIMIT", "GRANTED", "ASSIGNED", "NODES", "EXHAUSTED", "AGE"],
-            ["OUTSIDE", "THROTTLED", "VNET"],
+            ["LIMIT", "GRANTED", "ASSIGNED", "NODES", "READY", "EXHAUSTED", "AGE"],
+            ["REASON", "OUTSIDE", "THROTTLED", "VNET"],
         ),
     ],
     ids=["nodeippools", "vnetquotas"],
@@ -99,7 +98,7 @@ def test_every_column_reads_a_field_that_exists(crd: dict[str, Any]):
 
 
 def test_the_spec_of_a_pool_is_what_the_agent_reads():
-    assert SPEC["properties"].keys() == pool.SPEC_FIELDS.keys() | {"mode"}
+    assert SPEC["properties"].keys() == node_ip_pool.SPEC_FIELDS.keys() | {"mode", "applicationSecurityGroups"}
     assert "required" not in SPEC
 
 
@@ -116,7 +115,17 @@ def test_the_bounds_are_those_of_the_product():
     assert STATUS["properties"]["granted"]["maximum"] == most
     assert QUOTA_SPEC["properties"]["perNodeLimit"]["maximum"] == most
     assert QUOTA_STATUS["properties"]["grants"]["additionalProperties"]["properties"]["count"]["maximum"] == most
-    assert STATUS["properties"]["addresses"]["maxItems"] == MAX_CONFIGS_PER_NIC
+    assert STATUS["properties"]["vnetAddresses"]["maxItems"] == MAX_CONFIGS_PER_NIC
+
+
+def test_describe_shows_each_condition_before_the_first_address():
+    """It prints fields in the order of their names: 250 addresses must stand behind what a person looks for."""
+    long = {name for name, part in STATUS["properties"].items() if part.get("type") == "array"} - {"conditions"}
+    assert long == {"excluded", "vnetAddresses", "vnetAttachments"}
+    assert min(long) > "conditions"
+    assert all(STATUS["properties"][name]["items"]["type"] == "string" for name in long)  # one line each
+    behind = {name for name in STATUS["properties"] if name > "vnetAddresses"} - {"vnetAttachments"}
+    assert behind == {"vnetID", "waiting", "writeIntent"}
 
 
 def test_every_number_that_a_node_may_write_has_bounds():
@@ -149,10 +158,11 @@ def test_the_status_holds_all_that_the_agent_writes():
         primary_ip=IPv4Address("10.0.0.4"),
     )
     fields = STATUS["properties"]
-    assert pool.identity_status(identity).keys() <= fields.keys()
+    assert node_ip_pool.identity_status(identity).keys() <= fields.keys()
     assert LastWrite("", "", 0, 0, "", "").document().keys() == fields["lastWrite"]["properties"].keys()
-    assert pool.address_entry(IPv4Address("10.0.0.5"), "").keys() == fields["addresses"]["items"]["properties"].keys()
-    condition = conditions.Condition(conditions.Kind.READY, True, "", "")
+    longest = node_ip_pool.address_entry(IPv4Address("255.255.255.255"), "x" * 9000)
+    assert len(longest) <= fields["vnetAddresses"]["items"]["maxLength"]
+    condition = conditions.Condition(conditions.PoolKind.READY, True, "", "")
     (written,) = conditions.merge((), [condition], now="", generation=1)
     assert written.keys() == fields["conditions"]["items"]["properties"].keys()
 
@@ -203,7 +213,7 @@ def test_the_longest_nic_has_room_in_the_ledger():
     assert not accepts(part, longest + "n")
     assert not accepts(part, longest.replace("gg", "ggg", 1))
     entry = QUOTA_STATUS["properties"]["grants"]["additionalProperties"]["properties"]
-    assert len(quota.nic_label(longest)) <= entry["nic"]["maxLength"]
+    assert len(vnet_quota.nic_label(longest)) <= entry["nic"]["maxLength"]
 
 
 @pytest.mark.parametrize(
@@ -223,13 +233,20 @@ def test_what_else_a_pool_says_of_its_machine_has_its_form(name: str, right: str
 
 
 def test_every_condition_is_explained():
-    for kinds, status in ((conditions.Kind, STATUS), (Fact, QUOTA_STATUS)):
+    for kinds, status in ((conditions.PoolKind, STATUS), (conditions.QuotaKind, QUOTA_STATUS)):
         explained = status["properties"]["conditions"]["description"]
         assert [kind.value for kind in kinds if f"{kind.value}:" not in explained] == []
 
 
 def test_what_an_answer_may_allow_are_the_products_words():
-    assert STATUS["properties"]["wants"]["enum"] == [wants.value for wants in pool.Wants]
+    assert STATUS["properties"]["writeIntent"]["enum"] == [intent.value for intent in node_ip_pool.WriteIntent]
+
+
+def test_a_quotas_ledger_takes_every_write_that_a_pool_can_ask_for():
+    """The API server refuses a ledger with another word, and the node that asked would never write its NIC."""
+    entry = QUOTA_STATUS["properties"]["grants"]["additionalProperties"]["properties"]
+    writes = [intent.value for intent in node_ip_pool.WriteIntent if intent is not node_ip_pool.WriteIntent.NONE]
+    assert entry["writeIntent"]["enum"] == writes
 
 
 class Asked(dict[str, Any]):
@@ -248,9 +265,9 @@ class Asked(dict[str, Any]):
 
 
 def test_the_status_holds_all_of_the_grant_protocol():
-    """A field that `view` reads and the schema drops would be empty for ever, and no node would be served."""
+    """A field that is read and the schema drops would be empty for ever, and no node would be served."""
     status = Asked()
-    pool.view({"status": status})
+    node_ip_pool.parse({"status": status})
     assert {"requested", "granted"} <= status.keys_asked <= STATUS["properties"].keys()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from simulation.ports import free_ports
 from unit.chart.helm import of_kind
 
 ELSEWHERE = "192.0.2.1"
@@ -65,6 +66,5 @@ def test_it_fails_when_the_pod_has_the_nodes_address(port: int):
 
 
 def test_it_fails_when_nobody_answers(port: int):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        silent = closed.getsockname()[1]
+    (silent,) = free_ports(1)
     assert run(silent, pod_ip="127.0.0.1", node_ip=ELSEWHERE).returncode == 1

@@ -1,5 +1,6 @@
 """What helm prints at the end of an installation or an upgrade, made by the real helm."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -9,13 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from azure_cni.kube.pools import GROUP_VERSION
+from fakes.kubeapi import QUOTAS, FakeKubeAPI
 from unit.chart.helm import CHART, KUBE_VERSION, helm
-from unit.chart.quota_server import VERSION, serving
 
 AS_THE_CHART = {"limit": 16000, "perNodeLimit": 250, "writesPerMinute": 100, "reserved": 0}
 
 
-def notes(directory: Path, *values: str, quotas: Mapping[str, Mapping[str, int]] | None = None) -> str:
+async def notes(directory: Path, *values: str, quotas: Mapping[str, Mapping[str, int]] | None = None) -> str:
     """The notes, in a cluster with these VNetQuotas; None: one without the kind, as before the first installation.
 
     `helm template` does not print them, and all else that does needs a whole cluster. So they are rendered as a
@@ -30,10 +32,21 @@ def notes(directory: Path, *values: str, quotas: Mapping[str, Mapping[str, int]]
     settings = [argument for value in values for argument in ("--set", value)]
     if quotas is None:
         return rendered([*command, "--kube-version", KUBE_VERSION, *settings])
-    with serving(quotas, directory) as kubeconfig:
-        return rendered(
-            [*command, "--dry-run=server", "--api-versions", VERSION, "--kubeconfig", kubeconfig, *settings]
-        )
+    api = FakeKubeAPI()
+    api.tokens = {""}  # helm sends none without TLS
+    for name, spec in quotas.items():
+        api.put(QUOTAS, name, spec=spec)
+    async with api.serve() as url:
+        server = [
+            "--dry-run=server",
+            "--api-versions",
+            GROUP_VERSION,
+            "--kubeconfig",
+            os.devnull,
+            "--kube-apiserver",
+            url,
+        ]
+        return await asyncio.to_thread(rendered, [*command, *server, *settings])
 
 
 def rendered(command: list[str | Path]) -> str:
@@ -42,21 +55,21 @@ def rendered(command: list[str | Path]) -> str:
     return str(yaml.safe_load(done.stdout)["notes"])
 
 
-def test_a_first_installation_says_with_what_the_quota_begins(tmp_path: Path):
-    said = notes(tmp_path, "quota.limit=500")
+async def test_a_first_installation_says_with_what_the_quota_begins(tmp_path: Path):
+    said = await notes(tmp_path, "quota.limit=500")
     assert "The quota of a VNet begins with quota.limit 500." in said
     assert "kubectl edit vnetquota NAME\n\nEach agent" in said
 
 
-def test_an_upgrade_that_changes_nothing_of_the_quota_says_nothing_of_it(tmp_path: Path):
-    said = notes(tmp_path, quotas={"azbox-vnet": AS_THE_CHART})
+async def test_an_upgrade_that_changes_nothing_of_the_quota_says_nothing_of_it(tmp_path: Path):
+    said = await notes(tmp_path, quotas={"azbox-vnet": AS_THE_CHART})
     assert "NOT TAKEN" not in said
     assert "VNetQuota azbox-vnet counts, as quota.* says." in said
     assert "begins with" not in said
 
 
-def test_an_upgrade_says_which_numbers_a_quota_does_not_take_and_what_does(tmp_path: Path):
-    said = notes(
+async def test_an_upgrade_says_which_numbers_a_quota_does_not_take_and_what_does(tmp_path: Path):
+    said = await notes(
         tmp_path,
         *("quota.limit=500", "quota.writesPerMinute=40"),
         quotas={"azbox-vnet": AS_THE_CHART, "other": AS_THE_CHART | {"limit": 500, "writesPerMinute": 40}},
@@ -73,9 +86,15 @@ def test_an_upgrade_says_which_numbers_a_quota_does_not_take_and_what_does(tmp_p
     ("values", "words"),
     [
         ("controller.enabled=false", "each node grants itself what it asks for"),
-        ("azure.nic=observe,controller.enabled=false,routablePrefixes={10.0.0.0/8}", "never adds or removes one"),
+        ("nicWriter=none,controller.enabled=false,routablePrefixes={10.0.0.0/8}", "never adds or removes one"),
         ("nicWriter=controller", "The controller writes to the NICs of all nodes."),
+        ("nicWriter=controller,azure.attestation.required=never", "of another VM can write its NIC"),
     ],
 )
-def test_the_notes_follow_the_values(tmp_path: Path, values: str, words: str):
-    assert words in notes(tmp_path, values)
+async def test_the_notes_follow_the_values(tmp_path: Path, values: str, words: str):
+    assert words in await notes(tmp_path, values)
+
+
+async def test_where_metrics_need_a_token_it_says_how_to_give_the_right(tmp_path: Path):
+    said = await notes(tmp_path, "metrics.tls.enabled=true", "metrics.auth=token")
+    assert "--serviceaccount=NAMESPACE:ACCOUNT \\\n    --clusterrole=azure-cni-metrics-reader\n" in said

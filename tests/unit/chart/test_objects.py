@@ -70,6 +70,12 @@ def test_the_agent_has_no_more_rights_than_it_needs():
     }
 
 
+def test_agents_read_namespaces_only_where_their_annotations_count():
+    with_egress = rights(of_kind("ClusterRole", "podNetworking.egress.namespaces={*}", name="azure-cni-agent"))
+    assert with_egress.pop(("", "namespaces")) == ["list", "watch"]
+    assert with_egress == rights(of_kind("ClusterRole", name="azure-cni-agent"))
+
+
 def test_who_may_view_the_cluster_sees_pools_and_quotas_and_changes_nothing():
     role = of_kind("ClusterRole", name="azure-cni-view")
     assert role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
@@ -77,6 +83,21 @@ def test_who_may_view_the_cluster_sees_pools_and_quotas_and_changes_nothing():
         ("azure-cni.io", "nodeippools"): ["get", "list", "watch"],
         ("azure-cni.io", "vnetquotas"): ["get", "list", "watch"],
     }
+
+
+def test_who_uses_the_command_line_reads_and_nothing_else_and_asking_agents_is_a_role_of_its_own():
+    assert rights(of_kind("ClusterRole", name="azure-cni-cli")) == {
+        ("azure-cni.io", "nodeippools"): ["get", "list"],
+        ("azure-cni.io", "vnetquotas"): ["get", "list"],
+        ("", "nodes"): ["get", "list"],
+        ("", "pods"): ["get", "list"],
+        ("", "events"): ["get", "list"],
+    }
+    role = of_kind("Role", name="azure-cni-introspection")
+    assert role["metadata"]["namespace"] == "kube-system"
+    assert rights(role) == {("", "pods/exec"): ["get", "create"]}
+    bound = {manifest["roleRef"]["name"] for manifest in render() if manifest["kind"].endswith("RoleBinding")}
+    assert bound.isdisjoint({"azure-cni-cli", "azure-cni-introspection"})
 
 
 def test_the_agent_runs_on_a_node_without_network():
@@ -89,7 +110,7 @@ def test_the_agent_runs_on_a_node_without_network():
 
 
 def test_every_volume_is_mounted_and_every_mount_has_its_volume():
-    for values in ((), (WORKLOAD, "azure.caBundle.configMap=authorities")):
+    for values in ((), (WORKLOAD, "azure.caBundle.configMap=authorities"), ("audit.enabled=false",)):
         assert [volume["name"] for volume in agent_pod(*values)["spec"]["volumes"]] == list(mounts(*values))
 
 
@@ -118,6 +139,15 @@ def test_the_nodes_processes_are_where_the_agent_looks_and_only_to_be_read():
         "mountPath": agent_env()["AZURE_CNI_PROCESS_DIR"],
         "readOnly": True,
     }
+
+
+def test_the_audit_trail_is_where_the_agent_writes_it_and_only_where_it_is_wanted():
+    values = ("audit.maxSizeMiB=7", "audit.maxDays=3")
+    env = agent_env(*values)
+    assert env["AZURE_CNI_AUDIT_DIR"] == mounts()["audit"]["mountPath"]
+    assert (env["AZURE_CNI_AUDIT_MIB"], env["AZURE_CNI_AUDIT_DAYS"]) == ("7", "3")
+    assert "audit" not in mounts("audit.enabled=false")
+    assert "AZURE_CNI_AUDIT_DIR" not in agent_env("audit.enabled=false")
 
 
 def test_probes_and_scrapes_find_the_port():

@@ -6,14 +6,21 @@ import pytest
 
 from azure_cni import errors
 from azure_cni.api import conditions
-from azure_cni.cluster import words
+from azure_cni.quota import messages
 from unit.chart.helm import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "operations.md").read_text()
 
 GRANT_REASONS = {
-    *(conditions.NODE_AT_LIMIT, words.QUOTA_EXCEEDED, words.THROTTLED, words.WRITE_BUDGET, words.NIC_UNKNOWN),
-    *(words.NIC_CHANGED, words.ENTRY_REFUSED, words.VNET_UNCONFIRMED),
+    *(
+        conditions.NODE_AT_LIMIT,
+        messages.QUOTA_EXCEEDED,
+        messages.THROTTLED,
+        messages.WRITE_BUDGET,
+        messages.NIC_UNKNOWN,
+        messages.NIC_FOREIGN,
+    ),
+    *(messages.NIC_CHANGED, messages.ENTRY_REFUSED, messages.VNET_UNCONFIRMED),
 }
 
 

@@ -7,10 +7,13 @@ import yaml
 
 from azure_cni.entrypoints import settings
 from azure_cni.ipam import limits
+from azure_cni.model.attachments import AttachedResource
 from unit.chart import values_table
 from unit.chart.crds import QUOTA_SPEC
 from unit.chart.helm import CHART, REPOSITORY, WORKLOAD, Refused, agent_env, controller_env, template
 
+METRICS = ("metrics.tls.enabled=true,metrics.tls.secretName=a,metrics.auth=token,metrics.tokenAudience=b",)
+SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
@@ -27,9 +30,13 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("pools.minFree=4", "additional properties 'pools' not allowed"),
         ("pool.maxFree=20", "pool.maxFree is 20 but must be at least pool.minFree + pool.batch = 24"),
         ("pool.size=20,pool.max=10", "pool.size is 20 but cannot be more than pool.max, which is 10"),
-        ("azure.nic=write", "value must be one of 'manage', 'observe'"),
+        (
+            "azure.nic=observe",
+            "azure.nic is observe, and is no value any more: nicWriter=none replaces azure.nic=observe",
+        ),
+        ("azure.nic=manage,nicWriter=none", "leave azure.nic out"),
         ("azure.adopt=all", "value must be one of 'plain', 'none'"),
-        ("azure.adopt=none,azure.nic=observe", "azure.nic is observe and azure.adopt is none"),
+        ("azure.adopt=none,nicWriter=none", "nicWriter is none and azure.adopt is none"),
         ("azure.identity=workload", "azure.identity is workload, which needs azure.clientID and azure.tenantID"),
         ("azure.clientID=me", "at '/azure/clientID'"),
         ("azure.resourceManagerEndpoint=http://arm", "at '/azure/resourceManagerEndpoint'"),
@@ -37,7 +44,9 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("routablePrefixes={192.168.0.0}", 'routablePrefixes: "192.168.0.0" is not an IPv4 prefix'),
         ("routablePrefixes={10.0.0.0/33}", 'routablePrefixes: "10.0.0.0/33" is not an IPv4 prefix'),
         ("routablePrefixes={300.0.0.0/8}", 'routablePrefixes: "300.0.0.0/8" is not an IPv4 prefix'),
+        ("podNetworking.egress.namespaces={Shop}", "podNetworking"),
         ("routablePrefixes={fd00::/8}", 'routablePrefixes: "fd00::/8" is not an IPv4 prefix'),
+        ("mode=tunnel", "value must be one of 'transparent', 'bridge'"),
         ("cni.confName=10-azure.conf", "at '/cni/confName'"),
         ("cni.binDir=bin", "at '/cni/binDir'"),
         ("agent.logLevel=loud", "value must be one of 'debug', 'info', 'warning', 'error'"),
@@ -55,11 +64,10 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
             "controller.serviceAccount.name=azure-cni-agent",
             "serviceAccount.name and controller.serviceAccount.name are both azure-cni-agent",
         ),
-        ("nicWriter=node", "value must be one of 'agent', 'controller'"),
+        ("nicWriter=node", "value must be one of 'agent', 'controller', 'none'"),
         ("nicWriter=controller,controller.enabled=false", "nicWriter is controller, which needs controller.enabled"),
-        ("nicWriter=controller,azure.nic=observe", "azure.nic is observe, and then nobody writes"),
-        ("azure.nic=observe", "azure.nic is observe, and then a controller has nothing to grant"),
-        ("azure.nic=observe,controller.enabled=false", "list them in routablePrefixes"),
+        ("nicWriter=none", "nicWriter is none, and then a controller has nothing to grant"),
+        ("nicWriter=none,controller.enabled=false", "list them in routablePrefixes"),
         ("cni.confDir=/opt/cni/bin", "cni.binDir is /opt/cni/bin, which is in /opt/cni/bin (cni.confDir)"),
         ("cni.confDir=/opt/cni/bin/net.d", "cni.confDir is /opt/cni/bin/net.d, which is in /opt/cni/bin (cni.binDir)"),
         ("cni.binDir=/etc/cni/net.d/bin", "cni.binDir is /etc/cni/net.d/bin, which is in /etc/cni/net.d (cni.confDir)"),
@@ -94,13 +102,13 @@ def test_a_port_that_a_node_uses_already_is_refused(name: str, port: int):
 
 
 def test_every_variable_of_the_chart_is_refused_as_an_extra_one():
-    ours = agent_env(WORKLOAD) | controller_env(WORKLOAD)
+    ours = agent_env(WORKLOAD, *METRICS) | controller_env(WORKLOAD, *METRICS)
     for name in ours:
         with pytest.raises(Refused, match="chart's own variables"):
             template(f"agent.extraEnv[0].name={name}")
 
 
-def test_every_mistake_is_told_at_once():
+def test_every_mistake_is_reported_at_once():
     with pytest.raises(Refused) as refused:
         template("pool.max=300", "agent.logLevel=loud")
     assert "/pool/max" in str(refused.value)
@@ -119,7 +127,7 @@ def test_every_mistake_is_told_at_once():
         "nicWriter=controller",
         "controller.replicas=0",
         "controller.enabled=false,controller.metricsPort=9810",
-        "azure.nic=observe,controller.enabled=false,routablePrefixes={10.240.0.0/16}",
+        "nicWriter=none,controller.enabled=false,routablePrefixes={10.240.0.0/16}",
         "cni.binDir=/usr/lib/cni,cni.confDir=/usr/lib/cni-conf",
         "agent.extraEnv[0].name=NO_PROXY,controller.extraEnv[0].name=NO_PROXY",
         "azure.adopt=none",
@@ -189,9 +197,14 @@ def test_a_fixed_size_displaces_the_elastic_three():
 
 
 def test_values_reach_the_agent_as_it_reads_them():
-    env = agent_env("routablePrefixes={192.168.50.0/24,10.9.0.0/16}", "imds.allowPods=true", "metrics.port=9900")
+    env = agent_env(
+        *("routablePrefixes={192.168.50.0/24,10.9.0.0/16}", "imds.allowPods=true", "metrics.port=9900"),
+        "podNetworking.egress.namespaces={shop,blog}",
+    )
+    assert env["AZURE_CNI_EGRESS_NAMESPACES"] == "shop,blog"
     assert env["AZURE_CNI_ROUTABLE_PREFIXES"] == "192.168.50.0/24,10.9.0.0/16"
     assert env["AZURE_CNI_ALLOW_IMDS"] == "true"
+    assert (env["AZURE_CNI_MODE"], agent_env("mode=bridge")["AZURE_CNI_MODE"]) == ("transparent", "bridge")
     assert env["AZURE_CNI_METRICS_PORT"] == "9900"
 
 
@@ -214,10 +227,21 @@ class Asked(dict[str, str]):
         return super().get(name, default)
 
 
-@pytest.mark.parametrize("values", [(), ("pool.size=32",), (WORKLOAD, "azure.caBundle.configMap=ca")], ids=str)
+@pytest.mark.parametrize("values", [(), ("pool.size=32",), (WORKLOAD, "azure.caBundle.configMap=ca"), METRICS], ids=str)
 def test_the_agent_reads_every_variable_that_the_chart_sets(values: tuple[str, ...]):
     """A misspelt one would leave the agent with its default, and nobody would know."""
     facts = {"AZURE_CNI_NODE_NAME": "azbox-vm1", "AZURE_CNI_HOST_IP": "10.240.0.4"}
     environ = Asked({name: facts[name] if value is None else value for name, value in agent_env(*values).items()})
     settings.read(environ)
     assert {name for name in environ if name.startswith(settings.PREFIX)} <= environ.names
+
+
+@pytest.mark.parametrize("kind", ["loadBalancers/{}/backendAddressPools/web", "publicIPAddresses/{}"])
+@pytest.mark.parametrize("name", ["shop", "Shop_1.a-(b)", "shop ", ".shop", "sh/op", "läden", "", "a" * 90, "a" * 91])
+def test_what_the_schema_takes_for_a_resource_agents_take_too(kind: str, name: str) -> None:
+    """An agent with a value that it cannot use does not start."""
+    written = f"/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/{kind.format(name)}"
+    entry = SCHEMA["properties"]["podNetworking"]["properties"]["allowed"]["items"]["properties"]
+    listed = entry["loadBalancerPools" if "loadBalancers" in kind else "publicIPs"]["items"]["pattern"]
+    taken = re.search(listed, written, re.ASCII) is not None
+    assert taken == (AttachedResource.parse(written) is not None)

@@ -1,6 +1,6 @@
 """The table of values in the chart's README, made of values.yaml: its keys, its defaults, and the comments beside them.
 
-`PYTHONPATH=operator:tests:e2e .venv/bin/python -m unit.chart.values_table` writes it anew.
+`PYTHONPATH=operator:tests:e2e .venv/bin/python -m unit.chart.values_table` rewrites it.
 """
 
 import re
