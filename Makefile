@@ -8,7 +8,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PLUGIN := operator/cni-plugin
 BOX := e2e/box
-PYTHON_PATHS := operator tests e2e
 
 .PHONY: help
 help: ## This list
@@ -36,21 +35,31 @@ test: $(READY) ## Unit, property, contract and data plane tests (the last need r
 	$(BIN)/pytest tests
 	$(BOX) go -C $(PLUGIN) test ./...
 
+# What is slow and rarely breaks: only `make e2e-full` runs it.
+SLOW := attacks or (test_21_services and nftables) or test_23_dns or test_24_ingress or test_26_node_and_path or test_27_forward_policy or test_3 or test_40_docker
+
+# Two VMs, their kubelets and an API server share this machine: up to three scenarios that fail get a second attempt,
+# and the run names those that passed only then. make e2e-full gives none.
+define attempt
+	$(BOX) scenarios -v $(1) || { test $$? -eq 75 && $(BOX) scenarios -v $(1) --last-failed --last-failed-no-failures none; }
+endef
+
 .PHONY: e2e
-e2e: $(READY) ## The scenarios on the box; what pools are for, also where the controller writes the NICs
-	$(BOX) scenarios -v
-	$(BOX) scenarios -v --nic-writer controller -k "test_2_sixty_pods or test_3_pool"
+e2e: $(READY) ## The scenarios on the box but the slow ones; what pools are for, also where the controller writes the NICs
+	$(call attempt,-k "not ($(SLOW))")
+	$(call attempt,--nic-writer controller -k "test_02_sixty_pods or test_03_pool")
 
 .PHONY: e2e-full
-e2e-full: $(READY) ## All scenarios three times (controller writes NICs; containerd 1.6), 80 more seeds: some 90 minutes
+e2e-full: $(READY) ## All scenarios four times (mode bridge; controller writes NICs; containerd 1.6), 80 more seeds: some 3 hours
 	$(BOX) down
-	$(BOX) scenarios -v
+	$(BOX) scenarios -v --mode bridge
+	$(BOX) scenarios -v --mode transparent --attack-rounds 4
 	$(BOX) scenarios -v --nic-writer controller
 	$(BOX) down
 	$(BOX) up --runtime containerd-1.6
 	$(BOX) scenarios -v
 	$(BOX) down
-	PYTHONPATH=operator:tests:e2e $(BIN)/python -m simulation ci --seeds 21-100
+	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 21-100
 
 .PHONY: bench
 bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root)
@@ -59,7 +68,7 @@ bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (need
 .PHONY: simulate
 simulate: $(READY) ## Many nodes, real controllers and API server, a fake Azure: the limits, looked at (ARGS=--help)
 	@test "$$(id -u)" -ne 0 || $(BOX) packages
-	PYTHONPATH=operator:tests:e2e $(BIN)/python -m simulation $(ARGS)
+	PYTHONPATH=operator:e2e $(BIN)/python -m simulation $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint
@@ -79,7 +88,8 @@ lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: lock
-lock: $(READY) ## Pin the dependencies anew, with hashes and without addresses
+lock: $(READY) ## Pin the dependencies again, with hashes and without addresses
 	$(COMPILE) pyproject.toml -o requirements/agent.txt
-	$(COMPILE) pyproject.toml --group dev -c requirements/agent.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra client -c requirements/agent.txt -o requirements/client.txt
+	$(COMPILE) pyproject.toml --extra client --group dev -c requirements/agent.txt -o requirements/dev.txt
 	sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(COMPILE) - -o requirements/build.txt

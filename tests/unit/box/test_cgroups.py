@@ -36,12 +36,25 @@ def test_on_v2_the_controllers_that_exist_are_handed_down_first(root: Path):
     assert cgroups.ours() == [root / "azbox-vm1"]
 
 
-def test_on_v2_a_parent_that_cannot_hand_down_is_told_with_what_to_do(root: Path):
+def test_on_v2_a_parent_that_cannot_hand_down_is_reported_with_what_to_do(root: Path):
     (root / "cgroup.controllers").write_text("cpu memory\n")
     (root / "cgroup.subtree_control").mkdir()  # any error of the kernel
-    with pytest.raises(StepError, match=r"cannot hand \+cpu \+memory down") as told:
+    with pytest.raises(StepError, match=r"cannot hand \+cpu \+memory down") as reported:
         cgroups.ensure("azbox-vm1")
-    assert "what to do" in str(told.value)
+    assert "what to do" in str(reported.value)
+
+
+@pytest.mark.parametrize(("version", "key", "share"), [(1, "cpu.shares", "128"), (2, "cpu.weight", "12")])
+def test_a_small_group_gets_an_eighth_of_the_cpu(root: Path, version: int, key: str, share: str):
+    if version == 2:
+        (root / "cgroup.controllers").write_text("cpu memory\n")
+    groups = {1: root / "cpu" / "azbox-attackers", 2: root / "azbox-attackers"}
+    group = groups[version]
+    group.mkdir(parents=True)
+    (group / key).touch()  # as the kernel makes it
+    (root / "memory").mkdir()
+    assert cgroups.ensure_small("azbox-attackers") == group / "cgroup.procs"
+    assert (group / key).read_text() == share
 
 
 def test_removing_takes_the_leaves_first_and_only_what_matches(root: Path):

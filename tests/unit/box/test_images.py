@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from azurebox import image
-from azurebox.image import package_settings
+from azurebox.image import Image, package_settings
 from azurebox.steps import StepError
 
 DOCKERFILE = """\
@@ -52,3 +52,9 @@ def test_an_image_that_kept_a_setting_is_refused(entry: str):
 
 def test_an_image_that_kept_none_is_taken():
     image.check_environment(["PATH=/bin", "PIP_NO_CACHE_DIR=1", "PYTHONUNBUFFERED=1"])
+
+
+def test_an_image_that_grew_too_large_is_refused(tmp_path: Path):
+    image.check_size(Image(name="fits", archive=tmp_path, size=120 << 20))
+    with pytest.raises(StepError, match="121 MiB unpacked, more than 120"):
+        image.check_size(Image(name="grew", archive=tmp_path, size=121 << 20))

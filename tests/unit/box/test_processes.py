@@ -1,4 +1,4 @@
-"""The register of processes: only what was started, as recorded, is ever taken for ours."""
+"""The register of processes: only what was started, as recorded, ever counts as ours."""
 
 import os
 import signal
@@ -63,10 +63,10 @@ def test_the_process_that_counts_is_found_behind_its_wrapper():
     processes.stop(process, grace_s=0)
 
 
-def test_a_wrapper_that_ends_at_once_is_told_with_its_log():
-    with pytest.raises(StepError, match="cannot start broken: it ended with status 3") as told:
+def test_a_wrapper_that_ends_at_once_is_reported_with_its_log():
+    with pytest.raises(StepError, match="cannot start broken: it ended with status 3") as reported:
         processes.start("broken", ["sh", "-c", "echo no such thing; exit 3"], wrappers=1)
-    assert "no such thing" in str(told.value)
+    assert "no such thing" in str(reported.value)
     assert processes.find("broken") is None
 
 

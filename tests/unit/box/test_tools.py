@@ -1,14 +1,18 @@
 """What decides whether a tool is built again, and which containerd a VM's services find."""
 
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from azurebox import processes, tools
 from azurebox.node import CONTAINERD, RUNTIMES
 
 
 def test_each_module_has_its_own_place_and_pins_its_versions():
-    assert len({module.directory for module in tools.ALL}) == len(tools.ALL)
-    for module in tools.ALL:
+    modules = (*tools.ALL, *tools.ON_DEMAND)
+    assert len({module.directory for module in modules}) == len(modules)
+    for module in modules:
         assert (module.source / "go.sum").exists()
         assert all(tools.path(name).parent == module.directory for name in module.binaries)
 
@@ -17,6 +21,16 @@ def test_what_is_built_otherwise_is_built_again():
     module = tools.CONTAINERD
     others = (replace(module, tags=("no_zfs",)), replace(module, variables={}), replace(module, binaries={}))
     assert len({module.key, *(other.key for other in others)}) == 4
+
+
+def test_a_program_of_our_own_is_built_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tools, "MODULES", tmp_path)
+    (tmp_path / "coredns").mkdir()
+    for name in ("go.mod", "go.sum", "main.go"):
+        (tmp_path / "coredns" / name).write_text(name)
+    before = tools.COREDNS.key
+    (tmp_path / "coredns" / "main.go").write_text("another plugin")
+    assert tools.COREDNS.key != before
 
 
 def test_the_version_is_the_one_that_is_pinned():
