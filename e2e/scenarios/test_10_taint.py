@@ -1,4 +1,4 @@
-"""A node without addresses: the scheduler sends it no pod, those that run stay, and it takes pods again by itself."""
+"""A node without addresses: the scheduler sends it no pod, those that run stay, and later it takes pods again."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 
 from azurebox.client import Box
 from scenarios.harness.node import Node
-from scenarios.harness.pods import servers, told
+from scenarios.harness.pods import event_for, servers
 
 TURNS_S = 45  # it must have been so for 15 s
 
@@ -29,13 +29,13 @@ def test_a_full_node_is_left_alone_until_it_has_room(box: Box, full: Node, nodes
         ran = {pod.uid for pod in filling.pods()}
         box.wait_for(full.tainted, TURNS_S, f"the taint on {full.name}")
         assert not nodes[1].tainted()
-        told(box, full.name, "NoFreeAddresses", "16 of at most 16 addresses", kind="Node")
+        event_for(box, full.name, "NoFreeAddresses", "16 of at most 16 addresses", kind="Node")
         assert {pod.node for pod in free.settle(4)} == {nodes[1].name}
         (waiting,) = bound.scale_beyond(1, ready=0)
-        told(box, waiting.name, "FailedScheduling", "1 node(s) had untolerated taint")
+        event_for(box, waiting.name, "FailedScheduling", "1 node(s) had untolerated taint")
         assert [pod.node for pod in bound.pods()] == [""], "it was sent to a node where it can only wait"
         assert {pod.uid for pod in filling.pods() if pod.ready} == ran
         filling.settle(12)
-        box.wait_for(lambda: not full.tainted(), TURNS_S, f"the taint to be taken off {full.name}")
-        told(box, full.name, "AddressesFree", "pods can start here again", kind="Node")
+        box.wait_for(lambda: not full.tainted(), TURNS_S, f"the taint to be removed from {full.name}")
+        event_for(box, full.name, "AddressesFree", "pods can start here again", kind="Node")
         assert [(pod.uid, pod.node) for pod in bound.ready(1)] == [(waiting.uid, full.name)]

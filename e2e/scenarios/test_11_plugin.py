@@ -19,7 +19,9 @@ from scenarios.harness.pods import NAMESPACE, Pod, servers
 
 VERSION = "1.1.0"
 IFNAME = "eth0"
-LEFT_S = 10
+LEFT_S = 30
+FORGOTTEN_S = 20
+"""For one command to containerd: to kill a task twice may never be answered."""
 DEAD_S = 120.0
 """Until the address of a dead sandbox is back: a minute of grace, a list of pods, and the pass after that."""
 CTR = "ctr=/opt/azbox/containerd/ctr; [ -x $ctr ] || ctr=ctr"
@@ -120,7 +122,7 @@ def refused(answer: Answer, code: int, *words: str) -> None:
 
 
 def test_a_sandbox_from_add_to_del(box: Box, sandbox: Callable[[], Sandbox]) -> None:
-    """ADD gives it an address of the NIC and a way out, CHECK tells what is damaged, DEL may come twice."""
+    """ADD gives it an address of the NIC and a way out, CHECK reports what is damaged, DEL may come twice."""
     one = sandbox()
     node = one.node
     refused(one.check(imagined(one)), 3, one.container[:12], "the ledger holds no address for it")
@@ -229,12 +231,16 @@ def forget(box: Box, node: Node, pod: Pod) -> None:
     containers = [one["containerID"].rpartition("/")[2] for one in status["containerStatuses"]]
     sandboxes = [container for container, _ in held_by(node, pod)]
     box.stop(f"{node.name}-kubelet")
-    for container in (*containers, *sandboxes):
-        for command in ("task kill -s SIGKILL", "task rm -f", "container rm", "sandboxes rm --force"):
-            node.run("sh", "-c", f"{CTR}; $ctr -n k8s.io {command} {container} || true")
-    box.stop(f"{node.name}-containerd")
-    box.start(f"{node.name}-containerd")
-    box.start(f"{node.name}-kubelet")
+    try:
+        for container in (*containers, *sandboxes):
+            for command in ("task kill -s SIGKILL", "task rm -f", "container rm", "sandboxes rm --force"):
+                node.run("sh", "-c", f"{CTR}; timeout {FORGOTTEN_S} $ctr -n k8s.io {command} {container} || true")
+    finally:
+        try:
+            box.stop(f"{node.name}-containerd")
+        finally:
+            box.start(f"{node.name}-containerd")
+            box.start(f"{node.name}-kubelet")
 
 
 def imagined(sandbox: Sandbox) -> dict[str, Any]:

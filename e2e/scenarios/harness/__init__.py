@@ -1,1 +1,1 @@
-"""What the scenarios are told with: the cluster as it really is, the product, the fake Azure, and test pods."""
+"""What the scenarios are written with: the cluster as it really is, the product, the fake Azure, and test pods."""

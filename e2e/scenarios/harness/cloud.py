@@ -1,9 +1,10 @@
-"""The fake Azure as a test orders it: trouble for the time of a block, and what was written."""
+"""The fake Azure as a test sets it up: faults for the time of a block, and what was written."""
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any
 
 from azurebox.client import Box
@@ -26,8 +27,8 @@ class Cloud:
         self._box = box
 
     @contextmanager
-    def trouble(self, kind: str, *, at: str, **when: object) -> Iterator[None]:
-        """A fault (`fakes.azure.faultkinds`) at a NIC or VM: once, unless `when` says else; over with the block."""
+    def fault(self, kind: str, *, at: str, **when: object) -> Iterator[None]:
+        """A fault (`fakeazure.faultkinds`) at a NIC or VM: once, unless `when` says else; over with the block."""
         fault = self._box.azure("POST", "/faults", {"kind": kind, "resource": at, **when})
         try:
             yield
@@ -57,12 +58,38 @@ class Cloud:
 
     @contextmanager
     def subnet_left_with(self, free: int) -> Iterator[None]:
-        """Another tool takes all but so many addresses of the nodes' subnet, and gives them back in the end."""
+        """Another tool takes all but that many addresses of the nodes' subnet, and gives them back in the end."""
         self._box.azure("POST", "/take", {"leave": free})
         try:
             yield
         finally:
             self._box.azure("POST", "/give-back", {})
+
+    @contextmanager
+    def public_address(self, address: IPv4Address, *, nic: str, ports: str) -> Iterator[IPv4Address]:
+        """An administrator gives a public address to one on that NIC, and opens these ports to the internet."""
+        rule = {
+            "priority": 200,
+            "direction": "Inbound",
+            "access": "Allow",
+            "protocol": "Tcp",
+            "sourcePortRange": "*",
+            "destinationPortRange": ports,
+            "sourceAddressPrefix": "Internet",
+            "destinationAddressPrefix": "*",
+        }
+        group, front = "/resources/networkSecurityGroups/scenario", "/public-ips/scenario"
+        azure = self._box.azure
+        with ExitStack() as stack:
+            azure("PUT", group, {"properties": {"securityRules": [{"name": "open", "properties": rule}]}})
+            stack.callback(azure, "DELETE", group)
+            public = azure("PUT", front)["address"]
+            stack.callback(azure, "DELETE", front)
+            azure("PATCH", f"/nics/{nic}", {"security_group": "scenario"})
+            stack.callback(azure, "PATCH", f"/nics/{nic}", {"security_group": ""})
+            azure("POST", f"{front}/assign", {"address": str(address)})
+            stack.callback(azure, "POST", f"{front}/assign", {"address": ""})
+            yield IPv4Address(public)
 
     def requests(self) -> int:
         """How many writes of NICs were asked for, refused ones too."""

@@ -26,7 +26,7 @@ TAINT = {"key": "azure-cni.io/no-free-addresses", "effect": "NoSchedule"}
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Addresses of one pool, as some source tells them."""
+    """Addresses of one pool, as some source shows them."""
 
     allocated: int
     assigned: int
@@ -110,7 +110,7 @@ class Node:
         return {
             IPv4Address(route["dst"])
             for route in self._json("ip", "-j", "-4", "route", "show")
-            if route.get("dev", "").startswith("acni")
+            if route.get("dev", "").startswith(("acni", "azure0"))
         }
 
     def known_to_nft(self) -> set[IPv4Address]:
@@ -169,7 +169,7 @@ class Node:
         head, *lines = (line.split() for line in self._box.kubectl("get", "nodeippools").splitlines())
         row = next((line for line in lines if line[0] == self.name), [])
         if len(row) != len(head):
-            raise StepError(f"kubectl get nodeippools does not tell all of {self.name} yet: {' '.join(row)}")
+            raise StepError(f"kubectl get nodeippools does not show all of {self.name} yet: {' '.join(row)}")
         return dict(zip(head, row, strict=True))
 
     def counts(self) -> Counts:
@@ -193,8 +193,8 @@ class Node:
             ("kubectl and ledger", counts, self.ledger()),
             ("kubectl and NIC, allocated", counts.allocated, len(on_nic)),
             (
-                "status.addresses and NIC",
-                {IPv4Address(e["address"]) for e in self.pool()["status"]["addresses"]},
+                "status.vnetAddresses and NIC",
+                {IPv4Address(entry.split()[0]) for entry in self.pool()["status"]["vnetAddresses"]},
                 on_nic,
             ),
             ("ledger and NIC", {slot.address for slot in slots}, on_nic),
@@ -221,8 +221,8 @@ class Node:
 
         self._box.wait_for(shown, within_s, f"the pool of {self.name} to show {counts}")
 
-    def agrees(self, *, assigned: int | None = None, within_s: float = 10) -> None:
-        """Wait until all sources tell the same, and so many addresses are assigned; StepError says what differs."""
+    def agrees(self, *, assigned: int | None = None, within_s: float = 30) -> None:
+        """Wait until all sources agree, and that many addresses are assigned; StepError says what differs."""
 
         def agreed() -> bool:
             different = self.disagreements()
@@ -232,7 +232,7 @@ class Node:
                 raise StepError("no agreement", output="\n".join(different))
             return True
 
-        self._box.wait_for(agreed, within_s, f"kubectl, ledger, kernel and Azure to tell the same of {self.name}")
+        self._box.wait_for(agreed, within_s, f"kubectl, ledger, kernel and Azure to agree about {self.name}")
 
     def _rows(self, query: str) -> list[Any]:
         try:

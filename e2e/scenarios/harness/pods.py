@@ -1,7 +1,7 @@
 """Test pods: Kubernetes' own test server (agnhost netexec) with Python beside it, where the test wants them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -15,8 +15,8 @@ from azurebox.steps import StepError
 NAMESPACE = "scenarios"
 ON_NODE = "on-node"
 PORT = 8080
-START_S = 90.0
-END_S = 60.0
+START_S = 180.0
+END_S = 120.0
 INSIDE = Path(__file__).with_name("inside.py").read_text()
 
 
@@ -31,9 +31,25 @@ class Pod:
     ready: bool
 
 
-def workload(name: str, *, node: str, replicas: int) -> dict[str, Any]:
-    """A Deployment of test servers on one node, or ("") wherever the scheduler sends them."""
+NOTHING: Mapping[str, Any] = {}
+
+
+def workload(
+    name: str,
+    *,
+    node: str,
+    replicas: int,
+    labels: Mapping[str, str] = NOTHING,
+    pod: Mapping[str, Any] = NOTHING,
+    container: Mapping[str, Any] = NOTHING,
+) -> dict[str, Any]:
+    """A Deployment of test servers on one node, or ("") wherever the scheduler sends them.
+
+    `labels`, `pod` and `container` add to those of a test server, or replace them.
+    """
     place = {"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}
+    spec = server_spec()
+    spec["containers"] = [{**spec["containers"][0], **container}]
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -42,8 +58,8 @@ def workload(name: str, *, node: str, replicas: int) -> dict[str, Any]:
             "replicas": replicas,
             "selector": {"matchLabels": {"app": name}},
             "template": {
-                "metadata": {"labels": {"app": name, "kind": "server"}},
-                "spec": server_spec() | place,
+                "metadata": {"labels": {"app": name, "kind": "server", **labels}},
+                "spec": {**spec, **pod, **place},
             },
         },
     }
@@ -55,6 +71,7 @@ def server_spec() -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 1,
+        "dnsPolicy": "Default",  # most scenarios run without the cluster's DNS
         "containers": [
             {
                 "name": "server",
@@ -76,20 +93,19 @@ class Workload:
 
     def pods(self) -> list[Pod]:
         """Its pods, those that are ending too."""
-        items = self._box.kubectl_json("get", "pods", "-n", NAMESPACE, "-l", f"app={self.name}")["items"]
-        return [_pod(item) for item in items]
+        return labelled(self._box, f"app={self.name}")
 
     def scale(self, replicas: int) -> None:
-        """Ask for so many, and do not wait."""
+        """Ask for that many, and do not wait."""
         self._box.kubectl("scale", "-n", NAMESPACE, f"deployment/{self.name}", f"--replicas={replicas}")
 
     def settle(self, replicas: int, *, timeout_s: float = START_S) -> list[Pod]:
-        """Scale, and wait until exactly so many are there and ready."""
+        """Scale, and wait until exactly that many are there and ready."""
         self.scale(replicas)
         return self.ready(replicas, timeout_s=timeout_s)
 
     def ready(self, replicas: int, *, timeout_s: float = START_S) -> list[Pod]:
-        """Wait until exactly so many are there and ready."""
+        """Wait until exactly that many are there and ready."""
 
         def all_ready() -> list[Pod] | None:
             pods = self.pods()
@@ -101,7 +117,7 @@ class Workload:
         return self._box.wait_for(all_ready, timeout_s, f"{replicas} pods of {self.name} to be ready")
 
     def scale_beyond(self, replicas: int, *, ready: int) -> list[Pod]:
-        """Ask for so many, of which only some can start, and wait until these are ready; the others."""
+        """Ask for that many, of which only some can start, and wait until these are ready; the others."""
         self.scale(replicas)
 
         def stuck() -> list[Pod] | None:
@@ -113,10 +129,13 @@ class Workload:
 
 
 @contextmanager
-def servers(box: Box, name: str, *, node: str, replicas: int = 0) -> Iterator[Workload]:
-    """A workload with so many ready pods; it is gone, and its pods too, when the block ends."""
+def servers(box: Box, name: str, *, node: str, replicas: int = 0, **special: Mapping[str, Any]) -> Iterator[Workload]:
+    """A workload with that many ready pods; it is gone, and its pods too, when the block ends.
+
+    `special` is what `workload` adds to its pods.
+    """
     made = Workload(box, name)
-    box.apply(workload(name, node=node, replicas=replicas))
+    box.apply(workload(name, node=node, replicas=replicas, **special))
     try:
         if replicas:
             made.ready(replicas)
@@ -124,6 +143,18 @@ def servers(box: Box, name: str, *, node: str, replicas: int = 0) -> Iterator[Wo
     finally:
         box.kubectl("delete", "deployment", "-n", NAMESPACE, name, "--wait=false", "--ignore-not-found")
         made.ready(0)
+
+
+@contextmanager
+def single(box: Box, name: str, spec: Mapping[str, Any], *, node: str) -> Iterator[Pod]:
+    """A pod of no workload, once it is ready; it is gone when the block ends."""
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": {"app": name}}
+    place = {"nodeSelector": {"kubernetes.io/hostname": node}}
+    box.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**spec, **place}})
+    try:
+        yield Workload(box, name).ready(1)[0]
+    finally:
+        box.kubectl("delete", "pod", "-n", NAMESPACE, name)
 
 
 def ask(box: Box, pod: Pod, targets: Sequence[str]) -> dict[str, str]:
@@ -136,11 +167,15 @@ def ask(box: Box, pod: Pod, targets: Sequence[str]) -> dict[str, str]:
 
 def on_nodes(box: Box) -> list[Pod]:
     """The test servers in the nodes' own networks, one a node."""
-    items = box.kubectl_json("get", "pods", "-n", NAMESPACE, "-l", f"app={ON_NODE}")["items"]
-    return [_pod(item) for item in items]
+    return labelled(box, f"app={ON_NODE}")
 
 
-def told(box: Box, name: str, *words: str, kind: str = "Pod", timeout_s: float = 30.0) -> str:
+def labelled(box: Box, selector: str, *, namespace: str = NAMESPACE) -> list[Pod]:
+    """The pods that a selector of labels finds, those that are ending or have ended too."""
+    return [_pod(item) for item in box.kubectl_json("get", "pods", "-n", namespace, "-l", selector)["items"]]
+
+
+def event_for(box: Box, name: str, *words: str, kind: str = "Pod", timeout_s: float = START_S) -> str:
     """Wait for an event of that object with all these words in it; the event, as "Reason: message"."""
 
     def found() -> str:

@@ -14,7 +14,8 @@ from scenarios.harness.node import Node
 NAMESPACE = release.NAMESPACE
 DAEMON_SET = "daemonset/azure-cni-agent"
 CONTROLLERS = "deployment/azure-cni-controller"
-ROLLOUT_S = 90
+LEASE = "azure-cni-controller"
+ROLLOUT_S = 180
 
 QUICK = {
     "agent.coolingSeconds": 2,
@@ -27,8 +28,9 @@ QUICK = {
 class Product:
     """azure-cni as helm installed it on the box."""
 
-    def __init__(self, box: Box, *, nic_writer: str = "agent") -> None:
+    def __init__(self, box: Box, *, nic_writer: str = "agent", mode: str = release.MODES[0]) -> None:
         self._box = box
+        self.mode = mode
         self.nic_writer = nic_writer
         image = json.loads(box.helm("get", "values", release.NAME, "-n", NAMESPACE, "-o", "json"))["image"]
         self._image = {"image.repository": image["repository"], "image.tag": image["tag"]}
@@ -49,7 +51,7 @@ class Product:
     def helm_upgrade(self, values: Mapping[str, object]) -> str:
         """The bare command; StepError with helm's words when it refuses."""
         sets = [f"--set-string={key}={value}" for key, value in self._image.items()]
-        sets.append(f"--set=nicWriter={self.nic_writer}")
+        sets += [f"--set=nicWriter={self.nic_writer}", f"--set=mode={self.mode}"]
         sets += [f"--set={key}={value}" for key, value in values.items()]
         return self._box.helm(
             "upgrade",
@@ -93,6 +95,13 @@ class Product:
         """The pod of a controller that runs."""
         return next(pod for pod in self._pods("controller") if pod["status"]["phase"] == "Running")
 
+    def leader(self) -> dict[str, Any]:
+        """The pod of the controller that works."""
+        lease = self._box.kubectl_json("get", "lease", "-n", NAMESPACE, LEASE)["spec"]
+        return next(
+            pod for pod in self._pods("controller") if lease["holderIdentity"].startswith(pod["metadata"]["name"])
+        )
+
     def restart(self, node: Node) -> None:
         """Delete the agent of a node, and wait until another runs; whether it gets ready is the caller's to know."""
         old = self.agent(node)["metadata"]
@@ -106,13 +115,24 @@ class Product:
 
     def processes(self, node: Node) -> list[int]:
         """Process ids (the VM's) of the agent's container on a node; the sandbox's own pause process is none of it."""
-        container = self.agent(node)["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+        return _processes(node, self.agent(node))
+
+    def controller_processes(self, node: Node) -> list[int]:
+        """The same of the controller on a node; none where none runs."""
         return [
-            int(pid)
-            for pid in node.run(
-                "sh", "-c", f"cat $(find /sys/fs/cgroup -path '*{container}/cgroup.procs' | head -1)"
-            ).split()
+            pid
+            for pod in self._pods("controller")
+            if (pod["spec"].get("nodeName"), pod["status"]["phase"]) == (node.name, "Running")
+            for pid in _processes(node, pod)
         ]
+
+    def restarts(self) -> dict[str, int]:
+        """How often each agent and controller was started again, by the pod's name."""
+        pods = (*self._agents(), *self._pods("controller"))
+        return {
+            pod["metadata"]["name"]: sum(one["restartCount"] for one in pod["status"].get("containerStatuses", ()))
+            for pod in pods
+        }
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -149,3 +169,13 @@ class Product:
         selector = f"app.kubernetes.io/name=azure-cni,app.kubernetes.io/component={component}"
         items: list[dict[str, Any]] = self._box.kubectl_json("get", "pods", "-n", NAMESPACE, "-l", selector)["items"]
         return items
+
+
+def _processes(node: Node, pod: Mapping[str, Any]) -> list[int]:
+    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+    return [
+        int(pid)
+        for pid in node.run(
+            "sh", "-c", f"cat $(find /sys/fs/cgroup -path '*{container}/cgroup.procs' | head -1)"
+        ).split()
+    ]

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from azurebox.client import Box
 from scenarios.harness.pods import INSIDE, NAMESPACE, Pod
 
-STOP = 'touch "$0.stop"; for _ in $(seq 100); do [ -e "$0" ] && break; sleep 0.1; done; cat "$0"'
+STOP = 'touch "$0.stop"; for _ in $(seq 600); do [ -e "$0" ] && break; sleep 0.1; done; cat "$0"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Flow:
 
 @contextmanager
 def unbroken(box: Box, *flows: Flow) -> Iterator[list[str]]:
-    """Stream while the block runs, and assert at its end that nothing was lost; then the list tells what was sent."""
+    """Stream while the block runs, and assert at its end that nothing was lost; then the list shows what was sent."""
     report: list[str] = []
     file = f"/tmp/stream-{secrets.token_hex(4)}"
     for number, flow in enumerate(flows):

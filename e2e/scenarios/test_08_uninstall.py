@@ -7,7 +7,7 @@ from azurebox.client import Box
 from azurebox.facts import REPOSITORY
 from scenarios.harness.cloud import Cloud
 from scenarios.harness.node import BINARY, CONFLIST, RUN_DIR, Node
-from scenarios.harness.pods import on_nodes, servers, told
+from scenarios.harness.pods import event_for, on_nodes, servers
 from scenarios.harness.product import NAMESPACE, QUICK, Product
 from scenarios.harness.stream import Flow, unbroken
 
@@ -39,7 +39,7 @@ def test_uninstall_and_install_again(box: Box, cloud: Cloud, product: Product, n
             assert len(box.kubectl("get", "nodeippools", "-o", "name").split()) == len(box.nodes)
 
             (waiting,) = late.scale_beyond(1, ready=0)
-            told(box, waiting.name, "FailedCreatePodSandBox", "cannot reach the azure-cni agent")
+            event_for(box, waiting.name, "FailedCreatePodSandBox", "cannot reach the azure-cni agent")
 
             _clean(cleaned)
             stray = min(cleaned.on_nic())
@@ -57,12 +57,13 @@ def test_uninstall_and_install_again(box: Box, cloud: Cloud, product: Product, n
 
 
 def _clean(node: Node) -> None:
-    """What docs/uninstall.md tells people to do on a node; then nothing of azure-cni is left there."""
+    """What docs/uninstall.md asks people to do on a node; then nothing of azure-cni is left there."""
     document = (REPOSITORY / "docs" / "uninstall.md").read_text().partition("## What stays")[2]
     commands = re.search(r"```console\n(.*?)```", document, re.DOTALL)
     assert commands
     node.run("sh", "-ec", commands[1])
     assert node.links() == set()
+    assert "azure0" not in node.run("ip", "-o", "link", "show")
     assert "azure_cni" not in node.run("nft", "list", "tables")
     assert "suppress_ifgroup" not in node.run("ip", "rule", "show")
     left = node.run("sh", "-c", f"ls -d {CONFLIST} {BINARY} {RUN_DIR}/* 2>/dev/null || true")

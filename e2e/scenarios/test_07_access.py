@@ -5,7 +5,7 @@ import re
 import pytest
 
 from azurebox.client import Box
-from scenarios.harness.product import NAMESPACE, Product
+from scenarios.harness.product import NAMESPACE
 
 # What every authenticated account of a cluster may do (kubernetes.io/bootstrapping).
 EVERYBODY = {
@@ -27,16 +27,13 @@ NEEDED = {
         "nodeippools.azure-cni.io/status": {"patch"},
         "vnetquotas.azure-cni.io": {"get", "list", "watch", "create", "delete"},
         "vnetquotas.azure-cni.io/status": {"patch"},
+        "nodes": {"get"},
     },
 }
 
 
-ORDERED = {"nodes": {"get"}}
-"""What a controller that writes the NICs needs beside that: whose VM is whose, the Nodes say."""
-
-
 @pytest.mark.parametrize("who", NEEDED)
-def test_it_may_do_what_it_needs_and_no_more(box: Box, product: Product, who: str) -> None:
+def test_it_may_do_what_it_needs_and_no_more(box: Box, who: str) -> None:
     """`kubectl auth can-i --list` shows these rights, in every namespace, and nothing else."""
     account = f"system:serviceaccount:{NAMESPACE}:azure-cni-{who}"
     listed = box.kubectl("auth", "can-i", "--list", f"--as={account}", "--no-headers")
@@ -48,8 +45,7 @@ def test_it_may_do_what_it_needs_and_no_more(box: Box, product: Product, who: st
             rights.setdefault(resource, set()).update(verbs.strip("[]").split())
         elif urls != "[]":
             assert verbs == "[get]", line
-    also = ORDERED if who == "controller" == product.nic_writer else {}
-    assert rights == NEEDED[who] | also
+    assert rights == NEEDED[who]
 
 
 def _columns(line: str) -> tuple[str, str, str, str]:

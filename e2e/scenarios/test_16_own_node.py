@@ -94,7 +94,7 @@ def test_an_agent_sets_and_removes_its_own_taint_and_no_other(agent: Caller, nod
     ids=["cordon", "podCIDR", "label", "annotation", "finalizer"],
 )
 def test_an_agent_changes_nothing_else_of_its_node(agent: Caller, nodes: list[Node], patch: Mapping[str, Any]) -> None:
-    """A role cannot tell these from the taint."""
+    """A role cannot distinguish these from the taint."""
     agent.patch(f"/api/v1/nodes/{nodes[0].name}", patch).refused(
         403, "an agent changes nothing in its Node but the taint"
     )
@@ -129,13 +129,13 @@ def not_its_own(node: Node) -> str:
     return f"the agent of node {node.name} writes only events whose source is azure-cni on {node.name}"
 
 
-def test_an_agent_tells_events_of_its_own_node(
+def test_an_agent_writes_events_of_its_own_node(
     agent: Caller, nodes: list[Node], event: Callable[..., dict[str, Any]]
 ) -> None:
-    """In its own name only, and it stays the name that it told them in."""
+    """In its own name only, and the name stays the one that it wrote them in."""
     own, other = nodes
-    told = agent.create(EVENTS, event("azure-cni", own.name)).accepted()
-    path = f"{EVENTS}/{told['metadata']['name']}"
+    reported = agent.create(EVENTS, event("azure-cni", own.name)).accepted()
+    path = f"{EVENTS}/{reported['metadata']['name']}"
     assert agent.patch(path, {"count": 2, "message": "again"}).accepted()["count"] == 2
     for source in ({"component": "kubelet"}, {"host": other.name}, None):
         agent.patch(path, {"source": source}).refused(403, not_its_own(own))

@@ -6,19 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from urllib.parse import quote
 
 import pytest
 
 from azurebox.client import Box
 from azurebox.fabric.topology import IMDS, INTERNET_HOST, ONPREM, PEER, PUBLIC_ADDRESSES, WIRESERVER
-from azurebox.facts import CLOUD_DNS, CONTROL_PLANE
+from azurebox.facts import CLOUD_DNS
 from azurebox.machine import NETNS
-from azurebox.steps import StepError, capture
+from azurebox.steps import capture
 from scenarios.harness.cloud import Cloud
 from scenarios.harness.node import Node
 from scenarios.harness.pods import INSIDE, NAMESPACE, PORT, Pod, Workload, ask, on_nodes, servers
 from scenarios.harness.product import Product
+from scenarios.harness.scrapes import await_query
 
 PER_NODE = 30
 AT_ONCE = 4
@@ -61,7 +61,7 @@ def crowd(box: Box, cloud: Cloud, nodes: list[Node]) -> Iterator[Crowd]:
 
 
 def test_each_address_is_on_the_nic_of_its_vm(crowd: Crowd, nodes: list[Node]) -> None:
-    """Sixty pods have sixty addresses, each one on the NIC of the VM that the pod runs on, as Azure tells it."""
+    """Sixty pods have sixty addresses, each one on the NIC of the VM that the pod runs on, as Azure shows it."""
     assert len({pod.address for pod in crowd.pods}) == 2 * PER_NODE
     for node in nodes:
         assert {pod.address for pod in crowd.on(node)} <= node.on_nic()
@@ -74,7 +74,7 @@ def test_each_address_is_on_the_nic_of_its_vm(crowd: Crowd, nodes: list[Node]) -
 def test_what_kubectl_shows_is_what_is(crowd: Crowd, nodes: list[Node]) -> None:
     """`kubectl get nodeippools` shows the numbers of NIC, ledger and kernel, within 10 s; each pod holds its own."""
     for node in nodes:
-        node.agrees(assigned=PER_NODE)
+        node.agrees(assigned=PER_NODE, within_s=10)
         held = {slot.pod: slot.address for slot in node.slots() if slot.pod}
         assert held == {f"{NAMESPACE}/{pod.name}": pod.address for pod in crowd.on(node)}
 
@@ -157,11 +157,11 @@ def test_prometheus_has_the_pools_of_both_nodes(box: Box, nodes: list[Node]) -> 
     for node in nodes:
         for state, count in (("assigned", PER_NODE), ("free", node.ledger().free)):
             query = f'azure_cni_pool_addresses{{node="{node.name}",state="{state}"}}'
-            _await_query(box, query, count)
-    _await_query(box, "count(azure_cni_pool_ready == 1)", len(nodes))
+            await_query(box, query, count)
+    await_query(box, "count(azure_cni_pool_ready == 1)", len(nodes))
     held = sum(node.ledger().allocated for node in nodes)
-    _await_query(box, "sum(azure_cni_controller_leader)", 1)
-    _await_query(box, 'azure_cni_quota_addresses{what="granted"}', held)
+    await_query(box, "sum(azure_cni_controller_leader)", 1)
+    await_query(box, 'azure_cni_quota_addresses{what="granted"}', held)
 
 
 def test_metrics_are_as_prometheus_wants_them(box: Box, crowd: Crowd, nodes: list[Node]) -> None:
@@ -225,8 +225,10 @@ def _service(box: Box) -> Iterator[str]:
         "spec": {"selector": {"kind": "server"}, "ports": ports},
     }
     box.apply(document)
-    yield str(box.kubectl_json("get", "service", "-n", NAMESPACE, "crowd")["spec"]["clusterIP"])
-    box.kubectl("delete", "service", "-n", NAMESPACE, "crowd")
+    try:
+        yield str(box.kubectl_json("get", "service", "-n", NAMESPACE, "crowd")["spec"]["clusterIP"])
+    finally:
+        box.kubectl("delete", "service", "-n", NAMESPACE, "crowd")
 
 
 def _seen_by(box: Box, pod: Pod, host: IPv4Address) -> str:
@@ -234,20 +236,6 @@ def _seen_by(box: Box, pod: Pod, host: IPv4Address) -> str:
     said = ask(box, pod, [target])[target]
     assert not said.startswith("!"), f"{pod.name} to {host}: {said}"
     return str(json.loads(said)["caller"])
-
-
-def _await_query(box: Box, query: str, value: int) -> None:
-    """Wait until Prometheus answers the query with this one value; it scrapes every 5 s."""
-    url = f"127.0.0.1:9090/api/v1/query?query={quote(query)}"
-
-    def answered() -> bool:
-        reply = json.loads(json.loads(box.exec(CONTROL_PLANE, ["python3", "-c", INSIDE, "ask", url]))[url])
-        values = [float(entry["value"][1]) for entry in reply["data"]["result"]]
-        if values != [value]:
-            raise StepError("not yet", output=f"it is {values}")
-        return True
-
-    box.wait_for(answered, 30, f"{query} to be {value}")
 
 
 def _resident_mib(node: Node, pid: int) -> float:

@@ -10,12 +10,12 @@ import pytest
 from azurebox.client import Box
 from azurebox.steps import StepError
 from scenarios.harness.node import Counts, Node
-from scenarios.harness.pods import Pod, Workload, servers, told
+from scenarios.harness.pods import Pod, Workload, event_for, servers
 from scenarios.harness.product import QUICK, Product
 
 VALUES = {**QUICK, "controller.reclaimSeconds": 2, "controller.usagesSeconds": 5}
-STEP_S = 30
-RECLAIMED_S = 30
+STEP_S = 60
+RECLAIMED_S = 60
 
 
 class Quota:
@@ -80,33 +80,37 @@ def test_two_nodes_share_what_there_is_and_pods_learn_why_they_wait(box: Box, no
         for load in loads:
             load.scale(14)
         waiting = box.wait_for(lambda: _stuck(loads, ready=room), STEP_S, "the others to wait")
-        event = told(box, waiting[0].name, "NoAddress", "QuotaExceeded")
+        event = event_for(box, waiting[0].name, "NoAddress", "QuotaExceeded")
         assert f"VNetQuota {quota.name} allows 20" in event
         assert f"kubectl edit vnetquota {quota.name}" in event
         shown = quota.shown()
         assert (shown["LIMIT"], shown["GRANTED"], shown["NODES"]) == ("20", str(room), "2")
         assert quota.condition("Exhausted")["reason"] == "QuotaExceeded"
+        assert (shown["READY"], quota.condition("Ready")["reason"]) == ("False", "QuotaExceeded")
         assert sum(len(node.on_nic()) for node in nodes) == room
-        told(box, nodes[0].name, "NoFreeAddresses", kind="Node")
+        event_for(box, nodes[0].name, "NoFreeAddresses", kind="Node")
         quota.edit(limit=16000)
         for load in loads:
             load.ready(14)
         assert _agents(box) == agents, "no agent was restarted"
         box.wait_for(lambda: quota.shown()["EXHAUSTED"] == "False", STEP_S, "the quota to have room again")
+        box.kubectl("wait", "vnetquota", quota.name, "--for=condition=Ready", "--timeout=60s")
         box.wait_for(lambda: quota.shown()["ASSIGNED"] == "28", 2 * STEP_S, "the quota to count 28 pods' addresses")
 
 
 @pytest.fixture
 def third(box: Box) -> Iterator[str]:
     """A node more; it is gone in the end."""
-    name = box.add_node()
-    yield name
-    if name in box.nodes:
-        box.remove(name, keep_nic=False)
+    before = set(box.nodes)
+    try:
+        yield box.add_node()
+    finally:
+        for name in set(box.nodes) - before:
+            box.remove(name, keep_nic=False)
 
 
 def test_a_vanished_node_keeps_its_grant_until_its_nic_is_gone(box: Box, quota: Quota, third: str) -> None:
-    """Its VM is deleted and its NIC lives on: the addresses are still taken. The NIC goes: they are granted anew."""
+    """Its VM is deleted and its NIC lives on: the addresses are still taken. The NIC goes: they are granted again."""
     name = third
     node = Node(box, name)
     box.wait_for(
@@ -114,11 +118,13 @@ def test_a_vanished_node_keeps_its_grant_until_its_nic_is_gone(box: Box, quota: 
     )
     assert quota.entry(name) == 16
     box.remove(name, keep_nic=True)
-    gone = ("get", "nodeippool", name, "--ignore-not-found")
-    box.wait_for(lambda: not box.kubectl(*gone), 60, "the pool to go with its node")
-    with pytest.raises(StepError, match="in vain"):
-        box.wait_for(lambda: quota.entry(name) != 16, 12, "a grant that is reclaimed too early")
-    box.azure("DELETE", f"/nics/{name}-nic")
+    try:
+        gone = ("get", "nodeippool", name, "--ignore-not-found")
+        box.wait_for(lambda: not box.kubectl(*gone), RECLAIMED_S, "the pool to go with its node")
+        with pytest.raises(StepError, match="in vain"):
+            box.wait_for(lambda: quota.entry(name) != 16, 12, "a grant that is reclaimed too early")
+    finally:
+        box.azure("DELETE", f"/nics/{name}-nic")
     box.wait_for(lambda: quota.entry(name) == 0, RECLAIMED_S, "the grant to be reclaimed")
     assert name not in quota.read()["status"]["grants"]
 
@@ -129,7 +135,7 @@ def test_without_a_controller_pods_have_what_their_node_holds(box: Box, product:
     with servers(box, "load", node=node.name) as load:
         with product.without_controllers():
             waiting = load.scale_beyond(20, ready=16)
-            event = told(box, waiting[0].name, "NoAddress", "AwaitingGrant")
+            event = event_for(box, waiting[0].name, "NoAddress", "AwaitingGrant")
             assert "this node asked to hold 32 addresses and has no answer yet; now 16 of at most 250" in event
             assert "kubectl get pods -A -l app.kubernetes.io/component=controller" in event
             assert len(node.on_nic()) == 16
@@ -145,7 +151,7 @@ def _agents(box: Box) -> list[tuple[str, int]]:
 
 
 def _stuck(loads: list[Workload], *, ready: int) -> list[Pod] | None:
-    """The pods that wait, once exactly so many of all are ready."""
+    """The pods that wait, once exactly that many of all are ready."""
     pods = [pod for load in loads for pod in load.pods()]
     waiting = [pod for pod in pods if not pod.ready]
     return waiting if waiting and len(pods) - len(waiting) == ready else None

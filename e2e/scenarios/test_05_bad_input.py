@@ -70,7 +70,7 @@ def test_an_edited_conflist_is_put_right(box: Box, nodes: list[Node]) -> None:
     with servers(box, "misspelt", node=node.name) as workload:
         node.write(CONFLIST, json.dumps(conflist))
         workload.scale(1)
-        box.wait_for(lambda: node.run("cat", CONFLIST) == good, 15, "the agent to write the conflist again")
+        box.wait_for(lambda: node.run("cat", CONFLIST) == good, 30, "the agent to write the conflist again")
         workload.ready(1)
 
 
@@ -111,7 +111,7 @@ def test_helm_refuses_values_out_of_range(box: Box, product: Product, key: str, 
         ({"size": 20, "max": 10}, "size cannot be more than max"),
         ({"minFree": 20}, "maxFree must be at least minFree + batch"),
         ({"minFree": 4, "maxFree": 10, "batch": 8}, "maxFree must be at least minFree + batch"),
-        ({"mode": "bridge"}, 'supported values: "transparent"'),
+        ({"mode": "tunnel"}, 'supported values: "transparent", "bridge"'),
         ({"batch": "16"}, ".spec.batch: expected numeric"),
         ({"maximum": 16}, ".spec.maximum: field not declared in schema"),
     ],

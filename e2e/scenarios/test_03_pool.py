@@ -7,9 +7,9 @@ import pytest
 from azurebox.client import Box
 from scenarios.harness.cloud import Cloud, Write
 from scenarios.harness.node import Counts, Node
-from scenarios.harness.pods import Workload, servers, told
+from scenarios.harness.pods import Workload, event_for, servers
 
-STEP_S = 30
+STEP_S = 60
 
 # target = roundup(pods + 8, 16); shrink when more than 24 are free. "NIC" counts the primary address too.
 STEPS: tuple[tuple[int, int, list[tuple[int, int]]], ...] = (
@@ -66,13 +66,13 @@ def test_a_pool_at_its_limit_says_so(box: Box, node: Node, workload: Workload) -
     """With `max: 16` the seventeenth pod waits, its event says why, and it starts as soon as the limit is raised."""
     node.want(max=16)
     waiting = workload.scale_beyond(18, ready=16)
-    event = told(box, waiting[0].name, "NoAddress", "NodeAtLimit")
+    event = event_for(box, waiting[0].name, "NoAddress", "NodeAtLimit")
     assert "16 of at most 16 addresses" in event
-    box.wait_for(lambda: node.condition("AtLimit")["status"] == "True", 10, "the condition AtLimit")
+    box.wait_for(lambda: node.condition("AtLimit")["status"] == "True", STEP_S, "the condition AtLimit")
     assert node.shown()["READY"] == "False"
     node.want(max=32)
     workload.ready(18)
-    box.wait_for(lambda: node.condition("AtLimit")["status"] == "True", 10, "the condition AtLimit, now at 32")
+    box.wait_for(lambda: node.condition("AtLimit")["status"] == "True", STEP_S, "the condition AtLimit, now at 32")
     assert node.counts().allocated == 32
 
 
@@ -81,7 +81,7 @@ def test_a_paused_pool_is_left_alone(box: Box, cloud: Cloud, node: Node, workloa
     asked = cloud.requests()
     node.want(paused=True)
     waiting = workload.scale_beyond(17, ready=16)
-    told(box, waiting[0].name, "NoAddress", "PoolPaused", "spec.paused")
+    event_for(box, waiting[0].name, "NoAddress", "PoolPaused", "spec.paused")
     assert cloud.requests() == asked
     node.want()
     workload.ready(17)

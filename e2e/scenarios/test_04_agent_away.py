@@ -10,9 +10,11 @@ import pytest
 
 from azurebox.client import Box
 from scenarios.harness.node import RUN_DIR, Node
-from scenarios.harness.pods import NAMESPACE, Pod, on_nodes, servers, told
+from scenarios.harness.pods import NAMESPACE, Pod, event_for, on_nodes, servers
 from scenarios.harness.product import Product
 from scenarios.harness.stream import Flow, unbroken
+
+RIGHT_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def test_pods_end_and_wait_while_no_agent_runs(
                 assert ended.name in {record["args"]["K8S_POD_NAME"] for record in _records(node)}
                 assert ended.address in {slot.address for slot in node.slots() if slot.state == "assigned"}
                 (waiting,) = starting.scale_beyond(1, ready=0)
-                told(
+                event_for(
                     box,
                     waiting.name,
                     "FailedCreatePodSandBox",
@@ -81,7 +83,7 @@ def test_pods_end_and_wait_while_no_agent_runs(
         figure(f"agents away for a while, nothing lost: {'; '.join(report)}")
         assert started.uid == waiting.uid
         assert started.address != ended.address
-        box.wait_for(lambda: not _records(node), 10, "the records to be carried out")
+        box.wait_for(lambda: not _records(node), RIGHT_AGAIN_S, "the records to be carried out")
         held = {(slot.address, slot.pod) for slot in node.slots() if slot.state == "assigned"}
         assert held == running.on(node) | {(started.address, f"{NAMESPACE}/{started.name}")}
 
@@ -93,7 +95,7 @@ def test_an_agent_that_is_killed_among_starting_pods(
     node = nodes[0]
     with unbroken(box, *running.flows), servers(box, "burst", node=node.name) as burst:
         burst.scale(20)
-        box.wait_for(lambda: len(node.links()) > 3, 30, "the first of the pods to be wired", poll_s=0.05)
+        box.wait_for(lambda: len(node.links()) > 3, RIGHT_AGAIN_S, "the first of the pods to be wired", poll_s=0.05)
         node.run("kill", "-KILL", *(str(pid) for pid in product.processes(node)))
         pods = burst.ready(20)
         assert len({pod.address for pod in pods}) == 20

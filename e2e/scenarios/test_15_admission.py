@@ -1,7 +1,7 @@
 """What the API server refuses, whoever asks: grants beyond a limit, and a grant by hand.
 
 Every request is made with a token of the cluster: that of an agent or a controller from its pod, or the
-administrator's. The refusals are what a person would read. What an agent may write of its own is in test_9_own_node.
+administrator's. The refusals are what a person would read. What an agent may write of its own is in test_16_own_node.
 """
 
 import json
@@ -80,7 +80,7 @@ def test_the_vnet_of_a_quota_stays(box: Box, quota: Callable[[], dict[str, Any]]
 
 
 def test_a_grant_by_hand_is_refused(box: Box, nodes: list[Node], quota: Callable[[], dict[str, Any]]) -> None:
-    """An administrator is told who grants, and where to say what is wanted."""
+    """The error says who grants, and where to say what is wanted."""
     pool = ("patch", "nodeippool", nodes[0].name, "--subresource=status", "--type=merge", "-p")
     before = nodes[0].pool()["status"]["granted"]
     assert_kubectl_refuses(
@@ -97,10 +97,18 @@ def test_a_grant_by_hand_is_refused(box: Box, nodes: list[Node], quota: Callable
     )
 
 
-@pytest.mark.parametrize("field", ["granted", "grantedFor", "grantReason", "grantMessage", "answer"])
+@pytest.mark.parametrize(
+    "field", ["granted", "grantedFor", "grantReason", "grantMessage", "grantNotBefore", "nicOperationResult"]
+)
 def test_no_agent_grants_itself(agent: Caller, nodes: list[Node], field: str) -> None:
-    """Nor explains a grant, nor answers its own orders."""
-    value = {"answer": {"id": 1}, "grantReason": "Mine", "grantMessage": "mine"}.get(field, 249)
+    """Nor explains a grant, nor writes the result of its own NIC operation."""
+    others = {
+        "nicOperationResult": {"id": 1},
+        "grantReason": "Mine",
+        "grantMessage": "mine",
+        "grantNotBefore": "2026-01-01T00:00:00Z",
+    }
+    value = others.get(field, 249)
     agent.status(f"nodeippools/{nodes[0].name}", {field: value}).refused(403, "is written by the controller alone")
 
 
@@ -111,7 +119,7 @@ def test_no_agent_writes_the_ledger(agent: Caller, quota: Callable[[], dict[str,
 
 def test_the_controller_only_grants(controller: Caller, nodes: list[Node]) -> None:
     """What a node asks for and holds is its agent's to say."""
-    for status in ({"requested": 1}, {"allocated": None}, {"granted": 16, "wants": "Grow"}):
+    for status in ({"requested": 1}, {"allocated": None}, {"granted": 16, "writeIntent": "Grow"}):
         controller.status(f"nodeippools/{nodes[0].name}", status).refused(
             403, "the controller changes nothing in a NodeIPPool but what is granted"
         )
