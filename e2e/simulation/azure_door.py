@@ -1,4 +1,4 @@
-"""The fake Azure's side door: what others do to the network, and what goes wrong on order."""
+"""The fake Azure's side door: what others do to the network, and the faults that a run injects."""
 
 from typing import Any
 

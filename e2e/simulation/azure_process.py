@@ -5,7 +5,7 @@ import sys
 
 import msgspec
 
-from fakes.azure import FakeAzure
+from fakeazure import FakeAzure
 from simulation.pace import AzureClock
 from simulation.plan import AZURE_FILE, AzureFacts, Machine, Run
 

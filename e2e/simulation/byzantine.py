@@ -30,7 +30,7 @@ class Liars:
     run: Run
     cluster: Cluster
     azure: AzureFacts
-    told: int = 0
+    taken: int = 0
     """Lies that the API server took."""
     refused: int = 0
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Liars:
         return f"{group}/providers/Microsoft.Network/networkInterfaces/{name}-nic"
 
     def _truth(self, name: str, vnet: str) -> dict[str, Any]:
-        return {"vnetID": vnet, "nicID": self._nic(name), "requested": 1, "requestID": 1, "wants": "Grow"}
+        return {"vnetID": vnet, "nicID": self._nic(name), "requested": 1, "requestID": 1, "writeIntent": "Grow"}
 
     def _lies(self, name: str, vnet: str, chance: Random) -> dict[str, Any]:
         """One of each field; some of them true."""
@@ -77,7 +77,7 @@ class Liars:
         return {
             "requested": chance.choice((0, 1, 250, 256)),
             "requestID": chance.choice((number, number, number, number, 0, LARGEST, 2**63 - 1)),
-            "wants": chance.choice(("Nothing", "Grow", "Grow", "Release", "Mend", "All")),
+            "writeIntent": chance.choice(("None", "Grow", "Grow", "Shrink", "Rewrite", "All")),
             "waiting": chance.choice((0, 1, 100, 10_000, 10**9)),
             "allocated": chance.choice((0, 1, 250, 256, 2_000_000_000)),
             "free": chance.choice((0, 8, 512, -1)),
@@ -90,7 +90,7 @@ class Liars:
 
     async def _write(self, name: str, status: dict[str, Any]) -> None:
         taken = await self._ask("PATCH", f"{POOLS}/{name}/status", {"status": status}, kind=MERGE_PATCH)
-        self.told += taken
+        self.taken += taken
         self.refused += not taken
 
     async def _ask(self, method: str, path: str, body: Any, **how: Any) -> bool:

@@ -55,7 +55,7 @@ class Child:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def tell(self, line: str) -> None:
+    def send(self, line: str) -> None:
         """Write a line to its standard input."""
         if self._process is not None and self._process.stdin is not None:
             with suppress(OSError):

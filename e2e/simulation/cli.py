@@ -130,7 +130,7 @@ async def _without_lies(cluster: Cluster, options: argparse.Namespace, directory
 async def _one(
     cluster: Cluster, options: argparse.Namespace, *, seed: int, directory: Path, without_s: float | None
 ) -> bool:
-    """One run, told; whether all was as it must be. `without_s`: what it took without lies, if there are some."""
+    """One run and its report; whether all was right. `without_s`: what it took without lies, if there are some."""
     directory.mkdir()  # noqa: ASYNC240  # nothing else runs yet
     began_s, scenario = time.monotonic(), _scenario(options)
     simulation = Simulation(cluster, scenario, seed=seed, directory=directory, say=partial(print, flush=True))
@@ -142,15 +142,15 @@ async def _one(
         took, liars = took_s(outcome), outcome.liars
         print(
             f"seed {seed}: as it must be; {took:.0f} s to the last address of {scenario.honest} honest nodes, "
-            f"{took / without_s:.2f} times as long as without liars; {liars.told} lies taken by the API server, "
-            f"{liars.refused} refused; most on NICs {outcome.history.judge.most_on_nics} of {scenario.limit}; "
-            f"{seconds:.0f} s",
+            f"{took / without_s:.2f} times as long as without liars, and as it must be {outcome.rest_s:.0f} s later; "
+            f"{liars.taken} lies taken by the API server, {liars.refused} refused; most on NICs "
+            f"{outcome.history.judge.most_on_nics} of {scenario.limit}; {seconds:.0f} s",
             flush=True,
         )
         return True
     if scenario.faults_s and not outcome.failure:
         print(
-            f"seed {seed}: as it must be, after {len(outcome.troubles)} faults; most on NICs "
+            f"seed {seed}: as it must be, after {len(outcome.injected)} faults; most on NICs "
             f"{outcome.history.judge.most_on_nics} of {scenario.limit}; {seconds:.0f} s",
             flush=True,
         )
@@ -159,13 +159,13 @@ async def _one(
     drawn = drawing.draw(outcome, words, OUTPUT)
     print("\n".join([*words, *(f"  drawn in                  {path}" for path in drawn)]), flush=True)
     if outcome.failure:
-        print("\n".join(["what went wrong on purpose before:", *outcome.troubles]) if outcome.troubles else "")
+        print("\n".join(["what went wrong on purpose before:", *outcome.injected]) if outcome.injected else "")
         print(f"again: {_again(options, seed)}", flush=True)
     return not outcome.failure
 
 
 async def _judged(simulation: Simulation, log: Path) -> Outcome:
-    """How it went. An error that breaks a run off fails it like any other: its seed and its logs must be told."""
+    """How it went. An error that breaks a run off fails it like any other: its seed and its logs must be shown."""
     outcome = simulation.outcome
     try:
         await simulation.carry_out()

@@ -1,13 +1,12 @@
 """A real etcd and a real kube-apiserver on loopback, and nothing else of Kubernetes: no kubelet, no scheduler.
 
-Whoever has the token may do anything; who may do what is tested elsewhere. etcd does not fsync. One control plane
+Whoever has the token may do anything; what others may, `authorization` says. etcd does not fsync. One control plane
 serves many runs, one after the other; between them all objects are deleted.
 """
 
 import asyncio
 import json
 import secrets
-import socket
 import ssl
 import tempfile
 from collections.abc import Iterable
@@ -23,6 +22,7 @@ from azurebox import tools
 from azurebox.facts import REPOSITORY
 from azurebox.pki import Authority, signing_key
 from simulation.children import Child
+from simulation.ports import free_ports
 
 READY_S = 90.0
 GROUP = "/apis/azure-cni.io/v1alpha1"
@@ -39,13 +39,13 @@ def new_directory() -> Path:
 
 
 class Cluster:
-    """A control plane in `directory`."""
+    """A control plane in `directory`. `authorization`: AlwaysAllow, or RBAC for all but whoever has its token."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, authorization: str = "AlwaysAllow") -> None:
         self.directory = directory
         self.token = secrets.token_hex(16)
         self.ca_file = directory / "authority" / "ca.crt"
-        ports = _free_ports(3)
+        ports = free_ports(3)
         self.etcd_url, self.url = f"http://127.0.0.1:{ports[0]}", f"https://127.0.0.1:{ports[2]}"
         peers = f"http://127.0.0.1:{ports[1]}"
         self._write_credentials()
@@ -63,7 +63,7 @@ class Cluster:
              "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
              f"--tls-cert-file={directory}/server.crt", f"--tls-private-key-file={directory}/server.key",
              f"--client-ca-file={self.ca_file}", f"--token-auth-file={directory}/tokens.csv",
-             "--authorization-mode=AlwaysAllow", "--service-cluster-ip-range=10.97.0.0/24",
+             f"--authorization-mode={authorization}", "--service-cluster-ip-range=10.97.0.0/24",
              "--service-account-issuer=https://kubernetes.default.svc",
              f"--service-account-key-file={directory}/sa.key",
              f"--service-account-signing-key-file={directory}/sa.key",
@@ -174,13 +174,3 @@ class Cluster:
         for name, content in (files | {"tokens.csv": f'{self.token},admin,admin,"system:masters"\n'}).items():
             (self.directory / name).touch(mode=0o600)
             (self.directory / name).write_text(content)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -1,8 +1,8 @@
-"""One controller: the product's own, on a clock and a loop of the run's pace, told by its environment as in a pod."""
+"""One controller: the product's own, on a clock and a loop of the run's pace, set by its environment as in a pod."""
 
 import sys
 
-from azure_cni.cluster.election import Pace
+from azure_cni.cluster.election import LeaseTiming
 from azure_cni.entrypoints import controller_settings, logs
 from azure_cni.entrypoints.controller import Controller
 from azure_cni.kube.client import REQUEST_TIMEOUT_S, KubeClient, KubeEndpoint
@@ -30,7 +30,7 @@ def main(path: str, name: str, lease: str) -> None:
         "AZURE_CNI_METRICS_BIND": "loopback",
         **({"AZURE_CNI_RECLAIM_S": str(RECLAIM_S)} if run.scenario.faults_s else {}),
     })  # fmt: skip
-    logs.set_up(level=settings.log_level, style="text")
+    logs.set_up_logs(level=settings.log_level, style="text")
     patient_with_the_api_server(run)
     if not run.scenario.faults_s:
         _patient_with_the_lease(run)
@@ -46,8 +46,8 @@ def patient_with_the_api_server(run: Run) -> None:
 
 def _patient_with_the_lease(run: Run) -> None:
     """The same for the lease, which would be lost to a slow machine; with faults it may be, and others take over."""
-    usual, speed = Pace(), run.pace.speed
-    Pace.__init__.__defaults__ = (usual.duration_s * speed, usual.give_up_s * speed, usual.retry_s)
+    usual, speed = LeaseTiming(), run.pace.speed
+    LeaseTiming.__init__.__defaults__ = (usual.duration_s * speed, usual.give_up_s * speed, usual.retry_s)
 
 
 if __name__ == "__main__":

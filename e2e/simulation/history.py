@@ -1,6 +1,6 @@
 """What really happened, read from where it is kept: the fake ARM's log of changes, and etcd's revisions.
 
-etcd tells every version of every object in order, also of those that were written while the API server was being
+etcd shows every version of every object in order, also of those that were written while the API server was being
 restarted; a watch of the API server may leave them out then. Shares no code with the product.
 """
 
@@ -19,7 +19,7 @@ from simulation.pace import Pace
 
 PREFIX = "/registry/azure-cni.io/"
 POLL_S = 0.15
-NO_WRITE = "Nothing"
+NO_WRITE = "None"
 """What a request wants that is for no write."""
 GRACE_REAL_S = 1.0
 """How late an event may reach us on a busy machine."""
@@ -57,7 +57,7 @@ class Pool:
         if self.requested and self.asked_s is None:
             self.asked_s = at_s
         answers = self.granted_for == self.request_id and self.granted_for != answered_before
-        return answers and status.get("wants", NO_WRITE) != NO_WRITE
+        return answers and status.get("writeIntent", NO_WRITE) != NO_WRITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class History:
             if deleted:
                 self.pools.pop(name, None)
             elif self.pools.setdefault(name, Pool()).see(at_s, status):
-                self.judge.permitted(at_s, _name(status.get("nicID", "")))
+                self.judge.write_granted(at_s, _name(status.get("nicID", "")))
         elif kind == "vnetquotas":
             entries = {
                 key: Entry(int(entry["count"]), str(entry.get("nic", "")))

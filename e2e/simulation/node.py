@@ -1,38 +1,38 @@
 """One node without a machine: the product's reconciler with its real adapters, and no kernel, binary or disk.
 
-What is left out: the kernel (a fake that keeps what it is told), the CNI binary and its socket (pods are given to
-`Sandboxes` directly), the file of the ledger, and the metadata service: a node is told who it is.
+What is left out: the kernel (a fake that keeps what it is given), the CNI binary and its socket (pods are given to
+`Sandboxes` directly), the file of the ledger, and the metadata service: a node is given its identity.
 """
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Any, Self
 
 from azure.core.credentials import AccessToken
 
+from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.azure.arm import Arm
-from azure_cni.azure.cloud import ArmCloud
-from azure_cni.azure.clouds import cloud_named
-from azure_cni.azure.gate import Gate
-from azure_cni.azure.imds import Imds, ImdsAddress, ImdsInterface, Instance
-from azure_cni.azure.nic import ArmNic
+from azure_cni.azure.arm_nic import ArmNic
+from azure_cni.azure.endpoints import cloud_named
+from azure_cni.azure.imds import Imds
+from azure_cni.azure.instance_document import ImdsAddress, ImdsInterface, Instance
+from azure_cni.azure.throttle_gate import ThrottleGate
+from azure_cni.azure.vm_identity import ArmVmIdentity
 from azure_cni.errors import AzureCniError
+from azure_cni.ipam.address_state import Holder, Sandbox, Slot, State
 from azure_cni.ipam.ledger import Change
-from azure_cni.ipam.life import Holder, Sandbox, Slot, State
 from azure_cni.ipam.sizing import Policy
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.events import KubeEvents
-from azure_cni.kube.node import KubeNode
+from azure_cni.kube.nodes import KubeNode
 from azure_cni.kube.pools import KubePools
-from azure_cni.node.board import Board, Book
-from azure_cni.node.controller_grants import ControllerGrants
-from azure_cni.node.demand import Demand
-from azure_cni.node.reconciler import Reconciler
-from azure_cni.node.sandboxes import Sandboxes
-from azure_cni.node.world import NodeSettings, World
-from fakes.datapath import FakeDatapath
+from azure_cni.node.assembly import Node
+from azure_cni.node.node_settings import NodePorts, NodeSettings
+from azure_cni.node.pool.reservation_request import ControllerGrants
+from simulation.absent import NoPodConditions, NoPods, NoRecords
+from simulation.datapath import FakeDatapath
 from simulation.pace import NodeClock
 from simulation.plan import AzureFacts, Machine, Run, machine_of
 
@@ -109,8 +109,8 @@ class Told(Imds):
         return self._instance
 
 
-class Node:
-    """A node that wants `demand` pods to run. `run` never ends by itself."""
+class SimulationNode:
+    """A node that wants `demand` pods to run. `run` never returns."""
 
     def __init__(self, run: Run, azure: AzureFacts, *, name: str, demand: int) -> None:
         machine = machine_of(run.directory, azure, name)
@@ -121,58 +121,44 @@ class Node:
             cloud_named(CLOUD, endpoint=azure.arm),
             Issued(machine.token),
             meter=Unmeasured(),
-            gate=Gate(monotonic=clock.boottime_s),
+            gate=ThrottleGate(monotonic=clock.boottime_s),
             ca_file=azure.ca_file,
         )
         self._memory = Memory()
-        self._demand = Demand()
-        board = Board()
-        self._book = Book(store=self._memory, bell=board.bell)
-        world = _world(self._kube, arm, clock, name=name, machine=machine)
-        settings = NodeSettings(defaults=EXACT)
-        self._reconciler = Reconciler(world=world, settings=settings, book=self._book, board=board, demand=self._demand)
-        self._sandboxes = Sandboxes(
-            book=self._book,
-            board=board,
-            demand=self._demand,
-            datapath=world.datapath,
-            events=world.events,
-            clock=clock,
-            observer=world.observer,
-            wake=self._reconciler.wake,
-        )
+        ports = _ports(self._kube, arm, clock, self._memory, name=name, machine=machine)
+        self._node = Node(ports, NodeSettings(defaults=EXACT))
 
     async def run(self, *, after_s: float) -> None:
-        """Come up after so long, and go on until cancelled."""
+        """Come up after that time, and go on until cancelled."""
         try:
             for pod in self._pods:
-                self._demand.see(_pod(pod))
+                self._node.demand.observe_pod(_pod(pod))
             await asyncio.sleep(after_s)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._reconciler.run())
+                tasks.create_task(self._node.reconciler.run())
                 tasks.create_task(self._start_pods())
         finally:
             await self._kube.close()
             await self._arm.close()
 
-    def pool_seen(self, body: Mapping[str, Any]) -> None:
-        self._reconciler.pool_seen(body)
+    def pool_seen(self, pool: NodeIPPool) -> None:
+        self._node.reconciler.pool_seen(pool)
 
     def pool_gone(self) -> None:
-        self._reconciler.pool_gone()
+        self._node.reconciler.pool_gone()
 
     async def _start_pods(self) -> None:
         """The kubelet's part: a pod for each address that is free. Pods for which there is none stay pending."""
         waiting = self._pods[::-1]
         while waiting:
             self._memory.freed.clear()
-            while waiting and self._book.ledger.counts().free:
+            while waiting and self._node.stored.ledger.counts().free:
                 holder = _holder(waiting[-1])
                 try:
-                    attached = await self._sandboxes.add(holder)
+                    wiring = await self._node.sandboxes.add(holder)
                 except AzureCniError:
                     break
-                self._demand.see(_pod(waiting.pop(), ip=str(attached.address)))
+                self._node.demand.observe_pod(_pod(waiting.pop(), ip=str(wiring.addresses[0])))
             try:
                 async with asyncio.timeout(KUBELET_S):
                     await self._memory.freed.wait()
@@ -180,15 +166,19 @@ class Node:
                 continue
 
 
-def _world(kube: KubeClient, arm: Arm, clock: NodeClock, *, name: str, machine: Machine) -> World:
-    return World(
-        cloud=ArmCloud(Told(name, machine), arm),
+def _ports(kube: KubeClient, arm: Arm, clock: NodeClock, memory: Memory, *, name: str, machine: Machine) -> NodePorts:
+    return NodePorts(
+        cloud=ArmVmIdentity(Told(name, machine), arm),
         nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom()),
         grants=ControllerGrants(),
         pools=KubePools(kube, node_name=name),
         node=KubeNode(kube, node_name=name),
+        pods=NoPods(),
+        pod_conditions=NoPodConditions(),
         events=KubeEvents(kube, node_name=name, utc=clock.utc, monotonic=clock.boottime_s),
         datapath=FakeDatapath(),
+        store=memory,
+        released=NoRecords(),
         clock=clock,
         observer=Unmeasured(),
     )
@@ -200,4 +190,6 @@ def _pod(name: str, *, ip: str = "") -> dict[str, Any]:
 
 
 def _holder(name: str) -> Holder:
-    return Holder(Sandbox(f"container-{name}", "eth0"), f"/run/netns/{name}", "default", name, f"uid-{name}")
+    return Holder(
+        Sandbox("azure-cni", f"container-{name}", "eth0"), f"/run/netns/{name}", "default", name, f"uid-{name}"
+    )

@@ -1,23 +1,23 @@
 """Many nodes in one process, on a loop of the run's pace, with one watch of the pools for all of them.
 
 In the product each node has kopf watch its own pool, in a thread. A thousand threads would be a load of their own, so
-here one plain watch is shared, and what it tells is handed to the node that it is about. Lines on standard input name
+here one plain watch is shared, and what it shows is handed to the node that it is about. Lines on standard input name
 nodes that have gone away or come back; which of both a file says.
 """
 
 import asyncio
 import logging
 import sys
-from typing import Any
 
 import aiohttp
 import msgspec
 
+from azure_cni.api.node_ip_pool import parse
 from azure_cni.entrypoints import logs
 from azure_cni.kube.client import KubeEndpoint, open_session
 from azure_cni.kube.pools import COLLECTION
 from simulation.controller_process import patient_with_the_api_server
-from simulation.node import Node
+from simulation.node import SimulationNode
 from simulation.plan import AzureFacts, Run, gone_file
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Nodes:
             for index, name in enumerate(scenario.honest_names)
             if index % scenario.node_processes == share
         }
-        self._nodes: dict[str, Node] = {}
+        self._nodes: dict[str, SimulationNode] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -76,7 +76,7 @@ class Nodes:
         if task := self._tasks.pop(name, None):
             task.cancel()
         if not gone_file(self._run.directory, name).exists():
-            node = Node(self._run, self._azure, name=name, demand=self._demands[name])
+            node = SimulationNode(self._run, self._azure, name=name, demand=self._demands[name])
             self._nodes[name] = node
             self._tasks[name] = tasks.create_task(node.run(after_s=after_s), name=name)
 
@@ -105,7 +105,7 @@ class Nodes:
         async with session.get(url, raise_for_status=True) as response:
             whole = msgspec.json.decode(await response.read(), type=_List)
         for item in whole.items:
-            self._tell("MODIFIED", item)
+            self._dispatch("MODIFIED", item)
         return whole.metadata.resourceVersion
 
     async def _follow(self, session: aiohttp.ClientSession, version: str) -> None:
@@ -115,23 +115,22 @@ class Nodes:
                 event = msgspec.json.decode(line, type=_Event)
                 if event.type == "ERROR":
                     return
-                self._tell(event.type, event.object)
+                self._dispatch(event.type, event.object)
 
-    def _tell(self, what: str, raw: msgspec.Raw) -> None:
+    def _dispatch(self, what: str, raw: msgspec.Raw) -> None:
         node = self._nodes.get(msgspec.json.decode(raw, type=_Head).metadata.name)
         if node is None:
             return
         if what == "DELETED":
             node.pool_gone()
         else:
-            body: dict[str, Any] = msgspec.json.decode(raw)
-            node.pool_seen(body)
+            node.pool_seen(parse(msgspec.json.decode(raw)))
 
 
 def main(path: str, share: str) -> None:
     """Run until ended."""
     run = Run.load(path)
-    logs.set_up(level="warning", style="text")
+    logs.set_up_logs(level="warning", style="text")
     patient_with_the_api_server(run)
 
     async def live() -> None:

@@ -1,11 +1,11 @@
-"""The judge of a run: told of every change of a NIC and of every version of the ledger, it finds the first wrong one.
+"""The judge of a run: given every change of a NIC and of every version of the ledger, it finds the first wrong one.
 
 It shares no code with the product, and knows of it only what Azure and the API server hold. The limits are judged at
-each change by itself. That a NIC holds no more than its ledger entry says needs both histories, which reach us by two
+each change alone. That a NIC holds no more than its ledger entry says needs both histories, which reach us by two
 ways, each a little late: an entry counts if it stood at any time within `grace_s` of the NIC's change, and a lowered
 entry is wrong if the NIC held more all that time.
 
-Writes are counted as Azure gets them, refused ones too. Each must have been permitted: as many answers to requests for
+Writes are counted as Azure gets them, refused ones too. Each must have been granted: as many answers to requests for
 a write must have stood in the node's pool by then. And they must fit the budget of all nodes together.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 MINUTE_S = 60.0
 LATE_GRACES = 5
-"""Writes that were permitted over a minute and so many graces may reach Azure within one minute: a busy machine has
+"""Writes that were granted over a minute and that many graces may reach Azure within one minute: a busy machine has
 nodes hear of answers late, and Azure take in writes late, of many at once."""
 PER_NIC = 250  # Azure documentation, container networking: addresses for pods of one VM
 
@@ -34,7 +34,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the ledger: so many addresses for the NIC of that name."""
+    """A line of the ledger: that many addresses for the NIC of that name."""
 
     count: int
     nic: str
@@ -57,7 +57,7 @@ class _Line:
 
 
 class Judge:
-    """Told in any order of the two histories, each in its own order. `limit` is the VNet's; writes are of NICs."""
+    """Given in any order of the two histories, each in its own order. `limit` is the VNet's; writes are of NICs."""
 
     def __init__(self, *, limit: int, grace_s: float, writes_per_minute: int) -> None:
         self.limit = limit
@@ -69,11 +69,11 @@ class Judge:
         self._nics: dict[str, _Line] = defaultdict(_Line)
         self._entries: dict[str, _Line] = defaultdict(_Line)
         self._on_nics = 0
-        self._permits: dict[str, list[float]] = defaultdict(list)
+        self._granted_writes: dict[str, list[float]] = defaultdict(list)
         self._writes: dict[str, list[float]] = defaultdict(list)
         self._lately: deque[float] = deque()
         self._unjudged: deque[tuple[float, str, int]] = deque()
-        """Writes that a permit may still become known for: when, of which NIC, and how many it had then."""
+        """Writes that a grant may still become known for: when, of which NIC, and how many it had then."""
         self._due: deque[tuple[float, str, int | None, int | None]] = deque()
 
     @property
@@ -91,7 +91,7 @@ class Judge:
         return self._nics[nic].last
 
     def nic_changed(self, at_s: float, nic: str, count: int) -> None:
-        """A NIC holds so many addresses for pods from now on: all but its primary one."""
+        """A NIC holds that many addresses for pods from now on: all but its primary one."""
         line = self._nics[nic]
         before = line.last
         self._on_nics += count - before
@@ -122,9 +122,9 @@ class Judge:
                     self._due.append((at_s, nic, None, count))
                 line.points.append((at_s, count))
 
-    def permitted(self, at_s: float, nic: str) -> None:
+    def write_granted(self, at_s: float, nic: str) -> None:
         """The node of the NIC of that name got an answer that allows one write."""
-        self._permits[nic].append(at_s)
+        self._granted_writes[nic].append(at_s)
 
     def nic_written(self, at_s: float, nic: str) -> None:
         """Azure got a write of the NIC of that name, whatever it answered."""
@@ -134,21 +134,21 @@ class Judge:
         self._lately.append(at_s)
         while self._lately[0] <= at_s - MINUTE_S:
             self._lately.popleft()
-        permitted_s = MINUTE_S + LATE_GRACES * self._grace_s
-        allowed = self.writes_per_minute * permitted_s / MINUTE_S
+        granted_s = MINUTE_S + LATE_GRACES * self._grace_s
+        allowed = self.writes_per_minute * granted_s / MINUTE_S
         if len(self._lately) > allowed:
-            words = f"{len(self._lately)} writes in a minute, in {permitted_s:.0f} s {allowed:.0f} are allowed"
+            words = f"{len(self._lately)} writes in a minute, in {granted_s:.0f} s {allowed:.0f} are allowed"
             self._wrong(at_s, "the write budget", words)
 
     def _look_at_writes(self, now_s: float) -> None:
         while self._unjudged and self._unjudged[0][0] + self._grace_s <= now_s:
             at_s, nic, count = self._unjudged.popleft()
-            permits = sum(permit_s <= at_s + self._grace_s for permit_s in self._permits[nic])
-            if count > permits:
-                self._wrong(at_s, "a permit for each write", f"write {count} of {nic}, with {permits} permits")
+            grants = sum(grant_s <= at_s + self._grace_s for grant_s in self._granted_writes[nic])
+            if count > grants:
+                self._wrong(at_s, "a grant for each write", f"write {count} of {nic}, with {grants} grants")
 
     def look(self, now_s: float) -> None:
-        """Judge what both histories tell of by now."""
+        """Judge what both histories show by now."""
         self._look_at_writes(now_s)
         for _ in range(len(self._due)):
             at_s, nic, held, entry = self._due.popleft()

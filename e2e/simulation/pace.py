@@ -1,7 +1,7 @@
 """One time for all processes of a run: real time, multiplied.
 
 A run at speed 10 lets a minute pass in six seconds, for Azure and product alike. All clocks come from the machine's
-monotonic one and an origin that all processes are told, so they agree to the microsecond. The event loop's own time is
+monotonic one and an origin that all processes are given, so they agree to the microsecond. The event loop's own time is
 multiplied too, and its waiting divided, so that every sleep and timeout of the product is as long as its clocks say.
 """
 

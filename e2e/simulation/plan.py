@@ -1,4 +1,4 @@
-"""What one run is: its size, its limits, its speed, and what of that each process is told."""
+"""What one run is: its size, its limits, its speed, and what of that each process is given."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ RUN_FILE = "run.json"
 AZURE_FILE = "azure.json"
 
 
-def _told(words: str) -> dict[str, str]:
+def _help(words: str) -> dict[str, str]:
     """What the command line says of a field."""
     return {"help": words}
 
@@ -22,24 +22,24 @@ class Scenario:
     """Times are simulated seconds; each field but the name is an option of the command line."""
 
     name: str
-    nodes: int = field(metadata=_told("VMs, each with one NIC"))
-    demand: int = field(metadata=_told("pods of all nodes together, each of which wants an address"))
-    limit: int = field(default=16_000, metadata=_told("addresses that the VNet may have"))
-    writes_per_minute: int = field(default=100, metadata=_told("NIC writes that all nodes together may make"))
-    speed: float = field(default=10.0, metadata=_told("how many times as fast as outside; 1 is real time"))
-    node_processes: int = field(default=2, metadata=_told("processes that the nodes share"))
-    operation_s: float = field(default=10.0, metadata=_told("how long Azure takes over one write of a NIC"))
-    start_s: float = field(default=10.0, metadata=_told("within this time all nodes come up"))
+    nodes: int = field(metadata=_help("VMs, each with one NIC"))
+    demand: int = field(metadata=_help("pods of all nodes together, each of which wants an address"))
+    limit: int = field(default=16_000, metadata=_help("addresses that the VNet may have"))
+    writes_per_minute: int = field(default=100, metadata=_help("NIC writes that all nodes together may make"))
+    speed: float = field(default=10.0, metadata=_help("how many times as fast as outside; 1 is real time"))
+    node_processes: int = field(default=2, metadata=_help("processes that the nodes share"))
+    operation_s: float = field(default=10.0, metadata=_help("how long Azure takes over one write of a NIC"))
+    start_s: float = field(default=10.0, metadata=_help("within this time all nodes come up"))
     rest_s: float = field(
-        default=0.0, metadata=_told("how long to look at the cluster at rest, once all is granted; 0: not at all")
+        default=0.0, metadata=_help("how long to look at the cluster at rest, once all is granted; 0: not at all")
     )
-    within_s: float = field(default=3600.0, metadata=_told("when a run that has not come to an end has failed"))
+    within_s: float = field(default=3600.0, metadata=_help("when a run that has not come to an end has failed"))
     faults_s: float = field(
-        default=0.0, metadata=_told("within this time things go wrong, as the seed decides; 0: nothing does")
+        default=0.0, metadata=_help("within this time things go wrong, as the seed decides; 0: nothing does")
     )
 
     liars: int = field(
-        default=0, metadata=_told("how many of the nodes write anything into their pools, as the seed decides")
+        default=0, metadata=_help("how many of the nodes write anything into their pools, as the seed decides")
     )
 
     @property
@@ -91,7 +91,7 @@ def seeded(scenario: Scenario) -> Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What every process of a run is told. `token` makes whoever shows it an administrator of the API server."""
+    """What every process of a run is given. `token` makes whoever shows it an administrator of the API server."""
 
     scenario: Scenario
     pace: Pace

@@ -26,7 +26,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield f"  on NICs in the end        expected {scenario.wanted}, seen {seen} (most {most})"
     yield f"  assigned to pods          {sum(pool.assigned for pool in pools)}"
     reasons = Counter(pool.reason for pool in pools if pool.reason)
-    yield f"  told why they have less   {', '.join(f'{count} nodes {why}' for why, count in reasons.items()) or 'none'}"
+    yield f"  granted less, because     {', '.join(f'{count} nodes {why}' for why, count in reasons.items()) or 'none'}"
     took, allowed = took_s(outcome), budget_s(outcome)
     yield f"  time to the last address  {took:.0f} s; the budget allows {allowed:.0f} s: {took / allowed:.2f} of it"
     yield f"  NIC writes                {history.calls['nic.put']}, of which one a node is {scenario.nodes}"

@@ -10,12 +10,12 @@ from simulation.azure_door import AzureDoor
 from simulation.byzantine import Liars
 from simulation.children import Child, Usage, python, wait_for_file
 from simulation.cluster import Cluster
+from simulation.fault_injector import LEASE, FaultInjector
 from simulation.faults import schedule
 from simulation.history import GRACE_REAL_S, History
 from simulation.observer import Judge
 from simulation.pace import Pace
 from simulation.plan import AZURE_FILE, RUN_FILE, AzureFacts, Run, Scenario
-from simulation.troubles import LEASE, Troubles
 
 UP_S = 60.0
 LOOK_S = 0.1
@@ -33,7 +33,7 @@ class Outcome:
     failure: str = ""
     settled_s: float | None = None
     liars: Liars | None = None
-    troubles: list[str] = field(default_factory=list)
+    injected: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
     usage: dict[str, Usage] = field(default_factory=dict)
     rest_s: float = 0.0
@@ -79,27 +79,27 @@ class Simulation:
         ]
 
     async def carry_out(self) -> None:
-        """Start everything, wait for what must come, end everything; `outcome` tells how it went."""
+        """Start everything, wait for what must come, end everything; `outcome` says how it went."""
         outcome = self.outcome
         async with AsyncExitStack() as closing:
             for child in (self._azure, *self._controllers, *self._nodes):
                 closing.callback(child.kill)
             following = await self._start(closing)
             door = AzureDoor(str(self._run.directory / "azure.sock"))
-            troubles = Troubles(self._run, self._cluster, door, self._controllers, self._nodes)
-            outcome.troubles, outcome.gone = troubles.done, troubles.gone
-            closing.callback(troubles.end)
+            injector = FaultInjector(self._run, self._cluster, door, self._controllers, self._nodes)
+            outcome.injected, outcome.gone = injector.done, injector.gone
+            closing.callback(injector.end)
             faults = schedule(self._run.scenario, self._run.seed) if self._run.scenario.faults_s else []
-            troubling = asyncio.create_task(troubles.carry_out(faults))
-            closing.callback(troubling.cancel)
-            closing.callback(asyncio.create_task(self._tell_progress()).cancel)
+            injecting = asyncio.create_task(injector.carry_out(faults))
+            closing.callback(injecting.cancel)
+            closing.callback(asyncio.create_task(self._report_progress()).cancel)
             if self._run.scenario.liars and self._lying:
                 outcome.liars = Liars(self._run, self._cluster, AzureFacts.load(self._run.directory))
                 closing.push_async_callback(_ended, asyncio.create_task(outcome.liars.carry_out()))
-            outcome.failure = await self._wait(troubles, troubling, following)
+            outcome.failure = await self._wait(injector, injecting, following)
             if not outcome.failure:
                 outcome.settled_s = self._run.pace.elapsed_s()
-                await self._rest(outcome)
+                await self._rest(outcome, injector)
             for child in (self._azure, *self._controllers, *self._nodes, self._cluster.apiserver, self._cluster.etcd):
                 outcome.usage[child.name] = child.usage()
 
@@ -117,26 +117,28 @@ class Simulation:
             child.start()
         return following
 
-    async def _wait(self, troubles: Troubles, troubling: "asyncio.Task[None]", following: "asyncio.Task[None]") -> str:
+    async def _wait(
+        self, injector: FaultInjector, injecting: "asyncio.Task[None]", following: "asyncio.Task[None]"
+    ) -> str:
         """Until all is granted that can be, or something is wrong; returns what."""
         judge, pace = self.history.judge, self._run.pace
         while pace.elapsed_s() < self._run.scenario.within_s:
             if judge.violations:
                 return str(judge.violations[0])
-            for task in (troubling, following):
+            for task in (injecting, following):
                 if task.done() and (error := task.exception()):
                     raise error
-            if troubling.done() and not self._missing(troubles):
+            if injecting.done() and not self._missing(injector):
                 await pace.sleep(2 * GRACE_REAL_S * pace.speed)
-                return str(judge.violations[0]) if judge.violations else self._missing(troubles)
+                return str(judge.violations[0]) if judge.violations else self._missing(injector)
             await asyncio.sleep(LOOK_S)
-        return f"not done within {self._run.scenario.within_s:.0f} s: {self._missing(troubles)}"
+        return f"not done within {self._run.scenario.within_s:.0f} s: {self._missing(injector)}"
 
-    def _missing(self, troubles: Troubles) -> str:
+    def _missing(self, injector: FaultInjector) -> str:
         """What is not yet as it must become; "" when all is."""
         scenario, judge, short = self._run.scenario, self.history.judge, 0
         for index, name in enumerate(scenario.honest_names):
-            if name in troubles.gone:
+            if name in injector.gone:
                 continue
             pool, demand = self.history.pools.get(name), scenario.demand_of(index)
             if pool is None or not pool.settled:
@@ -146,13 +148,13 @@ class Simulation:
             if pool.allocated < demand:
                 short += 1
                 if not pool.reason:
-                    return f"{name} was not told why it has {pool.allocated} of {demand}"
+                    return f"{name} has no reason in its pool why it has {pool.allocated} of {demand}"
             if pool.assigned != min(pool.allocated, demand):
                 return f"{name} has not started all pods that it has addresses for: {pool}"
-        left = scenario.limit - troubles.taken - judge.granted
+        left = scenario.limit - injector.taken - judge.granted
         return f"{short} nodes wait while {left} addresses are left" if short and left > 0 else ""
 
-    async def _tell_progress(self) -> None:
+    async def _report_progress(self) -> None:
         """Again and again how far it is: who looks on must not wonder whether it still works."""
         while True:
             await asyncio.sleep(PROGRESS_S)
@@ -163,8 +165,8 @@ class Simulation:
                 f"{served} of {self._run.scenario.nodes} nodes have an answer to all that they asked"
             )
 
-    async def _rest(self, outcome: Outcome) -> None:
-        """Look at what it costs when nothing happens."""
+    async def _rest(self, outcome: Outcome, injector: FaultInjector) -> None:
+        """Look at what it costs when nothing happens, while liars go on; in the end all is as it was."""
         scenario, calls = self._run.scenario, self.history.calls
         if not scenario.rest_s:
             return
@@ -176,8 +178,9 @@ class Simulation:
         arm = {f"azure {name}": count - calls[name] for name, count in self.history.calls.items()}
         outcome.rest_s = ended_s - began_s
         outcome.at_rest = {name: count / per for name, count in (kube | arm).items() if count}
-        if self.history.judge.violations:
-            outcome.failure = str(self.history.judge.violations[0])
+        violations = self.history.judge.violations
+        missing = self._missing(injector)
+        outcome.failure = str(violations[0]) if violations else missing and f"after {outcome.rest_s:.0f} s: {missing}"
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:

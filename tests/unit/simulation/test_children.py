@@ -13,7 +13,7 @@ def ended(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_a_child_that_has_ended_by_itself_can_be_killed_and_counted(tmp_path: Path):
+def test_a_child_that_has_already_ended_can_be_killed_and_counted(tmp_path: Path):
     child = Child("short", ["true"], tmp_path / "short.log")
     child.start()
     process = child._process

@@ -49,9 +49,9 @@ def test_what_is_said_to_be_made_again_is_the_same_run():
 def test_each_option_says_what_it_is_for(capsys):
     with pytest.raises(SystemExit):
         cli._options(["--help"])
-    told = " ".join(capsys.readouterr().out.split())
+    reported = " ".join(capsys.readouterr().out.split())
     for option in cli.OPTIONS:
-        assert option.metadata["help"] in told
+        assert option.metadata["help"] in reported
 
 
 async def test_a_run_that_breaks_off_has_failed_and_is_reported(tmp_path):

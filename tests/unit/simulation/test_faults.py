@@ -8,7 +8,7 @@ from simulation.plan import PRESETS, seeded
 SCENARIO = seeded(PRESETS["ci"])
 
 
-def test_the_same_seed_is_the_same_trouble():
+def test_the_same_seed_draws_the_same_faults():
     assert schedule(SCENARIO, 7) == schedule(SCENARIO, 7)
     assert schedule(SCENARIO, 7) != schedule(SCENARIO, 8)
 

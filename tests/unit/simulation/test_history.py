@@ -7,19 +7,19 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from fakes.azure import FakeAzure
-from fakes.azure.changelog import Call
+from fakeazure import FakeAzure
+from fakeazure.changelog import Call
 from simulation.history import History, Pool
 from simulation.observer import Judge
 from simulation.pace import Pace
 
-ASKED = {"requested": 4, "requestID": 7, "wants": "Grow", "granted": 0, "grantedFor": 6}
+ASKED = {"requested": 4, "requestID": 7, "writeIntent": "Grow", "granted": 0, "grantedFor": 6}
 
 
-@pytest.mark.parametrize("wants", ["Grow", "Release", "Mend"])
-def test_an_answer_to_a_request_for_a_write_is_one_permit(wants: str):
+@pytest.mark.parametrize("write_intent", ["Grow", "Shrink", "Rewrite"])
+def test_an_answer_to_a_request_for_a_write_is_one_grant(write_intent: str):
     pool = Pool()
-    asked = ASKED | {"wants": wants}
+    asked = ASKED | {"writeIntent": write_intent}
     assert not pool.see(1.0, asked)
     assert pool.see(2.0, asked | {"granted": 2, "grantedFor": 7})
     assert not pool.see(3.0, asked | {"granted": 4, "grantedFor": 7})  # more, and no further write
@@ -27,8 +27,8 @@ def test_an_answer_to_a_request_for_a_write_is_one_permit(wants: str):
     assert pool.see(5.0, asked | {"requestID": 8, "granted": 4, "grantedFor": 8})
 
 
-def test_an_answer_to_a_request_for_none_is_no_permit():
-    assert not Pool().see(1.0, ASKED | {"wants": "Nothing", "grantedFor": 7})
+def test_an_answer_to_a_request_for_none_is_no_grant():
+    assert not Pool().see(1.0, ASKED | {"writeIntent": "None", "grantedFor": 7})
     assert not Pool().see(1.0, {})
 
 
@@ -37,7 +37,7 @@ async def test_writes_are_read_once_each_from_azures_side(tmp_path: Path):
     azure.add_vnet(subnets={"nodes": "10.240.0.0/27"})
     azure.add_vm("vm1")
     history = History(pace, Judge(limit=10, grace_s=1.0, writes_per_minute=30))
-    history.judge.permitted(0.0, "vm1-nic")
+    history.judge.write_granted(0.0, "vm1-nic")
     socket = tmp_path / "admin.sock"
     async with (
         azure.serve(admin_socket=socket),
@@ -51,5 +51,5 @@ async def test_writes_are_read_once_each_from_azures_side(tmp_path: Path):
     assert history.writes == 2
     history.judge.look(60.0)
     assert [str(one) for one in history.judge.violations] == [
-        "at 5.0 s: a permit for each write: write 2 of vm1-nic, with 1 permits"
+        "at 5.0 s: a grant for each write: write 2 of vm1-nic, with 1 grants"
     ]

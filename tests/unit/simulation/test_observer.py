@@ -110,7 +110,7 @@ def test_a_node_that_came_back_on_another_nic_keeps_its_former_entry(judge):
     assert judge.violations == []
 
 
-def test_nothing_is_judged_before_both_histories_can_have_told_it(judge):
+def test_nothing_is_judged_before_both_histories_can_have_shown_it(judge):
     judge.nic_changed(10.0, "g/a", 16)
     judge.look(14.9)
     early = list(judge.violations)
@@ -132,30 +132,30 @@ def test_who_judges_shares_no_code_with_the_product():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_write_without_a_permit_of_its_own_refused_or_not(judge):
-    judge.permitted(1.0, "a")
+def test_a_write_without_a_grant_of_its_own_refused_or_not(judge):
+    judge.write_granted(1.0, "a")
     judge.nic_written(2.0, "a")
-    judge.permitted(1.0, "b")
+    judge.write_granted(1.0, "b")
     judge.look(60.0)
     assert judge.violations == []
     judge.nic_written(61.0, "a")
     judge.look(62.0)
-    assert judge.violations == []  # its permit may reach us late
+    assert judge.violations == []  # its grant may reach us late
     judge.look(70.0)
-    assert rules(judge) == ["a permit for each write"]
+    assert rules(judge) == ["a grant for each write"]
     assert judge.violations[0].at_s == 61.0
 
 
-def test_a_permit_that_comes_later_is_none_for_a_write_before(judge):
+def test_a_grant_that_comes_later_is_none_for_a_write_before(judge):
     judge.nic_written(1.0, "a")
-    judge.permitted(9.0, "a")
+    judge.write_granted(9.0, "a")
     judge.look(60.0)
-    assert rules(judge) == ["a permit for each write"]
+    assert rules(judge) == ["a grant for each write"]
 
 
 def test_more_writes_in_a_minute_than_the_budget_allows_with_some_patience(judge):
     for number in range(43):  # 30 in a minute, and 12.5 in five graces
         assert judge.violations == []
-        judge.permitted(0.0, f"nic-{number}")
+        judge.write_granted(0.0, f"nic-{number}")
         judge.nic_written(number * 1.0, f"nic-{number}")
     assert rules(judge) == ["the write budget"]

@@ -17,7 +17,7 @@ from simulation.run import Outcome
 
 @pytest.fixture
 def outcome() -> Outcome:
-    """Two nodes: one has all, the other was told why not."""
+    """Two nodes: one has all, the other's pool says why not."""
     scenario = replace(PRESETS["ci"], nodes=2, demand=40, limit=30)
     pace = Pace(10.0, 0.0, 0.0)
     run = Run(scenario, pace, 0, Path("nowhere"), "https://127.0.0.1", Path("nowhere"), "token")

@@ -20,12 +20,12 @@ LEASE = "azure-cni-controller"
 QUIET_S = 0.3
 """Real seconds in which a node that goes away lets go of its pool."""
 FOR_GOOD_S = 1000.0
-"""A NIC that is kept longer than this is kept for good."""
+"""A NIC that is kept longer than this is kept permanently."""
 
 
 @dataclass(slots=True)
-class Troubles:
-    """What is there to be troubled."""
+class FaultInjector:
+    """What faults can befall: Azure, the controllers, and the processes of nodes."""
 
     run: Run
     cluster: Cluster
@@ -33,9 +33,9 @@ class Troubles:
     controllers: list[Child]
     node_processes: list[Child]
     gone: set[str] = field(default_factory=set)
-    """Nodes that were deleted for good."""
+    """Nodes that were deleted permanently."""
     taken: int = 0
-    """Addresses that others have: another tool, and NICs that are kept for good."""
+    """Addresses that others have: another tool, and NICs that are kept permanently."""
     done: list[str] = field(default_factory=list)
     rivals: list[Child] = field(default_factory=list)
 
@@ -95,7 +95,7 @@ class Troubles:
         rival.kill()
 
     async def _lose_lease(self) -> None:
-        """Somebody deletes it: whoever is first makes it anew, while the leader still works."""
+        """Somebody deletes it: whoever is first recreates it, while the leader still works."""
         await self._insist("DELETE", f"{LEASES}/{LEASE}")
 
     async def _kill_nodes(self, *, share: int, seconds: float) -> None:
@@ -135,13 +135,13 @@ class Troubles:
             await self._insist("POST", "/api/v1/nodes", {"metadata": {"name": name}})
             gone_file(self.run.directory, name).unlink()
             for child in self.node_processes:
-                child.tell(name)
+                child.send(name)
 
     async def _delete(self, names: list[str], *, keep_nic: bool) -> None:
         for name in names:
             gone_file(self.run.directory, name).touch()
             for child in self.node_processes:
-                child.tell(name)
+                child.send(name)
         await asyncio.sleep(QUIET_S)
         for name in names:
             await self._insist("DELETE", f"/api/v1/nodes/{name}")
