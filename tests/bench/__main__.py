@@ -1,6 +1,7 @@
 """ADD and DEL of azure-cni beside the reference plugins, on this machine, in one run.
 
     PYTHONPATH=operator:tests:e2e python -m bench [--rounds 60] [--json FILE] [--plugin BINARY] [--reference DIRECTORY]
+        [--mode transparent|bridge]
 
 Needs root. What is not given is built and kept as the box does it. Three parts:
 
@@ -25,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from azure_cni.model.identity import ModeName
 from azurebox import tools
 from bench.agent import ADDRESSES
 from bench.node import AT_ONCE, BenchError, Node, Subject
@@ -49,16 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="where to write the figures, in milliseconds")
     parser.add_argument("--plugin", type=Path, help="our CNI binary; built when left out")
     parser.add_argument("--reference", type=Path, help="directory with ptp, bridge and host-local; built when left out")
+    parser.add_argument(
+        "--mode", type=ModeName, choices=list(ModeName), default=ModeName.TRANSPARENT, help="of our pods"
+    )
     options = parser.parse_args(arguments)
     if not 2 <= options.rounds <= 120:
         parser.error("--rounds must be 2 to 120: each round uses one of the node's 250 addresses until it has cooled")
     if os.geteuid() != 0:
         parser.error("needs root: makes network namespaces of its own")
     with tempfile.TemporaryDirectory(prefix="azure-cni-bench-") as scratch:
-        plugin = options.plugin or _build_plugin(Path(scratch))
+        plugin = options.plugin or build_plugin(Path(scratch))
         reference = options.reference or _build_reference()
         try:
-            figures = _measure(Path(scratch), plugin=plugin, reference=reference, rounds=options.rounds)
+            figures = _measure(
+                Path(scratch), plugin=plugin, reference=reference, rounds=options.rounds, mode=options.mode
+            )
         except BenchError as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1
@@ -68,21 +75,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(scratch: Path, *, plugin: Path, reference: Path, rounds: int) -> Figures:
+def _measure(scratch: Path, *, plugin: Path, reference: Path, rounds: int, mode: ModeName) -> Figures:
     with Namespaces() as namespaces:
         node = Node(namespaces, scratch)
         try:
             ptp = node.reference("ptp", reference, "10.250.0.0/16")
             bridge = node.reference("bridge", reference, "10.251.0.0/16")
-            with node.agent(plugin) as ours:
+            with node.agent(plugin, mode=mode) as ours:
                 beside = _side_by_side(node, [ours, ptp, bridge], rounds)
-            with node.agent(plugin) as ours:
+            with node.agent(plugin, mode=mode) as ours:
                 full = _full_node(node, ours)
-            with node.agent(plugin) as ours:
+            with node.agent(plugin, mode=mode) as ours:
                 bursts = {subject.name: _burst(node, subject) for subject in (ours, ptp)}
         finally:
             node.close()
-    return {"rounds": rounds, "side_by_side": beside, "full_node": full, "burst": bursts}
+    return {"mode": mode.value, "rounds": rounds, "side_by_side": beside, "full_node": full, "burst": bursts}
 
 
 def _side_by_side(node: Node, subjects: list[Subject], rounds: int) -> Figures:
@@ -138,6 +145,7 @@ def _summary(seconds: list[float]) -> Figures:
 
 def _print(figures: Figures) -> None:
     beside = figures["side_by_side"]
+    print(f"mode {figures['mode']}")
     print(f"side by side, {figures['rounds']} rounds, ms      ADD p50     p99    DEL p50     p99    of ptp: ADD    DEL")
     for name, verbs in beside.items():
         add, delete = verbs["ADD"], verbs["DEL"]
@@ -166,7 +174,8 @@ def judged(value: float, *, aim: float) -> str:
     return f"{value:.4g} (aim: at most {aim:g}, {'met' if value <= aim else missed})"
 
 
-def _build_plugin(scratch: Path) -> Path:
+def build_plugin(scratch: Path) -> Path:
+    """Our CNI binary, as the image has it."""
     go, environment = tools.go_command("go")
     binary = scratch / "azure-cni"
     subprocess.run(

@@ -1,89 +1,99 @@
 """The agent that is measured: everything on the way of an ADD or DEL is the product's own, only Azure and the API
-server are fakes. Runs as a process of its own in the node's namespace: `python -m bench.agent RUN_DIR`, until SIGTERM.
+server are fakes. Runs as a process of its own in the node's namespace until SIGTERM:
+
+    python -m bench.agent [--mode MODE] [--tls] [--cooling-s N] [--watch] RUN_DIR
+
+With `--watch` it also compares the host with the ledger, as a real one does. All that a real one imports is loaded.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import signal
-import sys
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from aiohttp import web
 
+import azure_cni.entrypoints.agent  # noqa: F401  # for its memory
+from azure_cni.entrypoints import web as web_port
 from azure_cni.entrypoints.cni_server import CniServer, listen
 from azure_cni.entrypoints.metrics import Metrics
+from azure_cni.entrypoints.web import Bind, Shown, TlsSettings, WebSettings
 from azure_cni.host.ledger_store import SqliteLedgerStore
+from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
 from azure_cni.linux.clock import SystemClock
 from azure_cni.linux.datapath import LinuxDatapath
-from azure_cni.node.board import Board, Book
-from azure_cni.node.demand import Demand
-from azure_cni.node.reconciler import Reconciler
-from azure_cni.node.sandboxes import Sandboxes
-from azure_cni.node.self_grants import SelfGrants
-from azure_cni.node.world import NodeSettings, World
-from fakes.cloud import FakeCloud
+from azure_cni.model.identity import ModeName
+from azure_cni.node.assembly import Node
+from azure_cni.node.node_settings import NodePorts, NodeSettings
+from azure_cni.node.pool.reservation_request import SelfGrants
+from fakes.cloud import IDENTITY, FakeCloud
 from fakes.events import FakeEvents
 from fakes.nic import FakeNic
 from fakes.pools import FakePools
+from simulation.absent import NoPodConditions, NoPods, NoRecords
 
 ADDRESSES = 250
 SOCKET = "cni.sock"
+METRICS_PORT = 9810
 
 
-async def serve(run_dir: Path) -> None:
+async def serve(run_dir: Path, *, mode: ModeName, cooling_s: float, tls: bool, watch: bool) -> None:
     """One node with all its addresses on the NIC from the start; no growing disturbs what is measured."""
-    board, demand, metrics, clock = Board(), Demand(), Metrics(), SystemClock()
-    events, pools, nic = FakeEvents(), FakePools(), FakeNic()
+    metrics, pools, nic = Metrics(), FakePools(), FakeNic()
     async with AsyncExitStack() as closing:
         store = SqliteLedgerStore(run_dir / "ledger.sqlite")
         closing.callback(store.close)
-        book = Book(store=store, bell=board.bell)
         datapath = LinuxDatapath()
         closing.push_async_callback(datapath.close)
-        world = World(
+        ports = NodePorts(
             cloud=FakeCloud(),
             nic_of=lambda _: nic,
             grants=SelfGrants(),
             pools=pools,
             node=pools,
-            events=events,
+            pods=NoPods(),
+            pod_conditions=NoPodConditions(),
+            events=FakeEvents(),
             datapath=datapath,
-            clock=clock,
+            store=store,
+            released=NoRecords(),
+            clock=SystemClock(),
             observer=metrics,
         )
-        reconciler = Reconciler(
-            world=world, settings=NodeSettings(defaults=Policy(size=ADDRESSES)), book=book, board=board, demand=demand
-        )
-        sandboxes = Sandboxes(
-            book=book,
-            board=board,
-            demand=demand,
-            datapath=datapath,
-            events=events,
-            clock=clock,
-            observer=metrics,
-            wake=reconciler.wake,
-        )
-        server = CniServer(sandboxes=sandboxes, observer=metrics)
+        node = Node(ports, NodeSettings(defaults=Policy(size=ADDRESSES), mode=mode, cooling_s=cooling_s))
+        server = CniServer(sandboxes=node.sandboxes, observer=metrics)
         runner = web.AppRunner(server.application(), access_log=None, handle_signals=False)
         await runner.setup()
         closing.push_async_callback(runner.cleanup)
         await listen(runner, run_dir / SOCKET)
-        await _until_told(reconciler)
+        shown = Shown(metrics.registry, healthy=lambda: "", ready=lambda: "")
+        settings = WebSettings(METRICS_PORT, Bind.NODE, str(IDENTITY.primary_ip), tls=TlsSettings() if tls else None)
+        works = [node.reconciler.run(), web_port.serve(settings, shown)]
+        await _run_until_stopped(*works, *([node.host_watch.run()] if watch else []))
 
 
-async def _until_told(reconciler: Reconciler) -> None:
-    told = asyncio.Event()
+async def _run_until_stopped(*works: Coroutine[None, None, None]) -> None:
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as tasks:
-        reconciling = tasks.create_task(reconciler.run())
-        await told.wait()
-        reconciling.cancel()
+        running = [tasks.create_task(work) for work in works]
+        await stop.wait()
+        for task in running:
+            task.cancel()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mode", type=ModeName, default=ModeName.TRANSPARENT)
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--cooling-s", type=float, default=limits.COOLING_S)
+    parser.add_argument("--watch", action="store_true")
+    parser.add_argument("run_dir", type=Path)
+    given = parser.parse_args()
+    asyncio.run(serve(given.run_dir, mode=given.mode, cooling_s=given.cooling_s, tls=given.tls, watch=given.watch))

@@ -16,13 +16,14 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from azure_cni.linux import netns
+from azure_cni.model.identity import ModeName
 from bench.agent import SOCKET
 from datapath.namespaces import Namespace, Namespaces
 from fakes.cloud import IDENTITY
@@ -31,6 +32,8 @@ CALL_TIMEOUT_S = 40.0
 READY_TIMEOUT_S = 30.0
 GONE_TIMEOUT_S = 10.0
 AT_ONCE = 30
+DESCRIPTORS = ("prlimit", "--nofile=1024:")
+"""The soft limit of containers that containerd 2 starts on a node with systemd."""
 
 
 class BenchError(Exception):
@@ -45,6 +48,8 @@ class Subject:
     binary: Path
     config: dict[str, Any]
     prefix: str
+    pid: int = 0
+    """Of our agent."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,10 @@ class Node:
 
         return list(self._callers.map(one, pods))
 
+    def inside(self, work: Callable[[], None]) -> Future[None]:
+        """Begin something in a thread that lives in the node's namespace."""
+        return self._callers.submit(work)
+
     def wait_gone(self, subject: Subject) -> None:
         """Until no link of the subject is left: what it removes behind its answer must not fall to the next one."""
         end = time.monotonic() + GONE_TIMEOUT_S
@@ -98,8 +107,8 @@ class Node:
             time.sleep(0.005)
 
     @contextlib.contextmanager
-    def agent(self, binary: Path) -> Iterator[Subject]:
-        """Our plugin with an agent that has an empty ledger."""
+    def agent(self, binary: Path, *arguments: str, mode: ModeName = ModeName.TRANSPARENT) -> Iterator[Subject]:
+        """Our plugin with an agent that has an empty ledger; `arguments` are more of `bench.agent`'s."""
         run_dir = self.scratch / f"agent-{uuid.uuid4().hex[:8]}"
         run_dir.mkdir(mode=0o700)
         config = {
@@ -110,10 +119,11 @@ class Node:
         }
         subject = Subject("azure-cni", binary, config, prefix="acni")
         with (run_dir / "log").open("w") as log:
-            process = self._callers.submit(_start_agent, run_dir, log.fileno()).result()
+            arguments = ("--mode", mode.value, *arguments)
+            process = self._callers.submit(_start_agent, run_dir, log.fileno(), arguments).result()
         try:
             self._until_ready(subject, process, run_dir)
-            yield subject
+            yield replace(subject, pid=process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(GONE_TIMEOUT_S)
@@ -163,10 +173,13 @@ def _execute(subject: Subject, verb: str, pod: Pod) -> float:
     return took
 
 
-def _start_agent(run_dir: Path, log: int) -> subprocess.Popen[bytes]:
+def _start_agent(run_dir: Path, log: int, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
-        [sys.executable, "-m", "bench.agent", str(run_dir)], stdout=log, stderr=log, env=environment
+        [*DESCRIPTORS, sys.executable, "-m", "bench.agent", *arguments, str(run_dir)],
+        stdout=log,
+        stderr=log,
+        env=environment,
     )
 
 

@@ -15,7 +15,7 @@ from azure.core.credentials import AccessToken
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.network.aio import NetworkManagementClient
 
-from fakes.azure import Endpoints, FakeAzure, Vm
+from fakeazure import Endpoints, FakeAzure, Vm
 
 RECORDED = Path(__file__).parent / "recorded"
 API = "2024-05-01"
@@ -64,7 +64,7 @@ class SyncToken(Token):
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ServedAzure:
     """A served fake with one VM, the SDK's clients, and a plain http session for what the SDK hides."""
 
     azure: FakeAzure
@@ -97,7 +97,7 @@ class World:
 @asynccontextmanager
 async def served(
     azure: FakeAzure, *, secondaries: int = 0, subnets: dict[str, str] | None = None
-) -> AsyncIterator[World]:
+) -> AsyncIterator[ServedAzure]:
     """A fake with VNet `vnet`, VM `vm1` and its NIC `vm1-nic`, served on loopback."""
     azure.add_vnet(subnets=subnets)
     vm = azure.add_vm("vm1", secondaries=secondaries)
@@ -117,7 +117,7 @@ async def served(
             ComputeManagementClient(token, azure.subscription_id, **options) as compute,
             aiohttp.ClientSession(connector=tls) as http,
         ):
-            yield World(azure, endpoints, vm, network, compute, http)
+            yield ServedAzure(azure, endpoints, vm, network, compute, http)
 
 
 def anonymous(value: Any) -> Any:

@@ -22,7 +22,7 @@ def apiserver() -> Iterator[Place]:
     """A real etcd and kube-apiserver with our definitions, for all tests that ask; it goes with what they made."""
     if shutil.which("etcd") is None or not tools.path("kube-apiserver").exists():
         pytest.skip("there is no etcd or no kube-apiserver here: run e2e/box packages (as root) and e2e/box tools")
-    cluster = Cluster(new_directory())
+    cluster = Cluster(new_directory(), authorization="RBAC")
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         try:
             runner.run(cluster.start())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import subprocess
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,11 +16,14 @@ import pytest
 
 from azure_cni.datapath import names
 from azure_cni.datapath.policy import OURS
-from azure_cni.datapath.sandbox import SandboxSpec
+from azure_cni.docker.ports import LinkHandover
+from azure_cni.ipam.address_state import LinkParameters, Sandbox
 from azure_cni.linux.datapath import LinuxDatapath
-from azure_cni.node.ports import Datapath
+from azure_cni.model.identity import ModeName
+from azure_cni.node.ports import Datapath, LinkKey
 from datapath.namespaces import NEEDS_ROOT, OUR_RULE, Namespace, Namespaces
-from fakes.datapath import FakeDatapath
+from fakes.veth import VethSandbox
+from simulation.datapath import FakeDatapath
 
 UPLINK_MAC = "00:0d:3a:00:00:0a"
 PRIMARY = "10.240.0.4"
@@ -26,10 +31,18 @@ MTU = 1400
 WORLDS = [pytest.param("memory"), pytest.param("kernel", marks=NEEDS_ROOT)]
 
 
-class World(Protocol):
+class HandingOver(Datapath, LinkHandover, Protocol):
+    """Both ports of a data plane."""
+
+
+class DatapathUnderTest(Protocol):
     """A data plane, and what others may do behind its back."""
 
-    datapath: Datapath
+    datapath: HandingOver
+    mode: ModeName
+
+    async def settle(self) -> None:
+        """Wait until removals under way are done."""
 
     def new_netns(self) -> str:
         """The path of a namespace for a pod."""
@@ -40,13 +53,13 @@ class World(Protocol):
     def occupy(self, path: str, ifname: str) -> None:
         """Something else makes an interface in it."""
 
-    def break_link(self, spec: SandboxSpec) -> None:
+    def break_link(self, spec: VethSandbox) -> None:
         """Somebody turns the pod's interface off."""
 
-    def lose_routes(self, spec: SandboxSpec) -> None:
+    def lose_routes(self, spec: VethSandbox) -> None:
         """Somebody deletes what leads to the pod, the neighbour too."""
 
-    def turn_off(self, spec: SandboxSpec) -> None:
+    def turn_off(self, spec: VethSandbox) -> None:
         """Somebody turns the node's end off, and with it the kernel drops what hangs on it."""
 
     def run_in(self, path: str) -> Callable[[], None]:
@@ -55,11 +68,26 @@ class World(Protocol):
     def lose_rule(self) -> None:
         """Somebody flushes the policy rules."""
 
+    def move(self, spec: VethSandbox) -> None:
+        """The runtime moves a link that was offered into the sandbox."""
 
-class Memory:
-    def __init__(self) -> None:
+    def own_egress(self) -> frozenset[IPv4Address]:
+        """The addresses with which pods leave the VNet as themselves."""
+
+
+def way_to(spec: VethSandbox) -> str:
+    """The interface that what leads to a sandbox hangs on."""
+    return "azure0" if spec.link.mode is ModeName.BRIDGE else spec.host_ifname
+
+
+class MemoryDatapath:
+    def __init__(self, mode: ModeName) -> None:
+        self.mode = mode
         self.datapath = FakeDatapath(uplink_mac=UPLINK_MAC, mtu=MTU)
         self._numbers = itertools.count()
+
+    async def settle(self) -> None:
+        self.datapath.leaving.clear()
 
     def new_netns(self) -> str:
         return f"/run/netns/pod{next(self._numbers)}"
@@ -70,14 +98,16 @@ class Memory:
     def occupy(self, path: str, ifname: str) -> None:
         self.datapath.foreign.add((path, ifname))
 
-    def break_link(self, spec: SandboxSpec) -> None:
-        self.datapath.lose(spec.host_ifname, where="pod", up=False)
+    def break_link(self, spec: VethSandbox) -> None:
+        self.datapath.lose(LinkKey(spec.host_ifname), where="pod", up=False)
 
-    def lose_routes(self, spec: SandboxSpec) -> None:
-        self.datapath.lose(spec.host_ifname, where="node", routes=(), neighbours=())
+    def lose_routes(self, spec: VethSandbox) -> None:
+        self.datapath.lose(LinkKey(spec.host_ifname), where="node", routes=(), neighbours=())
 
-    def turn_off(self, spec: SandboxSpec) -> None:
-        self.datapath.lose(spec.host_ifname, where="node", up=False, routes=(), neighbours=())
+    def turn_off(self, spec: VethSandbox) -> None:
+        self.datapath.lose(LinkKey(spec.host_ifname), where="node", up=False)
+        if self.mode is ModeName.TRANSPARENT:  # what leads to a port hangs on its bridge
+            self.lose_routes(spec)
 
     def run_in(self, path: str) -> Callable[[], None]:
         self.datapath.processes[path] = 1
@@ -86,9 +116,16 @@ class Memory:
     def lose_rule(self) -> None:
         self.datapath.rules.discard(OURS)
 
+    def move(self, spec: VethSandbox) -> None:
+        self.datapath.move(LinkKey(spec.host_ifname), spec.netns)
 
-class Kernel:
-    def __init__(self, namespaces: Namespaces) -> None:
+    def own_egress(self) -> frozenset[IPv4Address]:
+        return self.datapath.own_egress
+
+
+class KernelDatapath:
+    def __init__(self, namespaces: Namespaces, mode: ModeName) -> None:
+        self.mode = mode
         self._namespaces = namespaces
         node = namespaces.new("node")
         node.sysctl("net/ipv4/ip_forward", "1")
@@ -99,6 +136,9 @@ class Kernel:
         self._node = node
         self.datapath = LinuxDatapath(node_netns=node.path, processes=Path("/proc"))
 
+    async def settle(self) -> None:
+        await self.datapath.settle()
+
     def new_netns(self) -> str:
         return self._namespaces.new().path
 
@@ -108,14 +148,15 @@ class Kernel:
     def occupy(self, path: str, ifname: str) -> None:
         self._at(path).ip("link", "add", ifname, "type", "bridge")
 
-    def break_link(self, spec: SandboxSpec) -> None:
-        self._at(spec.netns).ip("link", "set", spec.ifname, "down")
+    def break_link(self, spec: VethSandbox) -> None:
+        self._at(spec.netns).ip("link", "set", spec.sandbox.ifname, "down")
 
-    def lose_routes(self, spec: SandboxSpec) -> None:
-        self._node.ip("route", "flush", "dev", spec.host_ifname)
-        self._node.ip("neigh", "flush", "dev", spec.host_ifname, "nud", "permanent")
+    def lose_routes(self, spec: VethSandbox) -> None:
+        for address in map(str, spec.addresses):
+            self._node.ip("route", "flush", "to", f"{address}/32")
+            self._node.ip("neigh", "delete", address, "dev", way_to(spec))
 
-    def turn_off(self, spec: SandboxSpec) -> None:
+    def turn_off(self, spec: VethSandbox) -> None:
         self._node.ip("link", "set", spec.host_ifname, "down")
 
     def run_in(self, path: str) -> Callable[[], None]:
@@ -134,32 +175,35 @@ class Kernel:
     def lose_rule(self) -> None:
         self._node.ip("rule", "del", "pref", OUR_RULE.split()[0])
 
+    def move(self, spec: VethSandbox) -> None:
+        offered = names.offered_ifname(*spec.sandbox.interface)
+        self._node.ip("link", "set", offered, "netns", self._at(spec.netns).name)
+
+    def own_egress(self) -> frozenset[IPv4Address]:
+        listed = json.loads(self._node.run("nft", "--json", "list", "set", "inet", "azure_cni", "egress_pod"))
+        found = next(item["set"] for item in listed["nftables"] if "set" in item)
+        return frozenset(map(IPv4Address, found.get("elem", [])))
+
     @staticmethod
     def _at(path: str) -> Namespace:
         return Namespace(Path(path).name)
 
 
 @contextlib.asynccontextmanager
-async def open_world(kind: str) -> AsyncIterator[World]:
+async def open_world(kind: str, mode: ModeName) -> AsyncIterator[DatapathUnderTest]:
     if kind == "memory":
-        yield Memory()
+        yield MemoryDatapath(mode)
         return
     with Namespaces() as namespaces:
-        world = Kernel(namespaces)
+        world = KernelDatapath(namespaces, mode)
         yield world
         await world.datapath.close()
 
 
-def a_spec(world: World, container: str, address: str, **changes: Any) -> SandboxSpec:
-    """A sandbox in a namespace of its own, unless told otherwise."""
-    facts: dict[str, Any] = {
-        "netns": changes.pop("netns", None) or world.new_netns(),
-        "ifname": "eth0",
-        "address": IPv4Address(address),
-        "host_ifname": names.host_ifname(container, "eth0"),
-        "host_mac": names.host_mac(container, "eth0"),
-        "pod_mac": names.pod_mac(container, "eth0"),
-        "mtu": MTU,
-        "node_address": IPv4Address(PRIMARY),
-    }
-    return SandboxSpec(**(facts | changes))
+def a_spec(world: DatapathUnderTest, container: str, address: str, **changes: Any) -> VethSandbox:
+    """A sandbox in a namespace of its own, by default."""
+    netns = changes.pop("netns", None) or world.new_netns()
+    link = LinkParameters(MTU, IPv4Address(PRIMARY), world.mode)
+    return replace(
+        VethSandbox(Sandbox("azure-cni", container, "eth0"), netns, (IPv4Address(address),), link), **changes
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from azure_cni.kube.client import KubeClient, KubeEndpoint
-from azure_cni.kube.node import KubeNode
+from azure_cni.kube.nodes import KubeNode
 from azure_cni.kube.pools import COLLECTION, KubePools
 from fakes.kubeapi import TOKEN, FakeKubeAPI
 from fakes.pools import FakePools
@@ -41,13 +41,20 @@ HTTP = Place("http")
 
 
 @dataclass
-class World:
+class PoolsUnderTest:
     """The ports, and what an administrator may do behind their back."""
 
     pools: Any
     node: Any
     node_name: str
     client: KubeClient | None = None
+
+    async def raw(self) -> Any:
+        """The pool object as the API server has it."""
+        if isinstance(self.pools, FakePools):
+            return self.pools.pool
+        assert self.client is not None
+        return await self.client.get(f"{COLLECTION}/{self.node_name}")
 
     async def edit_spec(self, **fields: Any) -> None:
         if isinstance(self.pools, FakePools):
@@ -58,13 +65,13 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def open_world(place: Place) -> AsyncIterator[World]:
+async def open_world(place: Place) -> AsyncIterator[PoolsUnderTest]:
     """One fresh node without a pool."""
     name = f"contract-{uuid.uuid4().hex[:8]}"
     if place == MEMORY:
         fake = FakePools(name)
-        yield World(fake, fake, name)
+        yield PoolsUnderTest(fake, fake, name)
         return
     async with place.endpoint() as endpoint, KubeClient(endpoint) as client:
         await client.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-        yield World(KubePools(client, node_name=name), KubeNode(client, node_name=name), name, client)
+        yield PoolsUnderTest(KubePools(client, node_name=name), KubeNode(client, node_name=name), name, client)

@@ -1,5 +1,5 @@
 """One NIC in three worlds: in memory, as the node's own tests use it; in the fake Azure behind the real adapter; and
-there too, but ordered of a controller, with the API server in memory between the two.
+there too, but written by a controller, with the API server in memory between the two.
 
 A world has the port (`nic`) and the levers of whoever else works on a NIC: other tools, the subnet, Azure itself.
 """
@@ -9,34 +9,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Collection
+import tempfile
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
-from azure_cni.api.nic import ConfigName, NicID, NicView
+import fakeazure as faults
+from azure_cni.api.node_ip_pool import WriteIntent
+from azure_cni.api.vnet_quota import LedgerEntry, nic_label
 from azure_cni.azure.arm import Arm, Patience
-from azure_cni.azure.claims import ImdsClaims
-from azure_cni.azure.clouds import cloud_named
-from azure_cni.azure.gate import Gate
-from azure_cni.azure.imds import Imds
-from azure_cni.azure.machines import ArmMachines
-from azure_cni.azure.nic import ArmNic
+from azure_cni.azure.arm_nic import ArmNic
+from azure_cni.azure.attestations import AttestedDocuments
+from azure_cni.azure.delegated import DelegatedAzure
+from azure_cni.azure.endpoints import cloud_named
+from azure_cni.azure.imds import Imds, ImdsClaims
+from azure_cni.azure.throttle_gate import ThrottleGate
+from azure_cni.cluster.possession import Required
 from azure_cni.errors import AccessDenied, CloudError, ResourceBusy, Throttled
-from azure_cni.node.ordered import OrderedCloud, OrderedNic, OrderPost
+from azure_cni.kube.delegated_nic import DelegatedCloud, DelegatedNic, OperationClient
+from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, AttachmentChange, ConfigName, NicID, NicView, VNetID
 from azure_cni.node.ports import Nic
 from contract.azure_world import Token
-from fakes import azure as faults
-from fakes.azure import Endpoints, FakeAzure, ManualClock
+from fakeazure import Endpoints, FakeAzure, ManualClock
 from fakes.cluster import FakeCluster
+from fakes.delegation import executing, post_of
 from fakes.nic import FakeNic, operation_failed
-from fakes.ordering import carrying_out, post_of
+from fakes.waiting import PATIENCE_S
 
 OPERATION_S = 20.0
+GROUPS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/applicationSecurityGroups"
 
 
 class Calls:
-    """A meter that remembers what it was told."""
+    """A meter that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
@@ -80,11 +88,21 @@ class MemoryWorld:
     def attach(self, name: str) -> None:
         self.fake.elsewhere_attach(name)
 
+    def resources(self) -> tuple[AttachedResource, AttachedResource, AttachedResource]:
+        """Two pools of a load balancer, and a public IP address."""
+        group = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network"
+        return _resources(f"{group}/loadBalancers/lb", f"{group}/publicIPAddresses/shop")
+
+    def security_groups(self, *names: str) -> list[str]:
+        ids = [f"{GROUPS}/{name}" for name in names]
+        self.fake.no_such_groups = {f"{one}-gone" for one in ids}
+        return ids
+
     def leave_room(self, count: int) -> None:
         self.fake.room = count
 
     def refuse(self, kind: type[CloudError]) -> None:
-        self.fake.fail_next = kind("told to refuse")
+        self.fake.fail_next = kind("made to refuse")
 
     def fail_operation(self) -> None:
         self.fake.fail_operation = operation_failed()
@@ -106,9 +124,10 @@ class AzureWorld:
             cloud_named("AzurePublicCloud", endpoint=endpoints.arm),
             self.token,
             meter=self.meter,
-            gate=Gate(monotonic=clock.now),
+            gate=ThrottleGate(monotonic=clock.now),
             ca_file=endpoints.ca_file,
-            patience=patience or Patience(call_s=10, operation_s=10),  # a test that waits for nothing fails
+            patience=patience
+            or Patience(call_s=PATIENCE_S, operation_s=PATIENCE_S),  # a test that waits for nothing fails
             sleep=self.sleep,
         )
         self.nic_id = NicID(azure.nic_record("vm1-nic").id)
@@ -154,6 +173,15 @@ class AzureWorld:
         self.azure.network.put_nic(changed, at=self.clock.now(), cause="attached by another tool")
         self.touch()
 
+    def resources(self) -> tuple[AttachedResource, AttachedResource, AttachedResource]:
+        """Two pools of a load balancer, and a public IP address."""
+        return _resources(
+            self.azure.add_other("loadBalancers", "lb"), self.azure.add_public_ip("shop", "198.51.100.78")
+        )
+
+    def security_groups(self, *names: str) -> list[str]:
+        return [self.azure.add_other("applicationSecurityGroups", name) for name in names]
+
     def leave_room(self, count: int) -> None:
         self.azure.outside.leave(count)
 
@@ -167,8 +195,17 @@ class AzureWorld:
         self.azure.faults.add(faults.FailOperation(leaves="goal"))
 
 
-World = MemoryWorld | AzureWorld
-WORLDS = ["memory", "azure", "ordered"]
+def _resources(balancer: str, address: str) -> tuple[AttachedResource, AttachedResource, AttachedResource]:
+    ids = (f"{balancer}/backendAddressPools/web", f"{balancer}/backendAddressPools/other", address)
+    first, second, third = (AttachedResource.parse(one) for one in ids)
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    return first, second, third
+
+
+NicUnderTest = MemoryWorld | AzureWorld
+WORLDS = ["memory", "azure", "delegated"]
 
 
 @contextlib.asynccontextmanager
@@ -190,7 +227,7 @@ async def azure_world(
 
 
 @contextlib.asynccontextmanager
-async def open_world(kind: str, *, adopted: int = 0, subnet: str = "10.240.0.0/22") -> AsyncIterator[World]:
+async def open_world(kind: str, *, adopted: int = 0, subnet: str = "10.240.0.0/22") -> AsyncIterator[NicUnderTest]:
     """One of `WORLDS`."""
     if kind == "memory":
         yield MemoryWorld(adopted=adopted, subnet=subnet)
@@ -199,23 +236,59 @@ async def open_world(kind: str, *, adopted: int = 0, subnet: str = "10.240.0.0/2
         if kind == "azure":
             yield world
             return
-        async with ordering(world.arm) as (cluster, post):
-            imds = Imds(meter=world.meter, url=world.endpoints.imds)
-            world.nic = _Permitted(OrderedNic(await OrderedCloud(ImdsClaims(imds), post).identify(), post), cluster)
+        claims = ImdsClaims(Imds(meter=world.meter, url=world.endpoints.imds))
+        attachable = frozenset(world.resources())
+        async with delegating(world.arm, world.azure, claims, attachable=attachable) as (cluster, post):
+            identity = await DelegatedCloud(claims, post).identify()
+            world.nic = _Granted(DelegatedNic(identity, post), cluster)
             yield world
 
 
 @contextlib.asynccontextmanager
-async def ordering(arm: Arm) -> AsyncIterator[tuple[FakeCluster, OrderPost]]:
-    """A node `vm1`, and a controller that asks the resource manager for it."""
+async def delegating(
+    arm: Arm, azure: FakeAzure, claims: ImdsClaims, *, attachable: frozenset[AttachedResource] = frozenset()
+) -> AsyncIterator[tuple[FakeCluster, OperationClient]]:
+    """A node `vm1`, and a controller that asks the resource manager for it, once the node has attested its VM."""
     cluster = FakeCluster()
     cluster.node("vm1", requested=300, granted=300, grantedFor=1)
-    async with carrying_out(cluster, ArmMachines(arm, chance=Random(7))):
-        yield cluster, post_of(cluster, "vm1")
+    with tempfile.NamedTemporaryFile() as bundle:
+        bundle.write(azure.attester.bundle)
+        bundle.flush()
+        attestations = AttestedDocuments(
+            cloud="AzurePublicCloud", bundle=Path(bundle.name), certificates=NoCertificates(), utc_s=azure.now
+        )
+        machines = DelegatedAzure(arm, chance=Random(7))
+        options = {
+            "attestations": attestations,
+            "required": Required.ALWAYS,
+            "reservations": _Generous(cluster),
+            "attachable": attachable,
+        }
+        async with executing(cluster, machines, **options):
+            yield cluster, post_of(cluster, "vm1", attest=claims.document)
 
 
-class _Permitted:
-    """The ordered NIC of a node whose every request is answered at once."""
+class NoCertificates:
+    """Implements `azure_cni.azure.attestations.Certificates`: nothing is published."""
+
+    async def fetch(self, url: str) -> bytes | None:
+        raise AssertionError(f"asked for {url}")
+
+
+class _Generous:
+    """Implements `azure_cni.cluster.ports.Reservations`: whatever a node wants is reserved, up to what a NIC holds."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
+
+    async def of(self, node: str, _: VNetID, *, request_id: int) -> LedgerEntry:
+        status = self._cluster.status(node)
+        nic = nic_label(status["nicOperationResult"]["identity"]["nic"])
+        return LedgerEntry(MAX_CONFIGS_PER_NIC, request_id, nic, write_intent=WriteIntent(status["writeIntent"]))
+
+
+class _Granted:
+    """The delegated NIC of a node whose every request is granted at once."""
 
     def __init__(self, nic: Nic, cluster: FakeCluster) -> None:
         self._nic, self._cluster = nic, cluster
@@ -225,13 +298,30 @@ class _Permitted:
     async def read(self) -> NicView:
         return await self._nic.read()
 
-    async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
+    async def write(
+        self,
+        seen: NicView,
+        *,
+        add: int = 0,
+        remove: Collection[ConfigName] = (),
+        attach: Sequence[AttachmentChange] = (),
+    ) -> NicView:
         number = next(self._numbers)
-        self._cluster.pools.patch("vm1", {"status": {"requestID": number, "grantedFor": number}})
-        return await self._nic.write(seen, add=add, remove=remove)
+        alone = WriteIntent.ATTACH if attach else WriteIntent.SHRINK if remove else WriteIntent.REWRITE
+        intent = WriteIntent.GROW if add else alone
+        status = {"requestID": number, "grantedFor": number, "writeIntent": intent.value}
+        self._cluster.pools.patch("vm1", {"status": status})
+        return await self._nic.write(seen, add=add, remove=remove, attach=attach)
+
+    async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:
+        number = next(self._numbers)
+        status = {"requestID": number, "grantedFor": number, "writeIntent": WriteIntent.REWRITE.value}
+        self._cluster.pools.patch("vm1", {"spec": {"applicationSecurityGroups": list(groups)}})
+        self._cluster.pools.patch("vm1", {"status": status})
+        return await self._nic.set_security_groups(seen, groups)
 
 
-async def until_unsettled(world: World) -> NicView:
+async def until_unsettled(world: NicUnderTest) -> NicView:
     """The NIC as soon as an operation works on it."""
     for _ in range(200):
         view = await world.nic.read()

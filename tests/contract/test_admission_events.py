@@ -10,13 +10,13 @@ from typing import Any
 import aiohttp
 
 from contract.kube_world import Place
+from fakes.waiting import PATIENCE_S
 from unit.chart.helm import of_kind
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 AGENT = "system:serviceaccount:kube-system:azure-cni-agent"
 AS_AGENT = {"Impersonate-User": AGENT, "Impersonate-Extra-authentication.kubernetes.io%2fnode-name": "vm1"}
 NAME = "azure-cni-events"
-BOUND_S = 20.0
 MAY_ALL = {
     "apiVersion": "rbac.authorization.k8s.io/v1",
     "kind": "ClusterRoleBinding",
@@ -52,17 +52,17 @@ async def test_an_agents_events_are_about_pods_its_node_and_its_pool(apiserver: 
             async with session.post(server.url + path, json=body, headers=more) as response:
                 return response.status
 
-        async def told(kind: str, name: str) -> int:
+        async def reported(kind: str, name: str) -> int:
             return await create("/api/v1/namespaces/default/events", event(kind, name), more=AS_AGENT)
 
         for resource, kind in (("policies", "Policy"), ("policybindings", "PolicyBinding")):
             made = of_kind(f"ValidatingAdmission{kind}", name=NAME)
             assert await create(f"{ADMISSION}/validatingadmission{resource}", made) == 201
         assert await create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", MAY_ALL) == 201
-        async with asyncio.timeout(BOUND_S):
-            while await told("Secret", "vm1") != 403:  # noqa: ASYNC110  # in force a moment after it was made
+        async with asyncio.timeout(PATIENCE_S):
+            while await reported("Secret", "vm1") != 403:  # noqa: ASYNC110  # in force a moment after it was made
                 await asyncio.sleep(0.2)
         mine = [("Pod", "web-1"), ("Node", "vm1"), ("NodeIPPool", "vm1")]
         others = [("Node", "vm2"), ("NodeIPPool", "vm2"), ("Secret", "vm1"), ("", "")]
-        assert [await told(*about) for about in mine] == [201] * len(mine)
-        assert [await told(*about) for about in others] == [403] * len(others)
+        assert [await reported(*about) for about in mine] == [201] * len(mine)
+        assert [await reported(*about) for about in others] == [403] * len(others)

@@ -8,14 +8,14 @@ from typing import get_args
 
 import pytest
 
+import fakeazure as faults
 from azure_cni.azure.api_versions import best, listed
 from azure_cni.azure.resources import COMPUTE_API, NETWORK_API, OLDEST_NETWORK_API, Resource
 from azure_cni.azure.vnets import ArmVNets
 from azure_cni.errors import CloudNotFound, PreconditionFailed, RequestRefused
 from contract.nic_world import AzureWorld, azure_world
-from fakes import azure as faults
-from fakes.azure.apiversions import Code
-from fakes.azure.errors import ArmError
+from fakeazure.apiversions import Code
+from fakeazure.errors import ArmError
 
 NIC, VNET = "Microsoft.Network/networkInterfaces", "Microsoft.Network/virtualNetworks"
 OLDER = ["2015-06-15", "2023-11-01", "2024-05-01", "2024-07-01-preview"]
@@ -70,7 +70,7 @@ async def test_a_cloud_that_is_too_old_is_a_permanent_error_that_names_its_versi
     assert not caught.value.retriable
     assert str(caught.value) == (
         "cannot ask Azure about NIC vm1-nic: this cloud supports the API versions 2019-11-01, 2020-11-01, and "
-        f"azure-cni needs {NETWORK_API}, or at least {OLDEST_NETWORK_API}; a cloud that is older cannot be used"
+        f"azure-cni needs {NETWORK_API}, or at least {OLDEST_NETWORK_API}; an older cloud cannot be used"
     )
 
 

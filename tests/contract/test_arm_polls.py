@@ -10,15 +10,15 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import CredentialUnavailableError
 
-from azure_cni.api.nic import NicView
+import fakeazure as faults
 from azure_cni.azure.answers import LARGEST_DOCUMENT
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import CloudError, CloudUnreachable, OperationFailed, OutcomeUnknown, SubnetFull, Throttled
 from azure_cni.ipam.ledger import Ledger
-from azure_cni.node.asking import Asking
+from azure_cni.model.nic import NicView
+from azure_cni.node.pool.reservation_request import ReservationRequest
 from contract.nic_world import AzureWorld, azure_world
-from fakes import azure as faults
-from fakes.azure.errors import ArmError
+from fakeazure.errors import ArmError
 from unit.ipam.views import holder
 
 ODD: dict[str, bytes] = {
@@ -65,7 +65,7 @@ async def test_a_poll_that_says_nothing_leaves_the_outcome_unknown(world: AzureW
     error = await failure(world)
     assert type(error) is OutcomeUnknown
     assert not concludes(world, error)
-    assert "Azure accepted it, and how it ended is not known: HTTP 200 does not say in which state" in str(error)
+    assert "Azure accepted it, and its outcome is unknown: HTTP 200 does not say in which state" in str(error)
 
 
 @pytest.mark.parametrize("content", ODD.values(), ids=ODD)
@@ -144,7 +144,7 @@ async def test_no_answer_to_a_poll_is_a_refusal_of_the_write(world: AzureWorld, 
     error = await failure(world)
     assert type(error) is OutcomeUnknown
     assert not concludes(world, error)
-    assert str(error).startswith("cannot write NIC vm1-nic: Azure accepted it, and how it ended is not known: cannot ")
+    assert str(error).startswith("cannot write NIC vm1-nic: Azure accepted it, and its outcome is unknown: cannot ")
     assert world.writes == 1
 
 
@@ -217,7 +217,7 @@ async def test_an_operation_that_ends_by_throttling_is_throttling(world: AzureWo
     assert type(error) is Throttled
     assert error.retry_after_s == 40
     assert not concludes(world, error)
-    with pytest.raises(Throttled, match="40 s of that are left"):
+    with pytest.raises(Throttled, match="Azure throttles writes for another 40 s"):
         await world.nic.write(await world.nic.read(), add=1)
 
 
@@ -237,25 +237,25 @@ async def test_a_refused_write_was_not_accepted(world: AzureWorld) -> None:
 async def test_addresses_that_azure_removes_stay_withheld_while_a_read_lags(world: AzureWorld) -> None:
     seen = await world.nic.write(await world.nic.read(), add=2)
     ours = [config for config in seen.secondaries if config.ours]
-    ledger, asking = Ledger(), Asking()
-    ledger.apply(asking.observe(seen, ledger, now_s=0.0).change)
+    ledger, reservation = Ledger(), ReservationRequest()
+    ledger.apply(reservation.observe(seen, ledger, now_s=0.0).change)
     ledger.apply(ledger.release([config.address for config in ours if config.address], now_s=1.0))
-    asking.write_begins(seen, add=0)
+    reservation.write_begins(seen, add=0)
     gone = ArmError(404, "OperationNotFound", "gone")
     world.azure.faults.add(faults.Refuse(gone), operation="operation.get")
     error = await failure(world, seen=seen, remove=[config.name for config in ours])
     if concludes(world, error):
-        asking.write_answered()
+        reservation.write_answered()
 
     world.azure.faults.add(faults.Stale())
     lagging = await world.nic.read()
     assert lagging.etag == seen.etag
-    ledger.apply(asking.observe(lagging, ledger, now_s=2.0).change)
+    ledger.apply(reservation.observe(lagging, ledger, now_s=2.0).change)
     ledger.apply(ledger.assign(holder(1), now_s=3.0, at_limit=False))
     assert ledger.counts().releasing == 2
 
     world.finish()
-    ledger.apply(asking.observe(await world.nic.read(), ledger, now_s=4.0).change)
+    ledger.apply(reservation.observe(await world.nic.read(), ledger, now_s=4.0).change)
     assert ledger.counts().releasing == 0
     assert {slot.address for slot in ledger.slots} <= {config.address for config in (await world.nic.read()).configs}
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from azure_cni.azure.answers import Answer
+from azure_cni.azure.answers import ArmAnswer
+from azure_cni.azure.error_bodies import LONGEST_WORDS, REMEDIES, Fault
 from azure_cni.azure.errors_map import from_answer, from_operation
-from azure_cni.azure.faults import LONGEST_WORDS, REMEDIES, Fault
 from azure_cni.errors import (
     AccessDenied,
     CloudError,
@@ -48,7 +48,7 @@ def from_response(what: str, *, status: int, body: Any, **headers: str) -> Cloud
     """What an answer with this body is; `retry_after` for Retry-After, and so on."""
     content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     named = {name.replace("_", "-").lower(): text for name, text in headers.items()}
-    return from_answer(what, Answer(status, CIMultiDict(named), content), now_s=NOW_S)
+    return from_answer(what, ArmAnswer(status, CIMultiDict(named), content), now_s=NOW_S)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_denial_says_which_permission_where_and_whose(message: str, action: st
     )
 
 
-def test_only_what_may_pass_by_itself_is_retriable() -> None:
+def test_only_what_may_pass_without_help_is_retriable() -> None:
     assert not from_response("x", status=400, body=error("InvalidRequestFormat")).retriable
     assert from_response("x", status=400, body=error("SubnetIsFull")).retriable
     assert not from_response("x", status=403, body=error("AuthorizationFailed", DIRECT)).retriable
@@ -165,7 +165,7 @@ def test_codes_are_found_however_deep() -> None:
     assert Fault.read({"error": "just text"}).codes == ()
 
 
-def test_a_long_message_is_parsed_whole_and_told_short() -> None:
+def test_a_long_message_is_parsed_whole_and_reported_short() -> None:
     text = f"cannot: {'x' * 5000}"
     assert len(str(from_response("do it", status=400, body=error("Odd", text)))) < LONGEST_WORDS + 100
     found = from_response("do it", status=403, body=error("LinkedAuthorizationFailed", "y" * 5000 + LINKED))
@@ -201,7 +201,7 @@ def test_a_page_of_a_proxy_says_who_may_have_answered() -> None:
     assert str(found) == (
         "cannot read NIC n: HTTP 403 is not Azure's answer, it has no error code (server: squid/5.7, via: 1.1 proxy); "
         "it says: Access&nbsp;denied Category: cloud; does a proxy or a firewall answer in Azure's place? HTTPS_PROXY "
-        "and NO_PROXY in agent.extraEnv and controller.extraEnv say who is asked"
+        "and NO_PROXY in agent.extraEnv and controller.extraEnv set the proxy"
     )
 
 
@@ -257,7 +257,7 @@ def test_json_inside_a_string_is_looked_into(body: Any) -> None:
 )
 def test_no_body_of_an_error_is_too_odd(content: bytes) -> None:
     for status in (302, 400, 401, 403, 404, 409, 412, 429, 500):
-        found = from_answer("x", Answer(status, CIMultiDict(), content), now_s=NOW_S)
+        found = from_answer("x", ArmAnswer(status, CIMultiDict(), content), now_s=NOW_S)
         assert isinstance(found, CloudError)
         assert str(found).startswith("cannot x: ")
 

@@ -12,8 +12,11 @@ from azure.core.exceptions import (
 )
 from azure.identity import CredentialUnavailableError
 
-from azure_cni.azure.unanswered import unanswered
+from azure_cni.azure.answers import MAX_BYTES
+from azure_cni.azure.credentials import TOKENS_AT, managed_identity
+from azure_cni.azure.errors_map import unanswered
 from azure_cni.errors import AccessDenied, CloudError, CloudUnreachable
+from fakes.serving import answering_without_end
 
 
 class Answered:
@@ -59,3 +62,16 @@ def test_who_can_help(error: AzureError | OSError, kind: type[CloudError]) -> No
     assert type(found) is kind
     assert str(found).startswith("cannot read NIC n: no ")
     assert found.azure_code == ("NoToken" if kind is AccessDenied else "unreachable")
+
+
+async def test_a_token_without_end_is_read_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKENS_AT, "")  # it is set by what is tried, and taken back after it
+    async with answering_without_end(b'{"access_token": "', b"x" * 65536) as (url, taken):
+        credential = managed_identity(imds_url=url)
+        try:
+            with pytest.raises(AzureError):
+                await credential.get_token("https://management.azure.com/.default")
+        finally:
+            await credential.close()
+    assert taken
+    assert max(taken) < 16 * MAX_BYTES

@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.nic import NicID, VNetID
+import fakeazure as faults
 from azure_cni.azure.arm import Arm
-from azure_cni.azure.clouds import cloud_named
-from azure_cni.azure.nic import ArmNic
+from azure_cni.azure.arm_nic import ArmNic
+from azure_cni.azure.endpoints import cloud_named
 from azure_cni.azure.resources import Resource
 from azure_cni.azure.vnets import ArmVNets
 from azure_cni.errors import AccessDenied, CloudNotFound, CloudUnreachable, RequestRefused, ResourceBusy, Throttled
+from azure_cni.model.nic import NicID, VNetID
 from contract.azure_world import Token
 from contract.nic_world import Calls
-from fakes import azure as faults
-from fakes.azure import FakeAzure
-from fakes.azure.errors import ArmError, subscription_not_found
+from fakeazure import FakeAzure
+from fakeazure.errors import ArmError, subscription_not_found
 
 GROUP = "/subscriptions/{}/resourceGroups/azbox/providers/Microsoft.Network"
 
 
-class World:
+class ServedVNets:
     def __init__(self, azure: FakeAzure, arm: Arm) -> None:
         self.azure, self.arm, self.vnets = azure, arm, ArmVNets(arm)
         base = GROUP.format(azure.subscription_id)
@@ -35,7 +35,7 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[ServedVNets]:
     azure = FakeAzure(seed=3, page_size=1, operation_duration_s=60.0)
     azure.add_vnet(subnets={"nodes": "10.240.0.0/24", "GatewaySubnet": "10.240.1.0/28", "others": "10.240.2.0/28"})
     azure.add_vm("vm1", secondaries=2)
@@ -44,12 +44,12 @@ async def world() -> AsyncIterator[World]:
         cloud = cloud_named("AzurePublicCloud", endpoint=endpoints.arm)
         arm = Arm(cloud, Token(azure, "vm1"), meter=Calls(), ca_file=endpoints.ca_file)
         try:
-            yield World(azure, arm)
+            yield ServedVNets(azure, arm)
         finally:
             await arm.close()
 
 
-async def test_all_subnets_count_and_a_gateways_is_no_less_than_none(world: World) -> None:
+async def test_all_subnets_count_and_a_gateways_is_no_less_than_none(world: ServedVNets) -> None:
     assert await world.vnets.used(world.vnet_id) == 3
     world.azure.outside.take(4, "nodes")
     world.azure.outside.take(2, "others")
@@ -57,7 +57,7 @@ async def test_all_subnets_count_and_a_gateways_is_no_less_than_none(world: Worl
     assert world.azure.calls["vnet.usages"] == 6  # three pages each
 
 
-async def test_a_denial_names_the_missing_permission(world: World) -> None:
+async def test_a_denial_names_the_missing_permission(world: ServedVNets) -> None:
     world.azure.faults.add(faults.Forbidden(), operation="vnet.usages")
     with pytest.raises(AccessDenied, match="usages/read"):
         await world.vnets.used(world.vnet_id)
@@ -75,7 +75,7 @@ class Items:
 
 
 @pytest.mark.parametrize(("value", "used"), [(7, 7), (7.0, 7), (0, 0), (-1, 0)])
-async def test_usages_are_numbers(world: World, value: float, used: int) -> None:
+async def test_usages_are_numbers(world: ServedVNets, value: float, used: int) -> None:
     vnets = ArmVNets(Items({"currentValue": value}, {"currentValue": 2.0}))  # type: ignore[arg-type]
     assert await vnets.used(world.vnet_id) == used + 2
 
@@ -84,18 +84,18 @@ async def test_usages_are_numbers(world: World, value: float, used: int) -> None
     "usage",
     [None, {}, [], {"currentValue": None}, {"currentValue": "7"}, {"currentValue": True}, {"currentValue": math.nan}],
 )
-async def test_a_subnet_without_a_number_is_not_empty(world: World, usage: Any) -> None:
+async def test_a_subnet_without_a_number_is_not_empty(world: ServedVNets, usage: Any) -> None:
     with pytest.raises(CloudUnreachable, match="cannot read usages of VNet vnet: "):
         await ArmVNets(Items({"currentValue": 2}, usage)).used(world.vnet_id)  # type: ignore[arg-type]
 
 
-async def test_throttling_is_told(world: World) -> None:
+async def test_throttling_is_reported(world: ServedVNets) -> None:
     world.azure.faults.add(faults.Throttled(), operation="vnet.usages")
     with pytest.raises(Throttled):
         await world.vnets.used(world.vnet_id)
 
 
-async def test_only_what_is_ours_on_a_nic_counts(world: World) -> None:
+async def test_only_what_is_ours_on_a_nic_counts(world: ServedVNets) -> None:
     assert await world.vnets.ours_on(world.nic_id) == 0  # two of others
     world.azure.outside.appear("vm1-nic", count=3, prefix="azure-cni-1a")
     world.azure.outside.appear("vm1-nic", count=1, prefix="azure-cni-")  # a name that only begins like ours
@@ -103,11 +103,30 @@ async def test_only_what_is_ours_on_a_nic_counts(world: World) -> None:
     assert await world.vnets.ours_on(world.nic_id.upper().replace("/SUBSCRIPTIONS", "/subscriptions")) == 3
 
 
-async def test_a_nic_that_azure_does_not_know_is_gone(world: World) -> None:
+async def test_a_nic_that_azure_does_not_know_is_gone(world: ServedVNets) -> None:
     assert await world.vnets.ours_on(f"{world.nic_id}-gone") is None
 
 
-async def test_a_nic_that_azure_works_on_says_nothing(world: World) -> None:
+async def test_a_nic_shows_the_vm_that_it_is_on(world: ServedVNets) -> None:
+    vm = world.azure.nic_record("vm1-nic").vm_id
+    assert vm.endswith("/Microsoft.Compute/virtualMachines/vm1")
+    assert await world.vnets.vm_of(world.nic_id) == vm
+    assert await world.vnets.vm_of(f"{world.nic_id}-gone") == ""
+
+
+@pytest.mark.parametrize("vm", [None, {}, {"id": 7}, "vm1", ["vm1"]])
+async def test_a_nic_that_shows_no_vm_is_on_none(world: ServedVNets, vm: Any) -> None:
+    document = await world.arm.get(Resource.parse(world.nic_id))
+    document["properties"]["virtualMachine"] = vm
+
+    class Shows:
+        async def get(self, _: Resource) -> Any:
+            return document
+
+    assert await ArmVNets(Shows()).vm_of(world.nic_id) == ""  # type: ignore[arg-type]
+
+
+async def test_a_nic_that_azure_works_on_says_nothing(world: ServedVNets) -> None:
     nic = ArmNic(world.arm, NicID(world.nic_id), chance=Random(1))
     writing = asyncio.create_task(nic.write(await nic.read(), add=1))
     while (await nic.read()).settled:
@@ -117,18 +136,18 @@ async def test_a_nic_that_azure_works_on_says_nothing(world: World) -> None:
     writing.cancel()
 
 
-async def test_a_failure_is_not_taken_for_a_nic_that_is_gone(world: World) -> None:
-    world.azure.faults.add(faults.Refuse(ArmError(500, "InternalServerError", "told to fail")), operation="nic.get")
+async def test_a_failure_is_not_mistaken_for_a_nic_that_is_gone(world: ServedVNets) -> None:
+    world.azure.faults.add(faults.Refuse(ArmError(500, "InternalServerError", "made to fail")), operation="nic.get")
     with pytest.raises(CloudUnreachable):
         await world.vnets.ours_on(world.nic_id)
 
 
-async def test_a_subscription_that_is_not_seen_says_nothing_of_its_nics(world: World) -> None:
+async def test_a_subscription_that_is_not_seen_says_nothing_of_its_nics(world: ServedVNets) -> None:
     world.azure.faults.add(faults.Refuse(subscription_not_found("s")), operation="nic.get")
     with pytest.raises(CloudNotFound):
         await world.vnets.ours_on(world.nic_id)
 
 
-async def test_what_is_no_nic_is_refused(world: World) -> None:
+async def test_what_is_no_nic_is_refused(world: ServedVNets) -> None:
     with pytest.raises(RequestRefused):
         await world.vnets.ours_on("/subscriptions/s/resourceGroups//providers/Microsoft.Network/networkInterfaces/")

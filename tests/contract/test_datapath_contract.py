@@ -8,12 +8,12 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from azure_cni.datapath.sandbox import SandboxLinks, node_end
-from azure_cni.datapath.snat import NodeTable
+from azure_cni.datapath.interface import Route
+from azure_cni.datapath.node_table import NodeTable
 from azure_cni.errors import DatapathError
-from azure_cni.node.liveness import Occupancy
-from azure_cni.node.ports import PodEnd
-from contract.datapath_world import MTU, PRIMARY, UPLINK_MAC, WORLDS, World, a_spec, open_world
+from azure_cni.model.identity import ModeName
+from azure_cni.node.pods.liveness import Occupancy
+from contract.datapath_world import MTU, PRIMARY, UPLINK_MAC, WORLDS, DatapathUnderTest, a_spec, open_world, way_to
 
 A, B = "10.240.0.7", "10.240.0.8"
 TABLE = NodeTable(
@@ -26,56 +26,88 @@ TABLE = NodeTable(
 )
 
 
+@pytest.fixture(params=list(ModeName))
+def mode(request: pytest.FixtureRequest) -> ModeName:
+    return ModeName(request.param)
+
+
 @pytest.fixture(params=WORLDS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    async with open_world(request.param) as opened:
+async def world(request: pytest.FixtureRequest, mode: ModeName) -> AsyncIterator[DatapathUnderTest]:
+    async with open_world(request.param, mode) as opened:
         yield opened
 
 
-async def wired(world: World) -> dict[str, frozenset[str]]:
-    return {found.host_ifname: found.addresses for found in await world.datapath.sandboxes()}
+async def wired(world: DatapathUnderTest) -> dict[str, set[str]]:
+    return {found.key: set(map(str, found.addresses)) for found in await world.datapath.sandboxes()}
 
 
-async def test_at_first_there_is_nothing(world: World) -> None:
+async def test_at_first_there_is_nothing(world: DatapathUnderTest) -> None:
     assert await world.datapath.sandboxes() == ()
-    await world.datapath.settle()
+    await world.settle()
 
 
-async def test_attach_tells_both_ends_and_check_is_content(world: World) -> None:
+async def test_attach_reports_both_ends_and_check_is_content(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "one", A)
-    links = await world.datapath.attach(spec)
-    assert links == SandboxLinks(spec.host_ifname, spec.host_mac, "eth0", spec.pod_mac, MTU)
+    wiring = await world.datapath.attach(spec)
+    node = wiring.node[0]
+    assert [end.name for end in wiring.node if end.routes] == [way_to(spec)]
+    assert (node.name, node.mac, node.mtu) == (spec.host_ifname, spec.host_mac, MTU)
+    assert (wiring.pod.name, wiring.pod.mac, wiring.pod.mtu) == ("eth0", spec.pod_mac, MTU)
     assert await world.datapath.check(spec) == ()
     assert await wired(world) == {spec.host_ifname: {A}}
 
 
-async def test_a_repeat_is_the_same_result(world: World) -> None:
+async def test_a_repeat_is_the_same_result(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "one", A)
     assert await world.datapath.attach(spec) == await world.datapath.attach(spec)
     assert await wired(world) == {spec.host_ifname: {A}}
 
 
-async def test_a_change_of_address_replaces_the_sandbox(world: World) -> None:
+async def test_a_change_of_address_replaces_the_sandbox(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "one", A)
     await world.datapath.attach(spec)
-    moved = replace(spec, address=IPv4Address(B))
+    moved = replace(spec, addresses=(IPv4Address(B),))
     assert await world.datapath.check(moved)
     await world.datapath.attach(moved)
     assert await world.datapath.check(moved) == ()
     assert await wired(world) == {spec.host_ifname: {B}}
 
 
-async def test_an_address_leads_to_whoever_got_it_last(world: World) -> None:
+async def test_an_address_leads_to_whoever_got_it_last(world: DatapathUnderTest) -> None:
     first, second = a_spec(world, "one", A), a_spec(world, "two", A)
     await world.datapath.attach(first)
     await world.datapath.attach(second)
-    assert await wired(world) == {first.host_ifname: frozenset(), second.host_ifname: {A}}
+    assert await wired(world) == {first.host_ifname: set(), second.host_ifname: {A}}
     assert await world.datapath.check(first)
-    await world.datapath.detach(first.host_ifname, [A])
+    await world.datapath.detach(first.sandbox)
     assert await world.datapath.check(second) == ()
 
 
-async def test_a_missing_namespace_is_named_and_nothing_is_left(world: World) -> None:
+async def test_a_sandbox_may_have_several_addresses(world: DatapathUnderTest) -> None:
+    """Each is routed, known by CHECK, restored when it is lost, and gone with the sandbox."""
+    both = (IPv4Address(A), IPv4Address(B))
+    spec = replace(a_spec(world, "one", A), addresses=both)
+    if world.mode is ModeName.BRIDGE:
+        with pytest.raises(DatapathError, match="mode bridge gives a sandbox one IPv4 address, not 2"):
+            await world.datapath.attach(spec)
+        assert await wired(world) == {}
+        return
+    wiring = await world.datapath.attach(spec)
+    assert tuple(address.ip for address in wiring.pod.addresses) == both
+    assert await world.datapath.check(spec) == ()
+    assert await wired(world) == {spec.host_ifname: {A, B}}
+    world.lose_routes(spec)
+    (observed,) = await world.datapath.sandboxes()
+    assert not world.datapath.is_complete(observed, spec)
+    assert len(await world.datapath.restore_routes(spec)) == 6
+    (observed,) = await world.datapath.sandboxes()
+    assert world.datapath.is_complete(observed, spec)
+    await world.datapath.detach(spec.sandbox)
+    await world.settle()
+    assert await wired(world) == {}
+
+
+async def test_a_missing_namespace_is_named_and_nothing_is_left(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "one", A)
     world.remove_netns(spec.netns)
     with pytest.raises(DatapathError, match=spec.netns):
@@ -84,7 +116,9 @@ async def test_a_missing_namespace_is_named_and_nothing_is_left(world: World) ->
 
 
 @pytest.mark.parametrize("by_us", [True, False])
-async def test_an_interface_that_is_there_already_stays_and_nothing_is_left(world: World, *, by_us: bool) -> None:
+async def test_an_interface_that_is_there_already_stays_and_nothing_is_left(
+    world: DatapathUnderTest, *, by_us: bool
+) -> None:
     first = a_spec(world, "one", A)
     if by_us:
         await world.datapath.attach(first)
@@ -96,15 +130,17 @@ async def test_an_interface_that_is_there_already_stays_and_nothing_is_left(worl
     assert await wired(world) == ({first.host_ifname: {A}} if by_us else {})
 
 
-async def test_check_of_what_was_never_wired_finds_both_ends_missing(world: World) -> None:
+async def test_check_of_what_was_never_wired_finds_both_ends_missing(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "one", A)
+    bridge = ("node: interface azure0 is missing",) if world.mode is ModeName.BRIDGE else ()
     assert await world.datapath.check(spec) == (
         f"node: interface {spec.host_ifname} is missing",
+        *bridge,
         "pod: interface eth0 is missing",
     )
 
 
-async def test_what_broke_is_told_and_mended_by_the_next_attach(world: World) -> None:
+async def test_what_broke_is_reported_and_repaired_by_the_next_attach(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "one", A)
     await world.datapath.attach(spec)
     world.break_link(spec)
@@ -113,40 +149,44 @@ async def test_what_broke_is_told_and_mended_by_the_next_attach(world: World) ->
     assert await world.datapath.check(spec) == ()
 
 
-async def test_every_route_of_a_sandbox_is_seen_and_what_is_lost_is_put_back(world: World) -> None:
+async def test_every_route_of_a_sandbox_is_seen_and_what_is_lost_is_put_back(world: DatapathUnderTest) -> None:
     one, two = a_spec(world, "one", A), a_spec(world, "two", B)
     for spec in (one, two):
         await world.datapath.attach(spec)
-    assert await world.datapath.mend(one) == ()
+    assert await world.datapath.restore_routes(one) == ()
     world.lose_routes(one)
-    seen = {found.host_ifname: found.routes for found in await world.datapath.sandboxes()}
-    assert seen == {one.host_ifname: frozenset(), two.host_ifname: frozenset(node_end(two).routes)}
-    assert await world.datapath.mend(one) == (
+    routes = {found.key: {*found.node[-1].routes} for found in await world.datapath.sandboxes()}
+    to_two = IPv4Network(B)
+    assert routes == {
+        one.host_ifname: set(),
+        two.host_ifname: {Route(to_two, source=IPv4Address(PRIMARY)), Route(to_two, metric=1)},
+    }
+    assert await world.datapath.restore_routes(one) == (
         f"route {A}/32 src {PRIMARY}",
         f"route {A}/32 metric 1",
         f"permanent neighbour {A} at {one.pod_mac}",
     )
-    assert await world.datapath.mend(one) == ()
+    assert await world.datapath.restore_routes(one) == ()
     assert await world.datapath.check(one) == ()
     assert await wired(world) == {one.host_ifname: {A}, two.host_ifname: {B}}
 
 
-async def test_mending_leaves_alone_what_is_not_there_and_what_somebody_turned_off(world: World) -> None:
+async def test_restoring_leaves_alone_what_is_not_there_and_what_somebody_turned_off(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "one", A)
-    assert await world.datapath.mend(spec) == ()
+    assert await world.datapath.restore_routes(spec) == ()
     await world.datapath.attach(spec)
     world.turn_off(spec)
-    assert await world.datapath.mend(spec) == ()
-    assert await wired(world) == {spec.host_ifname: frozenset()}
-    await world.datapath.detach(spec.host_ifname, [A])
-    assert await world.datapath.mend(spec) == ()
-    await world.datapath.settle()
+    assert await world.datapath.restore_routes(spec) == ()
+    assert await wired(world) == {spec.host_ifname: set() if world.mode is ModeName.TRANSPARENT else {A}}
+    await world.datapath.detach(spec.sandbox)
+    assert await world.datapath.restore_routes(spec) == ()
+    await world.settle()
     assert await wired(world) == {}
 
 
-async def test_processes_in_a_sandbox_are_seen(world: World) -> None:
+async def test_processes_in_a_sandbox_are_seen(world: DatapathUnderTest) -> None:
     one, two = a_spec(world, "one", A), a_spec(world, "two", B)
-    ends = [PodEnd(spec.netns, spec.ifname, spec.pod_mac) for spec in (one, two)]
+    ends = [one.holder, two.holder]
     for spec in (one, two):
         await world.datapath.attach(spec)
     assert await world.datapath.occupancy(ends) == (Occupancy.EMPTY, Occupancy.EMPTY)
@@ -157,55 +197,60 @@ async def test_processes_in_a_sandbox_are_seen(world: World) -> None:
     assert await world.datapath.occupancy([]) == ()
 
 
-async def test_what_processes_a_namespace_has_that_is_not_the_sandboxs_is_not_told(world: World) -> None:
+async def test_what_processes_a_namespace_has_that_is_not_the_sandboxs_is_not_reported(
+    world: DatapathUnderTest,
+) -> None:
     """Another sandbox has come to its path, or nothing is there: the answer would be about somebody else."""
     one, two = a_spec(world, "one", A), a_spec(world, "two", B)
     for spec in (one, two):
         await world.datapath.attach(spec)
-    elsewhere = PodEnd(two.netns, one.ifname, one.pod_mac)
-    missing = PodEnd("/run/netns/no-such-namespace", one.ifname, one.pod_mac)
+    elsewhere = replace(one.holder, netns=two.netns)
+    missing = replace(one.holder, netns="/run/netns/no-such-namespace")
     assert await world.datapath.occupancy([elsewhere, missing]) == (Occupancy.UNREADABLE, Occupancy.UNREADABLE)
     end = world.run_in(one.netns)
     world.remove_netns(one.netns)
-    seen = await world.datapath.occupancy([PodEnd(one.netns, one.ifname, one.pod_mac)])
+    seen = await world.datapath.occupancy([one.holder])
     end()
     assert seen == (Occupancy.UNREADABLE,)
 
 
-@pytest.mark.parametrize("addresses", [[A], []])
-async def test_detach_removes_link_and_routes(world: World, addresses: list[str]) -> None:
+@pytest.mark.parametrize("known", [True, False])
+async def test_detach_removes_link_and_routes(world: DatapathUnderTest, *, known: bool) -> None:
     one, two = a_spec(world, "one", A), a_spec(world, "two", B)
     await world.datapath.attach(one)
     await world.datapath.attach(two)
-    await world.datapath.detach(one.host_ifname, addresses)
+    if known:
+        await world.datapath.detach(one.sandbox)
+    else:
+        await world.datapath.remove(world.datapath.key(one.sandbox))
     assert await world.datapath.check(one)
-    await world.datapath.settle()
+    await world.settle()
     assert await wired(world) == {two.host_ifname: {B}}
     assert await world.datapath.check(two) == ()
 
 
-async def test_detach_forgives_what_is_not_there(world: World) -> None:
+async def test_detach_forgives_what_is_not_there(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "one", A)
-    await world.datapath.detach(spec.host_ifname, [A])
+    await world.datapath.detach(spec.sandbox)
     await world.datapath.attach(spec)
     world.remove_netns(spec.netns)
-    await world.datapath.detach(spec.host_ifname, [A])
-    await world.datapath.detach(spec.host_ifname, [A])
-    await world.datapath.settle()
+    await world.datapath.detach(spec.sandbox)
+    await world.datapath.detach(spec.sandbox)
+    await world.settle()
     assert await wired(world) == {}
 
 
-async def test_a_sandbox_may_come_back_before_its_removal_is_done(world: World) -> None:
+async def test_a_sandbox_may_come_back_before_its_removal_is_done(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "one", A)
     await world.datapath.attach(spec)
-    await world.datapath.detach(spec.host_ifname, [A])
+    await world.datapath.detach(spec.sandbox)
     await world.datapath.attach(spec)
-    await world.datapath.settle()
+    await world.settle()
     assert await world.datapath.check(spec) == ()
     assert await wired(world) == {spec.host_ifname: {A}}
 
 
-async def test_check_without_the_namespace_names_it(world: World) -> None:
+async def test_check_without_the_namespace_names_it(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "one", A)
     await world.datapath.attach(spec)
     world.remove_netns(spec.netns)
@@ -213,27 +258,47 @@ async def test_check_without_the_namespace_names_it(world: World) -> None:
     assert spec.netns in words
 
 
-async def test_the_uplink_is_found_by_its_mac(world: World) -> None:
+async def test_the_uplink_is_found_by_its_mac(world: DatapathUnderTest) -> None:
     uplink = await world.datapath.uplink(UPLINK_MAC, IPv4Address(PRIMARY))
     assert (uplink.name, uplink.mtu) == ("eth0", MTU)
     with pytest.raises(DatapathError, match="no interface has the NIC's MAC 00:0d:3a:00:00:0b"):
         await world.datapath.uplink("00:0d:3a:00:00:0b", IPv4Address(PRIMARY))
 
 
-async def test_the_nodes_table_is_made_once_and_then_kept(world: World) -> None:
-    assert (await world.datapath.apply_node(TABLE)).repaired == ("nftables table inet azure_cni was missing: made",)
-    assert (await world.datapath.apply_node(TABLE)).repaired == ()
-    assert (await world.datapath.apply_node(replace(TABLE, pool=frozenset()))).repaired == ()
+async def test_the_nodes_table_is_made_once_and_then_kept(world: DatapathUnderTest) -> None:
+    table = replace(TABLE, mode=world.mode)
+    made = ["nftables table inet azure_cni was missing: made"]
+    if world.mode is ModeName.BRIDGE:
+        made += ["nftables table bridge azure_cni was missing: made", "bridge azure0 was missing: made"]
+    assert (await world.datapath.apply_node(table)).repaired == tuple(made)
+    assert (await world.datapath.apply_node(table)).repaired == ()
+    assert (await world.datapath.apply_node(replace(table, pool=frozenset()))).repaired == ()
     with pytest.raises(DatapathError, match="no interface has the NIC's MAC"):
-        await world.datapath.apply_node(replace(TABLE, uplink_mac="00:0d:3a:00:00:0b"))
+        await world.datapath.apply_node(replace(table, uplink_mac="00:0d:3a:00:00:0b"))
 
 
-async def test_a_lost_policy_rule_is_found_by_check_and_put_back(world: World) -> None:
+async def test_a_lost_policy_rule_is_found_by_check_and_put_back(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "c1", A)
-    await world.datapath.apply_node(TABLE)
+    table = replace(TABLE, mode=world.mode)
+    await world.datapath.apply_node(table)
     await world.datapath.attach(spec)
     world.lose_rule()
     lost = "policy rule 90: from all lookup main suppress_prefixlength 31 suppress_ifgroup default was missing"
     assert await world.datapath.check(spec) == (f"node: {lost}",)
-    assert (await world.datapath.apply_node(TABLE)).repaired == (f"{lost}: added",)
+    assert (await world.datapath.apply_node(table)).repaired == (f"{lost}: added",)
     assert await world.datapath.check(spec) == ()
+
+
+async def test_egress_changes_nothing_else_and_a_later_table_has_its_own(world: DatapathUnderTest) -> None:
+    table = replace(TABLE, mode=world.mode)
+    await world.datapath.set_egress(frozenset())
+    with pytest.raises(DatapathError, match="cannot change nftables table azure_cni: it is not there"):
+        await world.datapath.set_egress(frozenset({IPv4Address(A)}))
+    await world.datapath.apply_node(table)
+    for own in ({IPv4Address(A)}, {IPv4Address(A), IPv4Address(B)}, {IPv4Address(B)}, set[IPv4Address]()):
+        await world.datapath.set_egress(frozenset(own))
+        assert world.own_egress() == own
+        assert (await world.datapath.apply_node(replace(table, own_egress=frozenset(own)))).repaired == ()
+        assert world.own_egress() == own
+    assert (await world.datapath.apply_node(replace(table, own_egress=frozenset({IPv4Address(A)})))).repaired == ()
+    assert world.own_egress() == {IPv4Address(A)}

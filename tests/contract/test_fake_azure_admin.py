@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fakes.azure import FakeAzure, faults
-from fakes.azure.admincli import main
-from fakes.azure.faultkinds import KINDS, WORDS
-from fakes.azure.identity import Principal
+from fakeazure import FakeAzure, faults
+from fakeazure.admincli import main
+from fakeazure.faultkinds import KINDS, WORDS
+from fakeazure.identity import Principal
 
 
 class Box:
@@ -58,7 +58,7 @@ async def test_vms_come_and_go(box: Box) -> None:
     assert "NicInUse" in await box.say("delete-nic", "vm1-nic", code=1)
 
 
-async def test_faults_are_ordered_and_cleared(box: Box) -> None:
+async def test_faults_are_injected_and_cleared(box: Box) -> None:
     await box.say("fault", "throttle", "--nic", "vm1-nic", "--seconds", "30")
     await box.say("fault", "slow", "--duration", "7", "--times", "0")
     first, second = box.azure.faults.active
@@ -144,3 +144,56 @@ def principal_of(box: Box) -> Principal:
     principal = box.azure.identity.find("vm1")
     assert principal is not None
     return principal
+
+
+async def test_security_groups_are_made_attached_and_shown_with_what_they_judged(box: Box) -> None:
+    await box.say("add-nsg", "web")
+    await box.say("add-asg", "front")
+    box.azure.rule_hits = lambda: {("web", "Inbound", "http"): 7}
+    rule = ("--priority", "100", "--access", "Deny", "--protocol", "Tcp", "--source", "asg:front")
+    shown = await box.say("rule", "web", "http", *rule, "--ports", "80", "90")
+    assert re.search(r"^Inbound +100 +http +Deny +Tcp +asg:front +\* +80,90 +7$", shown, re.MULTILINE)
+    assert "65500     DenyAllInBound" in await box.say("nsg", "web")
+    assert "Rules cannot have the same Priority" in await box.say("rule", "web", "other", "--priority", "100", code=1)
+    assert "web" in await box.say("set-subnet", "nodes", "--nsg", "web")
+    await box.say("set-nic", "vm1-nic", "--nsg", "web", "--asgs", "front")
+    nic = box.azure.nic("vm1-nic")["properties"]
+    assert nic["networkSecurityGroup"]["id"].endswith("/networkSecurityGroups/web")
+    assert all(config["properties"]["applicationSecurityGroups"] for config in nic["ipConfigurations"])
+    assert re.search(r" web +front$", await box.say("nics"), re.MULTILINE)
+    assert re.search(r"^web +1 +nodes,vm1-nic$", await box.say("nsgs"), re.MULTILINE)
+    assert "web" in await box.say("asgs")
+    assert "in use by" in await box.say("delete-nsg", "web", code=1)
+    await box.say("set-subnet", "nodes", "--nsg", "")
+    await box.say("set-nic", "vm1-nic", "--nsg", "", "--asgs")
+    await box.say("delete-rule", "web", "http")
+    assert "http" not in await box.say("nsg", "web")
+    await box.say("delete-nsg", "web")
+    await box.say("delete-asg", "front")
+    assert await box.say("nsgs") == "no nsgs\n"
+
+
+async def test_subnets_and_route_tables(box: Box) -> None:
+    assert "10.240.1.0/24" in await box.say("set-subnet", "apps", "--prefix", "10.240.1.0/24")
+    await box.say("add-route-table", "hub")
+    await box.say("route", "hub", "peer", "10.241.0.0/16", "VirtualAppliance", "10.240.1.4")
+    assert "peer  10.241.0.0/16  VirtualAppliance  10.240.1.4" in await box.say("route-table", "hub")
+    assert "cannot be Null or Empty" in await box.say("route", "hub", "bad", "10.0.0.0/8", "VirtualAppliance", code=1)
+    await box.say("set-subnet", "nodes", "--route-table", "hub", "--default-outbound", "false")
+    nodes = box.azure.subnet("nodes")
+    assert (nodes.route_table_id.rpartition("/")[2], nodes.default_outbound) == ("hub", False)
+    assert str(nodes.prefix) == "10.240.0.0/27"  # what is not said stays
+    assert "hub" in await box.say("route-tables")
+    await box.say("delete-route", "hub", "peer")
+    assert await box.say("route-table", "hub") == "no routes\n"
+    await box.say("set-subnet", "nodes", "--route-table", "")
+    await box.say("delete-route-table", "hub")
+    assert "no 'hub'" in await box.say("route-table", "hub", code=1)
+
+
+async def test_a_storage_account_and_whom_it_lets_in(box: Box) -> None:
+    assert await box.say("storage") == "no storage accounts\n"
+    assert "do not have ServiceEndpoints" in await box.say("set-storage", "data", "--subnet", "nodes", code=1)
+    await box.say("set-subnet", "nodes", "--endpoints", "Microsoft.Storage")
+    assert re.search(r"^data +False +nodes$", await box.say("set-storage", "data", "--subnet", "nodes"), re.MULTILINE)
+    assert re.search(r"^data +True$", await box.say("set-storage", "data", "--open"), re.MULTILINE)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from contract.azure_world import World, served
-from fakes.azure import (
+from contract.azure_world import ServedAzure, served
+from fakeazure import (
     EffectiveNetwork,
     FailOperation,
     FakeAzure,
@@ -18,7 +18,7 @@ from fakes.azure import (
     Superseded,
     SystemClock,
 )
-from fakes.azure.adminmessages import Writes
+from fakeazure.adminmessages import Writes
 
 Document = dict[str, Any]
 DURATION_S = 20.0
@@ -30,16 +30,16 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def world(clock: ManualClock) -> AsyncIterator[World]:
+async def world(clock: ManualClock) -> AsyncIterator[ServedAzure]:
     async with served(FakeAzure(clock, operation_duration_s=DURATION_S, seed=1), secondaries=2) as world:
         yield world
 
 
-def nic_url(world: World, name: str = "vm1-nic") -> str:
+def nic_url(world: ServedAzure, name: str = "vm1-nic") -> str:
     return world.azure.id_of("azbox", "Microsoft.Network/networkInterfaces", name)
 
 
-async def change(world: World, *, add: int = 0, drop: tuple[str, ...] = ()) -> tuple[str, str]:
+async def change(world: ServedAzure, *, add: int = 0, drop: tuple[str, ...] = ()) -> tuple[str, str]:
     """One accepted write of vm1-nic; gives path and query of its operation."""
     document = world.azure.nic("vm1-nic")
     configs = [one for one in document["properties"]["ipConfigurations"] if one["name"] not in drop]
@@ -53,27 +53,27 @@ async def change(world: World, *, add: int = 0, drop: tuple[str, ...] = ()) -> t
     return path, "&" + query.split("&", 1)[1]
 
 
-async def poll(world: World, operation: tuple[str, str]) -> Document:
+async def poll(world: ServedAzure, operation: tuple[str, str]) -> Document:
     response = await world.get(operation[0], query=operation[1])
     assert response.status == 200
     return await response.json()
 
 
-def shown(world: World) -> list[str]:
+def shown(world: ServedAzure) -> list[str]:
     return [
         one["properties"]["privateIPAddress"] for one in world.azure.nic("vm1-nic")["properties"]["ipConfigurations"]
     ]
 
 
-def works(world: World) -> list[str]:
+def works(world: ServedAzure) -> list[str]:
     return [one.address for one in world.azure.effective().nics[0].addresses]
 
 
-def held(world: World) -> int:
+def held(world: ServedAzure) -> int:
     return len(world.azure.subnet().owners)
 
 
-def state(world: World) -> str:
+def state(world: ServedAzure) -> str:
     return str(world.azure.nic("vm1-nic")["properties"]["provisioningState"])
 
 
@@ -81,7 +81,7 @@ def hosts(*numbers: int) -> list[str]:
     return [f"10.240.0.{number}" for number in numbers]
 
 
-async def test_new_addresses_work_when_the_operation_succeeded(world: World, clock: ManualClock) -> None:
+async def test_new_addresses_work_when_the_operation_succeeded(world: ServedAzure, clock: ManualClock) -> None:
     operation = await change(world, add=2)
     assert (state(world), shown(world), works(world), held(world)) == (
         "Updating",
@@ -97,7 +97,7 @@ async def test_new_addresses_work_when_the_operation_succeeded(world: World, clo
     assert (state(world), works(world)) == ("Succeeded", hosts(4, 5, 6, 7, 8))
 
 
-async def test_removed_addresses_stop_at_once_and_are_free_at_the_end(world: World, clock: ManualClock) -> None:
+async def test_removed_addresses_stop_at_once_and_are_free_at_the_end(world: ServedAzure, clock: ManualClock) -> None:
     await change(world, drop=("secondary-1",))
     assert (shown(world), works(world), held(world)) == (hosts(4, 6), hosts(4, 6), 3)
     clock.advance(DURATION_S)
@@ -107,7 +107,7 @@ async def test_removed_addresses_stop_at_once_and_are_free_at_the_end(world: Wor
     assert shown(world) == hosts(4, 6, 5)
 
 
-async def test_a_newer_write_cancels_the_one_under_way(world: World, clock: ManualClock) -> None:
+async def test_a_newer_write_cancels_the_one_under_way(world: ServedAzure, clock: ManualClock) -> None:
     first = await change(world, add=2)
     clock.advance(DURATION_S / 2)
     second = await change(world, add=1)
@@ -131,7 +131,7 @@ async def test_a_newer_write_cancels_the_one_under_way(world: World, clock: Manu
     ],
 )
 async def test_a_failed_operation(
-    world: World, clock: ManualClock, leaves: Any, shows: list[str], working: list[str]
+    world: ServedAzure, clock: ManualClock, leaves: Any, shows: list[str], working: list[str]
 ) -> None:
     etag = world.azure.nic("vm1-nic")["etag"]
     world.azure.faults.add(FailOperation(leaves=leaves, code="InternalServerError", message="An error occurred."))
@@ -154,7 +154,7 @@ async def test_a_failed_operation(
     assert (state(world), works(world)) == ("Succeeded", shows)
 
 
-async def test_a_full_subnet_may_show_only_at_the_end(world: World, clock: ManualClock) -> None:
+async def test_a_full_subnet_may_show_only_at_the_end(world: ServedAzure, clock: ManualClock) -> None:
     world.azure.faults.add(SubnetFull(late=True))
     operation = await change(world, add=1)
     clock.advance(DURATION_S)
@@ -165,7 +165,7 @@ async def test_a_full_subnet_may_show_only_at_the_end(world: World, clock: Manua
 
 @pytest.mark.parametrize(("keeps_ours", "expected"), [(True, hosts(4, 5, 6, 7)), (False, hosts(4, 5, 6))])
 async def test_another_tool_writes_just_after(
-    world: World, clock: ManualClock, *, keeps_ours: bool, expected: list[str]
+    world: ServedAzure, clock: ManualClock, *, keeps_ours: bool, expected: list[str]
 ) -> None:
     world.azure.faults.add(Superseded(keeps_ours=keeps_ours))
     operation = await change(world, add=1)
@@ -175,7 +175,7 @@ async def test_another_tool_writes_just_after(
     assert world.azure.nic("vm1-nic")["tags"] == {"written-by": "another-tool-1"}
 
 
-async def test_every_write_is_kept_as_it_was_answered_refused_ones_too(world: World, clock: ManualClock) -> None:
+async def test_every_write_is_kept_as_it_was_answered_refused_ones_too(world: ServedAzure, clock: ManualClock) -> None:
     await change(world, add=1)
     world.azure.faults.add(SubnetFull())
     document = world.azure.nic("vm1-nic")
@@ -191,7 +191,7 @@ async def test_every_write_is_kept_as_it_was_answered_refused_ones_too(world: Wo
     assert Writes(since=1).run(world.azure) == kept[1:]
 
 
-async def test_a_slow_operation(world: World, clock: ManualClock) -> None:
+async def test_a_slow_operation(world: ServedAzure, clock: ManualClock) -> None:
     world.azure.faults.add(SlowOperation(600))
     operation = await change(world, add=1)
     clock.advance(599)
@@ -200,7 +200,7 @@ async def test_a_slow_operation(world: World, clock: ManualClock) -> None:
     assert (await poll(world, operation))["status"] == "Succeeded"
 
 
-async def test_a_vm_that_goes_while_its_interface_is_written(world: World, clock: ManualClock) -> None:
+async def test_a_vm_that_goes_while_its_interface_is_written(world: ServedAzure, clock: ManualClock) -> None:
     world.azure.add_vm("caller")
     operation = await change(world, add=1)
     world.azure.delete_vm("vm1", keep_nic=True)
@@ -215,7 +215,7 @@ async def test_a_vm_that_goes_while_its_interface_is_written(world: World, clock
     assert held(world) == 4
 
 
-async def test_deleting_an_interface_takes_its_time(world: World, clock: ManualClock) -> None:
+async def test_deleting_an_interface_takes_its_time(world: ServedAzure, clock: ManualClock) -> None:
     world.azure.add_vm("vm2", secondaries=2)
     world.azure.delete_vm("vm2", keep_nic=True)
     response = await world.request("DELETE", nic_url(world, "vm2-nic"))
@@ -227,7 +227,7 @@ async def test_deleting_an_interface_takes_its_time(world: World, clock: ManualC
     assert (await world.request("DELETE", nic_url(world, "vm2-nic"))).status == 204
 
 
-async def test_addresses_come_and_go_behind_our_back(world: World) -> None:
+async def test_addresses_come_and_go_behind_our_back(world: ServedAzure) -> None:
     etag = world.azure.nic("vm1-nic")["etag"]
     world.azure.outside.appear("vm1-nic", count=2)
     assert (shown(world), works(world)) == (hosts(4, 5, 6, 7, 8), hosts(4, 5, 6, 7, 8))
@@ -236,7 +236,7 @@ async def test_addresses_come_and_go_behind_our_back(world: World) -> None:
     assert world.azure.nic("vm1-nic")["etag"] != etag
 
 
-async def test_behind_our_back_while_an_operation_runs(world: World, clock: ManualClock) -> None:
+async def test_behind_our_back_while_an_operation_runs(world: ServedAzure, clock: ManualClock) -> None:
     await change(world, add=1)
     world.azure.outside.appear("vm1-nic")
     world.azure.outside.vanish("vm1-nic", "10.240.0.5")
@@ -245,7 +245,7 @@ async def test_behind_our_back_while_an_operation_runs(world: World, clock: Manu
     assert (state(world), works(world), held(world)) == ("Succeeded", hosts(4, 6, 7, 8), 4)
 
 
-async def test_listeners_hear_of_each_change_when_it_comes(world: World, clock: ManualClock) -> None:
+async def test_listeners_hear_of_each_change_when_it_comes(world: ServedAzure, clock: ManualClock) -> None:
     heard: list[EffectiveNetwork] = []
     world.azure.subscribe(heard.append)
     await change(world, drop=("secondary-1",))
@@ -269,7 +269,7 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came")
 
 
-async def test_the_log_tells_every_change(world: World, clock: ManualClock) -> None:
+async def test_the_log_has_every_change(world: ServedAzure, clock: ManualClock) -> None:
     start = clock.now()
     since = len(world.azure.changes)
     await change(world, add=2, drop=("secondary-1",))
@@ -287,7 +287,7 @@ async def test_the_log_tells_every_change(world: World, clock: ManualClock) -> N
     assert (accepted["vm_name"], ended["cause"]) == ("vm1", "operation Succeeded")
 
 
-async def test_peerings_and_outbound_access_are_told_to_the_fabric(world: World) -> None:
+async def test_the_fabric_gets_peerings_and_outbound_access(world: ServedAzure) -> None:
     world.azure.add_vnet("peer", "10.241.0.0/16", subnets={"far": "10.241.0.0/24"}, default_outbound=False)
     world.azure.peer("vnet", "peer")
     here, there = world.azure.effective().vnets

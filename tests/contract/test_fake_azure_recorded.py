@@ -12,8 +12,8 @@ from xml.etree import ElementTree as ET
 import aiohttp
 import pytest
 
-from contract.azure_world import RECORDED, World, recorded, served
-from fakes.azure import FakeAzure, MetadataError, SubnetFull
+from contract.azure_world import RECORDED, ServedAzure, recorded, served
+from fakeazure import FakeAzure, MetadataError, SubnetFull
 
 NICS = "/subscriptions/{0}/resourceGroups/azbox/providers/Microsoft.Network/networkInterfaces"
 ID = re.compile(r"/subscriptions/[^\s'\"]+")
@@ -21,12 +21,12 @@ GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<=W/\")
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[ServedAzure]:
     async with served(FakeAzure(seed=1), secondaries=1) as world:
         yield world
 
 
-def nic_path(world: World, name: str = "vm1-nic") -> str:
+def nic_path(world: ServedAzure, name: str = "vm1-nic") -> str:
     return f"{NICS.format(world.azure.subscription_id)}/{name}"
 
 
@@ -56,7 +56,7 @@ async def body(response: aiohttp.ClientResponse) -> Any:
 @pytest.mark.parametrize(
     ("file", "status"), [("nic-put-create-sync-201.json", 201), ("nic-put-update-sync-200.json", 200)]
 )
-async def test_write_of_an_unattached_interface(world: World, file: str, status: int) -> None:
+async def test_write_of_an_unattached_interface(world: ServedAzure, file: str, status: int) -> None:
     exchange = recorded(file)
     sent = exchange["request"]["body"]
     sent["properties"]["ipConfigurations"][0]["properties"]["subnet"]["id"] = world.azure.subnet().id
@@ -72,7 +72,7 @@ async def test_write_of_an_unattached_interface(world: World, file: str, status:
     has_headers(response.headers, exchange["response"]["headers"])
 
 
-async def test_write_of_an_attached_interface(world: World) -> None:
+async def test_write_of_an_attached_interface(world: ServedAzure) -> None:
     exchange = recorded("nic-put-attached-vm-async-200.json")["response"]
     world.azure.operation_duration_s = 10
     document = world.azure.nic("vm1-nic")
@@ -92,7 +92,7 @@ async def test_write_of_an_attached_interface(world: World) -> None:
     assert re.search(r"/providers/Microsoft.Network/locations/eastus/operations/[^/]+\?api-version=2024-05-01&t=", url)
 
 
-async def test_a_poll_before_and_after(world: World) -> None:
+async def test_a_poll_before_and_after(world: ServedAzure) -> None:
     exchange = recorded("vnet-put-lro.json")["poll"]["response"]
     world.azure.operation_duration_s = 10
     put = await world.request("PUT", nic_path(world), body=world.azure.nic("vm1-nic"))
@@ -108,7 +108,7 @@ async def test_a_poll_before_and_after(world: World) -> None:
     assert (shortened.status, (await body(shortened))["error"]["code"]) == (400, "InvalidAsyncOperationUri")
 
 
-async def test_read_of_an_interface(world: World) -> None:
+async def test_read_of_an_interface(world: ServedAzure) -> None:
     exchange = recorded("nic-get.json")["response"]
     path = nic_path(world, "alone")
     reference = {"subnet": {"id": world.azure.subnet().id}}
@@ -123,7 +123,7 @@ async def test_read_of_an_interface(world: World) -> None:
     has_headers(response.headers, exchange["headers"])
 
 
-async def test_list_of_interfaces(world: World) -> None:
+async def test_list_of_interfaces(world: ServedAzure) -> None:
     exchange = recorded("nic-list.json")["response"]
     response = await world.get(NICS.format(world.azure.subscription_id))
 
@@ -134,7 +134,7 @@ async def test_list_of_interfaces(world: World) -> None:
     has_headers(response.headers, exchange["headers"])
 
 
-async def test_deletion(world: World) -> None:
+async def test_deletion(world: ServedAzure) -> None:
     exchange = recorded("nic-delete-lro.json")["delete"]["response"]
     world.azure.add_vm("vm2")
     world.azure.delete_vm("vm2", keep_nic=True)
@@ -152,7 +152,7 @@ async def test_deletion(world: World) -> None:
         ("nic-list-404-resource-group.json", "networkInterfaces"),
     ],
 )
-async def test_missing_things(world: World, file: str, path: str) -> None:
+async def test_missing_things(world: ServedAzure, file: str, path: str) -> None:
     exchange = recorded(file)["response"]
     group = "aks-cit-Interfacenotfound" if "group" in file else "azbox"
     where = f"/subscriptions/{world.azure.subscription_id}/resourceGroups/{group}/providers/Microsoft.Network/{path}"
@@ -167,7 +167,7 @@ async def test_missing_things(world: World, file: str, path: str) -> None:
     has_headers(response.headers, exchange["headers"])
 
 
-async def test_an_etag_that_does_not_match(world: World) -> None:
+async def test_an_etag_that_does_not_match(world: ServedAzure) -> None:
     exchange = recorded("etag-mismatch-412-network-rp.json")["response"]
     document = world.azure.nic("vm1-nic")
 
@@ -182,14 +182,14 @@ async def test_an_etag_that_does_not_match(world: World) -> None:
     has_headers(response.headers, exchange["headers"])
 
 
-async def test_an_etag_matches_without_its_weakness_mark(world: World) -> None:
+async def test_an_etag_matches_without_its_weakness_mark(world: ServedAzure) -> None:
     document = world.azure.nic("vm1-nic")
     strong = document["etag"].removeprefix("W/")
     response = await world.request("PUT", nic_path(world), body=document, headers={"If-Match": strong})
     assert response.status == 200
 
 
-async def test_errors_in_their_words(world: World) -> None:
+async def test_errors_in_their_words(world: ServedAzure) -> None:
     """Every case of the collection that a NIC write can meet, by its code; the throttled one is in its own suite."""
     cases = {case["body"]["error"]["code"]: case for case in recorded("errors-basic.json")["cases"]}
     document = world.azure.nic("vm1-nic")
@@ -212,7 +212,7 @@ async def test_errors_in_their_words(world: World) -> None:
         assert text(ours["message"]) == text(theirs["message"]), code
 
 
-async def test_a_block_of_addresses(world: World) -> None:
+async def test_a_block_of_addresses(world: ServedAzure) -> None:
     exchange = recorded("spec-nic-create-prefix28.json")
     sent = exchange["request"]["body"]
     first, second = sent["properties"]["ipConfigurations"]
@@ -232,7 +232,7 @@ async def test_a_block_of_addresses(world: World) -> None:
     assert ours[1]["properties"]["privateIPAddress"] == "10.240.0.16/28"
 
 
-async def test_reading_networks(world: World) -> None:
+async def test_reading_networks(world: ServedAzure) -> None:
     exchange = recorded("vnet-put-lro.json")["final_get"]["response"]
     base = f"/subscriptions/{world.azure.subscription_id}/resourceGroups/azbox/providers/Microsoft.Network"
     response = await world.get(f"{base}/virtualNetworks/vnet")
@@ -243,7 +243,7 @@ async def test_reading_networks(world: World) -> None:
     has_headers(response.headers, exchange["headers"])
 
 
-async def test_usages_of_a_network(world: World) -> None:
+async def test_usages_of_a_network(world: ServedAzure) -> None:
     exchange = recorded("vnet-usages.json")["response"]
     base = f"/subscriptions/{world.azure.subscription_id}/resourceGroups/azbox/providers/Microsoft.Network"
     response = await world.get(f"{base}/virtualNetworks/vnet/usages")
@@ -251,7 +251,7 @@ async def test_usages_of_a_network(world: World) -> None:
     assert shape(await body(response)) == shape(exchange["body"])
 
 
-async def test_availability_of_an_address(world: World) -> None:
+async def test_availability_of_an_address(world: ServedAzure) -> None:
     exchange = recorded("vnet-check-ip-address.json")["response"]
     base = f"/subscriptions/{world.azure.subscription_id}/resourceGroups/azbox/providers/Microsoft.Network"
     response = await world.get(f"{base}/virtualNetworks/vnet/checkIPAddressAvailability", query="&ipAddress=10.240.0.4")
@@ -260,7 +260,7 @@ async def test_availability_of_an_address(world: World) -> None:
     assert len(ours["availableIPAddresses"]) == len(exchange["body"]["availableIPAddresses"])
 
 
-async def test_instance_metadata(world: World) -> None:
+async def test_instance_metadata(world: ServedAzure) -> None:
     exchange = recorded("imds-instance.json")
     response = await world.imds(exchange["request"]["url"])
 
@@ -274,7 +274,7 @@ async def test_instance_metadata(world: World) -> None:
     assert interface["macAddress"] == world.vm.mac.replace("-", "")
 
 
-async def test_errors_of_instance_metadata(world: World) -> None:
+async def test_errors_of_instance_metadata(world: ServedAzure) -> None:
     cases = recorded("imds-errors.json")["cases"]
     good = "/metadata/instance?api-version=2021-10-01"
     async with world.http.get(world.endpoints.imds + good) as response:
@@ -288,7 +288,7 @@ async def test_errors_of_instance_metadata(world: World) -> None:
     assert (await world.imds(good)).status == cases[4]["status"]
 
 
-async def test_tokens(world: World) -> None:
+async def test_tokens(world: ServedAzure) -> None:
     exchange = recorded("imds-token.json")
     response = await world.imds(exchange["request"]["url"])
     ours = await body(response)
@@ -299,7 +299,7 @@ async def test_tokens(world: World) -> None:
     assert (unknown.status, await body(unknown)) == (400, exchange["errors"][0]["body"])
 
 
-async def test_scheduled_events(world: World) -> None:
+async def test_scheduled_events(world: ServedAzure) -> None:
     exchange = recorded("imds-scheduledevents.json")
     url = exchange["request"]["url"]
     assert await body(await world.imds(url)) == exchange["empty"]
@@ -314,7 +314,7 @@ async def test_scheduled_events(world: World) -> None:
     assert (await body(await world.imds(url)))["Events"][0]["EventStatus"] == "Started"
 
 
-async def test_wireserver(world: World) -> None:
+async def test_wireserver(world: ServedAzure) -> None:
     theirs = ET.fromstring((RECORDED / "wireserver-getinterfaceinfov1.xml").read_text())
     url = f"{world.endpoints.wireserver}/machine/plugins?comp=nmagent&type=getinterfaceinfov1"
     async with world.http.get(url) as response:

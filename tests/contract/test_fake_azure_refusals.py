@@ -1,4 +1,4 @@
-"""Throttling, permissions, tokens, and the faults that a test may order: as the SDK and a bare client meet them."""
+"""Throttling, permissions, tokens, and the faults that a test may inject: as the SDK and a bare client meet them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
-from contract.azure_world import World, recorded, served
-from fakes.azure import (
+from contract.azure_world import ServedAzure, recorded, served
+from fakeazure import (
     Busy,
     FakeAzure,
     Forbidden,
@@ -22,7 +22,8 @@ from fakes.azure import (
     Throttled,
     TouchedMeanwhile,
 )
-from fakes.azure.errors import ArmError
+from fakeazure.errors import ArmError
+from fakes.waiting import PATIENCE_S, until
 
 GROUP = "azbox"
 INSTANCE = "/metadata/instance?api-version=2021-10-01"
@@ -34,16 +35,16 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def world(clock: ManualClock) -> AsyncIterator[World]:
+async def world(clock: ManualClock) -> AsyncIterator[ServedAzure]:
     async with served(FakeAzure(clock, seed=1), secondaries=1) as world:
         yield world
 
 
-def nic_path(world: World) -> str:
+def nic_path(world: ServedAzure) -> str:
     return world.azure.id_of(GROUP, "Microsoft.Network/networkInterfaces", "vm1-nic")
 
 
-async def refused(world: World, *, add: int = 0) -> HttpResponseError:
+async def refused(world: ServedAzure, *, add: int = 0) -> HttpResponseError:
     """The error of a read-modify-write by the SDK."""
     nic = await world.network.network_interfaces.get(GROUP, "vm1-nic")
     for index in range(add):
@@ -57,7 +58,7 @@ async def refused(world: World, *, add: int = 0) -> HttpResponseError:
     return caught.value
 
 
-async def drain(world: World, method: str, path: str, **options: Any) -> tuple[int, aiohttp.ClientResponse]:
+async def drain(world: ServedAzure, method: str, path: str, **options: Any) -> tuple[int, aiohttp.ClientResponse]:
     """Send the same request until it is refused with 429; gives how many passed."""
     for passed in range(1, 400):
         response = await world.request(method, path, **options)
@@ -66,7 +67,7 @@ async def drain(world: World, method: str, path: str, **options: Any) -> tuple[i
     raise AssertionError("it was never throttled")
 
 
-async def test_the_gateway_throttles_each_principal(world: World, clock: ManualClock) -> None:
+async def test_the_gateway_throttles_each_principal(world: ServedAzure, clock: ManualClock) -> None:
     theirs = next(
         case for case in recorded("errors-basic.json")["cases"] if case.get("headers") == {"Retry-After": "1"}
     )
@@ -85,7 +86,7 @@ async def test_the_gateway_throttles_each_principal(world: World, clock: ManualC
     assert (await drain(world, "GET", nic_path(world)))[0] == 25
 
 
-async def test_the_network_provider_counts_writes_of_all(world: World, clock: ManualClock) -> None:
+async def test_the_network_provider_counts_writes_of_all(world: ServedAzure, clock: ManualClock) -> None:
     for _ in range(1000):
         world.azure.throttle.admit_network("write", now=clock.now())
     response = await world.request("PUT", nic_path(world), body=world.azure.nic("vm1-nic"))
@@ -97,7 +98,7 @@ async def test_the_network_provider_counts_writes_of_all(world: World, clock: Ma
     assert response.status == 200
 
 
-async def test_the_compute_provider_throttles_each_vm(world: World) -> None:
+async def test_the_compute_provider_throttles_each_vm(world: ServedAzure) -> None:
     passed, response = await drain(world, "GET", world.vm.id)
     error = (await response.json())["error"]
     assert passed == 36
@@ -112,7 +113,7 @@ async def test_throttling_can_be_switched_off(clock: ManualClock) -> None:
             assert (await world.get(nic_path(world))).status == 200
 
 
-async def test_the_metadata_service_has_a_rate(world: World, clock: ManualClock) -> None:
+async def test_the_metadata_service_has_a_rate(world: ServedAzure, clock: ManualClock) -> None:
     assert [(await world.imds(INSTANCE)).status for _ in range(6)] == [200] * 5 + [429]
     clock.advance(1)
     assert (await world.imds(INSTANCE)).status == 200
@@ -130,7 +131,7 @@ async def test_the_metadata_service_has_a_rate(world: World, clock: ManualClock)
         ),
     ],
 )
-async def test_what_a_role_does_not_allow(world: World, taken_away: str, code: str, missing: str) -> None:
+async def test_what_a_role_does_not_allow(world: ServedAzure, taken_away: str, code: str, missing: str) -> None:
     document = world.azure.nic("vm1-nic")
     world.azure.identity.forbid(taken_away)
     method = "GET" if taken_away.endswith("read") else "PUT"
@@ -141,14 +142,14 @@ async def test_what_a_role_does_not_allow(world: World, taken_away: str, code: s
     assert world.vm.principal_id in error["message"]
 
 
-async def test_permissions_of_one_principal(world: World) -> None:
-    world.azure.identity.permit(["Microsoft.Compute/*/read"], principal=world.vm.principal_id)
+async def test_permissions_of_one_principal(world: ServedAzure) -> None:
+    world.azure.identity.set_permissions(["Microsoft.Compute/*/read"], principal=world.vm.principal_id)
     assert (await world.get(world.vm.id)).status == 200
     assert (await world.get(nic_path(world))).status == 403
     assert world.azure.identity.allows(world.azure.add_identity("other"), "Microsoft.Network/networkInterfaces/write")
 
 
-async def test_tokens_are_checked(world: World) -> None:
+async def test_tokens_are_checked(world: ServedAzure) -> None:
     principal = world.azure.identity.principals[world.vm.principal_id]
     good, _ = world.azure.identity.issue(principal, audience="https://management.azure.com")
     wrong, _ = world.azure.identity.issue(principal, audience="https://vault.azure.net")
@@ -169,7 +170,7 @@ async def test_tokens_are_checked(world: World) -> None:
             assert response.headers["WWW-Authenticate"].startswith('Bearer authorization_uri="https://login.')
 
 
-async def test_requests_of_no_known_form(world: World) -> None:
+async def test_requests_of_no_known_form(world: ServedAzure) -> None:
     url = f"{world.endpoints.arm}{nic_path(world)}"
     principal = world.azure.identity.principals[world.vm.principal_id]
     token, _ = world.azure.identity.issue(principal, audience="https://management.azure.com")
@@ -177,14 +178,14 @@ async def test_requests_of_no_known_form(world: World) -> None:
         assert (await response.json())["error"]["code"] == "MissingApiVersionParameter"
     for path, code in {
         nic_path(world).replace(world.azure.subscription_id, "other"): "SubscriptionNotFound",
-        world.azure.id_of(GROUP, "Microsoft.Network/natGateways", "x"): "InvalidResourceType",
+        world.azure.id_of(GROUP, "Microsoft.Network/virtualWans", "x"): "InvalidResourceType",
         "/elsewhere": "InvalidResourceType",
     }.items():
         response = await world.get(path)
         assert (response.status, (await response.json())["error"]["code"]) == (404, code)
 
 
-async def test_ordered_throttling_lasts_as_long_as_ordered(world: World, clock: ManualClock) -> None:
+async def test_injected_throttling_lasts_as_long_as_asked(world: ServedAzure, clock: ManualClock) -> None:
     world.azure.faults.add(Throttled(), times=None, seconds=30)
     response = await world.get(nic_path(world))
     assert (response.status, response.headers["Retry-After"]) == (429, "30")
@@ -196,18 +197,18 @@ async def test_ordered_throttling_lasts_as_long_as_ordered(world: World, clock: 
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, "RetryableError"), (409, "AnotherOperationInProgress")])
-async def test_a_resource_held_by_another_operation(world: World, status: Any, code: str) -> None:
+async def test_a_resource_held_by_another_operation(world: ServedAzure, status: Any, code: str) -> None:
     world.azure.faults.add(Busy(status))
     error = await refused(world)
     assert (error.status_code, error.error.code) == (status, code)
 
 
-async def test_ordered_refusals_happen_as_often_as_ordered(world: World) -> None:
+async def test_injected_refusals_happen_as_often_as_asked(world: ServedAzure) -> None:
     world.azure.faults.add(Refuse(ArmError(503, "ServerBusy", "Come back.")), operation="nic.get", times=2)
     assert [(await world.get(nic_path(world))).status for _ in range(3)] == [503, 503, 200]
 
 
-async def test_faults_befall_only_whom_they_are_meant_for(world: World) -> None:
+async def test_faults_befall_only_whom_they_are_meant_for(world: ServedAzure) -> None:
     world.azure.faults.add(Forbidden(), operation="nic.*", resource="vm2-*", times=None)
     assert (await world.get(nic_path(world))).status == 200
     world.azure.faults.add(Forbidden(), operation="nic.*", resource="VM1-*", times=None)
@@ -226,33 +227,33 @@ async def test_chance_is_the_seed(clock: ManualClock) -> None:
     assert 5 < sum(run(1)) < 35
 
 
-async def test_an_honest_412(world: World) -> None:
+async def test_an_honest_412(world: ServedAzure) -> None:
     world.azure.faults.add(TouchedMeanwhile())
     error = await refused(world)
     assert error.status_code == 412
     assert world.azure.nic("vm1-nic")["tags"] == {"touched-by": "another-tool-1"}
 
 
-async def test_a_subnet_that_seems_full(world: World) -> None:
+async def test_a_subnet_that_seems_full(world: ServedAzure) -> None:
     world.azure.faults.add(SubnetFull())
     error = await refused(world, add=2)
     assert (error.status_code, error.error.code) == (400, "SubnetIsFull")
     assert "for 2 IP addresses" in error.message
 
 
-async def add_one(world: World, **headers: str) -> None:
+async def add_one(world: ServedAzure, **headers: str) -> None:
     nic = await world.network.network_interfaces.get(GROUP, "vm1-nic")
     nic.ip_configurations.append({"name": "new", "properties": {"subnet": {"id": world.azure.subnet().id}}})
     headers = {"If-Match": nic.etag, **headers}
     await world.network.network_interfaces.begin_create_or_update(GROUP, "vm1-nic", nic, headers=headers)
 
 
-def outcomes(world: World) -> list[int]:
+def outcomes(world: ServedAzure) -> list[int]:
     return [call.status for call in world.azure.history.calls if call.operation == "nic.put"]
 
 
 @pytest.mark.parametrize(("applied", "count"), [(True, 3), (False, 2)])
-async def test_a_lost_reply(world: World, caplog: pytest.LogCaptureFixture, *, applied: bool, count: int) -> None:
+async def test_a_lost_reply(world: ServedAzure, caplog: pytest.LogCaptureFixture, *, applied: bool, count: int) -> None:
     world.azure.faults.add(LostReply(applied=applied), times=None)
     with pytest.raises((ServiceResponseError, ServiceRequestError)):
         await add_one(world, **{"If-Match": "*"})
@@ -261,8 +262,8 @@ async def test_a_lost_reply(world: World, caplog: pytest.LogCaptureFixture, *, a
     assert not caplog.records  # the fake itself is not upset
 
 
-async def test_a_lost_reply_on_a_connection_kept_alive_looks_like_a_412(world: World) -> None:
-    """The SDK's transport sends a PUT again by itself when a used connection breaks: it then meets its own write."""
+async def test_a_lost_reply_on_a_connection_kept_alive_looks_like_a_412(world: ServedAzure) -> None:
+    """The SDK's transport resends a PUT when a used connection breaks: it then meets its own write."""
     world.azure.faults.add(LostReply())
     with pytest.raises(HttpResponseError) as caught:
         await add_one(world)
@@ -271,7 +272,7 @@ async def test_a_lost_reply_on_a_connection_kept_alive_looks_like_a_412(world: W
     assert len(world.azure.nic("vm1-nic")["properties"]["ipConfigurations"]) == 3
 
 
-async def test_a_stale_read(world: World) -> None:
+async def test_a_stale_read(world: ServedAzure) -> None:
     before = world.azure.nic("vm1-nic")
     world.azure.outside.appear("vm1-nic")
     world.azure.faults.add(Stale())
@@ -281,7 +282,7 @@ async def test_a_stale_read(world: World) -> None:
     assert (await (await world.get(nic_path(world))).json()) == world.azure.nic("vm1-nic")
 
 
-async def test_stale_metadata(world: World) -> None:
+async def test_stale_metadata(world: ServedAzure) -> None:
     world.azure.outside.appear("vm1-nic")
     world.azure.faults.add(Stale(), operation="imds.instance")
     counts = []
@@ -291,15 +292,18 @@ async def test_stale_metadata(world: World) -> None:
     assert counts == [2, 3]
 
 
-async def test_silence_ends_with_the_client_or_the_server(world: World) -> None:
+async def test_silence_ends_with_the_client_or_the_server(world: ServedAzure) -> None:
     world.azure.faults.add(Silent())
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await world.imds(INSTANCE)
+    asking = asyncio.create_task(world.imds(INSTANCE))
+    await until(lambda: not world.azure.faults.active, within_s=PATIENCE_S, say=lambda: asking)
+    assert not (await asyncio.wait({asking}, timeout=0.05))[0]
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
     assert (await world.imds(INSTANCE)).status == 200
 
 
-async def test_metadata_is_for_a_vms_primary_address_only(world: World) -> None:
+async def test_metadata_is_for_a_vms_primary_address_only(world: ServedAzure) -> None:
     assert world.azure.caller("127.0.0.1") == world.vm
     assert world.azure.caller("10.240.0.4") == world.vm
     assert world.azure.caller("10.240.0.5") is None
@@ -309,7 +313,7 @@ async def test_metadata_is_for_a_vms_primary_address_only(world: World) -> None:
     assert world.azure.caller(second) is None
 
 
-async def test_metadata_can_be_asked_for_a_part(world: World) -> None:
+async def test_metadata_can_be_asked_for_a_part(world: ServedAzure) -> None:
     version = "?api-version=2021-10-01&format=text"
     name = await world.imds(f"/metadata/instance/compute/name{version}")
     assert (name.content_type, await name.text()) == ("text/plain", "vm1")
@@ -317,7 +321,7 @@ async def test_metadata_can_be_asked_for_a_part(world: World) -> None:
     assert await mac.text() == world.vm.mac.replace("-", "")
 
 
-async def test_who_asks_from_an_unknown_loopback_is_told_so() -> None:
+async def test_who_asks_from_an_unknown_loopback_learns_so() -> None:
     azure = FakeAzure()
     async with (
         azure.serve() as endpoints,

@@ -6,24 +6,24 @@ from typing import Any
 
 import pytest
 
-from contract.azure_world import World, served
-from fakes.azure import FakeAzure
-from fakes.azure.subnets import Subnet
+from contract.azure_world import ServedAzure, served
+from fakeazure import FakeAzure
+from fakeazure.subnets import Subnet
 
 Document = dict[str, Any]
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[ServedAzure]:
     async with served(FakeAzure(seed=1), secondaries=1, subnets={"nodes": "10.240.0.0/26"}) as world:
         yield world
 
 
-def config(world: World, name: str, **properties: Any) -> Document:
+def config(world: ServedAzure, name: str, **properties: Any) -> Document:
     return {"name": name, "properties": {"subnet": {"id": world.azure.subnet("nodes").id}, **properties}}
 
 
-def static(world: World, name: str, address: str) -> Document:
+def static(world: ServedAzure, name: str, address: str) -> Document:
     return config(world, name, privateIPAllocationMethod="Static", privateIPAddress=address)
 
 
@@ -35,13 +35,13 @@ def addresses_of(document: Document) -> list[str]:
     return [one["properties"]["privateIPAddress"] for one in configs_of(document)]
 
 
-async def put(world: World, document: Document, *, name: str = "vm1-nic") -> tuple[int, Any]:
+async def put(world: ServedAzure, document: Document, *, name: str = "vm1-nic") -> tuple[int, Any]:
     path = world.azure.id_of("azbox", "Microsoft.Network/networkInterfaces", name)
     response = await world.request("PUT", path, body=document)
     return response.status, await response.json(content_type=None)
 
 
-async def refusal(world: World, document: Document, *, name: str = "vm1-nic") -> tuple[int, str]:
+async def refusal(world: ServedAzure, document: Document, *, name: str = "vm1-nic") -> tuple[int, str]:
     """Status and code of a write that must change nothing."""
     world.azure.settle()
     before = world.azure.network.nics.copy(), world.azure.subnet("nodes").free
@@ -50,7 +50,7 @@ async def refusal(world: World, document: Document, *, name: str = "vm1-nic") ->
     return status, body["error"]["code"]
 
 
-async def test_lowest_free_addresses_first_and_freed_ones_again(world: World) -> None:
+async def test_lowest_free_addresses_first_and_freed_ones_again(world: ServedAzure) -> None:
     document = world.azure.nic("vm1-nic")
     configs_of(document).extend(config(world, f"new-{index}") for index in range(3))
     await put(world, document)
@@ -64,7 +64,7 @@ async def test_lowest_free_addresses_first_and_freed_ones_again(world: World) ->
     assert addresses_of(world.azure.nic("vm1-nic")) == [f"10.240.0.{host}" for host in (4, 5, 7, 8, 6)]
 
 
-async def test_a_write_replaces_the_whole(world: World) -> None:
+async def test_a_write_replaces_the_whole(world: ServedAzure) -> None:
     document = world.azure.nic("vm1-nic")
     assert document["properties"]["enableAcceleratedNetworking"] is True
     document["tags"] = {"a": "b"}
@@ -90,7 +90,7 @@ async def test_a_write_replaces_the_whole(world: World) -> None:
     assert bare["properties"]["macAddress"] == after["properties"]["macAddress"]
 
 
-async def test_a_dynamic_address_stays_whatever_the_body_says(world: World) -> None:
+async def test_a_dynamic_address_stays_whatever_the_body_says(world: ServedAzure) -> None:
     document = world.azure.nic("vm1-nic")
     configs_of(document)[1]["properties"]["privateIPAddress"] = "10.240.0.20"
     del configs_of(document)[0]["properties"]["privateIPAddress"]
@@ -98,7 +98,7 @@ async def test_a_dynamic_address_stays_whatever_the_body_says(world: World) -> N
     assert addresses_of(world.azure.nic("vm1-nic")) == ["10.240.0.4", "10.240.0.5"]
 
 
-async def test_a_static_address_is_what_it_says(world: World) -> None:
+async def test_a_static_address_is_what_it_says(world: ServedAzure) -> None:
     document = world.azure.nic("vm1-nic")
     configs_of(document).append(static(world, "fixed", "10.240.0.20"))
     await put(world, document)
@@ -120,19 +120,19 @@ async def test_a_static_address_is_what_it_says(world: World) -> None:
         ("", "InvalidRequestFormat"),
     ],
 )
-async def test_static_addresses_that_cannot_be_had(world: World, address: str, code: str) -> None:
+async def test_static_addresses_that_cannot_be_had(world: ServedAzure, address: str, code: str) -> None:
     document = world.azure.nic("vm1-nic")
     configs_of(document).append(static(world, "fixed", address))
     assert await refusal(world, document) == (400, code)
 
 
-async def test_two_configurations_cannot_ask_for_the_same_address(world: World) -> None:
+async def test_two_configurations_cannot_ask_for_the_same_address(world: ServedAzure) -> None:
     document = world.azure.nic("vm1-nic")
     configs_of(document).extend(static(world, name, "10.240.0.20") for name in ("one", "two"))
     assert await refusal(world, document) == (400, "PrivateIPAddressIsAllocated")
 
 
-async def test_the_primary_configuration_is_there_to_stay(world: World) -> None:
+async def test_the_primary_configuration_is_there_to_stay(world: ServedAzure) -> None:
     document = world.azure.nic("vm1-nic")
     renamed = {**configs_of(document)[0], "name": "other"}
     kept = configs_of(document)[1]
@@ -141,7 +141,7 @@ async def test_the_primary_configuration_is_there_to_stay(world: World) -> None:
         assert await refusal(world, document) == (400, "IpConfigDeleteNotSupported")
 
 
-async def test_exactly_one_primary_configuration(world: World) -> None:
+async def test_exactly_one_primary_configuration(world: ServedAzure) -> None:
     document = world.azure.nic("vm1-nic")
     for flags in ((False, False), (True, True)):
         for one, flag in zip(configs_of(document), flags, strict=True):
@@ -161,7 +161,7 @@ async def test_one_subnet_for_all_configurations() -> None:
         assert await refusal(world, document) == (400, "IpConfigurationsOnSameNicCannotUseDifferentSubnets")
 
 
-async def test_a_full_subnet_gives_nothing(world: World) -> None:
+async def test_a_full_subnet_gives_nothing(world: ServedAzure) -> None:
     world.azure.outside.leave(2)
     document = world.azure.nic("vm1-nic")
     configs_of(document).extend(config(world, f"new-{index}") for index in range(3))
@@ -196,7 +196,7 @@ async def test_65536_addresses_in_a_network_and_no_more() -> None:
         assert await refusal(world, document) == (400, "PrivateIPAddressCountPerVirtualNetworkExceeded")
 
 
-async def test_blocks_of_sixteen(world: World) -> None:
+async def test_blocks_of_sixteen(world: ServedAzure) -> None:
     document = world.azure.nic("vm1-nic")
     block = config(world, "block", privateIPAddressPrefixLength=28)
     configs_of(document).extend([block, {**block, "name": "block-2"}])
@@ -227,13 +227,13 @@ async def test_blocks_of_sixteen(world: World) -> None:
         {"privateIPAllocationMethod": "Static", "privateIPAddress": "10.240.0.16/28"},
     ],
 )
-async def test_blocks_that_are_not_allowed(world: World, properties: Document) -> None:
+async def test_blocks_that_are_not_allowed(world: ServedAzure, properties: Document) -> None:
     document = world.azure.nic("vm1-nic")
     configs_of(document).append(config(world, "block", **properties))
     assert await refusal(world, document) == (400, "InvalidPrivateIPAddressPrefixConfiguration")
 
 
-async def test_malformed_writes(world: World) -> None:
+async def test_malformed_writes(world: ServedAzure) -> None:
     document = world.azure.nic("vm1-nic")
     one = configs_of(document)[0]
     cases: list[tuple[Any, int, str]] = [
@@ -251,14 +251,14 @@ async def test_malformed_writes(world: World) -> None:
         assert await refusal(world, body, name=name) == (status, code)
 
 
-async def test_ids_are_compared_without_case(world: World) -> None:
+async def test_ids_are_compared_without_case(world: ServedAzure) -> None:
     path = f"/subscriptions/{world.azure.subscription_id.upper()}/resourcegroups/AZBOX/providers/microsoft.network"
     response = await world.get(f"{path}/NETWORKINTERFACES/VM1-NIC")
     assert response.status == 200
     assert (await response.json())["id"] == world.azure.nic("vm1-nic")["id"]
 
 
-async def test_a_public_address_and_pools_belong_to_one_configuration(world: World) -> None:
+async def test_a_public_address_and_pools_belong_to_one_configuration(world: ServedAzure) -> None:
     world.azure.add_vm("vm2", public_ip="198.51.100.7")
     pool = world.azure.add_other("loadBalancers", "lb") + "/backendAddressPools/pods"
     document = world.azure.nic("vm1-nic")
@@ -270,7 +270,7 @@ async def test_a_public_address_and_pools_belong_to_one_configuration(world: Wor
     assert [one.public_ip for one in second.addresses] == ["198.51.100.7"]
 
 
-async def test_a_public_address_is_had_once(world: World) -> None:
+async def test_a_public_address_is_had_once(world: ServedAzure) -> None:
     public_ip = world.azure.add_public_ip("ip", "198.51.100.7")
     document = world.azure.nic("vm1-nic")
     first, second = (one["properties"] for one in configs_of(document))

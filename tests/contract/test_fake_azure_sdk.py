@@ -17,8 +17,8 @@ from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
 from azure.mgmt.network import NetworkManagementClient as BlockingNetworkClient
 from azure.mgmt.network.models import NetworkInterfaceIPConfiguration, Subnet
 
-from contract.azure_world import SyncToken, World, served
-from fakes.azure import FakeAzure
+from contract.azure_world import ServedAzure, SyncToken, served
+from fakeazure import FakeAzure
 
 IDENTITY_VARIABLES = (
     "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IMDS_ENDPOINT", "AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID",
@@ -28,13 +28,13 @@ ARM_SCOPE = "https://management.azure.com/.default"
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[ServedAzure]:
     async with served(FakeAzure(seed=1), secondaries=2) as world:
         yield world
 
 
 @pytest.fixture
-def own_identity(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_identity(world: ServedAzure, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment in which ManagedIdentityCredential asks the fake's metadata service."""
     for name in IDENTITY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -47,7 +47,7 @@ def added(subnet_id: str, name: str) -> NetworkInterfaceIPConfiguration:
     )
 
 
-async def test_reads_a_network_interface(world: World) -> None:
+async def test_reads_a_network_interface(world: ServedAzure) -> None:
     nic = await world.network.network_interfaces.get("azbox", "vm1-nic")
 
     assert nic.provisioning_state == "Succeeded"
@@ -59,7 +59,7 @@ async def test_reads_a_network_interface(world: World) -> None:
     assert [config.primary for config in nic.ip_configurations] == [True, False, False]
 
 
-async def test_read_change_write_adds_addresses_once_the_operation_succeeded(world: World) -> None:
+async def test_read_change_write_adds_addresses_once_the_operation_succeeded(world: ServedAzure) -> None:
     nic = await world.network.network_interfaces.get("azbox", "vm1-nic")
     subnet_id = nic.ip_configurations[0].subnet.id
     nic.ip_configurations += [added(subnet_id, "ours-1"), added(subnet_id, "ours-2")]
@@ -78,7 +78,7 @@ async def test_read_change_write_adds_addresses_once_the_operation_succeeded(wor
     assert world.azure.calls["operation.get"] >= 1
 
 
-async def test_an_old_etag_is_refused(world: World) -> None:
+async def test_an_old_etag_is_refused(world: ServedAzure) -> None:
     nic = await world.network.network_interfaces.get("azbox", "vm1-nic")
     world.azure.outside.touch("vm1-nic")
 
@@ -92,7 +92,7 @@ async def test_an_old_etag_is_refused(world: World) -> None:
     assert caught.value.error.details[0].code == "PreconditionFailedEtagMismatch"
 
 
-async def test_a_blocking_client_writes_too(world: World) -> None:
+async def test_a_blocking_client_writes_too(world: ServedAzure) -> None:
     def write() -> list[str]:
         client = BlockingNetworkClient(
             SyncToken(world.azure, "vm1"),
@@ -109,7 +109,7 @@ async def test_a_blocking_client_writes_too(world: World) -> None:
     assert await asyncio.to_thread(write) == ["10.240.0.4"]
 
 
-async def test_lists_and_deletes_network_interfaces(world: World) -> None:
+async def test_lists_and_deletes_network_interfaces(world: ServedAzure) -> None:
     world.azure.add_vm("vm2")
     world.azure.delete_vm("vm2", keep_nic=True)
 
@@ -120,13 +120,13 @@ async def test_lists_and_deletes_network_interfaces(world: World) -> None:
         await world.network.network_interfaces.get("azbox", "vm2-nic")
 
 
-async def test_a_network_interface_of_a_vm_is_not_deleted(world: World) -> None:
+async def test_a_network_interface_of_a_vm_is_not_deleted(world: ServedAzure) -> None:
     with pytest.raises(HttpResponseError) as caught:
         await world.network.network_interfaces.begin_delete("azbox", "vm1-nic")
     assert caught.value.error.code == "NicInUse"
 
 
-async def test_reads_a_virtual_machine(world: World) -> None:
+async def test_reads_a_virtual_machine(world: ServedAzure) -> None:
     vm = await world.compute.virtual_machines.get("azbox", "vm1", expand="instanceView")
 
     assert vm.vm_id == world.vm.guid
@@ -150,7 +150,7 @@ async def test_reads_networks_and_their_usages_page_by_page() -> None:
     assert azure.calls["vnet.usages"] == 2
 
 
-async def test_tells_whether_an_address_is_free(world: World) -> None:
+async def test_it_shows_whether_an_address_is_free(world: ServedAzure) -> None:
     check = world.network.virtual_networks.check_ip_address_availability
     free, used, reserved = [await check("azbox", "vnet", ip_address=f"10.240.0.{host}") for host in (9, 4, 1)]
 
@@ -161,7 +161,7 @@ async def test_tells_whether_an_address_is_free(world: World) -> None:
 
 
 @pytest.mark.usefixtures("own_identity")
-async def test_managed_identity_of_the_vm(world: World) -> None:
+async def test_managed_identity_of_the_vm(world: ServedAzure) -> None:
     async with ManagedIdentityCredential() as credential:
         token = await credential.get_token(ARM_SCOPE)
 
@@ -170,7 +170,7 @@ async def test_managed_identity_of_the_vm(world: World) -> None:
 
 
 @pytest.mark.usefixtures("own_identity")
-async def test_managed_identity_by_client_id(world: World) -> None:
+async def test_managed_identity_by_client_id(world: ServedAzure) -> None:
     identity = world.azure.add_identity("agents")
     async with ManagedIdentityCredential(client_id=identity.client_id) as credential:
         token = await credential.get_token(ARM_SCOPE)
@@ -178,7 +178,7 @@ async def test_managed_identity_by_client_id(world: World) -> None:
     assert world.azure.identity.authenticate(f"Bearer {token.token}") == identity
 
 
-async def test_workload_identity(world: World, tmp_path: Path) -> None:
+async def test_workload_identity(world: ServedAzure, tmp_path: Path) -> None:
     identity = world.azure.add_identity("agents", subject="system:serviceaccount:kube-system:azure-cni")
     account = world.azure.add_identity("account")
     file = tmp_path / "token"
@@ -203,7 +203,7 @@ async def test_workload_identity(world: World, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_identity")
-async def test_the_plain_pipeline_writes_a_whole_document(world: World) -> None:
+async def test_the_plain_pipeline_writes_a_whole_document(world: ServedAzure) -> None:
     """How the product does it: no models, the document as it came, the pipeline's own polling."""
     url = f"{world.azure.nic('vm1-nic')['id']}?api-version=2024-05-01"
     async with ManagedIdentityCredential() as credential:

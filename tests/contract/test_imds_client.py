@@ -9,43 +9,52 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from azure_cni.api.nic import ConfigName
-from azure_cni.azure.imds import GONE_PAUSES_S, PAUSES_S, Imds, Instance, _parse, mac_text
+import fakeazure as faults
+from azure_cni.azure.answers import MAX_BYTES
+from azure_cni.azure.attestation import trust_in, verify
+from azure_cni.azure.imds import GONE_PAUSES_S, PAUSES_S, Imds
+from azure_cni.azure.instance_document import Instance, mac_text, parse_instance
 from azure_cni.azure.observed import ObservedCloud, ObservedNic
 from azure_cni.errors import CloudError, CloudNotFound, CloudUnreachable, RequestRefused, Throttled
+from azure_cni.model.identity import MAX_ATTESTED_DOCUMENT
+from azure_cni.model.nic import ConfigName
 from contract.nic_world import Calls
-from fakes import azure as faults
-from fakes.azure import FakeAzure
+from fakeazure import FakeAzure
+from fakes.serving import answering, answering_without_end
+from fakes.waiting import PATIENCE_S
 
 RECORDED = Path(__file__).parent / "recorded"
 
 
-class World:
+class ServedImds:
     """A VM's metadata service, its client, and the pauses that the client made."""
 
     def __init__(self, azure: FakeAzure, url: str) -> None:
-        self.azure = azure
+        self.azure, self.url = azure, url
         self.meter = Calls()
         self.pauses_s: list[float] = []
-        self.imds = Imds(meter=self.meter, url=url, answer_s=0.3, sleep=self._sleep)
+        self.imds = self.client(answer_s=PATIENCE_S)
+
+    def client(self, *, answer_s: float) -> Imds:
+        """One that waits so long for an answer."""
+        return Imds(meter=self.meter, url=self.url, answer_s=answer_s, sleep=self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses_s.append(seconds)
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[ServedImds]:
     azure = FakeAzure(seed=2)
     azure.add_vnet()
     azure.add_vm("vm1", secondaries=2)
     azure.pin_caller("vm1")
     async with azure.serve() as endpoints:
-        yield World(azure, endpoints.imds)
+        yield ServedImds(azure, endpoints.imds)
 
 
-async def test_the_instance_is_read(world: World) -> None:
+async def test_the_instance_is_read(world: ServedImds) -> None:
     instance = await world.imds.instance()
     vm = world.azure.vm("vm1")
     assert (instance.vm_id, instance.resource_id, instance.name) == (vm.guid, vm.id, "vm1")
@@ -58,19 +67,62 @@ async def test_the_instance_is_read(world: World) -> None:
     assert world.pauses_s == []
 
 
+async def test_the_attested_document_proves_which_vm_asked(world: ServedImds) -> None:
+    document = await world.imds.attested("0123456789")
+    azure = world.azure
+    trust = trust_in(azure.attester.bundle, usual=b"", cloud="AzurePublicCloud")
+    verify(document, trust, nonce="0123456789", vm_id=azure.vm("vm1").guid, now_s=azure.now())
+    assert world.meter.calls == [("imds.attested", "200")]
+
+
+async def test_a_document_that_the_service_repeats_answers_the_former_nonce(world: ServedImds) -> None:
+    """The documentation warns of it: "a previously cached nonce value might be returned"."""
+    first = await world.imds.attested("1111111111")
+    world.azure.faults.add(faults.Stale(), operation="imds.attested")
+    assert await world.imds.attested("2222222222") == first
+    assert await world.imds.attested("2222222222") != first
+
+
+async def test_an_attested_document_is_asked_for_as_patiently_as_the_instance(world: ServedImds) -> None:
+    world.azure.faults.add(faults.MetadataError(500), operation="imds.attested", times=2)
+    await world.imds.attested("1")
+    assert world.pauses_s == list(PAUSES_S[:2])
+    world.azure.faults.add(faults.MetadataError(400), operation="imds.attested")
+    with pytest.raises(RequestRefused, match=r"cannot read the attested document at .* it answers HTTP 400"):
+        await world.imds.attested("1")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"{}",
+        b'{"encoding": "pkcs7"}',
+        b'{"encoding": "pkcs7", "signature": ""}',
+        b'{"encoding": "pkcs7", "signature": 5}',
+        b'{"encoding": "jwt", "signature": "A"}',
+        b'{"encoding": "pkcs7", "signature": "' + b"A" * (MAX_ATTESTED_DOCUMENT + 1) + b'"}',
+    ],
+)
+async def test_what_is_no_attested_document_is_reported(world: ServedImds, body: bytes) -> None:
+    world.azure.faults.add(faults.OddBody(content=body, status=200), operation="imds.attested")
+    with pytest.raises(CloudUnreachable, match="cannot use the attested document"):
+        await world.imds.attested("1")
+
+
 @pytest.mark.parametrize("raw", ["000D3A1BC721", "00-0D-3A-1B-C7-21", "00:0d:3a:1b:c7:21"])
 def test_macs_are_written_as_the_kernel_does(raw: str) -> None:
     assert mac_text(raw) == "00:0d:3a:1b:c7:21"
 
 
-async def test_a_hiccup_is_waited_for(world: World) -> None:
+async def test_a_hiccup_is_waited_for(world: ServedImds) -> None:
     world.azure.faults.add(faults.MetadataError(500), operation="imds.instance", times=2)
     await world.imds.instance()
     assert world.pauses_s == list(PAUSES_S[:2])
     assert world.meter.of("imds.instance") == ["500", "500", "200"]
 
 
-async def test_a_host_update_is_waited_for_as_long_as_azure_says(world: World) -> None:
+async def test_a_host_update_is_waited_for_as_long_as_azure_says(world: ServedImds) -> None:
     world.azure.faults.add(faults.MetadataError(410), operation="imds.instance", times=len(GONE_PAUSES_S))
     await world.imds.instance()
     assert world.pauses_s == list(GONE_PAUSES_S)
@@ -88,19 +140,21 @@ async def test_a_host_update_is_waited_for_as_long_as_azure_says(world: World) -
         (405, RequestRefused, 1),
     ],
 )
-async def test_what_does_not_pass_is_told(world: World, status: int, kind: type[CloudError], attempts: int) -> None:
+async def test_what_does_not_pass_is_reported(
+    world: ServedImds, status: int, kind: type[CloudError], attempts: int
+) -> None:
     world.azure.faults.add(faults.MetadataError(status), operation="imds.instance", times=None)
     with pytest.raises(kind, match=rf"\({attempts} attempts?\): it answers HTTP {status}"):
         await world.imds.instance()
     assert world.azure.calls["imds.instance"] == attempts
 
 
-async def test_silence_says_what_to_check(world: World) -> None:
+async def test_silence_says_what_to_check(world: ServedImds) -> None:
     world.azure.faults.add(faults.Silent(), operation="imds.instance", times=None)
     with pytest.raises(
         CloudUnreachable, match=r"no answer within 0\.3 s; is this an Azure VM.*host's network"
     ) as caught:
-        await world.imds.instance()
+        await world.client(answer_s=0.3).instance()
     assert caught.value.azure_code == "ImdsSilent"
     assert world.meter.of("imds.instance") == ["unreachable"] * (1 + len(PAUSES_S))
 
@@ -114,22 +168,22 @@ async def test_nobody_there_says_what_to_check() -> None:
         await imds.instance()
 
 
-async def test_a_proxy_is_never_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_without_end_is_read_up_to_a_limit() -> None:
+    async with answering_without_end(b'{"compute": {"name": "', b"x" * 65536) as (url, taken):
+        imds = Imds(meter=Calls(), url=url, sleep=_at_once)
+        with pytest.raises(CloudUnreachable, match="more than 1 MiB"):
+            await imds.instance()
+    assert max(taken) < 16 * MAX_BYTES
+
+
+async def _at_once(_: float) -> None:
+    """No pause."""
+
+
+async def test_a_proxy_is_never_used(world: ServedImds, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     await world.imds.instance()
-
-
-async def answering(body: bytes) -> tuple[web.AppRunner, Imds]:
-    async def handle(_: web.Request) -> web.Response:
-        return web.Response(body=body)
-
-    app = web.Application()
-    app.router.add_get("/metadata/instance", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner, Imds(meter=Calls(), url=f"http://127.0.0.1:{runner.addresses[0][1]}")
 
 
 @pytest.mark.parametrize(
@@ -145,22 +199,16 @@ async def answering(body: bytes) -> tuple[web.AppRunner, Imds]:
         b'{"compute": {"vmId": "\xff", "resourceId": "r"}}',
     ],
 )
-async def test_an_answer_of_something_else_is_told(body: bytes) -> None:
-    runner, imds = await answering(body)
-    try:
+async def test_an_answer_of_something_else_is_reported(body: bytes) -> None:
+    async with answering(body) as url:
         with pytest.raises(CloudUnreachable, match=r"cannot use the instance metadata: .*does something else answer"):
-            await imds.instance()
-    finally:
-        await runner.cleanup()
+            await Imds(meter=Calls(), url=url).instance()
 
 
 async def test_the_documented_answer_is_understood() -> None:
     document = json.loads((RECORDED / "imds-instance.json").read_text())["response"]["body"]
-    runner, imds = await answering(json.dumps(document).encode())
-    try:
-        instance = await imds.instance()
-    finally:
-        await runner.cleanup()
+    async with answering(json.dumps(document).encode()) as url:
+        instance = await Imds(meter=Calls(), url=url).instance()
     assert instance.interfaces[0].mac == "00:0d:3a:1b:c7:21"
     assert [str(one.private) for one in instance.interfaces[0].addresses] == ["10.0.0.4", "10.0.0.5"]
 
@@ -176,7 +224,7 @@ WHOLE = {
 
 def parsed(*interfaces: Any) -> Instance:
     compute = {"vmId": "guid", "resourceId": "/vm", "name": None, "azEnvironment": None}
-    return _parse(json.dumps({"compute": compute, "network": {"interface": interfaces}}).encode())
+    return parse_instance(json.dumps({"compute": compute, "network": {"interface": interfaces}}).encode())
 
 
 ODD_INTERFACES: dict[str, Any] = {
@@ -251,11 +299,11 @@ async def test_what_no_pod_gets_of_an_observed_nic() -> None:
     ]  # fmt: skip
 
 
-def observed(world: World) -> ObservedNic:
+def observed(world: ServedImds) -> ObservedNic:
     return ObservedNic(world.imds, mac=world.azure.vm("vm1").mac.lower().replace("-", ":"))
 
 
-async def test_an_observed_nic_is_what_the_metadata_shows(world: World) -> None:
+async def test_an_observed_nic_is_what_the_metadata_shows(world: ServedImds) -> None:
     view = await observed(world).read()
     assert view.settled
     assert view.primary.address == IPv4Address("10.240.0.4")
@@ -264,7 +312,7 @@ async def test_an_observed_nic_is_what_the_metadata_shows(world: World) -> None:
     assert await observed(world).read() == view
 
 
-async def test_an_observed_nic_follows_and_its_etag_tells(world: World) -> None:
+async def test_an_observed_nic_follows_and_its_etag_shows_it(world: ServedImds) -> None:
     before = await observed(world).read()
     world.azure.outside.appear("vm1-nic", count=1)
     after = await observed(world).read()
@@ -273,23 +321,23 @@ async def test_an_observed_nic_follows_and_its_etag_tells(world: World) -> None:
 
 
 @pytest.mark.parametrize("change", [{"add": 1}, {"remove": [ConfigName("imds-10.240.0.5")]}])
-async def test_an_observed_nic_is_never_written(world: World, change: dict[str, Any]) -> None:
+async def test_an_observed_nic_is_never_written(world: ServedImds, change: dict[str, Any]) -> None:
     nic = observed(world)
     view = await nic.read()
-    with pytest.raises(RequestRefused, match="only observes it"):
+    with pytest.raises(RequestRefused, match="nicWriter is none"):
         await nic.write(view, **change)
     assert world.azure.calls["nic.put"] == 0
 
 
-async def test_observing_needs_no_permission_at_all(world: World) -> None:
-    world.azure.identity.permit([])
+async def test_observing_needs_no_permission_at_all(world: ServedImds) -> None:
+    world.azure.identity.set_permissions([])
     identity = await ObservedCloud(world.imds).identify()
     assert identity.primary_ip == IPv4Address("10.240.0.4")
     assert (identity.nic_id, identity.subnet_id, identity.vnet_id) == ("", "", "")
     assert set(world.azure.calls) == {"imds.instance"}
 
 
-async def test_on_a_vm_with_several_nics_one_must_be_named(world: World) -> None:
+async def test_on_a_vm_with_several_nics_one_must_be_named(world: ServedImds) -> None:
     vm = world.azure.add_vm("vm2", nics=2)
     world.azure.pin_caller("vm2")
     macs = [world.azure.nic_record(name).mac.lower().replace("-", ":") for name in ("vm2-nic", "vm2-nic2")]

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from azure_cni.errors import KubeUnreachable
-from azure_cni.kube import tls
+from azure_cni.kube.authorities import Authorities, context
 from azure_cni.kube.client import KubeClient, KubeEndpoint
+from fakes.serving import serve
 
 DAY = dt.timedelta(days=1)
 
@@ -80,13 +81,13 @@ async def greet(server_file: Path, client: ssl.SSLContext) -> str:
 
 async def test_an_authority_without_key_identifiers_is_trusted(old_authority: tuple[Path, Path, Path]):
     ca_file, server_file, _ = old_authority
-    assert "localhost" in await greet(server_file, tls.context(ca_file))
+    assert "localhost" in await greet(server_file, context(ca_file))
 
 
 async def test_a_stranger_is_still_refused(old_authority: tuple[Path, Path, Path]):
     _, server_file, other = old_authority
     with pytest.raises(ssl.SSLCertVerificationError):
-        await greet(server_file, tls.context(other))
+        await greet(server_file, context(other))
 
 
 async def test_strict_mode_is_what_would_refuse_it(old_authority: tuple[Path, Path, Path]):
@@ -101,7 +102,7 @@ async def test_an_authority_that_is_replaced_is_trusted_without_a_restart(old_au
     ca_file, server_file, other = old_authority
     right, wrong = ca_file.read_bytes(), other.read_bytes()
     ca_file.write_bytes(wrong)
-    authorities = tls.Authorities(ca_file)
+    authorities = Authorities(ca_file)
     with pytest.raises(ssl.SSLCertVerificationError):
         await greet(server_file, authorities.context)
     replace(ca_file, b"half a certif")
@@ -123,17 +124,14 @@ async def test_a_session_asks_for_the_authority_at_each_request(old_authority: t
     app.router.add_get("/thing", thing)
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(server_file)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=serving)
-    await site.start()
-    port = runner.addresses[0][1]
-    async with KubeClient(KubeEndpoint(f"https://localhost:{port}", ca_file=ca_file)) as client:
+    async with (
+        serve(app, tls=serving) as port,
+        KubeClient(KubeEndpoint(f"https://localhost:{port}", ca_file=ca_file)) as client,
+    ):
         with pytest.raises(KubeUnreachable):
             await client.get("/thing")
         replace(ca_file, right)
         assert await client.get("/thing") == {"kind": "Thing"}
-    await runner.cleanup()
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from azure_cni.errors import LedgerError
 from azure_cni.host.ledger_store import SqliteLedgerStore
-from azure_cni.ipam.ledger import Change, LinkParameters, Slot, State
+from azure_cni.ipam.ledger import Change, LinkParameters, Sandbox, Slot, State
+from azure_cni.model.identity import ModeName
 from azure_cni.node.ports import LedgerStore
 from fakes.ledger_store import FakeLedgerStore
 from unit.ipam.views import address, config, holder
@@ -20,10 +21,13 @@ HELD = Slot(
     State.ASSIGNED,
     1e9 + 0.123456789,
     holder(2, netns="/run/netns/a", pod_namespace="shop", pod_name="wéb-0", pod_uid="u"),
-    link=LinkParameters(9000, address(4)),
+    link=LinkParameters(9000, address(4), ModeName.BRIDGE),
 )
 BARE = Slot(address(3), config(3, name="adopted").name, State.ASSIGNED, 0.0, holder(3), on_nic=False)
 SERVING = Slot(address(4), config(4).name, State.ASSIGNED, 0.0, holder(4), excluded=True)
+SECOND = replace(HELD, address=address(5), config=config(5).name)
+"""Of the sandbox that holds another address already."""
+ELSEWHERE = Slot(address(6), config(6).name, State.ASSIGNED, 2.0, replace(holder(2), sandbox=Sandbox("", "c", "net1")))
 OTHERS = tuple(
     Slot(address(10 + n), config(n).name, state, 1.0)
     for n, state in enumerate([State.PROGRAMMING, State.COOLING, State.RELEASING])
@@ -61,8 +65,8 @@ def test_a_fresh_one_is_empty(restart):
 
 
 def test_every_kind_of_slot_comes_back_as_it_was(restart):
-    restart().save(Change(put=(FREE, HELD, BARE, SERVING, *OTHERS)))
-    assert kept(restart()) == {FREE, HELD, BARE, SERVING, *OTHERS}
+    restart().save(Change(put=(FREE, HELD, SECOND, BARE, ELSEWHERE, SERVING, *OTHERS)))
+    assert kept(restart()) == {FREE, HELD, SECOND, BARE, ELSEWHERE, SERVING, *OTHERS}
 
 
 def test_a_change_replaces_and_forgets(restart):
@@ -82,11 +86,10 @@ def test_an_address_that_is_not_there_may_be_forgotten(restart):
 @pytest.mark.parametrize(
     "bad",
     [
-        replace(HELD, address=address(9)),
         replace(FREE, address=address(9), holder=holder(9)),
         replace(HELD, address=address(9), holder=None),
     ],
-    ids=["two addresses for one sandbox", "held but free", "assigned to nobody"],
+    ids=["held but free", "assigned to nobody"],
 )
 def test_a_change_that_contradicts_the_ledger_is_refused_as_a_whole(restart, bad):
     store = restart()

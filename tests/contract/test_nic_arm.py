@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.nic import NicView
+import fakeazure as faults
 from azure_cni.azure.arm import Patience
 from azure_cni.azure.polling import LONGEST_POLL_S, SHORTEST_POLL_S
 from azure_cni.errors import (
@@ -24,9 +24,9 @@ from azure_cni.errors import (
     SubnetFull,
     Throttled,
 )
+from azure_cni.model.nic import NicView
 from contract.nic_world import AzureWorld, azure_world, until_unsettled
-from fakes import azure as faults
-from fakes.azure.errors import ArmError
+from fakeazure.errors import ArmError
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ async def test_what_serves_somebody_else_is_for_no_pod(world: AzureWorld) -> Non
     view = await world.nic.read()
     assert [config.name for config in view.secondaries] == ["secondary-2"]
     assert list(map(str, view.excluded)) == ["secondary-1 10.240.0.5: has the public IP address ip"]
-    assert view.total == 3
+    assert view.config_count == 3
 
 
 async def test_what_somebody_attached_to_is_not_deleted(world: AzureWorld) -> None:
@@ -129,7 +129,7 @@ async def test_a_read_that_lags_behind_does_not_undo_what_others_did(world: Azur
 
 
 async def written_with_lag(world: AzureWorld, *, reads: int | None, **change: Any) -> NicView:
-    """A write after whose operation so many reads still show the NIC as it was before."""
+    """A write after whose operation that many reads still show the NIC as it was before."""
     seen = await world.nic.read()
     world.hold()
     writing = asyncio.create_task(world.nic.write(seen, **change))
@@ -181,7 +181,7 @@ async def test_a_throttled_write_closes_the_gate_for_writes_only(world: AzureWor
         await world.nic.write(seen, add=1)
     assert caught.value.retry_after_s == 30
     world.clock.advance(10)
-    with pytest.raises(Throttled, match="20 s of that are left") as caught:
+    with pytest.raises(Throttled, match="Azure throttles writes for another 20 s") as caught:
         await world.nic.write(seen, add=1)
     assert caught.value.retry_after_s == 20
     assert world.azure.calls["nic.put"] == 1  # the second was not even asked
@@ -278,7 +278,7 @@ async def test_a_connection_that_says_nothing_is_given_up() -> None:
             await world.nic.read()
 
 
-async def test_a_broken_connection_is_told_with_whom_was_asked() -> None:
+async def test_a_broken_connection_is_reported_with_whom_was_asked() -> None:
     async with azure_world() as world:
         world.azure.faults.add(faults.LostReply(), operation="nic.get", times=None)
         with pytest.raises(CloudUnreachable, match=r"cannot read NIC vm1-nic: no answer from https://127\.0\.0\.1"):
@@ -324,13 +324,13 @@ async def test_a_new_agent_believes_no_address_until_azure_has_settled(world: Az
 
 
 async def test_each_write_is_one_log_line_with_what_it_did(world: AzureWorld, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="azure_cni.azure.nic")
+    caplog.set_level(logging.INFO, logger="azure_cni.azure.arm_nic")
     before = await world.nic.read()
     after = await world.nic.write(before, add=2)
     world.azure.faults.add(faults.SubnetFull())
     with pytest.raises(SubnetFull):
         await world.nic.write(after, add=1)
-    done, refused = (record.__dict__ for record in caplog.records if record.name == "azure_cni.azure.nic")
+    done, refused = (record.__dict__ for record in caplog.records if record.name == "azure_cni.azure.arm_nic")
     assert (done["levelname"], done["msg"], done["nic"]) == ("INFO", "nic written", "vm1-nic")
     assert (done["configs_before"], done["configs"], done["add"], done["remove"]) == (3, 5, 2, 0)
     assert done["etag"] == after.etag
@@ -351,19 +351,19 @@ async def test_a_refusal_is_logged_with_the_id_that_azures_support_asks_for(
     assert len(record["request_id"]) == 36
 
 
-async def test_every_call_is_told_to_the_meter(world: AzureWorld) -> None:
+async def test_the_meter_sees_every_call(world: AzureWorld) -> None:
     await world.nic.write(await world.nic.read(), add=1)
     assert world.meter.calls[:3] == [("nic.get", "200"), ("nic.get", "200"), ("nic.put", "200")]
     assert set(world.meter.calls[3:-1]) == {("operation.get", "200")}
     assert world.meter.calls[-1] == ("nic.get", "200")
-    told = {name: len(world.meter.of(name)) for name in ("nic.get", "nic.put", "operation.get")}
-    assert told == {name: world.azure.calls[name] for name in told}
+    reported = {name: len(world.meter.of(name)) for name in ("nic.get", "nic.put", "operation.get")}
+    assert reported == {name: world.azure.calls[name] for name in reported}
 
 
-async def test_a_state_that_is_not_known_is_told_once(world: AzureWorld, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unknown_state_is_logged_once(world: AzureWorld, caplog: pytest.LogCaptureFixture) -> None:
     nic = replace(world.azure.nic_record("vm1-nic"), state="Repairing")
     world.azure.network.put_nic(nic, at=world.clock.now(), cause="edited by the test")
     for _ in range(3):
         assert not (await world.nic.read()).settled
-    told = [record.__dict__["state"] for record in caplog.records if "not known" in record.message]
-    assert told == ["repairing"]
+    reported = [record.__dict__["state"] for record in caplog.records if "unknown state" in record.message]
+    assert reported == ["repairing"]

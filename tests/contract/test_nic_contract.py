@@ -1,4 +1,4 @@
-"""The NIC's port: one suite for the NIC of the unit tests, for the real adapter on the fake Azure, and for orders."""
+"""The NIC's port: one suite for the NIC in memory, for the real adapter on the fake Azure, and for a delegated one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from azure_cni.api.nic import ConfigName, NicView
 from azure_cni.errors import (
     AccessDenied,
     CloudError,
@@ -19,14 +18,17 @@ from azure_cni.errors import (
     SubnetFull,
     Throttled,
 )
-from contract.nic_world import WORLDS, World, open_world, until_unsettled
+from azure_cni.ipam.attachment_plan import admitted
+from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
+from contract.nic_world import WORLDS, NicUnderTest, open_world, until_unsettled
 
-UNORDERED = pytest.mark.parametrize("world", ["memory", "azure"], indirect=True)
-"""Reads while it writes: an agent that orders does one thing at a time."""
+DIRECT = pytest.mark.parametrize("world", ["memory", "azure"], indirect=True)
+"""Reads while it writes: an agent that delegates sends one operation at a time."""
 
 
 @pytest.fixture(params=WORLDS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[NicUnderTest]:
     async with open_world(request.param, adopted=2) as opened:
         yield opened
 
@@ -35,11 +37,15 @@ def addresses(view: NicView) -> list[str]:
     return sorted(str(config.address) for config in view.secondaries)
 
 
+def attached(view: NicView) -> dict[str, set[AttachedResource]]:
+    return {config.name: set(config.attached) for config in view.configs if config.attached}
+
+
 def ours(view: NicView) -> list[ConfigName]:
     return [config.name for config in view.configs if config.ours]
 
 
-async def test_a_read_shows_what_is_there(world: World) -> None:
+async def test_a_read_shows_what_is_there(world: NicUnderTest) -> None:
     view = await world.nic.read()
     assert view.settled
     assert view.etag
@@ -48,11 +54,11 @@ async def test_a_read_shows_what_is_there(world: World) -> None:
     assert all(config.ready and not config.ours for config in view.configs)
 
 
-async def test_reading_changes_nothing(world: World) -> None:
+async def test_reading_changes_nothing(world: NicUnderTest) -> None:
     assert await world.nic.read() == await world.nic.read()
 
 
-async def test_growth_brings_the_lowest_free_addresses_under_our_names(world: World) -> None:
+async def test_growth_brings_the_lowest_free_addresses_under_our_names(world: NicUnderTest) -> None:
     before = await world.nic.read()
     after = await world.nic.write(before, add=3)
     assert after.settled
@@ -63,7 +69,7 @@ async def test_growth_brings_the_lowest_free_addresses_under_our_names(world: Wo
     assert world.writes == 1
 
 
-async def test_release_takes_away_what_was_named_and_nothing_else(world: World) -> None:
+async def test_release_takes_away_what_was_named_and_nothing_else(world: NicUnderTest) -> None:
     grown = await world.nic.write(await world.nic.read(), add=3)
     leaving = ours(grown)[1]
     after = await world.nic.write(grown, remove=[leaving])
@@ -71,20 +77,20 @@ async def test_release_takes_away_what_was_named_and_nothing_else(world: World) 
     assert {config.name: config.address for config in after.configs} == kept
 
 
-async def test_growth_and_release_are_one_write(world: World) -> None:
+async def test_growth_and_release_are_one_write(world: NicUnderTest) -> None:
     grown = await world.nic.write(await world.nic.read(), add=2)
     after = await world.nic.write(grown, add=1, remove=ours(grown))
     assert len(after.secondaries) == 3
     assert world.writes == 2
 
 
-async def test_what_has_left_already_is_no_write(world: World) -> None:
+async def test_what_has_left_already_is_no_write(world: NicUnderTest) -> None:
     view = await world.nic.read()
     assert await world.nic.write(view, remove=[ConfigName("azure-cni-0000gone")]) == view
     assert world.writes == 0
 
 
-async def test_a_write_of_nothing_renews_the_etag_so_that_an_older_write_is_refused(world: World) -> None:
+async def test_a_write_of_nothing_renews_the_etag_so_that_an_older_write_is_refused(world: NicUnderTest) -> None:
     seen = await world.nic.read()
     after = await world.nic.write(seen)
     assert after.configs == seen.configs
@@ -92,7 +98,7 @@ async def test_a_write_of_nothing_renews_the_etag_so_that_an_older_write_is_refu
         await world.nic.write(seen, add=1)
 
 
-async def test_what_others_made_is_never_deleted(world: World) -> None:
+async def test_what_others_made_is_never_deleted(world: NicUnderTest) -> None:
     view = await world.nic.read()
     with pytest.raises(RequestRefused):
         await world.nic.write(view, remove=[view.secondaries[0].name])
@@ -101,7 +107,7 @@ async def test_what_others_made_is_never_deleted(world: World) -> None:
     assert world.writes == 0
 
 
-async def test_a_change_by_another_tool_is_a_failed_precondition(world: World) -> None:
+async def test_a_change_by_another_tool_is_a_failed_precondition(world: NicUnderTest) -> None:
     seen = await world.nic.read()
     world.touch()
     with pytest.raises(PreconditionFailed):
@@ -111,8 +117,8 @@ async def test_a_change_by_another_tool_is_a_failed_precondition(world: World) -
     assert world.writes == 1
 
 
-@UNORDERED
-async def test_new_addresses_are_not_ready_while_the_operation_runs(world: World) -> None:
+@DIRECT
+async def test_new_addresses_are_not_ready_while_the_operation_runs(world: NicUnderTest) -> None:
     before = await world.nic.read()
     world.hold()
     writing = asyncio.create_task(world.nic.write(before, add=2))
@@ -123,8 +129,8 @@ async def test_new_addresses_are_not_ready_while_the_operation_runs(world: World
     assert all(config.ready for config in after.configs)
 
 
-@UNORDERED
-async def test_a_second_write_waits_for_the_first(world: World) -> None:
+@DIRECT
+async def test_a_second_write_waits_for_the_first(world: NicUnderTest) -> None:
     before = await world.nic.read()
     world.hold()
     writing = asyncio.create_task(world.nic.write(before, add=1))
@@ -135,8 +141,8 @@ async def test_a_second_write_waits_for_the_first(world: World) -> None:
     assert len((await writing).secondaries) == 3
 
 
-@UNORDERED
-async def test_a_caller_that_goes_away_leaves_the_operation_running(world: World) -> None:
+@DIRECT
+async def test_a_caller_that_goes_away_leaves_the_operation_running(world: NicUnderTest) -> None:
     before = await world.nic.read()
     world.hold()
     writing = asyncio.create_task(world.nic.write(before, add=1))
@@ -153,7 +159,7 @@ async def test_a_caller_that_goes_away_leaves_the_operation_running(world: World
 
 
 @pytest.mark.parametrize("kind", [Throttled, AccessDenied, ResourceBusy])
-async def test_a_refusal_changes_nothing(world: World, kind: type[CloudError]) -> None:
+async def test_a_refusal_changes_nothing(world: NicUnderTest, kind: type[CloudError]) -> None:
     before = await world.nic.read()
     world.refuse(kind)
     with pytest.raises(kind):
@@ -162,7 +168,7 @@ async def test_a_refusal_changes_nothing(world: World, kind: type[CloudError]) -
     assert world.writes == 0
 
 
-async def test_an_operation_that_ends_badly_leaves_addresses_that_are_not_ready(world: World) -> None:
+async def test_an_operation_that_ends_badly_leaves_addresses_that_are_not_ready(world: NicUnderTest) -> None:
     before = await world.nic.read()
     world.fail_operation()
     with pytest.raises(OperationFailed):
@@ -173,7 +179,7 @@ async def test_an_operation_that_ends_badly_leaves_addresses_that_are_not_ready(
     assert [config.ready for config in after.configs] == [True, True, True, False]
 
 
-async def test_writing_again_heals_a_failed_nic(world: World) -> None:
+async def test_writing_again_heals_a_failed_nic(world: NicUnderTest) -> None:
     before = await world.nic.read()
     world.fail_operation()
     with pytest.raises(OperationFailed):
@@ -184,7 +190,7 @@ async def test_writing_again_heals_a_failed_nic(world: World) -> None:
     assert len(healed.secondaries) == 3
 
 
-async def test_what_never_became_ready_can_be_taken_away(world: World) -> None:
+async def test_what_never_became_ready_can_be_taken_away(world: NicUnderTest) -> None:
     before = await world.nic.read()
     world.fail_operation()
     with pytest.raises(OperationFailed):
@@ -207,7 +213,7 @@ async def test_a_subnet_has_an_end(kind: str) -> None:
             await world.nic.write(view, add=1)
 
 
-async def test_others_fill_the_subnet_too(world: World) -> None:
+async def test_others_fill_the_subnet_too(world: NicUnderTest) -> None:
     view = await world.nic.read()
     world.leave_room(2)
     with pytest.raises(SubnetFull):
@@ -217,7 +223,7 @@ async def test_others_fill_the_subnet_too(world: World) -> None:
     assert len((await world.nic.write(freed, add=1)).secondaries) == 4
 
 
-async def test_a_nic_holds_256_with_its_primary_and_no_more(world: World) -> None:
+async def test_a_nic_holds_256_with_its_primary_and_no_more(world: NicUnderTest) -> None:
     view = await world.nic.read()
     with pytest.raises(RequestRefused, match="256"):
         await world.nic.write(view, add=254)
@@ -228,17 +234,94 @@ async def test_a_nic_holds_256_with_its_primary_and_no_more(world: World) -> Non
     assert len(swapped.configs) == 256
 
 
-async def test_what_somebody_attached_to_is_for_no_pod_and_stays(world: World) -> None:
+async def test_what_somebody_attached_to_is_for_no_pod_and_stays(world: NicUnderTest) -> None:
     grown = await world.nic.write(await world.nic.read(), add=2)
     first, second = (config.name for config in grown.secondaries if config.ours)
     world.attach(first)
-    view = await world.nic.read()
+    view = admitted(await world.nic.read(), frozenset())
     assert first not in {config.name for config in view.secondaries}
     assert [(it.name, it.why, it.public) for it in view.excluded] == [
         (first, "has the public IP address frontend", True)
     ]
-    assert view.total == grown.total
+    assert view.config_count == grown.config_count
     with pytest.raises(RequestRefused):
         await world.nic.write(view, remove=[first])
     after = await world.nic.write(await world.nic.read(), remove=[second])
-    assert after.excluded == view.excluded
+    assert admitted(after, frozenset()).excluded == view.excluded
+
+
+async def test_what_pods_ask_for_comes_and_goes_with_other_changes(world: NicUnderTest) -> None:
+    pool, other, address = world.resources()
+    grown = await world.nic.write(await world.nic.read(), add=2)
+    first, second = (config.name for config in grown.secondaries if config.ours)
+    changes = [
+        AttachmentChange(first, add=frozenset({pool, address})),
+        AttachmentChange(second, add=frozenset({pool, other})),
+    ]
+    after = await world.nic.write(grown, add=1, attach=changes)
+    assert attached(after) == {first: {pool, address}, second: {pool, other}}
+    assert attached(await world.nic.read()) == attached(after)
+    assert len(ours(after)) == 3
+    assert all(config.ready for config in after.configs)
+    moved = [
+        AttachmentChange(first, add=frozenset({other}), remove=frozenset({pool, address})),
+        AttachmentChange(second, remove=frozenset({pool, other})),
+    ]
+    assert attached(await world.nic.write(after, attach=moved)) == {first: {other}}
+
+
+async def test_a_configuration_with_something_attached_is_not_deleted(world: NicUnderTest) -> None:
+    pool, _, _ = world.resources()
+    grown = await world.nic.write(await world.nic.read(), add=1)
+    (name,) = ours(grown)
+    after = await world.nic.write(grown, attach=[AttachmentChange(name, add=frozenset({pool}))])
+    with pytest.raises(RequestRefused):
+        await world.nic.write(after, remove=[name])
+    assert attached(await world.nic.read()) == {name: {pool}}
+
+
+async def test_nothing_is_attached_to_what_others_made(world: NicUnderTest) -> None:
+    pool, _, _ = world.resources()
+    view = await world.nic.read()
+    for config in (view.primary, view.secondaries[0]):
+        with pytest.raises(RequestRefused):
+            await world.nic.write(view, attach=[AttachmentChange(config.name, add=frozenset({pool}))])
+    assert attached(await world.nic.read()) == {}
+
+
+async def test_a_public_address_is_one_configurations(world: NicUnderTest) -> None:
+    _, _, address = world.resources()
+    grown = await world.nic.write(await world.nic.read(), add=2)
+    changes = [AttachmentChange(name, add=frozenset({address})) for name in ours(grown)]
+    with pytest.raises(RequestRefused):
+        await world.nic.write(grown, attach=changes)
+    assert attached(await world.nic.read()) == {}
+    there = await world.nic.write(await world.nic.read(), attach=changes[:1])
+    moved = [AttachmentChange(ours(grown)[0], remove=frozenset({address})), changes[1]]
+    with pytest.raises(RequestRefused):
+        await world.nic.write(there, attach=moved)
+    gone = await world.nic.write(await world.nic.read(), attach=moved[:1])
+    assert attached(await world.nic.write(gone, attach=moved[1:])) == {ours(grown)[1]: {address}}
+
+
+async def test_all_of_the_nic_is_put_into_security_groups_and_so_is_what_is_added(world: NicUnderTest) -> None:
+    groups = world.security_groups("web", "db")
+    before = await world.nic.read()
+    assert before.security_groups == ()
+    after = await world.nic.set_security_groups(before, groups)
+    assert after.is_in([one.upper() for one in groups])
+    assert after.configs == before.configs
+    grown = await world.nic.write(after, add=2)
+    assert grown.is_in(groups)
+    assert (await world.nic.set_security_groups(grown, groups[:1])).security_groups == tuple(groups[:1])
+    assert (await world.nic.set_security_groups(await world.nic.read(), ())).security_groups == ()
+
+
+async def test_groups_are_set_on_the_nic_that_was_seen_or_not_at_all(world: NicUnderTest) -> None:
+    seen = await world.nic.read()
+    world.touch()
+    with pytest.raises(PreconditionFailed):
+        await world.nic.set_security_groups(seen, world.security_groups("web"))
+    with pytest.raises(CloudError, match="InvalidResourceReference"):
+        await world.nic.set_security_groups(await world.nic.read(), [f"{world.security_groups('web')[0]}-gone"])
+    assert world.writes == 0

@@ -1,4 +1,4 @@
-"""What a NIC's document shows and how it is changed, for shapes that the fake Azure does not make by itself."""
+"""What a NIC's document shows and how it is changed, for shapes that the fake Azure does not make."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.nic import Adopt, ConfigName
 from azure_cni.azure import nic_document
 from azure_cni.errors import CloudUnreachable
+from azure_cni.ipam.attachment_plan import admitted
+from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -35,14 +37,14 @@ PRIMARY = config("ipconfig1", "10.0.0.4", primary=True)
 
 def test_the_recorded_nic_is_read() -> None:
     document = json.loads((RECORDED / "nic-get.json").read_text())["response"]["body"]
-    view = nic_document.view(nic_document.check(document, what="read"), known={})
+    view = nic_document.view(nic_document.check(document, what="read"), working={})
     assert view.settled
     assert view.primary.address == IPv4Address("10.0.0.4")
     assert view.primary.ready
 
 
 def test_a_sole_configuration_is_primary_without_saying_so() -> None:
-    view = nic_document.view(nic(config("only", "10.0.0.4")), known={})
+    view = nic_document.view(nic(config("only", "10.0.0.4")), working={})
     assert view.primary.name == "only"
 
 
@@ -50,7 +52,7 @@ def test_what_no_pod_can_use_is_not_shown_and_goes_back() -> None:
     block = config("block", "10.0.0.16/28", privateIPAddressPrefixLength=28)
     six = config("six", "fd00::4", privateIPAddressVersion="IPv6")
     document = nic(PRIMARY, block, six, config("one", "10.0.0.5"))
-    assert [shown.name for shown in nic_document.view(document, known={}).configs] == ["ipconfig1", "one"]
+    assert [shown.name for shown in nic_document.view(document, working={}).configs] == ["ipconfig1", "one"]
     written = nic_document.changed(document, add=[ConfigName("azure-cni-a")], remove=[])
     assert written["properties"]["ipConfigurations"][:4] == document["properties"]["ipConfigurations"]
 
@@ -69,13 +71,46 @@ ATTACHMENTS = {
 def test_what_serves_somebody_else_is_for_no_pod_and_never_deleted(name: str, attachment: str) -> None:
     odd = config(name, "10.0.0.9", privateIPAllocationMethod="Dynamic", **{attachment: ATTACHMENTS[attachment]})
     document = nic(PRIMARY, odd)
-    view = nic_document.view(document, known={})
+    view = admitted(nic_document.view(document, working={}), frozenset())
     assert view.secondaries == ()
     assert [(it.name, it.address, it.public) for it in view.excluded] == [
         (name, IPv4Address("10.0.0.9"), attachment == "publicIPAddress")
     ]
-    assert view.excluded[0].why.endswith(" front")
+    assert view.excluded[0].why.endswith(("front", "lb/front"))
     assert nic_document.changed(document, add=[], remove=[ConfigName(name)]) == document
+
+
+POOL, OTHER = (f"{PROVIDERS}/loadBalancers/lb/backendAddressPools/{name}" for name in ("front", "other"))
+ADDRESS = f"{PROVIDERS}/publicIPAddresses/front"
+
+
+def resources(*ids: str) -> frozenset[AttachedResource]:
+    return frozenset(found for one in ids if (found := AttachedResource.parse(one)) is not None)
+
+
+def test_a_change_of_attachments_leaves_the_rest_as_it_was() -> None:
+    theirs = {"id": OTHER, "properties": {"kept": "as it is"}}
+    ours = config(
+        "azure-cni-1a2b3c4d", "10.0.0.9", privateIPAllocationMethod="Dynamic", unknown={"a": 1},
+        loadBalancerBackendAddressPools=[theirs],
+    )  # fmt: skip
+    document = nic(PRIMARY, ours)
+    change = AttachmentChange(ConfigName("azure-cni-1a2b3c4d"), add=resources(POOL, OTHER.upper(), ADDRESS))
+    written = nic_document.changed(document, add=[], remove=[], attach=[change])
+    properties = written["properties"]["ipConfigurations"][1]["properties"]
+    assert properties["loadBalancerBackendAddressPools"] == [theirs, {"id": POOL}]
+    assert properties["publicIPAddress"] == {"id": ADDRESS}
+    back = AttachmentChange(ConfigName("azure-cni-1a2b3c4d"), remove=resources(POOL.lower(), ADDRESS.upper()))
+    assert nic_document.changed(written, add=[], remove=[], attach=[back]) == document
+
+
+def test_a_pool_of_another_kind_is_somebody_elses_in_our_configurations_too() -> None:
+    odd = [{"id": f"{PROVIDERS}/loadBalancers/lb/outboundPools/x"}]
+    ours = config(
+        "azure-cni-1a2b3c4d", "10.0.0.9", privateIPAllocationMethod="Dynamic", loadBalancerBackendAddressPools=odd
+    )
+    view = nic_document.view(nic(PRIMARY, ours), working={})
+    assert [it.why for it in view.excluded] == ["is in the load balancer pool x"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +132,7 @@ def test_only_what_is_as_this_product_makes_it_is_ours_to_delete(
     name: str, properties: dict[str, Any], *, ours: bool
 ) -> None:
     document = nic(PRIMARY, config(name, "10.0.0.9", **properties))
-    view = nic_document.view(document, known={})
+    view = nic_document.view(document, working={})
     assert [it.ours for it in view.secondaries] == [ours]
     left = nic_document.changed(document, add=[], remove=[ConfigName(name)])["properties"]["ipConfigurations"]
     assert len(left) == (1 if ours else 2)
@@ -105,7 +140,7 @@ def test_only_what_is_as_this_product_makes_it_is_ours_to_delete(
 
 def test_a_primary_with_a_name_like_ours_is_not_ours() -> None:
     document = nic(config("azure-cni-1a2b3c4d", "10.0.0.4", primary=True, privateIPAllocationMethod="Dynamic"))
-    assert not nic_document.view(document, known={}).primary.ours
+    assert not nic_document.view(document, working={}).primary.ours
     assert nic_document.changed(document, add=[], remove=[ConfigName("azure-cni-1a2b3c4d")]) == document
 
 
@@ -118,7 +153,7 @@ def test_plain_secondaries_of_others_are_adopted_unless_that_is_turned_off(adopt
         config("theirs", "10.0.0.5"),
         config("azure-cni-1a2b3c4d", "10.0.0.6", privateIPAllocationMethod="Dynamic"),
     )
-    view = nic_document.view(document, known={}, adopt=adopt)
+    view = nic_document.view(document, working={}, adopt=adopt)
     assert [it.name for it in view.secondaries] == shown
     assert len(view.excluded) == 2 - len(shown)
 
@@ -141,11 +176,11 @@ UNREADABLE = {
 @pytest.mark.parametrize("odd", UNREADABLE.values(), ids=UNREADABLE)
 def test_what_cannot_be_read_is_left_aside_and_goes_back_as_it_came(odd: Any) -> None:
     document = nic(PRIMARY, odd, config("one", "10.0.0.6"))
-    view = nic_document.view(nic_document.check(document, what="read NIC n"), known={})
+    view = nic_document.view(nic_document.check(document, what="read NIC n"), working={})
     assert [it.name for it in view.secondaries] == ["one"]
     assert len(view.excluded) == 1
     assert view.excluded[0].why
-    assert view.total == 3
+    assert view.config_count == 3
     written = nic_document.changed(document, add=[ConfigName("azure-cni-1aaaaaaa")], remove=[])
     assert written["properties"]["ipConfigurations"][:3] == document["properties"]["ipConfigurations"]
 
@@ -166,7 +201,7 @@ def test_what_cannot_be_read_is_left_aside_and_goes_back_as_it_came(odd: Any) ->
 def test_an_address_decides_its_family_and_not_the_label(
     address: str | None, version: str | None, *, shown: bool
 ) -> None:
-    view = nic_document.view(nic(PRIMARY, config("a", address, privateIPAddressVersion=version)), known={})
+    view = nic_document.view(nic(PRIMARY, config("a", address, privateIPAddressVersion=version)), working={})
     assert len(view.secondaries) == shown
 
 
@@ -185,24 +220,24 @@ def test_an_address_decides_its_family_and_not_the_label(
     ],
 )
 def test_no_pod_gets_an_address_that_is_the_nodes_or_no_hosts(address: str) -> None:
-    view = nic_document.view(nic(PRIMARY, config("a", address)), known={})
+    view = nic_document.view(nic(PRIMARY, config("a", address)), working={})
     assert view.secondaries == ()
     assert [it.name for it in view.excluded] == ["a"]
 
 
 def test_one_address_in_two_configurations_counts_once() -> None:
-    view = nic_document.view(nic(PRIMARY, config("a", "10.0.0.5"), config("b", "10.0.0.5")), known={})
+    view = nic_document.view(nic(PRIMARY, config("a", "10.0.0.5"), config("b", "10.0.0.5")), working={})
     assert [it.name for it in view.secondaries] == ["a"]
     assert list(map(str, view.excluded)) == ["b 10.0.0.5: shows the address of a"]
 
 
 def test_an_address_that_serves_somebody_under_another_name_is_for_no_pod() -> None:
     serving = config("front", "10.0.0.5", publicIPAddress=ATTACHMENTS["publicIPAddress"])
-    assert nic_document.view(nic(PRIMARY, config("a", "10.0.0.5"), serving), known={}).secondaries == ()
+    assert nic_document.view(nic(PRIMARY, config("a", "10.0.0.5"), serving), working={}).secondaries == ()
 
 
 def test_a_second_primary_is_for_no_pod() -> None:
-    view = nic_document.view(nic(PRIMARY, config("b", "10.0.0.5", primary=True)), known={})
+    view = nic_document.view(nic(PRIMARY, config("b", "10.0.0.5", primary=True)), working={})
     assert view.primary.name == "ipconfig1"
     assert [it.name for it in view.excluded] == ["b"]
 
@@ -216,7 +251,7 @@ def test_a_sole_configuration_says_in_the_body_that_it_is_the_primary() -> None:
 
 def test_nothing_is_added_where_the_subnet_is_not_known() -> None:
     document = nic(config("ipconfig1", "10.0.0.4", primary=True, subnet=None))
-    assert nic_document.view(document, known={}).primary.address == IPv4Address("10.0.0.4")
+    assert nic_document.view(document, working={}).primary.address == IPv4Address("10.0.0.4")
     assert nic_document.changed(document, add=[], remove=[]) == document
     with pytest.raises(CloudUnreachable, match="names no subnet"):
         nic_document.changed(document, add=[ConfigName("azure-cni-1aaaaaaa")], remove=[])
@@ -225,15 +260,15 @@ def test_nothing_is_added_where_the_subnet_is_not_known() -> None:
 @pytest.mark.parametrize("name", ["theirs", "azure-cni-00000001"])
 def test_what_others_left_without_an_address_does_not_count_as_held(name: str) -> None:
     theirs = config(name, None, privateIPAllocationMethod="Static", provisioningState="Failed")
-    view = nic_document.view(nic(PRIMARY, theirs, config("azure-cni-0a", "10.0.0.5")), known={})
+    view = nic_document.view(nic(PRIMARY, theirs, config("azure-cni-0a", "10.0.0.5")), working={})
     assert [one.name for one in view.secondaries] == ["azure-cni-0a"]
     assert [str(one) for one in view.excluded] == [f"{name}: has no address"]
-    assert view.total == 3
+    assert view.config_count == 3
 
 
 def test_an_address_not_chosen_yet_is_not_ready() -> None:
     new = config("azure-cni-00000001", None, privateIPAllocationMethod="Dynamic")
-    view = nic_document.view(nic(PRIMARY, new), known={})
+    view = nic_document.view(nic(PRIMARY, new), working={})
     assert view.secondaries[0].address is None
     assert not view.secondaries[0].ready
 
@@ -257,19 +292,19 @@ def test_an_address_not_chosen_yet_is_not_ready() -> None:
     ],
 )
 def test_only_known_ends_are_ends(state: Any, *, settled: bool, failed: bool) -> None:
-    view = nic_document.view(nic(PRIMARY, state=state), known={})
+    view = nic_document.view(nic(PRIMARY, state=state), working={})
     assert (view.settled, view.failed) == (settled, failed)
 
 
 def test_what_worked_before_works_while_azure_updates() -> None:
-    known = {ConfigName("ipconfig1"): IPv4Address("10.0.0.4"), ConfigName("a"): IPv4Address("10.0.0.5")}
+    working = {ConfigName("ipconfig1"): IPv4Address("10.0.0.4"), ConfigName("a"): IPv4Address("10.0.0.5")}
     updating = {"provisioningState": "Updating"}
     document = nic(
         config("ipconfig1", "10.0.0.4", primary=True, **updating),
-        config("a", "10.0.0.9", **updating),  # made anew under an old name, with another address
+        config("a", "10.0.0.9", **updating),  # recreated under an old name, with another address
         state="Updating",
     )
-    assert [shown.ready for shown in nic_document.view(document, known=known).configs] == [True, False]
+    assert [shown.ready for shown in nic_document.view(document, working=working).configs] == [True, False]
 
 
 def test_changing_leaves_the_original_alone() -> None:
@@ -300,3 +335,20 @@ NOT_A_NIC: dict[str, dict[str, Any]] = {
 def test_what_is_not_a_whole_nic_is_never_written_back(document: dict[str, Any]) -> None:
     with pytest.raises(CloudUnreachable, match="cannot read NIC n: the answer"):
         nic_document.check(document, what="read NIC n")
+
+
+def test_everything_on_the_nic_is_put_into_other_groups_and_what_cannot_be_read_goes_back_as_it_is() -> None:
+    document = nic(
+        config("ipconfig1", "10.0.0.4", primary=True, applicationSecurityGroups=[{"id": "/old"}]),
+        config("theirs", "10.0.0.5", publicIPAddress={"id": "/ip"}),
+        {"odd": True},
+    )
+    assert nic_document.view(document, working={}).security_groups == ("/old",)
+    written = nic_document.regrouped(document, ["/web", "/db"])["properties"]["ipConfigurations"]
+    assert [one["properties"]["applicationSecurityGroups"] for one in written[:2]] == 2 * [
+        [{"id": "/web"}, {"id": "/db"}]
+    ]
+    assert written[1]["properties"]["publicIPAddress"] == {"id": "/ip"}
+    assert written[2] == {"odd": True}
+    left = nic_document.regrouped(document, [])["properties"]["ipConfigurations"]
+    assert all("applicationSecurityGroups" not in one["properties"] for one in left[:2])

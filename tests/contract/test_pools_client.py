@@ -20,16 +20,16 @@ from azure_cni.errors import (
     KubeUnreachable,
 )
 from azure_cni.kube.client import KubeClient, KubeEndpoint
-from azure_cni.kube.errors_map import from_status
-from azure_cni.kube.node import KubeNode
+from azure_cni.kube.nodes import KubeNode
 from azure_cni.kube.pools import COLLECTION, KubePools
-from fakes.kubeapi import TOKEN, FakeKubeAPI
+from azure_cni.kube.status_errors import from_status
+from fakes.kubeapi import NODES, POOLS, TOKEN, FakeKubeAPI
 
 
 @pytest.fixture
 def api() -> FakeKubeAPI:
     api = FakeKubeAPI()
-    api.put("", "nodes", {"metadata": {"name": "vm1"}})
+    api.put(NODES, "vm1")
     return api
 
 
@@ -61,7 +61,7 @@ def test_each_status_is_one_error(status: int, kind: type[KubeError], *, retriab
     assert str(error).startswith("cannot patch /apis/x: the server's words (HTTP ")
 
 
-async def test_a_missing_permission_is_told_with_what_to_check(api: FakeKubeAPI, client: KubeClient) -> None:
+async def test_a_missing_permission_is_reported_with_what_to_check(api: FakeKubeAPI, client: KubeClient) -> None:
     api.forbidden.add(("patch", "nodeippools/status"))
     pools = KubePools(client, node_name="vm1")
     pool = await pools.create(await KubeNode(client, node_name="vm1").read_node())
@@ -70,7 +70,7 @@ async def test_a_missing_permission_is_told_with_what_to_check(api: FakeKubeAPI,
 
 
 async def test_an_object_that_the_server_refuses_is_not_tried_again(api: FakeKubeAPI, client: KubeClient) -> None:
-    api.put("azure-cni.io", "nodeippools", {"metadata": {"name": "vm1"}, "spec": {}})
+    api.put(POOLS, "vm1", spec={})
     with pytest.raises(KubeInvalid, match=r"spec\.max") as caught:
         await client.merge_patch(f"{COLLECTION}/vm1", {"spec": {"max": 300}})
     assert not caught.value.retriable
@@ -154,11 +154,13 @@ async def test_a_good_status_without_an_object_is_no_answer_of_the_api_server(co
 
 
 @pytest.mark.parametrize("content", [b"{}", b'{"metadata": {}, "message": "welcome"}'])
-async def test_an_object_that_is_no_list_is_told(content: bytes) -> None:
+async def test_an_object_that_is_no_list_is_reported(content: bytes) -> None:
     async with answering("200 OK", content) as client:
         with pytest.raises(KubeUnreachable, match=r"is not a list, it begins "):
             [item async for item in client.items("/api/v1/nodes")]
-        with pytest.raises(KubeUnreachable, match="cannot read the list of pods: it is no list"):
+        with pytest.raises(
+            KubeUnreachable, match=r"read /api/v1/pods: the answer of http\S+ cannot be used: it is no list"
+        ):
             [item async for item in client.items("/api/v1/pods")]
 
 
@@ -183,7 +185,7 @@ def test_outside_of_a_pod_the_missing_variable_is_named() -> None:
 
 async def test_a_collection_is_read_page_by_page(api: FakeKubeAPI, client: KubeClient) -> None:
     for number in range(5):
-        api.put("", "nodes", {"metadata": {"name": f"more-{number}"}})
+        api.put(NODES, f"more-{number}")
     before = len(api.requests)
     names = [node["metadata"]["name"] async for node in client.items("/api/v1/nodes", limit="2")]
     assert names == ["vm1", *(f"more-{number}" for number in range(5))]

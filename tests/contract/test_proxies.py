@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from azure_cni.azure.cloud import ArmCloud
 from azure_cni.azure.credentials import MISLEADING
 from azure_cni.azure.imds import Imds
 from azure_cni.azure.proxies import EXCEPTIONS, VARIABLES, proxy_for
+from azure_cni.azure.vm_identity import ArmVmIdentity
 from azure_cni.entrypoints import settings as settings_module
 from azure_cni.entrypoints.azure_wiring import open_arm
 from azure_cni.errors import CloudUnreachable, ConfigInvalid
 from contract.nic_world import Calls
-from fakes.azure import Endpoints, FakeAzure
+from fakeazure import Endpoints, FakeAzure
 from fakes.proxy import ConnectProxy
 
 ARM = "https://management.azure.com"
@@ -118,7 +118,7 @@ class Site:
         settings = settings_module.azure(settings_module.Reader(environment))
         async with contextlib.AsyncExitStack() as closing:
             arm = open_arm(settings, meter=self.meter, closing=closing)
-            await ArmCloud(Imds(meter=self.meter, url=self.endpoints.imds), arm).identify()
+            await ArmVmIdentity(Imds(meter=self.meter, url=self.endpoints.imds), arm).identify()
 
 
 @pytest.fixture

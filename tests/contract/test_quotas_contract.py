@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from azure_cni.api.nic import VNetID
-from azure_cni.api.quota import (
+from azure_cni.api.node_ip_pool import UNREAD
+from azure_cni.api.vnet_quota import (
     AzureUse,
     Draft,
     LedgerEntry,
@@ -19,13 +19,13 @@ from azure_cni.api.quota import (
     azure_document,
     tokens_document,
 )
-from azure_cni.cluster.ports import Nodes, Pools, Quotas
+from azure_cni.cluster.ports import MemberPools, Nodes, Quotas
 from azure_cni.errors import KubeConflict, KubeInvalid, KubeNotFound
 from azure_cni.kube.client import KubeClient
-from azure_cni.kube.member_nodes import KubeMemberNodes
-from azure_cni.kube.member_pools import KubeMemberPools
-from azure_cni.kube.pools import COLLECTION, GROUP_VERSION
+from azure_cni.kube.nodes import KubeMemberNodes
+from azure_cni.kube.pools import COLLECTION, GROUP_VERSION, KubeMemberPools
 from azure_cni.kube.quotas import QUOTAS, KubeQuotas
+from azure_cni.model.nic import VNetID
 from contract.kube_world import MEMORY, Place
 from fakes.cluster import FakeCluster, FakeMemberNodes, FakeMemberPools, FakeQuotas
 
@@ -34,9 +34,9 @@ LIMITS = Limits(limit=40, per_node=30, writes_per_minute=60, reserved=2)
 
 
 @dataclass
-class World:
+class QuotasUnderTest:
     quotas: Quotas
-    pools: Pools
+    pools: MemberPools
     nodes: Nodes
     name: str
     cluster: FakeCluster | None = None
@@ -70,17 +70,19 @@ class World:
 
 
 @pytest.fixture
-async def world(place: Place) -> AsyncIterator[World]:
+async def world(place: Place) -> AsyncIterator[QuotasUnderTest]:
     name = f"contract-{uuid.uuid4().hex[:8]}"
     if place == MEMORY:
         cluster = FakeCluster()
-        yield World(FakeQuotas(cluster), FakeMemberPools(cluster), FakeMemberNodes(cluster), name, cluster=cluster)
+        yield QuotasUnderTest(
+            FakeQuotas(cluster), FakeMemberPools(cluster), FakeMemberNodes(cluster), name, cluster=cluster
+        )
         return
     async with place.endpoint() as endpoint, KubeClient(endpoint) as client:
-        yield World(KubeQuotas(client), KubeMemberPools(client), KubeMemberNodes(client), name, client=client)
+        yield QuotasUnderTest(KubeQuotas(client), KubeMemberPools(client), KubeMemberNodes(client), name, client=client)
 
 
-async def test_a_new_quota_has_its_limits_and_no_ledger(world: World) -> None:
+async def test_a_new_quota_has_its_limits_and_no_ledger(world: QuotasUnderTest) -> None:
     assert await world.quotas.read(world.name) is None
     quota = await world.make()
     assert (quota.vnet_id, quota.limits) == (VNET, LIMITS)
@@ -88,13 +90,13 @@ async def test_a_new_quota_has_its_limits_and_no_ledger(world: World) -> None:
     assert world.name in [one.name for one in await world.quotas.list()]
 
 
-async def test_it_is_made_once(world: World) -> None:
+async def test_it_is_made_once(world: QuotasUnderTest) -> None:
     await world.make()
     with pytest.raises(KubeConflict):
         await world.make()
 
 
-async def test_it_goes_only_as_it_was_seen(world: World) -> None:
+async def test_it_goes_only_as_it_was_seen(world: QuotasUnderTest) -> None:
     seen = await world.make()
     assert seen.is_untouched
     newer = await world.quotas.write(seen, Draft(fields={"granted": 0}))
@@ -106,7 +108,7 @@ async def test_it_goes_only_as_it_was_seen(world: World) -> None:
         await world.quotas.delete(newer)
 
 
-async def test_one_that_people_edit_is_no_longer_untouched(world: World) -> None:
+async def test_one_that_people_edit_is_no_longer_untouched(world: QuotasUnderTest) -> None:
     await world.make()
     await world.edit_limit(50)
     quota = await world.quotas.read(world.name)
@@ -114,7 +116,7 @@ async def test_one_that_people_edit_is_no_longer_untouched(world: World) -> None
     assert not quota.is_untouched
 
 
-async def test_a_draft_changes_what_it_names_and_nothing_else(world: World) -> None:
+async def test_a_draft_changes_what_it_names_and_nothing_else(world: QuotasUnderTest) -> None:
     quota = await world.make()
     first = {"a": LedgerEntry(16, 3, "g/a-nic"), "b": LedgerEntry(8, 1, "g/b-nic")}
     quota = await world.quotas.write(quota, Draft(entries=first, fields={"granted": 24}))
@@ -126,21 +128,21 @@ async def test_a_draft_changes_what_it_names_and_nothing_else(world: World) -> N
     assert await world.quotas.read(world.name) == quota
 
 
-async def test_an_entry_that_moves_leaves_nothing_of_the_one_before(world: World) -> None:
+async def test_an_entry_that_moves_leaves_nothing_of_the_one_before(world: QuotasUnderTest) -> None:
     quota = await world.quotas.write(await world.make(), Draft(entries={"a": LedgerEntry(16, 3, "g/old")}))
     moved = {"a": LedgerEntry(4, 1, "g/new"), "a~old": LedgerEntry(16, 3, "g/old")}
     quota = await world.quotas.write(quota, Draft(entries=moved))
     assert quota.entries == moved
 
 
-async def test_an_empty_ledger_is_a_ledger(world: World) -> None:
+async def test_an_empty_ledger_is_a_ledger(world: QuotasUnderTest) -> None:
     quota = await world.quotas.write(await world.make(), Draft(entries={"a": LedgerEntry(1, 1, "g/a")}))
     quota = await world.quotas.write(quota, Draft(entries={"a": None}))
     assert quota.entries == {}
     assert not quota.is_new
 
 
-async def test_tokens_and_azures_use_come_back_as_written(world: World) -> None:
+async def test_tokens_and_azures_use_come_back_as_written(world: QuotasUnderTest) -> None:
     tokens, use = Tokens(2.5, 1_800_000_000.25, 0.5), AzureUse(120, 7, 1_800_000_000.0)
     fields = {"budget": tokens_document(tokens, capacity=5.0), "azure": azure_document(use)}
     quota = await world.quotas.write(await world.make(), Draft(fields=fields))
@@ -148,28 +150,28 @@ async def test_tokens_and_azures_use_come_back_as_written(world: World) -> None:
     assert quota.grantable == 40 - 2 - 7
 
 
-async def test_a_write_is_a_compare_and_swap(world: World) -> None:
+async def test_a_write_is_a_compare_and_swap(world: QuotasUnderTest) -> None:
     seen = await world.make()
     await world.quotas.write(seen, Draft(entries={"a": LedgerEntry(1, 1)}))
     with pytest.raises(KubeConflict):
         await world.quotas.write(seen, Draft(entries={"b": LedgerEntry(1, 1)}))
 
 
-async def test_a_sum_over_the_limit_is_refused(world: World) -> None:
+async def test_a_sum_over_the_limit_is_refused(world: QuotasUnderTest) -> None:
     quota = await world.quotas.write(await world.make(), Draft(entries={"a": LedgerEntry(30, 1)}))
     with pytest.raises(KubeInvalid, match="40"):
         await world.quotas.write(quota, Draft(entries={"b": LedgerEntry(11, 1)}))
     await world.quotas.write(quota, Draft(entries={"b": LedgerEntry(10, 1)}))
 
 
-async def test_a_limit_below_what_is_granted_is_refused(world: World) -> None:
+async def test_a_limit_below_what_is_granted_is_refused(world: QuotasUnderTest) -> None:
     await world.quotas.write(await world.make(), Draft(entries={"a": LedgerEntry(30, 1)}))
     with pytest.raises(KubeInvalid):
         await world.edit_limit(29)
     await world.edit_limit(30)
 
 
-async def test_an_entry_over_what_one_node_may_hold_is_refused(world: World) -> None:
+async def test_an_entry_over_what_one_node_may_hold_is_refused(world: QuotasUnderTest) -> None:
     quota = await world.make()
     await world.edit_limit(1000)
     quota = await world.quotas.read(world.name) or quota
@@ -177,48 +179,46 @@ async def test_an_entry_over_what_one_node_may_hold_is_refused(world: World) -> 
         await world.quotas.write(quota, Draft(entries={"a": LedgerEntry(251, 1)}))
 
 
-async def test_a_write_to_a_quota_that_is_gone_says_so(world: World) -> None:
+async def test_a_write_to_a_quota_that_is_gone_says_so(world: QuotasUnderTest) -> None:
     seen = replace(await world.make(), name=f"{world.name}-gone")
     with pytest.raises(KubeNotFound):
         await world.quotas.write(seen, Draft(fields={"granted": 0}))
 
 
-async def test_pools_are_walked_and_answered_by_compare_and_swap(world: World) -> None:
+async def test_pools_are_walked_and_answered_by_compare_and_swap(world: QuotasUnderTest) -> None:
     names = [world.name, f"{world.name}-b"]
     assert await world.pools.read(world.name) is None
     for name in names:
         await world.make_pool(name)
-    walked = {body["metadata"]["name"]: body async for body in world.pools.walk()}
+    walked = {pool.name: pool async for pool in world.pools.walk()}
     assert walked.keys() >= set(names)
-    version = walked[world.name]["metadata"]["resourceVersion"]
+    version = walked[world.name].version.number
     answered = await world.pools.write(world.name, version=version, status={"granted": 8, "grantedFor": 1})
-    assert answered["status"] == {"granted": 8, "grantedFor": 1}
+    assert answered.status == {"granted": 8, "grantedFor": 1}
     with pytest.raises(KubeConflict):
         await world.pools.write(world.name, version=version, status={"granted": 9})
-    removed = await world.pools.write(
-        world.name, version=answered["metadata"]["resourceVersion"], status={"grantedFor": None}
-    )
-    assert removed["status"] == {"granted": 8}
-    assert (await world.pools.read(world.name) or {})["status"] == {"granted": 8}
+    removed = await world.pools.write(world.name, version=answered.version.number, status={"grantedFor": None})
+    assert removed.status == {"granted": 8}
+    assert (await world.pools.read(world.name) or UNREAD).status == {"granted": 8}
 
 
-async def test_a_write_that_changes_nothing_still_needs_the_newest_version(world: World) -> None:
+async def test_a_write_that_changes_nothing_still_needs_the_newest_version(world: QuotasUnderTest) -> None:
     await world.make_pool(world.name)
-    first = await world.pools.read(world.name) or {}
-    version = first["metadata"]["resourceVersion"]
+    first = await world.pools.read(world.name) or UNREAD
+    version = first.version.number
     second = await world.pools.write(world.name, version=version, status={"granted": 8})
     with pytest.raises(KubeConflict):
         await world.pools.write(world.name, version=version, status={"granted": 8})
-    same = await world.pools.write(world.name, version=second["metadata"]["resourceVersion"], status={"granted": 8})
-    assert same["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
+    same = await world.pools.write(world.name, version=second.version.number, status={"granted": 8})
+    assert same.version == second.version
 
 
-async def test_a_write_to_a_pool_that_is_gone_says_so(world: World) -> None:
+async def test_a_write_to_a_pool_that_is_gone_says_so(world: QuotasUnderTest) -> None:
     with pytest.raises(KubeNotFound):
         await world.pools.write(world.name, version="1", status={"granted": 8})
 
 
-async def test_a_node_says_which_machine_it_is_or_nothing(world: World) -> None:
+async def test_a_node_says_which_machine_it_is_or_nothing(world: QuotasUnderTest) -> None:
     assert await world.nodes.provider_id(world.name) == ""
     await world.make_node(world.name, provider_id="azure:///subscriptions/s/x")
     await world.make_node(f"{world.name}-b", provider_id="")

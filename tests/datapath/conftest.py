@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from azure_cni.linux.datapath import LinuxDatapath
+from azure_cni.model.identity import ModeName
 from datapath.fabric_lab import Lab, a_lab
-from datapath.machine import Machine
+from datapath.machine import DatapathInMode, Machine
 from datapath.namespaces import OUR_RULE, Namespaces
 from datapath.node_site import Site, connected
 
@@ -20,12 +20,18 @@ def namespaces() -> Iterator[Namespaces]:
 
 
 @pytest.fixture
-async def machine(namespaces: Namespaces) -> AsyncIterator[Machine]:
+def mode(request: pytest.FixtureRequest) -> ModeName:
+    """The mode of the node: `transparent`, or each of them where a module or a test says so (IN_EACH_MODE)."""
+    return ModeName(getattr(request, "param", ModeName.TRANSPARENT))
+
+
+@pytest.fixture
+async def machine(namespaces: Namespaces, mode: ModeName) -> AsyncIterator[Machine]:
     node = namespaces.new("node")
     node.sysctl("net/ipv4/ip_forward", "1")
     node.ip("rule", "add", "pref", *OUR_RULE.split())
-    datapath = LinuxDatapath(node_netns=node.path)
-    yield Machine(namespaces, node, datapath)
+    datapath = DatapathInMode(mode, node_netns=node.path)
+    yield Machine(namespaces, node, mode, datapath)
     await datapath.close()
 
 

@@ -2,7 +2,7 @@
 
 All values are frozen; a test changes the network by `replace` and applies it. Sockets are made in a namespace and used
 from the test itself. What must not arrive is sent first and something that must arrive behind it, so that silence
-needs no waiting; where a handshake must fail there is a short time-out.
+needs no waiting. Where it does, it is waited for SILENCE_S; what must come has PATIENCE_S, on a machine of any speed.
 """
 
 import json
@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 
 from azurebox.fabric import Fabric
 from azurebox.fabric.kernel import configure, inside
-from fakes.azure.effective import EffectiveAddress, EffectiveNetwork, EffectiveNic, EffectiveSubnet, EffectiveVNet
+from fakeazure.effective import EffectiveAddress, EffectiveNetwork, EffectiveNic, EffectiveSubnet, EffectiveVNet
 
 FABRIC_MAC = "12:34:56:78:9a:bc"
 IP_RECVTTL = 12  # linux/in.h; named by Python only from 3.14 on
 SILENCE_S = 0.3
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 PRIMARY_1, SECOND_1, PUBLISHED_1 = "10.240.0.5", "10.240.0.7", "10.240.0.8"
 PUBLIC_IP = "198.51.100.77"  # of PUBLISHED_1
@@ -95,15 +95,20 @@ class Lab:
         return f"{self.fabric.prefix}-{name}"
 
     def attach_all(self) -> None:
-        for nic in self.network.nics:
+        for number, nic in enumerate(self.network.nics):
             self.fabric.attach(nic.vm_name, nic.mac)
-            configure(
-                nic.vm_name,
-                [
-                    *(f"address replace {address.address.split('/')[0]}/22 dev eth0" for address in nic.addresses),
-                    "route replace default via 10.240.0.1 dev eth0",
-                ],
-            )
+            self.attach_all_addresses(number)
+
+    def attach_all_addresses(self, number: int) -> None:
+        """Give `eth0` of a VM its addresses and the default route."""
+        nic = self.network.nics[number]
+        configure(
+            nic.vm_name or "",
+            [
+                *(f"address replace {address.address.split('/')[0]}/22 dev eth0" for address in nic.addresses),
+                "route replace default via 10.240.0.1 dev eth0",
+            ],
+        )
 
     def apply(self, network: EffectiveNetwork | None = None) -> None:
         self.fabric.apply(network or self.network)
@@ -148,13 +153,17 @@ class Lab:
 
         return self.open(namespace, make)
 
-    def connects(self, namespace: str, source: str, target: tuple[str, int]) -> bool:
+    def connects(self, namespace: str, source: str, target: tuple[str, int], *, within_s: float = PATIENCE_S) -> bool:
         """Whether a handshake works; False only for silence, a refusal is an error of the test."""
         try:
-            self.connect(namespace, source, target, timeout_s=SILENCE_S)
+            self.connect(namespace, source, target, timeout_s=within_s)
         except TimeoutError:
             return False
         return True
+
+    def unanswered(self, namespace: str, source: str, target: tuple[str, int]) -> bool:
+        """Whether a handshake meets silence."""
+        return not self.connects(namespace, source, target, within_s=SILENCE_S)
 
     def raw(self, namespace: str, *, protocol: int = 0x0003) -> socket.socket:
         """A socket on the wire of `eth0`; 0x0003 is every protocol."""
@@ -167,10 +176,14 @@ class Lab:
 
         return self.open(namespace, make)
 
-    def pings(self, namespace: str, target: str) -> bool:
+    def no_echo(self, namespace: str, target: str) -> bool:
+        """Whether an echo request meets silence."""
+        return not self.pings(namespace, target, within_s=SILENCE_S)
+
+    def pings(self, namespace: str, target: str, *, within_s: float = PATIENCE_S) -> bool:
         def make() -> socket.socket:
             made = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-            made.settimeout(SILENCE_S)
+            made.settimeout(within_s)
             return made
 
         pinger = self.open(namespace, make)

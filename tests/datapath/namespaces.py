@@ -20,14 +20,20 @@ from typing import Any, Self
 import pytest
 
 from azure_cni.linux import netns
+from azure_cni.model.identity import ModeName
 
-PATIENCE_S = 5.0
+Socket = socket.socket
+"""In a class that has a method of the name."""
+PATIENCE_S = 30.0
 OUR_RULE = "90 lookup main suppress_prefixlength 31 suppress_ifgroup default protocol kernel"
 """As an earlier agent left it (datapath.policy), in the words of iproute2."""
 NEEDS_ROOT = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces of its own"),
 ]
+
+IN_EACH_MODE = [*NEEDS_ROOT, pytest.mark.parametrize("mode", list(ModeName), indirect=True)]
+"""Once for each way to hang pods on a node."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +81,16 @@ class Namespace:
             self.run("sh", "-c", f"echo {value} > {path}")
         return self.run("cat", path).strip()
 
-    def socket(self, kind: int = socket.SOCK_STREAM, *, family: int = socket.AF_INET) -> socket.socket:
+    def socket(
+        self, kind: int = socket.SOCK_STREAM, *, family: int = socket.AF_INET, protocol: int = 0
+    ) -> socket.socket:
         """A socket that lives in this namespace, whoever uses it."""
         made: list[socket.socket] = []
 
         def make() -> None:
             with netns.opened(self.path) as there:
                 netns.enter(there)
-            made.append(socket.socket(family, kind))
+            made.append(socket.socket(family, kind, protocol))
 
         thread = threading.Thread(target=make)
         thread.start()
@@ -90,7 +98,7 @@ class Namespace:
         made[0].settimeout(PATIENCE_S)
         return made[0]
 
-    def listen(self, address: str, port: int) -> socket.socket:
+    def listen(self, address: str, port: int) -> Socket:
         listener = self.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
@@ -138,16 +146,16 @@ def caller_of(listener: socket.socket, client: socket.socket, target: tuple[str,
     return str(address)
 
 
-def routes_of(namespace: Namespace) -> list[tuple]:
+def routes_of(namespace: Namespace) -> list[tuple[Any, ...]]:
     """Destination, gateway, device and preferred source of each route."""
     return sorted((r["dst"], r.get("gateway"), r["dev"], r.get("prefsrc")) for r in namespace.show("route"))
 
 
-def neighbours_of(namespace: Namespace) -> list[tuple]:
+def neighbours_of(namespace: Namespace) -> list[tuple[Any, ...]]:
     """Address, MAC and state of each IPv4 neighbour."""
     return sorted((n["dst"], n["lladdr"], tuple(n["state"])) for n in namespace.show("-4", "neigh"))
 
 
 def is_bare(namespace: Namespace) -> bool:
-    """Nothing but its loopback."""
-    return namespace.links() == {"lo"} and not routes_of(namespace) and not neighbours_of(namespace)
+    """Nothing but its loopback, and the bridge of its mode."""
+    return namespace.links() <= {"lo", "azure0"} and not routes_of(namespace) and not neighbours_of(namespace)

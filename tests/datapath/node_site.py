@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
-from azure_cni.datapath.snat import NodeTable
+from azure_cni.datapath.node_table import NodeTable
 from datapath.machine import Machine
 from datapath.namespaces import Namespace, caller_of
 

@@ -8,10 +8,21 @@ import pytest
 from azurebox.fabric.plan import EMPTY, EVERYTHING, NOTHING, Plan, make_plan
 from azurebox.fabric.ruleset import render
 from azurebox.steps import StepError
-from datapath.fabric_lab import PRIMARY_1, PRIMARY_2, PUBLIC_IP, PUBLISHED_1, a_network, a_nic, an_address, with_nic
-from fakes.azure.effective import EffectiveNetwork
+from datapath.fabric_lab import (
+    PRIMARY_1,
+    PRIMARY_2,
+    PUBLIC_IP,
+    PUBLISHED_1,
+    a_network,
+    a_nic,
+    an_address,
+    with_nic,
+    without_address,
+)
+from fakeazure.effective import EffectiveNetwork
 
 NETWORK = a_network("box")
+BORROWERS = without_address(NETWORK, 0, PUBLISHED_1)  # no VM of it has a public IP of its own
 CABLES = {
     "p-vm1": "00:0d:3a:00:00:01",
     "p-vm2": "00:0d:3a:00:00:02",
@@ -71,24 +82,26 @@ def test_the_peer_reaches_nothing_when_no_vnet_holds_its_address() -> None:
 
 
 def test_vms_borrow_outbound_addresses_in_the_order_of_their_nics() -> None:
-    public = plan_of(NETWORK).public
+    public = plan_of(BORROWERS).public
     assert public[IPv4Address(PRIMARY_1)] == IPv4Address("198.51.100.10")
     assert public[IPv4Address(PRIMARY_2)] == IPv4Address("198.51.100.11")
+    public = plan_of(NETWORK).public
     assert public[IPv4Address(PUBLISHED_1)] == IPv4Address(PUBLIC_IP)
+    assert IPv4Address(PRIMARY_1) not in public  # its VM has a public IP
 
 
 def test_a_borrowed_address_is_kept_unless_it_became_someones_own() -> None:
     lent = {IPv4Address(PRIMARY_2): IPv4Address("198.51.100.10")}
-    public = plan_of(NETWORK, lent=lent).public
+    public = plan_of(BORROWERS, lent=lent).public
     assert public[IPv4Address(PRIMARY_2)] == IPv4Address("198.51.100.10")
     assert public[IPv4Address(PRIMARY_1)] == IPv4Address("198.51.100.11")
 
     lent = {IPv4Address(PRIMARY_2): IPv4Address(PUBLIC_IP)}
     public = plan_of(NETWORK, lent=lent).public
-    assert public[IPv4Address(PRIMARY_2)] == IPv4Address("198.51.100.11")
+    assert public[IPv4Address(PRIMARY_2)] == IPv4Address("198.51.100.10")
 
 
-def test_no_public_address_is_lent_twice_and_the_last_one_is_told() -> None:
+def test_no_public_address_is_lent_twice_and_the_last_one_is_reported() -> None:
     crowd = [
         a_nic(f"box-{n}", f"00:0d:3a:00:01:{n:02x}", (an_address(f"10.240.1.{n}", primary=True),)) for n in range(245)
     ]

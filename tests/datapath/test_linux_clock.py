@@ -15,5 +15,5 @@ def test_boot_time_is_the_kernels_uptime_and_does_not_go_back() -> None:
 
 
 def test_utc_is_rfc_3339_in_whole_seconds() -> None:
-    told = datetime.strptime(SystemClock().utc(), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    assert timedelta(0) <= datetime.now(UTC) - told < timedelta(minutes=1)
+    reported = datetime.strptime(SystemClock().utc(), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert timedelta(0) <= datetime.now(UTC) - reported < timedelta(minutes=1)

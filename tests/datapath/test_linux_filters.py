@@ -57,7 +57,7 @@ FIREWALLD = """table inet firewalld {
 }"""
 
 
-async def told(site: Site) -> str:
+async def filter_conflict(site: Site) -> str:
     """The message of the conflict as an agent that starts now finds it; empty where there is none."""
     datapath = LinuxDatapath(node_netns=site.node.path)
     report = await datapath.apply_node(TABLE)
@@ -73,36 +73,43 @@ async def talks(site: Site) -> bool:
         return client.connect_ex((PEER, 8080)) == 0
 
 
+@pytest.mark.parametrize("libraries", [True, False], ids=["with iptables", "without its libraries"])
 @pytest.mark.parametrize("rules", [DOCKER, DOCKER + KUBE_PROXY], ids=["alone", "beside kube-proxy"])
-async def test_dockers_policy_is_named_with_the_command_that_ends_it(site: Site, rules: str) -> None:
+async def test_dockers_policy_is_named_with_the_command_that_ends_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, rules: str, *, libraries: bool
+) -> None:
+    """Also by an nft in a container, where nothing is of iptables."""
     site.node.run("sh", "-ec", rules)
-    message = await told(site)
+    if not libraries:
+        monkeypatch.setenv("XTABLES_LIBDIR", "/nowhere")
+    message = await filter_conflict(site)
     assert not await talks(site)
     assert "nftables chain ip filter FORWARD (policy drop) drops" in message
     assert "what pods send to other nodes and what pods are sent from other nodes" in message
     assert "iptables -P FORWARD ACCEPT" in message
+    monkeypatch.undo()
     site.node.run("iptables-nft", "-P", "FORWARD", "ACCEPT")
-    assert await told(site) == ""
+    assert await filter_conflict(site) == ""
     assert await talks(site)
 
 
 async def test_a_comment_that_is_not_utf8_hides_no_filter(site: Site) -> None:
     named = """nft add rule ip filter FORWARD ip saddr 192.0.2.1 accept comment "\\"$(printf 'caf\\351')\\"" """
     site.node.run("sh", "-ec", f"{DOCKER}{named}")
-    assert "(policy drop) drops" in await told(site)
+    assert "(policy drop) drops" in await filter_conflict(site)
 
 
 async def test_who_accepts_pods_before_the_policy_is_not_blamed(site: Site) -> None:
     site.node.run("sh", "-ec", f"{DOCKER}iptables-nft -I DOCKER-USER -i acni+ -j ACCEPT")
-    assert "what pods send" not in await told(site)
+    assert "what pods send" not in await filter_conflict(site)
     site.node.run("sh", "-ec", "iptables-nft -I DOCKER-USER -o acni+ -j ACCEPT")
-    assert await told(site) == ""
+    assert await filter_conflict(site) == ""
     assert await talks(site)
 
 
 async def test_firewalld_is_named(site: Site) -> None:
     site.node.run("nft", "-f", "-", stdin=FIREWALLD)
-    message = await told(site)
+    message = await filter_conflict(site)
     assert not await talks(site)
     assert "nftables chain inet firewalld filter_FORWARD (its rules) drops what pods send" in message
     assert "systemctl disable --now firewalld" in message
@@ -111,7 +118,7 @@ async def test_firewalld_is_named(site: Site) -> None:
 async def test_firewalld_that_trusts_the_pool_is_not(site: Site) -> None:
     trusting = FIREWALLD.replace("192.0.2.0/24", "10.240.0.0/16")
     site.node.run("nft", "-f", "-", stdin=trusting)
-    assert await told(site) == ""
+    assert await filter_conflict(site) == ""
     assert await talks(site)
 
 
@@ -135,17 +142,17 @@ async def test_what_may_let_pods_pass_or_does_is_not_blamed(site: Site, rules: s
         }}
     }}"""
     site.node.run("nft", "-f", "-", stdin=script)
-    assert await told(site) == ""
+    assert await filter_conflict(site) == ""
 
 
 async def test_a_chain_of_somebody_else_is_named_with_rules_that_let_pods_pass(site: Site) -> None:
     script = "table inet hardening {\nchain passing {\ntype filter hook forward priority 5; policy drop;\n}\n}"
     site.node.run("nft", "-f", "-", stdin=script)
-    message = await told(site)
+    message = await filter_conflict(site)
     for command in ("iifname", "oifname"):
         assert f"nft insert rule inet hardening passing {command} 'acni*' accept" in message
         site.node.run("sh", "-c", f"nft insert rule inet hardening passing {command} 'acni*' accept")
-    assert await told(site) == ""
+    assert await filter_conflict(site) == ""
     assert await talks(site)
 
 

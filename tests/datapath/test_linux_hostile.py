@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from azure_cni.datapath.conflicts import ConflictReason
+from azure_cni.datapath.policy import OURS
 from azure_cni.errors import DatapathError
-from azure_cni.linux.datapath import LinuxDatapath
-from datapath.namespaces import NEEDS_ROOT, PATIENCE_S, Namespace
+from azure_cni.linux import rules
+from datapath.namespaces import IN_EACH_MODE, PATIENCE_S, Namespace
 from datapath.node_site import IMDS, INTERNET, PRIMARY, TABLE, WIRESERVER, A, B, Site
+from datapath.watched_node import listen
 
-pytestmark = NEEDS_ROOT
+pytestmark = IN_EACH_MODE
 
 NODE = IPv4Address(PRIMARY)
 ETH_P_ARP = 0x0806
@@ -66,7 +68,7 @@ async def test_a_fifo_in_place_of_a_namespace_keeps_no_other_pod_waiting(site: S
 async def test_what_cannot_be_put_right_keeps_the_guards_from_nobody(site: Site, tmp_path: Path) -> None:
     one, _ = await pods_of(site)
     site.node.run("nft", "flush", "ruleset")
-    datapath = LinuxDatapath(node_netns=site.node.path, sysctls=tmp_path)  # none can be set there
+    datapath = site.machine.successor(sysctls=tmp_path)  # none can be set there
     with pytest.raises(DatapathError, match="cannot turn on sysctl"):
         await datapath.apply_node(TABLE)
     await datapath.close()
@@ -97,7 +99,7 @@ async def test_a_pod_cannot_fill_the_nodes_neighbour_table(site: Site) -> None:
     with one.socket(socket.SOCK_RAW, family=socket.AF_PACKET) as raw:
         raw.bind(("eth0", 0))
         for number in range(3000):
-            ask(raw, (spec.host_mac, spec.pod_mac), sender=struct.pack("!I", 0x0A140000 + number))
+            ask(raw, (site.machine.gateway_mac(A), spec.pod_mac), sender=struct.pack("!I", 0x0A140000 + number))
     assert len(site.node.show("-4", "neigh", "show", "nud", "all")) <= before + 1
     assert site.seen(other, INTERNET) == PRIMARY
 
@@ -132,7 +134,7 @@ async def test_a_pod_does_not_reach_the_nodes_loopback(site: Site) -> None:
     """Where loopback is routed, as portmap has it for the links of pods with a hostPort."""
     one, _ = await pods_of(site)
     spec = site.machine.spec(A)
-    site.node.sysctl(f"net/ipv4/conf/{spec.host_ifname}/route_localnet", "1")
+    site.node.sysctl(f"net/ipv4/conf/{site.machine.way_to(A)}/route_localnet", "1")
     with site.node.socket(socket.SOCK_DGRAM) as private, one.socket(socket.SOCK_RAW, family=socket.AF_PACKET) as raw:
         private.bind(("127.0.0.1", 10248))
         private.settimeout(0.5)
@@ -142,7 +144,7 @@ async def test_a_pod_does_not_reach_the_nodes_loopback(site: Site) -> None:
         head += socket.inet_aton(A) + socket.inet_aton("127.0.0.1")
         total = sum(struct.unpack("!10H", head))
         head = head[:10] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + head[12:]
-        macs = bytes.fromhex((spec.host_mac + spec.pod_mac).replace(":", ""))
+        macs = bytes.fromhex((site.machine.gateway_mac(A) + spec.pod_mac).replace(":", ""))
         raw.send(macs + struct.pack("!H", 0x0800) + head + datagram)
         with pytest.raises(TimeoutError):
             private.recv(100)
@@ -152,11 +154,12 @@ async def test_a_pod_does_not_reach_the_nodes_loopback(site: Site) -> None:
 async def test_switches_of_pods_links_are_put_right(site: Site, switch: str, wrong: str) -> None:
     """Also of pods that an older agent made."""
     await pods_of(site)
-    path = f"net/ipv4/conf/{site.machine.spec(A).host_ifname}/{switch}"
-    right = site.node.sysctl(path)
+    path = f"net/ipv4/conf/{site.machine.way_to(A)}/{switch}"
+    right, links = site.node.sysctl(path), site.machine.way_to(A)
+    links = "acni*" if links.startswith("acni") else links
     site.node.sysctl(path, wrong)
     repaired = (await site.machine.datapath.apply_node(TABLE)).repaired
-    assert repaired == (f"sysctl net.ipv4.conf.acni*.{switch} was {wrong}: set to {right}",)
+    assert repaired == (f"sysctl net.ipv4.conf.{links}.{switch} was {wrong}: set to {right}",)
     assert site.node.sysctl(path) == right
 
 
@@ -167,21 +170,21 @@ def started(node: Namespace, script: str) -> subprocess.Popen[bytes]:
 
 async def test_changes_faster_than_they_can_be_read_do_not_hold_the_loop_up(site: Site) -> None:
     await pods_of(site)
+    await listen(site.machine.datapath)
     hearing = asyncio.create_task(site.machine.datapath.changed())
-    await asyncio.sleep(0.1)
     endless = "while :; do echo 'rule add pref 5000 from 10.9.0.1 lookup 77'; echo 'rule del pref 5000'; done"
     with started(site.node, f"{endless} | ip -force -batch -"):
         longest_s, end_s = 0.0, time.monotonic() + 2.5
         while time.monotonic() < end_s:
-            began_s = time.monotonic()
+            began_s = time.thread_time()  # not the time of other processes
             await asyncio.sleep(0.01)
-            longest_s = max(longest_s, time.monotonic() - began_s)
+            longest_s = max(longest_s, time.thread_time() - began_s)
     assert longest_s < 1
     assert (await hearing).node
 
 
 @pytest.mark.parametrize("name", ["lo", "kube-ipvs0"])
-async def test_a_pods_address_on_another_interface_is_told(site: Site, name: str) -> None:
+async def test_a_pods_address_on_another_interface_is_reported(site: Site, name: str) -> None:
     await pods_of(site)
     if name != "lo":
         site.node.ip("link", "add", name, "type", "bridge")
@@ -191,3 +194,23 @@ async def test_a_pods_address_on_another_interface_is_told(site: Site, name: str
     assert f"ip address delete {B} dev {name}" in conflict.message
     site.node.ip("address", "delete", f"{B}/32", "dev", name)
     assert (await site.machine.datapath.apply_node(TABLE)).conflicts == ()
+
+
+async def test_rules_that_change_while_they_are_read_hide_none_of_our_own(site: Site) -> None:
+    """There are more of them than the kernel lists in one part, and others come and go in front of our own.
+
+    The kernel does not say so, and a list may lack the rule at which one part ends and the next begins.
+    """
+    await pods_of(site)
+    many = (f"rule add pref {1000 + number} from 10.9.{number >> 8}.{number & 255} lookup 77" for number in range(600))
+    site.node.batch(*many)
+    endless = "while :; do echo 'rule add pref 50 from 10.8.0.1 lookup 77'; echo 'rule del pref 50'; done"
+    with started(site.node, f"{endless} | ip -force -batch -"):
+        reads, end_s = 0, time.monotonic() + 2.5
+        while time.monotonic() < end_s:
+            found = await site.machine.datapath._housekeeping.run(lambda keeping: rules.read(keeping.host._kernel))
+            assert found is not None
+            assert OURS in found
+            assert len([rule for rule in found if rule.preference >= 1000]) > 590  # of 602, with the kernel's own two
+            reads += 1
+    assert reads

@@ -10,33 +10,25 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from azure_cni.ipam.address_state import Holder, LinkParameters, Sandbox
 from azure_cni.ipam.ledger import Ledger
-from azure_cni.ipam.life import Holder, LinkParameters, Sandbox
 from azure_cni.linux.datapath import LinuxDatapath
-from azure_cni.node.board import Board, Book
-from azure_cni.node.demand import Demand
-from azure_cni.node.repair import Repair
-from azure_cni.node.sandboxes import Sandboxes
+from azure_cni.node.pods.demand import Demand
+from azure_cni.node.pods.leaks import Leaks
+from azure_cni.node.pods.repair import Repair
+from azure_cni.node.pods.sandboxes import Sandboxes
+from azure_cni.node.state import NodeState
+from azure_cni.node.stored_ledger import StoredLedger
 from datapath.namespaces import NEEDS_ROOT, OUR_RULE, Namespace, Namespaces
+from fakes.clocks import ManualClock
+from fakes.egress import node_egress
 from fakes.events import FakeEvents
 from fakes.ledger_store import FakeLedgerStore
-from fakes.simulated_node import RecordingObserver, pod_body
+from fakes.observer import RecordingObserver
+from fakes.simulated_node import pod_body
 from unit.ipam.views import view
 
 pytestmark = NEEDS_ROOT
-
-
-@dataclass
-class Clock:
-    now_s: float = 1000.0
-
-    def boottime_s(self) -> float:
-        return self.now_s
-
-    def utc(self, *, ahead_s: float = 0.0) -> str:
-        return f"{self.now_s + ahead_s}"
 
 
 @dataclass
@@ -45,24 +37,21 @@ class Node:
 
     datapath: LinuxDatapath
     namespaces: Namespaces
-    clock: Clock = field(default_factory=Clock)
+    clock: ManualClock = field(default_factory=ManualClock)
     demand: Demand = field(default_factory=Demand)
     observer: RecordingObserver = field(default_factory=RecordingObserver)
 
     def __post_init__(self) -> None:
-        ledger, board = Ledger(), Board()
+        ledger, state = Ledger(), NodeState()
         ledger.apply(ledger.observe(view(range(1, 9)), now_s=0.0).change)
-        board.link = LinkParameters(1500, IPv4Address("10.240.0.200"))
-        self.book = Book(store=FakeLedgerStore(ledger.slots), bell=board.bell)
-        parts: dict[str, Any] = {
-            "book": self.book,
-            "demand": self.demand,
-            "datapath": self.datapath,
-            "clock": self.clock,
-            "observer": self.observer,
-        }
-        self.sandboxes = Sandboxes(**parts, board=board, events=FakeEvents(), wake=lambda: None)
-        self.repair = Repair(**parts, sandboxes=self.sandboxes, relist=self.list_pods)
+        state.link = LinkParameters(1500, IPv4Address("10.240.0.200"))
+        self.stored = StoredLedger(store=FakeLedgerStore(ledger.slots), broadcast=state.broadcast)
+        common: dict[str, Any] = {"stored": self.stored, "datapath": self.datapath, "observer": self.observer}
+        parts = common | {"demand": self.demand, "clock": self.clock}
+        here: dict[str, Any] = {"state": state, "events": FakeEvents(), "egress": node_egress(self.stored, self.demand)}
+        self.sandboxes = Sandboxes(**parts, **here, wake=lambda: None)
+        leaks = Leaks(**parts, sandboxes=self.sandboxes, relist=self.list_pods)
+        self.repair = Repair(**common, sandboxes=self.sandboxes, leaks=leaks)
 
     def list_pods(self) -> None:
         """The API server has the pod p, and no other."""
@@ -72,7 +61,7 @@ class Node:
     async def add(self, pod: str) -> tuple[Holder, Namespace]:
         """A sandbox of the pod in a namespace of its own; each is a second younger than the one before."""
         netns = self.namespaces.new()
-        holder = Holder(Sandbox(netns.name, "eth0"), netns.path, "default", pod, f"uid-{pod}")
+        holder = Holder(Sandbox("azure-cni", netns.name, "eth0"), netns.path, "default", pod, f"uid-{pod}")
         await self.sandboxes.add(holder)
         self.clock.now_s += 1.0
         return holder, netns
@@ -80,12 +69,12 @@ class Node:
     async def grace(self) -> None:
         """The grace time goes by, with a pass each ten seconds."""
         for _ in range(9):
-            await self.repair.once()
+            await self.repair.compare()
             self.clock.now_s += 10.0
 
     @property
     def held(self) -> set[Holder]:
-        return {slot.holder for slot in self.book.ledger.slots if slot.holder is not None}
+        return {slot.holder for slot in self.stored.ledger.slots if slot.holder is not None}
 
 
 @contextmanager
@@ -122,17 +111,11 @@ async def test_dead_sandboxes_are_taken_down_and_living_ones_stay(namespaces: Na
         for netns in (forgotten_netns, orphan_netns):
             assert netns.links() == {"lo"}
         assert "eth0" in outlived_netns.links()
-        assert node.observer.told.count(("repaired", "leaked_address")) == 2
+        assert node.observer.recorded.count(("repaired", "leaked_address")) == 2
     await node.grace()
     await node.grace()
     assert node.held == {newest}
-    await node.sandboxes.check(newest, expected=_address(node, newest))
+    held = node.stored.ledger.holding(newest.sandbox)
+    await node.sandboxes.check(newest, expected=[slot.address for slot in held])
     assert {forgotten, orphan, running}.isdisjoint(node.held)
     await datapath.close()
-
-
-def _address(node: Node, holder: Holder) -> IPv4Address:
-    slot = node.book.ledger.holding(holder.sandbox)
-    if slot is None:
-        pytest.fail(f"{holder} holds no address")
-    return slot.address

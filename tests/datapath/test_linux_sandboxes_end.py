@@ -13,12 +13,12 @@ import pytest
 
 from azure_cni.errors import DatapathError, LedgerError
 from azure_cni.linux.datapath import LinuxDatapath
-from azure_cni.linux.sandboxes import LEAVING
+from azure_cni.linux.veth import LEAVING
 from datapath.machine import Machine
-from datapath.namespaces import NEEDS_ROOT, caller_of, is_bare, routes_of
+from datapath.namespaces import IN_EACH_MODE, caller_of, is_bare, neighbours_of, routes_of
 from fakes.simulated_node import SimulatedNode
 
-pytestmark = NEEDS_ROOT
+pytestmark = IN_EACH_MODE
 
 A, B = "10.240.0.7", "10.240.0.8"
 PORT = 8080
@@ -28,11 +28,11 @@ IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2  # linux/in.h
 async def test_detach_leaves_nothing(machine: Machine) -> None:
     spec = machine.spec(A)
     await machine.datapath.attach(spec)
-    await machine.datapath.detach(spec.host_ifname, [A])
+    await machine.datapath.detach(spec.sandbox)
     await machine.datapath.settle()
     assert is_bare(machine.node)
     assert is_bare(machine.pods[A])
-    await machine.datapath.detach(spec.host_ifname, [A])  # once more is no error
+    await machine.datapath.detach(spec.sandbox)  # once more is no error
 
 
 async def test_detach_cuts_off_before_it_returns(machine: Machine) -> None:
@@ -47,10 +47,11 @@ async def test_detach_cuts_off_before_it_returns(machine: Machine) -> None:
         stayer.sendto(b"before", (A, PORT))
         assert leaver.recv(16) == b"before"
 
-        await machine.datapath.detach(machine.spec(A).host_ifname, [A])
+        await machine.datapath.detach(machine.spec(A).sandbox)
 
         assert machine.spec(A).host_ifname in machine.node.links()
-        assert routes_of(machine.node) == [(B, None, machine.spec(B).host_ifname, None)]
+        assert routes_of(machine.node) == [(B, None, machine.way_to(B), None)]
+        assert {neighbour[0] for neighbour in neighbours_of(machine.node)} == {B}
         with pytest.raises(OSError, match=os.strerror(errno.ENETUNREACH)):
             machine.node.socket(socket.SOCK_DGRAM).sendto(b"after", (A, PORT))
         leaver.sendto(b"after", (B, PORT))
@@ -64,7 +65,7 @@ async def test_detach_after_the_namespace_went_is_no_error(machine: Machine) -> 
     spec = machine.spec(A)
     await machine.datapath.attach(spec)
     machine.pods[A].delete()
-    await machine.datapath.detach(spec.host_ifname, [A])
+    await machine.datapath.detach(spec.sandbox)
     await machine.datapath.settle()
     assert is_bare(machine.node)
 
@@ -73,7 +74,7 @@ async def test_a_sandbox_may_come_back_while_its_link_is_leaving(machine: Machin
     spec = machine.spec(A)
     for _ in range(5):
         await machine.datapath.attach(spec)
-        await machine.datapath.detach(spec.host_ifname, [A])
+        await machine.datapath.detach(spec.sandbox)
     await machine.datapath.attach(spec)
     await machine.datapath.settle()
     assert await machine.datapath.check(spec) == ()
@@ -83,7 +84,7 @@ async def test_what_is_wired_is_listed_with_its_routes(machine: Machine) -> None
     await machine.pod(A)
     await machine.pod(B)
     machine.node.ip("link", "add", "azvc440f455693", "type", "bridge")  # so Azure's own plugin names a pod's
-    listed = {found.host_ifname: found.addresses for found in await machine.datapath.sandboxes()}
+    listed = {found.key: set(map(str, found.addresses)) for found in await machine.datapath.sandboxes()}
     assert listed == {machine.spec(A).host_ifname: {A}, machine.spec(B).host_ifname: {B}}
 
 
@@ -91,17 +92,17 @@ async def test_the_next_agent_removes_what_a_crashed_one_had_cut_off(machine: Ma
     await machine.pod(A)
     machine.node.ip("link", "set", machine.spec(A).host_ifname, "down", "group", str(LEAVING))
     await machine.pod(B)
-    successor = LinuxDatapath(node_netns=machine.node.path)
-    assert [found.host_ifname for found in await successor.sandboxes()] == [machine.spec(B).host_ifname]
+    successor = machine.successor()
+    assert [found.key for found in await successor.sandboxes()] == [machine.spec(B).host_ifname]
     await successor.close()
-    assert machine.node.links() == {"lo", machine.spec(B).host_ifname}
+    assert machine.node.links() - {"azure0"} == {"lo", machine.spec(B).host_ifname}
 
 
 async def test_many_come_and_go_at_once(machine: Machine) -> None:
     specs = [machine.spec(f"10.240.1.{number}") for number in range(30)]
     await asyncio.gather(*(machine.datapath.attach(spec) for spec in specs))
     assert [await machine.datapath.check(spec) for spec in specs] == [()] * 30
-    await asyncio.gather(*(machine.datapath.detach(spec.host_ifname, [str(spec.address)]) for spec in specs))
+    await asyncio.gather(*(machine.datapath.detach(spec.sandbox) for spec in specs))
     await machine.datapath.settle()
     assert is_bare(machine.node)
     assert all(is_bare(pod) for pod in machine.pods.values())
@@ -114,7 +115,7 @@ async def test_a_cancelled_attach_leaves_nothing_once_detached(machine: Machine)
     attaching.cancel()
     with pytest.raises(asyncio.CancelledError):
         await attaching
-    await machine.datapath.detach(spec.host_ifname, [A])
+    await machine.datapath.detach(spec.sandbox)
     await machine.datapath.settle()
     assert is_bare(machine.node)
 
@@ -129,19 +130,19 @@ async def test_close_gives_all_descriptors_back(machine: Machine) -> None:
     await datapath.attach(machine.spec(A))
     with pytest.raises(DatapathError):
         await datapath.attach(machine.spec(B, netns="/run/netns/no-such"))
-    await datapath.detach(machine.spec(A).host_ifname, [A])
+    await datapath.detach(machine.spec(A).sandbox)
     await datapath.close()
     assert open_descriptors() == before
 
 
 async def test_an_agent_without_its_ledger_leaves_running_pods_alone(machine: Machine) -> None:
-    """A lost ledger names no sandbox, so each link would be taken for what a crash left."""
+    """A lost ledger names no sandbox, so each link would be mistaken for what a crash left."""
     one, other = await machine.pod(A), await machine.pod(B)
     repair = SimulatedNode().repair(datapath=machine.datapath)
     with pytest.raises(LedgerError, match=f"pods run with {A}, {B}; "):
-        await repair.examine()
+        await repair.verify_ledger()
     with other.listen(B, PORT) as listener:
         assert caller_of(listener, one.socket(), (B, PORT)) == A
     for address in (A, B):
-        await machine.datapath.detach(machine.spec(address).host_ifname, [address])
-    await repair.examine()
+        await machine.datapath.detach(machine.spec(address).sandbox)
+    await repair.verify_ledger()

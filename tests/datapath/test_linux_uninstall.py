@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from datapath.namespaces import NEEDS_ROOT
+from datapath.namespaces import IN_EACH_MODE
 from datapath.node_site import TABLE, A, B, Site
 
-pytestmark = NEEDS_ROOT
+pytestmark = IN_EACH_MODE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "uninstall.md"
 

@@ -7,8 +7,9 @@ from ipaddress import IPv4Address
 import pytest
 
 from azure_cni.datapath.conflicts import ConflictReason
-from azure_cni.linux import ethtool, netns
+from azure_cni.linux import netns
 from azure_cni.linux.datapath import LinuxDatapath
+from azure_cni.linux.node_kernel import driver
 from datapath.namespaces import NEEDS_ROOT
 from datapath.node_site import INTERNET, NIC_MAC, PEER, PRIMARY, TABLE, A, Site
 
@@ -97,7 +98,7 @@ def test_the_kernel_names_drivers(site: Site) -> None:
     with netns.opened(site.node.path) as node:
         netns.enter(node)
         try:
-            drivers = [ethtool.driver(name) for name in ("eth0", "copybridge", "lo", "missing")]
+            drivers = [driver(name) for name in ("eth0", "copybridge", "lo", "missing")]
         finally:
             netns.enter(home)
     assert drivers == ["veth", "bridge", "", ""]

@@ -11,15 +11,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from azure_cni.node.host_watch import PERIOD_S
-from datapath.namespaces import NEEDS_ROOT, Namespace, caller_of
+from datapath.namespaces import IN_EACH_MODE, PATIENCE_S, Namespace, caller_of
 from datapath.node_site import IMDS, INTERNET, PEER, PORT, PRIMARY, TABLE, WIRESERVER, A, B, Site, refusal
-from datapath.watched_node import watch_over
+from datapath.watched_node import watching
 
-pytestmark = NEEDS_ROOT
-
-SOON_S = PERIOD_S / 2
-"""Before any comparison is due."""
+pytestmark = IN_EACH_MODE
 
 
 @dataclass
@@ -31,18 +27,18 @@ class Watched:
     other: Namespace
 
     async def soon(self, fact: Callable[[], bool]) -> None:
-        """Wait until something is so, for less time than any comparison takes to come."""
-        async with asyncio.timeout(SOON_S):
+        """Wait until something is so."""
+        async with asyncio.timeout(PATIENCE_S):
             while not await asyncio.to_thread(fact):  # noqa: ASYNC110 - the kernel rings no bell here
                 await asyncio.sleep(0.02)
 
     def they_talk(self) -> bool:
         """A pod reaches the other one, the node a pod, and a pod a peer, as themselves."""
         with contextlib.suppress(OSError), self.other.listen(B, PORT) as listener:
-            listener.settimeout(1)
+            listener.settimeout(3)
             clients = [self.one.socket(), self.site.node.socket()]
             for client in clients:
-                client.settimeout(1)
+                client.settimeout(3)
             callers = [caller_of(listener, client, (B, PORT)) for client in clients]
             return [*callers, self.site.seen(self.one, PEER)] == [A, PRIMARY, A]
         return False
@@ -53,11 +49,8 @@ async def watched(site: Site) -> AsyncIterator[Watched]:
     datapath, primary = site.machine.datapath, IPv4Address(PRIMARY)
     await datapath.apply_node(TABLE)
     one, other = [await site.machine.pod(address, node_address=primary) for address in (A, B)]
-    task = asyncio.create_task(watch_over(site.machine, A, B).run())
-    await asyncio.sleep(0.2)
-    yield Watched(site, one, other)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with watching(site.machine, A, B):
+        yield Watched(site, one, other)
 
 
 @pytest.mark.parametrize("command", ["flush ruleset", "delete table inet azure_cni", "flush table inet azure_cni"])
@@ -81,7 +74,7 @@ def table_of(site: Site) -> str:
     "switch", ["net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", "net/ipv4/conf/eth0/forwarding", "LINK"]
 )
 async def test_forwarding_that_was_turned_off_is_on(watched: Watched, switch: str) -> None:
-    link = watched.site.machine.spec(A).host_ifname
+    link = watched.site.machine.way_to(A)
     path = f"net/ipv4/conf/{link}/forwarding" if switch == "LINK" else switch
     watched.site.node.sysctl(path, "0")
     await watched.soon(lambda: watched.site.node.sysctl(path) == "1")
@@ -97,11 +90,11 @@ async def test_forwarding_that_was_turned_off_is_on(watched: Watched, switch: st
 )
 async def test_what_leads_to_a_pod_is_back(watched: Watched, command: str) -> None:
     site = watched.site
-    site.node.ip(*command.replace("LINK", site.machine.spec(B).host_ifname).split())
+    link = site.machine.way_to(B)
+    site.node.ip(*command.replace("LINK", link).split())
     if "proto" in command:
         site.node.ip("route", "replace", "default", "via", "10.240.0.1")
-    link = site.machine.spec(B).host_ifname
-    await watched.soon(lambda: len(site.node.show("route", "show", "dev", link)) == 2 and "PERM" in near(site, link))
+    await watched.soon(lambda: len(site.node.show("route", "show", B, "dev", link)) == 2 and "PERM" in near(site, link))
     spec = site.machine.spec(B, node_address=IPv4Address(PRIMARY))
     assert await site.machine.datapath.check(spec) == ()
     assert watched.they_talk()
@@ -129,7 +122,7 @@ async def test_pods_addresses_that_somebody_puts_on_the_uplink_leave_it(watched:
 @pytest.mark.parametrize("switches", [{"all": 1, "default": 1}, {"all": 1, "eth0": 1, "LINK": 1}])
 async def test_strict_reverse_path_filters_take_nothing_from_pods(watched: Watched, switches: dict[str, int]) -> None:
     """Every pod's address is routed to its own link, and what comes by the NIC would leave by it: nothing to drop."""
-    link = watched.site.machine.spec(A).host_ifname
+    link = watched.site.machine.way_to(A)
     for name, value in switches.items():
         watched.site.node.sysctl(f"net/ipv4/conf/{name.replace('LINK', link)}/rp_filter", str(value))
     assert watched.they_talk()

@@ -58,7 +58,7 @@ async def test_pods_reach_the_internet_with_the_address_of_that_interface(site: 
 
 
 @WAYS
-async def test_it_is_told_with_the_networks_that_are_lost_until_they_have_a_route_by_the_nic(
+async def test_it_is_reported_with_the_networks_that_are_lost_until_they_have_a_route_by_the_nic(
     site: Site, how: str
 ) -> None:
     turned(site, how)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from azure_cni.host.mounts import NodeDirectories, mounted
+from azure_cni.host.files import NodeDirectories, mounted
 from datapath.namespaces import NEEDS_ROOT
 
 pytestmark = NEEDS_ROOT
@@ -18,7 +18,7 @@ OPERATOR = Path(__file__).parents[2] / "operator"
 SCRIPT = """
 import subprocess, sys
 from pathlib import Path
-from azure_cni.host.mounts import NodeDirectories
+from azure_cni.host.files import NodeDirectories
 seen = NodeDirectories((Path(sys.argv[1]), Path(sys.argv[1]).parent / "never mounted"))
 print("at first:", seen.replaced())
 subprocess.run(["sh", "-c", sys.argv[2]], check=True)
@@ -27,7 +27,7 @@ print("a new container:", NodeDirectories((Path(sys.argv[1]),)).replaced())
 """
 
 
-def told(tmp_path: Path, command: str) -> list[str]:
+def reported(tmp_path: Path, command: str) -> list[str]:
     """What is said of node/c ni, mounted at seen/c ni, before and after the command."""
     there, seen = tmp_path / "node" / "c ni", tmp_path / "seen" / "c ni"
     for directory in (there, seen):
@@ -47,7 +47,7 @@ def told(tmp_path: Path, command: str) -> list[str]:
 
 
 def test_what_happens_in_the_directory_is_no_replacement(tmp_path: Path):
-    assert told(tmp_path, "cd 'node/c ni' && touch one && mkdir two && rm one && rmdir two") == [
+    assert reported(tmp_path, "cd 'node/c ni' && touch one && mkdir two && rm one && rmdir two") == [
         "at first: ",
         "then: ",
         "a new container: ",
@@ -58,13 +58,13 @@ def test_what_happens_in_the_directory_is_no_replacement(tmp_path: Path):
     "command", ["rm -r 'node/c ni'; mkdir 'node/c ni'", "rm -r node; mkdir -p 'node/c ni'"], ids=["it", "its parent"]
 )
 def test_a_directory_that_is_removed_and_made_again_is_noticed(tmp_path: Path, command: str):
-    first, then, _ = told(tmp_path, command)
+    first, then, _ = reported(tmp_path, command)
     assert first == "at first: "
     assert then == f"then: {tmp_path}/seen/c ni of the node was removed"
 
 
 def test_a_directory_that_is_moved_and_made_again_is_noticed(tmp_path: Path):
-    first, then, _ = told(tmp_path, "mv 'node/c ni' node/old; mkdir 'node/c ni'")
+    first, then, _ = reported(tmp_path, "mv 'node/c ni' node/old; mkdir 'node/c ni'")
     assert first == "at first: "
     assert then.startswith(f"then: {tmp_path}/seen/c ni of the node was moved to /")
     assert then.endswith("/node/old")

@@ -2,60 +2,91 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
 
-from azure_cni.ipam.life import Holder, Sandbox, Slot, State
+import pytest
+
+from azure_cni.ipam.address_state import Holder, LinkParameters, Sandbox, Slot, State
 from azure_cni.linux.clock import SystemClock
-from azure_cni.node.board import Board, Book, LinkParameters
-from azure_cni.node.demand import Demand
-from azure_cni.node.host_watch import HostWatch
-from azure_cni.node.repair import Repair
-from azure_cni.node.sandboxes import Sandboxes
+from azure_cni.linux.datapath import LinuxDatapath
+from azure_cni.model.nic import ConfigName
+from azure_cni.node.pods import host_watch
+from azure_cni.node.pods.demand import Demand
+from azure_cni.node.pods.host_watch import HostWatch
+from azure_cni.node.pods.leaks import Leaks
+from azure_cni.node.pods.repair import Repair
+from azure_cni.node.pods.sandboxes import Sandboxes
+from azure_cni.node.state import NodeState
+from azure_cni.node.stored_ledger import StoredLedger
 from datapath.machine import MTU, Machine
 from datapath.node_site import PRIMARY, TABLE
+from fakes.egress import node_egress
 from fakes.events import FakeEvents
 from fakes.ledger_store import FakeLedgerStore
-from fakes.simulated_node import RecordingObserver
+from fakes.observer import RecordingObserver
+from fakes.waiting import PATIENCE_S, background, until
+
+
+async def listen(datapath: LinuxDatapath) -> None:
+    """Whatever others change from now on is heard, once somebody asks what changed."""
+    asking = asyncio.create_task(datapath.changed())
+    await until(lambda: bool(datapath._changes and datapath._changes._loop), within_s=PATIENCE_S, say=lambda: asking)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def watching(machine: Machine, *addresses: str) -> AsyncIterator[None]:
+    """A watch goes on meanwhile, and puts right only what it hears of: after the first no comparison comes due."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host_watch, "PERIOD_S", 86_400.0)
+        await listen(machine.datapath)
+        async with background(watch_over(machine, *addresses).run()):
+            yield
 
 
 def watch_over(machine: Machine, *addresses: str) -> HostWatch:
     """The watch of a node that serves these pods."""
     datapath = machine.datapath
 
-    async def keep_node(_: str) -> bool:
+    async def restore_node(_: str) -> bool:
         return bool((await datapath.apply_node(TABLE)).repaired)
 
     repair = repair_of(machine, *addresses)
-    return HostWatch(datapath=datapath, repair=repair, keep_node=keep_node, clock=SystemClock())
+    return HostWatch(datapath=datapath, repair=repair, restore_node=restore_node, clock=SystemClock())
 
 
 def repair_of(machine: Machine, *addresses: str) -> Repair:
     """What compares kernel and ledger of a node that serves these pods."""
-    board, demand, clock, observer = Board(), Demand(), SystemClock(), RecordingObserver()
-    board.link = LinkParameters(MTU, IPv4Address(PRIMARY))
+    state, demand, clock, observer = NodeState(), Demand(), SystemClock(), RecordingObserver()
+    state.link = LinkParameters(MTU, IPv4Address(PRIMARY), machine.mode)
     slots = [
         Slot(
             IPv4Address(address),
-            f"azure-cni-{address}",
+            ConfigName(f"azure-cni-{address}"),
             State.ASSIGNED,
             0.0,
-            Holder(Sandbox(address, "eth0"), machine.spec(address).netns, "default", address, address),
+            Holder(Sandbox("azure-cni", address, "eth0"), machine.spec(address).netns, "default", address, address),
         )
         for address in addresses
     ]
-    book = Book(store=FakeLedgerStore(slots), bell=board.bell)
+    stored = StoredLedger(store=FakeLedgerStore(slots), broadcast=state.broadcast)
     sandboxes = Sandboxes(
-        book=book,
-        board=board,
+        stored=stored,
+        state=state,
         demand=demand,
         datapath=machine.datapath,
+        egress=node_egress(stored, demand),
         events=FakeEvents(),
         clock=clock,
         observer=observer,
         wake=lambda: None,
     )
-    return Repair(
-        book=book,
+    leaks = Leaks(
+        stored=stored,
         demand=demand,
         datapath=machine.datapath,
         sandboxes=sandboxes,
@@ -63,3 +94,4 @@ def repair_of(machine: Machine, *addresses: str) -> Repair:
         observer=observer,
         relist=lambda: None,
     )
+    return Repair(stored=stored, datapath=machine.datapath, sandboxes=sandboxes, observer=observer, leaks=leaks)

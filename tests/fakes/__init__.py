@@ -1,1 +1,1 @@
-"""Honest stand-ins for what a test cannot have: they obey the rules of the real thing."""
+"""Fakes of the ports: each obeys the rules of the real thing, and a contract test runs on both."""

@@ -1,12 +1,12 @@
-"""Azure's answer to "who am I", without Azure."""
+"""The `Cloud` port in memory: which VM, NIC and VNet this node is given."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 
-from azure_cni.api.identity import NodeIdentity, VNetView
-from azure_cni.api.nic import SubnetID, VNetID
 from azure_cni.errors import CloudError, CloudUnreachable
+from azure_cni.model.identity import NodeIdentity, VNetView
+from azure_cni.model.nic import SubnetID, VNetID
 from fakes.nic import NIC_ID
 
 VNET_ID = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/vnet")

@@ -8,10 +8,11 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
-from azure_cni.api import quota as quota_api
-from azure_cni.api.nic import VNetID
-from azure_cni.api.quota import Draft, Limits, VNetQuota
+from azure_cni.api import vnet_quota
+from azure_cni.api.node_ip_pool import NodeIPPool, parse
+from azure_cni.api.vnet_quota import Draft, Limits, VNetQuota
 from azure_cni.errors import CloudError, CloudNotFound, DecodeFailed, KubeConflict, KubeInvalid, KubeNotFound
+from azure_cni.model.nic import VNetID
 from fakes.pools import merge_patch
 
 VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/vnet")
@@ -82,14 +83,14 @@ class Store:
 
     def delete(self, name: str) -> None:
         before = self.objects.pop(name)
-        for tell in list(self.watchers):
-            tell(copy.deepcopy(before), None)
+        for notify in list(self.watchers):
+            notify(copy.deepcopy(before), None)
 
     def _put(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         before = self.objects.get(name)
         self.objects[name] = body
-        for tell in list(self.watchers):
-            tell(copy.deepcopy(before), copy.deepcopy(body))
+        for notify in list(self.watchers):
+            notify(copy.deepcopy(before), copy.deepcopy(body))
         return copy.deepcopy(body)
 
 
@@ -123,7 +124,7 @@ class FakeCluster:
         self.pool(name)
         self.pools.patch(name, {"status": {
             "vnetID": VNET, "nicID": f"{NICS}/{nic or f'{name}-nic'}", "requested": requested, "requestID": number,
-            "wants": "Grow", "allocated": 0, "free": 0, "waiting": 0, "assigned": 0, **status,
+            "writeIntent": "Grow", "allocated": 0, "free": 0, "waiting": 0, "assigned": 0, **status,
         }})  # fmt: skip
 
     def pool(self, name: str) -> dict[str, Any]:
@@ -143,7 +144,7 @@ class FakeCluster:
 
     def quota(self, name: str = "vnet") -> VNetQuota:
         """As it is now."""
-        return quota_api.read(self.quotas.objects[name])
+        return vnet_quota.parse(self.quotas.objects[name])
 
     def counts(self, name: str = "vnet") -> dict[str, int]:
         """The ledger."""
@@ -170,16 +171,16 @@ class FakeQuotas:
 
     async def list(self) -> tuple[VNetQuota, ...]:
         return await self._cluster.call(
-            "quotas.list", lambda: tuple(quota_api.read(body) for body in self._cluster.quotas.objects.values())
+            "quotas.list", lambda: tuple(vnet_quota.parse(body) for body in self._cluster.quotas.objects.values())
         )
 
     async def read(self, name: str) -> VNetQuota | None:
         body = await self._cluster.call("quotas.read", lambda: self._cluster.quotas.get(name))
-        return None if body is None else quota_api.read(body)
+        return None if body is None else vnet_quota.parse(body)
 
     async def create(self, name: str, *, vnet_id: VNetID, limits: Limits) -> VNetQuota:
-        body = quota_api.new_body(name, vnet_id=vnet_id, limits=limits, api_version=GROUP_VERSION)
-        return quota_api.read(
+        body = vnet_quota.new_body(name, vnet_id=vnet_id, limits=limits, api_version=GROUP_VERSION)
+        return vnet_quota.parse(
             await self._cluster.call("quotas.create", lambda: self._cluster.quotas.create(name, body))
         )
 
@@ -197,7 +198,7 @@ class FakeQuotas:
 
     async def write(self, seen: VNetQuota, draft: Draft) -> VNetQuota:
         patch = {"status": draft.status()}
-        return quota_api.read(
+        return vnet_quota.parse(
             await self._cluster.call(
                 "quotas.write", lambda: self._cluster.quotas.patch(seen.name, patch, version=seen.version.number)
             )
@@ -205,24 +206,27 @@ class FakeQuotas:
 
 
 class FakeMemberPools:
-    """Implements `azure_cni.cluster.ports.Pools`. All pages of a walk show the state at its beginning."""
+    """Implements `azure_cni.cluster.ports.MemberPools`. All pages of a walk show the state at its beginning."""
 
     def __init__(self, cluster: FakeCluster, *, page_s: float = 0.0) -> None:
         self._cluster = cluster
         self._page_s = page_s
 
-    async def walk(self) -> AsyncIterator[Mapping[str, Any]]:
+    async def walk(self) -> AsyncIterator[NodeIPPool]:
         pools = await self._cluster.call("pools.list", lambda: copy.deepcopy(self._cluster.pools.objects))
         for name in sorted(pools):
             await asyncio.sleep(self._page_s)
-            yield pools[name]
+            yield parse(pools[name])
 
-    async def read(self, name: str) -> Mapping[str, Any] | None:
-        return await self._cluster.call("pools.read", lambda: self._cluster.pools.get(name))
+    async def read(self, name: str) -> NodeIPPool | None:
+        body = await self._cluster.call("pools.read", lambda: self._cluster.pools.get(name))
+        return None if body is None else parse(body)
 
-    async def write(self, name: str, *, version: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self._cluster.call(
-            "pools.write", lambda: self._cluster.pools.patch(name, {"status": status}, version=version)
+    async def write(self, name: str, *, version: str, status: Mapping[str, Any]) -> NodeIPPool:
+        return parse(
+            await self._cluster.call(
+                "pools.write", lambda: self._cluster.pools.patch(name, {"status": status}, version=version)
+            )
         )
 
 
@@ -268,14 +272,18 @@ class FakeVNets:
         self.held: Callable[[], int] = lambda: 0
         """Those that are."""
         self.ours: dict[str, int] = {}
+        self.vms: dict[str, str] = {}
+        """The VMs that NICs are on, by the NIC's name."""
         self.vnets: set[str] | None = None
         """IDs of the VNets that there are; None for all that can be."""
         self.fail: CloudError | None = None
+        self.delay_s = 0.0
+        """How long it takes to answer."""
         self.asked: list[str] = []
 
     async def used(self, vnet_id: VNetID) -> int:
         self.asked.append("usages")
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.delay_s)
         if self.fail:
             raise self.fail
         if not vnet_id.startswith("/subscriptions/"):
@@ -287,7 +295,15 @@ class FakeVNets:
     async def ours_on(self, nic_id: str) -> int | None:
         name = nic_id.rsplit("/", 1)[-1]
         self.asked.append(name)
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.delay_s)
         if self.fail:
             raise self.fail
         return self.ours.get(name)
+
+    async def vm_of(self, nic_id: str) -> str:
+        name = nic_id.rsplit("/", 1)[-1]
+        self.asked.append(f"vm of {name}")
+        await asyncio.sleep(self.delay_s)
+        if self.fail:
+            raise self.fail
+        return self.vms.get(name, "")

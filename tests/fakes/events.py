@@ -1,4 +1,4 @@
-"""Kubernetes events in memory: one per object, kind, reason and cause, with its count and newest words."""
+"""Kubernetes events in memory: one per object, kind, reason and cause, with its count and its latest message."""
 
 from __future__ import annotations
 

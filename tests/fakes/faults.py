@@ -1,11 +1,11 @@
-"""The last guard where a test expects it to have nothing to do."""
+"""A `Faults` for tests that expect no unforeseen exception."""
 
 from azure_cni.faults import Faults
 
 
 def _unexpected(activity: str) -> None:
-    raise AssertionError(f"an exception that nobody foresaw, in {activity}")
+    raise AssertionError(f"an unforeseen exception in {activity}")
 
 
 NO_FAULTS = Faults(_unexpected)
-"""A fault fails the test, by what it was caused by."""
+"""Any such exception fails the test."""

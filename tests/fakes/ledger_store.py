@@ -1,10 +1,10 @@
-"""A ledger store in memory: all of a change or nothing, and it can be told to fail."""
+"""A ledger store in memory: all of a change is stored or nothing, and a test can make it fail."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from dataclasses import replace
 
 from azure_cni.errors import LedgerError
-from azure_cni.ipam.ledger import Change, Sandbox, Slot, State
+from azure_cni.ipam.ledger import Change, Slot, State
 
 
 class FakeLedgerStore:
@@ -28,12 +28,9 @@ class FakeLedgerStore:
             raise LedgerError("cannot write the ledger: disk I/O error")
         after = {address: slot for address, slot in self._slots.items() if address not in change.drop}
         after |= {slot.address: slot for slot in change.put}
-        held: dict[Sandbox, IPv4Address] = {}
         for slot in after.values():
             if (slot.state is State.ASSIGNED) != (slot.holder is not None):
                 raise LedgerError(f"cannot write the ledger: {slot.address} is {slot.state} and held by {slot.holder}")
-            if slot.holder and held.setdefault(slot.holder.sandbox, slot.address) != slot.address:
-                raise LedgerError(f"cannot write the ledger: {slot.holder} would hold two addresses")
         self._slots = after
         self.saved.append(change)
 
@@ -41,3 +38,10 @@ class FakeLedgerStore:
         error, self.fail_next = self.fail_next, None
         if error is not None:
             raise error
+
+
+def without_network(slot: Slot) -> Slot:
+    """As a ledger is migrated that an agent of schema 1 or 2 wrote."""
+    if slot.holder is None:
+        return slot
+    return replace(slot, holder=replace(slot.holder, sandbox=slot.holder.sandbox._replace(network="")))

@@ -1,15 +1,15 @@
-"""The machines that a controller may ask Azure about, without Azure."""
+"""VMs and their NICs in memory, as a controller reads and writes them for its nodes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network
 
-from azure_cni.api.identity import MachineClaim, NodeIdentity, VNetView
-from azure_cni.api.nic import ConfigName, NicID, NicView
 from azure_cni.errors import CloudError, CloudNotFound
+from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
+from azure_cni.model.nic import AttachmentChange, ConfigName, NicID, NicView
 from fakes.cloud import IDENTITY
 from fakes.nic import FakeNic
 
@@ -38,7 +38,7 @@ class FakeMachines:
         """The most questions under way at one time."""
         self.under_way = 0
 
-    async def identify(self, claim: MachineClaim) -> NodeIdentity:
+    async def identify(self, claim: IdentityClaim) -> NodeIdentity:
         self.asked += 1
         self.under_way += 1
         self.busiest = max(self.busiest, self.under_way)
@@ -60,8 +60,19 @@ class FakeMachines:
     async def read(self, nic_id: NicID) -> NicView:
         return replace(await self._nic(nic_id).read(), nic_id=nic_id)
 
-    async def write(self, seen: NicView, *, add: int, remove: Collection[ConfigName]) -> NicView:
-        written = await self._nic(seen.nic_id).write(seen, add=add, remove=remove)
+    async def write(
+        self,
+        seen: NicView,
+        *,
+        add: int,
+        remove: Collection[ConfigName],
+        attach: Sequence[AttachmentChange] = (),
+    ) -> NicView:
+        written = await self._nic(seen.nic_id).write(seen, add=add, remove=remove, attach=attach)
+        return replace(written, nic_id=seen.nic_id)
+
+    async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:
+        written = await self._nic(seen.nic_id).set_security_groups(seen, groups)
         return replace(written, nic_id=seen.nic_id)
 
     def _nic(self, nic_id: NicID) -> FakeNic:

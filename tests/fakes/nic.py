@@ -9,20 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
-from azure_cni.api.nic import (
-    MAX_CONFIGS_PER_NIC,
-    OUR_PREFIX,
-    ConfigName,
-    ExcludedConfiguration,
-    IPConfiguration,
-    NicID,
-    NicView,
-    is_our_name,
-)
 from azure_cni.errors import (
     REFUSALS,
     CloudError,
@@ -31,6 +22,18 @@ from azure_cni.errors import (
     RequestRefused,
     ResourceBusy,
     SubnetFull,
+)
+from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.nic import (
+    MAX_CONFIGS_PER_NIC,
+    OUR_PREFIX,
+    AttachmentChange,
+    ConfigName,
+    ExcludedConfiguration,
+    IPConfiguration,
+    NicID,
+    NicView,
+    is_our_name,
 )
 
 NIC_ID = NicID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkInterfaces/vm1-nic")
@@ -42,7 +45,8 @@ class FakeNic:
 
     `adopted` are addresses of others' secondaries, `ours` of configurations made by an earlier agent. `room` is how
     many addresses the subnet still has for us (None: all of `subnet`). `limit` counts configurations, the primary
-    included. `fail_next` is raised by the next write before anything changes, then forgotten.
+    included. `fail_next` is raised by the next write before anything changes, then forgotten. `groups` are the NIC's
+    application security groups.
     """
 
     conclusive: tuple[type[CloudError], ...] = REFUSALS
@@ -57,6 +61,7 @@ class FakeNic:
         room: int | None = None,
         limit: int = MAX_CONFIGS_PER_NIC,
         fail_next: CloudError | None = None,
+        groups: tuple[str, ...] = (),
     ) -> None:
         self.subnet = IPv4Network(subnet)
         self.room = room
@@ -70,6 +75,9 @@ class FakeNic:
         """Writes that were sent to Azure, refused ones too."""
         self.writes = 0
         """Writes that Azure accepted."""
+        self.no_such_groups: set[str] = set()
+        """Application security groups that do not exist."""
+        self._groups = groups
         self._names = itertools.count(1)
         self._versions = itertools.count(1)
         self._etag = ""
@@ -79,6 +87,10 @@ class FakeNic:
         self._failed = False
         self._attached: dict[str, str] = {}
         """Whom configurations serve, by name: those are for no pod."""
+        self.resources: dict[str, frozenset[AttachedResource]] = {}
+        """What pods can ask for, by the name of the configuration that has it."""
+        self.refused_resources: dict[str, CloudError] = {}
+        """By ID: a write that leaves one of these on the NIC is refused with its error."""
         self._configs = [_config("ipconfig1", primary, primary=True)]
         self._configs += [_config(f"adopted-{text.replace('.', '-')}", text) for text in adopted]
         self._configs += [_config(self._name(), text) for text in ours]
@@ -94,7 +106,14 @@ class FakeNic:
             raise error
         return self._view()
 
-    async def write(self, seen: NicView, *, add: int = 0, remove: Collection[ConfigName] = ()) -> NicView:
+    async def write(
+        self,
+        seen: NicView,
+        *,
+        add: int = 0,
+        remove: Collection[ConfigName] = (),
+        attach: Sequence[AttachmentChange] = (),
+    ) -> NicView:
         self.tries += 1
         await asyncio.sleep(0)
         error, self.fail_next = self.fail_next, None
@@ -102,31 +121,47 @@ class FakeNic:
             raise error
         self._refuse(seen, add=add, remove=remove)
         present = {config.name for config in self._configs}
-        if remove and not present & set(remove) and not add and not self._failed:
+        if remove and not present & set(remove) and not add and not attach and not self._failed:
             return self._view()
+        resources = self._changed_resources(attach)
         self._accept(add=add, remove=remove)
+        self.resources = {name: held for name, held in resources.items() if held}
+        await self._operation()
+        return await self.read()
+
+    async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:
+        self.tries += 1
+        await asyncio.sleep(0)
+        error, self.fail_next = self.fail_next, None
+        if error is not None:
+            raise error
+        self._refuse(seen, add=0, remove=())
+        if unknown := sorted(set(groups) & self.no_such_groups):
+            raise RequestRefused(f"cannot write {NIC_ID}: InvalidResourceReference: {unknown} was not found")
+        self._accept(add=0, remove=())
+        self._groups = tuple(groups)
         await self._operation()
         return await self.read()
 
     # What a test may do to it.
 
     def hold(self) -> None:
-        """Operations begun from now on stay under way until `finish`."""
+        """Operations started from now on stay under way until `finish`."""
         self._held = True
 
     def finish(self) -> None:
-        """The operation under way ends, as do those begun from now on."""
+        """The operation under way ends, as do those started from now on."""
         self._held = False
         if self._running is not None:
             self._end()
 
     def elsewhere_touch(self) -> None:
-        """Another tool changes something that is not ours (a tag): only the etag tells."""
+        """Another tool changes something that is not ours (a tag): only the etag shows it."""
         self._touch()
 
-    def elsewhere_add(self, address: str, *, name: str = "theirs") -> None:
-        """Another tool adds a secondary, ready at once."""
-        self._configs.append(_config(name, address))
+    def elsewhere_add(self, address: str, *, name: str = "theirs", size: int = 1) -> None:
+        """Another tool adds a secondary, ready at once; one that holds `size` addresses from this one on."""
+        self._configs.append(replace(_config(name, address), size=size))
         self._touch()
 
     def elsewhere_attach(self, name: str, serves: str = "has the public IP address frontend") -> None:
@@ -137,6 +172,21 @@ class FakeNic:
     def elsewhere_detach(self, name: str) -> None:
         """And takes it away again."""
         del self._attached[name]
+        self._touch()
+
+    def elsewhere_put(self, name: str, *resources: AttachedResource) -> None:
+        """Another tool makes these what a configuration has of pools and public IP addresses."""
+        self.resources[name] = frozenset(resources)
+        self._touch()
+
+    def attached_to(self, address: IPv4Address) -> frozenset[AttachedResource]:
+        """What the configuration with that address has of pools and public IP addresses."""
+        names = [config.name for config in self._configs if address in config.addresses]
+        return frozenset().union(*(self.resources.get(name, frozenset()) for name in names))
+
+    def elsewhere_regroup(self, groups: tuple[str, ...]) -> None:
+        """Another tool puts the NIC into other application security groups."""
+        self._groups = groups
         self._touch()
 
     def elsewhere_readdress(self, address: str) -> None:
@@ -154,7 +204,7 @@ class FakeNic:
     @property
     def addresses(self) -> frozenset[IPv4Address]:
         """All addresses on the NIC, the primary included."""
-        return frozenset(config.address for config in self._configs if config.address)
+        return frozenset(address for config in self._configs for address in config.addresses)
 
     # Azure's rules.
 
@@ -166,7 +216,7 @@ class FakeNic:
             raise ResourceBusy(f"cannot write {NIC_ID}: an operation is under way")
         if seen.etag != self._etag:
             raise PreconditionFailed(f"cannot write {NIC_ID}: it is {self._etag}, seen was {seen.etag}")
-        if serving := sorted(self._attached.keys() & set(remove)):
+        if serving := sorted((self._attached.keys() | self.resources.keys()) & set(remove)):
             raise RequestRefused(f"cannot remove {serving} from {NIC_ID}: not ours")
         after = sum(config.name not in remove for config in self._configs) + add
         if after > self.limit:
@@ -174,6 +224,32 @@ class FakeNic:
         room = min(self.room if self.room is not None else add, len(list(self._free_addresses())))
         if add > room:
             raise SubnetFull(f"cannot add {add} to {NIC_ID}: {room} left in its subnet", azure_code="SubnetIsFull")
+
+    def _public_ips(self) -> list[tuple[str, AttachedResource]]:
+        return [
+            (name, held)
+            for name, resources in self.resources.items()
+            for held in resources
+            if held.kind is AttachmentKind.PUBLIC_IP
+        ]
+
+    def _changed_resources(self, attach: Sequence[AttachmentChange]) -> dict[str, frozenset[AttachedResource]]:
+        """Azure takes all changes of a write or none, and a public IP address once."""
+        known = {config.name for config in self._configs if is_our_name(config.name)}
+        if others := {change.config for change in attach} - known:
+            raise RequestRefused(f"cannot attach to {sorted(others)} of {NIC_ID}: not ours")
+        after = dict(self.resources)
+        for change in attach:
+            after[change.config] = after.get(change.config, frozenset()) - change.remove | change.add
+            taken = {held for name, held in self._public_ips() if name != change.config}
+            if moved := taken & change.add:
+                raise RequestRefused(f"cannot write {NIC_ID}: {sorted(moved)} is another configuration's")
+        for resource, count in Counter(resource for held in after.values() for resource in held).items():
+            if error := self.refused_resources.get(resource.id):
+                raise error
+            if count > 1 and resource.kind is AttachmentKind.PUBLIC_IP:
+                raise RequestRefused(f"cannot write {NIC_ID}: {resource.id} is used twice")
+        return after
 
     def _accept(self, *, add: int, remove: Collection[ConfigName]) -> None:
         before = len(self._configs)
@@ -226,13 +302,18 @@ class FakeNic:
             NIC_ID,
             self._etag,
             settled=self._running is None,
-            configs=tuple(config for config in self._configs if config.name not in self._attached),
+            configs=tuple(
+                replace(config, attached=self.resources.get(config.name, frozenset()))
+                for config in self._configs
+                if config.name not in self._attached
+            ),
             excluded=tuple(
                 ExcludedConfiguration(config.name, config.address, self._attached[config.name], public=True)
                 for config in self._configs
                 if config.name in self._attached
             ),
             failed=self._failed and self._running is None,
+            security_groups=self._groups,
         )
 
 

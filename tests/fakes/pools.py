@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from azure_cni.api.node_ip_pool import NodeIPPool, parse
 from azure_cni.errors import KubeConflict, KubeError, KubeNotFound, KubeUnreachable
 
 TYPE_META = {"apiVersion": "azure-cni.io/v1alpha1", "kind": "NodeIPPool"}
@@ -56,11 +57,11 @@ class FakePools:
             raise KubeConflict(f'cannot patch nodes "{self.node["metadata"]["name"]}": it was modified')
         self.taint(*taints)
 
-    async def read(self) -> dict[str, Any] | None:
+    async def read(self) -> NodeIPPool | None:
         self._fail()
-        return copy.deepcopy(self.pool)
+        return None if self.pool is None else self.shown()
 
-    async def create(self, node: Mapping[str, Any]) -> dict[str, Any]:
+    async def create(self, node: Mapping[str, Any]) -> NodeIPPool:
         self._fail()
         if self.pool is None:
             meta = node["metadata"]
@@ -77,20 +78,21 @@ class FakePools:
                 },
                 "spec": {},
             }
-        return copy.deepcopy(self.pool)
+        return self.shown()
 
-    async def patch_status(
-        self, pool: Mapping[str, Any], status: Mapping[str, Any], *, guarded: bool = False
-    ) -> dict[str, Any]:
+    async def patch_status(self, pool: NodeIPPool, status: Mapping[str, Any], *, guarded: bool = False) -> NodeIPPool:
         self._fail()
-        name = pool["metadata"]["name"]
-        if self.pool is None or self.pool["metadata"]["name"] != name:
-            raise KubeNotFound(f'cannot patch nodeippools "{name}": not found')
-        if guarded and pool["metadata"]["resourceVersion"] != self.pool["metadata"]["resourceVersion"]:
-            raise KubeConflict(f'cannot patch nodeippools "{name}": it was modified')
+        if self.pool is None or self.pool["metadata"]["name"] != pool.name:
+            raise KubeNotFound(f'cannot patch nodeippools "{pool.name}": not found')
+        if guarded and pool.version.number != self.pool["metadata"]["resourceVersion"]:
+            raise KubeConflict(f'cannot patch nodeippools "{pool.name}": it was modified')
         self.patches.append(copy.deepcopy(dict(status)))
         self._change({"status": status})
-        return copy.deepcopy(self.pool)
+        return self.shown()
+
+    def shown(self) -> NodeIPPool:
+        """As a watch shows it now; one of which nothing is known, where there is none."""
+        return parse(copy.deepcopy(self.pool or {}))
 
     # What a test may do to it.
 

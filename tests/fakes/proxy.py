@@ -1,4 +1,4 @@
-"""A proxy of a company: CONNECT only, with or without TLS to itself, with or without a password."""
+"""An HTTP proxy: CONNECT only, with or without TLS to itself, with or without a password."""
 
 from __future__ import annotations
 

@@ -1,74 +1,45 @@
-"""One node without a machine: the real use cases on fakes of every port, in the event loop's own time."""
+"""One node without a machine: the real use cases on a fake of every port, on the event loop's own time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-from azure_cni.ipam.life import Holder, Sandbox
+from azure_cni.api.egress import EgressNamespaces
+from azure_cni.datapath.interface import Wiring
+from azure_cni.ipam.address_state import Holder, Sandbox
+from azure_cni.ipam.limits import COOLING_S
 from azure_cni.ipam.sizing import Policy
-from azure_cni.node.board import Board, Book
-from azure_cni.node.demand import Demand
-from azure_cni.node.ports import Datapath, Grants, Node
-from azure_cni.node.reconciler import Reconciler
-from azure_cni.node.repair import Repair
-from azure_cni.node.sandboxes import Attachment, Sandboxes
-from azure_cni.node.self_grants import SelfGrants
-from azure_cni.node.world import NodeSettings, Timing, World
+from azure_cni.model.attachments import Allowance
+from azure_cni.model.identity import ModeName
+from azure_cni.node.assembly import Node
+from azure_cni.node.audit import AuditTrail
+from azure_cni.node.node_settings import NodePorts, NodeSettings, Timing
+from azure_cni.node.pods.leaks import Leaks
+from azure_cni.node.pods.repair import Repair
+from azure_cni.node.pool.reservation_request import SelfGrants
+from azure_cni.node.ports import Datapath, Grants, NodeObject
 from fakes import waiting
+from fakes.clocks import LoopClock
 from fakes.cloud import FakeCloud
-from fakes.datapath import FakeDatapath
 from fakes.events import FakeEvents
 from fakes.ledger_store import FakeLedgerStore
 from fakes.nic import FakeNic
+from fakes.observer import RecordingObserver
+from fakes.pod_conditions import FakePodConditions
 from fakes.pools import FakePools
+from simulation.absent import NoPods, NoRecords
+from simulation.datapath import FakeDatapath
 
 
-class LoopClock:
-    """The event loop's clock: under looptime a minute passes in no time."""
-
-    def boottime_s(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def utc(self, *, ahead_s: float = 0.0) -> str:
-        return f"2026-01-01T00:00:00Z+{self.boottime_s() + ahead_s:.0f}s"
-
-
-@dataclass
-class RecordingObserver:
-    """Keeps what was told."""
-
-    told: list[tuple[str, ...]] = field(default_factory=list)
-
-    def cni(self, verb: str, code: int, seconds: float) -> None:
-        self.told.append(("cni", verb, str(code)))
-
-    def stage(self, stage: str, seconds: float) -> None:
-        self.told.append(("stage", stage))
-
-    def azure(self, operation: str, code: str, seconds: float) -> None:
-        self.told.append(("azure", operation, code))
-
-    def throttled(self, seconds: float) -> None:
-        self.told.append(("throttled", f"{seconds:.0f}"))
-
-    def reconciled(self, result: str) -> None:
-        self.told.append(("reconciled", result))
-
-    def repaired(self, kind: str) -> None:
-        self.told.append(("repaired", kind))
-
-    def internal_error(self, activity: str) -> None:
-        self.told.append(("internal_error", activity))
-
-
-def pod_body(name: str, *, phase: str = "Pending", ip: str = "", host_network: bool = False) -> dict[str, Any]:
+def pod_body(
+    name: str, *, phase: str = "Pending", ip: str = "", host_network: bool = False, **metadata: Any
+) -> dict[str, Any]:
     """A Pod object as the API server would send it."""
     return {
-        "metadata": {"namespace": "default", "name": name, "uid": f"uid-{name}"},
+        "metadata": {"namespace": "default", "name": name, "uid": f"uid-{name}", **metadata},
         "spec": {"nodeName": "vm1", **({"hostNetwork": True} if host_network else {})},
         "status": {"phase": phase, **({"podIP": ip} if ip else {})},
     }
@@ -76,7 +47,9 @@ def pod_body(name: str, *, phase: str = "Pending", ip: str = "", host_network: b
 
 def holder(name: str) -> Holder:
     """The sandbox of a pod."""
-    return Holder(Sandbox(f"container-{name}", "eth0"), f"/run/netns/{name}", "default", name, f"uid-{name}")
+    return Holder(
+        Sandbox("azure-cni", f"container-{name}", "eth0"), f"/run/netns/{name}", "default", name, f"uid-{name}"
+    )
 
 
 class SimulatedNode:
@@ -91,8 +64,13 @@ class SimulatedNode:
         rebooted: bool = False,
         shrink_delay_s: float = 300.0,
         grants: Grants | None = None,
-        observes: bool = False,
-        node_port: Callable[[FakePools], Node] = lambda pools: pools,
+        nic_read_only: bool = False,
+        mode: ModeName = ModeName.TRANSPARENT,
+        egress: Collection[str] = (),
+        attachable: tuple[Allowance, ...] = (),
+        cooling_s: float = COOLING_S,
+        node_port: Callable[[FakePools], NodeObject] = lambda pools: pools,
+        audit: AuditTrail | None = None,
     ) -> None:
         self.nic: FakeNic = nic or (before.nic if before else FakeNic())
         self.cloud: FakeCloud = before.cloud if before else FakeCloud()
@@ -102,52 +80,57 @@ class SimulatedNode:
         survived = before if not rebooted else None
         self.datapath: FakeDatapath = survived.datapath if survived else FakeDatapath()
         self.store: FakeLedgerStore = survived.store if survived else FakeLedgerStore()
+        self.pod_conditions = FakePodConditions()
         self.observer = RecordingObserver()
+        self.audit = audit
         self.relisted = 0
-        self.board = Board()
-        self.demand = Demand()
-        self.book = Book(store=self.store, bell=self.board.bell)
         self.clock = LoopClock()
-        world, timing = self._world(grants or SelfGrants()), Timing(shrink_delay_s=shrink_delay_s)
-        settings = NodeSettings(defaults=policy or Policy(), observes=observes, timing=timing)
-        self.reconciler = Reconciler(
-            world=world, settings=settings, book=self.book, board=self.board, demand=self.demand
+        self.attachable: tuple[Allowance, ...] = attachable or (before.attachable if before else ())
+        timing = Timing(shrink_delay_s=shrink_delay_s)
+        settings = NodeSettings(
+            defaults=policy or Policy(),
+            mode=mode,
+            egress=EgressNamespaces.of(egress),
+            nic_read_only=nic_read_only,
+            timing=timing,
+            cooling_s=cooling_s,
+            attachable=self.attachable,
         )
-        self.sandboxes = Sandboxes(
-            book=self.book,
-            board=self.board,
-            demand=self.demand,
-            datapath=self.datapath,
-            events=self.events,
-            clock=self.clock,
-            observer=self.observer,
-            wake=self.reconciler.wake,
-        )
+        self.node = node = Node(self._ports(grants or SelfGrants()), settings)
+        self.state, self.demand, self.stored = node.state, node.demand, node.stored
+        self.reconciler, self.sandboxes = node.reconciler, node.sandboxes
 
-    def _world(self, grants: Grants) -> World:
-        return World(
+    def _ports(self, grants: Grants) -> NodePorts:
+        return NodePorts(
             cloud=self.cloud,
             nic_of=lambda _: self.nic,
             grants=grants,
             pools=self.pools,
             node=self.node_port,
+            pods=NoPods(),
+            pod_conditions=self.pod_conditions,
             events=self.events,
             datapath=self.datapath,
+            store=self.store,
+            released=NoRecords(),
             clock=self.clock,
             observer=self.observer,
+            audit=self.audit,
         )
 
     def repair(self, *, datapath: Datapath | None = None) -> Repair:
         """What compares its ledger with the kernel: its own fake, or another."""
-        return Repair(
-            book=self.book,
+        on = datapath or self.datapath
+        leaks = Leaks(
+            stored=self.stored,
             demand=self.demand,
-            datapath=datapath or self.datapath,
+            datapath=on,
             sandboxes=self.sandboxes,
             clock=self.clock,
             observer=self.observer,
             relist=self.relist,
         )
+        return Repair(stored=self.stored, datapath=on, sandboxes=self.sandboxes, observer=self.observer, leaks=leaks)
 
     def relist(self) -> None:
         """Somebody wants the pods of this node listed: `relisted` says how often."""
@@ -156,18 +139,19 @@ class SimulatedNode:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[SimulatedNode]:
         """The reconciler at work, as in the agent."""
-        task = asyncio.create_task(self.reconciler.run())
+        tasks = [asyncio.create_task(work) for work in (self.reconciler.run(), self.node.egress.run())]
         try:
             yield self
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def until(self, fact: Callable[[], bool], *, within_s: float = 120.0) -> None:
         """Wait for something to become so; the test fails with what the node says otherwise."""
-        await waiting.until(fact, within_s=within_s, say=lambda: f"{self.board.outlook}, {self.counts}")
+        await waiting.until(fact, within_s=within_s, say=lambda: f"{self.state.forecast}, {self.counts}")
 
-    async def add(self, name: str) -> Attachment:
+    async def add(self, name: str) -> Wiring:
         """ADD for the pod of that name."""
         return await self.sandboxes.add(holder(name))
 
@@ -177,7 +161,7 @@ class SimulatedNode:
 
     @property
     def counts(self) -> Any:
-        return self.book.ledger.counts()
+        return self.stored.ledger.counts()
 
     @property
     def status(self) -> dict[str, Any]:

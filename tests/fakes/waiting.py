@@ -1,11 +1,15 @@
-"""Waiting for something to become so, on the loop's own time."""
+"""Waits for a condition, and runs what has to go on meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 LOOK_S = 0.05
+PATIENCE_S = 60.0
+"""What must come has come by then, on a machine of any speed; only a fault takes so long."""
 
 
 async def until(fact: Callable[[], bool], *, within_s: float, say: Callable[[], object]) -> None:
@@ -16,3 +20,15 @@ async def until(fact: Callable[[], bool], *, within_s: float, say: Callable[[], 
                 await asyncio.sleep(LOOK_S)
     except TimeoutError:
         raise AssertionError(f"not within {within_s} s: {say()}") from None
+
+
+@contextlib.asynccontextmanager
+async def background(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Runs beside the block, and is cancelled at its end. An error that ends it earlier is raised then."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from azure_cni.ipam.grants import Answer, Reserve, Rest, TakeBack
+from azure_cni.ipam.grants import Answer, Reserve, TakeBack, Unchanged
 from property.grant_controllers import (
     FIRST_LEDGER,
     FoundGone,
@@ -160,7 +160,7 @@ class Explorer:
             ledger = reclaimed
         for _ in range(8):
             match self._decision(node, ledger, index):
-                case Rest():
+                case Unchanged():
                     return node, ledger
                 case Reserve(entry=entry):
                     ledger = with_entry(ledger, index, entry)
@@ -180,8 +180,8 @@ class Explorer:
             short = wanted - node.nic
             if node.nic != ledger[index].count:
                 return f"node {index} wants {wanted}, holds {node.nic} and keeps {ledger[index].count}"
-            if self._decision(node, ledger, index) != Rest(short=short):
-                return f"node {index} wants {wanted}, holds {node.nic}, and is not told"
+            if self._decision(node, ledger, index) != Unchanged():
+                return f"node {index} wants {wanted}, holds {node.nic}, and has no answer"
             if short and sum(entry.count for entry in ledger) < self.size.limit:
                 return f"node {index} wants {wanted}, holds {node.nic}, and there is room"
         return ""

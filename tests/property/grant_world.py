@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from azure_cni.api.pool import Request
+from azure_cni.api.node_ip_pool import Request
 from azure_cni.ipam import grants
 from azure_cni.ipam.grants import Answer, Decision, PoolView, QuotaEntry, TakeBack
 
@@ -34,7 +34,7 @@ class Rules:
 
     first_request: Callable[[Request], Request] = grants.first_request
     next_request: Callable[..., Request] = grants.next_request
-    is_overtaken: Callable[..., bool] = grants.is_overtaken
+    is_superseded: Callable[..., bool] = grants.is_superseded
     left_in_flight: Callable[[PoolView], int] = grants.left_in_flight
     usable: Callable[[Request, PoolView], int] = grants.usable
     ceiling: Callable[..., int] = grants.ceiling
@@ -46,7 +46,7 @@ class Rules:
     sum_guarded: bool = True
     """The API server refuses a ledger over the limit."""
     numbers_go_on: bool = True
-    """The numbers of a node that comes back are others than before (`api.pool.last_request`)."""
+    """The numbers of a node that comes back are others than before (`api.node_ip_pool`)."""
     reclaim_guarded: bool = True
     """An entry leaves the ledger by a compare-and-swap on the version that was read before its node was found gone.
 
@@ -118,7 +118,7 @@ NO_ENTRY = QuotaEntry()
 
 
 def node_moves(node: Node, rules: Rules, *, highest: int, most: int, mortal: bool) -> Iterator[tuple[str, Node]]:
-    """All that can happen to a node by itself. `highest` bounds its request numbers, `most` its wants."""
+    """All that can happen to a node alone. `highest` bounds its request numbers, `most` its wants."""
     if not node.gone:
         yield from _life(node, rules, highest=highest, most=most)
         if mortal:
@@ -147,16 +147,16 @@ def _life(node: Node, rules: Rules, *, highest: int, most: int) -> Iterator[tupl
 
 
 def _request_moves(node: Node, mine: Request, rules: Rules, *, highest: int, most: int) -> Iterator[tuple[str, Node]]:
-    overtaken = rules.is_overtaken(mine, shown=node.pool.request)
+    superseded = rules.is_superseded(mine, shown=node.pool.request)
     for wanted in range(most + 1):
         asked = rules.next_request(mine, wanted=wanted, on_nic=node.nic, in_flight=node.in_flight)
         if asked != mine and asked.number <= highest:
             for late in _late(node, mine, rules):
                 yield f"wants {wanted}, asks {_words(asked)}", node._replace(mine=asked, may=0, late=late)
-    if overtaken and rules.first_request(node.pool.request).number <= highest:
+    if superseded and rules.first_request(node.pool.request).number <= highest:
         again = rules.first_request(node.pool.request)
         yield f"finds another's request, begins again as {_words(again)}", node._replace(mine=again, may=0)
-    elif not overtaken and node.pool.request != mine:
+    elif not superseded and node.pool.request != mine:
         yield f"request {_words(mine)} arrives", _request_arrives(node, mine, rules)
     usable = rules.usable(mine, node.pool)
     if usable != node.may:
@@ -187,8 +187,8 @@ def _renumbered(request: Request, by: int) -> Request:
 
 
 def _late(node: Node, mine: Request, rules: Rules) -> set[Request | None]:
-    """What may still be under way when the agent asks anew or dies: one request at most is followed, either one."""
-    under_way = node.pool.request != mine and not rules.is_overtaken(mine, shown=node.pool.request)
+    """What may still be under way when the agent asks again or dies: one request at most is followed, either one."""
+    under_way = node.pool.request != mine and not rules.is_superseded(mine, shown=node.pool.request)
     return {node.late, mine} if under_way else {node.late}
 
 
@@ -220,7 +220,7 @@ def towards(node: Node, wanted: int, rules: Rules) -> Node:
     if node.gone:
         return node
     mine = node.mine
-    if mine is None or rules.is_overtaken(mine, shown=node.pool.request):
+    if mine is None or rules.is_superseded(mine, shown=node.pool.request):
         mine = rules.first_request(node.last)
     nic = min(node.nic, wanted) if node.pool.request == mine else node.nic
     mine = rules.next_request(mine, wanted=wanted, on_nic=nic, in_flight=0)
@@ -229,7 +229,7 @@ def towards(node: Node, wanted: int, rules: Rules) -> Node:
 
 
 def at_rest(node: Node, entry: QuotaEntry) -> tuple[Node, QuotaEntry]:
-    """All that matters once nothing is under way; only the order of request numbers does, so they start anew."""
+    """All that matters once nothing is under way; only the order of request numbers does, so they start again."""
     number = node.pool.request.number
     if not number:  # no agent has written the pool, or there is none
         return node, entry

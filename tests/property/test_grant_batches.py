@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from azure_cni.ipam.grants import Answer, Decision, PoolView, QuotaEntry, Reserve, Rest, TakeBack, ceiling, decide
+from azure_cni.ipam.grants import Answer, Decision, PoolView, QuotaEntry, Reserve, TakeBack, Unchanged, ceiling, decide
 from property.grant_world import NO_ENTRY, Rules, came_back, first_node, node_moves, towards
 
 OURS = Rules()
@@ -86,12 +86,12 @@ class Controller:
             ledger, version = self.api.ledger, version + 1
         lowered: dict[int, QuotaEntry] = {}
         for index in range(len(self.pools)):
-            yield from self._tell(index, ledger, lowered)
+            yield from self._answer(index, ledger, lowered)
         if lowered:
             self.api.write_ledger(lowered, version=version)
             yield
 
-    def _tell(self, index: int, ledger: Ledger, lowered: dict[int, QuotaEntry]) -> Iterator[None]:
+    def _answer(self, index: int, ledger: Ledger, lowered: dict[int, QuotaEntry]) -> Iterator[None]:
         """Answer one pool, or take back from it; `lowered` is what the ledger may say afterwards."""
         seen = self.pools[index]
         match self._decide(index, ledger):
@@ -102,7 +102,7 @@ class Controller:
                 if self._write(index, replace(seen, granted=granted)):
                     lowered[index] = entry
                 yield
-            case Reserve() | Rest():
+            case Reserve() | Unchanged():
                 pass
 
     def _write(self, index: int, pool: PoolView) -> bool:
@@ -197,5 +197,5 @@ class Granting(RuleBasedStateMachine):
         assert controller.step() is False
 
 
-Granting.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+Granting.TestCase.settings = settings(max_examples=150, stateful_step_count=60)
 TestGranting = Granting.TestCase

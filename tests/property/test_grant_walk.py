@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import pytest
 
-from azure_cni.api.pool import Request
+from azure_cni.api.node_ip_pool import Request
 from azure_cni.ipam import grants
-from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, Rest, TakeBack
+from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, TakeBack, Unchanged
 from property.grant_explorer import Explorer
 from property.grant_world import Rules, Size
 
@@ -61,7 +61,7 @@ def asks_by_an_old_number():
     def ask(last, **facts):
         return Request(grants.next_request(last, **facts).count, last.number)
 
-    return replace(OURS, next_request=ask, is_overtaken=lambda _mine, **_: False)
+    return replace(OURS, next_request=ask, is_superseded=lambda _mine, **_: False)
 
 
 def uses(usable):
@@ -119,7 +119,7 @@ BROKEN = {
     "rule 1: forgets at a restart what may be in flight": (replace(OURS, left_in_flight=lambda _: 0), ONE_NODE),
     "rule 1: changes the request and keeps its number": (asks_by_an_old_number(), ONE_NODE),
     "rule 1: begins after a restart with the last number": (
-        replace(OURS, first_request=lambda last: last, is_overtaken=lambda _mine, **_: False),
+        replace(OURS, first_request=lambda last: last, is_superseded=lambda _mine, **_: False),
         ONE_NODE,
     ),
     "rule 1: writes its request unguarded": (replace(OURS, requests_guarded=False), ONE_NODE),
@@ -146,7 +146,7 @@ BROKEN = {
         replace(OURS, ceiling=lambda limit, per_node, **_: min(limit, per_node), sum_guarded=False),
         BOTH_NODES,
     ),
-    "rule 6: numbers begin anew when a node comes back": (replace(OURS, numbers_go_on=False), MORTAL),
+    "rule 6: numbers start again when a node comes back": (replace(OURS, numbers_go_on=False), MORTAL),
     "rule 6: removes an entry that looks as it did when the node was gone": (
         replace(OURS, reclaim_guarded=False),
         LONGER,
@@ -171,7 +171,7 @@ def test_the_api_server_alone_keeps_the_sum():
 
 def test_a_controller_that_takes_nothing_back_starves_a_node():
     def keeps(seen, entry, ours):
-        return Rest() if isinstance(ours, TakeBack) else ours
+        return Unchanged() if isinstance(ours, TakeBack) else ours
 
     explorer = Explorer(decides(keeps), Size(limit=1, per_node=1, numbers=(3, 2)))
     assert not explorer.walk().wrong

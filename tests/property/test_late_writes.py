@@ -17,19 +17,19 @@ from typing import Final
 
 import pytest
 
-from azure_cni.api.nic import ConfigName, IPConfiguration, NicView
-from azure_cni.api.pool import Wants
+from azure_cni.api.node_ip_pool import UNREAD, WriteIntent, parse
 from azure_cni.errors import NoAddress
 from azure_cni.ipam.ledger import Ledger, Observation
 from azure_cni.ipam.limits import COOLING_S
-from azure_cni.ipam.plan import Await, Grow, Mend, Plan, Rest, Settle, Shrink, Step, next_step
+from azure_cni.ipam.plan import AwaitGrant, Grow, NoOp, Plan, Rewrite, Shrink, Step, WaitForAzure, next_step
 from azure_cni.ipam.sizing import Policy
-from azure_cni.node.asking import Asking
+from azure_cni.model.nic import ConfigName, IPConfiguration, NicView
+from azure_cni.node.pool.reservation_request import ReservationRequest
 from azure_cni.node.ports import Grant
 from unit.ipam.views import address, config, holder, view
 
 VM = "vm-1"
-WANTS = {Grow: Wants.GROW, Await: Wants.GROW, Shrink: Wants.RELEASE, Mend: Wants.MEND}
+WANTS = {Grow: WriteIntent.GROW, AwaitGrant: WriteIntent.GROW, Shrink: WriteIntent.SHRINK, Rewrite: WriteIntent.REWRITE}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Write:
 class Node:
     """One node, its NIC, and all that may still reach it."""
 
-    make_asking: type[Asking] = Asking
+    make_reservation: type[ReservationRequest] = ReservationRequest
     poll_failures_conclude = False
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Node:
         self.earlier: tuple[int, list[IPConfiguration]] = (1, [])
         self.etag, self.made, self.updating = 1, 0, False
         self.flying: list[Write] = []
-        self.pool: dict = {"status": {}}
+        self.pool = UNREAD
         self.size, self.pods = 4, 0
         self.ledger = Ledger()
         self.begin()
@@ -88,7 +88,7 @@ class Node:
     def begin(self) -> None:
         """An agent begins, with the ledger that the one before it left, and a NIC to read before anything else."""
         self.ledger = Ledger(self.ledger.slots)
-        self.asking, self.seen, self.since_s = self.make_asking(), None, None
+        self.reservation, self.seen, self.since_s = self.make_reservation(), None, None
         self.read()
 
     def read(self, *, lagging: bool = False) -> None:
@@ -96,25 +96,26 @@ class Node:
         shown = view(configs, settled=lagging or not self.updating)
         self.seen = NicView(shown.nic_id, str(etag), shown.settled, shown.configs)
         self.ledger.apply(self.observe(self.seen).change)
-        if not self.asking.begun:
-            self.asking.begin(self.pool, vm_id=VM, nic=self.seen)
+        if not self.reservation.has_request:
+            self.reservation.begin(self.pool, vm_id=VM, nic=self.seen)
 
     def observe(self, shown: NicView) -> Observation:
-        return self.asking.observe(shown, self.ledger, now_s=self.now_s)
+        return self.reservation.observe(shown, self.ledger, now_s=self.now_s)
 
     def begin_again(self) -> None:
-        self.asking.forget()
-        self.asking.begin(self.pool, vm_id=VM, nic=self.seen)
+        self.reservation.forget()
+        self.reservation.begin(self.pool, vm_id=VM, nic=self.seen)
 
     def step(self, outcome: str) -> None:
         """Decide, ask, be granted all of it, and carry it out as far as `outcome` says."""
         plan = self.decide(granted=0)
-        wants = WANTS.get(type(plan.step), Wants.NOTHING)
-        self.asking.want(plan.requested, on_nic=len(self.seen.secondaries), wants=wants)
-        request = self.asking.request
+        write_intent = WANTS.get(type(plan.step), WriteIntent.NONE)
+        self.reservation.want(plan.requested, on_nic=len(self.seen.secondaries), write_intent=write_intent)
+        request = self.reservation.request
         fields = {"requested": request.count, "requestID": request.number}
-        self.pool = {"status": {"vmID": VM, **fields, "granted": request.count, "grantedFor": request.number}}
-        if self.asking.allows(Grant(count=request.count, request_id=request.number)):
+        status = {"vmID": VM, **fields, "granted": request.count, "grantedFor": request.number}
+        self.pool = parse({"status": status})
+        if self.reservation.allows(Grant(count=request.count, request_id=request.number)):
             self.write(self.decide(granted=request.count).step, outcome)
 
     def decide(self, *, granted: int) -> Plan:
@@ -126,7 +127,7 @@ class Node:
             now_s=self.now_s,
             surplus_since_s=self.since_s,
             granted=granted,
-            unaccounted=self.asking.unaccounted,
+            pending_write=self.reservation.pending_write,
             shrink_delay_s=0.0,
         )
         self.since_s = plan.surplus_since_s
@@ -135,16 +136,16 @@ class Node:
     def write(self, step: Step, outcome: str) -> None:
         etag = int(self.seen.etag)
         match step:
-            case Rest() | Await() | Settle():
+            case NoOp() | AwaitGrant() | WaitForAzure():
                 return
             case Grow(add=add):
                 write = Write(etag, add, ())
             case Shrink(names=names, addresses=addresses):
                 self.ledger.apply(self.ledger.release(addresses, now_s=self.now_s))
                 write = Write(etag, 0, names)
-            case Mend():
+            case Rewrite():
                 write = Write(etag, 0, ())
-        self.asking.write_begins(self.seen, add=write.add)
+        self.reservation.write_begins(self.seen, add=write.add)
         self.carry_out(write, outcome)
 
     def carry_out(self, write: Write, outcome: str) -> None:
@@ -156,11 +157,11 @@ class Node:
             # Azure accepted the write, its operation cannot be polled, and the next read is older than the write.
             self.updating = self.updating or accepted
             if self.poll_failures_conclude:
-                self.asking.write_answered()
+                self.reservation.write_answered()
             self.read(lagging=accepted)
             return
         if outcome != "lost answer":
-            self.asking.write_answered()
+            self.reservation.write_answered()
             self.read()  # as after every write that was answered
 
     # Pods.
@@ -183,7 +184,7 @@ class Node:
         held = {slot.address for slot in self.ledger.slots if slot.holder}
         assert held <= {one.address for one in self.configs}, "a pod lost its address"
         most = [len(self.configs) + write.add for write in self.flying if write.etag == self.etag]
-        assert max(most, default=0) <= self.pool["status"].get("requested", 0), "more could be held than was asked for"
+        assert max(most, default=0) <= self.pool.view.request.count, "more could be held than was asked for"
 
     def check_end(self) -> None:
         """Once Azure answers again, nothing is withheld for long, and nothing reserved that is not needed."""
@@ -193,7 +194,7 @@ class Node:
             self.step("answer")
         self.check()
         assert not self.ledger.counts().releasing
-        assert self.asking.request.count == len(self.configs)
+        assert self.reservation.request.count == len(self.configs)
 
 
 def resize(node: Node, size: int) -> None:
@@ -244,50 +245,50 @@ def test_no_pod_loses_its_address_and_no_request_covers_too_little():
 
 
 class _Unwarned(Node):
-    """The ledger is not told that a write may still take off what it withholds."""
+    """The ledger does not know that a write may still remove what it withholds."""
 
     def observe(self, shown: NicView) -> Observation:
         super().observe(shown)
         return self.ledger.observe(shown, now_s=self.now_s)
 
 
-class _Careless(Asking):
+class _Careless(ReservationRequest):
     def observe(self, nic, ledger, *, now_s):
         self._observed = True
         return super().observe(nic, ledger, now_s=now_s)
 
 
 class _CarelessAfterARestart(Node):
-    """What the agent before withheld is not taken for a write under way."""
+    """What the agent before withheld does not count as a write under way."""
 
-    make_asking = _Careless
+    make_reservation = _Careless
 
 
-class _Newest(Asking):
+class _Newest(ReservationRequest):
     def write_begins(self, seen, *, add):
-        self.unaccounted = None
+        self.pending_write = None
         super().write_begins(seen, add=add)
 
 
 class _OnlyTheNewestWriteCounts(Node):
     """A write that may still come to pass is forgotten when another is sent."""
 
-    make_asking = _Newest
+    make_reservation = _Newest
 
 
-class _Fresh(Asking):
+class _Fresh(ReservationRequest):
     def begin(self, pool, *, vm_id, nic):
-        self.unaccounted = None
+        self.pending_write = None
         super().begin(pool, vm_id=vm_id, nic=nic)
 
 
 class _ForgetfulWhenItBeginsAgain(Node):
     """Who begins again forgets its own writes."""
 
-    make_asking = _Fresh
+    make_reservation = _Fresh
 
 
-class _Trusting(Asking):
+class _Trusting(ReservationRequest):
     def observe(self, nic, ledger, *, now_s):
         if nic.settled:
             self.write_answered()
@@ -295,9 +296,9 @@ class _Trusting(Asking):
 
 
 class _AnyReadWillDo(Node):
-    """A read of the NIC as it was before is taken for the end of the write."""
+    """A read of the NIC as it was before is mistaken for the end of the write."""
 
-    make_asking = _Trusting
+    make_reservation = _Trusting
 
 
 class _PollFailuresConclude(Node):

@@ -6,23 +6,30 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from azure_cni.api.nic import ExcludedConfiguration
-from azure_cni.errors import NoAddress
-from azure_cni.ipam.ledger import Change, Ledger, State
+from azure_cni.errors import EnvironmentInvalid, NoAddress
+from azure_cni.ipam.ledger import Change, Holder, Ledger, Sandbox, State
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
-from unit.ipam.views import address, config, holder, view
+from azure_cni.model.nic import ExcludedConfiguration
+from fakes.ledger_store import without_network
+from unit.ipam.views import address, config, view
 
-PODS, ADDRESSES = st.integers(0, 5), st.integers(0, 2)  # few, so that they meet
+PODS, ADDRESSES = st.integers(0, 3), st.integers(0, 4)  # few, so that they meet
+NETWORKS = st.sampled_from(("azure-cni", "azure-cni", "storage"))
+
+
+def held_in(network, pod):
+    return Holder(Sandbox(network, f"container-{pod}", "eth0"))
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """The ledger beside a plain model: what each pod was told, and when an address was last used."""
+    """The ledger beside a plain model: what each pod was given, and when an address was last used."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ledger = Ledger()
         self.now_s = 1000.0
-        self.told = {}  # pod -> address
+        self.reported = {}  # pod -> its addresses
+        self.network = {}  # pod -> the network that its interface is in, "" while that is not written down
         self.ended = {}  # address -> when its last pod ended, while it has been on the NIC since
         self.on_nic = set()
 
@@ -35,35 +42,56 @@ class LedgerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds):
         self.now_s += seconds
 
-    @rule(pod=PODS, at_limit=st.booleans())
-    def add(self, pod, at_limit):
-        before = self.ledger.counts()
-        try:
-            self.do(self.ledger.assign(holder(pod), now_s=self.now_s, at_limit=at_limit))
-        except NoAddress:
-            assert before.free == 0
-            assert pod not in self.told
-            return
-        given = self.ledger.holding(holder(pod).sandbox).address
-        if pod in self.told:
-            assert given == self.told[pod]
-            return
-        assert given not in self.told.values()
-        assert given in self.on_nic
-        rest_s = COOLING_AT_LIMIT_S if at_limit and not before.free else COOLING_S
-        assert self.now_s - self.ended.pop(given, -1e9) >= rest_s
-        self.told[pod] = given
+    def is_anothers(self, pod, network):
+        """The pod's interface is in a network that is known, and is not this one."""
+        return self.network.get(pod, "") not in {"", network}
 
-    @rule(pod=PODS)
-    def delete(self, pod):
-        self.do(self.ledger.unassign(holder(pod).sandbox, now_s=self.now_s))
-        if pod in self.told:
-            self.ended[self.told.pop(pod)] = self.now_s
+    @rule(pod=PODS, network=NETWORKS, at_limit=st.booleans(), count=st.integers(1, 3))
+    def add(self, pod, network, at_limit, count):
+        before, holder = self.ledger.counts(), held_in(network, pod)
+        try:
+            self.do(self.ledger.assign(holder, now_s=self.now_s, at_limit=at_limit, count=count))
+        except EnvironmentInvalid:
+            assert self.is_anothers(pod, network)
+            return
+        except NoAddress:
+            assert before.free < count
+            assert pod not in self.reported
+            return
+        assert not self.is_anothers(pod, network)
+        self.network[pod] = network
+        given = {slot.address for slot in self.ledger.holding(holder.sandbox)}
+        if pod in self.reported:
+            assert given == self.reported[pod]
+            return
+        assert len(given) == count
+        assert not given & self.all_told()
+        assert given <= self.on_nic
+        cooled = sorted((self.now_s - self.ended.pop(one, -1e9) for one in given), reverse=True)
+        assert all(rest_s >= COOLING_S for rest_s in cooled[: before.free])
+        assert all(at_limit and rest_s >= COOLING_AT_LIMIT_S for rest_s in cooled[before.free :])
+        self.reported[pod] = given
+
+    def all_told(self):
+        return {one for addresses in self.reported.values() for one in addresses}
+
+    @rule(pod=PODS, network=st.sampled_from(("azure-cni", "storage", "")))
+    def delete(self, pod, network):
+        self.do(self.ledger.unassign(held_in(network, pod).sandbox, now_s=self.now_s))
+        if pod in self.reported and not (network and self.is_anothers(pod, network)):
+            self.ended |= dict.fromkeys(self.reported.pop(pod), self.now_s)
+            del self.network[pod]
 
     @rule(pod=PODS)
     def add_fails_in_the_kernel(self, pod):
-        self.do(self.ledger.abandon(holder(pod).sandbox, now_s=self.now_s))
-        self.told.pop(pod, None)
+        self.do(self.ledger.abandon(held_in(self.network.get(pod, ""), pod).sandbox, now_s=self.now_s))
+        self.reported.pop(pod, None)
+        self.network.pop(pod, None)
+
+    @rule()
+    def the_ledger_is_migrated_from_one_without_networks(self):
+        self.ledger = Ledger(map(without_network, self.ledger.slots))
+        self.network = dict.fromkeys(self.reported, "")
 
     @rule()
     def cooling_ends(self):
@@ -77,43 +105,51 @@ class LedgerMachine(RuleBasedStateMachine):
         free = [slot.address for slot in self.ledger.slots if slot.state is State.FREE]
         chosen = data.draw(st.lists(st.sampled_from(free), unique=True))
         self.do(self.ledger.release(chosen, now_s=self.now_s))
-        assert not set(chosen) & set(self.told.values())
+        assert not set(chosen) & self.all_told()
 
     @rule(
         shown=st.dictionaries(ADDRESSES, st.booleans()),
         attached=st.sets(ADDRESSES, max_size=2),
         settled=st.booleans(),
         renamed=st.booleans(),
+        wide=ADDRESSES,
     )
-    def read_the_nic(self, shown, attached, settled, renamed):
+    def read_the_nic(self, shown, attached, settled, renamed, wide):
         name = "azure-cni-{}" if not renamed else "renamed-{}"
         configs = [config(n, ready=ready, name=name.format(n)) for n, ready in shown.items() if n not in attached]
+        configs = [  # one may hold the next address, too
+            replace(one, size=2) if one.address == address(wide) and not {wide + 1} & {*shown, *attached} else one
+            for one in configs
+        ]
         excluded = tuple(ExcludedConfiguration(name.format(n), address(n), "serves somebody") for n in attached)
         nic = replace(view(configs, settled=settled), excluded=excluded)
         known = {slot.address: slot for slot in self.ledger.slots}
         observation = self.ledger.observe(nic, now_s=self.now_s)
         self.do(observation.change)
-        self.on_nic = {one.address for one in configs}  # what pods may get
-        anew = {one.address for one in configs if one.address not in known or known[one.address].config != one.name}
-        self.ended = {a: ended_s for a, ended_s in self.ended.items() if a in self.on_nic - anew}
-        assert {slot.address for slot in observation.lost} == {
-            slot.address for slot in self.ledger.slots if not slot.on_nic
-        }
+        name_of = {shown: one.name for one in configs for shown in one.addresses}
+        self.on_nic = set(name_of)  # what pods may get
+        remade = {one for one, name in name_of.items() if one not in known or known[one].config != name}
+        self.ended = {a: ended_s for a, ended_s in self.ended.items() if a in self.on_nic - remade}
+        assert all(slot.holder is not None for slot in self.ledger.slots if not slot.on_nic)
         usable_before = {slot.address for slot in known.values() if slot.state is not State.PROGRAMMING}
         assert not usable_before & set(observation.appeared)
 
     @invariant()
     def every_pod_keeps_what_it_was_told(self):
-        held = {slot.holder.sandbox: slot.address for slot in self.ledger.slots if slot.holder}
-        assert held == {holder(pod).sandbox: given for pod, given in self.told.items()}
-        assert len(set(held.values())) == len(held)
+        held = {slot.address: slot.holder.sandbox for slot in self.ledger.slots if slot.holder}
+        assert held == {
+            one: held_in(self.network[pod], pod).sandbox for pod, given in self.reported.items() for one in given
+        }
+        for pod, given in self.reported.items():
+            slots = self.ledger.holding(held_in("", pod).sandbox)
+            assert [slot.address for slot in slots] == sorted(given)
 
     @invariant()
     def counts_sum(self):
         counts = self.ledger.counts()
         parts = counts.assigned + counts.free + counts.cooling + counts.programming + counts.releasing
-        assert counts.allocated + counts.lost == parts == len(self.ledger.slots)
-        assert counts.lost <= counts.assigned == len(self.told)
+        assert counts.allocated + counts.missing == parts == len(self.ledger.slots)
+        assert counts.missing <= counts.assigned == sum(map(len, self.reported.values()))
 
     @invariant()
     def only_assigned_addresses_have_a_holder_or_are_off_the_nic(self):
@@ -122,5 +158,5 @@ class LedgerMachine(RuleBasedStateMachine):
             assert slot.in_pool or slot.state is State.ASSIGNED
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=400, stateful_step_count=30, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=400, stateful_step_count=30)
 TestLedger = LedgerMachine.TestCase

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from multidict import CIMultiDict
 
-from azure_cni.azure.answers import Answer
+from azure_cni.azure.answers import ArmAnswer
 from azure_cni.azure.errors_map import from_answer
 from azure_cni.azure.polling import Polling
 from azure_cni.errors import LONGEST_RETRY_AFTER_S, CloudError, OutcomeUnknown, Throttled
@@ -54,11 +54,11 @@ RESOURCES: Final[tuple[Any, ...]] = tuple(
 )
 
 
-def answer(good: Any, random: Random, *, statuses: tuple[int, ...]) -> Answer:
+def answer(good: Any, random: Random, *, statuses: tuple[int, ...]) -> ArmAnswer:
     content = json.dumps(mutated(good, random) if random.random() < 0.8 else good).encode()
     names = random.sample(HEADERS, random.randrange(4))
     headers = CIMultiDict((name, random.choice([text for text in ODD if isinstance(text, str)])) for name in names)
-    return Answer(random.choice(statuses), headers, mutated_bytes(content, random))
+    return ArmAnswer(random.choice(statuses), headers, mutated_bytes(content, random))
 
 
 def check(error: CloudError) -> None:
@@ -81,12 +81,12 @@ async def polled(random: Random) -> str:
     left = random.randrange(1, 12)
     pauses: list[float] = []
 
-    async def ask(link: str) -> Answer:
+    async def ask(link: str) -> ArmAnswer:
         nonlocal left
         left -= 1
         if left <= 0:  # like a resource manager that works again
             good = RESOURCES[1] if link == "resource" else OPERATIONS[1]
-            return Answer(200, CIMultiDict(), json.dumps(good).encode())
+            return ArmAnswer(200, CIMultiDict(), json.dumps(good).encode())
         if random.random() < 0.1:
             raise from_answer("ask", answer(random.choice(ERRORS), random, statuses=STATUSES), now_s=NOW_S)
         good = random.choice(RESOURCES if link == "resource" else OPERATIONS)
@@ -108,7 +108,7 @@ async def polled(random: Random) -> str:
 
 
 async def walk(count: int, *, seed: int) -> Counter[str]:
-    """So many answers of either kind; how many of what came of them. AssertionError, or whatever should not be."""
+    """As many answers, of either kind; how many of what came of them. AssertionError, or whatever should not be."""
     ends: Counter[str] = Counter()
     for number in range(count):
         random = Random(f"{seed}/{number}")

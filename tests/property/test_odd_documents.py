@@ -1,4 +1,4 @@
-"""Whatever Azure's documents hold: an error of ours or a part left aside, and no other exception.
+"""Whatever Azure's documents hold: one of our errors or a part left aside, and no other exception.
 
 Of each NIC that can be read at all, what is written back is judged as well: nothing of others is dropped or changed.
 And the ledger: no pod gets an address that is not alone, plain, a host's, and Succeeded.
@@ -22,18 +22,19 @@ from typing import Any, Final
 
 import pytest
 
-from azure_cni.api.identity import NodeIdentity
-from azure_cni.api.nic import Adopt, ConfigName, NicID, NicView, SubnetID, VNetID
-from azure_cni.api.order_documents import answer_document, read_answer
+from azure_cni.api.operation_result_codec import read_result, result_document
 from azure_cni.azure import nic_document
-from azure_cni.azure.cloud import ArmCloud
-from azure_cni.azure.imds import Imds, ImdsInterface, Instance, _parse
+from azure_cni.azure.imds import Imds
+from azure_cni.azure.instance_document import ImdsInterface, Instance, parse_instance
 from azure_cni.azure.observed import ObservedCloud, ObservedNic
+from azure_cni.azure.vm_identity import ArmVmIdentity
 from azure_cni.azure.vnets import ArmVNets
 from azure_cni.errors import CloudError, NoAddress
 from azure_cni.ipam.ledger import Holder, Ledger, Sandbox
 from azure_cni.ipam.plan import next_step
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.identity import NodeIdentity
+from azure_cni.model.nic import Adopt, ConfigName, NicID, NicView, SubnetID, VNetID
 from property.mutations import mutated, mutated_bytes
 
 RECORDED: Final = Path(__file__).parent.parent / "contract" / "recorded"
@@ -161,10 +162,10 @@ async def nic(random: Random) -> str:
     document = _document(NICS, random)
     before = json.dumps(document)
     seen = nic_document.check(document, what="read NIC n")
-    views = {adopt: nic_document.view(seen, known={}, adopt=adopt) for adopt in Adopt}
+    views = {adopt: nic_document.view(seen, working={}, adopt=adopt) for adopt in Adopt}
     for view in views.values():
-        assert view.total == len(document["properties"]["ipConfigurations"])
-        assert read_answer(answer_document(1, view)) == view
+        assert view.config_count == len(document["properties"]["ipConfigurations"])
+        assert read_result(result_document(1, view)) == view
         _judge_given(view, document)
     _judge_written(seen, views[Adopt.PLAIN], document)
     assert json.dumps(document) == before
@@ -178,7 +179,7 @@ def _judge_given(view: NicView, document: dict[str, Any]) -> None:
     next_step(ledger, view, Policy(), waiting=0, now_s=1.0, surplus_since_s=None, granted=250)
     for number in range(len(view.configs) + 1):
         try:
-            ledger.apply(ledger.assign(Holder(Sandbox(str(number), "eth0")), now_s=1.0, at_limit=False))
+            ledger.apply(ledger.assign(Holder(Sandbox("azure-cni", str(number), "eth0")), now_s=1.0, at_limit=False))
         except NoAddress:
             break
     raws = [raw for raw in document["properties"]["ipConfigurations"] if isinstance(raw, dict)]
@@ -236,7 +237,7 @@ async def identity(random: Random) -> str:
     documents = {"vm": VMS[0], "nic": NICS[1]}
     noun = random.choice(list(documents))
     documents[noun] = _document({"vm": VMS, "nic": NICS}[noun], random)
-    found = await ArmCloud(Here(), Documents(**documents)).identify()  # type: ignore[arg-type]
+    found = await ArmVmIdentity(Here(), Documents(**documents)).identify()  # type: ignore[arg-type]
     assert found.mac == MAC
     assert found.subnet_id.startswith(f"{found.vnet_id}/")
     return "identified"
@@ -244,7 +245,7 @@ async def identity(random: Random) -> str:
 
 async def vnet(random: Random) -> str:
     """The prefixes of an odd VNet."""
-    view = await ArmCloud(Here(), Documents(vnet=_document(VNETS, random))).vnet(WHO)  # type: ignore[arg-type]
+    view = await ArmVmIdentity(Here(), Documents(vnet=_document(VNETS, random))).vnet(WHO)  # type: ignore[arg-type]
     assert view.prefixes
     return "with peers" if view.peered else "without peers"
 
@@ -260,7 +261,7 @@ async def usages(random: Random) -> str:
 async def metadata(random: Random) -> str:
     """What the metadata service says, on the wire."""
     content = json.dumps(mutated(random.choice(METADATA), random)).encode()
-    instance = _parse(mutated_bytes(content, random) if random.random() < 0.3 else content)
+    instance = parse_instance(mutated_bytes(content, random) if random.random() < 0.3 else content)
     assert instance.vm_id
     assert instance.resource_id
     heard = Heard(instance)
@@ -274,7 +275,7 @@ async def metadata(random: Random) -> str:
 def _judge_observed(view: NicView) -> None:
     addresses = [config.address for config in view.configs]
     assert len(addresses) == len(set(addresses))
-    assert read_answer(answer_document(1, view)) == view
+    assert read_result(result_document(1, view)) == view
 
 
 KINDS: Final[Mapping[str, Callable[[Random], Awaitable[str]]]] = {
@@ -285,7 +286,7 @@ KINDS: Final[Mapping[str, Callable[[Random], Awaitable[str]]]] = {
 async def walk(
     count: int, *, seed: int, kinds: Mapping[str, Callable[[Random], Awaitable[str]]] = KINDS
 ) -> Counter[str]:
-    """So many documents of each kind; how many of what came of them. AssertionError for what should not be."""
+    """That number of documents of each kind; how many of what came of them. AssertionError for what should not be."""
     ends: Counter[str] = Counter()
     for kind, look in kinds.items():
         for number in range(count):

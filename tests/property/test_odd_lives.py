@@ -15,8 +15,7 @@ from typing import Any, Final
 
 import pytest
 
-from azure_cni.api.nic import is_our_name
-from azure_cni.azure.nic import ArmNic
+from azure_cni.azure.arm_nic import ArmNic
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import (
     AccessDenied,
@@ -28,6 +27,7 @@ from azure_cni.errors import (
     Throttled,
 )
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.nic import is_our_name
 from fakes.nic import NIC_ID
 from fakes.simulated_node import SimulatedNode, pod_body
 
@@ -150,7 +150,7 @@ class Life:
         async with self.node.running():
             for _ in range(40):
                 await self.chance.choice((self.come, self.come, self.go, self.edit, self.rest))()
-                assert not [told for told in self.node.observer.told if told[0] == "internal_error"]
+                assert not [reported for reported in self.node.observer.recorded if reported[0] == "internal_error"]
             self.arm.faults = False
             await self.rest(150.0)
             await self.served()
@@ -161,23 +161,23 @@ class Life:
             await self.add(f"p{self.count}")
 
     async def add(self, name: str) -> bool:
-        self.node.demand.see(pod_body(name))
+        self.node.demand.observe_pod(pod_body(name))
         try:
-            address = str((await self.node.add(name)).address)
+            address = str((await self.node.add(name)).addresses[0])
         except NoAddress:
-            self.node.demand.forget(f"uid-{name}")
+            self.node.demand.forget_pod(f"uid-{name}")
             return False
         assert address not in self.pods.values()
         shown = [one for one in self.arm.configs if one["properties"]["privateIPAddress"] == address]
         assert address in self.edited or [bool(one["properties"].get("primary")) for one in shown] == [False]
         self.pods[name] = address
-        self.node.demand.see(pod_body(name, phase="Running", ip=address))
+        self.node.demand.observe_pod(pod_body(name, phase="Running", ip=address))
         return True
 
     async def go(self) -> None:
         for name in self.chance.sample(sorted(self.pods), min(len(self.pods), self.chance.choice((1, 5, 30)))):
             await self.node.delete(name)
-            self.node.demand.forget(f"uid-{name}")
+            self.node.demand.forget_pod(f"uid-{name}")
             del self.pods[name]
 
     async def edit(self) -> None:
@@ -192,7 +192,7 @@ class Life:
             if await self.add("last"):
                 return
             await asyncio.sleep(5)
-        assert self.node.board.outlook.cause in {"NodeAtLimit", "SubnetFull"}, self.node.board.outlook
+        assert self.node.state.forecast.reason in {"NodeAtLimit", "SubnetFull"}, self.node.state.forecast
 
 
 @pytest.mark.parametrize("seed", range(12))

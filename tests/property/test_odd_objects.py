@@ -14,21 +14,22 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api import order_documents, orders
-from azure_cni.api import pool as pool_api
-from azure_cni.api import quota as quota_api
-from azure_cni.cluster import books
-from azure_cni.cluster.census import Census
+from azure_cni.api import nic_operation, nic_operation_codec, operation_result_codec, vnet_quota
+from azure_cni.api.conditions import QuotaKind
+from azure_cni.api.node_ip_pool import parse
+from azure_cni.cluster.node_index import NodeIndex
 from azure_cni.errors import AzureCniError
 from azure_cni.ipam.grants import QuotaEntry, decide
-from azure_cni.node.demand import Demand, pod_of
-from azure_cni.node.taint import has_taint, with_taint
+from azure_cni.node.pods.demand import Demand, pod_of
+from azure_cni.node.pool.taint import has_taint, with_taint
+from azure_cni.quota import ledger_changes, quota_status
+from azure_cni.quota.messages import NOTHING
 from fakes.cluster import VNET, FakeCluster, FakeLease
 from fakes.machines import FakeMachines
 from fakes.simulated_node import SimulatedNode, pod_body
 from property.mutations import mutated
 from unit.cluster.test_election import Candidate
-from unit.cluster.worlds import World
+from unit.cluster.worlds import SimulatedCluster
 
 TIMES = int(os.environ.get("ODD_OBJECTS", "1"))
 NOW = "2026-11-24T12:00:00Z"
@@ -47,13 +48,14 @@ POOL: dict[str, Any] = {
     "status": {
         "vmID": "v-1", "nicID": NIC, "subnetID": f"{VNET}/subnets/nodes", "vnetID": VNET,
         "macAddress": "00:0d:3a:00:00:04", "primaryIP": "10.240.0.4",
-        "requested": 16, "requestID": 12, "wants": "Grow", "waiting": 2,
+        "requested": 16, "requestID": 12, "writeIntent": "Grow", "waiting": 2,
         "granted": 16, "grantedFor": 12, "grantReason": "", "grantMessage": "",
+        "grantNotBefore": "2026-11-01T10:00:30Z",
         "allocated": 16, "assigned": 8, "free": 8, "cooling": 0, "target": 16,
-        "addresses": [{"address": "10.240.0.5", "name": "azure-cni-00000001"}],
+        "vnetAddresses": ["10.240.0.5 azure-cni-00000001"],
         "throttledUntil": NOW,
-        "order": {"id": 3, "verb": "read", "vm": VM, "vmID": "v-1", "macs": [], "nic": NIC},
-        "answer": {"id": 2, "identity": {"vmId": "v-1", "vm": VM, "nic": NIC, "subnet": "s", "vnet": VNET,
+        "nicOperation": {"id": 3, "kind": "read", "vm": VM, "vmID": "v-1", "macs": [], "nic": NIC},
+        "nicOperationResult": {"id": 2, "identity": {"vmId": "v-1", "vm": VM, "nic": NIC, "subnet": "s", "vnet": VNET,
                                          "mac": "00:0d:3a:00:00:04", "primaryIp": "10.240.0.4"}},
         "lastWrite": {"time": NOW, "reason": "1 pod waits", "added": 16, "removed": 0, "result": "Succeeded",
                       "etag": "W/1"},
@@ -103,40 +105,46 @@ def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
         yield f"{at} = {str(other)[:60]!r}"
 
 
-def census_takes(body: dict[str, Any]) -> None:
-    census = Census()
-    census.see(body, now_s=0.0)
-    for member in census:
-        decide(member.view, QuotaEntry(4, 2), ceiling=100)
-        list(books.corrections(quota_api.read(QUOTA), [member], {}))
+def index_takes(body: dict[str, Any]) -> None:
+    node_index = NodeIndex()
+    node_index.see(parse(body), now_s=0.0)
+    for node in node_index:
+        decide(node.view, QuotaEntry(4, 2), ceiling=100)
+        list(ledger_changes.corrections(vnet_quota.parse(QUOTA), [node], {}))
 
 
 def pool_reads(body: dict[str, Any]) -> None:
-    seen = pool_api.view(body)
+    pool = parse(body)
+    seen = pool.view
     assert 0 <= seen.request.number <= 2**53 - 1
     assert max(seen.request.count, seen.allocated, seen.granted) <= 256
-    begun = pool_api.last_request(body, vm_id="v-1")
-    assert 0 <= begun.number + 2**20 <= 2**53 - 1
-    for read in (pool_api.last_uplink, pool_api.spec_overrides, orders.last_number, orders.pending,
-                 order_documents.read_identified, pool_api.generation):  # fmt: skip
-        read(body)
+    started = pool.last_request(vm_id="v-1")
+    assert 0 <= started.number + 2**20 <= 2**53 - 1
+    answers = (
+        operation_result_codec.read_identified,
+        operation_result_codec.read_used_grant,
+        operation_result_codec.read_challenge,
+    )
+    for read in (nic_operation.last_number, nic_operation.pending, *answers):
+        read(pool)
+    pool.spec_overrides()
 
 
 def order_reads(body: dict[str, Any]) -> None:
     status = body.get("status")
     if isinstance(status, dict):
-        order_documents.read_order(status.get("order"))
-        order_documents.read_answer(status.get("answer"))
+        nic_operation_codec.read_operation(status.get("nicOperation"))
+        operation_result_codec.read_result(status.get("nicOperationResult"))
 
 
 def quota_reads(body: dict[str, Any]) -> None:
-    quota = quota_api.read(body)
-    fields = books.status_fields(quota, [], silence=books.Findings().silence, now_s=1_800_000_000.0)
+    quota = vnet_quota.parse(body)
+    fields = quota_status.status_fields(quota, [], silence=NOTHING, now_s=1_800_000_000.0)
     assert fields["granted"] == quota.granted <= 250 * 8192
     if quota.tokens:
-        quota_api.tokens_document(quota.tokens, capacity=5.0)
-    quota.holds(quota_api.Fact.EXHAUSTED)
-    books.is_due(quota, quota_api.Draft(fields=fields), calm=True)
+        vnet_quota.tokens_document(quota.tokens, capacity=5.0)
+    quota.holds(QuotaKind.EXHAUSTED)
+    quota_status.is_due(quota, vnet_quota.Draft(fields=fields), calm=True)
 
 
 def node_reads(body: dict[str, Any]) -> None:
@@ -147,7 +155,7 @@ def node_reads(body: dict[str, Any]) -> None:
 def pod_reads(body: dict[str, Any]) -> None:
     pod_of(body)
     demand = Demand()
-    demand.see(body)
+    demand.observe_pod(body)
     demand.replace([body, pod_body("good")])
     assert demand.pod("default", "good") is not None
 
@@ -156,13 +164,13 @@ def pod_reads(body: dict[str, Any]) -> None:
     ("document", "read", "count"),
     [
         (POOL, pool_reads, 6000),
-        (POOL, census_takes, 3000),
+        (POOL, index_takes, 3000),
         (POOL, order_reads, 3000),
         (QUOTA, quota_reads, 6000),
         (NODE, node_reads, 2000),
         (pod_body("p", ip="10.240.0.5"), pod_reads, 2000),
     ],
-    ids=["pools", "members", "orders", "quotas", "nodes", "pods"],
+    ids=["pools", "records", "operations", "quotas", "nodes", "pods"],
 )
 def test_an_odd_object_is_read_or_refused_in_words(
     document: dict[str, Any], read: Callable[[dict[str, Any]], None], count: int
@@ -180,8 +188,8 @@ def test_an_odd_object_is_read_or_refused_in_words(
     print(f"\n  {read.__name__}: {count * TIMES:,} odd objects, {len(refusals):,} refused in words, 0 other exceptions")
 
 
-def faults_of(told: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return [one for one in told if one[0] == "internal_error"]
+def faults_of(reported: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [one for one in reported if one[0] == "internal_error"]
 
 
 @pytest.mark.looptime
@@ -195,15 +203,15 @@ async def test_an_agent_goes_on_whatever_its_pool_shows():
             body, change = odd({**POOL, **before}, chance, kept=True)
             body["metadata"]["resourceVersion"] = str(10**6 + 1000 * number)
             node.pools.pool = body
-            node.reconciler.pool_seen(body)
-            node.reconciler.pool_seen(copy.deepcopy(body))
+            node.reconciler.pool_seen(parse(body))
+            node.reconciler.pool_seen(node.pools.shown())
             await asyncio.sleep(3)
             node.pools.pool = before | {
                 "metadata": {**before["metadata"], "resourceVersion": f"{10**6 + 1000 * number + 500}"}
             }
-            node.reconciler.pool_seen(node.pools.pool)
+            node.reconciler.pool_seen(node.pools.shown())
             await asyncio.sleep(8)
-            assert faults_of(node.observer.told) == [], change
+            assert faults_of(node.observer.recorded) == [], change
         await node.add("p")
         await node.until(lambda: node.condition("Ready")["status"] == "True", within_s=300)
     print(f"\n  a running agent: {count:,} odd versions of its pool, 0 faults, 0 dead tasks")
@@ -212,11 +220,11 @@ async def test_an_agent_goes_on_whatever_its_pool_shows():
 async def starts_and_serves(first: SimulatedNode, change: str) -> None:
     node = SimulatedNode(before=first)
     async with node.running():
-        await node.until(lambda: node.board.ready and node.reconciler.pool_known.is_set(), within_s=60)
+        await node.until(lambda: node.state.ready and node.reconciler.pool_known.is_set(), within_s=60)
         await node.add("p")
         await node.delete("p")
         await asyncio.sleep(20)
-        assert faults_of(node.observer.told) == [], change
+        assert faults_of(node.observer.recorded) == [], change
         assert 0 < node.status["requestID"] < 2**53, change
 
 
@@ -235,9 +243,9 @@ async def test_an_agent_that_starts_on_an_odd_pool_comes_to_serve():
 
 
 @pytest.mark.looptime
-async def test_one_nodes_odd_pool_keeps_no_other_node_from_its_grant_or_its_orders():
+async def test_one_nodes_odd_pool_keeps_no_other_node_from_its_grant_or_its_operations():
     chance, count = Random(3), 120 * TIMES
-    world = World(reclaim_s=30)
+    world = SimulatedCluster(reclaim_s=30)
     async with world.controller(machines=FakeMachines("odd", "good")):
         world.cluster.node("odd", requested=4)
         for number in range(count):
@@ -249,14 +257,14 @@ async def test_one_nodes_odd_pool_keeps_no_other_node_from_its_grant_or_its_orde
             )
             world.cluster.pools.replace("odd", body)
             await world.until(lambda number=number: world.cluster.granted_of("good")[1] == number + 1, within_s=90)
-            assert faults_of(world.observer.told) == [], change
+            assert faults_of(world.observer.recorded) == [], change
     print(f"\n  a controller: {count:,} odd pools of one node, each request of the other answered, 0 faults")
 
 
 @pytest.mark.looptime
 async def test_one_odd_quota_keeps_no_other_vnet_from_its_grants():
     chance, count = Random(4), 100 * TIMES
-    world, other = World(reclaim_s=30), f"{VNET}-two"
+    world, other = SimulatedCluster(reclaim_s=30), f"{VNET}-two"
     world.cluster.quotas.watchers.clear()  # it judges sums, of quotas that have some
     async with world.controller():
         world.cluster.node("odd", requested=4, vnetID=other)
@@ -268,7 +276,7 @@ async def test_one_odd_quota_keeps_no_other_vnet_from_its_grants():
             body, change = odd(body, chance, kept=True)
             world.cluster.quotas.replace("vnet-two", body)
             await world.until(lambda number=number: world.cluster.granted_of("good")[1] == number + 1, within_s=90)
-            assert faults_of(world.observer.told) == [], change
+            assert faults_of(world.observer.recorded) == [], change
     print(f"\n  a controller: {count:,} odd quotas of one VNet, each request in the other answered, 0 faults")
 
 

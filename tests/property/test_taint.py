@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azure_cni.node.taint import STEADY_S, Room, Stance, margin, room_of, turned
+from azure_cni.node.pool.taint import STEADY_S, Room, Stance, margin, room_of, turned
 
 WHILE_S = STEADY_S - 1e-6
 """A while as floats measure it."""
@@ -63,7 +63,7 @@ def test_a_node_that_is_never_full_nor_roomy_for_a_while_never_changes(history: 
 
 
 @given(history=histories, first=st.booleans())
-def test_what_lasts_is_told_whatever_was_before(history: History, *, first: bool):
+def test_what_lasts_is_reported_whatever_was_before(history: History, *, first: bool):
     seen = walk(history, Stance(first))
     now_s, _, stance = seen[-1] if seen else (0.0, Room.SOME, Stance(first))
     for room, tainted in ((Room.NONE, True), (Room.ENOUGH, False)):

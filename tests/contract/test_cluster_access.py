@@ -1,0 +1,211 @@
+"""How the command line reaches a cluster: the package `kubernetes` against a real API server, and its fake alike."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from aiohttp import WSMsgType, web
+
+from azure_cni.api.introspection import NodeReport, encode_report
+from azure_cni.commands import reads
+from azure_cni.commands.access import ClusterAccess, KubernetesAccess
+from azure_cni.errors import ConfigInvalid, KubeDenied, KubeError, KubeNotFound, KubeUnreachable
+from azure_cni.kube.client import KubeClient
+from contract.kube_world import Place
+from contract.test_metrics_rights import account
+from fakes.cluster_access import FakeClusterAccess
+from fakes.serving import serve
+
+PODS = "/api/v1/namespaces/default/pods"
+
+
+def kubeconfig(directory: Path, *, url: str, token: str, ca_file: Path | None = None) -> str:
+    """As kubectl has it."""
+    ca = {"certificate-authority": str(ca_file)} if ca_file else {}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "mine"}}],
+        "clusters": [{"name": "c", "cluster": {"server": url, **ca}}],
+        "users": [{"name": "u", "user": {"token": token}}],
+    }
+    path = directory / f"{uuid.uuid4().hex[:8]}.kubeconfig"
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+def pod_body(name: str, mark: str) -> dict[str, object]:
+    containers = [{"name": "agent", "image": "none"}]
+    return {
+        "metadata": {"name": name, "namespace": "default", "labels": {"mark": mark}},
+        "spec": {"containers": containers},
+    }
+
+
+@asynccontextmanager
+async def accesses(apiserver: Place, directory: Path, *bodies: dict[str, object]) -> AsyncIterator[list[ClusterAccess]]:
+    """The real one and the fake, over the same objects."""
+    async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as admin:
+        for body in bodies:
+            await admin.create(PODS, body)
+        config = kubeconfig(directory, url=endpoint.url, token=endpoint.token, ca_file=Path(str(endpoint.ca_file)))
+        fake = FakeClusterAccess({"/api/v1/pods": list(bodies)}, namespace="mine")
+        yield [KubernetesAccess(kubeconfig=config), fake]
+
+
+async def test_objects_are_listed_by_label_and_read_by_name(apiserver: Place, tmp_path: Path):
+    mark = uuid.uuid4().hex[:8]
+    bodies = [pod_body(f"{mark}-{number}", mark) for number in range(3)] + [pod_body(f"{mark}-other", "other")]
+    async with accesses(apiserver, tmp_path, *bodies) as both:
+        for access in both:
+            assert access.namespace == "mine"
+            found = await asyncio.to_thread(access.list_objects, "/api/v1/pods", labelSelector=f"mark={mark}")
+            assert sorted(one["metadata"]["name"] for one in found) == [f"{mark}-{number}" for number in range(3)]
+            one = await asyncio.to_thread(access.read_object, f"{PODS}/{mark}-1")
+            assert one["metadata"]["labels"] == {"mark": mark}
+            with pytest.raises(KubeNotFound, match="not found"):
+                await asyncio.to_thread(access.read_object, f"{PODS}/{mark}-9")
+
+
+async def test_a_long_list_comes_in_pages(apiserver: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    mark = uuid.uuid4().hex[:8]
+    monkeypatch.setattr("azure_cni.commands.access.PAGE_SIZE", 2)
+    async with accesses(apiserver, tmp_path, *(pod_body(f"{mark}-{n}", mark) for n in range(5))) as both:
+        for access in both:
+            found = await asyncio.to_thread(access.list_objects, "/api/v1/pods", labelSelector=f"mark={mark}")
+            assert len(found) == 5
+
+
+async def test_the_charts_role_is_enough_to_look_and_not_to_exec(apiserver: Place, tmp_path: Path):
+    async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as admin:
+        ca_file = Path(str(endpoint.ca_file))
+        mine, stranger = await account(admin, role="azure-cni-cli"), await account(admin)
+        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token=mine, ca_file=ca_file))
+        found = await asyncio.to_thread(reads.read_cluster, access)
+        assert found.unread == ()
+        name = f"pod-{uuid.uuid4().hex[:8]}"
+        await admin.create(PODS, pod_body(name, "x"))
+        await asyncio.to_thread(reads.read_pod, access, "default", name)
+        with pytest.raises(KubeDenied, match="pods/exec"):
+            await asyncio.to_thread(access.run_in_pod, "default", name, ["azure-cni", "introspect"])
+        other = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token=stranger, ca_file=ca_file))
+        assert len((await asyncio.to_thread(reads.read_cluster, other)).unread) == 6
+        nobody = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token="x", ca_file=ca_file))
+        with pytest.raises(KubeDenied, match="Unauthorized"):
+            await asyncio.to_thread(nobody.read_object, f"{PODS}/{name}")
+
+
+async def test_the_command_as_a_process(apiserver: Place, tmp_path: Path):
+    """From its flags to its answer, with what it takes beside the API server's own time."""
+    async with apiserver.endpoint() as endpoint:
+        config = kubeconfig(tmp_path, url=endpoint.url, token=endpoint.token, ca_file=Path(str(endpoint.ca_file)))
+        words = [sys.executable, "-m", "azure_cni", "who", "10.99.99.99", "--kubeconfig", config, "-o", "json"]
+        done = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verdict"] == "no pod, node or pool of this cluster has 10.99.99.99"
+
+
+def test_a_cluster_that_is_not_there(tmp_path: Path):
+    access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url="http://127.0.0.1:9", token="x"))
+    with pytest.raises(KubeUnreachable, match=r"http://127\.0\.0\.1:9 does not answer"):
+        access.read_object("/api/v1/nodes/x")
+
+
+@pytest.mark.parametrize("flags", [{"kubeconfig": "/no/such/file"}, {"context": "no-such-context"}])
+def test_a_cluster_that_is_not_configured(tmp_path: Path, flags: dict[str, str]):
+    config = kubeconfig(tmp_path, url="http://127.0.0.1:9", token="x")
+    with pytest.raises(ConfigInvalid, match="cannot find the cluster"):
+        KubernetesAccess(**{"kubeconfig": config, **flags})
+
+
+@pytest.mark.parametrize("content", ["a: [", "just words", "- a list", "\x00\x01"])
+def test_a_file_that_is_no_kubeconfig(tmp_path: Path, content: str):
+    (tmp_path / "config").write_text(content)
+    with pytest.raises(ConfigInvalid, match="cannot find the cluster"):
+        KubernetesAccess(kubeconfig=str(tmp_path / "config"))
+
+
+@asynccontextmanager
+async def a_kubelet(*, output: bytes, status: dict[str, object] | None) -> AsyncIterator[tuple[str, list[web.Request]]]:
+    """An API server that runs commands in pods, by the protocol v4.channel.k8s.io.
+
+    Without a `status` the connection breaks while the command runs.
+    """
+    asked: list[web.Request] = []
+
+    async def run(request: web.Request) -> web.WebSocketResponse:
+        asked.append(request)
+        socket = web.WebSocketResponse(protocols=("v5.channel.k8s.io", "v4.channel.k8s.io"))
+        await socket.prepare(request)
+        for start in range(0, len(output), 16_000):
+            await socket.send_bytes(b"\x01" + output[start : start + 16_000])
+        if status is None:
+            assert request.transport is not None
+            request.transport.abort()
+            return socket
+        if status.get("details"):
+            await socket.send_bytes(b"\x02azure-cni: cannot ask the agent")
+        await socket.send_bytes(b"\x03" + json.dumps(status).encode())
+        await socket.close()
+        async for message in socket:
+            assert message.type is WSMsgType.CLOSE
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/api/v1/namespaces/kube-system/pods/agent/exec", run)
+    async with serve(app) as port:
+        yield f"http://127.0.0.1:{port}", asked
+
+
+async def test_an_agent_is_asked_by_exec(tmp_path: Path):
+    report = encode_report(NodeReport(node="vm1", conflicts=["ü" * 40_000]))
+    async with a_kubelet(output=report, status={"status": "Success"}) as (url, asked):
+        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=url, token="secret"))
+        command = ["azure-cni", "introspect", "/introspection/v1/node"]
+        assert await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", command) == report
+    (request,) = asked
+    assert request.headers["Authorization"] == "Bearer secret"
+    assert request.query.getall("command") == command
+    assert request.query["container"] == "agent"
+
+
+async def test_a_command_that_fails_in_the_pod_says_why(tmp_path: Path):
+    failed = {"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": [{"message": "3"}]}}
+    async with a_kubelet(output=b"", status=failed) as (url, _):
+        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=url, token="secret"))
+        with pytest.raises(KubeError, match="cannot ask the agent"):
+            await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni", "introspect"])
+        with pytest.raises(KubeNotFound, match="pod kube-system/other"):
+            await asyncio.to_thread(access.run_in_pod, "kube-system", "other", ["azure-cni", "introspect"])
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (
+            {"status": "Failure", "message": "container not found", "details": {"causes": [{"message": "runc: no"}]}},
+            "cannot ask the agent",
+        ),
+        ({"status": "Failure", "reason": "InternalError", "message": "container not found"}, "container not found"),
+        ({"status": "Failure"}, "it failed"),
+        (None, "connection"),
+    ],
+)
+async def test_a_command_that_never_ran_or_was_cut_off_is_an_error_in_words(
+    tmp_path: Path, status: dict[str, object] | None, words: str
+):
+    """The container restarts, the runtime refuses, the node goes away: no exit status comes."""
+    async with a_kubelet(output=b"{", status=status) as (url, _):
+        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=url, token="secret"))
+        with pytest.raises(KubeError, match=words):
+            await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni", "introspect"])

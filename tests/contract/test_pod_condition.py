@@ -1,0 +1,150 @@
+"""The condition that an agent writes to pods of its node: the port on both servers, and the policy on the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import ssl
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from azure_cni.api.pod_annotations import LOAD_BALANCER_ATTACHED, PodCondition, attached_condition
+from azure_cni.errors import KubeInvalid, KubeNotFound
+from azure_cni.kube.client import KubeClient
+from azure_cni.kube.nodes import KubePodConditions
+from contract.kube_world import Place
+from contract.test_admission_events import ADMISSION, AS_AGENT, MAY_ALL
+from fakes.waiting import PATIENCE_S
+from unit.chart.helm import of_kind
+
+NAME = "azure-cni-pod-condition"
+
+NOW = "2026-11-28T12:00:00Z"
+OTHER = {"type": "example.com/other", "status": "True"}
+DONE = PodCondition(LOAD_BALANCER_ATTACHED, holds=True, reason="Attached", message="done")
+STRATEGIC = {"Content-Type": "application/strategic-merge-patch+json"}
+MERGE = {"Content-Type": "application/merge-patch+json"}
+
+
+def pod(name: str, *, node: str = "vm1") -> dict[str, Any]:
+    gates = [{"conditionType": LOAD_BALANCER_ATTACHED}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "nodeName": node,
+            "readinessGates": gates,
+            "automountServiceAccountToken": False,
+            "containers": [{"name": "c", "image": "i"}],
+        },
+    }
+
+
+@pytest.fixture
+async def client(server: Place) -> AsyncIterator[KubeClient]:
+    async with server.endpoint() as endpoint, KubeClient(endpoint) as opened:
+        yield opened
+
+
+async def made(client: KubeClient, node: str = "vm1") -> dict[str, Any]:
+    """A pod on the node, whose kubelet has written a condition."""
+    name = f"web-{uuid.uuid4().hex[:8]}"
+    if "/" not in node:
+        await _account(client)
+    created = await client.create("/api/v1/namespaces/default/pods", pod(name, node=node))
+    path = f"/api/v1/namespaces/default/pods/{name}"
+    await client.merge_patch(f"{path}/status", {"status": {"conditions": [OTHER]}})
+    return {"path": path, "namespace": "default", "name": name, "uid": created["metadata"]["uid"]}
+
+
+async def _account(client: KubeClient) -> None:
+    """What a real server wants of each pod: the namespace's service account."""
+    try:
+        await client.get("/api/v1/namespaces/default/serviceaccounts/default")
+    except KubeNotFound:
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+        try:
+            await client.create("/api/v1/namespaces/default/serviceaccounts", account)
+        except KubeNotFound:
+            return  # the small server knows none
+
+
+async def test_a_condition_is_set_and_changed_and_others_stay(client: KubeClient) -> None:
+    mine = await made(client)
+    port = KubePodConditions(client, utc=lambda: NOW)
+    waiting = PodCondition(LOAD_BALANCER_ATTACHED, holds=False, reason="AttachmentPending", message="not yet")
+    for condition in (waiting, DONE):
+        await port.write(mine, condition)
+        status = (await client.get(mine["path"]))["status"]
+        assert attached_condition(status) == condition
+        assert [it["type"] for it in status["conditions"] if it["type"] == OTHER["type"]] == [OTHER["type"]]
+        assert len([it for it in status["conditions"] if it["type"] == LOAD_BALANCER_ATTACHED]) == 1
+
+
+async def test_a_pod_that_came_again_under_its_name_gets_nothing(client: KubeClient) -> None:
+    mine = await made(client)
+    with pytest.raises(KubeInvalid):
+        await KubePodConditions(client, utc=lambda: NOW).write({**mine, "uid": str(uuid.uuid4())}, DONE)
+    assert attached_condition((await client.get(mine["path"]))["status"]) is None
+
+
+async def test_a_pod_that_is_gone_is_not_found(client: KubeClient) -> None:
+    gone = {"namespace": "default", "name": "gone", "uid": "u"}
+    with pytest.raises(KubeNotFound):
+        await KubePodConditions(client, utc=lambda: NOW).write(gone, DONE)
+
+
+@asynccontextmanager
+async def policed(place: Place) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session with the real server, on which the policy is in force."""
+    server = place.real
+    assert server is not None
+    trust = ssl.create_default_context(cafile=server.ca_file)
+    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    headers = {"Authorization": f"Bearer {server.token}"}
+    connector = aiohttp.TCPConnector(ssl=trust)
+    async with aiohttp.ClientSession(server.url, connector=connector, headers=headers) as session:
+        for resource, kind in (("policies", "Policy"), ("policybindings", "PolicyBinding")):
+            made = of_kind(f"ValidatingAdmission{kind}", name=NAME)
+            async with session.post(f"{ADMISSION}/validatingadmission{resource}", json=made) as response:
+                assert response.status == 201
+        rights = MAY_ALL | {"metadata": {"name": "test-pod-condition"}}
+        async with session.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", json=rights) as response:
+            assert response.status in {201, 409}
+        yield session
+
+
+async def test_an_agent_writes_that_condition_of_its_own_nodes_pods_and_nothing_else(apiserver: Place) -> None:
+    async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as client, policed(apiserver) as session:
+        mine, others = await made(client), await made(client, "vm2")
+
+        async def patched(path: str, body: dict[str, Any], kind: dict[str, str] = STRATEGIC) -> int:
+            async with session.patch(path, json=body, headers={**AS_AGENT, **kind}) as response:
+                return response.status
+
+        def conditions(*types: str, status: str = "True") -> dict[str, Any]:
+            return {"status": {"conditions": [{"type": it, "status": status} for it in types]}}
+
+        async with asyncio.timeout(PATIENCE_S):
+            for number in itertools.count():  # it is in force a moment after it was made
+                if await patched(f"{mine['path']}/status", conditions(f"example.com/try-{number}")) == 403:
+                    break
+                await asyncio.sleep(0.2)
+        assert await patched(f"{mine['path']}/status", conditions(LOAD_BALANCER_ATTACHED)) == 200
+        assert await patched(f"{mine['path']}/status", conditions(LOAD_BALANCER_ATTACHED, status="False")) == 200
+        refused = [
+            (f"{others['path']}/status", conditions(LOAD_BALANCER_ATTACHED), STRATEGIC),
+            (f"{mine['path']}/status", conditions(LOAD_BALANCER_ATTACHED, "Ready"), STRATEGIC),
+            (f"{mine['path']}/status", conditions(OTHER["type"], status="False"), STRATEGIC),
+            (f"{mine['path']}/status", conditions(LOAD_BALANCER_ATTACHED), MERGE),  # takes the others away
+            (f"{mine['path']}/status", {"status": {"phase": "Failed"}}, MERGE),
+            (f"{mine['path']}/status", {"metadata": {"labels": {"a": "b"}}}, MERGE),
+            (mine["path"], {"metadata": {"annotations": {"a": "b"}}}, MERGE),
+        ]
+        assert [await patched(*it) for it in refused] == [403] * len(refused)

@@ -1,0 +1,126 @@
+"""`azure-cni docker` as a process on a real kernel: a container's whole life, the status, an end by signal."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from azure_cni.entrypoints.cli import main
+from datapath.docker_vm import PRIMARY
+from datapath.namespaces import NEEDS_ROOT, Namespace, Namespaces, caller_of
+
+pytestmark = NEEDS_ROOT
+STARTED_S = 30.0
+ONE = {"NetworkID": "net1", "EndpointID": "ep1"}
+
+
+class Plugin(http.client.HTTPConnection):
+    """A client of its socket, as Docker is one."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("plugin", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(str(self._path))
+
+    def call(self, method: str, **content: Any) -> dict[str, Any]:
+        self.request("POST", f"/{method}", body=json.dumps(content))
+        reply: dict[str, Any] = json.loads(self.getresponse().read())
+        assert not reply.get("Err"), reply
+        return reply
+
+
+class DockerVm:
+    """The process and its namespace."""
+
+    def __init__(self, namespaces: Namespaces, directory: Path) -> None:
+        self.node, self.directory = namespaces.new("vm"), directory
+        self.log = (directory / "log").open("wb")
+        command = ["nsenter", f"--net={self.node.path}", sys.executable, "-m", "datapath.docker_vm", str(directory)]
+        environment = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=environment)
+        self.socket = directory / "plugin.sock"
+        deadline_s = time.monotonic() + STARTED_S
+        while not self.socket.exists():
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline_s, self.said
+            time.sleep(0.05)
+
+    @property
+    def said(self) -> str:
+        return (self.directory / "log").read_text()
+
+    def status(self, *options: str) -> tuple[int, str]:
+        command = ["docker", "--config", str(self.directory / "docker.toml"), "status", *options]
+        done = CliRunner().invoke(main, command)
+        return done.exit_code, done.output
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=30)
+        self.log.close()
+        return code
+
+
+@pytest.fixture
+def vm(namespaces: Namespaces, tmp_path: Path) -> Iterator[DockerVm]:
+    started = DockerVm(namespaces, tmp_path)
+    yield started
+    if started.process.poll() is None:
+        started.process.kill()
+        started.process.wait()
+
+
+def put_in(container: Namespace, node: Namespace, joined: dict[str, Any], address: str) -> None:
+    """What Docker does with a Join's reply."""
+    name = joined["InterfaceName"]["SrcName"]
+    node.ip("link", "set", name, "netns", container.name)
+    container.ip("link", "set", name, "name", "eth0")
+    container.ip("address", "add", address, "dev", "eth0")
+    container.ip("link", "set", "eth0", "up")
+    for route in joined["StaticRoutes"]:
+        way = ("via", route["NextHop"]) if route["RouteType"] == 0 else ("dev", "eth0", "scope", "link")
+        container.ip("route", "add", route["Destination"], *way)
+    container.ip("route", "add", "default", "via", joined["Gateway"])
+
+
+def test_a_container_lives_on_the_vnet_and_the_process_ends_when_asked(vm: DockerVm, namespaces: Namespaces) -> None:
+    assert vm.status("--wait", "20")[0] == 0
+    plugin, container = Plugin(vm.socket), namespaces.new("container")
+    assert plugin.call("Plugin.Activate")["Implements"] == ["NetworkDriver", "IpamDriver"]
+    pool = plugin.call("IpamDriver.RequestPool", AddressSpace="azure-cni", Pool="10.240.0.0/22")
+    data = {"AddressSpace": "azure-cni", "Pool": pool["Pool"], "Gateway": "169.254.1.1/32"}
+    plugin.call("NetworkDriver.CreateNetwork", NetworkID="net1", IPv4Data=[data], Options={})
+    given = plugin.call("IpamDriver.RequestAddress", PoolID=pool["PoolID"])["Address"]
+    plugin.call("NetworkDriver.CreateEndpoint", **ONE, Interface={"Address": given})
+    joined = plugin.call("NetworkDriver.Join", **ONE, SandboxKey=container.path)
+    put_in(container, vm.node, joined, given)
+    with vm.node.listen(PRIMARY, 8080) as listener:
+        assert f"{caller_of(listener, container.socket(), (PRIMARY, 8080))}/32" == given
+    code, shown = vm.status()
+    assert code == 0, shown
+    assert f"{given.partition('/')[0]}  joined  net1     ep1" in shown
+    assert re.search(r"^Ready +True +PodsCanStart ", shown, re.MULTILINE)
+    plugin.call("NetworkDriver.Leave", **ONE)
+    plugin.call("NetworkDriver.DeleteEndpoint", **ONE)
+    plugin.call("IpamDriver.ReleaseAddress", PoolID=pool["PoolID"], Address=given.partition("/")[0])
+    assert "1 cooling" in vm.status()[1]
+    assert vm.end() == 0, vm.said
+    assert not vm.socket.exists()
+    assert (vm.directory / "state" / "docker-networks.json").exists()
+    assert vm.status()[0] == 1

@@ -1,0 +1,71 @@
+"""A cluster as the command line sees it: objects by path, and what commands in pods print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from azure_cni.errors import KubeDenied, KubeError, KubeNotFound
+
+
+class FakeClusterAccess:
+    """`objects` maps a path to an object, or a collection's path to a list of them.
+
+    `denied` are the paths that this person may not read, `printed` what a command in a pod prints, by the pod's name,
+    or the error of running it. Label and field selectors on a pod's labels, on its node and on an event's object are
+    obeyed.
+    """
+
+    def __init__(self, objects: Mapping[str, Any] | None = None, *, namespace: str = "default") -> None:
+        self.namespace = namespace
+        self.objects: dict[str, Any] = dict(objects or {})
+        self.denied: set[str] = set()
+        self.printed: dict[str, bytes | KubeError] = {}
+        self.ran: list[tuple[str, str, tuple[str, ...]]] = []
+
+    def read_object(self, path: str) -> Mapping[str, Any]:
+        """From the collection that has it."""
+        self._admit(path)
+        collection, _, name = path.rpartition("/")
+        namespace = collection.split("/")[4] if "/namespaces/" in collection else ""
+        plural = collection.rpartition("/")[2]
+        for found in self.objects.get(f"/api/v1/{plural}", self.objects.get(collection, [])):
+            meta = found["metadata"]
+            if meta["name"] == name and meta.get("namespace", "") == namespace:
+                return dict(found)
+        raise KubeNotFound(f'cannot read {path}: "{name}" not found')
+
+    def list_objects(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
+        """Those that the selectors leave."""
+        self._admit(path)
+        namespace = path.split("/")[4] if "/namespaces/" in path else ""
+        everywhere = path.replace(f"/namespaces/{namespace}", "") if namespace else path
+        if everywhere not in self.objects:
+            raise KubeNotFound(f"cannot read {path}: the server could not find the requested resource")
+        return [
+            one
+            for one in self.objects[everywhere]
+            if (not namespace or one["metadata"]["namespace"] == namespace) and _selected(one, query)
+        ]
+
+    def run_in_pod(self, namespace: str, pod: str, command: Sequence[str]) -> bytes:
+        """What the test put there."""
+        self.ran.append((namespace, pod, tuple(command)))
+        answer = self.printed.get(pod) or KubeDenied(f"cannot run it in pod {namespace}/{pod}: forbidden")
+        if isinstance(answer, KubeError):
+            raise answer
+        return answer
+
+    def _admit(self, path: str) -> None:
+        if path in self.denied:
+            raise KubeDenied(f"cannot read {path}: forbidden")
+
+
+def _selected(body: Mapping[str, Any], query: Mapping[str, str]) -> bool:
+    labels = body["metadata"].get("labels", {})
+    for term in filter(None, query.get("labelSelector", "").split(",")):
+        key, _, value = term.partition("=")
+        if labels.get(key) != value:
+            return False
+    key, _, value = query.get("fieldSelector", "").partition("=")
+    return not key or key != "involvedObject.uid" or bool(body["involvedObject"]["uid"] == value)
