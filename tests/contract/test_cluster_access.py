@@ -86,6 +86,52 @@ async def test_a_long_list_comes_in_pages(apiserver: Place, tmp_path: Path, monk
             assert len(found) == 5
 
 
+async def test_events_are_selected_by_the_kind_of_their_object(apiserver: Place, tmp_path: Path):
+    name = uuid.uuid4().hex[:8]
+    async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as admin:
+        bodies = []
+        for kind in ("NodeIPPool", "Pod"):
+            about = {"kind": kind, "name": name, "namespace": "default", "uid": f"uid-{name}"}
+            meta = {"name": f"{name}-{kind.lower()}", "namespace": "default"}
+            bodies.append({"metadata": meta, "involvedObject": about, "reason": "Tried", "message": name})
+            await admin.create("/api/v1/namespaces/default/events", bodies[-1])
+        config = kubeconfig(tmp_path, url=endpoint.url, token=endpoint.token, ca_file=Path(str(endpoint.ca_file)))
+        for access in (KubernetesAccess(kubeconfig=config), FakeClusterAccess({"/api/v1/events": bodies})):
+            found = await asyncio.to_thread(
+                access.list_objects, "/api/v1/events", fieldSelector="involvedObject.kind=NodeIPPool"
+            )
+            assert [one["involvedObject"]["kind"] for one in found if one["message"] == name] == ["NodeIPPool"]
+
+
+async def test_logs_need_a_pod_and_a_right(apiserver: Place, tmp_path: Path):
+    """No kubelet is here to have any: what a log looks like is in the test below."""
+    async with accesses(apiserver, tmp_path) as both:
+        for access in both:
+            with pytest.raises(KubeNotFound, match="not found"):
+                await asyncio.to_thread(access.read_text, f"{PODS}/no-such-pod/log", tailLines="3")
+    async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as admin:
+        token = await account(admin, role="azure-cni-cli")
+        config = kubeconfig(tmp_path, url=endpoint.url, token=token, ca_file=Path(str(endpoint.ca_file)))
+        with pytest.raises(KubeDenied, match="pods/log"):
+            await asyncio.to_thread(KubernetesAccess(kubeconfig=config).read_text, f"{PODS}/x/log")
+
+
+async def test_a_log_is_text_as_it_is(tmp_path: Path):
+    asked: list[web.Request] = []
+
+    async def log(request: web.Request) -> web.Response:
+        asked.append(request)
+        return web.Response(body=b'{"message": "first"}\nno JSON, \xff\n')
+
+    app = web.Application()
+    app.router.add_get(f"{PODS}/x/log", log)
+    async with serve(app) as port:
+        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=f"http://127.0.0.1:{port}", token="secret"))
+        found = await asyncio.to_thread(access.read_text, f"{PODS}/x/log", tailLines="3", previous="true")
+    assert found == '{"message": "first"}\nno JSON, \ufffd\n'
+    assert dict(asked[0].query) == {"tailLines": "3", "previous": "true"}
+
+
 async def test_the_charts_role_is_enough_to_look_and_not_to_exec(apiserver: Place, tmp_path: Path):
     async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as admin:
         ca_file = Path(str(endpoint.ca_file))

@@ -11,9 +11,9 @@ from azure_cni.errors import KubeDenied, KubeError, KubeNotFound
 class FakeClusterAccess:
     """`objects` maps a path to an object, or a collection's path to a list of them.
 
-    `denied` are the paths that this person may not read, `printed` what a command in a pod prints, by the pod's name,
-    or the error of running it. Label and field selectors on a pod's labels, on its node and on an event's object are
-    obeyed.
+    `denied` are the paths that this person may not read, `logs` a pod's log by its name (NAME:previous for the one
+    before), `printed` what a command in a pod prints, by the pod's name, or the error of running it. Label and field
+    selectors on a pod's labels, on its node and on an event's object are obeyed.
     """
 
     def __init__(self, objects: Mapping[str, Any] | None = None, *, namespace: str = "default") -> None:
@@ -21,6 +21,7 @@ class FakeClusterAccess:
         self.objects: dict[str, Any] = dict(objects or {})
         self.denied: set[str] = set()
         self.printed: dict[str, bytes | KubeError] = {}
+        self.logs: dict[str, str] = {}
         self.ran: list[tuple[str, str, tuple[str, ...]]] = []
 
     def read_object(self, path: str) -> Mapping[str, Any]:
@@ -48,6 +49,15 @@ class FakeClusterAccess:
             if (not namespace or one["metadata"]["namespace"] == namespace) and _selected(one, query)
         ]
 
+    def read_text(self, path: str, **query: str) -> str:
+        """A pod's log: the newest lines, as `tailLines` asks."""
+        self._admit(path)
+        name = path.removesuffix("/log").rpartition("/")[2] + (":previous" if query.get("previous") else "")
+        if name not in self.logs:
+            raise KubeNotFound(f"cannot read {path}: not found")
+        lines = self.logs[name].splitlines(keepends=True)
+        return "".join(lines[-int(query.get("tailLines", len(lines))) :])
+
     def run_in_pod(self, namespace: str, pod: str, command: Sequence[str]) -> bytes:
         """What the test put there."""
         self.ran.append((namespace, pod, tuple(command)))
@@ -68,4 +78,5 @@ def _selected(body: Mapping[str, Any], query: Mapping[str, str]) -> bool:
         if labels.get(key) != value:
             return False
     key, _, value = query.get("fieldSelector", "").partition("=")
-    return not key or key != "involvedObject.uid" or bool(body["involvedObject"]["uid"] == value)
+    kind, _, field = key.partition(".")
+    return kind != "involvedObject" or bool(body["involvedObject"].get(field) == value)

@@ -38,6 +38,9 @@ class ClusterAccess(Protocol):
     def list_objects(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
         """All objects of a collection; `query` as the API server has it (`labelSelector`, `fieldSelector`)."""
 
+    def read_text(self, path: str, **query: str) -> str:
+        """What is no object: a pod's log."""
+
     def run_in_pod(self, namespace: str, pod: str, command: Sequence[str]) -> bytes:
         """What that command prints in the pod's default container. KubeError with its words when it fails."""
 
@@ -84,6 +87,10 @@ class KubernetesAccess:
             if not more:
                 return found
 
+    def read_text(self, path: str, **query: str) -> str:
+        """See `ClusterAccess`. Bytes that are no text are replaced."""
+        return self._ask(path, query, accept="*/*").decode(errors="replace")
+
     def run_in_pod(self, namespace: str, pod: str, command: Sequence[str]) -> bytes:
         """See `ClusterAccess`. By a WebSocket, as kubectl exec does."""
         from kubernetes.client import ApiException
@@ -117,30 +124,39 @@ class KubernetesAccess:
         return bytes(said)
 
     def _get(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
+        return _document(self._ask(path, query))
+
+    def _ask(self, path: str, query: Mapping[str, str], *, accept: str = "application/json") -> bytes:
         import urllib3
         from kubernetes.client import ApiException
 
         url = f"{self._client.configuration.host}{path}{'?' if query else ''}{urlencode(query)}"
+        headers = self._headers(url, "GET") | {"Accept": accept}
         try:
-            answer = self._client.call_api("GET", url, self._headers(url, "GET"), _request_timeout=TIMEOUT_S)
+            answer = self._client.call_api("GET", url, headers, _request_timeout=TIMEOUT_S)
             status, body = answer.status, answer.read()
         except (ApiException, urllib3.exceptions.HTTPError) as error:
             words = getattr(error, "reason", None) or error
             host = self._client.configuration.host
             raise KubeUnreachable(f"cannot read {path}: {host} does not answer: {words}") from error
-        try:
-            document = json.loads(body)
-        except ValueError:
-            document = {"message": body[:200].decode(errors="replace")}
         if status >= FAILED:
-            raise _refused(status, f"cannot read {path}: {document.get('message') or f'status {status}'}")
-        return dict(document)
+            words = _document(body).get("message") or f"status {status}"
+            raise _refused(status, f"cannot read {path}: {words}")
+        return bytes(body)
 
     def _headers(self, url: str, method: str) -> dict[str, str]:
         """With the token of this moment: exec plugins renew theirs."""
         headers = {"Accept": "application/json", "User-Agent": "azure-cni"}
         self._client.update_params_for_auth(headers, [], ["BearerToken"], url, method, None)
         return headers
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    """Of an answer; where it is no JSON, with its beginning as the message."""
+    try:
+        return dict(json.loads(body))
+    except (ValueError, TypeError):
+        return {"message": body[:200].decode(errors="replace")}
 
 
 def _refused(status: int, words: str) -> KubeError:

@@ -26,6 +26,7 @@ FOR_PEOPLE: Final = {
     "who": "address_commands",
     "addresses": "address_commands",
     "plan": "address_commands",
+    "report": "report",
     "introspect": "introspect",
 }
 """Commands, and their modules in `azure_cni.commands`."""

@@ -95,7 +95,7 @@ def test_who_uses_the_command_line_reads_and_nothing_else_and_asking_agents_is_a
     }
     role = of_kind("Role", name="azure-cni-introspection")
     assert role["metadata"]["namespace"] == "kube-system"
-    assert rights(role) == {("", "pods/exec"): ["get", "create"]}
+    assert rights(role) == {("", "pods/exec"): ["get", "create"], ("", "pods/log"): ["get"]}
     bound = {manifest["roleRef"]["name"] for manifest in render() if manifest["kind"].endswith("RoleBinding")}
     assert bound.isdisjoint({"azure-cni-cli", "azure-cni-introspection"})
 

@@ -72,11 +72,13 @@ def pod(
     }
 
 
-def event(name: str, reason: str, message: str, *, at: str = "2026-11-28T06:19:20Z") -> dict[str, Any]:
-    """One about that pod."""
+def event(
+    name: str, reason: str, message: str, *, at: str = "2026-11-28T06:19:20Z", kind: str = "Pod"
+) -> dict[str, Any]:
+    """One about that pod, or another object of that name."""
     return {
         "metadata": {"namespace": "default", "name": f"{name}-{reason}-{at}"},
-        "involvedObject": {"uid": f"uid-{name}"},
+        "involvedObject": {"kind": kind, "name": name, "uid": f"uid-{name}"},
         "reason": reason,
         "message": message,
         "firstTimestamp": THEN,
