@@ -104,11 +104,11 @@ class VNetQuota:
     throttled_until_s: float | None
     status: Mapping[str, Any]
     """The rest as it was read: sums and conditions."""
+    granted: int = field(init=False)
+    """The entries' sum. Added up once, because the words for each of thousands of nodes name it."""
 
-    @property
-    def granted(self) -> int:
-        """The entries' sum."""
-        return sum(entry.count for entry in self.entries.values())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "granted", sum(entry.count for entry in self.entries.values()))
 
     def holds(self, kind: QuotaKind) -> bool:
         """Whether that condition is True."""

@@ -17,6 +17,7 @@ first, because a grant on a ledger that leaves out what nodes hold could exceed 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
@@ -72,9 +73,16 @@ def former(entries: Entries, name: str) -> dict[str, LedgerEntry]:
     return {key: entry for key, entry in entries.items() if key.startswith(f"{name}{FORMER}")}
 
 
-def held_by_former(entries: Entries, name: str) -> int:
-    """How many addresses those are: they count within the node's own limit."""
-    return sum(entry.count for entry in former(entries, name).values())
+def held_by_former(entries: Entries) -> Counter[str]:
+    """By node, how many addresses those are: they count within the node's own limit. 0 for all other nodes.
+
+    For all nodes at once, because a round looks at each of them.
+    """
+    held: Counter[str] = Counter()
+    for key, entry in entries.items():
+        if FORMER in key:
+            held[node_of(key)] += entry.count
+    return held
 
 
 def _nic_change(entries: Entries, node: NodeRecord) -> Changes:

@@ -165,7 +165,9 @@ def _reserve(
     granted = sum(entry.count for entry in entries.values())
     # Entries of other nodes (vanished ones) and of former NICs: they are not shared, and leave less to share.
     others = granted - sum(ledger_changes.entry_of(entries, node).count for node in nodes)
-    limits = {node.name: _limit(quota, entries, node) for node in nodes}
+    former = ledger_changes.held_by_former(entries)
+    # What the nodes' own limits leave for their NICs: what their former NICs hold counts within them.
+    limits = {node.name: max(0, quota.limits.per_node - former[node.name]) for node in nodes}
     requests = [_share_request(limits[node.name], node, ledger_changes.entry_of(entries, node)) for node in nodes]
     reserved = _Reserved()
     for node, share in zip(nodes, fair_shares(requests, max(0, quota.grantable - others)), strict=True):
@@ -187,11 +189,6 @@ def _reserve(
         reserved.entries[node.name] = wanted
         reserved.costs[node.name] = cost
     return reserved
-
-
-def _limit(quota: VNetQuota, entries: Mapping[str, LedgerEntry], node: NodeRecord) -> int:
-    """What the node's own limit leaves for its NIC: what its former NICs hold counts within it."""
-    return max(0, quota.limits.per_node - ledger_changes.held_by_former(entries, node.name))
 
 
 def _share_request(limit: int, node: NodeRecord, entry: LedgerEntry) -> ShareRequest:

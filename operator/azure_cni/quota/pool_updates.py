@@ -35,12 +35,12 @@ class PoolUpdate:
 
 def answers(quota: VNetQuota, nodes: Iterable[NodeRecord]) -> Iterator[PoolUpdate]:
     """What the ledger as it stands allows to answer: a share of less than there is room for is an answer too."""
+    former = ledger_changes.held_by_former(quota.entries)
     for node in nodes:
         entry = ledger_changes.entry_of(quota.entries, node)
         match decide(node.view, QuotaEntry(entry.count, entry.request_id), ceiling=entry.count):
             case Answer(granted=count, granted_for=number):
-                former = ledger_changes.held_by_former(quota.entries, node.name)
-                explanation = messages.on_answer(quota, node, count, former=former)
+                explanation = messages.on_answer(quota, node, count, former=former[node.name])
                 status = {"granted": count, "grantedFor": number, **explanation.status()}
                 yield PoolUpdate(node, status, result="short" if explanation.reason else "full")
             case TakeBack(granted=count, entry=lowered):

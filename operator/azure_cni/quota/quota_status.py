@@ -34,7 +34,8 @@ def status_fields(
     `silence`: why Azure does not say how full the VNet is. `refused`: nodes whose entries the API server refuses.
     `denied`: what else Azure denied the controller, in words.
     """
-    short = [count for node in nodes if (count := _short(quota, node))]
+    former = ledger_changes.held_by_former(quota.entries)
+    short = [count for node in nodes if (count := _short(quota, node, former[node.name]))]
     throttled_until_s = quota.throttled_until_s
     current = (
         messages.exhausted(quota, short=sum(short), nodes=len(short), uncovered=uncovered(quota, nodes)),
@@ -57,13 +58,15 @@ def status_fields(
     }
 
 
-def _short(quota: VNetQuota, node: NodeRecord) -> int:
-    """What the VNet's limit keeps from a node, beyond what the node's own limit does."""
+def _short(quota: VNetQuota, node: NodeRecord, former: int) -> int:
+    """What the VNet's limit keeps from a node, beyond what the node's own limit does.
+
+    `former`: how many addresses the ledger keeps of NICs that it had before.
+    """
     entry, request = ledger_changes.entry_of(quota.entries, node), node.view.request
     if entry.request_id != request.number:
         return 0
-    per_node = quota.limits.per_node - ledger_changes.held_by_former(quota.entries, node.name)
-    return max(0, min(request.count, per_node) - entry.count)
+    return max(0, min(request.count, quota.limits.per_node - former) - entry.count)
 
 
 def is_due(quota: VNetQuota, draft: Draft, *, calm: bool) -> bool:
