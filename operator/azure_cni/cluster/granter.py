@@ -58,11 +58,12 @@ from azure_cni.quota.write_budget import GrantHistory, capacity
 log = logging.getLogger(__name__)
 
 CONCURRENT_POOL_WRITES: Final = 16
-LONGEST_REST_S: Final = 30.0
 RETRY_S, LONGEST_RETRY_S = 0.3, 5.0
 """The pause before a pool that could not be written is decided again: it doubles each time, up to the longest."""
-SUMS_S: Final = 30.0
-"""The minimum interval for writing what nobody waits for: how many addresses pods hold."""
+SUMS_S: Final = 10.0
+"""How often to look at what nobody waits for, such as how many addresses pods hold: it is written when no write has
+carried it for that long. So nodes cause one such write in this time at most, however often they change what they say.
+"""
 
 
 class Granter:
@@ -92,11 +93,18 @@ class Granter:
         self._nic_owners = nic_owners
         self._nic_checks = nic_checks
         self._places = asyncio.Semaphore(CONCURRENT_POOL_WRITES)
-        self._sums_s = float("-inf")
+        self._sums_due_s = float("-inf")
+        """Monotonic time before which nothing is written for the sums alone."""
         self._losses: dict[str, int] = {}
         """By node: how many times in a row its pool changed before it could be written."""
         self.delayed = 0
         """How many nodes wait for their grant."""
+
+    @property
+    def _sums_rest_s(self) -> float:
+        """Until the sums may be written, or are looked at again."""
+        due_in_s = self._sums_due_s - self._ports.clock.monotonic_s()
+        return due_in_s if due_in_s > 0 else SUMS_S
 
     @property
     def exhausted(self) -> bool:
@@ -131,8 +139,9 @@ class Granter:
         self._ports.observer.round(self._ports.clock.monotonic_s() - began_s)
         self._note_losses(updates, written)
         soon = plan.delayed or nic_checks.unknown
-        longest_s = GRANT_EXPLANATION_DELAY_S if soon else LONGEST_REST_S
-        return min(plan.due_s, self._reclaimer.due_in_s, longest_s, *map(_retry_s, self._losses.values()))
+        explain_s = GRANT_EXPLANATION_DELAY_S if soon else SUMS_S
+        rests_s = (plan.due_s, self._reclaimer.due_in_s, explain_s, self._sums_rest_s)
+        return min(*rests_s, *map(_retry_s, self._losses.values()))
 
     def _plan(
         self, quota: VNetQuota, nodes: Sequence[NodeRecord], vanished: Mapping[str, LedgerEntry], *, began_s: float
@@ -182,7 +191,7 @@ class Granter:
         """Write what is to be reserved, and what else the status must say; returns the quota as it is then."""
         now_s = self._ports.clock.monotonic_s()
         draft = self._draft(replace(quota, throttled_until_s=plan.throttled_until_s), plan.changes, nodes)
-        due = plan.turned_back or quota_status.is_due(quota, draft, calm=now_s - self._sums_s >= SUMS_S)
+        due = plan.turned_back or quota_status.is_due(quota, draft, calm=now_s >= self._sums_due_s)
         if not plan.changes and not due:
             return quota
         budget = {"budget": _budget(quota, plan.tokens)} if plan.tokens != quota.tokens else {}
@@ -193,7 +202,7 @@ class Granter:
 
         known = {node.name: node for node in nodes}
         written = await self._ledger_writer.write(quota, plan.changes, nodes=known, draft=drafted)
-        self._sums_s = now_s
+        self._sums_due_s = now_s + SUMS_S
         self._history.note(plan.costs.items(), now_s=now_s)
         if plan.changes:
             writes = sum(plan.costs.values())

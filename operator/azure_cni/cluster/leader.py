@@ -14,7 +14,6 @@ from typing import Final
 
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.vnet_quota import VNetQuota
-from azure_cni.cluster.granter import LONGEST_REST_S
 from azure_cni.cluster.node_allowance import Wakes
 from azure_cni.cluster.node_index import NodeIndex
 from azure_cni.cluster.ports import ClusterPorts, ClusterSettings, Operations
@@ -28,6 +27,8 @@ from azure_cni.quota.messages import Explanation, is_news
 
 log = logging.getLogger(__name__)
 
+LONGEST_REST_S: Final = 30.0
+"""How often to look for workers to start or stop, if nothing calls for it before."""
 UNNEEDED_S: Final = 600.0
 """How long a quota is kept without nodes and entries: longer than it takes to recreate nodes."""
 VNETS_AGAIN_S: Final = 10.0
