@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from azure_cni.entrypoints import web
 from azure_cni.entrypoints.web import Bind, Shown, TlsSettings, WebSettings
+from azure_cni.faults import Faults
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from contract.kube_world import Place
 from fakes.waiting import PATIENCE_S, background
@@ -50,7 +51,7 @@ async def serving(api_server: KubeEndpoint) -> AsyncIterator[int]:
     (port,) = free_ports(1, addresses=(web.LOOPBACK, OUTSIDE))
     settings = WebSettings(port, Bind.NODE, OUTSIDE, tls=TlsSettings(), tokens=True, audience=AUDIENCE)
     shown = Shown(registry=CollectorRegistry(), healthy=lambda: "", ready=lambda: "")
-    async with background(web.serve_in_cluster(settings, shown, api_server)):
+    async with background(web.serve_in_cluster(settings, shown, api_server, faults=Faults(lambda _: None))):
         yield port
 
 

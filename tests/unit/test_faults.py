@@ -41,6 +41,8 @@ def test_what_the_process_must_not_survive_passes():
     for kind in (MemoryError, KeyboardInterrupt, asyncio.CancelledError, SystemExit):
         with pytest.raises(kind), faults.guard("read"):
             raise kind
+    with pytest.raises(ExceptionGroup), faults.guard("read"):
+        raise ExceptionGroup("of several tasks", [KeyError("x"), MemoryError()])
 
 
 def test_the_log_does_not_grow_without_an_end(caplog: pytest.LogCaptureFixture):

@@ -183,7 +183,7 @@ class Agent:
     def _works(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         return {
             "sandboxes": self._serve_sandboxes(),
-            "web": web.serve_in_cluster(self._settings.web, self._shown(), self._api_server),
+            "web": web.serve_in_cluster(self._settings.web, self._shown(), self._api_server, faults=self._node.faults),
             "ledger": self._end_when_damaged(),
             "reconciler": self._node.reconciler.run(),
             "watches": kept_up(self._watch, "watches", self._node.faults),

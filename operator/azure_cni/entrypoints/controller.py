@@ -144,7 +144,7 @@ class Controller:
     async def _serve_web(self) -> None:
         # A standby is as ready as a leader: it takes over when it must.
         shown = web.Shown(registry=self._metrics.registry, healthy=self._unhealthy, ready=lambda: "")
-        await web.serve_in_cluster(self._settings.web, shown, self._api_server)
+        await web.serve_in_cluster(self._settings.web, shown, self._api_server, faults=self._faults)
 
     def _unhealthy(self) -> str:
         silent_s = self._clock.monotonic_s() - self._leader.last_progress_s if self._leader else 0.0

@@ -116,7 +116,7 @@ class DockerProcess:
         shown = web.Shown(registry=self._metrics.registry, healthy=self._unhealthy, ready=self._unready)
         return {
             "plugin": self._serve_docker(),
-            "web": web.serve(self._settings.web, shown),
+            "web": web.serve(self._settings.web, shown, faults=faults),
             "ledger": self._end_when_damaged(),
             "reconciler": self._node.reconciler.run(),
             "granter": self._granter.run(),

@@ -33,7 +33,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from azure_cni.entrypoints.tls import TlsProtocol, TlsShare
-from azure_cni.errors import AzureCniError
+from azure_cni.errors import AzureCniError, InternalFault
+from azure_cni.faults import Faults
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +102,13 @@ class Listener:
         listening: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
         *,
+        faults: Faults,
         bounds: Bounds | None = None,
         tls: Callable[[], ssl.SSLContext | None] | None = None,
     ) -> None:
         self._listening = listening
         self._protocol = protocol
+        self._faults = faults
         self._bounds = bounds or Bounds()
         self._tls = tls
         self._share = TlsShare(share=self._bounds.tls_share, saved_s=self._bounds.tls_share / 2)
@@ -136,7 +139,18 @@ class Listener:
                 return connection
 
     async def _serve(self, connection: socket.socket) -> None:
-        """One connection from its first byte to its last."""
+        """One connection, in its place. A fault of ours ends no other: a stranger may have found it."""
+        try:
+            with self._faults.guard("connection"):
+                await self._exchange(connection)
+        except InternalFault as error:
+            log.debug("connection ended by a fault", extra={"error": str(error)})
+        finally:
+            connection.close()
+            self._places.release()
+
+    async def _exchange(self, connection: socket.socket) -> None:
+        """From the first byte to the last."""
         loop = asyncio.get_running_loop()
         serving = _Connection(self._protocol(), self._bounds, head_until_s=loop.time() + self._bounds.head_s)
         transport: asyncio.BaseTransport | None = None
@@ -155,8 +169,6 @@ class Listener:
         finally:
             if isinstance(transport, asyncio.Transport):
                 transport.abort()
-            connection.close()
-            self._places.release()
 
     def _speaking(self, serving: _Connection) -> asyncio.Protocol | None:
         """What speaks with the caller: TLS, or the connection itself. None while there is no certificate."""

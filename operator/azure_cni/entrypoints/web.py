@@ -4,7 +4,8 @@ Healthy means that the event loop runs and each pass of the work ends. An outage
 conditions and metrics; it is no reason to restart an agent that still serves pods. Ready means that it serves them.
 
 The kubelet probes on loopback, where nobody on the network can interfere; Prometheus uses the node's own address,
-unless `Bind` says otherwise. `listener` bounds what one caller may use.
+unless `Bind` says otherwise. `listener` bounds what one caller may use. A fault of ours in one connection ends that
+connection; one in a listener restarts this listener on the same socket. Neither ends the process, which wires pods.
 
 With TLS, the node's address speaks nothing else; loopback stays plain. If metrics need a token, they are served at the
 node's address only, and nothing else is served there: each port has one rule.
@@ -17,8 +18,10 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from typing import Final, TypeAlias
@@ -30,7 +33,9 @@ from azure_cni.entrypoints.certificate import CertificateFiles, self_signed
 from azure_cni.entrypoints.common_metrics import Exposition
 from azure_cni.entrypoints.listener import Bounds, Listener, bound_socket
 from azure_cni.entrypoints.metrics_auth import REVIEW_S, MetricsAuth
+from azure_cni.entrypoints.running import kept_up
 from azure_cni.errors import AzureCniError
+from azure_cni.faults import Faults
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.reviews import KubeReviews
 
@@ -39,6 +44,8 @@ log = logging.getLogger(__name__)
 PACKAGE: Final = "azure_cni"
 LOOPBACK: Final = "127.0.0.1"
 CERTIFICATE_RETRY_S: Final = 60.0
+ACTIVITY: Final = "web"
+"""In the count of our own faults."""
 
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -100,40 +107,59 @@ def application(
     return app
 
 
-async def serve_in_cluster(settings: WebSettings, shown: Shown, api_server: KubeEndpoint) -> None:
-    """Serve until cancelled; tokens, where metrics need one, are judged by that API server."""
+async def serve_in_cluster(settings: WebSettings, shown: Shown, api_server: KubeEndpoint, *, faults: Faults) -> None:
+    """As `serve`; tokens, where metrics need one, are judged by that API server."""
     if not settings.tokens:
-        await serve(settings, shown)
+        await serve(settings, shown, faults=faults)
         return
-    # A client of its own, so that strangers' tokens delay no other request to the API server.
-    async with KubeClient(api_server, timeout_s=REVIEW_S) as client:
-        await serve(settings, shown, auth=MetricsAuth(KubeReviews(client, audience=settings.audience)))
+
+    async def judged() -> None:
+        # A client of its own, so that strangers' tokens delay no other request to the API server.
+        async with KubeClient(api_server, timeout_s=REVIEW_S) as client:
+            auth = MetricsAuth(KubeReviews(client, audience=settings.audience))
+            await _listen(settings, shown, faults=faults, auth=auth)
+
+    await kept_up(judged, ACTIVITY, faults)
 
 
-async def serve(settings: WebSettings, shown: Shown, *, auth: MetricsAuth | None = None) -> None:
-    """Serve until cancelled. `auth` is needed with `settings.tokens`. AzureCniError when the port is taken."""
+async def serve(settings: WebSettings, shown: Shown, *, faults: Faults, auth: MetricsAuth | None = None) -> None:
+    """Serve until cancelled, again after a fault of ours. `auth` is needed with `settings.tokens`. AzureCniError when
+    the port is taken.
+    """
     if settings.tokens != (auth is not None):
         raise AzureCniError("cannot serve metrics: settings and the check of tokens do not fit together")
-    inside = bound_socket(LOOPBACK, settings.port)
-    async with asyncio.TaskGroup() as listeners:
-        app = application(shown, metrics=settings.bind is not Bind.NONE and auth is None)
-        listeners.create_task(_serve(inside, app, bounds=PROBES))
+    await kept_up(partial(_listen, settings, shown, faults=faults, auth=auth), ACTIVITY, faults)
+
+
+async def _listen(settings: WebSettings, shown: Shown, *, faults: Faults, auth: MetricsAuth | None) -> None:
+    with ExitStack() as sockets:
+        inside = sockets.enter_context(bound_socket(LOOPBACK, settings.port))
+        app = partial(application, shown, metrics=settings.bind is not Bind.NONE and auth is None)
+        works = [partial(_serve, inside, app, bounds=PROBES, faults=faults)]
         if settings.bind is Bind.NODE and settings.node_address != LOOPBACK:
-            outside = bound_socket(settings.node_address, settings.port)
-            app = application(shown, metrics=True, probes=auth is None, auth=auth)
-            listeners.create_task(_serve(outside, app, bounds=Bounds(), tls=settings.tls))
+            outside = sockets.enter_context(bound_socket(settings.node_address, settings.port))
+            app = partial(application, shown, metrics=True, probes=auth is None, auth=auth)
+            works.append(partial(_serve, outside, app, bounds=Bounds(), faults=faults, tls=settings.tls))
+        async with asyncio.TaskGroup() as listeners:
+            for work in works:
+                listeners.create_task(kept_up(work, ACTIVITY, faults))
 
 
 async def _serve(
-    listening: socket.socket, app: web.Application, *, bounds: Bounds, tls: TlsSettings | None = None
+    listening: socket.socket,
+    app: Callable[[], web.Application],
+    *,
+    bounds: Bounds,
+    faults: Faults,
+    tls: TlsSettings | None = None,
 ) -> None:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, logger=_quiet())
+    """Serve a socket, which stays open for the next attempt when this one fails."""
+    runner = web.AppRunner(app(), access_log=None, handle_signals=False, logger=_quiet())
     await runner.setup()
     server = runner.server
     assert server is not None  # noqa: S101  # there is one after setup
-    with listening:
-        context = await _certificate(tls, str(listening.getsockname()[0])) if tls else None
-        await Listener(listening, server, bounds=bounds, tls=context).run()
+    context = await _certificate(tls, str(listening.getsockname()[0])) if tls else None
+    await Listener(listening.dup(), server, bounds=bounds, faults=faults, tls=context).run()
 
 
 async def _certificate(tls: TlsSettings, address: str) -> Callable[[], ssl.SSLContext | None]:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from azure_cni.entrypoints import web
 from azure_cni.entrypoints.web import Bind, Shown, TlsSettings, WebSettings
+from azure_cni.faults import Faults
 from fakes.waiting import PATIENCE_S, background
 from scenarios.harness import attacks, liar
 from scenarios.harness.attacker import anybody
@@ -34,7 +35,7 @@ async def open_port(tls: TlsSettings | None = None) -> AsyncIterator[int]:
     (port,) = free_ports(1, addresses=(web.LOOPBACK, OUTSIDE))
     settings = WebSettings(port=port, bind=Bind.NODE, node_address=OUTSIDE, tls=tls)
     shown = Shown(registry=CollectorRegistry(), healthy=lambda: "", ready=lambda: "")
-    async with background(web.serve(settings, shown)):
+    async with background(web.serve(settings, shown, faults=Faults(lambda _: None))):
         while not await healthy(port, OUTSIDE, tls=tls is not None):  # noqa: ASYNC110  # another process makes it
             await asyncio.sleep(0.05)
         yield port

@@ -11,15 +11,19 @@ import struct
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from azure_cni.entrypoints import listener, web
 from azure_cni.entrypoints.listener import Bounds, Listener, bound_socket
-from azure_cni.entrypoints.web import Bind, Shown
+from azure_cni.entrypoints.running import kept_up
+from azure_cni.entrypoints.web import Bind, Shown, WebSettings
 from azure_cni.errors import AzureCniError
+from azure_cni.faults import Faults
 from fakes.waiting import PATIENCE_S, until
 from unit.entrypoints.web_port import OUTSIDE, open_port
 
@@ -30,10 +34,12 @@ MOST_OF_A_PROCESSOR = 0.02
 
 
 @contextlib.asynccontextmanager
-async def serving(monkeypatch: pytest.MonkeyPatch, *, bind: Bind = Bind.NODE, **changes: float) -> AsyncIterator[int]:
+async def serving(
+    monkeypatch: pytest.MonkeyPatch, *, bind: Bind = Bind.NODE, faults: Faults | None = None, **changes: float
+) -> AsyncIterator[int]:
     """The port with nothing to show, with other bounds for strangers."""
     shown = Shown(registry=CollectorRegistry(), healthy=lambda: "", ready=lambda: "")
-    async with open_port(monkeypatch, shown, bounds=changes, bind=bind) as port:
+    async with open_port(monkeypatch, shown, bounds=changes, bind=bind, faults=faults) as port:
         yield port
 
 
@@ -110,7 +116,7 @@ async def test_empty_lines_are_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_answer_that_nobody_takes_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     bounds = replace(Bounds(), answer_s=0.1)
     listening = bound_socket(web.LOOPBACK, 0)
-    task = asyncio.create_task(Listener(listening, Silent, bounds=bounds).run())
+    task = asyncio.create_task(Listener(listening, Silent, faults=Faults(lambda _: None), bounds=bounds).run())
     assert await ask(web.LOOPBACK, listening.getsockname()[1]) == b""
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -189,7 +195,7 @@ def undelivered(port: int) -> int:
 async def test_what_follows_a_request_is_left_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading it only to throw it away would cost the loop as much as the caller's network can send."""
     listening = bound_socket(web.LOOPBACK, 0)
-    task = asyncio.create_task(Listener(listening, Silent).run())
+    task = asyncio.create_task(Listener(listening, Silent, faults=Faults(lambda _: None)).run())
     _, writer = await asyncio.open_connection(*listening.getsockname())
     writer.write(HEALTH + b"x" * (64 << 20))
     with pytest.raises(TimeoutError):
@@ -318,3 +324,59 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def open_descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+class Breaking:
+    """Stands in the place of a method, and fails the first time in a way that nobody foresaw."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: object, method: str, error: BaseException) -> None:
+        self.error: BaseException | None = error
+        whole = getattr(owner, method)
+
+        async def broken(*args: Any, **options: Any) -> Any:
+            if self.error is not None:
+                error, self.error = self.error, None
+                raise error
+            return await whole(*args, **options)
+
+        monkeypatch.setattr(owner, method, broken)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), asyncio.CancelledError()], ids=["an error", "a cancellation"])
+async def test_a_fault_in_one_connection_ends_only_that(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """A stranger may have found what no test did, and the process also wires pods."""
+    counted: list[str] = []
+    async with serving(monkeypatch, faults=Faults(counted.append)) as port:
+        breaking = Breaking(monkeypatch, listener, "_delivered", error)
+        with contextlib.suppress(ConnectionResetError):
+            await ask(OUTSIDE, port)
+        await until(lambda: counted != [], within_s=PATIENCE_S, say=lambda: breaking.error)
+        for address in (web.LOOPBACK, OUTSIDE):
+            assert b"200 OK" in await ask(address, port)
+    assert counted == ["connection"]
+
+
+@pytest.mark.parametrize("method", ["run", "_accept"])
+@pytest.mark.parametrize("error", [KeyError("x"), asyncio.CancelledError()], ids=["an error", "a cancellation"])
+async def test_a_fault_in_a_listener_is_counted_and_it_serves_again(
+    monkeypatch: pytest.MonkeyPatch, method: str, error: BaseException
+) -> None:
+    """An error ended the process, and a cancellation by somebody else ended one of the two ports for ever."""
+    counted: list[str] = []
+    monkeypatch.setattr(web, "kept_up", partial(kept_up, again_s=0.01))
+    Breaking(monkeypatch, Listener, method, error)
+    async with serving(monkeypatch, faults=Faults(counted.append)) as port:
+        for address in (web.LOOPBACK, OUTSIDE):
+            assert b"200 OK" in await ask(address, port)
+    assert counted == ["web"]
+
+
+async def test_a_port_that_is_taken_is_said_and_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown(registry=CollectorRegistry(), healthy=lambda: "", ready=lambda: "")
+    counted: list[str] = []
+    with bound_socket(OUTSIDE, 0) as taken:
+        settings = WebSettings(port=taken.getsockname()[1], bind=Bind.NODE, node_address=OUTSIDE)
+        with pytest.raises(AzureCniError, match=f"cannot serve metrics and health on {OUTSIDE}"):
+            async with asyncio.timeout(PATIENCE_S):
+                await web.serve(settings, shown, faults=Faults(counted.append))
+    assert counted == []

@@ -20,6 +20,7 @@ from azure_cni.entrypoints.listener import Listener, bound_socket
 from azure_cni.entrypoints.metrics_auth import MetricsAuth
 from azure_cni.entrypoints.web import Bind, Shown, TlsSettings, WebSettings
 from azure_cni.errors import AzureCniError
+from azure_cni.faults import Faults
 from fakes.reviews import Account, FakeReviews
 from fakes.waiting import PATIENCE_S
 from unit.entrypoints.web_port import OUTSIDE, open_port
@@ -141,7 +142,7 @@ async def test_settings_that_ask_for_tokens_without_who_checks_them_serve_nothin
     settings = WebSettings(0, Bind.NODE, OUTSIDE, tls=TlsSettings(), tokens=True)
     shown = Shown(registry=CollectorRegistry(), healthy=lambda: "", ready=lambda: "")
     with pytest.raises(AzureCniError, match="do not fit together"):
-        await web.serve(settings, shown)
+        await web.serve(settings, shown, faults=Faults(lambda _: None))
 
 
 async def test_until_the_secret_is_there_only_probes_are_answered(monkeypatch, tmp_path: Path):
@@ -225,7 +226,8 @@ async def test_records_that_bring_next_to_nothing_are_cut_off_by_what_they_take_
 async def test_what_follows_a_request_is_not_read_under_tls_either():
     context = await self_signed(web.LOOPBACK)
     listening = bound_socket(web.LOOPBACK, 0)
-    task = asyncio.create_task(Listener(listening, asyncio.Protocol, tls=lambda: context).run())
+    faults = Faults(lambda _: None)
+    task = asyncio.create_task(Listener(listening, asyncio.Protocol, faults=faults, tls=lambda: context).run())
     assert await asyncio.to_thread(flood, listening.getsockname(), 64 << 20) < 16 << 20
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -16,6 +16,7 @@ from azure_cni.entrypoints import web
 from azure_cni.entrypoints.listener import Bounds
 from azure_cni.entrypoints.metrics_auth import MetricsAuth
 from azure_cni.entrypoints.web import Bind, Shown, WebSettings
+from azure_cni.faults import Faults
 from fakes.waiting import PATIENCE_S, background, until
 from simulation.ports import free_ports
 
@@ -31,6 +32,7 @@ async def open_port(
     bounds: Mapping[str, float],
     bind: Bind = Bind.NODE,
     auth: MetricsAuth | None = None,
+    faults: Faults | None = None,
     **settings: Any,
 ) -> AsyncIterator[int]:
     """Serve with these bounds for strangers; yields the port's number."""
@@ -39,7 +41,7 @@ async def open_port(
     (port,) = free_ports(1, addresses=(web.LOOPBACK, OUTSIDE))
     opened = WebSettings(port=port, bind=bind, node_address=OUTSIDE, **settings)
     bound = [web.LOOPBACK, *([OUTSIDE] if bind is Bind.NODE else [])]
-    async with background(web.serve(opened, shown, auth=auth)):
+    async with background(web.serve(opened, shown, faults=faults or Faults(lambda _: None), auth=auth)):
         await until(lambda: all(listens(address, port) for address in bound), within_s=PATIENCE_S, say=lambda: port)
         yield port
 
