@@ -23,7 +23,7 @@ PORT = 8080
 APPLETS = ("sh", "ip", "httpd", "nc", "sleep", "cat")
 WHOAMI = '#!/bin/sh\nprintf "Content-Type: text/plain\\r\\n\\r\\n%s\\n" "$REMOTE_ADDR"\n'
 CLIENT, DAEMON, PLUGIN = "/usr/bin/docker", "dockerd", "azure-cni-docker"
-STARTED_S = 60.0
+STARTED_S = 120.0
 
 SETTINGS = """\
 routablePrefixes = ["192.168.50.0/24"]
@@ -48,21 +48,25 @@ class DockerHost:
 
     def start(self) -> azure.Nic:
         """Boot it, with the plugin, the daemon and the image; what is there already stays."""
-        engine = ensure_engine()
         machine, nic = lifecycle.start_machine(self.name)
         cgroups.ensure(self.name)
         machine.write("/etc/azure-cni/ca.pem", AZURE_CA.read_text())
         machine.write("/etc/azure-cni/docker.toml", SETTINGS)
         self.start_plugin()
+        self.start_daemon()
+        if not self.docker("image", "ls", "-q", IMAGE).strip():
+            self._import_image()
+        return nic
+
+    def start_daemon(self) -> None:
+        """Start dockerd, and wait until it answers; that is after it has dealt with the containers of before."""
+        engine = ensure_engine()
         daemon = [
             f"{engine}/usr/sbin/dockerd", "--data-root=/var/lib/docker", "--userland-proxy=false",
             f"--cgroup-parent=/{self.name}",
         ]  # fmt: skip
-        process = machine.service(DAEMON, daemon)
+        process = self._machine.service(DAEMON, daemon)
         processes.wait_until(process, self._answers, timeout_s=STARTED_S, what=f"dockerd of {self.name} to answer")
-        if not self.docker("image", "ls", "-q", IMAGE).strip():
-            self._import_image()
-        return nic
 
     def start_plugin(self) -> None:
         """Start the plugin, and wait until a container could start."""
@@ -73,6 +77,11 @@ class DockerHost:
         """End one of its services with no word."""
         processes.halt(processes.require(f"{self.name}-{service}"), grace_s=0)
 
+    def reboot(self) -> None:
+        """Pull its plug and boot it again; its disk stays. Docker starts when the plugin is ready, as by its unit."""
+        processes.halt(processes.require(self.name), grace_s=0)
+        self.start()
+
     def docker(self, *args: str) -> str:
         """Run Docker's command there; its output."""
         return self._machine.run([f"{ENGINE}{CLIENT}", *args])
@@ -82,7 +91,7 @@ class DockerHost:
         return self._machine.run(argv)
 
     def status(self) -> str:
-        """What `azure-cni docker status` says."""
+        """What `azure-cni docker status` says; StepError unless a container can start."""
         return self._machine.run([*self._azure_cni(), "status"])
 
     def address(self, container: str, *, network: str) -> str:
@@ -112,7 +121,7 @@ class DockerHost:
 
     def _ready(self) -> bool:
         try:
-            return "0 allocated" not in self.status()
+            return bool(self.status())
         except StepError:
             return False
 
