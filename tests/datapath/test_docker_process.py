@@ -66,7 +66,11 @@ class DockerVm:
         return (self.directory / "log").read_text()
 
     def status(self, *options: str) -> tuple[int, str]:
-        command = ["docker", "--config", str(self.directory / "docker.toml"), "status", *options]
+        return self.asked("status", *options)
+
+    def asked(self, *words: str) -> tuple[int, str]:
+        """One of the plugin's own commands: its exit code, and what it says."""
+        command = ["docker", "--config", str(self.directory / "docker.toml"), *words]
         done = CliRunner().invoke(main, command)
         return done.exit_code, done.output
 
@@ -120,6 +124,15 @@ def test_a_container_lives_on_the_vnet_and_the_process_ends_when_asked(vm: Docke
     plugin.call("NetworkDriver.DeleteEndpoint", **ONE)
     plugin.call("IpamDriver.ReleaseAddress", PoolID=pool["PoolID"], Address=given.partition("/")[0])
     assert "1 cooling" in vm.status()[1]
+    address = given.partition("/")[0]
+    code, history = vm.asked("who", address)
+    assert (code, history.splitlines()[0]) == (0, f"no container of this VM has {address} now")
+    assert re.search(r"^\S+Z  \S+Z +net1 +ep1$", history, re.MULTILINE), history
+    assert vm.asked("who", address, "--at", "2020-01-01T00:00:00Z")[0] == 3
+    assert vm.asked("who", "10.240.0") == (
+        1,
+        "azure-cni: cannot look for '10.240.0': it is not an IPv4 address such as 10.240.0.36\n",
+    )
     assert vm.end() == 0, vm.said
     assert not vm.socket.exists()
     assert (vm.directory / "state" / "docker-networks.json").exists()

@@ -157,6 +157,8 @@ class TenureReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     begin: str = ""
     end: str = ""
     end_not_before: str = ""
+    network: str = ""
+    """Of the runtime's: the name of the CNI network, or the ID of Docker's; "" where it was not written down."""
 
     @property
     def holder(self) -> str:

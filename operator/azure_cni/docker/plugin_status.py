@@ -64,15 +64,15 @@ def lines(shown: Mapping[str, Any]) -> Iterator[str]:
     counts = mapping(shown.get("addresses"))
     yield "  addresses: " + ", ".join(f"{counts.get(name, 0)} {name}" for name in COUNTS)
     yield ""
-    yield from _table(
+    yield from table(
         ("CONDITION", "STATUS", "REASON", "MESSAGE"),
         [tuple(text(one.get(key)) for key in ("type", "status", "reason", "message")) for one in _listed(shown)],
     )
     yield ""
-    yield from _table(
+    yield from table(
         ("ADDRESS", "STATE", "NETWORK", "ENDPOINT"),
         [
-            (text(one.get("address")), text(one.get("state")), _short(one.get("network")), _short(one.get("endpoint")))
+            (text(one.get("address")), text(one.get("state")), short(one.get("network")), short(one.get("endpoint")))
             for one in mappings(shown.get("endpoints"))
         ],
     )
@@ -82,11 +82,13 @@ def _listed(shown: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return mappings(shown.get("conditions"))
 
 
-def _short(identifier: object) -> str:
+def short(identifier: object) -> str:
+    """As much of an ID as Docker shows; "-" for none."""
     return text(identifier)[:SHORT] or "-"
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Its lines, in columns."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     for row in (head, *rows):
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -129,6 +129,24 @@ def status(path: Path, wait_s: float) -> None:
     sys.exit(0 if shown.get("ready") else 1)
 
 
+@docker.command()
+@click.argument("address")
+@click.option("--at", metavar="TIME", help="Who had it then: 2026-11-28T06:19:00Z, UTC where no zone is named.")
+@click.pass_obj
+def who(path: Path, address: str, at: str | None) -> None:
+    """Say which container has ADDRESS and who had it before, by this VM's audit trail. Exits with 3 if nobody knows."""
+    from azure_cni.diagnose.holders import parse_address, parse_time
+    from azure_cni.docker import address_history
+    from azure_cni.entrypoints.docker_socket import fetch_status, fetch_trail
+
+    with _errors_reported():
+        wanted, moment = parse_address(address), parse_time(at) if at is not None else ""
+        found = address_history.find(wanted, fetch_status(path), fetch_trail(path, wanted), at=moment)
+    for line in address_history.lines(found):
+        click.echo(line)
+    sys.exit(3 if found.unknown else 0)
+
+
 @contextlib.contextmanager
 def _errors_reported() -> Iterator[None]:
     """Print our own errors as one sentence. Anything else is a fault, and its traceback shows where."""

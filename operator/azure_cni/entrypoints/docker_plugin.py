@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp.web import AppRunner
+from aiohttp.web import Application, AppRunner
 
 from azure_cni import __version__
 from azure_cni.docker import plugin_status
@@ -31,9 +31,11 @@ from azure_cni.entrypoints.azure_wiring import AzurePorts, azure_ports
 from azure_cni.entrypoints.cni_server import listen
 from azure_cni.entrypoints.docker_settings import DockerSettings
 from azure_cni.entrypoints.docker_socket import DockerSocket
+from azure_cni.entrypoints.introspection_routes import add_introspection
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.running import kept_up, run_until_stopped, stop_on_signals, unhealthy
 from azure_cni.errors import AzureCniError, ConfigInvalid, LedgerError
+from azure_cni.host.audit_files import FileAuditStore
 from azure_cni.host.files import WholeFile
 from azure_cni.host.ledger_store import SqliteLedgerStore
 from azure_cni.host.run_directory import make_private
@@ -41,6 +43,7 @@ from azure_cni.linux.clock import SystemClock
 from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.linux.docker_firewall import DockerFirewall
 from azure_cni.node.assembly import Node
+from azure_cni.node.audit import AuditTrail
 from azure_cni.node.node_settings import NodePorts
 from azure_cni.node.pool.reservation_request import ControllerGrants
 from azure_cni.node.stored_ledger import DAMAGED
@@ -72,10 +75,14 @@ class DockerProcess:
         self._datapath = LinuxDatapath(processes=Path("/proc"))
         closing.push_async_callback(self._datapath.close)
         self._pool = StandalonePool(WholeFile(settings.run_dir / "pool.json"))
+        node_name = socket.gethostname()
+        self._audit = (
+            AuditTrail(FileAuditStore(settings.audit), clock=self._clock, node=node_name) if settings.audit else None
+        )
         azure = azure_ports(
             settings.azure, settings.nic_writer, pools=self._pool, observer=self._metrics, closing=closing
         )
-        self._node = node = Node(self._ports(azure, store), settings.node)
+        self._node = node = Node(self._ports(azure, store, node_name), settings.node)
         self._metrics.watch_pool(stored=node.stored, state=node.state, clock=self._clock)
         self._networks = DockerNetworks(WholeFile(settings.state_dir / "docker-networks.json"))
         self._granter = UsageGranter(
@@ -87,13 +94,13 @@ class DockerProcess:
             faults=node.faults,
         )
 
-    def _ports(self, azure: AzurePorts, store: SqliteLedgerStore) -> NodePorts:
+    def _ports(self, azure: AzurePorts, store: SqliteLedgerStore, node_name: str) -> NodePorts:
         return NodePorts(
             cloud=azure.cloud,
             nic_of=azure.nic_of,
             grants=ControllerGrants(),
             pools=self._pool,
-            node=StandaloneNode(socket.gethostname(), uid=_machine_id()),
+            node=StandaloneNode(node_name, uid=_machine_id()),
             pods=NobodysPods(),
             pod_conditions=NobodysPods(),
             events=LoggedEvents(),
@@ -102,6 +109,7 @@ class DockerProcess:
             released=NoReleases(),
             clock=self._clock,
             observer=self._metrics,
+            audit=self._audit,
         )
 
     async def run(self) -> None:
@@ -121,6 +129,7 @@ class DockerProcess:
             "reconciler": self._node.reconciler.run(),
             "granter": self._granter.run(),
             "host_watch": kept_up(self._node.host_watch.run, "host_watch", faults),
+            **({"audit": kept_up(self._audit.run, "audit", faults)} if self._audit else {}),
         }
 
     async def _serve_docker(self) -> None:
@@ -135,7 +144,9 @@ class DockerProcess:
             wait_s=settings.wait_s,
         )
         plugin = DockerPlugin(networks=self._networks, endpoints=endpoints, state=node.state)
-        server = DockerSocket(plugin, status=self._status, faults=node.faults, observer=self._metrics)
+        server = DockerSocket(
+            plugin, status=self._status, faults=node.faults, observer=self._metrics, extend=self._add_introspection
+        )
         runner = AppRunner(server.application(), access_log=None, handle_signals=False)
         await runner.setup()
         self._closing.push_async_callback(runner.cleanup)
@@ -144,6 +155,10 @@ class DockerProcess:
         self._closing.callback(settings.socket.unlink, missing_ok=True)
         log.info("serving docker", extra={"socket": str(settings.socket), "version": __version__})
         await asyncio.Event().wait()
+
+    def _add_introspection(self, app: Application) -> None:
+        inspector, faults = self._node.reconciler.inspector, self._node.faults
+        add_introspection(app, inspector, node_name=socket.gethostname(), faults=faults, audit=self._audit)
 
     async def _end_when_damaged(self) -> None:
         """See `azure_cni.faults` for what else ends the process."""

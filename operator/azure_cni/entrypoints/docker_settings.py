@@ -21,6 +21,7 @@ from azure_cni.docker.usage_granter import StandaloneQuota
 from azure_cni.entrypoints.settings import AzureSettings
 from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
+from azure_cni.host.audit_files import DAY_S, AuditLimits
 from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.nic import Adopt, NicWriter
@@ -36,7 +37,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class DockerSettings:
     """All settings. `run_dir` is emptied by a reboot, `state_dir` is not; `wait_s`: how long a container that starts
-    waits for a pool that grows.
+    waits for a pool that grows. `audit`: None where no audit trail is kept.
     """
 
     nic_writer: NicWriter
@@ -47,6 +48,7 @@ class DockerSettings:
     socket: Path
     run_dir: Path
     state_dir: Path
+    audit: AuditLimits | None
     wait_s: float
     log_level: str
     log_format: str
@@ -163,6 +165,7 @@ def _settings(values: _Values) -> DockerSettings:
         raise values.refused(
             "nicWriter", "none", "it needs routablePrefixes: the VNet's prefixes, which only the resource manager knows"
         )
+    state_dir = values.path("docker.stateDirectory", "/var/lib/azure-cni")
     return DockerSettings(
         nic_writer=writer,
         node=NodeSettings(
@@ -184,11 +187,19 @@ def _settings(values: _Values) -> DockerSettings:
         web=_web(values),
         socket=values.path("docker.socket", "/run/docker/plugins/azure-cni.sock"),
         run_dir=values.path("docker.runDirectory", "/run/azure-cni"),
-        state_dir=values.path("docker.stateDirectory", "/var/lib/azure-cni"),
+        state_dir=state_dir,
+        audit=_audit(values, state_dir / "audit"),
         wait_s=values.seconds("docker.waitSeconds", REQUEST_WAITS_S, most=LONGEST_WAIT_S),
         log_level=values.choice("agent.logLevel", "info", "debug", "warning", "error"),
         log_format=values.choice("agent.logFormat", "text", "json"),
     )
+
+
+def _audit(values: _Values, directory: Path) -> AuditLimits | None:
+    kept = values.flag("audit.enabled", default=True)
+    size = values.whole("audit.maxSizeMiB", 64, least=1, most=10_240)
+    days = values.whole("audit.maxDays", 30, least=1, most=3650)
+    return AuditLimits(directory, most_bytes=size << 20, longest_s=days * DAY_S) if kept else None
 
 
 def _azure(values: _Values) -> AzureSettings:

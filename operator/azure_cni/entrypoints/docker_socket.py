@@ -12,11 +12,12 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
 
+from azure_cni.api.introspection import AUDIT_PATH, AuditReport
 from azure_cni.docker.plugin_codec import MEDIA_TYPE, METHODS, decode, error_reply
 from azure_cni.docker.plugin_methods import DockerPlugin
 from azure_cni.errors import AzureCniError, DecodeFailed
@@ -25,6 +26,7 @@ from azure_cni.model.text import NOT_JSON, legible
 from azure_cni.node.ports import Observer
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAX_BODY_BYTES: Final = 1 << 20
 STATUS_PATH: Final = "/azure-cni/v1/status"
@@ -36,12 +38,22 @@ _encode = msgspec.json.Encoder().encode
 
 
 class DockerSocket:
-    """Decodes calls, has them done, encodes replies. `status` gives the document for the command line."""
+    """Decodes calls, has them done, encodes replies.
+
+    For the command line `status` gives a document, and `extend` adds whatever else it may ask for.
+    """
 
     def __init__(
-        self, plugin: DockerPlugin, *, status: Callable[[], dict[str, Any]], faults: Faults, observer: Observer
+        self,
+        plugin: DockerPlugin,
+        *,
+        status: Callable[[], dict[str, Any]],
+        faults: Faults,
+        observer: Observer,
+        extend: Callable[[web.Application], None] = lambda _: None,
     ) -> None:
         self._plugin = plugin
+        self._extend = extend
         self._status = status
         self._faults = faults
         self._observer = observer
@@ -52,6 +64,7 @@ class DockerSocket:
         for method in METHODS:
             app.router.add_post(f"/{method}", self._handler(method))
         app.router.add_get(STATUS_PATH, self._show)
+        self._extend(app)
         app.router.add_route("*", "/{unknown:.*}", _unknown)
         return app
 
@@ -96,10 +109,19 @@ def await_status(path: Path, *, wait_s: float) -> dict[str, Any]:
 
 def fetch_status(path: Path) -> dict[str, Any]:
     """The status of the plugin that serves this socket. AzureCniError when none answers."""
+    return _fetch(path, STATUS_PATH, dict[str, Any])
+
+
+def fetch_trail(path: Path, address: str) -> AuditReport:
+    """What the plugin's audit trail knows of an address. AzureCniError when none answers."""
+    return _fetch(path, f"{AUDIT_PATH}?address={address}", AuditReport)
+
+
+def _fetch(path: Path, what: str, kind: type[T]) -> T:
     connection = _UnixConnection(path)
     try:
-        connection.request("GET", STATUS_PATH)
-        return msgspec.json.decode(connection.getresponse().read(), type=dict[str, Any])
+        connection.request("GET", what)
+        return msgspec.json.decode(connection.getresponse().read(), type=kind)
     except (OSError, http.client.HTTPException, *NOT_JSON) as error:
         raise AzureCniError(
             f"cannot ask the plugin at {path}: {error}; is `azure-cni docker` running, and is this user root? "

@@ -178,6 +178,7 @@ class _Reading:
             begin=begin,
             end=at,
             end_not_before=not_before,
+            network=record.network,
         )
         self.tenures.append(report)
 

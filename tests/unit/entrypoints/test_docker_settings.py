@@ -42,6 +42,9 @@ logFormat = "json"
 shrinkDelaySeconds = 60
 coolingSeconds = 10.5
 resyncSeconds = 120
+[audit]
+maxSizeMiB = 8
+maxDays = 7
 [metrics]
 port = 9900
 bind = "node"
@@ -78,6 +81,14 @@ def test_an_empty_file_is_the_defaults_of_the_chart() -> None:
     assert (chosen.nic_writer, chosen.web.port) == (values["nicWriter"], values["metrics"]["port"])
     assert chosen.node.allow_imds is values["imds"]["allowPods"]
     assert chosen.web.bind is Bind.LOOPBACK
+    kept, audit = chosen.audit, values["audit"]
+    assert kept is not None
+    assert (audit["enabled"], kept.most_bytes, kept.longest_s) == (
+        True,
+        audit["maxSizeMiB"] << 20,
+        audit["maxDays"] * 86_400,
+    )
+    assert str(kept.directory) == "/var/lib/azure-cni/audit"
     assert str(chosen.socket) == "/run/docker/plugins/azure-cni.sock"
 
 
@@ -87,6 +98,7 @@ def test_every_value_is_taken() -> None:
         assert getattr(chosen, name) != getattr(standard, name), name
     assert (chosen.nic_writer, chosen.azure.adopt) == (NicWriter.NONE, Adopt.PLAIN)
     assert chosen.node.nic_read_only
+    assert read("audit.enabled = false").audit is None
     assert read("[pool]\nsize = 40").node.defaults.size == 40
 
 
@@ -117,6 +129,7 @@ def test_every_value_is_taken() -> None:
         ("[agent]\ncoolingSeconds = nan", "a number of seconds from 0"),
         ("[agent]\nresyncSeconds = 0", "a number of seconds from 1"),
         ("[agent]\nlogLevel = 'loud'", "one of info, debug"),
+        ("[audit]\nmaxDays = 0", "from 1 to 3650"),
         ("[metrics]\nbind = 'node'", "it needs metrics.address"),
         ("[metrics]\naddress = 'here'", "an IPv4 address"),
         ("[metrics]\nport = 0", "from 1 to 65535"),
