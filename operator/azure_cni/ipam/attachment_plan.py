@@ -55,9 +55,9 @@ def wishes(
     address for this: the one that it got last, for another sandbox of it is about to end.
     """
     latest: dict[tuple[str, str, str], Slot] = {}
-    for slot in sorted(slots, key=lambda slot: (slot.since_s, -int(slot.address))):
-        if slot.holder is not None:
-            latest[slot.holder.pod_namespace, slot.holder.pod_name, slot.holder.pod_uid] = slot
+    held = ((slot.holder, slot) for slot in slots if slot.holder is not None)
+    for holder, slot in sorted(held, key=lambda item: (item[1].since_s, -int(item[1].address))):
+        latest[holder.pod_namespace, holder.pod_name, holder.pod_uid] = slot
     asked = {slot.address: asked_by(slot.holder) for slot in latest.values() if slot.holder is not None}
     owners = _owners(asked, view)
     wanted: dict[Address, Resources | None] = {slot.address: NONE for slot in slots if slot.holder is not None}
@@ -94,6 +94,8 @@ def changes(
     """
     address_of = {slot.config: slot.address for slot in slots if slot.holder is not None}
     shown = NONE.union(*(config.attached for config in view.all_secondaries))
+    if not shown and not any(wanted.values()):  # most nodes, in each pass
+        return ()
     # A public IP address that moves is removed in one write and added in the next: Azure refuses both at once.
     later = frozenset(held_back) | {resource for resource in shown if resource.kind is AttachmentKind.PUBLIC_IP}
     found = []
@@ -102,14 +104,16 @@ def changes(
         want = wanted.get(address, NONE) if address is not None else NONE
         want = (config.attached if want is None else want) - failed.get(ConfigName(config.name), NONE)
         add = want - config.attached - later if takes_attachments(config) else NONE
-        change = AttachmentChange(ConfigName(config.name), add, config.attached - want)
-        if change.add or change.remove:
-            found.append(change)
+        remove = config.attached - want
+        if add or remove:
+            found.append(AttachmentChange(ConfigName(config.name), add, remove))
     return tuple(found)
 
 
 def without(view: NicView, failed: Mapping[ConfigName, Resources]) -> NicView:
     """The NIC without what it shows and Azure could not attach."""
+    if not failed:
+        return view
     configs = (replace(it, attached=it.attached - failed.get(it.name, NONE)) for it in view.configs)
     return replace(view, configs=tuple(configs))
 

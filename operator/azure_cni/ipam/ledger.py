@@ -48,11 +48,12 @@ class Ledger:
                     f"holders: {first.holder!r} and {slot.holder!r}"
                 )
             self._slots[slot.address] = slot
+        self._put_in_order()
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         """All slots in address order."""
-        return tuple(sorted(self._slots.values(), key=_in_address_order))
+        return tuple(self._slots.values())
 
     def find(self, address: Address) -> Slot | None:
         """The slot of an address; None for one that the ledger does not know."""
@@ -60,8 +61,11 @@ class Ledger:
 
     def apply(self, change: Change) -> None:
         """Do what was decided. Changes are applied in the order of their decisions, with no decision in between."""
+        known = len(self._slots)
         for slot in change.put:
             self._slots[slot.address] = slot
+        if len(self._slots) > known:
+            self._put_in_order()
         for address in change.drop:
             del self._slots[address]
 
@@ -131,8 +135,8 @@ class Ledger:
 
     def cooled(self, *, now_s: float) -> Change:
         """Free all that has cooled long enough."""
-        cooling = self._longest_in(State.COOLING, len(self._slots))
-        due = (slot for slot in cooling if slot.since_s + self._cooling_s <= now_s)
+        cooling = (slot for slot in self._in(State.COOLING) if not slot.attached)
+        due = sorted((slot for slot in cooling if slot.since_s + self._cooling_s <= now_s), key=_longest_first)
         return _change((slot.address, slot, moved(slot, Event.COOLED, now_s=now_s)) for slot in due)
 
     def next_cooled_at_s(self) -> float | None:
@@ -207,17 +211,20 @@ class Ledger:
             missing=missing,
         )
 
+    def _put_in_order(self) -> None:
+        """By address. Every ADD and each pass reads the slots, and only a read of the NIC brings new addresses."""
+        self._slots = dict(sorted(self._slots.items(), key=lambda item: int(item[0])))
+
     def _on_interface(self, sandbox: Sandbox) -> tuple[Slot, ...]:
         """The slots that have this interface, whatever the network, in address order."""
         container_id, ifname = sandbox.interface
-        held = [
+        return tuple(
             slot
             for slot in self._slots.values()
             if (holder := slot.holder) is not None
             and (found := holder.sandbox).container_id == container_id
             and found.ifname == ifname
-        ]
-        return tuple(sorted(held, key=_in_address_order))
+        )
 
     def _take_back(self, sandbox: Sandbox, event: Event, *, now_s: float) -> Change:
         moves: list[_Move] = []
@@ -233,7 +240,7 @@ class Ledger:
 
     def _longest_in(self, state: State, count: int, *, until_s: float = float("inf")) -> list[Slot]:
         slots = (slot for slot in self._in(state) if slot.since_s <= until_s and not slot.attached)
-        return heapq.nsmallest(count, slots, key=lambda slot: (slot.since_s, int(slot.address)))
+        return heapq.nsmallest(count, slots, key=_longest_first)
 
     def _no_address(self, holder: Holder, count: int, *, at_limit: bool) -> NoAddress:
         counts, wanted = self.counts(), "an address" if count == 1 else addresses(count)
@@ -266,5 +273,5 @@ def _change(moves: Iterable[_Move]) -> Change:
     return Change(tuple(put), tuple(drop))
 
 
-def _in_address_order(slot: Slot) -> int:
-    return int(slot.address)
+def _longest_first(slot: Slot) -> tuple[float, int]:
+    return slot.since_s, int(slot.address)

@@ -272,6 +272,16 @@ class TestRelease:
 
 
 class TestLoad:
+    def test_slots_are_in_address_order_however_they_came_and_changed(self):
+        ledger = seen(9, 3)
+        assert list(states(ledger)) == [3, 9]
+        assign(ledger, 1)
+        ledger.apply(ledger.observe(view([3, 9, 5, 1]), now_s=1.0).change)
+        assert list(states(ledger)) == [1, 3, 5, 9]
+        unassign(ledger, 1)
+        ledger.apply(ledger.observe(view([9, 5, 4]), now_s=2.0).change)
+        assert list(states(ledger)) == [4, 5, 9]
+
     def test_what_was_stored_is_there_again_in_address_order(self):
         ledger = seen(2, 1)
         assign(ledger, 1)
