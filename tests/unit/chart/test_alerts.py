@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from azure_cni.datapath.conflicts import ConflictReason
-from unit.chart.helm import REPOSITORY
+from unit.chart.helm import CHART, REPOSITORY, of_kind, render
 
 FILE = REPOSITORY / "docs" / "alerts.yaml"
 RULES = {rule["alert"]: rule for group in yaml.safe_load(FILE.read_text())["groups"] for rule in group["rules"]}
@@ -33,13 +33,13 @@ FIRES = {
     "AzureCNINodeTainted": {"azure_cni_node_tainted": "1x60"},
     "AzureCNIWaitsToWrite": {"azure_cni_grant_wait_seconds": "400x60"},
     "AzureCNINodeNearLimit": {
-        "azure_cni_pool_addresses{instance='n',state='assigned'}": "91x60",
+        "azure_cni_pool_addresses{instance='n',state='assigned'}": "81x60",
         "azure_cni_pool_limit_addresses{instance='n'}": "100x60",
     },
     "AzureCNIQuotaNearLimit": ROOM
     | {
         "azure_cni_quota_addresses{quota='v',what='limit'}": "120x60",
-        "azure_cni_quota_addresses{quota='v',what='granted'}": "91x60",
+        "azure_cni_quota_addresses{quota='v',what='granted'}": "81x60",
     },
     "AzureCNIQuotaNotReady": {
         "azure_cni_quota_ready{quota='v'}": "0x60",
@@ -59,6 +59,12 @@ WITH_PROMTOOL = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is missing: `e2e/box packages` installs it"
 )
 BUILD = "azure_cni_build_info"
+AT_80_PERCENT = {
+    "azure_cni_pool_addresses{instance='n',state='assigned'}": "80x60",
+    "azure_cni_pool_limit_addresses{instance='n'}": "100x60",
+    "azure_cni_quota_addresses{quota='v',what='limit'}": "120x60",
+    "azure_cni_quota_addresses{quota='v',what='granted'}": "80x60",
+}
 
 
 def assert_firing(series: dict[str, str], *alerts: str, directory: Path) -> None:
@@ -80,6 +86,19 @@ def assert_firing(series: dict[str, str], *alerts: str, directory: Path) -> None
 @pytest.mark.parametrize("alert", RULES)
 def test_an_alert_fires_and_no_other_with_it(alert: str, tmp_path: Path):
     assert_firing(LEADS | FIRES[alert], alert, directory=tmp_path)
+
+
+@WITH_PROMTOOL
+def test_80_percent_is_not_near_a_limit_yet(tmp_path: Path):
+    assert_firing(LEADS | ROOM | AT_80_PERCENT, directory=tmp_path)
+
+
+def test_the_chart_has_the_same_rules_for_the_prometheus_operator():
+    rule = of_kind("PrometheusRule", "metrics.prometheusRule.enabled=true", "metrics.prometheusRule.labels.release=x")
+    assert rule["spec"] == yaml.safe_load(FILE.read_text())
+    assert rule["metadata"]["labels"]["release"] == "x"
+    assert FILE.samefile(CHART / "files" / "alerts.yaml")
+    assert "PrometheusRule" not in {manifest["kind"] for manifest in render()}
 
 
 @WITH_PROMTOOL
