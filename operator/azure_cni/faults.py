@@ -3,7 +3,8 @@
 An activity raises its expected errors from `azure_cni.errors`. Any other exception is a fault of azure-cni, caused by
 unexpected input: that node, VNet, pod or document is then not served, and all others are. So wherever one
 activity begins (of the reconciler, a periodic task, a node's NIC operation, a round of grants, what a watch shows, a
-request of the container runtime, a connection to the metrics port) `Faults.guard` makes an `InternalFault` of it, logs the traceback once and counts it.
+request of the container runtime, a connection to the metrics port) `Faults.guard` makes an `InternalFault` of it, logs
+the traceback once and counts it.
 
 A cancellation that nobody asked of this task is such a fault: what the activity awaited was cancelled by somebody else.
 It would silently end one task of a group, and the others would go on.

@@ -73,7 +73,7 @@ async def serve(run_dir: Path, *, mode: ModeName, cooling_s: float, tls: bool, w
         await listen(runner, run_dir / SOCKET)
         shown = Shown(metrics.registry, healthy=lambda: "", ready=lambda: "")
         settings = WebSettings(METRICS_PORT, Bind.NODE, str(IDENTITY.primary_ip), tls=TlsSettings() if tls else None)
-        works = [node.reconciler.run(), web_port.serve(settings, shown)]
+        works = [node.reconciler.run(), web_port.serve(settings, shown, faults=node.faults)]
         await _run_until_stopped(*works, *([node.host_watch.run()] if watch else []))
 
 
