@@ -134,7 +134,7 @@ async def test_answers_that_nobody_reads_hold_the_places_and_no_more(
             for _ in range(20):
                 unread(callers, port)
             most = 0
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while not most or undelivered(port):
                     most = max(most, undelivered(port))
                     await asyncio.sleep(0.05)

@@ -156,7 +156,7 @@ async def test_until_the_secret_is_there_only_probes_are_answered(monkeypatch, t
 
 
 async def test_handshakes_that_never_begin_hold_no_more_than_the_places_and_are_cut(monkeypatch):
-    async with serving(monkeypatch, head_s=3.0, connections=4) as port:
+    async with serving(monkeypatch, head_s=6.0, connections=4) as port:
         held = [await asyncio.open_connection(OUTSIDE, port) for _ in range(4)]
         with pytest.raises(TimeoutError):
             await ask(OUTSIDE, port, "/healthz", within_s=0.2)
@@ -167,16 +167,19 @@ async def test_handshakes_that_never_begin_hold_no_more_than_the_places_and_are_
 
 
 async def test_a_handshake_is_part_of_the_heads_time(monkeypatch):
-    async with serving(monkeypatch, head_s=3.0) as port:
+    head_s = 8.0
+    async with serving(monkeypatch, head_s=head_s) as port:
         loop = asyncio.get_running_loop()
         reader, writer = await asyncio.open_connection(OUTSIDE, port)
         start_s = loop.time()
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(head_s / 2)
         await writer.start_tls(client())
+        shaken_s = loop.time()
         writer.write(b"GET /metrics HTTP/1.1\r\n")
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
-        assert 2.9 < loop.time() - start_s < 4.9
+        assert head_s - 0.1 < loop.time() - start_s
+        assert loop.time() - shaken_s < head_s, "the time began again with the end of the handshake"
 
 
 async def test_a_handshake_of_rubbish_frees_its_place_at_once(monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 from azure_cni.errors import AzureCniError
 from azure_cni.host.install import supported_versions
 from azure_cni.host.run_directory import ServedMark
+from fakes.waiting import PATIENCE_S
 
 
 def program(tmp_path: Path, script: str) -> Path:
@@ -36,7 +37,7 @@ async def test_a_plugin_is_asked_as_the_specification_says(tmp_path: Path):
 )
 async def test_an_answer_that_makes_no_sense_is_reported(tmp_path: Path, script: str, words: str):
     with pytest.raises(AzureCniError, match=r"^cannot ask .*/portmap for its versions: ") as failure:
-        await supported_versions(program(tmp_path, script), answer_s=0.3)
+        await supported_versions(program(tmp_path, script), answer_s=0.3 if "sleep" in script else PATIENCE_S)
     assert words in str(failure.value)
 
 
