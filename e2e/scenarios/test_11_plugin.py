@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 
 from azurebox.client import Box
+from azurebox.steps import wait_for
 from scenarios.harness.node import BINARY, CONFLIST, Answer, Node
 from scenarios.harness.pods import NAMESPACE, Pod, servers
 
 VERSION = "1.1.0"
 IFNAME = "eth0"
-LEFT_S = 30
+LEFT_S = 60
 FORGOTTEN_S = 20
 """For one command to containerd: to kill a task twice may never be answered."""
-DEAD_S = 120.0
+DEAD_S = 240.0
 """Until the address of a dead sandbox is back: a minute of grace, a list of pods, and the pass after that."""
 CTR = "ctr=/opt/azbox/containerd/ctr; [ -x $ctr ] || ctr=ctr"
 NOTHING: Mapping[str, Any] = {}
@@ -59,9 +60,15 @@ class Sandbox:
         return call(self.node, command, config, place)
 
     def start_process(self) -> str:
-        """Start a process in the namespace; its number in the VM."""
+        """Start a process, and wait until it is in the namespace; its number in the VM."""
         sleep = f"ip netns exec {self.container} sleep 600 >/dev/null 2>&1 & echo $!"
-        return self.node.run("sh", "-c", sleep).strip()
+        pid = self.node.run("sh", "-c", sleep).strip()
+        wait_for(
+            lambda: pid in self.node.run("ip", "netns", "pids", self.container).split(),
+            timeout_s=LEFT_S,
+            what=f"a process in {self.container}",
+        )
+        return pid
 
     def check(self, result: Mapping[str, object] | None = None) -> Answer:
         """CHECK with what ADD gave, or another result."""
@@ -142,7 +149,7 @@ def test_a_sandbox_from_add_to_del(box: Box, sandbox: Callable[[], Sandbox]) -> 
 
     assert [accepted(one.call("DEL", {"prevResult": one.result})) for _ in range(2)] == [{}, {}]
     assert one.attachment not in node.attachments()
-    assert f"{IFNAME}@" not in one.inside("link", "show")
+    box.wait_for(lambda: f"{IFNAME}@" not in one.inside("link", "show"), LEFT_S, "its link to be gone")
     box.wait_for(lambda: not node.links(), LEFT_S, "the links to be gone")
     node.agrees(assigned=0)
 
@@ -154,13 +161,13 @@ def test_gc_frees_what_the_runtime_does_not_list_and_nothing_else(box: Box, sand
     with servers(box, "living", node=node.name, replicas=1) as living:
         kept.add()
         stale.add()
-        (pod,) = living.pods()
+        (pod,) = living.ready(1)
         valid = node.attachments() - {stale.attachment}
         assert len(valid) == 2
         assert accepted(collect(node, valid)) == {}
         assert node.attachments() == valid
         assert {slot.address for slot in node.slots() if slot.state == "assigned"} == {kept.address, pod.address}
-        assert stale.address not in node.routes()
+        box.wait_for(lambda: stale.address not in node.routes(), LEFT_S, "its route to be gone")
         assert accepted(kept.check()) == {}
         assert accepted(collect(node, valid)) == {}
         assert living.ready(1) == [pod]
@@ -174,7 +181,8 @@ def test_a_sandbox_whose_namespace_is_named_by_a_process(sandbox: Callable[[], S
     try:
         one.netns = f"/proc/{pid}/ns/net"
         one.add()
-        assert one.result["interfaces"][1]["sandbox"] == one.netns
+        inside = [interface for interface in one.result["interfaces"] if interface["name"] == IFNAME]
+        assert [interface["sandbox"] for interface in inside] == [one.netns]
         assert str(one.address) in one.inside("-4", "address", "show", "dev", IFNAME)
         assert accepted(one.check()) == {}
         one.inside("link", "set", IFNAME, "down")

@@ -13,7 +13,7 @@ import pytest
 
 from azurebox.client import Box
 from azurebox.fabric.topology import INTERNET_HOST, ONPREM
-from scenarios.harness.balancing import await_up, load_balancer, nat_gateway, public_ip, up
+from scenarios.harness.balancing import await_up, await_written, load_balancer, nat_gateway, public_ip, up
 from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import NAMESPACE, PORT, Pod, Workload, event_for, servers, workload
 from scenarios.harness.product import QUICK, Product
@@ -105,6 +105,8 @@ def test_pods_of_both_nodes_are_in_the_pool_when_they_are_ready_and_out_when_the
 
         shops[0].settle(0)
         box.wait_for(lambda: not attached(nodes[0]), UNDONE_S, f"nothing to be attached to {nodes[0].name}")
+        await_written(box)  # the document shows what a write that has not ended yet will bring
+        await_up(box, LB, [pods[1].address])
         assert set(answers(PREMISES, f"{frontend}:80/hostname")) == {pods[1].name}
         nodes[0].shows(AT_REST, within_s=UNDONE_S)
         heirs = stack.enter_context(servers(box, "heirs", node=nodes[0].name, replicas=AT_REST.free))
