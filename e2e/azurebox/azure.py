@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from azurebox.facts import AZURE_SOCKET, BOX_SOCKET
 from azurebox.steps import StepError
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 
 
 @dataclass(frozen=True, slots=True)

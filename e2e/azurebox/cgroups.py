@@ -13,7 +13,7 @@ from azurebox.steps import StepError
 
 ROOT = Path("/sys/fs/cgroup")
 V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
-REMOVE_WITHIN_S = 10.0
+REMOVE_WITHIN_S = 30.0
 
 
 def version() -> int:

@@ -16,7 +16,7 @@ NAME = "coredns"
 LABELS = {"k8s-app": "kube-dns"}
 REPLICAS = 2
 PORT = 53
-GONE_WITHIN = "60s"
+GONE_WITHIN = "180s"
 
 COREFILE = """\
 .:53 {

@@ -18,7 +18,7 @@ from azurebox.processes import Process
 from azurebox.steps import StepError, capture, write_whole
 
 PKI = "/etc/kubernetes/pki"
-READY_TIMEOUT_S = 90
+READY_TIMEOUT_S = 240
 ADMINISTRATORS = "system:masters"
 
 

@@ -15,7 +15,7 @@ from azurebox.facts import DISKS, PREFIX, RUN
 from azurebox.machine import NETNS, delete_netns
 from azurebox.steps import capture
 
-GONE_WITHIN_S = 10.0
+GONE_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from azurebox.processes import Process
 from azurebox.steps import StepError, say, step, wait_for, write_whole
 
 CLOUD = "azbox-cloud"
-CLOUD_TIMEOUT_S = 20
-REGISTER_TIMEOUT_S = 60
+CLOUD_TIMEOUT_S = 60
+REGISTER_TIMEOUT_S = 180
 NODES_AT_ONCE = 4
 RUNTIME = RUN / "runtime"  # which of RUNTIMES the nodes of this box have
 

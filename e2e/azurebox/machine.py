@@ -21,7 +21,7 @@ from azurebox.steps import StepError, capture, write_whole
 
 NETNS = Path("/run/netns")
 BOOT = Path(__file__).with_name("machine_boot.sh")
-BOOT_TIMEOUT_S = 20
+BOOT_TIMEOUT_S = 60
 
 # What kubeadm's preflight checks ask of a node; Azure's images leave the first at 0.
 NODE_SYSCTLS = {"net.ipv4.ip_forward": "1"}

@@ -19,7 +19,7 @@ from azurebox.steps import capture
 PAUSE_IMAGE = "localhost/azbox/pause:1"
 MAX_PODS = 250  # Azure documentation, container networking overview: 250 addresses per VM
 CONTAINERD_SERVICE = "containerd"
-CONTAINERD_TIMEOUT_S = 60
+CONTAINERD_TIMEOUT_S = 180
 
 RUNTIMES = ("containerd-2", "containerd-1.6")
 """The first is what nodes have by default, built from source; the second is Debian 12's, out of support."""

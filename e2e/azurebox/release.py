@@ -14,7 +14,7 @@ CHART = REPOSITORY / "charts" / "azure-cni"
 VALUES = REPOSITORY / "e2e" / "azurebox" / "values.yaml"
 NAME, NAMESPACE = "azure-cni", "kube-system"
 SELECTOR = f"app.kubernetes.io/instance={NAME}"
-READY_TIMEOUT_S = 120
+READY_TIMEOUT_S = 300
 MODES = ("transparent", "bridge")
 _MODE = RUN / "mode"
 MIB = 1024 * 1024

@@ -18,6 +18,7 @@ from azurebox.facts import CACHE
 T = TypeVar("T")
 TAIL_LINES = 25
 POLL_S = 0.1
+QUICK_S = 300.0  # longer than any limit that a command of `capture` has of its own
 
 
 class StepError(Exception):
@@ -115,10 +116,14 @@ def capture(
     """Run one quick command and return what it wrote to its standard output.
 
     Raises:
-        StepError: it ended with another status than 0; carries what it wrote to its standard error.
+        StepError: it ended with another status than 0, or not within QUICK_S; carries what it wrote to its standard
+            error.
 
     """
-    done = subprocess.run(argv, input=stdin, env=env, capture_output=True, text=True, timeout=120, check=False)
+    try:
+        done = subprocess.run(argv, input=stdin, env=env, capture_output=True, text=True, timeout=QUICK_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise StepError(f"cannot {what}: {argv[0]} has not ended after {QUICK_S:.0f} s") from None
     if done.returncode != 0:
         raise StepError(f"cannot {what}: {argv[0]} ended with status {done.returncode}", output=done.stderr)
     return done.stdout

@@ -12,6 +12,7 @@ from scenarios.harness.node import BINARY, CONFLIST, Node
 from scenarios.harness.pods import servers
 from scenarios.harness.product import NAMESPACE, QUICK, Product
 
+RIGHT_S = 50.0  # before the agent compares byte by byte, which it does each minute
 CONF = {"cniVersion": "1.0.0", "name": "azure-cni", "type": "azure-cni"}
 ENV = {
     "CNI_COMMAND": "ADD",
@@ -70,7 +71,7 @@ def test_an_edited_conflist_is_put_right(box: Box, nodes: list[Node]) -> None:
     with servers(box, "misspelt", node=node.name) as workload:
         node.write(CONFLIST, json.dumps(conflist))
         workload.scale(1)
-        box.wait_for(lambda: node.run("cat", CONFLIST) == good, 30, "the agent to write the conflist again")
+        box.wait_for(lambda: node.run("cat", CONFLIST) == good, RIGHT_S, "the agent to write the conflist again")
         workload.ready(1)
 
 

@@ -14,9 +14,10 @@ from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import Workload, event_for, servers
 from scenarios.harness.product import Product
 
-TOLD_S = 60
-RIGHT_AGAIN_S = 120
-ROOM_AGAIN_S = 150  # docs/operations.md: within two minutes, and then Azure has to add them
+TOLD_S = 120
+RIGHT_AGAIN_S = 180
+THROTTLED_S = 30
+ROOM_AGAIN_S = 240  # docs/operations.md: within two minutes, and then Azure has to add them
 
 
 @pytest.fixture
@@ -65,7 +66,11 @@ def test_a_missing_permission(
 def test_throttling(box: Box, workload: Workload, cloud: Cloud, nodes: list[Node]) -> None:
     """Azure answers 429: pod and condition say so and when it is tried again, and nobody asks before that time."""
     node, asked = nodes[0], cloud.requests()
-    with cloud.fault("throttle", at=node.nic_name, operation="nic.put", seconds=12):
+    # All but one of those that find an address run already: the time that they take is no part of the time to wait.
+    node.want(size=AT_REST.allocated)
+    workload.settle(AT_REST.allocated - 1)
+    with cloud.fault("throttle", at=node.nic_name, operation="nic.put", seconds=THROTTLED_S):
+        node.want()
         (waiting,) = workload.scale_beyond(17, ready=16)
         event_for(box, waiting.name, "NoAddress", "Throttled", "tried again at 20", _where(node))
         _holds(box, node, "Throttled", "Throttled", "Azure asks to wait", "tried again at 20")
@@ -128,7 +133,7 @@ def test_a_silent_metadata_service(
     running = workload.settle(1)[0]
     with cloud.fault("silent", at=node.name, operation="imds.*", times=0):
         product.restart(node)
-        event_for(box, node.name, "AzureUnreachable", "instance metadata", "no answer", kind="NodeIPPool", timeout_s=60)
+        event_for(box, node.name, "AzureUnreachable", "instance metadata", "no answer", kind="NodeIPPool")
         box.wait_for(
             lambda: node.condition("Ready")["reason"] == "AzureUnreachable", TOLD_S, "the condition Ready to say so too"
         )
@@ -171,7 +176,8 @@ def test_a_lost_address_is_found_when_somebody_asks(box: Box, workload: Workload
     asked = str(time.time())
     box.kubectl("annotate", "nodeippool", node.name, "--overwrite", f"azure-cni.io/read-now={asked}")
     _holds(box, node, "Drifted", "AddressesLost", str(robbed.address))
-    assert node.pool()["status"]["lastRead"]["request"] == asked
+    answered = partial(_was_read_for, node, asked)
+    box.wait_for(answered, TOLD_S, "the pool to say that it was read for the annotation")
     workload.settle(0)
     box.wait_for(lambda: node.condition("Drifted")["status"] == "False", TOLD_S, "Drifted to end with the pod")
     node.want()
@@ -197,6 +203,10 @@ def _is_right(node: Node, size: int) -> bool:
     if (len(on_nic), on_nic, ledger.allocated) != (size, known, size) or node.state() != "Succeeded":
         raise StepError("not yet", output=f"NIC {len(on_nic)}, {node.state()}; nftables {len(known)}; {ledger}")
     return True
+
+
+def _was_read_for(node: Node, request: str) -> bool:
+    return bool(node.pool()["status"]["lastRead"].get("request") == request)
 
 
 def _where(node: Node) -> str:

@@ -5,7 +5,7 @@ An address with something attached is for no pod: a pod that has it already keep
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 
@@ -30,9 +30,10 @@ from scenarios.harness.product import QUICK
 from scenarios.harness.vnet import SUBNET, ask_from, caller_seen, let_in, security_group, sees
 
 OUTSIDE, PREMISES = f"azbox-{INTERNET_HOST.name}", f"azbox-{ONPREM.name}"
-REQUESTS = 40  # that one of four members gets none of these by luck happens once in 25,000 times
-FEW = 16  # that all of these go to one node by luck happens once in 32,000 times
-NOTICED_S = 60.0
+REQUESTS = 40
+TIMES = 5  # that one of four members gets none of so many times as many by luck never happens
+FEW = 24  # that all of these go to one node by luck happens once in eight million times
+NOTICED_S = 180.0
 VALUES = {**QUICK, "agent.resyncSeconds": 30}
 INNER, OUTER = "inner", "outer"
 OPEN = let_in(PORT)
@@ -101,7 +102,7 @@ def test_requests_are_spread_over_the_pods_of_both_nodes_who_see_the_client(
     """From on-premises, and from a VM of the VNet: each is seen with its own address."""
     vm = IPv4Address(next(vm["primary"] for vm in box.azure("GET", "/vms") if vm["name"] == CONTROL_PLANE))
     for caller, source in ((PREMISES, ONPREM.address), (CONTROL_PLANE, vm)):
-        assert set(_answers(caller, f"{frontend}:80/hostname")) == {pod.name for pod in pods}
+        assert _servers(caller, f"{frontend}:80/hostname", pods) == {pod.name for pod in pods}
         seen = {caller_seen(answer) for answer in _answers(caller, f"{frontend}:80/clientip")}
         assert seen == {str(source)}
 
@@ -134,12 +135,11 @@ def test_a_pod_whose_server_stops_is_passed_over_and_comes_back(
     try:
         await_up(box, INNER, [pod.address for pod in rest])
         figure(f"a server that stops gets no new connections after {time.monotonic() - began:.1f} s (probe each 5 s)")
-        served = _answers(PREMISES, f"{frontend}:80/hostname")
-        assert set(served) == {pod.name for pod in rest}
+        assert _servers(PREMISES, f"{frontend}:80/hostname", rest) == {pod.name for pod in rest}
     finally:
         _signal(box, stopped, "SIGCONT")
     await_up(box, INNER, everyone)
-    assert stopped.name in _answers(PREMISES, f"{frontend}:80/hostname")
+    assert stopped.name in _servers(PREMISES, f"{frontend}:80/hostname", [stopped])
 
 
 def test_a_public_frontend_is_closed_until_a_security_group_opens_it(
@@ -154,7 +154,7 @@ def test_a_public_frontend_is_closed_until_a_security_group_opens_it(
         join(box, OUTER, [pod.address for pod in pods])
         assert ask_from(OUTSIDE, f"{address}:80/clientip").startswith("!")
         with security_group(box, "shop", [OPEN], subnet=SUBNET):
-            assert set(_answers(OUTSIDE, f"{address}:80/hostname")) == {pod.name for pod in pods}
+            assert _servers(OUTSIDE, f"{address}:80/hostname", pods) == {pod.name for pod in pods}
             assert caller_seen(ask_from(OUTSIDE, f"{address}:80/clientip")) == str(INTERNET_HOST.address)
             assert caller_seen(ask_from(PREMISES, f"{frontend}:80/clientip")) == str(ONPREM.address)
     await_written(box)
@@ -192,6 +192,16 @@ def test_an_address_with_something_attached_is_for_no_pod(box: Box, nodes: list[
 def _excluded(node: Node, address: IPv4Address) -> bool:
     """Whether the node's NodeIPPool says that no other pod gets this address."""
     return str(address) in json.dumps(node.pool()["status"].get("excluded", {}))
+
+
+def _servers(namespace: str, target: str, expected: Sequence[Pod]) -> set[str]:
+    """The names of those that answer that many requests, and more while one of the expected did not."""
+    met: set[str] = set()
+    for _ in range(TIMES):
+        met |= set(_answers(namespace, target))
+        if met >= {pod.name for pod in expected}:
+            break
+    return met
 
 
 def _answers(namespace: str, target: str) -> list[str]:

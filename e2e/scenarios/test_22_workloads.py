@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from scenarios.harness.pods import (
 )
 
 HOST_PORT = 30480
-KILL = "(sleep 0.5; kill -TERM 1) &"  # a moment later, so that the command itself has ended
+ENDS = "while [ ! -e /tmp/end ]; do sleep 1; done; rm /tmp/end; exit 1"
+LISTENS = {"tcpSocket": {"port": 9090}, "periodSeconds": 1, "failureThreshold": 180}
 PROBED = Path(probed.__file__).read_text()
 ALONE = {"automountServiceAccountToken": False, "enableServiceLinks": False, "terminationGracePeriodSeconds": 1}
 PORTED = {"ports": [{"containerPort": PORT, "hostPort": HOST_PORT}]}
@@ -116,11 +118,12 @@ def test_the_containers_of_a_pod_share_its_network_from_the_first_init_container
         **ALONE,
         "initContainers": [
             {"name": "first", **RUN, "command": call},
-            {"name": "stays", **RUN, "args": stays, "restartPolicy": "Always"},
+            # The next one is started once this one listens.
+            {"name": "stays", **RUN, "args": stays, "restartPolicy": "Always", "startupProbe": LISTENS},
             {"name": "last", **RUN, "command": ["python3", "-c", INSIDE, "ask", "127.0.0.1:9090/clientip"]},
         ],
         "containers": [
-            {"name": "main", **RUN, "command": ["sh", "-c", "trap 'exit 1' TERM; sleep 600 & wait"]},
+            {"name": "main", **RUN, "command": ["sh", "-c", ENDS]},
             {"name": "beside", **RUN, "args": ["netexec", f"--http-port={PORT}"]},
         ],
     }
@@ -129,7 +132,8 @@ def test_the_containers_of_a_pod_share_its_network_from_the_first_init_container
         assert first == [[server.name, str(pod.address)]]
         last = json.loads(box.kubectl("logs", "-n", NAMESPACE, pod.name, "-c", "last"))
         assert last["127.0.0.1:9090/clientip"].startswith("127.0.0.1:")
-        box.kubectl("exec", "-n", NAMESPACE, pod.name, "-c", "main", "--", "sh", "-c", KILL)
+        with suppress(StepError):  # the container may end before the command in it is seen to have ended
+            box.kubectl("exec", "-n", NAMESPACE, pod.name, "-c", "main", "--", "touch", "/tmp/end")
 
         def again() -> bool:
             status = box.kubectl_json("get", "pod", "-n", NAMESPACE, pod.name)["status"]
@@ -139,7 +143,8 @@ def test_the_containers_of_a_pod_share_its_network_from_the_first_init_container
             return True
 
         box.wait_for(again, START_S, "the container to be started again")
-        assert labelled(box, "app=several") == [pod]
+        (now,) = labelled(box, "app=several")
+        assert (now.uid, now.address) == (pod.uid, pod.address)
         await_meetings(box, server, f"{pod.address}:{PORT}", servers=[pod], seen={server.address})
         assert meet(box, pod, f"{server.address}:{PORT}", times=1)[0].seen == str(pod.address)
 

@@ -10,7 +10,7 @@ from scenarios.harness.pods import PORT, servers
 from scenarios.harness.vnet import ask_from, caller_seen, guest
 
 BACK, BACK_PREFIX = "back", "10.240.8.0/24"
-NIC_S = 60.0
+NIC_S = 120.0
 
 
 @pytest.fixture

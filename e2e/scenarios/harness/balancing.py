@@ -8,8 +8,8 @@ from typing import Any
 from azurebox.client import Box
 
 GATEWAY = "/nat-gateways/scenario-nat"
-PROBED_S = 90.0  # a NIC write, and the probe that comes after it
-WRITTEN_S = 60.0
+PROBED_S = 180.0  # a NIC write, and the probe that comes after it
+WRITTEN_S = 120.0
 
 
 @contextmanager

@@ -17,7 +17,7 @@ Asker = Pod | Place
 
 ENOUGH = 16
 """Connections after which one of a few servers has been met almost certainly."""
-PROGRAMMED_S = 60.0
+PROGRAMMED_S = 120.0
 """Until kube-proxy has followed a change, on a busy machine."""
 
 

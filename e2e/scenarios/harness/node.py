@@ -1,7 +1,7 @@
 """One node as it really is: its ledger's file, its kernel, its NIC in Azure, its NodeIPPool.
 
 The agent is never asked, so that what it says can be held against what is. The ledger is read from its file, past the
-lock of the agent that has it open: a read that meets a write may fail, and is then simply made again.
+lock of the agent that has it open, until two readings in a row are alike: one that meets a write may show half of it.
 """
 
 import json
@@ -21,6 +21,8 @@ from azurebox.steps import StepError
 RUN_DIR = "/run/azure-cni"
 CONFLIST = "/etc/cni/net.d/10-azure-cni.conflist"
 BINARY = "/opt/cni/bin/azure-cni"
+READINGS = 50
+AGREED_S = 60.0
 TAINT = {"key": "azure-cni.io/no-free-addresses", "effect": "NoSchedule"}
 
 
@@ -204,6 +206,18 @@ class Node:
         ]
         return [f"{what}: {left} is not {right}" for what, left, right in pairs if left != right]
 
+    def _whole_file(self, path: str) -> bytes:
+        """What a file holds that others write: two readings in a row are alike when no write was between or amid them.
+
+        StepError when it is written all the time.
+        """
+        before = self._file(path)
+        for _ in range(READINGS):
+            if (now := self._file(path)) == before:
+                return now
+            before = now
+        raise StepError(f"cannot read {path} of {self.name}: it was another at each of {READINGS} readings")
+
     def _file(self, path: str) -> bytes:
         done = subprocess.run(self._machine.enter(["cat", path]), capture_output=True, check=False)
         if done.returncode != 0:
@@ -221,7 +235,7 @@ class Node:
 
         self._box.wait_for(shown, within_s, f"the pool of {self.name} to show {counts}")
 
-    def agrees(self, *, assigned: int | None = None, within_s: float = 30) -> None:
+    def agrees(self, *, assigned: int | None = None, within_s: float = AGREED_S) -> None:
         """Wait until all sources agree, and that many addresses are assigned; StepError says what differs."""
 
         def agreed() -> bool:
@@ -237,7 +251,7 @@ class Node:
     def _rows(self, query: str) -> list[Any]:
         try:
             with closing(sqlite3.connect(":memory:")) as ledger:
-                ledger.deserialize(self._file(f"{RUN_DIR}/ledger.sqlite"))
+                ledger.deserialize(self._whole_file(f"{RUN_DIR}/ledger.sqlite"))
                 return list(ledger.execute(query))
         except sqlite3.DatabaseError as error:
             raise StepError(f"cannot read the ledger of {self.name}: {error}") from error

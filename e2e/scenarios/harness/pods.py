@@ -15,8 +15,8 @@ from azurebox.steps import StepError
 NAMESPACE = "scenarios"
 ON_NODE = "on-node"
 PORT = 8080
-START_S = 180.0
-END_S = 120.0
+START_S = 240.0
+END_S = 240.0
 INSIDE = Path(__file__).with_name("inside.py").read_text()
 
 

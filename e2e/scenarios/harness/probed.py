@@ -3,6 +3,7 @@
 Standard library only. Prints "PATH CALLER", and answers 200 to everything.
 """
 
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -11,7 +12,8 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Say it, and that all is well."""
-        print(self.path, self.client_address[0], flush=True)
+        sys.stdout.write(f"{self.path} {self.client_address[0]}\n")  # in one piece: others print at the same time
+        sys.stdout.flush()
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()

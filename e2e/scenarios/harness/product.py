@@ -82,9 +82,11 @@ class Product:
         return self._box.kubectl("get", "--ignore-not-found", "-o", "name", "-f", "-", input=listed).split()
 
     def await_ready(self) -> None:
-        """Wait until the newest agents run on every node, and nodes and agents say Ready."""
+        """Wait until the newest agents run on every node, nodes and agents say Ready, and no older pod is left."""
         self._box.kubectl("rollout", "status", "-n", NAMESPACE, DAEMON_SET, f"--timeout={ROLLOUT_S}s")
         self._box.wait_for(release.nodes_ready, ROLLOUT_S, "nodes and agents to be ready")
+        # A Deployment has rolled out while its last pods of before still end.
+        self._box.wait_for(lambda: not self._ending(), ROLLOUT_S, "the agents and controllers of before to be gone")
 
     def agent(self, node: Node) -> dict[str, Any]:
         """The agent's pod on a node; StepError while there is none."""
@@ -92,15 +94,19 @@ class Product:
         return self._box.wait_for(lambda: found, 0, f"an agent on {node.name}")[0]
 
     def controller(self) -> dict[str, Any]:
-        """The pod of a controller that runs."""
-        return next(pod for pod in self._pods("controller") if pod["status"]["phase"] == "Running")
+        """The pod of a controller that runs, and goes on."""
+        ready = [pod for pod in self._pods("controller") if pod["status"]["phase"] == "Running" and not _ends(pod)]
+        return self._box.wait_for(lambda: ready, 0, "a controller that runs")[0]
 
     def leader(self) -> dict[str, Any]:
         """The pod of the controller that works."""
-        lease = self._box.kubectl_json("get", "lease", "-n", NAMESPACE, LEASE)["spec"]
-        return next(
-            pod for pod in self._pods("controller") if lease["holderIdentity"].startswith(pod["metadata"]["name"])
-        )
+
+        def leading() -> dict[str, Any] | None:
+            holder = self._box.kubectl_json("get", "lease", "-n", NAMESPACE, LEASE)["spec"].get("holderIdentity") or ""
+            pods = (pod for pod in self._pods("controller") if holder.startswith(pod["metadata"]["name"]))
+            return next((pod for pod in pods if not _ends(pod)), None)
+
+        return self._box.wait_for(leading, ROLLOUT_S, "a controller to lead")
 
     def restart(self, node: Node) -> None:
         """Delete the agent of a node, and wait until another runs; whether it gets ready is the caller's to know."""
@@ -162,6 +168,9 @@ class Product:
         patch = {"spec": {"template": {"spec": {"nodeSelector": labels}}}}
         self._box.kubectl("patch", "-n", NAMESPACE, DAEMON_SET, "-p", json.dumps(patch))
 
+    def _ending(self) -> list[str]:
+        return [pod["metadata"]["name"] for pod in (*self._agents(), *self._pods("controller")) if _ends(pod)]
+
     def _agents(self) -> list[dict[str, Any]]:
         return self._pods("agent")
 
@@ -169,6 +178,10 @@ class Product:
         selector = f"app.kubernetes.io/name=azure-cni,app.kubernetes.io/component={component}"
         items: list[dict[str, Any]] = self._box.kubectl_json("get", "pods", "-n", NAMESPACE, "-l", selector)["items"]
         return items
+
+
+def _ends(pod: Mapping[str, Any]) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
 
 
 def _processes(node: Node, pod: Mapping[str, Any]) -> list[int]:

@@ -11,7 +11,7 @@ from azurebox.steps import StepError
 from scenarios.harness.node import Node
 from scenarios.harness.pods import INSIDE
 
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 SCRAPE = """
 import json, ssl, sys, urllib.error, urllib.request

@@ -13,7 +13,7 @@ from azurebox.steps import capture
 from scenarios.harness.pods import INSIDE, Pod, ask
 
 SUBNET = "nodes"
-WRITTEN_S = 60.0
+WRITTEN_S = 120.0
 GROUPS, TABLES, MEMBERSHIPS = "networkSecurityGroups", "routeTables", "applicationSecurityGroups"
 
 
