@@ -16,8 +16,10 @@ import yaml
 from aiohttp import WSMsgType, web
 
 from azure_cni.api.introspection import NodeReport, encode_report
+from azure_cni.api.node_ip_pool import PAUSE_WRITER
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess, KubernetesAccess
+from azure_cni.diagnose.pauses import parse_pause, pause_patch, resume_patch
 from azure_cni.errors import ConfigInvalid, KubeDenied, KubeError, KubeNotFound, KubeUnreachable
 from azure_cni.kube.client import KubeClient
 from contract.kube_world import Place
@@ -149,6 +151,41 @@ async def test_the_charts_role_is_enough_to_look_and_not_to_exec(apiserver: Plac
         nobody = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token="x", ca_file=ca_file))
         with pytest.raises(KubeDenied, match="Unauthorized"):
             await asyncio.to_thread(nobody.read_object, f"{PODS}/{name}")
+
+
+async def test_a_pause_is_a_change_whose_time_and_author_are_recorded(apiserver: Place, tmp_path: Path):
+    name = f"node-{uuid.uuid4().hex[:8]}"
+    path = f"{reads.POOLS}/{name}"
+    body = {"apiVersion": "azure-cni.io/v1alpha1", "kind": "NodeIPPool", "metadata": {"name": name}, "spec": {}}
+    async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as admin:
+        await admin.create(reads.POOLS, body)
+        ca_file = Path(str(endpoint.ca_file))
+        token = await account(admin, role="azure-cni-pause")
+        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token=token, ca_file=ca_file))
+        fake = FakeClusterAccess({reads.POOLS: [body]})
+        user = await asyncio.to_thread(access.read_user)
+        assert user.startswith("system:serviceaccount:default:account-")
+        for one in (access, fake):
+            patch = pause_patch(by=user, reason="work")
+            tried = await asyncio.to_thread(one.patch_object, path, patch, dry_run=True)
+            assert tried["spec"]["paused"] is True
+            assert parse_pause(await asyncio.to_thread(one.read_object, path)) is None
+            found = parse_pause(await asyncio.to_thread(one.patch_object, path, patch, dry_run=False))
+            assert found is not None
+            assert (found.by, found.reason, found.writer, bool(found.since)) == (user, "work", PAUSE_WRITER, True)
+        await admin.merge_patch(path, {"spec": {"paused": False}})
+        await admin.merge_patch(path, {"spec": {"paused": True}})
+        taken_over = parse_pause(await asyncio.to_thread(access.read_object, path))
+        assert taken_over is not None
+        assert (taken_over.by, taken_over.reason) == ("", "")
+        for one in (access, fake):
+            after = await asyncio.to_thread(one.patch_object, path, resume_patch(), dry_run=False)
+            assert "paused" not in after["spec"]
+            assert not after["metadata"].get("annotations")
+        looker = await account(admin, role="azure-cni-cli")
+        other = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token=looker, ca_file=ca_file))
+        with pytest.raises(KubeDenied, match=r"cannot change .* cannot patch"):
+            await asyncio.to_thread(other.patch_object, path, resume_patch(), dry_run=True)
 
 
 async def test_the_command_as_a_process(apiserver: Place, tmp_path: Path):

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from azure_cni.api.node_ip_pool import PAUSE_WRITER
 from azure_cni.errors import KubeDenied, KubeError, KubeNotFound
 
 
 class FakeClusterAccess:
     """`objects` maps a path to an object, or a collection's path to a list of them.
 
-    `denied` are the paths that this person may not read, `logs` a pod's log by its name (NAME:previous for the one
-    before), `printed` what a command in a pod prints, by the pod's name, or the error of running it. Label and field
-    selectors on a pod's labels, on its node and on an event's object are obeyed.
+    `denied` are the paths that this person may not read ("PATCH PATH": not change), `user` is their name and `now` the
+    time, `logs` a pod's log by its name (NAME:previous for the one before), `printed` what a command in a pod prints,
+    by the pod's name, or the error of running it. Label and field selectors on a pod's labels, on its node and on an
+    event's object are obeyed.
     """
 
     def __init__(self, objects: Mapping[str, Any] | None = None, *, namespace: str = "default") -> None:
         self.namespace = namespace
         self.objects: dict[str, Any] = dict(objects or {})
+        self.user, self.now = "jane", "2026-11-28T06:19:26Z"
         self.denied: set[str] = set()
         self.printed: dict[str, bytes | KubeError] = {}
         self.logs: dict[str, str] = {}
@@ -49,6 +52,32 @@ class FakeClusterAccess:
             if (not namespace or one["metadata"]["namespace"] == namespace) and _selected(one, query)
         ]
 
+    def patch_object(self, path: str, patch: Mapping[str, Any], *, dry_run: bool) -> Mapping[str, Any]:
+        """Fields of `spec` that change are the writer's from then on, as `managedFields` says."""
+        self._admit(path)
+        self._admit(f"PATCH {path}")
+        before = self.read_object(path)
+        after: dict[str, Any] = _merged(before, patch)
+        changed: dict[str, Any] = {
+            f"f:{key}": {} for key in patch.get("spec", {}) if before["spec"].get(key) != after["spec"].get(key)
+        }
+        if changed:
+            meta = after["metadata"]
+            meta["generation"] = meta.get("generation", 1) + 1
+            entry = {"manager": PAUSE_WRITER, "operation": "Update", "time": self.now, "fieldsV1": {"f:spec": changed}}
+            others = [one for one in meta.get("managedFields", []) if not one["fieldsV1"]["f:spec"].keys() & changed]
+            meta["managedFields"] = [*others, entry]
+        collection = path.rpartition("/")[0]
+        if not dry_run:
+            kept = [one for one in self.objects[collection] if one["metadata"]["name"] != before["metadata"]["name"]]
+            self.objects[collection] = [*kept, after]
+        return after
+
+    def read_user(self) -> str:
+        """The test's."""
+        self._admit("selfsubjectreviews")
+        return self.user
+
     def read_text(self, path: str, **query: str) -> str:
         """A pod's log: the newest lines, as `tailLines` asks."""
         self._admit(path)
@@ -69,6 +98,16 @@ class FakeClusterAccess:
     def _admit(self, path: str) -> None:
         if path in self.denied:
             raise KubeDenied(f"cannot read {path}: forbidden")
+
+
+def _merged(value: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, Mapping):
+        return patch
+    found = dict(value) if isinstance(value, Mapping) else {}
+    for key, one in patch.items():
+        found[key] = _merged(found.get(key), one)
+    return {key: one for key, one in found.items() if one is not None}
 
 
 def _selected(body: Mapping[str, Any], query: Mapping[str, str]) -> bool:

@@ -33,6 +33,11 @@ PLURAL = "nodeippools"
 READ_NOW = f"{GROUP}/read-now"
 """The annotation by which people ask an agent to read its NIC now: each new value is a request."""
 
+PAUSE = f"{GROUP}/pause"
+"""The annotation in which `azure-cni pause` says who paused a pool and why, as JSON. Agents go by `spec.paused`."""
+PAUSE_WRITER = "azure-cni-pause"
+"""Under which it writes (`fieldManager`): it owns `spec.paused` in `metadata.managedFields` until another sets it."""
+
 SPEC_FIELDS = {
     "minFree": "min_free",
     "maxFree": "max_free",

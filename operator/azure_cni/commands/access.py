@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
+from azure_cni.api.node_ip_pool import PAUSE_WRITER
 from azure_cni.api.reading import mapping, text
 from azure_cni.errors import ConfigInvalid, KubeError, KubeInvalid, KubeUnreachable
 from azure_cni.kube.status_errors import BY_STATUS
@@ -20,6 +21,9 @@ from azure_cni.model.text import legible
 
 PAGE_SIZE: Final = 500
 TIMEOUT_S: Final = 30.0
+SELF_REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+CONTENT: Final = {"PATCH": "application/merge-patch+json", "POST": "application/json"}
+VERBS: Final = {"GET": "read", "PATCH": "change", "POST": "create"}
 EXEC_S: Final = 30.0
 """For an answer of one agent: some hundred kilobytes at most, and the start of a process on its node."""
 FAILED: Final = 400
@@ -37,6 +41,12 @@ class ClusterAccess(Protocol):
 
     def list_objects(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
         """All objects of a collection; `query` as the API server has it (`labelSelector`, `fieldSelector`)."""
+
+    def patch_object(self, path: str, patch: Mapping[str, Any], *, dry_run: bool) -> Mapping[str, Any]:
+        """The object with that merge patch (RFC 7386) applied. `dry_run`: tried with all checks, and not stored."""
+
+    def read_user(self) -> str:
+        """Whom the API server takes this person for."""
 
     def read_text(self, path: str, **query: str) -> str:
         """What is no object: a pod's log."""
@@ -87,6 +97,17 @@ class KubernetesAccess:
             if not more:
                 return found
 
+    def patch_object(self, path: str, patch: Mapping[str, Any], *, dry_run: bool) -> Mapping[str, Any]:
+        """See `ClusterAccess`."""
+        query = {"fieldManager": PAUSE_WRITER, **({"dryRun": "All"} if dry_run else {})}
+        return _document(self._ask(path, query, method="PATCH", body=patch))
+
+    def read_user(self) -> str:
+        """See `ClusterAccess`. From Kubernetes 1.28 on."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        status = mapping(_document(self._ask(SELF_REVIEWS, {}, method="POST", body=review)).get("status"))
+        return text(mapping(status.get("userInfo")).get("username"))
+
     def read_text(self, path: str, **query: str) -> str:
         """See `ClusterAccess`. Bytes that are no text are replaced."""
         return self._ask(path, query, accept="*/*").decode(errors="replace")
@@ -126,23 +147,31 @@ class KubernetesAccess:
     def _get(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
         return _document(self._ask(path, query))
 
-    def _ask(self, path: str, query: Mapping[str, str], *, accept: str = "application/json") -> bytes:
+    def _ask(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        accept: str = "application/json",
+        method: str = "GET",
+        body: Mapping[str, Any] | None = None,
+    ) -> bytes:
         import urllib3
         from kubernetes.client import ApiException
 
         url = f"{self._client.configuration.host}{path}{'?' if query else ''}{urlencode(query)}"
-        headers = self._headers(url, "GET") | {"Accept": accept}
+        headers = self._headers(url, method) | {"Accept": accept} | ({"Content-Type": CONTENT[method]} if body else {})
         try:
-            answer = self._client.call_api("GET", url, headers, _request_timeout=TIMEOUT_S)
-            status, body = answer.status, answer.read()
+            answer = self._client.call_api(method, url, headers, body=body, _request_timeout=TIMEOUT_S)
+            status, said = answer.status, answer.read()
         except (ApiException, urllib3.exceptions.HTTPError) as error:
             words = getattr(error, "reason", None) or error
             host = self._client.configuration.host
-            raise KubeUnreachable(f"cannot read {path}: {host} does not answer: {words}") from error
+            raise KubeUnreachable(f"cannot {VERBS[method]} {path}: {host} does not answer: {words}") from error
         if status >= FAILED:
-            words = _document(body).get("message") or f"status {status}"
-            raise _refused(status, f"cannot read {path}: {words}")
-        return bytes(body)
+            words = _document(said).get("message") or f"status {status}"
+            raise _refused(status, f"cannot {VERBS[method]} {path}: {words}")
+        return bytes(said)
 
     def _headers(self, url: str, method: str) -> dict[str, str]:
         """With the token of this moment: exec plugins renew theirs."""

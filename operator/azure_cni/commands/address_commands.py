@@ -15,6 +15,7 @@ from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit,
 from azure_cni.diagnose.address_rows import AddressRow, compare, from_api
 from azure_cni.diagnose.evidence import ClusterEvidence, ProcessFacts
 from azure_cni.diagnose.holders import History, Holders, find_holders, parse_address, parse_time, with_history
+from azure_cni.diagnose.pauses import NodePause
 from azure_cni.errors import KubeNotFound
 from azure_cni.model.text import counted
 
@@ -41,6 +42,7 @@ class PlanAnswer(msgspec.Struct, frozen=True, rename="camel"):
     nic_age_s: float | None
     write: WriteReport
     report: NodeReport
+    pause: NodePause | None = None
 
 
 @click.command()
@@ -111,7 +113,14 @@ def plan(access: ClusterAccess, form: Form, *, node: str) -> ExitCode:
     if agent is None:
         raise KubeNotFound(f"cannot ask the agent of node {node}: there is no pod of one; see azure-cni status")
     report = reads.ask_agent(access, agent)
-    answer = PlanAnswer(node, report.time, report.nic.age_s if report.nic else None, report.next_write, report)
+    answer = PlanAnswer(
+        node,
+        report.time,
+        report.nic.age_s if report.nic else None,
+        report.next_write,
+        report,
+        evidence.pauses.get(node),
+    )
     emit(answer, form, _show_plan)
     return ExitCode.WRONG if report.failures else ExitCode.WELL
 
@@ -198,6 +207,7 @@ def _show_plan(console: Console, answer: PlanAnswer) -> None:
             [
                 ("next write", "none" if write.kind == "None" else f"{write.kind}, {due}"),
                 ("why", write.why),
+                ("pause", f"{answer.pause.in_words}; end it: azure-cni resume {answer.node}" if answer.pause else ""),
                 ("waits for", "; ".join(write.waits)),
                 ("held", f"{pool.held} of at most {pool.ceiling}; {pool.target} wanted, {pool.granted} granted"),
                 ("NIC read", age),

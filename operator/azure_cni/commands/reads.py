@@ -12,6 +12,7 @@ from azure_cni.api.introspection import AuditReport, NodeReport
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.diagnose import evidence
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
+from azure_cni.diagnose.pauses import parse_pauses
 from azure_cni.errors import AzureCniError, DecodeFailed, KubeDenied, KubeError, KubeNotFound
 
 GROUP: Final = f"/apis/{node_ip_pool.GROUP}/{node_ip_pool.VERSION}"
@@ -52,6 +53,7 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True) -> ClusterEvidence
         agents=tuple(map(evidence.parse_process, found["agents"].items)),
         controllers=tuple(map(evidence.parse_process, found["controllers"].items)),
         pods=tuple(map(evidence.parse_pod, found["pods"].items)) if pods else (),
+        pauses=parse_pauses(found["pools"].items),
         missing={name: f"{name} could not be read: {one.denied}" for name, one in found.items() if one.denied},
     )
 

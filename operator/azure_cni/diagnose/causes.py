@@ -111,7 +111,7 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
         "NotAttested": Cause("the node did not prove to the controller which VM it is", Actor.CLUSTER,
                              "read what is missing in the message", DESCRIBE, AGENT),
         "PoolPaused": Cause("somebody set spec.paused", Actor.CLUSTER, "ask them, and end the pause",
-                            "kubectl patch nodeippool NODE --type merge -p '{\"spec\":{\"paused\":false}}'"),
+                            "azure-cni resume NODE"),
         "AddressesTaken": Cause("what became free went to other pods that wait", Actor.NOBODY, _PASSES),
         "AgentStarting": Cause("the agent has not read yet who this node is in Azure", Actor.NOBODY, _PASSES, DESCRIBE),
         "ChangedMeanwhile": Cause("somebody else changed the NIC; it is read and decided again", Actor.NOBODY, _PASSES,

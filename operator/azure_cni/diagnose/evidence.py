@@ -14,6 +14,7 @@ from azure_cni.api import node_ip_pool, vnet_quota
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import mapping, mappings, metadata_of, spec_of, status_of, text, whole
 from azure_cni.api.vnet_quota import VNetQuota
+from azure_cni.diagnose.pauses import NodePause
 from azure_cni.model.text import seconds_of
 
 TAINT: Final = "azure-cni.io/no-free-addresses"
@@ -111,6 +112,8 @@ class ClusterEvidence:
     agents: tuple[ProcessFacts, ...] = ()
     controllers: tuple[ProcessFacts, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    pauses: Mapping[str, NodePause] = field(default_factory=dict)
+    """By node, of pools that are paused."""
 
     @property
     def unread(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from azure_cni.api.reading import mapping, mappings, text
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.diagnose.causes import PAGE, Actor, cause_of, in_words
 from azure_cni.diagnose.evidence import ClusterEvidence, ProcessFacts, condition_of
+from azure_cni.diagnose.pauses import NodePause
 from azure_cni.model.text import counted, few
 
 ERROR: Final = "error"
@@ -236,9 +237,26 @@ def _of_quotas(evidence: ClusterEvidence) -> Iterator[Finding]:
             )
 
 
+def _of_pause(pause: NodePause) -> Finding:
+    """Whether or not pods wait already: a pause is easily forgotten."""
+    return Finding(
+        severity=WARNING,
+        code="Paused",
+        about=f"node {pause.node}",
+        since=pause.since,
+        message=f"{pause.in_words}; its NIC is not written, and pods start only while an address is free",
+        actor=Actor.CLUSTER.value,
+        do="end the pause when the work is done",
+        command=f"azure-cni resume {pause.node}",
+        page=f"{PAGE}#work-on-a-nic-by-hand",
+    )
+
+
 def _of_pools(evidence: ClusterEvidence) -> Iterator[Finding]:
     for pool in evidence.pools:
-        quota = evidence.quota(pool.vnet_id)
+        quota, pause = evidence.quota(pool.vnet_id), evidence.pauses.get(pool.name)
+        if pause is not None:
+            yield _of_pause(pause)
         for condition in mappings(pool.status.get("conditions")):
             kind, holds = text(condition.get("type")), condition.get("status") == "True"
             if kind == "Ready" and not holds:

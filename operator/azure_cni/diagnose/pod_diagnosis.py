@@ -210,6 +210,8 @@ def _notes(pod: PodFacts, evidence: ClusterEvidence, report: NodeReport | None) 
         notes.append(f"the agent {agent.full_name} runs and is not ready")
     if pool is not None and pool.waiting:
         notes.append(f"{counted(pool.waiting, 'pod waits', 'pods wait')} for an address on node {pool.name}")
+    if pause := evidence.pauses.get(pod.node):
+        notes.append(f"the pool of node {pod.node} is {pause.in_words}")
     if report is not None:
         notes += [f"{one.activity} fails: {one.reason}: {one.message}" for one in report.failures]
     return notes

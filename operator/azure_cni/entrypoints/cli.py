@@ -26,6 +26,8 @@ FOR_PEOPLE: Final = {
     "who": "address_commands",
     "addresses": "address_commands",
     "plan": "address_commands",
+    "pause": "pause_commands",
+    "resume": "pause_commands",
     "report": "report",
     "introspect": "introspect",
 }

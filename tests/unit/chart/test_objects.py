@@ -85,7 +85,7 @@ def test_who_may_view_the_cluster_sees_pools_and_quotas_and_changes_nothing():
     }
 
 
-def test_who_uses_the_command_line_reads_and_nothing_else_and_asking_agents_is_a_role_of_its_own():
+def test_who_uses_the_command_line_reads_and_nothing_else_and_pausing_and_asking_agents_are_roles_of_their_own():
     assert rights(of_kind("ClusterRole", name="azure-cni-cli")) == {
         ("azure-cni.io", "nodeippools"): ["get", "list"],
         ("azure-cni.io", "vnetquotas"): ["get", "list"],
@@ -96,8 +96,11 @@ def test_who_uses_the_command_line_reads_and_nothing_else_and_asking_agents_is_a
     role = of_kind("Role", name="azure-cni-introspection")
     assert role["metadata"]["namespace"] == "kube-system"
     assert rights(role) == {("", "pods/exec"): ["get", "create"], ("", "pods/log"): ["get"]}
+    assert rights(of_kind("ClusterRole", name="azure-cni-pause")) == {
+        ("azure-cni.io", "nodeippools"): ["get", "list", "patch"]
+    }
     bound = {manifest["roleRef"]["name"] for manifest in render() if manifest["kind"].endswith("RoleBinding")}
-    assert bound.isdisjoint({"azure-cni-cli", "azure-cni-introspection"})
+    assert bound.isdisjoint({"azure-cni-cli", "azure-cni-pause", "azure-cni-introspection"})
 
 
 def test_the_agent_runs_on_a_node_without_network():

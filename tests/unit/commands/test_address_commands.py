@@ -1,0 +1,104 @@
+"""`addresses`, `who` and `plan` from their flags to what they print."""
+
+from __future__ import annotations
+
+import json
+
+from azure_cni.api.introspection import (
+    AuditReport,
+    NodeReport,
+    PoolReport,
+    RemovalReport,
+    TenureReport,
+    WriteReport,
+    encode_report,
+)
+from azure_cni.commands.reads import POOLS
+from unit.commands.running import AGENT, A, answering, run
+from unit.diagnose.clusters import cluster, pod, pool
+
+
+def test_who_has_an_address():
+    done = run(cluster(pod(ip=A, phase="Running")), "who", A)
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, f"√ {A} is the address of pod default/web on node vm1")
+    twice = cluster(pod(ip=A, phase="Running"), pod("other", ip=A, phase="Running"))
+    assert run(twice, "who", A).exit_code == 1
+
+
+def test_who_had_an_address_then():
+    access, when = cluster(), ("--at", "2026-11-28T06:05:00Z")
+    done = run(access, "who", A, *when)
+    assert done.exit_code == 3
+    assert "it is not known who had" in done.stdout
+    had = TenureReport("vm1", "shop", "cart", "uid-cart", "c1", "2026-11-28T06:00:00Z", "2026-11-28T06:10:00Z")
+    access.printed[AGENT] = encode_report(AuditReport("vm1", A, "2026-11-28T05:00:00Z", [had]))
+    done = run(access, "who", A, *when)
+    assert done.exit_code == 0
+    assert done.stdout.startswith(f"√ {A} was the address of shop/cart on node vm1 at 2026-11-28T06:05:00Z\n")
+    assert access.ran[-1][2] == ("azure-cni", "introspect", f"/introspection/v1/audit?address={A}")
+    done = run(access, "who", A, "--history", "--node", "vm1")
+    assert "2026-11-28T06:10:00Z" in done.stdout
+    assert run(access, "who", A, "--at", "yesterday").exit_code == 2
+
+
+def test_addresses_without_agents_are_those_of_the_api_server():
+    access = cluster(pod(ip=A, phase="Running"))
+    answer = json.loads(run(access, "addresses", "-o", "json").stdout)
+    assert [(one["address"], one["api"], one["kernel"]) for one in answer["addresses"]] == [
+        (A, "default/web", "?"),
+        ("10.240.0.37", "", "?"),
+    ]
+    assert access.ran == []
+
+
+def test_check_exits_with_1_where_sides_differ_and_with_3_where_an_agent_could_not_be_asked():
+    access = cluster(pod(ip=A, phase="Running"))
+    assert run(access, "addresses", "--check").exit_code == 3
+    done = run(answering(access), "addresses", "vm1", "--check")
+    assert done.exit_code == 1
+    assert "the API server shows it for default/web" in done.stdout
+    assert "1 address differs" in done.stdout
+    assert run(answering(cluster()), "addresses", "--check").exit_code == 0
+
+
+def test_plan_shows_the_write_as_a_difference():
+    shrink = WriteReport(
+        kind="Shrink", remove=[RemovalReport(A, "azure-cni-0a")], why="more free addresses than wanted",
+        not_before="2026-11-28T06:24:00Z",
+    )  # fmt: skip
+    report = NodeReport(node="vm1", next_write=shrink, pool=PoolReport(target=16, held=17, ceiling=250, granted=17))
+    done = run(answering(cluster(), report), "plan", "vm1")
+    assert done.exit_code == 0
+    assert f"- {A} azure-cni-0a" in done.stdout
+    assert "Shrink, 2026-11-28T06:24:00Z" in done.stdout
+    grow = WriteReport(kind="Grow", add=16, why="2 pods wait", waits=["an answer to request 7"])
+    done = run(answering(cluster(), NodeReport(node="vm1", next_write=grow)), "plan", "vm1")
+    assert "+ 16 addresses that Azure chooses" in done.stdout
+    assert "an answer to request 7" in done.stdout
+
+
+def test_a_pod_is_not_to_be_deleted_because_pools_could_not_be_read():
+    access = cluster(pod(ip=A, phase="Running"), pod("other", ip=A, phase="Running"))
+    access.denied.add(POOLS)
+    done = run(access, "who", A)
+    assert done.exit_code == 1
+    assert "delete" not in done.stdout
+
+
+def test_a_node_without_an_agent_may_have_had_the_address():
+    access = cluster(pools=[pool(), pool("vm2", vnetAddresses=[], primaryIP="10.240.0.5")])
+    access.printed[AGENT] = encode_report(AuditReport("vm1", A, "2026-11-28T05:00:00Z"))
+    done = run(access, "who", A, "--at", "2026-11-28T06:05:00Z")
+    assert done.exit_code == 3
+    assert "node vm2: there is no pod of an agent" in done.stdout
+    assert run(access, "who", A, "--at", "2026-11-28T06:05:00Z", "--node", "vm1").exit_code == 0
+    none = run(cluster(pools=[], processes=[]), "who", A, "--at", "2026-11-28T06:05:00Z")
+    assert (none.exit_code, "there is no agent to ask" in none.stdout) == (3, True)
+
+
+def test_a_node_whose_agent_is_away_was_not_checked():
+    access = answering(cluster(pools=[pool(vnetAddresses=[]), pool("vm2", vnetAddresses=[])]))
+    for words in (("addresses", "--check"), ("addresses", "vm2", "--check")):
+        done = run(access, *words)
+        assert done.exit_code == 3
+        assert "node vm2: there is no pod of an agent" in done.stdout
