@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -60,13 +61,33 @@ def _look(access: ClusterAccess, *, may_fail: bool) -> Overview | None:
 
 @click.command()
 @click.option("--pre", is_flag=True, help="Before the install: only what must be right then.")
+@click.option(
+    "-f",
+    "--file",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Check this file instead, without a cluster: values of the chart, manifests, a conflist; repeatable.",
+)
+@click.option("--chart", metavar="DIR", type=click.Path(path_type=Path), help="The chart that -f checks by.")
 @cluster_command
-def check(access: ClusterAccess, form: Form, *, pre: bool) -> ExitCode:
-    """Check what the API server shows: nodes and cluster, and azure-cni itself where it is installed.
+def check(
+    access: ClusterAccess | None, form: Form, *, pre: bool, files: tuple[Path, ...], chart: Path | None
+) -> ExitCode:
+    """Check what the API server shows: nodes and cluster, and azure-cni itself where it is installed; or files (-f).
 
     It does not see what only nodes and Azure know: cloud-init, plugins in /opt/cni/bin, permissions, security rules.
     Exits with 1 if a check is bad, else with 3 if one could not be made; warnings alone exit with 0.
     """
+    if access is None:
+        if pre:
+            raise ConfigInvalid("cannot use --pre with -f: files are checked without a cluster; leave one of them out")
+        from azure_cni.commands.lint import lint_files
+
+        return lint_files(files, form, chart=chart)
+    if chart is not None:
+        raise ConfigInvalid("cannot use --chart without -f: it says by which chart files are checked")
     evidence = reads.read_cluster(access)
     found = check_before(evidence)
     if not pre:

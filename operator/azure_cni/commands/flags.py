@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from azure_cni.commands.access import ClusterAccess, KubernetesAccess
+from azure_cni.commands.access import KubernetesAccess
 from azure_cni.commands.output import ExitCode, Form, one_line
 from azure_cni.errors import AzureCniError, RequestError
 
@@ -21,7 +21,7 @@ def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:
     """A command that asks a cluster: its common flags, and its errors in words.
 
     `work` gets `access`, `form` and the flags of its own, and returns the exit code. A test passes an access of its own
-    as the context's object.
+    as the context's object. With a flag `files` that is set no cluster is looked for, and `access` is None.
     """
 
     @click.option("--context", metavar="NAME", help="The context of the kubeconfig.")
@@ -41,7 +41,8 @@ def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a locale without the signs of tables
         try:
-            access: ClusterAccess = ctx.obj or KubernetesAccess(kubeconfig=kubeconfig, context=context)
+            offline = bool(own.get("files"))
+            access = None if offline else ctx.obj or KubernetesAccess(kubeconfig=kubeconfig, context=context)
             code = work(access=access, form=Form(form), **own)
         except ModuleNotFoundError as error:
             code = _failed(f"{error}; install the client: pipx install 'azure-cni[client]'", ExitCode.USAGE)
