@@ -112,6 +112,19 @@ def test_no_agent_grants_itself(agent: Caller, nodes: list[Node], field: str) ->
     agent.status(f"nodeippools/{nodes[0].name}", {field: value}).refused(403, "is written by the controller alone")
 
 
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"lastWrite": {"reason": "x" * 600}},
+        {"lastRead": {"request": "x" * 300}},
+        {"nicOperation": {"id": 1, "macs": ["00:0d:3a:1b:c7:21"] * 40}},
+    ],
+    ids=lambda status: next(iter(status)),
+)
+def test_what_an_agent_writes_has_an_end(agent: Caller, nodes: list[Node], status: dict[str, Any]) -> None:
+    agent.status(f"nodeippools/{nodes[0].name}", status).refused(422, "Too")
+
+
 def test_no_agent_writes_the_ledger(agent: Caller, quota: Callable[[], dict[str, Any]]) -> None:
     """Its role does not even know of it."""
     agent.status(f"vnetquotas/{name(quota())}", {"grants": {}}).refused(403, "cannot patch resource")

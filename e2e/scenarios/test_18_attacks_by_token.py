@@ -95,7 +95,7 @@ def token(box: Box, product: Product, liar: Node) -> str:
     return box.kubectl("create", "token", "-n", NAMESPACE, "azure-cni-agent", *bound).strip()
 
 
-@pytest.mark.parametrize("kind", ["true", "large", *KINDS, "all"])
+@pytest.mark.parametrize("kind", ["true", "large", "dropped", *KINDS, "all"])
 def test_a_node_that_lies_keeps_no_other_from_growing(
     box: Box,
     product: Product,

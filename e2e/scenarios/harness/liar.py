@@ -6,7 +6,8 @@ ACCESS is JSON: {"server": URL of the API server, "ca": PEM, "token": the token}
 is written again and again, as fast as the API server answers one caller:
 
 true        that other addresses cool, which nobody else reads: what as many writes cost that say nothing
-large       an operation of a megabyte
+large       an operation as long as the definition takes it, half a megabyte with what pods have attached
+dropped     an operation of a megabyte, of which the definition names nothing
 nic         another NIC each time, for which 250 addresses are asked
 nothing     another NIC each time, for which none is asked
 vnet        another VNet each time
@@ -33,6 +34,14 @@ MOST = 20_000
 TIMEOUT_S = 10.0
 POOLS = "/apis/azure-cni.io/v1alpha1/nodeippools"
 PARTS = 70_000
+IDS = ["x" * 96] * 1024
+LONGEST_OPERATION = {
+    "groups": ["<" * 512] * 20,
+    "remove": ["x" * 80] * 256,
+    "attach": [{"config": "x" * 80, "add": [1023] * 32, "remove": [1023] * 32}] * 256,
+    "resources": IDS,
+}
+LONGEST = {"vnetAttachments": IDS, "excluded": ["x" * 320] * 256}
 KINDS = ("nic", "nothing", "vnet", "throttled", "waiting", "allocated")
 
 
@@ -43,7 +52,8 @@ def lie(kind: str, number: int, truth: Mapping[str, Any]) -> dict[str, Any]:
     later_s = time.time() + 1200 + number % 60
     lies = {
         "true": {"cooling": number % 100},
-        "large": asked | {"nicOperation": {"id": number, "kind": "none", "parts": [{"part": "x"}] * PARTS}},
+        "large": asked | LONGEST | {"nicOperation": {"id": number, "kind": "none", **LONGEST_OPERATION}},
+        "dropped": asked | {"nicOperation": {"id": number, "kind": "none", "parts": [{"part": "x"}] * PARTS}},
         "nic": asked | {"nicID": other_nic, "requested": 250, "allocated": 0},
         "nothing": asked | {"nicID": other_nic, "requested": 0, "allocated": 0},
         "vnet": asked | {"vnetID": f"{truth['vnetID']}-{number}", "requested": 250},
@@ -85,7 +95,7 @@ def main(arguments: Sequence[str]) -> None:
         answers += status == http.client.OK
         if status != http.client.OK:
             failures[str(answer.get("message", status))[:200]] += 1
-    if kind == "large":
+    if kind in ("large", "dropped"):
         ask("PATCH", f"{POOLS}/{node}/status", {"status": {"nicOperation": None}})
     print(json.dumps({"tries": tries, "answers": answers, "failures": dict(failures.most_common(5))}))
 

@@ -12,7 +12,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from azure_cni.api.reading import mappings, text
-from azure_cni.model.text import seconds_of
+from azure_cni.model.text import seconds_of, shortened
+
+LONGEST_SENTENCE: Final = 2048
+"""Characters of a condition's message, and of a grant's."""
 
 NODE_AT_LIMIT: Final = "NodeAtLimit"
 """The reason of AtLimit, and of a grant that the limit for one node reduced."""
@@ -85,7 +88,7 @@ def _document(condition: Condition, before: Mapping[str, Any], now: str, generat
         "type": condition.kind.value,
         "status": condition.status,
         "reason": condition.reason,
-        "message": condition.message,
+        "message": shortened(condition.message, LONGEST_SENTENCE),
         # A time that is none would have the API server refuse the whole status.
         "lastTransitionTime": since if seconds_of(since) is not None else now,
         "observedGeneration": generation,

@@ -1,7 +1,8 @@
 """NIC operations as documents in the pool (`status.nicOperation`).
 
 They are written as merge patches, so a document names every one of its keys: None removes what an earlier one left
-there. The process that reads an operation may do more in Azure than its author, so it is parsed strictly.
+there. The process that reads an operation may do more in Azure than its author, so it is parsed strictly, and the
+custom resource definition has the same fields and bounds.
 """
 
 from __future__ import annotations
@@ -20,12 +21,22 @@ from azure_cni.api.nic_operation import (
     WriteNic,
     kind,
 )
+from azure_cni.api.reading import LARGEST_NUMBER
 from azure_cni.errors import (
     DecodeFailed,
 )
-from azure_cni.model.attachments import LONGEST_ID, AttachedResource
+from azure_cni.model.attachments import (
+    LONGEST_ID,
+    LONGEST_LIST,
+    MOST_ATTACHED,
+    MOST_CHANGED,
+    MOST_LISTED,
+    AttachedResource,
+    listable,
+)
 from azure_cni.model.identity import MAX_ATTESTED_DOCUMENT, IdentityClaim
 from azure_cni.model.nic import (
+    LONGEST_CONFIG_NAME,
     MAX_CONFIGS_PER_NIC,
     MAX_SECURITY_GROUPS,
     AttachmentChange,
@@ -33,57 +44,58 @@ from azure_cni.model.nic import (
     NicID,
     VNetID,
 )
-from azure_cni.model.text import legible
+from azure_cni.model.text import PLAIN, legible
 
 T = TypeVar("T")
 
+LONGEST_ETAG: Final = 256
+"""Characters of a NIC's ETag; Azure's have 40."""
 _SEGMENT: Final = r"[-\w()][-\w.()]*"
-_Text = Annotated[str, msgspec.Meta(max_length=1024)]
+_ID = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
+_ConfigName = Annotated[str, msgspec.Meta(max_length=LONGEST_CONFIG_NAME, pattern=rf"\A{PLAIN}\Z")]
+_MAC = Annotated[str, msgspec.Meta(max_length=64)]
+MOST_MACS: Final = 32
+"""NICs of one VM; Azure's have up to 15."""
 _VMResource = Annotated[
     str,
     msgspec.Meta(
-        max_length=1024,
+        max_length=LONGEST_ID,
         pattern=rf"(?i)\A/subscriptions/{_SEGMENT}/resourceGroups/{_SEGMENT}/providers/Microsoft\.Compute/"
         rf"(virtualMachines|virtualMachineScaleSets/{_SEGMENT}/virtualMachines)/{_SEGMENT}\Z",
     ),
 ]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_CONFIGS_PER_NIC)]
-Number = Annotated[int, msgspec.Meta(ge=0)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_NUMBER)]
 """Of an operation, and of a grant."""
 
-
-MOST_ATTACHED: Final = 64
-"""Resources in one change of an ipConfiguration: several times what one pod can ask for."""
-MOST_LISTED: Final = 20 * MAX_CONFIGS_PER_NIC
-"""Different resources in one document: if each pod gave up as many as it may ask for, and asked for as many others."""
-Places = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=MOST_ATTACHED)]
+_Place = Annotated[int, msgspec.Meta(ge=0, lt=MOST_LISTED)]
+Places = Annotated[tuple[_Place, ...], msgspec.Meta(max_length=MOST_ATTACHED)]
 """Of resources in the list that the document has of them. All pods of a node may be in the same pools: with the IDs of
 each, the NodeIPPool would be larger than an agent reads (`kube.lean_objects`).
 """
-ResourceIDs = Annotated[
-    tuple[Annotated[str, msgspec.Meta(max_length=LONGEST_ID)], ...], msgspec.Meta(max_length=MOST_LISTED)
-]
-"""That list."""
+ResourceIDs = Annotated[tuple[_ID, ...], msgspec.Meta(max_length=MOST_LISTED)]
+"""That list; LONGEST_LIST characters together."""
+_Changed = Annotated[tuple[_Place, ...], msgspec.Meta(max_length=MOST_CHANGED)]
 
 
 class _Change(msgspec.Struct):
-    config: _Text
-    add: Places = ()
-    remove: Places = ()
+    config: _ConfigName
+    add: _Changed = ()
+    remove: _Changed = ()
 
 
 class _Operation(msgspec.Struct, rename="camel"):
     id: Number
-    kind: str
+    kind: Annotated[str, msgspec.Meta(max_length=64)]
     vm: _VMResource
     vm_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = msgspec.field(name="vmID")
-    macs: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=64)] = ()
-    nic: _Text = ""
-    vnet: _Text = ""
-    etag: _Text = ""
+    macs: Annotated[tuple[_MAC, ...], msgspec.Meta(max_length=MOST_MACS)] = ()
+    nic: _ID = ""
+    vnet: _ID = ""
+    etag: Annotated[str, msgspec.Meta(max_length=LONGEST_ETAG)] = ""
     add: _Count = 0
-    remove: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=MAX_CONFIGS_PER_NIC)] = ()
-    groups: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=MAX_SECURITY_GROUPS)] = ()
+    remove: Annotated[tuple[_ConfigName, ...], msgspec.Meta(max_length=MAX_CONFIGS_PER_NIC)] = ()
+    groups: Annotated[tuple[_ID, ...], msgspec.Meta(max_length=MAX_SECURITY_GROUPS)] = ()
     grant_number: Number = 0
     document: Annotated[str, msgspec.Meta(max_length=MAX_ATTESTED_DOCUMENT)] = ""
     attach: Annotated[tuple[_Change, ...], msgspec.Meta(max_length=MAX_CONFIGS_PER_NIC)] = ()
@@ -121,6 +133,8 @@ def operation_document(number: int, operation: NicOperation) -> dict[str, Any]:
 def read_operation(document: object) -> NicOperation:
     """The operation in a pool; DecodeFailed says what is wrong with it."""
     raw = parsed(document, _Operation, what="NIC operation")
+    if sum(map(len, raw.resources)) > LONGEST_LIST:
+        raise DecodeFailed(f"cannot use the NIC operation: its resource IDs have more than {LONGEST_LIST} characters")
     claim = IdentityClaim(vm_id=raw.vm_id.lower(), vm_resource_id=raw.vm, macs=raw.macs)
     match raw.kind:
         case "identify":
@@ -148,16 +162,16 @@ def _change(raw: _Change, listed: Sequence[AttachedResource]) -> AttachmentChang
 
 
 class ResourceTable:
-    """The resources of a document, each once: `ids` is their list."""
+    """The resources of a document, each once: `ids` is their list, without those for which it has no room."""
 
     def __init__(self, resources: Iterable[AttachedResource]) -> None:
-        found = sorted(frozenset(resources))
+        found = listable(sorted(frozenset(resources)))
         self.ids = tuple(resource.id for resource in found)
         self._places = {resource: place for place, resource in enumerate(found)}
 
     def places(self, resources: Iterable[AttachedResource]) -> tuple[int, ...]:
-        """Where they are in the list."""
-        return tuple(sorted(self._places[resource] for resource in resources))
+        """Where they are in the list, as far as they are in it: MOST_ATTACHED at most."""
+        return tuple(sorted(self._places[one] for one in resources if one in self._places))[:MOST_ATTACHED]
 
 
 def listed_resources(ids: Iterable[str]) -> tuple[AttachedResource, ...]:

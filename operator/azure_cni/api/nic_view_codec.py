@@ -1,27 +1,34 @@
 """A NIC in the result of an operation (`status.nicOperationResult`): `NicView` as a document, and back.
 
 Controller and agents may be of different versions for a while. An agent that does not know of attachments must not give
-a pod an address that has one, so such a configuration is written as an excluded one, with what newer agents need.
+a pod an address that has one, so such a configuration is written as an excluded one, with what newer agents need. One
+that has more attached than a document can list is excluded for all agents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
 from azure_cni.api.nic_operation_codec import Places, ResourceIDs, ResourceTable, at_places, listed_resources
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.nic import (
+    LONGEST_CONFIG_NAME,
     MAX_CONFIGS_PER_NIC,
+    MAX_SECURITY_GROUPS,
     ConfigName,
     ExcludedConfiguration,
     IPConfiguration,
     NicID,
     NicView,
 )
+from azure_cni.model.text import plain
+
+LONGEST_WHY: Final = 240
+"""Characters: a pool and its load balancer have names of 80 each."""
 
 
 class _Config(msgspec.Struct, omit_defaults=True):
@@ -68,7 +75,7 @@ def nic_shape(nic: NicView) -> NicInResult:
     )
     configs = tuple(
         _Config(
-            config.name,
+            _name(config.name),
             str(config.address or ""),
             config.primary,
             pending=not config.ready,
@@ -79,21 +86,32 @@ def nic_shape(nic: NicView) -> NicInResult:
         if not config.attached
     )
     excluded = tuple(
-        _Excluded(config.name, config.why, str(config.address or ""), config.public, table.places(config.attached))
+        _Excluded(
+            _name(config.name),
+            plain(config.why, LONGEST_WHY),
+            str(config.address or ""),
+            config.public,
+            table.places(config.attached),
+        )
         for config in nic.excluded
     ) + tuple(_with_attached(config, table) for config in nic.configs if config.attached)
-    groups = nic.security_groups
+    groups = nic.security_groups[:MAX_SECURITY_GROUPS]
     return NicInResult(nic.nic_id, nic.etag, nic.settled, nic.failed, configs, excluded, groups, table.ids)
 
 
+def _name(text: str) -> str:
+    return plain(text, LONGEST_CONFIG_NAME)
+
+
 def _with_attached(config: IPConfiguration, table: ResourceTable) -> _Excluded:
+    places = table.places(config.attached)
     return _Excluded(
-        config.name,
-        min(config.attached).use,
+        _name(config.name),
+        plain(min(config.attached).use, LONGEST_WHY),
         str(config.address or ""),
         config.public,
-        table.places(config.attached),
-        usable=True,
+        places,
+        usable=len(places) == len(config.attached),
         pending=not config.ready,
     )
 

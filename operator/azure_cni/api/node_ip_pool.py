@@ -20,10 +20,10 @@ from typing import Any, Final
 from azure_cni.api import reading
 from azure_cni.api.reading import Version, version
 from azure_cni.errors import ConfigInvalid
-from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.attachments import AttachedResource, listable
 from azure_cni.model.identity import ModeName, NodeIdentity
-from azure_cni.model.nic import ExcludedConfiguration, VNetID
-from azure_cni.model.text import legible, seconds_of
+from azure_cni.model.nic import LONGEST_CONFIG_NAME, ExcludedConfiguration, VNetID
+from azure_cni.model.text import legible, plain, seconds_of
 
 GROUP = "azure-cni.io"
 VERSION = "v1alpha1"
@@ -32,11 +32,15 @@ PLURAL = "nodeippools"
 
 READ_NOW = f"{GROUP}/read-now"
 """The annotation by which people ask an agent to read its NIC now: each new value is a request."""
+LONGEST_REQUEST: Final = 256
+"""Characters of its value: the beginning of a longer one counts."""
 
 PAUSE = f"{GROUP}/pause"
 """The annotation in which `azure-cni pause` says who paused a pool and why, as JSON. Agents go by `spec.paused`."""
 PAUSE_WRITER = "azure-cni-pause"
 """Under which it writes (`fieldManager`): it owns `spec.paused` in `metadata.managedFields` until another sets it."""
+LONGEST_EXCLUDED: Final = 320
+"""Characters of an entry of `status.excluded`: a name, an address, and why, with the two names of a pool."""
 
 SPEC_FIELDS = {
     "minFree": "min_free",
@@ -190,7 +194,7 @@ def parse(body: Mapping[str, Any]) -> NodeIPPool:
         version=version(body),
         generation=reading.number(metadata.get("generation")),
         spec=reading.spec_of(body),
-        read_now=reading.text(annotations.get(READ_NOW)),
+        read_now=reading.text(annotations.get(READ_NOW))[:LONGEST_REQUEST],
         view=_view(status),
         last_number=_last_number(version(body), status.get("requestID")),
         write_intent=_write_intent(status.get("writeIntent")),
@@ -206,7 +210,7 @@ def parse(body: Mapping[str, Any]) -> NodeIPPool:
         nic_id=reading.text(status.get("nicID")),
         mode=_mode(status.get("mode")),
         uplink=_uplink(status),
-        read_answered=reading.text(reading.mapping(status.get("lastRead")).get("request")),
+        read_answered=reading.text(reading.mapping(status.get("lastRead")).get("request"))[:LONGEST_REQUEST],
         status=status,
     )
 
@@ -270,12 +274,12 @@ def identity_status(identity: NodeIdentity) -> dict[str, Any]:
 
 def excluded_entry(config: ExcludedConfiguration) -> str:
     """One entry of `status.excluded`: a line for people, of bounded length."""
-    return str(config)
+    return plain(str(config), LONGEST_EXCLUDED)
 
 
 def attached_entries(resources: Iterable[AttachedResource]) -> list[str]:
-    """`status.vnetAttachments`: the resource IDs of what pods have attached."""
-    return [resource.id for resource in sorted(resources)]
+    """`status.vnetAttachments`: the resource IDs of what pods have attached, as many as the list can have."""
+    return [resource.id for resource in listable(sorted(resources))]
 
 
 def attached_resources(pool: NodeIPPool) -> frozenset[AttachedResource]:
@@ -290,4 +294,4 @@ def address_entry(address: IPv4Address, config: str) -> str:
 
     It says what is on the NIC, not which pod has it, so that nothing is written when a pod starts or ends.
     """
-    return f"{address} {legible(config)}"
+    return f"{address} {plain(config, LONGEST_CONFIG_NAME)}"

@@ -1,15 +1,16 @@
 """Results of NIC operations as documents in the pool (`status.nicOperationResult`).
 
 They are written as merge patches, so a document names every one of its keys: None removes what an earlier one left
-there. Two fields outlive the result that brought them: which VM the node was found to be (`read_identified`), and the
-last grant that it used (`read_used_grant`).
+there. What would be longer than the custom resource definition allows is cut here, or the API server would refuse all
+of the result. Two fields outlive the result that brought them: which VM the node was found to be (`read_identified`),
+and the last grant that it used (`read_used_grant`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Annotated, Any, Final, assert_never
 
 import msgspec
@@ -46,6 +47,7 @@ from azure_cni.model.nic import (
     SubnetID,
     VNetID,
 )
+from azure_cni.model.text import shortened
 
 ERRORS: Final[Mapping[str, type[CloudError]]] = {
     kind.reason: kind
@@ -69,6 +71,10 @@ ERRORS: Final[Mapping[str, type[CloudError]]] = {
 LONGEST_MESSAGE: Final = 4096
 LONGEST_NAME: Final = 1024
 """Characters of an error's message, and of each name in it, in a result."""
+LONGEST_RETRY_S: Final = 1e9
+MOST_PREFIXES: Final = 1024
+MOST_PEERED: Final = 4096
+"""Prefixes of a VNet and of all its peers. A VNet has 500 peers at most (Azure's subscription limits, networking)."""
 
 
 class _Identity(msgspec.Struct, rename="camel"):
@@ -121,7 +127,7 @@ def result_document(
                 str(result.primary_ip), attested,
             )  # fmt: skip
         case VNetView():
-            raw.vnet = _VNet(*(tuple(map(str, prefixes)) for prefixes in (result.prefixes, result.peered)))
+            raw.vnet = _VNet(_prefixes(result.prefixes, MOST_PREFIXES), _prefixes(result.peered, MOST_PEERED))
         case NicView():
             raw.nic = nic_shape(result)
         case Challenge():  # an error, too: for agents that know no challenge
@@ -140,16 +146,21 @@ def result_document(
 
 def _error_document(error: OperationFailure) -> _Error:
     """Of bounded length: the message may quote what a node wrote, and what Azure says of it."""
-    message = _shortened(str(error), LONGEST_MESSAGE)
+    message = shortened(str(error), LONGEST_MESSAGE)
     if isinstance(error, InternalFault):
         return _Error(error.reason, message, azure_code="")
     scope = error.scope if isinstance(error, AccessDenied) else ""
-    code, action, scope = (_shortened(text, LONGEST_NAME) for text in (error.azure_code, error.lacks, scope))
-    return _Error(error.reason, message, code, error.retry_after_s, action, scope)
+    code, action, scope = (shortened(text, LONGEST_NAME) for text in (error.azure_code, error.lacks, scope))
+    wait_s = None if error.retry_after_s is None else min(max(error.retry_after_s, 0.0), LONGEST_RETRY_S)
+    return _Error(error.reason, message, code, wait_s, action, scope)
 
 
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."
+def _prefixes(networks: Sequence[IPv4Network], most: int) -> tuple[str, ...]:
+    """As texts. Where they are too many, in fewer larger ones; pods' traffic to what is still left out is translated to
+    the node's address, as if it were outside.
+    """
+    found = networks if len(networks) <= most else [*collapse_addresses(networks)][:most]
+    return tuple(map(str, found))
 
 
 def read_result(document: object) -> OperationResult | OperationFailure:

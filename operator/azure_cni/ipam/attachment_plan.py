@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, OperationFailed, RequestRefused
 from azure_cni.ipam.address_state import Holder, Slot
 from azure_cni.ipam.limits import ATTACH_WRITE_S, ATTACH_WRITES_AT_ONCE
-from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.attachments import MOST_CHANGED, AttachedResource, AttachmentKind, listable
 from azure_cni.model.nic import Address, AttachmentChange, ConfigName, ExcludedConfiguration, IPConfiguration, NicView
 
 Resources: TypeAlias = frozenset[AttachedResource]
@@ -137,6 +137,18 @@ def one_at_a_time(found: tuple[AttachmentChange, ...]) -> tuple[AttachmentChange
     first = frozenset({min(added)})
     reduced = (replace(change, add=change.add & first) for change in found)
     return tuple(change for change in reduced if change.add or change.remove)
+
+
+def in_one_write(found: tuple[AttachmentChange, ...]) -> tuple[AttachmentChange, ...]:
+    """What of the changes one NIC operation can say, what is removed first; the rest goes in the writes after it."""
+    removed, added = (NONE.union(*sets) for sets in ([it.remove for it in found], [it.add for it in found]))
+    told = frozenset(listable([*sorted(removed), *sorted(added - removed)]))
+    reduced = (replace(it, add=_some(it.add & told), remove=_some(it.remove & told)) for it in found)
+    return tuple(change for change in reduced if change.add or change.remove)
+
+
+def _some(resources: Resources) -> Resources:
+    return resources if len(resources) <= MOST_CHANGED else frozenset(sorted(resources)[:MOST_CHANGED])
 
 
 def blamed(error: CloudError, added: Resources) -> Resources | None:

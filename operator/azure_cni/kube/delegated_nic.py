@@ -15,7 +15,9 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
-from azure_cni.api import nic_operation
+import msgspec
+
+from azure_cni.api import nic_operation, reading
 from azure_cni.api.nic_operation import (
     Challenge,
     Identify,
@@ -148,12 +150,12 @@ class OperationClient:
             self._settle(None)
             self._last, self._expected = number, asyncio.get_running_loop().create_future()
             expected = self._expected
+            document = operation_document(number, operation)
             try:
-                await self._pools.patch_status(
-                    pool, {"nicOperation": operation_document(number, operation)}, guarded=True
-                )
+                written = await self._pools.patch_status(pool, {"nicOperation": document}, guarded=True)
             except KubeConflict:
                 continue
+            _insist_on_all(document, written, what=what)
             log.info("NIC operation sent", extra={"operation": number, "kind": nic_operation.kind(operation)})
             return expected
         raise KubeConflict(f"cannot patch the NodeIPPool: it changed {RACES} times meanwhile")
@@ -252,6 +254,19 @@ class DelegatedNic:
 
 def _claim(identity: NodeIdentity) -> IdentityClaim:
     return IdentityClaim(identity.vm_id, identity.vm_resource_id, macs=(identity.mac,))
+
+
+def _insist_on_all(document: Mapping[str, Any], written: NodeIPPool, *, what: str) -> None:
+    """CloudUnreachable where the API server has kept less than all of the operation: it would say something else."""
+    found = reading.mapping(written.status.get("nicOperation"))
+    sent, kept = (msgspec.json.decode(msgspec.json.encode(it)) for it in (document, found))
+    dropped = sorted(name for name, value in sent.items() if kept.get(name) != value)
+    if dropped:
+        raise CloudUnreachable(
+            f"cannot {what}: the API server does not keep {', '.join(dropped)} of the NIC operation, so the cluster's "
+            "definition of NodeIPPool is of another version than this agent; apply the chart's crds",
+            azure_code="OperationNotKept",
+        )
 
 
 def _result(document: object, *, what: str) -> OperationResult:

@@ -189,8 +189,9 @@ def lean_pool(item: bytes) -> dict[str, Any] | None:
     return {"metadata": _some(metadata, _POOL_METADATA), "status": kept}
 
 
-LARGE_POOL, LARGE_FIELD = 2**18, 2**16
-"""Bytes. A pool of 250 addresses is some 20 KiB, and its longest field half of that."""
+LARGE_POOL, LARGE_FIELD = 2**19, 2**18
+"""Bytes. A pool of 250 addresses is some 20 KiB; with the longest names, and another resource attached to each address,
+its longest field would be 190 KiB."""
 
 
 def own_pool(item: bytes) -> dict[str, Any] | None:

@@ -13,7 +13,16 @@ from typing import Final, Self
 
 from azure_cni.model.text import legible
 
-LONGEST_ID: Final = 1024
+LONGEST_ID: Final = 512
+"""Characters of a resource ID: Azure's limits for the names in it come to less than 400."""
+MOST_LISTED: Final = 1024
+LONGEST_LIST: Final = 96 * 1024
+"""Resources in one list of a NodeIPPool, and characters of their IDs together: each address of a full NIC may have
+another one, with an ID as long as Azure's names can make it."""
+MOST_CHANGED: Final = 32
+"""Resources that one write adds to an ipConfiguration, and that it removes: several times what a pod can ask for."""
+MOST_ATTACHED: Final = 64
+"""Resources of one ipConfiguration in the result of a NIC operation: people may attach more to it than pods can."""
 EVERY_NAMESPACE: Final = "*"
 
 _SEGMENT: Final = r"[-\w()][-\w.()]{0,89}"  # a resource group's name has up to 90 characters, the others up to 80
@@ -59,6 +68,18 @@ class AttachedResource:
     def use(self) -> str:
         """Of an ipConfiguration that has it; completes "left alone: it ..."."""
         return f"{'is in' if self.kind is AttachmentKind.POOL else 'has'} the {self}"
+
+
+def listable(resources: Iterable[AttachedResource]) -> tuple[AttachedResource, ...]:
+    """The first of them, as many as one list of a NodeIPPool can have."""
+    found: list[AttachedResource] = []
+    room = LONGEST_LIST
+    for resource in resources:
+        room -= len(resource.id)
+        if room < 0 or len(found) == MOST_LISTED:
+            break
+        found.append(resource)
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

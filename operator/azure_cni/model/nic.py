@@ -35,6 +35,9 @@ MAX_CONFIGS_PER_NIC = 256
 """ipConfigurations per NIC and per VM, the primary included: "private IP addresses" in Azure's subscription limits
 (networking), of which a block of addresses counts as one."""
 
+LONGEST_CONFIG_NAME: Final = 80
+"""Characters of an ipConfiguration's name (Azure's naming rules); all of them ASCII."""
+
 MAX_SECURITY_GROUPS: Final = 20
 """Application security groups of one ipConfiguration (Azure's subscription limits, networking)."""
 

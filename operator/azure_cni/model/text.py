@@ -6,6 +6,7 @@ Kubernetes does (RFC 3339, UTC), and are seconds since 1970 for calculating.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -22,6 +23,24 @@ NAMED: Final = 5
 NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 """All that msgspec raises where bytes are not JSON of the wanted shape. The last two are no DecodeErrors: text that is
 not UTF-8, and what is nested deeper than any real document."""
+
+
+PLAIN: Final = r"[ !#-%'-;=?-\[\]-~]*"
+"""Printable ASCII but for " & < > and the backslash: one byte a character in every JSON, that of the API server too,
+which writes up to six for others."""
+_PLAIN, _NOT_PLAIN = re.compile(PLAIN), re.compile(r"[^ !#-%'-;=?-\[\]-~]")
+
+
+def shortened(text: str, most: int) -> str:
+    """No longer than `most` characters: what is left out shows as "..."."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def plain(text: str, most: int) -> str:
+    """In characters of PLAIN, "?" for each other one, and no more than `most` of them."""
+    if len(text) <= most and _PLAIN.fullmatch(text):  # nearly all
+        return text
+    return shortened(_NOT_PLAIN.sub("?", text[: most + 1]), most)
 
 
 def legible(text: str, longest: int = LONGEST) -> str:

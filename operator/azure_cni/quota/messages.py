@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from azure_cni.api.conditions import NODE_AT_LIMIT, Condition, QuotaKind
+from azure_cni.api.conditions import LONGEST_SENTENCE, NODE_AT_LIMIT, Condition, QuotaKind
 from azure_cni.api.vnet_quota import LONGEST_NIC_LABEL, LedgerEntry, VNetQuota
 from azure_cni.errors import CloudNotFound, DecodeFailed
-from azure_cni.model.text import addresses, counted, time_text
+from azure_cni.model.text import addresses, counted, shortened, time_text
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.write_budget import MOST_ANSWERS
 
@@ -51,7 +51,7 @@ class Explanation:
         not_before = None if self.not_before_s is None else time_text(self.not_before_s)
         return {
             "grantReason": self.reason or None,
-            "grantMessage": self.message or None,
+            "grantMessage": shortened(self.message, LONGEST_SENTENCE) or None,
             "grantNotBefore": not_before,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -14,7 +15,7 @@ from azure_cni.api.operation_result_codec import read_result, result_document
 from azure_cni.api.pod_annotations import MOST_POOLS
 from azure_cni.errors import DecodeFailed
 from azure_cni.kube.lean_objects import own_pool
-from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.attachments import MOST_ATTACHED, AttachedResource
 from azure_cni.model.identity import IdentityClaim
 from azure_cni.model.nic import (
     MAX_ADDRESSES_PER_NODE,
@@ -64,6 +65,16 @@ def test_an_agent_sees_the_whole_of_its_full_pool() -> None:
     found = read_result(seen["status"]["nicOperationResult"])
     assert isinstance(found, NicView)
     assert sorted(found.configs, key=lambda config: config.name) == list(CONFIGS)
+
+
+def test_a_configuration_with_more_than_a_document_can_list_is_excluded_for_all_agents() -> None:
+    """A part of it would look like all of it, and the next pod on its address have the rest."""
+    crowd = frozenset(map(balancer_pool, range(MOST_ATTACHED + 1)))
+    found = read_result(result_document(1, replace(VIEW, configs=(*CONFIGS[:2], replace(CONFIGS[2], attached=crowd)))))
+    assert isinstance(found, NicView)
+    assert [config.name for config in found.configs] == [config.name for config in CONFIGS[:2]]
+    (left_out,) = found.excluded
+    assert (left_out.name, left_out.address) == (CONFIGS[2].name, CONFIGS[2].address)
 
 
 @pytest.mark.parametrize("place", [MOST_POOLS, -1])

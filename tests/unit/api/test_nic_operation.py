@@ -39,7 +39,8 @@ from fakes.pools import merge_patch
 VM = "/subscriptions/5c08b38e-4d57/resourceGroups/my_rg(1)/providers/Microsoft.Compute/virtualMachines/vm1"
 
 texts = st.text(max_size=20)
-names = st.builds(ConfigName, texts)
+plain_texts = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"&<>\\'), max_size=20)
+names = st.builds(ConfigName, plain_texts)
 networks = st.lists(st.ip_addresses(v=4).map(IPv4Network), max_size=3)
 claims = st.builds(
     IdentityClaim,
@@ -81,7 +82,11 @@ configs = st.builds(
     size=st.integers(1, 16),
 )
 excluded = st.builds(
-    ExcludedConfiguration, name=texts, address=st.none() | st.ip_addresses(v=4), why=texts, public=st.booleans()
+    ExcludedConfiguration,
+    name=plain_texts,
+    address=st.none() | st.ip_addresses(v=4),
+    why=plain_texts,
+    public=st.booleans(),
 )
 nics = st.builds(
     NicView,
@@ -202,6 +207,16 @@ GOOD: dict[str, Any] = {"id": 1, "kind": "read", "vm": VM, "vmID": "guid", "nic"
         {"add": 257},
         {"remove": [5]},
         {"remove": "azure-cni-1"},
+        {"remove": ["n" * 81]},
+        {"remove": ["<"]},
+        {"macs": ["00:0d:3a:1b:c7:21"] * 33},
+        {"etag": "x" * 257},
+        {"nic": "x" * 513},
+        {"kind": "x" * 65},
+        {"id": 2**53},
+        {"resources": ["x" * 100] * 1000},
+        {"attach": [{"config": "azure-cni-1abcdefg", "add": [1024]}]},
+        {"attach": [{"config": "azure-cni-1abcdefg", "add": [1] * 33}]},
         {"id": "1"},
         {"grantNumber": -1},
         {"document": 5},

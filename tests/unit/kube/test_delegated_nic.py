@@ -90,6 +90,23 @@ async def test_a_write_names_what_was_seen_and_what_allows_it(pools: FakePools) 
     )
 
 
+class OfAnotherVersion(FakePools):
+    """Of which the definition knows no changes of attachments, and drops them."""
+
+    async def patch_status(self, pool: NodeIPPool, status: Any, *, guarded: bool = False) -> NodeIPPool:
+        operation = {name: value for name, value in status["nicOperation"].items() if name != "attach"}
+        return await super().patch_status(pool, {"nicOperation": operation}, guarded=guarded)
+
+
+async def test_an_operation_of_which_the_api_server_drops_a_part_is_not_waited_for() -> None:
+    """The controller would do something else, and the node take it for what it asked for."""
+    pools = OfAnotherVersion()
+    await pools.create(pools.node)
+    with pytest.raises(CloudUnreachable, match="does not keep attach of the NIC operation") as raised:
+        await DelegatedCloud(Told(), OperationClient(pools)).identify()
+    assert raised.value.azure_code == "OperationNotKept"
+
+
 async def test_numbers_rise_across_agents(pools: FakePools) -> None:
     for expected in (1, 2):
         post = OperationClient(pools)

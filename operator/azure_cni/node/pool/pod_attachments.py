@@ -86,7 +86,9 @@ class PodAttachments:
         slots, now_s = self._core.stored.ledger.slots, self._now_s()
         held_back = {resource for resource, held in self._refused.items() if now_s < held.retry_at_s}
         wanted, failed = self.wanted(view), self._failed_on(view)
-        found = attachment_plan.changes(view, slots, wanted, held_back=held_back, failed=failed)
+        found = attachment_plan.in_one_write(
+            attachment_plan.changes(view, slots, wanted, held_back=held_back, failed=failed)
+        )
         self._note(attachment_plan.without(view, failed), found, wanted)
         may_write_at_s = self._pace.next_at_s(now_s)
         # What Azure failed on stands in the way of every write of the NIC: that goes without waiting.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
+from azure_cni.api.nic_operation_codec import LONGEST_ETAG
 from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.faults import Faults
 from azure_cni.ipam.plan import Plan
@@ -11,6 +13,7 @@ from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.identity import ModeName, VNetView
 from azure_cni.model.nic import NicView
+from azure_cni.model.text import shortened
 from azure_cni.node.node_settings import NodePorts, NodeSettings
 from azure_cni.node.pods.demand import Demand
 from azure_cni.node.pool.failures import Failure
@@ -18,6 +21,9 @@ from azure_cni.node.pool.reservation_request import ReservationRequest
 from azure_cni.node.ports import Grant, Nic
 from azure_cni.node.state import NodeState
 from azure_cni.node.stored_ledger import StoredLedger
+
+LONGEST_REASON: Final = 512
+"""Characters of what a write was for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +53,11 @@ class LastWrite:
         """As in `status.lastWrite`."""
         return {
             "time": self.time,
-            "reason": self.reason,
+            "reason": shortened(self.reason, LONGEST_REASON),
             "added": self.added,
             "removed": self.removed,
             "result": self.result,
-            "etag": self.etag,
+            "etag": shortened(self.etag, LONGEST_ETAG),
         }
 
 
