@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from azure_cni.api.pod_annotations import KNOWN, LOAD_BALANCER_ATTACHED
 from azure_cni.errors import AccessDenied, CloudError, CloudNotFound
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
 from azure_cni.model.nic import Address, ExcludedConfiguration, IPConfiguration, NicView
@@ -24,6 +25,7 @@ DENIED = "AttachmentDenied"
 IN_USE = "AttachmentInUse"
 REFUSED = "AttachmentRefused"
 IMPOSSIBLE = "AttachmentImpossible"
+HOST_NETWORK = "AttachmentHostNetwork"
 
 _MISSING = frozenset({"InvalidResourceReference", "NotFound", "ResourceNotFound"})
 _TAKEN = frozenset({"PublicIPAddressInUse"})
@@ -79,6 +81,16 @@ def outcome(
     if not written:
         return Outcome(IMPOSSIBLE, "nicWriter is none: nobody writes this node's NIC", problem=True)
     return _on_nic(asked, address, view, refusal_of=refusal_of, taken=taken)
+
+
+def on_node_network(*, gated: bool) -> Outcome:
+    """Of a pod that asks for something, and has the node's address. `gated`: it waits for that, and is never ready."""
+    asks = f"readiness gate {LOAD_BALANCER_ATTACHED}" if gated else f"annotations {' and '.join(KNOWN)}"
+    message = (
+        "the pod is on its node's network (hostNetwork: true), so it has the node's address, and no load balancer pool "
+        f"or public IP address can be attached to that for a pod: remove hostNetwork from the pod, or its {asks}"
+    )
+    return Outcome(HOST_NETWORK, message, problem=True)
 
 
 def _on_nic(

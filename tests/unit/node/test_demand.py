@@ -66,6 +66,21 @@ def test_pods_that_never_need_an_address_do_not_count_in_a_list_either() -> None
     assert waiting(demand) == 1
 
 
+def test_a_pod_on_the_nodes_network_counts_only_where_it_asks_in_vain() -> None:
+    gates = {"hostNetwork": True, "readinessGates": [{"conditionType": "azure-cni.io/load-balancer-attached"}]}
+    gated = {**pod("gated", podIP="10.0.0.4"), "spec": gates}
+    demand = Demand()
+    demand.observe_pod(gated)
+    demand.observe_pod({**pod("host"), "spec": {"hostNetwork": True}})
+    assert ([it.name for it in demand.asking_in_vain], waiting(demand), list(demand.pods)) == (["gated"], 0, [])
+    assert demand.pod("default", "gated") is None, "it holds no address"
+    demand.begin_list()
+    demand.replace([gated])
+    assert [it.name for it in demand.asking_in_vain] == ["gated"]
+    demand.forget_pod("uid-gated")
+    assert not demand.asking_in_vain
+
+
 def test_an_empty_list_is_a_list() -> None:
     demand = Demand()
     assert not demand.listed

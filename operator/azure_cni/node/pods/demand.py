@@ -53,6 +53,13 @@ class Pod:
     """On its way out: its containers may still answer, and nobody new should be sent to it."""
     egress: str = ""
     """The beginning of its annotation about egress, whatever that is; "" where it has none."""
+    on_node_network: bool = False
+    """It has the node's address (`hostNetwork`), and none of the pool."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks for something to be attached to its address, or waits for that."""
+        return self.gated or self.annotations != NOTHING
 
     def holds_as(self, holder: Holder) -> bool:
         """Whether this is the holder's pod: runtimes may say nothing of its UID."""
@@ -66,24 +73,29 @@ class Pod:
 
 
 def pod_of(body: Mapping[str, Any]) -> Pod | None:
-    """What of a Pod object matters here; None for pods that hold none of our addresses, or no longer."""
+    """What of a Pod object matters here; None for pods that have ended, and for those on the node's network that ask
+    for nothing.
+    """
     metadata, spec, status = metadata_of(body), spec_of(body), status_of(body)
     namespace, name, uid = (text(metadata.get(key)) for key in ("namespace", "name", "uid"))
-    if spec.get("hostNetwork") or text(status.get("phase")) in FINISHED or not (namespace and name and uid):
+    if text(status.get("phase")) in FINISHED or not (namespace and name and uid):
         return None
     annotations, ending = mapping(metadata.get("annotations")), bool(metadata.get("deletionTimestamp"))
-    return Pod(
+    on_node_network = bool(spec.get("hostNetwork"))
+    pod = Pod(
         namespace=namespace,
         name=name,
         uid=uid,
         static_uid=text(annotations.get(_STATIC_UID)),
         egress=text(annotations.get(EGRESS))[:LONGEST],
-        needs_address=not status.get("podIP") and not ending,
+        needs_address=not (status.get("podIP") or ending or on_node_network),
         annotations=read_annotations(annotations),
         gated=is_gated(spec),
         attached=attached_condition(status),
         ending=ending,
+        on_node_network=on_node_network,
     )
+    return pod if pod.asks or not on_node_network else None
 
 
 def _uids(pod: Pod) -> tuple[str, ...]:
@@ -95,6 +107,8 @@ class Demand:
 
     def __init__(self) -> None:
         self._pods: dict[str, Pod] = {}
+        self._on_node_network: dict[str, Pod] = {}
+        """Those that ask for what they cannot have. Apart, for they hold and need no address."""
         self._waiting_adds: dict[Sandbox, Holder] = {}
         self.listed = False
         """Pods of this node have been seen: only then a pod's absence means anything."""
@@ -112,12 +126,13 @@ class Demand:
             self.forget_pod(text(metadata_of(body).get("uid")))
         else:
             self._reported.add(pod.uid)
-            self._pods[pod.uid] = pod
+            (self._on_node_network if pod.on_node_network else self._pods)[pod.uid] = pod
 
     def forget_pod(self, uid: str) -> None:
         """A pod is gone."""
         self._reported.add(uid)
         self._pods.pop(uid, None)
+        self._on_node_network.pop(uid, None)
 
     def begin_list(self) -> None:
         """A list of this node's pods is requested now: what the watch shows from here on is newer than the list."""
@@ -127,8 +142,10 @@ class Demand:
     def replace(self, bodies: Iterable[Mapping[str, Any]]) -> None:
         """Apply the list that was requested last; for pods that the watch has shown meanwhile, what it showed."""
         listed = {pod.uid: pod for pod in map(pod_of, bodies) if pod is not None and pod.uid not in self._reported}
-        reported = {uid: pod for uid, pod in self._pods.items() if uid in self._reported}
-        self._pods = listed | reported
+        known = self._pods | self._on_node_network
+        current = listed | {uid: pod for uid, pod in known.items() if uid in self._reported}
+        self._pods = {uid: pod for uid, pod in current.items() if not pod.on_node_network}
+        self._on_node_network = {uid: pod for uid, pod in current.items() if pod.on_node_network}
         self.lists_applied = self.lists_requested
         self.listed = True
 
@@ -147,8 +164,13 @@ class Demand:
 
     @property
     def pods(self) -> Collection[Pod]:
-        """All that are known of this node."""
+        """All that are known of this node and have or need an address of the pool."""
         return tuple(self._pods.values())
+
+    @property
+    def asking_in_vain(self) -> Collection[Pod]:
+        """Pods on the node's network that ask for something to be attached to their address."""
+        return tuple(self._on_node_network.values())
 
     def pod_of(self, holder: Holder) -> Pod | None:
         """The very pod that holds an address, and not another one of its name; None while it is not known."""

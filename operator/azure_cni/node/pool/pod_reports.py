@@ -10,10 +10,10 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from azure_cni.api.pod_annotations import LOAD_BALANCER_ATTACHED, NOTHING, PodCondition
+from azure_cni.api.pod_annotations import LOAD_BALANCER_ATTACHED, PodCondition
 from azure_cni.errors import AzureCniError, KubeError, KubeInvalid, KubeNotFound
 from azure_cni.faults import Faults
-from azure_cni.ipam.attachment_outcome import Outcome
+from azure_cni.ipam.attachment_outcome import Outcome, on_node_network
 from azure_cni.node.pods.demand import Pod
 from azure_cni.node.pool.pod_attachments import PodAttachments
 from azure_cni.node.pool.pool_state import NodeCore
@@ -80,13 +80,14 @@ class PodReports:
 
     async def report(self) -> None:
         """One look at all pods."""
-        concerned = [pod for pod in self._core.demand.pods if pod.gated or pod.annotations != NOTHING]
-        uids = {pod.uid for pod in concerned}
+        concerned, in_vain = [pod for pod in self._core.demand.pods if pod.asks], self._core.demand.asking_in_vain
+        uids = {pod.uid for pod in (*concerned, *in_vain)}
         self._events = {uid: said for uid, said in self._events.items() if uid in uids}
         self._conditions = {uid: said for uid, said in self._conditions.items() if uid in uids}
         self._retry_at_s = {uid: at_s for uid, at_s in self._retry_at_s.items() if uid in uids}
         alive = [pod for pod in concerned if not pod.ending]
-        for pod, result in tuple(self._pod_attachments.outcomes(alive)):
+        theirs = [(pod, on_node_network(gated=pod.gated)) for pod in in_vain if not pod.ending]
+        for pod, result in (*self._pod_attachments.outcomes(alive), *theirs):
             await self._publish(pod, result)
             if pod.gated and self._core.settings.attachable:
                 await self._write(pod, result)
