@@ -40,6 +40,10 @@ class FakeAuditStore:
         found = [one for one in self.records if one.address == address or one.event in HOLES]
         return self.records[0].time if self.records else "", found
 
+    def walk(self) -> Sequence[AuditRecord]:
+        """See `AuditStore`."""
+        return list(self.records)
+
     def _admit(self) -> None:
         if self.full:
             raise AzureCniError("cannot write the audit trail: no space left on device")

@@ -19,6 +19,9 @@ NODE_PATH: Final = "/introspection/v1/node"
 AUDIT_PATH: Final = "/introspection/v1/audit"
 """Of an `AuditReport`, with the query `address`."""
 
+USAGE_PATH: Final = "/introspection/v1/usage"
+"""Of a `UsageReport`."""
+
 
 class SlotReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One address of the ledger. `since`: when it came into this state."""
@@ -119,6 +122,11 @@ class PoolReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     paused: bool = False
     refusal: str = ""
     refusal_message: str = ""
+    min_free: int = 0
+    max_free: int = 0
+    batch: int = 0
+    size: int | None = None
+    """These four: what the pool is to be like, by its spec or the chart's values."""
 
 
 class FailureReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -187,6 +195,32 @@ class AuditReport(msgspec.Struct, frozen=True, rename="camel"):
     """Why nothing is known here: the trail is switched off, or cannot be read."""
 
 
+class UsageHour(msgspec.Struct, frozen=True, array_like=True):
+    """One hour of a node, `hour` hours after 1970. `peak`: the most pods that had an address at once.
+
+    `started`: pods that got one; `burst`: the most of them within a minute; `writes` of the NIC; for `unseen_s` seconds
+    nothing is known. As a list in JSON: a month has 720 of them. Fields are only added at the end.
+    """
+
+    hour: int
+    peak: int = 0
+    started: int = 0
+    burst: int = 0
+    writes: int = 0
+    unseen_s: int = 0
+
+
+class UsageReport(msgspec.Struct, frozen=True, rename="camel"):
+    """How many addresses pods had, by the node's audit trail, oldest hour first; and the pool's figures now."""
+
+    node: str = ""
+    time: str = ""
+    hours: list[UsageHour] = []
+    pool: PoolReport = PoolReport()
+    error: str = ""
+    """Why nothing is known here."""
+
+
 class NodeReport(msgspec.Struct, frozen=True, rename="camel"):
     """All that an agent says of its node."""
 
@@ -216,6 +250,11 @@ def decode_node_report(body: bytes) -> NodeReport:
 def decode_audit_report(body: bytes) -> AuditReport:
     """DecodeFailed where it is none."""
     return _decoded(body, AuditReport)
+
+
+def decode_usage_report(body: bytes) -> UsageReport:
+    """DecodeFailed where it is none."""
+    return _decoded(body, UsageReport)
 
 
 def _decoded(body: bytes, kind: type[T]) -> T:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from azure_cni.api import introspection, node_ip_pool, vnet_quota
-from azure_cni.api.introspection import AuditReport, NodeReport
+from azure_cni.api.introspection import AuditReport, NodeReport, UsageReport
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.diagnose import evidence
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
@@ -90,6 +90,13 @@ def ask_trails(
     """What the audit trails of their nodes know of an address, and about each that could not be asked why."""
     path = f"{introspection.AUDIT_PATH}?address={address}"
     return _all_answers(lambda agent: _answer(access, agent, path, introspection.decode_audit_report), agents)
+
+
+def ask_usage(access: ClusterAccess, agents: Iterable[ProcessFacts]) -> tuple[tuple[UsageReport, ...], tuple[str, ...]]:
+    """How many addresses pods of their nodes had so far, and about each that could not be asked why."""
+    return _all_answers(
+        lambda agent: _answer(access, agent, introspection.USAGE_PATH, introspection.decode_usage_report), agents
+    )
 
 
 def _answer(access: ClusterAccess, agent: ProcessFacts, path: str, decode: Callable[[bytes], T]) -> T:

@@ -95,6 +95,7 @@ class NodeFacts:
     """`maxPods` of its kubelet."""
     kubelet: str = ""
     """Its version."""
+    created_s: float | None = None
     network_unavailable: bool = False
     """Somebody is to make routes for it, and has not."""
 
@@ -213,6 +214,7 @@ def parse_node(body: Mapping[str, Any]) -> NodeFacts:
         pod_cidr=text(spec.get("podCIDR")),
         most_pods=int(pods) if (pods := text(mapping(status.get("capacity")).get("pods"))).isdecimal() else 0,
         kubelet=text(mapping(status.get("nodeInfo")).get("kubeletVersion")),
+        created_s=seconds_of(meta.get("creationTimestamp")),
         network_unavailable=condition_of(status, "NetworkUnavailable").get("status") == "True",
     )
 

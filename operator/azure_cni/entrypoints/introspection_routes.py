@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 
 from azure_cni.api import introspection
-from azure_cni.api.introspection import AuditReport
+from azure_cni.api.introspection import AuditReport, UsageReport
 from azure_cni.errors import AzureCniError, ConfigInvalid, RequestError
 from azure_cni.faults import Faults
 from azure_cni.node.audit import AuditTrail
@@ -43,6 +43,12 @@ def add_introspection(
             return AuditReport(node_name, str(address), error="no audit trail is kept (audit.enabled is false)")
         return await audit.find(address)
 
+    async def usage(_: web.Request) -> msgspec.Struct:
+        if audit is None:
+            return UsageReport(node_name, error="no audit trail is kept (audit.enabled is false)")
+        return msgspec.structs.replace(await audit.usage(), pool=inspector.describe_pool())
+
+    app.router.add_get(introspection.USAGE_PATH, _answering(usage, faults))
     app.router.add_get(introspection.NODE_PATH, _answering(node, faults))
     app.router.add_get(introspection.AUDIT_PATH, _answering(trail, faults))
 

@@ -101,6 +101,14 @@ class FileAuditStore:
             raise self._error("read", error) from error
         return begins, found
 
+    def walk(self) -> Iterator[AuditRecord]:
+        """See `AuditStore`."""
+        try:
+            for path in self._files():
+                yield from filter(None, map(_record, _lines(path)))
+        except OSError as error:
+            raise self._error("read", error) from error
+
     def _files(self) -> list[Path]:
         """Oldest first: their names are numbered."""
         if not self._limits.directory.is_dir():

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from azure_cni.api.introspection import AuditReport
+from azure_cni.api.introspection import AuditReport, UsageReport
 from azure_cni.errors import AzureCniError
 from azure_cni.ipam.address_state import Holder, Slot
 from azure_cni.ipam.audit_records import HOLES, AuditKind, AuditRecord, Handover, holder_record, record_of, tenures
+from azure_cni.ipam.usage_history import usage_hours
 from azure_cni.model.nic import Address
 from azure_cni.model.text import seconds_of, time_text
 from azure_cni.node.ports import Clock
@@ -50,6 +51,9 @@ class AuditStore(Protocol):
 
     def find(self, address: str) -> tuple[str, Sequence[AuditRecord]]:
         """Since when there are records, and those of an address with all holes, in their order."""
+
+    def walk(self) -> Iterable[AuditRecord]:
+        """All records, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,16 @@ class AuditTrail:
             return AuditReport(self._node, str(address), error=str(error))
         found, holes = tenures(records)
         return AuditReport(self._node, str(address), begins, found, holes)
+
+    async def usage(self) -> UsageReport:
+        """How many addresses pods had, hour by hour. What was noted a moment ago is written first."""
+        await self._write()
+        now = self._clock.utc()
+        try:
+            hours = await asyncio.to_thread(lambda: usage_hours(self._store.walk(), now_s=seconds_of(now) or 0.0))
+        except AzureCniError as error:
+            return UsageReport(self._node, now, error=str(error))
+        return UsageReport(self._node, now, hours)
 
     async def _begin(self) -> None:
         """The hole before this agent, and what is held after it."""

@@ -12,7 +12,14 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner, Result
 
-from azure_cni.api.introspection import AUDIT_PATH, NODE_PATH, decode_audit_report, decode_node_report
+from azure_cni.api.introspection import (
+    AUDIT_PATH,
+    NODE_PATH,
+    USAGE_PATH,
+    decode_audit_report,
+    decode_node_report,
+    decode_usage_report,
+)
 from azure_cni.entrypoints.cli import main
 from azure_cni.entrypoints.cni_server import CniServer, listen
 from azure_cni.entrypoints.introspection_routes import add_introspection
@@ -107,3 +114,24 @@ async def test_an_agent_that_keeps_no_trail_says_so(tmp_path: Path):
     async with serving(tmp_path, SimulatedNode()) as socket:
         done = await asyncio.to_thread(introspect, f"{AUDIT_PATH}?address=10.0.0.1", "--socket", str(socket))
     assert "audit.enabled" in decode_audit_report(done.stdout_bytes).error
+
+
+async def test_an_agent_without_a_trail_knows_no_usage(tmp_path: Path):
+    async with serving(tmp_path, SimulatedNode()) as socket:
+        done = await asyncio.to_thread(introspect, USAGE_PATH, "--socket", str(socket))
+    assert "audit.enabled" in decode_usage_report(done.stdout_bytes).error
+
+
+async def test_the_usage_of_a_node_is_that_of_its_trail_with_the_pools_sizes(tmp_path: Path):
+    trail = AuditTrail(FakeAuditStore(), clock=LoopClock(), node="vm1")
+    task = asyncio.create_task(trail.run())
+    node = SimulatedNode(audit=trail)
+    async with serving(tmp_path, node) as socket:
+        await node.add("web")
+        done = await asyncio.to_thread(introspect, USAGE_PATH, "--socket", str(socket))
+    task.cancel()
+    assert done.exit_code == 0
+    report = decode_usage_report(done.stdout_bytes)
+    assert (report.node, report.error) == ("vm1", "")
+    assert (report.hours[-1].peak, report.hours[-1].started, report.hours[-1].burst) == (1, 1, 1)
+    assert (report.pool.min_free, report.pool.max_free, report.pool.batch, report.pool.ceiling) == (8, 24, 16, 250)

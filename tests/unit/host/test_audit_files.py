@@ -157,3 +157,15 @@ def test_a_new_file_that_could_not_be_written_is_not_begun(tmp_path: Path):
     store.append([record()], held=[record(B, AuditKind.HELD)], until="2026-11-29T06:31:00Z")
     _, newest = files(tmp_path)
     assert b'"event":"held"' in newest.read_bytes().splitlines()[0]
+
+
+def test_all_records_are_walked_in_their_order_over_files_and_broken_lines(tmp_path: Path):
+    store = a_store(tmp_path, most_bytes=8 * KIB)
+    made = [record(A, time=f"2026-11-28T06:00:{second:02}Z") for second in range(20)]
+    for one in made:
+        store.append([one], held=[], until=NOW)
+    assert len(files(tmp_path)) > 1
+    with files(tmp_path)[-1].open("a") as newest:
+        newest.write('{"time": "2026')
+    assert list(store.walk()) == made
+    assert list(a_store(tmp_path / "none").walk()) == []

@@ -57,7 +57,7 @@ class Inspector:
             slots=[self._slot(slot) for slot in self._core.stored.ledger.slots],
             kernel=kernel,
             nic=None if pool_state.view is None else self._nic(pool_state.view),
-            pool=self._pool(),
+            pool=self.describe_pool(),
             next_write=self._next_write(),
             last_write=None if last is None else report.LastWriteReport(**last.document()),  # type: ignore[arg-type]
             failures=[self._failure(failure.activity) for failure in self._failures],
@@ -117,8 +117,10 @@ class Inspector:
             configurations=[*shown, *excluded],
         )
 
-    def _pool(self) -> report.PoolReport:
+    def describe_pool(self) -> report.PoolReport:
+        """The pool's figures alone, which need no look at the kernel."""
         pool_state, state = self._pool_state, self._core.state
+        policy = pool_state.policy
         return report.PoolReport(
             target=pool_state.plan.target if pool_state.plan else 0,
             held=pool_state.view.held if pool_state.view else 0,
@@ -128,7 +130,11 @@ class Inspector:
             granted=pool_state.grant.count,
             answered=pool_state.answered,
             waiting=state.waiting,
-            paused=pool_state.policy.paused,
+            paused=policy.paused,
+            min_free=policy.min_free,
+            max_free=policy.max_free,
+            batch=policy.batch,
+            size=policy.size,
             refusal=pool_state.grant.refusal,
             refusal_message=pool_state.grant.message,
         )

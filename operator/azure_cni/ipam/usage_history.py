@@ -1,0 +1,94 @@
+"""How many addresses pods had, hour by hour, and how fast pods came: counted from the records of the audit trail. Pure.
+
+What a trail did not see is not made up: each hour says how long it was not watched, and its figures are of the rest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from azure_cni.api.introspection import UsageHour
+from azure_cni.ipam.audit_records import HOLES, AuditKind, AuditRecord
+from azure_cni.model.text import seconds_of
+
+HOUR_S: Final = 3600
+BURST_S: Final = 60.0
+"""About as long as a write of a NIC takes, from the request to its end: what starts meanwhile needs a free address."""
+MOST_HOURS: Final = 24 * 35
+"""Five weeks: the forecast looks at four."""
+
+
+class _Counting:
+    """Goes through the records once; hours are numbered from 1970."""
+
+    def __init__(self) -> None:
+        self.hours: dict[int, UsageHour] = {}
+        self._held: set[str] = set()
+        self._starts: deque[float] = deque()
+        self._now_s: float | None = None
+
+    def read(self, record: AuditRecord, at_s: float) -> None:
+        """The next one; one that is of before the last (a clock set back) counts as of then."""
+        at_s = at_s if self._now_s is None else max(at_s, self._now_s)
+        self.pass_to(at_s)
+        if record.event in HOLES:
+            self._forget(seconds_of(record.not_before) or at_s, at_s)
+        elif record.event == AuditKind.RETURNED:
+            self._held.discard(record.address)
+        elif record.event in {AuditKind.ASSIGNED, AuditKind.HELD}:
+            self._held.add(record.address)
+            self._count(at_s, started=record.event == AuditKind.ASSIGNED)
+        elif record.event == AuditKind.NIC_WRITTEN:
+            self._add(at_s, writes=1)
+
+    def pass_to(self, at_s: float) -> None:
+        """Until then nothing changed: whoever has an address has it in each hour between."""
+        first = at_s if self._now_s is None else self._now_s
+        oldest = int(at_s) // HOUR_S - MOST_HOURS
+        for hour in range(max(int(first) // HOUR_S, oldest), int(at_s) // HOUR_S + 1):
+            self._add(hour * HOUR_S, peak=len(self._held))
+        self._now_s = at_s
+
+    def _count(self, at_s: float, *, started: bool) -> None:
+        if started:
+            self._starts.append(at_s)
+        while self._starts and self._starts[0] <= at_s - BURST_S:
+            self._starts.popleft()
+        self._add(at_s, peak=len(self._held), started=int(started), burst=len(self._starts) if started else 0)
+
+    def _forget(self, begin_s: float, end_s: float) -> None:
+        """A hole. Who has an address after it, the records behind it say."""
+        self._held.clear()
+        oldest = int(end_s) // HOUR_S - MOST_HOURS
+        for hour in range(max(int(begin_s) // HOUR_S, oldest), int(end_s) // HOUR_S + 1):
+            unseen_s = min(end_s, (hour + 1) * HOUR_S) - max(begin_s, hour * HOUR_S)
+            self._add(hour * HOUR_S, unseen_s=max(0, round(unseen_s)))
+
+    def _add(
+        self, at_s: float, *, peak: int = 0, started: int = 0, burst: int = 0, writes: int = 0, unseen_s: int = 0
+    ) -> None:
+        hour = int(at_s) // HOUR_S
+        old = self.hours.get(hour, UsageHour(hour))
+        self.hours[hour] = UsageHour(
+            hour=hour,
+            peak=max(old.peak, peak),
+            started=old.started + started,
+            burst=max(old.burst, burst),
+            writes=old.writes + writes,
+            unseen_s=min(HOUR_S, old.unseen_s + unseen_s),
+        )
+
+
+def usage_hours(records: Iterable[AuditRecord], *, now_s: float) -> list[UsageHour]:
+    """The newest hours up to now, oldest first; the records are all of a trail, in their order. Empty without any."""
+    counting = _Counting()
+    for record in records:
+        at_s = seconds_of(record.time)
+        if at_s is not None:
+            counting.read(record, min(at_s, now_s))
+    if not counting.hours:
+        return []
+    counting.pass_to(now_s)
+    return [counting.hours[hour] for hour in sorted(counting.hours)][-MOST_HOURS:]

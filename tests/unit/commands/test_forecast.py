@@ -1,0 +1,71 @@
+"""`forecast` from its flags to what it prints."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from azure_cni.api.introspection import UsageReport, encode_report
+from fakes.cluster_access import FakeClusterAccess
+from unit.commands.running import AGENT, run
+from unit.diagnose.clusters import VNET, cluster, pool, process
+from unit.diagnose.test_forecasts import busy, usage
+
+
+def known(report: UsageReport) -> FakeClusterAccess:
+    access = cluster(pools=[pool(subnetID=f"{VNET}/subnets/nodes")])
+    access.printed[AGENT] = encode_report(report)
+    return access
+
+
+def test_what_runs_out_when():
+    access = known(usage())
+    done = run(access, "forecast", "--subnet-free", "nodes=500")
+    assert done.exit_code == 0
+    assert access.ran[-1][2] == ("azure-cni", "introspect", "/introspection/v1/usage")
+    for words in ("in about 3", "+2.0 a day", "pods of nodes that were deleted since are missing"):
+        assert words in done.stdout
+    answer = json.loads(run(access, "forecast", "-o", "json").stdout)
+    assert {one["kind"]: one["outlook"] for one in answer["rows"]}["node"] == "exhausts"
+
+
+def test_scripts_learn_what_is_due_soon():
+    access = known(usage())
+    assert run(access, "forecast", "--within", "60").exit_code == 1
+    assert "run out soon" in run(access, "forecast", "--within", "90").stdout
+    assert run(access, "forecast", "--within", "5").exit_code == 0
+    assert run(known(usage(base=90)), "forecast").exit_code == 1
+
+
+def test_sizes_that_the_churn_asks_for():
+    assert (
+        "Try minFree 3, batch 6, maxFree 9 (now 8, 16, 24): about 10 addresses fewer"
+        in run(known(busy(2)), "forecast").stdout
+    )
+    assert "The sizes fit" in run(known(busy(6)), "forecast").stdout
+
+
+def test_what_could_not_be_asked_is_said():
+    access = known(UsageReport("vm1", error="no audit trail is kept (audit.enabled is false)"))
+    done = run(access, "forecast")
+    assert done.exit_code == 3
+    assert "node vm1: no audit trail is kept" in done.stdout
+    assert run(cluster(), "forecast").exit_code == 3
+    access = cluster(processes=[process("controller")])
+    assert "node vm1: there is no pod of an agent" in run(access, "forecast").stdout
+    access = known(usage())
+    access.printed[AGENT] = b"azure-cni: cannot get /introspection/v1/usage of the agent: 404: Not Found"
+    assert run(access, "forecast").exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("access", "words", "code"),
+    [
+        (known(usage()), ("--subnet-free", "nodes"), 2),
+        (known(usage()), ("--subnet-free", "nodes=-1"), 2),
+        (cluster(pools=[], processes=[]), (), 3),
+    ],
+)
+def test_errors(access: FakeClusterAccess, words: tuple[str, ...], code: int):
+    assert run(access, "forecast", *words).exit_code == code
