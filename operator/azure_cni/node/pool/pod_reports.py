@@ -10,10 +10,12 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
+from azure_cni.api.conditions import LONGEST_SENTENCE
 from azure_cni.api.pod_annotations import LOAD_BALANCER_ATTACHED, PodCondition
 from azure_cni.errors import AzureCniError, KubeError, KubeInvalid, KubeNotFound
 from azure_cni.faults import Faults
 from azure_cni.ipam.attachment_outcome import Outcome, on_node_network
+from azure_cni.model.text import shortened
 from azure_cni.node.pods.demand import Pod
 from azure_cni.node.pool.pod_attachments import PodAttachments
 from azure_cni.node.pool.pool_state import NodeCore
@@ -109,7 +111,8 @@ class PodReports:
 
         What refuses one pod's (somebody else's policy) holds up no other's.
         """
-        wanted = PodCondition(LOAD_BALANCER_ATTACHED, result.done, result.reason, result.message)
+        message = shortened(result.message, LONGEST_SENTENCE)
+        wanted = PodCondition(LOAD_BALANCER_ATTACHED, result.done, result.reason, message)
         said, now_s = self._conditions.get(pod.uid), self._now_s()
         if pod.attached == wanted or (said is not None and said.outcome == result and now_s - said.at_s < SETTLES_S):
             return
