@@ -29,7 +29,8 @@ FIRST_WORDS: Final = 160
 OF_AZURE: Final = ("x-ms-request-id", "x-ms-correlation-request-id", "x-ms-failure-cause")
 """Headers of which the resource manager sends at least one with every answer."""
 
-_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_HIDDEN = re.compile(r"<(script|style)\b", re.IGNORECASE)
+_ENDS = {name: re.compile(f"</{name}", re.IGNORECASE) for name in ("script", "style")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,27 @@ class ArmAnswer:
     @property
     def first_words(self) -> str:
         """What a person would read of the body first: no markup, one line."""
-        text = self.content[:65536].decode(errors="replace")
-        return short(_TAGS.sub(" ", text), most=FIRST_WORDS)
+        return short(_without_markup(self.content[:65536].decode(errors="replace")), most=FIRST_WORDS)
+
+
+def _without_markup(text: str) -> str:
+    """The text between tags, scripts and styles.
+
+    Any server may answer in Azure's place while pods wait for the same loop, so each character is looked at once or
+    twice, whatever they are: one pattern for all of it would begin again at each "<".
+    """
+    parts, at = [], 0
+    while (begin := text.find("<", at)) >= 0:
+        hidden = _HIDDEN.match(text, begin)
+        end = _ENDS[hidden[1].lower()].search(text, begin) if hidden else None
+        closed = text.find(">", end.end() if end else begin)
+        if closed < 0 and not hidden:
+            break  # no tag, but a character
+        parts.append(text[at:begin])
+        if closed < 0 or (hidden and not end):
+            return " ".join(parts)
+        at = closed + 1
+    return " ".join((*parts, text[at:]))
 
 
 def short(text: str, *, most: int) -> str:

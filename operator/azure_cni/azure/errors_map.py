@@ -106,7 +106,8 @@ def _not_azures(what: str, answer: ArmAnswer, *, wait_s: float | None) -> CloudE
 
 def _who_else(answer: ArmAnswer) -> str:
     """What is known about the sender of the answer, and what to check."""
-    said = f"it says: {answer.first_words}" if answer.first_words else "it is empty"
+    words = answer.first_words
+    said = f"it says: {words}" if words else "it is empty"
     sender = f" ({answer.sender})" if answer.sender else ""
     return (
         f"{sender}; {said}; does a proxy or a firewall answer in Azure's place? HTTPS_PROXY and NO_PROXY in "
