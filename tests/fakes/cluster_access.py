@@ -19,7 +19,7 @@ class FakeClusterAccess:
     """
 
     def __init__(self, objects: Mapping[str, Any] | None = None, *, namespace: str = "default") -> None:
-        self.namespace = namespace
+        self.namespace, self.system_namespace = namespace, "kube-system"
         self.objects: dict[str, Any] = dict(objects or {})
         self.user, self.now = "jane", "2026-11-28T06:19:26Z"
         self.denied: set[str] = set()

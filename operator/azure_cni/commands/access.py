@@ -19,6 +19,8 @@ from azure_cni.errors import ConfigInvalid, KubeError, KubeInvalid, KubeUnreacha
 from azure_cni.kube.status_errors import BY_STATUS
 from azure_cni.model.text import legible
 
+SYSTEM_NAMESPACE: Final = "kube-system"
+"""Where docs/install.md installs the chart."""
 PAGE_SIZE: Final = 500
 TIMEOUT_S: Final = 30.0
 SELF_REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
@@ -35,6 +37,8 @@ class ClusterAccess(Protocol):
 
     namespace: str
     """That of the context, for commands without `-n`."""
+    system_namespace: str
+    """That of azure-cni's own release. Who may start pods in others is nobody to believe."""
 
     def read_object(self, path: str) -> Mapping[str, Any]:
         """One object."""
@@ -65,7 +69,7 @@ class KubernetesAccess:
         from kubernetes.client import ApiClient, Configuration
 
         chosen = Configuration()
-        self.namespace = "default"
+        self.namespace, self.system_namespace = "default", SYSTEM_NAMESPACE
         try:
             if kubeconfig is None and context is None and _is_in_pod():
                 config.load_incluster_config(client_configuration=chosen)

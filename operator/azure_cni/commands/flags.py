@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from azure_cni.commands.access import KubernetesAccess
+from azure_cni.commands.access import SYSTEM_NAMESPACE, KubernetesAccess
 from azure_cni.commands.output import ExitCode, Form, one_line
 from azure_cni.errors import AzureCniError, RequestError
 
@@ -27,6 +27,13 @@ def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:
     @click.option("--context", metavar="NAME", help="The context of the kubeconfig.")
     @click.option("--kubeconfig", metavar="FILE", type=click.Path(), help="The kubeconfig; else KUBECONFIG.")
     @click.option(
+        "--system-namespace",
+        metavar="NAME",
+        default=SYSTEM_NAMESPACE,
+        show_default=True,
+        help="The namespace of azure-cni's agents and controller.",
+    )
+    @click.option(
         "-o",
         "--output",
         "form",
@@ -36,13 +43,23 @@ def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:
         help="The form.",
     )
     @click.pass_context
-    def run(ctx: click.Context, /, context: str | None, kubeconfig: str | None, form: str, **own: Any) -> None:
+    def run(
+        ctx: click.Context,
+        /,
+        context: str | None,
+        kubeconfig: str | None,
+        system_namespace: str,
+        form: str,
+        **own: Any,
+    ) -> None:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a locale without the signs of tables
         try:
             offline = bool(own.get("files"))
             access = None if offline else ctx.obj or KubernetesAccess(kubeconfig=kubeconfig, context=context)
+            if access is not None:
+                access.system_namespace = system_namespace
             code = work(access=access, form=Form(form), **own)
         except ModuleNotFoundError as error:
             code = _failed(f"{error}; install the client: pipx install 'azure-cni[client]'", ExitCode.USAGE)

@@ -5,7 +5,7 @@ Of objects only known fields are kept, and of other people's objects nothing but
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from azure_cni.api.reading import mapping, mappings, metadata_of, spec_of, text
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.diagnose.checks import CheckList, check_after, check_before
-from azure_cni.diagnose.evidence import ClusterEvidence, ProcessFacts
+from azure_cni.diagnose.evidence import WORKLOADS, ClusterEvidence, ProcessFacts
 from azure_cni.diagnose.overview import Overview, survey
 from azure_cni.diagnose.redaction import LEFT_OUT, Redactor
 from azure_cni.errors import KubeDenied, KubeError, KubeNotFound
@@ -58,11 +58,7 @@ def gather(access: ClusterAccess, evidence: ClusterEvidence, nodes: tuple[str, .
     for name, collection in (("nodeippools", reads.POOLS), ("vnetquotas", reads.QUOTAS)):
         objects = _listed(access, collection, found)
         found.documents[f"{name}.json"] = ([_own_object(one) for one in objects], "spec and status")
-    own = [
-        one
-        for component in ("agent", "controller")
-        for one in _listed(access, reads.PODS, found, labelSelector=reads.OURS.format(component))
-    ]
+    own = [one for component in WORKLOADS for one in _own_pods(access, component, found)]
     found.documents["processes.json"] = (list(map(_process, own)), "azure-cni's own pods, and their settings")
     events = [
         one for kind in OUR_KINDS for one in _listed(access, EVENTS, found, fieldSelector=f"involvedObject.kind={kind}")
@@ -78,12 +74,20 @@ def gather(access: ClusterAccess, evidence: ClusterEvidence, nodes: tuple[str, .
 
 
 def _listed(access: ClusterAccess, path: str, found: Gathered, **query: str) -> Sequence[Mapping[str, Any]]:
+    return _read(lambda: access.list_objects(path, **query), found)
+
+
+def _read(read: Callable[[], Sequence[Mapping[str, Any]]], found: Gathered) -> Sequence[Mapping[str, Any]]:
     try:
-        return access.list_objects(path, **query)
+        return read()
     except (KubeDenied, KubeNotFound) as error:
         if str(error) not in " ".join(found.unread):  # read_cluster asks for the same lists
             found.unread.append(str(error))
         return ()
+
+
+def _own_pods(access: ClusterAccess, component: str, found: Gathered) -> Sequence[Mapping[str, Any]]:
+    return _read(lambda: reads.list_processes(access, component), found)
 
 
 def _chosen(

@@ -41,8 +41,8 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True) -> ClusterEvidence
         "pools": (POOLS, {}),
         "quotas": (QUOTAS, {}),
         "nodes": (NODES, {}),
-        "agents": (PODS, {"labelSelector": OURS.format("agent")}),
-        "controllers": (PODS, {"labelSelector": OURS.format("controller")}),
+        "agents": _own_pods(access, "agent"),
+        "controllers": _own_pods(access, "controller"),
         **({"pods": (PODS, {})} if pods else {}),
     }
     found = dict(zip(queries, at_once(lambda one: _listed(access, *one), queries.values()), strict=True))
@@ -50,12 +50,23 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True) -> ClusterEvidence
         pools=evidence.parse_pools(found["pools"].items),
         quotas=evidence.parse_quotas(found["quotas"].items),
         nodes=tuple(map(evidence.parse_node, found["nodes"].items)),
-        agents=tuple(map(evidence.parse_process, found["agents"].items)),
-        controllers=tuple(map(evidence.parse_process, found["controllers"].items)),
+        agents=evidence.parse_processes(found["agents"].items, "agent"),
+        controllers=evidence.parse_processes(found["controllers"].items, "controller"),
         pods=tuple(map(evidence.parse_pod, found["pods"].items)) if pods else (),
         pauses=parse_pauses(found["pools"].items),
         missing={name: f"{name} could not be read: {one.denied}" for name, one in found.items() if one.denied},
     )
+
+
+def list_processes(access: ClusterAccess, component: str) -> list[Mapping[str, Any]]:
+    """Pod objects of the agents or controllers."""
+    path, query = _own_pods(access, component)
+    return [one for one in access.list_objects(path, **query) if evidence.is_process(one, component)]
+
+
+def _own_pods(access: ClusterAccess, component: str) -> tuple[str, dict[str, str]]:
+    """Where they are looked for: a label is anybody's, a namespace is not."""
+    return f"/api/v1/namespaces/{access.system_namespace}/pods", {"labelSelector": OURS.format(component)}
 
 
 def _listed(access: ClusterAccess, path: str, query: Mapping[str, str]) -> _Reading:

@@ -56,11 +56,11 @@ _LOGS: Final = (
     "-l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent --field-selector spec.nodeName=NODE)"
 )
 _AGENTS: Final = (
-    "kubectl get pods -A -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent "
+    "kubectl -n kube-system get pods -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent "
     "--field-selector spec.nodeName=NODE -o wide"
 )
 _CONTROLLERS: Final = (
-    "kubectl get pods -A -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=controller -o wide"
+    "kubectl -n kube-system get pods -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=controller -o wide"
 )
 _PASSES: Final = "wait; it passes without help"
 _FAULT: Final = "report it, with the traceback that the agent's log has; it is tried again"

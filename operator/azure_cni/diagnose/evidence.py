@@ -19,6 +19,8 @@ from azure_cni.model.text import seconds_of
 
 TAINT: Final = "azure-cni.io/no-free-addresses"
 ENDED: Final = frozenset({"Succeeded", "Failed"})
+WORKLOADS: Final = {"agent": "DaemonSet", "controller": "ReplicaSet"}
+"""What the pods of each component belong to."""
 _MANY: Final = 1_000_000
 
 
@@ -181,6 +183,17 @@ def parse_event(body: Mapping[str, Any]) -> EventFacts:
         last_s=last or first,
         count=whole(series.get("count") or body.get("count"), most=_MANY, default=1),
     )
+
+
+def is_process(body: Mapping[str, Any], component: str) -> bool:
+    """Whether the chart's workload made this pod: copies for debugging have its labels, too."""
+    owners = mappings(metadata_of(body).get("ownerReferences"))
+    return any(one.get("controller") is True and one.get("kind") == WORKLOADS[component] for one in owners)
+
+
+def parse_processes(bodies: Iterable[Mapping[str, Any]], component: str) -> tuple[ProcessFacts, ...]:
+    """Of Pod objects of the release's namespace; those that no workload of the chart made are left out."""
+    return tuple(parse_process(one) for one in bodies if is_process(one, component))
 
 
 def parse_process(body: Mapping[str, Any]) -> ProcessFacts:

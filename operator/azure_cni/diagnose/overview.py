@@ -161,7 +161,8 @@ def _finding(severity: str, code: str, about: str, message: str, *, since: str =
 
 def _of_processes(evidence: ClusterEvidence, version: str) -> Iterator[Finding]:
     if not evidence.agents and evidence.knows("agents"):
-        yield _own(ERROR, "NoAgents", "the cluster", "no agent of azure-cni runs here", "install the chart")
+        do = "install the chart; where it is not in kube-system, name its namespace with --system-namespace"
+        yield _own(ERROR, "NoAgents", "the cluster", "no agent of azure-cni runs here", do)
     seen = {agent.node for agent in evidence.agents}
     for node in evidence.nodes:
         if node.linux and evidence.agents and node.name not in seen:
@@ -198,7 +199,7 @@ def _of_versions(processes: Sequence[ProcessFacts], version: str) -> Iterator[Fi
 def _own(severity: str, code: str, about: str, message: str, do: str) -> Finding:
     """One that no condition has."""
     page = f"{PAGE}#an-agent-does-not-become-ready-or-restarts"
-    command = "kubectl get pods -A -l app.kubernetes.io/name=azure-cni -L app.kubernetes.io/version -o wide"
+    command = "kubectl -n kube-system get pods -l app.kubernetes.io/name=azure-cni -L app.kubernetes.io/version -o wide"
     return Finding(severity, code, about, "", message, Actor.CLUSTER.value, do, command, page)
 
 

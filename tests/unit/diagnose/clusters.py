@@ -95,7 +95,14 @@ def process(component: str, node: str = "vm1", *, ready: bool = True, version: s
         "app.kubernetes.io/version": version,
     }
     return {
-        "metadata": {"namespace": "kube-system", "name": f"azure-cni-{component}-{node}", "labels": labels},
+        "metadata": {
+            "namespace": "kube-system",
+            "name": f"azure-cni-{component}-{node}",
+            "labels": labels,
+            "ownerReferences": [
+                {"kind": "DaemonSet" if component == "agent" else "ReplicaSet", "name": "azure-cni", "controller": True}
+            ],
+        },
         "spec": {"nodeName": node, "hostNetwork": True},
         "status": {
             "phase": "Running",
