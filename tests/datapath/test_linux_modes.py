@@ -25,6 +25,8 @@ pytestmark = IN_EACH_MODE
 
 ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
 LINK_LOCAL_BEYOND = "169.254.10.1"
+ABOUT_PODS = {"guard", "from_pods", "from_ports"}
+"""Chains that packets reach by a rule that has asked already whether they concern them."""
 
 
 async def attach(site: Site, address: str) -> Namespace:
@@ -59,7 +61,7 @@ def guards(node: Namespace, *, family: str, links: PodLinks) -> dict[str, int]:
     for rule in (item["rule"] for item in listed if "rule" in item):
         counted = [it["counter"]["packets"] for it in rule["expr"] if "counter" in it]
         by_link = [it for it in rule["expr"] if it.get("match", {}).get("right") in patterns]
-        if counted and (by_link or rule["chain"] == "guard"):
+        if counted and (by_link or rule["chain"] in ABOUT_PODS):
             found[f"{rule['chain']}: {rule.get('comment') or rule['expr']}"] = sum(counted)
     return found
 

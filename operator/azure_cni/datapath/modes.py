@@ -46,10 +46,15 @@ class PodLinks:
 
     def came_in(self) -> str:
         """The match for packets that come from pods, as nft takes it."""
-        if len(self.patterns) == 1:
-            return f'iifname "{self.patterns[0]}"'
-        quoted = ", ".join(f'"{pattern}"' for pattern in self.patterns)
-        return f"iifname {{ {quoted} }}"
+        return f"iifname {self._any()}"
+
+    def came_in_otherwise(self) -> str:
+        """The match for all others."""
+        return f"iifname != {self._any()}"
+
+    def _any(self) -> str:
+        quoted = [f'"{pattern}"' for pattern in self.patterns]
+        return quoted[0] if len(quoted) == 1 else f"{{ {', '.join(quoted)} }}"
 
     def include(self, name: str) -> bool:
         """Whether an interface is one of them."""

@@ -58,7 +58,10 @@ IMDS = IPv4Address("169.254.169.254")
 WIRESERVER = IPv4Address("168.63.129.16")
 """DNS, health probes and the VM agent's server. Like IMDS it answers a VM's primary address only."""
 
-_LINK_LOCAL = "169.254.0.0/16"  # RFC 3927: no router forwards it; IMDS is the one address of it beyond the node
+_LINK_LOCAL = IPv4Network("169.254.0.0/16")  # RFC 3927: no router forwards it; IMDS is the one address beyond the node
+
+_GUARDED = IPv4Network("168.0.0.0/7")
+"""The smallest network with all that the guard is about: one comparison sends all other packets past its rules."""
 
 
 _NOT_ITS_OWN = f"ip saddr != @public ip saddr != @{EGRESS_SET}"
@@ -149,9 +152,10 @@ def _of_ports(addresses: Iterable[IPv4Address], ports: str) -> str:
     """
     owners = ", ".join(f"{int(address)} . {address}" for address in sorted(addresses))
     elements = [f"elements = {{ {owners} }}"] if owners else []
-    drop = f'iifname "{ports}" {{}} counter drop comment "{{}}"'
+    drop = '{} counter drop comment "{}"'
     chain = [
         "type filter hook prerouting priority dstnat; policy accept;",
+        f'iifname != "{ports}" accept',
         drop.format(f"ether daddr != {BRIDGE_MAC}", "pods send to their gateway only"),
         drop.format("ether type != ip", "pods need no ARP and have no IPv6 address"),
         drop.format("meta iifgroup . ip saddr != @owners", "not the address of this pod"),
@@ -175,6 +179,9 @@ def _set(name: str, elements: Iterable[IPv4Address | IPv4Network], *, flags: str
 def _from_pods(pods: PodLinks) -> str:
     """Before anything else: a pod speaks IPv4, from its own address, and not to the node's loopback.
 
+    Each packet of the node passes here, also of running connections: a forged one must not touch another pod's, and
+    conntrack knows only afterwards whose it is. So what no pod has sent is let go by the first rule.
+
     portmap turns `route_localnet` on for the links of pods with a hostPort, kube-proxy for all; then only a rule of the
     kubelet keeps pods from what listens on 127.0.0.1 alone, and it goes with a flush.
     """
@@ -182,11 +189,12 @@ def _from_pods(pods: PodLinks) -> str:
         "chain from_pods",
         [
             "type filter hook prerouting priority raw; policy accept;",
-            f'{pods.came_in()} meta nfproto ipv6 counter drop comment "pods have no IPv6 address"',
+            f"{pods.came_in_otherwise()} accept",
+            'meta nfproto ipv6 counter drop comment "pods have no IPv6 address"',
             # The kernel's lookup lets these pass, to broadcast and multicast: a DHCP server on the node would answer.
-            f'{pods.came_in()} ip saddr 0.0.0.0/8 counter drop comment "not the address of this pod"',
-            f'{pods.came_in()} fib saddr . iif oif missing counter drop comment "not the address of this pod"',
-            f'{pods.came_in()} ip daddr 127.0.0.0/8 counter drop comment "the loopback of the node"',
+            'ip saddr 0.0.0.0/8 counter drop comment "not the address of this pod"',
+            'fib saddr . iif oif missing counter drop comment "not the address of this pod"',
+            'ip daddr 127.0.0.0/8 counter drop comment "the loopback of the node"',
         ],
     )
 
@@ -236,7 +244,7 @@ def _guard_output() -> str:
 def _forward(pods: PodLinks, uplink: str, way_out: str) -> str:
     head = "type filter hook forward priority filter; policy accept;"
     ways = [_translated(pods, name) for name in (uplink, way_out) if name]
-    return _block("chain forward", [head, "jump guard", *ways, _no_way_back(uplink)])
+    return _block("chain forward", [head, f"ip daddr {_GUARDED} jump guard", *ways, _no_way_back(uplink)])
 
 
 def _translated(pods: PodLinks, way: str) -> str:
@@ -244,7 +252,7 @@ def _translated(pods: PodLinks, way: str) -> str:
     the pod's address: of no use beyond the VNet, and a mark of the pod to whoever reads it there.
     """
     whose = f"ip saddr @pool {_NOT_ITS_OWN} ip daddr != @routable"
-    return f'{pods.came_in()} oifname "{way}" ct state invalid,untracked {whose} counter drop'
+    return f'ct state invalid,untracked {pods.came_in()} oifname "{way}" {whose} counter drop'
 
 
 def _output(uplink: str) -> str:

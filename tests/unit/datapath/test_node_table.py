@@ -1,11 +1,12 @@
 """The node's table as text: the whole of it against a file, and what changes it."""
 
+import re
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from azure_cni.datapath.modes import TRANSPARENT
-from azure_cni.datapath.node_table import NodeTable, egress_script, ruleset
+from azure_cni.datapath.node_table import IMDS, WIRESERVER, NodeTable, egress_script, ruleset
 from azure_cni.model.identity import ModeName
 
 PODS = TRANSPARENT.links
@@ -54,6 +55,28 @@ def test_opening_imds_opens_it_to_pods_alone() -> None:
     assert "169.254.169.254 counter reject" in opened[opened.index(more) + 1]
 
 
+def test_all_that_the_guard_is_about_is_sent_there() -> None:
+    """One prefix decides that: an address outside would reach its rules no more."""
+    chains = dict(re.findall(r"chain (\w+) \{\n(.*?)\n\t\}", ruleset(TABLE, uplink="eth0", pods=PODS), re.DOTALL))
+    (sent,) = re.findall(r"ip daddr (\S+) jump guard\n", chains["forward"])
+    about = [IPv4Network(found) for found in re.findall(r"ip daddr (\S+)", chains["guard"])]
+    assert {IPv4Network(IMDS), IPv4Network(WIRESERVER)} < set(about)
+    assert all(network.subnet_of(IPv4Network(sent)) for network in about)
+    assert [line for line in chains["guard"].splitlines() if "ip daddr" not in line] == [
+        "\t\tct direction reply return"
+    ]
+
+
+def test_a_chain_in_which_each_rule_is_about_pods_begins_with_letting_all_others_go() -> None:
+    table = replace(TABLE, mode=ModeName.BRIDGE)
+    script = ruleset(table, uplink="eth0", pods=table.pods)
+    for chain, link in (("from_pods", "azure0"), ("from_ports", "acni*")):
+        (rules,) = re.findall(rf"chain {chain} {{\n(.*?)\n\t}}", script, re.DOTALL)
+        _, first, *others = [line.strip() for line in rules.splitlines()]
+        assert first == f'iifname != "{link}" accept'
+        assert all(" counter drop comment " in rule for rule in others)
+
+
 def test_every_rule_about_the_way_out_names_the_uplink() -> None:
     text = ruleset(TABLE, uplink="enP7", pods=PODS)
     assert "eth0" not in text
@@ -63,7 +86,7 @@ def test_every_rule_about_the_way_out_names_the_uplink() -> None:
 def test_another_way_out_gets_two_rules_more() -> None:
     usual, other = ruleset(TABLE, uplink="eth0", pods=PODS), ruleset(TABLE, uplink="eth0", way_out="wg0", pods=PODS)
     more = [line for line in other.splitlines() if line not in usual.splitlines()]
-    assert more[0].strip().startswith('iifname "acni*" oifname "wg0" ct state invalid,untracked ip saddr @pool ')
+    assert more[0].strip().startswith('ct state invalid,untracked iifname "acni*" oifname "wg0" ip saddr @pool ')
     assert more[1].strip() == 'oifname "wg0" ip saddr @pool ip daddr != @routable masquerade fully-random'
     assert [line for line in other.splitlines() if line not in more] == usual.splitlines()
 
