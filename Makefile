@@ -65,8 +65,8 @@ e2e-full: $(READY) ## All scenarios in both modes, most with controller or conta
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 21-100
 
 .PHONY: bench
-bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root)
-	$(BOX) bench
+bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root); ARGS=speed: what a packet pays
+	$(BOX) bench $(ARGS)
 
 .PHONY: simulate
 simulate: $(READY) ## Many nodes, real controllers and API server, a fake Azure: the limits, looked at (ARGS=--help)

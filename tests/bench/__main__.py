@@ -2,6 +2,7 @@
 
     PYTHONPATH=operator:tests:e2e python -m bench [--rounds 60] [--json FILE] [--plugin BINARY] [--reference DIRECTORY]
         [--mode transparent|bridge]
+    PYTHONPATH=operator:tests:e2e python -m bench speed ...     (what a packet pays: `bench.speed`)
 
 Needs root. What is not given is built and kept as the box does it. Three parts:
 
@@ -28,6 +29,7 @@ from typing import Any
 
 from azure_cni.model.identity import ModeName
 from azurebox import tools
+from bench import speed
 from bench.agent import ADDRESSES
 from bench.node import AT_ONCE, BenchError, Node, Subject
 from datapath.namespaces import Namespaces
@@ -44,6 +46,9 @@ Figures = dict[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the figures where asked."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["speed"]:
+        return speed.main(given[1:])
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
         "--rounds", type=int, default=60, help="rounds of the side by side part (default 60, at most 120)"
@@ -54,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--mode", type=ModeName, choices=list(ModeName), default=ModeName.TRANSPARENT, help="of our pods"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     if not 2 <= options.rounds <= 120:
         parser.error("--rounds must be 2 to 120: each round uses one of the node's 250 addresses until it has cooled")
     if os.geteuid() != 0:
