@@ -17,7 +17,14 @@ from typing import Final, TypeAlias
 from azure_cni.ipam.ledger import Counts, Ledger, Slot, State
 from azure_cni.ipam.limits import SETTLE_POLL_S, SHRINK_DELAY_S
 from azure_cni.ipam.sizing import Policy, target
-from azure_cni.model.nic import Address, AttachmentChange, ConfigName, IPConfiguration, NicView
+from azure_cni.model.nic import (
+    MAX_ADDRESSES_PER_NODE,
+    Address,
+    AttachmentChange,
+    ConfigName,
+    IPConfiguration,
+    NicView,
+)
 from azure_cni.model.text import counted
 
 
@@ -146,7 +153,8 @@ def next_step(
         policy, assigned=counts.assigned - counts.missing, waiting=waiting, cooling=counts.cooling + useless
     )
     wanted, held = min(wanted, view.most), view.held
-    plan = partial(Plan, wanted, max(wanted, held))
+    requested = _requested(view, wanted=wanted)
+    plan = partial(Plan, wanted, requested)
     cooled_at_s = ledger.next_cooled_at_s()
     if policy.paused:
         return plan(NoOp(), wake_at_s=cooled_at_s)
@@ -155,10 +163,10 @@ def next_step(
     if (
         step := _withheld(ledger, view, pending_write, attach=attach)
         or _failed(ledger, view)
-        or _growth(view, wanted=wanted, granted=granted, attach=attach, may_grow=may_grow)
+        or _growth(view, wanted=wanted, granted=granted - view.held_for_others, attach=attach, may_grow=may_grow)
     ):
         return plan(step, wake_at_s=cooled_at_s)
-    rest = _rewrite(view, too_much=pending_write is not None and pending_write.most > max(wanted, held))
+    rest = _rewrite(view, too_much=pending_write is not None and pending_write.most > requested)
     if isinstance(rest, NoOp) and groups is not None and not view.is_in(groups):
         rest = Regroup(groups)
     surplus = _surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
@@ -169,6 +177,14 @@ def next_step(
     if now_s >= shrink_at_s:
         return plan(surplus, since_s)
     return plan(rest, since_s, wake_at_s=shrink_at_s if cooled_at_s is None else min(shrink_at_s, cooled_at_s))
+
+
+def _requested(view: NicView, *, wanted: int) -> int:
+    """What the node has to ask for to have `wanted` for pods, never less than those that it has. Beyond the most that a
+    node may ask for, what it added and others use is at the cost of its pods.
+    """
+    kept = max(wanted, view.held)
+    return max(kept, min(kept + view.held_for_others, MAX_ADDRESSES_PER_NODE))
 
 
 def _withheld(

@@ -118,6 +118,8 @@ class ExcludedConfiguration:
     """Has a public address of its own: traffic of a pod that still has its address must not be source-NATed."""
     attached: frozenset[AttachedResource] = frozenset()
     """What of it a pod asked for: it is removed when no pod does any more."""
+    size: int = 0
+    """How many addresses azure-cni made it for, before something else was attached; 0 where others made it."""
 
     def __str__(self) -> str:
         shown = " ".join(filter(None, (self.name, str(self.address or ""))))
@@ -181,6 +183,13 @@ class NicView:
     def held(self) -> int:
         """Addresses for pods. One that Azure has not chosen yet counts: it comes."""
         return sum(config.size for config in self.configs if not config.primary)
+
+    @property
+    def held_for_others(self) -> int:
+        """Addresses that azure-cni added, and no pod gets because of what is attached to them. Whoever attached it, the
+        node has them: its grant covers them as well as those that are `held`.
+        """
+        return sum(config.size for config in self.excluded)
 
     @property
     def addresses(self) -> frozenset[Address]:

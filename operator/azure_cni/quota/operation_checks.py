@@ -139,7 +139,11 @@ def refuse_attachments(operation: WriteNic, allowed: frozenset[AttachedResource]
 
 
 def refuse_beyond(operation: WriteNic, seen: NicView, pool: PoolView, reserved: LedgerEntry, *, node: str) -> None:
-    """Raise AccessDenied if the write leaves more than is granted, RequestRefused if it takes what others made."""
+    """Raise AccessDenied if the write leaves more than is granted, RequestRefused if it takes what others made.
+
+    `seen`: the NIC without what has something attached that is not listed (`attachment_plan.admitted`). What azure-cni
+    made of that counts: a node had it attached while the values listed it, and would have its grant again otherwise.
+    """
     ours = {config.name: config.size for config in seen.secondaries if config.ours}
     leaving = sum(size for name, size in ours.items() if name in operation.remove)
     there = {config.name for config in seen.configs} | {ConfigName(config.name) for config in seen.excluded}
@@ -148,7 +152,7 @@ def refuse_beyond(operation: WriteNic, seen: NicView, pool: PoolView, reserved: 
             f"{_cannot(node)}: azure-cni did not make {counted(len(foreign), 'ipConfiguration', 'ipConfigurations')} "
             f"that would be removed, such as {legible(min(foreign))}"
         )
-    after = seen.held - leaving + operation.add
+    after = seen.held + seen.held_for_others - leaving + operation.add
     allowed = min(usable(Request(pool.request.count, operation.grant_number), pool), reserved.count)
     if operation.add and after > allowed:
         raise AccessDenied(f"{_cannot(node)}: it would hold {addresses(after)} and may hold {allowed}")

@@ -66,3 +66,21 @@ def test_a_configuration_with_something_of_others_attached_is_not_removed():
     pool = PoolView(Request(count=20, number=7), granted=20, granted_for=7, allocated=18)
     with pytest.raises(RequestRefused, match="azure-cni did not make"):
         refuse_beyond(operation, seen, pool, LedgerEntry(20, 7), node="n")
+
+
+@pytest.mark.parametrize("unlisted", [0, 1, 16])
+def test_what_a_node_attached_before_it_was_unlisted_makes_no_room_for_more(unlisted):
+    """A node with another's agent: 16 addresses granted, all in a listed pool, which the values then list no more."""
+    full = view(range(1, 17))
+    holding = [
+        replace(config, attached=frozenset({OTHER} if number < unlisted else ()))
+        for number, config in enumerate(full.secondaries)
+    ]
+    seen = admitted(replace(full, configs=(full.primary, *holding)), frozenset({WEB}))
+    assert seen.held == 16 - unlisted
+    pool = PoolView(Request(count=16, number=7), granted=16, granted_for=7, allocated=0)
+    operation = replace(attaching(), attach=(), add=1)
+    with pytest.raises(AccessDenied, match="it would hold 17 addresses and may hold 16"):
+        refuse_beyond(operation, seen, pool, LedgerEntry(16, 7), node="n")
+    pool = replace(pool, request=Request(count=17, number=7), granted=17)
+    refuse_beyond(operation, seen, pool, LedgerEntry(17, 7), node="n")
