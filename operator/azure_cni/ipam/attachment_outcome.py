@@ -55,6 +55,14 @@ class Asked:
     faults: tuple[str, ...] = ()
 
 
+_BARRED = Outcome(
+    DENIED,
+    "Azure refuses every write of the node's NIC, because the identity that writes it lacks a permission on something "
+    "that the NIC has already: the condition PermissionMissing of the node's NodeIPPool names it",
+    problem=True,
+)
+
+
 def outcome(
     asked: Asked,
     address: Address | None,
@@ -63,11 +71,12 @@ def outcome(
     refusal_of: Callable[[AttachedResource], CloudError | None],
     taken: Collection[AttachedResource] = (),
     written: bool = True,
+    barred: bool = False,
 ) -> Outcome:
     """What became of it. `address`: the pod's, None while it has none; `view`: the NIC as last read and settled.
 
     `taken`: public IP addresses that other pods of this node asked for first. `written` is False where nobody writes
-    the NIC.
+    the NIC. `barred`: Azure refuses every write of it, for want of a permission on what it has already.
     """
     if asked.faults:
         return Outcome(INVALID, "; ".join(asked.faults), problem=True)
@@ -80,7 +89,8 @@ def outcome(
         return Outcome(NOTHING_ASKED, "the pod asks for no load balancer pool and no public IP address")
     if not written:
         return Outcome(IMPOSSIBLE, "nicWriter is none: nobody writes this node's NIC", problem=True)
-    return _on_nic(asked, address, view, refusal_of=refusal_of, taken=taken)
+    found = _on_nic(asked, address, view, refusal_of=refusal_of, taken=taken)
+    return _BARRED if barred and found.reason == PENDING else found
 
 
 def on_node_network(*, gated: bool) -> Outcome:

@@ -42,7 +42,12 @@ def admitted(view: NicView, managed: Resources) -> NicView:
 def _excluded(config: IPConfiguration, managed: Resources) -> ExcludedConfiguration:
     other = min(config.attached - managed)
     return ExcludedConfiguration(
-        config.name, config.address, why=other.use, public=config.public, attached=config.attached & managed
+        config.name,
+        config.address,
+        why=other.use,
+        public=config.public,
+        attached=config.attached & managed,
+        size=config.size if config.ours else 0,
     )
 
 
@@ -162,6 +167,23 @@ def blamed(error: CloudError, added: Resources) -> Resources | None:
     if isinstance(error, AccessDenied) and not _JOINS.search(f"{error.action} {error}"):
         return None
     return added if len(added) == 1 else NONE
+
+
+def barring(error: CloudError, view: NicView) -> Resources:
+    """Which of those that the NIC has the error says the writer may no longer join; none on a failed NIC, which may
+    show what it never got. Azure checks that right for all that a written NIC refers to, so it then refuses every
+    write, whatever that changes.
+    """
+    if view.failed or not isinstance(error, AccessDenied) or not _JOINS.search(error.action):
+        return NONE
+    return named(error, NONE.union(*(config.attached for config in view.all_secondaries)))
+
+
+def after(view: NicView, found: Collection[AttachmentChange]) -> Resources:
+    """All that is attached to secondaries once these changes are made."""
+    removed = {change.config: change.remove for change in found}
+    added = NONE.union(*(change.add for change in found))
+    return added.union(*(it.attached - removed.get(ConfigName(it.name), NONE) for it in view.all_secondaries))
 
 
 def named(error: CloudError, resources: Resources) -> Resources:

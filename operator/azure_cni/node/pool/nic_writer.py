@@ -123,6 +123,7 @@ class PoolNicWriter:
             view = self._pod_attachments.admitted(view)
             result, etag = "Succeeded", view.etag
             pool_state.reservation.write_answered()
+            self._pod_attachments.write_succeeded()
         except CloudError as error:
             result = error.reason
             # A refusal ends the write; an error after Azure accepted it does not, whatever it says.

@@ -8,22 +8,33 @@ uses now, nobody lacks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from azure_cni.api.conditions import Condition, PoolKind
-from azure_cni.errors import AccessDenied, CloudError, NotAttested
+from azure_cni.errors import AccessDenied, AzureCniError, CloudError, NotAttested
+from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.text import addresses, few
 from azure_cni.node.pool.failures import Activity, Failure
 
 
-def permission_missing(failures: Iterable[Failure], *, ready: bool, allocated: int) -> Condition:
-    """`ready`: pods can be wired; `allocated`: addresses on the NIC for pods."""
-    denied = [failure for failure in failures if _is_denied(failure)]
+def permission_missing(
+    failures: Iterable[Failure], held_back: Collection[Failure] = (), *, ready: bool, allocated: int
+) -> Condition:
+    """`held_back`: what Azure does not attach, and is left out of the NIC's writes; `ready`: pods can be wired;
+    `allocated`: addresses on the NIC for pods.
+    """
+    denied = {str(failure.error): failure for failure in (*held_back, *failures) if _is_denied(failure)}
     if not denied:
         message = "Azure has denied this node nothing that it asked for"
         return Condition(PoolKind.PERMISSION_MISSING, False, "NothingDenied", message)
-    said = [f"{failure.error!s}; until then {_cost(failure, ready=ready, allocated=allocated)}" for failure in denied]
+    # One permission may be what several activities lack: it is said once.
+    left_out = {str(failure.error) for failure in held_back}
+    said = [
+        f"{failure.error!s}; until then {_cost(failure, bars=text not in left_out, ready=ready, allocated=allocated)}"
+        f"{_command(failure.error)}"
+        for text, failure in denied.items()
+    ]
     return Condition(PoolKind.PERMISSION_MISSING, True, AccessDenied.reason, few(said, between=". ", last=". And "))
 
 
@@ -37,16 +48,52 @@ def _is_denied(failure: Failure) -> bool:
     return denied or (isinstance(error, CloudError) and bool(error.lacks))
 
 
-def _cost(failure: Failure, *, ready: bool, allocated: int) -> str:
-    """What the node does without while this activity fails."""
+def _cost(failure: Failure, *, bars: bool, ready: bool, allocated: int) -> str:
+    """What the node does without while this activity fails. `bars`: it is the whole write that Azure refuses."""
     keeps = f"pods run, and start as long as one of the node's {addresses(allocated)} is free"
     if not ready or not allocated:
         keeps = "pods that run keep their network, and no other pod starts on this node"
     lost = _LOST.get(failure.activity, "")
+    if bars and failure.activity in _ANY_WRITE and _is_join(failure.error):
+        lost = _NO_WRITE + (_LEFT_ATTACHED if _attached(failure.error) is not None else "")
     if isinstance(failure.error, CloudError) and failure.error.accepted:  # only its operation cannot be followed
         lost = "; what came of a write shows only when the NIC is read"
     return f"{keeps}{lost}"
 
+
+def _is_join(error: AzureCniError) -> bool:
+    """It is about what the NIC refers to, and not about the NIC."""
+    return isinstance(error, CloudError) and error.lacks.lower().endswith(_JOINS)
+
+
+def _attached(error: AzureCniError) -> AttachedResource | None:
+    """What a pod may have had attached, if the error is about that."""
+    return AttachedResource.parse(error.scope) if isinstance(error, AccessDenied) else None
+
+
+def _command(error: AzureCniError) -> str:
+    """What assigns the permission, where Azure has named it."""
+    if not isinstance(error, AccessDenied) or not error.lacks or not error.scope:
+        return ""
+    return f'; az role assignment create --assignee OBJECT-ID --role "{ROLE}" --scope {error.scope}'
+
+
+ROLE: Final = "azure-cni agent"
+"""Of docs/azure-role.json, which has every action that a node may lack."""
+
+_JOINS: Final = ("/join/action", "/joinipconfiguration/action")
+
+_ANY_WRITE: Final = frozenset({Activity.GROW, Activity.ATTACH, Activity.RELEASE})
+"""Their writes join nothing that the NIC is not in already, but what is held back where Azure refuses it."""
+
+_NO_WRITE: Final = (
+    "; no write of the NIC succeeds, for Azure wants this permission in each of them: the node gets no more addresses "
+    "and gives none back, and pods get nothing attached or detached"
+)
+_LEFT_ATTACHED: Final = (
+    ". It stays attached to its pods, whose traffic comes by it; removing it from the chart's podNetworking.allowed "
+    "detaches it, and the node then does without the permission"
+)
 
 _LOST: Final[Mapping[Activity, str]] = {
     Activity.IDENTITY: "; the NIC is neither read nor written",

@@ -62,6 +62,8 @@ class PodAttachments:
         self._pace = AttachmentPace()
         self._paused_until_s: float | None = None
         """When the changes that wait for the pace may be written; None when none do."""
+        self._barring: Resources = NONE
+        """What the NIC has and its writer may no longer join: Azure refuses every write until that ends."""
         self._singly = False
         """A write was refused without naming the resource: they are added one by one until nothing is left to add."""
 
@@ -102,10 +104,31 @@ class PodAttachments:
         if attach:
             self._pace = self._pace.after_write(self._now_s())
 
+    def write_succeeded(self) -> None:
+        """Azure took a write of the NIC, and so all that the NIC refers to."""
+        self._barring = NONE
+
+    def unbarred(self, view: NicView) -> bool:
+        """True, once, when the changes that are due remove all that bars writes: then they need not wait."""
+        if not self._barring:
+            return False
+        slots, failed = self._core.stored.ledger.slots, self._failed_on(view)
+        found = attachment_plan.changes(view, slots, self.wanted(view), held_back=self._refused, failed=failed)
+        if self._barring & attachment_plan.after(view, found):
+            return False
+        self._barring = NONE
+        return True
+
     def refused(self, step_changes: tuple[AttachmentChange, ...], error: CloudError) -> bool:
         """Azure refused a write with these changes. True when it was because of what they add, or of what an earlier
         write has left on a failed NIC: that is held back, and removed where the NIC shows it.
+
+        What pods have and the identity may no longer join is neither: it stays, because their traffic comes by it.
         """
+        view = self._pool_state.view
+        if view is not None and (barring := attachment_plan.barring(error, view)):
+            self._barring = barring
+            return False
         added = NONE.union(*(change.add for change in step_changes))
         blamed = attachment_plan.blamed(error, added)
         if blamed is not None:
@@ -182,6 +205,7 @@ class PodAttachments:
             view,
             refusal_of=self.refusal_of,
             taken=(asked & allowed) - given if address is not None else NONE,
+            barred=bool(self._barring),
             written=not self._core.settings.nic_read_only,
         )
 

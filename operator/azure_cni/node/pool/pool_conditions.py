@@ -198,7 +198,7 @@ def conditions(snapshot: Snapshot, failures: Failures) -> tuple[Condition, ...]:
         _drifted(snapshot),
         _host_conflict(snapshot),
         _mode_change_pending(snapshot),
-        permission_missing((*failures, *snapshot.denied), ready=snapshot.ready, allocated=snapshot.counts.allocated),
+        permission_missing(failures, snapshot.denied, ready=snapshot.ready, allocated=snapshot.counts.allocated),
     )
 
 

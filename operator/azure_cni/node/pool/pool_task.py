@@ -167,6 +167,8 @@ class PoolTask:
         known = self._pool_state.unapplied_view is None and self._failures.get(Activity.READ) is None
         if not known or not reservation.has_request:
             return False
+        if self._pod_attachments.unbarred(view):
+            self._attempts.hurry()
         plan = self._plan(view)
         write_intent = self._write_intent(plan.step)
         if reservation.want(plan.requested, on_nic=view.held, write_intent=write_intent):
