@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from azure_cni.api import introspection, node_ip_pool, vnet_quota
 from azure_cni.api.introspection import AuditReport, NodeReport, UsageReport
 from azure_cni.commands.access import ClusterAccess
@@ -14,6 +16,7 @@ from azure_cni.diagnose import evidence
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
 from azure_cni.diagnose.pauses import parse_pauses
 from azure_cni.errors import AzureCniError, DecodeFailed, KubeDenied, KubeError, KubeNotFound
+from azure_cni.model.text import legible
 
 GROUP: Final = f"/apis/{node_ip_pool.GROUP}/{node_ip_pool.VERSION}"
 POOLS: Final = f"{GROUP}/{node_ip_pool.PLURAL}"
@@ -25,6 +28,7 @@ AT_ONCE: Final = 16
 """Agents that are asked at a time: each answer is a process on its node, and a stream through the API server."""
 
 T = TypeVar("T")
+Report = TypeVar("Report", NodeReport, AuditReport, UsageReport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,13 @@ def ask_trails(
 ) -> tuple[tuple[AuditReport, ...], tuple[str, ...]]:
     """What the audit trails of their nodes know of an address, and about each that could not be asked why."""
     path = f"{introspection.AUDIT_PATH}?address={address}"
-    return _all_answers(lambda agent: _answer(access, agent, path, introspection.decode_audit_report), agents)
+
+    def ask(agent: ProcessFacts) -> AuditReport:
+        found = _answer(access, agent, path, introspection.decode_audit_report)
+        tenures = [msgspec.structs.replace(one, node=agent.node) for one in found.tenures]
+        return msgspec.structs.replace(found, address=address, tenures=tenures)
+
+    return _all_answers(ask, agents)
 
 
 def ask_usage(access: ClusterAccess, agents: Iterable[ProcessFacts]) -> tuple[tuple[UsageReport, ...], tuple[str, ...]]:
@@ -110,13 +120,22 @@ def ask_usage(access: ClusterAccess, agents: Iterable[ProcessFacts]) -> tuple[tu
     )
 
 
-def _answer(access: ClusterAccess, agent: ProcessFacts, path: str, decode: Callable[[bytes], T]) -> T:
-    """KubeError also for an answer that cannot be read: not the caller's command is wrong, but what came."""
+def _answer(access: ClusterAccess, agent: ProcessFacts, path: str, decode: Callable[[bytes], Report]) -> Report:
+    """What it says of its own node: whoever took a node over must not speak for another.
+
+    KubeError also for an answer that cannot be read: not the caller's command is wrong, but what came.
+    """
     body = access.run_in_pod(agent.namespace, agent.name, ["azure-cni", "introspect", path])
     try:
-        return decode(body)
+        found = decode(body)
     except DecodeFailed as error:
         raise KubeError(f"cannot ask the agent {agent.full_name}: {error}") from error
+    if found.node not in {"", agent.node}:
+        raise KubeError(
+            f"cannot believe the agent {agent.full_name}: it runs on node {agent.node} and answers for "
+            f"{legible(found.node)!r}; was that node taken over?"
+        )
+    return msgspec.structs.replace(found, node=agent.node)
 
 
 def _all_answers(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 import time
 from pathlib import Path
@@ -24,12 +25,15 @@ from azure_cni.commands.gathering import Gathered, gather, redactor_for
 from azure_cni.commands.output import DOUBTFUL, GOOD, ExitCode, Form, emit, progress, table
 from azure_cni.diagnose.redaction import Redactor
 from azure_cni.errors import ConfigInvalid, KubeDenied
+from azure_cni.model.text import legible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 ARCHIVE_BYTES: Final = 64 << 20
 """Of all files together, unpacked."""
+FILE_NAME: Final = re.compile(r"(?:[a-z]+/)?[A-Za-z0-9][A-Za-z0-9.-]*")
+"""Of a file in the archive, in at most one folder: whoever unpacks it gets nothing elsewhere."""
 
 
 class ReportFile(msgspec.Struct, frozen=True, rename="camel"):
@@ -96,6 +100,9 @@ def _archive(found: Gathered, redactor: Redactor, target: Path, *, stamp: str, n
     texts |= {name: (redactor.text(log).encode(), what) for name, (log, what) in found.logs.items()}
     left_out, room = list(found.left_out), ARCHIVE_BYTES
     for name, (body, what) in texts.items():
+        if not FILE_NAME.fullmatch(name):
+            left_out.append(f"{legible(name)}: that is no name for a file of the archive")
+            continue
         if len(body) > room:
             left_out.append(f"{name}: the archive is full")
             continue
