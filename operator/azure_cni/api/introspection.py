@@ -154,7 +154,7 @@ class LastWriteReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults
 class TenureReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """A pod's time with an address, by the audit trail. `end`: "" while it lasts.
 
-    Where `end_not_before` is set, it ended between the two, and nobody saw when.
+    Where `end_not_before` is set, it ended between the two, and nobody saw when; without `end`, it may last.
     """
 
     node: str = ""
@@ -175,7 +175,9 @@ class TenureReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
 
 
 class HoleReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A time of which the audit trail knows nothing. `kind`: `started` (no agent ran) or `gap` (`lost` records)."""
+    """A time of which the audit trail does not know all. `kind`: `started` (no agent ran), `gap` (`lost` records were
+    not written) or `unreadable` (`lost` lines).
+    """
 
     kind: str = ""
     begin: str = ""

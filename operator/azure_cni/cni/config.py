@@ -15,9 +15,14 @@ from typing import Any, Final
 import msgspec
 
 from azure_cni.errors import ConfigInvalid, VersionUnsupported
+from azure_cni.model.text import legible
 
 SUPPORTED: Final = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 NEWEST: Final = SUPPORTED[-1]
+
+
+_SHOWN: Final = 80
+"""Characters of what is wrong that a message repeats."""
 
 
 def required_version(config: Mapping[str, Any]) -> str:
@@ -28,8 +33,13 @@ def required_version(config: Mapping[str, Any]) -> str:
         # The specification has configurations without one mean 0.1.0.
         raise VersionUnsupported(f"cannot use the network configuration: it has no cniVersion; {spoken}")
     if version not in SUPPORTED:
-        raise VersionUnsupported(f"cannot use the network configuration: its cniVersion is {version!r}; {spoken}")
+        raise VersionUnsupported(f"cannot use the network configuration: its cniVersion is {_shown(version)}; {spoken}")
     return str(version)
+
+
+def _shown(version: object) -> str:
+    """Of any shape."""
+    return legible(repr(version) if isinstance(version, str | int | float) else type(version).__name__, _SHOWN)
 
 
 def answer_version(config: object) -> str:
@@ -44,6 +54,7 @@ PLUGIN: Final = "azure-cni"
 DEFAULT_SOCKET: Final = "/run/azure-cni/cni.sock"
 
 _NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # CNI specification 1.1.0, network configuration, `name`
+_MAX_NETWORK = 255  # NAME_MAX: libcni keeps results in files that are named by it
 _MAX_SOCKET = 107  # bytes of sun_path without its end (unix(7))
 _RUNTIMES_OWN: Final = "cni.dev/"
 
@@ -96,21 +107,23 @@ def parse(config: Mapping[str, Any]) -> NetConf:
     try:
         conf = msgspec.convert({key: value for key, value in config.items() if key != "ipam"}, NetConf)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from error
+        raise _invalid(legible(str(error))) from error
     if not is_network_name(conf.name):
         raise _invalid(
-            f'its name "{conf.name}" must be letters, digits, "_", "." and "-", and begin with a letter or digit'
+            f'its name "{legible(conf.name, _SHOWN)}" must be letters, digits, "_", "." and "-", at most '
+            f"{_MAX_NETWORK}, and begin with a letter or digit"
         )
     if conf.type != PLUGIN:
-        raise _invalid(f'its type is "{conf.type}", and this is {PLUGIN}')
+        raise _invalid(f'its type is "{legible(conf.type, _SHOWN)}", and this is {PLUGIN}')
     if not conf.socket.startswith("/") or len(conf.socket.encode()) > _MAX_SOCKET:
-        raise _invalid(f'socket "{conf.socket}" is not an absolute path of at most {_MAX_SOCKET} bytes')
+        shown = legible(conf.socket, 2 * _MAX_SOCKET)
+        raise _invalid(f'socket "{shown}" is not an absolute path of at most {_MAX_SOCKET} bytes')
     return conf
 
 
 def is_network_name(name: str) -> bool:
     """Whether the specification allows a network of that name."""
-    return _NETWORK.fullmatch(name) is not None
+    return len(name) <= _MAX_NETWORK and _NETWORK.fullmatch(name) is not None
 
 
 def _refuse_unknown(config: Mapping[str, Any]) -> None:
@@ -119,9 +132,9 @@ def _refuse_unknown(config: Mapping[str, Any]) -> None:
     for key in config:
         if key in _KNOWN or key == "ipam" or key.startswith(_RUNTIMES_OWN):
             continue
-        near = get_close_matches(key, _KNOWN, n=1)
+        near = get_close_matches(key[:_SHOWN], _KNOWN, n=1)
         hint = f'did you mean "{near[0]}"?' if near else "remove it;"
-        raise _invalid(f'unknown key "{key}": {hint} known keys are {", ".join(_KNOWN)}')
+        raise _invalid(f'unknown key "{legible(key, _SHOWN)}": {hint} known keys are {", ".join(_KNOWN)}')
 
 
 def _invalid(why: str) -> ConfigInvalid:

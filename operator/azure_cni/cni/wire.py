@@ -9,6 +9,7 @@ value of a closed union, validated as far as possible without looking at the nod
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -19,7 +20,7 @@ from azure_cni.cni.results import previous_addresses
 from azure_cni.errors import AzureCniError, ConfigInvalid, DecodeFailed, EnvironmentInvalid, NoAddress, RequestError
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.model.nic import Address
-from azure_cni.model.text import NOT_JSON
+from azure_cni.model.text import NOT_JSON, legible
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,14 @@ VERBS: Final = ("add", "del", "check", "gc", "status")
 """Last parts of the request's path, `/cni/v1/VERB`."""
 
 _CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # CNI specification, parameters
+_MAX_CONTAINER_ID = 255
+"""NAME_MAX: libcni keeps the result in a file that is named by it. containerd's and CRI-O's have 64 characters."""
 _MAX_IFNAME = 15  # IFNAMSIZ - 1 (Linux, if.h)
+_MAX_NETNS = 4095  # PATH_MAX - 1 (Linux, limits.h)
+_MAX_NAME = 253
+"""Of a pod or namespace (Kubernetes, names: a DNS subdomain); of podman's containers as well, which it names so."""
+_SHOWN = 80
+"""Characters of what is refused that a message repeats: who sent it knows the rest."""
 
 
 class _Body(msgspec.Struct):
@@ -100,7 +108,8 @@ def decode(verb: str, body: bytes) -> Request:
             return Delete(_sandbox(_network(named.config), named.containerID, named.ifname))
         raw = _DECODER.decode(body)
     except NOT_JSON as error:
-        raise DecodeFailed(f"cannot read the {verb} request: {error}; it begins {body[:80]!r}") from error
+        shown = legible(str(error))
+        raise DecodeFailed(f"cannot read the {verb} request: {shown}; it begins {body[:_SHOWN]!r}") from error
     match verb:
         case "add":
             config = parse(raw.config)
@@ -112,7 +121,7 @@ def decode(verb: str, body: bytes) -> Request:
         case "status":
             parse(raw.config)
             return Status()
-    raise DecodeFailed(f'cannot do "{verb}": the verbs are {", ".join(VERBS)}')
+    raise DecodeFailed(f'cannot do "{legible(verb, _SHOWN)}": the verbs are {", ".join(VERBS)}')
 
 
 def version_of(body: bytes) -> str:
@@ -144,32 +153,48 @@ def _network(config: msgspec.Raw) -> str:
 
 
 def _sandbox(network: str, container_id: str, name: str) -> Sandbox:
-    if not _CONTAINER_ID.fullmatch(container_id):
+    if len(container_id) > _MAX_CONTAINER_ID or not _CONTAINER_ID.fullmatch(container_id):
         raise EnvironmentInvalid(
-            f'cannot use CNI_CONTAINERID "{container_id}": it must be letters, digits, "_", "." and "-", '
-            "and begin with a letter or digit"
+            f'cannot use CNI_CONTAINERID "{legible(container_id, _SHOWN)}": it must be up to {_MAX_CONTAINER_ID} '
+            'letters, digits, "_", "." and "-", and begin with a letter or digit'
         )
-    if not 0 < len(name.encode()) <= _MAX_IFNAME or name in {".", ".."} or re.search(r"[/:\s\0]", name):
+    if not 0 < len(name.encode()) <= _MAX_IFNAME or name in {".", ".."} or not _is_ifname(name):
         raise EnvironmentInvalid(
-            f'cannot use CNI_IFNAME "{name}": it must have 1 to {_MAX_IFNAME} bytes without "/", ":" and spaces'
+            f'cannot use CNI_IFNAME "{legible(name, _SHOWN)}": it must have 1 to {_MAX_IFNAME} printable bytes without '
+            '"/", ":" and spaces'
         )
     return Sandbox(network, container_id, name)
 
 
+def _is_ifname(name: str) -> bool:
+    return name.isprintable() and re.search(r"[/:\s]", name) is None
+
+
 def _holder(raw: _Body, config: NetConf) -> Holder:
     sandbox = _sandbox(config.name, raw.containerID, raw.ifname)
-    if not raw.netns.startswith("/") or "\0" in raw.netns:
+    if not raw.netns.startswith("/") or len(raw.netns) > _MAX_NETNS or not raw.netns.isprintable():
         raise EnvironmentInvalid(
-            f'cannot use CNI_NETNS "{raw.netns}" for container {raw.containerID}: it must be the path of a network '
-            "namespace"
+            f'cannot use CNI_NETNS "{legible(raw.netns, _SHOWN)}" for container {raw.containerID}: it must be the path '
+            "of a network namespace"
         )
     return Holder(
         sandbox,
         netns=raw.netns,
-        pod_namespace=raw.args.get("K8S_POD_NAMESPACE", ""),
-        pod_name=raw.args.get("K8S_POD_NAME", ""),
-        pod_uid=raw.args.get("K8S_POD_UID", ""),
+        pod_namespace=_name(raw.args, "K8S_POD_NAMESPACE"),
+        pod_name=_name(raw.args, "K8S_POD_NAME"),
+        pod_uid=_name(raw.args, "K8S_POD_UID"),
     )
+
+
+def _name(args: Mapping[str, str], key: str) -> str:
+    """What goes into the ledger, the log and the audit trail: so it has an end, and is on one line."""
+    name = args.get(key, "")
+    if len(name) > _MAX_NAME or not name.isprintable():
+        raise EnvironmentInvalid(
+            f'cannot use {key} "{legible(name, _SHOWN)}" of CNI_ARGS: it must have at most {_MAX_NAME} characters, all '
+            "printable"
+        )
+    return name
 
 
 def _check(raw: _Body, config: NetConf) -> Check:

@@ -194,7 +194,7 @@ def _show_history(console: Console, history: History) -> None:
 
 def _end(at: str, not_before: str) -> str:
     if not at:
-        return "now"
+        return f"not known, after {not_before}" if not_before else "now"
     return f"between {not_before} and {at}" if not_before else at
 
 

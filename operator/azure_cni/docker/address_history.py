@@ -83,5 +83,5 @@ def _network(one: TenureReport) -> str:
 
 def _end(one: TenureReport) -> str:
     if not one.end:
-        return "now"
+        return f"not known, after {one.end_not_before}" if one.end_not_before else "now"
     return f"between {one.end_not_before} and {one.end}" if one.end_not_before else one.end

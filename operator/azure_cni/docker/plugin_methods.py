@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from azure_cni.datapath.interface import Interface
 from azure_cni.docker import docker_networks, plugin_codec
@@ -17,7 +17,7 @@ from azure_cni.docker.docker_networks import GATEWAY, DockerNetworks
 from azure_cni.docker.plugin_codec import Call, Options
 from azure_cni.errors import ConfigInvalid
 from azure_cni.model.nic import Address
-from azure_cni.model.text import counted, legible
+from azure_cni.model.text import counted, few, legible
 from azure_cni.node.state import NodeState
 
 NEXT_HOP, CONNECTED = 0, 1
@@ -173,11 +173,16 @@ def _joined(end: Interface, routable: Iterable[IPv4Network]) -> Reply:
     }
 
 
+_PORT: Final = 20
+"""Characters of what is named as a port."""
+
+
 def _refuse_ports(options: Options | None) -> None:
     if published := (options or {}).get(plugin_codec.PUBLISHED):
-        ports = [str(one.get("Port", "?")) for one in published if isinstance(one, dict)] or ["?"]
+        whole = published if isinstance(published, list) else []
+        ports = [legible(str(one.get("Port", "?")), _PORT) for one in whole if isinstance(one, dict)] or ["?"]
         raise ConfigInvalid(
-            f"cannot publish port {', '.join(ports)}: a container on the VNet is reached at its own address, at every "
+            f"cannot publish port {few(ports)}: a container on the VNet is reached at its own address, at every "
             "port that it listens on; leave -p and -P out, and allow the port in the network security group"
         )
 

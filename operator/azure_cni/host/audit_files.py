@@ -2,7 +2,8 @@
 
 It is on the node's own disk, so it survives reboots. Nothing is synced: what the kernel has is safe from the agent's
 end, and what a node loses with its power (half a minute) is part of the hole that the next agent reports. A line that
-was cut off is passed over. The modification time of the newest file says up to when nothing is missing.
+cannot be read (cut off, changed, longer than any of ours) is a hole as well. The modification time of the newest file
+says up to when nothing is missing. What stands in the directory under such a name and is no file is passed over.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import contextlib
 import errno
 import os
 import re
+import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,15 +23,22 @@ from typing import Final
 import msgspec
 
 from azure_cni.errors import AzureCniError
-from azure_cni.ipam.audit_records import HOLES, AuditRecord
+from azure_cni.host.files import open_file
+from azure_cni.ipam.audit_records import HOLES, AuditKind, AuditRecord
 from azure_cni.model.text import NOT_JSON, seconds_of, time_text
 
 DAY_S: Final = 86_400.0
 FILES: Final = 8
 """A trail that is full is in as many files, and loses one of them at a time."""
-_NAME: Final = re.compile(r"audit-\d{8}-\d+\.jsonl")
+AGED_PACE_S: Final = 3600.0
+"""One file in this time is deleted for its age, by a clock that nobody sets: a wrong date that is put right within the
+hour costs one file, not all. Whatever its age, what is too much is deleted at once."""
+_NAME: Final = re.compile(r"audit-(\d{8,})-(\d+)\.jsonl")
 LONGEST_LINE: Final = 1 << 16
+"""Bytes. The longest of ours has some 8,000: see the bounds in `azure_cni.cni.wire`."""
 _HOLES: Final = tuple(f'"event":"{kind.value}"'.encode() for kind in HOLES)
+_BEGINNING: Final = b'{"time":"'
+"""Of each line: whether the rest can be read as well is only tried where it matters."""
 _decode = msgspec.json.Decoder(AuditRecord).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -44,11 +53,23 @@ class AuditLimits:
 
 
 class FileAuditStore:
-    """Implements the `AuditStore` of `azure_cni.node.audit`. `now_s`: seconds since 1970."""
+    """Implements the `AuditStore` of `azure_cni.node.audit`.
 
-    def __init__(self, limits: AuditLimits, *, now_s: Callable[[], float] = time.time) -> None:
+    `now_s`: seconds since 1970; `elapsed_s`: seconds since any time, by a clock that is never set.
+    """
+
+    def __init__(
+        self,
+        limits: AuditLimits,
+        *,
+        now_s: Callable[[], float] = time.time,
+        elapsed_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._limits = limits
         self._now_s = now_s
+        self._elapsed_s = elapsed_s
+        self._aged_again_s = float("-inf")
+        """When the next file may be deleted for its age."""
         self._lock = threading.Lock()
         """An agent that ends writes what is left while the write before may still be under way."""
 
@@ -78,66 +99,67 @@ class FileAuditStore:
     def seen_until(self) -> str:
         """See `AuditStore`."""
         try:
-            newest = self._newest()
-            return "" if newest is None else time_text(newest.stat().st_mtime)
+            return self._seen_until()
         except OSError as error:
             raise self._error("read", error) from error
 
     def find(self, address: str) -> tuple[str, Sequence[AuditRecord]]:
         """See `AuditStore`. Only lines with the address, or about a hole, are decoded: a full trail takes 0.1 s."""
-        wanted = f'"address":"{address}"'.encode()
-        begins, found = "", list[AuditRecord]()
+        reading = _Reading(address)
         try:
-            for path in self._files():
-                for line in _lines(path):
-                    if begins and wanted not in line and not any(hole in line for hole in _HOLES):
-                        continue
-                    record = _record(line)
-                    if record is not None:
-                        begins = begins or record.time
-                        if not record.address or record.address == address:
-                            found.append(record)
+            with self._lock:  # a line that is being written is none that was cut off
+                for path in self._files():
+                    reading.read(_lines(path))
+                return reading.begins, reading.finish(self._seen_until())
         except OSError as error:
             raise self._error("read", error) from error
-        return begins, found
 
     def walk(self) -> Iterator[AuditRecord]:
-        """See `AuditStore`."""
+        """See `AuditStore`. Lines that cannot be read are left out."""
         try:
             for path in self._files():
                 yield from filter(None, map(_record, _lines(path)))
         except OSError as error:
             raise self._error("read", error) from error
 
-    def _files(self) -> list[Path]:
-        """Oldest first: their names are numbered."""
+    def _names(self) -> list[Path]:
+        """All that is named like one of ours, by number: the oldest first."""
         if not self._limits.directory.is_dir():
             return []
-        return sorted(path for path in self._limits.directory.iterdir() if _NAME.fullmatch(path.name))
+        return sorted((path for path in self._limits.directory.iterdir() if _NAME.fullmatch(path.name)), key=_number)
+
+    def _files(self) -> list[Path]:
+        """Those that are files, the oldest first."""
+        return [path for path in self._names() if _is_file(path)]
+
+    def _seen_until(self) -> str:
+        newest = self._newest()
+        return "" if newest is None else time_text(newest.stat().st_mtime)
 
     def _newest(self) -> Path | None:
         files = self._files()
         return files[-1] if files else None
 
     def _is_full(self, path: Path) -> bool:
-        """Also when it is old: files are deleted as a whole."""
+        """Also when it is old, or of a time that has not come: files are deleted as a whole."""
         state = path.stat()
-        begun_s = _begun_s(path)
-        return state.st_size >= self._limits.most_bytes // FILES or self._now_s() - begun_s >= DAY_S
+        age_s = self._now_s() - _begun_s(path)
+        return state.st_size >= self._limits.most_bytes // FILES or not -DAY_S < age_s < DAY_S
 
     def _new_file(self) -> Path:
         """Its name has the number after the newest one's, and the time."""
         self._limits.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._limits.directory.chmod(0o700)
-        newest = self._newest()
-        number = 1 + (int(newest.name.split("-")[1]) if newest is not None else 0)
+        names = self._names()
+        number = 1 + (_number(names[-1])[0] if names else 0)
         return self._limits.directory / f"audit-{number:08d}-{int(self._now_s())}.jsonl"
 
     def _write(self, path: Path, lines: bytes) -> None:
         """All of it or nothing: what a full disk cut off is taken back, with the new modification time that even a
         write that failed leaves, and so is a new file, which would not begin with what was held.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o600)
         try:
             before = os.fstat(descriptor)
             if before.st_size and os.pread(descriptor, 1, before.st_size - 1) != b"\n":
@@ -155,13 +177,21 @@ class FileAuditStore:
         os.utime(path, (until_s, until_s))
 
     def _prune(self, *, keep: Path) -> None:
-        """Delete the oldest files while there is too much, and those in which all is too old."""
+        """Delete the oldest files while there is too much, and at times one in which all is too old."""
         files = [(path, path.stat()) for path in self._files() if path != keep]
         size = keep.stat().st_size + sum(state.st_size for _, state in files)
         for path, state in files:
-            if size > self._limits.most_bytes or self._now_s() - state.st_mtime > self._limits.longest_s:
+            if size > self._limits.most_bytes or self._may_age(state):
                 path.unlink(missing_ok=True)
                 size -= state.st_size
+
+    def _may_age(self, state: os.stat_result) -> bool:
+        """Whether all in that file is too old, and no other was deleted for that a moment ago."""
+        elapsed_s = self._elapsed_s()
+        if self._now_s() - state.st_mtime <= self._limits.longest_s or elapsed_s < self._aged_again_s:
+            return False
+        self._aged_again_s = elapsed_s + AGED_PACE_S
+        return True
 
     def _error(self, what: str, error: OSError) -> AzureCniError:
         return AzureCniError(
@@ -185,21 +215,83 @@ def _undo(path: Path, descriptor: int, before: os.stat_result) -> None:
         os.utime(descriptor, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+class _Reading:
+    """Puts together what a trail says of one address, from its lines in their order."""
+
+    def __init__(self, address: str) -> None:
+        self.begins = ""
+        self._address = address
+        self._wanted = f'"address":"{address}"'.encode()
+        self._found: list[AuditRecord] = []
+        self._before = b""
+        """The last line that could be read."""
+        self._unreadable = 0
+        """Lines since then."""
+
+    def read(self, lines: Iterable[bytes]) -> None:
+        """The next ones."""
+        for line in lines:
+            if not line.startswith(_BEGINNING) or not line.endswith(b"}\n"):
+                self._unreadable += 1
+                continue
+            asked = self._wanted in line or any(hole in line for hole in _HOLES)
+            if self.begins and not self._unreadable and not asked:
+                self._before = line
+                continue
+            record = _record(line)
+            if record is None:
+                self._unreadable += 1
+                continue
+            self.begins = self.begins or record.time
+            self._note_hole(record.time)
+            self._before = line
+            if not record.address or record.address == self._address:
+                self._found.append(record)
+
+    def finish(self, until: str) -> list[AuditRecord]:
+        """All that was found. Nothing is missing after `until`."""
+        self._note_hole(until)
+        return self._found
+
+    def _note_hole(self, until: str) -> None:
+        if not self._unreadable:
+            return
+        before = _record(self._before)
+        since = before.time if before is not None else until
+        hole = AuditRecord(time=until, event=AuditKind.UNREADABLE.value, not_before=since, lost=self._unreadable)
+        self._found.append(hole)
+        self._unreadable = 0
+
+
+def _number(path: Path) -> tuple[int, str]:
+    return int(path.name.split("-")[1]), path.name
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:  # deleted meanwhile
+        return False
+
+
 def _begun_s(path: Path) -> float:
     return float(path.stem.split("-")[2])
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    """With their ends; one without an end was cut off, or is too long and given as its beginning."""
     try:
-        with path.open("rb") as file:
+        with open_file(path, follow=False) as file:
             while line := file.readline(LONGEST_LINE):
                 yield line
+                while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                    line = file.readline(LONGEST_LINE)
     except FileNotFoundError:  # deleted meanwhile, as the oldest
         return
 
 
 def _record(line: bytes) -> AuditRecord | None:
-    """None for a line that was cut off."""
+    """None for a line that cannot be read."""
     try:
         return _decode(line)
     except NOT_JSON:

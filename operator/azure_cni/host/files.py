@@ -10,12 +10,14 @@ shows that in /proc/self/mountinfo (proc_pid_mountinfo(5)): the fourth field is 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from azure_cni.errors import AzureCniError
 
@@ -38,6 +40,18 @@ def replace_file(path: Path, content: bytes, *, mode: int) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def open_file(path: Path, *, follow: bool = True) -> BinaryIO:
+    """Open a file to read. OSError, too, where something else stands in its place.
+
+    A FIFO without a writer would hold the caller up for ever, and a device may do anything when it is opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def sync_directory(directory: Path) -> None:
@@ -65,7 +79,7 @@ class WholeFile:
     def read(self) -> bytes | None:
         """Its content; None where there is no such file."""
         try:
-            with self._path.open("rb") as file:
+            with open_file(self._path) as file:
                 content = file.read(LARGEST_STATE + 1)
         except FileNotFoundError:
             return None

@@ -24,6 +24,7 @@ from typing import Final
 
 from azure_cni.cni.wire import Delete, decode
 from azure_cni.errors import AzureCniError, DecodeFailed, RequestError
+from azure_cni.host.files import open_file
 from azure_cni.node.recorded_deletes import Record, Records
 
 DIRECTORY_MODE: Final = 0o700
@@ -125,7 +126,7 @@ class Released:
 def _record(path: Path) -> Record:
     if not stat.S_ISREG(path.stat().st_mode):
         raise DecodeFailed("cannot read the del request: it is not a file")
-    with path.open("rb") as file:
+    with open_file(path) as file:  # what stands there now may be another thing than a moment ago
         body = file.read(_MAX_BYTES + 1)
     if len(body) > _MAX_BYTES:
         raise DecodeFailed(f"cannot read the del request: it has more than {_MAX_BYTES} bytes")

@@ -36,6 +36,8 @@ class AuditKind(StrEnum):
     GAP = "gap"
     """`lost` records could not be written since `not_before`."""
     NIC_WRITTEN = "nicWritten"
+    UNREADABLE = "unreadable"
+    """`lost` lines since `not_before` cannot be read. In no file: whoever reads the files finds it."""
 
 
 HOLES: Final = frozenset({AuditKind.STARTED, AuditKind.GAP})
@@ -127,9 +129,14 @@ class _Reading:
         self._running: AuditRecord | None = None
         self._hole: HoleReport | None = None
         """The one right before the next record."""
+        self._doubtful_since = ""
+        """A line that says that the running one ended may be among those that cannot be read; "" when none is."""
 
     def read(self, record: AuditRecord) -> None:
         """The next one."""
+        if record.event == AuditKind.UNREADABLE:
+            self._doubt(record)
+            return
         if record.event in HOLES:
             if self._hole is not None:  # nobody was named after the one before
                 self.finish()
@@ -140,7 +147,7 @@ class _Reading:
         if record.event not in OF_HOLDERS:
             return
         if record.event == AuditKind.HELD and _continues(self._running, record):
-            self._hole = None
+            self._hole, self._doubtful_since = None, ""
             return
         if record.event == AuditKind.RETURNED and _continues(self._running, record) and self._hole is None:
             self._end(record.time)
@@ -156,12 +163,20 @@ class _Reading:
         elif self._running is not None and at:
             self._end(at, self._running.since or self._running.time)
         elif self._running is not None:
-            self._end("")
+            self._end("", self._doubtful_since)
         self._hole = None
+
+    def _doubt(self, record: AuditRecord) -> None:
+        """No record of who has what follows such lines, as one does after a hole: so who had it may have it still."""
+        begin, end = sorted((record.not_before, record.time))
+        self.holes.append(HoleReport(record.event, begin, end, record.lost))
+        if self._hole is not None:
+            begin, self._hole = self._hole.begin, None
+        self._doubtful_since = self._doubtful_since or begin
 
     def _end(self, at: str, not_before: str = "") -> None:
         """`at` "" for one that lasts; `not_before`: it ended between the two."""
-        record, self._running = self._running, None
+        record, self._running, self._doubtful_since = self._running, None, ""
         if record is None:
             return
         begin = record.since or record.time

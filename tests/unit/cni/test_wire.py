@@ -1,12 +1,15 @@
 import json
 from ipaddress import IPv4Address
 
+import msgspec
 import pytest
 
 from azure_cni import errors
 from azure_cni.cni.wire import VERBS, Add, Check, Collect, Delete, Status, decode, error_body, version_of
 from azure_cni.errors import ConfigInvalid, DecodeFailed, EnvironmentInvalid, VersionUnsupported
+from azure_cni.host.audit_files import LONGEST_LINE
 from azure_cni.ipam.address_state import Holder, Sandbox
+from azure_cni.ipam.audit_records import Handover, record_of
 
 CONFIG = {"cniVersion": "1.1.0", "name": "azure-cni", "type": "azure-cni"}
 ARGS = {"K8S_POD_NAMESPACE": "shop", "K8S_POD_NAME": "web-0", "K8S_POD_UID": "u-1", "IgnoreUnknown": "1"}
@@ -151,6 +154,85 @@ def test_a_malformed_sandbox_is_refused_by_name(verb, fields):
     config = CONFIG | {"prevResult": PREVIOUS}
     with pytest.raises(EnvironmentInvalid, match=r"cannot use CNI_(CONTAINERID|IFNAME) "):
         decode(verb, body(config, **fields))
+
+
+BOUNDS = {"containerID": 255, "netns": 4095}
+NAME_BOUNDS = {"K8S_POD_NAMESPACE": 253, "K8S_POD_NAME": 253, "K8S_POD_UID": 253}
+
+
+def of_length(field: str, length: int) -> bytes:
+    config = CONFIG | {"prevResult": PREVIOUS}
+    if field in NAME_BOUNDS:
+        return body(config, args=ARGS | {field: "x" * length})
+    if field == "name":
+        return body(config | {"name": "x" * length})
+    return body(config, **{field: ("/" if field == "netns" else "x").ljust(length, "x")})
+
+
+@pytest.mark.parametrize("verb", ["add", "check"])
+@pytest.mark.parametrize(("field", "most"), [*BOUNDS.items(), *NAME_BOUNDS.items(), ("name", 255)])
+def test_what_the_audit_trail_and_the_log_name_has_an_end(verb, field, most):
+    request = decode(verb, of_length(field, most))
+    assert isinstance(request, Add | Check)
+    line = msgspec.json.encode(record_of(Handover(IPv4Address("10.240.0.9"), request.holder, True), time="", node=""))
+    assert len(line) < LONGEST_LINE
+    for length in (most + 1, 70_000, 3_900_000):
+        with pytest.raises(errors.RequestError) as caught:
+            decode(verb, of_length(field, length))
+        assert len(str(caught.value)) < 500
+
+
+def test_the_longest_line_of_the_audit_trail_can_be_read():
+    name = "\U0001f600" * 253
+    args = dict.fromkeys(NAME_BOUNDS, name)
+    request = decode("add", body(CONFIG | {"name": "x" * 255}, containerID="x" * 255, args=args))
+    assert isinstance(request, Add)
+    line = msgspec.json.encode(record_of(Handover(IPv4Address("10.240.0.9"), request.holder, True), time="", node=""))
+    assert len(line) < LONGEST_LINE // 8
+
+
+@pytest.mark.parametrize("container", ["c" * 64, "cnitool-77383ca0a0715733ca6f", "k8s.io-" + "c" * 64])
+def test_the_container_ids_of_runtimes_are_taken(container):
+    assert decode("del", body(containerID=container)) == Delete(SANDBOX._replace(container_id=container))
+
+
+ODD = "x\n2026-11-29T03:00:00Z INFO address assigned pod=shop/forged\x1b[2J\u202e"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("long", ["", "y" * 60_000])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: {"containerID": text},
+        lambda text: {"ifname": text},
+        lambda text: {"netns": "/" + text},
+        lambda text: {"netns": text},
+        lambda text: {"args": {"K8S_POD_NAME": text}},
+        lambda text: {"args": {"K8S_POD_NAMESPACE": text}},
+        lambda text: {"args": {"K8S_POD_UID": text}},
+        lambda text: {"config": CONFIG | {"name": text}},
+        lambda text: {"config": CONFIG | {"type": text}},
+        lambda text: {"config": CONFIG | {"socket": text}},
+        lambda text: {"config": CONFIG | {"cniVersion": text}},
+        lambda text: {"config": CONFIG | {"cniVersion": [text]}},
+        lambda text: {"config": CONFIG | {text: 1}},
+        lambda text: {"config": CONFIG | {"dns": {text: 1, "nameservers": text}}},
+        lambda text: {"config": CONFIG | {"capabilities": {text: text}}},
+        lambda text: {"config": CONFIG | {"cni.dev/valid-attachments": [{text: 1}]}},
+        lambda text: {"config": CONFIG | {"prevResult": {"ips": [{"address": text}]}}},
+        lambda text: {"config": CONFIG | {"prevResult": {"interfaces": [{"name": text}], "ips": text}}},
+    ],
+)
+def test_an_error_repeats_little_of_what_came_on_one_line(verb, long, change):
+    raw = {"config": CONFIG | {"prevResult": PREVIOUS}} | change(ODD + long)
+    said = ""
+    try:
+        decode(verb, body(**raw))
+    except errors.AzureCniError as error:
+        said = str(error)
+    assert said.isprintable()
+    assert len(said) < 600
 
 
 @pytest.mark.parametrize("verb", ["add", "check"])

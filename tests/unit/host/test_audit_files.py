@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from azure_cni.errors import AzureCniError
-from azure_cni.host.audit_files import DAY_S, FILES, AuditLimits, FileAuditStore
+from azure_cni.host.audit_files import AGED_PACE_S, DAY_S, FILES, AuditLimits, FileAuditStore
 from azure_cni.ipam.audit_records import AuditKind, AuditRecord
 from azure_cni.model.text import time_text
+from fakes.waiting import PATIENCE_S, no_longer_than
 
 A, B = "10.240.0.36", "10.240.0.37"
 NOW = "2026-11-28T06:19:26Z"
@@ -34,7 +37,8 @@ def record(address: str = A, event: AuditKind = AuditKind.ASSIGNED, time: str = 
 
 def a_store(directory: Path, now: Now | None = None, *, most_bytes: int = 1 << 20, days: float = 30) -> FileAuditStore:
     limits = AuditLimits(directory / "audit", most_bytes=most_bytes, longest_s=days * DAY_S)
-    return FileAuditStore(limits, now_s=now or Now())
+    now = now or Now()
+    return FileAuditStore(limits, now_s=now, elapsed_s=now)
 
 
 def files(directory: Path) -> list[Path]:
@@ -83,7 +87,40 @@ def test_files_end_after_a_day_and_are_deleted_after_their_days(tmp_path: Path):
     assert len(files(tmp_path)) == 4
 
 
-def test_a_line_that_was_cut_off_is_passed_over_and_harms_no_other(tmp_path: Path):
+def test_a_clock_that_is_ten_years_wrong_for_a_while_deletes_one_file_and_leaves_no_endless_one(tmp_path: Path):
+    now, elapsed = Now(), Now()
+    limits = AuditLimits(tmp_path / "audit", most_bytes=1 << 20, longest_s=30 * DAY_S)
+    store = FileAuditStore(limits, now_s=now, elapsed_s=elapsed)
+    for _ in range(29):
+        store.append([record()], held=[], until=time_text(now.s))
+        now.s += DAY_S
+        elapsed.s += DAY_S
+    for _ in range(3):
+        now.s += 3650 * DAY_S
+        store.append([record(B)], held=[], until=time_text(now.s))
+        now.s -= 3650 * DAY_S
+        store.append([record(B)], held=[], until=time_text(now.s))
+        elapsed.s += 60
+    assert len(store.find(A)[1]) == 28
+    future = [file for file in files(tmp_path) if int(file.stem.split("-")[2]) > now.s + DAY_S]
+    assert len(future) == 3
+    assert files(tmp_path)[-1] not in future
+
+
+def test_what_is_too_old_goes_file_by_file_after_a_long_absence(tmp_path: Path):
+    now = Now()
+    store = a_store(tmp_path, now, days=3)
+    for _ in range(3):
+        store.append([record()], held=[], until=time_text(now.s))
+        now.s += DAY_S
+    now.s += 40 * DAY_S
+    for left in (3, 2, 1):
+        store.append([record(B)], held=[], until=time_text(now.s))
+        assert len(files(tmp_path)) == left
+        now.s += AGED_PACE_S
+
+
+def test_a_line_that_cannot_be_read_is_a_hole_and_harms_no_other(tmp_path: Path):
     store = a_store(tmp_path)
     store.append([record()], held=[], until=NOW)
     (file,) = files(tmp_path)
@@ -92,8 +129,79 @@ def test_a_line_that_was_cut_off_is_passed_over_and_harms_no_other(tmp_path: Pat
     store.append([record(A, AuditKind.RETURNED)], held=[], until=NOW)
     with file.open("ab") as stream:
         stream.write(b"\xff\xfe garbage with 10.240.0.36\n" + b"[" * 200_000 + b"\n")
+    store.mark_alive(NOW)
     _, found = store.find(A)
-    assert [one.event for one in found] == ["assigned", "returned"]
+    assert [one.event for one in found] == ["assigned", "unreadable", "returned", "unreadable"]
+    assert [one.lost for one in found] == [0, 1, 0, 2]
+    assert found[1].not_before == found[1].time == "2026-11-28T06:00:00Z"
+    assert (found[3].not_before, found[3].time) == ("2026-11-28T06:00:00Z", NOW)
+    assert [one.event for one in store.walk()] == ["assigned", "returned"]
+
+
+LONG = "x" * 70_000
+"""Longer than any line that is written since there are bounds for what a runtime sends."""
+
+
+@pytest.mark.parametrize("field", ["container", "pod"])
+def test_a_holder_whose_line_is_too_long_to_be_read_is_a_hole(tmp_path: Path, field: str):
+    store = a_store(tmp_path)
+    long = msgspec.structs.replace(record(time="2026-11-28T06:00:10Z"), **{field: LONG})
+    last = record(B, time="2026-11-28T06:00:20Z")
+    store.append([record(B), long, last], held=[], until=NOW)
+    begins, found = store.find(A)
+    assert begins == "2026-11-28T06:00:00Z"
+    assert [(one.event, one.not_before, one.time, one.lost) for one in found] == [
+        ("unreadable", begins, last.time, 1),
+    ]
+
+
+@pytest.mark.parametrize("changed", [b"", b"{}", b"\0" * 300, b'{"address":"10.240.0.36"}', b"no record"])
+def test_a_line_that_somebody_changed_is_a_hole(tmp_path: Path, changed: bytes):
+    store = a_store(tmp_path)
+    store.append([record(B), record(), record(B)], held=[], until=NOW)
+    (file,) = files(tmp_path)
+    first, _, last = file.read_bytes().splitlines()
+    file.write_bytes(first + b"\n" + changed + b"\n" + last + b"\n")
+    assert [one.event for one in store.find(A)[1]] == ["unreadable"]
+
+
+def a_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_link_to_a_fifo(path: Path) -> None:
+    os.mkfifo(path.with_name("fifo"))
+    path.symlink_to(path.with_name("fifo"))
+
+
+def a_directory(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("thing", [a_fifo, a_link_to_a_fifo, a_directory])
+@pytest.mark.parametrize("number", ["00000000", "00000001", "99999999"])
+def test_what_is_no_file_is_passed_over(tmp_path: Path, thing: Callable[[Path], None], number: str):
+    (tmp_path / "audit").mkdir()
+    thing(tmp_path / "audit" / f"audit-{number}-1795846766.jsonl")
+    store = a_store(tmp_path)
+    with no_longer_than(PATIENCE_S):
+        for _ in range(3):
+            store.append([record()], held=[], until=NOW)
+        assert store.find(A)[1] == [record()] * 3
+        assert len([file for file in files(tmp_path) if file.is_file() and not file.is_symlink()]) == 1
+
+
+def test_a_file_of_the_last_number_is_followed_by_ours_and_leaves_the_bound_of_all(tmp_path: Path):
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "audit-99999999-1.jsonl").write_text("")
+    now = Now()
+    store = a_store(tmp_path, now, most_bytes=64 * KIB)
+    for _ in range(600):
+        store.append([record()], held=[], until=time_text(now.s))
+        now.s += 1
+    assert len(store.find(A)[1]) > 0
+    assert len(files(tmp_path)) <= FILES + 1
+    assert sum(file.stat().st_size for file in files(tmp_path)) <= 64 * KIB * (FILES + 1) // FILES
 
 
 def test_the_newest_file_says_up_to_when_nothing_is_missing(tmp_path: Path):

@@ -6,21 +6,19 @@ Nothing of it may hang the agent, end it without words, or have it write through
 from __future__ import annotations
 
 import os
-import signal
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
 from azure_cni.errors import AzureCniError
+from azure_cni.host.files import WholeFile
 from azure_cni.host.install import CONFLIST, HostPlugin
 from azure_cni.host.ledger_store import SqliteLedgerStore
 from azure_cni.host.run_directory import MARK, Released, ServedMark, make_private
 from azure_cni.ipam.ledger import Change
+from fakes.waiting import PATIENCE_S, no_longer_than
 
 CONTENT = "somebody else's"
 
@@ -105,12 +103,20 @@ def withdraw(node: Node) -> None:
     node.plugin.withdraw()
 
 
+def keep_state(node: Node) -> None:
+    state = WholeFile(node.run / "docker-networks.json")
+    assert refusal(lambda _: state.read(), node) or state.read() in {None, b"x", b"new", CONTENT.encode()}
+    state.write(b"new")
+    assert state.read() == b"new"
+
+
 USES: dict[str, tuple[Callable[[Node], Path], Callable[[Node], None]]] = {
     "the directory of releases": (lambda node: node.run / "released", carry_out_releases),
     "a release": (lambda node: _in(node.run / "released", "a.json"), carry_out_releases),
     "the place of bad releases": (lambda node: _in(node.run / "released", "bad"), carry_out_releases),
     "the ledger": (lambda node: node.run / "ledger.sqlite", open_ledger),
     "the ledger's journal": (lambda node: node.run / "ledger.sqlite-journal", open_ledger),
+    "a state file": (lambda node: node.run / "docker-networks.json", keep_state),
     "the mark": (lambda node: node.run / MARK, mark),
     "the binary": (lambda node: node.bin / "azure-cni", install),
     "the conflist": (lambda node: node.conf / CONFLIST, install),
@@ -127,22 +133,6 @@ def _in(directory: Path, name: str) -> Path:
     return directory / name
 
 
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Fail what hangs, in a system call too."""
-
-    def late(_: int, frame: FrameType | None) -> Any:
-        raise AssertionError(f"hangs at {frame}")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 @pytest.mark.parametrize("thing", THINGS)
 @pytest.mark.parametrize("use", USES)
 def test_whatever_stands_there_is_repaired_or_reported(
@@ -151,7 +141,7 @@ def test_whatever_stands_there_is_repaired_or_reported(
     node = Node(tmp_path)
     where, act = USES[use]
     thing(where(node), node)
-    with within(20):
+    with no_longer_than(PATIENCE_S):
         make_private(node.run)
         for _ in range(2):
             words = refusal(act, node)

@@ -56,7 +56,7 @@ def at(time: int | str) -> str:
 
 
 GIVEN, TAKEN, HELD = AuditKind.ASSIGNED, AuditKind.RETURNED, AuditKind.HELD
-STARTED, GAP = AuditKind.STARTED, AuditKind.GAP
+STARTED, GAP, UNREAD = AuditKind.STARTED, AuditKind.GAP, AuditKind.UNREADABLE
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,22 @@ STARTED, GAP = AuditKind.STARTED, AuditKind.GAP
         ([record(GIVEN, 1, "a"), record(STARTED, 5, not_before="t08")], [("a", 1, 8, 5)]),
         ([record(GIVEN, 9, "a"), record(TAKEN, 4, "a")], [("a", 4, 9, 4)]),
         ([record(GIVEN, 4, "a"), record(STARTED, 8, not_before="t03")], [("a", 4, 8, 4)]),
+        ([record(GIVEN, 1, "a"), record(UNREAD, 5, not_before="t03")], [("a", 1, "", 3)]),
+        ([record(GIVEN, 1, "a"), record(UNREAD, 5, not_before="t03"), record(TAKEN, 6, "a")], [("a", 1, 6, "")]),
+        ([record(GIVEN, 1, "a"), record(UNREAD, 5, not_before="t03"), record(HELD, 6, "a", since="t01")],
+         [("a", 1, "", "")]),
+        ([record(GIVEN, 1, "a"), record(UNREAD, 5, not_before="t03"), record(GIVEN, 6, "b")],
+         [("a", 1, 6, 1), ("b", 6, "", "")]),
+        ([record(GIVEN, 1, "a"), record(STARTED, 5, not_before="t03"), record(UNREAD, 6, not_before="t05")],
+         [("a", 1, "", 3)]),
     ],
     ids=["nothing", "lasts", "ended", "two after each other", "a file's head", "a file's head in between",
          "named after a hole", "not named after a hole", "another after a gap", "given after a hole",
          "two holes", "a return whose beginning was deleted", "a return that is missing", "a write of the NIC between",
          "a clock set back in a hole", "a clock set back",
-         "given in what is doubtful"],
+         "given in what is doubtful", "its end may be unreadable", "an end after what is unreadable",
+         "named after what is unreadable", "another after what is unreadable",
+         "its name after a hole may be unreadable"],
 )  # fmt: skip
 def test_records_say_who_had_it_and_a_hole_is_never_papered_over(records: list[AuditRecord], told: list[tuple]):
     found, _ = tenures(records)
