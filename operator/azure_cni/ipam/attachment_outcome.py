@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from azure_cni.api.pod_annotations import KNOWN, LOAD_BALANCER_ATTACHED
 from azure_cni.errors import AccessDenied, CloudError, CloudNotFound
+from azure_cni.ipam.attachment_blame import MISSING, TAKEN
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
 from azure_cni.model.nic import Address, ExcludedConfiguration, IPConfiguration, NicView
 from azure_cni.model.text import few
@@ -27,8 +28,6 @@ REFUSED = "AttachmentRefused"
 IMPOSSIBLE = "AttachmentImpossible"
 HOST_NETWORK = "AttachmentHostNetwork"
 
-_MISSING = frozenset({"InvalidResourceReference", "NotFound", "ResourceNotFound"})
-_TAKEN = frozenset({"PublicIPAddressInUse"})
 _JOIN = {
     AttachmentKind.POOL: "Microsoft.Network/loadBalancers/backendAddressPools/join/action",
     AttachmentKind.PUBLIC_IP: "Microsoft.Network/publicIPAddresses/join/action",
@@ -138,7 +137,7 @@ def _with_address(view: NicView | None, address: Address | None) -> IPConfigurat
 
 
 def _refused(resource: AttachedResource, error: CloudError) -> Outcome:
-    if isinstance(error, CloudNotFound) or error.azure_code in _MISSING:
+    if isinstance(error, CloudNotFound) or error.azure_code in MISSING:
         return Outcome(
             NOT_FOUND, f"Azure does not find the {resource}: does it exist, and in the NIC's region?", problem=True
         )
@@ -148,7 +147,7 @@ def _refused(resource: AttachedResource, error: CloudError) -> Outcome:
     if isinstance(error, AccessDenied):
         message = f"the identity that writes the NIC lacks {_JOIN[resource.kind]} on the {resource}"
         return Outcome(DENIED, message, problem=True)
-    if error.azure_code in _TAKEN:
+    if error.azure_code in TAKEN:
         return Outcome(IN_USE, f"the {resource} is in use elsewhere in Azure", problem=True)
     code = f" ({error.azure_code})" if error.azure_code else ""
     return Outcome(

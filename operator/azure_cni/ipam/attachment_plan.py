@@ -11,13 +11,11 @@ else's: no pod gets its address.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, OperationFailed, RequestRefused
 from azure_cni.ipam.address_state import Holder, Slot
 from azure_cni.ipam.limits import ATTACH_WRITE_S, ATTACH_WRITES_AT_ONCE
 from azure_cni.model.attachments import MOST_CHANGED, AttachedResource, AttachmentKind, listable
@@ -26,7 +24,6 @@ from azure_cni.model.nic import Address, AttachmentChange, ConfigName, ExcludedC
 Resources: TypeAlias = frozenset[AttachedResource]
 
 NONE: Final[Resources] = frozenset()
-_JOINS: Final = re.compile(r"(backendAddressPools|publicIPAddresses)/join/action", re.IGNORECASE)
 
 
 def admitted(view: NicView, managed: Resources) -> NicView:
@@ -90,10 +87,11 @@ def changes(
     slots: Iterable[Slot],
     wanted: Mapping[Address, Resources | None],
     *,
-    held_back: Collection[AttachedResource] = NONE,
+    held_back: Collection[tuple[AttachedResource, ConfigName | None]] = (),
     failed: Mapping[ConfigName, Resources] = MappingProxyType({}),
 ) -> tuple[AttachmentChange, ...]:
-    """What to change on the NIC, in its order. `held_back` is not added now: Azure has refused it a moment ago.
+    """What to change on the NIC, in its order. `held_back` is not added now, to any ipConfiguration or to the
+    one named: Azure has refused it a moment ago.
 
     `failed` is removed from these configurations, whoever wants it: the NIC shows it, and Azure could not attach it.
     """
@@ -102,13 +100,16 @@ def changes(
     if not shown and not any(wanted.values()):  # most nodes, in each pass
         return ()
     # A public IP address that moves is removed in one write and added in the next: Azure refuses both at once.
-    later = frozenset(held_back) | {resource for resource in shown if resource.kind is AttachmentKind.PUBLIC_IP}
+    later = {resource for resource in shown if resource.kind is AttachmentKind.PUBLIC_IP}
+    later |= {resource for resource, only in held_back if only is None}
+    later_there = {(resource, only) for resource, only in held_back if only is not None}
     found = []
     for config in view.all_secondaries:
         address = address_of.get(ConfigName(config.name))
         want = wanted.get(address, NONE) if address is not None else NONE
         want = (config.attached if want is None else want) - failed.get(ConfigName(config.name), NONE)
         add = want - config.attached - later if takes_attachments(config) else NONE
+        add = frozenset(it for it in add if (it, config.name) not in later_there) if later_there else add
         remove = config.attached - want
         if add or remove:
             found.append(AttachmentChange(ConfigName(config.name), add, remove))
@@ -123,25 +124,23 @@ def without(view: NicView, failed: Mapping[ConfigName, Resources]) -> NicView:
     return replace(view, configs=tuple(configs))
 
 
-def lacking(view: NicView, wanted: Mapping[Address, Resources | None]) -> Resources:
-    """What some address should have, and does not have in `view`."""
-    there = {config.address: config.attached for config in view.all_secondaries}
-    return NONE.union(*(want - there.get(address, NONE) for address, want in wanted.items() if want))
+def lacking(
+    view: NicView, wanted: Mapping[Address, Resources | None]
+) -> frozenset[tuple[AttachedResource, ConfigName | None]]:
+    """What some address should have and has not: each resource by itself, and with the address' ipConfiguration."""
+    there = {config.address: config for config in view.all_secondaries}
+    found: set[tuple[AttachedResource, ConfigName | None]] = set()
+    for address, want in wanted.items():
+        config = there.get(address) if want else None
+        missing = (want or NONE) - (config.attached if config is not None else NONE)
+        found |= {(resource, None) for resource in missing}
+        found |= {(resource, ConfigName(config.name)) for resource in missing if config is not None}
+    return frozenset(found)
 
 
 def takes_attachments(config: IPConfiguration | ExcludedConfiguration) -> bool:
     """Whether something may be attached to it: azure-cni made it for one address, and Azure has finished it."""
     return isinstance(config, IPConfiguration) and config.ours and config.ready and config.size == 1
-
-
-def one_at_a_time(found: tuple[AttachmentChange, ...]) -> tuple[AttachmentChange, ...]:
-    """The changes with all that they remove, and of what they add the first resource only."""
-    added = NONE.union(*(change.add for change in found))
-    if len(added) <= 1:
-        return found
-    first = frozenset({min(added)})
-    reduced = (replace(change, add=change.add & first) for change in found)
-    return tuple(change for change in reduced if change.add or change.remove)
 
 
 def in_one_write(found: tuple[AttachmentChange, ...]) -> tuple[AttachmentChange, ...]:
@@ -156,45 +155,11 @@ def _some(resources: Resources) -> Resources:
     return resources if len(resources) <= MOST_CHANGED else frozenset(sorted(resources)[:MOST_CHANGED])
 
 
-def blamed(error: CloudError, added: Resources) -> Resources | None:
-    """Which of the added resources a write was refused for; none of them when that is not said, and they have to be
-    tried one by one; None when the refusal was not for any of them.
-    """
-    if not added or not isinstance(error, AccessDenied | CloudNotFound | RequestRefused | OperationFailed):
-        return None
-    if found := named(error, added):
-        return found
-    if isinstance(error, AccessDenied) and not _JOINS.search(f"{error.action} {error}"):
-        return None
-    return added if len(added) == 1 else NONE
-
-
-def barring(error: CloudError, view: NicView) -> Resources:
-    """Which of those that the NIC has the error says the writer may no longer join; none on a failed NIC, which may
-    show what it never got. Azure checks that right for all that a written NIC refers to, so it then refuses every
-    write, whatever that changes.
-    """
-    if view.failed or not isinstance(error, AccessDenied) or not _JOINS.search(error.action):
-        return NONE
-    return named(error, NONE.union(*(config.attached for config in view.all_secondaries)))
-
-
 def after(view: NicView, found: Collection[AttachmentChange]) -> Resources:
     """All that is attached to secondaries once these changes are made."""
     removed = {change.config: change.remove for change in found}
     added = NONE.union(*(change.add for change in found))
     return added.union(*(it.attached - removed.get(ConfigName(it.name), NONE) for it in view.all_secondaries))
-
-
-def named(error: CloudError, resources: Resources) -> Resources:
-    """Which of these resources the error is about, by its words."""
-    text = f"{error} {error.scope if isinstance(error, AccessDenied) else ''}".lower()
-    return frozenset(resource for resource in resources if _names(text, resource))
-
-
-def _names(text: str, resource: AttachedResource) -> bool:
-    """Whether the text has the whole ID: an ID may be the beginning of another."""
-    return re.search(rf"{re.escape(resource.key)}(?!\.?[-\w(])", text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,44 +1,27 @@
 """What pods of this node have attached, and should have: `ipam.attachment_plan` on the state of the node.
 
-A resource that Azure refuses (it does not exist, the identity may not use it, another VM has it) is left out of the
-writes that follow, for growing pauses, so that neither other pods nor the pool's growth wait for it.
+What Azure refuses (it does not exist, the identity may not use it, another VM has it) is left out of the writes that
+follow, for growing pauses, so that neither other pods nor the pool's growth wait for it (`attachment_refusals`).
 """
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
 
 from azure_cni.api.node_ip_pool import attached_resources
-from azure_cni.errors import AccessDenied, CloudError
-from azure_cni.ipam import attachment_plan
+from azure_cni.errors import CloudError
+from azure_cni.ipam import attachment_blame, attachment_plan
 from azure_cni.ipam.address_state import Holder
+from azure_cni.ipam.attachment_blame import Suspect
 from azure_cni.ipam.attachment_outcome import Asked, Outcome, outcome
 from azure_cni.ipam.attachment_plan import NONE, AttachmentPace, Resources
-from azure_cni.ipam.limits import BACKOFF_REFUSED_S, delay_s
-from azure_cni.model.attachments import AttachedResource, all_allowed, allowed_in
+from azure_cni.model.attachments import all_allowed, allowed_in
 from azure_cni.model.nic import Address, AttachmentChange, ConfigName, NicView
 from azure_cni.node.pods.demand import Pod
-from azure_cni.node.pool.failures import Activity, Failure
+from azure_cni.node.pool.attachment_refusals import AttachmentRefusals
 from azure_cni.node.pool.pool_object import PoolObject
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
-
-log = logging.getLogger(__name__)
-
-REFUSAL_KEPT_S: Final = BACKOFF_REFUSED_S
-"""After its pause: how long a refusal of what no pod wants any more is remembered."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeldBack:
-    """A resource that Azure refused `attempts` times in a row; it is not tried again before `retry_at_s`."""
-
-    error: CloudError
-    attempts: int
-    retry_at_s: float
 
 
 class PodAttachments:
@@ -55,8 +38,7 @@ class PodAttachments:
         self._core = core
         self._pool_state = pool_state
         self._pool_object = pool_object
-        self._jitter = jitter
-        self._refused: dict[AttachedResource, HeldBack] = {}
+        self._refusals = AttachmentRefusals(self._now_s, self._holder_by_config, jitter=jitter)
         self._failed: dict[ConfigName, Resources] = {}
         """What the last write that Azure did not carry out was to add, and may have left on a failed NIC."""
         self._pace = AttachmentPace()
@@ -64,8 +46,6 @@ class PodAttachments:
         """When the changes that wait for the pace may be written; None when none do."""
         self._barring: Resources = NONE
         """What the NIC has and its writer may no longer join: Azure refuses every write until that ends."""
-        self._singly = False
-        """A write was refused without naming the resource: they are added one by one until nothing is left to add."""
 
     @property
     def managed(self) -> Resources:
@@ -86,7 +66,7 @@ class PodAttachments:
     def changes(self, view: NicView) -> tuple[AttachmentChange, ...]:
         """What to change on the NIC now."""
         slots, now_s = self._core.stored.ledger.slots, self._now_s()
-        held_back = {resource for resource, held in self._refused.items() if now_s < held.retry_at_s}
+        held_back = self._refusals.held_back()
         wanted, failed = self.wanted(view), self._failed_on(view)
         found = attachment_plan.in_one_write(
             attachment_plan.changes(view, slots, wanted, held_back=held_back, failed=failed)
@@ -97,7 +77,7 @@ class PodAttachments:
         self._paused_until_s = may_write_at_s if found and not failed and may_write_at_s > now_s else None
         if self._paused_until_s is not None:
             return ()
-        return attachment_plan.one_at_a_time(found) if self._singly else found
+        return self._refusals.next_write(found, view)
 
     def write_begins(self, attach: tuple[AttachmentChange, ...]) -> None:
         """A write of the NIC with these changes is about to be sent."""
@@ -113,7 +93,7 @@ class PodAttachments:
         if not self._barring:
             return False
         slots, failed = self._core.stored.ledger.slots, self._failed_on(view)
-        found = attachment_plan.changes(view, slots, self.wanted(view), held_back=self._refused, failed=failed)
+        found = attachment_plan.changes(view, slots, self.wanted(view), held_back=self._refusals.known(), failed=failed)
         if self._barring & attachment_plan.after(view, found):
             return False
         self._barring = NONE
@@ -126,20 +106,19 @@ class PodAttachments:
         What pods have and the identity may no longer join is neither: it stays, because their traffic comes by it.
         """
         view = self._pool_state.view
-        if view is not None and (barring := attachment_plan.barring(error, view)):
+        if view is not None and (barring := attachment_blame.barring(error, view)):
             self._barring = barring
             return False
-        added = NONE.union(*(change.add for change in step_changes))
-        blamed = attachment_plan.blamed(error, added)
+        added = attachment_blame.added_by(step_changes)
+        blamed = attachment_blame.blamed(error, added)
         if blamed is not None:
-            suspects = blamed or added
-            self._failed = {change.config: change.add & suspects for change in step_changes}
-            self._singly = self._singly or not blamed
-        elif not (blamed := self._left_behind(error)):
-            return False
-        for resource in blamed:
-            self._hold_back(resource, error)
-        return True
+            self._failed = {change.config: change.add & (blamed or added) for change in step_changes}
+            self._refusals.conclude(error, blamed, step_changes, view)
+            return True
+        left = self._left_behind(error)
+        for resource in left:
+            self._refusals.hold_back(Suspect(resource), error)
+        return bool(left)
 
     def _left_behind(self, error: CloudError) -> Resources:
         """What the error names of what a failed NIC shows, and is not being removed yet: an agent before this one may
@@ -148,34 +127,19 @@ class PodAttachments:
         view = self._pool_state.view
         shown = {config.name: config.attached for config in view.configs} if view is not None and view.failed else {}
         known = NONE.union(*self._failed.values())
-        found = attachment_plan.named(error, NONE.union(*shown.values()) - known)
+        found = attachment_blame.named(error, NONE.union(*shown.values()) - known)
         self._failed |= {name: attached & found for name, attached in shown.items() if attached & found}
         return found
 
-    def _hold_back(self, resource: AttachedResource, error: CloudError) -> None:
-        now_s, before = self._now_s(), self._refused.get(resource)
-        attempts = 1 if before is None else before.attempts + 1
-        pause_s = delay_s(attempts, retry_after_s=None, jitter=self._jitter(), longest_s=BACKOFF_REFUSED_S)
-        self._refused[resource] = HeldBack(error, attempts, now_s + pause_s)
-        facts = {"resource": resource.id, "reason": error.reason, "again_in_s": round(pause_s)}
-        log.warning("resource not attached", extra=facts | {"error": str(error)})
-
     def hurry(self) -> None:
         """A person did something about it, perhaps: all may be tried again at once."""
-        self._refused = {
-            resource: HeldBack(held.error, held.attempts, float("-inf")) for resource, held in self._refused.items()
-        }
+        self._refusals.hurry()
 
     def next_due_s(self, *, after_s: float) -> float | None:
         """Boot time, later than `after_s`, at which something may be tried again or written."""
-        due = [held.retry_at_s for held in self._refused.values()]
+        due = [*self._refusals.due_s()]
         due += [] if self._paused_until_s is None else [self._paused_until_s]
         return min((at_s for at_s in due if at_s > after_s), default=None)
-
-    def refusal_of(self, resource: AttachedResource) -> CloudError | None:
-        """Why Azure refused it when it was last tried; None when it did not."""
-        held = self._refused.get(resource)
-        return held.error if held is not None else None
 
     def outcomes(self, pods: Iterable[Pod]) -> Iterator[tuple[Pod, Outcome]]:
         """What became of what each pod asks for; nothing while the NIC has not been read.
@@ -199,11 +163,12 @@ class PodAttachments:
         allowed = allowed_in(pod.namespace, self._core.settings.attachable)
         asked = pod.annotations.resources
         given = (wanted.get(address) if address is not None else None) or NONE
+        config = next((ConfigName(it.name) for it in view.all_secondaries if it.address == address), None)
         return outcome(
             Asked(pod.namespace, asked, allowed, pod.annotations.faults),
             address,
             view,
-            refusal_of=self.refusal_of,
+            refusal_of=lambda resource: self._refusals.refusal_of(resource, config),
             taken=(asked & allowed) - given if address is not None else NONE,
             barred=bool(self._barring),
             written=not self._core.settings.nic_read_only,
@@ -215,6 +180,9 @@ class PodAttachments:
         slots = sorted(self._core.stored.ledger.slots, key=lambda slot: (slot.since_s, -int(slot.address)))
         held = ((holder_pod(slot.holder), slot.address) for slot in slots if slot.holder is not None)
         return {pod.uid: address for pod, address in held if pod is not None}
+
+    def _holder_by_config(self) -> dict[ConfigName, Holder | None]:
+        return {slot.config: slot.holder for slot in self._core.stored.ledger.slots}
 
     def _holders_pods(self) -> Callable[[Holder], Pod | None]:
         """Finds a holder's own pod: None where it is not known, or another of its name is there."""
@@ -229,29 +197,16 @@ class PodAttachments:
     def _note(
         self, view: NicView, found: tuple[AttachmentChange, ...], wanted: Mapping[Address, Resources | None]
     ) -> None:
-        """What is attached or about to be, for the status; what is attached is refused no longer.
-
-        What no pod wants any more stays refused for a while: an annotation that goes and comes again is no reason to
-        try at once.
-        """
+        """What is attached or about to be, for the status; what is attached is refused no longer."""
         there = NONE.union(*(config.attached for config in view.all_secondaries))
         adding = NONE.union(*(change.add for change in found))
         self._pool_state.attached = there | adding
         if not view.failed:
             works = {config.name: config.attached for config in view.configs}
             self._failed = {name: tried - works.get(name, NONE) for name, tried in self._failed.items()}
-        lacking, since_s = attachment_plan.lacking(view, wanted), self._now_s() - REFUSAL_KEPT_S
-        self._refused = {
-            resource: held
-            for resource, held in self._refused.items()
-            if resource in lacking or (resource not in there and held.retry_at_s > since_s)
-        }
-        self._singly = self._singly and bool(adding)
-        self._pool_state.denied = tuple(
-            Failure(Activity.ATTACH, held.error, held.attempts, held.retry_at_s, failed_at_s=held.retry_at_s)
-            for resource, held in self._refused.items()
-            if resource in lacking and isinstance(held.error, AccessDenied) and held.error.azure_code
-        )
+        lacking = frozenset(Suspect(*pair) for pair in attachment_plan.lacking(view, wanted))
+        self._refusals.note(found, there=there, lacking=lacking)
+        self._pool_state.denied = self._refusals.denied(lacking)
 
     def _failed_on(self, view: NicView) -> Mapping[ConfigName, Resources]:
         """What a failed NIC shows as attached, although Azure could not attach it."""
