@@ -39,6 +39,10 @@ def labels(pod: Mapping[str, Any]) -> dict[str, str]:
         "__meta_kubernetes_pod_node_name": pod["spec"].get("nodeName", ""),
         "__meta_kubernetes_pod_phase": status.get("phase", ""),
     }
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            found["__meta_kubernetes_pod_controller_kind"] = owner["kind"]
+            found["__meta_kubernetes_pod_controller_name"] = owner["name"]
     for kind in ("annotation", "label"):
         for key, value in (metadata.get(f"{kind}s") or {}).items():
             found[f"__meta_kubernetes_pod_{kind}_{re.sub(r'[^a-zA-Z0-9_]', '_', key)}"] = value
