@@ -20,6 +20,9 @@ LONGEST_SENTENCE: Final = 2048
 NODE_AT_LIMIT: Final = "NodeAtLimit"
 """The reason of AtLimit, and of a grant that the limit for one node reduced."""
 
+NEAR_LIMIT: Final = "NearLimit"
+"""The reason of AtLimit and Exhausted while they are False and about to be True (`ipam.near_limit`)."""
+
 
 class PoolKind(StrEnum):
     """The conditions of a NodeIPPool."""

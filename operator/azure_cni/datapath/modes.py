@@ -22,7 +22,7 @@ whose pods were wired in another mode than is wanted now keeps that mode until t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -31,6 +31,7 @@ from azure_cni.datapath import bridge, transparent
 from azure_cni.datapath.interface import Interface, Wiring
 from azure_cni.datapath.names import BRIDGE, PREFIX
 from azure_cni.model.identity import ModeName
+from azure_cni.model.text import counted, few
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +103,13 @@ def effective(wanted: ModeName, running: Collection[ModeName]) -> ModeName:
 
 def _matches(pattern: str, name: str) -> bool:
     return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+def mode_change(wanted: ModeName, mode: ModeName, pods: Sequence[str], *, node: str) -> str:
+    """Why the mode is not changed yet, and what to do."""
+    running = counted(len(pods), "pod of this node was", "pods of this node were")
+    return (
+        f"mode {wanted} is wanted, but {running} wired in mode {mode}: {few(pods)}. They keep their network, and new "
+        f"pods are wired alike. Drain the node (kubectl drain {node} --ignore-daemonsets --delete-emptydir-data) and "
+        f"delete the pods that are left there, or reboot it: the mode changes as soon as no pod is left"
+    )

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 import msgspec
 
+from azure_cni.api.conditions import PoolKind, QuotaKind
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import mapping, mappings, text
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.diagnose.causes import PAGE, Actor, cause_of, in_words
 from azure_cni.diagnose.evidence import ClusterEvidence, ProcessFacts, condition_of
 from azure_cni.diagnose.pauses import NodePause
+from azure_cni.ipam.near_limit import was_near
 from azure_cni.model.text import counted, few
 
 ERROR: Final = "error"
@@ -220,8 +222,18 @@ def _of_condition(
     )
 
 
+def _of_near_limit(about: str, condition: Mapping[str, Any]) -> Finding:
+    """Of a condition that is False, and about to be True."""
+    return _of_condition(
+        WARNING, about, condition, do="raise the limit, or find out what grows, before pods have to wait",
+        command="azure-cni forecast", section="the-quota-of-a-vnet-is-exhausted",
+    )  # fmt: skip
+
+
 def _of_quotas(evidence: ClusterEvidence) -> Iterator[Finding]:
     for quota in evidence.quotas:
+        if was_near(quota.status, QuotaKind.EXHAUSTED):
+            yield _of_near_limit(f"VNetQuota {quota.name}", condition_of(quota.status, QuotaKind.EXHAUSTED))
         ready, usage = condition_of(quota.status, "Ready"), condition_of(quota.status, "UsageKnown")
         shown = {
             **({ERROR: ready} if ready.get("status") == "False" else {}),
@@ -258,6 +270,8 @@ def _of_pools(evidence: ClusterEvidence) -> Iterator[Finding]:
         quota, pause = evidence.quota(pool.vnet_id), evidence.pauses.get(pool.name)
         if pause is not None:
             yield _of_pause(pause)
+        if was_near(pool.status, PoolKind.AT_LIMIT):
+            yield _of_near_limit(f"node {pool.name}", condition_of(pool.status, PoolKind.AT_LIMIT))
         for condition in mappings(pool.status.get("conditions")):
             kind, holds = text(condition.get("type")), condition.get("status") == "True"
             if kind == "Ready" and not holds:

@@ -13,6 +13,7 @@ from azure_cni.api.reading import whole
 from azure_cni.api.vnet_quota import MOST_IN_A_VNET, VNetQuota
 from azure_cni.cluster.leader import Leader
 from azure_cni.entrypoints.common_metrics import CommonMetrics
+from azure_cni.ipam.near_limit import was_near
 from azure_cni.quota.write_budget import capacity
 
 ROUND_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -39,6 +40,9 @@ class QuotaCollector(Collector):
         )
         exhausted = GaugeMetricFamily(
             "azure_cni_quota_exhausted", "1 while nodes ask for more than there is.", labels=["quota"]
+        )
+        near = GaugeMetricFamily(
+            "azure_cni_quota_near_limit", "1 while most of what may be granted is.", labels=["quota"]
         )
         throttled = GaugeMetricFamily(
             "azure_cni_quota_throttled", "1 while Azure asks to wait and no NIC is written.", labels=["quota"]
@@ -68,13 +72,14 @@ class QuotaCollector(Collector):
             nodes.add_metric([quota.name], sum(1 for entry in quota.entries.values() if entry.count))
             ready.add_metric([quota.name], float(quota.holds(QuotaKind.READY)))
             exhausted.add_metric([quota.name], float(quota.holds(QuotaKind.EXHAUSTED)))
+            near.add_metric([quota.name], float(was_near(quota.status, QuotaKind.EXHAUSTED)))
             throttled.add_metric([quota.name], float(quota.holds(QuotaKind.THROTTLED)))
             read.add_metric([quota.name], quota.azure.read_s if quota.azure else 0.0)
             if quota.tokens:
                 tokens.add_metric([quota.name], quota.tokens.tokens)
                 most.add_metric([quota.name], capacity(quota.limits.writes_per_minute))
                 rate.add_metric([quota.name], quota.limits.writes_per_minute * quota.tokens.pace)
-        yield from (addresses, nodes, ready, exhausted, throttled, read, tokens, most, rate)
+        yield from (addresses, nodes, ready, exhausted, near, throttled, read, tokens, most, rate)
         yield GaugeMetricFamily(
             "azure_cni_grants_delayed", "Nodes that wait for their grant.", value=leader.delayed if leader else 0
         )

@@ -103,6 +103,7 @@ class PoolCollector(Collector):
     def _readiness(self) -> Iterable[_Gauge]:
         return (
             ("pool_ready", "1 while this node can take a pod.", self._state.can_take_a_pod),
+            ("pool_near_limit", "1 while pods have most of what this node may hold.", bool(self._state.near_limit)),
             ("node_tainted", "1 while this node's taint keeps pods away.", self._state.tainted),
         )
 

@@ -101,6 +101,8 @@ class NodeState:
         """Why no pod can start although there may be addresses (a plugin of the chain is missing), in words."""
         # The status builder's.
         self.at_limit = False
+        self.near_limit: bool | None = None
+        """Pods have most of the addresses that the node may hold (`ipam.near_limit`); None before that is known."""
         self.target = 0
         self.maximum = 0
         self.requested = 0

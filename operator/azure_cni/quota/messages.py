@@ -13,6 +13,7 @@ from typing import Final
 from azure_cni.api.conditions import LONGEST_SENTENCE, NODE_AT_LIMIT, Condition, QuotaKind
 from azure_cni.api.vnet_quota import LONGEST_NIC_LABEL, LedgerEntry, VNetQuota
 from azure_cni.errors import CloudNotFound, DecodeFailed
+from azure_cni.ipam.near_limit import room_left
 from azure_cni.model.text import addresses, counted, shortened, time_text
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.write_budget import MOST_ANSWERS
@@ -230,9 +231,7 @@ def exhausted(quota: VNetQuota, *, short: int, nodes: int, uncovered: int) -> Co
         who, what = counted(nodes, "node asks", "nodes ask"), counted(short, "more address")
         message = f"{who} for {what} than may be granted: {_limit(quota)}; {_more(quota)}"
         return Condition(QuotaKind.EXHAUSTED, holds=True, reason=QUOTA_EXCEEDED, message=message)
-    return Condition(
-        QuotaKind.EXHAUSTED, holds=False, reason="RoomLeft", message=f"all that is asked for fits: {_limit(quota)}"
-    )
+    return room_left(quota.status, quota.granted, quota.grantable, limit=_limit(quota))
 
 
 def throttled(until_s: float | None) -> Condition:

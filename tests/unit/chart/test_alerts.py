@@ -19,7 +19,6 @@ LEADS = {
     "azure_cni_build_info{job='j',instance='c'}": "1x60",
 }
 """A controller that is well."""
-ROOM = {f"azure_cni_quota_addresses{{quota='v',what='{what}'}}": "10x60" for what in ("reserved", "outside")}
 FIRES = {
     "AzureCNINodeNotUp": {"azure_cni_pool_ready": "0x60", "azure_cni_node_tainted": "0x60"},
     "AzureCNIPodsWait": {"azure_cni_pool_waiting_pods": "3x60"},
@@ -32,14 +31,10 @@ FIRES = {
     "AzureCNIAway": {"up{job='azure-cni'}": "0x60"},
     "AzureCNINodeTainted": {"azure_cni_node_tainted": "1x60"},
     "AzureCNIWaitsToWrite": {"azure_cni_grant_wait_seconds": "400x60"},
-    "AzureCNINodeNearLimit": {
-        "azure_cni_pool_addresses{instance='n',state='assigned'}": "81x60",
-        "azure_cni_pool_limit_addresses{instance='n'}": "100x60",
-    },
-    "AzureCNIQuotaNearLimit": ROOM
-    | {
-        "azure_cni_quota_addresses{quota='v',what='limit'}": "120x60",
-        "azure_cni_quota_addresses{quota='v',what='granted'}": "81x60",
+    "AzureCNINodeNearLimit": {"azure_cni_pool_near_limit{instance='n'}": "1x60"},
+    "AzureCNIQuotaNearLimit": {
+        "azure_cni_quota_near_limit{quota='v'}": "1x60",
+        "azure_cni_quota_exhausted{quota='v'}": "0x60",
     },
     "AzureCNIQuotaNotReady": {
         "azure_cni_quota_ready{quota='v'}": "0x60",
@@ -59,12 +54,6 @@ WITH_PROMTOOL = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is missing: `e2e/box packages` installs it"
 )
 BUILD = "azure_cni_build_info"
-AT_80_PERCENT = {
-    "azure_cni_pool_addresses{instance='n',state='assigned'}": "80x60",
-    "azure_cni_pool_limit_addresses{instance='n'}": "100x60",
-    "azure_cni_quota_addresses{quota='v',what='limit'}": "120x60",
-    "azure_cni_quota_addresses{quota='v',what='granted'}": "80x60",
-}
 
 
 def assert_firing(series: dict[str, str], *alerts: str, directory: Path) -> None:
@@ -89,8 +78,9 @@ def test_an_alert_fires_and_no_other_with_it(alert: str, tmp_path: Path):
 
 
 @WITH_PROMTOOL
-def test_80_percent_is_not_near_a_limit_yet(tmp_path: Path):
-    assert_firing(LEADS | ROOM | AT_80_PERCENT, directory=tmp_path)
+def test_a_quota_that_is_exhausted_is_not_near_its_limit_as_well(tmp_path: Path):
+    series = {f"azure_cni_quota_{name}{{quota='v'}}": "1x60" for name in ("near_limit", "exhausted")}
+    assert_firing(LEADS | series, "AzureCNIQuotaExhausted", directory=tmp_path)
 
 
 def test_the_chart_has_the_same_rules_for_the_prometheus_operator():

@@ -22,6 +22,7 @@ SPEAKERS = (
         "quota/quota_status.py",
         "node/pool/permissions.py",
         "ipam/attachment_outcome.py",
+        "ipam/near_limit.py",
         "node/state.py",
         "node/pool/nic_writer.py",
         "node/pool/pool_conditions.py",

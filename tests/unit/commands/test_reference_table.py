@@ -21,7 +21,7 @@ def test_every_exit_code_is_there_and_no_other():
 def test_every_code_of_status_that_is_no_reason_is_there():
     section = PAGE.read_text().partition("**`status`**")[2].partition("**`check`**")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == {
-        "AgentAway", "NoAgents", "AwaitingGrant", "VersionSkew", "ClientSkew", "Paused",
+        "AgentAway", "NoAgents", "AwaitingGrant", "VersionSkew", "ClientSkew", "Paused", "NearLimit",
     }  # fmt: skip
 
 

@@ -46,10 +46,11 @@ async def test_the_grant_the_wait_and_the_taint_are_scraped_as_the_board_shows_t
         "azure_cni_grant_wait_seconds": 0,
         "azure_cni_azure_throttled": 0,
         "azure_cni_pool_ready": 0,
+        "azure_cni_pool_near_limit": 0,
         "azure_cni_node_tainted": 0,
     }
     state = node.state
-    state.requested, state.granted, state.waiting = 64, 48, 7
+    state.requested, state.granted, state.waiting, state.near_limit = 64, 48, 7, True
     state.asked_s, state.throttled, state.tainted = node.clock.boottime_s() - 40.0, True, True
     shown = values(metrics)
     assert shown.pop("azure_cni_grant_wait_seconds") == pytest.approx(40.0, abs=1.0)
@@ -59,6 +60,7 @@ async def test_the_grant_the_wait_and_the_taint_are_scraped_as_the_board_shows_t
         "azure_cni_pool_waiting_pods": 7,
         "azure_cni_azure_throttled": 1,
         "azure_cni_pool_ready": 0,
+        "azure_cni_pool_near_limit": 1,
         "azure_cni_node_tainted": 1,
     }
 
@@ -92,7 +94,7 @@ async def test_the_table_of_connections_is_shown_where_the_kernel_has_one():
 
 def values(metrics: Metrics) -> dict[str, float]:
     """The gauges that come from the board."""
-    names = ["requested_", "granted_", "waiting_", "grant_", "_throttled", "_ready", "_tainted"]
+    names = ["requested_", "granted_", "waiting_", "grant_", "_throttled", "_ready", "_near_limit", "_tainted"]
     return {
         family.name: family.samples[0].value
         for family in metrics.registry.collect()

@@ -17,13 +17,12 @@ from ipaddress import IPv4Address
 from azure_cni.api.conditions import PoolKind
 from azure_cni.datapath.conflicts import Conflict, Recurrences
 from azure_cni.datapath.conntrack import DropWatch
-from azure_cni.datapath.modes import effective
+from azure_cni.datapath.modes import effective, mode_change
 from azure_cni.datapath.node_table import NodeTable
 from azure_cni.errors import DatapathError, NodeNotReady
 from azure_cni.ipam.address_state import LinkParameters
 from azure_cni.model.identity import ModeName
 from azure_cni.model.nic import NicView
-from azure_cni.node.pool import pool_conditions
 from azure_cni.node.pool.failures import Activity
 from azure_cni.node.pool.pool_events import PoolEvents
 from azure_cni.node.pool.pool_object import PoolObject
@@ -136,7 +135,7 @@ class NodeNetwork:
         announced, self._announced = self._announced, None if mode is wanted else wanted
         if self._announced not in {None, announced}:
             pods = [str(slot.holder) for slot in self._core.stored.ledger.slots if slot.holder is not None]
-            message = pool_conditions.mode_change(wanted, mode, pods, node=self._pool_object.pool_or_unread.name)
+            message = mode_change(wanted, mode, pods, node=self._pool_object.pool_or_unread.name)
             log.warning("change of mode waits for running pods", extra={"what": message})
             self._events.publish("Warning", PoolKind.MODE_CHANGE_PENDING.value, message)
         return mode is not link.mode

@@ -5,14 +5,16 @@ Pure: a snapshot in, words out. Every message says what is so, with the numbers,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from azure_cni.api.conditions import NODE_AT_LIMIT, Condition, PoolKind
 from azure_cni.datapath.conflicts import Conflict
+from azure_cni.datapath.modes import mode_change
 from azure_cni.errors import PreconditionFailed, SubnetFull, Throttled
 from azure_cni.ipam.ledger import Counts
+from azure_cni.ipam.near_limit import below_limit
 from azure_cni.model.identity import ModeName
 from azure_cni.model.text import addresses, counted, few
 from azure_cni.node.pool.failures import Activity, Failure, Failures
@@ -68,6 +70,8 @@ class Snapshot:
     """The mode that the node is to change over to, and has not yet."""
     pods: tuple[str, ...] = ()
     """Who holds an address, in words."""
+    near_limit: bool = False
+    """Pods have most of what the pool may grow to."""
     denied: tuple[Failure, ...] = ()
     """What pods ask to have attached, and a permission lacks for."""
 
@@ -240,7 +244,8 @@ def _growing(snapshot: Snapshot) -> Condition:
 def _at_limit(snapshot: Snapshot) -> Condition:
     if snapshot.at_limit:
         return Condition(PoolKind.AT_LIMIT, True, NODE_AT_LIMIT, _full(snapshot))
-    return Condition(PoolKind.AT_LIMIT, False, "BelowLimit", f"this node holds {snapshot.held}")
+    near, assigned = snapshot.near_limit, snapshot.counts.assigned
+    return below_limit(assigned, snapshot.ceiling, near=near, held=snapshot.held)
 
 
 def _quota_exceeded(snapshot: Snapshot) -> Condition:
@@ -280,16 +285,6 @@ def _host_conflict(snapshot: Snapshot) -> Condition:
         return Condition(PoolKind.HOST_CONFLICT, False, "NoConflict", "nothing on this host stands in the way of pods")
     message = "; ".join(conflict.message for conflict in snapshot.conflicts)
     return Condition(PoolKind.HOST_CONFLICT, True, snapshot.conflicts[0].reason.value, message)
-
-
-def mode_change(wanted: ModeName, mode: ModeName, pods: Sequence[str], *, node: str) -> str:
-    """Why the mode is not changed yet, and what to do."""
-    running = counted(len(pods), "pod of this node was", "pods of this node were")
-    return (
-        f"mode {wanted} is wanted, but {running} wired in mode {mode}: {few(pods)}. They keep their network, and new "
-        f"pods are wired alike. Drain the node (kubectl drain {node} --ignore-daemonsets --delete-emptydir-data) and "
-        f"delete the pods that are left there, or reboot it: the mode changes as soon as no pod is left"
-    )
 
 
 def _mode_change_pending(snapshot: Snapshot) -> Condition:

@@ -115,6 +115,7 @@ class Reconciler:
             failures=self._failures,
             attempts=self._attempts,
             schedule=self._schedule,
+            events=self._events,
         )
 
     def _new_pool_task(self, core: NodeCore) -> PoolTask:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from azure_cni.api import conditions, node_ip_pool, reading
 from azure_cni.api.node_ip_pool import WriteIntent, address_entry
 from azure_cni.errors import InternalFault, Throttled
+from azure_cni.ipam import near_limit
 from azure_cni.node.pool import pool_conditions
 from azure_cni.node.pool.failures import Failure, Failures
 from azure_cni.node.pool.pool_object import PoolObject
@@ -31,6 +32,7 @@ class StatusBuilder:
         """Publish the forecast to the ADDs that wait, with the figures behind it."""
         state, pool_state = self._core.state, self._pool_state
         state.asked_s = self._asked_s()
+        self._judge_limit()
         snapshot = self._snapshot()
         state.at_limit = snapshot.at_limit or snapshot.refusal == conditions.PoolKind.QUOTA_EXCEEDED
         state.target, state.maximum = snapshot.target, pool_state.policy.maximum
@@ -38,6 +40,23 @@ class StatusBuilder:
         state.waiting = max(0, pool_state.waiting - snapshot.counts.free)
         state.throttled = self._failures.find(Throttled) is not None
         state.publish_forecast(pool_conditions.forecast(snapshot, self._failures))
+
+    @property
+    def said_near_limit(self) -> bool:
+        """What the pool's status says, maybe since before this agent."""
+        return near_limit.was_near(self._pool_object.pool_or_unread.status, conditions.PoolKind.AT_LIMIT)
+
+    def _judge_limit(self) -> None:
+        """Once there was a plan: then the pool's spec and the ceiling are known."""
+        state, ceiling = self._core.state, self._pool_state.ceiling
+        if self._pool_state.plan is None or ceiling <= 0:
+            return
+        was = self.said_near_limit if state.near_limit is None else state.near_limit
+        state.near_limit = near_limit.is_near(self._core.stored.ledger.counts().assigned, ceiling, was=was)
+
+    def describe_near_limit(self) -> str:
+        """That pods have most of what the node may hold, in words."""
+        return near_limit.node_message(self._core.stored.ledger.counts().assigned, self._pool_state.ceiling)
 
     def describe(self, failure: Failure) -> str:
         """A failure in words."""
@@ -75,6 +94,7 @@ class StatusBuilder:
             pending_mode=state.pending_mode,
             pods=tuple(str(slot.holder) for slot in slots if slot.holder is not None) if leaves_mode else (),
             denied=pool_state.denied,
+            near_limit=self.said_near_limit if state.near_limit is None else state.near_limit,
             now_s=now_s,
             pool=pool.name if pool else "NODE",
             retry_at={one.activity: one.retry_at for one in self._failures if self._is_far(one)},

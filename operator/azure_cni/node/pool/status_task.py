@@ -6,11 +6,13 @@ import asyncio
 from functools import partial
 from typing import Final
 
+from azure_cni.api.conditions import NEAR_LIMIT
 from azure_cni.errors import KubeDenied, KubeInvalid
 from azure_cni.faults import Faults
 from azure_cni.ipam.ledger import Change
 from azure_cni.node.pool.attempts import Attempts, run_passes
 from azure_cni.node.pool.failures import OF_STATUS, Activity, Failures
+from azure_cni.node.pool.pool_events import PoolEvents
 from azure_cni.node.pool.pool_object import PROTOCOL, PoolObject
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
 from azure_cni.node.pool.schedule import DEBOUNCE_S, LONGEST_REST_S, Schedule
@@ -35,6 +37,7 @@ class StatusTask:
         failures: Failures,
         attempts: Attempts,
         schedule: Schedule,
+        events: PoolEvents,
     ) -> None:
         self._core = core
         self._pool_state = pool_state
@@ -44,6 +47,8 @@ class StatusTask:
         self._failures = failures
         self._attempts = attempts
         self._schedule = schedule
+        self._events = events
+        self._near_limit_told: bool | None = None
         self.last_progress_s = core.ports.clock.boottime_s()
         """Boot time of the last sign of life."""
         self._woken = asyncio.Event()
@@ -62,11 +67,22 @@ class StatusTask:
         began_s = self.last_progress_s = self._core.ports.clock.boottime_s()
         await self._cool()
         self._status_builder.publish_forecast()
+        self._tell_near_limit()
         await self._report()
         await self._attempts.attempt(Activity.TAINT, self._update_taint)
         due = [self._pool_object.due_s(), self._taint.due_s(), self._core.stored.ledger.next_cooled_at_s()]
         due.append(self._failures.next_due_s(OF_STATUS, after_s=began_s))
         return min((at_s for at_s in due if at_s is not None and at_s > began_s), default=began_s + LONGEST_REST_S)
+
+    def _tell_near_limit(self) -> None:
+        """Once when it begins. What an agent before this one has told, the pool's status shows."""
+        near = self._core.state.near_limit
+        if near is None:
+            return
+        told = self._status_builder.said_near_limit if self._near_limit_told is None else self._near_limit_told
+        self._near_limit_told = near
+        if near and not told:
+            self._events.publish("Warning", NEAR_LIMIT, self._status_builder.describe_near_limit())
 
     async def _report(self) -> None:
         """Write the status; while that rests after failures, or is refused, what the grant protocol needs of it.
