@@ -75,13 +75,16 @@ class StatusTask:
         return min((at_s for at_s in due if at_s is not None and at_s > began_s), default=began_s + LONGEST_REST_S)
 
     def _tell_near_limit(self) -> None:
-        """Once when it begins. What an agent before this one has told, the pool's status shows."""
+        """Once when it begins. What an agent before this one has told, the pool's status shows; and where none is left
+        at all, events of pods and the taint say so.
+        """
         near = self._core.state.near_limit
         if near is None:
             return
         told = self._status_builder.said_near_limit if self._near_limit_told is None else self._near_limit_told
         self._near_limit_told = near
-        if near and not told:
+        left = self._pool_state.ceiling - self._core.stored.ledger.counts().assigned
+        if near and not told and left > 0:
             self._events.publish("Warning", NEAR_LIMIT, self._status_builder.describe_near_limit())
 
     async def _report(self) -> None:
