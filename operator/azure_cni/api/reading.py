@@ -83,6 +83,17 @@ def real(value: object, *, least: float, most: float, default: float) -> float:
     return float(min(max(value, least), most))
 
 
+def decimal(value: object, *, most: int, default: int = 0) -> int:
+    """A whole number that was written as text, `default` where there is none; at most `most`.
+
+    Python refuses to read more than 4300 digits, with an error that nobody expects of a text of digits.
+    """
+    written = text(value)
+    if not (written.isascii() and written.isdecimal()):
+        return default
+    return most if len(written.lstrip("0")) > len(str(most)) else min(int(written.lstrip("0") or "0"), most)
+
+
 LONGEST_NUMBER: Final = 40
 """Digits; etcd's revisions have 19 at most."""
 

@@ -57,7 +57,7 @@ def asks_status(runtime: str) -> bool:
     That is a name and a version, as in `containerd://2.4.2`. False where it cannot be read.
     """
     name, _, version = runtime.partition("://")
-    numbers = re.match(r"v?(\d+)\.(\d+)", version)
+    numbers = re.match(r"v?(\d{1,9})\.(\d{1,9})", version, re.ASCII)
     if numbers is None or name not in ASKS_STATUS:
         return False
     return (int(numbers[1]), int(numbers[2])) >= ASKS_STATUS[name]

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 from azure_cni.api.node_ip_pool import PAUSE_WRITER
-from azure_cni.api.reading import mapping, text
+from azure_cni.api.reading import decimal, mapping, text
 from azure_cni.errors import ConfigInvalid, KubeError, KubeInvalid, KubeUnreachable
 from azure_cni.kube.status_errors import BY_STATUS
 from azure_cni.model.text import legible
@@ -30,6 +30,7 @@ EXEC_S: Final = 30.0
 """For an answer of one agent: some hundred kilobytes at most, and the start of a process on its node."""
 FAILED: Final = 400
 BROKEN: Final = 500
+LAST_STATUS: Final = 599
 
 
 class ClusterAccess(Protocol):
@@ -200,11 +201,11 @@ def _refused(status: int, words: str) -> KubeError:
 def _refused_exec(what: str, words: str) -> KubeError:
     """The handshake's answer has its status in words only: "Handshake status 403 Forbidden -+-+- ..."."""
     _, _, rest = words.partition("Handshake status ")
-    number = rest.split(" ", 1)[0]
-    if not number.isdigit():
+    number = decimal(rest.split(" ", 1)[0], most=LAST_STATUS)
+    if not number:
         return KubeUnreachable(f"cannot {what}: {words}")
-    rights = "; it needs get and create of pods/exec there" if number in {"401", "403"} else ""
-    return _refused(int(number), f"cannot {what}: the API server refused it with {rest[:60].strip()}{rights}")
+    rights = "; it needs get and create of pods/exec there" if number in {401, 403} else ""
+    return _refused(number, f"cannot {what}: the API server refused it with {rest[:60].strip()}{rights}")
 
 
 def _require_success(what: str, ended: bytes, *, complained: str) -> None:

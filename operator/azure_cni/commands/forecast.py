@@ -21,6 +21,8 @@ from azure_cni.model.text import addresses, counted
 if TYPE_CHECKING:
     from rich.console import Console
 
+LONGEST_COUNT: Final = 9
+"""Digits."""
 MISSING: Final = (
     "by the audit trails of the nodes that are here now: pods of nodes that were deleted since are missing, so where "
     "many were, growth is overestimated"
@@ -76,7 +78,7 @@ def forecast(access: ClusterAccess, form: Form, *, within: float, subnets: tuple
 
 def _free_of(written: str) -> tuple[str, int]:
     name, _, count = written.partition("=")
-    if not name or not count.isdecimal():
+    if not name or not count.isdecimal() or len(count) > LONGEST_COUNT:
         raise ConfigInvalid(f"cannot use --subnet-free {written}: it must be NAME=COUNT, as in nodes=120")
     return name, int(count)
 

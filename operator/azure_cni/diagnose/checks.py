@@ -33,7 +33,10 @@ OTHERS: Final = {
     "antrea": "Antrea",
     "azure-cns": "Azure CNI",
 }
-"""Other network plugins, by the label `k8s-app` or `app` of their DaemonSets' pods."""
+"""Other network plugins, by the label `k8s-app` or `app` of their DaemonSets' pods.
+
+All are in the nodes' own network; a tenant's pod with such a label is not.
+"""
 
 
 class CheckResult(StrEnum):
@@ -181,15 +184,16 @@ def check_after(findings: Iterable[Finding], *, unread: Sequence[str] = ()) -> l
 
 
 def _other_network(evidence: ClusterEvidence) -> ClusterCheck:
-    names = sorted({OTHERS[pod.app] for pod in evidence.pods if pod.app in OTHERS})
+    found = [pod for pod in evidence.pods if pod.app in OTHERS and pod.host_network]
+    names = sorted({f"{OTHERS[pod.app]} (namespace {pod.namespace})" for pod in found})
     page = f"{INSTALL}#7-coming-from-another-cni-plugin"
     if not names:
         return ClusterCheck("cluster", "OtherNetwork", CheckResult.GOOD, "no other network plugin runs here", page=page)
-    message = f"{few(names)} runs here too: a runtime takes the conflist whose name sorts first"
+    message = f"{few(names)} runs here too, by the labels of pods: a runtime takes the conflist whose name sorts first"
     return ClusterCheck("cluster", "OtherNetwork", CheckResult.WARNING, message, "change over node by node", page)
 
 
 def _version(text: str) -> tuple[int, ...]:
     """Of a kubelet, "v1.36.3+rke2r1"; one that says none is taken as new."""
-    found = re.match(r"v(\d+)\.(\d+)", text)
+    found = re.match(r"v(\d{1,9})\.(\d{1,9})", text, re.ASCII)
     return tuple(map(int, found.groups())) if found else OLDEST

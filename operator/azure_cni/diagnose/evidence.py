@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from azure_cni.api import node_ip_pool, vnet_quota
 from azure_cni.api.node_ip_pool import NodeIPPool
-from azure_cni.api.reading import mapping, mappings, metadata_of, spec_of, status_of, text, whole
+from azure_cni.api.reading import decimal, mapping, mappings, metadata_of, spec_of, status_of, text, whole
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.diagnose.pauses import NodePause
 from azure_cni.model.text import seconds_of
@@ -225,7 +225,7 @@ def parse_node(body: Mapping[str, Any]) -> NodeFacts:
         linux=system in {"", "linux"},
         provider_id=text(spec.get("providerID")),
         pod_cidr=text(spec.get("podCIDR")),
-        most_pods=int(pods) if (pods := text(mapping(status.get("capacity")).get("pods"))).isdecimal() else 0,
+        most_pods=decimal(mapping(status.get("capacity")).get("pods"), most=_MANY),
         kubelet=text(mapping(status.get("nodeInfo")).get("kubeletVersion")),
         created_s=seconds_of(meta.get("creationTimestamp")),
         network_unavailable=condition_of(status, "NetworkUnavailable").get("status") == "True",

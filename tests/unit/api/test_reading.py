@@ -8,7 +8,7 @@ import pytest
 
 from azure_cni.api import nic_operation, vnet_quota
 from azure_cni.api.node_ip_pool import NodeIPPool, parse
-from azure_cni.api.reading import LARGEST_NUMBER, MOST_ADDRESSES
+from azure_cni.api.reading import LARGEST_NUMBER, MOST_ADDRESSES, decimal
 from unit.chart.crds import POOLS, QUOTAS, schema
 
 
@@ -65,3 +65,12 @@ def test_the_definitions_allow_what_is_read_and_no_more():
 def test_a_ledger_that_is_none_is_a_new_one(grants: object):
     read = vnet_quota.parse({"metadata": {"name": "vnet"}, "spec": {"vnetID": "v"}, "status": {"grants": grants}})
     assert (read.is_new, dict(read.entries)) == (True, {})
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [("110", 110), ("0", 0), ("0110", 110), ("1000", 999), ("9" * 5000, 999), ("0" * 5000 + "7", 7),
+     ("", 7), ("-1", 7), ("1.5", 7), ("²", 7), ("٣", 7), (12, 7), (None, 7)],
+)  # fmt: skip
+def test_a_number_written_as_text_is_held_below_the_most(written: object, number: int):
+    assert decimal(written, most=999, default=7) == number

@@ -34,6 +34,7 @@ def test_the_conflist_that_holds_has_the_same_name_and_our_plugin_alone():
         ("cri-o://1.30.4", False),
         ("docker://28.0.1", False),
         ("containerd://", False),
+        ("containerd://2." + "9" * 5000, True),
         ("containerd", False),
         ("", False),
     ],

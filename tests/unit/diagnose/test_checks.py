@@ -38,6 +38,7 @@ def test_a_cluster_in_which_every_check_is_good():
         ({"providerID": ""}, "NoProviderID", CheckResult.WARNING),
         ({"providerID": "kind://docker/x"}, "NoProviderID", CheckResult.WARNING),
         ({"nodeInfo": {"kubeletVersion": "v1.29.4+rke2r1"}}, "OldKubernetes", CheckResult.BAD),
+        ({"capacity": {"pods": "9" * 5000}}, "TooManyPods", CheckResult.WARNING),
     ],
 )
 def test_each_mistake_is_one_check_and_names_the_node(changes: dict[str, Any], code: str, result: CheckResult):
@@ -48,7 +49,15 @@ def test_each_mistake_is_one_check_and_names_the_node(changes: dict[str, Any], c
     assert wrong.do
 
 
-@pytest.mark.parametrize("changes", [{"providerID": f"{SCALE_SET}_0"}, {"capacity": {}}, {"nodeInfo": {}}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"providerID": f"{SCALE_SET}_0"},
+        {"capacity": {}},
+        {"nodeInfo": {}},
+        {"nodeInfo": {"kubeletVersion": "v1." + "9" * 5000}},
+    ],
+)
 def test_what_is_no_mistake_or_not_said_is_none(changes: dict[str, Any]):
     assert {one.result for one in checks(cluster(nodes=[node(**changes)]))} == {CheckResult.GOOD}
 
@@ -59,7 +68,13 @@ def test_another_network_plugin_is_named(label: str, name: str):
     other["metadata"]["labels"] = {"k8s-app": label}
     (wrong,) = [one for one in checks(cluster(other)) if one.result is not CheckResult.GOOD]
     assert wrong.code == "OtherNetwork"
-    assert name in wrong.message
+    assert f"{name} (namespace default)" in wrong.message
+
+
+def test_a_pod_of_a_tenant_is_no_network_plugin_by_its_label():
+    mine = pod("mine", ip="10.240.0.36", phase="Running")
+    mine["metadata"]["labels"] = {"k8s-app": "cilium", "app": "calico-node"}
+    assert [one.code for one in checks(cluster(mine)) if one.result is not CheckResult.GOOD] == []
 
 
 def test_after_the_install_what_status_finds_are_checks():
