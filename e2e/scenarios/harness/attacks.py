@@ -236,18 +236,29 @@ class Target:
         name: str,
         *attacks: Callable[[float], Attack],
         meanwhile: Callable[[float], Sequence[float]] | None = None,
+        control: Callable[[float], Attack] | None = None,
     ) -> Comparison:
-        """A quiet window and the attacks at once, again and again; `attacks` are made for that many seconds."""
+        """A quiet window and the attacks at once, again and again; `attacks` are made for that many seconds.
+
+        `control` runs in the quiet windows: what an attack costs the machine that all parts share, without its harm.
+        """
         rounds: list[Round] = []
         reports: list[Report] = []
         for _ in range(self._rounds):
-            quiet = self.watch(WINDOW_S, meanwhile)
-            with attacking(*(attack(WINDOW_S + 2 * SETTLE_S) for attack in attacks)) as did:
-                time.sleep(SETTLE_S)
-                rounds.append(Round(quiet, self.watch(WINDOW_S, meanwhile)))
+            quiet, _ = self._watched(meanwhile, *([control] if control else []))
+            attacked, did = self._watched(meanwhile, *attacks)
+            rounds.append(Round(quiet, attacked))
             reports += did
-            time.sleep(SETTLE_S)
         return Comparison(name, rounds, reports)
+
+    def _watched(
+        self, meanwhile: Callable[[float], Sequence[float]] | None, *attacks: Callable[[float], Attack]
+    ) -> tuple[Window, Sequence[Report]]:
+        with attacking(*(attack(WINDOW_S + 2 * SETTLE_S) for attack in attacks)) as did:
+            time.sleep(SETTLE_S)
+            window = self.watch(WINDOW_S, meanwhile)
+        time.sleep(SETTLE_S)
+        return window, did
 
     def watch(self, seconds: float, meanwhile: Callable[[float], Sequence[float]] | None = None) -> Window:
         """What the node does in that time; `meanwhile` is given it too, and measures something else."""
@@ -255,7 +266,7 @@ class Target:
         if controller := self._product.controller_processes(self.node):
             programs["controller"] = controller
         for pid in (pid for pids in programs.values() for pid in pids):
-            self.node.run("sh", "-c", f"echo 5 >/proc/{pid}/clear_refs")
+            self.node.run("sh", "-c", f"echo 5 >/proc/{pid}/clear_refs || test ! -e /proc/{pid}")
         ports = [AGENT_PORT, *((CONTROLLER_PORT,) if controller else ())]
         witness = ["python3", "-c", WITNESS.read_text(), str(seconds), BINARY, CONFLIST, *ports]
         with ThreadPoolExecutor(1) as beside:
