@@ -19,7 +19,8 @@ from aiohttp import web
 
 import azure_cni.entrypoints.agent  # noqa: F401  # for its memory
 from azure_cni.entrypoints import web as web_port
-from azure_cni.entrypoints.cni_server import CniServer, listen
+from azure_cni.entrypoints.cni_listener import serve_socket
+from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.web import Bind, Shown, TlsSettings, WebSettings
 from azure_cni.host.ledger_store import SqliteLedgerStore
@@ -70,7 +71,7 @@ async def serve(run_dir: Path, *, mode: ModeName, cooling_s: float, tls: bool, w
         runner = web.AppRunner(server.application(), access_log=None, handle_signals=False)
         await runner.setup()
         closing.push_async_callback(runner.cleanup)
-        await listen(runner, run_dir / SOCKET)
+        await serve_socket(runner, run_dir / SOCKET, requests=server.requests, faults=server.faults)
         shown = Shown(metrics.registry, healthy=lambda: "", ready=lambda: "")
         settings = WebSettings(METRICS_PORT, Bind.NODE, str(IDENTITY.primary_ip), tls=TlsSettings() if tls else None)
         works = [node.reconciler.run(), web_port.serve(settings, shown, faults=node.faults)]

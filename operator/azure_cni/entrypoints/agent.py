@@ -22,7 +22,8 @@ from azure_cni import __version__
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.entrypoints import netns_socket, web
 from azure_cni.entrypoints.azure_wiring import azure_ports
-from azure_cni.entrypoints.cni_server import CniServer, listen
+from azure_cni.entrypoints.cni_listener import bound, serve_socket
+from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.introspection_routes import add_introspection
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.running import attempt, every, kept_up, run_until_stopped, stop_on_signals, unhealthy
@@ -217,7 +218,8 @@ class Agent:
         runner = AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         self._closing.push_async_callback(runner.cleanup)
-        await listen(runner, self._settings.host.run_dir / "cni.sock")
+        cni_socket = self._settings.host.run_dir / "cni.sock"
+        await serve_socket(runner, cni_socket, requests=server.requests, faults=faults)
         log.info("serving sandboxes", extra={"node": self._settings.node_name, "version": __version__})
         async with asyncio.TaskGroup() as periodic:
             periodic.create_task(kept_up(partial(self._take_passed, server, runner), "netns_socket", faults))
@@ -228,7 +230,7 @@ class Agent:
 
     async def _take_passed(self, server: CniServer, runner: AppRunner) -> None:
         """Accept namespaces that are passed as descriptors, on a socket of their own."""
-        listener = netns_socket.bound(self._settings.host.run_dir / netns_socket.NAME)
+        listener = bound(self._settings.host.run_dir / netns_socket.NAME)
         await server.passed.serve(listener, runner.server)
 
     async def _end_when_damaged(self) -> None:

@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import platform
+import re
 import time
 from collections.abc import Callable
 from typing import Final
@@ -18,7 +19,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from azure_cni import __version__
 
+MOST_CODES: Final = 64
+"""Of Azure's error codes that a process names in its metrics, the first that come. `errors_map` knows fewer."""
+OTHER_CODE: Final = "other"
 CLOUD_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0)
+
+
+_STATUS: Final = re.compile("[1-5][0-9]{2}", re.ASCII)
 
 
 class CommonMetrics:
@@ -30,6 +37,7 @@ class CommonMetrics:
         Gauge(
             "azure_cni_build_info", f"Version of this {who}; always 1.", ["version", "python"], registry=self.registry
         ).labels(__version__, platform.python_version()).set(1)
+        self._codes: set[str] = set()
         self._azure = Histogram(
             "azure_cni_azure_request_duration_seconds",
             "Time of calls to Azure, by operation and answer.",
@@ -49,7 +57,16 @@ class CommonMetrics:
 
     def azure(self, operation: str, code: str, seconds: float) -> None:
         """See `azure.answers.CallMetrics`."""
-        self._azure.labels(operation, code).observe(seconds)
+        self._azure.labels(operation, self._named(code)).observe(seconds)
+
+    def _named(self, code: str) -> str:
+        """Each label costs memory and a part of each scrape for as long as the process runs, whoever invents codes."""
+        if code in self._codes or _STATUS.fullmatch(code):
+            return code
+        if len(self._codes) >= MOST_CODES:
+            return OTHER_CODE
+        self._codes.add(code)
+        return code
 
     def throttled(self, seconds: float) -> None:
         """See `azure.answers.CallMetrics`."""

@@ -32,6 +32,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from azure_cni.entrypoints.accepting import Acceptor
 from azure_cni.entrypoints.tls import TlsProtocol, TlsShare
 from azure_cni.errors import AzureCniError, InternalFault
 from azure_cni.faults import Faults
@@ -43,7 +44,6 @@ BACKLOG: Final = 64
 
 _IP_FREEBIND: Final = 15  # linux/in.h; Python 3.11 has no name for it
 _END_OF_HEAD: Final = b"\r\n\r\n"
-_ACCEPT_RETRY_S: Final = 1.0
 _RECEIVE_BYTES: Final = 8192
 _RESET_AT_CLOSE, _USUAL_CLOSE = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 """Of SO_LINGER. A reset drops what the kernel still has for the caller."""
@@ -107,13 +107,13 @@ class Listener:
         tls: Callable[[], ssl.SSLContext | None] | None = None,
     ) -> None:
         self._listening = listening
+        self._acceptor = Acceptor(listening)
         self._protocol = protocol
         self._faults = faults
         self._bounds = bounds or Bounds()
         self._tls = tls
         self._share = TlsShare(share=self._bounds.tls_share, saved_s=self._bounds.tls_share / 2)
         self._places = asyncio.Semaphore(self._bounds.connections)
-        self._refused = False
 
     async def run(self) -> None:
         """Accept and serve until cancelled."""
@@ -121,22 +121,8 @@ class Listener:
             async with asyncio.TaskGroup() as serving:
                 while True:
                     await self._places.acquire()
-                    serving.create_task(self._serve(await self._accept()))
+                    serving.create_task(self._serve(await self._acceptor.accept()))
                     await asyncio.sleep(self._bounds.pause_s)
-
-    async def _accept(self) -> socket.socket:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(self._listening)
-            except OSError as error:  # descriptors or memory have run out, or the caller has gone again
-                if not self._refused:
-                    log.warning("connections cannot be accepted", extra={"error": error.strerror or str(error)})
-                self._refused = True
-                await asyncio.sleep(_ACCEPT_RETRY_S)
-            else:
-                self._refused = False
-                return connection
 
     async def _serve(self, connection: socket.socket) -> None:
         """One connection, in its place. A fault of ours ends no other: a stranger may have found it."""

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 
 from pythonjsonlogger.json import JsonFormatter
 
+from azure_cni.model.text import legible
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 QUIET = {"aiohttp.access": logging.WARNING, "kopf": logging.CRITICAL, "azure": logging.ERROR, "msal": logging.ERROR}
 """Libraries that log each request or object. Our own messages cover what they warn of, and say what to do."""
@@ -32,11 +34,18 @@ class TextFormatter(_InUTC):
     """For people at a terminal: `time level logger message key=value ...`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, or more with a traceback."""
-        line = super().format(record)
+        """One line, or more with a traceback, whose lines are indented: no value can pass for a line of its own."""
+        head, *rest = super().format(record).split("\n")
+        return "\n  ".join([head, *map(_on_one_line, rest)])
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's
+        """Without the traceback."""
         facts = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD]
-        head, newline, rest = line.partition("\n")
-        return " ".join([head, *facts]) + newline + rest
+        return _on_one_line(" ".join([super().formatMessage(record), *facts]))
+
+
+def _on_one_line(text: str) -> str:
+    return legible(text, longest=len(text))
 
 
 def set_up_logs(*, level: str, style: str) -> None:

@@ -13,12 +13,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
-from azure_cni.errors import AzureCniError
+from azure_cni.entrypoints.accepting import Acceptor
+from azure_cni.entrypoints.cni_listener import BoundedRequests, Place
 
 NAME: Final = "netns.sock"
 """The socket's name, beside the first one."""
@@ -26,13 +26,13 @@ NAME: Final = "netns.sock"
 _FIRST_BYTE_S: Final = 5.0
 _REQUEST_S: Final = 60.0
 """A request must begin this soon after its descriptor, or the descriptor is closed."""
-_QUEUE: Final = 128
 
 
 class PassedNamespaces:
     """The descriptors that were passed and not used yet, by the connection that each came with."""
 
-    def __init__(self) -> None:
+    def __init__(self, requests: BoundedRequests) -> None:
+        self._requests = requests
         self._passed: dict[web.RequestHandler, int] = {}
 
     @contextmanager
@@ -55,49 +55,34 @@ class PassedNamespaces:
         """Take connections until cancelled. `server` is that of a runner that is set up."""
         if server is None:
             raise TypeError("the runner has not been set up")
-        loop = asyncio.get_running_loop()
         with listener:
+            acceptor = Acceptor(listener)
             async with asyncio.TaskGroup() as connections:
                 while True:
-                    connection, _ = await loop.sock_accept(listener)
-                    connections.create_task(self._receive(connection, server))
+                    connection, place = await self._requests.accept(acceptor)
+                    connections.create_task(self._receive(connection, place, server))
 
-    async def _receive(self, connection: socket.socket, server: web.Server) -> None:
+    async def _receive(self, connection: socket.socket, place: Place, server: web.Server) -> None:
         loop = asyncio.get_running_loop()
         connection.setblocking(False)
         try:
             async with asyncio.timeout(_FIRST_BYTE_S):
                 netns = await _received(connection)
-            await loop.connect_accepted_socket(partial(self._protocol, server, netns), connection)
+            await loop.connect_accepted_socket(partial(self._protocol, server, netns, place), connection)
         except (OSError, TimeoutError):
             connection.close()
+            place.end()
 
-    def _protocol(self, server: web.Server, netns: int) -> web.RequestHandler:
+    def _protocol(self, server: web.Server, netns: int, place: Place) -> asyncio.Protocol:
         protocol = server()
         self._passed[protocol] = netns
         asyncio.get_running_loop().call_later(_REQUEST_S, self._expire, protocol)
-        return protocol
+        return self._requests.protocol(protocol, place)
 
     def _expire(self, protocol: web.RequestHandler) -> None:
         netns = self._passed.pop(protocol, None)
         if netns is not None:
             os.close(netns)
-
-
-def bound(path: Path) -> socket.socket:
-    """A listening socket for root alone, in place of one that a dead agent left. AzureCniError."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-        path.chmod(0o600)
-        listener.listen(_QUEUE)
-    except OSError as error:
-        listener.close()
-        raise AzureCniError(
-            f"cannot open the socket {path}: {error.strerror}; is {path.parent} the node's, and writable?"
-        ) from error
-    return listener
 
 
 async def _received(connection: socket.socket) -> int:

@@ -24,11 +24,12 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
-from typing import Final, TypeAlias
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from azure_cni.entrypoints.accepting import Handler, one_request
 from azure_cni.entrypoints.certificate import CertificateFiles, self_signed
 from azure_cni.entrypoints.common_metrics import Exposition
 from azure_cni.entrypoints.listener import Bounds, Listener, bound_socket
@@ -47,7 +48,6 @@ CERTIFICATE_RETRY_S: Final = 60.0
 ACTIVITY: Final = "web"
 """In the count of our own faults."""
 
-_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PROBES: Final = Bounds(connections=8)
 """For the kubelet and whoever else is on the node: 8 connections; with Prometheus' 24, 32 descriptors at the most."""
@@ -97,7 +97,7 @@ def application(
     shown: Shown, *, metrics: bool, probes: bool = True, auth: MetricsAuth | None = None
 ) -> web.Application:
     """The application, with or without metrics and probes; `auth` judges who may read the metrics."""
-    app = web.Application(middlewares=[_one_request])
+    app = web.Application(middlewares=[one_request])
     if metrics:
         show = Exposition(shown.registry).handle
         app.router.add_get("/metrics", _guarded(show, auth) if auth else show)
@@ -176,7 +176,7 @@ async def _certificate(tls: TlsSettings, address: str) -> Callable[[], ssl.SSLCo
             return lambda: made
 
 
-def _guarded(show: _Handler, auth: MetricsAuth) -> _Handler:
+def _guarded(show: Handler, auth: MetricsAuth) -> Handler:
     async def answer(request: web.Request) -> web.StreamResponse:
         refusal = await auth.refusal(request.headers.get("Authorization", ""), source=request.remote or "")
         if refusal is not None:
@@ -185,18 +185,6 @@ def _guarded(show: _Handler, auth: MetricsAuth) -> _Handler:
         return await show(request)
 
     return answer
-
-
-@web.middleware
-async def _one_request(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """A connection is closed after its answer: an idle one would occupy a place."""
-    try:
-        response = await handler(request)
-    except web.HTTPException as refusal:
-        refusal.force_close()
-        raise
-    response.force_close()
-    return response
 
 
 def _probe(ask: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.Response]]:

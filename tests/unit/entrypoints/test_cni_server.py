@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from azure_cni.entrypoints.cni_listener import serve_socket
 from azure_cni.entrypoints.cni_server import CniServer, listen
 from azure_cni.errors import AzureCniError, DatapathError
 from fakes.nic import FakeNic
@@ -58,9 +59,10 @@ async def test_a_socket_that_cannot_be_opened_is_reported_in_words(tmp_path: Pat
 async def serving(directory: Path, node: SimulatedNode) -> AsyncIterator[Caller]:
     socket = directory / "cni.sock"
     socket.touch()  # as a dead agent leaves it
-    runner = web.AppRunner(CniServer(sandboxes=node.sandboxes, observer=node.observer).application())
+    server = CniServer(sandboxes=node.sandboxes, observer=node.observer)
+    runner = web.AppRunner(server.application())
     await runner.setup()
-    await listen(runner, socket)
+    await serve_socket(runner, socket, requests=server.requests, faults=server.faults)
     async with node.running(), aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session:
         await node.until(lambda: node.state.ready)
         yield Caller(session, node, socket)

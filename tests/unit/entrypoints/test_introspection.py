@@ -21,7 +21,8 @@ from azure_cni.api.introspection import (
     decode_usage_report,
 )
 from azure_cni.entrypoints.cli import main
-from azure_cni.entrypoints.cni_server import CniServer, listen
+from azure_cni.entrypoints.cni_listener import serve_socket
+from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.introspection_routes import add_introspection
 from azure_cni.faults import Faults
 from azure_cni.node.audit import AuditTrail
@@ -34,7 +35,8 @@ from fakes.simulated_node import SimulatedNode
 async def serving(directory: Path, node: SimulatedNode) -> AsyncIterator[Path]:
     """The socket as the agent opens it."""
     socket = directory / "cni.sock"
-    app = CniServer(sandboxes=node.sandboxes, observer=node.observer).application()
+    server = CniServer(sandboxes=node.sandboxes, observer=node.observer)
+    app = server.application()
     add_introspection(
         app,
         node.reconciler.inspector,
@@ -44,7 +46,7 @@ async def serving(directory: Path, node: SimulatedNode) -> AsyncIterator[Path]:
     )
     runner = web.AppRunner(app)
     await runner.setup()
-    await listen(runner, socket)
+    await serve_socket(runner, socket, requests=server.requests, faults=server.faults)
     async with node.running():
         await node.until(lambda: node.counts.free > 0)
         yield socket

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from azure_cni.entrypoints import listener, web
+from azure_cni.entrypoints import accepting, listener, web
 from azure_cni.entrypoints.listener import Bounds, Listener, bound_socket
 from azure_cni.entrypoints.running import kept_up
 from azure_cni.entrypoints.web import Bind, Shown, WebSettings
@@ -289,7 +289,7 @@ async def test_metrics_are_where_the_setting_says(
 async def test_when_descriptors_run_out_it_is_said_once_and_served_again_after(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listener, "_ACCEPT_RETRY_S", 0.02)
+    monkeypatch.setattr(accepting, "_RETRY_S", 0.02)
     async with serving(monkeypatch) as port:
         before = open_descriptors() + 1
         caller = socket.create_connection((OUTSIDE, port))  # in the queue before there is no descriptor for it
@@ -356,15 +356,15 @@ async def test_a_fault_in_one_connection_ends_only_that(monkeypatch: pytest.Monk
     assert counted == ["connection"]
 
 
-@pytest.mark.parametrize("method", ["run", "_accept"])
+@pytest.mark.parametrize(("owner", "method"), [(Listener, "run"), (accepting.Acceptor, "accept")])
 @pytest.mark.parametrize("error", [KeyError("x"), asyncio.CancelledError()], ids=["an error", "a cancellation"])
 async def test_a_fault_in_a_listener_is_counted_and_it_serves_again(
-    monkeypatch: pytest.MonkeyPatch, method: str, error: BaseException
+    monkeypatch: pytest.MonkeyPatch, owner: object, method: str, error: BaseException
 ) -> None:
     """An error ended the process, and a cancellation by somebody else ended one of the two ports for ever."""
     counted: list[str] = []
     monkeypatch.setattr(web, "kept_up", partial(kept_up, again_s=0.01))
-    Breaking(monkeypatch, Listener, method, error)
+    Breaking(monkeypatch, owner, method, error)
     async with serving(monkeypatch, faults=Faults(counted.append)) as port:
         for address in (web.LOOPBACK, OUTSIDE):
             assert b"200 OK" in await ask(address, port)

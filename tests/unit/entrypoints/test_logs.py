@@ -60,3 +60,24 @@ def test_text_has_the_same_for_people(say: Say):
 def test_a_resource_is_named_by_group_and_name():
     assert short_id(NIC) == "G/vm1"
     assert short_id("something else") == "something else"
+
+
+FORGED = "2026-11-29T03:00:00.000Z INFO azure_cni address assigned pod=shop/forged"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x0b", "\x85", "\u2028"])
+@pytest.mark.parametrize("where", ["message", "fact", "traceback"])
+def test_no_value_passes_for_a_line_of_its_own_in_text(end: str, where: str):
+    words = f"x{end}{FORGED}{end}\x1b[2J\u202e"
+    record = logging.makeLogRecord({"name": "azure_cni.test", "levelname": "INFO", "msg": "cni request refused"})
+    if where == "message":
+        record.msg = words
+    elif where == "fact":
+        record.error = words
+    else:
+        error = ValueError(words)
+        record.exc_info = (ValueError, error, None)
+    text = logs.TextFormatter("%(asctime)s %(levelname)s %(name)s %(message)s").format(record)
+    assert FORGED in text
+    assert [line for line in text.splitlines() if line.startswith(FORGED[:4])] == text.splitlines()[:1]
+    assert all(line.isprintable() for line in text.splitlines())

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from azure_cni.datapath.conflicts import Conflict, ConflictReason
 from azure_cni.datapath.conntrack import ConntrackUsage
+from azure_cni.entrypoints.common_metrics import MOST_CODES
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.web import Shown, application
 from fakes.simulated_node import SimulatedNode
@@ -100,3 +101,21 @@ def values(metrics: Metrics) -> dict[str, float]:
         for family in metrics.registry.collect()
         if family.type == "gauge" and any(name in family.name for name in names)
     }
+
+
+def test_codes_that_somebody_invents_make_a_bounded_number_of_labels():
+    metrics = Metrics()
+    for number in range(2000):
+        metrics.azure("nic.get", f"Code{number}", 0.1)
+        metrics.azure("nic.put", f"Code{number}", 0.1)
+    for status in ("200", "404", "503"):
+        metrics.azure("nic.get", status, 0.1)
+    (family,) = (one for one in metrics.registry.collect() if one.name == "azure_cni_azure_request_duration_seconds")
+    counts = {
+        (sample.labels["operation"], sample.labels["code"]): sample.value
+        for sample in family.samples
+        if sample.name.endswith("_count")
+    }
+    assert len(counts) == 2 * (MOST_CODES + 1) + 3
+    assert counts["nic.get", "other"] == counts["nic.put", "other"] == 2000 - MOST_CODES
+    assert [counts["nic.get", code] for code in ("Code0", "200", "404", "503")] == [1, 1, 1, 1]

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from azure_cni.datapath.interface import Wiring
 from azure_cni.entrypoints import netns_socket
+from azure_cni.entrypoints.cni_listener import bound
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.errors import AzureCniError, DatapathError
 from azure_cni.node.ports import SandboxSpec
@@ -95,7 +96,7 @@ async def serving(directory: Path) -> AsyncIterator[Agent]:
         runner = web.AppRunner(server.application(), handle_signals=False)
         await runner.setup()
         agent.path.touch()  # as a dead agent leaves it
-        taking = asyncio.create_task(server.passed.serve(netns_socket.bound(agent.path), runner.server))
+        taking = asyncio.create_task(server.passed.serve(bound(agent.path), runner.server))
         yield agent
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
@@ -163,4 +164,4 @@ async def test_a_descriptor_waits_for_its_request_no_longer_than_it_may(
 def test_a_socket_that_cannot_be_opened_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "netns.sock").mkdir()
     with pytest.raises(AzureCniError, match=rf"^cannot open the socket {tmp_path}/netns.sock: Is a directory; "):
-        netns_socket.bound(tmp_path / "netns.sock")
+        bound(tmp_path / "netns.sock")

@@ -1,0 +1,211 @@
+"""The sockets that runtimes use, bounded: a runtime that leaks connections must not take the agent from the others.
+
+The sockets are for root alone, so this is against mistakes rather than attacks. A connection waits in the kernel's
+queue until there is a place for it; the binary tries again while that queue is full. It has `request_s` to send its one
+request, of which few arrive at once: what has not arrived yet costs memory. Then it has `answer_s` to get its answer.
+ADDs that wait for an address keep a place of the many, and none of those few: the DEL that ends one can always arrive.
+
+`listener` bounds the port for metrics, for strangers: no request there has a body, and each is slowed down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from aiohttp import web
+
+from azure_cni.entrypoints.accepting import Acceptor
+from azure_cni.entrypoints.running import kept_up
+from azure_cni.errors import AzureCniError
+from azure_cni.faults import Faults
+
+ACTIVITY = "cni_socket"
+"""In the count of our own faults."""
+_QUEUE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBounds:
+    """What callers can have at once, and for how many seconds. A node has at most 250 pods."""
+
+    connections: int = 512
+    arriving: int = 128
+    request_s: float = 10.0
+    answer_s: float = 120.0
+    """Longer than the binary waits for any verb."""
+
+
+class Place:
+    """The place of one connection among all, and at first among those whose request has not arrived."""
+
+    def __init__(self, connections: asyncio.Semaphore, arriving: asyncio.Semaphore) -> None:
+        self._held = [connections, arriving]
+
+    def arrived(self) -> None:
+        """Make room for the next request."""
+        if len(self._held) > 1:
+            self._held.pop().release()
+
+    def end(self) -> None:
+        """Make room for the next connection. As often as one likes."""
+        while self._held:
+            self._held.pop().release()
+
+
+class BoundedRequests:
+    """The connections of all sockets of one server."""
+
+    def __init__(self, bounds: RequestBounds | None = None) -> None:
+        self._bounds = bounds or RequestBounds()
+        self._connections = asyncio.Semaphore(self._bounds.connections)
+        self._arriving = asyncio.Semaphore(self._bounds.arriving)
+        self._open: dict[asyncio.BaseProtocol, _Connection] = {}
+
+    async def serve(self, listening: socket.socket, server: web.Server) -> None:
+        """Accept and serve until cancelled."""
+        acceptor = Acceptor(listening)
+        async with asyncio.TaskGroup() as connecting:
+            while True:
+                connection, place = await self.accept(acceptor)
+                connecting.create_task(self._connect(connection, place, server))
+
+    async def accept(self, acceptor: Acceptor) -> tuple[socket.socket, Place]:
+        """The next connection, when there is a place for it."""
+        await self._arriving.acquire()
+        await self._connections.acquire()
+        place = Place(self._connections, self._arriving)
+        try:
+            return await acceptor.accept(), place
+        except BaseException:
+            place.end()
+            raise
+
+    def protocol(self, inner: web.RequestHandler, place: Place) -> asyncio.Protocol:
+        """The server's side of a connection in its place, which it gives back at its end."""
+        outer = _Connection(inner, place, self._bounds, ended=partial(self._open.pop, inner, None))
+        self._open[inner] = outer
+        return outer
+
+    def arrived(self, request: web.Request) -> None:
+        """All of that request has been read."""
+        connection = self._open.get(request.protocol)
+        if connection is not None:
+            connection.arrived()
+
+    async def _connect(self, connection: socket.socket, place: Place, server: web.Server) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: self.protocol(server(), place), connection)
+        except OSError:  # it has gone again
+            connection.close()
+            place.end()
+
+
+class _Connection(asyncio.Protocol):
+    """Passes one connection on to the HTTP server's own protocol, and cuts it when its time is over."""
+
+    def __init__(
+        self, inner: web.RequestHandler, place: Place, bounds: RequestBounds, *, ended: Callable[[], object]
+    ) -> None:
+        self._inner = inner
+        self._place = place
+        self._bounds = bounds
+        self._ended = ended
+        self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def arrived(self) -> None:
+        """The request is there."""
+        self._place.arrived()
+        self._allow(self._bounds.answer_s)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # a stream's
+        self._transport = transport
+        self._allow(self._bounds.request_s)
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._inner.data_received(data)
+
+    def eof_received(self) -> None:
+        self._inner.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._place.end()
+        self._ended()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+    def _allow(self, seconds: float) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._transport is not None:
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+
+
+class _Site(web.BaseSite):
+    """What a runner stops first."""
+
+    def __init__(
+        self, runner: web.AppRunner, listening: socket.socket, *, requests: BoundedRequests, faults: Faults
+    ) -> None:
+        super().__init__(runner)
+        self._listening = listening
+        self._requests = requests
+        self._faults = faults
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"http://unix:{self._listening.getsockname()}:"
+
+    async def start(self) -> None:
+        """Serve until stopped."""
+        server = self._runner.server
+        assert server is not None  # noqa: S101  # the runner is set up
+        await super().start()
+        work = kept_up(partial(self._requests.serve, self._listening, server), ACTIVITY, self._faults)
+        self._serving = asyncio.create_task(work, name=ACTIVITY)
+
+    async def stop(self) -> None:
+        """Accept nothing more. What is being answered goes on."""
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.gather(self._serving, return_exceptions=True)
+        self._listening.close()
+        await super().stop()
+
+
+async def serve_socket(runner: web.AppRunner, path: Path, *, requests: BoundedRequests, faults: Faults) -> None:
+    """Open the socket for root alone, and serve until the runner is cleaned up. AzureCniError."""
+    await _Site(runner, bound(path), requests=requests, faults=faults).start()
+
+
+def bound(path: Path) -> socket.socket:
+    """A listening socket for root alone, in place of one that a dead agent left. AzureCniError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(_QUEUE)
+    except OSError as error:
+        listener.close()
+        raise AzureCniError(
+            f"cannot open the socket {path}: {error.strerror}; is {path.parent} the node's, and writable?"
+        ) from error
+    return listener
