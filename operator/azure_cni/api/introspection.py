@@ -24,7 +24,7 @@ USAGE_PATH: Final = "/introspection/v1/usage"
 
 
 class SlotReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One address of the ledger. `since`: when it came into this state."""
+    """One address of the ledger, since then in its state. `own_egress`: its pod leaves the VNet with it, too."""
 
     address: str = ""
     config: str = ""
@@ -39,6 +39,7 @@ class SlotReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     network: str = ""
     on_nic: bool = True
     excluded: bool = False
+    own_egress: bool = False
 
     @property
     def holder(self) -> str:
@@ -93,6 +94,36 @@ class RemovalReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     config: str = ""
 
 
+class ChangeReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What a write attaches to one address, and detaches from it."""
+
+    address: str = ""
+    add: list[str] = []
+    remove: list[str] = []
+
+
+class AttachmentReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What became of what one pod asks to have attached. `retry_at`: of what Azure refused; "" where nothing was."""
+
+    namespace: str = ""
+    pod: str = ""
+    uid: str = ""
+    done: bool = False
+    problem: bool = False
+    reason: str = ""
+    message: str = ""
+    retry_at: str = ""
+
+
+class PaceReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Writes that the node may make now for what pods have attached; `next_at`: when what waits for that is written."""
+
+    left: int = 0
+    at_once: int = 0
+    every_s: float = 0.0
+    next_at: str = ""
+
+
 class WriteReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The NIC write that comes next if nothing happens before. `kind`: Grow, Attach, Shrink, Rewrite or None.
 
@@ -102,6 +133,7 @@ class WriteReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     kind: str = "None"
     add: int = 0
     remove: list[RemovalReport] = []
+    attach: list[ChangeReport] = []
     why: str = ""
     not_before: str = ""
     waits: list[str] = []
@@ -237,6 +269,8 @@ class NodeReport(msgspec.Struct, frozen=True, rename="camel"):
     last_write: LastWriteReport | None = None
     failures: list[FailureReport] = []
     conflicts: list[str] = []
+    attachments: list[AttachmentReport] = []
+    attachment_pace: PaceReport = PaceReport()
 
 
 def encode_report(report: msgspec.Struct) -> bytes:

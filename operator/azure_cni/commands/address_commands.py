@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from azure_cni.api.introspection import NodeReport, WriteReport
+from azure_cni.api.introspection import NodeReport, PaceReport, WriteReport
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command
@@ -43,6 +43,8 @@ class PlanAnswer(msgspec.Struct, frozen=True, rename="camel"):
     write: WriteReport
     report: NodeReport
     pause: NodePause | None = None
+    budget: str = ""
+    """What the VNet's write budget has left for all nodes, in words; "" where no VNetQuota was read."""
 
 
 @click.command()
@@ -120,6 +122,7 @@ def plan(access: ClusterAccess, form: Form, *, node: str) -> ExitCode:
         report.next_write,
         report,
         evidence.pauses.get(node),
+        _budget(evidence, node),
     )
     emit(answer, form, _show_plan)
     return ExitCode.WRONG if report.failures else ExitCode.WELL
@@ -198,6 +201,21 @@ def _end(at: str, not_before: str) -> str:
     return f"between {not_before} and {at}" if not_before else at
 
 
+def _budget(evidence: ClusterEvidence, node: str) -> str:
+    pool = evidence.pool(node)
+    quota = evidence.quota(pool.vnet_id) if pool is not None else None
+    if quota is None or quota.tokens is None:
+        return ""
+    return f"{quota.tokens.tokens:.1f} NIC writes for all nodes (VNetQuota {quota.name})"
+
+
+def _pace(pace: PaceReport) -> str:
+    if not pace.at_once:
+        return ""  # an agent of before
+    waits = f"; what waits is written at {pace.next_at}" if pace.next_at else ""
+    return f"{pace.left} of {counted(pace.at_once, 'write')} at once, then one each {pace.every_s:.0f} s{waits}"
+
+
 def _show_plan(console: Console, answer: PlanAnswer) -> None:
     write, pool = answer.write, answer.report.pool
     age = "never" if answer.nic_age_s is None else f"{answer.nic_age_s:.0f} s ago"
@@ -210,6 +228,8 @@ def _show_plan(console: Console, answer: PlanAnswer) -> None:
                 ("pause", f"{answer.pause.in_words}; end it: azure-cni resume {answer.node}" if answer.pause else ""),
                 ("waits for", "; ".join(write.waits)),
                 ("held", f"{pool.held} of at most {pool.ceiling}; {pool.target} wanted, {pool.granted} granted"),
+                ("budget", answer.budget),
+                ("attaching", _pace(answer.report.attachment_pace)),
                 ("NIC read", age),
                 *(("fails", f"{one.activity}: {one.reason}: {one.message}") for one in answer.report.failures),
             ]
@@ -219,3 +239,12 @@ def _show_plan(console: Console, answer: PlanAnswer) -> None:
         console.print(f"+ {counted(write.add, 'address', 'addresses')} that Azure chooses", style="green")
     for removal in write.remove:
         console.print(f"- {removal.address} {removal.config}", style="red")
+    for change in write.attach:
+        for resource in change.add:
+            console.print(f"+ {change.address} {resource}", style="green")
+        for resource in change.remove:
+            console.print(f"- {change.address} {resource}", style="red")
+    for one in answer.report.attachments:
+        if not one.done:
+            again = f"; tried again at {one.retry_at}" if one.retry_at else ""
+            console.print(f"{DOUBTFUL} {one.namespace}/{one.pod}: {one.reason}: {one.message}{again}", style="yellow")

@@ -145,7 +145,7 @@ def _explain(access: ClusterAccess, evidence: ClusterEvidence, namespace: str, n
     """With the agent's own answer where it may be asked; without it the objects say enough."""
     found, events = reads.read_pod(access, namespace, name)
     agent, report = evidence.agent(found.node), None
-    if agent is not None and agent.ready and not found.addresses:
+    if agent is not None and agent.ready and (not found.addresses or found.asks or found.egress):
         try:
             report = reads.ask_agent(access, agent)
         except KubeError:

@@ -20,6 +20,7 @@ AGENT: Final = "an-agent-does-not-become-ready-or-restarts"
 CONTROLLER: Final = "no-controller-answers"
 QUOTA: Final = "the-quota-of-a-vnet-is-exhausted"
 HOST: Final = "something-on-the-host-undoes-what-pods-need"
+ATTACHED: Final = "a-pod-is-not-in-its-load-balancer-pool"
 LOST: Final = "which-pod-has-this-address-and-which-nic-is-it-on"
 
 
@@ -62,6 +63,7 @@ _AGENTS: Final = (
 _CONTROLLERS: Final = (
     "kubectl -n kube-system get pods -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=controller -o wide"
 )
+_POD: Final = "kubectl describe pod -n NAMESPACE POD"
 _PASSES: Final = "wait; it passes without help"
 _FAULT: Final = "report it, with the traceback that the agent's log has; it is tried again"
 
@@ -160,6 +162,28 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
                               "delete the pod whose NIC has not got it", "kubectl delete pod -n NAMESPACE POD", LOST),
         "HostConflict": Cause("something on the host is in the way of pods' traffic", Actor.CLUSTER,
                               "the message has the command that ends it", DESCRIBE, TRAFFIC),
+        "AttachmentPending": Cause("what the pod asks to have attached to its address is not attached yet",
+                                   Actor.NOBODY, "wait; the node writes its NIC at a pace, and Azure takes its time",
+                                   "azure-cni plan NODE", ATTACHED),
+        "AttachmentInvalid": Cause("an annotation of the pod cannot be used", Actor.OWNER,
+                                   "correct it: it needs the full ID of a resource", _POD, ATTACHED),
+        "AttachmentNotAllowed": Cause("the pod's namespace may not use the resource", Actor.CLUSTER,
+                                      "list it in podNetworking.allowed of the chart for that namespace", _POD,
+                                      ATTACHED),
+        "AttachmentNotFound": Cause("Azure does not find the resource that the pod asks for", Actor.OWNER,
+                                    "create it, or correct its ID", _POD, ATTACHED),
+        "AttachmentDenied": Cause("a permission to join a resource is missing", Actor.AZURE,
+                                  "assign the role there; the message, or the condition PermissionMissing, names both",
+                                  DESCRIBE, ATTACHED),
+        "AttachmentInUse": Cause("something else has the public IP address", Actor.OWNER,
+                                 "end that, or name another one", _POD, ATTACHED),
+        "AttachmentRefused": Cause("Azure refuses to attach the resource", Actor.AZURE,
+                                   "Azure's words are in the log of the node's agent", _LOGS, ATTACHED),
+        "AttachmentHostNetwork": Cause("the pod is on its node's network, and has no address of its own", Actor.OWNER,
+                                       "remove hostNetwork, or the readiness gate and the annotations", _POD,
+                                       ATTACHED),
+        "AttachmentImpossible": Cause("nothing can be attached to the address that the pod has", Actor.OWNER,
+                                      "delete the pod: the new one may get another address", _POD, ATTACHED),
         "NotOurs": Cause("nothing of azure-cni keeps the pod waiting", Actor.OWNER,
                          "look at volumes, secrets and images", "kubectl describe pod -n NAMESPACE POD"),
         "Starting": Cause("the pod was placed a moment ago", Actor.NOBODY, "ask again in a few seconds"),

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from azure_cni.api import node_ip_pool, vnet_quota
+from azure_cni.api.egress import EGRESS
 from azure_cni.api.node_ip_pool import NodeIPPool
+from azure_cni.api.pod_annotations import KNOWN, PodCondition, attached_condition, is_gated
 from azure_cni.api.reading import decimal, mapping, mappings, metadata_of, spec_of, status_of, text, whole
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.diagnose.pauses import NodePause
@@ -40,6 +42,12 @@ class PodFacts:
     scheduling: str = ""
     app: str = ""
     """Its label `k8s-app`, or else `app`."""
+    asks: bool = False
+    """For something to be attached to its address, or it is ready only when that is so."""
+    attached: PodCondition | None = None
+    """What its condition says of that."""
+    egress: str = ""
+    """Its annotation about egress; "" where it has none, whatever its namespace says."""
 
     @property
     def full_name(self) -> str:
@@ -155,6 +163,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
     """Of a Pod object."""
     meta, spec, status = metadata_of(body), spec_of(body), status_of(body)
     scheduled, labels = condition_of(status, "PodScheduled"), mapping(meta.get("labels"))
+    annotations = mapping(meta.get("annotations"))
     shown = [text(one.get("ip")) for one in mappings(status.get("podIPs"))] or [text(status.get("podIP"))]
     return PodFacts(
         namespace=text(meta.get("namespace")),
@@ -168,6 +177,9 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
         scheduled_s=seconds_of(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
         scheduling=text(scheduled.get("message")) if scheduled.get("status") == "False" else "",
         app=text(labels.get("k8s-app")) or text(labels.get("app")),
+        asks=is_gated(spec) or any(annotations.get(name) for name in KNOWN),
+        attached=attached_condition(status),
+        egress=text(annotations.get(EGRESS)),
     )
 
 

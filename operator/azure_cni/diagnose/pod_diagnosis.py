@@ -18,6 +18,7 @@ from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import text
 from azure_cni.diagnose.causes import cause_of, in_words
 from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, EventFacts, PodFacts, condition_of
+from azure_cni.diagnose.pod_features import lacks, next_attachment, vnet_notes
 from azure_cni.model.text import counted, few, seconds_of, time_text
 
 EXPECTED: Final = frozenset({"Addressed", "Ended", "HostNetwork", "Starting"})
@@ -74,6 +75,8 @@ def explain_pod(
 ) -> PodDiagnosis:
     """The one cause. `events` are the pod's own; `report` is its node's agent's answer, where it could be asked."""
     found = _found(pod, evidence, events, now_s)
+    if found.reason in {"Addressed", "HostNetwork"} and (lacking := lacks(pod, events, report)) is not None:
+        found = _Found(lacking.reason, f"{lacking.message}; the pod runs, and its address works", found.since_s)
     cause, pool = cause_of(found.reason), evidence.pool(pod.node)
     quota = evidence.quota(pool.vnet_id) if pool else None
     names = {"node": pod.node, "pod": pod.name, "namespace": pod.namespace, "quota": quota.name if quota else ""}
@@ -87,12 +90,12 @@ def explain_pod(
         meaning=cause.meaning,
         since="" if since_s is None else time_text(since_s),
         message=found.message,
-        next_step="" if found.reason in EXPECTED else _next(found, pool, report, now_s),
+        next_step="" if found.reason in EXPECTED else _next(found, pod, pool, report, now_s),
         actor=cause.actor.value,
         do=cause.do,
         command=in_words(found.command or cause.command, **names, address=pod.addresses[0] if pod.addresses else ""),
         page=cause.page,
-        notes=_notes(pod, evidence, report),
+        notes=[*_notes(pod, evidence, report), *vnet_notes(pod, events, report)],
     )
 
 
@@ -187,8 +190,10 @@ def _of_event(event: EventFacts) -> _Found | None:
     return None
 
 
-def _next(found: _Found, pool: NodeIPPool | None, report: NodeReport | None, now_s: float) -> str:
+def _next(found: _Found, pod: PodFacts, pool: NodeIPPool | None, report: NodeReport | None, now_s: float) -> str:
     """What is tried next, and when: from the agent itself, or from what its pool says."""
+    if report and (words := next_attachment(pod, report)):
+        return words
     for failure in report.failures if report else ():
         if failure.reason == found.reason and failure.retry_at:
             tries = counted(failure.attempts, "try", "tries")

@@ -175,11 +175,12 @@ class AttachmentPace:
 
     def next_at_s(self, now_s: float) -> float:
         """Boot time from which the next write may be made; `now_s` if it may be made now."""
-        return now_s + max(0.0, 1.0 - self._left(now_s)) * ATTACH_WRITE_S
+        return now_s + max(0.0, 1.0 - self.left_at(now_s)) * ATTACH_WRITE_S
 
     def after_write(self, now_s: float) -> AttachmentPace:
         """With one write less."""
-        return AttachmentPace(max(0.0, self._left(now_s) - 1.0), now_s)
+        return AttachmentPace(max(0.0, self.left_at(now_s) - 1.0), now_s)
 
-    def _left(self, now_s: float) -> float:
+    def left_at(self, now_s: float) -> float:
+        """How many may be made at once then; a part of one is on its way."""
         return min(ATTACH_WRITES_AT_ONCE, self.left + max(0.0, now_s - self.since_s) / ATTACH_WRITE_S)

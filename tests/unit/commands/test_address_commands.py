@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 from azure_cni.api.introspection import (
+    AttachmentReport,
     AuditReport,
+    ChangeReport,
     NodeReport,
+    PaceReport,
     PoolReport,
     RemovalReport,
     TenureReport,
@@ -75,6 +78,26 @@ def test_plan_shows_the_write_as_a_difference():
     done = run(answering(cluster(), NodeReport(node="vm1", next_write=grow)), "plan", "vm1")
     assert "+ 16 addresses that Azure chooses" in done.stdout
     assert "an answer to request 7" in done.stdout
+
+
+def test_plan_shows_what_is_attached_the_pace_and_the_budget():
+    attach = WriteReport(
+        kind="Attach", attach=[ChangeReport(A, ["load balancer pool lb/web"], ["public IP address x"])]
+    )
+    told = [
+        AttachmentReport("default", "bad", reason="AttachmentNotFound", message="no such pool", retry_at="12:00"),
+        AttachmentReport("default", "good", done=True, reason="Attached"),
+    ]
+    pace = PaceReport(left=0, at_once=6, every_s=10.0, next_at="2026-11-28T06:24:00Z")
+    report = NodeReport(node="vm1", next_write=attach, attachments=told, attachment_pace=pace)
+    done = run(answering(cluster(), report), "plan", "vm1")
+    shown = " ".join(done.stdout.split())
+    assert f"+ {A} load balancer pool lb/web" in shown
+    assert f"- {A} public IP address x" in shown
+    assert "0 of 6 writes at once, then one each 10 s; what waits is written at 2026-11-28T06:24:00Z" in shown
+    assert "5.0 NIC writes for all nodes (VNetQuota vnet)" in shown
+    assert "default/bad: AttachmentNotFound: no such pool; tried again at 12:00" in shown
+    assert "good" not in shown
 
 
 def test_a_pod_is_not_to_be_deleted_because_pools_could_not_be_read():

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from azure_cni.api.introspection import FailureReport, NodeReport, WriteReport
+from azure_cni.api.introspection import (
+    AttachmentReport,
+    FailureReport,
+    NodeReport,
+    PaceReport,
+    SlotReport,
+    WriteReport,
+)
 from azure_cni.commands import reads
 from azure_cni.diagnose.causes import CAUSES
 from azure_cni.diagnose.pod_diagnosis import EXPECTED, PodDiagnosis, explain_pod
@@ -176,3 +185,55 @@ def test_what_may_not_be_read_is_noted_and_the_rest_is_used():
     found = explain(access)
     assert found.cause == "SubnetFull"
     assert any("nodes could not be read" in note for note in found.notes)
+
+
+POOL = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/loadBalancers/lb/backendAddressPools/web"
+
+
+def asking(**status: Any) -> dict[str, Any]:
+    """A pod with an address that asks for a load balancer pool."""
+    made = pod(ip="10.240.0.36", phase="Running")
+    made["metadata"]["annotations"] = {"azure-cni.io/load-balancer-pools": POOL}
+    made["status"]["conditions"] += status.get("conditions", [])
+    return made
+
+
+GATE = condition("azure-cni.io/load-balancer-attached", False, "AttachmentPending", "pool lb/web not attached yet")
+
+
+def test_a_pod_without_what_it_asked_for_is_not_well_by_the_word_of_its_agent():
+    told = AttachmentReport(
+        uid="uid-web", problem=True, reason="AttachmentNotFound", message="Azure does not find it", retry_at=THEN
+    )
+    found = explain(cluster(asking(conditions=[GATE])), report=NodeReport(node="vm1", attachments=[told]))
+    assert (found.cause, found.healthy) == ("AttachmentNotFound", False)
+    assert found.message.startswith("Azure does not find it; ")
+    assert found.next_step == f"it is tried again at {THEN}"
+
+
+def test_what_waits_for_the_nodes_pace_says_when_it_is_written():
+    told = AttachmentReport(uid="uid-web", reason="AttachmentPending", message="pool lb/web not attached yet")
+    pace = PaceReport(left=0, at_once=6, every_s=10.0, next_at=THEN)
+    found = explain(cluster(asking()), report=NodeReport(node="vm1", attachments=[told], attachment_pace=pace))
+    assert found.cause == "AttachmentPending"
+    assert "6 writes at once, then in one each 10 s; the next is at " + THEN in found.next_step
+
+
+def test_without_the_agent_the_condition_says_it_and_else_the_newest_event():
+    assert explain(cluster(asking(conditions=[GATE]))).cause == "AttachmentPending"
+    said = [event("web", "AttachmentNotAllowed", "namespace default may not use it")]
+    assert explain(cluster(asking(), events=said)).cause == "AttachmentNotAllowed"
+    assert explain(cluster(asking())).cause == "Addressed"
+
+
+def test_a_pod_with_all_that_it_asked_for_is_well_and_its_egress_is_told():
+    told = AttachmentReport(uid="uid-web", done=True, reason="Attached", message="load balancer pool lb/web attached")
+    report = NodeReport(node="vm1", attachments=[told], slots=[SlotReport(uid="uid-web", own_egress=True)])
+    refused = [event("web", "EgressNotAllowed", "pods of default may not")]
+    found = explain(cluster(asking(conditions=[GATE]), events=refused), report=report)
+    assert found.healthy
+    assert found.notes == [
+        "load balancer pool lb/web attached",
+        "EgressNotAllowed: pods of default may not",
+        "what it sends out of the VNet has its own address",
+    ]

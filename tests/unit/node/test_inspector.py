@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from azure_cni.api.introspection import NodeReport, SlotReport, decode_node_report, encode_report
-from azure_cni.errors import DatapathError, DecodeFailed, SubnetFull
+from azure_cni.errors import DatapathError, DecodeFailed, RequestRefused, SubnetFull
+from azure_cni.ipam.limits import ATTACH_WRITES_AT_ONCE
 from azure_cni.ipam.plan import AwaitGrant, Grow, NoOp, Rewrite, Shrink, WaitForAzure
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.attachments import Allowance, AttachedResource
 from azure_cni.model.nic import ConfigName
-from azure_cni.node.pool.inspector import describe_step
+from azure_cni.node.pool.described_steps import describe_step
 from azure_cni.node.pool.reservation_request import ControllerGrants
 from fakes.nic import FakeNic
-from fakes.simulated_node import SimulatedNode
+from fakes.simulated_node import SimulatedNode, pod_body
 
 
 async def ask(node: SimulatedNode) -> NodeReport:
@@ -137,3 +139,100 @@ async def test_a_report_survives_the_wire_and_readers_of_another_version():
     assert decode_node_report(b'{"node": "vm1", "newField": {"x": 1}}').node == "vm1"
     with pytest.raises(DecodeFailed):
         decode_node_report(b"<html>")
+
+
+WEB, GONE = (
+    AttachedResource.parse(
+        f"/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/loadBalancers/lb/backendAddressPools/{name}"
+    )
+    for name in ("web", "gone")
+)
+assert WEB is not None
+assert GONE is not None
+ALLOWED = (Allowance(frozenset({"default"}), frozenset({WEB, GONE})),)
+
+
+def shows(node: SimulatedNode, name: str, pools: str) -> None:
+    annotations = {"azure-cni.io/load-balancer-pools": pools}
+    node.demand.observe_pod(pod_body(name, phase="Running", ip="10.0.0.1", annotations=annotations))
+    node.reconciler.wake()
+
+
+async def attaching_node() -> SimulatedNode:
+    node = SimulatedNode(policy=Policy(size=4), attachable=ALLOWED)
+    node.demand.replace([])
+    return node
+
+
+@pytest.mark.looptime
+async def test_what_pods_ask_for_is_told_with_its_next_try():
+    node = await attaching_node()
+    node.nic.refused_resources[GONE.id] = RequestRefused(
+        f"cannot change the NIC: {GONE.id} was not found", azure_code="InvalidResourceReference"
+    )
+    async with node.running():
+        await node.until(lambda: node.counts.free == 4)
+        for name, pool in (("web", WEB), ("gone", GONE)):
+            await node.add(name)
+            shows(node, name, pool.id)
+        await node.until(lambda: {WEB} in node.nic.resources.values(), within_s=60.0)
+        await node.until(lambda: node.events.reasons.count("AttachmentNotFound") == 1)
+        report = decode_node_report(encode_report(await ask(node)))
+    told = {one.pod: one for one in report.attachments}
+    assert (told["web"].done, told["web"].reason, told["web"].retry_at) == (True, "Attached", "")
+    assert (told["gone"].done, told["gone"].problem, told["gone"].reason) == (False, True, "AttachmentNotFound")
+    assert told["gone"].retry_at > report.time
+    assert report.attachment_pace.at_once == ATTACH_WRITES_AT_ONCE
+    assert report.attachment_pace.left < ATTACH_WRITES_AT_ONCE
+
+
+@pytest.mark.looptime
+async def test_what_waits_for_the_pace_is_the_next_write_with_its_time():
+    node = await attaching_node()
+    async with node.running():
+        await node.until(lambda: node.counts.free == 4)
+        await node.add("web")
+        for number in range(2 * ATTACH_WRITES_AT_ONCE):
+            wanted, writes = WEB.id if number % 2 == 0 else "", node.nic.writes
+            shows(node, "web", wanted)
+            if node.reconciler.inspector._pod_attachments.writes_left:
+                await node.until(lambda writes=writes: node.nic.writes > writes)
+            else:
+                break
+        attachments = node.reconciler.inspector._pod_attachments
+        await node.until(lambda: attachments.paused_until_s is not None)
+        report = await ask(node)
+    assert (report.next_write.kind, report.next_write.waits[-1].partition(":")[0]) == (
+        "Attach",
+        "the node's pace for attachments",
+    )
+    assert report.next_write.not_before == report.attachment_pace.next_at > report.time
+    assert report.attachment_pace.left == 0
+
+
+async def test_the_write_to_come_says_what_it_attaches_and_where():
+    node = await attaching_node()
+    async with node.running():
+        await node.until(lambda: node.counts.free == 4)
+        (address,) = (await node.add("web")).addresses
+        node.nic.hold()
+        shows(node, "web", WEB.id)
+        await node.until(lambda: node.reconciler.inspector._pool_state.writing.value == "Attach")
+        report = await ask(node)
+        node.nic.finish()
+    (change,) = report.next_write.attach
+    assert (change.address, change.add, change.remove) == (str(address), ["load balancer pool lb/web"], [])
+    assert report.next_write.under_way
+
+
+async def test_whose_traffic_leaves_with_its_own_address_is_told():
+    async with SimulatedNode(egress=["*"]).running() as node:
+        node.node.namespace_seen({"metadata": {"name": "default"}})
+        for name in ("own", "plain"):
+            annotations = {"azure-cni.io/egress": "pod"} if name == "own" else {}
+            node.node.pod_seen(pod_body(name, annotations=annotations))
+        await node.until(lambda: node.counts.free > 0)
+        for name in ("own", "plain"):
+            await node.add(name)
+        report = await ask(node)
+    assert {slot.pod: slot.own_egress for slot in report.slots if slot.pod} == {"own": True, "plain": False}

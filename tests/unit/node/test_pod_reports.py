@@ -279,7 +279,7 @@ async def test_a_missing_permission_is_in_the_pools_condition_with_its_cost() ->
         await one.until(lambda: one.condition("PermissionMissing")["status"] == "True")
         words = one.condition("PermissionMissing")["message"]
         assert JOIN in words
-        assert words.endswith("is free; pods do not get what they ask to have attached by annotation")
+        assert "is free; pods do not get what they ask to have attached by annotation; az role assignment" in words
         one.demand.forget_pod("uid-web")
         one.reconciler.wake()
         await one.until(lambda: one.condition("PermissionMissing")["status"] == "False")

@@ -98,6 +98,11 @@ class AttachmentRefusals:
         """Boot times at which something may be tried again."""
         return (held.retry_at_s for held in self._refused.values())
 
+    def retry_at_s(self, resources: Collection[AttachedResource]) -> float | None:
+        """Boot time at which the first of those that were refused is tried again; None where none was."""
+        held = (one.retry_at_s for suspect, one in self._refused.items() if suspect.resource in resources)
+        return min(held, default=None)
+
     def refusal_of(self, resource: AttachedResource, config: ConfigName | None) -> CloudError | None:
         """Why Azure refused it there when it was last tried; None when it did not."""
         held = self._refused.get(Suspect(resource)) or self._refused.get(Suspect(resource, config))

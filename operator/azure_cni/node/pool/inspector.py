@@ -6,9 +6,6 @@ is in memory. Boot times become wall clock times here, by the clock of this mome
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import assert_never
-
 import msgspec
 
 from azure_cni import __version__
@@ -16,32 +13,32 @@ from azure_cni.api import introspection as report
 from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.errors import AzureCniError
 from azure_cni.ipam.ledger import Slot
+from azure_cni.ipam.limits import ATTACH_WRITE_S, ATTACH_WRITES_AT_ONCE
 from azure_cni.ipam.plan import (
-    Attach,
-    AwaitGrant,
-    Grow,
     NoOp,
     Plan,
-    Regroup,
-    Rewrite,
-    Shrink,
     Step,
     WaitForAzure,
     next_step,
 )
 from azure_cni.model.nic import NicView
-from azure_cni.model.text import addresses, counted
+from azure_cni.model.text import addresses
+from azure_cni.node.pool.described_steps import describe_changes, describe_paced, describe_step
 from azure_cni.node.pool.failures import Activity, Failures
-from azure_cni.node.pool.nic_writer import groups_wanted
+from azure_cni.node.pool.pod_attachments import PodAttachments
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
+from azure_cni.node.pool.steps import attached_by
 from azure_cni.node.ports import ObservedSandbox
 
 
 class Inspector:
     """Of one node. Safe to call at any time on the agent's loop."""
 
-    def __init__(self, core: NodeCore, *, pool_state: PoolState, failures: Failures) -> None:
+    def __init__(
+        self, core: NodeCore, *, pool_state: PoolState, failures: Failures, pod_attachments: PodAttachments
+    ) -> None:
         self._core = core
+        self._pod_attachments = pod_attachments
         self._pool_state = pool_state
         self._failures = failures
 
@@ -62,6 +59,8 @@ class Inspector:
             last_write=None if last is None else report.LastWriteReport(**last.document()),  # type: ignore[arg-type]
             failures=[self._failure(failure.activity) for failure in self._failures],
             conflicts=[conflict.message for conflict in state.conflicts],
+            attachments=self._attachments(),
+            attachment_pace=self._pace(),
         )
 
     async def _kernel(self) -> report.KernelReport:
@@ -81,6 +80,7 @@ class Inspector:
             state=slot.state.value,
             since=self._wall(slot.since_s),
             on_nic=slot.on_nic,
+            own_egress=slot.own_egress,
             excluded=slot.excluded,
         )
         if slot.holder is None:
@@ -152,14 +152,48 @@ class Inspector:
             retry_at=failure.retry_at,
         )
 
+    def _attachments(self) -> list[report.AttachmentReport]:
+        """Of each pod that asks for something and is not on its way out."""
+        asking = [pod for pod in self._core.demand.pods if pod.asks and not pod.ending]
+        found = []
+        for pod, outcome in self._pod_attachments.outcomes(asking):
+            retry_s = None if outcome.done else self._pod_attachments.retry_at_s(pod)
+            found.append(
+                report.AttachmentReport(
+                    namespace=pod.namespace,
+                    pod=pod.name,
+                    uid=pod.uid,
+                    done=outcome.done,
+                    problem=outcome.problem,
+                    reason=outcome.reason,
+                    message=outcome.message,
+                    retry_at="" if retry_s is None or retry_s < self._now_s() else self._wall(retry_s),
+                )
+            )
+        return found
+
+    def _pace(self) -> report.PaceReport:
+        until_s = self._pod_attachments.paused_until_s
+        return report.PaceReport(
+            left=self._pod_attachments.writes_left,
+            at_once=ATTACH_WRITES_AT_ONCE,
+            every_s=ATTACH_WRITE_S,
+            next_at="" if until_s is None else self._wall(until_s),
+        )
+
     def _next_write(self) -> report.WriteReport:
         pool_state, plan = self._pool_state, self._pool_state.plan
         if plan is None:
             return report.WriteReport(why="nothing is planned before the NIC and the pool have been read")
+        until_s = self._pod_attachments.paused_until_s
+        if isinstance(plan.step, NoOp) and until_s is not None:
+            return describe_paced(not_before=self._wall(until_s), waits=self._waits(plan.step))
         step, not_before_s = self._coming(plan)
-        held = pool_state.view.held if pool_state.view else 0
+        view = pool_state.view
+        described = describe_step(step, held=view.held if view else 0, target=plan.target)
         return msgspec.structs.replace(
-            describe_step(step, held=held, target=plan.target),
+            described,
+            attach=describe_changes(attached_by(step), view),
             not_before="" if not_before_s is None else self._wall(not_before_s),
             waits=self._waits(step),
             under_way=pool_state.writing is not WriteIntent.NONE,
@@ -195,7 +229,8 @@ class Inspector:
             return []
         if isinstance(step, WaitForAzure):
             return ["Azure to finish the operation that the NIC is in"]
-        failing = map(self._failures.get, (Activity.READ, Activity.KERNEL, Activity.GROW, Activity.RELEASE))
+        activities = (Activity.READ, Activity.KERNEL, Activity.GROW, Activity.ATTACH, Activity.RELEASE)
+        failing = map(self._failures.get, activities)
         waits = [f"{one.activity}: {one.reason}, tried again at {one.retry_at}" for one in failing if one is not None]
         reservation, grant = pool_state.reservation, pool_state.grant
         if not pool_state.answered and reservation.write_intent is not WriteIntent.NONE:
@@ -208,34 +243,6 @@ class Inspector:
 
     def _wall(self, boot_s: float) -> str:
         return self._core.ports.clock.utc(ahead_s=boot_s - self._now_s())
-
-
-def describe_step(step: Step, *, held: int, target: int) -> report.WriteReport:
-    """The write of a step: what it changes on the NIC, and why."""
-    match step:
-        case NoOp():
-            return report.WriteReport(why=f"{addresses(held)} on the NIC, as wanted")
-        case WaitForAzure():
-            return report.WriteReport(why="not decided while Azure works on the NIC")
-        case AwaitGrant(requested):
-            why = f"{held} on the NIC, {target} wanted"
-            return report.WriteReport(kind="Grow", add=max(0, requested - held), why=why)
-        case Grow(add):
-            return report.WriteReport(kind="Grow", add=add, why=f"{held} on the NIC, {target} wanted")
-        case Shrink(names, leaving, reason):
-            return report.WriteReport(kind="Shrink", remove=_removals(names, leaving), why=reason)
-        case Attach() | Rewrite() | Regroup():
-            why = groups_wanted(step.groups) if isinstance(step, Regroup) else step.reason
-            return report.WriteReport(kind="Attach" if isinstance(step, Attach) else "Rewrite", why=why)
-        case _:
-            assert_never(step)
-
-
-def _removals(names: Sequence[str], leaving: Sequence[object]) -> list[report.RemovalReport]:
-    """One line each; a configuration of several addresses has no line of its own for each name."""
-    if len(names) != len(leaving):
-        return [report.RemovalReport(str(address), counted(len(names), "ipConfiguration")) for address in leaving]
-    return [report.RemovalReport(str(address), name) for name, address in zip(names, leaving, strict=True)]
 
 
 def _link(link: ObservedSandbox, container: str) -> report.LinkReport:

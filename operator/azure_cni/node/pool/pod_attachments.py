@@ -131,6 +131,20 @@ class PodAttachments:
         self._failed |= {name: attached & found for name, attached in shown.items() if attached & found}
         return found
 
+    @property
+    def writes_left(self) -> int:
+        """How many writes for attachments could be made now, one after the other."""
+        return int(self._pace.left_at(self._now_s()))
+
+    @property
+    def paused_until_s(self) -> float | None:
+        """Boot time at which the changes that wait for the pace are written; None when none do."""
+        return self._paused_until_s
+
+    def retry_at_s(self, pod: Pod) -> float | None:
+        """Boot time at which what Azure refused of what the pod asks for is tried again; None where nothing was."""
+        return self._refusals.retry_at_s(pod.annotations.resources)
+
     def hurry(self) -> None:
         """A person did something about it, perhaps: all may be tried again at once."""
         self._refusals.hurry()

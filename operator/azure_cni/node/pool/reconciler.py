@@ -98,7 +98,9 @@ class Reconciler:
             schedule=self._schedule,
             events=self._events,
         )
-        self.inspector = Inspector(core, pool_state=self._pool_state, failures=self._failures)
+        self.inspector = Inspector(
+            core, pool_state=self._pool_state, failures=self._failures, pod_attachments=self._pod_attachments
+        )
         self._pod_reports = PodReports(core, pod_attachments=self._pod_attachments)
         self._status_task = self._new_status_task(core)
         self._pool_task = self._new_pool_task(core)
