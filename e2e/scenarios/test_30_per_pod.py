@@ -14,6 +14,7 @@ import pytest
 from azurebox.client import Box
 from azurebox.fabric.topology import INTERNET_HOST, ONPREM
 from scenarios.harness.balancing import await_up, await_written, load_balancer, nat_gateway, public_ip, up
+from scenarios.harness.commandline import Answered, ask
 from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import NAMESPACE, PORT, Pod, Workload, event_for, servers, workload
 from scenarios.harness.product import QUICK, Product
@@ -166,4 +167,33 @@ def test_what_cannot_be_attached_is_said_on_the_pod_which_runs_all_the_same(
         event_for(box, pod.name, *words)
         (served,) = good.ready(1)
         assert attached(nodes[0]) == {served.address: [POOL_ID]}
+    nodes[0].shows(AT_REST, within_s=UNDONE_S)
+
+
+@pytest.mark.usefixtures("frontend")
+def test_kubectl_describe_and_why_show_what_is_in_the_way(box: Box, nodes: list[Node]) -> None:
+    """Prints what docs/operations.md shows: `e2e/box scenarios -k kubectl_describe -rP`."""
+    with asking(box, "described", nodes[0], {POOLS: MISSING_ID}) as made:
+        pod = box.wait_for(lambda: next(iter(made.pods()), None), UNDONE_S, "the pod to be there")
+        event_for(box, pod.name, "AttachmentNotFound", "load balancer pool missing/pods")
+
+        def described() -> str:
+            shown = box.kubectl("describe", "pod", "-n", NAMESPACE, pod.name)
+            gates = shown.partition("Readiness Gates:")[2].partition("Conditions:")[0].split()
+            return shown if gates[-2:] == [GATE, "False"] else ""
+
+        shown = box.wait_for(described, UNDONE_S, f"{pod.name} to be described with its readiness gate False")
+        print(shown)
+        events = shown.partition("Events:")[2]
+        assert "AttachmentNotFound" in events
+        assert "Azure does not find the load balancer pool missing/pods" in events
+
+        def explained() -> Answered | None:
+            answer = ask("why", f"{NAMESPACE}/{pod.name}")
+            return answer if "it is tried again at" in answer.printed else None
+
+        why = box.wait_for(explained, UNDONE_S, "azure-cni why to say when it is tried again")
+        print(why.printed)
+        assert why.code == 1
+        assert "AttachmentNotFound" in why.printed
     nodes[0].shows(AT_REST, within_s=UNDONE_S)
