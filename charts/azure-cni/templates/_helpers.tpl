@@ -379,6 +379,20 @@ prometheus.io/port: {{ index . 1 | int64 | quote }}
 prometheus.io/path: /metrics
 {{- end -}}
 
+{{/*
+A text whose PromQL selects the pods of a release azure-cni in kube-system, for this release. Takes a list of the root and
+the text. Of a longer name the API server takes 58 characters to make a pod's name.
+*/}}
+{{- define "azure-cni.ownSeries" -}}
+{{- $root := index . 0 -}}
+{{- $text := index . 1 | replace "\"kube-system\"" (quote $root.Release.Namespace) -}}
+{{- range $component := list "agent" "controller" -}}
+{{- $pods := printf "%s-" (include "azure-cni.componentName" (list $root $component)) | trunc 58 -}}
+{{- $text = $text | replace (printf "azure-cni-%s-.+" $component) (printf "%s.+" $pods) -}}
+{{- end -}}
+{{- $text -}}
+{{- end -}}
+
 {{/* What agent and controller both need to serve metrics; each adds its port. */}}
 {{- define "azure-cni.metrics.env" -}}
 - name: AZURE_CNI_METRICS_BIND

@@ -22,80 +22,136 @@ Panel = tuple[str, str, tuple[Query, ...]]
 """Title, unit, queries."""
 
 
-def _quantile(of: str, share: str, by: str = "le") -> str:
-    return f"histogram_quantile({share}, sum by ({by}) (rate({of}_bucket{RATE})))"
+AGENTS: Final = 'namespace="${namespace}", pod=~"${agents}"'
+CONTROLLERS: Final = 'namespace="${namespace}", pod=~"${controllers}"'
+BOTH: Final = 'namespace="${namespace}", pod=~"${agents}|${controllers}"'
+"""Whose series count: anybody may export some of these names, but not from these pods."""
+VARIABLES: Final = (
+    ("namespace", "Namespace", "kube-system"),
+    ("agents", "Pods of agents", "azure-cni-agent-.+"),
+    ("controllers", "Pods of controllers", "azure-cni-controller-.+"),
+)
 
 
-def _add(share: str) -> str:
-    series = f'azure_cni_cni_request_duration_seconds_bucket{{verb="add", code="0"}}{RATE}'
-    return f"histogram_quantile({share}, sum by (le) (rate({series})))"
+def _each(metric: str, whose: str, by: str = "instance", **labels: str) -> str:
+    """One number for each target, however many series it exports."""
+    return f"max by ({by}) ({_series(metric, whose, **labels)})"
 
 
+def _sum(metric: str, whose: str, **labels: str) -> str:
+    """Of the targets' numbers, without those that no honest one reports, and 0 where there is none."""
+    return f"sum({_each(metric, whose, **labels)} > 0 < Inf) or vector(0)"
+
+
+def _series(metric: str, whose: str, **labels: str) -> str:
+    matchers = [f'{name}="{value}"' for name, value in labels.items()]
+    return f"{metric}{{{', '.join([*matchers, whose])}}}"
+
+
+def _rate(metric: str, whose: str, by: str, **labels: str) -> str:
+    return f"sum by ({by}) (rate({_series(metric, whose, **labels)}{RATE}) >= 0 < Inf)"
+
+
+def _quantile(of: str, whose: str, share: str, by: str = "le", **labels: str) -> str:
+    return f"histogram_quantile({share}, {_rate(f'{of}_bucket', whose, by, **labels)})"
+
+
+REQUESTS: Final = "azure_cni_cni_request_duration_seconds"
+AZURE: Final = "azure_cni_azure_request_duration_seconds"
 STATS: Final[tuple[Panel, ...]] = (
-    ("Nodes with an agent", "short", (("count(azure_cni_pool_ready)", "agents"),)),
-    ("Nodes that can take a pod", "short", (("sum(azure_cni_pool_ready)", "nodes"),)),
-    ("Leading controllers (1)", "short", (("sum(azure_cni_controller_leader)", "leaders"),)),
-    ("Pods with an address", "short", (('sum(azure_cni_pool_addresses{state="assigned"})', "pods"),)),
-    ("Pods that wait", "short", (("sum(azure_cni_pool_waiting_pods)", "pods"),)),
-    ("Nodes closed to new pods", "short", (("sum(azure_cni_node_tainted)", "nodes"),)),
+    ("Nodes with an agent", "short", ((f"count({_each('azure_cni_pool_ready', AGENTS)}) or vector(0)", "agents"),)),
+    (
+        "Nodes that can take a pod",
+        "short",
+        ((f"count({_each('azure_cni_pool_ready', AGENTS)} == 1) or vector(0)", "nodes"),),
+    ),
+    (
+        "Leading controllers (1)",
+        "short",
+        ((f"count({_each('azure_cni_controller_leader', CONTROLLERS)} == 1) or vector(0)", "leaders"),),
+    ),
+    ("Pods with an address", "short", ((_sum("azure_cni_pool_addresses", AGENTS, state="assigned"), "pods"),)),
+    ("Pods that wait", "short", ((_sum("azure_cni_pool_waiting_pods", AGENTS), "pods"),)),
+    (
+        "Nodes closed to new pods",
+        "short",
+        ((f"count({_each('azure_cni_node_tainted', AGENTS)} == 1) or vector(0)", "nodes"),),
+    ),
 )
 ALIVE: Final[tuple[Panel, ...]] = (
-    ("Addresses of all nodes", "short", (("sum by (state) (azure_cni_pool_addresses)", "{{state}}"),)),
-    ("Quota of each VNet", "short", (("sum by (quota, what) (azure_cni_quota_addresses)", "{{quota}} {{what}}"),)),
-    ("Versions", "short", (("count by (version) (azure_cni_build_info)", "{{version}}"),)),
-)
-DOING: Final[tuple[Panel, ...]] = (
-    ("A pod's network (ADD)", "s", ((_add("0.5"), "p50"), (_add("0.99"), "p99"))),
     (
-        "Calls of the runtime",
-        "ops",
-        ((f"sum by (verb) (rate(azure_cni_cni_request_duration_seconds_count{RATE}))", "{{verb}}"),),
-    ),
-    (
-        "Where the time of a call goes (p99)",
-        "s",
-        ((_quantile("azure_cni_cni_stage_duration_seconds", "0.99", "le, stage"), "{{stage}}"),),
-    ),
-    (
-        "Calls to Azure, by answer",
-        "ops",
+        "Addresses of all nodes",
+        "short",
         (
             (
-                f"sum by (operation, code) (rate(azure_cni_azure_request_duration_seconds_count{RATE}))",
-                "{{operation}} {{code}}",
+                f"sum by (state) ({_each('azure_cni_pool_addresses', AGENTS, 'instance, state')} >= 0 < Inf)",
+                "{{state}}",
             ),
         ),
     ),
     (
-        "Calls to Azure (p99)",
-        "s",
-        ((_quantile("azure_cni_azure_request_duration_seconds", "0.99", "le, operation"), "{{operation}}"),),
+        "Quota of each VNet",
+        "short",
+        ((_each("azure_cni_quota_addresses", CONTROLLERS, "quota, what"), "{{quota}} {{what}}"),),
     ),
-    ("Passes of agents", "ops", ((f"sum by (result) (rate(azure_cni_reconcile_total{RATE}))", "{{result}}"),)),
-    ("Grants", "ops", ((f"sum by (result) (rate(azure_cni_grants_total{RATE}))", "{{result}}"),)),
+    (
+        "Versions",
+        "short",
+        ((f"count by (version) ({_each('azure_cni_build_info', BOTH, 'instance, version')})", "{{version}}"),),
+    ),
+)
+DOING: Final[tuple[Panel, ...]] = (
+    (
+        "A pod's network (ADD)",
+        "s",
+        tuple(
+            (_quantile(REQUESTS, AGENTS, share, verb="add", code="0"), name)
+            for share, name in (("0.5", "p50"), ("0.99", "p99"))
+        ),
+    ),
+    ("Calls of the runtime", "ops", ((_rate(f"{REQUESTS}_count", AGENTS, "verb"), "{{verb}}"),)),
+    (
+        "Where the time of a call goes (p99)",
+        "s",
+        ((_quantile("azure_cni_cni_stage_duration_seconds", AGENTS, "0.99", "le, stage"), "{{stage}}"),),
+    ),
+    (
+        "Calls to Azure, by answer",
+        "ops",
+        ((_rate(f"{AZURE}_count", BOTH, "operation, code"), "{{operation}} {{code}}"),),
+    ),
+    ("Calls to Azure (p99)", "s", ((_quantile(AZURE, BOTH, "0.99", "le, operation"), "{{operation}}"),)),
+    ("Passes of agents", "ops", ((_rate("azure_cni_reconcile_total", AGENTS, "result"), "{{result}}"),)),
+    ("Grants", "ops", ((_rate("azure_cni_grants_total", CONTROLLERS, "result"), "{{result}}"),)),
     (
         "NIC writes that are left",
         "short",
         (
-            ("sum by (quota) (azure_cni_write_budget_tokens)", "{{quota}} left"),
-            ("sum by (quota) (azure_cni_write_budget_capacity)", "{{quota}} at most"),
-            ("sum by (quota) (azure_cni_write_budget_per_minute)", "{{quota}} a minute"),
+            (_each("azure_cni_write_budget_tokens", CONTROLLERS, "quota"), "{{quota}} left"),
+            (_each("azure_cni_write_budget_capacity", CONTROLLERS, "quota"), "{{quota}} at most"),
+            (_each("azure_cni_write_budget_per_minute", CONTROLLERS, "quota"), "{{quota}} a minute"),
         ),
     ),
-    ("A round of the controller (p99)", "s", ((_quantile("azure_cni_grant_round_duration_seconds", "0.99"), "p99"),)),
+    (
+        "A round of the controller (p99)",
+        "s",
+        ((_quantile("azure_cni_grant_round_duration_seconds", CONTROLLERS, "0.99"), "p99"),),
+    ),
 )
-_USABLE: Final = " - ignoring (what) ".join(
-    f'azure_cni_quota_addresses{{what="{what}"}}' for what in ("limit", "reserved", "outside")
-)
-_ASSIGNED: Final = 'azure_cni_pool_addresses{state="assigned"}'
+_OF_QUOTA: Final = {
+    what: _each("azure_cni_quota_addresses", CONTROLLERS, "quota", what=what)
+    for what in ("granted", "limit", "reserved", "outside")
+}
+_CONNECTIONS: Final = " / ".join(_each(f"azure_cni_conntrack_{what}", AGENTS) for what in ("entries", "limit_entries"))
+_ASSIGNED: Final = _each("azure_cni_pool_addresses", AGENTS, state="assigned")
 WRONG: Final[tuple[Panel, ...]] = (
-    ("Pods that wait, by node", "short", (("azure_cni_pool_waiting_pods > 0", "{{instance}}"),)),
+    ("Pods that wait, by node", "short", ((f"{_each('azure_cni_pool_waiting_pods', AGENTS)} > 0", "{{instance}}"),)),
     (
         "Calls of the runtime that failed",
         "ops",
         (
             (
-                f'sum by (instance, code) (rate(azure_cni_cni_request_duration_seconds_count{{code!="0"}}{RATE})) > 0',
+                f'sum by (instance, code) (rate({REQUESTS}_count{{code!="0", {AGENTS}}}{RATE})) > 0',
                 "{{instance}} {{code}}",
             ),
         ),
@@ -103,41 +159,67 @@ WRONG: Final[tuple[Panel, ...]] = (
     (
         "The fullest nodes (assigned of at most)",
         "percentunit",
+        ((f"topk(10, {_ASSIGNED} / {_each('azure_cni_pool_limit_addresses', AGENTS)})", "{{instance}}"),),
+    ),
+    (
+        "Quotas (granted of what may be)",
+        "percentunit",
         (
             (
-                f"topk(10, {_ASSIGNED} / on (instance) group_left () azure_cni_pool_limit_addresses)",
+                "{granted} / ({limit} - {reserved} - {outside})".format_map(_OF_QUOTA),
+                "{{quota}}",
+            ),
+        ),
+    ),
+    (
+        "Addresses of pods that are not on the NIC",
+        "short",
+        ((f"{_each('azure_cni_pool_lost_addresses', AGENTS)} > 0", "{{instance}}"),),
+    ),
+    (
+        "In the way on hosts",
+        "short",
+        ((f"{_each('azure_cni_host_conflicts', AGENTS, 'instance, reason')} > 0", "{{instance}} {{reason}}"),),
+    ),
+    (
+        "Seconds that Azure asked to wait, in an hour",
+        "s",
+        (
+            (
+                f"max by (instance) (increase(azure_cni_azure_throttled_seconds_total{{{BOTH}}}[1h])) > 0",
                 "{{instance}}",
             ),
         ),
     ),
     (
-        "Quotas (granted of what may be)",
-        "percentunit",
-        ((f'azure_cni_quota_addresses{{what="granted"}} / ignoring (what) ({_USABLE})', "{{quota}}"),),
-    ),
-    ("Addresses of pods that are not on the NIC", "short", (("azure_cni_pool_lost_addresses > 0", "{{instance}}"),)),
-    (
-        "In the way on hosts",
-        "short",
-        (("max by (instance, reason) (azure_cni_host_conflicts) > 0", "{{instance}} {{reason}}"),),
-    ),
-    (
-        "Seconds that Azure asked to wait, in an hour",
+        "Nodes that wait for their turn to write",
         "s",
-        (("increase(azure_cni_azure_throttled_seconds_total[1h]) > 0", "{{instance}}"),),
+        ((f"topk(10, {_each('azure_cni_grant_wait_seconds', AGENTS)} > 0)", "{{instance}}"),),
     ),
-    ("Nodes that wait for their turn to write", "s", (("topk(10, azure_cni_grant_wait_seconds > 0)", "{{instance}}"),)),
-    ("The oldest readings of NICs", "s", (("topk(5, azure_cni_nic_read_age_seconds)", "{{instance}}"),)),
+    (
+        "The oldest readings of NICs",
+        "s",
+        ((f"topk(5, {_each('azure_cni_nic_read_age_seconds', AGENTS)})", "{{instance}}"),),
+    ),
     (
         "Put right, in an hour",
         "short",
-        (("increase(azure_cni_drift_repairs_total[1h]) > 0", "{{instance}} {{kind}}"),),
+        (
+            (
+                f"max by (instance, kind) (increase(azure_cni_drift_repairs_total{{{AGENTS}}}[1h])) > 0",
+                "{{instance}} {{kind}}",
+            ),
+        ),
     ),
-    ("Faults of azure-cni", "short", (("azure_cni_internal_errors_total > 0", "{{instance}} {{activity}}"),)),
+    (
+        "Faults of azure-cni",
+        "short",
+        ((f"{_each('azure_cni_internal_errors_total', BOTH, 'instance, activity')} > 0", "{{instance}} {{activity}}"),),
+    ),
     (
         "The kernel's table of connections",
         "percentunit",
-        (("topk(10, azure_cni_conntrack_entries / azure_cni_conntrack_limit_entries)", "{{instance}}"),),
+        ((f"topk(10, {_CONNECTIONS})", "{{instance}}"),),
     ),
 )
 ROWS: Final = (("Alive", STATS, "stat"), ("", ALIVE, "timeseries"), ("Doing", DOING, "timeseries"),
@@ -156,7 +238,20 @@ def dashboard() -> dict[str, Any]:
         "time": {"from": "now-6h", "to": "now"},
         "timezone": "",
         "templating": {
-            "list": [{"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"}]
+            "list": [
+                {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"},
+                *(
+                    {
+                        "name": name,
+                        "label": label,
+                        "type": "textbox",
+                        "query": value,
+                        "hide": 0,
+                        "current": {"text": value, "value": value},
+                    }
+                    for name, label, value in VARIABLES
+                ),
+            ]
         },
         "panels": list(_panels()),
     }

@@ -32,7 +32,13 @@ def helm() -> str:
     return found
 
 
-def template(*values: str, file: str = "{}", unchecked: bool = False, kube_version: str = KUBE_VERSION) -> str:
+def template(
+    *values: str,
+    file: str = "{}",
+    unchecked: bool = False,
+    kube_version: str = KUBE_VERSION,
+    namespace: str = "kube-system",
+) -> str:
     """What `helm template` prints with these `--set` arguments, over a values file of this text.
 
     `unchecked` leaves out the schema of the values.
@@ -40,7 +46,7 @@ def template(*values: str, file: str = "{}", unchecked: bool = False, kube_versi
     settings = [argument for value in values for argument in ("--set", value)]
     if unchecked:
         settings.append("--skip-schema-validation")
-    command = [helm(), "template", "azure-cni", CHART, "-n", "kube-system", "--kube-version", kube_version, "-f", "-"]
+    command = [helm(), "template", "azure-cni", CHART, "-n", namespace, "--kube-version", kube_version, "-f", "-"]
     done = subprocess.run([*command, *settings], input=file, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Refused(done.stderr)
@@ -48,16 +54,16 @@ def template(*values: str, file: str = "{}", unchecked: bool = False, kube_versi
     return done.stdout
 
 
-def render(*values: str) -> list[dict[str, Any]]:
+def render(*values: str, namespace: str = "kube-system") -> list[dict[str, Any]]:
     """The objects that the chart makes of these values."""
-    return [document for document in yaml.safe_load_all(template(*values)) if document]
+    return [document for document in yaml.safe_load_all(template(*values, namespace=namespace)) if document]
 
 
-def of_kind(kind: str, *values: str, name: str | None = None) -> dict[str, Any]:
+def of_kind(kind: str, *values: str, name: str | None = None, namespace: str = "kube-system") -> dict[str, Any]:
     """The one object of this kind, and of this name where there are more, that the chart makes of these values."""
     (found,) = (
         manifest
-        for manifest in render(*values)
+        for manifest in render(*values, namespace=namespace)
         if manifest["kind"] == kind and name in (None, manifest["metadata"]["name"])
     )
     return found

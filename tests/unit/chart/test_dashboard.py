@@ -11,12 +11,20 @@ import yaml
 
 from unit.chart.dashboard import FILE, text
 from unit.chart.helm import of_kind, render
-from unit.chart.test_alerts import WITH_PROMTOOL
+from unit.chart.test_alerts import WITH_PROMTOOL, lies, series_of
 from unit.chart.test_names import agents, controllers
 
 DASHBOARD: dict[str, Any] = json.loads(FILE.read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
+DEFAULTS = {one["name"]: one["query"] for one in DASHBOARD["templating"]["list"] if one["type"] == "textbox"}
+
+
+def filled(expr: str, variables: dict[str, str] = DEFAULTS) -> str:
+    """As Grafana sends it to Prometheus, with these variables."""
+    return re.sub(r"\$\{(\w+)\}", lambda found: variables[found[1]], expr).replace("$__rate_interval", "5m")
+
+
+QUERIES = [filled(target["expr"]) for panel in PANELS for target in panel["targets"]]
 
 
 def test_the_file_is_the_one_that_is_made():
@@ -47,8 +55,7 @@ async def test_every_metric_of_the_pool_and_of_quotas_is_shown():
 
 @WITH_PROMTOOL
 def test_prometheus_can_parse_each_query(tmp_path: Path):
-    exprs = [query.replace("$__rate_interval", "5m") for query in QUERIES]
-    rules = [{"record": f"query:{number}", "expr": expr} for number, expr in enumerate(exprs)]
+    rules = [{"record": f"query:{number}", "expr": expr} for number, expr in enumerate(QUERIES)]
     file = tmp_path / "queries.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
     done = subprocess.run(["promtool", "check", "rules", file], capture_output=True, text=True, check=False)
@@ -56,35 +63,82 @@ def test_prometheus_can_parse_each_query(tmp_path: Path):
     assert f"{len(QUERIES)} rules found" in done.stdout
 
 
-@WITH_PROMTOOL
-def test_the_shares_are_of_what_there_is(tmp_path: Path):
-    """The two that divide: by hand it is easily something that matches no series, and shows nothing."""
-    series = {
-        "azure_cni_pool_addresses{instance='n',job='j',state='assigned'}": "50x9",
-        "azure_cni_pool_limit_addresses{instance='n',job='j'}": "200x9",
-        **{
-            f"azure_cni_quota_addresses{{quota='v',instance='c',what='{what}'}}": f"{value}x9"
-            for what, value in {"limit": 120, "reserved": 10, "outside": 10, "granted": 75}.items()
-        },
-    }
-    shares = {query: value for query in QUERIES for key, value in SHARES.items() if key in query and " / " in query}
-    assert len(shares) == 2
+AGENT = {"namespace": "kube-system", "pod": "azure-cni-agent-x2x7k", "job": "j"}
+CONTROLLER = {"namespace": "kube-system", "pod": "azure-cni-controller-5d9c-b7z2p", "job": "j", "instance": "c"}
+HONEST = {
+    **{
+        series_of("azure_cni_pool_addresses", **AGENT, instance=name, state="assigned"): f"{count}x9"
+        for name, count in {"a": 50, "b": 20}.items()
+    },
+    **{series_of("azure_cni_pool_limit_addresses", **AGENT, instance=name): "200x9" for name in "ab"},
+    **{series_of("azure_cni_pool_ready", **AGENT, instance=name): "1x9" for name in "ab"},
+    **{
+        series_of("azure_cni_quota_addresses", **CONTROLLER, quota="v", what=what): f"{value}x9"
+        for what, value in {"limit": 120, "reserved": 10, "outside": 10, "granted": 75}.items()
+    },
+    series_of("azure_cni_controller_leader", **CONTROLLER): "1x9",
+}
+SHOWN = {
+    "The fullest nodes (assigned of at most)": {'{instance="a"}': 0.25, '{instance="b"}': 0.1},
+    "Quotas (granted of what may be)": {'{quota="v"}': 0.75},
+    "Nodes with an agent": {"{}": 2},
+    "Leading controllers (1)": {"{}": 1},
+    "Pods with an address": {"{}": 70},
+    "Pods that wait": {"{}": 0},
+    "Addresses of all nodes": {'{state="assigned"}': 70},
+}
+
+
+def assert_shown(series: dict[str, str], shown: dict[str, dict[str, float]], directory: Path) -> None:
     checks = [
-        {"expr": query, "eval_time": "5m", "exp_samples": [{"labels": labels, "value": value}]}
-        for query, (labels, value) in shares.items()
-    ]
+        {"expr": filled(target["expr"]), "eval_time": "5m",
+         "exp_samples": [{"labels": labels, "value": value} for labels, value in shown[panel["title"]].items()]}
+        for panel in PANELS if panel["title"] in shown
+        for target in panel["targets"]
+    ]  # fmt: skip
+    assert len(checks) == len(shown)
     inputs = [{"series": name, "values": values} for name, values in series.items()]
-    file = tmp_path / "test.yaml"
+    file = directory / "test.yaml"
     test = {"interval": "1m", "input_series": inputs, "promql_expr_test": checks}
     file.write_text(yaml.safe_dump({"rule_files": [], "evaluation_interval": "1m", "tests": [test]}))
     done = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-SHARES = {
-    "azure_cni_pool_limit_addresses": ('{instance="n", job="j", state="assigned"}', 0.25),
-    "azure_cni_quota_addresses": ('{quota="v", instance="c"}', 0.75),
-}
+@WITH_PROMTOOL
+def test_panels_show_what_there_is(tmp_path: Path):
+    """Shares among them: by hand it is easily a division that matches no series, and shows nothing."""
+    assert_shown(HONEST, SHOWN, tmp_path)
+
+
+@WITH_PROMTOOL
+def test_panels_show_the_same_whatever_pods_of_others_export(tmp_path: Path):
+    assert_shown(HONEST | lies(namespace="dev", pod="azure-cni-agent-evil1", instance="evil"), SHOWN, tmp_path)
+
+
+@WITH_PROMTOOL
+def test_an_agent_that_lies_is_one_node_and_no_controller(tmp_path: Path):
+    liar = lies(namespace="kube-system", pod="azure-cni-agent-evil1", instance="evil", job="j")
+    of_nodes = {"The fullest nodes (assigned of at most)", "Addresses of all nodes"}
+    shown = {title: values for title, values in SHOWN.items() if title not in of_nodes}
+    assert_shown(HONEST | liar, shown | {"Nodes with an agent": {"{}": 3}}, tmp_path)
+
+
+def test_every_query_selects_the_namespace_and_the_pods():
+    for panel in PANELS:
+        for target in panel["targets"]:
+            metrics = re.findall(r"azure_cni_\w+", target["expr"])
+            selected = re.findall(r'azure_cni_\w+\{[^}]*namespace="\$\{namespace\}", pod=~"\$\{', target["expr"])
+            assert len(selected) == len(metrics), panel["title"]
+
+
+def test_the_charts_dashboard_begins_with_the_releases_own_pods():
+    values = ("metrics.dashboard.enabled=true", "fullnameOverride=net")
+    made = of_kind("ConfigMap", *values, name="net-dashboard", namespace="network")
+    variables = json.loads(made["data"]["azure-cni.json"])["templating"]["list"]
+    assert {one["name"]: one["current"]["value"] for one in variables if one["type"] == "textbox"} == {
+        "namespace": "network", "agents": "net-agent-.+", "controllers": "net-controller-.+",
+    }  # fmt: skip
 
 
 def test_panels_do_not_overlap_and_rows_have_names():
