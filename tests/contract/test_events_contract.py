@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from azure_cni.kube.client import KubeClient
-from azure_cni.kube.events import BURST, LONGEST_RENEWAL_S, LONGEST_REPEAT_S, REFILL_S, REMEMBERED, REPEAT_S, KubeEvents
+from azure_cni.kube.event_budget import BURST, REFILL_S, SHARE_BURST
+from azure_cni.kube.events import LONGEST_RENEWAL_S, LONGEST_REPEAT_S, REMEMBERED, REPEAT_S, KubeEvents
 from contract.kube_world import HTTP, MEMORY, Place
 from fakes.events import FakeEvents
 from fakes.kubeapi import EVENTS, FakeKubeAPI
@@ -202,12 +203,23 @@ async def test_long_names_and_messages_fit(http: EventsUnderTest) -> None:
 
 
 async def test_new_events_of_each_kind_are_bounded(http: EventsUnderTest, caplog: pytest.LogCaptureFixture) -> None:
-    for number in range(BURST + 50):
+    for number in range(BURST + SHARE_BURST + 50):
         await http.publish({**http.pod, "name": f"web-{number}"})
-    assert len(await http.seen()) == BURST
+    assert len(await http.seen()) == BURST + SHARE_BURST
     assert [one.message for one in caplog.records] == ["too many events: some are left out, the log has their content"]
     await http.publish(http.node)
     http.now_s += 2 * REFILL_S
     for number in range(3):
         await http.publish({**http.pod, "name": f"later-{number}"})
-    assert len(await http.seen()) == BURST + 1 + 2
+    assert len(await http.seen()) == BURST + SHARE_BURST + 1 + 2
+
+
+async def test_a_tenant_who_starts_pods_without_end_leaves_no_pod_of_others_without_its_event(
+    http: EventsUnderTest,
+) -> None:
+    """Each of the tenant's has an annotation without effect, and one of somebody else's waits for an address."""
+    for number in range(BURST + SHARE_BURST + 50):
+        await http.publish({**http.pod, "namespace": "evil", "name": f"evil-{number}"}, reason="EgressNotAllowed")
+    for reason in ("NoAddress", "EgressNotAllowed"):
+        await http.publish({**http.pod, "namespace": "shop"}, reason=reason)
+    assert [event[2] for event in await http.seen() if event[0] == "web-1"] == ["NoAddress", "EgressNotAllowed"]

@@ -3,8 +3,8 @@
 One event per object, kind, reason and cause: a repeat raises its count and updates its message, and never creates
 another. The first repeat is written after `REPEAT_S`, later ones at growing intervals, and only counted in between:
 many waiting pods, each retried every few seconds, must not load the API server. A new message is written sooner.
-New events are limited for each kind of object, so that neither a fault of azure-cni nor a tenant who creates pods
-without end fills the API server. Events are best effort: when the API server refuses one, that is logged once, and the
+New events are limited (event_budget.py), so that neither a fault of azure-cni nor a tenant who creates pods without end
+fills the API server. Events are best effort: when the API server refuses one, that is logged once, and the
 work goes on.
 """
 
@@ -20,13 +20,12 @@ from typing import Any, Final
 
 from azure_cni.errors import KubeError, KubeNotFound
 from azure_cni.kube.client import KubeClient
+from azure_cni.kube.event_budget import EventBudget
 
 REPEAT_S: Final = 10.0
 LONGEST_REPEAT_S: Final = 320.0
 LONGEST_RENEWAL_S: Final = 40.0
 REMEMBERED: Final = 512  # more than two events for each pod of a full node; older ones would start again
-BURST: Final = 600  # of new events about one kind of object: two for each pod of a full node, and some
-REFILL_S: Final = 2.0  # another one after that
 MAX_MESSAGE: Final = 1024  # Kubernetes API conventions, "note" of an event
 MAX_NAME: Final = 253
 COMPONENT: Final = "azure-cni"
@@ -48,23 +47,6 @@ class _CachedEvent:
     """Seconds after `since_s` until the same message is written again."""
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """How many new events may still be made."""
-
-    since_s: float
-    left: float = BURST
-
-    def take(self, now_s: float) -> bool:
-        """One of them; False when there is none now."""
-        self.left = min(BURST, self.left + (now_s - self.since_s) / REFILL_S)
-        self.since_s = now_s
-        if self.left < 1.0:
-            return False
-        self.left -= 1.0
-        return True
-
-
 class KubeEvents:
     """Implements `azure_cni.node.ports.Events`. `utc` gives RFC 3339, `monotonic` seconds."""
 
@@ -81,8 +63,8 @@ class KubeEvents:
         self._utc = utc
         self._monotonic = monotonic
         self._cached: OrderedDict[_Key, _CachedEvent] = OrderedDict()
-        self._buckets: dict[str, _Bucket] = {}
-        self._failing = self._short = False
+        self._budget = EventBudget()
+        self._failing = False
 
     async def publish(
         self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str, cause: str = ""
@@ -91,7 +73,7 @@ class KubeEvents:
         message = message[:MAX_MESSAGE]
         key = _key(regarding, kind, reason, cause)
         try:
-            if not await self._repeat(key, message) and self._may_begin(str(regarding.get("kind", ""))):
+            if not await self._repeat(key, message) and self._may_begin(regarding, reason):
                 await self._first(key, regarding, kind=kind, reason=reason, message=message)
         except KubeError as error:
             if not self._failing:
@@ -102,14 +84,9 @@ class KubeEvents:
                 log.info("events are being recorded again")
             self._failing = False
 
-    def _may_begin(self, kind: str) -> bool:
-        """Whether one more event about such an object may be made. What is left out is logged when that begins."""
-        now_s = self._monotonic()
-        may = self._buckets.setdefault(kind, _Bucket(now_s)).take(now_s)
-        if not may and not self._short:
-            log.warning("too many events: some are left out, the log has their content", extra={"about": kind})
-        self._short = not may
-        return may
+    def _may_begin(self, regarding: Mapping[str, Any], reason: str) -> bool:
+        kind, namespace = (str(regarding.get(part, "")) for part in ("kind", "namespace"))
+        return self._budget.take(kind=kind, namespace=namespace, reason=reason, now_s=self._monotonic())
 
     async def _repeat(self, key: _Key, message: str) -> bool:
         """Count a cached event up; False when there is none, here or in the API server."""
