@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from azurebox import processes, tools
 from azurebox.facts import CONTROL_PLANE, KUBECONFIG, KUBERNETES_SERVICE, RUN, SERVICE_CIDR
@@ -133,11 +134,11 @@ class ControlPlane:
 
 
 def people(program: str, *args: str) -> list[str]:
-    """The command line of a person's tool (kubectl, helm): in the control plane's network, with the host's files."""
-    return [
-        "nsenter", f"--net={NETNS / CONTROL_PLANE}", "--",
-        str(tools.path(program)), f"--kubeconfig={KUBECONFIG}", *args,
-    ]  # fmt: skip
+    """The command line of a person's tool (kubectl, helm): in the control plane's network, with the host's files.
+
+    It finds the cluster by `people_environment`: kubectl takes no flag before the name of a plugin.
+    """
+    return ["nsenter", f"--net={NETNS / CONTROL_PLANE}", "--", str(tools.path(program)), *args]
 
 
 def command_line(*args: str) -> list[str]:
@@ -146,9 +147,13 @@ def command_line(*args: str) -> list[str]:
 
 
 def people_environment() -> dict[str, str]:
-    """The caller's environment without its proxies, and the caches of kubectl and helm among the box's files."""
+    """The caller's environment without its proxies, and the caches of kubectl and helm among the box's files.
+
+    The programs of this Python environment come first on the path: one of them is `kubectl azure-cni`.
+    """
     return {
         **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         "NO_PROXY": "*",
         "KUBECONFIG": str(KUBECONFIG),
         "KUBECACHEDIR": str(RUN / "kube-cache"),

@@ -45,9 +45,11 @@ NEXT: Mapping[str, Sequence[str]] = {
         "e2e/box kubectl get nodeippools --watch",
     ),
     "Why a node has what it has, in conditions and events:": ("e2e/box kubectl describe nodeippool azbox-vm1",),
-    "Set spec.limit to 70 for all nodes together: pods that find no address say why, and start when you set it back.": (
+    "Set spec.limit for all nodes together to 5 more than is GRANTED (less than that is refused): pods that find no "
+    "address say why, and start when you set it back.": (
+        "e2e/box kubectl get vnetquotas",
         "e2e/box kubectl edit vnetquota azbox-vnet",
-        "e2e/box kubectl scale deployment demo-vm1 --replicas=60",
+        "e2e/box kubectl scale deployment demo-vm1 --replicas=100",
         "e2e/box azure-cni why -n default",
     ),
     "Trouble in Azure: for half a minute the subnet is full. See what waiting pods say, and that they start when the "

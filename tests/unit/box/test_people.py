@@ -1,0 +1,17 @@
+"""People's tools in the box find the cluster, and kubectl its plugins, whose name must be the first word."""
+
+import shutil
+
+from azurebox import tools
+from azurebox.controlplane import people, people_environment
+from azurebox.facts import KUBECONFIG
+
+
+def test_kubectl_gets_nothing_before_the_name_of_a_plugin():
+    command = people("kubectl", "azure-cni", "status")
+    assert command[command.index(str(tools.path("kubectl"))) + 1 :] == ["azure-cni", "status"]
+    assert people_environment()["KUBECONFIG"] == str(KUBECONFIG)
+
+
+def test_kubectl_finds_the_products_command_line():
+    assert shutil.which("kubectl-azure_cni", path=people_environment()["PATH"])
