@@ -28,6 +28,8 @@ CONTENT: Final = {"PATCH": "application/merge-patch+json", "POST": "application/
 VERBS: Final = {"GET": "read", "PATCH": "change", "POST": "create"}
 EXEC_S: Final = 30.0
 """For an answer of one agent: some hundred kilobytes at most, and the start of a process on its node."""
+HANDSHAKE_PART: Final = " -+-+- "
+"""Between status, headers and body of a refused handshake, in websocket-client's words."""
 FAILED: Final = 400
 BROKEN: Final = 500
 LAST_STATUS: Final = 599
@@ -199,13 +201,17 @@ def _refused(status: int, words: str) -> KubeError:
 
 
 def _refused_exec(what: str, words: str) -> KubeError:
-    """The handshake's answer has its status in words only: "Handshake status 403 Forbidden -+-+- ..."."""
+    """The handshake's answer is in words only: "Handshake status 403 Forbidden -+-+- HEADERS -+-+- BODY"."""
     _, _, rest = words.partition("Handshake status ")
-    number = decimal(rest.split(" ", 1)[0], most=LAST_STATUS)
+    status, _, after = rest.partition(HANDSHAKE_PART)
+    body = after.partition(HANDSHAKE_PART)[2]
+    number = decimal(status.split(" ", 1)[0], most=LAST_STATUS)
     if not number:
         return KubeUnreachable(f"cannot {what}: {words}")
     rights = "; it needs get and create of pods/exec there" if number in {401, 403} else ""
-    return _refused(number, f"cannot {what}: the API server refused it with {rest[:60].strip()}{rights}")
+    said = legible(text(_document(body.encode()).get("message")))
+    reason = f": {said}" if said else ""
+    return _refused(number, f"cannot {what}: the API server refused it with {legible(status.strip())}{reason}{rights}")
 
 
 def _require_success(what: str, ended: bytes, *, complained: str) -> None:

@@ -16,7 +16,6 @@ from azure_cni.diagnose.address_rows import AddressRow, compare, from_api
 from azure_cni.diagnose.evidence import ClusterEvidence, ProcessFacts
 from azure_cni.diagnose.holders import History, Holders, find_holders, parse_address, parse_time, with_history
 from azure_cni.diagnose.pauses import NodePause
-from azure_cni.errors import KubeNotFound
 from azure_cni.model.text import counted
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def addresses(access: ClusterAccess, form: Form, *, nodes: tuple[str, ...], chec
     kernel, NIC and API server stand side by side. Else the API server alone is asked.
     """
     evidence = reads.read_cluster(access)
-    _require(evidence, nodes)
+    reads.require_nodes(evidence, nodes)
     asks, away = _agents(evidence, nodes) if check or nodes else ([], [])
     with progress(f"asking {counted(len(asks), 'agent')}"):
         reports, unasked = reads.ask_agents(access, asks)
@@ -92,7 +91,7 @@ def who(
     evidence = reads.read_cluster(access)
     found = find_holders(parse_address(address), evidence)
     if moment or history:
-        _require(evidence, nodes)
+        reads.require_nodes(evidence, nodes)
         asks, away = _agents(evidence, nodes)
         with progress(f"asking {counted(len(asks), 'agent')}"):
             trails, unasked = reads.ask_trails(access, asks, found.address)
@@ -110,11 +109,7 @@ def plan(access: ClusterAccess, form: Form, *, node: str) -> ExitCode:
     It asks the node's agent, which needs the right to create pods/exec in its namespace.
     """
     evidence = reads.read_cluster(access, pods=False)
-    _require(evidence, (node,))
-    agent = evidence.agent(node)
-    if agent is None:
-        raise KubeNotFound(f"cannot ask the agent of node {node}: there is no pod of one; see azure-cni status")
-    report = reads.ask_agent(access, agent)
+    report = reads.ask_agent(access, reads.require_agent(evidence, node))
     answer = PlanAnswer(
         node,
         report.time,
@@ -126,13 +121,6 @@ def plan(access: ClusterAccess, form: Form, *, node: str) -> ExitCode:
     )
     emit(answer, form, _show_plan)
     return ExitCode.WRONG if report.failures else ExitCode.WELL
-
-
-def _require(evidence: ClusterEvidence, nodes: tuple[str, ...]) -> None:
-    known = {pool.name for pool in evidence.pools} | {agent.node for agent in evidence.agents}
-    for node in nodes:
-        if node not in known:
-            raise KubeNotFound(f"cannot find node {node}: it has no NodeIPPool and no agent; kubectl get nodeippools")
 
 
 def _agents(evidence: ClusterEvidence, nodes: tuple[str, ...]) -> tuple[list[ProcessFacts], list[str]]:

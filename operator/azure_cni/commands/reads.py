@@ -24,6 +24,7 @@ QUOTAS: Final = f"{GROUP}/{vnet_quota.PLURAL}"
 PODS: Final = "/api/v1/pods"
 NODES: Final = "/api/v1/nodes"
 OURS: Final = "app.kubernetes.io/name=azure-cni,app.kubernetes.io/component={}"
+ACCESS: Final = "docs/command-line.md#who-may-use-it"
 AT_ONCE: Final = 16
 """Agents that are asked at a time: each answer is a process on its node, and a stream through the API server."""
 
@@ -60,6 +61,34 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True) -> ClusterEvidence
         pauses=parse_pauses(found["pools"].items),
         missing={name: f"{name} could not be read: {one.denied}" for name, one in found.items() if one.denied},
     )
+
+
+def require_nodes(evidence: ClusterEvidence, nodes: Iterable[str]) -> None:
+    """KubeNotFound for a node that is not there, KubeDenied where nobody could see whether it is."""
+    known = {pool.name for pool in evidence.pools} | {agent.node for agent in evidence.agents}
+    for node in nodes:
+        if node in known:
+            continue
+        if unread := _unread(evidence, "pools", "agents"):
+            raise KubeDenied(f"cannot say whether there is a node {node}: {unread}")
+        raise KubeNotFound(f"cannot find node {node}: it has no NodeIPPool and no agent; kubectl get nodeippools")
+
+
+def require_agent(evidence: ClusterEvidence, node: str) -> ProcessFacts:
+    """That node's. KubeNotFound where there is none, KubeDenied where nobody could see whether there is."""
+    require_nodes(evidence, (node,))
+    agent = evidence.agent(node)
+    if agent is None:
+        if unread := _unread(evidence, "agents"):
+            raise KubeDenied(f"cannot ask the agent of node {node}: {unread}")
+        raise KubeNotFound(f"cannot ask the agent of node {node}: there is no pod of one; see azure-cni status")
+    return agent
+
+
+def _unread(evidence: ClusterEvidence, *fields: str) -> str:
+    """Why these were not read, and which right lets them be; "" where all were."""
+    why = [evidence.missing[name] for name in fields if not evidence.knows(name)]
+    return f"{'; '.join(why)}; the chart's ClusterRole azure-cni-cli lets you list them ({ACCESS})" if why else ""
 
 
 def list_processes(access: ClusterAccess, component: str) -> list[Mapping[str, Any]]:

@@ -97,6 +97,7 @@ def test_the_fake_obeys_selectors_as_commands_use_them():
     ]
 
 
+OWN_PODS = "/api/v1/namespaces/kube-system/pods"
 ALL = (POOLS, QUOTAS, NODES, PODS)
 
 
@@ -139,6 +140,25 @@ def test_what_was_not_read_is_not_taken_as_absent(denied: str, words: tuple[str,
     access = cluster(pod(ip=A, phase="Running"))
     access.denied.add(denied)
     assert run(access, *words).exit_code == 3
+
+
+@pytest.mark.parametrize("words", [("plan", "vm1"), ("addresses", "vm1"), ("report", "--node", "vm1")])
+def test_a_node_that_nobody_could_see_is_not_said_to_be_missing(words: tuple[str, ...]):
+    access = cluster(pod(), pools=[FULL])
+    access.denied.update({POOLS, OWN_PODS})
+    done = run(access, *words)
+    assert done.exit_code == 3
+    assert "cannot find node" not in done.stderr
+    assert "forbidden" in done.stderr
+    assert "azure-cni-cli" in done.stderr
+
+
+def test_an_agent_that_nobody_could_see_is_not_said_to_be_away():
+    access = cluster(pod(), pools=[FULL])
+    access.denied.add(OWN_PODS)
+    done = run(access, "plan", "vm1")
+    assert (done.exit_code, "there is no pod" in done.stderr) == (3, False)
+    assert "forbidden" in done.stderr
 
 
 def test_an_agent_that_answers_nonsense_is_no_fault_of_the_command_line():
