@@ -13,7 +13,7 @@ from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command, namespace_flags
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts, progress, table
-from azure_cni.diagnose.checks import CheckList, CheckResult, check_after, check_before
+from azure_cni.diagnose.checks import CheckList, CheckResult, check_after, check_before, check_ledgers
 from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, PodFacts
 from azure_cni.diagnose.overview import ERROR, Finding, NodeRow, Overview, QuotaRow, survey
 from azure_cni.diagnose.pod_diagnosis import PodDiagnosis, explain_pod
@@ -93,6 +93,7 @@ def check(
     if not pre:
         overview = survey(evidence, version=__version__)
         found += check_after(overview.findings, unread=overview.unread)
+        found.append(check_ledgers(evidence, now_s=time.time()))
     before = evidence.knows("nodes", "pods")  # other objects are of kinds that only the install brings
     answer = CheckList(found, [] if pre and before else list(evidence.unread))
     emit(answer, form, _show_checks)

@@ -5,6 +5,7 @@ Of objects only known fields are kept, and of other people's objects nothing but
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,7 +16,7 @@ from azure_cni import __version__
 from azure_cni.api.reading import mapping, mappings, metadata_of, spec_of, text
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
-from azure_cni.diagnose.checks import CheckList, check_after, check_before
+from azure_cni.diagnose.checks import CheckList, check_after, check_before, check_ledgers
 from azure_cni.diagnose.evidence import WORKLOADS, ClusterEvidence, ProcessFacts
 from azure_cni.diagnose.overview import Overview, survey
 from azure_cni.diagnose.redaction import LEFT_OUT, Redactor
@@ -51,7 +52,11 @@ def gather(access: ClusterAccess, evidence: ClusterEvidence, nodes: tuple[str, .
     """All of it. KubeNotFound for a node that is not there, KubeError when nobody answers."""
     overview = survey(evidence, version=__version__)
     found = Gathered(unread=list(evidence.unread))
-    checks = [*check_before(evidence), *check_after(overview.findings, unread=overview.unread)]
+    checks = [
+        *check_before(evidence),
+        *check_after(overview.findings, unread=overview.unread),
+        check_ledgers(evidence, now_s=time.time()),
+    ]
     found.documents["status.json"] = (msgspec.to_builtins(overview), "as azure-cni status -o json")
     found.documents["check.json"] = (msgspec.to_builtins(CheckList(checks, [])), "as azure-cni check -o json")
     found.documents["nodes.json"] = (msgspec.to_builtins(evidence.nodes), "what concerns azure-cni of Nodes")
@@ -94,10 +99,8 @@ def _chosen(
     evidence: ClusterEvidence, overview: Overview, nodes: tuple[str, ...], found: Gathered
 ) -> list[ProcessFacts]:
     """The agents to ask: of these nodes, or of at most `MOST_NODES`, those with something wrong first."""
+    reads.require_nodes(evidence, nodes)
     known = {agent.node for agent in evidence.agents} | {pool.name for pool in evidence.pools}
-    for node in nodes:
-        if node not in known:
-            raise KubeNotFound(f"cannot find node {node}: it has no NodeIPPool and no agent; kubectl get nodeippools")
     wrong = {one.about.removeprefix("node ") for one in overview.findings}
     order = list(nodes) or sorted(known, key=lambda node: (node not in wrong, node))
     if order[MOST_NODES:]:

@@ -7,17 +7,19 @@ Each check has a code that never changes, and a section of the documentation. Wh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
+from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.diagnose.evidence import ClusterEvidence, NodeFacts
 from azure_cni.diagnose.overview import ERROR, Finding
+from azure_cni.diagnose.pod_diagnosis import LAG_S, listed_addresses
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
-from azure_cni.model.text import few
+from azure_cni.model.text import counted, few
 
 INSTALL: Final = "docs/install.md"
 OLDEST: Final = (1, 30)
@@ -181,6 +183,43 @@ def check_after(findings: Iterable[Finding], *, unread: Sequence[str] = ()) -> l
     ]
     well = ClusterCheck("azure-cni", "Well", CheckResult.GOOD, "agents, controllers, pools and quotas are well")
     return made or [_unknown(well, "some of agents, controllers, pools and quotas") if unread else well]
+
+
+def check_ledgers(evidence: ClusterEvidence, *, now_s: float) -> ClusterCheck:
+    """Whether each node's ledger knows as many pods as have addresses there by the API server.
+
+    A node whose ledger and links were removed under its pods looks like one that has just booted, to its agent too:
+    only the API server still shows the pods. What changed within `LAG_S` does not count. A warning: a pod that is
+    just ending has given its address back before the API server shows it.
+    """
+    page = "docs/operations.md#a-pod-has-an-address-but-no-traffic"
+    good = ClusterCheck("azure-cni", "UnknownPods", CheckResult.GOOD, "each node's ledger knows its pods", page=page)
+    for kind in ("pods", "pools", "agents"):
+        if not evidence.knows(kind):
+            return _unknown(good, kind)
+    wrong = [f"{pool.name} ({pods}, {pool.assigned} in its ledger)" for pool, pods in _unknown_pods(evidence, now_s)]
+    if not wrong:
+        return good
+    message = f"more pods have addresses than the node's ledger knows, which may give them to others: {few(wrong)}"
+    do = "try again in a minute; if it stays so, azure-cni addresses NODE names these pods: delete them"
+    return ClusterCheck("azure-cni", "UnknownPods", CheckResult.WARNING, message, do, page)
+
+
+def _unknown_pods(evidence: ClusterEvidence, now_s: float) -> Iterator[tuple[NodeIPPool, str]]:
+    """Pools with fewer addresses assigned than pods have, and how many those are."""
+    for pool in evidence.pools:
+        agent, listed = evidence.agent(pool.name), listed_addresses(pool)
+        if agent is None or not agent.ready:
+            continue  # its numbers are old
+        held = [
+            pod
+            for pod in evidence.pods
+            if pod.node == pool.name
+            and (pod.holds_address and not pod.ending and pod.addresses[0] in listed)
+            and (pod.scheduled_s is None or now_s - pod.scheduled_s > LAG_S)
+        ]
+        if len(held) > pool.assigned:
+            yield pool, counted(len(held), "pod")
 
 
 def _other_network(evidence: ClusterEvidence) -> ClusterCheck:

@@ -40,6 +40,8 @@ class PodFacts:
     created_s: float | None = None
     scheduled_s: float | None = None
     scheduling: str = ""
+    ending: bool = False
+    """Somebody has deleted it; its address may be free already."""
     app: str = ""
     """Its label `k8s-app`, or else `app`."""
     asks: bool = False
@@ -176,6 +178,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
         created_s=seconds_of(meta.get("creationTimestamp")),
         scheduled_s=seconds_of(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
         scheduling=text(scheduled.get("message")) if scheduled.get("status") == "False" else "",
+        ending=bool(meta.get("deletionTimestamp")),
         app=text(labels.get("k8s-app")) or text(labels.get("app")),
         asks=is_gated(spec) or any(annotations.get(name) for name in KNOWN),
         attached=attached_condition(status),

@@ -3,7 +3,7 @@
 import re
 
 from azure_cni.commands.output import ExitCode
-from azure_cni.diagnose.checks import check_before
+from azure_cni.diagnose.checks import check_before, check_ledgers
 from azure_cni.diagnose.evidence import ClusterEvidence
 from unit.commands.reference_table import END, HEAD, PAGE, table
 
@@ -27,5 +27,6 @@ def test_every_code_of_status_that_is_no_reason_is_there():
 
 def test_every_code_of_check_is_there_and_no_other():
     section = PAGE.read_text().partition("**`check`**")[2].partition("**`why`**")[0]
-    codes = [one.code for one in check_before(ClusterEvidence())]
+    nothing = ClusterEvidence()
+    codes = [one.code for one in (*check_before(nothing), check_ledgers(nothing, now_s=0.0))]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == codes

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from azure_cni.commands import reads
-from azure_cni.diagnose.checks import CheckResult, ClusterCheck, check_after, check_before
+from azure_cni.diagnose.checks import CheckResult, ClusterCheck, check_after, check_before, check_ledgers
 from azure_cni.diagnose.overview import survey
+from azure_cni.model.text import seconds_of
 from fakes.cluster_access import FakeClusterAccess
 from unit.chart.helm import REPOSITORY
-from unit.diagnose.clusters import cluster, condition, node, pod, pool
+from unit.diagnose.clusters import NOW_S, THEN, cluster, condition, node, pod, pool, process
 
 READY = {"type": "Ready", "status": "True"}
 SCALE_SET = "azure:///subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/pool"
@@ -86,8 +87,50 @@ def test_after_the_install_what_status_finds_are_checks():
     assert good.result is CheckResult.GOOD
 
 
+def ledgers(access: FakeClusterAccess, *, now_s: float = NOW_S) -> ClusterCheck:
+    return check_ledgers(reads.read_cluster(access), now_s=now_s)
+
+
+def test_pods_that_an_installation_before_left_behind_are_no_free_addresses():
+    """Ledger and links were removed under a pod; the agent that came again adopted its address as a free one."""
+    found = ledgers(cluster(pod(ip="10.240.0.36", phase="Running"), pools=[pool(assigned=0, free=2)]))
+    assert (found.code, found.result) == ("UnknownPods", CheckResult.WARNING)
+    assert found.message.endswith(": vm1 (1 pod, 0 in its ledger)")
+
+
+@pytest.mark.parametrize(
+    ("changes", "now_s"),
+    [
+        ({"phase": "Succeeded"}, NOW_S),
+        ({"host": True}, NOW_S),
+        ({"ip": "10.9.9.9"}, NOW_S),  # of another plugin, or lost from the NIC, which `why` explains
+        ({"node": "vm2"}, NOW_S),  # it has no pool
+        ({}, (seconds_of(THEN) or 0.0) + 30.0),  # agent and kubelet write after a while
+    ],
+)
+def test_pods_that_the_ledger_need_not_know(changes: dict[str, Any], now_s: float):
+    body = pod(**{"ip": "10.240.0.36", "phase": "Running"} | changes)
+    assert ledgers(cluster(body, pools=[pool(assigned=0)]), now_s=now_s).result is CheckResult.GOOD
+
+
+def test_a_pod_that_ends_and_a_pool_whose_agent_is_away_prove_nothing():
+    running = pod(ip="10.240.0.36", phase="Running")
+    ending = pod(ip="10.240.0.36", phase="Running")
+    ending["metadata"]["deletionTimestamp"] = THEN
+    away = [process("agent", ready=False), process("controller")]
+    assert ledgers(cluster(ending, pools=[pool(assigned=0)])).result is CheckResult.GOOD
+    assert ledgers(cluster(running, pools=[pool(assigned=0)], processes=away)).result is CheckResult.GOOD
+
+
+@pytest.mark.parametrize("path", [reads.PODS, reads.POOLS])
+def test_ledgers_are_not_known_to_be_well_where_nobody_could_look(path: str):
+    access = cluster(pod(ip="10.240.0.36", phase="Running"))
+    access.denied.add(path)
+    assert ledgers(access).result is CheckResult.UNKNOWN
+
+
 def test_every_check_leads_to_a_section():
-    for one in checks(cluster()):
+    for one in [*checks(cluster()), ledgers(cluster())]:
         path, _, section = one.page.partition("#")
         heads = re.findall(r"^#+ (.+)$", (REPOSITORY / path).read_text(), re.MULTILINE)
         assert section in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
