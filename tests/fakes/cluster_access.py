@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from azure_cni.api.node_ip_pool import PAUSE_WRITER
@@ -39,7 +39,9 @@ class FakeClusterAccess:
                 return dict(found)
         raise KubeNotFound(f'cannot read {path}: "{name}" not found')
 
-    def list_objects(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
+    def list_objects(
+        self, path: str, keep: Callable[[Mapping[str, Any]], Any] = dict, /, **query: str
+    ) -> Sequence[Any]:
         """Those that the selectors leave."""
         self._admit(path)
         namespace = path.split("/")[4] if "/namespaces/" in path else ""
@@ -47,7 +49,7 @@ class FakeClusterAccess:
         if everywhere not in self.objects:
             raise KubeNotFound(f"cannot read {path}: the server could not find the requested resource")
         return [
-            one
+            keep(one)
             for one in self.objects[everywhere]
             if (not namespace or one["metadata"]["namespace"] == namespace) and _selected(one, query)
         ]

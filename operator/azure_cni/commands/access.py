@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 from azure_cni.api.node_ip_pool import PAUSE_WRITER
 from azure_cni.api.reading import decimal, mapping, text
+from azure_cni.commands.bounded import Meter, channels_of, pieces
 from azure_cni.errors import ConfigInvalid, KubeError, KubeInvalid, KubeUnreachable
 from azure_cni.kube.status_errors import BY_STATUS
+from azure_cni.kube.streamed_list import StreamedList
 from azure_cni.model.text import legible
 
 SYSTEM_NAMESPACE: Final = "kube-system"
@@ -30,8 +32,15 @@ EXEC_S: Final = 30.0
 """For an answer of one agent: some hundred kilobytes at most, and the start of a process on its node."""
 HANDSHAKE_PART: Final = " -+-+- "
 """Between status, headers and body of a refused handshake, in websocket-client's words."""
+READ_S: Final = 60.0
+"""For an object or a log as a whole; for a list there is no such limit, because who starts pods decides its size."""
+MOST_OBJECT_BYTES: Final = 32 << 20
+MOST_TEXT_BYTES: Final = 16 << 20
+"""Of a log: twice what `report` asks for."""
+MOST_ANSWER_BYTES: Final = 16 << 20
 FAILED: Final = 400
 BROKEN: Final = 500
+Keep = Callable[[Mapping[str, Any]], Any]
 LAST_STATUS: Final = 599
 
 
@@ -46,8 +55,11 @@ class ClusterAccess(Protocol):
     def read_object(self, path: str) -> Mapping[str, Any]:
         """One object."""
 
-    def list_objects(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
-        """All objects of a collection; `query` as the API server has it (`labelSelector`, `fieldSelector`)."""
+    def list_objects(self, path: str, keep: Keep = dict, /, **query: str) -> Sequence[Any]:
+        """What `keep` makes of each object of a collection, which is all that stays in memory of it.
+
+        `query` as the API server has it (`labelSelector`, `fieldSelector`).
+        """
 
     def patch_object(self, path: str, patch: Mapping[str, Any], *, dry_run: bool) -> Mapping[str, Any]:
         """The object with that merge patch (RFC 7386) applied. `dry_run`: tried with all checks, and not stored."""
@@ -92,17 +104,31 @@ class KubernetesAccess:
         """See `ClusterAccess`."""
         return self._get(path, {})
 
-    def list_objects(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
-        """See `ClusterAccess`; in pages."""
-        found: list[Mapping[str, Any]] = []
+    def list_objects(self, path: str, keep: Keep = dict, /, **query: str) -> Sequence[Any]:
+        """See `ClusterAccess`; in pages, each object as it arrives: a tenant's pods may have a megabyte each."""
+        found: list[Any] = []
         more = ""
         while True:
             asked = {"limit": str(PAGE_SIZE), **query, **({"continue": more} if more else {})}
-            answer = self._get(path, asked)
-            found += answer.get("items") or []
-            more = (answer.get("metadata") or {}).get("continue") or ""
+            try:
+                around = self._read_page(path, asked, keep, found)
+            except (ValueError, TypeError, RecursionError) as error:
+                raise KubeUnreachable(f"cannot read {path}: the answer cannot be used: {error}") from error
+            except _broken() as error:
+                raise KubeUnreachable(f"cannot read {path}: the connection broke: {error}") from error
+            more = text(mapping(around.get("metadata")).get("continue"))
             if not more:
                 return found
+
+    def _read_page(self, path: str, asked: Mapping[str, str], keep: Keep, found: list[Any]) -> Mapping[str, Any]:
+        """Adds to `found`; returns what is around the items."""
+        streamed = StreamedList()
+        for piece in pieces(self._open(path, asked)):
+            found += [keep(json.loads(item)) for item in streamed.feed(piece)]
+        around: dict[str, Any] = json.loads(streamed.envelope)
+        if "items" not in around:  # an empty list would say that there is nothing
+            raise ValueError("it is no list")
+        return around
 
     def patch_object(self, path: str, patch: Mapping[str, Any], *, dry_run: bool) -> Mapping[str, Any]:
         """See `ClusterAccess`."""
@@ -117,7 +143,8 @@ class KubernetesAccess:
 
     def read_text(self, path: str, **query: str) -> str:
         """See `ClusterAccess`. Bytes that are no text are replaced."""
-        return self._ask(path, query, accept="*/*").decode(errors="replace")
+        meter = Meter(f"read {path}", most_bytes=MOST_TEXT_BYTES, limit_s=READ_S)
+        return self._ask(path, query, accept="*/*", meter=meter).decode(errors="replace")
 
     def run_in_pod(self, namespace: str, pod: str, command: Sequence[str]) -> bytes:
         """See `ClusterAccess`. By a WebSocket, as kubectl exec does."""
@@ -138,18 +165,18 @@ class KubernetesAccess:
                 _preload_content=False,
                 binary=True,
             )
-            process.run_forever(timeout=EXEC_S)
-            if process.is_open():
-                process.close()
-                raise KubeUnreachable(f"cannot {what}: it did not end within {EXEC_S:.0f} s")
+            try:
+                came = channels_of(process.sock, Meter(what, most_bytes=MOST_ANSWER_BYTES, limit_s=EXEC_S))
+            finally:
+                process.sock.shutdown()
             channels = (ws_client.STDOUT_CHANNEL, ws_client.STDERR_CHANNEL, ws_client.ERROR_CHANNEL)
-            said, complained, ended = map(process.read_channel, channels)
+            said, complained, ended = (came.get(channel, b"") for channel in channels)
         except ApiException as error:
             raise _refused_exec(what, str(error.reason)) from error
         except (OSError, WebSocketException) as error:
             raise KubeUnreachable(f"cannot {what}: the connection broke: {error}") from error
-        _require_success(what, bytes(ended), complained=complained.decode(errors="replace").strip())
-        return bytes(said)
+        _require_success(what, ended, complained=complained.decode(errors="replace").strip())
+        return said
 
     def _get(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
         return _document(self._ask(path, query))
@@ -162,7 +189,25 @@ class KubernetesAccess:
         accept: str = "application/json",
         method: str = "GET",
         body: Mapping[str, Any] | None = None,
+        meter: Meter | None = None,
     ) -> bytes:
+        """The whole answer."""
+        bounds = meter or Meter(f"{VERBS[method]} {path}", most_bytes=MOST_OBJECT_BYTES, limit_s=READ_S)
+        try:
+            return b"".join(pieces(self._open(path, query, accept=accept, method=method, body=body), bounds))
+        except _broken() as error:
+            raise KubeUnreachable(f"cannot {VERBS[method]} {path}: the connection broke: {error}") from error
+
+    def _open(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        accept: str = "application/json",
+        method: str = "GET",
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The answer of urllib3 before its body; a refusal is raised."""
         import urllib3
         from kubernetes.client import ApiException
 
@@ -170,15 +215,16 @@ class KubernetesAccess:
         headers = self._headers(url, method) | {"Accept": accept} | ({"Content-Type": CONTENT[method]} if body else {})
         try:
             answer = self._client.call_api(method, url, headers, body=body, _request_timeout=TIMEOUT_S)
-            status, said = answer.status, answer.read()
+            if answer.status >= FAILED:
+                meter = Meter(f"{VERBS[method]} {path}", most_bytes=MOST_OBJECT_BYTES, limit_s=READ_S)
+                words = _document(b"".join(pieces(answer.response, meter))).get("message")
+                words = legible(text(words) or f"status {answer.status}")
+                raise _refused(answer.status, f"cannot {VERBS[method]} {path}: {words}")
         except (ApiException, urllib3.exceptions.HTTPError) as error:
             words = getattr(error, "reason", None) or error
             host = self._client.configuration.host
             raise KubeUnreachable(f"cannot {VERBS[method]} {path}: {host} does not answer: {words}") from error
-        if status >= FAILED:
-            words = _document(said).get("message") or f"status {status}"
-            raise _refused(status, f"cannot {VERBS[method]} {path}: {words}")
-        return bytes(said)
+        return answer.response
 
     def _headers(self, url: str, method: str) -> dict[str, str]:
         """With the token of this moment: exec plugins renew theirs."""
@@ -187,11 +233,18 @@ class KubernetesAccess:
         return headers
 
 
+def _broken() -> tuple[type[Exception], ...]:
+    """What urllib3 raises while a body arrives."""
+    import urllib3
+
+    return urllib3.exceptions.HTTPError, OSError
+
+
 def _document(body: bytes) -> dict[str, Any]:
     """Of an answer; where it is no JSON, with its beginning as the message."""
     try:
         return dict(json.loads(body))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return {"message": body[:200].decode(errors="replace")}
 
 

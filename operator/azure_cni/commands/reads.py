@@ -11,7 +11,7 @@ import msgspec
 
 from azure_cni.api import introspection, node_ip_pool, vnet_quota
 from azure_cni.api.introspection import AuditReport, NodeReport, UsageReport
-from azure_cni.commands.access import ClusterAccess
+from azure_cni.commands.access import ClusterAccess, Keep
 from azure_cni.diagnose import evidence
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
 from azure_cni.diagnose.pauses import parse_pauses
@@ -36,28 +36,28 @@ Report = TypeVar("Report", NodeReport, AuditReport, UsageReport)
 class _Reading:
     """What was listed, or why it could not be."""
 
-    items: Sequence[Mapping[str, Any]]
+    items: Sequence[Any]
     denied: str = ""
 
 
 def read_cluster(access: ClusterAccess, *, pods: bool = True) -> ClusterEvidence:
     """Pools, quotas, nodes, azure-cni's own pods and, if wanted, all `pods`. KubeError when nobody answers."""
-    queries: dict[str, tuple[str, dict[str, str]]] = {
+    queries: dict[str, tuple[Any, ...]] = {
         "pools": (POOLS, {}),
         "quotas": (QUOTAS, {}),
-        "nodes": (NODES, {}),
+        "nodes": (NODES, {}, evidence.parse_node),
         "agents": _own_pods(access, "agent"),
         "controllers": _own_pods(access, "controller"),
-        **({"pods": (PODS, {})} if pods else {}),
+        **({"pods": (PODS, {}, evidence.parse_pod)} if pods else {}),
     }
     found = dict(zip(queries, at_once(lambda one: _listed(access, *one), queries.values()), strict=True))
     return ClusterEvidence(
         pools=evidence.parse_pools(found["pools"].items),
         quotas=evidence.parse_quotas(found["quotas"].items),
-        nodes=tuple(map(evidence.parse_node, found["nodes"].items)),
+        nodes=tuple(found["nodes"].items),
         agents=evidence.parse_processes(found["agents"].items, "agent"),
         controllers=evidence.parse_processes(found["controllers"].items, "controller"),
-        pods=tuple(map(evidence.parse_pod, found["pods"].items)) if pods else (),
+        pods=tuple(found["pods"].items) if pods else (),
         pauses=parse_pauses(found["pools"].items),
         missing={name: f"{name} could not be read: {one.denied}" for name, one in found.items() if one.denied},
     )
@@ -102,9 +102,10 @@ def _own_pods(access: ClusterAccess, component: str) -> tuple[str, dict[str, str
     return f"/api/v1/namespaces/{access.system_namespace}/pods", {"labelSelector": OURS.format(component)}
 
 
-def _listed(access: ClusterAccess, path: str, query: Mapping[str, str]) -> _Reading:
+def _listed(access: ClusterAccess, path: str, query: Mapping[str, str], keep: Keep = dict) -> _Reading:
+    """Of each object what `keep` makes of it."""
     try:
-        return _Reading(access.list_objects(path, **query))
+        return _Reading(access.list_objects(path, keep, **query))
     except (KubeDenied, KubeNotFound) as error:
         return _Reading((), str(error))
 

@@ -12,6 +12,7 @@ from azure_cni.api.introspection import (
     FailureReport,
     NodeReport,
 )
+from azure_cni.commands.access import Keep
 from azure_cni.commands.reads import PODS, POOLS, QUOTAS
 from azure_cni.errors import KubeNotFound, KubeUnreachable
 from fakes.cluster_access import FakeClusterAccess
@@ -37,8 +38,8 @@ def test_status_names_what_is_wrong_first_and_says_so_to_scripts():
 class Mending(FakeClusterAccess):
     """Somebody mends its pool after the first look."""
 
-    def list_objects(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
-        found = super().list_objects(path, **query)
+    def list_objects(self, path: str, keep: Keep = dict, /, **query: str) -> Sequence[Any]:
+        found = super().list_objects(path, keep, **query)
         if path == POOLS:
             self.objects[POOLS] = [pool()]
         return found
@@ -54,11 +55,11 @@ class Restarting(FakeClusterAccess):
 
     silent = 3
 
-    def list_objects(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
+    def list_objects(self, path: str, keep: Keep = dict, /, **query: str) -> Sequence[Any]:
         if self.silent > 0:
             self.silent -= 1
             raise KubeUnreachable(f"cannot read {path}: https://x does not answer")
-        return super().list_objects(path, **query)
+        return super().list_objects(path, keep, **query)
 
 
 def test_who_waits_waits_for_the_api_server_too():

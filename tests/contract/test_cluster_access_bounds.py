@@ -1,0 +1,147 @@
+"""What a node, a pod or a tenant sends through the API server costs the command line a bounded time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from azure_cni.commands import access as access_module
+from azure_cni.commands.access import KubernetesAccess
+from azure_cni.errors import KubeError, KubeUnreachable
+from contract.test_cluster_access import kubeconfig
+from fakes.serving import serve
+from unit.kube.readers import grown_mib
+
+LOG = "/api/v1/namespaces/kube-system/pods/agent/log"
+EXEC = "/api/v1/namespaces/kube-system/pods/agent/exec"
+PIECE = b"x" * 2**18
+STOPS = 1 << 30
+"""Bytes after which the other side gives up: a test that fails fills no memory."""
+
+
+async def without_end(write, piece: bytes, pause_s: float) -> None:
+    """Until the reader goes away."""
+    sent = 0
+    try:
+        while sent < STOPS:
+            await write(piece)
+            sent += len(piece)
+            await asyncio.sleep(pause_s)
+    except (ConnectionError, RuntimeError):
+        pass
+
+
+@asynccontextmanager
+async def sending(tmp_path: Path, piece: bytes, pause_s: float) -> AsyncIterator[KubernetesAccess]:
+    """A kubelet whose logs and commands have no end."""
+
+    async def log(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await without_end(answer.write, piece, pause_s)
+        return answer
+
+    async def run(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        await socket.prepare(request)
+        await without_end(socket.send_bytes, b"\x01" + piece, pause_s)
+        return socket
+
+    app = web.Application()
+    app.router.add_get(LOG, log)
+    app.router.add_get(EXEC, run)
+    async with serve(app) as port:
+        yield KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=f"http://127.0.0.1:{port}", token="secret"))
+
+
+async def test_a_log_without_end_is_read_up_to_a_limit(tmp_path: Path):
+    async with sending(tmp_path, PIECE, 0) as access:
+        with pytest.raises(KubeUnreachable, match=r"/log: the answer has more than \d+ KiB"):
+            await asyncio.to_thread(access.read_text, LOG, tailLines="3")
+
+
+async def test_a_command_that_prints_without_end_is_read_up_to_a_limit(tmp_path: Path):
+    async with sending(tmp_path, PIECE, 0) as access:
+        with pytest.raises(KubeUnreachable, match=r"kube-system/agent: the answer has more than \d+ KiB"):
+            await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni"])
+
+
+async def test_a_log_that_comes_byte_by_byte_is_read_up_to_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(access_module, "READ_S", 1.0)
+    async with sending(tmp_path, b"x", 0.05) as access:
+        with pytest.raises(KubeUnreachable, match="/log: it did not end within 1 s"):
+            await asyncio.to_thread(access.read_text, LOG)
+
+
+@pytest.mark.parametrize("pause_s", [0.05, 3600.0])
+async def test_a_command_that_prints_byte_by_byte_or_nothing_is_read_up_to_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause_s: float
+):
+    monkeypatch.setattr(access_module, "EXEC_S", 1.0)
+    async with sending(tmp_path, b"x", pause_s) as access:
+        with pytest.raises(KubeUnreachable, match="kube-system/agent: it did not end within 1 s"):
+            await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni"])
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>please log in</html>", b'{"message": "no"}', b'{"items": [{]}', b'{"items": [1']
+)
+async def test_what_is_no_list_is_no_empty_list(tmp_path: Path, body: bytes):
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    app = web.Application()
+    app.router.add_get("/api/v1/pods", answer)
+    async with serve(app) as port:
+        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=f"http://127.0.0.1:{port}", token="secret"))
+        with pytest.raises(KubeError, match="cannot read /api/v1/pods"):
+            await asyncio.to_thread(access.list_objects, "/api/v1/pods")
+
+
+PODS, POD_BYTES = 40, 800_000
+READER = """
+import pathlib, re, sys
+from azure_cni.commands.access import KubernetesAccess
+from azure_cni.commands.reads import read_cluster
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
+
+access = KubernetesAccess(kubeconfig=sys.argv[1])
+access.list_objects("/api/v1/nodes")
+before = peak()
+found = read_cluster(access)
+assert len(found.pods) == int(sys.argv[3])
+print((peak() - before) // 1024)
+"""
+
+
+async def test_pods_of_a_megabyte_are_read_in_little_memory(tmp_path: Path):
+    """They were ten times their size when they were read whole."""
+    env = [{"name": f"v{number}", "value": "x"} for number in range(POD_BYTES // 32)]
+    body = json.dumps({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "env": env}]}}).encode()
+
+    async def pods(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(b'{"metadata": {}, "items": [')
+        for number in range(PODS):
+            await answer.write(b"," * (number > 0) + body)
+        await answer.write(b"]}")
+        return answer
+
+    async def nothing(_: web.Request) -> web.Response:
+        return web.json_response({"items": []})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/pods", pods)
+    app.router.add_get("/{path:.*}", nothing)
+    async with serve(app) as port:
+        config = kubeconfig(tmp_path, url=f"http://127.0.0.1:{port}", token="secret")
+        assert await grown_mib(READER, config, PODS) < 80
