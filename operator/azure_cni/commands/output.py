@@ -7,6 +7,7 @@ Colours and progress appear on a terminal only, and not where NO_COLOR is set. O
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum, StrEnum
@@ -25,6 +26,10 @@ Answer = TypeVar("Answer", bound=msgspec.Struct | list[Any])
 GOOD: Final = "√"
 DOUBTFUL: Final = "‼"
 BAD: Final = "×"  # noqa: RUF001  # the sign that people know from other tools' checks
+_UNSAFE: Final = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+"""What a terminal obeys or does not show, and no line end: control characters, and those that turn text around."""
 UNBROKEN: Final = 100_000
 """Columns of what is no terminal."""
 
@@ -53,13 +58,24 @@ class Form(StrEnum):
 def emit(answer: Answer, form: Form, show: Callable[[Console, Answer], None]) -> None:
     """Print the answer; `show` draws it for people, on whose terminal no word of others does anything."""
     if form is Form.JSON:
-        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+        written = msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
+        click.echo(_UNSAFE.sub(_escaped, written))
     elif form is Form.YAML:
         import yaml
 
-        click.echo(yaml.safe_dump(msgspec.to_builtins(answer), sort_keys=False, allow_unicode=True), nl=False)
+        document = msgspec.to_builtins(answer)
+        written = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        if _UNSAFE.search(written):
+            written = yaml.safe_dump(document, sort_keys=False, allow_unicode=False)
+        click.echo(written, nl=False)
     else:
         show(console(), _harmless(answer))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """As JSON writes it in a string, the only place where one can stand."""
+    units = found[0].encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def _harmless(value: Any) -> Any:

@@ -92,30 +92,29 @@ class _Pods:
 
 
 def _rows(report: NodeReport, pods: _Pods) -> Iterator[AddressRow]:
+    """Each list of the report is gone through once: a node that was taken over decides how long they are."""
     now_s = seconds_of(report.time) or 0.0
-    for address in _known(report, pods.on_node.get(report.node, ())):
-        yield _row(report, address, _sides(report, pods.with_address.get(address, ()), address), now_s)
-
-
-def _known(report: NodeReport, here: Iterable[PodFacts]) -> list[str]:
-    pods = [pod.addresses[0] for pod in here]
-    links = [address for link in report.kernel.links for address in link.addresses]
-    return _sorted([*(slot.address for slot in report.slots), *links, *_configs(report), *pods])
+    slots = {slot.address: slot for slot in reversed(report.slots)}  # of two for one address the first
+    links: dict[str, list[LinkReport]] = {}
+    for link in report.kernel.links:
+        for address in dict.fromkeys(link.addresses):
+            links.setdefault(address, []).append(link)
+    configs = _configs(report)
+    here = [pod.addresses[0] for pod in pods.on_node.get(report.node, ())]
+    for address in _sorted([*slots, *links, *configs, *here]):
+        sides = _Sides(
+            slot=slots.get(address),
+            links=tuple(links.get(address, ())),
+            config=configs.get(address, ""),
+            pods=tuple(pods.with_address.get(address, ())),
+        )
+        yield _row(report, address, sides, now_s)
 
 
 def _configs(report: NodeReport) -> Mapping[str, str]:
     """What is on the NIC for pods: address to ipConfiguration."""
     shown = report.nic.configurations if report.nic else []
     return {address: one.name for one in shown if not one.primary and not one.why for address in one.addresses}
-
-
-def _sides(report: NodeReport, pods: Iterable[PodFacts], address: str) -> _Sides:
-    return _Sides(
-        slot=next((slot for slot in report.slots if slot.address == address), None),
-        links=tuple(link for link in report.kernel.links if address in link.addresses),
-        config=_configs(report).get(address, ""),
-        pods=tuple(pods),
-    )
 
 
 def _row(report: NodeReport, address: str, sides: _Sides, now_s: float) -> AddressRow:

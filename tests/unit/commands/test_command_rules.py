@@ -27,6 +27,16 @@ def test_programs_read_the_same_as_people(form: str, parse):
     assert answer["nodes"][0]["ready"] is False
 
 
+@pytest.mark.parametrize(("form", "parse"), [("json", json.loads), ("yaml", yaml.safe_load)])
+@pytest.mark.parametrize("sign", ["\x1b", "\x7f", "\x9b", "\x85", "\u200b", "\u202e", "\u2028", "\u2066", "\U000e0041"])
+def test_no_form_has_characters_that_a_terminal_obeys(form: str, parse, sign: str):
+    """And programs read them as they were written."""
+    said = f"full: {sign}[2J Z\u00fcrich"
+    done = run(cluster(pools=[pool("vm1", condition("Ready", False, "SubnetFull", said))]), "status", "-o", form)
+    assert [one["message"] for one in parse(done.stdout)["findings"]] == [said]
+    assert sign not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
