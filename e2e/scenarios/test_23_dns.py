@@ -130,7 +130,8 @@ def test_node_local_dns_answers_pods_at_its_link_local_address(box: Box, nodes: 
             await_meetings(box, client, f"{name}:{PORT}", servers=behind.pods(), seen={client.address})
             own = [cache for cache in caches if cache.node == node.name]
             assert _asked(box, own, f"{name}.{DOMAIN}.") == {(client.address, "udp")}
-            assert node.condition("HostConflict")["status"] == "False"
+            conflict = node.condition("HostConflict")
+            assert conflict["status"] == "False", conflict["message"]
         assert _asked(box, _core(box), f"{name}.{DOMAIN}.") == {(node.primary(), "tcp") for node in nodes}
 
 

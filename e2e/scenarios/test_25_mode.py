@@ -40,7 +40,8 @@ def test_a_node_changes_its_mode_when_no_pod_is_left(box: Box, product: Product,
             assert f"kubectl drain {changing.name}" in message
             assert event_for(box, changing.name, PENDING, pod.name, kind="NodeIPPool")
             assert mode_of(changing) == product.mode
-            assert changing.condition("Ready")["status"] == "True"
+            ready = changing.condition("Ready")
+            assert ready["status"] == "True", ready["message"]
             they_see_each_other(box, pod, peer)
             another = [one for one in before.settle(2) if one.uid != pod.uid]
             they_see_each_other(box, another[0], pod)  # new ones are wired alike

@@ -30,7 +30,8 @@ def test_dropped_traffic_is_noticed_and_comes_back_by_the_command_of_the_conditi
             message = _conflict(box, node, status="True", reason="ForeignFilter")
             assert "chain ip filter FORWARD (policy drop) drops" in message
             assert " ".join((*COMMAND, "ACCEPT")) in message
-            assert node.condition("Ready")["status"] == "True"
+            ready = node.condition("Ready")
+            assert ready["status"] == "True", ready["message"]
             assert here.ready(1) == [pod]
             node.run(*COMMAND, "ACCEPT")
             await_meetings(box, pod, target, servers=[peer], seen={pod.address})

@@ -51,7 +51,8 @@ def test_no_permission_no_crash(
             workload.settle(1)
             message = _missing(box, node, action)
             assert "until then pods run, and start as long as one of the node's" in message
-            assert node.condition("Ready")["status"] == "True"
+            ready = node.condition("Ready")
+            assert ready["status"] == "True", ready["message"]
         _want_free(node, AT_REST.free + 2)  # what failed is tried at once when the spec changes
         box.wait_for(lambda: node.condition(MISSING)["status"] == "False", SAID_S, f"{MISSING} to end")
         workload.settle(0)

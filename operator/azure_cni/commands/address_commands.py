@@ -194,7 +194,7 @@ def _budget(evidence: ClusterEvidence, node: str) -> str:
     quota = evidence.quota(pool.vnet_id) if pool is not None else None
     if quota is None or quota.tokens is None:
         return ""
-    return f"{quota.tokens.tokens:.1f} NIC writes for all nodes (VNetQuota {quota.name})"
+    return f"for all nodes (VNetQuota {quota.name}), NIC writes left: {quota.tokens.tokens:.1f}"
 
 
 def _pace(pace: PaceReport) -> str:

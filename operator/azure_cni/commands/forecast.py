@@ -109,8 +109,8 @@ def _show_forecast(console: Console, answer: ForecastAnswer) -> None:
 def _advice_in_words(one: SizingAdvice) -> str:
     seen = (
         f"{counted(one.nodes, 'node')}: at most {counted(one.burst, 'pod')} started within a minute in 999 of 1,000 "
-        f"hours; in {one.short} of {one.hours} hours more than minFree {one.min_free} did; {one.writes_per_day:g} NIC "
-        "writes a day and node"
+        f"hours; in {one.short} of {one.hours} hours more than minFree {one.min_free} did; NIC writes a day "
+        f"and node: {one.writes_per_day:g}"
     )
     if not one.is_change:
         return f"{GOOD} {seen}. The sizes fit"

@@ -95,7 +95,7 @@ def test_plan_shows_what_is_attached_the_pace_and_the_budget():
     assert f"+ {A} load balancer pool lb/web" in shown
     assert f"- {A} public IP address x" in shown
     assert "0 of 6 writes at once, then one each 10 s; what waits is written at 2026-11-28T06:24:00Z" in shown
-    assert "5.0 NIC writes for all nodes (VNetQuota vnet)" in shown
+    assert "for all nodes (VNetQuota vnet), NIC writes left: 5.0" in shown
     assert "default/bad: AttachmentNotFound: no such pool; tried again at 12:00" in shown
     assert "good" not in shown
 
