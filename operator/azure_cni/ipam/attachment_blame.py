@@ -14,24 +14,17 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, OperationFailed, RequestRefused
-from azure_cni.ipam.attachment_plan import NONE, Resources
+from azure_cni.ipam.attachment_plan import NONE, Resources, Suspect, added_by
 from azure_cni.model.attachments import AttachedResource
-from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
+from azure_cni.model.nic import AttachmentChange, NicView
 
 MISSING: Final = frozenset({"InvalidResourceReference", "NotFound", "ResourceNotFound"})
 TAKEN: Final = frozenset({"PublicIPAddressInUse"})
 """Azure's codes for a resource that does not exist, and for one that something else has."""
 _JOINS: Final = re.compile(r"(backendAddressPools|publicIPAddresses)/join/action", re.IGNORECASE)
-
-
-class Suspect(NamedTuple):
-    """A resource that Azure refused: anywhere, or on `config`."""
-
-    resource: AttachedResource
-    config: ConfigName | None = None
 
 
 class Narrowing(IntEnum):
@@ -47,11 +40,6 @@ class Narrowing(IntEnum):
     def after(cls, refused: Collection[AttachmentChange]) -> Narrowing:
         """The width at which more is found out, once these changes were refused and it is not known for what."""
         return cls.RESOURCE if len(added_by(refused)) > 1 else cls.ONE
-
-
-def added_by(changes: Collection[AttachmentChange]) -> Resources:
-    """All that is added."""
-    return NONE.union(*(change.add for change in changes))
 
 
 def blamed(error: CloudError, added: Resources) -> Resources | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from azure_cni.ipam.address_state import Holder, Slot
 from azure_cni.ipam.limits import ATTACH_WRITE_S, ATTACH_WRITES_AT_ONCE
@@ -24,6 +24,13 @@ from azure_cni.model.nic import Address, AttachmentChange, ConfigName, ExcludedC
 Resources: TypeAlias = frozenset[AttachedResource]
 
 NONE: Final[Resources] = frozenset()
+
+
+class Suspect(NamedTuple):
+    """What a refusal is held against: a resource wherever it is added, or on `config` alone."""
+
+    resource: AttachedResource
+    config: ConfigName | None = None
 
 
 def admitted(view: NicView, managed: Resources) -> NicView:
@@ -87,7 +94,7 @@ def changes(
     slots: Iterable[Slot],
     wanted: Mapping[Address, Resources | None],
     *,
-    held_back: Collection[tuple[AttachedResource, ConfigName | None]] = (),
+    held_back: Collection[Suspect] = (),
     failed: Mapping[ConfigName, Resources] = MappingProxyType({}),
 ) -> tuple[AttachmentChange, ...]:
     """What to change on the NIC, in its order. `held_back` is not added now, to any ipConfiguration or to the
@@ -124,17 +131,15 @@ def without(view: NicView, failed: Mapping[ConfigName, Resources]) -> NicView:
     return replace(view, configs=tuple(configs))
 
 
-def lacking(
-    view: NicView, wanted: Mapping[Address, Resources | None]
-) -> frozenset[tuple[AttachedResource, ConfigName | None]]:
+def lacking(view: NicView, wanted: Mapping[Address, Resources | None]) -> frozenset[Suspect]:
     """What some address should have and has not: each resource by itself, and with the address' ipConfiguration."""
     there = {config.address: config for config in view.all_secondaries}
-    found: set[tuple[AttachedResource, ConfigName | None]] = set()
+    found: set[Suspect] = set()
     for address, want in wanted.items():
         config = there.get(address) if want else None
         missing = (want or NONE) - (config.attached if config is not None else NONE)
-        found |= {(resource, None) for resource in missing}
-        found |= {(resource, ConfigName(config.name)) for resource in missing if config is not None}
+        found |= {Suspect(resource) for resource in missing}
+        found |= {Suspect(resource, ConfigName(config.name)) for resource in missing if config is not None}
     return frozenset(found)
 
 
@@ -155,11 +160,15 @@ def _some(resources: Resources) -> Resources:
     return resources if len(resources) <= MOST_CHANGED else frozenset(sorted(resources)[:MOST_CHANGED])
 
 
+def added_by(changes: Collection[AttachmentChange]) -> Resources:
+    """All that is added."""
+    return NONE.union(*(change.add for change in changes))
+
+
 def after(view: NicView, found: Collection[AttachmentChange]) -> Resources:
     """All that is attached to secondaries once these changes are made."""
     removed = {change.config: change.remove for change in found}
-    added = NONE.union(*(change.add for change in found))
-    return added.union(*(it.attached - removed.get(ConfigName(it.name), NONE) for it in view.all_secondaries))
+    return added_by(found).union(*(it.attached - removed.get(ConfigName(it.name), NONE) for it in view.all_secondaries))
 
 
 @dataclass(frozen=True, slots=True)

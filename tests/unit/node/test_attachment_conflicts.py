@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import pytest
 
 from azure_cni.errors import RequestRefused
-from azure_cni.ipam.attachment_blame import Narrowing, Suspect, narrowed, suspects
+from azure_cni.ipam.attachment_blame import Narrowing, narrowed, suspects
+from azure_cni.ipam.attachment_plan import Suspect
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.nic import AttachmentChange, ConfigName
 from fakes.nic import FakeNic

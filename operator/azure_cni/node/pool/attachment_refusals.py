@@ -10,15 +10,8 @@ from typing import Final
 
 from azure_cni.errors import AccessDenied, CloudError
 from azure_cni.ipam.address_state import Holder
-from azure_cni.ipam.attachment_blame import (
-    Narrowing,
-    Suspect,
-    added_by,
-    again_apart,
-    narrowed,
-    suspects,
-)
-from azure_cni.ipam.attachment_plan import Resources
+from azure_cni.ipam.attachment_blame import Narrowing, again_apart, narrowed, suspects
+from azure_cni.ipam.attachment_plan import Resources, Suspect, added_by
 from azure_cni.ipam.limits import BACKOFF_REFUSED_S, delay_s
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView

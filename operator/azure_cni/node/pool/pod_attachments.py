@@ -13,9 +13,8 @@ from azure_cni.api.node_ip_pool import attached_resources
 from azure_cni.errors import CloudError
 from azure_cni.ipam import attachment_blame, attachment_plan
 from azure_cni.ipam.address_state import Holder
-from azure_cni.ipam.attachment_blame import Suspect
 from azure_cni.ipam.attachment_outcome import Asked, Outcome, outcome
-from azure_cni.ipam.attachment_plan import NONE, AttachmentPace, Resources
+from azure_cni.ipam.attachment_plan import NONE, AttachmentPace, Resources, Suspect
 from azure_cni.model.attachments import all_allowed, allowed_in
 from azure_cni.model.nic import Address, AttachmentChange, ConfigName, NicView
 from azure_cni.node.pods.demand import Pod
@@ -109,7 +108,7 @@ class PodAttachments:
         if view is not None and (barring := attachment_blame.barring(error, view)):
             self._barring = barring
             return False
-        added = attachment_blame.added_by(step_changes)
+        added = attachment_plan.added_by(step_changes)
         blamed = attachment_blame.blamed(error, added)
         if blamed is not None:
             self._failed = {change.config: change.add & (blamed or added) for change in step_changes}
@@ -213,12 +212,12 @@ class PodAttachments:
     ) -> None:
         """What is attached or about to be, for the status; what is attached is refused no longer."""
         there = NONE.union(*(config.attached for config in view.all_secondaries))
-        adding = NONE.union(*(change.add for change in found))
+        adding = attachment_plan.added_by(found)
         self._pool_state.attached = there | adding
         if not view.failed:
             works = {config.name: config.attached for config in view.configs}
             self._failed = {name: tried - works.get(name, NONE) for name, tried in self._failed.items()}
-        lacking = frozenset(Suspect(*pair) for pair in attachment_plan.lacking(view, wanted))
+        lacking = attachment_plan.lacking(view, wanted)
         self._refusals.note(found, there=there, lacking=lacking)
         self._pool_state.denied = self._refusals.denied(lacking)
 
