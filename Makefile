@@ -75,8 +75,8 @@ simulate: $(READY) ## Many nodes, real controllers and API server, a fake Azure:
 
 .PHONY: lint
 lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint
-	$(BIN)/ruff check operator tests e2e
-	$(BIN)/ruff format --check operator tests e2e
+	$(BIN)/ruff check operator tests e2e docs
+	$(BIN)/ruff format --check operator tests e2e docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry operator/azure_cni
@@ -88,6 +88,18 @@ lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint
 	done
 	$(BOX) helm lint charts/azure-cni
 
+DOCS := build/docs-venv
+
+$(DOCS)/.ready: requirements/docs.txt | $(READY)
+	$(BIN)/python -m venv --clear $(DOCS)
+	$(DOCS)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/docs.txt
+	touch $@
+
+.PHONY: docs
+docs: $(DOCS)/.ready ## The documentation as a site to open from the disk, links and anchors checked
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs --quiet build --strict
+	@echo "open build/site/index.html"
+
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: lock
@@ -95,4 +107,5 @@ lock: $(READY) ## Pin the dependencies again, with hashes and without addresses
 	$(COMPILE) pyproject.toml -o requirements/agent.txt
 	$(COMPILE) pyproject.toml --extra client -c requirements/agent.txt -o requirements/client.txt
 	$(COMPILE) pyproject.toml --extra client --group dev -c requirements/agent.txt -o requirements/dev.txt
+	$(COMPILE) --group docs -o requirements/docs.txt
 	sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(COMPILE) - -o requirements/build.txt

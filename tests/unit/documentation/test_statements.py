@@ -7,28 +7,7 @@ import pytest
 from azure_cni.ipam import sizing
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
 from unit.chart.helm import REPOSITORY
-
-FOLDERS = (".", "docs", "charts/azure-cni", "e2e")
-PAGES = [page for folder in FOLDERS for page in sorted((REPOSITORY / folder).glob("*.md"))]
-
-
-def anchors(page: Path) -> set[str]:
-    """What GitHub makes of the page's headings."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
-def test_every_link_leads_somewhere(page: Path):
-    lost = []
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        if target.startswith("https://"):
-            continue
-        path, _, anchor = target.partition("#")
-        other = (page.parent / path).resolve() if path else page
-        if not other.exists() or (anchor and anchor not in anchors(other)):
-            lost.append(target)
-    assert lost == []
+from unit.documentation.markdown import PAGES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
