@@ -15,7 +15,7 @@ from aiohttp import web
 from azure_cni.docker.container_endpoints import IFNAME, ContainerEndpoints
 from azure_cni.docker.docker_networks import DockerNetworks
 from azure_cni.docker.plugin_methods import DockerPlugin
-from azure_cni.entrypoints.cni_server import listen
+from azure_cni.entrypoints.cni_listener import RequestBounds, serve_socket
 from azure_cni.entrypoints.docker_socket import DockerSocket
 from azure_cni.errors import CloudError, DatapathError
 from azure_cni.ipam.address_state import Sandbox
@@ -164,15 +164,21 @@ class FakeDocker:
 
 
 @asynccontextmanager
-async def serving(directory: Path, host: PluginHost) -> AsyncIterator[FakeDocker]:
+async def serving(
+    directory: Path, host: PluginHost, *, bounds: RequestBounds | None = None
+) -> AsyncIterator[FakeDocker]:
     """The plugin on a socket in this directory, its node at work."""
     socket = directory / "azure-cni.sock"
     server = DockerSocket(
-        host.plugin, status=lambda: {"ready": True}, faults=host.node.node.faults, observer=host.node.observer
+        host.plugin,
+        status=lambda: {"ready": True},
+        faults=host.node.node.faults,
+        observer=host.node.observer,
+        bounds=bounds,
     )
-    runner = web.AppRunner(server.application())
+    runner = web.AppRunner(server.application(), shutdown_timeout=0.1)
     await runner.setup()
-    await listen(runner, socket)
+    await serve_socket(runner, socket, requests=server.requests, faults=host.node.node.faults)
     async with host.node.running(), aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session:
         await host.node.until(lambda: host.node.counts.free > 0)
         yield FakeDocker(session, host, socket)

@@ -1,9 +1,11 @@
 """The sockets that runtimes use, bounded: a runtime that leaks connections must not take the agent from the others.
 
-The sockets are for root alone, so this is against mistakes rather than attacks. A connection waits in the kernel's
-queue until there is a place for it; the binary tries again while that queue is full. It has `request_s` to send its one
-request, of which few arrive at once: what has not arrived yet costs memory. Then it has `answer_s` to get its answer.
-ADDs that wait for an address keep a place of the many, and none of those few: the DEL that ends one can always arrive.
+Docker is such a runtime, at its plugin's socket. The sockets are for root alone, so this is against mistakes rather
+than attacks. A connection waits in the kernel's queue until there is a place for it; the binary tries again while that
+queue is full, and Docker waits. It has `request_s` to send its one request, of which few arrive at once: what has not
+arrived yet costs memory. So a body has a limit, and of large ones one is read at a time. Then the connection has
+`answer_s` to get its answer. ADDs that wait for an address keep a place of the many, and none of those few: the DEL
+that ends one can always arrive.
 
 `listener` bounds the port for metrics, for strangers: no request there has a body, and each is slowed down.
 """
@@ -16,16 +18,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
-from azure_cni.entrypoints.accepting import Acceptor
+from azure_cni.entrypoints.accepting import Acceptor, Handler
 from azure_cni.entrypoints.running import kept_up
-from azure_cni.errors import AzureCniError
+from azure_cni.errors import AzureCniError, DecodeFailed
 from azure_cni.faults import Faults
 
 ACTIVITY = "cni_socket"
 """In the count of our own faults."""
+MAX_BODY_BYTES: Final = 64 << 10
+"""Of a request about one sandbox: some 2 KiB, with the result of its ADD."""
+MAX_LARGE_BYTES: Final = 4 << 20
+"""Of a request about many: the GC of a node's 250 attachments has some 30 KiB, and a container of Docker that exposes
+every port some 2 MiB."""
 _QUEUE = 128
 
 
@@ -65,6 +73,7 @@ class BoundedRequests:
         self._connections = asyncio.Semaphore(self._bounds.connections)
         self._arriving = asyncio.Semaphore(self._bounds.arriving)
         self._open: dict[asyncio.BaseProtocol, _Connection] = {}
+        self._large = asyncio.Lock()
 
     async def serve(self, listening: socket.socket, server: web.Server) -> None:
         """Accept and serve until cancelled."""
@@ -91,8 +100,24 @@ class BoundedRequests:
         self._open[inner] = outer
         return outer
 
-    def arrived(self, request: web.Request) -> None:
-        """All of that request has been read."""
+    @web.middleware
+    async def without_body(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """A request without a body has arrived as a whole."""
+        if not request.can_read_body:
+            self._arrived(request)
+        return await handler(request)
+
+    async def body(self, request: web.Request, what: str, *, large: bool = False) -> bytes:
+        """All of it. `large` says that it may have more than usual; DecodeFailed where it has more than that."""
+        if large:
+            async with self._large:
+                body = await _read(request, what, most=MAX_LARGE_BYTES)
+        else:
+            body = await _read(request, what, most=MAX_BODY_BYTES)
+        self._arrived(request)
+        return body
+
+    def _arrived(self, request: web.Request) -> None:
         connection = self._open.get(request.protocol)
         if connection is not None:
             connection.arrived()
@@ -156,16 +181,32 @@ class _Connection(asyncio.Protocol):
             self._deadline = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
 
 
+async def _read(request: web.Request, what: str, *, most: int) -> bytes:
+    body = bytearray()
+    try:
+        while len(body) <= most and (chunk := await request.content.readany()):
+            body += chunk
+    except ConnectionError as error:  # the caller has gone, or its time was over
+        raise DecodeFailed(f"cannot read the {what} request: it ended after {len(body)} bytes") from error
+    if len(body) > most:
+        raise DecodeFailed(
+            f"cannot read the {what} request: it has more than {most >> 10} KiB; is the configuration that the runtime "
+            "passes that large?"
+        )
+    return bytes(body)
+
+
 class _Site(web.BaseSite):
     """What a runner stops first."""
 
     def __init__(
-        self, runner: web.AppRunner, listening: socket.socket, *, requests: BoundedRequests, faults: Faults
+        self, runner: web.AppRunner, listening: socket.socket, *, requests: BoundedRequests, faults: Faults, name: str
     ) -> None:
         super().__init__(runner)
         self._listening = listening
         self._requests = requests
         self._faults = faults
+        self._activity = name
         self._serving: asyncio.Task[None] | None = None
 
     @property
@@ -178,8 +219,8 @@ class _Site(web.BaseSite):
         server = self._runner.server
         assert server is not None  # noqa: S101  # the runner is set up
         await super().start()
-        work = kept_up(partial(self._requests.serve, self._listening, server), ACTIVITY, self._faults)
-        self._serving = asyncio.create_task(work, name=ACTIVITY)
+        work = kept_up(partial(self._requests.serve, self._listening, server), self._activity, self._faults)
+        self._serving = asyncio.create_task(work, name=self._activity)
 
     async def stop(self) -> None:
         """Accept nothing more. What is being answered goes on."""
@@ -190,9 +231,11 @@ class _Site(web.BaseSite):
         await super().stop()
 
 
-async def serve_socket(runner: web.AppRunner, path: Path, *, requests: BoundedRequests, faults: Faults) -> None:
+async def serve_socket(
+    runner: web.AppRunner, path: Path, *, requests: BoundedRequests, faults: Faults, activity: str = ACTIVITY
+) -> None:
     """Open the socket for root alone, and serve until the runner is cleaned up. AzureCniError."""
-    await _Site(runner, bound(path), requests=requests, faults=faults).start()
+    await _Site(runner, bound(path), requests=requests, faults=faults, name=activity).start()
 
 
 def bound(path: Path) -> socket.socket:

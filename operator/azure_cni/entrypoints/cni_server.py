@@ -6,33 +6,26 @@ failure becomes a CNI error with a message; a fault in our code is logged with i
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, assert_never
+from typing import Any, assert_never
 
 import msgspec
 from aiohttp import web
 
 from azure_cni.cni import wire
 from azure_cni.cni.results import add_result
-from azure_cni.entrypoints.accepting import Handler, one_request
+from azure_cni.entrypoints.accepting import one_request
 from azure_cni.entrypoints.cni_listener import BoundedRequests, RequestBounds
 from azure_cni.entrypoints.netns_socket import PassedNamespaces
-from azure_cni.errors import AzureCniError, DecodeFailed
+from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
 from azure_cni.ipam.address_state import Sandbox
 from azure_cni.node.pods.sandboxes import Sandboxes
 from azure_cni.node.ports import Observer
 
 log = logging.getLogger(__name__)
-
-MAX_BODY_BYTES: Final = 64 << 10
-"""Of a request about one sandbox: some 2 KiB, with the result of its ADD."""
-MAX_GC_BYTES: Final = 4 << 20
-"""A GC names every attachment of a node; 250 of them are some 30 KiB."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -45,15 +38,13 @@ class CniServer:
         self._observer = observer
         self.requests = BoundedRequests(bounds)
         """The connections of both sockets."""
-        self._large = asyncio.Lock()
-        """One large request is read at a time."""
         self.passed = PassedNamespaces(self.requests)
         """The namespaces that were passed on the second socket."""
         self.faults = Faults(observer.internal_error)
 
     def application(self) -> web.Application:
         """The routes of protocol version 1."""
-        app = web.Application(middlewares=[one_request, self._without_body])
+        app = web.Application(middlewares=[one_request, self.requests.without_body])
         for verb in wire.VERBS:
             app.router.add_post(f"/cni/v1/{verb}", self._handler(verb))
         return app
@@ -62,7 +53,7 @@ class CniServer:
         async def handle(request: web.Request) -> web.Response:
             started, code, status, body = perf_counter(), 0, 200, b""
             try:
-                body = await self._body(request, verb)
+                body = await self.requests.body(request, verb, large=verb == "gc")
                 with self.faults.guard(f"cni_{verb}"), self.passed.path_for(request) as netns:
                     reply = await self._answer(wire.decode(verb, body), netns)
             except AzureCniError as error:
@@ -75,23 +66,6 @@ class CniServer:
             return web.Response(body=_encode(reply), status=status, content_type="application/json")
 
         return handle
-
-    @web.middleware
-    async def _without_body(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """A request without a body has arrived as a whole."""
-        if not request.can_read_body:
-            self.requests.arrived(request)
-        return await handler(request)
-
-    async def _body(self, request: web.Request, verb: str) -> bytes:
-        """All of it. DecodeFailed where it is larger than any of that verb."""
-        if verb == "gc":
-            async with self._large:
-                body = await _read(request, verb, most=MAX_GC_BYTES)
-        else:
-            body = await _read(request, verb, most=MAX_BODY_BYTES)
-        self.requests.arrived(request)
-        return body
 
     async def _answer(self, request: wire.Request, netns: str) -> dict[str, Any]:
         """`netns` is where the namespace can be opened if not at the path that the request names, else ""."""
@@ -116,30 +90,3 @@ class CniServer:
         if freed:
             facts = {"network": network, "containers": [one.container_id for one in freed]}
             log.warning("stale sandboxes collected", extra=facts)
-
-
-async def _read(request: web.Request, verb: str, *, most: int) -> bytes:
-    body = bytearray()
-    try:
-        while len(body) <= most and (chunk := await request.content.readany()):
-            body += chunk
-    except ConnectionError as error:  # the caller has gone, or its time was over
-        raise DecodeFailed(f"cannot read the {verb} request: it ended after {len(body)} bytes") from error
-    if len(body) > most:
-        raise DecodeFailed(
-            f"cannot read the {verb} request: it has more than {most >> 10} KiB; is the configuration that the runtime "
-            "passes that large?"
-        )
-    return bytes(body)
-
-
-async def listen(runner: web.AppRunner, path: Path) -> None:
-    """Open the socket for root alone. A socket left by a dead agent is replaced. AzureCniError."""
-    try:
-        path.unlink(missing_ok=True)  # noqa: ASYNC240  # tmpfs, once
-        await web.UnixSite(runner, str(path)).start()
-        path.chmod(0o600)  # noqa: ASYNC240
-    except OSError as error:
-        raise AzureCniError(
-            f"cannot open the CNI socket {path}: {error.strerror}; is {path.parent} the node's, and writable?"
-        ) from error

@@ -28,9 +28,9 @@ from azure_cni.docker.standalone_pool import LoggedEvents, NobodysPods, NoReleas
 from azure_cni.docker.usage_granter import UsageGranter
 from azure_cni.entrypoints import web
 from azure_cni.entrypoints.azure_wiring import AzurePorts, azure_ports
-from azure_cni.entrypoints.cni_server import listen
+from azure_cni.entrypoints.cni_listener import RequestBounds, serve_socket
 from azure_cni.entrypoints.docker_settings import DockerSettings
-from azure_cni.entrypoints.docker_socket import DockerSocket
+from azure_cni.entrypoints.docker_socket import ACTIVITY, DockerSocket
 from azure_cni.entrypoints.introspection_routes import add_introspection
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.running import kept_up, run_until_stopped, stop_on_signals, unhealthy
@@ -145,13 +145,18 @@ class DockerProcess:
         )
         plugin = DockerPlugin(networks=self._networks, endpoints=endpoints, state=node.state)
         server = DockerSocket(
-            plugin, status=self._status, faults=node.faults, observer=self._metrics, extend=self._add_introspection
+            plugin,
+            status=self._status,
+            faults=node.faults,
+            observer=self._metrics,
+            extend=self._add_introspection,
+            bounds=RequestBounds(answer_s=RequestBounds().answer_s + settings.wait_s),
         )
         runner = AppRunner(server.application(), access_log=None, handle_signals=False)
         await runner.setup()
         self._closing.push_async_callback(runner.cleanup)
         _make_parent(settings.socket)
-        await listen(runner, settings.socket)
+        await serve_socket(runner, settings.socket, requests=server.requests, faults=node.faults, activity=ACTIVITY)
         self._closing.callback(settings.socket.unlink, missing_ok=True)
         log.info("serving docker", extra={"socket": str(settings.socket), "version": __version__})
         await asyncio.Event().wait()

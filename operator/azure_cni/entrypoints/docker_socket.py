@@ -20,6 +20,8 @@ from aiohttp import web
 from azure_cni.api.introspection import AUDIT_PATH, AuditReport
 from azure_cni.docker.plugin_codec import MEDIA_TYPE, METHODS, decode, error_reply
 from azure_cni.docker.plugin_methods import DockerPlugin
+from azure_cni.entrypoints.accepting import one_request
+from azure_cni.entrypoints.cni_listener import MAX_BODY_BYTES, BoundedRequests, RequestBounds
 from azure_cni.errors import AzureCniError, DecodeFailed
 from azure_cni.faults import Faults
 from azure_cni.model.text import NOT_JSON, legible
@@ -28,7 +30,7 @@ from azure_cni.node.ports import Observer
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MAX_BODY_BYTES: Final = 1 << 20
+ACTIVITY: Final = "docker_socket"
 STATUS_PATH: Final = "/azure-cni/v1/status"
 STATUS_WAIT_S: Final = 5.0
 AGAIN_S: Final = 0.5
@@ -51,7 +53,9 @@ class DockerSocket:
         faults: Faults,
         observer: Observer,
         extend: Callable[[web.Application], None] = lambda _: None,
+        bounds: RequestBounds | None = None,
     ) -> None:
+        self.requests = BoundedRequests(bounds)
         self._plugin = plugin
         self._extend = extend
         self._status = status
@@ -60,7 +64,7 @@ class DockerSocket:
 
     def application(self) -> web.Application:
         """Docker's calls, the status, and words for all else."""
-        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app = web.Application(middlewares=[one_request, self.requests.without_body])
         for method in METHODS:
             app.router.add_post(f"/{method}", self._handler(method))
         app.router.add_get(STATUS_PATH, self._show)
@@ -72,8 +76,9 @@ class DockerSocket:
         async def handle(request: web.Request) -> web.Response:
             started, code, status = perf_counter(), 0, 200
             try:
+                body = await self._body(request, method)
                 with self._faults.guard(f"docker_{method}"):
-                    reply = await self._plugin.answer(decode(method, await request.read()))
+                    reply = await self._plugin.answer(decode(method, body))
             except AzureCniError as error:
                 code, reply = error.code, error_reply(error)
                 status = 400 if isinstance(error, DecodeFailed) else 200
@@ -82,6 +87,11 @@ class DockerSocket:
             return web.Response(body=_encode(reply), status=status, headers={"Content-Type": MEDIA_TYPE})
 
         return handle
+
+    async def _body(self, request: web.Request, method: str) -> bytes:
+        """Docker says how long it is; what comes without a length may be long, too."""
+        length = request.content_length
+        return await self.requests.body(request, method, large=length is None or length > MAX_BODY_BYTES)
 
     async def _show(self, _: web.Request) -> web.Response:
         return web.Response(body=_encode(self._status()), content_type="application/json")

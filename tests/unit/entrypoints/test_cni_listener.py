@@ -18,8 +18,14 @@ from aiohttp import web
 
 from azure_cni.cni.wire import VERBS
 from azure_cni.entrypoints import accepting, cni_listener
-from azure_cni.entrypoints.cni_listener import BoundedRequests, RequestBounds, serve_socket
-from azure_cni.entrypoints.cni_server import MAX_BODY_BYTES, MAX_GC_BYTES, CniServer
+from azure_cni.entrypoints.cni_listener import (
+    MAX_BODY_BYTES,
+    MAX_LARGE_BYTES,
+    BoundedRequests,
+    RequestBounds,
+    serve_socket,
+)
+from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.running import kept_up
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
@@ -139,7 +145,7 @@ async def test_an_answer_that_takes_too_long_ends_the_connection(tmp_path: Path)
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_request_has_a_size(tmp_path: Path, verb: str):
-    most = MAX_GC_BYTES if verb == "gc" else MAX_BODY_BYTES
+    most = MAX_LARGE_BYTES if verb == "gc" else MAX_BODY_BYTES
     async with serving(tmp_path) as served:
         status, answer = await served.ask(verb, SANDBOX | {"path": "x" * most})
     assert (status, answer["code"]) == (400, 6)
