@@ -22,6 +22,7 @@ MODULES = Path(__file__).with_name("tools")
 KUBERNETES_VERSION = "v1.36.3"
 HELM_VERSION = "v3.22.0"
 CONTAINERD_VERSION = "v2.4.2"
+DOCKER_VERSION = "29.0.0-moby-v2.0.0-beta.24"
 TRAEFIK_VERSION = "v3.6.12"  # 3.7 needs a module that its repository has and no module proxy serves
 GO_WANTED = (1, 26)
 GO_FETCHES_ITSELF = (1, 21)  # from this version on, Go fetches the tool chain that go.mod asks for
@@ -119,9 +120,15 @@ TRAEFIK = Module(
     binaries={"traefik": "github.com/traefik/traefik/v3/cmd/traefik"},
     variables={"github.com/traefik/traefik/v3/pkg/version.Version": TRAEFIK_VERSION},
 )
+DOCKER = Module(
+    "docker",
+    binaries={"dockerd": "github.com/moby/moby/v2/cmd/dockerd"},
+    variables={"github.com/moby/moby/v2/dockerversion.Version": DOCKER_VERSION},
+    tags=("exclude_graphdriver_btrfs", "exclude_graphdriver_zfs", "no_systemd"),
+)
 ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
-ON_DEMAND = (TRAEFIK,)
+ON_DEMAND = (TRAEFIK, DOCKER)
 """What single scenarios need, and build."""
 
 
