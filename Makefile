@@ -68,6 +68,14 @@ e2e-full: $(READY) ## All scenarios in both modes, most with controller or conta
 bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root); ARGS=speed: what a packet pays
 	$(BOX) bench $(ARGS)
 
+.PHONY: wheel
+wheel: $(READY) ## dist/*.whl, for `pipx install` and `uv tool install`
+	$(BIN)/uv build -q --wheel --build-constraints requirements/build.txt --require-hashes -o dist .
+
+.PHONY: zipapp
+zipapp: $(READY) ## dist/azure-cni: the command line and all that it needs in one file
+	PYTHONPATH=operator $(BIN)/python -m single_file.build dist
+
 .PHONY: simulate
 simulate: $(READY) ## Many nodes, real controllers and API server, a fake Azure: the limits, looked at (ARGS=--help)
 	@test "$$(id -u)" -ne 0 || $(BOX) packages

@@ -6,7 +6,7 @@ import functools
 import io
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -14,6 +14,7 @@ from azure_cni.commands.access import SYSTEM_NAMESPACE, KubernetesAccess
 from azure_cni.commands.output import ExitCode, Form, one_line
 from azure_cni.errors import AzureCniError, RequestError
 
+INSTALLED: Final = "docs/command-line.md#install"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -62,7 +63,7 @@ def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:
                 access.system_namespace = system_namespace
             code = work(access=access, form=Form(form), **own)
         except ModuleNotFoundError as error:
-            code = _failed(f"{error}; install the client: pipx install 'azure-cni[client]'", ExitCode.USAGE)
+            code = _failed(f"{error}; install azure-cni with its extra `client`: {INSTALLED}", ExitCode.USAGE)
         except RequestError as error:
             code = _failed(str(error), ExitCode.USAGE)
         except AzureCniError as error:

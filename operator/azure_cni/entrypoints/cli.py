@@ -30,6 +30,7 @@ FOR_PEOPLE: Final = {
     "pause": "pause_commands",
     "resume": "pause_commands",
     "report": "report",
+    "completion": "completion",
     "introspect": "introspect",
 }
 """Commands, and their modules in `azure_cni.commands`."""
@@ -57,16 +58,23 @@ def main() -> None:
     """Virtual network addresses of Azure for every Kubernetes pod."""
 
 
+def complete_for_kubectl() -> None:
+    """The program `kubectl_complete-azure_cni`."""
+    from azure_cni.commands.completion import complete_for_kubectl
+
+    complete_for_kubectl(main)
+
+
 @main.command()
 def agent() -> None:
     """Run the agent of this node (the DaemonSet's process). Settings come from AZURE_CNI_* variables."""
-    import asyncio
-
-    from azure_cni.entrypoints import settings
-    from azure_cni.entrypoints.agent import run_agent
-    from azure_cni.entrypoints.logs import set_up_logs
-
     with _errors_reported():
+        import asyncio
+
+        from azure_cni.entrypoints import settings
+        from azure_cni.entrypoints.agent import run_agent
+        from azure_cni.entrypoints.logs import set_up_logs
+
         chosen = settings.read(os.environ)
         set_up_logs(level=chosen.log_level, style=chosen.log_format)
         asyncio.run(run_agent(chosen))
@@ -75,13 +83,13 @@ def agent() -> None:
 @main.command()
 def controller() -> None:
     """Run a controller of the cluster (the Deployment's process). Settings come from AZURE_CNI_* variables."""
-    import asyncio
-
-    from azure_cni.entrypoints import controller_settings
-    from azure_cni.entrypoints.controller import Controller
-    from azure_cni.entrypoints.logs import set_up_logs
-
     with _errors_reported():
+        import asyncio
+
+        from azure_cni.entrypoints import controller_settings
+        from azure_cni.entrypoints.controller import Controller
+        from azure_cni.entrypoints.logs import set_up_logs
+
         chosen = controller_settings.read(os.environ)
         set_up_logs(level=chosen.log_level, style=chosen.log_format)
         asyncio.run(Controller(chosen).run())
@@ -100,9 +108,9 @@ def controller() -> None:
 @click.pass_context
 def docker(context: click.Context, config: Path, *, check_config: bool) -> None:
     """Give Docker's containers addresses of the VNet, on a VM without Kubernetes (a network and IPAM plugin)."""
-    from azure_cni.entrypoints import docker_settings
-
     with _errors_reported():
+        from azure_cni.entrypoints import docker_settings
+
         chosen = docker_settings.read_file(config)
         context.obj = chosen.socket
         if check_config:
@@ -122,10 +130,10 @@ def docker(context: click.Context, config: Path, *, check_config: bool) -> None:
 @click.pass_obj
 def status(path: Path, wait_s: float) -> None:
     """Show the pool of this VM, its conditions, and who has which address. Exits with 1 if no container can start."""
-    from azure_cni.docker import plugin_status
-    from azure_cni.entrypoints.docker_socket import await_status
-
     with _errors_reported():
+        from azure_cni.docker import plugin_status
+        from azure_cni.entrypoints.docker_socket import await_status
+
         shown = await_status(path, wait_s=wait_s)
     for line in plugin_status.lines(shown):
         click.echo(line)
@@ -138,11 +146,11 @@ def status(path: Path, wait_s: float) -> None:
 @click.pass_obj
 def who(path: Path, address: str, at: str | None) -> None:
     """Say which container has ADDRESS and who had it before, by this VM's audit trail. Exits with 3 if nobody knows."""
-    from azure_cni.diagnose.holders import parse_address, parse_time
-    from azure_cni.docker import address_history
-    from azure_cni.entrypoints.docker_socket import fetch_status, fetch_trail
-
     with _errors_reported():
+        from azure_cni.diagnose.holders import parse_address, parse_time
+        from azure_cni.docker import address_history
+        from azure_cni.entrypoints.docker_socket import fetch_status, fetch_trail
+
         wanted, moment = parse_address(address), parse_time(at) if at is not None else ""
         found = address_history.find(wanted, fetch_status(path), fetch_trail(path, wanted), at=moment)
     for line in address_history.lines(found):
@@ -158,4 +166,11 @@ def _errors_reported() -> Iterator[None]:
     except* AzureCniError as errors:
         for error in errors.exceptions:
             click.echo(f"azure-cni: {error}", err=True)
+        sys.exit(1)
+    except* ModuleNotFoundError as missing:
+        click.echo(
+            f"azure-cni: cannot start: {missing.exceptions[0]}; the one-file command line runs no agent, controller or "
+            "plugin: use the image, or a Python environment with azure-cni and all that it depends on",
+            err=True,
+        )
         sys.exit(1)

@@ -21,7 +21,7 @@ def table() -> str:
         commands = {name: main.get_command(ctx, name) for name in FOR_PEOPLE}
         shown = {name: one for name, one in commands.items() if one is not None and not one.hidden}
         flags = {name: dict(_flags(one)) for name, one in shown.items()}
-        common = set.intersection(*(set(each) for each in flags.values()))
+        common = set.intersection(*(set(each) for each in flags.values() if each))
         rows = [row for name, one in shown.items() for row in _rows(name, one, flags[name], common)]
         first = next(iter(flags.values()))
         rows += [f"| all | {name} | {first[name]} |" for name in first if name in common]

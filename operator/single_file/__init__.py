@@ -1,0 +1,1 @@
+"""The command line as one file: `build` makes it, and `start` is what runs in it."""
