@@ -1,8 +1,8 @@
 """The address ledger of one node.
 
-One map, address to slot. Everything else is computed from its at most 255 slots (10 to 50 µs), so no two answers can
-disagree. Methods decide and return a `Change`; `apply` makes it, after the caller has stored it. The transitions are
-the table in `address_state`.
+One map, address to slot, in address order. Everything else is computed from its at most 255 slots (10 to 50 µs), so no
+two answers can disagree. Methods decide and return a `Change`; `apply` makes it, after the caller has stored it. The
+transitions are the table in `address_state`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import heapq
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Final, TypeAlias
 
 from azure_cni.errors import EnvironmentInvalid, LedgerError, NoAddress
 from azure_cni.ipam.address_state import Event, Holder, LinkParameters, Sandbox, Slot, State, moved, observed
@@ -25,6 +26,9 @@ __all__ = ["Change", "Counts", "Holder", "Ledger", "LinkParameters", "Observatio
 _Move: TypeAlias = tuple[Address, Slot | None, Slot | None]
 """An address, its slot before and its slot after; None where the ledger does not know it."""
 
+_SINCE: Final = attrgetter("since_s")
+"""Sorts by who has waited longest. Of several since one instant the lowest address stays first: that is their order."""
+
 
 class Ledger:
     """The addresses of one node, at this instant."""
@@ -36,6 +40,8 @@ class Ledger:
         """
         self._cooling_s = cooling_s
         self._slots: dict[Address, Slot] = {}
+        self._counts: Counts | None = None
+        """Until the next change: every pass asks some ten times."""
         held: dict[tuple[str, str], Slot] = {}
         for slot in slots:
             if slot.address in self._slots:
@@ -61,7 +67,7 @@ class Ledger:
 
     def apply(self, change: Change) -> None:
         """Do what was decided. Changes are applied in the order of their decisions, with no decision in between."""
-        known = len(self._slots)
+        known, self._counts = len(self._slots), None
         for slot in change.put:
             self._slots[slot.address] = slot
         if len(self._slots) > known:
@@ -136,7 +142,7 @@ class Ledger:
     def cooled(self, *, now_s: float) -> Change:
         """Free all that has cooled long enough."""
         cooling = (slot for slot in self._in(State.COOLING) if not slot.attached)
-        due = sorted((slot for slot in cooling if slot.since_s + self._cooling_s <= now_s), key=_longest_first)
+        due = sorted((slot for slot in cooling if slot.since_s + self._cooling_s <= now_s), key=_SINCE)
         return _change((slot.address, slot, moved(slot, Event.COOLED, now_s=now_s)) for slot in due)
 
     def next_cooled_at_s(self) -> float | None:
@@ -199,6 +205,11 @@ class Ledger:
 
     def counts(self) -> Counts:
         """How many addresses are in which state."""
+        if self._counts is None:
+            self._counts = self._count()
+        return self._counts
+
+    def _count(self) -> Counts:
         by_state = Counter(slot.state for slot in self._slots.values())
         missing = sum(not slot.in_pool for slot in self._slots.values())
         return Counts(
@@ -240,7 +251,7 @@ class Ledger:
 
     def _longest_in(self, state: State, count: int, *, until_s: float = float("inf")) -> list[Slot]:
         slots = (slot for slot in self._in(state) if slot.since_s <= until_s and not slot.attached)
-        return heapq.nsmallest(count, slots, key=_longest_first)
+        return heapq.nsmallest(count, slots, key=_SINCE)
 
     def _no_address(self, holder: Holder, count: int, *, at_limit: bool) -> NoAddress:
         counts, wanted = self.counts(), "an address" if count == 1 else addresses(count)
@@ -271,7 +282,3 @@ def _change(moves: Iterable[_Move]) -> Change:
         elif after is not None and after is not before:
             put.append(after)
     return Change(tuple(put), tuple(drop))
-
-
-def _longest_first(slot: Slot) -> tuple[float, int]:
-    return slot.since_s, int(slot.address)

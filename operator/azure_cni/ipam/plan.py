@@ -261,11 +261,13 @@ def _unusable(ledger: Ledger, view: NicView) -> list[IPConfiguration]:
     """What never worked since it came. Others' may not be removed here: those are on the NIC for nothing, and what pods
     need is needed beside them.
     """
-    known = {slot.address: slot for slot in ledger.slots}
     return [
         config
         for config in view.secondaries
-        if not config.ready
-        and not config.attached
-        and all(known[address].state is State.PROGRAMMING for address in config.addresses)
+        if not config.ready and not config.attached and all(_is_programming(ledger, one) for one in config.addresses)
     ]
+
+
+def _is_programming(ledger: Ledger, address: Address) -> bool:
+    slot = ledger.find(address)
+    return slot is not None and slot.state is State.PROGRAMMING

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Final, NewType, TypeAlias
@@ -159,6 +159,13 @@ class NicView:
     security_groups: tuple[str, ...] = ()
     """Resource IDs of the application security groups that it is in: Azure has all configurations of a NIC in the same.
     """
+    held: int = field(init=False, repr=False, compare=False)
+    """Addresses for pods. One that Azure has not chosen yet counts: it comes."""
+
+    def __post_init__(self) -> None:
+        """Count once what every pass asks for a dozen times."""
+        held = sum(config.size for config in self.configs if not config.primary)
+        object.__setattr__(self, "held", held)
 
     def is_in(self, groups: Collection[str]) -> bool:
         """Whether these are its application security groups. Azure's IDs are compared without regard to case."""
@@ -178,11 +185,6 @@ class NicView:
     def all_secondaries(self) -> tuple[IPConfiguration | ExcludedConfiguration, ...]:
         """Those for pods, then those for no pod."""
         return (*self.secondaries, *self.excluded)
-
-    @property
-    def held(self) -> int:
-        """Addresses for pods. One that Azure has not chosen yet counts: it comes."""
-        return sum(config.size for config in self.configs if not config.primary)
 
     @property
     def held_for_others(self) -> int:

@@ -309,3 +309,12 @@ class TestLoad:
 
         with pytest.raises(LedgerError, match=words):
             Ledger(rows(assigned))
+
+
+class TestCounts:
+    def test_are_added_up_once_between_two_changes(self):
+        ledger = seen(1, 2)
+        before = ledger.counts()
+        assert ledger.counts() is before
+        assign(ledger, 1)
+        assert (before.assigned, ledger.counts().assigned, ledger.counts().free) == (0, 1, 1)

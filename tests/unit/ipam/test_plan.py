@@ -179,6 +179,10 @@ class TestBlocks:
     def test_one_that_azure_failed_to_make_work_leaves_with_all_its_addresses(self):
         failed = replace(block(16), ready=False)
         assert plan([1, failed]).step == Shrink((failed.name,), failed.addresses)
+
+    def test_one_that_the_ledger_does_not_know_stays(self):
+        failed = config(2, ready=False)
+        assert plan([1, failed], ledger=seen(1)).step == Grow(14)
         theirs = replace(block(16, name="theirs"), ready=False)
         assert plan([theirs], waiting=1).step == Grow(16)
 
