@@ -76,6 +76,41 @@ func TestGCAsLibcniCallsIt(t *testing.T) {
 	want(4, "del kept", "gc null")
 }
 
+// podman asks for an address and a MAC by capabilities, and Multus by these and by CNI_ARGS. libcni drops in silence what
+// the conflist does not declare.
+func TestWhatARuntimeAsksForReachesTheAgentOnlyWhereTheConflistDeclaresIt(t *testing.T) {
+	agent := startAgent(t, 200, emptyResult("1.1.0"))
+	runtime, _ := network(t, agent)
+	asking := attachment("asks")
+	asking.CapabilityArgs = map[string]any{"ips": []string{"10.240.0.36"}, "mac": "02:00:00:00:00:01"}
+	asking.Args = [][2]string{{"IgnoreUnknown", "1"}, {"IP", "10.240.0.36"}}
+	for i, declared := range []string{`,"capabilities":{"ips":true,"mac":true}`, ""} {
+		list, err := libcni.NetworkConfFromBytes(fmt.Appendf(nil, `{"cniVersion":"1.1.0","name":"azure-cni","plugins":[`+
+			`{"type":"azure-cni","socket":%q%s}]}`, agent.socket, declared))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := runtime.AddNetworkList(context.Background(), list, asking); err != nil {
+			t.Fatal(err)
+		}
+		var body struct {
+			Args   map[string]string
+			Config struct{ RuntimeConfig map[string]any }
+		}
+		mustDecode(t, agent.requests()[i].body, &body)
+		var want map[string]any
+		if declared != "" {
+			want = map[string]any{"ips": []any{"10.240.0.36"}, "mac": "02:00:00:00:00:01"}
+		}
+		if got := body.Config.RuntimeConfig; !reflect.DeepEqual(got, want) {
+			t.Errorf("with %q the agent was given %v, want %v", declared, got, want)
+		}
+		if body.Args["IP"] != "10.240.0.36" {
+			t.Errorf("CNI_ARGS reach the agent in any case, and it was given %v", body.Args)
+		}
+	}
+}
+
 func TestStatusAsLibcniAsksForIt(t *testing.T) {
 	agent := startAgent(t, 503, `{"cniVersion":"1.1.0","code":50,"msg":"this node cannot take a pod yet"}`)
 	runtime, list := network(t, agent)

@@ -71,6 +71,7 @@ class SimulatedNode:
         cooling_s: float = COOLING_S,
         node_port: Callable[[FakePools], NodeObject] = lambda pools: pools,
         audit: AuditTrail | None = None,
+        named_addresses: bool = False,
     ) -> None:
         self.nic: FakeNic = nic or (before.nic if before else FakeNic())
         self.cloud: FakeCloud = before.cloud if before else FakeCloud()
@@ -95,6 +96,7 @@ class SimulatedNode:
             timing=timing,
             cooling_s=cooling_s,
             attachable=self.attachable,
+            named_addresses=named_addresses,
         )
         self.node = node = Node(self._ports(grants or SelfGrants()), settings)
         self.state, self.demand, self.stored = node.state, node.demand, node.stored

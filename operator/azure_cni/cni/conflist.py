@@ -33,9 +33,15 @@ PORTMAP: Final[dict[str, Any]] = {"type": "portmap", "capabilities": {"portMappi
 """hostPort of pods, by the reference plugin that each distribution of containerd installs beside us."""
 
 
+CAPABILITIES: Final = {"ips": True, "mac": True}
+"""A runtime passes on what it was asked for of these only to a plugin that declares it, and says nothing otherwise.
+What becomes of it is said in `requested`.
+"""
+
+
 def conflist(*, version: str = VERSION, socket: str = DEFAULT_SOCKET, portmap: bool = False) -> str:
     """The file's text. ConfigInvalid or VersionUnsupported for what we ourselves would refuse later, pod by pod."""
-    ours = {"type": PLUGIN, "socket": socket}
+    ours = {"type": PLUGIN, "socket": socket, "capabilities": CAPABILITIES}
     parse({"cniVersion": version, "name": PLUGIN} | ours)
     plugins = [ours, PORTMAP] if portmap else [ours]
     text = msgspec.json.encode({"cniVersion": version, "name": PLUGIN, "plugins": plugins})

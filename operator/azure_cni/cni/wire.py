@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from azure_cni.cni.config import NetConf, answer_version, is_network_name, parse
+from azure_cni.cni.requested import requested_address
 from azure_cni.cni.results import previous_addresses
 from azure_cni.errors import AzureCniError, ConfigInvalid, DecodeFailed, EnvironmentInvalid, NoAddress, RequestError
 from azure_cni.ipam.address_state import Holder, Sandbox
@@ -25,10 +26,11 @@ from azure_cni.model.text import NOT_JSON, legible
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Attach a sandbox."""
+    """Attach a sandbox, with the address that was `requested`; None leaves the choice to azure-cni."""
 
     holder: Holder
     config: NetConf
+    requested: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def decode(verb: str, body: bytes) -> Request:
     match verb:
         case "add":
             config = parse(raw.config)
-            return Add(_holder(raw, config), config)
+            return Add(_holder(raw, config), config, requested_address(config, raw.args))
         case "check":
             return _check(raw, parse(raw.config))
         case "gc":

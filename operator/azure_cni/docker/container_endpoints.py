@@ -24,7 +24,7 @@ from azure_cni.datapath.interface import Wiring
 from azure_cni.docker.ports import Forwarding, LinkHandover
 from azure_cni.errors import ConfigInvalid, NoAddress, NodeNotReady
 from azure_cni.ipam.address_state import Holder, Sandbox, Slot, State
-from azure_cni.ipam.claims import claimed, taken_over, transferred
+from azure_cni.ipam.claims import claimed, free_ones, taken_over, transferred
 from azure_cni.model.nic import Address
 from azure_cni.node.assembly import Node
 from azure_cni.node.ports import Clock, Datapath, SandboxSpec
@@ -194,7 +194,10 @@ class ContainerEndpoints:
             raise NodeNotReady(f"cannot assign {wanted}: this VM cannot wire a container yet: {self._why()}")
         slot = self._slot(wanted)
         if slot is not None and slot.holder is not None:
-            raise NoAddress(f"cannot assign {wanted}: {_whose(slot.holder)} has it", cause="AddressInUse")
+            raise NoAddress(
+                f"cannot assign {wanted}: {_whose(slot.holder)} has it; {free_ones(self._node.stored.ledger)}",
+                cause="AddressInUse",
+            )
         ledger, now_s = self._node.stored.ledger, self._clock.boottime_s()
         self._node.stored.commit(claimed(ledger, wanted, holder, now_s=now_s, link=self._node.state.link))
         if slot is not None and slot.state is State.COOLING:

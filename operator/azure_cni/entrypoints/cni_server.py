@@ -70,8 +70,8 @@ class CniServer:
     async def _answer(self, request: wire.Request, netns: str) -> dict[str, Any]:
         """`netns` is where the namespace can be opened if not at the path that the request names, else ""."""
         match request:
-            case wire.Add(holder, config):
-                wiring = await self._sandboxes.add(holder, netns=netns)
+            case wire.Add(holder, config, requested):
+                wiring = await self._sandboxes.add(holder, netns=netns, wanted=requested)
                 return add_result(config, wiring=wiring, netns=holder.netns)
             case wire.Delete(sandbox):
                 await self._sandboxes.delete(sandbox)

@@ -1,7 +1,8 @@
 """What a runtime decides about addresses that has its own address management: which one, and who it is for.
 
-CNI leaves the choice to the plugin, and the ledger gives what has been free for longest. Docker asks for an address
-before it says what for, may name the one that it wants, and hands it back after the container is gone. These are
+CNI leaves the choice to the plugin, unless a runtime names an address, and the ledger gives what has been free for
+longest. Docker asks for an address before it says what for, may name the one that it wants, and hands it back after the
+container is gone. These are
 decisions about a `Ledger` from outside, as changes for it to apply.
 """
 
@@ -24,8 +25,9 @@ def claimed(
     One that cools is given too: cooling keeps packets of the former holder from another one, and who names an address
     wants what is sent to it. That is mostly the same container, started again.
 
-    NoAddress with cause `AddressNotOnNic` or `AddressInUse`.
+    NoAddress with cause `AddressNotOnNic` or `AddressInUse`; EnvironmentInvalid for an interface of another network.
     """
+    ledger.require_interface(holder)
     slot = next((slot for slot in ledger.slots if slot.address == address), None)
     if slot is None or not slot.in_pool:
         pool = [slot.address for slot in ledger.slots if slot.in_pool]
@@ -35,7 +37,9 @@ def claimed(
         )
     if slot.state not in {State.FREE, State.COOLING}:
         whose = f" to {slot.holder}" if slot.holder else ""
-        raise NoAddress(f"cannot assign {address}: it is {slot.state}{whose}", cause="AddressInUse")
+        raise NoAddress(
+            f"cannot assign {address}: it is {slot.state}{whose}; {free_ones(ledger)}", cause="AddressInUse"
+        )
     if slot.attached:
         raise NoAddress(
             f"cannot assign {address}: what a pod had attached to it is not off it yet; try again in a minute",
@@ -43,6 +47,12 @@ def claimed(
         )
     after = moved(slot, Event.ASSIGN, now_s=now_s)
     return Change() if after is None else Change(put=(replace(after, holder=holder, link=link),))
+
+
+def free_ones(ledger: Ledger) -> str:
+    """What else somebody may name, as the end of a message."""
+    free = [slot.address for slot in ledger.slots if slot.state in {State.FREE, State.COOLING} and not slot.attached]
+    return f"free of the others: {few(free)}" if free else "no other is free"
 
 
 def taken_over(ledger: Ledger, address: Address, sandbox: Sandbox, *, requested: str) -> Change:

@@ -102,13 +102,8 @@ class Ledger:
         what it sends out of the VNet keeps its address. Raises NoAddress (cause PoolEmpty, or NodeAtLimit) when there
         are fewer, and EnvironmentInvalid when the interface is another network's.
         """
-        held = self._on_interface(holder.sandbox)
-        if other := _network_of(held, unless=holder.sandbox):
-            raise EnvironmentInvalid(
-                f'cannot use CNI_IFNAME "{holder.sandbox.ifname}" for {holder} in network '
-                f'"{holder.sandbox.network}": the container has this interface in network "{other}" already'
-            )
-        if held:
+        self.require_interface(holder)
+        if self._on_interface(holder.sandbox):
             return self.hand_over(holder)
         slots = self._longest_in(State.FREE, count)
         if at_limit:
@@ -120,6 +115,14 @@ class Ledger:
             (slot.address, slot, to and replace(to, holder=holder, link=link, own_egress=own_egress))
             for slot, to in after
         )
+
+    def require_interface(self, holder: Holder) -> None:
+        """EnvironmentInvalid when the interface of the holder's sandbox is another network's."""
+        if other := self.other_network(holder.sandbox):
+            raise EnvironmentInvalid(
+                f'cannot use CNI_IFNAME "{holder.sandbox.ifname}" for {holder} in network '
+                f'"{holder.sandbox.network}": the container has this interface in network "{other}" already'
+            )
 
     def hand_over(self, holder: Holder) -> Change:
         """Record the holder as it is named now. Empty if nothing changed, or if its sandbox holds no address."""

@@ -55,6 +55,7 @@ class Node:
             clock=ports.clock,
             observer=ports.observer,
             wake=self.reconciler.wake,
+            named_addresses=settings.named_addresses,
         )
         self.pod_resync = PodResync(pods=ports.pods, demand=self.demand, wake=self._pods_changed, faults=self.faults)
         self.repair = self._new_repair(ports)

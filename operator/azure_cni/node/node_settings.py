@@ -46,7 +46,8 @@ class NodeSettings:
     `mode`: how pods hang on the node where its NodeIPPool does not say. `nic_read_only`: azure-cni does not write the
     NIC (`nicWriter: none`), and the pool is what it has. `egress`: the namespaces whose pods may leave the VNet with
     their own address. `cooling_s`: how long a released address is held back. `attachable`: which pools and public IP
-    addresses the pods of which namespaces may use.
+    addresses the pods of which namespaces may use. `named_addresses`: whether a CNI runtime may name the address of a
+    sandbox. Never in a cluster: Multus passes on what a pod's annotations ask for, so the pod would choose.
     """
 
     defaults: Policy = field(default_factory=Policy)
@@ -57,6 +58,7 @@ class NodeSettings:
     nic_read_only: bool = False
     cooling_s: float = limits.COOLING_S
     attachable: tuple[Allowance, ...] = ()
+    named_addresses: bool = False
     timing: Timing = field(default_factory=Timing)
 
 

@@ -14,6 +14,11 @@ def test_a_conflist_is_of_the_version_that_everybody_speaks(portmap):
     assert [plugin["type"] for plugin in document["plugins"]] == ["azure-cni", "portmap"][: 1 + portmap]
 
 
+def test_the_conflists_declare_what_a_runtime_would_otherwise_drop_in_silence():
+    for text in (conflist(), holding_conflist()):
+        assert json.loads(text)["plugins"][0]["capabilities"] == {"ips": True, "mac": True}
+
+
 def test_the_conflist_that_holds_has_the_same_name_and_our_plugin_alone():
     """The name is what a runtime finds a sandbox's cached result by."""
     ours, holding = json.loads(conflist(portmap=True)), json.loads(holding_conflist())

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final, TypeAlias
 
-from azure_cni.errors import NoAddress
+from azure_cni.errors import ConfigInvalid, NoAddress, NodeNotReady
 from azure_cni.ipam.address_state import Holder, Sandbox, Slot
+from azure_cni.ipam.claims import claimed
+from azure_cni.model.nic import Address
 from azure_cni.node.pods.demand import Demand, Pod
 from azure_cni.node.pods.pod_egress import PodEgress
 from azure_cni.node.pods.sandbox_locks import Hold
@@ -44,6 +46,7 @@ class Assignment:
         clock: Clock,
         observer: Observer,
         wake: Callable[[], None],
+        named_addresses: bool = False,
     ) -> None:
         self._stored = stored
         self._state = state
@@ -53,15 +56,46 @@ class Assignment:
         self._clock = clock
         self._observer = observer
         self._wake = wake
+        self._named_addresses = named_addresses
 
-    async def slots_for(self, holder: Holder, hold: Hold, *, wait_s: float = ADD_WAITS_S) -> Slots:
-        """What the sandbox of `holder` holds from now on. NoAddress with the cause, after `wait_s` seconds at most."""
+    def require_nameable(self, holder: Holder, known: Slots, wanted: Address | None) -> None:
+        """ConfigInvalid for an address that a runtime may not name: none in a cluster, nor another than it has."""
+        if wanted is not None and not self._named_addresses:
+            raise ConfigInvalid(
+                f"cannot give {named(holder)} the address {wanted}: on a node of a cluster azure-cni chooses each "
+                "address; leave it out (podman: --ip; Multus: ips in the annotation of the pod; otherwise "
+                "runtimeConfig.ips, args.cni.ips, or IP= in CNI_ARGS)"
+            )
+        if wanted is not None and known and all(slot.address != wanted for slot in known):
+            raise ConfigInvalid(f"cannot give {named(holder)} the address {wanted}: it has {listed(known)} already")
+
+    async def slots_for(
+        self, holder: Holder, hold: Hold, *, wait_s: float = ADD_WAITS_S, wanted: Address | None = None
+    ) -> Slots:
+        """What the sandbox of `holder` holds from now on. NoAddress with the cause, after `wait_s` seconds at most; at
+        once for an address that is `wanted` and cannot be had.
+        """
+        if wanted is not None:
+            return self._claim(wanted, holder)
         slots = self._assign(holder) if self._state.ready else ()
         return slots or await self._wait_for_slots(holder, hold, wait_s=wait_s)
 
-    def give_back(self, holder: Holder) -> None:
-        """What it was given is free again at once: it was never wired."""
-        self._stored.commit(self._stored.ledger.abandon(holder.sandbox, now_s=self._clock.boottime_s()))
+    def give_back(self, holder: Holder, *, cools: bool = False) -> None:
+        """What it was given is free again at once: it was never wired. `cools`: not at once, for it may have cooled
+        when it was claimed, after another sandbox.
+        """
+        ledger, now_s = self._stored.ledger, self._clock.boottime_s()
+        take_back = ledger.unassign if cools else ledger.abandon
+        self._stored.commit(take_back(holder.sandbox, now_s=now_s))
+
+    def _claim(self, wanted: Address, holder: Holder) -> Slots:
+        if not self._state.ready or self._state.pending_mode is not None:
+            raise NodeNotReady(
+                f"cannot assign {wanted}: this VM cannot wire a container yet: {self._state.forecast.message}"
+            )
+        ledger, now_s = self._stored.ledger, self._clock.boottime_s()
+        self._stored.commit(claimed(ledger, wanted, holder, now_s=now_s, link=self._state.link))
+        return self._stored.ledger.holding(holder.sandbox)
 
     def _assign(self, holder: Holder) -> Slots:
         """What the sandbox now holds; nothing when there is no address for it."""

@@ -50,6 +50,7 @@ class Sandboxes:
         clock: Clock,
         observer: Observer,
         wake: Callable[[], None],
+        named_addresses: bool = False,
     ) -> None:
         self._stored = stored
         self._state = state
@@ -69,14 +70,16 @@ class Sandboxes:
             clock=clock,
             observer=observer,
             wake=wake,
+            named_addresses=named_addresses,
         )
 
-    async def add(self, holder: Holder, *, netns: str = "") -> Wiring:
-        """Give the sandbox an address and wire it; a repeat gives the same.
+    async def add(self, holder: Holder, *, netns: str = "", wanted: Address | None = None) -> Wiring:
+        """Give the sandbox an address and wire it; a repeat gives the same. `wanted` is the one that the runtime names.
 
         `netns` is where its namespace can be opened now, if that is not the path by which the runtime knows it.
 
-        NoAddress (11) after waiting in vain, with the cause; DatapathError (5) when the kernel refuses.
+        NoAddress (11) after waiting in vain, with the cause; DatapathError (5) when the kernel refuses; ConfigInvalid
+        (7) for an address that it may not name.
 
         A refusal leaves nothing in the kernel, so the address is free again at once. Anything else that ends an ADD
         early (the agent stops, the caller goes away, a fault in our code) says nothing about the kernel, which may be
@@ -86,7 +89,10 @@ class Sandboxes:
         queued = perf_counter()
         async with self.locks.hold(holder.sandbox) as hold:
             known = self._stored.ledger.holding(holder.sandbox)
-            slots = self._repeated(known, holder) if known else await self.assignment.slots_for(holder, hold)
+            self.assignment.require_nameable(holder, known, wanted)
+            slots = (
+                self._repeated(known, holder) if known else await self.assignment.slots_for(holder, hold, wanted=wanted)
+            )
             self._observer.stage("queue", perf_counter() - queued)
             started = perf_counter()
             try:
@@ -94,7 +100,7 @@ class Sandboxes:
                 wiring = await self._datapath.attach(self._spec(slots, holder, netns=netns))
             except AzureCniError:
                 if not known:
-                    self.assignment.give_back(holder)
+                    self.assignment.give_back(holder, cools=wanted is not None)
                 raise
             self._observer.stage("netlink", perf_counter() - started)
             if hold.superseded:  # the DEL that waits for this hold takes it all down

@@ -1,0 +1,85 @@
+"""Which address a runtime asks for, by the conventions of CNI (CONVENTIONS.md of containernetworking/cni). Pure.
+
+There are three places for it, and a runtime may use several: `runtimeConfig.ips`, where the conflist declares the
+capability (podman's `--ip`, Multus); `args.cni.ips` (Multus' `cni-args`); and `IP=` in CNI_ARGS (cnitool, Multus). The
+conflist declares `ips` and `mac`, because libcni drops in silence what no plugin declares, and nobody would hear that
+it had no effect. A MAC is refused: on this network none means anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, ip_interface
+from typing import Any
+
+from azure_cni.cni.config import NetConf
+from azure_cni.errors import ConfigInvalid, EnvironmentInvalid, RequestError
+from azure_cni.model.nic import Address
+from azure_cni.model.text import few, legible
+
+_SHOWN = 80
+"""Characters of what is refused that a message repeats."""
+
+
+def requested_address(config: NetConf, args: Mapping[str, str]) -> Address | None:
+    """The address that the runtime asks for; None where it leaves the choice to azure-cni.
+
+    A length of prefix beside it is not looked at: every address is alone on its link. ConfigInvalid or
+    EnvironmentInvalid (by the place) for a MAC, for what is no IPv4 address, and for several.
+    """
+    for place, mac in _macs(config, args):
+        raise _refused(
+            place,
+            f"cannot use the MAC {_shown(mac)} of {place}: Azure delivers packets by address, and what leaves the VM "
+            "has the NIC's MAC, so a container's own has no effect; leave it out",
+        )
+    found: dict[Address, str] = {}
+    for place, text in _ips(config, args):
+        found.setdefault(_address(text, place), place)
+    if len(found) > 1:
+        place = next(reversed(found.values()))
+        raise _refused(place, f"cannot use {few(tuple(found))} of {place}: a container has one address; name one")
+    return next(iter(found), None)
+
+
+_ARGS = "CNI_ARGS"
+
+
+def _ips(config: NetConf, args: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+    for place, source in (("runtimeConfig.ips", config.runtime_config or {}), ("args.cni.ips", _cni_args(config))):
+        listed = source.get("ips") or ()
+        if not isinstance(listed, list | tuple):
+            raise ConfigInvalid(f"cannot use {place}: it is {_shown(listed)}, not a list of addresses")
+        yield from ((place, one) for one in listed)
+    yield from ((f"IP of {_ARGS}", one) for one in args.get("IP", "").split(",") if one)
+
+
+def _macs(config: NetConf, args: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+    for place, source in (("runtimeConfig.mac", config.runtime_config or {}), ("args.cni.mac", _cni_args(config))):
+        if mac := source.get("mac"):
+            yield place, mac
+    if mac := args.get("MAC"):
+        yield f"MAC of {_ARGS}", mac
+
+
+def _cni_args(config: NetConf) -> Mapping[str, Any]:
+    cni = (config.args or {}).get("cni")
+    return cni if isinstance(cni, Mapping) else {}
+
+
+def _address(text: object, place: str) -> Address:
+    try:
+        address = ip_interface(text).ip if isinstance(text, str) else None
+    except ValueError:
+        address = None
+    if not isinstance(address, IPv4Address):
+        raise _refused(place, f"cannot use {_shown(text)} of {place}: it is no IPv4 address such as 10.240.0.36")
+    return address
+
+
+def _refused(place: str, message: str) -> RequestError:
+    return EnvironmentInvalid(message) if place.endswith(_ARGS) else ConfigInvalid(message)
+
+
+def _shown(value: object) -> str:
+    return legible(repr(value), _SHOWN)

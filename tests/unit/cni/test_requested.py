@@ -1,0 +1,83 @@
+"""An address that a runtime asks for, by each of the places that CNI's conventions have for it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+from azure_cni.cni.config import parse
+from azure_cni.cni.requested import requested_address
+from azure_cni.errors import ConfigInvalid, EnvironmentInvalid
+
+CONFIG = {"cniVersion": "1.0.0", "name": "azure-cni", "type": "azure-cni"}
+WANTED = IPv4Address("10.240.0.36")
+
+
+def asked(environment: dict[str, str] | None = None, /, **config: Any) -> IPv4Address | None:
+    return requested_address(parse(CONFIG | config), environment or {})
+
+
+@pytest.mark.parametrize("text", ["10.240.0.36", "10.240.0.36/22"])
+@pytest.mark.parametrize("place", ["runtimeConfig", "args", "CNI_ARGS"])
+def test_each_place_is_read_with_and_without_a_prefix(place: str, text: str) -> None:
+    if place == "CNI_ARGS":
+        assert asked({"IP": text, "IgnoreUnknown": "1"}) == WANTED
+    else:
+        ips = {"ips": [text]}
+        assert asked(**{place: ips if place == "runtimeConfig" else {"cni": ips}}) == WANTED
+
+
+def test_one_address_may_be_named_in_several_places() -> None:
+    assert asked({"IP": "10.240.0.36"}, runtimeConfig={"ips": ["10.240.0.36/22"]}) == WANTED
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"runtimeConfig": {"ips": [], "mac": ""}},
+        {"runtimeConfig": {"ips": None, "portMappings": []}},
+        {"args": {"cni": {"ips": []}}},
+        {"args": {"cni": "prose", "ips": ["10.240.0.36"]}},
+        {"args": {"labels": []}},
+    ],
+)
+def test_nothing_asked_for_is_no_address(config: dict[str, Any]) -> None:
+    assert asked({"IP": "", "MAC": "", "K8S_POD_NAME": "web"}, **config) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"runtimeConfig": {"ips": ["10.240.0.36", "10.240.0.37"]}}, "a container has one address"),
+        ({"args": {"cni": {"ips": ["10.240.0.36"]}}, "runtimeConfig": {"ips": ["10.240.0.37"]}}, "one address; name"),
+        ({"runtimeConfig": {"ips": ["fd00::5"]}}, "cannot use 'fd00::5' of runtimeConfig.ips: it is no IPv4 address"),
+        ({"runtimeConfig": {"ips": ["10.240.0.361"]}}, "no IPv4 address"),
+        ({"runtimeConfig": {"ips": [7]}}, "cannot use 7 of runtimeConfig.ips"),
+        ({"runtimeConfig": {"ips": "10.240.0.36"}}, "not a list of addresses"),
+        ({"args": {"cni": {"ips": ["\n"]}}}, r"cannot use '\\n' of args.cni.ips"),
+        (
+            {"runtimeConfig": {"mac": "02:00:00:00:00:01"}},
+            "cannot use the MAC '02:00:00:00:00:01' of runtimeConfig.mac",
+        ),
+        ({"args": {"cni": {"mac": "02:00:00:00:00:01"}}}, "has no effect; leave it out"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_and_never_passed_over(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigInvalid, match=words):
+        asked(**config)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"IP": "10.240.0.36,10.240.0.37"}, "cannot use 10.240.0.36, 10.240.0.37 of IP of CNI_ARGS"),
+        ({"IP": "web"}, "cannot use 'web' of IP of CNI_ARGS"),
+        ({"MAC": "02:00:00:00:00:01"}, "of MAC of CNI_ARGS"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_an_error_of_the_environment(args: dict[str, str], words: str) -> None:
+    with pytest.raises(EnvironmentInvalid, match=words):
+        asked(args)
