@@ -10,6 +10,7 @@ import pytest
 
 from azure_cni.datapath.interface import Route
 from azure_cni.datapath.node_table import NodeTable
+from azure_cni.datapath.uplink import ForwardingKind
 from azure_cni.errors import DatapathError
 from azure_cni.model.identity import ModeName
 from azure_cni.node.pods.liveness import Occupancy
@@ -55,6 +56,21 @@ async def test_attach_reports_both_ends_and_check_is_content(world: DatapathUnde
     assert (wiring.pod.name, wiring.pod.mac, wiring.pod.mtu) == ("eth0", spec.pod_mac, MTU)
     assert await world.datapath.check(spec) == ()
     assert await wired(world) == {spec.host_ifname: {A}}
+
+
+async def test_routing_is_looked_up_for_packets_of_a_pod(world: DatapathUnderTest) -> None:
+    first, second = a_spec(world, "one", A), a_spec(world, "two", B)
+    for spec in (first, second):
+        await world.datapath.attach(spec)
+    await world.datapath.apply_node(TABLE)
+    wanted = [IPv4Address(address) for address in (B, PRIMARY)]
+    found = await world.datapath.forwarding(wanted, source=IPv4Address(A), interface=way_to(first))
+    assert [(one.destination, one.kind, one.interface) for one in found] == [
+        (IPv4Address(B), ForwardingKind.FORWARD, way_to(second)),
+        (IPv4Address(PRIMARY), ForwardingKind.LOCAL, "lo"),
+    ]
+    with pytest.raises(DatapathError, match="its interface nowhere is not on the node"):
+        await world.datapath.forwarding(wanted, source=IPv4Address(A), interface="nowhere")
 
 
 async def test_a_repeat_is_the_same_result(world: DatapathUnderTest) -> None:

@@ -18,7 +18,6 @@ NODE_PATH: Final = "/introspection/v1/node"
 """Of a `NodeReport`, on the socket."""
 AUDIT_PATH: Final = "/introspection/v1/audit"
 """Of an `AuditReport`, with the query `address`."""
-
 USAGE_PATH: Final = "/introspection/v1/usage"
 """Of a `UsageReport`."""
 
@@ -280,20 +279,21 @@ def encode_report(report: msgspec.Struct) -> bytes:
 
 def decode_node_report(body: bytes) -> NodeReport:
     """DecodeFailed where it is none."""
-    return _decoded(body, NodeReport)
+    return decoded_as(body, NodeReport)
 
 
 def decode_audit_report(body: bytes) -> AuditReport:
     """DecodeFailed where it is none."""
-    return _decoded(body, AuditReport)
+    return decoded_as(body, AuditReport)
 
 
 def decode_usage_report(body: bytes) -> UsageReport:
     """DecodeFailed where it is none."""
-    return _decoded(body, UsageReport)
+    return decoded_as(body, UsageReport)
 
 
-def _decoded(body: bytes, kind: type[T]) -> T:
+def decoded_as(body: bytes, kind: type[T]) -> T:
+    """DecodeFailed where it is none."""
     try:
         return msgspec.json.decode(body, type=kind)
     except NOT_JSON as error:

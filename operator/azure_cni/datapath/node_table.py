@@ -58,7 +58,7 @@ IMDS = IPv4Address("169.254.169.254")
 WIRESERVER = IPv4Address("168.63.129.16")
 """DNS, health probes and the VM agent's server. Like IMDS it answers a VM's primary address only."""
 
-_LINK_LOCAL = IPv4Network("169.254.0.0/16")  # RFC 3927: no router forwards it; IMDS is the one address beyond the node
+LINK_LOCAL = IPv4Network("169.254.0.0/16")  # RFC 3927: no router forwards it; IMDS is the one address beyond the node
 
 _GUARDED = IPv4Network("168.0.0.0/7")
 """The smallest network with all that the guard is about: one comparison sends all other packets past its rules."""
@@ -99,13 +99,14 @@ class NodeTable:
 @dataclass(frozen=True, slots=True)
 class HostReport:
     """What one pass over the node found: `repaired` in words, one for each repair, the conflicts that stand, the NIC's
-    interface, and the table of connections (None where the kernel says nothing of it).
+    interface, and the table of connections (None where the kernel says nothing of it). `way_out`: see `ruleset`.
     """
 
     uplink: Uplink
     repaired: tuple[str, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     conntrack: ConntrackUsage | None = None
+    way_out: str = ""
 
 
 def ruleset(table: NodeTable, *, uplink: str, way_out: str = "", pods: PodLinks) -> str:
@@ -218,7 +219,7 @@ def _guard(pods: PodLinks, *, imds_allowed: bool) -> str:
             f"ip daddr {WIRESERVER} {refuse}",
             *allowed,
             f"ip daddr {IMDS} {refuse}",
-            f"{pods.came_in()} ip daddr {_LINK_LOCAL} {refuse}",
+            f"{pods.came_in()} ip daddr {LINK_LOCAL} {refuse}",
         ],
     )
 

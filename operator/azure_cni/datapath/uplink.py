@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
 from azure_cni.datapath.conflicts import Conflict, ConflictReason
@@ -151,6 +152,30 @@ class Way:
 
     index: int
     prefix_length: int
+
+
+class ForwardingKind(StrEnum):
+    """What the kernel does with a packet that came in by an interface."""
+
+    FORWARD = "forward"
+    LOCAL = "local"
+    """It is for the node itself."""
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """What the kernel's routing does with a packet to an address. `table`: the number of the one that decided.
+
+    `gateway`: None where the destination is on the link. `why`: of a refusal.
+    """
+
+    destination: IPv4Address
+    kind: ForwardingKind
+    interface: str = ""
+    gateway: IPv4Address | None = None
+    table: int = 0
+    why: str = ""
 
 
 def stranded(ways: Collection[tuple[IPv4Network, Way | None]], *, to: Way) -> tuple[IPv4Network, ...]:

@@ -213,7 +213,12 @@ class Agent:
         server = CniServer(sandboxes=node.sandboxes, observer=self._metrics)
         app = server.application()
         add_introspection(
-            app, node.reconciler.inspector, node_name=self._settings.node_name, faults=faults, audit=self._audit
+            app,
+            node.reconciler.inspector,
+            paths=node.reconciler.path_inspector,
+            node_name=self._settings.node_name,
+            faults=faults,
+            audit=self._audit,
         )
         runner = AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()

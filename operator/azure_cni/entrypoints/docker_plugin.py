@@ -162,8 +162,15 @@ class DockerProcess:
         await asyncio.Event().wait()
 
     def _add_introspection(self, app: Application) -> None:
-        inspector, faults = self._node.reconciler.inspector, self._node.faults
-        add_introspection(app, inspector, node_name=socket.gethostname(), faults=faults, audit=self._audit)
+        reconciler, faults = self._node.reconciler, self._node.faults
+        add_introspection(
+            app,
+            reconciler.inspector,
+            paths=reconciler.path_inspector,
+            node_name=socket.gethostname(),
+            faults=faults,
+            audit=self._audit,
+        )
 
     async def _end_when_damaged(self) -> None:
         """See `azure_cni.faults` for what else ends the process."""

@@ -18,10 +18,12 @@ from aiohttp import web
 
 from azure_cni.api import introspection
 from azure_cni.api.introspection import AuditReport, UsageReport
+from azure_cni.api.trace_reports import MOST_DESTINATIONS, TRACE_PATH
 from azure_cni.errors import AzureCniError, ConfigInvalid, RequestError
 from azure_cni.faults import Faults
 from azure_cni.node.audit import AuditTrail
 from azure_cni.node.pool.inspector import Inspector
+from azure_cni.node.pool.path_inspector import PathInspector
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,13 @@ _Ask = Callable[[web.Request], Awaitable[msgspec.Struct]]
 
 
 def add_introspection(
-    app: web.Application, inspector: Inspector, *, node_name: str, faults: Faults, audit: AuditTrail | None = None
+    app: web.Application,
+    inspector: Inspector,
+    *,
+    paths: PathInspector,
+    node_name: str,
+    faults: Faults,
+    audit: AuditTrail | None = None,
 ) -> None:
     """Add its routes, which only answer GET, to those of the runtime."""
 
@@ -48,6 +56,16 @@ def add_introspection(
             return UsageReport(node_name, error="no audit trail is kept (audit.enabled is false)")
         return msgspec.structs.replace(await audit.usage(), pool=inspector.describe_pool())
 
+    async def trace(request: web.Request) -> msgspec.Struct:
+        destinations = [_address(one) for one in request.query.getall("to", [])]
+        if not 0 < len(destinations) <= MOST_DESTINATIONS:
+            raise ConfigInvalid(
+                f"cannot trace to {len(destinations)} destinations: name 1 to {MOST_DESTINATIONS} by to=ADDRESS"
+            )
+        source = _address(request.query.get("source", ""))
+        return await paths.describe(source, destinations, node=node_name)
+
+    app.router.add_get(TRACE_PATH, _answering(trace, faults))
     app.router.add_get(introspection.USAGE_PATH, _answering(usage, faults))
     app.router.add_get(introspection.NODE_PATH, _answering(node, faults))
     app.router.add_get(introspection.AUDIT_PATH, _answering(trail, faults))
@@ -57,7 +75,7 @@ def _address(text: str) -> IPv4Address:
     try:
         return IPv4Address(text)
     except ValueError:
-        raise ConfigInvalid(f"cannot look for {text!r}: the query's address is not an IPv4 address") from None
+        raise ConfigInvalid(f"cannot look for {text!r}: it is not an IPv4 address") from None
 
 
 def _answering(ask: _Ask, faults: Faults) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -22,7 +22,7 @@ from azure_cni.datapath.interface import Interface, Wiring, missing
 from azure_cni.datapath.modes import node_ends
 from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.datapath.transparent import VethSpec
-from azure_cni.datapath.uplink import Uplink
+from azure_cni.datapath.uplink import Forwarding, Uplink
 from azure_cni.errors import DatapathError
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.linux.host_changes import HostChanges, Listeners
@@ -147,6 +147,14 @@ class LinuxDatapath:
     async def uplink(self, mac: str, primary: IPv4Address) -> Uplink:
         """The NIC's interface, by MAC (lower case, colons) and primary address: its name, index and MTU."""
         return await self._housekeeping.run(lambda keeping: keeping.host.uplink(mac, primary))
+
+    async def forwarding(
+        self, destinations: Sequence[IPv4Address], *, source: IPv4Address, interface: str
+    ) -> tuple[Forwarding, ...]:
+        """What the kernel's routing does with packets from a pod, that come in by `interface`. Nothing is sent."""
+        return await self._housekeeping.run(
+            lambda keeping: keeping.host.forwarding(destinations, source=source, interface=interface)
+        )
 
     async def close(self) -> None:
         """Finish the current work and end the threads. Sandboxes and the node's table stay as they are."""

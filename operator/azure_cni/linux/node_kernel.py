@@ -22,9 +22,9 @@ from azure_cni.datapath.conflicts import Conflict, address_elsewhere
 from azure_cni.datapath.names import GROUP
 from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.datapath.policy import PolicyRule
-from azure_cni.datapath.uplink import SYNTHETIC_DRIVER, Evidence, Link, Uplink
+from azure_cni.datapath.uplink import SYNTHETIC_DRIVER, Evidence, Forwarding, Link, Uplink
 from azure_cni.errors import DatapathError
-from azure_cni.linux import bridge, rtnetlink, rules, switches
+from azure_cni.linux import bridge, route_lookup, rtnetlink, rules, switches
 from azure_cni.linux.conntrack import Conntrack
 from azure_cni.linux.filter_survey import FilterSurvey
 from azure_cni.linux.kernel_table import KernelTable, Ruleset
@@ -131,11 +131,23 @@ class Host:
         others = () if present is None else policy.foreign(present, table.pool)
         elsewhere = self._addresses_elsewhere(links, link, table)
         conflicts = (*others, *doubt, *detour, *elsewhere, *filters)
-        return HostReport(link, tuple(repaired), conflicts, self._conntrack.usage())
+        return HostReport(link, tuple(repaired), conflicts, self._conntrack.usage(), way_out)
 
     def set_egress(self, addresses: frozenset[IPv4Address]) -> None:
         """See `KernelTable`."""
         self._table.set_egress(addresses)
+
+    def forwarding(
+        self, destinations: Sequence[IPv4Address], *, source: IPv4Address, interface: str
+    ) -> tuple[Forwarding, ...]:
+        """What becomes of packets that come in by that interface, by the routes and rules of this moment."""
+        names = {link.index: link.name for link in rtnetlink.links(self._kernel)}
+        index = next((index for index, name in names.items() if name == interface), 0)
+        if not index:
+            raise DatapathError(f"cannot look up routes for {source}: its interface {interface} is not on the node")
+        return tuple(
+            route_lookup.forwarding(self._kernel, one, source=source, index=index, names=names) for one in destinations
+        )
 
     @staticmethod
     def _kept_back(failures: Sequence[DatapathError], repaired: Collection[str]) -> DatapathError:
@@ -145,13 +157,13 @@ class Host:
 
     def _way_out(self, links: Sequence[Link], link: Uplink, table: NodeTable) -> tuple[str, tuple[Conflict, ...]]:
         """The interface of the default route where that is not the uplink, else ""; and what to report about it."""
-        default = rtnetlink.way(self._kernel, uplink.SAMPLE)
+        default = route_lookup.way(self._kernel, uplink.SAMPLE)
         if default is None or default.index == link.index:
             return "", ()
         names = [found.name for found in links if found.index == default.index]
         if not names or table.pods.include(names[0]):
             return "", ()
-        ways = [(network, rtnetlink.way(self._kernel, _host_in(network))) for network in table.routable]
+        ways = [(network, route_lookup.way(self._kernel, _host_in(network))) for network in table.routable]
         stranded = uplink.stranded(ways, to=default)
         return names[0], (uplink.default_route_elsewhere(uplink=link.name, way_out=names[0], stranded=stranded),)
 

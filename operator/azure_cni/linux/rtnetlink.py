@@ -11,10 +11,10 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from azure_cni.datapath.interface import Interface, Missing, Neighbour, Route
-from azure_cni.datapath.uplink import Link, Way
+from azure_cni.datapath.uplink import Link
 from azure_cni.linux import bridge_messages
 from azure_cni.linux import rtnetlink_format as rt
-from azure_cni.linux.netlink import Netlink, NetlinkRequest, Refused, attribute, attributes
+from azure_cni.linux.netlink import Netlink, NetlinkRequest, attribute, attributes
 
 # Since Linux 5.16 a veth has a queue per CPU, each with its objects in sysfs: most of the time that making one takes.
 # Only a veth with XDP or GRO of its own uses them; before 5.16 one was the default.
@@ -145,22 +145,6 @@ def routes(kernel: Netlink, index: int = 0) -> list[tuple[int, Route]]:
         )
         found.append((rt.number(values, rt.RTA_OIF), route))
     return found
-
-
-def way(kernel: Netlink, address: IPv4Address) -> Way | None:
-    """Where the node itself would send a packet, by policy rules too; None where nowhere, or several ways at once."""
-    flags = rt.RTM_F_LOOKUP_TABLE | rt.RTM_F_FIB_MATCH
-    body = rt.RTMSG.pack(rt.AF_INET, 32, 0, 0, 0, 0, 0, 0, flags) + attribute(rt.RTA_DST, address.packed)
-    try:
-        found = kernel.get(f"look up the route to {address}", kind=rt.RTM_GETROUTE, body=body)
-    except Refused as refused:
-        if refused.errno in rt.NO_WAY:
-            return None
-        raise
-    if found is None:
-        return None
-    values = attributes(found[rt.RTMSG.size :])
-    return Way(rt.number(values, rt.RTA_OIF), found[1]) if rt.RTA_OIF in values else None
 
 
 def interface(kernel: Netlink, name: str) -> Interface | None:

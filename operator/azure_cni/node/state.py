@@ -11,6 +11,7 @@ from ipaddress import IPv4Network
 
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.datapath.conntrack import ConntrackUsage
+from azure_cni.datapath.node_table import NodeTable
 from azure_cni.ipam.address_state import LinkParameters
 from azure_cni.model.identity import ModeName, NodeIdentity
 
@@ -72,6 +73,17 @@ class Broadcast:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class AppliedTable:
+    """The node's table, and the names of the interfaces in it: the NIC's, and (`way_out`) that of the default route
+    where that is another one.
+    """
+
+    table: NodeTable
+    uplink: str
+    way_out: str = ""
+
+
 class NodeState:
     """What all of the node reads: identity, link parameters and forecast, and the figures that people watch.
 
@@ -89,6 +101,8 @@ class NodeState:
         """The mode that the node is to change over to, and has not yet."""
         self.routable: frozenset[IPv4Network] = frozenset()
         """Prefixes that see pods by their own address, as the node's table has them."""
+        self.applied: AppliedTable | None = None
+        """The node's table as last applied; None before that."""
         self.conflicts: tuple[Conflict, ...] = ()
         """What others on the host do against pods' traffic, as last found."""
         self.conntrack: ConntrackUsage | None = None

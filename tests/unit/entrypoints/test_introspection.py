@@ -20,6 +20,7 @@ from azure_cni.api.introspection import (
     decode_node_report,
     decode_usage_report,
 )
+from azure_cni.api.trace_reports import MOST_DESTINATIONS, TRACE_PATH, decode_trace_report
 from azure_cni.entrypoints.cli import main
 from azure_cni.entrypoints.cni_listener import serve_socket
 from azure_cni.entrypoints.cni_server import CniServer
@@ -40,6 +41,7 @@ async def serving(directory: Path, node: SimulatedNode) -> AsyncIterator[Path]:
     add_introspection(
         app,
         node.reconciler.inspector,
+        paths=node.reconciler.path_inspector,
         node_name="vm1",
         faults=Faults(node.observer.internal_error),
         audit=node.audit,
@@ -65,6 +67,34 @@ async def test_the_command_prints_what_the_agent_says(tmp_path: Path, monkeypatc
     assert done.exit_code == other.exit_code == 0
     report = decode_node_report(done.stdout_bytes)
     assert (report.node, len(report.slots)) == ("vm1", 16)
+
+
+async def test_the_way_of_a_pods_packets(tmp_path: Path):
+    node = SimulatedNode()
+    async with serving(tmp_path, node) as socket:
+        wiring = await node.add("web")
+        (source,) = map(str, wiring.addresses)
+        where = ("--socket", str(socket))
+        asked = f"{TRACE_PATH}?source={source}&to=203.0.113.9&to={source}"
+        report = decode_trace_report((await asyncio.to_thread(introspect, asked, *where)).stdout_bytes)
+        strange = decode_trace_report(
+            (await asyncio.to_thread(introspect, f"{TRACE_PATH}?source=10.9.9.9&to=10.9.9.8", *where)).stdout_bytes
+        )
+        wrong = [
+            await asyncio.to_thread(introspect, f"{TRACE_PATH}?source={source}{to}", *where)
+            for to in ("", "&to=web", "".join("&to=10.9.9.9" for _ in range(MOST_DESTINATIONS + 1)))
+        ]
+    assert (report.holder, report.error) == ("pod default/web", "")
+    assert report.table is not None
+    assert (report.table.uplink, source in report.table.pool) == ("eth0", True)
+    assert report.table.routable == sorted({*report.table.vnet, *report.table.peered, *report.table.configured})
+    assert [(one.kind, one.interface, one.pod) for one in report.ways] == [
+        ("forward", "eth0", ""),
+        ("forward", report.interfaces[-1], "pod default/web"),
+    ]
+    assert (strange.ways, "no route of the node leads 10.9.9.9" in strange.error) == ([], True)
+    assert [done.exit_code for done in wrong] == [3, 3, 3]
+    assert "cannot trace to 17 destinations" in wrong[-1].stderr
 
 
 async def test_nothing_can_be_written(tmp_path: Path):

@@ -28,6 +28,7 @@ from azure_cni.node.pool.pool_events import PoolEvents
 from azure_cni.node.pool.pool_object import PoolObject
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
 from azure_cni.node.pool.schedule import Schedule
+from azure_cni.node.state import AppliedTable
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +213,7 @@ class NodeNetwork:
         report = await self._core.ports.datapath.apply_node(table)
         self._knows, self._public, self._own_egress = table.pool, table.public, table.own_egress
         self._core.state.routable = table.routable
+        self._core.state.applied = AppliedTable(table, report.uplink.name, report.way_out)
         now_s = self._core.ports.clock.boottime_s()
         if self._prepared:
             self._report_repairs(report.repaired, cause=cause, now_s=now_s)

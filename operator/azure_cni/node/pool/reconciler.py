@@ -56,6 +56,7 @@ from azure_cni.node.pool.failures import Activity, Failures
 from azure_cni.node.pool.inspector import Inspector
 from azure_cni.node.pool.nic_writer import PoolNicWriter
 from azure_cni.node.pool.node_network import NodeNetwork
+from azure_cni.node.pool.path_inspector import PathInspector
 from azure_cni.node.pool.pod_attachments import PodAttachments
 from azure_cni.node.pool.pod_reports import PodReports
 from azure_cni.node.pool.pool_events import PoolEvents
@@ -101,6 +102,7 @@ class Reconciler:
         self.inspector = Inspector(
             core, pool_state=self._pool_state, failures=self._failures, pod_attachments=self._pod_attachments
         )
+        self.path_inspector = PathInspector(core, pool_state=self._pool_state)
         self._pod_reports = PodReports(core, pod_attachments=self._pod_attachments)
         self._status_task = self._new_status_task(core)
         self._pool_task = self._new_pool_task(core)
