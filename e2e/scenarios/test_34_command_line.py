@@ -8,7 +8,8 @@ from azurebox.client import Box
 from azurebox.steps import StepError
 from scenarios.harness.commandline import ask, ask_until
 from scenarios.harness.node import Node
-from scenarios.harness.pods import NAMESPACE, servers
+from scenarios.harness.pods import NAMESPACE, on_nodes, servers
+from scenarios.harness.pods import ask as pod_asks
 from scenarios.harness.product import Product
 
 STEP_S = 90.0
@@ -121,6 +122,29 @@ def test_who_had_an_address_survives_the_pod_the_agent_and_the_node(
     assert not one.get("endNotBefore"), "its end was seen"
     later = ask("who", str(pod.address), "--at", after, "-o", "json")
     assert pod.name not in [one["pod"] for one in later.document["history"]["tenures"]]
+
+
+def test_what_trace_says_is_what_the_far_end_sees(box: Box, nodes: list[Node], product: Product) -> None:
+    product.await_ready()
+    with (
+        servers(box, "traced", node=nodes[0].name, replicas=2) as near,
+        servers(box, "target", node=nodes[1].name, replicas=1) as far,
+    ):
+        (source, neighbour), (target,) = near.pods(), far.pods()
+        ends = {
+            f"{NAMESPACE}/{neighbour.name}": f"{neighbour.address}:8080",
+            f"{NAMESPACE}/{target.name}": f"{target.address}:8080",
+            **{f"{one.address}:8080": f"{one.address}:8080" for one in on_nodes(box)},
+        }
+        answers = pod_asks(box, source, [f"{end}/clientip" for end in ends.values()])
+        for named, end in ends.items():
+            said = ask("trace", f"{NAMESPACE}/{source.name}", named, "-o", "json")
+            assert said.code == 0, said.complaint
+            (one,) = said.document["traces"]
+            assert one["seenAs"] == answers[f"{end}/clientip"].rpartition(":")[0]
+        refused = ask("trace", f"{NAMESPACE}/{source.name}", "168.63.129.16:80", "-o", "json")
+        assert (refused.code, refused.document["traces"][0]["result"]) == (1, "refused")
+        assert pod_asks(box, source, ["168.63.129.16:80/"])["168.63.129.16:80/"].startswith("!")
 
 
 def _lower(box: Box, quota: str, limit: int) -> bool:

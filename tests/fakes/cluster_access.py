@@ -31,7 +31,7 @@ class FakeClusterAccess:
         """From the collection that has it."""
         self._admit(path)
         collection, _, name = path.rpartition("/")
-        namespace = collection.split("/")[4] if "/namespaces/" in collection else ""
+        namespace = _namespace_in(collection)
         plural = collection.rpartition("/")[2]
         for found in self.objects.get(f"/api/v1/{plural}", self.objects.get(collection, [])):
             meta = found["metadata"]
@@ -44,7 +44,7 @@ class FakeClusterAccess:
     ) -> Sequence[Any]:
         """Those that the selectors leave."""
         self._admit(path)
-        namespace = path.split("/")[4] if "/namespaces/" in path else ""
+        namespace = _namespace_in(path)
         everywhere = path.replace(f"/namespaces/{namespace}", "") if namespace else path
         if everywhere not in self.objects:
             raise KubeNotFound(f"cannot read {path}: the server could not find the requested resource")
@@ -100,6 +100,10 @@ class FakeClusterAccess:
     def _admit(self, path: str) -> None:
         if path in self.denied:
             raise KubeDenied(f"cannot read {path}: forbidden")
+
+
+def _namespace_in(path: str) -> str:
+    return path.partition("/namespaces/")[2].partition("/")[0]
 
 
 def _merged(value: Any, patch: Any) -> Any:

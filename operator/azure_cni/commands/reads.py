@@ -11,6 +11,7 @@ import msgspec
 
 from azure_cni.api import introspection, node_ip_pool, vnet_quota
 from azure_cni.api.introspection import AuditReport, NodeReport, UsageReport
+from azure_cni.api.trace_reports import TraceReport
 from azure_cni.commands.access import ClusterAccess, Keep
 from azure_cni.diagnose import evidence
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
@@ -29,7 +30,7 @@ AT_ONCE: Final = 16
 """Agents that are asked at a time: each answer is a process on its node, and a stream through the API server."""
 
 T = TypeVar("T")
-Report = TypeVar("Report", NodeReport, AuditReport, UsageReport)
+Report = TypeVar("Report", NodeReport, AuditReport, UsageReport, TraceReport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def read_pod(access: ClusterAccess, namespace: str, name: str) -> tuple[PodFacts
 
 def ask_agent(access: ClusterAccess, agent: ProcessFacts) -> NodeReport:
     """What that agent says of its node. KubeError where the person may not ask, or it does not answer."""
-    return _answer(access, agent, introspection.NODE_PATH, introspection.decode_node_report)
+    return answer_of(access, agent, introspection.NODE_PATH, introspection.decode_node_report)
 
 
 def ask_agents(access: ClusterAccess, agents: Iterable[ProcessFacts]) -> tuple[tuple[NodeReport, ...], tuple[str, ...]]:
@@ -136,7 +137,7 @@ def ask_trails(
     path = f"{introspection.AUDIT_PATH}?address={address}"
 
     def ask(agent: ProcessFacts) -> AuditReport:
-        found = _answer(access, agent, path, introspection.decode_audit_report)
+        found = answer_of(access, agent, path, introspection.decode_audit_report)
         tenures = [msgspec.structs.replace(one, node=agent.node) for one in found.tenures]
         return msgspec.structs.replace(found, address=address, tenures=tenures)
 
@@ -146,11 +147,11 @@ def ask_trails(
 def ask_usage(access: ClusterAccess, agents: Iterable[ProcessFacts]) -> tuple[tuple[UsageReport, ...], tuple[str, ...]]:
     """How many addresses pods of their nodes had so far, and about each that could not be asked why."""
     return _all_answers(
-        lambda agent: _answer(access, agent, introspection.USAGE_PATH, introspection.decode_usage_report), agents
+        lambda agent: answer_of(access, agent, introspection.USAGE_PATH, introspection.decode_usage_report), agents
     )
 
 
-def _answer(access: ClusterAccess, agent: ProcessFacts, path: str, decode: Callable[[bytes], Report]) -> Report:
+def answer_of(access: ClusterAccess, agent: ProcessFacts, path: str, decode: Callable[[bytes], Report]) -> Report:
     """What it says of its own node: whoever took a node over must not speak for another.
 
     KubeError also for an answer that cannot be read: not the caller's command is wrong, but what came.

@@ -26,6 +26,7 @@ FOR_PEOPLE: Final = {
     "who": "address_commands",
     "addresses": "address_commands",
     "plan": "address_commands",
+    "trace": "trace",
     "forecast": "forecast",
     "pause": "pause_commands",
     "resume": "pause_commands",

@@ -92,6 +92,8 @@ def test_who_uses_the_command_line_reads_and_nothing_else_and_pausing_and_asking
         ("", "nodes"): ["get", "list"],
         ("", "pods"): ["get", "list"],
         ("", "events"): ["get", "list"],
+        ("", "services"): ["get", "list"],
+        ("discovery.k8s.io", "endpointslices"): ["get", "list"],
     }
     role = of_kind("Role", name="azure-cni-introspection")
     assert role["metadata"]["namespace"] == "kube-system"
