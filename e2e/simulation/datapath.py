@@ -19,7 +19,7 @@ from azure_cni.datapath.modes import wiring
 from azure_cni.datapath.node_table import TABLE, HostReport, NodeTable
 from azure_cni.datapath.policy import LOCAL, MAIN, OURS, absence, diversions
 from azure_cni.datapath.transparent import VethSpec, offered
-from azure_cni.datapath.uplink import Forwarding, ForwardingKind, Uplink
+from azure_cni.datapath.uplink import RouteDecision, RouteKind, Uplink
 from azure_cni.errors import DatapathError
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.node.pods.liveness import Occupancy
@@ -177,19 +177,19 @@ class FakeDatapath:
 
     async def forwarding(
         self, destinations: Sequence[IPv4Address], *, source: IPv4Address, interface: str
-    ) -> tuple[Forwarding, ...]:
+    ) -> tuple[RouteDecision, ...]:
         if not any(end.name == interface for key in self.wired for end in self._node_ends(key)):
             raise DatapathError(f"cannot look up routes for {source}: its interface {interface} is not on the node")
         return tuple(map(self._forwarding, destinations))
 
-    def _forwarding(self, destination: IPv4Address) -> Forwarding:
+    def _forwarding(self, destination: IPv4Address) -> RouteDecision:
         """By the routes to pods, the primary address and the default route."""
         if self._table is not None and destination == self._table.primary:
-            return Forwarding(destination, ForwardingKind.LOCAL, "lo", table=LOCAL)
+            return RouteDecision(destination, RouteKind.LOCAL, "lo", table=LOCAL)
         owner = next((key for address, key in self._routes.items() if address == destination), None)
         if owner is not None:
-            return Forwarding(destination, ForwardingKind.FORWARD, self.wired[owner].way.name, table=MAIN)
-        return Forwarding(destination, ForwardingKind.FORWARD, "eth0", IPv4Address("10.240.0.1"), table=MAIN)
+            return RouteDecision(destination, RouteKind.FORWARD, self.wired[owner].way.name, table=MAIN)
+        return RouteDecision(destination, RouteKind.FORWARD, "eth0", IPv4Address("10.240.0.1"), table=MAIN)
 
     async def apply_node(self, table: NodeTable) -> HostReport:
         if self.refuses_node is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from azure_cni.datapath.interface import Route
 from azure_cni.datapath.node_table import NodeTable
-from azure_cni.datapath.uplink import ForwardingKind
+from azure_cni.datapath.uplink import RouteKind
 from azure_cni.errors import DatapathError
 from azure_cni.model.identity import ModeName
 from azure_cni.node.pods.liveness import Occupancy
@@ -66,8 +66,8 @@ async def test_routing_is_looked_up_for_packets_of_a_pod(world: DatapathUnderTes
     wanted = [IPv4Address(address) for address in (B, PRIMARY)]
     found = await world.datapath.forwarding(wanted, source=IPv4Address(A), interface=way_to(first))
     assert [(one.destination, one.kind, one.interface) for one in found] == [
-        (IPv4Address(B), ForwardingKind.FORWARD, way_to(second)),
-        (IPv4Address(PRIMARY), ForwardingKind.LOCAL, "lo"),
+        (IPv4Address(B), RouteKind.FORWARD, way_to(second)),
+        (IPv4Address(PRIMARY), RouteKind.LOCAL, "lo"),
     ]
     with pytest.raises(DatapathError, match="its interface nowhere is not on the node"):
         await world.datapath.forwarding(wanted, source=IPv4Address(A), interface="nowhere")

@@ -10,7 +10,7 @@ import pytest
 
 from azure_cni.api.trace_reports import ForwardingReport
 from azure_cni.datapath.node_table import NodeTable
-from azure_cni.datapath.uplink import ForwardingKind
+from azure_cni.datapath.uplink import RouteKind
 from azure_cni.diagnose.packet_trace import FarEnd, HopResult, PacketSource, PacketTrace, trace_packet
 from azure_cni.node.pool.path_inspector import describe_table
 from azure_cni.node.state import AppliedTable
@@ -126,4 +126,4 @@ async def test_a_policy_rule_of_others_is_seen(site: Site) -> None:
     (found,) = await site.machine.datapath.forwarding(
         [IPv4Address(INTERNET)], source=IPv4Address(A), interface=site.machine.way_to(A)
     )
-    assert (found.kind, found.table) == (ForwardingKind.FORWARD, 30200)
+    assert (found.kind, found.table) == (RouteKind.FORWARD, 30200)

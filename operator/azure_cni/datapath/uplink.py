@@ -154,7 +154,7 @@ class Way:
     prefix_length: int
 
 
-class ForwardingKind(StrEnum):
+class RouteKind(StrEnum):
     """What the kernel does with a packet that came in by an interface."""
 
     FORWARD = "forward"
@@ -164,14 +164,14 @@ class ForwardingKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Forwarding:
+class RouteDecision:
     """What the kernel's routing does with a packet to an address. `table`: the number of the one that decided.
 
     `gateway`: None where the destination is on the link. `why`: of a refusal.
     """
 
     destination: IPv4Address
-    kind: ForwardingKind
+    kind: RouteKind
     interface: str = ""
     gateway: IPv4Address | None = None
     table: int = 0

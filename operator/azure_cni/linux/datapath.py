@@ -22,7 +22,7 @@ from azure_cni.datapath.interface import Interface, Wiring, missing
 from azure_cni.datapath.modes import node_ends
 from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.datapath.transparent import VethSpec
-from azure_cni.datapath.uplink import Forwarding, Uplink
+from azure_cni.datapath.uplink import RouteDecision, Uplink
 from azure_cni.errors import DatapathError
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.linux.host_changes import HostChanges, Listeners
@@ -150,7 +150,7 @@ class LinuxDatapath:
 
     async def forwarding(
         self, destinations: Sequence[IPv4Address], *, source: IPv4Address, interface: str
-    ) -> tuple[Forwarding, ...]:
+    ) -> tuple[RouteDecision, ...]:
         """What the kernel's routing does with packets from a pod, that come in by `interface`. Nothing is sent."""
         return await self._housekeeping.run(
             lambda keeping: keeping.host.forwarding(destinations, source=source, interface=interface)

@@ -22,7 +22,7 @@ from azure_cni.datapath.conflicts import Conflict, address_elsewhere
 from azure_cni.datapath.names import GROUP
 from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.datapath.policy import PolicyRule
-from azure_cni.datapath.uplink import SYNTHETIC_DRIVER, Evidence, Forwarding, Link, Uplink
+from azure_cni.datapath.uplink import SYNTHETIC_DRIVER, Evidence, Link, RouteDecision, Uplink
 from azure_cni.errors import DatapathError
 from azure_cni.linux import bridge, route_lookup, rtnetlink, rules, switches
 from azure_cni.linux.conntrack import Conntrack
@@ -139,15 +139,9 @@ class Host:
 
     def forwarding(
         self, destinations: Sequence[IPv4Address], *, source: IPv4Address, interface: str
-    ) -> tuple[Forwarding, ...]:
+    ) -> tuple[RouteDecision, ...]:
         """What becomes of packets that come in by that interface, by the routes and rules of this moment."""
-        names = {link.index: link.name for link in rtnetlink.links(self._kernel)}
-        index = next((index for index, name in names.items() if name == interface), 0)
-        if not index:
-            raise DatapathError(f"cannot look up routes for {source}: its interface {interface} is not on the node")
-        return tuple(
-            route_lookup.forwarding(self._kernel, one, source=source, index=index, names=names) for one in destinations
-        )
+        return route_lookup.forwarding(self._kernel, destinations, source=source, interface=interface)
 
     @staticmethod
     def _kept_back(failures: Sequence[DatapathError], repaired: Collection[str]) -> DatapathError:

@@ -15,7 +15,7 @@ from azure_cni.api.node_ip_pool import NodeIPPool, Request
 from azure_cni.api.pod_annotations import PodCondition
 from azure_cni.datapath.interface import Interface, Wiring
 from azure_cni.datapath.node_table import HostReport, NodeTable
-from azure_cni.datapath.uplink import Forwarding, Uplink
+from azure_cni.datapath.uplink import RouteDecision, Uplink
 from azure_cni.errors import CloudError
 from azure_cni.ipam.address_state import Holder, LinkParameters, Sandbox, Slot
 from azure_cni.ipam.ledger import Change
@@ -253,7 +253,7 @@ class Datapath(Protocol):
 
     async def forwarding(
         self, destinations: Sequence[IPv4Address], *, source: IPv4Address, interface: str
-    ) -> tuple[Forwarding, ...]:
+    ) -> tuple[RouteDecision, ...]:
         """What the kernel's routing does with packets from `source` that come in by that interface of the node.
 
         In the destinations' order. Nothing is sent and nothing changed. DatapathError where there is no such interface.

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from azure_cni import __version__
 from azure_cni.api.trace_reports import ForwardingReport, TableReport, TraceReport
 from azure_cni.datapath.node_table import IMDS, LINK_LOCAL, WIRESERVER
-from azure_cni.datapath.uplink import Forwarding
+from azure_cni.datapath.uplink import RouteDecision
 from azure_cni.errors import AzureCniError
 from azure_cni.model.identity import VNetView
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
@@ -62,7 +62,7 @@ class PathInspector:
             return [], [], str(error)
         return names, [self._way(one, links) for one in found], ""
 
-    def _way(self, found: Forwarding, links: Sequence[ObservedSandbox]) -> ForwardingReport:
+    def _way(self, found: RouteDecision, links: Sequence[ObservedSandbox]) -> ForwardingReport:
         keys = {link.key for link in links if found.destination in link.addresses}
         slots = self._core.stored.ledger.slots
         holders = [slot.holder for slot in slots if slot.holder is not None]
