@@ -225,7 +225,7 @@ def _unknown_pods(evidence: ClusterEvidence, now_s: float) -> Iterator[tuple[Nod
 def _other_network(evidence: ClusterEvidence) -> ClusterCheck:
     found = [pod for pod in evidence.pods if pod.app in OTHERS and pod.host_network]
     names = sorted({f"{OTHERS[pod.app]} (namespace {pod.namespace})" for pod in found})
-    page = f"{INSTALL}#7-coming-from-another-cni-plugin"
+    page = "docs/migration.md#node-by-node"
     if not names:
         return ClusterCheck("cluster", "OtherNetwork", CheckResult.GOOD, "no other network plugin runs here", page=page)
     message = f"{few(names)} runs here too, by the labels of pods: a runtime takes the conflist whose name sorts first"

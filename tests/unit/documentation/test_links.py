@@ -81,8 +81,14 @@ def test_no_two_pages_of_the_site_have_one_address(site: ModuleType):
 
 
 def test_whoever_reads_the_readme_finds_every_page():
-    named = {str((README.parent / target.partition("#")[0]).resolve()) for target in links(README.read_text())}
-    assert [str(page) for page in PAGES if page.is_relative_to(REPOSITORY / "docs") and str(page) not in named] == []
+    found, left = {README}, [README]
+    while left:
+        page = left.pop()
+        targets = (target.partition("#")[0] for target in links(page.read_text()) if "://" not in target)
+        pages = {(page.parent / path).resolve() for path in targets if path.endswith(".md")}
+        left += pages - found
+        found |= pages
+    assert [str(page) for page in PAGES if page not in found and page.parent.name != "azure-cni"] == []
 
 
 @EACH_PAGE

@@ -1,13 +1,14 @@
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from azure_cni.ipam import sizing
-from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
 from unit.chart.helm import REPOSITORY
-from unit.documentation.markdown import PAGES
+from unit.documentation import sizing_table
+from unit.documentation.markdown import PAGES, anchors, blocks
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
@@ -49,9 +50,50 @@ def test_the_example_of_a_subnets_size_is_what_pools_would_take():
         nodes * quiet + own,
         nodes * (busy - quiet),
         quiet + 1,
-        nodes * busy + own + quiet + 1,
-        nodes * MAX_ADDRESSES_PER_NODE + own,
+        sizing_table.needed(nodes, pods),
+        sizing_table.most(nodes),
     }
-    section = (REPOSITORY / "docs" / "install.md").read_text().partition("### How large must the subnet be?")[2]
-    said = {int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", section.partition("\n## ")[0])}
+    section = sizing_table.PAGE.read_text().partition("## An example")[2].partition("\n## ")[0]
+    said = {int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", section)}
     assert numbers <= said
+
+
+def test_the_table_of_subnets_is_what_pools_would_take():
+    assert sizing_table.table() in sizing_table.PAGE.read_text(), "run: python -m unit.documentation.sizing_table"
+
+
+@pytest.mark.parametrize(("addresses", "prefix"), [(8, 29), (9, 28), (1904, 21), (2048, 21), (2049, 20)])
+def test_a_subnet_has_the_addresses_that_it_is_taken_for(addresses: int, prefix: int):
+    assert sizing_table.prefix(addresses) == prefix
+
+
+@pytest.mark.parametrize(
+    ("nodes", "pods", "ended", "surge"),
+    [(10, 110, 50, 1), (3, 30, 0, 0), (250, 250, 50, 2), (40, 7, 33, 1), (1, 0, 50, 1)],
+)
+def test_the_calculator_says_what_the_rules_say(nodes: int, pods: int, ended: int, surge: int):
+    (block,) = (one for one in blocks(sizing_table.PAGE.read_text()) if one.language == "bash")
+    inputs = f"NODES={nodes} PODS={pods} ENDED={ended} SURGE={surge}"
+    script, replaced = re.subn(r"^NODES=\d+ PODS=\d+ ENDED=\d+ SURGE=\d+", inputs, block.text, count=1)
+    assert replaced
+    done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=False)
+    addresses = sizing_table.needed(nodes, pods, ended_percent=ended, surge=surge)
+    assert (done.stdout, done.stderr) == (f"{addresses} addresses: a /{sizing_table.prefix(addresses)}\n", "")
+
+
+def test_every_page_that_a_check_names_is_there():
+    """`azure-cni check` and `status` print addresses of sections as `docs/PAGE.md#section`."""
+    code = REPOSITORY / "operator" / "azure_cni"
+    named = {
+        found
+        for file in code.rglob("*.py")
+        for found in re.findall(r"\"(docs/[\w-]+\.md(?:#[\w-]+)?)\"", file.read_text())
+    }
+    assert len(named) > 2
+    wrong = []
+    for one in sorted(named):
+        path, _, anchor = one.partition("#")
+        page = REPOSITORY / path
+        if not page.exists() or (anchor and anchor not in anchors(page.read_text())):
+            wrong.append(one)
+    assert wrong == []
