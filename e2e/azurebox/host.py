@@ -24,6 +24,7 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",
     "curl": "curl",
+    "lua5.1": "lua5.1",  # runs Argo CD's health scripts of docs/delivery.md in the tests
 }
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")  # Ubuntu has none: the base image is Debian
 NO_SERVICES = Path("/usr/sbin/policy-rc.d")
