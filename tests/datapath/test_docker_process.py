@@ -127,7 +127,7 @@ def test_a_container_lives_on_the_vnet_and_the_process_ends_when_asked(vm: Docke
     address = given.partition("/")[0]
     code, history = vm.asked("who", address)
     assert (code, history.splitlines()[0]) == (0, f"no container of this VM has {address} now")
-    assert re.search(r"^\S+Z  \S+Z +net1 +ep1$", history, re.MULTILINE), history
+    assert re.search(r"^\S+Z  \S+Z +net1 +ep1 +-$", history, re.MULTILINE), history
     assert vm.asked("who", address, "--at", "2020-01-01T00:00:00Z")[0] == 3
     assert vm.asked("who", "10.240.0") == (
         1,

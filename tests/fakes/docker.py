@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Callable
@@ -14,12 +15,15 @@ from aiohttp import web
 
 from azure_cni.docker.container_endpoints import IFNAME, ContainerEndpoints
 from azure_cni.docker.docker_networks import DockerNetworks
+from azure_cni.docker.engine_roll import EngineRoll
 from azure_cni.docker.plugin_methods import DockerPlugin
 from azure_cni.entrypoints.cni_listener import RequestBounds, serve_socket
 from azure_cni.entrypoints.docker_socket import DockerSocket
 from azure_cni.errors import CloudError, DatapathError
-from azure_cni.ipam.address_state import Sandbox
+from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.model.nic import VNetID
+from fakes.clocks import LoopClock
+from fakes.docker_engine import FakeEngine
 from fakes.simulated_node import SimulatedNode
 
 
@@ -66,7 +70,10 @@ class FakeUsage:
 
 
 class PluginHost:
-    """The plugin of one VM, on a node that is simulated. `before` is the same VM before the plugin was restarted."""
+    """The plugin of one VM, on a node that is simulated. `before` is the same VM before the plugin was restarted.
+
+    `engine`: Docker's own API, where it is asked; `run` compares with it.
+    """
 
     def __init__(
         self,
@@ -74,8 +81,10 @@ class PluginHost:
         *,
         before: PluginHost | None = None,
         forwarding: FakeForwarding | None = None,
+        engine: FakeEngine | None = None,
     ) -> None:
-        self.node: SimulatedNode = node or SimulatedNode(before=before.node if before else None)
+        self.roll = EngineRoll(engine, clock=LoopClock()) if engine else None
+        self.node: SimulatedNode = node or SimulatedNode(before=before.node if before else None, engine=self.roll)
         self.file: FakeStateFile = before.file if before else FakeStateFile()
         self.forwarding = forwarding or FakeForwarding()
         numbers = itertools.count(1)
@@ -86,9 +95,29 @@ class PluginHost:
             forwarding=self.forwarding,
             clock=self.node.clock,
             new_id=lambda: f"request-{next(numbers)}",
+            joined=self.roll.request if self.roll else lambda: None,
         )
         self.networks = DockerNetworks(self.file)
         self.plugin = DockerPlugin(networks=self.networks, endpoints=self.endpoints, state=self.node.state)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[SimulatedNode]:
+        """The node at work, its ledger compared with kernel and engine."""
+        works = [self.node.node.host_watch.run()]
+        if self.roll is not None:
+            works.append(self.roll.run(self.holders, self.node.node.faults))
+        async with self.node.running() as node:
+            tasks = [asyncio.create_task(work) for work in works]
+            try:
+                yield node
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    def holders(self) -> list[Holder]:
+        """All of them."""
+        return [slot.holder for slot in self.node.stored.ledger.slots if slot.holder is not None]
 
     def states(self) -> dict[str, str]:
         """Who has which address, by the network of its sandbox."""

@@ -18,6 +18,7 @@ from azure_cni.node.assembly import Node
 from azure_cni.node.audit import AuditTrail
 from azure_cni.node.node_settings import NodePorts, NodeSettings, Timing
 from azure_cni.node.pods.leaks import Leaks
+from azure_cni.node.pods.liveness import RollCall
 from azure_cni.node.pods.repair import Repair
 from azure_cni.node.pool.reservation_request import SelfGrants
 from azure_cni.node.ports import Datapath, Grants, NodeObject
@@ -72,6 +73,7 @@ class SimulatedNode:
         node_port: Callable[[FakePools], NodeObject] = lambda pools: pools,
         audit: AuditTrail | None = None,
         named_addresses: bool = False,
+        engine: RollCall | None = None,
     ) -> None:
         self.nic: FakeNic = nic or (before.nic if before else FakeNic())
         self.cloud: FakeCloud = before.cloud if before else FakeCloud()
@@ -98,7 +100,8 @@ class SimulatedNode:
             attachable=self.attachable,
             named_addresses=named_addresses,
         )
-        self.node = node = Node(self._ports(grants or SelfGrants()), settings)
+        self.engine = engine
+        self.node = node = Node(self._ports(grants or SelfGrants()), settings, engine=engine)
         self.state, self.demand, self.stored = node.state, node.demand, node.stored
         self.reconciler, self.sandboxes = node.reconciler, node.sandboxes
 
@@ -131,6 +134,7 @@ class SimulatedNode:
             clock=self.clock,
             observer=self.observer,
             relist=self.relist,
+            engine=self.engine,
         )
         return Repair(stored=self.stored, datapath=on, sandboxes=self.sandboxes, observer=self.observer, leaks=leaks)
 

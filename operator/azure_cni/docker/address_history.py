@@ -1,7 +1,7 @@
 """Who has and who had an address of this VM: `azure-cni docker who`. Pure.
 
 The plugin's status says who has it now, and the audit trail who had it when. Docker tells its drivers of endpoints and
-networks, not of containers, so these are what is named; `docker network inspect` shows whose they are while they live.
+networks, not of containers: these are always named, and the container where Docker's own lists had it while it lived.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ def lines(found: AddressHistory) -> Iterator[str]:
     yield found.verdict
     if found.tenures:
         yield ""
-        rows = [(one.begin, _end(one), short(_network(one)), short(one.container)) for one in found.tenures]
-        yield from table(("FROM", "TO", "NETWORK", "ENDPOINT"), rows)
+        rows = [
+            (one.begin, _end(one), short(_network(one)), short(one.container), one.pod or "-") for one in found.tenures
+        ]
+        yield from table(("FROM", "TO", "NETWORK", "ENDPOINT", "CONTAINER"), rows)
     yield from (f"not known: {words}" for words in found.gaps)
 
 
@@ -60,13 +62,13 @@ def _present(address: str, shown: Mapping[str, Any]) -> str:
             state = text(one.get("state"))
             if not one.get("network"):
                 return f"{address} is held for a container that starts or ends ({state})"
-            endpoint, network = short(one.get("endpoint")), short(one.get("network"))
-            return f"{address} is the address of endpoint {endpoint} of network {network} ({state})"
+            whose = _whose(text(one.get("container")), one.get("endpoint"), one.get("network"))
+            return f"{address} is the address of {whose} ({state})"
     return f"no container of this VM has {address} now"
 
 
 def _past(address: str, tenures: Sequence[TenureReport], gaps: Sequence[str], at: str) -> str:
-    whose = few([f"endpoint {short(one.container)} of network {short(_network(one))}" for one in tenures])
+    whose = few([_whose(one.pod, one.container, _network(one)) for one in tenures])
     if any(not one.end_not_before or at <= one.end_not_before for one in tenures):
         return f"{address} was the address of {whose} at {at}"
     if tenures:
@@ -74,6 +76,11 @@ def _past(address: str, tenures: Sequence[TenureReport], gaps: Sequence[str], at
     if gaps:
         return f"it is not known who had {address} at {at}"
     return f"no container of this VM had {address} at {at}"
+
+
+def _whose(container: str, endpoint: object, network: object) -> str:
+    ids = f"endpoint {short(endpoint)} of network {short(network)}"
+    return f"container {container}, {ids}" if container else ids
 
 
 def _network(one: TenureReport) -> str:

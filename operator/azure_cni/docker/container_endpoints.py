@@ -57,6 +57,7 @@ class ContainerEndpoints:
         clock: Clock,
         new_id: Callable[[], str],
         wait_s: float = REQUEST_WAITS_S,
+        joined: Callable[[], None] = lambda: None,
     ) -> None:
         self._node = node
         self._datapath = datapath
@@ -65,6 +66,8 @@ class ContainerEndpoints:
         self._clock = clock
         self._new_id = new_id
         self._wait_s = wait_s
+        self._joined = joined
+        """Somebody asks Docker whose endpoints there are."""
         self._cooling: set[Address] = set()
         """Those that cooled when they were claimed: they cool again if no container was wired with them."""
 
@@ -134,6 +137,7 @@ class ContainerEndpoints:
                 SandboxSpec(sandbox, netns, tuple(slot.address for slot in slots), link)
             )
             self._node.stored.commit(self._node.stored.ledger.hand_over(Holder(sandbox, netns)))
+        self._joined()
         log.info("container joined", extra=_facts(sandbox, slots))
         return wiring
 

@@ -12,22 +12,35 @@ from typing import Any, Final
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import mapping, mappings, text
 from azure_cni.docker.container_endpoints import DELETED, REQUESTED
+from azure_cni.docker.engine_view import EngineReport
 from azure_cni.ipam.address_state import Holder
 from azure_cni.ipam.ledger import Ledger
 from azure_cni.model.nic import Address
+from azure_cni.model.text import counted
 from azure_cni.node.state import NodeState
 
 COUNTS: Final = ("allocated", "assigned", "free", "cooling", "granted", "target")
 SHORT: Final = 12
 """As much of an ID as `docker network ls` shows."""
 
+NOT_ASKED: Final = "not asked yet"
 _STAGES: Final = {REQUESTED: "requested", DELETED: "deleted"}
 
 
 def document(
-    pool: NodeIPPool, ledger: Ledger, state: NodeState, *, networks: Sequence[str], unready: str
+    pool: NodeIPPool,
+    ledger: Ledger,
+    state: NodeState,
+    *,
+    networks: Sequence[str],
+    unready: str,
+    engine: EngineReport | None = None,
 ) -> dict[str, Any]:
-    """All of it; `unready` says why no container can start, "" when one can. Counts are of this moment."""
+    """All of it; `unready` says why no container can start, "" when one can. Counts are of this moment.
+
+    `engine`: the comparison with Docker's own lists; None where they are not read.
+    """
+    names = engine.view.containers if engine is not None and engine.view is not None else {}
     status, counts = pool.status, ledger.counts()
     numbers = (counts.allocated, counts.assigned, counts.free, counts.cooling, state.granted, state.target)
     return {
@@ -40,16 +53,26 @@ def document(
         "addresses": dict(zip(COUNTS, numbers, strict=True)),
         "conditions": [dict(condition) for condition in mappings(status.get("conditions"))],
         "networks": list(networks),
-        "endpoints": [_endpoint(slot.address, slot.holder) for slot in ledger.slots if slot.holder is not None],
+        "docker": _engine(engine),
+        "endpoints": [_endpoint(slot.address, slot.holder, names) for slot in ledger.slots if slot.holder is not None],
     }
 
 
-def _endpoint(address: Address, holder: Holder) -> dict[str, str]:
+def _engine(engine: EngineReport | None) -> dict[str, Any]:
+    if engine is None:
+        return {}
+    if engine.view is None:
+        return {"error": engine.error or NOT_ASKED}
+    return {"containers": engine.view.count, "ageSeconds": round(engine.age_s), "error": engine.error}
+
+
+def _endpoint(address: Address, holder: Holder, names: Mapping[str, str]) -> dict[str, str]:
     network, endpoint, _ = holder.sandbox
     return {
         "address": str(address),
         "network": "" if network in _STAGES else network,
         "endpoint": endpoint,
+        "container": names.get(endpoint, ""),
         "state": _STAGES.get(network, "joined" if holder.netns else "created"),
         "sandbox": holder.netns,
     }
@@ -62,6 +85,7 @@ def lines(shown: Mapping[str, Any]) -> Iterator[str]:
     for name, key in (("NIC", "nic"), ("VNet", "vnet"), ("primary address", "primaryIP")):
         yield f"  {name}: {text(shown.get(key)) or 'not known yet'}"
     counts = mapping(shown.get("addresses"))
+    yield from _engine_lines(mapping(shown.get("docker")))
     yield "  addresses: " + ", ".join(f"{counts.get(name, 0)} {name}" for name in COUNTS)
     yield ""
     yield from table(
@@ -70,12 +94,28 @@ def lines(shown: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield from table(
-        ("ADDRESS", "STATE", "NETWORK", "ENDPOINT"),
+        ("ADDRESS", "STATE", "NETWORK", "ENDPOINT", "CONTAINER"),
         [
-            (text(one.get("address")), text(one.get("state")), short(one.get("network")), short(one.get("endpoint")))
+            (
+                text(one.get("address")),
+                text(one.get("state")),
+                short(one.get("network")),
+                short(one.get("endpoint")),
+                text(one.get("container")) or "-",
+            )
             for one in mappings(shown.get("endpoints"))
         ],
     )
+
+
+def _engine_lines(docker: Mapping[str, Any]) -> Iterator[str]:
+    """What Docker says of its containers, or that it says nothing."""
+    if error := text(docker.get("error")):
+        yield f"  Docker: its containers cannot be listed: {error}"
+    elif docker:
+        count = docker.get("containers")
+        containers = counted(count if isinstance(count, int) else 0, "container")
+        yield f"  Docker: {containers}, listed {docker.get('ageSeconds', 0)} s ago"
 
 
 def _listed(shown: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -49,3 +49,13 @@ class VNetUsage(Protocol):
 
     async def used(self, vnet_id: VNetID) -> int:
         """Addresses in use in all its subnets, whoever uses them. CloudError."""
+
+
+class Engine(Protocol):
+    """Docker's own API, as far as it is read. It need not be there, nor be true: see `engine_roll`."""
+
+    async def get(self, path: str) -> bytes:
+        """The body of the answer to GET: JSON, as it came.
+
+        AzureCniError where there is no answer, none in time, one without an end, or a refusal.
+        """

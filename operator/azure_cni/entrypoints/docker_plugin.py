@@ -29,6 +29,7 @@ from azure_cni.docker.usage_granter import UsageGranter
 from azure_cni.entrypoints import web
 from azure_cni.entrypoints.azure_wiring import AzurePorts, azure_ports
 from azure_cni.entrypoints.cni_listener import RequestBounds, serve_socket
+from azure_cni.entrypoints.docker_comparison import compare, engine_roll
 from azure_cni.entrypoints.docker_settings import DockerSettings
 from azure_cni.entrypoints.docker_socket import ACTIVITY, DockerSocket
 from azure_cni.entrypoints.introspection_routes import add_introspection
@@ -79,10 +80,13 @@ class DockerProcess:
         self._audit = (
             AuditTrail(FileAuditStore(settings.audit), clock=self._clock, node=node_name) if settings.audit else None
         )
+        self._engine = engine_roll(
+            settings.engine, clock=self._clock, audit=self._audit, registry=self._metrics.registry
+        )
         azure = azure_ports(
             settings.azure, settings.nic_writer, pools=self._pool, observer=self._metrics, closing=closing
         )
-        self._node = node = Node(self._ports(azure, store, node_name), settings.node)
+        self._node = node = Node(self._ports(azure, store, node_name), settings.node, engine=self._engine)
         self._metrics.watch_pool(stored=node.stored, state=node.state, clock=self._clock)
         self._networks = DockerNetworks(WholeFile(settings.state_dir / "docker-networks.json"))
         self._granter = UsageGranter(
@@ -129,6 +133,7 @@ class DockerProcess:
             "reconciler": self._node.reconciler.run(),
             "granter": self._granter.run(),
             "host_watch": kept_up(self._node.host_watch.run, "host_watch", faults),
+            **({"docker_engine": compare(self._engine, self._node)} if self._engine else {}),
             **({"audit": kept_up(self._audit.run, "audit", faults)} if self._audit else {}),
         }
 
@@ -142,6 +147,7 @@ class DockerProcess:
             clock=self._clock,
             new_id=lambda: secrets.token_hex(ID_BYTES),
             wait_s=settings.wait_s,
+            joined=self._engine.request if self._engine else lambda: None,
         )
         plugin = DockerPlugin(networks=self._networks, endpoints=endpoints, state=node.state)
         server = DockerSocket(
@@ -184,6 +190,7 @@ class DockerProcess:
             self._node.state,
             networks=self._networks.ids,
             unready="" if self._node.state.can_take_a_pod else self._node.state.forecast.message,
+            engine=self._engine.report if self._engine else None,
         )
 
     def _unhealthy(self) -> str:

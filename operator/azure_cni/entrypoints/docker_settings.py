@@ -28,6 +28,7 @@ from azure_cni.model.nic import Adopt, NicWriter
 from azure_cni.node.node_settings import NodeSettings, Timing
 
 STANDARD_FILE: Final = Path("/etc/azure-cni/docker.toml")
+ENGINE_SOCKET: Final = "/run/docker.sock"
 LONGEST_WAIT_S: Final = 120.0
 """Of a container that waits for an address."""
 
@@ -37,7 +38,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class DockerSettings:
     """All settings. `run_dir` is emptied by a reboot, `state_dir` is not; `wait_s`: how long a container that starts
-    waits for a pool that grows. `audit`: None where no audit trail is kept.
+    waits for a pool that grows. `audit`: None where no audit trail is kept; `engine`: Docker's own socket, None where
+    its containers are not to be listed.
     """
 
     nic_writer: NicWriter
@@ -46,6 +48,7 @@ class DockerSettings:
     azure: AzureSettings
     web: WebSettings
     socket: Path
+    engine: Path | None
     run_dir: Path
     state_dir: Path
     audit: AuditLimits | None
@@ -186,6 +189,7 @@ def _settings(values: _Values) -> DockerSettings:
         azure=azure,
         web=_web(values),
         socket=values.path("docker.socket", "/run/docker/plugins/azure-cni.sock"),
+        engine=_engine(values),
         run_dir=values.path("docker.runDirectory", "/run/azure-cni"),
         state_dir=state_dir,
         audit=_audit(values, state_dir / "audit"),
@@ -235,6 +239,17 @@ def _web(values: _Values) -> WebSettings:
             "metrics.bind", "node", "it needs metrics.address, the address of this VM to serve them at"
         )
     return WebSettings(port=values.whole("metrics.port", 9810, least=1, most=65_535), bind=bind, node_address=address)
+
+
+def _engine(values: _Values) -> Path | None:
+    def parse(value: Any) -> str:
+        text: str = _only(str)(value)
+        if text and not Path(text).is_absolute():
+            raise ValueError
+        return text
+
+    socket = values.take("docker.engineSocket", ENGINE_SOCKET, 'an absolute path, or "" for none', parse)
+    return Path(socket) if socket else None
 
 
 def _writer(value: Any) -> str:

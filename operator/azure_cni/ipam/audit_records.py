@@ -30,7 +30,7 @@ class AuditKind(StrEnum):
     ASSIGNED = "assigned"
     RETURNED = "returned"
     HELD = "held"
-    """A pod has it, since `since`: after a hole, and at the top of each file."""
+    """A pod has it, since `since`: after a hole, at the top of each file, and once a container's name is known."""
     STARTED = "started"
     """An agent began; what happened since `not_before` was not seen."""
     GAP = "gap"
@@ -146,7 +146,8 @@ class _Reading:
             return
         if record.event not in OF_HOLDERS:
             return
-        if record.event == AuditKind.HELD and _continues(self._running, record):
+        if self._running is not None and record.event == AuditKind.HELD and _continues(self._running, record):
+            self._running = msgspec.structs.replace(self._running, pod=record.pod or self._running.pod)
             self._hole, self._doubtful_since = None, ""
             return
         if record.event == AuditKind.RETURNED and _continues(self._running, record) and self._hole is None:

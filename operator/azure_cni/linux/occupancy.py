@@ -52,13 +52,16 @@ class Occupants:
         return Occupancy.OCCUPIED if mark in occupied else Occupancy.EMPTY
 
     def _mark_of(self, holder: Holder) -> int | None:
-        """The mark of the sandbox's namespace; None when it is not the one at that path (any more)."""
+        """The mark of the sandbox's namespace; None when it is not the one at that path (any more).
+
+        It is known by the MAC of its interface: Docker gives the interface a name of its own.
+        """
+        mac = names.pod_mac(*holder.sandbox.interface)
         try:
             with netns.opened(holder.netns) as there:
                 with netns.socket_in(there, home=self._home) as inside:
-                    found = rtnetlink.link(inside, holder.sandbox.ifname)
-                if found is None or found.mac != names.pod_mac(*holder.sandbox.interface):
-                    return None
+                    if all(link.mac != mac for link in rtnetlink.links(inside)):
+                        return None
                 netns.enter(there)
                 try:
                     return own_mark()

@@ -16,6 +16,7 @@ from azure_cni.node.pods.deferred_deletes import DeferredDeletes
 from azure_cni.node.pods.demand import Demand
 from azure_cni.node.pods.host_watch import HostWatch
 from azure_cni.node.pods.leaks import Leaks
+from azure_cni.node.pods.liveness import RollCall
 from azure_cni.node.pods.pod_egress import PodEgress
 from azure_cni.node.pods.pod_resync import PodResync
 from azure_cni.node.pods.repair import Repair
@@ -27,9 +28,12 @@ from azure_cni.node.stored_ledger import StoredLedger
 
 
 class Node:
-    """All parts of one node. LedgerError when its ledger cannot be read."""
+    """All parts of one node. LedgerError when its ledger cannot be read.
 
-    def __init__(self, ports: NodePorts, settings: NodeSettings) -> None:
+    `engine`: the container engine whose containers have no pods, where it can list them.
+    """
+
+    def __init__(self, ports: NodePorts, settings: NodeSettings, *, engine: RollCall | None = None) -> None:
         self.faults = Faults(ports.observer.internal_error)
         self.state = NodeState()
         self.demand = Demand()
@@ -58,7 +62,7 @@ class Node:
             named_addresses=settings.named_addresses,
         )
         self.pod_resync = PodResync(pods=ports.pods, demand=self.demand, wake=self._pods_changed, faults=self.faults)
-        self.repair = self._new_repair(ports)
+        self.repair = self._new_repair(ports, engine)
         self.host_watch = HostWatch(
             datapath=ports.datapath,
             repair=self.repair,
@@ -67,7 +71,7 @@ class Node:
         )
         self.deferred_deletes = DeferredDeletes(records=ports.released, sandboxes=self.sandboxes)
 
-    def _new_repair(self, ports: NodePorts) -> Repair:
+    def _new_repair(self, ports: NodePorts, engine: RollCall | None) -> Repair:
         leaks = Leaks(
             stored=self.stored,
             demand=self.demand,
@@ -76,6 +80,7 @@ class Node:
             clock=ports.clock,
             observer=ports.observer,
             relist=self.pod_resync.request,
+            engine=engine,
         )
         return Repair(
             stored=self.stored,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from azure_cni.api.introspection import AuditReport, UsageReport
@@ -105,6 +105,16 @@ class AuditTrail:
             else:
                 self._held.pop(change.address, None)
         self._note([record_of(change, time=now, node=self._node) for change in changes])
+
+    def named(self, names: Mapping[str, str]) -> None:
+        """An engine has said what its containers are called, by the container ID of their holders."""
+        now = self._clock.utc()
+        for address, (holder, since) in list(self._held.items()):
+            name = names.get(holder.sandbox.container_id, "")
+            if name and name != holder.pod_name:
+                known = replace(holder, pod_name=name)
+                self._held[address] = (known, since)
+                self._note([holder_record(AuditKind.HELD, address, known, time=now, node=self._node, since=since)])
 
     def nic_written(self, *, reason: str, added: int, removed: int, result: str, etag: str) -> None:
         """The agent has written its NIC, or tried to."""

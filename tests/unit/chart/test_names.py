@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from azure_cni.docker.engine_view import EngineReport
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
+from azure_cni.entrypoints.docker_comparison import EngineCollector
 from azure_cni.entrypoints.docker_settings import read
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.errors import ConfigInvalid
@@ -64,6 +66,7 @@ def families(registry: CollectorRegistry) -> set[str]:
 async def agents() -> set[str]:
     metrics, node = Metrics(), SimulatedNode()
     metrics.watch_pool(stored=node.stored, state=node.state, clock=node.clock)
+    metrics.registry.register(EngineCollector(EngineReport))
     return families(metrics.registry)
 
 

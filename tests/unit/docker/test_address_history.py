@@ -11,13 +11,15 @@ from azure_cni.docker.container_endpoints import DELETED, REQUESTED
 ADDRESS = "10.240.0.5"
 NOW = {
     "primaryIP": "10.240.0.4",
-    "endpoints": [{"address": ADDRESS, "endpoint": "ep2", "network": "net1", "state": "joined"}],
+    "endpoints": [{"address": ADDRESS, "endpoint": "ep2", "network": "net1", "state": "joined", "container": "web"}],
 }
 T0, T1, T2, T3, T4 = (f"2026-11-28T06:0{minute}:00Z" for minute in range(5))
 
 
-def had(container: str, begin: str, end: str = "", *, not_before: str = "", network: str = "net1") -> TenureReport:
-    return TenureReport("vm1", "", "", "", container, begin, end, not_before, network)
+def had(
+    container: str, begin: str, end: str = "", *, not_before: str = "", network: str = "net1", name: str = ""
+) -> TenureReport:
+    return TenureReport("vm1", "", name, "", container, begin, end, not_before, network)
 
 
 TRAIL = AuditReport(
@@ -28,7 +30,7 @@ TRAIL = AuditReport(
         had("request-1", T0, T0, network=REQUESTED),
         had("endpoint1abcdefgh", T0, T2, not_before=T1),
         had("ep0", T2, T3, network=DELETED),
-        had("ep2", T4),
+        had("ep2", T4, name="web"),
     ],
     [HoleReport("started", T1, T2)],
 )
@@ -38,12 +40,12 @@ def test_it_says_who_has_it_and_all_who_had_it_but_not_what_was_asked_for_them()
     found = find(ADDRESS, NOW, TRAIL, at="")
     assert not found.unknown
     assert [line.split() for line in lines(found)][2:] == [
-        ["FROM", "TO", "NETWORK", "ENDPOINT"],
-        [T0, "between", T1, "and", T2, "net1", "endpoint1abc"],
-        [T2, T3, "-", "ep0"],
-        [T4, "now", "net1", "ep2"],
+        ["FROM", "TO", "NETWORK", "ENDPOINT", "CONTAINER"],
+        [T0, "between", T1, "and", T2, "net1", "endpoint1abc", "-"],
+        [T2, T3, "-", "ep0", "-"],
+        [T4, "now", "net1", "ep2", "web"],
     ]
-    assert found.verdict == "10.240.0.5 is the address of endpoint ep2 of network net1 (joined)"
+    assert found.verdict == "10.240.0.5 is the address of container web, endpoint ep2 of network net1 (joined)"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_it_says_who_has_it_and_all_who_had_it_but_not_what_was_asked_for_them()
     [
         (T0, "was the address of endpoint endpoint1abc of network net1 at", False),
         ("2026-11-28T06:01:30Z", "may still have been the address of endpoint endpoint1abc", False),
-        (T4, "was the address of endpoint ep2", False),
+        (T4, "was the address of container web, endpoint ep2", False),
         ("2026-11-28T06:03:30Z", f"no container of this VM had {ADDRESS} at", False),
         ("2026-11-28T05:00:00Z", f"it is not known who had {ADDRESS} at", True),
     ],

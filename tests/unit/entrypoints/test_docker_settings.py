@@ -51,6 +51,7 @@ bind = "node"
 address = "10.240.0.4"
 [docker]
 socket = "/tmp/plugin.sock"
+engineSocket = "/tmp/docker.sock"
 runDirectory = "/tmp/run"
 stateDirectory = "/tmp/state"
 waitSeconds = 3
@@ -89,7 +90,7 @@ def test_an_empty_file_is_the_defaults_of_the_chart() -> None:
         audit["maxDays"] * 86_400,
     )
     assert str(kept.directory) == "/var/lib/azure-cni/audit"
-    assert str(chosen.socket) == "/run/docker/plugins/azure-cni.sock"
+    assert (str(chosen.socket), str(chosen.engine)) == ("/run/docker/plugins/azure-cni.sock", "/run/docker.sock")
 
 
 def test_every_value_is_taken() -> None:
@@ -99,6 +100,7 @@ def test_every_value_is_taken() -> None:
     assert (chosen.nic_writer, chosen.azure.adopt) == (NicWriter.NONE, Adopt.PLAIN)
     assert chosen.node.nic_read_only
     assert read("audit.enabled = false").audit is None
+    assert read("docker.engineSocket = ''").engine is None
     assert read("[pool]\nsize = 40").node.defaults.size == 40
 
 
@@ -135,6 +137,8 @@ def test_every_value_is_taken() -> None:
         ("[metrics]\nport = 0", "from 1 to 65535"),
         ("[docker]\nsocket = 'azure-cni.sock'", "an absolute path"),
         ("[docker]\nwaitSeconds = 500", "from 0 to 120"),
+        ("[docker]\nengineSocket = 'docker.sock'", 'an absolute path, or "" for none'),
+        ("[docker]\nengineSocket = false", 'an absolute path, or "" for none'),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(text: str, words: str) -> None:

@@ -9,7 +9,9 @@ from prometheus_client.core import Metric
 
 from azure_cni.api.vnet_quota import Tokens, parse, tokens_document
 from azure_cni.datapath.conntrack import ConntrackUsage
+from azure_cni.docker.engine_view import EngineReport, EngineView
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
+from azure_cni.entrypoints.docker_comparison import EngineCollector
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.linux.clock import SystemClock
 from azure_cni.node.state import NodeState
@@ -46,6 +48,7 @@ def agent() -> Metrics:
     metrics.watch_pool(
         stored=StoredLedger(store=FakeLedgerStore(), broadcast=state.broadcast), state=state, clock=SystemClock()
     )
+    metrics.registry.register(EngineCollector(lambda: EngineReport(EngineView(count=3), 1.0)))
     metrics.cni("add", 0, 0.004)
     metrics.stage("netlink", 0.001)
     metrics.azure("nic.put", "200", 1.0)

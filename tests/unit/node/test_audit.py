@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from azure_cni.errors import AzureCniError
+from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.ipam.audit_records import AuditRecord
 from azure_cni.node import audit as module
 from azure_cni.node.audit import AuditTrail
@@ -68,6 +69,23 @@ async def test_a_repeated_add_and_a_refused_one_leave_no_record_of_their_own():
         await node.add("web")
         await node.add("web")
     assert told(store) == [("started", ""), ("assigned", "web")]
+
+
+async def test_an_engine_may_say_later_what_its_container_is_called():
+    """Docker's endpoints: the trail knows the name from then on, also in the next file and of the next process."""
+    store = FakeAuditStore()
+    bare = Holder(Sandbox("net1", "ep1", "eth"), "/run/docker/netns/1")
+    async with trailed(store) as (node, trail):
+        address = (await node.sandboxes.add(bare)).addresses[0]
+        for names in ({}, {"ep1": ""}, {"ep2": "other"}, {"ep1": "web"}, {"ep1": "web"}):
+            trail.named(names)
+        report = await trail.find(address)
+        assert [(one.container, one.pod, one.end) for one in report.tenures] == [("ep1", "web", "")]
+        await node.sandboxes.delete(bare.sandbox)
+        report = await trail.find(address)
+        assert [(one.pod, bool(one.end)) for one in report.tenures] == [("web", True)]
+        trail.named({"ep1": "web"})
+    assert told(store) == [("started", ""), ("assigned", ""), ("held", "web"), ("returned", "")]
 
 
 async def test_the_next_agent_begins_with_what_is_held_and_a_reboot_with_nothing():

@@ -32,6 +32,14 @@ GONE = Facts(wired=False, pod=Presence.ABSENT, suspected_s=GRACE_S)
         (Facts(wired=True, pod=Presence.NO_POD, occupancy=Occupancy.EMPTY, suspected_s=1e6), Verdict.ALIVE),
         (Facts(wired=False, pod=Presence.NO_POD, suspected_s=GRACE_S - 1), Verdict.WAIT),
         (Facts(wired=False, pod=Presence.NO_POD, suspected_s=GRACE_S), Verdict.DEAD),
+        # Of an engine that does not have it: like a pod that is gone.
+        (replace(PODLESS, pod=Presence.FORGOTTEN, suspected_s=GRACE_S - 1, occupancy=Occupancy.EMPTY), Verdict.WAIT),
+        (replace(PODLESS, pod=Presence.FORGOTTEN, relisted=False, occupancy=Occupancy.EMPTY), Verdict.LIST),
+        (replace(PODLESS, pod=Presence.FORGOTTEN), Verdict.LOOK),
+        (replace(PODLESS, pod=Presence.FORGOTTEN, occupancy=Occupancy.OCCUPIED), Verdict.OCCUPIED),
+        (replace(PODLESS, pod=Presence.FORGOTTEN, occupancy=Occupancy.UNREADABLE), Verdict.UNDECIDED),
+        (replace(PODLESS, pod=Presence.FORGOTTEN, occupancy=Occupancy.EMPTY), Verdict.DEAD),
+        (replace(GONE, pod=Presence.FORGOTTEN), Verdict.DEAD),
         # Its pod is gone.
         (replace(PODLESS, suspected_s=GRACE_S - 1, occupancy=Occupancy.EMPTY), Verdict.WAIT),
         (replace(PODLESS, relisted=False, occupancy=Occupancy.EMPTY), Verdict.LIST),
@@ -63,7 +71,7 @@ def test_over_all_facts_only_what_is_empty_or_gone_is_dead_and_only_after_the_gr
                 continue
             assert suspected_s >= GRACE_S
             assert not wired or occupancy is Occupancy.EMPTY
-            assert superseded_ or pod in {Presence.ABSENT, Presence.NO_POD}
+            assert superseded_ or pod in {Presence.ABSENT, Presence.NO_POD, Presence.FORGOTTEN}
             assert not wired or superseded_ or relisted
             assert suspicion(facts)
 

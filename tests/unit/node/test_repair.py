@@ -208,7 +208,7 @@ async def test_where_processes_cannot_be_seen_nothing_with_a_link_is_taken_and_t
             await grace(node, repair)
         assert node.counts.assigned == 2
         assert [line.message for line in caplog.records if "cannot be seen" in line.message] == [
-            "address held by a sandbox that no pod uses: whether processes run in it cannot be seen"
+            "address held by a sandbox that no pod or container uses: whether processes run in it cannot be seen"
         ]
 
 

@@ -14,22 +14,23 @@ from azure_cni.errors import AzureCniError
 from azure_cni.ipam.address_state import Holder
 from azure_cni.node.pods.assignment import listed
 from azure_cni.node.pods.demand import Demand
-from azure_cni.node.pods.liveness import Facts, Verdict, judge, superseded, suspicion
+from azure_cni.node.pods.liveness import Facts, RollCall, Verdict, judge, superseded, suspicion
 from azure_cni.node.pods.sandboxes import Sandboxes
 from azure_cni.node.ports import Clock, Datapath, Observer
 from azure_cni.node.stored_ledger import StoredLedger
 
 log = logging.getLogger(__name__)
 
+_HELD = "address held by a sandbox that no pod or container uses"
 _REPORTS = {
-    Verdict.OCCUPIED: "address held by a sandbox that no pod uses: processes still run in it",
-    Verdict.UNDECIDED: "address held by a sandbox that no pod uses: whether processes run in it cannot be seen",
+    Verdict.OCCUPIED: f"{_HELD}: processes still run in it",
+    Verdict.UNDECIDED: f"{_HELD}: whether processes run in it cannot be seen",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class _Suspect:
-    """Since when (boot time), and how many lists of pods had been requested when it became one."""
+    """Since when (boot time), and how many lists of pods or containers had been requested when it became one."""
 
     since_s: float
     lists: int
@@ -48,6 +49,7 @@ class Leaks:
         clock: Clock,
         observer: Observer,
         relist: Callable[[], None],
+        engine: RollCall | None = None,
     ) -> None:
         self._stored = stored
         self._demand = demand
@@ -57,6 +59,7 @@ class Leaks:
         self._observer = observer
         self._relist = relist
         """Asks for the pods of this node to be listed soon."""
+        self._engine = engine
         self._suspects: dict[Holder, _Suspect] = {}
         self._reported: dict[Holder, Verdict] = {}
         self._relisting: set[Holder] = set()
@@ -83,24 +86,31 @@ class Leaks:
         suspects: dict[Holder, _Suspect] = {}
         found: dict[Holder, Facts] = {}
         for holder in (slot.holder for slot in slots if slot.holder is not None):
-            facts = Facts(wired=holder in wired, pod=self._demand.presence(holder), superseded=holder in older)
+            roll = self._roll_of(holder)
+            facts = Facts(wired=holder in wired, pod=roll.presence(holder), superseded=holder in older)
             if not suspicion(facts):
                 continue
-            suspect = self._suspects.get(holder) or _Suspect(now_s, self._demand.lists_requested)
+            suspect = self._suspects.get(holder) or _Suspect(now_s, roll.lists_requested)
             suspects[holder] = suspect
             found[holder] = replace(
                 facts,
                 suspected_s=now_s - suspect.since_s,
-                relisted=self._demand.lists_applied > suspect.lists,
+                relisted=roll.lists_applied > suspect.lists,
             )
         self._suspects = suspects
         return found
 
     def _relist_for(self, holders: set[Holder]) -> None:
         """Once for each suspect: a list that fails is repeated by whoever does it."""
-        if holders - self._relisting:
+        fresh = holders - self._relisting
+        if any(self._roll_of(holder) is self._demand for holder in fresh):
             self._relist()
+        if self._engine is not None and any(self._roll_of(holder) is self._engine for holder in fresh):
+            self._engine.request()
         self._relisting = holders
+
+    def _roll_of(self, holder: Holder) -> Demand | RollCall:
+        return self._demand if self._engine is None or holder.pod_name else self._engine
 
     async def _look(self, holders: Sequence[Holder], facts: Mapping[Holder, Facts]) -> dict[Holder, Facts]:
         """Facts with what was seen of processes; whoever is not dead is looked at again after another grace time."""

@@ -9,6 +9,9 @@ DEL when its holder is dead:
 - nobody lives in it: its link is there, but no process is in its namespace, and its pod is not on this node, or has a
   newer sandbox.
 
+An engine (Docker) that lists its containers counts as the API server does: a container that it has is like a pod that
+is here, and one that it does not have like a pod that is not.
+
 This must be so for GRACE_S. What cannot be known counts as alive. A sandbox whose pod is here and has no newer one is
 never suspected: the runtime may have wired it before the first process runs. Nor is one without a pod (cnitool, podman)
 while its link is there: such a namespace may be empty on purpose.
@@ -19,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from azure_cni.ipam.address_state import Holder, Slot
 
@@ -37,6 +40,8 @@ class Presence(StrEnum):
     ABSENT = "absent"
     UNKNOWN = "unknown"
     """The pods of this node have not been listed yet."""
+    FORGOTTEN = "forgotten"
+    """It is a container's without a pod, and the engine of which it was does not have it (any more)."""
 
 
 class Occupancy(StrEnum):
@@ -49,6 +54,24 @@ class Occupancy(StrEnum):
     """Unknown: the namespace is not at its path, or not all processes of the node can be seen."""
 
 
+class RollCall(Protocol):
+    """Who knows of a sandbox that has no pod: a container engine that can list what it has."""
+
+    @property
+    def lists_requested(self) -> int:
+        """How many lists were requested since this process began."""
+
+    @property
+    def lists_applied(self) -> int:
+        """The number of the last one that came and that `presence` goes by."""
+
+    def presence(self, holder: Holder) -> Presence:
+        """What is known of the holder. NO_POD for one that is not of the engine, or while it has never answered."""
+
+    def request(self) -> None:
+        """Have a list made soon."""
+
+
 class Verdict(StrEnum):
     """What to do about a holder."""
 
@@ -56,7 +79,7 @@ class Verdict(StrEnum):
     WAIT = "wait"
     """Suspect, within the grace time."""
     LIST = "list"
-    """Suspect because its pod is absent: have the pods of this node listed once more before that is believed."""
+    """Suspect because its pod or container is absent: have them listed once more before that is believed."""
     LOOK = "look"
     """Suspect for long enough: look for processes."""
     OCCUPIED = "occupied"
@@ -71,7 +94,7 @@ class Facts:
     """What was observed of one holder. The last three matter for a suspect only.
 
     `wired`: its host end is there. `superseded`: its pod has a newer sandbox. `suspected_s`: for how many seconds it
-    has been suspect. `relisted`: a list of the node's pods that was requested after that has been applied.
+    has been suspect. `relisted`: a list of pods or containers that was requested after that has been applied.
     """
 
     wired: bool
@@ -90,7 +113,7 @@ def suspicion(facts: Facts) -> str:
         return "its pod has a newer sandbox"
     if facts.pod is Presence.ABSENT:
         return "its pod is not on this node"
-    return ""
+    return "its engine has no container with it" if facts.pod is Presence.FORGOTTEN else ""
 
 
 def judge(facts: Facts) -> Verdict:

@@ -1,0 +1,58 @@
+"""Docker's own API on its socket, read-only: the one method GET, within bounds of time and size.
+
+The socket is root's, and whoever answers there may be another engine, a proxy, or a daemon that starts or hangs. So no
+answer is waited for longer than `ANSWER_S`, and none is read beyond `MAX_BYTES`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from azure_cni.errors import AzureCniError
+from azure_cni.model.text import legible
+
+ANSWER_S: Final = 10.0
+"""Of one request, all in all. Docker lists a thousand containers in some tenths of a second."""
+MAX_BYTES: Final = 32 << 20
+"""A container takes some 2 KiB of the list, and has labels of any size."""
+_BEGINNING: Final = 200
+
+
+class DockerEngine:
+    """Implements `azure_cni.docker.ports.Engine`. A connection for each request: a daemon that restarts ends them."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def get(self, path: str) -> bytes:
+        """See the port."""
+        cannot = f"cannot ask Docker at {self._socket} for {path}"
+        try:
+            async with (
+                asyncio.timeout(ANSWER_S),
+                aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._socket))) as session,
+                session.get(f"http://docker{path}", allow_redirects=False) as response,
+            ):
+                body = await _read(response, cannot)
+        except TimeoutError as error:
+            raise AzureCniError(f"{cannot}: no answer within {ANSWER_S:g} s") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise AzureCniError(f"{cannot}: {str(error) or type(error).__name__}") from error
+        if response.status != HTTPStatus.OK:
+            said = legible(body[:_BEGINNING].decode(errors="replace"))
+            raise AzureCniError(f"{cannot}: it answers {response.status}: {said}")
+        return body
+
+
+async def _read(response: aiohttp.ClientResponse, cannot: str) -> bytes:
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > MAX_BYTES:
+            raise AzureCniError(f"{cannot}: the answer has more than {MAX_BYTES >> 20} MiB")
+    return bytes(body)

@@ -1,0 +1,118 @@
+"""One suite for Docker's own API: the fake in memory, and the adapter before a daemon on a socket; and for what is no
+daemon there: it hangs, never ends, answers anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from azure_cni.docker.engine_view import CONTAINERS_PATH, NETWORKS_PATH, network_path, read_containers, read_networks
+from azure_cni.docker.ports import Engine
+from azure_cni.errors import AzureCniError
+from azure_cni.host import docker_engine
+from azure_cni.host.docker_engine import DockerEngine
+from fakes.docker_engine import EngineContainer, FakeEngine
+
+
+@asynccontextmanager
+async def daemon(path: Path, answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[Path]:
+    """Whatever listens at Docker's socket."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    await web.UnixSite(runner, str(path)).start()
+    try:
+        yield path
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def engines(kind: str, directory: Path) -> AsyncIterator[tuple[Engine, FakeEngine]]:
+    """The engine to ask, and what it is."""
+    fake = FakeEngine()
+    fake.containers["c1"] = EngineContainer("web", "net1", "ep1", joined=True, running=True)
+    if kind == "fake":
+        yield fake, fake
+        return
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.method == "GET"
+        try:
+            return web.Response(body=await fake.get(request.path_qs))
+        except AzureCniError:
+            return web.json_response({"message": "no such network"}, status=404)
+
+    async with daemon(directory / "docker.sock", answer) as path:
+        yield DockerEngine(path), fake
+
+
+@pytest.mark.parametrize("kind", ["fake", "adapter"])
+async def test_it_lists_containers_networks_and_who_is_on_one(kind: str, tmp_path: Path) -> None:
+    async with engines(kind, tmp_path) as (engine, fake):
+        assert read_containers(await engine.get(CONTAINERS_PATH)).endpoints == {"ep1": "c1"}
+        assert read_networks(await engine.get(NETWORKS_PATH))["net1"] == "vnet"
+        inside = json.loads(await engine.get(network_path("net1")))
+        assert inside["Containers"]["c1"]["EndpointID"] == "ep1"
+        assert fake.asked == [CONTAINERS_PATH, NETWORKS_PATH, network_path("net1")]
+
+
+@pytest.mark.parametrize("kind", ["fake", "adapter"])
+async def test_what_it_does_not_have_is_an_error_in_words(kind: str, tmp_path: Path) -> None:
+    async with engines(kind, tmp_path) as (engine, _):
+        with pytest.raises(AzureCniError, match=r"^cannot ask Docker .*for /networks/net9: it answers 404: .*no such"):
+            await engine.get(network_path("net9"))
+
+
+async def test_nobody_at_the_socket_is_an_error_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "docker.sock"
+    with pytest.raises(AzureCniError, match=rf"^cannot ask Docker at {path} for /networks: .*No such file"):
+        await DockerEngine(path).get(NETWORKS_PATH)
+    path.touch()
+    with pytest.raises(AzureCniError, match=r"^cannot ask Docker .*Connection refused"):
+        await DockerEngine(path).get(NETWORKS_PATH)
+
+
+async def test_a_daemon_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_engine, "ANSWER_S", 0.2)
+
+    async def hang(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with daemon(tmp_path / "docker.sock", hang) as path:
+        with pytest.raises(AzureCniError, match=r"no answer within 0\.2 s$"):
+            await DockerEngine(path).get(NETWORKS_PATH)
+
+
+async def test_an_answer_without_end_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_engine, "MAX_BYTES", 1 << 20)
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"[" + b" " * (1 << 16))
+
+    async with daemon(tmp_path / "docker.sock", endless) as path:
+        with pytest.raises(AzureCniError, match=r"the answer has more than 1 MiB$"):
+            await DockerEngine(path).get(NETWORKS_PATH)
+
+
+async def test_what_is_not_http_is_an_error_in_words(tmp_path: Path) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"\x00\x01 no HTTP\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(speak, tmp_path / "docker.sock"):
+        with pytest.raises(AzureCniError, match=r"^cannot ask Docker at "):
+            await DockerEngine(tmp_path / "docker.sock").get(NETWORKS_PATH)
