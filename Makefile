@@ -86,7 +86,7 @@ lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint
 	$(BIN)/ruff check operator tests e2e docs
 	$(BIN)/ruff format --check operator tests e2e docs
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=operator $(BIN)/lint-imports
 	$(BIN)/deptry operator/azure_cni
 	@unformatted="$$($(BOX) gofmt -l $(PLUGIN))"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	$(BOX) go -C $(PLUGIN) vet ./...
