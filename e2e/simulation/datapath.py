@@ -226,6 +226,8 @@ class FakeDatapath:
 
     def _occupancy(self, holder: Holder) -> Occupancy:
         wired = self.wired.get(self.key(holder.sandbox))
+        if wired is not None and not wired.netns:  # offered, and in no container
+            return Occupancy.EMPTY
         if self.processes_hidden or holder.netns in self.gone or wired is None or wired.netns != holder.netns:
             return Occupancy.UNREADABLE
         return Occupancy.OCCUPIED if self.processes.get(holder.netns) else Occupancy.EMPTY

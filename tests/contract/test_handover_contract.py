@@ -9,7 +9,9 @@ import pytest
 
 from azure_cni.datapath.interface import ANYWHERE, Route
 from azure_cni.errors import DatapathError
+from azure_cni.ipam.address_state import Holder
 from azure_cni.model.identity import ModeName
+from azure_cni.node.pods.liveness import Occupancy
 from contract.datapath_world import MTU, WORLDS, DatapathUnderTest, a_spec, open_world
 
 A = "10.240.0.7"
@@ -59,6 +61,16 @@ async def test_a_detach_ends_it_wherever_it_is_and_it_can_be_offered_again(
     await world.datapath.detach(spec.sandbox)
     await world.settle()
     assert await world.datapath.sandboxes() == ()
+
+
+async def test_nobody_lives_in_what_was_offered_and_not_moved(world: DatapathUnderTest) -> None:
+    """Also where no path of a namespace is known: the plugin died before it wrote that down."""
+    spec = a_spec(world, "one", A)
+    await world.datapath.offer(spec)
+    holders = [Holder(spec.sandbox), Holder(spec.sandbox, spec.netns)]
+    assert await world.datapath.occupancy(holders) == (Occupancy.EMPTY, Occupancy.EMPTY)
+    world.move(spec)
+    assert await world.datapath.occupancy(holders) == (Occupancy.UNREADABLE, Occupancy.EMPTY)
 
 
 async def test_what_leads_there_is_put_back(world: DatapathUnderTest) -> None:

@@ -72,7 +72,7 @@ class FakeUsage:
 class PluginHost:
     """The plugin of one VM, on a node that is simulated. `before` is the same VM before the plugin was restarted.
 
-    `engine`: Docker's own API, where it is asked; `run` compares with it.
+    `engine`: Docker's own API, where it is asked; `running` compares with it. `node_of` makes the node otherwise.
     """
 
     def __init__(
@@ -82,9 +82,12 @@ class PluginHost:
         before: PluginHost | None = None,
         forwarding: FakeForwarding | None = None,
         engine: FakeEngine | None = None,
+        node_of: Callable[[EngineRoll | None], SimulatedNode] | None = None,
     ) -> None:
         self.roll = EngineRoll(engine, clock=LoopClock()) if engine else None
-        self.node: SimulatedNode = node or SimulatedNode(before=before.node if before else None, engine=self.roll)
+        self.node: SimulatedNode = node or (
+            node_of(self.roll) if node_of else SimulatedNode(before=before.node if before else None, engine=self.roll)
+        )
         self.file: FakeStateFile = before.file if before else FakeStateFile()
         self.forwarding = forwarding or FakeForwarding()
         numbers = itertools.count(1)

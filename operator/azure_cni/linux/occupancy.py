@@ -41,9 +41,20 @@ class Occupants:
         os.close(self._home)
 
     def look(self, holders: Sequence[Holder]) -> tuple[Occupancy, ...]:
-        """Of each holder's sandbox, in the order given."""
+        """Of each holder's sandbox, in the order given. DatapathError.
+
+        Nobody lives in one whose end is in the node's namespace: it was offered to a runtime that has not moved it into
+        a container, or has put it back.
+        """
+        if not holders:
+            return ()
         occupied = None if self._processes is None else occupied_marks(self._processes)
-        return tuple(self._of(holder, occupied) for holder in holders)
+        with netns.socket_in(self._home, home=self._home) as kernel:
+            here = frozenset(link.name for link in rtnetlink.links(kernel))
+        return tuple(
+            Occupancy.EMPTY if names.offered_ifname(*one.sandbox.interface) in here else self._of(one, occupied)
+            for one in holders
+        )
 
     def _of(self, holder: Holder, occupied: frozenset[int] | None) -> Occupancy:
         mark = self._mark_of(holder)
