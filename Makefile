@@ -56,7 +56,8 @@ APART := test_13 or test_14 or test_15 or test_16 or test_17 or test_19 or test_
 e2e-full: $(READY) ## All scenarios in both modes, most with controller or containerd 1.6 too, 80 more seeds: some 3 hours
 	$(BOX) down
 	$(BOX) scenarios -v --mode bridge
-	$(BOX) scenarios -v --mode transparent --attack-rounds 4
+	$(BOX) scenarios -v --mode transparent --attack-rounds 4 --docker-rounds 20
+	$(BOX) scenarios -v --docker 29 -k test_40_docker
 	$(BOX) scenarios -v --nic-writer controller -k "not ($(APART))"
 	$(BOX) down
 	$(BOX) up --runtime containerd-1.6
@@ -65,7 +66,7 @@ e2e-full: $(READY) ## All scenarios in both modes, most with controller or conta
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 21-100
 
 .PHONY: bench
-bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root); ARGS=speed: what a packet pays
+bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root); ARGS=speed: what a packet pays; ARGS=docker: containers
 	$(BOX) bench $(ARGS)
 
 .PHONY: wheel

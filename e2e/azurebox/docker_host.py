@@ -1,7 +1,8 @@
-"""A VM with Docker and without Kubernetes: Debian's dockerd, and azure-cni's plugin for it from these sources.
+"""A VM with Docker and without Kubernetes: an engine, and azure-cni's plugin for it from these sources.
 
-The engine comes from Debian's package docker.io, unpacked in the cache and not installed. The VM's containers share one
-image, a busybox that also serves: `GET /cgi-bin/whoami` on port 8080 returns the caller's address.
+There are two engines: Docker 20.10, Debian's package docker.io, unpacked in the cache and not installed, and Docker 29,
+built from source, with the containerd that the cluster has. Both are asked by the client of the package. The VM's
+containers share one image, a busybox that also serves: `GET /cgi-bin/whoami` on port 8080 returns the caller's address.
 """
 
 import json
@@ -12,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from azurebox import azure, cgroups, lifecycle, processes
+from azurebox import azure, cgroups, lifecycle, processes, tools
 from azurebox.facts import AZURE_CA, CACHE, PREFIX
 from azurebox.machine import Machine
 from azurebox.steps import StepError, capture
 
 ENGINE = CACHE / "docker.io"
+VERSIONS = ("20.10", "29")
 IMAGE = "azbox/busybox:1"
 PORT = 8080
 APPLETS = ("sh", "ip", "httpd", "nc", "sleep", "cat")
@@ -36,9 +38,10 @@ coolingSeconds = 2
 
 @dataclass(frozen=True, slots=True)
 class DockerHost:
-    """One such VM by its name, such as `azbox-docker1`."""
+    """One such VM by its name, such as `azbox-docker1`; `version` is one of VERSIONS."""
 
     name: str
+    version: str = VERSIONS[0]
     _machine: Machine = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,12 +63,8 @@ class DockerHost:
 
     def start_daemon(self) -> None:
         """Start dockerd, and wait until it answers; that is after it has dealt with the containers of before."""
-        engine = ensure_engine()
-        daemon = [
-            f"{engine}/usr/sbin/dockerd", "--data-root=/var/lib/docker", "--userland-proxy=false",
-            f"--cgroup-parent=/{self.name}",
-        ]  # fmt: skip
-        process = self._machine.service(DAEMON, daemon)
+        options = ["--data-root=/var/lib/docker", "--userland-proxy=false", f"--cgroup-parent=/{self.name}"]
+        process = self._machine.service(DAEMON, [*engine_command(self.version), *options])
         processes.wait_until(process, self._answers, timeout_s=STARTED_S, what=f"dockerd of {self.name} to answer")
 
     def start_plugin(self) -> None:
@@ -93,6 +92,10 @@ class DockerHost:
     def status(self) -> str:
         """What `azure-cni docker status` says; StepError unless a container can start."""
         return self._machine.run([*self._azure_cni(), "status"])
+
+    def who(self, address: str) -> str:
+        """What `azure-cni docker who` says of an address."""
+        return self._machine.run([*self._azure_cni(), "who", address])
 
     def address(self, container: str, *, network: str) -> str:
         """The address of a container, as Docker shows it."""
@@ -144,7 +147,18 @@ SERVER = (IMAGE, "/bin/httpd", "-f", "-p", f"0.0.0.0:{PORT}", "-h", "/www")
 """What a container runs that says who asks it."""
 
 
-def ensure_engine() -> Path:
+def engine_command(version: str) -> list[str]:
+    """The command line of that dockerd, which is fetched or built where it is missing; and the client is fetched."""
+    package = ensure_package()
+    if version == VERSIONS[0]:
+        return [f"{package}/usr/sbin/dockerd"]
+    tools.ensure_tools((tools.CONTAINERD, tools.DOCKER))
+    path = f"{tools.CONTAINERD.directory}:{processes.ENVIRONMENT['PATH']}"
+    # Debian's runc 1.1 does not know the namespace.
+    return ["env", f"PATH={path}", str(tools.path("dockerd")), "--feature", "time-namespaces=false"]
+
+
+def ensure_package() -> Path:
     """Debian's package docker.io, unpacked in the cache."""
     if not (ENGINE / "usr/sbin/dockerd").exists():
         CACHE.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
-from azurebox import release
+from azurebox import docker_host, release
 from azurebox.client import Box
 from azurebox.steps import StepError
 from scenarios.harness import attacks
@@ -43,6 +43,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--attack-rounds", type=int, default=attacks.ROUNDS, help="how often each attack is made, with a rest before"
+    )
+    parser.addoption(
+        "--docker", choices=docker_host.VERSIONS, default=docker_host.VERSIONS[0], help="which engine of Docker"
+    )
+    parser.addoption(
+        "--docker-rounds", type=int, default=2, help="how often a hundred containers are started and removed"
     )
 
 

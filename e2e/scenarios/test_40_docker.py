@@ -1,24 +1,32 @@
-"""Docker without Kubernetes, beside the cluster: containers on two VMs, with addresses of the VNet."""
+"""Docker without Kubernetes, beside the cluster: containers on two VMs, with addresses of the VNet.
+
+`--docker 29` has the newer engine, and `--docker-rounds 20` more rounds of a hundred containers.
+"""
 
 import json
 from collections.abc import Iterator
 
 import pytest
 
+from azurebox import processes
 from azurebox.client import Box
-from azurebox.docker_host import DAEMON, IMAGE, PLUGIN, PORT, SERVER, DockerHost
+from azurebox.docker_host import CLIENT, DAEMON, ENGINE, IMAGE, PLUGIN, PORT, SERVER, DockerHost
 from azurebox.steps import StepError
 
 NETWORK, FIXED = "vnet", "fixed"
 PEER, ON_PREM, INTERNET, IMDS = "10.241.0.4", "192.168.50.10", "203.0.113.10", "169.254.169.254"
 DRIVERS = ("-d", "azure-cni", "--ipam-driver", "azure-cni")
-PATIENCE_S = 180.0
+PATIENCE_S = 300.0
+MANY = 100
 
 
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[tuple[DockerHost, DockerHost]]:
-    one, other = DockerHost("azbox-docker1"), DockerHost("azbox-docker2")
+def hosts(request: pytest.FixtureRequest) -> Iterator[tuple[DockerHost, DockerHost]]:
+    version = request.config.getoption("--docker")
+    one, other = DockerHost("azbox-docker1", version), DockerHost("azbox-docker2", version)
     try:
+        for host in (one, other):
+            host.remove()  # the disk of another engine
         for host in (one, other):
             host.start()
             host.docker("network", "create", *DRIVERS, NETWORK)
@@ -109,17 +117,73 @@ def test_a_container_that_names_its_address_has_it_again(box: Box, hosts: tuple[
     one.docker("network", "rm", FIXED)
 
 
-def test_many_containers_come_and_go_and_the_counts_are_as_before(
+def counts(host: DockerHost) -> dict[str, int]:
+    """What a container has on its VM while it lives."""
+    ways = {
+        "links": "ip -o link",
+        "routes": "ip route show table all",
+        "namespaces": "ls /run/docker/netns",
+        "rules": "iptables -S FORWARD",
+        "containers": f"{ENGINE}{CLIENT} ps -aq",
+    }
+    return {what: len(host.run("sh", "-c", way).splitlines()) for what, way in ways.items()}
+
+
+def test_a_hundred_containers_come_and_go_and_the_counts_are_as_before(
+    request: pytest.FixtureRequest, box: Box, hosts: tuple[DockerHost, DockerHost]
+) -> None:
+    one, _ = hosts
+    started(one, "first")  # Docker and the plugin set their rules up
+    one.docker("rm", "-f", "first")
+    before = counts(one)
+    docker = f"{ENGINE}{CLIENT}"
+    run = f"{docker} run -d --name many{{}} --network {NETWORK} {IMAGE} /bin/sleep 3600"
+    for _ in range(request.config.getoption("--docker-rounds")):
+        one.run("sh", "-c", f"seq {MANY} | xargs -P 4 -I{{}} {run}")
+        shown = json.loads(one.docker("network", "inspect", NETWORK))[0]["Containers"].values()
+        addresses = {str(place["IPv4Address"]).partition("/")[0] for place in shown}
+        assert len(addresses) == len(shown) == MANY
+        assert addresses <= on_nic(box, one)
+        one.run("sh", "-c", f"seq {MANY} | xargs -P 4 -I{{}} {docker} rm -f many{{}}")
+        assert has_none_assigned(one)
+    box.wait_for(lambda: ", 0 cooling, " in one.status(), PATIENCE_S, "addresses to be free")
+    box.wait_for(lambda: counts(one) == before, PATIENCE_S, f"the counts to be {before} again")
+
+
+def test_what_docker_has_lost_keeps_its_address_while_it_runs_and_returns_it_afterwards(
+    box: Box, hosts: tuple[DockerHost, DockerHost]
+) -> None:
+    """The daemon is killed and its state removed; the container runs on, and then it ends."""
+    one, other = hosts
+    a, b = started(one, "lost"), started(other, "asks")
+    one.stop(DAEMON)
+    one.run("sh", "-c", "rm -rf /var/lib/docker/containers/* /var/lib/docker/network/files/*")
+    one.start_daemon()
+    assert "lost" not in one.docker("ps", "-a")
+    said = "processes still run in it"
+    box.wait_for(lambda: said in processes.log_of(f"{one.name}-{PLUGIN}").read_text(), PATIENCE_S, said)
+    assert ", 1 assigned, " in one.status()
+    assert seen(other, "asks", a) == b
+    one.run("sh", "-c", f"kill -9 $(pgrep -f 'httpd -f -p 0.0.0.0:{PORT}')")
+    box.wait_for(lambda: has_none_assigned(one), PATIENCE_S, "the address to be taken back")
+    other.docker("rm", "-f", "asks")
+    one.docker("network", "create", *DRIVERS, NETWORK)
+    one.docker("run", "--rm", "--network", NETWORK, IMAGE, "/bin/sleep", "0")
+
+
+def test_the_status_names_containers_and_the_trail_remembers_them(
     box: Box, hosts: tuple[DockerHost, DockerHost]
 ) -> None:
     one, _ = hosts
-    names = [f"many{number}" for number in range(12)]
-    addresses = {started(one, name) for name in names}
-    assert len(addresses) == len(names)
-    assert addresses <= on_nic(box, one)
-    one.docker("rm", "-f", *names)
-    assert has_none_assigned(one)
-    box.wait_for(lambda: ", 0 cooling, " in one.status(), PATIENCE_S, "addresses to be free")
+    a = started(one, "named")
+    row = [a, "joined"]
+    box.wait_for(
+        lambda: [line.split()[-1] for line in one.status().splitlines() if line.split()[:2] == row] == ["named"],
+        PATIENCE_S,
+        "the status to name the container",
+    )
+    one.docker("rm", "-f", "named")
+    assert "named" in one.who(a).splitlines()[-1]
 
 
 def test_containers_that_restart_always_survive_dockerd_and_the_vm(

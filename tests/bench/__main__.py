@@ -3,6 +3,7 @@
     PYTHONPATH=operator:tests:e2e python -m bench [--rounds 60] [--json FILE] [--plugin BINARY] [--reference DIRECTORY]
         [--mode transparent|bridge]
     PYTHONPATH=operator:tests:e2e python -m bench speed ...     (what a packet pays: `bench.speed`)
+    PYTHONPATH=operator:tests:e2e python -m bench docker ...    (start of a container of Docker: `bench.docker`)
 
 Needs root. What is not given is built and kept as the box does it. Three parts:
 
@@ -29,7 +30,7 @@ from typing import Any
 
 from azure_cni.model.identity import ModeName
 from azurebox import tools
-from bench import speed
+from bench import docker, speed
 from bench.agent import ADDRESSES
 from bench.node import AT_ONCE, BenchError, Node, Subject
 from datapath.namespaces import Namespaces
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["speed"]:
         return speed.main(given[1:])
+    if given[:1] == ["docker"]:
+        return docker.main(given[1:])
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
         "--rounds", type=int, default=60, help="rounds of the side by side part (default 60, at most 120)"
