@@ -28,11 +28,13 @@ demo: $(READY) ## A two-node cluster on this machine, with pods on addresses of 
 down: $(READY) ## Take the cluster of `make demo` or `make e2e` away again, without a trace
 	$(BOX) down
 
+# What needs no kernel of its own runs on all cores; the data plane's tests look at traffic, one after another.
 .PHONY: test
 test: $(READY) ## Unit, property, contract and data plane tests (the last need root, and say so without it)
 	@test "$$(id -u)" -ne 0 || $(BOX) packages
 	@$(BOX) tools
-	$(BIN)/pytest tests
+	$(BIN)/pytest --numprocesses auto --dist loadfile tests/unit tests/property tests/contract
+	$(BIN)/pytest tests/datapath
 	$(BOX) go -C $(PLUGIN) test ./...
 
 # What is slow and rarely breaks: only `make e2e-full` runs it.

@@ -240,7 +240,8 @@ def test_a_command_that_fails_is_an_error_with_its_words():
     assert "so it is" in str(raised.value)
 
 
-def test_what_is_shown_as_a_command_is_that_command():
+def test_what_is_shown_as_a_command_is_that_command(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "100")  # no word of these is longer
     guide = a_guide()
     words = ["e2e/box", "exec", "azbox-cp", "--", "promtool", "sum by (node) (x)", "a-word-that-is-long" * 4]
     guide.paper.command(words)
