@@ -12,9 +12,12 @@ class RecordingObserver:
 
     recorded: list[tuple[Any, ...]] = field(default_factory=list)
     """Each call, as its name and what it was given."""
+    containers: list[str] = field(default_factory=list)
+    """Of each CNI request, what was said of its container."""
 
-    def cni(self, verb: str, code: int, seconds: float) -> None:
+    def cni(self, verb: str, code: int, seconds: float, *, container_id: str = "") -> None:
         self.recorded.append(("cni", verb, str(code)))
+        self.containers.append(container_id)
 
     def stage(self, stage: str, seconds: float) -> None:
         self.recorded.append(("stage", stage))

@@ -51,18 +51,20 @@ class CniServer:
 
     def _handler(self, verb: str) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
-            started, code, status, body = perf_counter(), 0, 200, b""
+            started, code, status, body, container = perf_counter(), 0, 200, b"", ""
             try:
                 body = await self.requests.body(request, verb, large=verb == "gc")
                 with self.faults.guard(f"cni_{verb}"), self.passed.path_for(request) as netns:
-                    reply = await self._answer(wire.decode(verb, body), netns)
+                    asked = wire.decode(verb, body)
+                    container = asked.holder.sandbox.container_id if isinstance(asked, wire.Add) else ""
+                    reply = await self._answer(asked, netns)
             except AzureCniError as error:
                 code = error.code
                 status, reply = wire.error_body(error, wire.version_of(body))
                 # A runtime asks for the status every few seconds, and the pool's conditions say what it is.
                 level = logging.DEBUG if verb == "status" else logging.INFO
                 log.log(level, "cni request refused", extra={"verb": verb, "code": code, "error": str(error)})
-            self._observer.cni(verb, code, perf_counter() - started)
+            self._observer.cni(verb, code, perf_counter() - started, container_id=container)
             return web.Response(body=_encode(reply), status=status, content_type="application/json")
 
         return handle

@@ -6,8 +6,9 @@ scraped, so they cannot disagree with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,11 +17,16 @@ from prometheus_client.registry import Collector
 from azure_cni.datapath.conflicts import ConflictReason
 from azure_cni.entrypoints.common_metrics import CommonMetrics
 from azure_cni.ipam.ledger import Counts
+from azure_cni.node.pods.assignment import SHORT_ID
 from azure_cni.node.ports import Clock
 from azure_cni.node.state import NodeState
 from azure_cni.node.stored_ledger import StoredLedger
 
 FAST_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+EXEMPLAR: Final = "container_id"
+"""Its label. OpenMetrics allows 128 characters for all of an exemplar's."""
+_RANDOM_ID: Final = re.compile(r"[0-9a-f]{32,}", re.ASCII)
+"""As containerd and CRI-O make them. Where people choose IDs, they may say who they are, and anybody may scrape."""
 
 _Gauge: TypeAlias = tuple[str, str, float]
 """Name without the prefix, help, value."""
@@ -138,9 +144,10 @@ class Metrics(CommonMetrics):
         """Publish the pool's gauges."""
         self.registry.register(PoolCollector(stored=stored, state=state, clock=clock))
 
-    def cni(self, verb: str, code: int, seconds: float) -> None:
-        """See `Observer`."""
-        self._cni.labels(verb, str(code)).observe(seconds)
+    def cni(self, verb: str, code: int, seconds: float, *, container_id: str = "") -> None:
+        """See `Observer`. What a bucket last counted is its exemplar: an ID by which logs and the audit trail go on."""
+        shown = {EXEMPLAR: container_id[:SHORT_ID]} if _RANDOM_ID.fullmatch(container_id) else None
+        self._cni.labels(verb, str(code)).observe(seconds, shown)
 
     def stage(self, stage: str, seconds: float) -> None:
         """See `Observer`."""

@@ -278,8 +278,8 @@ class Datapath(Protocol):
 class Observer(Protocol):
     """Hooks for measurements; called synchronously, must not block or raise."""
 
-    def cni(self, verb: str, code: int, seconds: float) -> None:
-        """A CNI request was answered; code 0 is success."""
+    def cni(self, verb: str, code: int, seconds: float, *, container_id: str = "") -> None:
+        """A CNI request was answered; code 0 is success. `container_id`: of an ADD that could be read, else ""."""
 
     def stage(self, stage: str, seconds: float) -> None:
         """A part of an ADD or DEL: `queue`, `ledger`, `netlink`."""
