@@ -2,9 +2,11 @@
 
 Each of the Go modules under tools/ pins its versions in go.mod and go.sum. What is built lies in the cache under
 a name that holds a hash of those files and of the flags, so a change causes a new build and nothing else does. A binary
-appears under its name only when it is whole: a build that was interrupted goes on where it stopped.
+appears under its name only when it is whole: a build that was interrupted goes on where it stopped. What somebody has
+built already is taken from where `AZBOX_KUBERNETES` says (`prebuilt`).
 """
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -15,13 +17,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from azurebox import prebuilt
 from azurebox.facts import CACHE
-from azurebox.steps import StepError, run, step
+from azurebox.prebuilt import Probe
+from azurebox.steps import StepError, run, say, step
 
 MODULES = Path(__file__).with_name("tools")
 KUBERNETES_VERSION = "v1.36.3"
 HELM_VERSION = "v3.22.0"
 CONTAINERD_VERSION = "v2.4.2"
+COREDNS_VERSION = "1.14.7"
+REFERENCE_VERSION = "v1.9.1"
 DOCKER_VERSION = "29.0.0-moby-v2.0.0-beta.24"
 TRAEFIK_VERSION = "v3.6.12"  # 3.7 needs a module that its repository has and no module proxy serves
 GO_WANTED = (1, 26)
@@ -132,22 +138,74 @@ ON_DEMAND = (TRAEFIK, DOCKER)
 """What single scenarios need, and build."""
 
 
+OF_A_RELEASE = {
+    **{name: Probe(["--version"], f"Kubernetes {KUBERNETES_VERSION}")
+       for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")},
+    "kubectl": Probe(["version", "--client"], f"Client Version: {KUBERNETES_VERSION}"),
+}  # fmt: skip
+"""What `AZBOX_KUBERNETES` must have, each with the version that it says."""
+TAKEN_TOO = {
+    "agnhost": Probe(["--version"], ""),  # it says no version
+    "helm": Probe(["version", "--short"], HELM_VERSION),
+    "containerd": Probe(["--version"], CONTAINERD_VERSION),
+    "containerd-shim-runc-v2": Probe(["-v"], CONTAINERD_VERSION),
+    "ctr": Probe(["--version"], CONTAINERD_VERSION),
+    "coredns": Probe(["-version"], f"CoreDNS-{COREDNS_VERSION}"),
+    **{name: Probe([], f"CNI {name} plugin {REFERENCE_VERSION}") for name in REFERENCE.binaries},
+}
+"""What is taken where it is there in this version, and is else built."""
+
+
 def path(name: str) -> Path:
     """Where the tool `name` is kept, built or not."""
     return next(module.directory / name for module in (*ALL, *ON_DEMAND) if name in module.binaries)
 
 
 def ensure_tools(modules: Sequence[Module] = ALL) -> None:
-    """Build what is missing, one step for each binary."""
+    """Take what is missing from where a person has it, and build the rest; one step for each binary."""
     missing = [
         (module, name) for module in modules for name in module.binaries if not (module.directory / name).exists()
     ]
+    given = prebuilt.source() if missing else None
+    if given is not None:
+        missing = [(module, name) for module, name in missing if not _take(module, name, given)]
     if not missing:
         return
     go = ensure_go()
     for module, name in missing:
         with step(f"build {name}"):
             _build(module, name, go=go)
+
+
+def _take(module: Module, name: str, given: prebuilt.Source) -> bool:
+    """From `given`; False for what may be built instead. StepError, and nothing of it in the cache."""
+    probe, required = OF_A_RELEASE.get(name) or TAKEN_TOO.get(name), name in OF_A_RELEASE
+    if probe is None:
+        return False
+    module.directory.mkdir(parents=True, exist_ok=True)
+    partial = module.directory / f".{name}.partial"
+    try:
+        if given.fetch(name, partial):
+            said = prebuilt.version_of(name, partial, probe)
+            if probe.accepts(said):
+                _keep(module, name, partial)
+                say(f"{name} from {given}")
+                return True
+            why = f"it says {said!r}, and the box needs {probe.expected}"
+        else:
+            why = f"it is not there{given.also}"
+    finally:
+        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not empty
+            module.directory.rmdir()
+    if required:
+        raise StepError(
+            f"cannot take {name} from {given}: {why}",
+            advice=f"{prebuilt.VARIABLE} must have {', '.join(OF_A_RELEASE)} {KUBERNETES_VERSION}; unset it to build "
+            "them from source",
+        )
+    say(f"{name} of {given} is not taken but built: {why}")
+    return False
 
 
 def _build(module: Module, name: str, *, go: Path) -> None:
@@ -163,6 +221,11 @@ def _build(module: Module, name: str, *, go: Path) -> None:
         cwd=module.source,
         env=os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": toolchain(go)},
     )
+    _keep(module, name, partial)
+
+
+def _keep(module: Module, name: str, partial: Path) -> None:
+    """Under its name, and nothing of what was built otherwise."""
     partial.replace(module.directory / name)
     for old in set(CACHE.glob(f"{module.name}-*")) - {module.directory}:
         shutil.rmtree(old)
