@@ -4,6 +4,7 @@
         [--mode transparent|bridge]
     PYTHONPATH=operator:tests:e2e python -m bench speed ...     (what a packet pays: `bench.speed`)
     PYTHONPATH=operator:tests:e2e python -m bench docker ...    (start of a container of Docker: `bench.docker`)
+    PYTHONPATH=operator:tests:e2e python -m bench cli ...       (how long `azure-cni` takes: `bench.command_line`)
 
 Needs root. What is not given is built and kept as the box does it. Three parts:
 
@@ -30,7 +31,7 @@ from typing import Any
 
 from azure_cni.model.identity import ModeName
 from azurebox import tools
-from bench import docker, speed
+from bench import command_line, docker, speed
 from bench.agent import ADDRESSES
 from bench.node import AT_ONCE, BenchError, Node, Subject
 from datapath.namespaces import Namespaces
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return speed.main(given[1:])
     if given[:1] == ["docker"]:
         return docker.main(given[1:])
+    if given[:1] == ["cli"]:
+        return command_line.main(given[1:])
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
         "--rounds", type=int, default=60, help="rounds of the side by side part (default 60, at most 120)"
