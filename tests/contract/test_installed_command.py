@@ -15,8 +15,8 @@ from azure_cni import __version__
 from azure_cni.entrypoints.cli import FOR_PEOPLE
 from azurebox import tools
 from azurebox.facts import REPOSITORY
-from contract.installed_command import Installed, from_wheel, one_file
 from contract.test_cluster_access import kubeconfig
+from fakes.installed_command import Installed, from_wheel, one_file
 from fakes.kubeapi import POOLS, QUOTAS, TOKEN, FakeKubeAPI
 from single_file.start import BUILD, compiled_for
 from unit.diagnose.clusters import condition, pool, quota

@@ -128,7 +128,8 @@ def why(access: ClusterAccess, form: Form, *, pod: str | None, namespace: str | 
         ]
         if not evidence.knows("pods"):
             raise KubeDenied(f"cannot say which pods wait: {'; '.join(evidence.unread)}; name one: azure-cni why POD")
-        found = reads.at_once(lambda one: _explain_listed(access, evidence, one), waiting)
+        with progress(f"asking about {counted(len(waiting), 'pod')}"):
+            found = reads.at_once(lambda one: _explain_listed(access, evidence, one), waiting)
         answers = [one for one in found if one is not None]
     emit(answers, form, _show_diagnoses)
     return ExitCode.WELL if all(one.healthy for one in answers) else ExitCode.WRONG

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -30,6 +31,10 @@ _UNSAFE: Final = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 """What a terminal obeys or does not show, and no line end: control characters, and those that turn text around."""
+QUIET_S = 1.0
+"""What takes less is over before anybody wonders."""
+_SAYING: Final = threading.Lock()
+"""Held while there is a progress: a terminal has room for one."""
 UNBROKEN: Final = 100_000
 """Columns of what is no terminal."""
 
@@ -134,11 +139,27 @@ def facts(rows: Sequence[tuple[str, str]]) -> Table:
 
 @contextlib.contextmanager
 def progress(words: str) -> Iterator[None]:
-    """While something takes long: said on a terminal, on standard error."""
-    if not sys.stderr.isatty():
+    """While something takes longer than a second: said on a terminal, on standard error. Inside another, nothing."""
+    if not sys.stderr.isatty() or not _SAYING.acquire(blocking=False):
         yield
         return
-    from rich.console import Console
+    with contextlib.ExitStack() as shown:
+        shown.callback(_SAYING.release)
+        ended, beginning = threading.Event(), threading.Lock()
 
-    with Console(file=sys.stderr).status(words):
-        yield
+        def show() -> None:
+            from rich.console import Console
+
+            with beginning:
+                if not ended.is_set():
+                    shown.enter_context(Console(file=sys.stderr).status(words))
+
+        late = threading.Timer(QUIET_S, show)
+        late.daemon = True
+        late.start()
+        try:
+            yield
+        finally:
+            late.cancel()
+            with beginning:
+                ended.set()

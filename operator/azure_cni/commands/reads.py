@@ -13,6 +13,7 @@ from azure_cni.api import introspection, node_ip_pool, vnet_quota
 from azure_cni.api.introspection import AuditReport, NodeReport, UsageReport
 from azure_cni.api.trace_reports import TraceReport
 from azure_cni.commands.access import ClusterAccess, Keep
+from azure_cni.commands.output import progress
 from azure_cni.diagnose import evidence
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
 from azure_cni.diagnose.pauses import parse_pauses
@@ -51,7 +52,8 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True) -> ClusterEvidence
         "controllers": _own_pods(access, "controller"),
         **({"pods": (PODS, {}, evidence.parse_pod)} if pods else {}),
     }
-    found = dict(zip(queries, at_once(lambda one: _listed(access, *one), queries.values()), strict=True))
+    with progress("reading the cluster"):
+        found = dict(zip(queries, at_once(lambda one: _listed(access, *one), queries.values()), strict=True))
     return ClusterEvidence(
         pools=evidence.parse_pools(found["pools"].items),
         quotas=evidence.parse_quotas(found["quotas"].items),

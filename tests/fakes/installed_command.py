@@ -46,7 +46,7 @@ def one_file(directory: Path) -> Installed:
 def from_wheel(directory: Path) -> Installed:
     """The wheel alone; what it depends on is this environment's, behind it."""
     wheels = directory / "wheels"
-    build_words = [UV, "build", "-q", "--offline", "--wheel", "-o", wheels, REPOSITORY]
+    build_words: list[str | Path] = [UV, "build", "-q", "--offline", "--wheel", "-o", wheels, REPOSITORY]
     built = subprocess.run(build_words, capture_output=True, text=True, timeout=LONG_S, check=False)
     if "hatchling" in built.stderr:
         pytest.skip(f"the wheel's build system is not in uv's cache: `make wheel` fetches it ({built.stderr.strip()})")
@@ -55,7 +55,7 @@ def from_wheel(directory: Path) -> Installed:
     venv.create(home, with_pip=False, symlinks=True)
     (wheel,) = wheels.glob("*.whl")
     python = home / "bin" / "python"
-    words = [UV, "pip", "install", "-q", "--offline", "--no-deps", "--python", python, wheel]
+    words: list[str | Path] = [UV, "pip", "install", "-q", "--offline", "--no-deps", "--python", python, wheel]
     subprocess.run(words, check=True, capture_output=True, timeout=LONG_S)
     (packages,) = home.glob("lib/python*/site-packages")
     (packages / "behind.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
