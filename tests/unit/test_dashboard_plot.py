@@ -1,0 +1,40 @@
+"""The picture of the dashboard has every panel, and says of each what Prometheus answered."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from bench.dashboard_plot import DASHBOARD, draw, filled, name_of
+
+PANELS = json.loads(DASHBOARD.read_text())["panels"]
+
+
+def test_each_panel_is_there_with_its_lines(tmp_path: Path):
+    asked: list[str] = []
+
+    def ask(query: str):
+        asked.append(query)
+        if "azure_cni_internal_errors_total" in query:
+            return []
+        labels = {"instance": "vm1", "state": "assigned"}
+        return [{"metric": labels, "values": [[0, "1"], [60, "42"]]}]
+
+    picture = tmp_path / "dashboard.svg"
+    draw(json.loads(DASHBOARD.read_text()), ask, picture)
+    words = ["".join(one.itertext()).strip() for one in ET.parse(picture).getroot().iter() if one.tag.endswith("}text")]
+    assert {panel["title"] for panel in PANELS} <= set(words)
+    assert words.count("42") == sum(panel["type"] == "stat" for panel in PANELS)
+    assert words.count("empty") == 1
+    assert "vm1" in words
+    assert len(asked) == sum(len(panel.get("targets", ())) for panel in PANELS)
+    assert not [query for query in asked if "$" in query]
+
+
+def test_a_query_has_the_variables_of_the_dashboard():
+    dashboard = {"templating": {"list": [{"name": "datasource"}, {"name": "pods", "current": {"value": "a-.+"}}]}}
+    assert filled('rate(x{pod=~"${pods}"}[$__rate_interval])', dashboard) == 'rate(x{pod=~"a-.+"}[1m])'
+
+
+def test_a_line_is_named_by_its_labels():
+    assert name_of("{{instance}} {{code}}", {"instance": "vm1"}) == "vm1"
+    assert name_of("p99", {}) == "p99"
