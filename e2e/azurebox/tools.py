@@ -132,9 +132,10 @@ DOCKER = Module(
     variables={"github.com/moby/moby/v2/dockerversion.Version": DOCKER_VERSION},
     tags=("exclude_graphdriver_btrfs", "exclude_graphdriver_zfs", "no_systemd"),
 )
+CNITOOL = Module("cnitool", binaries={"cnitool": "github.com/containernetworking/cni/cnitool"}, variables={})
 ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
-ON_DEMAND = (TRAEFIK, DOCKER)
+ON_DEMAND = (TRAEFIK, DOCKER, CNITOOL)
 """What single scenarios need, and build."""
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from azure_cni.model.identity import ModeName
+from datapath.docker_process import DockerVm
 from datapath.fabric_lab import Lab, a_lab
 from datapath.machine import DatapathInMode, Machine
 from datapath.namespaces import OUR_RULE, Namespaces
@@ -17,6 +19,14 @@ from datapath.node_site import Site, connected
 def namespaces() -> Iterator[Namespaces]:
     with Namespaces() as made:
         yield made
+
+
+@pytest.fixture
+def vm(namespaces: Namespaces, tmp_path: Path) -> Iterator[DockerVm]:
+    """A VM with the Docker plugin."""
+    started = DockerVm(namespaces, tmp_path)
+    yield started
+    started.kill()
 
 
 @pytest.fixture

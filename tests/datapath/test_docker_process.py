@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-from click.testing import CliRunner
-
-from azure_cni.entrypoints.cli import main
+from datapath.docker_process import DockerVm
 from datapath.docker_vm import PRIMARY
 from datapath.namespaces import NEEDS_ROOT, Namespace, Namespaces, caller_of
 
 pytestmark = NEEDS_ROOT
-STARTED_S = 30.0
 ONE = {"NetworkID": "net1", "EndpointID": "ep1"}
 
 
@@ -43,51 +33,6 @@ class Plugin(http.client.HTTPConnection):
         reply: dict[str, Any] = json.loads(self.getresponse().read())
         assert not reply.get("Err"), reply
         return reply
-
-
-class DockerVm:
-    """The process and its namespace."""
-
-    def __init__(self, namespaces: Namespaces, directory: Path) -> None:
-        self.node, self.directory = namespaces.new("vm"), directory
-        self.log = (directory / "log").open("wb")
-        command = ["nsenter", f"--net={self.node.path}", sys.executable, "-m", "datapath.docker_vm", str(directory)]
-        environment = os.environ | {"PYTHONPATH": ":".join(sys.path)}
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=environment)
-        self.socket = directory / "plugin.sock"
-        deadline_s = time.monotonic() + STARTED_S
-        while not self.socket.exists():
-            assert self.process.poll() is None, self.said
-            assert time.monotonic() < deadline_s, self.said
-            time.sleep(0.05)
-
-    @property
-    def said(self) -> str:
-        return (self.directory / "log").read_text()
-
-    def status(self, *options: str) -> tuple[int, str]:
-        return self.asked("status", *options)
-
-    def asked(self, *words: str) -> tuple[int, str]:
-        """One of the plugin's own commands: its exit code, and what it says."""
-        command = ["docker", "--config", str(self.directory / "docker.toml"), *words]
-        done = CliRunner().invoke(main, command)
-        return done.exit_code, done.output
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=30)
-        self.log.close()
-        return code
-
-
-@pytest.fixture
-def vm(namespaces: Namespaces, tmp_path: Path) -> Iterator[DockerVm]:
-    started = DockerVm(namespaces, tmp_path)
-    yield started
-    if started.process.poll() is None:
-        started.process.kill()
-        started.process.wait()
 
 
 def put_in(container: Namespace, node: Namespace, joined: dict[str, Any], address: str) -> None:

@@ -72,7 +72,7 @@ class SimulatedNode:
         cooling_s: float = COOLING_S,
         node_port: Callable[[FakePools], NodeObject] = lambda pools: pools,
         audit: AuditTrail | None = None,
-        named_addresses: bool = False,
+        in_cluster: bool = True,
         engine: RollCall | None = None,
     ) -> None:
         self.nic: FakeNic = nic or (before.nic if before else FakeNic())
@@ -98,7 +98,7 @@ class SimulatedNode:
             timing=timing,
             cooling_s=cooling_s,
             attachable=self.attachable,
-            named_addresses=named_addresses,
+            in_cluster=in_cluster,
         )
         self.engine = engine
         self.node = node = Node(self._ports(grants or SelfGrants()), settings, engine=engine)

@@ -76,6 +76,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- fail (printf "pool.size is %d but cannot be more than pool.max, which is %d" (int .size) (int .max)) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.docker.enabled (ne .Values.mode "transparent") -}}
+{{- fail (printf "docker.enabled needs mode transparent: it is %s, and Docker's containers are wired in the other alone" .Values.mode) -}}
+{{- end -}}
 {{- include "azure-cni.validate.azure" . -}}
 {{- include "azure-cni.validate.directories" . -}}
 {{- include "azure-cni.validate.ports" . -}}

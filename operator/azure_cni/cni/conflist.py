@@ -39,9 +39,15 @@ What becomes of it is said in `requested`.
 """
 
 
-def conflist(*, version: str = VERSION, socket: str = DEFAULT_SOCKET, portmap: bool = False) -> str:
-    """The file's text. ConfigInvalid or VersionUnsupported for what we ourselves would refuse later, pod by pod."""
-    ours = {"type": PLUGIN, "socket": socket, "capabilities": CAPABILITIES}
+def conflist(
+    *, version: str = VERSION, socket: str = DEFAULT_SOCKET, portmap: bool = False, refuse_ports: bool = False
+) -> str:
+    """The file's text. `refuse_ports`: where there is no portmap, ports to publish are for us to refuse.
+
+    ConfigInvalid or VersionUnsupported for what we ourselves would refuse later, pod by pod.
+    """
+    capabilities = CAPABILITIES | ({"portMappings": True} if refuse_ports and not portmap else {})
+    ours = {"type": PLUGIN, "socket": socket, "capabilities": capabilities}
     parse({"cniVersion": version, "name": PLUGIN} | ours)
     plugins = [ours, PORTMAP] if portmap else [ours]
     text = msgspec.json.encode({"cniVersion": version, "name": PLUGIN, "plugins": plugins})

@@ -1,9 +1,10 @@
-"""Which address a runtime asks for, by the conventions of CNI (CONVENTIONS.md of containernetworking/cni). Pure.
+"""What a runtime asks for: an address, a MAC, ports. By the CONVENTIONS.md of containernetworking/cni. Pure.
 
-There are three places for it, and a runtime may use several: `runtimeConfig.ips`, where the conflist declares the
+There are three places for an address, and a runtime may use several: `runtimeConfig.ips`, where the conflist has the
 capability (podman's `--ip`, Multus); `args.cni.ips` (Multus' `cni-args`); and `IP=` in CNI_ARGS (cnitool, Multus). The
 conflist declares `ips` and `mac`, because libcni drops in silence what no plugin declares, and nobody would hear that
-it had no effect. A MAC is refused: on this network none means anything.
+it had no effect. A MAC is refused: on this network none means anything. So are ports to publish, where no portmap is in
+the list: a container is reached at each port of its own address.
 """
 
 from __future__ import annotations
@@ -25,20 +26,25 @@ def requested_address(config: NetConf, args: Mapping[str, str]) -> Address | Non
     """The address that the runtime asks for; None where it leaves the choice to azure-cni.
 
     A length of prefix beside it is not looked at: every address is alone on its link. ConfigInvalid or
-    EnvironmentInvalid (by the place) for a MAC, for what is no IPv4 address, and for several.
+    EnvironmentInvalid (by the place) for a MAC, for ports, for what is no IPv4 address, and for several.
     """
     for place, mac in _macs(config, args):
         raise _refused(
             place,
-            f"cannot use the MAC {_shown(mac)} of {place}: Azure delivers packets by address, and what leaves the VM "
+            f"cannot use the MAC {_shown(mac)} ({place}): Azure delivers packets by address, and what leaves the VM "
             "has the NIC's MAC, so a container's own has no effect; leave it out",
+        )
+    if published := (config.runtime_config or {}).get("portMappings"):
+        raise ConfigInvalid(
+            f"cannot publish {_shown(published)}: a container has its own address of the VNet, and is reached there at "
+            "every port that it listens on; leave the ports out, or set cni.chainPortmap for the plugin portmap"
         )
     found: dict[Address, str] = {}
     for place, text in _ips(config, args):
         found.setdefault(_address(text, place), place)
     if len(found) > 1:
         place = next(reversed(found.values()))
-        raise _refused(place, f"cannot use {few(tuple(found))} of {place}: a container has one address; name one")
+        raise _refused(place, f"cannot use {few(tuple(found))} ({place}): a container has one address; name one")
     return next(iter(found), None)
 
 
@@ -51,7 +57,7 @@ def _ips(config: NetConf, args: Mapping[str, str]) -> Iterator[tuple[str, object
         if not isinstance(listed, list | tuple):
             raise ConfigInvalid(f"cannot use {place}: it is {_shown(listed)}, not a list of addresses")
         yield from ((place, one) for one in listed)
-    yield from ((f"IP of {_ARGS}", one) for one in args.get("IP", "").split(",") if one)
+    yield from ((f"IP= in {_ARGS}", one) for one in args.get("IP", "").split(",") if one)
 
 
 def _macs(config: NetConf, args: Mapping[str, str]) -> Iterator[tuple[str, object]]:
@@ -59,7 +65,7 @@ def _macs(config: NetConf, args: Mapping[str, str]) -> Iterator[tuple[str, objec
         if mac := source.get("mac"):
             yield place, mac
     if mac := args.get("MAC"):
-        yield f"MAC of {_ARGS}", mac
+        yield f"MAC= in {_ARGS}", mac
 
 
 def _cni_args(config: NetConf) -> Mapping[str, Any]:
@@ -73,7 +79,7 @@ def _address(text: object, place: str) -> Address:
     except ValueError:
         address = None
     if not isinstance(address, IPv4Address):
-        raise _refused(place, f"cannot use {_shown(text)} of {place}: it is no IPv4 address such as 10.240.0.36")
+        raise _refused(place, f"cannot use {_shown(text)} ({place}): it is no IPv4 address such as 10.240.0.36")
     return address
 
 

@@ -107,9 +107,11 @@ def _matches(pattern: str, name: str) -> bool:
 
 def mode_change(wanted: ModeName, mode: ModeName, pods: Sequence[str], *, node: str) -> str:
     """Why the mode is not changed yet, and what to do."""
+    others = [pod for pod in pods if not pod.startswith("pod ")]
+    stop = f"; a drain ends no container that is not a pod's (Docker's, podman's): stop {few(others)}" if others else ""
     running = counted(len(pods), "pod of this node was", "pods of this node were")
     return (
         f"mode {wanted} is wanted, but {running} wired in mode {mode}: {few(pods)}. They keep their network, and new "
         f"pods are wired alike. Drain the node (kubectl drain {node} --ignore-daemonsets --delete-emptydir-data) and "
-        f"delete the pods that are left there, or reboot it: the mode changes as soon as no pod is left"
+        f"delete the pods that are left there, or reboot it: the mode changes as soon as no pod is left{stop}"
     )

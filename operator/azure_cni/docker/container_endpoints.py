@@ -25,6 +25,7 @@ from azure_cni.docker.ports import Forwarding, LinkHandover
 from azure_cni.errors import ConfigInvalid, NoAddress, NodeNotReady
 from azure_cni.ipam.address_state import Holder, Sandbox, Slot, State
 from azure_cni.ipam.claims import claimed, free_ones, taken_over, transferred
+from azure_cni.model.identity import ModeName
 from azure_cni.model.nic import Address
 from azure_cni.node.assembly import Node
 from azure_cni.node.ports import Clock, Datapath, SandboxSpec
@@ -132,6 +133,11 @@ class ContainerEndpoints:
             link = slots[0].link or self._node.state.link
             if link is None:
                 raise NodeNotReady(f"cannot wire a container yet: {self._why()}")
+            if link.mode is not ModeName.TRANSPARENT:
+                raise ConfigInvalid(
+                    f"cannot wire a container: this node is in mode {link.mode}, and Docker's containers are wired in "
+                    f"mode {ModeName.TRANSPARENT} alone; set spec.mode of its NodeIPPool"
+                )
             await self._admit()
             wiring = await self._handover.offer(
                 SandboxSpec(sandbox, netns, tuple(slot.address for slot in slots), link)

@@ -10,30 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
-from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from aiohttp.web import AppRunner
+from aiohttp.web import Application
 
-from azure_cni import __version__
-from azure_cni.api.node_ip_pool import NodeIPPool
-from azure_cni.entrypoints import netns_socket, web
+from azure_cni.api.node_ip_pool import NodeIPPool, parse
+from azure_cni.entrypoints import web
 from azure_cni.entrypoints.azure_wiring import azure_ports
-from azure_cni.entrypoints.cni_listener import bound, serve_socket
-from azure_cni.entrypoints.cni_server import CniServer
+from azure_cni.entrypoints.cni_service import installation_on, serve_cni
 from azure_cni.entrypoints.introspection_routes import add_introspection
 from azure_cni.entrypoints.metrics import Metrics
-from azure_cni.entrypoints.running import attempt, every, kept_up, run_until_stopped, stop_on_signals, unhealthy
-from azure_cni.entrypoints.settings import AgentSettings, HostSettings
+from azure_cni.entrypoints.running import attempt, kept_up, run_until_stopped, stop_on_signals, unhealthy
+from azure_cni.entrypoints.settings import AgentSettings, DockerPlace
 from azure_cni.errors import LedgerError
 from azure_cni.host.audit_files import FileAuditStore
-from azure_cni.host.files import NodeDirectories
-from azure_cni.host.install import HostPlugin
 from azure_cni.host.ledger_store import SqliteLedgerStore
-from azure_cni.host.run_directory import Released, ServedMark, make_private
+from azure_cni.host.run_directory import Released, make_private
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.events import KubeEvents
 from azure_cni.kube.lean_objects import PODS
@@ -43,60 +37,25 @@ from azure_cni.linux.clock import SystemClock
 from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.node.assembly import Node
 from azure_cni.node.audit import AuditTrail
-from azure_cni.node.installation import Directories, Installation, PluginFiles
 from azure_cni.node.node_settings import NodePorts
 from azure_cni.node.pool.reservation_request import ControllerGrants, SelfGrants
-from azure_cni.node.ports import Clock, NodeObject
-from azure_cni.node.state import NodeState
-from azure_cni.node.stored_ledger import DAMAGED, StoredLedger
+from azure_cni.node.stored_ledger import DAMAGED
 from azure_cni.watch import node_watch
 from azure_cni.watch.kopf_runner import Watches
 
 log = logging.getLogger(__name__)
 
-DEFERRED_DELETES_PERIOD_S = 5.0
 
-NAMESPACES: Final = Path("/run/netns")
-"""Where the runtime keeps pods' network namespaces; the chart mounts it."""
-
-
-def installation_on(
-    host: HostSettings,
-    *,
-    state: NodeState,
-    stored: StoredLedger,
-    wake: Callable[[], None],
-    node: NodeObject,
-    clock: Clock,
-    files: PluginFiles | None = None,
-    directories: Directories | None = None,
-) -> Installation:
-    """The installation in the directories of this host."""
-    return Installation(
-        files or HostPlugin(host.plugin, host.bin_dir, host.conf_dir, host.conf_name),
-        mark=ServedMark(host.run_dir),
-        directories=directories or NodeDirectories((host.bin_dir, host.conf_dir, host.run_dir, NAMESPACES)),
-        socket=str(host.run_dir / "cni.sock"),
-        version=host.spec_version,
-        chain_portmap=host.chain_portmap,
-        state=state,
-        stored=stored,
-        wake=wake,
-        node=node,
-        clock=clock,
-    )
-
-
-async def run_agent(settings: AgentSettings) -> None:
-    """Serve the node until asked to stop, or raise what went wrong."""
+async def run_agent(settings: AgentSettings, *, api_server: KubeEndpoint | None = None) -> None:
+    """Serve the node until asked to stop, or raise what went wrong. `api_server`: another than a pod's own."""
     async with AsyncExitStack() as closing:
-        await Agent(settings, closing=closing).run()
+        await Agent(settings, closing=closing, api_server=api_server or KubeEndpoint.in_cluster(os.environ)).run()
 
 
 class Agent:
     """The node's use cases over their adapters, and the servers and watches around them. Built on the running loop."""
 
-    def __init__(self, settings: AgentSettings, *, closing: AsyncExitStack) -> None:
+    def __init__(self, settings: AgentSettings, *, closing: AsyncExitStack, api_server: KubeEndpoint) -> None:
         self._settings = settings
         self._closing = closing
         self._stop = asyncio.Event()
@@ -108,8 +67,8 @@ class Agent:
         closing.callback(store.close)
         self._datapath = LinuxDatapath(sysctls=host.sysctls, processes=host.processes)
         closing.push_async_callback(self._datapath.close)
-        self._api_server = KubeEndpoint.in_cluster(os.environ)
-        kube = KubeClient(self._api_server)
+        self._api_server = api_server
+        kube = KubeClient(api_server)
         closing.push_async_callback(kube.close)
         pools = KubePools(kube, node_name=settings.node_name)
         self._azure = azure_ports(
@@ -121,8 +80,15 @@ class Agent:
         ports = self._ports(kube, pools, store)
         self._node = node = Node(ports, settings.node)
         self._metrics.watch_pool(stored=node.stored, state=node.state, clock=self._clock)
+        self._shown_pool = parse({})
         self._installation = installation_on(
-            host, state=node.state, stored=node.stored, wake=node.reconciler.wake, node=ports.node, clock=self._clock
+            host,
+            state=node.state,
+            stored=node.stored,
+            wake=node.reconciler.wake,
+            node=ports.node,
+            clock=self._clock,
+            seen=() if settings.docker is None else (settings.docker.socket.parent, settings.docker.state_dir),
         )
 
     def _ports(self, kube: KubeClient, pools: KubePools, store: SqliteLedgerStore) -> NodePorts:
@@ -156,6 +122,7 @@ class Agent:
 
     def pool_seen(self, pool: NodeIPPool) -> None:
         """The pool also shows the results of NIC operations."""
+        self._shown_pool = pool
         self._azure.pool_seen(pool)
         self._node.pool_seen(pool)
 
@@ -184,6 +151,8 @@ class Agent:
     def _works(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         return {
             "sandboxes": self._serve_sandboxes(),
+            **({"docker": self._serve_docker(self._settings.docker)} if self._settings.docker else {}),
+            "host_watch": kept_up(self._node.host_watch.run, "host_watch", self._node.faults),
             "web": web.serve_in_cluster(self._settings.web, self._shown(), self._api_server, faults=self._node.faults),
             "ledger": self._end_when_damaged(),
             "reconciler": self._node.reconciler.run(),
@@ -209,34 +178,36 @@ class Agent:
         self._installation.begin()
 
     async def _serve_sandboxes(self) -> None:
-        node, faults = self._node, self._node.faults
-        server = CniServer(sandboxes=node.sandboxes, observer=self._metrics)
-        app = server.application()
+        run_dir, observer = self._settings.host.run_dir, self._metrics
+        await serve_cni(self._node, run_dir, observer=observer, closing=self._closing, extend=self._add_introspection)
+
+    async def _serve_docker(self, place: DockerPlace) -> None:
+        """Docker's containers, from the same ledger and pool. Loaded here, for most agents serve none."""
+        from azure_cni.entrypoints.docker_service import docker_networks, pool_document, serve_docker
+
+        networks = docker_networks(place.state_dir)
+        await serve_docker(
+            self._node,
+            place.socket,
+            networks=networks,
+            datapath=self._datapath,
+            clock=self._clock,
+            observer=self._metrics,
+            status=lambda: pool_document(self._shown_pool, self._node, networks),
+            extend=self._add_introspection,
+            closing=self._closing,
+        )
+
+    def _add_introspection(self, app: Application) -> None:
+        reconciler = self._node.reconciler
         add_introspection(
             app,
-            node.reconciler.inspector,
-            paths=node.reconciler.path_inspector,
+            reconciler.inspector,
+            paths=reconciler.path_inspector,
             node_name=self._settings.node_name,
-            faults=faults,
+            faults=self._node.faults,
             audit=self._audit,
         )
-        runner = AppRunner(app, access_log=None, handle_signals=False)
-        await runner.setup()
-        self._closing.push_async_callback(runner.cleanup)
-        cni_socket = self._settings.host.run_dir / "cni.sock"
-        await serve_socket(runner, cni_socket, requests=server.requests, faults=faults)
-        log.info("serving sandboxes", extra={"node": self._settings.node_name, "version": __version__})
-        async with asyncio.TaskGroup() as periodic:
-            periodic.create_task(kept_up(partial(self._take_passed, server, runner), "netns_socket", faults))
-            periodic.create_task(
-                every(DEFERRED_DELETES_PERIOD_S, node.deferred_deletes.carry_out_all, "deferred_deletes", faults)
-            )
-            periodic.create_task(kept_up(node.host_watch.run, "host_watch", faults))
-
-    async def _take_passed(self, server: CniServer, runner: AppRunner) -> None:
-        """Accept namespaces that are passed as descriptors, on a socket of their own."""
-        listener = bound(self._settings.host.run_dir / netns_socket.NAME)
-        await server.passed.serve(listener, runner.server)
 
     async def _end_when_damaged(self) -> None:
         """See `azure_cni.faults` for what else ends the process."""

@@ -9,40 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import socket
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from aiohttp.web import Application, AppRunner
+from aiohttp.web import Application
 
 from azure_cni import __version__
-from azure_cni.docker import plugin_status
-from azure_cni.docker.container_endpoints import ContainerEndpoints
-from azure_cni.docker.docker_networks import DockerNetworks
-from azure_cni.docker.plugin_methods import DockerPlugin
 from azure_cni.docker.ports import VNetUsage
 from azure_cni.docker.standalone_pool import LoggedEvents, NobodysPods, NoReleases, StandaloneNode, StandalonePool
 from azure_cni.docker.usage_granter import UsageGranter
 from azure_cni.entrypoints import web
 from azure_cni.entrypoints.azure_wiring import AzurePorts, azure_ports
-from azure_cni.entrypoints.cni_listener import RequestBounds, serve_socket
+from azure_cni.entrypoints.cni_service import installation_on, serve_cni
 from azure_cni.entrypoints.docker_comparison import compare, engine_roll
+from azure_cni.entrypoints.docker_service import docker_networks, pool_document, serve_docker
 from azure_cni.entrypoints.docker_settings import DockerSettings
-from azure_cni.entrypoints.docker_socket import ACTIVITY, DockerSocket
 from azure_cni.entrypoints.introspection_routes import add_introspection
 from azure_cni.entrypoints.metrics import Metrics
-from azure_cni.entrypoints.running import kept_up, run_until_stopped, stop_on_signals, unhealthy
-from azure_cni.errors import AzureCniError, ConfigInvalid, LedgerError
+from azure_cni.entrypoints.running import attempt, kept_up, run_until_stopped, stop_on_signals, unhealthy
+from azure_cni.errors import ConfigInvalid, LedgerError
 from azure_cni.host.audit_files import FileAuditStore
 from azure_cni.host.files import WholeFile
 from azure_cni.host.ledger_store import SqliteLedgerStore
-from azure_cni.host.run_directory import make_private
+from azure_cni.host.run_directory import Released, make_private
 from azure_cni.linux.clock import SystemClock
 from azure_cni.linux.datapath import LinuxDatapath
-from azure_cni.linux.docker_firewall import DockerFirewall
 from azure_cni.node.assembly import Node
 from azure_cni.node.audit import AuditTrail
 from azure_cni.node.node_settings import NodePorts
@@ -50,9 +44,6 @@ from azure_cni.node.pool.reservation_request import ControllerGrants
 from azure_cni.node.stored_ledger import DAMAGED
 
 log = logging.getLogger(__name__)
-
-ID_BYTES: Final = 8
-"""Of the names of addresses that were requested for nobody yet: no two of a VM are alike."""
 
 
 async def run_docker(settings: DockerSettings) -> None:
@@ -88,7 +79,19 @@ class DockerProcess:
         )
         self._node = node = Node(self._ports(azure, store, node_name), settings.node, engine=self._engine)
         self._metrics.watch_pool(stored=node.stored, state=node.state, clock=self._clock)
-        self._networks = DockerNetworks(WholeFile(settings.state_dir / "docker-networks.json"))
+        self._installation = (
+            installation_on(
+                settings.cni,
+                state=node.state,
+                stored=node.stored,
+                wake=node.reconciler.wake,
+                node=None,
+                clock=self._clock,
+            )
+            if settings.cni
+            else None
+        )
+        self._networks = docker_networks(settings.state_dir)
         self._granter = UsageGranter(
             self._pool,
             _usage(azure),
@@ -110,7 +113,7 @@ class DockerProcess:
             events=LoggedEvents(),
             datapath=self._datapath,
             store=store,
-            released=NoReleases(),
+            released=Released(self._settings.run_dir / "released") if self._settings.cni else NoReleases(),
             clock=self._clock,
             observer=self._metrics,
             audit=self._audit,
@@ -119,7 +122,10 @@ class DockerProcess:
     async def run(self) -> None:
         """Start, serve, stop."""
         stop_on_signals(self._stop)
+        await attempt(self._node.deferred_deletes.carry_out_some, "deferred_deletes", self._node.faults)
         await self._node.repair.verify_ledger()
+        if self._installation is not None:
+            self._installation.begin()
         message = "stopping; containers keep their network"
         await run_until_stopped(self._works(), stop=self._stop, message=message, facts={"version": __version__})
 
@@ -134,38 +140,36 @@ class DockerProcess:
             "granter": self._granter.run(),
             "host_watch": kept_up(self._node.host_watch.run, "host_watch", faults),
             **({"docker_engine": compare(self._engine, self._node)} if self._engine else {}),
+            **self._cni_works(),
             **({"audit": kept_up(self._audit.run, "audit", faults)} if self._audit else {}),
         }
 
+    def _cni_works(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """What serves other runtimes, on the same node: none where they are not to be served."""
+        if self._installation is None:
+            return {}
+        run_dir, observer = self._settings.run_dir, self._metrics
+        return {
+            "cni": serve_cni(
+                self._node, run_dir, observer=observer, closing=self._closing, extend=self._add_introspection
+            ),
+            "install": kept_up(self._installation.run, "install", self._node.faults),
+        }
+
     async def _serve_docker(self) -> None:
-        settings, node = self._settings, self._node
-        endpoints = ContainerEndpoints(
-            node,
+        await serve_docker(
+            self._node,
+            self._settings.socket,
+            networks=self._networks,
             datapath=self._datapath,
-            handover=self._datapath,
-            forwarding=DockerFirewall(),
             clock=self._clock,
-            new_id=lambda: secrets.token_hex(ID_BYTES),
-            wait_s=settings.wait_s,
-            joined=self._engine.request if self._engine else lambda: None,
-        )
-        plugin = DockerPlugin(networks=self._networks, endpoints=endpoints, state=node.state)
-        server = DockerSocket(
-            plugin,
-            status=self._status,
-            faults=node.faults,
             observer=self._metrics,
+            status=lambda: pool_document(self._pool.shown, self._node, self._networks, self._engine),
             extend=self._add_introspection,
-            bounds=RequestBounds(answer_s=RequestBounds().answer_s + settings.wait_s),
+            closing=self._closing,
+            wait_s=self._settings.wait_s,
+            engine=self._engine,
         )
-        runner = AppRunner(server.application(), access_log=None, handle_signals=False)
-        await runner.setup()
-        self._closing.push_async_callback(runner.cleanup)
-        _make_parent(settings.socket)
-        await serve_socket(runner, settings.socket, requests=server.requests, faults=node.faults, activity=ACTIVITY)
-        self._closing.callback(settings.socket.unlink, missing_ok=True)
-        log.info("serving docker", extra={"socket": str(settings.socket), "version": __version__})
-        await asyncio.Event().wait()
 
     def _add_introspection(self, app: Application) -> None:
         reconciler, faults = self._node.reconciler, self._node.faults
@@ -182,16 +186,6 @@ class DockerProcess:
         """See `azure_cni.faults` for what else ends the process."""
         await self._node.stored.damaged.wait()
         raise LedgerError(DAMAGED)
-
-    def _status(self) -> dict[str, Any]:
-        return plugin_status.document(
-            self._pool.shown,
-            self._node.stored.ledger,
-            self._node.state,
-            networks=self._networks.ids,
-            unready="" if self._node.state.can_take_a_pod else self._node.state.forecast.message,
-            engine=self._engine.report if self._engine else None,
-        )
 
     def _unhealthy(self) -> str:
         silent_s = self._clock.boottime_s() - self._node.reconciler.last_progress_s
@@ -217,11 +211,3 @@ def _machine_id(path: Path = Path("/etc/machine-id")) -> str:
         return path.read_text().strip() or "unknown"
     except OSError as error:
         raise ConfigInvalid(f"cannot read {path}: {error.strerror}; systemd-machine-id-setup makes it") from error
-
-
-def _make_parent(path: Path) -> None:
-    """Docker itself makes /run/docker/plugins only when it starts, and may start after us."""
-    try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    except OSError as error:
-        raise AzureCniError(f"cannot make {path.parent} for the plugin's socket: {error.strerror}") from error

@@ -1,8 +1,7 @@
 """The settings of `azure-cni docker`: a TOML file, validated into one frozen value before anything starts.
 
-Names, meanings and defaults are those of the chart's values, as far as there is something to set without Kubernetes;
-`docker.*` is of this file alone. An unknown name is refused with its place, and so is a value of another type or out of
-range: `azure-cni docker --check-config` says so without starting anything.
+Names, meanings and defaults are those of the chart's values; `docker.*` is of this file alone. An unknown name and a
+value of another type or out of range are refused: `azure-cni docker --check-config` does that and starts nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +15,14 @@ from typing import Any, Final, TypeVar
 
 from azure_cni.api.vnet_quota import LIMIT, MOST_IN_A_VNET
 from azure_cni.azure.environments import ALIASES, NAMES, canonical
+from azure_cni.cni.conflist import STATUS_VERSION, VERSION
 from azure_cni.docker.container_endpoints import REQUEST_WAITS_S
 from azure_cni.docker.usage_granter import StandaloneQuota
-from azure_cni.entrypoints.settings import AzureSettings
+from azure_cni.entrypoints.settings import AzureSettings, HostSettings
 from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.host.audit_files import DAY_S, AuditLimits
+from azure_cni.host.install import CONFLIST, conflist_name
 from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.nic import Adopt, NicWriter
@@ -38,8 +39,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class DockerSettings:
     """All settings. `run_dir` is emptied by a reboot, `state_dir` is not; `wait_s`: how long a container that starts
-    waits for a pool that grows. `audit`: None where no audit trail is kept; `engine`: Docker's own socket, None where
-    its containers are not to be listed.
+    waits for a pool that grows. None: `audit` where no trail is kept, `engine` (Docker's own socket) where its
+    containers are not to be listed, `cni` where only Docker is served.
     """
 
     nic_writer: NicWriter
@@ -52,6 +53,7 @@ class DockerSettings:
     run_dir: Path
     state_dir: Path
     audit: AuditLimits | None
+    cni: HostSettings | None
     wait_s: float
     log_level: str
     log_format: str
@@ -168,6 +170,7 @@ def _settings(values: _Values) -> DockerSettings:
         raise values.refused(
             "nicWriter", "none", "it needs routablePrefixes: the VNet's prefixes, which only the resource manager knows"
         )
+    run_dir = values.path("docker.runDirectory", "/run/azure-cni")
     state_dir = values.path("docker.stateDirectory", "/var/lib/azure-cni")
     return DockerSettings(
         nic_writer=writer,
@@ -176,6 +179,7 @@ def _settings(values: _Values) -> DockerSettings:
             routable=routable,
             allow_imds=values.flag("imds.allowPods", default=False),
             nic_read_only=writer is NicWriter.NONE,
+            in_cluster=False,
             cooling_s=values.seconds("agent.coolingSeconds", limits.COOLING_S),
             timing=Timing(
                 nic_s=values.seconds("agent.resyncSeconds", Timing().nic_s, least=1.0),
@@ -190,9 +194,10 @@ def _settings(values: _Values) -> DockerSettings:
         web=_web(values),
         socket=values.path("docker.socket", "/run/docker/plugins/azure-cni.sock"),
         engine=_engine(values),
-        run_dir=values.path("docker.runDirectory", "/run/azure-cni"),
+        run_dir=run_dir,
         state_dir=state_dir,
         audit=_audit(values, state_dir / "audit"),
+        cni=_cni(values, run_dir),
         wait_s=values.seconds("docker.waitSeconds", REQUEST_WAITS_S, most=LONGEST_WAIT_S),
         log_level=values.choice("agent.logLevel", "info", "debug", "warning", "error"),
         log_format=values.choice("agent.logFormat", "text", "json"),
@@ -204,6 +209,19 @@ def _audit(values: _Values, directory: Path) -> AuditLimits | None:
     size = values.whole("audit.maxSizeMiB", 64, least=1, most=10_240)
     days = values.whole("audit.maxDays", 30, least=1, most=3650)
     return AuditLimits(directory, most_bytes=size << 20, longest_s=days * DAY_S) if kept else None
+
+
+def _cni(values: _Values, run_dir: Path) -> HostSettings | None:
+    host = HostSettings(
+        bin_dir=values.path("cni.binDir", "/opt/cni/bin"),
+        conf_dir=values.path("cni.confDir", "/etc/cni/net.d"),
+        conf_name=values.take("cni.confName", CONFLIST, "the name of a file that ends in .conflist", conflist_name),
+        chain_portmap=values.flag("cni.chainPortmap", default=True),
+        spec_version=values.choice("cni.specVersion", VERSION, STATUS_VERSION),
+        run_dir=run_dir,
+        plugin=values.path("cni.plugin", "/usr/libexec/azure-cni/azure-cni"),
+    )
+    return host if values.flag("cni.enabled", default=False) else None
 
 
 def _azure(values: _Values) -> AzureSettings:

@@ -57,16 +57,26 @@ class HostSettings:
     spec_version: str
     run_dir: Path
     plugin: Path
-    sysctls: Path
-    processes: Path | None
+    sysctls: Path = Path("/proc/sys")
+    processes: Path | None = None
     """A mount of the node's /proc; None where there is none, and sandboxes with a link are then never found dead."""
     audit: AuditLimits | None = None
     """None where no audit trail is kept."""
 
 
 @dataclass(frozen=True, slots=True)
+class DockerPlace:
+    """Where Docker finds its plugin, and where the list of its networks is, which outlives a reboot."""
+
+    socket: Path
+    state_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """All settings of the agent. `grants`: who allows this node its addresses, `self` or the cluster's `controller`."""
+    """All settings of the agent. `grants`: who allows this node its addresses, `self` or the cluster's `controller`.
+    `docker`: None where Docker is not served.
+    """
 
     node_name: str
     grants: str
@@ -75,6 +85,7 @@ class AgentSettings:
     azure: AzureSettings
     host: HostSettings
     web: WebSettings
+    docker: DockerPlace | None
     log_level: str
     log_format: str
 
@@ -160,6 +171,7 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
             audit=_audit(reader),
         ),
         web=web(reader, port=9810),
+        docker=_docker(reader),
         log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),
         log_format=reader.choice("LOG_FORMAT", "json", "text"),
     )
@@ -222,6 +234,18 @@ def _audit(reader: Reader) -> AuditLimits | None:
         return None
     days, size = reader.whole("AUDIT_DAYS", 30), reader.whole("AUDIT_MIB", 64)
     return AuditLimits(directory, most_bytes=max(1, size) << 20, longest_s=max(1, days) * DAY_S)
+
+
+def _docker(reader: Reader) -> DockerPlace | None:
+    socket = reader.parsed("DOCKER_SOCKET", Path, "a path", None)
+    if socket is None:
+        return None
+    if reader.choice("MODE", *ModeName) != ModeName.TRANSPARENT:
+        raise ConfigInvalid(
+            f"cannot start: {PREFIX}DOCKER_SOCKET is set, which needs {PREFIX}MODE={ModeName.TRANSPARENT}: Docker's "
+            "containers are wired in that mode alone"
+        )
+    return DockerPlace(socket, Path(reader.text("DOCKER_STATE_DIR", "/var/lib/azure-cni/docker")))
 
 
 def _node(reader: Reader, nic_writer: NicWriter) -> NodeSettings:

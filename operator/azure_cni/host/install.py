@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,16 @@ from azure_cni.model.text import NOT_JSON
 
 CONFLIST: Final = "10-azure-cni.conflist"
 """Runtimes take the first configuration in the order of names."""
+
+_CONFLIST_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.conflist")
+
+
+def conflist_name(value: object) -> str:
+    """The name of a file in the runtime's directory, and no way out of it. ValueError."""
+    if not isinstance(value, str) or not _CONFLIST_NAME.fullmatch(value):
+        raise ValueError
+    return value
+
 
 _CONFIG_ENDINGS: Final = frozenset({".conf", ".conflist", ".json"})  # libcni, ConfFiles
 _BINARY_MODE: Final = 0o755

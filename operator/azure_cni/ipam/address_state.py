@@ -149,9 +149,9 @@ class Holder:
     pod_uid: str = ""
 
     def __str__(self) -> str:
-        if self.pod_name:
+        if self.pod_name and self.pod_namespace:
             return f"pod {self.pod_namespace}/{self.pod_name}"
-        return f"container {self.sandbox.container_id[:13]}"
+        return f"container {self.pod_name or self.sandbox.container_id[:13]}"  # podman names its containers so
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Node:
     def __init__(self, ports: NodePorts, settings: NodeSettings, *, engine: RollCall | None = None) -> None:
         self.faults = Faults(ports.observer.internal_error)
         self.state = NodeState()
-        self.demand = Demand()
+        self.demand = Demand(has_pods=settings.in_cluster)
         self.stored = StoredLedger(
             store=ports.store, broadcast=self.state.broadcast, cooling_s=settings.cooling_s, audit=ports.audit
         )
@@ -59,7 +59,7 @@ class Node:
             clock=ports.clock,
             observer=ports.observer,
             wake=self.reconciler.wake,
-            named_addresses=settings.named_addresses,
+            named_addresses=not settings.in_cluster,
         )
         self.pod_resync = PodResync(pods=ports.pods, demand=self.demand, wake=self._pods_changed, faults=self.faults)
         self.repair = self._new_repair(ports, engine)

@@ -99,6 +99,7 @@ class Installation:
     """Makes the container runtime use us, or not yet.
 
     `version` is the conflist's if the runtime and the chained plugins know it; `socket` is where the agent listens.
+    `node`: None where no API server knows the runtime, which then is what the settings say.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Installation:
         state: NodeState,
         stored: StoredLedger,
         wake: Callable[[], None],
-        node: NodeObject,
+        node: NodeObject | None,
         clock: Clock,
     ) -> None:
         self._plugin = files
@@ -220,7 +221,11 @@ class Installation:
             log.warning("no pod can start here", extra={"why": obstacle})
         else:
             version = await self._version()
-            if plugin.activate(conflist(version=version, socket=self._socket, portmap=self._chain_portmap)):
+            # In a cluster a hostPort may be another program's work, which a refusal would undo.
+            text = conflist(
+                version=version, socket=self._socket, portmap=self._chain_portmap, refuse_ports=self._node is None
+            )
+            if plugin.activate(text):
                 facts = {
                     "path": str(plugin.conflist),
                     "version": version,
@@ -250,7 +255,7 @@ class Installation:
         stay = f"or set cni.specVersion={VERSION}"
         try:
             runtime = await self._runtime()
-            if not asks_status(runtime):
+            if self._node is not None and not asks_status(runtime):
                 return f"the runtime {runtime} is not known to speak {version}; {stay}"
             for plugin in self._chained:
                 spoken = await self._plugin.versions_of(plugin)
@@ -264,7 +269,9 @@ class Installation:
         return ""
 
     async def _runtime(self) -> str:
-        """The node's container runtime and its version, "" while the Node does not say. KubeError."""
+        """The node's container runtime and its version, "" while no Node says. KubeError."""
+        if self._node is None:
+            return ""
         status = (await self._node.read_node()).get("status", {})
         return str(status.get("nodeInfo", {}).get("containerRuntimeVersion", ""))
 

@@ -46,8 +46,9 @@ class NodeSettings:
     `mode`: how pods hang on the node where its NodeIPPool does not say. `nic_read_only`: azure-cni does not write the
     NIC (`nicWriter: none`), and the pool is what it has. `egress`: the namespaces whose pods may leave the VNet with
     their own address. `cooling_s`: how long a released address is held back. `attachable`: which pools and public IP
-    addresses the pods of which namespaces may use. `named_addresses`: whether a CNI runtime may name the address of a
-    sandbox. Never in a cluster: Multus passes on what a pod's annotations ask for, so the pod would choose.
+    addresses the pods of which namespaces may use. `in_cluster`: what CNI runtimes wire is pods, which the API
+    server lists. Otherwise it is containers, which nobody lists; and only then a runtime may name the address of one,
+    because in a cluster Multus passes on what a pod's annotations ask for, and the pod would choose.
     """
 
     defaults: Policy = field(default_factory=Policy)
@@ -58,7 +59,7 @@ class NodeSettings:
     nic_read_only: bool = False
     cooling_s: float = limits.COOLING_S
     attachable: tuple[Allowance, ...] = ()
-    named_addresses: bool = False
+    in_cluster: bool = True
     timing: Timing = field(default_factory=Timing)
 
 

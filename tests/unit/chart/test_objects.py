@@ -155,6 +155,15 @@ def test_the_audit_trail_is_where_the_agent_writes_it_and_only_where_it_is_wante
     assert "AZURE_CNI_AUDIT_DIR" not in agent_env("audit.enabled=false")
 
 
+def test_docker_is_served_only_where_it_is_wanted_and_where_docker_looks():
+    env, mounted = agent_env("docker.enabled=true"), mounts("docker.enabled=true")
+    assert env["AZURE_CNI_DOCKER_SOCKET"] == mounted["docker-plugins"]["mountPath"] + "/azure-cni.sock"
+    assert mounted["docker-plugins"]["mountPath"] == "/run/docker/plugins"
+    assert env["AZURE_CNI_DOCKER_STATE_DIR"] == mounted["docker-networks"]["mountPath"]
+    assert agent_env().keys().isdisjoint({"AZURE_CNI_DOCKER_SOCKET", "AZURE_CNI_DOCKER_STATE_DIR"})
+    assert mounts().keys().isdisjoint({"docker-plugins", "docker-networks"})
+
+
 def test_probes_and_scrapes_find_the_port():
     pod, ports = agent_pod("metrics.port=9900"), container("metrics.port=9900")["ports"]
     assert ports == [{"name": "metrics", "containerPort": 9900, "hostPort": 9900, "protocol": "TCP"}]

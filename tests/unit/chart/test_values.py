@@ -36,6 +36,8 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ),
         ("azure.nic=manage,nicWriter=none", "leave azure.nic out"),
         ("azure.adopt=all", "value must be one of 'plain', 'none'"),
+        ("docker.enabled=true,mode=bridge", "docker.enabled needs mode transparent: it is bridge"),
+        ("docker.enabled=1", "at '/docker/enabled'"),
         ("azure.adopt=none,nicWriter=none", "nicWriter is none and azure.adopt is none"),
         ("azure.identity=workload", "azure.identity is workload, which needs azure.clientID and azure.tenantID"),
         ("azure.clientID=me", "at '/azure/clientID'"),

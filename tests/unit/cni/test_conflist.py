@@ -19,6 +19,15 @@ def test_the_conflists_declare_what_a_runtime_would_otherwise_drop_in_silence():
         assert json.loads(text)["plugins"][0]["capabilities"] == {"ips": True, "mac": True}
 
 
+def test_ports_come_to_us_to_be_refused_only_where_nobody_else_publishes_them():
+    def declared(**options):
+        return "portMappings" in json.loads(conflist(**options))["plugins"][0]["capabilities"]
+
+    assert declared(refuse_ports=True)
+    assert not declared(refuse_ports=True, portmap=True)
+    assert not declared()
+
+
 def test_the_conflist_that_holds_has_the_same_name_and_our_plugin_alone():
     """The name is what a runtime finds a sandbox's cached result by."""
     ours, holding = json.loads(conflist(portmap=True)), json.loads(holding_conflist())

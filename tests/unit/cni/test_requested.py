@@ -53,15 +53,16 @@ def test_nothing_asked_for_is_no_address(config: dict[str, Any]) -> None:
     [
         ({"runtimeConfig": {"ips": ["10.240.0.36", "10.240.0.37"]}}, "a container has one address"),
         ({"args": {"cni": {"ips": ["10.240.0.36"]}}, "runtimeConfig": {"ips": ["10.240.0.37"]}}, "one address; name"),
-        ({"runtimeConfig": {"ips": ["fd00::5"]}}, "cannot use 'fd00::5' of runtimeConfig.ips: it is no IPv4 address"),
+        ({"runtimeConfig": {"ips": ["fd00::5"]}}, r"cannot use 'fd00::5' \(runtimeConfig.ips\): it is no IPv4 address"),
         ({"runtimeConfig": {"ips": ["10.240.0.361"]}}, "no IPv4 address"),
-        ({"runtimeConfig": {"ips": [7]}}, "cannot use 7 of runtimeConfig.ips"),
+        ({"runtimeConfig": {"ips": [7]}}, r"cannot use 7 \(runtimeConfig.ips\)"),
         ({"runtimeConfig": {"ips": "10.240.0.36"}}, "not a list of addresses"),
-        ({"args": {"cni": {"ips": ["\n"]}}}, r"cannot use '\\n' of args.cni.ips"),
+        ({"args": {"cni": {"ips": ["\n"]}}}, r"cannot use '\\n' \(args.cni.ips\)"),
         (
             {"runtimeConfig": {"mac": "02:00:00:00:00:01"}},
-            "cannot use the MAC '02:00:00:00:00:01' of runtimeConfig.mac",
+            r"cannot use the MAC '02:00:00:00:00:01' \(runtimeConfig.mac\)",
         ),
+        ({"runtimeConfig": {"portMappings": [{"hostPort": 80}]}}, "is reached there at every port that it listens on"),
         ({"args": {"cni": {"mac": "02:00:00:00:00:01"}}}, "has no effect; leave it out"),
     ],
 )
@@ -73,9 +74,9 @@ def test_what_cannot_be_had_is_refused_and_never_passed_over(config: dict[str, A
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({"IP": "10.240.0.36,10.240.0.37"}, "cannot use 10.240.0.36, 10.240.0.37 of IP of CNI_ARGS"),
-        ({"IP": "web"}, "cannot use 'web' of IP of CNI_ARGS"),
-        ({"MAC": "02:00:00:00:00:01"}, "of MAC of CNI_ARGS"),
+        ({"IP": "10.240.0.36,10.240.0.37"}, r"cannot use 10.240.0.36, 10.240.0.37 \(IP= in CNI_ARGS\)"),
+        ({"IP": "web"}, r"cannot use 'web' \(IP= in CNI_ARGS\)"),
+        ({"MAC": "02:00:00:00:00:01"}, r"\(MAC= in CNI_ARGS\)"),
     ],
 )
 def test_what_is_wrong_in_the_environment_is_an_error_of_the_environment(args: dict[str, str], words: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from azure_cni.datapath import foreign_filters
 from azure_cni.datapath.foreign_filters import BaseChain, Sample, conflict, samples
-from azure_cni.datapath.modes import BRIDGED, MODES, TRANSPARENT, Mode, PodLinks
+from azure_cni.datapath.modes import BRIDGED, MODES, TRANSPARENT, Mode, PodLinks, mode_change
 from azure_cni.datapath.node_table import ruleset
 from azure_cni.datapath.transparent import VethSpec
 from azure_cni.model.identity import ModeName
@@ -110,3 +110,12 @@ def remedy(chain: BaseChain, packet: Sample, pods: PodLinks) -> str:
     (found,) = conflict([(chain, [packet])], pods=pods)
     assert found.reason is foreign_filters.ConflictReason.FOREIGN_FILTER
     return found.message
+
+
+def test_what_a_drain_does_not_end_is_named() -> None:
+    pods = mode_change(ModeName.BRIDGE, ModeName.TRANSPARENT, ["pod shop/web"], node="vm1")
+    assert "a drain ends no" not in pods
+    both = mode_change(ModeName.BRIDGE, ModeName.TRANSPARENT, ["pod shop/web", "container 7c1f0a93be52"], node="vm1")
+    assert both.endswith(
+        "a drain ends no container that is not a pod's (Docker's, podman's): stop container 7c1f0a93be52"
+    )

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from azure_cni.entrypoints.agent import installation_on
+from azure_cni.entrypoints.cni_service import installation_on
 from azure_cni.entrypoints.settings import HostSettings
 from azure_cni.node.installation import Installation
 from fakes.simulated_node import SimulatedNode
@@ -16,16 +16,15 @@ from fakes.simulated_node import SimulatedNode
 Host = Callable[[SimulatedNode], Installation]
 
 
-def of(node: SimulatedNode, host: HostSettings, **more: Any) -> Installation:
+def of(node: SimulatedNode, host: HostSettings, /, **more: Any) -> Installation:
     """The installation on a node."""
     return installation_on(
         host,
         state=node.state,
         stored=node.stored,
         wake=node.reconciler.wake,
-        node=node.node_port,
         clock=node.clock,
-        **more,
+        **{"node": node.node_port} | more,
     )
 
 

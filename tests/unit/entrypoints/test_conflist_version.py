@@ -84,3 +84,10 @@ async def test_without_a_chained_plugin_nobody_is_asked(host: HostSettings) -> N
         async with at_work(of(node, newer)):
             await node.until(lambda: takes_pods(newer))
             await node.until(lambda: written(newer)["cniVersion"] == "1.1.0")
+
+
+async def test_where_no_node_object_says_what_the_runtime_speaks_the_settings_do(host: HostSettings) -> None:
+    newer = replace(host, spec_version="1.1.0")
+    async with SimulatedNode(in_cluster=False).running() as node, at_work(of(node, newer, node=None)):
+        await node.until(lambda: takes_pods(newer))
+        assert written(newer)["cniVersion"] == "1.1.0"

@@ -55,6 +55,14 @@ engineSocket = "/tmp/docker.sock"
 runDirectory = "/tmp/run"
 stateDirectory = "/tmp/state"
 waitSeconds = 3
+[cni]
+enabled = true
+binDir = "/usr/lib/cni"
+confDir = "/tmp/net.d"
+confName = "87-vnet.conflist"
+specVersion = "1.1.0"
+chainPortmap = false
+plugin = "/tmp/azure-cni"
 """
 
 
@@ -90,6 +98,16 @@ def test_an_empty_file_is_the_defaults_of_the_chart() -> None:
         audit["maxDays"] * 86_400,
     )
     assert str(kept.directory) == "/var/lib/azure-cni/audit"
+    assert chosen.cni is None
+    assert not chosen.node.in_cluster
+    serving, cni = read("cni.enabled = true").cni, values["cni"]
+    assert serving is not None
+    assert [str(serving.bin_dir), str(serving.conf_dir), serving.conf_name] == [
+        cni["binDir"],
+        cni["confDir"],
+        cni["confName"],
+    ]
+    assert (serving.spec_version, serving.chain_portmap) == (cni["specVersion"], cni["chainPortmap"])
     assert (str(chosen.socket), str(chosen.engine)) == ("/run/docker/plugins/azure-cni.sock", "/run/docker.sock")
 
 
@@ -99,6 +117,14 @@ def test_every_value_is_taken() -> None:
         assert getattr(chosen, name) != getattr(standard, name), name
     assert (chosen.nic_writer, chosen.azure.adopt) == (NicWriter.NONE, Adopt.PLAIN)
     assert chosen.node.nic_read_only
+    assert chosen.cni is not None
+    paths = (chosen.cni.bin_dir, chosen.cni.conf_dir, chosen.cni.plugin, chosen.cni.run_dir)
+    assert [str(path) for path in paths] == ["/usr/lib/cni", "/tmp/net.d", "/tmp/azure-cni", "/tmp/run"]
+    assert (chosen.cni.conf_name, chosen.cni.spec_version, chosen.cni.chain_portmap) == (
+        "87-vnet.conflist",
+        "1.1.0",
+        False,
+    )
     assert read("audit.enabled = false").audit is None
     assert read("docker.engineSocket = ''").engine is None
     assert read("[pool]\nsize = 40").node.defaults.size == 40
@@ -135,6 +161,10 @@ def test_every_value_is_taken() -> None:
         ("[metrics]\nbind = 'node'", "it needs metrics.address"),
         ("[metrics]\naddress = 'here'", "an IPv4 address"),
         ("[metrics]\nport = 0", "from 1 to 65535"),
+        ("[cni]\nconfName = '../10.conflist'", "the name of a file that ends in .conflist"),
+        ("[cni]\nconfName = '10.conf'", "the name of a file that ends in .conflist"),
+        ("[cni]\nspecVersion = '0.4.0'", "one of 1.0.0, 1.1.0"),
+        ("[cni]\nbinDir = 'bin'", "an absolute path"),
         ("[docker]\nsocket = 'azure-cni.sock'", "an absolute path"),
         ("[docker]\nwaitSeconds = 500", "from 0 to 120"),
         ("[docker]\nengineSocket = 'docker.sock'", 'an absolute path, or "" for none'),

@@ -96,3 +96,11 @@ def test_an_audit_trail_has_a_place_and_bounds_or_there_is_none():
     assert chosen.host.audit == AuditLimits(
         Path("/var/lib/azure-cni/audit"), most_bytes=7 << 20, longest_s=3 * 86_400.0
     )
+
+
+def test_docker_is_served_where_a_socket_is_named_and_only_in_the_mode_in_which_it_can_be():
+    assert settings.read(NODE).docker is None
+    place = settings.read(NODE | {"AZURE_CNI_DOCKER_SOCKET": "/run/docker/plugins/azure-cni.sock"}).docker
+    assert place == settings.DockerPlace(Path("/run/docker/plugins/azure-cni.sock"), Path("/var/lib/azure-cni/docker"))
+    with pytest.raises(ConfigInvalid, match="AZURE_CNI_DOCKER_SOCKET is set, which needs AZURE_CNI_MODE=transparent"):
+        settings.read(NODE | {"AZURE_CNI_DOCKER_SOCKET": "/p.sock", "AZURE_CNI_MODE": "bridge"})

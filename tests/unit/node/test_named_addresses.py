@@ -27,7 +27,7 @@ def has(node: SimulatedNode, who: Holder) -> list[IPv4Address]:
 
 
 async def test_a_named_address_is_given_and_given_again_while_it_cools():
-    async with SimulatedNode(named_addresses=True).running() as node:
+    async with SimulatedNode(in_cluster=False).running() as node:
         await node.until(lambda: node.counts.free == 16)
         wanted = one_of(node)
         first = await node.sandboxes.add(holder("web"), wanted=wanted)
@@ -39,7 +39,7 @@ async def test_a_named_address_is_given_and_given_again_while_it_cools():
 
 
 async def test_an_address_that_another_has_or_the_nic_does_not_is_refused_with_those_that_can_be_had():
-    async with SimulatedNode(named_addresses=True).running() as node:
+    async with SimulatedNode(in_cluster=False).running() as node:
         await node.until(lambda: node.counts.free == 16)
         wanted = one_of(node)
         await node.sandboxes.add(holder("web"), wanted=wanted)
@@ -57,7 +57,7 @@ async def test_an_address_that_another_has_or_the_nic_does_not_is_refused_with_t
 
 
 async def test_an_interface_of_another_network_gets_no_second_address():
-    async with SimulatedNode(named_addresses=True).running() as node:
+    async with SimulatedNode(in_cluster=False).running() as node:
         await node.until(lambda: node.counts.free == 16)
         await node.add("web")
         elsewhere = replace(holder("web"), sandbox=holder("web").sandbox._replace(network="other"))
@@ -67,7 +67,7 @@ async def test_an_interface_of_another_network_gets_no_second_address():
 
 
 async def test_a_named_address_that_the_kernel_refuses_cools_for_it_may_have_been_anothers():
-    async with SimulatedNode(named_addresses=True).running() as node:
+    async with SimulatedNode(in_cluster=False).running() as node:
         await node.until(lambda: node.counts.free == 16)
         node.datapath.fail_next = DatapathError("cannot enter /run/netns/web: it does not exist")
         with pytest.raises(DatapathError):
@@ -80,7 +80,7 @@ async def test_a_named_address_that_the_kernel_refuses_cools_for_it_may_have_bee
 async def test_before_the_nic_is_known_it_is_said_what_is_missing():
     nic = FakeNic()
     nic.hold()
-    node = SimulatedNode(nic=nic, named_addresses=True)
+    node = SimulatedNode(nic=nic, in_cluster=False)
     with pytest.raises(NodeNotReady, match=r"cannot assign 10\.240\.0\.9: this VM cannot wire a container yet"):
         await node.sandboxes.add(holder("web"), wanted=IPv4Address("10.240.0.9"))
 

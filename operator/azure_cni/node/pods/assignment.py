@@ -156,7 +156,7 @@ SHORT_ID: Final = 13  # as much of a container's ID as crictl shows
 def named(holder: Holder) -> str:
     """Its pod, for people; its container where it has no pod."""
     if holder.pod_name:
-        return f"pod {holder.pod_namespace}/{holder.pod_name}"
+        return str(holder)
     return f"container {holder.sandbox.container_id[:12]} ({holder.sandbox.ifname})"
 
 

@@ -103,9 +103,10 @@ def _uids(pod: Pod) -> tuple[str, ...]:
 
 
 class Demand:
-    """The pods of this node, and the ADDs that wait now."""
+    """The pods of this node, and the ADDs that wait now. Without `has_pods`, what runtimes call pods is containers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_pods: bool = True) -> None:
+        self._has_pods = has_pods
         self._pods: dict[str, Pod] = {}
         self._on_node_network: dict[str, Pod] = {}
         """Those that ask for what they cannot have. Apart, for they hold and need no address."""
@@ -178,7 +179,7 @@ class Demand:
 
     def presence(self, holder: Holder) -> Presence:
         """What is known of the holder's pod. A pod that has finished, or came again with another UID, is absent."""
-        if not holder.pod_name:
+        if not holder.pod_name or not self._has_pods:
             return Presence.NO_POD
         name = (holder.pod_namespace, holder.pod_name)
         uids = {uid for pod in self._pods.values() if (pod.namespace, pod.name) == name for uid in _uids(pod)}
