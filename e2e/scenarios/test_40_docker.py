@@ -145,9 +145,15 @@ def test_a_hundred_containers_come_and_go_and_the_counts_are_as_before(
         assert len(addresses) == len(shown) == MANY
         assert addresses <= on_nic(box, one)
         one.run("sh", "-c", f"seq {MANY} | xargs -P 4 -I{{}} {docker} rm -f many{{}}")
-        assert has_none_assigned(one)
+        assert ", 0 assigned, " in one.status()
+        box.wait_for(lambda: has_none_assigned(one), PATIENCE_S, "the links to be gone")
     box.wait_for(lambda: ", 0 cooling, " in one.status(), PATIENCE_S, "addresses to be free")
-    box.wait_for(lambda: counts(one) == before, PATIENCE_S, f"the counts to be {before} again")
+
+    def as_before() -> bool:
+        """Docker removes a namespace's file up to a minute after its container: there may be fewer."""
+        return all(count <= before[what] for what, count in counts(one).items())
+
+    box.wait_for(as_before, PATIENCE_S, f"the counts to be {before} again")
 
 
 def test_what_docker_has_lost_keeps_its_address_while_it_runs_and_returns_it_afterwards(
@@ -156,6 +162,7 @@ def test_what_docker_has_lost_keeps_its_address_while_it_runs_and_returns_it_aft
     """The daemon is killed and its state removed; the container runs on, and then it ends."""
     one, other = hosts
     a, b = started(one, "lost"), started(other, "asks")
+    process = one.docker("inspect", "-f", "{{.State.Pid}}", "lost").strip()
     one.stop(DAEMON)
     one.run("sh", "-c", "rm -rf /var/lib/docker/containers/* /var/lib/docker/network/files/*")
     one.start_daemon()
@@ -164,7 +171,7 @@ def test_what_docker_has_lost_keeps_its_address_while_it_runs_and_returns_it_aft
     box.wait_for(lambda: said in processes.log_of(f"{one.name}-{PLUGIN}").read_text(), PATIENCE_S, said)
     assert ", 1 assigned, " in one.status()
     assert seen(other, "asks", a) == b
-    one.run("sh", "-c", f"kill -9 $(pgrep -f 'httpd -f -p 0.0.0.0:{PORT}')")
+    one.run("kill", "-9", process)
     box.wait_for(lambda: has_none_assigned(one), PATIENCE_S, "the address to be taken back")
     other.docker("rm", "-f", "asks")
     one.docker("network", "create", *DRIVERS, NETWORK)
