@@ -68,7 +68,7 @@ e2e-full: $(READY) ## All scenarios in both modes, most with controller or conta
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 21-100
 
 .PHONY: bench
-bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root); ARGS=speed: what a packet pays; ARGS=docker: containers; ARGS=cli: azure-cni
+bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root); ARGS=speed: what a packet pays; ARGS=docker: containers; ARGS=cli: azure-cni; ARGS=kubelet: pods and nodes of the box
 	$(BOX) bench $(ARGS)
 
 .PHONY: wheel

@@ -77,9 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("demo", help="up, install, and a tour of what azure-cni does; passes arguments to helm")
     commands.add_parser("scenarios", help="up, install, and the scenarios of e2e/scenarios; passes arguments to pytest")
-    commands.add_parser(
-        "bench", help="measure ADD and DEL against the reference plugins (tests/bench); passes arguments on"
-    )
+    commands.add_parser("bench", help="measure against the reference plugins (tests/bench); passes arguments on")
     packages = commands.add_parser(
         "packages", help="install the Debian packages that the box and the tests need, if missing"
     )

@@ -5,6 +5,7 @@
     PYTHONPATH=operator:tests:e2e python -m bench speed ...     (what a packet pays: `bench.speed`)
     PYTHONPATH=operator:tests:e2e python -m bench docker ...    (start of a container of Docker: `bench.docker`)
     PYTHONPATH=operator:tests:e2e python -m bench cli ...       (how long `azure-cni` takes: `bench.command_line`)
+    PYTHONPATH=operator:tests:e2e python -m bench kubelet ...   (pods and nodes of the box: `bench.kubelet`)
 
 Needs root. What is not given is built and kept as the box does it. Three parts:
 
@@ -31,7 +32,7 @@ from typing import Any
 
 from azure_cni.model.identity import ModeName
 from azurebox import tools
-from bench import command_line, docker, speed
+from bench import command_line, docker, kubelet, speed
 from bench.agent import ADDRESSES
 from bench.node import AT_ONCE, BenchError, Node, Subject
 from datapath.namespaces import Namespaces
@@ -49,12 +50,9 @@ Figures = dict[str, Any]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the figures where asked."""
     given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == ["speed"]:
-        return speed.main(given[1:])
-    if given[:1] == ["docker"]:
-        return docker.main(given[1:])
-    if given[:1] == ["cli"]:
-        return command_line.main(given[1:])
+    others = {"speed": speed.main, "docker": docker.main, "cli": command_line.main, "kubelet": kubelet.main}
+    if given and given[0] in others:
+        return others[given[0]](given[1:])
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
         "--rounds", type=int, default=60, help="rounds of the side by side part (default 60, at most 120)"
