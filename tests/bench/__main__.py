@@ -1,7 +1,7 @@
 """ADD and DEL of azure-cni beside the reference plugins, on this machine, in one run.
 
     PYTHONPATH=operator:tests:e2e python -m bench [--rounds 60] [--json FILE] [--plugin BINARY] [--reference DIRECTORY]
-        [--mode transparent|bridge]
+        [--mode transparent|bridge] [--load N]
     PYTHONPATH=operator:tests:e2e python -m bench speed ...     (what a packet pays: `bench.speed`)
     PYTHONPATH=operator:tests:e2e python -m bench docker ...    (start of a container of Docker: `bench.docker`)
     PYTHONPATH=operator:tests:e2e python -m bench cli ...       (how long `azure-cni` takes: `bench.command_line`)
@@ -10,7 +10,8 @@
 Needs root. What is not given is built and kept as the box does it. Three parts:
 
 1. side by side: in each round every subject adds and deletes one sandbox, in turns, alone on the machine's network;
-2. a full node: 250 sandboxes one after another; the last 30 beside the first 30;
+2. a full node: 250 sandboxes one after another; the last 30 beside the first 30, in turns with ptp's on another node;
+   with `--load N`, beside N processes that compute without a pause;
 3. a burst: 30 sandboxes at once, five times over.
 
 Times are those of the whole call (`bench.node`), so the start of a process is in all of them. Nothing here passes or
@@ -20,27 +21,26 @@ fails by a time: the figures are printed, and beside those that have an aim whet
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from azure_cni.model.identity import ModeName
 from azurebox import tools
 from bench import command_line, docker, kubelet, speed
-from bench.agent import ADDRESSES
+from bench.full_node import full_nodes
 from bench.node import AT_ONCE, BenchError, Node, Subject
+from bench.times import EDGE, summary
 from datapath.namespaces import Namespaces
 
 OURS = "azure-cni"
 BURSTS = 5
-EDGE = 30
-"""How many ADDs count as the first, and as the last, on a node that fills up."""
 
 PLUGIN_SOURCE = Path(__file__).parents[2] / "operator" / "cni-plugin"
 
@@ -63,7 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--mode", type=ModeName, choices=list(ModeName), default=ModeName.TRANSPARENT, help="of our pods"
     )
+    parser.add_argument(
+        "--load", type=int, default=0, help="processes that compute beside the full node, at most 16, default none"
+    )
     options = parser.parse_args(given)
+    if not 0 <= options.load <= 16:
+        parser.error("--load must be 0 to 16")
     if not 2 <= options.rounds <= 120:
         parser.error("--rounds must be 2 to 120: each round uses one of the node's 250 addresses until it has cooled")
     if os.geteuid() != 0:
@@ -72,9 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plugin = options.plugin or build_plugin(Path(scratch))
         reference = options.reference or _build_reference()
         try:
-            figures = _measure(
-                Path(scratch), plugin=plugin, reference=reference, rounds=options.rounds, mode=options.mode
-            )
+            figures = _measure(Path(scratch), plugin=plugin, reference=reference, options=options)
         except BenchError as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1
@@ -84,21 +87,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(scratch: Path, *, plugin: Path, reference: Path, rounds: int, mode: ModeName) -> Figures:
-    with Namespaces() as namespaces:
-        node = Node(namespaces, scratch)
-        try:
-            ptp = node.reference("ptp", reference, "10.250.0.0/16")
-            bridge = node.reference("bridge", reference, "10.251.0.0/16")
-            with node.agent(plugin, mode=mode) as ours:
-                beside = _side_by_side(node, [ours, ptp, bridge], rounds)
-            with node.agent(plugin, mode=mode) as ours:
-                full = _full_node(node, ours)
-            with node.agent(plugin, mode=mode) as ours:
-                bursts = {subject.name: _burst(node, subject) for subject in (ours, ptp)}
-        finally:
-            node.close()
+def _measure(scratch: Path, *, plugin: Path, reference: Path, options: argparse.Namespace) -> Figures:
+    mode, rounds = options.mode, options.rounds
+    with Namespaces() as namespaces, _node(namespaces, scratch) as node:
+        ptp = node.reference("ptp", reference, "10.250.0.0/16")
+        bridge = node.reference("bridge", reference, "10.251.0.0/16")
+        with node.agent(plugin, mode=mode) as ours:
+            beside = _side_by_side(node, [ours, ptp, bridge], rounds)
+        with node.agent(plugin, mode=mode) as ours, _node(namespaces, scratch) as other:
+            full = full_nodes([(node, ours), (other, ptp)], load=options.load)
+        with node.agent(plugin, mode=mode) as ours:
+            bursts = {subject.name: _burst(node, subject) for subject in (ours, ptp)}
     return {"mode": mode.value, "rounds": rounds, "side_by_side": beside, "full_node": full, "burst": bursts}
+
+
+@contextlib.contextmanager
+def _node(namespaces: Namespaces, scratch: Path) -> Iterator[Node]:
+    node = Node(namespaces, scratch)
+    try:
+        yield node
+    finally:
+        node.close()
 
 
 def _side_by_side(node: Node, subjects: list[Subject], rounds: int) -> Figures:
@@ -113,21 +122,7 @@ def _side_by_side(node: Node, subjects: list[Subject], rounds: int) -> Figures:
                 took[subject.name][verb].append(node.call(subject, verb, pod))
             node.wait_gone(subject)
     # The very first round warms caches up and makes the bridge: it is not counted.
-    return {name: {verb: _summary(times[1:]) for verb, times in verbs.items()} for name, verbs in took.items()}
-
-
-def _full_node(node: Node, ours: Subject) -> Figures:
-    pods = node.new_pods(ADDRESSES)
-    took = [node.call(ours, "ADD", pod) for pod in pods]
-    gone = [node.call(ours, "DEL", pod) for pod in pods]
-    node.wait_gone(ours)
-    return {
-        "sandboxes": len(pods),
-        "first": _summary(took[:EDGE]),
-        "last": _summary(took[-EDGE:]),
-        "DEL": _summary(gone),
-        "ratio": round(statistics.median(took[-EDGE:]) / statistics.median(took[:EDGE]), 2),
-    }
+    return {name: {verb: summary(times[1:]) for verb, times in verbs.items()} for name, verbs in took.items()}
 
 
 def _burst(node: Node, subject: Subject) -> Figures:
@@ -137,19 +132,7 @@ def _burst(node: Node, subject: Subject) -> Figures:
         for verb, times in took.items():
             times.extend(node.call_all(subject, verb, pods))
         node.wait_gone(subject)
-    return {verb: _summary(times) for verb, times in took.items()}
-
-
-def _summary(seconds: list[float]) -> Figures:
-    """Percentiles in milliseconds, each one of the measured values."""
-    ordered = sorted(seconds)
-    last = len(ordered) - 1
-    return {
-        "count": len(ordered),
-        "p50": round(ordered[round(last * 0.5)] * 1e3, 2),
-        "p99": round(ordered[round(last * 0.99)] * 1e3, 2),
-        "max": round(ordered[last] * 1e3, 2),
-    }
+    return {verb: summary(times) for verb, times in took.items()}
 
 
 def _print(figures: Figures) -> None:
@@ -162,19 +145,27 @@ def _print(figures: Figures) -> None:
         times = f"{add['p50']:>11.1f} {add['p99']:>7.1f} {delete['p50']:>10.1f} {delete['p99']:>7.1f}"
         print(f"  {name:<32}{times}    {ratios[0]:>11.2f} {ratios[1]:>6.2f}")
     ratio = {verb: beside[OURS][verb]["p50"] / beside["ptp"][verb]["p50"] for verb in ("ADD", "DEL")}
-    print(f"  of ptp: ADD {judged(ratio['ADD'], aim=0.7)}, DEL {judged(ratio['DEL'], aim=0.3)}")
-    full = figures["full_node"]
-    print(
-        f"full node: ADD p50 of the first {EDGE} {full['first']['p50']} ms, of the last {EDGE} of {full['sandboxes']} "
-        f"{full['last']['p50']} ms, ratio {judged(full['ratio'], aim=1.2)}"
-    )
+    print(f"  of ptp: ADD {judged(ratio['ADD'], aim=0.5)}, DEL {judged(ratio['DEL'], aim=0.2)}")
+    _print_full(figures["full_node"])
     for name, verbs in figures["burst"].items():
         add, delete = verbs["ADD"], verbs["DEL"]
         print(
             f"{AT_ONCE} at once, {name}: ADD p50 {add['p50']} p99 {add['p99']} ms, "
             f"DEL p50 {delete['p50']} p99 {delete['p99']} ms"
-            + (f"; ADD p99 {judged(add['p99'], aim=150)} ms" if name == OURS else "")
         )
+    ratio_p99 = figures["burst"][OURS]["ADD"]["p99"] / figures["burst"]["ptp"]["ADD"]["p99"]
+    print(f"  ADD p99 of ptp's: {judged(ratio_p99, aim=0.35)}")
+
+
+def _print_full(full: Figures) -> None:
+    print(f"full node, beside {full['computing']} processes that compute, last {EDGE} of 250 beside the first {EDGE}:")
+    for name in (OURS, "ptp"):
+        one = full[name]
+        ratio = judged(one["ratio"], aim=1.1) if name == OURS else one["ratio"]
+        times = f"{one['first']['p50']} and {one['last']['p50']} ms"
+        print(f"  {name}: ADD p50 {times}, ratio {ratio}, between {one['low']} and {one['high']}")
+    beside = full["beside"]
+    print(f"  as a part of ptp's: ratio {beside['ratio']}, between {beside['low']} and {beside['high']}")
 
 
 def judged(value: float, *, aim: float) -> str:
