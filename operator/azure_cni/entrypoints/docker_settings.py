@@ -1,17 +1,16 @@
 """The settings of `azure-cni docker`: a TOML file, validated into one frozen value before anything starts.
 
-Names, meanings and defaults are those of the chart's values; `docker.*` is of this file alone. An unknown name and a
-value of another type or out of range are refused: `azure-cni docker --check-config` does that and starts nothing.
+Names, meanings and defaults are those of the chart's values; `docker.*` is of this file alone. Unknown names and
+impossible values are refused, all at once and each with its line: `azure-cni docker --check-config` does that and starts
+nothing.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from azure_cni.api.vnet_quota import LIMIT, MOST_IN_A_VNET
 from azure_cni.azure.environments import ALIASES, NAMES, canonical
@@ -19,6 +18,7 @@ from azure_cni.cni.conflist import STATUS_VERSION, VERSION
 from azure_cni.docker.container_endpoints import REQUEST_WAITS_S
 from azure_cni.docker.usage_granter import StandaloneQuota
 from azure_cni.entrypoints.settings import AzureSettings, HostSettings
+from azure_cni.entrypoints.toml_values import TomlValues, only
 from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.host.audit_files import DAY_S, AuditLimits
@@ -32,8 +32,8 @@ STANDARD_FILE: Final = Path("/etc/azure-cni/docker.toml")
 ENGINE_SOCKET: Final = "/run/docker.sock"
 LONGEST_WAIT_S: Final = 120.0
 """Of a container that waits for an address."""
-
-T = TypeVar("T")
+LONGEST_SOCKET_PATH: Final = 107
+"""Bytes: `sun_path` of unix(7) without its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,102 +73,23 @@ def read_file(path: Path) -> DockerSettings:
 
 
 def read(text: str, *, file: str = "docker.toml") -> DockerSettings:
-    """Validate the text of a file. ConfigInvalid names the first value that is wrong, or every name that is unknown."""
-    try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigInvalid(f"cannot start: {file} is no TOML: {error}") from error
-    values = _Values(document, file=file)
+    """Validate the text of a file. ConfigInvalid names all that is wrong, each with its line and what to write."""
+    values = TomlValues(text, file=file)
     settings = _settings(values)
-    values.refuse_unknown()
+    values.refuse_faults()
     return settings
 
 
-class _Values:
-    """Takes values out of the document by their dotted names, and knows which were never asked for."""
-
-    def __init__(self, document: Mapping[str, Any], *, file: str) -> None:
-        self._values = dict(_flat(document))
-        self._unknown = set(self._values)
-        self._known: set[str] = set()
-        self._file = file
-
-    def take(self, name: str, default: T, what: str, parse: Callable[[Any], T]) -> T:
-        """The value, as `parse` understands it; a ValueError of that says that it must be `what`."""
-        self._unknown.discard(name)
-        self._known.add(name)
-        if name not in self._values:
-            return default
-        value = self._values[name]
-        try:
-            return parse(value)
-        except ValueError as error:
-            why = f" ({error})" if str(error) else ""
-            raise self.refused(name, value, f"it must be {what}{why}") from None
-
-    def refused(self, name: str, value: object, why: str) -> ConfigInvalid:
-        return ConfigInvalid(f"cannot start: {name} in {self._file} is {value!r}: {why}")
-
-    def text(self, name: str, default: str = "") -> str:
-        return self.take(name, default, "a text", _only(str))
-
-    def choice(self, name: str, *allowed: str) -> str:
-        """One of the allowed words; the first is the default."""
-
-        def parse(value: Any) -> str:
-            if value not in allowed:
-                raise ValueError
-            return str(value)
-
-        return self.take(name, allowed[0], f"one of {', '.join(allowed)}", parse)
-
-    def whole(self, name: str, default: int, *, least: int, most: int) -> int:
-        def parse(value: Any) -> int:
-            number: int = _only(int)(value)
-            if not least <= number <= most:
-                raise ValueError
-            return number
-
-        return self.take(name, default, f"a whole number from {least} to {most}", parse)
-
-    def seconds(self, name: str, default: float, *, least: float = 0.0, most: float = 86_400.0) -> float:
-        def parse(value: Any) -> float:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-                raise ValueError
-            return float(value)
-
-        return self.take(name, default, f"a number of seconds from {least:g} to {most:g}", parse)
-
-    def flag(self, name: str, *, default: bool) -> bool:
-        return self.take(name, default, "true or false", _only(bool))
-
-    def path(self, name: str, default: str) -> Path:
-        def parse(value: Any) -> Path:
-            path = Path(_only(str)(value))
-            if not path.is_absolute():
-                raise ValueError
-            return path
-
-        return self.take(name, Path(default), "an absolute path", parse)
-
-    def refuse_unknown(self) -> None:
-        if self._unknown:
-            raise ConfigInvalid(
-                f"cannot start: {self._file} has {', '.join(sorted(self._unknown))}, which is not known; known are "
-                f"{', '.join(sorted(self._known))}"
-            )
-
-
-def _settings(values: _Values) -> DockerSettings:
+def _settings(values: TomlValues) -> DockerSettings:
     writer = NicWriter(values.take("nicWriter", "agent", "agent or none", _writer))
     nowhere: frozenset[IPv4Network] = frozenset()
     routable = values.take("routablePrefixes", nowhere, "a list of IPv4 prefixes", _prefixes)
     azure = _azure(values)
     if writer is NicWriter.NONE and azure.adopt is Adopt.NONE:
-        raise values.refused("azure.adopt", "none", "with nicWriter none, containers would get nothing")
+        values.fault("azure.adopt", "with nicWriter none, containers would get nothing; write plain, or leave it out")
     if writer is NicWriter.NONE and not routable:
-        raise values.refused(
-            "nicWriter", "none", "it needs routablePrefixes: the VNet's prefixes, which only the resource manager knows"
+        values.fault(
+            "nicWriter", "it needs routablePrefixes: the VNet's prefixes, which only the resource manager knows"
         )
     run_dir = values.path("docker.runDirectory", "/run/azure-cni")
     state_dir = values.path("docker.stateDirectory", "/var/lib/azure-cni")
@@ -186,13 +107,10 @@ def _settings(values: _Values) -> DockerSettings:
                 shrink_delay_s=values.seconds("agent.shrinkDelaySeconds", Timing().shrink_delay_s),
             ),
         ),
-        quota=StandaloneQuota(
-            limit=values.whole("quota.limit", LIMIT, least=1, most=MOST_IN_A_VNET),
-            reserved=values.whole("quota.reserved", 0, least=0, most=MOST_IN_A_VNET),
-        ),
+        quota=_quota(values),
         azure=azure,
         web=_web(values),
-        socket=values.path("docker.socket", "/run/docker/plugins/azure-cni.sock"),
+        socket=_socket(values),
         engine=_engine(values),
         run_dir=run_dir,
         state_dir=state_dir,
@@ -204,14 +122,29 @@ def _settings(values: _Values) -> DockerSettings:
     )
 
 
-def _audit(values: _Values, directory: Path) -> AuditLimits | None:
+def _quota(values: TomlValues) -> StandaloneQuota:
+    limit = values.whole("quota.limit", LIMIT, least=1, most=MOST_IN_A_VNET)
+    reserved = values.whole("quota.reserved", 0, least=0, most=MOST_IN_A_VNET)
+    if reserved >= limit:
+        values.fault("quota.reserved", f"no address is left for containers; write less than quota.limit ({limit})")
+    return StandaloneQuota(limit=limit, reserved=reserved)
+
+
+def _socket(values: TomlValues) -> Path:
+    path = values.path("docker.socket", "/run/docker/plugins/azure-cni.sock")
+    if len(bytes(path)) > LONGEST_SOCKET_PATH:
+        values.fault("docker.socket", f"the kernel takes at most {LONGEST_SOCKET_PATH} bytes; write a shorter path")
+    return path
+
+
+def _audit(values: TomlValues, directory: Path) -> AuditLimits | None:
     kept = values.flag("audit.enabled", default=True)
     size = values.whole("audit.maxSizeMiB", 64, least=1, most=10_240)
     days = values.whole("audit.maxDays", 30, least=1, most=3650)
     return AuditLimits(directory, most_bytes=size << 20, longest_s=days * DAY_S) if kept else None
 
 
-def _cni(values: _Values, run_dir: Path) -> HostSettings | None:
+def _cni(values: TomlValues, run_dir: Path) -> HostSettings | None:
     host = HostSettings(
         bin_dir=values.path("cni.binDir", "/opt/cni/bin"),
         conf_dir=values.path("cni.confDir", "/etc/cni/net.d"),
@@ -224,19 +157,19 @@ def _cni(values: _Values, run_dir: Path) -> HostSettings | None:
     return host if values.flag("cni.enabled", default=False) else None
 
 
-def _azure(values: _Values) -> AzureSettings:
+def _azure(values: TomlValues) -> AzureSettings:
     return AzureSettings(
         cloud=canonical(values.choice("azure.cloud", *NAMES, *ALIASES)),
-        arm_endpoint=values.text("azure.resourceManagerEndpoint"),
+        arm_endpoint=values.url("azure.resourceManagerEndpoint", "", schemes=("https",)),
         identity=values.choice("azure.identity", "managed"),
         client_id=values.text("azure.clientID"),
         adopt=Adopt(values.choice("azure.adopt", *Adopt)),
         ca_file=values.text("azure.caFile"),
-        imds_endpoint=values.text("azure.metadataEndpoint", "http://169.254.169.254"),
+        imds_endpoint=values.url("azure.metadataEndpoint", "http://169.254.169.254", schemes=("http", "https")),
     )
 
 
-def _policy(values: _Values) -> Policy:
+def _policy(values: TomlValues) -> Policy:
     standard, most = Policy(), limits.MAX_ADDRESSES_PER_NODE
     min_free = values.whole("pool.minFree", standard.min_free, least=0, most=most)
     max_free = values.whole("pool.maxFree", standard.max_free, least=0, most=2 * most)
@@ -246,22 +179,21 @@ def _policy(values: _Values) -> Policy:
     try:
         return Policy(min_free=min_free, max_free=max_free, batch=batch, size=size, maximum=maximum)
     except ConfigInvalid as error:
-        raise ConfigInvalid(f"cannot start: the values of [pool] do not fit together: {error}") from None
+        values.fault("pool", f"its values do not fit together: {error}")
+        return standard
 
 
-def _web(values: _Values) -> WebSettings:
+def _web(values: TomlValues) -> WebSettings:
     bind = Bind(values.choice("metrics.bind", Bind.LOOPBACK, Bind.NODE, Bind.NONE))
-    address = values.take("metrics.address", "", "an IPv4 address", lambda value: str(IPv4Address(_only(str)(value))))
+    address = values.take("metrics.address", "", "an IPv4 address", lambda value: str(IPv4Address(only(str)(value))))
     if bind is Bind.NODE and not address:
-        raise values.refused(
-            "metrics.bind", "node", "it needs metrics.address, the address of this VM to serve them at"
-        )
+        values.fault("metrics.bind", "it needs metrics.address, the address of this VM to serve them at")
     return WebSettings(port=values.whole("metrics.port", 9810, least=1, most=65_535), bind=bind, node_address=address)
 
 
-def _engine(values: _Values) -> Path | None:
+def _engine(values: TomlValues) -> Path | None:
     def parse(value: Any) -> str:
-        text: str = _only(str)(value)
+        text: str = only(str)(value)
         if text and not Path(text).is_absolute():
             raise ValueError
         return text
@@ -279,22 +211,5 @@ def _writer(value: Any) -> str:
 
 
 def _prefixes(value: Any) -> frozenset[IPv4Network]:
-    prefixes: list[Any] = _only(list)(value)
-    return frozenset(IPv4Network(_only(str)(prefix)) for prefix in prefixes)
-
-
-def _only(kind: type[T]) -> Callable[[Any], T]:
-    def parse(value: Any) -> T:
-        if type(value) is not kind:  # a bool is an int too
-            raise ValueError
-        return value
-
-    return parse
-
-
-def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in document.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    prefixes: list[Any] = only(list)(value)
+    return frozenset(IPv4Network(only(str)(prefix)) for prefix in prefixes)

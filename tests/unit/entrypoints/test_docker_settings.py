@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from azure_cni.entrypoints.cli import main
 from azure_cni.entrypoints.docker_settings import STANDARD_FILE, DockerSettings, read, read_file
+from azure_cni.entrypoints.toml_values import lines_of
 from azure_cni.entrypoints.web import Bind
 from azure_cni.errors import ConfigInvalid
 from azure_cni.model.nic import Adopt, NicWriter
@@ -134,15 +135,17 @@ def test_every_value_is_taken() -> None:
     ("text", "words"),
     [
         ("pool = [", "docker.toml is no TOML"),
-        ("a = 1\n[pool]\nmin = 3", "has a, pool.min, which is not known; known are agent.coolingSeconds"),
-        ("pool = 3", "has pool, which is not known"),
-        ("[pool]\nmax = 300", "pool.max in docker.toml is 300: it must be a whole number from 1 to 250"),
-        ("[pool]\nmax = true", "is True: it must be a whole number"),
-        ("[pool]\nmax = '8'", "is '8': it must be a whole number"),
-        ("[pool]\nmaxFree = 10", "the values of [pool] do not fit together: cannot use maxFree 10"),
+        ("a = 1", "line 1: a: it is not known; known are agent.coolingSeconds"),
+        ("[pool]\nminfree = 3", "line 2: pool.minfree: it is not known; write pool.minFree"),
+        ("\n[nothing]", "line 2: nothing: it is not known"),
+        ("pool = 3", "line 1: pool: it is a table; write [pool]"),
+        ("[pool]\nmax = 300", "line 2: pool.max is 300: write a whole number from 1 to 250"),
+        ("[pool]\nmax = true", "is True: write a whole number"),
+        ("[pool]\nmax = '8'", "is '8': write a whole number"),
+        ("[pool]\nmaxFree = 10", "line 1: pool: its values do not fit together: cannot use maxFree 10"),
         ("nicWriter = 'controller'", "there is no controller without Kubernetes"),
-        ("nicWriter = 'me'", "is 'me': it must be agent or none"),
-        ("nicWriter = ['none']", "it must be agent or none"),
+        ("nicWriter = 'me'", "is 'me': write agent or none"),
+        ("nicWriter = ['none']", "write agent or none"),
         ("nicWriter = 'none'", "it needs routablePrefixes"),
         ("nicWriter = 'none'\nroutablePrefixes = ['10.0.0.0/8']\nazure.adopt = 'none'", "would get nothing"),
         ("routablePrefixes = '10.0.0.0/8'", "a list of IPv4 prefixes"),
@@ -150,8 +153,12 @@ def test_every_value_is_taken() -> None:
         ("routablePrefixes = [10]", "a list of IPv4 prefixes"),
         ("[azure]\nidentity = 'workload'", "one of managed"),
         ("[azure]\ncloud = 'AzureGermanCloud'", "one of AzurePublicCloud"),
-        ("[azure]\nclientID = 7", "it must be a text"),
+        ("[azure]\nclientID = 7", "write a text"),
         ("[quota]\nlimit = 0", "from 1 to 65536"),
+        ("quota.limit = 8\nquota.reserved = 8", "line 2: quota.reserved is 8: no address is left"),
+        ("azure.metadataEndpoint = '169.254.169.254'", "write http://HOST or https://HOST"),
+        ("azure.resourceManagerEndpoint = 'http://arm.example'", "write https://HOST"),
+        ("azure.clientID = {}", "line 1: azure.clientID is {}: write a text"),
         ("[imds]\nallowPods = 'yes'", "true or false"),
         ("[agent]\ncoolingSeconds = -1", "a number of seconds from 0"),
         ("[agent]\ncoolingSeconds = nan", "a number of seconds from 0"),
@@ -166,6 +173,7 @@ def test_every_value_is_taken() -> None:
         ("[cni]\nspecVersion = '0.4.0'", "one of 1.0.0, 1.1.0"),
         ("[cni]\nbinDir = 'bin'", "an absolute path"),
         ("[docker]\nsocket = 'azure-cni.sock'", "an absolute path"),
+        (f"[docker]\nsocket = '/{'s' * 107}'", "the kernel takes at most 107 bytes"),
         ("[docker]\nwaitSeconds = 500", "from 0 to 120"),
         ("[docker]\nengineSocket = 'docker.sock'", 'an absolute path, or "" for none'),
         ("[docker]\nengineSocket = false", 'an absolute path, or "" for none'),
@@ -174,7 +182,7 @@ def test_every_value_is_taken() -> None:
 def test_a_wrong_value_is_named_with_what_is_allowed(text: str, words: str) -> None:
     with pytest.raises(ConfigInvalid) as raised:
         read(text)
-    assert str(raised.value).startswith("cannot start: ")
+    assert str(raised.value).startswith("cannot start: docker.toml ")
     assert words in str(raised.value)
 
 
@@ -189,20 +197,58 @@ def test_only_the_standard_file_may_be_missing(tmp_path: Path) -> None:
         read_file(tmp_path / "latin")
 
 
-def test_the_command_checks_a_file_and_starts_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "docker.toml"
-    file.write_text(WHOLE)
-    right = CliRunner().invoke(main, ["docker", "--config", str(file), "--check-config"])
-    assert (right.exit_code, right.output) == (0, f"{file}: the settings are right\n")
-    file.write_text("[pool]\nmax = 0")
-    wrong = CliRunner().invoke(main, ["docker", "--config", str(file), "--check-config"])
-    assert wrong.exit_code == 1
-    assert wrong.output.startswith(f"azure-cni: cannot start: pool.max in {file} is 0")
-
-
 def test_the_status_of_a_plugin_that_does_not_run(tmp_path: Path) -> None:
     file = tmp_path / "docker.toml"
     file.write_text(f"[docker]\nsocket = '{tmp_path}/none.sock'")
     done = CliRunner().invoke(main, ["docker", "--config", str(file), "status"])
     assert done.exit_code == 1
     assert done.output.startswith(f"azure-cni: cannot ask the plugin at {tmp_path}/none.sock: ")
+
+
+def test_all_faults_are_named_at_once_in_the_order_of_the_file() -> None:
+    text = """\
+# a VM
+pool.maxfree = 3
+routablePrefixes = [
+  "10.240.0.0/16",
+  "10.241.0.1/16",  # the third line of a statement of four
+]
+[agent]
+
+logLevel = "loud"
+[metrics]
+port = 0
+"""
+    with pytest.raises(ConfigInvalid) as raised:
+        read(text)
+    first, *faults = str(raised.value).split("\n")
+    assert first == "cannot start: docker.toml has 4 faults"
+    assert [fault.split(": ")[0].strip() for fault in faults] == ["line 2", "line 3", "line 9", "line 11"]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", {}),
+        (
+            'a = 1\n[b]\n[c]\n# no\nd.e = """\n[x]\ny = 1\n"""\nf = [[1,\n2]]',
+            {"a": 1, "b": 2, "c": 3, "c.d.e": 5, "c.f": 9},
+        ),
+        ("[c]\r\nd = { e = 1, f = 2 }\r\n", {"c": 1, "c.d.e": 2, "c.d.f": 2}),
+        ("[[t]]\n'odd name' = 1", {"t": 1}),
+    ],
+)
+def test_a_value_is_on_the_line_where_its_statement_begins(text: str, lines: dict[str, int]) -> None:
+    assert lines_of(text) == lines
+
+
+def test_the_check_says_whether_the_settings_are_right_and_starts_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "docker.toml"
+    file.write_text(WHOLE)
+    told = CliRunner().invoke(main, ["docker", "--config", str(file), "--check-config"])
+    assert (told.exit_code, told.stdout) == (0, f"{file}: the settings are right\n")
+    file.write_text("[pool]\nmax = 300\nsizes = 1\n")
+    told = CliRunner().invoke(main, ["docker", "--config", str(file), "--check-config"])
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert f"{file} has 2 faults\n  line 2: pool.max is 300: write a whole number" in told.stderr
+    assert list(tmp_path.iterdir()) == [file]
