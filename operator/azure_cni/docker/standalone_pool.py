@@ -34,7 +34,9 @@ class StandalonePool:
     def __init__(self, file: StateFile) -> None:
         self._file = file
         self._body = _stored(file)
-        self._version = 0
+        written = self.shown.version.number
+        self._version = int(written) if written.isdecimal() else 0
+        """Goes on where the process before this one ended: a lower number would count as an old write."""
         self.changed = asyncio.Event()
 
     @property

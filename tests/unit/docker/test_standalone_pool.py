@@ -32,8 +32,10 @@ NODE = {"metadata": {"name": "vm1", "uid": "machine"}}
 class Standalone:
     """A VM without Kubernetes."""
 
-    def __init__(self, used: int | CloudError = 0, *, quota: StandaloneQuota | None = None) -> None:
-        self.file, self.nic = FakeStateFile(), FakeNic()
+    def __init__(
+        self, used: int | CloudError = 0, *, quota: StandaloneQuota | None = None, file: bytes | None = None
+    ) -> None:
+        self.file, self.nic = FakeStateFile(file), FakeNic()
         self.usage = FakeUsage(used, ours=lambda: self.held)
         self.pool, self.clock = StandalonePool(self.file), LoopClock()
         ports = NodePorts(
@@ -146,6 +148,14 @@ async def test_the_pool_outlives_the_process_and_a_damaged_file_is_made_again() 
     assert StandalonePool(file).shown.status == {"requested": 16}
     for content in (b"", b"[]", b"{}", b"\xff"):
         assert await StandalonePool(FakeStateFile(content)).read() is None
+
+
+async def test_a_process_that_follows_another_still_grows() -> None:
+    """Its writes are newer than those that it found, or it would take each of its own for an old one."""
+    found = b'{"metadata":{"name":"vm1","uid":"machine","generation":1,"resourceVersion":"40"},"spec":{},"status":{}}'
+    vm = Standalone(file=found)
+    async with vm.running():
+        await vm.until_held(16)
 
 
 async def test_a_write_on_an_old_version_is_refused() -> None:
