@@ -38,7 +38,7 @@ test: $(READY) ## Unit, property, contract and data plane tests (the last need r
 	$(BOX) go -C $(PLUGIN) test ./...
 
 # What is slow and rarely breaks: only `make e2e-full` runs it.
-SLOW := attacks or (test_21_services and nftables) or test_23_dns or test_24_ingress or test_26_node_and_path or test_27_forward_policy or test_3 or test_40_docker
+SLOW := attacks or (test_21_services and nftables) or test_23_dns or test_24_ingress or test_26_node_and_path or test_27_forward_policy or test_3 or test_4
 
 # Two VMs, their kubelets and an API server share this machine: up to three scenarios that fail get a second attempt,
 # and the run names those that passed only then. make e2e-full gives none.
@@ -52,7 +52,7 @@ e2e: $(READY) ## The scenarios on the box but the slow ones; what pools are for,
 	$(call attempt,--nic-writer controller -k "test_02_sixty_pods or test_03_pool")
 
 # Neither who writes the NICs nor the runtime has a part in these.
-APART := test_13 or test_14 or test_15 or test_16 or test_17 or test_19 or test_2 or test_33 or test_34 or test_40
+APART := test_13 or test_14 or test_15 or test_16 or test_17 or test_19 or test_2 or test_33 or test_34 or test_4
 
 .PHONY: e2e-full
 e2e-full: $(READY) ## All scenarios in both modes, most with controller or containerd 1.6 too, 80 more seeds: some 3 hours
@@ -110,6 +110,10 @@ $(DOCS)/.ready: requirements/docs.txt | $(READY)
 docs: $(DOCS)/.ready ## The documentation as a site to open from the disk, links and anchors checked
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs --quiet build --strict
 	@echo "open build/site/index.html"
+
+.PHONY: deb
+deb: $(READY) ## The Debian package of `azure-cni docker`, in dist/; ARGS=--revision=2 for the next of one version
+	PYTHONPATH=operator $(BIN)/python -m debian_package.build $(ARGS)
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 

@@ -51,15 +51,24 @@ class DockerHost:
 
     def start(self) -> azure.Nic:
         """Boot it, with the plugin, the daemon and the image; what is there already stays."""
+        nic = self.boot()
+        self.start_plugin()
+        self.start_docker()
+        return nic
+
+    def boot(self) -> azure.Nic:
+        """Boot it with the plugin's settings, and nothing else."""
         machine, nic = lifecycle.start_machine(self.name)
         cgroups.ensure(self.name)
         machine.write("/etc/azure-cni/ca.pem", AZURE_CA.read_text())
         machine.write("/etc/azure-cni/docker.toml", SETTINGS)
-        self.start_plugin()
+        return nic
+
+    def start_docker(self) -> None:
+        """Start dockerd, and give it the image of containers."""
         self.start_daemon()
         if not self.docker("image", "ls", "-q", IMAGE).strip():
             self._import_image()
-        return nic
 
     def start_daemon(self) -> None:
         """Start dockerd, and wait until it answers; that is after it has dealt with the containers of before."""

@@ -1,8 +1,8 @@
 """The settings of `azure-cni docker`: a TOML file, validated into one frozen value before anything starts.
 
 Names, meanings and defaults are those of the chart's values; `docker.*` is of this file alone. Unknown names and
-impossible values are refused, all at once and each with its line: `azure-cni docker --check-config` does that and starts
-nothing.
+impossible values are refused, all at once and each with its line: `azure-cni docker --check-config` does that and
+starts nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What makes the Debian package of `azure-cni docker`: `make deb` runs it, the product never does."""
