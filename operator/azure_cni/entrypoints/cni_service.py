@@ -48,11 +48,16 @@ def installation_on(
     directories: Directories | None = None,
     seen: tuple[Path, ...] = (),
 ) -> Installation:
-    """The installation in the directories of this host. `seen`: others that must still be the host's."""
+    """The installation in the directories of this host. `seen`: others that must still be the host's.
+
+    Without a Node the process sees the host's own directories, and what is mounted there is its administrator's: podman
+    mounts /run/netns over itself when it starts its first container.
+    """
+    bound_once = () if node is None else (host.bin_dir, host.conf_dir, host.run_dir, NAMESPACES, *seen)
     return Installation(
         files or HostPlugin(host.plugin, host.bin_dir, host.conf_dir, host.conf_name),
         mark=ServedMark(host.run_dir),
-        directories=directories or NodeDirectories((host.bin_dir, host.conf_dir, host.run_dir, NAMESPACES, *seen)),
+        directories=directories or NodeDirectories(bound_once),
         socket=str(host.run_dir / SOCKET),
         version=host.spec_version,
         chain_portmap=host.chain_portmap,

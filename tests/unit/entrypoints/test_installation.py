@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from azure_cni.entrypoints import cni_service
 from azure_cni.entrypoints.settings import HostSettings
 from azure_cni.errors import AzureCniError
 from azure_cni.host.files import NodeDirectories
@@ -180,3 +181,16 @@ async def test_a_node_that_has_taken_pods_keeps_its_conflist_when_others_empty_t
             assert written(host)["cniVersion"] == "1.0.0"
             (host.bin_dir / "azure-cni").unlink()
             await node.until((host.bin_dir / "azure-cni").exists, within_s=LOOK_S + 0.1)
+
+
+async def test_only_a_container_watches_that_its_mounts_are_still_the_hosts(
+    host: HostSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Podman mounts /run/netns over itself: on the host that is nobody's fault, and ended the process."""
+    watched: list[tuple[Path, ...]] = []
+    monkeypatch.setattr(cni_service, "NodeDirectories", watched.append)
+    node = SimulatedNode()
+    of(node, host)
+    of(node, host, node=None)
+    assert host.run_dir in watched[0]
+    assert watched[1:] == [()]
