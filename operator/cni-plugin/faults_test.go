@@ -28,7 +28,8 @@ func TestWithoutAgent(t *testing.T) {
 			e := wantError(t, call(t, envOf(verb), config("1.1.0", socket)), code,
 				"cannot reach the azure-cni agent at "+socket+": connect: "+why,
 				"is its pod running on this node? kubectl get pods -A -l app.kubernetes.io/name=azure-cni"+
-					" --field-selector spec.nodeName="+strings.ToLower(hostname))
+					" --field-selector spec.nodeName="+strings.ToLower(hostname)+
+					"; on a VM without Kubernetes: systemctl status azure-cni-docker")
 			if e.CNIVersion != "1.1.0" {
 				t.Errorf("%s: cniVersion %q, want the config's", verb, e.CNIVersion)
 			}
