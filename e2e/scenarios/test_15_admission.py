@@ -98,7 +98,17 @@ def test_a_grant_by_hand_is_refused(box: Box, nodes: list[Node], quota: Callable
 
 
 @pytest.mark.parametrize(
-    "field", ["granted", "grantedFor", "grantReason", "grantMessage", "grantNotBefore", "nicOperationResult"]
+    "field",
+    [
+        "granted",
+        "grantedFor",
+        "grantReason",
+        "grantMessage",
+        "grantNotBefore",
+        "recall",
+        "recalling",
+        "nicOperationResult",
+    ],
 )
 def test_no_agent_grants_itself(agent: Caller, nodes: list[Node], field: str) -> None:
     """Nor explains a grant, nor writes the result of its own NIC operation."""
@@ -107,6 +117,7 @@ def test_no_agent_grants_itself(agent: Caller, nodes: list[Node], field: str) ->
         "grantReason": "Mine",
         "grantMessage": "mine",
         "grantNotBefore": "2026-01-01T00:00:00Z",
+        "recall": {"number": 1, "hold": 249},
     }
     value = others.get(field, 249)
     agent.status(f"nodeippools/{nodes[0].name}", {field: value}).refused(403, "is written by the controller alone")

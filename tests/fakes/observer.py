@@ -31,6 +31,9 @@ class RecordingObserver:
     def repaired(self, kind: str) -> None:
         self.recorded.append(("repaired", kind))
 
+    def recalled(self, addresses: int) -> None:
+        self.recorded.append(("recalled", str(addresses)))
+
     def granted(self, result: str) -> None:
         self.recorded.append(("granted", result))
 

@@ -60,6 +60,8 @@ class SimulatedNode:
         self,
         *,
         nic: FakeNic | None = None,
+        cloud: FakeCloud | None = None,
+        pools: FakePools | None = None,
         policy: Policy | None = None,
         before: SimulatedNode | None = None,
         rebooted: bool = False,
@@ -76,8 +78,8 @@ class SimulatedNode:
         engine: RollCall | None = None,
     ) -> None:
         self.nic: FakeNic = nic or (before.nic if before else FakeNic())
-        self.cloud: FakeCloud = before.cloud if before else FakeCloud()
-        self.pools: FakePools = before.pools if before else FakePools()
+        self.cloud: FakeCloud = cloud or (before.cloud if before else FakeCloud())
+        self.pools: FakePools = pools or (before.pools if before else FakePools())
         self.node_port = node_port(self.pools)
         self.events: FakeEvents = before.events if before else FakeEvents()
         survived = before if not rebooted else None

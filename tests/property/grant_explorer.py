@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from azure_cni.ipam.grants import Answer, Reserve, TakeBack, Unchanged
+from azure_cni.quota.recalls import KEPT
 from property.grant_controllers import (
     FIRST_LEDGER,
     FoundGone,
@@ -27,6 +28,7 @@ from property.grant_controllers import (
     writes_ledger,
     writes_pool,
 )
+from property.grant_recalls import Wishes, all_wishes, recalled
 from property.grant_world import (
     NO_ENTRY,
     Node,
@@ -122,13 +124,14 @@ class Explorer:
         """From how many states of rest was followed what comes of it; and from which one a node is not served.
 
         Every state met has a state of rest ahead: whoever is at work can stop, what is under way can end, and neither
-        needs anybody else. From there on nobody fails any more, and the nodes want what they want.
+        needs anybody else. From there on nobody fails any more, and the nodes want what they want: for pods, and beyond
+        that to keep it ready.
         """
-        served: set[tuple[Node, Node, Ledger, tuple[int, int]]] = set()
+        served: set[tuple[Node, Node, Ledger, Wishes]] = set()
         cores = {self._core(state): state for state in self._came_from if state < HERE and self._is_quiet(state)}
         for (*nodes, ledger), state in cores.items():
-            for wants in product(range(self.size.per_node + 1), repeat=2):
-                if stuck := self._follow(nodes, ledger, wants, served):
+            for wishes in all_wishes(self.size):
+                if stuck := self._follow(nodes, ledger, wishes, served):
                     return len(cores), "\n".join([*self._way(state), stuck])
         return len(cores), ""
 
@@ -138,21 +141,21 @@ class Explorer:
         (node0, entry0), (node1, entry1) = (at_rest(self._nodes.values[node], entry) for node, entry in pairs)
         return node0, node1, (entry0, entry1)
 
-    def _follow(self, nodes: list[Node], ledger: Ledger, wants: tuple[int, int], served: set) -> str:
+    def _follow(self, nodes: list[Node], ledger: Ledger, wishes: Wishes, served: set) -> str:
         nodes, met = list(nodes), []
         for _ in range(ROUNDS):
-            met.append(key := (*nodes, ledger, wants))
+            met.append(key := (*nodes, ledger, wishes))
             if key in served:
                 served.update(met)
                 return ""
-            before = (*nodes, ledger)
             for index in (0, 1):
-                nodes[index] = towards(nodes[index], wants[index], self.rules)
+                nodes[index] = towards(nodes[index], wishes.wanted(index), self.rules)
                 nodes[index], ledger = self._controlled(nodes[index], ledger, index)
-            if before == (*nodes, ledger):
+            wishes = recalled(nodes, ledger, wishes, self.size)
+            if key == (*nodes, ledger, wishes):
                 served.update(met)
-                return self._unserved(nodes, ledger, wants)
-        return f"wants {wants}: no end after {ROUNDS} rounds: {nodes} {ledger}"
+                return self._unserved(nodes, ledger, wishes)
+        return f"{wishes}: no end after {ROUNDS} rounds: {nodes} {ledger}"
 
     def _controlled(self, node: Node, ledger: Ledger, index: int) -> tuple[Node, Ledger]:
         """What a controller makes of it that nobody disturbs."""
@@ -174,10 +177,14 @@ class Explorer:
         room = self.rules.ceiling(limit=self.size.limit, per_node=self.size.per_node, others=ledger[1 - index].count)
         return self.rules.decide(node.pool, ledger[index], ceiling=room)
 
-    def _unserved(self, nodes: list[Node], ledger: Ledger, wants: tuple[int, int]) -> str:
-        for index, (node, wants_now) in enumerate(zip(nodes, wants, strict=True)):
-            wanted = 0 if node.gone else wants_now
+    def _unserved(self, nodes: list[Node], ledger: Ledger, wishes: Wishes) -> str:
+        for index, node in enumerate(nodes):
+            wanted = 0 if node.gone else wishes.wanted(index)
             short = wanted - node.nic
+            other, needed = nodes[1 - index], 0 if node.gone else wishes.of(index).need
+            idle = other.nic - max(KEPT, wishes.of(1 - index).need)
+            if node.nic < needed and idle > 0 and not other.gone:
+                return f"node {index} needs {needed}, holds {node.nic}, and the other has {idle} idle: {wishes}"
             if node.nic != ledger[index].count:
                 return f"node {index} wants {wanted}, holds {node.nic} and keeps {ledger[index].count}"
             if self._decision(node, ledger, index) != Unchanged():

@@ -15,6 +15,7 @@ import pytest
 from azure_cni.api.node_ip_pool import Request
 from azure_cni.ipam import grants
 from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, TakeBack, Unchanged
+from property import grant_explorer
 from property.grant_explorer import Explorer
 from property.grant_world import Rules, Size
 
@@ -176,3 +177,10 @@ def test_a_controller_that_takes_nothing_back_starves_a_node():
     explorer = Explorer(decides(keeps), Size(limit=1, per_node=1, numbers=(3, 2)))
     assert not explorer.walk().wrong
     assert "holds 0 and keeps 1" in explorer.starving()[1]
+
+
+def test_without_recalls_a_node_starves_while_the_other_holds_idle_addresses(monkeypatch):
+    monkeypatch.setattr(grant_explorer, "recalled", lambda _nodes, _ledger, wishes, _size: wishes)
+    explorer = Explorer(OURS, ONE_NODE)
+    explorer.walk()
+    assert "and the other has 1 idle" in explorer.starving()[1]

@@ -24,6 +24,10 @@ NEAR_LIMIT: Final = "NearLimit"
 """The reason of AtLimit and Exhausted while they are False and about to be True (`ipam.near_limit`)."""
 
 
+IDLE_RECALLED: Final = "IdleRecalled"
+"""The reason of Growing, and of an event, on a node that is to give idle addresses back for pods of others."""
+
+
 class PoolKind(StrEnum):
     """The conditions of a NodeIPPool."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -20,10 +20,9 @@ from typing import Any, Final
 from azure_cni.api import reading
 from azure_cni.api.reading import Version, version
 from azure_cni.errors import ConfigInvalid
-from azure_cni.model.attachments import AttachedResource, listable
-from azure_cni.model.identity import ModeName, NodeIdentity
-from azure_cni.model.nic import LONGEST_CONFIG_NAME, ExcludedConfiguration, VNetID
-from azure_cni.model.text import legible, plain, seconds_of
+from azure_cni.model.identity import ModeName
+from azure_cni.model.nic import VNetID
+from azure_cni.model.text import legible, seconds_of
 
 GROUP = "azure-cni.io"
 VERSION = "v1alpha1"
@@ -39,8 +38,6 @@ PAUSE = f"{GROUP}/pause"
 """The annotation in which `azure-cni pause` says who paused a pool and why, as JSON. Agents go by `spec.paused`."""
 PAUSE_WRITER = "azure-cni-pause"
 """Under which it writes (`fieldManager`): it owns `spec.paused` in `metadata.managedFields` until another sets it."""
-LONGEST_EXCLUDED: Final = 320
-"""Characters of an entry of `status.excluded`: a name, an address, and why, with the two names of a pool."""
 
 SPEC_FIELDS = {
     "minFree": "min_free",
@@ -68,6 +65,18 @@ class Request:
 
     count: int
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """The controller's wish that a node give idle addresses back, because pods of other nodes wait for one.
+
+    The node holds at most `hold` addresses, or as many as its own pods need. It shrinks once for each `number`; until
+    the wish is withdrawn it does not ask for spare addresses beyond that.
+    """
+
+    number: int
+    hold: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +132,13 @@ class NodeIPPool:
     grant_reason: str
     grant_message: str
     grant_not_before_s: float | None
+    releasable: int
+    """Idle addresses that its agent could give back at once; 0 where it cannot, or knows no `Recall`."""
+    recall: Recall | None
+    recall_met: int
+    """The number of the newest one for which nothing remains to be done, as its agent says."""
+    recalling: int
+    """How many addresses other nodes are to give back for its pods."""
 
     vm_id: str | None
     """The GUID of the VM whose agent wrote the status; None where none has."""
@@ -205,6 +221,10 @@ def parse(body: Mapping[str, Any]) -> NodeIPPool:
         grant_reason=reading.text(status.get("grantReason")),
         grant_message=reading.text(status.get("grantMessage")),
         grant_not_before_s=seconds_of(status.get("grantNotBefore")),
+        releasable=reading.addresses(status.get("releasable")),
+        recall=_recall(reading.mapping(status.get("recall"))),
+        recall_met=reading.number(status.get("recallMet")),
+        recalling=reading.whole(status.get("recalling"), most=MOST_WAITING),
         vm_id=reading.text(status["vmID"]) if "vmID" in status else None,
         vnet_id=VNetID(reading.text(status.get("vnetID"))),
         nic_id=reading.text(status.get("nicID")),
@@ -221,6 +241,12 @@ def _view(status: Mapping[str, Any]) -> PoolView:
     )
     number, granted_for = (reading.number(status.get(key)) for key in ("requestID", "grantedFor"))
     return PoolView(Request(requested, number), granted=granted, granted_for=granted_for, allocated=allocated)
+
+
+def _recall(written: Mapping[str, Any]) -> Recall | None:
+    """None where none was written."""
+    number = reading.number(written.get("number"))
+    return Recall(number, hold=reading.addresses(written.get("hold"))) if number else None
 
 
 def _last_number(seen: Version, written: object) -> int:
@@ -258,40 +284,3 @@ def _uplink(status: Mapping[str, Any]) -> tuple[str, IPv4Address] | None:
 
 UNREAD: Final = parse({})
 """A pool of which nothing is known: before it is read, and after it was deleted."""
-
-
-def identity_status(identity: NodeIdentity) -> dict[str, Any]:
-    """The part of the status that says who this node is in Azure."""
-    return {
-        "vmID": identity.vm_id,
-        "nicID": identity.nic_id,
-        "subnetID": identity.subnet_id,
-        "vnetID": identity.vnet_id,
-        "macAddress": identity.mac,
-        "primaryIP": str(identity.primary_ip),
-    }
-
-
-def excluded_entry(config: ExcludedConfiguration) -> str:
-    """One entry of `status.excluded`: a line for people, of bounded length."""
-    return plain(str(config), LONGEST_EXCLUDED)
-
-
-def attached_entries(resources: Iterable[AttachedResource]) -> list[str]:
-    """`status.vnetAttachments`: the resource IDs of what pods have attached, as many as the list can have."""
-    return [resource.id for resource in listable(sorted(resources))]
-
-
-def attached_resources(pool: NodeIPPool) -> frozenset[AttachedResource]:
-    """What an agent of this node said that pods have attached, whatever the values allow now."""
-    written = pool.status.get("vnetAttachments")
-    found = (AttachedResource.parse(reading.text(one)) for one in (written if isinstance(written, list) else ()))
-    return frozenset(resource for resource in found if resource is not None)
-
-
-def address_entry(address: IPv4Address, config: str) -> str:
-    """One entry of `status.vnetAddresses`: the address and its ipConfiguration, on one line of bounded length.
-
-    It says what is on the NIC, not which pod has it, so that nothing is written when a pod starts or ends.
-    """
-    return f"{address} {plain(config, LONGEST_CONFIG_NAME)}"

@@ -46,12 +46,13 @@ from azure_cni.cluster.ports import ClusterPorts
 from azure_cni.cluster.quota_cache import QuotaCache
 from azure_cni.cluster.reclaimer import Reclaimer
 from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
-from azure_cni.quota import external_usage, ledger_changes, messages, pool_updates, quota_status
+from azure_cni.quota import external_usage, ledger_changes, messages, nic_messages, pool_updates, quota_status
 from azure_cni.quota.external_usage import UsageReading
 from azure_cni.quota.messages import Explanation
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.pacing import ReservationPlan, plan_reservations
 from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S, PoolUpdate
+from azure_cni.quota.recalls import NO_RECALLS, RecallTracker
 from azure_cni.quota.throttling import ThrottleTracker
 from azure_cni.quota.write_budget import GrantHistory, capacity
 
@@ -88,6 +89,9 @@ class Granter:
         self._reading = reading
         self._ledger_writer = LedgerWriter(cache, ports.clock)
         self._throttling = ThrottleTracker()
+        self._recalls = RecallTracker()
+        self._recall_plan = NO_RECALLS
+        """What the round that runs, or the last one, makes of nodes whose pods wait."""
         self._history = GrantHistory()
         self._reclaimer = reclaimer
         self._nic_owners = nic_owners
@@ -132,13 +136,14 @@ class Granter:
             *pool_updates.delays(quota, nodes, plan, monotonic_s=self._ports.clock.monotonic_s()),
             *pool_updates.refusals(self._node_index.of(self._vnet_id), refused),
         ]
+        updates = pool_updates.with_recalls(quota, nodes, self._recall_plan, updates)
         written = await self._write_pools(quota, updates)
         lowered = {update.node.name: update.lowers for update in written if update.lowers is not None}
         if lowered:
             await self._cache.write(quota, self._draft(quota, lowered, nodes))
         self._ports.observer.round(self._ports.clock.monotonic_s() - began_s)
         self._note_losses(updates, written)
-        soon = plan.delayed or nic_checks.unknown
+        soon = plan.delayed or nic_checks.unknown or self._recall_plan.starving
         explain_s = GRANT_EXPLANATION_DELAY_S if soon else SUMS_S
         rests_s = (plan.due_s, self._reclaimer.due_in_s, explain_s, self._sums_rest_s)
         return min(*rests_s, *map(_retry_s, self._losses.values()))
@@ -154,9 +159,18 @@ class Granter:
             own_until_s=self._reading.throttled_until_s,
             now_s=now_s,
         )
-        uses = self._history.uses(now_s=began_s)
+        self._recall_plan = self._recalls.plan(
+            quota, nodes, now_s=began_s, utc_s=now_s, halted=throttling.all_until_s > now_s
+        )
         plan = plan_reservations(
-            quota, nodes, vanished=vanished, throttling=throttling, uses=uses, now_s=now_s, monotonic_s=began_s
+            quota,
+            nodes,
+            vanished=vanished,
+            throttling=throttling,
+            uses=self._history.uses(now_s=began_s),
+            now_s=now_s,
+            monotonic_s=began_s,
+            recalled=self._recall_plan.under_way,
         )
         self.delayed = len(plan.delayed)
         if plan.new_throttling_s:
@@ -180,7 +194,7 @@ class Granter:
         nodes, refused = [], {}
         for node in self._node_index.of(self._vnet_id):
             if len(node.nic) > LONGEST_NIC_LABEL:
-                refused[node.name] = messages.on_unwritable(node)
+                refused[node.name] = nic_messages.on_unwritable(node)
             else:
                 nodes.append(node)
         return nodes, refused
@@ -217,7 +231,13 @@ class Granter:
         refused = self._ledger_writer.refused(self._node_index.of(self._vnet_id))
         denied = (self._reclaimer.denied, self._nic_owners.denied)
         fields = quota_status.status_fields(
-            changed, nodes, silence=silence, now_s=now_s, refused=refused, denied=tuple(filter(None, denied))
+            changed,
+            nodes,
+            silence=silence,
+            now_s=now_s,
+            refused=refused,
+            denied=tuple(filter(None, denied)),
+            recalled=self._recall_plan.under_way if self._recall_plan.starving else messages.NOBODY,
         )
         return Draft(changes, {key: value for key, value in fields.items() if quota.status.get(key) != value})
 
@@ -245,6 +265,8 @@ class Granter:
                 return False
         self._node_index.see(pool, now_s=self._ports.clock.monotonic_s())
         observer.granted(update.result)
+        if node.name in self._recall_plan.asked:
+            observer.recalled(self._recall_plan.under_way[node.name])
         return True
 
     async def _look_again(self, node: NodeRecord, error: KubeError) -> None:

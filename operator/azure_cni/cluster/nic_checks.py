@@ -21,7 +21,7 @@ from azure_cni.cluster.ports import ControllerClock, VNets
 from azure_cni.errors import AzureCniError, CloudUnreachable, ResourceBusy
 from azure_cni.faults import Faults
 from azure_cni.model.nic import VNetID
-from azure_cni.quota import ledger_changes, messages
+from azure_cni.quota import ledger_changes, nic_messages
 from azure_cni.quota.admission import changes_nic, judge_by_ledger
 from azure_cni.quota.messages import NOTHING, Explanation
 from azure_cni.quota.node_record import NodeRecord
@@ -98,7 +98,7 @@ class NicChecks:
             if explanation is None and now_s - node.asking_since_s < GRANT_EXPLANATION_DELAY_S:
                 unknown.add(node.name)
             elif explanation != NOTHING:
-                held[node.name] = explanation or messages.on_nic_unseen(node)
+                held[node.name] = explanation or nic_messages.on_nic_unseen(node)
         doubtful = frozenset(key for key, entry in self._doubtful.items() if quota.entries.get(key) == entry)
         self._doubtful.clear()
         return NicCheckResult(held, frozenset(unknown), doubtful)
@@ -117,7 +117,7 @@ class NicChecks:
         verdict = self._verdicts.get(node.name)
         if verdict is None:
             return self._begin(quota, node)
-        return verdict.explanation if verdict.nic == node.nic else messages.on_nic_changing(node)
+        return verdict.explanation if verdict.nic == node.nic else nic_messages.on_nic_changing(node)
 
     def _begin(self, quota: VNetQuota, node: NodeRecord) -> Explanation | None:
         """Queue the question to Azure, and decide what the ledger alone can decide."""
@@ -152,8 +152,8 @@ class NicChecks:
         except ResourceBusy:  # it exists
             return NOTHING
         except AzureCniError as error:
-            return messages.on_nic_unseen(node, why=str(error))
-        return messages.on_nic_unseen(node, why="Azure has no such NIC") if ours is None else NOTHING
+            return nic_messages.on_nic_unseen(node, why=str(error))
+        return nic_messages.on_nic_unseen(node, why="Azure has no such NIC") if ours is None else NOTHING
 
     async def _gone(self, question: _Question) -> dict[str, LedgerEntry]:
         """The entries for NICs that do not exist any more."""

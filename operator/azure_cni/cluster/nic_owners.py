@@ -24,7 +24,7 @@ from azure_cni.cluster.ports import ClusterPorts
 from azure_cni.errors import AccessDenied, AzureCniError, CloudUnreachable
 from azure_cni.faults import Faults
 from azure_cni.model.nic import VNetID
-from azure_cni.quota import messages
+from azure_cni.quota import nic_messages
 from azure_cni.quota.messages import NOTHING, Explanation
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.operation_checks import names_another, vm_named
@@ -132,4 +132,4 @@ class NicOwners:
         if not vm:
             return NOTHING, UNKNOWN_S
         named = names_another(provider_id, vm=vm)
-        return (messages.on_foreign_nic(node, vm=vm, named=named), AGAIN_S) if named else (NOTHING, float("inf"))
+        return (nic_messages.on_foreign_nic(node, vm=vm, named=named), AGAIN_S) if named else (NOTHING, float("inf"))

@@ -157,7 +157,12 @@ class ControllerObserver(Protocol):
     """Hooks for measurements; called synchronously, must not block or raise."""
 
     def granted(self, result: str) -> None:
-        """A pool was written: `full`, `short`, `taken_back`, `put_off`, `refused`, or its write failed (the reason)."""
+        """A pool was written: `full`, `short`, `taken_back`, `put_off`, `refused`, `recalled`, `told` (of what others
+        give back), or its write failed (the reason).
+        """
+
+    def recalled(self, addresses: int) -> None:
+        """A node was asked to give so many idle addresses back for pods of other nodes."""
 
     def ledger_written(self, result: str) -> None:
         """A write of a quota's ledger ended: `written`, or an error's reason."""

@@ -109,6 +109,11 @@ class ControllerMetrics(CommonMetrics):
             "azure_cni_grants", "Answers to nodes and what was taken back, by result.", ["result"],
             registry=self.registry,
         )  # fmt: skip
+        self._recalled = Counter(
+            "azure_cni_recalled_addresses",
+            "Idle addresses that nodes were asked to give back for pods that wait on other nodes.",
+            registry=self.registry,
+        )
         self._ledger_written = Counter(
             "azure_cni_ledger_writes", "Writes of a quota's ledger, by result.", ["result"], registry=self.registry
         )
@@ -130,6 +135,10 @@ class ControllerMetrics(CommonMetrics):
     def granted(self, result: str) -> None:
         """See `Observer`."""
         self._granted.labels(result).inc()
+
+    def recalled(self, addresses: int) -> None:
+        """See `Observer`."""
+        self._recalled.inc(addresses)
 
     def ledger_written(self, result: str) -> None:
         """See `Observer`."""

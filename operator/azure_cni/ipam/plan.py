@@ -10,13 +10,14 @@ the same step.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeAlias
 
+from azure_cni.api.node_ip_pool import Recall
 from azure_cni.ipam.ledger import Counts, Ledger, Slot, State
 from azure_cni.ipam.limits import SETTLE_POLL_S, SHRINK_DELAY_S
-from azure_cni.ipam.sizing import Policy, target
+from azure_cni.ipam.sizing import Policy, target, under_recall
 from azure_cni.model.nic import (
     MAX_ADDRESSES_PER_NODE,
     Address,
@@ -112,8 +113,8 @@ class Plan:
 
     `requested` is what the node has to ask for: its target, but never less than its NIC holds already. To make growth
     one write, ask first and pass the answer of that request as `granted`. `surplus_since_s` goes back into the next
-    decision. `wake_at_s`: the boot time at which to decide again if nothing happens before; None when only an event can
-    change it.
+    decision, as does `recall_met`, the number of the newest recall for which nothing remains to be done. `wake_at_s`:
+    the boot time at which to decide again if nothing happens before; None when only an event can change it.
     """
 
     target: int
@@ -121,6 +122,7 @@ class Plan:
     step: Step
     surplus_since_s: float | None = None
     wake_at_s: float | None = None
+    recall_met: int = 0
 
 
 def next_step(
@@ -137,6 +139,8 @@ def next_step(
     attach: tuple[AttachmentChange, ...] = (),
     may_grow: bool = True,
     groups: tuple[str, ...] | None = None,
+    recall: Recall | None = None,
+    recall_met: int = 0,
 ) -> Plan:
     """Decide from a ledger that has observed `view`.
 
@@ -144,17 +148,20 @@ def next_step(
     while it is not. `pending_write`: the ledger withholds from pods what such a write would remove, or attach to.
     `attach`: what is to be changed of what pods have attached. `may_grow` is False while a growth that failed rests,
     or is refused: then `attach` does not wait for it. `groups`: the application security groups that the NIC shall be
-    in, None for those that it is in; no pod's address waits for that. Times are boot times in s.
+    in, None for those that it is in; no pod's address waits for that. `recall`: what the controller wants to have back
+    for pods of other nodes, without `shrink_delay_s` but once for each number. Times are boot times in s.
     """
     counts = ledger.counts()
     # Missing addresses are not on the NIC and do not become useful by growing: neither side counts them.
     useless = sum(config.size for config in _unusable(ledger, view) if not config.ours) if view.settled else 0
-    wanted = target(
-        policy, assigned=counts.assigned - counts.missing, waiting=waiting, cooling=counts.cooling + useless
-    )
+    assigned, cooling = counts.assigned - counts.missing, counts.cooling + useless
+    wanted = target(policy, assigned=assigned, waiting=waiting, cooling=cooling)
+    wanted = under_recall(wanted, needed=assigned + waiting + cooling, recall=recall)
     wanted, held = min(wanted, view.most), view.held
     requested = _requested(view, wanted=wanted)
-    plan = partial(Plan, wanted, requested)
+    recalled = _recalled(ledger, view, wanted=wanted, recall=recall, met=recall_met)
+    met = recall.number if recall is not None and view.settled and recalled is None else recall_met
+    plan = partial(Plan, wanted, requested, recall_met=recall_met if policy.paused else met)
     cooled_at_s = ledger.next_cooled_at_s()
     if policy.paused:
         return plan(NoOp(), wake_at_s=cooled_at_s)
@@ -164,6 +171,7 @@ def next_step(
         step := _withheld(ledger, view, pending_write, attach=attach)
         or _failed(ledger, view)
         or _growth(view, wanted=wanted, granted=granted - view.held_for_others, attach=attach, may_grow=may_grow)
+        or recalled
     ):
         return plan(step, wake_at_s=cooled_at_s)
     rest = _rewrite(view, too_much=pending_write is not None and pending_write.most > requested)
@@ -225,6 +233,22 @@ def _is_surplus(policy: Policy, counts: Counts, *, held: int) -> bool:
     if held > policy.maximum:
         return True
     return counts.free > policy.max_free if policy.size is None else held > policy.size
+
+
+def releasable(ledger: Ledger, view: NicView, policy: Policy) -> int:
+    """How many addresses a recall could have at once: idle ones that azure-cni made. None of a paused pool."""
+    if policy.paused or not view.settled:
+        return 0
+    surplus = _surplus(ledger, view, count=view.held)
+    return len(surplus.addresses) if surplus is not None else 0
+
+
+def _recalled(ledger: Ledger, view: NicView, *, wanted: int, recall: Recall | None, met: int) -> Shrink | None:
+    """What the controller wants back and pods here do not need; None when there is nothing, or it was given."""
+    if recall is None or recall.number == met or not view.settled or view.held <= wanted:
+        return None
+    surplus = _surplus(ledger, view, count=view.held - wanted)
+    return surplus and replace(surplus, reason="pods of other nodes wait for an address")
 
 
 def _surplus(ledger: Ledger, view: NicView, *, count: int) -> Shrink | None:

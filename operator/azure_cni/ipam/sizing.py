@@ -10,6 +10,10 @@ remembered (`SubnetRoom`), and for waiting pods the node requests fewer and fewe
 wanted, that takes about log3(W / N) refused writes; then the refused size minus what was added bounds what can be left.
 The last addresses of a subnet are for waiting pods, on whichever node: a node that only wants spare addresses requests
 all that it wants or none.
+
+When the VNet's quota has no more, the controller may want idle addresses back for pods of other nodes
+(`api.node_ip_pool.Recall`). That lowers what the node would hold, and with it what it asks for; never what its own pods
+need. The plan shrinks once for each such wish, at once. Which nodes are asked, and for how many, is `quota.recalls`.
 """
 
 from __future__ import annotations
@@ -18,8 +22,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from azure_cni.api.node_ip_pool import Recall
 from azure_cni.errors import ConfigInvalid
 from azure_cni.ipam.limits import BATCH, MAX_ADDRESSES_PER_NODE, MAX_FREE, MIN_FREE
+from azure_cni.model.text import addresses
 
 _ELASTIC: Final = {"min_free": "minFree", "max_free": "maxFree", "batch": "batch"}
 """What a fixed size excludes, and what people call it."""
@@ -84,6 +90,23 @@ def target(policy: Policy, *, assigned: int, waiting: int, cooling: int) -> int:
         return min(policy.size, policy.maximum)
     wanted = assigned + waiting + cooling + policy.min_free
     return min(max(_round_up(wanted, policy.batch), policy.batch), policy.maximum)
+
+
+def under_recall(wanted: int, *, needed: int, recall: Recall | None) -> int:
+    """How many of the `wanted` addresses a node should hold while the controller recalls idle ones.
+
+    `needed`: those that pods have, wait for, or gave back a moment ago. They are never recalled.
+    """
+    return wanted if recall is None else min(wanted, max(recall.hold, needed))
+
+
+def recall_words(recall: Recall, *, allocated: int) -> str:
+    """Why a node that holds `allocated` addresses keeps fewer idle ones than its pool should, for people."""
+    return (
+        f"{addresses(allocated)} on the NIC: pods of other nodes wait and nothing else is left, so the controller "
+        f"wants this node to hold {recall.hold} at most, or as many as its own pods need (status.recall); it may have "
+        "its spare ones again some minutes after no pod waits any more"
+    )
 
 
 def _round_up(count: int, batch: int) -> int:

@@ -162,8 +162,10 @@ _POOL_STATUS: Final = (
         "grantReason",
     ),
     *("grantNotBefore", "allocated", "assigned", "free", "throttledUntil"),
+    *("releasable", "recallMet", "recalling"),
 )
 _OPERATION: Final = ("id",)
+_RECALL: Final = ("number", "hold")
 _RESULT: Final = ("id", "usedGrant", "challenge")
 _IDENTITY: Final = ("vmId", "attested")
 
@@ -179,6 +181,8 @@ def lean_pool(item: bytes) -> dict[str, Any] | None:
         return None
     metadata, status = (_fields(body.get(part, b"")) or {} for part in ("metadata", "status"))
     kept = _some(status, _POOL_STATUS)
+    if (recall := _fields(status.get("recall", b""))) is not None:
+        kept["recall"] = _some(recall, _RECALL)
     if bytes(status.get("writeIntent", _NULL)) != _NULL:
         kept.setdefault("writeIntent", ODD)  # an unknown value is treated as a write
     if (operation := _fields(status.get("nicOperation", b""))) is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, NewType, Protocol, Self
 
-from azure_cni.api.node_ip_pool import NodeIPPool, Request
+from azure_cni.api.node_ip_pool import NodeIPPool, Recall, Request
 from azure_cni.api.pod_annotations import PodCondition
 from azure_cni.datapath.interface import Interface, Wiring
 from azure_cni.datapath.node_table import HostReport, NodeTable
@@ -76,7 +76,7 @@ class Nic(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a node may hold on its NIC, and the request that this answers (0: the newest is not answered yet)."""
+    """What a node may hold on its NIC, and give back; `request_id` is what it answers (0: the newest is not yet)."""
 
     count: int
     request_id: int
@@ -85,6 +85,7 @@ class Grant:
     message: str = ""
     ceiling: int | None = None
     """The most that this node may be granted; None where that is not said."""
+    recall: Recall | None = None
 
 
 class Grants(Protocol):
@@ -197,9 +198,8 @@ class ObservedSandbox:
 
 @dataclass(frozen=True, slots=True)
 class HostChange:
-    """What others changed, as far as it is known: it may concern the `node`'s own part (table, switches, uplink,
-    policy rules), or what leads to its `sandboxes` (routes, neighbours). `cause` says what and, where that can be
-    known, by whom.
+    """What others changed, as far as it is known: the `node`'s own part (table, switches, uplink, policy rules), or
+    what leads to its `sandboxes` (routes, neighbours). `cause` says what and, where that can be known, by whom.
     """
 
     node: bool = False

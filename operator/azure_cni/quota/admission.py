@@ -18,7 +18,7 @@ from typing import Final
 
 from azure_cni.api.vnet_quota import LedgerEntry
 from azure_cni.errors import AzureCniError, CloudNotFound, RequestError
-from azure_cni.quota import ledger_changes, messages
+from azure_cni.quota import ledger_changes, nic_messages
 from azure_cni.quota.messages import NOTHING, Explanation
 from azure_cni.quota.node_record import NodeRecord
 
@@ -70,4 +70,4 @@ def judge_by_ledger(entries: Mapping[str, LedgerEntry], node: NodeRecord) -> Exp
     # With nothing granted, nothing moves aside; a NIC that the node had before has its entry already.
     if not entries[node.name].count or node.nic in {entry.nic for entry in former.values()}:
         return NOTHING
-    return messages.on_former(node, former) if len(former) >= MOST_FORMER else None
+    return nic_messages.on_former(node, former) if len(former) >= MOST_FORMER else None

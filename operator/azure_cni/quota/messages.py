@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from azure_cni.api.conditions import LONGEST_SENTENCE, NODE_AT_LIMIT, Condition, QuotaKind
-from azure_cni.api.vnet_quota import LONGEST_NIC_LABEL, LedgerEntry, VNetQuota
+from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.errors import CloudNotFound, DecodeFailed
 from azure_cni.ipam.near_limit import room_left
 from azure_cni.model.text import addresses, counted, shortened, time_text
@@ -21,17 +22,15 @@ from azure_cni.quota.write_budget import MOST_ANSWERS
 QUOTA_EXCEEDED: Final = "QuotaExceeded"
 THROTTLED: Final = "Throttled"
 WRITE_BUDGET: Final = "WriteBudget"
-NIC_UNKNOWN: Final = "NicUnknown"
-NIC_CHANGED: Final = "NicChanged"
-NIC_FOREIGN: Final = "NicForeign"
 ENTRY_REFUSED: Final = "EntryRefused"
 GRANTING: Final = "Granting"
 VNET_UNCONFIRMED: Final = "VNetUnconfirmed"
-NIC_READ: Final = "Microsoft.Network/networkInterfaces/read"
 USAGES_READ: Final = "Microsoft.Network/virtualNetworks/usages/read"
 
 NO_SUCH_VNET: Final = frozenset({CloudNotFound.reason, DecodeFailed.reason})
 """Why Azure does not say how full a VNet is, where the VNet's ID is wrong."""
+
+NOBODY: Final[Mapping[str, int]] = MappingProxyType({})
 
 NODES_NAMED: Final = 8
 NOTABLE_CHANGE_S: Final = 10.0
@@ -60,10 +59,11 @@ class Explanation:
 NOTHING: Final = Explanation()
 
 
-def on_answer(quota: VNetQuota, node: NodeRecord, granted: int, *, former: int) -> Explanation:
+def on_answer(quota: VNetQuota, node: NodeRecord, granted: int, *, former: int, recalling: int = 0) -> Explanation:
     """Why the node is granted that many, if that is less than it asks for.
 
-    `former`: how many addresses the ledger keeps of NICs that it had before.
+    `former`: how many addresses the ledger keeps of NICs that it had before; `recalling`: how many other nodes are to
+    give back for its pods.
     """
     requested = node.view.request.count
     if granted >= requested:
@@ -82,7 +82,15 @@ def on_answer(quota: VNetQuota, node: NodeRecord, granted: int, *, former: int) 
             f"(spec.perNodeLimit of VNetQuota {quota.name}); run fewer pods here, or raise it: "
             f"kubectl edit vnetquota {quota.name}",
         )
-    return Explanation(QUOTA_EXCEEDED, f"{granted} of {addresses(requested)} granted: {_limit(quota)}; {_more(quota)}")
+    short = f"{granted} of {addresses(requested)} granted: {_limit(quota)}"
+    if recalling:
+        idle = counted(recalling, "idle address is", "idle addresses are")
+        return Explanation(
+            QUOTA_EXCEEDED,
+            f"{short}; {idle} taken back from other nodes for pods that wait here, which takes some write of a NIC "
+            "each: nothing needs to be done for those",
+        )
+    return Explanation(QUOTA_EXCEEDED, f"{short}; {_more(quota)}")
 
 
 def while_throttled(quota: VNetQuota, until_s: float) -> Explanation:
@@ -133,16 +141,6 @@ def while_spent() -> Explanation:
     )
 
 
-def on_unwritable(node: NodeRecord) -> Explanation:
-    """The ledger has no room for such a name, and Azure has none such."""
-    return Explanation(
-        NIC_UNKNOWN,
-        f"nothing is granted: status.nicID of NodeIPPool {node.name} is no NIC of Azure's: RESOURCE-GROUP/NAME has "
-        f"{counted(len(node.nic), 'character')} where {LONGEST_NIC_LABEL} are possible; let the node's "
-        f"agent make the pool again: kubectl delete nodeippool {node.name}",
-    )
-
-
 def on_refused_entry(name: str, why: str) -> Explanation:
     """The API server takes no ledger with this node's entry as it would have to be."""
     return Explanation(
@@ -178,58 +176,25 @@ def on_vnet_unconfirmed(vnet_id: str, *, why: str) -> Explanation:
     )
 
 
-def on_nic_unseen(node: NodeRecord, *, why: str = "Azure is asked in a moment") -> Explanation:
-    """Its pool names a NIC that is new to the ledger, and that Azure did not show."""
-    return Explanation(
-        NIC_CHANGED,
-        f"nothing is granted: the NIC of the node is another than before, and cannot be confirmed as {node.nic}: "
-        f"{why}; the controller asks again each minute, for which its identity needs {NIC_READ} on the NIC",
-    )
-
-
-def on_nic_changing(node: NodeRecord) -> Explanation:
-    """It changed within the minute."""
-    return Explanation(
-        NIC_CHANGED,
-        f"nothing is granted: the NIC of the node changed more than once in a minute, now to {node.nic}; it is "
-        "checked again within a minute; two VMs may have the name of this node",
-    )
-
-
-def on_foreign_nic(node: NodeRecord, *, vm: str, named: str) -> Explanation:
-    """Azure shows its NIC on the VM `vm`, and its Node says that it is the VM `named`."""
-    return Explanation(
-        NIC_FOREIGN,
-        f"nothing more is granted: Azure shows the NIC {node.nic} on {vm}, and the Node {node.name} says that it is "
-        f"{named} (spec.providerID, which cannot be changed); was the VM moved or recreated? then delete the Node "
-        f"(kubectl delete node {node.name}) and restart its kubelet, which registers it again; else this node claims "
-        "the NIC of another",
-    )
-
-
-def on_former(node: NodeRecord, former: Mapping[str, LedgerEntry]) -> Explanation:
-    """It had as many NICs before as the ledger keeps."""
-    nics = ", ".join(sorted(entry.nic for entry in former.values()))
-    return Explanation(
-        NIC_CHANGED,
-        f"nothing is granted for {node.nic}: the node had {len(former)} other NICs before whose addresses are still "
-        f"reserved ({nics}); they are free when Azure shows that those NICs are gone or hold none of azure-cni: delete "
-        "them, or let the node go back to one of them",
-    )
-
-
-def exhausted(quota: VNetQuota, *, short: int, nodes: int, uncovered: int) -> Condition:
+def exhausted(
+    quota: VNetQuota, *, short: int, nodes: int, uncovered: int, recalled: Mapping[str, int] = NOBODY
+) -> Condition:
     """Whether some nodes ask for more than there is: `nodes` of them, for `short` addresses.
 
-    `uncovered` is how many addresses nodes hold that the ledger has no room for.
+    `uncovered` is how many addresses nodes hold that the ledger has no room for; `recalled`: how many idle ones nodes
+    are to give back for pods that wait.
     """
+    back = ""
+    if recalled:
+        idle = counted(sum(recalled.values()), "idle address is", "idle addresses are")
+        back = f"; {idle} taken back from {counted(len(recalled), 'node')} for pods that wait"
     if uncovered:
         what = counted(uncovered, "more address")
-        message = f"nodes hold {what} than may be granted: {_limit(quota)}; {_more(quota)}"
+        message = f"nodes hold {what} than may be granted: {_limit(quota)}{back}; {_more(quota)}"
         return Condition(QuotaKind.EXHAUSTED, holds=True, reason="HeldBeyondLimit", message=message)
     if short:
         who, what = counted(nodes, "node asks", "nodes ask"), counted(short, "more address")
-        message = f"{who} for {what} than may be granted: {_limit(quota)}; {_more(quota)}"
+        message = f"{who} for {what} than may be granted: {_limit(quota)}{back}; {_more(quota)}"
         return Condition(QuotaKind.EXHAUSTED, holds=True, reason=QUOTA_EXCEEDED, message=message)
     return room_left(quota.status, quota.granted, quota.grantable, limit=_limit(quota))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from azure_cni.api.node_ip_pool import NodeIPPool, PoolView, WriteIntent
+from azure_cni.api.node_ip_pool import NodeIPPool, PoolView, Recall, WriteIntent
 from azure_cni.api.reading import Version
 from azure_cni.api.vnet_quota import nic_label
 from azure_cni.model.nic import VNetID
@@ -31,6 +31,13 @@ class NodeRecord:
     """Pods without an address, beyond those that the free ones serve."""
     free: int
     assigned: int
+    releasable: int
+    """Idle addresses that it could give back at once."""
+    recall: Recall | None
+    recall_met: int
+    """The number of the newest recall for which it says that nothing remains to be done."""
+    recalling: int
+    """How many addresses it was told that others are to give back for its pods."""
     throttled_until_s: float
     """Since 1970; 0 when Azure did not ask its agent to wait."""
     reason: str
@@ -65,6 +72,10 @@ def node_record(pool: NodeIPPool, *, now_s: float) -> NodeRecord:
         waiting=pool.waiting,
         free=pool.free,
         assigned=pool.assigned,
+        releasable=pool.releasable,
+        recall=pool.recall,
+        recall_met=pool.recall_met,
+        recalling=pool.recalling,
         throttled_until_s=pool.throttled_until_s,
         reason=pool.grant_reason,
         not_before_s=pool.grant_not_before_s,

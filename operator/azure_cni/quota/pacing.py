@@ -11,7 +11,8 @@ The steps of a decision:
 2. The tokens that are left (`write_budget`). While Azure asks all to wait there are none, except one trial a minute,
    by which `throttling` finds out whether that is still true.
 3. The turns. Nodes with waiting pods and no free address come first, then other nodes with waiting pods, then those
-   that top up their spare addresses. Nodes that shrink are last, because nobody waits for that. Among equals, the node
+   that top up their spare addresses. Nodes that shrink are last, because nobody waits for that; unless their idle
+   addresses are taken back for pods elsewhere (`recalls`), which is as urgent as those pods. Among equals, the node
    whose last grant is longest ago comes first. Only the node itself says that its pods wait, so a node that had its
    share of a minute's writes comes after all that had fewer, whatever it says.
 4. For each node in its turn: how much it may have (`fair_share`, and the room that is left), what its grant costs, and
@@ -24,7 +25,7 @@ never delays those behind it: their grants may cost nothing, or they may be slow
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
@@ -75,15 +76,19 @@ def plan_reservations(
     uses: Mapping[str, RecentUse],
     now_s: float,
     monotonic_s: float,
+    recalled: Collection[str] = (),
 ) -> ReservationPlan:
-    """Decide from one read of everything. Times are since 1970, except those of `uses` and `monotonic_s`."""
+    """Decide from one read of everything. Times are since 1970, except those of `uses` and `monotonic_s`.
+
+    `recalled`: nodes that are to give idle addresses back for pods that wait.
+    """
     changes = ledger_changes.corrections(quota, nodes, vanished)
     entries = ledger_changes.after(quota.entries, changes)
     known_s, until_s = max(throttling.known_until_s, now_s), throttling.all_until_s
     tokens = _tokens_now(quota, throttling, now_s=now_s)
     # While all wait, one token at most is spent, and only on a trial; it comes out of the same budget.
     left = min(tokens.tokens, float(throttling.trial)) if until_s > now_s else tokens.tokens
-    turns = _turns(nodes, uses)
+    turns = _turns(nodes, uses, recalled)
     reserved = _reserve(quota, turns, entries, uses=uses, slowed=throttling.slowed, tokens=int(left))
     tokens = replace(tokens, tokens=tokens.tokens - sum(reserved.costs.values()))
     due_s = min(
@@ -214,18 +219,20 @@ def _cost(node: NodeRecord, entry: LedgerEntry) -> int:
             assert_never(node.write_intent)
 
 
-def _turns(nodes: Sequence[NodeRecord], uses: Mapping[str, RecentUse]) -> list[NodeRecord]:
+def _turns(nodes: Sequence[NodeRecord], uses: Mapping[str, RecentUse], recalled: Collection[str]) -> list[NodeRecord]:
     """Round robin, so that a node that asks more often is not served more often."""
 
     def turn(node: NodeRecord) -> tuple[int, int, float, float, str]:
         use = uses.get(node.name, NO_USE)
-        return use.beyond_share, _rank(node), use.last_s, node.asking_since_s, node.name
+        return use.beyond_share, _rank(node, recalled), use.last_s, node.asking_since_s, node.name
 
     return sorted(nodes, key=turn)
 
 
-def _rank(node: NodeRecord) -> int:
-    """Starving, waiting, topping up, releasing."""
+def _rank(node: NodeRecord, recalled: Collection[str]) -> int:
+    """Starving, waiting, topping up, releasing. What is released for pods that wait is waited for."""
     if node.waiting:
         return 1 if node.free else 0
-    return 3 if node.write_intent is WriteIntent.SHRINK else 2
+    if node.write_intent is WriteIntent.SHRINK:
+        return 1 if node.name in recalled else 3
+    return 2

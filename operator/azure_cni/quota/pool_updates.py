@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from azure_cni.api.pool_entries import recall_document
 from azure_cni.api.vnet_quota import LedgerEntry, VNetQuota
 from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, TakeBack, Unchanged, decide
 from azure_cni.quota import ledger_changes, messages
 from azure_cni.quota.messages import Explanation
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.pacing import ReservationPlan
+from azure_cni.quota.recalls import RecallPlan
 
 GRANT_EXPLANATION_DELAY_S: Final = 5.0
 """A node whose pods wait learns the reason when its answer takes longer than this."""
@@ -69,6 +71,35 @@ def refusals(nodes: Iterable[NodeRecord], refused: Mapping[str, Explanation]) ->
         explanation = refused.get(node.name)
         if explanation is not None and messages.is_news(node, explanation):
             yield PoolUpdate(node, explanation.status(), result="refused")
+
+
+def with_recalls(
+    quota: VNetQuota, nodes: Iterable[NodeRecord], plan: RecallPlan, updates: Iterable[PoolUpdate]
+) -> list[PoolUpdate]:
+    """The updates, with what nodes are told about idle addresses: to give them back, or that others do.
+
+    A pool is written once in a round, so this becomes a part of what is written to it anyway.
+    """
+    former = ledger_changes.held_by_former(quota.entries)
+    by_name = {update.node.name: update for update in updates}
+    for node in nodes:
+        status: dict[str, Any] = {}
+        recalling = plan.starving.get(node.name, 0)
+        if node.name in plan.asked:
+            status["recall"] = recall_document(plan.asked[node.name])
+        elif node.name in plan.ended:
+            status["recall"] = None
+        if recalling != node.recalling:
+            status["recalling"] = recalling or None
+        update = by_name.get(node.name) or PoolUpdate(node, {}, result="recalled" if status.get("recall") else "told")
+        answered = "grantedFor" in update.status
+        if (answered and recalling) or ("recalling" in status and node.reason == messages.QUOTA_EXCEEDED):
+            granted = update.status.get("granted", node.view.granted)
+            words = messages.on_answer(quota, node, granted, former=former[node.name], recalling=recalling)
+            status |= words.status()
+        if status:
+            by_name[node.name] = replace(update, status={**update.status, **status})
+    return list(by_name.values())
 
 
 def _why_delayed(quota: VNetQuota, name: str, plan: ReservationPlan) -> Explanation:

@@ -6,7 +6,7 @@ depends on any of them. What a node's own identity lacks is said by its NodeIPPo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from azure_cni.api import conditions, vnet_quota
@@ -28,17 +28,21 @@ def status_fields(
     now_s: float,
     refused: Collection[str] = (),
     denied: Sequence[str] = (),
+    recalled: Mapping[str, int] = messages.NOBODY,
 ) -> dict[str, Any]:
     """The sums and conditions of a quota whose ledger and limits are as `quota` has them; all but the budget.
 
     `silence`: why Azure does not say how full the VNet is. `refused`: nodes whose entries the API server refuses.
-    `denied`: what else Azure denied the controller, in words.
+    `denied`: what else Azure denied the controller, in words. `recalled`: how many idle addresses which nodes are to
+    give back.
     """
     former = ledger_changes.held_by_former(quota.entries)
     short = [count for node in nodes if (count := _short(quota, node, former[node.name]))]
     throttled_until_s = quota.throttled_until_s
     current = (
-        messages.exhausted(quota, short=sum(short), nodes=len(short), uncovered=uncovered(quota, nodes)),
+        messages.exhausted(
+            quota, short=sum(short), nodes=len(short), uncovered=uncovered(quota, nodes), recalled=recalled
+        ),
         messages.throttled(throttled_until_s),
         messages.usage(quota, silence),
         messages.refused_entries(refused),

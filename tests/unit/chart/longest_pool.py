@@ -8,7 +8,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from azure_cni.api import conditions, node_ip_pool
+from azure_cni.api import conditions, node_ip_pool, pool_entries
 from azure_cni.api.nic_operation import (
     Identify,
     NicOperation,
@@ -116,14 +116,14 @@ def statuses() -> list[dict[str, Any]]:
     """Each is one whole status; the agent's part is in all of them."""
     kinds = (conditions.Condition(kind, True, kind.value, WORDS) for kind in conditions.PoolKind)
     status: dict[str, Any] = {
-        **node_ip_pool.identity_status(IDENTITY),
+        **pool_entries.identity_status(IDENTITY),
         **{name: value for name, value in Explanation("QuotaExceeded", WORDS, 1e9).status().items() if value},
         "throttledUntil": NOW,
         "lastRead": LastRead(NOW, node_ip_pool.parse(_asked(WORDS)).read_now).document(),
         "lastWrite": LastWrite(NOW, WORDS, 256, 256, "PreconditionFailed", "x" * 5000).document(),
-        "vnetAddresses": [node_ip_pool.address_entry(ADDRESS, "n" * 80)] * MAX_CONFIGS_PER_NIC,
-        "excluded": [node_ip_pool.excluded_entry(one) for one in EXCLUDED],
-        "vnetAttachments": node_ip_pool.attached_entries(map(balancer_pool, range(2000))),
+        "vnetAddresses": [pool_entries.address_entry(ADDRESS, "n" * 80)] * MAX_CONFIGS_PER_NIC,
+        "excluded": [pool_entries.excluded_entry(one) for one in EXCLUDED],
+        "vnetAttachments": pool_entries.attached_entries(map(balancer_pool, range(2000))),
         "conditions": conditions.merge((), kinds, now=NOW, generation=2**53 - 1),
         "observedGeneration": 2**53 - 1,
     }

@@ -17,7 +17,10 @@ from unit.chart.test_crd import walk
 
 ETCD = 1.5 * 2**20
 """Bytes of one request to etcd (its --max-request-bytes); a larger object cannot be written."""
-OF_THE_GRANTOR = {"granted", "grantedFor", "grantReason", "grantMessage", "grantNotBefore", "nicOperationResult"}
+OF_THE_GRANTOR = {
+    *("granted", "grantedFor", "grantReason", "grantMessage", "grantNotBefore"),
+    *("recall", "recalling", "nicOperationResult"),
+}
 """The controller's alone, by the admission policy `grants`."""
 PARTS = dict(walk(STATUS, "status"))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api import conditions, node_ip_pool, vnet_quota
+from azure_cni.api import conditions, node_ip_pool, pool_entries, vnet_quota
 from azure_cni.api.node_ip_pool import MOST_WAITING
 from azure_cni.api.reading import LARGEST_NUMBER
 from azure_cni.ipam import limits
@@ -154,9 +154,9 @@ def test_the_status_holds_all_that_the_agent_writes():
         primary_ip=IPv4Address("10.0.0.4"),
     )
     fields = STATUS["properties"]
-    assert node_ip_pool.identity_status(identity).keys() <= fields.keys()
+    assert pool_entries.identity_status(identity).keys() <= fields.keys()
     assert LastWrite("", "", 0, 0, "", "").document().keys() == fields["lastWrite"]["properties"].keys()
-    longest = node_ip_pool.address_entry(IPv4Address("255.255.255.255"), "x" * 9000)
+    longest = pool_entries.address_entry(IPv4Address("255.255.255.255"), "x" * 9000)
     assert len(longest) <= fields["vnetAddresses"]["items"]["maxLength"]
     condition = conditions.Condition(conditions.PoolKind.READY, True, "", "")
     (written,) = conditions.merge((), [condition], now="", generation=1)

@@ -6,7 +6,7 @@ import pytest
 
 from azure_cni import errors
 from azure_cni.api import conditions
-from azure_cni.quota import messages
+from azure_cni.quota import messages, nic_messages
 from unit.chart.helm import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "operations.md").read_text()
@@ -17,10 +17,10 @@ GRANT_REASONS = {
         messages.QUOTA_EXCEEDED,
         messages.THROTTLED,
         messages.WRITE_BUDGET,
-        messages.NIC_UNKNOWN,
-        messages.NIC_FOREIGN,
+        nic_messages.NIC_UNKNOWN,
+        nic_messages.NIC_FOREIGN,
     ),
-    *(messages.NIC_CHANGED, messages.ENTRY_REFUSED, messages.VNET_UNCONFIRMED),
+    *(nic_messages.NIC_CHANGED, messages.ENTRY_REFUSED, messages.VNET_UNCONFIRMED),
 }
 
 

@@ -19,6 +19,7 @@ SPEAKERS = (
     *("api/conditions.py", "api/node_ip_pool.py", "api/vnet_quota.py", "quota/messages.py", "datapath/conflicts.py"),
     *(
         "api/egress.py",
+        "quota/nic_messages.py",
         "quota/quota_status.py",
         "node/pool/permissions.py",
         "ipam/attachment_outcome.py",

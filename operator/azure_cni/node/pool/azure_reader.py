@@ -9,7 +9,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
-from azure_cni.api import node_ip_pool
+from azure_cni.api import pool_entries
 from azure_cni.ipam import limits
 from azure_cni.model.nic import NicView
 from azure_cni.node.pool.failures import Activity
@@ -62,7 +62,7 @@ class AzureReader:
         self._set_due(Activity.IDENTITY, in_s=float("inf"))
         self._set_due(Activity.VNET, in_s=0.0)
         self._set_due(Activity.KERNEL, in_s=0.0)
-        log.info("node identified", extra=node_ip_pool.identity_status(identity))
+        log.info("node identified", extra=pool_entries.identity_status(identity))
         return True
 
     async def read_vnet(self) -> bool:

@@ -215,6 +215,8 @@ class Inspector:
             granted=0,
             pending_write=self._pool_state.reservation.pending_write,
             shrink_delay_s=self._core.settings.timing.shrink_delay_s,
+            recall=self._pool_state.grant.recall,
+            recall_met=plan.recall_met,
         )
         return later.step, at_s
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from azure_cni.api.node_ip_pool import attached_resources
+from azure_cni.api.pool_entries import attached_resources
 from azure_cni.errors import CloudError
 from azure_cni.ipam import attachment_blame, attachment_plan
 from azure_cni.ipam.address_state import Holder

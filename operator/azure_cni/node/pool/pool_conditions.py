@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from azure_cni.api.conditions import NODE_AT_LIMIT, Condition, PoolKind
+from azure_cni.api.conditions import IDLE_RECALLED, NODE_AT_LIMIT, Condition, PoolKind
+from azure_cni.api.node_ip_pool import Recall
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.datapath.modes import mode_change
 from azure_cni.errors import PreconditionFailed, SubnetFull, Throttled
 from azure_cni.ipam.ledger import Counts
 from azure_cni.ipam.near_limit import below_limit
+from azure_cni.ipam.sizing import recall_words
 from azure_cni.model.identity import ModeName
 from azure_cni.model.text import addresses, counted, few
 from azure_cni.node.pool.failures import Activity, Failure, Failures
@@ -70,6 +72,7 @@ class Snapshot:
     """The mode that the node is to change over to, and has not yet."""
     pods: tuple[str, ...] = ()
     """Who holds an address, in words."""
+    recall: Recall | None = None
     near_limit: bool = False
     """Pods have most of what the pool may grow to."""
     denied: tuple[Failure, ...] = ()
@@ -238,6 +241,8 @@ def _growing(snapshot: Snapshot) -> Condition:
             f"{allocated} of the {addresses(snapshot.target)} wanted {'is' if allocated == 1 else 'are'} on the NIC"
         )
         return Condition(PoolKind.GROWING, True, "BelowTarget", message)
+    if snapshot.recall is not None:
+        return Condition(PoolKind.GROWING, False, IDLE_RECALLED, recall_words(snapshot.recall, allocated=allocated))
     return Condition(PoolKind.GROWING, False, "AtTarget", f"{addresses(allocated)} on the NIC, as wanted")
 
 

@@ -200,6 +200,8 @@ class PoolTask:
             attach=() if self._failures.blocks(Activity.ATTACH, now_s=now_s) else self._pod_attachments.changes(view),
             may_grow=pool_state.grant.refusal not in _LASTING and not self._failures.blocks(Activity.GROW, now_s=now_s),
             groups=pool_state.security_groups,
+            recall=pool_state.grant.recall,
+            recall_met=pool_state.plan.recall_met if pool_state.plan else self._pool_object.pool_or_unread.recall_met,
         )
         return pool_state.plan
 

@@ -145,6 +145,7 @@ class ControllerGrants:
             refusal=refusal,
             message=pool.grant_message,
             ceiling=seen.granted if refusal == NODE_AT_LIMIT else None,
+            recall=pool.recall,
         )
 
     def status(self, grant: Grant) -> dict[str, Any]:  # noqa: ARG002  # the port's
@@ -166,5 +167,6 @@ class SelfGrants:
 
     def status(self, grant: Grant) -> dict[str, Any]:
         """This node is its own grantor, so it writes both fields; a controller's words, from before, go."""
-        explanation = {"grantReason": None, "grantMessage": None, "grantNotBefore": None}
+        words = ("grantReason", "grantMessage", "grantNotBefore", "recall", "recalling")
+        explanation = dict.fromkeys(words)
         return {"granted": grant.count, "grantedFor": grant.request_id, **explanation}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from azure_cni.api import conditions, node_ip_pool, reading
-from azure_cni.api.node_ip_pool import WriteIntent, address_entry
+from azure_cni.api import conditions, pool_entries, reading
+from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.errors import InternalFault, Throttled
 from azure_cni.ipam import near_limit
+from azure_cni.ipam.plan import releasable
 from azure_cni.node.pool import pool_conditions
-from azure_cni.node.pool.failures import Failure, Failures
+from azure_cni.node.pool.failures import Activity, Failure, Failures
 from azure_cni.node.pool.pool_object import PoolObject
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
 
@@ -89,6 +90,7 @@ class StatusBuilder:
             conflicts=state.conflicts,
             refusal=pool_state.grant.refusal,
             refusal_message=pool_state.grant.message,
+            recall=pool_state.grant.recall,
             crowding=pool_state.crowding,
             mode=state.link.mode if state.link is not None else pool_state.mode,
             pending_mode=state.pending_mode,
@@ -117,6 +119,13 @@ class StatusBuilder:
         named = failure.is_refusal or isinstance(failure.error, InternalFault)
         return named or failure.retry_at_s - failure.failed_at_s >= FAR_S
 
+    def _releasable(self) -> int:
+        """What the controller could recall; nothing while the last release failed."""
+        pool_state, hindered = self._pool_state, (Activity.RELEASE, Activity.KERNEL)
+        if pool_state.view is None or not self._core.state.ready or any(map(self._failures.get, hindered)):
+            return 0
+        return releasable(self._core.stored.ledger, pool_state.view, pool_state.policy)
+
     def build(self) -> dict[str, Any]:
         """What the pool's status should say now."""
         snapshot, pool_state = self._snapshot(), self._pool_state
@@ -127,9 +136,13 @@ class StatusBuilder:
             "free": snapshot.counts.free,
             "cooling": snapshot.counts.cooling,
             "target": snapshot.target,
+            "releasable": self._releasable(),
+            "recallMet": (pool_state.plan.recall_met if pool_state.plan else 0) or None,
             "waiting": self._core.state.waiting,
             "throttledUntil": snapshot.throttled_until or None,
-            "vnetAddresses": [address_entry(s.address, s.config) for s in self._core.stored.ledger.slots if s.in_pool],
+            "vnetAddresses": [
+                pool_entries.address_entry(s.address, s.config) for s in self._core.stored.ledger.slots if s.in_pool
+            ],
             "conditions": conditions.merge(
                 reading.mappings(pool.status.get("conditions")),
                 pool_conditions.conditions(snapshot, self._failures),
@@ -147,14 +160,14 @@ class StatusBuilder:
             }
             status |= self._core.ports.grants.status(pool_state.grant)
         if self._core.state.identity is not None:
-            status |= node_ip_pool.identity_status(self._core.state.identity)
+            status |= pool_entries.identity_status(self._core.state.identity)
         if self._core.state.link is not None:
             status["mode"] = self._core.state.link.mode.value
         if pool_state.last_read is not None:
             status["lastRead"] = pool_state.last_read.document()
         if pool_state.view is not None:
-            status["excluded"] = [node_ip_pool.excluded_entry(config) for config in pool_state.view.excluded]
-            status["vnetAttachments"] = node_ip_pool.attached_entries(pool_state.attached) or None
+            status["excluded"] = [pool_entries.excluded_entry(config) for config in pool_state.view.excluded]
+            status["vnetAttachments"] = pool_entries.attached_entries(pool_state.attached) or None
         if pool_state.last_write is not None:
             status["lastWrite"] = pool_state.last_write.document()
         return status

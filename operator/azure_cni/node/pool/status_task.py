@@ -6,10 +6,11 @@ import asyncio
 from functools import partial
 from typing import Final
 
-from azure_cni.api.conditions import NEAR_LIMIT
+from azure_cni.api.conditions import IDLE_RECALLED, NEAR_LIMIT
 from azure_cni.errors import KubeDenied, KubeInvalid
 from azure_cni.faults import Faults
 from azure_cni.ipam.ledger import Change
+from azure_cni.ipam.sizing import recall_words
 from azure_cni.node.pool.attempts import Attempts, run_passes
 from azure_cni.node.pool.failures import OF_STATUS, Activity, Failures
 from azure_cni.node.pool.pool_events import PoolEvents
@@ -49,6 +50,7 @@ class StatusTask:
         self._schedule = schedule
         self._events = events
         self._near_limit_told: bool | None = None
+        self._recall_told = 0
         self.last_progress_s = core.ports.clock.boottime_s()
         """Boot time of the last sign of life."""
         self._woken = asyncio.Event()
@@ -68,6 +70,7 @@ class StatusTask:
         await self._cool()
         self._status_builder.publish_forecast()
         self._tell_near_limit()
+        self._tell_recall()
         await self._report()
         await self._attempts.attempt(Activity.TAINT, self._update_taint)
         due = [self._pool_object.due_s(), self._taint.due_s(), self._core.stored.ledger.next_cooled_at_s()]
@@ -86,6 +89,15 @@ class StatusTask:
         left = self._pool_state.ceiling - self._core.stored.ledger.counts().assigned
         if near and not told and left > 0:
             self._events.publish("Warning", NEAR_LIMIT, self._status_builder.describe_near_limit())
+
+    def _tell_recall(self) -> None:
+        """Once for each; an agent that starts again repeats none that was met."""
+        recall, met = self._pool_state.grant.recall, self._pool_object.pool_or_unread.recall_met
+        if recall is None or recall.number in {self._recall_told, met}:
+            return
+        self._recall_told = recall.number
+        words = recall_words(recall, allocated=self._core.stored.ledger.counts().allocated)
+        self._events.publish("Normal", IDLE_RECALLED, words)
 
     async def _report(self) -> None:
         """Write the status; while that rests after failures, or is refused, what the grant protocol needs of it.

@@ -1,0 +1,123 @@
+"""A node starves while others hold idle addresses: these come back, once, and nobody passes a limit by it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from azure_cni.ipam.sizing import Policy
+from azure_cni.quota.recalls import REST_S
+from unit.cluster.real_nodes import RealNodes
+
+pytestmark = pytest.mark.looptime
+
+ROOMY = Policy(min_free=8, batch=8, max_free=24)
+"""Each node has 8 to 15 idle addresses at rest."""
+
+
+async def full(cluster: RealNodes) -> None:
+    """Every node holds its reserve, and nothing is left."""
+    await cluster.until(lambda: sum(cluster.held().values()) == cluster.world.settings.defaults.limit)
+
+
+async def test_pods_that_wait_get_what_others_hold_idle_until_all_is_in_use() -> None:
+    cluster = RealNodes("a", "b", "c", limit=24, policy=ROOMY)
+    async with cluster.running():
+        await full(cluster)
+        pods = await cluster.start_pods("a", 22)
+        await cluster.until(lambda: all(pod.done() for pod in pods))
+        # A node without pods keeps one.
+        assert cluster.held() == {"a": 22, "b": 1, "c": 1}
+        assert cluster.nodes["b"].nic.writes <= 4
+
+
+async def test_both_sides_say_what_is_under_way() -> None:
+    cluster = RealNodes("a", "b", limit=16, policy=ROOMY)
+    cluster.nodes["b"].nic.hold()
+    async with cluster.running():
+        cluster.nodes["b"].nic.finish()
+        await full(cluster)
+        cluster.nodes["b"].nic.hold()
+        await cluster.start_pods("a", 10)
+        await cluster.until(lambda: cluster.status("a").get("recalling") == 2)
+        assert cluster.status("a")["grantReason"] == "QuotaExceeded"
+        assert "2 idle addresses are taken back from other nodes" in cluster.status("a")["grantMessage"]
+        await cluster.until(lambda: "2 idle addresses are taken" in cluster.nodes["a"].state.forecast.message)
+        assert cluster.status("b")["recall"]["hold"] == 6
+        await cluster.until(lambda: cluster.nodes["b"].condition("Growing")["reason"] == "IdleRecalled")
+        await cluster.until(lambda: "taken back from 1 node" in cluster.world.condition("Exhausted")["message"])
+        cluster.nodes["b"].nic.finish()
+        await cluster.until(lambda: cluster.held() == {"a": 10, "b": 6})
+        await cluster.until(lambda: "recalling" not in cluster.status("a"))
+        assert "taken back" not in cluster.status("a").get("grantMessage", "")
+        await cluster.until(lambda: any(e.reason == "IdleRecalled" for e in cluster.nodes["b"].events.published))
+
+
+async def test_nobodys_reserve_is_filled_from_the_reserves_of_others() -> None:
+    cluster = RealNodes("a", "b", "c", limit=24, policy=ROOMY)
+    async with cluster.running():
+        await full(cluster)
+        await cluster.start_pods("a", 9)
+        await cluster.until(lambda: cluster.held()["a"] == 9)
+        writes = {name: node.nic.writes for name, node in cluster.nodes.items()}
+        await asyncio.sleep(2 * REST_S + 60)
+        assert sum(cluster.held().values()) == 24
+        assert cluster.held()["a"] == 9
+        assert {name: node.nic.writes for name, node in cluster.nodes.items()} == writes
+
+
+async def test_who_gave_takes_for_its_own_pods_at_once_and_its_reserve_only_after_a_rest() -> None:
+    cluster = RealNodes("a", "b", "c", limit=24, policy=ROOMY)
+    async with cluster.running():
+        await full(cluster)
+        pods = await cluster.start_pods("a", 12)
+        await cluster.until(lambda: all(pod.done() for pod in pods))
+        given = next(name for name in "bc" if cluster.held()[name] < 8)
+        more = await cluster.start_pods(given, 9)
+        await cluster.until(lambda: all(pod.done() for pod in more))
+        assert cluster.held()[given] == 9
+        assert sum(cluster.held().values()) == 24
+        cluster.world.cluster.edit_quota(limit=200)
+        await asyncio.sleep(REST_S / 2)
+        assert cluster.held()[given] == 9
+        await cluster.until(lambda: cluster.held()[given] >= 9 + 8, within_s=2 * REST_S)
+        assert "recall" not in cluster.status(given)
+
+
+async def test_a_paused_pool_is_left_alone_and_others_are_asked() -> None:
+    cluster = RealNodes("a", "b", "c", limit=32, policy=ROOMY)
+    async with cluster.running():
+        await cluster.start_pods("c", 1)
+        await full(cluster)
+        paused = cluster.nodes["c"]
+        paused.pools.pause()  # type: ignore[attr-defined]
+        paused.reconciler.pool_seen(paused.pools.shown())
+        await cluster.until(lambda: cluster.status("c")["releasable"] == 0)
+        held = cluster.held()["c"]
+        pods = await cluster.start_pods("a", 12)
+        await cluster.until(lambda: all(pod.done() for pod in pods))
+        assert (cluster.held()["c"], cluster.status("c").get("recall")) == (held, None)
+
+
+async def test_a_node_that_does_not_obey_keeps_nobody_waiting_for_long() -> None:
+    """It claims to be the richest, and gives nothing."""
+    cluster = RealNodes("a", "b", limit=60, policy=ROOMY)
+    liar = {"requested": 44, "number": 1, "allocated": 44, "free": 44, "releasable": 44, "writeIntent": "None"}
+    async with cluster.running():
+        cluster.nodes["liar"] = cluster._node("liar")
+        cluster.world.cluster.node("liar", **liar)
+        await cluster.until(lambda: cluster.held() | {"liar": 0} == {"a": 8, "b": 8, "liar": 0})
+        pods = await cluster.start_pods("a", 10)
+        await cluster.until(lambda: all(pod.done() for pod in pods), within_s=60)
+        assert cluster.held()["a"] == 10
+
+
+async def test_nothing_is_recalled_while_azure_asks_all_to_wait() -> None:
+    cluster = RealNodes("a", "b", limit=16, policy=ROOMY)
+    async with cluster.running():
+        await full(cluster)
+        cluster.world.cluster.quotas.patch("vnet", {"status": {"throttledUntil": "2030-01-01T00:00:00Z"}})
+        await cluster.start_pods("a", 10)
+        await asyncio.sleep(30)
+        assert "recall" not in cluster.status("b")
