@@ -6,7 +6,9 @@ What is left out: the kernel (a fake that keeps what it is given), the CNI binar
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, Self
 
@@ -37,7 +39,7 @@ from simulation.pace import NodeClock
 from simulation.plan import AzureFacts, Machine, Run, machine_of
 
 EXACT = Policy(min_free=0, max_free=24, batch=1)
-"""A pool as large as its pods need, so that one write of the NIC is enough for a node."""
+"""A pool as large as its pods need, so that one write of the NIC is enough for a node; or with spare addresses."""
 CLOUD = "AzurePublicCloud"
 KUBELET_S = 60.0
 """How often what waits is tried again, if nothing happens before."""
@@ -110,11 +112,13 @@ class Told(Imds):
 
 
 class SimulationNode:
-    """A node that wants `demand` pods to run. `run` never returns."""
+    """A node that wants `demand` pods to run, `early` of them from the beginning. `run` never returns."""
 
-    def __init__(self, run: Run, azure: AzureFacts, *, name: str, demand: int) -> None:
+    def __init__(self, run: Run, azure: AzureFacts, *, name: str, demand: int, early: int) -> None:
         machine = machine_of(run.directory, azure, name)
+        self._run, self._early = run, early
         self._pods = [f"{name}-pod-{number}" for number in range(demand)]
+        self._waiting: deque[str] = deque()
         clock = NodeClock(run.pace)
         self._kube = KubeClient(KubeEndpoint(run.api_url, token=run.token, ca_file=run.api_ca))
         self._arm = arm = Arm(
@@ -126,17 +130,20 @@ class SimulationNode:
         )
         self._memory = Memory()
         ports = _ports(self._kube, arm, clock, self._memory, name=name, machine=machine)
-        self._node = Node(ports, NodeSettings(defaults=EXACT))
+        self._node = Node(ports, NodeSettings(defaults=replace(EXACT, min_free=run.scenario.spare)))
 
     async def run(self, *, after_s: float) -> None:
         """Come up after that time, and go on until cancelled."""
         try:
-            for pod in self._pods:
-                self._node.demand.observe_pod(_pod(pod))
+            self._pods_come(self._pods[: self._early])
             await asyncio.sleep(after_s)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._node.reconciler.run())
                 tasks.create_task(self._start_pods())
+                if self._early < len(self._pods):
+                    await asyncio.sleep(max(0.0, self._run.scenario.late_s - self._run.pace.elapsed_s()))
+                    self._pods_come(self._pods[self._early :])
+                    self._memory.freed.set()
         finally:
             await self._kube.close()
             await self._arm.close()
@@ -147,18 +154,23 @@ class SimulationNode:
     def pool_gone(self) -> None:
         self._node.reconciler.pool_gone()
 
+    def _pods_come(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._node.demand.observe_pod(_pod(name))
+            self._waiting.append(name)
+
     async def _start_pods(self) -> None:
         """The kubelet's part: a pod for each address that is free. Pods for which there is none stay pending."""
-        waiting = self._pods[::-1]
-        while waiting:
+        waiting = self._waiting
+        while True:
             self._memory.freed.clear()
             while waiting and self._node.stored.ledger.counts().free:
-                holder = _holder(waiting[-1])
+                holder = _holder(waiting[0])
                 try:
                     wiring = await self._node.sandboxes.add(holder)
                 except AzureCniError:
                     break
-                self._node.demand.observe_pod(_pod(waiting.pop(), ip=str(wiring.addresses[0])))
+                self._node.demand.observe_pod(_pod(waiting.popleft(), ip=str(wiring.addresses[0])))
             try:
                 async with asyncio.timeout(KUBELET_S):
                     await self._memory.freed.wait()

@@ -53,7 +53,7 @@ class Nodes:
         self._azure = AzureFacts.load(run.directory)
         scenario = run.scenario
         self._demands = {
-            name: scenario.demand_of(index)
+            name: (scenario.demand_of(index), scenario.early_of(index))
             for index, name in enumerate(scenario.honest_names)
             if index % scenario.node_processes == share
         }
@@ -76,7 +76,8 @@ class Nodes:
         if task := self._tasks.pop(name, None):
             task.cancel()
         if not gone_file(self._run.directory, name).exists():
-            node = SimulationNode(self._run, self._azure, name=name, demand=self._demands[name])
+            demand, early = self._demands[name]
+            node = SimulationNode(self._run, self._azure, name=name, demand=demand, early=early)
             self._nodes[name] = node
             self._tasks[name] = tasks.create_task(node.run(after_s=after_s), name=name)
 

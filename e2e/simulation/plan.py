@@ -8,6 +8,8 @@ import msgspec
 from simulation.observer import PER_NIC
 from simulation.pace import Pace
 
+EARLY = 4
+"""Tenths of all pods, where some nodes are hungry."""
 RUN_FILE = "run.json"
 AZURE_FILE = "azure.json"
 
@@ -42,6 +44,14 @@ class Scenario:
         default=0, metadata=_help("how many of the nodes write anything into their pools, as the seed decides")
     )
 
+    spare: int = field(default=0, metadata=_help("addresses that each node keeps ready for further pods"))
+    hungry: int = field(
+        default=0,
+        metadata=_help(
+            "how many of the nodes get six tenths of all pods, once the others keep the rest of the addresses"
+        ),
+    )
+
     @property
     def node_names(self) -> list[str]:
         return [f"node-{number:04}" for number in range(1, self.nodes + 1)]
@@ -59,8 +69,21 @@ class Scenario:
         return self.nodes - self.liars
 
     def demand_of(self, index: int) -> int:
-        """Pods of the honest node of that index: as even as can be."""
-        return self.demand // self.honest + (index < self.demand % self.honest)
+        """Pods of the honest node of that index: as even as can be, but for hungry nodes, which come first."""
+        if not self.hungry:
+            return self.demand // self.honest + (index < self.demand % self.honest)
+        early = self.early_of(index)
+        late = self.demand - early * self.honest
+        return early + (late // self.hungry + (index < late % self.hungry) if index < self.hungry else 0)
+
+    def early_of(self, index: int) -> int:
+        """Those of them that are there when the node comes up."""
+        return EARLY * self.demand // (10 * self.honest) if self.hungry else self.demand_of(index)
+
+    @property
+    def late_s(self) -> float:
+        """When the others come: the nodes that are up have what they want by then."""
+        return self.start_s + 1.2 * 60.0 * self.nodes / self.writes_per_minute + 30.0
 
     @property
     def wanted(self) -> int:
@@ -73,6 +96,9 @@ PRESETS = {
     "full": Scenario("full", nodes=640, demand=20_000, start_s=60.0, rest_s=1800.0),
     "many": Scenario("many", nodes=2000, demand=16_000, start_s=300.0, rest_s=1800.0),
     "dense": Scenario("dense", nodes=64, demand=16_000, rest_s=1800.0),
+    "hungry": Scenario(
+        "hungry", nodes=40, demand=1000, limit=1000, writes_per_minute=60, speed=5.0, hungry=4, spare=15
+    ),
     "byzantine": Scenario(
         "byzantine", nodes=40, liars=2, demand=1900, limit=2400, writes_per_minute=60, speed=4.0, rest_s=60.0
     ),

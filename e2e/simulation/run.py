@@ -136,7 +136,7 @@ class Simulation:
 
     def _missing(self, injector: FaultInjector) -> str:
         """What is not yet as it must become; "" when all is."""
-        scenario, judge, short = self._run.scenario, self.history.judge, 0
+        scenario, judge, short, idle = self._run.scenario, self.history.judge, 0, 0
         for index, name in enumerate(scenario.honest_names):
             if name in injector.gone:
                 continue
@@ -145,12 +145,24 @@ class Simulation:
                 return f"{name} is not settled: {pool}"
             if pool.allocated != judge.held_by(f"{GROUP_OF_NICS}/{name}-nic"):
                 return f"{name} says it has {pool.allocated}, Azure says otherwise"
+            idle += pool.allocated - pool.assigned
             if pool.allocated < demand:
                 short += 1
                 if not pool.reason:
                     return f"{name} has no reason in its pool why it has {pool.allocated} of {demand}"
             if pool.assigned != min(pool.allocated, demand):
                 return f"{name} has not started all pods that it has addresses for: {pool}"
+        return self._unused(injector, short=short, idle=idle)
+
+    def _unused(self, injector: FaultInjector, *, short: int, idle: int) -> str:
+        """What is left while `short` nodes wait, `idle` addresses of nodes included; "" when nothing is."""
+        scenario, judge = self._run.scenario, self.history.judge
+        if short and idle:
+            return f"{short} nodes wait while others hold {idle} idle addresses"
+        if short and scenario.hungry and judge.granted > judge.on_nics:
+            return (
+                f"{short} nodes wait while {judge.granted - judge.on_nics} addresses are granted and not on a NIC yet"
+            )
         left = scenario.limit - injector.taken - judge.granted
         return f"{short} nodes wait while {left} addresses are left" if short and left > 0 else ""
 
