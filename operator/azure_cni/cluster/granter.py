@@ -92,7 +92,7 @@ class Granter:
         self._recalls = RecallTracker()
         self._recall_plan = NO_RECALLS
         """What the round that runs, or the last one, makes of nodes whose pods wait."""
-        self._history = GrantHistory()
+        self._history = GrantHistory(since_s=ports.clock.monotonic_s())
         self._reclaimer = reclaimer
         self._nic_owners = nic_owners
         self._nic_checks = nic_checks
@@ -238,6 +238,7 @@ class Granter:
             refused=refused,
             denied=tuple(filter(None, denied)),
             recalled=self._recall_plan.under_way if self._recall_plan.starving else messages.NOBODY,
+            writes=self._history.writes(now_s=self._ports.clock.monotonic_s()),
         )
         return Draft(changes, {key: value for key, value in fields.items() if quota.status.get(key) != value})
 

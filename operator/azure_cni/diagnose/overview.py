@@ -232,8 +232,9 @@ def _of_near_limit(about: str, condition: Mapping[str, Any]) -> Finding:
 
 def _of_quotas(evidence: ClusterEvidence) -> Iterator[Finding]:
     for quota in evidence.quotas:
-        if was_near(quota.status, QuotaKind.EXHAUSTED):
-            yield _of_near_limit(f"VNetQuota {quota.name}", condition_of(quota.status, QuotaKind.EXHAUSTED))
+        for kind in (QuotaKind.EXHAUSTED, QuotaKind.THROTTLED):
+            if was_near(quota.status, kind):
+                yield _of_near_limit(f"VNetQuota {quota.name}", condition_of(quota.status, kind))
         ready, usage = condition_of(quota.status, "Ready"), condition_of(quota.status, "UsageKnown")
         shown = {
             **({ERROR: ready} if ready.get("status") == "False" else {}),

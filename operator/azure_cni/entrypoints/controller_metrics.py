@@ -44,6 +44,11 @@ class QuotaCollector(Collector):
         near = GaugeMetricFamily(
             "azure_cni_quota_near_limit", "1 while most of what may be granted is.", labels=["quota"]
         )
+        near_writes = GaugeMetricFamily(
+            "azure_cni_write_budget_near_limit",
+            "1 while most of the NIC writes that may be made in ten minutes are.",
+            labels=["quota"],
+        )
         throttled = GaugeMetricFamily(
             "azure_cni_quota_throttled", "1 while Azure asks to wait and no NIC is written.", labels=["quota"]
         )
@@ -73,13 +78,14 @@ class QuotaCollector(Collector):
             ready.add_metric([quota.name], float(quota.holds(QuotaKind.READY)))
             exhausted.add_metric([quota.name], float(quota.holds(QuotaKind.EXHAUSTED)))
             near.add_metric([quota.name], float(was_near(quota.status, QuotaKind.EXHAUSTED)))
+            near_writes.add_metric([quota.name], float(was_near(quota.status, QuotaKind.THROTTLED)))
             throttled.add_metric([quota.name], float(quota.holds(QuotaKind.THROTTLED)))
             read.add_metric([quota.name], quota.azure.read_s if quota.azure else 0.0)
             if quota.tokens:
                 tokens.add_metric([quota.name], quota.tokens.tokens)
                 most.add_metric([quota.name], capacity(quota.limits.writes_per_minute))
                 rate.add_metric([quota.name], quota.limits.writes_per_minute * quota.tokens.pace)
-        yield from (addresses, nodes, ready, exhausted, near, throttled, read, tokens, most, rate)
+        yield from (addresses, nodes, ready, exhausted, near, near_writes, throttled, read, tokens, most, rate)
         yield GaugeMetricFamily(
             "azure_cni_grants_delayed", "Nodes that wait for their grant.", value=leader.delayed if leader else 0
         )

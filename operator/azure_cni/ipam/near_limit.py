@@ -1,7 +1,8 @@
 """Told before it hurts: a limit of a node or a VNet that is nearly reached, once, and for as long as it stays so. Pure.
 
-It is the reason of a condition that is still False: AtLimit of a NodeIPPool, Exhausted of a VNetQuota. A condition of
-its own would be True on every node that is well used, and people would learn to pass it over.
+It is the reason of a condition that is still False: AtLimit of a NodeIPPool, Exhausted of a VNetQuota, and Throttled
+for its budget of NIC writes. A condition of its own would be True on every node that is well used, and people would
+learn to pass it over.
 
 What was said last is read from the object's own status. So an agent or a controller that starts again neither repeats
 it, nor forgets it while the use is between the two shares.
@@ -60,4 +61,23 @@ def room_left(status: Mapping[str, Any], granted: int, grantable: int, *, limit:
         return Condition(QuotaKind.EXHAUSTED, holds=False, reason=NEAR_LIMIT, message=message)
     return Condition(
         QuotaKind.EXHAUSTED, holds=False, reason="RoomLeft", message=f"all that is asked for fits: {limit}"
+    )
+
+
+def not_throttled(status: Mapping[str, Any], writes: int | None, allowed: int) -> Condition:
+    """Throttled while Azure does not ask to wait. `writes` of `allowed` NIC writes were made in the last ten minutes;
+    None where that is not known yet, so what was said last stays.
+    """
+    kind = QuotaKind.THROTTLED
+    near = was_near(status, kind) if writes is None else judge(status, kind, writes, allowed)
+    if not near:
+        return Condition(kind, holds=False, reason="NotThrottled", message="Azure does not ask to wait")
+    made = "most" if writes is None else f"{writes}"
+    return Condition(
+        kind,
+        holds=False,
+        reason=NEAR_LIMIT,
+        message=f"{made} of the {allowed} NIC writes that the budget allows in ten minutes are made: with more, pods "
+        "wait for their nodes' turn; let nodes write less often (a larger pool.batch, or minFree and maxFree further "
+        "apart), or raise spec.writesPerMinute",
     )

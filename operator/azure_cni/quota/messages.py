@@ -14,10 +14,10 @@ from typing import Final
 from azure_cni.api.conditions import LONGEST_SENTENCE, NODE_AT_LIMIT, Condition, QuotaKind
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.errors import CloudNotFound, DecodeFailed
-from azure_cni.ipam.near_limit import room_left
+from azure_cni.ipam.near_limit import not_throttled, room_left
 from azure_cni.model.text import addresses, counted, shortened, time_text
 from azure_cni.quota.node_record import NodeRecord
-from azure_cni.quota.write_budget import MOST_ANSWERS
+from azure_cni.quota.write_budget import JUDGED_MINUTES, MOST_ANSWERS
 
 QUOTA_EXCEEDED: Final = "QuotaExceeded"
 THROTTLED: Final = "Throttled"
@@ -199,10 +199,11 @@ def exhausted(
     return room_left(quota.status, quota.granted, quota.grantable, limit=_limit(quota))
 
 
-def throttled(until_s: float | None) -> Condition:
-    """Whether Azure asked to wait."""
+def throttled(quota: VNetQuota, *, writes: int | None) -> Condition:
+    """Whether Azure asked to wait. `writes`: how many NIC writes were granted in the last ten minutes, if known."""
+    until_s = quota.throttled_until_s
     if until_s is None:
-        return Condition(QuotaKind.THROTTLED, holds=False, reason="NotThrottled", message="Azure does not ask to wait")
+        return not_throttled(quota.status, writes, JUDGED_MINUTES * quota.limits.writes_per_minute)
     return Condition(
         QuotaKind.THROTTLED,
         holds=True,

@@ -29,12 +29,13 @@ def status_fields(
     refused: Collection[str] = (),
     denied: Sequence[str] = (),
     recalled: Mapping[str, int] = messages.NOBODY,
+    writes: int | None = None,
 ) -> dict[str, Any]:
     """The sums and conditions of a quota whose ledger and limits are as `quota` has them; all but the budget.
 
     `silence`: why Azure does not say how full the VNet is. `refused`: nodes whose entries the API server refuses.
     `denied`: what else Azure denied the controller, in words. `recalled`: how many idle addresses which nodes are to
-    give back.
+    give back. `writes`: how many NIC writes were granted in the last ten minutes, if that is known.
     """
     former = ledger_changes.held_by_former(quota.entries)
     short = [count for node in nodes if (count := _short(quota, node, former[node.name]))]
@@ -43,7 +44,7 @@ def status_fields(
         messages.exhausted(
             quota, short=sum(short), nodes=len(short), uncovered=uncovered(quota, nodes), recalled=recalled
         ),
-        messages.throttled(throttled_until_s),
+        messages.throttled(quota, writes=writes),
         messages.usage(quota, silence),
         messages.refused_entries(refused),
         permission_condition(quota, silence, denied),

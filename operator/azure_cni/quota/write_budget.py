@@ -76,6 +76,11 @@ more in a small cluster, whose nodes could each have more: one that asks without
 neighbour that asks for the first time would wait until they have all been paid for."""
 
 
+JUDGED_MINUTES: Final = 10
+JUDGED_S: Final = JUDGED_MINUTES * MINUTE_S
+"""Over this the use of the budget is judged: a burst of some minutes is what a budget is for."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecentUse:
     """What one node had in the last minute. Times are monotonic seconds."""
@@ -102,15 +107,27 @@ NO_USE: Final = RecentUse()
 
 
 class GrantHistory:
-    """What was reserved for each node of one VNet in the last minute."""
+    """What was reserved for each node of one VNet in the last minute, and for all together in the last ten."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, since_s: float) -> None:
         self._had: dict[str, deque[tuple[float, int]]] = {}
+        self._since_s = since_s
+        self._writes: deque[tuple[float, int]] = deque()
 
     def note(self, costs: Iterable[tuple[str, int]], *, now_s: float) -> None:
         """The ledger with these nodes' requests was written; each with the tokens it cost."""
+        writes = 0
         for name, cost in costs:
             self._had.setdefault(name, deque()).append((now_s, cost))
+            writes += cost
+        if writes:
+            self._writes.append((now_s, writes))
+
+    def writes(self, *, now_s: float) -> int | None:
+        """NIC writes that were granted in the last `JUDGED_S`; None before that much was watched."""
+        while self._writes and self._writes[0][0] <= now_s - JUDGED_S:
+            self._writes.popleft()
+        return sum(writes for _, writes in self._writes) if now_s - self._since_s >= JUDGED_S else None
 
     def uses(self, *, now_s: float) -> Mapping[str, RecentUse]:
         """What each node had; nodes that had nothing are left out."""

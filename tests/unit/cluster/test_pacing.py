@@ -185,3 +185,21 @@ async def test_a_budget_that_was_counted_by_a_clock_an_hour_ahead_serves_at_once
     async with world.agents(), world.controller():
         await world.until(lambda: all(held == 8 for held in world.held().values()), within_s=60)
     assert most_in_a_minute(world.writes_s) <= 20
+
+
+async def test_a_budget_that_is_nearly_used_up_is_said_until_it_is_used_less_again() -> None:
+    world = SimulatedCluster(limits=Limits(writes_per_minute=2))
+    for index in range(28):
+        world.node(f"n{index:02}", want=8)
+
+    def reason() -> str:
+        return str(world.condition("Throttled")["reason"])
+
+    async with world.agents(), world.controller():
+        await asyncio.sleep(9 * 60)
+        assert reason() == "NotThrottled"
+        await world.until(lambda: reason() == "NearLimit", within_s=120)
+        assert world.condition("Throttled")["status"] == "False"
+        await world.until(lambda: all(held == 8 for held in world.held().values()), within_s=600)
+        assert reason() == "NearLimit"
+        await world.until(lambda: reason() == "NotThrottled", within_s=600)

@@ -49,6 +49,8 @@ def test_a_cluster_in_which_all_is_well():
          "node vm1"),
         (cluster(quotas=[quota(condition("Exhausted", False, "NearLimit", "90 of 100"))]), "warning", "NearLimit",
          "VNetQuota vnet"),
+        (cluster(quotas=[quota(condition("Throttled", False, "NearLimit", "900 of 1000"))]), "warning", "NearLimit",
+         "VNetQuota vnet"),
         (cluster(quotas=[quota(condition("UsageKnown", False, "AccessDenied", "usages/read"))]), "warning",
          "AccessDenied", "VNetQuota vnet"),
     ],

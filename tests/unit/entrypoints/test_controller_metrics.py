@@ -52,6 +52,7 @@ async def test_a_leader_shows_its_quotas_and_their_budget():
         "quota_nodes prod": 2,
         "quota_exhausted prod": 1,
         "quota_near_limit prod": 0,
+        "write_budget_near_limit prod": 0,
         "quota_throttled prod": 0,
         "write_budget_tokens prod": 2.5,
         "write_budget_capacity prod": 3,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azure_cni.api.conditions import PoolKind, QuotaKind, merge
-from azure_cni.ipam.near_limit import below_limit, is_near, judge, room_left, was_near
+from azure_cni.ipam.near_limit import below_limit, is_near, judge, not_throttled, room_left, was_near
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,14 @@ def test_a_node_near_its_limit_says_how_near():
     assert (found.kind, found.holds, found.reason) == (PoolKind.AT_LIMIT, False, "NearLimit")
     assert found.message.startswith("pods of this node have 201 of the 250 addresses that it may hold, 80%; azure-cni")
     assert below_limit(9, 0, near=True, held="nothing").reason == "BelowLimit"
+
+
+def test_a_budget_of_writes_is_near_its_end_until_that_is_known_to_be_over():
+    near = not_throttled({}, 900, 1000)
+    assert (near.kind, near.holds, near.reason) == (QuotaKind.THROTTLED, False, "NearLimit")
+    assert near.message.startswith("900 of the 1000 NIC writes that the budget allows in ten minutes are made")
+    assert not_throttled({}, 800, 1000).reason == "NotThrottled"
+    for writes in (750, None):
+        assert not_throttled(written(near), writes, 1000).reason == "NearLimit"
+        assert not_throttled({}, writes, 1000).reason == "NotThrottled"
+    assert not_throttled(written(near), 700, 1000).reason == "NotThrottled"
