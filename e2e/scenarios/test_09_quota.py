@@ -110,6 +110,24 @@ def test_two_nodes_share_what_there_is_and_pods_learn_why_they_wait(box: Box, no
         box.wait_for(lambda: quota.shown()["ASSIGNED"] == "28", STEP_S, "the quota to count 28 pods' addresses")
 
 
+def test_recall_lets_pods_of_one_node_use_what_the_other_holds_idle(box: Box, nodes: list[Node], quota: Quota) -> None:
+    """70 for two nodes that both keep many ready: pods of one get them all, but the last one of the other."""
+    hungry, rich = nodes[:2]
+    quota.edit(limit=70)
+    room = 70 - box.wait_for(quota.outside, STEP_S, "the quota to have counted what others use")
+    for node in (hungry, rich):
+        node.want(minFree=40, maxFree=60, batch=1)
+    box.wait_for(lambda: len(hungry.on_nic()) + len(rich.on_nic()) == room, STEP_S, "the nodes to hold all there is")
+    with servers(box, "load", node=hungry.name) as load:
+        load.settle(room - 1, timeout_s=2 * STEP_S)
+        assert (len(hungry.on_nic()), len(rich.on_nic())) == (room - 1, 1)
+        assert "pods of other nodes wait" in event_for(box, rich.name, "IdleRecalled", kind="NodeIPPool")
+        assert rich.condition("Growing")["reason"] == "IdleRecalled"
+        waiting = load.scale_beyond(room, ready=room - 1)
+        event_for(box, waiting[0].name, "NoAddress", "QuotaExceeded")
+        assert len(rich.on_nic()) == 1, "a node keeps one address"
+
+
 @pytest.fixture
 def third(box: Box) -> Iterator[str]:
     """A node more; it is gone in the end."""
