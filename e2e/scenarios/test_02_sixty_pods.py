@@ -15,11 +15,12 @@ from azurebox.facts import CLOUD_DNS
 from azurebox.machine import NETNS
 from azurebox.steps import capture
 from scenarios.harness.cloud import Cloud
+from scenarios.harness.dashboard import queries
 from scenarios.harness.meeting import await_answer
 from scenarios.harness.node import Node
 from scenarios.harness.pods import INSIDE, NAMESPACE, PORT, Pod, Workload, ask, on_nodes, servers
 from scenarios.harness.product import Product
-from scenarios.harness.scrapes import await_query
+from scenarios.harness.scrapes import await_data, await_query
 
 PER_NODE = 30
 AT_ONCE = 4
@@ -165,6 +166,14 @@ def test_prometheus_has_the_pools_of_both_nodes(box: Box, nodes: list[Node]) -> 
     held = sum(node.ledger().allocated for node in nodes)
     await_query(box, "sum(azure_cni_controller_leader)", 1)
     await_query(box, 'azure_cni_quota_addresses{what="granted"}', held)
+
+
+def test_each_panel_of_the_dashboard_has_data(box: Box, crowd: Crowd) -> None:  # noqa: ARG001  # pods came just now
+    """Those of what is wrong are empty where nothing is; the others never are while pods come and go."""
+    panels = [panel for row in ("Alive", "Doing") for panel in queries(row, window="1h")]
+    asked = {f"{number}: {title}": query for number, (title, query) in enumerate(panels)}
+    assert len(asked) > 15
+    await_data(box, asked)
 
 
 def test_metrics_are_as_prometheus_wants_them(box: Box, crowd: Crowd, nodes: list[Node]) -> None:

@@ -18,8 +18,8 @@ from typing import Any, Final
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-REPOSITORY: Final = Path(__file__).resolve().parents[2]
-DASHBOARD: Final = REPOSITORY / "charts" / "azure-cni" / "files" / "dashboard.json"
+from scenarios.harness.dashboard import dashboard, filled
+
 POINTS: Final = 90
 COLUMNS: Final = 24
 LINES: Final = 6
@@ -35,18 +35,12 @@ Ask = Callable[[str], list[Answer]]
 """PromQL to the series that it gives over the time that is drawn."""
 
 
-def filled(expr: str, dashboard: Mapping[str, Any]) -> str:
-    """A panel's query as Grafana sends it: with the dashboard's variables, and a window of four scrapes or more."""
-    chosen = {one["name"]: one["current"]["value"] for one in dashboard["templating"]["list"] if "current" in one}
-    return re.sub(r"\$\{(\w+)\}", lambda found: str(chosen[found[1]]), expr).replace("$__rate_interval", "1m")
-
-
 def name_of(legend: str, labels: Mapping[str, str]) -> str:
     """A line's name: `{{label}}` in the legend is that label's value."""
     return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), legend).strip()
 
 
-def lines_of(panel: Mapping[str, Any], dashboard: Mapping[str, Any], ask: Ask) -> list[Line]:
+def lines_of(panel: Mapping[str, Any], shown: Mapping[str, Any], ask: Ask) -> list[Line]:
     """The lines of a panel."""
     return [
         (
@@ -55,11 +49,11 @@ def lines_of(panel: Mapping[str, Any], dashboard: Mapping[str, Any], ask: Ask) -
             [float(value) for _, value in one["values"]],
         )
         for target in panel["targets"]
-        for one in ask(filled(target["expr"], dashboard))
+        for one in ask(filled(target["expr"], shown))
     ]
 
 
-def draw(dashboard: Mapping[str, Any], ask: Ask, target: Path) -> None:
+def draw(shown: Mapping[str, Any], ask: Ask, target: Path) -> None:
     """Draw all panels into an SVG."""
     import matplotlib as mpl
 
@@ -70,7 +64,7 @@ def draw(dashboard: Mapping[str, Any], ask: Ask, target: Path) -> None:
     }  # fmt: skip
     from matplotlib import pyplot as plt
 
-    panels = dashboard["panels"]
+    panels = shown["panels"]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     figure = plt.figure(figsize=(15, rows * 0.34))
     for panel in panels:
@@ -80,7 +74,7 @@ def draw(dashboard: Mapping[str, Any], ask: Ask, target: Path) -> None:
         if panel["type"] == "row":
             figure.text(left + 0.012, bottom + height * 0.3, panel["title"], size=12, weight="bold")
             continue
-        found = lines_of(panel, dashboard, ask)
+        found = lines_of(panel, shown, ask)
         figure.text(left + 0.012, bottom + height - 0.2 / rows, panel["title"], size=9, va="top")
         if panel["type"] == "stat":
             value = f"{found[0][2][-1]:g}" if found else "no data"
@@ -132,7 +126,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     parser.add_argument("--minutes", type=float, default=15)
     chosen = parser.parse_args()
-    draw(json.loads(DASHBOARD.read_text()), prometheus(chosen.url, chosen.minutes), chosen.picture)
+    draw(dashboard(), prometheus(chosen.url, chosen.minutes), chosen.picture)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """The picture of the dashboard has every panel, and says of each what Prometheus answered."""
 
-import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from bench.dashboard_plot import DASHBOARD, draw, filled, name_of
+from bench.dashboard_plot import draw, name_of
+from scenarios.harness.dashboard import dashboard, filled, queries
 
-PANELS = json.loads(DASHBOARD.read_text())["panels"]
+PANELS = dashboard()["panels"]
 
 
 def test_each_panel_is_there_with_its_lines(tmp_path: Path):
@@ -20,7 +20,7 @@ def test_each_panel_is_there_with_its_lines(tmp_path: Path):
         return [{"metric": labels, "values": [[0, "1"], [60, "42"]]}]
 
     picture = tmp_path / "dashboard.svg"
-    draw(json.loads(DASHBOARD.read_text()), ask, picture)
+    draw(dashboard(), ask, picture)
     words = ["".join(one.itertext()).strip() for one in ET.parse(picture).getroot().iter() if one.tag.endswith("}text")]
     assert {panel["title"] for panel in PANELS} <= set(words)
     assert words.count("42") == sum(panel["type"] == "stat" for panel in PANELS)
@@ -31,10 +31,15 @@ def test_each_panel_is_there_with_its_lines(tmp_path: Path):
 
 
 def test_a_query_has_the_variables_of_the_dashboard():
-    dashboard = {"templating": {"list": [{"name": "datasource"}, {"name": "pods", "current": {"value": "a-.+"}}]}}
-    assert filled('rate(x{pod=~"${pods}"}[$__rate_interval])', dashboard) == 'rate(x{pod=~"a-.+"}[1m])'
+    shown = {"templating": {"list": [{"name": "datasource"}, {"name": "pods", "current": {"value": "a-.+"}}]}}
+    assert filled('rate(x{pod=~"${pods}"}[$__rate_interval])', shown) == 'rate(x{pod=~"a-.+"}[1m])'
 
 
 def test_a_line_is_named_by_its_labels():
     assert name_of("{{instance}} {{code}}", {"instance": "vm1"}) == "vm1"
     assert name_of("p99", {}) == "p99"
+
+
+def test_each_panel_is_below_one_row():
+    titles = [title for row in ("Alive", "Doing", "Wrong") for title, _ in queries(row)]
+    assert titles == [panel["title"] for panel in PANELS for _ in panel.get("targets", ())]

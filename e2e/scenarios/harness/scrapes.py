@@ -1,6 +1,8 @@
 """Metrics as others read them: by Prometheus, and by a scrape of one's own."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -47,6 +49,23 @@ class Reply:
 def scrape(node: Node, url: str, *, token: str = "", authority: str = "", name: str = "") -> Reply:
     """One request from the node's own network."""
     return Reply(*json.loads(node.run("python3", "-c", SCRAPE, url, token, authority, name)))
+
+
+def await_data(box: Box, queries: Mapping[str, str], *, within_s: float = WITHIN_S) -> None:
+    """Wait until Prometheus has at least one number for each of the queries, which have names."""
+    urls = {name: f"127.0.0.1:{prometheus.PORT}/api/v1/query?query={quote(query)}" for name, query in queries.items()}
+
+    def answered() -> bool:
+        replies = json.loads(box.exec(CONTROL_PLANE, ["python3", "-c", INSIDE, "ask", *urls.values()]))
+        numbers = {
+            name: [float(entry["value"][1]) for entry in json.loads(replies[url])["data"]["result"]]
+            for name, url in urls.items()
+        }
+        if empty := [name for name, found in numbers.items() if all(map(math.isnan, found))]:
+            raise StepError("not yet", output=f"nothing for {empty}")
+        return True
+
+    box.wait_for(answered, within_s, "a number for each query")
 
 
 def await_query(box: Box, query: str, value: int, *, within_s: float = WITHIN_S) -> None:
