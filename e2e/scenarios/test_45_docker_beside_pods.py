@@ -1,0 +1,88 @@
+"""Docker on a node of the cluster (docker.enabled): its containers and the node's pods, from one pool."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from azurebox.client import Box
+from azurebox.docker_host import PORT, SERVER
+from azurebox.node_docker import NodeDocker
+from scenarios.harness.node import Node
+from scenarios.harness.pods import PORT as POD_PORT
+from scenarios.harness.pods import ask, servers
+from scenarios.harness.product import QUICK, Product
+
+NETWORK = "vnet"
+DRIVERS = ("-d", "azure-cni", "--ipam-driver", "azure-cni")
+PATIENCE_S = 120.0
+STATUS = ("azure-cni", "docker", "status")
+
+
+@pytest.fixture(scope="module")
+def docker(product: Product, nodes: list[Node]) -> Iterator[NodeDocker]:
+    if product.mode != "transparent":
+        pytest.skip("Docker's containers are wired in mode transparent alone, and the chart refuses the other")
+    product.use(QUICK | {"docker.enabled": "true"})
+    made = NodeDocker(nodes[0].name)
+    try:
+        made.start_daemon()
+        made.docker("network", "create", *DRIVERS, NETWORK)
+        yield made
+    finally:
+        made.remove()
+
+
+def test_pods_and_containers_of_one_node_share_its_pool_and_reach_one_another(
+    box: Box, product: Product, nodes: list[Node], docker: NodeDocker
+) -> None:
+    node, other = nodes
+    with (
+        servers(box, "beside", node=node.name, replicas=1) as here,
+        servers(box, "elsewhere", node=other.name, replicas=1) as there,
+    ):
+        (pod,), (peer,) = here.pods(), there.pods()
+        docker.docker("run", "-d", "--name", "web", "--network", NETWORK, *SERVER)
+        address = docker.address("web", network=NETWORK)
+        assert address in {str(one) for one in node.on_nic()}
+        for server in (pod, peer):
+            request = f"printf 'GET /clientip HTTP/1.0\\r\\n\\r\\n' | /bin/nc -w 5 {server.address} {POD_PORT}"
+            assert address in docker.docker("exec", "web", "/bin/sh", "-c", request)
+            (said,) = ask(box, server, [f"{address}:{PORT}/cgi-bin/whoami"]).values()
+            assert str(server.address) in said
+        node.agrees(assigned=2)
+        agent = product.agent(node)["metadata"]["name"]
+        shown = box.kubectl("exec", "-n", "kube-system", agent, "--", *STATUS)
+        assert f"{address}  joined" in shown
+        assert ", 2 assigned, " in shown
+        product.restart(node)  # neither is taken for the other's dead, nor loses its network
+        assert address in docker.docker("exec", "web", "/bin/sh", "-c", request)
+        node.agrees(assigned=2)
+    node.agrees(assigned=1)
+    docker.docker("rm", "-f", "web")
+    node.agrees(assigned=0)
+
+
+def test_an_address_is_named_by_docker_and_never_by_a_cni_runtime(nodes: list[Node], docker: NodeDocker) -> None:
+    node, _ = nodes
+    docker.docker("network", "create", *DRIVERS, "--subnet", "10.240.0.0/22", "fixed")
+    wanted = str(max(node.on_nic() - {node.primary}))
+    docker.docker("run", "-d", "--name", "named", "--network", "fixed", "--ip", wanted, *SERVER)
+    assert docker.address("named", network="fixed") == wanted
+    conf = {"cniVersion": "1.0.0", "name": "azure-cni", "type": "azure-cni", "runtimeConfig": {"ips": [wanted]}}
+    env = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": "asks",
+        "CNI_NETNS": "/run/netns/none",
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": "/opt/cni/bin",
+    }
+    node.run("ip", "netns", "add", "none")
+    try:
+        answer = node.ask(["/opt/cni/bin/azure-cni"], stdin=json.dumps(conf), env=env)
+        assert "on a node of a cluster azure-cni chooses each address" in str(answer)
+    finally:
+        node.run("ip", "netns", "delete", "none")
+    docker.docker("rm", "-f", "named")
+    docker.docker("network", "rm", "fixed")
+    node.agrees(assigned=0)
