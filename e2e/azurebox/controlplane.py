@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from azurebox import processes, tools
-from azurebox.facts import CONTROL_PLANE, KUBECONFIG, KUBERNETES_SERVICE, RUN, SERVICE_CIDR
+from azurebox.facts import AGNHOST, CONTROL_PLANE, KUBECONFIG, KUBERNETES_SERVICE, RUN, SERVICE_CIDR
 from azurebox.machine import NETNS, Machine
 from azurebox.pki import Authority, KeyPair, signing_key
 from azurebox.processes import Process
@@ -155,6 +155,7 @@ def people_environment() -> dict[str, str]:
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         "NO_PROXY": "*",
+        "AZURE_CNI_TEST_IMAGE": AGNHOST,  # azure-cni test: nothing can be pulled in the box
         "KUBECONFIG": str(KUBECONFIG),
         "KUBECACHEDIR": str(RUN / "kube-cache"),
         "HELM_CACHE_HOME": str(RUN / "helm"),

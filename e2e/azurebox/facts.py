@@ -32,6 +32,7 @@ BOX_SOCKET = RUN / "box.sock"  # the cloud's door for the box itself
 AZURE_CA = RUN / "ca.pem"  # who signs the fake Azure's certificates
 ATTESTATION_CA = RUN / "attestation-ca.pem"  # who signs its metadata service's attested documents
 KUBECONFIG = RUN / "admin.kubeconfig"
+AGNHOST = "localhost/azbox/agnhost:1"  # the image of test pods, which each node has
 
 
 def node_name(number: int) -> str:

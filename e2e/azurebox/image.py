@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from azurebox import tools
-from azurebox.facts import CACHE, REPOSITORY
+from azurebox.facts import AGNHOST, CACHE, REPOSITORY
 from azurebox.node import PAUSE_IMAGE
 from azurebox.steps import StepError, capture, run, step
 
@@ -29,7 +29,6 @@ BASE_PACKAGES = ("ca-certificates", "nftables", "python3", "python3-venv")
 POD_PACKAGES = ("curl", "iproute2", "iputils-ping", "netcat-openbsd")  # beside agnhost, for tests in pods
 BASE = "localhost/azbox/base"
 GO = "localhost/azbox/go"
-AGNHOST = "localhost/azbox/agnhost:1"
 COREDNS = "localhost/azbox/coredns:1"
 TRAEFIK = "localhost/azbox/traefik:1"
 PROJECT = "localhost/azbox/azure-cni"

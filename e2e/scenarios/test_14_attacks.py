@@ -12,7 +12,7 @@ import pytest
 
 from azurebox.client import Box
 from azurebox.fabric.topology import IMDS, WIRESERVER
-from azurebox.image import AGNHOST
+from azurebox.facts import AGNHOST
 from scenarios.harness.attacks import (
     AGENT_PORT,
     ATTACKER,

@@ -10,7 +10,7 @@ import pytest
 
 from azurebox.client import Box
 from azurebox.fabric.topology import ONPREM
-from azurebox.image import AGNHOST
+from azurebox.facts import AGNHOST
 from azurebox.steps import StepError
 from scenarios.harness import probed
 from scenarios.harness.meeting import Asker, await_meetings, await_silence, meet

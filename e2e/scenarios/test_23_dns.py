@@ -12,8 +12,7 @@ import pytest
 
 from azurebox import clusterdns
 from azurebox.client import Box
-from azurebox.facts import CLUSTER_DNS
-from azurebox.image import AGNHOST
+from azurebox.facts import AGNHOST, CLUSTER_DNS
 from azurebox.steps import StepError
 from scenarios.harness.meeting import await_meetings
 from scenarios.harness.node import Node

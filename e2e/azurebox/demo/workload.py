@@ -10,8 +10,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from azurebox.client import Box
-from azurebox.facts import PREFIX
-from azurebox.image import AGNHOST
+from azurebox.facts import AGNHOST, PREFIX
 from azurebox.steps import wait_for
 
 LABEL = "app=demo"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from azurebox.client import Box
-from azurebox.image import AGNHOST
+from azurebox.facts import AGNHOST
 from azurebox.steps import StepError
 
 NAMESPACE = "scenarios"
