@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from azure_cni.api.node_ip_pool import PAUSE_WRITER
-from azure_cni.errors import KubeDenied, KubeError, KubeNotFound
+from azure_cni.errors import KubeConflict, KubeDenied, KubeError, KubeNotFound
+
+NAMESPACE_DEPTH = 4
 
 
 class FakeClusterAccess:
@@ -75,6 +77,30 @@ class FakeClusterAccess:
             self.objects[collection] = [*kept, after]
         return after
 
+    def create_object(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Into its collection, with the namespace of the path; KubeConflict where it is there."""
+        self._admit(f"POST {path}")
+        namespace, meta = _namespace_in(path), body["metadata"]
+        made = {**body, "metadata": {**meta, **({"namespace": namespace} if namespace else {})}}
+        everywhere = path.replace(f"/namespaces/{namespace}", "") if namespace else path
+        there = self.objects.setdefault(everywhere, [])
+        if any(_identity(one) == _identity(made) for one in there):
+            raise KubeConflict(f'cannot create {path}: "{meta["name"]}" already exists')
+        there.append(made)
+        return made
+
+    def delete_object(self, path: str) -> None:
+        """At once; with a namespace goes all that is in it."""
+        self._admit(f"DELETE {path}")
+        gone = self.read_object(path)
+        collection, namespace = path.rpartition("/")[0], _namespace_in(path.rpartition("/")[0])
+        there = self.objects[collection.replace(f"/namespaces/{namespace}", "") if namespace else collection]
+        there[:] = [one for one in there if _identity(one) != _identity(gone)]
+        if path.startswith("/api/v1/namespaces/") and path.count("/") == NAMESPACE_DEPTH:
+            name = gone["metadata"]["name"]
+            for found in self.objects.values():
+                found[:] = [one for one in found if one["metadata"].get("namespace") != name]
+
     def read_user(self) -> str:
         """The test's."""
         self._admit("selfsubjectreviews")
@@ -89,7 +115,7 @@ class FakeClusterAccess:
         lines = self.logs[name].splitlines(keepends=True)
         return "".join(lines[-int(query.get("tailLines", len(lines))) :])
 
-    def run_in_pod(self, namespace: str, pod: str, command: Sequence[str]) -> bytes:
+    def run_in_pod(self, namespace: str, pod: str, command: Sequence[str], *, container: str = "agent") -> bytes:
         """What the test put there."""
         self.ran.append((namespace, pod, tuple(command)))
         answer = self.printed.get(pod) or KubeDenied(f"cannot run it in pod {namespace}/{pod}: forbidden")
@@ -100,6 +126,10 @@ class FakeClusterAccess:
     def _admit(self, path: str) -> None:
         if path in self.denied:
             raise KubeDenied(f"cannot read {path}: forbidden")
+
+
+def _identity(body: Mapping[str, Any]) -> tuple[str, str]:
+    return body["metadata"].get("namespace", ""), body["metadata"]["name"]
 
 
 def _namespace_in(path: str) -> str:

@@ -14,10 +14,10 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 from azure_cni.api.node_ip_pool import PAUSE_WRITER
-from azure_cni.api.reading import decimal, mapping, text
+from azure_cni.api.reading import mapping, text
 from azure_cni.commands.bounded import Meter, channels_of, pieces
-from azure_cni.errors import ConfigInvalid, KubeError, KubeInvalid, KubeUnreachable
-from azure_cni.kube.status_errors import BY_STATUS
+from azure_cni.commands.refusals import broken, document_of, refused, refused_exec, require_success
+from azure_cni.errors import ConfigInvalid, KubeUnreachable
 from azure_cni.kube.streamed_list import StreamedList
 from azure_cni.model.text import legible
 
@@ -27,11 +27,9 @@ PAGE_SIZE: Final = 500
 TIMEOUT_S: Final = 30.0
 SELF_REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 CONTENT: Final = {"PATCH": "application/merge-patch+json", "POST": "application/json"}
-VERBS: Final = {"GET": "read", "PATCH": "change", "POST": "create"}
+VERBS: Final = {"GET": "read", "PATCH": "change", "POST": "create", "DELETE": "remove"}
 EXEC_S: Final = 30.0
 """For an answer of one agent: some hundred kilobytes at most, and the start of a process on its node."""
-HANDSHAKE_PART: Final = " -+-+- "
-"""Between status, headers and body of a refused handshake, in websocket-client's words."""
 READ_S: Final = 60.0
 """For an object or a log as a whole; for a list there is no such limit, because who starts pods decides its size."""
 MOST_OBJECT_BYTES: Final = 32 << 20
@@ -39,9 +37,7 @@ MOST_TEXT_BYTES: Final = 16 << 20
 """Of a log: twice what `report` asks for."""
 MOST_ANSWER_BYTES: Final = 16 << 20
 FAILED: Final = 400
-BROKEN: Final = 500
 Keep = Callable[[Mapping[str, Any]], Any]
-LAST_STATUS: Final = 599
 
 
 class ClusterAccess(Protocol):
@@ -64,14 +60,20 @@ class ClusterAccess(Protocol):
     def patch_object(self, path: str, patch: Mapping[str, Any], *, dry_run: bool) -> Mapping[str, Any]:
         """The object with that merge patch (RFC 7386) applied. `dry_run`: tried with all checks, and not stored."""
 
+    def create_object(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A new object in a collection."""
+
+    def delete_object(self, path: str) -> None:
+        """Ask for its removal, which may take a while. KubeNotFound where it is not there."""
+
     def read_user(self) -> str:
         """Whom the API server takes this person for."""
 
     def read_text(self, path: str, **query: str) -> str:
         """What is no object: a pod's log."""
 
-    def run_in_pod(self, namespace: str, pod: str, command: Sequence[str]) -> bytes:
-        """What that command prints in the pod's default container. KubeError with its words when it fails."""
+    def run_in_pod(self, namespace: str, pod: str, command: Sequence[str], *, container: str = "agent") -> bytes:
+        """What that command prints in the container. KubeError with its words when it fails."""
 
 
 class KubernetesAccess:
@@ -114,7 +116,7 @@ class KubernetesAccess:
                 around = self._read_page(path, asked, keep, found)
             except (ValueError, TypeError, RecursionError) as error:
                 raise KubeUnreachable(f"cannot read {path}: the answer cannot be used: {error}") from error
-            except _broken() as error:
+            except broken() as error:
                 raise KubeUnreachable(f"cannot read {path}: the connection broke: {error}") from error
             more = text(mapping(around.get("metadata")).get("continue"))
             if not more:
@@ -133,12 +135,20 @@ class KubernetesAccess:
     def patch_object(self, path: str, patch: Mapping[str, Any], *, dry_run: bool) -> Mapping[str, Any]:
         """See `ClusterAccess`."""
         query = {"fieldManager": PAUSE_WRITER, **({"dryRun": "All"} if dry_run else {})}
-        return _document(self._ask(path, query, method="PATCH", body=patch))
+        return document_of(self._ask(path, query, method="PATCH", body=patch))
+
+    def create_object(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `ClusterAccess`."""
+        return document_of(self._ask(path, {}, method="POST", body=body))
+
+    def delete_object(self, path: str) -> None:
+        """See `ClusterAccess`."""
+        self._ask(path, {}, method="DELETE")
 
     def read_user(self) -> str:
         """See `ClusterAccess`. From Kubernetes 1.28 on."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-        status = mapping(_document(self._ask(SELF_REVIEWS, {}, method="POST", body=review)).get("status"))
+        status = mapping(document_of(self._ask(SELF_REVIEWS, {}, method="POST", body=review)).get("status"))
         return text(mapping(status.get("userInfo")).get("username"))
 
     def read_text(self, path: str, **query: str) -> str:
@@ -146,13 +156,13 @@ class KubernetesAccess:
         meter = Meter(f"read {path}", most_bytes=MOST_TEXT_BYTES, limit_s=READ_S)
         return self._ask(path, query, accept="*/*", meter=meter).decode(errors="replace")
 
-    def run_in_pod(self, namespace: str, pod: str, command: Sequence[str]) -> bytes:
+    def run_in_pod(self, namespace: str, pod: str, command: Sequence[str], *, container: str = "agent") -> bytes:
         """See `ClusterAccess`. By a WebSocket, as kubectl exec does."""
         from kubernetes.client import ApiException
         from kubernetes.stream import ws_client
         from websocket import WebSocketException
 
-        query = [("command", list(command)), ("container", "agent"), ("stdout", "true"), ("stderr", "true")]
+        query = [("command", list(command)), ("container", container), ("stdout", "true"), ("stderr", "true")]
         url = f"{self._client.configuration.host}/api/v1/namespaces/{namespace}/pods/{pod}/exec"
         what = f"run {' '.join(command)} in pod {namespace}/{pod}"
         try:
@@ -172,14 +182,14 @@ class KubernetesAccess:
             channels = (ws_client.STDOUT_CHANNEL, ws_client.STDERR_CHANNEL, ws_client.ERROR_CHANNEL)
             said, complained, ended = (came.get(channel, b"") for channel in channels)
         except ApiException as error:
-            raise _refused_exec(what, str(error.reason)) from error
+            raise refused_exec(what, str(error.reason)) from error
         except (OSError, WebSocketException) as error:
             raise KubeUnreachable(f"cannot {what}: the connection broke: {error}") from error
-        _require_success(what, ended, complained=complained.decode(errors="replace").strip())
+        require_success(what, ended, complained=complained.decode(errors="replace").strip())
         return said
 
     def _get(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
-        return _document(self._ask(path, query))
+        return document_of(self._ask(path, query))
 
     def _ask(
         self,
@@ -195,7 +205,7 @@ class KubernetesAccess:
         bounds = meter or Meter(f"{VERBS[method]} {path}", most_bytes=MOST_OBJECT_BYTES, limit_s=READ_S)
         try:
             return b"".join(pieces(self._open(path, query, accept=accept, method=method, body=body), bounds))
-        except _broken() as error:
+        except broken() as error:
             raise KubeUnreachable(f"cannot {VERBS[method]} {path}: the connection broke: {error}") from error
 
     def _open(
@@ -217,9 +227,9 @@ class KubernetesAccess:
             answer = self._client.call_api(method, url, headers, body=body, _request_timeout=TIMEOUT_S)
             if answer.status >= FAILED:
                 meter = Meter(f"{VERBS[method]} {path}", most_bytes=MOST_OBJECT_BYTES, limit_s=READ_S)
-                words = _document(b"".join(pieces(answer.response, meter))).get("message")
+                words = document_of(b"".join(pieces(answer.response, meter))).get("message")
                 words = legible(text(words) or f"status {answer.status}")
-                raise _refused(answer.status, f"cannot {VERBS[method]} {path}: {words}")
+                raise refused(answer.status, f"cannot {VERBS[method]} {path}: {words}")
         except (ApiException, urllib3.exceptions.HTTPError) as error:
             words = getattr(error, "reason", None) or error
             host = self._client.configuration.host
@@ -231,53 +241,6 @@ class KubernetesAccess:
         headers = {"Accept": "application/json", "User-Agent": "azure-cni"}
         self._client.update_params_for_auth(headers, [], ["BearerToken"], url, method, None)
         return headers
-
-
-def _broken() -> tuple[type[Exception], ...]:
-    """What urllib3 raises while a body arrives."""
-    import urllib3
-
-    return urllib3.exceptions.HTTPError, OSError
-
-
-def _document(body: bytes) -> dict[str, Any]:
-    """Of an answer; where it is no JSON, with its beginning as the message."""
-    try:
-        return dict(json.loads(body))
-    except (ValueError, TypeError, RecursionError):
-        return {"message": body[:200].decode(errors="replace")}
-
-
-def _refused(status: int, words: str) -> KubeError:
-    """The API server's refusal."""
-    return BY_STATUS.get(status, KubeUnreachable if status >= BROKEN else KubeInvalid)(words)
-
-
-def _refused_exec(what: str, words: str) -> KubeError:
-    """The handshake's answer is in words only: "Handshake status 403 Forbidden -+-+- HEADERS -+-+- BODY"."""
-    _, _, rest = words.partition("Handshake status ")
-    status, _, after = rest.partition(HANDSHAKE_PART)
-    body = after.partition(HANDSHAKE_PART)[2]
-    number = decimal(status.split(" ", 1)[0], most=LAST_STATUS)
-    if not number:
-        return KubeUnreachable(f"cannot {what}: {words}")
-    rights = "; it needs get and create of pods/exec there" if number in {401, 403} else ""
-    said = legible(text(_document(body.encode()).get("message")))
-    reason = f": {said}" if said else ""
-    return _refused(number, f"cannot {what}: the API server refused it with {legible(status.strip())}{reason}{rights}")
-
-
-def _require_success(what: str, ended: bytes, *, complained: str) -> None:
-    """`ended` is how the command ended, as the node says it: a Status object. Nothing where the connection broke."""
-    if not ended:
-        raise KubeUnreachable(f"cannot {what}: the connection ended before the command did")
-    try:
-        status = mapping(json.loads(ended))
-    except ValueError:
-        status = {"message": ended.decode(errors="replace")}
-    if status.get("status") != "Success":
-        words = complained or text(status.get("message")) or text(status.get("reason")) or "it failed"
-        raise KubeError(f"cannot {what}: {legible(words)}")
 
 
 def _is_in_pod() -> bool:

@@ -23,6 +23,11 @@ TAINT: Final = "azure-cni.io/no-free-addresses"
 ENDED: Final = frozenset({"Succeeded", "Failed"})
 WORKLOADS: Final = {"agent": "DaemonSet", "controller": "ReplicaSet"}
 """What the pods of each component belong to."""
+KEEPING_AWAY: Final = frozenset({"NoSchedule", "NoExecute"})
+"""Effects of taints that keep pods away which tolerate none."""
+LAST_PORT: Final = 65535
+KUBELET_PORT: Final = 10250
+"""The kubelet's own default."""
 _MANY: Final = 1_000_000
 
 
@@ -108,6 +113,11 @@ class NodeFacts:
     kubelet: str = ""
     """Its version."""
     created_s: float | None = None
+    address: str = ""
+    """Its InternalIP."""
+    kubelet_port: int = KUBELET_PORT
+    cordoned: bool = False
+    """New pods are kept away, by a person or by a taint."""
     network_unavailable: bool = False
     """Somebody is to make routes for it, and has not."""
 
@@ -243,8 +253,22 @@ def parse_node(body: Mapping[str, Any]) -> NodeFacts:
         most_pods=decimal(mapping(status.get("capacity")).get("pods"), most=_MANY),
         kubelet=text(mapping(status.get("nodeInfo")).get("kubeletVersion")),
         created_s=seconds_of(meta.get("creationTimestamp")),
+        address=_internal_ip(status),
+        kubelet_port=_kubelet_port(status),
+        cordoned=spec.get("unschedulable") is True
+        or any(one.get("effect") in KEEPING_AWAY for one in mappings(spec.get("taints"))),
         network_unavailable=condition_of(status, "NetworkUnavailable").get("status") == "True",
     )
+
+
+def _internal_ip(status: Mapping[str, Any]) -> str:
+    found = (text(one.get("address")) for one in mappings(status.get("addresses")) if one.get("type") == "InternalIP")
+    return next((one for one in found if "." in one), "")
+
+
+def _kubelet_port(status: Mapping[str, Any]) -> int:
+    endpoint = mapping(mapping(status.get("daemonEndpoints")).get("kubeletEndpoint"))
+    return whole(endpoint.get("Port"), most=LAST_PORT) or KUBELET_PORT
 
 
 def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

@@ -12,12 +12,11 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from azure_cni.api.reading import mapping, mappings, metadata_of, spec_of, text, whole
-from azure_cni.diagnose.evidence import ClusterEvidence
+from azure_cni.diagnose.evidence import LAST_PORT, ClusterEvidence
 from azure_cni.diagnose.holders import PresentHolder, find_holders
 from azure_cni.diagnose.packet_trace import FarEnd
 from azure_cni.errors import ConfigInvalid
 
-LAST_PORT: Final = 65535
 MOST_ENDS: Final = 4
 """Addresses of one destination that are traced: the others go the same way, or one of these."""
 
