@@ -69,6 +69,11 @@ NEXT: Mapping[str, Sequence[str]] = {
         "e2e/box azure-cni addresses azbox-vm1 --check",
         "e2e/box azure-cni who 10.240.0.36 --history",
     ),
+    "Prove the network with pods that are gone afterwards; and see hop by hop what packets of one of the list meet:": (
+        "e2e/box azure-cni test",
+        "e2e/box kubectl get pods",
+        "e2e/box azure-cni trace POD 203.0.113.10",
+    ),
     "Take everything away, without a trace:": ("make down",),
 }
 

@@ -26,14 +26,14 @@ class Answered:
         return json.loads(self.printed)
 
 
-def ask(*words: str) -> Answered:
+def ask(*words: str, within_s: float = ANSWER_S) -> Answered:
     """Run it once."""
     done = subprocess.run(
         command_line(*words),
         env=people_environment(),
         capture_output=True,
         text=True,
-        timeout=ANSWER_S,
+        timeout=within_s,
         check=False,
     )
     return Answered(done.returncode, done.stdout, done.stderr)

@@ -28,6 +28,7 @@ FOR_PEOPLE: Final = {
     "addresses": "address_commands",
     "plan": "address_commands",
     "trace": "trace",
+    "test": "network_test",
     "forecast": "forecast",
     "pause": "pause_commands",
     "resume": "pause_commands",

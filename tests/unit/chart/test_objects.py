@@ -101,8 +101,15 @@ def test_who_uses_the_command_line_reads_and_nothing_else_and_pausing_and_asking
     assert rights(of_kind("ClusterRole", name="azure-cni-pause")) == {
         ("azure-cni.io", "nodeippools"): ["get", "list", "patch"]
     }
+    assert rights(of_kind("ClusterRole", name="azure-cni-test")) == {
+        ("", "pods"): ["get", "list", "create", "delete"],
+        ("", "services"): ["get", "list", "create", "delete"],
+        ("", "pods/exec"): ["get", "create"],
+        ("", "namespaces"): ["get", "list"],
+        ("", "events"): ["get", "list"],
+    }
     bound = {manifest["roleRef"]["name"] for manifest in render() if manifest["kind"].endswith("RoleBinding")}
-    assert bound.isdisjoint({"azure-cni-cli", "azure-cni-pause", "azure-cni-introspection"})
+    assert bound.isdisjoint({"azure-cni-cli", "azure-cni-pause", "azure-cni-test", "azure-cni-introspection"})
 
 
 def test_the_agent_runs_on_a_node_without_network():
