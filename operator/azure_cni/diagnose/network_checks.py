@@ -38,6 +38,7 @@ CONNECTED: Final = frozenset({0, 22, 35, 52, 55, 56, 60})
 METADATA: Final = "http://169.254.169.254/metadata/instance?api-version=2021-02-01"
 WIRESERVER: Final = ("http://168.63.129.16/?comp=versions", "http://168.63.129.16:32526/vmSettings")
 ADDRESS: Final = re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b")
+SHORT_NUMBER: Final = re.compile(r"[0-9]{1,3}")
 TRAFFIC: Final = "docs/operations.md#a-pod-has-an-address-but-no-traffic"
 STARTS: Final = "docs/operations.md#a-pod-stays-in-containercreating"
 CODES: Final = "docs/command-line.md#prove-the-network"
@@ -182,7 +183,7 @@ def parse_outcomes(printed: str, count: int) -> list[ProbeOutcome]:
     for line in printed.splitlines():
         number, _, rest = line.partition(" ")
         status, _, said = rest.partition(" ")
-        if number.isdecimal() and status.isdecimal():
+        if SHORT_NUMBER.fullmatch(number) and SHORT_NUMBER.fullmatch(status):
             found[int(number)] = ProbeOutcome(int(status), said.strip())
     return [found.get(number, ProbeOutcome(None)) for number in range(count)]
 
