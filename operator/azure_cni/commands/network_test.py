@@ -43,7 +43,8 @@ class RunInterrupted(Exception):
 class SignalGuard:
     """SIGINT, SIGTERM and SIGHUP end the work where it is, once: later ones do not disturb what comes after it.
 
-    While it is not `armed` they do nothing. In a thread, where no signal arrives, it does nothing at all.
+    While it is not `armed` they do nothing. In a thread, where no signal arrives, it does nothing at all; and who is
+    started with SIGHUP ignored (nohup) goes on when the terminal is closed.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,8 @@ class SignalGuard:
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            self._before = {one: signal.signal(one, self._take) for one in SIGNALS}
+            wanted = [one for one in SIGNALS if one is signal.SIGINT or signal.getsignal(one) is not signal.SIG_IGN]
+            self._before = {one: signal.signal(one, self._take) for one in wanted}
 
     def __exit__(self, *_: object) -> None:
         for one, handling in self._before.items():

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from azure_cni.commands.network_run import DNS
-from azure_cni.errors import KubeError
 from fakes.cluster_access import FakeClusterAccess
 from unit.diagnose.clusters import cluster, condition, node, pool, process
 
@@ -87,7 +86,3 @@ def nodes_of(*names: str) -> list[dict[str, Any]]:
 
 def _addressed(name: str) -> dict[str, Any]:
     return {"addresses": [{"type": "InternalIP", "address": NODE_ADDRESSES[name]}]}
-
-
-def unreachable(*_: str) -> None:
-    raise KubeError("cannot create it: the API server is away")

@@ -173,6 +173,15 @@ def test_a_signal_ends_it_and_nothing_stays(number: signal.Signals, at: str, tmp
     assert ET.parse(file).getroot().attrib["failures"] == "1"
 
 
+def test_who_is_started_by_nohup_outlives_the_terminal():
+    access, before = LabCluster(), signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    access.before = lambda _: os.kill(os.getpid(), signal.SIGHUP)
+    try:
+        assert answer(access)["unfinished"] == ""
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_signal_after_the_creation_and_before_its_answer_leaves_nothing():
     """As when the API server's answer is lost: what was made is found by its label."""
     access = LabCluster()
