@@ -24,6 +24,7 @@ from azure_cni.diagnose.network_checks import (
     Probe,
     ProbeOutcome,
     judge,
+    may_come_right,
     parse_outcomes,
     plan_probes,
     skipped_checks,
@@ -35,6 +36,9 @@ from azure_cni.model.text import counted, few
 
 DNS: Final = "/api/v1/namespaces/kube-system/services/kube-dns"
 """The Service of the cluster's DNS, whoever serves it, is called so everywhere."""
+SETTLING_S: Final = 15.0
+"""For kube-proxy and the cluster's DNS to learn of the Service."""
+LOOK_AGAIN_S: Final = 1.0
 IMDS_SETTING: Final = "AZURE_CNI_ALLOW_IMDS"
 
 
@@ -62,8 +66,20 @@ def run_checks(
         own = [one for one in probes if one.source is pod]
         if own:
             with progress(f"{pod.name} on node {pod.node} makes {counted(len(own), 'request')}"):
-                checks += map(judge, own, _ask(access, keeper.namespace, pod, own))
+                checks += _settled(access, keeper.namespace, pod, own)
     checks += skipped_checks(pods, around)
+
+
+def _settled(access: ClusterAccess, namespace: str, pod: LabPod, probes: Sequence[Probe]) -> list[NetworkCheck]:
+    """What is wrong is tried again for a while."""
+    until_s = time.monotonic() + SETTLING_S
+    found = dict(zip(probes, map(judge, probes, _ask(access, namespace, pod, probes)), strict=True))
+    while again := [probe for probe, check in found.items() if may_come_right(probe, check)]:
+        if time.monotonic() >= until_s:
+            break
+        time.sleep(LOOK_AGAIN_S)
+        found |= zip(again, map(judge, again, _ask(access, namespace, pod, again)), strict=True)
+    return list(found.values())
 
 
 def _ask(access: ClusterAccess, namespace: str, pod: LabPod, probes: Sequence[Probe]) -> list[ProbeOutcome]:

@@ -70,7 +70,8 @@ class Expectation(StrEnum):
 
     OWN_ADDRESS = "ownAddress"
     """The far end answers, and saw the pod's own address."""
-    ANSWER = "answer"
+    NAME = "name"
+    """It can be resolved, whoever answers there."""
     CONNECTION = "connection"
     """Whatever it answers."""
     OTHER_ADDRESS = "otherAddress"
@@ -155,7 +156,7 @@ def _others(source: LabPod, around: LabSurroundings) -> list[Probe]:
     service = f"the Service at {around.service}"
     found = [Probe("Service", source, f"http://{around.service}/clientip", Expectation.OWN_ADDRESS, service)]
     if around.name:
-        found.append(Probe("Dns", source, f"http://{around.name}/hostname", Expectation.ANSWER, around.name))
+        found.append(Probe("Dns", source, f"http://{around.name}/hostname", Expectation.NAME, around.name))
     if around.outbound:
         found.append(Probe("Outbound", source, around.outbound, Expectation.OTHER_ADDRESS, around.outbound))
     if not around.imds_allowed:
@@ -188,6 +189,11 @@ def parse_outcomes(printed: str, count: int) -> list[ProbeOutcome]:
     return [found.get(number, ProbeOutcome(None)) for number in range(count)]
 
 
+def may_come_right(probe: Probe, check: NetworkCheck) -> bool:
+    """Whether it is worth asking again: kube-proxy and DNS learn of a Service a moment after its pods are ready."""
+    return check.result is NetworkResult.BAD and probe.expects is not Expectation.NOBODY
+
+
 def judge(probe: Probe, outcome: ProbeOutcome) -> NetworkCheck:
     """One check of one outcome."""
     if outcome.status is None:
@@ -195,23 +201,30 @@ def judge(probe: Probe, outcome: ProbeOutcome) -> NetworkCheck:
     connected = outcome.status in CONNECTED
     said = outcome.said.removesuffix(" 000").strip() or f"curl ended with status {outcome.status}"
     if probe.expects is Expectation.NOBODY:
-        if connected:
-            return _check(probe, NetworkResult.BAD, f"reaches {probe.what} ({probe.url}), which no pod should")
-        if outcome.status not in UNCONNECTED:
-            return _check(probe, NetworkResult.BAD, f"cannot tell whether it reaches {probe.what}: {said}")
-        return _check(probe, NetworkResult.GOOD, f"does not reach {probe.what}")
+        return _judge_refusal(probe, outcome, said)
+    if probe.expects is Expectation.NAME:
+        resolved = connected or (outcome.status in UNCONNECTED and "esolv" not in outcome.said)
+        message = f"resolves {probe.what}" if resolved else f"cannot resolve {probe.what}: {said}"
+        return _check(probe, NetworkResult.GOOD if resolved else NetworkResult.BAD, message)
     if not connected or (outcome.status and probe.expects is not Expectation.CONNECTION):
         return _check(probe, NetworkResult.BAD, f"cannot reach {probe.what}: {said}")
     return _judge_address(probe, outcome)
+
+
+def _judge_refusal(probe: Probe, outcome: ProbeOutcome, said: str) -> NetworkCheck:
+    """Where nobody may answer."""
+    if outcome.status in CONNECTED:
+        return _check(probe, NetworkResult.BAD, f"reaches {probe.what} ({probe.url}), which no pod should")
+    if outcome.status not in UNCONNECTED:
+        return _check(probe, NetworkResult.BAD, f"cannot tell whether it reaches {probe.what}: {said}")
+    return _check(probe, NetworkResult.GOOD, f"does not reach {probe.what}")
 
 
 def _judge_address(probe: Probe, outcome: ProbeOutcome) -> NetworkCheck:
     """By whom the far end saw, where it says so and that matters."""
     seen = ADDRESS.search(outcome.said)
     own = probe.source.address
-    if probe.expects in {Expectation.ANSWER, Expectation.CONNECTION} or (
-        seen is None and probe.expects is Expectation.OTHER_ADDRESS
-    ):
+    if probe.expects is Expectation.CONNECTION or (seen is None and probe.expects is Expectation.OTHER_ADDRESS):
         return _check(probe, NetworkResult.GOOD, f"reaches {probe.what}")
     if seen is None:
         return _check(probe, NetworkResult.BAD, f"reaches {probe.what}, which answers something else: {outcome.said}")

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from azure_cni.commands import lab_keeper
+from azure_cni.commands import lab_keeper, network_run
 from azure_cni.commands.network_run import DNS
 from azure_cni.diagnose.network_checks import PROBE, parse_outcomes
 from azure_cni.diagnose.network_lab import MADE_BY, RUN, TEST
@@ -27,6 +27,8 @@ NAMESPACE = "/api/v1/namespaces/azure-cni-test"
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lab_keeper, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(network_run, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(network_run, "SETTLING_S", 0.0)
 
 
 def answer(access: LabCluster, *words: str, code: int = 0) -> Any:
@@ -87,7 +89,7 @@ def _broken(part: str, status: int, said: str) -> Callable[[str, str], tuple[int
         ("10.240.0.37", 0, "10.240.0.4:1 200", "PodToPod", "bad", "sees 10.240.0.4, and not the pod's own"),
         ("10250", 7, "curl: (7) refused 000", "PodToNode", "bad", "cannot reach the kubelet of node vm"),
         ("10.96.0.20", 0, "10.240.0.4:1 200", "Service", "warning", "and not the pod's own"),
-        (".svc", 6, "curl: (6) no such host 000", "Dns", "bad", "cannot reach web.azure-cni-test.svc"),
+        (".svc", 6, "curl: (6) no such host 000", "Dns", "bad", "cannot resolve web.azure-cni-test.svc"),
         ("203.0.113.10", 28, "curl: (28) timed out 000", "Outbound", "bad", "cannot reach http://203.0.113.10"),
         ("169.254", 0, "{} 400", "MetadataRefused", "bad", "which no pod should"),
         ("168.63", 52, "curl: (52) empty reply 000", "WireserverRefused", "bad", "which no pod should"),
@@ -100,6 +102,28 @@ def test_each_fault_is_found(part: str, status: int, said: str, code: str, resul
     assert {(one["code"], one["result"]) for one in wrong} == {(code, result)}
     assert all(words in one["message"] and one["do"] and one["page"] for one in wrong)
     assert access.made == []
+
+
+def test_what_is_not_right_at_once_is_tried_again(monkeypatch: pytest.MonkeyPatch):
+    """kube-proxy learns of a Service a moment after its pods are ready; what must be refused is asked once."""
+    monkeypatch.setattr(network_run, "SETTLING_S", 600.0)
+    early, asked = iter(range(3)), []
+
+    def answers(caller: str, url: str) -> tuple[int, str]:
+        asked.append(url)
+        if "10.96.0.20" in url and next(early, None) is not None:
+            return 7, "curl: (7) Failed to connect 000"
+        return network(caller, url)
+
+    assert results(answer(LabCluster(network=answers)))["Service"] == {"good"}
+    assert sum("169.254" in url for url in asked) == 2
+
+
+def test_a_name_that_resolves_is_dns_enough():
+    access = LabCluster(network=_broken(".svc", 28, "curl: (28) Connection timed out 000"))
+    assert results(answer(access))["Dns"] == {"good"}
+    access = LabCluster(network=_broken(".svc", 28, "curl: (28) Resolving timed out 000"))
+    assert results(answer(access, code=1))["Dns"] == {"bad"}
 
 
 def test_an_image_without_curl_proves_nothing():
