@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from azurebox import controlplane
 from azurebox.client import Box
-from azurebox.image import AGNHOST
+from azurebox.facts import AGNHOST
 from bench.kubelet_figures import Seen, seen_in
 from bench.node import BenchError
 
