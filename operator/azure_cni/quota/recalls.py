@@ -37,7 +37,7 @@ OBEYS_S: Final = 15.0
 GIVES_S: Final = 180.0
 """Within this it has given back: Azure takes 10 s or more over a write, and the write may wait for its turn."""
 DEAF_S: Final = 3600.0
-"""How long a node that did nothing about its wish is not asked again."""
+"""How long a node that did nothing about its wish is not asked again, unless it gives something after all."""
 TOO_LATE_S: Final = 60.0
 """How long one that had nothing left to give is not: its pods took what it had, or it is no node to count on."""
 KEPT: Final = 1
@@ -189,6 +189,8 @@ class RecallTracker:
                 continue
             entry, recall = ledger_changes.entry_of(quota.entries, node).count, node.recall
             wish = self._wishes.get(node.name)
+            if wish is not None and entry < wish.entry:  # late, because it was away or Azure was; but it obeys
+                self._deaf.pop(node.name, None)
             # One that gave a part of it shows that it obeys: it has its time for the rest.
             if wish is None or wish.number != recall.number or entry < wish.entry or node.name in heard:
                 wish = _Wish(recall.number, now_s, entry, wish is not None and wish.number == recall.number)

@@ -163,6 +163,16 @@ def test_a_node_that_does_nothing_is_not_counted_on_and_not_asked_for_long():
     assert "b" in time.round(waits, deaf, rich("c", 20, 0), after_s=20).under_way
 
 
+def test_a_node_that_gives_late_is_asked_again():
+    """It was away when it was asked, or the API server was: found by the simulation, with faults."""
+    time, waits = Time(), starving("a", 10, 30)
+    away = asked(rich("b", 30, 20), time.round(waits, rich("b", 30, 20)))
+    time.round(waits, away)
+    assert time.round(waits, away, after_s=OBEYS_S).under_way == {}
+    gave = replace(rich("b", 11, 1), recall=away.recall, recall_met=away.recall.number)
+    assert time.round(waits, gave).asked["b"].hold == 10
+
+
 def test_a_write_may_wait_for_its_turn_but_not_for_ever():
     time, waits, poorer = Time(), starving("a", 10, 3), rich("c", 20, 4)
     slow = asked(rich("b", 30, 20, writeIntent="Shrink"), time.round(waits, rich("b", 30, 20), poorer))
