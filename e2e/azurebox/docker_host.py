@@ -138,6 +138,10 @@ class DockerHost:
             return False
 
     def _import_image(self) -> None:
+        self.docker("import", str(self.packed_image()), IMAGE)
+
+    def packed_image(self) -> Path:
+        """The containers' file system as an archive; its path in the VM."""
         root = self._machine.disk / "var" / "image"
         (root / "bin").mkdir(parents=True, exist_ok=True)
         shutil.copy2(shutil.which("busybox") or "/bin/busybox", root / "bin")
@@ -149,7 +153,7 @@ class DockerHost:
         script.write_text(WHOAMI)
         script.chmod(0o755)
         capture(["tar", "-C", str(root), "-cf", f"{root}.tar", "."], what="pack the image of containers")
-        self.docker("import", "/var/image.tar", IMAGE)
+        return Path("/var/image.tar")
 
 
 SERVER = (IMAGE, "/bin/httpd", "-f", "-p", f"0.0.0.0:{PORT}", "-h", "/www")

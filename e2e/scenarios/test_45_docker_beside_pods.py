@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from azurebox.client import Box
-from azurebox.docker_host import PORT, SERVER
+from azurebox.docker_host import IMAGE, PORT, SERVER
 from azurebox.node_docker import NodeDocker
-from scenarios.harness.node import Node
+from azurebox.steps import StepError
+from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import PORT as POD_PORT
 from scenarios.harness.pods import ask, servers
 from scenarios.harness.product import QUICK, Product
@@ -86,3 +87,18 @@ def test_an_address_is_named_by_docker_and_never_by_a_cni_runtime(nodes: list[No
     docker.docker("rm", "-f", "named")
     docker.docker("network", "rm", "fixed")
     node.agrees(assigned=0)
+
+
+def test_as_many_containers_as_the_pool_grows_for_come_and_go_and_the_counts_are_as_before(
+    box: Box, nodes: list[Node], docker: NodeDocker
+) -> None:
+    node, _ = nodes
+    names = [f"many{number}" for number in range(AT_REST.allocated + 2)]
+    for name in names:
+        docker.docker("run", "-d", "--name", name, "--network", NETWORK, *SERVER)
+    node.agrees(assigned=len(names))
+    assert node.counts().allocated > AT_REST.allocated
+    docker.docker("rm", "-f", *names)
+    box.wait_for(lambda: node.counts() == AT_REST, PATIENCE_S, "the pool to be at rest")
+    with pytest.raises(StepError, match="cannot publish port"):
+        docker.docker("run", "--rm", "-p", "80:80", "--network", NETWORK, IMAGE, "/bin/sleep", "0")
