@@ -13,7 +13,7 @@ from azure_cni.api.reading import mapping, metadata_of, text
 from azure_cni.diagnose.evidence import ClusterEvidence, NodeFacts
 from azure_cni.diagnose.network_checks import CALLER, FAR, NEAR, PORT
 from azure_cni.errors import ConfigInvalid, KubeNotFound
-from azure_cni.model.text import few
+from azure_cni.model.text import counted, few
 
 NAMESPACE: Final = "azure-cni-test"
 IMAGE: Final = "registry.k8s.io/e2e-test-images/agnhost:2.53"
@@ -36,7 +36,7 @@ def choose_nodes(evidence: ClusterEvidence, named: Sequence[str]) -> tuple[NodeF
     able = {node.name: node for node in evidence.nodes if node.ready and node.linux and not node.cordoned}
     named = list(dict.fromkeys(named))
     if len(named) > TWO:
-        raise ConfigInvalid(f"cannot test on {len(named)} nodes at once: name two at most")
+        raise ConfigInvalid(f"cannot test on {few(named)} at once: name two nodes at most")
     wrong = [name for name in named if name not in able]
     if wrong:
         raise ConfigInvalid(
@@ -45,8 +45,8 @@ def choose_nodes(evidence: ClusterEvidence, named: Sequence[str]) -> tuple[NodeF
         )
     if not able:
         raise KubeNotFound(
-            f"cannot test the network: none of {len(evidence.nodes)} nodes is a Linux node that is Ready and takes new "
-            "pods; see kubectl get nodes, and azure-cni status"
+            f"cannot test the network: of {counted(len(evidence.nodes), 'node')}, none runs Linux, is Ready and takes "
+            "new pods; see kubectl get nodes, and azure-cni status"
         )
     free = {pool.name: pool.free for pool in evidence.pools}
     order = list(named) or sorted(able, key=lambda name: (name not in free, -free.get(name, 0), name))

@@ -160,7 +160,7 @@ def _guard(table: TableReport, way: ForwardingReport, port: int) -> Hop | None:
     rule = f"{TABLE}, chain guard"
     if way.destination == table.wireserver:
         if port == DNS_PORT:
-            return Hop("guard", HopResult.PASSES, f"of {table.wireserver} pods reach the DNS", rule)
+            return Hop("guard", HopResult.PASSES, f"DNS is what pods reach of {table.wireserver}", rule)
         message = f"of {table.wireserver}, the VM agent's server, pods reach only the DNS, port {DNS_PORT}"
         return Hop("guard", HopResult.REFUSED, message, rule)
     if way.destination == table.metadata:

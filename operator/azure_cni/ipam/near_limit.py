@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from azure_cni.api import conditions
 from azure_cni.api.conditions import NEAR_LIMIT, Condition, PoolKind, QuotaKind
-from azure_cni.model.text import addresses
+from azure_cni.model.text import addresses, counted
 
 BEGINS: Final = 0.8
 ENDS: Final = 0.7
@@ -77,7 +77,7 @@ def not_throttled(status: Mapping[str, Any], writes: int | None, allowed: int) -
         kind,
         holds=False,
         reason=NEAR_LIMIT,
-        message=f"{made} of the {allowed} NIC writes that the budget allows in ten minutes are made: with more, pods "
-        "wait for their nodes' turn; let nodes write less often (a larger pool.batch, or minFree and maxFree further "
-        "apart), or raise spec.writesPerMinute",
+        message=f"{made} of {counted(allowed, 'NIC write')} that the budget allows in ten minutes are made: with more, "
+        "pods wait for their nodes' turn; let nodes write less often (a larger pool.batch, or minFree and maxFree "
+        "further apart), or raise spec.writesPerMinute",
     )

@@ -155,11 +155,11 @@ def test_one_node_is_tested_alone_and_that_is_said():
 @pytest.mark.parametrize(
     ("changes", "words", "code", "said"),
     [
-        ({"unschedulable": True}, (), 3, "none of 1 nodes is a Linux node that is Ready and takes new pods"),
+        ({"unschedulable": True}, (), 3, "of 1 node, none runs Linux, is Ready and takes new pods"),
         ({"unschedulable": True}, ("--node", "vm1"), 2, "cannot test on vm1"),
-        ({"taints": [{"key": "x", "effect": "NoExecute"}]}, (), 3, "none of 1 nodes"),
-        ({"conditions": []}, (), 3, "none of 1 nodes"),
-        ({}, ("--node", "vm1", "--node", "vm2", "--node", "vm3"), 2, "name two at most"),
+        ({"taints": [{"key": "x", "effect": "NoExecute"}]}, (), 3, "of 1 node, none runs Linux"),
+        ({"conditions": []}, (), 3, "of 1 node, none runs Linux"),
+        ({}, ("--node", "vm1", "--node", "vm2", "--node", "vm3"), 2, "name two nodes at most"),
     ],
 )
 def test_without_a_node_it_refuses_in_words(changes: dict[str, Any], words: tuple[str, ...], code: int, said: str):

@@ -53,7 +53,7 @@ def said(found: PacketTrace, hop: str) -> str:
         (replace(TABLE, way_out="wg0"), out(OUTSIDE, "wg0"), 0, PASSES, "", "that of wg0"),
         (replace(TABLE, way_out="wg0"), out(PEER, "wg0"), 0, PASSES, A, "the destination is in a peered VNet"),
         (TABLE, out(OUTSIDE, "tun0"), 0, PASSES, A, "tun0 is not the NIC"),
-        (TABLE, out(WIRESERVER), 53, PASSES, PRIMARY, "of 168.63.129.16 pods reach the DNS"),
+        (TABLE, out(WIRESERVER), 53, PASSES, PRIMARY, "DNS is what pods reach of 168.63.129.16"),
         (TABLE, out(WIRESERVER), 80, REFUSED, "", "pods reach only the DNS, port 53"),
         (TABLE, out(WIRESERVER), 0, REFUSED, "", "pods reach only the DNS, port 53"),
         (TABLE, out(METADATA), 80, REFUSED, "", "imds.allowPods: false"),

@@ -30,6 +30,7 @@ from azure_cni.entrypoints.running import kept_up
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
 from azure_cni.ipam.address_state import Holder, Sandbox
+from azure_cni.model.nic import Address
 from fakes.simulated_node import SimulatedNode
 from fakes.waiting import PATIENCE_S, until
 
@@ -45,7 +46,7 @@ class WaitingSandboxes:
         self.waiting = 0
         self._deleted = asyncio.Event()
 
-    async def add(self, _: Holder, *, netns: str) -> Any:
+    async def add(self, _: Holder, *, netns: str, wanted: Address | None) -> Any:
         self.waiting += 1
         await self._deleted.wait()
         raise AzureCniError("cannot attach c1: it was deleted meanwhile")

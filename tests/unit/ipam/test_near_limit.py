@@ -53,7 +53,7 @@ def test_a_node_near_its_limit_says_how_near():
 def test_a_budget_of_writes_is_near_its_end_until_that_is_known_to_be_over():
     near = not_throttled({}, 900, 1000)
     assert (near.kind, near.holds, near.reason) == (QuotaKind.THROTTLED, False, "NearLimit")
-    assert near.message.startswith("900 of the 1000 NIC writes that the budget allows in ten minutes are made")
+    assert near.message.startswith("900 of 1000 NIC writes that the budget allows in ten minutes are made")
     assert not_throttled({}, 800, 1000).reason == "NotThrottled"
     for writes in (750, None):
         assert not_throttled(written(near), writes, 1000).reason == "NearLimit"
