@@ -256,7 +256,7 @@ def parse_node(body: Mapping[str, Any]) -> NodeFacts:
         address=_internal_ip(status),
         kubelet_port=_kubelet_port(status),
         cordoned=spec.get("unschedulable") is True
-        or any(one.get("effect") in KEEPING_AWAY for one in mappings(spec.get("taints"))),
+        or any(text(one.get("effect")) in KEEPING_AWAY for one in mappings(spec.get("taints"))),
         network_unavailable=condition_of(status, "NetworkUnavailable").get("status") == "True",
     )
 
