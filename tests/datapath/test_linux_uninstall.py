@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from datapath.namespaces import IN_EACH_MODE
+from datapath.namespaces import IN_EACH_MODE, OUR_RULE
 from datapath.node_site import TABLE, A, B, Site
 
 pytestmark = IN_EACH_MODE
@@ -26,8 +26,25 @@ async def test_nothing_is_left_in_the_kernel(site: Site) -> None:
     for address in (A, B):
         await site.machine.pod(address)
     assert state(site) != before
+    clean(site)
+    assert state(site) == before
+
+
+async def test_a_bridge_of_azures_plugin_and_an_administrators_rule_stay(site: Site) -> None:
+    """Both have the names of ours; the rule is the second of its preference, as ours came first."""
+    site.node.ip("rule", "delete", "pref", "90")
+    site.node.ip("link", "add", "azure0", "type", "bridge")
+    site.node.ip(*"rule add pref 90 from 10.9.0.0/24 lookup 77".split())
+    before = state(site)
+    site.node.run("nft", "add", "table", "inet", "azure_cni")
+    site.node.ip("rule", "add", "pref", *OUR_RULE.split())
+    clean(site)
+    assert state(site) == before
+
+
+def clean(site: Site) -> None:
+    """What the document says, files aside."""
     steps = re.search(r"## What stays.*?```console\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert steps is not None
     kernels = [line for line in steps[1].splitlines() if not line.startswith("rm ")]
     site.node.run("sh", "-ec", "\n".join(kernels))
-    assert state(site) == before

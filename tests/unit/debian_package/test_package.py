@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tomllib
 from pathlib import Path
@@ -115,11 +116,38 @@ def test_dpkg_installs_upgrades_and_purges_it(packages: tuple[Path, Path], tree:
     assert not conflist.exists()
     assert not binary.exists()
     assert settings.exists()
-    assert (tree.root / "run/azure-cni").exists()
+    assert not (tree.root / "run/azure-cni").exists()
+    assert (tree.root / "var/lib/azure-cni/audit").exists()
     said = tree.dpkg("--purge", "azure-cni")
     assert "the addresses azure-cni-... on this VM's NIC stay" in said
     assert tree.ours() == []
     assert not (tree.root / ENABLED).is_symlink()
+
+
+def test_a_purge_after_the_removal_keeps_the_state_of_somebody_who_serves_since(
+    packages: tuple[Path, Path], tree: Tree
+) -> None:
+    tree.dpkg("-i", str(packages[0]))
+    tree.dpkg("--remove", "azure-cni")
+    trail, run = tree.root / "var/lib/azure-cni/audit", tree.root / "run/azure-cni"
+    for place in (trail, run):
+        place.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(run / "cni.sock"))
+    said = tree.dpkg("--purge", "azure-cni")
+    assert "/var/lib/azure-cni stays" in said
+    assert trail.exists()
+    assert (run / "cni.sock").exists()
+
+
+def test_a_purge_takes_of_the_state_what_is_the_plugins(packages: tuple[Path, Path], tree: Tree) -> None:
+    tree.dpkg("-i", str(packages[0]))
+    state = tree.root / "var/lib/azure-cni"
+    for name in ("audit/2026", "docker-networks.json", "notes"):
+        (state / name).parent.mkdir(parents=True, exist_ok=True)
+        (state / name).touch()
+    tree.dpkg("--purge", "azure-cni")
+    assert [path.name for path in state.iterdir()] == ["notes"]
 
 
 def test_an_upgrade_does_not_enable_what_the_administrator_disabled(packages: tuple[Path, Path], tree: Tree) -> None:
