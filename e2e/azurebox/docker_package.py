@@ -41,9 +41,9 @@ class PackagedHost(DockerHost):
         return self._dpkg("--force-confold", "-i", f"/var/{package.name}")
 
     def upgrade(self, package: Path) -> None:
-        """Between the stop and the start of the plugin, as the package's scripts order it where systemd runs."""
-        self.stop(PLUGIN)
+        """Under the running plugin, which is then restarted, as the package's scripts do where systemd runs."""
         self.install(package)
+        self.stop(PLUGIN)
         self.start_plugin()
 
     def purge(self) -> str:

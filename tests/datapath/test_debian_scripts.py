@@ -23,9 +23,7 @@ TRANSPARENT = pytest.mark.parametrize("mode", [ModeName.TRANSPARENT], indirect=T
 """The only mode without Kubernetes."""
 
 CUT_OFF = "AZURE_CNI_CUT_OFF=yes"
-HIDDEN = (
-    "for place in /run /etc/cni /opt/cni /usr/lib/cni /var/lib; do [ ! -d $place ] || mount -t tmpfs none $place; done; exec env"
-)
+HIDDEN = "for place in /run /etc/cni /opt/cni /usr/lib/cni /var/lib; do [ ! -d $place ] || mount -t tmpfs none $place; done; exec env"
 """Of this machine: its systemd, its Docker, what lies in /run, and its CNI plugins."""
 
 
@@ -78,6 +76,52 @@ async def test_a_package_whose_networks_docker_still_has_stays(site: Site, tmp_p
     run(site, "prerm", "remove", path)
 
 
+class Systemd:
+    """In the place of systemd's programs and debhelper's: what they were asked for. Its unit may be enabled."""
+
+    def __init__(self, directory: Path, *, enabled: bool) -> None:
+        self._directory = directory
+        self._asked = directory / "asked"
+        for name, lines in {
+            "systemctl": [f'case "$*" in *is-enabled*) exit {0 if enabled else 1} ;; esac'],
+            "deb-systemd-invoke": [],
+            "deb-systemd-helper": ["exit 0"],
+            "azure-cni": ["exit 0"],
+        }.items():
+            program = directory / name
+            program.write_text("\n".join(["#!/bin/sh", *lines, f'echo "{name} $*" >> {self._asked}', ""]))
+            program.chmod(0o755)
+
+    def asked(self, site: Site, script: str, *arguments: str) -> list[str]:
+        """What becomes of the unit."""
+        self._asked.unlink(missing_ok=True)
+        prepared = f"{HIDDEN.removesuffix('exec env')}mkdir -p /run/systemd/system; "
+        nobodys_policy = "[ ! -e /usr/sbin/policy-rc.d ] || mount --bind /bin/true /usr/sbin/policy-rc.d; "
+        command = f"PATH={self._directory}:$PATH exec sh {FILES / script} {' '.join(arguments)}"
+        site.node.run("unshare", "--mount", "sh", "-ec", prepared + nobodys_policy + command)
+        lines = self._asked.read_text().splitlines() if self._asked.exists() else []
+        found = [re.search(r" (start|stop|restart|try-restart) azure-cni-docker.service$", line) for line in lines]
+        return [line[1] for line in found if line]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_a_unit_that_is_disabled_is_not_started(site: Site, tmp_path: Path, *, enabled: bool) -> None:
+    systemd = Systemd(tmp_path, enabled=enabled)
+    begun = ["start"] if enabled else []
+    for action in (["configure"], ["abort-remove"], ["abort-upgrade", "0.1.0-1"]):
+        assert systemd.asked(site, "postinst", *action) == begun, action
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_an_upgrade_restarts_the_plugin_and_does_not_stop_it_before(
+    site: Site, tmp_path: Path, *, enabled: bool
+) -> None:
+    systemd = Systemd(tmp_path, enabled=enabled)
+    assert systemd.asked(site, "prerm", "upgrade", "0.2.0-1") == []
+    assert systemd.asked(site, "postinst", "configure", "0.1.0-1") == ["restart" if enabled else "try-restart"]
+    assert systemd.asked(site, "prerm", "remove") == ["stop"]
+
+
 @TRANSPARENT
 async def test_a_removed_package_leaves_nothing_in_the_kernel(site: Site) -> None:
     site.node.run("iptables", "-P", "FORWARD", "DROP")
@@ -116,7 +160,7 @@ async def test_a_removal_beside_somebody_who_serves_the_vm_takes_nothing_from_it
 @TRANSPARENT
 async def test_a_bridge_of_azures_plugin_and_an_administrators_rule_stay(site: Site) -> None:
     site.node.ip("rule", "delete", "pref", "90")
-    site.node.ip(*"rule add pref 90 from 10.9.0.0/24 lookup 77".split())
+    site.node.ip("rule", "add", "pref", "90", "from", "10.9.0.0/24", "lookup", "77")
     site.node.ip("link", "add", "azure0", "type", "bridge")
     before = state(site)
     site.node.ip("rule", "add", "pref", *OUR_RULE.split())

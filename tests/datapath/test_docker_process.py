@@ -9,6 +9,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from datapath.docker_process import DockerVm
 from datapath.docker_vm import PRIMARY
 from datapath.namespaces import NEEDS_ROOT, Namespace, Namespaces, caller_of
@@ -48,8 +50,8 @@ def put_in(container: Namespace, node: Namespace, joined: dict[str, Any], addres
     container.ip("route", "add", "default", "via", joined["Gateway"])
 
 
-def test_a_container_lives_on_the_vnet_and_the_process_ends_when_asked(vm: DockerVm, namespaces: Namespaces) -> None:
-    assert vm.status("--wait", "20")[0] == 0
+def live(vm: DockerVm, namespaces: Namespaces) -> str:
+    """A container's whole life, with a look at the status; the address that it had."""
     plugin, container = Plugin(vm.socket), namespaces.new("container")
     assert plugin.call("Plugin.Activate")["Implements"] == ["NetworkDriver", "IpamDriver"]
     pool = plugin.call("IpamDriver.RequestPool", AddressSpace="azure-cni", Pool="10.240.0.0/22")
@@ -68,8 +70,30 @@ def test_a_container_lives_on_the_vnet_and_the_process_ends_when_asked(vm: Docke
     plugin.call("NetworkDriver.Leave", **ONE)
     plugin.call("NetworkDriver.DeleteEndpoint", **ONE)
     plugin.call("IpamDriver.ReleaseAddress", PoolID=pool["PoolID"], Address=given.partition("/")[0])
+    return str(given.partition("/")[0])
+
+
+def test_a_running_plugin_imports_nothing_more(
+    namespaces: Namespaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade of the package replaces its files under the old process, which runs until it is restarted."""
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    vm = DockerVm(namespaces, tmp_path)
+    try:
+        assert vm.status("--wait", "20")[0] == 0
+        before = vm.said.count("import time:")
+        assert before
+        live(vm, namespaces)
+        assert vm.end() == 0
+        assert vm.said.count("import time:") == before, vm.said[-2000:]
+    finally:
+        vm.kill()
+
+
+def test_a_container_lives_on_the_vnet_and_the_process_ends_when_asked(vm: DockerVm, namespaces: Namespaces) -> None:
+    assert vm.status("--wait", "20")[0] == 0
+    address = live(vm, namespaces)
     assert "1 cooling" in vm.status()[1]
-    address = given.partition("/")[0]
     code, history = vm.asked("who", address)
     assert (code, history.splitlines()[0]) == (0, f"no container of this VM has {address} now")
     assert re.search(r"^\S+Z  \S+Z +net1 +ep1 +-$", history, re.MULTILINE), history

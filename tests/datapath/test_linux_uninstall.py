@@ -34,7 +34,7 @@ async def test_a_bridge_of_azures_plugin_and_an_administrators_rule_stay(site: S
     """Both have the names of ours; the rule is the second of its preference, as ours came first."""
     site.node.ip("rule", "delete", "pref", "90")
     site.node.ip("link", "add", "azure0", "type", "bridge")
-    site.node.ip(*"rule add pref 90 from 10.9.0.0/24 lookup 77".split())
+    site.node.ip("rule", "add", "pref", "90", "from", "10.9.0.0/24", "lookup", "77")
     before = state(site)
     site.node.run("nft", "add", "table", "inet", "azure_cni")
     site.node.ip("rule", "add", "pref", *OUR_RULE.split())
