@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -79,6 +80,38 @@ async def test_nobody_at_the_socket_is_an_error_in_words(tmp_path: Path) -> None
     path.touch()
     with pytest.raises(AzureCniError, match=r"^cannot ask Docker .*Connection refused"):
         await DockerEngine(path).get(NETWORKS_PATH)
+
+
+async def test_a_docker_that_is_stopped_is_not_asked_for_systemd_would_start_it(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def start(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(body=b"[]")
+
+    pidfile = tmp_path / "docker.pid"
+    async with daemon(tmp_path / "docker.sock", start) as path:
+        engine = DockerEngine(path, pidfile=pidfile)
+        for content in (None, "", "none", "4194305"):  # above the most that a process can have
+            if content is not None:
+                pidfile.write_text(content)
+            with pytest.raises(AzureCniError, match=rf"^cannot ask Docker .*: Docker is stopped: .*{pidfile}$"):
+                await engine.get(NETWORKS_PATH)
+        assert asked == []
+        pidfile.write_text(str(os.getpid()))
+        assert await engine.get(NETWORKS_PATH) == b"[]"
+
+
+async def test_systemd_listens_at_the_usual_socket_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, link, other = (tmp_path / name for name in ("docker.sock", "link.sock", "other.sock"))
+    link.symlink_to(usual)
+    monkeypatch.setattr(docker_engine, "STANDARD_SOCKET", usual)
+    monkeypatch.setattr(docker_engine, "PIDFILE", tmp_path / "docker.pid")
+    for path in (usual, link):
+        with pytest.raises(AzureCniError, match="Docker is stopped"):
+            await DockerEngine.at(path).get(NETWORKS_PATH)
+    with pytest.raises(AzureCniError, match="No such file"):
+        await DockerEngine.at(other).get(NETWORKS_PATH)
 
 
 async def test_a_daemon_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,8 @@ TRANSPARENT = pytest.mark.parametrize("mode", [ModeName.TRANSPARENT], indirect=T
 """The only mode without Kubernetes."""
 
 CUT_OFF = "AZURE_CNI_CUT_OFF=yes"
-HIDDEN = "for place in /run /etc/cni /opt/cni /usr/lib/cni /var/lib; do [ ! -d $place ] || mount -t tmpfs none $place; done; exec env"
+PLACES = "/run /etc/cni /opt/cni /usr/lib/cni /var/lib"
+HIDDEN = f"for place in {PLACES}; do [ ! -d $place ] || mount -t tmpfs none $place; done; exec env"
 """Of this machine: its systemd, its Docker, what lies in /run, and its CNI plugins."""
 
 
@@ -77,13 +78,21 @@ async def test_a_package_whose_networks_docker_still_has_stays(site: Site, tmp_p
 
 
 class Systemd:
-    """In the place of systemd's programs and debhelper's: what they were asked for. Its unit may be enabled."""
+    """In the place of systemd's programs and debhelper's: what they were asked for. Its unit may be enabled.
 
-    def __init__(self, directory: Path, *, enabled: bool) -> None:
+    `active`: the exit codes of `is-active`.
+    """
+
+    def __init__(self, directory: Path, *, enabled: bool, active: Mapping[str, int] | None = None) -> None:
         self._directory = directory
         self._asked = directory / "asked"
         for name, lines in {
-            "systemctl": [f'case "$*" in *is-enabled*) exit {0 if enabled else 1} ;; esac'],
+            "systemctl": [
+                'case "$*" in',
+                f"*is-enabled*) exit {0 if enabled else 1} ;;",
+                *(f"*'is-active {unit}') exit {code} ;;" for unit, code in (active or {}).items()),
+                "esac",
+            ],
             "deb-systemd-invoke": [],
             "deb-systemd-helper": ["exit 0"],
             "azure-cni": ["exit 0"],
@@ -120,6 +129,19 @@ async def test_an_upgrade_restarts_the_plugin_and_does_not_stop_it_before(
     assert systemd.asked(site, "prerm", "upgrade", "0.2.0-1") == []
     assert systemd.asked(site, "postinst", "configure", "0.1.0-1") == ["restart" if enabled else "try-restart"]
     assert systemd.asked(site, "prerm", "remove") == ["stop"]
+
+
+@pytest.mark.parametrize(("socket", "service", "asked"), [(0, 0, True), (0, 3, False), (3, 3, True)])
+async def test_a_docker_that_would_only_start_to_answer_is_not_asked(
+    site: Site, tmp_path: Path, *, socket: int, service: int, asked: bool
+) -> None:
+    """`systemctl stop docker` leaves its socket, at which systemd starts it for whoever connects."""
+    systemd = Systemd(tmp_path, enabled=True, active={"docker.socket": socket, "docker.service": service})
+    docker, called = tmp_path / "docker", tmp_path / "called"
+    docker.write_text(f"#!/bin/sh\ntouch {called}\n")
+    docker.chmod(0o755)
+    assert systemd.asked(site, "prerm", "remove") == ["stop"]
+    assert called.exists() is asked
 
 
 @TRANSPARENT

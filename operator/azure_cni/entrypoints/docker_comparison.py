@@ -28,7 +28,7 @@ def engine_roll(
         if audit is not None:
             audit.named(view.containers)
 
-    engine = EngineRoll(DockerEngine(socket), clock=clock, learned=learned)
+    engine = EngineRoll(DockerEngine.at(socket), clock=clock, learned=learned)
     registry.register(EngineCollector(lambda: engine.report))
     return engine
 

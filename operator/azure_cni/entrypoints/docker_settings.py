@@ -22,6 +22,7 @@ from azure_cni.entrypoints.toml_values import TomlValues, only
 from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.host.audit_files import DAY_S, AuditLimits
+from azure_cni.host.docker_engine import STANDARD_SOCKET
 from azure_cni.host.install import CONFLIST, conflist_name
 from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
@@ -29,7 +30,6 @@ from azure_cni.model.nic import Adopt, NicWriter
 from azure_cni.node.node_settings import NodeSettings, Timing
 
 STANDARD_FILE: Final = Path("/etc/azure-cni/docker.toml")
-ENGINE_SOCKET: Final = "/run/docker.sock"
 LONGEST_WAIT_S: Final = 120.0
 """Of a container that waits for an address."""
 LONGEST_SOCKET_PATH: Final = 107
@@ -198,7 +198,7 @@ def _engine(values: TomlValues) -> Path | None:
             raise ValueError
         return text
 
-    socket = values.take("docker.engineSocket", ENGINE_SOCKET, 'an absolute path, or "" for none', parse)
+    socket = values.take("docker.engineSocket", str(STANDARD_SOCKET), 'an absolute path, or "" for none', parse)
     return Path(socket) if socket else None
 
 

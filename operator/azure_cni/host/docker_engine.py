@@ -2,6 +2,9 @@
 
 The socket is root's, and whoever answers there may be another engine, a proxy, or a daemon that starts or hangs. So no
 answer is waited for longer than `ANSWER_S`, and none is read beyond `MAX_BYTES`.
+
+At Docker's usual socket systemd listens while Docker is stopped (docker.socket), and starts it for whoever connects. So
+nobody connects there unless the process of Docker's pidfile lives.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import aiohttp
 
@@ -20,18 +23,32 @@ ANSWER_S: Final = 10.0
 """Of one request, all in all. Docker lists a thousand containers in some tenths of a second."""
 MAX_BYTES: Final = 32 << 20
 """A container takes some 2 KiB of the list, and has labels of any size."""
+STANDARD_SOCKET: Final = Path("/run/docker.sock")
+PIDFILE: Final = Path("/run/docker.pid")
 _BEGINNING: Final = 200
 
 
 class DockerEngine:
-    """Implements `azure_cni.docker.ports.Engine`. A connection for each request: a daemon that restarts ends them."""
+    """Implements `azure_cni.docker.ports.Engine`. A connection for each request: a daemon that restarts ends them.
 
-    def __init__(self, socket: Path) -> None:
+    `pidfile`: of the daemon, which is not asked unless it runs; None where it is asked in any case.
+    """
+
+    def __init__(self, socket: Path, *, pidfile: Path | None = None) -> None:
         self._socket = socket
+        self._pidfile = pidfile
+
+    @classmethod
+    def at(cls, socket: Path) -> Self:
+        """The engine of this socket, which it is not started for."""
+        standard = socket.resolve() == STANDARD_SOCKET.resolve()
+        return cls(socket, pidfile=PIDFILE if standard else None)
 
     async def get(self, path: str) -> bytes:
         """See the port."""
         cannot = f"cannot ask Docker at {self._socket} for {path}"
+        if self._pidfile is not None and not _lives(self._pidfile):
+            raise AzureCniError(f"{cannot}: Docker is stopped: no process is the one of {self._pidfile}")
         try:
             async with (
                 asyncio.timeout(ANSWER_S),
@@ -47,6 +64,13 @@ class DockerEngine:
             said = legible(body[:_BEGINNING].decode(errors="replace"))
             raise AzureCniError(f"{cannot}: it answers {response.status}: {said}")
         return body
+
+
+def _lives(pidfile: Path) -> bool:
+    try:
+        return Path("/proc", str(int(pidfile.read_text()))).exists()
+    except (OSError, ValueError):
+        return False
 
 
 async def _read(response: aiohttp.ClientResponse, cannot: str) -> bytes:
