@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -239,7 +240,15 @@ async def serve_socket(
 
 
 def bound(path: Path) -> socket.socket:
-    """A listening socket for root alone, in place of one that a dead agent left. AzureCniError."""
+    """A listening socket for root alone, in place of one that a dead agent left. AzureCniError.
+
+    What is no socket was put there by somebody else, and stays.
+    """
+    if _is_no_socket(path):
+        raise AzureCniError(
+            f"cannot open the socket {path}: what is there is no socket, and so somebody else's; move it away, or name "
+            "another path"
+        )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         path.unlink(missing_ok=True)
@@ -252,3 +261,11 @@ def bound(path: Path) -> socket.socket:
             f"cannot open the socket {path}: {error.strerror}; is {path.parent} the node's, and writable?"
         ) from error
     return listener
+
+
+def _is_no_socket(path: Path) -> bool:
+    """Something is there that is none, a link included."""
+    try:
+        return not stat.S_ISSOCK(path.lstat().st_mode)
+    except OSError:  # nothing is there, or what the caller will meet too
+        return False

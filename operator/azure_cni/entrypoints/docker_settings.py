@@ -7,6 +7,7 @@ starts nothing.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -34,6 +35,18 @@ LONGEST_WAIT_S: Final = 120.0
 """Of a container that waits for an address."""
 LONGEST_SOCKET_PATH: Final = 107
 """Bytes: `sun_path` of unix(7) without its end."""
+
+OWN_PARTS: Final = 3
+"""Of the path of a directory that is the plugin's alone, at least: /, run, azure-cni."""
+SHARED: Final = {
+    "/etc": "cni docker systemd",
+    "/opt": "cni",
+    "/run": "containerd crio dbus docker lock log netns podman systemd udev user",
+    "/usr": "bin lib local sbin share",
+    "/var": "cache lib lock log mail opt spool tmp",
+    "/var/lib": "cni containerd containers docker dpkg kubelet systemd",
+}
+"""Directories that others use, and that one might name by mistake, by where they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +104,9 @@ def _settings(values: TomlValues) -> DockerSettings:
         values.fault(
             "nicWriter", "it needs routablePrefixes: the VNet's prefixes, which only the resource manager knows"
         )
-    run_dir = values.path("docker.runDirectory", "/run/azure-cni")
-    state_dir = values.path("docker.stateDirectory", "/var/lib/azure-cni")
+    run_dir = _own_directory(values, "docker.runDirectory", "/run/azure-cni")
+    state_dir = _own_directory(values, "docker.stateDirectory", "/var/lib/azure-cni")
+    engine = _engine(values)
     return DockerSettings(
         nic_writer=writer,
         node=NodeSettings(
@@ -110,8 +124,8 @@ def _settings(values: TomlValues) -> DockerSettings:
         quota=_quota(values),
         azure=azure,
         web=_web(values),
-        socket=_socket(values),
-        engine=_engine(values),
+        socket=_socket(values, engine),
+        engine=engine,
         run_dir=run_dir,
         state_dir=state_dir,
         audit=_audit(values, state_dir / "audit"),
@@ -130,10 +144,27 @@ def _quota(values: TomlValues) -> StandaloneQuota:
     return StandaloneQuota(limit=limit, reserved=reserved)
 
 
-def _socket(values: TomlValues) -> Path:
+def _own_directory(values: TomlValues, name: str, default: str) -> Path:
+    """One that the plugin may close to everybody but root."""
+    path = values.path(name, default)
+    plain = _plain(path)
+    if len(plain.parts) < OWN_PARTS or plain.name in SHARED.get(str(plain.parent), "").split():
+        values.fault(name, f"others use it; write a directory of the plugin's own, such as {default}")
+    return path
+
+
+def _plain(path: Path) -> Path:
+    """Without the detours that a path may take: `..`, and the link /var/run."""
+    text = os.path.normpath(path)
+    return Path(text.removeprefix("/var") if text.startswith("/var/run/") or text == "/var/run" else text)
+
+
+def _socket(values: TomlValues, engine: Path | None) -> Path:
     path = values.path("docker.socket", "/run/docker/plugins/azure-cni.sock")
     if len(bytes(path)) > LONGEST_SOCKET_PATH:
         values.fault("docker.socket", f"the kernel takes at most {LONGEST_SOCKET_PATH} bytes; write a shorter path")
+    if _plain(path) in {_plain(one) for one in (engine, STANDARD_SOCKET) if one is not None}:
+        values.fault("docker.socket", "Docker itself listens there; write a path of its own in /run/docker/plugins")
     return path
 
 

@@ -18,6 +18,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -31,15 +32,22 @@ DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 RECORDS: Final = "released"
 """The directory of recorded DELs; its files are made with mode 0600 by the binary."""
+MARK: Final = "served"
+OURS: Final = ("ledger.sqlite*", "pool.json", "cni.sock", "netns.sock", RECORDS, MARK)
+"""What the agent and the plugin of Docker keep there, by patterns of names."""
 
 
 def make_private(directory: Path) -> None:
-    """Make it if need be, and take it and what lies in it from everybody but root. AzureCniError."""
+    """Make it if need be, and take it and what is ours in it from everybody but root. AzureCniError.
+
+    Other files are left alone: somebody may have named a directory that is not ours only.
+    """
     try:
         directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         directory.chmod(DIRECTORY_MODE)  # first: from here on nobody else reaches what is in it
         for path in directory.iterdir():
-            _restrict(path)
+            if any(fnmatchcase(path.name, name) for name in OURS):
+                _restrict(path)
         records = directory / RECORDS
         if not records.is_symlink():
             _restrict(records / "bad")
@@ -134,9 +142,6 @@ def _record(path: Path) -> Record:
     if not isinstance(request, Delete):
         raise TypeError(f"a del request was read as {request}")
     return Record(request.sandbox, path.name)
-
-
-MARK: Final = "served"
 
 
 class ServedMark:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -224,3 +225,15 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_only_a_socket_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for name in ("file", "directory", "link"):
+        with pytest.raises(AzureCniError, match=rf"^cannot open the socket {tmp_path}/{name}: what is there is no"):
+            cni_listener.bound(tmp_path / name)
+        assert os.path.lexists(tmp_path / name)
+    cni_listener.bound(tmp_path / "socket").close()
+    cni_listener.bound(tmp_path / "socket").close()

@@ -174,6 +174,15 @@ def test_every_value_is_taken() -> None:
         ("[cni]\nbinDir = 'bin'", "an absolute path"),
         ("[docker]\nsocket = 'azure-cni.sock'", "an absolute path"),
         (f"[docker]\nsocket = '/{'s' * 107}'", "the kernel takes at most 107 bytes"),
+        ("[docker]\nsocket = '/run/docker.sock'", "line 2: docker.socket is '/run/docker.sock': Docker itself listens"),
+        ("[docker]\nsocket = '/var/run/docker.sock'\nengineSocket = ''", "Docker itself listens there"),
+        ("[docker]\nsocket = '/srv/e.sock'\nengineSocket = '/srv/x/../e.sock'", "Docker itself listens there"),
+        ("[docker]\nrunDirectory = '/run'", "is '/run': others use it;"),
+        ("[docker]\nrunDirectory = '/run/azure-cni/..'", "own, such as /run/azure-cni"),
+        ("[docker]\nrunDirectory = '/var/run'", "others use it"),
+        ("[docker]\nrunDirectory = '/var/run/docker/'", "others use it"),
+        ("[docker]\nstateDirectory = '/'", "others use it"),
+        ("[docker]\nstateDirectory = '/var/lib'", "own, such as /var/lib/azure-cni"),
         ("[docker]\nwaitSeconds = 500", "from 0 to 120"),
         ("[docker]\nengineSocket = 'docker.sock'", 'an absolute path, or "" for none'),
         ("[docker]\nengineSocket = false", 'an absolute path, or "" for none'),
@@ -184,6 +193,11 @@ def test_a_wrong_value_is_named_with_what_is_allowed(text: str, words: str) -> N
         read(text)
     assert str(raised.value).startswith("cannot start: docker.toml ")
     assert words in str(raised.value)
+
+
+def test_directories_of_ones_own_may_be_anywhere() -> None:
+    chosen = read("[docker]\nrunDirectory = '/var/run/azure-cni'\nstateDirectory = '/srv/azure-cni'")
+    assert (str(chosen.run_dir), str(chosen.state_dir)) == ("/var/run/azure-cni", "/srv/azure-cni")
 
 
 def test_only_the_standard_file_may_be_missing(tmp_path: Path) -> None:

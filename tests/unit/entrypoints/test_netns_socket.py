@@ -95,7 +95,7 @@ async def serving(directory: Path) -> AsyncIterator[Agent]:
         server = CniServer(sandboxes=node.sandboxes, observer=node.observer)
         runner = web.AppRunner(server.application(), handle_signals=False)
         await runner.setup()
-        agent.path.touch()  # as a dead agent leaves it
+        bound(agent.path).close()  # as a dead agent leaves it
         taking = asyncio.create_task(server.passed.serve(bound(agent.path), runner.server))
         yield agent
         taking.cancel()
@@ -163,5 +163,5 @@ async def test_a_descriptor_waits_for_its_request_no_longer_than_it_may(
 
 def test_a_socket_that_cannot_be_opened_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "netns.sock").mkdir()
-    with pytest.raises(AzureCniError, match=rf"^cannot open the socket {tmp_path}/netns.sock: Is a directory; "):
+    with pytest.raises(AzureCniError, match=rf"^cannot open the socket {tmp_path}/netns.sock: what is there is no "):
         bound(tmp_path / "netns.sock")

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from azure_cni.entrypoints.cni_service import SOCKET
+from azure_cni.entrypoints.netns_socket import NAME
 from azure_cni.errors import AzureCniError
-from azure_cni.host.run_directory import make_private
+from azure_cni.host.run_directory import MARK, OURS, RECORDS, make_private
 
 
 def mode(path: Path) -> int:
@@ -17,7 +19,7 @@ def test_whatever_the_modes_were_only_root_is_left(tmp_path):
     run = tmp_path / "azure-cni"
     bad = run / "released" / "bad"
     bad.mkdir(parents=True)
-    files = [run / name for name in ("ledger.sqlite", "ledger.sqlite-journal", "served")]
+    files = [run / name for name in ("ledger.sqlite", "ledger.sqlite-journal", "pool.json", "served")]
     for path in files:
         path.touch()
     with socket.socket(socket.AF_UNIX) as listener:
@@ -35,6 +37,22 @@ def test_whatever_the_modes_were_only_root_is_left(tmp_path):
 def test_a_directory_that_is_not_there_is_made_so(tmp_path):
     make_private(tmp_path / "run" / "azure-cni")
     assert mode(tmp_path / "run" / "azure-cni") == 0o700
+
+
+def test_what_others_keep_there_is_left_alone(tmp_path):
+    run = tmp_path / "run"
+    theirs = [run / "docker.pid", run / "lock"]
+    theirs[1].mkdir(parents=True)
+    theirs[0].touch()
+    for path in theirs:
+        path.chmod(0o755)
+    make_private(run)
+    assert {mode(path) for path in theirs} == {0o755}
+
+
+def test_every_name_that_the_agent_uses_there_is_known():
+    for name in (SOCKET, NAME, MARK, RECORDS):
+        assert name in OURS
 
 
 def test_what_a_link_leads_to_is_left_alone(tmp_path):
