@@ -36,6 +36,8 @@ LONGEST_WAIT_S: Final = 120.0
 LONGEST_SOCKET_PATH: Final = 107
 """Bytes: `sun_path` of unix(7) without its end."""
 
+UNPRIVILEGED_PORT: Final = 1024
+"""The unit's root has no CAP_NET_BIND_SERVICE."""
 OWN_PARTS: Final = 3
 """Of the path of a directory that is the plugin's alone, at least: /, run, azure-cni."""
 SHARED: Final = {
@@ -219,7 +221,9 @@ def _web(values: TomlValues) -> WebSettings:
     address = values.take("metrics.address", "", "an IPv4 address", lambda value: str(IPv4Address(only(str)(value))))
     if bind is Bind.NODE and not address:
         values.fault("metrics.bind", "it needs metrics.address, the address of this VM to serve them at")
-    return WebSettings(port=values.whole("metrics.port", 9810, least=1, most=65_535), bind=bind, node_address=address)
+    return WebSettings(
+        port=values.whole("metrics.port", 9810, least=UNPRIVILEGED_PORT, most=65_535), bind=bind, node_address=address
+    )
 
 
 def _engine(values: TomlValues) -> Path | None:

@@ -48,9 +48,7 @@ class Caller:
 
 def test_a_socket_that_cannot_be_opened_is_reported_in_words(tmp_path: Path) -> None:
     (tmp_path / "cni.sock").mkdir()
-    with pytest.raises(
-        AzureCniError, match=rf"^cannot open the socket {tmp_path}/cni.sock: what is there is no "
-    ):
+    with pytest.raises(AzureCniError, match=rf"^cannot open the socket {tmp_path}/cni.sock: what is there is no "):
         bound(tmp_path / "cni.sock")
 
 

@@ -167,7 +167,7 @@ def test_every_value_is_taken() -> None:
         ("[audit]\nmaxDays = 0", "from 1 to 3650"),
         ("[metrics]\nbind = 'node'", "it needs metrics.address"),
         ("[metrics]\naddress = 'here'", "an IPv4 address"),
-        ("[metrics]\nport = 0", "from 1 to 65535"),
+        ("[metrics]\nport = 1023", "from 1024 to 65535"),
         ("[cni]\nconfName = '../10.conflist'", "the name of a file that ends in .conflist"),
         ("[cni]\nconfName = '10.conf'", "the name of a file that ends in .conflist"),
         ("[cni]\nspecVersion = '0.4.0'", "one of 1.0.0, 1.1.0"),
