@@ -19,7 +19,7 @@ from azure_cni.docker.ports import Engine
 from azure_cni.errors import AzureCniError
 from azure_cni.host import docker_engine
 from azure_cni.host.docker_engine import DockerEngine
-from fakes.docker_engine import EngineContainer, FakeEngine
+from fakes.docker_engine import NET1, EngineContainer, FakeEngine
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def daemon(path: Path, answer: Callable[[web.Request], Awaitable[web.Strea
 async def engines(kind: str, directory: Path) -> AsyncIterator[tuple[Engine, FakeEngine]]:
     """The engine to ask, and what it is."""
     fake = FakeEngine()
-    fake.containers["c1"] = EngineContainer("web", "net1", "ep1", joined=True, running=True)
+    fake.containers["c1"] = EngineContainer("web", NET1, "ep1", joined=True, running=True)
     if kind == "fake":
         yield fake, fake
         return
@@ -60,10 +60,10 @@ async def engines(kind: str, directory: Path) -> AsyncIterator[tuple[Engine, Fak
 async def test_it_lists_containers_networks_and_who_is_on_one(kind: str, tmp_path: Path) -> None:
     async with engines(kind, tmp_path) as (engine, fake):
         assert read_containers(await engine.get(CONTAINERS_PATH)).endpoints == {"ep1": "c1"}
-        assert read_networks(await engine.get(NETWORKS_PATH))["net1"] == "vnet"
-        inside = json.loads(await engine.get(network_path("net1")))
+        assert read_networks(await engine.get(NETWORKS_PATH))[NET1] == "vnet"
+        inside = json.loads(await engine.get(network_path(NET1)))
         assert inside["Containers"]["c1"]["EndpointID"] == "ep1"
-        assert fake.asked == [CONTAINERS_PATH, NETWORKS_PATH, network_path("net1")]
+        assert fake.asked == [CONTAINERS_PATH, NETWORKS_PATH, network_path(NET1)]
 
 
 @pytest.mark.parametrize("kind", ["fake", "adapter"])

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from azure_cni.errors import AzureCniError
 
 ODD_ANSWERS = (b"", b"null", b"{}", b"[1]", b'[{"Id": 7}]', b"<html>", b"[" * 5000, b'[{"Id": "c1", "Names": {}}]')
+
+
+def docker_id(name: str) -> str:
+    """As Docker's IDs of networks and endpoints look, and the same for the same name."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+NET1: Final = docker_id("net1")
 
 
 @dataclass
@@ -18,7 +27,7 @@ class EngineContainer:
     """
 
     name: str
-    network: str = "net1"
+    network: str = NET1
     endpoint: str = ""
     joined: bool = False
     running: bool = False
@@ -28,7 +37,7 @@ class FakeEngine:
     """Implements `azure_cni.docker.ports.Engine`."""
 
     def __init__(self) -> None:
-        self.networks = {"net1": "vnet", "bridge-id": "bridge"}
+        self.networks = {NET1: "vnet", "bridge-id": "bridge"}
         self.containers: dict[str, EngineContainer] = {}
         self.silent = False
         """No daemon listens."""

@@ -24,11 +24,11 @@ from azure_cni.ipam.sizing import Policy
 from azure_cni.node.node_settings import NodePorts
 from azure_cni.node.ports import Grants
 from fakes.docker import PluginHost
-from fakes.docker_engine import EngineContainer, FakeEngine
+from fakes.docker_engine import NET1, EngineContainer, FakeEngine, docker_id
 from fakes.simulated_node import SimulatedNode
 
 POOL: Final = "azure-cni/0.0.0.0/0"
-NETWORK: Final = "net1"
+NETWORK: Final = NET1
 EFFECTS: Final = frozenset({"save", "offer", "attach", "detach", "remove", "restore_routes"})
 """Of the plugin's ports: what stays when the process is gone."""
 
@@ -253,7 +253,7 @@ class DockerMachine:
 
     async def _start(self, container: Container) -> None:
         """Ask for an address, make the endpoint, join; what fails is taken back, and the container does not start."""
-        container.endpoint = f"ep{next(self._numbers)}"
+        container.endpoint = docker_id(f"ep{next(self._numbers)}")
         of_one = {"NetworkID": NETWORK, "EndpointID": container.endpoint}
         try:
             reply = await self.call("IpamDriver.RequestAddress", PoolID=POOL)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 PERIOD_S: Final = 30.0
 PAUSE_S: Final = 2.0
 """Between two readings at least, however often one is requested."""
+
+_DOCKER_ID: Final = re.compile("[0-9a-f]{64}")
+"""Of networks and endpoints; those of a swarm's networks are shorter, and refused."""
 
 
 class EngineRoll:
@@ -111,5 +115,13 @@ class EngineRoll:
 
 
 def is_endpoint(holder: Holder) -> bool:
-    """Of Docker, and known to it: CNI's interfaces have a number, and no ID of a network has a colon."""
-    return holder.sandbox.ifname == IFNAME and ":" not in holder.sandbox.network and not holder.pod_name
+    """Of Docker, and known to it: Docker draws both IDs at random.
+
+    The name of the interface does not tell: any CNI runtime may give it to its own.
+    """
+    network, endpoint, ifname = holder.sandbox
+    return (
+        ifname == IFNAME
+        and not holder.pod_name
+        and all(_DOCKER_ID.fullmatch(identifier) is not None for identifier in (network, endpoint))
+    )

@@ -15,24 +15,25 @@ from azure_cni.model.nic import Address
 from azure_cni.node.pods.liveness import GRACE_S, Presence
 from fakes.clocks import LoopClock
 from fakes.docker import PluginHost
-from fakes.docker_engine import ODD_ANSWERS, EngineContainer, FakeEngine
+from fakes.docker_engine import NET1, ODD_ANSWERS, EngineContainer, FakeEngine, docker_id
 
 pytestmark = pytest.mark.looptime
 
+EP1 = docker_id("ep1")
 LONG_S = 3 * GRACE_S + 4 * PERIOD_S
 """Enough for a suspicion, its list, a look, and the comparisons in between."""
 
 
 async def started(host: PluginHost, engine: FakeEngine, number: int = 1, *, lives: bool = True) -> Address:
     """A container that runs; its address."""
-    endpoint, netns = f"ep{number}", f"/run/docker/netns/{number}"
+    endpoint, netns = docker_id(f"ep{number}"), f"/run/docker/netns/{number}"
     address = await host.endpoints.request(ANY_POOL)
-    await host.endpoints.create("net1", endpoint, address)
-    await host.endpoints.join("net1", endpoint, netns=netns)
-    host.move("net1", endpoint, netns)
+    await host.endpoints.create(NET1, endpoint, address)
+    await host.endpoints.join(NET1, endpoint, netns=netns)
+    host.move(NET1, endpoint, netns)
     if lives:
         host.node.datapath.processes[netns] = 1
-    engine.containers[f"c{number}"] = EngineContainer(f"web{number}", "net1", endpoint, joined=True, running=True)
+    engine.containers[f"c{number}"] = EngineContainer(f"web{number}", NET1, endpoint, joined=True, running=True)
     return address
 
 
@@ -54,8 +55,8 @@ async def test_what_docker_forgot_is_taken_back_after_the_grace_time_although_it
         await asyncio.sleep(GRACE_S)
         assert node.counts.assigned == 2
         await asyncio.sleep(LONG_S)
-        assert set(host.states().values()) == {"net1"}
-        assert [slot.container_id for slot in (one.sandbox for one in host.holders())] == ["ep2"]
+        assert set(host.states().values()) == {NET1}
+        assert [slot.container_id for slot in (one.sandbox for one in host.holders())] == [docker_id("ep2")]
         assert ("repaired", "leaked_address") in node.observer.recorded
 
 
@@ -121,13 +122,13 @@ async def test_a_container_that_takes_minutes_to_start_keeps_its_address() -> No
     engine = FakeEngine()
     host = PluginHost(engine=engine)
     async with host.running() as node:
-        engine.containers["c1"] = EngineContainer("web1", "net1", "ep1")
+        engine.containers["c1"] = EngineContainer("web1", NET1, EP1)
         address = await host.endpoints.request(ANY_POOL)
-        await host.endpoints.create("net1", "ep1", address)
+        await host.endpoints.create(NET1, EP1, address)
         await asyncio.sleep(LONG_S)
         assert node.counts.assigned == 1  # made, and no link yet
-        await host.endpoints.join("net1", "ep1", netns="/run/docker/netns/1")
-        host.move("net1", "ep1", "/run/docker/netns/1")
+        await host.endpoints.join(NET1, EP1, netns="/run/docker/netns/1")
+        host.move(NET1, EP1, "/run/docker/netns/1")
         engine.containers["c1"].joined = True
         await asyncio.sleep(LONG_S)
         assert node.counts.assigned == 1
@@ -139,9 +140,9 @@ async def test_a_network_that_docker_removed_hides_nothing() -> None:
     async with host.running() as node:
         await started(host, engine, 1)
         await asyncio.sleep(PERIOD_S)
-        assert "/networks/net1" in engine.asked
+        assert f"/networks/{NET1}" in engine.asked
         forget(host, engine)
-        del engine.networks["net1"]
+        del engine.networks[NET1]
         await asyncio.sleep(LONG_S)
         assert node.counts.assigned == 0
 
@@ -158,22 +159,34 @@ async def test_a_join_has_the_lists_read_soon_and_a_burst_of_them_once() -> None
         assert len([path for path in engine.asked if path == "/networks"]) == before + 1
         assert host.roll is not None
         assert host.roll.report.view is not None
-        assert host.roll.report.view.containers["ep3"] == "web3"
+        assert host.roll.report.view.containers[docker_id("ep3")] == "web3"
+
+
+async def test_a_cni_container_whose_interface_is_named_as_dockers_keeps_its_address() -> None:
+    """CNI_IFNAME is the runtime's to choose, and no list of Docker has its containers."""
+    host = PluginHost(engine=FakeEngine())
+    async with host.running() as node:
+        await node.sandboxes.add(Holder(Sandbox("azure-cni", "cnitool-77383ca0a0715733ca6f", IFNAME), "/run/netns/one"))
+        await asyncio.sleep(LONG_S)
+        assert node.counts.assigned == 1
 
 
 @pytest.mark.parametrize(
     ("holder", "presence"),
     [
-        (Holder(Sandbox("net1", "ep1", IFNAME)), Presence.HERE),
-        (Holder(Sandbox("net1", "ep9", IFNAME)), Presence.FORGOTTEN),
-        (Holder(Sandbox(REQUESTED, "ep1", IFNAME)), Presence.NO_POD),
-        (Holder(Sandbox(DELETED, "ep1", IFNAME)), Presence.NO_POD),
+        (Holder(Sandbox(NET1, EP1, IFNAME)), Presence.HERE),
+        (Holder(Sandbox(NET1, docker_id("ep9"), IFNAME)), Presence.FORGOTTEN),
+        (Holder(Sandbox(REQUESTED, EP1, IFNAME)), Presence.NO_POD),
+        (Holder(Sandbox(DELETED, EP1, IFNAME)), Presence.NO_POD),
         (Holder(Sandbox("azure-cni", "by-podman", "eth0")), Presence.NO_POD),
+        (Holder(Sandbox("azure-cni", "cnitool-77383ca0a0715733ca6f", IFNAME)), Presence.NO_POD),
+        (Holder(Sandbox("azure-cni", EP1, IFNAME)), Presence.NO_POD),
+        (Holder(Sandbox(NET1, "cnitool-77383ca0a0715733ca6f", IFNAME)), Presence.NO_POD),
     ],
 )
 async def test_it_judges_docker_s_endpoints_alone(holder: Holder, presence: Presence) -> None:
     engine = FakeEngine()
-    engine.containers["c1"] = EngineContainer("web1", "net1", "ep1", joined=True, running=True)
+    engine.containers["c1"] = EngineContainer("web1", NET1, EP1, joined=True, running=True)
     roll = EngineRoll(engine, clock=LoopClock())
     assert roll.presence(holder) is Presence.NO_POD
     host = PluginHost()
