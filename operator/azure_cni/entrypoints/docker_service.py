@@ -30,6 +30,7 @@ from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.linux.docker_firewall import DockerFirewall
 from azure_cni.node.assembly import Node
 from azure_cni.node.ports import Clock, Observer
+from azure_cni.node.state import ADDRESSES_FREE
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,23 @@ def pool_document(
         node.stored.ledger,
         node.state,
         networks=networks.ids,
-        unready="" if node.state.can_take_a_pod else node.state.forecast.message,
+        unready=_unready(node),
         engine=engine.report if engine else None,
     )
+
+
+def _unready(node: Node) -> str:
+    """Why no container of Docker can start now; "" when one can.
+
+    `NodeState.can_take_a_pod` answers for pods, and is not asked: their runtime tries again until the pool has grown,
+    and Docker does not; and what a CNI runtime lacks for them (`obstacle`) Docker needs for none of its containers.
+    """
+    state = node.state
+    if state.ready and node.stored.ledger.counts().free:
+        return ""
+    if state.forecast.reason == ADDRESSES_FREE:  # it is about to be published anew
+        return "no address is free"
+    return state.forecast.message
 
 
 async def serve_docker(
