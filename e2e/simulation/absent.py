@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from azure_cni.api.pod_annotations import PodCondition
+from azure_cni.ipam.address_state import Sandbox
 from azure_cni.node.recorded_deletes import Record, Records
 
 
@@ -29,5 +30,11 @@ class NoRecords:
 
     def read(self, names: Sequence[str]) -> Records:  # noqa: ARG002  # the port's
         return Records()
+
+    def name_of(self, sandbox: Sandbox) -> str:
+        return str(sandbox)
+
+    def has(self, name: str) -> bool:  # noqa: ARG002  # the port's
+        return False
 
     def acknowledge(self, record: Record) -> None: ...

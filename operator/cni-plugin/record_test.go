@@ -66,6 +66,15 @@ func TestDelWithoutAgentIsRecorded(t *testing.T) {
 	}
 }
 
+// The agent looks for a sandbox's record by its name before an ADD (host/run_directory.py): the same here and there
+// (tests/unit/host/test_released.py).
+func TestTheNameOfARecordIsWhatTheAgentLooksFor(t *testing.T) {
+	got := recordName("azure-cni", "4f1c9a2be07d35c86ab1f2d3e4c5b6a7980f1e2d3c4b5a69788796a5b4c3d2e1", "eth0")
+	if want := "5ced3d9a1d7d6402ad82f42355d3dcf0.json"; got != want {
+		t.Errorf("the name is %s, want %s", got, want)
+	}
+}
+
 // The agent lets a DEL change nothing for another network, so neither may its record take the place of that network's.
 func TestDelsOfTwoNetworksAreTwoRecords(t *testing.T) {
 	socket := socketPath(t)

@@ -67,7 +67,7 @@ async def serve(run_dir: Path, *, mode: ModeName, cooling_s: float, tls: bool, w
             observer=metrics,
         )
         node = Node(ports, NodeSettings(defaults=Policy(size=ADDRESSES), mode=mode, cooling_s=cooling_s))
-        server = CniServer(sandboxes=node.sandboxes, observer=metrics)
+        server = CniServer(sandboxes=node.sandboxes, deferred_deletes=node.deferred_deletes, observer=metrics)
         runner = web.AppRunner(server.application(), access_log=None, handle_signals=False)
         await runner.setup()
         closing.push_async_callback(runner.cleanup)

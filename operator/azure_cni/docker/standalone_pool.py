@@ -20,6 +20,7 @@ from azure_cni.api.pod_annotations import PodCondition
 from azure_cni.api.reading import mapping, metadata_of
 from azure_cni.docker.ports import StateFile
 from azure_cni.errors import KubeConflict
+from azure_cni.ipam.address_state import Sandbox
 from azure_cni.model.text import NOT_JSON
 from azure_cni.node.recorded_deletes import Record, Records
 
@@ -135,6 +136,14 @@ class NoReleases:
     def read(self, names: Sequence[str]) -> Records:  # noqa: ARG002  # the port's
         """None."""
         return Records()
+
+    def name_of(self, sandbox: Sandbox) -> str:
+        """Of none."""
+        return str(sandbox)
+
+    def has(self, name: str) -> bool:  # noqa: ARG002  # the port's
+        """Never."""
+        return False
 
     def acknowledge(self, record: Record) -> None:
         """Nothing to forget."""

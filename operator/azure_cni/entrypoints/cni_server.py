@@ -22,6 +22,7 @@ from azure_cni.entrypoints.netns_socket import PassedNamespaces
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
 from azure_cni.ipam.address_state import Sandbox
+from azure_cni.node.pods.deferred_deletes import DeferredDeletes
 from azure_cni.node.pods.sandboxes import Sandboxes
 from azure_cni.node.ports import Observer
 
@@ -33,8 +34,16 @@ _encode = msgspec.json.Encoder().encode
 class CniServer:
     """Decodes requests, asks the use cases, encodes answers."""
 
-    def __init__(self, *, sandboxes: Sandboxes, observer: Observer, bounds: RequestBounds | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        sandboxes: Sandboxes,
+        deferred_deletes: DeferredDeletes,
+        observer: Observer,
+        bounds: RequestBounds | None = None,
+    ) -> None:
         self._sandboxes = sandboxes
+        self._deferred_deletes = deferred_deletes
         self._observer = observer
         self.requests = BoundedRequests(bounds)
         """The connections of both sockets."""
@@ -73,6 +82,7 @@ class CniServer:
         """`netns` is where the namespace can be opened if not at the path that the request names, else ""."""
         match request:
             case wire.Add(holder, config, requested):
+                await self._deferred_deletes.finish_former_life(holder)
                 wiring = await self._sandboxes.add(holder, netns=netns, wanted=requested)
                 return add_result(config, wiring=wiring, netns=holder.netns)
             case wire.Delete(sandbox):

@@ -78,7 +78,7 @@ async def serve_cni(
     extend: Callable[[Application], None] = lambda _: None,
 ) -> None:
     """Answer the binary until cancelled. `extend` adds what else the socket is asked."""
-    server = CniServer(sandboxes=node.sandboxes, observer=observer)
+    server = CniServer(sandboxes=node.sandboxes, deferred_deletes=node.deferred_deletes, observer=observer)
     app = server.application()
     extend(app)
     runner = AppRunner(app, access_log=None, handle_signals=False)

@@ -26,6 +26,7 @@ from typing import Final
 from azure_cni.cni.wire import Delete, decode
 from azure_cni.errors import AzureCniError, DecodeFailed, RequestError
 from azure_cni.host.files import open_file
+from azure_cni.ipam.address_state import Sandbox
 from azure_cni.node.recorded_deletes import Record, Records
 
 DIRECTORY_MODE: Final = 0o700
@@ -75,6 +76,10 @@ _MAX_NAMES: Final = 20_000
 """Of one look. The binary keeps to 4096; an older one wrote without a limit."""
 _MAX_BYTES: Final = 1 << 20  # of a body; a DEL is about one thousand
 
+_FNV_OFFSET: Final = 0x6C62272E07BB014262B821756295C58D
+_FNV_PRIME: Final = (1 << 88) + 0x13B
+_FNV_MASK: Final = (1 << 128) - 1
+
 
 class Released:
     """The directory of records. AzureCniError when it cannot be read or changed."""
@@ -111,6 +116,18 @@ class Released:
             except OSError as error:
                 bad.append(f"cannot read the release {path}: {error.strerror}; it stays and is retried")
         return Records(tuple(pending), tuple(bad))
+
+    def name_of(self, sandbox: Sandbox) -> str:
+        """As the binary names it (record.go): the FNV-1a hash, 128 bits, of what names the sandbox."""
+        network, container_id, ifname = sandbox
+        digest = _FNV_OFFSET
+        for byte in f"{network}/{container_id}/{ifname}".encode():
+            digest = (digest ^ byte) * _FNV_PRIME & _FNV_MASK
+        return f"{digest:032x}.json"
+
+    def has(self, name: str) -> bool:
+        """See `ReleasedRecords`."""
+        return os.path.lexists(f"{self._directory}/{name}")
 
     def acknowledge(self, record: Record) -> None:
         """The sandbox is detached: forget the record. Never before that, or a crash would leak its address."""

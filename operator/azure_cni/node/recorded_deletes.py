@@ -34,5 +34,11 @@ class ReleasedRecords(Protocol):
     def read(self, names: Sequence[str]) -> Records:
         """Those of them that are still there."""
 
+    def name_of(self, sandbox: Sandbox) -> str:
+        """The name of this sandbox's record, whether there is one or not."""
+
+    def has(self, name: str) -> bool:
+        """The record is there now. Each ADD asks: no more than a look at one file."""
+
     def acknowledge(self, record: Record) -> None:
         """The sandbox is detached: forget the record. Never before that, or a crash would leak its address."""

@@ -95,7 +95,13 @@ def head(verb: str, length: int) -> bytes:
 @asynccontextmanager
 async def serving(directory: Path, bounds: RequestBounds | None = None) -> AsyncIterator[Socket]:
     node, sandboxes = SimulatedNode(), WaitingSandboxes()
-    server = CniServer(sandboxes=sandboxes, observer=node.observer, bounds=bounds)  # type: ignore[arg-type]
+    deferred_deletes = node.node.deferred_deletes
+    server = CniServer(
+        sandboxes=sandboxes,  # type: ignore[arg-type]
+        deferred_deletes=deferred_deletes,
+        observer=node.observer,
+        bounds=bounds,
+    )
     runner = web.AppRunner(server.application(), access_log=None, handle_signals=False, shutdown_timeout=0.1)
     await runner.setup()
     await serve_socket(runner, directory / "cni.sock", requests=server.requests, faults=server.faults)

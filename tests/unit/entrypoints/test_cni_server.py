@@ -16,6 +16,8 @@ from aiohttp import web
 from azure_cni.entrypoints.cni_listener import bound, serve_socket
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.errors import AzureCniError, DatapathError
+from azure_cni.host.run_directory import Released
+from azure_cni.node.pods.deferred_deletes import DeferredDeletes
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode
 
@@ -56,7 +58,8 @@ def test_a_socket_that_cannot_be_opened_is_reported_in_words(tmp_path: Path) -> 
 async def serving(directory: Path, node: SimulatedNode) -> AsyncIterator[Caller]:
     socket = directory / "cni.sock"
     bound(socket).close()  # as a dead agent leaves it
-    server = CniServer(sandboxes=node.sandboxes, observer=node.observer)
+    deferred_deletes = DeferredDeletes(records=Released(directory / "released"), sandboxes=node.sandboxes)
+    server = CniServer(sandboxes=node.sandboxes, deferred_deletes=deferred_deletes, observer=node.observer)
     runner = web.AppRunner(server.application())
     await runner.setup()
     await serve_socket(runner, socket, requests=server.requests, faults=server.faults)
@@ -79,6 +82,20 @@ async def test_a_life_over_the_socket(tmp_path: Path):
         assert (status, error["code"]) == (400, 3)
         assert ("cni", "add", "0") in caller.node.observer.recorded
         assert ("cni", "check", "3") in caller.node.observer.recorded
+
+
+async def test_an_add_carries_out_the_del_of_its_containers_former_life_first(tmp_path: Path):
+    """Recorded while this socket was not there; the look at all records comes after the ADD."""
+    async with serving(tmp_path, SimulatedNode()) as caller:
+        assert (await caller.post("add", body()))[0] == 200
+        released = Released(tmp_path / "released")
+        (holder,) = (slot.holder for slot in caller.node.stored.ledger.slots if slot.holder is not None)
+        record = tmp_path / "released" / released.name_of(holder.sandbox)
+        record.parent.mkdir()
+        record.write_text(json.dumps(body()))
+        assert (await caller.post("add", body()))[0] == 200
+        assert not record.exists()
+        assert caller.node.counts.assigned == 1
 
 
 @pytest.mark.parametrize(

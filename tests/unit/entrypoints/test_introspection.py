@@ -36,7 +36,7 @@ from fakes.simulated_node import SimulatedNode
 async def serving(directory: Path, node: SimulatedNode) -> AsyncIterator[Path]:
     """The socket as the agent opens it."""
     socket = directory / "cni.sock"
-    server = CniServer(sandboxes=node.sandboxes, observer=node.observer)
+    server = CniServer(sandboxes=node.sandboxes, deferred_deletes=node.node.deferred_deletes, observer=node.observer)
     app = server.application()
     add_introspection(
         app,

@@ -92,7 +92,8 @@ async def serving(directory: Path) -> AsyncIterator[Agent]:
     async with SimulatedNode().running() as node:
         await node.until(lambda: node.counts.free == 16)
         agent = Agent(directory, node)
-        server = CniServer(sandboxes=node.sandboxes, observer=node.observer)
+        deferred_deletes = node.node.deferred_deletes
+        server = CniServer(sandboxes=node.sandboxes, deferred_deletes=deferred_deletes, observer=node.observer)
         runner = web.AppRunner(server.application(), handle_signals=False)
         await runner.setup()
         bound(agent.path).close()  # as a dead agent leaves it

@@ -44,6 +44,18 @@ def test_what_the_binary_writes_is_read(directory, request_file):
     assert found.bad == ()
 
 
+def test_a_record_is_looked_for_by_the_name_that_the_binary_gives_it(directory):
+    """The binary's tests have the same name: `operator/cni-plugin/record_test.go`."""
+    container = "4f1c9a2be07d35c86ab1f2d3e4c5b6a7980f1e2d3c4b5a69788796a5b4c3d2e1"
+    released = Released(directory)
+    name = released.name_of(Sandbox("azure-cni", container, "eth0"))
+    assert name == "5ced3d9a1d7d6402ad82f42355d3dcf0.json"
+    assert not released.has(name)
+    put(directory, name, container)
+    assert released.has(name)
+    assert not Released(directory / name).has(name)  # a file in the place of the directory
+
+
 def test_a_record_without_a_network_is_of_an_unknown_one(directory):
     (directory / "a.json").write_text('{"containerID": "c1", "ifname": "eth0"}')
     (record,) = look(Released(directory)).pending
