@@ -134,6 +134,24 @@ async def test_a_container_that_takes_minutes_to_start_keeps_its_address() -> No
         assert node.counts.assigned == 1
 
 
+@pytest.mark.parametrize("has_it", [True, False])
+async def test_an_endpoint_that_docker_made_while_its_list_was_silent_waits_for_a_newer_one(*, has_it: bool) -> None:
+    """The view of before cannot have it, and it has no link for as long as Docker waits for a volume."""
+    engine = FakeEngine()
+    host = PluginHost(engine=engine)
+    async with host.running() as node:
+        await asyncio.sleep(2 * PERIOD_S)
+        engine.silent = True
+        if has_it:
+            engine.containers["c1"] = EngineContainer("web1", NET1, EP1)
+        await host.endpoints.create(NET1, EP1, await host.endpoints.request(ANY_POOL))
+        await asyncio.sleep(LONG_S)
+        assert node.counts.assigned == 1
+        engine.silent = False
+        await asyncio.sleep(LONG_S)
+        assert node.counts.assigned == int(has_it)
+
+
 async def test_a_network_that_docker_removed_hides_nothing() -> None:
     engine = FakeEngine()
     host = PluginHost(engine=engine)

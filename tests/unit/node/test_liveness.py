@@ -39,7 +39,8 @@ GONE = Facts(wired=False, pod=Presence.ABSENT, suspected_s=GRACE_S)
         (replace(PODLESS, pod=Presence.FORGOTTEN, occupancy=Occupancy.OCCUPIED), Verdict.OCCUPIED),
         (replace(PODLESS, pod=Presence.FORGOTTEN, occupancy=Occupancy.UNREADABLE), Verdict.UNDECIDED),
         (replace(PODLESS, pod=Presence.FORGOTTEN, occupancy=Occupancy.EMPTY), Verdict.DEAD),
-        (replace(GONE, pod=Presence.FORGOTTEN), Verdict.DEAD),
+        (replace(GONE, pod=Presence.FORGOTTEN, relisted=True), Verdict.DEAD),
+        (replace(GONE, pod=Presence.FORGOTTEN, relisted=False), Verdict.LIST),
         # Its pod is gone.
         (replace(PODLESS, suspected_s=GRACE_S - 1, occupancy=Occupancy.EMPTY), Verdict.WAIT),
         (replace(PODLESS, relisted=False, occupancy=Occupancy.EMPTY), Verdict.LIST),
@@ -72,7 +73,7 @@ def test_over_all_facts_only_what_is_empty_or_gone_is_dead_and_only_after_the_gr
             assert suspected_s >= GRACE_S
             assert not wired or occupancy is Occupancy.EMPTY
             assert superseded_ or pod in {Presence.ABSENT, Presence.NO_POD, Presence.FORGOTTEN}
-            assert not wired or superseded_ or relisted
+            assert superseded_ or relisted or (not wired and pod is not Presence.FORGOTTEN)
             assert suspicion(facts)
 
 

@@ -10,7 +10,8 @@ DEL when its holder is dead:
   newer sandbox.
 
 An engine (Docker) that lists its containers counts as the API server does: a container that it has is like a pod that
-is here, and one that it does not have like a pod that is not.
+is here, and one that it does not have like a pod that is not; but it makes endpoints minutes before they get their
+link, so a newer list has to confirm that even where there is no link.
 
 This must be so for GRACE_S. What cannot be known counts as alive. A sandbox whose pod is here and has no newer one is
 never suspected: the runtime may have wired it before the first process runs. Nor is one without a pod (cnitool, podman)
@@ -122,10 +123,12 @@ def judge(facts: Facts) -> Verdict:
         return Verdict.ALIVE
     if facts.suspected_s < GRACE_S:
         return Verdict.WAIT
-    if not facts.wired:
+    if not facts.wired and facts.pod is not Presence.FORGOTTEN:
         return Verdict.DEAD
     if not facts.superseded and not facts.relisted:
         return Verdict.LIST
+    if not facts.wired:
+        return Verdict.DEAD
     return {
         Occupancy.NOT_LOOKED: Verdict.LOOK,
         Occupancy.OCCUPIED: Verdict.OCCUPIED,
