@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import Final
 
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.datapath.conntrack import ConntrackUsage
@@ -44,6 +45,33 @@ STARTING = AddressForecast(
     available_soon=True,
     reason="AgentStarting",
     message="the agent has not yet read who this node is in Azure; it keeps trying",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Where a node's words send people, as ends of sentences: to kubectl, or to the plugin on a VM without a cluster.
+
+    `see_why`: what shows a failure whole; NODE in it is the pool's name.
+    """
+
+    unanswered: str
+    """What to look at while a request for addresses has no answer."""
+    see_why: str
+    at_once: str
+    """When what Azure refused is tried again without a wait."""
+
+
+IN_CLUSTER: Final = Advice(
+    unanswered="see whether the controller runs: kubectl get pods -A -l app.kubernetes.io/component=controller",
+    see_why="kubectl describe nodeippool NODE",
+    at_once="when the pool's spec changes or somebody asks to read the NIC (annotation azure-cni.io/read-now)",
+)
+
+ON_A_VM: Final = Advice(
+    unanswered="see what the plugin, which answers itself, says: journalctl -u azure-cni-docker",
+    see_why="azure-cni docker status",
+    at_once="after systemctl restart azure-cni-docker",
 )
 
 

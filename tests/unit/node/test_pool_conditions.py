@@ -15,6 +15,7 @@ from azure_cni.ipam.sizing import Policy
 from azure_cni.node.pool.failures import AT_ONCE, Activity, Failure, Failures
 from azure_cni.node.pool.permissions import permission_missing
 from azure_cni.node.pool.pool_conditions import Snapshot, conditions, forecast
+from azure_cni.node.state import IN_CLUSTER, ON_A_VM
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, pod_body
 
@@ -76,6 +77,31 @@ def test_what_keeps_pods_waiting_is_reported():
     short = replace(FULL, counts=counts(allocated=16, assigned=16), target=32)
     ready = condition(PoolKind.READY, short, failure(Activity.GROW, AccessDenied("no right to write")))
     assert (ready.holds, ready.reason) == (False, "AccessDenied")
+
+
+@pytest.mark.parametrize("activity", [Activity.GROW, Activity.READ, None])
+def test_words_on_a_vm_without_kubernetes_name_none_of_its_commands(activity: Activity | None):
+    """The same node in a cluster names them."""
+    error = AccessDenied("no right to write")
+    failures = failure(activity, error) if activity else Failures()
+    grows = replace(FULL, counts=counts(allocated=16, assigned=16), target=32, retry_at={Activity.GROW: "12:00"})
+    for one in (grows, replace(grows, answered=False, asked_for_s=60.0)):
+        for advice, others in ((ON_A_VM, False), (IN_CLUSTER, True)):
+            snapshot = replace(one, advice=advice)
+            expected = forecast(snapshot, failures)
+            words = " ".join((expected.for_pods, *(one.message for one in conditions(snapshot, failures))))
+            named = any(word in words for word in ("kubectl", "annotation", "component=controller"))
+            assert named == (others and bool(activity or not snapshot.answered)), words
+            assert ("azure-cni docker status" in words) == (advice is ON_A_VM and activity is not None), words
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("in_cluster", [True, False])
+async def test_where_a_refused_container_is_sent_goes_by_where_it_is(*, in_cluster: bool):
+    async with SimulatedNode(in_cluster=in_cluster, nic=FakeNic(room=0)).running() as node:
+        await node.until(lambda: bool(node.state.forecast.brief))
+        assert ("azure-cni docker status" in node.state.forecast.for_pods) == (not in_cluster)
+        assert ("kubectl" in node.state.forecast.for_pods) == in_cluster
 
 
 def test_a_node_that_takes_pods_names_its_failure_too():

@@ -21,12 +21,10 @@ from azure_cni.model.identity import ModeName
 from azure_cni.model.text import addresses, counted, few
 from azure_cni.node.pool.failures import Activity, Failure, Failures
 from azure_cni.node.pool.permissions import permission_missing
-from azure_cni.node.state import STARTING, AddressForecast
+from azure_cni.node.state import IN_CLUSTER, STARTING, AddressForecast, Advice
 
 CONTROLLER_ANSWER_S = 30.0
 """A controller answers within a second or two, or says why it does not: after this long nobody may be there."""
-
-LOOK_AT_CONTROLLER = "see whether the controller runs: kubectl get pods -A -l app.kubernetes.io/component=controller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +73,7 @@ class Snapshot:
     recall: Recall | None = None
     near_limit: bool = False
     """Pods have most of what the pool may grow to."""
+    advice: Advice = IN_CLUSTER
     denied: tuple[Failure, ...] = ()
     """What pods ask to have attached, and a permission lacks for."""
 
@@ -151,7 +150,7 @@ def _growth(snapshot: Snapshot) -> tuple[bool, str, str]:
         return (
             snapshot.asked_for_s < CONTROLLER_ANSWER_S,
             "AwaitingGrant",
-            f"{_unanswered(snapshot)}; if this lasts, {LOOK_AT_CONTROLLER}",
+            f"{_unanswered(snapshot)}; if this lasts, {snapshot.advice.unanswered}",
         )
     return True, "PoolGrowing", f"the pool grows to {addresses(snapshot.target)}; now {snapshot.held}"
 
@@ -175,7 +174,8 @@ def _brief(failure: Failure, snapshot: Snapshot) -> str:
     throttled = isinstance(failure.error, Throttled) and snapshot.throttled_until
     at = throttled or snapshot.retry_at.get(failure.activity)
     again = f"; tried again at {at}" if at else ""
-    return f"this node cannot get more addresses now{again}; to see why: kubectl describe nodeippool {snapshot.pool}"
+    see_why = snapshot.advice.see_why.replace("NODE", snapshot.pool)
+    return f"this node cannot get more addresses now{again}; to see why: {see_why}"
 
 
 def describe_failure(failure: Failure, snapshot: Snapshot) -> str:
@@ -186,10 +186,8 @@ def describe_failure(failure: Failure, snapshot: Snapshot) -> str:
     if not at:
         return str(failure.error)
     if failure.is_refusal:
-        return (
-            f"{failure.error!s}; this must be changed first: it is tried again at {at}, or at once when the pool's "
-            "spec changes or somebody asks to read the NIC (annotation azure-cni.io/read-now)"
-        )
+        at_once = snapshot.advice.at_once
+        return f"{failure.error!s}; this must be changed first: it is tried again at {at}, or at once {at_once}"
     return f"{failure.error!s}; tried again at {at}"
 
 

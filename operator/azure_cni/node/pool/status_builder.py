@@ -13,6 +13,7 @@ from azure_cni.node.pool import pool_conditions
 from azure_cni.node.pool.failures import Activity, Failure, Failures
 from azure_cni.node.pool.pool_object import PoolObject
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
+from azure_cni.node.state import IN_CLUSTER, ON_A_VM
 
 FAR_S: Final = 30.0
 """The end of a pause at least this long is announced."""
@@ -96,6 +97,7 @@ class StatusBuilder:
             pending_mode=state.pending_mode,
             pods=tuple(str(slot.holder) for slot in slots if slot.holder is not None) if leaves_mode else (),
             denied=pool_state.denied,
+            advice=IN_CLUSTER if self._core.settings.in_cluster else ON_A_VM,
             near_limit=self.said_near_limit if state.near_limit is None else state.near_limit,
             now_s=now_s,
             pool=pool.name if pool else "NODE",
