@@ -11,7 +11,7 @@ What keeps addresses from going back and forth:
 
 - Only pods that wait count, and only as many as wait: nobody's reserve is filled from the reserves of others.
 - A node from which something was recalled asks for no spare addresses until no pod has waited anywhere in the VNet for
-  `REST_S`; for its own pods it may ask at any time.
+  `REST_S`, or until the quota is no longer near its limit; for its own pods it may ask at any time.
 - A node shrinks once for each wish, and only to what was named. Few nodes give much, because each gives by a NIC write:
   the richest half of what it has idle, and all of it only when such halves are not enough.
 
@@ -27,6 +27,7 @@ from typing import Final
 
 from azure_cni.api.node_ip_pool import Recall, WriteIntent
 from azure_cni.api.vnet_quota import VNetQuota
+from azure_cni.ipam.near_limit import is_near
 from azure_cni.quota import ledger_changes
 from azure_cni.quota.node_record import NodeRecord
 
@@ -174,7 +175,8 @@ class RecallTracker:
             plan = replace(plan, asked={}, under_way=known, starving=_shared(plan.starving, sum(known.values())))
         if self._starved_s is None or plan.starving:
             self._starved_s = now_s
-        if now_s - self._starved_s >= REST_S:
+        plenty = not plan.starving and not is_near(quota.granted, quota.grantable, was=True)
+        if plenty or now_s - self._starved_s >= REST_S:
             return replace(plan, ended=[node.name for node in nodes if node.recall is not None])
         return plan
 

@@ -78,10 +78,24 @@ async def test_who_gave_takes_for_its_own_pods_at_once_and_its_reserve_only_afte
         await cluster.until(lambda: all(pod.done() for pod in more))
         assert cluster.held()[given] == 9
         assert sum(cluster.held().values()) == 24
-        cluster.world.cluster.edit_quota(limit=200)
+        cluster.world.cluster.pools.patch("a", {"spec": {"max": 12}})  # else its reserve takes all that is new
+        await cluster.until(lambda: cluster.status("a")["requested"] == 12)
+        cluster.world.cluster.edit_quota(limit=34)  # room for a reserve, and near the limit all the same
         await asyncio.sleep(REST_S / 2)
         assert cluster.held()[given] == 9
-        await cluster.until(lambda: cluster.held()[given] >= 9 + 8, within_s=2 * REST_S)
+        await cluster.until(lambda: cluster.held()[given] > 9, within_s=2 * REST_S)
+        assert "recall" not in cluster.status(given)
+
+
+async def test_who_gave_has_its_reserve_again_as_soon_as_the_quota_has_plenty() -> None:
+    cluster = RealNodes("a", "b", "c", limit=24, policy=ROOMY)
+    async with cluster.running():
+        await full(cluster)
+        pods = await cluster.start_pods("a", 12)
+        await cluster.until(lambda: all(pod.done() for pod in pods))
+        given = next(name for name in "bc" if cluster.held()[name] < 8)
+        cluster.world.cluster.edit_quota(limit=200)
+        await cluster.until(lambda: cluster.held()[given] >= 8, within_s=REST_S / 2)
         assert "recall" not in cluster.status(given)
 
 

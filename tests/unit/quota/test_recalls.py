@@ -144,9 +144,11 @@ class Time:
     def __init__(self) -> None:
         self.tracker, self.now_s = RecallTracker(), 0.0
 
-    def round(self, *nodes: NodeRecord, after_s: float = 5.0, halted: bool = False) -> RecallPlan:
+    def round(
+        self, *nodes: NodeRecord, after_s: float = 5.0, halted: bool = False, limit: int | None = None
+    ) -> RecallPlan:
         self.now_s += after_s
-        quota = ledger(*nodes)
+        quota = ledger(*nodes, limit=limit)
         return self.tracker.plan(quota, nodes, now_s=self.now_s, utc_s=self.now_s + NUMBER, halted=halted)
 
 
@@ -211,6 +213,15 @@ def test_wishes_end_when_no_pod_has_waited_for_a_while():
     time.round(waits, gave)
     assert time.round(fed, gave, after_s=REST_S - 1).ended == ()
     assert time.round(fed, gave).ended == ["b"]
+
+
+@pytest.mark.parametrize(("limit", "ended"), [(58, ["b"]), (57, [])])
+def test_wishes_end_at_once_where_the_quota_is_no_longer_near_its_limit(limit: int, ended: list[str]):
+    """It was raised, or many pods ended: spare addresses for all are no longer at anybody's cost."""
+    time, gave = Time(), replace(rich("b", 27, 17), recall=Recall(3, 27), recall_met=3)
+    fed = rich("a", 13, 0)
+    time.round(starving("a", 10, 3), gave)
+    assert list(time.round(fed, gave, limit=limit, after_s=1).ended) == ended
 
 
 def test_a_new_term_does_not_know_for_how_long_nobody_waited():
