@@ -160,7 +160,12 @@ class Granter:
             now_s=now_s,
         )
         self._recall_plan = self._recalls.plan(
-            quota, nodes, now_s=began_s, utc_s=now_s, halted=throttling.all_until_s > now_s
+            quota,
+            nodes,
+            now_s=began_s,
+            utc_s=now_s,
+            halted=throttling.all_until_s > now_s,
+            slowed=throttling.slowed,
         )
         plan = plan_reservations(
             quota,

@@ -15,8 +15,8 @@ What keeps addresses from going back and forth:
 - A node shrinks once for each wish, and only to what was named. Few nodes give much, because each gives by a NIC write:
   the richest half of what it has idle, and all of it only when such halves are not enough.
 
-Nothing is recalled that would help nobody: not while Azure asks all to wait, not beyond what waits, and not if all that
-is idle would not bring the ledger below its limit.
+Nothing is recalled that would help nobody: not while Azure asks all to wait, not for or from a node that it asks to
+wait, not beyond what waits, and not if all that is idle would not bring the ledger below its limit.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class RecallPlan:
     asked: Mapping[str, Recall] = field(default_factory=dict)
     """New wishes, by node."""
     starving: Mapping[str, int] = field(default_factory=dict)
-    """Nodes whose pods wait for want of room, and how many of the recalled addresses each may expect."""
+    """Nodes whose pods wait because there is no room, and how many of the recalled addresses each may expect."""
     under_way: Mapping[str, int] = field(default_factory=dict)
     """Nodes that are to give back, those newly asked included, and how many each."""
     ended: Collection[str] = ()
@@ -63,18 +63,26 @@ NO_RECALLS: Final = RecallPlan()
 
 
 def plan_recalls(
-    quota: VNetQuota, nodes: Sequence[NodeRecord], *, counted: Callable[[NodeRecord], bool], number: int
+    quota: VNetQuota,
+    nodes: Sequence[NodeRecord],
+    *,
+    counted: Callable[[NodeRecord], bool],
+    number: int,
+    slowed: Collection[str] = (),
 ) -> RecallPlan:
     """Decide from one read of everything.
 
-    `counted`: whether a node may be counted on. New wishes get `number`, or a higher one.
+    `counted`: whether a node may be counted on. New wishes get `number`, or a higher one. `slowed`: nodes that Azure
+    asked to wait: they write no NIC for now, so they neither give nor use what others give.
     """
-    short = _short(quota, nodes)
-    reliable = [node for node in nodes if counted(node)]
+    able = [node for node in nodes if node.name not in slowed]
+    short = _short(quota, able)
+    reliable = [node for node in able if counted(node)]
     under_way = {node.name: count for node in reliable if (count := expected(quota, node))}
-    if not short:
+    room = quota.grantable - quota.granted
+    if not short or sum(short.values()) <= room:  # what they wait for is only their turn
         return RecallPlan(under_way=under_way)
-    coming, room = sum(under_way.values()), quota.grantable - quota.granted
+    coming = sum(under_way.values())
     # Where the ledger holds more than may be granted, that much must go before anybody is granted anything.
     missing = sum(short.values()) - room - coming
     givers = [node for node in reliable if node.name not in under_way and _may_give(node)]
@@ -165,11 +173,20 @@ class RecallTracker:
         self._starved_s: float | None = None
 
     def plan(
-        self, quota: VNetQuota, nodes: Sequence[NodeRecord], *, now_s: float, utc_s: float, halted: bool
+        self,
+        quota: VNetQuota,
+        nodes: Sequence[NodeRecord],
+        *,
+        now_s: float,
+        utc_s: float,
+        halted: bool,
+        slowed: Collection[str] = (),
     ) -> RecallPlan:
-        """Decide for one round. `halted`: Azure asks all to wait, so nothing new is recalled."""
-        self._see(quota, nodes, now_s=now_s)
-        plan = plan_recalls(quota, nodes, counted=lambda node: node.name not in self._deaf, number=int(utc_s))
+        """Decide for one round. `halted`: Azure asks all to wait, so nothing new is recalled. `slowed`: it asks these."""
+        self._see(quota, nodes, now_s=now_s, slowed=slowed)
+        plan = plan_recalls(
+            quota, nodes, counted=lambda node: node.name not in self._deaf, number=int(utc_s), slowed=slowed
+        )
         if halted:
             known = {name: count for name, count in plan.under_way.items() if name not in plan.asked}
             plan = replace(plan, asked={}, under_way=known, starving=_shared(plan.starving, sum(known.values())))
@@ -180,7 +197,7 @@ class RecallTracker:
             return replace(plan, ended=[node.name for node in nodes if node.recall is not None])
         return plan
 
-    def _see(self, quota: VNetQuota, nodes: Sequence[NodeRecord], *, now_s: float) -> None:
+    def _see(self, quota: VNetQuota, nodes: Sequence[NodeRecord], *, now_s: float, slowed: Collection[str]) -> None:
         """Whom to count on: a node that does nothing about its wish is left alone for a while, and others are asked."""
         heard = {name for name, until_s in self._deaf.items() if now_s >= until_s}
         for name in heard:
@@ -196,6 +213,8 @@ class RecallTracker:
             # One that gave a part of it shows that it obeys: it has its time for the rest.
             if wish is None or wish.number != recall.number or entry < wish.entry or node.name in heard:
                 wish = _Wish(recall.number, now_s, entry, wish is not None and wish.number == recall.number)
+            if node.name in slowed:  # its time begins when it may write
+                wish = replace(wish, since_s=now_s)
             wishes[node.name] = wish
             self._judge(node, wish, late=bool(expected(quota, node)), now_s=now_s)
         self._wishes = wishes

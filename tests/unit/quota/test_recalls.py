@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -51,8 +52,8 @@ def ledger(*nodes: NodeRecord, limit: int | None = None, per_node: int = 250) ->
     return vnet_quota.parse({"metadata": {"name": "vnet"}, "spec": spec, "status": {"grants": grants}})
 
 
-def plan(*nodes: NodeRecord, quota: VNetQuota | None = None) -> RecallPlan:
-    return plan_recalls(quota or ledger(*nodes), nodes, counted=lambda _: True, number=NUMBER)
+def plan(*nodes: NodeRecord, quota: VNetQuota | None = None, slowed: Collection[str] = ()) -> RecallPlan:
+    return plan_recalls(quota or ledger(*nodes), nodes, counted=lambda _: True, number=NUMBER, slowed=slowed)
 
 
 def holds(found: RecallPlan) -> dict[str, int]:
@@ -119,6 +120,14 @@ def test_who_is_not_asked(giver: NodeRecord):
     assert plan(starving("a", 10, 3), giver).asked == {}
 
 
+def test_nobody_gives_for_a_node_that_azure_asked_to_wait_nor_does_such_a_node():
+    waits, giver, other = starving("a", 10, 3), rich("b", 20, 8), rich("c", 20, 4)
+    assert plan(waits, giver, other, slowed={"a"}).asked == {}
+    assert holds(plan(waits, giver, other, slowed={"b"})) == {"c": 17}
+    obeys = rich("b", 20, 8, recall={"number": 7, "hold": 17})
+    assert holds(plan(waits, obeys, other, slowed={"b"})) == {"c": 17}
+
+
 def test_what_is_under_way_is_not_recalled_again_from_when_it_is_asked_until_the_ledger_has_it():
     waits, wish = starving("a", 10, 3), {"number": 7, "hold": 17}
     others = rich("c", 20, 8)
@@ -145,11 +154,21 @@ class Time:
         self.tracker, self.now_s = RecallTracker(), 0.0
 
     def round(
-        self, *nodes: NodeRecord, after_s: float = 5.0, halted: bool = False, limit: int | None = None
+        self,
+        *nodes: NodeRecord,
+        after_s: float = 5.0,
+        halted: bool = False,
+        limit: int | None = None,
+        slowed: Collection[str] = (),
     ) -> RecallPlan:
         self.now_s += after_s
-        quota = ledger(*nodes, limit=limit)
-        return self.tracker.plan(quota, nodes, now_s=self.now_s, utc_s=self.now_s + NUMBER, halted=halted)
+        return self.tracker.plan(
+            *(ledger(*nodes, limit=limit), nodes),
+            now_s=self.now_s,
+            utc_s=self.now_s + NUMBER,
+            halted=halted,
+            slowed=slowed,
+        )
 
 
 def asked(node: NodeRecord, found: RecallPlan) -> NodeRecord:
@@ -222,6 +241,22 @@ def test_wishes_end_at_once_where_the_quota_is_no_longer_near_its_limit(limit: i
     fed = rich("a", 13, 0)
     time.round(starving("a", 10, 3), gave)
     assert list(time.round(fed, gave, limit=limit, after_s=1).ended) == ended
+
+
+@pytest.mark.parametrize("why", [{"slowed": {"a"}}, {"limit": 1000}])
+def test_a_node_that_waits_for_something_else_than_room_keeps_no_wish(why: dict[str, Any]):
+    """For what Azure told it, or for its turn: with room for its pods, the reserves of others are no hindrance."""
+    time, gave = Time(), replace(rich("b", 27, 17), recall=Recall(3, 27), recall_met=3)
+    time.round(starving("a", 10, 3), gave)
+    assert time.round(starving("a", 10, 3), gave, after_s=REST_S, **why).ended == ["b"]
+
+
+def test_the_time_of_a_node_that_azure_asked_to_wait_begins_afterwards():
+    time, waits = Time(), starving("a", 10, 3)
+    slow = asked(rich("b", 30, 20), time.round(waits, rich("b", 30, 20)))
+    time.round(waits, slow, after_s=2 * GIVES_S, slowed={"b"})
+    assert time.round(waits, slow, after_s=OBEYS_S - 1).under_way == {"b": 3}
+    assert time.round(waits, slow).under_way == {}
 
 
 def test_a_new_term_does_not_know_for_how_long_nobody_waited():
