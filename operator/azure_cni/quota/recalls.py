@@ -57,6 +57,8 @@ class RecallPlan:
     """Nodes that are to give back, those newly asked included, and how many each."""
     ended: Collection[str] = ()
     """Nodes whose wish is withdrawn."""
+    short: int = 0
+    """How many addresses pods wait for, whether there is room for them or not."""
 
 
 NO_RECALLS: Final = RecallPlan()
@@ -81,7 +83,7 @@ def plan_recalls(
     under_way = {node.name: count for node in reliable if (count := expected(quota, node))}
     room = quota.grantable - quota.granted
     if not short or sum(short.values()) <= room:  # what they wait for is only their turn
-        return RecallPlan(under_way=under_way)
+        return RecallPlan(under_way=under_way, short=sum(short.values()))
     coming = sum(under_way.values())
     # Where the ledger holds more than may be granted, that much must go before anybody is granted anything.
     missing = sum(short.values()) - room - coming
@@ -93,7 +95,7 @@ def plan_recalls(
         asked[node.name] = Recall(max(number, last + 1), hold=node.view.allocated - count)
         under_way[node.name] = count
     expects = sum(under_way.values()) + min(0, room)
-    return RecallPlan(asked=asked, starving=_shared(short, expects), under_way=under_way)
+    return RecallPlan(asked=asked, starving=_shared(short, expects), under_way=under_way, short=sum(short.values()))
 
 
 def _short(quota: VNetQuota, nodes: Sequence[NodeRecord]) -> dict[str, int]:
@@ -192,7 +194,8 @@ class RecallTracker:
             plan = replace(plan, asked={}, under_way=known, starving=_shared(plan.starving, sum(known.values())))
         if self._starved_s is None or plan.starving:
             self._starved_s = now_s
-        plenty = not plan.starving and not is_near(quota.granted, quota.grantable, was=True)
+        # What was given back a moment ago and is not granted to its pods yet is no plenty.
+        plenty = not plan.starving and not is_near(quota.granted + plan.short, quota.grantable, was=True)
         if plenty or now_s - self._starved_s >= REST_S:
             return replace(plan, ended=[node.name for node in nodes if node.recall is not None])
         return plan

@@ -259,6 +259,13 @@ def test_the_time_of_a_node_that_azure_asked_to_wait_begins_afterwards():
     assert time.round(waits, slow).under_way == {}
 
 
+def test_what_was_given_back_a_moment_ago_is_no_plenty():
+    time, gave = Time(), replace(rich("b", 27, 17), recall=Recall(3, 27), recall_met=3)
+    time.round(starving("a", 10, 23), gave)
+    assert time.round(starving("a", 10, 23), gave, limit=60).ended == ()
+    assert time.round(rich("a", 13, 0), gave, limit=60).ended == ["b"]
+
+
 def test_a_new_term_does_not_know_for_how_long_nobody_waited():
     time, gave = Time(), replace(rich("b", 27, 17), recall=Recall(3, 27), recall_met=3)
     assert time.round(rich("a", 13, 0), gave, after_s=10 * REST_S).ended == ()
