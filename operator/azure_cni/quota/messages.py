@@ -93,6 +93,15 @@ def on_answer(quota: VNetQuota, node: NodeRecord, granted: int, *, former: int, 
     return Explanation(QUOTA_EXCEEDED, f"{short}; {_more(quota)}")
 
 
+def while_recalled(quota: VNetQuota, node: NodeRecord) -> Explanation:
+    """The node has all that it asks for, but that is no more than its pods need, and there is nothing else to ask for."""
+    return Explanation(
+        QUOTA_EXCEEDED,
+        f"no more than {addresses(node.view.granted)} for now: {_limit(quota)}; idle addresses of this node were taken "
+        f"back for pods of other nodes (status.recall), so it asks for none to spare; {_more(quota)}",
+    )
+
+
 def while_throttled(quota: VNetQuota, until_s: float) -> Explanation:
     """No NIC is written for now."""
     return Explanation(
@@ -177,12 +186,18 @@ def on_vnet_unconfirmed(vnet_id: str, *, why: str) -> Explanation:
 
 
 def exhausted(
-    quota: VNetQuota, *, short: int, nodes: int, uncovered: int, recalled: Mapping[str, int] = NOBODY
+    quota: VNetQuota,
+    *,
+    short: int,
+    nodes: int,
+    uncovered: int,
+    recalled: Mapping[str, int] = NOBODY,
+    modest: int = 0,
 ) -> Condition:
     """Whether some nodes ask for more than there is: `nodes` of them, for `short` addresses.
 
     `uncovered` is how many addresses nodes hold that the ledger has no room for; `recalled`: how many idle ones nodes
-    are to give back for pods that wait.
+    are to give back for pods that wait; `modest`: how many nodes ask for no spare addresses because of that.
     """
     back = ""
     if recalled:
@@ -195,6 +210,10 @@ def exhausted(
     if short:
         who, what = counted(nodes, "node asks", "nodes ask"), counted(short, "more address")
         message = f"{who} for {what} than may be granted: {_limit(quota)}{back}; {_more(quota)}"
+        return Condition(QuotaKind.EXHAUSTED, holds=True, reason=QUOTA_EXCEEDED, message=message)
+    if modest and quota.granted >= quota.grantable:
+        who = counted(modest, "node does", "nodes do")
+        message = f"nothing is left, and {who} without spare addresses (status.recall): {_limit(quota)}; {_more(quota)}"
         return Condition(QuotaKind.EXHAUSTED, holds=True, reason=QUOTA_EXCEEDED, message=message)
     return room_left(quota.status, quota.granted, quota.grantable, limit=_limit(quota))
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.api.pool_entries import recall_document
 from azure_cni.api.vnet_quota import LedgerEntry, VNetQuota
 from azure_cni.ipam.grants import Answer, QuotaEntry, Reserve, TakeBack, Unchanged, decide
@@ -97,9 +98,26 @@ def with_recalls(
             granted = update.status.get("granted", node.view.granted)
             words = messages.on_answer(quota, node, granted, former=former[node.name], recalling=recalling)
             status |= words.status()
+        elif (words := _while_recalled(quota, node, plan, update)) is not None:
+            status |= words.status()
         if status:
             by_name[node.name] = replace(update, status={**update.status, **status})
     return list(by_name.values())
+
+
+def _while_recalled(quota: VNetQuota, node: NodeRecord, plan: RecallPlan, update: PoolUpdate) -> Explanation | None:
+    """What a node learns that asks for no spare addresses and is granted all that it asks for: else it would promise
+    addresses to pods that it cannot have. None where its pool says so already, or something else counts.
+    """
+    granted = update.status.get("granted", node.view.granted)
+    at_rest = node.answered or "grantedFor" in update.status
+    if not at_rest or granted < node.view.request.count or update.status.get("grantReason"):
+        return None
+    modest = node.recall is not None and node.name not in plan.ended and node.write_intent is not WriteIntent.GROW
+    shown = update.status.get("grantReason", node.reason)
+    if modest and (plan.starving or quota.granted >= quota.grantable):
+        return messages.while_recalled(quota, node) if shown != messages.QUOTA_EXCEEDED else None
+    return messages.NOTHING if shown == messages.QUOTA_EXCEEDED else None
 
 
 def _why_delayed(quota: VNetQuota, name: str, plan: ReservationPlan) -> Explanation:

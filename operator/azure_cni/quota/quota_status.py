@@ -42,7 +42,12 @@ def status_fields(
     throttled_until_s = quota.throttled_until_s
     current = (
         messages.exhausted(
-            quota, short=sum(short), nodes=len(short), uncovered=uncovered(quota, nodes), recalled=recalled
+            quota,
+            short=sum(short),
+            nodes=len(short),
+            uncovered=uncovered(quota, nodes),
+            recalled=recalled,
+            modest=sum(node.recall is not None for node in nodes),
         ),
         messages.throttled(quota, writes=writes),
         messages.usage(quota, silence),

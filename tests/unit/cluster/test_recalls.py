@@ -99,6 +99,45 @@ async def test_who_gave_has_its_reserve_again_as_soon_as_the_quota_has_plenty() 
         assert "recall" not in cluster.status(given)
 
 
+async def test_a_full_node_that_gave_takes_no_pods_until_there_is_room() -> None:
+    """It is granted all that it asks for, and that is no more than its pods have."""
+    cluster = RealNodes("a", "b", limit=16, policy=ROOMY)
+    async with cluster.running():
+        await full(cluster)
+        pods = await cluster.start_pods("b", 3)
+        pods += await cluster.start_pods("a", 13)
+        await cluster.until(lambda: all(pod.done() for pod in pods))
+        giver = cluster.nodes["b"]
+        await cluster.until(lambda: not giver.state.can_take_a_pod)
+        assert cluster.status("b")["recall"]
+        assert giver.state.at_limit
+        await cluster.until(lambda: giver.condition("Ready")["reason"] == "QuotaExceeded")
+        assert giver.condition("QuotaExceeded")["status"] == "True"
+        cluster.world.cluster.edit_quota(limit=17)
+        await cluster.until(lambda: cluster.status("b")["granted"] == 3 and "grantReason" not in cluster.status("b"))
+
+
+async def test_a_quota_is_exhausted_while_nodes_do_without_spare_addresses_and_nothing_is_left() -> None:
+    cluster = RealNodes("a", "b", limit=16, policy=ROOMY)
+    async with cluster.running():
+        await full(cluster)
+        pods = await cluster.start_pods("b", 3)
+        pods += await cluster.start_pods("a", 13)
+        await cluster.until(lambda: all(pod.done() for pod in pods))
+        for number in range(3):
+            await cluster.nodes["a"].delete(f"a-{number}")
+            cluster.nodes["a"].demand.forget_pod(f"uid-a-{number}")
+        await asyncio.sleep(140)
+        pods = await cluster.start_pods("b", 3)
+        await cluster.until(lambda: all(pod.done() for pod in pods))
+        await asyncio.sleep(60)
+        assert all(cluster.status(name)["recall"] for name in "ab")
+        assert cluster.world.condition("Exhausted")["status"] == "True"
+        assert "2 nodes do without spare addresses" in cluster.world.condition("Exhausted")["message"]
+        assert cluster.world.condition("Ready")["status"] == "False"
+        assert not any(cluster.nodes[name].state.can_take_a_pod for name in "ab")
+
+
 async def test_a_paused_pool_is_left_alone_and_others_are_asked() -> None:
     cluster = RealNodes("a", "b", "c", limit=32, policy=ROOMY)
     async with cluster.running():
