@@ -145,7 +145,8 @@ class Granter:
         self._note_losses(updates, written)
         soon = plan.delayed or nic_checks.unknown or self._recall_plan.starving
         explain_s = GRANT_EXPLANATION_DELAY_S if soon else SUMS_S
-        rests_s = (plan.due_s, self._reclaimer.due_in_s, explain_s, self._sums_rest_s)
+        step_s = pool_updates.next_step_s(written, starving=bool(self._recall_plan.starving))
+        rests_s = (plan.due_s, self._reclaimer.due_in_s, explain_s, step_s, self._sums_rest_s)
         return min(*rests_s, *map(_retry_s, self._losses.values()))
 
     def _plan(

@@ -23,6 +23,9 @@ from azure_cni.quota.recalls import RecallPlan
 GRANT_EXPLANATION_DELAY_S: Final = 5.0
 """A node whose pods wait learns the reason when its answer takes longer than this."""
 
+NEXT_STEP_S: Final = 0.3
+"""The pause before the next step of a recall: the controller's own writes wake nobody."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolUpdate:
@@ -103,6 +106,20 @@ def with_recalls(
         if status:
             by_name[node.name] = replace(update, status={**update.status, **status})
     return list(by_name.values())
+
+
+def next_step_s(written: Iterable[PoolUpdate], *, starving: bool) -> float:
+    """Seconds until a round can go on with a recall, infinite where none can: to ask for what a node lacks that has
+    just heard that there is no room, to take back what one gave that has just been answered, or to grant what was.
+
+    Each of these follows a step forward, so rounds do not go on like that without end.
+    """
+    for update in written:
+        node, answered = update.node, "grantedFor" in update.status
+        refused = node.waiting and update.status.get("grantReason")
+        if (answered and (node.recall is not None or refused)) or (update.lowers is not None and starving):
+            return NEXT_STEP_S
+    return float("inf")
 
 
 def _while_recalled(quota: VNetQuota, node: NodeRecord, plan: RecallPlan, update: PoolUpdate) -> Explanation | None:

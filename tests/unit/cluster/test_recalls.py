@@ -32,6 +32,16 @@ async def test_pods_that_wait_get_what_others_hold_idle_until_all_is_in_use() ->
         assert cluster.nodes["b"].nic.writes <= 4
 
 
+async def test_no_step_of_a_recall_waits_for_a_timer_of_the_controller() -> None:
+    """Two writes of a NIC, of 0.05 s here, and what nodes and controller write about them."""
+    cluster = RealNodes("a", "b", limit=16, policy=ROOMY)
+    async with cluster.running():
+        await full(cluster)
+        await asyncio.sleep(20)
+        pods = await cluster.start_pods("a", 10)
+        await cluster.until(lambda: all(pod.done() for pod in pods), within_s=4)
+
+
 async def test_both_sides_say_what_is_under_way() -> None:
     cluster = RealNodes("a", "b", limit=16, policy=ROOMY)
     cluster.nodes["b"].nic.hold()
@@ -113,6 +123,7 @@ async def test_a_full_node_that_gave_takes_no_pods_until_there_is_room() -> None
         assert giver.state.at_limit
         await cluster.until(lambda: giver.condition("Ready")["reason"] == "QuotaExceeded")
         assert giver.condition("QuotaExceeded")["status"] == "True"
+        cluster.world.cluster.pools.patch("a", {"spec": {"max": 13}})  # else its reserve takes all that is new
         cluster.world.cluster.edit_quota(limit=17)
         await cluster.until(lambda: cluster.status("b")["granted"] == 3 and "grantReason" not in cluster.status("b"))
 
