@@ -114,7 +114,8 @@ class Plan:
     `requested` is what the node has to ask for: its target, but never less than its NIC holds already. To make growth
     one write, ask first and pass the answer of that request as `granted`. `surplus_since_s` goes back into the next
     decision, as does `recall_met`, the number of the newest recall for which nothing remains to be done. `wake_at_s`:
-    the boot time at which to decide again if nothing happens before; None when only an event can change it.
+    the boot time at which to decide again if nothing happens before; None when only an event can change it. `needed`:
+    the addresses that pods have, wait for or gave back a moment ago; no recall takes any of them.
     """
 
     target: int
@@ -123,6 +124,7 @@ class Plan:
     surplus_since_s: float | None = None
     wake_at_s: float | None = None
     recall_met: int = 0
+    needed: int = 0
 
 
 def next_step(
@@ -156,12 +158,13 @@ def next_step(
     useless = sum(config.size for config in _unusable(ledger, view) if not config.ours) if view.settled else 0
     assigned, cooling = counts.assigned - counts.missing, counts.cooling + useless
     wanted = target(policy, assigned=assigned, waiting=waiting, cooling=cooling)
-    wanted = under_recall(wanted, needed=assigned + waiting + cooling, recall=recall)
+    needed = assigned + waiting + cooling
+    wanted = under_recall(wanted, needed=needed, recall=recall)
     wanted, held = min(wanted, view.most), view.held
     requested = _requested(view, wanted=wanted)
     recalled = _recalled(ledger, view, wanted=wanted, recall=recall, met=recall_met)
     met = recall.number if recall is not None and view.settled and recalled is None else recall_met
-    plan = partial(Plan, wanted, requested, recall_met=recall_met if policy.paused else met)
+    plan = partial(Plan, wanted, requested, recall_met=recall_met if policy.paused else met, needed=needed)
     cooled_at_s = ledger.next_cooled_at_s()
     if policy.paused:
         return plan(NoOp(), wake_at_s=cooled_at_s)
@@ -235,11 +238,11 @@ def _is_surplus(policy: Policy, counts: Counts, *, held: int) -> bool:
     return counts.free > policy.max_free if policy.size is None else held > policy.size
 
 
-def releasable(ledger: Ledger, view: NicView, policy: Policy) -> int:
-    """How many addresses a recall could have at once: idle ones that azure-cni made. None of a paused pool."""
+def releasable(ledger: Ledger, view: NicView, policy: Policy, *, needed: int) -> int:
+    """How many idle addresses a recall could have at once, beyond the plan's `needed`. None of a paused pool."""
     if policy.paused or not view.settled:
         return 0
-    surplus = _surplus(ledger, view, count=view.held)
+    surplus = _surplus(ledger, view, count=view.held - needed)
     return len(surplus.addresses) if surplus is not None else 0
 
 

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from azure_cni.api.node_ip_pool import parse
 from azure_cni.ipam.sizing import Policy
 from azure_cni.quota.recalls import REST_S
+from fakes.simulated_node import pod_body
 from unit.cluster.real_nodes import RealNodes
 
 pytestmark = pytest.mark.looptime
@@ -62,6 +64,21 @@ async def test_both_sides_say_what_is_under_way() -> None:
         await cluster.until(lambda: "recalling" not in cluster.status("a"))
         assert "taken back" not in cluster.status("a").get("grantMessage", "")
         await cluster.until(lambda: any(e.reason == "IdleRecalled" for e in cluster.nodes["b"].events.published))
+
+
+async def test_pods_that_cannot_start_keep_what_they_will_need_and_nobody_is_asked_for_it() -> None:
+    cluster = RealNodes("a", "b", limit=16, policy=ROOMY)
+    async with cluster.running():
+        await full(cluster)
+        for number in range(5):
+            cluster.nodes["b"].demand.observe_pod(pod_body(f"stuck-{number}"))
+        await cluster.until(lambda: cluster.status("b")["releasable"] == 3)
+        wishes = []
+        cluster.world.cluster.pools.watchers.append(lambda _, after: wishes.append(parse(after).recall))
+        await cluster.start_pods("a", 20)
+        await asyncio.sleep(1800)
+        assert cluster.held() == {"a": 11, "b": 5}
+        assert len({wish for wish in wishes if wish is not None}) == 1
 
 
 async def test_nobodys_reserve_is_filled_from_the_reserves_of_others() -> None:

@@ -71,6 +71,15 @@ async def test_what_pods_have_wait_for_or_gave_back_a_moment_ago_stays():
     assert (found.step, found.target, found.recall_met) == (NoOp(), 16, 7)
 
 
+async def test_what_waiting_pods_will_take_is_not_offered():
+    """Pods may wait although addresses are free: of some no sandbox is made, because a volume or an image lacks."""
+    view = await nic(16)
+    ledger = ledger_of(view, assigned=3)
+    needed = plan(ledger, view, None, waiting=5).needed
+    assert (needed, releasable(ledger, view, POLICY, needed=needed)) == (8, 8)
+    assert releasable(ledger, view, POLICY, needed=20) == 0
+
+
 async def test_until_it_is_withdrawn_it_grows_for_pods_alone():
     view = await nic(4)
     ledger = ledger_of(view, assigned=4)
@@ -87,14 +96,14 @@ async def test_a_paused_pool_gives_nothing_and_has_not_met_it():
     view = await nic(16)
     ledger, paused = ledger_of(view, assigned=3), replace(POLICY, paused=True)
     found = plan(ledger, view, Recall(7, 13), policy=paused)
-    assert (found.step, found.recall_met, releasable(ledger, view, paused)) == (NoOp(), 0, 0)
-    assert releasable(ledger, view, POLICY) == 13
+    assert (found.step, found.recall_met, releasable(ledger, view, paused, needed=3)) == (NoOp(), 0, 0)
+    assert releasable(ledger, view, POLICY, needed=3) == 13
 
 
 async def test_what_others_put_there_is_not_given_back():
     view = await nic(2, adopted=["10.240.1.1", "10.240.1.2"])
     ledger = ledger_of(view)
-    assert releasable(ledger, view, POLICY) == 2
+    assert releasable(ledger, view, POLICY, needed=0) == 2
     found = plan(ledger, view, Recall(7, 1))
     assert isinstance(found.step, Shrink)
     assert len(found.step.addresses) == 2

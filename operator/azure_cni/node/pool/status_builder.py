@@ -124,9 +124,10 @@ class StatusBuilder:
     def _releasable(self) -> int:
         """What the controller could recall; nothing while the last release failed."""
         pool_state, hindered = self._pool_state, (Activity.RELEASE, Activity.KERNEL)
-        if pool_state.view is None or not self._core.state.ready or any(map(self._failures.get, hindered)):
+        view, plan = pool_state.view, pool_state.plan
+        if view is None or plan is None or not self._core.state.ready or any(map(self._failures.get, hindered)):
             return 0
-        return releasable(self._core.stored.ledger, pool_state.view, pool_state.policy)
+        return releasable(self._core.stored.ledger, view, pool_state.policy, needed=plan.needed)
 
     def build(self) -> dict[str, Any]:
         """What the pool's status should say now."""
