@@ -82,6 +82,7 @@ class Liars:
             "allocated": chance.choice((0, 1, 250, 256, 2_000_000_000)),
             "free": chance.choice((0, 8, 512, -1)),
             "assigned": chance.choice((0, 250, 512, 10**6)),
+            "target": chance.choice((0, 1, 250, 256)),
             "releasable": chance.choice((0, 1, 250, 256)),
             "recallMet": chance.choice((0, 1, LARGEST)),
             "throttledUntil": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(later_s)),

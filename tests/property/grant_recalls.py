@@ -90,7 +90,8 @@ def _record(index: int, node: Node, wishes: Wishes) -> NodeRecord:
     free = max(0, node.nic - need)
     return NodeRecord(
         name=str(index), version=Version("u", "1"), vnet_id=VNetID("v"), nic="", view=node.pool, write_intent=intent,
-        waiting=max(0, need - node.nic), free=free, assigned=min(need, node.nic), releasable=free,
+        waiting=max(0, need - node.nic), free=free, assigned=min(need, node.nic), target=wanted,
+        releasable=free,
         recall=wishes.recall(index), recall_met=NUMBER if node.nic <= wanted else 0, recalling=0,
         throttled_until_s=0.0, reason="", not_before_s=None, asking_since_s=0.0,
     )  # fmt: skip

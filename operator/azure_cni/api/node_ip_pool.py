@@ -127,6 +127,8 @@ class NodeIPPool:
     """Pods without an address, beyond those that the free ones serve."""
     free: int
     assigned: int
+    target: int
+    """What it wants to hold for its pods."""
     throttled_until_s: float
     """Until when Azure asked its agent to wait; 0 when it did not."""
     grant_reason: str
@@ -217,6 +219,7 @@ def parse(body: Mapping[str, Any]) -> NodeIPPool:
         waiting=reading.whole(status.get("waiting"), most=MOST_WAITING),
         free=reading.addresses(status.get("free")),
         assigned=reading.addresses(status.get("assigned")),
+        target=reading.addresses(status.get("target")),
         throttled_until_s=seconds_of(status.get("throttledUntil")) or 0.0,
         grant_reason=reading.text(status.get("grantReason")),
         grant_message=reading.text(status.get("grantMessage")),

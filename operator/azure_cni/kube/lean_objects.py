@@ -161,7 +161,7 @@ _POOL_STATUS: Final = (
         "grantedFor",
         "grantReason",
     ),
-    *("grantNotBefore", "allocated", "assigned", "free", "throttledUntil"),
+    *("grantNotBefore", "allocated", "assigned", "free", "target", "throttledUntil"),
     *("releasable", "recallMet", "recalling"),
 )
 _OPERATION: Final = ("id",)

@@ -31,6 +31,8 @@ class NodeRecord:
     """Pods without an address, beyond those that the free ones serve."""
     free: int
     assigned: int
+    target: int
+    """What it wants to hold for its pods; it asks for more where others use addresses of configurations of its own."""
     releasable: int
     """Idle addresses that it could give back at once."""
     recall: Recall | None
@@ -72,6 +74,7 @@ def node_record(pool: NodeIPPool, *, now_s: float) -> NodeRecord:
         waiting=pool.waiting,
         free=pool.free,
         assigned=pool.assigned,
+        target=pool.target,
         releasable=pool.releasable,
         recall=pool.recall,
         recall_met=pool.recall_met,

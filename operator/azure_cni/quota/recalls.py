@@ -87,12 +87,14 @@ def plan_recalls(
     coming = sum(under_way.values())
     # Where the ledger holds more than may be granted, that much must go before anybody is granted anything.
     missing = sum(short.values()) - room - coming
-    givers = [node for node in reliable if node.name not in under_way and _may_give(node)]
-    helps = sum(map(_idle, givers)) + coming + room > 0
+    able_to_give = [node for node in reliable if node.name not in under_way and _may_give(quota, node)]
+    givers = {node: spare for node in able_to_give if (spare := _unused(quota, node) + _idle(node))}
+    helps = sum(givers.values()) + coming + room > 0
     asked = {}
     for node, count in _takes(givers, missing).items() if helps else ():
         last = node.recall.number if node.recall is not None else 0
-        asked[node.name] = Recall(max(number, last + 1), hold=node.view.allocated - count)
+        hold = node.view.allocated + _unused(quota, node) - count
+        asked[node.name] = Recall(max(number, last + 1), hold=hold)
         under_way[node.name] = count
     expects = sum(under_way.values()) + min(0, room)
     return RecallPlan(asked=asked, starving=_shared(short, expects), under_way=under_way, short=sum(short.values()))
@@ -127,26 +129,44 @@ def expected(quota: VNetQuota, node: NodeRecord) -> int:
     if node.recall is None:
         return 0
     met = node.recall_met == node.recall.number
-    stays = node.view.needed if met else max(node.recall.hold, node.view.allocated - node.releasable)
+    keeps = max(node.recall.hold, node.view.allocated - node.releasable) + _for_others(node)
+    stays = node.view.needed if met else keeps
     return max(0, ledger_changes.entry_of(quota.entries, node).count - stays)
 
 
-def _may_give(node: NodeRecord) -> bool:
-    """Not while it grows: what it will have idle then is not known yet."""
-    return bool(_idle(node)) and not node.waiting and node.view.granted == node.view.allocated
+def _may_give(quota: VNetQuota, node: NodeRecord) -> bool:
+    """Not while it grows: what it will have idle then is not known yet. One that only asks to grow has its answer."""
+    grows = node.write_intent is WriteIntent.GROW and _not_on_nic(quota, node) > 0
+    return not node.waiting and not grows
+
+
+def _for_others(node: NodeRecord) -> int:
+    """How many addresses it asks for because others use configurations of its own: a recall brings none of these."""
+    return max(0, node.view.request.count - max(node.target, node.view.allocated))
+
+
+def _not_on_nic(quota: VNetQuota, node: NodeRecord) -> int:
+    """What the ledger has for its pods beyond what it holds."""
+    entry = ledger_changes.entry_of(quota.entries, node)
+    return entry.count - _for_others(node) - node.view.allocated
+
+
+def _unused(quota: VNetQuota, node: NodeRecord) -> int:
+    """How much of that a lower target gives back: what the node would have if its subnet were not full."""
+    return max(0, min(node.target - node.view.allocated, _not_on_nic(quota, node)))
 
 
 def _idle(node: NodeRecord) -> int:
     return max(0, min(node.releasable, node.free, node.view.allocated - KEPT))
 
 
-def _takes(givers: Sequence[NodeRecord], missing: int) -> dict[NodeRecord, int]:
+def _takes(givers: Mapping[NodeRecord, int], missing: int) -> dict[NodeRecord, int]:
     """How many each gives, those with most first: at first half of it, so that few soon lack some for their pods."""
-    richest = sorted(givers, key=lambda node: (-_idle(node), node.name))
+    richest = sorted(givers, key=lambda node: (-givers[node], node.name))
     takes: dict[NodeRecord, int] = {}
     for halved in (True, False):
         for node in richest:
-            most = -(-_idle(node) // 2) if halved else _idle(node)
+            most = -(-givers[node] // 2) if halved else givers[node]
             count = min(most - takes.get(node, 0), missing)
             if count > 0:
                 takes[node] = takes.get(node, 0) + count

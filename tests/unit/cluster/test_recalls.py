@@ -81,6 +81,16 @@ async def test_pods_that_cannot_start_keep_what_they_will_need_and_nobody_is_ask
         assert len({wish for wish in wishes if wish is not None}) == 1
 
 
+async def test_a_node_in_a_full_subnet_gives_back_what_it_was_granted_and_cannot_have() -> None:
+    cluster = RealNodes("a", "b", limit=32, policy=Policy(min_free=16, batch=8, max_free=32))
+    cluster.nodes["b"].nic.room = 10
+    async with cluster.running():
+        await cluster.until(lambda: cluster.held()["a"] == 16 and cluster.status("b").get("granted") == 16)
+        pods = await cluster.start_pods("a", 30)
+        await cluster.until(lambda: all(pod.done() for pod in pods), within_s=1800)
+        assert cluster.held()["a"] == 30
+
+
 async def test_nobodys_reserve_is_filled_from_the_reserves_of_others() -> None:
     cluster = RealNodes("a", "b", "c", limit=24, policy=ROOMY)
     async with cluster.running():

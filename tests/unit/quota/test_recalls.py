@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from azure_cni.api import vnet_quota
-from azure_cni.api.node_ip_pool import Recall, parse
+from azure_cni.api.node_ip_pool import Recall, WriteIntent, parse
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.quota.node_record import NodeRecord, node_record
 from azure_cni.quota.recalls import (
@@ -29,7 +29,7 @@ NUMBER = 1000
 
 def rich(name: str, held: int, idle: int, **status: Any) -> NodeRecord:
     """A node at rest, with idle addresses."""
-    asked = {"requested": held, "allocated": held, "granted": held, "free": idle, "releasable": idle}
+    asked = {"requested": held, "allocated": held, "granted": held, "free": idle, "releasable": idle, "target": held}
     return record(name, **{"assigned": held - idle, "writeIntent": "None", **asked, **status})
 
 
@@ -113,7 +113,7 @@ def test_what_lies_over_the_limit_goes_first_or_nothing_does():
     [
         rich("b", 20, 8, releasable=0),  # paused, others' addresses, or an older agent
         rich("b", 20, 8, waiting=1),
-        rich("b", 20, 8, granted=28),  # it grows
+        rich("b", 20, 8, granted=28, writeIntent="Grow"),
     ],
 )
 def test_who_is_not_asked(giver: NodeRecord):
@@ -126,6 +126,24 @@ def test_nobody_gives_for_a_node_that_azure_asked_to_wait_nor_does_such_a_node()
     assert holds(plan(waits, giver, other, slowed={"b"})) == {"c": 17}
     obeys = rich("b", 20, 8, recall={"number": 7, "hold": 17})
     assert holds(plan(waits, obeys, other, slowed={"b"})) == {"c": 17}
+
+
+def test_what_others_use_of_a_nodes_configurations_stays_and_its_idle_addresses_do_not():
+    """Its grant covers those as well, so it is larger than what it has for pods."""
+    giver = rich("b", 18, 8, requested=20, granted=20)
+    assert holds(plan(starving("a", 10, 3), giver)) == {"b": 15}
+    wish = replace(giver, recall=Recall(7, 15))
+    assert plan(starving("a", 10, 3), wish).under_way == {"b": 3}
+    shrinks = replace(wish, target=15, write_intent=WriteIntent.SHRINK)
+    assert plan(starving("a", 10, 3), shrinks).under_way == {"b": 3}
+
+
+def test_what_a_node_was_granted_and_cannot_have_comes_back_without_a_write():
+    """Its subnet is full."""
+    giver = rich("b", 20, 8, requested=28, granted=28, target=28)
+    found = plan(starving("a", 10, 3), giver)
+    assert (holds(found), found.under_way) == ({"b": 25}, {"b": 3})
+    assert holds(plan(starving("a", 10, 40), giver)) == {"b": 12}
 
 
 def test_what_is_under_way_is_not_recalled_again_from_when_it_is_asked_until_the_ledger_has_it():
