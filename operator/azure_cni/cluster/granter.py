@@ -52,7 +52,8 @@ from azure_cni.quota.messages import Explanation
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.pacing import ReservationPlan, plan_reservations
 from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S, PoolUpdate
-from azure_cni.quota.recalls import NO_RECALLS, RecallTracker
+from azure_cni.quota.recall_tracker import RecallTracker
+from azure_cni.quota.recalls import NO_RECALLS
 from azure_cni.quota.throttling import ThrottleTracker
 from azure_cni.quota.write_budget import GrantHistory, capacity
 

@@ -94,7 +94,7 @@ def on_answer(quota: VNetQuota, node: NodeRecord, granted: int, *, former: int, 
 
 
 def while_recalled(quota: VNetQuota, node: NodeRecord) -> Explanation:
-    """The node has all that it asks for, but that is no more than its pods need, and there is nothing else to ask for."""
+    """The node has all that it asks for, but that is no more than its pods need: it would get nothing more."""
     return Explanation(
         QUOTA_EXCEEDED,
         f"no more than {addresses(node.view.granted)} for now: {_limit(quota)}; idle addresses of this node were taken "

@@ -101,8 +101,8 @@ def with_recalls(
             granted = update.status.get("granted", node.view.granted)
             words = messages.on_answer(quota, node, granted, former=former[node.name], recalling=recalling)
             status |= words.status()
-        elif (words := _while_recalled(quota, node, plan, update)) is not None:
-            status |= words.status()
+        elif (rests := _while_recalled(quota, node, plan, update)) is not None:
+            status |= rests.status()
         if status:
             by_name[node.name] = replace(update, status={**update.status, **status})
     return list(by_name.values())

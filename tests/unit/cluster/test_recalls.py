@@ -8,7 +8,7 @@ import pytest
 
 from azure_cni.api.node_ip_pool import parse
 from azure_cni.ipam.sizing import Policy
-from azure_cni.quota.recalls import REST_S
+from azure_cni.quota.recall_tracker import REST_S
 from fakes.simulated_node import pod_body
 from unit.cluster.real_nodes import RealNodes
 

@@ -1,0 +1,152 @@
+"""Which nodes may be counted on to give idle addresses back, and for how long wishes stand. Pure, but for what it
+remembers.
+
+A node may be away, slow, or lie, and pods wait for what it is to give. So each wish has its time, and a node that let
+one pass is left alone for a while, and others are asked:
+
+- A node has `OBEYS_S` to ask for the write by which it gives, and `GIVES_S` from when the ledger has that request. What
+  it gives of it meanwhile changes nothing: an honest node gives all in one write.
+- One that says nothing remains to be done, and gave nothing, had its pods take what it had. If it said so at once, that
+  cost nobody much: it rests for `TOO_LATE_S`, twice as long each time in a row. So does one that was away. If it kept
+  others waiting for longer, it is as one that does not give.
+- One that gives after all is counted on again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from azure_cni.api.node_ip_pool import WriteIntent
+from azure_cni.api.vnet_quota import LedgerEntry, VNetQuota
+from azure_cni.ipam.near_limit import is_near
+from azure_cni.quota import ledger_changes
+from azure_cni.quota.node_record import NodeRecord
+from azure_cni.quota.recalls import RecallPlan, expected, for_others, not_on_nic, plan_recalls
+
+REST_S: Final = 300.0
+"""For how long no pod may have waited before nodes may fill their reserves again: as long as a node keeps a surplus."""
+OBEYS_S: Final = 15.0
+"""Within this a node asks for the write by which it gives back, or it is not counted on."""
+GIVES_S: Final = 180.0
+"""Within this it has given back from when the ledger has its request: Azure takes 10 s or more over a write."""
+DEAF_S: Final = 3600.0
+"""How long a node that did nothing about its wish is not asked again, unless it gives something after all."""
+TOO_LATE_S: Final = 60.0
+"""How long one that had nothing left to give is not, at first."""
+FOREVER_S: Final = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """One that a node was seen to have."""
+
+    number: int
+    since_s: float
+    """Monotonic time from which it has its time."""
+    entry: int
+    """The node's entry when it was written, or has fallen to since."""
+    request: int | None = None
+    """The node's first request for a write since then."""
+    judged: bool = False
+    """What came of it is known: it was met, or the node was left alone because it was not."""
+
+
+class RecallTracker:
+    """What the nodes of one VNet made of their wishes, and when pods last waited. A new term counts again."""
+
+    def __init__(self) -> None:
+        self._wishes: dict[str, _Wish] = {}
+        self._deaf: dict[str, float] = {}
+        """Nodes that gave nothing back, and until when they are not asked; monotonic seconds."""
+        self._wasted: dict[str, int] = {}
+        """By node: how many wishes in a row came to nothing."""
+        self._starved_s: float | None = None
+
+    def plan(
+        self,
+        quota: VNetQuota,
+        nodes: Sequence[NodeRecord],
+        *,
+        now_s: float,
+        utc_s: float,
+        halted: bool,
+        slowed: Collection[str] = (),
+    ) -> RecallPlan:
+        """Decide for one round. `slowed` and `halted` are as in `plan_recalls`."""
+        self._see(quota, nodes, now_s=now_s, slowed=slowed)
+        plan = plan_recalls(
+            *(quota, nodes),
+            counted=lambda node: node.name not in self._deaf,
+            number=int(utc_s),
+            slowed=slowed,
+            halted=halted,
+        )
+        for name, recall in plan.asked.items():
+            entry = quota.entries.get(name, LedgerEntry()).count
+            self._wishes[name] = _Wish(recall.number, now_s, entry)
+        if self._starved_s is None or plan.starving:
+            self._starved_s = now_s
+        # What was given back a moment ago and is not granted to its pods yet is no plenty.
+        plenty = not plan.starving and not is_near(quota.granted + plan.short, quota.grantable, was=True)
+        if plenty or now_s - self._starved_s >= REST_S:
+            return replace(plan, ended=[node.name for node in nodes if node.recall is not None])
+        return plan
+
+    def _see(self, quota: VNetQuota, nodes: Sequence[NodeRecord], *, now_s: float, slowed: Collection[str]) -> None:
+        heard = {name for name, until_s in self._deaf.items() if now_s >= until_s}
+        for name in heard:
+            del self._deaf[name]
+        wishes = {}
+        for node in nodes:
+            if node.recall is None:
+                continue
+            wish = self._wishes.get(node.name)
+            if wish is None or wish.number != node.recall.number:
+                # Another term wrote it, and what came of it is known if it is met already.
+                entry = ledger_changes.entry_of(quota.entries, node).count
+                wish = _Wish(node.recall.number, now_s, entry, judged=node.recall_met == node.recall.number)
+            if node.name in heard:
+                wish = replace(wish, since_s=now_s, request=None, judged=True)
+            wishes[node.name] = self._judged(quota, node, wish, now_s=now_s, slowed=node.name in slowed)
+        self._wishes = wishes
+        self._wasted = {node.name: self._wasted[node.name] for node in nodes if node.name in self._wasted}
+
+    def _judged(self, quota: VNetQuota, node: NodeRecord, wish: _Wish, *, now_s: float, slowed: bool) -> _Wish:
+        """What came of the wish so far, and what that means for whether the node is asked again."""
+        entry, owes = ledger_changes.entry_of(quota.entries, node), bool(expected(quota, node))
+        met, hold = node.recall_met == wish.number, node.recall.hold if node.recall is not None else 0
+        if entry.count < wish.entry and (met or entry.count <= hold + for_others(node)):
+            self._deaf.pop(node.name, None)
+            self._wasted.pop(node.name, None)
+            wish = replace(wish, entry=entry.count, judged=True)
+        busy = _is_busy(quota, node)
+        if busy and wish.request is None:
+            wish = replace(wish, request=node.view.request.number)
+        # Its time begins when it may write, and when it owes something again.
+        pending = busy and wish.request is not None and entry.request_id < wish.request
+        if slowed or pending or (wish.judged and not owes):
+            wish = replace(wish, since_s=now_s)
+        took_s = now_s - wish.since_s
+        if owes and took_s >= (GIVES_S if busy else OBEYS_S):
+            self._deaf.setdefault(node.name, now_s + DEAF_S)
+        elif met and not wish.judged and node.view.needed >= wish.entry:
+            away = node.name in self._deaf and wish.request is None
+            self._rest(node.name, now_s=now_s, kept_waiting=took_s > OBEYS_S and not away)
+            wish = replace(wish, judged=True)
+        return wish
+
+    def _rest(self, name: str, *, now_s: float, kept_waiting: bool) -> None:
+        """Leave a node alone whose wish came to nothing."""
+        wasted = self._wasted.get(name, 0)
+        rest_s = DEAF_S if kept_waiting else min(DEAF_S, TOO_LATE_S * 2.0 ** min(wasted, 8))
+        self._deaf[name] = min(now_s + rest_s, self._deaf.get(name, FOREVER_S))
+        self._wasted[name] = wasted + 1
+
+
+def _is_busy(quota: VNetQuota, node: NodeRecord) -> bool:
+    """It asks for a write, or makes one. A node that asks to grow and may not does neither."""
+    if node.write_intent is WriteIntent.GROW:
+        return not_on_nic(quota, node) > 0
+    return node.write_intent is not WriteIntent.NONE
