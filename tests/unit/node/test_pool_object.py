@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
+from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.errors import KubeUnreachable
 from azure_cni.ipam.sizing import Policy
+from fakes.pools import FakePools
 from fakes.simulated_node import SimulatedNode, pod_body
 
 pytestmark = pytest.mark.looptime
@@ -38,6 +42,45 @@ async def test_nothing_is_written_before_the_pool_has_been_read():
         second.reconciler.pool_seen(second.pools.shown())
         await second.until(lambda: second.status["allocated"] == 44)
         assert second.status["requestID"] > number
+
+
+class OlderDefinition(FakePools):
+    """The API server drops what its definition does not name."""
+
+    writes = 0
+
+    async def patch_status(self, pool: NodeIPPool, status: Mapping[str, Any], *, guarded: bool = False) -> NodeIPPool:
+        self.writes += 1
+        kept = {key: value for key, value in status.items() if key != "releasable"}
+        return await super().patch_status(pool, kept, guarded=guarded)
+
+
+async def test_what_the_api_server_drops_is_not_written_again_and_again():
+    pools = OlderDefinition()
+    async with SimulatedNode(pools=pools).running() as node:
+        await node.until(lambda: node.counts.free == 16)
+        await asyncio.sleep(60)
+        before = pools.writes
+        await asyncio.sleep(600)
+        assert pools.writes == before
+        await node.add("p")
+        await node.until(lambda: node.status["assigned"] == 1)
+
+
+async def test_a_restarted_agent_goes_on_saying_which_recall_it_met():
+    """It said that it met none until its first plan, and gave again what it was asked for before."""
+    async with SimulatedNode().running() as first:
+        await first.until(lambda: first.status.get("allocated") == 16)
+    shown = first.pools.shown()
+    await first.pools.patch_status(shown, {"recall": {"number": 7, "hold": 12}, "recallMet": 7})
+    second = SimulatedNode(before=first)
+    second.cloud.silent = True
+    async with second.running():
+        await asyncio.sleep(30)
+        assert second.status["recallMet"] == 7
+        second.cloud.silent = False
+        await second.until(lambda: bool(second.state.ready))
+        assert second.status["recallMet"] == 7
 
 
 async def test_a_bad_spec_is_reported_and_the_last_good_one_stays():

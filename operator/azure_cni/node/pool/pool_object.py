@@ -5,7 +5,8 @@ that name the request begins again: its numbers are others.
 
 Of the status, the fields of the grant protocol (the request, `allocated`, and `granted` where a node grants itself) are
 written at once. All else follows when it changed, at most once in five seconds, so that a burst of pods costs the API
-server one write and not one per pod. When the NIC was last read goes along with the next write. A write that carries
+server one write and not one per pod. When the NIC was last read goes along with the next write, as does what the
+API server did not keep of the last one: an older definition drops what it does not name. A write that carries
 the request is a compare-and-swap: a late write of an agent that is gone must not undo what the one after it asked. When
 it finds the object changed, the object is read and the write repeated.
 """
@@ -54,6 +55,8 @@ class PoolObject:
         self._written_s = float("-inf")
         self._pending = False
         """Something differs that was put off."""
+        self._unkept: dict[str, Any] = {}
+        """What the API server dropped of the last write, or changed."""
 
     @property
     def pool_or_unread(self) -> NodeIPPool:
@@ -124,7 +127,8 @@ class PoolObject:
         differing = {key: value for key, value in status.items() if pool.status.get(key) != value}
         rest = differing.keys() - only if only is not None else set()
         differing = {key: differing[key] for key in differing.keys() - rest}
-        if not _is_worth_a_write(differing, pool):
+        news = {key: value for key, value in differing.items() if key in PROTOCOL or self._unkept.get(key) != value}
+        if not _is_worth_a_write(news, pool):
             self._pending = bool(rest)
             return None
         urgent = any(key in differing for key in PROTOCOL)
@@ -134,6 +138,7 @@ class PoolObject:
         self._written_s, self._pending = now_s, True
         guarded = any(key in differing for key in REQUEST)
         changed = await self._core.ports.pools.patch_status(pool, differing, guarded=guarded)
+        self._unkept = {key: value for key, value in differing.items() if changed.status.get(key) != value}
         self._pending = bool(rest)
         return changed
 

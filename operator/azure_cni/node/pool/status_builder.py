@@ -140,7 +140,8 @@ class StatusBuilder:
             "cooling": snapshot.counts.cooling,
             "target": snapshot.target,
             "releasable": self._releasable(),
-            "recallMet": (pool_state.plan.recall_met if pool_state.plan else 0) or None,
+            # Before its first plan an agent repeats what the one before it said: else it would give once more.
+            "recallMet": (pool_state.plan.recall_met if pool_state.plan else pool.recall_met) or None,
             "waiting": self._core.state.waiting,
             "throttledUntil": snapshot.throttled_until or None,
             "vnetAddresses": [
