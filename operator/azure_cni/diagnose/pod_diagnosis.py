@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from azure_cni.api.conditions import IDLE_RECALLED, PoolKind
 from azure_cni.api.introspection import NodeReport
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import text
@@ -78,6 +79,8 @@ def explain_pod(
     if found.reason in {"Addressed", "HostNetwork"} and (lacking := lacks(pod, events, report)) is not None:
         found = _Found(lacking.reason, f"{lacking.message}; the pod runs, and its address works", found.since_s)
     cause, pool = cause_of(found.reason), evidence.pool(pod.node)
+    if found.reason == PoolKind.QUOTA_EXCEEDED and pool is not None and pool.recalling >= max(1, pool.waiting):
+        cause = cause_of(IDLE_RECALLED)  # as many as wait are on their way
     quota = evidence.quota(pool.vnet_id) if pool else None
     names = {"node": pod.node, "pod": pod.name, "namespace": pod.namespace, "quota": quota.name if quota else ""}
     since_s = found.since_s if found.since_s is not None else pod.scheduled_s or pod.created_s

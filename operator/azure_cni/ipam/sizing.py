@@ -103,9 +103,10 @@ def under_recall(wanted: int, *, needed: int, recall: Recall | None) -> int:
 def recall_words(recall: Recall, *, allocated: int) -> str:
     """Why a node that holds `allocated` addresses keeps fewer idle ones than its pool should, for people."""
     return (
-        f"{addresses(allocated)} on the NIC: pods of other nodes wait and nothing else is left, so the controller "
+        f"{addresses(allocated)} on the NIC: pods of other nodes waited and nothing else was left, so the controller "
         f"wants this node to hold {recall.hold} at most, or as many as its own pods need (status.recall); it may have "
-        "its spare ones again some minutes after no pod waits any more"
+        "its spare ones again five minutes after the last pod waited, or as soon as less than 70 % of the quota is "
+        "granted"
     )
 
 

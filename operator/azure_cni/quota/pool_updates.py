@@ -97,7 +97,8 @@ def with_recalls(
             status["recalling"] = recalling or None
         update = by_name.get(node.name) or PoolUpdate(node, {}, result="recalled" if status.get("recall") else "told")
         answered = "grantedFor" in update.status
-        if (answered and recalling) or ("recalling" in status and node.reason == messages.QUOTA_EXCEEDED):
+        shown = update.status.get("grantReason", node.reason)
+        if (answered and recalling) or ("recalling" in status and shown == messages.QUOTA_EXCEEDED):
             granted = update.status.get("granted", node.view.granted)
             words = messages.on_answer(quota, node, granted, former=former[node.name], recalling=recalling)
             status |= words.status()

@@ -60,6 +60,13 @@ def test_the_runtimes_event_says_it_where_the_agent_had_no_say(message: str, cau
     assert explain(cluster(pod(), events=[event("web", "FailedCreatePodSandBox", message)])).cause == cause
 
 
+@pytest.mark.parametrize(("recalling", "actor"), [(3, "nobody"), (2, "the cluster's administrator")])
+def test_nobody_need_raise_a_limit_while_idle_addresses_of_other_nodes_come(recalling: int, actor: str):
+    full = condition("Ready", False, "QuotaExceeded", "2 of 16 addresses granted")
+    found = explain(cluster(pod(), pools=[pool("vm1", full, waiting=3, recalling=recalling)]))
+    assert (found.cause, found.actor) == ("QuotaExceeded", actor)
+
+
 def test_of_two_events_the_newest_counts():
     events = [
         event("web", "NoAddress", "PoolGrowing: Azure is working on the NIC", at="2026-11-28T06:10:00Z"),
