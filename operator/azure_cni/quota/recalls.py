@@ -76,11 +76,11 @@ def plan_recalls(
     reliable = [node for node in able if counted(node)]
     under_way = {node.name: count for node in reliable if (count := expected(quota, node))}
     room = quota.grantable - quota.granted
-    if not short or sum(short.values()) <= room:  # what they wait for is only their turn
-        return RecallPlan(under_way=under_way, short=sum(short.values()))
-    coming = sum(under_way.values())
+    lacking, coming = sum(short.values()), sum(under_way.values())
+    if not short or lacking <= room:  # what they wait for is only their turn
+        return RecallPlan(under_way=under_way, short=lacking)
     # Where the ledger holds more than may be granted, that much must go before anybody is granted anything.
-    missing = sum(short.values()) - room - coming
+    missing = lacking - room - coming
     able_to_give = [node for node in reliable if node.name not in under_way and _may_give(quota, node)]
     givers = {node: spare for node in able_to_give if (spare := _unused(quota, node) + _idle(node))}
     helps = sum(givers.values()) + coming + room > 0
@@ -91,9 +91,7 @@ def plan_recalls(
         asked[node.name] = Recall(max(number, last + 1), hold=hold)
         under_way[node.name] = count
     expects = sum(under_way.values()) + min(0, room)
-    return RecallPlan(
-        asked=asked, starving=_shared(quota, short, expects), under_way=under_way, short=sum(short.values())
-    )
+    return RecallPlan(asked, _shared(quota, short, expects), under_way, short=lacking)
 
 
 def _short(quota: VNetQuota, nodes: Sequence[NodeRecord]) -> dict[str, int]:
