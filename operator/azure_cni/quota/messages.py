@@ -93,12 +93,12 @@ def on_answer(quota: VNetQuota, node: NodeRecord, granted: int, *, former: int, 
     return Explanation(QUOTA_EXCEEDED, f"{short}; {_more(quota)}")
 
 
-def while_recalled(quota: VNetQuota, node: NodeRecord) -> Explanation:
+def while_recalled(quota: VNetQuota) -> Explanation:
     """The node has all that it asks for, but that is no more than its pods need: it would get nothing more."""
     return Explanation(
         QUOTA_EXCEEDED,
-        f"no more than {addresses(node.view.granted)} for now: {_limit(quota)}; idle addresses of this node were taken "
-        f"back for pods of other nodes (status.recall), so it asks for none to spare; {_more(quota)}",
+        f"no spare addresses for now: {_limit(quota)}; idle ones of this node were taken back for pods of other nodes "
+        f"(status.recall), so it asks for as many as its pods need; {_more(quota)}",
     )
 
 

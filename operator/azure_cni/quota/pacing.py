@@ -175,7 +175,8 @@ def _reserve(
     limits = {node.name: max(0, quota.limits.per_node - former[node.name]) for node in nodes}
     requests = [_share_request(limits[node.name], node, ledger_changes.entry_of(entries, node)) for node in nodes]
     reserved = _Reserved()
-    for node, share in zip(nodes, fair_shares(requests, max(0, quota.grantable - others)), strict=True):
+    shares = _shares(nodes, requests, room=max(0, quota.grantable - others), slowed=slowed)
+    for node, share in zip(nodes, shares, strict=True):
         entry = ledger_changes.entry_of(entries, node)
         room = ceiling(limit=quota.grantable, per_node=limits[node.name], others=granted - entry.count)
         decision = decide(node.view, QuotaEntry(entry.count, entry.request_id), ceiling=min(room, share))
@@ -194,6 +195,21 @@ def _reserve(
         reserved.entries[node.name] = wanted
         reserved.costs[node.name] = cost
     return reserved
+
+
+def _shares(
+    nodes: Sequence[NodeRecord], requests: Sequence[ShareRequest], *, room: int, slowed: Collection[str]
+) -> list[int]:
+    """Fair shares. A node that Azure asked to wait is granted nothing more now, so it keeps no room from others."""
+    shares = fair_shares(requests, room)
+    if not slowed:
+        return shares
+    rest = [
+        replace(request, needed=request.granted, requested=request.granted) if node.name in slowed else request
+        for node, request in zip(nodes, requests, strict=True)
+    ]
+    now = zip(nodes, shares, fair_shares(rest, room), strict=True)
+    return [share if node.name in slowed else others for node, share, others in now]
 
 
 def _share_request(limit: int, node: NodeRecord, entry: LedgerEntry) -> ShareRequest:

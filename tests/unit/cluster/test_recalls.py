@@ -91,6 +91,19 @@ async def test_a_node_in_a_full_subnet_gives_back_what_it_was_granted_and_cannot
         assert cluster.held()["a"] == 30
 
 
+async def test_a_node_that_azure_asked_to_wait_keeps_nothing_from_pods_of_others() -> None:
+    """Neither the room that its own pods could have, nor afterwards the reserve of a node that gave."""
+    cluster = RealNodes("a", "b", limit=16, policy=ROOMY)
+    slowed = {"requested": 1, "number": 1, "waiting": 1, "throttledUntil": "2028-01-01T00:00:00Z"}
+    async with cluster.running():
+        await full(cluster)
+        cluster.nodes["slowed"] = cluster._node("slowed")
+        cluster.world.cluster.node("slowed", **slowed)
+        pods = await cluster.start_pods("a", 10)
+        await cluster.until(lambda: all(pod.done() for pod in pods), within_s=60)
+        await cluster.until(lambda: "recall" not in cluster.status("b"), within_s=2 * REST_S)
+
+
 async def test_nobodys_reserve_is_filled_from_the_reserves_of_others() -> None:
     cluster = RealNodes("a", "b", "c", limit=24, policy=ROOMY)
     async with cluster.running():
