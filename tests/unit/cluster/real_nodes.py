@@ -103,6 +103,11 @@ class RealNodes:
             node.demand.observe_pod(pod_body(pod))
         return [asyncio.create_task(self._add(node, pod)) for pod in pods]
 
+    async def run_pods(self, *, within_s: float = 300.0, **counts: int) -> None:
+        """So many pods of each node appear, in this order, and all of them get their address within that time."""
+        pods = [pod for name, count in counts.items() for pod in await self.start_pods(name, count)]
+        await self.until(lambda: all(pod.done() for pod in pods), within_s=within_s)
+
     async def _add(self, node: SimulatedNode, pod: str) -> Any:
         while True:
             try:

@@ -27,8 +27,7 @@ async def test_pods_that_wait_get_what_others_hold_idle_until_all_is_in_use() ->
     cluster = RealNodes("a", "b", "c", limit=24, policy=ROOMY)
     async with cluster.running():
         await full(cluster)
-        pods = await cluster.start_pods("a", 22)
-        await cluster.until(lambda: all(pod.done() for pod in pods))
+        await cluster.run_pods(a=22)
         # A node without pods keeps one.
         assert cluster.held() == {"a": 22, "b": 1, "c": 1}
         assert cluster.nodes["b"].nic.writes <= 4
@@ -40,8 +39,7 @@ async def test_no_step_of_a_recall_waits_for_a_timer_of_the_controller() -> None
     async with cluster.running():
         await full(cluster)
         await asyncio.sleep(20)
-        pods = await cluster.start_pods("a", 10)
-        await cluster.until(lambda: all(pod.done() for pod in pods), within_s=4)
+        await cluster.run_pods(a=10, within_s=4)
 
 
 async def test_both_sides_say_what_is_under_way() -> None:
@@ -86,8 +84,7 @@ async def test_a_node_in_a_full_subnet_gives_back_what_it_was_granted_and_cannot
     cluster.nodes["b"].nic.room = 10
     async with cluster.running():
         await cluster.until(lambda: cluster.held()["a"] == 16 and cluster.status("b").get("granted") == 16)
-        pods = await cluster.start_pods("a", 30)
-        await cluster.until(lambda: all(pod.done() for pod in pods), within_s=1800)
+        await cluster.run_pods(a=30, within_s=1800)
         assert cluster.held()["a"] == 30
 
 
@@ -99,8 +96,7 @@ async def test_a_node_that_azure_asked_to_wait_keeps_nothing_from_pods_of_others
         await full(cluster)
         cluster.nodes["slowed"] = cluster._node("slowed")
         cluster.world.cluster.node("slowed", **slowed)
-        pods = await cluster.start_pods("a", 10)
-        await cluster.until(lambda: all(pod.done() for pod in pods), within_s=60)
+        await cluster.run_pods(a=10, within_s=60)
         await cluster.until(lambda: "recall" not in cluster.status("b"), within_s=2 * REST_S)
 
 
@@ -121,11 +117,9 @@ async def test_who_gave_takes_for_its_own_pods_at_once_and_its_reserve_only_afte
     cluster = RealNodes("a", "b", "c", limit=24, policy=ROOMY)
     async with cluster.running():
         await full(cluster)
-        pods = await cluster.start_pods("a", 12)
-        await cluster.until(lambda: all(pod.done() for pod in pods))
+        await cluster.run_pods(a=12)
         given = next(name for name in "bc" if cluster.held()[name] < 8)
-        more = await cluster.start_pods(given, 9)
-        await cluster.until(lambda: all(pod.done() for pod in more))
+        await cluster.run_pods(**{given: 9})
         assert cluster.held()[given] == 9
         assert sum(cluster.held().values()) == 24
         cluster.world.cluster.pools.patch("a", {"spec": {"max": 12}})  # else its reserve takes all that is new
@@ -141,8 +135,7 @@ async def test_who_gave_has_its_reserve_again_as_soon_as_the_quota_has_plenty() 
     cluster = RealNodes("a", "b", "c", limit=24, policy=ROOMY)
     async with cluster.running():
         await full(cluster)
-        pods = await cluster.start_pods("a", 12)
-        await cluster.until(lambda: all(pod.done() for pod in pods))
+        await cluster.run_pods(a=12)
         given = next(name for name in "bc" if cluster.held()[name] < 8)
         cluster.world.cluster.edit_quota(limit=200)
         await cluster.until(lambda: cluster.held()[given] >= 8, within_s=REST_S / 2)
@@ -154,9 +147,7 @@ async def test_a_full_node_that_gave_takes_no_pods_until_there_is_room() -> None
     cluster = RealNodes("a", "b", limit=16, policy=ROOMY)
     async with cluster.running():
         await full(cluster)
-        pods = await cluster.start_pods("b", 3)
-        pods += await cluster.start_pods("a", 13)
-        await cluster.until(lambda: all(pod.done() for pod in pods))
+        await cluster.run_pods(b=3, a=13)
         giver = cluster.nodes["b"]
         await cluster.until(lambda: not giver.state.can_take_a_pod)
         assert cluster.status("b")["recall"]
@@ -172,15 +163,12 @@ async def test_a_quota_is_exhausted_while_nodes_do_without_spare_addresses_and_n
     cluster = RealNodes("a", "b", limit=16, policy=ROOMY)
     async with cluster.running():
         await full(cluster)
-        pods = await cluster.start_pods("b", 3)
-        pods += await cluster.start_pods("a", 13)
-        await cluster.until(lambda: all(pod.done() for pod in pods))
+        await cluster.run_pods(b=3, a=13)
         for number in range(3):
             await cluster.nodes["a"].delete(f"a-{number}")
             cluster.nodes["a"].demand.forget_pod(f"uid-a-{number}")
         await asyncio.sleep(140)
-        pods = await cluster.start_pods("b", 3)
-        await cluster.until(lambda: all(pod.done() for pod in pods))
+        await cluster.run_pods(b=3)
         await asyncio.sleep(60)
         assert all(cluster.status(name)["recall"] for name in "ab")
         assert cluster.world.condition("Exhausted")["status"] == "True"
@@ -199,8 +187,7 @@ async def test_a_paused_pool_is_left_alone_and_others_are_asked() -> None:
         paused.reconciler.pool_seen(paused.pools.shown())
         await cluster.until(lambda: cluster.status("c")["releasable"] == 0)
         held = cluster.held()["c"]
-        pods = await cluster.start_pods("a", 12)
-        await cluster.until(lambda: all(pod.done() for pod in pods))
+        await cluster.run_pods(a=12)
         assert (cluster.held()["c"], cluster.status("c").get("recall")) == (held, None)
 
 
@@ -212,8 +199,7 @@ async def test_a_node_that_does_not_obey_keeps_nobody_waiting_for_long() -> None
         cluster.nodes["liar"] = cluster._node("liar")
         cluster.world.cluster.node("liar", **liar)
         await cluster.until(lambda: cluster.held() | {"liar": 0} == {"a": 8, "b": 8, "liar": 0})
-        pods = await cluster.start_pods("a", 10)
-        await cluster.until(lambda: all(pod.done() for pod in pods), within_s=60)
+        await cluster.run_pods(a=10, within_s=60)
         assert cluster.held()["a"] == 10
 
 
