@@ -77,7 +77,8 @@ class RecallTracker:
         """Decide for one round. `slowed` and `halted` are as in `plan_recalls`."""
         self._see(quota, nodes, now_s=now_s, slowed=slowed)
         plan = plan_recalls(
-            *(quota, nodes),
+            quota,
+            nodes,
             counted=lambda node: node.name not in self._deaf,
             number=int(utc_s),
             slowed=slowed,
