@@ -108,7 +108,7 @@ $(DOCS)/.ready: requirements/docs.txt | $(READY)
 
 .PHONY: docs
 docs: $(DOCS)/.ready ## The documentation as a site to open from the disk, links and anchors checked
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs --quiet build --strict
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict # with --quiet no warning would count, and none fail it
 	@echo "open build/site/index.html"
 
 .PHONY: deb

@@ -74,6 +74,13 @@ def test_every_page_of_the_site_is_in_its_navigation_once_and_no_other(site: Mod
     assert {str(page.relative_to(REPOSITORY)) for page in PAGES} - set(site.PAGES) == {"charts/azure-cni/README.md"}
 
 
+def test_the_site_is_built_strictly_and_by_each_run_of_the_ci():
+    """MkDocs counts what it logs: with --quiet, as it once was, a strict build passes whatever is broken."""
+    (build,) = re.findall(r"bin/mkdocs (.*?)(?: #.*)?\n", (REPOSITORY / "Makefile").read_text())
+    assert build == "build --strict"
+    assert "step make --no-print-directory docs\n" in (REPOSITORY / ".ci" / "run").read_text()
+
+
 def test_no_two_pages_of_the_site_have_one_address(site: ModuleType):
     addresses = [site.address(path) for path in (*site.PAGES, *site.linked_files())]
     assert len(set(addresses)) == len(addresses)
