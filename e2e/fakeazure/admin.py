@@ -32,7 +32,8 @@
     GET    /writes                        {since} every PUT of a NIC, refused ones included
     GET    /changes                       {since} every change of addresses, as JSON lines
 
-Load balancers, public IPs, NAT gateways, further NICs: see `fakeazure.adminbalancers`.
+Load balancers, public IPs, NAT gateways, further NICs: see `fakeazure.adminbalancers`. Identities and roles: see
+`fakeazure.adminidentities`.
 The fields of a body may also be given in the query. A 400 has {"error": why}; an unknown field is one.
 """
 
@@ -44,6 +45,7 @@ from aiohttp import web
 
 from fakeazure import adminbalancers as balancers
 from fakeazure import adminfilters as filters
+from fakeazure import adminidentities as identities
 from fakeazure import adminmessages as messages
 from fakeazure.errors import ArmError
 
@@ -92,7 +94,7 @@ ROUTES: dict[tuple[str, str], type[messages.Message]] = {
 def admin_application(azure: "FakeAzure") -> web.Application:
     """The web application of all messages."""
     app = web.Application()
-    for (method, path), message in (ROUTES | balancers.ROUTES).items():
+    for (method, path), message in (ROUTES | balancers.ROUTES | identities.ROUTES).items():
         app.router.add_route(method, path, _handler(azure, message))
     return app
 

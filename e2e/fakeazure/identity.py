@@ -31,6 +31,7 @@ class Principal:
     client_id: str
     name: str
     subject: str = ""  # of the federated credential, "" accepts any
+    everywhere: bool = False  # a user-assigned identity that any VM may use, also without its assignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,12 @@ class Identity:
     def add(self, principal: Principal) -> Principal:
         self.principals[principal.object_id] = principal
         return principal
+
+    def remove(self, principal: Principal) -> None:
+        """Delete it with all that it may do; its tokens are refused from now on."""
+        self.principals.pop(principal.object_id, None)
+        self.permissions.pop(principal.object_id, None)
+        self.assignments.pop(principal.object_id, None)
 
     def by_client_id(self, client_id: str) -> Principal | None:
         return next((one for one in self.principals.values() if one.client_id == client_id), None)

@@ -115,7 +115,7 @@ def _token(azure: "FakeAzure", request: Request, vm: Vm, rest: list[str]) -> Ans
         )
         return _no_token("invalid_request", text)
     principal = azure.identity.by_client_id(client_id) if client_id else next(iter(assigned), None)
-    if principal is None:
+    if principal is None or not (principal.everywhere or principal in assigned):
         return _no_token("invalid_request", "Identity not found")
     token, expires_on = azure.identity.issue(principal, audience=audience)
     document = {

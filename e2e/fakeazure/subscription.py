@@ -112,7 +112,8 @@ class Subscription:
 
     def add_identity(self, name: str, *, client_id: str = "", subject: str = "") -> Principal:
         """A user-assigned identity, which any VM may use; `subject` of its federated credential, "" for any."""
-        return self.identity.add(Principal(self.names.guid(), client_id or self.names.guid(), name, subject))
+        made = Principal(self.names.guid(), client_id or self.names.guid(), name, subject, everywhere=True)
+        return self.identity.add(made)
 
     def add_vm(
         self,

@@ -5,13 +5,17 @@ import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fakeazure import FakeAzure, faults
+from azurebox.azure import request
+from azurebox.steps import StepError
+from fakeazure import FakeAzure, faults, imds
 from fakeazure.admincli import main
 from fakeazure.faultkinds import KINDS, WORDS
-from fakeazure.identity import Principal
+from fakeazure.identity import ARM_AUDIENCES, Principal
+from fakeazure.wire import Request
 
 
 class Box:
@@ -197,3 +201,30 @@ async def test_a_storage_account_and_whom_it_lets_in(box: Box) -> None:
     await box.say("set-subnet", "nodes", "--endpoints", "Microsoft.Storage")
     assert re.search(r"^data +False +nodes$", await box.say("set-storage", "data", "--subnet", "nodes"), re.MULTILINE)
     assert re.search(r"^data +True$", await box.say("set-storage", "data", "--open"), re.MULTILINE)
+
+
+async def test_an_identity_is_for_the_vms_that_got_it_and_may_do_what_its_role_says(box: Box) -> None:
+    async def ask(method: str, path: str, **fields: object) -> Any:
+        return await asyncio.to_thread(request, method, path, fields or None, door=box.socket)
+
+    def token(client_id: str) -> int:
+        query = {"api-version": "2018-02-01", "resource": ARM_AUDIENCES[0], "client_id": client_id}
+        asked = Request("GET", "/metadata/identity/oauth2/token", query, {"metadata": "true"}, source="10.240.0.4")
+        return imds.answer(box.azure, asked).status
+
+    made = await ask("PUT", "/identities/cni")
+    assert await ask("GET", "/identities/cni") == made
+    assert token(made["clientId"]) == 400
+    await ask("POST", "/vms/vm1/identities", identity="cni")
+    assert token(made["clientId"]) == 200
+
+    principal, scope = made["principalId"], "/subscriptions/1/resourceGroups/box"
+    await ask("POST", "/assignments", principal=principal, actions=["a/read"], scope=scope)
+    one = box.azure.identity.principals[principal]
+    assert box.azure.identity.allows(one, "a/read", scope=f"{scope}/b")
+    assert not box.azure.identity.allows(one, "a/write", scope=scope)
+
+    await ask("DELETE", "/identities/cni")
+    assert token(made["clientId"]) == 400
+    with pytest.raises(StepError, match="400"):
+        await ask("GET", "/identities/cni")
