@@ -38,7 +38,7 @@ test: $(READY) ## Unit, property, contract and data plane tests (the last need r
 	$(BOX) go -C $(PLUGIN) test ./...
 
 # What is slow and rarely breaks: only `make e2e-full` runs it.
-SLOW := attacks or (test_21_services and nftables) or test_23_dns or test_24_ingress or test_26_node_and_path or test_27_forward_policy or test_3 or test_4 or test_recall
+SLOW := attacks or (test_21_services and nftables) or test_23_dns or test_24_ingress or test_26_node_and_path or test_27_host_conflicts or test_3 or test_4 or test_recall
 
 # Two VMs, their kubelets and an API server share this machine: up to three scenarios that fail get a second attempt,
 # and the run names those that passed only then. make e2e-full gives none.
