@@ -29,7 +29,8 @@ from azure_cni.quota.external_usage import UsageReading
 log = logging.getLogger(__name__)
 
 DEBOUNCE_S: Final = 0.3
-"""A burst of requests is one write of the ledger: it costs the API server up to a tenth of a second."""
+"""Between two rounds, so that a burst is few writes of the ledger: one costs the API server up to a tenth of a second.
+A request that comes alone is answered at once, as is the first of a burst; the others share the next round."""
 SHORTEST_REST_S: Final = 0.01
 """A wait can end a clock tick too early. Without this pause the next check would spin until the time is reached."""
 RACES: Final = 10
@@ -145,14 +146,14 @@ class VNetWorker:
             await self._counted.wait()
             self.last_progress_s = self._clock.monotonic_s()
             rest_s = await self._run_round()
-            self.last_progress_s = self._clock.monotonic_s()
+            self.last_progress_s = ended_s = self._clock.monotonic_s()
             try:
                 async with asyncio.timeout(max(rest_s, SHORTEST_REST_S)):
                     await self._woken.wait()
             except TimeoutError:
                 pass
             else:
-                await asyncio.sleep(DEBOUNCE_S)
+                await asyncio.sleep(max(ended_s + DEBOUNCE_S - self._clock.monotonic_s(), 0.0))
             self._woken.clear()
 
     async def _run_round(self) -> float:

@@ -24,7 +24,7 @@ CALL_S, SLOW_S = 0.04, 4.5
 """How long the API server takes for an answer, and Azure when it is slow: an answer within 5 s is waited for."""
 PROMPT_S = 1.0
 """Longer than a round in progress, the wait for a burst, and a round; shorter than a second of either."""
-MOST_ROUNDS = 60
+MOST_ROUNDS = 70
 """In a minute: thirty for its changes, and those in which it is looked at again by the clock."""
 ASKED = range(2, 32)
 LIAR, HONEST = "x", "n"

@@ -8,6 +8,7 @@ import pytest
 
 from azure_cni.api.vnet_quota import Draft, VNetQuota
 from azure_cni.cluster.granter import Granter
+from azure_cni.cluster.vnet_worker import DEBOUNCE_S
 from azure_cni.errors import KubeConflict
 from fakes.cluster import FakeQuotas
 from unit.cluster.worlds import SimulatedCluster
@@ -33,6 +34,15 @@ async def test_a_rest_that_is_a_rounding_error_is_a_rest(monkeypatch: pytest.Mon
     async with world.agents(), world.controller():
         await asyncio.sleep(2)
     assert 10 < rounds < FAR_TOO_MANY
+
+
+async def test_a_request_that_comes_alone_does_not_wait_for_others() -> None:
+    world = SimulatedCluster()
+    async with world.agents(), world.controller():
+        world.cluster.node("a", requested=8)
+        await asyncio.sleep(65)  # halfway between two rounds that the clock begins
+        world.cluster.node("a", requested=16, number=2)
+        await world.until(lambda: world.cluster.granted()["a"] == (16, 2), within_s=DEBOUNCE_S / 2)
 
 
 async def test_what_is_refused_as_out_of_date_each_time_is_no_race(monkeypatch: pytest.MonkeyPatch) -> None:
