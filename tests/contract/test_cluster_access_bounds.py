@@ -16,6 +16,7 @@ from azure_cni.commands.access import KubernetesAccess
 from azure_cni.errors import KubeError, KubeUnreachable
 from contract.test_cluster_access import kubeconfig
 from fakes.serving import serve
+from fakes.waiting import PATIENCE_S
 from unit.kube.readers import grown_mib
 
 LOG = "/api/v1/namespaces/kube-system/pods/agent/log"
@@ -87,6 +88,31 @@ async def test_a_command_that_prints_byte_by_byte_or_nothing_is_read_up_to_a_tim
     async with sending(tmp_path, b"x", pause_s) as access:
         with pytest.raises(KubeUnreachable, match="kube-system/agent: it did not end within 1 s"):
             await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni"])
+
+
+@pytest.mark.parametrize("pause_s", [0.05, 3600.0], ids=["byte by byte", "never"])
+async def test_a_handshake_that_comes_byte_by_byte_or_never_is_waited_for_up_to_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause_s: float
+):
+    """The node answers it: through the API server, which passes on what comes."""
+    monkeypatch.setattr(access_module, "EXEC_S", 1.0)
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def write(piece: bytes) -> None:
+            writer.write(piece)
+            await writer.drain()
+
+        await write(b"HTTP/1.1 101 Switching Protocols\r\nX-Padding: ")
+        await without_end(write, b"x", pause_s)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=f"http://127.0.0.1:{port}", token="secret"))
+        command = asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni"])
+        words = "in pod kube-system/agent: the API server did not connect to it within 1 s"
+        with pytest.raises(KubeUnreachable, match=words):
+            await asyncio.wait_for(command, PATIENCE_S)
 
 
 @pytest.mark.parametrize(

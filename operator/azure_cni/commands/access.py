@@ -6,6 +6,7 @@ Objects are read as plain JSON: its generated models take ten times the time, an
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from urllib.parse import urlencode
 
 from azure_cni.api.node_ip_pool import PAUSE_WRITER
 from azure_cni.api.reading import mapping, text
-from azure_cni.commands.bounded import Meter, channels_of, pieces
+from azure_cni.commands.bounded import Meter, channels_of, finished_within, pieces
 from azure_cni.commands.refusals import broken, document_of, refused, refused_exec, require_success
 from azure_cni.errors import ConfigInvalid, KubeUnreachable
 from azure_cni.kube.streamed_list import StreamedList
@@ -29,7 +30,8 @@ SELF_REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 CONTENT: Final = {"PATCH": "application/merge-patch+json", "POST": "application/json"}
 VERBS: Final = {"GET": "read", "PATCH": "change", "POST": "create", "DELETE": "remove"}
 EXEC_S: Final = 30.0
-"""For an answer of one agent: some hundred kilobytes at most, and the start of a process on its node."""
+"""For the connection to an agent, whose handshake the node answers; and for its answer: some hundred kilobytes at most,
+and the start of a process."""
 READ_S: Final = 60.0
 """For an object or a log as a whole; for a list there is no such limit, because who starts pods decides its size."""
 MOST_OBJECT_BYTES: Final = 32 << 20
@@ -163,18 +165,9 @@ class KubernetesAccess:
         from websocket import WebSocketException
 
         query = [("command", list(command)), ("container", container), ("stdout", "true"), ("stderr", "true")]
-        url = f"{self._client.configuration.host}/api/v1/namespaces/{namespace}/pods/{pod}/exec"
         what = f"run {' '.join(command)} in pod {namespace}/{pod}"
         try:
-            process = ws_client.websocket_call(
-                self._client.configuration,
-                "get",
-                url,
-                query_params=query,
-                headers=self._headers(url, "GET"),
-                _preload_content=False,
-                binary=True,
-            )
+            process = self._process(f"/api/v1/namespaces/{namespace}/pods/{pod}/exec", query, what)
             try:
                 came = channels_of(process.sock, Meter(what, most_bytes=MOST_ANSWER_BYTES, limit_s=EXEC_S))
             finally:
@@ -187,6 +180,27 @@ class KubernetesAccess:
             raise KubeUnreachable(f"cannot {what}: the connection broke: {error}") from error
         require_success(what, ended, complained=complained.decode(errors="replace").strip())
         return said
+
+    def _process(self, path: str, query: Sequence[tuple[str, Any]], what: str) -> Any:
+        """The open WebSocket of kubernetes. Its handshake is the node's to answer, so that it may never end."""
+        from kubernetes.stream import ws_client
+
+        url = f"{self._client.configuration.host}{path}"
+        connect = functools.partial(
+            ws_client.websocket_call,
+            self._client.configuration,
+            "get",
+            url,
+            query_params=query,
+            headers=self._headers(url, "GET"),
+            _preload_content=False,
+            binary=True,
+        )
+        failure = (
+            f"cannot {what}: the API server did not connect to it within {EXEC_S:.0f} s, which it does through the "
+            "node's kubelet; see whether kubectl exec gets there"
+        )
+        return finished_within(EXEC_S, connect, failure)
 
     def _get(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
         return document_of(self._ask(path, query))

@@ -6,14 +6,17 @@ may send faster than it is read, or one byte a second.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from typing import Any, Final, TypeVar
 
 from azure_cni.errors import KubeUnreachable
 
 PIECE_BYTES: Final = 2**16
+T = TypeVar("T")
 
 
 class Meter:
@@ -80,3 +83,22 @@ def pieces(response: Any, meter: Meter | None = None) -> Iterator[bytes]:
             yield meter.add(piece) if meter else piece
     finally:
         response.close()
+
+
+def finished_within(limit_s: float, work: Callable[[], T], failure: str) -> T:
+    """What `work` returns or raises, or KubeUnreachable with `failure`: for a library that takes no time limit.
+
+    Work that does not finish keeps a thread, which ends with the process.
+    """
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001  raised by whoever asks for the result
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([outcome], limit_s).done:
+        raise KubeUnreachable(failure)
+    return outcome.result()
