@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import functools
 import json
 import subprocess
 import sys
@@ -30,8 +32,10 @@ from fakes.serving import serve
 PODS = "/api/v1/namespaces/default/pods"
 
 
-def kubeconfig(directory: Path, *, url: str, token: str, ca_file: Path | None = None) -> str:
-    """As kubectl has it."""
+def kubeconfig(
+    directory: Path, *, url: str, token: str = "", user: dict[str, object] | None = None, ca_file: Path | None = None
+) -> str:
+    """As kubectl has it: with a token, or whatever else says who it is."""
     ca = {"certificate-authority": str(ca_file)} if ca_file else {}
     document = {
         "apiVersion": "v1",
@@ -39,7 +43,7 @@ def kubeconfig(directory: Path, *, url: str, token: str, ca_file: Path | None = 
         "current-context": "here",
         "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "mine"}}],
         "clusters": [{"name": "c", "cluster": {"server": url, **ca}}],
-        "users": [{"name": "u", "user": {"token": token}}],
+        "users": [{"name": "u", "user": user or {"token": token}}],
     }
     path = directory / f"{uuid.uuid4().hex[:8]}.kubeconfig"
     path.write_text(yaml.safe_dump(document))
@@ -294,3 +298,38 @@ async def test_a_command_that_never_ran_or_was_cut_off_is_an_error_in_words(
         access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=url, token="secret"))
         with pytest.raises(KubeError, match=words):
             await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni", "introspect"])
+
+
+async def test_an_expired_token_of_an_oidc_provider_is_renewed(tmp_path: Path):
+    """By libraries that are loaded for nothing else."""
+    issuer = web.Application()
+    claims = base64.urlsafe_b64encode(b'{"exp": 1}').decode().rstrip("=")
+
+    async def discover(request: web.Request) -> web.Response:
+        return web.json_response({"token_endpoint": f"http://{request.host}/token"})
+
+    async def renew(request: web.Request) -> web.Response:
+        assert (await request.post())["refresh_token"] == "again"
+        return web.json_response(
+            {"access_token": "a", "token_type": "Bearer", "id_token": "fresh", "refresh_token": "b"}
+        )
+
+    async def version(request: web.Request) -> web.Response:
+        return web.json_response({"seen": request.headers["Authorization"]})
+
+    issuer.router.add_get("/.well-known/openid-configuration", discover)
+    issuer.router.add_post("/token", renew)
+    issuer.router.add_get("/version", version)
+    async with serve(issuer) as port:
+        url = f"http://127.0.0.1:{port}"
+        fields = {"idp-issuer-url": url, "client-id": "c", "client-secret": "s", "id-token": f"e30.{claims}.x"}
+        provider = {"name": "oidc", "config": fields | {"refresh-token": "again"}}
+        config = kubeconfig(tmp_path, url=url, user={"auth-provider": provider})
+        program = (
+            "from azure_cni.commands.access import KubernetesAccess; "
+            f"print(KubernetesAccess(kubeconfig={config!r}).read_object('/version')['seen'])"
+        )
+        environment = {"PYTHONPATH": ":".join(sys.path), "OAUTHLIB_INSECURE_TRANSPORT": "1"}
+        run = functools.partial(subprocess.run, capture_output=True, text=True, env=environment, check=False)
+        done = await asyncio.to_thread(run, [sys.executable, "-c", program])
+    assert done.stdout == "Bearer fresh\n", done.stderr

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from azure_cni.api.node_ip_pool import PAUSE_WRITER
 from azure_cni.api.reading import mapping, text
 from azure_cni.commands.bounded import Meter, channels_of, finished_within, pieces
+from azure_cni.commands.deferred_imports import deferred
 from azure_cni.commands.refusals import broken, document_of, refused, refused_exec, require_success
 from azure_cni.errors import ConfigInvalid, KubeUnreachable
 from azure_cni.kube.streamed_list import StreamedList
@@ -39,6 +40,19 @@ MOST_TEXT_BYTES: Final = 16 << 20
 """Of a log: twice what `report` asks for."""
 MOST_ANSWER_BYTES: Final = 16 << 20
 FAILED: Final = 400
+HARDLY_USED: Final = (
+    "oauthlib",  # and the next two: to renew the token of an OIDC provider that the kubeconfig itself names
+    "oauthlib.oauth2",
+    "requests_oauthlib",
+    "pydantic",  # and the next: the answers of the generated API, in whose place plain JSON is read
+    "kubernetes.client.api_response",
+    "kubernetes.dynamic",
+    "kubernetes.informer",
+    "kubernetes.leaderelection",
+    "kubernetes.stream",  # only what runs something in a pod needs it
+    "kubernetes.watch",
+)
+"""What `kubernetes` imports."""
 Keep = Callable[[Mapping[str, Any]], Any]
 
 
@@ -84,8 +98,10 @@ class KubernetesAccess:
     def __init__(self, *, kubeconfig: str | None = None, context: str | None = None) -> None:
         """ConfigInvalid where there is no such file or context."""
         import yaml
-        from kubernetes import config
-        from kubernetes.client import ApiClient, Configuration
+
+        with deferred(HARDLY_USED):
+            from kubernetes import config
+            from kubernetes.client import ApiClient, Configuration
 
         chosen = Configuration()
         self.namespace, self.system_namespace = "default", SYSTEM_NAMESPACE
