@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,9 +11,17 @@ import pytest
 from azure_cni.model.identity import ModeName
 from datapath.docker_process import DockerVm
 from datapath.fabric_lab import Lab, a_lab
+from datapath.left_behind import take_away
 from datapath.machine import DatapathInMode, Machine
 from datapath.namespaces import OUR_RULE, Namespaces
 from datapath.node_site import Site, connected
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> None:
+    """Namespaces of runs that were killed are gone before the first test."""
+    if os.geteuid() == 0:
+        take_away()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ needs no waiting. Where it does, it is waited for SILENCE_S; what must come has 
 """
 
 import json
-import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from azurebox.fabric import Fabric
 from azurebox.fabric.kernel import configure, inside
+from datapath.left_behind import own_prefix
 from fakeazure.effective import EffectiveAddress, EffectiveNetwork, EffectiveNic, EffectiveSubnet, EffectiveVNet
 
 FABRIC_MAC = "12:34:56:78:9a:bc"
@@ -208,8 +208,8 @@ class Lab:
 
 @contextmanager
 def a_lab(name: str) -> Iterator[Lab]:
-    """A whole lab whose namespaces all begin with `name` and this process's id; gone afterwards, whatever happens."""
-    prefix = f"{name}{os.getpid()}"
+    """A whole lab with namespaces of its own, told apart by `name`; gone afterwards, whatever happens."""
+    prefix = own_prefix(name)
     lab = Lab(Fabric(prefix), a_network(prefix))
     try:
         lab.fabric.ensure_namespaces()

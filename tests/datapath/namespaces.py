@@ -1,6 +1,7 @@
-"""Network namespaces for tests: named uniquely, entered for a moment to make a socket, deleted whatever happens.
+"""Network namespaces for tests: named uniquely and after their owner, and deleted whatever happens.
 
-What the kernel holds is read with iproute2, which shares no code with what is tested.
+One is entered for a moment to make a socket in it. What the kernel holds is read with iproute2, which shares no code
+with what is tested.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pytest
 
 from azure_cni.linux import netns
 from azure_cni.model.identity import ModeName
+from datapath.left_behind import own_prefix
 
 Socket = socket.socket
 """In a class that has a method of the name."""
@@ -114,7 +116,7 @@ class Namespaces(contextlib.AbstractContextManager["Namespaces"]):
     """Makes namespaces and, at the end, deletes those that are left."""
 
     def __init__(self) -> None:
-        self._prefix = f"azt{uuid.uuid4().hex[:8]}"
+        self._prefix = f"{own_prefix()}-{uuid.uuid4().hex[:8]}"
         self._numbers = itertools.count()
         self._made: list[Namespace] = []
 

@@ -1,7 +1,6 @@
 """The box's cloud as a whole: what the fake Azure is sent shows on the wire, from the probe to the second NIC."""
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -12,6 +11,7 @@ from azurebox.cloud import Cloud
 from azurebox.fabric import Fabric
 from azurebox.fabric.kernel import configure, inside, links
 from datapath.fabric_lab import PATIENCE_S, SILENCE_S
+from datapath.left_behind import own_prefix
 from datapath.namespaces import NEEDS_ROOT
 from fakeazure.adminbalancers import Join, Leave, PutLoadBalancer
 from fakeazure.adminfilters import ChangeSubnet
@@ -25,7 +25,7 @@ FRONTEND, PORT = ("10.240.0.50", 80), 8080
 @pytest.fixture
 async def cloud() -> AsyncIterator[Cloud]:
     """A cloud with one VM that has its address, its operations ended and its probes sent."""
-    made = Cloud(Fabric(f"bc{os.getpid()}"))
+    made = Cloud(Fabric(own_prefix("bc")))
     made.azure.operation_duration_s = 0.0
     tasks = []
     try:

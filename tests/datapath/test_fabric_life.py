@@ -11,6 +11,7 @@ from azurebox.fabric import Fabric
 from azurebox.fabric.kernel import NAMESPACES, configure, delete_namespace, ensure_namespace, links, namespaces
 from azurebox.steps import StepError
 from datapath.fabric_lab import FABRIC_MAC, PRIMARY_1, PRIMARY_2, SECOND_2, Lab, a_network
+from datapath.left_behind import own_prefix
 from datapath.namespaces import NEEDS_ROOT
 
 pytestmark = NEEDS_ROOT
@@ -21,7 +22,7 @@ INTERNET = "203.0.113.10"
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    prefix = f"fl{os.getpid()}"
+    prefix = own_prefix("fl")
     lab = Lab(Fabric(prefix), a_network(prefix))
     try:
         yield lab
