@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -82,6 +83,14 @@ async def test_nobody_at_the_socket_is_an_error_in_words(tmp_path: Path) -> None
         await DockerEngine(path).get(NETWORKS_PATH)
 
 
+def show_process(processes: Path, number: str, name: str, *numbers: str) -> None:
+    """As procfs does; `numbers` are the process's in its own namespace and those above."""
+    directory = processes / number
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "comm").write_text(f"{name}\n")
+    (directory / "status").write_text("\n".join([f"Name:\t{name}", "\t".join(["NSpid:", *numbers]), "Threads:\t9", ""]))
+
+
 async def test_a_docker_that_is_stopped_is_not_asked_for_systemd_would_start_it(tmp_path: Path) -> None:
     asked: list[str] = []
 
@@ -89,24 +98,50 @@ async def test_a_docker_that_is_stopped_is_not_asked_for_systemd_would_start_it(
         asked.append(request.path)
         return web.Response(body=b"[]")
 
-    pidfile = tmp_path / "docker.pid"
+    processes = tmp_path / "proc"
     async with daemon(tmp_path / "docker.sock", start) as path:
-        engine = DockerEngine(path, pidfile=pidfile)
-        for content in (None, "", "none", "4194305"):  # above the most that a process can have
-            if content is not None:
-                pidfile.write_text(content)
-            with pytest.raises(AzureCniError, match=rf"^cannot ask Docker .*: Docker is stopped: .*{pidfile}$"):
+        engine = DockerEngine(path, processes=processes)
+
+        async def refused() -> None:
+            said = rf"^cannot ask Docker .*: Docker is stopped: no process dockerd is seen in {processes}$"
+            with pytest.raises(AzureCniError, match=said):
                 await engine.get(NETWORKS_PATH)
+
+        await refused()  # there is not even a procfs
+        show_process(processes, "1", "systemd", "1")
+        show_process(processes, "7", "dockerd", "7", "21")  # Docker in Docker, of a container
+        (processes / "8").mkdir()  # it has just ended
+        (processes / "uptime").write_text("1 1")
+        await refused()
         assert asked == []
-        pidfile.write_text(str(os.getpid()))
+        show_process(processes, "9", "dockerd", "9")
         assert await engine.get(NETWORKS_PATH) == b"[]"
+        show_process(processes, "9", "sleep", "9")  # Docker has ended, and another process has its number
+        await refused()
+        show_process(processes, "12", "dockerd", "12")
+        assert await engine.get(NETWORKS_PATH) == b"[]"
+        assert len(asked) == 2
+
+
+async def test_a_process_of_this_host_is_known_by_what_the_kernel_says_of_it(tmp_path: Path) -> None:
+    """One under the daemon's name, with the sources of a real procfs; those of other names are passed over."""
+    program = tmp_path / docker_engine.DAEMON
+    shutil.copy2(shutil.which("sleep") or "/bin/sleep", program)
+    process = await asyncio.create_subprocess_exec(program, "600")
+    try:
+        seen = docker_engine.is_daemon(Path("/proc", str(process.pid)))
+    finally:
+        process.kill()
+        await process.wait()
+    assert seen
+    assert not docker_engine.is_daemon(Path("/proc", str(os.getpid())))
 
 
 async def test_systemd_listens_at_the_usual_socket_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual, link, other = (tmp_path / name for name in ("docker.sock", "link.sock", "other.sock"))
     link.symlink_to(usual)
     monkeypatch.setattr(docker_engine, "STANDARD_SOCKET", usual)
-    monkeypatch.setattr(docker_engine, "PIDFILE", tmp_path / "docker.pid")
+    monkeypatch.setattr(docker_engine, "PROCESSES", tmp_path / "proc")
     for path in (usual, link):
         with pytest.raises(AzureCniError, match="Docker is stopped"):
             await DockerEngine.at(path).get(NETWORKS_PATH)

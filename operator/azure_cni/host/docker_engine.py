@@ -4,12 +4,14 @@ The socket is root's, and whoever answers there may be another engine, a proxy, 
 answer is waited for longer than `ANSWER_S`, and none is read beyond `MAX_BYTES`.
 
 At Docker's usual socket systemd listens while Docker is stopped (docker.socket), and starts it for whoever connects. So
-nobody connects there unless the process of Docker's pidfile lives.
+nobody connects there unless a process of Docker's daemon runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, Self
@@ -24,31 +26,35 @@ ANSWER_S: Final = 10.0
 MAX_BYTES: Final = 32 << 20
 """A container takes some 2 KiB of the list, and has labels of any size."""
 STANDARD_SOCKET: Final = Path("/run/docker.sock")
-PIDFILE: Final = Path("/run/docker.pid")
+PROCESSES: Final = Path("/proc")
+DAEMON: Final = "dockerd"
 _BEGINNING: Final = 200
 
 
 class DockerEngine:
     """Implements `azure_cni.docker.ports.Engine`. A connection for each request: a daemon that restarts ends them.
 
-    `pidfile`: of the daemon, which is not asked unless it runs; None where it is asked in any case.
+    `processes`: a mount of the host's procfs; the engine is not asked unless its daemon is seen there. None where it is
+    asked in any case.
     """
 
-    def __init__(self, socket: Path, *, pidfile: Path | None = None) -> None:
+    def __init__(self, socket: Path, *, processes: Path | None = None) -> None:
         self._socket = socket
-        self._pidfile = pidfile
+        self._processes = processes
+        self._daemon = ""
+        """The process that was the daemon when it was last looked for."""
 
     @classmethod
     def at(cls, socket: Path) -> Self:
         """The engine of this socket, which it is not started for."""
         standard = socket.resolve() == STANDARD_SOCKET.resolve()
-        return cls(socket, pidfile=PIDFILE if standard else None)
+        return cls(socket, processes=PROCESSES if standard else None)
 
     async def get(self, path: str) -> bytes:
         """See the port."""
         cannot = f"cannot ask Docker at {self._socket} for {path}"
-        if self._pidfile is not None and not _lives(self._pidfile):
-            raise AzureCniError(f"{cannot}: Docker is stopped: no process is the one of {self._pidfile}")
+        if self._processes is not None and not await asyncio.to_thread(self._runs, self._processes):
+            raise AzureCniError(f"{cannot}: Docker is stopped: no process {DAEMON} is seen in {self._processes}")
         try:
             async with (
                 asyncio.timeout(ANSWER_S),
@@ -65,12 +71,30 @@ class DockerEngine:
             raise AzureCniError(f"{cannot}: it answers {response.status}: {said}")
         return body
 
+    def _runs(self, processes: Path) -> bool:
+        """A look at one process as a rule; at all of them when it is not the daemon any more."""
+        if not (self._daemon and is_daemon(processes / self._daemon)):
+            found = (name for name in _listed(processes) if name.isdecimal())
+            self._daemon = next((name for name in found if is_daemon(processes / name)), "")
+        return bool(self._daemon)
 
-def _lives(pidfile: Path) -> bool:
-    try:
-        return Path("/proc", str(int(pidfile.read_text()))).exists()
-    except (OSError, ValueError):
-        return False
+
+def _listed(processes: Path) -> list[str]:
+    with suppress(OSError):
+        return os.listdir(processes)  # noqa: PTH208  # half the time
+    return []
+
+
+def is_daemon(process: Path) -> bool:
+    """Whether this process of a procfs is Docker's daemon, of the host itself: one in a container (Docker in Docker)
+    has a second number, in the container's namespace.
+    """
+    with suppress(OSError, ValueError):
+        if (process / "comm").read_text().strip() == DAEMON:
+            lines = (process / "status").read_text().splitlines()
+            numbers = next((line for line in lines if line.startswith("NSpid:")), "").split()[1:]
+            return len(numbers) == 1
+    return False
 
 
 async def _read(response: aiohttp.ClientResponse, cannot: str) -> bytes:
