@@ -2,23 +2,28 @@
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from azurebox import processes
 from azurebox.docker_host import DAEMON, IMAGE, STARTED_S, DockerHost, engine_command
 from azurebox.machine import Machine
 from azurebox.steps import StepError
 
+ENGINE_SOCKET = "/run/docker-api/docker.sock"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeDocker(DockerHost):
-    """Docker on one node by its name, such as `azbox-vm1`. The plugin is the node's agent."""
+    """Docker on one node, such as `azbox-vm1`. The plugin is the node's agent, which may ask it at ENGINE_SOCKET."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_machine", Machine(self.name))
 
     def start_daemon(self) -> None:
         """Start dockerd, and wait until it answers; then the image, unless it is there."""
-        options = ["--data-root=/var/lib/docker", "--bridge=none", "--iptables=false", "--ip-forward=false"]
+        listens = ["--host=unix:///run/docker.sock", f"--host=unix://{ENGINE_SOCKET}"]
+        self.run("mkdir", "-p", str(Path(ENGINE_SOCKET).parent))
+        options = [*listens, "--data-root=/var/lib/docker", "--bridge=none", "--iptables=false", "--ip-forward=false"]
         daemon = [*engine_command(self.version), *options, f"--cgroup-parent=/{self.name}"]
         process = self._machine.service(DAEMON, daemon)
         processes.wait_until(process, self._answers, timeout_s=STARTED_S, what=f"dockerd of {self.name} to answer")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from azurebox.client import Box
-from azurebox.docker_host import IMAGE, PORT, SERVER
-from azurebox.node_docker import NodeDocker
+from azurebox.docker_host import DAEMON, IMAGE, PORT, SERVER
+from azurebox.node_docker import ENGINE_SOCKET, NodeDocker
 from azurebox.steps import StepError
 from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import PORT as POD_PORT
@@ -17,6 +17,8 @@ from scenarios.harness.product import QUICK, Product
 NETWORK = "vnet"
 DRIVERS = ("-d", "azure-cni", "--ipam-driver", "azure-cni")
 PATIENCE_S = 120.0
+LOST_S = 300.0
+"""A suspicion, Docker's lists once more, and a look for processes take up to three minutes."""
 STATUS = ("azure-cni", "docker", "status")
 
 
@@ -24,7 +26,7 @@ STATUS = ("azure-cni", "docker", "status")
 def docker(product: Product, nodes: list[Node]) -> Iterator[NodeDocker]:
     if product.mode != "transparent":
         pytest.skip("Docker's containers are wired in mode transparent alone, and the chart refuses the other")
-    product.use(QUICK | {"docker.enabled": "true"})
+    product.use(QUICK | {"docker.enabled": "true", "docker.engineSocket": ENGINE_SOCKET})
     made = NodeDocker(nodes[0].name)
     try:
         made.start_daemon()
@@ -32,6 +34,12 @@ def docker(product: Product, nodes: list[Node]) -> Iterator[NodeDocker]:
         yield made
     finally:
         made.remove()
+
+
+def status(box: Box, product: Product, node: Node) -> str:
+    """What the node's agent says of its containers."""
+    agent = product.agent(node)["metadata"]["name"]
+    return box.kubectl("exec", "-n", "kube-system", agent, "--", *STATUS)
 
 
 def test_pods_and_containers_of_one_node_share_its_pool_and_reach_one_another(
@@ -52,8 +60,7 @@ def test_pods_and_containers_of_one_node_share_its_pool_and_reach_one_another(
             (said,) = ask(box, server, [f"{address}:{PORT}/cgi-bin/whoami"]).values()
             assert str(server.address) in said
         node.agrees(assigned=2)
-        agent = product.agent(node)["metadata"]["name"]
-        shown = box.kubectl("exec", "-n", "kube-system", agent, "--", *STATUS)
+        shown = status(box, product, node)
         assert f"{address}  joined" in shown
         assert ", 2 assigned, " in shown
         product.restart(node)  # neither is taken for the other's dead, nor loses its network
@@ -102,3 +109,34 @@ def test_as_many_containers_as_the_pool_grows_for_come_and_go_and_the_counts_are
     box.wait_for(lambda: node.counts() == AT_REST, PATIENCE_S, "the pool to be at rest")
     with pytest.raises(StepError, match="cannot publish port"):
         docker.docker("run", "--rm", "-p", "80:80", "--network", NETWORK, IMAGE, "/bin/sleep", "0")
+
+
+def test_what_docker_has_lost_returns_its_address_and_the_pod_beside_it_keeps_its_own(
+    box: Box, product: Product, nodes: list[Node], docker: NodeDocker
+) -> None:
+    """The daemon is killed, its state removed, and then the container ends: its link stays, and no call comes."""
+    node, other = nodes
+    with (
+        servers(box, "beside", node=node.name, replicas=1) as here,
+        servers(box, "elsewhere", node=other.name, replicas=1) as there,
+    ):
+        (pod,), (peer,) = here.pods(), there.pods()
+        docker.docker("run", "-d", "--name", "lost", "--network", NETWORK, *SERVER)
+        process = docker.docker("inspect", "-f", "{{.State.Pid}}", "lost").strip()
+        row = [docker.address("lost", network=NETWORK), "joined"]
+
+        def is_named() -> bool:
+            rows = [line.split() for line in status(box, product, node).splitlines()]
+            return any(one[:2] == row and one[-1] == "lost" for one in rows)
+
+        box.wait_for(is_named, PATIENCE_S, "the agent to know the container's name, by Docker's lists")
+        docker.stop(DAEMON)
+        docker.run("sh", "-c", "rm -rf /var/lib/docker/containers/* /var/lib/docker/network/files/*")
+        docker.start_daemon()
+        docker.run("kill", "-9", process)
+        box.wait_for(lambda: node.counts().assigned == 1, LOST_S, "the lost container's address to be taken back")
+        node.agrees(assigned=1)
+        (said,) = ask(box, peer, [f"{pod.address}:{POD_PORT}/clientip"]).values()
+        assert str(peer.address) in said
+    docker.docker("network", "create", *DRIVERS, NETWORK)
+    node.agrees(assigned=0)

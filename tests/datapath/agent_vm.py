@@ -20,7 +20,7 @@ from fakes.kubeapi import NODES, TOKEN, FakeKubeAPI
 
 
 def environment(directory: Path, endpoints: Endpoints, plugin: str) -> dict[str, str]:
-    """What the chart's DaemonSet sets with `docker.enabled`, and where this VM's Azure is."""
+    """What the chart's DaemonSet sets with `docker.enabled` and `docker.engineSocket`, and where this VM's Azure is."""
     values = {
         "NODE_NAME": "vm1",
         "HOST_IP": PRIMARY,
@@ -37,6 +37,7 @@ def environment(directory: Path, endpoints: Endpoints, plugin: str) -> dict[str,
         "PROCESS_DIR": "/proc",
         "DOCKER_SOCKET": f"{directory}/plugin.sock",
         "DOCKER_STATE_DIR": f"{directory}/state",
+        "DOCKER_ENGINE_SOCKET": f"{directory}/engine/docker.sock",
         "LOG_FORMAT": "text",
     }
     return {f"{settings.PREFIX}{name}": value for name, value in values.items()}
@@ -52,6 +53,7 @@ async def serve(directory: Path, plugin: str) -> None:
     api.put(NODES, "vm1")
     async with azure.serve() as endpoints, api.serve() as url:
         (directory / "docker.toml").write_text(f'[docker]\nsocket = "{directory}/plugin.sock"\n')
+        (directory / "engine").mkdir()  # the runtime makes it for the mount
         chosen = settings.read(environment(directory, endpoints, plugin))
         await run_agent(chosen, api_server=KubeEndpoint(url, token=TOKEN))
 

@@ -76,9 +76,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- fail (printf "pool.size is %d but cannot be more than pool.max, which is %d" (int .size) (int .max)) -}}
 {{- end -}}
 {{- end -}}
-{{- if and .Values.docker.enabled (ne .Values.mode "transparent") -}}
-{{- fail (printf "docker.enabled needs mode transparent: it is %s, and Docker's containers are wired in the other alone" .Values.mode) -}}
-{{- end -}}
+{{- include "azure-cni.validate.docker" . -}}
 {{- include "azure-cni.validate.azure" . -}}
 {{- include "azure-cni.validate.directories" . -}}
 {{- include "azure-cni.validate.ports" . -}}
@@ -101,6 +99,27 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- range .Values.routablePrefixes -}}
 {{- if not (regexMatch "^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])/(3[0-2]|[12]?[0-9])$" .) -}}
 {{- fail (printf "routablePrefixes: %q is not an IPv4 prefix such as 192.168.0.0/16" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "azure-cni.validate.docker" -}}
+{{- if and .Values.docker.enabled (ne .Values.mode "transparent") -}}
+{{- fail (printf "docker.enabled needs mode transparent: it is %s, and Docker's containers are wired in the other alone" .Values.mode) -}}
+{{- end -}}
+{{- with .Values.docker.engineSocket -}}
+{{- if not $.Values.docker.enabled -}}
+{{- fail (printf "docker.engineSocket is %s, which needs docker.enabled" .) -}}
+{{- end -}}
+{{- if ne . (clean .) -}}
+{{- fail (printf "docker.engineSocket is %s; write it without dots: %s" . (clean .)) -}}
+{{- end -}}
+{{- $directory := dir . -}}
+{{- $parts := splitList "/" $directory -}}
+{{- $taken := has $directory (list "/var/run" "/run/docker" "/run/docker/plugins" "/run/containerd" "/run/netns") -}}
+{{- $ours := include "azure-cni.contains" (list "/run/azure-cni" $directory) -}}
+{{- if or (lt (len $parts) 3) $taken $ours -}}
+{{- fail (printf "docker.engineSocket is %s: its directory is mounted, and others use %s; have Docker listen in one that has nothing else, too, such as /run/docker-api/docker.sock (docs/docker.md)" . $directory) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

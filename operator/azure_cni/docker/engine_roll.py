@@ -38,6 +38,9 @@ from azure_cni.node.ports import Clock
 
 log = logging.getLogger(__name__)
 
+ACTIVITY: Final = "docker_engine"
+"""Its name where work is counted and logged."""
+
 PERIOD_S: Final = 30.0
 PAUSE_S: Final = 2.0
 """Between two readings at least, however often one is requested."""
@@ -91,7 +94,7 @@ class EngineRoll:
     async def _attempt(self, networks: Collection[str], faults: Faults) -> None:
         self.lists_requested = number = self.lists_requested + 1
         try:
-            with faults.guard("docker_engine"):
+            with faults.guard(ACTIVITY):
                 view = await self._read(networks)
         except AzureCniError as error:
             if not self._error:

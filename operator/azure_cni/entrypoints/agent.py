@@ -12,7 +12,8 @@ import logging
 import os
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import Application
 
@@ -42,6 +43,9 @@ from azure_cni.node.pool.reservation_request import ControllerGrants, SelfGrants
 from azure_cni.node.stored_ledger import DAMAGED
 from azure_cni.watch import node_watch
 from azure_cni.watch.kopf_runner import Watches
+
+if TYPE_CHECKING:
+    from azure_cni.entrypoints.docker_comparison import EngineRoll
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +82,8 @@ class Agent:
             AuditTrail(FileAuditStore(host.audit), clock=self._clock, node=settings.node_name) if host.audit else None
         )
         ports = self._ports(kube, pools, store)
-        self._node = node = Node(ports, settings.node)
+        self._engine = None if settings.docker is None else self._engine_roll(settings.docker)
+        self._node = node = Node(ports, settings.node, engine=self._engine)
         self._metrics.watch_pool(stored=node.stored, state=node.state, clock=self._clock)
         self._shown_pool = parse({})
         self._installation = installation_on(
@@ -88,8 +93,18 @@ class Agent:
             wake=node.reconciler.wake,
             node=ports.node,
             clock=self._clock,
-            seen=() if settings.docker is None else (settings.docker.socket.parent, settings.docker.state_dir),
+            seen=() if settings.docker is None else _directories(settings.docker),
         )
+
+    def _engine_roll(self, place: DockerPlace) -> EngineRoll | None:
+        """What compares Docker's endpoints, and no pod, with the lists of an engine that may be asked for them."""
+        if place.engine is None:
+            return None
+        from azure_cni.entrypoints.docker_comparison import engine_roll
+        from azure_cni.host.docker_engine import DockerEngine
+
+        engine = DockerEngine(place.engine, processes=self._settings.host.processes)
+        return engine_roll(engine, clock=self._clock, audit=self._audit, registry=self._metrics.registry)
 
     def _ports(self, kube: KubeClient, pools: KubePools, store: SqliteLedgerStore) -> NodePorts:
         """Azure, Kubernetes and the host, as the node's use cases see them."""
@@ -151,7 +166,7 @@ class Agent:
     def _works(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         return {
             "sandboxes": self._serve_sandboxes(),
-            **({"docker": self._serve_docker(self._settings.docker)} if self._settings.docker else {}),
+            **(self._docker_works(self._settings.docker) if self._settings.docker else {}),
             "host_watch": kept_up(self._node.host_watch.run, "host_watch", self._node.faults),
             "web": web.serve_in_cluster(self._settings.web, self._shown(), self._api_server, faults=self._node.faults),
             "ledger": self._end_when_damaged(),
@@ -181,8 +196,14 @@ class Agent:
         run_dir, observer = self._settings.host.run_dir, self._metrics
         await serve_cni(self._node, run_dir, observer=observer, closing=self._closing, extend=self._add_introspection)
 
-    async def _serve_docker(self, place: DockerPlace) -> None:
+    def _docker_works(self, place: DockerPlace) -> Mapping[str, Coroutine[Any, Any, None]]:
         """Docker's containers, from the same ledger and pool. Loaded here, for most agents serve none."""
+        from azure_cni.entrypoints.docker_comparison import compare
+
+        comparison = {"docker_engine": compare(self._engine, self._node)} if self._engine else {}
+        return {"docker": self._serve_docker(place)} | comparison
+
+    async def _serve_docker(self, place: DockerPlace) -> None:
         from azure_cni.entrypoints.docker_service import docker_networks, pool_document, serve_docker
 
         networks = docker_networks(place.state_dir)
@@ -193,9 +214,10 @@ class Agent:
             datapath=self._datapath,
             clock=self._clock,
             observer=self._metrics,
-            status=lambda: pool_document(self._shown_pool, self._node, networks),
+            status=lambda: pool_document(self._shown_pool, self._node, networks, self._engine),
             extend=self._add_introspection,
             closing=self._closing,
+            engine=self._engine,
         )
 
     def _add_introspection(self, app: Application) -> None:
@@ -235,3 +257,8 @@ class Agent:
         """A full node is no failing agent: an upgrade must not wait for pods to end."""
         state = self._node.state
         return state.obstacle if state.ready else state.forecast.message
+
+
+def _directories(place: DockerPlace) -> tuple[Path, ...]:
+    """Of the node, mounted for Docker."""
+    return (place.socket.parent, place.state_dir, *([place.engine.parent] if place.engine else []))

@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from azure_cni.docker.engine_roll import EngineRoll
+from azure_cni.docker.engine_roll import ACTIVITY, EngineRoll
 from azure_cni.docker.engine_view import EngineReport, EngineView
-from azure_cni.host.docker_engine import DockerEngine
+from azure_cni.docker.ports import Engine
+from azure_cni.entrypoints.running import kept_up
+from azure_cni.ipam.address_state import Holder
 from azure_cni.node.assembly import Node
 from azure_cni.node.audit import AuditTrail
 from azure_cni.node.ports import Clock
 
+__all__ = ["EngineCollector", "EngineRoll", "compare", "engine_roll"]
+"""The roll as well: the agent names its type, and imports nothing of `azure_cni.docker`."""
 
-def engine_roll(
-    socket: Path | None, *, clock: Clock, audit: AuditTrail | None, registry: CollectorRegistry
-) -> EngineRoll | None:
-    """What asks Docker at its socket; None where it is not to be asked. The audit trail is told containers' names."""
-    if socket is None:
-        return None
+
+def engine_roll(engine: Engine, *, clock: Clock, audit: AuditTrail | None, registry: CollectorRegistry) -> EngineRoll:
+    """What asks this engine for its lists. The audit trail is told containers' names."""
 
     def learned(view: EngineView) -> None:
         if audit is not None:
             audit.named(view.containers)
 
-    engine = EngineRoll(DockerEngine.at(socket), clock=clock, learned=learned)
-    registry.register(EngineCollector(lambda: engine.report))
-    return engine
+    roll = EngineRoll(engine, clock=clock, learned=learned)
+    registry.register(EngineCollector(lambda: roll.report))
+    return roll
 
 
-async def compare(engine: EngineRoll, node: Node) -> None:
+async def compare(roll: EngineRoll, node: Node) -> None:
     """Ask it until cancelled, about the networks that endpoints are on at the time."""
     stored = node.stored
-    await engine.run(
-        lambda: [slot.holder for slot in stored.ledger.slots if slot.holder is not None],
-        node.faults,
-    )
+
+    def holders() -> list[Holder]:
+        return [slot.holder for slot in stored.ledger.slots if slot.holder is not None]
+
+    await kept_up(lambda: roll.run(holders, node.faults), ACTIVITY, node.faults)
 
 
 class EngineCollector(Collector):

@@ -32,6 +32,7 @@ from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.entrypoints.running import attempt, kept_up, run_until_stopped, stop_on_signals, unhealthy
 from azure_cni.errors import ConfigInvalid, LedgerError
 from azure_cni.host.audit_files import FileAuditStore
+from azure_cni.host.docker_engine import DockerEngine
 from azure_cni.host.files import WholeFile
 from azure_cni.host.ledger_store import SqliteLedgerStore
 from azure_cni.host.run_directory import Released, make_private
@@ -71,8 +72,15 @@ class DockerProcess:
         self._audit = (
             AuditTrail(FileAuditStore(settings.audit), clock=self._clock, node=node_name) if settings.audit else None
         )
-        self._engine = engine_roll(
-            settings.engine, clock=self._clock, audit=self._audit, registry=self._metrics.registry
+        self._engine = (
+            engine_roll(
+                DockerEngine.at(settings.engine),
+                clock=self._clock,
+                audit=self._audit,
+                registry=self._metrics.registry,
+            )
+            if settings.engine
+            else None
         )
         azure = azure_ports(
             settings.azure, settings.nic_writer, pools=self._pool, observer=self._metrics, closing=closing

@@ -66,10 +66,13 @@ class HostSettings:
 
 @dataclass(frozen=True, slots=True)
 class DockerPlace:
-    """Where Docker finds its plugin, and where the list of its networks is, which outlives a reboot."""
+    """Where Docker finds its plugin, and where the list of its networks is, which outlives a reboot. `engine`: Docker's
+    own socket; None where its containers are not listed.
+    """
 
     socket: Path
     state_dir: Path
+    engine: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +248,8 @@ def _docker(reader: Reader) -> DockerPlace | None:
             f"cannot start: {PREFIX}DOCKER_SOCKET is set, which needs {PREFIX}MODE={ModeName.TRANSPARENT}: Docker's "
             "containers are wired in that mode alone"
         )
-    return DockerPlace(socket, Path(reader.text("DOCKER_STATE_DIR", "/var/lib/azure-cni/docker")))
+    state_dir = Path(reader.text("DOCKER_STATE_DIR", "/var/lib/azure-cni/docker"))
+    return DockerPlace(socket, state_dir, reader.parsed("DOCKER_ENGINE_SOCKET", Path, "a path", None))
 
 
 def _node(reader: Reader, nic_writer: NicWriter) -> NodeSettings:

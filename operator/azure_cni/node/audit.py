@@ -107,11 +107,11 @@ class AuditTrail:
         self._note([record_of(change, time=now, node=self._node) for change in changes])
 
     def named(self, names: Mapping[str, str]) -> None:
-        """An engine has said what its containers are called, by the container ID of their holders."""
+        """An engine has said what its containers are called, by the container ID of their holders. No pod is one."""
         now = self._clock.utc()
         for address, (holder, since) in list(self._held.items()):
             name = names.get(holder.sandbox.container_id, "")
-            if name and name != holder.pod_name:
+            if name and name != holder.pod_name and not holder.pod_namespace:
                 known = replace(holder, pod_name=name)
                 self._held[address] = (known, since)
                 self._note([holder_record(AuditKind.HELD, address, known, time=now, node=self._node, since=since)])

@@ -171,6 +171,19 @@ def test_docker_is_served_only_where_it_is_wanted_and_where_docker_looks():
     assert mounts().keys().isdisjoint({"docker-plugins", "docker-networks"})
 
 
+def test_the_directory_of_docker_s_own_socket_is_mounted_read_only_and_only_where_it_is_wanted():
+    """A mounted socket would be a dead one after Docker's next start, and where there is none no agent could start."""
+    values = ("docker.enabled=true", "docker.engineSocket=/run/docker-api/docker.sock")
+    assert agent_env(*values)["AZURE_CNI_DOCKER_ENGINE_SOCKET"] == "/run/docker-api/docker.sock"
+    directory = {"name": "docker-engine", "mountPath": "/run/docker-api", "readOnly": True}
+    assert mounts(*values)["docker-engine"] == directory
+    (volume,) = [one for one in agent_pod(*values)["spec"]["volumes"] if one["name"] == "docker-engine"]
+    assert volume["hostPath"] == {"path": "/run/docker-api", "type": "DirectoryOrCreate"}
+    assert container(*values)["securityContext"] == container()["securityContext"]
+    assert "AZURE_CNI_DOCKER_ENGINE_SOCKET" not in agent_env("docker.enabled=true")
+    assert not [mount for mount in mounts("docker.enabled=true") if mount == "docker-engine"]
+
+
 def test_probes_and_scrapes_find_the_port():
     pod, ports = agent_pod("metrics.port=9900"), container("metrics.port=9900")["ports"]
     assert ports == [{"name": "metrics", "containerPort": 9900, "hostPort": 9900, "protocol": "TCP"}]

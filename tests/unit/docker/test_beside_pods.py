@@ -15,7 +15,9 @@ from azure_cni.ipam.address_state import Sandbox
 from azure_cni.model.identity import ModeName
 from azure_cni.node.pods.liveness import GRACE_S
 from fakes.docker import PluginHost
+from fakes.docker_engine import NET1, FakeEngine
 from fakes.simulated_node import SimulatedNode, holder, pod_body
+from unit.docker.test_engine_roll import LONG_S, forget, started
 
 pytestmark = pytest.mark.looptime
 
@@ -98,3 +100,25 @@ async def test_a_del_of_the_runtime_that_names_an_endpoint_ends_none() -> None:
     async with both() as node:
         await node.sandboxes.delete(Sandbox("azure-cni", "ep1", "eth"))
         assert networks(node) == ["azure-cni", "net1"]
+
+
+async def test_what_docker_forgot_is_taken_back_and_no_list_of_docker_s_ends_a_pod() -> None:
+    """No process is in the pod's namespace either, and an engine that is another one has neither pod nor container."""
+    engine = FakeEngine()
+    host = PluginHost(engine=engine)
+    async with host.running() as node:
+        node.demand.begin_list()
+        node.demand.replace([pod_body("web")])
+        await node.add("web")
+        await started(host, engine, 1)
+        await started(host, engine, 2)
+        await asyncio.sleep(LONG_S)
+        assert networks(node) == [NET1, NET1, "azure-cni"]
+        forget(host, engine, 1)
+        await asyncio.sleep(2 * LONG_S)
+        assert networks(node) == [NET1, "azure-cni"]
+        engine.containers.clear()
+        engine.networks.clear()
+        await asyncio.sleep(10 * LONG_S)
+        assert networks(node) == [NET1, "azure-cni"]  # its processes run
+        assert node.datapath.wired.keys() >= {node.datapath.key(holder("web").sandbox)}

@@ -102,5 +102,9 @@ def test_docker_is_served_where_a_socket_is_named_and_only_in_the_mode_in_which_
     assert settings.read(NODE).docker is None
     place = settings.read(NODE | {"AZURE_CNI_DOCKER_SOCKET": "/run/docker/plugins/azure-cni.sock"}).docker
     assert place == settings.DockerPlace(Path("/run/docker/plugins/azure-cni.sock"), Path("/var/lib/azure-cni/docker"))
+    named = {"AZURE_CNI_DOCKER_SOCKET": "/p.sock", "AZURE_CNI_DOCKER_ENGINE_SOCKET": "/run/docker-api/docker.sock"}
+    with_engine = settings.read(NODE | named).docker
+    assert with_engine is not None
+    assert with_engine.engine == Path("/run/docker-api/docker.sock")
     with pytest.raises(ConfigInvalid, match="AZURE_CNI_DOCKER_SOCKET is set, which needs AZURE_CNI_MODE=transparent"):
         settings.read(NODE | {"AZURE_CNI_DOCKER_SOCKET": "/p.sock", "AZURE_CNI_MODE": "bridge"})

@@ -16,7 +16,7 @@ from azure_cni.node import audit as module
 from azure_cni.node.audit import AuditTrail
 from fakes.audit_store import FakeAuditStore
 from fakes.clocks import LoopClock, ManualClock
-from fakes.simulated_node import SimulatedNode
+from fakes.simulated_node import SimulatedNode, holder
 
 pytestmark = pytest.mark.looptime
 
@@ -86,6 +86,17 @@ async def test_an_engine_may_say_later_what_its_container_is_called():
         assert [(one.pod, bool(one.end)) for one in report.tenures] == [("web", True)]
         trail.named({"ep1": "web"})
     assert told(store) == [("started", ""), ("assigned", ""), ("held", "web"), ("returned", "")]
+
+
+async def test_an_engine_has_no_say_in_what_a_pod_is_called():
+    """On a node of a cluster that serves Docker, too: whoever answers at Docker's socket may name any ID."""
+    store = FakeAuditStore()
+    async with trailed(store) as (node, trail):
+        await node.add("web")
+        trail.named({holder("web").sandbox.container_id: "another"})
+        (address,) = (slot.address for slot in node.stored.ledger.slots if slot.holder is not None)
+        assert [one.pod for one in (await trail.find(address)).tenures] == ["web"]
+    assert told(store) == [("started", ""), ("assigned", "web")]
 
 
 async def test_the_next_agent_begins_with_what_is_held_and_a_reboot_with_nothing():
