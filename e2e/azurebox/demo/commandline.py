@@ -11,16 +11,16 @@ SETTLED_WITHIN_S = "60"
 
 
 def show_status(guide: Guide, _: Box, pods: Sequence[Pod]) -> None:
-    """Nothing is wrong, says the command that a person would ask first; and who has an address."""
+    """Who has an address; and last what a person would ask first: nothing is wrong."""
     guide.chapter(
         "The command line",
-        "What is wrong comes first, each with the command that mends it; here nothing is. The same program is "
+        "Who has an address; and what is wrong, with the command that mends it: here nothing is. The same program is "
         "kubectl azure-cni.",
     )
+    if pods:
+        text = guide.show("azure-cni", "who", str(pods[0].address))
+        guide.judge(pods[0].name in text, "it is that pod's.", f"azure-cni who does not name {pods[0].name}")
     try:
         guide.show("azure-cni", "status", "--wait", "--timeout", SETTLED_WITHIN_S)
     except StepError as error:
         guide.fault(f"azure-cni status finds something wrong:\n{error}")
-    if pods:
-        text = guide.show("azure-cni", "who", str(pods[0].address))
-        guide.judge(pods[0].name in text, "it is that pod's.", f"azure-cni who does not name {pods[0].name}")

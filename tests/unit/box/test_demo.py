@@ -197,6 +197,19 @@ def test_the_demo_fails_where_the_command_line_finds_something_wrong():
     assert "SubnetFull" in written(guide)
 
 
+def test_the_last_that_is_shown_is_that_nothing_is_wrong_and_what_to_ask_next_is_offered():
+    typed = list[str]()
+
+    def type_it(words: Sequence[str]) -> str:
+        typed.append(" ".join(words[1:3]))
+        return "demo-vm1-a"
+
+    tour.SCENES[-1](Guide(Paper(io.StringIO()), run=type_it), a_box(), PODS)
+    assert typed[-1] == "azure-cni status"
+    offered = [command for commands in tour.NEXT.values() for command in commands]
+    assert {"e2e/box azure-cni why -n default", "e2e/box azure-cni test"} <= set(offered)
+
+
 def test_pods_with_an_address_of_their_own_are_counted_on_each_node():
     def pod(node: str, *, phase: str = "Running", address: str = "10.240.0.7", host: bool = False) -> dict[str, object]:
         spec = {"nodeName": node, **({"hostNetwork": True} if host else {})}
