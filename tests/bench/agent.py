@@ -19,9 +19,9 @@ from aiohttp import web
 
 import azure_cni.entrypoints.agent  # noqa: F401  # for its memory
 from azure_cni.entrypoints import web as web_port
-from azure_cni.entrypoints.cni_listener import serve_socket
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.metrics import Metrics
+from azure_cni.entrypoints.runtime_sockets import serve_socket
 from azure_cni.entrypoints.web import Bind, Shown, TlsSettings, WebSettings
 from azure_cni.host.ledger_store import SqliteLedgerStore
 from azure_cni.ipam import limits

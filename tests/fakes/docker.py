@@ -17,8 +17,9 @@ from azure_cni.docker.container_endpoints import IFNAME, ContainerEndpoints
 from azure_cni.docker.docker_networks import DockerNetworks
 from azure_cni.docker.engine_roll import EngineRoll
 from azure_cni.docker.plugin_methods import DockerPlugin
-from azure_cni.entrypoints.cni_listener import RequestBounds, serve_socket
+from azure_cni.entrypoints.cni_listener import RequestBounds
 from azure_cni.entrypoints.docker_socket import DockerSocket
+from azure_cni.entrypoints.runtime_sockets import serve_socket
 from azure_cni.errors import CloudError, DatapathError
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.model.nic import VNetID

@@ -14,28 +14,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
 from azure_cni.entrypoints.accepting import Acceptor, Handler
-from azure_cni.entrypoints.running import kept_up
-from azure_cni.errors import AzureCniError, DecodeFailed
-from azure_cni.faults import Faults
+from azure_cni.errors import DecodeFailed
 
-ACTIVITY = "cni_socket"
-"""In the count of our own faults."""
 MAX_BODY_BYTES: Final = 64 << 10
 """Of a request about one sandbox: some 2 KiB, with the result of its ADD."""
 MAX_LARGE_BYTES: Final = 4 << 20
 """Of a request about many: the GC of a node's 250 attachments has some 30 KiB, and a container of Docker that exposes
 every port some 2 MiB."""
-_QUEUE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,77 +188,3 @@ async def _read(request: web.Request, what: str, *, most: int) -> bytes:
             "passes that large?"
         )
     return bytes(body)
-
-
-class _Site(web.BaseSite):
-    """What a runner stops first."""
-
-    def __init__(
-        self, runner: web.AppRunner, listening: socket.socket, *, requests: BoundedRequests, faults: Faults, name: str
-    ) -> None:
-        super().__init__(runner)
-        self._listening = listening
-        self._requests = requests
-        self._faults = faults
-        self._activity = name
-        self._serving: asyncio.Task[None] | None = None
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"http://unix:{self._listening.getsockname()}:"
-
-    async def start(self) -> None:
-        """Serve until stopped."""
-        server = self._runner.server
-        assert server is not None  # noqa: S101  # the runner is set up
-        await super().start()
-        work = kept_up(partial(self._requests.serve, self._listening, server), self._activity, self._faults)
-        self._serving = asyncio.create_task(work, name=self._activity)
-
-    async def stop(self) -> None:
-        """Accept nothing more. What is being answered goes on."""
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.gather(self._serving, return_exceptions=True)
-        self._listening.close()
-        await super().stop()
-
-
-async def serve_socket(
-    runner: web.AppRunner, path: Path, *, requests: BoundedRequests, faults: Faults, activity: str = ACTIVITY
-) -> None:
-    """Open the socket for root alone, and serve until the runner is cleaned up. AzureCniError."""
-    await _Site(runner, bound(path), requests=requests, faults=faults, name=activity).start()
-
-
-def bound(path: Path) -> socket.socket:
-    """A listening socket for root alone, in place of one that a dead agent left. AzureCniError.
-
-    What is no socket was put there by somebody else, and stays.
-    """
-    if _is_no_socket(path):
-        raise AzureCniError(
-            f"cannot open the socket {path}: what is there is no socket, and so somebody else's; move it away, or name "
-            "another path"
-        )
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-        path.chmod(0o600)
-        listener.listen(_QUEUE)
-    except OSError as error:
-        listener.close()
-        raise AzureCniError(
-            f"cannot open the socket {path}: {error.strerror}; is {path.parent} the node's, and writable?"
-        ) from error
-    return listener
-
-
-def _is_no_socket(path: Path) -> bool:
-    """Something is there that is none, a link included."""
-    try:
-        return not stat.S_ISSOCK(path.lstat().st_mode)
-    except OSError:  # nothing is there, or what the caller will meet too
-        return False

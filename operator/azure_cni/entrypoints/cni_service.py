@@ -14,9 +14,9 @@ from aiohttp.web import Application, AppRunner
 
 from azure_cni import __version__
 from azure_cni.entrypoints import netns_socket
-from azure_cni.entrypoints.cni_listener import bound, serve_socket
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.running import every, kept_up
+from azure_cni.entrypoints.runtime_sockets import ACTIVITY, bound, serve_socket
 from azure_cni.entrypoints.settings import HostSettings
 from azure_cni.host.files import NodeDirectories
 from azure_cni.host.install import HostPlugin
@@ -84,9 +84,10 @@ async def serve_cni(
     runner = AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     closing.push_async_callback(runner.cleanup)
-    await serve_socket(runner, run_dir / SOCKET, requests=server.requests, faults=node.faults)
+    served = await serve_socket(runner, run_dir / SOCKET, requests=server.requests, faults=node.faults)
     log.info("serving sandboxes", extra={"socket": str(run_dir / SOCKET), "version": __version__})
     async with asyncio.TaskGroup() as periodic:
+        periodic.create_task(kept_up(served.keep_open, ACTIVITY, node.faults))
         passed = partial(_take_passed, server, runner, run_dir)
         periodic.create_task(kept_up(passed, "netns_socket", node.faults))
         deferred = node.deferred_deletes.carry_out_all

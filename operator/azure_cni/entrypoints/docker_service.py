@@ -5,11 +5,11 @@ The agent loads this module only where it serves Docker: the others do without i
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,8 +22,10 @@ from azure_cni.docker.container_endpoints import REQUEST_WAITS_S, ContainerEndpo
 from azure_cni.docker.docker_networks import DockerNetworks
 from azure_cni.docker.engine_roll import EngineRoll
 from azure_cni.docker.plugin_methods import DockerPlugin
-from azure_cni.entrypoints.cni_listener import RequestBounds, serve_socket
+from azure_cni.entrypoints.cni_listener import RequestBounds
 from azure_cni.entrypoints.docker_socket import ACTIVITY, DockerSocket
+from azure_cni.entrypoints.running import kept_up
+from azure_cni.entrypoints.runtime_sockets import serve_socket
 from azure_cni.errors import AzureCniError
 from azure_cni.host.files import WholeFile
 from azure_cni.linux.datapath import LinuxDatapath
@@ -111,10 +113,10 @@ async def serve_docker(
     await runner.setup()
     closing.push_async_callback(runner.cleanup)
     _make_parent(path)
-    await serve_socket(runner, path, requests=server.requests, faults=node.faults, activity=ACTIVITY)
+    served = await serve_socket(runner, path, requests=server.requests, faults=node.faults, activity=ACTIVITY)
     closing.callback(path.unlink, missing_ok=True)
     log.info("serving docker", extra={"socket": str(path), "version": __version__})
-    await asyncio.Event().wait()
+    await kept_up(partial(served.keep_open, prepare=partial(_make_parent, path)), ACTIVITY, node.faults)
 
 
 def _make_parent(path: Path) -> None:

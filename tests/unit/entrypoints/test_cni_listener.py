@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -18,16 +17,16 @@ import pytest
 from aiohttp import web
 
 from azure_cni.cni.wire import VERBS
-from azure_cni.entrypoints import accepting, cni_listener
+from azure_cni.entrypoints import accepting, runtime_sockets
 from azure_cni.entrypoints.cni_listener import (
     MAX_BODY_BYTES,
     MAX_LARGE_BYTES,
     BoundedRequests,
     RequestBounds,
-    serve_socket,
 )
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.running import kept_up
+from azure_cni.entrypoints.runtime_sockets import serve_socket
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
 from azure_cni.ipam.address_state import Holder, Sandbox
@@ -212,7 +211,7 @@ async def test_a_fault_while_accepting_is_counted_and_it_serves_again(tmp_path: 
         return await whole(acceptor)
 
     monkeypatch.setattr(requests, "accept", accept)
-    monkeypatch.setattr(cni_listener, "kept_up", partial(kept_up, again_s=0.01))
+    monkeypatch.setattr(runtime_sockets, "kept_up", partial(kept_up, again_s=0.01))
     runner = web.AppRunner(web.Application())
     await runner.setup()
     await serve_socket(runner, tmp_path / "cni.sock", requests=requests, faults=Faults(counted.append))
@@ -231,15 +230,3 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-def test_only_a_socket_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "directory").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "nothing")
-    for name in ("file", "directory", "link"):
-        with pytest.raises(AzureCniError, match=rf"^cannot open the socket {tmp_path}/{name}: what is there is no"):
-            cni_listener.bound(tmp_path / name)
-        assert os.path.lexists(tmp_path / name)
-    cni_listener.bound(tmp_path / "socket").close()
-    cni_listener.bound(tmp_path / "socket").close()

@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from azure_cni.entrypoints.cni_listener import bound, serve_socket
 from azure_cni.entrypoints.cni_server import CniServer
+from azure_cni.entrypoints.runtime_sockets import bound, serve_socket
 from azure_cni.errors import AzureCniError, DatapathError
 from azure_cni.host.run_directory import Released
 from azure_cni.node.pods.deferred_deletes import DeferredDeletes

@@ -22,9 +22,9 @@ from azure_cni.api.introspection import (
 )
 from azure_cni.api.trace_reports import MOST_DESTINATIONS, TRACE_PATH, decode_trace_report
 from azure_cni.entrypoints.cli import main
-from azure_cni.entrypoints.cni_listener import serve_socket
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.introspection_routes import add_introspection
+from azure_cni.entrypoints.runtime_sockets import serve_socket
 from azure_cni.faults import Faults
 from azure_cni.node.audit import AuditTrail
 from fakes.audit_store import FakeAuditStore

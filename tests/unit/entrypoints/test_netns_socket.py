@@ -17,8 +17,8 @@ from aiohttp import web
 
 from azure_cni.datapath.interface import Wiring
 from azure_cni.entrypoints import netns_socket
-from azure_cni.entrypoints.cni_listener import bound
 from azure_cni.entrypoints.cni_server import CniServer
+from azure_cni.entrypoints.runtime_sockets import bound
 from azure_cni.errors import AzureCniError, DatapathError
 from azure_cni.node.ports import SandboxSpec
 from fakes.simulated_node import SimulatedNode
