@@ -6,6 +6,7 @@ and by namespace, then looks whether anything is left, and says so.
 """
 
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def up(count: int, *, runtime: str | None = None) -> None:
         prometheus.start(control_plane)
     with step("nodes registered"):
         wait_for(lambda: registered() >= count, timeout_s=REGISTER_TIMEOUT_S, what=f"{count} nodes to register")
-        require_all_alive()
+        require_alive([CLOUD, CONTROL_PLANE, *names])
 
 
 def current_runtime() -> str:
@@ -70,10 +71,14 @@ def whole() -> bool:
     return not interrupted and all(processes.running(name) for name in (CLOUD, CONTROL_PLANE))
 
 
-def require_all_alive() -> None:
-    """Raises: StepError when a process that was started has ended since; carries its log."""
+def require_alive(names: Sequence[str]) -> None:
+    """Raises: StepError when one of these VMs or processes, or a service of such a VM, has ended; carries its log.
+
+    VMs that are not the cluster's, such as those with Docker, may have what was stopped.
+    """
     for process in processes.all_records():
-        if not process.is_alive():
+        ours = any(process.name == name or process.name.startswith(f"{name}-") for name in names)
+        if ours and not process.is_alive():
             raise StepError(f"{process.name} ended after it was started", log=process.log, advice="e2e/box up again")
 
 
