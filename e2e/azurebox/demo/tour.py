@@ -1,4 +1,4 @@
-"""The tour: make the cluster, show everything in order, say what to try next, and fail when something was wrong.
+"""The tour of the cluster: make it, show everything in order, say what to try next, and fail when something was wrong.
 
 Each part goes on from whatever state is there: after Ctrl-C the same command completes what is missing, and `down`
 takes away what there is.
@@ -8,15 +8,17 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 
 from azurebox import clusterdns, lifecycle, release
 from azurebox.client import Box
 from azurebox.demo import addresses, commandline, features, figures, traffic, workload
+from azurebox.demo.course import play, report
 from azurebox.demo.guide import BOX, Guide
 from azurebox.demo.paper import Paper
 from azurebox.demo.workload import PODS_PER_NODE, Pod
 from azurebox.facts import CONTROL_PLANE, DEFAULT_NODES
-from azurebox.steps import StepError, step
+from azurebox.steps import step
 
 Scene = Callable[[Guide, Box, Sequence[Pod]], None]
 
@@ -102,34 +104,5 @@ def run(helm_arguments: Sequence[str], *, alone: Callable[[], AbstractContextMan
     box = Box()
     with step(f"pods: {PODS_PER_NODE} on each node"):
         pods = workload.start(box)
-    show(guide, box, pods)
-    return report(guide, took_s=time.monotonic() - began)
-
-
-def show(guide: Guide, box: Box, pods: Sequence[Pod]) -> None:
-    """Every scene, also after one that failed."""
-    for scene in SCENES:
-        try:
-            scene(guide, box, pods)
-        except StepError as error:
-            guide.fault(str(error))
-
-
-def report(guide: Guide, *, took_s: float) -> int:
-    """What to try next, how long it took, and what was wrong; the exit status."""
-    paper = guide.paper
-    paper.heading("What to try next")
-    for why, commands in NEXT.items():
-        paper.line("")
-        paper.prose(why)
-        for command in commands:
-            paper.command(shlex.split(command))
-    minutes, seconds = divmod(round(took_s), 60)
-    took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-    paper.heading(f"Done in {took}. The cluster keeps running until `make down`.")
-    if not guide.wrong:
-        return 0
-    paper.heading(f"WRONG, {len(guide.wrong)} of the above:")
-    for text in guide.wrong:
-        paper.prose(text)
-    return 1
+    play(guide, [partial(scene, guide, box, pods) for scene in SCENES])
+    return report(guide, NEXT, took_s=time.monotonic() - began, remains="The cluster keeps running until `make down`.")
