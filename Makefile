@@ -1,4 +1,4 @@
-# Everything a newcomer needs is one of: make demo, test, e2e, lint, bench, simulate, down.
+# Everything a newcomer needs is one of: make demo, demo-docker, test, e2e, lint, bench, simulate, down.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -11,7 +11,7 @@ BOX := e2e/box
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: venv
 venv: $(READY) ## The Python environment, from the lock file
@@ -24,8 +24,12 @@ $(READY): requirements/dev.txt e2e/prepare
 demo: $(READY) ## A two-node cluster on this machine, with pods on addresses of a (fake) Azure VNet, shown
 	$(BOX) demo
 
+.PHONY: demo-docker
+demo-docker: $(READY) ## Containers of Docker on addresses of that VNet, on two VMs without Kubernetes, shown
+	$(BOX) demo-docker $(ARGS)
+
 .PHONY: down
-down: $(READY) ## Take the cluster of `make demo` or `make e2e` away again, without a trace
+down: $(READY) ## Take away what `make demo`, `demo-docker` or `e2e` made, without a trace
 	$(BOX) down
 
 # What needs no kernel of its own runs on all cores; the data plane's tests look at traffic, one after another.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from azurebox import azure, clusterdns, host, lifecycle, processes, release, status, tools
+from azurebox import azure, clusterdns, docker_host, host, lifecycle, processes, release, status, tools
 from azurebox.controlplane import command_line, people, people_environment
 from azurebox.fabric.topology import PLACES
 from azurebox.facts import AZURE_SOCKET, CACHE, DEFAULT_NODES, MAX_NODES, PREFIX, REPOSITORY, RUN
@@ -76,6 +76,16 @@ def _parser() -> argparse.ArgumentParser:
         "azure", help="show and change the fake Azure: azure nics, azure fault...; without a word, list all words"
     )
     commands.add_parser("demo", help="up, install, and a tour of what azure-cni does; passes arguments to helm")
+    tour = commands.add_parser(
+        "demo-docker", help="up, install, two VMs with Docker, and a tour of what azure-cni does for containers"
+    )
+    tour.add_argument(
+        "--docker",
+        choices=docker_host.VERSIONS,
+        default=docker_host.VERSIONS[0],
+        help="which engine, default %(default)s",
+    )
+    tour.set_defaults(run=_demo_docker)
     commands.add_parser("scenarios", help="up, install, and the scenarios of e2e/scenarios; passes arguments to pytest")
     commands.add_parser("bench", help="measure against the reference plugins (tests/bench); passes arguments on")
     packages = commands.add_parser(
@@ -171,11 +181,20 @@ def _demo(rest: list[str]) -> int:
     return demo.run(rest, alone=_alone)
 
 
+def _demo_docker(options: argparse.Namespace) -> int:
+    from azurebox import demo
+
+    host.require_root()
+    return demo.run_docker(options.docker, alone=_alone)
+
+
 def _scenarios(rest: list[str]) -> int:
     with _alone():
         print("azure in a box: up", flush=True)
         lifecycle.up(DEFAULT_NODES)
         clusterdns.withdraw()  # the scenarios count addresses
+        for left in docker_host.all_hosts():
+            left.remove()
     chosen = argparse.ArgumentParser(add_help=False)
     chosen.add_argument("--mode", choices=release.MODES)
     options, _ = chosen.parse_known_args(rest)

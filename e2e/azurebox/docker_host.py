@@ -2,10 +2,13 @@
 
 There are two engines: Docker 20.10, Debian's package docker.io, unpacked in the cache and not installed, and Docker 29,
 built from source, with the containerd that the cluster has. Both are asked by the client of the package. The VM's
-containers share one image, a busybox that also serves: `GET /cgi-bin/whoami` on port 8080 returns the caller's address.
+containers share one image, a busybox that also serves, unless it is to do something else: `GET /` on port 8080, and
+`/cgi-bin/whoami`, return the caller's address.
 """
 
 import json
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -22,9 +25,12 @@ ENGINE = CACHE / "docker.io"
 VERSIONS = ("20.10", "29")
 IMAGE = "azbox/busybox:1"
 PORT = 8080
-APPLETS = ("sh", "ip", "httpd", "nc", "sleep", "cat")
+APPLETS = ("sh", "ip", "httpd", "nc", "sleep", "cat", "wget")
 WHOAMI = '#!/bin/sh\nprintf "Content-Type: text/plain\\r\\n\\r\\n%s\\n" "$REMOTE_ADDR"\n'
 CLIENT, DAEMON, PLUGIN = "/usr/bin/docker", "dockerd", "azure-cni-docker"
+MACHINE = re.compile(f"{PREFIX}docker[^-]*")  # without a service's name behind it
+COMMANDS = "/opt/azbox/commands"  # the last place of a VM's PATH
+OWN_DIRECTORIES = tuple(map(Path, ("/opt", "/run", "/tmp", "/var")))  # a VM has its own
 STARTED_S = 120.0
 
 SETTINGS = """\
@@ -90,6 +96,11 @@ class DockerHost:
         processes.halt(processes.require(self.name), grace_s=0)
         self.start()
 
+    def add_commands(self) -> None:
+        """Have `docker` and `azure-cni` there by these names, for people who type in the VM."""
+        for name, argv in (("docker", [f"{ENGINE}{CLIENT}"]), ("azure-cni", self._azure_cni()[:-1])):
+            self._machine.write(f"{COMMANDS}/{name}", f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n', mode=0o755)
+
     def docker(self, *args: str) -> str:
         """Run Docker's command there; its output."""
         return self._machine.run([f"{ENGINE}{CLIENT}", *args])
@@ -138,7 +149,8 @@ class DockerHost:
             return False
 
     def _import_image(self) -> None:
-        self.docker("import", str(self.packed_image()), IMAGE)
+        serve = f"CMD {json.dumps(SERVER[1:])}"
+        self.docker("import", "--change", serve, str(self.packed_image()), IMAGE)
 
     def packed_image(self) -> Path:
         """The containers' file system as an archive; its path in the VM."""
@@ -152,8 +164,26 @@ class DockerHost:
         script.parent.mkdir(parents=True, exist_ok=True)
         script.write_text(WHOAMI)
         script.chmod(0o755)
+        index = script.with_name("index.cgi")
+        index.unlink(missing_ok=True)
+        index.symlink_to(script.name)
         capture(["tar", "-C", str(root), "-cf", f"{root}.tar", "."], what="pack the image of containers")
         return Path("/var/image.tar")
+
+
+def require_visible(*places: Path) -> None:
+    """Raises: StepError for a place that a VM does not see, where what it is to run would be missing."""
+    for place in places:
+        if any(place.is_relative_to(own) for own in OWN_DIRECTORIES):
+            raise StepError(
+                f"cannot run Docker in a VM from {place}: a VM has {', '.join(map(str, OWN_DIRECTORIES))} of its own",
+                advice="have the repository, and the cache (XDG_CACHE_HOME), in another directory, such as your home",
+            )
+
+
+def all_hosts() -> list[DockerHost]:
+    """Every VM with Docker that was started, whatever became of it since."""
+    return [DockerHost(process.name) for process in processes.all_records() if MACHINE.fullmatch(process.name)]
 
 
 SERVER = (IMAGE, "/bin/httpd", "-f", "-p", f"0.0.0.0:{PORT}", "-h", "/www")

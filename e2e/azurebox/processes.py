@@ -24,7 +24,8 @@ BORN_WITHIN_S = 60.0
 
 # Services see a plain environment: proxies, package settings and certificates of the caller are not theirs.
 ENVIRONMENT = {
-    "PATH": "/opt/azbox/bin:/opt/azbox/containerd:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": "/opt/azbox/bin:/opt/azbox/containerd:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    ":/opt/azbox/commands",
     "HOME": "/root",
     "LANG": "C.UTF-8",
 }

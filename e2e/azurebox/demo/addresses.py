@@ -26,6 +26,7 @@ class Configuration:
     name: str
     address: IPv4Address
     state: str
+    primary: bool
 
 
 def show_nodes(guide: Guide, _: Box, __: Sequence[Pod]) -> None:
@@ -106,8 +107,9 @@ def show_nics(guide: Guide, box: Box, pods: Sequence[Pod]) -> None:
     names = {nic["vm"]: nic["name"] for nic in box.azure("GET", "/nics")}
     for node in box.nodes:
         own = {pod.address: pod.name for pod in pods if pod.node == node}
-        text = guide.show("azure", f"/nics/{names[node]}", shorten=partial(_digest, holders=own))
-        there = {held.address for held in configurations(text) if held.state == "Succeeded"}
+        shorten = partial(digest, holders=own, whose="the node itself")
+        text = guide.show("azure", f"/nics/{names[node]}", shorten=shorten)
+        there = {held.address for held in configurations(json.loads(text)) if held.state == "Succeeded"}
         missing = [f"{name} {address}" for address, name in own.items() if address not in there]
         guide.judge(
             not missing,
@@ -116,25 +118,26 @@ def show_nics(guide: Guide, box: Box, pods: Sequence[Pod]) -> None:
         )
 
 
-def configurations(document: str) -> list[Configuration]:
+def configurations(nic: Mapping[str, Any]) -> list[Configuration]:
     """The ipConfigurations of a NIC from its document."""
     return [
         Configuration(
             entry["name"],
             IPv4Address(entry["properties"]["privateIPAddress"]),
             entry["properties"]["provisioningState"],
+            entry["properties"]["primary"],
         )
-        for entry in json.loads(document)["properties"]["ipConfigurations"]
+        for entry in nic["properties"]["ipConfigurations"]
     ]
 
 
-def _digest(document: str, *, holders: Mapping[IPv4Address, str]) -> str:
-    """The node's own configuration and some of the pods', as a table."""
-    every = configurations(document)
+def digest(document: str, *, holders: Mapping[IPv4Address, str], whose: str, column: str = "POD") -> str:
+    """A NIC's primary configuration, which is `whose`, and some of those that `holders` have by name, as a table."""
+    every = configurations(json.loads(document))
     shown = [held for held in every if held.address in holders][: SAMPLE - 1]
-    shown = [held for held in every if held.address not in holders][:1] + shown
-    rows = [(held.name, held.address, held.state, holders.get(held.address, "(the node itself)")) for held in shown]
-    table = aligned([("IPCONFIGURATION", "ADDRESS", "STATE", "POD"), *rows])
+    shown = [held for held in every if held.primary] + shown
+    rows = [(held.name, held.address, held.state, holders.get(held.address, f"({whose})")) for held in shown]
+    table = aligned([("IPCONFIGURATION", "ADDRESS", "STATE", column), *rows])
     return f"{table}\n(and {len(every) - len(shown)} more)"
 
 

@@ -1,10 +1,12 @@
 """The pods of the demo: for each node a Deployment of ten that serve HTTP, bound to that node, and their Service.
+For Docker's tour one such pod.
 
 Nothing here belongs to azure-cni: they are the pods of anyone.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
@@ -17,6 +19,12 @@ LABEL = "app=demo"
 PODS_PER_NODE = 10
 PORT = 8080
 START_TIMEOUT_S = 90
+SERVER = {
+    "name": "server",
+    "image": AGNHOST,
+    "args": ["netexec", f"--http-port={PORT}"],
+    "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "initialDelaySeconds": 1, "periodSeconds": 2},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,36 @@ def start(box: Box) -> list[Pod]:
     return wait_for(complete, timeout_s=START_TIMEOUT_S, what="the demo's pods to serve", explain=lambda: _explain(box))
 
 
+@contextmanager
+def one_pod(box: Box, name: str) -> Iterator[Pod]:
+    """A pod of that name on the first node, which serves, and which nobody waits for when it ends.
+
+    Raises:
+        StepError: it does not serve; carries what there is and the last events.
+
+    """
+    box.kubectl("delete", "pod", name, "--ignore-not-found")
+    where = {"nodeSelector": {"kubernetes.io/hostname": box.nodes[0]}, "terminationGracePeriodSeconds": 1}
+    box.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {**where, "containers": [SERVER]},
+        }
+    )
+    try:
+        [pod] = wait_for(
+            lambda: _serving([box.kubectl_json("get", "pod", name)]),
+            timeout_s=START_TIMEOUT_S,
+            what=f"the pod {name} to serve",
+            explain=lambda: box.kubectl("get", "pod", name) + box.kubectl("events", "--types=Warning"),
+        )
+        yield pod
+    finally:
+        box.kubectl("delete", "pod", name, "--wait=false")
+
+
 def addressed(box: Box) -> dict[str, int]:
     """How many pods on each node have an address of their own, anyone's pods."""
     counts = dict.fromkeys(box.nodes, 0)
@@ -81,12 +119,6 @@ def _explain(box: Box) -> str:
 
 def _deployment(node: str) -> dict[str, Any]:
     labels = {"app": "demo", "on": node}
-    container = {
-        "name": "server",
-        "image": AGNHOST,
-        "args": ["netexec", f"--http-port={PORT}"],
-        "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "initialDelaySeconds": 1, "periodSeconds": 2},
-    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -99,7 +131,7 @@ def _deployment(node: str) -> dict[str, Any]:
                 "spec": {
                     "nodeSelector": {"kubernetes.io/hostname": node},
                     "terminationGracePeriodSeconds": 1,
-                    "containers": [container],
+                    "containers": [SERVER],
                 },
             },
         },
