@@ -60,18 +60,26 @@ class Advice:
     see_why: str
     at_once: str
     """When what Azure refused is tried again without a wait."""
+    raise_limit: str
+    """Where the number that bounds the pool is set; LIMIT in it is `max` or `size`, NODE the pool's name."""
+    run_fewer: str
+    """What helps where no number can be raised."""
 
 
 IN_CLUSTER: Final = Advice(
     unanswered="see whether the controller runs: kubectl get pods -A -l app.kubernetes.io/component=controller",
     see_why="kubectl describe nodeippool NODE",
     at_once="when the pool's spec changes or somebody asks to read the NIC (annotation azure-cni.io/read-now)",
+    raise_limit="spec.LIMIT of the NodeIPPool (kubectl edit nodeippool NODE), or pool.LIMIT of the chart",
+    run_fewer="let fewer pods onto it (maxPods of its kubelet)",
 )
 
 ON_A_VM: Final = Advice(
     unanswered="see what the plugin, which answers itself, says: journalctl -u azure-cni-docker",
     see_why="azure-cni docker status",
     at_once="after systemctl restart azure-cni-docker",
+    raise_limit="pool.LIMIT in the settings of azure-cni docker",
+    run_fewer="run fewer containers on it",
 )
 
 

@@ -15,7 +15,7 @@ from azure_cni.ipam.sizing import Policy
 from azure_cni.node.pool.failures import AT_ONCE, Activity, Failure, Failures
 from azure_cni.node.pool.permissions import permission_missing
 from azure_cni.node.pool.pool_conditions import Snapshot, conditions, forecast
-from azure_cni.node.state import IN_CLUSTER, ON_A_VM
+from azure_cni.node.state import IN_CLUSTER, ON_A_VM, Advice
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, pod_body
 
@@ -71,6 +71,31 @@ def condition(kind: PoolKind, snapshot: Snapshot, failures: Failures | None = No
 def test_a_full_node_says_that_it_is_full_whatever_else_does_not_work(activity: Activity, error: Exception):
     ready = condition(PoolKind.READY, FULL, failure(activity, error))
     assert (ready.holds, ready.reason) == (False, "NodeAtLimit")
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "bound", "advice", "words"),
+    [
+        (16, "max", IN_CLUSTER, "raise spec.max of the NodeIPPool (kubectl edit nodeippool vm1), or pool.max of the"),
+        (16, "size", IN_CLUSTER, "raise spec.size of the NodeIPPool (kubectl edit nodeippool vm1)"),
+        (16, "max", ON_A_VM, "raise pool.max in the settings of azure-cni docker"),
+        (250, "max", IN_CLUSTER, "as many as one node can have: let fewer pods onto it (maxPods of its kubelet)"),
+        (250, "max", ON_A_VM, "as many as one node can have: run fewer containers on it"),
+    ],
+)
+def test_a_full_node_names_the_limit_and_what_raises_it(ceiling: int, bound: str, advice: Advice, words: str):
+    held = counts(allocated=ceiling, assigned=ceiling)
+    full = replace(FULL, counts=held, ceiling=ceiling, bound=bound, advice=advice, pool="vm1")
+    assert words in condition(PoolKind.AT_LIMIT, full).message
+    assert words in forecast(full, Failures()).for_pods
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("policy", "bound"), [(Policy(maximum=16), "spec.max"), (Policy(size=16), "spec.size")])
+async def test_a_node_knows_by_what_it_is_bound(policy: Policy, bound: str):
+    async with SimulatedNode(policy=policy).running() as node:
+        await node.until(lambda: node.counts.allocated == 16 and bool(node.status.get("conditions")))
+        await node.until(lambda: f"raise {bound} of the NodeIPPool" in node.condition("AtLimit")["message"])
 
 
 def test_what_keeps_pods_waiting_is_reported():

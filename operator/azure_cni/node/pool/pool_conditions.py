@@ -18,6 +18,7 @@ from azure_cni.ipam.ledger import Counts
 from azure_cni.ipam.near_limit import below_limit
 from azure_cni.ipam.sizing import recall_words
 from azure_cni.model.identity import ModeName
+from azure_cni.model.nic import MAX_ADDRESSES_PER_NODE
 from azure_cni.model.text import addresses, counted, few
 from azure_cni.node.pool.failures import Activity, Failure, Failures
 from azure_cni.node.pool.permissions import permission_missing
@@ -64,6 +65,8 @@ class Snapshot:
     """When activities that failed are tried again (RFC 3339), for those of which that is worth telling."""
     crowding: int = 0
     """ipConfigurations for no pod that take up what else the pool might have of the NIC."""
+    bound: str = ""
+    """Which field of the pool's spec is the ceiling, `max` or `size`; "" where something else is."""
     mode: ModeName = ModeName.TRANSPARENT
     """In which pods are wired."""
     pending_mode: ModeName | None = None
@@ -166,7 +169,14 @@ def _full(snapshot: Snapshot) -> str:
     if snapshot.crowding:
         others = counted(snapshot.crowding, "ipConfiguration")
         return f"{message}; the NIC is full, with {others} for no pod (status.excluded)"
-    return f"{message}; {snapshot.refusal_message}" if snapshot.refusal == NODE_AT_LIMIT else message
+    if snapshot.refusal == NODE_AT_LIMIT:
+        return f"{message}; {snapshot.refusal_message}"
+    if snapshot.ceiling >= MAX_ADDRESSES_PER_NODE:
+        return f"{message}, as many as one node can have: {snapshot.advice.run_fewer}"
+    if not snapshot.bound:
+        return message
+    where = snapshot.advice.raise_limit.replace("LIMIT", snapshot.bound).replace("NODE", snapshot.pool)
+    return f"{message}; to let it have more, raise {where}"
 
 
 def _brief(failure: Failure, snapshot: Snapshot) -> str:

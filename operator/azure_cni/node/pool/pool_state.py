@@ -118,6 +118,12 @@ class PoolState:
         return min(limit for limit in limits if limit is not None)
 
     @property
+    def bound(self) -> str:
+        """Which field of the pool's spec is the ceiling, `max` or `size`; "" where something else is."""
+        wanted = {"max": self.policy.maximum, "size": self.policy.size}
+        return "" if self.nic_read_only else next((name for name, one in wanted.items() if one == self.ceiling), "")
+
+    @property
     def crowding(self) -> int:
         """How many ipConfigurations that are for no pod keep the pool from its size on a full NIC."""
         view = self.view

@@ -93,6 +93,7 @@ class StatusBuilder:
             refusal_message=pool_state.grant.message,
             recall=pool_state.grant.recall,
             crowding=pool_state.crowding,
+            bound=pool_state.bound,
             mode=state.link.mode if state.link is not None else pool_state.mode,
             pending_mode=state.pending_mode,
             pods=tuple(str(slot.holder) for slot in slots if slot.holder is not None) if leaves_mode else (),
