@@ -78,7 +78,8 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
         "PoolGrowing": Cause("Azure is adding addresses; a write of a NIC takes seconds to minutes", Actor.NOBODY,
                              "wait; if such bursts are common, raise pool.minFree", "azure-cni plan NODE"),
         "NodeAtLimit": Cause("the node holds as many addresses as it may, and all are taken", Actor.CLUSTER,
-                             "raise the limit that the message names, or let fewer pods onto the node", DESCRIBE),
+                             "raise the limit that the message names, or let fewer pods onto the node",
+                             "kubectl edit nodeippool NODE"),
         "QuotaExceeded": Cause("all of the VNet's quota is granted", Actor.CLUSTER,
                                "raise spec.limit of the VNetQuota, or give addresses back",
                                "kubectl edit vnetquota QUOTA", QUOTA),
@@ -113,7 +114,8 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
                              Actor.NOBODY, "wait; if it lasts, Azure's activity log says who writes to the NIC",
                              DESCRIBE),
         "AccessDenied": Cause("a permission in Azure is missing; the message names it", Actor.AZURE,
-                              "add it to the role, or assign the role at that scope; then have the node try at once",
+                              "assign the role there (the pool's condition PermissionMissing has the command); then "
+                              "have the node try at once",
                               READ_NOW, AGENT),
         "NotAttested": Cause("the node did not prove to the controller which VM it is", Actor.CLUSTER,
                              "read what is missing in the message", DESCRIBE, AGENT),
@@ -150,6 +152,8 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
         "KubernetesInvalid": _kubernetes("the API server refuses the object", _DEFINITIONS),
         "PluginMissing": Cause("a reference plugin of the chain is missing on the node", Actor.CLUSTER,
                                "install it, or set cni.chainPortmap=false", DESCRIBE, AGENT),
+        "ConflistEdited": Cause("somebody edited the node's CNI configuration", Actor.NOBODY,
+                                "wait a minute: the agent puts it right; if not, see its log", _LOGS),
         "NodeNotReady": Cause("the node cannot take a pod yet", Actor.NOBODY, "wait until the agent is ready",
                               DESCRIBE, AGENT),
         "AgentAway": Cause("no agent serves this node; pods that run keep running", Actor.CLUSTER,
@@ -196,7 +200,7 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
         "Ended": Cause("the pod has ended and holds no address any more", Actor.NOBODY, "nothing",
                        "azure-cni who ADDRESS --at TIME"),
         "Addressed": Cause("the pod has its address, and nothing is known to be wrong with it", Actor.NOBODY,
-                           "if traffic fails all the same, go through the six checks", "", TRAFFIC),
+                           "if traffic fails all the same, go through the checks of that page", "", TRAFFIC),
     }
 )  # fmt: skip
 """By reason, as events and conditions have it."""

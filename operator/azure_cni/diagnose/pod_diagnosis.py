@@ -1,25 +1,27 @@
 """Why a pod has no address, or no traffic: one cause, with the message of the object that says so.
 
 Of several things that are true the first in this order is named: what ended or never needed an address, the scheduler,
-an agent that is away, the pool's Ready condition (which its agent renews as long as it runs), the pod's newest event,
-and at last what is not azure-cni's.
+an agent that is away, the pool's Ready condition (which its agent renews as long as it runs), the pod's newest event
+about its sandbox, and at last what is not azure-cni's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from azure_cni.api.conditions import IDLE_RECALLED, PoolKind
+from azure_cni.api.conditions import IDLE_RECALLED, NODE_AT_LIMIT, PoolKind
 from azure_cni.api.introspection import NodeReport
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import text
-from azure_cni.diagnose.causes import cause_of, in_words
+from azure_cni.diagnose.causes import CAUSES, cause_of, in_words
 from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, EventFacts, PodFacts, condition_of
-from azure_cni.diagnose.pod_features import lacks, next_attachment, vnet_notes
+from azure_cni.diagnose.next_steps import next_step
+from azure_cni.diagnose.pod_features import lacks, vnet_notes
 from azure_cni.model.text import counted, few, seconds_of, time_text
 
 EXPECTED: Final = frozenset({"Addressed", "Ended", "HostNetwork", "Starting"})
@@ -33,8 +35,20 @@ _SANDBOX: Final = (
     ("failed to find plugin", "PluginMissing"),
     ("this node cannot take a pod yet", "NodeNotReady"),
     ("cni plugin not initialized", "NodeNotReady"),
+    ("cannot use the network configuration", "ConflistEdited"),
 )
 """What the runtime's own event says, where the agent had no say."""
+_OWN: Final = (
+    *(PoolKind.AT_LIMIT, PoolKind.QUOTA_EXCEEDED, PoolKind.SUBNET_FULL, PoolKind.THROTTLED),
+    PoolKind.PERMISSION_MISSING,
+)
+"""Conditions that a reason of Ready has for itself; the last one says more than Ready: the command that mends it."""
+_OUR_PLUGIN: Final = 'plugin type="azure-cni" failed'
+_OF_RUNTIME: Final = frozenset({"FailedCreatePodSandBox", "NetworkNotReady"})
+_SCALE: Final = (
+    "kubectl scale -n SYSTEM deployment -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=controller "
+    "--replicas=2"
+)
 
 
 class PodDiagnosis(msgspec.Struct, frozen=True, rename="camel"):
@@ -83,6 +97,7 @@ def explain_pod(
         cause = cause_of(IDLE_RECALLED)  # as many as wait are on their way
     quota = evidence.quota(pool.vnet_id) if pool else None
     names = {"node": pod.node, "pod": pod.name, "namespace": pod.namespace, "quota": quota.name if quota else ""}
+    command = found.command or _special_command(found.reason, evidence, pool) or cause.command
     since_s = found.since_s if found.since_s is not None else pod.scheduled_s or pod.created_s
     return PodDiagnosis(
         pod=pod.full_name,
@@ -93,13 +108,22 @@ def explain_pod(
         meaning=cause.meaning,
         since="" if since_s is None else time_text(since_s),
         message=found.message,
-        next_step="" if found.reason in EXPECTED else _next(found, pod, pool, report, now_s),
+        next_step="" if found.reason in EXPECTED else next_step(found.reason, pod, pool, report, now_s=now_s),
         actor=cause.actor.value,
         do=cause.do,
-        command=in_words(found.command or cause.command, **names, address=pod.addresses[0] if pod.addresses else ""),
+        command=in_words(command, **names, address=pod.addresses[0] if pod.addresses else ""),
         page=cause.page,
         notes=[*_notes(pod, evidence, report), *vnet_notes(pod, events, report)],
     )
+
+
+def _special_command(reason: str, evidence: ClusterEvidence, pool: NodeIPPool | None) -> str:
+    """A command that fits this case better than the cause's own; "" where that is the right one."""
+    if reason == "AwaitingGrant" and not evidence.controllers and evidence.agents and evidence.knows("controllers"):
+        return _SCALE.replace("SYSTEM", evidence.agents[0].namespace)
+    if reason == NODE_AT_LIMIT and pool is not None and pool.grant_reason == NODE_AT_LIMIT:
+        return "kubectl edit vnetquota QUOTA"
+    return ""
 
 
 def _found(pod: PodFacts, evidence: ClusterEvidence, events: Sequence[EventFacts], now_s: float) -> _Found:
@@ -169,17 +193,40 @@ def _waiting(pod: PodFacts, evidence: ClusterEvidence, events: Sequence[EventFac
     if evidence.agents and (agent is None or agent.state not in {"Running", ""}):
         state = "there is none" if agent is None else f"{agent.full_name} is {agent.state}"
         return _Found("AgentAway", f"the agent's pod of node {pod.node}: {state}")
-    ready: Mapping[str, Any] = condition_of(pool.status, "Ready") if pool else {}
-    if ready.get("status") == "False":
-        return _Found(text(ready.get("reason")), text(ready.get("message")), _since(ready))
-    if found := next(filter(None, map(_of_event, newest)), None):
-        return found
+    said = next(filter(None, map(_of_event, newest)), None)
+    if said is not None and said.reason == "AgentAway" and (agent is None or not agent.ready):
+        return said  # the pool says what was so when its agent was last there
+    if (known := _of_pool(pool, evidence) or said) is not None:
+        return known
     if pod.scheduled_s is not None and now_s - pod.scheduled_s < PLACED_S:
         return _Found("Starting")
     if pool is None and evidence.pools:
         return _Found("NoPool", f"there is no NodeIPPool {pod.node}")
-    said = f"{newest[0].reason}: {newest[0].message}" if newest else "no event says why it waits"
-    return _Found("NotOurs", said)
+    return _not_ours(newest[0]) if newest else _Found("NotOurs", "no event says why it waits")
+
+
+def _of_pool(pool: NodeIPPool | None, evidence: ClusterEvidence) -> _Found | None:
+    """Why no pod can start on the node, by its Ready condition.
+
+    That condition may be False for longer than for its present reason, so where a reason has a condition of its own, or
+    the pause has its time, that counts.
+    """
+    ready: Mapping[str, Any] = condition_of(pool.status, PoolKind.READY) if pool else {}
+    if pool is None or ready.get("status") != "False":
+        return None
+    reason, message, since_s = text(ready.get("reason")), text(ready.get("message")), _since(ready)
+    own = next((one for one in map(partial(condition_of, pool.status), _OWN) if _is_true(one, reason)), None)
+    if own is not None:
+        since_s = _since(own)
+        message = text(own.get("message")) if own.get("type") == PoolKind.PERMISSION_MISSING else message
+    pause = evidence.pauses.get(pool.name)
+    if reason == "PoolPaused" and pause is not None:
+        since_s = seconds_of(pause.since) or since_s
+    return _Found(reason, message, since_s)
+
+
+def _is_true(condition: Mapping[str, Any], reason: str) -> bool:
+    return condition.get("status") == "True" and condition.get("reason") == reason
 
 
 def _of_event(event: EventFacts) -> _Found | None:
@@ -187,28 +234,18 @@ def _of_event(event: EventFacts) -> _Found | None:
     if event.reason == "NoAddress":
         reason, _, message = event.message.partition(": ")
         return _Found(reason, message, event.first_s)
-    if event.reason == "FailedCreatePodSandBox":
-        known = next((reason for words, reason in _SANDBOX if words in event.message), "")
-        return _Found(known or "DatapathFailed", event.message, event.first_s)
-    return None
+    if event.reason not in _OF_RUNTIME:
+        return None
+    known = next((reason for words, reason in _SANDBOX if words in event.message), "")
+    if not known and _OUR_PLUGIN in event.message:
+        details = event.message.rstrip('"\\ ').rpartition("; ")[2]  # libcni: the message, then our word for the cause
+        known = details if details in CAUSES else "DatapathFailed"
+    # A sandbox needs more than a network: an image, a runtime, a cgroup; and other plugins of the chain fail, too.
+    return _Found(known, event.message, event.first_s) if known else _not_ours(event)
 
 
-def _next(found: _Found, pod: PodFacts, pool: NodeIPPool | None, report: NodeReport | None, now_s: float) -> str:
-    """What is tried next, and when: from the agent itself, or from what its pool says."""
-    if report and (words := next_attachment(pod, report)):
-        return words
-    for failure in report.failures if report else ():
-        if failure.reason == found.reason and failure.retry_at:
-            tries = counted(failure.attempts, "try", "tries")
-            return f"the agent's next try ({failure.activity}) is at {failure.retry_at}, after {tries}"
-    if report and report.next_write.kind != "None":
-        waits = f"; it waits for {'; '.join(report.next_write.waits)}" if report.next_write.waits else ""
-        return f"the next write of the NIC: {report.next_write.kind}{waits}"
-    if pool is not None and pool.throttled_until_s > now_s:
-        return f"Azure is asked again at {time_text(pool.throttled_until_s)}"
-    if pool is not None and pool.grant_not_before_s is not None and pool.grant_not_before_s > now_s:
-        return f"the request is answered at {time_text(pool.grant_not_before_s)} or later"
-    return "the kubelet tries the pod again within seconds, and the agent as the message says"
+def _not_ours(event: EventFacts) -> _Found:
+    return _Found("NotOurs", f"{event.reason}: {event.message}", event.first_s)
 
 
 def _notes(pod: PodFacts, evidence: ClusterEvidence, report: NodeReport | None) -> list[str]:

@@ -8,11 +8,9 @@ import pytest
 
 from azure_cni.api.introspection import (
     AttachmentReport,
-    FailureReport,
     NodeReport,
     PaceReport,
     SlotReport,
-    WriteReport,
 )
 from azure_cni.commands import reads
 from azure_cni.diagnose.causes import CAUSES
@@ -21,6 +19,9 @@ from fakes.cluster_access import FakeClusterAccess
 from unit.chart.test_operations import causes
 from unit.diagnose.clusters import NOW_S, THEN, cluster, condition, event, node, pod, pool, process
 from unit.diagnose.test_causes import of_the_page
+
+SCALE = "kubectl scale -n kube-system deployment -l app.kubernetes.io/name=azure-cni,"
+OURS = 'failed to setup network for sandbox "0a1b": plugin type="azure-cni" failed (add): {}'
 
 
 def explain(access: FakeClusterAccess, name: str = "web", report: NodeReport | None = None) -> PodDiagnosis:
@@ -53,11 +54,21 @@ def test_the_event_of_a_pod_says_it_where_the_pool_is_ready(reason: str):
         ("failed to setup network: cannot reach the azure-cni agent at /run/azure-cni/cni.sock", "AgentAway"),
         ('failed to find plugin "portmap" in path [/opt/cni/bin]', "PluginMissing"),
         ("cni plugin not initialized", "NodeNotReady"),
-        ("cannot make the veth: no such device", "DatapathFailed"),
+        (OURS.format("cannot make the veth: no such device"), "DatapathFailed"),
+        (OURS.format("cannot open the ledger: disk I/O error; LedgerFailed"), "LedgerFailed"),
+        (OURS.format('cannot use the network configuration: unknown key "sokcet"; InvalidConfig'), "ConflistEdited"),
+        (OURS.format("cannot wire it: of a newer agent; SomethingNew"), "DatapathFailed"),
+        ('plugin type="portmap" failed (add): unable to set up chains', "NotOurs"),
+        ('no runtime for "gvisor" is configured', "NotOurs"),
     ],
 )
 def test_the_runtimes_event_says_it_where_the_agent_had_no_say(message: str, cause: str):
     assert explain(cluster(pod(), events=[event("web", "FailedCreatePodSandBox", message)])).cause == cause
+
+
+def test_a_node_whose_runtime_has_no_network_yet():
+    said = "network is not ready: NetworkReady=false reason:NetworkPluginNotReady message: cni plugin not initialized"
+    assert explain(cluster(pod(), events=[event("web", "NetworkNotReady", said)])).cause == "NodeNotReady"
 
 
 @pytest.mark.parametrize(("recalling", "actor"), [(3, "nobody"), (2, "the cluster's administrator")])
@@ -88,6 +99,50 @@ def test_a_node_without_an_agent(agents: list[dict[str, object]], words: str):
     assert found.cause == "AgentAway"
     assert words in found.message
     assert "spec.nodeName=vm1" in found.command
+
+
+@pytest.mark.parametrize(("agents", "cause"), [([], "AgentAway"), ([process("agent", ready=False)], "AgentAway"),
+                                               ([process("agent")], "PoolPaused")])  # fmt: skip
+def test_what_a_pool_said_when_its_agent_was_there_is_no_cause_any_more(agents: list[dict[str, object]], cause: str):
+    """Without agents at all the command line may look in the wrong namespace: then the runtime's event counts."""
+    silent = event("web", "FailedCreatePodSandBox", OURS.format("cannot reach the azure-cni agent at /run/x.sock"))
+    stale = pool("vm1", condition("Ready", False, "PoolPaused", "it is paused"))
+    assert explain(cluster(pod(), pools=[stale], events=[silent], processes=agents)).cause == cause
+
+
+def test_since_when_is_the_causes_own_time_where_a_condition_has_it():
+    """Ready may be False for longer, for another reason before."""
+    later = "2026-11-28T06:12:00Z"
+    full = condition("SubnetFull", True, "SubnetFull", "no room") | {"lastTransitionTime": later}
+    unready = condition("Ready", False, "SubnetFull", "no room")
+    assert explain(cluster(pod(), pools=[pool("vm1", unready, full)])).since == later
+    assert explain(cluster(pod(), pools=[pool("vm1", unready)])).since == THEN
+    paused = pool("vm1", condition("Ready", False, "PoolPaused", "it is paused"))
+    paused["spec"]["paused"] = True
+    owner = {"manager": "kubectl-edit", "operation": "Update", "time": later, "fieldsV1": {"f:spec": {"f:paused": {}}}}
+    paused["metadata"]["managedFields"] = [owner]
+    assert explain(cluster(pod(), pools=[paused])).since == later
+
+
+def test_the_command_that_assigns_a_permission_is_in_the_answer():
+    denied = condition("Ready", False, "AccessDenied", "it lacks x on y")
+    missing = condition("PermissionMissing", True, "AccessDenied", "it lacks x on y; az role assignment create ...")
+    assert explain(cluster(pod(), pools=[pool("vm1", denied, missing)])).message.endswith("assignment create ...")
+
+
+@pytest.mark.parametrize(("component", "command"), [("controller", "kubectl -n kube-system get pods"), ("", SCALE)])
+def test_where_no_controller_is_the_command_makes_one(component: str, command: str):
+    processes = [process("agent"), *([process(component)] if component else [])]
+    waits = [event("web", "NoAddress", "AwaitingGrant: asked")]
+    assert explain(cluster(pod(), events=waits, processes=processes)).command.startswith(command)
+
+
+@pytest.mark.parametrize(("status", "command"), [
+    ({"grantReason": "NodeAtLimit"}, "kubectl edit vnetquota vnet"), ({}, "kubectl edit nodeippool vm1"),
+])  # fmt: skip
+def test_a_full_node_is_mended_where_its_limit_stands(status: dict[str, str], command: str):
+    full = pool("vm1", condition("Ready", False, "NodeAtLimit", "16 of at most 16"), **status)
+    assert explain(cluster(pod(), pools=[full])).command == command
 
 
 def test_a_pod_without_a_node_is_the_schedulers():
@@ -165,25 +220,6 @@ def test_a_pod_that_waits_for_something_else():
     events = [event("web", "FailedMount", 'secret "x" not found')]
     found = explain(cluster(pod(), events=events))
     assert (found.cause, found.message) == ("NotOurs", 'FailedMount: secret "x" not found')
-
-
-def test_the_agent_says_when_it_tries_again():
-    access = cluster(pod(), pools=[pool("vm1", condition("Ready", False, "SubnetFull", "no room"))])
-    failure = FailureReport("grow", "SubnetFull", "no room", 4, THEN, "2026-11-28T06:21:00Z")
-    found = explain(access, report=NodeReport(node="vm1", failures=[failure]))
-    assert found.next_step == "the agent's next try (grow) is at 2026-11-28T06:21:00Z, after 4 tries"
-
-
-def test_the_agent_says_what_its_next_write_waits_for():
-    access = cluster(pod(), events=[event("web", "NoAddress", "AwaitingGrant: asked")])
-    write = WriteReport(kind="Grow", add=16, waits=["an answer to request 7"])
-    found = explain(access, report=NodeReport(node="vm1", next_write=write))
-    assert found.next_step == "the next write of the NIC: Grow; it waits for an answer to request 7"
-
-
-def test_the_pool_says_until_when_azure_asked_to_wait():
-    throttled = pool("vm1", condition("Ready", False, "Throttled", "429"), throttledUntil="2026-11-28T06:25:00Z")
-    assert explain(cluster(pod(), pools=[throttled])).next_step == "Azure is asked again at 2026-11-28T06:25:00Z"
 
 
 def test_what_may_not_be_read_is_noted_and_the_rest_is_used():
