@@ -9,12 +9,21 @@ import pytest
 
 from azure_cni.api.conditions import Condition, PoolKind
 from azure_cni.datapath.conflicts import Conflict, ConflictReason
-from azure_cni.errors import AccessDenied, CloudUnreachable, KubeConflict, NodeNotReady, PreconditionFailed
+from azure_cni.errors import (
+    AccessDenied,
+    CloudUnreachable,
+    ConfigInvalid,
+    KubeConflict,
+    KubeDenied,
+    NodeNotReady,
+    PreconditionFailed,
+)
 from azure_cni.ipam.ledger import Counts
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.pool.failures import AT_ONCE, Activity, Failure, Failures
 from azure_cni.node.pool.permissions import permission_missing
-from azure_cni.node.pool.pool_conditions import Snapshot, conditions, forecast
+from azure_cni.node.pool.pool_conditions import conditions, forecast
+from azure_cni.node.pool.pool_snapshot import Snapshot
 from azure_cni.node.state import IN_CLUSTER, ON_A_VM, Advice
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, pod_body
@@ -88,6 +97,27 @@ def test_a_full_node_names_the_limit_and_what_raises_it(ceiling: int, bound: str
     full = replace(FULL, counts=held, ceiling=ceiling, bound=bound, advice=advice, pool="vm1")
     assert words in condition(PoolKind.AT_LIMIT, full).message
     assert words in forecast(full, Failures()).for_pods
+
+
+def test_a_limit_that_is_raised_with_numbers_that_cannot_be_is_the_specs_fault():
+    spec = failure(Activity.SPEC, ConfigInvalid("cannot use maxFree 30: it must be at least minFree + batch"))
+    ready = condition(PoolKind.READY, FULL, spec)
+    assert (ready.holds, ready.reason) == (False, "InvalidConfig")
+    assert "it must be at least minFree + batch; with the numbers of before this node holds 250 of" in ready.message
+    assert condition(PoolKind.AT_LIMIT, FULL, spec).reason == "NodeAtLimit"
+
+
+@pytest.mark.parametrize(("attempts", "reason"), [(1, "AwaitingGrant"), (2, "KubernetesDenied")])
+def test_a_request_that_cannot_be_written_is_not_the_controllers_to_answer(attempts: int, reason: str):
+    """The first failure may be a race. Pods learn nothing of the API server's words."""
+    failures = Failures()
+    for _ in range(attempts):
+        failures.record(Activity.REQUEST, KubeDenied("cannot patch nodeippools/vm1: forbidden"), now_s=0.0)
+    asking = replace(FULL, counts=counts(allocated=16, assigned=16), target=32, answered=False)
+    expected = forecast(asking, failures)
+    assert expected.reason == reason
+    assert "forbidden" not in expected.for_pods
+    assert ("forbidden" in expected.message) == (attempts > 1)
 
 
 @pytest.mark.looptime

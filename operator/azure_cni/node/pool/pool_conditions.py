@@ -5,108 +5,27 @@ Pure: a snapshot in, words out. Every message says what is so, with the numbers,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address
-
 from azure_cni.api.conditions import IDLE_RECALLED, NODE_AT_LIMIT, Condition, PoolKind
-from azure_cni.api.node_ip_pool import Recall
-from azure_cni.datapath.conflicts import Conflict
 from azure_cni.datapath.modes import mode_change
 from azure_cni.errors import PreconditionFailed, SubnetFull, Throttled
-from azure_cni.ipam.ledger import Counts
 from azure_cni.ipam.near_limit import below_limit
 from azure_cni.ipam.sizing import recall_words
-from azure_cni.model.identity import ModeName
 from azure_cni.model.nic import MAX_ADDRESSES_PER_NODE
 from azure_cni.model.text import addresses, counted, few
 from azure_cni.node.pool.failures import Activity, Failure, Failures
 from azure_cni.node.pool.permissions import permission_missing
-from azure_cni.node.state import IN_CLUSTER, STARTING, AddressForecast, Advice
+from azure_cni.node.pool.pool_snapshot import Snapshot
+from azure_cni.node.state import STARTING, AddressForecast
 
 CONTROLLER_ANSWER_S = 30.0
 """A controller answers within a second or two, or says why it does not: after this long nobody may be there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that the words are made from.
-
-    `ready` means identified and wired; `ceiling` is what the pool may grow to; `answered` that the newest request has
-    its answer, and `asked_for_s` how long a write has been waiting for one; `growing` that Azure adds addresses now,
-    `updating` that it works on the NIC, whatever for and for whomever; `withheld` addresses no pod may get until it is
-    certain that they stay on the NIC; `obstacle` says why no pod can start, addresses or not;
-    `conflicts` what others on the host do against the traffic of pods.
-    """
-
-    ready: bool
-    counts: Counts
-    paused: bool
-    nic_read_only: bool
-    target: int
-    ceiling: int
-    requested: int
-    answered: bool
-    asked_for_s: float
-    growing: bool
-    updating: bool
-    withheld: int
-    vnet_known: bool
-    missing: tuple[IPv4Address, ...]
-    obstacle: str
-    conflicts: tuple[Conflict, ...]
-    refusal: str
-    refusal_message: str
-    throttled_until: str
-    now_s: float
-    pool: str = "NODE"
-    """The name of the NodeIPPool, which is the node's."""
-    retry_at: Mapping[Activity, str] = field(default_factory=dict)
-    """When activities that failed are tried again (RFC 3339), for those of which that is worth telling."""
-    crowding: int = 0
-    """ipConfigurations for no pod that take up what else the pool might have of the NIC."""
-    bound: str = ""
-    """Which field of the pool's spec is the ceiling, `max` or `size`; "" where something else is."""
-    mode: ModeName = ModeName.TRANSPARENT
-    """In which pods are wired."""
-    pending_mode: ModeName | None = None
-    """The mode that the node is to change over to, and has not yet."""
-    pods: tuple[str, ...] = ()
-    """Who holds an address, in words."""
-    recall: Recall | None = None
-    near_limit: bool = False
-    """Pods have most of what the pool may grow to."""
-    advice: Advice = IN_CLUSTER
-    denied: tuple[Failure, ...] = ()
-    """What pods ask to have attached, and a permission lacks for."""
-
-    @property
-    def at_limit(self) -> bool:
-        """The pool may not grow any further."""
-        return self.counts.allocated >= self.ceiling
-
-    @property
-    def held(self) -> str:
-        """The counts in words."""
-        counts = self.counts
-        leaving = f", {counts.releasing} being released" if counts.releasing else ""
-        return (
-            f"{counts.allocated} of at most {addresses(self.ceiling)}: "
-            f"{counts.assigned} assigned, {counts.cooling} cooling, {counts.free} free{leaving}"
-        )
-
-    @property
-    def harmless(self) -> frozenset[Activity]:
-        """Failures that need not concern a pod: what they would renew is known well enough, or brings it nothing."""
-        known = {Activity.IDENTITY, Activity.VNET} if self.vnet_known else set()
-        return frozenset(known if self.withheld else known | {Activity.RELEASE})
-
-
 def forecast(snapshot: Snapshot, failures: Failures) -> AddressForecast:
     """What an ADD that waits may expect."""
     available_soon, reason, message = _expected(snapshot, failures)
-    worst = failures.worst(harmless=snapshot.harmless)
-    brief = _brief(worst, snapshot) if worst is not None and message == describe_failure(worst, snapshot) else ""
+    said = next((one for one in failures if message == describe_failure(one, snapshot)), None)
+    brief = _brief(said, snapshot) if said is not None else ""
     return AddressForecast(
         available_soon=available_soon, reason=reason, message=message, decided_s=snapshot.now_s, brief=brief
     )
@@ -126,7 +45,7 @@ def _expected(snapshot: Snapshot, failures: Failures) -> tuple[bool, str, str]:
         why = "it is not known what came of the write that was to take them off the NIC"
         withheld = counted(snapshot.withheld, "address is withheld", "addresses are withheld")
         return True, "NicUpdating", f"{withheld}: {why}; now {snapshot.held}"
-    return _growth(snapshot)
+    return _growth(snapshot, failures)
 
 
 def _is_retry(failures: Failures) -> bool:
@@ -140,9 +59,9 @@ def _is_passing(failure: Failure, snapshot: Snapshot) -> bool:
     return isinstance(failure.error, PreconditionFailed) and (snapshot.updating or failure.is_tried_at_once)
 
 
-def _growth(snapshot: Snapshot) -> tuple[bool, str, str]:
+def _growth(snapshot: Snapshot, failures: Failures) -> tuple[bool, str, str]:
     if snapshot.at_limit:
-        return False, NODE_AT_LIMIT, _full(snapshot)
+        return _bounded(snapshot, failures.get(Activity.SPEC))
     if snapshot.paused:
         return False, "PoolPaused", f"the NodeIPPool is paused (spec.paused) and nothing is free: {snapshot.held}"
     if snapshot.refusal:
@@ -150,16 +69,24 @@ def _growth(snapshot: Snapshot) -> tuple[bool, str, str]:
     if snapshot.updating:
         return True, "NicUpdating", f"Azure is still working on an earlier change of the NIC; now {snapshot.held}"
     if not snapshot.answered:
-        return (
-            snapshot.asked_for_s < CONTROLLER_ANSWER_S,
-            "AwaitingGrant",
-            f"{_unanswered(snapshot)}; if this lasts, {snapshot.advice.unanswered}",
-        )
+        return _asking(snapshot, failures.get(Activity.REQUEST))
     return True, "PoolGrowing", f"the pool grows to {addresses(snapshot.target)}; now {snapshot.held}"
 
 
-def _unanswered(snapshot: Snapshot) -> str:
-    return f"this node asked to hold {addresses(snapshot.requested)} and has no answer yet; now {snapshot.held}"
+def _bounded(snapshot: Snapshot, spec: Failure | None) -> tuple[bool, str, str]:
+    """`spec`: that the pool's spec cannot be used, so that the former limit counts."""
+    if spec is None:
+        return False, NODE_AT_LIMIT, _full(snapshot)
+    return False, spec.reason, f"{describe_failure(spec, snapshot)}; with the numbers of before {_full(snapshot)}"
+
+
+def _asking(snapshot: Snapshot, unwritten: Failure | None) -> tuple[bool, str, str]:
+    """`unwritten`: that the request cannot be written, so no controller has heard of it; one try may be a race."""
+    if unwritten is not None and unwritten.attempts > 1:
+        return False, unwritten.reason, describe_failure(unwritten, snapshot)
+    asked = f"this node asked to hold {addresses(snapshot.requested)} and has no answer yet; now {snapshot.held}"
+    waits = snapshot.asked_for_s < CONTROLLER_ANSWER_S
+    return waits, "AwaitingGrant", f"{asked}; if this lasts, {snapshot.advice.unanswered}"
 
 
 def _full(snapshot: Snapshot) -> str:

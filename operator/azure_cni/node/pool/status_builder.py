@@ -12,6 +12,7 @@ from azure_cni.ipam.plan import releasable
 from azure_cni.node.pool import pool_conditions
 from azure_cni.node.pool.failures import Activity, Failure, Failures
 from azure_cni.node.pool.pool_object import PoolObject
+from azure_cni.node.pool.pool_snapshot import Snapshot
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
 from azure_cni.node.state import IN_CLUSTER, ON_A_VM
 
@@ -64,12 +65,12 @@ class StatusBuilder:
         """A failure in words."""
         return pool_conditions.describe_failure(failure, self._snapshot())
 
-    def _snapshot(self) -> pool_conditions.Snapshot:
+    def _snapshot(self) -> Snapshot:
         state, pool_state, pool = self._core.state, self._pool_state, self._pool_object.pool
         slots, counts = self._core.stored.ledger.slots, self._core.stored.ledger.counts()
         now_s, asked_s = self._core.ports.clock.boottime_s(), state.asked_s
         leaves_mode = state.pending_mode is not None
-        return pool_conditions.Snapshot(
+        return Snapshot(
             ready=state.ready,
             counts=counts,
             paused=pool_state.policy.paused,
