@@ -21,6 +21,7 @@ _AGAIN: Final = "the agent tries it again, after 15 minutes at the latest"
 USUAL: Final[Mapping[str, str]] = MappingProxyType(
     {
         "PoolPaused": "nothing while it is paused; when the pause ends, the pool grows at once",
+        "InvalidConfig": "nothing before the spec is corrected",
         "NodeAtLimit": f"{KUBELET}; it starts when the limit is raised, or when a pod of this node ends",
         "QuotaExceeded": f"the controller grants more as soon as the quota has it, and {KUBELET}",
         "WriteBudget": f"the controller answers the node in its turn, and {KUBELET}",
@@ -55,7 +56,7 @@ def next_step(reason: str, pod: PodFacts, pool: NodeIPPool | None, report: NodeR
     if report and (words := next_attachment(pod, report)):
         return words
     for failure in report.failures if report else ():
-        if failure.reason == reason and failure.retry_at:
+        if failure.reason == reason != "InvalidConfig" and failure.retry_at:
             tries = counted(failure.attempts, "try", "tries")
             return f"the agent's next try ({failure.activity}) is at {failure.retry_at}, after {tries}"
     if pool is not None and pool.throttled_until_s > now_s:

@@ -8,7 +8,6 @@ about its sandbox, and at last what is not azure-cni's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -18,9 +17,10 @@ from azure_cni.api.conditions import IDLE_RECALLED, NODE_AT_LIMIT, PoolKind
 from azure_cni.api.introspection import NodeReport
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import text
-from azure_cni.diagnose.causes import CAUSES, cause_of, in_words
+from azure_cni.diagnose.causes import cause_of, in_words
 from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, EventFacts, PodFacts, condition_of
 from azure_cni.diagnose.next_steps import next_step
+from azure_cni.diagnose.pod_events import FoundCause, newest_first, newest_of_network, not_ours
 from azure_cni.diagnose.pod_features import lacks, vnet_notes
 from azure_cni.model.text import counted, few, seconds_of, time_text
 
@@ -30,21 +30,13 @@ PLACED_S: Final = 10.0
 """A pod that was placed this short a time ago is not late."""
 LAG_S: Final = 60.0
 """How far a pool's status and the pods' may be apart: the kubelet and the agent both write after a while."""
-_SANDBOX: Final = (
-    ("cannot reach the azure-cni agent", "AgentAway"),
-    ("failed to find plugin", "PluginMissing"),
-    ("this node cannot take a pod yet", "NodeNotReady"),
-    ("cni plugin not initialized", "NodeNotReady"),
-    ("cannot use the network configuration", "ConflistEdited"),
-)
-"""What the runtime's own event says, where the agent had no say."""
 _OWN: Final = (
     *(PoolKind.AT_LIMIT, PoolKind.QUOTA_EXCEEDED, PoolKind.SUBNET_FULL, PoolKind.THROTTLED),
     PoolKind.PERMISSION_MISSING,
 )
 """Conditions that a reason of Ready has for itself; the last one says more than Ready: the command that mends it."""
-_OUR_PLUGIN: Final = 'plugin type="azure-cni" failed'
-_OF_RUNTIME: Final = frozenset({"FailedCreatePodSandBox", "NetworkNotReady"})
+_OF_STATUS: Final = frozenset({"status", "request"})
+"""Activities of an agent that write its pool."""
 _SCALE: Final = (
     "kubectl scale -n SYSTEM deployment -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=controller "
     "--replicas=2"
@@ -71,15 +63,6 @@ class PodDiagnosis(msgspec.Struct, frozen=True, rename="camel"):
     """What else is known, and what could not be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    reason: str
-    message: str = ""
-    since_s: float | None = None
-    command: str = ""
-    """Instead of the cause's."""
-
-
 def explain_pod(
     pod: PodFacts,
     evidence: ClusterEvidence,
@@ -90,8 +73,10 @@ def explain_pod(
 ) -> PodDiagnosis:
     """The one cause. `events` are the pod's own; `report` is its node's agent's answer, where it could be asked."""
     found = _found(pod, evidence, events, now_s)
+    if pod.node and not pod.addresses and report is not None:
+        found = _of_unwritten(found, events, report) or found
     if found.reason in {"Addressed", "HostNetwork"} and (lacking := lacks(pod, events, report)) is not None:
-        found = _Found(lacking.reason, f"{lacking.message}; the pod runs, and its address works", found.since_s)
+        found = FoundCause(lacking.reason, f"{lacking.message}; the pod runs, and its address works", found.since_s)
     cause, pool = cause_of(found.reason), evidence.pool(pod.node)
     if found.reason == PoolKind.QUOTA_EXCEEDED and pool is not None and pool.recalling >= max(1, pool.waiting):
         cause = cause_of(IDLE_RECALLED)  # as many as wait are on their way
@@ -126,24 +111,24 @@ def _special_command(reason: str, evidence: ClusterEvidence, pool: NodeIPPool | 
     return ""
 
 
-def _found(pod: PodFacts, evidence: ClusterEvidence, events: Sequence[EventFacts], now_s: float) -> _Found:
+def _found(pod: PodFacts, evidence: ClusterEvidence, events: Sequence[EventFacts], now_s: float) -> FoundCause:
     if pod.phase in ENDED:
-        return _Found("Ended", f"its phase is {pod.phase}")
+        return FoundCause("Ended", f"its phase is {pod.phase}")
     if not pod.node:
         return _unscheduled(pod, evidence)
     if pod.host_network:
-        return _Found("HostNetwork", "spec.hostNetwork is true")
+        return FoundCause("HostNetwork", "spec.hostNetwork is true")
     if pod.addresses:
         return _addressed(pod, evidence, now_s)
     return _waiting(pod, evidence, events, now_s)
 
 
-def _unscheduled(pod: PodFacts, evidence: ClusterEvidence) -> _Found:
+def _unscheduled(pod: PodFacts, evidence: ClusterEvidence) -> FoundCause:
     full = [node.name for node in evidence.nodes if node.tainted]
     if not full or (pod.scheduling and "taint" not in pod.scheduling):
-        return _Found("Unschedulable", pod.scheduling or "the scheduler has not said anything yet", pod.created_s)
+        return FoundCause("Unschedulable", pod.scheduling or "the scheduler has not said anything yet", pod.created_s)
     why = [f"{name}: {_ready_words(evidence.pool(name))}" for name in full]
-    return _Found("NoFreeAddresses", f"{pod.scheduling}; {few(why, between='; ', last='; and ')}", pod.created_s)
+    return FoundCause("NoFreeAddresses", f"{pod.scheduling}; {few(why, between='; ', last='; and ')}", pod.created_s)
 
 
 def _ready_words(pool: NodeIPPool | None) -> str:
@@ -153,59 +138,61 @@ def _ready_words(pool: NodeIPPool | None) -> str:
     return f"{text(ready.get('reason'))}, {text(ready.get('message'))}"
 
 
-def _addressed(pod: PodFacts, evidence: ClusterEvidence, now_s: float) -> _Found:
+def _addressed(pod: PodFacts, evidence: ClusterEvidence, now_s: float) -> FoundCause:
     address = pod.addresses[0]
     others = [one for one in evidence.pods if one.uid != pod.uid and one.holds_address and address in one.addresses]
     if others:
         return _twice(pod, others, evidence)
     pool = evidence.pool(pod.node)
     if pool is None:
-        return _Found("Addressed", f"{address}; no NodeIPPool of node {pod.node} could be read")
+        return FoundCause("Addressed", f"{address}; no NodeIPPool of node {pod.node} could be read")
     settled = pod.scheduled_s is None or now_s - pod.scheduled_s > LAG_S
     listed, agent = address in listed_addresses(pool), evidence.agent(pod.node)
     drifted, conflict = condition_of(pool.status, "Drifted"), condition_of(pool.status, "HostConflict")
     if settled and not listed and drifted.get("status") == "True":
-        return _Found("AddressesLost", text(drifted.get("message")), _since(drifted))
+        return FoundCause("AddressesLost", text(drifted.get("message")), _since(drifted))
     if settled and not listed and agent is not None and agent.ready:
-        return _Found("AddressesLost", f"{address} is not on the NIC of node {pod.node}, as last read {_read(pool)}")
+        return FoundCause(
+            "AddressesLost", f"{address} is not on the NIC of node {pod.node}, as last read {_read(pool)}"
+        )
     if conflict.get("status") == "True":
         reason, message = text(conflict.get("reason")), text(conflict.get("message"))
-        return _Found("HostConflict", f"{reason}: {message}", _since(conflict))
+        return FoundCause("HostConflict", f"{reason}: {message}", _since(conflict))
     is_there = "is on" if listed else "is not yet seen on"
-    return _Found("Addressed", f"{address} {is_there} the NIC of node {pod.node}, as last read {_read(pool)}")
+    return FoundCause("Addressed", f"{address} {is_there} the NIC of node {pod.node}, as last read {_read(pool)}")
 
 
-def _twice(pod: PodFacts, others: Sequence[PodFacts], evidence: ClusterEvidence) -> _Found:
+def _twice(pod: PodFacts, others: Sequence[PodFacts], evidence: ClusterEvidence) -> FoundCause:
     """The pod to delete is the one whose node's NIC has not got the address, whichever was asked about."""
     address = pod.addresses[0]
     message = f"{address} is also the address of {few([one.full_name for one in others])}"
     pools = ((one, evidence.pool(one.node)) for one in (pod, *others))
     lost = [one for one, pool in pools if pool is not None and address not in listed_addresses(pool)]
     if not lost:
-        return _Found("AddressTwice", message, command="azure-cni who ADDRESS")
+        return FoundCause("AddressTwice", message, command="azure-cni who ADDRESS")
     message += f"; the NIC of node {lost[0].node}, where {lost[0].full_name} is, has not got it"
-    return _Found("AddressTwice", message, command=f"kubectl delete pod -n {lost[0].namespace} {lost[0].name}")
+    return FoundCause("AddressTwice", message, command=f"kubectl delete pod -n {lost[0].namespace} {lost[0].name}")
 
 
-def _waiting(pod: PodFacts, evidence: ClusterEvidence, events: Sequence[EventFacts], now_s: float) -> _Found:
-    newest = sorted(events, key=lambda event: event.last_s or 0.0, reverse=True)
+def _waiting(pod: PodFacts, evidence: ClusterEvidence, events: Sequence[EventFacts], now_s: float) -> FoundCause:
+    newest = newest_first(events)
     agent, pool = evidence.agent(pod.node), evidence.pool(pod.node)
     if evidence.agents and (agent is None or agent.state not in {"Running", ""}):
         state = "there is none" if agent is None else f"{agent.full_name} is {agent.state}"
-        return _Found("AgentAway", f"the agent's pod of node {pod.node}: {state}")
-    said = next(filter(None, map(_of_event, newest)), None)
+        return FoundCause("AgentAway", f"the agent's pod of node {pod.node}: {state}")
+    said = newest_of_network(events)
     if said is not None and said.reason == "AgentAway" and (agent is None or not agent.ready):
         return said  # the pool says what was so when its agent was last there
     if (known := _of_pool(pool, evidence) or said) is not None:
         return known
     if pod.scheduled_s is not None and now_s - pod.scheduled_s < PLACED_S:
-        return _Found("Starting")
+        return FoundCause("Starting")
     if pool is None and evidence.pools:
-        return _Found("NoPool", f"there is no NodeIPPool {pod.node}")
-    return _not_ours(newest[0]) if newest else _Found("NotOurs", "no event says why it waits")
+        return FoundCause("NoPool", f"there is no NodeIPPool {pod.node}")
+    return not_ours(newest[0]) if newest else FoundCause("NotOurs", "no event says why it waits")
 
 
-def _of_pool(pool: NodeIPPool | None, evidence: ClusterEvidence) -> _Found | None:
+def _of_pool(pool: NodeIPPool | None, evidence: ClusterEvidence) -> FoundCause | None:
     """Why no pod can start on the node, by its Ready condition.
 
     That condition may be False for longer than for its present reason, so where a reason has a condition of its own, or
@@ -222,30 +209,22 @@ def _of_pool(pool: NodeIPPool | None, evidence: ClusterEvidence) -> _Found | Non
     pause = evidence.pauses.get(pool.name)
     if reason == "PoolPaused" and pause is not None:
         since_s = seconds_of(pause.since) or since_s
-    return _Found(reason, message, since_s)
+    return FoundCause(reason, message, since_s)
+
+
+def _of_unwritten(found: FoundCause, events: Sequence[EventFacts], report: NodeReport) -> FoundCause | None:
+    """The cause where the agent cannot write its pool, which then says what was so before; None where it can."""
+    failure = next((one for one in report.failures if one.activity in _OF_STATUS), None)
+    if failure is None or found.reason == "AgentAway":
+        return None
+    said = newest_of_network(events)
+    if said is not None and said.reason != failure.reason:
+        return said
+    return FoundCause(failure.reason, failure.message, said.since_s if said else None)
 
 
 def _is_true(condition: Mapping[str, Any], reason: str) -> bool:
     return condition.get("status") == "True" and condition.get("reason") == reason
-
-
-def _of_event(event: EventFacts) -> _Found | None:
-    """What an event of the pod says of its network, if anything."""
-    if event.reason == "NoAddress":
-        reason, _, message = event.message.partition(": ")
-        return _Found(reason, message, event.first_s)
-    if event.reason not in _OF_RUNTIME:
-        return None
-    known = next((reason for words, reason in _SANDBOX if words in event.message), "")
-    if not known and _OUR_PLUGIN in event.message:
-        details = event.message.rstrip('"\\ ').rpartition("; ")[2]  # libcni: the message, then our word for the cause
-        known = details if details in CAUSES else "DatapathFailed"
-    # A sandbox needs more than a network: an image, a runtime, a cgroup; and other plugins of the chain fail, too.
-    return _Found(known, event.message, event.first_s) if known else _not_ours(event)
-
-
-def _not_ours(event: EventFacts) -> _Found:
-    return _Found("NotOurs", f"{event.reason}: {event.message}", event.first_s)
 
 
 def _notes(pod: PodFacts, evidence: ClusterEvidence, report: NodeReport | None) -> list[str]:

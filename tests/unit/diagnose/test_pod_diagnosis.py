@@ -8,6 +8,7 @@ import pytest
 
 from azure_cni.api.introspection import (
     AttachmentReport,
+    FailureReport,
     NodeReport,
     PaceReport,
     SlotReport,
@@ -48,42 +49,11 @@ def test_the_event_of_a_pod_says_it_where_the_pool_is_ready(reason: str):
     assert (found.cause, found.message, found.since) == (reason, "why: with values", THEN)
 
 
-@pytest.mark.parametrize(
-    ("message", "cause"),
-    [
-        ("failed to setup network: cannot reach the azure-cni agent at /run/azure-cni/cni.sock", "AgentAway"),
-        ('failed to find plugin "portmap" in path [/opt/cni/bin]', "PluginMissing"),
-        ("cni plugin not initialized", "NodeNotReady"),
-        (OURS.format("cannot make the veth: no such device"), "DatapathFailed"),
-        (OURS.format("cannot open the ledger: disk I/O error; LedgerFailed"), "LedgerFailed"),
-        (OURS.format('cannot use the network configuration: unknown key "sokcet"; InvalidConfig'), "ConflistEdited"),
-        (OURS.format("cannot wire it: of a newer agent; SomethingNew"), "DatapathFailed"),
-        ('plugin type="portmap" failed (add): unable to set up chains', "NotOurs"),
-        ('no runtime for "gvisor" is configured', "NotOurs"),
-    ],
-)
-def test_the_runtimes_event_says_it_where_the_agent_had_no_say(message: str, cause: str):
-    assert explain(cluster(pod(), events=[event("web", "FailedCreatePodSandBox", message)])).cause == cause
-
-
-def test_a_node_whose_runtime_has_no_network_yet():
-    said = "network is not ready: NetworkReady=false reason:NetworkPluginNotReady message: cni plugin not initialized"
-    assert explain(cluster(pod(), events=[event("web", "NetworkNotReady", said)])).cause == "NodeNotReady"
-
-
 @pytest.mark.parametrize(("recalling", "actor"), [(3, "nobody"), (2, "the cluster's administrator")])
 def test_nobody_need_raise_a_limit_while_idle_addresses_of_other_nodes_come(recalling: int, actor: str):
     full = condition("Ready", False, "QuotaExceeded", "2 of 16 addresses granted")
     found = explain(cluster(pod(), pools=[pool("vm1", full, waiting=3, recalling=recalling)]))
     assert (found.cause, found.actor) == ("QuotaExceeded", actor)
-
-
-def test_of_two_events_the_newest_counts():
-    events = [
-        event("web", "NoAddress", "PoolGrowing: Azure is working on the NIC", at="2026-11-28T06:10:00Z"),
-        event("web", "NoAddress", "SubnetFull: no address is left", at="2026-11-28T06:19:00Z"),
-    ]
-    assert explain(cluster(pod(), events=events)).cause == "SubnetFull"
 
 
 @pytest.mark.parametrize(
@@ -128,6 +98,25 @@ def test_the_command_that_assigns_a_permission_is_in_the_answer():
     denied = condition("Ready", False, "AccessDenied", "it lacks x on y")
     missing = condition("PermissionMissing", True, "AccessDenied", "it lacks x on y; az role assignment create ...")
     assert explain(cluster(pod(), pools=[pool("vm1", denied, missing)])).message.endswith("assignment create ...")
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "message"),
+    [
+        ("", "KubernetesDenied", "cannot patch it: forbidden"),
+        ("KubernetesDenied: this node cannot get more", "KubernetesDenied", "cannot patch it: forbidden"),
+        ("SubnetFull: no room", "SubnetFull", "no room"),
+    ],
+)
+def test_a_pool_that_its_agent_cannot_write_says_what_was_so_before(said: str, cause: str, message: str):
+    access = cluster(
+        pod(),
+        pools=[pool("vm1", condition("Ready", False, "NodeAtLimit", "16 of at most 16"))],
+        events=[event("web", "NoAddress", said)] if said else [],
+    )
+    failure = FailureReport("request", "KubernetesDenied", "cannot patch it: forbidden", 2, THEN, THEN)
+    found = explain(access, report=NodeReport(node="vm1", failures=[failure]))
+    assert (found.cause, found.message) == (cause, message)
 
 
 @pytest.mark.parametrize(("component", "command"), [("controller", "kubectl -n kube-system get pods"), ("", SCALE)])
