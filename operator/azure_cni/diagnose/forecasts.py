@@ -21,7 +21,7 @@ from azure_cni.api.reading import text
 from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.ipam.exhaustion import FEWEST_DAYS, Exhaustion, Growth, Outlook, daily_peaks, exhaustion, fit
 from azure_cni.ipam.usage_history import HOUR_S
-from azure_cni.model.text import addresses, counted, seconds_of
+from azure_cni.model.text import addresses, counted, few, seconds_of
 
 HALF_UNSEEN_S: Final = HOUR_S // 2
 YOUNG_S: Final = 6 * HOUR_S
@@ -122,7 +122,7 @@ def _days(found: Exhaustion) -> dict[str, float | None]:
 def _in_words(found: Exhaustion, growth: Growth | None, room: int | None) -> str:
     if growth is None:
         return f"too little was seen: a forecast needs {FEWEST_DAYS} days of the audit trail"
-    pace = f"{growth.per_day:+.1f} a day"
+    pace = f"{growth.per_day:+.1f} a day{_jumps_in_words(growth)}"
     if room is None:
         return f"{pace}; how much room there is, is not known here"
     match found.outlook:
@@ -137,6 +137,12 @@ def _in_words(found: Exhaustion, growth: Growth | None, room: int | None) -> str
             guess = "" if growth.days >= SURE_DAYS else f"; a guess, from {counted(growth.days, 'day')}"
             earliest = found.days if found.earliest is None else found.earliest
             return f"in about {found.days or 0:.0f} days ({earliest or 0:.0f} to {latest}), {pace}{guess}"
+
+
+def _jumps_in_words(growth: Growth) -> str:
+    """Which changes are taken for releases, and not for growth."""
+    jumps = [f"{one.size:+.0f} at once {counted(round(-one.at), 'day')} ago" for one in growth.jumps]
+    return f" beside {few(jumps)}" if jumps else ""
 
 
 def _room_of(

@@ -2,26 +2,28 @@
 
 What counts is the highest use of each day, because a pod waits at the first moment at which all are taken. The growth
 is the median of the slopes between two days (Theil and Sen): single odd days do not move it. From two weeks on only
-days that are whole weeks apart are compared, so a quiet weekend is not mistaken for a decline. The range of the growth
-is the confidence interval of that median, about 90 %. A forecast reaches no further than four times as long as was
+days that are whole weeks apart are compared, so a quiet weekend is not mistaken for a decline; a day of the week that
+is higher or lower than the others by more than chance is expected to be so again. Use that jumps to another level and
+stays there (`ipam.level_shifts`) has not grown by the jump: no slope is measured across one. The range of the growth is
+the confidence interval of that median, about 90 %. A forecast reaches no further than four times as long as was
 watched: beyond that it says so.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import median
 from typing import Final
+
+from azure_cni.ipam.level_shifts import WEEK, Jump, Peaks, Trend, day_of_week, trend_of
 
 DAY_S: Final = 86_400.0
 FEWEST_DAYS: Final = 3
 """With fewer nothing is said."""
 LONGEST_DAYS: Final = 28
 """What lies further back says less about tomorrow."""
-WEEK: Final = 7
 REACH: Final = 4
 FURTHEST_DAYS: Final = 365.0
 STILL: Final = 0.05
@@ -44,14 +46,43 @@ class Outlook(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class HighDay:
+    """The day of the week on which more are used: `at` days from now, and each week. `level`: as it would be now.
+
+    It grows by `per_day` more than other days do.
+    """
+
+    at: float
+    level: float
+    per_day: float = 0.0
+
+    def reached(self, room: int, *, per_day: float) -> float:
+        """In how many days it is as high as that for the first time; infinite where it never is."""
+        slope = per_day + self.per_day
+        missing = room - self.level - slope * self.at
+        if missing <= 0:
+            return self.at
+        return self.at + WEEK * math.ceil(missing / slope / WEEK) if slope >= STILL else math.inf
+
+    def was(self, *, per_day: float) -> float:
+        """How high it was last time."""
+        return self.level + (per_day + self.per_day) * (self.at - WEEK)
+
+
+@dataclass(frozen=True, slots=True)
 class Growth:
-    """Of the daily highest use, in addresses: `per_day`, between `slowest` and `fastest`; `level`: of a day now."""
+    """Of the daily highest use, in addresses: `per_day`, between `slowest` and `fastest`; `level`: of a day now.
+
+    `jumps`: what is not counted as growth.
+    """
 
     days: int
     per_day: float
     slowest: float
     fastest: float
     level: float
+    high_days: tuple[HighDay, ...] = ()
+    jumps: tuple[Jump, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +110,20 @@ def daily_peaks(samples: Iterable[tuple[float, int]], *, now_s: float) -> list[t
     return [(at, used) for used, at in (max(enough[day]) for day in sorted(enough, reverse=True))]
 
 
-def fit(peaks: Sequence[tuple[float, int]]) -> Growth | None:
+def fit(peaks: Peaks) -> Growth | None:
     """The growth of daily peaks as `daily_peaks` returns them. None with fewer than FEWEST_DAYS."""
     if len(peaks) < FEWEST_DAYS:
         return None
-    slopes = sorted(_slopes(peaks))
-    half = _CONFIDENCE / math.sqrt(len(peaks))
-    per_day = median(slopes)
-    newest = sorted((used - per_day * at for at, used in peaks[-WEEK:]), reverse=True)
+    trend = trend_of(peaks)
+    slopes, half = trend.slopes, _CONFIDENCE / math.sqrt(len(peaks))
     return Growth(
         days=len(peaks),
-        per_day=per_day,
+        per_day=trend.per_day,
         slowest=slopes[max(0, math.floor((0.5 - half) * (len(slopes) - 1)))],
         fastest=slopes[min(len(slopes) - 1, math.ceil((0.5 + half) * (len(slopes) - 1)))],
-        level=newest[1],  # one odd day is not the level of all
+        level=trend.level,
+        high_days=_high_days(peaks, trend),
+        jumps=trend.jumps,
     )
 
 
@@ -101,30 +132,26 @@ def exhaustion(growth: Growth | None, room: int | None) -> Exhaustion:
     if growth is None or room is None:
         return Exhaustion(Outlook.UNKNOWN)
     reach = min(REACH * growth.days, FURTHEST_DAYS)
-    left = room - growth.level
-    if left <= 0:
+    if max(growth.level, *(one.was(per_day=growth.per_day) for one in growth.high_days), 0.0) >= room:
         return Exhaustion(Outlook.FULL, reach, 0.0, 0.0, 0.0)
     if growth.per_day < STILL:
-        return Exhaustion(Outlook.STEADY, reach, earliest=_within(left, growth.fastest, reach))
-    days = _within(left, growth.per_day, reach)
-    earliest, latest = (_within(left, slope, reach) for slope in (growth.fastest, growth.slowest))
+        return Exhaustion(Outlook.STEADY, reach, earliest=_reached(growth, room, growth.fastest, reach))
+    days = _reached(growth, room, growth.per_day, reach)
+    earliest, latest = (_reached(growth, room, slope, reach) for slope in (growth.fastest, growth.slowest))
     return Exhaustion(Outlook.BEYOND if days is None else Outlook.EXHAUSTS, reach, days, earliest, latest)
 
 
-def _slopes(peaks: Sequence[tuple[float, int]]) -> list[float]:
-    """Between days that are weeks apart, or, with less than two weeks, at least half of all days apart."""
-    weekly = len(peaks) >= 2 * WEEK
-    least = peaks[-1][0] - peaks[0][0]
-    found = []
-    for place, (at, used) in enumerate(peaks):
-        for later_at, later_used in peaks[place + 1 :]:
-            apart = later_at - at
-            fits = round(apart) % WEEK == 0 and round(apart) > 0 if weekly else apart >= least / 2
-            if fits and apart > 0:
-                found.append((later_used - used) / apart)
-    return found or [0.0]
+def _high_days(peaks: Peaks, trend: Trend) -> tuple[HighDay, ...]:
+    newest = {day_of_week(at): at for at, _ in peaks}
+    return tuple(
+        HighDay(newest[day] % WEEK or WEEK, trend.level + more, trend.steeper.get(day, 0.0))
+        for day, more in trend.of_week.items()
+        if more > 0
+    )
 
 
-def _within(left: float, slope: float, reach: float) -> float | None:
-    days = left / slope if slope >= STILL else math.inf
+def _reached(growth: Growth, room: int, slope: float, reach: float) -> float | None:
+    """In how many days as many are in use as that, on a usual day or on a high one."""
+    usual = (room - growth.level) / slope if slope >= STILL else math.inf
+    days = min([usual, *(one.reached(room, per_day=slope) for one in growth.high_days)])
     return days if days <= reach else None

@@ -88,6 +88,16 @@ def test_it_says_how_little_it_knows(report: UsageReport, outlook: str | None, s
     assert all(said in one.message for one in found)
 
 
+def test_a_release_is_named_beside_the_growth():
+    released = [
+        UsageHour(hour.hour, hour.peak + (30 if hour.hour > NOW - 9 * 24 else 0)) for hour in usage(days=20).hours
+    ]
+    found = row(rows_of(evidence("vm1"), usage(hours=released)), "node")
+    assert found.per_day == pytest.approx(2, abs=0.1)
+    assert "+2.0 a day beside +30 at once 8 days ago" in found.message
+    assert found.days == pytest.approx((100 - 80) / 2, abs=1.5)
+
+
 def test_hours_that_nobody_saw_are_no_hours_without_pods():
     seen = usage(days=10)
     holed = [
