@@ -24,6 +24,8 @@ IMAGE: Final = "AZBOX_IMAGE"
 ROLES, BUILT = "roles.json", "built"
 
 Arguments = Mapping[str, str]
+Ask = Callable[..., Any]
+"""A request to the fake Azure's side door: method, path, body."""
 FLAGS: Final = {"-g": "--resource-group", "-n": "--name", "-o": "--output"}
 ANY: Final = frozenset({"--query", "--output"})
 COMMANDS: Final[Mapping[str, frozenset[str]]] = {
@@ -58,10 +60,10 @@ def parsed(words: Sequence[str]) -> tuple[str, Arguments]:
     return command, given
 
 
-def az(words: Sequence[str]) -> str:
+def az(words: Sequence[str], *, ask: Ask = azure.request) -> str:
     """Carry one command out; what it prints. Raises StepError."""
     command, given = parsed(words)
-    document = _DOES[command](given)
+    document = _DOES[command](given, ask)
     if given.get("--output") == "none":
         return ""
     if "--query" not in given:
@@ -74,19 +76,19 @@ def az(words: Sequence[str]) -> str:
     return str(document[query])
 
 
-def _show_account(_: Arguments) -> Any:
+def _show_account(_: Arguments, __: Ask) -> Any:
     return {"id": SUBSCRIPTION, "isDefault": True, "state": "Enabled"}
 
 
-def _create_identity(given: Arguments) -> Any:
-    return azure.request("PUT", f"/identities/{given['--name']}")
+def _create_identity(given: Arguments, ask: Ask) -> Any:
+    return ask("PUT", f"/identities/{given['--name']}")
 
 
-def _show_identity(given: Arguments) -> Any:
-    return azure.request("GET", f"/identities/{given['--name']}")
+def _show_identity(given: Arguments, ask: Ask) -> Any:
+    return ask("GET", f"/identities/{given['--name']}")
 
 
-def _define_role(given: Arguments) -> Any:
+def _define_role(given: Arguments, _: Ask) -> Any:
     written = given["--role-definition"]
     role = json.loads(Path(written[1:]).read_text() if written.startswith("@") else written)
     if role["AssignableScopes"] != [f"/subscriptions/{SUBSCRIPTION}"]:
@@ -95,23 +97,23 @@ def _define_role(given: Arguments) -> Any:
     return role
 
 
-def _assign_role(given: Arguments) -> Any:
+def _assign_role(given: Arguments, ask: Ask) -> Any:
     actions = _roles().get(given["--role"])
     if actions is None:
         raise StepError(f"az role assignment create: Role '{given['--role']}' doesn't exist.")
     asked = {"principal": given["--assignee-object-id"], "scope": given["--scope"], "actions": actions}
-    return azure.request("POST", "/assignments", asked)
+    return ask("POST", "/assignments", asked)
 
 
-def _list_vms(_: Arguments) -> Any:
-    return [{"name": machine.name} for machine in lifecycle.node_machines()]
+def _list_vms(_: Arguments, ask: Ask) -> Any:
+    return ask("GET", "/vms")
 
 
-def _assign_identity(given: Arguments) -> Any:
-    return azure.request("POST", f"/vms/{given['--name']}/identities", {"identity": given["--identities"]})
+def _assign_identity(given: Arguments, ask: Ask) -> Any:
+    return ask("POST", f"/vms/{given['--name']}/identities", {"identity": given["--identities"]})
 
 
-_DOES: Final[Mapping[str, Callable[[Arguments], Any]]] = {
+_DOES: Final[Mapping[str, Callable[[Arguments, Ask], Any]]] = {
     "account show": _show_account,
     "identity create": _create_identity,
     "identity show": _show_identity,
