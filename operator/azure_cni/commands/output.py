@@ -7,10 +7,11 @@ Colours and progress appear on a terminal only, and not where NO_COLOR is set. O
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,8 +21,9 @@ import msgspec
 from azure_cni.model.text import legible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 Answer = TypeVar("Answer", bound=msgspec.Struct | list[Any])
 GOOD: Final = "√"
@@ -37,6 +39,8 @@ _SAYING: Final = threading.Lock()
 """Held while there is a progress: a terminal has room for one."""
 UNBROKEN: Final = 100_000
 """Columns of what is no terminal."""
+_TYPED: Final = re.compile(r"(az|azure-cni|helm|ip|kubectl|nft|systemctl) ")
+"""How a fact begins that is a command to type."""
 
 
 class ExitCode(IntEnum):
@@ -108,8 +112,14 @@ def console() -> Console:
     """Standard output."""
     from rich.console import Console
 
+    class Whole(Console):
+        """Nothing that is longer than a line is cut off: the terminal breaks it."""
+
+        def print(self, *objects: Any, **how: Any) -> None:
+            super().print(*objects, **{"crop": False, **how})
+
     on_terminal = sys.stdout.isatty()
-    return Console(file=sys.stdout, width=None if on_terminal else UNBROKEN, highlight=False, markup=False, emoji=False)
+    return Whole(file=sys.stdout, width=None if on_terminal else UNBROKEN, highlight=False, markup=False, emoji=False)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -124,16 +134,39 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return made
 
 
-def facts(rows: Sequence[tuple[str, str]]) -> Table:
-    """Names with what they are, one below the other; empty ones are left out."""
+def facts(rows: Sequence[tuple[str, str]]) -> RenderableType:
+    """Names with what they are, one below the other; empty ones are left out.
+
+    Sentences are broken between words. A command is not: copied with a line end in it, half of it would run.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    left = [(name, value) for name, value in rows if value]
+    wide = max((len(name) for name, _ in left), default=0)
+    parts: list[RenderableType] = []
+    for commands, group in itertools.groupby(left, lambda row: bool(_TYPED.match(row[1]))):
+        if commands:
+            lines = (Text.assemble((name.ljust(wide), "bold"), "  ", value) for name, value in group)
+            parts += [_unbroken(line) for line in lines]
+        else:
+            parts.append(_columns(group, wide))
+    return Group(*parts)
+
+
+def _unbroken(line: Text) -> Text:
+    line.no_wrap, line.overflow = True, "ignore"
+    return line
+
+
+def _columns(rows: Iterable[tuple[str, str]], wide: int) -> Table:
     from rich.table import Table
 
     made = Table.grid(padding=(0, 2))
-    made.add_column(style="bold", no_wrap=True)
+    made.add_column(style="bold", no_wrap=True, min_width=wide)
     made.add_column(overflow="fold")
     for name, value in rows:
-        if value:
-            made.add_row(name, value)
+        made.add_row(name, value)
     return made
 
 
