@@ -1,4 +1,7 @@
-"""Renders the chart with the real helm: the machine's own, or the one that the box built and keeps."""
+"""Renders the chart with the real helm: the machine's own, or the one that the box built and keeps.
+
+What was rendered once is kept: most tests look at the same few installations. It is parsed anew for each, by libyaml.
+"""
 
 import shutil
 import subprocess
@@ -32,6 +35,7 @@ def helm() -> str:
     return found
 
 
+@cache
 def template(
     *values: str,
     file: str = "{}",
@@ -56,7 +60,8 @@ def template(
 
 def render(*values: str, namespace: str = "kube-system") -> list[dict[str, Any]]:
     """The objects that the chart makes of these values."""
-    return [document for document in yaml.safe_load_all(template(*values, namespace=namespace)) if document]
+    documents = yaml.load_all(template(*values, namespace=namespace), Loader=yaml.CSafeLoader)
+    return [document for document in documents if document]
 
 
 def of_kind(kind: str, *values: str, name: str | None = None, namespace: str = "kube-system") -> dict[str, Any]:
