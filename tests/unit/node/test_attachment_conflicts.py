@@ -19,7 +19,7 @@ from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.nic import AttachmentChange, ConfigName
 from fakes.nic import FakeNic
 from unit.ipam.views import view
-from unit.node.test_pod_attachments import ADDRESS, NONE, WEB, WEB2, ended, node, show, started
+from unit.node.attaching import ADDRESS, NONE, WEB, WEB2, ended, node, show, started
 
 pytestmark = pytest.mark.looptime
 

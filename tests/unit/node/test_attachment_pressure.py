@@ -12,7 +12,7 @@ from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.nic import AttachmentChange
 from fakes.nic import FakeNic, operation_failed
-from unit.node.test_pod_attachments import ADDRESS, NONE, WEB, WEB2, ended, node, show, started
+from unit.node.attaching import ADDRESS, NONE, WEB, WEB2, ended, node, show, started
 
 pytestmark = pytest.mark.looptime
 

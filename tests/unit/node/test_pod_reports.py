@@ -12,7 +12,7 @@ from azure_cni.errors import AccessDenied, CloudError, KubeDenied, KubeError, Ku
 from azure_cni.ipam.sizing import Policy
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, pod_body
-from unit.node.test_pod_attachments import ADDRESS, NONE, OTHERS, POOLS, PUBLIC_IP, WEB, WEB2, node
+from unit.node.attaching import ADDRESS, NONE, OTHERS, POOLS, PUBLIC_IP, WEB, WEB2, node
 
 pytestmark = pytest.mark.looptime
 
