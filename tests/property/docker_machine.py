@@ -139,6 +139,8 @@ class DockerMachine:
         self._process = AsyncExitStack()
         self._numbers = itertools.count(1)
         self.between: Callable[[], Awaitable[None]] = self._nothing
+        self.started: Callable[[SimulatedNode, bool], Awaitable[None]] | None = None
+        """Awaited with each plugin that has started: its node, and whether that is as after a boot."""
 
     # The plugin.
 
@@ -156,6 +158,8 @@ class DockerMachine:
             data = {"AddressSpace": "azure-cni", "Pool": "0.0.0.0/0", "Gateway": "169.254.1.1/32"}
             network = {"NetworkID": NETWORK, "IPv4Data": [data], "Options": {}}
             await host.plugin.answer(decode("NetworkDriver.CreateNetwork", json.dumps(network).encode()))
+        if self.started is not None:
+            await self.started(host.node, rebooted or before is None)
 
     def _node(self, roll: Any, before: PluginHost | None, rebooted: bool) -> MortalNode:  # noqa: FBT001
         return MortalNode(self.fuse, before=before.node if before else None, rebooted=rebooted, engine=roll)

@@ -12,6 +12,7 @@ import pytest
 
 from azure_cni.docker.engine_roll import PERIOD_S
 from azure_cni.node.pods.liveness import GRACE_S
+from fakes.simulated_node import SimulatedNode, holder, pod_body
 from property.docker_machine import DockerMachine
 
 pytestmark = pytest.mark.looptime(noop_cycles=4)  # nothing here waits for a thread
@@ -131,7 +132,11 @@ class Walk:
         for _ in range(ACTS):
             await self.act()
             self.machine.require_whole()
+        await self.finish()
         await settle(self.machine)
+
+    async def finish(self) -> None:
+        """Before all that is Docker's ends."""
 
     async def act(self) -> None:
         machine, name = self.machine, self.chance.choice(NAMES)
@@ -186,3 +191,46 @@ class Walk:
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_dies_the_counts_are_those_of_the_start(seed: int) -> None:
     await Walk(seed).run()
+
+
+class BesideAPod(Walk):
+    """The node is one of a cluster, too: its agent serves Docker, and a pod runs there all the time."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.machine.started = self.wire
+
+    async def wire(self, node: SimulatedNode, booted: bool) -> None:  # noqa: FBT001
+        node.demand.begin_list()
+        node.demand.replace([pod_body("web")])
+        if booted:
+            await node.add("web")
+        self.require_pod()
+
+    def require_pod(self) -> None:
+        """No process is in its namespace, and Docker has never heard of it: only the API server's list says that it
+        lives.
+        """
+        node, wanted = self.machine.node, holder("web")
+        assert [slot.holder for slot in node.store.load() if slot.holder is not None and slot.holder.pod_name] == [
+            wanted
+        ]
+        assert node.datapath.key(wanted.sandbox) in node.datapath.wired
+
+    async def act(self) -> None:
+        await super().act()
+        self.require_pod()
+
+    async def finish(self) -> None:
+        self.machine.reachable = True
+        await self.machine.start_plugin()
+        await asyncio.sleep(SETTLED_S)
+        self.require_pod()
+        self.machine.started = None
+        self.machine.node.demand.forget_pod("uid-web")
+        await self.machine.node.delete("web")
+
+
+@pytest.mark.parametrize("seed", range(20, 26))
+async def test_whatever_dies_of_docker_a_pod_beside_it_keeps_its_address_and_its_link(seed: int) -> None:
+    await BesideAPod(seed).run()
