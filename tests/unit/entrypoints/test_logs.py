@@ -3,7 +3,9 @@
 import io
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +83,37 @@ def test_no_value_passes_for_a_line_of_its_own_in_text(end: str, where: str):
     assert FORGED in text
     assert [line for line in text.splitlines() if line.startswith(FORGED[:4])] == text.splitlines()[:1]
     assert all(line.isprintable() for line in text.splitlines())
+
+
+def fail() -> None:
+    raise ValueError("no\n<0>panic")
+
+
+def test_in_systemds_journal_a_line_has_its_priority_and_a_value_forges_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with (tmp_path / "journal").open("w") as journal:
+        there = os.fstat(journal.fileno())
+        monkeypatch.setattr("sys.stderr", journal)
+        for stream in (f"{there.st_dev}:{there.st_ino}", f"{there.st_dev}:1"):
+            monkeypatch.setenv("JOURNAL_STREAM", stream)
+            logs.set_up_logs(level="debug", style="text")
+            for number in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
+                logging.getLogger("azure_cni.test").log(number, "said", extra={"why": "no\n<0>panic"})
+            try:
+                fail()
+            except ValueError:
+                logging.getLogger("azure_cni.test").exception("failed")
+    root.handlers[:], root.level = handlers, level
+    lines = (tmp_path / "journal").read_text().splitlines()
+    marked, plain = lines[: len(lines) // 2], lines[len(lines) // 2 :]
+    assert [line[:3] for line in marked[:5]] == ["<7>", "<6>", "<4>", "<3>", "<2>"]
+    assert {line[:3] for line in marked[5:]} == {"<3>"}
+    assert [line[3:].split(" ", 1)[1] for line in marked] == [line.split(" ", 1)[1] for line in plain]
+    assert not any(line.startswith("<") for line in plain)
+
+
+def test_a_stream_that_is_no_file_is_no_journal():
+    assert not logs.is_journal(io.StringIO(), {"JOURNAL_STREAM": "1:1"})
