@@ -133,6 +133,10 @@ class ControlPlane:
         )  # fmt: skip
 
 
+PROGRAMS = (Path(sys.executable).parent, tools.path("kubectl").parent)
+"""Directories of what people run."""
+
+
 def people(program: str, *args: str) -> list[str]:
     """The command line of a person's tool (kubectl, helm): in the control plane's network, with the host's files.
 
@@ -146,14 +150,19 @@ def command_line(*args: str) -> list[str]:
     return ["nsenter", f"--net={NETNS / CONTROL_PLANE}", "--", sys.executable, "-m", "azure_cni", *args]
 
 
+def in_shell(command: str) -> list[str]:
+    """The command line of a line that a person pastes into a shell; `people_environment` has what it needs."""
+    return ["nsenter", f"--net={NETNS / CONTROL_PLANE}", "--", "sh", "-c", command]
+
+
 def people_environment() -> dict[str, str]:
     """The caller's environment without its proxies, and the caches of kubectl and helm among the box's files.
 
-    The programs of this Python environment come first on the path: one of them is `kubectl azure-cni`.
+    The programs of this Python environment come first on the path: one of them is `kubectl azure-cni`. Then the box's.
     """
     return {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+        "PATH": ":".join([*map(str, PROGRAMS), os.environ.get("PATH", os.defpath)]),
         "NO_PROXY": "*",
         "AZURE_CNI_TEST_IMAGE": AGNHOST,  # azure-cni test: nothing can be pulled in the box
         "KUBECONFIG": str(KUBECONFIG),

@@ -339,6 +339,20 @@ def not_found(resource_id: str) -> ArmError:
     return ArmError(404, "NotFound", f"Resource {resource_id} not found.", ())
 
 
+def hidden() -> ArmError:
+    """The same for a fault that knows no resource."""
+    return ArmError(404, "NotFound", "Resource not found.", ())
+
+
+def locked() -> ArmError:
+    """As Azure's documentation of management locks quotes it, but for the scope."""
+    text = (
+        "The scope cannot perform write operation because following scope(s) are locked: the resource group. "
+        "Please remove the lock and try again."
+    )
+    return ArmError(CONFLICT, "ScopeLocked", text)
+
+
 def subnet_outside(subnet_id: str, *, prefix: str) -> ArmError:
     vnet, _, name = subnet_id.rpartition("/subnets/")
     text = f"Subnet '{name}' is not valid because its IP address range {prefix} is outside the IP address range of "

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fakeazure import faults
+from fakeazure import errors, faults
 from fakeazure.faults import Effect
 
 KINDS: dict[str, Effect] = {
@@ -10,6 +10,8 @@ KINDS: dict[str, Effect] = {
     "busy": faults.Busy(429),
     "conflict": faults.Busy(409),
     "forbidden": faults.Forbidden(),
+    "hidden": faults.Refuse(errors.hidden()),
+    "locked": faults.Refuse(errors.locked()),
     "subnet-full": faults.SubnetFull(),
     "subnet-full-late": faults.SubnetFull(late=True),
     "lost-reply": faults.LostReply(),
@@ -35,6 +37,8 @@ WORDS: dict[str, str] = {
     "busy": "429 RetryableError: another operation has the NIC",
     "conflict": "409 AnotherOperationInProgress: the same with another code",
     "forbidden": "403: as if the role lacked the action of the request",
+    "hidden": "404 NotFound: as if the resource were not there",
+    "locked": "409 ScopeLocked: somebody has locked the resource",
     "subnet-full": "the subnet is full, reported at once",
     "subnet-full-late": "the subnet is full, reported when the operation is polled",
     "lost-reply": "the write is carried out, but its answer is lost",

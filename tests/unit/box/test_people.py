@@ -3,7 +3,7 @@
 import shutil
 
 from azurebox import tools
-from azurebox.controlplane import people, people_environment
+from azurebox.controlplane import in_shell, people, people_environment
 from azurebox.facts import KUBECONFIG
 
 
@@ -15,3 +15,8 @@ def test_kubectl_gets_nothing_before_the_name_of_a_plugin():
 
 def test_kubectl_finds_the_products_command_line():
     assert shutil.which("kubectl-azure_cni", path=people_environment()["PATH"])
+
+
+def test_a_pasted_line_finds_the_programs_of_the_box():
+    assert in_shell("kubectl get pods; azure-cni status")[-2:] == ["-c", "kubectl get pods; azure-cni status"]
+    assert str(tools.path("kubectl").parent) in people_environment()["PATH"].split(":")
