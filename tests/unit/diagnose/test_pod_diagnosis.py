@@ -15,6 +15,7 @@ from azure_cni.api.introspection import (
 )
 from azure_cni.commands import reads
 from azure_cni.diagnose.causes import CAUSES
+from azure_cni.diagnose.next_steps import USUAL
 from azure_cni.diagnose.pod_diagnosis import EXPECTED, PodDiagnosis, explain_pod
 from fakes.cluster_access import FakeClusterAccess
 from unit.chart.test_operations import causes
@@ -205,6 +206,20 @@ def test_pods_with_which_nothing_is_wrong(body: dict[str, object], cause: str):
     assert cause in EXPECTED
 
 
+def test_a_pod_that_was_placed_a_moment_ago_is_not_late():
+    fresh = pod()
+    fresh["status"]["conditions"][0]["lastTransitionTime"] = "2026-11-28T06:19:20Z"
+    found = explain(cluster(fresh))
+    assert (found.cause, found.healthy, found.next_step) == ("Starting", True, "")
+    assert explain(cluster(pod())).cause == "NotOurs"
+
+
+def test_a_node_without_a_pool():
+    found = explain(cluster(pod(), pools=[pool("vm2")]))
+    assert (found.cause, found.message) == ("NoPool", "there is no NodeIPPool vm1")
+    assert "spec.nodeName=vm1" in found.command
+
+
 def test_a_pod_that_waits_for_something_else():
     events = [event("web", "FailedMount", 'secret "x" not found')]
     found = explain(cluster(pod(), events=events))
@@ -241,6 +256,14 @@ def test_a_pod_without_what_it_asked_for_is_not_well_by_the_word_of_its_agent():
     assert (found.cause, found.healthy) == ("AttachmentNotFound", False)
     assert found.message.startswith("Azure does not find it; ")
     assert found.next_step == f"it is tried again at {THEN}"
+
+
+@pytest.mark.parametrize("reason", sorted(one for one in CAUSES if one.startswith("Attachment")))
+def test_each_word_of_the_agent_about_an_attachment_has_a_command_and_what_comes_next(reason: str):
+    told = AttachmentReport(uid="uid-web", problem=True, reason=reason, message="because")
+    found = explain(cluster(asking()), report=NodeReport(node="vm1", attachments=[told]))
+    assert (found.cause, found.next_step) == (reason, USUAL[reason])
+    assert found.command.startswith(("kubectl ", "azure-cni "))
 
 
 def test_what_waits_for_the_nodes_pace_says_when_it_is_written():
