@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -28,10 +29,22 @@ def workload(box: Box, nodes: list[Node], reset: Callable[[], None]) -> Iterator
         yield made
 
 
+@contextmanager
+def paused(nodes: Sequence[Node]) -> Iterator[None]:
+    """These nodes keep what they hold."""
+    for node in nodes:
+        node.want(paused=True)
+    try:
+        yield
+    finally:
+        for node in nodes:
+            node.want()
+
+
 def test_a_full_subnet(box: Box, workload: Workload, cloud: Cloud, nodes: list[Node]) -> None:
     """The pods for which there is room start, the others wait with an event; they start when the subnet has room."""
     node = nodes[0]
-    with cloud.subnet_left_with(2):
+    with cloud.subnet_left_with(2), paused(nodes[1:]):  # else what others hold idle is taken back for these pods
         waiting = workload.scale_beyond(20, ready=18)
         event_for(box, waiting[0].name, "NoAddress", "SubnetFull", _where(node))
         _holds(box, node, "SubnetFull", "SubnetFull", "nodes")

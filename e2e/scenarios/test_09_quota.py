@@ -9,6 +9,7 @@ import pytest
 
 from azurebox.client import Box
 from azurebox.steps import StepError
+from scenarios.harness.cloud import Cloud
 from scenarios.harness.node import Counts, Node
 from scenarios.harness.pods import Pod, Workload, event_for, servers
 from scenarios.harness.product import QUICK, Product
@@ -123,6 +124,27 @@ def test_recall_lets_pods_of_one_node_use_what_the_other_holds_idle(box: Box, no
         assert (len(hungry.on_nic()), len(rich.on_nic())) == (room - 1, 1)
         assert "pods of other nodes wait" in event_for(box, rich.name, "IdleRecalled", kind="NodeIPPool")
         assert rich.condition("Growing")["reason"] == "IdleRecalled"
+
+
+def test_recall_in_a_full_subnet(box: Box, nodes: list[Node], quota: Quota, cloud: Cloud) -> None:
+    """Nothing is left in the subnet, and much of the quota: pods of one node get what the other holds idle."""
+    hungry, rich = nodes[:2]
+    for node in (hungry, rich):
+        node.want(minFree=20, maxFree=40, batch=1)
+    for node in (hungry, rich):
+        node.shows(Counts(20, assigned=0, free=20, cooling=0), within_s=STEP_S)
+    rich.forget_events()
+    with cloud.subnet_left_with(0):
+        box.wait_for(lambda: quota.condition("SubnetFull")["status"] == "True", STEP_S, "the quota to see it")
+        (subnet,) = (use for use in quota.read()["status"]["subnets"] if use["name"] == "nodes")
+        assert subnet["used"] == subnet["limit"]
+        with servers(box, "load", node=hungry.name) as load:
+            load.settle(30, timeout_s=2 * STEP_S)
+            assert (len(hungry.on_nic()), len(rich.on_nic())) == (30, 10)
+            assert "pods of other nodes wait" in event_for(box, rich.name, "IdleRecalled", kind="NodeIPPool")
+            assert rich.condition("Growing")["reason"] == "IdleRecalled"
+            assert quota.condition("Exhausted")["status"] == "False"
+    box.wait_for(lambda: quota.condition("SubnetFull")["status"] == "False", STEP_S, "the quota to see room again")
 
 
 @pytest.fixture

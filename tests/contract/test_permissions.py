@@ -18,7 +18,7 @@ from azure_cni.azure.arm import Arm
 from azure_cni.azure.arm_nic import ArmNic
 from azure_cni.azure.vnets import ArmVNets
 from azure_cni.ipam.sizing import Policy
-from azure_cni.model.nic import VNetID
+from azure_cni.model.nic import SubnetUsage, VNetID
 from azure_cni.node.assembly import Node
 from azure_cni.node.node_settings import NodePorts, NodeSettings, Timing
 from azure_cni.node.pool.reservation_request import SelfGrants
@@ -94,8 +94,8 @@ class Shown:
     def __init__(self, world: TwoVms, arm: Arm) -> None:
         self._world, self._vnets = world, ArmVNets(arm)
 
-    async def used(self, _: VNetID) -> int:
-        return await self._vnets.used(VNetID(self._world.vnet_id))
+    async def usages(self, _: VNetID) -> tuple[SubnetUsage, ...]:
+        return await self._vnets.usages(VNetID(self._world.vnet_id))
 
     async def ours_on(self, nic_id: str) -> int | None:
         return await self._vnets.ours_on(self._nic(nic_id))

@@ -12,10 +12,11 @@ from azure_cni.api import vnet_quota
 from azure_cni.api.node_ip_pool import NodeIPPool, parse
 from azure_cni.api.vnet_quota import Draft, Limits, VNetQuota
 from azure_cni.errors import CloudError, CloudNotFound, DecodeFailed, KubeConflict, KubeInvalid, KubeNotFound
-from azure_cni.model.nic import VNetID
+from azure_cni.model.nic import SubnetID, SubnetUsage, VNetID
 from fakes.pools import merge_patch
 
 VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/vnet")
+SUBNET = SubnetID(f"{VNET}/subnets/nodes")
 NICS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkInterfaces"
 T = TypeVar("T")
 GROUP_VERSION = "azure-cni.io/v1alpha1"
@@ -123,7 +124,8 @@ class FakeCluster:
         """A node's agent made its pool, if there is none, and asked."""
         self.pool(name)
         self.pools.patch(name, {"status": {
-            "vnetID": VNET, "nicID": f"{NICS}/{nic or f'{name}-nic'}", "requested": requested, "requestID": number,
+            "vnetID": VNET, "subnetID": SUBNET, "nicID": f"{NICS}/{nic or f'{name}-nic'}",
+            "requested": requested, "requestID": number,
             "writeIntent": "Grow", "allocated": 0, "free": 0, "waiting": 0, "assigned": 0, **status,
         }})  # fmt: skip
 
@@ -269,6 +271,8 @@ class FakeVNets:
     def __init__(self) -> None:
         self.others = 0
         """Addresses in use that are not of our nodes."""
+        self.room = 65_531
+        """Addresses that its one subnet has."""
         self.held: Callable[[], int] = lambda: 0
         """Those that are."""
         self.ours: dict[str, int] = {}
@@ -281,7 +285,7 @@ class FakeVNets:
         """How long it takes to answer."""
         self.asked: list[str] = []
 
-    async def used(self, vnet_id: VNetID) -> int:
+    async def usages(self, vnet_id: VNetID) -> tuple[SubnetUsage, ...]:
         self.asked.append("usages")
         await asyncio.sleep(self.delay_s)
         if self.fail:
@@ -290,7 +294,7 @@ class FakeVNets:
             raise DecodeFailed(f"cannot use {vnet_id!r}: it is no resource ID")
         if self.vnets is not None and vnet_id not in self.vnets:
             raise CloudNotFound(f"cannot read usages of {vnet_id}: not found")
-        return self.others + self.held()
+        return (SubnetUsage(SUBNET, self.others + self.held(), self.room),)
 
     async def ours_on(self, nic_id: str) -> int | None:
         name = nic_id.rsplit("/", 1)[-1]

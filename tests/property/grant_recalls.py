@@ -76,7 +76,7 @@ def _decided(nodes: tuple[Node, ...], ledger: Ledger, wishes: Wishes, size: Size
     limits = Limits(limit=size.limit, per_node=size.per_node)
     quota = VNetQuota(
         *("vnet", Version("u", "1"), 1, VNetID("v"), limits, entries),
-        is_untouched=True, is_new=False, azure=None, tokens=None, throttled_until_s=None, status={},
+        is_untouched=True, is_new=False, azure=None, subnets=(), tokens=None, throttled_until_s=None, status={},
     )  # fmt: skip
     records = [_record(index, node, wishes) for index, node in enumerate(nodes) if node.pool.request.number]
     plan = plan_recalls(quota, records, counted=lambda _: True, number=NUMBER)
@@ -89,9 +89,10 @@ def _record(index: int, node: Node, wishes: Wishes) -> NodeRecord:
     intent = WriteIntent.GROW if wanted > node.nic else WriteIntent.SHRINK if wanted < node.nic else WriteIntent.NONE
     free = max(0, node.nic - need)
     return NodeRecord(
-        name=str(index), version=Version("u", "1"), vnet_id=VNetID("v"), nic="", view=node.pool, write_intent=intent,
+        name=str(index), version=Version("u", "1"), vnet_id=VNetID("v"), subnet="", nic="",
+        view=node.pool, write_intent=intent,
         waiting=max(0, need - node.nic), free=free, assigned=min(need, node.nic), target=wanted,
         releasable=free,
-        recall=wishes.recall(index), recall_met=NUMBER if node.nic <= wanted else 0, recalling=0,
+        recall=wishes.recall(index), recall_met=NUMBER if node.nic <= wanted else 0, recalling=0, subnet_refused="",
         throttled_until_s=0.0, reason="", not_before_s=None, asking_since_s=0.0,
     )  # fmt: skip

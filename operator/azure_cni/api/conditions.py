@@ -21,7 +21,9 @@ NODE_AT_LIMIT: Final = "NodeAtLimit"
 """The reason of AtLimit, and of a grant that the limit for one node reduced."""
 
 NEAR_LIMIT: Final = "NearLimit"
-"""The reason of AtLimit and Exhausted while they are False and about to be True (`ipam.near_limit`)."""
+"""The reason of AtLimit, Exhausted and a quota's SubnetFull while they are False and about to be True
+(`ipam.near_limit`).
+"""
 
 
 IDLE_RECALLED: Final = "IdleRecalled"
@@ -50,6 +52,7 @@ class QuotaKind(StrEnum):
     EXHAUSTED = "Exhausted"
     THROTTLED = "Throttled"
     USAGE_KNOWN = "UsageKnown"
+    SUBNET_FULL = "SubnetFull"
     ENTRIES_REFUSED = "EntriesRefused"
     PERMISSION_MISSING = "PermissionMissing"
 

@@ -21,7 +21,7 @@ from azure_cni.api import reading
 from azure_cni.api.reading import Version, version
 from azure_cni.errors import ConfigInvalid
 from azure_cni.model.identity import ModeName
-from azure_cni.model.nic import VNetID
+from azure_cni.model.nic import SubnetID, VNetID
 from azure_cni.model.text import legible, seconds_of
 
 GROUP = "azure-cni.io"
@@ -141,11 +141,15 @@ class NodeIPPool:
     """The number of the newest one for which nothing remains to be done, as its agent says."""
     recalling: int
     """How many addresses other nodes are to give back for its pods."""
+    subnet_refused: str
+    """When the subnet last had too few for pods that wait; "" while it has enough, or none waits."""
 
     vm_id: str | None
     """The GUID of the VM whose agent wrote the status; None where none has."""
     vnet_id: VNetID
     """"" while its agent has not found out."""
+    subnet_id: SubnetID
+    """As `vnet_id`."""
     nic_id: str
     """As `vnet_id`; a resource ID."""
     mode: ModeName
@@ -228,8 +232,10 @@ def parse(body: Mapping[str, Any]) -> NodeIPPool:
         recall=_recall(reading.mapping(status.get("recall"))),
         recall_met=reading.number(status.get("recallMet")),
         recalling=reading.whole(status.get("recalling"), most=MOST_WAITING),
+        subnet_refused=reading.text(status.get("subnetRefusedTime")),
         vm_id=reading.text(status["vmID"]) if "vmID" in status else None,
         vnet_id=VNetID(reading.text(status.get("vnetID"))),
+        subnet_id=SubnetID(reading.text(status.get("subnetID"))),
         nic_id=reading.text(status.get("nicID")),
         mode=_mode(status.get("mode")),
         uplink=_uplink(status),

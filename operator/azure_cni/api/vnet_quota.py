@@ -17,7 +17,19 @@ from typing import Any, Final
 from azure_cni.api import conditions
 from azure_cni.api.conditions import QuotaKind
 from azure_cni.api.node_ip_pool import WriteIntent
-from azure_cni.api.reading import Version, mapping, metadata_of, number, real, spec_of, status_of, text, version, whole
+from azure_cni.api.reading import (
+    Version,
+    mapping,
+    mappings,
+    metadata_of,
+    number,
+    real,
+    spec_of,
+    status_of,
+    text,
+    version,
+    whole,
+)
 from azure_cni.errors import DecodeFailed
 from azure_cni.model.nic import MAX_ADDRESSES_PER_NODE, VNetID
 from azure_cni.model.text import exact_time_text, seconds_of, time_text
@@ -41,6 +53,9 @@ MADE_BY_CONTROLLER: Final = "azure-cni.io/made-by-controller"
 
 LONGEST_NIC_LABEL: Final = 256
 """By the definition's schema. Azure's own names are shorter: 90 for a resource group, 80 for a NIC."""
+
+MOST_SUBNETS: Final = 64
+"""Subnets of one VNet that its quota speaks of: those that are fullest."""
 
 LONGEST_NAME: Final = 200
 NAME_SUFFIX: Final = 6
@@ -77,6 +92,22 @@ class AzureUse:
 
 
 @dataclass(frozen=True, slots=True)
+class SubnetUse:
+    """How full a subnet is that nodes are in, as Azure counts it: addresses `used` by whomever, of `limit`."""
+
+    name: str
+    used: int
+    limit: int
+    near_since_s: float | None = None
+    """Since when most of it is used (since 1970); None while it is not (`ipam.near_limit`)."""
+
+    @property
+    def is_full(self) -> bool:
+        """It has no address left."""
+        return self.used >= self.limit
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """The write budget when it was last counted: NIC writes left, and the share of the rate in use (0..1)."""
 
@@ -100,6 +131,8 @@ class VNetQuota:
     is_new: bool
     """No ledger was ever written: what nodes hold already is not in it yet."""
     azure: AzureUse | None
+    subnets: tuple[SubnetUse, ...]
+    """Those that nodes are in, by name."""
     tokens: Tokens | None
     throttled_until_s: float | None
     status: Mapping[str, Any]
@@ -158,6 +191,7 @@ def parse(body: Mapping[str, Any]) -> VNetQuota:
         and number(meta.get("generation")) == 1,
         is_new=not isinstance(grants, Mapping),
         azure=_azure(status.get("azure")),
+        subnets=tuple(map(_subnet, mappings(status.get("subnets"))))[:MOST_SUBNETS],
         tokens=_tokens(status.get("budget")),
         throttled_until_s=seconds_of(status.get("throttledUntil")),
         status={key: value for key, value in status.items() if key != "grants"},
@@ -213,6 +247,12 @@ def azure_document(use: AzureUse) -> dict[str, Any]:
     return {"used": use.used, "outside": use.outside, "readTime": time_text(use.read_s)}
 
 
+def subnet_document(use: SubnetUse) -> dict[str, Any]:
+    """An item of `status.subnets`."""
+    since = {"nearLimitSince": time_text(use.near_since_s)} if use.near_since_s is not None else {}
+    return {"name": use.name, "used": use.used, "limit": use.limit, **since}
+
+
 def tokens_document(tokens: Tokens, *, capacity: float) -> dict[str, Any]:
     """`status.budget`; rounded down, so that writing it makes no tokens. `capacity`: as many are kept at most."""
     left = math.floor(tokens.tokens * 1e6) / 1e6
@@ -252,6 +292,11 @@ def _azure(written: object) -> AzureUse | None:
         return None
     used, outside = (whole(document.get(key), most=MOST_USED) for key in ("used", "outside"))
     return AzureUse(used, outside, read_s)
+
+
+def _subnet(document: Mapping[str, Any]) -> SubnetUse:
+    used, limit = (whole(document.get(key), most=MOST_USED) for key in ("used", "limit"))
+    return SubnetUse(text(document.get("name")), used, limit, seconds_of(document.get("nearLimitSince")))
 
 
 def _tokens(written: object) -> Tokens | None:

@@ -146,6 +146,7 @@ class Usage(_Shape, frozen=True):
     """How many addresses of one subnet are used; a gateway's subnet shows -1 (REST specification, ListUsage)."""
 
     current_value: float | None = None
+    limit: float | None = None
     id: str | None = None
 
 

@@ -10,7 +10,7 @@ from azure_cni.azure.arm import Arm
 from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import CloudNotFound, CloudUnreachable, ResourceBusy
-from azure_cni.model.nic import VNetID
+from azure_cni.model.nic import SubnetID, SubnetUsage, VNetID
 from azure_cni.model.text import legible
 
 GONE: Final = frozenset({"ResourceNotFound", "NotFound", "ResourceGroupNotFound"})
@@ -24,13 +24,17 @@ class ArmVNets:
         self._arm = arm
 
     async def used(self, vnet_id: VNetID) -> int:
-        """The sum over its subnets; a gateway's subnet shows -1 (Azure REST specification, VirtualNetworkListUsage).
+        """The sum over its subnets. CloudError."""
+        return sum(usage.used for usage in await self.usages(vnet_id))
+
+    async def usages(self, vnet_id: VNetID) -> tuple[SubnetUsage, ...]:
+        """Its subnets'; a gateway's subnet shows -1 (Azure REST specification, VirtualNetworkListUsage).
 
         CloudUnreachable when a subnet shows no number: its usage is then unknown, not 0.
         """
         resource = Resource.parse(vnet_id)
         usages = await self._arm.items(resource, "usages")
-        return sum(_used(usage, what=f"read usages of {resource.label}") for usage in usages)
+        return tuple(_usage(usage, what=f"read usages of {resource.label}") for usage in usages)
 
     async def ours_on(self, nic_id: str) -> int | None:
         """How many of the NIC's ipConfigurations are ours; None when Azure has no such NIC."""
@@ -56,8 +60,9 @@ class ArmVNets:
             return None
 
 
-def _used(document: object, *, what: str) -> int:
+def _usage(document: object, *, what: str) -> SubnetUsage:
     usage = documents.decoded(document, documents.Usage, what=what)
     if usage.current_value is None or not math.isfinite(usage.current_value):
         raise CloudUnreachable(f"cannot {what}: Azure shows no number for {legible(usage.id or 'a subnet')}")
-    return max(0, int(usage.current_value))
+    limit = usage.limit if usage.limit is not None and math.isfinite(usage.limit) else 0
+    return SubnetUsage(SubnetID(usage.id or ""), used=max(0, int(usage.current_value)), limit=max(0, int(limit)))

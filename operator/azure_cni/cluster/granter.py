@@ -28,9 +28,7 @@ costs a minute's fairness and never a limit.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -42,26 +40,24 @@ from azure_cni.cluster.ledger_writer import LedgerWriter
 from azure_cni.cluster.nic_checks import NicChecks
 from azure_cni.cluster.nic_owners import NicOwners
 from azure_cni.cluster.node_index import NodeIndex
+from azure_cni.cluster.pool_writer import PoolWriter
 from azure_cni.cluster.ports import ClusterPorts
 from azure_cni.cluster.quota_cache import QuotaCache
 from azure_cni.cluster.reclaimer import Reclaimer
-from azure_cni.errors import KubeConflict, KubeError, KubeNotFound
 from azure_cni.quota import external_usage, ledger_changes, messages, nic_messages, pool_updates, quota_status
 from azure_cni.quota.external_usage import UsageReading
 from azure_cni.quota.messages import Explanation
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.pacing import ReservationPlan, plan_reservations
-from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S, PoolUpdate
+from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S
 from azure_cni.quota.recall_tracker import RecallTracker
 from azure_cni.quota.recalls import NO_RECALLS
+from azure_cni.quota.subnets import subnet_uses
 from azure_cni.quota.throttling import ThrottleTracker
 from azure_cni.quota.write_budget import GrantHistory, capacity
 
 log = logging.getLogger(__name__)
 
-CONCURRENT_POOL_WRITES: Final = 16
-RETRY_S, LONGEST_RETRY_S = 0.3, 5.0
-"""The pause before a pool that could not be written is decided again: it doubles each time, up to the longest."""
 SUMS_S: Final = 10.0
 """How often to look at what nobody waits for, such as how many addresses pods hold: it is written when no write has
 carried it for that long. So nodes cause one such write in this time at most, however often they change what they say.
@@ -97,11 +93,9 @@ class Granter:
         self._reclaimer = reclaimer
         self._nic_owners = nic_owners
         self._nic_checks = nic_checks
-        self._places = asyncio.Semaphore(CONCURRENT_POOL_WRITES)
+        self._pool_writer = PoolWriter(ports=ports, node_index=node_index)
         self._sums_due_s = float("-inf")
         """Monotonic time before which nothing is written for the sums alone."""
-        self._losses: dict[str, int] = {}
-        """By node: how many times in a row its pool changed before it could be written."""
         self.delayed = 0
         """How many nodes wait for their grant."""
 
@@ -113,8 +107,9 @@ class Granter:
 
     @property
     def exhausted(self) -> bool:
-        """Nodes ask for more than there is."""
-        return self._cache.quota is not None and self._cache.quota.holds(QuotaKind.EXHAUSTED)
+        """Nodes ask for more than there is, in the VNet or in a subnet."""
+        quota, kinds = self._cache.quota, (QuotaKind.EXHAUSTED, QuotaKind.SUBNET_FULL)
+        return bool(self._recall_plan.in_subnets) or (quota is not None and any(map(quota.holds, kinds)))
 
     async def run_round(self) -> float:
         """One round over all pools; returns the seconds until the next one if nothing wakes us before."""
@@ -127,7 +122,7 @@ class Granter:
         refused |= self._nic_owners.refused(nodes)
         refused |= self._ledger_writer.refused(nodes)
         nodes = [node for node in nodes if node.name not in refused and node.name not in nic_checks.unknown]
-        quota = replace(quota, azure=external_usage.azure_use(quota, nodes, self._reading.used))
+        quota = self._with_usage(quota, nodes)
         plan = self._plan(quota, nodes, vanished, began_s=began_s)
         quota = await self._reserve(quota, nodes, plan)
         self._note_trials(nodes, plan)
@@ -138,17 +133,24 @@ class Granter:
             *pool_updates.refusals(self._node_index.of(self._vnet_id), refused),
         ]
         updates = pool_updates.with_recalls(quota, nodes, self._recall_plan, updates)
-        written = await self._write_pools(quota, updates)
+        written = await self._pool_writer.write(quota, updates, asked=self._recall_plan.asked_for)
         lowered = {update.node.name: update.lowers for update in written if update.lowers is not None}
         if lowered:
             await self._cache.write(quota, self._draft(quota, lowered, nodes))
         self._ports.observer.round(self._ports.clock.monotonic_s() - began_s)
-        self._note_losses(updates, written)
         soon = plan.delayed or nic_checks.unknown or self._recall_plan.starving
         explain_s = GRANT_EXPLANATION_DELAY_S if soon else SUMS_S
         step_s = pool_updates.next_step_s(written, starving=bool(self._recall_plan.starving))
-        rests_s = (plan.due_s, self._reclaimer.due_in_s, explain_s, step_s, self._sums_rest_s)
-        return min(*rests_s, *map(_retry_s, self._losses.values()))
+        return min(
+            *(plan.due_s, self._reclaimer.due_in_s, explain_s, step_s),
+            *(self._sums_rest_s, self._pool_writer.retry_in_s),
+        )
+
+    def _with_usage(self, quota: VNetQuota, nodes: Sequence[NodeRecord]) -> VNetQuota:
+        """With what Azure said last of the VNet and its subnets."""
+        use = external_usage.azure_use(quota, nodes, self._reading.used)
+        uses = subnet_uses(quota, nodes, self._reading.subnets, now_s=self._ports.clock.utc_s())
+        return replace(quota, azure=use, subnets=uses)
 
     def _plan(
         self, quota: VNetQuota, nodes: Sequence[NodeRecord], vanished: Mapping[str, LedgerEntry], *, began_s: float
@@ -190,11 +192,6 @@ class Granter:
         for node in nodes if plan.throttled_until_s else ():
             if plan.costs.get(node.name):
                 self._throttling.tried(node, now_s=self._ports.clock.utc_s())
-
-    def _note_losses(self, updates: Sequence[PoolUpdate], written: Sequence[PoolUpdate]) -> None:
-        """Pools that could not be written are decided again soon; one that keeps changing, less and less often."""
-        lost = {update.node.name for update in updates} - {update.node.name for update in written}
-        self._losses = {name: self._losses.get(name, 0) + 1 for name in lost}
 
     def _nodes(self) -> tuple[list[NodeRecord], dict[str, Explanation]]:
         """The pools to grant to, and those that the API server would refuse an entry for, and with it all others'."""
@@ -244,56 +241,11 @@ class Granter:
             now_s=now_s,
             refused=refused,
             denied=tuple(filter(None, denied)),
-            recalled=self._recall_plan.under_way if self._recall_plan.starving else messages.NOBODY,
+            recalled=self._recall_plan.under_way if self._recall_plan.quota_starves else messages.NOBODY,
+            recalled_in_subnets=self._recall_plan.recalled_in_subnets,
             writes=self._history.writes(now_s=self._ports.clock.monotonic_s()),
         )
         return Draft(changes, {key: value for key, value in fields.items() if quota.status.get(key) != value})
-
-    # The pools.
-
-    async def _write_pools(self, quota: VNetQuota, updates: Sequence[PoolUpdate]) -> list[PoolUpdate]:
-        """Write the pools; returns those that could be written."""
-        async with asyncio.TaskGroup() as writes:
-            done = [writes.create_task(self._write_pool(update)) for update in updates]
-        written = [update for update, task in zip(updates, done, strict=True) if task.result()]
-        if updates:
-            results = Counter(update.result for update in written)
-            log.info("pools written", extra={"quota": quota.name, **results, "lost": len(updates) - len(written)})
-        return written
-
-    async def _write_pool(self, update: PoolUpdate) -> bool:
-        """Write a pool that is as it was when this was decided; False when it is not: then it has been read again."""
-        node, observer = update.node, self._ports.observer
-        async with self._places:
-            try:
-                pool = await self._ports.pools.write(node.name, version=node.version.number, status=update.status)
-            except KubeError as error:
-                observer.granted(error.reason)
-                await self._look_again(node, error)
-                return False
-        self._node_index.see(pool, now_s=self._ports.clock.monotonic_s())
-        observer.granted(update.result)
-        if node.name in self._recall_plan.asked:
-            observer.recalled(self._recall_plan.under_way[node.name])
-        return True
-
-    async def _look_again(self, node: NodeRecord, error: KubeError) -> None:
-        """Read a pool again that could not be written; if it had not changed, log why."""
-        try:
-            pool = await self._ports.pools.read(node.name)
-        except KubeError as silent:
-            error = silent
-        else:
-            if pool is None:
-                self._node_index.forget(node.name, uid=node.version.uid)
-            else:
-                self._node_index.see(pool, now_s=self._ports.clock.monotonic_s())
-        if not isinstance(error, KubeConflict | KubeNotFound):
-            log.warning("cannot answer a node", extra={"pool": node.name, "error": str(error)})
-
-
-def _retry_s(losses: int) -> float:
-    return min(LONGEST_RETRY_S, RETRY_S * 2.0 ** (min(losses, 8) - 1))
 
 
 def _budget(quota: VNetQuota, tokens: Tokens) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.vnet_quota import Draft, LedgerEntry, Limits, VNetQuota
 from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
-from azure_cni.model.nic import AttachmentChange, ConfigName, NicID, NicView, VNetID
+from azure_cni.model.nic import AttachmentChange, ConfigName, NicID, NicView, SubnetUsage, VNetID
 
 
 class ControllerClock(Protocol):
@@ -66,8 +66,8 @@ class MemberPools(Protocol):
 class VNets(Protocol):
     """Reads from Azure for the whole cluster."""
 
-    async def used(self, vnet_id: VNetID) -> int:
-        """How many addresses of the VNet are in use, by whomever."""
+    async def usages(self, vnet_id: VNetID) -> tuple[SubnetUsage, ...]:
+        """How many addresses of each subnet of the VNet are in use, by whomever."""
 
     async def ours_on(self, nic_id: str) -> int | None:
         """How many of the NIC's ipConfigurations are ours; None when there is no such NIC."""

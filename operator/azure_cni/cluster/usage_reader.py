@@ -1,4 +1,4 @@
-"""How many addresses of one VNet are in use, as Azure counts them: what others use cannot be granted.
+"""How many addresses of one VNet and its subnets are in use, as Azure counts them: what others use cannot be granted.
 
 Each read costs one request of a budget that the whole subscription shares. So each VNet is read at its own intervals,
 and more often only while the result could change what nodes get.
@@ -15,7 +15,7 @@ from azure_cni.cluster.node_index import NodeIndex
 from azure_cni.cluster.ports import ControllerClock, VNets
 from azure_cni.errors import AzureCniError, CloudUnreachable, Throttled
 from azure_cni.model.identity import short_id
-from azure_cni.model.nic import VNetID
+from azure_cni.model.nic import SubnetUsage, VNetID
 from azure_cni.quota.external_usage import UsageReading
 from azure_cni.quota.messages import NOTHING, Explanation
 
@@ -31,7 +31,7 @@ granted. If many come at once, each would be granted a little less at first, and
 
 
 class UsageReader:
-    """Keeps `reading.used` of one VNet; without an answer the last one stays good, and `reading.silence` says why."""
+    """Keeps a VNet's reading; without an answer the last one stays good, and `reading.silence` says why."""
 
     def __init__(
         self,
@@ -63,16 +63,16 @@ class UsageReader:
         self._asked_s = self._clock.monotonic_s()
         try:
             async with asyncio.timeout(USAGE_READ_TIMEOUT_S):
-                used = await self._vnets.used(self._vnet_id)
+                usages = await self._vnets.usages(self._vnet_id)
         except TimeoutError:
             return self.take(
                 CloudUnreachable(f"cannot read how full the VNet is: no answer within {USAGE_READ_TIMEOUT_S:g} s")
             )
         except AzureCniError as error:
             return self.take(error)
-        return self.take(used)
+        return self.take(usages)
 
-    def take(self, answer: int | AzureCniError) -> bool:
+    def take(self, answer: tuple[SubnetUsage, ...] | AzureCniError) -> bool:
         """Use a reading that somebody else has just made; False if it failed."""
         self._asked_s = self._clock.monotonic_s()
         if isinstance(answer, AzureCniError):
@@ -84,7 +84,8 @@ class UsageReader:
             log.info("how full a vnet is can be read again", extra={"vnet": short_id(self._vnet_id)})
         self._reading.silence = NOTHING
         self._reading.nodes = self._nodes()
-        self._reading.used = (answer, math.floor(self._clock.utc_s()))
+        self._reading.used = (sum(usage.used for usage in answer), math.floor(self._clock.utc_s()))
+        self._reading.subnets = answer
         return True
 
     def _nodes(self) -> int:

@@ -72,7 +72,7 @@ class VNetChecks:
         try:
             with self._faults.guard("usage", about=short_id(vnet_id)):
                 async with asyncio.timeout(USAGE_READ_TIMEOUT_S):
-                    return UsageAnswer(await self._vnets.used(vnet_id))
+                    return UsageAnswer(await self._vnets.usages(vnet_id))
         except TimeoutError:
             silent = CloudUnreachable(f"cannot read how full the VNet is: no answer within {USAGE_READ_TIMEOUT_S:g} s")
             return UsageAnswer(error=silent)

@@ -23,7 +23,7 @@ from azure_cni.errors import AzureCniError, KubeConflict
 from azure_cni.faults import Faults
 from azure_cni.ipam.limits import delay_s
 from azure_cni.model.identity import short_id
-from azure_cni.model.nic import VNetID
+from azure_cni.model.nic import SubnetUsage, VNetID
 from azure_cni.quota.external_usage import UsageReading
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class VNetWorker:
         node_index: NodeIndex,
         counted: asyncio.Event,
         vnet_id: VNetID,
-        answer: int | AzureCniError | None = None,
+        answer: tuple[SubnetUsage, ...] | AzureCniError | None = None,
     ) -> None:
         """`answer`: the VNet's usage as Azure has just shown it, None if it was not asked."""
         self._vnet_id = vnet_id

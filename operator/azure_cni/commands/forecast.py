@@ -46,7 +46,7 @@ class ForecastAnswer(msgspec.Struct, frozen=True, rename="camel"):
     "subnets",
     metavar="NAME=COUNT",
     multiple=True,
-    help="How many addresses that subnet has left, which only Azure knows; repeatable.",
+    help="How many addresses that subnet has left, instead of what Azure counted last; repeatable.",
 )
 @cluster_command
 def forecast(access: ClusterAccess, form: Form, *, within: float, subnets: tuple[str, ...]) -> ExitCode:

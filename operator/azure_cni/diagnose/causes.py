@@ -83,8 +83,8 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
         "QuotaExceeded": Cause("all of the VNet's quota is granted", Actor.CLUSTER,
                                "raise spec.limit of the VNetQuota, or give addresses back",
                                "kubectl edit vnetquota QUOTA", QUOTA),
-        "IdleRecalled": Cause("all of the VNet's quota is granted; idle addresses of other nodes are taken back for "
-                              "the pods that wait here", Actor.NOBODY,
+        "IdleRecalled": Cause("the VNet's quota or the subnet has no more; idle addresses of other nodes are taken "
+                              "back for the pods that wait here", Actor.NOBODY,
                               "wait; it takes a write of each NIC that gives, and one of this node's",
                               "kubectl describe vnetquota QUOTA", QUOTA),
         "WriteBudget": Cause("other nodes' NICs are written first, or this node has had its answers of this minute",

@@ -1,8 +1,8 @@
 """`forecast`: when nodes, subnets and VNets run out of addresses, by what their nodes' audit trails saw. Pure.
 
 A node is exhausted when pods hold as many addresses as it may have. A VNet is when what its quota still grants is
-gone, although nodes keep spare ones: these cannot serve pods elsewhere, so as many as are spare now are subtracted. How
-much is left in a subnet no object says; a person may.
+gone, although nodes keep spare ones: these cannot serve pods elsewhere, so as many as are spare now are subtracted. The
+same of a subnet: how much is left there the VNetQuota says, as Azure counted it last, or a person.
 
 The trail of a node that was deleted is gone. So a sum over nodes begins when the youngest trail begins whose node is
 older than it, and says that pods of deleted nodes are missing from it.
@@ -152,7 +152,10 @@ def _room_of(
         quota = evidence.quota(resource)
         spare = sum(max(0, pool.view.allocated - pool.assigned) for pool in pools)
         return None if quota is None else max(0, quota.grantable - spare)
-    free = next((free for name, free in subnets.items() if resource.rpartition("/")[2].lower() == name.lower()), None)
+    name, quota = resource.rpartition("/")[2].lower(), evidence.quota(pools[0].vnet_id)
+    uses = [] if quota is None else [use for use in quota.subnets if use.name.lower() == name]
+    counted_free = next((max(0, use.limit - use.used) for use in uses), None)
+    free = next((free for one, free in subnets.items() if one.lower() == name), counted_free)
     return None if free is None else free + sum(pool.assigned for pool in pools)
 
 

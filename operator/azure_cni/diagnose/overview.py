@@ -230,11 +230,21 @@ def _of_near_limit(about: str, condition: Mapping[str, Any]) -> Finding:
     )  # fmt: skip
 
 
+def _of_full_subnet(about: str, condition: Mapping[str, Any]) -> Finding:
+    """Pods that wait are found at their nodes; this says what to do before others do."""
+    return _of_condition(
+        WARNING, about, condition, do="enlarge it, remove what uses addresses there, or add nodes in another one",
+        command="azure-cni forecast", section="a-subnet-is-full",
+    )  # fmt: skip
+
+
 def _of_quotas(evidence: ClusterEvidence) -> Iterator[Finding]:
     for quota in evidence.quotas:
-        for kind in (QuotaKind.EXHAUSTED, QuotaKind.THROTTLED):
+        for kind in (QuotaKind.EXHAUSTED, QuotaKind.SUBNET_FULL, QuotaKind.THROTTLED):
             if was_near(quota.status, kind):
                 yield _of_near_limit(f"VNetQuota {quota.name}", condition_of(quota.status, kind))
+        if quota.holds(QuotaKind.SUBNET_FULL):
+            yield _of_full_subnet(f"VNetQuota {quota.name}", condition_of(quota.status, QuotaKind.SUBNET_FULL))
         ready, usage = condition_of(quota.status, "Ready"), condition_of(quota.status, "UsageKnown")
         shown = {
             **({ERROR: ready} if ready.get("status") == "False" else {}),

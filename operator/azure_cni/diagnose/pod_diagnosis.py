@@ -78,7 +78,8 @@ def explain_pod(
     if found.reason in {"Addressed", "HostNetwork"} and (lacking := lacks(pod, events, report)) is not None:
         found = FoundCause(lacking.reason, f"{lacking.message}; the pod runs, and its address works", found.since_s)
     cause, pool = cause_of(found.reason), evidence.pool(pod.node)
-    if found.reason == PoolKind.QUOTA_EXCEEDED and pool is not None and pool.recalling >= max(1, pool.waiting):
+    scarce = found.reason in {PoolKind.QUOTA_EXCEEDED, PoolKind.SUBNET_FULL}
+    if scarce and pool is not None and pool.recalling >= max(1, pool.waiting):
         cause = cause_of(IDLE_RECALLED)  # as many as wait are on their way
     quota = evidence.quota(pool.vnet_id) if pool else None
     names = {"node": pod.node, "pod": pod.name, "namespace": pod.namespace, "quota": quota.name if quota else ""}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -85,6 +85,7 @@ class QuotaCollector(Collector):
                 tokens.add_metric([quota.name], quota.tokens.tokens)
                 most.add_metric([quota.name], capacity(quota.limits.writes_per_minute))
                 rate.add_metric([quota.name], quota.limits.writes_per_minute * quota.tokens.pace)
+        yield from _subnets(leader.quotas if leader else ())
         yield from (addresses, nodes, ready, exhausted, near, near_writes, throttled, read, tokens, most, rate)
         yield GaugeMetricFamily(
             "azure_cni_grants_delayed", "Nodes that wait for their grant.", value=leader.delayed if leader else 0
@@ -94,6 +95,24 @@ class QuotaCollector(Collector):
             "Nodes with a NIC operation whose result cannot be written.",
             value=leader.stuck if leader else 0,
         )
+
+
+def _subnets(quotas: Iterable[VNetQuota]) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    """How full the subnets of nodes are."""
+    addresses = GaugeMetricFamily(
+        "azure_cni_subnet_addresses",
+        "Addresses of a subnet that nodes are in, as Azure counts them: used by whomever, and limit.",
+        labels=["quota", "subnet", "what"],
+    )
+    near = GaugeMetricFamily(
+        "azure_cni_subnet_near_limit", "1 while most of a subnet's addresses are used.", labels=["quota", "subnet"]
+    )
+    for quota in quotas:
+        for use in quota.subnets:
+            addresses.add_metric([quota.name, use.name, "used"], use.used)
+            addresses.add_metric([quota.name, use.name, "limit"], use.limit)
+            near.add_metric([quota.name, use.name], float(use.near_since_s is not None))
+    return addresses, near
 
 
 def _addresses(quota: VNetQuota) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """Told before it hurts: a limit of a node or a VNet that is nearly reached, once, and for as long as it stays so. Pure.
 
-It is the reason of a condition that is still False: AtLimit of a NodeIPPool, Exhausted of a VNetQuota, and Throttled
-for its budget of NIC writes. A condition of its own would be True on every node that is well used, and people would
-learn to pass it over.
+It is the reason of a condition that is still False: AtLimit of a NodeIPPool, Exhausted of a VNetQuota, Throttled for
+its budget of NIC writes, SubnetFull for the subnets of its nodes. A condition of its own would be True on every node
+that is well used, and people would learn to pass it over.
 
 What was said last is read from the object's own status. So an agent or a controller that starts again neither repeats
 it, nor forgets it while the use is between the two shares.

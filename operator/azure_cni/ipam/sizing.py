@@ -25,7 +25,7 @@ from typing import Final
 from azure_cni.api.node_ip_pool import Recall
 from azure_cni.errors import ConfigInvalid
 from azure_cni.ipam.limits import BATCH, MAX_ADDRESSES_PER_NODE, MAX_FREE, MIN_FREE
-from azure_cni.model.text import addresses
+from azure_cni.model.text import addresses, counted
 
 _ELASTIC: Final = {"min_free": "minFree", "max_free": "maxFree", "batch": "batch"}
 """What a fixed size excludes, and what people call it."""
@@ -105,8 +105,15 @@ def recall_words(recall: Recall, *, allocated: int) -> str:
     return (
         f"{addresses(allocated)} on the NIC: pods of other nodes waited and nothing else was left, so the controller "
         f"wants this node to hold {recall.hold} at most, or as many as its own pods need (status.recall); it may have "
-        "its spare ones again five minutes after the last pod waited, or as soon as less than 70 % of the quota is "
-        "granted"
+        "its spare ones again five minutes after the last pod waited, or as soon as less than 70 % is in use"
+    )
+
+
+def recalling_words(count: int, whose: str) -> str:
+    """What pods of a node learn for which `count` idle addresses are taken back; `whose` they are, for people."""
+    return (
+        f"{counted(count, 'idle address is', 'idle addresses are')} taken back from {whose} for pods that wait here, "
+        "which takes some write of a NIC each: nothing needs to be done for those"
     )
 
 
@@ -148,6 +155,10 @@ class SubnetRoom:
         if self.most is not None:
             sizes.append(self.most)
         return min(sizes)
+
+    def after_news(self, count: int) -> SubnetRoom:
+        """Others have just given `count` addresses back for pods of this node: a growth by as many may fit."""
+        return self if self.refused is None and self.most is None else SubnetRoom(most=count)
 
     def after_refusal(self, add: int) -> SubnetRoom:
         """A growth by `add` did not fit, so no larger one does either."""

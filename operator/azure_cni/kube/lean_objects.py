@@ -153,6 +153,7 @@ _POOL_STATUS: Final = (
         "vmID",
         "nicID",
         "vnetID",
+        "subnetID",
         "requested",
         "requestID",
         "writeIntent",
@@ -162,7 +163,7 @@ _POOL_STATUS: Final = (
         "grantReason",
     ),
     *("grantNotBefore", "allocated", "assigned", "free", "target", "throttledUntil"),
-    *("releasable", "recallMet", "recalling"),
+    *("releasable", "recallMet", "recalling", "subnetRefusedTime"),
 )
 _OPERATION: Final = ("id",)
 _RECALL: Final = ("number", "hold")

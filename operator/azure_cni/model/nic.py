@@ -53,6 +53,16 @@ def is_our_name(name: str) -> bool:
     return _OUR_NAME.fullmatch(name) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class SubnetUsage:
+    """How full one subnet is, as Azure counts it: addresses `used` by whomever, of `limit` that it has for use."""
+
+    subnet_id: SubnetID
+    used: int
+    limit: int
+    """0 where Azure shows none, as of a gateway's subnet."""
+
+
 class NicWriter(StrEnum):
     """Who adds addresses to the NICs and removes them: `nicWriter` of the chart."""
 

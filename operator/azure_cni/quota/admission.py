@@ -18,6 +18,7 @@ from typing import Final
 
 from azure_cni.api.vnet_quota import LedgerEntry
 from azure_cni.errors import AzureCniError, CloudNotFound, RequestError
+from azure_cni.model.nic import SubnetUsage
 from azure_cni.quota import ledger_changes, nic_messages
 from azure_cni.quota.messages import NOTHING, Explanation
 from azure_cni.quota.node_record import NodeRecord
@@ -28,15 +29,15 @@ MOST_LOOKS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class UsageAnswer:
-    """What Azure said of a VNet: how many addresses are in use, or why it does not say."""
+    """What Azure said of a VNet: how full its subnets are, or why it does not say."""
 
-    used: int = 0
+    usages: tuple[SubnetUsage, ...] = ()
     error: AzureCniError | None = None
 
     @property
-    def outcome(self) -> int | AzureCniError:
+    def outcome(self) -> tuple[SubnetUsage, ...] | AzureCniError:
         """Either."""
-        return self.used if self.error is None else self.error
+        return self.usages if self.error is None else self.error
 
 
 def is_admitted(answer: UsageAnswer | None, *, nodes: int, all_nodes: int) -> bool:

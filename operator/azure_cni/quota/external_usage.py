@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.api.vnet_quota import AzureUse, LedgerEntry, VNetQuota
+from azure_cni.model.nic import SubnetUsage
 from azure_cni.quota import ledger_changes, messages
 from azure_cni.quota.messages import Explanation
 from azure_cni.quota.node_record import NodeRecord
@@ -25,6 +26,8 @@ class UsageReading:
 
     used: tuple[int, float] | None = None
     """Addresses in use in the VNet as Azure counts them, and when it said so (since 1970)."""
+    subnets: tuple[SubnetUsage, ...] = ()
+    """The same of each of its subnets."""
     silence: Explanation = messages.NOTHING
     """Why Azure did not say it when it was last asked; nothing when it did."""
     throttled_until_s: float = 0.0

@@ -15,6 +15,7 @@ from azure_cni.api.conditions import LONGEST_SENTENCE, NODE_AT_LIMIT, Condition,
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.errors import CloudNotFound, DecodeFailed
 from azure_cni.ipam.near_limit import not_throttled, room_left
+from azure_cni.ipam.sizing import recalling_words
 from azure_cni.model.text import addresses, counted, shortened, time_text
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.write_budget import JUDGED_MINUTES, MOST_ANSWERS
@@ -84,12 +85,7 @@ def on_answer(quota: VNetQuota, node: NodeRecord, granted: int, *, former: int, 
         )
     short = f"{granted} of {addresses(requested)} granted: {_limit(quota)}"
     if recalling:
-        idle = counted(recalling, "idle address is", "idle addresses are")
-        return Explanation(
-            QUOTA_EXCEEDED,
-            f"{short}; {idle} taken back from other nodes for pods that wait here, which takes some write of a NIC "
-            "each: nothing needs to be done for those",
-        )
+        return Explanation(QUOTA_EXCEEDED, f"{short}; {recalling_words(recalling, 'other nodes')}")
     return Explanation(QUOTA_EXCEEDED, f"{short}; {_more(quota)}")
 
 

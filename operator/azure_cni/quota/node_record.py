@@ -23,6 +23,8 @@ class NodeRecord:
     version: Version
     vnet_id: VNetID
     """"" while its agent has not found out."""
+    subnet: str
+    """The resource ID of its NIC's subnet in lower case; "" while its agent has not found out."""
     nic: str
     """RESOURCE-GROUP/NAME."""
     view: PoolView
@@ -40,6 +42,8 @@ class NodeRecord:
     """The number of the newest recall for which it says that nothing remains to be done."""
     recalling: int
     """How many addresses it was told that others are to give back for its pods."""
+    subnet_refused: str
+    """When its subnet last had too few for its pods; "" while that has enough, or none waits."""
     throttled_until_s: float
     """Since 1970; 0 when Azure did not ask its agent to wait."""
     reason: str
@@ -56,10 +60,12 @@ class NodeRecord:
 
     def asks_as(self, before: NodeRecord) -> bool:
         """Whether grants are decided as they were: nothing changed, or only what is counted and explained."""
-        return (self.vnet_id, self.nic, self.view, self.write_intent, self.waiting, self.throttled_until_s) == (
-            *(before.vnet_id, before.nic, before.view),
-            *(before.write_intent, before.waiting, before.throttled_until_s),
-        )
+        return self._asks == before._asks
+
+    @property
+    def _asks(self) -> tuple[object, ...]:
+        asked = (self.view, self.write_intent, self.waiting, self.throttled_until_s, self.subnet_refused)
+        return (self.vnet_id, self.nic, *asked)
 
 
 def node_record(pool: NodeIPPool, *, now_s: float) -> NodeRecord:
@@ -68,6 +74,7 @@ def node_record(pool: NodeIPPool, *, now_s: float) -> NodeRecord:
         name=pool.name,
         version=pool.version,
         vnet_id=VNetID(sys.intern(pool.vnet_id)),
+        subnet=sys.intern(pool.subnet_id.lower()),
         nic=nic_label(pool.nic_id),
         view=pool.view,
         write_intent=pool.write_intent,
@@ -79,6 +86,7 @@ def node_record(pool: NodeIPPool, *, now_s: float) -> NodeRecord:
         recall=pool.recall,
         recall_met=pool.recall_met,
         recalling=pool.recalling,
+        subnet_refused=pool.subnet_refused,
         throttled_until_s=pool.throttled_until_s,
         reason=pool.grant_reason,
         not_before_s=pool.grant_not_before_s,

@@ -133,7 +133,7 @@ def _while_recalled(quota: VNetQuota, node: NodeRecord, plan: RecallPlan, update
         return None
     modest = node.recall is not None and node.name not in plan.ended and node.write_intent is not WriteIntent.GROW
     shown = update.status.get("grantReason", node.reason)
-    if modest and (plan.starving or quota.granted >= quota.grantable):
+    if modest and (plan.quota_starves or quota.granted >= quota.grantable):
         return messages.while_recalled(quota) if shown != messages.QUOTA_EXCEEDED else None
     return messages.NOTHING if shown == messages.QUOTA_EXCEEDED else None
 

@@ -15,7 +15,7 @@ from azure_cni.api.reading import mappings
 from azure_cni.api.vnet_quota import Draft, LedgerEntry, VNetQuota
 from azure_cni.errors import AccessDenied
 from azure_cni.model.text import addresses, time_text
-from azure_cni.quota import ledger_changes, messages
+from azure_cni.quota import ledger_changes, messages, subnets
 from azure_cni.quota.messages import Explanation
 from azure_cni.quota.node_record import NodeRecord
 
@@ -29,13 +29,15 @@ def status_fields(
     refused: Collection[str] = (),
     denied: Sequence[str] = (),
     recalled: Mapping[str, int] = messages.NOBODY,
+    recalled_in_subnets: int = 0,
     writes: int | None = None,
 ) -> dict[str, Any]:
     """The sums and conditions of a quota whose ledger and limits are as `quota` has them; all but the budget.
 
     `silence`: why Azure does not say how full the VNet is. `refused`: nodes whose entries the API server refuses.
     `denied`: what else Azure denied the controller, in words. `recalled`: how many idle addresses which nodes are to
-    give back. `writes`: how many NIC writes were granted in the last ten minutes, if that is known.
+    give back for the quota, `recalled_in_subnets`: how many in full subnets. `writes`: how many NIC writes were granted
+    in the last ten minutes, if that is known.
     """
     former = ledger_changes.held_by_former(quota.entries)
     short = [count for node in nodes if (count := _short(quota, node, former[node.name]))]
@@ -50,6 +52,7 @@ def status_fields(
             modest=sum(node.recall is not None for node in nodes),
         ),
         messages.throttled(quota, writes=writes),
+        subnets.subnet_full(quota, recalled=recalled_in_subnets),
         messages.usage(quota, silence),
         messages.refused_entries(refused),
         permission_condition(quota, silence, denied),
@@ -60,6 +63,7 @@ def status_fields(
         "assigned": sum(node.assigned for node in nodes),
         "nodes": sum(1 for entry in quota.entries.values() if entry.count),
         "azure": vnet_quota.azure_document(quota.azure) if quota.azure else None,
+        "subnets": [vnet_quota.subnet_document(use) for use in quota.subnets] or None,
         "throttledUntil": time_text(throttled_until_s) if throttled_until_s else None,
         "conditions": conditions.merge(
             before, (messages.ready(quota, current), *current), now=time_text(now_s), generation=quota.generation

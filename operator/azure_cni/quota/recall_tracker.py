@@ -24,6 +24,8 @@ from azure_cni.ipam.near_limit import is_near
 from azure_cni.quota import ledger_changes
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.recalls import RecallPlan, expected, for_others, not_on_nic, plan_recalls
+from azure_cni.quota.subnet_recalls import Answered, with_subnets
+from azure_cni.quota.subnets import has_plenty, name_of
 
 REST_S: Final = 300.0
 """For how long no pod may have waited before nodes may fill their reserves again: as long as a node keeps a surplus."""
@@ -53,6 +55,14 @@ class _Wish:
     """What came of it is known: it was met, or the node was left alone because it was not."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """By our clock, and by the one that readings of Azure have their times from (since 1970)."""
+
+    now_s: float
+    utc_s: float
+
+
 class RecallTracker:
     """What the nodes of one VNet made of their wishes, and when pods last waited. A new term counts again."""
 
@@ -63,6 +73,11 @@ class RecallTracker:
         self._wasted: dict[str, int] = {}
         """By node: how many wishes in a row came to nothing."""
         self._starved_s: float | None = None
+        """When pods last waited because of the quota; None before the first round."""
+        self._starved_subnets: dict[str, _Moment] = {}
+        """The same of full subnets, by name."""
+        self._answered: dict[str, Answered] = {}
+        """Nodes that a full subnet keeps from addresses, and what others were asked to give for it."""
 
     def plan(
         self,
@@ -76,24 +91,63 @@ class RecallTracker:
     ) -> RecallPlan:
         """Decide for one round. `slowed` and `halted` are as in `plan_recalls`."""
         self._see(quota, nodes, now_s=now_s, slowed=slowed)
-        plan = plan_recalls(
+        number = int(utc_s)
+        plan = plan_recalls(quota, nodes, counted=self._counts, number=number, slowed=slowed, halted=halted)
+        plan = with_subnets(
+            plan,
             quota,
             nodes,
-            counted=lambda node: node.name not in self._deaf,
-            number=int(utc_s),
+            counted=self._counts,
+            number=number,
+            answered=self._answered,
             slowed=slowed,
             halted=halted,
         )
         for name, recall in plan.asked.items():
             entry = quota.entries.get(name, LedgerEntry()).count
             self._wishes[name] = _Wish(recall.number, now_s, entry)
-        if self._starved_s is None or plan.starving:
-            self._starved_s = now_s
+        self._note_answers(plan, nodes)
+        self._note_starving(quota, plan, at=_Moment(now_s, utc_s))
+        if not self._quota_has_rest(quota, plan, now_s=now_s):
+            return plan
+        wishes = [node for node in nodes if node.recall is not None]
+        ended = [node.name for node in wishes if self._subnet_has_rest(quota, node.subnet, now_s=now_s)]
+        return replace(plan, ended=ended)
+
+    def _counts(self, node: NodeRecord) -> bool:
+        return node.name not in self._deaf
+
+    def _note_answers(self, plan: RecallPlan, nodes: Sequence[NodeRecord]) -> None:
+        """What is asked for because of a refusal counts until the node has tried again."""
+        answered = {}
+        for node in nodes:
+            if node.name in plan.in_subnets:
+                known = self._answered.get(node.name)
+                before = known.count if known is not None and known.refused == node.subnet_refused else 0
+                answered[node.name] = Answered(node.subnet_refused, max(before, plan.starving[node.name]))
+        self._answered = answered
+
+    def _note_starving(self, quota: VNetQuota, plan: RecallPlan, *, at: _Moment) -> None:
+        """When pods last waited, in the VNet and in each subnet. A new term may have missed it."""
+        if self._starved_s is None:
+            self._starved_s = at.now_s
+            self._starved_subnets = {use.name.lower(): at for use in quota.subnets if use.near_since_s is not None}
+        if plan.quota_starves:
+            self._starved_s = at.now_s
+        self._starved_subnets |= {name_of(subnet): at for subnet in plan.in_subnets.values()}
+
+    def _quota_has_rest(self, quota: VNetQuota, plan: RecallPlan, *, now_s: float) -> bool:
+        """No pod has waited for a while because of the quota, or it has plenty again."""
         # What was given back a moment ago and is not granted to its pods yet is no plenty.
-        plenty = not plan.starving and not is_near(quota.granted + plan.short, quota.grantable, was=True)
-        if plenty or now_s - self._starved_s >= REST_S:
-            return replace(plan, ended=[node.name for node in nodes if node.recall is not None])
-        return plan
+        plenty = not plan.quota_starves and not is_near(quota.granted + plan.short, quota.grantable, was=True)
+        return plenty or self._starved_s is None or now_s - self._starved_s >= REST_S
+
+    def _subnet_has_rest(self, quota: VNetQuota, subnet: str, *, now_s: float) -> bool:
+        """The same of a subnet, which has plenty when Azure has said so since."""
+        starved = self._starved_subnets.get(name_of(subnet))
+        if starved is None or now_s - starved.now_s >= REST_S:
+            return True
+        return has_plenty(quota, subnet) and quota.azure is not None and quota.azure.read_s > starved.utc_s
 
     def _see(self, quota: VNetQuota, nodes: Sequence[NodeRecord], *, now_s: float, slowed: Collection[str]) -> None:
         heard = {name for name, until_s in self._deaf.items() if now_s >= until_s}

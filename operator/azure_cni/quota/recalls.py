@@ -15,7 +15,8 @@ What keeps addresses from going back and forth:
 - A node shrinks once for each wish, and only to what was named. Few nodes give much, because each gives by a NIC write:
   the richest half of what it has idle, and all of it only when such halves are not enough.
 
-Whom to count on, and when pods last waited, is `recall_tracker`.
+Whom to count on, and when pods last waited, is `recall_tracker`. The same for a subnet that has no more is in
+`subnet_recalls`.
 
 Nothing is recalled that would help nobody: not while Azure asks all to wait, not for or from a node that it asks to
 wait, not beyond what waits, and not if all that is idle would not bring the ledger below its limit.
@@ -50,7 +51,24 @@ class RecallPlan:
     ended: Collection[str] = ()
     """Nodes whose wish is withdrawn."""
     short: int = 0
-    """How many addresses pods wait for, whether there is room for them or not."""
+    """How many addresses pods wait for that the quota could give, whether it has room for them or not."""
+    in_subnets: Mapping[str, str] = field(default_factory=dict)
+    """Those of `starving` that wait because their subnet has no more, and which subnet that is."""
+
+    @property
+    def quota_starves(self) -> bool:
+        """Pods wait because the quota has no more."""
+        return len(self.starving) > len(self.in_subnets)
+
+    @property
+    def asked_for(self) -> dict[str, int]:
+        """How many addresses each node that is newly asked is to give back."""
+        return {name: self.under_way[name] for name in self.asked}
+
+    @property
+    def recalled_in_subnets(self) -> int:
+        """How many addresses are to be given back in full subnets."""
+        return sum(self.starving[name] for name in self.in_subnets)
 
 
 NO_RECALLS: Final = RecallPlan()
@@ -81,17 +99,18 @@ def plan_recalls(
         return RecallPlan(under_way=under_way, short=lacking)
     # Where the ledger holds more than may be granted, that much must go before anybody is granted anything.
     missing = lacking - room - coming
-    able_to_give = [node for node in reliable if node.name not in under_way and _may_give(quota, node)]
-    givers = {node: spare for node in able_to_give if (spare := _unused(quota, node) + _idle(node))}
+    able_to_give = [node for node in reliable if node.name not in under_way and may_give(quota, node)]
+    givers = {node: spare for node in able_to_give if (spare := _unused(quota, node) + idle(node))}
     helps = sum(givers.values()) + coming + room > 0
     asked = {}
-    for node, count in _takes(givers, missing).items() if helps and not halted else ():
+    for node, count in takes(givers, missing).items() if helps and not halted else ():
         last = node.recall.number if node.recall is not None else 0
         hold = node.view.allocated + _unused(quota, node) - count
         asked[node.name] = Recall(max(number, last + 1), hold=hold)
         under_way[node.name] = count
     expects = sum(under_way.values()) + min(0, room)
-    return RecallPlan(asked, _shared(quota, short, expects), under_way, short=lacking)
+    have = {name: quota.entries.get(name, LedgerEntry()).count for name in short}
+    return RecallPlan(asked, shared(have, short, expects), under_way, short=lacking)
 
 
 def _short(quota: VNetQuota, nodes: Sequence[NodeRecord]) -> dict[str, int]:
@@ -109,13 +128,12 @@ def _short(quota: VNetQuota, nodes: Sequence[NodeRecord]) -> dict[str, int]:
     return short
 
 
-def _shared(quota: VNetQuota, short: Mapping[str, int], coming: int) -> dict[str, int]:
-    """How many each of them may expect of what is coming, as it will be shared; all that wait are named."""
-    entries = [quota.entries.get(name, LedgerEntry()).count for name in short]
-    needs = [entry + count for entry, count in zip(entries, short.values(), strict=True)]
-    requests = [ShareRequest(entry, need, need) for entry, need in zip(entries, needs, strict=True)]
-    shares = fair_shares(requests, sum(entries) + max(0, coming))
-    return {name: share - entry for name, share, entry in zip(short, shares, entries, strict=True)}
+def shared(have: Mapping[str, int], short: Mapping[str, int], coming: int) -> dict[str, int]:
+    """How many each that is short may expect of what is coming, as it will be shared; all that wait are named."""
+    needs = {name: have[name] + count for name, count in short.items()}
+    requests = [ShareRequest(have[name], need, need) for name, need in needs.items()]
+    shares = fair_shares(requests, sum(have[name] for name in short) + max(0, coming))
+    return {name: share - have[name] for name, share in zip(short, shares, strict=True)}
 
 
 def expected(quota: VNetQuota, node: NodeRecord) -> int:
@@ -128,7 +146,7 @@ def expected(quota: VNetQuota, node: NodeRecord) -> int:
     return max(0, ledger_changes.entry_of(quota.entries, node).count - stays)
 
 
-def _may_give(quota: VNetQuota, node: NodeRecord) -> bool:
+def may_give(quota: VNetQuota, node: NodeRecord) -> bool:
     """Not while it grows: what it will have idle then is not known yet. One that only asks to grow has its answer."""
     grows = node.write_intent is WriteIntent.GROW and not_on_nic(quota, node) > 0
     return not node.waiting and not grows
@@ -150,19 +168,20 @@ def _unused(quota: VNetQuota, node: NodeRecord) -> int:
     return max(0, min(node.target - node.view.allocated, not_on_nic(quota, node)))
 
 
-def _idle(node: NodeRecord) -> int:
+def idle(node: NodeRecord) -> int:
+    """How many addresses of its NIC it can give."""
     return max(0, min(node.releasable, node.free, node.view.allocated - KEPT))
 
 
-def _takes(givers: Mapping[NodeRecord, int], missing: int) -> dict[NodeRecord, int]:
+def takes(givers: Mapping[NodeRecord, int], missing: int) -> dict[NodeRecord, int]:
     """How many each gives, those with most first: at first half of it, so that few soon lack some for their pods."""
     richest = sorted(givers, key=lambda node: (-givers[node], node.name))
-    takes: dict[NodeRecord, int] = {}
+    found: dict[NodeRecord, int] = {}
     for halved in (True, False):
         for node in richest:
             most = -(-givers[node] // 2) if halved else givers[node]
-            count = min(most - takes.get(node, 0), missing)
+            count = min(most - found.get(node, 0), missing)
             if count > 0:
-                takes[node] = takes.get(node, 0) + count
+                found[node] = found.get(node, 0) + count
                 missing -= count
-    return takes
+    return found

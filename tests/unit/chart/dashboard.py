@@ -142,6 +142,9 @@ _OF_QUOTA: Final = {
     what: _each("azure_cni_quota_addresses", CONTROLLERS, "quota", what=what)
     for what in ("granted", "limit", "reserved", "outside")
 }
+_OF_SUBNET: Final = {
+    what: _each("azure_cni_subnet_addresses", CONTROLLERS, "quota, subnet", what=what) for what in ("used", "limit")
+}
 _CONNECTIONS: Final = " / ".join(_each(f"azure_cni_conntrack_{what}", AGENTS) for what in ("entries", "limit_entries"))
 _ASSIGNED: Final = _each("azure_cni_pool_addresses", AGENTS, state="assigned")
 WRONG: Final[tuple[Panel, ...]] = (
@@ -170,6 +173,11 @@ WRONG: Final[tuple[Panel, ...]] = (
                 "{{quota}}",
             ),
         ),
+    ),
+    (
+        "Subnets (used of their addresses)",
+        "percentunit",
+        (("{used} / {limit}".format_map(_OF_SUBNET), "{{quota}} {{subnet}}"),),
     ),
     (
         "Addresses of pods that are not on the NIC",

@@ -55,6 +55,7 @@ FIRES = {
         controller("azure_cni_quota_near_limit", quota="v"): "1x60",
         controller("azure_cni_quota_exhausted", quota="v"): "0x60",
     },
+    "AzureCNISubnetNearLimit": {controller("azure_cni_subnet_near_limit", quota="v", subnet="s"): "1x60"},
     "AzureCNIWriteBudgetNearLimit": {controller("azure_cni_write_budget_near_limit", quota="v"): "1x60"},
     "AzureCNIQuotaNotReady": {
         controller("azure_cni_quota_ready", quota="v"): "0x60",
@@ -90,6 +91,7 @@ FALSE_WORDS = {
     "azure_cni_quota_ready": ({"quota": "v"}, ("1",)),
     "azure_cni_quota_near_limit": ({"quota": "v"}, ("0",)),
     "azure_cni_write_budget_near_limit": ({"quota": "v"}, ("0",)),
+    "azure_cni_subnet_near_limit": ({"quota": "v", "subnet": "s"}, ("0",)),
     "azure_cni_quota_usage_read_timestamp_seconds": ({"quota": "v"}, ("1000000",)),
 }
 """What could silence an alert: by metric the labels, and the values, each in several series."""

@@ -16,6 +16,7 @@ from azure_cni.node.pool.reservation_request import ControllerGrants
 from fakes import waiting
 from fakes.cloud import IDENTITY, FakeCloud
 from fakes.cluster import NICS, VNET, FakeCluster
+from fakes.nic import FakeNic
 from fakes.pools import FakePools
 from fakes.simulated_node import SimulatedNode, pod_body
 from unit.cluster.worlds import SimulatedCluster
@@ -49,15 +50,53 @@ class SharedPools(FakePools):
         self._cluster.pools.patch(self._name, {"spec": {"paused": paused}})
 
 
+class Subnet:
+    """That several NICs share. `late_s`: for how long Azure goes on counting an address that was given back."""
+
+    def __init__(self, room: int, *, late_s: float = 0.0) -> None:
+        self.room, self.late_s = room, late_s
+        self.limit = room
+
+    def free(self, count: int) -> None:
+        self.room += count
+
+
+class NicInSubnet(FakeNic):
+    """A NIC for which only what its subnet still has is left."""
+
+    def __init__(self, subnet: Subnet) -> None:
+        self.shared = subnet
+        super().__init__()
+
+    @property
+    def room(self) -> int | None:
+        return self.shared.room
+
+    @room.setter
+    def room(self, left: int | None) -> None:
+        if left is None:  # FakeNic's default
+            return
+        given = left - self.shared.room
+        if given > 0 and self.shared.late_s:
+            asyncio.get_running_loop().call_later(self.shared.late_s, self.shared.free, given)
+        else:
+            self.shared.room = left
+
+
 class RealNodes:
     """A cluster of such nodes. P5 is checked whenever a ledger is written and whenever a test looks."""
 
-    def __init__(self, *names: str, limit: int, policy: Policy, writes_per_minute: int = 100) -> None:
+    def __init__(
+        self, *names: str, limit: int, policy: Policy, writes_per_minute: int = 100, subnet: Subnet | None = None
+    ) -> None:
+        self.subnet = subnet
         self.world = SimulatedCluster(limits=Limits(limit=limit, writes_per_minute=writes_per_minute))
         self.policy = policy
         self.nodes: dict[str, SimulatedNode] = {name: self._node(name) for name in names}
         self.pods: dict[str, int] = dict.fromkeys(names, 0)
         self.world.vnets.held = lambda: len(names) + sum(self.held().values())
+        if subnet is not None:
+            self.world.vnets.room = len(names) + subnet.limit
         self.world.check = self._check  # type: ignore[method-assign]
         self._running = AsyncExitStack()
 
@@ -69,6 +108,7 @@ class RealNodes:
             policy=self.policy,
             cloud=FakeCloud(identity),
             pools=SharedPools(self.world.cluster, name),
+            nic=NicInSubnet(self.subnet) if self.subnet is not None else None,
         )
 
     def held(self) -> dict[str, int]:

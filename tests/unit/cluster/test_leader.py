@@ -17,7 +17,7 @@ from azure_cni.cluster.node_index import NodeIndex
 from azure_cni.cluster.ports import ClusterPorts
 from azure_cni.errors import KubeInvalid
 from azure_cni.model.identity import short_id
-from azure_cni.model.nic import VNetID
+from azure_cni.model.nic import SubnetUsage, VNetID
 from fakes.clocks import LoopClock
 from fakes.cluster import VNET, FakeMemberNodes, FakeMemberPools, FakeQuotas
 from unit.cluster.worlds import SimulatedCluster
@@ -85,12 +85,12 @@ async def test_a_mistake_in_our_code_is_shown_and_neither_ends_the_term_nor_dela
     world = SimulatedCluster()
     broken = True
 
-    async def used(vnet_id: VNetID) -> int:
+    async def usages(vnet_id: VNetID) -> tuple[SubnetUsage, ...]:
         if vnet_id == OTHER and broken:
             raise ValueError("a mistake")
-        return 0
+        return ()
 
-    world.vnets.used = used  # type: ignore[method-assign]
+    world.vnets.usages = usages  # type: ignore[method-assign]
     write = FakeQuotas.write
 
     async def mistaken(self: FakeQuotas, seen: Any, draft: Any) -> Any:

@@ -11,6 +11,7 @@ from azure_cni.api.node_ip_pool import parse
 from azure_cni.cluster.node_index import NodeIndex
 from azure_cni.cluster.usage_reader import AFTER_NEWS_S, USAGE_READ_TIMEOUT_S, WHEN_FULL_S, UsageReader
 from azure_cni.errors import AccessDenied, CloudUnreachable, Throttled
+from azure_cni.model.nic import SubnetUsage
 from azure_cni.quota.external_usage import UsageReading
 from azure_cni.quota.messages import NOTHING, Explanation
 from fakes.clocks import LoopClock
@@ -106,11 +107,11 @@ async def test_who_waits_for_azure_does_not_wait_for_ever(
 ) -> None:
     asked = Asked()
 
-    async def never(_: str) -> int:
+    async def never(_: str) -> tuple[SubnetUsage, ...]:
         await asyncio.sleep(3600)
-        return 0
+        return ()
 
-    monkeypatch.setattr(asked.vnets, "used", never)
+    monkeypatch.setattr(asked.vnets, "usages", never)
     began_s = asyncio.get_running_loop().time()
     assert not await asked.usage.read()
     assert asyncio.get_running_loop().time() - began_s == pytest.approx(USAGE_READ_TIMEOUT_S, abs=1)

@@ -27,10 +27,14 @@ def usage(name: str = "vm1", *, days: int = 14, base: float = 10, per_day: float
     return UsageReport(name, time_text(NOW_S), more.pop("hours", hours), more.pop("pool", figures), **more)
 
 
-def evidence(*nodes: str, limit: int = 1000, created_s: float = 0.0, **status: Any) -> ClusterEvidence:
+def evidence(
+    *nodes: str, limit: int = 1000, created_s: float = 0.0, subnet: tuple[int, int] | None = None, **status: Any
+) -> ClusterEvidence:
     pools = [pool(name, **{"subnetID": SUBNET, **status}) for name in nodes]
     vnet = quota()
     vnet["spec"]["limit"] = limit
+    if subnet is not None:
+        vnet["status"]["subnets"] = [{"name": "Nodes", "used": subnet[0], "limit": subnet[1]}]
     known = [node(name) for name in nodes]
     for one in known:
         one["metadata"]["creationTimestamp"] = time_text(created_s)
@@ -69,6 +73,12 @@ def test_a_subnet_needs_somebody_who_knows_its_room():
     assert found.message == "+2.0 a day; how much room there is, is not known here"
     found = row(rows_of(known, usage(), Nodes=60), "subnet")
     assert (found.outlook, found.room) == ("exhausts", 61)
+
+
+def test_a_subnets_room_is_what_azure_counted_unless_a_person_knows_better():
+    known = evidence("vm1", subnet=(191, 251))
+    assert row(rows_of(known, usage()), "subnet").room == 61
+    assert row(rows_of(known, usage(), nodes=100), "subnet").room == 101
 
 
 @pytest.mark.parametrize(

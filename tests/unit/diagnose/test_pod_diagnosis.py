@@ -57,6 +57,13 @@ def test_nobody_need_raise_a_limit_while_idle_addresses_of_other_nodes_come(reca
     assert (found.cause, found.actor) == ("QuotaExceeded", actor)
 
 
+def test_nobody_need_enlarge_a_subnet_while_idle_addresses_of_its_other_nodes_come():
+    full = condition("Ready", False, "SubnetFull", "cannot add 8: the subnet is full")
+    found = explain(cluster(pod(), pools=[pool("vm1", full, waiting=3, recalling=3)]))
+    assert (found.cause, found.actor) == ("SubnetFull", "nobody")
+    assert "of other nodes are taken back" in found.meaning
+
+
 @pytest.mark.parametrize(
     ("agents", "words"),
     [

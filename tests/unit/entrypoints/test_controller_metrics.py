@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from azure_cni.api.vnet_quota import AzureUse, Draft, LedgerEntry, Limits, Tokens, azure_document, tokens_document
+from azure_cni.api.vnet_quota import (
+    AzureUse,
+    Draft,
+    LedgerEntry,
+    Limits,
+    SubnetUse,
+    Tokens,
+    azure_document,
+    subnet_document,
+    tokens_document,
+)
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
 from azure_cni.model.nic import VNetID
 from fakes.cluster import FakeCluster, FakeQuotas
@@ -33,6 +43,7 @@ async def a_leader() -> SimpleNamespace:
         "assigned": 44,
         "azure": azure_document(AzureUse(used=57, outside=7, read_s=0.0)),
         "budget": tokens_document(Tokens(tokens=2.5, time_s=0.0, pace=0.5), capacity=5.0),
+        "subnets": [subnet_document(SubnetUse("nodes", 57, 59, near_since_s=0.0))],
         "conditions": [{"type": "Exhausted", "status": "True"}, {"type": "Throttled", "status": "False"}],
     }
     quota = await quotas.write(await quotas.create("prod", vnet_id=VNET, limits=LIMITS), Draft(entries, fields))
@@ -53,6 +64,9 @@ async def test_a_leader_shows_its_quotas_and_their_budget():
         "quota_exhausted prod": 1,
         "quota_near_limit prod": 0,
         "write_budget_near_limit prod": 0,
+        "subnet_addresses prod nodes used": 57,
+        "subnet_addresses prod nodes limit": 59,
+        "subnet_near_limit prod nodes": 1,
         "quota_throttled prod": 0,
         "write_budget_tokens prod": 2.5,
         "write_budget_capacity prod": 3,
@@ -69,7 +83,7 @@ def test_a_standby_shows_that_it_does_not_lead_and_no_quota():
     metrics.watch_quotas(leads=lambda: False, leader=lambda: None)
     seen = shown(metrics)
     assert (seen["controller_leader"], seen["grants_delayed"]) == (0, 0)
-    assert not [name for name in seen if name.startswith(("quota_", "write_budget_"))]
+    assert not [name for name in seen if name.startswith(("quota_", "subnet_", "write_budget_"))]
 
 
 def test_what_was_done_is_counted():

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from azure_cni.errors import AzureCniError, Throttled
+from azure_cni.errors import AzureCniError, SubnetFull, Throttled
 from azure_cni.faults import Faults
 from azure_cni.ipam.limits import delay_s
 from azure_cni.node.pool.failures import Activity, Failures
@@ -80,6 +80,11 @@ class Attempts:
         """Nothing is to be done for them now (`Failures.lapse`)."""
         for activity in activities:
             self._failures.lapse(activity, now_s=self._core.ports.clock.boottime_s())
+
+    def retry_growth(self) -> bool:
+        """Let a growth be tried at once that a full subnet refused (`Failures.retry`); False where none was."""
+        now_s = self._core.ports.clock.boottime_s()
+        return self._failures.retry(Activity.GROW, SubnetFull, now_s=now_s)
 
     def hurry(self) -> None:
         """Something changed that may help (`Failures.hurry`)."""

@@ -139,6 +139,17 @@ class Failures:
             if not isinstance(failure.error, Throttled):
                 self._current[activity] = replace(failure, attempts=0, retry_at_s=now_s, retry_at=self._utc(0.0))
 
+    def retry(self, activity: Activity, error: type[AzureCniError], *, now_s: float) -> bool:
+        """What made it fail, `error`, may be over: it may be tried at once, and its pauses go on if it fails again.
+
+        False where it did not fail by that.
+        """
+        failure = self._current.get(activity)
+        if failure is None or not isinstance(failure.error, error):
+            return False
+        self._current[activity] = replace(failure, retry_at_s=now_s, retry_at=self._utc(0.0))
+        return True
+
     def get(self, activity: Activity) -> Failure | None:
         """The activity's failure, if any."""
         return self._current.get(activity)

@@ -53,6 +53,10 @@ class PoolNicWriter:
         """What the subnet refused may be allowed now: it is another one, or a person has done something about it."""
         self._room = SubnetRoom()
 
+    def expect_room(self, count: int) -> None:
+        """Others gave `count` addresses back for pods of this node."""
+        self._room = self._room.after_news(count)
+
     async def grow(self, step: Grow) -> tuple[NicView, SubnetFull | None]:
         """Add as many of the step's addresses as may fit; with the NIC as it is then, why it was not all of them.
 

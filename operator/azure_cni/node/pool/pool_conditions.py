@@ -9,7 +9,7 @@ from azure_cni.api.conditions import IDLE_RECALLED, NODE_AT_LIMIT, Condition, Po
 from azure_cni.datapath.modes import mode_change
 from azure_cni.errors import PreconditionFailed, SubnetFull, Throttled
 from azure_cni.ipam.near_limit import below_limit
-from azure_cni.ipam.sizing import recall_words
+from azure_cni.ipam.sizing import recall_words, recalling_words
 from azure_cni.model.nic import MAX_ADDRESSES_PER_NODE
 from azure_cni.model.text import addresses, counted, few
 from azure_cni.node.pool.failures import Activity, Failure, Failures
@@ -119,6 +119,8 @@ def describe_failure(failure: Failure, snapshot: Snapshot) -> str:
     """A failure in words: what failed, what must change and, where that is not in a moment, when it is tried again."""
     if isinstance(failure.error, Throttled) and snapshot.throttled_until:
         return f"{failure.error!s}; tried again at {snapshot.throttled_until}"
+    if isinstance(failure.error, SubnetFull) and snapshot.recalling:
+        return f"{failure.error!s}; {recalling_words(snapshot.recalling, 'other nodes of the subnet')}"
     at = snapshot.retry_at.get(failure.activity)
     if not at:
         return str(failure.error)
@@ -151,22 +153,16 @@ def _ready(snapshot: Snapshot, failures: Failures) -> Condition:
     if not snapshot.ready or not expected.available_soon:
         return Condition(PoolKind.READY, False, expected.reason, expected.message)
     if first is not None:
-        return Condition(
-            PoolKind.READY, True, first.reason, f"{expected.message}; but {describe_failure(first, snapshot)}"
-        )
-    return Condition(
-        PoolKind.READY, True, "PodsCanStart" if snapshot.counts.free else expected.reason, expected.message
-    )
+        message = f"{expected.message}; but {describe_failure(first, snapshot)}"
+        return Condition(PoolKind.READY, True, first.reason, message)
+    reason = "PodsCanStart" if snapshot.counts.free else expected.reason
+    return Condition(PoolKind.READY, True, reason, expected.message)
 
 
 def _growing(snapshot: Snapshot) -> Condition:
     if snapshot.growing:
-        return Condition(
-            PoolKind.GROWING,
-            True,
-            "NicWriteInFlight",
-            f"Azure is working on the NIC; target {addresses(snapshot.target)}",
-        )
+        message = f"Azure is working on the NIC; target {addresses(snapshot.target)}"
+        return Condition(PoolKind.GROWING, True, "NicWriteInFlight", message)
     allocated = snapshot.counts.allocated
     if snapshot.paused or snapshot.nic_read_only:
         reason = "NoNicWriter" if snapshot.nic_read_only else "Paused"

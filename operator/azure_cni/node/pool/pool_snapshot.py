@@ -61,6 +61,8 @@ class Snapshot:
     pods: tuple[str, ...] = ()
     """Who holds an address, in words."""
     recall: Recall | None = None
+    recalling: int = 0
+    """How many addresses other nodes are to give back for pods of this one."""
     near_limit: bool = False
     """Pods have most of what the pool may grow to."""
     advice: Advice = IN_CLUSTER

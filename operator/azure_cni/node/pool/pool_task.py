@@ -75,6 +75,8 @@ class PoolTask:
         """When the ledger last took over a read of the NIC, the kernel did not know all of it."""
         self._setting: tuple[int, str, str, str] | None = None
         """What `_notice_change` last saw."""
+        self._recalling = 0
+        """How many addresses others were to give back for pods of this node when it last looked."""
 
     async def run(self, faults: Faults) -> None:
         """Until cancelled."""
@@ -110,7 +112,9 @@ class PoolTask:
         return True
 
     def _notice_change(self) -> None:
-        """A person changed the spec or wants the NIC read, or it is another one: what was refused may be allowed."""
+        """A person changed the spec or wants the NIC read, or it is another one, or others gave addresses back for pods
+        of this node: what was refused may be allowed.
+        """
         pool, identity = self._pool_object.pool, self._core.state.identity
         if pool is None or identity is None:
             return
@@ -120,6 +124,9 @@ class PoolTask:
             self._writer.forget_room()
             self._pod_attachments.hurry()
         self._setting = setting
+        given, self._recalling = self._recalling - pool.recalling, pool.recalling
+        if given > 0 and self._attempts.retry_growth():
+            self._writer.expect_room(given)
 
     async def _adopt(self) -> None:
         """Take over what was read of the NIC. The kernel learns the addresses before any pod can get one of them.

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from azure_cni.api import conditions, pool_entries, reading
 from azure_cni.api.node_ip_pool import WriteIntent
-from azure_cni.errors import InternalFault, Throttled
+from azure_cni.errors import InternalFault, SubnetFull, Throttled
 from azure_cni.ipam import near_limit
 from azure_cni.ipam.plan import releasable
 from azure_cni.node.pool import pool_conditions
@@ -93,6 +93,7 @@ class StatusBuilder:
             refusal=pool_state.grant.refusal,
             refusal_message=pool_state.grant.message,
             recall=pool_state.grant.recall,
+            recalling=self._pool_object.pool_or_unread.recalling,
             crowding=pool_state.crowding,
             bound=pool_state.bound,
             mode=state.link.mode if state.link is not None else pool_state.mode,
@@ -131,6 +132,12 @@ class StatusBuilder:
             return 0
         return releasable(self._core.stored.ledger, view, pool_state.policy, needed=plan.needed)
 
+    def _subnet_refused(self) -> str:
+        """When the subnet last had too few for pods that still wait, for the controller."""
+        grow, last = self._failures.get(Activity.GROW), self._pool_state.last_write
+        refused = grow is not None and isinstance(grow.error, SubnetFull) and self._core.state.waiting
+        return last.time if refused and last is not None else ""
+
     def build(self) -> dict[str, Any]:
         """What the pool's status should say now."""
         snapshot, pool_state = self._snapshot(), self._pool_state
@@ -145,6 +152,7 @@ class StatusBuilder:
             # Before its first plan an agent repeats what the one before it said: else it would give once more.
             "recallMet": (pool_state.plan.recall_met if pool_state.plan else pool.recall_met) or None,
             "waiting": self._core.state.waiting,
+            "subnetRefusedTime": self._subnet_refused() or None,
             "throttledUntil": snapshot.throttled_until or None,
             "vnetAddresses": [
                 pool_entries.address_entry(s.address, s.config) for s in self._core.stored.ledger.slots if s.in_pool
