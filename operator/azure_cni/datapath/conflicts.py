@@ -7,7 +7,8 @@ pool's condition HostConflict, one log line, one event and a metric report it; s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import shlex
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -30,6 +31,7 @@ class ConflictReason(StrEnum):
     FOREIGN_FILTER = "ForeignFilter"
     CONNTRACK_FULL = "ConntrackFull"
     REPAIRS_UNDONE = "RepairsUndone"
+    OTHER_CONFLIST = "OtherConflist"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,13 @@ class Conflict:
     """One conflict; a host has at most one of each reason.
 
     `message` says what is in the way of pods, whose it is, and the command that ends it. It must be the same from pass
-    to pass while nothing changes: no counters, no times.
+    to pass while nothing changes: no counters, no times. `command` is that command alone, as a shell on this node takes
+    it as root; "" where no command ends it without a person's decision.
     """
 
     reason: ConflictReason
     message: str
+    command: str = ""
 
 
 def address_elsewhere(held: Iterable[tuple[str, IPv4Address]], pool: Collection[IPv4Address]) -> tuple[Conflict, ...]:
@@ -56,13 +60,24 @@ def address_elsewhere(held: Iterable[tuple[str, IPv4Address]], pool: Collection[
         return ()
     named = ", ".join(f"{address} on {name}" for address, name in taken[:_NAMED])
     more = " and more" if len(taken) > _NAMED else ""
-    address, name = taken[0]
+    command = "; ".join(f"ip address delete {address} dev {name}" for address, name in taken[:_NAMED])
     message = (
         f"interfaces of the node have addresses that are for pods: {named}{more}. The node answers for the pods "
-        f"that get them. Run: ip address delete {address} dev {name} (on kube-ipvs0: take the address out of the "
-        f"externalIPs of its Service)"
+        f"that get them. Run: {command} (on kube-ipvs0: take the address out of the externalIPs of its Service)"
     )
-    return (Conflict(ConflictReason.ADDRESS_ELSEWHERE, message),)
+    return (Conflict(ConflictReason.ADDRESS_ELSEWHERE, message, command),)
+
+
+def conflists_before(others: Sequence[str], *, directory: str, ours: str) -> tuple[Conflict, ...]:
+    """The conflict with configurations in the runtime's `directory` whose names, `others`, sort before `ours`."""
+    if not others:
+        return ()
+    command = "; ".join(f"mv {path} {path}.unused" for path in (shlex.quote(f"{directory}/{name}") for name in others))
+    message = (
+        f"the container runtime uses {directory}/{others[0]} and not {ours}: its name sorts first; pods get no "
+        f"azure-cni address until {' and '.join(others)} {'is' if len(others) == 1 else 'are'} removed. Run: {command}"
+    )
+    return (Conflict(ConflictReason.OTHER_CONFLIST, message, command),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,10 +44,10 @@ class DropWatch:
         """The conflict while packets are dropped, and for LASTS_S after; the same from pass to pass."""
         if usage is None or now_s - self._last_s >= LASTS_S:
             return ()
+        command = f"sysctl -w net.netfilter.nf_conntrack_max={2 * usage.limit}"
         message = (
             f"the node's table of connections is full: it holds {usage.limit} (nf_conntrack_max), and packets of new "
-            f"connections, pods' and the node's, are dropped. Run: sysctl -w "
-            f"net.netfilter.nf_conntrack_max={2 * usage.limit} (kube-proxy sets it at its start, by its "
+            f"connections, pods' and the node's, are dropped. Run: {command} (kube-proxy sets it at its start, by its "
             f"conntrack.maxPerCore and conntrack.min). Who has them: conntrack -L"
         )
-        return (Conflict(ConflictReason.CONNTRACK_FULL, message),)
+        return (Conflict(ConflictReason.CONNTRACK_FULL, message, command),)

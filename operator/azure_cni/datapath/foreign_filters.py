@@ -26,6 +26,8 @@ Rule = Mapping[str, Any]
 Rules = Callable[[str], Sequence[Rule] | None]
 """The rules of a chain of the same table by its name; None where nobody knows them."""
 
+FIREWALLD = "firewalld"
+"""The table that firewalld makes."""
 _DEPTH = 16  # chains within chains that the kernel allows (NFT_JUMP_STACK_SIZE)
 _NOT_OTHERS = {TABLE, "kube-proxy"}  # kube-proxy's own table is large, and rejects only what is for a Service
 
@@ -101,23 +103,27 @@ def conflict(blocking: Sequence[tuple[BaseChain, Sequence[Sample]]], *, pods: Po
     if not blocking:
         return ()
     chains = "; ".join(_words(chain, packets, pods) for chain, packets in blocking)
-    return (Conflict(ConflictReason.FOREIGN_FILTER, f"another program's filter drops pods' traffic: {chains}"),)
+    command = "; ".join(dict.fromkeys(_remedy(chain, pods) for chain, _ in blocking))
+    message = f"another program's filter drops pods' traffic: {chains}"
+    return (Conflict(ConflictReason.FOREIGN_FILTER, message, command),)
 
 
 def _words(chain: BaseChain, packets: Sequence[Sample], pods: PodLinks) -> str:
     what = " and ".join(f"what {packet.what}" for packet in packets)
     by = "policy drop" if chain.drops else "its rules"
-    return f"nftables chain {chain} ({by}) drops {what}: {_remedy(chain, pods)}"
+    hint = " (network security groups filter here)" if chain.table == FIREWALLD else ""
+    return f"nftables chain {chain} ({by}) drops {what}: {_remedy(chain, pods)}{hint}"
 
 
 def _remedy(chain: BaseChain, pods: PodLinks) -> str:
-    if chain.table == "firewalld":
-        return "systemctl disable --now firewalld (network security groups filter here)"
+    """The command that ends it, as a shell of the node takes it."""
+    if chain.table == FIREWALLD:
+        return "systemctl disable --now firewalld"
     if (chain.table, chain.name) == ("filter", "FORWARD"):
         if chain.drops:
             return "iptables -P FORWARD ACCEPT"
         names = (pattern.replace("*", "+") for pattern in pods.patterns)
-        return "; ".join(f"iptables -I FORWARD -i {name} -j ACCEPT, and -o" for name in names)
+        return "; ".join(f"iptables -I FORWARD {way} {name} -j ACCEPT" for name in names for way in ("-i", "-o"))
     keys = ((key, pattern) for pattern in pods.patterns for key in ("iifname", "oifname"))
     return "; ".join(f"nft insert rule {chain} {key} '{pattern}' accept" for key, pattern in keys)
 

@@ -109,8 +109,12 @@ def foreign(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> tuple
     """
     rules = list(rules)
     caught = [rule for rule in rules if _catches(rule, pool)]
-    words = [*([] if any(map(_asks_main, rules)) else [_NOBODY_ASKS_MAIN]), *_sentences(caught)]
-    return (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "; ".join(words)),) if words else ()
+    nobody = [] if any(map(_asks_main, rules)) else [(_NOBODY_ASKS_MAIN, _ASK_MAIN)]
+    found = [*nobody, *_sentences(caught)]
+    if not found:
+        return ()
+    words, commands = zip(*found, strict=True)
+    return (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "; ".join(words), "; ".join(commands)),)
 
 
 def culprit(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> str:
@@ -126,13 +130,16 @@ def culprit(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> str:
     )
 
 
-_END_CLOUD_SETUP = "run: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service"
+_DISABLE_CLOUD_SETUP = "systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service"
+_DISABLE_NETCONFIG = "sed -i \"s/^CLOUD_NETCONFIG_MANAGE=.*/CLOUD_NETCONFIG_MANAGE='no'/\" /etc/default/cloud-netconfig"
+_ASK_MAIN = "ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default"
+_END_CLOUD_SETUP = f"run: {_DISABLE_CLOUD_SETUP}"
 _END_NETCONFIG = "set CLOUD_NETCONFIG_MANAGE='no' in /etc/default/cloud-netconfig"
 
 
 _NOBODY_ASKS_MAIN = (
     "no policy rule asks the main table: somebody ran 'ip rule flush', and the node and its pods reach nobody beyond "
-    "this node; run: ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default"
+    f"this node; run: {_ASK_MAIN}"
 )
 
 
@@ -141,27 +148,29 @@ def _asks_main(rule: PolicyRule) -> bool:
     return rule.table == MAIN and rule.suppress_prefix_length is None
 
 
-def _sentences(caught: Sequence[PolicyRule]) -> list[str]:
-    """One sentence for each program, without counts that change with the pool."""
+def _sentences(caught: Sequence[PolicyRule]) -> list[tuple[str, str]]:
+    """One sentence for each program, without counts that change with the pool, and the command that ends it."""
     cloud_setup = [rule for rule in caught if _is_cloud_setup(rule)]
     netconfig = [rule for rule in caught if _is_netconfig(rule)]
     others = sorted({rule for rule in caught if not _is_cloud_setup(rule) and not _is_netconfig(rule)}, key=str)
     words = []
     if cloud_setup:
-        words.append(f"{_taken('nm-cloud-setup', cloud_setup)} {_END_CLOUD_SETUP}; then reboot")
+        words.append((f"{_taken('nm-cloud-setup', cloud_setup)} {_END_CLOUD_SETUP}; then reboot", _DISABLE_CLOUD_SETUP))
     if netconfig:
-        words.append(f"{_taken('cloud-netconfig', netconfig)} {_END_NETCONFIG}; then reboot")
+        words.append((f"{_taken('cloud-netconfig', netconfig)} {_END_NETCONFIG}; then reboot", _DISABLE_NETCONFIG))
     if others:
         reach = "Pods of this node and the node reach each other"
         if any(map(_is_before, others)):
             reach = f"They come before azure-cni's rule {PREFERENCE}, so pods of this node are cut off from it"
         named = ", ".join(f"'{rule}'" for rule in others[:_NAMED])
         more = " and more" if len(others) > _NAMED else ""
-        words.append(
+        command = "; ".join(f"ip rule del pref {rule.preference}" for rule in others[:_NAMED])
+        sentence = (
             f"policy rules of another program divert packets of pods: {named}{more}. {reach}; what pods send elsewhere "
             f"goes where these rules say, and Azure carries it only by the NIC. "
-            f"See: ip rule show, ip route show table TABLE; remove each with: ip rule del pref PREFERENCE"
+            f"See: ip rule show, ip route show table TABLE; remove them with: {command}"
         )
+        words.append((sentence, command))
     return words
 
 

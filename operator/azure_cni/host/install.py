@@ -24,6 +24,7 @@ from typing import Final
 import msgspec
 
 from azure_cni.cni.config import NEWEST, PLUGIN
+from azure_cni.datapath.conflicts import Conflict, conflists_before
 from azure_cni.errors import AzureCniError
 from azure_cni.host.files import replace_file, sync_directory
 from azure_cni.model.text import NOT_JSON
@@ -156,19 +157,13 @@ class HostPlugin:
         return path
 
     def rivals(self) -> tuple[str, ...]:
-        """Configurations that sort before ours, so that the runtime uses them and not us."""
+        """Configurations that sort before ours, so that the runtime uses them and not us. AzureCniError."""
         with _as_cni_error("list", self.conf_dir, "is the node's directory mounted?"):
             return tuple(name for name in self._configurations() if name < self.conf_name)
 
-    def warning(self) -> str:
-        """The message about configurations that sort before ours; "" when there are none."""
-        rivals = self.rivals()
-        if not rivals:
-            return ""
-        return (
-            f"the container runtime uses {self.conf_dir / rivals[0]} and not {self.conf_name}: its name sorts first; "
-            f"pods get no azure-cni address until {' and '.join(rivals)} {'is' if len(rivals) == 1 else 'are'} removed"
-        )
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """The conflict with configurations that sort before ours; none when there are none. AzureCniError."""
+        return conflists_before(self.rivals(), directory=str(self.conf_dir), ours=self.conf_name)
 
     def _configurations(self) -> list[str]:
         """What a runtime sees in the directory, in its order."""

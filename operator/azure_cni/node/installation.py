@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from azure_cni.cni.conflist import VERSION, asks_status, conflist, holding_conflist
+from azure_cni.datapath.conflicts import Conflict
 from azure_cni.errors import AzureCniError, KubeError
 from azure_cni.node.ports import Clock, NodeObject
 from azure_cni.node.state import NodeState
@@ -65,8 +66,8 @@ class PluginFiles(Protocol):
     def unseen(self, plugin: str, /) -> str:
         """The message about a plugin of which the agent cannot see whether it is there; "" for any other."""
 
-    def warning(self) -> str:
-        """The message about configurations that the runtime prefers; "" when there are none."""
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """The conflict with configurations that the runtime prefers; none when there are none."""
 
     def signature(self, plugins: Sequence[str], /) -> tuple[object, ...]:
         """A value that changes when somebody changes our files, one of these plugins, or the configurations."""
@@ -222,10 +223,8 @@ class Installation:
         else:
             version = await self._version()
             # In a cluster a hostPort may be another program's work, which a refusal would undo.
-            text = conflist(
-                version=version, socket=self._socket, portmap=self._chain_portmap, refuse_ports=self._node is None
-            )
-            if plugin.activate(text):
+            alone, chained = self._node is None, self._chain_portmap
+            if plugin.activate(conflist(version=version, socket=self._socket, portmap=chained, refuse_ports=alone)):
                 facts = {
                     "path": str(plugin.conflist),
                     "version": version,
@@ -233,8 +232,14 @@ class Installation:
                 }
                 log.info("conflist written: this node takes pods", extra=facts)
             self._mark.set()
-        if warning := plugin.warning():
-            log.warning("another network plugin comes first", extra={"why": warning})
+        self._publish(() if self._node is None else plugin.conflicts())  # else networks are chosen by their names
+
+    def _publish(self, conflicts: tuple[Conflict, ...]) -> None:
+        for one in conflicts:
+            log.warning("another network plugin comes first", extra={"why": one.message})
+        if conflicts != self._state.conflist_conflicts:
+            self._state.conflist_conflicts = conflicts
+            self._wake()
 
     async def _version(self) -> str:
         """The conflist's version: the configured one, unless the runtime or a chained plugin does not speak it."""

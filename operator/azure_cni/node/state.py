@@ -139,8 +139,8 @@ class NodeState:
         """Prefixes that see pods by their own address, as the node's table has them."""
         self.applied: AppliedTable | None = None
         """The node's table as last applied; None before that."""
-        self.conflicts: tuple[Conflict, ...] = ()
-        """What others on the host do against pods' traffic, as last found."""
+        self.kernel_conflicts: tuple[Conflict, ...] = ()
+        """What others on the host do against pods' traffic, as last found in the kernel."""
         self.conntrack: ConntrackUsage | None = None
         """The kernel's table of connections, as last read; None where the kernel says nothing of it."""
         # The taint's.
@@ -149,6 +149,8 @@ class NodeState:
         # The installation's.
         self.obstacle = ""
         """Why no pod can start although there may be addresses (a plugin of the chain is missing), in words."""
+        self.conflist_conflicts: tuple[Conflict, ...] = ()
+        """Configurations of others that the runtime prefers to ours."""
         # The status builder's.
         self.at_limit = False
         self.near_limit: bool | None = None
@@ -167,6 +169,11 @@ class NodeState:
         """Azure asked to wait, and the time is not over."""
         self.forecast = STARTING
         self.broadcast = Broadcast()
+
+    @property
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """What others on the host do against pods and their traffic."""
+        return (*self.conflist_conflicts, *self.kernel_conflicts)
 
     @property
     def ready(self) -> bool:

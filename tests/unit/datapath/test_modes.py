@@ -109,6 +109,7 @@ def test_filters_of_others_are_judged_and_opened_by_the_modes_links() -> None:
 def remedy(chain: BaseChain, packet: Sample, pods: PodLinks) -> str:
     (found,) = conflict([(chain, [packet])], pods=pods)
     assert found.reason is foreign_filters.ConflictReason.FOREIGN_FILTER
+    assert found.message.endswith(found.command)
     return found.message
 
 

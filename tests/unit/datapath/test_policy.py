@@ -56,7 +56,8 @@ def test_what_does_not_catch_pods_is_no_conflict(harmless: PolicyRule):
 def test_what_catches_them_is_named_as_ip_rule_shows_it(rule: PolicyRule, words: str):
     (conflict,) = foreign({OURS, rule, *KERNELS}, POOL)
     assert words in conflict.message
-    assert "ip rule del pref" in conflict.message
+    assert conflict.message.endswith(conflict.command)
+    assert conflict.command == f"ip rule del pref {rule.preference}"
 
 
 def test_a_program_is_known_by_its_numbers_and_one_sentence_serves_all_its_rules():

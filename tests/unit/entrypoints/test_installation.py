@@ -121,6 +121,19 @@ async def test_what_others_change_is_put_right_within_seconds(host: HostSettings
         assert "azure-cni" in (settings.conf_dir / settings.conf_name).read_text()
 
 
+async def test_a_conflist_that_comes_first_is_a_conflict_until_the_command_is_run(host: HostSettings) -> None:
+    async with chained(host) as (node, settings):
+        other = settings.conf_dir / "00-other.conflist"
+        other.touch()
+        await node.until(lambda: node.condition("HostConflict")["reason"] == "OtherConflist", within_s=LOOK_S + 6)
+        assert node.condition("Ready")["status"] == "True", "what the agent serves is well"
+        (problem,) = (await node.reconciler.inspector.describe(node="vm1")).problems
+        assert (problem.kind, problem.reason) == ("HostConflict", "OtherConflist")
+        assert problem.command == f"mv {other} {other}.unused"
+        other.rename(f"{other}.unused")
+        await node.until(lambda: node.condition("HostConflict")["status"] == "False", within_s=LOOK_S + 6)
+
+
 async def test_the_same_failure_is_not_logged_at_each_look(
     host: HostSettings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -74,9 +74,9 @@ async def test_a_conflict_of_the_host_is_a_series_that_goes_back_to_zero():
         return metrics.registry.get_sample_value("azure_cni_host_conflicts", {"reason": "ForeignPolicyRules"})
 
     assert shown() == 0
-    node.state.conflicts = (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "nm-cloud-setup diverts pods"),)
+    node.state.kernel_conflicts = (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "nm-cloud-setup diverts pods"),)
     assert shown() == 1
-    node.state.conflicts = ()
+    node.state.kernel_conflicts = ()
     assert shown() == 0
 
 

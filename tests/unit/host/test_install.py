@@ -155,10 +155,14 @@ def test_what_the_runtime_would_take_instead_of_us_is_named(plugin, others, riva
     for name in others:
         (plugin.conf_dir / name).touch()
     assert plugin.rivals() == rivals
-    assert bool(plugin.warning()) == bool(rivals)
-    if rivals:
-        assert f"uses {plugin.conf_dir}/00-x.json and not 10-azure-cni.conflist" in plugin.warning()
-        assert "until 00-x.json and 05-cilium.conflist and 10-aws.conflist are removed" in plugin.warning()
+    conflicts = plugin.conflicts()
+    assert [conflict.reason for conflict in conflicts] == ["OtherConflist"] * bool(rivals)
+    for conflict in conflicts:
+        assert f"uses {plugin.conf_dir}/00-x.json and not 10-azure-cni.conflist" in conflict.message
+        assert "until 00-x.json and 05-cilium.conflist and 10-aws.conflist are removed" in conflict.message
+        subprocess.run(["sh", "-c", conflict.command], check=True)
+        assert plugin.rivals() == ()
+        assert plugin.alone is False, "what is not in the way stays"
 
 
 def test_the_conflist_is_withdrawn_and_can_be_written_again(plugin: HostPlugin):

@@ -93,7 +93,7 @@ def open_ledger(node: Node) -> None:
 def install(node: Node) -> None:
     node.plugin.install_binary()
     node.plugin.activate("{}")
-    node.plugin.warning()
+    node.plugin.conflicts()
     node.plugin.signature(["portmap"])
 
 

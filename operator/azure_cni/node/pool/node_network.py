@@ -3,7 +3,7 @@
 The table knows an address before any pod can get it. Sandboxes are not this module's: `node.sandboxes` wires them.
 
 Each pass also learns what others on the host do against it (`datapath.conflicts`). A conflict may last for days, so it
-is logged when it appears, changes or ends, and stands in `NodeState.conflicts` in between.
+is logged when it appears, changes or ends, and stands in `NodeState.kernel_conflicts` in between.
 """
 
 from __future__ import annotations
@@ -237,8 +237,8 @@ class NodeNetwork:
 
     def _learn(self, conflicts: tuple[Conflict, ...]) -> None:
         """Publish the conflicts, and report what differs from the last pass."""
-        known = {conflict.reason: conflict.message for conflict in self._core.state.conflicts}
-        self._core.state.conflicts = conflicts
+        known = {conflict.reason: conflict.message for conflict in self._core.state.kernel_conflicts}
+        self._core.state.kernel_conflicts = conflicts
         for conflict in conflicts:
             before = known.pop(conflict.reason, None)
             if before != conflict.message:
