@@ -202,15 +202,15 @@ class SubnetFull(CloudError):
 
 
 class AccessDenied(CloudError):
-    """403. `action` is the missing permission (`Microsoft.Network/.../write`), `scope` where; "" if unknown."""
+    """403. `action` is missing (`Microsoft.Network/.../write`), at `scope`, to an object ID; "" if unknown."""
 
     reason = "AccessDenied"
     retriable = False
 
-    def __init__(self, message: str, *, action: str = "", scope: str = "", azure_code: str = "") -> None:
+    def __init__(self, message: str, *, action: str = "", scope: str = "", who: str = "", azure_code: str = "") -> None:
         super().__init__(message, azure_code=azure_code)
         self.action = self.lacks = action
-        self.scope = scope
+        self.scope, self.identity = scope, who
 
 
 class NotAttested(AccessDenied):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+import msgspec
+
 from azure_cni.api.reading import mappings, text
 from azure_cni.model.text import seconds_of, shortened
 
@@ -70,6 +72,22 @@ class Condition:
     def status(self) -> str:
         """`True` or `False`, as Kubernetes spells it."""
         return "True" if self.holds else "False"
+
+
+class ProblemReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Something that a condition of the pool says, of the type `kind`, with what it takes to end it.
+
+    `command` is for a shell of this node alone, as root; "" where a person has to decide. Of a permission that is
+    missing: who lacks it (an object ID) and where (a resource ID). A command to run elsewhere is never an agent's to
+    name: whoever took a node over would choose it.
+    """
+
+    kind: str = ""
+    reason: str = ""
+    message: str = ""
+    command: str = ""
+    identity: str = ""
+    scope: str = ""
 
 
 def merge(

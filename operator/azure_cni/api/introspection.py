@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from azure_cni.api.conditions import ProblemReport
 from azure_cni.errors import DecodeFailed
 from azure_cni.model.text import NOT_JSON
 
@@ -52,8 +53,7 @@ class LinkReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     interfaces: list[str] = []
     addresses: list[str] = []
     mtu: int = 0
-    container: str = ""
-    """Whose link it is by the ledger; "" where the ledger knows of none."""
+    container: str = ""  # whose link it is by the ledger
 
 
 class KernelReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -224,8 +224,7 @@ class AuditReport(msgspec.Struct, frozen=True, rename="camel"):
     begins: str = ""
     tenures: list[TenureReport] = []
     holes: list[HoleReport] = []
-    error: str = ""
-    """Why nothing is known here: the trail is switched off, or cannot be read."""
+    error: str = ""  # why nothing is known here: the trail is switched off, or cannot be read
 
 
 class UsageHour(msgspec.Struct, frozen=True, array_like=True):
@@ -270,6 +269,7 @@ class NodeReport(msgspec.Struct, frozen=True, rename="camel"):
     conflicts: list[str] = []
     attachments: list[AttachmentReport] = []
     attachment_pace: PaceReport = PaceReport()
+    problems: list[ProblemReport] = []
 
 
 def encode_report(report: msgspec.Struct) -> bytes:

@@ -166,12 +166,13 @@ def _denied(what: str, fault: Fault) -> AccessDenied:
         return AccessDenied(text, azure_code=fault.code)
     action, scope = (short(text, most=LONGEST_WORDS) for text in found.groups())
     who = _WHO.search(fault.message)
-    identity = f"the identity with object id {short(who.group(1), most=80)}" if who else "the agent's identity"
+    object_id = short(who.group(1), most=80) if who else ""
+    identity = f"the identity with object id {object_id}" if who else "the agent's identity"
     text = (
         f"cannot {what}: {identity} lacks {action} on {scope}; "
         "assign it a role with that action there (a new assignment takes some minutes to work)"
     )
-    return AccessDenied(text, action=action, scope=scope, azure_code=fault.code)
+    return AccessDenied(text, action=action, scope=scope, who=object_id, azure_code=fault.code)
 
 
 def _no_token(error: ClientAuthenticationError, *, what: str) -> CloudError:

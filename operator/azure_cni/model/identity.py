@@ -6,6 +6,8 @@ The identity comes from the metadata service and the resource manager. What a mo
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
@@ -21,6 +23,23 @@ def short_id(resource_id: str) -> str:
     """`RESOURCE-GROUP/NAME` of a resource ID, for logs; what is none, as it is."""
     parts = resource_id.strip("/").split("/")  # subscriptions/S/resourceGroups/G/providers/NAMESPACE/TYPE/NAME
     return f"{parts[3]}/{parts[7]}" if len(parts) == 8 else resource_id  # noqa: PLR2004
+
+
+ROLE: Final = "azure-cni agent"
+"""Of docs/azure-role.json, which has every action that a node may lack."""
+_OBJECT_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_SCOPE: Final = re.compile(r"/subscriptions/[A-Za-z0-9_.()/-]+")
+
+
+def role_assignment(*, identity: str, scope: str) -> str:
+    """The command that assigns the role to who has that object ID, at a resource ID; "" where `scope` is none.
+
+    Both may be words of others, for a person to copy: what is no object ID stands there as OBJECT-ID.
+    """
+    if not _SCOPE.fullmatch(scope):
+        return ""
+    who = identity if _OBJECT_ID.fullmatch(identity) else "OBJECT-ID"
+    return f'az role assignment create --assignee {who} --role "{ROLE}" --scope {shlex.quote(scope)}'
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ import msgspec
 
 from azure_cni import __version__
 from azure_cni.api import introspection as report
+from azure_cni.api.conditions import PoolKind, ProblemReport
 from azure_cni.api.node_ip_pool import WriteIntent
-from azure_cni.errors import AzureCniError
+from azure_cni.errors import AccessDenied, AzureCniError
 from azure_cni.ipam.ledger import Slot
 from azure_cni.ipam.limits import ATTACH_WRITE_S, ATTACH_WRITES_AT_ONCE
 from azure_cni.ipam.plan import (
@@ -25,6 +26,7 @@ from azure_cni.model.nic import NicView
 from azure_cni.model.text import addresses
 from azure_cni.node.pool.described_steps import describe_changes, describe_paced, describe_step
 from azure_cni.node.pool.failures import Activity, Failures
+from azure_cni.node.pool.permissions import denied_failures
 from azure_cni.node.pool.pod_attachments import PodAttachments
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
 from azure_cni.node.pool.steps import attached_by
@@ -61,7 +63,17 @@ class Inspector:
             conflicts=[conflict.message for conflict in state.conflicts],
             attachments=self._attachments(),
             attachment_pace=self._pace(),
+            problems=self._problems(),
         )
+
+    def _problems(self) -> list[ProblemReport]:
+        """What stands in the way of pods, or is missing, as the pool's conditions say, each with its command."""
+        host = [
+            ProblemReport(PoolKind.HOST_CONFLICT, one.reason, one.message, one.command)
+            for one in self._core.state.conflicts
+        ]
+        denied = [_denied(one.error) for one in denied_failures(self._failures, self._pool_state.denied)]
+        return [*host, *denied]
 
     async def _kernel(self) -> report.KernelReport:
         datapath = self._core.ports.datapath
@@ -245,6 +257,13 @@ class Inspector:
 
     def _wall(self, boot_s: float) -> str:
         return self._core.ports.clock.utc(ahead_s=boot_s - self._now_s())
+
+
+def _denied(error: AzureCniError) -> ProblemReport:
+    described = ProblemReport(PoolKind.PERMISSION_MISSING, error.reason, str(error))
+    if not isinstance(error, AccessDenied):
+        return described
+    return msgspec.structs.replace(described, identity=error.identity, scope=error.scope)
 
 
 def _link(link: ObservedSandbox, container: str) -> report.LinkReport:

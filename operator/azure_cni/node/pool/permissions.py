@@ -14,6 +14,7 @@ from typing import Final
 from azure_cni.api.conditions import Condition, PoolKind
 from azure_cni.errors import AccessDenied, AzureCniError, CloudError, NotAttested
 from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.identity import role_assignment
 from azure_cni.model.text import addresses, few
 from azure_cni.node.pool.failures import Activity, Failure
 
@@ -24,18 +25,23 @@ def permission_missing(
     """`held_back`: what Azure does not attach, and is left out of the NIC's writes; `ready`: pods can be wired;
     `allocated`: addresses on the NIC for pods.
     """
-    denied = {str(failure.error): failure for failure in (*held_back, *failures) if _is_denied(failure)}
+    denied = denied_failures(failures, held_back)
     if not denied:
         message = "Azure has denied this node nothing that it asked for"
         return Condition(PoolKind.PERMISSION_MISSING, False, "NothingDenied", message)
     # One permission may be what several activities lack: it is said once.
     left_out = {str(failure.error) for failure in held_back}
-    said = [
-        f"{failure.error!s}; until then {_cost(failure, bars=text not in left_out, ready=ready, allocated=allocated)}"
-        f"{_command(failure.error)}"
-        for text, failure in denied.items()
-    ]
+    said = []
+    for failure in denied:
+        cost = _cost(failure, bars=str(failure.error) not in left_out, ready=ready, allocated=allocated)
+        command = assignment(failure.error)
+        said.append(f"{failure.error!s}; until then {cost}{f'; {command}' if command else ''}")
     return Condition(PoolKind.PERMISSION_MISSING, True, AccessDenied.reason, few(said, between=". ", last=". And "))
+
+
+def denied_failures(failures: Iterable[Failure], held_back: Collection[Failure] = ()) -> list[Failure]:
+    """Those for want of a permission, each permission once; what is held back comes first."""
+    return list({str(failure.error): failure for failure in (*held_back, *failures) if _is_denied(failure)}.values())
 
 
 def _is_denied(failure: Failure) -> bool:
@@ -71,15 +77,15 @@ def _attached(error: AzureCniError) -> AttachedResource | None:
     return AttachedResource.parse(error.scope) if isinstance(error, AccessDenied) else None
 
 
-def _command(error: AzureCniError) -> str:
-    """What assigns the permission, where Azure has named it."""
-    if not isinstance(error, AccessDenied) or not error.lacks or not error.scope:
+def assignment(error: AzureCniError) -> str:
+    """The command that assigns the permission, "" where Azure has not named it.
+
+    The identity is OBJECT-ID where only the message has it: the error came from the controller.
+    """
+    if not isinstance(error, AccessDenied) or not error.lacks:
         return ""
-    return f'; az role assignment create --assignee OBJECT-ID --role "{ROLE}" --scope {error.scope}'
+    return role_assignment(identity=error.identity, scope=error.scope)
 
-
-ROLE: Final = "azure-cni agent"
-"""Of docs/azure-role.json, which has every action that a node may lack."""
 
 _JOINS: Final = ("/join/action", "/joinipconfiguration/action")
 
