@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from azure_cni import __version__
+from azure_cni.api.conditions import holds
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command, namespace_flags
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts, progress, table
-from azure_cni.diagnose.checks import CheckList, CheckResult, check_after, check_before, check_ledgers
+from azure_cni.diagnose.check_results import CheckList, CheckResult
+from azure_cni.diagnose.checks import check_after, check_before, check_ledgers, check_room
 from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, PodFacts
-from azure_cni.diagnose.overview import ERROR, Finding, NodeRow, Overview, QuotaRow, survey
+from azure_cni.diagnose.findings import ERROR, Finding
+from azure_cni.diagnose.overview import NodeRow, Overview, QuotaRow, survey
 from azure_cni.diagnose.pod_diagnosis import PodDiagnosis, explain_pod
+from azure_cni.diagnose.pool_findings import NAMED_BY_AGENTS, Problems
 from azure_cni.errors import ConfigInvalid, KubeDenied, KubeError, KubeNotFound, KubeUnreachable
 from azure_cni.model.text import counted
 
@@ -75,10 +79,11 @@ def _look(access: ClusterAccess, *, may_fail: bool) -> Overview | None:
 def check(
     access: ClusterAccess | None, form: Form, *, pre: bool, files: tuple[Path, ...], chart: Path | None
 ) -> ExitCode:
-    """Check what the API server shows: nodes and cluster, and azure-cni itself where it is installed; or files (-f).
+    """Check nodes, cluster and, where it is installed, azure-cni itself; or files (-f).
 
-    It does not see what only nodes and Azure know: cloud-init, plugins in /opt/cni/bin, permissions, security rules.
-    Exits with 1 if a check is bad, else with 3 if one could not be made; warnings alone exit with 0.
+    What it finds has the command that mends it, where one does. It looks at what the API server shows, and asks the
+    agents of nodes with a HostConflict or PermissionMissing. Exits with 1 if a check is bad, else with 3 if one could
+    not be made; warnings alone exit with 0.
     """
     if access is None:
         if pre:
@@ -88,17 +93,30 @@ def check(
         return lint_files(files, form, chart=chart)
     if chart is not None:
         raise ConfigInvalid("cannot use --chart without -f: it says by which chart files are checked")
-    evidence = reads.read_cluster(access)
-    found = check_before(evidence)
+    evidence = reads.read_cluster(access, settings=True)
+    found, unread = check_before(evidence), list(evidence.unread)
+    if pre and evidence.knows("nodes", "pods", "kubeProxy"):
+        unread = []  # other objects are of kinds that only the install brings
     if not pre:
-        overview = survey(evidence, version=__version__)
+        problems, unasked = _problems(access, evidence)
+        overview = survey(evidence, version=__version__, problems=problems)
         found += check_after(overview.findings, unread=overview.unread)
-        found.append(check_ledgers(evidence, now_s=time.time()))
-    before = evidence.knows("nodes", "pods")  # other objects are of kinds that only the install brings
-    answer = CheckList(found, [] if pre and before else list(evidence.unread))
+        found += [check_room(evidence), check_ledgers(evidence, now_s=time.time())]
+        unread += unasked
+    answer = CheckList(found, unread)
     emit(answer, form, _show_checks)
     codes = {CheckResult.BAD: ExitCode.WRONG, CheckResult.UNKNOWN: ExitCode.NO_ANSWER}
     return codes.get(answer.worst, ExitCode.WELL)
+
+
+def _problems(access: ClusterAccess, evidence: ClusterEvidence) -> tuple[Problems, tuple[str, ...]]:
+    """What agents name the commands for, of those nodes whose conditions say that there is something."""
+    nodes = {pool.name for pool in evidence.pools if any(holds(pool.status, kind) for kind in NAMED_BY_AGENTS)}
+    agents = [one for one in map(evidence.agent, sorted(nodes)) if one is not None and one.ready]
+    with progress(f"asking {counted(len(agents), 'agent')}"):
+        reports, unasked = reads.ask_agents(access, agents)
+    said = tuple(f"the commands that mend it are not known: {words}" for words in unasked)
+    return {one.node: one.problems for one in reports}, said
 
 
 @click.command()
@@ -202,7 +220,7 @@ def _show_finding(console: Console, finding: Finding) -> None:
             [
                 (" ", f"{finding.message}{since}"),
                 (" ", f"{finding.actor}: {finding.do}"),
-                (" ", finding.command),
+                (" ", f"on {finding.node}: {finding.command}" if finding.node else finding.command),
                 (" ", finding.page),
             ]
         )
@@ -224,7 +242,8 @@ def _show_checks(console: Console, answer: CheckList) -> None:
         sign, style = signs[one.result]
         console.print(f"{sign} {one.message} [{one.code}]", style=style)
         if one.result is not CheckResult.GOOD:
-            console.print(facts([(" ", one.do), (" ", one.page)]))
+            on_node = f"on {one.node}:" if one.node else ""
+            console.print(facts([(" ", one.do), (" ", f"{on_node} {one.command}".strip()), (" ", one.page)]))
     for words in answer.unread:
         console.print(f"{DOUBTFUL} {words}", style="yellow")
 

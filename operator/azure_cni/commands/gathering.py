@@ -16,7 +16,8 @@ from azure_cni import __version__
 from azure_cni.api.reading import mapping, mappings, metadata_of, spec_of, text
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
-from azure_cni.diagnose.checks import CheckList, check_after, check_before, check_ledgers
+from azure_cni.diagnose.check_results import CheckList
+from azure_cni.diagnose.checks import check_after, check_before, check_ledgers
 from azure_cni.diagnose.evidence import WORKLOADS, ClusterEvidence, ProcessFacts
 from azure_cni.diagnose.overview import Overview, survey
 from azure_cni.diagnose.redaction import LEFT_OUT, Redactor

@@ -11,10 +11,12 @@ import msgspec
 
 from azure_cni.api import introspection, node_ip_pool, vnet_quota
 from azure_cni.api.introspection import AuditReport, NodeReport, UsageReport
+from azure_cni.api.reading import mapping, text
 from azure_cni.api.trace_reports import TraceReport
 from azure_cni.commands.access import ClusterAccess, Keep
 from azure_cni.commands.output import progress
 from azure_cni.diagnose import evidence
+from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts, parse_kube_proxy
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
 from azure_cni.diagnose.pauses import parse_pauses
 from azure_cni.errors import AzureCniError, DecodeFailed, KubeDenied, KubeError, KubeNotFound
@@ -25,6 +27,8 @@ POOLS: Final = f"{GROUP}/{node_ip_pool.PLURAL}"
 QUOTAS: Final = f"{GROUP}/{vnet_quota.PLURAL}"
 PODS: Final = "/api/v1/pods"
 NODES: Final = "/api/v1/nodes"
+KUBE_PROXY: Final = f"/api/v1/namespaces/{SYSTEM}/configmaps/kube-proxy"
+"""As kubeadm names it."""
 OURS: Final = "app.kubernetes.io/name=azure-cni,app.kubernetes.io/component={}"
 ACCESS: Final = "docs/command-line.md#who-may-use-it"
 AT_ONCE: Final = 16
@@ -42,8 +46,11 @@ class _Reading:
     denied: str = ""
 
 
-def read_cluster(access: ClusterAccess, *, pods: bool = True) -> ClusterEvidence:
-    """Pools, quotas, nodes, azure-cni's own pods and, if wanted, all `pods`. KubeError when nobody answers."""
+def read_cluster(access: ClusterAccess, *, pods: bool = True, settings: bool = False) -> ClusterEvidence:
+    """Pools, quotas, nodes, azure-cni's own pods and, if wanted, all `pods` and the `settings` of kube-proxy.
+
+    KubeError when nobody answers.
+    """
     queries: dict[str, tuple[Any, ...]] = {
         "pools": (POOLS, {}),
         "quotas": (QUOTAS, {}),
@@ -54,6 +61,8 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True) -> ClusterEvidence
     }
     with progress("reading the cluster"):
         found = dict(zip(queries, at_once(lambda one: _listed(access, *one), queries.values()), strict=True))
+    kube_proxy, denied = _read_kube_proxy(access) if settings else (None, "")
+    missing = {name: f"{name} could not be read: {one.denied}" for name, one in found.items() if one.denied}
     return ClusterEvidence(
         pools=evidence.parse_pools(found["pools"].items),
         quotas=evidence.parse_quotas(found["quotas"].items),
@@ -62,8 +71,26 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True) -> ClusterEvidence
         controllers=evidence.parse_processes(found["controllers"].items, "controller"),
         pods=tuple(found["pods"].items) if pods else (),
         pauses=parse_pauses(found["pools"].items),
-        missing={name: f"{name} could not be read: {one.denied}" for name, one in found.items() if one.denied},
+        missing=missing | ({"kubeProxy": f"kubeProxy could not be read: {denied}"} if denied else {}),
+        kube_proxy=kube_proxy,
     )
+
+
+def _read_kube_proxy(access: ClusterAccess) -> tuple[KubeProxyFacts | None, str]:
+    """What kubeadm's ConfigMap says, or why it could not be read; neither where there is none."""
+    from azure_cni.commands.located_yaml import parse_located
+
+    try:
+        written = text(mapping(access.read_object(KUBE_PROXY).get("data")).get("config.conf"))
+    except KubeNotFound:
+        return None, ""
+    except KubeDenied as error:
+        return None, str(error)
+    documents = parse_located(written)
+    faults = [words for document in documents for _, words in document.faults]
+    if faults or len(documents) != 1:
+        return None, f"cannot read {KUBE_PROXY}: {faults[0] if faults else 'config.conf is not one document'}"
+    return parse_kube_proxy(mapping(documents[0].value)), ""
 
 
 def require_nodes(evidence: ClusterEvidence, nodes: Iterable[str]) -> None:

@@ -35,7 +35,7 @@ class Actor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One of them. `command` has NODE, POD, NAMESPACE and QUOTA in it, which `in_words` replaces."""
+    """One of them. `command` has NODE, POD, NAMESPACE, QUOTA and LIMIT in it, which `in_words` replaces."""
 
     meaning: str
     actor: Actor
@@ -51,7 +51,9 @@ class Cause:
 
 DESCRIBE: Final = "kubectl describe nodeippool NODE"
 READ_NOW: Final = 'kubectl annotate nodeippool NODE --overwrite azure-cni.io/read-now="$(date +%s)"'
+RAISE: Final = """kubectl patch vnetquota QUOTA --type=merge -p '{"spec":{"limit":LIMIT}}'"""
 RESTART: Final = "kubectl delete nodeippool NODE"
+UNCHAIN: Final = "helm upgrade azure-cni charts/azure-cni -n kube-system --reuse-values --set cni.chainPortmap=false"
 _LOGS: Final = (
     "kubectl -n kube-system logs --since=10m $(kubectl -n kube-system get pods -o name "
     "-l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent --field-selector spec.nodeName=NODE)"
@@ -81,8 +83,7 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
                              "raise the limit that the message names, or let fewer pods onto the node",
                              "kubectl edit nodeippool NODE"),
         "QuotaExceeded": Cause("all of the VNet's quota is granted", Actor.CLUSTER,
-                               "raise spec.limit of the VNetQuota, or give addresses back",
-                               "kubectl edit vnetquota QUOTA", QUOTA),
+                               "raise spec.limit of the VNetQuota, or give addresses back", RAISE, QUOTA),
         "IdleRecalled": Cause("the VNet's quota or the subnet has no more; idle addresses of other nodes are taken "
                               "back for the pods that wait here", Actor.NOBODY,
                               "wait; it takes a write of each NIC that gives, and one of this node's",
@@ -151,7 +152,7 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
         "KubernetesNotFound": _kubernetes("an object or its definition is missing", _DEFINITIONS),
         "KubernetesInvalid": _kubernetes("the API server refuses the object", _DEFINITIONS),
         "PluginMissing": Cause("a reference plugin of the chain is missing on the node", Actor.CLUSTER,
-                               "install it, or set cni.chainPortmap=false", DESCRIBE, AGENT),
+                               "install it, or do without: pods cannot have a hostPort then", UNCHAIN, AGENT),
         "ConflistEdited": Cause("somebody edited the node's CNI configuration", Actor.NOBODY,
                                 "wait a minute: the agent puts it right; if not, see its log", _LOGS),
         "NodeNotReady": Cause("the node cannot take a pod yet", Actor.NOBODY, "wait until the agent is ready",

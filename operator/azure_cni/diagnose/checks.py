@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-import msgspec
-
 from azure_cni.api.node_ip_pool import NodeIPPool
-from azure_cni.diagnose.evidence import ClusterEvidence, NodeFacts
-from azure_cni.diagnose.overview import ERROR, Finding
+from azure_cni.diagnose.check_results import CheckResult, ClusterCheck, unknown_check
+from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, NodeFacts
+from azure_cni.diagnose.findings import ERROR, Finding
 from azure_cni.diagnose.pod_diagnosis import LAG_S, listed_addresses
+from azure_cni.diagnose.settings_checks import check_flags, check_kube_proxy
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
 from azure_cni.model.text import counted, few
 
@@ -39,40 +38,6 @@ OTHERS: Final = {
 
 All are in the nodes' own network; a tenant's pod with such a label is not.
 """
-
-
-class CheckResult(StrEnum):
-    """Of one check."""
-
-    GOOD = "good"
-    WARNING = "warning"
-    BAD = "bad"
-    UNKNOWN = "unknown"
-    """What it looks at could not be read."""
-
-
-class ClusterCheck(msgspec.Struct, frozen=True, rename="camel"):
-    """One check: what was looked at, what was found, and what to do where it is not good."""
-
-    group: str
-    code: str
-    result: CheckResult
-    message: str
-    do: str = ""
-    page: str = ""
-
-
-class CheckList(msgspec.Struct, frozen=True, rename="camel"):
-    """The answer to `check`."""
-
-    checks: list[ClusterCheck]
-    unread: list[str]
-
-    @property
-    def worst(self) -> CheckResult:
-        """The worst result of all; one that is unknown may be bad."""
-        results, order = {check.result for check in self.checks}, (CheckResult.BAD, CheckResult.UNKNOWN)
-        return next((one for one in (*order, CheckResult.WARNING) if one in results), CheckResult.GOOD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +123,20 @@ def check_before(evidence: ClusterEvidence) -> list[ClusterCheck]:
     nodes = [node for node in evidence.nodes if node.linux]
     found = [check.made(nodes) for check in NODE_CHECKS]
     if not evidence.knows("nodes"):
-        found = [_unknown(one, "nodes") for one in found]
-    other = _other_network(evidence)
-    return [*found, other if evidence.knows("pods") else _unknown(other, "pods")]
+        found = [unknown_check(one, "nodes") for one in found]
+    of_pods = [_other_network(evidence), *check_flags(evidence.pods)]
+    if not evidence.knows("pods"):
+        of_pods = [unknown_check(one, "pods") for one in of_pods]
+    return [*found, *of_pods, *_of_kube_proxy(evidence)]
 
 
-def _unknown(check: ClusterCheck, unread: str) -> ClusterCheck:
-    do = "have somebody run it who may list them"
-    return ClusterCheck(check.group, check.code, CheckResult.UNKNOWN, f"{unread} could not be read", do, check.page)
+def _of_kube_proxy(evidence: ClusterEvidence) -> list[ClusterCheck]:
+    """Nothing where kube-proxy is set by other means than kubeadm's ConfigMap."""
+    if not evidence.knows("kubeProxy"):
+        good = ClusterCheck("cluster", "KubeProxy", CheckResult.GOOD, "", page=f"{INSTALL}#2-the-cluster")
+        return [unknown_check(good, "the ConfigMap of kube-proxy")]
+    facts, modes = evidence.kube_proxy, {pool.mode for pool in evidence.pools}
+    return [] if facts is None else [check_kube_proxy(facts, modes=modes)]
 
 
 def check_after(findings: Iterable[Finding], *, unread: Sequence[str] = ()) -> list[ClusterCheck]:
@@ -176,13 +147,15 @@ def check_after(findings: Iterable[Finding], *, unread: Sequence[str] = ()) -> l
             one.code,
             CheckResult.BAD if one.severity == ERROR else CheckResult.WARNING,
             f"{one.about}: {one.message}",
-            f"{one.do}: {one.command}" if one.command else one.do,
+            one.do,
             one.page,
+            one.command,
+            one.node,
         )
         for one in findings
     ]
     well = ClusterCheck("azure-cni", "Well", CheckResult.GOOD, "agents, controllers, pools and quotas are well")
-    return made or [_unknown(well, "some of agents, controllers, pools and quotas") if unread else well]
+    return made or [unknown_check(well, "some of agents, controllers, pools and quotas") if unread else well]
 
 
 def check_ledgers(evidence: ClusterEvidence, *, now_s: float) -> ClusterCheck:
@@ -196,7 +169,7 @@ def check_ledgers(evidence: ClusterEvidence, *, now_s: float) -> ClusterCheck:
     good = ClusterCheck("azure-cni", "UnknownPods", CheckResult.GOOD, "each node's ledger knows its pods", page=page)
     for kind in ("pods", "pools", "agents"):
         if not evidence.knows(kind):
-            return _unknown(good, kind)
+            return unknown_check(good, kind)
     wrong = [f"{pool.name} ({pods}, {pool.assigned} in its ledger)" for pool, pods in _unknown_pods(evidence, now_s)]
     if not wrong:
         return good
@@ -220,6 +193,45 @@ def _unknown_pods(evidence: ClusterEvidence, now_s: float) -> Iterator[tuple[Nod
         ]
         if len(held) > pool.assigned:
             yield pool, counted(len(held), "pod")
+
+
+def check_room(evidence: ClusterEvidence) -> ClusterCheck:
+    """Whether each node's pool may grow to as many addresses as its kubelet takes pods.
+
+    Pods on the node's own network need none: those that run there now are taken off.
+    """
+    page, said = f"{INSTALL}#2-the-cluster", "each pool may grow to its node's maxPods"
+    good = ClusterCheck("azure-cni", "PodsBeyondPool", CheckResult.GOOD, said, page=page)
+    for kind in ("pods", "pools", "nodes"):
+        if not evidence.knows(kind):
+            return unknown_check(good, kind)
+    wrong = {pool.name: (most, pods) for pool, most, pods in _small_pools(evidence)}
+    if not wrong:
+        return good
+    named = few([f"{name} (at most {most} addresses, {pods} pods)" for name, (most, pods) in wrong.items()])
+    commands = [
+        f'kubectl patch nodeippool {name} --type=merge -p \'{{"spec":{{"max":{pods}}}}}\''
+        for name, (_, pods) in wrong.items()
+    ]
+    return ClusterCheck(
+        "azure-cni", "PodsBeyondPool", CheckResult.WARNING,
+        f"the kubelet takes more pods than spec.max of the node's pool allows addresses: {named}",
+        "raise spec.max, or lower the kubelet's maxPods; else pods wait there while other nodes have room",
+        page, "; ".join(commands),
+    )  # fmt: skip
+
+
+def _small_pools(evidence: ClusterEvidence) -> Iterator[tuple[NodeIPPool, int, int]]:
+    """Pools with the most addresses of each, and how many pods its node may have that need one."""
+    for node in evidence.nodes:
+        pool = evidence.pool(node.name)
+        most = pool.spec.get("max") if pool else None
+        if pool is None or not isinstance(most, int):
+            continue
+        hosted = sum(pod.node == node.name and pod.host_network and pod.phase not in ENDED for pod in evidence.pods)
+        pods = min(node.most_pods - hosted, MAX_ADDRESSES_PER_NODE)
+        if pods > most:
+            yield pool, most, pods
 
 
 def _other_network(evidence: ClusterEvidence) -> ClusterCheck:

@@ -16,6 +16,7 @@ from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.pod_annotations import KNOWN, PodCondition, attached_condition, is_gated
 from azure_cni.api.reading import decimal, mapping, mappings, metadata_of, spec_of, status_of, text, whole
 from azure_cni.api.vnet_quota import VNetQuota
+from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts, flags_of, owner_of
 from azure_cni.diagnose.pauses import NodePause
 from azure_cni.model.text import seconds_of
 
@@ -55,6 +56,10 @@ class PodFacts:
     """What its condition says of that."""
     egress: str = ""
     """Its annotation about egress; "" where it has none, whatever its namespace says."""
+    owner: tuple[str, str] = ("", "")
+    """Kind and name of what controls it, of a pod with `flags`."""
+    flags: tuple[str, ...] = ()
+    """Of FLAGS, those that a container of it is started with; only of pods in SYSTEM."""
 
     @property
     def full_name(self) -> str:
@@ -90,6 +95,10 @@ class ProcessFacts:
     version: str = ""
     state: str = ""
     """Why it does not run, by the kubelet: `CrashLoopBackOff`, `ImagePullBackOff`; else its phase."""
+    workload: str = ""
+    """The name of the DaemonSet or ReplicaSet that made it."""
+    priority: str = ""
+    """Its priority class."""
 
     @property
     def full_name(self) -> str:
@@ -137,6 +146,8 @@ class ClusterEvidence:
     missing: Mapping[str, str] = field(default_factory=dict)
     pauses: Mapping[str, NodePause] = field(default_factory=dict)
     """By node, of pools that are paused."""
+    kube_proxy: KubeProxyFacts | None = None
+    """None where there is no such ConfigMap, or nobody asked for it."""
 
     @property
     def unread(self) -> tuple[str, ...]:
@@ -177,6 +188,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
     scheduled, labels = condition_of(status, "PodScheduled"), mapping(meta.get("labels"))
     annotations = mapping(meta.get("annotations"))
     shown = [text(one.get("ip")) for one in mappings(status.get("podIPs"))] or [text(status.get("podIP"))]
+    flags = flags_of(spec) if text(meta.get("namespace")) == SYSTEM else ()
     return PodFacts(
         namespace=text(meta.get("namespace")),
         name=text(meta.get("name")),
@@ -193,6 +205,8 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
         asks=is_gated(spec) or any(annotations.get(name) for name in KNOWN),
         attached=attached_condition(status),
         egress=text(annotations.get(EGRESS)),
+        owner=owner_of(meta) if flags else ("", ""),
+        flags=flags,
     )
 
 
@@ -234,6 +248,8 @@ def parse_process(body: Mapping[str, Any]) -> ProcessFacts:
         restarts=sum(whole(one.get("restartCount"), most=_MANY) for one in containers),
         version=text(mapping(meta.get("labels")).get("app.kubernetes.io/version")),
         state=next(filter(None, waiting), "") or text(status.get("phase")),
+        workload=owner_of(meta)[1],
+        priority=text(spec_of(body).get("priorityClassName")),
     )
 
 

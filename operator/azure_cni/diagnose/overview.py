@@ -7,39 +7,20 @@ from typing import Any, Final
 
 import msgspec
 
-from azure_cni.api.conditions import PoolKind, QuotaKind
+from azure_cni.api.conditions import QuotaKind
 from azure_cni.api.node_ip_pool import NodeIPPool
-from azure_cni.api.reading import mapping, mappings, text
+from azure_cni.api.reading import mapping, text
 from azure_cni.api.vnet_quota import VNetQuota
-from azure_cni.diagnose.causes import PAGE, Actor, cause_of, in_words
+from azure_cni.diagnose.causes import PAGE, RAISE, Actor, in_words
 from azure_cni.diagnose.evidence import ClusterEvidence, ProcessFacts, condition_of
-from azure_cni.diagnose.pauses import NodePause
+from azure_cni.diagnose.findings import ERROR, WARNING, Finding, finding_of, of_condition, of_near_limit, own_finding
+from azure_cni.diagnose.pool_findings import Problems, of_pools
+from azure_cni.diagnose.sizing_advice import sufficient_limit
 from azure_cni.ipam.near_limit import was_near
 from azure_cni.model.text import counted, few
 
-ERROR: Final = "error"
-WARNING: Final = "warning"
-NOT_WELL: Final = ("Drifted", "HostConflict", "ModeChangePending")
-"""Conditions of a pool that are worth a line although it is Ready, when True."""
-SECTIONS: Final = {
-    "Drifted": "a-pod-has-an-address-but-no-traffic",
-    "HostConflict": "a-pod-has-an-address-but-no-traffic",
-    "ModeChangePending": "changing-the-mode-of-a-node",
-}
-
-
-class Finding(msgspec.Struct, frozen=True, rename="camel"):
-    """One thing that is wrong, with its stable `code`: the reason of a condition, or one of this page's own."""
-
-    severity: str
-    code: str
-    about: str
-    since: str
-    message: str
-    actor: str
-    do: str
-    command: str
-    page: str
+AGENT_PRIORITY: Final = "system-node-critical"
+"""What the chart gives agents: a kubelet that runs out of memory or disk ends them last."""
 
 
 class NodeRow(msgspec.Struct, frozen=True, rename="camel"):
@@ -88,9 +69,9 @@ class Overview(msgspec.Struct, frozen=True, rename="camel"):
         return not self.findings and not self.unread
 
 
-def survey(evidence: ClusterEvidence, *, version: str) -> Overview:
-    """The whole of it. `version` is this command line's."""
-    findings = [*_of_processes(evidence, version), *_of_quotas(evidence), *_of_pools(evidence)]
+def survey(evidence: ClusterEvidence, *, version: str, problems: Problems | None = None) -> Overview:
+    """The whole of it. `version` is this command line's; with `problems` it has more of the commands."""
+    findings = [*_of_processes(evidence, version), *_of_quotas(evidence), *of_pools(evidence, problems or {})]
     ready = sum(one.ready for one in evidence.controllers)
     return Overview(
         findings=sorted(findings, key=lambda finding: finding.severity),  # error before warning
@@ -145,35 +126,20 @@ def _quota_row(quota: VNetQuota) -> QuotaRow:
     )
 
 
-def _finding(severity: str, code: str, about: str, message: str, *, since: str = "", **names: str) -> Finding:
-    """In the words of the cause that has this code; where there is none, the page's section says more."""
-    cause = cause_of(code)
-    return Finding(
-        severity=severity,
-        code=code,
-        about=about,
-        since=since,
-        message=message,
-        actor=cause.actor.value,
-        do=cause.do,
-        command=in_words(cause.command, **names),
-        page=cause.page,
-    )
-
-
 def _of_processes(evidence: ClusterEvidence, version: str) -> Iterator[Finding]:
     if not evidence.agents and evidence.knows("agents"):
         do = "install the chart; where it is not in kube-system, name its namespace with --system-namespace"
-        yield _own(ERROR, "NoAgents", "the cluster", "no agent of azure-cni runs here", do)
+        yield own_finding(ERROR, "NoAgents", "the cluster", "no agent of azure-cni runs here", do)
     seen = {agent.node for agent in evidence.agents}
     for node in evidence.nodes:
         if node.linux and evidence.agents and node.name not in seen:
-            yield _finding(ERROR, "AgentAway", f"node {node.name}", "the node has no agent", node=node.name)
+            yield finding_of(ERROR, "AgentAway", f"node {node.name}", "the node has no agent", node=node.name)
     for name in sorted(seen):
         agent = evidence.agent(name)
         if agent is not None and not agent.ready:
             message = f"the agent {agent.full_name} is not ready ({agent.state}, {counted(agent.restarts, 'restart')})"
-            yield _finding(ERROR, "AgentAway", f"node {name}", message, node=name)
+            yield finding_of(ERROR, "AgentAway", f"node {name}", message, node=name)
+    yield from _of_priority(evidence)
     yield from _of_controllers(evidence)
     yield from _of_versions([*evidence.agents, *evidence.controllers], version)
 
@@ -183,8 +149,32 @@ def _of_controllers(evidence: ClusterEvidence) -> Iterator[Finding]:
     wanted = evidence.quotas or evidence.controllers
     if any(one.ready for one in evidence.controllers) or not wanted or not evidence.knows("controllers"):
         return
+    if not evidence.controllers and evidence.agents and (workload := evidence.agents[0].workload):
+        message = "no controller is ready: there is no pod of one"
+        found = finding_of(ERROR, "AwaitingGrant", "the controller", message)
+        deployment = f"{workload.removesuffix('-agent')}-controller"
+        scale = f"kubectl -n {evidence.agents[0].namespace} scale deployment {deployment} --replicas=2"
+        yield msgspec.structs.replace(found, do="scale its Deployment up, or see why it makes no pod", command=scale)
+        return
     states = few([f"{one.full_name} is {one.state}" for one in evidence.controllers]) or "there is no pod of one"
-    yield _finding(ERROR, "AwaitingGrant", "the controller", f"no controller is ready: {states}")
+    yield finding_of(ERROR, "AwaitingGrant", "the controller", f"no controller is ready: {states}")
+
+
+def _of_priority(evidence: ClusterEvidence) -> Iterator[Finding]:
+    """An agent that the kubelet evicts leaves its node without: pods wait, and the NIC is not written."""
+    low = [one for one in evidence.agents if one.priority != AGENT_PRIORITY]
+    if low:
+        patch = f'{{"spec":{{"template":{{"spec":{{"priorityClassName":"{AGENT_PRIORITY}"}}}}}}}}'
+        message = (
+            f"agents have the priority class {low[0].priority or 'none'} on {few(sorted(one.node for one in low))}: a "
+            "node that runs out of memory or disk may end its agent before other pods"
+        )
+        yield Finding(
+            WARNING, "AgentPriority", "the cluster", "", message, Actor.CLUSTER.value,
+            f"give them {AGENT_PRIORITY}, and set agent.priorityClassName in the chart's values to it",
+            f"kubectl -n {low[0].namespace} patch daemonset {low[0].workload} --type=merge -p '{patch}'",
+            f"{PAGE}#an-agent-does-not-become-ready-or-restarts",
+        )  # fmt: skip
 
 
 def _of_versions(processes: Sequence[ProcessFacts], version: str) -> Iterator[Finding]:
@@ -192,47 +182,15 @@ def _of_versions(processes: Sequence[ProcessFacts], version: str) -> Iterator[Fi
     if len(found) > 1:
         message = f"agents and controllers are of versions {' and '.join(found)}"
         do = "wait for the rollout to end; if it does not, see which pods are old"
-        yield _own(WARNING, "VersionSkew", "the cluster", message, do)
+        yield own_finding(WARNING, "VersionSkew", "the cluster", message, do)
     elif found and version not in found:
         message = f"this command line is {version}, the cluster runs {found[0]}"
-        yield _own(WARNING, "ClientSkew", "this command line", message, f"install azure-cni {found[0]}")
-
-
-def _own(severity: str, code: str, about: str, message: str, do: str) -> Finding:
-    """One that no condition has."""
-    page = f"{PAGE}#an-agent-does-not-become-ready-or-restarts"
-    command = "kubectl -n kube-system get pods -l app.kubernetes.io/name=azure-cni -L app.kubernetes.io/version -o wide"
-    return Finding(severity, code, about, "", message, Actor.CLUSTER.value, do, command, page)
-
-
-def _of_condition(
-    severity: str, about: str, condition: Mapping[str, Any], *, do: str, command: str, section: str
-) -> Finding:
-    """What a condition says, for the administrator of the cluster."""
-    return Finding(
-        severity=severity,
-        code=text(condition.get("reason")),
-        about=about,
-        since=text(condition.get("lastTransitionTime")),
-        message=text(condition.get("message")),
-        actor=Actor.CLUSTER.value,
-        do=do,
-        command=command,
-        page=f"{PAGE}#{section}",
-    )
-
-
-def _of_near_limit(about: str, condition: Mapping[str, Any]) -> Finding:
-    """Of a condition that is False, and about to be True."""
-    return _of_condition(
-        WARNING, about, condition, do="raise the limit, or find out what grows, before pods have to wait",
-        command="azure-cni forecast", section="the-quota-of-a-vnet-is-exhausted",
-    )  # fmt: skip
+        yield own_finding(WARNING, "ClientSkew", "this command line", message, f"install azure-cni {found[0]}")
 
 
 def _of_full_subnet(about: str, condition: Mapping[str, Any]) -> Finding:
     """Pods that wait are found at their nodes; this says what to do before others do."""
-    return _of_condition(
+    return of_condition(
         WARNING, about, condition, do="enlarge it, remove what uses addresses there, or add nodes in another one",
         command="azure-cni forecast", section="a-subnet-is-full",
     )  # fmt: skip
@@ -242,65 +200,22 @@ def _of_quotas(evidence: ClusterEvidence) -> Iterator[Finding]:
     for quota in evidence.quotas:
         for kind in (QuotaKind.EXHAUSTED, QuotaKind.SUBNET_FULL, QuotaKind.THROTTLED):
             if was_near(quota.status, kind):
-                yield _of_near_limit(f"VNetQuota {quota.name}", condition_of(quota.status, kind))
+                yield of_near_limit(f"VNetQuota {quota.name}", condition_of(quota.status, kind))
         if quota.holds(QuotaKind.SUBNET_FULL):
             yield _of_full_subnet(f"VNetQuota {quota.name}", condition_of(quota.status, QuotaKind.SUBNET_FULL))
+        limit = sufficient_limit(evidence, quota)
+        raising = in_words(RAISE, quota=quota.name, limit=limit)
         ready, usage = condition_of(quota.status, "Ready"), condition_of(quota.status, "UsageKnown")
         shown = {
             **({ERROR: ready} if ready.get("status") == "False" else {}),
             **({WARNING: usage} if usage.get("status") == "False" and ready.get("status") != "False" else {}),
         }
         for severity, condition in shown.items():
-            yield _of_condition(
+            yield of_condition(
                 severity,
                 f"VNetQuota {quota.name}",
                 condition,
-                do="read the message",
-                command=f"kubectl describe vnetquota {quota.name}",
+                do="raise spec.limit" if severity == ERROR and limit else "read the message",
+                command=raising if severity == ERROR and limit else f"kubectl describe vnetquota {quota.name}",
                 section="the-quota-of-a-vnet-is-exhausted",
             )
-
-
-def _of_pause(pause: NodePause) -> Finding:
-    """Whether or not pods wait already: a pause is easily forgotten."""
-    return Finding(
-        severity=WARNING,
-        code="Paused",
-        about=f"node {pause.node}",
-        since=pause.since,
-        message=f"{pause.in_words}; its NIC is not written, and pods start only while an address is free",
-        actor=Actor.CLUSTER.value,
-        do="end the pause when the work is done",
-        command=f"azure-cni resume {pause.node}",
-        page=f"{PAGE}#work-on-a-nic-by-hand",
-    )
-
-
-def _of_pools(evidence: ClusterEvidence) -> Iterator[Finding]:
-    for pool in evidence.pools:
-        quota, pause = evidence.quota(pool.vnet_id), evidence.pauses.get(pool.name)
-        if pause is not None:
-            yield _of_pause(pause)
-        if was_near(pool.status, PoolKind.AT_LIMIT):
-            yield _of_near_limit(f"node {pool.name}", condition_of(pool.status, PoolKind.AT_LIMIT))
-        for condition in mappings(pool.status.get("conditions")):
-            kind, holds = text(condition.get("type")), condition.get("status") == "True"
-            if kind == "Ready" and not holds:
-                yield _finding(
-                    ERROR,
-                    text(condition.get("reason")),
-                    f"node {pool.name}",
-                    text(condition.get("message")),
-                    since=text(condition.get("lastTransitionTime")),
-                    node=pool.name,
-                    quota=quota.name if quota else "",
-                )
-            elif kind in NOT_WELL and holds:
-                yield _of_condition(
-                    WARNING,
-                    f"node {pool.name}",
-                    condition,
-                    do="do what the message says",
-                    command=f"kubectl describe nodeippool {pool.name}",
-                    section=SECTIONS[kind],
-                )

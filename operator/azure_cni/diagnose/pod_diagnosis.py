@@ -22,6 +22,7 @@ from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, EventFacts, PodF
 from azure_cni.diagnose.next_steps import next_step
 from azure_cni.diagnose.pod_events import FoundCause, newest_first, newest_of_network, not_ours
 from azure_cni.diagnose.pod_features import lacks, vnet_notes
+from azure_cni.diagnose.sizing_advice import sufficient_limit
 from azure_cni.model.text import counted, few, seconds_of, time_text
 
 EXPECTED: Final = frozenset({"Addressed", "Ended", "HostNetwork", "Starting"})
@@ -83,6 +84,7 @@ def explain_pod(
         cause = cause_of(IDLE_RECALLED)  # as many as wait are on their way
     quota = evidence.quota(pool.vnet_id) if pool else None
     names = {"node": pod.node, "pod": pod.name, "namespace": pod.namespace, "quota": quota.name if quota else ""}
+    names["limit"] = sufficient_limit(evidence, quota) if quota else ""
     command = found.command or _special_command(found.reason, evidence, pool) or cause.command
     since_s = found.since_s if found.since_s is not None else pod.scheduled_s or pod.created_s
     return PodDiagnosis(

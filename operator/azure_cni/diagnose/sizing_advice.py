@@ -14,6 +14,8 @@ from typing import Final
 import msgspec
 
 from azure_cni.api.introspection import PoolReport, UsageReport
+from azure_cni.api.vnet_quota import MOST_IN_A_VNET, VNetQuota
+from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.ipam.exhaustion import FEWEST_DAYS
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
 
@@ -83,3 +85,10 @@ def _of_group(pool: PoolReport, reports: Sequence[UsageReport]) -> SizingAdvice:
         advised_batch=batch,
         saving=round((held_now - held_then) * len(reports)),
     )
+
+
+def sufficient_limit(evidence: ClusterEvidence, quota: VNetQuota) -> str:
+    """What `spec.limit` has to be for all that nodes of the VNet ask for; "" where it is enough."""
+    asked = sum(pool.view.needed for pool in evidence.pools if pool.vnet_id.lower() == quota.vnet_id.lower())
+    limit = quota.limits.limit - quota.grantable + asked
+    return str(limit) if quota.limits.limit < limit <= MOST_IN_A_VNET else ""

@@ -94,7 +94,12 @@ def test_who_uses_the_command_line_reads_and_nothing_else_and_pausing_and_asking
         ("", "events"): ["get", "list"],
         ("", "services"): ["get", "list"],
         ("discovery.k8s.io", "endpointslices"): ["get", "list"],
+        ("", "configmaps"): ["get"],
     }
+    (settings,) = [
+        rule for rule in of_kind("ClusterRole", name="azure-cni-cli")["rules"] if rule["resources"] == ["configmaps"]
+    ]
+    assert settings["resourceNames"] == ["kube-proxy"]
     role = of_kind("Role", name="azure-cni-introspection")
     assert role["metadata"]["namespace"] == "kube-system"
     assert rights(role) == {("", "pods/exec"): ["get", "create"], ("", "pods/log"): ["get"]}

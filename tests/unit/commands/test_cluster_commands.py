@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from azure_cni.api.conditions import ProblemReport
 from azure_cni.api.introspection import (
     FailureReport,
     NodeReport,
@@ -17,7 +18,7 @@ from azure_cni.commands.reads import PODS, POOLS, QUOTAS
 from azure_cni.errors import KubeNotFound, KubeUnreachable
 from fakes.cluster_access import FakeClusterAccess
 from unit.commands.running import FULL, A, answering, run
-from unit.diagnose.clusters import cluster, node, pod, pool
+from unit.diagnose.clusters import cluster, condition, node, pod, pool
 
 
 def test_status_of_a_cluster_in_which_all_is_well():
@@ -104,6 +105,33 @@ def test_check_before_and_after_the_install():
     assert run(bare, "check").exit_code == 1
     old = cluster(nodes=[node(nodeInfo={"kubeletVersion": "v1.28.1"})])
     assert json.loads(run(old, "check", "--pre", "-o", "json").stdout)["checks"][5]["result"] == "bad"
+
+
+CONFLICT = pool("vm1", condition("HostConflict", True, "ForeignFilter", "another program's filter drops"))
+NAMED = NodeReport(
+    node="vm1",
+    problems=[ProblemReport("HostConflict", "ForeignFilter", "filters drop", "iptables -P FORWARD ACCEPT")],
+)
+
+
+def test_check_asks_agents_for_the_commands_of_what_is_wrong_on_their_nodes():
+    access = answering(cluster(pools=[CONFLICT]), NAMED)
+    assert "\n   on vm1: iptables -P FORWARD ACCEPT" in run(access, "check").stdout.replace("    ", "   ")
+    (one,) = [one for one in json.loads(run(access, "check", "-o", "json").stdout)["checks"] if one["result"] != "good"]
+    assert (one["code"], one["node"], one["command"]) == ("ForeignFilter", "vm1", "iptables -P FORWARD ACCEPT")
+
+
+def test_check_finds_the_same_where_it_may_not_ask_and_says_what_is_missing():
+    done = run(cluster(pools=[CONFLICT]), "check")
+    assert done.exit_code == 0
+    assert "another program's filter drops [ForeignFilter]" in done.stdout
+    assert "the commands that mend it are not known: node vm1:" in done.stdout
+
+
+def test_check_asks_no_agent_where_nothing_is_wrong():
+    access = cluster()
+    assert run(access, "check").exit_code == 0
+    assert access.ran == []
 
 
 def test_check_before_the_install_needs_no_definitions_of_ours():

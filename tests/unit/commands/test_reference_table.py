@@ -3,7 +3,8 @@
 import re
 
 from azure_cni.commands.output import ExitCode
-from azure_cni.diagnose.checks import check_before, check_ledgers
+from azure_cni.diagnose.checks import check_before, check_ledgers, check_room
+from azure_cni.diagnose.component_settings import KubeProxyFacts
 from azure_cni.diagnose.evidence import ClusterEvidence
 from unit.commands.reference_table import END, HEAD, PAGE, table
 
@@ -21,12 +22,13 @@ def test_every_exit_code_is_there_and_no_other():
 def test_every_code_of_status_that_is_no_reason_is_there():
     section = PAGE.read_text().partition("**`status`**")[2].partition("**`check`**")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == {
-        "AgentAway", "NoAgents", "AwaitingGrant", "VersionSkew", "ClientSkew", "Paused", "NearLimit",
+        "AgentAway", "NoAgents", "AwaitingGrant", "AgentPriority", "VersionSkew", "ClientSkew", "Paused", "NearLimit",
     }  # fmt: skip
 
 
 def test_every_code_of_check_is_there_and_no_other():
     section = PAGE.read_text().partition("**`check`**")[2].partition("**`why`**")[0]
-    nothing = ClusterEvidence()
-    codes = [one.code for one in (*check_before(nothing), check_ledgers(nothing, now_s=0.0))]
+    nothing = ClusterEvidence(kube_proxy=KubeProxyFacts())
+    found = (*check_before(nothing), check_room(nothing), check_ledgers(nothing, now_s=0.0))
+    codes = [one.code for one in found]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == codes

@@ -100,10 +100,14 @@ def process(component: str, node: str = "vm1", *, ready: bool = True, version: s
             "name": f"azure-cni-{component}-{node}",
             "labels": labels,
             "ownerReferences": [
-                {"kind": "DaemonSet" if component == "agent" else "ReplicaSet", "name": "azure-cni", "controller": True}
+                {
+                    "kind": "DaemonSet" if component == "agent" else "ReplicaSet",
+                    "name": f"azure-cni-{component}",
+                    "controller": True,
+                }
             ],
         },
-        "spec": {"nodeName": node, "hostNetwork": True},
+        "spec": {"nodeName": node, "hostNetwork": True, "priorityClassName": "system-node-critical"},
         "status": {
             "phase": "Running",
             "podIP": "10.240.0.4",

@@ -26,7 +26,7 @@ def checks(access: FakeClusterAccess) -> list[ClusterCheck]:
 def test_a_cluster_in_which_every_check_is_good():
     found = checks(cluster(pod(ip="10.240.0.36", phase="Running")))
     assert [(one.code, one.message) for one in found if one.result is not CheckResult.GOOD] == []
-    assert len({one.code for one in found}) == len(found) == 7
+    assert len({one.code for one in found}) == len(found) == 8
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""What `check` answers: checks in groups, each with a code that never changes, its result, and what mends it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class CheckResult(StrEnum):
+    """Of one check."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    BAD = "bad"
+    UNKNOWN = "unknown"
+    """What it looks at could not be read."""
+
+
+class ClusterCheck(msgspec.Struct, frozen=True, rename="camel"):
+    """One check: what was looked at, what was found, and what to do where it is not good."""
+
+    group: str
+    code: str
+    result: CheckResult
+    message: str
+    do: str = ""
+    page: str = ""
+    command: str = ""
+    """What mends it, for a shell, with the names of this case; "" where a person has to decide."""
+    node: str = ""
+    """On which node the command is run, as root; "" for wherever kubectl, az and helm work."""
+
+
+class CheckList(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to `check`."""
+
+    checks: list[ClusterCheck]
+    unread: list[str]
+
+    @property
+    def worst(self) -> CheckResult:
+        """The worst result of all; one that is unknown may be bad."""
+        results, order = {check.result for check in self.checks}, (CheckResult.BAD, CheckResult.UNKNOWN)
+        return next((one for one in (*order, CheckResult.WARNING) if one in results), CheckResult.GOOD)
+
+
+def unknown_check(check: ClusterCheck, unread: str) -> ClusterCheck:
+    """The same check where what it looks at could not be read."""
+    do = "have somebody run it who may list them"
+    return ClusterCheck(check.group, check.code, CheckResult.UNKNOWN, f"{unread} could not be read", do, check.page)

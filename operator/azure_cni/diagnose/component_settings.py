@@ -1,0 +1,49 @@
+"""What is known of how the cluster's own components are set: kube-proxy by its ConfigMap, others by their flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from azure_cni.api.reading import mapping, mappings, text
+
+SYSTEM: Final = "kube-system"
+"""Where the control plane and kube-proxy run."""
+FLAGS: Final = frozenset({"--allocate-node-cidrs=true", "--configure-cloud-routes=true"})
+"""Of controller managers: with these they give each Node a range of addresses, and a route, that no pod uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class KubeProxyFacts:
+    """What kubeadm's ConfigMap says to kube-proxy. `keys`: those of the three that are there to be changed."""
+
+    cluster_cidr: str = ""
+    detect_mode: str = ""
+    prefix: str = ""
+    keys: frozenset[str] = frozenset()
+
+
+def parse_kube_proxy(configuration: Mapping[str, Any]) -> KubeProxyFacts:
+    """Of a KubeProxyConfiguration."""
+    detect = mapping(configuration.get("detectLocal"))
+    known = {"clusterCIDR", "detectLocalMode"} & configuration.keys()
+    return KubeProxyFacts(
+        cluster_cidr=text(configuration.get("clusterCIDR")),
+        detect_mode=text(configuration.get("detectLocalMode")),
+        prefix=text(detect.get("interfaceNamePrefix")),
+        keys=frozenset({*known, *({"interfaceNamePrefix"} & detect.keys())}),
+    )
+
+
+def flags_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of FLAGS, those that a container of this pod is started with."""
+    lists = [one.get(key) for one in mappings(spec.get("containers")) for key in ("command", "args")]
+    given = {text(word) for words in lists if isinstance(words, list) for word in words}
+    return tuple(sorted(FLAGS & given))
+
+
+def owner_of(meta: Mapping[str, Any]) -> tuple[str, str]:
+    """Kind and name of the controller that made it."""
+    found = next((one for one in mappings(meta.get("ownerReferences")) if one.get("controller") is True), {})
+    return text(found.get("kind")), text(found.get("name"))

@@ -1,0 +1,122 @@
+"""What is wrong with nodes by their NodeIPPools, and by what agents add that were asked.
+
+A condition says what is so; what mends it is a command with the names of this case. Commands for the node itself are
+the agent's. All others are put together here, of what the agent says and only where that is an ID as Azure has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from azure_cni.api.conditions import PoolKind, ProblemReport
+from azure_cni.api.node_ip_pool import NodeIPPool
+from azure_cni.api.reading import mappings, text
+from azure_cni.diagnose.causes import PAGE, READ_NOW, Actor, in_words
+from azure_cni.diagnose.evidence import ClusterEvidence, condition_of
+from azure_cni.diagnose.findings import ERROR, WARNING, Finding, finding_of, of_condition, of_near_limit
+from azure_cni.diagnose.pauses import NodePause
+from azure_cni.diagnose.pod_diagnosis import listed_addresses
+from azure_cni.diagnose.sizing_advice import sufficient_limit
+from azure_cni.ipam.near_limit import was_near
+from azure_cni.model.identity import role_assignment
+
+NOT_WELL: Final = ("Drifted", "HostConflict", "ModeChangePending", "PermissionMissing")
+"""Conditions of a pool that are worth a line although it is Ready, when True."""
+SECTIONS: Final = {
+    "Drifted": "a-pod-has-an-address-but-no-traffic",
+    "HostConflict": "a-pod-has-an-address-but-no-traffic",
+    "ModeChangePending": "changing-the-mode-of-a-node",
+    "PermissionMissing": "a-permission-is-missing",
+}
+NAMED_BY_AGENTS: Final = (PoolKind.HOST_CONFLICT, PoolKind.PERMISSION_MISSING)
+"""Conditions of which the node's agent knows each problem, with the command that ends it."""
+Problems = Mapping[str, Sequence[ProblemReport]]
+"""What the agents that were asked say of their nodes, by node."""
+
+
+def of_pools(evidence: ClusterEvidence, problems: Problems) -> Iterator[Finding]:
+    """Of each pool."""
+    for pool in evidence.pools:
+        quota, pause = evidence.quota(pool.vnet_id), evidence.pauses.get(pool.name)
+        if pause is not None:
+            yield _of_pause(pause)
+        if was_near(pool.status, PoolKind.AT_LIMIT):
+            yield of_near_limit(f"node {pool.name}", condition_of(pool.status, PoolKind.AT_LIMIT))
+        for condition in mappings(pool.status.get("conditions")):
+            kind, holds = text(condition.get("type")), condition.get("status") == "True"
+            if kind == "Ready" and not holds and not _is_explained(pool, condition):
+                yield finding_of(
+                    ERROR,
+                    text(condition.get("reason")),
+                    f"node {pool.name}",
+                    text(condition.get("message")),
+                    since=text(condition.get("lastTransitionTime")),
+                    node=pool.name,
+                    quota=quota.name if quota else "",
+                    limit=sufficient_limit(evidence, quota) if quota else "",
+                )
+            elif kind in NOT_WELL and holds:
+                yield from _of_not_well(pool, condition, evidence, problems.get(pool.name, ()))
+
+
+def _of_pause(pause: NodePause) -> Finding:
+    """Whether or not pods wait already: a pause is easily forgotten."""
+    return Finding(
+        severity=WARNING,
+        code="Paused",
+        about=f"node {pause.node}",
+        since=pause.since,
+        message=f"{pause.in_words}; its NIC is not written, and pods start only while an address is free",
+        actor=Actor.CLUSTER.value,
+        do="end the pause when the work is done",
+        command=f"azure-cni resume {pause.node}",
+        page=f"{PAGE}#work-on-a-nic-by-hand",
+    )
+
+
+def _is_explained(pool: NodeIPPool, ready: Mapping[str, Any]) -> bool:
+    """PermissionMissing says the same, and more."""
+    missing = condition_of(pool.status, PoolKind.PERMISSION_MISSING)
+    return missing.get("status") == "True" and missing.get("reason") == ready.get("reason")
+
+
+def _of_not_well(
+    pool: NodeIPPool, condition: Mapping[str, Any], evidence: ClusterEvidence, problems: Sequence[ProblemReport]
+) -> Iterator[Finding]:
+    """What a condition says; each problem by itself, with its command, where the agent was asked."""
+    kind = text(condition.get("type"))
+    stops = kind == PoolKind.PERMISSION_MISSING and condition_of(pool.status, "Ready").get("status") == "False"
+    found = of_condition(
+        ERROR if stops else WARNING,
+        f"node {pool.name}",
+        condition,
+        do="do what the message says",
+        command=_for_lost(pool, evidence) if kind == PoolKind.DRIFTED else f"kubectl describe nodeippool {pool.name}",
+        section=SECTIONS[kind],
+    )
+    told = [one for one in problems if one.kind == kind]
+    for one in told:
+        command, node = one.command, pool.name if one.command else ""
+        if kind == PoolKind.PERMISSION_MISSING:
+            assign, node = role_assignment(identity=one.identity, scope=one.scope), ""
+            command = f"{assign} && {in_words(READ_NOW, node=pool.name)}" if assign else ""
+        yield msgspec.structs.replace(
+            found, code=one.reason, message=one.message, command=command or found.command, node=node
+        )
+    if not told:
+        yield found
+
+
+def _for_lost(pool: NodeIPPool, evidence: ClusterEvidence) -> str:
+    """The command that deletes the pods whose addresses the NIC has lost, as far as they are known."""
+    listed = listed_addresses(pool)
+    lost = [
+        pod
+        for pod in evidence.pods
+        if pod.node == pool.name and pod.holds_address and not pod.ending and pod.addresses[0] not in listed
+    ]
+    commands = [f"kubectl delete pod -n {pod.namespace} {pod.name}" for pod in lost]
+    return "; ".join(commands) or f"kubectl describe nodeippool {pool.name}"
