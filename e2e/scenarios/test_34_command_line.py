@@ -86,7 +86,7 @@ def test_a_pod_that_waits_for_the_quota_learns_which(box: Box, nodes: list[Node]
                 within_s=STEP_S,
             )  # fmt: skip
             why = next(one for one in answers if one["cause"] == "QuotaExceeded")
-            assert why["command"] == f"kubectl edit vnetquota {name}"
+            assert why["command"].startswith(f"kubectl patch vnetquota {name} --type=merge ")
             assert ask("status").code == 1
     finally:
         _lower(box, name, limit)
