@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from azurebox.client import Box
-from azurebox.facts import AGNHOST
+from azurebox.facts import AGNHOST, REPOSITORY
 from scenarios.harness.cloud import Cloud
 from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import servers
@@ -207,6 +207,17 @@ def an_address_of_a_pod_taken_off_the_nic(stage: Stage) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def definitions_of_an_older_release(stage: Stage) -> Iterator[None]:
+    field = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/applicationSecurityGroups"
+    patch = json.dumps([{"op": "remove", "path": field}])
+    stage.box.kubectl("patch", "crd", "nodeippools.azure-cni.io", "--type=json", "-p", patch)
+    try:
+        yield
+    finally:
+        stage.box.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(REPOSITORY / "crds"))
+
+
 MISTAKES = (
     Mistake("KubeProxy", a_kube_proxy_that_goes_by_cluster_cidr, pre=True),
     Mistake("PodRanges", a_cloud_controller_manager_that_makes_routes, pre=True),
@@ -217,6 +228,7 @@ MISTAKES = (
     Mistake("OtherConflist", another_conflist_that_sorts_first),
     Mistake("AccessDenied", a_role_without_a_permission),
     Mistake("QuotaExceeded", a_quota_that_is_too_low),
+    Mistake("OldDefinitions", definitions_of_an_older_release),
     Mistake("PodsBeyondPool", a_pool_smaller_than_its_kubelets_max_pods),
     Mistake("AddressesLost", an_address_of_a_pod_taken_off_the_nic),
     Mistake("AwaitingGrant", no_controller),

@@ -16,6 +16,7 @@ from azure_cni.commands.flags import cluster_command, namespace_flags
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts, progress, table
 from azure_cni.diagnose.check_results import CheckList, CheckResult
 from azure_cni.diagnose.checks import check_after, check_before, check_ledgers, check_room
+from azure_cni.diagnose.definition_checks import check_definitions
 from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, PodFacts
 from azure_cni.diagnose.findings import ERROR, Finding
 from azure_cni.diagnose.overview import NodeRow, Overview, QuotaRow, survey
@@ -101,6 +102,7 @@ def check(
         problems, unasked = _problems(access, evidence)
         overview = survey(evidence, version=__version__, problems=problems)
         found += check_after(overview.findings, unread=overview.unread)
+        found += check_definitions(evidence, version=__version__)
         found += [check_room(evidence), check_ledgers(evidence, now_s=time.time())]
         unread += unasked
     answer = CheckList(found, unread)

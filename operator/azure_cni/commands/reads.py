@@ -17,6 +17,7 @@ from azure_cni.commands.access import ClusterAccess, Keep
 from azure_cni.commands.output import progress
 from azure_cni.diagnose import evidence
 from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts, parse_kube_proxy
+from azure_cni.diagnose.definition_checks import FIELDS, defined_fields
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
 from azure_cni.diagnose.pauses import parse_pauses
 from azure_cni.errors import AzureCniError, DecodeFailed, KubeDenied, KubeError, KubeNotFound
@@ -29,6 +30,7 @@ PODS: Final = "/api/v1/pods"
 NODES: Final = "/api/v1/nodes"
 KUBE_PROXY: Final = f"/api/v1/namespaces/{SYSTEM}/configmaps/kube-proxy"
 """As kubeadm names it."""
+DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 OURS: Final = "app.kubernetes.io/name=azure-cni,app.kubernetes.io/component={}"
 ACCESS: Final = "docs/command-line.md#who-may-use-it"
 AT_ONCE: Final = 16
@@ -62,7 +64,8 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True, settings: bool = F
     with progress("reading the cluster"):
         found = dict(zip(queries, at_once(lambda one: _listed(access, *one), queries.values()), strict=True))
     kube_proxy, denied = _read_kube_proxy(access) if settings else (None, "")
-    missing = {name: f"{name} could not be read: {one.denied}" for name, one in found.items() if one.denied}
+    definitions, undefined = _read_definitions(access) if settings else ({}, "")
+    denials = {name: one.denied for name, one in found.items()} | {"kubeProxy": denied, "definitions": undefined}
     return ClusterEvidence(
         pools=evidence.parse_pools(found["pools"].items),
         quotas=evidence.parse_quotas(found["quotas"].items),
@@ -71,9 +74,23 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True, settings: bool = F
         controllers=evidence.parse_processes(found["controllers"].items, "controller"),
         pods=tuple(found["pods"].items) if pods else (),
         pauses=parse_pauses(found["pools"].items),
-        missing=missing | ({"kubeProxy": f"kubeProxy could not be read: {denied}"} if denied else {}),
+        missing={name: f"{name} could not be read: {why}" for name, why in denials.items() if why},
         kube_proxy=kube_proxy,
+        definitions=definitions,
     )
+
+
+def _read_definitions(access: ClusterAccess) -> tuple[Mapping[str, frozenset[str]], str]:
+    """Those that are there, and why one of them could not be read, "" where none was refused."""
+    found = {}
+    for plural in FIELDS:
+        try:
+            found[plural] = defined_fields(access.read_object(f"{DEFINITIONS}/{plural}.{node_ip_pool.GROUP}"))
+        except KubeNotFound:
+            continue
+        except KubeDenied as error:
+            return {}, str(error)
+    return found, ""
 
 
 def _read_kube_proxy(access: ClusterAccess) -> tuple[KubeProxyFacts | None, str]:

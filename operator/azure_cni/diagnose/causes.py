@@ -66,7 +66,7 @@ _CONTROLLERS: Final = (
     "kubectl -n kube-system get pods -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=controller -o wide"
 )
 _POD: Final = "kubectl describe pod -n NAMESPACE POD"
-_DEFINITIONS: Final = "kubectl apply --server-side --force-conflicts -f crds/"
+REDEFINE: Final = "kubectl apply --server-side --force-conflicts -f crds/"
 _PASSES: Final = "wait; it passes without help"
 _FAULT: Final = "report it, with the traceback that the agent's log has; it is tried again"
 
@@ -149,8 +149,8 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
         "KubernetesUnreachable": _kubernetes("the API server does not answer the agent", "look at the node's network"),
         "KubernetesDenied": _kubernetes("the agent's account lacks a right", "helm upgrade puts the ClusterRole back"),
         "KubernetesConflict": _kubernetes("an object changed while it was written", _PASSES),
-        "KubernetesNotFound": _kubernetes("an object or its definition is missing", _DEFINITIONS),
-        "KubernetesInvalid": _kubernetes("the API server refuses the object", _DEFINITIONS),
+        "KubernetesNotFound": _kubernetes("an object or its definition is missing", REDEFINE),
+        "KubernetesInvalid": _kubernetes("the API server refuses the object", REDEFINE),
         "PluginMissing": Cause("a reference plugin of the chain is missing on the node", Actor.CLUSTER,
                                "install it, or do without: pods cannot have a hostPort then", UNCHAIN, AGENT),
         "ConflistEdited": Cause("somebody edited the node's CNI configuration", Actor.NOBODY,

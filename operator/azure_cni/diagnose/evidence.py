@@ -148,6 +148,8 @@ class ClusterEvidence:
     """By node, of pools that are paused."""
     kube_proxy: KubeProxyFacts | None = None
     """None where there is no such ConfigMap, or nobody asked for it."""
+    definitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The fields of spec and status that definitions have, by plural; without those that are not there."""
 
     @property
     def unread(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import pytest
 from azure_cni.api import conditions, node_ip_pool, pool_entries, vnet_quota
 from azure_cni.api.node_ip_pool import MOST_WAITING
 from azure_cni.api.reading import LARGEST_NUMBER
+from azure_cni.diagnose.definition_checks import FIELDS, defined_fields
 from azure_cni.ipam import limits
 from azure_cni.model.identity import NodeIdentity
 from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, NicID, SubnetID, VNetID
@@ -271,3 +272,8 @@ def test_the_ledger_is_one_value_and_bounded():
     """Atomic, or the managed fields double each write; bounded, or the rule's cost has no bound."""
     ledger = QUOTA_STATUS["properties"]["grants"]
     assert (ledger["x-kubernetes-map-type"], ledger["maxProperties"]) == ("atomic", 8192)
+
+
+@BOTH
+def test_check_knows_all_of_its_fields(crd: dict[str, Any]):
+    assert defined_fields(crd) == FIELDS[crd["spec"]["names"]["plural"]]

@@ -95,6 +95,7 @@ def test_who_uses_the_command_line_reads_and_nothing_else_and_pausing_and_asking
         ("", "services"): ["get", "list"],
         ("discovery.k8s.io", "endpointslices"): ["get", "list"],
         ("", "configmaps"): ["get"],
+        ("apiextensions.k8s.io", "customresourcedefinitions"): ["get"],
     }
     (settings,) = [
         rule for rule in of_kind("ClusterRole", name="azure-cni-cli")["rules"] if rule["resources"] == ["configmaps"]

@@ -2,11 +2,14 @@
 
 import re
 
+from azure_cni import __version__
 from azure_cni.commands.output import ExitCode
 from azure_cni.diagnose.checks import check_before, check_ledgers, check_room
 from azure_cni.diagnose.component_settings import KubeProxyFacts
-from azure_cni.diagnose.evidence import ClusterEvidence
+from azure_cni.diagnose.definition_checks import FIELDS, check_definitions
+from azure_cni.diagnose.evidence import ClusterEvidence, parse_process
 from unit.commands.reference_table import END, HEAD, PAGE, table
+from unit.diagnose.clusters import process
 
 
 def test_the_table_of_commands_is_that_of_the_code():
@@ -28,7 +31,10 @@ def test_every_code_of_status_that_is_no_reason_is_there():
 
 def test_every_code_of_check_is_there_and_no_other():
     section = PAGE.read_text().partition("**`check`**")[2].partition("**`why`**")[0]
-    nothing = ClusterEvidence(kube_proxy=KubeProxyFacts())
-    found = (*check_before(nothing), check_room(nothing), check_ledgers(nothing, now_s=0.0))
+    nothing = ClusterEvidence(
+        kube_proxy=KubeProxyFacts(), definitions=FIELDS, agents=(parse_process(process("agent")),)
+    )
+    after = (*check_definitions(nothing, version=__version__), check_room(nothing), check_ledgers(nothing, now_s=0.0))
+    found = (*check_before(nothing), *after)
     codes = [one.code for one in found]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == codes

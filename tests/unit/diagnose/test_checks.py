@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
 import pytest
 
+from azure_cni import __version__
 from azure_cni.commands import reads
 from azure_cni.diagnose.checks import CheckResult, ClusterCheck, check_after, check_before, check_ledgers
+from azure_cni.diagnose.definition_checks import check_definitions
 from azure_cni.diagnose.overview import survey
 from azure_cni.model.text import seconds_of
 from fakes.cluster_access import FakeClusterAccess
+from unit.chart.crds import POOLS, QUOTAS
 from unit.chart.helm import REPOSITORY
 from unit.diagnose.clusters import NOW_S, THEN, cluster, condition, node, pod, pool, process
 
@@ -134,3 +138,31 @@ def test_every_check_leads_to_a_section():
         path, _, section = one.page.partition("#")
         heads = re.findall(r"^#+ (.+)$", (REPOSITORY / path).read_text(), re.MULTILINE)
         assert section in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def definitions(access: FakeClusterAccess) -> list[ClusterCheck]:
+    evidence = reads.read_cluster(access, settings=True)
+    return [one for one in check_definitions(evidence, version=__version__) if one.result is not CheckResult.GOOD]
+
+
+def defined(*, without: str = "", version: str = __version__) -> FakeClusterAccess:
+    """A cluster whose definition of pools lacks a field of the status."""
+    access, older = cluster(processes=[process("agent", version=version)]), copy.deepcopy(POOLS)
+    older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"].pop(without, None)
+    access.objects[reads.DEFINITIONS] = [older, QUOTAS]
+    return access
+
+
+def test_a_definition_of_an_older_release_is_found():
+    assert definitions(defined()) == []
+    (one,) = definitions(defined(without="recall"))
+    assert (one.code, one.result) == ("OldDefinitions", CheckResult.BAD)
+    assert one.message.endswith("nodeippools lack status.recall")
+    assert one.command == "kubectl apply --server-side --force-conflicts -f crds/"
+
+
+def test_definitions_are_not_judged_by_another_version_and_not_good_unread():
+    assert definitions(defined(without="recall", version="0.0.9")) == []
+    hidden = defined()
+    hidden.denied.add(f"{reads.DEFINITIONS}/nodeippools.azure-cni.io")
+    assert [one.result for one in definitions(hidden)] == [CheckResult.UNKNOWN]

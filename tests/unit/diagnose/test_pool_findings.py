@@ -86,7 +86,6 @@ def test_pods_that_lost_their_address_are_to_be_deleted_by_name():
         (120, {"limit": 100}, "120"),
         (120, {"limit": 100, "reserved": 10}, "130"),
         (90, {"limit": 100}, None),  # what is asked for has changed meanwhile
-        (70_000, {"limit": 100}, None),  # more than a VNet has
     ],
 )
 def test_a_quota_that_is_exhausted_is_raised_to_what_nodes_ask_for(asked: int, spec: dict[str, Any], limit: str | None):
