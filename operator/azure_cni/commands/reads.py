@@ -16,8 +16,8 @@ from azure_cni.api.trace_reports import TraceReport
 from azure_cni.commands.access import ClusterAccess, Keep
 from azure_cni.commands.output import progress
 from azure_cni.diagnose import evidence
-from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts, parse_kube_proxy
-from azure_cni.diagnose.definition_checks import FIELDS, defined_fields
+from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts, defined_fields, parse_kube_proxy
+from azure_cni.diagnose.definition_checks import FIELDS
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
 from azure_cni.diagnose.pauses import parse_pauses
 from azure_cni.errors import AzureCniError, DecodeFailed, KubeDenied, KubeError, KubeNotFound

@@ -1,4 +1,4 @@
-"""What is known of how the cluster's own components are set: kube-proxy by its ConfigMap, others by their flags."""
+"""What is known of how a cluster is set: kube-proxy by its ConfigMap, others by their flags, and our definitions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from azure_cni.api.reading import mapping, mappings, text
+from azure_cni.api import node_ip_pool
+from azure_cni.api.reading import mapping, mappings, spec_of, text
 
 SYSTEM: Final = "kube-system"
 """Where the control plane and kube-proxy run."""
@@ -47,3 +48,13 @@ def owner_of(meta: Mapping[str, Any]) -> tuple[str, str]:
     """Kind and name of the controller that made it."""
     found = next((one for one in mappings(meta.get("ownerReferences")) if one.get("controller") is True), {})
     return text(found.get("kind")), text(found.get("name"))
+
+
+def defined_fields(definition: Mapping[str, Any]) -> frozenset[str]:
+    """What a CustomResourceDefinition has of the version that this program reads."""
+    versions = mappings(spec_of(definition).get("versions"))
+    served = next((one for one in versions if text(one.get("name")) == node_ip_pool.VERSION), {})
+    schema = mapping(mapping(mapping(served.get("schema")).get("openAPIV3Schema")).get("properties"))
+    return frozenset(
+        f"{part}.{name}" for part in ("spec", "status") for name in mapping(mapping(schema.get(part)).get("properties"))
+    )

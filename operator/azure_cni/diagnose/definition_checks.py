@@ -7,10 +7,9 @@ brings its definitions along; whoever installs them apart (`crds.install: false`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from azure_cni.api import node_ip_pool, vnet_quota
-from azure_cni.api.reading import mapping, mappings, spec_of, text
 from azure_cni.diagnose.causes import PAGE, REDEFINE
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
 from azure_cni.diagnose.evidence import ClusterEvidence
@@ -84,16 +83,6 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     ),
 }
 """What this version's definitions have, by plural (`tests/unit/chart/test_crd.py`)."""
-
-
-def defined_fields(definition: Mapping[str, Any]) -> frozenset[str]:
-    """What a CustomResourceDefinition has of the version that this program reads."""
-    versions = mappings(spec_of(definition).get("versions"))
-    served = next((one for one in versions if text(one.get("name")) == node_ip_pool.VERSION), {})
-    schema = mapping(mapping(mapping(served.get("schema")).get("openAPIV3Schema")).get("properties"))
-    return frozenset(
-        f"{part}.{name}" for part in ("spec", "status") for name in mapping(mapping(schema.get(part)).get("properties"))
-    )
 
 
 def check_definitions(evidence: ClusterEvidence, *, version: str) -> list[ClusterCheck]:

@@ -8,7 +8,8 @@ import pytest
 from azure_cni.api import conditions, node_ip_pool, pool_entries, vnet_quota
 from azure_cni.api.node_ip_pool import MOST_WAITING
 from azure_cni.api.reading import LARGEST_NUMBER
-from azure_cni.diagnose.definition_checks import FIELDS, defined_fields
+from azure_cni.diagnose.component_settings import defined_fields
+from azure_cni.diagnose.definition_checks import FIELDS
 from azure_cni.ipam import limits
 from azure_cni.model.identity import NodeIdentity
 from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, NicID, SubnetID, VNetID
