@@ -1,6 +1,5 @@
 """Mistakes seeded on the box: `azure-cni check` finds each, and the command that it names mends it."""
 
-import os
 import shlex
 import subprocess
 import sys
@@ -10,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from azurebox import tools
 from azurebox.client import Box
-from azurebox.controlplane import people_environment
-from azurebox.facts import CONTROL_PLANE, REPOSITORY
-from azurebox.machine import NETNS
+from azurebox.controlplane import in_shell, people_environment
+from azurebox.facts import REPOSITORY
 from azurebox.steps import StepError
 from scenarios.harness.cloud import Cloud
 from scenarios.harness.commandline import ask
@@ -78,10 +75,14 @@ def _carry_out(command: str, node: str, *, stage: Stage, programs: Path) -> None
         named.run("sh", "-c", command)
         return
     environment = people_environment()
-    known = {str(tools.path(program).parent) for program in ("kubectl", "helm")}
-    environment["PATH"] = os.pathsep.join([str(programs), *sorted(known), environment["PATH"]])
+    environment["PATH"] = f"{programs}:{environment['PATH']}"
     done = subprocess.run(
-        ["nsenter", f"--net={NETNS / CONTROL_PLANE}", "--", "bash", "-e", "-o", "pipefail", "-c", command],
-        env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=COMMAND_S, check=False,
-    )  # fmt: skip
+        in_shell(command),
+        env=environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_S,
+        check=False,
+    )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"

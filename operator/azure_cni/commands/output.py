@@ -39,8 +39,10 @@ _SAYING: Final = threading.Lock()
 """Held while there is a progress: a terminal has room for one."""
 UNBROKEN: Final = 100_000
 """Columns of what is no terminal."""
-_TYPED: Final = re.compile(r"(az|azure-cni|helm|ip|kubectl|nft|systemctl) ")
-"""How a fact begins that is a command to type."""
+_TYPED: Final = re.compile(
+    r"(?:on [a-z0-9.-]+: )?(az|azure-cni|helm|ip|iptables|kubectl|mv|nft|sed|sysctl|systemctl) ", re.ASCII
+)
+"""How a fact begins that is a command to type, maybe on a certain node."""
 
 
 class ExitCode(IntEnum):

@@ -52,6 +52,10 @@ class Cause:
 DESCRIBE: Final = "kubectl describe nodeippool NODE"
 READ_NOW: Final = 'kubectl annotate nodeippool NODE --overwrite azure-cni.io/read-now="$(date +%s)"'
 RAISE: Final = """kubectl patch vnetquota QUOTA --type=merge -p '{"spec":{"limit":LIMIT}}'"""
+SCALE: Final = (
+    "kubectl scale -n SYSTEM deployment -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=controller "
+    "--replicas=2"
+)
 RESTART: Final = "kubectl delete nodeippool NODE"
 UNCHAIN: Final = "helm upgrade azure-cni charts/azure-cni -n kube-system --reuse-values --set cni.chainPortmap=false"
 _LOGS: Final = (

@@ -11,7 +11,7 @@ from azure_cni.api.conditions import QuotaKind
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import mapping, text
 from azure_cni.api.vnet_quota import VNetQuota
-from azure_cni.diagnose.causes import PAGE, RAISE, Actor, in_words
+from azure_cni.diagnose.causes import PAGE, RAISE, SCALE, Actor, in_words
 from azure_cni.diagnose.evidence import ClusterEvidence, ProcessFacts, condition_of
 from azure_cni.diagnose.findings import ERROR, WARNING, Finding, finding_of, of_condition, of_near_limit, own_finding
 from azure_cni.diagnose.pool_findings import Problems, of_pools
@@ -149,11 +149,10 @@ def _of_controllers(evidence: ClusterEvidence) -> Iterator[Finding]:
     wanted = evidence.quotas or evidence.controllers
     if any(one.ready for one in evidence.controllers) or not wanted or not evidence.knows("controllers"):
         return
-    if not evidence.controllers and evidence.agents and (workload := evidence.agents[0].workload):
+    if not evidence.controllers and evidence.agents:
         message = "no controller is ready: there is no pod of one"
         found = finding_of(ERROR, "AwaitingGrant", "the controller", message)
-        deployment = f"{workload.removesuffix('-agent')}-controller"
-        scale = f"kubectl -n {evidence.agents[0].namespace} scale deployment {deployment} --replicas=2"
+        scale = in_words(SCALE, system=evidence.agents[0].namespace)
         yield msgspec.structs.replace(found, do="scale its Deployment up, or see why it makes no pod", command=scale)
         return
     states = few([f"{one.full_name} is {one.state}" for one in evidence.controllers]) or "there is no pod of one"

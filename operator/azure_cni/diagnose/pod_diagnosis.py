@@ -17,7 +17,7 @@ from azure_cni.api.conditions import IDLE_RECALLED, NODE_AT_LIMIT, PoolKind
 from azure_cni.api.introspection import NodeReport
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import text
-from azure_cni.diagnose.causes import cause_of, in_words
+from azure_cni.diagnose.causes import SCALE, cause_of, in_words
 from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, EventFacts, PodFacts, condition_of
 from azure_cni.diagnose.next_steps import next_step
 from azure_cni.diagnose.pod_events import FoundCause, newest_first, newest_of_network, not_ours
@@ -38,10 +38,6 @@ _OWN: Final = (
 """Conditions that a reason of Ready has for itself; the last one says more than Ready: the command that mends it."""
 _OF_STATUS: Final = frozenset({"status", "request"})
 """Activities of an agent that write its pool."""
-_SCALE: Final = (
-    "kubectl scale -n SYSTEM deployment -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=controller "
-    "--replicas=2"
-)
 
 
 class PodDiagnosis(msgspec.Struct, frozen=True, rename="camel"):
@@ -108,7 +104,7 @@ def explain_pod(
 def _special_command(reason: str, evidence: ClusterEvidence, pool: NodeIPPool | None) -> str:
     """A command that fits this case better than the cause's own; "" where that is the right one."""
     if reason == "AwaitingGrant" and not evidence.controllers and evidence.agents and evidence.knows("controllers"):
-        return _SCALE.replace("SYSTEM", evidence.agents[0].namespace)
+        return in_words(SCALE, system=evidence.agents[0].namespace)
     if reason == NODE_AT_LIMIT and pool is not None and pool.grant_reason == NODE_AT_LIMIT:
         return "kubectl edit vnetquota QUOTA"
     return ""

@@ -98,7 +98,8 @@ def test_a_quota_that_is_exhausted_is_raised_to_what_nodes_ask_for(asked: int, s
 
 def test_a_controller_of_which_there_is_no_pod_is_scaled_up():
     (one,) = found(cluster(processes=[process("agent")]))
-    assert one.command == "kubectl -n kube-system scale deployment azure-cni-controller --replicas=2"
+    assert one.command.startswith("kubectl scale -n kube-system deployment -l app.kubernetes.io/name=azure-cni,")
+    assert one.command.endswith("component=controller --replicas=2")
 
 
 @pytest.mark.parametrize("priority", ["", "system-cluster-critical"])
