@@ -53,6 +53,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
             "status.requestID",
             "status.requested",
             "status.subnetID",
+            "status.subnetRefusedTime",
             "status.target",
             "status.throttledUntil",
             "status.vmID",
@@ -78,6 +79,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
             "status.grants",
             "status.nodes",
             "status.observedGeneration",
+            "status.subnets",
             "status.throttledUntil",
         ]
     ),

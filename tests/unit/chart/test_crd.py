@@ -277,4 +277,5 @@ def test_the_ledger_is_one_value_and_bounded():
 
 @BOTH
 def test_check_knows_all_of_its_fields(crd: dict[str, Any]):
-    assert defined_fields(crd) == FIELDS[crd["spec"]["names"]["plural"]]
+    known = FIELDS[crd["spec"]["names"]["plural"]]
+    assert defined_fields(crd) == known, "name the fields in FIELDS of diagnose/definition_checks.py"
