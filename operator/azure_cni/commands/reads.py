@@ -13,6 +13,7 @@ from azure_cni.api import introspection, node_ip_pool, vnet_quota
 from azure_cni.api.introspection import AuditReport, NodeReport, UsageReport
 from azure_cni.api.reading import mapping, text
 from azure_cni.api.trace_reports import TraceReport
+from azure_cni.api.write_reports import WRITES_PATH, WritesReport, decode_writes_report
 from azure_cni.commands.access import ClusterAccess, Keep
 from azure_cni.commands.output import progress
 from azure_cni.diagnose import evidence
@@ -37,7 +38,7 @@ AT_ONCE: Final = 16
 """Agents that are asked at a time: each answer is a process on its node, and a stream through the API server."""
 
 T = TypeVar("T")
-Report = TypeVar("Report", NodeReport, AuditReport, UsageReport, TraceReport)
+Report = TypeVar("Report", NodeReport, AuditReport, UsageReport, WritesReport, TraceReport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,13 @@ def ask_usage(access: ClusterAccess, agents: Iterable[ProcessFacts]) -> tuple[tu
     return _all_answers(
         lambda agent: answer_of(access, agent, introspection.USAGE_PATH, introspection.decode_usage_report), agents
     )
+
+
+def ask_writes(
+    access: ClusterAccess, agents: Iterable[ProcessFacts]
+) -> tuple[tuple[WritesReport, ...], tuple[str, ...]]:
+    """The writes of their nodes' NICs, and about each that could not be asked why."""
+    return _all_answers(lambda agent: answer_of(access, agent, WRITES_PATH, decode_writes_report), agents)
 
 
 def answer_of(access: ClusterAccess, agent: ProcessFacts, path: str, decode: Callable[[bytes], Report]) -> Report:

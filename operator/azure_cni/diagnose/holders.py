@@ -116,8 +116,9 @@ def parse_time(text: str) -> str:
 
 
 def _may_have_had(one: TenureReport, at_s: float) -> bool:
+    """Times are whole seconds: what began and ended within one was then."""
     begin_s, end_s = seconds_of(one.begin), seconds_of(one.end)
-    return (begin_s is None or begin_s <= at_s) and (end_s is None or at_s < end_s)
+    return (begin_s is None or begin_s <= at_s) and (end_s is None or at_s < end_s or begin_s == end_s == at_s)
 
 
 def _surely_had(one: TenureReport, at_s: float) -> bool:

@@ -79,7 +79,14 @@ class Agent:
             settings.azure, settings.nic_writer, pools=pools, observer=self._metrics, closing=closing
         )
         self._audit = (
-            AuditTrail(FileAuditStore(host.audit), clock=self._clock, node=settings.node_name) if host.audit else None
+            AuditTrail(
+                FileAuditStore(host.audit),
+                clock=self._clock,
+                node=settings.node_name,
+                nic_writer=settings.nic_writer.value,
+            )
+            if host.audit
+            else None
         )
         ports = self._ports(kube, pools, store)
         self._engine = None if settings.docker is None else self._engine_roll(settings.docker)

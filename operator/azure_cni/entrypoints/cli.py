@@ -27,6 +27,7 @@ FOR_PEOPLE: Final = {
     "who": "address_commands",
     "addresses": "address_commands",
     "plan": "address_commands",
+    "writes": "writes",
     "trace": "trace",
     "test": "network_test",
     "forecast": "forecast",

@@ -19,6 +19,7 @@ from aiohttp import web
 from azure_cni.api import introspection
 from azure_cni.api.introspection import AuditReport, UsageReport
 from azure_cni.api.trace_reports import MOST_DESTINATIONS, TRACE_PATH
+from azure_cni.api.write_reports import WRITES_PATH, WritesReport
 from azure_cni.errors import AzureCniError, ConfigInvalid, RequestError
 from azure_cni.faults import Faults
 from azure_cni.node.audit import AuditTrail
@@ -28,6 +29,7 @@ from azure_cni.node.pool.path_inspector import PathInspector
 log = logging.getLogger(__name__)
 
 JSON: Final = "application/json"
+_NO_TRAIL: Final = "no audit trail is kept (audit.enabled is false)"
 _Ask = Callable[[web.Request], Awaitable[msgspec.Struct]]
 
 
@@ -45,17 +47,6 @@ def add_introspection(
     async def node(_: web.Request) -> msgspec.Struct:
         return await inspector.describe(node=node_name)
 
-    async def trail(request: web.Request) -> msgspec.Struct:
-        address = _address(request.query.get("address", ""))
-        if audit is None:
-            return AuditReport(node_name, str(address), error="no audit trail is kept (audit.enabled is false)")
-        return await audit.find(address)
-
-    async def usage(_: web.Request) -> msgspec.Struct:
-        if audit is None:
-            return UsageReport(node_name, error="no audit trail is kept (audit.enabled is false)")
-        return msgspec.structs.replace(await audit.usage(), pool=inspector.describe_pool())
-
     async def trace(request: web.Request) -> msgspec.Struct:
         destinations = [_address(one) for one in request.query.getall("to", [])]
         if not 0 < len(destinations) <= MOST_DESTINATIONS:
@@ -66,9 +57,32 @@ def add_introspection(
         return await paths.describe(source, destinations, node=node_name)
 
     app.router.add_get(TRACE_PATH, _answering(trace, faults))
-    app.router.add_get(introspection.USAGE_PATH, _answering(usage, faults))
     app.router.add_get(introspection.NODE_PATH, _answering(node, faults))
+    _add_trail(app, audit, inspector, node_name=node_name, faults=faults)
+
+
+def _add_trail(
+    app: web.Application, audit: AuditTrail | None, inspector: Inspector, *, node_name: str, faults: Faults
+) -> None:
+    """What the audit trail answers; without one, that there is none."""
+
+    async def trail(request: web.Request) -> msgspec.Struct:
+        address = _address(request.query.get("address", ""))
+        if audit is None:
+            return AuditReport(node_name, str(address), error=_NO_TRAIL)
+        return await audit.find(address)
+
+    async def usage(_: web.Request) -> msgspec.Struct:
+        if audit is None:
+            return UsageReport(node_name, error=_NO_TRAIL)
+        return msgspec.structs.replace(await audit.usage(), pool=inspector.describe_pool())
+
+    async def writes(_: web.Request) -> msgspec.Struct:
+        return WritesReport(node_name, error=_NO_TRAIL) if audit is None else await audit.writes()
+
     app.router.add_get(introspection.AUDIT_PATH, _answering(trail, faults))
+    app.router.add_get(introspection.USAGE_PATH, _answering(usage, faults))
+    app.router.add_get(WRITES_PATH, _answering(writes, faults))
 
 
 def _address(text: str) -> IPv4Address:

@@ -64,6 +64,12 @@ class AuditRecord(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     removed: int = 0
     result: str = ""
     etag: str = ""
+    writer: str = ""
+    attached: int = 0
+    came: tuple[str, ...] = ()
+    went: tuple[str, ...] = ()
+    """These four of a write: `agent` or `controller`; of how many pods it changes what they have attached; and which
+    addresses the NIC has since, and no longer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,19 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from azure_cni.api.introspection import AuditReport, UsageReport
+from azure_cni.api.write_reports import WritesReport
 from azure_cni.errors import AzureCniError
 from azure_cni.ipam.address_state import Holder, Slot
-from azure_cni.ipam.audit_records import HOLES, AuditKind, AuditRecord, Handover, holder_record, record_of, tenures
+from azure_cni.ipam.audit_records import (
+    HOLES,
+    AuditKind,
+    AuditRecord,
+    Handover,
+    holder_record,
+    record_of,
+    tenures,
+)
+from azure_cni.ipam.nic_writes import NicWrite, write_record, writes_report
 from azure_cni.ipam.usage_history import usage_hours
 from azure_cni.model.nic import Address
 from azure_cni.model.text import seconds_of, time_text
@@ -68,10 +78,11 @@ class _Batch:
 class AuditTrail:
     """The trail of one node. `handed_over` and `nic_written` are called on the agent's loop and never wait."""
 
-    def __init__(self, store: AuditStore, *, clock: Clock, node: str) -> None:
+    def __init__(self, store: AuditStore, *, clock: Clock, node: str, nic_writer: str = "agent") -> None:
         self._store = store
         self._clock = clock
         self._node = node
+        self._nic_writer = nic_writer
         self._held: dict[Address, tuple[Holder, str]] = {}
         """Who has what now, as far as it was noted, and since when."""
         self._waiting: list[AuditRecord] = []
@@ -116,19 +127,9 @@ class AuditTrail:
                 self._held[address] = (known, since)
                 self._note([holder_record(AuditKind.HELD, address, known, time=now, node=self._node, since=since)])
 
-    def nic_written(self, *, reason: str, added: int, removed: int, result: str, etag: str) -> None:
-        """The agent has written its NIC, or tried to."""
-        record = AuditRecord(
-            time=self._clock.utc(),
-            event=AuditKind.NIC_WRITTEN.value,
-            node=self._node,
-            reason=reason,
-            added=added,
-            removed=removed,
-            result=result,
-            etag=etag,
-        )
-        self._note([record])
+    def nic_written(self, write: NicWrite) -> None:
+        """The agent has written its NIC or had it written, or tried to."""
+        self._note([write_record(write, time=self._clock.utc(), node=self._node, writer=self._nic_writer)])
 
     async def run(self) -> None:
         """Write what is noted, until cancelled; then what is left."""
@@ -159,6 +160,14 @@ class AuditTrail:
         except AzureCniError as error:
             return UsageReport(self._node, now, error=str(error))
         return UsageReport(self._node, now, hours)
+
+    async def writes(self) -> WritesReport:
+        """The writes of the NIC. What was noted a moment ago is written first."""
+        await self._write()
+        try:
+            return await asyncio.to_thread(lambda: writes_report(self._node, self._store.walk()))
+        except AzureCniError as error:
+            return WritesReport(self._node, error=str(error))
 
     async def _begin(self) -> None:
         """The hole before this agent, and what is held after it."""

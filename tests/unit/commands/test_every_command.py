@@ -32,6 +32,7 @@ WORDS = {
     "addresses": (),
     "plan": ("vm1",),
     "forecast": (),
+    "writes": (),
     "pause": ("vm1", "--dry-run"),
     "resume": ("vm1", "--dry-run"),
     "report": ("--file", os.devnull),

@@ -96,6 +96,14 @@ def test_who_had_it_then(at: str, words: str):
     assert found.verdict.startswith(words)
 
 
+def test_what_began_and_ended_within_a_second_was_then():
+    short = TenureReport("vm1", "default", "web", begin="2026-11-28T06:19:00Z", end="2026-11-28T06:19:00Z")
+    trail = AuditReport("vm1", A, "2026-11-28T00:00:00Z", [short])
+    for second, words in (("00", "was the address of default/web"), ("01", "no pod had")):
+        found = with_history(find(A, cluster()), [trail], (), at=f"2026-11-28T06:19:{second}Z")
+        assert words in found.verdict
+
+
 def test_a_node_that_could_not_be_asked_may_have_had_it():
     found = with_history(find(A, cluster()), [], ["node vm2: forbidden"], at="2026-11-28T06:00:00Z")
     assert found.verdict == f"it is not known who had {A} at 2026-11-28T06:00:00Z: node vm2: forbidden"

@@ -21,6 +21,7 @@ from azure_cni.api.introspection import (
     decode_usage_report,
 )
 from azure_cni.api.trace_reports import MOST_DESTINATIONS, TRACE_PATH, decode_trace_report
+from azure_cni.api.write_reports import WRITES_PATH, decode_writes_report
 from azure_cni.entrypoints.cli import main
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.introspection_routes import add_introspection
@@ -146,6 +147,25 @@ async def test_an_agent_that_keeps_no_trail_says_so(tmp_path: Path):
     async with serving(tmp_path, SimulatedNode()) as socket:
         done = await asyncio.to_thread(introspect, f"{AUDIT_PATH}?address=10.0.0.1", "--socket", str(socket))
     assert "audit.enabled" in decode_audit_report(done.stdout_bytes).error
+
+
+async def test_the_writes_of_a_nic_are_those_of_its_trail(tmp_path: Path):
+    trail = AuditTrail(FakeAuditStore(), clock=LoopClock(), node="vm1", nic_writer="controller")
+    task = asyncio.create_task(trail.run())
+    node = SimulatedNode(audit=trail)
+    async with serving(tmp_path, node) as socket:
+        await node.add("web")
+        done = await asyncio.to_thread(introspect, WRITES_PATH, "--socket", str(socket))
+    task.cancel()
+    assert done.exit_code == 0
+    (write,) = decode_writes_report(done.stdout_bytes).writes
+    assert (write.writer, write.result, write.added, len(write.came), write.went) == (
+        "controller", "Succeeded", 16, 16, (),
+    )  # fmt: skip
+    assert write.etag
+    async with serving(tmp_path, SimulatedNode()) as socket:
+        done = await asyncio.to_thread(introspect, WRITES_PATH, "--socket", str(socket))
+    assert "audit.enabled" in decode_writes_report(done.stdout_bytes).error
 
 
 async def test_an_agent_without_a_trail_knows_no_usage(tmp_path: Path):

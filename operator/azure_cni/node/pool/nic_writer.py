@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Final
 
 from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.errors import CloudError, InternalFault, NodeNotReady, SubnetFull
+from azure_cni.ipam.nic_writes import NicWrite, difference
 from azure_cni.ipam.plan import Attach, Grow, Regroup, Rewrite, Shrink
 from azure_cni.ipam.sizing import SubnetRoom
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
@@ -22,6 +24,8 @@ from azure_cni.node.pool.schedule import Schedule
 from azure_cni.node.pool.status_builder import StatusBuilder
 
 log = logging.getLogger(__name__)
+
+_NOTHING_SEEN: Final[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ())
 
 
 class PoolNicWriter:
@@ -110,7 +114,7 @@ class PoolNicWriter:
         if pool_state.nic is None or before is None:
             raise NodeNotReady("cannot change the NIC: it has not been read yet")
         removed = sum(config.size for config in before.secondaries if config.name in remove)
-        result, etag = "Abandoned", before.etag
+        result, etag, changed = "Abandoned", before.etag, _NOTHING_SEEN
         # What a pod gets attached the next pod on its address may not find there, even if this agent ends now.
         gaining = {change.config for change in attach if change.add}
         self._core.stored.commit(self._core.stored.ledger.attaching(gaining))
@@ -125,7 +129,7 @@ class PoolNicWriter:
                 else:
                     view = await pool_state.nic.set_security_groups(before, groups)
             view = self._pod_attachments.admitted(view)
-            result, etag = "Succeeded", view.etag
+            result, etag, changed = "Succeeded", view.etag, difference(before, view)
             pool_state.reservation.write_answered()
             self._pod_attachments.write_succeeded()
         except CloudError as error:
@@ -142,7 +146,7 @@ class PoolNicWriter:
                 pool_state.writing = WriteIntent.NONE
             pool_state.last_write = LastWrite(self._core.ports.clock.utc(), reason, add, removed, result, etag)
             if (audit := self._core.ports.audit) is not None:
-                audit.nic_written(reason=reason, added=add, removed=removed, result=result, etag=etag)
+                audit.nic_written(NicWrite(reason, add, removed, len(attach), result, etag, *changed))
         self._news = self._describe(reason, before, view, add=add, remove=remove, attach=attach)
         return view
 
