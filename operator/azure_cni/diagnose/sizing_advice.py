@@ -1,8 +1,11 @@
 """How large pools should be by the churn of this cluster, and what that saves. Pure.
 
 A pod starts at once while an address is free, and a write of the NIC takes about a minute. So `minFree` must be what
-starts within a minute, on the busiest node in nearly every hour, with a quarter more. `batch` need not be larger than
-that twice over, or pools hold what no burst needs; it stays as it is where it is smaller. `maxFree` keeps its distance.
+starts within a minute, on the busiest node in nearly every hour, with a quarter more. It is not lowered below any burst
+that it covers today: no pod waits that did not wait before. `batch` need not be larger than that twice over, or pools
+hold what no burst needs; it stays as it is where it is smaller. `maxFree` keeps its distance.
+
+What is saved is the difference of what a pool holds with both sizes through the hours that were seen.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from azure_cni.api.vnet_quota import MOST_IN_A_VNET, VNetQuota
 from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.ipam.exhaustion import FEWEST_DAYS
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
+from azure_cni.ipam.sizing import Policy, target
 
 NEARLY_ALL: Final = 0.999
 """Of the hours of all nodes: at most one in six weeks of a node has a larger burst."""
@@ -67,10 +71,13 @@ def _of_group(pool: PoolReport, reports: Sequence[UsageReport]) -> SizingAdvice:
     hours = [hour for report in reports for hour in report.hours]
     bursts = sorted(hour.burst for hour in hours)
     burst = bursts[math.ceil(NEARLY_ALL * len(bursts)) - 1]
-    free = min(MAX_ADDRESSES_PER_NODE, max(LEAST_FREE, math.ceil(burst * RESERVE)))
+    covered = max((one for one in bursts if one <= pool.min_free), default=0)
+    free = min(MAX_ADDRESSES_PER_NODE, max(LEAST_FREE, math.ceil(burst * RESERVE), covered))
     batch = min(pool.batch, max(LEAST_BATCH, 2 * free))
     distance = max(0, pool.max_free - pool.min_free - pool.batch)
-    held_now, held_then = pool.min_free + pool.batch / 2, free + batch / 2  # a pool rests somewhere within a batch
+    most = min(2 * MAX_ADDRESSES_PER_NODE, free + batch + distance)
+    now = Policy(min_free=pool.min_free, max_free=pool.max_free, batch=pool.batch)
+    then = Policy(min_free=free, max_free=most, batch=batch)
     return SizingAdvice(
         nodes=len(reports),
         hours=len(hours),
@@ -81,9 +88,9 @@ def _of_group(pool: PoolReport, reports: Sequence[UsageReport]) -> SizingAdvice:
         max_free=pool.max_free,
         batch=pool.batch,
         advised_min_free=free,
-        advised_max_free=min(2 * MAX_ADDRESSES_PER_NODE, free + batch + distance),
+        advised_max_free=most,
         advised_batch=batch,
-        saving=round((held_now - held_then) * len(reports)),
+        saving=round(sum(_held(report, now) - _held(report, then) for report in reports)),
     )
 
 
@@ -92,3 +99,14 @@ def sufficient_limit(evidence: ClusterEvidence, quota: VNetQuota) -> str:
     asked = sum(pool.view.needed for pool in evidence.pools if pool.vnet_id.lower() == quota.vnet_id.lower())
     limit = quota.limits.limit - quota.grantable + asked
     return str(limit) if quota.limits.limit < limit <= MOST_IN_A_VNET else ""
+
+
+def _held(report: UsageReport, policy: Policy) -> float:
+    """How many addresses that node would have held in the mean. A pool that has too many free shrinks to its target."""
+    most, held, total = report.pool.ceiling or MAX_ADDRESSES_PER_NODE, 0, 0
+    for hour in report.hours:
+        wanted = min(most, target(policy, assigned=hour.peak, waiting=0, cooling=0))
+        if wanted > held or held - hour.peak > policy.max_free:
+            held = wanted
+        total += held
+    return total / len(report.hours)

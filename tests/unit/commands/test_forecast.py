@@ -40,7 +40,7 @@ def test_scripts_learn_what_is_due_soon():
 
 def test_sizes_that_the_churn_asks_for():
     assert (
-        "Try minFree 3, batch 6, maxFree 9 (now 8, 16, 24): about 10 addresses fewer"
+        "Try minFree 3, batch 6, maxFree 9 (now 8, 16, 24): about 8 addresses fewer"
         in run(known(busy(2)), "forecast").stdout
     )
     assert "The sizes fit" in run(known(busy(6)), "forecast").stdout
