@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 import pytest
 
 from azure_cni.api.node_ip_pool import UNREAD
+from azure_cni.api.quota_usage import AzureUse, azure_document
 from azure_cni.api.vnet_quota import (
-    AzureUse,
     Draft,
     LedgerEntry,
     Limits,
     Tokens,
     VNetQuota,
-    azure_document,
     tokens_document,
 )
 from azure_cni.cluster.ports import MemberPools, Nodes, Quotas
@@ -52,6 +51,15 @@ class QuotasUnderTest:
         else:
             body = {"apiVersion": GROUP_VERSION, "kind": "NodeIPPool", "metadata": {"name": name}, "spec": {}}
             await self.client.create(COLLECTION, body)
+
+    async def judge_node(self, name: str, ready: str) -> None:
+        """The kubelet says that it is ready or not, or nobody has heard from it."""
+        if self.client is None:
+            assert self.cluster is not None
+            self.cluster.silent = self.cluster.silent | {name} if ready == "Unknown" else self.cluster.silent - {name}
+        else:
+            status = {"conditions": [{"type": "Ready", "status": ready}]}
+            await self.client.merge_patch(f"/api/v1/nodes/{name}/status", {"status": status})
 
     async def make_node(self, name: str, *, provider_id: str) -> None:
         if self.client is None:
@@ -224,3 +232,14 @@ async def test_a_node_says_which_machine_it_is_or_nothing(world: QuotasUnderTest
     await world.make_node(f"{world.name}-b", provider_id="")
     assert await world.nodes.provider_id(world.name) == "azure:///subscriptions/s/x"
     assert await world.nodes.provider_id(f"{world.name}-b") == ""
+
+
+async def test_a_node_is_silent_when_nobody_hears_from_its_kubelet_and_not_when_that_says_no(
+    world: QuotasUnderTest,
+) -> None:
+    assert not await world.nodes.is_silent(world.name)
+    await world.make_node(world.name, provider_id="")
+    assert not await world.nodes.is_silent(world.name)
+    for ready, silent in (("True", False), ("False", False), ("Unknown", True), ("True", False)):
+        await world.judge_node(world.name, ready)
+        assert await world.nodes.is_silent(world.name) is silent

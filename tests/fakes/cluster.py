@@ -102,6 +102,8 @@ class FakeCluster:
         versions = itertools.count(1)
         self.pools, self.quotas, self.leases = Store(versions), Store(versions), Store(versions)
         self.provider_ids: dict[str, str] = {}
+        self.silent: set[str] = set()
+        """Nodes that Kubernetes has not heard from for a while."""
         """What the Node objects show as `spec.providerID`, by their names."""
         self.calls: list[str] = []
         self.before_call: Callable[[str], None] = lambda _: None
@@ -240,6 +242,9 @@ class FakeMemberNodes:
 
     async def provider_id(self, name: str) -> str:
         return await self._cluster.call("nodes.read", lambda: self._cluster.provider_ids.get(name, ""))
+
+    async def is_silent(self, name: str) -> bool:
+        return await self._cluster.call("nodes.read", lambda: name in self._cluster.silent)
 
 
 class FakeLease:

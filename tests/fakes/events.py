@@ -20,7 +20,7 @@ class Published:
 
 
 class FakeEvents:
-    """Implements `azure_cni.node.ports.Events`."""
+    """Implements `azure_cni.node.ports.Events`, and `azure_cni.cluster.ports.ClusterEvents`."""
 
     def __init__(self) -> None:
         self.published: list[Published] = []

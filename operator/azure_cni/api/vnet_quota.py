@@ -17,22 +17,11 @@ from typing import Any, Final
 from azure_cni.api import conditions
 from azure_cni.api.conditions import QuotaKind
 from azure_cni.api.node_ip_pool import WriteIntent
-from azure_cni.api.reading import (
-    Version,
-    mapping,
-    mappings,
-    metadata_of,
-    number,
-    real,
-    spec_of,
-    status_of,
-    text,
-    version,
-    whole,
-)
+from azure_cni.api.quota_usage import AzureUse, SubnetUse, parse_azure_use, parse_subnet_uses
+from azure_cni.api.reading import Version, mapping, metadata_of, number, real, spec_of, status_of, text, version, whole
 from azure_cni.errors import DecodeFailed
 from azure_cni.model.nic import MAX_ADDRESSES_PER_NODE, VNetID
-from azure_cni.model.text import exact_time_text, seconds_of, time_text
+from azure_cni.model.text import exact_time_text, seconds_of
 
 KIND: Final = "VNetQuota"
 PLURAL: Final = "vnetquotas"
@@ -45,17 +34,11 @@ MOST_WRITES_PER_MINUTE: Final = 10_000
 
 MOST_IN_A_VNET: Final = 65_536
 """Private addresses of a VNet (Azure documentation, networking limits)."""
-MOST_USED: Final = 2**31 - 1
-"""What is believed of what Azure counts."""
-
 MADE_BY_CONTROLLER: Final = "azure-cni.io/made-by-controller"
 """The annotation of one that no person made."""
 
 LONGEST_NIC_LABEL: Final = 256
 """By the definition's schema. Azure's own names are shorter: 90 for a resource group, 80 for a NIC."""
-
-MOST_SUBNETS: Final = 64
-"""Subnets of one VNet that its quota speaks of: those that are fullest."""
 
 LONGEST_NAME: Final = 200
 NAME_SUFFIX: Final = 6
@@ -80,31 +63,6 @@ class LedgerEntry:
     nic: str = ""
     write_intent: WriteIntent = WriteIntent.NONE
     """The one NIC write that a token of the budget paid for, with this request."""
-
-
-@dataclass(frozen=True, slots=True)
-class AzureUse:
-    """What Azure says of the VNet: addresses `used` by whomever, by others `outside`; read at `read_s` (since 1970)."""
-
-    used: int
-    outside: int
-    read_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class SubnetUse:
-    """How full a subnet is that nodes are in, as Azure counts it: addresses `used` by whomever, of `limit`."""
-
-    name: str
-    used: int
-    limit: int
-    near_since_s: float | None = None
-    """Since when most of it is used (since 1970); None while it is not (`ipam.near_limit`)."""
-
-    @property
-    def is_full(self) -> bool:
-        """It has no address left."""
-        return self.used >= self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +148,8 @@ def parse(body: Mapping[str, Any]) -> VNetQuota:
         is_untouched=bool(mapping(meta.get("annotations")).get(MADE_BY_CONTROLLER))
         and number(meta.get("generation")) == 1,
         is_new=not isinstance(grants, Mapping),
-        azure=_azure(status.get("azure")),
-        subnets=tuple(map(_subnet, mappings(status.get("subnets"))))[:MOST_SUBNETS],
+        azure=parse_azure_use(status.get("azure")),
+        subnets=parse_subnet_uses(status.get("subnets")),
         tokens=_tokens(status.get("budget")),
         throttled_until_s=seconds_of(status.get("throttledUntil")),
         status={key: value for key, value in status.items() if key != "grants"},
@@ -242,17 +200,6 @@ def nic_resource_id(label: str, *, vnet_id: str) -> str:
     return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Network/networkInterfaces/{name}"
 
 
-def azure_document(use: AzureUse) -> dict[str, Any]:
-    """`status.azure`."""
-    return {"used": use.used, "outside": use.outside, "readTime": time_text(use.read_s)}
-
-
-def subnet_document(use: SubnetUse) -> dict[str, Any]:
-    """An item of `status.subnets`."""
-    since = {"nearLimitSince": time_text(use.near_since_s)} if use.near_since_s is not None else {}
-    return {"name": use.name, "used": use.used, "limit": use.limit, **since}
-
-
 def tokens_document(tokens: Tokens, *, capacity: float) -> dict[str, Any]:
     """`status.budget`; rounded down, so that writing it makes no tokens. `capacity`: as many are kept at most."""
     left = math.floor(tokens.tokens * 1e6) / 1e6
@@ -283,20 +230,6 @@ def _entry_document(entry: LedgerEntry) -> dict[str, Any]:
     nic = {"nic": entry.nic} if entry.nic else {}
     intent = None if entry.write_intent is WriteIntent.NONE else entry.write_intent.value
     return {"count": entry.count, "requestID": entry.request_id, **nic, "writeIntent": intent}
-
-
-def _azure(written: object) -> AzureUse | None:
-    document = mapping(written)
-    read_s = seconds_of(document.get("readTime"))
-    if read_s is None:
-        return None
-    used, outside = (whole(document.get(key), most=MOST_USED) for key in ("used", "outside"))
-    return AzureUse(used, outside, read_s)
-
-
-def _subnet(document: Mapping[str, Any]) -> SubnetUse:
-    used, limit = (whole(document.get(key), most=MOST_USED) for key in ("used", "limit"))
-    return SubnetUse(text(document.get("name")), used, limit, seconds_of(document.get("nearLimitSince")))
 
 
 def _tokens(written: object) -> Tokens | None:

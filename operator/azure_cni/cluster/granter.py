@@ -29,7 +29,7 @@ costs a minute's fairness and never a limit.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -43,7 +43,9 @@ from azure_cni.cluster.node_index import NodeIndex
 from azure_cni.cluster.pool_writer import PoolWriter
 from azure_cni.cluster.ports import ClusterPorts
 from azure_cni.cluster.quota_cache import QuotaCache
+from azure_cni.cluster.quota_events import QuotaEvents, recall
 from azure_cni.cluster.reclaimer import Reclaimer
+from azure_cni.cluster.silent_nodes import SilentNodes
 from azure_cni.quota import external_usage, ledger_changes, messages, nic_messages, pool_updates, quota_status
 from azure_cni.quota.external_usage import UsageReading
 from azure_cni.quota.messages import Explanation
@@ -78,6 +80,8 @@ class Granter:
         reclaimer: Reclaimer,
         nic_owners: NicOwners,
         nic_checks: NicChecks,
+        silent_nodes: SilentNodes,
+        events: QuotaEvents,
     ) -> None:
         self._ports = ports
         self._cache = cache
@@ -93,6 +97,8 @@ class Granter:
         self._reclaimer = reclaimer
         self._nic_owners = nic_owners
         self._nic_checks = nic_checks
+        self._silent_nodes = silent_nodes
+        self._events = events
         self._pool_writer = PoolWriter(ports=ports, node_index=node_index)
         self._sums_due_s = float("-inf")
         """Monotonic time before which nothing is written for the sums alone."""
@@ -111,6 +117,11 @@ class Granter:
         quota, kinds = self._cache.quota, (QuotaKind.EXHAUSTED, QuotaKind.SUBNET_FULL)
         return bool(self._recall_plan.in_subnets) or (quota is not None and any(map(quota.holds, kinds)))
 
+    @property
+    def starving(self) -> Collection[str]:
+        """Nodes for whose pods idle addresses of others are taken back, or would be if there were any."""
+        return self._recall_plan.starving.keys()
+
     async def run_round(self) -> float:
         """One round over all pools; returns the seconds until the next one if nothing wakes us before."""
         began_s = self._ports.clock.monotonic_s()
@@ -122,6 +133,7 @@ class Granter:
         refused |= self._nic_owners.refused(nodes)
         refused |= self._ledger_writer.refused(nodes)
         nodes = [node for node in nodes if node.name not in refused and node.name not in nic_checks.unknown]
+        nodes = self._silent_nodes.without_their_pods(nodes)
         quota = self._with_usage(quota, nodes)
         plan = self._plan(quota, nodes, vanished, began_s=began_s)
         quota = await self._reserve(quota, nodes, plan)
@@ -136,14 +148,20 @@ class Granter:
         written = await self._pool_writer.write(quota, updates, asked=self._recall_plan.asked_for)
         lowered = {update.node.name: update.lowers for update in written if update.lowers is not None}
         if lowered:
-            await self._cache.write(quota, self._draft(quota, lowered, nodes))
+            self._events.tell(quota, await self._cache.write(quota, self._draft(quota, lowered, nodes)))
+        asked = {update.node.name for update in written} & self._recall_plan.asked.keys()
+        if asked:
+            givers = {name: self._recall_plan.asked_for[name] for name in asked}
+            self._events.publish(quota, recall(givers, self._recall_plan.starving))
         self._ports.observer.round(self._ports.clock.monotonic_s() - began_s)
         soon = plan.delayed or nic_checks.unknown or self._recall_plan.starving
         explain_s = GRANT_EXPLANATION_DELAY_S if soon else SUMS_S
         step_s = pool_updates.next_step_s(written, starving=bool(self._recall_plan.starving))
+        gathers_s = self._recalls.gathers_until_s - self._ports.clock.monotonic_s()
         return min(
             *(plan.due_s, self._reclaimer.due_in_s, explain_s, step_s),
             *(self._sums_rest_s, self._pool_writer.retry_in_s),
+            gathers_s if gathers_s > 0 and self._recall_plan.starving else SUMS_S,
         )
 
     def _with_usage(self, quota: VNetQuota, nodes: Sequence[NodeRecord]) -> VNetQuota:
@@ -220,6 +238,7 @@ class Granter:
 
         known = {node.name: node for node in nodes}
         written = await self._ledger_writer.write(quota, plan.changes, nodes=known, draft=drafted)
+        self._events.tell(quota, written)
         self._sums_due_s = now_s + SUMS_S
         self._history.note(plan.costs.items(), now_s=now_s)
         if plan.changes:

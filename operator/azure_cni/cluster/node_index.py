@@ -35,8 +35,10 @@ class NodeIndex:
         node = node_record(pool, now_s=now_s)
         known = self._nodes.get(node.name)
         if known is not None:
+            # Versions come from the watch and from the answers to our own writes, in no particular order.
             if not is_newer(node.version, than=known.version):
                 return False
+            # Since when it asks is known from the first version that had this request.
             if known.version.uid == node.version.uid and known.view.request == node.view.request:
                 node = replace(node, asking_since_s=known.asking_since_s)
         self._nodes[node.name] = node

@@ -115,6 +115,18 @@ class Nodes(Protocol):
     async def provider_id(self, name: str) -> str:
         """What the Node says of its machine (`spec.providerID`); "" when it says nothing, or there is no such Node."""
 
+    async def is_silent(self, name: str) -> bool:
+        """Whether Kubernetes has not heard from that node's kubelet for a while; False where there is no such Node."""
+
+
+class ClusterEvents(Protocol):
+    """Kubernetes events, for people who `kubectl describe`. Repeats are counted, not multiplied; never raises."""
+
+    async def publish(
+        self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str, cause: str = ""
+    ) -> None:
+        """As `azure_cni.node.ports.Events` has it."""
+
 
 class Reservations(Protocol):
     """What nodes may do, according to the ledgers of their VNets."""
@@ -199,5 +211,6 @@ class ClusterPorts:
     pools: MemberPools
     nodes: Nodes
     vnets: VNets
+    events: ClusterEvents
     clock: ControllerClock
     observer: ControllerObserver

@@ -17,7 +17,9 @@ from azure_cni.cluster.nic_owners import NicOwners
 from azure_cni.cluster.node_index import NodeIndex
 from azure_cni.cluster.ports import ClusterPorts, ClusterSettings
 from azure_cni.cluster.quota_cache import QuotaCache
+from azure_cni.cluster.quota_events import QuotaEvents
 from azure_cni.cluster.reclaimer import Reclaimer
+from azure_cni.cluster.silent_nodes import SilentNodes
 from azure_cni.cluster.usage_reader import UsageReader
 from azure_cni.errors import AzureCniError, KubeConflict
 from azure_cni.faults import Faults
@@ -76,6 +78,8 @@ class VNetWorker:
         self._reading = reading
         self._nic_owners = NicOwners(ports=ports, node_index=node_index, vnet_id=vnet_id, found=self.wake)
         self._nic_checks = NicChecks(vnets=ports.vnets, clock=ports.clock, faults=self._faults, found=self.wake)
+        self._silent_nodes = SilentNodes(ports=ports, starving=lambda: self._granter.starving, found=self.wake)
+        self._events = QuotaEvents(ports.events, self._faults)
         self._asked = answer is not None
         if answer is not None:
             self._usage_reader.take(answer)
@@ -88,6 +92,8 @@ class VNetWorker:
             reclaimer=Reclaimer(ports=ports, node_index=node_index, every_s=settings.reclaim_s),
             nic_owners=self._nic_owners,
             nic_checks=self._nic_checks,
+            silent_nodes=self._silent_nodes,
+            events=self._events,
         )
         self.last_progress_s = ports.clock.monotonic_s()
         """Monotonic time of the last look at the pools."""
@@ -139,6 +145,8 @@ class VNetWorker:
             tasks.create_task(self._read_usage(), name=f"usage of {self._vnet_id}")
             tasks.create_task(self._nic_owners.run(), name=f"owners of nics in {self._vnet_id}")
             tasks.create_task(self._nic_checks.run(), name=f"changes of nics in {self._vnet_id}")
+            tasks.create_task(self._silent_nodes.run(), name=f"silent nodes of {self._vnet_id}")
+            tasks.create_task(self._events.run(), name=f"events of the quota of {self._vnet_id}")
 
     async def _grant(self) -> None:
         """Run rounds, one after the other."""

@@ -29,6 +29,7 @@ from azure_cni.entrypoints.controller_settings import ControllerSettings
 from azure_cni.entrypoints.running import run_until_stopped, stop_on_signals
 from azure_cni.faults import Faults
 from azure_cni.kube.client import KubeClient, KubeEndpoint
+from azure_cni.kube.events import KubeEvents
 from azure_cni.kube.lease import KubeLease
 from azure_cni.kube.nodes import KubeMemberNodes
 from azure_cni.kube.pools import COLLECTION, KubeMemberPools
@@ -36,6 +37,7 @@ from azure_cni.kube.quotas import QUOTAS, KubeQuotas
 from azure_cni.linux.clock import SystemClock
 from azure_cni.model.attachments import all_allowed
 from azure_cni.model.nic import NicWriter
+from azure_cni.model.text import time_text
 from azure_cni.watch import cluster_watch
 from azure_cni.watch.kopf_runner import Watches
 
@@ -87,6 +89,7 @@ class Controller:
             pools=KubeMemberPools(kube),
             nodes=KubeMemberNodes(kube),
             vnets=ArmVNets(arm),
+            events=KubeEvents(kube, node_name=self._settings.pod_name, utc=lambda: time_text(self._clock.utc_s())),
             clock=self._clock,
             observer=self._metrics,
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from azure_cni.api.pod_annotations import PodCondition
-from azure_cni.api.reading import spec_of, text
+from azure_cni.api.reading import mappings, spec_of, status_of, text
 from azure_cni.errors import KubeNotFound
 from azure_cni.kube.client import KubeClient
 from azure_cni.kube.lean_objects import PODS, pod_selector
@@ -46,6 +46,15 @@ class KubeMemberNodes:
         except KubeNotFound:
             return ""
         return text(spec_of(node).get("providerID"))
+
+    async def is_silent(self, name: str) -> bool:
+        """Its condition Ready is Unknown, as Kubernetes' node controller sets it."""
+        try:
+            node = await self._client.get(f"/api/v1/nodes/{name}")
+        except KubeNotFound:
+            return False
+        ready = (one for one in mappings(status_of(node).get("conditions")) if one.get("type") == "Ready")
+        return any(one.get("status") == "Unknown" for one in ready)
 
 
 class KubePodConditions:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from azure_cni.api.node_ip_pool import WriteIntent
-from azure_cni.api.vnet_quota import AzureUse, LedgerEntry, VNetQuota
+from azure_cni.api.quota_usage import AzureUse
+from azure_cni.api.vnet_quota import LedgerEntry, VNetQuota
 from azure_cni.model.nic import SubnetUsage
 from azure_cni.quota import ledger_changes, messages
 from azure_cni.quota.messages import Explanation

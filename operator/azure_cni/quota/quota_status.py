@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from azure_cni.api import conditions, vnet_quota
+from azure_cni.api import conditions, quota_usage
 from azure_cni.api.conditions import Condition, QuotaKind
 from azure_cni.api.reading import mappings
 from azure_cni.api.vnet_quota import Draft, LedgerEntry, VNetQuota
@@ -62,8 +62,8 @@ def status_fields(
         "granted": quota.granted,
         "assigned": sum(node.assigned for node in nodes),
         "nodes": sum(1 for entry in quota.entries.values() if entry.count),
-        "azure": vnet_quota.azure_document(quota.azure) if quota.azure else None,
-        "subnets": [vnet_quota.subnet_document(use) for use in quota.subnets] or None,
+        "azure": quota_usage.azure_document(quota.azure) if quota.azure else None,
+        "subnets": [quota_usage.subnet_document(use) for use in quota.subnets] or None,
         "throttledUntil": time_text(throttled_until_s) if throttled_until_s else None,
         "conditions": conditions.merge(
             before, (messages.ready(quota, current), *current), now=time_text(now_s), generation=quota.generation

@@ -34,6 +34,9 @@ from azure_cni.quota import ledger_changes
 from azure_cni.quota.fair_share import ShareRequest, fair_shares
 from azure_cni.quota.node_record import NodeRecord
 
+FEW: Final = 8
+"""Of so many idle addresses a node gives all that is missing: by halves it would write its NIC again and again.
+"""
 KEPT: Final = 1
 """Addresses that a node without pods keeps: without any it could not become Ready after a restart."""
 
@@ -179,7 +182,7 @@ def takes(givers: Mapping[NodeRecord, int], missing: int) -> dict[NodeRecord, in
     found: dict[NodeRecord, int] = {}
     for halved in (True, False):
         for node in richest:
-            most = -(-givers[node] // 2) if halved else givers[node]
+            most = -(-givers[node] // 2) if halved and givers[node] > FEW else givers[node]
             count = min(most - found.get(node, 0), missing)
             if count > 0:
                 found[node] = found.get(node, 0) + count

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from azure_cni.api.conditions import NEAR_LIMIT, Condition, QuotaKind
-from azure_cni.api.vnet_quota import MOST_SUBNETS, SubnetUse, VNetQuota
+from azure_cni.api.quota_usage import MOST_SUBNETS, SubnetUse
+from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.ipam.near_limit import FORECAST, is_near
 from azure_cni.model.nic import SubnetUsage
 from azure_cni.model.text import addresses, counted

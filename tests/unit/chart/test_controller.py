@@ -64,6 +64,9 @@ def test_the_controller_has_no_more_rights_than_it_needs():
             "verbs": ["get", "patch"],
         },
     ]
+    events = of_kind("Role", name="azure-cni-controller-events")
+    assert events["metadata"]["namespace"] == "default"  # events about a VNetQuota, and nobody's pods
+    assert events["rules"] == [{"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]}]
 
 
 def test_the_controller_needs_no_pod_network():

@@ -217,6 +217,7 @@ async def counting(world: SimulatedCluster) -> AsyncIterator[Leader]:
         pools=FakeMemberPools(world.cluster, page_s=0.5),
         nodes=FakeMemberNodes(world.cluster),
         vnets=world.vnets,
+        events=world.events,
         clock=LoopClock(),
         observer=world.observer,
     )

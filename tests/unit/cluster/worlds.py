@@ -23,6 +23,7 @@ from fakes import waiting
 from fakes.clocks import LoopClock
 from fakes.cluster import NICS, FakeCluster, FakeMemberNodes, FakeMemberPools, FakeQuotas, FakeVNets
 from fakes.delegation import executor_of
+from fakes.events import FakeEvents
 from fakes.observer import RecordingObserver
 
 WRITE_S = 2.0
@@ -35,6 +36,7 @@ class SimulatedCluster:
     def __init__(self, *, limits: Limits | None = None, reclaim_s: float = 60.0, usages_s: float = 300.0) -> None:
         self.cluster = FakeCluster()
         self.vnets = FakeVNets()
+        self.events = FakeEvents()
         self.nics: dict[str, int] = {}
         """Our addresses on each NIC, by its label."""
         self.writes_s: list[float] = []
@@ -77,6 +79,7 @@ class SimulatedCluster:
                 pools=FakeMemberPools(cluster, page_s=page_s),
                 nodes=FakeMemberNodes(cluster),
                 vnets=self.vnets,
+                events=self.events,
                 clock=LoopClock(),
                 observer=self.observer,
             ),

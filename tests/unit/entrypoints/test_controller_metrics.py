@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from azure_cni.api.quota_usage import AzureUse, SubnetUse, azure_document, subnet_document
 from azure_cni.api.vnet_quota import (
-    AzureUse,
     Draft,
     LedgerEntry,
     Limits,
-    SubnetUse,
     Tokens,
-    azure_document,
-    subnet_document,
     tokens_document,
 )
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics

@@ -10,7 +10,7 @@ import pytest
 
 from azure_cni.api.node_ip_pool import Recall, WriteIntent
 from azure_cni.quota.node_record import NodeRecord
-from azure_cni.quota.recall_tracker import DEAF_S, GIVES_S, OBEYS_S, REST_S, TOO_LATE_S, RecallTracker
+from azure_cni.quota.recall_tracker import DEAF_S, GATHERS_S, GIVES_S, OBEYS_S, REST_S, TOO_LATE_S, RecallTracker
 from azure_cni.quota.recalls import RecallPlan
 from unit.quota.recall_nodes import NUMBER, ledger, rich, starving
 
@@ -54,6 +54,15 @@ def test_a_node_that_does_nothing_is_not_counted_on_and_not_asked_for_long():
     assert holds(time.round(waits, deaf, poorer, after_s=OBEYS_S)) == {"c": 17}
     assert "b" not in time.round(waits, deaf, rich("c", 20, 0), after_s=DEAF_S - 10).asked
     assert "b" in time.round(waits, deaf, rich("c", 20, 0), after_s=20).under_way
+
+
+def test_what_pods_lack_that_came_within_a_moment_is_asked_for_together():
+    time, rest = Time(), (rich("c", 20, 12), rich("d", 20, 12))
+    gives = asked(rich("b", 30, 20), time.round(starving("a", 10, 1), rich("b", 30, 20), *rest))
+    for waiting in (2, 3):
+        found = time.round(starving("a", 10, waiting), gives, *rest, after_s=GATHERS_S / 4)
+        assert (found.asked, found.starving) == ({}, {"a": 1})
+    assert holds(time.round(starving("a", 10, 4), gives, *rest, after_s=GATHERS_S)) == {"c": 17}
 
 
 def test_a_node_that_gives_late_is_asked_again():

@@ -35,6 +35,11 @@ def test_few_give_at_first_half_of_what_they_have_and_all_of_it_only_when_that_i
     assert holds(plan(starving("a", 10, 40), *nodes[1:])) == {"b": 12, "c": 8}
 
 
+def test_of_a_few_a_node_gives_all_that_is_missing():
+    """By halves it would write its NIC for four, two and one."""
+    assert holds(plan(starving("a", 10, 7), rich("b", 20, 8), rich("c", 20, 7))) == {"b": 13}
+
+
 def test_a_node_without_pods_keeps_one():
     assert holds(plan(starving("a", 10, 40), rich("b", 8, 8))) == {"b": 1}
 

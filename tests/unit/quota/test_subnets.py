@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from azure_cni.api import vnet_quota
-from azure_cni.api.vnet_quota import SubnetUse, VNetQuota
+from azure_cni.api.quota_usage import SubnetUse, subnet_document
+from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.model.nic import SubnetID, SubnetUsage
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.subnets import has_plenty, subnet_full, subnet_uses
@@ -22,7 +23,7 @@ NOW_S = 1_800_000_000.0
 def quota(*uses: SubnetUse) -> VNetQuota:
     """One that a controller wrote and another reads."""
     body: dict[str, Any] = {"metadata": {"name": "vnet"}, "spec": {"vnetID": VNET}}
-    return vnet_quota.parse({**body, "status": {"subnets": [vnet_quota.subnet_document(use) for use in uses]}})
+    return vnet_quota.parse({**body, "status": {"subnets": [subnet_document(use) for use in uses]}})
 
 
 def usage(name: str, used: int, limit: int = 100) -> SubnetUsage:

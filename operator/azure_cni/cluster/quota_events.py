@@ -1,0 +1,102 @@
+"""Events on a VNetQuota, for people who `kubectl describe` it: limits that are nearly or fully reached, and recalls.
+
+What is told once when it begins is found by comparing two versions of the object, before and after a write of its
+status. Each version is written once, by a compare-and-swap, so neither another controller nor one that starts again
+repeats what was told. An event is best effort, and no round of grants waits for one: they are published one after
+another by a task of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from azure_cni.api import conditions, node_ip_pool, vnet_quota
+from azure_cni.api.conditions import IDLE_RECALLED, NEAR_LIMIT, QuotaKind
+from azure_cni.api.reading import mappings, text
+from azure_cni.api.vnet_quota import VNetQuota
+from azure_cni.cluster.ports import ClusterEvents
+from azure_cni.errors import AzureCniError
+from azure_cni.faults import Faults
+from azure_cni.model.text import counted, few
+
+log = logging.getLogger(__name__)
+
+TOLD: Final = (QuotaKind.EXHAUSTED, QuotaKind.SUBNET_FULL, QuotaKind.THROTTLED)
+"""Conditions of which people learn when they begin to hold, and once they are about to."""
+MOST_WAITING: Final = 32
+"""A round has a few at most: more means that nobody takes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaEvent:
+    """What happened (Normal), or what somebody should see to (Warning)."""
+
+    kind: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def news(before: VNetQuota, after: VNetQuota) -> list[QuotaEvent]:
+    """What began between two versions of a quota."""
+    was, found = conditions.facts(before.status), []
+    for condition in mappings(after.status.get("conditions")):
+        kind, reason = text(condition.get("type")), text(condition.get("reason"))
+        holds, held = condition.get("status") == "True", was.get(kind, ("", ""))[0] == "True"
+        begins = (holds and not held) or (
+            reason == NEAR_LIMIT and not held and was.get(kind, ("", ""))[1] != NEAR_LIMIT
+        )
+        if kind in TOLD and begins:
+            found.append(QuotaEvent("Warning", reason, text(condition.get("message"))))
+    return found
+
+
+def recall(givers: Mapping[str, int], takers: Mapping[str, int]) -> QuotaEvent:
+    """Nodes were asked to give idle addresses back: how many each of `givers`, for how many pods of `takers`."""
+    idle = counted(sum(givers.values()), "idle address is", "idle addresses are")
+    takes = few(tuple(f"{name} ({count})" for name, count in sorted(takers.items()) if count))
+    gives = few(tuple(f"{name} ({count})" for name, count in sorted(givers.items())))
+    return QuotaEvent("Normal", IDLE_RECALLED, f"{idle} taken back from {gives}: pods wait on {takes}")
+
+
+class QuotaEvents:
+    """The line of one VNet's quota, and what empties it."""
+
+    def __init__(self, events: ClusterEvents, faults: Faults) -> None:
+        self._events = events
+        self._faults = faults
+        self._waiting: asyncio.Queue[tuple[VNetQuota, QuotaEvent]] = asyncio.Queue(MOST_WAITING)
+
+    def publish(self, quota: VNetQuota, event: QuotaEvent) -> None:
+        """Soon there is one on that quota."""
+        try:
+            self._waiting.put_nowait((quota, event))
+        except asyncio.QueueFull:
+            log.warning("an event is left out: the API server takes none", extra={"event_reason": event.reason})
+
+    def tell(self, before: VNetQuota, after: VNetQuota) -> None:
+        """Publish what began between two versions."""
+        for event in news(before, after):
+            self.publish(after, event)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            quota, event = await self._waiting.get()
+            regarding = {
+                "apiVersion": f"{node_ip_pool.GROUP}/{node_ip_pool.VERSION}",
+                "kind": vnet_quota.KIND,
+                "name": quota.name,
+                "uid": quota.version.uid,
+            }
+            cause = event.message if event.kind == "Normal" else ""
+            try:
+                with self._faults.guard("event", about=quota.name):
+                    await self._events.publish(
+                        regarding, kind=event.kind, reason=event.reason, message=event.message, cause=cause
+                    )
+            except AzureCniError as error:
+                log.warning("an event is left out", extra={"event_reason": event.reason, "error": str(error)})
