@@ -43,7 +43,10 @@ class Machine:
 
         Without a `node_address` the kernel chooses the source of what the node sends to it.
         """
-        pod = pod or self.pods.setdefault(address, self.namespaces.new())
+        if pod is None:
+            if address not in self.pods:
+                self.pods[address] = self.namespaces.new()
+            pod = self.pods[address]
         link = LinkParameters(changes.pop("mtu", MTU), changes.pop("node_address", None), self.mode)
         return replace(
             VethSandbox(Sandbox("azure-cni", address, "eth0"), pod.path, (IPv4Address(address),), link), **changes
