@@ -27,6 +27,8 @@ from datapath.left_behind import own_prefix
 Socket = socket.socket
 """In a class that has a method of the name."""
 PATIENCE_S = 30.0
+SILENCE_S = 0.5
+"""How long it is listened for what must not come."""
 OUR_RULE = "90 lookup main suppress_prefixlength 31 suppress_ifgroup default protocol kernel"
 """As an earlier agent left it (datapath.policy), in the words of iproute2."""
 NEEDS_ROOT = [

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from azure_cni.datapath.node_table import NodeTable
 from datapath.machine import Machine
-from datapath.namespaces import Namespace, caller_of
+from datapath.namespaces import SILENCE_S, Namespace, caller_of
 
 NIC_MAC, FABRIC_MAC = "00:0d:3a:00:00:0a", "12:34:56:78:9a:bc"
 PRIMARY, A, B, PUBLIC, UNUSED = "10.240.0.4", "10.240.0.7", "10.240.0.8", "10.240.0.9", "10.240.0.10"
@@ -52,6 +52,16 @@ class Site:
             client.bind((bind, 0))
         with self.outside.listen(target, port) as listener:
             return caller_of(listener, client, (target, port))
+
+    def silent(self, caller: Namespace, target: str, port: int = PORT) -> bool:
+        """Whether a connection meets silence, where somebody would answer. A refusal is an error of the test."""
+        with self.outside.listen(target, port), caller.socket() as client:
+            client.settimeout(SILENCE_S)
+            try:
+                client.connect((target, port))
+            except TimeoutError:
+                return True
+            return False
 
     def refusal(self, caller: Namespace, target: str, port: int = PORT) -> int:
         """As the function of that name, where somebody would answer."""

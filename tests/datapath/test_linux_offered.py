@@ -136,8 +136,7 @@ async def test_it_passes_dockers_firewall_and_nothing_else_does(site: Site) -> N
     one, other = await container(site.machine, A), await container(site.machine, B)
     for rule in ("-P FORWARD DROP", "-N DOCKER-USER", "-A DOCKER-USER -j RETURN", "-A FORWARD -j DOCKER-USER"):
         site.node.run("iptables", "-w", "5", *rule.split())
-    with pytest.raises(TimeoutError):
-        site.seen(one, PEER)
+    assert site.silent(one, PEER)
     firewall = DockerFirewall(("nsenter", f"--net={site.node.path}", "iptables"))
     for _ in range(2):
         await firewall.admit("eth0")
@@ -146,6 +145,5 @@ async def test_it_passes_dockers_firewall_and_nothing_else_does(site: Site) -> N
         assert caller_of(listener, one.socket(), (B, PORT)) == A
         assert caller_of(listener, site.outside.socket(), (B, PORT)) == "10.240.0.1"
     site.node.run("iptables", "-w", "5", "-I", "DOCKER-USER", "-s", A, "-j", "DROP")
-    with pytest.raises(TimeoutError):
-        site.seen(one, PEER)
+    assert site.silent(one, PEER)
     assert site.node.run("iptables", "-S", "FORWARD").count("--comment azure-cni") == 2
