@@ -32,13 +32,13 @@ demo-docker: $(READY) ## Containers of Docker on addresses of that VNet, on two 
 down: $(READY) ## Take away what `make demo`, `demo-docker` or `e2e` made, without a trace
 	$(BOX) down
 
-# What needs no kernel of its own runs on all cores; the data plane's tests look at traffic, one after another.
+# The data plane's tests have namespaces of their own, and wait for traffic more than they compute.
 .PHONY: test
 test: $(READY) ## Unit, property, contract and data plane tests (the last need root, and say so without it)
 	@test "$$(id -u)" -ne 0 || $(BOX) packages
 	@$(BOX) tools
 	$(BIN)/pytest --numprocesses auto --dist loadfile tests/unit tests/property tests/contract
-	$(BIN)/pytest tests/datapath
+	$(BIN)/pytest --numprocesses 4 --dist loadfile tests/datapath
 	$(BOX) go -C $(PLUGIN) test ./...
 
 # What is slow and rarely breaks: only `make e2e-full` runs it.
