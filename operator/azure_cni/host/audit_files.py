@@ -25,6 +25,7 @@ import msgspec
 from azure_cni.errors import AzureCniError
 from azure_cni.host.files import open_file
 from azure_cni.ipam.audit_records import HOLES, AuditKind, AuditRecord
+from azure_cni.ipam.usage_history import usage_records
 from azure_cni.model.text import NOT_JSON, seconds_of, time_text
 
 DAY_S: Final = 86_400.0
@@ -35,7 +36,7 @@ AGED_PACE_S: Final = 3600.0
 hour costs one file, not all. Whatever its age, what is too much is deleted at once."""
 _NAME: Final = re.compile(r"audit-(\d{8,})-(\d+)\.jsonl")
 LONGEST_LINE: Final = 1 << 16
-"""Bytes. The longest of ours has some 8,000: see the bounds in `azure_cni.cni.wire`."""
+"""Bytes. The longest of ours has some 30,000: the hours of five weeks (`azure_cni.ipam.usage_history`)."""
 _HOLES: Final = tuple(f'"event":"{kind.value}"'.encode() for kind in HOLES)
 _BEGINNING: Final = b'{"time":"'
 """Of each line: whether the rest can be read as well is only tried where it matters."""
@@ -79,7 +80,8 @@ class FileAuditStore:
             try:
                 newest = self._newest()
                 if newest is None or self._is_full(newest):
-                    newest, records = self._new_file(), [*held, *records]
+                    before = usage_records(_records(newest) if newest else (), now_s=self._now_s())
+                    newest, records = self._new_file(), [*before, *held, *records]
                 self._write(newest, b"".join(_encode(record) + b"\n" for record in records))
                 self._mark(newest, until)
                 self._prune(keep=newest)
@@ -118,7 +120,7 @@ class FileAuditStore:
         """See `AuditStore`. Lines that cannot be read are left out."""
         try:
             for path in self._files():
-                yield from filter(None, map(_record, _lines(path)))
+                yield from _records(path)
         except OSError as error:
             raise self._error("read", error) from error
 
@@ -143,7 +145,7 @@ class FileAuditStore:
     def _is_full(self, path: Path) -> bool:
         """Also when it is old, or of a time that has not come: files are deleted as a whole."""
         state = path.stat()
-        age_s = self._now_s() - _begun_s(path)
+        age_s = self._now_s() - float(path.stem.split("-")[2])  # the time in its name
         return state.st_size >= self._limits.most_bytes // FILES or not -DAY_S < age_s < DAY_S
 
     def _new_file(self) -> Path:
@@ -245,7 +247,7 @@ class _Reading:
             self.begins = self.begins or record.time
             self._note_hole(record.time)
             self._before = line
-            if not record.address or record.address == self._address:
+            if record.address in {"", self._address} and record.event != AuditKind.USAGE:
                 self._found.append(record)
 
     def finish(self, until: str) -> list[AuditRecord]:
@@ -274,10 +276,6 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _begun_s(path: Path) -> float:
-    return float(path.stem.split("-")[2])
-
-
 def _lines(path: Path) -> Iterator[bytes]:
     """With their ends; one without an end was cut off, or is too long and given as its beginning."""
     try:
@@ -288,6 +286,10 @@ def _lines(path: Path) -> Iterator[bytes]:
                     line = file.readline(LONGEST_LINE)
     except FileNotFoundError:  # deleted meanwhile, as the oldest
         return
+
+
+def _records(path: Path) -> Iterator[AuditRecord]:
+    return filter(None, map(_record, _lines(path)))
 
 
 def _record(line: bytes) -> AuditRecord | None:

@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from azure_cni.api.introspection import HoleReport, TenureReport
+from azure_cni.api.introspection import HoleReport, TenureReport, UsageHour
 from azure_cni.ipam.address_state import Holder
 from azure_cni.ipam.ledger import Change, Ledger
 from azure_cni.model.nic import Address
@@ -36,6 +36,8 @@ class AuditKind(StrEnum):
     GAP = "gap"
     """`lost` records could not be written since `not_before`."""
     NIC_WRITTEN = "nicWritten"
+    USAGE = "usage"
+    """How many addresses pods had in each hour before: at the top of each file, so that it outlives the others."""
     UNREADABLE = "unreadable"
     """`lost` lines since `not_before` cannot be read. In no file: whoever reads the files finds it."""
 
@@ -64,11 +66,12 @@ class AuditRecord(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     removed: int = 0
     result: str = ""
     etag: str = ""
+    hours: tuple[UsageHour, ...] = ()
     writer: str = ""
     attached: int = 0
     came: tuple[str, ...] = ()
     went: tuple[str, ...] = ()
-    """These four of a write: `agent` or `controller`; of how many pods it changes what they have attached; and which
+    """The last four of a write: `agent` or `controller`; of how many pods it changes what they have attached; and which
     addresses the NIC has since, and no longer."""
 
 

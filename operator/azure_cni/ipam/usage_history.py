@@ -1,6 +1,8 @@
 """How many addresses pods had, hour by hour, and how fast pods came: counted from the records of the audit trail. Pure.
 
 What a trail did not see is not made up: each hour says how long it was not watched, and its figures are of the rest.
+Each file of a trail begins with the hours before it, so a node on which many pods come and go, whose files are deleted
+sooner, has a past as long as others.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Final
 
 from azure_cni.api.introspection import UsageHour
 from azure_cni.ipam.audit_records import HOLES, AuditKind, AuditRecord
-from azure_cni.model.text import seconds_of
+from azure_cni.model.text import seconds_of, time_text
 
 HOUR_S: Final = 3600
 BURST_S: Final = 60.0
@@ -31,6 +33,10 @@ class _Counting:
 
     def read(self, record: AuditRecord, at_s: float) -> None:
         """The next one; one that is of before the last (a clock set back) counts as of then."""
+        if record.event == AuditKind.USAGE:
+            if not self.hours:  # else the records that it sums up were read
+                self.hours = {hour.hour: hour for hour in record.hours if hour.hour <= int(at_s) // HOUR_S}
+            return
         at_s = at_s if self._now_s is None else max(at_s, self._now_s)
         self.pass_to(at_s)
         if record.event in HOLES:
@@ -92,3 +98,9 @@ def usage_hours(records: Iterable[AuditRecord], *, now_s: float) -> list[UsageHo
         return []
     counting.pass_to(now_s)
     return [counting.hours[hour] for hour in sorted(counting.hours)][-MOST_HOURS:]
+
+
+def usage_records(records: Iterable[AuditRecord], *, now_s: float) -> list[AuditRecord]:
+    """One that sums up the hours of all these, to begin a new file with; none where nothing was counted."""
+    hours = usage_hours(records, now_s=now_s)
+    return [AuditRecord(time_text(now_s), AuditKind.USAGE.value, hours=tuple(hours))] if hours else []

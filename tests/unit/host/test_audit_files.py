@@ -15,6 +15,7 @@ import pytest
 from azure_cni.errors import AzureCniError
 from azure_cni.host.audit_files import AGED_PACE_S, DAY_S, FILES, AuditLimits, FileAuditStore
 from azure_cni.ipam.audit_records import AuditKind, AuditRecord
+from azure_cni.ipam.usage_history import usage_hours
 from azure_cni.model.text import time_text
 from fakes.waiting import PATIENCE_S, no_longer_than
 
@@ -75,7 +76,9 @@ def test_the_oldest_go_first_and_every_file_can_be_read_by_itself(tmp_path: Path
     _, found = store.find(B)
     assert {one.event for one in found} == {"held"}
     for file in files(tmp_path)[1:]:
-        assert b'"event":"held"' in file.read_bytes().splitlines()[0]
+        first, second, *_ = file.read_bytes().splitlines()
+        assert b'"event":"usage"' in first
+        assert b'"event":"held"' in second
 
 
 def test_files_end_after_a_day_and_are_deleted_after_their_days(tmp_path: Path):
@@ -264,7 +267,7 @@ def test_a_new_file_that_could_not_be_written_is_not_begun(tmp_path: Path):
     assert store.seen_until() == NOW
     store.append([record()], held=[record(B, AuditKind.HELD)], until="2026-11-29T06:31:00Z")
     _, newest = files(tmp_path)
-    assert b'"event":"held"' in newest.read_bytes().splitlines()[0]
+    assert b'"event":"held"' in newest.read_bytes().splitlines()[1]
 
 
 def test_all_records_are_walked_in_their_order_over_files_and_broken_lines(tmp_path: Path):
@@ -275,5 +278,26 @@ def test_all_records_are_walked_in_their_order_over_files_and_broken_lines(tmp_p
     assert len(files(tmp_path)) > 1
     with files(tmp_path)[-1].open("a") as newest:
         newest.write('{"time": "2026')
-    assert list(store.walk()) == made
+    assert [one for one in store.walk() if one.event != AuditKind.USAGE] == made
     assert list(a_store(tmp_path / "none").walk()) == []
+
+
+def test_the_hours_outlive_the_files_that_they_were_counted_from(tmp_path: Path):
+    """A node on which many pods come and go: its files are deleted within days, and the forecast needs weeks."""
+    now = Now()
+    small, large = (
+        FileAuditStore(AuditLimits(tmp_path / name, most_bytes, 60 * DAY_S), now_s=now, elapsed_s=now)
+        for name, most_bytes in (("small", 256 * KIB), ("large", 1 << 24))
+    )
+    for hour in range(20 * 24):
+        moment = time_text(now.s)
+        given = [record(f"10.0.0.{number}", AuditKind.ASSIGNED, moment) for number in range(3 + hour % 24)]
+        taken = [record(one.address, AuditKind.RETURNED, moment) for one in given]
+        for store in (small, large):
+            store.append([*given, *taken], held=[], until=moment)
+        now.s += 3600
+    kept, whole = (usage_hours(store.walk(), now_s=now.s) for store in (small, large))
+    assert len(list(small.walk())) < len(list(large.walk())) / 2
+    assert kept == whole
+    assert len(whole) == 20 * 24 + 1
+    assert small.find("10.0.0.1")[1] == [one for one in small.walk() if one.address == "10.0.0.1"]
