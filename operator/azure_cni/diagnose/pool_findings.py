@@ -22,6 +22,7 @@ from azure_cni.diagnose.pod_diagnosis import listed_addresses
 from azure_cni.diagnose.sizing_advice import sufficient_limit
 from azure_cni.ipam.near_limit import was_near
 from azure_cni.model.identity import role_assignment
+from azure_cni.model.text import seconds_of
 
 NOT_WELL: Final = ("Drifted", "HostConflict", "ModeChangePending", "PermissionMissing")
 """Conditions of a pool that are worth a line although it is Ready, when True."""
@@ -94,7 +95,9 @@ def _of_not_well(
         f"node {pool.name}",
         condition,
         do="do what the message says",
-        command=_for_lost(pool, evidence) if kind == PoolKind.DRIFTED else f"kubectl describe nodeippool {pool.name}",
+        command=_for_lost(pool, condition, evidence)
+        if kind == PoolKind.DRIFTED
+        else f"kubectl describe nodeippool {pool.name}",
         section=SECTIONS[kind],
     )
     told = [one for one in problems if one.kind == kind]
@@ -110,13 +113,18 @@ def _of_not_well(
         yield found
 
 
-def _for_lost(pool: NodeIPPool, evidence: ClusterEvidence) -> str:
-    """The command that deletes the pods whose addresses the NIC has lost, as far as they are known."""
-    listed = listed_addresses(pool)
+def _for_lost(pool: NodeIPPool, drifted: Mapping[str, Any], evidence: ClusterEvidence) -> str:
+    """The command that deletes the pods whose addresses the NIC has lost, as far as they are known.
+
+    A pod that was placed since then may have an address that the pool does not list yet, and is well.
+    """
+    listed, since_s = listed_addresses(pool), seconds_of(drifted.get("lastTransitionTime"))
     lost = [
         pod
         for pod in evidence.pods
-        if pod.node == pool.name and pod.holds_address and not pod.ending and pod.addresses[0] not in listed
+        if pod.node == pool.name
+        and (pod.holds_address and not pod.ending and pod.addresses[0] not in listed)
+        and (pod.scheduled_s is None or since_s is None or pod.scheduled_s <= since_s)
     ]
     commands = [f"kubectl delete pod -n {pod.namespace} {pod.name}" for pod in lost]
     return "; ".join(commands) or f"kubectl describe nodeippool {pool.name}"

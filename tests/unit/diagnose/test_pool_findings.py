@@ -76,7 +76,9 @@ def test_pods_that_lost_their_address_are_to_be_deleted_by_name():
     drifted = pool("vm1", condition("Drifted", True, "AddressesLost", "10.240.0.99"))
     lost = pod("lost", ip="10.240.0.99", phase="Running")
     well = pod("well", ip="10.240.0.36", phase="Running")
-    (one,) = found(cluster(lost, well, pools=[drifted]))
+    late = pod("late", ip="10.240.0.98", phase="Running")
+    late["status"]["conditions"][0]["lastTransitionTime"] = "2026-11-28T06:19:00Z"
+    (one,) = found(cluster(lost, well, late, pools=[drifted]))
     assert one.command == "kubectl delete pod -n default lost"
 
 
