@@ -138,7 +138,7 @@ def test_each_bad_end_is_one_error(status: str, body: dict[str, Any], kind: type
 def test_a_denial_says_which_permission_where_and_whose(message: str, action: str, scope: str, who: str) -> None:
     found = from_response("write NIC n", status=403, body=error("AuthorizationFailed", message))
     assert isinstance(found, AccessDenied)
-    assert (found.action, found.scope) == (action, scope)
+    assert (found.action, found.scope, found.identity) == (action, scope, who)
     assert str(found) == (
         f"cannot write NIC n: the identity with object id {who} lacks {action} on {scope}; "
         "assign it a role with that action there (a new assignment takes some minutes to work)"

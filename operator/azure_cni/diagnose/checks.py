@@ -18,7 +18,7 @@ from azure_cni.diagnose.findings import ERROR, Finding
 from azure_cni.diagnose.pod_diagnosis import LAG_S, listed_addresses
 from azure_cni.diagnose.settings_checks import check_flags, check_kube_proxy
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
-from azure_cni.model.text import counted, few
+from azure_cni.model.text import addresses, counted, few
 
 INSTALL: Final = "docs/install.md"
 OLDEST: Final = (1, 30)
@@ -208,7 +208,7 @@ def check_room(evidence: ClusterEvidence) -> ClusterCheck:
     wrong = {pool.name: (most, pods) for pool, most, pods in _small_pools(evidence)}
     if not wrong:
         return good
-    named = few([f"{name} (at most {most} addresses, {pods} pods)" for name, (most, pods) in wrong.items()])
+    named = few([f"{name} (at most {addresses(most)}, {counted(pods, 'pod')})" for name, (most, pods) in wrong.items()])
     commands = [
         f'kubectl patch nodeippool {name} --type=merge -p \'{{"spec":{{"max":{pods}}}}}\''
         for name, (_, pods) in wrong.items()
