@@ -122,6 +122,10 @@ OLDER = (
 )
 
 
+CILIUM = {"key": "node.cilium.io/agent-not-ready", "effect": "NoSchedule"}
+ROUTELESS = {"type": "NetworkUnavailable", "status": "True", "reason": "NoRouteCreated", "message": "no route yet"}
+
+
 @dataclass(frozen=True)
 class Mistake:
     """`bodies` are created, then their `status` is written, then `seed` is run.
@@ -151,6 +155,8 @@ MISTAKES = (
         {},
         ("deployment/cloud-manager", lambda one: _command(one) == ["run", *UNSET]),
     ),
+    Mistake("LeftTaint", (body("Node", NODE, spec={"taints": [CILIUM]}),), {}),
+    Mistake("CloudRoutes", (body("Node", NODE, status={"conditions": [ROUTELESS]}),), {}),
     Mistake("Paused", (pool(paused=True),), {}),
     Mistake("PodsBeyondPool", (pool(max=20), body("Node", NODE, status={"capacity": {"pods": "110"}})), {}),
     Mistake("OldDefinitions", (AGENT,), {}, seed=OLDER),

@@ -198,6 +198,27 @@ def a_cloud_controller_manager_that_makes_routes(stage: Stage) -> Iterator[None]
 
 
 @contextmanager
+def a_taint_of_a_network_that_is_gone(stage: Stage) -> Iterator[None]:
+    stage.box.kubectl("taint", "node", stage.node.name, "node.cilium.io/agent-not-ready=:NoSchedule")
+    try:
+        yield
+    finally:
+        taints = stage.box.kubectl("get", "node", stage.node.name, "-o", "jsonpath={.spec.taints[*].key}")
+        if "node.cilium.io/agent-not-ready" in taints.split():
+            stage.box.kubectl("taint", "node", stage.node.name, "node.cilium.io/agent-not-ready-")
+
+
+@contextmanager
+def a_node_that_waits_for_routes(stage: Stage) -> Iterator[None]:
+    """As a cloud controller manager leaves it that made no route."""
+    _route(stage, status="True")
+    try:
+        yield
+    finally:
+        _route(stage, status="False")
+
+
+@contextmanager
 def an_address_of_a_pod_taken_off_the_nic(stage: Stage) -> Iterator[None]:
     with servers(stage.box, "robbed", node=stage.node.name, replicas=1) as workload:
         (pod,) = workload.pods()
@@ -220,6 +241,8 @@ def definitions_of_an_older_release(stage: Stage) -> Iterator[None]:
 MISTAKES = (
     Mistake("KubeProxy", a_kube_proxy_that_goes_by_cluster_cidr, pre=True),
     Mistake("PodRanges", a_cloud_controller_manager_that_makes_routes, pre=True),
+    Mistake("LeftTaint", a_taint_of_a_network_that_is_gone, pre=True),
+    Mistake("CloudRoutes", a_node_that_waits_for_routes, pre=True),
     Mistake("Paused", a_pause_that_nobody_ended),
     Mistake("ForeignFilter", a_forward_policy_that_drops),
     Mistake("AddressElsewhere", an_address_of_the_pool_on_another_interface),
@@ -251,6 +274,12 @@ def _set_limit(stage: Stage, quota: str, limit: int) -> None:
         return True
 
     stage.box.wait_for(is_set, LIMIT_S, f"the API server to take the limit {limit}")
+
+
+def _route(stage: Stage, *, status: str) -> None:
+    condition = {"type": "NetworkUnavailable", "status": status, "reason": "Scenario", "message": "as seeded"}
+    patch = json.dumps({"status": {"conditions": [condition]}})
+    stage.box.kubectl("patch", "node", stage.node.name, "--subresource=status", "-p", patch)
 
 
 def _prioritise(stage: Stage, name: str) -> None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from azure_cni.api.node_ip_pool import NodeIPPool
+from azure_cni.diagnose.causes import in_words
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck, unknown_check
-from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, NodeFacts
+from azure_cni.diagnose.evidence import ENDED, TAINT, ClusterEvidence, NodeFacts
 from azure_cni.diagnose.findings import ERROR, Finding
 from azure_cni.diagnose.pod_diagnosis import LAG_S, listed_addresses
 from azure_cni.diagnose.settings_checks import check_flags, check_kube_proxy
@@ -38,6 +39,15 @@ OTHERS: Final = {
 
 All are in the nodes' own network; a tenant's pod with such a label is not.
 """
+OURS: Final = "azure-cni"
+TAINTS: Final = {TAINT: OURS, "node.cilium.io/agent-not-ready": "cilium"}
+"""Taints by which agents of networks keep pods off nodes, and whose they are: a label of OTHERS, or OURS."""
+
+
+NO_ROUTES: Final = (
+    """kubectl patch node NODE --subresource=status -p '{"status":{"conditions":[{"type":"NetworkUnavailable","""
+    """"status":"False","reason":"NoRoutesNeeded","message":"pods have addresses of the VNet"}]}}'"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +61,16 @@ class _NodeCheck:
     wrong: str
     do: str
     page: str
+    command: str = ""
+    """What mends one node; NODE is its name."""
 
     def made(self, nodes: Sequence[NodeFacts]) -> ClusterCheck:
         """For these nodes."""
         names = [node.name for node in nodes if self.is_wrong(node)]
         if not names:
             return ClusterCheck("nodes", self.code, CheckResult.GOOD, self.good, page=self.page)
-        return ClusterCheck("nodes", self.code, self.result, f"{self.wrong}: {few(names)}", self.do, self.page)
+        command = "; ".join(in_words(self.command, node=name) for name in names) if self.command else ""
+        return ClusterCheck("nodes", self.code, self.result, f"{self.wrong}: {few(names)}", self.do, self.page, command)
 
 
 NODE_CHECKS: Final = (
@@ -76,8 +89,9 @@ NODE_CHECKS: Final = (
         CheckResult.BAD,
         good="no node waits for routes of the cloud",
         wrong="kept from pods by NetworkUnavailable, until somebody makes routes for them",
-        do="set --configure-cloud-routes=false of the cloud controller manager",
+        do="set --configure-cloud-routes=false of the cloud controller manager, then say that they need no routes",
         page=f"{INSTALL}#2-the-cluster",
+        command=NO_ROUTES,
     ),
     _NodeCheck(
         "PodCIDR",
@@ -124,7 +138,7 @@ def check_before(evidence: ClusterEvidence) -> list[ClusterCheck]:
     found = [check.made(nodes) for check in NODE_CHECKS]
     if not evidence.knows("nodes"):
         found = [unknown_check(one, "nodes") for one in found]
-    of_pods = [_other_network(evidence), *check_flags(evidence.pods)]
+    of_pods = [_other_network(evidence), check_taints(evidence), *check_flags(evidence.pods)]
     if not evidence.knows("pods"):
         of_pods = [unknown_check(one, "pods") for one in of_pods]
     return [*found, *of_pods, *_of_kube_proxy(evidence)]
@@ -232,6 +246,24 @@ def _small_pools(evidence: ClusterEvidence) -> Iterator[tuple[NodeIPPool, int, i
         pods = min(node.most_pods - hosted, MAX_ADDRESSES_PER_NODE)
         if pods > most:
             yield pool, most, pods
+
+
+def check_taints(evidence: ClusterEvidence) -> ClusterCheck:
+    """Whether taints keep pods off nodes, although nothing that would remove them runs here any more."""
+    page, well = "docs/uninstall.md#what-stays-and-how-to-remove-it", "no taint of a network that is gone is left"
+    good = ClusterCheck("cluster", "LeftTaint", CheckResult.GOOD, well, page=page)
+    for kind in ("nodes", "agents"):
+        if not evidence.knows(kind):
+            return unknown_check(good, kind)
+    present = {pod.app for pod in evidence.pods if pod.host_network} | ({OURS} if evidence.agents else set())
+    tainted = [(node.name, key) for node in evidence.nodes for key in node.taints if key in TAINTS]
+    left = [(name, key) for name, key in tainted if TAINTS[key] not in present]
+    if not left:
+        return good
+    named = few([f"{key} on {name}" for name, key in left])
+    message = f"taints keep pods away, and what would remove them does not run here: {named}"
+    command = "; ".join(f"kubectl taint node {name} {key}-" for name, key in left)
+    return ClusterCheck("cluster", "LeftTaint", CheckResult.WARNING, message, "remove them", page, command)
 
 
 def _other_network(evidence: ClusterEvidence) -> ClusterCheck:

@@ -127,6 +127,8 @@ class NodeFacts:
     kubelet_port: int = KUBELET_PORT
     cordoned: bool = False
     """New pods are kept away, by a person or by a taint."""
+    taints: tuple[str, ...] = ()
+    """Keys of those that keep pods away which tolerate none."""
     network_unavailable: bool = False
     """Somebody is to make routes for it, and has not."""
 
@@ -260,6 +262,8 @@ def parse_node(body: Mapping[str, Any]) -> NodeFacts:
     meta, spec, status = metadata_of(body), spec_of(body), status_of(body)
     ready = condition_of(status, "Ready")
     system = text(mapping(meta.get("labels")).get("kubernetes.io/os"))
+    tainted = [one for one in mappings(spec.get("taints")) if text(one.get("effect")) in KEEPING_AWAY]
+    taints = tuple(text(one.get("key")) for one in tainted)
     return NodeFacts(
         name=text(meta.get("name")),
         ready=ready.get("status") == "True",
@@ -273,8 +277,8 @@ def parse_node(body: Mapping[str, Any]) -> NodeFacts:
         created_s=seconds_of(meta.get("creationTimestamp")),
         address=_internal_ip(status),
         kubelet_port=_kubelet_port(status),
-        cordoned=spec.get("unschedulable") is True
-        or any(text(one.get("effect")) in KEEPING_AWAY for one in mappings(spec.get("taints"))),
+        cordoned=spec.get("unschedulable") is True or bool(taints),
+        taints=taints,
         network_unavailable=condition_of(status, "NetworkUnavailable").get("status") == "True",
     )
 

@@ -30,7 +30,7 @@ def checks(access: FakeClusterAccess) -> list[ClusterCheck]:
 def test_a_cluster_in_which_every_check_is_good():
     found = checks(cluster(pod(ip="10.240.0.36", phase="Running")))
     assert [(one.code, one.message) for one in found if one.result is not CheckResult.GOOD] == []
-    assert len({one.code for one in found}) == len(found) == 8
+    assert len({one.code for one in found}) == len(found) == 9
 
 
 @pytest.mark.parametrize(
@@ -166,3 +166,41 @@ def test_definitions_are_not_judged_by_another_version_and_not_good_unread():
     hidden = defined()
     hidden.denied.add(f"{reads.DEFINITIONS}/nodeippools.azure-cni.io")
     assert [one.result for one in definitions(hidden)] == [CheckResult.UNKNOWN]
+
+
+CILIUM = "node.cilium.io/agent-not-ready"
+
+
+def with_taint(key: str, effect: str, *pods: dict[str, Any], agents: bool = True) -> list[ClusterCheck]:
+    """What is said of a node with that taint."""
+    own = [process("agent"), process("controller")] if agents else []
+    tainted = node(taints=[{"key": key, "effect": effect}])
+    return [one for one in checks(cluster(*pods, nodes=[tainted], processes=own)) if one.code == "LeftTaint"]
+
+
+@pytest.mark.parametrize("key", [CILIUM, "azure-cni.io/no-free-addresses"])
+def test_a_taint_that_nobody_will_remove_is_found(key: str):
+    (one,) = with_taint(key, "NoSchedule", agents=False)
+    assert (one.result, one.command) == (CheckResult.WARNING, f"kubectl taint node vm1 {key}-")
+
+
+def test_a_taint_of_what_runs_here_or_that_keeps_nobody_away_is_none_that_is_left():
+    cilium = pod("cilium-x", ip="10.240.0.4", phase="Running", host=True)
+    cilium["metadata"]["labels"] = {"k8s-app": "cilium"}
+    found = [
+        *with_taint(CILIUM, "NoSchedule", cilium),
+        *with_taint("azure-cni.io/no-free-addresses", "NoSchedule"),
+        *with_taint(CILIUM, "PreferNoSchedule"),
+        *with_taint("example.com/gpu", "NoSchedule", agents=False),
+    ]
+    assert {one.result for one in found} == {CheckResult.GOOD}
+
+
+def test_nodes_that_wait_for_routes_are_told_to_need_none():
+    waits = {"conditions": [READY, {"type": "NetworkUnavailable", "status": "True"}]}
+    nodes = [node("vm1", **waits), node("vm2"), node("vm3", **waits)]
+    (one,) = [one for one in checks(cluster(nodes=nodes)) if one.code == "CloudRoutes"]
+    assert [part.split()[:4] for part in one.command.split("; ")] == [
+        ["kubectl", "patch", "node", "vm1"],
+        ["kubectl", "patch", "node", "vm3"],
+    ]
