@@ -15,8 +15,7 @@ from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command, namespace_flags
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts, progress, table
 from azure_cni.diagnose.check_results import CheckList, CheckResult
-from azure_cni.diagnose.checks import check_after, check_before, check_ledgers, check_room
-from azure_cni.diagnose.definition_checks import check_definitions
+from azure_cni.diagnose.checks import check_all, check_before
 from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, PodFacts
 from azure_cni.diagnose.findings import ERROR, Finding
 from azure_cni.diagnose.overview import NodeRow, Overview, QuotaRow, survey
@@ -95,17 +94,14 @@ def check(
     if chart is not None:
         raise ConfigInvalid("cannot use --chart without -f: it says by which chart files are checked")
     evidence = reads.read_cluster(access, settings=True)
-    found, unread = check_before(evidence), list(evidence.unread)
-    if pre and evidence.knows("nodes", "pods", "kubeProxy"):
-        unread = []  # other objects are of kinds that only the install brings
-    if not pre:
+    if pre:
+        before = evidence.knows("nodes", "pods", "kubeProxy")  # other objects are of kinds that only the install brings
+        answer = CheckList(check_before(evidence), [] if before else list(evidence.unread))
+    else:
         problems, unasked = _problems(access, evidence)
         overview = survey(evidence, version=__version__, problems=problems)
-        found += check_after(overview.findings, unread=overview.unread)
-        found += check_definitions(evidence, version=__version__)
-        found += [check_room(evidence), check_ledgers(evidence, now_s=time.time())]
-        unread += unasked
-    answer = CheckList(found, unread)
+        found = check_all(evidence, overview, version=__version__, now_s=time.time())
+        answer = CheckList(found, [*evidence.unread, *unasked])
     emit(answer, form, _show_checks)
     codes = {CheckResult.BAD: ExitCode.WRONG, CheckResult.UNKNOWN: ExitCode.NO_ANSWER}
     return codes.get(answer.worst, ExitCode.WELL)

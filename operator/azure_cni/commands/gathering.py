@@ -17,7 +17,7 @@ from azure_cni.api.reading import mapping, mappings, metadata_of, spec_of, text
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.diagnose.check_results import CheckList
-from azure_cni.diagnose.checks import check_after, check_before, check_ledgers
+from azure_cni.diagnose.checks import check_all
 from azure_cni.diagnose.evidence import WORKLOADS, ClusterEvidence, ProcessFacts
 from azure_cni.diagnose.overview import Overview, survey
 from azure_cni.diagnose.redaction import LEFT_OUT, Redactor
@@ -53,11 +53,7 @@ def gather(access: ClusterAccess, evidence: ClusterEvidence, nodes: tuple[str, .
     """All of it. KubeNotFound for a node that is not there, KubeError when nobody answers."""
     overview = survey(evidence, version=__version__)
     found = Gathered(unread=list(evidence.unread))
-    checks = [
-        *check_before(evidence),
-        *check_after(overview.findings, unread=overview.unread),
-        check_ledgers(evidence, now_s=time.time()),
-    ]
+    checks = check_all(evidence, overview, version=__version__, now_s=time.time())
     found.documents["status.json"] = (msgspec.to_builtins(overview), "as azure-cni status -o json")
     found.documents["check.json"] = (msgspec.to_builtins(CheckList(checks, [])), "as azure-cni check -o json")
     found.documents["nodes.json"] = (msgspec.to_builtins(evidence.nodes), "what concerns azure-cni of Nodes")

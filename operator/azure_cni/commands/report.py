@@ -79,7 +79,7 @@ def report(access: ClusterAccess, form: Form, *, path: Path | None, nodes: tuple
     target = path or Path(f"azure-cni-report-{stamp}.tar.gz")
     if target.exists():
         raise ConfigInvalid(f"cannot write {target}: it exists; name another file with -f")
-    evidence = reads.read_cluster(access)
+    evidence = reads.read_cluster(access, settings=True)
     if not evidence.knows("pods"):
         why = evidence.missing["pods"]
         raise KubeDenied(f"cannot make a report: the names of pods to leave out are not known, because {why}")

@@ -14,8 +14,10 @@ from typing import Final
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.diagnose.causes import in_words
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck, unknown_check
+from azure_cni.diagnose.definition_checks import check_definitions
 from azure_cni.diagnose.evidence import ENDED, TAINT, ClusterEvidence, NodeFacts
 from azure_cni.diagnose.findings import ERROR, Finding
+from azure_cni.diagnose.overview import Overview
 from azure_cni.diagnose.pod_diagnosis import LAG_S, listed_addresses
 from azure_cni.diagnose.settings_checks import check_flags, check_kube_proxy
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
@@ -170,6 +172,17 @@ def check_after(findings: Iterable[Finding], *, unread: Sequence[str] = ()) -> l
     ]
     well = ClusterCheck("azure-cni", "Well", CheckResult.GOOD, "agents, controllers, pools and quotas are well")
     return made or [unknown_check(well, "some of agents, controllers, pools and quotas") if unread else well]
+
+
+def check_all(evidence: ClusterEvidence, overview: Overview, *, version: str, now_s: float) -> list[ClusterCheck]:
+    """Every check of a cluster in which azure-cni is installed. `version` is this program's."""
+    return [
+        *check_before(evidence),
+        *check_after(overview.findings, unread=overview.unread),
+        *check_definitions(evidence, version=version),
+        check_room(evidence),
+        check_ledgers(evidence, now_s=now_s),
+    ]
 
 
 def check_ledgers(evidence: ClusterEvidence, *, now_s: float) -> ClusterCheck:

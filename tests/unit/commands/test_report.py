@@ -89,6 +89,15 @@ def test_the_archive_has_what_a_bug_report_needs(target: Path):
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
+def test_it_says_what_check_says(target: Path):
+    access = full_cluster()
+    said = CliRunner().invoke(main, ["check", "-o", "json"], obj=access, catch_exceptions=False)
+    run(access, target)
+    codes = [one["code"] for one in json.loads(contents(target)["check.json"])["checks"]]
+    assert codes == [one["code"] for one in json.loads(said.stdout)["checks"]]
+    assert "PodsBeyondPool" in codes
+
+
 def test_no_name_of_a_tenant_and_no_credential_is_anywhere_in_it(target: Path):
     run(full_cluster(), target)
     for name, text in contents(target).items():
