@@ -2,15 +2,17 @@
 
 import asyncio
 import functools
+import shlex
 from pathlib import Path
 
 import pytest
 
+from azure_cni.model.identity import role_assignment
 from azurebox.azure import request
 from azurebox.facts import RESOURCE_GROUP, SUBSCRIPTION
 from azurebox.steps import StepError
 from fakeazure import FakeAzure
-from scenarios.harness import stand_ins
+from scenarios.harness import az, stand_ins
 
 SCOPE = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
 ROLE = '{"Name": "r", "Actions": ["a/read"], "AssignableScopes": ["/subscriptions/%s"]}'
@@ -48,3 +50,22 @@ async def test_an_identity_with_a_role_for_all_vms(tmp_path: Path, monkeypatch: 
     assert (vms, azure.user_assigned["vm2"], one.object_id) == (["vm1", "vm2"], (one,), principal)
     assert azure.identity.allows(one, "a/read", scope=f"{SCOPE}/x")
     assert not azure.identity.allows(one, "a/write", scope=SCOPE)
+
+
+async def test_the_command_of_a_missing_permission_gives_it_to_whom_it_names(tmp_path: Path) -> None:
+    """`azure-cni check` names it; what the identity may do besides stays, as role assignments of Azure add up."""
+    azure = FakeAzure(seed=1)
+    azure.add_vnet(subnets={"nodes": "10.240.0.0/24"})
+    azure.add_vm("vm1")
+    vm = azure.vm("vm1")
+    one, action = azure.identity.principals[vm.principal_id], "Microsoft.Network/networkInterfaces/write"
+    azure.identity.forbid(action)
+    command = shlex.split(role_assignment(identity=one.object_id, scope=f"{SCOPE}/nic"))
+    async with azure.serve(admin_socket=tmp_path / "admin.sock"):
+        ask = functools.partial(request, door=tmp_path / "admin.sock")
+        assert not azure.identity.allows(one, action)
+        await asyncio.to_thread(az.main, command[1:], ask=ask)
+    assert azure.identity.allows(one, action)
+    assert azure.identity.allows(one, "Microsoft.Compute/virtualMachines/read")
+    with pytest.raises(SystemExit):
+        az.main([*command[1:], "--nonsense"], ask=ask)
