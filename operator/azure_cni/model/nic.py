@@ -112,7 +112,11 @@ class IPConfiguration:
     @property
     def addresses(self) -> tuple[Address, ...]:
         """All that it holds; none until Azure chose."""
-        return () if self.address is None else tuple(self.address + offset for offset in range(self.size))
+        if self.address is None:
+            return ()
+        if self.size == 1:  # nearly all; a sum of addresses costs ten times as much
+            return (self.address,)
+        return tuple(self.address + offset for offset in range(self.size))
 
 
 @dataclass(frozen=True, slots=True)
