@@ -6,6 +6,7 @@ the same in each run, and none has a deadline. `--hypothesis-profile=search` loo
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 STEADY, SEARCH = "steady", "search"
@@ -15,3 +16,15 @@ TIMED = (HealthCheck.too_slow,)
 settings.register_profile(STEADY, derandomize=True, deadline=None, suppress_health_check=TIMED)
 settings.register_profile(SEARCH, deadline=None, suppress_health_check=TIMED, max_examples=1000, print_blob=True)
 settings.load_profile(STEADY)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Simulated time moves on as soon as nothing is left to do.
+
+    By itself looptime looks 42 times more, each time it moves: that was 40 % of what simulated days cost. Nothing can
+    come of it where nothing is awaited from outside, and threads it waits for as such.
+    """
+    for item in items:
+        if item.get_closest_marker("looptime"):
+            item.add_marker(pytest.mark.looptime(noop_cycles=0))
