@@ -133,7 +133,7 @@ class ControlPlane:
         )  # fmt: skip
 
 
-PROGRAMS = (Path(sys.executable).parent, tools.path("kubectl").parent)
+PROGRAMS = (Path(sys.executable).parent, tools.path("kubectl").parent, tools.path("helm").parent)
 """Directories of what people run."""
 
 

@@ -119,9 +119,7 @@ def a_role_without_a_permission(stage: Stage) -> Iterator[None]:
             yield
         finally:
             stage.cloud.put_right()
-            stage.node.want(size=AT_REST.allocated)
-            stage.box.wait_for(lambda: stage.node.counts() == AT_REST, LIMIT_S, "the pool to be at rest")
-            stage.node.want()
+            _come_to_rest(stage)
 
 
 @contextmanager
@@ -135,9 +133,7 @@ def a_quota_that_is_too_low(stage: Stage) -> Iterator[None]:
         yield
     finally:
         _set_limit(stage, name, limit)
-        stage.node.want(size=AT_REST.allocated)
-        stage.box.wait_for(lambda: stage.node.counts() == AT_REST, LIMIT_S, "the pool to be at rest")
-        stage.node.want()
+        _come_to_rest(stage)
 
 
 @contextmanager
@@ -225,6 +221,7 @@ def an_address_of_a_pod_taken_off_the_nic(stage: Stage) -> Iterator[None]:
         stage.box.azure("POST", f"/nics/{stage.node.nic_name}/vanish", {"addresses": [str(pod.address)]})
         look_now(stage)
         yield
+    _come_to_rest(stage)
 
 
 @contextmanager
@@ -263,6 +260,12 @@ def look_now(stage: Stage) -> None:
     """What nobody tells an agent of, it sees once a minute, or when it is asked to look."""
     asked = f"azure-cni.io/read-now={time.time_ns()}"
     stage.box.kubectl("annotate", "nodeippool", stage.node.name, "--overwrite", asked)
+
+
+def _come_to_rest(stage: Stage) -> None:
+    stage.node.want(size=AT_REST.allocated)
+    stage.box.wait_for(lambda: stage.node.counts() == AT_REST, LIMIT_S, "the pool to be at rest")
+    stage.node.want()
 
 
 def _set_limit(stage: Stage, quota: str, limit: int) -> None:

@@ -19,4 +19,5 @@ def test_kubectl_finds_the_products_command_line():
 
 def test_a_pasted_line_finds_the_programs_of_the_box():
     assert in_shell("kubectl get pods; azure-cni status")[-2:] == ["-c", "kubectl get pods; azure-cni status"]
-    assert str(tools.path("kubectl").parent) in people_environment()["PATH"].split(":")
+    path = people_environment()["PATH"].split(":")
+    assert {str(tools.path(program).parent) for program in ("kubectl", "helm")} <= set(path)
