@@ -21,6 +21,7 @@ SPEAKERS = (
         "api/egress.py",
         "quota/nic_messages.py",
         "quota/quota_status.py",
+        "quota/subnets.py",
         "node/pool/permissions.py",
         "ipam/attachment_outcome.py",
         "ipam/near_limit.py",
