@@ -63,7 +63,7 @@ e2e-full: $(READY) ## All scenarios in both modes, most with controller or conta
 	$(BOX) down
 	$(BOX) scenarios -v --mode bridge
 	$(BOX) scenarios -v --mode transparent --attack-rounds 4 --docker-rounds 20
-	$(BOX) scenarios -v --docker 29 -k test_40_docker
+	$(BOX) scenarios -v --docker 29 -k "test_40_docker or test_46"
 	$(BOX) scenarios -v --nic-writer controller -k "not ($(APART))"
 	$(BOX) down
 	$(BOX) up --runtime containerd-1.6

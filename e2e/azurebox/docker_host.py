@@ -76,9 +76,9 @@ class DockerHost:
         if not self.docker("image", "ls", "-q", IMAGE).strip():
             self._import_image()
 
-    def start_daemon(self) -> None:
+    def start_daemon(self, *settings: str) -> None:
         """Start dockerd, and wait until it answers; that is after it has dealt with the containers of before."""
-        options = ["--data-root=/var/lib/docker", "--userland-proxy=false", f"--cgroup-parent=/{self.name}"]
+        options = ["--data-root=/var/lib/docker", "--userland-proxy=false", f"--cgroup-parent=/{self.name}", *settings]
         process = self._machine.service(DAEMON, [*engine_command(self.version), *options])
         processes.wait_until(process, self._answers, timeout_s=STARTED_S, what=f"dockerd of {self.name} to answer")
 
@@ -108,6 +108,10 @@ class DockerHost:
     def run(self, *argv: str) -> str:
         """Run a command there; its output."""
         return self._machine.run(argv)
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file there."""
+        self._machine.write(path, text)
 
     def status(self) -> str:
         """What `azure-cni docker status` says; StepError unless a container can start."""
@@ -203,10 +207,16 @@ def engine_command(version: str) -> list[str]:
 
 def ensure_package() -> Path:
     """Debian's package docker.io, unpacked in the cache."""
-    if not (ENGINE / "usr/sbin/dockerd").exists():
+    return unpacked(ENGINE, ["docker.io"])
+
+
+def unpacked(directory: Path, packages: Sequence[str]) -> Path:
+    """That directory of the cache, with these packages of Debian unpacked in it, and not installed."""
+    if not directory.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=CACHE) as temporary:
-            fetch = f"cd {temporary} && apt-get -o APT::Sandbox::User=root download docker.io && dpkg-deb -x *.deb root"
-            capture(["sh", "-c", fetch], what="fetch Debian's docker.io")
-            (Path(temporary) / "root").rename(ENGINE)
-    return ENGINE
+            fetch = f"apt-get -o APT::Sandbox::User=root download {' '.join(packages)}"
+            unpack = "for package in *.deb; do dpkg-deb -x $package root; done"
+            capture(["sh", "-ec", f"cd {temporary} && {fetch} && {unpack}"], what=f"fetch Debian's {packages[0]}")
+            (Path(temporary) / "root").rename(directory)
+    return directory

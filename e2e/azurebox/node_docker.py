@@ -19,12 +19,12 @@ class NodeDocker(DockerHost):
     def __post_init__(self) -> None:
         object.__setattr__(self, "_machine", Machine(self.name))
 
-    def start_daemon(self) -> None:
+    def start_daemon(self, *settings: str) -> None:
         """Start dockerd, and wait until it answers; then the image, unless it is there."""
         listens = ["--host=unix:///run/docker.sock", f"--host=unix://{ENGINE_SOCKET}"]
         self.run("mkdir", "-p", str(Path(ENGINE_SOCKET).parent))
         options = [*listens, "--data-root=/var/lib/docker", "--bridge=none", "--iptables=false", "--ip-forward=false"]
-        daemon = [*engine_command(self.version), *options, f"--cgroup-parent=/{self.name}"]
+        daemon = [*engine_command(self.version), *options, f"--cgroup-parent=/{self.name}", *settings]
         process = self._machine.service(DAEMON, daemon)
         processes.wait_until(process, self._answers, timeout_s=STARTED_S, what=f"dockerd of {self.name} to answer")
         if not self.docker("image", "ls", "-q", IMAGE).strip():

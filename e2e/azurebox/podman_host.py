@@ -8,13 +8,12 @@ import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from azurebox import cgroups, lifecycle
-from azurebox.docker_host import IMAGE, SETTINGS, STARTED_S, DockerHost
+from azurebox.docker_host import IMAGE, SETTINGS, STARTED_S, DockerHost, unpacked
 from azurebox.facts import AZURE_CA, CACHE, node_name
 from azurebox.machine import Machine
-from azurebox.steps import StepError, capture, wait_for
+from azurebox.steps import StepError, wait_for
 
 ENGINE = CACHE / "podman"
 PACKAGES = (
@@ -100,13 +99,4 @@ class PodmanHost:
 
 def ensure_podman() -> Path:
     """Debian's packages, unpacked in the cache."""
-    if not (ENGINE / "usr/bin/podman").exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=CACHE) as temporary:
-            fetch = (
-                f"cd {temporary} && apt-get -o APT::Sandbox::User=root download {' '.join(PACKAGES)} && "
-                "for package in *.deb; do dpkg-deb -x $package root || exit 1; done"
-            )
-            capture(["sh", "-c", fetch], what="fetch Debian's podman")
-            (Path(temporary) / "root").rename(ENGINE)
-    return ENGINE
+    return unpacked(ENGINE, PACKAGES)

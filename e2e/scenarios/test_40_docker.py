@@ -10,62 +10,32 @@ import pytest
 
 from azurebox import processes
 from azurebox.client import Box
-from azurebox.docker_host import CLIENT, DAEMON, ENGINE, IMAGE, PLUGIN, PORT, SERVER, DockerHost
+from azurebox.docker_host import CLIENT, DAEMON, ENGINE, IMAGE, PLUGIN, SERVER, DockerHost
 from azurebox.steps import StepError
+from scenarios.harness.docker import (
+    DRIVERS,
+    IMDS,
+    INTERNET,
+    NETWORK,
+    ON_PREM,
+    PATIENCE_S,
+    PEER,
+    has_none_assigned,
+    on_nic,
+    primary,
+    seen,
+    started,
+    two_hosts,
+)
 
-NETWORK, FIXED = "vnet", "fixed"
-PEER, ON_PREM, INTERNET, IMDS = "10.241.0.4", "192.168.50.10", "203.0.113.10", "169.254.169.254"
-DRIVERS = ("-d", "azure-cni", "--ipam-driver", "azure-cni")
-PATIENCE_S = 300.0
+FIXED = "fixed"
 MANY = 100
 
 
 @pytest.fixture(scope="module")
 def hosts(request: pytest.FixtureRequest) -> Iterator[tuple[DockerHost, DockerHost]]:
-    version = request.config.getoption("--docker")
-    one, other = DockerHost("azbox-docker1", version), DockerHost("azbox-docker2", version)
-    try:
-        for host in (one, other):
-            host.remove()  # the disk of another engine
-        for host in (one, other):
-            host.start()
-            host.docker("network", "create", *DRIVERS, NETWORK)
-        yield one, other
-    finally:
-        for host in (one, other):
-            host.remove()
-
-
-def on_nic(box: Box, host: DockerHost) -> set[str]:
-    """The addresses of its NIC in Azure, the primary included."""
-    shown = box.azure("GET", f"/nics/{host.name}-nic")
-    return {config["properties"]["privateIPAddress"] for config in shown["properties"]["ipConfigurations"]}
-
-
-def primary(box: Box, host: DockerHost) -> str:
-    shown = box.azure("GET", f"/nics/{host.name}-nic")["properties"]["ipConfigurations"]
-    return next(str(it["properties"]["privateIPAddress"]) for it in shown if it["properties"]["primary"])
-
-
-def started(host: DockerHost, name: str, *options: str, network: str = NETWORK) -> str:
-    """A server in a container; its address."""
-    host.docker("run", "-d", "--name", name, "--network", network, *options, *SERVER)
-    return host.address(name, network=network)
-
-
-def seen(host: DockerHost, container: str, address: str, port: int = PORT, path: str = "/cgi-bin/whoami") -> str:
-    """Whom the server at that address sees when a container asks it; StepError when nobody answers."""
-    request = f"printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' | /bin/nc -w 5 {address} {port}"
-    said = host.docker("exec", container, "/bin/sh", "-c", request).strip()
-    if not said:
-        raise StepError(f"{address}:{port} took the connection and said nothing")
-    last = said.splitlines()[-1]
-    return str(json.loads(last)["caller"]) if last.startswith("{") else last
-
-
-def has_none_assigned(host: DockerHost) -> bool:
-    """No container has an address, and no link of one is left."""
-    return ", 0 assigned, " in host.status() and "acni" not in host.run("ip", "link")
+    with two_hosts(request.config.getoption("--docker")) as both:
+        yield both
 
 
 def test_containers_on_two_vms_are_seen_with_their_own_addresses(
