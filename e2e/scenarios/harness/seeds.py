@@ -216,12 +216,14 @@ def a_node_that_waits_for_routes(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def an_address_of_a_pod_taken_off_the_nic(stage: Stage) -> Iterator[None]:
-    with servers(stage.box, "robbed", node=stage.node.name, replicas=1) as workload:
-        (pod,) = workload.pods()
-        stage.box.azure("POST", f"/nics/{stage.node.nic_name}/vanish", {"addresses": [str(pod.address)]})
-        look_now(stage)
-        yield
-    _come_to_rest(stage)
+    try:
+        with servers(stage.box, "robbed", node=stage.node.name, replicas=1) as workload:
+            (pod,) = workload.pods()
+            stage.box.azure("POST", f"/nics/{stage.node.nic_name}/vanish", {"addresses": [str(pod.address)]})
+            look_now(stage)
+            yield
+    finally:
+        _come_to_rest(stage)
 
 
 @contextmanager
