@@ -103,6 +103,8 @@ class Explorer:
         self._recalled = Table(lambda key: list(self._moves_from_memory(*key)))
         self._joint = Table(lambda key: self._memories_after(*key))
         self._wrong = Table(self._wrong_of)
+        self._settled = Table(lambda key: self._controlled(*key))
+        self._towards = Table(lambda key: towards(*key, self.rules))
 
     def walk(self) -> Found:
         """Every state that can be reached, until one breaks P5."""
@@ -149,8 +151,8 @@ class Explorer:
                 served.update(met)
                 return ""
             for index in (0, 1):
-                nodes[index] = towards(nodes[index], wishes.wanted(index), self.rules)
-                nodes[index], ledger = self._controlled(nodes[index], ledger, index)
+                node = self._towards[nodes[index], wishes.wanted(index)]
+                nodes[index], ledger = self._settled[node, ledger, index]
             wishes = recalled(nodes, ledger, wishes, self.size)
             if key == (*nodes, ledger, wishes):
                 served.update(met)
