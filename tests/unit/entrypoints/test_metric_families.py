@@ -28,6 +28,7 @@ LABELS = {
     "result",
     "kind",
     "quota",
+    "subnet",
     "what",
     "reason",
     "version",
@@ -60,11 +61,13 @@ def agent() -> Metrics:
 
 
 def controller() -> ControllerMetrics:
-    """All hooks used once, and one quota."""
+    """All hooks used once, and one quota with a subnet."""
     metrics = ControllerMetrics()
-    quota = parse(
-        {"metadata": {"name": "prod"}, "status": {"budget": tokens_document(Tokens(1.0, 0.0, 1.0), capacity=5.0)}}
-    )
+    status = {
+        "budget": tokens_document(Tokens(1.0, 0.0, 1.0), capacity=5.0),
+        "subnets": [{"name": "nodes", "used": 9, "limit": 251}],
+    }
+    quota = parse({"metadata": {"name": "prod"}, "status": status})
     leader = SimpleNamespace(quotas=(quota,), delayed=0, stuck=0)
     metrics.watch_quotas(leads=lambda: True, leader=lambda: leader)
     metrics.granted("full")
