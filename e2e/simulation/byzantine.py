@@ -85,6 +85,8 @@ class Liars:
             "target": chance.choice((0, 1, 250, 256)),
             "releasable": chance.choice((0, 1, 250, 256)),
             "recallMet": chance.choice((0, 1, LARGEST)),
+            "subnetID": chance.choice((f"{vnet}/subnets/nodes", f"{vnet}/subnets/nodes", f"{vnet}/subnets/other")),
+            "subnetRefusedTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(later_s)),
             "throttledUntil": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(later_s)),
             "nicID": chance.choice((self._nic(name), self._nic(other), f"{self._nic(name)}-{chance.randint(0, 99)}")),
             "vnetID": chance.choice((vnet, vnet, vnet, f"{vnet}-{chance.randint(0, 10**6)}")),

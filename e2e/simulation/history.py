@@ -36,13 +36,16 @@ class Pool:
     allocated: int = 0
     assigned: int = 0
     reason: str = ""
+    subnet_full: bool = False
+    """Azure refuses it more, because the subnet has none."""
     asked_s: float | None = None
     served_s: float | None = None
 
     @property
     def settled(self) -> bool:
-        """Its newest request is answered, and it has what it was given."""
-        return self.granted_for == self.request_id > 0 and self.allocated == min(self.requested, self.granted)
+        """Its newest request is answered, and it has what it was given, or the subnet has no more."""
+        has_all = self.allocated == min(self.requested, self.granted)
+        return self.granted_for == self.request_id > 0 and (has_all or self.subnet_full)
 
     def see(self, at_s: float, status: dict[str, Any]) -> bool:
         """Take a version over; whether it answers a request for a write of the NIC."""
@@ -53,7 +56,10 @@ class Pool:
         self.requested, self.request_id = int(status.get("requested", 0)), int(status.get("requestID", 0))
         answered_before = self.granted_for
         self.granted, self.granted_for = int(status.get("granted", 0)), int(status.get("grantedFor", 0))
-        self.assigned, self.reason = int(status.get("assigned", 0)), str(status.get("grantReason") or "")
+        conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}
+        self.subnet_full = conditions.get("SubnetFull") == "True"
+        reason = status.get("grantReason") or ("SubnetFull" if self.subnet_full else "")
+        self.assigned, self.reason = int(status.get("assigned", 0)), str(reason)
         if self.requested and self.asked_s is None:
             self.asked_s = at_s
         answers = self.granted_for == self.request_id and self.granted_for != answered_before

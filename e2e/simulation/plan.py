@@ -44,6 +44,9 @@ class Scenario:
         default=0, metadata=_help("how many of the nodes write anything into their pools, as the seed decides")
     )
 
+    subnet_prefix: int = field(
+        default=15, metadata=_help("length of the prefix of the nodes' subnet: 22 has room for 1,019 addresses")
+    )
     spare: int = field(default=0, metadata=_help("addresses that each node keeps ready for further pods"))
     hungry: int = field(
         default=0,
@@ -86,9 +89,14 @@ class Scenario:
         return self.start_s + 1.2 * 60.0 * self.nodes / self.writes_per_minute + 30.0
 
     @property
+    def room(self) -> int:
+        """What the subnet has for pods: Azure keeps five addresses, and each node has one of its own."""
+        return int(2 ** (32 - self.subnet_prefix)) - 5 - self.nodes
+
+    @property
     def wanted(self) -> int:
         """Addresses that are on NICs in the end, when nothing goes wrong."""
-        return min(self.limit, sum(min(self.demand_of(index), PER_NIC) for index in range(self.honest)))
+        return min(self.limit, self.room, sum(min(self.demand_of(index), PER_NIC) for index in range(self.honest)))
 
 
 PRESETS = {
@@ -98,6 +106,9 @@ PRESETS = {
     "dense": Scenario("dense", nodes=64, demand=16_000, rest_s=1800.0),
     "hungry": Scenario(
         "hungry", nodes=40, demand=1000, limit=1000, writes_per_minute=60, speed=5.0, hungry=4, spare=15
+    ),
+    "crowded": Scenario(
+        "crowded", nodes=40, demand=979, writes_per_minute=60, speed=5.0, subnet_prefix=22, hungry=4, spare=15
     ),
     "byzantine": Scenario(
         "byzantine", nodes=40, liars=2, demand=1900, limit=2400, writes_per_minute=60, speed=4.0, rest_s=60.0

@@ -163,7 +163,7 @@ class Simulation:
             return (
                 f"{short} nodes wait while {judge.granted - judge.on_nics} addresses are granted and not on a NIC yet"
             )
-        left = scenario.limit - injector.taken - judge.granted
+        left = min(scenario.limit - injector.taken - judge.granted, scenario.room - judge.on_nics)
         return f"{short} nodes wait while {left} addresses are left" if short and left > 0 else ""
 
     async def _report_progress(self) -> None:

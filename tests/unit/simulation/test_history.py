@@ -27,6 +27,16 @@ def test_an_answer_to_a_request_for_a_write_is_one_grant(write_intent: str):
     assert pool.see(5.0, asked | {"requestID": 8, "granted": 4, "grantedFor": 8})
 
 
+def test_a_pool_whose_subnet_is_full_is_settled_with_less_and_says_so():
+    pool, answered = Pool(), ASKED | {"granted": 4, "grantedFor": 7, "allocated": 2}
+    pool.see(1.0, answered)
+    assert (pool.settled, pool.reason) == (False, "")
+    pool.see(2.0, answered | {"conditions": [{"type": "SubnetFull", "status": "True"}]})
+    assert (pool.settled, pool.reason) == (True, "SubnetFull")
+    pool.see(3.0, answered | {"conditions": [{"type": "SubnetFull", "status": "False"}], "allocated": 4})
+    assert (pool.settled, pool.reason) == (True, "")
+
+
 def test_an_answer_to_a_request_for_none_is_no_grant():
     assert not Pool().see(1.0, ASKED | {"writeIntent": "None", "grantedFor": 7})
     assert not Pool().see(1.0, {})

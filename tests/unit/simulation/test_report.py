@@ -76,6 +76,12 @@ def test_no_more_is_wanted_than_azure_gives_to_a_nic():
     assert replace(PRESETS["ci"], nodes=2, demand=600, limit=1000).wanted == 500
 
 
+def test_no_more_is_wanted_than_the_subnet_has():
+    """A /28 has sixteen addresses, of which Azure keeps five and each node one."""
+    assert replace(PRESETS["ci"], nodes=2, demand=600, limit=1000, subnet_prefix=28).wanted == 9
+    assert PRESETS["crowded"].wanted == PRESETS["crowded"].demand
+
+
 def test_the_summary_names_what_was_expected_and_seen(outcome):
     text = "\n".join(report.lines(outcome))
 
