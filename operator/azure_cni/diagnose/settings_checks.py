@@ -52,7 +52,7 @@ def _of_component(component: tuple[str, str], pod: PodFacts) -> ClusterCheck:
 
 def check_kube_proxy(facts: KubeProxyFacts, *, modes: Collection[ModeName]) -> ClusterCheck:
     """By which connections kube-proxy takes for pods'. `modes`: those of the nodes, empty before the install."""
-    prefixes = [PREFIXES[mode] for mode in sorted(modes or ModeName)]
+    prefixes = [PREFIXES[mode] for mode in ModeName if not modes or mode in modes]  # the chart's default first
     if facts.detect_mode == BY_NAME and facts.prefix in prefixes:
         message = f"kube-proxy recognises pods by the names of their interfaces ({facts.prefix})"
         return ClusterCheck("cluster", "KubeProxy", CheckResult.GOOD, message, page=PAGE)

@@ -111,6 +111,8 @@ def test_the_names_of_interfaces_are_those_of_the_nodes_mode():
     bridge = yaml.safe_dump(settings(mode="InterfaceNamePrefix", prefix="azure0"))
     assert named(with_kube_proxy(bridge, pools=[pool(mode="bridge")]), "KubeProxy") == []
     assert named(with_kube_proxy(bridge, pools=[]), "KubeProxy") == [], "nobody knows the mode before the install"
+    (before,) = named(with_kube_proxy(yaml.safe_dump(settings()), pools=[]), "KubeProxy")
+    assert "interfaceNamePrefix:).*/\\1 acni/" in before.command
 
 
 def test_settings_whose_keys_are_not_there_are_for_a_person_to_add():
