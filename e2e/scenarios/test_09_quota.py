@@ -130,9 +130,10 @@ def test_recall_in_a_full_subnet(box: Box, nodes: list[Node], quota: Quota, clou
     """Nothing is left in the subnet, and much of the quota: pods of one node get what the other holds idle."""
     hungry, rich = nodes[:2]
     for node in (hungry, rich):
-        node.want(minFree=20, maxFree=40, batch=1)
+        node.want(size=20)
     for node in (hungry, rich):
         node.shows(Counts(20, assigned=0, free=20, cooling=0), within_s=STEP_S)
+        node.want(minFree=20, maxFree=40, batch=1)
     rich.forget_events()
     with cloud.subnet_left_with(0):
         box.wait_for(lambda: quota.condition("SubnetFull")["status"] == "True", STEP_S, "the quota to see it")
