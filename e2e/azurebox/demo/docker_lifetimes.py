@@ -69,7 +69,7 @@ def show_killed_process(guide: Guide, stage: Stage) -> None:
     known = [str(address), "joined"] in [line.split()[:2] for line in status.splitlines()]
     guide.judge(
         meanwhile == str(stage.client) and known and stage.web == address,
-        f"{WEB} answered {meanwhile} meanwhile, and still has {address}.",
+        f"{WEB} answered without it, and still has {address}; the new process knows that.",
         f"{WEB} saw {meanwhile or 'nobody'} meanwhile, where {CLIENT} with {stage.client} called; it has {stage.web}, "
         f"had {address}, and the new process {'knows' if known else 'does not know'} that",
     )

@@ -31,7 +31,7 @@ def type_in(words: Sequence[str]) -> str:
             process.communicate()
             raise
     if process.returncode != 0:
-        raise StepError(f"{' '.join(words[:4])} ended with status {process.returncode}", output=complaint or output)
+        raise StepError(f"{' '.join(words[:8])} ended with status {process.returncode}", output=complaint or output)
     return output
 
 

@@ -128,7 +128,7 @@ def test_the_address_of_a_container_is_on_the_nic_of_its_vm(document: dict[str, 
 
 @pytest.mark.parametrize(("seen", "wrong"), [(CLIENT, 0), (PRIMARIES[1], 1), ("", 1)])
 def test_a_server_must_see_the_container_that_calls(seen: str, wrong: int):
-    guide, _ = a_guide({f"exec client wget -qO- -T 5 http://{WEB}:8080": f"{seen}\n"})
+    guide, _ = a_guide({f"exec client wget -qO- http://{WEB}:8080": f"{seen}\n"})
     docker_network.show_container_to_container(guide, a_stage())
     assert len(guide.wrong) == wrong
 
@@ -164,7 +164,7 @@ def test_a_pod_and_a_container_must_see_each_other(pod_saw: str, web_saw: object
 def test_the_premises_must_see_the_container_and_the_internet_its_vm(
     premises: str, internet: str, itself: str, wrong: int
 ):
-    answers = {"192.168.50.10": premises, "docker exec client wget -qO- -T 5 http://203": internet, "busybox": itself}
+    answers = {"192.168.50.10": premises, "docker exec client wget -qO- http://203": internet, "busybox": itself}
     guide, _ = a_guide({command: caller(address) for command, address in answers.items()})
     public = {IPv4Address(PRIMARIES[1]): IPv4Address(PUBLIC)}
     docker_network.show_outside(guide, a_stage(), public_addresses=lambda: public)
