@@ -41,6 +41,10 @@ DEAF_S: Final = 3600.0
 """How long a node that did nothing about its wish is not asked again, unless it gives something after all."""
 TOO_LATE_S: Final = 60.0
 """How long one that had nothing left to give is not, at first."""
+TRIES_S: Final = 600.0
+"""Within this a node that its subnet refused has tried again, or nobody is kept from a reserve for it: its pauses are
+two minutes at most, and then it may have to wait for its turn to write.
+"""
 FOREVER_S: Final = float("inf")
 
 
@@ -83,7 +87,7 @@ class RecallTracker:
         self._starved_subnets: dict[str, _Moment] = {}
         """The same of full subnets, by name."""
         self._answered: dict[str, Answered] = {}
-        """Nodes that a full subnet keeps from addresses, and what others were asked to give for it."""
+        """Nodes that their subnet refused addresses, and what others were asked to give for it."""
 
     def plan(
         self,
@@ -103,7 +107,7 @@ class RecallTracker:
         plan = with_subnets(
             plan,
             quota,
-            nodes,
+            self._without_stale_refusals(nodes, now_s=now_s),
             counted=self._counts,
             number=number,
             answered=self._answered,
@@ -115,7 +119,9 @@ class RecallTracker:
         for name, recall in plan.asked.items():
             entry = quota.entries.get(name, LedgerEntry()).count
             self._wishes[name] = _Wish(recall.number, now_s, entry)
-        self._note_answers(plan, nodes)
+        for name, count in plan.answers.items():
+            known = self._answered[name]
+            self._answered[name] = replace(known, count=max(known.count, count))
         self._note_starving(quota, plan, at=_Moment(now_s, utc_s))
         if not self._quota_has_rest(quota, plan, now_s=now_s):
             return plan
@@ -126,15 +132,18 @@ class RecallTracker:
     def _counts(self, node: NodeRecord) -> bool:
         return node.name not in self._deaf
 
-    def _note_answers(self, plan: RecallPlan, nodes: Sequence[NodeRecord]) -> None:
-        """What is asked for because of a refusal counts until the node has tried again."""
+    def _without_stale_refusals(self, nodes: Sequence[NodeRecord], *, now_s: float) -> list[NodeRecord]:
+        """The nodes, without what their subnet refused so long ago that they do not try again."""
         answered = {}
         for node in nodes:
-            if node.name in plan.in_subnets:
+            if node.subnet_refused:
                 known = self._answered.get(node.name)
-                before = known.count if known is not None and known.refused == node.subnet_refused else 0
-                answered[node.name] = Answered(node.subnet_refused, max(before, plan.starving[node.name]))
+                if known is None or known.refused != node.subnet_refused:
+                    known = Answered(node.subnet_refused, 0, now_s)
+                answered[node.name] = known
         self._answered = answered
+        stale = {name for name, known in answered.items() if now_s - known.since_s >= TRIES_S}
+        return [replace(node, subnet_refused="") if node.name in stale else node for node in nodes]
 
     def _note_starving(self, quota: VNetQuota, plan: RecallPlan, *, at: _Moment) -> None:
         """When pods last waited, in the VNet and in each subnet. A new term may have missed it."""
@@ -144,6 +153,8 @@ class RecallTracker:
         if plan.quota_starves:
             self._starved_s = at.now_s
         self._starved_subnets |= {name_of(subnet): at for subnet in plan.in_subnets.values()}
+        recent = self._starved_subnets.items()
+        self._starved_subnets = {name: since for name, since in recent if at.now_s - since.now_s < REST_S}
 
     def _quota_has_rest(self, quota: VNetQuota, plan: RecallPlan, *, now_s: float) -> bool:
         """No pod has waited for a while because of the quota, or it has plenty again."""

@@ -57,6 +57,8 @@ class RecallPlan:
     """How many addresses pods wait for that the quota could give, whether it has room for them or not."""
     in_subnets: Mapping[str, str] = field(default_factory=dict)
     """Those of `starving` that wait because their subnet has no more, and which subnet that is."""
+    answers: Mapping[str, int] = field(default_factory=dict)
+    """How many of what these wait for others were asked to give since the subnet last refused them."""
 
     @property
     def quota_starves(self) -> bool:

@@ -11,7 +11,8 @@ own pods do not need. What differs is how scarcity shows, and what helps:
   refusal is answered once: what has been asked for because of it counts until the node has tried since. A node that is
   told that less is coming than before tries at once (`node.pool.pool_task`), because that much was given.
 
-A node that never tries again, because it is gone, takes nothing more after that.
+A node that never tries again, because it is gone, takes nothing more after that, and soon counts no more
+(`recall_tracker`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Answered:
     refused: str
     """When it did: `NodeRecord.subnet_refused`."""
     count: int
+    since_s: float = 0.0
+    """Monotonic time from which that is known."""
 
 
 def with_subnets(
@@ -50,7 +53,8 @@ def with_subnets(
     `recalls.plan_recalls`.
     """
     for subnet, here in _by_subnet(node for node in nodes if node.name not in slowed).items():
-        lacking = {node: count for node in here if (count := lack(quota, node))}
+        # Who waits for the quota first is counted there, and tries again by the grant that it waits for.
+        lacking = {node: count for node in here if node.name not in plan.starving and (count := lack(quota, node))}
         if lacking:
             reliable = [node for node in here if counted(node)]
             plan = _in_subnet(
@@ -99,23 +103,37 @@ def _in_subnet(
     asked, under_way = dict(plan.asked), dict(plan.under_way)
     coming = {node.name: count for node in reliable if (count := to_give(node))}
     coming |= {node.name: under_way[node.name] for node in reliable if node.name in plan.asked}
-    known = sum(min(count, _answered(node, answered)) for node, count in lacking.items())
-    missing = sum(lacking.values()) - max(known, sum(coming.values()))
+    known = {node.name: min(count, _answered(node, answered)) for node, count in lacking.items()}
+    served = max(sum(known.values()), sum(coming.values()))
+    missing = sum(lacking.values()) - served
     able = [node for node in reliable if node.name not in coming and may_give(quota, node)]
     givers = {node: spare for node in able if (spare := idle(node))}
+    new: dict[str, int] = {}
     for node, count in takes(givers, missing).items() if not halted else ():
         last = node.recall.number if node.recall is not None else 0
         asked[node.name] = Recall(max(number, last + 1), hold=node.view.allocated - count)
-        coming[node.name] = count
+        coming[node.name] = new[node.name] = count
     have = {node.name: node.view.allocated for node in lacking}
     short = {node.name: count for node, count in lacking.items()}
     return replace(
         plan,
         asked=asked,
-        under_way={**coming, **under_way},
+        under_way={**coming, **under_way, **new},
         starving={**plan.starving, **shared(have, short, sum(coming.values()))},
         in_subnets={**plan.in_subnets, **dict.fromkeys(short, subnet)},
+        answers={**plan.answers, **_answers(lacking, known, served + sum(new.values()))},
     )
+
+
+def _answers(lacking: Mapping[NodeRecord, int], known: Mapping[str, int], served: int) -> dict[str, int]:
+    """How many of the `served` were asked for because of each node: those beyond what is `known` are for who had less.
+
+    None for a node that tries again: what comes of it is known soon.
+    """
+    unserved = {node.name: count - known[node.name] for node, count in lacking.items()}
+    more = shared(known, unserved, served - sum(known.values()))
+    rests = [node.name for node in lacking if node.write_intent is not WriteIntent.GROW]
+    return {name: known[name] + more[name] for name in rests}
 
 
 def _answered(node: NodeRecord, answered: Mapping[str, Answered]) -> int:

@@ -10,6 +10,7 @@ import pytest
 
 from azure_cni.api.node_ip_pool import Recall
 from azure_cni.quota.node_record import NodeRecord
+from azure_cni.quota.recall_tracker import GATHERS_S, REST_S, TRIES_S, RecallTracker
 from azure_cni.quota.recalls import RecallPlan, plan_recalls
 from azure_cni.quota.subnet_recalls import Answered, with_subnets
 from fakes.cluster import SUBNET, VNET
@@ -119,3 +120,88 @@ def test_nothing_is_asked_of_or_for_nodes_that_azure_asked_to_wait_nor_while_it_
     assert plan(*nodes, slowed={"b"}).asked == {}
     assert plan(*nodes, halted=True).asked == {}
     assert plan(*nodes, counted=lambda node: node.name != "b").asked == {}
+
+
+class Rounds:
+    """Rounds of a tracker, in a quota that has enough for all."""
+
+    def __init__(self) -> None:
+        self.tracker, self.now_s = RecallTracker(), 0.0
+
+    def next(self, *nodes: NodeRecord, after_s: float = GATHERS_S) -> RecallPlan:
+        self.now_s += after_s
+        quota = ledger(*nodes, limit=1000)
+        return self.tracker.plan(quota, nodes, now_s=self.now_s, utc_s=NUMBER + self.now_s, halted=False)
+
+
+def asked(node: NodeRecord, found: RecallPlan) -> NodeRecord:
+    return replace(node, recall=found.asked[node.name])
+
+
+def gave(name: str, held: int, idle: int, number: int) -> NodeRecord:
+    return giver(name, held, idle, recall={"number": number, "hold": held}, recallMet=number)
+
+
+@pytest.mark.parametrize("intent", ["None", "Grow"])
+def test_who_gave_to_a_node_that_never_tries_again_has_its_reserve_back(intent: str) -> None:
+    """Its agent is away, or its pool is paused, while its kubelet is well: nothing else ends the wishes."""
+    rounds, waits = Rounds(), refused("a", 10, 3)
+    number = rounds.next(waits, giver("b", 20, 8)).asked["b"].number
+    waits, rests = refused("a", 10, 3, writeIntent=intent), gave("b", 17, 5, number)
+    assert not rounds.next(waits, rests, after_s=TRIES_S - 10).ended
+    assert not rounds.next(waits, rests, after_s=20).starving
+    assert list(rounds.next(waits, rests, after_s=REST_S).ended) == ["b"]
+    back = giver("b", 20, 8)
+    assert not rounds.next(waits, back, after_s=REST_S).asked
+    again = refused("a", 10, 3, subnetRefusedTime=LATER)  # it is back
+    assert holds(rounds.next(again, back)) == {"b": 17}
+
+
+def test_pods_that_came_after_a_refusal_was_answered_are_given_for_once() -> None:
+    rounds = Rounds()
+    number = rounds.next(refused("a", 10, 3), giver("b", 20, 8)).asked["b"].number
+    more, b, c = refused("a", 10, 5), gave("b", 17, 5, number), giver("c", 20, 4)
+    found = rounds.next(more, b, c)
+    assert holds(found) == {"b": 15}
+    assert [rounds.next(more, asked(b, found), c).asked for _ in range(3)] == [{}] * 3
+    given = gave("b", 15, 3, found.asked["b"].number)
+    assert [rounds.next(more, given, c).asked for _ in range(3)] == [{}] * 3
+
+
+def test_what_one_node_is_owed_already_does_not_count_for_another() -> None:
+    rounds = Rounds()
+    number = rounds.next(refused("a", 10, 3), giver("b", 20, 8)).asked["b"].number
+    both, b, c = (refused("a", 10, 3), refused("z", 10, 2)), gave("b", 17, 5, number), giver("c", 20, 4)
+    found = rounds.next(*both, b, c)
+    assert holds(found) == {"b": 15}
+    assert rounds.next(*both, asked(b, found), c).asked == {}
+    assert rounds.next(*both, gave("b", 15, 3, found.asked["b"].number), c).asked == {}
+
+
+def test_subnets_that_a_node_makes_up_are_not_remembered_for_ever() -> None:
+    rounds = Rounds()
+    for number in range(20):
+        rounds.next(refused("a", 10, 3, subnetID=f"{VNET}/subnets/s{number}", subnetRefusedTime=f"{number}"))
+    rounds.next(giver("b", 20, 8), after_s=REST_S)
+    assert not rounds.tracker._starved_subnets
+
+
+def test_a_node_that_also_waits_for_the_quota_is_one_of_those() -> None:
+    """It tries again for what it has been granted, and asked for more than that."""
+    both = refused("a", 10, 5, writeIntent="Grow", requested=18, granted=12)
+    nodes = (both, giver("b", 20, 8))
+    found = with_subnets(
+        plan_recalls(ledger(*nodes), nodes, counted=lambda _: True, number=NUMBER),
+        *(ledger(*nodes), nodes),
+        counted=lambda _: True,
+        number=NUMBER,
+        answered={},
+    )
+    assert (found.starving, found.quota_starves, found.in_subnets) == ({"a": 3}, True, {})
+
+
+def test_what_a_node_is_asked_for_is_shown_whatever_leaves_the_ledger_beside_it() -> None:
+    """What it gave before is on no NIC and still in the ledger."""
+    gives = giver("b", 17, 8, requested=17, granted=20, recall={"number": 7, "hold": 17}, recallMet=7)
+    found = plan(refused("a", 10, 5), gives)
+    assert (holds(found), found.asked_for) == ({"b": 12}, {"b": 5})
