@@ -122,7 +122,9 @@ def _days(found: Exhaustion) -> dict[str, float | None]:
 def _in_words(found: Exhaustion, growth: Growth | None, room: int | None) -> str:
     if growth is None:
         return f"too little was seen: a forecast needs {FEWEST_DAYS} days of the audit trail"
-    pace = f"{growth.per_day:+.1f} a day{_jumps_in_words(growth)}"
+    weekly = growth.high_day_per_week
+    grows = f"{weekly:+.0f} a week on one day of the week" if weekly else f"{growth.per_day:+.1f} a day"
+    pace = f"{grows}{_jumps_in_words(growth)}"
     if room is None:
         return f"{pace}; how much room there is, is not known here"
     match found.outlook:

@@ -15,9 +15,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import median
 from typing import Final
 
-from azure_cni.ipam.level_shifts import WEEK, Jump, Peaks, Trend, day_of_week, trend_of
+from azure_cni.ipam.level_shifts import LEAST_JUMP, WEEK, Jump, Peaks, Trend, day_of_week, trend_of
 
 DAY_S: Final = 86_400.0
 FEWEST_DAYS: Final = 3
@@ -64,6 +65,11 @@ class HighDay:
             return self.at
         return self.at + WEEK * math.ceil(missing / slope / WEEK) if slope >= STILL else math.inf
 
+    def per_week(self, *, per_day: float) -> float:
+        """By how many it grows each week; 0 where that is so few that chance may have made them."""
+        slope = WEEK * (per_day + self.per_day)
+        return slope if slope >= LEAST_JUMP else 0.0
+
     def was(self, *, per_day: float) -> float:
         """How high it was last time."""
         return self.level + (per_day + self.per_day) * (self.at - WEEK)
@@ -83,6 +89,12 @@ class Growth:
     level: float
     high_days: tuple[HighDay, ...] = ()
     jumps: tuple[Jump, ...] = ()
+
+    @property
+    def high_day_per_week(self) -> float:
+        """Where usual days do not grow: by how many the day of the week does that grows most; 0 where none does."""
+        grows = self.per_day >= STILL
+        return 0.0 if grows else max((one.per_week(per_day=self.per_day) for one in self.high_days), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +146,31 @@ def exhaustion(growth: Growth | None, room: int | None) -> Exhaustion:
     reach = min(REACH * growth.days, FURTHEST_DAYS)
     if max(growth.level, *(one.was(per_day=growth.per_day) for one in growth.high_days), 0.0) >= room:
         return Exhaustion(Outlook.FULL, reach, 0.0, 0.0, 0.0)
-    if growth.per_day < STILL:
-        return Exhaustion(Outlook.STEADY, reach, earliest=_reached(growth, room, growth.fastest, reach))
-    days = _reached(growth, room, growth.per_day, reach)
     earliest, latest = (_reached(growth, room, slope, reach) for slope in (growth.fastest, growth.slowest))
+    if growth.per_day < STILL and not growth.high_day_per_week:
+        return Exhaustion(Outlook.STEADY, reach, earliest=earliest)
+    days = _reached(growth, room, growth.per_day, reach)
+    if growth.high_day_per_week:  # of one day in each week: too few to say when it is at the latest
+        latest = None
     return Exhaustion(Outlook.BEYOND if days is None else Outlook.EXHAUSTS, reach, days, earliest, latest)
 
 
 def _high_days(peaks: Peaks, trend: Trend) -> tuple[HighDay, ...]:
     newest = {day_of_week(at): at for at, _ in peaks}
     return tuple(
-        HighDay(newest[day] % WEEK or WEEK, trend.level + more, trend.steeper.get(day, 0.0))
+        HighDay(newest[day] % WEEK or WEEK, trend.level + _more_now(peaks, trend, day), trend.steeper.get(day, 0.0))
         for day, more in trend.of_week.items()
         if more > 0
     )
+
+
+def _more_now(peaks: Peaks, trend: Trend, day: int) -> float:
+    """How many more that day of the week has, as it would be now: it may have grown by the week since it was last."""
+    more, steeper = trend.of_week[day], trend.steeper.get(day, 0.0)
+    if WEEK * steeper < LEAST_JUMP:
+        return more
+    its = [(at, left) for (at, _), left in zip(peaks, trend.left, strict=True) if day_of_week(at) == day]
+    return more + median(left - steeper * at for at, left in its)
 
 
 def _reached(growth: Growth, room: int, slope: float, reach: float) -> float | None:

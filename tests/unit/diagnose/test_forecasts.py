@@ -108,6 +108,26 @@ def test_a_release_is_named_beside_the_growth():
     assert found.days == pytest.approx((100 - 80) / 2, abs=1.5)
 
 
+@pytest.mark.parametrize(
+    ("weekly", "outlook", "days", "said"),
+    [
+        (10, "exhausts", 8.0, "+10 a week on one day of the week"),  # 60, 70, 80, 90, of 100
+        (0, "steady", None, "no growth was seen"),
+    ],
+)
+def test_jobs_of_one_day_of_the_week_that_grow_are_growth(weekly: int, outlook: str, days: float | None, said: str):
+    """Usual days stay at 20."""
+    newest = NOW // 24
+    hours = [
+        UsageHour(hour, 90 - weekly * ((newest - hour // 24) // 7) if (newest - hour // 24) % 7 == 6 else 20)
+        for hour in range(NOW - 28 * 24 + 1, NOW + 1)
+    ]
+    found = row(rows_of(evidence("vm1"), usage(hours=hours)), "node")
+    assert (found.outlook, found.days) == (outlook, days if days is None else pytest.approx(days, abs=1.5))
+    assert said in found.message
+    assert found.latest is None
+
+
 def test_hours_that_nobody_saw_are_no_hours_without_pods():
     seen = usage(days=10)
     holed = [
