@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from azure_cni.errors import AzureCniError
-from azure_cni.ipam.audit_records import HOLES, AuditRecord
+from azure_cni.ipam.audit_records import HOLES, AuditKind, AuditRecord
 
 
 class FakeAuditStore:
@@ -38,6 +38,11 @@ class FakeAuditStore:
     def find(self, address: str) -> tuple[str, Sequence[AuditRecord]]:
         """See `AuditStore`."""
         found = [one for one in self.records if one.address == address or one.event in HOLES]
+        return self.records[0].time if self.records else "", found
+
+    def find_writes(self) -> tuple[str, Sequence[AuditRecord]]:
+        """See `AuditStore`."""
+        found = [one for one in self.records if one.event in {AuditKind.NIC_WRITTEN, *HOLES}]
         return self.records[0].time if self.records else "", found
 
     def walk(self) -> Sequence[AuditRecord]:

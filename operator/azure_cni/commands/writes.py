@@ -86,7 +86,7 @@ def _unknown(report: WritesReport, since: str) -> list[str]:
     holes = [
         f"node {report.node}: its audit trail has a hole from {one.begin} to {one.end}"
         for one in report.holes
-        if one.end > since and one.begin != one.end
+        if one.end >= since and (one.lost or one.begin != one.end)  # times are whole seconds
     ]
     return [*late, *holes]
 

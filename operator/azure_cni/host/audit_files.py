@@ -107,7 +107,13 @@ class FileAuditStore:
 
     def find(self, address: str) -> tuple[str, Sequence[AuditRecord]]:
         """See `AuditStore`. Only lines with the address, or about a hole, are decoded: a full trail takes 0.1 s."""
-        reading = _Reading(address)
+        return self._read(_Reading(f'"address":"{address}"', address))
+
+    def find_writes(self) -> tuple[str, Sequence[AuditRecord]]:
+        """See `AuditStore`."""
+        return self._read(_Reading(f'"event":"{AuditKind.NIC_WRITTEN.value}"'))
+
+    def _read(self, reading: _Reading) -> tuple[str, Sequence[AuditRecord]]:
         try:
             with self._lock:  # a line that is being written is none that was cut off
                 for path in self._files():
@@ -218,12 +224,15 @@ def _undo(path: Path, descriptor: int, before: os.stat_result) -> None:
 
 
 class _Reading:
-    """Puts together what a trail says of one address, from its lines in their order."""
+    """Puts together what a trail says of one address, or of none, from its lines in their order.
 
-    def __init__(self, address: str) -> None:
+    `wanted` is in each line that matters, beside those about holes.
+    """
+
+    def __init__(self, wanted: str, address: str = "") -> None:
         self.begins = ""
         self._address = address
-        self._wanted = f'"address":"{address}"'.encode()
+        self._wanted = wanted.encode()
         self._found: list[AuditRecord] = []
         self._before = b""
         """The last line that could be read."""

@@ -59,13 +59,15 @@ def write_record(write: NicWrite, *, time: str, node: str, writer: str) -> Audit
     )
 
 
-def writes_report(node: str, records: Iterable[AuditRecord]) -> WritesReport:
-    """All writes among the records of a trail, which are in their order; the newest MOST_WRITES, and holes since."""
-    begins, holes = "", list[HoleReport]()
+def writes_report(node: str, begins: str, records: Iterable[AuditRecord]) -> WritesReport:
+    """The writes of a trail since `begins`, by its records of writes and holes in their order.
+
+    The newest MOST_WRITES, and holes since the first of those.
+    """
+    holes = list[HoleReport]()
     writes: deque[NicWriteReport] = deque()
     for record in records:
-        begins = begins or record.time
-        if record.event in HOLES:
+        if record.event in HOLES or record.event == AuditKind.UNREADABLE:
             begin, end = sorted((record.not_before, record.time))
             holes.append(HoleReport(record.event, begin, end, record.lost))
         elif record.event == AuditKind.NIC_WRITTEN:

@@ -62,6 +62,9 @@ class AuditStore(Protocol):
     def find(self, address: str) -> tuple[str, Sequence[AuditRecord]]:
         """Since when there are records, and those of an address with all holes, in their order."""
 
+    def find_writes(self) -> tuple[str, Sequence[AuditRecord]]:
+        """Since when there are records, and those of writes of the NIC with all holes, in their order."""
+
     def walk(self) -> Iterable[AuditRecord]:
         """All records, in their order."""
 
@@ -165,9 +168,10 @@ class AuditTrail:
         """The writes of the NIC. What was noted a moment ago is written first."""
         await self._write()
         try:
-            return await asyncio.to_thread(lambda: writes_report(self._node, self._store.walk()))
+            begins, records = await asyncio.to_thread(self._store.find_writes)
         except AzureCniError as error:
             return WritesReport(self._node, error=str(error))
+        return writes_report(self._node, begins, records)
 
     async def _begin(self) -> None:
         """The hole before this agent, and what is held after it."""

@@ -70,6 +70,14 @@ def test_only_those_that_are_asked_about():
             ),
             "a hole from 2026-11-28T06:30:00Z to 2026-11-28T06:40:00Z",
         ),
+        (
+            WritesReport(
+                "vm1",
+                "2026-11-28T01:00:00Z",
+                holes=[HoleReport("unreadable", "2026-11-28T06:00:00Z", "2026-11-28T06:00:00Z", lost=1)],
+            ),
+            "a hole from 2026-11-28T06:00:00Z to 2026-11-28T06:00:00Z",
+        ),
     ],
 )
 def test_what_the_trail_cannot_know_is_told(report: WritesReport, words: str):

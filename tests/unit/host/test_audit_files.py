@@ -141,6 +141,25 @@ def test_a_line_that_cannot_be_read_is_a_hole_and_harms_no_other(tmp_path: Path)
     assert [one.event for one in store.walk()] == ["assigned", "returned"]
 
 
+def test_writes_of_the_nic_are_found_with_all_holes_and_lines_that_cannot_be_read(tmp_path: Path):
+    store = a_store(tmp_path)
+    started = AuditRecord(time="2026-11-28T05:00:00Z", event=AuditKind.STARTED.value)
+    write = AuditRecord(time="2026-11-28T06:01:00Z", event=AuditKind.NIC_WRITTEN.value, added=16, result="Succeeded")
+    store.append([record(), started, write], held=[], until=NOW)
+    (file,) = files(tmp_path)
+    with file.open("ab") as stream:
+        stream.write(b'{"time":"2026-11-28T06:02:00Z","event":"nicWr')
+    store.append([record(B), write], held=[], until=NOW)
+    begins, found = store.find_writes()
+    assert begins == record().time
+    assert [one.event for one in found if one.event != AuditKind.ASSIGNED] == [
+        "started", "nicWritten", "unreadable", "nicWritten",
+    ]  # fmt: skip
+    lost = found[-2]
+    assert (lost.lost, lost.not_before) == (1, "2026-11-28T06:01:00Z")
+    assert a_store(tmp_path / "nothing").find_writes() == ("", [])
+
+
 LONG = "x" * 70_000
 """Longer than any line that is written since there are bounds for what a runtime sends."""
 

@@ -16,7 +16,7 @@ def record(at_s: float, write: NicWrite | None = None, **more: str) -> AuditReco
 
 def test_who_why_what_etag_and_result_are_what_was_written_down():
     grown = NicWrite("2 pods wait", 16, 0, 1, "Succeeded", 'W/"2"', came=("10.0.0.9",))
-    report = writes_report("vm1", [record(1, event=AuditKind.HELD, address="10.0.0.8"), record(5, grown)])
+    report = writes_report("vm1", time_text(1), [record(5, grown)])
     (write,) = report.writes
     assert (report.node, report.begins) == ("vm1", time_text(1))
     assert (write.time, write.writer, write.reason, write.result, write.etag) == (
@@ -35,8 +35,16 @@ def test_what_changed_is_what_the_nic_has():
 def test_holes_are_told_and_only_the_newest_writes():
     write = NicWrite("keep addresses ready", 1, 0, 0, "Throttled", 'W/"1"')
     old, new = (record(at, event=AuditKind.STARTED, not_before=time_text(at - 5)) for at in (10, 10_000))
-    report = writes_report("vm1", [old, *(record(20 + number, write) for number in range(MOST_WRITES + 3)), new])
+    report = writes_report("vm1", time_text(10), [old, *(record(20 + number, write) for number in range(MOST_WRITES + 3)), new])
     assert len(report.writes) == MOST_WRITES
     assert report.begins == report.writes[0].time == time_text(23)
     assert [(one.begin, one.end) for one in report.holes] == [(time_text(9995), time_text(10_000))]
-    assert writes_report("vm1", []).begins == ""
+    assert writes_report("vm1", "", []).begins == ""
+
+
+def test_lines_that_cannot_be_read_are_a_hole():
+    write = NicWrite("2 pods wait", 16, 0, 0, "Succeeded", 'W/"2"')
+    lost = AuditRecord(time_text(9), AuditKind.UNREADABLE.value, not_before=time_text(5), lost=2)
+    report = writes_report("vm1", time_text(1), [record(5, write), lost, record(9, write)])
+    assert [(one.begin, one.end, one.lost) for one in report.holes] == [(time_text(5), time_text(9), 2)]
+    assert len(report.writes) == 2
