@@ -78,6 +78,7 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True, settings: bool = F
         missing={name: f"{name} could not be read: {why}" for name, why in denials.items() if why},
         kube_proxy=kube_proxy,
         definitions=definitions,
+        system=access.system_namespace,
     )
 
 

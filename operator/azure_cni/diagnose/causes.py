@@ -12,6 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from azure_cni.diagnose.component_settings import SYSTEM
+
 PAGE: Final = "docs/operations.md"
 WAITING: Final = "a-pod-stays-in-containercreating"
 PENDING: Final = "a-pod-stays-pending"
@@ -35,7 +37,10 @@ class Actor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One of them. `command` has NODE, POD, NAMESPACE, QUOTA and LIMIT in it, which `in_words` replaces."""
+    """One of them. `command` has NODE, POD, NAMESPACE, QUOTA, LIMIT and SYSTEM in it, which `in_words` replaces.
+
+    SYSTEM is the namespace of azure-cni itself.
+    """
 
     meaning: str
     actor: Actor
@@ -57,17 +62,17 @@ SCALE: Final = (
     "--replicas=2"
 )
 RESTART: Final = "kubectl delete nodeippool NODE"
-UNCHAIN: Final = "helm upgrade azure-cni charts/azure-cni -n kube-system --reuse-values --set cni.chainPortmap=false"
+UNCHAIN: Final = "helm upgrade azure-cni charts/azure-cni -n SYSTEM --reuse-values --set cni.chainPortmap=false"
 _LOGS: Final = (
-    "kubectl -n kube-system logs --since=10m $(kubectl -n kube-system get pods -o name "
+    "kubectl -n SYSTEM logs --since=10m $(kubectl -n SYSTEM get pods -o name "
     "-l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent --field-selector spec.nodeName=NODE)"
 )
 _AGENTS: Final = (
-    "kubectl -n kube-system get pods -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent "
+    "kubectl -n SYSTEM get pods -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent "
     "--field-selector spec.nodeName=NODE -o wide"
 )
 _CONTROLLERS: Final = (
-    "kubectl -n kube-system get pods -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=controller -o wide"
+    "kubectl -n SYSTEM get pods -l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=controller -o wide"
 )
 _POD: Final = "kubectl describe pod -n NAMESPACE POD"
 REDEFINE: Final = "kubectl apply --server-side --force-conflicts -f crds/"
@@ -220,7 +225,12 @@ def cause_of(reason: str) -> Cause:
 
 
 def in_words(command: str, **names: str) -> str:
-    """A command with the names of this case: `in_words(..., node="vm1")`. What is not known stays in capitals."""
+    """A command with the names of this case: `in_words(..., node="vm1")`. What is not known stays in capitals.
+
+    azure-cni's own commands are told where it is installed, as `system`, unless that is where they look.
+    """
+    if command.startswith("azure-cni ") and names.get("system", SYSTEM) != SYSTEM:
+        command += " --system-namespace SYSTEM"
     for name, value in names.items():
         if value:
             command = command.replace(name.upper(), value)

@@ -148,6 +148,8 @@ class ClusterEvidence:
     missing: Mapping[str, str] = field(default_factory=dict)
     pauses: Mapping[str, NodePause] = field(default_factory=dict)
     """By node, of pools that are paused."""
+    system: str = SYSTEM
+    """The namespace of azure-cni's own release."""
     kube_proxy: KubeProxyFacts | None = None
     """None where there is no such ConfigMap, or nobody asked for it."""
     definitions: Mapping[str, frozenset[str]] = field(default_factory=dict)

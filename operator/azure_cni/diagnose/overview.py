@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -11,8 +11,8 @@ from azure_cni.api.conditions import QuotaKind
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import mapping, text
 from azure_cni.api.vnet_quota import VNetQuota
-from azure_cni.diagnose.causes import PAGE, RAISE, SCALE, Actor, in_words
-from azure_cni.diagnose.evidence import ClusterEvidence, ProcessFacts, condition_of
+from azure_cni.diagnose.causes import PAGE, RAISE, Actor, in_words
+from azure_cni.diagnose.evidence import ClusterEvidence, condition_of
 from azure_cni.diagnose.findings import ERROR, WARNING, Finding, finding_of, of_condition, of_near_limit, own_finding
 from azure_cni.diagnose.pool_findings import Problems, of_pools
 from azure_cni.diagnose.sizing_advice import sufficient_limit
@@ -78,7 +78,7 @@ def survey(evidence: ClusterEvidence, *, version: str, problems: Problems | None
         nodes=[_node_row(name, evidence) for name in _node_names(evidence)],
         quotas=[_quota_row(quota) for quota in evidence.quotas],
         controllers=f"{ready} of {len(evidence.controllers)} ready",
-        versions=sorted({one.version for one in (*evidence.agents, *evidence.controllers) if one.version}),
+        versions=_versions(evidence),
         unread=list(evidence.unread),
     )
 
@@ -129,19 +129,20 @@ def _quota_row(quota: VNetQuota) -> QuotaRow:
 def _of_processes(evidence: ClusterEvidence, version: str) -> Iterator[Finding]:
     if not evidence.agents and evidence.knows("agents"):
         do = "install the chart; where it is not in kube-system, name its namespace with --system-namespace"
-        yield own_finding(ERROR, "NoAgents", "the cluster", "no agent of azure-cni runs here", do)
+        message = "no agent of azure-cni runs here"
+        yield own_finding(ERROR, "NoAgents", "the cluster", message, do, system=evidence.system)
     seen = {agent.node for agent in evidence.agents}
     for node in evidence.nodes:
         if node.linux and evidence.agents and node.name not in seen:
-            yield finding_of(ERROR, "AgentAway", f"node {node.name}", "the node has no agent", node=node.name)
+            yield finding_of(ERROR, "AgentAway", f"node {node.name}", "the node has no agent", evidence, node=node.name)
     for name in sorted(seen):
         agent = evidence.agent(name)
         if agent is not None and not agent.ready:
             message = f"the agent {agent.full_name} is not ready ({agent.state}, {counted(agent.restarts, 'restart')})"
-            yield finding_of(ERROR, "AgentAway", f"node {name}", message, node=name)
+            yield finding_of(ERROR, "AgentAway", f"node {name}", message, evidence, node=name)
     yield from _of_priority(evidence)
     yield from _of_controllers(evidence)
-    yield from _of_versions([*evidence.agents, *evidence.controllers], version)
+    yield from _of_versions(evidence, version)
 
 
 def _of_controllers(evidence: ClusterEvidence) -> Iterator[Finding]:
@@ -151,12 +152,11 @@ def _of_controllers(evidence: ClusterEvidence) -> Iterator[Finding]:
         return
     if not evidence.controllers and evidence.agents:
         message = "no controller is ready: there is no pod of one"
-        found = finding_of(ERROR, "AwaitingGrant", "the controller", message)
-        scale = in_words(SCALE, system=evidence.agents[0].namespace)
-        yield msgspec.structs.replace(found, do="scale its Deployment up, or see why it makes no pod", command=scale)
+        found = finding_of(ERROR, "AwaitingGrant", "the controller", message, evidence)
+        yield msgspec.structs.replace(found, do="scale its Deployment up, or see why it makes no pod")
         return
     states = few([f"{one.full_name} is {one.state}" for one in evidence.controllers]) or "there is no pod of one"
-    yield finding_of(ERROR, "AwaitingGrant", "the controller", f"no controller is ready: {states}")
+    yield finding_of(ERROR, "AwaitingGrant", "the controller", f"no controller is ready: {states}", evidence)
 
 
 def _of_priority(evidence: ClusterEvidence) -> Iterator[Finding]:
@@ -176,22 +176,27 @@ def _of_priority(evidence: ClusterEvidence) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _of_versions(processes: Sequence[ProcessFacts], version: str) -> Iterator[Finding]:
-    found = sorted({one.version for one in processes if one.version})
+def _of_versions(evidence: ClusterEvidence, version: str) -> Iterator[Finding]:
+    found = _versions(evidence)
     if len(found) > 1:
         message = f"agents and controllers are of versions {' and '.join(found)}"
         do = "wait for the rollout to end; if it does not, see which pods are old"
-        yield own_finding(WARNING, "VersionSkew", "the cluster", message, do)
+        yield own_finding(WARNING, "VersionSkew", "the cluster", message, do, system=evidence.system)
     elif found and version not in found:
         message = f"this command line is {version}, the cluster runs {found[0]}"
-        yield own_finding(WARNING, "ClientSkew", "this command line", message, f"install azure-cni {found[0]}")
+        do = f"install azure-cni {found[0]}"
+        yield own_finding(WARNING, "ClientSkew", "this command line", message, do, system=evidence.system)
 
 
-def _of_full_subnet(about: str, condition: Mapping[str, Any]) -> Finding:
+def _versions(evidence: ClusterEvidence) -> list[str]:
+    return sorted({one.version for one in (*evidence.agents, *evidence.controllers) if one.version})
+
+
+def _of_full_subnet(about: str, condition: Mapping[str, Any], system: str) -> Finding:
     """Pods that wait are found at their nodes; this says what to do before others do."""
     return of_condition(
         WARNING, about, condition, do="enlarge it, remove what uses addresses there, or add nodes in another one",
-        command="azure-cni forecast", section="a-subnet-is-full",
+        command=in_words("azure-cni forecast", system=system), section="a-subnet-is-full",
     )  # fmt: skip
 
 
@@ -199,9 +204,11 @@ def _of_quotas(evidence: ClusterEvidence) -> Iterator[Finding]:
     for quota in evidence.quotas:
         for kind in (QuotaKind.EXHAUSTED, QuotaKind.SUBNET_FULL, QuotaKind.THROTTLED):
             if was_near(quota.status, kind):
-                yield of_near_limit(f"VNetQuota {quota.name}", condition_of(quota.status, kind))
+                near = condition_of(quota.status, kind)
+                yield of_near_limit(f"VNetQuota {quota.name}", near, system=evidence.system)
         if quota.holds(QuotaKind.SUBNET_FULL):
-            yield _of_full_subnet(f"VNetQuota {quota.name}", condition_of(quota.status, QuotaKind.SUBNET_FULL))
+            full = condition_of(quota.status, QuotaKind.SUBNET_FULL)
+            yield _of_full_subnet(f"VNetQuota {quota.name}", full, evidence.system)
         limit = sufficient_limit(evidence, quota)
         raising = in_words(RAISE, quota=quota.name, limit=limit)
         ready, usage = condition_of(quota.status, "Ready"), condition_of(quota.status, "UsageKnown")

@@ -13,16 +13,16 @@ from typing import Any, Final
 
 import msgspec
 
-from azure_cni.api.conditions import IDLE_RECALLED, NODE_AT_LIMIT, PoolKind
+from azure_cni.api.conditions import PoolKind
 from azure_cni.api.introspection import NodeReport
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import text
-from azure_cni.diagnose.causes import SCALE, cause_of, in_words
+from azure_cni.diagnose.causes import in_words
 from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, EventFacts, PodFacts, condition_of
+from azure_cni.diagnose.findings import cause_in, names_in
 from azure_cni.diagnose.next_steps import next_step
 from azure_cni.diagnose.pod_events import FoundCause, newest_first, newest_of_network, not_ours
 from azure_cni.diagnose.pod_features import lacks, vnet_notes
-from azure_cni.diagnose.sizing_advice import sufficient_limit
 from azure_cni.model.text import counted, few, seconds_of, time_text
 
 EXPECTED: Final = frozenset({"Addressed", "Ended", "HostNetwork", "Starting"})
@@ -74,14 +74,9 @@ def explain_pod(
         found = _of_unwritten(found, events, report) or found
     if found.reason in {"Addressed", "HostNetwork"} and (lacking := lacks(pod, events, report)) is not None:
         found = FoundCause(lacking.reason, f"{lacking.message}; the pod runs, and its address works", found.since_s)
-    cause, pool = cause_of(found.reason), evidence.pool(pod.node)
-    scarce = found.reason in {PoolKind.QUOTA_EXCEEDED, PoolKind.SUBNET_FULL}
-    if scarce and pool is not None and pool.recalling >= max(1, pool.waiting):
-        cause = cause_of(IDLE_RECALLED)  # as many as wait are on their way
-    quota = evidence.quota(pool.vnet_id) if pool else None
-    names = {"node": pod.node, "pod": pod.name, "namespace": pod.namespace, "quota": quota.name if quota else ""}
-    names["limit"] = sufficient_limit(evidence, quota) if quota else ""
-    command = found.command or _special_command(found.reason, evidence, pool) or cause.command
+    pool = evidence.pool(pod.node)
+    cause = cause_in(found.reason, evidence, pool)
+    names = names_in(evidence, pod.node) | {"pod": pod.name, "namespace": pod.namespace}
     since_s = found.since_s if found.since_s is not None else pod.scheduled_s or pod.created_s
     return PodDiagnosis(
         pod=pod.full_name,
@@ -95,19 +90,10 @@ def explain_pod(
         next_step="" if found.reason in EXPECTED else next_step(found.reason, pod, pool, report, now_s=now_s),
         actor=cause.actor.value,
         do=cause.do,
-        command=in_words(command, **names, address=pod.addresses[0] if pod.addresses else ""),
+        command=in_words(found.command or cause.command, **names, address=pod.addresses[0] if pod.addresses else ""),
         page=cause.page,
         notes=[*_notes(pod, evidence, report), *vnet_notes(pod, events, report)],
     )
-
-
-def _special_command(reason: str, evidence: ClusterEvidence, pool: NodeIPPool | None) -> str:
-    """A command that fits this case better than the cause's own; "" where that is the right one."""
-    if reason == "AwaitingGrant" and not evidence.controllers and evidence.agents and evidence.knows("controllers"):
-        return in_words(SCALE, system=evidence.agents[0].namespace)
-    if reason == NODE_AT_LIMIT and pool is not None and pool.grant_reason == NODE_AT_LIMIT:
-        return "kubectl edit vnetquota QUOTA"
-    return ""
 
 
 def _found(pod: PodFacts, evidence: ClusterEvidence, events: Sequence[EventFacts], now_s: float) -> FoundCause:

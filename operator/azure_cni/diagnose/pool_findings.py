@@ -19,7 +19,6 @@ from azure_cni.diagnose.evidence import ClusterEvidence, condition_of
 from azure_cni.diagnose.findings import ERROR, WARNING, Finding, finding_of, of_condition, of_near_limit
 from azure_cni.diagnose.pauses import NodePause
 from azure_cni.diagnose.pod_diagnosis import listed_addresses
-from azure_cni.diagnose.sizing_advice import sufficient_limit
 from azure_cni.ipam.near_limit import was_near
 from azure_cni.model.identity import role_assignment
 from azure_cni.model.text import seconds_of
@@ -41,11 +40,12 @@ Problems = Mapping[str, Sequence[ProblemReport]]
 def of_pools(evidence: ClusterEvidence, problems: Problems) -> Iterator[Finding]:
     """Of each pool."""
     for pool in evidence.pools:
-        quota, pause = evidence.quota(pool.vnet_id), evidence.pauses.get(pool.name)
+        pause = evidence.pauses.get(pool.name)
         if pause is not None:
-            yield _of_pause(pause)
+            yield _of_pause(pause, evidence.system)
         if was_near(pool.status, PoolKind.AT_LIMIT):
-            yield of_near_limit(f"node {pool.name}", condition_of(pool.status, PoolKind.AT_LIMIT))
+            near = condition_of(pool.status, PoolKind.AT_LIMIT)
+            yield of_near_limit(f"node {pool.name}", near, system=evidence.system)
         for condition in mappings(pool.status.get("conditions")):
             kind, holds = text(condition.get("type")), condition.get("status") == "True"
             if kind == "Ready" and not holds and not _is_explained(pool, condition):
@@ -54,16 +54,15 @@ def of_pools(evidence: ClusterEvidence, problems: Problems) -> Iterator[Finding]
                     text(condition.get("reason")),
                     f"node {pool.name}",
                     text(condition.get("message")),
+                    evidence,
                     since=text(condition.get("lastTransitionTime")),
                     node=pool.name,
-                    quota=quota.name if quota else "",
-                    limit=sufficient_limit(evidence, quota) if quota else "",
                 )
             elif kind in NOT_WELL and holds:
                 yield from _of_not_well(pool, condition, evidence, problems.get(pool.name, ()))
 
 
-def _of_pause(pause: NodePause) -> Finding:
+def _of_pause(pause: NodePause, system: str) -> Finding:
     """Whether or not pods wait already: a pause is easily forgotten."""
     return Finding(
         severity=WARNING,
@@ -73,7 +72,7 @@ def _of_pause(pause: NodePause) -> Finding:
         message=f"{pause.in_words}; its NIC is not written, and pods start only while an address is free",
         actor=Actor.CLUSTER.value,
         do="end the pause when the work is done",
-        command=f"azure-cni resume {pause.node}",
+        command=in_words("azure-cni resume NODE", node=pause.node, system=system),
         page=f"{PAGE}#work-on-a-nic-by-hand",
     )
 

@@ -1,5 +1,8 @@
 """`status`: what is wrong comes first, each with a code that never changes, and nothing else is there."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from azure_cni import __version__
@@ -65,6 +68,34 @@ def test_each_thing_that_is_wrong_is_one_line(access: FakeClusterAccess, severit
     assert wrong[0].message
     assert wrong[0].do
     assert wrong[0].page.startswith("docs/")
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "command"),
+    [
+        ("NodeAtLimit", {"grantReason": "NodeAtLimit"}, "kubectl edit vnetquota vnet"),
+        ("NodeAtLimit", {}, "kubectl edit nodeippool vm1"),
+        ("QuotaExceeded", {"waiting": 2, "recalling": 2}, "kubectl describe vnetquota vnet"),
+    ],
+)
+def test_a_node_that_is_full_has_the_command_that_why_names(reason: str, status: dict[str, Any], command: str):
+    access = cluster(pools=[pool("vm1", condition("Ready", False, reason, "16 of at most 16"), **status)])
+    (found,) = (one for one in look(access).findings if one.code == reason)
+    assert found.command == command
+
+
+def test_commands_are_for_the_namespace_in_which_azure_cni_is():
+    away, paused = pool("vm2"), pool("vm3") | {"spec": {"paused": True}}
+    failed = pool("vm1", condition("Ready", False, "LedgerFailed", "disk full"))
+    access = cluster(pools=[failed, away, paused], processes=[process("agent"), process("agent", "vm3")])
+    evidence = reads.read_cluster(access, pods=False)
+    assert evidence.system == access.system_namespace == "kube-system"
+    found = survey(replace(evidence, system="network"), version=__version__).findings
+    named = [one.command for one in found if "azure-cni" in one.command]
+    assert len(named) >= 3
+    assert [one for one in named if "kube-system" in one or "SYSTEM" in one] == []
+    assert all("network" in one for one in named)
+    assert "azure-cni resume vm3 --system-namespace network" in named
 
 
 def test_errors_come_before_warnings():

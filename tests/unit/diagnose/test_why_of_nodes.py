@@ -151,7 +151,7 @@ def edited(
                    said, then, command)  # fmt: skip
 
 
-LOGS = in_words(CAUSES["LedgerFailed"].command, node="vm1")
+LOGS = in_words(CAUSES["LedgerFailed"].command, node="vm1", system="kube-system")
 READ_NOW = 'kubectl annotate nodeippool vm1 --overwrite azure-cni.io/read-now="$(date +%s)"'
 DENIED = errors.AccessDenied("cannot write NIC vm1-nic: it lacks it", action=WRITE, scope="/subscriptions/s/nic")
 TROUBLES = [
@@ -189,7 +189,8 @@ TROUBLES += [
     Trouble("LedgerFailed", partial(_break_ledger, broken=True), partial(_break_ledger, broken=False),
             "cannot write the ledger", "the agent's next try (", LOGS),
     Trouble("PluginMissing", partial(_remove_plugin, there=False), partial(_remove_plugin, there=True),
-            "the plugin portmap is missing", "the agent looks for it every ten seconds", UNCHAIN),
+            "the plugin portmap is missing", "the agent looks for it every ten seconds",
+            in_words(UNCHAIN, system="kube-system")),
 ]  # fmt: skip
 
 

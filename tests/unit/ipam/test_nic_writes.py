@@ -35,7 +35,8 @@ def test_what_changed_is_what_the_nic_has():
 def test_holes_are_told_and_only_the_newest_writes():
     write = NicWrite("keep addresses ready", 1, 0, 0, "Throttled", 'W/"1"')
     old, new = (record(at, event=AuditKind.STARTED, not_before=time_text(at - 5)) for at in (10, 10_000))
-    report = writes_report("vm1", time_text(10), [old, *(record(20 + number, write) for number in range(MOST_WRITES + 3)), new])
+    many = (record(20 + number, write) for number in range(MOST_WRITES + 3))
+    report = writes_report("vm1", time_text(10), [old, *many, new])
     assert len(report.writes) == MOST_WRITES
     assert report.begins == report.writes[0].time == time_text(23)
     assert [(one.begin, one.end) for one in report.holes] == [(time_text(9995), time_text(10_000))]
