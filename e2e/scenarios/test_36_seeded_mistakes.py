@@ -19,13 +19,14 @@ from scenarios.harness.node import Node
 from scenarios.harness.product import Product
 from scenarios.harness.seeds import MISTAKES, Mistake, Stage, look_now
 
-FOUND_S = 120.0
+FOUND_S = 180.0
+"""Filters of others are examined once a minute."""
 MENDED_S = 180.0
 COMMAND_S = 300.0
 
 
 @pytest.fixture(scope="module")
-def stage(box: Box, product: Product, cloud: Cloud, nodes: list[Node]) -> Stage:
+def seedbed(box: Box, product: Product, cloud: Cloud, nodes: list[Node]) -> Stage:
     product.await_ready()
     return Stage(box, product, cloud, nodes)
 
@@ -42,19 +43,19 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=[mistake.name for mistake in MISTAKES])
 def test_a_mistake_is_found_and_the_command_that_is_named_mends_it(
-    mistake: Mistake, stage: Stage, programs: Path, figure: Callable[[str], None]
+    mistake: Mistake, seedbed: Stage, programs: Path, figure: Callable[[str], None]
 ) -> None:
     words = ("check", "--pre") if mistake.pre else ("check",)
     assert not _named(mistake.code, words)
-    with mistake.seeded(stage):
-        found = stage.box.wait_for(lambda: _named(mistake.code, words), FOUND_S, f"{mistake.code}", poll_s=1.0)
+    with mistake.seeded(seedbed):
+        found = seedbed.box.wait_for(lambda: _named(mistake.code, words), FOUND_S, f"{mistake.code}", poll_s=1.0)
         command, node = found[0]["command"], found[0].get("node", "")
         where = f"on {node}: " if node else ""
         figure(f"{mistake.code}: {found[0]['message']} -> {where}{command}")
         assert f"{where}{command}" in ask(*words).printed
-        _carry_out(command, node, stage=stage, programs=programs)
-        look_now(stage)
-        stage.box.wait_for(lambda: not _named(mistake.code, words), MENDED_S, f"{mistake.code} to end", poll_s=1.0)
+        _carry_out(command, node, stage=seedbed, programs=programs)
+        look_now(seedbed)
+        seedbed.box.wait_for(lambda: not _named(mistake.code, words), MENDED_S, f"{mistake.code} to end", poll_s=1.0)
 
 
 def _named(code: str, words: tuple[str, ...]) -> list[dict[str, Any]]:
