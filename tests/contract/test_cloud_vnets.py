@@ -17,7 +17,7 @@ from azure_cni.azure.endpoints import cloud_named
 from azure_cni.azure.resources import Resource
 from azure_cni.azure.vnets import ArmVNets
 from azure_cni.errors import AccessDenied, CloudNotFound, CloudUnreachable, RequestRefused, ResourceBusy, Throttled
-from azure_cni.model.nic import NicID, VNetID
+from azure_cni.model.nic import MOST_USED, NicID, VNetID
 from contract.azure_world import Token
 from contract.nic_world import Calls
 from fakeazure import FakeAzure
@@ -78,6 +78,13 @@ class Items:
 async def test_usages_are_numbers(world: ServedVNets, value: float, used: int) -> None:
     vnets = ArmVNets(Items({"currentValue": value}, {"currentValue": 2.0}))  # type: ignore[arg-type]
     assert await vnets.used(world.vnet_id) == used + 2
+
+
+async def test_no_subnet_is_larger_than_the_api_server_lets_a_status_say(world: ServedVNets) -> None:
+    """As one of IPv6 may be shown: a ledger with such a number in its status would be refused, and nobody granted."""
+    usage = {"id": f"{world.vnet_id}/subnets/six", "currentValue": 1e300, "limit": 2.0**64}
+    (shown,) = await ArmVNets(Items(usage)).usages(world.vnet_id)  # type: ignore[arg-type]
+    assert (shown.used, shown.limit) == (MOST_USED, MOST_USED)
 
 
 @pytest.mark.parametrize(

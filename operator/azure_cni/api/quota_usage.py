@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from azure_cni.api.reading import mapping, mappings, text, whole
+from azure_cni.model.nic import MOST_USED
 from azure_cni.model.text import seconds_of, time_text
 
-MOST_USED: Final = 2**31 - 1
-"""What is believed of what Azure counts."""
 MOST_SUBNETS: Final = 64
 """Subnets of one VNet that its quota speaks of: those that are fullest."""
 

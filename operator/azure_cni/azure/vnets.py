@@ -10,7 +10,7 @@ from azure_cni.azure.arm import Arm
 from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import CloudNotFound, CloudUnreachable, ResourceBusy
-from azure_cni.model.nic import SubnetID, SubnetUsage, VNetID
+from azure_cni.model.nic import MOST_USED, SubnetID, SubnetUsage, VNetID
 from azure_cni.model.text import legible
 
 GONE: Final = frozenset({"ResourceNotFound", "NotFound", "ResourceGroupNotFound"})
@@ -65,4 +65,8 @@ def _usage(document: object, *, what: str) -> SubnetUsage:
     if usage.current_value is None or not math.isfinite(usage.current_value):
         raise CloudUnreachable(f"cannot {what}: Azure shows no number for {legible(usage.id or 'a subnet')}")
     limit = usage.limit if usage.limit is not None and math.isfinite(usage.limit) else 0
-    return SubnetUsage(SubnetID(usage.id or ""), used=max(0, int(usage.current_value)), limit=max(0, int(limit)))
+    return SubnetUsage(SubnetID(usage.id or ""), used=_count(usage.current_value), limit=_count(limit))
+
+
+def _count(shown: float) -> int:
+    return int(min(max(0.0, shown), MOST_USED))

@@ -15,7 +15,7 @@ from azure_cni.cluster.node_index import NodeIndex
 from azure_cni.cluster.ports import ControllerClock, VNets
 from azure_cni.errors import AzureCniError, CloudUnreachable, Throttled
 from azure_cni.model.identity import short_id
-from azure_cni.model.nic import SubnetUsage, VNetID
+from azure_cni.model.nic import MOST_USED, SubnetUsage, VNetID
 from azure_cni.quota.external_usage import UsageReading
 from azure_cni.quota.messages import NOTHING, Explanation
 
@@ -84,7 +84,8 @@ class UsageReader:
             log.info("how full a vnet is can be read again", extra={"vnet": short_id(self._vnet_id)})
         self._reading.silence = NOTHING
         self._reading.nodes = self._nodes()
-        self._reading.used = (sum(usage.used for usage in answer), math.floor(self._clock.utc_s()))
+        used = min(MOST_USED, sum(usage.used for usage in answer))
+        self._reading.used = (used, math.floor(self._clock.utc_s()))
         self._reading.subnets = answer
         return True
 

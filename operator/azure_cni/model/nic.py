@@ -53,6 +53,10 @@ def is_our_name(name: str) -> bool:
     return _OUR_NAME.fullmatch(name) is not None
 
 
+MOST_USED: Final = 2**31 - 1
+"""What is believed of what Azure counts. A subnet of IPv6 may have more, and the API server takes no such number."""
+
+
 @dataclass(frozen=True, slots=True)
 class SubnetUsage:
     """How full one subnet is, as Azure counts it: addresses `used` by whomever, of `limit` that it has for use."""

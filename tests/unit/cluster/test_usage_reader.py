@@ -11,7 +11,7 @@ from azure_cni.api.node_ip_pool import parse
 from azure_cni.cluster.node_index import NodeIndex
 from azure_cni.cluster.usage_reader import AFTER_NEWS_S, USAGE_READ_TIMEOUT_S, WHEN_FULL_S, UsageReader
 from azure_cni.errors import AccessDenied, CloudUnreachable, Throttled
-from azure_cni.model.nic import SubnetUsage
+from azure_cni.model.nic import MOST_USED, SubnetID, SubnetUsage
 from azure_cni.quota.external_usage import UsageReading
 from azure_cni.quota.messages import NOTHING, Explanation
 from fakes.clocks import LoopClock
@@ -61,6 +61,14 @@ async def test_the_first_look_is_due_at_once_and_the_next_after_the_setting() ->
     assert asked.reading.used is not None
     assert asked.reading.used[0] == 7
     assert await asked.due_after_s() == pytest.approx(EVERY_S, abs=1)
+
+
+async def test_no_sum_is_larger_than_what_is_read_back_from_the_status() -> None:
+    """It would differ from what the status says in the next round, which would write it once more."""
+    asked = Asked()
+    asked.usage.take((SubnetUsage(SubnetID("a"), MOST_USED, MOST_USED), SubnetUsage(SubnetID("b"), 7, 9)))
+    assert asked.reading.used is not None
+    assert asked.reading.used[0] == MOST_USED
 
 
 @pytest.mark.parametrize(("every_s", "due_s"), [(EVERY_S, WHEN_FULL_S), (20.0, 20.0)])
