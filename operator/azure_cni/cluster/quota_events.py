@@ -11,22 +11,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from azure_cni.api import conditions, node_ip_pool, vnet_quota
 from azure_cni.api.conditions import IDLE_RECALLED, NEAR_LIMIT, QuotaKind
+from azure_cni.api.quota_usage import parse_subnet_uses
 from azure_cni.api.reading import mappings, text
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.cluster.ports import ClusterEvents
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
 from azure_cni.model.text import counted, few
+from azure_cni.quota.subnets import subnet_full
 
 log = logging.getLogger(__name__)
 
-TOLD: Final = (QuotaKind.EXHAUSTED, QuotaKind.SUBNET_FULL, QuotaKind.THROTTLED)
-"""Conditions of which people learn when they begin to hold, and once they are about to."""
+TOLD: Final = (QuotaKind.EXHAUSTED, QuotaKind.THROTTLED)
+"""Conditions of which people learn when they begin to hold, and once they are about to. SubnetFull is one for many
+subnets, so what is told is what begins in each of them.
+"""
 MOST_WAITING: Final = 32
 """A round has a few at most: more means that nobody takes them."""
 
@@ -38,6 +42,8 @@ class QuotaEvent:
     kind: Literal["Normal", "Warning"]
     reason: str
     message: str
+    cause: str = ""
+    """Events that differ in it are not one that repeats, with a newer message."""
 
 
 def news(before: VNetQuota, after: VNetQuota) -> list[QuotaEvent]:
@@ -50,7 +56,27 @@ def news(before: VNetQuota, after: VNetQuota) -> list[QuotaEvent]:
             reason == NEAR_LIMIT and not held and was.get(kind, ("", ""))[1] != NEAR_LIMIT
         )
         if kind in TOLD and begins:
-            found.append(QuotaEvent("Warning", reason, text(condition.get("message"))))
+            found.append(QuotaEvent("Warning", reason, text(condition.get("message")), cause=kind))
+    return found + _news_of_subnets(before, after)
+
+
+def _news_of_subnets(before: VNetQuota, after: VNetQuota) -> list[QuotaEvent]:
+    """Which subnets have become full since, and which nearly.
+
+    By what was written: a round adds to `before` what it has learned meanwhile.
+    """
+    known = {use.name: use for use in parse_subnet_uses(before.status.get("subnets"))}
+    full, near = [], []
+    for use in parse_subnet_uses(after.status.get("subnets")):
+        was = known.get(use.name)
+        if use.is_full and not (was and was.is_full):
+            full.append(use)
+        elif use.near_since_s is not None and not (was and was.near_since_s is not None):
+            near.append(use)
+    found = []
+    for uses in filter(None, (full, near)):
+        said = subnet_full(replace(after, subnets=tuple(uses)))
+        found.append(QuotaEvent("Warning", said.reason, said.message, cause=" ".join(use.name for use in uses)))
     return found
 
 
@@ -59,7 +85,8 @@ def recall(givers: Mapping[str, int], takers: Mapping[str, int]) -> QuotaEvent:
     idle = counted(sum(givers.values()), "idle address is", "idle addresses are")
     takes = few(tuple(f"{name} ({count})" for name, count in sorted(takers.items()) if count))
     gives = few(tuple(f"{name} ({count})" for name, count in sorted(givers.items())))
-    return QuotaEvent("Normal", IDLE_RECALLED, f"{idle} taken back from {gives}: pods wait on {takes}")
+    message = f"{idle} taken back from {gives}: pods wait on {takes}"
+    return QuotaEvent("Normal", IDLE_RECALLED, message, cause=message)
 
 
 class QuotaEvents:
@@ -92,11 +119,10 @@ class QuotaEvents:
                 "name": quota.name,
                 "uid": quota.version.uid,
             }
-            cause = event.message if event.kind == "Normal" else ""
             try:
                 with self._faults.guard("event", about=quota.name):
                     await self._events.publish(
-                        regarding, kind=event.kind, reason=event.reason, message=event.message, cause=cause
+                        regarding, kind=event.kind, reason=event.reason, message=event.message, cause=event.cause
                     )
             except AzureCniError as error:
                 log.warning("an event is left out", extra={"event_reason": event.reason, "error": str(error)})

@@ -64,6 +64,9 @@ async def test_both_sides_and_the_quota_say_what_is_under_way() -> None:
         await cluster.until(lambda: cluster.world.condition("SubnetFull")["status"] == "True")
         (use,) = cluster.world.status()["subnets"]
         assert (use["name"], use["used"], use["limit"]) == ("nodes", 18, 18)
+        (told,) = [event for event in cluster.world.events.published if event.reason == "SubnetFull"]
+        assert (told.kind, told.regarding["kind"], told.count) == ("Warning", "VNetQuota", 1)
+        assert "no address is left in subnet nodes (18 of 18 addresses)" in told.message
         said = Said(cluster)
         cluster.nodes["b"].nic.hold()
         await cluster.start_pods("a", 10)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from azure_cni.api import vnet_quota
+from azure_cni.api.quota_usage import SubnetUse, subnet_document
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.cluster.quota_events import MOST_WAITING, QuotaEvent, QuotaEvents, news, recall
 from azure_cni.errors import KubeUnreachable
 from azure_cni.faults import Faults
 from azure_cni.ipam.sizing import Policy
+from azure_cni.quota.subnets import subnet_full
 from fakes.cluster import VNET
 from fakes.events import FakeEvents
 from unit.cluster.real_nodes import RealNodes
@@ -27,10 +30,11 @@ def quota(*conditions: tuple[str, bool, str]) -> VNetQuota:
     return vnet_quota.parse({**body, "status": {"conditions": said}})
 
 
+NOW_S = 1_800_000_000.0
 WELL, NEAR, FULL = (
-    ("SubnetFull", False, "SubnetsHaveRoom"),
-    ("SubnetFull", False, "NearLimit"),
-    ("SubnetFull", True, "SubnetFull"),
+    ("Exhausted", False, "RoomLeft"),
+    ("Exhausted", False, "NearLimit"),
+    ("Exhausted", True, "QuotaExceeded"),
 )
 
 
@@ -41,7 +45,7 @@ WELL, NEAR, FULL = (
         ((), (NEAR,), ["NearLimit"]),
         ((WELL,), (NEAR,), ["NearLimit"]),
         ((NEAR,), (NEAR,), []),
-        ((NEAR,), (FULL,), ["SubnetFull"]),
+        ((NEAR,), (FULL,), ["QuotaExceeded"]),
         ((FULL,), (FULL,), []),
         ((FULL,), (NEAR,), []),  # it gets better
         ((NEAR,), (WELL,), []),
@@ -56,11 +60,55 @@ def test_what_begins_is_told_once(before: Any, after: Any, told: list[str]) -> N
     ]
 
 
+def with_subnets(*uses: SubnetUse) -> VNetQuota:
+    """As a round writes it."""
+    said = subnet_full(replace(quota(), subnets=uses))
+    written = quota((said.kind, said.holds, said.reason))
+    return replace(written, status={**written.status, "subnets": [subnet_document(use) for use in uses]})
+
+
+def use(name: str, used: int) -> SubnetUse:
+    return SubnetUse(name, used, 100, NOW_S if used > 80 else None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ((), (use("a", 10),), []),
+        ((), (use("a", 90),), [("NearLimit", "used in subnet a (90 of")]),
+        ((use("a", 90),), (use("a", 100),), [("SubnetFull", "left in subnet a (100 of")]),
+        ((use("a", 90), use("b", 10)), (use("a", 90), use("b", 90)), [("NearLimit", "used in subnet b (90 of")]),
+        ((use("a", 100), use("b", 10)), (use("a", 100), use("b", 90)), [("NearLimit", "used in subnet b (90 of")]),
+        ((use("a", 100), use("b", 90)), (use("a", 100), use("b", 100)), [("SubnetFull", "left in subnet b (100 of")]),
+        ((use("a", 90), use("b", 90)), (use("a", 91), use("b", 92)), []),
+        ((use("a", 100), use("b", 90)), (use("a", 100), use("b", 95)), []),
+        ((use("a", 100), use("b", 100)), (use("a", 100), use("b", 95)), []),
+        ((use("a", 100), use("b", 100)), (use("a", 100),), []),
+    ],
+)
+def test_what_begins_in_a_subnet_is_told_once_whatever_others_are(before: Any, after: Any, told: Any) -> None:
+    found = news(with_subnets(*before), with_subnets(*after))
+    assert [one.reason for one in found] == [reason for reason, _ in told]
+    assert all(words in one.message for one, (_, words) in zip(found, told, strict=True))
+
+
+@pytest.mark.looptime
+async def test_an_event_about_one_thing_does_not_take_the_place_of_that_about_another() -> None:
+    published = FakeEvents()
+    events = QuotaEvents(published, Faults(lambda _: None))
+    events.tell(with_subnets(use("a", 90)), with_subnets(use("a", 90), use("b", 90)))
+    events.tell(with_subnets(use("a", 90), use("b", 90)), with_subnets(use("a", 90), use("b", 90), use("c", 90)))
+    events.tell(quota(), quota(("Exhausted", False, "NearLimit"), ("Throttled", False, "NearLimit")))
+    task = asyncio.create_task(events.run())
+    await asyncio.sleep(1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [event.count for event in published.published] == [1, 1, 1, 1]
+
+
 def test_a_recall_names_who_gives_and_where_pods_wait() -> None:
-    event = recall({"b": 2, "c": 1}, {"a": 3, "z": 0})
-    assert event == QuotaEvent(
-        "Normal", "IdleRecalled", "3 idle addresses are taken back from b (2), c (1): pods wait on a (3)"
-    )
+    said = "3 idle addresses are taken back from b (2), c (1): pods wait on a (3)"
+    assert recall({"b": 2, "c": 1}, {"a": 3, "z": 0}) == QuotaEvent("Normal", "IdleRecalled", said, cause=said)
 
 
 @pytest.mark.looptime
