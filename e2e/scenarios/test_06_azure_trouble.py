@@ -44,14 +44,15 @@ def paused(nodes: Sequence[Node]) -> Iterator[None]:
 def test_a_full_subnet(box: Box, workload: Workload, cloud: Cloud, nodes: list[Node]) -> None:
     """The pods for which there is room start, the others wait with an event; they start when the subnet has room."""
     node = nodes[0]
-    with cloud.subnet_left_with(2), paused(nodes[1:]):  # else what others hold idle is taken back for these pods
-        waiting = workload.scale_beyond(20, ready=18)
-        event_for(box, waiting[0].name, "NoAddress", "SubnetFull", _where(node))
-        _holds(box, node, "SubnetFull", "SubnetFull", "nodes")
-        event_for(box, node.name, "SubnetFull", "Free addresses in the subnet, or enlarge it", kind="NodeIPPool")
-    started = workload.ready(20, timeout_s=ROOM_AGAIN_S)
-    assert {pod.uid for pod in waiting} <= {pod.uid for pod in started}
-    box.wait_for(lambda: node.condition("SubnetFull")["status"] == "False", TOLD_S, "SubnetFull to end")
+    with paused(nodes[1:]):  # else what others hold idle is taken back for pods that wait
+        with cloud.subnet_left_with(2):
+            waiting = workload.scale_beyond(20, ready=18)
+            event_for(box, waiting[0].name, "NoAddress", "SubnetFull", _where(node))
+            _holds(box, node, "SubnetFull", "SubnetFull", "nodes")
+            event_for(box, node.name, "SubnetFull", "Free addresses in the subnet, or enlarge it", kind="NodeIPPool")
+        started = workload.ready(20, timeout_s=ROOM_AGAIN_S)
+        assert {pod.uid for pod in waiting} <= {pod.uid for pod in started}
+        box.wait_for(lambda: node.condition("SubnetFull")["status"] == "False", TOLD_S, "SubnetFull to end")
 
 
 @pytest.mark.parametrize(
