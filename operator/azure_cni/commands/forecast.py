@@ -12,7 +12,7 @@ from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, progress, table
-from azure_cni.diagnose.forecasts import ForecastRow, forecast_rows, report_time_s
+from azure_cni.diagnose.forecasts import ForecastRow, forecast_rows, report_time_s, wrong_clocks
 from azure_cni.diagnose.sizing_advice import SizingAdvice, advise
 from azure_cni.errors import ConfigInvalid, KubeNotFound
 from azure_cni.ipam.exhaustion import Outlook
@@ -66,9 +66,11 @@ def forecast(access: ClusterAccess, form: Form, *, within: float, subnets: tuple
         reports, unasked = reads.ask_usage(access, asked)
     away = [f"node {node}: there is no pod of an agent" for node, agent in found.items() if agent is None]
     silent = [f"node {report.node}: {report.error}" for report in reports if report.error]
-    rows = forecast_rows(evidence, reports, now_s=report_time_s(reports) or time.time(), subnets=free)
+    now_s = report_time_s(reports, here_s=time.time()) or time.time()
+    astray = wrong_clocks(reports, now_s=now_s)
+    rows = forecast_rows(evidence, [one for one in reports if one.node not in astray], now_s=now_s, subnets=free)
     due = sum(row.outlook in {Outlook.FULL, Outlook.EXHAUSTS} and (row.days or 0.0) <= within for row in rows)
-    unread = [*evidence.unread, *away, *unasked, *silent]
+    unread = [*evidence.unread, *away, *unasked, *silent, *astray.values()]
     answer = ForecastAnswer(rows, advise(reports), due, [MISSING], unread)
     emit(answer, form, _show_forecast)
     if due:

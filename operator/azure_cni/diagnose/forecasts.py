@@ -21,7 +21,7 @@ from azure_cni.api.reading import text
 from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.ipam.exhaustion import FEWEST_DAYS, Exhaustion, Growth, Outlook, daily_peaks, exhaustion, fit
 from azure_cni.ipam.usage_history import HOUR_S
-from azure_cni.model.text import addresses, counted, few, seconds_of
+from azure_cni.model.text import addresses, counted, few, seconds_of, time_text
 
 HALF_UNSEEN_S: Final = HOUR_S // 2
 YOUNG_S: Final = 6 * HOUR_S
@@ -173,6 +173,20 @@ def _created(evidence: ClusterEvidence) -> dict[str, float]:
     return {node.name: node.created_s for node in evidence.nodes if node.created_s is not None}
 
 
-def report_time_s(reports: Iterable[UsageReport]) -> float | None:
-    """The latest moment of which one of them speaks, by the agents' own clocks."""
-    return max((at for report in reports if (at := seconds_of(report.time)) is not None), default=None)
+def report_time_s(reports: Iterable[UsageReport], *, here_s: float) -> float | None:
+    """The time by the agents' own clocks: by the one nearest to this machine's, `here_s`.
+
+    A clock that is years wrong is a single node's or this machine's, and neither decides.
+    """
+    times = (at for report in reports if (at := seconds_of(report.time)) is not None)
+    return min(times, key=lambda at: abs(at - here_s), default=None)
+
+
+def wrong_clocks(reports: Iterable[UsageReport], *, now_s: float) -> dict[str, str]:
+    """What is wrong with the clocks of nodes whose hours cannot be compared with those of others, by node."""
+    return {
+        report.node: f"node {report.node}: its clock says {report.time}, and it is {time_text(now_s)}: its hours are "
+        "left out"
+        for report in reports
+        if (at := seconds_of(report.time)) is not None and abs(at - now_s) > HOUR_S
+    }

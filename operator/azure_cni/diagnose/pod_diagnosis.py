@@ -198,9 +198,11 @@ def _of_pool(pool: NodeIPPool | None, evidence: ClusterEvidence) -> FoundCause |
 
 
 def _of_unwritten(found: FoundCause, events: Sequence[EventFacts], report: NodeReport) -> FoundCause | None:
-    """The cause where the agent cannot write its pool, which then says what was so before; None where it can."""
+    """The cause where the agent cannot write its pool, which then says what was so before; None where it can, or where
+    the pool says nothing of that pod.
+    """
     failure = next((one for one in report.failures if one.activity in _OF_STATUS), None)
-    if failure is None or found.reason == "AgentAway":
+    if failure is None or found.reason in {"AgentAway", "Ended", "HostNetwork"}:
         return None
     said = newest_of_network(events)
     if said is not None and said.reason != failure.reason:

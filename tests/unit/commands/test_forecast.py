@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
-from azure_cni.api.introspection import UsageReport, encode_report
+from azure_cni.api.introspection import PoolReport, UsageHour, UsageReport, encode_report
+from azure_cni.model.text import time_text
 from fakes.cluster_access import FakeClusterAccess
 from unit.commands.running import AGENT, run
 from unit.diagnose.clusters import VNET, cluster, pool, process
@@ -44,6 +46,25 @@ def test_sizes_that_the_churn_asks_for():
         in run(known(busy(2)), "forecast").stdout
     )
     assert "The sizes fit" in run(known(busy(6)), "forecast").stdout
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_a_node_with_a_wrong_clock_is_left_out_and_said(years: int):
+    """The others' hours are neither old by it, nor do they begin when its own do."""
+    now = int(time.time()) // 3600
+    ahead = now + years * 8766
+    access = cluster(pools=[pool(), pool("vm2")], processes=[process("agent"), process("agent", "vm2")])
+    for name, until in (("vm1", now), ("vm2", ahead)):
+        hours = [UsageHour(hour, peak=20 + (hour - until) // 24) for hour in range(until - 14 * 24, until + 1)]
+        told = UsageReport(name, time_text(until * 3600.0), hours, PoolReport(ceiling=100))
+        access.printed[f"azure-cni-agent-{name}"] = encode_report(told)
+    done = run(access, "forecast", "-o", "json")
+    assert done.exit_code == 3
+    answer = json.loads(done.stdout)
+    found = {(one["kind"], one["name"]): one["outlook"] for one in answer["rows"]}
+    assert (found["node", "vm1"], found["vnet", "vnet"]) == ("beyond", "beyond")
+    assert ("node", "vm2") not in found
+    assert [words for words in answer["unasked"] if words.startswith("node vm2: its clock says ")]
 
 
 def test_what_could_not_be_asked_is_said():

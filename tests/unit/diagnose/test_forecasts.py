@@ -155,9 +155,10 @@ def test_what_runs_out_first_comes_first_and_vnets_before_nodes():
     ]  # fmt: skip
 
 
-def test_the_newest_of_the_agents_clocks_counts():
-    assert report_time_s([UsageReport(), usage()]) == NOW_S
-    assert report_time_s([UsageReport(time="odd")]) is None
+def test_the_agents_clock_nearest_to_this_machines_counts():
+    later = UsageReport(time=time_text(NOW_S + 10 * 365 * 86_400))
+    assert report_time_s([UsageReport(), later, usage()], here_s=NOW_S + 3600) == NOW_S
+    assert report_time_s([UsageReport(time="odd")], here_s=NOW_S) is None
 
 
 def busy(burst: int, *, rarely: int = 0, **figures: Any) -> UsageReport:

@@ -127,6 +127,17 @@ def test_a_pool_that_its_agent_cannot_write_says_what_was_so_before(said: str, c
     assert (found.cause, found.message) == (cause, message)
 
 
+@pytest.mark.parametrize(
+    ("ended", "cause"), [(pod(phase="Failed"), "Ended"), (pod(host=True), "HostNetwork")],
+)  # fmt: skip
+def test_a_pod_that_needs_no_address_is_not_kept_waiting_by_an_agent_that_cannot_write(
+    ended: dict[str, Any], cause: str
+):
+    """A pod that was evicted has no address to show."""
+    failure = FailureReport("status", "KubernetesDenied", "cannot patch it: forbidden", 2, THEN, THEN)
+    assert explain(cluster(ended), report=NodeReport(node="vm1", failures=[failure])).cause == cause
+
+
 @pytest.mark.parametrize(("component", "command"), [("controller", "kubectl -n kube-system get pods"), ("", SCALE)])
 def test_where_no_controller_is_the_command_makes_one(component: str, command: str):
     processes = [process("agent"), *([process(component)] if component else [])]
