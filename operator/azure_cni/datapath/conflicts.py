@@ -60,7 +60,7 @@ def address_elsewhere(held: Iterable[tuple[str, IPv4Address]], pool: Collection[
         return ()
     named = ", ".join(f"{address} on {name}" for address, name in taken[:_NAMED])
     more = " and more" if len(taken) > _NAMED else ""
-    command = "; ".join(f"ip address delete {address} dev {name}" for address, name in taken[:_NAMED])
+    command = "; ".join(f"ip address delete {address} dev {shlex.quote(name)}" for address, name in taken[:_NAMED])
     message = (
         f"interfaces of the node have addresses that are for pods: {named}{more}. The node answers for the pods "
         f"that get them. Run: {command} (on kube-ipvs0: take the address out of the externalIPs of its Service)"

@@ -12,6 +12,7 @@ is reported is so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -28,6 +29,9 @@ Rules = Callable[[str], Sequence[Rule] | None]
 
 FIREWALLD = "firewalld"
 """The table that firewalld makes."""
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+"""A name as nft reads it without quotes."""
+_LOOK = "see nft list ruleset"
 _DEPTH = 16  # chains within chains that the kernel allows (NFT_JUMP_STACK_SIZE)
 _NOT_OTHERS = {TABLE, "kube-proxy"}  # kube-proxy's own table is large, and rejects only what is for a Service
 
@@ -103,7 +107,7 @@ def conflict(blocking: Sequence[tuple[BaseChain, Sequence[Sample]]], *, pods: Po
     if not blocking:
         return ()
     chains = "; ".join(_words(chain, packets, pods) for chain, packets in blocking)
-    command = "; ".join(dict.fromkeys(_remedy(chain, pods) for chain, _ in blocking))
+    command = "; ".join(filter(None, dict.fromkeys(_remedy(chain, pods) for chain, _ in blocking)))
     message = f"another program's filter drops pods' traffic: {chains}"
     return (Conflict(ConflictReason.FOREIGN_FILTER, message, command),)
 
@@ -112,18 +116,22 @@ def _words(chain: BaseChain, packets: Sequence[Sample], pods: PodLinks) -> str:
     what = " and ".join(f"what {packet.what}" for packet in packets)
     by = "policy drop" if chain.drops else "its rules"
     hint = " (network security groups filter here)" if chain.table == FIREWALLD else ""
-    return f"nftables chain {chain} ({by}) drops {what}: {_remedy(chain, pods)}{hint}"
+    return f"nftables chain {chain} ({by}) drops {what}: {_remedy(chain, pods) or _LOOK}{hint}"
 
 
 def _remedy(chain: BaseChain, pods: PodLinks) -> str:
-    """The command that ends it, as a shell of the node takes it."""
+    """The command that ends it, as a shell of the node takes it; "" where names are no plain words, which a shell or
+    nft would carry out: who may make a table is not always root.
+    """
     if chain.table == FIREWALLD:
         return "systemctl disable --now firewalld"
-    if (chain.table, chain.name) == ("filter", "FORWARD"):
+    if (chain.family, chain.table, chain.name) == ("ip", "filter", "FORWARD"):
         if chain.drops:
             return "iptables -P FORWARD ACCEPT"
         names = (pattern.replace("*", "+") for pattern in pods.patterns)
         return "; ".join(f"iptables -I FORWARD {way} {name} -j ACCEPT" for name in names for way in ("-i", "-o"))
+    if not all(map(_PLAIN.fullmatch, (chain.family, chain.table, chain.name))):
+        return ""
     keys = ((key, pattern) for pattern in pods.patterns for key in ("iifname", "oifname"))
     return "; ".join(f"nft insert rule {chain} {key} '{pattern}' accept" for key, pattern in keys)
 

@@ -9,13 +9,14 @@ import msgspec
 
 from azure_cni.api.conditions import QuotaKind
 from azure_cni.api.node_ip_pool import NodeIPPool
-from azure_cni.api.reading import mapping, text
-from azure_cni.api.vnet_quota import VNetQuota
+from azure_cni.api.reading import mapping, text, whole
+from azure_cni.api.vnet_quota import MOST_IN_A_VNET, VNetQuota
 from azure_cni.diagnose.causes import PAGE, RAISE, Actor, in_words
 from azure_cni.diagnose.evidence import ClusterEvidence, condition_of
 from azure_cni.diagnose.findings import ERROR, WARNING, Finding, finding_of, of_condition, of_near_limit, own_finding
 from azure_cni.diagnose.pool_findings import Problems, of_pools
 from azure_cni.diagnose.sizing_advice import sufficient_limit
+from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
 from azure_cni.ipam.near_limit import was_near
 from azure_cni.model.text import counted, few
 
@@ -106,20 +107,19 @@ def _node_row(name: str, evidence: ClusterEvidence) -> NodeRow:
 
 
 def _count(pool: NodeIPPool | None, key: str) -> int:
-    value = pool.status.get(key) if pool else 0
-    return value if isinstance(value, int) else 0
+    return whole(pool.status.get(key) if pool else 0, most=MAX_ADDRESSES_PER_NODE)
 
 
 def _quota_row(quota: VNetQuota) -> QuotaRow:
     ready, budget = condition_of(quota.status, "Ready"), mapping(quota.status.get("budget"))
-    assigned, kept = quota.status.get("assigned"), budget.get("capacity")
+    kept = budget.get("capacity")
     return QuotaRow(
         quota=quota.name,
         ready=ready.get("status") != "False",
         reason=text(ready.get("reason")),
         limit=quota.limits.limit,
         granted=quota.granted,
-        assigned=assigned if isinstance(assigned, int) else 0,
+        assigned=whole(quota.status.get("assigned"), most=MOST_IN_A_VNET),
         used_by_others=quota.azure.outside if quota.azure else 0,
         writes_left=round(quota.tokens.tokens, 1) if quota.tokens else 0.0,
         writes_kept=float(kept) if isinstance(kept, int | float) else 0.0,

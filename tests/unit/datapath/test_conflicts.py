@@ -1,6 +1,9 @@
 """When a repair has become a state of the host."""
 
-from azure_cni.datapath.conflicts import WITHIN_S, ConflictReason, Recurrences
+import shlex
+from ipaddress import IPv4Address
+
+from azure_cni.datapath.conflicts import WITHIN_S, ConflictReason, Recurrences, address_elsewhere
 
 OFF, TABLE = "sysctl net.ipv4.ip_forward was 0: set to 1", "nftables table inet azure_cni was missing: made"
 
@@ -16,6 +19,12 @@ def test_the_third_time_is_a_conflict_that_reads_the_same_from_then_on() -> None
     ((conflict,),) = {seen[3]}
     assert conflict.reason is ConflictReason.REPAIRS_UNDONE
     assert OFF in conflict.message
+
+
+def test_an_interface_of_any_name_is_one_word_of_the_command() -> None:
+    address = IPv4Address("10.240.0.7")
+    (found,) = address_elsewhere([("a;reboot", address)], [address])
+    assert shlex.split(found.command) == ["ip", "address", "delete", str(address), "dev", "a;reboot"]
 
 
 def test_other_repairs_are_none() -> None:

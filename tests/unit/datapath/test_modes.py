@@ -106,6 +106,23 @@ def test_filters_of_others_are_judged_and_opened_by_the_modes_links() -> None:
     assert "iptables -I FORWARD -i acni+ -j ACCEPT" in remedy(iptables, out, TRANSPARENT.links)
 
 
+@pytest.mark.parametrize("name", ["t; touch /x #", "$(id)", "t;flush ruleset", "a'b"])
+def test_no_name_that_a_shell_or_nft_would_carry_out_is_in_a_command(name: str) -> None:
+    packet, _ = samples((IPv4Address("10.240.0.7"),), IPv4Address("10.240.0.4"), uplink="eth0", pods=BOTH)
+    odd = (BaseChain("inet", name, "passing", drops=True), [packet])
+    policy = (BaseChain("ip", "filter", "FORWARD", drops=True), [packet])
+    ((alone,), (both,)) = (conflict(found, pods=BOTH) for found in ([odd], [odd, policy]))
+    assert alone.command == ""
+    assert "nft list ruleset" in alone.message
+    assert both.command == "iptables -P FORWARD ACCEPT"
+
+
+def test_a_chain_of_that_name_in_another_family_is_no_business_of_iptables() -> None:
+    packet, _ = samples((IPv4Address("10.240.0.7"),), IPv4Address("10.240.0.4"), uplink="eth0", pods=BRIDGE)
+    (found,) = conflict([(BaseChain("inet", "filter", "FORWARD", drops=True), [packet])], pods=BRIDGE)
+    assert found.command.startswith("nft insert rule inet filter FORWARD ")
+
+
 def remedy(chain: BaseChain, packet: Sample, pods: PodLinks) -> str:
     (found,) = conflict([(chain, [packet])], pods=pods)
     assert found.reason is foreign_filters.ConflictReason.FOREIGN_FILTER

@@ -98,6 +98,12 @@ def test_commands_are_for_the_namespace_in_which_azure_cni_is():
     assert "azure-cni resume vm3 --system-namespace network" in named
 
 
+def test_numbers_that_are_none_count_as_nothing():
+    found = look(cluster(pools=[pool(cooling=True)], quotas=[quota(assigned=True)]))
+    assert (found.nodes[0].cooling, found.quotas[0].assigned) == (0, 0)
+    assert type(found.quotas[0].assigned) is int
+
+
 def test_errors_come_before_warnings():
     pools = [
         pool("vm1", condition("Drifted", True, "AddressesLost", "gone")),
