@@ -52,7 +52,7 @@ def status_fields(
             modest=sum(node.recall is not None for node in nodes),
         ),
         messages.throttled(quota, writes=writes),
-        subnets.subnet_full(quota, recalled=recalled_in_subnets),
+        subnets.subnet_full(quota, recalled=recalled_in_subnets, silent=bool(silence.reason)),
         messages.usage(quota, silence),
         messages.refused_entries(refused),
         permission_condition(quota, silence, denied),

@@ -16,7 +16,7 @@ from azure_cni.api.quota_usage import MOST_SUBNETS, SubnetUse
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.ipam.near_limit import FORECAST, is_near
 from azure_cni.model.nic import SubnetUsage
-from azure_cni.model.text import addresses, counted
+from azure_cni.model.text import addresses, counted, time_text
 from azure_cni.quota.node_record import NodeRecord
 
 NAMED: Final = 4
@@ -57,8 +57,12 @@ def has_plenty(quota: VNetQuota, subnet: str) -> bool:
     return use is not None and use.near_since_s is None
 
 
-def subnet_full(quota: VNetQuota, *, recalled: int = 0) -> Condition:
-    """Whether a subnet has no address left. `recalled`: how many idle ones nodes are to give back in full subnets."""
+def subnet_full(quota: VNetQuota, *, recalled: int = 0, silent: bool = False) -> Condition:
+    """Whether a subnet has no address left. `recalled`: how many idle ones nodes are to give back in full subnets.
+
+    `silent`: Azure does not say now how full they are, so it is said when it did.
+    """
+    at = f", as at {time_text(quota.azure.read_s)}" if silent and quota.azure else ""
     full = [use for use in quota.subnets if use.is_full]
     near = [use for use in quota.subnets if use.near_since_s is not None]
     if full:
@@ -70,11 +74,11 @@ def subnet_full(quota: VNetQuota, *, recalled: int = 0) -> Condition:
             QuotaKind.SUBNET_FULL,
             holds=True,
             reason=QuotaKind.SUBNET_FULL,
-            message=f"no address is left in {_listed(full)}{back}; nodes there get no more: remove pods or what else "
-            "uses addresses there, enlarge the subnet, or add nodes in another one",
+            message=f"no address is left in {_listed(full, at)}{back}; nodes there get no more: remove pods or what "
+            "else uses addresses there, enlarge the subnet, or add nodes in another one",
         )
     if near:
-        message = f"most addresses are used in {_listed(near)}; {FORECAST}"
+        message = f"most addresses are used in {_listed(near, at)}; {FORECAST}"
         return Condition(QuotaKind.SUBNET_FULL, holds=False, reason=NEAR_LIMIT, message=message)
     if not quota.subnets:
         message = "Azure has not said yet how full the subnets of nodes are"
@@ -83,7 +87,7 @@ def subnet_full(quota: VNetQuota, *, recalled: int = 0) -> Condition:
     return Condition(QuotaKind.SUBNET_FULL, holds=False, reason="SubnetsHaveRoom", message=message)
 
 
-def _listed(uses: Sequence[SubnetUse]) -> str:
-    shown = [f"subnet {use.name} ({use.used} of {addresses(use.limit)})" for use in uses[:NAMED]]
+def _listed(uses: Sequence[SubnetUse], at: str) -> str:
+    shown = [f"subnet {use.name} ({use.used} of {addresses(use.limit)}{at})" for use in uses[:NAMED]]
     more = [f"{len(uses) - NAMED} more"] if len(uses) > NAMED else []
     return ", ".join(shown + more)

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from azure_cni.api import vnet_quota
-from azure_cni.api.quota_usage import SubnetUse, subnet_document
+from azure_cni.api.quota_usage import AzureUse, SubnetUse, subnet_document
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.model.nic import SubnetID, SubnetUsage
+from azure_cni.quota.messages import Explanation
 from azure_cni.quota.node_record import NodeRecord
+from azure_cni.quota.quota_status import status_fields
 from azure_cni.quota.subnets import has_plenty, subnet_full, subnet_uses
 from fakes.cluster import VNET
 from unit.quota.recall_nodes import record
@@ -87,6 +89,16 @@ def test_what_is_said_of_it(uses: Sequence[SubnetUse], *, holds: bool, reason: s
     found = subnet_full(quota(*uses))
     assert (found.holds, found.reason) == (holds, reason)
     assert says in found.message
+
+
+@pytest.mark.parametrize("use", [NEAR, FULL])
+def test_a_count_that_is_old_because_azure_is_silent_has_its_time(use: SubnetUse) -> None:
+    """Else one that nobody could read for a week is taken for today's."""
+    read = replace(quota(use), azure=AzureUse(100, 0, NOW_S))
+    assert "2027" not in subnet_full(read).message  # it would be another sentence at each reading
+    assert "of 100 addresses, as at 2027-01-15T08:00:00Z); " in subnet_full(read, silent=True).message
+    said = status_fields(read, [], silence=Explanation("AccessDenied", "denied"), now_s=NOW_S)["conditions"]
+    assert "as at 2027" in next(one["message"] for one in said if one["type"] == "SubnetFull")
 
 
 def test_who_reads_of_a_full_subnet_learns_what_is_taken_back_for_the_pods_that_wait() -> None:
