@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from azure_cni.api.node_ip_pool import NodeIPPool
+from azure_cni.api.reading import whole
 from azure_cni.diagnose.causes import in_words
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck, unknown_check
 from azure_cni.diagnose.definition_checks import check_definitions
@@ -225,40 +226,52 @@ def _unknown_pods(evidence: ClusterEvidence, now_s: float) -> Iterator[tuple[Nod
 def check_room(evidence: ClusterEvidence) -> ClusterCheck:
     """Whether each node's pool may grow to as many addresses as its kubelet takes pods.
 
-    Pods on the node's own network need none: those that run there now are taken off.
+    Two limits bound it: its own, and the one that the VNet's quota has for each node. Pods on the node's own network
+    need none: those that run there now are subtracted.
     """
     page, said = f"{INSTALL}#2-the-cluster", "each pool may grow to its node's maxPods"
     good = ClusterCheck("azure-cni", "PodsBeyondPool", CheckResult.GOOD, said, page=page)
     for kind in ("pods", "pools", "nodes"):
         if not evidence.knows(kind):
             return unknown_check(good, kind)
-    wrong = {pool.name: (most, pods) for pool, most, pods in _small_pools(evidence)}
-    if not wrong:
+    found, raised = [], dict[tuple[str, str], int]()
+    for pool, pods in _pools_with_pods(evidence):
+        low = {what: most for what, most in _limits_of(pool, evidence).items() if most < pods}
+        raised |= {what: max(pods, raised.get(what, 0)) for what in low}
+        if low:
+            found.append(f"{pool.name} (at most {addresses(min(low.values()))}, {counted(pods, 'pod')})")
+    if not found:
         return good
-    named = few([f"{name} (at most {addresses(most)}, {counted(pods, 'pod')})" for name, (most, pods) in wrong.items()])
     commands = [
-        f'kubectl patch nodeippool {name} --type=merge -p \'{{"spec":{{"max":{pods}}}}}\''
-        for name, (_, pods) in wrong.items()
+        f'kubectl patch {what} --type=merge -p \'{{"spec":{{"{field}":{pods}}}}}\''
+        for (what, field), pods in raised.items()
     ]
     return ClusterCheck(
         "azure-cni", "PodsBeyondPool", CheckResult.WARNING,
-        f"the kubelet takes more pods than spec.max of the node's pool allows addresses: {named}",
-        "raise spec.max, or lower the kubelet's maxPods; else pods wait there while other nodes have room",
+        "the kubelet takes more pods than the node may have addresses, by spec.max of its NodeIPPool or "
+        f"spec.perNodeLimit of the VNetQuota: {few(found)}",
+        "raise the limit, or lower the kubelet's maxPods; else pods wait there while other nodes have room",
         page, "; ".join(commands),
     )  # fmt: skip
 
 
-def _small_pools(evidence: ClusterEvidence) -> Iterator[tuple[NodeIPPool, int, int]]:
-    """Pools with the most addresses of each, and how many pods its node may have that need one."""
+def _pools_with_pods(evidence: ClusterEvidence) -> Iterator[tuple[NodeIPPool, int]]:
+    """Pools that grow with their pods, and how many of those that need an address the node may have."""
     for node in evidence.nodes:
         pool = evidence.pool(node.name)
-        most = pool.spec.get("max") if pool else None
-        if pool is None or not isinstance(most, int):
+        if pool is None or pool.spec.get("size") is not None:
             continue
         hosted = sum(pod.node == node.name and pod.host_network and pod.phase not in ENDED for pod in evidence.pods)
-        pods = min(node.most_pods - hosted, MAX_ADDRESSES_PER_NODE)
-        if pods > most:
-            yield pool, most, pods
+        yield pool, min(node.most_pods - hosted, MAX_ADDRESSES_PER_NODE)
+
+
+def _limits_of(pool: NodeIPPool, evidence: ClusterEvidence) -> dict[tuple[str, str], int]:
+    """How many addresses the node may have, by the object and the field of its spec that say so."""
+    quota = evidence.quota(pool.vnet_id)
+    limits = {} if quota is None else {(f"vnetquota {quota.name}", "perNodeLimit"): quota.limits.per_node}
+    if "max" in pool.spec:
+        limits[f"nodeippool {pool.name}", "max"] = whole(pool.spec["max"], most=MAX_ADDRESSES_PER_NODE)
+    return limits
 
 
 def check_taints(evidence: ClusterEvidence) -> ClusterCheck:

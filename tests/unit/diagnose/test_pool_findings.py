@@ -127,3 +127,18 @@ def test_a_pool_that_is_smaller_than_its_kubelet_is_named(most: int, pods: str, 
     assert one.command == (
         f'kubectl patch nodeippool vm1 --type=merge -p \'{{"spec":{{"max":{named}}}}}\'' if named else ""
     )
+
+
+def test_the_quotas_limit_for_each_node_bounds_a_pool_too():
+    """What only raises the pool's own limit would change nothing."""
+    low = quota()
+    low["spec"]["perNodeLimit"] = 30
+    sized = pool("vm3") | {"spec": {"size": 5, "max": 8}}
+    nodes = [node(), node("vm2", capacity={"pods": "64"}), node("vm3")]
+    pools = [pool() | {"spec": {"max": 20}}, pool("vm2") | {"spec": {"max": 250}}, sized]
+    one = check_room(reads.read_cluster(cluster(pools=pools, quotas=[low], nodes=nodes, processes=[])))
+    assert "vm1 (at most 20 addresses, 110 pods), vm2 (at most 30 addresses, 64 pods)" in one.message
+    assert one.command == (
+        """kubectl patch vnetquota vnet --type=merge -p '{"spec":{"perNodeLimit":110}}'; """
+        """kubectl patch nodeippool vm1 --type=merge -p '{"spec":{"max":110}}'"""
+    )
