@@ -6,7 +6,7 @@ each with a default, and a reader skips what it does not know. Times are RFC 333
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from azure_cni.errors import DecodeFailed
 from azure_cni.model.text import NOT_JSON
 
 T = TypeVar("T")
+Figure = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+"""A number that others reckon with: JSON has ones that no float holds."""
 NODE_PATH: Final = "/introspection/v1/node"
 """Of a `NodeReport`, on the socket."""
 AUDIT_PATH: Final = "/introspection/v1/audit"
@@ -144,7 +146,7 @@ class PoolReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
     target: int = 0
     held: int = 0
-    ceiling: int = 0
+    ceiling: Figure = 0
     requested: int = 0
     request: int = 0
     granted: int = 0
@@ -153,10 +155,10 @@ class PoolReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     paused: bool = False
     refusal: str = ""
     refusal_message: str = ""
-    min_free: int = 0
-    max_free: int = 0
-    batch: int = 0
-    size: int | None = None
+    min_free: Figure = 0
+    max_free: Figure = 0
+    batch: Figure = 0
+    size: Figure | None = None
     """These four: what the pool is to be like, by its spec or the chart's values."""
 
 
@@ -234,12 +236,12 @@ class UsageHour(msgspec.Struct, frozen=True, array_like=True):
     nothing is known. As a list in JSON: a month has 720 of them. Fields are only added at the end.
     """
 
-    hour: int
-    peak: int = 0
-    started: int = 0
-    burst: int = 0
-    writes: int = 0
-    unseen_s: int = 0
+    hour: Figure
+    peak: Figure = 0
+    started: Figure = 0
+    burst: Figure = 0
+    writes: Figure = 0
+    unseen_s: Figure = 0
 
 
 class UsageReport(msgspec.Struct, frozen=True, rename="camel"):

@@ -90,3 +90,18 @@ def test_what_could_not_be_asked_is_said():
 )
 def test_errors(access: FakeClusterAccess, words: tuple[str, ...], code: int):
     assert run(access, "forecast", *words).exit_code == code
+
+
+@pytest.mark.parametrize("number", [10**400, -1])
+@pytest.mark.parametrize("place", ["peak", "burst", "minFree", "ceiling"])
+def test_numbers_that_nobody_counted_are_no_answer(place: str, number: int):
+    access = known(usage())
+    answer = json.loads(encode_report(usage()))
+    if place in {"peak", "burst"}:
+        answer["hours"][5][1 if place == "peak" else 3] = number
+    else:
+        answer["pool"][place] = number
+    access.printed[AGENT] = json.dumps(answer).encode()
+    done = run(access, "forecast")
+    assert done.exit_code == 3
+    assert "cannot read what the agent answered" in done.stdout
