@@ -62,7 +62,9 @@ SCALE: Final = (
     "--replicas=2"
 )
 RESTART: Final = "kubectl delete nodeippool NODE"
-UNCHAIN: Final = "helm upgrade azure-cni charts/azure-cni -n SYSTEM --reuse-values --set cni.chainPortmap=false"
+UNCHAIN: Final = (
+    "helm upgrade azure-cni charts/azure-cni -n SYSTEM --reset-then-reuse-values --set cni.chainPortmap=false"
+)
 _LOGS: Final = (
     "kubectl -n SYSTEM logs --since=10m $(kubectl -n SYSTEM get pods -o name "
     "-l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent --field-selector spec.nodeName=NODE)"

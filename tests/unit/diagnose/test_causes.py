@@ -46,3 +46,11 @@ def test_a_reason_of_a_newer_agent_is_passed_on():
 def test_commands_have_the_names_of_the_case_and_keep_what_is_not_known():
     command = "kubectl describe nodeippool NODE; kubectl edit vnetquota QUOTA"
     assert in_words(command, node="vm1", quota="") == "kubectl describe nodeippool vm1; kubectl edit vnetquota QUOTA"
+
+
+def test_no_upgrade_that_is_to_be_typed_leaves_new_values_out():
+    """The chart of a newer release refuses the values of an older one alone, as docs/install.md says."""
+    pages = [page for page in sorted((REPOSITORY / "docs").rglob("*.md")) if page.name != "install.md"]
+    typed = [*(cause.command for cause in CAUSES.values()), *(page.read_text() for page in pages)]
+    assert any("helm upgrade azure-cni" in text for text in typed)
+    assert [text[:200] for text in typed if "--reuse-values" in text] == []
