@@ -268,10 +268,9 @@ def _pools_with_pods(evidence: ClusterEvidence) -> Iterator[tuple[NodeIPPool, in
 def _limits_of(pool: NodeIPPool, evidence: ClusterEvidence) -> dict[tuple[str, str], int]:
     """How many addresses the node may have, by the object and the field of its spec that say so."""
     quota = evidence.quota(pool.vnet_id)
-    limits = {} if quota is None else {(f"vnetquota {quota.name}", "perNodeLimit"): quota.limits.per_node}
-    if "max" in pool.spec:
-        limits[f"nodeippool {pool.name}", "max"] = whole(pool.spec["max"], most=MAX_ADDRESSES_PER_NODE)
-    return limits
+    own = whole(pool.spec.get("max"), most=MAX_ADDRESSES_PER_NODE, default=MAX_ADDRESSES_PER_NODE)
+    limits = {(f"nodeippool {pool.name}", "max"): own}
+    return limits if quota is None else limits | {(f"vnetquota {quota.name}", "perNodeLimit"): quota.limits.per_node}
 
 
 def check_taints(evidence: ClusterEvidence) -> ClusterCheck:

@@ -139,6 +139,7 @@ def test_the_quotas_limit_for_each_node_bounds_a_pool_too():
     one = check_room(reads.read_cluster(cluster(pools=pools, quotas=[low], nodes=nodes, processes=[])))
     assert "vm1 (at most 20 addresses, 110 pods), vm2 (at most 30 addresses, 64 pods)" in one.message
     assert one.command == (
-        """kubectl patch vnetquota vnet --type=merge -p '{"spec":{"perNodeLimit":110}}'; """
-        """kubectl patch nodeippool vm1 --type=merge -p '{"spec":{"max":110}}'"""
+        """kubectl patch nodeippool vm1 --type=merge -p '{"spec":{"max":110}}'; """
+        """kubectl patch vnetquota vnet --type=merge -p '{"spec":{"perNodeLimit":110}}'"""
     )
+    assert check_room(reads.read_cluster(cluster(pools=[pool() | {"spec": {"max": None}}]))).result is CheckResult.GOOD
