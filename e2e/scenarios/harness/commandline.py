@@ -2,12 +2,15 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from azurebox.client import Box
 from azurebox.controlplane import command_line, people_environment
+from azurebox.steps import StepError
 
 ANSWER_S = 60.0
 
@@ -47,3 +50,22 @@ def ask_until(box: Box, fact: Callable[[Any], object], *words: str, within_s: fl
         return answer.document if answer.printed and fact(answer.document) else None
 
     return box.wait_for(answered, within_s, f"azure-cni {' '.join(words)} to say it", poll_s=1.0)
+
+
+def ask_many_whos(moments: Mapping[str, Sequence[str]], *, within_s: float) -> dict[str, list[dict[str, Any]]]:
+    """Of each address, who had it at these times: see `many_whos`."""
+    within_cluster, script = command_line()[:3], Path(__file__).with_name("many_whos.py")
+    command = [*within_cluster, sys.executable, str(script)]
+    done = subprocess.run(
+        command,
+        env=people_environment(),
+        input=json.dumps(moments),
+        capture_output=True,
+        text=True,
+        timeout=within_s,
+        check=False,
+    )
+    if done.returncode:
+        raise StepError("cannot ask who had many addresses", output=done.stderr)
+    answers: dict[str, list[dict[str, Any]]] = json.loads(done.stdout)
+    return answers
