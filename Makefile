@@ -56,7 +56,7 @@ e2e: $(READY) ## The scenarios on the box but the slow ones; what pools are for,
 	$(call attempt,--nic-writer controller -k "test_02_sixty_pods or test_03_pool")
 
 # Neither who writes the NICs nor the runtime has a part in these.
-APART := test_13 or test_14 or test_15 or test_16 or test_17 or test_19 or test_2 or test_33 or test_34 or test_35 or test_36 or test_39 or test_4
+APART := test_13 or test_14 or test_15 or test_16 or test_17 or test_19 or test_2 or test_33 or test_34 or test_35 or test_36 or test_37 or test_38 or test_39 or test_4
 
 .PHONY: e2e-full
 e2e-full: $(READY) ## All scenarios in both modes, most with controller or containerd 1.6 too, 80 more seeds: some 3 hours

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from azurebox.client import Box
-from azurebox.controlplane import command_line, people_environment
-from azurebox.steps import StepError
+from azurebox.controlplane import command_line, in_shell, people_environment
+from azurebox.steps import StepError, capture
 
 ANSWER_S = 60.0
 
@@ -40,6 +40,15 @@ def ask(*words: str, within_s: float = ANSWER_S) -> Answered:
         check=False,
     )
     return Answered(done.returncode, done.stdout, done.stderr)
+
+
+def follow(command: str, *, editor: str = "false") -> str:
+    """Run a command as the command line named it, in a shell; its output, StepError where it fails.
+
+    `editor` is what a person does in `kubectl edit`, as a program that gets the file.
+    """
+    environment = {**people_environment(), "KUBE_EDITOR": editor}
+    return capture(in_shell(command), what=command, env=environment)
 
 
 def ask_until(box: Box, fact: Callable[[Any], object], *words: str, within_s: float) -> Any:

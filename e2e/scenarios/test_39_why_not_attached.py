@@ -1,0 +1,176 @@
+"""`azure-cni why` for every cause that keeps a pod from what it asks to have attached to its address.
+
+Each case has a pod of its own, which runs. It is asked about, and has nothing to wait for when the cause is mended.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from azurebox.client import Box
+from scenarios.harness.balancing import assigned, await_written, load_balancer, nat_gateway, public_ip
+from scenarios.harness.cloud import Cloud
+from scenarios.harness.commandline import ask_until
+from scenarios.harness.node import Node
+from scenarios.harness.pods import NAMESPACE, PORT, on_nodes, servers, workload
+from scenarios.harness.product import Product
+from scenarios.harness.vnet import SUBNET
+from scenarios.harness.why import AZURE, CLUSTER, DESCRIBE, NOBODY, OWNER, TIME, Case, Patient, Stage, treat
+from scenarios.test_09_quota import Quota
+from scenarios.test_30_per_pod import (
+    FOREIGN_ID,
+    IP,
+    IP_ID,
+    LB,
+    MISSING_ID,
+    POOL_ID,
+    POOLS,
+    PUBLIC_IP,
+    VALUES,
+    asking,
+    attached,
+)
+
+__all__ = ["VALUES"]
+
+STEP_S = 180.0
+SLOW_S = 20.0
+JOIN = "Microsoft.Network/loadBalancers/backendAddressPools/join/action"
+OF_POD = "kubectl describe pod -n scenarios POD"
+CHANGED = "nothing before that is changed"
+
+
+@pytest.fixture(scope="module")
+def stage(box: Box, cloud: Cloud, product: Product, nodes: list[Node]) -> Iterator[Stage]:
+    """Both pools at rest, and a way out for the nodes when one of their addresses is in a load balancer's pool."""
+    with nat_gateway(box, subnet=SUBNET):
+        yield Stage(box, cloud, product, Quota(box), nodes[0], nodes[1], time.time())
+
+
+def _annotate(stage: Stage, pod: str, what: str) -> None:
+    stage.box.kubectl("annotate", "pod", "-n", NAMESPACE, pod, "--overwrite", what)
+
+
+@contextmanager
+def _asks(stage: Stage, name: str, annotation: str, value: str) -> Iterator[str]:
+    """The name of a pod with that annotation. In the end nothing is attached any more."""
+    with asking(stage.box, name, stage.node, {annotation: value}, gated=False) as made:
+        yield made.ready(1)[0].name
+    stage.box.wait_for(lambda: not attached(stage.node), STEP_S, "nothing to be attached")
+    await_written(stage.box)
+
+
+@contextmanager
+def _missing_pool(stage: Stage) -> Iterator[Patient]:
+    with ExitStack() as stack, _asks(stage, "missing", POOLS, MISSING_ID) as pod:
+
+        def mend() -> None:
+            stack.enter_context(load_balancer(stage.box, "missing", subnet=SUBNET, port=80, backend_port=PORT))
+            stage.read_now(stage.node)
+
+        yield Patient(pod, mend, lambda: stage.well(pod))
+
+
+@contextmanager
+def _foreign_pool(stage: Stage) -> Iterator[Patient]:
+    with _asks(stage, "foreign", POOLS, FOREIGN_ID) as pod:
+        yield Patient(pod, lambda: _annotate(stage, pod, f"{POOLS}-"), lambda: stage.well(pod))
+
+
+@contextmanager
+def _wrong_annotation(stage: Stage) -> Iterator[Patient]:
+    with _asks(stage, "wrong", PUBLIC_IP, "mail") as pod:
+        yield Patient(pod, lambda: _annotate(stage, pod, f"{PUBLIC_IP}-"), lambda: stage.well(pod))
+
+
+@contextmanager
+def _no_right_to_join(stage: Stage) -> Iterator[Patient]:
+    with load_balancer(stage.box, LB, subnet=SUBNET, port=80, backend_port=PORT), ExitStack() as stack:
+        stack.enter_context(stage.cloud.without(JOIN))
+        with _asks(stage, "denied", POOLS, POOL_ID) as pod:
+
+            def mend() -> None:
+                stack.close()
+                stage.read_now(stage.node)
+
+            yield Patient(pod, mend, lambda: stage.well(pod))
+
+
+@contextmanager
+def _slowly_attached(stage: Stage) -> Iterator[Patient]:
+    slow = stage.cloud.fault("slow", at=stage.node.nic_name, operation="nic.put", duration=SLOW_S)
+    with (
+        load_balancer(stage.box, LB, subnet=SUBNET, port=80, backend_port=PORT),
+        slow,
+        _asks(stage, "pending", POOLS, POOL_ID) as pod,
+    ):
+        yield Patient(pod, lambda: None, lambda: stage.well(pod))
+
+
+@contextmanager
+def _public_ip_elsewhere(stage: Stage) -> Iterator[Patient]:
+    (host,) = (one for one in on_nodes(stage.box) if one.node == stage.other.name)
+    with public_ip(stage.box, IP), ExitStack() as stack:
+        stack.enter_context(assigned(stage.box, IP, host.address))
+        with _asks(stage, "greedy", PUBLIC_IP, IP_ID) as pod:
+
+            def mend() -> None:
+                stack.close()
+                stage.read_now(stage.node)
+
+            yield Patient(pod, mend, lambda: stage.well(pod))
+
+
+@contextmanager
+def _on_the_nodes_network(stage: Stage) -> Iterator[Patient]:
+    with servers(stage.box, "hosted", node=stage.node.name) as made:
+        spec = {"args": ["netexec", "--http-port=8099"], "readinessProbe": None}
+        document = workload("hosted", node=stage.node.name, replicas=1, pod={"hostNetwork": True}, container=spec)
+        document["spec"]["template"]["metadata"]["annotations"] = {POOLS: POOL_ID}
+        stage.box.apply(document)
+        (pod,) = made.ready(1)
+
+        def well() -> None:
+            (found,) = ask_until(
+                stage.box, lambda all_: all_[0]["healthy"], "why", f"{NAMESPACE}/{pod.name}", within_s=STEP_S
+            )
+            assert found["cause"] == "HostNetwork"
+
+        yield Patient(pod.name, lambda: _annotate(stage, pod.name, f"{POOLS}-"), well)
+
+
+@contextmanager
+def _on_a_foreign_address(stage: Stage) -> Iterator[Patient]:
+    """Of two pods, the one on the address that another tool made."""
+    node = stage.other
+    node.want(size=1)
+    (added,) = stage.box.azure("POST", f"/nics/{node.nic_name}/appear", {"count": 1})["addresses"]
+    try:
+        stage.read_now(node)
+        with asking(stage.box, "adopted", node, {POOLS: POOL_ID}, replicas=2, gated=False) as made:
+            pod = next(one.name for one in made.ready(2) if str(one.address) == added)
+            yield Patient(pod, lambda: _annotate(stage, pod, f"{POOLS}-"), lambda: stage.well(pod))
+    finally:
+        stage.box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": [added]})
+        node.want()
+
+
+CASES = (
+    Case("AttachmentNotFound", _missing_pool, OWNER, OF_POD, "Azure does not find the load balancer pool missing/pods",
+         f"it is tried again at {TIME}"),
+    Case("AttachmentNotAllowed", _foreign_pool, CLUSTER, OF_POD, "load balancer pool foreign/pods", CHANGED),
+    Case("AttachmentInvalid", _wrong_annotation, OWNER, OF_POD, "azure-cni.io/public-ip has 'mail'", CHANGED),
+    Case("AttachmentDenied", _no_right_to_join, AZURE, DESCRIBE, JOIN, f"it is tried again at {TIME}"),
+    Case("AttachmentInUse", _public_ip_elsewhere, OWNER, OF_POD, "public IP address", f"it is tried again at {TIME}"),
+    Case("AttachmentHostNetwork", _on_the_nodes_network, OWNER, OF_POD, "hostNetwork", CHANGED),
+    Case("AttachmentImpossible", _on_a_foreign_address, OWNER, OF_POD, "others made the ipConfiguration", CHANGED),
+    Case("AttachmentPending", _slowly_attached, NOBODY, "azure-cni plan NODE", "not attached yet",
+         "the agent attaches it with the next write of the NIC"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.cause)
+def test_a_pod_without_what_it_asks_for_learns_why_and_has_it_when_that_is_mended(stage: Stage, case: Case) -> None:
+    treat(stage, case)
