@@ -31,7 +31,7 @@ from scenarios.harness.why import (
     READ_NOW,
     TIME,
     Case,
-    Stage,
+    Scene,
     Trouble,
     filled,
     judge,
@@ -60,18 +60,18 @@ CONTROLLERS = (
 
 
 @pytest.fixture(scope="module")
-def stage(box: Box, cloud: Cloud, product: Product, nodes: list[Node]) -> Iterator[Stage]:
+def scene(box: Box, cloud: Cloud, product: Product, nodes: list[Node]) -> Iterator[Scene]:
     """The second node has one address, so that nothing can be taken back from it."""
     node, other = nodes
     other.want(size=1)
-    yield Stage(box, cloud, product, Quota(box), node, other, time.time())
+    yield Scene(box, cloud, product, Quota(box), node, other, time.time())
     other.want()
 
 
 @pytest.fixture(scope="module")
-def line(stage: Stage) -> Iterator[Queue]:
+def line(scene: Scene) -> Iterator[Queue]:
     """On the first node."""
-    with queue(stage.box, stage.node) as made:
+    with queue(scene.box, scene.node) as made:
         yield made
 
 
@@ -80,26 +80,26 @@ def line(stage: Stage) -> Iterator[Queue]:
 
 def _faulty(kind: str, **when: object) -> Trouble:
     """Each write of the node's NIC meets it."""
-    return lambda stage: stage.cloud.fault(kind, at=stage.node.nic_name, operation="nic.put", **{"times": 0, **when})
+    return lambda scene: scene.cloud.fault(kind, at=scene.node.nic_name, operation="nic.put", **{"times": 0, **when})
 
 
 @contextmanager
-def _unfollowed(stage: Stage) -> Iterator[None]:
+def _unfollowed(scene: Scene) -> Iterator[None]:
     """A slow write is accepted, and how it goes may not be asked."""
-    with stage.cloud.without(FOLLOW), stage.cloud.fault("slow", at=stage.node.nic_name, duration=SLOW_S):
+    with scene.cloud.without(FOLLOW), scene.cloud.fault("slow", at=scene.node.nic_name, duration=SLOW_S):
         yield
 
 
 @contextmanager
-def _nothing(_: Stage) -> Iterator[None]:
+def _nothing(_: Scene) -> Iterator[None]:
     yield
 
 
 @contextmanager
-def _quota_used_up(stage: Stage) -> Iterator[None]:
+def _quota_used_up(scene: Scene) -> Iterator[None]:
     """No more than what is granted."""
-    quota, before = stage.quota, stage.quota.read()["spec"]["limit"]
-    outside = stage.box.wait_for(quota.outside, STEP_S, "the quota to have counted what others use")
+    quota, before = scene.quota, scene.quota.read()["spec"]["limit"]
+    outside = scene.box.wait_for(quota.outside, STEP_S, "the quota to have counted what others use")
     quota.edit(limit=outside + int(quota.shown()["GRANTED"]))
     try:
         yield
@@ -108,39 +108,39 @@ def _quota_used_up(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def _idle_elsewhere(stage: Stage) -> Iterator[None]:
+def _idle_elsewhere(scene: Scene) -> Iterator[None]:
     """The same, while the other node has addresses that it needs not; it takes its time to give them."""
-    stage.other.want(minFree=4, maxFree=12, batch=4)
+    scene.other.want(minFree=4, maxFree=12, batch=4)
     try:
-        stage.box.wait_for(lambda: len(stage.other.on_nic()) == 4, STEP_S, "the other node to hold four")
-        slow = stage.cloud.fault("slow", at=stage.other.nic_name, operation="nic.put", times=0, duration=SLOW_S)
-        with slow, _quota_used_up(stage):
+        scene.box.wait_for(lambda: len(scene.other.on_nic()) == 4, STEP_S, "the other node to hold four")
+        slow = scene.cloud.fault("slow", at=scene.other.nic_name, operation="nic.put", times=0, duration=SLOW_S)
+        with slow, _quota_used_up(scene):
             yield
     finally:
-        stage.other.want(size=1)
+        scene.other.want(size=1)
 
 
 @contextmanager
-def _no_write_left(stage: Stage) -> Iterator[None]:
+def _no_write_left(scene: Scene) -> Iterator[None]:
     """One write a minute for both nodes, and the other node has made it."""
-    quota, before = stage.quota, stage.quota.read()["spec"]["writesPerMinute"]
-    size = len(stage.other.on_nic()) + 1
+    quota, before = scene.quota, scene.quota.read()["spec"]["writesPerMinute"]
+    size = len(scene.other.on_nic()) + 1
     quota.edit(writesPerMinute=1)
     try:
-        stage.other.want(size=size)
-        stage.box.wait_for(lambda: len(stage.other.on_nic()) == size, STEP_S, "the other node to have written")
+        scene.other.want(size=size)
+        scene.box.wait_for(lambda: len(scene.other.on_nic()) == size, STEP_S, "the other node to have written")
         yield
     finally:
         quota.edit(writesPerMinute=before)
-        stage.other.want(size=1)
+        scene.other.want(size=1)
 
 
 @contextmanager
-def _entry_refused(stage: Stage) -> Iterator[None]:
+def _entry_refused(scene: Scene) -> Iterator[None]:
     """Somebody's policy refuses the ledger with one address more for the node."""
-    name, held = "scenario-ledger", stage.quota.entry(stage.node.name)
-    entry = f"object.status.grants['{stage.node.name}']"
-    rule = f"!has(object.status.grants) || !('{stage.node.name}' in object.status.grants) || {entry}.count <= {held}"
+    name, held = "scenario-ledger", scene.quota.entry(scene.node.name)
+    entry = f"object.status.grants['{scene.node.name}']"
+    rule = f"!has(object.status.grants) || !('{scene.node.name}' in object.status.grants) || {entry}.count <= {held}"
     resources = {"apiGroups": ["azure-cni.io"], "apiVersions": ["*"], "operations": ["UPDATE"]}
     policy = {
         "failurePolicy": "Fail",
@@ -151,34 +151,34 @@ def _entry_refused(stage: Stage) -> Iterator[None]:
     group = "admissionregistration.k8s.io/v1"
     binding = {"policyName": name, "validationActions": ["Deny"]}
     try:
-        stage.box.apply(
+        scene.box.apply(
             {"apiVersion": group, "kind": kind, "metadata": meta, "spec": policy},
             {"apiVersion": group, "kind": f"{kind}Binding", "metadata": meta, "spec": binding},
         )
-        stage.box.wait_for(partial(_is_denied, stage, held + 1), STEP_S, "the policy to be in force")
+        scene.box.wait_for(partial(_is_denied, scene, held + 1), STEP_S, "the policy to be in force")
         yield
     finally:
-        stage.box.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
+        scene.box.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
 
 
 @contextmanager
-def _vnet_unknown(stage: Stage) -> Iterator[None]:
+def _vnet_unknown(scene: Scene) -> Iterator[None]:
     """Azure shows the controller no such VNet, and somebody has deleted its quota; in the end it is made by hand."""
-    quota = stage.quota.read()
+    quota = scene.quota.read()
     made = {key: quota[key] for key in ("apiVersion", "kind", "spec")}
-    with stage.cloud.fault("hidden", at="*", operation="vnet.usages", times=0):
-        stage.box.kubectl("delete", "vnetquota", quota["metadata"]["name"])
+    with scene.cloud.fault("hidden", at="*", operation="vnet.usages", times=0):
+        scene.box.kubectl("delete", "vnetquota", quota["metadata"]["name"])
         try:
             yield
         finally:
-            stage.box.apply({**made, "metadata": {"name": quota["metadata"]["name"]}})
+            scene.box.apply({**made, "metadata": {"name": quota["metadata"]["name"]}})
 
 
-def _is_denied(stage: Stage, count: int) -> bool:
-    status = {"status": {"grants": {stage.node.name: {"count": count}}}}
+def _is_denied(scene: Scene, count: int) -> bool:
+    status = {"status": {"grants": {scene.node.name: {"count": count}}}}
     try:
-        stage.box.kubectl(
-            "patch", "vnetquota", stage.quota.name, "--subresource=status", "--type=merge", "--dry-run=server",
+        scene.box.kubectl(
+            "patch", "vnetquota", scene.quota.name, "--subresource=status", "--type=merge", "--dry-run=server",
             "--as=system:serviceaccount:kube-system:azure-cni-controller", "-p", json.dumps(status),
         )  # fmt: skip
     except StepError as error:
@@ -187,8 +187,8 @@ def _is_denied(stage: Stage, count: int) -> bool:
 
 
 @contextmanager
-def _plugin_away(stage: Stage) -> Iterator[None]:
-    node = stage.node
+def _plugin_away(scene: Scene) -> Iterator[None]:
+    node = scene.node
     node.run("mv", f"{PLUGINS}/portmap", f"{PLUGINS}/../portmap")
     try:
         yield
@@ -197,12 +197,12 @@ def _plugin_away(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def _ledger_unwritable(stage: Stage) -> Iterator[None]:
+def _ledger_unwritable(scene: Scene) -> Iterator[None]:
     """An address is free, and no file of the agent may grow or be written, as on a disk that is full."""
-    node, size = stage.node, stage.node.counts().allocated + 1
+    node, size = scene.node, scene.node.counts().allocated + 1
     node.want(size=size)
-    stage.box.wait_for(lambda: node.counts().free == 1, STEP_S, "an address to be free")
-    pids = stage.product.processes(node)
+    scene.box.wait_for(lambda: node.counts().free == 1, STEP_S, "an address to be free")
+    pids = scene.product.processes(node)
     for pid in pids:
         node.run("prlimit", "--pid", str(pid), "--fsize=0:")
     try:
@@ -213,16 +213,16 @@ def _ledger_unwritable(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def _status_forbidden(stage: Stage) -> Iterator[None]:
+def _status_forbidden(scene: Scene) -> Iterator[None]:
     """The agents' role lacks the right to write their pools' status; helm puts it back."""
-    role: dict[str, Any] = stage.box.kubectl_json("get", "clusterrole", AGENT_ROLE)
+    role: dict[str, Any] = scene.box.kubectl_json("get", "clusterrole", AGENT_ROLE)
     left = [rule for rule in role["rules"] if "nodeippools/status" not in rule["resources"]]
     patch = json.dumps([{"op": "replace", "path": "/rules", "value": left}])
-    stage.box.kubectl("patch", "clusterrole", AGENT_ROLE, "--type=json", "-p", patch)
+    scene.box.kubectl("patch", "clusterrole", AGENT_ROLE, "--type=json", "-p", patch)
     try:
         yield
     finally:
-        stage.product.helm_upgrade(VALUES)
+        scene.product.helm_upgrade(VALUES)
 
 
 CASES = (
@@ -248,15 +248,15 @@ CASES = (
          "1 idle address is taken back from other nodes", KUBELET, named="QuotaExceeded", mends=True, dated=True),
     Case("WriteBudget", _no_write_left, NOBODY, "kubectl get vnetquota QUOTA -o yaml",
          "all together may make 1 NIC write a minute", f"the controller answers the node in its turn, and {KUBELET}"),
-    Case("AwaitingGrant", lambda stage: stage.product.without_controllers(), CLUSTER, CONTROLLERS,
+    Case("AwaitingGrant", lambda scene: scene.product.without_controllers(), CLUSTER, CONTROLLERS,
          "this node asked to hold COUNT addresses and has no answer yet",
          f"any controller that works answers within seconds, and {KUBELET}", mends=True),
-    Case("SubnetFull", lambda stage: stage.cloud.subnet_left_with(0), AZURE, READ_NOW, "does not have enough capacity",
+    Case("SubnetFull", lambda scene: scene.cloud.subnet_left_with(0), AZURE, READ_NOW, "does not have enough capacity",
          dated=True),
     Case("Throttled", _faulty("throttle", seconds=THROTTLED_S), NOBODY, DESCRIBE, "too many requests",
          rf"(is at|is asked again at) {TIME}", dated=True),
     Case("NicUpdating", _faulty("busy"), NOBODY, DESCRIBE, "another operation is under way (RetryableError)"),
-    Case("AccessDenied", lambda stage: stage.cloud.without(WRITE), AZURE, READ_NOW,
+    Case("AccessDenied", lambda scene: scene.cloud.without(WRITE), AZURE, READ_NOW,
          'az role assignment create --assignee OBJECT-ID --role "azure-cni agent" --scope /subscriptions/', dated=True),
     Case("ChangedMeanwhile", _faulty("touched"), NOBODY, DESCRIBE, "somebody changed it since it was read"),
     Case("OperationFailed", _faulty("fail"), NOBODY, DESCRIBE, "Azure accepted it, and it then ended Failed"),
@@ -269,7 +269,7 @@ CASES = (
          f"the agent looks for it every ten seconds, and {KUBELET}", pasted=False),
     Case("LedgerFailed", _ledger_unwritable, CLUSTER, LOGS, "cannot write the ledger", rf"{KUBELET}|is at {TIME}"),
     Case("KubernetesDenied", _status_forbidden, CLUSTER, AGENTS, "nodeippools", f"is at {TIME}", dated=True),
-    Case("AgentAway", lambda stage: stage.product.away(), CLUSTER, AGENTS, "cannot reach the azure-cni agent",
+    Case("AgentAway", lambda scene: scene.product.away(), CLUSTER, AGENTS, "cannot reach the azure-cni agent",
          f"{KUBELET}; it starts once an agent serves the node", dated=True),
     Case("EntryRefused", _entry_refused, CLUSTER, "kubectl delete nodeippool NODE", "a scenario refuses it", KUBELET),
     Case("VNetUnconfirmed", _vnet_unknown, AZURE, DESCRIBE, "the controller cannot confirm that VNet", KUBELET),
@@ -277,14 +277,14 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.cause)
-def test_a_pod_that_waits_learns_why_and_starts_when_that_is_mended(stage: Stage, line: Queue, case: Case) -> None:
+def test_a_pod_that_waits_learns_why_and_starts_when_that_is_mended(scene: Scene, line: Queue, case: Case) -> None:
     held = line.settle()
-    names = {"NODE": stage.node.name, "QUOTA": stage.quota.name, "COUNT": str(held + 1), "HELD": str(held)}
+    names = {"NODE": scene.node.name, "QUOTA": scene.quota.name, "COUNT": str(held + 1), "HELD": str(held)}
     spec = {key: int(filled(value, names)) if isinstance(value, str) else value for key, value in case.spec.items()}
-    editor, begun_s = filled(case.editor, names), time.time() if case.dated else stage.begun_s
-    with case.trouble(stage):
-        stage.node.want(**spec)
-        why = stage.asked(line.lengthen(), case)
+    editor, begun_s = filled(case.editor, names), time.time() if case.dated else scene.begun_s
+    with case.trouble(scene):
+        scene.node.want(**spec)
+        why = scene.asked(line.lengthen(), case)
         judge(why, case, names, begun_s=begun_s)
         if case.mends:
             follow(why["command"], editor=editor)

@@ -30,7 +30,7 @@ from scenarios.harness.why import (
     TIME,
     Case,
     Patient,
-    Stage,
+    Scene,
     judge,
     treat,
 )
@@ -45,15 +45,15 @@ LABEL = "scenario-place"
 
 
 @pytest.fixture(scope="module")
-def stage(box: Box, cloud: Cloud, product: Product, nodes: list[Node]) -> Stage:
+def scene(box: Box, cloud: Cloud, product: Product, nodes: list[Node]) -> Scene:
     """Both pools at rest."""
-    return Stage(box, cloud, product, Quota(box), nodes[0], nodes[1], time.time())
+    return Scene(box, cloud, product, Quota(box), nodes[0], nodes[1], time.time())
 
 
 @pytest.fixture(scope="module", autouse=True)
-def old(stage: Stage) -> Iterator[tuple[Workload, float]]:
+def old(scene: Scene) -> Iterator[tuple[Workload, float]]:
     """A pod that has run for long when it is asked about, and since when."""
-    with servers(stage.box, "old", node=stage.node.name, replicas=1) as made:
+    with servers(scene.box, "old", node=scene.node.name, replicas=1) as made:
         yield made, time.monotonic()
 
 
@@ -61,40 +61,40 @@ def old(stage: Stage) -> Iterator[tuple[Workload, float]]:
 
 
 @contextmanager
-def _placed(stage: Stage, name: str, spec: Mapping[str, Any]) -> Iterator[Pod]:
-    """One pod of that name with these fields, on the stage's node unless they say otherwise."""
-    place = {"nodeSelector": {"kubernetes.io/hostname": stage.node.name}}
-    with servers(stage.box, name, node="", pod={**place, **spec}) as made:
+def _placed(scene: Scene, name: str, spec: Mapping[str, Any]) -> Iterator[Pod]:
+    """One pod of that name with these fields, on the scene's node unless they say otherwise."""
+    place = {"nodeSelector": {"kubernetes.io/hostname": scene.node.name}}
+    with servers(scene.box, name, node="", pod={**place, **spec}) as made:
         made.scale(1)
-        yield stage.box.wait_for(lambda: next(iter(made.pods()), None), STEP_S, f"a pod of {name}")
+        yield scene.box.wait_for(lambda: next(iter(made.pods()), None), STEP_S, f"a pod of {name}")
 
 
 @contextmanager
-def _nowhere(stage: Stage) -> Iterator[Patient]:
-    with _placed(stage, "nowhere", {"nodeSelector": {LABEL: "here"}}) as pod:
+def _nowhere(scene: Scene) -> Iterator[Patient]:
+    with _placed(scene, "nowhere", {"nodeSelector": {LABEL: "here"}}) as pod:
         try:
-            label = ("label", "node", stage.node.name)
-            yield Patient(pod.name, lambda: stage.box.kubectl(*label, f"{LABEL}=here"), lambda: stage.well(pod.name))
+            label = ("label", "node", scene.node.name)
+            yield Patient(pod.name, lambda: scene.box.kubectl(*label, f"{LABEL}=here"), lambda: scene.well(pod.name))
         finally:
-            stage.box.kubectl(*label, f"{LABEL}-")
+            scene.box.kubectl(*label, f"{LABEL}-")
 
 
 @contextmanager
-def _without_secret(stage: Stage) -> Iterator[Patient]:
+def _without_secret(scene: Scene) -> Iterator[Patient]:
     """The sandbox is made when the volumes are there."""
     volume = {"name": "absent", "secret": {"secretName": "scenario-secret"}}
     secret = ("secret", "generic", "scenario-secret", "-n", NAMESPACE)
-    with _placed(stage, "absent", {"volumes": [volume]}) as pod:
+    with _placed(scene, "absent", {"volumes": [volume]}) as pod:
         try:
-            yield Patient(pod.name, lambda: stage.box.kubectl("create", *secret), lambda: stage.well(pod.name))
+            yield Patient(pod.name, lambda: scene.box.kubectl("create", *secret), lambda: scene.well(pod.name))
         finally:
-            stage.box.kubectl("delete", "secret", "scenario-secret", "-n", NAMESPACE, "--ignore-not-found")
+            scene.box.kubectl("delete", "secret", "scenario-secret", "-n", NAMESPACE, "--ignore-not-found")
 
 
 @contextmanager
-def _without_runtime(stage: Stage) -> Iterator[Patient]:
+def _without_runtime(scene: Scene) -> Iterator[Patient]:
     """The runtime knows no such class and makes no sandbox: the kubelet's event is that of a failed network."""
-    box, name = stage.box, "scenario-runtime"
+    box, name = scene.box, "scenario-runtime"
 
     def make(handler: str) -> None:
         kind = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass"}
@@ -106,33 +106,33 @@ def _without_runtime(stage: Stage) -> Iterator[Patient]:
 
     make("missing")
     try:
-        with _placed(stage, "classy", {"runtimeClassName": name}) as pod:
-            yield Patient(pod.name, mend, lambda: stage.well(pod.name))
+        with _placed(scene, "classy", {"runtimeClassName": name}) as pod:
+            yield Patient(pod.name, mend, lambda: scene.well(pod.name))
     finally:
         box.kubectl("delete", "runtimeclass", name)
 
 
 @contextmanager
-def _tainted(stage: Stage) -> Iterator[Patient]:
+def _tainted(scene: Scene) -> Iterator[Patient]:
     """The node holds one address, which a pod has, and the taint follows after 15 seconds."""
-    stage.node.want(size=1)
+    scene.node.want(size=1)
     try:
-        stage.box.wait_for(stage.node.tainted, STEP_S, "the taint")
-        with _placed(stage, "late", {}) as pod:
-            yield Patient(pod.name, stage.node.want, lambda: stage.well(pod.name))
+        scene.box.wait_for(scene.node.tainted, STEP_S, "the taint")
+        with _placed(scene, "late", {}) as pod:
+            yield Patient(pod.name, scene.node.want, lambda: scene.well(pod.name))
     finally:
-        stage.node.want()
+        scene.node.want()
 
 
 # Pods with an address.
 
 
 @contextmanager
-def _address_on_lo(stage: Stage) -> Iterator[Patient]:
-    node = stage.node
+def _address_on_lo(scene: Scene) -> Iterator[Patient]:
+    node = scene.node
     free = next(slot.address for slot in node.slots() if slot.state == "free")
     taken = ("ip", "address", "delete", f"{free}/32", "dev", "lo")
-    with servers(stage.box, "beside", node=node.name, replicas=1) as made:
+    with servers(scene.box, "beside", node=node.name, replicas=1) as made:
         (pod,) = made.pods()
         node.run("ip", "address", "add", f"{free}/32", "dev", "lo")
         try:
@@ -143,22 +143,22 @@ def _address_on_lo(stage: Stage) -> Iterator[Patient]:
                 assert command, said["message"]
                 node.run(*command[1].split())
 
-            yield Patient(pod.name, mend, lambda: stage.well(pod.name))
+            yield Patient(pod.name, mend, lambda: scene.well(pod.name))
         finally:
             node.run("sh", "-c", f"{' '.join(taken)} 2>/dev/null || true")
 
 
 @contextmanager
-def _kernel_in_the_way(stage: Stage) -> Iterator[Patient]:
+def _kernel_in_the_way(scene: Scene) -> Iterator[Patient]:
     """Another program has an interface of the bridge's name, and the node is to have pods in mode bridge."""
-    node = stage.other
-    with servers(stage.box, "unwired", node=node.name, pod=EVERYWHERE) as made:
+    node = scene.other
+    with servers(scene.box, "unwired", node=node.name, pod=EVERYWHERE) as made:
         node.run("sh", "-c", "ip link delete azure0 2>/dev/null; ip link add azure0 type dummy")
         node.want(mode="bridge")
         try:
             made.scale(1)
-            pod = stage.box.wait_for(lambda: next(iter(made.pods()), None), STEP_S, "the pod")
-            yield Patient(pod.name, lambda: node.run("ip", "link", "delete", "azure0"), lambda: stage.well(pod.name))
+            pod = scene.box.wait_for(lambda: next(iter(made.pods()), None), STEP_S, "the pod")
+            yield Patient(pod.name, lambda: node.run("ip", "link", "delete", "azure0"), lambda: scene.well(pod.name))
         finally:
             node.run("sh", "-c", "ip -d link show azure0 | grep -q dummy && ip link delete azure0; true")
             made.settle(0)
@@ -182,39 +182,39 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.trouble.__name__.removeprefix("_"))
-def test_a_pod_that_is_not_well_learns_why_and_is_when_that_is_mended(stage: Stage, case: Case) -> None:
-    treat(stage, case)
+def test_a_pod_that_is_not_well_learns_why_and_is_when_that_is_mended(scene: Scene, case: Case) -> None:
+    treat(scene, case)
 
 
 # An address that is lost.
 
 
-def test_a_pod_that_lost_its_address_is_deleted_by_the_command(stage: Stage, old: tuple[Workload, float]) -> None:
+def test_a_pod_that_lost_its_address_is_deleted_by_the_command(scene: Scene, old: tuple[Workload, float]) -> None:
     made, since_s = old
     (pod,) = made.ready(1)
     time.sleep(max(0.0, LAG_S - (time.monotonic() - since_s)))
-    stage.node.want(paused=True)  # else the next write finds it, at some other time
+    scene.node.want(paused=True)  # else the next write finds it, at some other time
     try:
         begun_s = time.time()
-        stage.box.azure("POST", f"/nics/{stage.node.nic_name}/vanish", {"addresses": [str(pod.address)]})
-        stage.read_now(stage.node)
-        why = stage.asked(pod.name, LOST)
+        scene.box.azure("POST", f"/nics/{scene.node.nic_name}/vanish", {"addresses": [str(pod.address)]})
+        scene.read_now(scene.node)
+        why = scene.asked(pod.name, LOST)
         judge(why, LOST, {"POD": pod.name}, begun_s=begun_s)
         follow(why["command"])
         (after,) = made.ready(1)
         assert after.uid != pod.uid
-        stage.well(after.name)
+        scene.well(after.name)
     finally:
-        stage.node.want()
+        scene.node.want()
 
 
 LOST = Case("AddressesLost", lambda _: ExitStack(), OWNER, DELETE, "pods hold addresses that are no longer on the NIC",
             "nothing: this pod cannot get an address that works")  # fmt: skip
 
 
-def test_of_two_pods_with_one_address_the_command_deletes_the_one_that_lost_it(stage: Stage) -> None:
+def test_of_two_pods_with_one_address_the_command_deletes_the_one_that_lost_it(scene: Scene) -> None:
     """Another tool removes it from one NIC, and Azure gives it to the other."""
-    box, node, other = stage.box, stage.node, stage.other
+    box, node, other = scene.box, scene.node, scene.other
     other.want(size=1)
     with (
         servers(box, "robbed", node=node.name, replicas=1) as robbed,
@@ -225,18 +225,18 @@ def test_of_two_pods_with_one_address_the_command_deletes_the_one_that_lost_it(s
         address = str(pod.address)
         node.want(paused=True)
         try:
-            with stage.cloud.subnet_left_with(0):
+            with scene.cloud.subnet_left_with(0):
                 box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": [address]})
                 assert box.azure("POST", f"/nics/{other.nic_name}/appear", {"count": 1})["addresses"] == [address]
-                stage.read_now(node)
-                stage.read_now(other)
+                scene.read_now(node)
+                scene.read_now(other)
                 heirs.settle(2)
             assert address in {str(heir.address) for heir in heirs.pods()}
-            why = stage.asked(pod.name, TWICE)
-            judge(why, TWICE, {"POD": pod.name, "NODE": node.name}, begun_s=stage.begun_s)
+            why = scene.asked(pod.name, TWICE)
+            judge(why, TWICE, {"POD": pod.name, "NODE": node.name}, begun_s=scene.begun_s)
             follow(why["command"])
             (after,) = robbed.ready(1)
-            stage.well(after.name)
+            scene.well(after.name)
         finally:
             heirs.settle(0)
             box.azure("POST", f"/nics/{other.nic_name}/vanish", {"addresses": [address]})
@@ -250,25 +250,25 @@ TWICE = Case("AddressTwice", lambda _: ExitStack(), OWNER, DELETE,
 
 
 def test_nothing_is_wrong_with_pods_that_run_have_ended_or_are_on_the_nodes_network(
-    stage: Stage, old: tuple[Workload, float]
+    scene: Scene, old: tuple[Workload, float]
 ) -> None:
     ended = {"restartPolicy": "Never", "containers": [{**_short(["pause", "--help"])}]}
     metadata = {"name": "ended", "namespace": NAMESPACE, "labels": {"app": "ended"}}
-    place = {"nodeSelector": {"kubernetes.io/hostname": stage.node.name}}
-    stage.box.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**ended, **place}})
+    place = {"nodeSelector": {"kubernetes.io/hostname": scene.node.name}}
+    scene.box.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**ended, **place}})
     try:
         expected = {
             f"{NAMESPACE}/ended": "Ended",
             f"{NAMESPACE}/{old[0].pods()[0].name}": "Addressed",
-            f"{NAMESPACE}/{on_nodes(stage.box)[0].name}": "HostNetwork",
+            f"{NAMESPACE}/{on_nodes(scene.box)[0].name}": "HostNetwork",
         }
         for name, cause in expected.items():
             is_so = partial(_names, cause)
-            (found,) = ask_until(stage.box, is_so, "why", name, within_s=STEP_S)
+            (found,) = ask_until(scene.box, is_so, "why", name, within_s=STEP_S)
             assert (found["healthy"], found["actor"], found["nextStep"]) == (True, NOBODY, "")
             assert ask("why", name).code == 0
     finally:
-        stage.box.kubectl("delete", "pod", "-n", NAMESPACE, "ended", "--wait=false")
+        scene.box.kubectl("delete", "pod", "-n", NAMESPACE, "ended", "--wait=false")
 
 
 def _names(cause: str, answers: Sequence[Mapping[str, Any]]) -> bool:

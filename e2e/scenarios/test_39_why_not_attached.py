@@ -17,7 +17,7 @@ from scenarios.harness.node import Node
 from scenarios.harness.pods import NAMESPACE, PORT, on_nodes, servers, workload
 from scenarios.harness.product import Product
 from scenarios.harness.vnet import SUBNET
-from scenarios.harness.why import AZURE, CLUSTER, DESCRIBE, NOBODY, OWNER, TIME, Case, Patient, Stage, treat
+from scenarios.harness.why import AZURE, CLUSTER, DESCRIBE, NOBODY, OWNER, TIME, Case, Patient, Scene, treat
 from scenarios.test_09_quota import Quota
 from scenarios.test_30_per_pod import (
     FOREIGN_ID,
@@ -43,117 +43,117 @@ CHANGED = "nothing before that is changed"
 
 
 @pytest.fixture(scope="module")
-def stage(box: Box, cloud: Cloud, product: Product, nodes: list[Node]) -> Iterator[Stage]:
+def scene(box: Box, cloud: Cloud, product: Product, nodes: list[Node]) -> Iterator[Scene]:
     """Both pools at rest, and a way out for the nodes when one of their addresses is in a load balancer's pool."""
     with nat_gateway(box, subnet=SUBNET):
-        yield Stage(box, cloud, product, Quota(box), nodes[0], nodes[1], time.time())
+        yield Scene(box, cloud, product, Quota(box), nodes[0], nodes[1], time.time())
 
 
-def _annotate(stage: Stage, pod: str, what: str) -> None:
-    stage.box.kubectl("annotate", "pod", "-n", NAMESPACE, pod, "--overwrite", what)
+def _annotate(scene: Scene, pod: str, what: str) -> None:
+    scene.box.kubectl("annotate", "pod", "-n", NAMESPACE, pod, "--overwrite", what)
 
 
 @contextmanager
-def _asks(stage: Stage, name: str, annotation: str, value: str) -> Iterator[str]:
+def _asks(scene: Scene, name: str, annotation: str, value: str) -> Iterator[str]:
     """The name of a pod with that annotation. In the end nothing is attached any more."""
-    with asking(stage.box, name, stage.node, {annotation: value}, gated=False) as made:
+    with asking(scene.box, name, scene.node, {annotation: value}, gated=False) as made:
         yield made.ready(1)[0].name
-    stage.box.wait_for(lambda: not attached(stage.node), STEP_S, "nothing to be attached")
-    await_written(stage.box)
+    scene.box.wait_for(lambda: not attached(scene.node), STEP_S, "nothing to be attached")
+    await_written(scene.box)
 
 
 @contextmanager
-def _missing_pool(stage: Stage) -> Iterator[Patient]:
-    with ExitStack() as stack, _asks(stage, "missing", POOLS, MISSING_ID) as pod:
+def _missing_pool(scene: Scene) -> Iterator[Patient]:
+    with ExitStack() as stack, _asks(scene, "missing", POOLS, MISSING_ID) as pod:
 
         def mend() -> None:
-            stack.enter_context(load_balancer(stage.box, "missing", subnet=SUBNET, port=80, backend_port=PORT))
-            stage.read_now(stage.node)
+            stack.enter_context(load_balancer(scene.box, "missing", subnet=SUBNET, port=80, backend_port=PORT))
+            scene.read_now(scene.node)
 
-        yield Patient(pod, mend, lambda: stage.well(pod))
-
-
-@contextmanager
-def _foreign_pool(stage: Stage) -> Iterator[Patient]:
-    with _asks(stage, "foreign", POOLS, FOREIGN_ID) as pod:
-        yield Patient(pod, lambda: _annotate(stage, pod, f"{POOLS}-"), lambda: stage.well(pod))
+        yield Patient(pod, mend, lambda: scene.well(pod))
 
 
 @contextmanager
-def _wrong_annotation(stage: Stage) -> Iterator[Patient]:
-    with _asks(stage, "wrong", PUBLIC_IP, "mail") as pod:
-        yield Patient(pod, lambda: _annotate(stage, pod, f"{PUBLIC_IP}-"), lambda: stage.well(pod))
+def _foreign_pool(scene: Scene) -> Iterator[Patient]:
+    with _asks(scene, "foreign", POOLS, FOREIGN_ID) as pod:
+        yield Patient(pod, lambda: _annotate(scene, pod, f"{POOLS}-"), lambda: scene.well(pod))
 
 
 @contextmanager
-def _no_right_to_join(stage: Stage) -> Iterator[Patient]:
-    with load_balancer(stage.box, LB, subnet=SUBNET, port=80, backend_port=PORT), ExitStack() as stack:
-        stack.enter_context(stage.cloud.without(JOIN))
-        with _asks(stage, "denied", POOLS, POOL_ID) as pod:
+def _wrong_annotation(scene: Scene) -> Iterator[Patient]:
+    with _asks(scene, "wrong", PUBLIC_IP, "mail") as pod:
+        yield Patient(pod, lambda: _annotate(scene, pod, f"{PUBLIC_IP}-"), lambda: scene.well(pod))
+
+
+@contextmanager
+def _no_right_to_join(scene: Scene) -> Iterator[Patient]:
+    with load_balancer(scene.box, LB, subnet=SUBNET, port=80, backend_port=PORT), ExitStack() as stack:
+        stack.enter_context(scene.cloud.without(JOIN))
+        with _asks(scene, "denied", POOLS, POOL_ID) as pod:
 
             def mend() -> None:
                 stack.close()
-                stage.read_now(stage.node)
+                scene.read_now(scene.node)
 
-            yield Patient(pod, mend, lambda: stage.well(pod))
+            yield Patient(pod, mend, lambda: scene.well(pod))
 
 
 @contextmanager
-def _slowly_attached(stage: Stage) -> Iterator[Patient]:
-    slow = stage.cloud.fault("slow", at=stage.node.nic_name, operation="nic.put", duration=SLOW_S)
+def _slowly_attached(scene: Scene) -> Iterator[Patient]:
+    slow = scene.cloud.fault("slow", at=scene.node.nic_name, operation="nic.put", duration=SLOW_S)
     with (
-        load_balancer(stage.box, LB, subnet=SUBNET, port=80, backend_port=PORT),
+        load_balancer(scene.box, LB, subnet=SUBNET, port=80, backend_port=PORT),
         slow,
-        _asks(stage, "pending", POOLS, POOL_ID) as pod,
+        _asks(scene, "pending", POOLS, POOL_ID) as pod,
     ):
-        yield Patient(pod, lambda: None, lambda: stage.well(pod))
+        yield Patient(pod, lambda: None, lambda: scene.well(pod))
 
 
 @contextmanager
-def _public_ip_elsewhere(stage: Stage) -> Iterator[Patient]:
-    (host,) = (one for one in on_nodes(stage.box) if one.node == stage.other.name)
-    with public_ip(stage.box, IP), ExitStack() as stack:
-        stack.enter_context(assigned(stage.box, IP, host.address))
-        with _asks(stage, "greedy", PUBLIC_IP, IP_ID) as pod:
+def _public_ip_elsewhere(scene: Scene) -> Iterator[Patient]:
+    (host,) = (one for one in on_nodes(scene.box) if one.node == scene.other.name)
+    with public_ip(scene.box, IP), ExitStack() as stack:
+        stack.enter_context(assigned(scene.box, IP, host.address))
+        with _asks(scene, "greedy", PUBLIC_IP, IP_ID) as pod:
 
             def mend() -> None:
                 stack.close()
-                stage.read_now(stage.node)
+                scene.read_now(scene.node)
 
-            yield Patient(pod, mend, lambda: stage.well(pod))
+            yield Patient(pod, mend, lambda: scene.well(pod))
 
 
 @contextmanager
-def _on_the_nodes_network(stage: Stage) -> Iterator[Patient]:
-    with servers(stage.box, "hosted", node=stage.node.name) as made:
+def _on_the_nodes_network(scene: Scene) -> Iterator[Patient]:
+    with servers(scene.box, "hosted", node=scene.node.name) as made:
         spec = {"args": ["netexec", "--http-port=8099"], "readinessProbe": None}
-        document = workload("hosted", node=stage.node.name, replicas=1, pod={"hostNetwork": True}, container=spec)
+        document = workload("hosted", node=scene.node.name, replicas=1, pod={"hostNetwork": True}, container=spec)
         document["spec"]["template"]["metadata"]["annotations"] = {POOLS: POOL_ID}
-        stage.box.apply(document)
+        scene.box.apply(document)
         (pod,) = made.ready(1)
 
         def well() -> None:
             (found,) = ask_until(
-                stage.box, lambda all_: all_[0]["healthy"], "why", f"{NAMESPACE}/{pod.name}", within_s=STEP_S
+                scene.box, lambda all_: all_[0]["healthy"], "why", f"{NAMESPACE}/{pod.name}", within_s=STEP_S
             )
             assert found["cause"] == "HostNetwork"
 
-        yield Patient(pod.name, lambda: _annotate(stage, pod.name, f"{POOLS}-"), well)
+        yield Patient(pod.name, lambda: _annotate(scene, pod.name, f"{POOLS}-"), well)
 
 
 @contextmanager
-def _on_a_foreign_address(stage: Stage) -> Iterator[Patient]:
+def _on_a_foreign_address(scene: Scene) -> Iterator[Patient]:
     """Of two pods, the one on the address that another tool made."""
-    node = stage.other
+    node = scene.other
     node.want(size=1)
-    (added,) = stage.box.azure("POST", f"/nics/{node.nic_name}/appear", {"count": 1})["addresses"]
+    (added,) = scene.box.azure("POST", f"/nics/{node.nic_name}/appear", {"count": 1})["addresses"]
     try:
-        stage.read_now(node)
-        with asking(stage.box, "adopted", node, {POOLS: POOL_ID}, replicas=2, gated=False) as made:
+        scene.read_now(node)
+        with asking(scene.box, "adopted", node, {POOLS: POOL_ID}, replicas=2, gated=False) as made:
             pod = next(one.name for one in made.ready(2) if str(one.address) == added)
-            yield Patient(pod, lambda: _annotate(stage, pod, f"{POOLS}-"), lambda: stage.well(pod))
+            yield Patient(pod, lambda: _annotate(scene, pod, f"{POOLS}-"), lambda: scene.well(pod))
     finally:
-        stage.box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": [added]})
+        scene.box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": [added]})
         node.want()
 
 
@@ -172,5 +172,5 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.cause)
-def test_a_pod_without_what_it_asks_for_learns_why_and_has_it_when_that_is_mended(stage: Stage, case: Case) -> None:
-    treat(stage, case)
+def test_a_pod_without_what_it_asks_for_learns_why_and_has_it_when_that_is_mended(scene: Scene, case: Case) -> None:
+    treat(scene, case)

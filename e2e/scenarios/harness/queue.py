@@ -72,8 +72,10 @@ class Queue:
 def queue(box: Box, node: Node) -> Iterator[Queue]:
     """A line of one pod, which runs."""
     node.want(size=1)
-    with servers(box, "queue", node=node.name, replicas=1, pod=EVERYWHERE) as line:
-        made = Queue(box, node, line)
-        made.settle()
-        yield made
-    node.want()
+    try:
+        with servers(box, "queue", node=node.name, replicas=1, pod=EVERYWHERE) as line:
+            made = Queue(box, node, line)
+            made.settle()
+            yield made
+    finally:
+        node.want()

@@ -35,7 +35,7 @@ KUBELET = r"the kubelet tries the pod again every 10 to 15 s"
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Scene:
     """What a case works with: the node that it is about, and the other one. `begun_s`: when, seconds since 1970."""
 
     box: Box
@@ -74,7 +74,7 @@ class Stage:
         self.box.kubectl("annotate", "nodeippool", node.name, "--overwrite", at)
 
 
-Trouble = Callable[[Stage], AbstractContextManager[Any]]
+Trouble = Callable[[Scene], AbstractContextManager[Any]]
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -153,12 +153,12 @@ class Patient:
     well: Callable[[], object]
 
 
-def treat(stage: Stage, case: Case) -> None:
+def treat(scene: Scene, case: Case) -> None:
     """Ask about the patient of a case, mend what is wrong, and wait until it is well."""
-    with case.trouble(stage) as patient:
-        why = stage.asked(patient.pod, case)
-        names = {"NODE": why["node"] or stage.node.name, "POD": patient.pod}
-        judge(why, case, names, begun_s=stage.begun_s)
+    with case.trouble(scene) as patient:
+        why = scene.asked(patient.pod, case)
+        names = {"NODE": why["node"] or scene.node.name, "POD": patient.pod}
+        judge(why, case, names, begun_s=scene.begun_s)
         follow(why["command"])
         patient.mend()
         patient.well()
