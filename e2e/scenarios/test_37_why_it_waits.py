@@ -1,7 +1,8 @@
 """`azure-cni why` for every cause that keeps a pod from an address, each brought about on the box.
 
-One line of pods on one node (`harness.queue`): in each case the next one waits, is asked about, and starts when the
-cause is mended; where the command in the answer mends it, by that command. `NOT_HERE` has the causes without a case.
+One line of pods on one node (`harness.line_of_pods`): in each case the next one waits, is asked about, and starts when
+the cause is mended; where the command in the answer mends it, by that command. `NOT_HERE` has the causes without a
+case.
 """
 
 import json
@@ -17,9 +18,9 @@ from azurebox.client import Box
 from azurebox.steps import StepError
 from scenarios.harness.cloud import Cloud
 from scenarios.harness.commandline import follow
+from scenarios.harness.line_of_pods import Queue, queue
 from scenarios.harness.node import Node
 from scenarios.harness.product import QUICK, Product
-from scenarios.harness.queue import Queue, queue
 from scenarios.harness.why import (
     AZURE,
     CLUSTER,

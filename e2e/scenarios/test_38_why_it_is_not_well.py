@@ -16,10 +16,10 @@ import pytest
 from azurebox.client import Box
 from scenarios.harness.cloud import Cloud
 from scenarios.harness.commandline import ask, ask_until, follow
+from scenarios.harness.line_of_pods import EVERYWHERE
 from scenarios.harness.node import Node
 from scenarios.harness.pods import NAMESPACE, Pod, Workload, on_nodes, servers, workload
 from scenarios.harness.product import Product
-from scenarios.harness.queue import EVERYWHERE
 from scenarios.harness.why import (
     CLUSTER,
     DESCRIBE,
