@@ -7,7 +7,7 @@ from typing import Any
 from azurebox.client import Box
 from azurebox.steps import StepError
 from scenarios.harness.commandline import ask, ask_until
-from scenarios.harness.node import Node
+from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import NAMESPACE, on_nodes, servers
 from scenarios.harness.pods import ask as pod_asks
 from scenarios.harness.product import Product
@@ -90,7 +90,10 @@ def test_a_pod_that_waits_for_the_quota_learns_which(box: Box, nodes: list[Node]
             assert ask("status").code == 1
     finally:
         _lower(box, name, limit)
+        for node in nodes:  # a pool that was given another's idle addresses keeps a number that is no rest
+            node.want(size=AT_REST.allocated)
         for node in nodes:
+            node.shows(AT_REST, within_s=STEP_S)
             node.want()
 
 
