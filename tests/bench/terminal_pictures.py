@@ -21,7 +21,8 @@ from typing import Any, Final
 
 import msgspec
 
-from azure_cni.api.introspection import PoolReport, UsageReport
+from azure_cni.api.audit_reports import UsageReport
+from azure_cni.api.introspection import PoolReport
 from azure_cni.entrypoints.cli import main as command_line
 from azure_cni.ipam.audit_records import AuditKind, AuditRecord
 from azure_cni.ipam.usage_history import usage_hours

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from azure_cni.api.introspection import UsageHour
+from azure_cni.api.audit_reports import UsageHour
 from azure_cni.ipam.exhaustion import Exhaustion, Growth, Outlook, daily_peaks, exhaustion, fit
 from azure_cni.ipam.level_shifts import SETTLED_DAYS
 from azure_cni.ipam.usage_history import HOUR_S, usage_hours

@@ -11,7 +11,8 @@ from typing import Final
 
 import pytest
 
-from azure_cni.api.introspection import PoolReport, UsageHour, UsageReport
+from azure_cni.api.audit_reports import UsageHour, UsageReport
+from azure_cni.api.introspection import PoolReport
 from azure_cni.diagnose.sizing_advice import SizingAdvice, advise
 from azure_cni.ipam.sizing import Policy
 from azure_cni.ipam.usage_history import usage_hours

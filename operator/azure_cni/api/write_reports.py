@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from azure_cni.api.introspection import HoleReport, decoded_as
+from azure_cni.api.audit_reports import HoleReport
+from azure_cni.api.introspection import decoded_as
 
 WRITES_PATH: Final = "/introspection/v1/writes"
 """Of a `WritesReport`, on the socket."""

@@ -9,8 +9,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from azure_cni.api import introspection, node_ip_pool, vnet_quota
-from azure_cni.api.introspection import AuditReport, NodeReport, UsageReport
+from azure_cni.api import audit_reports, introspection, node_ip_pool, vnet_quota
+from azure_cni.api.audit_reports import AuditReport, UsageReport
+from azure_cni.api.introspection import NodeReport
 from azure_cni.api.reading import mapping, text
 from azure_cni.api.trace_reports import TraceReport
 from azure_cni.api.write_reports import WRITES_PATH, WritesReport, decode_writes_report
@@ -182,10 +183,10 @@ def ask_trails(
     access: ClusterAccess, agents: Iterable[ProcessFacts], address: str
 ) -> tuple[tuple[AuditReport, ...], tuple[str, ...]]:
     """What the audit trails of their nodes know of an address, and about each that could not be asked why."""
-    path = f"{introspection.AUDIT_PATH}?address={address}"
+    path = f"{audit_reports.AUDIT_PATH}?address={address}"
 
     def ask(agent: ProcessFacts) -> AuditReport:
-        found = answer_of(access, agent, path, introspection.decode_audit_report)
+        found = answer_of(access, agent, path, audit_reports.decode_audit_report)
         tenures = [msgspec.structs.replace(one, node=agent.node) for one in found.tenures]
         return msgspec.structs.replace(found, address=address, tenures=tenures)
 
@@ -195,7 +196,7 @@ def ask_trails(
 def ask_usage(access: ClusterAccess, agents: Iterable[ProcessFacts]) -> tuple[tuple[UsageReport, ...], tuple[str, ...]]:
     """How many addresses pods of their nodes had so far, and about each that could not be asked why."""
     return _all_answers(
-        lambda agent: answer_of(access, agent, introspection.USAGE_PATH, introspection.decode_usage_report), agents
+        lambda agent: answer_of(access, agent, audit_reports.USAGE_PATH, audit_reports.decode_usage_report), agents
     )
 
 

@@ -263,7 +263,6 @@ def parse_node(body: Mapping[str, Any]) -> NodeFacts:
     """Of a Node object."""
     meta, spec, status = metadata_of(body), spec_of(body), status_of(body)
     ready = condition_of(status, "Ready")
-    system = text(mapping(meta.get("labels")).get("kubernetes.io/os"))
     tainted = [one for one in mappings(spec.get("taints")) if text(one.get("effect")) in KEEPING_AWAY]
     taints = tuple(text(one.get("key")) for one in tainted)
     return NodeFacts(
@@ -271,7 +270,7 @@ def parse_node(body: Mapping[str, Any]) -> NodeFacts:
         ready=ready.get("status") == "True",
         message=text(ready.get("message")),
         tainted=any(one.get("key") == TAINT for one in mappings(spec.get("taints"))),
-        linux=system in {"", "linux"},
+        linux=text(mapping(meta.get("labels")).get("kubernetes.io/os")) in {"", "linux"},
         provider_id=text(spec.get("providerID")),
         pod_cidr=text(spec.get("podCIDR")),
         most_pods=decimal(mapping(status.get("capacity")).get("pods"), most=_MANY),

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from azure_cni.api.introspection import UsageHour, UsageReport
+from azure_cni.api.audit_reports import UsageHour, UsageReport
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import text
 from azure_cni.diagnose.evidence import ClusterEvidence

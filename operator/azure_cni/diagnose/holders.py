@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from azure_cni.api.introspection import AuditReport, TenureReport
+from azure_cni.api.audit_reports import AuditReport, TenureReport
 from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.diagnose.pod_diagnosis import listed_addresses
 from azure_cni.errors import ConfigInvalid

@@ -16,7 +16,8 @@ from typing import Final
 
 import msgspec
 
-from azure_cni.api.introspection import PoolReport, UsageReport
+from azure_cni.api.audit_reports import UsageReport
+from azure_cni.api.introspection import PoolReport
 from azure_cni.api.vnet_quota import MOST_IN_A_VNET, VNetQuota
 from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.ipam.exhaustion import FEWEST_DAYS

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from azure_cni.api.introspection import AuditReport, TenureReport
+from azure_cni.api.audit_reports import AuditReport, TenureReport
 from azure_cni.api.reading import mappings, text
 from azure_cni.diagnose.holders import Holders, with_history
 from azure_cni.docker.container_endpoints import DELETED, REQUESTED

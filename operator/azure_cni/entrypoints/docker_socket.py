@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from azure_cni.api.introspection import AUDIT_PATH, AuditReport
+from azure_cni.api.audit_reports import AUDIT_PATH, AuditReport
 from azure_cni.docker.plugin_codec import MEDIA_TYPE, METHODS, decode, error_reply
 from azure_cni.docker.plugin_methods import DockerPlugin
 from azure_cni.entrypoints.accepting import one_request

@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from azure_cni.api import introspection
-from azure_cni.api.introspection import AuditReport, UsageReport
+from azure_cni.api import audit_reports, introspection
+from azure_cni.api.audit_reports import AuditReport, UsageReport
 from azure_cni.api.trace_reports import MOST_DESTINATIONS, TRACE_PATH
 from azure_cni.api.write_reports import WRITES_PATH, WritesReport
 from azure_cni.errors import AzureCniError, ConfigInvalid, RequestError
@@ -80,8 +80,8 @@ def _add_trail(
     async def writes(_: web.Request) -> msgspec.Struct:
         return WritesReport(node_name, error=_NO_TRAIL) if audit is None else await audit.writes()
 
-    app.router.add_get(introspection.AUDIT_PATH, _answering(trail, faults))
-    app.router.add_get(introspection.USAGE_PATH, _answering(usage, faults))
+    app.router.add_get(audit_reports.AUDIT_PATH, _answering(trail, faults))
+    app.router.add_get(audit_reports.USAGE_PATH, _answering(usage, faults))
     app.router.add_get(WRITES_PATH, _answering(writes, faults))
 
 

@@ -15,7 +15,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,10 +23,10 @@ from typing import Final
 import msgspec
 
 from azure_cni.errors import AzureCniError
-from azure_cni.host.files import open_file
-from azure_cni.ipam.audit_records import HOLES, AuditKind, AuditRecord
+from azure_cni.host.audit_lines import AddressReading, lines_of, records_of
+from azure_cni.ipam.audit_records import AuditKind, AuditRecord
 from azure_cni.ipam.usage_history import usage_records
-from azure_cni.model.text import NOT_JSON, seconds_of, time_text
+from azure_cni.model.text import seconds_of, time_text
 
 DAY_S: Final = 86_400.0
 FILES: Final = 8
@@ -35,12 +35,6 @@ AGED_PACE_S: Final = 3600.0
 """One file in this time is deleted for its age, by a clock that nobody sets: a wrong date that is put right within the
 hour costs one file, not all. Whatever its age, what is too much is deleted at once."""
 _NAME: Final = re.compile(r"audit-(\d{8,})-(\d+)\.jsonl")
-LONGEST_LINE: Final = 1 << 16
-"""Bytes. The longest of ours has some 30,000: the hours of five weeks (`azure_cni.ipam.usage_history`)."""
-_HOLES: Final = tuple(f'"event":"{kind.value}"'.encode() for kind in HOLES)
-_BEGINNING: Final = b'{"time":"'
-"""Of each line: whether the rest can be read as well is only tried where it matters."""
-_decode = msgspec.json.Decoder(AuditRecord).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -80,7 +74,7 @@ class FileAuditStore:
             try:
                 newest = self._newest()
                 if newest is None or self._is_full(newest):
-                    before = usage_records(_records(newest) if newest else (), now_s=self._now_s())
+                    before = usage_records(records_of(newest) if newest else (), now_s=self._now_s())
                     newest, records = self._new_file(), [*before, *held, *records]
                 self._write(newest, b"".join(_encode(record) + b"\n" for record in records))
                 self._mark(newest, until)
@@ -107,17 +101,17 @@ class FileAuditStore:
 
     def find(self, address: str) -> tuple[str, Sequence[AuditRecord]]:
         """See `AuditStore`. Only lines with the address, or about a hole, are decoded: a full trail takes 0.1 s."""
-        return self._read(_Reading(f'"address":"{address}"', address))
+        return self._read(AddressReading(f'"address":"{address}"', address))
 
     def find_writes(self) -> tuple[str, Sequence[AuditRecord]]:
         """See `AuditStore`."""
-        return self._read(_Reading(f'"event":"{AuditKind.NIC_WRITTEN.value}"'))
+        return self._read(AddressReading(f'"event":"{AuditKind.NIC_WRITTEN.value}"'))
 
-    def _read(self, reading: _Reading) -> tuple[str, Sequence[AuditRecord]]:
+    def _read(self, reading: AddressReading) -> tuple[str, Sequence[AuditRecord]]:
         try:
             with self._lock:  # a line that is being written is none that was cut off
                 for path in self._files():
-                    reading.read(_lines(path))
+                    reading.read(lines_of(path))
                 return reading.begins, reading.finish(self._seen_until())
         except OSError as error:
             raise self._error("read", error) from error
@@ -126,7 +120,7 @@ class FileAuditStore:
         """See `AuditStore`. Lines that cannot be read are left out."""
         try:
             for path in self._files():
-                yield from _records(path)
+                yield from records_of(path)
         except OSError as error:
             raise self._error("read", error) from error
 
@@ -223,57 +217,6 @@ def _undo(path: Path, descriptor: int, before: os.stat_result) -> None:
         os.utime(descriptor, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-class _Reading:
-    """Puts together what a trail says of one address, or of none, from its lines in their order.
-
-    `wanted` is in each line that matters, beside those about holes.
-    """
-
-    def __init__(self, wanted: str, address: str = "") -> None:
-        self.begins = ""
-        self._address = address
-        self._wanted = wanted.encode()
-        self._found: list[AuditRecord] = []
-        self._before = b""
-        """The last line that could be read."""
-        self._unreadable = 0
-        """Lines since then."""
-
-    def read(self, lines: Iterable[bytes]) -> None:
-        """The next ones."""
-        for line in lines:
-            if not line.startswith(_BEGINNING) or not line.endswith(b"}\n"):
-                self._unreadable += 1
-                continue
-            asked = self._wanted in line or any(hole in line for hole in _HOLES)
-            if self.begins and not self._unreadable and not asked:
-                self._before = line
-                continue
-            record = _record(line)
-            if record is None:
-                self._unreadable += 1
-                continue
-            self.begins = self.begins or record.time
-            self._note_hole(record.time)
-            self._before = line
-            if record.address in {"", self._address} and record.event != AuditKind.USAGE:
-                self._found.append(record)
-
-    def finish(self, until: str) -> list[AuditRecord]:
-        """All that was found. Nothing is missing after `until`."""
-        self._note_hole(until)
-        return self._found
-
-    def _note_hole(self, until: str) -> None:
-        if not self._unreadable:
-            return
-        before = _record(self._before)
-        since = before.time if before is not None else until
-        hole = AuditRecord(time=until, event=AuditKind.UNREADABLE.value, not_before=since, lost=self._unreadable)
-        self._found.append(hole)
-        self._unreadable = 0
-
-
 def _number(path: Path) -> tuple[int, str]:
     return int(path.name.split("-")[1]), path.name
 
@@ -283,27 +226,3 @@ def _is_file(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except FileNotFoundError:  # deleted meanwhile
         return False
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """With their ends; one without an end was cut off, or is too long and given as its beginning."""
-    try:
-        with open_file(path, follow=False) as file:
-            while line := file.readline(LONGEST_LINE):
-                yield line
-                while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                    line = file.readline(LONGEST_LINE)
-    except FileNotFoundError:  # deleted meanwhile, as the oldest
-        return
-
-
-def _records(path: Path) -> Iterator[AuditRecord]:
-    return filter(None, map(_record, _lines(path)))
-
-
-def _record(line: bytes) -> AuditRecord | None:
-    """None for a line that cannot be read."""
-    try:
-        return _decode(line)
-    except NOT_JSON:
-        return None

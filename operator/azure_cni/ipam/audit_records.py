@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from azure_cni.api.introspection import HoleReport, TenureReport, UsageHour
+from azure_cni.api.audit_reports import HoleReport, TenureReport, UsageHour
 from azure_cni.ipam.address_state import Holder
 from azure_cni.ipam.ledger import Change, Ledger
 from azure_cni.model.nic import Address

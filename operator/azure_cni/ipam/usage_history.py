@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from azure_cni.api.introspection import UsageHour
+from azure_cni.api.audit_reports import UsageHour
 from azure_cni.ipam.audit_records import HOLES, AuditKind, AuditRecord
 from azure_cni.model.text import seconds_of, time_text
 

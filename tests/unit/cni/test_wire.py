@@ -7,7 +7,7 @@ import pytest
 from azure_cni import errors
 from azure_cni.cni.wire import VERBS, Add, Check, Collect, Delete, Status, decode, error_body, version_of
 from azure_cni.errors import ConfigInvalid, DecodeFailed, EnvironmentInvalid, VersionUnsupported
-from azure_cni.host.audit_files import LONGEST_LINE
+from azure_cni.host.audit_lines import LONGEST_LINE
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.ipam.audit_records import Handover, record_of
 

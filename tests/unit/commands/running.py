@@ -5,10 +5,7 @@ from __future__ import annotations
 from click.testing import CliRunner, Result
 
 from azure_cni import __version__
-from azure_cni.api.introspection import (
-    NodeReport,
-    encode_report,
-)
+from azure_cni.api.introspection import NodeReport, encode_report
 from azure_cni.entrypoints.cli import main
 from fakes.cluster_access import FakeClusterAccess
 from unit.diagnose.clusters import condition, pool

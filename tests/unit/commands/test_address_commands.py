@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 
+from azure_cni.api.audit_reports import AuditReport, TenureReport
 from azure_cni.api.introspection import (
     AttachmentReport,
-    AuditReport,
     ChangeReport,
     NodeReport,
     PaceReport,
     PoolReport,
     RemovalReport,
-    TenureReport,
     WriteReport,
     encode_report,
 )

@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 
 from azure_cni.api.conditions import ProblemReport
-from azure_cni.api.introspection import (
-    FailureReport,
-    NodeReport,
-)
+from azure_cni.api.introspection import FailureReport, NodeReport
 from azure_cni.commands.access import Keep
 from azure_cni.commands.reads import PODS, POOLS, QUOTAS
 from azure_cni.errors import KubeNotFound, KubeUnreachable

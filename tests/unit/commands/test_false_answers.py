@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.introspection import AuditReport, NodeReport, SlotReport, TenureReport, UsageReport, encode_report
+from azure_cni.api.audit_reports import AuditReport, TenureReport, UsageReport
+from azure_cni.api.introspection import NodeReport, SlotReport, encode_report
 from azure_cni.commands import report as report_command
 from azure_cni.commands.gathering import Gathered
 from azure_cni.commands.reads import ask_trails, ask_usage, read_cluster

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from azure_cni.api.introspection import PoolReport, UsageHour, UsageReport, encode_report
+from azure_cni.api.audit_reports import UsageHour, UsageReport
+from azure_cni.api.introspection import PoolReport, encode_report
 from azure_cni.model.text import time_text
 from fakes.cluster_access import FakeClusterAccess
 from unit.commands.running import AGENT, run

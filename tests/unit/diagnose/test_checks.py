@@ -10,9 +10,10 @@ import pytest
 
 from azure_cni import __version__
 from azure_cni.commands import reads
-from azure_cni.diagnose.checks import CheckResult, ClusterCheck, check_after, check_before, check_ledgers
+from azure_cni.diagnose.checks import CheckResult, ClusterCheck, check_after, check_before
 from azure_cni.diagnose.definition_checks import check_definitions
 from azure_cni.diagnose.overview import survey
+from azure_cni.diagnose.pool_checks import check_ledgers
 from azure_cni.model.text import seconds_of
 from fakes.cluster_access import FakeClusterAccess
 from unit.chart.crds import POOLS, QUOTAS

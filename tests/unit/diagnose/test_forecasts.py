@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.introspection import PoolReport, UsageHour, UsageReport
+from azure_cni.api.audit_reports import UsageHour, UsageReport
+from azure_cni.api.introspection import PoolReport
 from azure_cni.commands import reads
 from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.diagnose.forecasts import ForecastRow, forecast_rows, report_time_s, summed

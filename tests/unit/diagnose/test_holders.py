@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.introspection import AuditReport, HoleReport, TenureReport
+from azure_cni.api.audit_reports import AuditReport, HoleReport, TenureReport
 from azure_cni.commands import reads
 from azure_cni.diagnose.holders import Holders, find_holders, parse_address, parse_time, with_history
 from azure_cni.errors import ConfigInvalid

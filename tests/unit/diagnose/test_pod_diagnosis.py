@@ -6,13 +6,7 @@ from typing import Any
 
 import pytest
 
-from azure_cni.api.introspection import (
-    AttachmentReport,
-    FailureReport,
-    NodeReport,
-    PaceReport,
-    SlotReport,
-)
+from azure_cni.api.introspection import AttachmentReport, FailureReport, NodeReport, PaceReport, SlotReport
 from azure_cni.commands import reads
 from azure_cni.diagnose.causes import CAUSES
 from azure_cni.diagnose.next_steps import USUAL

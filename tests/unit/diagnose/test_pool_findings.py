@@ -11,9 +11,9 @@ from azure_cni import __version__
 from azure_cni.api.conditions import ProblemReport
 from azure_cni.commands import reads
 from azure_cni.diagnose.check_results import CheckResult
-from azure_cni.diagnose.checks import check_room
 from azure_cni.diagnose.findings import Finding
 from azure_cni.diagnose.overview import survey
+from azure_cni.diagnose.pool_checks import check_room
 from fakes.cluster_access import FakeClusterAccess
 from unit.diagnose.clusters import NIC, cluster, condition, node, pod, pool, process, quota
 

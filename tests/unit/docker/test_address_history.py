@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from azure_cni.api.introspection import AuditReport, HoleReport, TenureReport
+from azure_cni.api.audit_reports import AuditReport, HoleReport, TenureReport
 from azure_cni.docker.address_history import find, lines
 from azure_cni.docker.container_endpoints import DELETED, REQUESTED
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from azure_cni.api.introspection import UsageHour
+from azure_cni.api.audit_reports import UsageHour
 from azure_cni.ipam.audit_records import AuditKind, AuditRecord
 from azure_cni.ipam.usage_history import MOST_HOURS, usage_hours
 from azure_cni.model.text import time_text
