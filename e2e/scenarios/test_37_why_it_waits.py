@@ -258,7 +258,7 @@ CASES = (
          rf"(is at|is asked again at) {TIME}", dated=True),
     Case("NicUpdating", _faulty("busy"), NOBODY, DESCRIBE, "another operation is under way (RetryableError)"),
     Case("AccessDenied", lambda scene: scene.cloud.without(WRITE), AZURE, READ_NOW,
-         'az role assignment create --assignee OBJECT-ID --role "azure-cni agent" --scope /subscriptions/', dated=True),
+         '--role "azure-cni agent" --scope /subscriptions/', dated=True),
     Case("ChangedMeanwhile", _faulty("touched"), NOBODY, DESCRIBE, "somebody changed it since it was read"),
     Case("OperationFailed", _faulty("fail"), NOBODY, DESCRIBE, "Azure accepted it, and it then ended Failed"),
     Case("OutcomeUnknown", _unfollowed, NOBODY, DESCRIBE, FOLLOW, rf"{NEXT_TRY}|{KUBELET}"),
@@ -285,7 +285,7 @@ def test_a_pod_that_waits_learns_why_and_starts_when_that_is_mended(scene: Scene
     editor, begun_s = filled(case.editor, names), time.time() if case.dated else scene.begun_s
     with case.trouble(scene):
         scene.node.want(**spec)
-        why = scene.asked(line.lengthen(), case)
+        why = scene.asked(line.lengthen(), case, names)
         judge(why, case, names, begun_s=begun_s)
         if case.mends:
             follow(why["command"], editor=editor)

@@ -46,15 +46,20 @@ class Scene:
     other: Node
     begun_s: float
 
-    def asked(self, pod: str, case: "Case") -> dict[str, Any]:
-        """The answer about a pod, once it names the cause; it is printed."""
+    def asked(self, pod: str, case: "Case", names: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The answer about a pod, once it names the cause in the words of the case; it is printed.
+
+        The first answer with that cause may be of a moment before: the pool's older spec, or a recall that only the
+        controller has written yet.
+        """
 
         def answered() -> dict[str, Any] | None:
             answer = ask("why", f"{NAMESPACE}/{pod}", "-o", "json")
             if not answer.printed:
                 raise StepError("no answer", output=answer.complaint)
             (found,) = answer.document
-            if (found["cause"], found["actor"]) != (case.shown, case.actor):
+            said = filled(case.said, {"NODE": found["node"] or self.node.name, "POD": pod, **(names or {})})
+            if (found["cause"], found["actor"]) != (case.shown, case.actor) or said not in found["message"]:
                 raise StepError("not yet", output=shown(found))
             assert answer.code == (0 if found["healthy"] else 1)
             return dict(found)
@@ -111,7 +116,7 @@ class Case:
 
 def shown(answer: Mapping[str, Any]) -> str:
     """An answer in lines, as a terminal has it."""
-    rows = ("means", "since", "message", "nextStep", "actor", "do", "command", "page")
+    rows = ("meaning", "since", "message", "nextStep", "actor", "do", "command", "page")
     notes = [f"  note      {note}" for note in answer["notes"]]
     return "\n".join(
         [f"{answer['pod']}: {answer['cause']}", *(f"  {row:9} {answer.get(row, '')}" for row in rows), *notes]
