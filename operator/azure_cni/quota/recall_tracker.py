@@ -45,6 +45,10 @@ TRIES_S: Final = 600.0
 """Within this a node that its subnet refused has tried again, or nobody is kept from a reserve for it: its pauses are
 two minutes at most, and then it may have to wait for its turn to write.
 """
+MOST_IN_VAIN: Final = 3
+"""How many refusals of one node are answered within that time while it gets nothing. Azure was seen to count an address
+for eight minutes after it was given back, and meanwhile each answer would only take the reserves of more nodes.
+"""
 FOREVER_S: Final = float("inf")
 
 
@@ -139,7 +143,7 @@ class RecallTracker:
             if node.subnet_refused:
                 known = self._answered.get(node.name)
                 if known is None or known.refused != node.subnet_refused:
-                    known = Answered(node.subnet_refused, 0, now_s)
+                    known = _next_refusal(node, known, now_s=now_s)
                 answered[node.name] = known
         self._answered = answered
         stale = {name for name, known in answered.items() if now_s - known.since_s >= TRIES_S}
@@ -218,6 +222,16 @@ class RecallTracker:
         rest_s = DEAF_S if kept_waiting else min(DEAF_S, TOO_LATE_S * 2.0 ** min(wasted, 8))
         self._deaf[name] = min(now_s + rest_s, self._deaf.get(name, FOREVER_S))
         self._wasted[name] = wasted + 1
+
+
+def _next_refusal(node: NodeRecord, last: Answered | None, *, now_s: float) -> Answered:
+    """What is known of a refusal that is new."""
+    vain_s: tuple[float, ...] = ()
+    if last is not None and node.view.allocated <= last.held:
+        vain_s = last.vain_s if len(last.vain_s) >= MOST_IN_VAIN or not last.count else (*last.vain_s, last.since_s)
+    vain_s = tuple(at_s for at_s in vain_s if now_s - at_s < TRIES_S)
+    count = node.waiting if len(vain_s) >= MOST_IN_VAIN else 0
+    return Answered(node.subnet_refused, count, now_s, node.view.allocated, vain_s)
 
 
 def _is_busy(quota: VNetQuota, node: NodeRecord) -> bool:

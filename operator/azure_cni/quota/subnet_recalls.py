@@ -36,6 +36,10 @@ class Answered:
     count: int
     since_s: float = 0.0
     """Monotonic time from which that is known."""
+    held: int = 0
+    """How many addresses the node held then."""
+    vain_s: tuple[float, ...] = ()
+    """The same of those refusals before it that were answered, and it got nothing."""
 
 
 def with_subnets(

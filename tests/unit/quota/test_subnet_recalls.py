@@ -178,6 +178,22 @@ def test_what_one_node_is_owed_already_does_not_count_for_another() -> None:
     assert rounds.next(*both, gave("b", 15, 3, found.asked["b"].number), c).asked == {}
 
 
+def test_a_node_that_gets_nothing_of_what_others_give_empties_nobodys_pool() -> None:
+    """Azure counts late, somebody else takes it, or the node lies."""
+    rounds, idle, numbers = Rounds(), 100, []
+    for number in range(20):
+        found = rounds.next(refused("a", 10, 3, subnetRefusedTime=f"{number}"), giver("b", 20 + idle, idle))
+        numbers += [number] * bool(found.asked)
+        idle -= 3 * bool(found.asked)
+    assert numbers == [0, 1, 2]
+    got = refused("a", 12, 1, subnetRefusedTime="got two")
+    assert rounds.next(got, giver("b", 20, 8)).asked
+    lost = [refused("a", 12, 1, subnetRefusedTime=f"lost {number}") for number in range(5)]
+    assert [bool(rounds.next(node, giver("b", 20, 8)).asked) for node in lost] == [True, True, False, False, False]
+    later = refused("a", 12, 1, subnetRefusedTime="later")
+    assert rounds.next(later, giver("b", 20, 8), after_s=TRIES_S).asked
+
+
 def test_subnets_that_a_node_makes_up_are_not_remembered_for_ever() -> None:
     rounds = Rounds()
     for number in range(20):
