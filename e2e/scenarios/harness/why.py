@@ -190,17 +190,3 @@ NOT_CAUSED: Mapping[str, str] = {
     "Starting": "it lasts ten seconds, on a machine of any speed",
 }
 """Causes that no scenario brings about, and why; unit tests have them."""
-
-NOT_OF_A_POD: Mapping[str, str] = {
-    "NearLimit": "a warning, before any pod waits",
-    "Ready": "its reason is the cause",
-    "Growing": "addresses come: PoolGrowing",
-    "AtLimit": "its reason is NodeAtLimit",
-    "Drifted": "its reason is AddressesLost",
-    "ModeChangePending": "pods start in the former mode meanwhile",
-    "PermissionMissing": "its reason is AccessDenied",
-    "Exhausted": "the nodes' own condition is QuotaExceeded",
-    "UsageKnown": "addresses are granted all the same",
-    "EntriesRefused": "the node's own reason is EntryRefused",
-}
-"""Reasons and kinds of conditions that are no cause themselves."""
