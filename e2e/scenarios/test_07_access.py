@@ -1,10 +1,12 @@
 """What the service accounts of agents and controllers may do: what they need, and no more."""
 
 import re
+from collections.abc import Mapping
 
 import pytest
 
 from azurebox.client import Box
+from scenarios.harness import pods
 from scenarios.harness.product import NAMESPACE
 
 # What every authenticated account of a cluster may do (kubernetes.io/bootstrapping).
@@ -14,7 +16,7 @@ EVERYBODY = {
     "selfsubjectreviews.authentication.k8s.io",
 }
 
-NEEDED = {
+NEEDED: Mapping[str, Mapping[str, set[str]]] = {
     "agent": {
         "nodeippools.azure-cni.io": {"get", "list", "watch", "create"},
         "nodeippools.azure-cni.io/status": {"patch"},
@@ -30,13 +32,21 @@ NEEDED = {
         "nodes": {"get"},
     },
 }
+IN_DEFAULT: Mapping[str, Mapping[str, set[str]]] = {"agent": {}, "controller": {"events": {"create", "patch"}}}
+"""Beside these in the namespace of events about objects that have no namespace."""
 
 
 @pytest.mark.parametrize("who", NEEDED)
 def test_it_may_do_what_it_needs_and_no_more(box: Box, who: str) -> None:
-    """`kubectl auth can-i --list` shows these rights, in every namespace, and nothing else."""
+    """`kubectl auth can-i --list` shows these rights, and nothing else."""
+    assert _rights(box, who, namespace=pods.NAMESPACE) == NEEDED[who]
+    assert _rights(box, who, namespace="default") == {**NEEDED[who], **IN_DEFAULT[who]}
+
+
+def _rights(box: Box, who: str, *, namespace: str) -> dict[str, set[str]]:
+    """Verbs by resource."""
     account = f"system:serviceaccount:{NAMESPACE}:azure-cni-{who}"
-    listed = box.kubectl("auth", "can-i", "--list", f"--as={account}", "--no-headers")
+    listed = box.kubectl("auth", "can-i", "--list", f"--as={account}", "-n", namespace, "--no-headers")
     rights: dict[str, set[str]] = {}
     for line in listed.splitlines():
         resource, urls, names, verbs = _columns(line)
@@ -45,7 +55,7 @@ def test_it_may_do_what_it_needs_and_no_more(box: Box, who: str) -> None:
             rights.setdefault(resource, set()).update(verbs.strip("[]").split())
         elif urls != "[]":
             assert verbs == "[get]", line
-    assert rights == NEEDED[who]
+    return rights
 
 
 def _columns(line: str) -> tuple[str, str, str, str]:
