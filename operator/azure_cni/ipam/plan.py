@@ -149,9 +149,9 @@ def next_step(
     `waiting`: pods here that need an address and have none. `granted`: what the newest request was answered with, 0
     while it is not. `pending_write`: the ledger withholds from pods what such a write would remove, or attach to.
     `attach`: what is to be changed of what pods have attached. `may_grow` is False while a growth that failed rests,
-    or is refused: then `attach` does not wait for it. `groups`: the application security groups that the NIC shall be
-    in, None for those that it is in; no pod's address waits for that. `recall`: what the controller wants to have back
-    for pods of other nodes, without `shrink_delay_s` but once for each number. Times are boot times in s.
+    or is refused: then `attach` and `groups` do not wait for it. `groups`: the application security groups that the NIC
+    shall be in, None for those that it is in; no pod's address waits for that. `recall`: what the controller wants to
+    have back for pods of other nodes, without `shrink_delay_s` but once for each number. Times are boot times in s.
     """
     counts = ledger.counts()
     # Missing addresses are not on the NIC and do not become useful by growing: neither side counts them.
@@ -166,6 +166,8 @@ def next_step(
     met = recall.number if recall is not None and view.settled and recalled is None else recall_met
     plan = partial(Plan, wanted, requested, recall_met=recall_met if policy.paused else met, needed=needed)
     cooled_at_s = ledger.next_cooled_at_s()
+    rest = _rest(view, groups, too_much=pending_write is not None and pending_write.most > requested)
+    growth = _growth(view, wanted=wanted, granted=granted - view.held_for_others, attach=attach, may_grow=may_grow)
     if policy.paused:
         return plan(NoOp(), wake_at_s=cooled_at_s)
     if not view.settled:
@@ -173,13 +175,10 @@ def next_step(
     if (
         step := _withheld(ledger, view, pending_write, attach=attach)
         or _failed(ledger, view)
-        or _growth(view, wanted=wanted, granted=granted - view.held_for_others, attach=attach, may_grow=may_grow)
+        or (rest if isinstance(growth, Grow | AwaitGrant) and not may_grow and isinstance(rest, Regroup) else growth)
         or recalled
     ):
         return plan(step, wake_at_s=cooled_at_s)
-    rest = _rewrite(view, too_much=pending_write is not None and pending_write.most > requested)
-    if isinstance(rest, NoOp) and groups is not None and not view.is_in(groups):
-        rest = Regroup(groups)
     surplus = _surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
     if surplus is None:
         return plan(rest, wake_at_s=cooled_at_s)
@@ -223,13 +222,13 @@ def _growth(
     return AwaitGrant(requested=wanted)
 
 
-def _rewrite(view: NicView, *, too_much: bool) -> Step:
+def _rest(view: NicView, groups: tuple[str, ...] | None, *, too_much: bool) -> Step:
     """What a NIC of the right size needs. `too_much`: a write not known to have ended could make it larger."""
     if view.failed:
         return Rewrite()
     if too_much:  # it stays reserved until Azure would refuse that write
         return _LATE
-    return NoOp()
+    return NoOp() if groups is None or view.is_in(groups) else Regroup(groups)
 
 
 def _is_surplus(policy: Policy, counts: Counts, *, held: int) -> bool:

@@ -10,6 +10,7 @@ from azure_cni.ipam.plan import (
     NoOp,
     PendingWrite,
     Plan,
+    Regroup,
     Rewrite,
     Shrink,
     Step,
@@ -256,3 +257,14 @@ class TestOthers:
     def test_a_failed_write_does_not_touch_what_worked_before(self):
         ledger = seen(*range(16))
         assert plan([config(n, ready=False) for n in range(16)], ledger=ledger).step == NoOp()
+
+    @pytest.mark.parametrize(("granted", "growth"), [(250, Grow(6)), (0, AwaitGrant(16))])
+    def test_security_groups_come_after_growth_but_do_not_wait_while_it_rests(self, granted: int, growth: Step):
+        nic, arguments = view(list(range(10))), {"waiting": 0, "now_s": 0.0, "surplus_since_s": None}
+        for may_grow, step in ((True, growth), (False, Regroup(("/web",)))):
+            found = next_step(
+                seen(*range(10)), nic, DEFAULT, **arguments, granted=granted, may_grow=may_grow, groups=("/web",)
+            )
+            assert found.step == step
+        resting = next_step(seen(*range(10)), nic, DEFAULT, **arguments, granted=granted, may_grow=False, groups=())
+        assert resting.step == growth  # the NIC is in none, as wanted

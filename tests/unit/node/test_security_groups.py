@@ -9,8 +9,10 @@ import pytest
 
 from azure_cni.errors import AccessDenied
 from azure_cni.ipam.sizing import Policy
+from azure_cni.node.pool.reservation_request import ControllerGrants
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode
+from unit.node.attaching import answering
 
 pytestmark = pytest.mark.looptime
 
@@ -111,6 +113,41 @@ async def test_a_permission_that_lacks_is_named_with_its_cost() -> None:
         said = node.condition("PermissionMissing")["message"]
         assert action in said
         assert "the NIC stays in the application security groups that it is in" in said
+
+
+async def test_a_node_whose_subnet_is_full_is_put_into_them_while_pods_wait() -> None:
+    async with SimulatedNode(nic=FakeNic(room=4), policy=SMALL).running() as node:
+        await node.until(lambda: node.counts.free == 4)
+        waits = [asyncio.create_task(node.add(f"p{number}")) for number in range(8)]
+        await node.until(lambda: node.condition("SubnetFull")["status"] == "True")
+        want(node, [WEB])
+        await node.until(lambda: node.nic.writes == 2, within_s=60)
+        assert await groups_of(node) == (WEB,)
+        assert node.condition("SubnetFull")["status"] == "True"
+        node.nic.room = 100
+        await node.until(lambda: node.counts.allocated == 8, within_s=300)
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+@pytest.mark.parametrize("exist", [True, False], ids=["that_exist", "that_azure_refuses"])
+async def test_a_node_without_a_grant_is_put_into_them_and_goes_on_asking(exist: bool) -> None:  # noqa: FBT001
+    nic = FakeNic()
+    nic.no_such_groups = set() if exist else {WEB}
+    async with SimulatedNode(nic=nic, policy=SMALL, grants=ControllerGrants()).running() as node:
+        controller = asyncio.create_task(answering(node, most=4))
+        await node.until(lambda: node.counts.free == 4)
+        waits = [asyncio.create_task(node.add(f"p{number}")) for number in range(8)]
+        await node.until(lambda: node.condition("QuotaExceeded")["status"] == "True")
+        want(node, [WEB])
+        await asyncio.sleep(60)
+        assert await groups_of(node) == ((WEB,) if exist else ())
+        assert node.status["writeIntent"] == "Grow"
+        controller.cancel()
+        controller = asyncio.create_task(answering(node))
+        waits.append(asyncio.create_task(node.add("p8")))
+        await node.until(lambda: node.counts.allocated >= 8, within_s=60)
+        controller.cancel()
+        await asyncio.gather(controller, *waits, return_exceptions=True)
 
 
 @pytest.mark.parametrize("groups", ["web", [7], ["web"], [f"{GROUPS}/a/b"], [WEB.replace("applicationS", "networkS")]])
