@@ -62,6 +62,16 @@ def _asks(scene: Scene, name: str, annotation: str, value: str) -> Iterator[str]
     await_written(scene.box)
 
 
+def _well_without(scene: Scene, stack: ExitStack, pod: str) -> Patient:
+    """Mended by the end of what is on the stack."""
+
+    def mend() -> None:
+        stack.close()
+        scene.read_now(scene.node)
+
+    return Patient(pod, mend, lambda: scene.well(pod))
+
+
 @contextmanager
 def _missing_pool(scene: Scene) -> Iterator[Patient]:
     with ExitStack() as stack, _asks(scene, "missing", POOLS, MISSING_ID) as pod:
@@ -90,12 +100,7 @@ def _no_right_to_join(scene: Scene) -> Iterator[Patient]:
     with load_balancer(scene.box, LB, subnet=SUBNET, port=80, backend_port=PORT), ExitStack() as stack:
         stack.enter_context(scene.cloud.without(JOIN))
         with _asks(scene, "denied", POOLS, POOL_ID) as pod:
-
-            def mend() -> None:
-                stack.close()
-                scene.read_now(scene.node)
-
-            yield Patient(pod, mend, lambda: scene.well(pod))
+            yield _well_without(scene, stack, pod)
 
 
 @contextmanager
@@ -115,12 +120,7 @@ def _public_ip_elsewhere(scene: Scene) -> Iterator[Patient]:
     with public_ip(scene.box, IP), ExitStack() as stack:
         stack.enter_context(assigned(scene.box, IP, host.address))
         with _asks(scene, "greedy", PUBLIC_IP, IP_ID) as pod:
-
-            def mend() -> None:
-                stack.close()
-                scene.read_now(scene.node)
-
-            yield Patient(pod, mend, lambda: scene.well(pod))
+            yield _well_without(scene, stack, pod)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,7 +12,7 @@ from azurebox.node_docker import ENGINE_SOCKET, NodeDocker
 from azurebox.steps import StepError
 from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import PORT as POD_PORT
-from scenarios.harness.pods import ask, servers
+from scenarios.harness.pods import Pod, ask, servers
 from scenarios.harness.product import QUICK, Product
 
 NETWORK = "vnet"
@@ -45,12 +46,8 @@ def status(box: Box, product: Product, node: Node) -> str:
 def test_pods_and_containers_of_one_node_share_its_pool_and_reach_one_another(
     box: Box, product: Product, nodes: list[Node], docker: NodeDocker
 ) -> None:
-    node, other = nodes
-    with (
-        servers(box, "beside", node=node.name, replicas=1) as here,
-        servers(box, "elsewhere", node=other.name, replicas=1) as there,
-    ):
-        (pod,), (peer,) = here.pods(), there.pods()
+    node, _ = nodes
+    with _a_pod_on_each(box, nodes) as (pod, peer):
         docker.docker("run", "-d", "--name", "web", "--network", NETWORK, *SERVER)
         address = docker.address("web", network=NETWORK)
         assert address in {str(one) for one in node.on_nic()}
@@ -115,12 +112,8 @@ def test_what_docker_has_lost_returns_its_address_and_the_pod_beside_it_keeps_it
     box: Box, product: Product, nodes: list[Node], docker: NodeDocker
 ) -> None:
     """The daemon is killed, its state removed, and then the container ends: its link stays, and no call comes."""
-    node, other = nodes
-    with (
-        servers(box, "beside", node=node.name, replicas=1) as here,
-        servers(box, "elsewhere", node=other.name, replicas=1) as there,
-    ):
-        (pod,), (peer,) = here.pods(), there.pods()
+    node, _ = nodes
+    with _a_pod_on_each(box, nodes) as (pod, peer):
         docker.docker("run", "-d", "--name", "lost", "--network", NETWORK, *SERVER)
         process = docker.docker("inspect", "-f", "{{.State.Pid}}", "lost").strip()
         row = [docker.address("lost", network=NETWORK), "joined"]
@@ -140,3 +133,14 @@ def test_what_docker_has_lost_returns_its_address_and_the_pod_beside_it_keeps_it
         assert str(peer.address) in said
     docker.docker("network", "create", *DRIVERS, NETWORK)
     node.agrees(assigned=0)
+
+
+@contextmanager
+def _a_pod_on_each(box: Box, nodes: list[Node]) -> Iterator[tuple[Pod, Pod]]:
+    """A server beside the containers, and one on the other node."""
+    node, other = nodes
+    with (
+        servers(box, "beside", node=node.name, replicas=1) as here,
+        servers(box, "elsewhere", node=other.name, replicas=1) as there,
+    ):
+        yield here.pods()[0], there.pods()[0]

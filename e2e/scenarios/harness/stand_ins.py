@@ -37,7 +37,7 @@ COMMANDS: Final[Mapping[str, frozenset[str]]] = {
     "vm list": frozenset({"--resource-group"}),
     "vm identity assign": frozenset({"--resource-group", "--name", "--identities"}),
 }
-"""Each needs all of its arguments here, and takes `--query` and `--output` besides."""
+"""Each needs all of its arguments here, and may have `--query` and `--output` as well."""
 
 
 def parsed(words: Sequence[str]) -> tuple[str, Arguments]:

@@ -180,7 +180,7 @@ NOT_CAUSED: Mapping[str, str] = {
     "KubernetesFailed": "the base of the kinds of failures: the API server gives no answer that is of none of them",
     "KubernetesInvalid": "its definition is older than the agent: an upgrade that nobody can make on the box",
     "KubernetesNotFound": "without the definition there are no pools, quotas and ledgers: no cluster to go on with",
-    "KubernetesUnreachable": "without the API server nobody can be asked why, and no kubelet is told of a pod",
+    "KubernetesUnreachable": "without the API server there is nobody to ask, and no kubelet learns of a pod",
     "NicChanged": "a VM of the box cannot change its primary NIC; an agent puts right what somebody else writes",
     "NicForeign": "a Node that names another VM, which its kubelet would not register again",
     "NicUnknown": "Azure has no such name, and an agent puts right what somebody else writes",
