@@ -1,4 +1,4 @@
-# Everything a newcomer needs is one of: make demo, demo-docker, test, e2e, lint, bench, simulate, down.
+# Everything a newcomer needs is one of: make demo, demo-docker, test, e2e, lint, bench, fuzz, simulate, down.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -87,6 +87,10 @@ zipapp: $(READY) ## dist/azure-cni: the command line and all that it needs in on
 simulate: $(READY) ## Many nodes, real controllers and API server, a fake Azure: the limits, looked at (ARGS=--help)
 	@test "$$(id -u)" -ne 0 || $(BOX) packages
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(READY) ## A million odd inputs for the plugin and for each reader; ARGS="--inputs 1000 --seed 7 --only plugin"
+	PYTHONPATH=operator:tests:e2e $(BIN)/python -m property $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint

@@ -171,7 +171,7 @@ func readHeader(r *bufio.Reader) (int, error) {
 // agentError is the CNI error in an answer that is not 200.
 func agentError(status int, body []byte) *types.Error {
 	var agents types.Error
-	if err := json.Unmarshal(body, &agents); err != nil || agents.Code == 0 {
+	if err := json.Unmarshal(body, &agents); err != nil || agents.Code == 0 || agents.Msg == "" {
 		return unreadable(fmt.Sprintf("HTTP status %d without a CNI error", status), body)
 	}
 	return &agents

@@ -76,19 +76,21 @@ func TestTheAgentsErrorsPassThrough(t *testing.T) {
 	}
 }
 
+var senselessAnswers = []struct{ name, raw, says string }{
+	{"not HTTP", "SSH-2.0-OpenSSH_10\r\n", `it sent "SSH-2.0-OpenSSH_10\r\n"`},
+	{"no status", "HTTP/1.1 OK\r\n\r\n", "it does not begin as HTTP/1.1"},
+	{"no length", "HTTP/1.1 200 OK\r\n\r\n{}", "no Content-Length"},
+	{"length in words", "HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n{}", `it sent "Content-Length: two\r\n"`},
+	{"absurd length", "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "no Content-Length from 0 to 1048576"},
+	{"chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "Transfer-Encoding: chunked"},
+	{"error without a body", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP status 404 without a CNI error"},
+	{"error in prose", "HTTP/1.1 500 Oops\r\nContent-Length: 6\r\n\r\nbroken", `it sent "broken"`},
+	{"error without a code", "HTTP/1.1 500 Oops\r\nContent-Length: 13\r\n\r\n" + `{"msg": "oh"}`, "HTTP status 500 without a CNI error"},
+	{"error without words", "HTTP/1.1 500 Oops\r\nContent-Length: 12\r\n\r\n" + `{"code": 11}`, "HTTP status 500 without a CNI error"},
+}
+
 func TestAnswersWithoutSense(t *testing.T) {
-	cases := []struct{ name, raw, says string }{
-		{"not HTTP", "SSH-2.0-OpenSSH_10\r\n", `it sent "SSH-2.0-OpenSSH_10\r\n"`},
-		{"no status", "HTTP/1.1 OK\r\n\r\n", "it does not begin as HTTP/1.1"},
-		{"no length", "HTTP/1.1 200 OK\r\n\r\n{}", "no Content-Length"},
-		{"length in words", "HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n{}", `it sent "Content-Length: two\r\n"`},
-		{"absurd length", "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "no Content-Length from 0 to 1048576"},
-		{"chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "Transfer-Encoding: chunked"},
-		{"error without a body", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP status 404 without a CNI error"},
-		{"error in prose", "HTTP/1.1 500 Oops\r\nContent-Length: 6\r\n\r\nbroken", `it sent "broken"`},
-		{"error without a code", "HTTP/1.1 500 Oops\r\nContent-Length: 13\r\n\r\n" + `{"msg": "oh"}`, "HTTP status 500 without a CNI error"},
-	}
-	for _, c := range cases {
+	for _, c := range senselessAnswers {
 		t.Run(c.name, func(t *testing.T) {
 			socket := startRawAgent(t, func(conn net.Conn) {
 				readRequest(conn)
@@ -109,6 +111,7 @@ func TestAnAddResultMustBeReadable(t *testing.T) {
 		{"not an object", `"1.0.0"`, "the result is not a JSON object"},
 		{"other version", emptyResult("1.1.0"), `the result has cniVersion "1.1.0", the config "1.0.0"`},
 		{"no version", `{}`, `the result has cniVersion "", the config "1.0.0"`},
+		{"no address", `{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.300/24"}]}`, "it is no result of version 1.0.0: invalid CIDR address"},
 		{"long prose", strings.Repeat("x", 1000), `it sent "` + strings.Repeat("x", 512) + `"`},
 	}
 	for _, c := range cases {
@@ -116,6 +119,17 @@ func TestAnAddResultMustBeReadable(t *testing.T) {
 			agent := startAgent(t, 200, c.reply)
 			wantError(t, call(t, sandboxEnv("ADD"), config("1.0.0", agent.socket)), 999, "cannot read the answer", c.says)
 		})
+	}
+}
+
+// A DEL is carried out for a config of any version; what goes wrong then is said in one that exists.
+func TestAnErrorHasAVersionThatTheRuntimeCanRead(t *testing.T) {
+	agent := startAgent(t, 500, "broken")
+	for _, version := range []string{"1.x", "latest"} {
+		got := wantError(t, call(t, sandboxEnv("DEL"), config(version, agent.socket)), 999)
+		if got.CNIVersion != "1.1.0" {
+			t.Errorf("the error to a config of version %q has version %q, want 1.1.0", version, got.CNIVersion)
+		}
 	}
 }
 

@@ -31,6 +31,11 @@ func main() {
 		" azure-cni agent of this node.\nIt is run by the container runtime, not by hand; for the node's addresses see:" +
 		" kubectl get nodeippools"
 
+	os.Exit(run(about))
+}
+
+// run carries out the verb that the environment names and returns the exit status.
+func run(about string) int {
 	p := &plugin{cniVersion: cniversion.Current()}
 	funcs := skel.CNIFuncs{Add: p.add, Check: p.check, GC: p.gc, Status: p.status}
 	var err *types.Error
@@ -41,19 +46,23 @@ func main() {
 	}
 	if err != nil {
 		printError(p.cniVersion, err)
-		os.Exit(1)
+		return 1
 	}
 	// Printed only now: skel still looks at the network namespace after add returned, and the runtime must never
 	// see a result followed by an error.
 	if _, err := os.Stdout.Write(p.result); err != nil {
 		fmt.Fprintln(os.Stderr, "cannot print the result:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 // printError writes the error to standard output as the specification wants it: skel's own printing leaves out
-// cniVersion.
+// cniVersion. A DEL is carried out for a config of any version, and an error names one that the runtime can read.
 func printError(cniVersion string, err *types.Error) {
+	if _, _, _, unread := cniversion.ParseVersion(cniVersion); unread != nil {
+		cniVersion = cniversion.Current()
+	}
 	out, _ := json.Marshal(struct {
 		CNIVersion string `json:"cniVersion"`
 		*types.Error

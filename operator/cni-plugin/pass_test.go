@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // received is what the agent's second socket got.
@@ -102,5 +103,23 @@ func TestANamespaceOfAProcessNeedsTheSecondSocketForNothingButAddAndCheck(t *tes
 		wantError(t, call(t, env, config("1.1.0", agent.socket)), 8, "cannot open CNI_NETNS: open /proc/1234567/ns/net: no such file", "has its process ended?")
 		env["CNI_NETNS"] = "/proc/self/root" + binary
 		wantError(t, call(t, env, config("1.1.0", agent.socket)), 11, netnsSocket+": connect: no such file", "an agent that is older than this binary")
+	}
+}
+
+func TestAFifoInPlaceOfANamespaceIsNotWaitedFor(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "netns")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan error, 1)
+	go func() {
+		file, err := unseenNamespace("/proc/self/root" + fifo)
+		file.Close()
+		opened <- err
+	}()
+	select {
+	case <-opened:
+	case <-time.After(hangsAfter):
+		t.Error("it waits for somebody who writes")
 	}
 }

@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/ns"
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
+	cniversion "github.com/containernetworking/cni/pkg/version"
 )
 
 // The verbs of the agent, and how long the runtime may be kept waiting for each.
@@ -107,7 +109,7 @@ func unseenNamespace(path string) (*os.File, error) {
 	if !strings.HasPrefix(path, "/proc/") {
 		return nil, nil
 	}
-	netns, err := os.Open(path)
+	netns, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // of a FIFO the opening would wait for a writer
 	if err != nil {
 		return nil, types.NewError(types.ErrInvalidNetNS, fmt.Sprintf("cannot open CNI_NETNS: %v", err), "has its process ended?")
 	}
@@ -124,7 +126,8 @@ func withCode(code uint, err error) error {
 	return err
 }
 
-// checkResult refuses what the runtime could not read: a result must be JSON in the version that the config asked for.
+// checkResult refuses what the runtime could not read: a result must be one of the version that the config asked for, and
+// the runtime's library must know what is in it.
 func checkResult(result []byte, cniVersion string) error {
 	var head struct {
 		CNIVersion string `json:"cniVersion"`
@@ -134,6 +137,9 @@ func checkResult(result []byte, cniVersion string) error {
 	}
 	if head.CNIVersion != cniVersion {
 		return unreadable(fmt.Sprintf("the result has cniVersion %q, the config %q", head.CNIVersion, cniVersion), result)
+	}
+	if _, err := cniversion.NewResult(cniVersion, result); err != nil {
+		return unreadable(fmt.Sprintf("it is no result of version %s: %v", cniVersion, err), result)
 	}
 	return nil
 }

@@ -11,7 +11,9 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 )
 
-const defaultSocket = "/run/azure-cni/cni.sock"
+// defaultSocket is where the agent listens unless the config says otherwise. A variable, so that no test with a config
+// that names no socket asks the agent of the machine that it runs on.
+var defaultSocket = "/run/azure-cni/cni.sock"
 
 // netConf is the little that the binary itself reads of its configuration. All else in it, unknown keys too, is the
 // agent's to judge.

@@ -133,24 +133,25 @@ func TestTheNodesOwnNamespaceIsRefusedBeforeTheAgentHears(t *testing.T) {
 	}
 }
 
+var malformedConfigs = []struct {
+	stdin string
+	code  uint
+	says  string
+}{
+	{"", 6, "unexpected end of JSON input"},
+	{"{", 6, "unexpected end of JSON input"},
+	{"[]", 6, "cannot unmarshal array"},
+	{"null", 7, "missing network name"},
+	{`{"cniVersion":"1.1.0"}`, 7, "missing network name"},
+	{`{"cniVersion":"1.1.0","name":"a b"}`, 7, "invalid characters found in network name"},
+	{`{"cniVersion":11,"name":"azure-cni"}`, 6, "cniVersion"},
+	{`{"cniVersion":"1.x","name":"azure-cni"}`, 1, "1.x"},
+	{`{"cniVersion":"1.1.0","name":"azure-cni","socket":5}`, 7, `cannot use key "socket" of the network config: it is a number, not a string`},
+	{`{"cniVersion":"1.1.0","name":"azure-cni","socket":"cni.sock"}`, 7, `"cni.sock" of the network config: it is not an absolute path (default: /run/azure-cni/cni.sock)`},
+}
+
 func TestMalformedConfigs(t *testing.T) {
-	cases := []struct {
-		stdin string
-		code  uint
-		says  string
-	}{
-		{"", 6, "unexpected end of JSON input"},
-		{"{", 6, "unexpected end of JSON input"},
-		{"[]", 6, "cannot unmarshal array"},
-		{"null", 7, "missing network name"},
-		{`{"cniVersion":"1.1.0"}`, 7, "missing network name"},
-		{`{"cniVersion":"1.1.0","name":"a b"}`, 7, "invalid characters found in network name"},
-		{`{"cniVersion":11,"name":"azure-cni"}`, 6, "cniVersion"},
-		{`{"cniVersion":"1.x","name":"azure-cni"}`, 1, "1.x"},
-		{`{"cniVersion":"1.1.0","name":"azure-cni","socket":5}`, 7, `cannot use key "socket" of the network config: it is a number, not a string`},
-		{`{"cniVersion":"1.1.0","name":"azure-cni","socket":"cni.sock"}`, 7, `"cni.sock" of the network config: it is not an absolute path (default: /run/azure-cni/cni.sock)`},
-	}
-	for _, c := range cases {
+	for _, c := range malformedConfigs {
 		t.Run(c.stdin, func(t *testing.T) {
 			wantError(t, call(t, sandboxEnv("ADD"), c.stdin), c.code, c.says)
 		})

@@ -138,7 +138,7 @@ func TestRepliesInTestdata(t *testing.T) {
 	}
 }
 
-func list(t *testing.T, dir string) []string {
+func list(t testing.TB, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join("testdata", dir))
 	if err != nil || len(entries) == 0 {
@@ -151,7 +151,7 @@ func list(t *testing.T, dir string) []string {
 	return names
 }
 
-func readFile(t *testing.T, name string) string {
+func readFile(t testing.TB, name string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("testdata", filepath.FromSlash(name)))
 	if err != nil {
