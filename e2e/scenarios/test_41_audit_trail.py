@@ -25,6 +25,7 @@ ASSIGNMENTS = 1000
 EACH = 450
 """On each node at least; the one that is not rebooted has more."""
 POOL = 48
+SMALL = 24
 SERVES_S = 120.0
 CHURN_S = 240.0
 ANSWERS_S = 180.0
@@ -137,9 +138,11 @@ def test_a_thousand_assignments_over_killed_agents_and_a_reboot(
 def test_every_write_of_a_nic_is_answered_for(nodes: list[Node]) -> None:
     """Growing and shrinking by hand: who wrote, why, which addresses came and went, and the ETag that the NIC has."""
     node = nodes[0]
-    before = node.on_nic()
-    began = text(math.floor(time.time()))
     try:
+        node.want(size=SMALL)
+        node.shows(Counts(allocated=SMALL, assigned=0, free=SMALL, cooling=0), within_s=SERVES_S)
+        before = node.on_nic()
+        began = text(math.floor(time.time()))
         node.want(size=POOL)
         node.shows(Counts(allocated=POOL, assigned=0, free=POOL, cooling=0), within_s=SERVES_S)
         came, etag = {str(one) for one in node.on_nic() - before}, node.nic()["etag"]
