@@ -16,6 +16,7 @@ from azure_cni.commands.flags import cluster_command, namespace_flags
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts, progress, table
 from azure_cni.diagnose.check_results import CheckList, CheckResult
 from azure_cni.diagnose.checks import check_all, check_before
+from azure_cni.diagnose.cloud_checks import NOT_ASKED, check_cloud
 from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, PodFacts
 from azure_cni.diagnose.findings import ERROR, Finding
 from azure_cni.diagnose.overview import NodeRow, Overview, QuotaRow, survey
@@ -65,6 +66,7 @@ def _look(access: ClusterAccess, *, may_fail: bool) -> Overview | None:
 
 @click.command()
 @click.option("--pre", is_flag=True, help="Before the install: only what must be right then.")
+@click.option("--azure", is_flag=True, help="Ask Azure too, with your own login, for what only Azure knows.")
 @click.option(
     "-f",
     "--file",
@@ -77,7 +79,7 @@ def _look(access: ClusterAccess, *, may_fail: bool) -> Overview | None:
 @click.option("--chart", metavar="DIR", type=click.Path(path_type=Path), help="The chart that -f checks by.")
 @cluster_command
 def check(
-    access: ClusterAccess | None, form: Form, *, pre: bool, files: tuple[Path, ...], chart: Path | None
+    access: ClusterAccess | None, form: Form, *, pre: bool, azure: bool, files: tuple[Path, ...], chart: Path | None
 ) -> ExitCode:
     """Check nodes, cluster and, where it is installed, azure-cni itself; or files (-f).
 
@@ -86,8 +88,11 @@ def check(
     not be made; warnings alone exit with 0.
     """
     if access is None:
-        if pre:
-            raise ConfigInvalid("cannot use --pre with -f: files are checked without a cluster; leave one of them out")
+        if pre or azure:
+            flag = "--pre" if pre else "--azure"
+            raise ConfigInvalid(
+                f"cannot use {flag} with -f: files are checked without a cluster; leave one of them out"
+            )
         from azure_cni.commands.lint import lint_files
 
         return lint_files(files, form, chart=chart)
@@ -96,12 +101,18 @@ def check(
     evidence = reads.read_cluster(access, settings=True)
     if pre:
         before = evidence.knows("nodes", "pods", "kubeProxy")  # other objects are of kinds that only the install brings
-        answer = CheckList(check_before(evidence), [] if before else list(evidence.unread))
+        checks, unread = check_before(evidence), [] if before else list(evidence.unread)
     else:
         problems, unasked = _problems(access, evidence)
         overview = survey(evidence, version=__version__, problems=problems)
-        found = check_all(evidence, overview, version=__version__, now_s=time.time())
-        answer = CheckList(found, [*evidence.unread, *unasked])
+        checks = check_all(evidence, overview, version=__version__, now_s=time.time())
+        unread = [*evidence.unread, *unasked]
+    if azure:
+        from azure_cni.commands.azure_access import SdkAccess
+        from azure_cni.commands.cloud_reads import CloudReader
+
+        checks += check_cloud(CloudReader(SdkAccess()).read(evidence))
+    answer = CheckList(checks, unread, [] if azure else [NOT_ASKED])
     emit(answer, form, _show_checks)
     codes = {CheckResult.BAD: ExitCode.WRONG, CheckResult.UNKNOWN: ExitCode.NO_ANSWER}
     return codes.get(answer.worst, ExitCode.WELL)
@@ -244,6 +255,8 @@ def _show_checks(console: Console, answer: CheckList) -> None:
             console.print(facts([(" ", one.do), (" ", f"{on_node} {one.command}".strip()), (" ", one.page)]))
     for words in answer.unread:
         console.print(f"{DOUBTFUL} {words}", style="yellow")
+    for words in answer.notes:
+        console.print(f"\n{words}")
 
 
 def _show_diagnoses(console: Console, answers: list[PodDiagnosis]) -> None:

@@ -37,6 +37,8 @@ class CheckList(msgspec.Struct, frozen=True, rename="camel"):
 
     checks: list[ClusterCheck]
     unread: list[str]
+    notes: list[str] = []
+    """What was not looked at, and how it can be."""
 
     @property
     def worst(self) -> CheckResult:

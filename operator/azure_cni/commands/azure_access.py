@@ -1,0 +1,142 @@
+"""How the command line asks Azure: its one port, and the adapter over the package `azure-mgmt-network`.
+
+The credential is whatever the person has: `DefaultAzureCredential` takes variables of the environment, an identity of
+the machine, or the login of `az`, in that order; AZURE_TOKEN_CREDENTIALS narrows it, AZURE_CLOUD names another cloud.
+Only reads are made. Answers are taken as plain documents, as everywhere.
+
+Loading these packages takes about a second, so that no command loads this module unless it asks Azure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, CloudUnreachable, ConfigInvalid
+from azure_cni.model.text import legible
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.mgmt.network import NetworkManagementClient
+
+ENDPOINT: Final = "AZURE_CNI_RESOURCE_MANAGER"
+"""The variable for a private cloud's Resource Manager; a public one needs none."""
+NETWORK_API: Final = "2025-05-01"
+"""As agents ask; the package would take the newest, which clouds of governments do not have for months."""
+COMPUTE_API: Final = "2025-04-01"
+CONNECT_S, READ_S = 10, 30
+RETRIES: Final = 2
+READERS: Final = {
+    "networkinterfaces": "network_interfaces",
+    "virtualnetworks": "virtual_networks",
+    "networksecuritygroups": "network_security_groups",
+    "routetables": "route_tables",
+    "natgateways": "nat_gateways",
+    "loadbalancers": "load_balancers",
+}
+"""Types of Microsoft.Network (lower case), and the package's name for what reads them."""
+FORBIDDEN, MISSING, UNKNOWN_TOKEN = 403, 404, 401
+_GROUP: Final = re.compile(r"/subscriptions/([\w-]+)/resourceGroups/([\w.()-]+)", re.IGNORECASE)
+_RESOURCE: Final = re.compile(rf"{_GROUP.pattern}/providers/([\w.]+)/(\w+)/([\w.-]+)", re.IGNORECASE)
+"""IDs. Some are words of others (a Node's providerID, a pool's status), and what is asked for gets a token with it."""
+
+
+class AzureAccess(Protocol):
+    """What commands need of Azure. Both methods raise CloudError, and may be called from several threads."""
+
+    def read(self, resource_id: str) -> Mapping[str, Any]:
+        """A document of Microsoft.Network or Microsoft.Compute."""
+
+    def list_nics(self, group_id: str) -> Sequence[Mapping[str, Any]]:
+        """All NICs of a resource group, by the group's ID."""
+
+
+class SdkAccess:
+    """The person's own access."""
+
+    def __init__(self, *, credential: TokenCredential | None = None, endpoint: str = "", **options: Any) -> None:
+        """`options` are those of the package's client. ConfigInvalid where the person has no credential at all."""
+        self._credential = credential or _own_credential()
+        self._endpoint = (endpoint or os.environ.get(ENDPOINT, "")).rstrip("/")
+        self._options = {
+            "connection_timeout": CONNECT_S, "read_timeout": READ_S, "retry_total": RETRIES,
+            "retry_backoff_max": CONNECT_S, **options,
+        }  # fmt: skip
+        self._clients: dict[str, NetworkManagementClient] = {}
+
+    def read(self, resource_id: str) -> Mapping[str, Any]:
+        """See `AzureAccess`."""
+        subscription, group, provider, kind, name = _parts(_RESOURCE, resource_id)
+        with _translated(f"read {resource_id}"):
+            client = self._client(subscription)
+            if provider.lower() == "microsoft.network" and kind.lower() in READERS:
+                found = getattr(client, READERS[kind.lower()]).get(group, name, api_version=NETWORK_API)
+                return dict(found.as_dict())
+            return self._get(client, f"{resource_id}?api-version={COMPUTE_API}")
+
+    def list_nics(self, group_id: str) -> Sequence[Mapping[str, Any]]:
+        """See `AzureAccess`."""
+        subscription, group = _parts(_GROUP, group_id)
+        with _translated(f"list the NICs of {group_id}"):
+            found = self._client(subscription).network_interfaces.list(group, api_version=NETWORK_API)
+            return [one.as_dict() for one in found]
+
+    def _get(self, client: NetworkManagementClient, path: str) -> Mapping[str, Any]:
+        """What the package has no method for, through its own pipeline."""
+        from azure.core.rest import HttpRequest
+
+        answer = client.send_request(HttpRequest("GET", path))
+        answer.raise_for_status()
+        document: Mapping[str, Any] = answer.json()
+        return document
+
+    def _client(self, subscription: str) -> NetworkManagementClient:
+        from azure.mgmt.network import NetworkManagementClient
+
+        known = self._clients.get(subscription)
+        if known is None:
+            endpoint = self._endpoint or None
+            known = NetworkManagementClient(self._credential, subscription, base_url=endpoint, **self._options)
+            self._clients[subscription] = known
+        return known
+
+
+def _parts(form: re.Pattern[str], given: str) -> tuple[str, ...]:
+    found = form.fullmatch(given)
+    if found is None:
+        raise ConfigInvalid(f"cannot read {legible(given)!r} from Azure: it is no ID of a resource")
+    return found.groups()
+
+
+def _own_credential() -> TokenCredential:
+    from azure.identity import DefaultAzureCredential
+
+    return DefaultAzureCredential(exclude_interactive_browser_credential=True)
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """The package's errors as our own, in words."""
+    from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+
+    try:
+        yield
+    except ClientAuthenticationError as error:
+        why = legible(" ".join(str(error.message).split()))
+        raise AccessDenied(f"cannot {what}: no credential of Azure works: {why}; run az login") from error
+    except HttpResponseError as error:
+        raise _of_answer(what, error) from error
+    except AzureError as error:
+        raise CloudUnreachable(f"cannot {what}: Azure does not answer: {legible(str(error))}") from error
+
+
+def _of_answer(what: str, error: Any) -> CloudError:
+    code = str(getattr(error.error, "code", "") or "")
+    words = legible(" ".join(str(getattr(error.error, "message", "") or error.message).split()))
+    said = f"cannot {what}: {code or error.status_code}: {words}"
+    if error.status_code == FORBIDDEN:
+        return AccessDenied(said, azure_code=code)
+    return CloudNotFound(said, azure_code=code) if error.status_code == MISSING else CloudError(said, azure_code=code)

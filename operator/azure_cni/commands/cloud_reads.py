@@ -1,0 +1,108 @@
+"""Reads what `check --azure` needs to know of Azure: the nodes' NICs, and what their traffic passes.
+
+A few reads for each resource group and VNet, however many nodes there are. What may not be read is noted, and the rest
+is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from azure_cni.commands.output import progress
+from azure_cni.commands.reads import at_once
+from azure_cni.diagnose.cloud_evidence import (
+    CloudEvidence,
+    NicFacts,
+    group_of,
+    has_address,
+    is_primary,
+    parent_of,
+    parse_balancer,
+    parse_nic,
+    parse_routes,
+    parse_subnets,
+    vm_id_of,
+)
+from azure_cni.diagnose.evidence import ClusterEvidence, NodeFacts
+from azure_cni.diagnose.security_rules import parse_group
+from azure_cni.errors import AzureCniError
+
+if TYPE_CHECKING:
+    from azure_cni.commands.azure_access import AzureAccess
+
+T = TypeVar("T")
+
+
+class CloudReader:
+    """One look at Azure."""
+
+    def __init__(self, access: AzureAccess) -> None:
+        self._access = access
+        self._unread: dict[str, str] = {}
+
+    def read(self, cluster: ClusterEvidence) -> CloudEvidence:
+        """All of it."""
+        with progress("asking Azure"):
+            found = self._find_nics(cluster)
+            nics = {node: nic for node, nic in found.items() if nic is not None}
+            vnets = self._each({parent_of(nic.subnet_id) for nic in nics.values()}, parse_subnets)
+            subnets = {key: one for some in vnets.values() for key, one in some.items()}
+            self._note_children(nics.values(), subnets)
+            passed = [subnets[nic.subnet_id.lower()] for nic in nics.values() if nic.subnet_id.lower() in subnets]
+            groups = {one.security_group_id for one in passed} | {one.security_group_id for one in nics.values()}
+            return CloudEvidence(
+                nics=nics,
+                subnets=subnets,
+                groups=self._each(groups, parse_group),
+                tables=self._each({one.route_table_id for one in passed}, parse_routes),
+                gateways=self._each({one.nat_gateway_id for one in passed}, has_address),
+                balancers=self._each({parent_of(pool) for nic in nics.values() for pool in nic.pools}, parse_balancer),
+                unread=self._unread,
+                unfound=tuple(node for node, nic in found.items() if nic is None),
+            )
+
+    def _find_nics(self, cluster: ClusterEvidence) -> dict[str, NicFacts | None]:
+        """By node: the NIC that its pool names, else the primary one of its Node's VM; None where neither is there."""
+        wanted = {one.name: _ids(one, cluster) for one in cluster.nodes if one.linux}
+        groups = {group_of(one) for ids in wanted.values() for one in ids}
+        listed = at_once(self._list, sorted(filter(None, groups)))
+        documents = [one for found in listed for one in found]
+        nics = [parse_nic(one) for one in documents if is_primary(one)]
+        known = {nic.id.lower(): nic for nic in nics} | {nic.vm_id.lower(): nic for nic in nics if nic.vm_id}
+        found = {node: [known[one.lower()] for one in ids if one.lower() in known] for node, ids in wanted.items()}
+        return {node: nics[0] if nics else None for node, nics in found.items()}
+
+    def _list(self, group_id: str) -> list[Mapping[str, Any]]:
+        try:
+            return list(self._access.list_nics(group_id))
+        except AzureCniError as error:
+            self._unread[group_id.lower()] = str(error)
+            return []
+
+    def _each(self, ids: Iterable[str], parse: Callable[[Mapping[str, Any]], T]) -> dict[str, T]:
+        """Of each resource what `parse` makes of it, by ID in lower case."""
+        wanted = sorted({one.lower(): one for one in ids if one}.values())
+
+        def one(resource_id: str) -> T | None:
+            try:
+                return parse(self._access.read(resource_id))
+            except AzureCniError as error:
+                self._unread[resource_id.lower()] = str(error)
+                return None
+
+        found = dict(zip(wanted, at_once(one, wanted), strict=True))
+        return {key.lower(): value for key, value in found.items() if value is not None}
+
+    def _note_children(self, nics: Iterable[NicFacts], subnets: Mapping[str, object]) -> None:
+        """Why a subnet is not known: its VNet could not be read."""
+        for nic in nics:
+            why = self._unread.get(parent_of(nic.subnet_id).lower())
+            if why and nic.subnet_id.lower() not in subnets:
+                self._unread[nic.subnet_id.lower()] = why
+
+
+def _ids(node: NodeFacts, cluster: ClusterEvidence) -> tuple[str, ...]:
+    """By which its NIC is found: its own ID, or its VM's."""
+    pool = cluster.pool(node.name)
+    return tuple(filter(None, (pool.nic_id if pool else "", vm_id_of(node.provider_id))))

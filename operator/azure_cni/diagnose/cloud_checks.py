@@ -1,0 +1,87 @@
+"""Every check that needs Azure's answer (`azure-cni check --azure`), and what it says where Azure cannot say it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Final
+
+from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
+from azure_cni.diagnose.cloud_evidence import CloudEvidence, NicFacts, az_scope, name_of, parent_of
+from azure_cni.diagnose.outbound_checks import check_ways_out
+from azure_cni.diagnose.security_checks import check_security
+from azure_cni.model.text import few
+
+GROUP: Final = "azure"
+PAGE: Final = "docs/command-line.md#ask-azure-too"
+ASK: Final = "azure-cni check --azure"
+NOT_ASKED: Final = (
+    "Azure was not asked: security groups, ways out to the internet, load balancers that write NICs and scale sets. "
+    f"With your own login (az login) it is: {ASK}"
+)
+SERVICES: Final = "docs/vnet-features.md#services-of-type-loadbalancer"
+RULE_OF_A_SERVICE: Final = re.compile(r"a[0-9a-f]{31}(?:-|$)")
+"""How cloud-provider-azure names the rules of a Service: after its UID (`GetDefaultLoadBalancerName`)."""
+
+
+def check_cloud(evidence: CloudEvidence) -> list[ClusterCheck]:
+    """All of them."""
+    return [_check_found(evidence), *check_security(evidence), check_ways_out(evidence), check_pools(evidence)]
+
+
+def _check_found(evidence: CloudEvidence) -> ClusterCheck:
+    """Whether Azure showed the NIC of each node; what it did not show is not checked."""
+    code = "NicNotFound"
+    if not evidence.unfound:
+        return ClusterCheck(GROUP, code, CheckResult.GOOD, "Azure shows the NIC of each node", page=PAGE)
+    why = few(list(dict.fromkeys(evidence.unread.values()))) or "neither Node nor NodeIPPool names one that is there"
+    message = f"Azure did not show the NICs of {few(evidence.unfound)}, which are not checked: {why}"
+    do = "run it with a login that may read them (Reader on their resource group)"
+    return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, do, PAGE)
+
+
+def check_pools(evidence: CloudEvidence) -> ClusterCheck:
+    """Whether the cloud controller keeps the nodes' NICs in the pools of Services' load balancers, by writing them."""
+    found = list(_members(evidence))
+    code, well = "PoolsByNic", "no load balancer of a Service has the nodes' NICs in its pools"
+    if not found:
+        unread = evidence.unknown(*(parent_of(pool) for nic in evidence.nics.values() for pool in nic.pools))
+        if unread:
+            do = "have somebody run it who may read them"
+            message = f"load balancers could not be read: {few(unread)}"
+            return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, do, SERVICES)
+        return ClusterCheck(GROUP, code, CheckResult.GOOD, well, page=SERVICES)
+    balancers = few(sorted({name_of(parent_of(pool)) for _, _, _, pool in found}))
+    nodes = few(list(dict.fromkeys(node for node, *_ in found)))
+    message = (
+        f"load balancer {balancers} has NICs of nodes in its pools: {nodes}; the cloud controller writes them for each "
+        "Service, beside azure-cni"
+    )
+    do = (
+        "set loadBalancerBackendPoolConfigurationType: nodeIP in the cloud controller's configuration and start it "
+        "again; then take out what it left in the pools"
+    )
+    commands = "; ".join(_leaving(nic, config, pool) for _, nic, config, pool in found)
+    return ClusterCheck(GROUP, code, CheckResult.WARNING, message, do, SERVICES, commands)
+
+
+def _members(evidence: CloudEvidence) -> Iterator[tuple[str, NicFacts, str, str]]:
+    """Node, NIC, primary ipConfiguration and pool, of pools with a rule of a Service.
+
+    Other pools, such as one for outbound rules, are joined once when a VM is made. azure-cni attaches none to primary
+    ipConfigurations.
+    """
+    for node, nic in evidence.nics.items():
+        for config in nic.configs[:1]:
+            for pool in config.pools:
+                balancer = evidence.balancers.get(parent_of(pool).lower())
+                if balancer is not None and any(map(RULE_OF_A_SERVICE.match, balancer.rules)):
+                    yield node, nic, config.name, pool
+
+
+def _leaving(nic: NicFacts, config: str, pool: str) -> str:
+    return (
+        f"az network nic ip-config address-pool remove {az_scope(nic.id)} --nic-name {shlex.quote(name_of(nic.id))} "
+        f"--ip-config-name {shlex.quote(config)} --address-pool {shlex.quote(pool)}"
+    )

@@ -1,0 +1,186 @@
+"""By which way nodes get out to the internet. Without one nodes cannot pull images, and agents cannot ask Azure.
+
+Azure decides in this order (its documentation, "Default outbound access" and "Virtual network traffic routing"): the
+subnet's route for 0.0.0.0/0, its NAT gateway, the public IP address of the primary ipConfiguration, an outbound rule of
+a load balancer that has it in a pool, and where nothing of that is configured, default outbound access. That is gone in
+private subnets, and for a VM of which any ipConfiguration has a public IP address or is in the pool of a Standard load
+balancer. A node's own traffic, and that of pods by default, leaves with the primary address.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
+from azure_cni.diagnose.cloud_evidence import (
+    BalancerFacts,
+    CloudEvidence,
+    NicFacts,
+    SubnetFacts,
+    az_scope,
+    name_of,
+    parent_of,
+)
+from azure_cni.model.text import few
+
+CODE: Final = "NoWayOut"
+GROUP: Final = "azure"
+PAGE: Final = "docs/vnet-features.md#load-balancers-and-public-ip-addresses"
+ROUTES_PAGE: Final = "docs/vnet-features.md#route-tables"
+WHOLE: Final = ("0.0.0.0/0", "default")
+HALVES: Final = ("0.0.0.0/1", "128.0.0.0/1")
+GATEWAY: Final = "azure-cni-nat"
+"""The name of the NAT gateway that the command makes, and of its public IP address."""
+
+
+class Way(StrEnum):
+    """By what a node leaves."""
+
+    APPLIANCE = "appliance"
+    NETWORK_GATEWAY = "virtual network gateway"
+    NAT = "NAT gateway"
+    PUBLIC_IP = "public IP address"
+    BALANCER = "load balancer"
+    DEFAULT = "default outbound access"
+    DROPPED = "dropped"
+    """A route drops it."""
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class WayOut:
+    """One node's. `what` names the resource, or says why there is none."""
+
+    way: Way
+    what: str = ""
+
+
+def check_ways_out(evidence: CloudEvidence) -> ClusterCheck:
+    """Whether every node has one, and which."""
+    ways = {node: way_out(nic, evidence) for node, nic in evidence.nics.items()}
+    wrong = {node: one for node, one in ways.items() if one.way in {Way.DROPPED, Way.NONE}}
+    if not wrong:
+        unknown = _by_words({node: one for node, one in ways.items() if one.way is Way.UNKNOWN})
+        if unknown:
+            do = "have somebody run it who may read them"
+            return ClusterCheck(GROUP, CODE, CheckResult.UNKNOWN, f"cannot say how nodes get out: {unknown}", do, PAGE)
+        return ClusterCheck(
+            GROUP, CODE, CheckResult.GOOD, f"nodes get out to the internet: {_by_words(ways)}", page=PAGE
+        )
+    message = f"nodes have no way out to the internet, and pods and agents with them: {_by_words(wrong)}"
+    if all(one.way is Way.DROPPED for one in wrong.values()):
+        do = "change the route, or take it away, if nodes are to reach the internet and Azure Resource Manager"
+        return ClusterCheck(GROUP, CODE, CheckResult.BAD, message, do, ROUTES_PAGE, _show_routes(wrong, evidence))
+    do = "give the nodes' subnet a NAT gateway, which costs money, or another way out"
+    return ClusterCheck(GROUP, CODE, CheckResult.BAD, message, do, PAGE, _make_gateways(wrong, evidence))
+
+
+def way_out(nic: NicFacts, evidence: CloudEvidence) -> WayOut:
+    """Of one node."""
+    subnet = evidence.subnet(nic)
+    if subnet is None:
+        return WayOut(Way.UNKNOWN, few(evidence.unknown(nic.subnet_id)) or f"{nic.subnet_id} was not found")
+    if unread := evidence.unknown(subnet.route_table_id):
+        return WayOut(Way.UNKNOWN, few(unread))
+    return _by_route(subnet, evidence) or _by_gateway(subnet, evidence) or _of_nic(nic, subnet, evidence)
+
+
+def _by_route(subnet: SubnetFacts, evidence: CloudEvidence) -> WayOut | None:
+    """None where the table leaves it to Azure's own route."""
+    routes = evidence.tables.get(subnet.route_table_id.lower(), ())
+    table = name_of(subnet.route_table_id)
+    for route in routes:
+        halves = {one.prefix for one in routes if one.kind == route.kind} >= set(HALVES)
+        if route.prefix not in WHOLE and not (halves and route.prefix in HALVES):
+            continue
+        if route.kind == "virtualappliance":
+            return WayOut(Way.APPLIANCE, f"appliance {route.next_hop}, by route {route.name} of {table}")
+        if route.kind == "virtualnetworkgateway":
+            return WayOut(Way.NETWORK_GATEWAY, f"the virtual network gateway, by route {route.name} of {table}")
+        if route.kind == "none":
+            return WayOut(Way.DROPPED, f"route {route.name} of route table {table} drops it (next hop None)")
+    return None
+
+
+def _by_gateway(subnet: SubnetFacts, evidence: CloudEvidence) -> WayOut | None:
+    gateway = subnet.nat_gateway_id
+    if not gateway:
+        return None
+    if unread := evidence.unknown(gateway):
+        return WayOut(Way.UNKNOWN, few(unread))
+    if evidence.gateways.get(gateway.lower()):
+        return WayOut(Way.NAT, f"NAT gateway {name_of(gateway)}")
+    return WayOut(Way.NONE, f"NAT gateway {name_of(gateway)} of subnet {name_of(subnet.id)} has no public IP address")
+
+
+def _of_nic(nic: NicFacts, subnet: SubnetFacts, evidence: CloudEvidence) -> WayOut:
+    primary = next((one for one in nic.configs if one.primary), None)
+    if primary is not None and primary.public_ip:
+        return WayOut(Way.PUBLIC_IP, f"public IP address {name_of(primary.public_ip)}")
+    unread = evidence.unknown(*map(parent_of, nic.pools))
+    balancers = {pool: evidence.balancers.get(parent_of(pool).lower()) for pool in nic.pools}
+    for pool in primary.pools if primary is not None else ():
+        balancer = balancers[pool]
+        if balancer is not None and pool.lower() in balancer.outbound:
+            return WayOut(Way.BALANCER, f"load balancer {name_of(balancer.id)}")
+    if unread:
+        return WayOut(Way.UNKNOWN, few(unread))
+    return _by_default(nic, subnet, [one for one in balancers.values() if one is not None])
+
+
+def _by_default(nic: NicFacts, subnet: SubnetFacts, balancers: Sequence[BalancerFacts]) -> WayOut:
+    """Where nothing of that is configured."""
+    where = f"subnet {name_of(subnet.id)} has no NAT gateway"
+    if subnet.default_outbound is False:
+        return WayOut(Way.NONE, f"{where} and no default outbound access")
+    if any(config.public_ip for config in nic.configs):
+        return WayOut(Way.NONE, f"{where}, and a public IP address on the NIC ends default outbound access")
+    standard = sorted({name_of(one.id) for one in balancers if one.standard})
+    if standard:
+        return WayOut(Way.NONE, f"{where}, and being in a pool of {few(standard)} ends default outbound access")
+    return WayOut(Way.DEFAULT, "default outbound access, which ends with a NIC's first public IP address or pool")
+
+
+def _by_words(ways: Mapping[str, WayOut]) -> str:
+    nodes: dict[str, list[str]] = {}
+    for node, one in ways.items():
+        nodes.setdefault(one.what, []).append(node)
+    return "; ".join(f"{few(names)}: {words}" for words, names in nodes.items())
+
+
+def _subnets(wrong: Mapping[str, WayOut], evidence: CloudEvidence) -> list[SubnetFacts]:
+    found = {one.id: one for node in wrong if (one := evidence.subnet(evidence.nics[node])) is not None}
+    return list(found.values())
+
+
+def _show_routes(wrong: Mapping[str, WayOut], evidence: CloudEvidence) -> str:
+    """A person decides: somebody may have meant it."""
+    tables = dict.fromkeys(one.route_table_id for one in _subnets(wrong, evidence))
+    return "; ".join(
+        f"az network route-table route list {az_scope(table)} --route-table-name {shlex.quote(name_of(table))} -o table"
+        for table in tables
+    )
+
+
+def _make_gateways(wrong: Mapping[str, WayOut], evidence: CloudEvidence) -> str:
+    """A NAT gateway for each VNet with such subnets; one that is there without an address gets one."""
+    commands: dict[str, None] = {}
+    for subnet in _subnets({node: one for node, one in wrong.items() if one.way is Way.NONE}, evidence):
+        scope, known = az_scope(subnet.id), subnet.nat_gateway_id
+        where = f"{scope} -l {shlex.quote(subnet.location)}"
+        address = f"az network public-ip create {where} -n {GATEWAY} --sku Standard --allocation-method Static"
+        commands[address] = None
+        if known:
+            address_id = shlex.quote(f"{parent_of(parent_of(subnet.id))}/publicIPAddresses/{GATEWAY}")
+            commands[f"az network nat gateway update --ids {shlex.quote(known)} --public-ip-addresses {address_id}"] = (
+                None
+            )
+            continue
+        commands[f"az network nat gateway create {where} -n {GATEWAY} --public-ip-addresses {GATEWAY}"] = None
+        commands[f"az network vnet subnet update --ids {shlex.quote(subnet.id)} --nat-gateway {GATEWAY}"] = None
+    return " && ".join(commands)

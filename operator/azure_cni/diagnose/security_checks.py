@@ -1,0 +1,243 @@
+"""Whether security groups leave pods what they need: the VNet, probes of load balancers, the internet and Azure itself.
+
+For each node's NIC some connections stand for all (`_passages`), and are judged by the groups of its subnet and of its
+NIC. A pod's address has rules of its own at times; a node is only named where no address of its pods gets through.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final
+
+from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
+from azure_cni.diagnose.cloud_evidence import CloudEvidence, ConfigFacts, NicFacts, SubnetFacts, az_scope, name_of
+from azure_cni.diagnose.security_rules import (
+    ALL_PORTS,
+    ARM,
+    BALANCER,
+    CLOUD,
+    INTERNET,
+    PROBER,
+    VNET,
+    Denial,
+    Party,
+    Ports,
+    SecurityGroup,
+    judge,
+    port_count,
+)
+from azure_cni.model.text import few
+
+GROUP: Final = "azure"
+PAGE: Final = "docs/vnet-features.md#network-security-groups"
+HTTPS: Final[Ports] = ((443, 443),)
+SAMPLES: Final = 8
+"""Subnets of other nodes that are tried with each node."""
+_HALF: Final = 2
+_RANK: Final = (CheckResult.BAD, CheckResult.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """What nodes need security groups to allow. `source` and `target` are the words of a rule that allows it."""
+
+    code: str
+    what: str
+    """Completes "vm1 cannot get ..." or "nobody can ..."."""
+    inbound: bool
+    ports: Ports
+    source: str
+    target: str
+
+
+FROM_VNET: Final = _Need("PodsShutOff", "from the VNet to pods", True, ALL_PORTS, "VirtualNetwork", "VirtualNetwork")
+TO_VNET: Final = _Need("PodsShutOff", "from pods to the VNet", False, ALL_PORTS, "VirtualNetwork", "VirtualNetwork")
+PROBES: Final = _Need(
+    "ProbesShutOut", "from load balancers' probes (168.63.129.16)", True, ALL_PORTS, "AzureLoadBalancer", "'*'"
+)
+TO_ARM: Final = _Need(
+    "OutboundDenied", "from nodes to Azure Resource Manager", False, HTTPS, "'*'", "AzureResourceManager"
+)
+TO_INTERNET: Final = _Need("OutboundDenied", "from nodes to the internet", False, HTTPS, "'*'", "Internet")
+GOOD: Final = {
+    "PodsShutOff": "security groups let pods and the VNet reach each other",
+    "ProbesShutOut": "security groups let the probes of load balancers in",
+    "OutboundDenied": "security groups let nodes reach the internet and Azure Resource Manager",
+}
+DO: Final = {
+    "PodsShutOff": "let it through by a rule that is judged before, or change the one that denies it",
+    "ProbesShutOut": "let them in, or every load balancer takes these nodes and their pods for down",
+    "OutboundDenied": "let it out, if nodes are to pull images and agents are to write NICs from here",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """Connections that stand for a need of one node: each of `far`, with whichever of `near` gets through."""
+
+    need: _Need
+    near: tuple[Party, ...]
+    far: tuple[Party, ...]
+    closed: CheckResult
+    """What it is if no port is left open."""
+    narrow: CheckResult = CheckResult.GOOD
+    """What it is if most ports are closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shut:
+    """A need that groups do not allow on one node, or hardly."""
+
+    node: str
+    need: _Need
+    result: CheckResult
+    open_ports: int
+    denials: tuple[Denial, ...]
+
+
+def check_security(evidence: CloudEvidence) -> list[ClusterCheck]:
+    """One check for each code. Nodes whose groups could not be read make it unknown, if nothing worse was found."""
+    shut: list[_Shut] = []
+    unread: dict[str, None] = {}
+    for node, nic in evidence.nics.items():
+        subnet = evidence.subnet(nic)
+        words = evidence.unknown(nic.subnet_id, *_group_ids(nic, subnet))
+        unread |= dict.fromkeys(words)
+        if subnet is not None and not words:
+            shut += _judged(node, nic, subnet, evidence)
+    return [_made(code, [one for one in shut if one.need.code == code], tuple(unread)) for code in GOOD]
+
+
+def _made(code: str, shut: Sequence[_Shut], unread: Sequence[str]) -> ClusterCheck:
+    if not shut and unread:
+        message = f"security groups could not be read: {few(unread)}"
+        return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, "have somebody run it who may read them", PAGE)
+    if not shut:
+        return ClusterCheck(GROUP, code, CheckResult.GOOD, GOOD[code], page=PAGE)
+    nodes: dict[str, list[str]] = {}
+    for one in shut:
+        nodes.setdefault(_in_words(one), []).append(one.node)
+    message = "; ".join(f"{few(names)}: {words}" for words, names in nodes.items())
+    worst = next(result for result in _RANK if any(one.result is result for one in shut))
+    commands = dict.fromkeys(filter(None, map(_command, shut)))
+    return ClusterCheck(GROUP, code, worst, message, DO[code], PAGE, "; ".join(commands))
+
+
+def _in_words(shut: _Shut) -> str:
+    named = [
+        f"rule {one.rule.name} (priority {one.rule.priority}) of group {name_of(one.group.id)}"
+        for one in _deciding(shut)
+    ]
+    if shut.open_ports:
+        return f"{few(named)} denies most that comes {shut.need.what}: {shut.open_ports} TCP ports are left"
+    return f"{few(named)} denies what comes {shut.need.what}"
+
+
+def _deciding(shut: _Shut) -> list[Denial]:
+    """The rule of each group that denies the most."""
+    by_group: dict[str, Denial] = {}
+    for one in shut.denials:
+        known = by_group.get(one.group.id)
+        if known is None or one.count > known.count:
+            by_group[one.group.id] = one
+    return list(by_group.values())
+
+
+def _command(shut: _Shut) -> str:
+    """A rule in front of each that denies it. "" where no number is left before one: people have to sort them."""
+    commands = []
+    for one in _deciding(shut):
+        priority = one.group.free_priority(one.rule)
+        if priority is None:
+            return ""
+        commands.append(_allowing(one.group, shut.need, priority))
+    return "; ".join(commands)
+
+
+def _allowing(group: SecurityGroup, need: _Need, priority: int) -> str:
+    ports, direction = "443" if need.ports == HTTPS else "'*'", "Inbound" if need.inbound else "Outbound"
+    protocol = "Tcp" if need.ports == HTTPS else "'*'"
+    return (
+        f"az network nsg rule create {az_scope(group.id)} --nsg-name {shlex.quote(name_of(group.id))} "
+        f"-n azure-cni-{direction.lower()}-{priority} --priority {priority} "
+        f"--direction {direction} --access Allow --protocol {protocol} --source-address-prefixes {need.source} "
+        f"--destination-address-prefixes {need.target} --destination-port-ranges {ports}"
+    )
+
+
+def _judged(node: str, nic: NicFacts, subnet: SubnetFacts, evidence: CloudEvidence) -> Iterator[_Shut]:
+    inward = [evidence.groups[one.lower()] for one in _group_ids(nic, subnet)]
+    for passage in _passages(node, nic, subnet, evidence):
+        groups = inward if passage.need.inbound else inward[::-1]
+        judged = [_best(groups, passage, far) for far in passage.far]
+        open_ports, denials = min(judged, key=lambda one: one[0])
+        result = CheckResult.GOOD
+        if open_ports == 0:
+            result = passage.closed
+        elif open_ports * _HALF < port_count(passage.need.ports):
+            result = passage.narrow
+        if result is not CheckResult.GOOD:
+            yield _Shut(node, passage.need, result, open_ports, denials)
+
+
+def _best(groups: Sequence[SecurityGroup], passage: _Passage, far: Party) -> tuple[int, tuple[Denial, ...]]:
+    """How many ports are open for the near party that has the most, and who closes the others."""
+    need = passage.need
+    found = []
+    for near in passage.near:
+        source, target = (far, near) if need.inbound else (near, far)
+        ports, denials = judge(groups, inbound=need.inbound, source=source, target=target, ports=need.ports)
+        found.append((port_count(ports), denials))
+    return max(found, key=lambda one: one[0])
+
+
+def _group_ids(nic: NicFacts, subnet: SubnetFacts | None) -> tuple[str, ...]:
+    """In the order in which they judge what arrives."""
+    return tuple(filter(None, (subnet.security_group_id if subnet else "", nic.security_group_id)))
+
+
+def _passages(node: str, nic: NicFacts, subnet: SubnetFacts, evidence: CloudEvidence) -> Iterator[_Passage]:
+    own = tuple(_party(one) for one in nic.configs if one.primary)
+    groups = own[0].groups if own else frozenset[str]()
+    pods = tuple(_party(one) for one in nic.configs if not one.primary and one.address is not None)
+    pods = pods or (Party(_spare(subnet, 1), groups=groups),)
+    nodes, peers = own or pods, _peers(node, subnet, evidence) or (Party(_spare(subnet, 2), groups=groups),)
+    yield _Passage(FROM_VNET, pods, peers, CheckResult.BAD, CheckResult.WARNING)
+    yield _Passage(TO_VNET, pods, peers, CheckResult.BAD, CheckResult.WARNING)
+    prober = Party(PROBER, frozenset({BALANCER, VNET}))
+    probed = CheckResult.BAD if nic.pools else CheckResult.WARNING
+    for near in (nodes, pods):
+        yield _Passage(PROBES, near, (prober,), probed)
+    routed = {VNET} if _routes_everything(subnet, evidence) else set()
+    internet, arm = frozenset({INTERNET, *routed}), frozenset({INTERNET, CLOUD, ARM, *routed})
+    yield _Passage(TO_ARM, nodes, (Party(None, arm),), CheckResult.BAD)
+    yield _Passage(TO_INTERNET, nodes, (Party(None, internet),), CheckResult.WARNING)
+
+
+def _routes_everything(subnet: SubnetFacts, evidence: CloudEvidence) -> bool:
+    """Prefixes of a subnet's routes count as VirtualNetwork there (Azure documentation, "Service tags")."""
+    return any(route.prefix == "0.0.0.0/0" for route in evidence.tables.get(subnet.route_table_id.lower(), ()))
+
+
+def _peers(node: str, subnet: SubnetFacts, evidence: CloudEvidence) -> tuple[Party, ...]:
+    """A pod of another node, or that node: of this subnet, and of each other one with nodes."""
+    found: dict[str, Party] = {}
+    for name, nic in evidence.nics.items():
+        configs = [one for one in nic.configs if one.address is not None]
+        if name != node and configs:
+            found.setdefault(nic.subnet_id.lower(), _party(configs[-1]))
+    ordered = sorted(found.items(), key=lambda one: (one[0] != subnet.id.lower(), one[0]))
+    return tuple(party for _, party in ordered[:SAMPLES])
+
+
+def _spare(subnet: SubnetFacts, number: int) -> IPv4Address | None:
+    """An address near the end of the subnet: a pod's that has not come yet."""
+    prefix = next(iter(subnet.prefixes), None)
+    return None if prefix is None else prefix.broadcast_address - number
+
+
+def _party(config: ConfigFacts) -> Party:
+    return Party(config.address, groups=config.groups)

@@ -1,0 +1,274 @@
+"""`azure-cni check --azure` as a person runs it: the real SDK, with the person's credential, against the fake Azure.
+
+The cluster behind it is fake; what of Azure is looked at, how it is judged, and which command is named, is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from azure_cni.commands.azure_access import ENDPOINT, SdkAccess
+from azure_cni.errors import ConfigInvalid
+from contract.azure_world import ServedAzure, served
+from fakeazure import FakeAzure, natgateways
+from fakeazure.adminbalancers import Join, PutLoadBalancer, PutPublicIp
+from fakeazure.adminfilters import ChangeNic, ChangeSubnet, PutResource
+from fakeazure.identity import Principal
+from unit.commands.running import run
+from unit.diagnose.clusters import cluster, node, pool, process
+
+NODES = ("vm1", "vm2")
+CODES = ("NicNotFound", "PodsShutOff", "ProbesShutOut", "OutboundDenied", "NoWayOut", "PoolsByNic")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Azure with two VMs, and a person who may read all of it."""
+
+    served: ServedAzure
+    person: Principal
+
+    @property
+    def azure(self) -> FakeAzure:
+        return self.served.azure
+
+    def put_group(self, name: str, *rules: dict[str, Any], subnet: str = "", nic: str = "") -> None:
+        """A security group on a subnet or on a NIC."""
+        PutResource(kind="networkSecurityGroups", name=name, properties={"securityRules": list(rules)}).run(self.azure)
+        if subnet:
+            ChangeSubnet(name=subnet, security_group=name).run(self.azure)
+        if nic:
+            ChangeNic(name=nic, security_group=name).run(self.azure)
+
+    async def check(self, *flags: str, installed: bool = True) -> dict[str, dict[str, Any]]:
+        """What it says, by code."""
+        found = await self.answer(*flags, installed=installed)
+        return {one["code"]: one for one in found["checks"] if one["group"] == "azure"}
+
+    async def answer(self, *flags: str, installed: bool = True) -> dict[str, Any]:
+        """All of it."""
+        nodes = [node(name, providerID=f"azure://{self.azure.vm(name).id}") for name in NODES]
+        pools = [pool(name, nicID=self.azure.nic(f"{name}-nic")["id"]) for name in NODES]
+        own = [process(kind, name) for name in NODES for kind in ("agent", "controller")]
+        access = cluster(nodes=nodes, pools=pools if installed else [], processes=own)
+        done = await asyncio.to_thread(run, access, "check", *flags, "-o", "json")
+        return {**json.loads(done.stdout), "exit": done.exit_code}
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[World]:
+    azure = FakeAzure(seed=1)
+    async with served(azure, secondaries=2, subnets={"nodes": "10.240.0.0/24", "others": "10.240.1.0/24"}) as served_:
+        azure.add_vm("vm2", secondaries=2)
+        person = azure.add_identity("jane")
+        azure.identity.set_permissions(["*/read"], principal=person.object_id)
+        token = tmp_path / "token"
+        token.write_text(azure.identity.assertion("jane"))
+        for name, value in {
+            ENDPOINT: served_.endpoints.arm,
+            "REQUESTS_CA_BUNDLE": str(served_.endpoints.ca_file),
+            "AZURE_AUTHORITY_HOST": served_.endpoints.arm,
+            "AZURE_TENANT_ID": azure.identity.tenant,
+            "AZURE_CLIENT_ID": person.client_id,
+            "AZURE_FEDERATED_TOKEN_FILE": str(token),
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield World(served_, person)
+
+
+def rule(name: str, *, priority: int = 200, **changes: Any) -> dict[str, Any]:
+    given = {
+        "priority": priority,
+        "direction": "Inbound",
+        "access": "Deny",
+        "protocol": "*",
+        "sourceAddressPrefix": "*",
+        "sourcePortRange": "*",
+        "destinationAddressPrefix": "*",
+        "destinationPortRange": "*",
+    }
+    return {"name": name, "properties": given | changes}
+
+
+@pytest.mark.parametrize("flags", [("--azure",), ("--pre", "--azure")])
+async def test_all_is_well_and_only_reads_were_made(world: World, flags: tuple[str, ...]) -> None:
+    answer = await world.answer(*flags, installed="--pre" not in flags)
+    found = {one["code"]: one for one in answer["checks"] if one["group"] == "azure"}
+    assert {code: found[code]["result"] for code in CODES} == dict.fromkeys(CODES, "good")
+    assert (answer["exit"], answer["notes"]) == (0, [])
+    assert "default outbound access" in found["NoWayOut"]["message"]
+    assert not [name for name in world.azure.calls if name.endswith((".put", ".delete"))]
+
+
+async def test_azure_is_asked_only_by_whom_wants_it(world: World) -> None:
+    before = dict(world.azure.calls)
+    answer = await world.answer()
+    assert dict(world.azure.calls) == before
+    assert "azure-cni check --azure" in answer["notes"][0]
+
+
+@pytest.mark.parametrize("where", [{"subnet": "nodes"}, {"nic": "vm1-nic"}])
+async def test_a_group_that_shuts_pods_off(world: World, where: dict[str, str]) -> None:
+    world.put_group("strict", rule("no-vnet", sourceAddressPrefix="VirtualNetwork"), **where)
+    found = await world.check("--azure")
+    shut = found["PodsShutOff"]
+    named = "vm1, vm2" if "subnet" in where else "vm1"
+    assert shut["result"] == "bad"
+    assert shut["message"] == (
+        f"{named}: rule no-vnet (priority 200) of group strict denies what comes from the VNet to pods"
+    )
+    assert shut["command"] == (
+        f"az network nsg rule create --subscription {world.azure.subscription_id} -g azbox --nsg-name strict "
+        "-n azure-cni-inbound-199 --priority 199 --direction Inbound --access Allow --protocol '*' "
+        "--source-address-prefixes VirtualNetwork --destination-address-prefixes VirtualNetwork "
+        "--destination-port-ranges '*'"
+    )
+    assert (await world.answer("--azure"))["exit"] == 1
+
+
+async def test_a_group_that_shuts_probes_out(world: World) -> None:
+    within = {"sourceAddressPrefix": "10.240.0.0/16", "access": "Allow"}
+    world.put_group(
+        "strict", rule("inside", priority=100, **within), rule("nothing-else", priority=4096), subnet="nodes"
+    )
+    found = await world.check("--azure")
+    assert found["PodsShutOff"]["result"] == "good"
+    assert found["ProbesShutOut"]["result"] == "warning"
+    assert "rule nothing-else (priority 4096) of group strict" in found["ProbesShutOut"]["message"]
+
+
+async def test_a_group_that_keeps_nodes_from_azure(world: World) -> None:
+    world.put_group(
+        "strict", rule("no-internet", direction="Outbound", destinationAddressPrefix="Internet"), nic="vm2-nic"
+    )
+    found = (await world.check("--azure"))["OutboundDenied"]
+    assert found["result"] == "bad"
+    assert "to Azure Resource Manager" in found["message"]
+    assert "--destination-address-prefixes AzureResourceManager --destination-port-ranges 443" in found["command"]
+
+
+async def test_a_private_subnet_without_a_gateway(world: World) -> None:
+    ChangeSubnet(name="nodes", default_outbound=False).run(world.azure)
+    found = (await world.check("--azure"))["NoWayOut"]
+    assert found["result"] == "bad"
+    assert "vm1, vm2: subnet nodes has no NAT gateway and no default outbound access" in found["message"]
+    assert f"az network vnet subnet update --ids {world.azure.subnet('nodes').id}" in found["command"]
+
+
+@pytest.mark.parametrize(
+    ("hop", "result", "words"),
+    [
+        ({"nextHopType": "VirtualAppliance", "nextHopIpAddress": "10.240.1.4"}, "good", "appliance 10.240.1.4"),
+        ({"nextHopType": "None"}, "bad", "route out of route table table drops it"),
+    ],
+)
+async def test_a_route_for_everything(world: World, hop: dict[str, str], result: str, words: str) -> None:
+    routes = [{"name": "out", "properties": {"addressPrefix": "0.0.0.0/0", **hop}}]
+    PutResource(kind="routeTables", name="table", properties={"routes": routes}).run(world.azure)
+    ChangeSubnet(name="nodes", route_table="table", default_outbound=False).run(world.azure)
+    found = (await world.check("--azure"))["NoWayOut"]
+    assert (found["result"], words in found["message"]) == (result, True)
+
+
+async def test_a_gateway_is_a_way_out_once_it_has_an_address(world: World) -> None:
+    azure = world.azure
+    gateway = natgateways.write(
+        azure, azure.id_of("azbox", "Microsoft.Network/natGateways", "nat"), {"location": azure.location}
+    )["id"]
+    azure.associate_nat_gateway("nodes", gateway)
+    found = (await world.check("--azure"))["NoWayOut"]
+    assert found["result"] == "bad"
+    assert "NAT gateway nat of subnet nodes has no public IP address" in found["message"]
+    address = azure.add_public_ip("out", "203.0.113.7")
+    natgateways.write(
+        azure, gateway, {"location": azure.location, "properties": {"publicIpAddresses": [{"id": address}]}}
+    )
+    found = (await world.check("--azure"))["NoWayOut"]
+    assert (found["result"], "vm1, vm2: NAT gateway nat" in found["message"]) == ("good", True)
+
+
+async def test_a_balancer_whose_pool_the_cloud_controller_fills_by_writing_nics(world: World) -> None:
+    azure, service = world.azure, "a" + 31 * "0"
+    made = PutLoadBalancer(name="kubernetes-internal", subnet="nodes", pool="kubernetes").run(azure)
+    made["properties"]["loadBalancingRules"][0]["name"] = f"{service}-TCP-80"
+    PutLoadBalancer(name="kubernetes-internal", document=made).run(azure)
+    primary = azure.nic("vm1-nic")["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"]
+    Join(name="kubernetes-internal", pool="kubernetes", addresses=(primary,)).run(azure)
+    found = await world.check("--azure")
+    assert found["PoolsByNic"]["result"] == "warning"
+    assert "load balancer kubernetes-internal has NICs of nodes in its pools: vm1;" in found["PoolsByNic"]["message"]
+    assert found["PoolsByNic"]["command"] == (
+        f"az network nic ip-config address-pool remove --subscription {azure.subscription_id} -g azbox --nic-name "
+        f"vm1-nic --ip-config-name ipconfig1 --address-pool {made['id']}/backendAddressPools/kubernetes"
+    )
+    assert (found["NoWayOut"]["result"], found["ProbesShutOut"]["result"]) == ("bad", "good")
+    assert (
+        "vm1: subnet nodes has no NAT gateway, and being in a pool of kubernetes-internal"
+        in found["NoWayOut"]["message"]
+    )
+
+
+async def test_an_outbound_rule_is_a_way_out_and_its_pool_no_mistake(world: World) -> None:
+    azure = world.azure
+    PutPublicIp(name="out").run(azure)
+    PutLoadBalancer(name="outbound", public_ip="out", outbound=True).run(azure)
+    primaries = tuple(
+        str(azure.nic(f"{name}-nic")["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"])
+        for name in NODES
+    )
+    Join(name="outbound", addresses=primaries).run(azure)
+    found = await world.check("--azure")
+    assert (found["NoWayOut"]["result"], found["PoolsByNic"]["result"]) == ("good", "good")
+    assert "load balancer outbound" in found["NoWayOut"]["message"]
+
+
+async def test_what_the_person_may_not_read_is_unknown_and_no_other_check_suffers(world: World) -> None:
+    world.put_group("strict", subnet="nodes")
+    world.azure.identity.forbid("Microsoft.Network/networkSecurityGroups/read", principal=world.person.object_id)
+    answer = await world.answer("--azure")
+    found = {one["code"]: one for one in answer["checks"] if one["group"] == "azure"}
+    assert found["PodsShutOff"]["result"] == "unknown"
+    assert "AuthorizationFailed" in found["PodsShutOff"]["message"]
+    assert (found["NoWayOut"]["result"], answer["exit"]) == ("good", 3)
+
+
+async def test_who_may_read_nothing_learns_why(world: World) -> None:
+    world.azure.identity.set_permissions([], principal=world.person.object_id)
+    answer = await world.answer("--azure")
+    found = {one["code"]: one for one in answer["checks"] if one["group"] == "azure"}
+    assert found["NicNotFound"]["result"] == "unknown"
+    assert "vm1, vm2" in found["NicNotFound"]["message"]
+    assert answer["exit"] == 3
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "//evil.example/a/b/c/d/e/f/g",
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/../../x",
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/x?y=z",
+        "/subscriptions/s/resourceGroups/g@evil.example/providers/Microsoft.Compute/virtualMachines/x",
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/x\n",
+        "https://evil.example/resourceGroups/g/providers/Microsoft.Compute/virtualMachines",
+    ],
+)
+def test_only_ids_are_asked_for(written: str) -> None:
+    access = SdkAccess(credential=Nobody(), endpoint="https://127.0.0.1:1")
+    with pytest.raises(ConfigInvalid, match="no ID of a resource"):
+        access.read(written)
+    with pytest.raises(ConfigInvalid, match="no ID of a resource"):
+        access.list_nics(written)
+
+
+class Nobody:
+    """A credential that must not be asked."""
+
+    def get_token(self, *_: str, **__: Any) -> Any:
+        raise AssertionError("a token was asked for")
