@@ -7,7 +7,6 @@ else changed the NIC. So a write without an answer fails, and only a read shows 
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from azure_cni import __version__
 from azure_cni.azure.answers import SmallResponse
+from azure_cni.azure.authorities import tls_context
 from azure_cni.azure.endpoints import AzureCloud
 
 CONNECTIONS = 4
@@ -32,11 +32,10 @@ def open_transport(
     """A transport of the SDK; `ca_file` replaces the system's authorities, `proxy` is the URL of one for all requests.
 
     The environment is not looked at: aiohttp ignores proxies that it does not like, and would take a password for
-    Azure out of a .netrc file.
+    Azure out of a .netrc file. ConfigInvalid where `ca_file` holds no authorities.
     """
-    tls = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls, limit=CONNECTIONS),
+        connector=aiohttp.TCPConnector(ssl=tls_context(ca_file), limit=CONNECTIONS),
         cookie_jar=aiohttp.DummyCookieJar(),
         proxy=proxy,
         middlewares=(_writes_once,),

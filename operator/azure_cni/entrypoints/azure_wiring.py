@@ -87,16 +87,19 @@ def _managed(settings: AzureSettings, *, imds: Imds, observer: Observer, closing
 def open_arm(settings: AzureSettings, *, meter: CallMetrics, closing: AsyncExitStack) -> Arm:
     """A session with the resource manager, as the identity that the settings name; closed by `closing`.
 
-    ConfigInvalid when a proxy variable cannot be used.
+    ConfigInvalid when a proxy variable, or the file of certificate authorities, cannot be used.
     """
     # Imported here: an agent that does not write its NIC never loads Azure's SDK, which is some 20 MiB.
     from azure_cni.azure.arm import Arm
+    from azure_cni.azure.authorities import tls_context
     from azure_cni.azure.credentials import managed_identity, workload_identity
     from azure_cni.azure.endpoints import cloud_named
     from azure_cni.azure.proxies import proxy_for
 
     cloud = cloud_named(settings.cloud, endpoint=settings.arm_endpoint)
     ca_file = Path(settings.ca_file) if settings.ca_file else None
+    if ca_file is not None:
+        tls_context(ca_file)  # a process that cannot reach Azure does not start
     proxy = proxy_for(cloud.endpoint, os.environ)
     if settings.identity == "workload":
         credential = workload_identity(

@@ -8,12 +8,14 @@ starts nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
 from azure_cni.api.vnet_quota import LIMIT, MOST_IN_A_VNET
+from azure_cni.azure.authorities import tls_context
 from azure_cni.azure.environments import ALIASES, NAMES, canonical
 from azure_cni.cni.conflist import STATUS_VERSION, VERSION
 from azure_cni.docker.container_endpoints import REQUEST_WAITS_S
@@ -49,6 +51,10 @@ SHARED: Final = {
     "/var/lib": "cni containerd containers docker dpkg kubelet systemd",
 }
 """Directories that others use, and that one might name by mistake, by where they are."""
+LASTING: Final = ("/boot", "/etc", "/home", "/opt", "/root", "/srv", "/usr", "/var")
+"""What is below outlives a reboot. A ledger that does so names containers that are gone, by times of another boot."""
+FLEETING: Final = ("/dev", "/run")
+"""What is below does not, and Docker's networks, which do, would not be known any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ class DockerSettings:
 
 
 def read_file(path: Path) -> DockerSettings:
-    """Read and validate the file; the standard one need not exist. ConfigInvalid."""
+    """Read and validate the file, and what it names; the standard one need not exist. ConfigInvalid."""
     try:
         text = path.read_bytes().decode()
     except FileNotFoundError:
@@ -84,7 +90,10 @@ def read_file(path: Path) -> DockerSettings:
         text = ""
     except (OSError, UnicodeError) as error:
         raise ConfigInvalid(f"cannot start: cannot read {path}: {error}") from error
-    return read(text, file=str(path))
+    settings = read(text, file=str(path))
+    if settings.azure.ca_file:
+        tls_context(Path(settings.azure.ca_file))
+    return settings
 
 
 def read(text: str, *, file: str = "docker.toml") -> DockerSettings:
@@ -106,8 +115,7 @@ def _settings(values: TomlValues) -> DockerSettings:
         values.fault(
             "nicWriter", "it needs routablePrefixes: the VNet's prefixes, which only the resource manager knows"
         )
-    run_dir = _own_directory(values, "docker.runDirectory", "/run/azure-cni")
-    state_dir = _own_directory(values, "docker.stateDirectory", "/var/lib/azure-cni")
+    run_dir, state_dir = _directories(values)
     engine = _engine(values)
     return DockerSettings(
         nic_writer=writer,
@@ -144,6 +152,23 @@ def _quota(values: TomlValues) -> StandaloneQuota:
     if reserved >= limit:
         values.fault("quota.reserved", f"no address is left for containers; write less than quota.limit ({limit})")
     return StandaloneQuota(limit=limit, reserved=reserved)
+
+
+def _directories(values: TomlValues) -> tuple[Path, Path]:
+    """What a reboot empties, and what it does not."""
+    run_dir = _own_directory(values, "docker.runDirectory", "/run/azure-cni")
+    state_dir = _own_directory(values, "docker.stateDirectory", "/var/lib/azure-cni")
+    if _is_below(run_dir, LASTING):
+        values.fault("docker.runDirectory", "a reboot must empty it; write a directory below /run")
+    if _is_below(state_dir, FLEETING):
+        values.fault("docker.stateDirectory", "a reboot empties it; write one that lasts, such as /var/lib/azure-cni")
+    if _plain(run_dir) == _plain(state_dir):
+        values.fault("docker.stateDirectory", "it is docker.runDirectory, which a reboot empties; write another one")
+    return run_dir, state_dir
+
+
+def _is_below(path: Path, roots: Collection[str]) -> bool:
+    return any(_plain(path).is_relative_to(root) for root in roots)
 
 
 def _own_directory(values: TomlValues, name: str, default: str) -> Path:
@@ -197,7 +222,7 @@ def _azure(values: TomlValues) -> AzureSettings:
         identity=values.choice("azure.identity", "managed"),
         client_id=values.text("azure.clientID"),
         adopt=Adopt(values.choice("azure.adopt", *Adopt)),
-        ca_file=values.text("azure.caFile"),
+        ca_file=_file(values, "azure.caFile", ""),
         imds_endpoint=values.url("azure.metadataEndpoint", "http://169.254.169.254", schemes=("http", "https")),
     )
 
@@ -227,14 +252,20 @@ def _web(values: TomlValues) -> WebSettings:
 
 
 def _engine(values: TomlValues) -> Path | None:
+    socket = _file(values, "docker.engineSocket", str(STANDARD_SOCKET))
+    return Path(socket) if socket else None
+
+
+def _file(values: TomlValues, name: str, default: str) -> str:
+    """A path that may be left out."""
+
     def parse(value: Any) -> str:
         text: str = only(str)(value)
-        if text and not Path(text).is_absolute():
+        if text and (not Path(text).is_absolute() or "\0" in text):
             raise ValueError
         return text
 
-    socket = values.take("docker.engineSocket", str(STANDARD_SOCKET), 'an absolute path, or "" for none', parse)
-    return Path(socket) if socket else None
+    return values.take(name, default, 'an absolute path, or "" for none', parse)
 
 
 def _writer(value: Any) -> str:

@@ -154,6 +154,8 @@ def test_every_value_is_taken() -> None:
         ("[azure]\nidentity = 'workload'", "one of managed"),
         ("[azure]\ncloud = 'AzureGermanCloud'", "one of AzurePublicCloud"),
         ("[azure]\nclientID = 7", "write a text"),
+        ("[azure]\ncaFile = 'ca.pem'", 'an absolute path, or "" for none'),
+        ('[docker]\nengineSocket = "/run/\\u0000"', "an absolute path"),
         ("[quota]\nlimit = 0", "from 1 to 65536"),
         ("quota.limit = 8\nquota.reserved = 8", "line 2: quota.reserved is 8: no address is left"),
         ("azure.metadataEndpoint = '169.254.169.254'", "write http://HOST or https://HOST"),
@@ -183,6 +185,11 @@ def test_every_value_is_taken() -> None:
         ("[docker]\nrunDirectory = '/var/run/docker/'", "others use it"),
         ("[docker]\nstateDirectory = '/'", "others use it"),
         ("[docker]\nstateDirectory = '/var/lib'", "own, such as /var/lib/azure-cni"),
+        ("[docker]\nrunDirectory = '/var/lib/azure-cni'", "a reboot must empty it; write a directory below /run"),
+        ("[docker]\nrunDirectory = '/run/../opt/azure-cni'", "a reboot must empty it"),
+        ("[docker]\nstateDirectory = '/var/run/azure-cni-state'", "a reboot empties it; write one that lasts"),
+        ("[docker]\nrunDirectory = '/tmp/a'\nstateDirectory = '/tmp/b/../a'", "line 3: docker.stateDirectory"),
+        ("[docker]\nrunDirectory = '/tmp/a'\nstateDirectory = '/tmp/a'", "it is docker.runDirectory"),
         ("[docker]\nwaitSeconds = 500", "from 0 to 120"),
         ("[docker]\nengineSocket = 'docker.sock'", 'an absolute path, or "" for none'),
         ("[docker]\nengineSocket = false", 'an absolute path, or "" for none'),
@@ -209,6 +216,16 @@ def test_only_the_standard_file_may_be_missing(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"# d\xe9faut")
     with pytest.raises(ConfigInvalid, match="cannot read"):
         read_file(tmp_path / "latin")
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_authorities_that_cannot_be_used_are_found_before_anything_starts(tmp_path: Path, content: str | None) -> None:
+    authorities, file = tmp_path / "ca.pem", tmp_path / "docker.toml"
+    if content is not None:
+        authorities.write_text(content)
+    file.write_text(f'azure.caFile = "{authorities}"')
+    with pytest.raises(ConfigInvalid, match="cannot use the certificate authorities in"):
+        read_file(file)
 
 
 def test_the_status_of_a_plugin_that_does_not_run(tmp_path: Path) -> None:
@@ -258,7 +275,7 @@ def test_a_value_is_on_the_line_where_its_statement_begins(text: str, lines: dic
 
 def test_the_check_says_whether_the_settings_are_right_and_starts_nothing(tmp_path: Path) -> None:
     file = tmp_path / "docker.toml"
-    file.write_text(WHOLE)
+    file.write_text(WHOLE.replace('caFile = "/etc/ca.crt"', ""))  # there is no such file
     told = CliRunner().invoke(main, ["docker", "--config", str(file), "--check-config"])
     assert (told.exit_code, told.stdout) == (0, f"{file}: the settings are right\n")
     file.write_text("[pool]\nmax = 300\nsizes = 1\n")
