@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
 import pytest
 
 from azure_cni.docker.plugin_codec import METHODS
-from fakes.docker import PluginHost, serving
+from azure_cni.entrypoints.docker_service import serve_docker
+from azure_cni.ipam.sizing import Policy
+from azure_cni.linux.datapath import LinuxDatapath
+from fakes import waiting
+from fakes.docker import FakeDocker, PluginHost, serving
+from fakes.nic import FakeNic
+from fakes.simulated_node import SimulatedNode
 
 NET = {"NetworkID": "net1"}
 ONE = {"NetworkID": "net1", "EndpointID": "ep1"}
@@ -107,11 +115,15 @@ async def test_it_may_be_disconnected_and_connected_again_while_it_runs(tmp_path
     [
         ("NetworkDriver.Join", b"{", "truncated"),
         ("NetworkDriver.Join", b"[]", "Expected `object`"),
-        ("NetworkDriver.Join", b"", "missing required field `NetworkID`"),
+        ("NetworkDriver.Join", b"{}", "missing required field `NetworkID`"),
+        ("NetworkDriver.Join", b"", "Docker repeats without its content a call that was cut off"),
+        ("IpamDriver.RequestPool", b"", "Docker repeats without its content a call that was cut off"),
+        ("IpamDriver.ReleaseAddress", b"null", "Docker repeats without its content a call that was cut off"),
         ("NetworkDriver.Join", {"NetworkID": "net1"}, "missing required field `EndpointID`"),
         ("NetworkDriver.Join", ONE | {"SandboxKey": 7}, "Expected `str`, got `int` - at `$.SandboxKey`"),
         ("NetworkDriver.Join", ONE | {"EndpointID": "../../etc"}, "at `$.EndpointID`"),
         ("NetworkDriver.Join", ONE | {"EndpointID": "e" * 200}, "at `$.EndpointID`"),
+        ("NetworkDriver.Join", ONE | {"EndpointID": "ep1\n"}, "at `$.EndpointID`"),
         ("NetworkDriver.CreateNetwork", NET | {"Options": []}, "at `$.Options`"),
         ("NetworkDriver.CreateNetwork", NET | {"IPv4Data": [7]}, "at `$.IPv4Data[0]`"),
         ("NetworkDriver.DeleteNetwork", b'{"NetworkID": "n\xe9t"}', "cannot read the call"),
@@ -228,6 +240,32 @@ async def test_an_address_of_another_ipam_driver_is_refused(tmp_path: Path) -> N
         assert "172.18.0.2: it was not requested from azure-cni before" in words
 
 
+@pytest.mark.parametrize("option", ["com.docker.network.endpoint.ifname", "speed"])
+async def test_options_of_an_endpoint_that_have_no_effect_are_refused(tmp_path: Path, option: str) -> None:
+    """What Docker itself says of an endpoint is none of people's."""
+    async with serving(tmp_path, PluginHost()) as docker:
+        pool = await docker.create_network()
+        given = (await docker.call("IpamDriver.RequestAddress", PoolID=pool))["Address"]
+        own = {
+            "com.docker.network.endpoint.exposedports": [{"Proto": 6, "Port": 80}],
+            "com.docker.network.portmap": None,
+            "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1",
+        }
+        one = ONE | {"Interface": NOTHING | {"Address": given}}
+        words = await docker.refusal("NetworkDriver.CreateEndpoint", **one, Options=own | {option: "wan0"})
+        assert f"cannot use driver-opt {option}: " in words
+        assert await docker.call("NetworkDriver.CreateEndpoint", **one, Options=own)
+
+
+async def test_a_container_that_docker_names_keeps_its_address_when_it_is_started_again(tmp_path: Path) -> None:
+    async with serving(tmp_path, PluginHost()) as docker:
+        pool = await docker.create_network()
+        before = (await docker.start(pool, "ep1", name="web"))["Address"]
+        await docker.stop(pool, "ep1", before)
+        assert (await docker.start(pool, "ep2", name="db"))["Address"] != before
+        assert (await docker.start(pool, "ep3", name="web"))["Address"] == before
+
+
 async def test_many_containers_at_once(tmp_path: Path) -> None:
     async with serving(tmp_path, PluginHost()) as docker:
         pool = await docker.create_network()
@@ -249,3 +287,39 @@ async def test_the_next_process_goes_on_with_networks_and_containers(tmp_path: P
         assert await docker.call("NetworkDriver.EndpointOperInfo", **ONE)
         await docker.stop(pool, "ep1", started["Address"])
         assert docker.host.node.counts.assigned == 0
+
+
+async def test_a_process_that_is_stopped_answers_who_waits_for_an_address(tmp_path: Path) -> None:
+    """Docker tries again for half a minute; the next process must be there by then."""
+    nic, socket = FakeNic(), tmp_path / "azure-cni.sock"
+    host = PluginHost(SimulatedNode(nic=nic, policy=Policy(min_free=0, batch=1, max_free=1)))
+    async with (
+        host.node.running() as node,
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
+    ):
+        docker = FakeDocker(session, host, socket)
+        async with AsyncExitStack() as closing:
+            serves = asyncio.create_task(
+                serve_docker(
+                    node.node,
+                    socket,
+                    networks=host.networks,
+                    datapath=cast("LinuxDatapath", node.datapath),
+                    clock=node.clock,
+                    observer=node.observer,
+                    status=dict,
+                    extend=lambda _: None,
+                    closing=closing,
+                    wait_s=50,
+                )
+            )
+            await waiting.until(socket.exists, within_s=60, say=lambda: "no socket")
+            request = {"PoolID": "azure-cni/0.0.0.0/0"}
+            assert await docker.call("IpamDriver.RequestAddress", **request)
+            nic.hold()
+            waits = asyncio.create_task(docker.refusal("IpamDriver.RequestAddress", **request))
+            await waiting.until(
+                lambda: node.demand.waiting(node.stored.ledger) > 0, within_s=60, say=lambda: "nobody waits"
+            )
+            serves.cancel()
+        assert "azure-cni is being stopped" in await waits

@@ -176,10 +176,11 @@ class FakeDocker:
         return str(pool["PoolID"])
 
     async def start(
-        self, pool: str, endpoint: str, *, network: str = "net1", address: str = "", sandbox: str = ""
+        self, pool: str, endpoint: str, *, network: str = "net1", address: str = "", sandbox: str = "", name: str = ""
     ) -> dict[str, Any]:
-        """A container starts: the reply of its Join, with its `Address` and `MacAddress`."""
-        given = (await self.call("IpamDriver.RequestAddress", PoolID=pool, Address=address, Options=None))["Address"]
+        """A container starts: the reply of its Join, with its `Address` and `MacAddress`. `name`: as Docker 29 does."""
+        options = {"com.docker.network.endpoint.name": name} if name else None
+        given = (await self.call("IpamDriver.RequestAddress", PoolID=pool, Address=address, Options=options))["Address"]
         of_one = {"NetworkID": network, "EndpointID": endpoint}
         interface = {"Address": given, "AddressIPv6": "", "MacAddress": ""}
         made = await self.call("NetworkDriver.CreateEndpoint", **of_one, Interface=interface, Options={})

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from azure_cni.docker.container_endpoints import IFNAME
-from azure_cni.docker.plugin_codec import decode
+from azure_cni.docker.plugin_codec import CONTAINER_NAME, decode
 from azure_cni.errors import AzureCniError
 from azure_cni.ipam.address_state import Sandbox
 from azure_cni.ipam.sizing import Policy
@@ -260,7 +260,7 @@ class DockerMachine:
         container.endpoint = docker_id(f"ep{next(self._numbers)}")
         of_one = {"NetworkID": NETWORK, "EndpointID": container.endpoint}
         try:
-            reply = await self.call("IpamDriver.RequestAddress", PoolID=POOL)
+            reply = await self.call("IpamDriver.RequestAddress", PoolID=POOL, Options={CONTAINER_NAME: container.name})
         except CallFailed:
             self._forget_endpoint(container)
             return

@@ -15,12 +15,15 @@ there for a minute (`node.pods.liveness`).
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from ipaddress import IPv4Network
-from typing import Final
+from typing import Any, Final
 
 from azure_cni.datapath.interface import Wiring
+from azure_cni.docker.address_memory import AddressMemory
 from azure_cni.docker.ports import Forwarding, LinkHandover
 from azure_cni.errors import ConfigInvalid, NoAddress, NodeNotReady
 from azure_cni.ipam.address_state import Holder, Sandbox, Slot, State
@@ -43,6 +46,10 @@ IFNAME: Final = "eth"
 
 REQUEST_WAITS_S: Final = 20.0
 """How long a request waits for a pool that grows. Docker does not repeat it: the container fails to start."""
+UNUSED_S: Final = 5.0
+"""After this time another container may name an address that was requested. Docker makes the endpoint of a request in
+milliseconds, unless one of the two processes died in between; and the first endpoint that is made gets the address.
+"""
 
 
 class ContainerEndpoints:
@@ -69,20 +76,32 @@ class ContainerEndpoints:
         self._wait_s = wait_s
         self._joined = joined
         """Somebody asks Docker whose endpoints there are."""
-        self._cooling: set[Address] = set()
-        """Those that cooled when they were claimed: they cool again if no container was wired with them."""
+        self._memory = AddressMemory()
+        self._waits: set[asyncio.Timeout] = set()
+        self._ending = False
 
-    async def request(self, pool: IPv4Network, wanted: Address | None = None) -> Address:
-        """An address of `pool` that is held from now on: `wanted`, or whichever has been free for longest.
+    def end_waits(self) -> None:
+        """Refuse all that waits for an address, and whatever would wait from now on: this process ends."""
+        self._ending = True
+        for wait in self._waits:
+            wait.reschedule(asyncio.get_running_loop().time())
+
+    async def request(self, pool: IPv4Network, wanted: Address | None = None, *, name: str = "") -> Address:
+        """An address of `pool` that is held from now on: `wanted`; or what the container of that name had last, if it
+        cools yet; or whichever has been free for longest.
 
         NoAddress, NodeNotReady, or ConfigInvalid where what the NIC has is outside of the pool.
         """
         holder = Holder(Sandbox(REQUESTED, self._new_id(), IFNAME))
         if wanted is not None:
-            return self._claim(wanted, holder, pool)
+            return self._claim(wanted, holder, pool, name=name)
+        former = self._memory.former(name, self._node.stored.ledger.slots)
+        if former is not None and former in pool:
+            with suppress(NoAddress, NodeNotReady):
+                return self._claim(former, holder, pool, name=name)
         async with self._node.sandboxes.locks.hold(holder.sandbox) as hold:
             try:
-                slots = await self._node.sandboxes.assignment.slots_for(holder, hold, wait_s=self._wait_s)
+                slots = await self._waited(self._node.sandboxes.assignment.slots_for(holder, hold, wait_s=self._wait_s))
             except NoAddress as error:
                 raise NoAddress(f"cannot give a container an address: {self._why()}", cause=error.cause) from error
             address = slots[0].address
@@ -92,7 +111,8 @@ class ContainerEndpoints:
                     f"cannot give a container an address of --subnet {pool}: this VM's NIC has others ({address}); "
                     "create the network with the prefix of the NIC's subnet, or without --subnet"
                 )
-        self._cooling.discard(address)
+        # At the node's limit it may have been one that cooled.
+        self._memory.request(address, name=name, fresh=not self._node.state.at_limit)
         self._node.reconciler.wake()
         return address
 
@@ -102,15 +122,15 @@ class ContainerEndpoints:
         if slot is None or slot.holder is None:
             return
         sandbox = slot.holder.sandbox
-        if sandbox.network == REQUESTED and address not in self._cooling:
+        if sandbox.network == REQUESTED and self._memory.is_fresh(address):
             self._node.sandboxes.assignment.give_back(slot.holder)
         elif sandbox.network in {REQUESTED, DELETED}:
-            self._cooling.discard(address)
             await self._node.sandboxes.delete(sandbox)
         else:
             raise ConfigInvalid(
                 f"cannot release {address}: {_whose(slot.holder)} has it; it is released once its endpoint is deleted"
             )
+        self._memory.release(address, self._node.stored.ledger.slots)
         self._node.reconciler.wake()
 
     async def create(self, network_id: str, endpoint_id: str, address: Address) -> str:
@@ -121,7 +141,7 @@ class ContainerEndpoints:
         if other is not None and other.sandbox != sandbox and other.sandbox.network != REQUESTED:
             raise ConfigInvalid(f"cannot create endpoint {endpoint_id[:12]}: {_whose(other)} has {address}")
         self._node.stored.commit(taken_over(ledger, address, sandbox, requested=REQUESTED))
-        self._cooling.discard(address)
+        self._memory.use(address)
         return self._handover.mac(sandbox)
 
     async def join(self, network_id: str, endpoint_id: str, *, netns: str) -> Wiring:
@@ -197,21 +217,36 @@ class ContainerEndpoints:
                     f"{other.sandbox.network[:12]}; all networks of azure-cni are the same VNet, so one is enough"
                 )
 
-    def _claim(self, wanted: Address, holder: Holder, pool: IPv4Network) -> Address:
+    async def _waited(self, slots: Coroutine[Any, Any, tuple[Slot, ...]]) -> tuple[Slot, ...]:
+        """The same, unless this process ends first: NodeNotReady."""
+        try:
+            async with asyncio.timeout(0 if self._ending else None) as wait:
+                self._waits.add(wait)
+                try:
+                    return await slots
+                finally:
+                    self._waits.discard(wait)
+        except TimeoutError:
+            raise NodeNotReady(
+                "cannot give a container an address: azure-cni is being stopped; start the container again in a moment"
+            ) from None
+
+    def _claim(self, wanted: Address, holder: Holder, pool: IPv4Network, *, name: str) -> Address:
         if wanted not in pool:
             raise ConfigInvalid(f"cannot assign {wanted}: it is outside of the network's --subnet {pool}")
         if not self._node.state.ready:
             raise NodeNotReady(f"cannot assign {wanted}: this VM cannot wire a container yet: {self._why()}")
-        slot = self._slot(wanted)
+        slot, now_s = self._slot(wanted), self._clock.boottime_s()
         if slot is not None and slot.holder is not None:
-            raise NoAddress(
-                f"cannot assign {wanted}: {_whose(slot.holder)} has it; {free_ones(self._node.stored.ledger)}",
-                cause="AddressInUse",
-            )
-        ledger, now_s = self._node.stored.ledger, self._clock.boottime_s()
+            if slot.holder.sandbox.network != REQUESTED or now_s < slot.since_s + UNUSED_S:
+                raise NoAddress(
+                    f"cannot assign {wanted}: {_whose(slot.holder)} has it; {free_ones(self._node.stored.ledger)}",
+                    cause="AddressInUse",
+                )
+            self._node.sandboxes.assignment.give_back(slot.holder, cools=True)
+        ledger = self._node.stored.ledger
         self._node.stored.commit(claimed(ledger, wanted, holder, now_s=now_s, link=self._node.state.link))
-        if slot is not None and slot.state is State.COOLING:
-            self._cooling.add(wanted)
+        self._memory.request(wanted, name=name, fresh=slot is not None and slot.state is State.FREE)
         self._node.reconciler.wake()
         return wanted
 

@@ -29,15 +29,21 @@ ENABLE_IPV6: Final = "com.docker.network.enable_ipv6"
 USER_OPTIONS: Final = "com.docker.network.generic"
 """What people gave with `docker network create -o`."""
 PUBLISHED: Final = "com.docker.network.portmap"
+DOCKERS_OWN: Final = "com.docker."
+"""With this begin the options of an endpoint that Docker itself gives; the others are people's (`driver-opt=`)."""
+INTERFACE_NAME: Final = "com.docker.network.endpoint.ifname"
+"""People's, too: the name of the interface in the container, which it is for drivers to set."""
 REQUEST_KIND: Final = "RequestAddressType"
 OF_GATEWAY: Final = "com.docker.network.gateway"
+CONTAINER_NAME: Final = "com.docker.network.endpoint.name"
+"""Of the container for which an address is requested: Docker 29 and later (moby, pull request 50586)."""
 
 
 def _in_go(name: str) -> str:
     return "".join(_INITIALISMS.get(word, word.capitalize()) for word in name.split("_"))
 
 
-Identifier = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=128)]
+Identifier = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.\-]*\Z", max_length=128)]
 Options: TypeAlias = dict[str, Any]
 
 
@@ -229,9 +235,16 @@ _DECODERS: Final = {kind: msgspec.json.Decoder(kind) for kind in METHODS.values(
 
 def decode(method: str, body: bytes) -> Call:
     """The call of one of METHODS. DecodeFailed where the body has another shape."""
+    kind, empty = METHODS[method], body.strip() in {b"", b"null"}
+    if empty and kind.__struct_fields__:
+        # Docker repeats a call whose connection broke, and has sent its body by then (moby, issues 35459 and 39331).
+        raise DecodeFailed(
+            f"cannot read the call of {method}: it is empty: Docker repeats without its content a call that was cut "
+            "off, when azure-cni was restarted; try again what failed (docker start, docker network create)"
+        )
     try:
         # Calls without arguments come with no body, or with null.
-        call: Call = _DECODERS[METHODS[method]].decode(b"{}" if body.strip() in {b"", b"null"} else body)
+        call: Call = _DECODERS[kind].decode(b"{}" if empty else body)
     except NOT_JSON as error:
         beginning = legible(body[:80].decode(errors="replace"))
         raise DecodeFailed(f"cannot read the call of {method}: {error}; it begins {beginning!r}") from error

@@ -100,11 +100,12 @@ class DockerPlugin:
                 assert_never(call)
 
     async def _requested(self, call: plugin_codec.RequestAddress) -> Address:
-        pool = docker_networks.pool_of(call.pool_id)
-        if (call.options or {}).get(plugin_codec.REQUEST_KIND) == plugin_codec.OF_GATEWAY:
+        pool, options = docker_networks.pool_of(call.pool_id), call.options or {}
+        if options.get(plugin_codec.REQUEST_KIND) == plugin_codec.OF_GATEWAY:
             docker_networks.require_gateway(call.address)
             return GATEWAY
-        return await self._endpoints.request(pool, _address(call.address))
+        name = options.get(plugin_codec.CONTAINER_NAME, "")
+        return await self._endpoints.request(pool, _address(call.address), name=name)
 
     async def _change_endpoint(
         self,
@@ -140,6 +141,7 @@ class DockerPlugin:
         """The MAC of the new endpoint."""
         self._networks.require(call.network_id)
         _refuse_ports(call.options)
+        _refuse_driver_options(call.options)
         interface = call.interface or plugin_codec.EndpointInterface()
         if interface.mac_address:
             raise ConfigInvalid(
@@ -184,6 +186,18 @@ def _refuse_ports(options: Options | None) -> None:
         raise ConfigInvalid(
             f"cannot publish port {few(ports)}: a container on the VNet is reached at its own address, at every "
             "port that it listens on; leave -p and -P out, and allow the port in the network security group"
+        )
+
+
+def _refuse_driver_options(options: Options | None) -> None:
+    """Of one container on one network. What has no effect is not passed over in silence."""
+    given = [
+        it for it in options or {} if it == plugin_codec.INTERFACE_NAME or not it.startswith(plugin_codec.DOCKERS_OWN)
+    ]
+    if given:
+        raise ConfigInvalid(
+            f"cannot use driver-opt {legible(few(sorted(given)))}: azure-cni takes no options of an endpoint, and "
+            "Docker names its interface; leave it out"
         )
 
 

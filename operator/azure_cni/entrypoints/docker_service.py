@@ -112,6 +112,7 @@ async def serve_docker(
     runner = AppRunner(server.application(), access_log=None, handle_signals=False)
     await runner.setup()
     closing.push_async_callback(runner.cleanup)
+    closing.callback(endpoints.end_waits)  # before that, which waits for each answer
     _make_parent(path)
     served = await serve_socket(runner, path, requests=server.requests, faults=node.faults, activity=ACTIVITY)
     closing.callback(path.unlink, missing_ok=True)

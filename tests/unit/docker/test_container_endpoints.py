@@ -7,8 +7,10 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from azure_cni.docker.container_endpoints import UNUSED_S
 from azure_cni.docker.docker_networks import ANY_POOL
 from azure_cni.errors import ConfigInvalid, DatapathError, NoAddress, NodeNotReady
+from azure_cni.ipam.limits import COOLING_AT_LIMIT_S
 from azure_cni.ipam.sizing import Policy
 from fakes.docker import FakeForwarding, PluginHost
 from fakes.nic import FakeNic
@@ -19,8 +21,10 @@ pytestmark = pytest.mark.looptime
 HERE = IPv4Network("10.240.0.0/22")
 
 
-async def started(host: PluginHost, endpoint: str, *, address: IPv4Address | None = None) -> IPv4Address:
-    given = await host.endpoints.request(ANY_POOL, address)
+async def started(
+    host: PluginHost, endpoint: str, *, address: IPv4Address | None = None, name: str = ""
+) -> IPv4Address:
+    given = await host.endpoints.request(ANY_POOL, address, name=name)
     await host.endpoints.create("net1", endpoint, given)
     await host.endpoints.join("net1", endpoint, netns=f"/run/docker/netns/{endpoint}")
     host.move("net1", endpoint, f"/run/docker/netns/{endpoint}")
@@ -64,6 +68,93 @@ async def test_an_address_that_cooled_when_it_was_named_cools_again_if_its_conta
         await node.until(lambda: not node.counts.cooling, within_s=200)
         await host.endpoints.release(await host.endpoints.request(ANY_POOL, first))
         assert node.counts.cooling == 0
+
+
+async def test_an_address_that_cooled_when_it_was_named_cools_again_also_in_the_next_process() -> None:
+    before = PluginHost()
+    async with before.node.running():
+        first = await started(before, "ep1")
+        await ended(before, "ep1", first)
+        await before.endpoints.request(ANY_POOL, first)
+    host = PluginHost(before=before)
+    async with host.node.running() as node:
+        await host.endpoints.release(first)
+        assert (node.counts.assigned, node.counts.cooling) == (0, 1)
+
+
+async def test_what_cooled_at_the_nodes_limit_cools_again_if_its_container_never_started() -> None:
+    host = PluginHost(SimulatedNode(policy=Policy(min_free=1, max_free=2, batch=1, maximum=2)))
+    async with host.node.running() as node:
+        await started(host, "ep1")
+        second = await started(host, "ep2")
+        await ended(host, "ep2", second)
+        await node.until(lambda: node.state.at_limit)
+        await asyncio.sleep(COOLING_AT_LIMIT_S)
+        assert node.counts.cooling == 1
+        assert await host.endpoints.request(ANY_POOL) == second
+        await host.endpoints.release(second)
+        assert (node.counts.free, node.counts.cooling) == (0, 1)
+
+
+async def test_a_named_address_that_was_requested_and_not_used_is_given_to_who_names_it_next() -> None:
+    """Docker or the plugin died between the request and the endpoint, and the container is started again."""
+    host = PluginHost()
+    async with host.node.running() as node:
+        address = await host.endpoints.request(ANY_POOL)
+        await asyncio.sleep(UNUSED_S)
+        assert await host.endpoints.request(ANY_POOL, address) == address
+        with pytest.raises(NoAddress, match="a container that starts has it"):
+            await host.endpoints.request(ANY_POOL, address)
+        await host.endpoints.create("net1", "ep1", address)
+        with pytest.raises(ConfigInvalid, match="endpoint ep1 of network net1 has"):
+            await host.endpoints.create("net1", "ep2", address)
+        with pytest.raises(ConfigInvalid, match="released once its endpoint is deleted"):
+            await host.endpoints.release(address)
+        assert node.counts.assigned == 1
+
+
+async def test_a_container_that_is_started_again_has_its_address_again_while_it_cools() -> None:
+    """By its name, where Docker gives that."""
+    host = PluginHost()
+    async with host.node.running() as node:
+        first = await started(host, "ep1", name="web")
+        other = await started(host, "ep2", name="db")
+        await ended(host, "ep1", first)
+        assert await started(host, "ep3", name="api") not in {first, other}
+        assert await started(host, "ep4", name="web") == first
+        await ended(host, "ep4", first)
+        await node.until(lambda: not node.counts.cooling, within_s=200)
+        with pytest.raises(ConfigInvalid, match="this VM's NIC has others"):
+            await host.endpoints.request(IPv4Network("10.9.0.0/16"), name="web")
+
+
+async def test_an_address_that_another_had_meanwhile_is_not_given_back_to_the_first() -> None:
+    """What cools then cools after the other, whose connections are not for the first."""
+    host = PluginHost()
+    async with host.node.running():
+        first = await started(host, "ep1", name="web")
+        await ended(host, "ep1", first)
+        await started(host, "ep2", address=first)
+        await ended(host, "ep2", first)
+        assert await started(host, "ep3", name="web") != first
+
+
+async def test_who_waits_for_an_address_is_answered_when_the_process_ends() -> None:
+    nic = FakeNic()
+    host = PluginHost(SimulatedNode(nic=nic, policy=Policy(min_free=0, batch=1, max_free=1)))
+    async with host.node.running() as node:
+        await host.endpoints.request(ANY_POOL)
+        nic.hold()
+        began_s = node.clock.boottime_s()
+        waiting = asyncio.create_task(host.endpoints.request(ANY_POOL))
+        await asyncio.sleep(1)
+        host.endpoints.end_waits()
+        with pytest.raises(NodeNotReady, match="azure-cni is being stopped"):
+            await waiting
+        with pytest.raises(NodeNotReady, match="azure-cni is being stopped"):
+            await host.endpoints.request(ANY_POOL)
+        assert node.clock.boottime_s() - began_s < 2
+        assert node.counts.assigned == 1
 
 
 @pytest.mark.parametrize(
