@@ -42,17 +42,26 @@ class FakeStateFile:
 
 
 class FakeForwarding:
-    """Implements `azure_cni.docker.ports.Forwarding`; `fail_next` is raised by the next call."""
+    """Implements `azure_cni.docker.ports.Forwarding`; `fail_next` is raised by the next call.
+
+    `flush` is what others do to a firewall.
+    """
 
     def __init__(self) -> None:
         self.admitted: list[str] = []
+        self.forwards = False
         self.fail_next: DatapathError | None = None
 
-    async def admit(self, uplink: str) -> None:
+    async def admit(self, uplink: str) -> bool:
         error, self.fail_next = self.fail_next, None
         if error is not None:
             raise error
+        missing, self.forwards = not self.forwards, True
         self.admitted.append(uplink)
+        return missing
+
+    def flush(self) -> None:
+        self.forwards = False
 
 
 class FakeUsage:

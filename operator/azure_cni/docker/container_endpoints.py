@@ -253,11 +253,18 @@ class ContainerEndpoints:
     def _slot(self, address: Address) -> Slot | None:
         return next((slot for slot in self._node.stored.ledger.slots if slot.address == address), None)
 
-    async def _admit(self) -> None:
+    async def admit_again(self) -> None:
+        """Docker's firewall forwards for all that is wired here, also where somebody set it up anew. DatapathError."""
+        if any(holder.netns for holder in self._holders()) and await self._admit():
+            log.warning("rules put back into the firewall's chain FORWARD, for containers that run")
+
+    async def _admit(self) -> bool:
+        """Whether something was missing."""
         identity = self._node.state.identity
-        if identity is not None:
-            uplink = await self._datapath.uplink(identity.mac, identity.primary_ip)
-            await self._forwarding.admit(uplink.name)
+        if identity is None:
+            return False
+        uplink = await self._datapath.uplink(identity.mac, identity.primary_ip)
+        return await self._forwarding.admit(uplink.name)
 
     def _why(self) -> str:
         return self._node.state.forecast.message

@@ -30,8 +30,11 @@ class LinkHandover(Protocol):
 class Forwarding(Protocol):
     """The firewall that Docker itself sets up on the host."""
 
-    async def admit(self, uplink: str) -> None:
-        """Let it forward between our links, and between them and the interface of that name. DatapathError."""
+    async def admit(self, uplink: str) -> bool:
+        """Let it forward between our links, and between them and the interface of that name. DatapathError.
+
+        Whether it did not.
+        """
 
 
 class StateFile(Protocol):

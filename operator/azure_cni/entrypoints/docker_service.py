@@ -5,6 +5,7 @@ The agent loads this module only where it serves Docker: the others do without i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from azure_cni.docker.engine_roll import EngineRoll
 from azure_cni.docker.plugin_methods import DockerPlugin
 from azure_cni.entrypoints.cni_listener import RequestBounds
 from azure_cni.entrypoints.docker_socket import ACTIVITY, DockerSocket
-from azure_cni.entrypoints.running import kept_up
+from azure_cni.entrypoints.running import every, kept_up
 from azure_cni.entrypoints.runtime_sockets import serve_socket
 from azure_cni.errors import AzureCniError
 from azure_cni.host.files import WholeFile
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 
 ID_BYTES: Final = 8
 """Of the names of addresses that were requested for nobody yet: no two of a VM are alike."""
+ADMIT_S: Final = 30.0
+"""Between two looks at Docker's firewall, beside that of each container that joins."""
 
 
 def docker_networks(state_dir: Path) -> DockerNetworks:
@@ -117,7 +120,10 @@ async def serve_docker(
     served = await serve_socket(runner, path, requests=server.requests, faults=node.faults, activity=ACTIVITY)
     closing.callback(path.unlink, missing_ok=True)
     log.info("serving docker", extra={"socket": str(path), "version": __version__})
-    await kept_up(partial(served.keep_open, prepare=partial(_make_parent, path)), ACTIVITY, node.faults)
+    async with asyncio.TaskGroup() as periodic:
+        keep_open = partial(served.keep_open, prepare=partial(_make_parent, path))
+        periodic.create_task(kept_up(keep_open, ACTIVITY, node.faults))
+        periodic.create_task(every(ADMIT_S, endpoints.admit_again, "docker_firewall", node.faults))
 
 
 def _make_parent(path: Path) -> None:

@@ -45,12 +45,13 @@ class DockerFirewall:
         self._command = tuple(command)
         self._one_at_a_time = asyncio.Lock()
 
-    async def admit(self, uplink: str) -> None:
+    async def admit(self, uplink: str) -> bool:
         """Add the rules that are missing. Where there is no iptables, Docker cannot have used it either."""
         async with self._one_at_a_time:
-            listing = await self._run("-S", "FORWARD")
-            for rule in lacking(listing or "", uplink):
+            missing = lacking(await self._run("-S", "FORWARD") or "", uplink)
+            for rule in missing:
                 await self._run("-A", "FORWARD", *rule)
+        return bool(missing)
 
     async def _run(self, *arguments: str) -> str | None:
         """What it printed; None where it is not installed. DatapathError when it fails."""

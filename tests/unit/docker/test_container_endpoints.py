@@ -253,9 +253,9 @@ async def test_what_docker_never_ends_is_taken_back_when_its_link_has_been_gone_
 class SlowFirewall(FakeForwarding):
     """Another program holds iptables' lock."""
 
-    async def admit(self, uplink: str) -> None:
+    async def admit(self, uplink: str) -> bool:
         await asyncio.sleep(30)
-        await super().admit(uplink)
+        return await super().admit(uplink)
 
 
 async def test_what_is_just_being_joined_is_not_taken_back() -> None:
@@ -273,6 +273,25 @@ async def test_what_is_just_being_joined_is_not_taken_back() -> None:
         await joining
         assert host.states() == {str(address): "net1"}
         assert len(await node.datapath.sandboxes()) == 1
+
+
+async def test_a_firewall_that_is_set_up_anew_forwards_for_running_containers_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A reload of firewalld, iptables-restore: Docker puts back its own rules alone, and a container joins some day."""
+    host = PluginHost()
+    async with host.node.running():
+        await host.endpoints.admit_again()
+        assert host.forwarding.admitted == []  # nobody is wired here
+        address = await started(host, "ep1")
+        host.forwarding.flush()
+        await host.endpoints.admit_again()
+        assert host.forwarding.forwards
+        words = "rules put back into the firewall's chain FORWARD, for containers that run"
+        assert [one.message for one in caplog.records].count(words) == 1
+        await host.endpoints.admit_again()
+        assert [one.message for one in caplog.records].count(words) == 1
+        await ended(host, "ep1", address)
 
 
 async def test_of_two_networks_that_one_container_joins_at_once_one_is_refused() -> None:
