@@ -67,9 +67,13 @@ class FakeNic:
         self.room = room
         self.limit = limit
         self.fail_next = fail_next
+        self.refusal: CloudError | None = None
+        """What every write is refused with."""
         self.fail_next_read: CloudError | None = None
         self.fail_operation: CloudError | None = None
         """The next write is accepted, and its operation then ends with this."""
+        self.fail_growth: CloudError | None = None
+        """As `fail_operation`, of the next write that adds."""
         self.reads = 0
         self.tries = 0
         """Writes that were sent to Azure, refused ones too."""
@@ -116,9 +120,7 @@ class FakeNic:
     ) -> NicView:
         self.tries += 1
         await asyncio.sleep(0)
-        error, self.fail_next = self.fail_next, None
-        if error is not None:
-            raise error
+        self._fail()
         self._refuse(seen, add=add, remove=remove)
         present = {config.name for config in self._configs}
         if remove and not present & set(remove) and not add and not attach and not self._failed:
@@ -132,9 +134,7 @@ class FakeNic:
     async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:
         self.tries += 1
         await asyncio.sleep(0)
-        error, self.fail_next = self.fail_next, None
-        if error is not None:
-            raise error
+        self._fail()
         self._refuse(seen, add=0, remove=())
         if unknown := sorted(set(groups) & self.no_such_groups):
             raise RequestRefused(f"cannot write {NIC_ID}: InvalidResourceReference: {unknown} was not found")
@@ -157,6 +157,11 @@ class FakeNic:
 
     def elsewhere_touch(self) -> None:
         """Another tool changes something that is not ours (a tag): only the etag shows it."""
+        self._touch()
+
+    def elsewhere_fail(self) -> None:
+        """Another tool writes the NIC with nothing changed, and its operation ends badly."""
+        self._failed = True
         self._touch()
 
     def elsewhere_add(self, address: str, *, name: str = "theirs", size: int = 1) -> None:
@@ -207,6 +212,11 @@ class FakeNic:
         return frozenset(address for config in self._configs for address in config.addresses)
 
     # Azure's rules.
+
+    def _fail(self) -> None:
+        error, self.fail_next = self.fail_next or self.refusal, None
+        if error is not None:
+            raise error
 
     def _refuse(self, seen: NicView, *, add: int, remove: Collection[ConfigName]) -> None:
         foreign = sorted(name for name in remove if not is_our_name(name))
@@ -263,6 +273,8 @@ class FakeNic:
         self._touch()
         self._running = asyncio.Event()
         self._outcome, self.fail_operation = self.fail_operation, None
+        if add and self.fail_growth is not None:
+            self._outcome, self.fail_growth = self.fail_growth, None
 
     async def _operation(self) -> None:
         running, outcome = self._running, self._outcome

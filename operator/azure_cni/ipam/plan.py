@@ -10,90 +10,42 @@ the same step.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, TypeAlias
 
 from azure_cni.api.node_ip_pool import Recall
 from azure_cni.ipam.ledger import Counts, Ledger, Slot, State
 from azure_cni.ipam.limits import SETTLE_POLL_S, SHRINK_DELAY_S
-from azure_cni.ipam.sizing import Policy, target, under_recall
-from azure_cni.model.nic import (
-    MAX_ADDRESSES_PER_NODE,
-    Address,
-    AttachmentChange,
-    ConfigName,
-    IPConfiguration,
-    NicView,
+from azure_cni.ipam.plan_steps import (
+    LATE,
+    Attach,
+    AwaitGrant,
+    Grow,
+    NoOp,
+    Regroup,
+    Rewrite,
+    Shrink,
+    Step,
+    WaitForAzure,
 )
-from azure_cni.model.text import counted
+from azure_cni.ipam.sizing import Policy, target, under_recall
+from azure_cni.model.nic import MAX_ADDRESSES_PER_NODE, Address, AttachmentChange, IPConfiguration, NicView
 
-
-@dataclass(frozen=True, slots=True)
-class NoOp:
-    """Nothing to do now."""
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitGrant:
-    """More is needed than is granted: ask to hold `requested` addresses, and decide again when that is answered."""
-
-    requested: int
-
-
-@dataclass(frozen=True, slots=True)
-class Grow:
-    """Add `add` configurations of one address each in one write, which also changes what pods have attached."""
-
-    add: int
-    attach: tuple[AttachmentChange, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Attach:
-    """Note in the ledger which addresses get something, then change in one write what pods have attached."""
-
-    changes: tuple[AttachmentChange, ...]
-
-    @property
-    def reason(self) -> str:
-        """For people."""
-        return f"what {counted(len(self.changes), 'pod')} may have attached changes"
-
-
-@dataclass(frozen=True, slots=True)
-class Shrink:
-    """Release `addresses` in the ledger, then leave the configurations `names` out in one write."""
-
-    names: tuple[ConfigName, ...]
-    addresses: tuple[Address, ...]
-    reason: str = field(default="more free addresses than wanted", compare=False)
-    """For people: why these leave."""
-
-
-@dataclass(frozen=True, slots=True)
-class WaitForAzure:
-    """Azure is still working on the NIC: nothing may be written. Look again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rewrite:
-    """Write the NIC once more as it is: to end a failed state, or so that an older write cannot come through."""
-
-    reason: str = field(default="the last operation failed", compare=False)
-    """For people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Regroup:
-    """Put all of the NIC into these application security groups, and no other, in one write."""
-
-    groups: tuple[str, ...]
-
-
-_LATE: Final = Rewrite("a write with an unknown outcome must not come through late")
-
-Step: TypeAlias = NoOp | AwaitGrant | Grow | Attach | Shrink | WaitForAzure | Rewrite | Regroup
+__all__ = [
+    "Attach",
+    "AwaitGrant",
+    "Grow",
+    "NoOp",
+    "PendingWrite",
+    "Plan",
+    "Regroup",
+    "Rewrite",
+    "Shrink",
+    "Step",
+    "WaitForAzure",
+    "next_step",
+    "releasable",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +92,7 @@ def next_step(
     shrink_delay_s: float = SHRINK_DELAY_S,
     attach: tuple[AttachmentChange, ...] = (),
     may_grow: bool = True,
+    may_rewrite: bool = True,
     groups: tuple[str, ...] | None = None,
     recall: Recall | None = None,
     recall_met: int = 0,
@@ -149,9 +102,10 @@ def next_step(
     `waiting`: pods here that need an address and have none. `granted`: what the newest request was answered with, 0
     while it is not. `pending_write`: the ledger withholds from pods what such a write would remove, or attach to.
     `attach`: what is to be changed of what pods have attached. `may_grow` is False while a growth that failed rests,
-    or is refused: then `attach` and `groups` do not wait for it. `groups`: the application security groups that the NIC
-    shall be in, None for those that it is in; no pod's address waits for that. `recall`: what the controller wants to
-    have back for pods of other nodes, without `shrink_delay_s` but once for each number. Times are boot times in s.
+    or is refused: then `attach`, `groups` and the repair of a failed NIC do not wait for it. `may_rewrite` is False
+    while that repair rests. `groups`: the application security groups that the NIC shall be in, None for those that it
+    is in; no pod's address waits for that. `recall`: what the controller wants to have back for pods of other nodes,
+    without `shrink_delay_s` but once for each number. Times are boot times in s.
     """
     counts = ledger.counts()
     # Missing addresses are not on the NIC and do not become useful by growing: neither side counts them.
@@ -175,7 +129,7 @@ def next_step(
     if (
         step := _withheld(ledger, view, pending_write, attach=attach)
         or _failed(ledger, view)
-        or (rest if isinstance(growth, Grow | AwaitGrant) and not may_grow and isinstance(rest, Regroup) else growth)
+        or _unless_it_rests(growth, rest, may_grow=may_grow, may_rewrite=may_rewrite)
         or recalled
     ):
         return plan(step, wake_at_s=cooled_at_s)
@@ -204,7 +158,7 @@ def _withheld(
     for it.
     """
     may_gain = ledger.may_gain(view) and not attach  # else the write that is made anyway ends the doubt
-    return _LATE if pending_write and (ledger.counts().releasing or may_gain) else None
+    return LATE if pending_write and (ledger.counts().releasing or may_gain) else None
 
 
 def _growth(
@@ -222,12 +176,20 @@ def _growth(
     return AwaitGrant(requested=wanted)
 
 
+def _unless_it_rests(growth: Step | None, rest: Step, *, may_grow: bool, may_rewrite: bool) -> Step | None:
+    """The growth, or what the NIC needs while growth rests or is refused. That may last for hours, and meanwhile what a
+    failed operation left need not be what works.
+    """
+    instead = isinstance(rest, Regroup) or (isinstance(rest, Rewrite) and may_rewrite)
+    return rest if isinstance(growth, Grow | AwaitGrant) and not may_grow and instead else growth
+
+
 def _rest(view: NicView, groups: tuple[str, ...] | None, *, too_much: bool) -> Step:
     """What a NIC of the right size needs. `too_much`: a write not known to have ended could make it larger."""
     if view.failed:
         return Rewrite()
     if too_much:  # it stays reserved until Azure would refuse that write
-        return _LATE
+        return LATE
     return NoOp() if groups is None or view.is_in(groups) else Regroup(groups)
 
 

@@ -268,3 +268,15 @@ class TestOthers:
             assert found.step == step
         resting = next_step(seen(*range(10)), nic, DEFAULT, **arguments, granted=granted, may_grow=False, groups=())
         assert resting.step == growth  # the NIC is in none, as wanted
+
+    @pytest.mark.parametrize(("granted", "growth"), [(250, Grow(6)), (0, AwaitGrant(16))])
+    def test_a_failed_nic_is_repaired_while_growth_rests_unless_its_repair_does_too(self, granted: int, growth: Step):
+        nic = replace(view(list(range(10))), failed=True)
+        arguments = {"waiting": 0, "now_s": 0.0, "surplus_since_s": None, "granted": granted}
+        for may_grow, may_rewrite, step in (
+            (True, True, growth),
+            (False, True, Rewrite()),
+            (False, False, growth),
+        ):
+            found = next_step(seen(*range(10)), nic, DEFAULT, **arguments, may_grow=may_grow, may_rewrite=may_rewrite)
+            assert found.step == step

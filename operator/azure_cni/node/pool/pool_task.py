@@ -195,8 +195,9 @@ class PoolTask:
             self._pool_object.pool_or_unread, pool_state.reservation.request
         )
         may_grow = pool_state.grant.refusal not in _LASTING and not self._failures.blocks(Activity.GROW, now_s=now_s)
-        # Groups that Azure refuses must not displace the growth that rests: it is asked for all the while.
+        # What Azure refuses must not displace the growth that rests: that is asked for all the while.
         may_regroup = may_grow or not self._failures.blocks(Activity.GROUPS, now_s=now_s)
+        may_rewrite = not self._failures.blocks(Activity.RELEASE, now_s=now_s)
         pool_state.plan = next_step(
             self._core.stored.ledger,
             view,
@@ -209,6 +210,7 @@ class PoolTask:
             shrink_delay_s=self._core.settings.timing.shrink_delay_s,
             attach=() if self._failures.blocks(Activity.ATTACH, now_s=now_s) else self._pod_attachments.changes(view),
             may_grow=may_grow,
+            may_rewrite=may_rewrite,
             groups=pool_state.security_groups if may_regroup else None,
             recall=pool_state.grant.recall,
             recall_met=pool_state.plan.recall_met if pool_state.plan else self._pool_object.pool_or_unread.recall_met,

@@ -1,0 +1,76 @@
+"""The steps that a plan can say are next: what is done to the NIC, or why nothing is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from azure_cni.model.nic import Address, AttachmentChange, ConfigName
+from azure_cni.model.text import counted
+
+
+@dataclass(frozen=True, slots=True)
+class NoOp:
+    """Nothing to do now."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitGrant:
+    """More is needed than is granted: ask to hold `requested` addresses, and decide again when that is answered."""
+
+    requested: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Add `add` configurations of one address each in one write, which also changes what pods have attached."""
+
+    add: int
+    attach: tuple[AttachmentChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Note in the ledger which addresses get something, then change in one write what pods have attached."""
+
+    changes: tuple[AttachmentChange, ...]
+
+    @property
+    def reason(self) -> str:
+        """For people."""
+        return f"what {counted(len(self.changes), 'pod')} may have attached changes"
+
+
+@dataclass(frozen=True, slots=True)
+class Shrink:
+    """Release `addresses` in the ledger, then leave the configurations `names` out in one write."""
+
+    names: tuple[ConfigName, ...]
+    addresses: tuple[Address, ...]
+    reason: str = field(default="more free addresses than wanted", compare=False)
+    """For people: why these leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForAzure:
+    """Azure is still working on the NIC: nothing may be written. Look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Write the NIC once more as it is: to end a failed state, or so that an older write cannot come through."""
+
+    reason: str = field(default="the last operation failed", compare=False)
+    """For people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Regroup:
+    """Put all of the NIC into these application security groups, and no other, in one write."""
+
+    groups: tuple[str, ...]
+
+
+LATE: Final = Rewrite("a write with an unknown outcome must not come through late")
+
+Step: TypeAlias = NoOp | AwaitGrant | Grow | Attach | Shrink | WaitForAzure | Rewrite | Regroup

@@ -1,0 +1,76 @@
+"""A NIC that a failed write left Failed is repaired soon, also while growth rests."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from azure_cni.errors import AccessDenied
+from azure_cni.ipam.sizing import Policy
+from azure_cni.node.pool.reservation_request import ControllerGrants
+from fakes.nic import FakeNic, operation_failed
+from fakes.simulated_node import SimulatedNode, pod_body
+from unit.node.attaching import answering
+
+pytestmark = pytest.mark.looptime
+
+SMALL = Policy(min_free=2, max_free=8, batch=4)
+A_MINUTE_S = 60.0
+
+
+async def fails(node: SimulatedNode) -> None:
+    """Somebody writes the NIC, and the operation ends badly."""
+    node.nic.elsewhere_fail()
+    node.pools.annotate(**{"azure-cni.io/read-now": str(node.clock.boottime_s())})
+    node.reconciler.pool_seen(node.pools.shown())
+    await asyncio.sleep(0)
+
+
+async def test_while_the_subnet_is_full() -> None:
+    async with SimulatedNode(nic=FakeNic(room=4), policy=SMALL).running() as node:
+        await node.until(lambda: node.counts.free == 4)
+        waits = [asyncio.create_task(node.add(f"p{number}")) for number in range(8)]
+        await node.until(lambda: node.condition("SubnetFull")["status"] == "True")
+        await asyncio.sleep(600)  # the pauses between two tries to grow are at their longest
+        await fails(node)
+        await node.until(lambda: node.nic.writes == 2, within_s=A_MINUTE_S)
+        assert not (await node.nic.read()).failed
+        node.nic.room = 100
+        await node.until(lambda: node.counts.allocated == 8, within_s=300)
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["that_azure_takes", "that_azure_refuses"])
+async def test_while_the_quota_is_used_up(refused: bool) -> None:  # noqa: FBT001
+    async with SimulatedNode(policy=SMALL, grants=ControllerGrants()).running() as node:
+        controller = asyncio.create_task(answering(node, most=4))
+        await node.until(lambda: node.counts.free == 4)
+        waits = [asyncio.create_task(node.add(f"p{number}")) for number in range(8)]
+        await node.until(lambda: node.condition("QuotaExceeded")["status"] == "True")
+        if refused:
+            node.nic.refusal = AccessDenied("cannot write NIC: the identity may not")
+        await fails(node)
+        await asyncio.sleep(A_MINUTE_S)
+        assert (await node.nic.read()).failed is refused
+        assert node.status["writeIntent"] == "Grow"  # goes on asking
+        controller.cancel()
+        await asyncio.gather(controller, *waits, return_exceptions=True)
+
+
+async def test_after_a_growth_that_fails_again_and_again() -> None:
+    """Whatever becomes of the growth, no minute passes in which the NIC stays Failed all the while."""
+    async with SimulatedNode(policy=SMALL).running() as node:
+        await node.until(lambda: node.counts.free == 4)
+        waits = [asyncio.create_task(node.add(f"p{number}")) for number in range(8)]
+        node.demand.replace([pod_body(f"p{number}") for number in range(8)])
+        failures, failed_for_s, longest_s = 0, 0, 0
+        for _ in range(1200):
+            failures += node.nic.fail_growth is None
+            node.nic.fail_growth = operation_failed()
+            failed_for_s = failed_for_s + 1 if (await node.nic.read()).failed else 0
+            longest_s = max(longest_s, failed_for_s)
+            await asyncio.sleep(1)
+        assert failures > 5
+        assert longest_s <= A_MINUTE_S
+        await asyncio.gather(*waits, return_exceptions=True)
