@@ -31,7 +31,7 @@ from azure_cni.errors import AccessDenied, CloudError, ResourceBusy, Throttled
 from azure_cni.kube.delegated_nic import DelegatedCloud, DelegatedNic, OperationClient
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, AttachmentChange, ConfigName, NicID, NicView, VNetID
-from azure_cni.node.ports import Nic
+from azure_cni.node.azure_ports import Nic
 from contract.azure_world import Token
 from fakeazure import Endpoints, FakeAzure, ManualClock
 from fakes.cluster import FakeCluster

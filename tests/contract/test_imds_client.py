@@ -15,7 +15,7 @@ from azure_cni.azure.answers import MAX_BYTES
 from azure_cni.azure.attestation import trust_in, verify
 from azure_cni.azure.imds import GONE_PAUSES_S, PAUSES_S, Imds
 from azure_cni.azure.instance_document import Instance, mac_text, parse_instance
-from azure_cni.azure.observed import ObservedCloud, ObservedNic
+from azure_cni.azure.observed import ImdsAddresses, ObservedCloud, ObservedNic
 from azure_cni.errors import CloudError, CloudNotFound, CloudUnreachable, RequestRefused, Throttled
 from azure_cni.model.identity import MAX_ATTESTED_DOCUMENT
 from azure_cni.model.nic import ConfigName
@@ -64,6 +64,22 @@ async def test_the_instance_is_read(world: ServedImds) -> None:
     assert [str(address.private) for address in interface.addresses] == ["10.240.0.4", "10.240.0.5", "10.240.0.6"]
     assert interface.subnets == (IPv4Network("10.240.0.0/22"),)
     assert world.meter.calls == [("imds.instance", "200")]
+    assert world.pauses_s == []
+
+
+async def test_a_glance_shows_the_addresses_of_the_nic_in_one_attempt(world: ServedImds) -> None:
+    mac = world.azure.vm("vm1").mac.lower().replace("-", ":")
+    shown = ImdsAddresses(world.imds)
+    three = {IPv4Address(f"10.240.0.{last}") for last in (4, 5, 6)}
+    assert await shown.addresses(mac) == three
+    world.azure.outside.vanish("vm1-nic", "10.240.0.5")
+    assert await shown.addresses(mac) == three - {IPv4Address("10.240.0.5")}
+    for status, error in ((500, CloudUnreachable), (410, CloudUnreachable), (429, Throttled), (404, CloudNotFound)):
+        world.azure.faults.add(faults.MetadataError(status), operation="imds.instance")
+        with pytest.raises(error, match=r"cannot read the instance metadata at .* \(1 attempt\)"):
+            await shown.addresses(mac)
+    with pytest.raises(CloudNotFound, match="cannot find the NIC 00:00:00:00:00:01"):
+        await shown.addresses("00:00:00:00:00:01")
     assert world.pauses_s == []
 
 

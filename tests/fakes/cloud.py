@@ -23,7 +23,7 @@ IDENTITY = NodeIdentity(
 
 
 class FakeCloud:
-    """Implements `azure_cni.node.ports.Cloud`. `fail_next` is raised by the next call, then forgotten."""
+    """Implements `azure_cni.node.azure_ports.Cloud`. `fail_next` is raised by the next call, then forgotten."""
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ RESERVED_AT_THE_START = 4  # Azure keeps .0 to .3 and the last address of each s
 
 
 class FakeNic:
-    """Implements `azure_cni.node.ports.Nic`.
+    """Implements `azure_cni.node.azure_ports.Nic`.
 
     `adopted` are addresses of others' secondaries, `ours` of configurations made by an earlier agent. `room` is how
     many addresses the subnet still has for us (None: all of `subnet`). `limit` counts configurations, the primary

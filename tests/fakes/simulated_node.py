@@ -16,6 +16,7 @@ from azure_cni.model.attachments import Allowance
 from azure_cni.model.identity import ModeName
 from azure_cni.node.assembly import Node
 from azure_cni.node.audit import AuditTrail
+from azure_cni.node.azure_ports import ShownAddresses
 from azure_cni.node.node_settings import NodePorts, NodeSettings, Timing
 from azure_cni.node.pods.leaks import Leaks
 from azure_cni.node.pods.liveness import RollCall
@@ -76,6 +77,7 @@ class SimulatedNode:
         audit: AuditTrail | None = None,
         in_cluster: bool = True,
         engine: RollCall | None = None,
+        shown_addresses: ShownAddresses | None = None,
     ) -> None:
         self.nic: FakeNic = nic or (before.nic if before else FakeNic())
         self.cloud: FakeCloud = cloud or (before.cloud if before else FakeCloud())
@@ -88,6 +90,7 @@ class SimulatedNode:
         self.pod_conditions = FakePodConditions()
         self.observer = RecordingObserver()
         self.audit = audit
+        self.shown_addresses = shown_addresses
         self.relisted = 0
         self.clock = LoopClock()
         self.attachable: tuple[Allowance, ...] = attachable or (before.attachable if before else ())
@@ -123,6 +126,7 @@ class SimulatedNode:
             clock=self.clock,
             observer=self.observer,
             audit=self.audit,
+            shown_addresses=self.shown_addresses,
         )
 
     def repair(self, *, datapath: Datapath | None = None) -> Repair:

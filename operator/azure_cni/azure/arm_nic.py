@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class ArmNic:
-    """Implements `azure_cni.node.ports.Nic` for the NIC of that id. `chance` names new configurations."""
+    """Implements `azure_cni.node.azure_ports.Nic` for the NIC of that id. `chance` names new configurations."""
 
     conclusive = REFUSALS
 

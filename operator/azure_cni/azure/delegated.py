@@ -42,11 +42,11 @@ class DelegatedAzure:
         remove: Collection[ConfigName],
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
-        """As `azure_cni.node.ports.Nic.write`, of the NIC that was observed."""
+        """As `azure_cni.node.azure_ports.Nic.write`, of the NIC that was observed."""
         return await self._nic(observed.nic_id).write(observed, add=add, remove=remove, attach=attach)
 
     async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:
-        """As `azure_cni.node.ports.Nic.set_security_groups`, of the NIC that was observed."""
+        """As `azure_cni.node.azure_ports.Nic.set_security_groups`, of the NIC that was observed."""
         return await self._nic(observed.nic_id).set_security_groups(observed, groups)
 
     def _nic(self, nic_id: NicID) -> ArmNic:

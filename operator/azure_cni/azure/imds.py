@@ -2,7 +2,8 @@
 
 It answers only on the node's own network, without a proxy, and to the NIC's primary address. It may be unavailable
 for up to 70 s while the host is updated (410), and only that is waited out; any other silence is reported soon, with
-what to check. It proves identity and says nothing about the pool: how soon it shows a new address is not documented.
+what to check. It proves identity. How soon it shows a new address is not documented, so what it shows of a NIC is no
+more than a hint.
 Source: Azure documentation, "Azure Instance Metadata Service for virtual machines".
 """
 
@@ -57,6 +58,10 @@ class Imds:
         """Who this VM is. CloudUnreachable when nothing answers; other CloudErrors when something else is wrong."""
         return parse_instance(await self._answer("instance", {"format": "json"}, "imds.instance"))
 
+    async def glance(self) -> Instance:
+        """As `instance`, in one attempt: for who asks again soon."""
+        return parse_instance(await self._answer("instance", {"format": "json"}, "imds.instance", patient=False))
+
     async def attested(self, nonce: str) -> str:
         """Azure's signed document on which VM this is, with `nonce` in it, as base64. Errors as those of `instance`.
 
@@ -65,15 +70,15 @@ class Imds:
         """
         return parse_signature(await self._answer("attested/document", {"nonce": nonce}, "imds.attested"))
 
-    async def _answer(self, path: str, query: Mapping[str, str], operation: str) -> bytes:
-        """What the service answers, tried again while it may be passing."""
-        pauses_s = list(PAUSES_S)
+    async def _answer(self, path: str, query: Mapping[str, str], operation: str, *, patient: bool = True) -> bytes:
+        """What the service answers; if `patient`, tried again while what is wrong may be passing."""
+        pauses_s = list(PAUSES_S) if patient else []
         attempt = 0
         while True:
             status, content = await self._ask(path, query, operation)
             if status == 200:  # noqa: PLR2004
                 return content
-            if status == GONE:
+            if status == GONE and patient:
                 pauses_s = list(GONE_PAUSES_S)
             if not _passing(status) or attempt >= len(pauses_s):
                 raise self._failure(path, status, content, attempts=attempt + 1)

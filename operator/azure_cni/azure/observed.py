@@ -1,7 +1,8 @@
-"""A node without any permission in Azure: its pool is what the metadata service shows, and nothing is ever written.
+"""The NIC as the metadata service shows it: a hint for nodes that read it elsewhere, and the pool of those that do not.
 
-For NICs that a template created with all their addresses. What the metadata service does not know stays "": the ids of
-NIC, subnet and VNet. Prefixes of peers come from the configuration, because they cannot be read here.
+A node without any permission in Azure has the addresses that a template gave its NIC, and nothing is ever written. What
+the metadata service does not know stays "": the ids of NIC, subnet and VNet. Prefixes of peers come from the
+configuration, because they cannot be read here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from azure_cni.azure.ip_configurations import is_host
 from azure_cni.errors import REFUSALS, CloudNotFound, CloudUnreachable, RequestRefused
 from azure_cni.model.identity import NodeIdentity, VNetView
 from azure_cni.model.nic import (
+    Address,
     AttachmentChange,
     ConfigName,
     ExcludedConfiguration,
@@ -28,8 +30,20 @@ from azure_cni.model.nic import (
 from azure_cni.model.text import addresses
 
 
+class ImdsAddresses:
+    """Implements `azure_cni.node.azure_ports.ShownAddresses`."""
+
+    def __init__(self, imds: Imds) -> None:
+        self._imds = imds
+
+    async def addresses(self, mac: str) -> frozenset[Address]:
+        """As the port says; CloudNotFound when no NIC with that MAC is shown."""
+        interface = _chosen(await self._imds.glance(), mac)
+        return frozenset(address.private for address in interface.addresses)
+
+
 class ObservedCloud:
-    """Implements `azure_cni.node.ports.Cloud`. `mac` chooses the NIC on a VM with several, "" the only one."""
+    """Implements `azure_cni.node.azure_ports.Cloud`. `mac` chooses the NIC on a VM with several, "" the only one."""
 
     def __init__(self, imds: Imds, *, mac: str = "") -> None:
         self._imds = imds
@@ -60,7 +74,7 @@ class ObservedCloud:
 
 
 class ObservedNic:
-    """Implements `azure_cni.node.ports.Nic` for the interface with that MAC."""
+    """Implements `azure_cni.node.azure_ports.Nic` for the interface with that MAC."""
 
     conclusive = REFUSALS
 

@@ -27,7 +27,7 @@ _SUBNET_ID: Final = re.compile(r"(/.+/virtualNetworks/[^/]+)/subnets/[^/]+", re.
 
 
 class ArmVmIdentity:
-    """Implements `azure_cni.node.ports.Cloud`. `cloud` is the public cloud that the settings name, "" for another."""
+    """Implements `azure_cni.node.azure_ports.Cloud`. `cloud` is the public cloud that the settings name, or ""."""
 
     def __init__(self, imds: Instances, arm: Arm, *, cloud: str = "") -> None:
         self._imds = imds

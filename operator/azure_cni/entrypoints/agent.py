@@ -119,6 +119,7 @@ class Agent:
         return NodePorts(
             cloud=self._azure.cloud,
             nic_of=self._azure.nic_of,
+            shown_addresses=self._azure.shown_addresses,
             grants=ControllerGrants() if settings.grants == "controller" else SelfGrants(),
             pools=pools,
             node=KubeNode(kube, node_name=settings.node_name),

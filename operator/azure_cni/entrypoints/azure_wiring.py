@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, assert_never
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.azure.answers import CallMetrics
 from azure_cni.azure.imds import Imds, ImdsClaims
-from azure_cni.azure.observed import ObservedCloud, ObservedNic
+from azure_cni.azure.observed import ImdsAddresses, ObservedCloud, ObservedNic
 from azure_cni.entrypoints.settings import AzureSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.kube.delegated_nic import DelegatedCloud, DelegatedNic, OperationClient
 from azure_cni.model.identity import NodeIdentity
 from azure_cni.model.nic import NicWriter
-from azure_cni.node.ports import Cloud, Nic, Observer, Pools
+from azure_cni.node.azure_ports import Cloud, Nic, ShownAddresses
+from azure_cni.node.ports import Observer, Pools
 
 if TYPE_CHECKING:
     from azure_cni.azure.arm import Arm
@@ -32,12 +33,13 @@ def _unheard(_: NodeIPPool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AzurePorts:
-    """The two ports to Azure. `pool_seen` takes each version of the node's pool: results of NIC operations. `arm` is
-    the session with the resource manager, None where there is none.
+    """The ports to Azure. `pool_seen` takes each version of the node's pool: results of NIC operations. `arm` is the
+    session with the resource manager, None where there is none.
     """
 
     cloud: Cloud
     nic_of: Callable[[NodeIdentity], Nic]
+    shown_addresses: ShownAddresses
     pool_seen: Callable[[NodeIPPool], None] = _unheard
     arm: Arm | None = None
 
@@ -53,7 +55,11 @@ def azure_ports(
         case NicWriter.CONTROLLER:
             return _delegated(imds, pools)
         case NicWriter.NONE:
-            return AzurePorts(cloud=ObservedCloud(imds), nic_of=lambda who: ObservedNic(imds, mac=who.mac))
+            return AzurePorts(
+                cloud=ObservedCloud(imds),
+                nic_of=lambda who: ObservedNic(imds, mac=who.mac),
+                shown_addresses=ImdsAddresses(imds),
+            )
         case _:
             assert_never(nic_writer)
 
@@ -67,7 +73,10 @@ def _delegated(imds: Imds, pools: Pools) -> AzurePorts:
     claims = ImdsClaims(imds)
     client = OperationClient(pools, attest=claims.document)
     return AzurePorts(
-        cloud=DelegatedCloud(claims, client), nic_of=partial(DelegatedNic, post=client), pool_seen=client.see
+        cloud=DelegatedCloud(claims, client),
+        nic_of=partial(DelegatedNic, post=client),
+        shown_addresses=ImdsAddresses(imds),
+        pool_seen=client.see,
     )
 
 
@@ -80,6 +89,7 @@ def _managed(settings: AzureSettings, *, imds: Imds, observer: Observer, closing
         # A custom endpoint is a private cloud's, whatever the metadata service calls that cloud.
         cloud=ArmVmIdentity(imds, arm, cloud="" if settings.arm_endpoint else settings.cloud),
         nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom(), adopt=settings.adopt),
+        shown_addresses=ImdsAddresses(imds),
         arm=arm,
     )
 

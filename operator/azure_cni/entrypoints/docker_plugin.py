@@ -113,6 +113,7 @@ class DockerProcess:
         return NodePorts(
             cloud=azure.cloud,
             nic_of=azure.nic_of,
+            shown_addresses=azure.shown_addresses,
             grants=ControllerGrants(),
             pools=self._pool,
             node=StandaloneNode(node_name, uid=_machine_id()),

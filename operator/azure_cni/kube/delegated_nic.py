@@ -180,7 +180,7 @@ class OperationClient:
 
 
 class DelegatedCloud:
-    """Implements `azure_cni.node.ports.Cloud`."""
+    """Implements `azure_cni.node.azure_ports.Cloud`."""
 
     def __init__(self, claims: Claims, post: OperationClient) -> None:
         self._claims = claims
@@ -198,7 +198,7 @@ class DelegatedCloud:
 
 
 class DelegatedNic:
-    """Implements `azure_cni.node.ports.Nic`.
+    """Implements `azure_cni.node.azure_ports.Nic`.
 
     While Azure works on a NIC it shows all of it as updating. Controllers come and go, so what worked before is
     remembered here, as the adapter to Azure does where the agent has one.

@@ -12,14 +12,13 @@ from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import Allowance
 from azure_cni.model.identity import ModeName, NodeIdentity
 from azure_cni.node.audit import AuditTrail
+from azure_cni.node.azure_ports import Cloud, Nic, ShownAddresses
 from azure_cni.node.ports import (
     Clock,
-    Cloud,
     Datapath,
     Events,
     Grants,
     LedgerStore,
-    Nic,
     NodeObject,
     Observer,
     PodConditions,
@@ -31,9 +30,12 @@ from azure_cni.node.recorded_deletes import ReleasedRecords
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Periods in seconds. The NIC is read again after each write anyway; `nic_s` finds what others changed."""
+    """Periods in seconds. The NIC is read again after each write anyway; `nic_s` finds what others changed, and sooner
+    than that what the metadata service, asked each `hint_s`, gives a hint of.
+    """
 
     nic_s: float = 600.0
+    hint_s: float = 15.0
     vnet_s: float = 3600.0
     kernel_s: float = 60.0
     shrink_delay_s: float = limits.SHRINK_DELAY_S
@@ -82,3 +84,5 @@ class NodePorts:
     observer: Observer
     audit: AuditTrail | None = None
     """None where no trail is kept."""
+    shown_addresses: ShownAddresses | None = None
+    """None where nothing shows the NIC's addresses beside what reads it."""

@@ -1,4 +1,4 @@
-"""What the use cases of a node need from outside, named by need.
+"""What the use cases of a node need from outside, named by need; what they need of Azure is in `azure_ports`.
 
 Each port is small, and is declared here by its consumer. The adapters implement them; the fakes in tests/ do too,
 and one contract suite holds both to the same behaviour. Every method raises only errors of `azure_cni.errors`.
@@ -6,7 +6,7 @@ and one contract suite holds both to the same behaviour. Every method raises onl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, NewType, Protocol, Self
@@ -16,11 +16,9 @@ from azure_cni.api.pod_annotations import PodCondition
 from azure_cni.datapath.interface import Interface, Wiring
 from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.datapath.uplink import RouteDecision, Uplink
-from azure_cni.errors import CloudError
 from azure_cni.ipam.address_state import Holder, LinkParameters, Sandbox, Slot
 from azure_cni.ipam.ledger import Change
-from azure_cni.model.identity import NodeIdentity, VNetView
-from azure_cni.model.nic import Address, AttachmentChange, ConfigName, NicView
+from azure_cni.model.nic import Address
 from azure_cni.node.pods.liveness import Occupancy
 
 
@@ -32,46 +30,6 @@ class Clock(Protocol):
 
     def utc(self, *, ahead_s: float = 0.0) -> str:
         """Wall clock for people, now or that many seconds ahead: RFC 3339, seconds, UTC."""
-
-
-class Cloud(Protocol):
-    """Azure, as far as a node asks who and where it is."""
-
-    async def identify(self) -> NodeIdentity:
-        """IMDS, then the VM and its NICs in ARM; the NIC is matched by MAC. CloudError when any of it fails."""
-
-    async def vnet(self, identity: NodeIdentity) -> VNetView:
-        """Prefixes of the VNet and of its connected peers."""
-
-
-class Nic(Protocol):
-    """The one NIC of this node. No retries inside: a failure is raised at once, and pacing is the reconciler's."""
-
-    conclusive: tuple[type[CloudError], ...]
-    """The errors of `write` after which a read shows all that came of it, unless Azure had accepted it (`accepted`).
-    After any other it may still be carried out, for as long as the NIC's etag is the one that it was decided from."""
-
-    async def read(self) -> NicView:
-        """One GET."""
-
-    async def write(
-        self,
-        seen: NicView,
-        *,
-        add: int = 0,
-        remove: Collection[ConfigName] = (),
-        attach: Sequence[AttachmentChange] = (),
-    ) -> NicView:
-        """Change the NIC in one write, guarded by `seen.etag`, wait for its operation, and read it again.
-
-        Adds `add` configurations (Dynamic, our name prefix, the primary's subnet and ASGs), leaves out those named in
-        `remove`, and changes what those in `attach` have attached; both must be ours. All else goes back as it was
-        read: all of it with nothing to change. Nothing is written when all of `remove` has left already.
-        PreconditionFailed when it changed since `seen`; OperationFailed when the operation ended badly.
-        """
-
-    async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:
-        """Put all of the NIC into just these application security groups, in one such write."""
 
 
 @dataclass(frozen=True, slots=True)

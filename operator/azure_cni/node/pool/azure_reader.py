@@ -16,6 +16,7 @@ from azure_cni.node.pool.failures import Activity
 from azure_cni.node.pool.pod_attachments import PodAttachments
 from azure_cni.node.pool.pool_object import PoolObject
 from azure_cni.node.pool.pool_state import LastRead, NodeCore, PoolState
+from azure_cni.node.pool.reading_hints import ReadingHints
 from azure_cni.node.pool.schedule import Schedule
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,10 @@ class AzureReader:
         pool_object: PoolObject,
         schedule: Schedule,
         pod_attachments: PodAttachments,
+        hints: ReadingHints,
     ) -> None:
         self._core = core
+        self._hints = hints
         self._pod_attachments = pod_attachments
         self._pool_state = pool_state
         self._pool_object = pool_object
@@ -76,6 +79,8 @@ class AzureReader:
 
     async def read_nic(self) -> bool:
         """The NIC, once VNet and node are known: before that, nothing could be made of it."""
+        if self._hints.take():
+            self._set_due(Activity.READ, in_s=0.0)
         nic, asked = self._pool_state.nic, self._pool_object.pool_or_unread.read_now
         due = self._is_due(Activity.READ) or asked != self._answered
         if nic is None or self._pool_state.vnet is None or not due:

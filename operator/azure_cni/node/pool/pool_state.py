@@ -14,11 +14,12 @@ from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.identity import ModeName, VNetView
 from azure_cni.model.nic import NicView
 from azure_cni.model.text import shortened
+from azure_cni.node.azure_ports import Nic
 from azure_cni.node.node_settings import NodePorts, NodeSettings
 from azure_cni.node.pods.demand import Demand
 from azure_cni.node.pool.failures import Failure
 from azure_cni.node.pool.reservation_request import ReservationRequest
-from azure_cni.node.ports import Grant, Nic
+from azure_cni.node.ports import Grant
 from azure_cni.node.state import NodeState
 from azure_cni.node.stored_ledger import StoredLedger
 

@@ -13,7 +13,8 @@ writes the pool's status, keeps the taint. It runs after each pass, when somethi
 while a pass is under way, for Azure may take minutes over an answer, or say nothing at all.
 
 Events are published by a third task (`pool_events`), for neither may wait for an API server that is slow to take one;
-what becomes of pods' load balancer pools and public IP addresses is shown on the pods by a fourth (`pod_reports`).
+what becomes of pods' load balancer pools and public IP addresses is shown on the pods by a fourth (`pod_reports`). A
+fifth asks the metadata service whether the NIC is worth a reading now (`reading_hints`).
 
 Each activity of either task fails, rests and is reported separately (`attempts`, `failures`), so that a silent Azure
 keeps neither the kernel nor the status from being right.
@@ -63,6 +64,7 @@ from azure_cni.node.pool.pool_events import PoolEvents
 from azure_cni.node.pool.pool_object import PoolObject
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
 from azure_cni.node.pool.pool_task import PoolTask
+from azure_cni.node.pool.reading_hints import ReadingHints
 from azure_cni.node.pool.schedule import Schedule
 from azure_cni.node.pool.status_builder import StatusBuilder
 from azure_cni.node.pool.status_task import StatusTask
@@ -104,6 +106,7 @@ class Reconciler:
         )
         self.path_inspector = PathInspector(core, pool_state=self._pool_state)
         self._pod_reports = PodReports(core, pod_attachments=self._pod_attachments)
+        self._hints = ReadingHints(core, pool_state=self._pool_state, wake=self._schedule.wake)
         self._status_task = self._new_status_task(core)
         self._pool_task = self._new_pool_task(core)
 
@@ -129,6 +132,7 @@ class Reconciler:
             pool_object=self._pool_object,
             schedule=self._schedule,
             pod_attachments=self._pod_attachments,
+            hints=self._hints,
         )
         writer = PoolNicWriter(
             core,
@@ -158,12 +162,13 @@ class Reconciler:
         self._pod_reports.wake()
 
     async def run(self) -> None:
-        """Both tasks, and beside them events and what is shown on pods, until cancelled."""
+        """Both tasks, and beside them events, what is shown on pods, and hints to read the NIC, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._pool_task.run(self._core.faults), name="pool")
             tasks.create_task(self._status_task.run(self._core.faults), name="status")
             tasks.create_task(self._events.run(self._core.faults), name="events")
             tasks.create_task(self._pod_reports.run(self._core.faults), name="pod reports")
+            tasks.create_task(self._hints.run(self._core.faults), name="reading hints")
 
     @property
     def pool_known(self) -> asyncio.Event:

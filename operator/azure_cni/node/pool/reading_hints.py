@@ -1,0 +1,103 @@
+"""Asks the metadata service every few seconds whether the NIC is worth a reading. A task of its own.
+
+Between two readings of the NIC another tool may take an address off it, and Azure may give that to another node while
+the pod still answers for it. Nothing depends on this task: a service that is away, slow or wrong costs a line in the
+log, and readings that find nothing, fewer and fewer of them (`ipam.nic_hints`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Final
+
+from azure_cni.errors import AzureCniError
+from azure_cni.faults import Faults
+from azure_cni.ipam.nic_hints import HintState, held_addresses, judged, weighed, withdrawn
+from azure_cni.model.nic import Address
+from azure_cni.model.text import few
+from azure_cni.node.azure_ports import ShownAddresses
+from azure_cni.node.pool.pool_state import NodeCore, PoolState
+
+log = logging.getLogger(__name__)
+
+SPREAD: Final = 0.2
+"""Of the period, by chance: nodes that started together do not ask, and read, together."""
+
+
+class ReadingHints:
+    """`wake` is called with each hint; the pool task then takes it (`take`) and reads the NIC."""
+
+    def __init__(
+        self,
+        core: NodeCore,
+        *,
+        pool_state: PoolState,
+        wake: Callable[[], None],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._core = core
+        self._pool_state = pool_state
+        self._wake = wake
+        self._chance = chance
+        self._state = HintState()
+        self._taken_s: float | None = None
+        """Boot time at which a reading was begun because of the hint; None while none was."""
+        self._failing = ""
+        """The reason for which the service could not be asked, as last logged."""
+
+    async def run(self, faults: Faults) -> None:
+        """Until cancelled; at once where there is nothing to ask."""
+        source = self._core.ports.shown_addresses
+        while source is not None:
+            await asyncio.sleep(self._core.settings.timing.hint_s * (1 + SPREAD * (self._chance() - 0.5)))
+            try:
+                with faults.guard("reading hints"):
+                    await self._look(source)
+            except AzureCniError as error:
+                if error.reason != self._failing:
+                    facts = {"reason": error.reason, "error": str(error)}
+                    log.warning("cannot ask for a hint: changes of the nic by others are found later", extra=facts)
+                self._failing = error.reason
+            else:
+                self._failing = ""
+
+    def take(self) -> bool:
+        """The NIC is to be read now, because of a hint. True once for each."""
+        hint, read_s = self._state.given, self._core.state.nic_read_s
+        if hint is None or read_s is None or self._taken_s is not None:
+            return False
+        if hint.at_s <= read_s:  # it was read meanwhile, after a write perhaps
+            self._state = withdrawn(self._state)
+            return False
+        self._taken_s = self._now_s()
+        return True
+
+    async def _look(self, source: ShownAddresses) -> None:
+        identity, read_s = self._core.state.identity, self._core.state.nic_read_s
+        if identity is None or read_s is None:
+            return
+        if self._taken_s is not None and read_s >= self._taken_s:
+            self._judge()
+        shown = await source.addresses(identity.mac)
+        before, held = self._state, self._held()
+        self._state = weighed(before, shown, held, now_s=self._now_s())
+        if self._state.given is not None and before.given is None:
+            facts = {"not_shown": few(sorted(held - shown)), "new": few(sorted(shown - held))}
+            log.info("the metadata service shows another nic than was read: it is read now", extra=facts)
+            self._wake()
+
+    def _judge(self) -> None:
+        self._taken_s, self._state = None, judged(self._state, self._held(), now_s=self._now_s())
+        if self._state.false:
+            quiet_s = round(self._state.quiet_until_s - self._now_s())
+            log.info("the hint was false", extra={"in_a_row": self._state.false, "no_other_within_s": quiet_s})
+
+    def _held(self) -> frozenset[Address]:
+        view = self._pool_state.unapplied_view or self._pool_state.view
+        return held_addresses(view) if view is not None else frozenset()
+
+    def _now_s(self) -> float:
+        return self._core.ports.clock.boottime_s()
