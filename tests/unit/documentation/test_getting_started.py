@@ -1,4 +1,7 @@
-"""The page that newcomers follow: its commands as they would be run, without a cluster; and how a page is read."""
+"""The page that newcomers follow: its commands as they would be run, without a cluster; and how a page is read.
+
+`e2e/scenarios/test_47_getting_started.py` runs them on the box.
+"""
 
 import json
 import os
@@ -10,7 +13,7 @@ import pytest
 
 from azurebox.facts import RESOURCE_GROUP
 from azurebox.steps import StepError
-from scenarios.harness import page, stand_ins
+from scenarios.harness import az, page
 from unit.chart.helm import REPOSITORY, template
 
 GETTING_STARTED = REPOSITORY / "docs" / "getting-started.md"
@@ -63,15 +66,13 @@ def of(typed: list[list[str]], program: str) -> Iterator[list[str]]:
 
 
 def test_what_it_asks_of_azure_is_known_by_those_names(typed: list[list[str]]):
-    asked = [stand_ins.parsed(words) for words in of(typed, "az")]
-    assert {command for command, _ in asked} == set(stand_ins.COMMANDS)
+    asked = [az.parsed(words) for words in of(typed, "az")]
+    assert {command for command, _ in asked} == set(az.COMMANDS)
     assert [given["--name"] for command, given in asked if command == "vm identity assign"] == ["vm1", "vm2"]
 
 
 def test_the_role_is_the_documented_one_for_this_subscription(typed: list[list[str]]):
-    (given,) = [
-        given for command, given in map(stand_ins.parsed, of(typed, "az")) if command == "role definition create"
-    ]
+    (given,) = [given for command, given in map(az.parsed, of(typed, "az")) if command == "role definition create"]
     documented = json.loads((REPOSITORY / "docs" / "azure-role.json").read_text())
     assert json.loads(given["--role-definition"]) == documented | {"AssignableScopes": [f"/subscriptions/{GUID}"]}
 
@@ -143,15 +144,17 @@ def test_what_was_printed_is_held_against_what_is_shown(shown: list[str], printe
         "identity create --resource-group other --name a",
         "identity create --resource-group azbox --name",
         "identity create --resource-group azbox --resource-group azbox --name a",
+        "role assignment create --role r --scope s",
+        "role assignment create --role r --scope s --assignee a --assignee-object-id a",
     ],
 )
 def test_the_stand_in_for_az_refuses_what_az_would(words: str):
     with pytest.raises(StepError):
-        stand_ins.parsed(words.split())
+        az.parsed(words.split())
 
 
 def test_short_names_are_those_of_az():
-    assert stand_ins.parsed(["vm", "list", "-g", "azbox", "--query", "[].name", "-o", "tsv"]) == (
+    assert az.parsed(["vm", "list", "-g", "azbox", "--query", "[].name", "-o", "tsv"]) == (
         "vm list",
         {"--resource-group": "azbox", "--query": "[].name", "--output": "tsv"},
     )
