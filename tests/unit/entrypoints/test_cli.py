@@ -1,6 +1,9 @@
-"""How the long-running commands start."""
+"""How the long-running commands start, and how those for people end."""
 
 import gc
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -47,3 +50,14 @@ def test_what_runs_for_long_begins_with_it(command: str, monkeypatch: pytest.Mon
     done = CliRunner().invoke(cli.main, [command])
     assert done.exit_code == 0, done.output
     assert passed_over[0] > 0
+
+
+def test_the_last_collection_passes_over_what_a_command_for_people_loaded() -> None:
+    """Handlers run in reverse: the one of the test is asked after that of the command."""
+    code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 10_000)); "
+    code += "from azure_cni.entrypoints.cli import main; main(['completion', 'bash'])"
+    paths = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=paths, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "True"
