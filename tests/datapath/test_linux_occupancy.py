@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.linux.netns import enter, opened
-from azure_cni.linux.occupancy import occupied_marks, own_mark
+from azure_cni.linux.occupancy import Occupants, occupied_marks, own_mark
+from azure_cni.node.pods.liveness import Occupancy
 from datapath.namespaces import NEEDS_ROOT, Namespaces
 
 pytestmark = NEEDS_ROOT
@@ -55,6 +57,16 @@ def look(*before: str, processes: str, mark: int) -> str:
 def test_with_the_agents_capabilities(occupied: int) -> None:
     assert look(*AGENT, processes="/proc", mark=occupied) == "True"
     assert look(*AGENT, processes="/proc", mark=occupied + 10**6) == "False"
+
+
+@pytest.mark.parametrize("path", ["", "/run/\0", "netns", "/tmp", "/proc/self/ns/net", "/" + "n" * 5000])
+def test_a_sandbox_whose_path_leads_to_no_other_namespace_is_unreadable(path: str) -> None:
+    """And those of others are looked at all the same."""
+    occupants = Occupants(Path("/proc"))
+    try:
+        assert occupants.look([Holder(Sandbox("net1", "ep1", "eth"), path)]) == (Occupancy.UNREADABLE,)
+    finally:
+        occupants.close()
 
 
 def test_a_thread_of_a_process_that_is_elsewhere_counts_too(namespaces: Namespaces) -> None:

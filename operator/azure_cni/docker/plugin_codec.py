@@ -44,6 +44,8 @@ def _in_go(name: str) -> str:
 
 
 Identifier = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.\-]*\Z", max_length=128)]
+NamespacePath = Annotated[str, msgspec.Meta(pattern=r"\A(/[^\x00-\x1f\x7f]+)?\Z", max_length=4096)]
+"""Absolute, or "" while there is none. It is opened later on, by whoever looks for processes."""
 Options: TypeAlias = dict[str, Any]
 
 
@@ -116,7 +118,7 @@ class EndpointInfo(_OfEndpoint, frozen=True, rename=_in_go):
 class Join(_OfEndpoint, frozen=True, rename=_in_go):
     """The container starts, or is connected: which interface is to be moved into it?"""
 
-    sandbox_key: str = ""
+    sandbox_key: NamespacePath = ""
     options: Options | None = None
 
 

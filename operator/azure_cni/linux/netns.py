@@ -15,6 +15,7 @@ from pathlib import Path
 
 from azure_cni.errors import DatapathError
 from azure_cni.linux.netlink import Netlink
+from azure_cni.model.text import legible
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
@@ -67,6 +68,8 @@ def _open(path: str) -> int:
     except OSError as error:
         hint = _OF_A_PROCESS if path.startswith("/proc/") and not path.startswith("/proc/self/") else ""
         raise DatapathError(f"cannot open network namespace {path}: {error.strerror}{hint}") from error
+    except ValueError as error:
+        raise DatapathError(f"cannot open network namespace {legible(path)}: {error}") from error
 
 
 def _require_other_netns(netns: int, path: str) -> None:

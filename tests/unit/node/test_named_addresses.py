@@ -1,4 +1,7 @@
-"""An address that the runtime names: given where the NIC has it and nobody else, and never on a node of a cluster."""
+"""An address that the runtime names: given where the NIC has it and nobody else, and never on a node of a cluster.
+
+What cooled before cools again when its new holder is never wired, whoever chose it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import pytest
 
 from azure_cni.errors import ConfigInvalid, DatapathError, EnvironmentInvalid, NoAddress, NodeNotReady
 from azure_cni.ipam.address_state import Holder, State
-from azure_cni.ipam.limits import COOLING_S
+from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
+from azure_cni.ipam.sizing import Policy
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, holder
 
@@ -75,6 +79,20 @@ async def test_a_named_address_that_the_kernel_refuses_cools_for_it_may_have_bee
         assert (node.counts.free, node.counts.cooling) == (15, 1)
         await asyncio.sleep(COOLING_S + 5)
         assert node.counts.free == 16
+
+
+async def test_what_cooled_at_the_nodes_limit_cools_again_when_the_kernel_refuses():
+    async with SimulatedNode(policy=Policy(min_free=1, max_free=2, batch=1, maximum=2)).running() as node:
+        for name in ("web", "db"):
+            await node.add(name)
+        await node.delete("db")
+        await node.until(lambda: node.state.at_limit)
+        await asyncio.sleep(COOLING_AT_LIMIT_S)
+        assert node.counts.cooling == 1
+        node.datapath.fail_next = DatapathError("cannot enter /run/netns/other: it does not exist")
+        with pytest.raises(DatapathError):
+            await node.add("other")
+        assert (node.counts.free, node.counts.cooling) == (0, 1)
 
 
 async def test_before_the_nic_is_known_it_is_said_what_is_missing():

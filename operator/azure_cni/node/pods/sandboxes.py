@@ -81,7 +81,7 @@ class Sandboxes:
         NoAddress (11) after waiting in vain, with the cause; DatapathError (5) when the kernel refuses; ConfigInvalid
         (7) for an address that it may not name.
 
-        A refusal leaves nothing in the kernel, so the address is free again at once. Anything else that ends an ADD
+        A refusal leaves nothing in the kernel, so the address is free again at once, if it was free. Anything else that ends an ADD
         early (the agent stops, the caller goes away, a fault in our code) says nothing about the kernel, which may be
         wired a moment later: the assignment stays, for a repeat of the ADD, the DEL that follows it, or the repair to
         settle.
@@ -93,6 +93,7 @@ class Sandboxes:
             slots = (
                 self._repeated(known, holder) if known else await self.assignment.slots_for(holder, hold, wanted=wanted)
             )
+            cools = wanted is not None or self._state.at_limit  # it may have cooled until now, after another sandbox
             self._observer.stage("queue", perf_counter() - queued)
             started = perf_counter()
             try:
@@ -100,7 +101,7 @@ class Sandboxes:
                 wiring = await self._datapath.attach(self._spec(slots, holder, netns=netns))
             except AzureCniError:
                 if not known:
-                    self.assignment.give_back(holder, cools=wanted is not None)
+                    self.assignment.give_back(holder, cools=cools)
                 raise
             self._observer.stage("netlink", perf_counter() - started)
             if hold.superseded:  # the DEL that waits for this hold takes it all down
