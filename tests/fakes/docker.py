@@ -31,6 +31,8 @@ from fakes.simulated_node import SimulatedNode
 class FakeStateFile:
     """Implements `azure_cni.docker.ports.StateFile`."""
 
+    name = "/var/lib/azure-cni/docker-networks.json"
+
     def __init__(self, content: bytes | None = None) -> None:
         self.content = content
 

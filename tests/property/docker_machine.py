@@ -100,10 +100,11 @@ class MortalNode(SimulatedNode):
 
 @dataclass(eq=False)
 class Container:
-    """`endpoint` and `address` are "" while it has none. `lives`: its processes run."""
+    """`endpoint` and `address` are "" while it has none. `lives`: its processes run. `fixed`: its --ip, or ""."""
 
     name: str
     restarts: bool = False
+    fixed: str = ""
     endpoint: str = ""
     address: str = ""
     lives: bool = False
@@ -182,20 +183,23 @@ class DockerMachine:
         if self.host is None or not self.reachable:
             raise CallFailed("no plugin")
         try:
-            return await self.host.plugin.answer(decode(method, json.dumps(content).encode()))
+            reply = await self.host.plugin.answer(decode(method, json.dumps(content).encode()))
         except AzureCniError as error:
             raise CallFailed(str(error)) from error
         except Killed:
             await self.kill_plugin()
             raise CallFailed("EOF") from None
+        if self._daemon_died():
+            raise CallFailed("nobody is there to hear the answer")
+        return reply
 
     # The daemon.
 
-    async def run_container(self, name: str, *, restarts: bool = False) -> None:
+    async def run_container(self, name: str, *, restarts: bool = False, fixed: str = "") -> None:
         """`docker run`; a failure is `docker run`'s."""
         if not self.daemon_runs or name in self.disk.containers:
             return
-        self.disk.containers[name] = Container(name, restarts)
+        self.disk.containers[name] = Container(name, restarts, fixed)
         await self._start(self.disk.containers[name])
 
     async def remove_container(self, name: str) -> None:
@@ -260,7 +264,8 @@ class DockerMachine:
         container.endpoint = docker_id(f"ep{next(self._numbers)}")
         of_one = {"NetworkID": NETWORK, "EndpointID": container.endpoint}
         try:
-            reply = await self.call("IpamDriver.RequestAddress", PoolID=POOL, Options={CONTAINER_NAME: container.name})
+            options = {CONTAINER_NAME: container.name}
+            reply = await self.call("IpamDriver.RequestAddress", PoolID=POOL, Address=container.fixed, Options=options)
         except CallFailed:
             self._forget_endpoint(container)
             return

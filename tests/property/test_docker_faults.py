@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from azure_cni.docker.container_endpoints import UNUSED_S
 from azure_cni.docker.engine_roll import PERIOD_S
 from azure_cni.node.pods.liveness import GRACE_S
 from fakes.simulated_node import SimulatedNode, holder, pod_body
@@ -28,6 +29,7 @@ async def settle(machine: DockerMachine) -> None:
     machine.reachable = True
     machine.between = machine._nothing
     await machine.start_plugin()
+    machine.fuse.burns_at = None
     await machine.start_daemon()
     if machine.lost:
         await asyncio.sleep(SETTLED_S)
@@ -79,6 +81,37 @@ async def test_the_plugin_dies_before_and_after_each_of_its_effects(*, away: boo
         machine.between = between
         await life(machine)
         await machine.run_container("db")
+        machine.require_whole()
+        await settle(machine)
+
+
+@pytest.mark.parametrize("what", ["plugin", "daemon", "both"])
+async def test_whatever_died_in_its_start_or_its_end_a_container_that_names_its_address_gets_it_again(
+    what: str,
+) -> None:
+    """Between any two calls of Docker. An end that was not seen through is found out within minutes."""
+    for call in range(7):
+        machine, left = DockerMachine(), [call]
+        await machine.start_plugin()
+        await machine.run_container("first")
+        fixed = machine.disk.containers["first"].address
+        await machine.remove_container("first")
+
+        async def between(machine: DockerMachine = machine, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                await happen(machine, what)
+
+        machine.between = between
+        await machine.run_container("web", fixed=fixed)
+        await machine.remove_container("web")
+        machine.between = machine._nothing
+        await machine.start_plugin()
+        await machine.start_daemon()
+        await machine.remove_container("web")
+        await asyncio.sleep(UNUSED_S if call == 0 else SETTLED_S)
+        await machine.run_container("web", fixed=fixed)
+        assert machine.disk.containers["web"].address == fixed, (call, machine.host and machine.host.states())
         machine.require_whole()
         await settle(machine)
 
@@ -141,7 +174,7 @@ class Walk:
     async def act(self) -> None:
         machine, name = self.machine, self.chance.choice(NAMES)
         acts = {
-            "run": lambda: machine.run_container(name, restarts=self.chance.random() < 0.3),
+            "run": lambda: machine.run_container(name, restarts=self.chance.random() < 0.3, fixed=self.fixed()),
             "remove": lambda: machine.remove_container(name),
             "dies": lambda: machine.container_dies(name),
             "fuse": self.light,
@@ -155,6 +188,11 @@ class Walk:
         weights = {"run": 8, "remove": 4, "dies": 3, "plugin": 4, "daemon": 4, "wait": 4}
         chosen = self.chance.choices(list(acts), [weights.get(act, 1) for act in acts])[0]
         await acts[chosen]()
+
+    def fixed(self) -> str:
+        """Now and then an address that the NIC has, whoever has it there."""
+        slots = self.machine.node.store.load()
+        return str(self.chance.choice(slots).address) if slots and self.chance.random() < 0.3 else ""
 
     async def light(self) -> None:
         """The plugin dies at one of its next effects."""
@@ -224,6 +262,7 @@ class BesideAPod(Walk):
     async def finish(self) -> None:
         self.machine.reachable = True
         await self.machine.start_plugin()
+        self.machine.fuse.burns_at = None
         await asyncio.sleep(SETTLED_S)
         self.require_pod()
         self.machine.started = None

@@ -120,9 +120,13 @@ NO_SWARM: Final = (
 )
 
 
+VERSION: Final = 1
+"""Of the file. A change of its shape raises it."""
+
+
 class _Written(msgspec.Struct):
     networks: dict[str, str]
-    version: int = 1
+    version: int = VERSION
 
 
 class DockerNetworks:
@@ -165,12 +169,18 @@ class DockerNetworks:
             return {}
         try:
             written = msgspec.json.decode(content, type=_Written)
-            return {network: IPv4Network(pool) for network, pool in written.networks.items()}
+            pools = {network: IPv4Network(pool) for network, pool in written.networks.items()}
         except (*NOT_JSON, ValueError) as error:
             raise ConfigInvalid(
-                f"cannot read the list of Docker networks: {error}; remove the file, start again, and create the "
-                "networks again"
+                f"cannot read the list of Docker networks in {self._file.name}: {error}; remove the file, start again, "
+                "and remove and create these networks in Docker"
             ) from error
+        if written.version > VERSION:
+            raise ConfigInvalid(
+                f"cannot read the list of Docker networks in {self._file.name}: a newer azure-cni wrote it (version "
+                f"{written.version}, known here {VERSION}); install it again"
+            )
+        return pools
 
 
 def _pool_in(text: str, cannot: str) -> IPv4Network:

@@ -40,6 +40,10 @@ class Forwarding(Protocol):
 class StateFile(Protocol):
     """One small file, replaced as a whole."""
 
+    @property
+    def name(self) -> str:
+        """By which people find it."""
+
     def read(self) -> bytes | None:
         """Its content; None where there is no such file. AzureCniError."""
 

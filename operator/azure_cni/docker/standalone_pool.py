@@ -157,7 +157,7 @@ def _stored(file: StateFile) -> dict[str, Any] | None:
     try:
         body = msgspec.json.decode(content, type=dict[str, Any])
     except NOT_JSON as error:
-        log.warning("the pool's file cannot be read, and is made again", extra={"error": str(error)})
+        log.warning("the pool's file cannot be read, and is made again", extra={"file": file.name, "error": str(error)})
         return None
     return body if node_ip_pool.parse(body).name else None
 

@@ -76,6 +76,11 @@ class WholeFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self._path)
+
     def read(self) -> bytes | None:
         """Its content; None where there is no such file."""
         try:

@@ -109,5 +109,12 @@ def test_networks_outlive_the_process() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"networks": {"net1": "all"}}', b'{"networks": 7}', b"\xff"])
 def test_a_damaged_list_is_not_guessed(content: bytes) -> None:
-    with pytest.raises(ConfigInvalid, match="cannot read the list of Docker networks"):
+    with pytest.raises(
+        ConfigInvalid, match=r"cannot read the list of Docker networks in /var/lib/azure-cni/docker-networks\.json: "
+    ):
         DockerNetworks(FakeStateFile(content))
+
+
+def test_a_list_that_a_newer_release_wrote_is_not_read_by_halves() -> None:
+    with pytest.raises(ConfigInvalid, match=r"a newer azure-cni wrote it \(version 2, known here 1\)"):
+        DockerNetworks(FakeStateFile(b'{"networks": {"net1": "0.0.0.0/0"}, "version": 2}'))
