@@ -81,10 +81,10 @@ class Sandboxes:
         NoAddress (11) after waiting in vain, with the cause; DatapathError (5) when the kernel refuses; ConfigInvalid
         (7) for an address that it may not name.
 
-        A refusal leaves nothing in the kernel, so the address is free again at once, if it was free. Anything else that ends an ADD
-        early (the agent stops, the caller goes away, a fault in our code) says nothing about the kernel, which may be
-        wired a moment later: the assignment stays, for a repeat of the ADD, the DEL that follows it, or the repair to
-        settle.
+        A refusal leaves nothing in the kernel, so an address that was free is so again at once. Anything else that ends
+        an ADD early (the agent stops, the caller goes away, a fault in our code) says nothing about the kernel, which
+        may be wired a moment later: the assignment stays, for a repeat of the ADD, the DEL that follows it, or the
+        repair to settle.
         """
         queued = perf_counter()
         async with self.locks.hold(holder.sandbox) as hold:
