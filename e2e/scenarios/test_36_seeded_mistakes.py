@@ -3,7 +3,7 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from azurebox.client import Box
 from azurebox.controlplane import in_shell, people_environment
 from azurebox.facts import REPOSITORY
 from azurebox.steps import StepError
+from scenarios.harness.azure_seeds import a_login_of_azure
 from scenarios.harness.cloud import Cloud
 from scenarios.harness.commandline import ask
 from scenarios.harness.node import Node
 from scenarios.harness.product import Product
-from scenarios.harness.seeds import MISTAKES, Mistake, Stage, look_now
+from scenarios.harness.seeds import MISTAKES, Mistake
+from scenarios.harness.stage import Stage, look_now
 
 FOUND_S = 180.0
 """Filters of others are examined once a minute."""
@@ -26,9 +28,12 @@ COMMAND_S = 300.0
 
 
 @pytest.fixture(scope="module")
-def seedbed(box: Box, product: Product, cloud: Cloud, nodes: list[Node]) -> Stage:
+def seedbed(
+    box: Box, product: Product, cloud: Cloud, nodes: list[Node], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
     product.await_ready()
-    return Stage(box, product, cloud, nodes)
+    with a_login_of_azure(box, tmp_path_factory.mktemp("login")):
+        yield Stage(box, product, cloud, nodes)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_mistake_is_found_and_the_command_that_is_named_mends_it(
     mistake: Mistake, seedbed: Stage, programs: Path, figure: Callable[[str], None]
 ) -> None:
-    words = ("check", "--pre") if mistake.pre else ("check",)
+    words = ("check", *(["--pre"] if mistake.pre else []), *(["--azure"] if mistake.azure else []))
     assert not _named(mistake.code, words)
     with mistake.seeded(seedbed):
         found = seedbed.box.wait_for(lambda: _named(mistake.code, words), FOUND_S, f"{mistake.code}", poll_s=1.0)

@@ -1,7 +1,7 @@
 """`az` for the box: `python -m scenarios.harness.az role assignment create ...`, carried out by the fake Azure.
 
-It knows the commands below, which azure-cni and its documentation name, by the names that azure-cli 2.91.0 gives their
-arguments. Anything else is refused, as a mistake of whoever names it would be.
+It knows the commands below, and those of `az_network`, which azure-cni and its documentation name, by the names that
+azure-cli 2.91.0 gives their arguments. Anything else is refused, as a mistake of whoever names it would be.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any, Final
 from azurebox import azure
 from azurebox.facts import REPOSITORY, RESOURCE_GROUP, SUBSCRIPTION
 from azurebox.steps import StepError
+from scenarios.harness import az_network
 
 ROLES: Final = "AZBOX_ROLES"
 """Environment: the file with the roles that were created; not set: those of the documentation exist."""
@@ -62,6 +63,9 @@ def parsed(words: Sequence[str]) -> tuple[str, Arguments]:
 
 def carry_out(words: Sequence[str], *, ask: Ask = azure.request) -> str:
     """Do what one command says; what it prints. Raises StepError."""
+    if words[:1] == ["network"]:
+        az_network.carry_out(words[1:])
+        return ""
     command, given = parsed(words)
     document = _DOES[command](given, ask)
     if given.get("--output") == "none":

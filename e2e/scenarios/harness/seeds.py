@@ -1,7 +1,6 @@
 """Mistakes that people make with clusters, seeded one at a time: each is undone when its block ends, mended or not."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -9,33 +8,16 @@ from typing import Any
 
 import yaml
 
-from azurebox.client import Box
 from azurebox.facts import AGNHOST, REPOSITORY
-from scenarios.harness.cloud import Cloud
-from scenarios.harness.node import AT_REST, Node
+from scenarios.harness.node import AT_REST
 from scenarios.harness.pods import servers
-from scenarios.harness.product import DAEMON_SET, NAMESPACE, QUICK, Product
+from scenarios.harness.product import DAEMON_SET, NAMESPACE, QUICK
+from scenarios.harness.stage import LIMIT_S, Stage, come_to_rest, look_now
 
 PLUGINS = "/opt/cni/bin"
 RIVAL = "/etc/cni/net.d/00-rival.conflist"
 CLOUD_MANAGER, KUBE_PROXY = "cloud-controller-manager", "kube-proxy"
-LIMIT_S = 90.0
 WRITE = "Microsoft.Network/networkInterfaces/write"
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Where they are made: mostly on the first node."""
-
-    box: Box
-    product: Product
-    cloud: Cloud
-    nodes: list[Node]
-
-    @property
-    def node(self) -> Node:
-        """The first one."""
-        return self.nodes[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +27,8 @@ class Mistake:
     code: str
     seeded: Callable[[Stage], AbstractContextManager[None]]
     pre: bool = False
+    azure: bool = False
+    """Only Azure knows it."""
 
     @property
     def name(self) -> str:
@@ -119,7 +103,7 @@ def a_role_without_a_permission(stage: Stage) -> Iterator[None]:
             yield
         finally:
             stage.cloud.put_right()
-            _come_to_rest(stage)
+            come_to_rest(stage)
 
 
 @contextmanager
@@ -133,7 +117,7 @@ def a_quota_that_is_too_low(stage: Stage) -> Iterator[None]:
         yield
     finally:
         _set_limit(stage, name, limit)
-        _come_to_rest(stage)
+        come_to_rest(stage)
 
 
 @contextmanager
@@ -223,7 +207,7 @@ def an_address_of_a_pod_taken_off_the_nic(stage: Stage) -> Iterator[None]:
             look_now(stage)
             yield
     finally:
-        _come_to_rest(stage)
+        come_to_rest(stage)
 
 
 @contextmanager
@@ -256,18 +240,6 @@ MISTAKES = (
     Mistake("AgentPriority", agents_that_may_be_evicted),
     Mistake("PluginMissing", a_reference_plugin_that_is_not_installed),
 )
-
-
-def look_now(stage: Stage) -> None:
-    """What nobody tells an agent of, it sees once a minute, or when it is asked to look."""
-    asked = f"azure-cni.io/read-now={time.time_ns()}"
-    stage.box.kubectl("annotate", "nodeippool", stage.node.name, "--overwrite", asked)
-
-
-def _come_to_rest(stage: Stage) -> None:
-    stage.node.want(size=AT_REST.allocated)
-    stage.box.wait_for(lambda: stage.node.counts() == AT_REST, LIMIT_S, "the pool to be at rest")
-    stage.node.want()
 
 
 def _set_limit(stage: Stage, quota: str, limit: int) -> None:

@@ -33,8 +33,8 @@ PAGE: Final = "docs/vnet-features.md#load-balancers-and-public-ip-addresses"
 ROUTES_PAGE: Final = "docs/vnet-features.md#route-tables"
 WHOLE: Final = ("0.0.0.0/0", "default")
 HALVES: Final = ("0.0.0.0/1", "128.0.0.0/1")
-GATEWAY: Final = "azure-cni-nat"
-"""The name of the NAT gateway that the command makes, and of its public IP address."""
+GATEWAY, ADDRESS = "azure-cni-nat", "azure-cni-nat-ip"
+"""The names of the NAT gateway that the command makes, and of its public IP address."""
 
 
 class Way(StrEnum):
@@ -173,14 +173,14 @@ def _make_gateways(wrong: Mapping[str, WayOut], evidence: CloudEvidence) -> str:
     for subnet in _subnets({node: one for node, one in wrong.items() if one.way is Way.NONE}, evidence):
         scope, known = az_scope(subnet.id), subnet.nat_gateway_id
         where = f"{scope} -l {shlex.quote(subnet.location)}"
-        address = f"az network public-ip create {where} -n {GATEWAY} --sku Standard --allocation-method Static"
+        address = f"az network public-ip create {where} -n {ADDRESS} --sku Standard --allocation-method Static"
         commands[address] = None
         if known:
-            address_id = shlex.quote(f"{parent_of(parent_of(subnet.id))}/publicIPAddresses/{GATEWAY}")
+            address_id = shlex.quote(f"{parent_of(parent_of(subnet.id))}/publicIPAddresses/{ADDRESS}")
             commands[f"az network nat gateway update --ids {shlex.quote(known)} --public-ip-addresses {address_id}"] = (
                 None
             )
             continue
-        commands[f"az network nat gateway create {where} -n {GATEWAY} --public-ip-addresses {GATEWAY}"] = None
+        commands[f"az network nat gateway create {where} -n {GATEWAY} --public-ip-addresses {ADDRESS}"] = None
         commands[f"az network vnet subnet update --ids {shlex.quote(subnet.id)} --nat-gateway {GATEWAY}"] = None
     return " && ".join(commands)

@@ -1,0 +1,39 @@
+"""Where mistakes are seeded: mostly on the first node, which is at rest before and after."""
+
+import time
+from dataclasses import dataclass
+
+from azurebox.client import Box
+from scenarios.harness.cloud import Cloud
+from scenarios.harness.node import AT_REST, Node
+from scenarios.harness.product import Product
+
+LIMIT_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where they are made: mostly on the first node."""
+
+    box: Box
+    product: Product
+    cloud: Cloud
+    nodes: list[Node]
+
+    @property
+    def node(self) -> Node:
+        """The first one."""
+        return self.nodes[0]
+
+
+def look_now(stage: Stage) -> None:
+    """What nobody tells an agent of, it sees once a minute, or when it is asked to look."""
+    asked = f"azure-cni.io/read-now={time.time_ns()}"
+    stage.box.kubectl("annotate", "nodeippool", stage.node.name, "--overwrite", asked)
+
+
+def come_to_rest(stage: Stage) -> None:
+    """It holds its usual addresses, and is told nothing more."""
+    stage.node.want(size=AT_REST.allocated)
+    stage.box.wait_for(lambda: stage.node.counts() == AT_REST, LIMIT_S, "the pool to be at rest")
+    stage.node.want()
