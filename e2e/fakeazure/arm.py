@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from fakeazure import armbalancing, changelog, errors, faults
+from fakeazure import armbalancing, armroles, changelog, errors, faults
 from fakeazure.armresources import HANDLERS
 from fakeazure.errors import ArmError
 from fakeazure.identity import Principal
@@ -33,7 +33,7 @@ class Route:
 
     operation: str
     action: str
-    provider: Literal["network", "compute"] = "network"
+    provider: Literal["network", "compute", "roles"] = "network"
 
 
 def _routes() -> dict[tuple[str, str], Route]:
@@ -63,6 +63,7 @@ def _routes() -> dict[tuple[str, str], Route]:
             "operation.result", f"{NETWORK}/locations/operationResults/read"
         ),
     }
+    table |= {pattern: Route(name, action, "roles") for pattern, (name, action) in armroles.ROUTES.items()}
     for kind, children in (("networkSecurityGroups", "securityRules"), ("routeTables", "routes"), (GROUPS, "")):
         table[("GET", f"{NETWORK}/{kind}")] = Route("other.list", f"{NETWORK}/{kind}/read")
         table[("PUT", f"{NETWORK}/{kind}/*")] = Route("other.put", f"{NETWORK}/{kind}/write")
@@ -150,9 +151,11 @@ def _perform(azure: "FakeAzure", call: Call, route: Route, subject: str) -> Answ
         return Answer(0, fate="lost")
     if route.provider == "compute":
         azure.throttle.admit_compute(call.request.path, now=call.now)
-    else:
+    elif route.provider == "network":
         azure.throttle.admit_network(KINDS[call.request.method], now=call.now)
-    handler: Callable[[FakeAzure, Call], Answer] = (HANDLERS | armbalancing.HANDLERS)[call.operation]
+    handler: Callable[[FakeAzure, Call], Answer] = (HANDLERS | armbalancing.HANDLERS | armroles.HANDLERS)[
+        call.operation
+    ]
     reply = handler(azure, call)
     if relinked := azure.faults.take(faults.Relinked, call.operation, subject):
         kept = {name: text for name, text in reply.headers.items() if name not in LINKS}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
 
 from fakeazure import armwrites, errors, faults, resources, vnets
+from fakeazure.armroles import vm_identity
 from fakeazure.names import ResourceId
 from fakeazure.nics import Draft
 from fakeazure.operations import Ending, Operation
@@ -78,12 +79,16 @@ def _get_vm(azure: "FakeAzure", call: Call) -> Answer:
     if vm is None:
         raise errors.resource_not_found(call.resource.typed_name, call.resource.group)
     view = call.request.query.get("$expand", "").lower() == "instanceview"
-    return json_answer(vm.document(instance_view=view), headers={"ETag": '"1"'})
+    return json_answer(_vm_document(azure, vm, instance_view=view), headers={"ETag": '"1"'})
+
+
+def _vm_document(azure: "FakeAzure", vm: Vm, *, instance_view: bool = False) -> Document:
+    return vm.document(instance_view=instance_view) | vm_identity(azure, vm.name, vm.principal_id)
 
 
 def _list_vms(azure: "FakeAzure", call: Call) -> Answer:
     inside = [vm for vm in azure.network.vms.values() if _in_scope(vm.id, call.resource)]
-    return _page(call, inside, Vm.document, size=azure.page_size)
+    return _page(call, inside, lambda vm: _vm_document(azure, vm), size=azure.page_size)
 
 
 def _get_vnet(azure: "FakeAzure", call: Call) -> Answer:

@@ -61,6 +61,8 @@ class FakeAzure(Subscription):
         self.api_versions = ApiVersions(location)
         self.attester = Attester(at=self.clock.now())
         self.user_assigned: dict[str, tuple[Principal, ...]] = {}
+        self.scale_sets: dict[str, str] = {}
+        """Orchestration modes by ID in lower case, "" for a set that says none."""
         """By VM: the identities of one that has no system-assigned identity."""
         self.rule_hits: Callable[[], Mapping[tuple[str, str, str], int]] = dict
         """How many packets each security rule judged, by (group, direction, rule): what the fabric counts, if any."""

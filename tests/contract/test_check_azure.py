@@ -24,11 +24,22 @@ from fakeazure.adminbalancers import Join, PutLoadBalancer, PutPublicIp
 from fakeazure.adminfilters import ChangeNic, ChangeSubnet, PutResource
 from fakeazure.identity import Principal
 from scenarios.harness import az
+from unit.chart.helm import REPOSITORY
 from unit.commands.running import run
 from unit.diagnose.clusters import cluster, node, pool, process
 
 NODES = ("vm1", "vm2")
-CODES = ("NicNotFound", "PodsShutOff", "ProbesShutOut", "OutboundDenied", "NoWayOut", "PoolsByNic")
+CODES = (
+    "NicNotFound",
+    "ScaleSetMode",
+    "VmIdentity",
+    "RolePermissions",
+    "PodsShutOff",
+    "ProbesShutOut",
+    "OutboundDenied",
+    "NoWayOut",
+    "PoolsByNic",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +66,10 @@ class World:
         found = await self.answer(*flags, installed=installed)
         return {one["code"]: one for one in found["checks"] if one["group"] == "azure"}
 
-    async def answer(self, *flags: str, installed: bool = True) -> dict[str, Any]:
-        """All of it."""
-        nodes = [node(name, providerID=f"azure://{self.azure.vm(name).id}") for name in NODES]
+    async def answer(self, *flags: str, installed: bool = True, **vms: str) -> dict[str, Any]:
+        """All of it. `vms`: IDs that Nodes name in place of their VMs, "" for none."""
+        ids = {name: self.azure.vm(name).id for name in NODES} | vms
+        nodes = [node(name, providerID=f"azure://{one}" if one else "") for name, one in ids.items()]
         pools = [pool(name, nicID=self.azure.nic(f"{name}-nic")["id"]) for name in NODES]
         own = [process(kind, name) for name in NODES for kind in ("agent", "controller")]
         access = cluster(nodes=nodes, pools=pools if installed else [], processes=own)
@@ -249,6 +261,85 @@ async def test_an_outbound_rule_is_a_way_out_and_its_pool_no_mistake(world: Worl
     found = await world.check("--azure")
     assert (found["NoWayOut"]["result"], found["PoolsByNic"]["result"]) == ("good", "good")
     assert "load balancer outbound" in found["NoWayOut"]["message"]
+
+
+ROLE = json.loads((REPOSITORY / "docs" / "azure-role.json").read_text())["Actions"]
+
+
+@pytest.mark.parametrize("lost", [action for action in ROLE if not action.endswith("/usages/read")])
+async def test_each_permission_of_the_role_is_missed_before_the_install(world: World, lost: str) -> None:
+    azure, vm = world.azure, world.azure.vm("vm1")
+    referring(azure)
+    group = vm.id.partition("/providers/")[0]
+    azure.identity.assign([one for one in ROLE if one != lost], scope=group, principal=vm.principal_id)
+    azure.identity.assign(["Microsoft.Network/*"], scope=f"{group}/providers/x/y/elsewhere", principal=vm.principal_id)
+    found = (await world.check("--pre", "--azure", installed=False))["RolePermissions"]
+    assert (found["result"], found["message"]) == ("warning", f"vm1: the VM's identity lacks {lost}")
+    assert found["command"] == (
+        f'az role assignment create --assignee {vm.principal_id} --role "azure-cni agent" --scope {group}'
+    )
+    azure.identity.assign([lost], scope=f"/subscriptions/{azure.subscription_id}", principal=vm.principal_id)
+    assert (await world.check("--pre", "--azure", installed=False))["RolePermissions"]["result"] == "good"
+
+
+def referring(azure: FakeAzure) -> None:
+    """The NIC of vm1 refers to all that a NIC can refer to."""
+    kinds = ("applicationSecurityGroups", "networkSecurityGroups", "loadBalancers", "applicationGateways")
+    group, security, balancer, gateway = (azure.add_other(kind, "shared") for kind in kinds)
+    nic = azure.nic_record("vm1-nic")
+    body = nic.document()
+    body["properties"]["networkSecurityGroup"] = {"id": security}
+    for config in body["properties"]["ipConfigurations"]:
+        config["properties"]["applicationSecurityGroups"] = [{"id": group}]
+    body["properties"]["ipConfigurations"][0]["properties"] |= {
+        "loadBalancerBackendAddressPools": [{"id": f"{balancer}/backendAddressPools/pool"}],
+        "loadBalancerInboundNatRules": [{"id": f"{balancer}/inboundNatRules/one"}],
+        "applicationGatewayBackendAddressPools": [{"id": f"{gateway}/backendAddressPools/pool"}],
+        "publicIPAddress": {"id": azure.add_public_ip("own", "203.0.113.9")},
+    }
+    azure.nics.write(azure.nics.read(nic.id, body), now=azure.settle(), duration_s=0.0)
+    azure.settle()
+
+
+async def test_with_several_identities_one_that_may_is_enough_and_a_wildcard_counts(world: World) -> None:
+    azure = world.azure
+    weak, strong = (azure.add_identity(name) for name in ("weak", "strong"))
+    azure.identity.set_permissions(["Microsoft.Compute/*/read"], principal=weak.object_id)
+    azure.identity.set_permissions(["Microsoft.Network/*", "*/read"], principal=strong.object_id)
+    azure.user_assigned["vm1"] = (weak, strong)
+    assert (await world.check("--pre", "--azure", installed=False))["RolePermissions"]["result"] == "good"
+    azure.user_assigned["vm1"] = (weak,)
+    lacking = (await world.check("--pre", "--azure", installed=False))["RolePermissions"]
+    assert "vm1: the VM's identity lacks Microsoft.Network/networkInterfaces/read" in lacking["message"]
+    assert (await world.check("--azure"))["RolePermissions"]["result"] == "good"  # its agent says itself what it lacks
+
+
+async def test_a_vm_without_an_identity(world: World) -> None:
+    world.azure.user_assigned["vm2"] = ()
+    found = (await world.check("--pre", "--azure", installed=False))["VmIdentity"]
+    assert (found["result"], found["message"].rpartition(": ")[2]) == ("warning", "vm2")
+    assert f"az vm identity assign --ids {world.azure.vm('vm2').id} --identities" in found["command"]
+    assert (await world.check("--azure"))["VmIdentity"]["result"] == "good"
+
+
+@pytest.mark.parametrize(("mode", "result"), [("Uniform", "bad"), ("", "bad"), ("Flexible", "good")])
+async def test_a_scale_set_is_what_azure_says(world: World, mode: str, result: str) -> None:
+    sets = world.azure.id_of("azbox", "Microsoft.Compute/virtualMachineScaleSets", "workers")
+    world.azure.scale_sets[sets.lower()] = mode
+    answer = await world.answer("--pre", "--azure", installed=False, vm1=f"{sets}/virtualMachines/3")
+    found = {one["code"]: one for one in answer["checks"] if one["group"] == "azure"}
+    assert found["ScaleSetMode"]["result"] == result
+    assert found["NicNotFound"]["result"] == "unknown"
+
+
+async def test_vms_of_nodes_that_do_not_name_them_are_found_by_name(world: World) -> None:
+    group = world.azure.vm("vm1").id.partition("/providers/")[0]
+    answer = await world.answer("--pre", "--azure", installed=False, vm1="", vm2="")
+    assert next(one for one in answer["checks"] if one["code"] == "NicNotFound")["result"] == "unknown"
+    answer = await world.answer("--pre", "--azure", "--resource-group", group, installed=False, vm1="", vm2="")
+    assert {one["code"]: one["result"] for one in answer["checks"] if one["group"] == "azure"} == dict.fromkeys(
+        CODES, "good"
+    )
 
 
 async def test_what_the_person_may_not_read_is_unknown_and_no_other_check_suffers(world: World) -> None:

@@ -14,7 +14,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import urlencode
 
+from azure_cni.api.reading import mappings, text
 from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, CloudUnreachable, ConfigInvalid
 from azure_cni.model.text import legible
 
@@ -39,19 +41,33 @@ READERS: Final = {
 }
 """Types of Microsoft.Network (lower case), and the package's name for what reads them."""
 FORBIDDEN, MISSING, UNKNOWN_TOKEN = 403, 404, 401
+ROLES_API: Final = "2022-04-01"
 _GROUP: Final = re.compile(r"/subscriptions/([\w-]+)/resourceGroups/([\w.()-]+)", re.IGNORECASE)
 _RESOURCE: Final = re.compile(rf"{_GROUP.pattern}/providers/([\w.]+)/(\w+)/([\w.-]+)", re.IGNORECASE)
+_ROLE: Final = re.compile(
+    r"(?:/subscriptions/([\w-]+))?/providers/Microsoft\.Authorization/roleDefinitions/[\w-]+", re.IGNORECASE
+)
+_PRINCIPAL: Final = re.compile(r"[0-9a-f-]{36}", re.IGNORECASE)
 """IDs. Some are words of others (a Node's providerID, a pool's status), and what is asked for gets a token with it."""
 
 
 class AzureAccess(Protocol):
-    """What commands need of Azure. Both methods raise CloudError, and may be called from several threads."""
+    """What commands need of Azure. All methods raise CloudError, and may be called from several threads."""
 
     def read(self, resource_id: str) -> Mapping[str, Any]:
-        """A document of Microsoft.Network or Microsoft.Compute."""
+        """A document of Microsoft.Network or Microsoft.Compute, by its ID."""
 
     def list_nics(self, group_id: str) -> Sequence[Mapping[str, Any]]:
         """All NICs of a resource group, by the group's ID."""
+
+    def list_vms(self, group_id: str) -> Sequence[Mapping[str, Any]]:
+        """All VMs of a resource group; instances of Uniform scale sets are none."""
+
+    def list_assignments(self, group_id: str, principal: str) -> Sequence[Mapping[str, Any]]:
+        """The role assignments of a principal (object ID) that hold in a resource group or for a part of it."""
+
+    def read_role(self, role_id: str, subscription_of: str) -> Mapping[str, Any]:
+        """A roleDefinitions document, by its ID, asked for in the subscription of that other ID."""
 
 
 class SdkAccess:
@@ -83,6 +99,37 @@ class SdkAccess:
         with _translated(f"list the NICs of {group_id}"):
             found = self._client(subscription).network_interfaces.list(group, api_version=NETWORK_API)
             return [one.as_dict() for one in found]
+
+    def list_vms(self, group_id: str) -> Sequence[Mapping[str, Any]]:
+        """See `AzureAccess`."""
+        subscription, _ = _parts(_GROUP, group_id)
+        path = f"{group_id}/providers/Microsoft.Compute/virtualMachines?api-version={COMPUTE_API}"
+        with _translated(f"list the VMs of {group_id}"):
+            return self._list(self._client(subscription), path)
+
+    def list_assignments(self, group_id: str, principal: str) -> Sequence[Mapping[str, Any]]:
+        """See `AzureAccess`."""
+        subscription, _ = _parts(_GROUP, group_id)
+        _parts(_PRINCIPAL, principal)
+        query = urlencode({"api-version": ROLES_API, "$filter": f"assignedTo('{principal}')"})
+        path = f"{group_id}/providers/Microsoft.Authorization/roleAssignments?{query}"
+        with _translated(f"list the role assignments of {principal} in {group_id}"):
+            return self._list(self._client(subscription), path)
+
+    def read_role(self, role_id: str, subscription_of: str) -> Mapping[str, Any]:
+        """See `AzureAccess`."""
+        _parts(_ROLE, role_id)
+        subscription, _ = _parts(_GROUP, subscription_of)
+        with _translated(f"read {role_id}"):
+            return self._get(self._client(subscription), f"{role_id}?api-version={ROLES_API}")
+
+    def _list(self, client: NetworkManagementClient, path: str) -> list[Mapping[str, Any]]:
+        found: list[Mapping[str, Any]] = []
+        while path:
+            page = self._get(client, path)
+            found += mappings(page.get("value"))
+            path = text(page.get("nextLink"))
+        return found
 
     def _get(self, client: NetworkManagementClient, path: str) -> Mapping[str, Any]:
         """What the package has no method for, through its own pipeline."""

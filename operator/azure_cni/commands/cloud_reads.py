@@ -6,9 +6,10 @@ is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from azure_cni.commands.machine_reads import MachineReader
 from azure_cni.commands.output import progress
 from azure_cni.commands.reads import at_once
 from azure_cni.diagnose.cloud_evidence import (
@@ -37,36 +38,43 @@ T = TypeVar("T")
 class CloudReader:
     """One look at Azure."""
 
-    def __init__(self, access: AzureAccess) -> None:
-        self._access = access
+    def __init__(self, access: AzureAccess, *, groups: Sequence[str] = ()) -> None:
+        """`groups`: IDs of resource groups in which to look for VMs of Nodes that do not name theirs."""
+        self._access, self._groups = access, groups
         self._unread: dict[str, str] = {}
 
     def read(self, cluster: ClusterEvidence) -> CloudEvidence:
         """All of it."""
         with progress("asking Azure"):
-            found = self._find_nics(cluster)
+            nodes = [one for one in cluster.nodes if one.linux]
+            wanted = {one.name: _ids(one, cluster) for one in nodes}
+            groups = sorted({*self._groups, *filter(None, (group_of(one) for ids in wanted.values() for one in ids))})
+            machines = MachineReader(self._access, groups)
+            wanted |= {node: (machines.named(node),) for node, ids in wanted.items() if not ids}
+            found = self._find_nics(wanted, groups)
             nics = {node: nic for node, nic in found.items() if nic is not None}
             vnets = self._each({parent_of(nic.subnet_id) for nic in nics.values()}, parse_subnets)
             subnets = {key: one for some in vnets.values() for key, one in some.items()}
             self._note_children(nics.values(), subnets)
             passed = [subnets[nic.subnet_id.lower()] for nic in nics.values() if nic.subnet_id.lower() in subnets]
-            groups = {one.security_group_id for one in passed} | {one.security_group_id for one in nics.values()}
+            filters = {one.security_group_id for one in passed} | {one.security_group_id for one in nics.values()}
             return CloudEvidence(
                 nics=nics,
                 subnets=subnets,
-                groups=self._each(groups, parse_group),
+                groups=self._each(filters, parse_group),
                 tables=self._each({one.route_table_id for one in passed}, parse_routes),
                 gateways=self._each({one.nat_gateway_id for one in passed}, has_address),
                 balancers=self._each({parent_of(pool) for nic in nics.values() for pool in nic.pools}, parse_balancer),
                 unread=self._unread,
                 unfound=tuple(node for node, nic in found.items() if nic is None),
+                machines=machines.read(
+                    _vms(nodes, nics), nics, served={pool.name for pool in cluster.pools if pool.nic_id}
+                ),
             )
 
-    def _find_nics(self, cluster: ClusterEvidence) -> dict[str, NicFacts | None]:
+    def _find_nics(self, wanted: Mapping[str, Sequence[str]], groups: Sequence[str]) -> dict[str, NicFacts | None]:
         """By node: the NIC that its pool names, else the primary one of its Node's VM; None where neither is there."""
-        wanted = {one.name: _ids(one, cluster) for one in cluster.nodes if one.linux}
-        groups = {group_of(one) for ids in wanted.values() for one in ids}
-        listed = at_once(self._list, sorted(filter(None, groups)))
+        listed = at_once(self._list, groups)
         documents = [one for found in listed for one in found]
         nics = [parse_nic(one) for one in documents if is_primary(one)]
         known = {nic.id.lower(): nic for nic in nics} | {nic.vm_id.lower(): nic for nic in nics if nic.vm_id}
@@ -100,6 +108,12 @@ class CloudReader:
             why = self._unread.get(parent_of(nic.subnet_id).lower())
             if why and nic.subnet_id.lower() not in subnets:
                 self._unread[nic.subnet_id.lower()] = why
+
+
+def _vms(nodes: Iterable[NodeFacts], nics: Mapping[str, NicFacts]) -> dict[str, str]:
+    """By node the ID of its VM: as the Node has it, else as its NIC has."""
+    named = {one.name: vm_id_of(one.provider_id) or (nics[one.name].vm_id if one.name in nics else "") for one in nodes}
+    return {node: vm_id for node, vm_id in named.items() if vm_id}
 
 
 def _ids(node: NodeFacts, cluster: ClusterEvidence) -> tuple[str, ...]:

@@ -68,6 +68,13 @@ def _look(access: ClusterAccess, *, may_fail: bool) -> Overview | None:
 @click.option("--pre", is_flag=True, help="Before the install: only what must be right then.")
 @click.option("--azure", is_flag=True, help="Ask Azure too, with your own login, for what only Azure knows.")
 @click.option(
+    "--resource-group",
+    "groups",
+    metavar="ID",
+    multiple=True,
+    help="With --azure: look for VMs there by the names of Nodes that do not name theirs; repeatable.",
+)
+@click.option(
     "-f",
     "--file",
     "files",
@@ -79,7 +86,14 @@ def _look(access: ClusterAccess, *, may_fail: bool) -> Overview | None:
 @click.option("--chart", metavar="DIR", type=click.Path(path_type=Path), help="The chart that -f checks by.")
 @cluster_command
 def check(
-    access: ClusterAccess | None, form: Form, *, pre: bool, azure: bool, files: tuple[Path, ...], chart: Path | None
+    access: ClusterAccess | None,
+    form: Form,
+    *,
+    pre: bool,
+    azure: bool,
+    groups: tuple[str, ...],
+    files: tuple[Path, ...],
+    chart: Path | None,
 ) -> ExitCode:
     """Check nodes, cluster and, where it is installed, azure-cni itself; or files (-f).
 
@@ -111,7 +125,7 @@ def check(
         from azure_cni.commands.azure_access import SdkAccess
         from azure_cni.commands.cloud_reads import CloudReader
 
-        checks += check_cloud(CloudReader(SdkAccess()).read(evidence))
+        checks += check_cloud(CloudReader(SdkAccess(), groups=groups).read(evidence))
     answer = CheckList(checks, unread, [] if azure else [NOT_ASKED])
     emit(answer, form, _show_checks)
     codes = {CheckResult.BAD: ExitCode.WRONG, CheckResult.UNKNOWN: ExitCode.NO_ANSWER}

@@ -9,6 +9,7 @@ from typing import Final
 
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
 from azure_cni.diagnose.cloud_evidence import CloudEvidence, NicFacts, az_scope, name_of, parent_of
+from azure_cni.diagnose.machine_checks import check_machines
 from azure_cni.diagnose.outbound_checks import check_ways_out
 from azure_cni.diagnose.security_checks import check_security
 from azure_cni.model.text import few
@@ -17,7 +18,8 @@ GROUP: Final = "azure"
 PAGE: Final = "docs/command-line.md#ask-azure-too"
 ASK: Final = "azure-cni check --azure"
 NOT_ASKED: Final = (
-    "Azure was not asked: security groups, ways out to the internet, load balancers that write NICs and scale sets. "
+    "Azure was not asked: security groups, ways out to the internet, load balancers that write NICs, scale sets, and "
+    "what VMs' identities may do. "
     f"With your own login (az login) it is: {ASK}"
 )
 SERVICES: Final = "docs/vnet-features.md#services-of-type-loadbalancer"
@@ -27,7 +29,8 @@ RULE_OF_A_SERVICE: Final = re.compile(r"a[0-9a-f]{31}(?:-|$)")
 
 def check_cloud(evidence: CloudEvidence) -> list[ClusterCheck]:
     """All of them."""
-    return [_check_found(evidence), *check_security(evidence), check_ways_out(evidence), check_pools(evidence)]
+    of_network = [*check_security(evidence), check_ways_out(evidence), check_pools(evidence)]
+    return [_check_found(evidence), *check_machines(evidence), *of_network]
 
 
 def _check_found(evidence: CloudEvidence) -> ClusterCheck:

@@ -14,10 +14,21 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
 from azure_cni.api.reading import mapping, mappings, text
+from azure_cni.diagnose.machine_facts import MachineEvidence
 from azure_cni.diagnose.security_rules import SecurityGroup
 
 PROVIDER: Final = "azure://"
 """How the `spec.providerID` of a Node begins whose VM is Azure's; the VM's ID follows."""
+
+
+JOINS: Final = {
+    "applicationSecurityGroups": "applicationSecurityGroups/joinIpConfiguration",
+    "loadBalancerBackendAddressPools": "loadBalancers/backendAddressPools/join",
+    "loadBalancerInboundNatRules": "loadBalancers/inboundNatRules/join",
+    "applicationGatewayBackendAddressPools": "applicationGateways/backendAddressPools/join",
+    "publicIPAddress": "publicIPAddresses/join",
+}
+"""What an ipConfiguration refers to, and what that takes (docs/install.md, "What each permission is for")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,8 @@ class ConfigFacts:
     public_ip: str
     pools: tuple[str, ...]
     groups: frozenset[str]
+    joins: tuple[tuple[str, str], ...] = ()
+    """What it refers to: the action that whoever writes it needs for that, and the ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +112,7 @@ class CloudEvidence:
     unread: Mapping[str, str] = field(default_factory=dict)
     unfound: tuple[str, ...] = ()
     """Nodes whose NIC was not found."""
+    machines: MachineEvidence = field(default_factory=MachineEvidence)
 
     def subnet(self, nic: NicFacts) -> SubnetFacts | None:
         """That NIC's; None where it could not be read."""
@@ -166,6 +180,12 @@ def _parse_config(document: Mapping[str, Any]) -> ConfigFacts:
         public_ip=_id_of(properties, "publicIPAddress"),
         pools=tuple(text(one.get("id")) for one in _parts(properties, "loadBalancerBackendAddressPools")),
         groups=frozenset(text(one.get("id")).lower() for one in _parts(properties, "applicationSecurityGroups")),
+        joins=tuple(
+            (f"Microsoft.Network/{action}/action", text(one.get("id")))
+            for key, action in JOINS.items()
+            for one in (*_parts(properties, key), mapping(properties.get(key)))
+            if one.get("id")
+        ),
     )
 
 
