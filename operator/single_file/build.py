@@ -23,12 +23,14 @@ from single_file.start import BUILD, COMPLETION, PACKAGES, compiled_for
 
 REPOSITORY = Path(__file__).parents[2]
 LOCK = REPOSITORY / "requirements" / "client.txt"
-OF_THE_AGENT = ("click", "msgspec")
+OF_THE_AGENT = ("azure-identity", "click", "msgspec")
 """What the commands share with the agent; all else they need is the extra `client`."""
 UNUSED = frozenset({"aiohttp", "aiohttp-retry"})
 """What only `kubernetes.aio` needs."""
-LEFT_OUT = re.compile(r"kubernetes/(aio/|client/(models|api)/(?!__init__\.py$))")
-"""Of packages: a second client, and classes of objects, which the commands read as plain JSON. Half of the start."""
+LEFT_OUT = re.compile(
+    r"kubernetes/(aio/|client/(models|api)/(?!__init__\.py$))|azure/(mgmt/network|identity)/aio/(?!__init__\.py$)"
+)
+"""Of packages: second clients, and classes of objects, which the commands read as plain JSON. Half of the start."""
 LINKS = ("kubectl-azure_cni", f"{COMPLETION}azure_cni")
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 

@@ -15,7 +15,9 @@ from azure.core.credentials import AccessToken
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.network.aio import NetworkManagementClient
 
+from azure_cni.commands.azure_access import ENDPOINT
 from fakeazure import Endpoints, FakeAzure, Vm
+from fakeazure.identity import Principal
 
 RECORDED = Path(__file__).parent / "recorded"
 API = "2024-05-01"
@@ -118,6 +120,20 @@ async def served(
             aiohttp.ClientSession(connector=tls) as http,
         ):
             yield ServedAzure(azure, endpoints, vm, network, compute, http)
+
+
+def login_of(person: Principal, world: ServedAzure, directory: Path) -> dict[str, str]:
+    """The environment of a person, or a pipeline, who is logged in to this Azure."""
+    token = directory / "token"
+    token.write_text(world.azure.identity.assertion(person.name))
+    return {
+        ENDPOINT: world.endpoints.arm,
+        "REQUESTS_CA_BUNDLE": str(world.endpoints.ca_file),
+        "AZURE_AUTHORITY_HOST": world.endpoints.arm,
+        "AZURE_TENANT_ID": world.azure.identity.tenant,
+        "AZURE_CLIENT_ID": person.client_id,
+        "AZURE_FEDERATED_TOKEN_FILE": str(token),
+    }
 
 
 def anonymous(value: Any) -> Any:

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from azure_cni.commands.azure_access import ENDPOINT, SdkAccess
+from azure_cni.commands.azure_access import SdkAccess
 from azure_cni.errors import ConfigInvalid
-from contract.azure_world import ServedAzure, served
+from contract.azure_world import ServedAzure, login_of, served
 from fakeazure import FakeAzure, natgateways
 from fakeazure.adminbalancers import Join, PutLoadBalancer, PutPublicIp
 from fakeazure.adminfilters import ChangeNic, ChangeSubnet, PutResource
@@ -92,16 +92,7 @@ async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterato
         azure.add_vm("vm2", secondaries=2)
         person = azure.add_identity("jane")
         azure.identity.set_permissions(["*/read"], principal=person.object_id)
-        token = tmp_path / "token"
-        token.write_text(azure.identity.assertion("jane"))
-        for name, value in {
-            ENDPOINT: served_.endpoints.arm,
-            "REQUESTS_CA_BUNDLE": str(served_.endpoints.ca_file),
-            "AZURE_AUTHORITY_HOST": served_.endpoints.arm,
-            "AZURE_TENANT_ID": azure.identity.tenant,
-            "AZURE_CLIENT_ID": person.client_id,
-            "AZURE_FEDERATED_TOKEN_FILE": str(token),
-        }.items():
+        for name, value in login_of(person, served_, tmp_path).items():
             monkeypatch.setenv(name, value)
         yield World(served_, person)
 

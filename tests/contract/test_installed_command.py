@@ -15,7 +15,9 @@ from azure_cni import __version__
 from azure_cni.entrypoints.cli import FOR_PEOPLE
 from azurebox import tools
 from azurebox.facts import REPOSITORY
+from contract.azure_world import login_of, served
 from contract.test_cluster_access import kubeconfig
+from fakeazure import FakeAzure
 from fakes.installed_command import Installed, from_wheel, one_file
 from fakes.kubeapi import POOLS, QUOTAS, TOKEN, FakeKubeAPI
 from single_file.start import BUILD, compiled_for
@@ -72,6 +74,19 @@ async def test_it_answers_about_a_cluster(installed: Installed, tmp_path: Path):
         api.refusals[""] = 500
         broken = await asyncio.to_thread(installed.run, "status", *flags)
         assert (broken.returncode, "made to fail" in broken.stderr) == (3, True)
+
+
+async def test_it_asks_azure(installed: Installed, tmp_path: Path):
+    api = FakeKubeAPI()
+    async with served(FakeAzure(seed=1)) as world, api.serve() as url:
+        flags = ("--kubeconfig", kubeconfig(tmp_path, url=url, token=TOKEN), "-o", "json")
+        group = world.vm.id.partition("/providers/")[0]
+        person = world.azure.add_identity("jane")
+        words = ("check", "--pre", "--azure", "--resource-group", group, *flags)
+        done = await asyncio.to_thread(installed.run, *words, **login_of(person, world, tmp_path))
+        found = {one["code"]: one["result"] for one in json.loads(done.stdout)["checks"]}
+        assert (found["VmIdentity"], found["NicNotFound"], done.stderr) == ("good", "good", "")
+        assert world.azure.calls["vm.list"] == 1
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -15,8 +15,7 @@ from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command, namespace_flags
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts, progress, table
 from azure_cni.diagnose.check_results import CheckList, CheckResult
-from azure_cni.diagnose.checks import check_all, check_before
-from azure_cni.diagnose.cloud_checks import NOT_ASKED, check_cloud
+from azure_cni.diagnose.checks import NOT_ASKED, check_all, check_before
 from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, PodFacts
 from azure_cni.diagnose.findings import ERROR, Finding
 from azure_cni.diagnose.overview import NodeRow, Overview, QuotaRow, survey
@@ -124,6 +123,7 @@ def check(
     if azure:
         from azure_cni.commands.azure_access import SdkAccess
         from azure_cni.commands.cloud_reads import CloudReader
+        from azure_cni.diagnose.cloud_checks import check_cloud
 
         checks += check_cloud(CloudReader(SdkAccess(), groups=groups).read(evidence))
     answer = CheckList(checks, unread, [] if azure else [NOT_ASKED])

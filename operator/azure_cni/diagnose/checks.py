@@ -1,7 +1,7 @@
 """What can be checked of a cluster by the API server alone, before azure-cni comes and after: nodes and other programs.
 
-Each check has a code that never changes, and a section of the documentation. What only a node or Azure knows
-(cloud-init, plugins in /opt/cni/bin, permissions, security rules) is not looked at here.
+Each check has a code that never changes, and a section of the documentation. What only Azure knows is in
+`cloud_checks`; what only a node knows without an agent (cloud-init, plugins in /opt/cni/bin) is not looked at.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ OTHERS: Final = {
 
 All are in the nodes' own network; a tenant's pod with such a label is not.
 """
+NOT_ASKED: Final = (
+    "Azure was not asked about security groups, ways out to the internet, load balancers that write NICs, scale sets, "
+    "and what identities may do. To ask it with your own login (az login): azure-cni check --azure"
+)
 OURS: Final = "azure-cni"
 TAINTS: Final = {TAINT: OURS, "node.cilium.io/agent-not-ready": "cilium"}
 """Taints by which agents of networks keep pods off nodes, and whose they are: a label of OTHERS, or OURS."""

@@ -16,12 +16,6 @@ from azure_cni.model.text import few
 
 GROUP: Final = "azure"
 PAGE: Final = "docs/command-line.md#ask-azure-too"
-ASK: Final = "azure-cni check --azure"
-NOT_ASKED: Final = (
-    "Azure was not asked: security groups, ways out to the internet, load balancers that write NICs, scale sets, and "
-    "what VMs' identities may do. "
-    f"With your own login (az login) it is: {ASK}"
-)
 SERVICES: Final = "docs/vnet-features.md#services-of-type-loadbalancer"
 RULE_OF_A_SERVICE: Final = re.compile(r"a[0-9a-f]{31}(?:-|$)")
 """How cloud-provider-azure names the rules of a Service: after its UID (`GetDefaultLoadBalancerName`)."""

@@ -1,0 +1,141 @@
+"""By which way a node gets out: in Azure's order, and what ends default outbound access."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from azure_cni.diagnose.check_results import CheckResult
+from azure_cni.diagnose.cloud_evidence import (
+    BalancerFacts,
+    CloudEvidence,
+    ConfigFacts,
+    NicFacts,
+    RouteFacts,
+    SubnetFacts,
+    parse_balancer,
+    parse_nic,
+    parse_routes,
+    parse_subnets,
+)
+from azure_cni.diagnose.outbound_checks import Way, check_ways_out, way_out
+
+GROUP = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network"
+SUBNET, TABLE, NAT = f"{GROUP}/virtualNetworks/v/subnets/n", f"{GROUP}/routeTables/t", f"{GROUP}/natGateways/nat"
+POOL, INNER = f"{GROUP}/loadBalancers/out/backendAddressPools/p", f"{GROUP}/loadBalancers/in/backendAddressPools/p"
+PUBLIC = f"{GROUP}/publicIPAddresses/ip"
+EVERYTHING = RouteFacts("all", "0.0.0.0/0", "virtualappliance", "10.0.0.9")
+
+
+def world(
+    *routes: RouteFacts, gateway: bool | None = None, own: tuple[str, ...] = (), pod: tuple[str, ...] = (),
+    public: str = "", pod_public: str = "", default: bool | None = None, **unread: str,
+) -> CloudEvidence:  # fmt: skip
+    """One node: pools and public addresses of its primary ipConfiguration (`own`) and of a pod's."""
+    primary = ConfigFacts("first", IPv4Address("10.0.0.4"), True, public, own, frozenset())
+    other = ConfigFacts("pod", IPv4Address("10.0.0.5"), False, pod_public, pod, frozenset())
+    subnet = SubnetFacts(
+        SUBNET, (IPv4Network("10.0.0.0/24"),), "westeurope", "", TABLE if routes else "",
+        "" if gateway is None else NAT, default,
+    )  # fmt: skip
+    balancers = (
+        BalancerFacts(f"{GROUP}/loadBalancers/out", True, frozenset({POOL.lower()}), ()),
+        BalancerFacts(f"{GROUP}/loadBalancers/in", True, frozenset(), ()),
+    )
+    return CloudEvidence(
+        nics={"vm1": NicFacts(f"{GROUP}/networkInterfaces/nic", "", SUBNET, "", (primary, other))},
+        subnets={SUBNET.lower(): subnet},
+        tables={TABLE.lower(): routes},
+        gateways={} if gateway is None else {NAT.lower(): gateway},
+        balancers={one.id.lower(): one for one in balancers},
+        unread={key.lower(): value for key, value in unread.items()},
+    )
+
+
+def found(evidence: CloudEvidence) -> Way:
+    return way_out(evidence.nics["vm1"], evidence).way
+
+
+@pytest.mark.parametrize(
+    ("evidence", "way"),
+    [
+        (world(), Way.DEFAULT),
+        (world(default=True), Way.DEFAULT),
+        (world(default=False), Way.NONE),
+        (world(gateway=True, default=False), Way.NAT),
+        (world(gateway=False), Way.NONE),
+        (world(public=PUBLIC, default=False), Way.PUBLIC_IP),
+        (world(pod_public=PUBLIC), Way.NONE),
+        (world(own=(POOL,), default=False), Way.BALANCER),
+        (world(pod=(POOL,)), Way.NONE),  # outbound rules are for primary ipConfigurations
+        (world(own=(INNER,)), Way.NONE),
+        (world(pod=(INNER,)), Way.NONE),
+        (world(own=(INNER, POOL)), Way.BALANCER),
+        (world(EVERYTHING, default=False), Way.APPLIANCE),
+        (world(EVERYTHING, gateway=True), Way.APPLIANCE),
+        (world(RouteFacts("no", "0.0.0.0/0", "none", ""), gateway=True), Way.DROPPED),
+        (world(RouteFacts("vpn", "0.0.0.0/0", "virtualnetworkgateway", "")), Way.NETWORK_GATEWAY),
+        (world(RouteFacts("out", "0.0.0.0/0", "internet", ""), default=False), Way.NONE),
+        (world(RouteFacts("one", "192.168.0.0/16", "none", "")), Way.DEFAULT),
+        (world(RouteFacts("low", "0.0.0.0/1", "none", "")), Way.DEFAULT),
+        (world(RouteFacts("low", "0.0.0.0/1", "none", ""), RouteFacts("high", "128.0.0.0/1", "none", "")), Way.DROPPED),
+        (world(EVERYTHING, **{TABLE: "denied"}), Way.UNKNOWN),
+        (world(gateway=True, **{NAT: "denied"}), Way.UNKNOWN),
+    ],
+)
+def test_ways_in_azures_order(evidence: CloudEvidence, way: Way):
+    assert found(evidence) is way
+    result = check_ways_out(evidence).result
+    wrong = {Way.NONE: CheckResult.BAD, Way.DROPPED: CheckResult.BAD, Way.UNKNOWN: CheckResult.UNKNOWN}
+    assert result is wrong.get(way, CheckResult.GOOD)
+
+
+def test_a_gateway_without_an_address_gets_one():
+    command = check_ways_out(world(gateway=False)).command
+    assert command.endswith(
+        f"az network nat gateway update --ids {NAT} --public-ip-addresses {PUBLIC[:-2]}azure-cni-nat-ip"
+    )
+    assert "az network public-ip create --subscription s -g g -l westeurope -n azure-cni-nat-ip" in command
+
+
+def test_of_a_route_that_drops_people_decide():
+    check = check_ways_out(world(RouteFacts("no", "0.0.0.0/0", "none", "")))
+    assert check.command == "az network route-table route list --subscription s -g g --route-table-name t -o table"
+
+
+@pytest.mark.parametrize(
+    ("rule", "public", "leaves"),
+    [({}, True, True), ({"disableOutboundSnat": True}, True, False), ({}, False, False)],
+)
+def test_a_balancing_rule_of_a_public_frontend_is_a_way_out(rule: dict[str, Any], *, public: bool, leaves: bool):
+    balancer = f"{GROUP}/loadBalancers/lb"
+    frontend, pool = f"{balancer}/frontendIPConfigurations/f", f"{balancer}/backendAddressPools/P"
+    inside = {"publicIPAddress": {"id": PUBLIC}} if public else {"subnet": {"id": SUBNET}}
+    properties = {
+        "frontendIPConfigurations": [{"id": frontend, "properties": inside}],
+        "loadBalancingRules": [{"name": "r", "properties": {"frontendIPConfiguration": {"id": frontend.upper()},
+                                                            "backendAddressPool": {"id": pool}, **rule}}],
+    }  # fmt: skip
+    parsed = parse_balancer({"id": balancer, "sku": {"name": "Standard"}, "properties": properties})
+    assert (pool.lower() in parsed.outbound) is leaves
+
+
+KEYS = ("id", "name", "properties", "ipConfigurations", "subnets", "routes", "loadBalancingRules", "addressPrefix",
+        "privateIPAddress", "primary", "subnet", "outboundRules", "frontendIPConfigurations", "sku")  # fmt: skip
+documents = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), documents))
+def test_no_document_is_too_odd(document: dict[str, Any]):
+    nic = parse_nic(document)
+    parse_balancer(document)
+    evidence = CloudEvidence(nics={"vm1": nic}, subnets=parse_subnets(document), tables={"": parse_routes(document)})
+    check_ways_out(evidence)
