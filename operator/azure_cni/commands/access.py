@@ -114,8 +114,8 @@ class KubernetesAccess:
         except (config.ConfigException, OSError, yaml.YAMLError, TypeError, ValueError) as error:
             # The last three: a file that is no YAML, or not the YAML of a kubeconfig.
             raise ConfigInvalid(
-                f"cannot find the cluster: {error}; name a file with --kubeconfig or KUBECONFIG, and one of its "
-                "contexts with --context"
+                f"cannot find the cluster: {str(error).rstrip('.')}; name a file with --kubeconfig or KUBECONFIG, and "
+                "one of its contexts with --context"
             ) from error
         chosen.retries = False
         self._client = ApiClient(chosen)

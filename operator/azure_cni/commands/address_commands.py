@@ -46,7 +46,7 @@ class PlanAnswer(msgspec.Struct, frozen=True, rename="camel"):
     """What the VNet's write budget has left for all nodes, in words; "" where no VNetQuota was read."""
 
 
-@click.command()
+@click.command(short_help="List every address, and where sources differ.")
 @click.argument("nodes", nargs=-1, metavar="[NODE]...")
 @click.option("--check", is_flag=True, help="Ask the agents too, and exit with 1 if anything differs.")
 @cluster_command
@@ -73,7 +73,7 @@ def addresses(access: ClusterAccess, form: Form, *, nodes: tuple[str, ...], chec
     return ExitCode.WRONG if check and answer.differences else ExitCode.WELL
 
 
-@click.command()
+@click.command(short_help="Say which pod or node has an address, or had it.")
 @click.argument("address")
 @click.option("--at", metavar="TIME", help="Who had it then: 2026-11-28T06:19:00Z, UTC where no zone is named.")
 @click.option("--history", is_flag=True, help="Also who had it before, as far as is known.")
@@ -100,7 +100,7 @@ def who(
     return _outcome(found)
 
 
-@click.command()
+@click.command(short_help="Show the next write of a node's NIC, and why.")
 @click.argument("node")
 @cluster_command
 def plan(access: ClusterAccess, form: Form, *, node: str) -> ExitCode:

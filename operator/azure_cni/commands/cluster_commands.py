@@ -63,7 +63,7 @@ def _look(access: ClusterAccess, *, may_fail: bool) -> Overview | None:
         raise
 
 
-@click.command()
+@click.command(short_help="Check nodes, cluster and azure-cni; or files, for CI (-f).")
 @click.option("--pre", is_flag=True, help="Before the install: only what must be right then.")
 @click.option("--azure", is_flag=True, help="Ask Azure too, with your own login, for what only Azure knows.")
 @click.option(
@@ -142,7 +142,7 @@ def _problems(access: ClusterAccess, evidence: ClusterEvidence) -> tuple[Problem
     return {one.node: one.problems for one in reports}, said
 
 
-@click.command()
+@click.command(short_help="Say why a pod has no address or no traffic.")
 @click.argument("pod", required=False)
 @namespace_flags
 @click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="All pods that wait, in all namespaces.")

@@ -31,7 +31,7 @@ class Shell(StrEnum):
     FISH = "fish"
 
 
-@click.command()
+@click.command(short_help="Print what makes a shell complete commands.")
 @click.argument("shell", type=click.Choice([shell.value for shell in Shell]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

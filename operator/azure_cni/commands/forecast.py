@@ -39,7 +39,7 @@ class ForecastAnswer(msgspec.Struct, frozen=True, rename="camel"):
     unasked: list[str]
 
 
-@click.command()
+@click.command(short_help="Say when addresses run out, and which sizes fit.")
 @click.option("--within", type=float, default=7.0, show_default=True, help="Days that count as soon.")
 @click.option(
     "--subnet-free",

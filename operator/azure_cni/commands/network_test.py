@@ -77,7 +77,7 @@ class NetworkTestAnswer(msgspec.Struct, frozen=True, rename="camel"):
     left: str = ""
 
 
-@click.command()
+@click.command(short_help="Prove the network with three pods on two nodes.")
 @click.option("-n", "--namespace", metavar="NAME", default=NAMESPACE, show_default=True, help="Where its pods run.")
 @click.option("--node", "nodes", metavar="NODE", multiple=True, help="Test on this node; twice at most.")
 @click.option(

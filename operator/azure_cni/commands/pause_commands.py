@@ -72,7 +72,7 @@ def _pause_flags(work: F) -> F:
     return work
 
 
-@click.command()
+@click.command(short_help="Stop all writes of a node's NIC.")
 @_pause_flags
 @click.option("--reason", default="", metavar="TEXT", help="Why, for whoever finds the pause.")
 @cluster_command
@@ -89,7 +89,7 @@ def pause(access: ClusterAccess, form: Form, *, reason: str, **flags: Any) -> Ex
     return _run(access, form, change, verb="pause", **flags)
 
 
-@click.command()
+@click.command(short_help="End the pause of a node.")
 @_pause_flags
 @cluster_command
 def resume(access: ClusterAccess, form: Form, **flags: Any) -> ExitCode:

@@ -57,7 +57,7 @@ class ReportAnswer(msgspec.Struct, frozen=True, rename="camel"):
     unread: list[str]
 
 
-@click.command()
+@click.command(short_help="Write an archive for a bug report.")
 @click.option("-f", "--file", "path", metavar="FILE", type=click.Path(path_type=Path), help="Where to write it.")
 @click.option(
     "--node",

@@ -56,7 +56,7 @@ class TraceAnswer(msgspec.Struct, frozen=True, rename="camel"):
     page: str = PAGE
 
 
-@click.command()
+@click.command(short_help="Say hop by hop what becomes of a pod's packets.")
 @click.argument("pod")
 @click.argument("destination")
 @namespace_flags

@@ -36,7 +36,7 @@ class WritesAnswer(msgspec.Struct, frozen=True, rename="camel"):
     unknown: list[str]
 
 
-@click.command()
+@click.command(short_help="List the writes of NICs: by whom, why, what, result.")
 @click.argument("nodes", nargs=-1, metavar="[NODE]...")
 @click.option("--since", metavar="TIME", help="Only writes since then: 2026-11-28T06:19:00Z, UTC without a zone.")
 @click.option("--address", metavar="ADDRESS", help="Only writes that brought or took that address.")

@@ -15,6 +15,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from azure_cni.commands import output
 from azure_cni.commands.output import ExitCode, Form
@@ -105,6 +106,14 @@ def test_a_wrong_command_line_is_2_and_a_cluster_that_is_not_there_too(name: str
     done = run(None, name, *WORDS[name], "--kubeconfig", str(tmp_path / "none"))  # type: ignore[arg-type]
     assert done.exit_code == ExitCode.USAGE
     assert "cannot find the cluster" in done.stderr
+    assert ".;" not in done.stderr
+
+
+def test_the_list_of_commands_says_what_each_does_in_a_line_that_is_whole():
+    listed = CliRunner().invoke(main, ["--help"]).stdout.partition("Commands:\n")[2]
+    shown = dict(line.split(maxsplit=1) for line in listed.splitlines())
+    assert list(FOR_PEOPLE) == [name for name in shown if name in FOR_PEOPLE] + ["introspect"], "that one is hidden"
+    assert [line for line in shown.values() if line.endswith("...")] == []
 
 
 def on_terminal(*words: str, **variables: str) -> bytes:
