@@ -106,7 +106,7 @@ def controller() -> None:
         asyncio.run(Controller(chosen).run())
 
 
-@main.group(invoke_without_command=True)
+@main.group(invoke_without_command=True, short_help="Give Docker's containers addresses of the VNet.")
 @click.option(
     "--config",
     "config",
@@ -125,7 +125,8 @@ def docker(context: click.Context, config: Path, *, check_config: bool) -> None:
         chosen = docker_settings.read_file(config)
         context.obj = chosen.socket
         if check_config:
-            click.echo(f"{config}: the settings are right")
+            found = "the settings are right" if config.exists() else "there is no such file; the defaults are used"
+            click.echo(f"{config}: {found}")
         elif context.invoked_subcommand is None:
             import asyncio
 

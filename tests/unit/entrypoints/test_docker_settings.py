@@ -9,6 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from azure_cni.entrypoints import docker_settings
 from azure_cni.entrypoints.cli import main
 from azure_cni.entrypoints.docker_settings import STANDARD_FILE, DockerSettings, read, read_file
 from azure_cni.entrypoints.toml_values import lines_of
@@ -283,3 +284,10 @@ def test_the_check_says_whether_the_settings_are_right_and_starts_nothing(tmp_pa
     assert (told.exit_code, told.stdout) == (1, "")
     assert f"{file} has 2 faults\n  line 2: pool.max is 300: write a whole number" in told.stderr
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_standard_file_need_not_be_there_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = tmp_path / "docker.toml"
+    monkeypatch.setattr(docker_settings, "STANDARD_FILE", absent)
+    told = CliRunner().invoke(main, ["docker", "--config", str(absent), "--check-config"])
+    assert (told.exit_code, told.stdout) == (0, f"{absent}: there is no such file; the defaults are used\n")
