@@ -1,9 +1,9 @@
 """Programs that somebody has built already, so that the box need not: `AZBOX_KUBERNETES` says where they are.
 
-That is a directory, or the address of a folder of a release, such as Kubernetes' own
-(https://dl.k8s.io/v1.36.3/bin/linux/amd64), where each program lies beside its published checksum, NAME.sha256 or
-NAME.sha512. An address is https, or on loopback. A program must say the version that the box pins, and appears in the
-cache under its name only when it is whole and all of this is so.
+That is one place or more, separated by blanks. A place is a directory, or the address of a folder of a release, such as
+Kubernetes' own (https://dl.k8s.io/v1.36.3/bin/linux/amd64), where each program lies beside its published checksum,
+NAME.sha256 or NAME.sha512. An address is https, or on loopback. A program is taken from the first place that has it in
+the version that the box pins, and appears in the cache under its name only when it is whole and all of this is so.
 """
 
 import hashlib
@@ -58,18 +58,23 @@ class Source(Protocol):
         """Write the program `name` to the file; False where it is not there. StepError."""
 
 
-def source() -> Source | None:
-    """What the variable names; None where it is not set. StepError where that cannot be used."""
+def sources() -> Sequence[Source]:
+    """What the variable names, in its order; none where it is not set. StepError where that cannot be used."""
     named = os.environ.get(VARIABLE, "")
-    if not named:
-        return None
+    if Path(named).expanduser().is_dir():  # its name may hold blanks
+        return [_source(named)] if named else []
+    return [_source(one) for one in named.split()]
+
+
+def _source(named: str) -> Source:
     if "://" in named:
         return Release(named.rstrip("/"))
     directory = Path(named).expanduser()
     if not directory.is_dir():
         raise StepError(
             f"cannot take Kubernetes from {named}: it is no directory",
-            advice=f"set {VARIABLE} to a directory with its programs, or to the https address of a release",
+            advice=f"set {VARIABLE} to a directory with its programs, to the https address of a release, or to several "
+            "of them with blanks between",
         )
     return Directory(directory)
 

@@ -167,8 +167,8 @@ def ensure_tools(modules: Sequence[Module] = ALL) -> None:
     missing = [
         (module, name) for module in modules for name in module.binaries if not (module.directory / name).exists()
     ]
-    given = prebuilt.source() if missing else None
-    if given is not None:
+    given = prebuilt.sources() if missing else ()
+    if given:
         missing = [(module, name) for module, name in missing if not _take(module, name, given)]
     if not missing:
         return
@@ -178,35 +178,44 @@ def ensure_tools(modules: Sequence[Module] = ALL) -> None:
             _build(module, name, go=go)
 
 
-def _take(module: Module, name: str, given: prebuilt.Source) -> bool:
-    """From `given`; False for what may be built instead. StepError, and nothing of it in the cache."""
+def _take(module: Module, name: str, given: Sequence[prebuilt.Source]) -> bool:
+    """From the first of `given` that has it; False for what may be built instead. StepError: nothing of it is kept."""
     probe, required = OF_A_RELEASE.get(name) or TAKEN_TOO.get(name), name in OF_A_RELEASE
     if probe is None:
         return False
+    why = list[str]()
+    for one in given:
+        refusal = _take_from(one, module, name, probe)
+        if not refusal:
+            say(f"{name} from {one}")
+            return True
+        why.append(f"{one}: {refusal}")
+    if required:
+        raise StepError(
+            f"cannot take {name} from {'; '.join(why)}",
+            advice=f"{prebuilt.VARIABLE} must have {', '.join(OF_A_RELEASE)} {KUBERNETES_VERSION}; unset it to build "
+            "them from source",
+        )
+    say(f"{name} is not taken but built: {'; '.join(why)}")
+    return False
+
+
+def _take_from(given: prebuilt.Source, module: Module, name: str, probe: Probe) -> str:
+    """Why it was not taken, "" when it was. StepError, and nothing of it in the cache."""
     module.directory.mkdir(parents=True, exist_ok=True)
     partial = module.directory / f".{name}.partial"
     try:
-        if given.fetch(name, partial):
-            said = prebuilt.version_of(name, partial, probe)
-            if probe.accepts(said):
-                _keep(module, name, partial)
-                say(f"{name} from {given}")
-                return True
-            why = f"it says {said!r}, and the box needs {probe.expected}"
-        else:
-            why = f"it is not there{given.also}"
+        if not given.fetch(name, partial):
+            return f"it is not there{given.also}"
+        said = prebuilt.version_of(name, partial, probe)
+        if not probe.accepts(said):
+            return f"it says {said!r}, and the box needs {probe.expected}"
+        _keep(module, name, partial)
+        return ""
     finally:
         partial.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is not empty
             module.directory.rmdir()
-    if required:
-        raise StepError(
-            f"cannot take {name} from {given}: {why}",
-            advice=f"{prebuilt.VARIABLE} must have {', '.join(OF_A_RELEASE)} {KUBERNETES_VERSION}; unset it to build "
-            "them from source",
-        )
-    say(f"{name} of {given} is not taken but built: {why}")
-    return False
 
 
 def _build(module: Module, name: str, *, go: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from azurebox import prebuilt, tools
+from azurebox.facts import REPOSITORY
 from azurebox.steps import StepError
 
 VERSION = tools.KUBERNETES_VERSION
@@ -248,6 +250,36 @@ def test_other_tools_of_another_version_are_built(
     assert kept(cache) == {"helm"}
 
 
+def test_what_one_place_lacks_comes_from_the_next(
+    cache: Path, served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A release of Kubernetes, and a directory with the rest."""
+    (tmp_path / "release" / "agnhost").unlink()
+    (tmp_path / "release" / "agnhost.sha256").unlink()
+    rest = tmp_path / "rest"
+    rest.mkdir()
+    program(rest, "agnhost", "")
+    program(rest, "helm", tools.HELM_VERSION)
+    program(rest, "kubectl", "Client Version: v1.30.0")
+    monkeypatch.setenv(prebuilt.VARIABLE, f"{rest} {served.url}")
+    tools.ensure_tools((tools.KUBERNETES, tools.HELM))
+    assert kept(cache) == ALL | {"helm"}
+    assert "/helm.sha256" not in served.asked
+    assert VERSION in tools.path("kubectl").read_text(), "the first place has another"
+
+
+def test_what_no_place_has_is_named_with_all_of_them(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("one", "two"):
+        (release(tmp_path / name) / "kubelet").unlink()
+    said = refused(monkeypatch, f"{tmp_path}/one {tmp_path}/two")
+    assert f"cannot take kubelet from {tmp_path}/one: it is not there; {tmp_path}/two: it is not there" in said
+
+
+def test_a_directory_may_have_a_blank_in_its_name(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    take(monkeypatch, release(tmp_path / "my programs"))
+    assert kept(cache) == ALL
+
+
 def test_the_versions_are_those_that_are_pinned():
     for module, line in (
         (tools.COREDNS, f"github.com/coredns/coredns v{tools.COREDNS_VERSION}"),
@@ -256,3 +288,19 @@ def test_the_versions_are_those_that_are_pinned():
         (tools.HELM, f"helm.sh/helm/v3 {tools.HELM_VERSION}"),
     ):
         assert line in (module.source / "go.mod").read_text()
+
+
+def test_the_page_names_the_versions_that_are_taken():
+    page = (
+        (REPOSITORY / "e2e" / "README.md").read_text().partition("## Programs that you have")[2].partition("\n## ")[0]
+    )
+    for program, version in (
+        ("containerd", tools.CONTAINERD_VERSION),
+        ("coredns", tools.COREDNS_VERSION),
+        ("cni-plugins-linux-amd64", tools.REFERENCE_VERSION),
+        ("helm", tools.HELM_VERSION),
+        ("", VERSION),
+    ):
+        assert re.search(rf"{program}\S*[-_/]{re.escape(version)}[-_/.]", page), program
+    for name in tools.OF_A_RELEASE | tools.TAKEN_TOO:
+        assert f"`{name}`" in page
