@@ -35,6 +35,8 @@ from azure_cni.node.node_settings import NodeSettings, Timing
 STANDARD_FILE: Final = Path("/etc/azure-cni/docker.toml")
 LONGEST_WAIT_S: Final = 120.0
 """Of a container that waits for an address."""
+SUFFIX: Final = ".sock"
+"""Docker looks for plugins by this ending."""
 LONGEST_SOCKET_PATH: Final = 107
 """Bytes: `sun_path` of unix(7) without its end."""
 
@@ -134,7 +136,7 @@ def _settings(values: TomlValues) -> DockerSettings:
         quota=_quota(values),
         azure=azure,
         web=_web(values),
-        socket=_socket(values, engine),
+        socket=_socket(values, engine, run_dir),
         engine=engine,
         run_dir=run_dir,
         state_dir=state_dir,
@@ -186,8 +188,12 @@ def _plain(path: Path) -> Path:
     return Path(text.removeprefix("/var") if text.startswith("/var/run/") or text == "/var/run" else text)
 
 
-def _socket(values: TomlValues, engine: Path | None) -> Path:
+def _socket(values: TomlValues, engine: Path | None, run_dir: Path) -> Path:
     path = values.path("docker.socket", "/run/docker/plugins/azure-cni.sock")
+    if _plain(path).suffix != SUFFIX or _plain(path).parent == _plain(run_dir):
+        values.fault(
+            "docker.socket", f"write the path of a file {SUFFIX} in a directory of sockets, /run/docker/plugins"
+        )
     if len(bytes(path)) > LONGEST_SOCKET_PATH:
         values.fault("docker.socket", f"the kernel takes at most {LONGEST_SOCKET_PATH} bytes; write a shorter path")
     if _plain(path) in {_plain(one) for one in (engine, STANDARD_SOCKET) if one is not None}:
@@ -220,11 +226,18 @@ def _azure(values: TomlValues) -> AzureSettings:
         cloud=canonical(values.choice("azure.cloud", *NAMES, *ALIASES)),
         arm_endpoint=values.url("azure.resourceManagerEndpoint", "", schemes=("https",)),
         identity=values.choice("azure.identity", "managed"),
-        client_id=values.text("azure.clientID"),
+        client_id=values.take("azure.clientID", "", "the client ID of an identity", _client_id),
         adopt=Adopt(values.choice("azure.adopt", *Adopt)),
         ca_file=_file(values, "azure.caFile", ""),
         imds_endpoint=values.url("azure.metadataEndpoint", "http://169.254.169.254", schemes=("http", "https")),
     )
+
+
+def _client_id(value: Any) -> str:
+    text: str = only(str)(value)
+    if not text.isprintable() or " " in text:
+        raise ValueError
+    return text
 
 
 def _policy(values: TomlValues) -> Policy:
@@ -243,12 +256,19 @@ def _policy(values: TomlValues) -> Policy:
 
 def _web(values: TomlValues) -> WebSettings:
     bind = Bind(values.choice("metrics.bind", Bind.LOOPBACK, Bind.NODE, Bind.NONE))
-    address = values.take("metrics.address", "", "an IPv4 address", lambda value: str(IPv4Address(only(str)(value))))
+    address = values.take("metrics.address", "", "an IPv4 address of this VM", _own_address)
     if bind is Bind.NODE and not address:
         values.fault("metrics.bind", "it needs metrics.address, the address of this VM to serve them at")
     return WebSettings(
         port=values.whole("metrics.port", 9810, least=UNPRIVILEGED_PORT, most=65_535), bind=bind, node_address=address
     )
+
+
+def _own_address(value: Any) -> str:
+    address = IPv4Address(only(str)(value))
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError
+    return str(address)
 
 
 def _engine(values: TomlValues) -> Path | None:

@@ -106,7 +106,8 @@ class TomlValues:
 
         def parse(value: Any) -> str:
             parts = urlsplit(only(str)(value))
-            if value != default and (parts.scheme not in schemes or not parts.hostname):
+            plain = value.isprintable() and " " not in value and not any((parts.username, parts.query, parts.fragment))
+            if value != default and (parts.scheme not in schemes or not parts.hostname or not plain or parts.port == 0):
                 raise ValueError
             return str(value)
 
@@ -147,24 +148,39 @@ class TomlValues:
         return f" is {legible(repr(self._values[name]), SHOWN)}"
 
 
-def lines_of(text: str) -> dict[str, int]:
+def lines_of(text: str, *, parse: Callable[[str], dict[str, Any]] = tomllib.loads) -> dict[str, int]:
     """On which line each dotted name of a TOML document gets its value, from 1; the document is right.
 
-    The lines down to the end of a statement are a document too, and those down to the middle of one are none. So a name
-    that is new in the next such document has its value in the lines between both.
+    The lines of a statement are a document too, and those down to the middle of one are none. What a table's own line
+    is a document of, its statements are parts of.
     """
     found: dict[str, int] = {}
     lines = text.replace("\r\n", "\n").split("\n")
-    begins = 1
+    table, begins = "", 1
     for end in range(1, len(lines) + 1):
         try:
-            names = [name for name, _ in _flat(tomllib.loads("\n".join(lines[:end])))]
+            document = parse("\n".join(lines[begins - 1 : end]))
         except tomllib.TOMLDecodeError:
             continue
-        for name in names:
-            found.setdefault(name, begins)
+        names = [name for name, _ in _flat(document)]
+        if lines[begins - 1].lstrip().startswith("["):
+            table = _only_path(document)
+            found.setdefault(table, begins)
+            table += "."
+        else:
+            for name in names:
+                found.setdefault(table + name, begins)
         begins = end + 1
     return found
+
+
+def _only_path(document: Any) -> str:
+    """The dotted name of the one table in it, also where that is the first of an array."""
+    path = []
+    while isinstance(document, Mapping) and document:
+        ((key, document),) = document.items()
+        path.append(key)
+    return ".".join(path)
 
 
 def only(kind: type[T]) -> Callable[[Any], T]:

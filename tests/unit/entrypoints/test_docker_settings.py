@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -154,14 +155,20 @@ def test_every_value_is_taken() -> None:
         ("routablePrefixes = [10]", "a list of IPv4 prefixes"),
         ("[azure]\nidentity = 'workload'", "one of managed"),
         ("[azure]\ncloud = 'AzureGermanCloud'", "one of AzurePublicCloud"),
-        ("[azure]\nclientID = 7", "write a text"),
+        ("[azure]\nclientID = 7", "write the client ID of an identity"),
         ("[azure]\ncaFile = 'ca.pem'", 'an absolute path, or "" for none'),
         ('[docker]\nengineSocket = "/run/\\u0000"', "an absolute path"),
         ("[quota]\nlimit = 0", "from 1 to 65536"),
         ("quota.limit = 8\nquota.reserved = 8", "line 2: quota.reserved is 8: no address is left"),
         ("azure.metadataEndpoint = '169.254.169.254'", "write http://HOST or https://HOST"),
         ("azure.resourceManagerEndpoint = 'http://arm.example'", "write https://HOST"),
-        ("azure.clientID = {}", "line 1: azure.clientID is {}: write a text"),
+        ("azure.clientID = {}", "line 1: azure.clientID is {}: write the client ID"),
+        ("azure.clientID = ' '", "write the client ID of an identity"),
+        ("azure.metadataEndpoint = 'http://h:99999'", "Port out of range"),
+        ("azure.metadataEndpoint = 'http://h:0'", "write http://HOST or https://HOST"),
+        ("azure.metadataEndpoint = 'http://a b'", "write http://HOST or https://HOST"),
+        ("azure.metadataEndpoint = 'http://u:p@h'", "write http://HOST or https://HOST"),
+        ("azure.resourceManagerEndpoint = 'https://h/?a=b'", "write https://HOST"),
         ("[imds]\nallowPods = 'yes'", "true or false"),
         ("[agent]\ncoolingSeconds = -1", "a number of seconds from 0"),
         ("[agent]\ncoolingSeconds = nan", "a number of seconds from 0"),
@@ -169,7 +176,11 @@ def test_every_value_is_taken() -> None:
         ("[agent]\nlogLevel = 'loud'", "one of info, debug"),
         ("[audit]\nmaxDays = 0", "from 1 to 3650"),
         ("[metrics]\nbind = 'node'", "it needs metrics.address"),
-        ("[metrics]\naddress = 'here'", "an IPv4 address"),
+        ("[metrics]\naddress = 'here'", "an IPv4 address of this VM"),
+        (
+            "[metrics]\nbind = 'node'\naddress = '0.0.0.0'",
+            "line 3: metrics.address is '0.0.0.0': write an IPv4 address",
+        ),
         ("[metrics]\nport = 1023", "from 1024 to 65535"),
         ("[cni]\nconfName = '../10.conflist'", "the name of a file that ends in .conflist"),
         ("[cni]\nconfName = '10.conf'", "the name of a file that ends in .conflist"),
@@ -177,6 +188,8 @@ def test_every_value_is_taken() -> None:
         ("[cni]\nbinDir = 'bin'", "an absolute path"),
         ("[docker]\nsocket = 'azure-cni.sock'", "an absolute path"),
         (f"[docker]\nsocket = '/{'s' * 107}'", "the kernel takes at most 107 bytes"),
+        ("[docker]\nsocket = '/run/docker/plugins/'", "write the path of a file .sock"),
+        ("[docker]\nsocket = '/run/azure-cni/../azure-cni/cni.sock'", "in a directory of sockets, /run/docker/plugins"),
         ("[docker]\nsocket = '/run/docker.sock'", "line 2: docker.socket is '/run/docker.sock': Docker itself listens"),
         ("[docker]\nsocket = '/var/run/docker.sock'\nengineSocket = ''", "Docker itself listens there"),
         ("[docker]\nsocket = '/srv/e.sock'\nengineSocket = '/srv/x/../e.sock'", "Docker itself listens there"),
@@ -267,11 +280,25 @@ port = 0
             {"a": 1, "b": 2, "c": 3, "c.d.e": 5, "c.f": 9},
         ),
         ("[c]\r\nd = { e = 1, f = 2 }\r\n", {"c": 1, "c.d.e": 2, "c.d.f": 2}),
-        ("[[t]]\n'odd name' = 1", {"t": 1}),
+        ("[[t]]\n'odd name' = 1", {"t": 1, "t.odd name": 2}),
+        ("[a.b]\nc = 1\n [a] # of c\nd = [\n[1],\n]\n", {"a.b": 1, "a.b.c": 2, "a": 3, "a.d": 4}),
     ],
 )
 def test_a_value_is_on_the_line_where_its_statement_begins(text: str, lines: dict[str, int]) -> None:
     assert lines_of(text) == lines
+
+
+def test_a_long_file_costs_no_more_than_its_lines() -> None:
+    """Each statement is read once more, and not all of the file down to it: that took minutes."""
+    parsed = []
+
+    def parse(text: str) -> dict[str, Any]:
+        parsed.append(len(text))
+        return tomllib.loads(text)
+
+    text = "# about this VM\n" * 5000 + "nothing = 1\n"
+    assert lines_of(text, parse=parse) == {"nothing": 5001}
+    assert sum(parsed) <= len(text)
 
 
 def test_the_check_says_whether_the_settings_are_right_and_starts_nothing(tmp_path: Path) -> None:
