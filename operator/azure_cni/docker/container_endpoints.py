@@ -83,7 +83,7 @@ class ContainerEndpoints:
     def end_waits(self) -> None:
         """Refuse all that waits for an address, and whatever would wait from now on: this process ends."""
         self._ending = True
-        for wait in self._waits:
+        for wait in self._waits.copy():
             wait.reschedule(asyncio.get_running_loop().time())
 
     async def request(self, pool: IPv4Network, wanted: Address | None = None, *, name: str = "") -> Address:
@@ -234,7 +234,7 @@ class ContainerEndpoints:
     def _claim(self, wanted: Address, holder: Holder, pool: IPv4Network, *, name: str) -> Address:
         if wanted not in pool:
             raise ConfigInvalid(f"cannot assign {wanted}: it is outside of the network's --subnet {pool}")
-        if not self._node.state.ready:
+        if not self._node.state.ready or self._changes_over:
             raise NodeNotReady(f"cannot assign {wanted}: this VM cannot wire a container yet: {self._why()}")
         slot, now_s = self._slot(wanted), self._clock.boottime_s()
         if slot is not None and slot.holder is not None:
@@ -249,6 +249,11 @@ class ContainerEndpoints:
         self._memory.request(wanted, name=name, fresh=slot is not None and slot.state is State.FREE)
         self._node.reconciler.wake()
         return wanted
+
+    @property
+    def _changes_over(self) -> bool:
+        """Nobody is left who is wired in the mode of before, and nobody is to be again."""
+        return self._node.state.pending_mode is not None and not self._node.stored.ledger.counts().assigned
 
     def _slot(self, address: Address) -> Slot | None:
         return next((slot for slot in self._node.stored.ledger.slots if slot.address == address), None)

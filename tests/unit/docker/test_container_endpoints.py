@@ -12,6 +12,7 @@ from azure_cni.docker.docker_networks import ANY_POOL
 from azure_cni.errors import ConfigInvalid, DatapathError, NoAddress, NodeNotReady
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.identity import ModeName
 from fakes.docker import FakeForwarding, PluginHost
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode
@@ -215,6 +216,21 @@ async def test_before_the_vm_is_known_nothing_is_promised() -> None:
     host = PluginHost()
     with pytest.raises(NodeNotReady, match="cannot wire a container yet"):
         await host.endpoints.request(ANY_POOL, IPv4Address("10.240.0.5"))
+
+
+async def test_a_node_whose_last_container_has_gone_changes_its_mode_before_a_named_address_is_given() -> None:
+    """A container that restarts again and again, with the same address, would put that off for ever."""
+    host = PluginHost()
+    async with host.node.running() as node:
+        first, second = await started(host, "ep1"), await started(host, "ep2")
+        await ended(host, "ep1", first)
+        node.state.pending_mode = ModeName.BRIDGE
+        assert await started(host, "ep3", address=first) == first
+        await ended(host, "ep2", second)
+        await ended(host, "ep3", first)
+        node.state.pending_mode = ModeName.BRIDGE
+        with pytest.raises(NodeNotReady, match="cannot wire a container yet"):
+            await host.endpoints.request(ANY_POOL, first)
 
 
 async def test_a_kernel_or_firewall_that_refuses_leaves_the_address_for_docker_to_release() -> None:
