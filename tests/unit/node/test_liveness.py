@@ -101,3 +101,17 @@ def slot(number: int, container: str, since_s: float, *, ifname: str = "eth0", p
 )
 def test_which_sandboxes_have_a_newer_one(slots: list[Slot], older: set[str]) -> None:
     assert {holder.sandbox.container_id for holder in superseded(slots)} == older
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "older"),
+    [
+        (9.0, {"a", "b"}),
+        (2.0, {"a"}),  # the one that has an address by now asked then
+        (1.5, {"a"}),  # what came after the ADD that found none
+    ],
+)
+def test_an_add_that_found_no_address_is_a_newer_sandbox_than_those_before_it(asked_s: float, older: set[str]) -> None:
+    slots = [slot(1, "a", 1.0), slot(2, "b", 2.0), slot(3, "c", 1.0, pod="q")]
+    asked = {("default", "p", "u"): asked_s, ("default", "q", "of-another"): 9.0}
+    assert {holder.sandbox.container_id for holder in superseded(slots, asked)} == older

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from azure_cni.errors import DatapathError, LedgerError
+from azure_cni.errors import DatapathError, LedgerError, NoAddress
 from azure_cni.ipam.address_state import Holder, Sandbox
+from azure_cni.ipam.limits import COOLING_AT_LIMIT_S
+from azure_cni.ipam.sizing import Policy
 from azure_cni.node.pods.repair import Repair
 from azure_cni.node.ports import ObservedSandbox
 from azure_cni.node.stored_ledger import StoredLedger
@@ -163,6 +165,26 @@ async def test_older_sandboxes_of_a_pod_that_the_runtime_forgot_are_taken_back_a
         await grace(node, repair)
         assert {slot.holder for slot in node.stored.ledger.slots if slot.holder} == {sandboxes[5], second_interface}
         assert len(await node.datapath.sandboxes()) == 2
+
+
+async def test_on_a_full_node_a_pod_gets_what_its_own_first_attempt_holds():
+    """A chained plugin was missing: the sandbox went without a DEL of ours, and nothing else is left for the next."""
+    async with SimulatedNode(policy=Policy(size=1)).running() as node:
+        node.demand.observe_pod(pod_body("p"))
+        first, second = sandbox_of("p", 0), sandbox_of("p", 1)
+        await node.sandboxes.add(first)
+        node.datapath.remove_netns(first.netns)
+        repair = node.repair()
+        await grace(node, repair)
+        assert node.counts.assigned == 1  # the runtime may still send its DEL
+        with pytest.raises(NoAddress):
+            await node.sandboxes.add(second)
+        await grace(node, repair)
+        await asyncio.sleep(COOLING_AT_LIMIT_S)
+        await node.sandboxes.add(second)
+        assert {slot.holder for slot in node.stored.ledger.slots} == {second}
+        await grace(node, repair)
+        assert node.counts.assigned == 1
 
 
 async def test_a_link_without_a_pod_is_taken_back_when_a_list_has_confirmed_it_and_nobody_lives_in_it():

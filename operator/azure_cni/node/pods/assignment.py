@@ -119,7 +119,7 @@ class Assignment:
 
     async def _wait_for_slots(self, holder: Holder, hold: Hold, *, wait_s: float) -> Slots:
         asked_s = self._clock.boottime_s()
-        with self._demand.count_waiting(holder):
+        with self._demand.count_waiting(holder, asked_s=asked_s):
             self._wake()
             while True:
                 remaining_s = asked_s + wait_s - self._clock.boottime_s()

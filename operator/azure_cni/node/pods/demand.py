@@ -25,7 +25,7 @@ from azure_cni.api.pod_annotations import (
 from azure_cni.api.reading import mapping, metadata_of, spec_of, status_of, text
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.ipam.ledger import Ledger
-from azure_cni.node.pods.liveness import Presence
+from azure_cni.node.pods.liveness import PodKey, Presence, pod_key
 
 _STATIC_UID = "kubernetes.io/config.mirror"
 """Annotation of a mirror pod: the UID of the static pod that it shows. The kubelet gives the runtime that one."""
@@ -111,6 +111,7 @@ class Demand:
         self._on_node_network: dict[str, Pod] = {}
         """Those that ask for what they cannot have. Apart, for they hold and need no address."""
         self._waiting_adds: dict[Sandbox, Holder] = {}
+        self._asked_s: dict[PodKey, float] = {}
         self.listed = False
         """Pods of this node have been seen: only then a pod's absence means anything."""
         self.lists_requested = 0
@@ -151,9 +152,11 @@ class Demand:
         self.listed = True
 
     @contextmanager
-    def count_waiting(self, holder: Holder) -> Iterator[None]:
-        """Count this sandbox as waiting while the block runs."""
+    def count_waiting(self, holder: Holder, *, asked_s: float) -> Iterator[None]:
+        """Count this sandbox, which asked at that boot time, as waiting while the block runs."""
         self._waiting_adds[holder.sandbox] = holder
+        if holder.pod_name:
+            self._asked_s[pod_key(holder)] = asked_s
         try:
             yield
         finally:
@@ -186,6 +189,12 @@ class Demand:
         if uids and (not holder.pod_uid or holder.pod_uid in uids):
             return Presence.HERE
         return Presence.ABSENT if self.listed else Presence.UNKNOWN
+
+    def asked(self, ledger: Ledger) -> Mapping[PodKey, float]:
+        """When (boot time) the newest ADD of a pod that holds an address found none free. Others are forgotten."""
+        holding = {pod_key(slot.holder) for slot in ledger.slots if slot.holder is not None}
+        self._asked_s = {pod: asked_s for pod, asked_s in self._asked_s.items() if pod in holding}
+        return self._asked_s
 
     def waiting(self, ledger: Ledger) -> int:
         """How many need an address and have none; a pod and its own ADD count once."""

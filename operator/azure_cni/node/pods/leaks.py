@@ -82,7 +82,7 @@ class Leaks:
         """The facts about every suspect; who no longer is one is forgotten as such."""
         now_s = self._clock.boottime_s()
         slots = self._stored.ledger.slots
-        older = superseded(slots)
+        older = superseded(slots, self._demand.asked(self._stored.ledger))
         suspects: dict[Holder, _Suspect] = {}
         found: dict[Holder, Facts] = {}
         for holder in (slot.holder for slot in slots if slot.holder is not None):

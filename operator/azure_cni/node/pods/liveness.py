@@ -13,6 +13,10 @@ An engine (Docker) that lists its containers counts as the API server does: a co
 is here, and one that it does not have like a pod that is not; but it makes endpoints minutes before they get their
 link, so a newer list has to confirm that even where there is no link.
 
+An ADD that waits for an address, or was refused one, is a newer sandbox, too: when a chained plugin was missing, its
+DEL fails before ours is called, nobody calls it again, and on a full node the pod would wait for ever for the address
+that its own first attempt holds.
+
 This must be so for GRACE_S. What cannot be known counts as alive. A sandbox whose pod is here and has no newer one is
 never suspected: the runtime may have wired it before the first process runs. Nor is one without a pod (cnitool, podman)
 while its link is there: such a namespace may be empty on purpose.
@@ -20,7 +24,7 @@ while its link is there: such a namespace may be empty on purpose.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -137,8 +141,12 @@ def judge(facts: Facts) -> Verdict:
     }[facts.occupancy]
 
 
-def superseded(slots: Iterable[Slot]) -> frozenset[Holder]:
-    """The holders whose pod has a newer sandbox.
+PodKey = tuple[str, str, str]
+"""A pod's namespace, name and UID, as the runtime says them."""
+
+
+def superseded(slots: Iterable[Slot], asked: Mapping[PodKey, float] | None = None) -> frozenset[Holder]:
+    """The holders whose pod has a newer sandbox. `asked`: when (boot time) a pod's newest ADD found no address free.
 
     Interfaces of one container (Multus) are one sandbox, as old as its first address. Of two that are equally old
     neither is newer.
@@ -148,11 +156,13 @@ def superseded(slots: Iterable[Slot]) -> frozenset[Holder]:
     for holder, since_s in held:
         container = holder.sandbox.container_id
         born[container] = min(since_s, born.get(container, since_s))
-    newest: dict[tuple[str, str, str], float] = {}
+    newest = dict(asked or {})
     for holder, _ in held:
-        newest[_pod(holder)] = max(born[holder.sandbox.container_id], newest.get(_pod(holder), 0.0))
-    return frozenset(holder for holder, _ in held if born[holder.sandbox.container_id] < newest[_pod(holder)])
+        pod = pod_key(holder)
+        newest[pod] = max(born[holder.sandbox.container_id], newest.get(pod, 0.0))
+    return frozenset(holder for holder, _ in held if born[holder.sandbox.container_id] < newest[pod_key(holder)])
 
 
-def _pod(holder: Holder) -> tuple[str, str, str]:
+def pod_key(holder: Holder) -> PodKey:
+    """The pod of a holder."""
     return holder.pod_namespace, holder.pod_name, holder.pod_uid
