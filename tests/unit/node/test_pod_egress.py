@@ -281,6 +281,7 @@ async def test_no_pod_is_wired_while_the_kernel_may_still_have_its_address_from_
         with pytest.raises(DatapathError):
             await added(second, "next", None)
         kernel.busy = False
+        await asyncio.sleep(2 * COOLING_S)  # the node is at its limit, and what the kernel refused cools again
         assert await added(second, "next", None) == address
         assert kernel.own_egress == frozenset()
 
