@@ -133,9 +133,10 @@ DOCKER = Module(
     tags=("exclude_graphdriver_btrfs", "exclude_graphdriver_zfs", "no_systemd"),
 )
 CNITOOL = Module("cnitool", binaries={"cnitool": "github.com/containernetworking/cni/cnitool"}, variables={})
+REGISTRY = Module("registry", binaries={"registry": "."}, variables={})
 ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
-ON_DEMAND = (TRAEFIK, DOCKER, CNITOOL)
+ON_DEMAND = (TRAEFIK, DOCKER, CNITOOL, REGISTRY)
 """What single scenarios need, and build."""
 
 

@@ -1,12 +1,10 @@
 """`helm uninstall`: running pods stay, what stays is what the document says, and a new installation takes it over."""
 
 import json
-import re
 from ipaddress import IPv4Address
 
 from azurebox import release
 from azurebox.client import Box
-from azurebox.facts import REPOSITORY
 from scenarios.harness.cloud import Cloud
 from scenarios.harness.node import BINARY, CONFLIST, RUN_DIR, Node
 from scenarios.harness.pods import event_for, on_nodes, servers
@@ -43,7 +41,7 @@ def test_uninstall_and_install_again(box: Box, cloud: Cloud, product: Product, n
             (waiting,) = late.scale_beyond(1, ready=0)
             event_for(box, waiting.name, "FailedCreatePodSandBox", "cannot reach the azure-cni agent")
 
-            _clean(cleaned)
+            cleaned.clean()
             stray = min(cleaned.on_nic())
             cleaned.run("ip", "address", "add", f"{stray}/22", "dev", "eth0")  # as cloud-init does at a boot
             product.install(QUICK)
@@ -61,17 +59,3 @@ def test_uninstall_and_install_again(box: Box, cloud: Cloud, product: Product, n
 def _on_eth0(node: Node) -> set[IPv4Address]:
     (link,) = json.loads(node.run("ip", "-json", "-4", "address", "show", "dev", "eth0"))
     return {IPv4Address(entry["local"]) for entry in link["addr_info"]}
-
-
-def _clean(node: Node) -> None:
-    """What docs/uninstall.md asks people to do on a node; then nothing of azure-cni is left there."""
-    document = (REPOSITORY / "docs" / "uninstall.md").read_text().partition("## What stays")[2]
-    commands = re.search(r"```console\n(.*?)```", document, re.DOTALL)
-    assert commands
-    node.run("sh", "-ec", commands[1])
-    assert node.links() == set()
-    assert "azure0" not in node.run("ip", "-o", "link", "show")
-    assert "azure_cni" not in node.run("nft", "list", "tables")
-    assert "suppress_ifgroup" not in node.run("ip", "rule", "show")
-    left = node.run("sh", "-c", f"ls -d {CONFLIST} {BINARY} {RUN_DIR}/* 2>/dev/null || true")
-    assert left == ""

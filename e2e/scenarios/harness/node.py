@@ -5,6 +5,7 @@ lock of the agent that has it open, until two readings in a row are alike: one t
 """
 
 import json
+import re
 import sqlite3
 import subprocess
 from collections import Counter
@@ -15,6 +16,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from azurebox.client import Box
+from azurebox.facts import REPOSITORY
 from azurebox.machine import Machine
 from azurebox.steps import StepError
 
@@ -82,6 +84,19 @@ class Node:
     def write(self, path: str, text: str) -> None:
         """Write a file of the VM."""
         self._machine.write(path, text)
+
+    def clean(self) -> None:
+        """Do what docs/uninstall.md asks people to do on a node; then nothing of azure-cni is left there."""
+        document = (REPOSITORY / "docs" / "uninstall.md").read_text().partition("## What stays")[2]
+        commands = re.search(r"```console\n(.*?)```", document, re.DOTALL)
+        assert commands
+        self.run("sh", "-ec", commands[1])
+        assert self.links() == set()
+        assert "azure0" not in self.run("ip", "-o", "link", "show")
+        assert "azure_cni" not in self.run("nft", "list", "tables")
+        assert "suppress_ifgroup" not in self.run("ip", "rule", "show")
+        left = self.run("sh", "-c", f"ls -d {CONFLIST} {BINARY} {RUN_DIR}/* 2>/dev/null || true")
+        assert left == ""
 
     # What the ledger says.
 

@@ -36,6 +36,11 @@ class Product:
         self._image = {"image.repository": image["repository"], "image.tag": image["tag"]}
         self._values: Mapping[str, object] | None = None
 
+    @property
+    def image(self) -> str:
+        """The image that the box has built, as its nodes know it."""
+        return f"{self._image['image.repository']}:{self._image['image.tag']}"
+
     def use(self, values: Mapping[str, object]) -> None:
         """Have it run with the box's values and these; nothing is done when it does already."""
         if values != self._values:

@@ -1,5 +1,6 @@
 """What decides whether a tool is built again, and which containerd a VM's services find."""
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from azurebox import processes, tools
 from azurebox.node import CONTAINERD, RUNTIMES
+from scenarios.harness.registry import HOSTS
 
 
 def test_each_module_has_its_own_place_and_pins_its_versions():
@@ -47,3 +49,9 @@ def test_services_find_the_built_containerd_and_its_shim_before_debians():
 def test_one_configuration_serves_both_runtimes():
     assert CONTAINERD.startswith("version = 2\n"), "the newest that containerd 1.6 reads"
     assert RUNTIMES == ("containerd-2", "containerd-1.6")
+
+
+def test_containerd_looks_for_registries_in_one_directory():
+    """Of two, with a colon between, containerd 2.4 makes the name of one that is not there."""
+    plugin = tomllib.loads(CONTAINERD)["plugins"]["io.containerd.grpc.v1.cri"]
+    assert HOSTS.startswith(f"{plugin['registry']['config_path']}/{{registry}}/")

@@ -13,7 +13,7 @@ import pytest
 
 from azurebox.facts import RESOURCE_GROUP
 from azurebox.steps import StepError
-from scenarios.harness import az, page
+from scenarios.harness import az, page, registry
 from unit.chart.helm import REPOSITORY, template
 
 GETTING_STARTED = REPOSITORY / "docs" / "getting-started.md"
@@ -158,3 +158,11 @@ def test_short_names_are_those_of_az():
         "vm list",
         {"--resource-group": "azbox", "--query": "[].name", "--output": "tsv"},
     )
+
+
+@pytest.mark.parametrize(
+    "words", ["build -t r.example/a:1 ..", "build .", "push --all-tags r.example/a", "run r.example/a:1", ""]
+)
+def test_the_stand_in_for_docker_refuses_what_the_page_does_not_need(words: str):
+    with pytest.raises(StepError, match="the stand-in cannot do that"):
+        registry.docker(words.split(), built="localhost/built:1")
