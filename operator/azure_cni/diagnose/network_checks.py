@@ -36,7 +36,7 @@ UNCONNECTED: Final = frozenset({7, 28})
 CONNECTED: Final = frozenset({0, 22, 35, 52, 55, 56, 60})
 """Exit statuses of curl (its manual, EXIT CODES): nobody was reached; somebody was, whatever became of it."""
 METADATA: Final = "http://169.254.169.254/metadata/instance?api-version=2021-02-01"
-WIRESERVER: Final = ("http://168.63.129.16/?comp=versions", "http://168.63.129.16:32526/vmSettings")
+WIRESERVER: Final = {80: "http://168.63.129.16/?comp=versions", 32526: "http://168.63.129.16:32526/vmSettings"}
 ADDRESS: Final = re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b")
 SHORT_NUMBER: Final = re.compile(r"[0-9]{1,3}")
 TRAFFIC: Final = "docs/operations.md#a-pod-has-an-address-but-no-traffic"
@@ -163,7 +163,10 @@ def _others(source: LabPod, around: LabSurroundings) -> list[Probe]:
         found.append(Probe("MetadataRefused", source, METADATA, Expectation.NOBODY, "the metadata service"))
     return [
         *found,
-        *(Probe("WireserverRefused", source, url, Expectation.NOBODY, "the wireserver") for url in WIRESERVER),
+        *(
+            Probe("WireserverRefused", source, url, Expectation.NOBODY, f"port {port} of the wireserver")
+            for port, url in WIRESERVER.items()
+        ),
     ]
 
 

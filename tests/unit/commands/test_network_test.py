@@ -126,11 +126,16 @@ def test_a_name_that_resolves_is_dns_enough():
     assert results(answer(access, code=1))["Dns"] == {"bad"}
 
 
+def test_no_two_checks_say_the_same():
+    said = [(one["source"], one["message"]) for one in answer(LabCluster())["checks"]]
+    assert len(said) == len(set(said))
+
+
 def test_an_image_without_curl_proves_nothing():
     access = LabCluster(network=lambda *_: (127, "sh: curl: not found"))
     found = answer(access, code=1)
     assert {one["result"] for one in found["checks"] if one["code"] not in {"NodeToPod", "Outbound"}} == {"bad"}
-    assert any("cannot tell whether it reaches the wireserver" in one["message"] for one in found["checks"])
+    assert any("cannot tell whether it reaches port 80 of the wireserver" in one["message"] for one in found["checks"])
 
 
 def test_an_address_that_no_pool_lists_is_another_plugins():
