@@ -94,6 +94,7 @@ fuzz: $(READY) ## A million odd inputs for the plugin and for each reader; ARGS=
 
 .PHONY: lint
 lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint
+	@test -z "$$(git ls-files $(VENV))" || { echo "$(VENV) is in the repository: git rm --cached $(VENV)"; exit 1; }
 	$(BIN)/ruff check operator tests e2e docs
 	$(BIN)/ruff format --check operator tests e2e docs
 	$(BIN)/mypy
