@@ -157,7 +157,10 @@ async def test_a_group_that_shuts_probes_out(world: World) -> None:
     found = await world.check("--azure")
     assert found["PodsShutOff"]["result"] == "good"
     assert found["ProbesShutOut"]["result"] == "warning"
-    assert "rule nothing-else (priority 4096) of group strict" in found["ProbesShutOut"]["message"]
+    assert found["ProbesShutOut"]["message"] == (
+        "vm1, vm2: rule nothing-else (priority 4096) of group strict denies what comes from load balancers' probes "
+        "(168.63.129.16)"
+    )
     await world.mend(found["ProbesShutOut"]["command"])
     assert (await world.check("--azure"))["ProbesShutOut"]["result"] == "good"
 

@@ -34,8 +34,8 @@ from azure_cni.model.text import few
 GROUP: Final = "azure"
 PAGE: Final = "docs/vnet-features.md#network-security-groups"
 HTTPS: Final[Ports] = ((443, 443),)
-SAMPLES: Final = 8
-"""Subnets of other nodes that are tried with each node."""
+MOST_PEERS, MOST_PODS = 8, 16
+"""How many subnets of other nodes are tried with each node, and how many addresses of its pods, from all over them."""
 _HALF: Final = 2
 _RANK: Final = (CheckResult.BAD, CheckResult.WARNING)
 
@@ -74,6 +74,10 @@ DO: Final = {
 }
 
 
+_Representatives = dict[str, list[tuple[str, Party]]]
+"""By subnet, ID in lower case: nodes, and an address of each."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Passage:
     """Connections that stand for a need of one node: each of `far`, with whichever of `near` gets through."""
@@ -102,12 +106,14 @@ def check_security(evidence: CloudEvidence) -> list[ClusterCheck]:
     """One check for each code. Nodes whose groups could not be read make it unknown, if nothing worse was found."""
     shut: list[_Shut] = []
     unread: dict[str, None] = {}
+    representatives = _representatives(evidence)
     for node, nic in evidence.nics.items():
         subnet = evidence.subnet(nic)
         words = evidence.unknown(nic.subnet_id, *_group_ids(nic, subnet))
         unread |= dict.fromkeys(words)
         if subnet is not None and not words:
-            shut += _judged(node, nic, subnet, evidence)
+            peers = _peers(node, subnet, representatives)
+            shut += _judged(node, nic, subnet, peers, evidence)
     return [_made(code, [one for one in shut if one.need.code == code], tuple(unread)) for code in GOOD]
 
 
@@ -117,10 +123,10 @@ def _made(code: str, shut: Sequence[_Shut], unread: Sequence[str]) -> ClusterChe
         return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, "have somebody run it who may read them", PAGE)
     if not shut:
         return ClusterCheck(GROUP, code, CheckResult.GOOD, GOOD[code], page=PAGE)
-    nodes: dict[str, list[str]] = {}
+    nodes: dict[str, dict[str, None]] = {}
     for one in shut:
-        nodes.setdefault(_in_words(one), []).append(one.node)
-    message = "; ".join(f"{few(names)}: {words}" for words, names in nodes.items())
+        nodes.setdefault(_in_words(one), {})[one.node] = None
+    message = "; ".join(f"{few(list(names))}: {words}" for words, names in nodes.items())
     worst = next(result for result in _RANK if any(one.result is result for one in shut))
     commands = dict.fromkeys(filter(None, map(_command, shut)))
     return ClusterCheck(GROUP, code, worst, message, DO[code], PAGE, "; ".join(commands))
@@ -131,6 +137,7 @@ def _in_words(shut: _Shut) -> str:
         f"rule {one.rule.name} (priority {one.rule.priority}) of group {name_of(one.group.id)}"
         for one in _deciding(shut)
     ]
+    named = named or ["a group without any rule"]
     if shut.open_ports:
         return f"{few(named)} denies most that comes {shut.need.what}: {shut.open_ports} TCP ports are left"
     return f"{few(named)} denies what comes {shut.need.what}"
@@ -168,9 +175,11 @@ def _allowing(group: SecurityGroup, need: _Need, priority: int) -> str:
     )
 
 
-def _judged(node: str, nic: NicFacts, subnet: SubnetFacts, evidence: CloudEvidence) -> Iterator[_Shut]:
+def _judged(
+    node: str, nic: NicFacts, subnet: SubnetFacts, peers: tuple[Party, ...], evidence: CloudEvidence
+) -> Iterator[_Shut]:
     inward = [evidence.groups[one.lower()] for one in _group_ids(nic, subnet)]
-    for passage in _passages(node, nic, subnet, evidence):
+    for passage in _passages(nic, subnet, peers, evidence):
         groups = inward if passage.need.inbound else inward[::-1]
         judged = [_best(groups, passage, far) for far in passage.far]
         open_ports, denials = min(judged, key=lambda one: one[0])
@@ -184,14 +193,16 @@ def _judged(node: str, nic: NicFacts, subnet: SubnetFacts, evidence: CloudEviden
 
 
 def _best(groups: Sequence[SecurityGroup], passage: _Passage, far: Party) -> tuple[int, tuple[Denial, ...]]:
-    """How many ports are open for the near party that has the most, and who closes the others."""
+    """How many ports are open for the near party that has the most, or most of all, and who closes the others."""
     need = passage.need
-    found = []
+    best: tuple[int, tuple[Denial, ...]] = (-1, ())
     for near in passage.near:
         source, target = (far, near) if need.inbound else (near, far)
         ports, denials = judge(groups, inbound=need.inbound, source=source, target=target, ports=need.ports)
-        found.append((port_count(ports), denials))
-    return max(found, key=lambda one: one[0])
+        best = max(best, (port_count(ports), denials), key=lambda one: one[0])
+        if best[0] * _HALF >= port_count(need.ports):
+            break  # enough, and nearly always the first
+    return best
 
 
 def _group_ids(nic: NicFacts, subnet: SubnetFacts | None) -> tuple[str, ...]:
@@ -199,12 +210,15 @@ def _group_ids(nic: NicFacts, subnet: SubnetFacts | None) -> tuple[str, ...]:
     return tuple(filter(None, (subnet.security_group_id if subnet else "", nic.security_group_id)))
 
 
-def _passages(node: str, nic: NicFacts, subnet: SubnetFacts, evidence: CloudEvidence) -> Iterator[_Passage]:
+def _passages(
+    nic: NicFacts, subnet: SubnetFacts, peers: tuple[Party, ...], evidence: CloudEvidence
+) -> Iterator[_Passage]:
     own = tuple(_party(one) for one in nic.configs if one.primary)
     groups = own[0].groups if own else frozenset[str]()
     pods = tuple(_party(one) for one in nic.configs if not one.primary and one.address is not None)
+    pods = pods[:: -(-len(pods) // MOST_PODS) or 1]
     pods = pods or (Party(_spare(subnet, 1), groups=groups),)
-    nodes, peers = own or pods, _peers(node, subnet, evidence) or (Party(_spare(subnet, 2), groups=groups),)
+    nodes, peers = own or pods, peers or (Party(_spare(subnet, 2), groups=groups),)
     yield _Passage(FROM_VNET, pods, peers, CheckResult.BAD, CheckResult.WARNING)
     yield _Passage(TO_VNET, pods, peers, CheckResult.BAD, CheckResult.WARNING)
     prober = Party(PROBER, frozenset({BALANCER, VNET}))
@@ -222,15 +236,21 @@ def _routes_everything(subnet: SubnetFacts, evidence: CloudEvidence) -> bool:
     return any(route.prefix == "0.0.0.0/0" for route in evidence.tables.get(subnet.route_table_id.lower(), ()))
 
 
-def _peers(node: str, subnet: SubnetFacts, evidence: CloudEvidence) -> tuple[Party, ...]:
+def _representatives(evidence: CloudEvidence) -> _Representatives:
+    """Two nodes of each subnet, each by a pod, or itself: one is another node than that which is looked at."""
+    found: dict[str, list[tuple[str, Party]]] = {}
+    for node, nic in evidence.nics.items():
+        known = found.setdefault(nic.subnet_id.lower(), [])
+        if len(known) < 2 and (last := next((one for one in reversed(nic.configs) if one.address), None)):  # noqa: PLR2004
+            known.append((node, _party(last)))
+    return found
+
+
+def _peers(node: str, subnet: SubnetFacts, known: _Representatives) -> tuple[Party, ...]:
     """A pod of another node, or that node: of this subnet, and of each other one with nodes."""
-    found: dict[str, Party] = {}
-    for name, nic in evidence.nics.items():
-        configs = [one for one in nic.configs if one.address is not None]
-        if name != node and configs:
-            found.setdefault(nic.subnet_id.lower(), _party(configs[-1]))
+    found = {key: [party for name, party in parties if name != node] for key, parties in known.items()}
     ordered = sorted(found.items(), key=lambda one: (one[0] != subnet.id.lower(), one[0]))
-    return tuple(party for _, party in ordered[:SAMPLES])
+    return tuple(parties[0] for _, parties in ordered if parties)[:MOST_PEERS]
 
 
 def _spare(subnet: SubnetFacts, number: int) -> IPv4Address | None:

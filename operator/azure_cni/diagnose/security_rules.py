@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
@@ -196,14 +197,22 @@ def _names(prefix: str, party: Party, *, in_doubt: bool) -> bool:
     word = prefix.lower()
     if word in ANYTHING:
         return True
-    try:
-        network = IPv4Network(word, strict=False)
-    except ValueError:
+    network = _network(word)
+    if network is None:
         tag, _, region = word.partition(".")
         return tag in party.tags and (in_doubt or not region)
     if party.address is not None:
         return party.address in network
     return network.prefixlen == 0 or (in_doubt and ARM in party.tags and network.is_global)
+
+
+@lru_cache(maxsize=4096)
+def _network(word: str) -> IPv4Network | None:
+    """None for a tag. Each rule is asked about many addresses."""
+    try:
+        return IPv4Network(word, strict=False)
+    except ValueError:
+        return None
 
 
 def _common(some: Ports, others: Ports) -> Ports:
