@@ -22,6 +22,7 @@ from azure_cni.datapath.transparent import VethSpec, offered
 from azure_cni.datapath.uplink import RouteDecision, RouteKind, Uplink
 from azure_cni.errors import DatapathError
 from azure_cni.ipam.address_state import Holder, Sandbox
+from azure_cni.model.identity import ModeName
 from azure_cni.node.pods.liveness import Occupancy
 from azure_cni.node.ports import HostChange, LinkKey, ObservedSandbox, SandboxSpec
 
@@ -78,6 +79,8 @@ class FakeDatapath:
         """All that were applied, in order."""
         self.own_egress: frozenset[IPv4Address] = frozenset()
         """What leaves the VNet with these addresses keeps them."""
+        self.lacks_egress = False
+        """The table that stands is an earlier release's, which has no such set."""
         self.drift: list[str] = []
         """What the next `apply_node` finds changed behind its back."""
         self.conflicts: tuple[Conflict, ...] = ()
@@ -162,9 +165,12 @@ class FakeDatapath:
         self._routes |= dict.fromkeys(spec.addresses, key)
         return tuple(words for one in lacking for words in one.words())
 
+    async def guarded_mode(self) -> ModeName | None:
+        return None if self._table is None else self._table.mode
+
     async def set_egress(self, addresses: frozenset[IPv4Address]) -> None:
-        if self._table is None and addresses:
-            raise DatapathError(f"cannot change nftables table {TABLE}: it is not there")
+        if addresses and (self._table is None or self.lacks_egress):
+            raise DatapathError(f"cannot change nftables table {TABLE}: it is not there, or has no such set")
         self.own_egress = addresses
 
     async def occupancy(self, holders: Sequence[Holder]) -> tuple[Occupancy, ...]:
@@ -200,7 +206,7 @@ class FakeDatapath:
         reported = (*([f"{lost_rule}: added"] if lost_rule else []), *reported)
         self.rules.add(OURS)
         self.drift.clear()
-        self._table = table
+        self._table, self.lacks_egress = table, False
         self.own_egress = table.own_egress
         self.tables.append(table)
         return HostReport(uplink, reported, self.conflicts, self.conntrack)

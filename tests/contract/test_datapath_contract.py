@@ -293,6 +293,13 @@ async def test_the_nodes_table_is_made_once_and_then_kept(world: DatapathUnderTe
         await world.datapath.apply_node(replace(table, uplink_mac="00:0d:3a:00:00:0b"))
 
 
+async def test_the_guards_that_stand_are_of_one_mode(world: DatapathUnderTest) -> None:
+    assert await world.datapath.guarded_mode() is None
+    for mode in (world.mode, *ModeName):  # one after the other, over what the one before left
+        await world.datapath.apply_node(replace(TABLE, mode=mode))
+        assert await world.datapath.guarded_mode() is mode
+
+
 async def test_a_lost_policy_rule_is_found_by_check_and_put_back(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "c1", A)
     table = replace(TABLE, mode=world.mode)

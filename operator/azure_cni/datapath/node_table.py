@@ -51,6 +51,9 @@ TABLE = "azure_cni"
 EGRESS_SET = "egress_pod"
 """The addresses in the pool that what their pods send out of the VNet keeps, because an annotation says so."""
 
+FROM_PODS = "from_pods"
+"""The chain that each packet of a pod passes first, in every mode."""
+
 BRIDGE_TABLE = f"table bridge {TABLE}"
 """Where pods hang on a bridge, as nft names it."""
 
@@ -187,7 +190,7 @@ def _from_pods(pods: PodLinks) -> str:
     kubelet keeps pods from what listens on 127.0.0.1 alone, and it goes with a flush.
     """
     return _block(
-        "chain from_pods",
+        f"chain {FROM_PODS}",
         [
             "type filter hook prerouting priority raw; policy accept;",
             f"{pods.came_in_otherwise()} accept",

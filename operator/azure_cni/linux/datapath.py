@@ -25,11 +25,13 @@ from azure_cni.datapath.transparent import VethSpec
 from azure_cni.datapath.uplink import RouteDecision, Uplink
 from azure_cni.errors import DatapathError
 from azure_cni.ipam.address_state import Holder, Sandbox
+from azure_cni.linux import kernel_table
 from azure_cni.linux.host_changes import HostChanges, Listeners
 from azure_cni.linux.node_kernel import Host
 from azure_cni.linux.occupancy import Occupants
 from azure_cni.linux.veth import VethNetwork
 from azure_cni.linux.worker import Worker
+from azure_cni.model.identity import ModeName
 from azure_cni.node.pods.liveness import Occupancy
 from azure_cni.node.ports import HostChange, LinkKey, ObservedSandbox, SandboxSpec
 
@@ -128,6 +130,10 @@ class LinuxDatapath:
     async def apply_node(self, table: NodeTable) -> HostReport:
         """Make the node's table, sysctls and uplink right; returns what had drifted and what others do against it."""
         return await self._housekeeping.run(lambda keeping: keeping.host.apply(table))
+
+    async def guarded_mode(self) -> ModeName | None:
+        """The mode whose guards the node's table has; None where it has none."""
+        return await self._housekeeping.run(lambda _: kernel_table.guarded_mode())
 
     async def set_egress(self, addresses: frozenset[IPv4Address]) -> None:
         """Make these the addresses that what their pods send out of the VNet keeps; nothing else is changed."""

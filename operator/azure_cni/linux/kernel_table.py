@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
 
+from azure_cni.datapath.modes import MODES
 from azure_cni.datapath.node_table import (
     BRIDGE_TABLE,
     EGRESS_SET,
+    FROM_PODS,
     TABLE,
     NodeTable,
     egress_script,
@@ -24,6 +26,7 @@ from azure_cni.datapath.node_table import (
 )
 from azure_cni.errors import DatapathError
 from azure_cni.linux import nft
+from azure_cni.model.identity import ModeName
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,17 @@ class KernelTable:
 
     def _is_as_loaded(self, before: Mapping[str, list[Any] | None]) -> bool:
         return all(before.get(family, loaded) == loaded for family, loaded in self._loaded.items())
+
+
+def guarded_mode() -> ModeName | None:
+    """The mode whose guards are loaded, by whomever: that of the interfaces by which they know pods' packets."""
+    rules = [item["rule"] for item in nft.contents() or () if "rule" in item]
+    matches = [one["match"] for rule in rules if rule["chain"] == FROM_PODS for one in rule["expr"] if "match" in one]
+    asked = {str(match["right"]) for match in matches if match["left"] == {"meta": {"key": "iifname"}}}
+    for name, mode in MODES.items():  # an earlier release's table may ask for them more than once
+        if asked == {*mode.links.patterns} and not (mode.links.ports and nft.contents("bridge") is None):
+            return name
+    return None
 
 
 def _differences(family: str, before: list[Any] | None, after: list[Any] | None, *, expected: bool) -> list[str]:

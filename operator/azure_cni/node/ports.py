@@ -18,6 +18,7 @@ from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.datapath.uplink import RouteDecision, Uplink
 from azure_cni.ipam.address_state import Holder, LinkParameters, Sandbox, Slot
 from azure_cni.ipam.ledger import Change
+from azure_cni.model.identity import ModeName
 from azure_cni.model.nic import Address
 from azure_cni.node.pods.liveness import Occupancy
 
@@ -212,24 +213,24 @@ class Datapath(Protocol):
     async def forwarding(
         self, destinations: Sequence[IPv4Address], *, source: IPv4Address, interface: str
     ) -> tuple[RouteDecision, ...]:
-        """What the kernel's routing does with packets from `source` that come in by that interface of the node.
-
-        In the destinations' order. Nothing is sent and nothing changed. DatapathError where there is no such interface.
+        """What the kernel's routing does with packets from `source` that come in by that interface of the node, in the
+        destinations' order. Nothing is sent and nothing changed. DatapathError where there is no such interface.
         """
 
     async def apply_node(self, table: NodeTable) -> HostReport:
         """Make the node's table, sysctls and uplink right; returns what had drifted and what others do against it."""
 
-    async def set_egress(self, addresses: frozenset[IPv4Address]) -> None:
-        """Make these the addresses that what their pods send out of the VNet keeps. DatapathError.
+    async def guarded_mode(self) -> ModeName | None:
+        """The mode whose guards the kernel has, whoever loaded them; None where it has none of any mode."""
 
-        Without a table, or in one that knows no such addresses, there are none: success for none, an error for others.
+    async def set_egress(self, addresses: frozenset[IPv4Address]) -> None:
+        """Make these the addresses that what their pods send out of the VNet keeps. DatapathError where they are some,
+        and there is no table, or it knows no such addresses.
         """
 
     async def changed(self) -> HostChange:
-        """Wait until somebody else changed something that may concern node or sandboxes; for one waiter at a time.
-
-        Own changes are none, but what `apply_node` puts right may be announced. Not every change is heard of.
+        """Wait until somebody else changed something that may concern node or sandboxes; for one waiter at a time. Own
+        changes are none, but what `apply_node` puts right may be announced. Not every change is heard of.
         """
 
 

@@ -171,7 +171,7 @@ async def test_after_an_upgrade_pods_start_though_the_earlier_table_has_no_such_
     async with SimulatedNode(**ALLOWED).running() as first:
         await added(first, "p", None)
         await first.until(lambda: first.counts.free > 0)
-    first.datapath.flush()
+    first.datapath.lacks_egress = True
     second = SimulatedNode(**ALLOWED, before=first)
     second.cloud = cloud = HangingCloud()
     second = SimulatedNode(**ALLOWED, before=second)

@@ -78,14 +78,17 @@ class NodeNetwork:
     async def resume(self) -> bool:
         """Serve pods while Azure is silent: ledger and kernel are as the last agent of this boot left them.
 
-        The guards that it left are those of its mode. False when there was no such agent, or when this one has prepared
-        the kernel itself and changes the mode.
+        False when there was no such agent, when this one has prepared the kernel itself and changes the mode, or when
+        the kernel has no guards of the mode that pods would be wired in: that agent ended before it could write down
+        another mode, or somebody has removed them. Azure has to say then what the table holds.
         """
         known = self._pool_object.pool_or_unread.uplink
         if known is None or not self._core.stored.ledger.slots or self._table is not None:
             return False
         mac, primary = known
         mode = effective(self._pool_object.pool_or_unread.mode, self._running_modes())
+        if await self._core.ports.datapath.guarded_mode() is not mode:
+            return False
         self._core.state.link = LinkParameters(
             (await self._core.ports.datapath.uplink(mac, primary)).mtu, primary, mode
         )
@@ -94,6 +97,15 @@ class NodeNetwork:
 
     async def apply(self, view: NicView) -> bool:
         """Make the kernel fit this read of the NIC; NodeNotReady before identity and VNet are known."""
+        async with self._applying:  # all of it: a repair under way would let pods in again in the mode of before
+            self._table = self._table_for(view)
+            await self._put_right(self._table)
+        self._schedule.set_due(
+            Activity.KERNEL, self._core.ports.clock.boottime_s() + self._core.settings.timing.kernel_s
+        )
+        return True
+
+    def _table_for(self, view: NicView) -> NodeTable:
         identity, vnet = self._core.state.identity, self._pool_state.vnet
         if identity is None or vnet is None:
             raise NodeNotReady("cannot prepare the node's kernel: its NIC and VNet are not known yet")
@@ -101,8 +113,7 @@ class NodeNetwork:
         # A pod keeps its address whatever somebody attaches to its configuration.
         kept = {it.address: it for it in view.excluded if it.address is not None and it.address in held}
         pool = view.addresses | kept.keys()
-        mode = self._take_mode()
-        table = NodeTable(
+        return NodeTable(
             uplink_mac=identity.mac,
             primary=identity.primary_ip,
             pool=pool,
@@ -112,16 +123,9 @@ class NodeNetwork:
             ),
             routable=frozenset({*vnet.prefixes, *vnet.peered, *self._core.settings.routable}),
             imds_allowed=self._core.settings.allow_imds,
-            mode=mode,
+            mode=self._take_mode(),
             kept=frozenset(held - pool),
         )
-        async with self._applying:
-            self._table = table
-            await self._put_right(table)
-        self._schedule.set_due(
-            Activity.KERNEL, self._core.ports.clock.boottime_s() + self._core.settings.timing.kernel_s
-        )
-        return True
 
     def review_mode(self) -> bool:
         """Whether the node has to change over to another mode now: it does so with the next `apply`.
@@ -149,7 +153,7 @@ class NodeNetwork:
     def _take_mode(self) -> ModeName:
         """The mode to prepare the kernel for. While that is another than before, no pod is wired: an ADD waits.
 
-        There is no pod then, and none comes in between, because nothing is awaited here.
+        There is no pod then, and none comes in between: nothing is awaited here, and nobody else applies a table.
         """
         mode = effective(self._pool_state.mode, self._running_modes())
         before = self._core.state.link
