@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
+from azure_cni.api.egress import EGRESS
+from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.errors import DatapathError
 from azure_cni.ipam.sizing import Policy
 from fakes.simulated_node import SimulatedNode, pod_body
+from simulation.datapath import FakeDatapath
+from unit.node.attaching import ADDRESS, ALLOWED, NONE, ended, show, started
 
 pytestmark = pytest.mark.looptime
 
@@ -74,3 +81,60 @@ async def test_addresses_are_free_also_when_somebody_elses_change_was_what_got_t
         node.datapath.refuses_node = None
         await node.reconciler.restore_network("a table was deleted")
         await node.until(lambda: node.counts.free == 48, within_s=330)
+
+
+class HalfDone(FakeDatapath):
+    """Loads the table, and then refuses something else while `refuses` (a switch, the bridge); or refuses at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuses = False
+
+    async def apply_node(self, table: NodeTable) -> HostReport:
+        report = await super().apply_node(table)
+        if self.refuses:
+            raise DatapathError("cannot turn on sysctl net.ipv4.ip_forward: Read-only file system")
+        return report
+
+
+@asynccontextmanager
+async def half_done(**options: Any) -> AsyncIterator[tuple[SimulatedNode, HalfDone]]:
+    """A node, whose kernel it is."""
+    kernel, before = HalfDone(), SimulatedNode(**options)
+    before.datapath = kernel
+    async with SimulatedNode(before=before, **options).running() as node:
+        yield node, kernel
+
+
+async def test_a_public_address_that_the_table_may_still_have_keeps_the_next_pod_away() -> None:
+    """It got into the table by an attempt that failed afterwards; the one that should remove it does not get so far."""
+    policy = Policy(size=1)
+    async with half_done(policy=policy, attachable=ALLOWED, cooling_s=5.0) as (node, kernel):
+        node.demand.replace([])
+        shop = await started(node, "shop")
+        kernel.refuses = True
+        show(node, "shop", public_ip=ADDRESS.id)
+        await node.until(lambda: kernel.tables[-1].public == {shop})
+        kernel.refuses_node = REFUSAL
+        await ended(node, "shop", public_ip=ADDRESS.id)
+        await node.until(lambda: node.nic.attached_to(shop) == NONE)
+        await asyncio.sleep(900)
+        assert (kernel.tables[-1].public, node.counts.free) == ({shop}, 0)
+        kernel.refuses, kernel.refuses_node = False, None
+        await node.until(lambda: node.counts.free == 1, within_s=400)
+        assert kernel.tables[-1].public == frozenset()
+
+
+async def test_an_egress_that_the_table_may_still_have_is_removed_before_the_next_pod_is_wired() -> None:
+    async with half_done(policy=Policy(size=1), egress=["default"], cooling_s=5.0) as (node, kernel):
+        await node.until(lambda: node.counts.free == 1)
+        address = (await node.add("first")).addresses[0]
+        kernel.refuses = True
+        kernel.flush()  # so the whole table is loaded, with what it should have then
+        node.node.pod_seen(pod_body("first", annotations={EGRESS: "pod"}))
+        await node.until(lambda: kernel.own_egress == {address})
+        await node.delete("first")
+        node.node.pod_gone("uid-first")
+        await node.until(lambda: node.counts.free == 1)
+        assert (await node.add("next")).addresses == (address,)
+        assert kernel.own_egress == frozenset()

@@ -62,11 +62,15 @@ class NodeNetwork:
         self.repairs = 0
         """How many there were, for callers that must notice a new one."""
         self._knows: frozenset[IPv4Address] = frozenset()
-        """The pool of the table that was last applied."""
+        """The pool that the kernel's table has for certain: while one is applied, and after that has failed, any part
+        of it may be there.
+        """
         self._public: frozenset[IPv4Address] = frozenset()
-        """The addresses with a public one, in that table."""
+        """The addresses that it may have with a public one."""
         self._own_egress: frozenset[IPv4Address] | None = None
         """What the kernel has of `StoredLedger.own_egress`; None until this agent has written it."""
+        self._unsure: frozenset[IPv4Address] = frozenset()
+        """The addresses of which that is not certain."""
 
     def unprepared(self, view: NicView) -> frozenset[IPv4Address]:
         """Addresses of `view` that the node's table does not have, or has with a public one that is gone: no pod may
@@ -195,13 +199,13 @@ class NodeNetwork:
 
         For these it returns at once where nothing has to change, whatever else is being applied. DatapathError.
         """
-        known, wanted = self._own_egress, self._core.stored.own_egress
-        if known is not None and (not (known ^ wanted).intersection(addresses) if addresses else known == wanted):
+        due = self._unsettled_egress()
+        if due is not None and (due.isdisjoint(addresses) if addresses else not due):
             return
         async with self._applying:
-            wanted = self._core.stored.own_egress
-            if wanted == self._own_egress:
+            if self._unsettled_egress() == frozenset():
                 return
+            wanted = self._core.stored.own_egress
             try:
                 await self._core.ports.datapath.set_egress(wanted)
             except DatapathError:
@@ -209,13 +213,21 @@ class NodeNetwork:
                     raise
                 await self._put_right(self._table)  # somebody removed it
                 return
-            self._own_egress = wanted
+            self._own_egress, self._unsure = wanted, frozenset()
+
+    def _unsettled_egress(self) -> frozenset[IPv4Address] | None:
+        """The addresses of which the kernel has something else, or may have; None where nothing is known."""
+        known = self._own_egress
+        return None if known is None else (known ^ self._core.stored.own_egress) | self._unsure
 
     async def _put_right(self, table: NodeTable, *, cause: str = "") -> None:
         """With the pods' own addresses of this moment: a table may have waited for its turn."""
         table = replace(table, own_egress=self._core.stored.own_egress)
+        self._knows, self._public = self._knows & table.pool, self._public | table.public
+        self._unsure |= (self._own_egress or frozenset()) ^ table.own_egress
         report = await self._core.ports.datapath.apply_node(table)
-        self._knows, self._public, self._own_egress = table.pool, table.public, table.own_egress
+        self._knows, self._public = table.pool, table.public
+        self._own_egress, self._unsure = table.own_egress, frozenset()
         self._core.state.routable = table.routable
         self._core.state.applied = AppliedTable(table, report.uplink.name, report.way_out)
         now_s = self._core.ports.clock.boottime_s()
