@@ -142,6 +142,20 @@ def _on_the_nodes_network(scene: Scene) -> Iterator[Patient]:
 
 
 @contextmanager
+def _nothing_asked(scene: Scene) -> Iterator[Patient]:
+    """The gate alone. With the annotation added it has what it waits for."""
+    with load_balancer(scene.box, LB, subnet=SUBNET, port=80, backend_port=PORT):
+        with asking(scene.box, "unasked", scene.node, {}) as made:
+            placed = scene.box.wait_for(
+                lambda: [pod for pod in made.pods() if int(pod.address)], STEP_S, "the pod to have its address"
+            )
+            pod = placed[0].name
+            yield Patient(pod, lambda: _annotate(scene, pod, f"{POOLS}={POOL_ID}"), lambda: scene.well(pod))
+        scene.box.wait_for(lambda: not attached(scene.node), STEP_S, "nothing to be attached")
+        await_written(scene.box)
+
+
+@contextmanager
 def _on_a_foreign_address(scene: Scene) -> Iterator[Patient]:
     """Of two pods, the one on the address that another tool made."""
     node = scene.other
@@ -165,6 +179,7 @@ CASES = (
     Case("AttachmentDenied", _no_right_to_join, AZURE, DESCRIBE, JOIN, f"it is tried again at {TIME}"),
     Case("AttachmentInUse", _public_ip_elsewhere, OWNER, OF_POD, "public IP address", f"it is tried again at {TIME}"),
     Case("AttachmentHostNetwork", _on_the_nodes_network, OWNER, OF_POD, "hostNetwork", CHANGED),
+    Case("AttachmentNotAsked", _nothing_asked, OWNER, OF_POD, "never becomes ready", CHANGED),
     Case("AttachmentImpossible", _on_a_foreign_address, OWNER, OF_POD, "others made the ipConfiguration", CHANGED),
     Case("AttachmentPending", _slowly_attached, NOBODY, "azure-cni plan NODE", "not attached yet",
          "the agent attaches it with the next write of the NIC"),

@@ -202,8 +202,9 @@ class FakeNic:
         self._touch()
 
     def elsewhere_remove(self, name: str) -> None:
-        """Another tool takes a configuration away."""
+        """Another tool takes a configuration away, and with it what it has attached."""
         self._configs = [config for config in self._configs if config.name != name]
+        self.resources.pop(name, None)
         self._touch()
 
     @property

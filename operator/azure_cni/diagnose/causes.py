@@ -200,6 +200,8 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
                                  "end that, or name another one", _POD, ATTACHED),
         "AttachmentRefused": Cause("Azure refuses to attach the resource", Actor.AZURE,
                                    "Azure's words are in the log of the node's agent", _LOGS, ATTACHED),
+        "AttachmentNotAsked": Cause("the pod's readiness gate waits for something to be attached, and it names nothing",
+                                    Actor.OWNER, "remove the gate, or add an annotation", _POD, ATTACHED),
         "AttachmentHostNetwork": Cause("the pod is on its node's network, and has no address of its own", Actor.OWNER,
                                        "remove hostNetwork, or the readiness gate and the annotations", _POD,
                                        ATTACHED),

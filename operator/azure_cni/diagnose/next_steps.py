@@ -44,6 +44,7 @@ USUAL: Final[Mapping[str, str]] = MappingProxyType(
         "HostConflict": "the agent looks at the host again within a minute",
         "AttachmentInvalid": _WHEN_CHANGED,
         "AttachmentNotAllowed": _WHEN_CHANGED,
+        "AttachmentNotAsked": _WHEN_CHANGED,
         "AttachmentHostNetwork": _WHEN_CHANGED,
         "AttachmentImpossible": _WHEN_CHANGED,
         "AttachmentNotFound": _AGAIN,

@@ -17,7 +17,8 @@ until the pod ends.
 
 What a pod had attached to its address (a load balancer pool, a public IP address) must be off it before the next pod
 gets it. So `Slot.attached` is set before the write that attaches, and stays set until a read shows that nothing is
-there and no write can come any more. While it is set the address is neither free nor assigned again.
+there and no write can come any more. While it is set the address is neither free nor assigned again, and it cools from
+then on.
 """
 
 from __future__ import annotations
@@ -241,7 +242,8 @@ def observed(
     if slot.config != config.name:
         slot = replace(slot, config=ConfigName(config.name))
     if slot.attached and not config.attached and conclusive:
-        slot = replace(slot, attached=False)
+        # A load balancer sent clients there until now, and what they try lasts as long as what any other peer does.
+        slot = replace(slot, attached=False, since_s=now_s if slot.state is State.COOLING else slot.since_s)
     return moved(slot, _event(config, prepared=prepared and not slot.attached), now_s=now_s)
 
 

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from azure_cni.api.pod_annotations import KNOWN, LOAD_BALANCER_ATTACHED
 from azure_cni.errors import AccessDenied, CloudError, CloudNotFound
 from azure_cni.ipam.attachment_blame import MISSING, TAKEN
+from azure_cni.ipam.attachment_plan import is_for_attachments
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
 from azure_cni.model.nic import Address, ExcludedConfiguration, IPConfiguration, NicView
 from azure_cni.model.text import few
 
 ATTACHED = "Attached"
 PENDING = "AttachmentPending"
-NOTHING_ASKED = "NothingAsked"
+PAUSED = "PoolPaused"
+"""As of a pod that waits for an address: the same person ends it."""
+NOTHING_ASKED = "AttachmentNotAsked"
 INVALID = "AttachmentInvalid"
 NOT_ALLOWED = "AttachmentNotAllowed"
 NOT_FOUND = "AttachmentNotFound"
@@ -54,6 +57,12 @@ class Asked:
     faults: tuple[str, ...] = ()
 
 
+_NOTHING_ASKED = Outcome(
+    NOTHING_ASKED,
+    f"the pod has the readiness gate {LOAD_BALANCER_ATTACHED} and asks for nothing, so it never becomes ready: remove "
+    f"the gate, or name what it shall have by the annotations {' and '.join(KNOWN)}",
+    problem=True,
+)
 _BARRED = Outcome(
     DENIED,
     "Azure refuses every write of the node's NIC, because the identity that writes it lacks a permission on something "
@@ -71,11 +80,13 @@ def outcome(
     taken: Collection[AttachedResource] = (),
     written: bool = True,
     barred: bool = False,
+    paused: str = "",
 ) -> Outcome:
     """What became of it. `address`: the pod's, None while it has none; `view`: the NIC as last read and settled.
 
     `taken`: public IP addresses that other pods of this node asked for first. `written` is False where nobody writes
-    the NIC. `barred`: Azure refuses every write of it, for want of a permission on what it has already.
+    the NIC. `barred`: Azure refuses every write of it, for want of a permission on what it has already. `paused`: the
+    name of the node's pool, where somebody has paused it; else "".
     """
     if asked.faults:
         return Outcome(INVALID, "; ".join(asked.faults), problem=True)
@@ -85,11 +96,18 @@ def outcome(
         message = f"namespace {asked.namespace} may not use the {names}: {why}"
         return Outcome(NOT_ALLOWED, message, problem=True)
     if not asked.resources:
-        return Outcome(NOTHING_ASKED, "the pod asks for no load balancer pool and no public IP address")
+        return _NOTHING_ASKED  # else nobody would ask: a pod with neither gate nor annotation is no concern
     if not written:
         return Outcome(IMPOSSIBLE, "nicWriter is none: nobody writes this node's NIC", problem=True)
     found = _on_nic(asked, address, view, refusal_of=refusal_of, taken=taken)
-    return _BARRED if barred and found.reason == PENDING else found
+    return found if found.reason != PENDING else _waiting(found, barred=barred, paused=paused)
+
+
+def _waiting(found: Outcome, *, barred: bool, paused: str) -> Outcome:
+    """Where a person has to act before what is not attached yet is."""
+    if paused:
+        return Outcome(PAUSED, f"{found.message}: the pool of the node is paused; end it: azure-cni resume {paused}")
+    return _BARRED if barred else found
 
 
 def on_node_network(*, gated: bool) -> Outcome:
@@ -114,18 +132,18 @@ def _on_nic(
     missing = sorted(asked.resources - (config.attached if config is not None else frozenset()))
     if not missing:
         return Outcome(ATTACHED, f"{few([str(resource) for resource in sorted(asked.resources)])} attached", done=True)
+    if config is not None and not is_for_attachments(config):
+        message = (
+            f"others made the ipConfiguration of {address}, or attached something to it, and azure-cni attaches "
+            "nothing there: delete the pod to give it another address"
+        )
+        return Outcome(IMPOSSIBLE, message, problem=True)
     for resource in missing:
         if resource in taken:
             message = f"another pod of this node has the {resource}: it is attached when that pod has ended"
             return Outcome(IN_USE, message, problem=True)
         if (error := refusal_of(resource)) is not None:
             return _refused(resource, error)
-    if isinstance(config, ExcludedConfiguration) or (config is not None and not config.ours):
-        message = (
-            f"others made the ipConfiguration of {address}, or attached something to it, and azure-cni attaches "
-            "nothing there: delete the pod to give it another address"
-        )
-        return Outcome(IMPOSSIBLE, message, problem=True)
     return Outcome(PENDING, f"{few([str(resource) for resource in missing])} not attached yet")
 
 

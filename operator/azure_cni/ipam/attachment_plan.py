@@ -60,14 +60,9 @@ def wishes(
 ) -> dict[Address, Resources | None]:
     """What each assigned address should have attached; None where that is not known, and it stays as it is.
 
-    `asked_by`: what the holder's pod asks for and may have; None while nothing is known of the pod. A pod has one
-    address for this: the one that it got last, for another sandbox of it is about to end.
+    `asked_by`: what the holder's pod asks for and may have; None while nothing is known of the pod.
     """
-    latest: dict[tuple[str, str, str], Slot] = {}
-    held = ((slot.holder, slot) for slot in slots if slot.holder is not None)
-    for holder, slot in sorted(held, key=lambda item: (item[1].since_s, -int(item[1].address))):
-        latest[holder.pod_namespace, holder.pod_name, holder.pod_uid] = slot
-    asked = {slot.address: asked_by(slot.holder) for slot in latest.values() if slot.holder is not None}
+    asked = {slot.address: asked_by(slot.holder) for slot in serving(slots) if slot.holder is not None}
     owners = _owners(asked, view)
     wanted: dict[Address, Resources | None] = {slot.address: NONE for slot in slots if slot.holder is not None}
     for address, resources in asked.items():
@@ -76,15 +71,33 @@ def wishes(
     return wanted
 
 
+def serving(slots: Iterable[Slot]) -> tuple[Slot, ...]:
+    """Of each pod the address by which its clients know it, those of later pods last: the first of its newest sandbox.
+
+    Another sandbox of it is about to end, and a further interface (Multus) is not the way to answer what comes from
+    beyond the node.
+    """
+    first: dict[tuple[str, str, str, str], Slot] = {}
+    held = ((slot.holder, slot) for slot in slots if slot.holder is not None)
+    for holder, slot in sorted(held, key=lambda item: (item[1].since_s, int(item[1].address))):
+        pod = (holder.pod_namespace, holder.pod_name, holder.pod_uid)
+        first.setdefault((*pod, holder.sandbox.container_id), slot)
+    return tuple({pod[:-1]: slot for pod, slot in first.items()}.values())
+
+
 def _owners(asked: Mapping[Address, Resources | None], view: NicView) -> dict[AttachedResource, Address]:
-    """Which address gets each public IP address: one whose pod asks for it, and that has it; else the first of them."""
-    shown = {config.address: config.attached for config in view.all_secondaries}
+    """Which address gets each public IP address: one whose pod asks for it, and that has it; else the first of them to
+    which it can be attached.
+    """
+    shown = {config.address: config for config in view.all_secondaries}
     owners: dict[AttachedResource, Address] = {}
     for has_it in (True, False):
         for address, resources in asked.items():
+            config = shown.get(address)
             for resource in resources or ():
-                there = resource in shown.get(address, NONE)
-                if resource.kind is AttachmentKind.PUBLIC_IP and there is has_it:
+                there = config is not None and resource in config.attached
+                suits = there if has_it else config is not None and is_for_attachments(config)
+                if resource.kind is AttachmentKind.PUBLIC_IP and suits:
                     owners.setdefault(resource, address)
     return owners
 
@@ -143,9 +156,14 @@ def lacking(view: NicView, wanted: Mapping[Address, Resources | None]) -> frozen
     return frozenset(found)
 
 
+def is_for_attachments(config: IPConfiguration | ExcludedConfiguration) -> bool:
+    """Whether azure-cni made it for one address, and nothing of others is attached: else nothing ever is for a pod."""
+    return isinstance(config, IPConfiguration) and config.ours and config.size == 1
+
+
 def takes_attachments(config: IPConfiguration | ExcludedConfiguration) -> bool:
-    """Whether something may be attached to it: azure-cni made it for one address, and Azure has finished it."""
-    return isinstance(config, IPConfiguration) and config.ours and config.ready and config.size == 1
+    """Whether something may be attached to it now: Azure has finished it, too."""
+    return is_for_attachments(config) and isinstance(config, IPConfiguration) and config.ready
 
 
 def in_one_write(found: tuple[AttachmentChange, ...]) -> tuple[AttachmentChange, ...]:

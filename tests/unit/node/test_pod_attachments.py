@@ -84,7 +84,7 @@ async def test_an_address_is_not_free_while_something_is_attached_to_it() -> Non
             await one.add("next")
         assert one.counts.free == 0
         one.nic.finish()
-        await one.until(lambda: one.counts.free == 1)
+        await one.until(lambda: one.counts.free == 1, within_s=2 * COOLING_S)
         assert one.nic.attached_to(web) == NONE
         assert refusing == {}
 

@@ -91,7 +91,33 @@ async def test_a_pod_without_the_gate_gets_no_condition() -> None:
 async def test_a_gate_without_an_annotation_says_so() -> None:
     async with node().running() as one:
         show(one, "web")
-        await one.until(lambda: said(one) == (False, "NothingAsked"))
+        await one.until(lambda: said(one) == (False, "AttachmentNotAsked"))
+        words = one.pod_conditions.written["web"].message
+        assert "so it never becomes ready: remove the gate, or name what it shall have" in words
+        await one.until(lambda: problems(one) == {"AttachmentNotAsked": words})
+
+
+async def test_where_nothing_is_allowed_a_gate_alone_is_an_event_too() -> None:
+    async with SimulatedNode().running() as one:
+        show(one, "web")
+        await one.until(lambda: "AttachmentNotAsked" in problems(one))
+        assert one.pod_conditions.tries == 0
+
+
+async def test_while_the_pool_is_paused_it_says_so_and_how_to_end_it() -> None:
+    async with node().running() as one:
+        await one.until(lambda: one.counts.free > 0)
+        one.pools.edit_spec(paused=True)
+        one.reconciler.pool_seen(one.pools.shown())
+        await one.add("web")
+        show(one, "web", **{POOLS: WEB.id})
+        await one.until(lambda: said(one) == (False, "PoolPaused"))
+        assert one.pod_conditions.written["web"].message == (
+            "load balancer pool lb/web not attached yet: the pool of the node is paused; end it: azure-cni resume vm1"
+        )
+        one.pools.edit_spec(paused=None)
+        one.reconciler.pool_seen(one.pools.shown())
+        await one.until(lambda: said(one) == (True, "Attached"))
 
 
 async def test_a_gated_pod_on_the_nodes_network_learns_why_it_is_never_ready() -> None:
@@ -316,7 +342,7 @@ async def test_a_pod_whose_condition_is_refused_holds_up_no_other(error: type[Ku
 async def test_an_annotation_that_changes_without_end_costs_two_conditions_a_second() -> None:
     async with node().running() as one:
         show(one, "web")
-        await one.until(lambda: said(one) == (False, "NothingAsked"))
+        await one.until(lambda: said(one) == (False, "AttachmentNotAsked"))
         writes = one.pod_conditions.writes
         for turn in range(500):
             show(one, "web", **{POOLS: OTHERS.id if turn % 2 else ""})

@@ -163,7 +163,7 @@ class PodAttachments:
         if view is None:
             return
         view = attachment_plan.without(view, self._failed_on(view))
-        wanted, by_pod = self.wanted(view), self._latest_addresses()
+        wanted, by_pod = self.wanted(view), self._addresses()
         for pod in pods:
             address = by_pod.get(pod.uid)
             found = self._outcome(pod, address, view, wanted)
@@ -185,12 +185,13 @@ class PodAttachments:
             taken=(asked & allowed) - given if address is not None else NONE,
             barred=bool(self._barring),
             written=not self._core.settings.nic_read_only,
+            paused=self._pool_object.pool_or_unread.name if self._pool_state.policy.paused else "",
         )
 
-    def _latest_addresses(self) -> dict[str, Address]:
-        """By pods' UIDs: the address that each got last."""
+    def _addresses(self) -> dict[str, Address]:
+        """By pods' UIDs: the address that each is known by."""
         holder_pod = self._holders_pods()
-        slots = sorted(self._core.stored.ledger.slots, key=lambda slot: (slot.since_s, -int(slot.address)))
+        slots = attachment_plan.serving(self._core.stored.ledger.slots)
         held = ((holder_pod(slot.holder), slot.address) for slot in slots if slot.holder is not None)
         return {pod.uid: address for pod, address in held if pod is not None}
 
