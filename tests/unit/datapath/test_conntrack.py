@@ -43,3 +43,21 @@ def test_a_kernel_that_tracks_nothing_any_more_has_no_conflict_and_counts_begin_
     assert seen(watch, usage(1), at_s=10.0) != ()
     assert seen(watch, None, at_s=20.0) == ()
     assert seen(watch, usage(1), at_s=LASTS_S + 30.0) == ()
+
+
+def test_drops_beside_a_table_with_room_are_for_another_reason():
+    """Two requests of one socket at once, as a resolver sends them: the kernel drops the second, and counts it so."""
+    watch = DropWatch()
+    seen(watch, usage(0, entries=900), at_s=0.0)
+    for number in range(1, 10):
+        assert seen(watch, usage(number, entries=900), at_s=60.0 * number) == ()
+    assert seen(watch, usage(11, entries=LIMIT - 9000), at_s=660.0) != ()
+
+
+def test_whoever_enlarged_the_table_is_not_told_to_enlarge_it_again():
+    watch = DropWatch()
+    seen(watch, usage(0), at_s=0.0)
+    assert seen(watch, usage(5), at_s=10.0) != ()
+    larger = ConntrackUsage(LIMIT + 100, 2 * LIMIT, 5)
+    assert seen(watch, larger, at_s=20.0) == ()
+    assert seen(watch, ConntrackUsage(2 * LIMIT, 2 * LIMIT, 6), at_s=30.0) != ()
