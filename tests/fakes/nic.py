@@ -81,7 +81,7 @@ class FakeNic:
         """Writes that Azure accepted."""
         self.no_such_groups: set[str] = set()
         """Application security groups that do not exist."""
-        self._groups = groups
+        self.groups = groups
         self._names = itertools.count(1)
         self._versions = itertools.count(1)
         self._etag = ""
@@ -139,7 +139,7 @@ class FakeNic:
         if unknown := sorted(set(groups) & self.no_such_groups):
             raise RequestRefused(f"cannot write {NIC_ID}: InvalidResourceReference: {unknown} was not found")
         self._accept(add=0, remove=())
-        self._groups = tuple(groups)
+        self.groups = tuple(groups)
         await self._operation()
         return await self.read()
 
@@ -191,7 +191,7 @@ class FakeNic:
 
     def elsewhere_regroup(self, groups: tuple[str, ...]) -> None:
         """Another tool puts the NIC into other application security groups."""
-        self._groups = groups
+        self.groups = groups
         self._touch()
 
     def elsewhere_readdress(self, address: str) -> None:
@@ -326,7 +326,7 @@ class FakeNic:
                 if config.name in self._attached
             ),
             failed=self._failed and self._running is None,
-            security_groups=self._groups,
+            security_groups=self.groups,
         )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from azure_cni.api.nic_operation_codec import LONGEST_ETAG
-from azure_cni.api.node_ip_pool import WriteIntent
+from azure_cni.api.node_ip_pool import NodeIPPool, WriteIntent
+from azure_cni.errors import ConfigInvalid
 from azure_cni.faults import Faults
 from azure_cni.ipam.plan import Plan
-from azure_cni.ipam.sizing import Policy
+from azure_cni.ipam.sizing import Policy, override
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.identity import ModeName, VNetView
 from azure_cni.model.nic import NicView
@@ -103,6 +104,32 @@ class PoolState:
     """For want of permissions: what pods ask to have attached, and Azure refuses to."""
     last_write: LastWrite | None = None
     last_read: LastRead | None = None
+
+    def take_spec(self, pool: NodeIPPool, settings: NodeSettings) -> None:
+        """Go by what the pool's spec says, one part after the other.
+
+        ConfigInvalid says at the end what cannot be used: that keeps its value of before, and no other part waits for
+        it. A pause holds whatever the numbers are, for somebody may be at work on the NIC.
+        """
+        faults: list[str] = []
+        paused = pool.spec.get("paused", settings.defaults.paused) is True
+        self.policy = replace(self.policy, paused=paused or settings.nic_read_only)
+        for take in (self._take_numbers, self._take_mode, self._take_security_groups):
+            try:
+                take(pool, settings)
+            except ConfigInvalid as error:
+                faults.append(str(error))
+        if faults:
+            raise ConfigInvalid("; ".join(faults))
+
+    def _take_numbers(self, pool: NodeIPPool, settings: NodeSettings) -> None:
+        self.policy = replace(override(settings.defaults, pool.spec_overrides()), paused=self.policy.paused)
+
+    def _take_mode(self, pool: NodeIPPool, settings: NodeSettings) -> None:
+        self.mode = pool.wanted_mode(settings.mode)
+
+    def _take_security_groups(self, pool: NodeIPPool, _: NodeSettings) -> None:
+        self.security_groups = pool.wanted_security_groups()
 
     @property
     def answered(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Final, assert_never
 
@@ -25,7 +24,6 @@ from azure_cni.ipam.plan import (
     WaitForAzure,
     next_step,
 )
-from azure_cni.ipam.sizing import override
 from azure_cni.model.nic import NicView
 from azure_cni.model.text import few
 from azure_cni.node.pool.attempts import Attempts, run_passes
@@ -87,6 +85,7 @@ class PoolTask:
         attempt = self._attempts.attempt
         self._schedule.pass_begins(self._now_s())
         await attempt(Activity.POOL, self._pool_object.ensure)
+        self._notice_change()  # or a spec that could not be used before rests, and with it the pause in the new one
         await attempt(Activity.SPEC, self._read_spec)
         if not self._core.state.ready:
             await attempt(Activity.KERNEL, self._network.resume)
@@ -105,10 +104,7 @@ class PoolTask:
     async def _read_spec(self) -> bool:
         if self._pool_object.pool is None:
             return False
-        policy = override(self._core.settings.defaults, self._pool_object.pool.spec_overrides())
-        self._pool_state.policy = replace(policy, paused=True) if self._core.settings.nic_read_only else policy
-        self._pool_state.mode = self._pool_object.pool.wanted_mode(self._core.settings.mode)
-        self._pool_state.security_groups = self._pool_object.pool.wanted_security_groups()
+        self._pool_state.take_spec(self._pool_object.pool, self._core.settings)
         return True
 
     def _notice_change(self) -> None:
