@@ -15,7 +15,7 @@ from azure_cni.errors import DatapathError
 from azure_cni.ipam.sizing import Policy
 from fakes.simulated_node import SimulatedNode, pod_body
 from simulation.datapath import FakeDatapath
-from unit.node.attaching import ADDRESS, ALLOWED, NONE, ended, show, started
+from unit.node.attaching import ADDRESS, ALLOWED, NONE, ended, node, show, started
 
 pytestmark = pytest.mark.looptime
 
@@ -138,3 +138,20 @@ async def test_an_egress_that_the_table_may_still_have_is_removed_before_the_nex
         await node.until(lambda: node.counts.free == 1)
         assert (await node.add("next")).addresses == (address,)
         assert kernel.own_egress == frozenset()
+
+
+async def test_a_pod_keeps_its_way_out_while_azure_has_not_attached_its_public_address() -> None:
+    """A NIC that is being updated shows what it shall have; without translation nothing would answer the pod yet."""
+    one = node(policy=Policy(size=1))
+    async with one.running():
+        shop = await started(one, "shop")
+        one.nic.hold()
+        show(one, "shop", public_ip=ADDRESS.id)
+        await one.until(lambda: one.nic.attached_to(shop) == {ADDRESS})
+    after = node(before=one, policy=Policy(size=1))
+    async with after.running():
+        show(after, "shop", public_ip=ADDRESS.id)
+        await asyncio.sleep(60.0)
+        assert (after.nic.reads > 1, after.datapath.tables[-1].public) == (True, frozenset())
+        after.nic.finish()
+        await after.until(lambda: after.datapath.tables[-1].public == {shop})

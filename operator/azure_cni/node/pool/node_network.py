@@ -117,14 +117,15 @@ class NodeNetwork:
         # A pod keeps its address whatever somebody attaches to its configuration.
         kept = {it.address: it for it in view.excluded if it.address is not None and it.address in held}
         pool = view.addresses | kept.keys()
+        public = {address for address, config in kept.items() if config.public}
+        public |= {address for config in view.secondaries if config.public for address in config.addresses}
+        if view.failed or not view.settled:  # it shows what it shall have: until then the node's own is the way out
+            public &= self._public
         return NodeTable(
             uplink_mac=identity.mac,
             primary=identity.primary_ip,
             pool=pool,
-            public=frozenset(
-                {address for address, config in kept.items() if config.public}
-                | {address for config in view.secondaries if config.public for address in config.addresses}
-            ),
+            public=frozenset(public),
             routable=frozenset({*vnet.prefixes, *vnet.peered, *self._core.settings.routable}),
             imds_allowed=self._core.settings.allow_imds,
             mode=self._take_mode(),
