@@ -239,7 +239,7 @@ CASES = (
          spec={"maxFree": 30}, mends=True,
          editor="sed -i -E 's/^  maxFree: .*/  size: COUNT/'"),
     Case("PoolPaused", _nothing, CLUSTER, "azure-cni resume NODE", "the NodeIPPool is paused (spec.paused)",
-         "nothing while it is paused; when the pause ends, the pool grows at once",
+         "nothing while it is paused; what waits for a write of the NIC is done once the pause ends",
          spec={"size": "COUNT", "paused": True}, mends=True, dated=True),
     Case("QuotaExceeded", _quota_used_up, CLUSTER, "kubectl patch vnetquota QUOTA --type=merge -p '{",
          "of COUNT addresses granted: VNetQuota",

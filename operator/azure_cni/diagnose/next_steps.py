@@ -20,7 +20,7 @@ _AGAIN: Final = "the agent tries it again, after 15 minutes at the latest"
 
 USUAL: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "PoolPaused": "nothing while it is paused; when the pause ends, the pool grows at once",
+        "PoolPaused": "nothing while it is paused; what waits for a write of the NIC is done once the pause ends",
         "InvalidConfig": "nothing before the spec is corrected",
         "NodeAtLimit": f"{KUBELET}; it starts when the limit is raised, or when a pod of this node ends",
         "QuotaExceeded": f"the controller grants more as soon as the quota has it, and {KUBELET}",

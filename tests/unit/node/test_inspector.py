@@ -16,6 +16,8 @@ from azure_cni.node.pool.reservation_request import ControllerGrants
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, pod_body
 
+GROUP = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/applicationSecurityGroups/web"
+
 
 async def ask(node: SimulatedNode) -> NodeReport:
     return await node.reconciler.inspector.describe(node="vm1")
@@ -184,6 +186,20 @@ async def test_what_pods_ask_for_is_told_with_its_next_try():
     assert told["gone"].retry_at > report.time
     assert report.attachment_pace.at_once == ATTACH_WRITES_AT_ONCE
     assert report.attachment_pace.left < ATTACH_WRITES_AT_ONCE
+
+
+async def test_security_groups_that_azure_refuses_show_with_their_next_try():
+    nic = FakeNic()
+    nic.no_such_groups = {GROUP}
+    async with SimulatedNode(nic=nic).running() as node:
+        await node.until(lambda: node.counts.free > 0)
+        node.pools.edit_spec(applicationSecurityGroups=[GROUP])
+        node.reconciler.pool_seen(node.pools.shown())
+        await node.until(lambda: node.condition("Ready")["reason"] == "RequestRefused")
+        report = await ask(node)
+    assert report.next_write.why.startswith("the application security groups that the pool's spec wants: web")
+    (failure,) = report.failures
+    assert report.next_write.waits == [f"groups: RequestRefused, tried again at {failure.retry_at}"]
 
 
 @pytest.mark.looptime

@@ -25,7 +25,7 @@ from azure_cni.ipam.plan import (
 from azure_cni.model.nic import NicView
 from azure_cni.model.text import addresses
 from azure_cni.node.pool.described_steps import describe_changes, describe_paced, describe_step
-from azure_cni.node.pool.failures import Activity, Failures
+from azure_cni.node.pool.failures import WRITES, Activity, Failures
 from azure_cni.node.pool.permissions import denied_failures
 from azure_cni.node.pool.pod_attachments import PodAttachments
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
@@ -243,8 +243,7 @@ class Inspector:
             return []
         if isinstance(step, WaitForAzure):
             return ["Azure to finish the operation that the NIC is in"]
-        activities = (Activity.READ, Activity.KERNEL, Activity.GROW, Activity.ATTACH, Activity.RELEASE)
-        failing = map(self._failures.get, activities)
+        failing = map(self._failures.get, (Activity.READ, Activity.KERNEL, *sorted(WRITES, key=[*Activity].index)))
         waits = [f"{one.activity}: {one.reason}, tried again at {one.retry_at}" for one in failing if one is not None]
         reservation, grant = pool_state.reservation, pool_state.grant
         if not pool_state.answered and reservation.write_intent is not WriteIntent.NONE:
