@@ -92,8 +92,11 @@ def outcome(
         return Outcome(INVALID, "; ".join(asked.faults), problem=True)
     if foreign := sorted(asked.resources - asked.allowed):
         names = few([str(resource) for resource in foreign])
-        why = "the chart's podNetworking.allowed does not list it"
-        message = f"namespace {asked.namespace} may not use the {names}: {why}"
+        it = "it" if len(foreign) == 1 else "them"
+        message = (
+            f"namespace {asked.namespace} may not use the {names}: an administrator can allow {it}, by an entry for "
+            "the namespace in the value podNetworking.allowed of the chart azure-cni"
+        )
         return Outcome(NOT_ALLOWED, message, problem=True)
     if not asked.resources:
         return _NOTHING_ASKED  # else nobody would ask: a pod with neither gate nor annotation is no concern

@@ -177,7 +177,7 @@ async def test_many_on_the_nodes_network_are_one_event_and_one_condition_each() 
             POOLS,
             OTHERS.id,
             "AttachmentNotAllowed",
-            "namespace default may not use the load balancer pool lb/others: the chart's podNetworking.allowed ",
+            "namespace default may not use the load balancer pool lb/others: an administrator can allow it, by ",
         ),
         (PUBLIC_IP, WEB.id, "AttachmentInvalid", "which is not the resource ID of a public IP address"),
     ],
