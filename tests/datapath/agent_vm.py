@@ -12,6 +12,7 @@ from pathlib import Path
 
 from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.agent import run_agent
+from azure_cni.entrypoints.environment_values import PREFIX
 from azure_cni.entrypoints.logs import set_up_logs
 from azure_cni.kube.client import KubeEndpoint
 from datapath.docker_vm import PRIMARY, make_nic
@@ -40,7 +41,7 @@ def environment(directory: Path, endpoints: Endpoints, plugin: str) -> dict[str,
         "DOCKER_ENGINE_SOCKET": f"{directory}/engine/docker.sock",
         "LOG_FORMAT": "text",
     }
-    return {f"{settings.PREFIX}{name}": value for name, value in values.items()}
+    return {f"{PREFIX}{name}": value for name, value in values.items()}
 
 
 async def serve(directory: Path, plugin: str) -> None:

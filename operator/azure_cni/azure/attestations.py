@@ -21,6 +21,7 @@ import certifi
 
 from azure_cni.azure.attestation import Trust, missing_issuer, trust_in, verify, with_issuer
 from azure_cni.errors import NotAttested
+from azure_cni.model.text import legible
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,8 @@ class AttestedDocuments:
                 self._read = text, trust_in(text, usual=usual, cloud=self._cloud)
         except (OSError, ValueError) as error:
             raise NotAttested(
-                f"the controller cannot use the certificates of azure.attestation.caBundle ({self._bundle}): {error}"
+                f"the controller cannot use the certificates of azure.attestation.caBundle ({self._bundle}): "
+                f"{legible(str(error))}"
             ) from error
         return self._read[1]
 

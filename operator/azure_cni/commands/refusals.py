@@ -43,7 +43,7 @@ def refused_exec(what: str, words: str) -> KubeError:
     body = after.partition(HANDSHAKE_PART)[2]
     number = decimal(status.split(" ", 1)[0], most=LAST_STATUS)
     if not number:
-        return KubeUnreachable(f"cannot {what}: {words}")
+        return KubeUnreachable(f"cannot {what}: {legible(words)}")
     rights = "; it needs get and create of pods/exec there" if number in {401, 403} else ""
     said = legible(text(document_of(body.encode()).get("message")))
     reason = f": {said}" if said else ""
@@ -56,7 +56,7 @@ def require_success(what: str, ended: bytes, *, complained: str) -> None:
         raise KubeUnreachable(f"cannot {what}: the connection ended before the command did")
     try:
         status = mapping(json.loads(ended))
-    except ValueError:
+    except (ValueError, RecursionError):
         status = {"message": ended.decode(errors="replace")}
     if status.get("status") != "Success":
         words = complained or text(status.get("message")) or text(status.get("reason")) or "it failed"

@@ -11,7 +11,8 @@ from azure_cni.api.vnet_quota import Limits
 from azure_cni.cluster.ports import ClusterSettings
 from azure_cni.cluster.possession import Required
 from azure_cni.entrypoints import settings
-from azure_cni.entrypoints.settings import PREFIX, AzureSettings, Reader
+from azure_cni.entrypoints.environment_values import PREFIX, Reader
+from azure_cni.entrypoints.settings import AzureSettings
 from azure_cni.entrypoints.web import WebSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE

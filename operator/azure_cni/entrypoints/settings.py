@@ -6,17 +6,17 @@ start, and `kubectl logs` shows a sentence that names the variable, the value an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from azure_cni.api.egress import EgressNamespaces
 from azure_cni.azure.environments import ALIASES, NAMES, canonical
 from azure_cni.cni.conflist import STATUS_VERSION, VERSION
+from azure_cni.entrypoints.environment_values import PREFIX, Reader, shown
 from azure_cni.entrypoints.web import Bind, TlsSettings, WebSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.host.audit_files import DAY_S, AuditLimits
@@ -27,10 +27,6 @@ from azure_cni.model.identity import ModeName
 from azure_cni.model.nic import Adopt, NicWriter
 from azure_cni.model.text import NOT_JSON
 from azure_cni.node.node_settings import NodeSettings, Timing
-
-PREFIX = "AZURE_CNI_"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,56 +87,6 @@ class AgentSettings:
     docker: DockerPlace | None
     log_level: str
     log_format: str
-
-
-class Reader:
-    """Takes variables out of the environment, and names the variable when its value is wrong."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def text(self, name: str, default: str = "") -> str:
-        """The value, or the default where it is not set or blank."""
-        return self._environ.get(PREFIX + name, "").strip() or default
-
-    def required(self, name: str) -> str:
-        """A value that the chart always sets."""
-        value = self.text(name)
-        if not value:
-            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is not set; the chart sets it, see its templates")
-        return value
-
-    def choice(self, name: str, *allowed: str) -> str:
-        """One of the allowed words; the first is the default."""
-        value = self.text(name, allowed[0])
-        if value not in allowed:
-            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value!r}; it must be one of {', '.join(allowed)}")
-        return value
-
-    def parsed(self, name: str, parse: Callable[[str], T], what: str, default: T) -> T:
-        """A value that `parse` understands. Where it raises ValueError, the error names `what` the value must be."""
-        value = self.text(name)
-        if not value:
-            return default
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value!r}; it must be {what} ({error})") from None
-
-    def whole(self, name: str, default: int) -> int:
-        """A whole number."""
-        return self.parsed(name, int, "a whole number", default)
-
-    def seconds(self, name: str, default: float, *, least: float = 0.0) -> float:
-        """A time."""
-        value = self.parsed(name, float, "a number of seconds", default)
-        if not value >= least:  # nan is neither
-            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value}; it must be at least {least} seconds")
-        return value
-
-    def flag(self, name: str, *, default: bool) -> bool:
-        """`true` or `false`."""
-        return self.choice(name, *(("true", "false") if default else ("false", "true"))) == "true"
 
 
 def read(environ: Mapping[str, str]) -> AgentSettings:
@@ -225,8 +171,8 @@ def read_nic_writer(reader: Reader) -> NicWriter:
     """Who writes the NICs: the same variable for every process."""
     if former := reader.text("NIC"):
         raise ConfigInvalid(
-            f"cannot start: {PREFIX}NIC is {former!r}, and is no setting any more: {PREFIX}NIC_WRITER=none replaces "
-            f"{PREFIX}NIC=observe; leave {PREFIX}NIC out"
+            f"cannot start: {PREFIX}NIC is {shown(former)}, and is no setting any more: {PREFIX}NIC_WRITER=none "
+            f"replaces {PREFIX}NIC=observe; leave {PREFIX}NIC out"
         )
     return NicWriter(reader.choice("NIC_WRITER", *NicWriter))
 

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 SHOWN: Final = 80
 """Characters of a wrong value in a message."""
+LONGEST_FAULT: Final = 2000
+"""Characters: more than all names that are known."""
 
 
 class TomlValues:
@@ -29,8 +31,8 @@ class TomlValues:
         """ConfigInvalid when the text is no TOML."""
         try:
             self._values = dict(_flat(tomllib.loads(text)))
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise ConfigInvalid(f"cannot start: {file} is no TOML: {error}") from error
+        except (ValueError, RecursionError) as error:  # of a number with very many digits it is no TOMLDecodeError
+            raise ConfigInvalid(f"cannot start: {file} is no TOML: {legible(str(error))}") from error
         self._text = text
         self._file = file
         self._known: set[str] = set()
@@ -122,13 +124,16 @@ class TomlValues:
             return
         lines = lines_of(self._text)
         placed = sorted((self._line(name, lines), name, why) for name, why in self._faults)
-        said = [f"line {line}: {name}{self._shown(name)}: {why}" for line, name, why in placed]
+        said = [
+            f"line {line}: {legible(name, SHOWN)}{self._shown(name)}: {legible(why, LONGEST_FAULT)}"
+            for line, name, why in placed
+        ]
         first = f"cannot start: {self._file} has {len(said)} fault{'s' if len(said) > 1 else ''}"
         raise ConfigInvalid("\n  ".join([first, *said]))
 
     def _unknown(self, name: str) -> str:
         if self._is_table(name):
-            return f"it is a table; write [{name}], and its settings below"
+            return f"it is a table; write [{legible(name, SHOWN)}], and its settings below"
         near = get_close_matches(name.lower(), [known.lower() for known in self._known], n=1)
         meant = next((known for known in self._known if near and known.lower() == near[0]), None)
         if meant:

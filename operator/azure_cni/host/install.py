@@ -237,6 +237,11 @@ async def supported_versions(program: Path, *, answer_s: float = VERSION_ANSWER_
         raise AzureCniError(f"cannot ask {program} for its versions: no answer within {answer_s:.0f} s") from None
     except OSError as error:
         raise AzureCniError(f"cannot ask {program} for its versions: {error.strerror}") from error
+    return versions_in(output, program)
+
+
+def versions_in(output: bytes, program: Path) -> frozenset[str]:
+    """The versions in an answer to VERSION. AzureCniError when it is none."""
     try:
         return msgspec.json.decode(output, type=_Answer).supportedVersions
     except NOT_JSON as error:

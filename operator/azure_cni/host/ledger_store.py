@@ -27,6 +27,7 @@ from azure_cni.host.run_directory import FILE_MODE
 from azure_cni.ipam.ledger import Change, Holder, LinkParameters, Sandbox, Slot, State
 from azure_cni.model.identity import ModeName
 from azure_cni.model.nic import ConfigName
+from azure_cni.model.text import legible
 
 SCHEMA_VERSION: Final = 4
 """`user_version` of the file. A change of the table raises it and brings a step from the one before."""
@@ -221,9 +222,9 @@ class SqliteLedgerStore:
 
     def _error(self, what: str, why: str) -> LedgerError:
         return LedgerError(
-            f"cannot {what} the ledger {self._path}: {why.rstrip('.')}. Pods that run keep their addresses, but no pod "
-            f"gets one until this is solved; to start with a new ledger, drain the node, remove {self._path}*, and "
-            "restart the agent"
+            f"cannot {what} the ledger {self._path}: {legible(why).rstrip('.')}. Pods that run keep their "
+            "addresses, but no pod gets one until this is solved; to start with a new ledger, drain the node, remove "
+            f"{self._path}*, and restart the agent"
         )
 
 

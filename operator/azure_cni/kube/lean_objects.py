@@ -227,8 +227,16 @@ def _fields(content: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
 
 def _some(fields: Mapping[str, msgspec.Raw], keys: Collection[str]) -> dict[str, Any]:
     short = {key: fields[key] for key in keys if key in fields and len(bytes(fields[key])) <= LONGEST_WRITTEN}
-    found = {key: msgspec.json.decode(value) for key, value in short.items()}
+    found = {key: _value(value) for key, value in short.items()}
     return {key: value for key, value in found.items() if _is_small(value)}
+
+
+def _value(content: msgspec.Raw) -> object:
+    """None where it cannot be read: text that is not UTF-8, or nested without end."""
+    try:
+        return msgspec.json.decode(content)
+    except NOT_JSON:
+        return None
 
 
 def _is_small(value: object) -> bool:

@@ -13,7 +13,10 @@ from azure_cni.errors import (
     KubeNotFound,
     KubeUnreachable,
 )
+from azure_cni.model.text import legible
 
+LONGEST_REFUSAL: Final = 2000
+"""Characters. Of an object with many faults the API server names each."""
 BY_STATUS: Final[Mapping[int, type[KubeError]]] = {
     400: KubeInvalid,
     401: KubeDenied,
@@ -36,7 +39,7 @@ def from_status(method: str, path: str, *, status: int, body: Mapping[str, Any])
     kind = BY_STATUS.get(status)
     if kind is None:
         kind = KubeUnreachable if status >= 500 else KubeInvalid  # noqa: PLR2004  # HTTP: 5xx
-    said = str(body.get("message") or body.get("reason") or "no reason given")
+    said = legible(str(body.get("message") or body.get("reason") or "no reason given"), LONGEST_REFUSAL)
     return kind(f"cannot {VERBS.get(method, method)} {path}: {said} (HTTP {status}){ADVICE.get(status, '')}")
 
 

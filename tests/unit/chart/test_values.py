@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from azure_cni.entrypoints import settings
+from azure_cni.entrypoints.environment_values import PREFIX
 from azure_cni.ipam import limits
 from azure_cni.model.attachments import AttachedResource
 from unit.chart import values_table
@@ -243,7 +244,7 @@ def test_the_agent_reads_every_variable_that_the_chart_sets(values: tuple[str, .
     facts = {"AZURE_CNI_NODE_NAME": "azbox-vm1", "AZURE_CNI_HOST_IP": "10.240.0.4"}
     environ = Asked({name: facts[name] if value is None else value for name, value in agent_env(*values).items()})
     settings.read(environ)
-    assert {name for name in environ if name.startswith(settings.PREFIX)} <= environ.names
+    assert {name for name in environ if name.startswith(PREFIX)} <= environ.names
 
 
 @pytest.mark.parametrize("kind", ["loadBalancers/{}/backendAddressPools/web", "publicIPAddresses/{}"])

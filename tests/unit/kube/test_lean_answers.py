@@ -284,3 +284,9 @@ async def changing(server: FakeKubeAPI, operation: dict[str, Any]) -> None:
     for turn in itertools.count():
         server.put(POOLS, "n0", status={"nicOperation": operation, "requestID": turn})
         await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("value", [b'"' + b"\xfc" + b'"', b"[" * 900 + b"]" * 900], ids=["no UTF-8", "nested"])
+def test_a_field_that_cannot_be_read_is_left_out_and_ends_no_list(value: bytes):
+    item = b'{"metadata": {"name": "vm1"}, "status": {"vmID": ' + value + b', "requested": 4}}'
+    assert lean_pool(item) == {"metadata": {"name": "vm1"}, "status": {"requested": 4}}
