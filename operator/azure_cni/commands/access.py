@@ -40,6 +40,7 @@ MOST_TEXT_BYTES: Final = 16 << 20
 """Of a log: twice what `report` asks for."""
 MOST_ANSWER_BYTES: Final = 16 << 20
 FAILED: Final = 400
+REDIRECTIONS: Final = range(300, 400)
 HARDLY_USED: Final = (
     "oauthlib",  # and the next two: to renew the token of an OIDC provider that the kubeconfig itself names
     "oauthlib.oauth2",
@@ -255,6 +256,11 @@ class KubernetesAccess:
         headers = self._headers(url, method) | {"Accept": accept} | ({"Content-Type": CONTENT[method]} if body else {})
         try:
             answer = self._client.call_api(method, url, headers, body=body, _request_timeout=TIMEOUT_S)
+            if answer.status in REDIRECTIONS:
+                raise KubeUnreachable(
+                    f"cannot {VERBS[method]} {path}: {self._client.configuration.host} redirects to elsewhere (status "
+                    f"{answer.status}), and only itself is asked; does a proxy answer in the API server's place?"
+                )
             if answer.status >= FAILED:
                 meter = Meter(f"{VERBS[method]} {path}", most_bytes=MOST_OBJECT_BYTES, limit_s=READ_S)
                 words = document_of(b"".join(pieces(answer.response, meter))).get("message")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import msgspec
@@ -26,7 +26,7 @@ from azure_cni.errors import ConfigInvalid, KubeDenied
 from azure_cni.kube.authorities import Authorities
 from azure_cni.kube.lean_answers import LeanResponse, uncompressed
 from azure_cni.kube.status_errors import from_status, not_understood, unreachable, unreadable
-from azure_cni.model.text import NOT_JSON
+from azure_cni.model.text import NOT_JSON, legible
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -186,16 +186,32 @@ class KubeClient:
         return self._session
 
 
+def _server_of(url: str) -> str:
+    """Scheme, host and port, alike for each spelling."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
 class _Bearer:
-    """Adds the bearer token as it is now, and trusts the authority as it is: the kubelet replaces both files."""
+    """Adds the bearer token as it is now, and trusts the authority as it is: the kubelet replaces both files.
+
+    Whoever is redirected elsewhere gets neither a token nor an answer: kopf follows redirects, and what another server
+    says of the cluster's objects is not to be believed.
+    """
 
     def __init__(self, endpoint: KubeEndpoint, authorities: Authorities) -> None:
         self._authorities = authorities
+        self._server = _server_of(endpoint.url)
         self._path = endpoint.token_file
         self._value = endpoint.token
         self._stamp: tuple[int, int] | None = None
 
     async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if (there := _server_of(str(request.url))) != self._server:
+            raise aiohttp.ClientConnectionError(
+                f"cannot follow the redirect of {self._server} to {legible(there)}: the token and the questions are "
+                "for the API server alone; does a proxy answer in its place?"
+            )
         self._authorities.refresh()
         if self._path is not None:
             self._refresh(self._path)
