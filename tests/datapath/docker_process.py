@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -27,13 +28,16 @@ class DockerVm:
         *options: str,
         node: Namespace | None = None,
         module: str = "datapath.docker_vm",
+        under: Sequence[str] = (),
     ) -> None:
+        """`under`: a command that runs the one that follows it."""
         self.node, self.directory = node or namespaces.new("vm"), directory
         (directory / "plugin.sock").unlink(missing_ok=True)  # of a process that was killed
         self.log = (directory / "log").open("ab")
         command = [
             "nsenter",
             f"--net={self.node.path}",
+            *under,
             sys.executable,
             "-m",
             module,

@@ -470,8 +470,19 @@ the text. Of a longer name the API server takes 58 characters to make a pod's na
 
 {{/* What the values' securityContext and podSecurityContext are merged over. */}}
 {{- define "azure-cni.agent.podSecurityContext" -}}
+{{- include "azure-cni.seccompProfile" (list . "agent") }}
+{{- end -}}
+
+{{/* A profile of the chart's own has to lie on the node before the pod starts there, so it is no default. */}}
+{{- define "azure-cni.seccompProfile" -}}
+{{- $directory := ((index . 0).Values.seccomp | default dict).localhostProfiles -}}
 seccompProfile:
+{{- if $directory }}
+  type: Localhost
+  localhostProfile: {{ $directory }}/{{ index . 1 }}.json
+{{- else }}
   type: RuntimeDefault
+{{- end }}
 {{- end -}}
 
 {{- define "azure-cni.agent.securityContext" -}}
@@ -491,8 +502,7 @@ runAsNonRoot: true
 runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532 # whom the kubelet lets read the mounted tokens
-seccompProfile:
-  type: RuntimeDefault
+{{ include "azure-cni.seccompProfile" (list . "controller") }}
 {{- end -}}
 
 {{- define "azure-cni.controller.securityContext" -}}
