@@ -2,8 +2,8 @@
 
 PYTHONPATH=operator:tests:e2e .venv/bin/python -m datapath.recorded_calls       (as root, with strace)
 
-An agent runs under strace in a namespace of its own, from its installation to its end: it reads a fake Azure, writes the
-NIC, wires pods and a container, compares and ends them. Printed is what it called and how often, and what of that the
+An agent runs under strace in a namespace of its own, from its installation to its end: it reads a fake Azure, writes
+the NIC, wires a pod, compares and ends it. Printed is what it called and how often, and what of that the
 profile does not name; its conditions on arguments are for `tests/datapath/test_seccomp.py`, where the same agent works
 under the profile. Another C library or Python calls what stands for the same (`epoll_pwait2` for `epoll_wait`): such
 calls are in the profile, too, though no run has shown them.

@@ -20,6 +20,26 @@ def test_there_are_rows():
     assert len(ROWS) > 20
 
 
+WHO = (
+    "a pod", "a namespace's admin", "a viewer", "who took a node over", "who took the agent's container over",
+    "who has an agent's token", "who has the controller's token", "who has an identity of azure-cni in Azure",
+    "somebody on the VNet",
+)  # fmt: skip
+
+
+def test_the_threat_model_has_each_of_them_with_what_they_can_and_cannot_do():
+    model = PAGE.partition("**Threat model**")[2].partition("**Attacks that tests make**")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in model.splitlines() if line[:2] == "| "]
+    rows = [row for row in rows if row[0] != "who"]
+    named = [row[0] for row in rows if row[0]]
+    assert [who for who in WHO if not any(name == who or name.startswith(f"{who} (") for name in named)] == []
+    assert len(named) == len(WHO)
+    for who, can, cannot, tests in rows:
+        assert cannot
+        assert tests
+        assert can or not who
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_each_attack_names_a_test_that_exists(row: str):
     *_, tests, _ = row.split("|")
