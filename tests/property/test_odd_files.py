@@ -50,6 +50,10 @@ class Kept:
     def __init__(self, content: bytes) -> None:
         self._content = content
 
+    @property
+    def name(self) -> str:
+        return "kept"
+
     def read(self) -> bytes | None:
         return self._content
 

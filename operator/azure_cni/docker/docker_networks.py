@@ -172,8 +172,8 @@ class DockerNetworks:
             pools = {network: IPv4Network(pool) for network, pool in written.networks.items()}
         except (*NOT_JSON, ValueError) as error:
             raise ConfigInvalid(
-                f"cannot read the list of Docker networks in {self._file.name}: {legible(str(error))}; remove the file, "
-                "start again, and remove and create these networks in Docker"
+                f"cannot read the list of Docker networks in {self._file.name}: {legible(str(error))}; remove the "
+                "file, start again, and remove and create these networks in Docker"
             ) from error
         if written.version > VERSION:
             raise ConfigInvalid(

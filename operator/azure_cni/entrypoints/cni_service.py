@@ -14,6 +14,7 @@ from aiohttp.web import Application, AppRunner
 
 from azure_cni import __version__
 from azure_cni.entrypoints import netns_socket
+from azure_cni.entrypoints.accepting import runner_of
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.running import every, kept_up
 from azure_cni.entrypoints.runtime_sockets import ACTIVITY, bound, serve_socket
@@ -81,7 +82,7 @@ async def serve_cni(
     server = CniServer(sandboxes=node.sandboxes, deferred_deletes=node.deferred_deletes, observer=observer)
     app = server.application()
     extend(app)
-    runner = AppRunner(app, access_log=None, handle_signals=False)
+    runner = runner_of(app)
     await runner.setup()
     closing.push_async_callback(runner.cleanup)
     served = await serve_socket(runner, run_dir / SOCKET, requests=server.requests, faults=node.faults)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp.web import Application, AppRunner
+from aiohttp.web import Application
 
 from azure_cni import __version__
 from azure_cni.api.node_ip_pool import NodeIPPool
@@ -23,6 +23,7 @@ from azure_cni.docker.container_endpoints import REQUEST_WAITS_S, ContainerEndpo
 from azure_cni.docker.docker_networks import DockerNetworks
 from azure_cni.docker.engine_roll import EngineRoll
 from azure_cni.docker.plugin_methods import DockerPlugin
+from azure_cni.entrypoints.accepting import runner_of
 from azure_cni.entrypoints.cni_listener import RequestBounds
 from azure_cni.entrypoints.docker_socket import ACTIVITY, DockerSocket
 from azure_cni.entrypoints.running import every, kept_up
@@ -112,7 +113,7 @@ async def serve_docker(
         extend=extend,
         bounds=RequestBounds(answer_s=RequestBounds().answer_s + wait_s),
     )
-    runner = AppRunner(server.application(), access_log=None, handle_signals=False)
+    runner = runner_of(server.application())
     await runner.setup()
     closing.push_async_callback(runner.cleanup)
     closing.callback(endpoints.end_waits)  # before that, which waits for each answer

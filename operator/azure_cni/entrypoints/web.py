@@ -23,13 +23,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from traceback import walk_tb
 from typing import Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from azure_cni.entrypoints.accepting import Handler, one_request
+from azure_cni.entrypoints.accepting import Handler, one_request, runner_of
 from azure_cni.entrypoints.certificate import CertificateFiles, self_signed
 from azure_cni.entrypoints.common_metrics import Exposition
 from azure_cni.entrypoints.listener import Bounds, Listener, bound_socket
@@ -42,7 +41,6 @@ from azure_cni.kube.reviews import KubeReviews
 
 log = logging.getLogger(__name__)
 
-PACKAGE: Final = "azure_cni"
 LOOPBACK: Final = "127.0.0.1"
 CERTIFICATE_RETRY_S: Final = 60.0
 ACTIVITY: Final = "web"
@@ -154,7 +152,7 @@ async def _serve(
     tls: TlsSettings | None = None,
 ) -> None:
     """Serve a socket, which stays open for the next attempt when this one fails."""
-    runner = web.AppRunner(app(), access_log=None, handle_signals=False, logger=_quiet())
+    runner = runner_of(app())
     await runner.setup()
     server = runner.server
     assert server is not None  # noqa: S101  # there is one after setup
@@ -193,19 +191,3 @@ def _probe(ask: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.Resp
         return web.Response(text=f"{why_not or 'ok'}\n", status=503 if why_not else 200)
 
     return answer
-
-
-def _quiet() -> logging.Logger:
-    """The HTTP library's log of faults in our handlers alone. A traceback for each odd request would fill a disk."""
-    quiet = logging.getLogger(f"{__name__}.server")
-    quiet.filters = [_is_ours]
-    return quiet
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """What a caller sends or leaves out is found by the library: no line of azure-cni stands in such an error."""
-    error = record.exc_info[1] if record.exc_info else None
-    if error is None:
-        return True
-    frames = (frame for frame, _ in walk_tb(error.__traceback__))
-    return any(str(frame.f_globals.get("__name__")).startswith(f"{PACKAGE}.") for frame in frames)
