@@ -2,11 +2,13 @@
 
 Usage, inside a network namespace of its own: python -m datapath.agent_vm DIRECTORY PLUGIN. What is there afterwards:
 Docker's socket DIRECTORY/plugin.sock, the CNI socket DIRECTORY/run/cni.sock, and DIRECTORY/docker.toml for the command.
+LOG_LEVEL in the environment is the agent's, `info` without it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -60,5 +62,5 @@ async def serve(directory: Path, plugin: str) -> None:
 
 
 if __name__ == "__main__":
-    set_up_logs(level="info", style="text")
+    set_up_logs(level=os.environ.get("LOG_LEVEL", "info"), style="text")
     asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))

@@ -65,6 +65,7 @@ def imported(node: ast.ImportFrom) -> list[str]:
 READERS: Final = sorted(str(path.relative_to(PRODUCT)) for path in PRODUCT.rglob("*.py") if reads(path))
 
 
+@cache
 def file_of(module: str) -> Path | None:
     found = (root / f"{module.replace('.', '/')}.py" for root in ROOTS)
     return next((path for path in found if path.exists()), None)
@@ -78,11 +79,19 @@ def reached(test: Path) -> set[Path]:
         if path in seen:
             continue
         seen.add(path)
-        for node in ast.walk(tree(path)):
-            names = imported(node) if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            open_ += [found for name in names if (found := file_of(name))]
+        open_ += imports(path)
     return seen
+
+
+@cache
+def imports(path: Path) -> list[Path]:
+    """The modules of the repository that it imports by itself."""
+    found: list[Path] = []
+    for node in ast.walk(tree(path)):
+        names = imported(node) if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found += [file for name in names if (file := file_of(name))]
+    return found
 
 
 def test_the_readers_are_found():
