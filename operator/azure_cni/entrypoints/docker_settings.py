@@ -7,8 +7,6 @@ starts nothing.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -20,6 +18,7 @@ from azure_cni.azure.environments import ALIASES, NAMES, canonical
 from azure_cni.cni.conflist import STATUS_VERSION, VERSION
 from azure_cni.docker.container_endpoints import REQUEST_WAITS_S
 from azure_cni.docker.usage_granter import StandaloneQuota
+from azure_cni.entrypoints.docker_paths import directories, file_path, plugin_socket
 from azure_cni.entrypoints.settings import AzureSettings, HostSettings
 from azure_cni.entrypoints.toml_values import TomlValues, only
 from azure_cni.entrypoints.web import Bind, WebSettings
@@ -35,28 +34,8 @@ from azure_cni.node.node_settings import NodeSettings, Timing
 STANDARD_FILE: Final = Path("/etc/azure-cni/docker.toml")
 LONGEST_WAIT_S: Final = 120.0
 """Of a container that waits for an address."""
-SUFFIX: Final = ".sock"
-"""Docker looks for plugins by this ending."""
-LONGEST_SOCKET_PATH: Final = 107
-"""Bytes: `sun_path` of unix(7) without its end."""
-
 UNPRIVILEGED_PORT: Final = 1024
 """The unit's root has no CAP_NET_BIND_SERVICE."""
-OWN_PARTS: Final = 3
-"""Of the path of a directory that is the plugin's alone, at least: /, run, azure-cni."""
-SHARED: Final = {
-    "/etc": "cni docker systemd",
-    "/opt": "cni",
-    "/run": "containerd crio dbus docker lock log netns podman systemd udev user",
-    "/usr": "bin lib local sbin share",
-    "/var": "cache lib lock log mail opt spool tmp",
-    "/var/lib": "cni containerd containers docker dpkg kubelet systemd",
-}
-"""Directories that others use, and that one might name by mistake, by where they are."""
-LASTING: Final = ("/boot", "/etc", "/home", "/opt", "/root", "/srv", "/usr", "/var")
-"""What is below outlives a reboot. A ledger that does so names containers that are gone, by times of another boot."""
-FLEETING: Final = ("/dev", "/run")
-"""What is below does not, and Docker's networks, which do, would not be known any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +96,7 @@ def _settings(values: TomlValues) -> DockerSettings:
         values.fault(
             "nicWriter", "it needs routablePrefixes: the VNet's prefixes, which only the resource manager knows"
         )
-    run_dir, state_dir = _directories(values)
+    run_dir, state_dir = directories(values)
     engine = _engine(values)
     return DockerSettings(
         nic_writer=writer,
@@ -136,7 +115,7 @@ def _settings(values: TomlValues) -> DockerSettings:
         quota=_quota(values),
         azure=azure,
         web=_web(values),
-        socket=_socket(values, engine, run_dir),
+        socket=plugin_socket(values, engine=engine, run_dir=run_dir),
         engine=engine,
         run_dir=run_dir,
         state_dir=state_dir,
@@ -154,51 +133,6 @@ def _quota(values: TomlValues) -> StandaloneQuota:
     if reserved >= limit:
         values.fault("quota.reserved", f"no address is left for containers; write less than quota.limit ({limit})")
     return StandaloneQuota(limit=limit, reserved=reserved)
-
-
-def _directories(values: TomlValues) -> tuple[Path, Path]:
-    """What a reboot empties, and what it does not."""
-    run_dir = _own_directory(values, "docker.runDirectory", "/run/azure-cni")
-    state_dir = _own_directory(values, "docker.stateDirectory", "/var/lib/azure-cni")
-    if _is_below(run_dir, LASTING):
-        values.fault("docker.runDirectory", "a reboot must empty it; write a directory below /run")
-    if _is_below(state_dir, FLEETING):
-        values.fault("docker.stateDirectory", "a reboot empties it; write one that lasts, such as /var/lib/azure-cni")
-    if _plain(run_dir) == _plain(state_dir):
-        values.fault("docker.stateDirectory", "it is docker.runDirectory, which a reboot empties; write another one")
-    return run_dir, state_dir
-
-
-def _is_below(path: Path, roots: Collection[str]) -> bool:
-    return any(_plain(path).is_relative_to(root) for root in roots)
-
-
-def _own_directory(values: TomlValues, name: str, default: str) -> Path:
-    """One that the plugin may close to everybody but root."""
-    path = values.path(name, default)
-    plain = _plain(path)
-    if len(plain.parts) < OWN_PARTS or plain.name in SHARED.get(str(plain.parent), "").split():
-        values.fault(name, f"others use it; write a directory of the plugin's own, such as {default}")
-    return path
-
-
-def _plain(path: Path) -> Path:
-    """Without the detours that a path may take: `..`, and the link /var/run."""
-    text = os.path.normpath(path)
-    return Path(text.removeprefix("/var") if text.startswith("/var/run/") or text == "/var/run" else text)
-
-
-def _socket(values: TomlValues, engine: Path | None, run_dir: Path) -> Path:
-    path = values.path("docker.socket", "/run/docker/plugins/azure-cni.sock")
-    if _plain(path).suffix != SUFFIX or _plain(path).parent == _plain(run_dir):
-        values.fault(
-            "docker.socket", f"write the path of a file {SUFFIX} in a directory of sockets, /run/docker/plugins"
-        )
-    if len(bytes(path)) > LONGEST_SOCKET_PATH:
-        values.fault("docker.socket", f"the kernel takes at most {LONGEST_SOCKET_PATH} bytes; write a shorter path")
-    if _plain(path) in {_plain(one) for one in (engine, STANDARD_SOCKET) if one is not None}:
-        values.fault("docker.socket", "Docker itself listens there; write a path of its own in /run/docker/plugins")
-    return path
 
 
 def _audit(values: TomlValues, directory: Path) -> AuditLimits | None:
@@ -228,7 +162,7 @@ def _azure(values: TomlValues) -> AzureSettings:
         identity=values.choice("azure.identity", "managed"),
         client_id=values.take("azure.clientID", "", "the client ID of an identity", _client_id),
         adopt=Adopt(values.choice("azure.adopt", *Adopt)),
-        ca_file=_file(values, "azure.caFile", ""),
+        ca_file=file_path(values, "azure.caFile", ""),
         imds_endpoint=values.url("azure.metadataEndpoint", "http://169.254.169.254", schemes=("http", "https")),
     )
 
@@ -272,20 +206,8 @@ def _own_address(value: Any) -> str:
 
 
 def _engine(values: TomlValues) -> Path | None:
-    socket = _file(values, "docker.engineSocket", str(STANDARD_SOCKET))
+    socket = file_path(values, "docker.engineSocket", str(STANDARD_SOCKET))
     return Path(socket) if socket else None
-
-
-def _file(values: TomlValues, name: str, default: str) -> str:
-    """A path that may be left out."""
-
-    def parse(value: Any) -> str:
-        text: str = only(str)(value)
-        if text and (not Path(text).is_absolute() or "\0" in text):
-            raise ValueError
-        return text
-
-    return values.take(name, default, 'an absolute path, or "" for none', parse)
 
 
 def _writer(value: Any) -> str:
