@@ -2,19 +2,24 @@
 
 The metadata service costs no call of the resource manager, so it can be asked every few seconds. But how soon it shows
 a change is not documented, and nothing that a node does may depend on it: it is a hint, and the next reading of the NIC
-says whether it was right. What counts is a *change* of what it shows that the NIC, as last read, does not explain: so a
-service that lags behind our own writes gives no hint, nor does one that never shows some address.
+says whether it was right. What counts is an address on which service and NIC, as last read, differ. It counts at once
+if the service is what changed; if the NIC is, by a write of ours for example, the service has a while to follow. What a
+reading disproved does not count again before the two have agreed on it.
 
 A hint that turns out false is followed by a pause, which doubles with each: a service that wavers costs few readings.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from azure_cni.model.nic import Address, NicView
 
+LAG_S: Final = 20.0
+"""How long the service may take to show what has become of the NIC."""
 FALSE_PAUSE_S: Final = 30.0
 LONGEST_PAUSE_S: Final = 600.0
 """After many false hints: as often as the NIC is read anyway (`node.node_settings.Timing`)."""
@@ -33,12 +38,16 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class HintState:
-    """What is remembered between two looks. `shown`: what later looks are compared with; None before the first.
+    """What is remembered between two looks. `held`: the NIC as it was read before the last one; None before the first.
 
-    `given`: the hint that no reading has judged yet. `false`: how many in a row were.
+    `differ`: the addresses on which service and NIC differed then, and the boot time from which that counts. `excused`:
+    those of them that a reading disproved. `given`: the hint that no reading has judged yet. `false`: how many in a row
+    were.
     """
 
-    shown: frozenset[Address] | None = None
+    held: frozenset[Address] | None = None
+    differ: Mapping[Address, float] = field(default_factory=lambda: MappingProxyType({}))
+    excused: frozenset[Address] = frozenset()
     given: Hint | None = None
     false: int = 0
     quiet_until_s: float = float("-inf")
@@ -54,15 +63,18 @@ def held_addresses(view: NicView) -> frozenset[Address]:
 def weighed(state: HintState, shown: frozenset[Address], held: frozenset[Address], *, now_s: float) -> HintState:
     """After a look at the service, with a hint if there is reason for one. `held`: the NIC as last read.
 
-    The first look is compared with that reading. While a hint is not judged, or in the pause after a false one, nothing
-    is weighed, and so nothing is lost: the next look that counts is compared with the last one that did.
+    There is none while another is not judged, or in the pause after a false one.
     """
-    if state.given is not None or now_s < state.quiet_until_s:
-        return state
-    before = held if state.shown is None else state.shown
-    if (before - shown) & held or (shown - before) - held:
-        return replace(state, given=Hint(now_s, shown, held))
-    return replace(state, shown=shown)
+    changed = frozenset[Address]() if state.held is None else held ^ state.held
+    differ = {
+        address: now_s + LAG_S if address in changed else state.differ.get(address, now_s) for address in shown ^ held
+    }
+    excused = state.excused & differ.keys() - changed
+    counts = any(from_s <= now_s and address not in excused for address, from_s in differ.items())
+    given = state.given
+    if counts and given is None and now_s >= state.quiet_until_s:
+        given = Hint(now_s, shown, held)
+    return replace(state, held=held, differ=MappingProxyType(differ), excused=excused, given=given)
 
 
 def judged(state: HintState, held: frozenset[Address], *, now_s: float) -> HintState:
@@ -70,11 +82,12 @@ def judged(state: HintState, held: frozenset[Address], *, now_s: float) -> HintS
     hint = state.given
     if hint is None:
         return state
+    after = replace(state, given=None, excused=hint.shown ^ held)
     if held != hint.held:
-        return HintState(hint.shown)
+        return replace(after, false=0, quiet_until_s=float("-inf"))
     false = 1 if now_s > state.quiet_until_s + FORGOTTEN_S else state.false + 1
     pause_s = min(FALSE_PAUSE_S * 2.0 ** min(false - 1, 16), LONGEST_PAUSE_S)
-    return HintState(hint.shown, false=false, quiet_until_s=now_s + pause_s)
+    return replace(after, false=false, quiet_until_s=now_s + pause_s)
 
 
 def withdrawn(state: HintState) -> HintState:

@@ -110,6 +110,7 @@ class AzureReader:
         self._pool_state.last_read = LastRead(clock.utc(), self._answered if answers is None else answers)
         self._core.state.nic_read_s = clock.boottime_s()
         self._pool_state.unapplied_view = view
+        self._hints.observe(view)
         self._set_due(Activity.READ, in_s=self._core.settings.timing.nic_s if view.settled else limits.SETTLE_POLL_S)
         identity, primary = self._core.state.identity, view.primary.address
         if identity is not None and primary not in {None, identity.primary_ip}:

@@ -16,7 +16,7 @@ from typing import Final
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
 from azure_cni.ipam.nic_hints import HintState, held_addresses, judged, weighed, withdrawn
-from azure_cni.model.nic import Address
+from azure_cni.model.nic import Address, NicView
 from azure_cni.model.text import few
 from azure_cni.node.azure_ports import ShownAddresses
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
@@ -43,8 +43,8 @@ class ReadingHints:
         self._wake = wake
         self._chance = chance
         self._state = HintState()
-        self._taken_s: float | None = None
-        """Boot time at which a reading was begun because of the hint; None while none was."""
+        self._taken = False
+        """The next reading is made because of the hint."""
         self._failing = ""
         """The reason for which the service could not be asked, as last logged."""
 
@@ -67,20 +67,27 @@ class ReadingHints:
     def take(self) -> bool:
         """The NIC is to be read now, because of a hint. True once for each."""
         hint, read_s = self._state.given, self._core.state.nic_read_s
-        if hint is None or read_s is None or self._taken_s is not None:
+        if hint is None or read_s is None or self._taken:
             return False
         if hint.at_s <= read_s:  # it was read meanwhile, after a write perhaps
             self._state = withdrawn(self._state)
             return False
-        self._taken_s = self._now_s()
+        self._taken = True
         return True
 
-    async def _look(self, source: ShownAddresses) -> None:
-        identity, read_s = self._core.state.identity, self._core.state.nic_read_s
-        if identity is None or read_s is None:
+    def observe(self, view: NicView) -> None:
+        """The NIC was read: that judges a hint which was taken before."""
+        if not self._taken:
             return
-        if self._taken_s is not None and read_s >= self._taken_s:
-            self._judge()
+        self._taken, self._state = False, judged(self._state, held_addresses(view), now_s=self._now_s())
+        if self._state.false:
+            quiet_s = round(self._state.quiet_until_s - self._now_s())
+            log.info("the hint was false", extra={"in_a_row": self._state.false, "no_other_within_s": quiet_s})
+
+    async def _look(self, source: ShownAddresses) -> None:
+        identity = self._core.state.identity
+        if identity is None or self._core.state.nic_read_s is None:
+            return
         shown = await source.addresses(identity.mac)
         before, held = self._state, self._held()
         self._state = weighed(before, shown, held, now_s=self._now_s())
@@ -88,12 +95,6 @@ class ReadingHints:
             facts = {"not_shown": few(sorted(held - shown)), "new": few(sorted(shown - held))}
             log.info("the metadata service shows another nic than was read: it is read now", extra=facts)
             self._wake()
-
-    def _judge(self) -> None:
-        self._taken_s, self._state = None, judged(self._state, self._held(), now_s=self._now_s())
-        if self._state.false:
-            quiet_s = round(self._state.quiet_until_s - self._now_s())
-            log.info("the hint was false", extra={"in_a_row": self._state.false, "no_other_within_s": quiet_s})
 
     def _held(self) -> frozenset[Address]:
         view = self._pool_state.unapplied_view or self._pool_state.view
