@@ -9,6 +9,11 @@ from typing import Any
 import yaml
 
 from azurebox.facts import AGNHOST, REPOSITORY
+from scenarios.harness.azure_seeds import (
+    a_cloud_controller_that_writes_nics,
+    a_load_balancer_that_takes_the_way_out,
+    a_security_group_that_shuts_pods_off,
+)
 from scenarios.harness.node import AT_REST
 from scenarios.harness.pods import servers
 from scenarios.harness.product import DAEMON_SET, NAMESPACE, QUICK
@@ -222,6 +227,9 @@ def definitions_of_an_older_release(stage: Stage) -> Iterator[None]:
 
 
 MISTAKES = (
+    Mistake("PodsShutOff", a_security_group_that_shuts_pods_off, pre=True, azure=True),
+    Mistake("NoWayOut", a_load_balancer_that_takes_the_way_out, azure=True),
+    Mistake("PoolsByNic", a_cloud_controller_that_writes_nics, azure=True),
     Mistake("KubeProxy", a_kube_proxy_that_goes_by_cluster_cidr, pre=True),
     Mistake("PodRanges", a_cloud_controller_manager_that_makes_routes, pre=True),
     Mistake("LeftTaint", a_taint_of_a_network_that_is_gone, pre=True),
