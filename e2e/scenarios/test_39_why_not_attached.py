@@ -160,6 +160,7 @@ def _on_a_foreign_address(scene: Scene) -> Iterator[Patient]:
     """Of two pods, the one on the address that another tool made."""
     node = scene.other
     node.want(size=1)
+    scene.box.wait_for(lambda: node.counts().allocated == 1, STEP_S, f"one address on {node.name}")
     (added,) = scene.box.azure("POST", f"/nics/{node.nic_name}/appear", {"count": 1})["addresses"]
     try:
         scene.read_now(node)
