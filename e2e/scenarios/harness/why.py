@@ -164,7 +164,8 @@ def treat(scene: Scene, case: Case) -> None:
         why = scene.asked(patient.pod, case)
         names = {"NODE": why["node"] or scene.node.name, "POD": patient.pod}
         judge(why, case, names, begun_s=scene.begun_s)
-        follow(why["command"])
+        if case.pasted:
+            follow(why["command"])
         patient.mend()
         patient.well()
 
