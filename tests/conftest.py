@@ -18,6 +18,11 @@ settings.register_profile(SEARCH, deadline=None, suppress_health_check=TIMED, ma
 settings.load_profile(STEADY)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--every-crash`: kill at every single step in every mode, and on the real kernel too (`make crash`)."""
+    parser.addoption("--every-crash", action="store_true", help="kill at every step in every mode, not at a sample")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Simulated time moves on as soon as nothing is left to do.

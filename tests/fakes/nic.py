@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
@@ -70,6 +70,8 @@ class FakeNic:
         self.refusal: CloudError | None = None
         """What every write is refused with."""
         self.fail_next_read: CloudError | None = None
+        self.accepted: Callable[[], None] = lambda: None
+        """Called when Azure has accepted a write, whose operation then goes on whatever becomes of the caller."""
         self.fail_operation: CloudError | None = None
         """The next write is accepted, and its operation then ends with this."""
         self.fail_growth: CloudError | None = None
@@ -276,6 +278,7 @@ class FakeNic:
         self._outcome, self.fail_operation = self.fail_operation, None
         if add and self.fail_growth is not None:
             self._outcome, self.fail_growth = self.fail_growth, None
+        self.accepted()
 
     async def _operation(self) -> None:
         running, outcome = self._running, self._outcome

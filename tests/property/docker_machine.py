@@ -13,7 +13,7 @@ import itertools
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from azure_cni.docker.container_endpoints import IFNAME
@@ -25,65 +25,15 @@ from azure_cni.node.node_settings import NodePorts
 from azure_cni.node.ports import Grants
 from fakes.docker import PluginHost
 from fakes.docker_engine import NET1, EngineContainer, FakeEngine, docker_id
+from fakes.mortal import Fuse, Killed, Mortal, mortal_ports
 from fakes.simulated_node import SimulatedNode
 
 POOL: Final = "azure-cni/0.0.0.0/0"
 NETWORK: Final = NET1
-EFFECTS: Final = frozenset({"save", "offer", "attach", "detach", "remove", "restore_routes"})
-"""Of the plugin's ports: what stays when the process is gone."""
-
-
-class Killed(BaseException):
-    """A process has ended here; nothing after this point happens in it."""
 
 
 class CallFailed(Exception):
     """What Docker sees of a call that was refused, or that found no plugin."""
-
-
-class Fuse:
-    """Ends the plugin at one of its effects, before or after it; `points` counts those that have passed."""
-
-    def __init__(self) -> None:
-        self.points = 0
-        self.burns_at: int | None = None
-        self.dead = False
-
-    def pass_point(self) -> None:
-        self.dead = self.dead or self.points == self.burns_at
-        if self.dead:
-            raise Killed
-        self.points += 1
-
-
-class Mortal:
-    """A port of a process: with the process, its effects end."""
-
-    def __init__(self, port: Any, fuse: Fuse) -> None:
-        self._port, self._fuse = port, fuse
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._port, name)
-        if name not in EFFECTS:
-            return found
-        return self._saving(found) if name == "save" else self._acting(found)
-
-    def _saving(self, save: Callable[[Any], None]) -> Callable[[Any], None]:
-        def mortal(change: Any) -> None:
-            self._fuse.pass_point()
-            save(change)
-            self._fuse.pass_point()
-
-        return mortal
-
-    def _acting(self, act: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def mortal(*args: Any) -> Any:
-            self._fuse.pass_point()
-            result = await act(*args)
-            self._fuse.pass_point()
-            return result
-
-        return mortal
 
 
 class MortalNode(SimulatedNode):
@@ -94,8 +44,7 @@ class MortalNode(SimulatedNode):
         super().__init__(policy=Policy(min_free=4, max_free=12, batch=8), cooling_s=5.0, **options)
 
     def _ports(self, grants: Grants) -> NodePorts:
-        whole = super()._ports(grants)
-        return replace(whole, datapath=Mortal(self.datapath, self.fuse), store=Mortal(self.store, self.fuse))
+        return mortal_ports(super()._ports(grants), self.fuse)
 
 
 @dataclass(eq=False)
@@ -152,6 +101,7 @@ class DockerMachine:
         self.fuse = Fuse()
         host = PluginHost(before=before, engine=self.engine, node_of=lambda roll: self._node(roll, before, rebooted))
         host.endpoints._datapath = host.endpoints._handover = Mortal(host.node.datapath, self.fuse)  # type: ignore[assignment]
+        host.endpoints._forwarding = Mortal(host.forwarding, self.fuse)  # type: ignore[assignment]
         self.host = self._last = host
         await self._process.enter_async_context(host.running())
         await host.node.until(lambda: host.node.state.ready)
@@ -180,6 +130,8 @@ class DockerMachine:
     async def call(self, method: str, **content: Any) -> dict[str, Any]:
         """What Docker gets; CallFailed for a refusal, and where nobody answers (any more)."""
         await self.between()
+        if self.host is not None and self.fuse.dead:  # at an effect of its own
+            await self.kill_plugin()
         if self.host is None or not self.reachable:
             raise CallFailed("no plugin")
         try:

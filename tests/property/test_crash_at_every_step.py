@@ -1,0 +1,98 @@
+"""Nothing is lost, leaks or is given twice, at whichever step of whichever verb the agent is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import typing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from azure_cni.model.identity import ModeName
+from azure_cni.node.azure_ports import Nic
+from azure_cni.node.installation import Mark, PluginFiles
+from azure_cni.node.node_settings import NodePorts
+from fakes.mortal import INSIDE, effects_of
+from property.crash_machine import AgentGone, CrashMachine
+from property.crash_verbs import VERBS, Verb, sample
+
+pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_waiting_for_the_disk")]
+
+AFTERWARDS_S: Final = 3.0
+"""What a verb brings about comes a moment later: the pool's status, the conflist."""
+
+SAMPLE: Final = {ModeName.TRANSPARENT: 3, ModeName.BRIDGE: 12}
+"""Without `--every-crash` (`make crash`) the agent dies at every third step, and in the mode bridge, where its steps
+are the same, at every twelfth. Which ones differs from verb to verb."""
+
+
+async def crash(verb: Verb, directory: Path, mode: ModeName, *, point: int | None = None) -> list[str]:
+    """Run the verb, ended at that step of it, and then repeat it; returns the steps of the first run."""
+    machine = CrashMachine(directory, mode, policy=verb.policy)
+    if not verb.fresh:
+        await machine.start()
+        await machine.ready()
+        await verb.before(machine)
+        if machine.alive:
+            await machine.rest()
+    first = machine.fuse.points if machine.alive else 0
+    if machine.alive:
+        machine.fuse.burns_at = None if point is None else first + point
+    else:
+        await machine.start(burns_at=point)
+    fuse = machine.fuse
+    try:
+        await verb.act(machine)
+        await machine.until(lambda: verb.done(machine))
+        await machine.waited(asyncio.sleep(AFTERWARDS_S))
+        last = fuse.points
+    except AgentGone:
+        await machine.kill()
+        await machine.start()
+        await machine.ready()
+        await (verb.again or verb.act)(machine)
+        last = fuse.points
+    assert fuse.dead is (point is not None), f"{verb} has no step {point} this time: {fuse.passed[first:]}"
+    await machine.until(lambda: verb.done(machine))
+    await machine.rest()
+    machine.require_whole()
+    await machine.end_all()
+    await machine.kill()
+    return fuse.passed[first:last]
+
+
+@pytest.mark.parametrize("mode", list(ModeName))
+@pytest.mark.parametrize("verb", VERBS, ids=str)
+async def test_the_agent_dies_before_and_after_each_step(
+    verb: Verb, mode: ModeName, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    steps = await crash(verb, tmp_path / "whole", mode)
+    every = pytestconfig.getoption("--every-crash")
+    points = sample(steps, of=1 if every else SAMPLE[mode], salt=f"{verb}, {mode}")
+    for point in points:
+        try:
+            await crash(verb, tmp_path / f"{point}", mode, point=point)
+        except Exception as error:
+            raise AssertionError(f"{verb}, killed {steps[point]} (step {point} of {len(steps)}): {error!r}") from error
+    print(f"{verb}, {mode}: {len(steps)} places to die, {len(points)} kills; {', '.join(steps)}")
+
+
+def protocol(hint: Any) -> type:
+    """That of a port, also of one that some nodes do not have."""
+    given = [one for one in typing.get_args(hint) or (hint,) if one is not type(None)]
+    assert len(given) == 1, hint
+    found: type = given[0]
+    return found
+
+
+async def test_the_verbs_make_every_step_that_an_agent_can_make(tmp_path: Path) -> None:
+    """A method that is added to a port, and changes something, is met by a verb, or this fails."""
+    taken: set[str] = set()
+    for number, verb in enumerate(VERBS):
+        taken |= {step.rpartition(" ")[2] for step in await crash(verb, tmp_path / f"{number}", ModeName.TRANSPARENT)}
+    hints = typing.get_type_hints(NodePorts)
+    ports = {name: protocol(port) for name, port in hints.items() if name not in {*INSIDE, "nic_of"}}
+    possible = effects_of(**ports, nic=Nic, files=PluginFiles, mark=Mark)
+    assert not possible - taken
+    assert len(possible) >= 18
