@@ -20,6 +20,7 @@ from azure_cni.entrypoints.settings import HostSettings
 from azure_cni.host.run_directory import Released
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.identity import ModeName
+from azure_cni.node.ports import LinkKey
 from fakes import waiting
 from fakes.mortal import Fuse
 from fakes.nic import FakeNic
@@ -52,6 +53,10 @@ class CrashMachine:
         """The address of each pod whose ADD the runtime saw succeed, and which has not ended."""
         self.ending: set[str] = set()
         """Pods of which the runtime wants to be rid, and has no success yet."""
+        self.strange: set[LinkKey] = set()
+        """Links that no ledger ever had."""
+        self.disturbed = False
+        """Somebody has done what happens once."""
         self.fuse = Fuse()
         self.node: CrashingAgent | None = None
         self._process: asyncio.Task[None] | None = None
@@ -102,6 +107,7 @@ class CrashMachine:
             await asyncio.gather(self._process, return_exceptions=True)
         self._process = None
         self._go_on(self.agent.nic)
+        self.require_covered()
 
     @staticmethod
     def _go_on(nic: FakeNic) -> None:
@@ -226,6 +232,12 @@ class CrashMachine:
     async def rest(self) -> None:
         """Nothing happens for a while."""
         await self.waited(asyncio.sleep(SETTLED_S))
+
+    def require_covered(self) -> None:
+        """At any crash the ledger holds at least what the kernel holds: no address with a link is free for another."""
+        slots = self.agent.store.load()
+        held = {self.agent.datapath.key(slot.holder.sandbox) for slot in slots if slot.holder is not None}
+        assert set(self.agent.datapath.wired) <= held | self.strange, "the kernel has a link that the ledger has not"
 
     def require_whole(self) -> None:
         """Ledger, kernel, NIC and pool agree with each other and with what the runtime knows."""

@@ -129,8 +129,8 @@ def has_routes(machine: CrashMachine) -> bool:
 async def lose_node(machine: CrashMachine) -> None:
     """The table and the policy rule."""
     datapath = machine.agent.datapath
-    if OURS in datapath.rules and not getattr(machine, "lost", False):
-        machine.lost = True  # type: ignore[attr-defined]
+    if not machine.disturbed:
+        machine.disturbed = True
         datapath.rules.discard(OURS)
         datapath.flush()
 
@@ -155,8 +155,8 @@ async def crash_between(machine: CrashMachine) -> None:
 async def stale_link(machine: CrashMachine) -> None:
     """An earlier release died between the end of a ledger entry and that of its link."""
     key = machine.agent.datapath.key(holder("stale").sandbox)
-    if not getattr(machine, "stale", False):
-        machine.stale = True  # type: ignore[attr-defined]
+    if not machine.strange:
+        machine.strange.add(key)
         machine.agent.datapath.wired[key] = replace(next(iter(machine.agent.datapath.wired.values())), netns="/gone")
 
 
