@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 import traceback
@@ -109,6 +110,7 @@ class Child:
             log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             os.dup2(log, 1)
             os.dup2(log, 2)
+            sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
             free = os.dup(0)  # the lowest that is free, which the listener gets
             os.close(free)
             os.write(self._said, str(free).encode())

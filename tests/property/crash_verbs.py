@@ -242,7 +242,7 @@ VERBS: Final = (
         "security groups",
         now(lambda machine: machine.edit(applicationSecurityGroups=[GROUP])),
         before=pods("a"),
-        done=lambda machine: machine.agent.nic._groups == (GROUP,),
+        done=lambda machine: machine.agent.nic.groups == (GROUP,),
     ),
     Verb("egress by annotation", annotate("a", **{EGRESS: "pod"}), before=pods("a"), done=is_own),
     Verb("lost routes", lose_routes, before=pods("a"), done=has_routes),
