@@ -113,6 +113,17 @@ def _command(workload: Body) -> list[str]:
     return found
 
 
+def _is_by_name(configmap: Body) -> bool:
+    """With all else as it was."""
+    wanted = {
+        "clusterCIDR": "",
+        "detectLocal": {"interfaceNamePrefix": "acni"},
+        "detectLocalMode": "InterfaceNamePrefix",
+    }
+    data = configmap["data"]
+    return yaml.safe_load(data["config.conf"]) == wanted and data["kubeconfig.conf"] == "apiVersion: v1\n"
+
+
 AGENT = pod_of("DaemonSet", "azure-cni-agent", labels=OURS | {"app.kubernetes.io/component": "agent"})
 CONTROLLER = OURS | {"app.kubernetes.io/component": "controller"}
 FULL = body("VNetQuota", "mended", api="azure-cni.io/v1alpha1", spec={"vnetID": VNET, "limit": 20})
@@ -138,16 +149,26 @@ class Mistake:
     status: Mapping[str, Body]
     mended: tuple[str, Callable[[Body], bool]] | None = None
     seed: str = ""
+    case: str = ""
+    """Which of several ways to make it."""
 
 
 MISTAKES = (
-    Mistake(
-        "KubeProxy",
-        (
-            body("ConfigMap", "kube-proxy", data={"config.conf": yaml.safe_dump(KUBE_PROXY)}),
-            workload("DaemonSet", "kube-proxy"),
-        ),
-        {},
+    *(
+        Mistake(
+            "KubeProxy",
+            (
+                body("ConfigMap", "kube-proxy", data={"config.conf": written, "kubeconfig.conf": "apiVersion: v1\n"}),
+                workload("DaemonSet", "kube-proxy"),
+            ),
+            {},
+            ("configmap/kube-proxy", _is_by_name),
+            case=case,
+        )
+        for case, written in (
+            ("a block", yaml.safe_dump(KUBE_PROXY)),
+            ("one quoted string", yaml.safe_dump(KUBE_PROXY).replace("\n", " \n", 1)),  # a blank at a line's end
+        )
     ),
     Mistake(
         "PodRanges",
@@ -196,7 +217,7 @@ async def shell(apiserver: Place, tmp_path: Path) -> AsyncIterator[Shell]:
         yield Shell(kubeconfig(tmp_path, url=endpoint.url, token=endpoint.token, ca_file=ca_file))
 
 
-@pytest.mark.parametrize("mistake", MISTAKES, ids=[mistake.code for mistake in MISTAKES])
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[f"{one.code} {one.case}".strip() for one in MISTAKES])
 def test_the_command_that_check_names_mends_it(shell: Shell, mistake: Mistake) -> None:
     objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": mistake.bodies})
     shell.run("kubectl create -f -", stdin=objects)
@@ -209,11 +230,11 @@ def test_the_command_that_check_names_mends_it(shell: Shell, mistake: Mistake) -
         (found, *_) = shell.named(mistake.code)
         assert found["node"] == ""
         shell.run(found["command"])
-        if mistake.mended is None:
-            assert shell.named(mistake.code) == []
-        else:
+        if mistake.mended is not None:
             what, is_mended = mistake.mended
             assert is_mended(shell.read(what))
+        if mistake.mended is None or mistake.case:
+            assert shell.named(mistake.code) == []
     finally:
         shell.run("kubectl delete --force --grace-period=0 --wait=false -f -", stdin=objects)
         if mistake.seed:

@@ -40,7 +40,7 @@ _SAYING: Final = threading.Lock()
 UNBROKEN: Final = 100_000
 """Columns of what is no terminal."""
 _TYPED: Final = re.compile(
-    r"(?:on [a-z0-9.-]+: )?(az|azure-cni|helm|ip|iptables|kubectl|mv|nft|sed|sysctl|systemctl) ", re.ASCII
+    r"(?:on [a-z0-9.-]+: )?((az|azure-cni|helm|ip|iptables|kubectl|mv|nft|sed|sysctl|systemctl) |[a-z]+=\$\()", re.ASCII
 )
 """How a fact begins that is a command to type, maybe on a certain node."""
 

@@ -110,7 +110,7 @@ def _read_kube_proxy(access: ClusterAccess) -> tuple[KubeProxyFacts | None, str]
     faults = [words for document in documents for _, words in document.faults]
     if faults or len(documents) != 1:
         return None, f"cannot read {KUBE_PROXY}: {faults[0] if faults else 'config.conf is not one document'}"
-    return parse_kube_proxy(mapping(documents[0].value)), ""
+    return parse_kube_proxy(mapping(documents[0].value), written), ""
 
 
 def require_nodes(evidence: ClusterEvidence, nodes: Iterable[str]) -> None:

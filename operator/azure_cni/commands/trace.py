@@ -13,7 +13,7 @@ from azure_cni.api.trace_reports import TRACE_PATH, TraceReport, decode_trace_re
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command, namespace_flags
-from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, progress
+from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts, progress
 from azure_cni.diagnose.evidence import ClusterEvidence, PodFacts
 from azure_cni.diagnose.packet_trace import HopResult, PacketSource, PacketTrace, trace_packet
 from azure_cni.diagnose.trace_targets import (
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SERVICES: Final = "/api/v1/services"
 SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 PAGE: Final = "docs/command-line.md#where-packets-go"
+INDENT: Final = 12
+"""Columns before a hop's command."""
 SIGNS: Final = {
     HopResult.PASSES: (GOOD, "green"),
     HopResult.REFUSED: (BAD, "red"),
@@ -212,7 +214,6 @@ def _show_trace(console: Console, answer: TraceAnswer) -> None:
             mark, colour = SIGNS[hop.result]
             rule = f" [{hop.rule}]" if hop.rule else ""
             console.print(f"  {mark} {hop.hop:8}  {hop.message}{rule}", style=colour)
-            if hop.command:
-                console.print(f"              {hop.command}")
+            console.print(facts([(" " * INDENT, hop.command)]))
     for words in answer.notes:
         console.print(f"{DOUBTFUL} {words}", style="yellow")

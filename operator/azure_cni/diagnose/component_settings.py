@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,13 +12,17 @@ from azure_cni.api.reading import mapping, mappings, spec_of, text
 
 SYSTEM: Final = "kube-system"
 """Where the control plane and kube-proxy run."""
-FLAGS: Final = frozenset({"--allocate-node-cidrs=true", "--configure-cloud-routes=true"})
+FLAGS: Final = ("--allocate-node-cidrs", "--configure-cloud-routes")
 """Of controller managers: with these they give each Node a range of addresses, and a route, that no pod uses."""
+_GIVEN: Final = re.compile(rf"({'|'.join(FLAGS)})(?:=(\w*))?")
+_TRUE: Final = frozenset({None, "1", "t", "T", "true", "TRUE", "True"})
+"""What Go takes for true (`strconv.ParseBool`); a flag without a value is set, too."""
+_LINE_OF_KEY: Final = re.compile(r"^ *(clusterCIDR|detectLocalMode|interfaceNamePrefix):", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class KubeProxyFacts:
-    """What kubeadm's ConfigMap says to kube-proxy. `keys`: those of the three that are there to be changed."""
+    """What kubeadm's ConfigMap says to kube-proxy. `keys`: those of the three that have a line of their own."""
 
     cluster_cidr: str = ""
     detect_mode: str = ""
@@ -25,23 +30,23 @@ class KubeProxyFacts:
     keys: frozenset[str] = frozenset()
 
 
-def parse_kube_proxy(configuration: Mapping[str, Any]) -> KubeProxyFacts:
-    """Of a KubeProxyConfiguration."""
+def parse_kube_proxy(configuration: Mapping[str, Any], written: str) -> KubeProxyFacts:
+    """Of a KubeProxyConfiguration, and the text in which it is written."""
     detect = mapping(configuration.get("detectLocal"))
-    known = {"clusterCIDR", "detectLocalMode"} & configuration.keys()
     return KubeProxyFacts(
         cluster_cidr=text(configuration.get("clusterCIDR")),
         detect_mode=text(configuration.get("detectLocalMode")),
         prefix=text(detect.get("interfaceNamePrefix")),
-        keys=frozenset({*known, *({"interfaceNamePrefix"} & detect.keys())}),
+        keys=frozenset(_LINE_OF_KEY.findall(written)),
     )
 
 
 def flags_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of FLAGS, those that a container of this pod is started with."""
+    """Of FLAGS, those that a container of this pod is started with, as they are written: also in a shell's line."""
     lists = [one.get(key) for one in mappings(spec.get("containers")) for key in ("command", "args")]
-    given = {text(word) for words in lists if isinstance(words, list) for word in words}
-    return tuple(sorted(FLAGS & given))
+    words = (word for one in lists if isinstance(one, list) for words in one for word in text(words).split())
+    given = {found[1]: found for found in map(_GIVEN.fullmatch, words) if found}  # the last of two counts
+    return tuple(sorted(found[0] for found in given.values() if found[2] in _TRUE))
 
 
 def owner_of(meta: Mapping[str, Any]) -> tuple[str, str]:

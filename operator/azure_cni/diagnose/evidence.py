@@ -59,7 +59,7 @@ class PodFacts:
     owner: tuple[str, str] = ("", "")
     """Kind and name of what controls it, of a pod with `flags`."""
     flags: tuple[str, ...] = ()
-    """Of FLAGS, those that a container of it is started with; only of pods in SYSTEM."""
+    """Of FLAGS, those that a container of it is started with, as written; only of pods in SYSTEM."""
 
     @property
     def full_name(self) -> str:

@@ -38,7 +38,8 @@ def _component(pod: PodFacts) -> tuple[str, str]:
 def _of_component(component: tuple[str, str], pod: PodFacts) -> ClusterCheck:
     kind, name = component
     flags = " and ".join(pod.flags)
-    changes = " ".join(f"-e s/{flag}/{flag.replace('=true', '=false')}/" for flag in pod.flags)
+    names = [flag.partition("=")[0] for flag in pod.flags]
+    changes = " ".join(["-E", *(f"-e 's/{name}(=[A-Za-z0-9]*)?/{name}=false/'" for name in names)])
     if kind == "Node":  # a static pod, which the API server only shows
         manifest = f"{MANIFESTS}/{name.removesuffix(f'-{pod.node}')}.yaml"
         command, node = f"sed -i {changes} {shlex.quote(manifest)}", pod.node
@@ -57,7 +58,7 @@ def check_kube_proxy(facts: KubeProxyFacts, *, modes: Collection[ModeName]) -> C
         message = f"kube-proxy recognises pods by the names of their interfaces ({facts.prefix})"
         return ClusterCheck("cluster", "KubeProxy", CheckResult.GOOD, message, page=PAGE)
     result, message = _wrong(facts, " or ".join(prefixes))
-    do = f"have it go by {BY_NAME}, and start it again"
+    do = f'set detectLocalMode: {BY_NAME}, interfaceNamePrefix: {prefixes[0]} and clusterCIDR: "", and start it again'
     return ClusterCheck("cluster", "KubeProxy", result, message, do, PAGE, _by_name(facts, prefixes[0]))
 
 
@@ -79,11 +80,19 @@ def _wrong(facts: KubeProxyFacts, prefixes: str) -> tuple[CheckResult, str]:
 
 
 def _by_name(facts: KubeProxyFacts, prefix: str) -> str:
-    """The command that changes the settings in place; where keys are not there, a person has to add them."""
+    """The command that changes the settings in place; where keys have no line of their own, a person has to.
+
+    kubectl shows a ConfigMap's text line by line, or quoted as one string where a line ends in a blank. So the text
+    itself is read, changed and written, in a patch that leaves the other keys of the ConfigMap alone.
+    """
     values = {"clusterCIDR": '""', "detectLocalMode": BY_NAME, "interfaceNamePrefix": prefix}
-    configmap = f"kubectl -n {SYSTEM} %s configmap kube-proxy"
+    kubectl, configmap = f"kubectl -n {SYSTEM}", "configmap kube-proxy"
     if not facts.keys >= {"detectLocalMode", "interfaceNamePrefix"}:
-        return configmap % "edit"
+        return f"{kubectl} edit {configmap}"
     changes = " ".join(f"-e 's/^( *{key}:).*/\\1 {value}/'" for key, value in values.items())
-    restart = f"kubectl -n {SYSTEM} rollout restart daemonset kube-proxy"
-    return f"{configmap % 'get'} -o yaml | sed -E {changes} | kubectl replace -f - && {restart}"
+    return (
+        f"conf=$({kubectl} get {configmap} -o jsonpath='{{.data.config\\.conf}}') && test -n \"$conf\" && "
+        f"printf '%s\\n' \"$conf\" | sed -E {changes} | "
+        f"{kubectl} create {configmap} --from-file=config.conf=/dev/stdin --dry-run=client -o yaml | "
+        f"{kubectl} patch {configmap} --patch-file=/dev/stdin && {kubectl} rollout restart daemonset kube-proxy"
+    )

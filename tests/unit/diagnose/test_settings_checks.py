@@ -5,6 +5,7 @@ The commands run in a real shell, with a `kubectl` that reads and writes a file 
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -26,21 +27,12 @@ ROUTES = ["--allocate-node-cidrs=true", "--configure-cloud-routes=true"]
 KUBECTL = """#!/bin/sh
 case "$*" in
 *" get "*) cat "$OBJECT";;
-*replace*) cat > "$OBJECT.new" && mv "$OBJECT.new" "$OBJECT";;
+*" create "*) cat;;
+*replace*|*patch*) cat > "$OBJECT.new" && mv "$OBJECT.new" "$OBJECT";;
 *) echo "$*" >> "$OBJECT.ran";;
 esac
 """
-
-
-class _Block(str):
-    """Text that the API server's YAML shows as a block, line for line."""
-
-    __slots__ = ()
-
-
-yaml.SafeDumper.add_representer(
-    _Block, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, "|")
-)
+"""Of a ConfigMap only the text in question goes through: how the real one shows it, a contract test looks at."""
 
 
 def settings(cidr: str = "", mode: str = "", prefix: str = "") -> dict[str, Any]:
@@ -97,8 +89,7 @@ def test_each_mistake_of_kube_proxy_is_found_and_mended(
     (found,) = named(with_kube_proxy(text), "KubeProxy")
     assert (found.result, found.node) == (result, "")
     assert words in found.message
-    shown = yaml.safe_dump({"data": {"config.conf": _Block(text)}, "kind": "ConfigMap"})
-    mended = yaml.safe_load(run(found.command, tmp_path, shown))["data"]["config.conf"]
+    mended = run(found.command, tmp_path, text)
     assert yaml.safe_load(mended) == settings(mode="InterfaceNamePrefix", prefix="acni")
     assert named(with_kube_proxy(mended), "KubeProxy") == []
     assert "rollout restart daemonset kube-proxy" in (tmp_path / "object.yaml.ran").read_text()
@@ -115,9 +106,26 @@ def test_the_names_of_interfaces_are_those_of_the_nodes_mode():
     assert "interfaceNamePrefix:).*/\\1 acni/" in before.command
 
 
-def test_settings_whose_keys_are_not_there_are_for_a_person_to_add():
-    (found,) = named(with_kube_proxy("kind: KubeProxyConfiguration\n"), "KubeProxy")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind: KubeProxyConfiguration\n",
+        json.dumps(settings()),
+        "detectLocal: {interfaceNamePrefix: x}\ndetectLocalMode:\n",
+    ],
+    ids=["absent", "JSON", "within a line"],
+)
+def test_settings_whose_keys_have_no_line_are_for_a_person_to_add(text: str):
+    (found,) = named(with_kube_proxy(text), "KubeProxy")
     assert found.command == "kubectl -n kube-system edit configmap kube-proxy"
+    assert "detectLocalMode: InterfaceNamePrefix, interfaceNamePrefix: acni" in found.do
+
+
+def test_settings_that_cannot_be_read_again_are_left_as_they_are(tmp_path: Path):
+    (found,) = named(with_kube_proxy(yaml.safe_dump(settings())), "KubeProxy")
+    with pytest.raises(subprocess.CalledProcessError):
+        run(found.command, tmp_path, "")
+    assert not (tmp_path / "object.yaml.ran").exists()
 
 
 @pytest.mark.parametrize("text", ["{", "a: 1\n---\nb: 2\n", ""])
@@ -158,6 +166,22 @@ def test_a_manager_that_makes_routes_is_found_and_mended(tmp_path: Path, kind: s
     assert yaml.safe_load(mended)["args"] == [*(flag.replace("true", "false") for flag in ROUTES), "--v=2"]
 
 
+@pytest.mark.parametrize(
+    "written", [["--allocate-node-cidrs"], ["--allocate-node-cidrs=True"], ["--allocate-node-cidrs=1", "--v=2"]]
+)
+def test_a_flag_is_set_in_each_way_that_go_takes_for_true(tmp_path: Path, written: list[str]):
+    (found,) = named(cluster(manager("ccm", "DaemonSet", "ccm", flags=written)), "PodRanges")
+    mended = yaml.safe_load(run(found.command, tmp_path, yaml.safe_dump(written)))
+    assert mended == ["--allocate-node-cidrs=false", *written[1:]]
+    assert named(cluster(manager("ccm", "DaemonSet", "ccm", flags=mended)), "PodRanges") == []
+
+
+def test_a_flag_in_the_line_of_a_shell_is_found():
+    line = "exec kube-controller-manager --allocate-node-cidrs=true --v=2"
+    (found,) = named(cluster(manager("ccm", "DaemonSet", "ccm", flags=["sh", "-c", line])), "PodRanges")
+    assert "--allocate-node-cidrs=true" in found.message
+
+
 def test_a_static_pod_is_mended_on_its_node(tmp_path: Path):
     body = manager("kube-controller-manager-vm1", "Node", "vm1", flags=ROUTES[:1])
     (found,) = named(cluster(body), "PodRanges")
@@ -172,6 +196,8 @@ def test_a_static_pod_is_mended_on_its_node(tmp_path: Path):
     "changes",
     [
         {"flags": ["--allocate-node-cidrs=false", "--configure-cloud-routes=false"]},
+        {"flags": ["--allocate-node-cidrs=true", "--allocate-node-cidrs=false"]},  # the last one counts
+        {"flags": ["--allocate-node-cidrs-of=true", "--configure-cloud-routes="]},
         {"flags": ROUTES, "namespace": "shop"},  # anybody's pod
     ],
 )

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from azure_cni.datapath import names
+from azure_cni.diagnose.component_settings import KubeProxyFacts
+from azure_cni.diagnose.settings_checks import check_kube_proxy
 from unit.chart.helm import CHART, REPOSITORY, template
 from unit.documentation.markdown import Block, blocks
 from unit.documentation.upstream import AZURE_JSON, FILES_BY_NAME, Shape, faults, of_kind
@@ -103,7 +105,7 @@ def settings(page: str) -> str:
 def test_each_installer_hands_out_no_addresses_and_knows_pods_by_their_interface(page: str):
     text = settings(page)
     assert "InterfaceNamePrefix" in text
-    prefixes = re.findall(r"(?:interfaceNamePrefix|pod-interface-name-prefix)[:=] ?(\w+)", text)
+    prefixes = re.findall(r"(?:interfaceNamePrefix|pod-interface-name-prefix)(?:[:=] ?|:\)\.\*/\\1 )(\w+)", text)
     assert set(prefixes) == {names.PREFIX}
     # CAPZ's own template has it; the page says so.
     assert re.search(r"allocate-node-cidrs\W+(value: )?\W*false", text if page != "cluster-api" else PAGES[page])
@@ -150,3 +152,10 @@ def test_the_version_of_the_chart_is_its_own():
 def test_each_page_names_its_sources(page: str):
     assert "\n## Sources\n" in PAGES[page]
     assert "https://" in PAGES[page].partition("\n## Sources\n")[2]
+
+
+@pytest.mark.parametrize("page", ["kubeadm", "kubespray"])
+def test_kube_proxy_is_set_by_the_command_that_check_names(page: str):
+    facts = KubeProxyFacts(keys=frozenset({"clusterCIDR", "detectLocalMode", "interfaceNamePrefix"}))
+    command = check_kube_proxy(facts, modes=()).command
+    assert command in " ".join(PAGES[page].replace("\\\n", " ").split())
