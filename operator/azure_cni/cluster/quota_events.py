@@ -2,30 +2,25 @@
 
 What is told once when it begins is found by comparing two versions of the object, before and after a write of its
 status. Each version is written once, by a compare-and-swap, so neither another controller nor one that starts again
-repeats what was told. An event is best effort, and no round of grants waits for one: they are published one after
-another by a task of their own.
+repeats what was told. An event is best effort, and no round of grants waits for one (`event_line`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
-from azure_cni.api import conditions, node_ip_pool, vnet_quota
+from azure_cni.api import conditions, vnet_quota
 from azure_cni.api.conditions import IDLE_RECALLED, NEAR_LIMIT, QuotaKind
 from azure_cni.api.quota_usage import parse_subnet_uses
 from azure_cni.api.reading import mappings, text
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.cluster.ports import ClusterEvents
-from azure_cni.errors import AzureCniError
+from azure_cni.event_line import EventKind, EventLine, LineEvent, reference
 from azure_cni.faults import Faults
 from azure_cni.model.text import counted, few
 from azure_cni.quota.subnets import subnet_full
-
-log = logging.getLogger(__name__)
 
 TOLD: Final = (QuotaKind.EXHAUSTED, QuotaKind.THROTTLED)
 """Conditions of which people learn when they begin to hold, and once they are about to. SubnetFull is one for many
@@ -39,7 +34,7 @@ MOST_WAITING: Final = 32
 class QuotaEvent:
     """What happened (Normal), or what somebody should see to (Warning)."""
 
-    kind: Literal["Normal", "Warning"]
+    kind: EventKind
     reason: str
     message: str
     cause: str = ""
@@ -90,19 +85,15 @@ def recall(givers: Mapping[str, int], takers: Mapping[str, int]) -> QuotaEvent:
 
 
 class QuotaEvents:
-    """The line of one VNet's quota, and what empties it."""
+    """The line of one VNet's quota."""
 
     def __init__(self, events: ClusterEvents, faults: Faults) -> None:
-        self._events = events
-        self._faults = faults
-        self._waiting: asyncio.Queue[tuple[VNetQuota, QuotaEvent]] = asyncio.Queue(MOST_WAITING)
+        self._line = EventLine(events, faults, most=MOST_WAITING)
 
     def publish(self, quota: VNetQuota, event: QuotaEvent) -> None:
         """Soon there is one on that quota."""
-        try:
-            self._waiting.put_nowait((quota, event))
-        except asyncio.QueueFull:
-            log.warning("an event is left out: the API server takes none", extra={"event_reason": event.reason})
+        regarding = reference(vnet_quota.KIND, quota.name, quota.version.uid)
+        self._line.publish(LineEvent(regarding, event.kind, event.reason, event.message, event.cause))
 
     def tell(self, before: VNetQuota, after: VNetQuota) -> None:
         """Publish what began between two versions."""
@@ -111,18 +102,4 @@ class QuotaEvents:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            quota, event = await self._waiting.get()
-            regarding = {
-                "apiVersion": f"{node_ip_pool.GROUP}/{node_ip_pool.VERSION}",
-                "kind": vnet_quota.KIND,
-                "name": quota.name,
-                "uid": quota.version.uid,
-            }
-            try:
-                with self._faults.guard("event", about=quota.name):
-                    await self._events.publish(
-                        regarding, kind=event.kind, reason=event.reason, message=event.message, cause=event.cause
-                    )
-            except AzureCniError as error:
-                log.warning("an event is left out", extra={"event_reason": event.reason, "error": str(error)})
+        await self._line.run()

@@ -10,7 +10,7 @@ from azure_cni.errors import AzureCniError, SubnetFull, Throttled
 from azure_cni.faults import Faults
 from azure_cni.ipam.limits import delay_s
 from azure_cni.node.pool.failures import Activity, Failures
-from azure_cni.node.pool.pool_events import PoolEvents
+from azure_cni.node.pool.pool_object import PoolEvents
 from azure_cni.node.pool.pool_state import NodeCore
 from azure_cni.node.pool.schedule import Schedule
 from azure_cni.node.pool.status_builder import StatusBuilder

@@ -18,7 +18,7 @@ from azure_cni.ipam.sizing import SubnetRoom
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
 from azure_cni.model.text import addresses, counted, few
 from azure_cni.node.pool.pod_attachments import PodAttachments
-from azure_cni.node.pool.pool_events import PoolEvents
+from azure_cni.node.pool.pool_object import PoolEvents
 from azure_cni.node.pool.pool_state import LastWrite, NodeCore, PoolState
 from azure_cni.node.pool.schedule import Schedule
 from azure_cni.node.pool.status_builder import StatusBuilder

@@ -24,8 +24,7 @@ from azure_cni.ipam.address_state import LinkParameters
 from azure_cni.model.identity import ModeName
 from azure_cni.model.nic import NicView
 from azure_cni.node.pool.failures import Activity
-from azure_cni.node.pool.pool_events import PoolEvents
-from azure_cni.node.pool.pool_object import PoolObject
+from azure_cni.node.pool.pool_object import PoolEvents, PoolObject
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
 from azure_cni.node.pool.schedule import Schedule
 from azure_cni.node.state import AppliedTable

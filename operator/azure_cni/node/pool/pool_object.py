@@ -18,9 +18,10 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from azure_cni.api.node_ip_pool import UNREAD, NodeIPPool
+from azure_cni.api.node_ip_pool import KIND, UNREAD, NodeIPPool
 from azure_cni.api.reading import is_newer
 from azure_cni.errors import KubeConflict, KubeNotFound
+from azure_cni.event_line import EventKind, EventLine, LineEvent, reference
 from azure_cni.node.pool.failures import RACES
 from azure_cni.node.pool.pool_state import NodeCore
 from azure_cni.node.pool.reservation_request import ReservationRequest
@@ -33,6 +34,8 @@ REQUEST: Final = ("requested", "requestID", "writeIntent")
 PROTOCOL: Final = (*REQUEST, "granted", "grantedFor", "allocated", "throttledUntil")
 """Written at once."""
 SPACING_S: Final = 5.0
+MOST_EVENTS: Final = 64
+"""That wait: each activity has one event at a time, and each write of the NIC one."""
 
 
 class PoolObject:
@@ -169,3 +172,28 @@ def _is_worth_a_write(differing: Mapping[str, Any], pool: NodeIPPool) -> bool:
     if read is None or len(differing) > 1:
         return bool(differing)
     return bool(read["request"] != pool.read_answered)
+
+
+class PoolEvents:
+    """Those on this node's pool. Neither a pass of the pool task nor the status waits for one (`event_line`)."""
+
+    def __init__(self, core: NodeCore, *, pool_object: PoolObject) -> None:
+        self._pool_object = pool_object
+        self._line = EventLine(core.ports.events, core.faults, most=MOST_EVENTS)
+
+    def publish(self, kind: EventKind, reason: str, message: str) -> None:
+        """Soon there is an event on the pool, if the pool exists.
+
+        What happened (Normal) is an event of its own, with its own numbers. A failure (Warning) that comes back is one
+        event with its newest words.
+        """
+        pool = self._pool_object.pool
+        if pool is None:
+            return
+        regarding = reference(KIND, pool.name, pool.version.uid)
+        cause = message if kind == "Normal" else ""
+        self._line.publish(LineEvent(regarding, kind, reason, message, cause))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._line.run()

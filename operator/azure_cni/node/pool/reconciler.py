@@ -12,7 +12,7 @@ The *status task* (`status_task`) shows what is so: it cools addresses, publishe
 writes the pool's status, keeps the taint. It runs after each pass, when something of its own falls due, and each second
 while a pass is under way, for Azure may take minutes over an answer, or say nothing at all.
 
-Events are published by a third task (`pool_events`), for neither may wait for an API server that is slow to take one;
+Events are published by a third task (`event_line`), for neither may wait for an API server that is slow to take one;
 what becomes of pods' load balancer pools and public IP addresses is shown on the pods by a fourth (`pod_reports`). A
 fifth asks the metadata service whether the NIC is worth a reading now (`reading_hints`).
 
@@ -60,8 +60,7 @@ from azure_cni.node.pool.node_network import NodeNetwork
 from azure_cni.node.pool.path_inspector import PathInspector
 from azure_cni.node.pool.pod_attachments import PodAttachments
 from azure_cni.node.pool.pod_reports import PodReports
-from azure_cni.node.pool.pool_events import PoolEvents
-from azure_cni.node.pool.pool_object import PoolObject
+from azure_cni.node.pool.pool_object import PoolEvents, PoolObject
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
 from azure_cni.node.pool.pool_task import PoolTask
 from azure_cni.node.pool.reading_hints import ReadingHints
@@ -166,7 +165,7 @@ class Reconciler:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._pool_task.run(self._core.faults), name="pool")
             tasks.create_task(self._status_task.run(self._core.faults), name="status")
-            tasks.create_task(self._events.run(self._core.faults), name="events")
+            tasks.create_task(self._events.run(), name="events")
             tasks.create_task(self._pod_reports.run(self._core.faults), name="pod reports")
             tasks.create_task(self._hints.run(self._core.faults), name="reading hints")
 

@@ -13,8 +13,7 @@ from azure_cni.ipam.ledger import Change
 from azure_cni.ipam.sizing import recall_words
 from azure_cni.node.pool.attempts import Attempts, run_passes
 from azure_cni.node.pool.failures import OF_STATUS, Activity, Failures
-from azure_cni.node.pool.pool_events import PoolEvents
-from azure_cni.node.pool.pool_object import PROTOCOL, PoolObject
+from azure_cni.node.pool.pool_object import PROTOCOL, PoolEvents, PoolObject
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
 from azure_cni.node.pool.schedule import DEBOUNCE_S, LONGEST_REST_S, Schedule
 from azure_cni.node.pool.status_builder import StatusBuilder
