@@ -105,8 +105,8 @@ class NicOwners:
         before = self._findings.get(node.name)
         explanation, again_s = before.explanation if before is not None and before.is_of(node) else NOTHING, AGAIN_S
         try:
-            with self._faults.guard("nic", about=node.name):
-                async with asyncio.timeout(NIC_READ_TIMEOUT_S):
+            async with asyncio.timeout(NIC_READ_TIMEOUT_S):
+                with self._faults.guard("nic", about=node.name):  # inside: to it, a timeout would be a fault
                     explanation, again_s = await self._judged(node)
         except TimeoutError:
             log.info("cannot find out whose nic it is", extra={"node": node.name, "error": CloudUnreachable.reason})

@@ -70,8 +70,8 @@ class VNetChecks:
 
     async def _ask(self, vnet_id: VNetID) -> UsageAnswer:
         try:
-            with self._faults.guard("usage", about=short_id(vnet_id)):
-                async with asyncio.timeout(USAGE_READ_TIMEOUT_S):
+            async with asyncio.timeout(USAGE_READ_TIMEOUT_S):
+                with self._faults.guard("usage", about=short_id(vnet_id)):  # inside: to it, a timeout would be a fault
                     return UsageAnswer(await self._vnets.usages(vnet_id))
         except TimeoutError:
             silent = CloudUnreachable(f"cannot read how full the VNet is: no answer within {USAGE_READ_TIMEOUT_S:g} s")

@@ -113,6 +113,18 @@ async def test_a_mistake_in_our_code_is_shown_and_neither_ends_the_term_nor_dela
             await world.until(lambda: world.cluster.granted()["a"] == (16, 1), within_s=150)
 
 
+async def test_a_vnet_of_which_azure_says_nothing_is_no_fault_of_ours() -> None:
+    world = SimulatedCluster()
+    world.vnets.delay_s = 3600
+    async with world.controller():
+        for name in ("b", "c"):  # most nodes are in a VNet that has its quota
+            world.cluster.node(name, requested=8)
+        world.cluster.node("a", requested=8, vnetID=f"{VNET}-other")
+        await world.until(lambda: world.cluster.status("a").get("grantReason") == "VNetUnconfirmed", within_s=300)
+    assert "no answer within" in world.cluster.status("a")["grantMessage"]
+    assert [one for one in world.observer.recorded if one[0] == "internal_error"] == []
+
+
 async def test_ids_that_are_none_end_nothing() -> None:
     world = SimulatedCluster(reclaim_s=30)
     async with world.controller():
