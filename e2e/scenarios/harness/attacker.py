@@ -1,6 +1,6 @@
 """What an attacker runs: standard library only, because a pod's python3 gets it as text.
 
-    attacker.py SECONDS KIND ARGUMENT...
+    attacker.py SECONDS[:ENOUGH] KIND ARGUMENT...
 
 heads HOST PORT...     150 connections to each port, each with 800 kB of a request's head that never ends
 idle HOST PORT...      1,100 connections to each port that send nothing
@@ -14,8 +14,9 @@ records HOST PORT...   32 connections to each port, whose requests come by TLS i
 arp                    ARP requests for the default gateway of eth0, each from another address that nobody has
 dels PLUGIN CONFLIST   DELs of sandboxes that never were, 4 at a time, by the CNI plugin of that path
 
-A connection that ends is made again until the SECONDS are over, at most `MOST` times in all. Prints what it did as
-JSON: {"tries": number, "opened": connections that came about, "answers": number, "failures": {why: number}}.
+A connection that ends is made again until the SECONDS are over, at most `MOST` times in all; with ENOUGH only until so
+many came about, and one had an answer where each is answered. Prints what it did as JSON:
+{"tries": number, "opened": connections that came about, "answers": number, "failures": {why: number}}.
 """
 
 import asyncio
@@ -43,6 +44,9 @@ HEAD_LINES = 100
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: attacked\r\n"
 REST_S = 0.02
 """After a connection that failed at once."""
+LOOK_S = 0.05
+ANSWERED = {"quick", "handshakes"}
+"""Kinds whose connections are answered each time."""
 
 tries = 0
 opened = 0
@@ -161,14 +165,31 @@ CONNECTIONS: dict[str, tuple[int, Behaviour]] = {
 """How many at a time, and what each does."""
 
 
-async def flood(kind: str, seconds: float, places: Sequence[tuple[str, int]]) -> None:
-    """Keep that many connections of a kind to each place."""
+class DidEnough(Exception):
+    """It ends before its time."""
+
+
+async def flood(kind: str, seconds: float, places: Sequence[tuple[str, int]], *, enough: int = 0) -> None:
+    """Keep that many connections of a kind to each place. `enough`: 0 for no end but that of the time."""
     count, behave = CONNECTIONS[kind]
     end_s = asyncio.get_running_loop().time() + seconds
-    async with asyncio.TaskGroup() as tasks:
-        for place in places:
-            for _ in range(count):
-                tasks.create_task(keep(place, behave, end_s))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for place in places:
+                for _ in range(count):
+                    tasks.create_task(keep(place, behave, end_s))
+            if enough:
+                tasks.create_task(until_enough(kind, enough, end_s))
+    except* DidEnough:
+        pass
+
+
+async def until_enough(kind: str, count: int, end_s: float) -> None:
+    """Raises when so many connections came about, and one was answered where each is."""
+    while asyncio.get_running_loop().time() < end_s:
+        if opened >= count and (answers or kind not in ANSWERED):
+            raise DidEnough
+        await asyncio.sleep(LOOK_S)
 
 
 async def keep(place: tuple[str, int], behave: Behaviour, end_s: float) -> None:
@@ -250,8 +271,10 @@ def main(arguments: Sequence[str]) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 8_192), most))
     match arguments:
-        case [seconds, kind, host, *ports] if kind in CONNECTIONS:
-            asyncio.run(flood(kind, float(seconds), [(host, int(port)) for port in ports]))
+        case [limit, kind, host, *ports] if kind in CONNECTIONS:
+            seconds, _, enough = limit.partition(":")
+            places = [(host, int(port)) for port in ports]
+            asyncio.run(flood(kind, float(seconds), places, enough=int(enough or 0)))
         case [seconds, "arp"]:
             flood_with_arp(float(seconds))
         case [seconds, "dels", plugin, conflist]:
