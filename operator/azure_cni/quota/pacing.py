@@ -15,9 +15,9 @@ The steps of a decision:
    addresses are taken back for pods elsewhere (`recalls`), which is as urgent as those pods. Among equals, the node
    whose last grant is longest ago comes first. Only the node itself says that its pods wait, so a node that had its
    share of a minute's writes comes after all that had fewer, whatever it says.
-4. For each node in its turn: how much it may have (`fair_share`, and the room that is left), what its grant costs, and
-   whether it gets one now. A node that gets none is *spent* (it had all answers that one node gets in a minute),
-   *slowed* (Azure asked this node to wait), or *delayed* (no token is left).
+4. For each node in its turn: how much it may have (`fair_share`, with what is being taken back for its pods, and the
+   room that is left), what its grant costs, and whether it gets one now. A node that gets none is *spent* (it had all
+   answers that one node gets in a minute), *slowed* (Azure asked this node to wait), or *delayed* (no token is left).
 
 A grant that allows no write costs nothing, so a node that cannot grow learns the reason at once. A node that waits
 never delays those behind it: their grants may cost nothing, or they may be slowed themselves.
@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final, assert_never
 
 from azure_cni.api.node_ip_pool import WriteIntent
@@ -76,11 +77,11 @@ def plan_reservations(
     uses: Mapping[str, RecentUse],
     now_s: float,
     monotonic_s: float,
-    recalled: Collection[str] = (),
+    recalled: Mapping[str, int] = MappingProxyType({}),
 ) -> ReservationPlan:
     """Decide from one read of everything. Times are since 1970, except those of `uses` and `monotonic_s`.
 
-    `recalled`: nodes that are to give idle addresses back for pods that wait.
+    `recalled`: nodes that are to give idle addresses back for pods that wait, and how many each.
     """
     changes = ledger_changes.corrections(quota, nodes, vanished)
     entries = ledger_changes.after(quota.entries, changes)
@@ -89,7 +90,8 @@ def plan_reservations(
     # While all wait, one token at most is spent, and only on a trial; it comes out of the same budget.
     left = min(tokens.tokens, float(throttling.trial)) if until_s > now_s else tokens.tokens
     turns = _turns(nodes, uses, recalled)
-    reserved = _reserve(quota, turns, entries, uses=uses, slowed=throttling.slowed, tokens=int(left))
+    coming = sum(recalled.values())
+    reserved = _reserve(quota, turns, entries, coming=coming, uses=uses, slowed=throttling.slowed, tokens=int(left))
     tokens = replace(tokens, tokens=tokens.tokens - sum(reserved.costs.values()))
     due_s = min(
         _next_token_s(reserved, tokens, quota=quota, throttled_s=until_s - now_s),
@@ -162,11 +164,12 @@ def _reserve(
     nodes: Sequence[NodeRecord],
     entries: Mapping[str, LedgerEntry],
     *,
+    coming: int,
     uses: Mapping[str, RecentUse],
     slowed: Mapping[str, float],
     tokens: int,
 ) -> _Reserved:
-    """Decide for each of `nodes`, in their turns."""
+    """Decide for each of `nodes`, in their turns. `coming`: addresses that are being taken back for pods."""
     granted = sum(entry.count for entry in entries.values())
     # Entries of other nodes (vanished ones) and of former NICs: they are not shared, and leave less to share.
     others = granted - sum(ledger_changes.entry_of(entries, node).count for node in nodes)
@@ -175,7 +178,7 @@ def _reserve(
     limits = {node.name: max(0, quota.limits.per_node - former[node.name]) for node in nodes}
     requests = [_share_request(limits[node.name], node, ledger_changes.entry_of(entries, node)) for node in nodes]
     reserved = _Reserved()
-    shares = _shares(nodes, requests, room=max(0, quota.grantable - others), slowed=slowed)
+    shares = _shares(nodes, requests, room=max(0, quota.grantable - others), coming=coming, slowed=slowed)
     for node, share in zip(nodes, shares, strict=True):
         entry = ledger_changes.entry_of(entries, node)
         room = ceiling(limit=quota.grantable, per_node=limits[node.name], others=granted - entry.count)
@@ -198,18 +201,31 @@ def _reserve(
 
 
 def _shares(
-    nodes: Sequence[NodeRecord], requests: Sequence[ShareRequest], *, room: int, slowed: Collection[str]
+    nodes: Sequence[NodeRecord],
+    requests: Sequence[ShareRequest],
+    *,
+    room: int,
+    coming: int,
+    slowed: Collection[str],
 ) -> list[int]:
-    """Fair shares. A node that Azure asked to wait is granted nothing more now, so it keeps no room from others."""
+    """Fair shares of what there is, and for pods of what there will be.
+
+    What is taken back comes a few addresses at a time. Shared among all that starve, each time, it would cost each of
+    them a write of its NIC for one address or two. So a node may have in its turn what will be its share in the end,
+    as far as there is room for it now. A node that Azure asked to wait is granted nothing more now, so it keeps no room
+    from others.
+    """
     shares = fair_shares(requests, room)
-    if not slowed:
-        return shares
-    rest = [
+    able = [
         replace(request, needed=request.granted, requested=request.granted) if node.name in slowed else request
         for node, request in zip(nodes, requests, strict=True)
     ]
-    now = zip(nodes, shares, fair_shares(rest, room), strict=True)
-    return [share if node.name in slowed else others for node, share, others in now]
+    found = fair_shares(able, room) if slowed else shares
+    if coming:
+        in_the_end = fair_shares([replace(one, requested=one.needed) for one in able], room + coming)
+        found = list(map(max, found, in_the_end))
+    rows = zip(nodes, shares, found, strict=True)
+    return [share if node.name in slowed else others for node, share, others in rows]
 
 
 def _share_request(limit: int, node: NodeRecord, entry: LedgerEntry) -> ShareRequest:
