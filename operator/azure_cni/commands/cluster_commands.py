@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +18,7 @@ from azure_cni.commands.flags import cluster_command, namespace_flags
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts, progress, table
 from azure_cni.diagnose.check_results import CheckList, CheckResult
 from azure_cni.diagnose.checks import NOT_ASKED, check_all, check_before
-from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, PodFacts
+from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, EventFacts, PodFacts
 from azure_cni.diagnose.findings import ERROR, Finding
 from azure_cni.diagnose.overview import NodeRow, Overview, QuotaRow, survey
 from azure_cni.diagnose.pod_diagnosis import PodDiagnosis, explain_pod
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LOOK_AGAIN_S: Final = 2.0
+PodWithEvents = tuple[PodFacts, tuple[EventFacts, ...]]
 
 
 @click.command()
@@ -159,7 +162,7 @@ def why(access: ClusterAccess, form: Form, *, pod: str | None, namespace: str | 
         if everywhere:
             raise ConfigInvalid("cannot use -A with the name of a pod: say in which namespace it is, with -n")
         namespace, _, name = pod.partition("/") if "/" in pod else (namespace, "", pod)
-        answers = [_explain(access, evidence, namespace, name)]
+        answers = _explained(access, evidence, [reads.read_pod(access, namespace, name)])
     else:
         waiting = [
             one
@@ -170,30 +173,49 @@ def why(access: ClusterAccess, form: Form, *, pod: str | None, namespace: str | 
         if not evidence.knows("pods"):
             raise KubeDenied(f"cannot say which pods wait: {'; '.join(evidence.unread)}; name one: azure-cni why POD")
         with progress(f"asking about {counted(len(waiting), 'pod')}"):
-            found = reads.at_once(lambda one: _explain_listed(access, evidence, one), waiting)
-        answers = [one for one in found if one is not None]
+            found = reads.at_once(lambda one: _read_listed(access, one), waiting)
+            answers = _explained(access, evidence, [one for one in found if one is not None])
     emit(answers, form, _show_diagnoses)
     return ExitCode.WELL if all(one.healthy for one in answers) else ExitCode.WRONG
 
 
-def _explain_listed(access: ClusterAccess, evidence: ClusterEvidence, pod: PodFacts) -> PodDiagnosis | None:
+def _read_listed(access: ClusterAccess, pod: PodFacts) -> PodWithEvents | None:
     """None for one that was deleted after it was listed."""
     try:
-        return _explain(access, evidence, pod.namespace, pod.name)
+        return reads.read_pod(access, pod.namespace, pod.name)
     except KubeNotFound:
         return None
 
 
-def _explain(access: ClusterAccess, evidence: ClusterEvidence, namespace: str, name: str) -> PodDiagnosis:
-    """With the agent's own answer where it may be asked; without it the objects say enough."""
-    found, events = reads.read_pod(access, namespace, name)
-    agent, report = evidence.agent(found.node), None
-    if agent is not None and agent.ready and (not found.addresses or found.asks or found.egress):
+def _explained(access: ClusterAccess, evidence: ClusterEvidence, pods: Sequence[PodWithEvents]) -> list[PodDiagnosis]:
+    """In the pods' order. Each agent is asked once, however many of its node's pods wait: an answer is a process there,
+    in the memory that the agent has.
+    """
+    by_node = defaultdict[str, list[PodWithEvents]](list)
+    for one in pods:
+        by_node[one[0].node].append(one)
+    found = [
+        diagnosis
+        for diagnoses in reads.at_once(lambda on_node: _explain_node(access, evidence, on_node), by_node.values())
+        for diagnosis in diagnoses
+    ]
+    order = {pod.full_name: place for place, (pod, _) in enumerate(pods)}
+    return sorted(found, key=lambda one: order[one.pod])
+
+
+def _explain_node(
+    access: ClusterAccess, evidence: ClusterEvidence, pods: Sequence[PodWithEvents]
+) -> list[PodDiagnosis]:
+    """Pods of one node, with its agent's own answer where it may be asked; without it the objects say enough."""
+    node, report = pods[0][0].node, None
+    agent = evidence.agent(node)
+    asked = any(not pod.addresses or pod.asks or pod.egress for pod, _ in pods)
+    if agent is not None and agent.ready and asked:
         try:
             report = reads.ask_agent(access, agent)
         except KubeError:
             report = None
-    return explain_pod(found, evidence, events, now_s=time.time(), report=report)
+    return [explain_pod(pod, evidence, events, now_s=time.time(), report=report) for pod, events in pods]
 
 
 def _show_overview(console: Console, found: Overview) -> None:

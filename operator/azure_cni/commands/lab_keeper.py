@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from azure_cni.api.reading import metadata_of, spec_of, text
 from azure_cni.commands.access import ClusterAccess
-from azure_cni.diagnose.evidence import NodeFacts, condition_of, parse_pod
+from azure_cni.diagnose.evidence import NodeFacts, condition_of
 from azure_cni.diagnose.network_checks import LabPod
 from azure_cni.diagnose.network_lab import (
     RUN,
@@ -25,6 +25,7 @@ from azure_cni.diagnose.network_lab import (
     run_of,
     service_object,
 )
+from azure_cni.diagnose.object_parsing import parse_pod
 from azure_cni.errors import KubeConflict, KubeDenied, KubeError, KubeNotFound
 from azure_cni.model.text import counted
 

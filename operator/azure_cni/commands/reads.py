@@ -17,7 +17,7 @@ from azure_cni.api.trace_reports import TraceReport
 from azure_cni.api.write_reports import WRITES_PATH, WritesReport, decode_writes_report
 from azure_cni.commands.access import ClusterAccess, Keep
 from azure_cni.commands.output import progress
-from azure_cni.diagnose import evidence
+from azure_cni.diagnose import object_parsing
 from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts, defined_fields, parse_kube_proxy
 from azure_cni.diagnose.definition_checks import FIELDS
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
@@ -58,10 +58,10 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True, settings: bool = F
     queries: dict[str, tuple[Any, ...]] = {
         "pools": (POOLS, {}),
         "quotas": (QUOTAS, {}),
-        "nodes": (NODES, {}, evidence.parse_node),
+        "nodes": (NODES, {}, object_parsing.parse_node),
         "agents": _own_pods(access, "agent"),
         "controllers": _own_pods(access, "controller"),
-        **({"pods": (PODS, {}, evidence.parse_pod)} if pods else {}),
+        **({"pods": (PODS, {}, object_parsing.parse_pod)} if pods else {}),
     }
     with progress("reading the cluster"):
         found = dict(zip(queries, at_once(lambda one: _listed(access, *one), queries.values()), strict=True))
@@ -69,11 +69,11 @@ def read_cluster(access: ClusterAccess, *, pods: bool = True, settings: bool = F
     definitions, undefined = _read_definitions(access) if settings else ({}, "")
     denials = {name: one.denied for name, one in found.items()} | {"kubeProxy": denied, "definitions": undefined}
     return ClusterEvidence(
-        pools=evidence.parse_pools(found["pools"].items),
-        quotas=evidence.parse_quotas(found["quotas"].items),
+        pools=object_parsing.parse_pools(found["pools"].items),
+        quotas=object_parsing.parse_quotas(found["quotas"].items),
         nodes=tuple(found["nodes"].items),
-        agents=evidence.parse_processes(found["agents"].items, "agent"),
-        controllers=evidence.parse_processes(found["controllers"].items, "controller"),
+        agents=object_parsing.parse_processes(found["agents"].items, "agent"),
+        controllers=object_parsing.parse_processes(found["controllers"].items, "controller"),
         pods=tuple(found["pods"].items) if pods else (),
         pauses=parse_pauses(found["pools"].items),
         missing={name: f"{name} could not be read: {why}" for name, why in denials.items() if why},
@@ -144,7 +144,7 @@ def _unread(evidence: ClusterEvidence, *fields: str) -> str:
 def list_processes(access: ClusterAccess, component: str) -> list[Mapping[str, Any]]:
     """Pod objects of the agents or controllers."""
     path, query = _own_pods(access, component)
-    return [one for one in access.list_objects(path, **query) if evidence.is_process(one, component)]
+    return [one for one in access.list_objects(path, **query) if object_parsing.is_process(one, component)]
 
 
 def _own_pods(access: ClusterAccess, component: str) -> tuple[str, dict[str, str]]:
@@ -162,11 +162,11 @@ def _listed(access: ClusterAccess, path: str, query: Mapping[str, str], keep: Ke
 
 def read_pod(access: ClusterAccess, namespace: str, name: str) -> tuple[PodFacts, tuple[EventFacts, ...]]:
     """A pod with its own events. KubeNotFound where there is none of that name."""
-    pod = evidence.parse_pod(access.read_object(f"/api/v1/namespaces/{namespace}/pods/{name}"))
+    pod = object_parsing.parse_pod(access.read_object(f"/api/v1/namespaces/{namespace}/pods/{name}"))
     reading = _listed(
         access, f"/api/v1/namespaces/{namespace}/events", {"fieldSelector": f"involvedObject.uid={pod.uid}"}
     )
-    return pod, tuple(map(evidence.parse_event, reading.items))
+    return pod, tuple(map(object_parsing.parse_event, reading.items))
 
 
 def ask_agent(access: ClusterAccess, agent: ProcessFacts) -> NodeReport:

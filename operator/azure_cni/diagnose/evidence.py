@@ -1,35 +1,30 @@
 """What the command line has read of a cluster, as frozen values: pods, events, nodes, and azure-cni's own processes.
 
-Objects are parsed as tolerantly as everywhere (`api.reading`): one odd object must not keep a person from an answer.
-Times are seconds since 1970.
+`object_parsing` makes them of the objects. Times are seconds since 1970.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
-from azure_cni.api import node_ip_pool, vnet_quota
-from azure_cni.api.egress import EGRESS
 from azure_cni.api.node_ip_pool import NodeIPPool
-from azure_cni.api.pod_annotations import KNOWN, PodCondition, attached_condition, is_gated
-from azure_cni.api.reading import decimal, mapping, mappings, metadata_of, spec_of, status_of, text, whole
+from azure_cni.api.pod_annotations import PodCondition
+from azure_cni.api.reading import mappings
 from azure_cni.api.vnet_quota import VNetQuota
-from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts, flags_of, owner_of
+from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts
 from azure_cni.diagnose.pauses import NodePause
-from azure_cni.model.text import seconds_of
 
 TAINT: Final = "azure-cni.io/no-free-addresses"
 ENDED: Final = frozenset({"Succeeded", "Failed"})
 WORKLOADS: Final = {"agent": "DaemonSet", "controller": "ReplicaSet"}
 """What the pods of each component belong to."""
-KEEPING_AWAY: Final = frozenset({"NoSchedule", "NoExecute"})
-"""Effects of taints that keep pods away which tolerate none."""
 LAST_PORT: Final = 65535
 KUBELET_PORT: Final = 10250
 """The kubelet's own default."""
-_MANY: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +128,12 @@ class NodeFacts:
     """Somebody is to make routes for it, and has not."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClusterEvidence:
     """All that was read. `missing`: fields that the reader may not see, or could not, with the reason in words: that
     such a field is empty says nothing.
+
+    Each list is gone through once to look things up, or a cluster of 5,000 nodes and 100,000 pods took a minute.
     """
 
     pools: tuple[NodeIPPool, ...] = ()
@@ -166,132 +163,50 @@ class ClusterEvidence:
 
     def pool(self, node: str) -> NodeIPPool | None:
         """That node's."""
-        return next((pool for pool in self.pools if pool.name == node), None)
+        return self._pool_of.get(node)
 
     def agent(self, node: str) -> ProcessFacts | None:
         """The one on that node; the ready one of two, while one replaces the other."""
-        on_node = [agent for agent in self.agents if agent.node == node]
-        return next((agent for agent in on_node if agent.ready), on_node[0] if on_node else None)
+        return self._agent_of.get(node)
 
     def quota(self, vnet_id: str) -> VNetQuota | None:
         """That VNet's."""
-        return next((one for one in self.quotas if one.vnet_id.lower() == vnet_id.lower()), None) if vnet_id else None
+        return self._quota_of.get(vnet_id.lower()) if vnet_id else None
 
+    def pods_on(self, node: str) -> Sequence[PodFacts]:
+        """Those that are placed on that node."""
+        return self._pods_of.get(node, ())
 
-def parse_pools(bodies: Iterable[Mapping[str, Any]]) -> tuple[NodeIPPool, ...]:
-    """By name."""
-    return tuple(sorted(map(node_ip_pool.parse, bodies), key=lambda pool: pool.name))
+    def needed_in(self, vnet_id: str) -> int:
+        """How many addresses the nodes of that VNet ask for, together."""
+        return self._needed_in.get(vnet_id.lower(), 0)
 
+    @cached_property
+    def _pool_of(self) -> Mapping[str, NodeIPPool]:
+        return {pool.name: pool for pool in reversed(self.pools)}  # of two the first
 
-def parse_quotas(bodies: Iterable[Mapping[str, Any]]) -> tuple[VNetQuota, ...]:
-    """By name."""
-    return tuple(sorted(map(vnet_quota.parse, bodies), key=lambda quota: quota.name))
+    @cached_property
+    def _agent_of(self) -> Mapping[str, ProcessFacts]:
+        ready_first = sorted(self.agents, key=lambda agent: not agent.ready)
+        return {agent.node: agent for agent in reversed(ready_first)}
 
+    @cached_property
+    def _quota_of(self) -> Mapping[str, VNetQuota]:
+        return {quota.vnet_id.lower(): quota for quota in reversed(self.quotas)}
 
-def parse_pod(body: Mapping[str, Any]) -> PodFacts:
-    """Of a Pod object."""
-    meta, spec, status = metadata_of(body), spec_of(body), status_of(body)
-    scheduled, labels = condition_of(status, "PodScheduled"), mapping(meta.get("labels"))
-    annotations = mapping(meta.get("annotations"))
-    shown = [text(one.get("ip")) for one in mappings(status.get("podIPs"))] or [text(status.get("podIP"))]
-    flags = flags_of(spec) if text(meta.get("namespace")) == SYSTEM else ()
-    return PodFacts(
-        namespace=text(meta.get("namespace")),
-        name=text(meta.get("name")),
-        uid=text(meta.get("uid")),
-        node=text(spec.get("nodeName")),
-        phase=text(status.get("phase")),
-        host_network=spec.get("hostNetwork") is True,
-        addresses=tuple(filter(None, shown)),
-        created_s=seconds_of(meta.get("creationTimestamp")),
-        scheduled_s=seconds_of(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
-        scheduling=text(scheduled.get("message")) if scheduled.get("status") == "False" else "",
-        ending=bool(meta.get("deletionTimestamp")),
-        app=text(labels.get("k8s-app")) or text(labels.get("app")),
-        asks=is_gated(spec) or any(annotations.get(name) for name in KNOWN),
-        attached=attached_condition(status),
-        egress=text(annotations.get(EGRESS)),
-        owner=owner_of(meta) if flags else ("", ""),
-        flags=flags,
-    )
+    @cached_property
+    def _pods_of(self) -> Mapping[str, Sequence[PodFacts]]:
+        found = defaultdict[str, list[PodFacts]](list)
+        for pod in self.pods:
+            found[pod.node].append(pod)
+        return found
 
-
-def parse_event(body: Mapping[str, Any]) -> EventFacts:
-    """Of an Event object of either API."""
-    series = mapping(body.get("series"))
-    first = seconds_of(body.get("firstTimestamp")) or seconds_of(body.get("eventTime"))
-    last = seconds_of(series.get("lastObservedTime")) or seconds_of(body.get("lastTimestamp"))
-    return EventFacts(
-        reason=text(body.get("reason")),
-        message=text(body.get("message")) or text(body.get("note")),
-        first_s=first,
-        last_s=last or first,
-        count=whole(series.get("count") or body.get("count"), most=_MANY, default=1),
-    )
-
-
-def is_process(body: Mapping[str, Any], component: str) -> bool:
-    """Whether the chart's workload made this pod: copies for debugging have its labels, too."""
-    owners = mappings(metadata_of(body).get("ownerReferences"))
-    return any(one.get("controller") is True and one.get("kind") == WORKLOADS[component] for one in owners)
-
-
-def parse_processes(bodies: Iterable[Mapping[str, Any]], component: str) -> tuple[ProcessFacts, ...]:
-    """Of Pod objects of the release's namespace; those that no workload of the chart made are left out."""
-    return tuple(parse_process(one) for one in bodies if is_process(one, component))
-
-
-def parse_process(body: Mapping[str, Any]) -> ProcessFacts:
-    """Of a Pod object of azure-cni's own."""
-    meta, status = metadata_of(body), status_of(body)
-    containers = mappings(status.get("containerStatuses"))
-    waiting = [text(mapping(mapping(one.get("state")).get("waiting")).get("reason")) for one in containers]
-    return ProcessFacts(
-        namespace=text(meta.get("namespace")),
-        name=text(meta.get("name")),
-        node=text(spec_of(body).get("nodeName")),
-        ready=condition_of(status, "Ready").get("status") == "True" and not meta.get("deletionTimestamp"),
-        restarts=sum(whole(one.get("restartCount"), most=_MANY) for one in containers),
-        version=text(mapping(meta.get("labels")).get("app.kubernetes.io/version")),
-        state=next(filter(None, waiting), "") or text(status.get("phase")),
-        workload=owner_of(meta)[1],
-        priority=text(spec_of(body).get("priorityClassName")),
-    )
-
-
-def parse_node(body: Mapping[str, Any]) -> NodeFacts:
-    """Of a Node object."""
-    meta, spec, status = metadata_of(body), spec_of(body), status_of(body)
-    ready = condition_of(status, "Ready")
-    tainted = [one for one in mappings(spec.get("taints")) if text(one.get("effect")) in KEEPING_AWAY]
-    taints = tuple(text(one.get("key")) for one in tainted)
-    return NodeFacts(
-        name=text(meta.get("name")),
-        ready=ready.get("status") == "True",
-        message=text(ready.get("message")),
-        tainted=any(one.get("key") == TAINT for one in mappings(spec.get("taints"))),
-        linux=text(mapping(meta.get("labels")).get("kubernetes.io/os")) in {"", "linux"},
-        provider_id=text(spec.get("providerID")),
-        pod_cidr=text(spec.get("podCIDR")),
-        most_pods=decimal(mapping(status.get("capacity")).get("pods"), most=_MANY),
-        kubelet=text(mapping(status.get("nodeInfo")).get("kubeletVersion")),
-        created_s=seconds_of(meta.get("creationTimestamp")),
-        address=_internal_ip(status),
-        kubelet_port=_kubelet_port(status),
-        cordoned=spec.get("unschedulable") is True or bool(taints),
-        taints=taints,
-        network_unavailable=condition_of(status, "NetworkUnavailable").get("status") == "True",
-    )
-
-
-def _internal_ip(status: Mapping[str, Any]) -> str:
-    found = (text(one.get("address")) for one in mappings(status.get("addresses")) if one.get("type") == "InternalIP")
-    return next((one for one in found if "." in one), "")
-
-
-def _kubelet_port(status: Mapping[str, Any]) -> int:
-    endpoint = mapping(mapping(status.get("daemonEndpoints")).get("kubeletEndpoint"))
-    return whole(endpoint.get("Port"), most=LAST_PORT) or KUBELET_PORT
+    @cached_property
+    def _needed_in(self) -> Mapping[str, int]:
+        found: Counter[str] = Counter()
+        for pool in self.pools:
+            found[pool.vnet_id.lower()] += pool.view.needed
+        return found
 
 
 def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

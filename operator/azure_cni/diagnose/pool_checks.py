@@ -44,9 +44,8 @@ def _unknown_pods(evidence: ClusterEvidence, now_s: float) -> Iterator[tuple[Nod
             continue  # its numbers are old
         held = [
             pod
-            for pod in evidence.pods
-            if pod.node == pool.name
-            and (pod.holds_address and not pod.ending and pod.addresses[0] in listed)
+            for pod in evidence.pods_on(pool.name)
+            if (pod.holds_address and not pod.ending and pod.addresses[0] in listed)
             and (pod.scheduled_s is None or now_s - pod.scheduled_s > LAG_S)
         ]
         if len(held) > pool.assigned:
@@ -91,7 +90,7 @@ def _pools_with_pods(evidence: ClusterEvidence) -> Iterator[tuple[NodeIPPool, in
         pool = evidence.pool(node.name)
         if pool is None or pool.spec.get("size") is not None:
             continue
-        hosted = sum(pod.node == node.name and pod.host_network and pod.phase not in ENDED for pod in evidence.pods)
+        hosted = sum(pod.host_network and pod.phase not in ENDED for pod in evidence.pods_on(node.name))
         yield pool, min(node.most_pods - hosted, MAX_ADDRESSES_PER_NODE)
 
 

@@ -120,9 +120,8 @@ def _for_lost(pool: NodeIPPool, drifted: Mapping[str, Any], evidence: ClusterEvi
     listed, since_s = listed_addresses(pool), seconds_of(drifted.get("lastTransitionTime"))
     lost = [
         pod
-        for pod in evidence.pods
-        if pod.node == pool.name
-        and (pod.holds_address and not pod.ending and pod.addresses[0] not in listed)
+        for pod in evidence.pods_on(pool.name)
+        if (pod.holds_address and not pod.ending and pod.addresses[0] not in listed)
         and (pod.scheduled_s is None or since_s is None or pod.scheduled_s <= since_s)
     ]
     commands = [f"kubectl delete pod -n {pod.namespace} {pod.name}" for pod in lost]

@@ -97,8 +97,7 @@ def _of_group(pool: PoolReport, reports: Sequence[UsageReport]) -> SizingAdvice:
 
 def sufficient_limit(evidence: ClusterEvidence, quota: VNetQuota) -> str:
     """What `spec.limit` has to be for all that nodes of the VNet ask for; "" where it is enough."""
-    asked = sum(pool.view.needed for pool in evidence.pools if pool.vnet_id.lower() == quota.vnet_id.lower())
-    limit = quota.limits.limit - quota.grantable + asked
+    limit = quota.limits.limit - quota.grantable + evidence.needed_in(quota.vnet_id)
     return str(limit) if quota.limits.limit < limit <= MOST_IN_A_VNET else ""
 
 

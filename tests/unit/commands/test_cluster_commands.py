@@ -14,8 +14,8 @@ from azure_cni.commands.access import Keep
 from azure_cni.commands.reads import PODS, POOLS, QUOTAS
 from azure_cni.errors import KubeNotFound, KubeUnreachable
 from fakes.cluster_access import FakeClusterAccess
-from unit.commands.running import FULL, A, answering, run
-from unit.diagnose.clusters import cluster, condition, node, pod, pool
+from unit.commands.running import AGENT, FULL, A, answering, run
+from unit.diagnose.clusters import cluster, condition, node, pod, pool, process
 
 
 def test_status_of_a_cluster_in_which_all_is_well():
@@ -167,3 +167,11 @@ def test_a_pod_that_ends_meanwhile_does_not_end_the_answer_about_others():
     (one,) = json.loads(run(access, "why", "-o", "json").stdout)
     assert one["pod"] == "default/web"
     assert run(access, "why", "gone").exit_code == 3
+
+
+def test_all_pods_that_wait_are_explained_and_each_agent_is_asked_once():
+    pods = [pod(f"waits-{number}", node=f"vm{number % 2 + 1}") for number in range(6)]
+    access = answering(cluster(*pods, nodes=[node("vm1"), node("vm2")], processes=[process("agent", "vm1")]))
+    found = json.loads(run(access, "why", "-A", "-o", "json").stdout)
+    assert [one["pod"] for one in found] == [f"default/waits-{number}" for number in range(6)]
+    assert [name for _, name, _ in access.ran] == [AGENT]

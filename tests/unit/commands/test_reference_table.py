@@ -7,7 +7,8 @@ from azure_cni.commands.output import ExitCode
 from azure_cni.diagnose.checks import check_before
 from azure_cni.diagnose.component_settings import KubeProxyFacts
 from azure_cni.diagnose.definition_checks import FIELDS, check_definitions
-from azure_cni.diagnose.evidence import ClusterEvidence, parse_process
+from azure_cni.diagnose.evidence import ClusterEvidence
+from azure_cni.diagnose.object_parsing import parse_process
 from azure_cni.diagnose.pool_checks import check_ledgers, check_room
 from unit.commands.reference_table import END, HEAD, PAGE, table
 from unit.diagnose.clusters import process

@@ -17,7 +17,8 @@ import pytest
 from azure_cni import errors
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.diagnose.causes import CAUSES, RAISE, UNCHAIN, in_words
-from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts, parse_pools
+from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
+from azure_cni.diagnose.object_parsing import parse_pools
 from azure_cni.diagnose.pauses import parse_pauses
 from azure_cni.diagnose.pod_diagnosis import PodDiagnosis, explain_pod
 from azure_cni.errors import AzureCniError, CloudError, KubeDenied
