@@ -132,11 +132,18 @@ def _read_logs(access: ClusterAccess, processes: Iterable[ProcessFacts], found: 
         if why:
             found.unread.append(why)
             continue
-        kept = log[-LOG_BYTES:]
+        kept = _newest(log)
         if len(kept) < len(log) or log.count("\n") >= LOG_LINES:
             found.cut.add(name)
         where = f"on {process.node}" + (", before its last restart" if previous else "")
         found.logs[name] = (kept, where)
+
+
+def _newest(log: str) -> str:
+    """Its last lines, whole ones: what is left of a credential or a name that was cut in two could not be known."""
+    if len(log) <= LOG_BYTES:
+        return log
+    return log[-LOG_BYTES:].partition("\n")[2]
 
 
 def _own_object(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,8 +188,8 @@ def redactor_for(evidence: ClusterEvidence, found: Gathered) -> Redactor:
     redactor = Redactor(open_namespaces=own, kept=names)
     for pod in evidence.pods:
         redactor.learn(pod.namespace, pod.name)
-    for slot in (slot for document, _ in found.documents.values() for slot in _slots(document)):
-        redactor.learn(text(slot.get("namespace")), text(slot.get("pod")))
+    for one in (one for document, _ in found.documents.values() for one in _of_pods(document)):
+        redactor.learn(text(one.get("namespace")), text(one.get("pod")))
     for log, _ in found.logs.values():
         redactor.learn_from(log)
     for document, _ in found.documents.values():
@@ -190,6 +197,8 @@ def redactor_for(evidence: ClusterEvidence, found: Gathered) -> Redactor:
     return redactor
 
 
-def _slots(document: Any) -> Sequence[Mapping[str, Any]]:
-    """Of what an agent says; other documents have none."""
-    return mappings(document.get("slots")) if isinstance(document, Mapping) else ()
+def _of_pods(document: Any) -> Sequence[Mapping[str, Any]]:
+    """What an agent says of pods: who has its addresses, and who asks for attachments. Other documents have none."""
+    if not isinstance(document, Mapping):
+        return ()
+    return [*mappings(document.get("slots")), *mappings(document.get("attachments"))]

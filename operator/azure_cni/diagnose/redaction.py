@@ -23,6 +23,8 @@ _QUALIFIED: Final = re.compile(rf"(?<![\w./-])({_LABEL})/({_LABEL}(?:\.{_LABEL})
 """NAMESPACE/NAME, as messages have it."""
 _FIELD: Final = re.compile(rf"\b(?:pod|holder)(?:=|\": ?\")({_LABEL})/({_LABEL}(?:\.{_LABEL})*)")
 """The same as a field of a log, in either form."""
+_NAMESPACE: Final = re.compile(rf"\bnamespace(?:=|\": ?\")({_LABEL})")
+"""A namespace alone, as such a field."""
 _GUID: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
 _SECRETS: Final = (
     (re.compile(r"-----BEGIN [^-]+-----.*?(?:-----END [^-]+-----|\Z)", re.DOTALL), LEFT_OUT),
@@ -72,6 +74,8 @@ class Redactor:
 
     def learn_from(self, text: str) -> None:
         """Pods that a log or message names, and that may be gone since."""
+        for namespace in _NAMESPACE.findall(text):
+            self.learn(namespace)
         for namespace, name in _FIELD.findall(text):
             self.learn(namespace, name)
         for namespace, name in _QUALIFIED.findall(text):

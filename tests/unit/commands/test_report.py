@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from azure_cni.api.introspection import NodeReport, SlotReport, encode_report
+from azure_cni.api.introspection import AttachmentReport, NodeReport, SlotReport, encode_report
 from azure_cni.commands import gathering, report
 from azure_cni.commands.gathering import EVENTS
 from azure_cni.commands.reads import NODES, PODS, POOLS
@@ -102,6 +102,26 @@ def test_no_name_of_a_tenant_and_no_credential_is_anywhere_in_it(target: Path):
     run(full_cluster(), target)
     for name, text in contents(target).items():
         assert [word for word in TENANTS if word in name + text] == [], name
+
+
+def test_a_pod_that_only_asks_for_an_attachment_has_another_word_too(target: Path):
+    access = full_cluster()
+    asks = AttachmentReport(namespace="lately", pod="deleted-1", message="deleted-1 of lately waits")
+    access.printed[AGENT] = encode_report(NodeReport(node="vm1", attachments=[asks]))
+    run(access, target)
+    said = contents(target)["agents/vm1.json"]
+    assert "deleted-1" not in said
+    assert "lately" not in said
+
+
+def test_a_log_is_cut_between_lines(target: Path, monkeypatch: pytest.MonkeyPatch):
+    """The rest of a credential, without what it begins with, would not be known as one."""
+    access = full_cluster()
+    secret = "AccountKey=" + "a" * 40
+    access.logs[AGENT] = f"{secret} {'b' * 10}\nthe last line\n"
+    monkeypatch.setattr(gathering, "LOG_BYTES", 40)
+    run(access, target)
+    assert contents(target)[f"logs/{AGENT}.log"] == "the last line\n"
 
 
 def test_one_pod_has_the_same_word_in_all_files(target: Path):

@@ -48,6 +48,14 @@ def test_pods_that_are_gone_are_learnt_from_logs(redactor: Redactor, line: str):
     assert "gone" not in shown
 
 
+@pytest.mark.parametrize(
+    "line", ['{"message": "too many events", "namespace": "gone"}', '{"namespace":"gone"}', "too many namespace=gone"]
+)
+def test_a_namespace_that_is_gone_is_learnt_from_logs(redactor: Redactor, line: str):
+    redactor.learn_from(line)
+    assert "gone" not in redactor.text(line)
+
+
 def test_a_pod_that_only_a_message_names_is_learnt_where_its_namespace_is_known(redactor: Redactor):
     redactor.learn_from("pods shop/ended-5, default/past-9 wait; see docs/operations.md and NIC a/b")
     assert redactor.text("ended-5 past-9 operations.md a/b") == "pod-4 pod-5 operations.md a/b"
