@@ -67,6 +67,7 @@ def draw(shown: Mapping[str, Any], ask: Ask, target: Path) -> None:
     panels = shown["panels"]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     figure = plt.figure(figsize=(15, rows * 0.34))
+    drawn: list[tuple[Any, list[Line], str]] = []
     for panel in panels:
         place = panel["gridPos"]
         left, bottom = place["x"] / COLUMNS, 1 - (place["y"] + place["h"]) / rows
@@ -81,28 +82,32 @@ def draw(shown: Mapping[str, Any], ask: Ask, target: Path) -> None:
             figure.text(left + width / 2, bottom + height * 0.4, value, size=22, ha="center", va="center")
             continue
         box = (left + 0.035, bottom + height * 0.3, width - 0.05, height * 0.5)
-        _draw_lines(figure.add_axes(box), found, panel["fieldConfig"]["defaults"]["unit"])
+        drawn.append((figure.add_axes(box), found, panel["fieldConfig"]["defaults"]["unit"]))
+    times = [at for _, found, _ in drawn for _, times, _ in found for at in times]
+    for axes, found, unit in drawn:
+        _draw_lines(axes, found, unit, begin=min(times), end=max(times))
     figure.savefig(target, metadata={"Date": None})
     plt.close(figure)
 
 
-def _draw_lines(axes: Any, found: list[Line], unit: str) -> None:
+def _draw_lines(axes: Any, found: list[Line], unit: str, *, begin: float, end: float) -> None:
+    """Over the time of all panels, `begin` to `end`: side by side, they must tell of the same minutes."""
     axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if not found:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "empty", ha="center", va="center", color=MUTED, transform=axes.transAxes)
         return
-    end = max(at for _, times, _ in found for at in times)
     for number, (name, times, values) in enumerate(found):
         label = (name or "value") if number < LINES else None
         minutes = [(at - end) / 60 for at in times]
         axes.plot(minutes, values, color=COLOURS[number % len(COLOURS)], linewidth=1.2, label=label)
     axes.set_ylim(bottom=0)
-    axes.margins(x=0)
+    axes.set_xlim((begin - end) / 60, 0)
     axes.tick_params(labelsize=7, length=2)
+    axes.set_xlabel("minutes", size=6.5, labelpad=1)
     axes.set_ylabel({"ops": "a second", "percentunit": "share", "s": "seconds"}.get(unit, ""), size=7)
-    axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.16), ncols=3, frameon=False, fontsize=6.5, handlelength=1)
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.24), ncols=3, frameon=False, fontsize=6.5, handlelength=1)
 
 
 def prometheus(url: str, minutes: float) -> Ask:

@@ -131,7 +131,7 @@ def _pool(name: str, *conditions: dict[str, str], **status: Any) -> dict[str, An
 
 def _quota(**status: Any) -> dict[str, Any]:
     grants = {name: {"count": 16, "requestID": 1} for name in NODES}
-    made = quota(grants=grants, budget={"tokens": 120, "capacity": 120, "time": THEN, "pace": 1.0}, **status)
+    made = quota(grants=grants, budget={"tokens": 5, "capacity": 5, "time": THEN, "pace": 1.0}, **status)
     return made | {"spec": made["spec"] | {"limit": 16000}}
 
 
