@@ -34,9 +34,11 @@ OTHERS: Final = {
     "kube-router": "kube-router",
     "weave-net": "Weave Net",
     "antrea": "Antrea",
+    "kindnet": "kindnet",
+    "kube-ovn-cni": "Kube-OVN",
     "azure-cns": "Azure CNI",
 }
-"""Other network plugins, by the label `k8s-app` or `app` of their DaemonSets' pods.
+"""Other network plugins, by the label `k8s-app`, `app` or `name` of their DaemonSets' pods.
 
 All are in the nodes' own network; a tenant's pod with such a label is not.
 """

@@ -44,7 +44,7 @@ class PodFacts:
     ending: bool = False
     """Somebody has deleted it; its address may be free already."""
     app: str = ""
-    """Its label `k8s-app`, or else `app`."""
+    """Its label `k8s-app`, or else `app`, or else `name`."""
     asks: bool = False
     """For something to be attached to its address, or it is ready only when that is so."""
     attached: PodCondition | None = None

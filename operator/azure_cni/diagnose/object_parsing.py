@@ -62,7 +62,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
         scheduled_s=seconds_of(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
         scheduling=text(scheduled.get("message")) if scheduled.get("status") == "False" else "",
         ending=bool(meta.get("deletionTimestamp")),
-        app=text(labels.get("k8s-app")) or text(labels.get("app")),
+        app=next(filter(None, (text(labels.get(key)) for key in ("k8s-app", "app", "name"))), ""),
         asks=is_gated(spec) or any(annotations.get(name) for name in KNOWN),
         attached=attached_condition(status),
         egress=text(annotations.get(EGRESS)),

@@ -41,10 +41,12 @@ class NodeRow(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class QuotaRow(msgspec.Struct, frozen=True, rename="camel"):
-    """One VNet. `writes_left` of at most `writes_kept` NIC writes; `used_by_others` as Azure counts."""
+    """One VNet. `writes_left` of at most `writes_kept` NIC writes; `used_by_others` as Azure counts. `ready` is None
+    where no controller has said it yet.
+    """
 
     quota: str
-    ready: bool
+    ready: bool | None
     reason: str
     limit: int
     granted: int
@@ -115,7 +117,7 @@ def _quota_row(quota: VNetQuota) -> QuotaRow:
     kept = budget.get("capacity")
     return QuotaRow(
         quota=quota.name,
-        ready=ready.get("status") != "False",
+        ready=ready.get("status") == "True" if ready else None,
         reason=text(ready.get("reason")),
         limit=quota.limits.limit,
         granted=quota.granted,

@@ -18,7 +18,7 @@ from azure_cni.api.introspection import NodeReport
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import text
 from azure_cni.diagnose.causes import in_words
-from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, EventFacts, PodFacts, condition_of
+from azure_cni.diagnose.evidence import ENDED, TAINT, ClusterEvidence, EventFacts, PodFacts, condition_of
 from azure_cni.diagnose.findings import cause_in, names_in
 from azure_cni.diagnose.next_steps import next_step
 from azure_cni.diagnose.pod_events import FoundCause, newest_first, newest_of_network, not_ours
@@ -110,7 +110,9 @@ def _found(pod: PodFacts, evidence: ClusterEvidence, events: Sequence[EventFacts
 
 def _unscheduled(pod: PodFacts, evidence: ClusterEvidence) -> FoundCause:
     full = [node.name for node in evidence.nodes if node.tainted]
-    if not full or (pod.scheduling and "taint" not in pod.scheduling):
+    # Older schedulers name the taint, in braces; that of 1.36 only counts the nodes that have some.
+    others = "taint {" in pod.scheduling and TAINT not in pod.scheduling
+    if not full or others or (pod.scheduling and "taint" not in pod.scheduling):
         return FoundCause("Unschedulable", pod.scheduling or "the scheduler has not said anything yet", pod.created_s)
     why = [f"{name}: {_ready_words(evidence.pool(name))}" for name in full]
     return FoundCause("NoFreeAddresses", f"{pod.scheduling}; {few(why, between='; ', last='; and ')}", pod.created_s)

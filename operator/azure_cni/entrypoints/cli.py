@@ -24,7 +24,7 @@ from azure_cni.errors import AzureCniError
 FOR_PEOPLE: Final = {
     "status": "cluster_commands",
     "check": "cluster_commands",
-    "why": "cluster_commands",
+    "why": "why",
     "who": "address_commands",
     "addresses": "address_commands",
     "plan": "address_commands",

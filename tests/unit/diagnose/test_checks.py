@@ -68,10 +68,19 @@ def test_what_is_no_mistake_or_not_said_is_none(changes: dict[str, Any]):
     assert {one.result for one in checks(cluster(nodes=[node(**changes)]))} == {CheckResult.GOOD}
 
 
-@pytest.mark.parametrize(("label", "name"), [("calico-node", "Calico"), ("cilium", "Cilium"), ("flannel", "Flannel")])
-def test_another_network_plugin_is_named(label: str, name: str):
+@pytest.mark.parametrize(
+    ("key", "label", "name"),
+    [
+        ("k8s-app", "calico-node", "Calico"),
+        ("k8s-app", "cilium", "Cilium"),
+        ("app", "flannel", "Flannel"),
+        ("app", "kube-ovn-cni", "Kube-OVN"),
+        ("name", "weave-net", "Weave Net"),  # its DaemonSet has no other label
+    ],
+)
+def test_another_network_plugin_is_named(key: str, label: str, name: str):
     other = pod("theirs", ip="10.240.0.4", phase="Running", host=True)
-    other["metadata"]["labels"] = {"k8s-app": label}
+    other["metadata"]["labels"] = {key: label}
     (wrong,) = [one for one in checks(cluster(other)) if one.result is not CheckResult.GOOD]
     assert wrong.code == "OtherNetwork"
     assert f"{name} (namespace default)" in wrong.message

@@ -9,7 +9,7 @@ from azure_cni import __version__
 from azure_cni.commands import reads
 from azure_cni.diagnose.overview import Overview, survey
 from fakes.cluster_access import FakeClusterAccess
-from unit.diagnose.clusters import THEN, cluster, condition, node, pool, process, quota
+from unit.diagnose.clusters import THEN, VNET, cluster, condition, node, pool, process, quota
 
 
 def look(access: FakeClusterAccess, version: str = __version__) -> Overview:
@@ -128,3 +128,9 @@ def test_who_may_not_read_nodes_still_sees_the_rest():
     assert found.findings == []
     assert not found.well
     assert len(found.unread) == 1
+
+
+def test_a_quota_that_no_controller_has_written_is_not_taken_for_well():
+    unwritten = {"metadata": {"name": "vnet"}, "spec": {"vnetID": VNET, "limit": 100}}
+    assert [row.ready for row in look(cluster(quotas=[unwritten])).quotas] == [None]
+    assert [row.ready for row in look(cluster()).quotas] == [True]

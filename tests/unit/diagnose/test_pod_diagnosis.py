@@ -165,6 +165,19 @@ def test_a_pod_without_a_node_while_nodes_are_full_learns_why_each_is():
     assert "vm1: QuotaExceeded, 2 of 16 addresses granted" in found.message
 
 
+@pytest.mark.parametrize(
+    ("taint", "cause"),
+    [
+        ("azure-cni.io/no-free-addresses: ", "NoFreeAddresses"),
+        ("node-role.kubernetes.io/control-plane: ", "Unschedulable"),
+    ],
+)
+def test_a_scheduler_that_names_the_taint_is_believed(taint: str, cause: str):
+    said = f"0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {{{taint}: }}."
+    access = cluster(pod(node="", message=said), nodes=[node("vm1", tainted=True), node("vm2")])
+    assert explain(access).cause == cause
+
+
 def test_a_pod_whose_address_left_the_nic():
     lost = pool("vm1", condition("Drifted", True, "AddressesLost", "pods hold 10.240.0.99"))
     found = explain(cluster(pod(ip="10.240.0.99", phase="Running"), pools=[lost]))
