@@ -30,6 +30,20 @@ def test_each_panel_is_there_with_its_lines(tmp_path: Path):
     assert not [query for query in asked if "$" in query]
 
 
+def test_all_panels_are_of_the_same_minutes(tmp_path: Path):
+    """A series that ended earlier ends earlier in the picture."""
+
+    def ask(query: str):
+        long = "azure_cni_pool_addresses" in query
+        return [{"metric": {}, "values": [[0, "1"], [600 if long else 60, "2"]]}]
+
+    picture = tmp_path / "dashboard.svg"
+    draw(dashboard(), ask, picture)
+    words = ["".join(one.itertext()).strip() for one in ET.parse(picture).getroot().iter() if one.tag.endswith("}text")]
+    graphs = sum(panel["type"] not in {"row", "stat"} for panel in PANELS)
+    assert (words.count("minutes"), words.count("\N{MINUS SIGN}10")) == (graphs, graphs)
+
+
 def test_a_query_has_the_variables_of_the_dashboard():
     shown = {"templating": {"list": [{"name": "datasource"}, {"name": "pods", "current": {"value": "a-.+"}}]}}
     assert filled('rate(x{pod=~"${pods}"}[$__rate_interval])', shown) == 'rate(x{pod=~"a-.+"}[1m])'

@@ -116,9 +116,9 @@ def parse_time(text: str) -> str:
 
 
 def _may_have_had(one: TenureReport, at_s: float) -> bool:
-    """Times are whole seconds: what began and ended within one was then."""
+    """Times are whole seconds, cut off: what ended within a second was still so when that second began."""
     begin_s, end_s = seconds_of(one.begin), seconds_of(one.end)
-    return (begin_s is None or begin_s <= at_s) and (end_s is None or at_s < end_s or begin_s == end_s == at_s)
+    return (begin_s is None or begin_s <= at_s) and (end_s is None or at_s <= end_s)
 
 
 def _surely_had(one: TenureReport, at_s: float) -> bool:
@@ -135,7 +135,7 @@ def _unknown(trail: AuditReport, at_s: float | None) -> list[str]:
     begins_s = seconds_of(trail.begins)
     if begins_s is None or at_s < begins_s:
         return [f"node {trail.node}: its audit trail begins at {trail.begins or 'no time yet'}"]
-    within = [one for one in trail.holes if (seconds_of(one.begin) or 0.0) < at_s < (seconds_of(one.end) or 0.0)]
+    within = [one for one in trail.holes if (seconds_of(one.begin) or 0.0) < at_s <= (seconds_of(one.end) or 0.0)]
     return [f"node {trail.node}: its audit trail has a hole from {one.begin} to {one.end}" for one in within]
 
 

@@ -83,6 +83,7 @@ TRAIL = AuditReport(
     ("at", "words"),
     [
         ("06:05", f"{A} was the address of default/a on node vm1 at 2026-11-28T06:05:00Z"),
+        ("06:10", f"{A} was the address of default/a on node vm1 at 2026-11-28T06:10:00Z"),  # until later that second
         ("06:15", f"no pod had {A} at 2026-11-28T06:15:00Z"),
         ("06:25", f"{A} was the address of default/b on node vm1 at 2026-11-28T06:25:00Z"),
         ("06:35", f"{A} may still have been the address of default/b on node vm1 at 2026-11-28T06:35:00Z: nobody saw"),
@@ -102,6 +103,14 @@ def test_what_began_and_ended_within_a_second_was_then():
     for second, words in (("00", "was the address of default/web"), ("01", "no pod had")):
         found = with_history(find(A, cluster()), [trail], (), at=f"2026-11-28T06:19:{second}Z")
         assert words in found.verdict
+
+
+@pytest.mark.parametrize(("second", "known"), [("00", True), ("01", False), ("09", False), ("10", True)])
+def test_a_hole_ends_within_its_last_second(second: str, *, known: bool):
+    hole = HoleReport("started", "2026-11-28T06:19:00Z", "2026-11-28T06:19:09Z")
+    trail = AuditReport("vm1", A, "2026-11-28T00:00:00Z", [], [hole])
+    found = with_history(find(A, cluster()), [trail], (), at=f"2026-11-28T06:19:{second}Z")
+    assert found.unknown is not known
 
 
 def test_a_node_that_could_not_be_asked_may_have_had_it():
