@@ -15,6 +15,8 @@ AUDIT_PATH: Final = "/introspection/v1/audit"
 """Of an `AuditReport`, with the query `address`."""
 USAGE_PATH: Final = "/introspection/v1/usage"
 """Of a `UsageReport`."""
+WRITES_PATH: Final = "/introspection/v1/writes"
+"""Of a `WritesReport`, on the socket."""
 
 
 class TenureReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -96,3 +98,38 @@ def decode_audit_report(body: bytes) -> AuditReport:
 def decode_usage_report(body: bytes) -> UsageReport:
     """DecodeFailed where it is none."""
     return decoded_as(body, UsageReport)
+
+
+class NicWriteReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A write of the NIC that was made, or tried: as `LastWriteReport`, and more.
+
+    `writer`: `agent` or `controller`; `attached`: of how many pods it changed what they have attached; `came` and
+    `went`: the addresses that the NIC had after it, and no longer.
+    """
+
+    time: str = ""
+    writer: str = ""
+    reason: str = ""
+    added: int = 0
+    removed: int = 0
+    attached: int = 0
+    came: tuple[str, ...] = ()
+    went: tuple[str, ...] = ()
+    result: str = ""
+    etag: str = ""
+
+
+class WritesReport(msgspec.Struct, frozen=True, rename="camel"):
+    """The writes of a node's NIC by its audit trail, oldest first, since `begins`, "" where nothing was written yet."""
+
+    node: str = ""
+    begins: str = ""
+    writes: list[NicWriteReport] = []
+    holes: list[HoleReport] = []
+    error: str = ""
+    """Why nothing is known here."""
+
+
+def decode_writes_report(body: bytes) -> WritesReport:
+    """DecodeFailed where it is none."""
+    return decoded_as(body, WritesReport)

@@ -1,4 +1,4 @@
-"""Which proxy the requests to an Azure host use, from the environment. Pure.
+"""By which way requests to an Azure host go: which proxy, from the environment, and which authorities are trusted.
 
 `HTTPS_PROXY` counts for Azure's hosts, all of which speak TLS; then `ALL_PROXY`; `NO_PROXY` takes hosts out. Lower case
 wins, as in curl. A proxy speaks HTTP (CONNECT), over plain TCP or TLS. Anything else is refused with an explanation: a
@@ -9,8 +9,10 @@ are never called through a proxy, so nothing here applies to them.
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -71,3 +73,13 @@ def _covers(exception: str, host: str, port: int) -> bool:
         name, number = exception.lower(), str(port)
     name = name.removeprefix("*").lstrip(".")
     return bool(name) and number == str(port) and (host == name or host.endswith(f".{name}"))
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """A client's context; `ca_file` replaces the system's authorities. ConfigInvalid where it holds none."""
+    try:
+        return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except (OSError, ValueError) as error:  # an SSLError is an OSError, too
+        raise ConfigInvalid(
+            f"cannot use the certificate authorities in {ca_file}: {error}; it must be a file with certificates in PEM"
+        ) from error

@@ -20,8 +20,8 @@ from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from azure_cni import __version__
 from azure_cni.azure.answers import SmallResponse
-from azure_cni.azure.authorities import tls_context
 from azure_cni.azure.endpoints import AzureCloud
+from azure_cni.azure.proxies import tls_context
 
 CONNECTIONS = 4
 

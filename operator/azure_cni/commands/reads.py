@@ -10,11 +10,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from azure_cni.api import audit_reports, introspection, node_ip_pool, vnet_quota
-from azure_cni.api.audit_reports import AuditReport, UsageReport
+from azure_cni.api.audit_reports import WRITES_PATH, AuditReport, UsageReport, WritesReport, decode_writes_report
 from azure_cni.api.introspection import NodeReport
 from azure_cni.api.reading import mapping, text
 from azure_cni.api.trace_reports import TraceReport
-from azure_cni.api.write_reports import WRITES_PATH, WritesReport, decode_writes_report
 from azure_cni.commands.access import ClusterAccess, Keep
 from azure_cni.commands.output import progress
 from azure_cni.diagnose import object_parsing

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from azure_cni.api.write_reports import NicWriteReport, WritesReport
+from azure_cni.api.audit_reports import NicWriteReport, WritesReport
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command

@@ -37,7 +37,7 @@ GATEWAY, ADDRESS = "azure-cni-nat", "azure-cni-nat-ip"
 """The names of the NAT gateway that the command makes, and of its public IP address."""
 
 
-class Way(StrEnum):
+class WayKind(StrEnum):
     """By what a node leaves."""
 
     APPLIANCE = "appliance"
@@ -56,16 +56,16 @@ class Way(StrEnum):
 class WayOut:
     """One node's. `what` names the resource, or says why there is none."""
 
-    way: Way
+    way: WayKind
     what: str = ""
 
 
 def check_ways_out(evidence: CloudEvidence) -> ClusterCheck:
     """Whether every node has one, and which."""
     ways = {node: way_out(nic, evidence) for node, nic in evidence.nics.items()}
-    wrong = {node: one for node, one in ways.items() if one.way in {Way.DROPPED, Way.NONE}}
+    wrong = {node: one for node, one in ways.items() if one.way in {WayKind.DROPPED, WayKind.NONE}}
     if not wrong:
-        unknown = _by_words({node: one for node, one in ways.items() if one.way is Way.UNKNOWN})
+        unknown = _by_words({node: one for node, one in ways.items() if one.way is WayKind.UNKNOWN})
         if unknown:
             do = "have somebody run it who may read them"
             return ClusterCheck(GROUP, CODE, CheckResult.UNKNOWN, f"cannot say how nodes get out: {unknown}", do, PAGE)
@@ -73,7 +73,7 @@ def check_ways_out(evidence: CloudEvidence) -> ClusterCheck:
             GROUP, CODE, CheckResult.GOOD, f"nodes get out to the internet: {_by_words(ways)}", page=PAGE
         )
     message = f"nodes have no way out to the internet, and pods and agents with them: {_by_words(wrong)}"
-    if all(one.way is Way.DROPPED for one in wrong.values()):
+    if all(one.way is WayKind.DROPPED for one in wrong.values()):
         do = "change the route, or take it away, if nodes are to reach the internet and Azure Resource Manager"
         return ClusterCheck(GROUP, CODE, CheckResult.BAD, message, do, ROUTES_PAGE, _show_routes(wrong, evidence))
     do = "give the nodes' subnet a NAT gateway, which costs money, or another way out"
@@ -84,9 +84,9 @@ def way_out(nic: NicFacts, evidence: CloudEvidence) -> WayOut:
     """Of one node."""
     subnet = evidence.subnet(nic)
     if subnet is None:
-        return WayOut(Way.UNKNOWN, few(evidence.unknown(nic.subnet_id)) or f"{nic.subnet_id} was not found")
+        return WayOut(WayKind.UNKNOWN, few(evidence.unknown(nic.subnet_id)) or f"{nic.subnet_id} was not found")
     if unread := evidence.unknown(subnet.route_table_id):
-        return WayOut(Way.UNKNOWN, few(unread))
+        return WayOut(WayKind.UNKNOWN, few(unread))
     return _by_route(subnet, evidence) or _by_gateway(subnet, evidence) or _of_nic(nic, subnet, evidence)
 
 
@@ -99,11 +99,11 @@ def _by_route(subnet: SubnetFacts, evidence: CloudEvidence) -> WayOut | None:
         if route.prefix not in WHOLE and not (halves and route.prefix in HALVES):
             continue
         if route.kind == "virtualappliance":
-            return WayOut(Way.APPLIANCE, f"appliance {route.next_hop}, by route {route.name} of {table}")
+            return WayOut(WayKind.APPLIANCE, f"appliance {route.next_hop}, by route {route.name} of {table}")
         if route.kind == "virtualnetworkgateway":
-            return WayOut(Way.NETWORK_GATEWAY, f"the virtual network gateway, by route {route.name} of {table}")
+            return WayOut(WayKind.NETWORK_GATEWAY, f"the virtual network gateway, by route {route.name} of {table}")
         if route.kind == "none":
-            return WayOut(Way.DROPPED, f"route {route.name} of route table {table} drops it (next hop None)")
+            return WayOut(WayKind.DROPPED, f"route {route.name} of route table {table} drops it (next hop None)")
     return None
 
 
@@ -112,24 +112,26 @@ def _by_gateway(subnet: SubnetFacts, evidence: CloudEvidence) -> WayOut | None:
     if not gateway:
         return None
     if unread := evidence.unknown(gateway):
-        return WayOut(Way.UNKNOWN, few(unread))
+        return WayOut(WayKind.UNKNOWN, few(unread))
     if evidence.gateways.get(gateway.lower()):
-        return WayOut(Way.NAT, f"NAT gateway {name_of(gateway)}")
-    return WayOut(Way.NONE, f"NAT gateway {name_of(gateway)} of subnet {name_of(subnet.id)} has no public IP address")
+        return WayOut(WayKind.NAT, f"NAT gateway {name_of(gateway)}")
+    return WayOut(
+        WayKind.NONE, f"NAT gateway {name_of(gateway)} of subnet {name_of(subnet.id)} has no public IP address"
+    )
 
 
 def _of_nic(nic: NicFacts, subnet: SubnetFacts, evidence: CloudEvidence) -> WayOut:
     primary = next((one for one in nic.configs if one.primary), None)
     if primary is not None and primary.public_ip:
-        return WayOut(Way.PUBLIC_IP, f"public IP address {name_of(primary.public_ip)}")
+        return WayOut(WayKind.PUBLIC_IP, f"public IP address {name_of(primary.public_ip)}")
     unread = evidence.unknown(*map(parent_of, nic.pools))
     balancers = {pool: evidence.balancers.get(parent_of(pool).lower()) for pool in nic.pools}
     for pool in primary.pools if primary is not None else ():
         balancer = balancers[pool]
         if balancer is not None and pool.lower() in balancer.outbound:
-            return WayOut(Way.BALANCER, f"load balancer {name_of(balancer.id)}")
+            return WayOut(WayKind.BALANCER, f"load balancer {name_of(balancer.id)}")
     if unread:
-        return WayOut(Way.UNKNOWN, few(unread))
+        return WayOut(WayKind.UNKNOWN, few(unread))
     return _by_default(nic, subnet, [one for one in balancers.values() if one is not None])
 
 
@@ -137,13 +139,13 @@ def _by_default(nic: NicFacts, subnet: SubnetFacts, balancers: Sequence[Balancer
     """Where nothing of that is configured."""
     where = f"subnet {name_of(subnet.id)} has no NAT gateway"
     if subnet.default_outbound is False:
-        return WayOut(Way.NONE, f"{where} and no default outbound access")
+        return WayOut(WayKind.NONE, f"{where} and no default outbound access")
     if any(config.public_ip for config in nic.configs):
-        return WayOut(Way.NONE, f"{where}, and a public IP address on the NIC ends default outbound access")
+        return WayOut(WayKind.NONE, f"{where}, and a public IP address on the NIC ends default outbound access")
     standard = sorted({name_of(one.id) for one in balancers if one.standard})
     if standard:
-        return WayOut(Way.NONE, f"{where}, and being in a pool of {few(standard)} ends default outbound access")
-    return WayOut(Way.DEFAULT, "default outbound access, which ends with a NIC's first public IP address or pool")
+        return WayOut(WayKind.NONE, f"{where}, and being in a pool of {few(standard)} ends default outbound access")
+    return WayOut(WayKind.DEFAULT, "default outbound access, which ends with a NIC's first public IP address or pool")
 
 
 def _by_words(ways: Mapping[str, WayOut]) -> str:
@@ -170,7 +172,7 @@ def _show_routes(wrong: Mapping[str, WayOut], evidence: CloudEvidence) -> str:
 def _make_gateways(wrong: Mapping[str, WayOut], evidence: CloudEvidence) -> str:
     """A NAT gateway for each VNet with such subnets; one that is there without an address gets one."""
     commands: dict[str, None] = {}
-    for subnet in _subnets({node: one for node, one in wrong.items() if one.way is Way.NONE}, evidence):
+    for subnet in _subnets({node: one for node, one in wrong.items() if one.way is WayKind.NONE}, evidence):
         scope, known = az_scope(subnet.id), subnet.nat_gateway_id
         where = f"{scope} -l {shlex.quote(subnet.location)}"
         address = f"az network public-ip create {where} -n {ADDRESS} --sku Standard --allocation-method Static"

@@ -101,10 +101,9 @@ def open_arm(settings: AzureSettings, *, meter: CallMetrics, closing: AsyncExitS
     """
     # Imported here: an agent that does not write its NIC never loads Azure's SDK, which is some 20 MiB.
     from azure_cni.azure.arm import Arm
-    from azure_cni.azure.authorities import tls_context
     from azure_cni.azure.credentials import managed_identity, workload_identity
     from azure_cni.azure.endpoints import cloud_named
-    from azure_cni.azure.proxies import proxy_for
+    from azure_cni.azure.proxies import proxy_for, tls_context
 
     cloud = cloud_named(settings.cloud, endpoint=settings.arm_endpoint)
     ca_file = Path(settings.ca_file) if settings.ca_file else None

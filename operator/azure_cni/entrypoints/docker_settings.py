@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from azure_cni.api.vnet_quota import LIMIT, MOST_IN_A_VNET
-from azure_cni.azure.authorities import tls_context
 from azure_cni.azure.environments import ALIASES, NAMES, canonical
+from azure_cni.azure.proxies import tls_context
 from azure_cni.cni.conflist import STATUS_VERSION, VERSION
 from azure_cni.docker.container_endpoints import REQUEST_WAITS_S
 from azure_cni.docker.usage_granter import StandaloneQuota

@@ -17,9 +17,8 @@ import msgspec
 from aiohttp import web
 
 from azure_cni.api import audit_reports, introspection
-from azure_cni.api.audit_reports import AuditReport, UsageReport
+from azure_cni.api.audit_reports import WRITES_PATH, AuditReport, UsageReport, WritesReport
 from azure_cni.api.trace_reports import MOST_DESTINATIONS, TRACE_PATH
-from azure_cni.api.write_reports import WRITES_PATH, WritesReport
 from azure_cni.errors import AzureCniError, ConfigInvalid, RequestError
 from azure_cni.faults import Faults
 from azure_cni.node.audit import AuditTrail

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from azure_cni.api.audit_reports import HoleReport
-from azure_cni.api.write_reports import NicWriteReport, WritesReport
+from azure_cni.api.audit_reports import HoleReport, NicWriteReport, WritesReport
 from azure_cni.ipam.audit_records import HOLES, AuditKind, AuditRecord
 from azure_cni.model.nic import NicView
 

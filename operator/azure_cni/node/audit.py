@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from azure_cni.api.audit_reports import AuditReport, UsageReport
-from azure_cni.api.write_reports import WritesReport
+from azure_cni.api.audit_reports import AuditReport, UsageReport, WritesReport
 from azure_cni.errors import AzureCniError
 from azure_cni.ipam.address_state import Holder, Slot
 from azure_cni.ipam.audit_records import (

@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from azure_cni.api.audit_reports import HoleReport
+from azure_cni.api.audit_reports import HoleReport, NicWriteReport, WritesReport
 from azure_cni.api.introspection import encode_report
-from azure_cni.api.write_reports import NicWriteReport, WritesReport
 from fakes.cluster_access import FakeClusterAccess
 from unit.commands.running import AGENT, run
 from unit.diagnose.clusters import cluster, pool, process

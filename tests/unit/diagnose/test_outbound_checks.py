@@ -22,7 +22,7 @@ from azure_cni.diagnose.cloud_evidence import (
     parse_routes,
     parse_subnets,
 )
-from azure_cni.diagnose.outbound_checks import Way, check_ways_out, way_out
+from azure_cni.diagnose.outbound_checks import WayKind, check_ways_out, way_out
 
 GROUP = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network"
 SUBNET, TABLE, NAT = f"{GROUP}/virtualNetworks/v/subnets/n", f"{GROUP}/routeTables/t", f"{GROUP}/natGateways/nat"
@@ -56,41 +56,44 @@ def world(
     )
 
 
-def found(evidence: CloudEvidence) -> Way:
+def found(evidence: CloudEvidence) -> WayKind:
     return way_out(evidence.nics["vm1"], evidence).way
 
 
 @pytest.mark.parametrize(
     ("evidence", "way"),
     [
-        (world(), Way.DEFAULT),
-        (world(default=True), Way.DEFAULT),
-        (world(default=False), Way.NONE),
-        (world(gateway=True, default=False), Way.NAT),
-        (world(gateway=False), Way.NONE),
-        (world(public=PUBLIC, default=False), Way.PUBLIC_IP),
-        (world(pod_public=PUBLIC), Way.NONE),
-        (world(own=(POOL,), default=False), Way.BALANCER),
-        (world(pod=(POOL,)), Way.NONE),  # outbound rules are for primary ipConfigurations
-        (world(own=(INNER,)), Way.NONE),
-        (world(pod=(INNER,)), Way.NONE),
-        (world(own=(INNER, POOL)), Way.BALANCER),
-        (world(EVERYTHING, default=False), Way.APPLIANCE),
-        (world(EVERYTHING, gateway=True), Way.APPLIANCE),
-        (world(RouteFacts("no", "0.0.0.0/0", "none", ""), gateway=True), Way.DROPPED),
-        (world(RouteFacts("vpn", "0.0.0.0/0", "virtualnetworkgateway", "")), Way.NETWORK_GATEWAY),
-        (world(RouteFacts("out", "0.0.0.0/0", "internet", ""), default=False), Way.NONE),
-        (world(RouteFacts("one", "192.168.0.0/16", "none", "")), Way.DEFAULT),
-        (world(RouteFacts("low", "0.0.0.0/1", "none", "")), Way.DEFAULT),
-        (world(RouteFacts("low", "0.0.0.0/1", "none", ""), RouteFacts("high", "128.0.0.0/1", "none", "")), Way.DROPPED),
-        (world(EVERYTHING, **{TABLE: "denied"}), Way.UNKNOWN),
-        (world(gateway=True, **{NAT: "denied"}), Way.UNKNOWN),
+        (world(), WayKind.DEFAULT),
+        (world(default=True), WayKind.DEFAULT),
+        (world(default=False), WayKind.NONE),
+        (world(gateway=True, default=False), WayKind.NAT),
+        (world(gateway=False), WayKind.NONE),
+        (world(public=PUBLIC, default=False), WayKind.PUBLIC_IP),
+        (world(pod_public=PUBLIC), WayKind.NONE),
+        (world(own=(POOL,), default=False), WayKind.BALANCER),
+        (world(pod=(POOL,)), WayKind.NONE),  # outbound rules are for primary ipConfigurations
+        (world(own=(INNER,)), WayKind.NONE),
+        (world(pod=(INNER,)), WayKind.NONE),
+        (world(own=(INNER, POOL)), WayKind.BALANCER),
+        (world(EVERYTHING, default=False), WayKind.APPLIANCE),
+        (world(EVERYTHING, gateway=True), WayKind.APPLIANCE),
+        (world(RouteFacts("no", "0.0.0.0/0", "none", ""), gateway=True), WayKind.DROPPED),
+        (world(RouteFacts("vpn", "0.0.0.0/0", "virtualnetworkgateway", "")), WayKind.NETWORK_GATEWAY),
+        (world(RouteFacts("out", "0.0.0.0/0", "internet", ""), default=False), WayKind.NONE),
+        (world(RouteFacts("one", "192.168.0.0/16", "none", "")), WayKind.DEFAULT),
+        (world(RouteFacts("low", "0.0.0.0/1", "none", "")), WayKind.DEFAULT),
+        (
+            world(RouteFacts("low", "0.0.0.0/1", "none", ""), RouteFacts("high", "128.0.0.0/1", "none", "")),
+            WayKind.DROPPED,
+        ),
+        (world(EVERYTHING, **{TABLE: "denied"}), WayKind.UNKNOWN),
+        (world(gateway=True, **{NAT: "denied"}), WayKind.UNKNOWN),
     ],
 )
-def test_ways_in_azures_order(evidence: CloudEvidence, way: Way):
+def test_ways_in_azures_order(evidence: CloudEvidence, way: WayKind):
     assert found(evidence) is way
     result = check_ways_out(evidence).result
-    wrong = {Way.NONE: CheckResult.BAD, Way.DROPPED: CheckResult.BAD, Way.UNKNOWN: CheckResult.UNKNOWN}
+    wrong = {WayKind.NONE: CheckResult.BAD, WayKind.DROPPED: CheckResult.BAD, WayKind.UNKNOWN: CheckResult.UNKNOWN}
     assert result is wrong.get(way, CheckResult.GOOD)
 
 

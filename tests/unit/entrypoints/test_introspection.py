@@ -12,10 +12,16 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner, Result
 
-from azure_cni.api.audit_reports import AUDIT_PATH, USAGE_PATH, decode_audit_report, decode_usage_report
+from azure_cni.api.audit_reports import (
+    AUDIT_PATH,
+    USAGE_PATH,
+    WRITES_PATH,
+    decode_audit_report,
+    decode_usage_report,
+    decode_writes_report,
+)
 from azure_cni.api.introspection import NODE_PATH, decode_node_report
 from azure_cni.api.trace_reports import MOST_DESTINATIONS, TRACE_PATH, decode_trace_report
-from azure_cni.api.write_reports import WRITES_PATH, decode_writes_report
 from azure_cni.entrypoints.cli import main
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.introspection_routes import add_introspection
