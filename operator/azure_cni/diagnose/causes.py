@@ -78,6 +78,7 @@ _CONTROLLERS: Final = (
 )
 _POD: Final = "kubectl describe pod -n NAMESPACE POD"
 REDEFINE: Final = "kubectl apply --server-side --force-conflicts -f crds/"
+_SPEC_LOST: Final = "note first what you have set in its spec, which is empty then"
 _PASSES: Final = "wait; it passes without help"
 _FAULT: Final = "report it, with the traceback that the agent's log has; it is tried again"
 
@@ -103,7 +104,7 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
                              Actor.NOBODY, "wait; spec.writesPerMinute of the VNetQuota is the budget",
                              "kubectl get vnetquota QUOTA -o yaml"),
         "EntryRefused": Cause("the API server refuses this node's entry in the VNet's ledger", Actor.CLUSTER,
-                              "delete the pool: the agent makes it again, with a new entry", RESTART),
+                              f"delete the pool: the agent makes it again, with a new entry; {_SPEC_LOST}", RESTART),
         "VNetUnconfirmed": Cause("Azure has not confirmed to the controller that the node's VNet exists", Actor.AZURE,
                                  "give the controller's identity Microsoft.Network/virtualNetworks/usages/read on the "
                                  "VNet, or create a VNetQuota for it by hand", DESCRIBE),
@@ -111,7 +112,7 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
                             "delete NICs that are no longer used; the controller asks Azure again each minute",
                             DESCRIBE),
         "NicUnknown": Cause("the pool names a NIC that cannot be one of Azure's", Actor.CLUSTER,
-                            "delete the pool: the agent makes it again", RESTART),
+                            f"delete the pool: the agent makes it again; {_SPEC_LOST}", RESTART),
         "NicForeign": Cause("Azure shows the pool's NIC on another VM than the Node's spec.providerID names",
                             Actor.CLUSTER, "was the VM moved or recreated? delete the Node and restart its kubelet; if "
                             "not, treat the node as compromised", "kubectl get node NODE -o yaml"),

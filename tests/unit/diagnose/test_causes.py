@@ -54,3 +54,10 @@ def test_no_upgrade_that_is_to_be_typed_leaves_new_values_out():
     typed = [*(cause.command for cause in CAUSES.values()), *(page.read_text() for page in pages)]
     assert any("helm upgrade azure-cni" in text for text in typed)
     assert [text[:200] for text in typed if "--reuse-values" in text] == []
+
+
+def test_what_a_command_deletes_for_good_is_said_beside_it():
+    """A pool that its agent makes again has none of the settings that people gave it."""
+    deleting = [cause for cause in CAUSES.values() if cause.command.startswith("kubectl delete nodeippool")]
+    assert deleting
+    assert [cause.do for cause in deleting if "note first what you have set in its spec" not in cause.do] == []
