@@ -111,7 +111,8 @@ def _archive(found: Gathered, redactor: Redactor, target: Path, *, stamp: str, n
         files.append(ReportFile(name, len(body), what, name in found.cut))
     unread = [redactor.text(words) for words in found.unread]
     answer = ReportAnswer(str(target), __version__, stamp, files, redactor.replaced, left_out, unread)
-    contents = {"contents.json": _json(msgspec.to_builtins(answer)), **contents}
+    shown = msgspec.structs.replace(answer, archive=target.name)  # a path may have a person's name in it
+    contents = {"contents.json": _json(msgspec.to_builtins(shown)), **contents}
     folder = f"azure-cni-report-{stamp}"
     try:
         with (

@@ -114,6 +114,12 @@ def test_a_pod_that_only_asks_for_an_attachment_has_another_word_too(target: Pat
     assert "lately" not in said
 
 
+def test_the_directory_of_the_person_who_made_it_is_not_in_it(target: Path):
+    answer = json.loads(run(full_cluster(), target, "-o", "json").stdout)
+    assert answer["archive"] == str(target)
+    assert [name for name, text in contents(target).items() if str(target.parent) in text] == []
+
+
 def test_a_log_is_cut_between_lines(target: Path, monkeypatch: pytest.MonkeyPatch):
     """The rest of a credential, without what it begins with, would not be known as one."""
     access = full_cluster()
@@ -140,7 +146,7 @@ def test_the_answer_lists_the_files_and_how_many_names_were_replaced(target: Pat
     listed = {one["name"]: one["size"] for one in answer["files"]}
     assert listed == {name: len(text.encode()) for name, text in contents(target).items() if name != "contents.json"}
     assert answer["replaced"] == {"pods": 2, "namespaces": 1, "identifiers": 1}
-    assert json.loads(contents(target)["contents.json"]) == answer
+    assert json.loads(contents(target)["contents.json"]) == answer | {"archive": target.name}
 
 
 def test_what_could_not_be_read_is_named_and_is_no_success(target: Path):
