@@ -11,11 +11,17 @@ from typing import Any, Final
 
 import pytest
 
-from azure_cni.api.audit_reports import AuditReport, UsageReport, decode_audit_report, decode_usage_report
+from azure_cni.api.audit_reports import (
+    AuditReport,
+    UsageReport,
+    WritesReport,
+    decode_audit_report,
+    decode_usage_report,
+    decode_writes_report,
+)
 from azure_cni.api.introspection import NodeReport, decode_node_report, encode_report
 from azure_cni.api.node_ip_pool import parse
 from azure_cni.api.trace_reports import decode_trace_report
-from azure_cni.api.write_reports import WritesReport, decode_writes_report
 from azure_cni.azure.instance_document import parse_signature
 from azure_cni.commands.refusals import document_of, refused_exec, require_success
 from azure_cni.diagnose.network_checks import parse_outcomes
