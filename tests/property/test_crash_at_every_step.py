@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import typing
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import pytest
@@ -22,13 +24,22 @@ pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_waiting_for_the_
 AFTERWARDS_S: Final = 3.0
 """What a verb brings about comes a moment later: the pool's status, the conflist."""
 
+PAIRS: Final = 20
+MOST_OF_A_START: Final = 32
 SAMPLE: Final = {ModeName.TRANSPARENT: 3, ModeName.BRIDGE: 12}
 """Without `--every-crash` (`make crash`) the agent dies at every third step, and in the mode bridge, where its steps
 are the same, at every twelfth. Which ones differs from verb to verb."""
 
 
-async def crash(verb: Verb, directory: Path, mode: ModeName, *, point: int | None = None) -> list[str]:
-    """Run the verb, ended at that step of it, and then repeat it; returns the steps of the first run."""
+async def crash(
+    verb: Verb, directory: Path, mode: ModeName, *, point: int | None = None, again: int | None = None
+) -> list[str]:
+    """Run the verb, ended at that step of it, and then repeat it; returns the steps of the first run.
+
+    Two things that happen in the same moment may come in either order, so a run may have a step or two less than the
+    one before: where there is none of that number, nothing is killed.
+    `again`: the step of the next agent's start at which that one is ended, too.
+    """
     machine = CrashMachine(directory, mode, policy=verb.policy)
     if not verb.fresh:
         await machine.start()
@@ -49,17 +60,42 @@ async def crash(verb: Verb, directory: Path, mode: ModeName, *, point: int | Non
         last = fuse.points
     except AgentGone:
         await machine.kill()
+        if again is not None:
+            await die_in_the_start(machine, again)
         await machine.start()
         await machine.ready()
         await (verb.again or verb.act)(machine)
         last = fuse.points
-    assert fuse.dead is (point is not None), f"{verb} has no step {point} this time: {fuse.passed[first:]}"
+    assert fuse.dead or point is None or point >= last - first, f"{verb} lives on at step {point}"
     await machine.until(lambda: verb.done(machine))
     await machine.rest()
     machine.require_whole()
     await machine.end_all()
     await machine.kill()
     return fuse.passed[first:last]
+
+
+async def die_in_the_start(machine: CrashMachine, point: int) -> None:
+    """At that step, or a moment after its last."""
+    await machine.start(burns_at=point)
+    with contextlib.suppress(AgentGone):
+        await machine.ready()
+        await machine.waited(asyncio.sleep(AFTERWARDS_S))
+    await machine.kill()
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=str)
+async def test_it_dies_again_while_it_recovers(verb: Verb, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """Two kills in a row, at steps that are drawn from a seed."""
+    chance, mode = Random(str(verb)), ModeName.TRANSPARENT
+    steps = await crash(verb, tmp_path / "whole", mode)
+    for number in range((PAIRS if pytestconfig.getoption("--every-crash") else 1) * bool(steps)):
+        point, again = chance.randrange(len(steps)), chance.randrange(MOST_OF_A_START)
+        try:
+            await crash(verb, tmp_path / f"{number}", mode, point=point, again=again)
+        except Exception as error:
+            where = f"{steps[point]} (step {point}), and then at step {again} of its start"
+            raise AssertionError(f"{verb}, killed {where}: {error!r}") from error
 
 
 @pytest.mark.parametrize("mode", list(ModeName))
@@ -70,12 +106,14 @@ async def test_the_agent_dies_before_and_after_each_step(
     steps = await crash(verb, tmp_path / "whole", mode)
     every = pytestconfig.getoption("--every-crash")
     points = sample(steps, of=1 if every else SAMPLE[mode], salt=f"{verb}, {mode}")
+    killed = 0
     for point in points:
         try:
-            await crash(verb, tmp_path / f"{point}", mode, point=point)
+            killed += len(await crash(verb, tmp_path / f"{point}", mode, point=point)) == point
         except Exception as error:
             raise AssertionError(f"{verb}, killed {steps[point]} (step {point} of {len(steps)}): {error!r}") from error
-    print(f"{verb}, {mode}: {len(steps)} places to die, {len(points)} kills; {', '.join(steps)}")
+    assert killed >= len(points) * 3 // 4
+    print(f"{verb}, {mode}: {len(steps)} places to die, {killed} kills; {', '.join(steps)}")
 
 
 def protocol(hint: Any) -> type:
