@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from azure_cni.errors import NoAddress
+from azure_cni.errors import NoAddress, RequestRefused
 from azure_cni.ipam.address_state import Sandbox
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
 from azure_cni.ipam.sizing import Policy
@@ -120,3 +120,19 @@ async def test_of_a_pod_with_a_newer_sandbox_the_first_address_of_that_one_has_i
         await one.sandboxes.add(further)
         one.reconciler.wake()
         await one.until(lambda: one.nic.attached_to(new) == {WEB} and one.nic.attached_to(old) == NONE)
+
+
+async def test_what_is_impossible_is_not_tried_again_because_azure_refuses_it_to_another_pod() -> None:
+    async with node(nic=FakeNic(adopted=[str(ADOPTED)]), policy=Policy(size=1)).running() as one:
+        await started(one, "first", pools=WEB.id)
+        one.nic.refused_resources[WEB.id] = RequestRefused("cannot write", azure_code="InvalidResourceReference")
+        one.pools.edit_spec(size=2)
+        one.reconciler.pool_seen(one.pools.shown())
+        await started(one, "second", pools=WEB.id)
+        await one.until(lambda: reasons(one, "second") == {"AttachmentNotFound"})
+        await asyncio.sleep(30.0)
+        report = await one.reconciler.inspector.describe(node="vm1")
+    assert {each.pod: (each.reason, bool(each.retry_at)) for each in report.attachments} == {
+        "first": ("AttachmentImpossible", False),
+        "second": ("AttachmentNotFound", True),
+    }

@@ -13,6 +13,7 @@ from azure_cni.api import introspection as report
 from azure_cni.api.conditions import PoolKind, ProblemReport
 from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.errors import AccessDenied, AzureCniError
+from azure_cni.ipam.attachment_outcome import IMPOSSIBLE
 from azure_cni.ipam.ledger import Slot
 from azure_cni.ipam.limits import ATTACH_WRITE_S, ATTACH_WRITES_AT_ONCE
 from azure_cni.ipam.plan import (
@@ -169,7 +170,8 @@ class Inspector:
         asking = [pod for pod in self._core.demand.pods if pod.asks and not pod.ending]
         found = []
         for pod, outcome in self._pod_attachments.outcomes(asking):
-            retry_s = None if outcome.done else self._pod_attachments.retry_at_s(pod)
+            lasts = outcome.done or outcome.reason == IMPOSSIBLE  # whatever Azure says of the resource for other pods
+            retry_s = None if lasts else self._pod_attachments.retry_at_s(pod)
             found.append(
                 report.AttachmentReport(
                     namespace=pod.namespace,
