@@ -33,6 +33,7 @@ def request(verb: str, body: bytes, *, said: int | None = None) -> bytes:
     return f"POST /cni/v1/{verb} HTTP/1.1\r\nHost: azure-cni\r\nContent-Length: {length}\r\n\r\n".encode() + body
 
 
+CHUNKED: Final = b"POST /cni/v1/add HTTP/1.1\r\nHost: azure-cni\r\nTransfer-Encoding: chunked\r\n\r\n"
 KINDS: Final[dict[str, Callable[[Random], bytes]]] = {
     "good": lambda _: request("status", BODY),
     "malformed": lambda random: changed_text(request("add", BODY), random),
@@ -44,6 +45,12 @@ KINDS: Final[dict[str, Callable[[Random], bytes]]] = {
     "oversized GC": lambda _: request("gc", b"[" * (5 << 20)),
     "a head without end": lambda _: b"POST /cni/v1/add HTTP/1.1\r\n" + b"X: y\r\n" * 20_000,
     "a body that does not come": lambda _: request("add", b"{", said=60_000),
+    "bad chunks": lambda random: (
+        CHUNKED + random.choice((b"none\r\n", b"5\r\n{", b"-1\r\n{}\r\n", b"ffffffffffffffffff\r\n"))
+    ),
+    "another encoding": lambda _: request("add", b"\x1f\x8b" + b"x" * 40).replace(
+        b"Host", b"Content-Encoding: gzip\r\nHost"
+    ),
     "half a head": lambda _: b"POST /cni/v1/add HT",
     "nothing": lambda _: b"",
 }

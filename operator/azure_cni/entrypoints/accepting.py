@@ -66,5 +66,7 @@ def _is_ours(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
         return True
+    if isinstance(error, web.RequestPayloadError):  # the library raises the one again that our read has seen
+        return False
     frames = (frame for frame, _ in walk_tb(error.__traceback__))
     return any(str(frame.f_globals.get("__name__")).startswith(_PACKAGE) for frame in frames)

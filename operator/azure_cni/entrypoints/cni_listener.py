@@ -180,8 +180,10 @@ async def _read(request: web.Request, what: str, *, most: int) -> bytes:
     try:
         while len(body) <= most and (chunk := await request.content.readany()):
             body += chunk
-    except ConnectionError as error:  # the caller has gone, or its time was over
+    except (ConnectionError, RuntimeError) as error:  # the caller has gone, also before this read; or its time was over
         raise DecodeFailed(f"cannot read the {what} request: it ended after {len(body)} bytes") from error
+    except web.RequestPayloadError as error:
+        raise DecodeFailed(f"cannot read the {what} request: its body is not encoded as its head says") from error
     if len(body) > most:
         raise DecodeFailed(
             f"cannot read the {what} request: it has more than {most >> 10} KiB; is the configuration that the runtime "

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from azure_cni.entrypoints.cni_listener import (
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.running import kept_up
 from azure_cni.entrypoints.runtime_sockets import serve_socket
-from azure_cni.errors import AzureCniError
+from azure_cni.errors import AzureCniError, DecodeFailed
 from azure_cni.faults import Faults
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.model.nic import Address
@@ -230,3 +231,25 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_a_body_that_is_not_encoded_as_its_head_says_is_refused_in_words(tmp_path: Path):
+    async with serving(tmp_path) as served:
+        said = head("add", 40).replace(b"Host", b"Content-Encoding: gzip\r\nHost")
+        reader, _ = await served.connect(said + b"x" * 40)
+        async with asyncio.timeout(PATIENCE_S):
+            answer = await reader.read()
+    assert b"its body is not encoded as its head says" in answer
+
+
+class Gone:
+    """The body of a request whose caller left before it was read (aiohttp's words)."""
+
+    async def readany(self) -> bytes:
+        raise RuntimeError("Connection closed.")
+
+
+async def test_a_caller_that_left_before_its_body_was_read_is_no_fault_of_ours():
+    request = SimpleNamespace(content=Gone(), protocol=None)
+    with pytest.raises(DecodeFailed, match="it ended after 0 bytes"):
+        await BoundedRequests().body(request, "add")  # type: ignore[arg-type]
