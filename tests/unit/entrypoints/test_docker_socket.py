@@ -84,7 +84,7 @@ async def test_calls_that_wait_for_an_address_keep_no_release_from_arriving(tmp_
     async with served(tmp_path, RequestBounds(connections=20, arriving=2)) as (docker, _):
         pool, released, waiting = await docker.create_network(), asyncio.Event(), 0
 
-        async def request(*_: object) -> Any:
+        async def request(*_: object, **__: object) -> Any:
             nonlocal waiting
             waiting += 1
             await released.wait()
