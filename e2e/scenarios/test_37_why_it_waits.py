@@ -162,6 +162,7 @@ def _entry_refused(scene: Scene) -> Iterator[None]:
         yield
     finally:
         scene.box.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
+        scene.box.wait_for(lambda: not _is_denied(scene, held + 1), STEP_S, "the policy to be in force no more")
 
 
 @contextmanager

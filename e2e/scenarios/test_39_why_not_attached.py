@@ -187,7 +187,7 @@ CASES = (
     Case("AttachmentInvalid", _wrong_annotation, OWNER, OF_POD, "azure-cni.io/public-ip has 'mail'", CHANGED),
     Case("AttachmentDenied", _no_right_to_join, AZURE, DESCRIBE, JOIN, f"it is tried again at {TIME}"),
     Case("AttachmentInUse", _public_ip_elsewhere, OWNER, OF_POD, "public IP address",
-         rf"it is tried again at {TIME}|in one each 10 s; the next is at {TIME}"),
+         rf"tries it again, after 15 minutes at the latest|tried again at {TIME}|the next is at {TIME}"),
     Case("AttachmentHostNetwork", _on_the_nodes_network, OWNER, OF_POD, "hostNetwork", CHANGED),
     Case("AttachmentNotAsked", _nothing_asked, OWNER, OF_POD, "never becomes ready", CHANGED),
     Case("AttachmentImpossible", _on_a_foreign_address, OWNER, OF_POD, "others made the ipConfiguration", CHANGED),
