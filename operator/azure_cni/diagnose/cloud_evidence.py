@@ -19,7 +19,9 @@ from azure_cni.diagnose.security_rules import SecurityGroup
 
 PROVIDER: Final = "azure://"
 """How the `spec.providerID` of a Node begins whose VM is Azure's; the VM's ID follows."""
-
+WHOLE: Final = "0.0.0.0/0"
+HALVES: Final = frozenset({"0.0.0.0/1", "128.0.0.0/1"})
+"""Prefixes of routes for all addresses: one, or both of these, which win over the one."""
 
 JOINS: Final = {
     "applicationSecurityGroups": "applicationSecurityGroups/joinIpConfiguration",

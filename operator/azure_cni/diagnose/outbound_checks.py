@@ -3,8 +3,9 @@
 Azure decides in this order (its documentation, "Default outbound access" and "Virtual network traffic routing"): the
 subnet's route for 0.0.0.0/0, its NAT gateway, the public IP address of the primary ipConfiguration, an outbound rule of
 a load balancer that has it in a pool, and where nothing of that is configured, default outbound access. That is gone in
-private subnets, and for a VM of which any ipConfiguration has a public IP address or is in the pool of a Standard load
-balancer. A node's own traffic, and that of pods by default, leaves with the primary address.
+private subnets, for VMs of Flexible scale sets, and for a VM of which any ipConfiguration has a public IP address or is
+in the pool of a Standard load balancer. A node's own traffic, and that of pods by default, leaves with the primary
+address.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from typing import Final
 
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
 from azure_cni.diagnose.cloud_evidence import (
+    HALVES,
+    WHOLE,
     BalancerFacts,
     CloudEvidence,
     NicFacts,
+    RouteFacts,
     SubnetFacts,
     az_scope,
     name_of,
@@ -31,10 +35,10 @@ CODE: Final = "NoWayOut"
 GROUP: Final = "azure"
 PAGE: Final = "docs/vnet-features.md#load-balancers-and-public-ip-addresses"
 ROUTES_PAGE: Final = "docs/vnet-features.md#route-tables"
-WHOLE: Final = ("0.0.0.0/0", "default")
-HALVES: Final = ("0.0.0.0/1", "128.0.0.0/1")
-GATEWAY, ADDRESS = "azure-cni-nat", "azure-cni-nat-ip"
-"""The names of the NAT gateway that the command makes, and of its public IP address."""
+GATEWAY: Final = "azure-cni-nat"
+"""How the name of a NAT gateway begins that the command makes; that of its VNet follows, at most 64 characters."""
+MOST_NAME: Final = 80
+"""Characters of a public IP address's name."""
 
 
 class WayKind(StrEnum):
@@ -62,7 +66,10 @@ class WayOut:
 
 def check_ways_out(evidence: CloudEvidence) -> ClusterCheck:
     """Whether every node has one, and which."""
-    ways = {node: way_out(nic, evidence) for node, nic in evidence.nics.items()}
+    ways = {
+        node: way_out(nic, evidence, scale_set=evidence.machines.scale_sets.get(node, ""))
+        for node, nic in evidence.nics.items()
+    }
     wrong = {node: one for node, one in ways.items() if one.way in {WayKind.DROPPED, WayKind.NONE}}
     if not wrong:
         unknown = _by_words({node: one for node, one in ways.items() if one.way is WayKind.UNKNOWN})
@@ -80,31 +87,41 @@ def check_ways_out(evidence: CloudEvidence) -> ClusterCheck:
     return ClusterCheck(GROUP, CODE, CheckResult.BAD, message, do, PAGE, _make_gateways(wrong, evidence))
 
 
-def way_out(nic: NicFacts, evidence: CloudEvidence) -> WayOut:
-    """Of one node."""
+def way_out(nic: NicFacts, evidence: CloudEvidence, *, scale_set: str = "") -> WayOut:
+    """Of one node; `scale_set` is the ID of the one that has its VM."""
     subnet = evidence.subnet(nic)
     if subnet is None:
         return WayOut(WayKind.UNKNOWN, few(evidence.unknown(nic.subnet_id)) or f"{nic.subnet_id} was not found")
     if unread := evidence.unknown(subnet.route_table_id):
         return WayOut(WayKind.UNKNOWN, few(unread))
-    return _by_route(subnet, evidence) or _by_gateway(subnet, evidence) or _of_nic(nic, subnet, evidence)
+    found = _by_route(subnet, evidence) or _by_gateway(subnet, evidence) or _of_nic(nic, subnet, evidence)
+    if found.way is WayKind.DEFAULT and evidence.machines.uniform.get(scale_set.lower()) is False:
+        where = f"subnet {name_of(subnet.id)} has no NAT gateway"
+        return WayOut(WayKind.NONE, f"{where}, and VMs of Flexible scale sets have no default outbound access")
+    return found
 
 
 def _by_route(subnet: SubnetFacts, evidence: CloudEvidence) -> WayOut | None:
     """None where the table leaves it to Azure's own route."""
-    routes = evidence.tables.get(subnet.route_table_id.lower(), ())
     table = name_of(subnet.route_table_id)
-    for route in routes:
-        halves = {one.prefix for one in routes if one.kind == route.kind} >= set(HALVES)
-        if route.prefix not in WHOLE and not (halves and route.prefix in HALVES):
-            continue
-        if route.kind == "virtualappliance":
-            return WayOut(WayKind.APPLIANCE, f"appliance {route.next_hop}, by route {route.name} of {table}")
-        if route.kind == "virtualnetworkgateway":
-            return WayOut(WayKind.NETWORK_GATEWAY, f"the virtual network gateway, by route {route.name} of {table}")
-        if route.kind == "none":
-            return WayOut(WayKind.DROPPED, f"route {route.name} of route table {table} drops it (next hop None)")
+    route = _for_everything(evidence.tables.get(subnet.route_table_id.lower(), ()))
+    if route is None:
+        return None
+    if route.kind == "virtualappliance":
+        return WayOut(WayKind.APPLIANCE, f"appliance {route.next_hop}, by route {route.name} of {table}")
+    if route.kind == "virtualnetworkgateway":
+        return WayOut(WayKind.NETWORK_GATEWAY, f"the virtual network gateway, by route {route.name} of {table}")
+    if route.kind == "none":
+        return WayOut(WayKind.DROPPED, f"route {route.name} of route table {table} drops it (next hop None)")
     return None
+
+
+def _for_everything(routes: Sequence[RouteFacts]) -> RouteFacts | None:
+    """The one that decides: of two halves of one kind the first, as the longer prefix wins."""
+    for route in routes:
+        if route.prefix in HALVES and {one.prefix for one in routes if one.kind == route.kind} >= HALVES:
+            return route
+    return next((one for one in routes if one.prefix == WHOLE), None)
 
 
 def _by_gateway(subnet: SubnetFacts, evidence: CloudEvidence) -> WayOut | None:
@@ -170,19 +187,23 @@ def _show_routes(wrong: Mapping[str, WayOut], evidence: CloudEvidence) -> str:
 
 
 def _make_gateways(wrong: Mapping[str, WayOut], evidence: CloudEvidence) -> str:
-    """A NAT gateway for each VNet with such subnets; one that is there without an address gets one."""
+    """A NAT gateway for each VNet with such subnets, as none serves two; a gateway without an address gets one."""
     commands: dict[str, None] = {}
     for subnet in _subnets({node: one for node, one in wrong.items() if one.way is WayKind.NONE}, evidence):
-        scope, known = az_scope(subnet.id), subnet.nat_gateway_id
+        scope, vnet, known = az_scope(subnet.id), parent_of(subnet.id), subnet.nat_gateway_id
         where = f"{scope} -l {shlex.quote(subnet.location)}"
-        address = f"az network public-ip create {where} -n {ADDRESS} --sku Standard --allocation-method Static"
-        commands[address] = None
+        gateway = f"{GATEWAY}-{name_of(vnet)}"
+        address = f"{name_of(known) or gateway}-ip"[-MOST_NAME:].lstrip("-._")
+        make = (
+            f"az network public-ip create {where} -n {shlex.quote(address)} --sku Standard --allocation-method Static"
+        )
+        commands[make] = None
         if known:
-            address_id = shlex.quote(f"{parent_of(parent_of(subnet.id))}/publicIPAddresses/{ADDRESS}")
-            commands[f"az network nat gateway update --ids {shlex.quote(known)} --public-ip-addresses {address_id}"] = (
-                None
-            )
+            address_id = shlex.quote(f"{parent_of(vnet)}/publicIPAddresses/{address}")
+            give = f"az network nat gateway update --ids {shlex.quote(known)} --public-ip-addresses {address_id}"
+            commands[give] = None
             continue
-        commands[f"az network nat gateway create {where} -n {GATEWAY} --public-ip-addresses {ADDRESS}"] = None
-        commands[f"az network vnet subnet update --ids {shlex.quote(subnet.id)} --nat-gateway {GATEWAY}"] = None
+        gateway, address = shlex.quote(gateway), shlex.quote(address)
+        commands[f"az network nat gateway create {where} -n {gateway} --public-ip-addresses {address}"] = None
+        commands[f"az network vnet subnet update --ids {shlex.quote(subnet.id)} --nat-gateway {gateway}"] = None
     return " && ".join(commands)

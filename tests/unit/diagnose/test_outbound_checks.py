@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -22,6 +24,7 @@ from azure_cni.diagnose.cloud_evidence import (
     parse_routes,
     parse_subnets,
 )
+from azure_cni.diagnose.machine_facts import MachineEvidence
 from azure_cni.diagnose.outbound_checks import WayKind, check_ways_out, way_out
 
 GROUP = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network"
@@ -86,6 +89,14 @@ def found(evidence: CloudEvidence) -> WayKind:
             world(RouteFacts("low", "0.0.0.0/1", "none", ""), RouteFacts("high", "128.0.0.0/1", "none", "")),
             WayKind.DROPPED,
         ),
+        (
+            world(
+                RouteFacts("no", "0.0.0.0/0", "none", ""),
+                replace(EVERYTHING, prefix="0.0.0.0/1"),
+                replace(EVERYTHING, prefix="128.0.0.0/1"),
+            ),
+            WayKind.APPLIANCE,  # the longer prefix wins
+        ),
         (world(EVERYTHING, **{TABLE: "denied"}), WayKind.UNKNOWN),
         (world(gateway=True, **{NAT: "denied"}), WayKind.UNKNOWN),
     ],
@@ -99,10 +110,38 @@ def test_ways_in_azures_order(evidence: CloudEvidence, way: WayKind):
 
 def test_a_gateway_without_an_address_gets_one():
     command = check_ways_out(world(gateway=False)).command
-    assert command.endswith(
-        f"az network nat gateway update --ids {NAT} --public-ip-addresses {PUBLIC[:-2]}azure-cni-nat-ip"
+    assert command.endswith(f"az network nat gateway update --ids {NAT} --public-ip-addresses {PUBLIC[:-2]}nat-ip")
+    assert "az network public-ip create --subscription s -g g -l westeurope -n nat-ip" in command
+
+
+def test_each_vnet_gets_a_gateway_of_its_own_with_an_address_of_its_own():
+    one = world(default=False)
+    subnet, other = one.subnets[SUBNET.lower()], SUBNET.replace("/v/", "/w/")
+    second = replace(subnet, id=f"{SUBNET}2", nat_gateway_id=NAT)  # of the first VNet, its gateway without an address
+    subnets = (subnet, second, replace(subnet, id=other))
+    both = replace(
+        one,
+        nics={each.id: replace(one.nics["vm1"], subnet_id=each.id) for each in subnets},
+        subnets={each.id.lower(): each for each in subnets},
+        gateways={NAT.lower(): False},
     )
-    assert "az network public-ip create --subscription s -g g -l westeurope -n azure-cni-nat-ip" in command
+    commands = [shlex.split(one) for one in check_ways_out(both).command.split(" && ")]
+    made = {words[words.index("-n") + 1] for words in commands if words[2:4] == ["nat", "gateway"] and "-n" in words}
+    addresses = [words[words.index("--public-ip-addresses") + 1] for words in commands if words[2] == "nat"]
+    joined = {words[words.index("--ids") + 1]: words[-1] for words in commands if words[2] == "vnet"}
+    assert made == {"azure-cni-nat-v", "azure-cni-nat-w"}
+    assert joined == {SUBNET: "azure-cni-nat-v", other: "azure-cni-nat-w"}
+    assert len(addresses) == len({address.rpartition("/")[2] for address in addresses}) == 3
+
+
+@pytest.mark.parametrize(("uniform", "way"), [(False, WayKind.NONE), (True, WayKind.DEFAULT)])
+def test_vms_of_flexible_scale_sets_have_no_default_outbound_access(*, uniform: bool, way: WayKind):
+    scale_set = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/Pool"
+    machines = MachineEvidence(scale_sets={"vm1": scale_set}, uniform={scale_set.lower(): uniform})
+    check = check_ways_out(replace(world(), machines=machines))
+    assert (check.result is CheckResult.BAD) is (way is WayKind.NONE)
+    with_gateway = check_ways_out(replace(world(gateway=True), machines=machines))
+    assert with_gateway.result is CheckResult.GOOD
 
 
 def test_of_a_route_that_drops_people_decide():
