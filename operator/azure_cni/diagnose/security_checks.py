@@ -13,7 +13,16 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
-from azure_cni.diagnose.cloud_evidence import CloudEvidence, ConfigFacts, NicFacts, SubnetFacts, az_scope, name_of
+from azure_cni.diagnose.cloud_evidence import (
+    HALVES,
+    WHOLE,
+    CloudEvidence,
+    ConfigFacts,
+    NicFacts,
+    SubnetFacts,
+    az_scope,
+    name_of,
+)
 from azure_cni.diagnose.security_rules import (
     ALL_PORTS,
     ARM,
@@ -29,7 +38,7 @@ from azure_cni.diagnose.security_rules import (
     judge,
     port_count,
 )
-from azure_cni.model.text import few
+from azure_cni.model.text import counted, few
 
 GROUP: Final = "azure"
 PAGE: Final = "docs/vnet-features.md#network-security-groups"
@@ -72,7 +81,7 @@ DO: Final = {
     "ProbesShutOut": "let them in, or every load balancer takes these nodes and their pods for down",
     "OutboundDenied": "let it out, if nodes are to pull images and agents are to write NICs from here",
 }
-
+UNLESS_MEANT: Final = "leave it if that is meant; else let more through by a rule that is judged before"
 
 _Representatives = dict[str, list[tuple[str, Party]]]
 """By subnet, ID in lower case: nodes, and an address of each."""
@@ -114,10 +123,11 @@ def check_security(evidence: CloudEvidence) -> list[ClusterCheck]:
         if subnet is not None and not words:
             peers = _peers(node, subnet, representatives)
             shut += _judged(node, nic, subnet, peers, evidence)
-    return [_made(code, [one for one in shut if one.need.code == code], tuple(unread)) for code in GOOD]
+    rules = _NewRules()
+    return [_made(code, [one for one in shut if one.need.code == code], tuple(unread), rules) for code in GOOD]
 
 
-def _made(code: str, shut: Sequence[_Shut], unread: Sequence[str]) -> ClusterCheck:
+def _made(code: str, shut: Sequence[_Shut], unread: Sequence[str], rules: _NewRules) -> ClusterCheck:
     if not shut and unread:
         message = f"security groups could not be read: {few(unread)}"
         return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, "have somebody run it who may read them", PAGE)
@@ -128,8 +138,9 @@ def _made(code: str, shut: Sequence[_Shut], unread: Sequence[str]) -> ClusterChe
         nodes.setdefault(_in_words(one), {})[one.node] = None
     message = "; ".join(f"{few(list(names))}: {words}" for words, names in nodes.items())
     worst = next(result for result in _RANK if any(one.result is result for one in shut))
-    commands = dict.fromkeys(filter(None, map(_command, shut)))
-    return ClusterCheck(GROUP, code, worst, message, DO[code], PAGE, "; ".join(commands))
+    closed = [one for one in shut if not one.open_ports]
+    commands = dict.fromkeys(filter(None, map(rules.command, closed)))
+    return ClusterCheck(GROUP, code, worst, message, DO[code] if closed else UNLESS_MEANT, PAGE, "; ".join(commands))
 
 
 def _in_words(shut: _Shut) -> str:
@@ -139,7 +150,8 @@ def _in_words(shut: _Shut) -> str:
     ]
     named = named or ["a group without any rule"]
     if shut.open_ports:
-        return f"{few(named)} denies most that comes {shut.need.what}: {shut.open_ports} TCP ports are left"
+        left = counted(shut.open_ports, "TCP port is left", "TCP ports are left")
+        return f"{few(named)} denies most that comes {shut.need.what}: {left}"
     return f"{few(named)} denies what comes {shut.need.what}"
 
 
@@ -153,15 +165,30 @@ def _deciding(shut: _Shut) -> list[Denial]:
     return list(by_group.values())
 
 
-def _command(shut: _Shut) -> str:
-    """A rule in front of each that denies it. "" where no number is left before one: people have to sort them."""
-    commands = []
-    for one in _deciding(shut):
-        priority = one.group.free_priority(one.rule)
-        if priority is None:
-            return ""
-        commands.append(_allowing(one.group, shut.need, priority))
-    return "; ".join(commands)
+class _NewRules:
+    """The rules that commands make. All commands may be typed, so each rule has a number of its own, and a name by it:
+    az replaces a rule of the same name.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, _Need, str], int | None] = {}
+
+    def command(self, shut: _Shut) -> str:
+        """A rule in front of each that denies it. "" where no number is left before one: people have to sort them."""
+        numbers = [(one.group, self._number(one, shut.need)) for one in _deciding(shut)]
+        commands = [_allowing(group, shut.need, number) for group, number in numbers if number is not None]
+        return "; ".join(commands) if len(commands) == len(numbers) else ""
+
+    def _number(self, denial: Denial, need: _Need) -> int | None:
+        key = (denial.group.id, need, denial.rule.name)
+        if key not in self._numbers:
+            promised = [
+                number
+                for (group, other, _), number in self._numbers.items()
+                if group == denial.group.id and other.inbound == need.inbound and number is not None
+            ]
+            self._numbers[key] = denial.group.free_priority(denial.rule, promised=promised)
+        return self._numbers[key]
 
 
 def _allowing(group: SecurityGroup, need: _Need, priority: int) -> str:
@@ -233,7 +260,8 @@ def _passages(
 
 def _routes_everything(subnet: SubnetFacts, evidence: CloudEvidence) -> bool:
     """Prefixes of a subnet's routes count as VirtualNetwork there (Azure documentation, "Service tags")."""
-    return any(route.prefix == "0.0.0.0/0" for route in evidence.tables.get(subnet.route_table_id.lower(), ()))
+    prefixes = {route.prefix for route in evidence.tables.get(subnet.route_table_id.lower(), ())}
+    return WHOLE in prefixes or prefixes >= HALVES
 
 
 def _representatives(evidence: CloudEvidence) -> _Representatives:

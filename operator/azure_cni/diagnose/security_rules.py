@@ -92,9 +92,12 @@ class SecurityGroup:
     id: str
     rules: tuple[SecurityRule, ...]
 
-    def free_priority(self, before: SecurityRule) -> int | None:
-        """A priority for a rule that is judged just before that one; None where there is none left."""
-        taken = {rule.priority for rule in self.rules if rule.inbound == before.inbound}
+    def free_priority(self, before: SecurityRule, *, promised: Iterable[int] = ()) -> int | None:
+        """A priority for a rule that is judged just before that one; None where there is none left.
+
+        `promised` are those of rules that are still to be made in that direction.
+        """
+        taken = {*promised, *(rule.priority for rule in self.rules if rule.inbound == before.inbound)}
         below = range(min(before.priority, _HIGHEST + 1) - 1, _LOWEST - 1, -1)
         return next((number for number in below if number not in taken), None)
 
