@@ -1,7 +1,8 @@
 """How the command line asks Azure: its one port, and the adapter over the package `azure-mgmt-network`.
 
 The credential is whatever the person has: `DefaultAzureCredential` takes variables of the environment, an identity of
-the machine, or the login of `az`, in that order; AZURE_TOKEN_CREDENTIALS narrows it, AZURE_CLOUD names another cloud.
+the machine, or the login of `az`, in that order; AZURE_TOKEN_CREDENTIALS narrows it. AZURE_CLOUD names another cloud,
+as chosen here: the packages themselves know that variable by another name, and not for logins.
 Only reads are made. Answers are taken as plain documents, as everywhere.
 
 Loading these packages takes about a second, so that no command loads this module unless it asks Azure.
@@ -21,11 +22,21 @@ from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, CloudUnrea
 from azure_cni.model.text import legible
 
 if TYPE_CHECKING:
+    from azure.core import AzureClouds
     from azure.core.credentials import TokenCredential
     from azure.mgmt.network import NetworkManagementClient
 
 ENDPOINT: Final = "AZURE_CNI_RESOURCE_MANAGER"
 """The variable for a private cloud's Resource Manager; a public one needs none."""
+CLOUD: Final = "AZURE_CLOUD"
+AUTHORITY: Final = "AZURE_AUTHORITY_HOST"
+"""The packages' own variable for where tokens come from; it wins over what follows from the cloud."""
+LOGINS: Final = {
+    "AZURE_PUBLIC_CLOUD": "login.microsoftonline.com",
+    "AZURE_US_GOVERNMENT": "login.microsoftonline.us",
+    "AZURE_CHINA_CLOUD": "login.chinacloudapi.cn",
+}
+"""Public clouds, and the host that each has for logins."""
 NETWORK_API: Final = "2025-05-01"
 """As agents ask; the package would take the newest, which clouds of governments do not have for months."""
 COMPUTE_API: Final = "2025-04-01"
@@ -74,8 +85,9 @@ class SdkAccess:
     """The person's own access."""
 
     def __init__(self, *, credential: TokenCredential | None = None, endpoint: str = "", **options: Any) -> None:
-        """`options` are those of the package's client. ConfigInvalid where the person has no credential at all."""
-        self._credential = credential or _own_credential()
+        """`options` are those of the package's client. ConfigInvalid where there is no such cloud."""
+        self._cloud = _chosen_cloud()
+        self._credential = credential or _own_credential(self._cloud)
         self._endpoint = (endpoint or os.environ.get(ENDPOINT, "")).rstrip("/")
         self._options = {
             "connection_timeout": CONNECT_S, "read_timeout": READ_S, "retry_total": RETRIES,
@@ -146,7 +158,9 @@ class SdkAccess:
         known = self._clients.get(subscription)
         if known is None:
             endpoint = self._endpoint or None
-            known = NetworkManagementClient(self._credential, subscription, base_url=endpoint, **self._options)
+            known = NetworkManagementClient(
+                self._credential, subscription, base_url=endpoint, cloud_setting=self._cloud, **self._options
+            )
             self._clients[subscription] = known
         return known
 
@@ -158,10 +172,20 @@ def _parts(form: re.Pattern[str], given: str) -> tuple[str, ...]:
     return found.groups()
 
 
-def _own_credential() -> TokenCredential:
+def _chosen_cloud() -> AzureClouds:
+    from azure.core import AzureClouds
+
+    name = os.environ.get(CLOUD) or AzureClouds.AZURE_PUBLIC_CLOUD.name
+    if name not in LOGINS:
+        raise ConfigInvalid(f"cannot ask Azure: {CLOUD} is {legible(name)!r}; it may be {', '.join(LOGINS)}")
+    return AzureClouds[name]
+
+
+def _own_credential(cloud: AzureClouds) -> TokenCredential:
     from azure.identity import DefaultAzureCredential
 
-    return DefaultAzureCredential(exclude_interactive_browser_credential=True)
+    login = os.environ.get(AUTHORITY) or LOGINS[cloud.name]
+    return DefaultAzureCredential(authority=login, exclude_interactive_browser_credential=True)
 
 
 @contextlib.contextmanager
