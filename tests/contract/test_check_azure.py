@@ -136,7 +136,7 @@ async def test_a_group_that_shuts_pods_off(world: World, where: dict[str, str]) 
     named = "vm1, vm2" if "subnet" in where else "vm1"
     assert shut["result"] == "bad"
     assert shut["message"] == (
-        f"{named}: rule no-vnet (priority 200) of group strict denies what comes from the VNet to pods"
+        f"{named}: rule no-vnet (priority 200) of group strict denies traffic from the VNet to pods"
     )
     assert shut["command"] == (
         f"az network nsg rule create --subscription {world.azure.subscription_id} -g azbox --nsg-name strict "
@@ -158,7 +158,7 @@ async def test_a_group_that_shuts_probes_out(world: World) -> None:
     assert found["PodsShutOff"]["result"] == "good"
     assert found["ProbesShutOut"]["result"] == "warning"
     assert found["ProbesShutOut"]["message"] == (
-        "vm1, vm2: rule nothing-else (priority 4096) of group strict denies what comes from load balancers' probes "
+        "vm1, vm2: rule nothing-else (priority 4096) of group strict denies traffic from load balancers' probes "
         "(168.63.129.16)"
     )
     await world.mend(found["ProbesShutOut"]["command"])

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
+
+ASK_A_READER: Final = "have it run by someone who may read them"
+"""What to do where something could not be read."""
 
 
 class CheckResult(StrEnum):
@@ -49,5 +53,5 @@ class CheckList(msgspec.Struct, frozen=True, rename="camel"):
 
 def unknown_check(check: ClusterCheck, unread: str) -> ClusterCheck:
     """The same check where what it looks at could not be read."""
-    do = "have somebody run it who may list them"
-    return ClusterCheck(check.group, check.code, CheckResult.UNKNOWN, f"{unread} could not be read", do, check.page)
+    message = f"{unread} could not be read"
+    return ClusterCheck(check.group, check.code, CheckResult.UNKNOWN, message, ASK_A_READER, check.page)

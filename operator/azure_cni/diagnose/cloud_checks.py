@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Final
 
-from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
+from azure_cni.diagnose.check_results import ASK_A_READER, CheckResult, ClusterCheck
 from azure_cni.diagnose.cloud_evidence import CloudEvidence, NicFacts, az_scope, name_of, parent_of
 from azure_cni.diagnose.machine_checks import check_machines
 from azure_cni.diagnose.outbound_checks import check_ways_out
@@ -45,9 +45,8 @@ def check_pools(evidence: CloudEvidence) -> ClusterCheck:
     if not found:
         unread = evidence.unknown(*(parent_of(pool) for nic in evidence.nics.values() for pool in nic.pools))
         if unread:
-            do = "have somebody run it who may read them"
             message = f"load balancers could not be read: {few(unread)}"
-            return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, do, SERVICES)
+            return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, ASK_A_READER, SERVICES)
         return ClusterCheck(GROUP, code, CheckResult.GOOD, well, page=SERVICES)
     balancers = few(sorted({name_of(parent_of(pool)) for _, _, _, pool in found}))
     nodes = few(list(dict.fromkeys(node for node, *_ in found)))

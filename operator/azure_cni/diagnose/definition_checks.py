@@ -11,7 +11,7 @@ from typing import Final
 
 from azure_cni.api import node_ip_pool, vnet_quota
 from azure_cni.diagnose.causes import PAGE, REDEFINE
-from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
+from azure_cni.diagnose.check_results import ASK_A_READER, CheckResult, ClusterCheck
 from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.model.text import few
 
@@ -97,8 +97,7 @@ def check_definitions(evidence: ClusterEvidence, *, version: str) -> list[Cluste
     if {agent.version for agent in evidence.agents} != {version}:
         return []
     if why := evidence.missing.get("definitions"):
-        do = "have somebody run it who may read them"
-        return [ClusterCheck(good.group, good.code, CheckResult.UNKNOWN, why, do, page)]
+        return [ClusterCheck(good.group, good.code, CheckResult.UNKNOWN, why, ASK_A_READER, page)]
     if not evidence.definitions:
         return []
     lost = [f"{plural} lack {few(fields)}" for plural, fields in _lost(evidence.definitions)]

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
+from azure_cni.diagnose.check_results import ASK_A_READER, CheckResult, ClusterCheck
 from azure_cni.diagnose.cloud_evidence import CloudEvidence, NicFacts, az_scope, group_of, parent_of
 from azure_cni.diagnose.machine_facts import GrantFacts, MachineEvidence, VmFacts
 from azure_cni.model.identity import ROLE, role_assignment
@@ -21,7 +21,6 @@ GROUP: Final = "azure"
 IDENTITY: Final = "docs/install.md#4-identity-in-azure"
 UNLESS: Final = "unless azure.identity is workload or nicWriter is controller"
 NETWORK, COMPUTE = "Microsoft.Network", "Microsoft.Compute"
-_READER: Final = "have somebody run it who may read them"
 
 
 def check_machines(evidence: CloudEvidence) -> list[ClusterCheck]:
@@ -39,7 +38,7 @@ def check_scale_sets(machines: MachineEvidence) -> ClusterCheck:
         return ClusterCheck(GROUP, code, CheckResult.BAD, message, "use plain VMs or a Flexible scale set", page)
     if machines.unread_sets:
         message = f"scale sets could not be read: {few(machines.unread_sets)}"
-        return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, _READER, page)
+        return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, ASK_A_READER, page)
     return ClusterCheck(GROUP, code, CheckResult.GOOD, "Azure has no node in a Uniform scale set", page=page)
 
 
@@ -53,7 +52,7 @@ def check_identities(machines: MachineEvidence) -> ClusterCheck:
         return ClusterCheck(GROUP, code, CheckResult.WARNING, message, do, IDENTITY, _identity_for(list(bare.values())))
     if machines.unread_vms:
         message = f"VMs could not be read: {few(machines.unread_vms)}"
-        return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, _READER, IDENTITY)
+        return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, ASK_A_READER, IDENTITY)
     return ClusterCheck(GROUP, code, CheckResult.GOOD, "each VM without an agent yet has an identity", page=IDENTITY)
 
 
@@ -89,7 +88,7 @@ def check_permissions(machines: MachineEvidence, nics: Mapping[str, NicFacts]) -
         return ClusterCheck(GROUP, code, CheckResult.WARNING, message, do, page, "; ".join(filter(None, commands)))
     if unread := (*machines.unread_vms, *machines.unread_grants):
         message = f"what the VMs' identities may do could not be read: {few(unread)}"
-        return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, _READER, page)
+        return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, ASK_A_READER, page)
     message = "the identity of each VM without an agent yet may do what agents do"
     return ClusterCheck(GROUP, code, CheckResult.GOOD, message, page=page)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
+from azure_cni.diagnose.check_results import ASK_A_READER, CheckResult, ClusterCheck
 from azure_cni.diagnose.cloud_evidence import (
     HALVES,
     WHOLE,
@@ -74,8 +74,8 @@ def check_ways_out(evidence: CloudEvidence) -> ClusterCheck:
     if not wrong:
         unknown = _by_words({node: one for node, one in ways.items() if one.way is WayKind.UNKNOWN})
         if unknown:
-            do = "have somebody run it who may read them"
-            return ClusterCheck(GROUP, CODE, CheckResult.UNKNOWN, f"cannot say how nodes get out: {unknown}", do, PAGE)
+            message = f"cannot say how nodes get out: {unknown}"
+            return ClusterCheck(GROUP, CODE, CheckResult.UNKNOWN, message, ASK_A_READER, PAGE)
         return ClusterCheck(
             GROUP, CODE, CheckResult.GOOD, f"nodes get out to the internet: {_by_words(ways)}", page=PAGE
         )

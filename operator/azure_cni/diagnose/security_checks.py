@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
 
-from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
+from azure_cni.diagnose.check_results import ASK_A_READER, CheckResult, ClusterCheck
 from azure_cni.diagnose.cloud_evidence import (
     HALVES,
     WHOLE,
@@ -78,7 +78,7 @@ GOOD: Final = {
 }
 DO: Final = {
     "PodsShutOff": "let it through by a rule that is judged before, or change the one that denies it",
-    "ProbesShutOut": "let them in, or every load balancer takes these nodes and their pods for down",
+    "ProbesShutOut": "let them in, or load balancers consider these nodes and their pods down",
     "OutboundDenied": "let it out, if nodes are to pull images and agents are to write NICs from here",
 }
 UNLESS_MEANT: Final = "leave it if that is meant; else let more through by a rule that is judged before"
@@ -130,7 +130,7 @@ def check_security(evidence: CloudEvidence) -> list[ClusterCheck]:
 def _made(code: str, shut: Sequence[_Shut], unread: Sequence[str], rules: _NewRules) -> ClusterCheck:
     if not shut and unread:
         message = f"security groups could not be read: {few(unread)}"
-        return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, "have somebody run it who may read them", PAGE)
+        return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, ASK_A_READER, PAGE)
     if not shut:
         return ClusterCheck(GROUP, code, CheckResult.GOOD, GOOD[code], page=PAGE)
     nodes: dict[str, dict[str, None]] = {}
@@ -151,8 +151,8 @@ def _in_words(shut: _Shut) -> str:
     named = named or ["a group without any rule"]
     if shut.open_ports:
         left = counted(shut.open_ports, "TCP port is left", "TCP ports are left")
-        return f"{few(named)} denies most that comes {shut.need.what}: {left}"
-    return f"{few(named)} denies what comes {shut.need.what}"
+        return f"{few(named)} denies most traffic {shut.need.what}: {left}"
+    return f"{few(named)} denies traffic {shut.need.what}"
 
 
 def _deciding(shut: _Shut) -> list[Denial]:
