@@ -1,18 +1,21 @@
-"""Which cloud `check --azure` asks, and from whom it gets the token: the SDK itself, with nobody behind it."""
+"""Which cloud `check --azure` asks, which gives the token, and which gets it: the SDK itself, with nobody behind it."""
 
 from __future__ import annotations
 
 import time
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ServiceRequestError
-from azure.core.pipeline.transport import HttpTransport
+from azure.core.pipeline.transport import HttpTransport, RequestsTransport
+from requests import PreparedRequest, Response, Session
+from requests.adapters import BaseAdapter
 
 from azure_cni.commands.azure_access import SdkAccess
-from azure_cni.errors import CloudUnreachable, ConfigInvalid
+from azure_cni.errors import CloudError, CloudUnreachable, ConfigInvalid
 
 
 class Token:
@@ -70,3 +73,44 @@ def test_a_cloud_that_is_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_CLOUD", "AzureUSGovernment")
     with pytest.raises(ConfigInvalid, match="AZURE_CLOUD is 'AzureUSGovernment'; it may be AZURE_PUBLIC_CLOUD, "):
         SdkAccess(credential=Token())
+
+
+class Paged(BaseAdapter):
+    """Resource Manager with one page; the host has the next one."""
+
+    def __init__(self, host: str = "evil.example") -> None:
+        super().__init__()
+        self.host = host
+        self.asked: list[str] = []
+
+    def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
+        self.asked.append(str(urlsplit(str(request.url)).hostname))
+        answer = Response()
+        answer.status_code, answer.url, answer.request = 200, str(request.url), request
+        answer.headers["Content-Type"] = "application/json"
+        more = f', "nextLink": "https://{self.host}/subscriptions/s?page=2"' if len(self.asked) == 1 else ""
+        answer.raw = BytesIO(f'{{"value": []{more}}}'.encode())
+        return answer
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("work", ["list_nics", "list_vms"])
+def test_a_next_page_of_the_same_host_is_read(work: str) -> None:
+    session, adapter = Session(), Paged("MANAGEMENT.azure.com:443")
+    session.mount("https://", adapter)
+    transport = RequestsTransport(session=session, session_owner=False)
+    access = SdkAccess(credential=Token(), transport=transport, retry_total=0)
+    assert getattr(access, work)("/subscriptions/s/resourceGroups/g") == []
+    assert adapter.asked == ["management.azure.com"] * 2
+
+
+@pytest.mark.parametrize("work", ["list_nics", "list_vms"])
+def test_the_token_follows_no_next_page_to_another_host(work: str) -> None:
+    session, adapter = Session(), Paged()
+    session.mount("https://", adapter)
+    transport = RequestsTransport(session=session, session_owner=False)
+    access = SdkAccess(credential=Token(), transport=transport, retry_total=0)
+    with pytest.raises(CloudError, match=r"evil\.example"):
+        getattr(access, work)("/subscriptions/s/resourceGroups/g")
+    assert adapter.asked == ["management.azure.com"]

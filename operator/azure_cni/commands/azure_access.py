@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from azure_cni.api.reading import mappings, text
 from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, CloudUnreachable, ConfigInvalid
@@ -52,6 +52,7 @@ READERS: Final = {
 }
 """Types of Microsoft.Network (lower case), and the package's name for what reads them."""
 FORBIDDEN, MISSING, UNKNOWN_TOKEN = 403, 404, 401
+HTTPS: Final = 443
 ROLES_API: Final = "2022-04-01"
 _GROUP: Final = re.compile(r"/subscriptions/([\w-]+)/resourceGroups/([\w.()-]+)", re.IGNORECASE)
 _RESOURCE: Final = re.compile(rf"{_GROUP.pattern}/providers/([\w.]+)/(\w+)/([\w.-]+)", re.IGNORECASE)
@@ -91,7 +92,7 @@ class SdkAccess:
         self._endpoint = (endpoint or os.environ.get(ENDPOINT, "")).rstrip("/")
         self._options = {
             "connection_timeout": CONNECT_S, "read_timeout": READ_S, "retry_total": RETRIES,
-            "retry_backoff_max": CONNECT_S, **options,
+            "retry_backoff_max": CONNECT_S, "raw_request_hook": self._refuse_elsewhere, **options,
         }  # fmt: skip
         self._clients: dict[str, NetworkManagementClient] = {}
 
@@ -151,6 +152,16 @@ class SdkAccess:
         answer.raise_for_status()
         document: Mapping[str, Any] = answer.json()
         return document
+
+    def _refuse_elsewhere(self, request: Any) -> None:
+        """Before each request is sent, as an answer names its next page by a whole URL. CloudError."""
+        from azure.mgmt.core.tools import get_arm_endpoints
+
+        own = self._endpoint or get_arm_endpoints(self._cloud)["resource_manager"]
+        asked, known = urlsplit(request.http_request.url), urlsplit(own)
+        if (asked.scheme, asked.hostname, asked.port or HTTPS) != (known.scheme, known.hostname, known.port or HTTPS):
+            where = legible(asked.netloc)
+            raise CloudError(f"cannot go on at {where}: an answer of {own} points there, and only {own} gets the token")
 
     def _client(self, subscription: str) -> NetworkManagementClient:
         from azure.mgmt.network import NetworkManagementClient
