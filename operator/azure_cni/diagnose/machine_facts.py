@@ -11,6 +11,8 @@ from azure_cni.api.reading import mapping, mappings, text
 
 _INSTANCE: Final = re.compile(r"(.+/virtualMachineScaleSets/[^/]+)/virtualMachines/\d+", re.IGNORECASE)
 """A VM's ID in a Uniform scale set, whose instances have numbers and are no resources of their own."""
+_ABOVE: Final = "/providers/microsoft.management/managementgroups/"
+"""How a management group's ID begins. Of a resource group Azure lists the roles at those above it, and at no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,9 @@ class GrantFacts:
 
     def allows(self, action: str, *, at: str) -> bool:
         """Whether it lets the principal do that to the resource of that ID."""
-        within = f"{at.lower()}/".startswith(f"{self.scope.lower().rstrip('/')}/")
-        return within and self.role.allows(action)
+        scope = self.scope.lower()
+        within = f"{at.lower()}/".startswith(f"{scope.rstrip('/')}/") or scope.startswith(_ABOVE)
+        return bool(scope) and within and self.role.allows(action)
 
 
 def scale_set_of(vm_id: str) -> str:
