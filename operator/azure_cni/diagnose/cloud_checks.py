@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Final
 
 from azure_cni.diagnose.check_results import ASK_A_READER, CheckResult, ClusterCheck
 from azure_cni.diagnose.cloud_evidence import CloudEvidence, NicFacts, az_scope, name_of, parent_of
 from azure_cni.diagnose.machine_checks import check_machines
-from azure_cni.diagnose.outbound_checks import check_ways_out
+from azure_cni.diagnose.outbound_checks import WayKind, check_ways_out, way_out
 from azure_cni.diagnose.security_checks import check_security
 from azure_cni.model.text import few
 
@@ -58,7 +59,11 @@ def check_pools(evidence: CloudEvidence) -> ClusterCheck:
         "set loadBalancerBackendPoolConfigurationType: nodeIP in the cloud controller's configuration and start it "
         "again; then take out what it left in the pools"
     )
-    commands = "; ".join(_leaving(nic, config, pool) for _, nic, config, pool in found)
+    pools = {pool for *_, pool in found}
+    bound = [node for node in dict.fromkeys(node for node, *_ in found) if _leave_by(pools, node, evidence)]
+    if bound:
+        do += f"; give {few(bound)} first another way out, such as a NAT gateway: without these pools they have none"
+    commands = "; ".join(_leaving(nic, config, pool) for node, nic, config, pool in found if node not in bound)
     return ClusterCheck(GROUP, code, CheckResult.WARNING, message, do, SERVICES, commands)
 
 
@@ -74,6 +79,14 @@ def _members(evidence: CloudEvidence) -> Iterator[tuple[str, NicFacts, str, str]
                 balancer = evidence.balancers.get(parent_of(pool).lower())
                 if balancer is not None and any(map(RULE_OF_A_SERVICE.match, balancer.rules)):
                     yield node, nic, config.name, pool
+
+
+def _leave_by(pools: Collection[str], node: str, evidence: CloudEvidence) -> bool:
+    """Whether the node has a way out by one of these pools, and none once its NIC is in none of them."""
+    nic, scale_set = evidence.nics[node], evidence.machines.scale_sets.get(node, "")
+    others = [replace(one, pools=tuple(pool for pool in one.pools if pool not in pools)) for one in nic.configs]
+    now, then = (way_out(one, evidence, scale_set=scale_set) for one in (nic, replace(nic, configs=tuple(others))))
+    return now.way is WayKind.BALANCER and then.way is WayKind.NONE
 
 
 def _leaving(nic: NicFacts, config: str, pool: str) -> str:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azure_cni.diagnose.check_results import CheckResult
+from azure_cni.diagnose.cloud_checks import check_pools
 from azure_cni.diagnose.cloud_evidence import (
     BalancerFacts,
     CloudEvidence,
@@ -181,3 +182,20 @@ def test_no_document_is_too_odd(document: dict[str, Any]):
     parse_balancer(document)
     evidence = CloudEvidence(nics={"vm1": nic}, subnets=parse_subnets(document), tables={"": parse_routes(document)})
     check_ways_out(evidence)
+
+
+@pytest.mark.parametrize(("evidence", "typed"), [(world(default=False), False), (world(gateway=True), True)])
+def test_no_command_takes_the_only_way_out_away(evidence: CloudEvidence, *, typed: bool):
+    balancer = next(iter(evidence.balancers.values()))
+    service = replace(balancer, rules=(f"a{'0' * 31}-TCP-80",))
+    nic = evidence.nics["vm1"]
+    primary = replace(nic.configs[0], pools=(POOL,))
+    inside = replace(
+        evidence,
+        nics={"vm1": replace(nic, configs=(primary, *nic.configs[1:]))},
+        balancers=dict(evidence.balancers) | {service.id.lower(): service},
+    )
+    check = check_pools(inside)
+    assert check.result is CheckResult.WARNING
+    assert bool(check.command) is typed
+    assert ("vm1 first another way out" in check.do) is not typed
