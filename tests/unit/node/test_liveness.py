@@ -10,7 +10,17 @@ import pytest
 
 from azure_cni.ipam.address_state import Holder, Sandbox, Slot, State
 from azure_cni.model.nic import ConfigName
-from azure_cni.node.pods.liveness import GRACE_S, Facts, Occupancy, Presence, Verdict, judge, superseded, suspicion
+from azure_cni.node.pods.liveness import (
+    GRACE_S,
+    Asked,
+    Facts,
+    Occupancy,
+    Presence,
+    Verdict,
+    judge,
+    superseded,
+    suspicion,
+)
 
 WIRED_HERE = Facts(wired=True, pod=Presence.HERE)
 OLDER = replace(WIRED_HERE, superseded=True, suspected_s=GRACE_S)
@@ -113,5 +123,14 @@ def test_which_sandboxes_have_a_newer_one(slots: list[Slot], older: set[str]) ->
 )
 def test_an_add_that_found_no_address_is_a_newer_sandbox_than_those_before_it(asked_s: float, older: set[str]) -> None:
     slots = [slot(1, "a", 1.0), slot(2, "b", 2.0), slot(3, "c", 1.0, pod="q")]
-    asked = {("default", "p", "u"): asked_s, ("default", "q", "of-another"): 9.0}
+    asked = {("default", "p", "u"): Asked("d", asked_s), ("default", "q", "of-another"): Asked("e", 9.0)}
+    assert {holder.sandbox.container_id for holder in superseded(slots, asked)} == older
+
+
+@pytest.mark.parametrize(("container", "older"), [("a", set()), ("b", {"a"})])
+def test_an_add_for_a_further_interface_of_a_container_makes_it_no_newer_sandbox(
+    container: str, older: set[str]
+) -> None:
+    slots = [slot(1, "a", 1.0), slot(2, "a", 9.5, ifname="net1")]
+    asked = {("default", "p", "u"): Asked(container, 9.0)}
     assert {holder.sandbox.container_id for holder in superseded(slots, asked)} == older

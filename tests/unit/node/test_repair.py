@@ -187,6 +187,20 @@ async def test_on_a_full_node_a_pod_gets_what_its_own_first_attempt_holds():
         assert node.counts.assigned == 1
 
 
+async def test_a_container_that_asked_for_a_further_address_in_vain_keeps_the_one_that_it_has():
+    """Its second interface (Multus): no newer sandbox. Its namespace may be empty (CRI-O keeps no pause process)."""
+    async with SimulatedNode(policy=Policy(size=1)).running() as node:
+        node.demand.observe_pod(pod_body("p"))
+        await node.sandboxes.add(first := sandbox_of("p", 0))
+        await asyncio.sleep(1)
+        with pytest.raises(NoAddress):
+            await node.sandboxes.add(replace(first, sandbox=first.sandbox._replace(ifname="net1")))
+        repair = node.repair()
+        for _ in range(3):
+            await grace(node, repair)
+        assert {slot.holder for slot in node.stored.ledger.slots} == {first}
+
+
 async def test_a_link_without_a_pod_is_taken_back_when_a_list_has_confirmed_it_and_nobody_lives_in_it():
     """The runtime died between an ADD and its own records, and the pod was deleted."""
     async with SimulatedNode().running() as node:

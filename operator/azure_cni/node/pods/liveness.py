@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from azure_cni.ipam.address_state import Holder, Slot
 
@@ -145,18 +145,25 @@ PodKey = tuple[str, str, str]
 """A pod's namespace, name and UID, as the runtime says them."""
 
 
-def superseded(slots: Iterable[Slot], asked: Mapping[PodKey, float] | None = None) -> frozenset[Holder]:
-    """The holders whose pod has a newer sandbox. `asked`: when (boot time) a pod's newest ADD found no address free.
+class Asked(NamedTuple):
+    """An ADD that found no address free: of which container, and its boot time."""
 
-    Interfaces of one container (Multus) are one sandbox, as old as its first address. Of two that are equally old
-    neither is newer.
+    container_id: str
+    at_s: float
+
+
+def superseded(slots: Iterable[Slot], asked: Mapping[PodKey, Asked] | None = None) -> frozenset[Holder]:
+    """The holders whose pod has a newer sandbox. `asked`: each pod's newest ADD that found no address free.
+
+    Interfaces of one container (Multus) are one sandbox, as old as its first address: one that asked for a further
+    address is no newer by that. Of two that are equally old neither is newer.
     """
     held = [(slot.holder, slot.since_s) for slot in slots if slot.holder is not None and slot.holder.pod_name]
     born: dict[str, float] = {}
     for holder, since_s in held:
         container = holder.sandbox.container_id
         born[container] = min(since_s, born.get(container, since_s))
-    newest = dict(asked or {})
+    newest = {pod: add.at_s for pod, add in (asked or {}).items() if add.container_id not in born}
     for holder, _ in held:
         pod = pod_key(holder)
         newest[pod] = max(born[holder.sandbox.container_id], newest.get(pod, 0.0))
