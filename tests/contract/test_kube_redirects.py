@@ -79,6 +79,13 @@ async def test_a_redirect_within_the_api_server_is_followed_with_the_token():
     assert f"Bearer {TOKEN}" in heard
 
 
+async def test_another_spelling_of_the_api_server_s_address_is_no_redirect():
+    """Nobody listens there; but that is found out by asking."""
+    async with open_session(KubeEndpoint("http://[0:0:0:0:0:0:0:1]:9", token=TOKEN)) as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(f"http://[0:0:0:0:0:0:0:1]:9{POOLS}")
+
+
 @pytest.mark.parametrize("status", [301, 302, 307])
 async def test_a_command_that_is_sent_elsewhere_is_an_error_and_asks_nobody_there(status: int, tmp_path: Path):
     async with redirecting(status) as (url, stranger):

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -187,9 +189,12 @@ class KubeClient:
 
 
 def _server_of(url: str) -> str:
-    """Scheme, host and port, alike for each spelling."""
+    """Scheme, host and port, alike for each spelling: an IPv6 address has several, and the library chooses one."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    host = parts.hostname or ""
+    with suppress(ValueError):
+        host = str(ip_address(host))
+    return f"{parts.scheme}://{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 class _Bearer:
