@@ -111,8 +111,7 @@ class ContainerEndpoints:
                     f"cannot give a container an address of --subnet {pool}: this VM's NIC has others ({address}); "
                     "create the network with the prefix of the NIC's subnet, or without --subnet"
                 )
-        # At the node's limit it may have been one that cooled.
-        self._memory.request(address, name=name, fresh=not self._node.state.at_limit)
+        self._memory.request(address, name=name, fresh=not self._node.sandboxes.assignment.may_have_cooled)
         self._node.reconciler.wake()
         return address
 

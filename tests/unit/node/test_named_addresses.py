@@ -95,6 +95,18 @@ async def test_what_cooled_at_the_nodes_limit_cools_again_when_the_kernel_refuse
         assert (node.counts.free, node.counts.cooling) == (0, 1)
 
 
+async def test_what_was_free_at_the_nodes_limit_is_free_again_when_the_kernel_refuses():
+    """A runtime repeats the ADD: what cooled each time would be missing for other pods, and add to what is wanted."""
+    async with SimulatedNode(policy=Policy(size=4)).running() as node:
+        await node.add("web")
+        await node.until(lambda: node.state.at_limit)
+        for _ in range(3):
+            node.datapath.fail_next = DatapathError("cannot enter /run/netns/other: it does not exist")
+            with pytest.raises(DatapathError):
+                await node.add("other")
+        assert (node.counts.free, node.counts.cooling) == (3, 0)
+
+
 async def test_before_the_nic_is_known_it_is_said_what_is_missing():
     nic = FakeNic()
     nic.hold()

@@ -80,6 +80,11 @@ class Assignment:
         slots = self._assign(holder) if self._state.ready else ()
         return slots or await self._wait_for_slots(holder, hold, wait_s=wait_s)
 
+    @property
+    def may_have_cooled(self) -> bool:
+        """Whether what was assigned just now may have cooled until then: at the node's limit, once nothing is free."""
+        return self._state.at_limit and not self._stored.ledger.counts().free
+
     def give_back(self, holder: Holder, *, cools: bool = False) -> None:
         """What it was given is free again at once: it was never wired. `cools`: not at once, for it may have cooled
         when it was claimed, after another sandbox.

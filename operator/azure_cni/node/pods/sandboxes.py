@@ -93,7 +93,7 @@ class Sandboxes:
             slots = (
                 self._repeated(known, holder) if known else await self.assignment.slots_for(holder, hold, wanted=wanted)
             )
-            cools = wanted is not None or self._state.at_limit  # it may have cooled until now, after another sandbox
+            cools = wanted is not None or self.assignment.may_have_cooled
             self._observer.stage("queue", perf_counter() - queued)
             started = perf_counter()
             try:
