@@ -10,6 +10,7 @@ import pytest
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.identity import ModeName
 from fakes.simulated_node import SimulatedNode, pod_body
+from unit.node.hanging import HangingCloud
 
 pytestmark = pytest.mark.looptime
 
@@ -91,3 +92,18 @@ async def test_a_pause_counts_from_the_pass_that_sees_it_also_while_a_fault_of_t
         write(node, paused=True)
         await asyncio.sleep(300.0)
         assert node.nic.writes == writes
+
+
+async def test_a_pause_counts_before_the_first_write_also_where_it_came_while_azure_was_silent() -> None:
+    node = SimulatedNode(policy=CHART)
+    node.cloud = cloud = HangingCloud()
+    cloud.hangs = True
+    async with SimulatedNode(policy=CHART, before=node).running() as node:
+        await asyncio.sleep(5.0)
+        write(node, **CONTRADICTION)
+        await asyncio.sleep(1200.0)
+        write(node, maxFree=60, paused=True)
+        cloud.hangs = False
+        await node.until(lambda: "primaryIP" in node.status, within_s=300.0)
+        await asyncio.sleep(300.0)
+        assert node.nic.writes == 0

@@ -109,12 +109,13 @@ class PoolTask:
 
     def _notice_change(self) -> None:
         """A person changed the spec or wants the NIC read, or it is another one, or others gave addresses back for pods
-        of this node: what was refused may be allowed.
+        of this node: what was refused may be allowed. So it may be when the node is known at last.
         """
         pool, identity = self._pool_object.pool, self._core.state.identity
-        if pool is None or identity is None:
+        if pool is None:
             return
-        setting = (pool.generation, pool.read_now, identity.nic_id, identity.subnet_id)
+        nic = (identity.nic_id, identity.subnet_id) if identity is not None else ("", "")
+        setting = (pool.generation, pool.read_now, *nic)
         if self._setting not in {None, setting}:
             self._attempts.hurry()
             self._writer.forget_room()
