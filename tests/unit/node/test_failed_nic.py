@@ -9,6 +9,7 @@ import pytest
 from azure_cni.errors import AccessDenied
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.pool.reservation_request import ControllerGrants
+from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S
 from fakes.nic import FakeNic, operation_failed
 from fakes.simulated_node import SimulatedNode, pod_body
 from unit.node.attaching import answering
@@ -74,3 +75,41 @@ async def test_after_a_growth_that_fails_again_and_again() -> None:
         assert failures > 5
         assert longest_s <= A_MINUTE_S
         await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def busy(on: SimulatedNode, *, most: int) -> None:
+    """A controller whose budget is used up: what allows no write it answers at once, all else it puts off."""
+    asked, since_s = 0, 0.0
+    while True:
+        await asyncio.sleep(1.0)
+        status, now_s = on.status, on.clock.boottime_s()
+        if status.get("requestID", 0) == status.get("grantedFor", 0):
+            continue
+        if status["requestID"] != asked:
+            asked, since_s = status["requestID"], now_s
+        if status["writeIntent"] == "Grow":
+            fields = {"granted": most, "grantedFor": asked, "grantReason": "QuotaExceeded"}
+        elif now_s - since_s >= GRANT_EXPLANATION_DELAY_S and status.get("grantReason") != "WriteBudget":
+            fields = {"grantReason": "WriteBudget"}
+        else:
+            continue
+        on.reconciler.pool_seen(await on.pools.patch_status(on.pools.shown(), fields))
+
+
+async def test_a_repair_that_waits_for_its_turn_asks_once() -> None:
+    """What the controller says meanwhile is about that write, and no word on growth."""
+    async with SimulatedNode(policy=SMALL, grants=ControllerGrants()).running() as node:
+        controller = asyncio.create_task(answering(node, most=4))
+        await node.until(lambda: node.counts.free == 4)
+        waits = [asyncio.create_task(node.add(f"p{number}")) for number in range(8)]
+        node.demand.replace([pod_body(f"p{number}") for number in range(8)])
+        await node.until(lambda: node.condition("QuotaExceeded")["status"] == "True")
+        controller.cancel()
+        controller = asyncio.create_task(busy(node, most=4))
+        await fails(node)
+        await node.until(lambda: node.status["writeIntent"] == "Rewrite")
+        asked = node.status["requestID"]
+        await asyncio.sleep(300)
+        assert (node.status["requestID"], node.status["writeIntent"]) == (asked, "Rewrite")
+        controller.cancel()
+        await asyncio.gather(controller, *waits, return_exceptions=True)

@@ -73,6 +73,8 @@ class PoolTask:
         """When the ledger last took over a read of the NIC, the kernel did not know all of it."""
         self._setting: tuple[int, str, str, str] | None = None
         """What `_notice_change` last saw."""
+        self._growth_refused = False
+        """As the controller last said of growth: by a refusal that does not end by waiting."""
         self._recalling = 0
         """How many addresses others were to give back for pods of this node when it last looked."""
 
@@ -191,7 +193,8 @@ class PoolTask:
         pool_state.grant = self._core.ports.grants.read(
             self._pool_object.pool_or_unread, pool_state.reservation.request
         )
-        may_grow = pool_state.grant.refusal not in _LASTING and not self._failures.blocks(Activity.GROW, now_s=now_s)
+        self._judge_refusal()
+        may_grow = not self._growth_refused and not self._failures.blocks(Activity.GROW, now_s=now_s)
         # What Azure refuses must not displace the growth that rests: that is asked for all the while.
         may_regroup = may_grow or not self._failures.blocks(Activity.GROUPS, now_s=now_s)
         may_rewrite = not self._failures.blocks(Activity.RELEASE, now_s=now_s)
@@ -213,6 +216,14 @@ class PoolTask:
             recall_met=pool_state.plan.recall_met if pool_state.plan else self._pool_object.pool_or_unread.recall_met,
         )
         return pool_state.plan
+
+    def _judge_refusal(self) -> None:
+        """Whether growth is refused. What is said of another write that waits for its turn is no word on growth: to ask
+        for that again would lose the turn, only to be refused once more.
+        """
+        about_another = self._pool_state.reservation.write_intent not in {WriteIntent.NONE, WriteIntent.GROW}
+        if self._pool_state.answered or not about_another:
+            self._growth_refused = self._pool_state.grant.refusal in _LASTING
 
     def _write_intent(self, step: Step) -> WriteIntent:
         """The write that the step needs; none during its pause after a failure, when a grant would be wasted."""
