@@ -12,10 +12,10 @@ from azure_cni.ipam.address_state import Holder, Sandbox, Slot, State
 from azure_cni.model.nic import ConfigName
 from azure_cni.node.pods.liveness import (
     GRACE_S,
-    Asked,
     Facts,
     Occupancy,
     Presence,
+    UnmetAdd,
     Verdict,
     judge,
     superseded,
@@ -123,7 +123,7 @@ def test_which_sandboxes_have_a_newer_one(slots: list[Slot], older: set[str]) ->
 )
 def test_an_add_that_found_no_address_is_a_newer_sandbox_than_those_before_it(asked_s: float, older: set[str]) -> None:
     slots = [slot(1, "a", 1.0), slot(2, "b", 2.0), slot(3, "c", 1.0, pod="q")]
-    asked = {("default", "p", "u"): Asked("d", asked_s), ("default", "q", "of-another"): Asked("e", 9.0)}
+    asked = {("default", "p", "u"): UnmetAdd("d", asked_s), ("default", "q", "of-another"): UnmetAdd("e", 9.0)}
     assert {holder.sandbox.container_id for holder in superseded(slots, asked)} == older
 
 
@@ -132,5 +132,5 @@ def test_an_add_for_a_further_interface_of_a_container_makes_it_no_newer_sandbox
     container: str, older: set[str]
 ) -> None:
     slots = [slot(1, "a", 1.0), slot(2, "a", 9.5, ifname="net1")]
-    asked = {("default", "p", "u"): Asked(container, 9.0)}
+    asked = {("default", "p", "u"): UnmetAdd(container, 9.0)}
     assert {holder.sandbox.container_id for holder in superseded(slots, asked)} == older

@@ -25,7 +25,7 @@ from azure_cni.api.pod_annotations import (
 from azure_cni.api.reading import mapping, metadata_of, spec_of, status_of, text
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.ipam.ledger import Ledger
-from azure_cni.node.pods.liveness import Asked, PodKey, Presence, pod_key
+from azure_cni.node.pods.liveness import PodKey, Presence, UnmetAdd, pod_key
 
 _STATIC_UID = "kubernetes.io/config.mirror"
 """Annotation of a mirror pod: the UID of the static pod that it shows. The kubelet gives the runtime that one."""
@@ -111,7 +111,7 @@ class Demand:
         self._on_node_network: dict[str, Pod] = {}
         """Those that ask for what they cannot have. Apart, for they hold and need no address."""
         self._waiting_adds: dict[Sandbox, Holder] = {}
-        self._asked: dict[PodKey, Asked] = {}
+        self._asked: dict[PodKey, UnmetAdd] = {}
         self.listed = False
         """Pods of this node have been seen: only then a pod's absence means anything."""
         self.lists_requested = 0
@@ -156,7 +156,7 @@ class Demand:
         """Count this sandbox, which asked at that boot time, as waiting while the block runs."""
         self._waiting_adds[holder.sandbox] = holder
         if holder.pod_name:
-            self._asked[pod_key(holder)] = Asked(holder.sandbox.container_id, asked_s)
+            self._asked[pod_key(holder)] = UnmetAdd(holder.sandbox.container_id, asked_s)
         try:
             yield
         finally:
@@ -190,7 +190,7 @@ class Demand:
             return Presence.HERE
         return Presence.ABSENT if self.listed else Presence.UNKNOWN
 
-    def asked(self, ledger: Ledger) -> Mapping[PodKey, Asked]:
+    def asked(self, ledger: Ledger) -> Mapping[PodKey, UnmetAdd]:
         """The newest ADD that found no address free, of each pod that holds one. Others are forgotten."""
         holding = {pod_key(slot.holder) for slot in ledger.slots if slot.holder is not None}
         self._asked = {pod: add for pod, add in self._asked.items() if pod in holding}

@@ -145,14 +145,14 @@ PodKey = tuple[str, str, str]
 """A pod's namespace, name and UID, as the runtime says them."""
 
 
-class Asked(NamedTuple):
+class UnmetAdd(NamedTuple):
     """An ADD that found no address free: of which container, and its boot time."""
 
     container_id: str
     at_s: float
 
 
-def superseded(slots: Iterable[Slot], asked: Mapping[PodKey, Asked] | None = None) -> frozenset[Holder]:
+def superseded(slots: Iterable[Slot], asked: Mapping[PodKey, UnmetAdd] | None = None) -> frozenset[Holder]:
     """The holders whose pod has a newer sandbox. `asked`: each pod's newest ADD that found no address free.
 
     Interfaces of one container (Multus) are one sandbox, as old as its first address: one that asked for a further

@@ -218,9 +218,7 @@ class PoolTask:
         return pool_state.plan
 
     def _judge_refusal(self) -> None:
-        """Whether growth is refused. What is said of another write that waits for its turn is no word on growth: to ask
-        for that again would lose the turn, only to be refused once more.
-        """
+        """By a word on growth alone: to ask for growth while another write waits would lose that one's turn."""
         about_another = self._pool_state.reservation.write_intent not in {WriteIntent.NONE, WriteIntent.GROW}
         if self._pool_state.answered or not about_another:
             self._growth_refused = self._pool_state.grant.refusal in _LASTING
@@ -230,15 +228,10 @@ class PoolTask:
         write_intent = intent_of(step)
         if write_intent is WriteIntent.NONE:
             return write_intent
-        if isinstance(step, Shrink) and self._failures.get(Activity.KERNEL) is not None:
-            return (
-                WriteIntent.NONE
-            )  # the table would go on counting what leaves as ours, also when it is another node's
-        return (
-            WriteIntent.NONE
-            if self._failures.blocks(activity_of(step, write_intent), now_s=self._now_s())
-            else write_intent
-        )
+        # While the table is not written it counts what leaves as ours, also when another node has it.
+        rests = isinstance(step, Shrink) and self._failures.get(Activity.KERNEL) is not None
+        rests = rests or self._failures.blocks(activity_of(step, write_intent), now_s=self._now_s())
+        return WriteIntent.NONE if rests else write_intent
 
     async def _act(self) -> None:
         """Take the step that was decided, if it is a write and the write is allowed; adopt what it brought."""
