@@ -1,4 +1,4 @@
-"""A node whose VM has a second NIC in another subnet: the pool stays on the primary one."""
+"""A second NIC of a node, in another subnet: the pool stays on the primary one, and pods reach both subnets."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import pytest
 from azurebox.client import Box
 from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import PORT, servers
-from scenarios.harness.vnet import ask_from, caller_seen, guest
+from scenarios.harness.vnet import ask_from, caller_seen, guest, sees
 
 BACK, BACK_PREFIX = "back", "10.240.8.0/24"
 NIC_S = 120.0
@@ -30,11 +30,18 @@ def second_address(box: Box, nodes: list[Node]) -> Iterator[str]:
 def test_a_second_nic_is_an_interface_and_pods_stay_on_the_first(
     box: Box, nodes: list[Node], second_address: str
 ) -> None:
-    """A VM of the other subnet reaches the node by its second address; new pods have addresses of the primary NIC."""
+    """A VM of the other subnet reaches the node by its second address; new pods have addresses of the primary NIC.
+
+    Pods and the VM reach each other, and see each other's own address.
+    """
     node = nodes[0]
     assert second_address in node.run("ip", "-4", "address", "show", "dev", "eth1")
     with guest("azbox-db", subnet=BACK) as (database, address):
         assert caller_seen(ask_from(database.name, f"{second_address}:{PORT}/clientip")) == str(address)
-    with servers(box, "two-nics", node=node.name, replicas=2) as workload:
-        assert {pod.address for pod in workload.pods()} <= node.on_nic()
+        with servers(box, "two-nics", node=node.name, replicas=2) as workload:
+            pods = workload.pods()
+            assert {pod.address for pod in pods} <= node.on_nic()
+            for pod in pods:
+                assert sees(box, pod, address) == str(pod.address)
+                assert caller_seen(ask_from(database.name, f"{pod.address}:{PORT}/clientip")) == str(address)
     node.shows(AT_REST, within_s=NIC_S)

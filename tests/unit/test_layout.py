@@ -75,6 +75,7 @@ TWO_SIDES = {
     "ports": "the node's and the cluster's ports",
     "bridge": "the mode as data (datapath) and its adapter (linux)",
     "conntrack": "what is judged (datapath) and its adapter (linux)",
+    "second_nics": "what is wanted (datapath) and its adapter (linux)",
     "datapath": "the pure package and its adapter (linux)",
 }
 """What two places may both be called: two sides of one thing."""

@@ -34,7 +34,7 @@ NodePort) goes to routable addresses or comes from outside the pool, so it is le
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
@@ -42,6 +42,7 @@ from azure_cni.datapath.conflicts import Conflict
 from azure_cni.datapath.conntrack import ConntrackUsage
 from azure_cni.datapath.modes import MODES, PodLinks
 from azure_cni.datapath.names import BRIDGE_MAC
+from azure_cni.datapath.second_nics import marking
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.model.identity import ModeName
 
@@ -112,11 +113,13 @@ class HostReport:
     way_out: str = ""
 
 
-def ruleset(table: NodeTable, *, uplink: str, way_out: str = "", pods: PodLinks) -> str:
+def ruleset(
+    table: NodeTable, *, uplink: str, way_out: str = "", beside: Collection[IPv4Address] = (), pods: PodLinks
+) -> str:
     """The table as `nft -f` takes it: whatever was there is replaced, in one transaction.
 
     `way_out` names the interface of the default route where that is not the uplink (see `way_out`); `pods` are the
-    interfaces that pods' packets come in by.
+    interfaces that pods' packets come in by. `beside` are the node's addresses on further NICs.
     """
     name = f"table inet {TABLE}"
     body = "\n".join(
@@ -133,7 +136,7 @@ def ruleset(table: NodeTable, *, uplink: str, way_out: str = "", pods: PodLinks)
             _postrouting(uplink, table.primary, way_out),
         )
     )
-    whole = replacing(name) + f"{name} {{\n{body}}}\n"
+    whole = replacing(name) + f"{name} {{\n{body}{marking(beside)}}}\n"
     return whole + _of_ports(table.pool | table.kept, pods.ports) if pods.ports else whole
 
 

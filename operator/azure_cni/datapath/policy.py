@@ -59,7 +59,10 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class PolicyRule:
-    """One IPv4 rule. `table` 0: it refuses. `narrowed`: it asks for more than addresses: a mark, a link, ports."""
+    """One IPv4 rule. `table` 0: it refuses. `narrowed`: it asks for more than addresses: a mark, a link, ports.
+
+    `mark`: a packet's under the mask has to be this one; (0, 0) where it is not asked for.
+    """
 
     preference: int
     table: int
@@ -68,11 +71,13 @@ class PolicyRule:
     suppress_prefix_length: int | None = None
     suppress_group: int | None = None
     narrowed: bool = False
+    mark: tuple[int, int] = (0, 0)
 
     def __str__(self) -> str:
         """As `ip rule` shows it, as far as it is known here."""
         words = [f"{self.preference}: from {_prefix(self.source)}"]
         words += [f"to {_prefix(self.destination)}"] if self.destination.prefixlen else []
+        words += [f"fwmark {self.mark[0]:#x}/{self.mark[1]:#x}"] if self.mark != (0, 0) else []
         words += [f"lookup {_TABLES.get(self.table, self.table)}"] if self.table else ["refuse"]
         words += [f"suppress_prefixlength {self.suppress_prefix_length}"] if self.suppress_prefix_length else []
         words += ["suppress_ifgroup default"] if self.suppress_group == 0 else []

@@ -31,16 +31,20 @@ from azure_cni.model.identity import ModeName
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """A table for the interfaces of this node. `retires_bridge`: one of mode bridge is left, whose table goes too."""
+    """A table for the interfaces of this node. `retires_bridge`: one of mode bridge is left, whose table goes too.
+
+    `beside`: the node's addresses on further NICs (`second_nics.Detour.own`).
+    """
 
     table: NodeTable
     uplink: str
     way_out: str = ""
     retires_bridge: bool = False
+    beside: tuple[IPv4Address, ...] = ()
 
     def script(self) -> tuple[str, tuple[str, ...]]:
         """What to load, and the families in which it makes a table."""
-        script = ruleset(self.table, uplink=self.uplink, way_out=self.way_out, pods=self.table.pods)
+        script = ruleset(self.table, uplink=self.uplink, way_out=self.way_out, beside=self.beside, pods=self.table.pods)
         if self.table.pods.ports:
             return script, ("inet", "bridge")
         return (script + replacing(BRIDGE_TABLE) if self.retires_bridge else script), ("inet",)

@@ -21,7 +21,7 @@ from azure_cni.datapath import policy, uplink
 from azure_cni.datapath.conflicts import Conflict, address_elsewhere
 from azure_cni.datapath.names import GROUP
 from azure_cni.datapath.node_table import HostReport, NodeTable
-from azure_cni.datapath.policy import PolicyRule
+from azure_cni.datapath.policy import OURS, PolicyRule
 from azure_cni.datapath.uplink import SYNTHETIC_DRIVER, Evidence, Link, RouteDecision, Uplink
 from azure_cni.errors import DatapathError
 from azure_cni.linux import bridge, route_lookup, rtnetlink, rules, switches
@@ -29,6 +29,7 @@ from azure_cni.linux.conntrack import Conntrack
 from azure_cni.linux.filter_survey import FilterSurvey
 from azure_cni.linux.kernel_table import KernelTable, Ruleset
 from azure_cni.linux.netlink import Netlink
+from azure_cni.linux.second_nics import SecondNics
 from azure_cni.linux.veth import LEAVING
 from azure_cni.model.text import few
 
@@ -56,6 +57,7 @@ class Host:
         """The index of the NIC's interface as last found."""
         self._filters = FilterSurvey()
         self._table = KernelTable()
+        self._second_nics = SecondNics()
 
     def close(self) -> None:
         """Give the sockets back."""
@@ -107,7 +109,9 @@ class Host:
             raise self._kept_back([error], self._table.put_right_as_before()) from error
         pods = bridge.are_ours([link for link in links if table.pods.include(link.name)], links)
         way_out, detour = self._way_out(links, link, table)
-        wanted = Ruleset(table, link.name, way_out, retires_bridge=bridge.is_left(links))
+        held = rtnetlink.addresses(self._kernel)
+        beside = self._second_nics.wanted(links, held, link, table)
+        wanted = Ruleset(table, link.name, way_out, bridge.is_left(links), beside.own if beside else ())
         present = rules.read(self._kernel)
         repaired: list[str] = []
         parts: tuple[Callable[[], list[str]], ...] = (
@@ -117,6 +121,7 @@ class Host:
             # With the switch for all, the kernel has turned on each link's, whatever the list of links says.
             lambda: self._pods_switches(pods, table, but="forwarding" if _was_off(_FORWARD) in repaired else ""),
             lambda: self._policy(present, pods),
+            lambda: self._second_nics.put_right(self._kernel, present, beside, links, link),
             lambda: self._bare_uplink(link, table, present or ()),
         )
         failures: list[DatapathError] = []
@@ -129,7 +134,7 @@ class Host:
             raise self._kept_back(failures, repaired) from failures[0]
         filters = self._filters.conflicts(table, uplink=link.name)
         others = () if present is None else policy.foreign(present, table.pool)
-        elsewhere = self._addresses_elsewhere(links, link, table)
+        elsewhere = _addresses_elsewhere(links, held, link, table)
         conflicts = (*others, *doubt, *detour, *elsewhere, *filters)
         return HostReport(link, tuple(repaired), conflicts, self._conntrack.usage(), way_out)
 
@@ -167,7 +172,7 @@ class Host:
         ours = {link.name: link for link in pods}
         strays = policy.ungrouped(((link.name, link.group) for link in ours.values()), leaving=LEAVING)
         if missing:
-            self._kernel.change(rules.add_ours())
+            self._kernel.change(rules.add(OURS))
         if strays:
             self._kernel.change(*(rtnetlink.set_group(name, ours[name].index, GROUP) for name in strays))
         found = [f"{missing}: added"] if missing else []
@@ -193,14 +198,6 @@ class Host:
             return []
         named = few(sorted(address for address, _ in strays))
         return [f"{link.name} had addresses of pods ({named}): removed; {policy.culprit(present, table.pool)}"]
-
-    def _addresses_elsewhere(self, links: Sequence[Link], uplink: Uplink, table: NodeTable) -> tuple[Conflict, ...]:
-        """Pods' addresses on other interfaces than the uplink."""
-        held = [(it[0], it[1]) for it in rtnetlink.addresses(self._kernel) if it[0] != uplink.index]
-        if not any(address in table.pool for _, address in held):
-            return ()
-        names = {link.index: link.name for link in links}
-        return address_elsewhere([(names.get(index, "?"), address) for index, address in held], table.pool)
 
     def _bridge(self, table: NodeTable, links: Sequence[Link], *, mtu: int) -> list[str]:
         """The bridge of the mode that has one, and none in any other."""
@@ -238,6 +235,15 @@ class Host:
                 f"cannot turn on sysctl {name.replace('/', '.')}: {error.strerror} ({switch}); set it to 1 on the node"
             ) from error
         return True
+
+
+def _addresses_elsewhere(
+    links: Sequence[Link], held: Sequence[tuple[int, IPv4Address, int]], uplink: Uplink, table: NodeTable
+) -> tuple[Conflict, ...]:
+    """Pods' addresses on other interfaces than the uplink."""
+    names = {link.index: link.name for link in links}
+    others = [(names.get(index, "?"), address) for index, address, _ in held if index != uplink.index]
+    return address_elsewhere(others, table.pool)
 
 
 def _was_off(sysctl: str) -> str:

@@ -147,6 +147,38 @@ def routes(kernel: Netlink, index: int = 0) -> list[tuple[int, Route]]:
     return found
 
 
+def default_routes(kernel: Netlink, table: int) -> list[tuple[int, IPv4Address]]:
+    """The default routes of one table, by interface and gateway; none where there is no such table."""
+    body = rt.RTMSG.pack(rt.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0) + attribute(rt.RTA_TABLE, rt.U32.pack(table))
+    found: list[tuple[int, IPv4Address]] = []
+    for payload in kernel.dump(f"list the routes of table {table}", kind=rt.RTM_GETROUTE, body=body):
+        values = attributes(payload[rt.RTMSG.size :])
+        gateway = rt.address(values, rt.RTA_GATEWAY)
+        if gateway is not None and rt.RTA_DST not in values and rt.number(values, rt.RTA_TABLE) == table:
+            found.append((rt.number(values, rt.RTA_OIF), gateway))
+    return found
+
+
+def add_default(index: int, gateway: IPv4Address, *, table: int) -> NetlinkRequest:
+    """A default route in a table other than main's, whether or not another route leads to the gateway."""
+    body = _default(index, gateway, table=table)
+    what = f"add the default route of table {table} via {gateway}"
+    return NetlinkRequest(what, rt.RTM_NEWROUTE, rt.CREATE_OR_REPLACE, body)
+
+
+def delete_default(index: int, gateway: IPv4Address, *, table: int) -> NetlinkRequest:
+    """Remove it again."""
+    body = _default(index, gateway, table=table)
+    what = f"delete the default route of table {table} via {gateway}"
+    return NetlinkRequest(what, rt.RTM_DELROUTE, 0, body, forgiven=(errno.ESRCH,))
+
+
+def _default(index: int, gateway: IPv4Address, *, table: int) -> bytes:
+    head = (rt.AF_INET, 0, 0, 0, 0, rt.RTPROT_KERNEL, rt.SCOPE_UNIVERSE, rt.RTN_UNICAST, rt.RTNH_F_ONLINK)
+    body = rt.RTMSG.pack(*head) + attribute(rt.RTA_TABLE, rt.U32.pack(table))
+    return body + attribute(rt.RTA_OIF, rt.U32.pack(index)) + attribute(rt.RTA_GATEWAY, gateway.packed)
+
+
 def interface(kernel: Netlink, name: str) -> Interface | None:
     """Everything that CHECK compares, of one interface; None where there is none."""
     found = link(kernel, name)

@@ -13,7 +13,7 @@ from azure_cni.datapath.uplink import Link
 from azure_cni.linux import rtnetlink_format as rt
 from azure_cni.linux.netlink import NetlinkRequest, attribute
 
-_PROMOTE_SECONDARIES = 20
+_PROMOTE_SECONDARIES, _SRC_VALID_MARK = 20, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,16 @@ OF_PODS = (Switch("forwarding", 1, 1), Switch("accept_source_route", 9, 0), Swit
 def promote_secondaries(name: str, index: int) -> NetlinkRequest:
     """Removing an address shall not take others of its subnet along."""
     return _set(f"let {name} promote secondary addresses", index, (_PROMOTE_SECONDARIES, 1))
+
+
+def asks_with_mark(link: Link) -> bool:
+    """Whether its reverse path filter asks the policy rules with a packet's mark (src_valid_mark)."""
+    return link.switches[_SRC_VALID_MARK - 1 : _SRC_VALID_MARK] == (1,)
+
+
+def ask_with_mark(name: str, index: int) -> NetlinkRequest:
+    """Let it do so."""
+    return _set(f"set src_valid_mark of {name}", index, (_SRC_VALID_MARK, 1))
 
 
 def ready_for_pod(name: str, index: int) -> NetlinkRequest:
