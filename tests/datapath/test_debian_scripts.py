@@ -160,6 +160,17 @@ async def test_a_removed_package_leaves_nothing_in_the_kernel(site: Site) -> Non
 
 
 @TRANSPARENT
+async def test_a_removed_package_leaves_nothing_of_a_second_nic(site: Site) -> None:
+    site.node.batch("link add eth1 type veth peer name vm2", "address add 10.240.8.4/24 dev eth1", "link set eth1 up")
+    site.node.ip("rule", "delete", "pref", "90")
+    before = site.node.run("ip", "rule"), site.node.run("ip", "route", "show", "table", "all")
+    await site.machine.datapath.apply_node(TABLE)
+    assert "lookup 1633906282" in site.node.run("ip", "rule")
+    run(site, "postrm", "remove")
+    assert (site.node.run("ip", "rule"), site.node.run("ip", "route", "show", "table", "all")) == before
+
+
+@TRANSPARENT
 async def test_a_purge_after_the_removal_cuts_off_nobody_who_serves_the_vm_since(site: Site) -> None:
     await with_containers(site)
     before = state(site)

@@ -181,6 +181,18 @@ async def test_what_somebody_deletes_is_back_at_once(site: Site, command: str) -
         )
 
 
+async def test_the_filter_of_the_second_nic_asks_with_the_mark(site: Site) -> None:
+    plugged(site)
+    await site.machine.datapath.apply_node(TABLE)
+    switch = "net/ipv4/conf/eth1/src_valid_mark"
+    assert site.node.sysctl(switch) == "1"
+    site.node.sysctl(switch, "0")
+    words = "sysctl net.ipv4.conf.eth1.src_valid_mark was 0: set to 1"
+    assert (await site.machine.datapath.apply_node(TABLE)).repaired == (words,)
+    assert site.node.sysctl(switch) == "1"
+    assert site.node.sysctl("net/ipv4/conf/eth0/src_valid_mark") == "0"
+
+
 async def test_a_nic_that_is_plugged_in_is_noticed(site: Site) -> None:
     await site.machine.datapath.apply_node(TABLE)
     async with watching(site.machine):
