@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import aiohttp
@@ -53,6 +53,18 @@ class Server:
         """As the agent of vm1."""
         return await self.send(verb, path, body, AS_AGENT | (headers or {}))
 
+    async def settled(self, *, gone: Collection[str] = ()) -> None:
+        """Wait until the policies refuse what they are for, and those that are gone do not: either takes a moment."""
+        refused = {
+            "azure-cni-events": (EVENTS, event("Secret", "vm1")),
+            "azure-cni-own-node": (COLLECTION, pool("vm2")),
+        }
+        async with asyncio.timeout(PATIENCE_S):
+            for policy, (path, body) in refused.items():
+                wanted = 201 if any(one.endswith(f"policybindings/{policy}") for one in gone) else 403
+                while await self.agent("POST", f"{path}?dryRun=All", body) != wanted:  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+
 
 @pytest.fixture
 async def server(apiserver: Place) -> AsyncIterator[Server]:
@@ -64,12 +76,11 @@ async def server(apiserver: Place) -> AsyncIterator[Server]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust), headers=headers) as session:
         found = Server(session, endpoint.url)
         made = [path for path, body in OBJECTS if await found.send("POST", path.rpartition("/")[0], body) in MADE]
-        refused = [("POST", EVENTS, event("Secret", "vm1")), ("POST", COLLECTION, pool("vm2"))]
-        async with asyncio.timeout(PATIENCE_S):  # in force a moment after they were made
-            while [await found.agent(*one) for one in refused] != [403, 403]:  # noqa: ASYNC110
-                await asyncio.sleep(0.2)
+        await found.settled()
         yield found
-        for path in (*made, f"{COLLECTION}/vm1"):
+        for path in (*made[::-1], f"{COLLECTION}/vm1"):
+            if path.startswith(BINDINGS):  # the agent's rights go last
+                await found.settled(gone=made)
             await found.send("DELETE", path, None)
 
 
