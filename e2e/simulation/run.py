@@ -130,7 +130,8 @@ class Simulation:
                     raise error
             if injecting.done() and not self._missing(injector):
                 await pace.sleep(2 * GRACE_REAL_S * pace.speed)
-                return str(judge.violations[0]) if judge.violations else self._missing(injector)
+                if judge.violations or not self._missing(injector):  # else a node has begun to grow again meanwhile
+                    return str(judge.violations[0]) if judge.violations else ""
             await asyncio.sleep(LOOK_S)
         return f"not done within {self._run.scenario.within_s:.0f} s: {self._missing(injector)}"
 

@@ -55,13 +55,15 @@ class Server:
 
     async def settled(self, *, gone: Collection[str] = ()) -> None:
         """Wait until the policies refuse what they are for, and those that are gone do not: either takes a moment."""
-        refused = {
+        out_of_force = [path.rpartition("/")[2] for path in gone]
+        asked = {
+            "": (EVENTS, event("Pod", "web-1")),  # without the agent's rights all is refused
             "azure-cni-events": (EVENTS, event("Secret", "vm1")),
             "azure-cni-own-node": (COLLECTION, pool("vm2")),
         }
         async with asyncio.timeout(PATIENCE_S):
-            for policy, (path, body) in refused.items():
-                wanted = 201 if any(one.endswith(f"policybindings/{policy}") for one in gone) else 403
+            for policy, (path, body) in asked.items():
+                wanted = 201 if policy in {"", *out_of_force} else 403
                 while await self.agent("POST", f"{path}?dryRun=All", body) != wanted:  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
 
