@@ -185,7 +185,7 @@ async def flood(kind: str, seconds: float, places: Sequence[tuple[str, int]], *,
 
 
 async def until_enough(kind: str, count: int, end_s: float) -> None:
-    """Raises when so many connections came about, and one was answered where each is."""
+    """Raises DidEnough after `count` connections; of a kind that is answered, not before the first answer."""
     while asyncio.get_running_loop().time() < end_s:
         if opened >= count and (answers or kind not in ANSWERED):
             raise DidEnough

@@ -1,7 +1,7 @@
 """A registry that nodes pull from, and `docker` for a page that builds an image and pushes it there.
 
-The registry keeps images in memory and speaks plain HTTP, which each node is told by the file that containerd has for
-that (`hosts.toml`). It runs in the network of the control plane's VM.
+The registry keeps images in memory and speaks plain HTTP; `hosts.toml` says so to each node's containerd. It runs in
+the network of the control plane's VM.
 
 `python -m scenarios.harness.registry build -t NAME DIRECTORY` gives the name to the image that the box has built from
 the Dockerfile of that directory; `push NAME` pushes it, as docker would. It refuses all else.

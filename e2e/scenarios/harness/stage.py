@@ -33,7 +33,7 @@ def look_now(stage: Stage) -> None:
 
 
 def come_to_rest(stage: Stage) -> None:
-    """It holds its usual addresses, and is told nothing more."""
+    """Wait until the first node holds its usual addresses, and leave its spec empty."""
     stage.node.want(size=AT_REST.allocated)
     stage.box.wait_for(lambda: stage.node.counts() == AT_REST, LIMIT_S, "the pool to be at rest")
     stage.node.want()

@@ -72,7 +72,7 @@ class Detour:
 
     @property
     def rules(self) -> tuple[PolicyRule, ...]:
-        """What the kernel should have, and no other one of ours."""
+        """All policy rules of ours that the kernel should have."""
         return tuple(
             PolicyRule(
                 DETOUR_PREFERENCE,

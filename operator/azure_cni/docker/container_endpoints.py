@@ -258,7 +258,7 @@ class ContainerEndpoints:
         return next((slot for slot in self._node.stored.ledger.slots if slot.address == address), None)
 
     async def admit_again(self) -> None:
-        """Docker's firewall forwards for all that is wired here, also where somebody set it up anew. DatapathError."""
+        """Have Docker's firewall forward for all that is wired here, also after somebody flushed it. DatapathError."""
         if any(holder.netns for holder in self._holders()) and await self._admit():
             log.warning("rules put back into the firewall's chain FORWARD, for containers that run")
 
