@@ -1,6 +1,5 @@
 """What goes wrong in Azure: reported in words that a person can act on, and right again without help."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -187,8 +186,7 @@ def test_a_lost_address_is_found_when_somebody_asks(box: Box, workload: Workload
     robbed = workload.settle(1)[0]
     node.want(paused=True)
     box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": [str(robbed.address)]})
-    asked = str(time.time())
-    box.kubectl("annotate", "nodeippool", node.name, "--overwrite", f"azure-cni.io/read-now={asked}")
+    asked = node.read_now()
     _holds(box, node, "Drifted", "AddressesLost", str(robbed.address))
     answered = partial(_was_read_for, node, asked)
     box.wait_for(answered, TOLD_S, "the pool to say that it was read for the annotation")

@@ -106,8 +106,7 @@ def test_a_node_port_leads_from_the_internet_to_a_pod_of_another_node(
 
 def _read_nic(box: Box, node: Node) -> None:
     """Have the agent read its NIC now, and wait until it has."""
-    asked = str(time.time())
-    box.kubectl("annotate", "nodeippool", node.name, "--overwrite", f"azure-cni.io/read-now={asked}")
+    asked = node.read_now()
 
     def answered() -> bool:
         return bool(node.pool()["status"].get("lastRead", {}).get("request") == asked)

@@ -19,7 +19,7 @@ from scenarios.harness.commandline import ask
 from scenarios.harness.node import Node
 from scenarios.harness.product import Product
 from scenarios.harness.seeds import MISTAKES, Mistake
-from scenarios.harness.stage import Stage, look_now
+from scenarios.harness.stage import Stage
 
 FOUND_S = 180.0
 """Filters of others are examined once a minute."""
@@ -59,7 +59,7 @@ def test_a_mistake_is_found_and_the_command_that_is_named_mends_it(
         figure(f"{mistake.code}: {found[0]['message']} -> {where}{command}")
         assert f"{where}{command}" in ask(*words).printed
         _carry_out(command, node, stage=seedbed, programs=programs)
-        look_now(seedbed)
+        seedbed.node.read_now()
         seedbed.box.wait_for(lambda: not _named(mistake.code, words), MENDED_S, f"{mistake.code} to end", poll_s=1.0)
 
 

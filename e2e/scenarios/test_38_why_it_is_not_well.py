@@ -199,7 +199,7 @@ def test_a_pod_that_lost_its_address_is_deleted_by_the_command(scene: Scene, old
     try:
         begun_s = time.time()
         scene.box.azure("POST", f"/nics/{scene.node.nic_name}/vanish", {"addresses": [str(pod.address)]})
-        scene.read_now(scene.node)
+        scene.node.read_now()
         why = scene.asked(pod.name, LOST)
         judge(why, LOST, {"POD": pod.name}, begun_s=begun_s)
         follow(why["command"])
@@ -230,8 +230,8 @@ def test_of_two_pods_with_one_address_the_command_deletes_the_one_that_lost_it(s
             with scene.cloud.subnet_left_with(0):
                 box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": [address]})
                 assert box.azure("POST", f"/nics/{other.nic_name}/appear", {"count": 1})["addresses"] == [address]
-                scene.read_now(node)
-                scene.read_now(other)
+                node.read_now()
+                other.read_now()
                 heirs.settle(2)
             assert address in {str(heir.address) for heir in heirs.pods()}
             why = scene.asked(pod.name, TWICE)

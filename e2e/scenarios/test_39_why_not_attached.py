@@ -67,7 +67,7 @@ def _well_without(scene: Scene, stack: ExitStack, pod: str) -> Patient:
 
     def mend() -> None:
         stack.close()
-        scene.read_now(scene.node)
+        scene.node.read_now()
 
     return Patient(pod, mend, lambda: scene.well(pod))
 
@@ -78,7 +78,7 @@ def _missing_pool(scene: Scene) -> Iterator[Patient]:
 
         def mend() -> None:
             stack.enter_context(load_balancer(scene.box, "missing", subnet=SUBNET, port=80, backend_port=PORT))
-            scene.read_now(scene.node)
+            scene.node.read_now()
 
         yield Patient(pod, mend, lambda: scene.well(pod))
 
@@ -170,7 +170,7 @@ def _on_a_foreign_address(scene: Scene) -> Iterator[Patient]:
     (added,) = scene.box.azure("POST", f"/nics/{node.nic_name}/appear", {"count": 1})["addresses"]
     try:
         node.want(size=2)
-        scene.read_now(node)
+        node.read_now()
         scene.box.wait_for(lambda: _holds(node, 2, added), STEP_S, "the other node to know of both its addresses")
         with asking(scene.box, "adopted", node, {POOLS: POOL_ID}, replicas=2, gated=False) as made:
             pod = next(one.name for one in made.ready(2) if str(one.address) == added)

@@ -8,6 +8,7 @@ import json
 import re
 import sqlite3
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -175,6 +176,12 @@ class Node:
         """Set the whole spec of the NodeIPPool; without fields the chart's values count."""
         patch = [{"op": "add", "path": "/spec", "value": spec}]
         self._box.kubectl("patch", "nodeippool", self.name, "--type=json", "-p", json.dumps(patch))
+
+    def read_now(self) -> str:
+        """Have the agent read its NIC, and try again what Azure refused; what `status.lastRead.request` is then."""
+        asked = str(time.time_ns())
+        self._box.kubectl("annotate", "nodeippool", self.name, "--overwrite", f"azure-cni.io/read-now={asked}")
+        return asked
 
     def forget_events(self) -> None:
         """Delete the events of the pool, so that only new ones are found."""

@@ -17,7 +17,7 @@ from scenarios.harness.azure_seeds import (
 from scenarios.harness.node import AT_REST
 from scenarios.harness.pods import servers
 from scenarios.harness.product import DAEMON_SET, NAMESPACE, QUICK
-from scenarios.harness.stage import LIMIT_S, Stage, come_to_rest, look_now
+from scenarios.harness.stage import LIMIT_S, Stage, come_to_rest
 
 PLUGINS = "/opt/cni/bin"
 RIVAL = "/etc/cni/net.d/00-rival.conflist"
@@ -53,7 +53,7 @@ def a_pause_that_nobody_ended(stage: Stage) -> Iterator[None]:
 @contextmanager
 def a_forward_policy_that_drops(stage: Stage) -> Iterator[None]:
     stage.node.run("iptables", "-P", "FORWARD", "DROP")
-    look_now(stage)
+    stage.node.read_now()
     try:
         yield
     finally:
@@ -209,7 +209,7 @@ def an_address_of_a_pod_taken_off_the_nic(stage: Stage) -> Iterator[None]:
         with servers(stage.box, "robbed", node=stage.node.name, replicas=1) as workload:
             (pod,) = workload.pods()
             stage.box.azure("POST", f"/nics/{stage.node.nic_name}/vanish", {"addresses": [str(pod.address)]})
-            look_now(stage)
+            stage.node.read_now()
             yield
     finally:
         come_to_rest(stage)

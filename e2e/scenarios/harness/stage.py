@@ -1,6 +1,5 @@
 """Where mistakes are seeded: mostly on the first node, which is at rest before and after."""
 
-import time
 from dataclasses import dataclass
 
 from azurebox.client import Box
@@ -24,12 +23,6 @@ class Stage:
     def node(self) -> Node:
         """The first one."""
         return self.nodes[0]
-
-
-def look_now(stage: Stage) -> None:
-    """What nobody tells an agent of, it sees once a minute, or when it is asked to look."""
-    asked = f"azure-cni.io/read-now={time.time_ns()}"
-    stage.box.kubectl("annotate", "nodeippool", stage.node.name, "--overwrite", asked)
 
 
 def come_to_rest(stage: Stage) -> None:

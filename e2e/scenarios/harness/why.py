@@ -73,11 +73,6 @@ class Scene:
         named = f"{NAMESPACE}/{pod}"
         ask_until(self.box, lambda answers: answers[0]["cause"] == "Addressed", "why", named, within_s=WELL_S)
 
-    def read_now(self, node: Node) -> None:
-        """Have a node's agent read its NIC, and try again what Azure refused."""
-        at = f"azure-cni.io/read-now={time.time()}"
-        self.box.kubectl("annotate", "nodeippool", node.name, "--overwrite", at)
-
 
 Trouble = Callable[[Scene], AbstractContextManager[Any]]
 NOTHING: Mapping[str, Any] = {}
