@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from azure_cni.kube.client import KubeEndpoint
 from azurebox import tools
+from contract.admission_world import Admission, admitting
 from contract.kube_world import HTTP, MEMORY, Place
 from simulation.cluster import Cluster, new_directory
 
@@ -42,6 +43,14 @@ def place(request: pytest.FixtureRequest) -> Place:
 def server(request: pytest.FixtureRequest) -> Place:
     """Each place with a server."""
     return _place(request)
+
+
+@pytest.fixture
+async def admission(apiserver: Place) -> AsyncIterator[Admission]:
+    """The real server with the chart's policies on agents in force."""
+    assert apiserver.real is not None
+    async with admitting(apiserver.real) as opened:
+        yield opened
 
 
 def _place(request: pytest.FixtureRequest) -> Place:
