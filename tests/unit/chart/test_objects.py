@@ -190,6 +190,16 @@ def test_the_directory_of_docker_s_own_socket_is_mounted_read_only_and_only_wher
     assert not [mount for mount in mounts("docker.enabled=true") if mount == "docker-engine"]
 
 
+def test_the_namespaces_of_docker_s_containers_are_seen_where_its_lists_are_believed():
+    """Else an agent never learns whether a container that Docker has lost is dead, and keeps its address."""
+    values = ("docker.enabled=true", "docker.engineSocket=/run/docker-api/docker.sock")
+    where = {"name": "docker-netns", "mountPath": "/run/docker/netns"}
+    assert mounts(*values)["docker-netns"] == mounts()["netns"] | where  # those of later containers, too
+    (volume,) = [one for one in agent_pod(*values)["spec"]["volumes"] if one["name"] == "docker-netns"]
+    assert volume["hostPath"] == {"path": "/run/docker/netns", "type": "DirectoryOrCreate"}
+    assert "docker-netns" not in mounts("docker.enabled=true")
+
+
 def test_probes_and_scrapes_find_the_port():
     pod, ports = agent_pod("metrics.port=9900"), container("metrics.port=9900")["ports"]
     assert ports == [{"name": "metrics", "containerPort": 9900, "hostPort": 9900, "protocol": "TCP"}]
