@@ -5,10 +5,17 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
 
 from fakeazure import armwrites, errors, faults, resources, vnets
+from fakeazure.armaccepted import (
+    check_links,
+    injected_ending,
+    operation_headers,
+    operation_named,
+    operation_url,
+    subnet_full,
+)
 from fakeazure.armroles import vm_identity
 from fakeazure.names import ResourceId
-from fakeazure.nics import Draft
-from fakeazure.operations import Ending, Operation
+from fakeazure.operations import Ending
 from fakeazure.records import NIC_TYPE, Document, Nic, Vm, VNet
 from fakeazure.wire import Answer, Call, json_answer
 
@@ -39,9 +46,9 @@ def _put_nic(azure: "FakeAzure", call: Call) -> Answer:
     if existing:
         armwrites.check_etag(call, existing.id, existing.etag)
     draft = azure.nics.read(path, call.request.json())
-    _check_links(azure, call, draft)
+    check_links(azure, call, draft, action=f"{NIC_TYPE}/write")
     full = azure.faults.take(faults.SubnetFull, call.operation, name)
-    refusal = _subnet_full(azure, draft) if full else None
+    refusal = subnet_full(azure, draft) if full else None
     if full and refusal and not full[0].late:
         raise refusal
     slow = azure.faults.take(faults.SlowOperation, call.operation, name)
@@ -49,11 +56,11 @@ def _put_nic(azure: "FakeAzure", call: Call) -> Answer:
         draft,
         now=call.now,
         duration_s=slow[0].seconds if slow else azure.operation_duration_s,
-        ending=Ending("Failed", refusal) if refusal else _injected_ending(azure, call, name),
+        ending=Ending("Failed", refusal) if refusal else injected_ending(azure, call, name),
     )
     if operation is None:
         return Answer(200 if existing else 201, nic.encoded())
-    reply = Answer(200, nic.encoded(), _operation_headers(call, operation))
+    reply = Answer(200, nic.encoded(), operation_headers(call, operation))
     if superseded := azure.faults.take(faults.Superseded, call.operation, name):
         azure.outside.write(nic.name, keeps_ours=superseded[0].keeps_ours)
     return reply
@@ -68,10 +75,10 @@ def _delete_nic(azure: "FakeAzure", call: Call) -> Answer:
         nic,
         now=call.now,
         duration_s=slow[0].seconds if slow else azure.operation_duration_s,
-        ending=_injected_ending(azure, call, nic.name),
+        ending=injected_ending(azure, call, nic.name),
     )
-    location = _operation_url(call, operation, "operationResults")
-    return Answer(200, headers={**_operation_headers(call, operation), "Location": location})
+    location = operation_url(call, operation, "operationResults")
+    return Answer(200, headers={**operation_headers(call, operation), "Location": location})
 
 
 def _get_vm(azure: "FakeAzure", call: Call) -> Answer:
@@ -128,16 +135,16 @@ def _check_address(azure: "FakeAzure", call: Call) -> Answer:
 
 
 def _get_operation(azure: "FakeAzure", call: Call) -> Answer:
-    operation = _operation(azure, call)
+    operation = operation_named(azure, call)
     wait_s = operation.retry_after_s(call.now) if operation.status == "InProgress" else 0
     return json_answer(operation.document(), headers={"Retry-After": str(wait_s)} if wait_s else {})
 
 
 def _operation_result(azure: "FakeAzure", call: Call) -> Answer:
-    operation = _operation(azure, call)
+    operation = operation_named(azure, call)
     if operation.status == "InProgress":
         wait_s = operation.retry_after_s(call.now)
-        location = _operation_url(call, operation, "operationResults")
+        location = operation_url(call, operation, "operationResults")
         return Answer(202, headers={"Location": location, **({"Retry-After": str(wait_s)} if wait_s else {})})
     if operation.error:
         raise operation.error
@@ -188,59 +195,6 @@ def _vnet(azure: "FakeAzure", resource: ResourceId) -> VNet:
         typed_name = f"Microsoft.Network/virtualNetworks/{resource.names[0]}"
         raise errors.resource_not_found(typed_name, resource.group)
     return vnet
-
-
-def _check_links(azure: "FakeAzure", call: Call, draft: Draft) -> None:
-    """The writer must be allowed to join every resource that the NIC refers to, also one it referred to before."""
-    principal = azure.identity.principals[call.principal_id]
-    missing = [pair for pair in draft.references() if not azure.identity.allows(principal, pair[0], scope=pair[1])]
-    if missing:
-        action = "Microsoft.Network/networkInterfaces/write"
-        raise errors.forbidden_link(principal.object_id, action=action, scope=draft.nic_id, missing=missing)
-
-
-def _subnet_full(azure: "FakeAzure", draft: Draft) -> errors.ArmError | None:
-    """The refusal of a full subnet, when the write asks for any new address."""
-    new = sum(not config.address for config in draft.configs)
-    subnet = azure.network.subnets.get(draft.configs[0].subnet_id.lower())
-    return errors.subnet_is_full(subnet.id, prefix=str(subnet.prefix), count=new) if new and subnet else None
-
-
-def _injected_ending(azure: "FakeAzure", call: Call, name: str) -> Ending | None:
-    taken = azure.faults.take(faults.FailOperation, call.operation, name)
-    if taken is None:
-        return None
-    effect = taken[0]
-    return Ending(effect.status, errors.ArmError(500, effect.code, effect.message, ()), effect.leaves)
-
-
-def _operation(azure: "FakeAzure", call: Call) -> Operation:
-    """The operation that a poll names, its query whole; raises ArmError."""
-    operation = azure.operations.table.get(call.resource.leaf)
-    if operation is None:
-        text = f"The operation '{call.resource.leaf}' was not found."
-        raise errors.ArmError(404, "OperationNotFound", text)
-    query = call.request.query
-    if any(query.get(key) != value for key, value in operation.signature.items()):
-        text = "The query of the operation's URL is incomplete: use the Azure-AsyncOperation header's value as it is."
-        raise errors.ArmError(400, "InvalidAsyncOperationUri", text)
-    return operation
-
-
-def _operation_url(call: Call, operation: Operation, kind: str) -> str:
-    """Absolute, on the scheme and host that the client itself used."""
-    query = urlencode({"api-version": call.api_version, **operation.signature})
-    where = f"/subscriptions/{call.resource.subscription}/providers/Microsoft.Network/locations/{operation.location}"
-    return f"{call.request.base_url}{where}/{kind}/{operation.id}?{query}"
-
-
-def _operation_headers(call: Call, operation: Operation) -> dict[str, str]:
-    headers = {
-        "Azure-AsyncNotification": "Enabled",
-        "Azure-AsyncOperation": _operation_url(call, operation, "operations"),
-    }
-    wait_s = operation.retry_after_s(call.now)
-    return {**headers, "Retry-After": str(wait_s)} if wait_s else headers
 
 
 def _in_scope(resource_id: str, scope: ResourceId) -> bool:
