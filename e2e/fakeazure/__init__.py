@@ -9,7 +9,7 @@
         ...
 
 It obeys Azure's rules as far as they are documented or recorded. Each module lists what was chosen where Azure's
-behaviour is not known. Left out: scale sets in uniform mode, IPv6, and writes of other resources than NICs, subnets,
+behaviour is not known. Left out: IPv6, and writes of other resources than NICs, subnets,
 security groups, route tables, load balancers, public IP addresses and NAT gateways.
 """
 
@@ -22,6 +22,7 @@ from fakeazure.faults import (
     Forbidden,
     LostReply,
     MetadataError,
+    NoEffect,
     OddBody,
     Page,
     Refuse,
@@ -52,6 +53,7 @@ __all__ = [
     "LostReply",
     "ManualClock",
     "MetadataError",
+    "NoEffect",
     "OddBody",
     "Page",
     "Refuse",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from fakeazure import armbalancing, armroles, changelog, errors, faults
+from fakeazure import armbalancing, armroles, armuniform, changelog, errors, faults
 from fakeazure.armresources import HANDLERS
 from fakeazure.errors import ArmError
 from fakeazure.identity import Principal
@@ -64,6 +64,7 @@ def _routes() -> dict[tuple[str, str], Route]:
         ),
     }
     table |= {pattern: Route(name, action, "roles") for pattern, (name, action) in armroles.ROUTES.items()}
+    table |= {pattern: Route(*route) for pattern, route in armuniform.ROUTES.items()}
     for kind, children in (("networkSecurityGroups", "securityRules"), ("routeTables", "routes"), (GROUPS, "")):
         table[("GET", f"{NETWORK}/{kind}")] = Route("other.list", f"{NETWORK}/{kind}/read")
         table[("PUT", f"{NETWORK}/{kind}/*")] = Route("other.put", f"{NETWORK}/{kind}/write")
@@ -82,6 +83,9 @@ def _routes() -> dict[tuple[str, str], Route]:
 
 
 ROUTES = _routes()
+_HANDLERS: dict[str, Callable[["FakeAzure", Call], Answer]] = (
+    HANDLERS | armbalancing.HANDLERS | armroles.HANDLERS | armuniform.HANDLERS
+)
 
 
 def answer(azure: "FakeAzure", request: Request) -> Answer:
@@ -150,13 +154,10 @@ def _perform(azure: "FakeAzure", call: Call, route: Route, subject: str) -> Answ
     if lost and not lost[0].applied:
         return Answer(0, fate="lost")
     if route.provider == "compute":
-        azure.throttle.admit_compute(call.request.path, now=call.now)
+        azure.throttle.admit_compute(call.operation, call.request.path, now=call.now)
     elif route.provider == "network":
         azure.throttle.admit_network(KINDS[call.request.method], now=call.now)
-    handler: Callable[[FakeAzure, Call], Answer] = (HANDLERS | armbalancing.HANDLERS | armroles.HANDLERS)[
-        call.operation
-    ]
-    reply = handler(azure, call)
+    reply = _HANDLERS[call.operation](azure, call)
     if relinked := azure.faults.take(faults.Relinked, call.operation, subject):
         kept = {name: text for name, text in reply.headers.items() if name not in LINKS}
         reply = replace(reply, headers={**kept, **relinked[0].links})

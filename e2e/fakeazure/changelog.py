@@ -52,11 +52,11 @@ class History:
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=CALLS_KEPT))
     counts: Counter[str] = field(default_factory=Counter)
     writes: list[Call] = field(default_factory=list)
-    """Every PUT of a NIC, whatever it was answered."""
+    """Every PUT of a NIC or of a scale set's instance, whatever it was answered."""
 
     def record(self, call: Call) -> None:
         self.calls.append(call)
-        if call.operation == "nic.put":
+        if call.operation in {"nic.put", "instance.put"}:
             self.writes.append(call)
         self.counts[call.operation] += 1
 

@@ -216,6 +216,43 @@ def throttled_by_network(kind: str, *, retry_after_s: int) -> ArmError:
     return ArmError(429, "TooManyRequests", text, (), {"Retry-After": str(retry_after_s)})
 
 
+def no_such_instance(number: str) -> ArmError:
+    text = f"The provided instanceId {number} is not an active Virtual Machine Scale Set VM instanceId."
+    return ArmError(400, "InvalidParameter", text)
+
+
+def invalid_parameter(why: str, name: str) -> ArmError:
+    return ArmError(400, "InvalidParameter", f"The value of parameter {name} is invalid: {why}.")
+
+
+def unknown_member(member: str, *, kind: str) -> ArmError:
+    """The compute provider takes no property that it does not know."""
+    text = f"Could not find member '{member}' on object of type '{kind}'. Path 'properties', line 1, position 1."
+    return ArmError(400, "BadRequest", text)
+
+
+def instance_changed(*, given: str, current: str) -> ArmError:
+    text = f'Etag provided in if-match header "{given}" does not match etag "{current}" of resource.'
+    return ArmError(412, "PreconditionFailed", text)
+
+
+def too_many_of_instance(set_name: str, *, count: int, limit: int) -> ArmError:
+    text = (
+        f"The total number of secondary ipconfigurations {count} in network profile for scale set {set_name} exceeds "
+        f"the maximum allowed value of {limit}."
+    )
+    return ArmError(400, "SecondaryIpConfigurationCountPerVMSSVMExceeded", text)
+
+
+def image_of_another_tenant(instance_id: str, image_id: str, *, tenant: str) -> ArmError:
+    text = (
+        "The client has permission to perform action 'Microsoft.Compute/galleries/images/versions/read' on scope "
+        f"'{instance_id}', however the current tenant '{tenant}' is not authorized to access linked subscription "
+        f"'{image_id.split('/')[2]}'."
+    )
+    return ArmError(403, "LinkedAuthorizationFailed", text, headers=GATEWAY)
+
+
 def throttled_by_compute(group: str, *, limit: int, retry_after_s: int) -> ArmError:
     """The compute provider hides the facts as JSON inside a string."""
     facts = f'{{"operationGroup":"{group}","startTime":"","endTime":"","allowedRequestCount":{limit}}}'

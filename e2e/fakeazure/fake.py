@@ -15,12 +15,13 @@ from fakeazure.effective import EffectiveNetwork
 from fakeazure.events import ScheduledEvents
 from fakeazure.faults import Faults
 from fakeazure.identity import Principal
-from fakeazure.names import ResourceId, leaf, parent
+from fakeazure.names import ResourceId, called, leaf, parent
 from fakeazure.outside import Outside
 from fakeazure.records import Document, Vm
 from fakeazure.server import Endpoints, serve
 from fakeazure.subscription import SUBSCRIPTION, TENANT, Subscription
 from fakeazure.throttling import Throttle
+from fakeazure.uniform import UniformSets
 
 
 class FakeAzure(Subscription):
@@ -28,7 +29,7 @@ class FakeAzure(Subscription):
 
     `operation_duration_s` is how long a write of an attached NIC takes, in seconds of `clock`; it may be changed at any
     time. `page_size` is how many items a list gives at once. What else a test uses: `faults`, `outside` (what other
-    tools do), `identity` (permissions), `api_versions`, `events`, `throttle`, `history`.
+    tools do), `identity` (permissions), `api_versions`, `events`, `throttle`, `history`, `uniform` (scale sets).
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class FakeAzure(Subscription):
         self.api_versions = ApiVersions(location)
         self.attester = Attester(at=self.clock.now())
         self.user_assigned: dict[str, tuple[Principal, ...]] = {}
+        """By VM: the identities of one that has no system-assigned identity."""
         self.scale_sets: dict[str, str] = {}
         """Orchestration modes by ID in lower case, "" for a set that says none."""
-        """By VM: the identities of one that has no system-assigned identity."""
+        self.uniform = UniformSets(self)
         self.rule_hits: Callable[[], Mapping[tuple[str, str, str], int]] = dict
         """How many packets each security rule judged, by (group, direction, rule): what the fabric counts, if any."""
         self.healthy_members: Callable[[], Collection[tuple[str, IPv4Address]]] = frozenset
@@ -145,7 +147,7 @@ class FakeAzure(Subscription):
     def subject_of(self, resource: ResourceId) -> str:
         """The name by which counts and faults know what a request is about: a poll is about its operation's NIC."""
         operation = self.operations.table.get(resource.leaf)
-        return leaf(operation.resource_id) if operation else resource.leaf
+        return called(operation.resource_id) if operation else resource.called
 
     def config_document(self, config_id: str) -> Document | None:
         """An IP configuration by its id."""

@@ -99,6 +99,16 @@ class FailOperation:
 
 
 @dataclass(frozen=True, slots=True)
+class NoEffect:
+    """The write of a scale set's instance is accepted and Succeeds, and its NIC stays as it is; its model, too, unless
+    it is `model` that takes the change.
+    """
+
+    model: bool = False
+    usual: ClassVar[str] = "instance.put"
+
+
+@dataclass(frozen=True, slots=True)
 class Superseded:
     """Another tool writes the NIC just after, and cancels the operation; its body has our change in it or not."""
 
@@ -152,7 +162,7 @@ class MetadataError:
 
 Effect = (
     Refuse | Throttled | Busy | Forbidden | SubnetFull | LostReply | Silent | TouchedMeanwhile | SlowOperation
-    | FailOperation | Superseded | Stale | OddBody | Page | Relinked | MetadataError
+    | FailOperation | NoEffect | Superseded | Stale | OddBody | Page | Relinked | MetadataError
 )  # fmt: skip
 E = TypeVar("E", bound=Effect)
 

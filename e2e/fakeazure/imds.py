@@ -187,7 +187,7 @@ def document(azure: "FakeAzure", vm: Vm, *, stale: bool = False) -> dict[str, An
             "tags": ";".join(f"{name}:{value}" for name, value in vm.tags.items()),
             "tagsList": [{"name": name, "value": value} for name, value in vm.tags.items()],
             "vmId": vm.guid,
-            "vmScaleSetName": "",
+            "vmScaleSetName": vm.scale_set,
             "vmSize": vm.size,
             "zone": vm.zone,
         },

@@ -33,6 +33,11 @@ class ResourceId:
         return "/".join(parts).lower()
 
     @property
+    def called(self) -> str:
+        """As `called` of its ID."""
+        return _called(self.types, self.names)
+
+    @property
     def leaf(self) -> str:
         """The last name, "" for a collection of the subscription or group."""
         return self.names[-1] if self.names else ""
@@ -66,6 +71,20 @@ def parent(resource_id: str) -> str:
 def kind(resource_id: str) -> str:
     """The last type in an id: "networkSecurityGroups"."""
     return resource_id.rsplit("/", 2)[1]
+
+
+def called(resource_id: str) -> str:
+    """By which name tests, faults and counts know a resource: its last one. An instance of a Uniform scale set is
+    SET_NUMBER, as Azure calls it too, and a NIC of it SET_NUMBER/NIC.
+    """
+    resource = parse_path(resource_id)
+    return resource.called if resource else leaf(resource_id)
+
+
+def _called(types: tuple[str, ...], names: tuple[str, ...]) -> str:
+    if tuple(map(str.lower, types[:2])) != ("virtualmachinescalesets", "virtualmachines") or len(names) < 2:
+        return names[-1] if names else ""
+    return "/".join((f"{names[0]}_{names[1]}", *names[2:]))
 
 
 def leaf(resource_id: str) -> str:

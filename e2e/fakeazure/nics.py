@@ -74,7 +74,7 @@ class Nics:
         )
 
     def write(
-        self, draft: Draft, *, now: float, duration_s: float, ending: Ending | None = None
+        self, draft: Draft, *, now: float, duration_s: float, ending: Ending | None = None, kind: str = "nic.put"
     ) -> tuple[Nic, Operation | None]:
         """Accept a write; the operation is None when it was done at once. Raises ArmError and then changes nothing."""
         for _, missing in draft.references():
@@ -100,7 +100,7 @@ class Nics:
             nic = self._settled(nic, configs)
             self.network.put_nic(nic, at=now, cause="write of an unattached NIC")
             return nic, None
-        operation = self.operations.start("nic.put", nic.id, location=nic.location, due=now + duration_s, ending=ending)
+        operation = self.operations.start(kind, nic.id, location=nic.location, due=now + duration_s, ending=ending)
         goal = {config.address for config in configs}
         nic = replace(
             nic,

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fakeazure.effective import EffectiveAddress, EffectiveNic
-from fakeazure.names import leaf
+from fakeazure.names import called, leaf
 
 Document = dict[str, Any]
 
@@ -88,11 +88,11 @@ class Nic:
 
     @property
     def name(self) -> str:
-        return leaf(self.id)
+        return called(self.id)
 
     @property
     def vm_name(self) -> str:
-        return leaf(self.vm_id) if self.vm_id else ""
+        return called(self.vm_id) if self.vm_id else ""
 
     @property
     def primary(self) -> IpConfig:
@@ -116,7 +116,7 @@ class Nic:
         if self.vm_id:
             machine |= {"primary": self.is_primary, "virtualMachine": {"id": self.vm_id}}
         return {
-            "name": self.name,
+            "name": leaf(self.id),
             "id": self.id,
             "etag": self.etag,
             **({} if self.tags is None else {"tags": dict(self.tags)}),
@@ -188,12 +188,18 @@ class Vm:
 
     @property
     def name(self) -> str:
-        return leaf(self.id)
+        return called(self.id)
+
+    @property
+    def scale_set(self) -> str:
+        """Of an instance of a Uniform scale set, the set's name; "" for a VM of its own."""
+        parts = self.id.split("/")
+        return parts[8] if parts[7].lower() == "virtualmachinescalesets" else ""
 
     @property
     def nic(self) -> str:
         """The name of the primary NIC."""
-        return leaf(self.nic_ids[0])
+        return called(self.nic_ids[0])
 
     def document(self, *, instance_view: bool = False) -> Document:
         interfaces = [

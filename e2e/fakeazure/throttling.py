@@ -29,6 +29,13 @@ GLOBAL_FACTOR = 15
 NETWORK_READS = Limit(10_000, 10_000 / 300)
 NETWORK_WRITES = Limit(1_000, 1_000 / 300)
 COMPUTE_GET_VM = (Limit(36, 12 / 60), Limit(24_000, 8_000 / 60))  # of one VM, of the subscription
+COMPUTE_UPDATE_VM = (Limit(12, 4 / 60), Limit(1_500, 500 / 60))
+COMPUTE_GET_OPERATION = (Limit(45, 15 / 60), Limit(15_000, 5_000 / 60))
+COMPUTE_POLICIES = {
+    "instance.put": ("UpdateVMScaleSetVM", COMPUTE_UPDATE_VM),
+    "operation.get": ("GetOperation", COMPUTE_GET_OPERATION),
+}
+"""By operation: how the refusal names its bucket (a word of this fake's own), and how large it is."""
 METADATA = Limit(5, 5)
 IDENTITY = Limit(20, 20)
 
@@ -73,11 +80,14 @@ class Throttle:
         if wait_s := self._take([(key, limit)], now):
             raise errors.throttled_by_network("reads" if reading else "writes", retry_after_s=wait_s)
 
-    def admit_compute(self, vm_id: str, *, now: float) -> None:
-        """The compute provider's buckets for reading a VM; raises ArmError."""
-        of_vm, of_all = COMPUTE_GET_VM
-        if wait_s := self._take([(("compute", vm_id.lower()), of_vm), (("compute",), of_all)], now):
-            raise errors.throttled_by_compute("LowCostGetVM", limit=int(of_vm.size), retry_after_s=wait_s)
+    def admit_compute(self, operation: str, resource_id: str, *, now: float) -> None:
+        """The compute provider's buckets, of one resource and of all, for reading a VM or what else it is asked for;
+        raises ArmError.
+        """
+        policy, (of_one, of_all) = COMPUTE_POLICIES.get(operation, ("LowCostGetVM", COMPUTE_GET_VM))
+        wanted = [(("compute", policy, resource_id.lower()), of_one), (("compute", policy), of_all)]
+        if wait_s := self._take(wanted, now):
+            raise errors.throttled_by_compute(policy, limit=int(of_one.size), retry_after_s=wait_s)
 
     def admit_metadata(self, vm_id: str, *, identity: bool, now: float) -> bool:
         """The metadata service's rate for one VM."""
