@@ -29,6 +29,7 @@ CONTAINERD_VERSION = "v2.4.2"
 COREDNS_VERSION = "1.14.7"
 REFERENCE_VERSION = "v1.9.1"
 DOCKER_VERSION = "29.0.0-moby-v2.0.0-beta.24"
+COMPOSE_VERSION = "v2.40.3"
 TRAEFIK_VERSION = "v3.6.12"  # 3.7 needs a module that its repository has and no module proxy serves
 GO_WANTED = (1, 26)
 GO_FETCHES_ITSELF = (1, 21)  # from this version on, Go fetches the tool chain that go.mod asks for
@@ -132,11 +133,16 @@ DOCKER = Module(
     variables={"github.com/moby/moby/v2/dockerversion.Version": DOCKER_VERSION},
     tags=("exclude_graphdriver_btrfs", "exclude_graphdriver_zfs", "no_systemd"),
 )
+COMPOSE = Module(
+    "compose",
+    binaries={"docker-compose": "github.com/docker/compose/v2/cmd"},
+    variables={"github.com/docker/compose/v2/internal.Version": COMPOSE_VERSION},
+)
 CNITOOL = Module("cnitool", binaries={"cnitool": "github.com/containernetworking/cni/cnitool"}, variables={})
 REGISTRY = Module("registry", binaries={"registry": "."}, variables={})
 ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
-ON_DEMAND = (TRAEFIK, DOCKER, CNITOOL, REGISTRY)
+ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY)
 """What single scenarios need, and build."""
 
 

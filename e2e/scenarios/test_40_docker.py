@@ -4,6 +4,7 @@
 """
 
 import json
+import shlex
 from collections.abc import Iterator
 
 import pytest
@@ -146,6 +147,41 @@ def test_what_docker_has_lost_keeps_its_address_while_it_runs_and_returns_it_aft
     other.docker("rm", "-f", "asks")
     one.docker("network", "create", *DRIVERS, NETWORK)
     one.docker("run", "--rm", "--network", NETWORK, IMAGE, "/bin/sleep", "0")
+
+
+def test_a_container_that_the_kernel_ends_for_its_memory_returns_its_address(
+    box: Box, hosts: tuple[DockerHost, DockerHost]
+) -> None:
+    """With and without a policy that starts it again: the kernel's OOM killer ends what grows beyond its limit."""
+    one, other = hosts
+    b = started(other, "asks")
+    eats = "sleep 1; grown=x; while :; do grown=$grown$grown; done"
+    limited = ("--network", NETWORK, "--memory", "16m")
+    one.docker("run", "-d", "--name", "once", *limited, IMAGE, "/bin/sh", "-c", eats)
+    box.wait_for(lambda: _ended(one, "once"), PATIENCE_S, "the container to have ended")
+    assert one.docker("inspect", "-f", "{{.State.OOMKilled}} {{.State.ExitCode}}", "once").split() == ["true", "137"]
+    assert has_none_assigned(one)
+    first = f"test -e /once && exec {shlex.join(SERVER[1:])}; : > /once; {eats}"
+    one.docker("run", "-d", "--name", "again", "--restart", "always", *limited, IMAGE, "/bin/sh", "-c", first)
+    box.wait_for(lambda: _serves(one, "again", asked_by=(other, b)), PATIENCE_S, "the container to serve after its end")
+    assert one.docker("inspect", "-f", "{{.RestartCount}}", "again").strip() == "1"
+    assert ", 1 assigned, " in one.status()
+    one.docker("rm", "-f", "once", "again")
+    other.docker("rm", "-f", "asks")
+    assert has_none_assigned(one)
+
+
+def _ended(host: DockerHost, name: str) -> bool:
+    return host.docker("inspect", "-f", "{{.State.Status}}", name).strip() == "exited"
+
+
+def _serves(host: DockerHost, name: str, *, asked_by: tuple[DockerHost, str]) -> bool:
+    """Whether it answers the one who asks, whom it sees by the address of the VNet."""
+    asker, address = asked_by
+    try:
+        return seen(asker, "asks", host.address(name, network=NETWORK)) == address
+    except StepError:
+        return False
 
 
 def test_the_status_names_containers_and_the_trail_remembers_them(
