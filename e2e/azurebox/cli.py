@@ -168,7 +168,14 @@ def _down(_: argparse.Namespace) -> None:
         lifecycle.down()
 
 
+def _asks_for_help(rest: Sequence[str]) -> bool:
+    """Whoever asks what a command takes wants no cluster for the answer."""
+    return not {"-h", "--help"}.isdisjoint(rest)
+
+
 def _install(rest: list[str]) -> int:
+    if _asks_for_help(rest):
+        return _helm(["upgrade", "--help"])
     print("azure in a box: install", flush=True)
     with _alone():
         release.install(rest)
@@ -178,6 +185,8 @@ def _install(rest: list[str]) -> int:
 def _demo(rest: list[str]) -> int:
     from azurebox import demo
 
+    if _asks_for_help(rest):
+        return _helm(["upgrade", "--help"])
     return demo.run(rest, alone=_alone)
 
 
@@ -189,6 +198,9 @@ def _demo_docker(options: argparse.Namespace) -> int:
 
 
 def _scenarios(rest: list[str]) -> int:
+    directory = str(REPOSITORY / "e2e" / "scenarios")
+    if _asks_for_help(rest):
+        _become("pytest", [directory, "--help"])
     with _alone():
         print("azure in a box: up", flush=True)
         lifecycle.up(DEFAULT_NODES)
@@ -201,7 +213,7 @@ def _scenarios(rest: list[str]) -> int:
     if options.mode is not None:
         release.remember_mode(options.mode)
     _install([])
-    _become("pytest", [str(REPOSITORY / "e2e" / "scenarios"), f"--mode={release.mode()}", *rest])
+    _become("pytest", [directory, f"--mode={release.mode()}", *rest])
 
 
 def _bench(rest: list[str]) -> int:
