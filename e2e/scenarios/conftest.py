@@ -55,6 +55,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = []
     config.stash[FAILED] = set()
+    config.pluginmanager.register(Told(config))
+
+
+class Told:
+    """Why a scenario failed is said at once: what is left to do may take half an hour, and may be interrupted."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+            terminal.ensure_newline()
+            terminal.write_line(f"{report.nodeid}, {report.when}: {report.longreprtext}")
 
 
 @pytest.hookimpl(trylast=True)
