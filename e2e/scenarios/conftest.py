@@ -66,8 +66,8 @@ class Told:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
-            terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
             terminal.ensure_newline()
             terminal.write_line(f"{report.nodeid}, {report.when}: {report.longreprtext}")
 

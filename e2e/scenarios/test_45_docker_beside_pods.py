@@ -123,12 +123,12 @@ def test_what_docker_has_lost_returns_its_address_and_the_pod_beside_it_keeps_it
             return any(one[:2] == row and one[-1] == "lost" for one in rows)
 
         box.wait_for(is_named, PATIENCE_S, "the agent to know the container's name, by Docker's lists")
+        node.agrees(assigned=2)
         docker.stop(DAEMON)
         docker.run("sh", "-c", "rm -rf /var/lib/docker/containers/* /var/lib/docker/network/files/*")
         docker.start_daemon()
         docker.run("kill", "-9", process)
-        box.wait_for(lambda: node.counts().assigned == 1, LOST_S, "the lost container's address to be taken back")
-        node.agrees(assigned=1)
+        node.agrees(assigned=1, within_s=LOST_S)
         (said,) = ask(box, peer, [f"{pod.address}:{POD_PORT}/clientip"]).values()
         assert str(peer.address) in said
     docker.docker("network", "create", *DRIVERS, NETWORK)
