@@ -324,13 +324,13 @@ async def test_a_new_agent_believes_no_address_until_azure_has_settled(world: Az
 
 
 async def test_each_write_is_one_log_line_with_what_it_did(world: AzureWorld, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="azure_cni.azure.arm_nic")
+    caplog.set_level(logging.INFO, logger="azure_cni.azure.nic_changes")
     before = await world.nic.read()
     after = await world.nic.write(before, add=2)
     world.azure.faults.add(faults.SubnetFull())
     with pytest.raises(SubnetFull):
         await world.nic.write(after, add=1)
-    done, refused = (record.__dict__ for record in caplog.records if record.name == "azure_cni.azure.arm_nic")
+    done, refused = (record.__dict__ for record in caplog.records if record.name == "azure_cni.azure.nic_changes")
     assert (done["levelname"], done["msg"], done["nic"]) == ("INFO", "nic written", "vm1-nic")
     assert (done["configs_before"], done["configs"], done["add"], done["remove"]) == (3, 5, 2, 0)
     assert done["etag"] == after.etag

@@ -7,9 +7,7 @@ configurations that worked are kept, because a NIC under an operation does not s
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address
 from random import Random
@@ -17,13 +15,11 @@ from typing import Any
 
 from azure_cni.azure import nic_document
 from azure_cni.azure.arm import Arm
+from azure_cni.azure.nic_changes import logged_write, new_names, refuse_foreign, refuse_too_many
 from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
-from azure_cni.errors import REFUSALS, CloudError, PreconditionFailed, RequestRefused, ResourceBusy
+from azure_cni.errors import REFUSALS, PreconditionFailed, RequestRefused, ResourceBusy
 from azure_cni.model.nic import (
-    MAX_CONFIGS_PER_NIC,
-    OUR_ALPHABETS,
-    OUR_PREFIX,
     Adopt,
     AttachmentChange,
     ConfigName,
@@ -67,7 +63,8 @@ class ArmNic:
         leaving = _refuse(nic, observed, add=add, remove=remove, attach=attach, what=what)
         if remove and not leaving and not add and not attach and not nic.failed:
             return self._view_of(nic)
-        body = nic_document.changed(nic, add=self._names(nic, add), remove=leaving, attach=attach)
+        names = new_names(self._chance, count=add, taken={config.name.lower() for config in nic.configs})
+        body = nic_document.changed(nic, add=names, remove=leaving, attach=attach)
         return self._view_of(await self._put(nic, body, added=add, removed=len(leaving), attached=len(attach)))
 
     async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:
@@ -90,27 +87,16 @@ class ArmNic:
         attached: int = 0,
         regrouped: bool = False,
     ) -> NicDocument:
-        """Write and log it, whatever the outcome: one line with what was there, wanted, and is there now."""
+        """Write and log it."""
         configs = len(before.configs)
         asked = {"nic": self._resource.name, "configs_before": configs, "add": added, "remove": removed}
         asked |= {"attach": attached} if attached else {}
         asked |= {"regrouped": True} if regrouped else {}
-        began_s = time.monotonic()
-
-        def report(level: int, message: str, **facts: object) -> None:
-            log.log(level, message, extra=asked | facts | {"seconds": round(time.monotonic() - began_s, 3)})
-
-        try:
+        with logged_write(**asked) as done:
             changes = bool(added or removed or attached or regrouped)
             answer = await self._arm.put(self._resource, body, if_match=before.etag, changes=changes)
             after = nic_document.check(answer, what=f"write {self._resource.label}")
-        except CloudError as error:
-            report(logging.WARNING, _end(error), reason=error.reason, azure_code=error.azure_code)
-            raise
-        except asyncio.CancelledError:
-            report(logging.WARNING, "nic write abandoned: it may still be running in Azure")
-            raise
-        report(logging.INFO, "nic written", configs=len(after.configs), etag=after.etag)
+            done |= {"configs": len(after.configs), "etag": after.etag}
         return after
 
     def _view_of(self, nic: NicDocument) -> NicView:
@@ -121,23 +107,6 @@ class ArmNic:
         view = nic_document.view(nic, working=self._working, adopt=self._adopt)
         self._working = {config.name: config.address for config in view.configs if config.ready and config.address}
         return view
-
-    def _names(self, nic: NicDocument, count: int) -> list[ConfigName]:
-        taken = {config.name.lower() for config in nic.configs}
-        names: list[ConfigName] = []
-        while len(names) < count:
-            name = ConfigName(OUR_PREFIX + "".join(map(self._chance.choice, OUR_ALPHABETS)))
-            if name not in taken:
-                taken.add(name)
-                names.append(name)
-        return names
-
-
-def _end(error: CloudError) -> str:
-    """The outcome of a write, for the log: a constant message."""
-    if error.accepted:
-        return "nic write accepted, but not done"
-    return "nic write refused" if isinstance(error, REFUSALS) else "nic write not answered"
 
 
 def _refuse(
@@ -150,7 +119,7 @@ def _refuse(
     what: str,
 ) -> set[ConfigName]:
     """The configurations that will leave; raises when the write must not be made, before anything is."""
-    _refuse_foreign({name for name in remove if not is_our_name(name)}, what=what)
+    refuse_foreign({name for name in remove if not is_our_name(name)}, what=what)
     if nic.etag != observed.etag:
         raise PreconditionFailed(f"cannot {what}: it changed since it was read ({observed.etag}, now {nic.etag})")
     if not nic.settled:
@@ -160,19 +129,6 @@ def _refuse(
             f"cannot {what}: {', '.join(sorted(others))} was not made by azure-cni, which attaches nothing to others'"
         )
     leaving = {ConfigName(config.name) for config in nic.configs} & set(remove)
-    _refuse_foreign(leaving - nic_document.removable(nic), what=what)
-    after = len(nic.configs) - len(leaving) + add
-    if add and after > MAX_CONFIGS_PER_NIC:
-        raise RequestRefused(
-            f"cannot {what}: with {add} more it would have {after}, and Azure allows a NIC {MAX_CONFIGS_PER_NIC} "
-            "ipConfigurations"
-        )
+    refuse_foreign(leaving - nic_document.removable(nic), what=what)
+    refuse_too_many(len(nic.configs) - len(leaving) + add, add=add, what=what)
     return leaving
-
-
-def _refuse_foreign(names: Collection[str], *, what: str) -> None:
-    if names:
-        raise RequestRefused(
-            f"cannot {what}: {', '.join(sorted(names))} was not made by azure-cni, which deletes only its own, or has "
-            "something attached"
-        )

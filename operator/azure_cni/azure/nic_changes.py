@@ -1,0 +1,74 @@
+"""What every write of a NIC has in common: names for new configurations, what is refused before it, and its one line in
+the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from random import Random
+
+from azure_cni.errors import REFUSALS, CloudError, RequestRefused
+from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, OUR_ALPHABETS, OUR_PREFIX, ConfigName
+
+log = logging.getLogger(__name__)
+
+
+def new_names(chance: Random, *, count: int, taken: Collection[str]) -> list[ConfigName]:
+    """Names for configurations of this product, none of them among `taken` (in lower case)."""
+    names: list[ConfigName] = []
+    while len(names) < count:
+        name = ConfigName(OUR_PREFIX + "".join(map(chance.choice, OUR_ALPHABETS)))
+        if name not in taken and name not in names:
+            names.append(name)
+    return names
+
+
+def refuse_foreign(names: Collection[str], *, what: str) -> None:
+    """Raise RequestRefused if there are any: they would be deleted, and are not this product's to delete."""
+    if names:
+        raise RequestRefused(
+            f"cannot {what}: {', '.join(sorted(names))} was not made by azure-cni, which deletes only its own, or has "
+            "something attached"
+        )
+
+
+def refuse_too_many(after: int, *, add: int, what: str) -> None:
+    """Raise RequestRefused if the NIC would have more than Azure allows after a write that adds `add`."""
+    if add and after > MAX_CONFIGS_PER_NIC:
+        raise RequestRefused(
+            f"cannot {what}: with {add} more it would have {after}, and Azure allows a NIC {MAX_CONFIGS_PER_NIC} "
+            "ipConfigurations"
+        )
+
+
+@contextmanager
+def logged_write(**asked: object) -> Iterator[dict[str, object]]:
+    """Log the write that is made inside, whatever the outcome: one line with what was there, wanted, and is there now.
+    The latter is put into the yielded dictionary.
+    """
+    began_s = time.monotonic()
+    done: dict[str, object] = {}
+
+    def report(level: int, message: str, **facts: object) -> None:
+        log.log(level, message, extra=asked | facts | {"seconds": round(time.monotonic() - began_s, 3)})
+
+    try:
+        yield done
+    except CloudError as error:
+        report(logging.WARNING, _end(error), reason=error.reason, azure_code=error.azure_code)
+        raise
+    except asyncio.CancelledError:
+        report(logging.WARNING, "nic write abandoned: it may still be running in Azure")
+        raise
+    report(logging.INFO, "nic written", **done)
+
+
+def _end(error: CloudError) -> str:
+    """The outcome of a write, for the log: a constant message."""
+    if error.accepted:
+        return "nic write accepted, but not done"
+    return "nic write refused" if isinstance(error, REFUSALS) else "nic write not answered"
