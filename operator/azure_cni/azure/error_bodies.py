@@ -40,6 +40,9 @@ DENIED: Final = frozenset({
     "ExpiredAuthenticationToken",
     "InvalidAuthenticationTokenTenant",
 })  # fmt: skip
+NO_INSTANCE: Final = "is not an active virtual machine scale set vm instanceid"
+"""Part of the message, in lower case, by which the compute provider says that a scale set has no such instance: a 400
+whose code, InvalidParameter, means many things."""
 CHANGED: Final = frozenset({"PreconditionFailed", "PreconditionFailedEtagMismatch"})
 THROTTLED: Final = frozenset({
     "TooManyRequests",

@@ -21,7 +21,17 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 
 from azure_cni.azure import api_versions
 from azure_cni.azure.answers import ArmAnswer, short
-from azure_cni.azure.error_bodies import BUSY, CHANGED, DENIED, LONGEST_WORDS, REMEDIES, SUBNET_FULL, THROTTLED, Fault
+from azure_cni.azure.error_bodies import (
+    BUSY,
+    CHANGED,
+    DENIED,
+    LONGEST_WORDS,
+    NO_INSTANCE,
+    REMEDIES,
+    SUBNET_FULL,
+    THROTTLED,
+    Fault,
+)
 from azure_cni.azure.throttle_gate import wait_in_headers, wait_in_words
 from azure_cni.errors import (
     AccessDenied,
@@ -134,6 +144,9 @@ def _by_code(what: str, fault: Fault, *, wait_s: float | None) -> CloudError | N
 
 def _by_status(what: str, fault: Fault, *, status: int, wait_s: float | None) -> CloudError:
     """What is left when no code says more."""
+    if status == 400 and NO_INSTANCE in fault.message.lower():  # noqa: PLR2004
+        text = f"cannot {what}: the scale set has no such instance (was it scaled in, or deleted?): {fault.words}"
+        return CloudNotFound(text, azure_code=fault.code)
     if status == 404:  # noqa: PLR2004
         text = f"cannot {what}: Azure does not find it, or hides it from this identity: {fault.words}"
         return CloudNotFound(text + fault.remedy, azure_code=fault.code)

@@ -18,11 +18,33 @@ written back without it."""
 OLDEST_COMPUTE_API: Final = "2017-12-01"
 """Older ones show a VM's vmId and its NICs too; a cloud that has none newer has no OLDEST_NETWORK_API either."""
 
+OLDEST_INSTANCE_API: Final = "2024-03-01"
+"""The first under which instances of scale sets have an etag (cloud-provider-azure pull 7698): without one, a write
+could undo what somebody else has changed meanwhile."""
+OLDEST_INSTANCE_NIC_API: Final = "2018-10-01"
+"""The one that Azure's SDK uses. A NIC is never written through its instance, so no newer property can be lost."""
+
 _KINDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
     "microsoft.network/networkinterfaces": ("nic", "NIC", NETWORK_API, OLDEST_NETWORK_API),
     "microsoft.network/virtualnetworks": ("vnet", "VNet", NETWORK_API, OLDEST_NETWORK_API),
     "microsoft.compute/virtualmachines": ("vm", "VM", COMPUTE_API, OLDEST_COMPUTE_API),
+    "microsoft.compute/virtualmachinescalesets/virtualmachines": (
+        "instance",
+        "scale set instance",
+        COMPUTE_API,
+        OLDEST_INSTANCE_API,
+    ),
+    "microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces": (
+        "instance_nic",
+        "NIC",
+        NETWORK_API,
+        OLDEST_INSTANCE_NIC_API,
+    ),
 }
+
+
+_SHORTEST: Final = 8
+"""Parts of the ID of a resource that lies in no other one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +69,17 @@ class Resource:
     def parse(cls, resource_id: str) -> Resource:
         """From a full id (/subscriptions/.../providers/NAMESPACE/TYPE/NAME); RequestRefused when it is another."""
         parts = resource_id.strip("/").split("/")
-        # subscriptions/S/resourceGroups/G/providers/NAMESPACE/TYPE/NAME
-        if len(parts) != 8 or parts[0].lower() != "subscriptions" or parts[4].lower() != "providers":  # noqa: PLR2004
-            raise RequestRefused(f"cannot use {legible(resource_id)!r}: it is not the id of a NIC, VNet or VM")
-        kind = _KINDS.get(f"{parts[5]}/{parts[6]}".lower())
+        # subscriptions/S/resourceGroups/G/providers/NAMESPACE, then TYPE/NAME, and TYPE/NAME of what lies below it
+        begins_well = (
+            len(parts) >= _SHORTEST and parts[0].lower() == "subscriptions" and parts[4].lower() == "providers"
+        )
+        kind = _KINDS.get("/".join((parts[5], *parts[6::2])).lower()) if begins_well and len(parts) % 2 == 0 else None
         if kind is None:
             raise RequestRefused(f"cannot use {legible(resource_id)!r}: it is not the id of a NIC, VNet or VM")
         noun, word, api_version, oldest = kind
-        return cls("/" + "/".join(parts), noun, f"{word} {parts[7]}", api_version, oldest)
+        return cls("/" + "/".join(parts), noun, f"{word} {'/'.join(parts[7::2])}", api_version, oldest)
+
+    @property
+    def instance_id(self) -> str:
+        """Of an instance's NIC, the id of the instance of a Uniform scale set; "" for anything else."""
+        return self.id.rsplit("/", 2)[0] if self.noun == "instance_nic" else ""
