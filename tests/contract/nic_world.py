@@ -1,5 +1,6 @@
-"""One NIC in three worlds: in memory, as the node's own tests use it; in the fake Azure behind the real adapter; and
-there too, but written by a controller, with the API server in memory between the two.
+"""One NIC in four worlds: in memory, as the node's own tests use it; in the fake Azure behind the real adapter; there
+too, but written by a controller, with the API server in memory between the two; and in the fake Azure as that of an
+instance of a Uniform scale set, behind the adapter for those.
 
 A world has the port (`nic`) and the levers of whoever else works on a NIC: other tools, the subnet, Azure itself.
 """
@@ -25,6 +26,7 @@ from azure_cni.azure.attestations import AttestedDocuments
 from azure_cni.azure.delegated import DelegatedAzure
 from azure_cni.azure.endpoints import cloud_named
 from azure_cni.azure.imds import Imds, ImdsClaims
+from azure_cni.azure.scale_set_nic import ScaleSetNic
 from azure_cni.azure.throttle_gate import ThrottleGate
 from azure_cni.cluster.possession import Required
 from azure_cni.errors import AccessDenied, CloudError, ResourceBusy, Throttled
@@ -111,6 +113,8 @@ class MemoryWorld:
 class AzureWorld:
     """The same NIC in the fake Azure. Its clock goes on only when the adapter sleeps, unless operations are held."""
 
+    vm_name, nic_name, put = "vm1", "vm1-nic", "nic.put"
+
     def __init__(
         self, azure: FakeAzure, clock: ManualClock, *, endpoints: Endpoints, patience: Patience | None
     ) -> None:
@@ -118,7 +122,7 @@ class AzureWorld:
         self.held = False
         self.slept_s: list[float] = []
         self.on_sleep: Callable[[], None] = lambda: None
-        self.token = Token(azure, "vm1")
+        self.token = Token(azure, self.vm_name)
         self.meter = Calls()
         self.arm = Arm(
             cloud_named("AzurePublicCloud", endpoint=endpoints.arm),
@@ -130,7 +134,7 @@ class AzureWorld:
             or Patience(call_s=PATIENCE_S, operation_s=PATIENCE_S),  # a test that waits for nothing fails
             sleep=self.sleep,
         )
-        self.nic_id = NicID(azure.nic_record("vm1-nic").id)
+        self.nic_id = NicID(azure.nic_record(self.nic_name).id)
         self.nic: Nic = self.restarted()
 
     def restarted(self) -> Nic:
@@ -189,10 +193,22 @@ class AzureWorld:
         effect: Any = {Throttled: faults.Throttled(), AccessDenied: faults.Forbidden(), ResourceBusy: faults.Busy()}[
             kind
         ]
-        self.azure.faults.add(effect, operation="nic.put")
+        self.azure.faults.add(effect, operation=self.put)
 
     def fail_operation(self) -> None:
-        self.azure.faults.add(faults.FailOperation(leaves="goal"))
+        self.azure.faults.add(faults.FailOperation(leaves="goal"), operation=self.put)
+
+
+class InstanceWorld(AzureWorld):
+    """The NIC of an instance of a Uniform scale set. Nothing can be attached to one of its configurations."""
+
+    vm_name, nic_name, put = "pool_0", "pool_0/pool-nic", "instance.put"
+
+    def restarted(self, *, shrink: bool = True) -> ScaleSetNic:
+        return ScaleSetNic(self.arm, self.nic_id, chance=Random(7), shrink=shrink)
+
+    def touch(self) -> None:
+        self.azure.uniform.touch(self.vm_name)
 
 
 def _resources(balancer: str, address: str) -> tuple[AttachedResource, AttachedResource, AttachedResource]:
@@ -205,7 +221,9 @@ def _resources(balancer: str, address: str) -> tuple[AttachedResource, AttachedR
 
 
 NicUnderTest = MemoryWorld | AzureWorld
-WORLDS = ["memory", "azure", "delegated"]
+ATTACHING = ["memory", "azure", "delegated"]
+"""Where a pod's configuration can have something attached."""
+WORLDS = [*ATTACHING, "instance"]
 
 
 @contextlib.asynccontextmanager
@@ -227,10 +245,30 @@ async def azure_world(
 
 
 @contextlib.asynccontextmanager
+async def instance_world(*, adopted: int = 0, subnet: str = "10.240.0.0/22") -> AsyncIterator[InstanceWorld]:
+    """The first instance of a scale set `pool`, with its NIC in such a subnet, and its adapter over https."""
+    clock = ManualClock()
+    azure = FakeAzure(clock, operation_duration_s=OPERATION_S, seed=1)
+    azure.add_vnet(subnets={"nodes": subnet})
+    azure.uniform.add("pool", secondaries=adopted)
+    azure.pin_caller("pool_0")
+    async with azure.serve() as endpoints:
+        world = InstanceWorld(azure, clock, endpoints=endpoints, patience=None)
+        try:
+            yield world
+        finally:
+            await world.arm.close()
+
+
+@contextlib.asynccontextmanager
 async def open_world(kind: str, *, adopted: int = 0, subnet: str = "10.240.0.0/22") -> AsyncIterator[NicUnderTest]:
     """One of `WORLDS`."""
     if kind == "memory":
         yield MemoryWorld(adopted=adopted, subnet=subnet)
+        return
+    if kind == "instance":
+        async with instance_world(adopted=adopted, subnet=subnet) as instance:
+            yield instance
         return
     async with azure_world(adopted=adopted, subnet=subnet) as world:
         if kind == "azure":

@@ -1,4 +1,6 @@
-"""The NIC's port: one suite for the NIC in memory, for the real adapter on the fake Azure, and for a delegated one."""
+"""The NIC's port: one suite for the NIC in memory, for the real adapters on the fake Azure, of a VM's own NIC and of an
+instance of a Uniform scale set, and for a delegated one.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,11 @@ from azure_cni.errors import (
 from azure_cni.ipam.attachment_plan import admitted
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
-from contract.nic_world import WORLDS, NicUnderTest, open_world, until_unsettled
+from contract.nic_world import ATTACHING, WORLDS, NicUnderTest, open_world, until_unsettled
 
-DIRECT = pytest.mark.parametrize("world", ["memory", "azure"], indirect=True)
+DIRECT = pytest.mark.parametrize("world", ["memory", "azure", "instance"], indirect=True)
 """Reads while it writes: an agent that delegates sends one operation at a time."""
+WITH_ATTACHMENTS = pytest.mark.parametrize("world", ATTACHING, indirect=True)
 
 
 @pytest.fixture(params=WORLDS)
@@ -234,6 +237,7 @@ async def test_a_nic_holds_256_with_its_primary_and_no_more(world: NicUnderTest)
     assert len(swapped.configs) == 256
 
 
+@WITH_ATTACHMENTS
 async def test_what_somebody_attached_to_is_for_no_pod_and_stays(world: NicUnderTest) -> None:
     grown = await world.nic.write(await world.nic.read(), add=2)
     first, second = (config.name for config in grown.secondaries if config.ours)
@@ -250,6 +254,7 @@ async def test_what_somebody_attached_to_is_for_no_pod_and_stays(world: NicUnder
     assert admitted(after, frozenset()).excluded == view.excluded
 
 
+@WITH_ATTACHMENTS
 async def test_what_pods_ask_for_comes_and_goes_with_other_changes(world: NicUnderTest) -> None:
     pool, other, address = world.resources()
     grown = await world.nic.write(await world.nic.read(), add=2)
@@ -270,6 +275,7 @@ async def test_what_pods_ask_for_comes_and_goes_with_other_changes(world: NicUnd
     assert attached(await world.nic.write(after, attach=moved)) == {first: {other}}
 
 
+@WITH_ATTACHMENTS
 async def test_a_configuration_with_something_attached_is_not_deleted(world: NicUnderTest) -> None:
     pool, _, _ = world.resources()
     grown = await world.nic.write(await world.nic.read(), add=1)
@@ -280,6 +286,7 @@ async def test_a_configuration_with_something_attached_is_not_deleted(world: Nic
     assert attached(await world.nic.read()) == {name: {pool}}
 
 
+@WITH_ATTACHMENTS
 async def test_nothing_is_attached_to_what_others_made(world: NicUnderTest) -> None:
     pool, _, _ = world.resources()
     view = await world.nic.read()
@@ -289,6 +296,7 @@ async def test_nothing_is_attached_to_what_others_made(world: NicUnderTest) -> N
     assert attached(await world.nic.read()) == {}
 
 
+@WITH_ATTACHMENTS
 async def test_a_public_address_is_one_configurations(world: NicUnderTest) -> None:
     _, _, address = world.resources()
     grown = await world.nic.write(await world.nic.read(), add=2)

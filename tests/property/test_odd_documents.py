@@ -25,7 +25,7 @@ import pytest
 
 from azure_cni.api.nic_view_codec import LONGEST_WHY
 from azure_cni.api.operation_result_codec import read_result, result_document
-from azure_cni.azure import nic_document
+from azure_cni.azure import nic_document, scale_set_model
 from azure_cni.azure.imds import Imds
 from azure_cni.azure.instance_document import ImdsInterface, Instance, parse_instance
 from azure_cni.azure.observed import ObservedCloud, ObservedNic
@@ -96,6 +96,23 @@ NICS: Final[tuple[Any, ...]] = (
     _nic(*CROWD[:2], state="Failed"),
     _nic(_config("only", "10.0.0.4")),
 )
+INSTANCES: Final[tuple[Any, ...]] = tuple(
+    {
+        "id": f"{GROUP}/Microsoft.Compute/virtualMachineScaleSets/s/virtualMachines/0", "location": "eastus",
+        "etag": '"1"', "instanceId": "0", "properties": {
+            "provisioningState": state, "vmId": GUID, "storageProfile": {"imageReference": {"id": "/elsewhere"}},
+            "networkProfileConfiguration": {"networkInterfaceConfigurations": [
+                {"name": "n", "properties": {"primary": True, "somethingNew": [1], "ipConfigurations": [
+                    {"name": name, "properties": {"primary": name == "ipconfig1", "subnet": {"id": SUBNET}}}
+                    for name in names]}},
+                {"name": "n2", "properties": {"primary": False, "ipConfigurations": [{"name": "a", "properties": {}}]}},
+            ]}}}
+    for state, names in (
+        ("Succeeded", [config["name"] for config in CROWD]),
+        ("Failed", ["ipconfig1", "azure-cni-0aaaaaaa", "azure-cni-9bbbbbbb", "another"]),
+        ("Updating", ["ipconfig1"]),
+    )
+)  # fmt: skip
 VMS: Final[tuple[Any, ...]] = (
     {"id": VM, "name": "m", "properties": {
         "vmId": GUID, "networkProfile": {"networkInterfaces": [{"id": NIC, "properties": {"primary": True}}]}}},
@@ -235,6 +252,36 @@ def _judge_dropped(raw: Any) -> None:
     assert not any(properties.get(attached) for attached in ATTACHMENTS)
 
 
+async def instance(random: Random) -> str:
+    """The NIC of a scale set's instance: read with the model, one of the two odd, and the model is written back."""
+    document, network = random.choice(INSTANCES), NICS[1]
+    if random.random() < 0.7:
+        document = _document(INSTANCES, random)
+    else:
+        network = _document(NICS[1:], random)
+    before = json.dumps(document)
+    seen = nic_document.check(network, what="read NIC n")
+    model = scale_set_model.decoded(document, "n", what="read instance 0")
+    view = scale_set_model.view(model, seen, nic_document.view(seen, working={}), shrink=False)
+    there = {config.name.lower() for config in seen.configs}
+    assert view.config_count == len(seen.configs) + sum(name.lower() not in there for name in model.configs)
+    assert not any(config.removable for config in view.configs if config.address is not None)
+    body = scale_set_model.changed(model, seen, remove=scale_set_model.removable(model, seen, shrink=True))
+    assert body.keys() == {"location", "properties"}
+    assert body["properties"].keys() == {"networkProfileConfiguration"}
+    read, written = (
+        {one["name"]: one for one in it["properties"]["networkProfileConfiguration"]["networkInterfaceConfigurations"]}
+        for it in (document, body)
+    )
+    assert {name: raw for name, raw in read.items() if name != model.nic} == {
+        name: raw for name, raw in written.items() if name != model.nic
+    }
+    left = {raw["name"] for raw in written[model.nic]["properties"]["ipConfigurations"]}
+    assert all(OURS.fullmatch(name) for name in model.configs.keys() - left)
+    assert json.dumps(document) == before
+    return "settled" if view.settled else "unsettled"
+
+
 async def identity(random: Random) -> str:
     """Who the node is, by odd documents of VM and NIC."""
     documents = {"vm": VMS[0], "nic": NICS[1]}
@@ -291,7 +338,7 @@ def _as_sent(view: NicView) -> NicView:
 
 
 KINDS: Final[Mapping[str, Callable[[Random], Awaitable[str]]]] = {
-    "nic": nic, "identity": identity, "vnet": vnet, "usages": usages, "metadata": metadata,
+    "nic": nic, "instance": instance, "identity": identity, "vnet": vnet, "usages": usages, "metadata": metadata,
 }  # fmt: skip
 
 

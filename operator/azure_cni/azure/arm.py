@@ -144,6 +144,10 @@ class Arm:
             text = f"cannot {what}: not done after {self._patience.operation_s:g} s; Azure may still be working on it"
             raise ResourceBusy(text) from error
 
+    async def pause(self, seconds: float) -> None:
+        """Wait as between two polls, before a question that Azure answers late."""
+        await self._sleep(seconds)
+
     async def _put(
         self, resource: Resource, body: Mapping[str, Any], *, if_match: str, changes: bool, what: str
     ) -> Document:

@@ -113,6 +113,47 @@ class Vm(_Shape, frozen=True):
         return (profile.network_interfaces if profile else None) or []
 
 
+class ConfigurationModel(_Shape, frozen=True):
+    """An ipConfiguration in the model of an instance: without an address, which the NIC has."""
+
+    name: str
+    properties: dict[str, Any]
+
+
+class _NicModelProperties(_Shape, frozen=True):
+    ip_configurations: list[Any] | None = None
+
+
+class NicModel(_Shape, frozen=True):
+    """A NIC in the model of an instance; its configurations are `ConfigurationModel`s to be decoded."""
+
+    name: str
+    properties: _NicModelProperties
+
+
+class _NetworkModel(_Shape, frozen=True):
+    network_interface_configurations: list[Any] | None = None
+
+
+class _InstanceProperties(_Shape, frozen=True):
+    provisioning_state: str | None = None
+    network_profile_configuration: _NetworkModel | None = None
+
+
+class InstanceShape(_Shape, frozen=True):
+    """An instance of a Uniform scale set, as far as its model goes; as a machine it is a `Vm`."""
+
+    location: str
+    properties: _InstanceProperties
+    etag: str | None = None
+
+    @property
+    def nics(self) -> list[Any]:
+        """The NICs of its model, each a `NicModel` to be decoded."""
+        profile = self.properties.network_profile_configuration
+        return (profile.network_interface_configurations if profile else None) or []
+
+
 class AddressSpace(_Shape, frozen=True):
     """Prefixes, each a text to be read."""
 

@@ -109,7 +109,7 @@ def next_step(
     """
     counts = ledger.counts()
     # Missing addresses are not on the NIC and do not become useful by growing: neither side counts them.
-    useless = sum(config.size for config in _unusable(ledger, view) if not config.ours) if view.settled else 0
+    useless = sum(config.size for config in _unusable(ledger, view) if not config.removable) if view.settled else 0
     assigned, cooling = counts.assigned - counts.missing, counts.cooling + useless
     wanted = target(policy, assigned=assigned, waiting=waiting, cooling=cooling)
     needed = assigned + waiting + cooling
@@ -220,7 +220,7 @@ def _surplus(ledger: Ledger, view: NicView, *, count: int) -> Shrink | None:
     none. A configuration leaves with all that it holds.
     """
     free = {slot.address: slot for slot in ledger.slots if slot.state is State.FREE}
-    ours = [config for config in view.secondaries if config.ours and config.addresses and _is_free(config, free)]
+    ours = [config for config in view.secondaries if config.removable and config.addresses and _is_free(config, free)]
     since_s = {config.name: max(free[address].since_s for address in config.addresses) for config in ours}
     chosen: list[IPConfiguration] = []
     for config in sorted(ours, key=lambda config: (since_s[config.name], config.addresses)):
@@ -241,7 +241,7 @@ def _shrink(configs: Sequence[IPConfiguration], **reason: str) -> Shrink:
 
 def _failed(ledger: Ledger, view: NicView) -> Shrink | None:
     """Our configurations that Azure has finished and that never became usable: they only take up room."""
-    failed = [config for config in _unusable(ledger, view) if config.ours]
+    failed = [config for config in _unusable(ledger, view) if config.removable]
     return _shrink(failed, reason="Azure failed to make them work") if failed else None
 
 

@@ -102,6 +102,8 @@ class IPConfiguration:
     size: int = 1
     attached: frozenset[AttachedResource] = frozenset()
     """What it has for the pod that holds its address. Only in configurations that this product made."""
+    kept: bool = False
+    """It is not to be removed, whoever made it (scaleSets.shrink)."""
 
     @property
     def public(self) -> bool:
@@ -110,8 +112,13 @@ class IPConfiguration:
 
     @property
     def ours(self) -> bool:
-        """Made by this product, so it may be deleted by it."""
+        """Made by this product, so it may be deleted by it, unless it is `kept`."""
         return not self.primary and not self.static and is_our_name(self.name)
+
+    @property
+    def removable(self) -> bool:
+        """To be deleted when no pod needs it, or when it never came to work."""
+        return self.ours and not self.kept
 
     @property
     def addresses(self) -> tuple[Address, ...]:

@@ -155,6 +155,26 @@ class TestShrink:
         assert set(step.addresses) == {address(n) for n in range(45, 60)}
 
 
+class TestKept:
+    """What stays on the NIC of an instance of a Uniform scale set (scaleSets.shrink)."""
+
+    def test_a_surplus_stays(self):
+        configs = [replace(config(number), kept=True) for number in range(64)]
+        assert plan(configs, now_s=1000.0 + SHRINK_DELAY_S, since_s=1000.0).step == NoOp()
+        assert plan(list(range(64)), now_s=1000.0 + SHRINK_DELAY_S, since_s=1000.0).step != NoOp()
+
+    def test_what_never_came_to_work_is_grown_beside(self):
+        idle = [replace(config(number, ready=False), kept=True) for number in range(8)]
+        ledger = seen(*idle)
+        assert plan(idle, ledger=ledger).step == Grow(8)
+
+    def test_what_only_the_model_has_leaves(self):
+        coming = IPConfiguration(config(1).name, None, primary=False, ready=False)
+        step = plan([*range(2, 20), coming]).step
+        assert isinstance(step, Shrink)
+        assert step.names == (coming.name,)
+
+
 class TestBlocks:
     """Configurations that hold several addresses: what people ask for counts addresses, a write configurations."""
 
