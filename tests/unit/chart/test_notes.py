@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import yaml
 
 from azure_cni.kube.pools import GROUP_VERSION
 from fakes.kubeapi import QUOTAS, FakeKubeAPI
-from unit.chart.helm import CHART, KUBE_VERSION, helm
+from unit.chart.helm import CHART, KUBE_VERSION, REPOSITORY, helm
 
 AS_THE_CHART = {"limit": 16000, "perNodeLimit": 250, "writesPerMinute": 100, "reserved": 0}
 
@@ -98,3 +99,11 @@ async def test_the_notes_follow_the_values(tmp_path: Path, values: str, words: s
 async def test_where_metrics_need_a_token_it_says_how_to_give_the_right(tmp_path: Path):
     said = await notes(tmp_path, "metrics.tls.enabled=true", "metrics.auth=token")
     assert "--serviceaccount=NAMESPACE:ACCOUNT \\\n    --clusterrole=azure-cni-metrics-reader\n" in said
+
+
+async def test_who_uninstalls_later_is_warned_and_every_page_that_is_named_is_there(tmp_path: Path):
+    said = await notes(tmp_path)
+    assert "Before you uninstall, read docs/uninstall.md: nodes stay Ready then\nand start no pod" in said
+    named = re.findall(r"docs/[\w/.-]+\.md", said)
+    assert {"docs/install.md", "docs/migration.md", "docs/uninstall.md"} == set(named)
+    assert [page for page in named if not (REPOSITORY / page).is_file()] == []
