@@ -134,6 +134,14 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- fail (printf "metrics.tls.enabled needs metrics.bind node: it is %s, and nothing leaves the node" .bind) -}}
 {{- end -}}
 {{- end -}}
+{{- if eq .bind "none" -}}
+{{- if .prometheusRule.enabled -}}
+{{- fail "metrics.prometheusRule.enabled is true and metrics.bind none: Prometheus would see nothing, so that AzureCNIAway and AzureCNINoLeader always fire and no other ever does" -}}
+{{- end -}}
+{{- if .dashboard.enabled -}}
+{{- fail "metrics.dashboard.enabled is true and metrics.bind none: there are no metrics that it could show" -}}
+{{- end -}}
+{{- end -}}
 {{- if not .tls.enabled -}}
 {{- if eq .auth "token" -}}
 {{- fail "metrics.auth is token, which needs metrics.tls.enabled: whoever reads a token on the network can use it" -}}

@@ -66,6 +66,8 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("image.digest=latest", "at '/image/digest'"),
         ("metrics.bind=world", "value must be one of 'node', 'loopback', 'none'"),
         ("metrics.serviceMonitor.enabled=true,metrics.bind=none", "needs metrics.bind node: it is none"),
+        ("metrics.prometheusRule.enabled=true,metrics.bind=none", "AzureCNIAway and AzureCNINoLeader always fire"),
+        ("metrics.dashboard.enabled=true,metrics.bind=none", "there are no metrics that it could show"),
         ("serviceAccount.create=false", "serviceAccount.name is needed when serviceAccount.create is false"),
         (
             "controller.serviceAccount.create=false",
@@ -137,6 +139,7 @@ def test_every_mistake_is_reported_at_once():
         "azure.resourceManagerEndpoint=https://198.51.100.1",
         "nicWriter=controller",
         "controller.replicas=0",
+        "metrics.bind=loopback,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true",
         "controller.enabled=false,controller.metricsPort=9810",
         "nicWriter=none,controller.enabled=false,routablePrefixes={10.240.0.0/16}",
         "cni.binDir=/usr/lib/cni,cni.confDir=/usr/lib/cni-conf",
