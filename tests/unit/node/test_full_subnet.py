@@ -9,6 +9,17 @@ from typing import Any
 import pytest
 
 from azure_cni.api.node_ip_pool import READ_NOW
+from azure_cni.errors import (
+    AccessDenied,
+    CloudError,
+    CloudNotFound,
+    CloudUnreachable,
+    OperationFailed,
+    PreconditionFailed,
+    RequestRefused,
+    ResourceBusy,
+    Throttled,
+)
 from azure_cni.ipam.limits import BACKOFF_MAX_S
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.pool.reservation_request import ControllerGrants
@@ -77,6 +88,37 @@ async def test_ten_minutes_of_it_cost_few_writes_and_nothing_wavers(waiting: int
         assert seen.ready == {("False", "SubnetFull")}
         assert (seen.causes, seen.hopes) == ({"SubnetFull"}, 0)
         assert node.events.reasons.count("SubnetFull") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AccessDenied("the role lacks an action", action="write"),
+        RequestRefused("the NIC is locked"),
+        CloudNotFound("the NIC is hidden"),
+        Throttled("too many requests"),
+        ResourceBusy("another operation holds the NIC"),
+        PreconditionFailed("somebody else is always first"),
+        OperationFailed("accepted, then Failed"),
+        CloudUnreachable("no answer"),
+    ],
+    ids=lambda error: error.reason,
+)
+async def test_no_other_refusal_costs_more_or_wavers_while_pods_wait(error: CloudError):
+    nic = FakeNic()
+    async with kept(nic=nic, policy=Policy()) as keeper:
+        node = keeper.node
+        await node.until(lambda: node.counts.free == 16)
+        nic.refusal = error
+        await crowd(keeper, 20)
+        await asyncio.sleep(2 * STEADY_S)
+        before = nic.tries
+        seen = await watched(node, 600)
+        assert nic.tries - before <= MOST_TRIES
+        assert keeper.tainted
+        assert seen.ready == {("False", error.reason)}
+        assert (seen.causes, seen.hopes) == ({error.reason}, 0)
+        assert node.events.reasons.count(error.reason) == 1
 
 
 async def test_it_is_tainted_within_the_documented_time_also_while_azure_is_slow_to_refuse():
