@@ -410,15 +410,46 @@ prometheus.io/path: /metrics
 {{- end -}}
 
 {{/*
+A pattern of the names of a component's pods. Takes a list of the root and the component. Of a longer name the API server
+takes 58 characters to make a pod's name.
+*/}}
+{{- define "azure-cni.podNames" -}}
+{{- printf "%s-" (include "azure-cni.componentName" .) | trunc 58 -}}.+
+{{- end -}}
+
+{{/*
+The alerts, for this release. Without a controller those are left out that are about controllers alone: that none leads
+would always be so.
+*/}}
+{{- define "azure-cni.alerts" -}}
+{{- $alerts := include "azure-cni.ownSeries" (list . (.Files.Get "files/alerts.yaml")) -}}
+{{- if .Values.controller.enabled -}}
+{{- $alerts -}}
+{{- else -}}
+{{- $agents := include "azure-cni.podNames" (list . "agent") -}}
+{{- $groups := list -}}
+{{- range (fromYaml $alerts).groups -}}
+{{- $rules := list -}}
+{{- range .rules -}}
+{{- if contains $agents .expr -}}
+{{- $rules = append $rules . -}}
+{{- end -}}
+{{- end -}}
+{{- $groups = append $groups (dict "name" .name "rules" $rules) -}}
+{{- end -}}
+{{- dict "groups" $groups | toYaml -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
 A text whose PromQL selects the pods of a release azure-cni in kube-system, for this release. Takes a list of the root and
-the text. Of a longer name the API server takes 58 characters to make a pod's name.
+the text.
 */}}
 {{- define "azure-cni.ownSeries" -}}
 {{- $root := index . 0 -}}
 {{- $text := index . 1 | replace "\"kube-system\"" (quote $root.Release.Namespace) -}}
 {{- range $component := list "agent" "controller" -}}
-{{- $pods := printf "%s-" (include "azure-cni.componentName" (list $root $component)) | trunc 58 -}}
-{{- $text = $text | replace (printf "azure-cni-%s-.+" $component) (printf "%s.+" $pods) -}}
+{{- $text = $text | replace (printf "azure-cni-%s-.+" $component) (include "azure-cni.podNames" (list $root $component)) -}}
 {{- end -}}
 {{- $text -}}
 {{- end -}}

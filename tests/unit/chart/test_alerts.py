@@ -251,6 +251,30 @@ def test_the_charts_rules_are_about_the_releases_own_pods(
     assert_firing(WELL, "AzureCNIAway", "AzureCNINoLeader", directory=tmp_path, rules=rules)
 
 
+WITHOUT_CONTROLLER = ("controller.enabled=false", "metrics.prometheusRule.enabled=true")
+
+
+@WITH_PROMTOOL
+@pytest.mark.parametrize(
+    "values", [WITHOUT_CONTROLLER, (*WITHOUT_CONTROLLER, "nicWriter=none", "routablePrefixes={10.0.0.0/8}")]
+)
+def test_without_a_controller_nobody_is_woken_because_none_leads(values: tuple[str, ...], tmp_path: Path):
+    rules = of_kind("PrometheusRule", *values)["spec"]
+    agents = {agent(BUILD, instance="well"): "1x60", agent("up", instance="well"): "1x60"}
+    assert_firing(agents, directory=tmp_path, rules=rules)
+    assert_firing(agents | FIRES["AzureCNIAway"], "AzureCNIAway", directory=tmp_path, rules=rules)
+
+
+def test_without_a_controller_only_what_is_about_controllers_alone_is_left_out():
+    kept = {
+        rule["alert"]: rule
+        for group in of_kind("PrometheusRule", *WITHOUT_CONTROLLER)["spec"]["groups"]
+        for rule in group["rules"]
+    }
+    assert kept == {name: rule for name, rule in RULES.items() if "azure-cni-agent-" in rule["expr"]}
+    assert RULES.keys() - kept.keys() > {"AzureCNINoLeader", "AzureCNIQuotaExhausted"}
+
+
 @WITH_PROMTOOL
 @pytest.mark.parametrize(
     "job",

@@ -89,7 +89,7 @@ async def test_an_upgrade_says_which_numbers_a_quota_does_not_take_and_what_does
         ("controller.enabled=false", "each node grants itself what it asks for"),
         ("nicWriter=none,controller.enabled=false,routablePrefixes={10.0.0.0/8}", "never adds or removes one"),
         ("nicWriter=controller", "The controller writes to the NICs of all nodes."),
-        ("metrics.bind=loopback,metrics.prometheusRule.enabled=true", "AzureCNIAway and AzureCNINoLeader fire unless a proxy"),
+        ("metrics.bind=loopback,metrics.prometheusRule.enabled=true", "AzureCNINoLeader fire unless a proxy"),
         ("nicWriter=controller,azure.attestation.required=never", "of another VM can write its NIC"),
     ],
 )
