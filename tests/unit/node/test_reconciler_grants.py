@@ -67,6 +67,21 @@ async def test_the_node_never_writes_what_only_a_controller_may():
         assert not any("granted" in patch for patch in own)
 
 
+async def test_a_changed_spec_counts_within_seconds_and_what_it_wants_is_reported_while_its_turn_is_awaited():
+    async with controlled(policy=Policy()).running() as node:
+        await grown(node)
+        assert node.condition("Growing")["reason"] == "AtTarget"
+        node.pools.edit_spec(size=200)
+        node.reconciler.pool_seen(node.pools.shown())
+        await asyncio.sleep(6)
+        assert (asked(node), node.status["target"], node.status["observedGeneration"]) == ((200, "Grow"), 200, 2)
+        await answer(node, count=16, reason="WriteBudget", message="other nodes are first")
+        await asyncio.sleep(60)
+        growing = node.condition("Growing")
+        assert (growing["status"], growing["reason"]) == ("True", "BelowTarget")
+        assert "16 of the 200 addresses wanted" in growing["message"]
+
+
 async def test_a_short_answer_is_used_and_its_reason_reaches_pods_and_people():
     async with controlled().running() as node:
         await node.until(lambda: asked(node) == (16, "Grow"))
