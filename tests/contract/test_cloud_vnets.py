@@ -15,13 +15,23 @@ from azure_cni.azure.arm import Arm
 from azure_cni.azure.arm_nic import ArmNic
 from azure_cni.azure.endpoints import cloud_named
 from azure_cni.azure.resources import Resource
+from azure_cni.azure.scale_set_nic import ScaleSetNic
 from azure_cni.azure.vnets import ArmVNets
-from azure_cni.errors import AccessDenied, CloudNotFound, CloudUnreachable, RequestRefused, ResourceBusy, Throttled
+from azure_cni.errors import (
+    AccessDenied,
+    CloudNotFound,
+    CloudUnreachable,
+    OperationFailed,
+    RequestRefused,
+    ResourceBusy,
+    Throttled,
+)
 from azure_cni.model.nic import MOST_USED, NicID, VNetID
 from contract.azure_world import Token
 from contract.nic_world import Calls
 from fakeazure import FakeAzure
 from fakeazure.errors import ArmError, subscription_not_found
+from fakes.waiting import PATIENCE_S, background, until
 
 GROUP = "/subscriptions/{}/resourceGroups/azbox/providers/Microsoft.Network"
 
@@ -55,6 +65,37 @@ async def test_all_subnets_count_and_a_gateways_is_no_less_than_none(world: Serv
     world.azure.outside.take(2, "others")
     assert await world.vnets.used(world.vnet_id) == 9
     assert world.azure.calls["vnet.usages"] == 6  # three pages each
+
+
+async def test_what_is_left_on_the_nic_of_an_instance_counts_with_its_model(world: ServedVNets) -> None:
+    world.azure.operation_duration_s = 0
+    world.azure.uniform.add("pool", secondaries=1)
+    nic_id = world.azure.nic_record("pool_0/pool-nic").id
+    assert await world.vnets.ours_on(nic_id) == 0
+    nic = ScaleSetNic(world.arm, NicID(nic_id), chance=Random(1))
+    view = await nic.write(await nic.read(), add=2)
+    world.azure.faults.add(faults.FailOperation(leaves="previous"), operation="instance.put")
+    with pytest.raises(OperationFailed):
+        await nic.write(view, add=3)
+    assert await world.vnets.ours_on(nic_id) == 5
+    assert await world.vnets.vm_of(nic_id) == world.azure.vm("pool_0").id
+
+
+async def test_an_instance_that_is_gone_holds_nothing(world: ServedVNets) -> None:
+    world.azure.uniform.add("pool")
+    nic_id = world.azure.nic_record("pool_0/pool-nic").id
+    world.azure.uniform.vanish("pool_0")
+    assert (await world.vnets.ours_on(nic_id), await world.vnets.vm_of(nic_id)) == (None, "")
+
+
+async def test_an_instance_under_a_write_is_not_counted(world: ServedVNets) -> None:
+    world.azure.uniform.add("pool")
+    nic_id = world.azure.nic_record("pool_0/pool-nic").id
+    nic = ScaleSetNic(world.arm, NicID(nic_id), chance=Random(1))
+    async with background(nic.write(await nic.read(), add=1)):
+        await until(lambda: bool(world.azure.history.writes), within_s=PATIENCE_S, say=lambda: world.azure.calls)
+        with pytest.raises(ResourceBusy, match="still working on it"):
+            await world.vnets.ours_on(nic_id)
 
 
 async def test_a_denial_names_the_missing_permission(world: ServedVNets) -> None:

@@ -37,6 +37,7 @@ class _Config(msgspec.Struct, omit_defaults=True):
     primary: bool = False
     pending: bool = False
     static: bool = False
+    kept: bool = False
     size: Annotated[int, msgspec.Meta(ge=1, le=MAX_CONFIGS_PER_NIC)] = 1
 
 
@@ -80,6 +81,7 @@ def nic_shape(nic: NicView) -> NicInResult:
             config.primary,
             pending=not config.ready,
             static=config.static,
+            kept=config.kept,
             size=config.size,
         )
         for config in nic.configs
@@ -134,7 +136,15 @@ def _config(raw: _Config) -> IPConfiguration:
     name, address = ConfigName(raw.name), _address(raw.address)
     if address is not None and int(address) + raw.size > 1 << address.max_prefixlen:
         raise ValueError(f"the block at {address} ends beyond the last address")
-    return IPConfiguration(name, address, primary=raw.primary, ready=not raw.pending, static=raw.static, size=raw.size)
+    return IPConfiguration(
+        name,
+        address,
+        primary=raw.primary,
+        ready=not raw.pending,
+        static=raw.static,
+        kept=raw.kept,
+        size=raw.size,
+    )
 
 
 def _excluded(raw: _Excluded, listed: Sequence[AttachedResource]) -> ExcludedConfiguration:

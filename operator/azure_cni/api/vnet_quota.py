@@ -182,22 +182,33 @@ def quota_name(vnet_id: str, *, taken: Collection[str] = ()) -> str:
     return f"{name}-{digest[:NAME_SUFFIX]}"
 
 
+_NIC_FORMS: Final = {
+    1: "Microsoft.Network/networkInterfaces/{}",
+    3: "Microsoft.Compute/virtualMachineScaleSets/{}/virtualMachines/{}/networkInterfaces/{}",
+}
+"""What follows `providers/` in a NIC's ID, by how many names are in it."""
+
+
 def nic_label(nic_id: str) -> str:
-    """`RESOURCE-GROUP/NAME` of a NIC's resource ID, as the ledger writes it; "" for no ID."""
-    parts = nic_id.strip("/").split("/")  # subscriptions/S/resourceGroups/G/providers/NAMESPACE/TYPE/NAME
-    return f"{parts[3]}/{parts[7]}".lower() if len(parts) == 8 else ""  # noqa: PLR2004
+    """A NIC's resource ID as the ledger writes it, "" for no ID: `RESOURCE-GROUP/NAME`, and for one of an instance of
+    a Uniform scale set `RESOURCE-GROUP/SET/INSTANCE/NAME`.
+    """
+    parts = nic_id.strip("/").split("/")  # subscriptions/S/resourceGroups/G/providers/NAMESPACE, pairs of TYPE/NAME
+    names = parts[7::2]
+    form = _NIC_FORMS.get(len(names), "").format(*names)
+    return "/".join((parts[3], *names)).lower() if form and form.lower() == "/".join(parts[5:]).lower() else ""
 
 
 def nic_resource_id(label: str, *, vnet_id: str) -> str:
     """The resource ID behind a label. A NIC is in the subscription of its VNet. DecodeFailed where either is none."""
-    group, _, name = label.partition("/")
+    group, *names = label.split("/")
     parts = vnet_id.strip("/").split("/")
-    if not (group and name) or len(parts) < 2 or not parts[1]:  # noqa: PLR2004  # subscriptions/S/...
+    form = _NIC_FORMS.get(len(names))
+    if form is None or not all((group, *names)) or len(parts) < 2 or not parts[1]:  # noqa: PLR2004  # subscriptions/S/...
         raise DecodeFailed(
             f"cannot find out which NIC {label!r} is in VNet {vnet_id!r}: they name no group and subscription"
         )
-    subscription = parts[1]
-    return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Network/networkInterfaces/{name}"
+    return f"/subscriptions/{parts[1]}/resourceGroups/{group}/providers/{form.format(*names)}"
 
 
 def tokens_document(tokens: Tokens, *, capacity: float) -> dict[str, Any]:

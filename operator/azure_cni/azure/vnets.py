@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from random import SystemRandom
 from typing import Final
 
 from azure_cni.azure import documents, nic_document
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.nic_document import NicDocument
+from azure_cni.azure.nics import nic_at
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import CloudNotFound, CloudUnreachable, ResourceBusy
-from azure_cni.model.nic import MOST_USED, SubnetID, SubnetUsage, VNetID
+from azure_cni.model.nic import MOST_USED, Adopt, NicID, SubnetID, SubnetUsage, VNetID
 from azure_cni.model.text import legible
 
-GONE: Final = frozenset({"ResourceNotFound", "NotFound", "ResourceGroupNotFound"})
-"""A 404 that says that the NIC does not exist. Others (of a subscription that this identity cannot see) do not."""
+GONE: Final = frozenset({"ResourceNotFound", "NotFound", "ResourceGroupNotFound", "InvalidParameter"})
+"""What says that the NIC does not exist, the last of these of an instance of a scale set. Other 404s (of a subscription
+that this identity cannot see) do not."""
 
 
 class ArmVNets:
@@ -37,13 +40,19 @@ class ArmVNets:
         return tuple(_usage(usage, what=f"read usages of {resource.label}") for usage in usages)
 
     async def ours_on(self, nic_id: str) -> int | None:
-        """How many of the NIC's ipConfigurations are ours; None when Azure has no such NIC."""
-        nic = await self._nic(nic_id)
-        if nic is None:
+        """How many of the NIC's ipConfigurations are ours, with what only the model of an instance has; None when Azure
+        has no such NIC.
+        """
+        nic = nic_at(self._arm, NicID(nic_id), chance=SystemRandom(), adopt=Adopt.PLAIN, shrink_scale_sets=False)
+        try:
+            view = await nic.read()
+        except CloudNotFound as error:
+            if error.azure_code not in GONE:
+                raise
             return None
-        if not nic.settled:
-            raise ResourceBusy(f"cannot say what {legible(nic.shown.id)} holds: Azure is still working on it")
-        return len(nic_document.ours(nic))
+        if not view.settled:
+            raise ResourceBusy(f"cannot say what {legible(view.nic_id)} holds: Azure is still working on it")
+        return sum(config.ours for config in view.configs)
 
     async def vm_of(self, nic_id: str) -> str:
         """The VM that the NIC is on, whatever works on it; "" when it is on none, or there is no such NIC."""

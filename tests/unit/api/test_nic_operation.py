@@ -79,6 +79,7 @@ configs = st.builds(
     primary=st.booleans(),
     ready=st.booleans(),
     static=st.booleans(),
+    kept=st.booleans(),
     size=st.integers(1, 16),
 )
 excluded = st.builds(

@@ -42,9 +42,35 @@ def test_a_nic_is_found_by_its_label() -> None:
     assert again == "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/networkInterfaces/vm1-nic"
 
 
+def test_the_nic_of_a_scale_sets_instance_is_found_by_its_label() -> None:
+    of_set = "/subscriptions/S/resourceGroups/RG/providers/Microsoft.Compute/virtualMachineScaleSets/Pool"
+    label = vnet_quota.nic_label(f"{of_set}/virtualMachines/12/networkInterfaces/Pool-nic")
+    assert label == "rg/pool/12/pool-nic"
+    again = vnet_quota.nic_resource_id(label, vnet_id=f"{NETWORKS}/vnet")
+    assert again == (
+        "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/virtualMachineScaleSets/pool/virtualMachines/12"
+        "/networkInterfaces/pool-nic"
+    )
+
+
+@pytest.mark.parametrize(
+    "nic_id",
+    [
+        "/subscriptions/S/resourceGroups/RG/providers/Microsoft.Compute/virtualMachines/vm1",
+        "/subscriptions/S/resourceGroups/RG/providers/Microsoft.Compute/virtualMachineScaleSets/p/virtualMachines/1",
+        "/subscriptions/S/resourceGroups/RG/providers/Microsoft.Network/networkInterfaces",
+        "nic",
+    ],
+)
+def test_what_is_no_nic_has_no_label(nic_id: str) -> None:
+    assert vnet_quota.nic_label(nic_id) == ""
+
+
 @pytest.mark.parametrize(
     ("label", "vnet_id"),
     [
+        ("rg/pool/12", f"{NETWORKS}/vnet"),
+        ("rg/pool//nic", f"{NETWORKS}/vnet"),
         ("rg/nic", "x"),
         ("rg/nic", ""),
         ("rg/nic", "/subscriptions/"),

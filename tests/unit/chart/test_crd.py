@@ -210,8 +210,13 @@ def test_the_longest_nic_has_room_in_the_ledger():
     assert accepts(part, longest)
     assert not accepts(part, longest + "n")
     assert not accepts(part, longest.replace("gg", "ggg", 1))
+    of_set = f"Microsoft.Compute/virtualMachineScaleSets/{'s' * 64}/virtualMachines/{'1' * 10}/networkInterfaces"
+    longest_of_set = longest.replace("Microsoft.Network/networkInterfaces", of_set)
+    assert accepts(part, longest_of_set)
+    assert not accepts(part, longest_of_set.replace("/1", "/x1"))
     entry = QUOTA_STATUS["properties"]["grants"]["additionalProperties"]["properties"]
-    assert len(vnet_quota.nic_label(longest)) <= entry["nic"]["maxLength"]
+    for one in (longest, longest_of_set):
+        assert 0 < len(vnet_quota.nic_label(one)) <= entry["nic"]["maxLength"]
 
 
 @pytest.mark.parametrize(
