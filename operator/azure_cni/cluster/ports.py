@@ -169,7 +169,7 @@ class ControllerObserver(Protocol):
     """Hooks for measurements; called synchronously, must not block or raise."""
 
     def granted(self, result: str) -> None:
-        """A pool was written: `full`, `short`, `taken_back`, `put_off`, `refused`, `recalled`, `told` (of what others
+        """A pool was written: `full`, `short`, `taken_back`, `delayed`, `refused`, `recalled`, `told` (of what others
         give back), or its write failed (the reason).
         """
 

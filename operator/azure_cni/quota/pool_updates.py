@@ -68,7 +68,7 @@ def delays(
             continue
         explanation = _why_delayed(quota, node.name, plan)
         if messages.is_news(node, explanation):
-            yield PoolUpdate(node, explanation.status(), result="put_off")
+            yield PoolUpdate(node, explanation.status(), result="delayed")
 
 
 def refusals(nodes: Iterable[NodeRecord], refused: Mapping[str, Explanation]) -> Iterator[PoolUpdate]:

@@ -1,3 +1,5 @@
+import ast
+import inspect
 import json
 import re
 import subprocess
@@ -6,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from azure_cni.ipam import sizing
+from azure_cni.quota import pool_updates
 from unit.chart.helm import REPOSITORY
 from unit.documentation import sizing_table
 from unit.documentation.markdown import PAGES, anchors, blocks
@@ -81,6 +84,24 @@ def test_the_calculator_says_what_the_rules_say(nodes: int, pods: int, ended: in
     done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=False)
     addresses = sizing_table.needed(nodes, pods, ended_percent=ended, surge=surge)
     assert (done.stdout, done.stderr) == (f"{addresses} addresses: a /{sizing_table.prefix(addresses)}\n", "")
+
+
+def test_the_results_of_grants_are_explained_by_the_words_that_are_counted():
+    metrics = (REPOSITORY / "docs" / "metrics.md").read_text()
+    (row,) = (line for line in metrics.splitlines() if line.startswith("| `azure_cni_grants_total`"))
+    given = [
+        keyword.value
+        for call in ast.walk(ast.parse(inspect.getsource(pool_updates)))
+        if isinstance(call, ast.Call)
+        for keyword in call.keywords
+        if keyword.arg == "result"
+    ]
+    ends = [
+        end for value in given for end in ((value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,))
+    ]
+    counted = {end.value for end in ends if isinstance(end, ast.Constant)}
+    assert len(counted) == len(ends) > 5
+    assert counted == set(re.findall(r"(?:: |, )(\w+)(?= \(|,)", re.sub(r" \([^)]*\)", " ()", row)))
 
 
 def test_every_page_that_a_check_names_is_there():

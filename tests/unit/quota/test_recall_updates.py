@@ -25,7 +25,7 @@ def told(node: NodeRecord, plan: RecallPlan, *updates: PoolUpdate, limit: int | 
 def test_who_waits_for_the_write_budget_is_told_so_when_what_was_recalled_has_come():
     waits = starving("a", 10, 3, recalling=3, grantReason="QuotaExceeded")
     budget = messages.while_paced(ledger(waits)).status()
-    status = told(waits, RecallPlan(), PoolUpdate(waits, budget, result="put_off"))
+    status = told(waits, RecallPlan(), PoolUpdate(waits, budget, result="delayed"))
     assert (status["grantReason"], status["recalling"]) == ("WriteBudget", None)
 
 
@@ -60,7 +60,7 @@ def test_who_is_not_told(node: NodeRecord):
     [
         (PoolUpdate(starving("a", 10, 3), {"grantedFor": 6, "grantReason": "QuotaExceeded"}, "short"), False, True),
         (PoolUpdate(starving("a", 10, 3), {"grantedFor": 6, "grantReason": None}, "full"), False, False),
-        (PoolUpdate(starving("a", 10, 3), {"grantReason": "WriteBudget"}, "put_off"), True, False),
+        (PoolUpdate(starving("a", 10, 3), {"grantReason": "WriteBudget"}, "delayed"), True, False),
         (PoolUpdate(GAVE, {"grantedFor": 6}, "full"), False, True),
         (PoolUpdate(GAVE, {"recall": None}, "told"), True, False),
         (PoolUpdate(GAVE, {"granted": 12}, "taken_back", lowers=LOWER), True, True),
