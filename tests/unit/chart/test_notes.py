@@ -59,7 +59,7 @@ def rendered(command: list[str | Path]) -> str:
 async def test_a_first_installation_says_with_what_the_quota_begins(tmp_path: Path):
     said = await notes(tmp_path, "quota.limit=500")
     assert "The quota of a VNet begins with quota.limit 500." in said
-    assert "kubectl edit vnetquota NAME\n\nEach agent" in said
+    assert "kubectl edit vnetquota NAME        # as kubectl get vnetquotas lists it\n\nEach agent" in said
 
 
 async def test_an_upgrade_that_changes_nothing_of_the_quota_says_nothing_of_it(tmp_path: Path):
