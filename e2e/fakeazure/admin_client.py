@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 10.0
+SUBNET = "NAME, or VNET/NAME; by default the first one"
+"""The help of an option for a subnet."""
 
 
 class CannotAsk(Exception):

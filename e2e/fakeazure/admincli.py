@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from fakeazure import balancerwords, filterwords
-from fakeazure.admin_client import CannotAsk, ask, table
+from fakeazure.admin_client import SUBNET, CannotAsk, ask, table
 from fakeazure.faultkinds import KINDS, WORDS
 
 EVENTS = ("Freeze", "Reboot", "Redeploy", "Preempt", "Terminate")
@@ -159,11 +159,11 @@ def _parser() -> argparse.ArgumentParser:
     filterwords.add(word)
     balancerwords.add(word)
     one = word("permissions", _permissions, "show or set what roles allow ('!ACTION' removes one)")
-    one.add_argument("actions", nargs="*", metavar="ACTION")
+    one.add_argument("actions", nargs="*", metavar="ACTION", help="what to allow; none shows what is allowed")
     whose = "a VM's or identity's name; by default all of them, which replaces their own lists"
     one.add_argument("--principal", default="*", help=whose)
     one = word("duration", _duration, "show or set how long a NIC write takes")
-    one.add_argument("seconds", type=float, nargs="?")
+    one.add_argument("seconds", type=float, nargs="?", help="from now on; without it, what it takes is shown")
     word("calls", _calls, "count the requests by operation")
     one = word("changes", _changes, "every change of a NIC's addresses, as JSON lines")
     one.add_argument("--since", type=int, default=0, help="skip that many")
@@ -181,7 +181,7 @@ def _words_of_nics(word: Any) -> None:
     for one in made.values():
         one.add_argument("name", metavar="NIC")
     made["write"].add_argument("--drop-ours", action="store_true", help="discard the change in progress")
-    made["appear"].add_argument("count", type=int, nargs="?", default=1)
+    made["appear"].add_argument("count", type=int, nargs="?", default=1, help="how many, by default 1")
     made["vanish"].add_argument("addresses", nargs="+", metavar="ADDRESS")
     word("delete-nic", _delete_nic, "delete a NIC that no VM has").add_argument("name")
 
@@ -189,17 +189,17 @@ def _words_of_nics(word: Any) -> None:
 def _words_of_vms(word: Any) -> None:
     one = word("add-vm", _add_vm, "add a VM with its NIC")
     one.add_argument("name")
-    one.add_argument("--subnet", default="")
-    one.add_argument("--secondaries", type=int, default=0)
+    one.add_argument("--subnet", default="", help=SUBNET)
+    one.add_argument("--secondaries", type=int, default=0, help="how many addresses its NIC has beside the first")
     one.add_argument("--public-ip", default="", help="a public address for its primary configuration")
-    one.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE")
+    one.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="of the VM; repeatable")
     one = word("delete-vm", _delete_vm, "delete a VM")
     one.add_argument("name")
     one.add_argument("--keep-nic", action="store_true", help="keep the NIC, with its addresses")
     one = word("event", _event, "schedule an event for a VM")
     one.add_argument("name", metavar="VM")
-    one.add_argument("kind", nargs="?", default="Freeze", choices=EVENTS)
-    one.add_argument("--in-seconds", type=float, default=900)
+    one.add_argument("kind", nargs="?", default="Freeze", choices=EVENTS, help="by default Freeze")
+    one.add_argument("--in-seconds", type=float, default=900, help="when it happens, by default in 900")
 
 
 def _words_of_faults(word: Any) -> None:
@@ -211,22 +211,23 @@ def _words_of_faults(word: Any) -> None:
     one.add_argument("--operation", help="at which operation, as `calls` names them; patterns allowed")
     one.add_argument("--times", type=int, help="how often; 0: until cleared")
     one.add_argument("--seconds", type=float, help="for how long")
-    one.add_argument("--chance", type=float)
+    one.add_argument("--chance", type=float, help="how likely each time, from 0 to 1; by default 1")
     one.add_argument("--duration", type=float, help="how long a slow operation takes, in seconds")
-    word("clear", _clear, "remove one fault, or all").add_argument("id", type=int, nargs="?")
+    one = word("clear", _clear, "remove one fault, or all")
+    one.add_argument("id", type=int, nargs="?", help="as `faults` lists it; without it, all")
 
 
 def _words_of_subnets(word: Any) -> None:
     one = word("take", _take, "another tool uses addresses of a subnet")
-    one.add_argument("count", type=int, nargs="?")
-    one.add_argument("--leave", type=int, help="take all but this many")
-    one.add_argument("--subnet")
+    one.add_argument("count", type=int, nargs="?", help="how many")
+    one.add_argument("--leave", type=int, help="instead: take all but this many")
+    one.add_argument("--subnet", help=SUBNET)
     one = word("give-back", _give_back, "another tool releases addresses, by default all")
-    one.add_argument("count", type=int, nargs="?")
-    one.add_argument("--subnet")
+    one.add_argument("count", type=int, nargs="?", help="how many, by default all")
+    one.add_argument("--subnet", help=SUBNET)
     one = word("resize", _resize, "change the prefix of a subnet")
     one.add_argument("prefix")
-    one.add_argument("--subnet", default="")
+    one.add_argument("--subnet", default="", help=SUBNET)
 
 
 def main(argv: Sequence[str], socket_path: Path | str) -> int:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from fakeazure.admin_client import ask, table
+from fakeazure.admin_client import SUBNET, ask, table
 
 LISTS = {"load-balancers": "every rule with its members, up and down", "public-ips": "", "nat-gateways": ""}
+AFFINITY = ("Default", "SourceIP", "SourceIPProtocol")
 
 
 def add(word: Any) -> None:
@@ -23,11 +24,11 @@ def add(word: Any) -> None:
     one.add_argument("address", nargs="?", default="", help="the configuration's private address; none takes it away")
     one = word("add-nat-gateway", _add_gateway, "make a NAT gateway with a public IP of its own, for these subnets")
     one.add_argument("name")
-    one.add_argument("subnets", nargs="*", metavar="SUBNET")
+    one.add_argument("subnets", nargs="*", metavar="SUBNET", help="which leave by it")
     word("delete-nat-gateway", _delete, "delete a NAT gateway, whatever subnets have it").add_argument("name")
     one = word("add-nic", _add_nic, "give a VM one NIC more; in the box it is eth1, eth2, ...")
     one.add_argument("name", metavar="VM")
-    one.add_argument("--subnet", default="")
+    one.add_argument("--subnet", default="", help=SUBNET)
     one = word("remove-nic", _remove_nic, "take a further NIC from a VM and delete it")
     one.add_argument("name", metavar="VM")
     one.add_argument("nic", metavar="NIC")
@@ -42,14 +43,14 @@ def _of_load_balancers(word: Any) -> None:
     one.add_argument("--subnet", default="", help="of an internal frontend")
     one.add_argument("--address", default="", help="of an internal frontend; the first free one by default")
     one.add_argument("--protocol", choices=("Tcp", "Udp", "All"), default="Tcp", help="All takes --port 0")
-    one.add_argument("--port", type=int, default=80)
+    one.add_argument("--port", type=int, default=80, help="of the frontend, by default 80")
     one.add_argument("--backend-port", type=int, help="the same as --port by default")
-    one.add_argument("--pool", default="pods")
+    one.add_argument("--pool", default="pods", help="its backend pool, by default pods")
     one.add_argument("--probe", default="", help="tcp:PORT or http:PORT/PATH; without one, all members are up")
     one.add_argument("--interval", dest="interval_s", type=int, default=5, help="seconds between probes")
     one.add_argument("--threshold", type=int, default=1, help="probes in a row that bring a member up or down")
     one.add_argument("--floating-ip", action="store_true", help="members see the frontend as the destination")
-    one.add_argument("--affinity", choices=("Default", "SourceIP", "SourceIPProtocol"), default="Default")
+    one.add_argument("--affinity", choices=AFFINITY, default="Default", help="who goes to the same member each time")
     one.add_argument("--outbound", action="store_true", help="members leave by the public frontend")
     word("delete-load-balancer", _delete, "delete a load balancer; its members stay").add_argument("name")
     for name, text in (
@@ -59,7 +60,7 @@ def _of_load_balancers(word: Any) -> None:
         one = word(name, _pool, f"{text}, as an administrator would: a write of their NICs")
         one.add_argument("name", metavar="LOAD-BALANCER")
         one.add_argument("addresses", nargs="+", metavar="ADDRESS")
-        one.add_argument("--pool", default="pods")
+        one.add_argument("--pool", default="pods", help="its backend pool, by default pods")
 
 
 def _list(path: Path, words: argparse.Namespace) -> str:

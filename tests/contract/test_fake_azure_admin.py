@@ -1,9 +1,10 @@
 """The admin API and its words, over a real unix socket."""
 
+import argparse
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from azurebox.azure import request
 from azurebox.steps import StepError
-from fakeazure import FakeAzure, faults, imds
+from fakeazure import FakeAzure, admincli, faults, imds
 from fakeazure.admincli import main
 from fakeazure.faultkinds import KINDS, WORDS
 from fakeazure.identity import ARM_AUDIENCES, Principal
@@ -134,6 +135,22 @@ async def test_the_help_has_a_line_on_each_kind_of_fault(box: Box) -> None:
     assert [
         kind for kind, words in WORDS.items() if not re.search(rf"^  {kind} +{re.escape(words)}$", shown, re.MULTILINE)
     ] == []
+
+
+def explained(parser: argparse.ArgumentParser, word: str = "") -> Iterator[tuple[str, str]]:
+    """Each thing that may be left out, of each word of a command line, with its help."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                yield from explained(inner, name)
+        elif action.option_strings or action.nargs in ("?", "*"):
+            yield f"{word} {action.option_strings or action.dest}", action.help or ""
+
+
+def test_the_help_explains_whatever_may_be_left_out() -> None:
+    shown = dict(explained(admincli._parser()))
+    assert len(shown) > 50
+    assert [what for what, words in shown.items() if not words] == []
 
 
 async def test_a_permission_is_shown_by_the_name_that_was_typed_and_taken_back_for_all(box: Box) -> None:
