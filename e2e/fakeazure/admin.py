@@ -6,7 +6,8 @@
     POST   /nics/{name}/touch             another tool writes a tag, which changes the etag
     POST   /nics/{name}/write             {keeps_ours} another tool writes all of it and cancels a running write
     POST   /nics/{name}/appear            {count} another tool adds addresses to the NIC
-    POST   /nics/{name}/vanish            {addresses} another tool removes them
+    POST   /nics/{name}/vanish            {addresses, taken} another tool removes them, and has them if `taken`
+    POST   /nics/{name}/meddle            {by} capz, ccm or terraform writes it from what it knows of it
     GET    /vms   POST /vms               {name, subnet, secondaries, tags, address, public_ip}
     DELETE /vms/{name}                    {keep_nic}
     GET    /subnets
@@ -60,6 +61,7 @@ ROUTES: dict[tuple[str, str], type[messages.Message]] = {
     ("POST", "/nics/{name}/write"): messages.WriteNic,
     ("POST", "/nics/{name}/appear"): messages.Appear,
     ("POST", "/nics/{name}/vanish"): messages.Vanish,
+    ("POST", "/nics/{name}/meddle"): messages.Meddle,
     ("GET", "/vms"): messages.ListVms,
     ("POST", "/vms"): messages.AddVm,
     ("DELETE", "/vms/{name}"): messages.DeleteVm,

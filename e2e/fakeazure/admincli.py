@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from fakeazure import balancerwords, filterwords
 from fakeazure.admin_client import SUBNET, CannotAsk, ask, table
 from fakeazure.faultkinds import KINDS, WORDS
+from fakeazure.meddlers import MEDDLERS
 
 EVENTS = ("Freeze", "Reboot", "Redeploy", "Preempt", "Terminate")
 
@@ -50,11 +51,16 @@ def _change_nic(path: Path, words: argparse.Namespace) -> str:
         case "appear":
             fields = {"count": words.count}
         case "vanish":
-            fields = {"addresses": words.addresses}
+            fields = {"addresses": words.addresses, "taken": words.taken}
         case "write":
             fields = {"keeps_ours": not words.drop_ours}
     ask(path, "POST", f"{_url('nics', words.name)}/{words.word}", fields)
     return f"{words.name}: {words.word}"
+
+
+def _meddle(path: Path, words: argparse.Namespace) -> str:
+    ask(path, "POST", f"{_url('nics', words.name)}/meddle", {"by": words.word})
+    return f"{words.name}: written by {words.word}; {MEDDLERS[words.word].source}"
 
 
 def _add_vm(path: Path, words: argparse.Namespace) -> str:
@@ -183,6 +189,9 @@ def _words_of_nics(word: Any) -> None:
     made["write"].add_argument("--drop-ours", action="store_true", help="discard the change in progress")
     made["appear"].add_argument("count", type=int, nargs="?", default=1, help="how many, by default 1")
     made["vanish"].add_argument("addresses", nargs="+", metavar="ADDRESS")
+    made["vanish"].add_argument("--taken", action="store_true", help="another tool has them at once")
+    for name in MEDDLERS:
+        word(name, _meddle, f"{name} writes a NIC from what it knows of it").add_argument("name", metavar="NIC")
     word("delete-nic", _delete_nic, "delete a NIC that no VM has").add_argument("name")
 
 

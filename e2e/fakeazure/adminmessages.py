@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fakeazure import meddlers
 from fakeazure.adminviews import fault_view, nic_view, subnet_view, vm_view
 from fakeazure.faultkinds import effect_of
 
@@ -75,12 +76,23 @@ class Appear(OneNic):
 
 
 class Vanish(OneNic):
-    """Addresses disappear from a NIC."""
+    """Addresses disappear from a NIC; another tool has them at once if `taken`."""
 
     addresses: tuple[str, ...]
+    taken: bool = False
 
     def run(self, azure: "FakeAzure") -> Any:
-        azure.outside.vanish(self.name, *self.addresses)
+        azure.outside.vanish(self.name, *self.addresses, taken=self.taken)
+
+
+class Meddle(OneNic):
+    """A tool that knows nothing of azure-cni writes a NIC: see `fakeazure.meddlers`."""
+
+    by: str
+
+    def run(self, azure: "FakeAzure") -> Any:
+        meddlers.meddle(azure, self.name, self.by)
+        return azure.nic(self.name)
 
 
 class ListVms(Message):

@@ -61,8 +61,11 @@ class Outside:
         self.azure.nics.change_behind(nic, nic.settled + new, now=now, cause="appeared behind our back")
         return addresses
 
-    def vanish(self, nic_name: str, *addresses: str) -> None:
-        """These addresses are no longer on the NIC; raises ValueError for one that is not there or is the primary."""
+    def vanish(self, nic_name: str, *addresses: str, taken: bool = False) -> None:
+        """These addresses are no longer on the NIC, and another tool has them at once if `taken`.
+
+        Raises ValueError for one that is not there or is the primary.
+        """
         now = self.azure.settle()
         nic = self.azure.nic_record(nic_name)
         there = {config.address for config in nic.settled if not config.primary}
@@ -70,6 +73,9 @@ class Outside:
             raise ValueError(f"cannot take {sorted(missing)} off {nic_name}: not secondary addresses of it")
         left = tuple(config for config in nic.settled if config.address not in addresses)
         self.azure.nics.change_behind(nic, left, now=now, cause="vanished behind our back")
+        for address in addresses if taken else ():
+            self._count += 1
+            self.azure.network.subnets[nic.subnet_id.lower()].take(address, f"{OWNER}{self._count}")
 
     def take(self, count: int, subnet: str = "") -> tuple[str, ...]:
         """Another tool takes addresses of a subnet, as many of `count` as there are; gives them."""

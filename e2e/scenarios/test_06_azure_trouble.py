@@ -158,14 +158,14 @@ def test_a_silent_metadata_service(
 
 
 def test_addresses_that_come_and_go_behind_our_back(box: Box, workload: Workload, nodes: list[Node]) -> None:
-    """Another tool adds two addresses and removes that of a running pod: the first are used, the second is reported.
+    """Another tool adds two addresses, and takes that of a running pod: the first are used, the second is reported.
 
-    It is found at the next write of the NIC, which fails (412), or the next look at it (`agent.resyncSeconds`).
+    It is found by the metadata service, or at the next write of the NIC, which fails (412).
     """
     node = nodes[0]
     robbed = workload.settle(1)[0]
     added = box.azure("POST", f"/nics/{node.nic_name}/appear", {"count": 2})["addresses"]
-    box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": [str(robbed.address)]})
+    box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": [str(robbed.address)], "taken": True})
     node.want(size=20)
     _holds(box, node, "Drifted", "AddressesLost", str(robbed.address))
     box.wait_for(lambda: node.counts().allocated == 20, TOLD_S, "20 addresses on the NIC")
@@ -177,6 +177,7 @@ def test_addresses_that_come_and_go_behind_our_back(box: Box, workload: Workload
     assert {str(address) for address in node.on_nic()} == set(added)
     # It was used like any other address and never deleted: they have to take it away themselves.
     box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": added})
+    box.azure("POST", "/give-back", {})
     node.want()
 
 

@@ -96,6 +96,11 @@ async def test_another_tool(box: Box) -> None:
     assert box.azure.subnet().capacity == 59
     assert "falls outside" in await box.say("resize", "10.241.0.0/26", code=1)
     assert "not secondary addresses of it" in await box.say("vanish", "vm1-nic", "10.240.0.4", code=1)
+    await box.say("vanish", "vm1-nic", "10.240.0.6", "--taken")
+    assert (box.azure.subnet().holder("10.240.0.6") or "").startswith("/another-tool/")
+    assert "ip_configuration blocks are the whole list" in await box.say("terraform", "vm1-nic")
+    assert "and only one that is Failed is written again" in await box.say("capz", "vm1-nic", code=1)
+    assert "without If-Match" in await box.say("ccm", "vm1-nic")
 
 
 async def test_settings_permissions_events_and_logs(box: Box) -> None:

@@ -21,12 +21,15 @@ from azure_cni.errors import (
     Throttled,
 )
 from azure_cni.ipam.attachment_plan import admitted
+from azure_cni.ipam.recovery import UNAVAILABLE
 from azure_cni.model.attachments import AttachedResource
-from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
+from azure_cni.model.nic import STATIC_SUFFIX, AttachmentChange, ConfigName, NicView, StaticConfiguration
 from contract.nic_world import ATTACHING, WORLDS, NicUnderTest, open_world, until_unsettled
 
 DIRECT = pytest.mark.parametrize("world", ["memory", "azure", "instance"], indirect=True)
 """Reads while it writes: an agent that delegates sends one operation at a time."""
+BY_ADDRESS = pytest.mark.parametrize("world", ["memory", "azure"], indirect=True)
+"""Takes configurations by their addresses: an instance's model has none."""
 WITH_ATTACHMENTS = pytest.mark.parametrize("world", ATTACHING, indirect=True)
 
 
@@ -78,6 +81,53 @@ async def test_release_takes_away_what_was_named_and_nothing_else(world: NicUnde
     after = await world.nic.write(grown, remove=[leaving])
     kept = {config.name: config.address for config in grown.configs if config.name != leaving}
     assert {config.name: config.address for config in after.configs} == kept
+
+
+@BY_ADDRESS
+async def test_addresses_that_were_lost_are_taken_back_by_name(world: NicUnderTest) -> None:
+    before = await world.nic.write(await world.nic.read(), add=3)
+    names = ours(before)
+    asked = [
+        StaticConfiguration(ConfigName(f"{config.name}{STATIC_SUFFIX}"), config.address)
+        for config in before.configs
+        if config.name in names[1:] and config.address is not None
+    ]
+    lost = await world.nic.write(before, remove=names[1:])
+    writes = world.writes
+    after = await world.nic.recover(lost, asked)
+    assert addresses(after) == addresses(before)
+    assert world.writes == writes + 1
+    assert {(config.name, config.static) for config in after.configs if config.ours} == {
+        (names[0], False),
+        *((one.name, True) for one in asked),
+    }
+    assert all(config.ready for config in after.configs)
+    gone = await world.nic.write(after, remove=[one.name for one in asked])  # they are ours to remove
+    assert addresses(gone) == addresses(lost)
+
+
+@BY_ADDRESS
+async def test_an_address_that_another_has_is_named_and_nothing_is_recovered(world: NicUnderTest) -> None:
+    before = await world.nic.read()
+    free, taken = IPv4Address("10.240.0.200"), IPv4Address("10.240.0.5")
+    asked = [
+        StaticConfiguration(ConfigName(f"azure-cni-0000000{number}{STATIC_SUFFIX}"), address)
+        for number, address in enumerate((free, taken))
+    ]
+    with pytest.raises(RequestRefused) as refused:
+        await world.nic.recover(before, asked)
+    assert refused.value.azure_code in UNAVAILABLE
+    assert str(taken) in str(refused.value)
+    assert addresses(await world.nic.read()) == addresses(before)
+
+
+@BY_ADDRESS
+async def test_addresses_are_taken_back_on_the_nic_that_was_seen_alone(world: NicUnderTest) -> None:
+    before = await world.nic.read()
+    world.touch()
+    asked = [StaticConfiguration(ConfigName(f"azure-cni-00000001{STATIC_SUFFIX}"), IPv4Address("10.240.0.200"))]
+    with pytest.raises(PreconditionFailed):
+        await world.nic.recover(before, asked)
 
 
 async def test_growth_and_release_are_one_write(world: NicUnderTest) -> None:

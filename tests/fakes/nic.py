@@ -27,12 +27,14 @@ from azure_cni.model.attachments import AttachedResource, AttachmentKind
 from azure_cni.model.nic import (
     MAX_CONFIGS_PER_NIC,
     OUR_PREFIX,
+    STATIC_SUFFIX,
     AttachmentChange,
     ConfigName,
     ExcludedConfiguration,
     IPConfiguration,
     NicID,
     NicView,
+    StaticConfiguration,
     is_our_name,
 )
 
@@ -50,6 +52,7 @@ class FakeNic:
     """
 
     conclusive: tuple[type[CloudError], ...] = REFUSALS
+    recovers = True
 
     def __init__(
         self,
@@ -81,6 +84,8 @@ class FakeNic:
         """Writes that were sent to Azure, refused ones too."""
         self.writes = 0
         """Writes that Azure accepted."""
+        self.taken: dict[IPv4Address, str] = {}
+        """Addresses of the subnet that another resource has, by address."""
         self.no_such_groups: set[str] = set()
         """Application security groups that do not exist."""
         self.groups = groups
@@ -130,6 +135,28 @@ class FakeNic:
         resources = self._changed_resources(attach)
         self._accept(add=add, remove=remove)
         self.resources = {name: held for name, held in resources.items() if held}
+        await self._operation()
+        return await self.read()
+
+    async def recover(self, seen: NicView, configs: Sequence[StaticConfiguration]) -> NicView:
+        self.tries += 1
+        await asyncio.sleep(0)
+        self._fail()
+        self._refuse(seen, add=0, remove=())
+        for one in configs:
+            holder = self.taken.get(one.address) or next(
+                (config.name for config in self._configs if one.address in config.addresses), ""
+            )
+            if holder:
+                raise RequestRefused(
+                    f"cannot write {NIC_ID}: IP configuration {one.name} is using the private IP address {one.address} "
+                    f"which is already allocated to resource {holder}",
+                    azure_code="PrivateIPAddressIsAllocated",
+                )
+        self._accept(add=0, remove=())
+        self._configs += [_config(one.name, str(one.address), ready=False) for one in configs]
+        if self.room is not None:
+            self.room -= len(configs)
         await self._operation()
         return await self.read()
 
@@ -202,6 +229,25 @@ class FakeNic:
             replace(config, address=IPv4Address(address)) if config.primary else config for config in self._configs
         ]
         self._touch()
+
+    def elsewhere_forget(self) -> None:
+        """Another tool writes the NIC from its own template, which knows nothing of ours: a failed state ends. Its
+        operation is under way until `finish`, after `hold`.
+        """
+        ours = [config for config in self._configs if is_our_name(config.name)]
+        self._configs = [config for config in self._configs if config not in ours]
+        self.room = None if self.room is None else self.room + len(ours)
+        self._failed = False
+        self._touch()
+        if self._held:
+            self._running, self._outcome = asyncio.Event(), None
+
+    def elsewhere_give(self, name: str) -> None:
+        """Another tool takes a configuration away, and another node gets its address before anybody notices."""
+        self.taken |= {
+            address: "another node" for one in self._configs if one.name == name for address in one.addresses
+        }
+        self.elsewhere_remove(name)
 
     def elsewhere_remove(self, name: str) -> None:
         """Another tool takes a configuration away, and with it what it has attached."""
@@ -304,7 +350,7 @@ class FakeNic:
         for address in self.subnet:
             offset = int(address) - int(self.subnet.network_address)
             usable = RESERVED_AT_THE_START <= offset < self.subnet.num_addresses - 1
-            if usable and address not in self.addresses:
+            if usable and address not in self.addresses and address not in self.taken:
                 yield address
 
     def _name(self) -> str:
@@ -339,5 +385,5 @@ def operation_failed(code: str = "InternalServerError") -> OperationFailed:
 
 
 def _config(name: str, address: str, *, primary: bool = False, ready: bool = True) -> IPConfiguration:
-    static = primary or not is_our_name(name)
+    static = primary or not is_our_name(name) or name.endswith(STATIC_SUFFIX)
     return IPConfiguration(ConfigName(name), IPv4Address(address), primary=primary, ready=ready, static=static)

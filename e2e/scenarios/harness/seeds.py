@@ -208,10 +208,13 @@ def an_address_of_a_pod_taken_off_the_nic(stage: Stage) -> Iterator[None]:
     try:
         with servers(stage.box, "robbed", node=stage.node.name, replicas=1) as workload:
             (pod,) = workload.pods()
-            stage.box.azure("POST", f"/nics/{stage.node.nic_name}/vanish", {"addresses": [str(pod.address)]})
+            stage.box.azure(
+                "POST", f"/nics/{stage.node.nic_name}/vanish", {"addresses": [str(pod.address)], "taken": True}
+            )
             stage.node.read_now()
             yield
     finally:
+        stage.box.azure("POST", "/give-back", {})
         come_to_rest(stage)
 
 

@@ -25,7 +25,9 @@ from azure_cni.model.nic import (
     ConfigName,
     NicID,
     NicView,
+    StaticConfiguration,
     is_our_name,
+    made_here,
 )
 from azure_cni.model.text import legible
 
@@ -36,6 +38,7 @@ class ArmNic:
     """Implements `azure_cni.node.azure_ports.Nic` for the NIC of that id. `chance` names new configurations."""
 
     conclusive = REFUSALS
+    recovers = True
 
     def __init__(self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN) -> None:
         self._arm = arm
@@ -66,6 +69,15 @@ class ArmNic:
         names = new_names(self._chance, count=add, taken={config.name.lower() for config in nic.configs})
         body = nic_document.changed(nic, add=names, remove=leaving, attach=attach)
         return self._view_of(await self._put(nic, body, added=add, removed=len(leaving), attached=len(attach)))
+
+    async def recover(self, observed: NicView, configs: Sequence[StaticConfiguration]) -> NicView:
+        """As the port says."""
+        nic = await self._document()
+        what = f"take addresses back for {self._resource.label}"
+        _refuse(nic, observed, add=len(configs), remove=(), attach=(), what=what)
+        refuse_foreign({one.name for one in configs if not made_here(one.name, static=True)}, what=what)
+        body = nic_document.changed(nic, add=configs, remove=())
+        return self._view_of(await self._put(nic, body, added=len(configs)))
 
     async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:
         """As the port says."""

@@ -30,7 +30,8 @@ from azure_cni.model.nic import (
     IPConfiguration,
     NicID,
     NicView,
-    is_our_name,
+    StaticConfiguration,
+    made_here,
 )
 from azure_cni.model.text import legible
 
@@ -143,12 +144,12 @@ def view(
 def changed(
     nic: NicDocument | Document,
     *,
-    add: Iterable[ConfigName],
+    add: Iterable[ConfigName | StaticConfiguration],
     remove: Collection[ConfigName],
     attach: Iterable[AttachmentChange] = (),
 ) -> dict[str, Any]:
-    """The document to write: without our configurations in `remove`, with new ones named as in `add`, and with the
-    changes `attach` of what ours have attached.
+    """The document to write: without our configurations in `remove`, with new ones as in `add` (Dynamic, where they are
+    only named), and with the changes `attach` of what ours have attached.
 
     New ones are in the primary's subnet and application security groups (Azure wants those alike on all of a NIC),
     and in none of its load balancer pools: those are the node's. A sole configuration that does not say that it is the
@@ -161,7 +162,7 @@ def changed(
         for config in nic.configs
         if config.name not in leaving
     ]
-    properties = {**nic.raw["properties"], "ipConfigurations": kept + [_new(name, nic) for name in add]}
+    properties = {**nic.raw["properties"], "ipConfigurations": kept + [_new(one, nic) for one in add]}
     return {**nic.raw, "properties": properties}
 
 
@@ -206,7 +207,7 @@ def attachable(nic: NicDocument | Document) -> set[ConfigName]:
 
 
 def _made_here(config: Configuration) -> bool:
-    return is_our_name(config.name) and config.dynamic and not config.flagged
+    return made_here(config.name, static=not config.dynamic) and not config.flagged
 
 
 def _addresses_of_others(nic: NicDocument) -> dict[IPv4Address, str]:
@@ -228,7 +229,7 @@ def _why(config: Configuration, *, taken: Mapping[IPv4Address, str], adopt: Adop
         return "has the name of another"
     if config.address is not None and config.address in taken:
         return taken[config.address]
-    return "" if is_our_name(config.name) and config.dynamic else _why_not_of_others(config, adopt)
+    return "" if made_here(config.name, static=not config.dynamic) else _why_not_of_others(config, adopt)
 
 
 def _use(config: Configuration) -> str:
@@ -280,16 +281,17 @@ def _resource(reference: object) -> AttachedResource | None:
     return AttachedResource.parse(ip_configurations.id_of(reference))
 
 
-def _new(name: ConfigName, nic: NicDocument) -> dict[str, Any]:
+def _new(wanted: ConfigName | StaticConfiguration, nic: NicDocument) -> dict[str, Any]:
+    static = wanted if isinstance(wanted, StaticConfiguration) else None
     if nic.primary is None or not nic.primary.subnet_id:
-        raise CloudUnreachable(
-            f"cannot add to NIC {legible(nic.shown.id)}: its primary ipConfiguration names no subnet"
-        )
+        what = f"cannot add to NIC {legible(nic.shown.id)}"
+        raise CloudUnreachable(f"{what}: its primary ipConfiguration names no subnet")
     groups = nic.primary.properties.application_security_groups
     return {
-        "name": name,
+        "name": static.name if static else wanted,
         "properties": {
-            "privateIPAllocationMethod": "Dynamic",
+            "privateIPAllocationMethod": "Static" if static else "Dynamic",
+            **({"privateIPAddress": str(static.address)} if static else {}),
             "privateIPAddressVersion": "IPv4",
             "primary": False,
             "subnet": {"id": nic.primary.subnet_id},

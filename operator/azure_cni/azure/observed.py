@@ -24,6 +24,7 @@ from azure_cni.model.nic import (
     IPConfiguration,
     NicID,
     NicView,
+    StaticConfiguration,
     SubnetID,
     VNetID,
 )
@@ -77,6 +78,7 @@ class ObservedNic:
     """Implements `azure_cni.node.azure_ports.Nic` for the interface with that MAC."""
 
     conclusive = REFUSALS
+    recovers = False
 
     def __init__(self, imds: Imds, *, mac: str) -> None:
         self._imds = imds
@@ -108,6 +110,13 @@ class ObservedNic:
         raise RequestRefused(
             f"cannot add {addresses(add)} to the {len(observed.configs)} of NIC {self._mac}, nor remove {len(remove)}"
             ": nicWriter is none; change the NIC where it is defined"
+        )
+
+    async def recover(self, observed: NicView, configs: Sequence[StaticConfiguration]) -> NicView:  # noqa: ARG002  # the port's
+        """Refused as `write` is."""
+        raise RequestRefused(
+            f"cannot take {addresses(len(configs))} back for NIC {self._mac}: nicWriter is none; change the NIC where "
+            "it is defined"
         )
 
     async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:  # noqa: ARG002  # the port's

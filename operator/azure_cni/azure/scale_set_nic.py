@@ -20,7 +20,16 @@ from azure_cni.azure.polling import LAGGING_S
 from azure_cni.azure.resources import Resource
 from azure_cni.azure.scale_set_model import InstanceModel
 from azure_cni.errors import REFUSALS, OutcomeUnknown, PreconditionFailed, RequestRefused, ResourceBusy
-from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName, NicID, NicView, is_our_name
+from azure_cni.model.nic import (
+    Adopt,
+    AttachmentChange,
+    ConfigName,
+    NicID,
+    NicView,
+    StaticConfiguration,
+    is_our_name,
+)
+from azure_cni.model.text import addresses
 
 REREADS_S: Final = LAGGING_S[:2]
 """Pauses before the NIC is read again that differs from its instance's model, though nothing works on either: a read
@@ -34,6 +43,7 @@ class ScaleSetNic:
     """
 
     conclusive = REFUSALS
+    recovers = False
 
     def __init__(
         self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN, shrink: bool = False
@@ -71,6 +81,13 @@ class ScaleSetNic:
         names = new_names(self._chance, count=add, taken={name.lower() for name in there})
         body = scale_set_model.changed(model, nic, add=names, remove=leaving)
         return await self._put(model, nic, body, added=names, removed=leaving)
+
+    async def recover(self, observed: NicView, configs: Sequence[StaticConfiguration]) -> NicView:
+        """Refused: the model of an instance names no addresses."""
+        raise RequestRefused(
+            f"cannot take {addresses(len(configs))} back for {observed.nic_id}: Azure chooses the addresses of an "
+            "instance of a Uniform scale set"
+        )
 
     async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:
         """As the port says."""

@@ -22,14 +22,23 @@ from azure_cni.ipam.plan_steps import (
     AwaitGrant,
     Grow,
     NoOp,
+    Recover,
     Regroup,
     Rewrite,
     Shrink,
     Step,
     WaitForAzure,
+    Write,
 )
 from azure_cni.ipam.sizing import Policy, target, under_recall
-from azure_cni.model.nic import MAX_ADDRESSES_PER_NODE, Address, AttachmentChange, IPConfiguration, NicView
+from azure_cni.model.nic import (
+    MAX_ADDRESSES_PER_NODE,
+    Address,
+    AttachmentChange,
+    IPConfiguration,
+    NicView,
+    StaticConfiguration,
+)
 
 __all__ = [
     "Attach",
@@ -38,11 +47,13 @@ __all__ = [
     "NoOp",
     "PendingWrite",
     "Plan",
+    "Recover",
     "Regroup",
     "Rewrite",
     "Shrink",
     "Step",
     "WaitForAzure",
+    "Write",
     "next_step",
     "releasable",
 ]
@@ -94,6 +105,8 @@ def next_step(
     may_grow: bool = True,
     may_rewrite: bool = True,
     groups: tuple[str, ...] | None = None,
+    lost: int = 0,
+    recover: tuple[StaticConfiguration, ...] = (),
     recall: Recall | None = None,
     recall_met: int = 0,
 ) -> Plan:
@@ -104,8 +117,9 @@ def next_step(
     `attach`: what is to be changed of what pods have attached. `may_grow` is False while a growth that failed rests,
     or is refused: then `attach`, `groups` and the repair of a failed NIC do not wait for it. `may_rewrite` is False
     while that repair rests. `groups`: the application security groups that the NIC shall be in, None for those that it
-    is in; no pod's address waits for that. `recall`: what the controller wants to have back for pods of other nodes,
-    without `shrink_delay_s` but once for each number. Times are boot times in s.
+    is in; no pod's address waits for that. `lost`: how many addresses that pods have are to come back to the NIC, and
+    `recover` those of them that may be asked for now. `recall`: what the controller wants to have back for pods of
+    other nodes, without `shrink_delay_s` but once for each number. Times are boot times in s.
     """
     counts = ledger.counts()
     # Missing addresses are not on the NIC and do not become useful by growing: neither side counts them.
@@ -115,7 +129,8 @@ def next_step(
     needed = assigned + waiting + cooling
     wanted = under_recall(wanted, needed=needed, recall=recall)
     wanted, held = min(wanted, view.most), view.held
-    requested = _requested(view, wanted=wanted)
+    with_lost = min(max(wanted, view.held) + lost, policy.maximum, view.most)
+    requested = _requested(view, wanted=max(wanted, with_lost))
     recalled = _recalled(ledger, view, wanted=wanted, recall=recall, met=recall_met)
     met = recall.number if recall is not None and view.settled and recalled is None else recall_met
     plan = partial(Plan, wanted, requested, recall_met=recall_met if policy.paused else met, needed=needed)
@@ -127,7 +142,8 @@ def next_step(
     if not view.settled:
         return plan(WaitForAzure(), surplus_since_s, wake_at_s=now_s + SETTLE_POLL_S)
     if (
-        step := _withheld(ledger, view, pending_write, attach=attach)
+        step := _recovered(view, recover, requested=requested, granted=granted - view.held_for_others)
+        or _withheld(ledger, view, pending_write, attach=attach)
         or _failed(ledger, view)
         or _unless_it_rests(growth, rest, may_grow=may_grow, may_rewrite=may_rewrite)
         or recalled
@@ -149,6 +165,21 @@ def _requested(view: NicView, *, wanted: int) -> int:
     """
     kept = max(wanted, view.held)
     return max(kept, min(kept + view.held_for_others, MAX_ADDRESSES_PER_NODE))
+
+
+def _recovered(
+    view: NicView, lost: tuple[StaticConfiguration, ...], *, requested: int, granted: int
+) -> Recover | AwaitGrant | None:
+    """What pods lost, before all else: they are dark, and any other node may get their addresses meanwhile.
+
+    None where the answer to the request leaves no room for it. The write ends every other doubt of the NIC, too.
+    """
+    if not lost or view.most <= view.held:
+        return None
+    if granted <= 0:
+        return AwaitGrant(requested, recover=True)
+    room = min(granted, view.most) - view.held
+    return Recover(lost[:room]) if room > 0 else None
 
 
 def _withheld(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from azure_cni.model.nic import Address, AttachmentChange, ConfigName
-from azure_cni.model.text import counted
+from azure_cni.model.nic import Address, AttachmentChange, ConfigName, StaticConfiguration
+from azure_cni.model.text import addresses, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,20 @@ class AwaitGrant:
     """More is needed than is granted: ask to hold `requested` addresses, and decide again when that is answered."""
 
     requested: int
+    recover: bool = False
+    """For what pods lost: no pause of growth keeps it from being asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recover:
+    """Add these configurations, whose addresses pods have and another tool took off the NIC, in one write."""
+
+    configs: tuple[StaticConfiguration, ...]
+
+    @property
+    def reason(self) -> str:
+        """For people."""
+        return f"another tool removed {addresses(len(self.configs))} that pods have"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +87,7 @@ class Regroup:
 
 LATE: Final = Rewrite("a write with an unknown outcome must not come through late")
 
-Step: TypeAlias = NoOp | AwaitGrant | Grow | Attach | Shrink | WaitForAzure | Rewrite | Regroup
+Write: TypeAlias = Recover | Grow | Attach | Shrink | Rewrite | Regroup
+"""Those that are a write of the NIC."""
+
+Step: TypeAlias = NoOp | AwaitGrant | WaitForAzure | Write

@@ -39,9 +39,10 @@ from azure_cni.errors import (
     KubeConflict,
     KubeError,
     NotAttested,
+    RequestRefused,
 )
 from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
-from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
+from azure_cni.model.nic import AttachmentChange, ConfigName, NicView, StaticConfiguration
 from azure_cni.node.ports import Pools
 
 log = logging.getLogger(__name__)
@@ -206,6 +207,7 @@ class DelegatedNic:
 
     conclusive: tuple[type[CloudError], ...] = ()
     """None: another controller may have called Azure for the same operation, and died before it wrote the result."""
+    recovers = False
 
     def __init__(self, identity: NodeIdentity, post: OperationClient) -> None:
         self._identity = identity
@@ -236,6 +238,12 @@ class DelegatedNic:
             attach=tuple(attach),
         )
         return self._with_working(await self._post.request(operation, NicView, what="change the NIC"))
+
+    async def recover(self, observed: NicView, configs: Sequence[StaticConfiguration]) -> NicView:
+        """Refused: a controller knows nothing of which addresses a NIC had."""
+        raise RequestRefused(
+            f"cannot take {len(configs)} addresses back for {observed.nic_id}: with nicWriter: controller nobody does"
+        )
 
     async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:
         """As `write`; the controller compares them with the pool's spec."""

@@ -29,7 +29,11 @@ ConfigName = NewType("ConfigName", str)
 OUR_PREFIX: Final = "azure-cni-"
 OUR_ALPHABETS: Final = (string.digits, *(7 * (string.ascii_lowercase + string.digits,)))
 """Of each character after the prefix. A digit comes first, as in no word by which a person would name one."""
-_OUR_NAME: Final = re.compile(OUR_PREFIX + "".join(f"[{alphabet}]" for alphabet in OUR_ALPHABETS))
+STATIC_SUFFIX: Final = "-static"
+"""Ends the names of those that this product makes Static: what pods lost to another tool, and get back."""
+_OUR_NAME: Final = re.compile(
+    OUR_PREFIX + "".join(f"[{alphabet}]" for alphabet in OUR_ALPHABETS) + f"(?:{STATIC_SUFFIX})?"
+)
 
 MAX_CONFIGS_PER_NIC = 256
 """ipConfigurations per NIC and per VM, the primary included: "private IP addresses" in Azure's subscription limits
@@ -51,6 +55,13 @@ The difference to `MAX_CONFIGS_PER_NIC` is left to operators.
 def is_our_name(name: str) -> bool:
     """Whether this product makes names like that. `azure-cni-frontend` is a person's."""
     return _OUR_NAME.fullmatch(name) is not None
+
+
+def made_here(name: str, *, static: bool) -> bool:
+    """Whether this product made a configuration of that name, and may delete it. One that it made Dynamic and that is
+    Static now somebody wants to keep.
+    """
+    return is_our_name(name) and (not static or name.endswith(STATIC_SUFFIX))
 
 
 MOST_USED: Final = 2**31 - 1
@@ -113,7 +124,7 @@ class IPConfiguration:
     @property
     def ours(self) -> bool:
         """Made by this product, so it may be deleted by it, unless it is `kept`."""
-        return not self.primary and not self.static and is_our_name(self.name)
+        return not self.primary and made_here(self.name, static=self.static)
 
     @property
     def removable(self) -> bool:
@@ -149,6 +160,14 @@ class ExcludedConfiguration:
     def __str__(self) -> str:
         shown = " ".join(filter(None, (self.name, str(self.address or ""))))
         return f"{legible(shown) or 'unnamed'}: {legible(self.why)}"
+
+
+@dataclass(frozen=True, slots=True)
+class StaticConfiguration:
+    """One to be made with just this address, which must be free."""
+
+    name: ConfigName
+    address: Address
 
 
 @dataclass(frozen=True, slots=True)

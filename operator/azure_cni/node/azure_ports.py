@@ -11,7 +11,7 @@ from typing import Protocol
 
 from azure_cni.errors import CloudError
 from azure_cni.model.identity import NodeIdentity, VNetView
-from azure_cni.model.nic import Address, AttachmentChange, ConfigName, NicView
+from azure_cni.model.nic import Address, AttachmentChange, ConfigName, NicView, StaticConfiguration
 
 
 class Cloud(Protocol):
@@ -31,6 +31,9 @@ class Nic(Protocol):
     """The errors of `write` after which a read shows all that came of it, unless Azure had accepted it (`accepted`).
     After any other it may still be carried out, for as long as the NIC's etag is the one that it was decided from."""
 
+    recovers: bool
+    """It can be asked for configurations by their addresses."""
+
     async def read(self) -> NicView:
         """One GET."""
 
@@ -48,6 +51,12 @@ class Nic(Protocol):
         `remove`, and changes what those in `attach` have attached; both must be ours. All else goes back as it was
         read: all of it with nothing to change. Nothing is written when all of `remove` has left already.
         PreconditionFailed when it changed since `seen`; OperationFailed when the operation ended badly.
+        """
+
+    async def recover(self, seen: NicView, configs: Sequence[StaticConfiguration]) -> NicView:
+        """Add these configurations, Static with their addresses and else as new ones, in one such write: all or none.
+
+        RequestRefused with one of the codes in `ipam.recovery.UNAVAILABLE` when one of the addresses is another's.
         """
 
     async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:

@@ -8,6 +8,7 @@ from typing import Any
 
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import Allowance, AttachedResource
+from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S
 from fakes.simulated_node import SimulatedNode, pod_body
 
 GROUP = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network"
@@ -76,3 +77,30 @@ async def answering(on: SimulatedNode, *, most: int = 250, delay_s: float = 1.0)
             "grantReason": "QuotaExceeded" if short else None,
         }
         on.reconciler.pool_seen(await on.pools.patch_status(on.pools.shown(), fields))
+
+
+async def busy(on: SimulatedNode, *, most: int) -> None:
+    """A controller whose budget is used up: what allows no write it answers at once, all else it puts off."""
+    asked, since_s = 0, 0.0
+    while True:
+        await asyncio.sleep(1.0)
+        status, now_s = on.status, on.clock.boottime_s()
+        if status.get("requestID", 0) == status.get("grantedFor", 0):
+            continue
+        if status["requestID"] != asked:
+            asked, since_s = status["requestID"], now_s
+        if status["writeIntent"] == "Grow":
+            fields = {"granted": most, "grantedFor": asked, "grantReason": "QuotaExceeded"}
+        elif now_s - since_s >= GRANT_EXPLANATION_DELAY_S and status.get("grantReason") != "WriteBudget":
+            fields = {"grantReason": "WriteBudget"}
+        else:
+            continue
+        on.reconciler.pool_seen(await on.pools.patch_status(on.pools.shown(), fields))
+
+
+async def fails(node: SimulatedNode) -> None:
+    """Somebody writes the NIC, and the operation ends badly."""
+    node.nic.elsewhere_fail()
+    node.pools.annotate(**{"azure-cni.io/read-now": str(node.clock.boottime_s())})
+    node.reconciler.pool_seen(node.pools.shown())
+    await asyncio.sleep(0)

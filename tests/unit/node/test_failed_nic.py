@@ -9,23 +9,14 @@ import pytest
 from azure_cni.errors import AccessDenied
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.pool.reservation_request import ControllerGrants
-from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S
 from fakes.nic import FakeNic, operation_failed
 from fakes.simulated_node import SimulatedNode, pod_body
-from unit.node.attaching import answering
+from unit.node.attaching import answering, busy, fails
 
 pytestmark = pytest.mark.looptime
 
 SMALL = Policy(min_free=2, max_free=8, batch=4)
 A_MINUTE_S = 60.0
-
-
-async def fails(node: SimulatedNode) -> None:
-    """Somebody writes the NIC, and the operation ends badly."""
-    node.nic.elsewhere_fail()
-    node.pools.annotate(**{"azure-cni.io/read-now": str(node.clock.boottime_s())})
-    node.reconciler.pool_seen(node.pools.shown())
-    await asyncio.sleep(0)
 
 
 async def test_while_the_subnet_is_full() -> None:
@@ -75,25 +66,6 @@ async def test_after_a_growth_that_fails_again_and_again() -> None:
         assert failures > 5
         assert longest_s <= A_MINUTE_S
         await asyncio.gather(*waits, return_exceptions=True)
-
-
-async def busy(on: SimulatedNode, *, most: int) -> None:
-    """A controller whose budget is used up: what allows no write it answers at once, all else it puts off."""
-    asked, since_s = 0, 0.0
-    while True:
-        await asyncio.sleep(1.0)
-        status, now_s = on.status, on.clock.boottime_s()
-        if status.get("requestID", 0) == status.get("grantedFor", 0):
-            continue
-        if status["requestID"] != asked:
-            asked, since_s = status["requestID"], now_s
-        if status["writeIntent"] == "Grow":
-            fields = {"granted": most, "grantedFor": asked, "grantReason": "QuotaExceeded"}
-        elif now_s - since_s >= GRANT_EXPLANATION_DELAY_S and status.get("grantReason") != "WriteBudget":
-            fields = {"grantReason": "WriteBudget"}
-        else:
-            continue
-        on.reconciler.pool_seen(await on.pools.patch_status(on.pools.shown(), fields))
 
 
 async def test_a_repair_that_waits_for_its_turn_asks_once() -> None:

@@ -49,6 +49,7 @@ def test_no_error_makes_a_node_wait_for_a_day(kind: type[CloudError]):
 @pytest.mark.parametrize("error", [LOCKED, DENIED])
 def test_only_writes_that_azure_refuses_wait_for_up_to_a_quarter_of_an_hour(error: CloudError):
     longest = {activity: wait_s(Failures(jitter=lambda: 1.0), activity, error, attempts=30) for activity in Activity}
+    assert longest.pop(Activity.RECOVER) == BACKOFF_REFUSED_S
     assert longest.pop(Activity.GROW) == BACKOFF_REFUSED_S
     assert longest.pop(Activity.ATTACH) == BACKOFF_REFUSED_S
     assert longest.pop(Activity.RELEASE) == BACKOFF_REFUSED_S

@@ -39,10 +39,9 @@ async def settled() -> AsyncIterator[tuple[SimulatedNode, FakeMetadata]]:
 
 
 def lose(node: SimulatedNode) -> IPv4Address:
-    """Another tool takes the pod's address off the NIC; gives it."""
+    """Another tool takes the pod's address off the NIC, and another node gets it; gives it."""
     (lost,) = (slot for slot in node.stored.ledger.slots if slot.holder is not None)
-    node.nic.elsewhere_remove(lost.config)
-    node.nic.room = 0  # or the pool would grow and get the same address again
+    node.nic.elsewhere_give(lost.config)  # or it would be asked for again, and come back
     return lost.address
 
 

@@ -117,8 +117,7 @@ async def test_an_address_that_vanishes_under_a_pod_is_reported_as_drift():
     async with SimulatedNode().running() as node:
         made = await node.add("p")
         config = next(slot.config for slot in node.stored.ledger.slots if slot.address == made.addresses[0])
-        node.nic.room = 0  # else the lowest free address, which is this one, comes back at once
-        node.nic.elsewhere_remove(config)
+        node.nic.elsewhere_give(config)
         await node.until(lambda: node.condition("Drifted")["status"] == "True", within_s=700)
         assert str(made.addresses[0]) in node.condition("Drifted")["message"]
         await node.delete("p")

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from azure_cni.api import introspection as report
 from azure_cni.ipam.limits import ATTACH_WRITE_S, ATTACH_WRITES_AT_ONCE
-from azure_cni.ipam.plan import Attach, AwaitGrant, Grow, NoOp, Regroup, Rewrite, Shrink, Step, WaitForAzure
+from azure_cni.ipam.plan import Attach, AwaitGrant, Grow, NoOp, Recover, Regroup, Rewrite, Shrink, Step, WaitForAzure
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
 from azure_cni.model.text import addresses, counted
 from azure_cni.node.pool.nic_writer import groups_wanted
@@ -23,8 +23,13 @@ def describe_step(step: Step, *, held: int, target: int) -> report.WriteReport:
         case AwaitGrant(requested):
             why = f"{held} on the NIC, {target} wanted"
             return report.WriteReport(kind="Grow", add=max(0, requested - held), why=why)
-        case Grow(add):
-            return report.WriteReport(kind="Grow", add=add, why=f"{held} on the NIC, {target} wanted")
+        case Grow() | Recover():
+            add, why = (
+                (step.add, f"{held} on the NIC, {target} wanted")
+                if isinstance(step, Grow)
+                else (len(step.configs), step.reason)
+            )
+            return report.WriteReport(kind="Grow", add=add, why=why)
         case Shrink(names, leaving, reason):
             return report.WriteReport(kind="Shrink", remove=_removals(names, leaving), why=reason)
         case Attach() | Rewrite() | Regroup():

@@ -33,6 +33,7 @@ class Activity(StrEnum):
     KERNEL = "kernel"
     LEDGER = "ledger"
     PLAN = "plan"
+    RECOVER = "recover"
     GROW = "grow"
     ATTACH = "attach"
     RELEASE = "release"
@@ -48,11 +49,12 @@ OF_STATUS = frozenset({Activity.LEDGER, Activity.STATUS, Activity.REQUEST, Activ
 OF_POOL = frozenset(Activity) - {Activity.STATUS, Activity.REQUEST, Activity.TAINT}
 
 BLOCKS_PODS = frozenset(Activity) - {
-    Activity.SPEC, Activity.ATTACH, Activity.GROUPS, Activity.STATUS, Activity.REQUEST, Activity.TAINT
+    Activity.SPEC, Activity.RECOVER, Activity.ATTACH, Activity.GROUPS, Activity.STATUS, Activity.REQUEST,
+    Activity.TAINT
 }  # fmt: skip
 """Failures that can keep pods waiting. `pool_conditions` says which of them do not now."""
 
-WRITES = frozenset({Activity.GROW, Activity.ATTACH, Activity.RELEASE, Activity.GROUPS})
+WRITES = frozenset({Activity.RECOVER, Activity.GROW, Activity.ATTACH, Activity.RELEASE, Activity.GROUPS})
 """Each attempt at these is a write of the NIC, which all nodes share a budget for."""
 
 

@@ -7,16 +7,17 @@ the wait, the request of this node goes on covering what the write could still l
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.errors import CloudError, InternalFault, NodeNotReady, SubnetFull
 from azure_cni.ipam.nic_writes import NicWrite, difference
-from azure_cni.ipam.plan import Attach, Grow, Regroup, Rewrite, Shrink
+from azure_cni.ipam.plan import Attach, Grow, Recover, Regroup, Rewrite, Shrink
 from azure_cni.ipam.sizing import SubnetRoom
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
 from azure_cni.model.text import addresses, counted, few
+from azure_cni.node.azure_ports import Nic
 from azure_cni.node.pool.pod_attachments import PodAttachments
 from azure_cni.node.pool.pool_object import PoolEvents
 from azure_cni.node.pool.pool_state import LastWrite, NodeCore, PoolState
@@ -98,7 +99,20 @@ class PoolNicWriter:
 
     async def regroup(self, step: Regroup) -> NicView:
         """Put all of the NIC into other application security groups."""
-        return await self._write(WriteIntent.REWRITE, groups_wanted(step.groups), groups=step.groups)
+        return await self._write(
+            WriteIntent.REWRITE,
+            groups_wanted(step.groups),
+            send=lambda nic, before: nic.set_security_groups(before, step.groups),
+        )
+
+    async def recover(self, step: Recover) -> NicView:
+        """Add the configurations that pods have lost to another tool."""
+        return await self._write(
+            WriteIntent.GROW,
+            step.reason,
+            add=len(step.configs),
+            send=lambda nic, before: nic.recover(before, step.configs),
+        )
 
     async def _write(
         self,
@@ -108,8 +122,9 @@ class PoolNicWriter:
         add: int = 0,
         remove: tuple[ConfigName, ...] = (),
         attach: tuple[AttachmentChange, ...] = (),
-        groups: tuple[str, ...] | None = None,
+        send: Callable[[Nic, NicView], Awaitable[NicView]] | None = None,
     ) -> NicView:
+        """Write and account for it. `send` makes it, where it is none of `Nic.write`."""
         pool_state, before = self._pool_state, self._pool_state.view
         if pool_state.nic is None or before is None:
             raise NodeNotReady("cannot change the NIC: it has not been read yet")
@@ -124,10 +139,10 @@ class PoolNicWriter:
         self._status_builder.publish_forecast()
         try:
             with self._schedule.azure_wait(self._core.ports.clock):
-                if groups is None:
+                if send is None:
                     view = await pool_state.nic.write(before, add=add, remove=remove, attach=attach)
                 else:
-                    view = await pool_state.nic.set_security_groups(before, groups)
+                    view = await send(pool_state.nic, before)
             view = self._pod_attachments.admitted(view)
             result, etag, changed = "Succeeded", view.etag, difference(before, view)
             pool_state.reservation.write_answered()

@@ -139,7 +139,7 @@ def conditions(snapshot: Snapshot, failures: Failures) -> tuple[Condition, ...]:
         _quota_exceeded(snapshot),
         _trouble(PoolKind.SUBNET_FULL, failures.find(SubnetFull), snapshot, "SubnetHasRoom", "the subnet has room"),
         _trouble(PoolKind.THROTTLED, failures.find(Throttled), snapshot, "NotThrottled", "Azure has not asked to wait"),
-        _drifted(snapshot),
+        _drifted(snapshot, failures.get(Activity.RECOVER)),
         _host_conflict(snapshot),
         _mode_change_pending(snapshot),
         permission_missing(failures, snapshot.denied, ready=snapshot.ready, allocated=snapshot.counts.allocated),
@@ -199,15 +199,23 @@ def _trouble(kind: PoolKind, failure: Failure | None, snapshot: Snapshot, fine: 
     return Condition(kind, True, failure.reason, describe_failure(failure, snapshot))
 
 
-def _drifted(snapshot: Snapshot) -> Condition:
+def _drifted(snapshot: Snapshot, failure: Failure | None) -> Condition:
+    """`failure`: why the write that asks for the addresses again could not be made."""
     if not snapshot.missing:
         return Condition(
             PoolKind.DRIFTED, False, "AsExpected", "every assigned address was on the NIC when it was last read"
         )
-    message = (
-        f"pods hold addresses that are no longer on the NIC: {few(snapshot.missing)}; another tool removed them: "
-        f"delete these pods to give them new ones"
-    )
+    message = f"pods hold addresses that are no longer on the NIC: {few(snapshot.missing)}; another tool removed them"
+    asked = {one.address for one in snapshot.lost if not one.refused}
+    gone = tuple(address for address in snapshot.missing if address not in asked)
+    if asked:
+        again = f"{few(sorted(asked))} {'is' if len(asked) == 1 else 'are'} asked for again"
+        message += f"; {again}" + (f", and that failed: {describe_failure(failure, snapshot)}" if failure else "")
+    if gone:
+        whose = "these pods" if gone == snapshot.missing else f"the pods with {few(gone)}"
+        message += f": delete {whose} to give them new ones"
+    if refused := next((one.refused for one in snapshot.lost if one.refused), ""):
+        message += f"; {refused}"
     return Condition(PoolKind.DRIFTED, True, "AddressesLost", message)
 
 

@@ -22,6 +22,7 @@ from azure_cni.api.node_ip_pool import KIND, UNREAD, NodeIPPool
 from azure_cni.api.reading import is_newer
 from azure_cni.errors import KubeConflict, KubeNotFound
 from azure_cni.event_line import EventKind, EventLine, LineEvent, reference
+from azure_cni.node.pods.demand import Pod
 from azure_cni.node.pool.failures import RACES
 from azure_cni.node.pool.pool_state import NodeCore
 from azure_cni.node.pool.reservation_request import ReservationRequest
@@ -175,7 +176,9 @@ def _is_worth_a_write(differing: Mapping[str, Any], pool: NodeIPPool) -> bool:
 
 
 class PoolEvents:
-    """Those on this node's pool. Neither a pass of the pool task nor the status waits for one (`event_line`)."""
+    """Those on this node's pool, and on pods that lost their address. Neither a pass of the pool task nor the status
+    waits for one (`event_line`).
+    """
 
     def __init__(self, core: NodeCore, *, pool_object: PoolObject) -> None:
         self._pool_object = pool_object
@@ -193,6 +196,10 @@ class PoolEvents:
         regarding = reference(KIND, pool.name, pool.version.uid)
         cause = message if kind == "Normal" else ""
         self._line.publish(LineEvent(regarding, kind, reason, message, cause))
+
+    def publish_on_pod(self, pod: Pod, reason: str, message: str) -> None:
+        """Soon there is a Warning on the pod."""
+        self._line.publish(LineEvent(pod.reference, "Warning", reason, message))
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -12,6 +12,7 @@ from azure_cni.ipam.ledger import Counts
 from azure_cni.model.identity import ModeName
 from azure_cni.model.text import addresses
 from azure_cni.node.pool.failures import Activity, Failure
+from azure_cni.node.pool.pool_state import LostAddress
 from azure_cni.node.state import IN_CLUSTER, Advice
 
 
@@ -66,6 +67,8 @@ class Snapshot:
     near_limit: bool = False
     """Pods have most of what the pool may grow to."""
     advice: Advice = IN_CLUSTER
+    lost: tuple[LostAddress, ...] = ()
+    """Those of `missing` that azure-cni asks for again."""
     denied: tuple[Failure, ...] = ()
     """What pods ask to have attached, and a permission lacks for."""
 

@@ -13,7 +13,7 @@ from azure_cni.ipam.plan import Plan
 from azure_cni.ipam.sizing import Policy, override
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.identity import ModeName, VNetView
-from azure_cni.model.nic import NicView
+from azure_cni.model.nic import Address, NicView
 from azure_cni.model.text import shortened
 from azure_cni.node.azure_ports import Nic
 from azure_cni.node.node_settings import NodePorts, NodeSettings
@@ -75,6 +75,17 @@ class LastRead:
         return {"time": self.time, "request": self.request}
 
 
+@dataclass(frozen=True, slots=True)
+class LostAddress:
+    """One that a pod has and another tool took off the NIC, in an ipConfiguration of ours: it is asked for again.
+
+    `refused`: why Azure refused that when it was last tried; "" where it was not.
+    """
+
+    address: Address
+    refused: str
+
+
 @dataclass(slots=True)
 class PoolState:
     """What is known now. Written by the pool task alone, with its reader and its writer; the status task reads it."""
@@ -102,6 +113,7 @@ class PoolState:
     """What pods have attached by the NIC, and what the next write adds."""
     denied: tuple[Failure, ...] = ()
     """For want of permissions: what pods ask to have attached, and Azure refuses to."""
+    lost: tuple[LostAddress, ...] = ()
     last_write: LastWrite | None = None
     last_read: LastRead | None = None
 

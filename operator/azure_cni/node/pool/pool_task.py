@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Final, assert_never
+from typing import assert_never
 
-from azure_cni.api.conditions import NODE_AT_LIMIT, PoolKind
 from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.errors import CloudError, Throttled
 from azure_cni.faults import Faults
@@ -16,26 +15,28 @@ from azure_cni.ipam.plan import (
     AwaitGrant,
     Grow,
     NoOp,
-    Plan,
+    Recover,
     Regroup,
     Rewrite,
     Shrink,
     Step,
     WaitForAzure,
-    next_step,
+    Write,
 )
 from azure_cni.model.nic import NicView
 from azure_cni.model.text import few
 from azure_cni.node.pool.attempts import Attempts, run_passes
 from azure_cni.node.pool.azure_reader import AzureReader
 from azure_cni.node.pool.failures import OF_POOL, Activity, Failures
+from azure_cni.node.pool.lost_addresses import LostAddresses
 from azure_cni.node.pool.nic_writer import PoolNicWriter
 from azure_cni.node.pool.node_network import NodeNetwork
+from azure_cni.node.pool.planner import Planner
 from azure_cni.node.pool.pod_attachments import PodAttachments
 from azure_cni.node.pool.pool_object import PoolObject
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
 from azure_cni.node.pool.schedule import Schedule
-from azure_cni.node.pool.steps import activity_of, attached_by, intent_of
+from azure_cni.node.pool.steps import activity_of, attached_by
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class PoolTask:
         reader: AzureReader,
         writer: PoolNicWriter,
         pod_attachments: PodAttachments,
+        lost_addresses: LostAddresses,
         wake_status: Callable[[], None],
     ) -> None:
         self._core = core
@@ -68,13 +70,20 @@ class PoolTask:
         self._reader = reader
         self._writer = writer
         self._pod_attachments = pod_attachments
+        self._lost_addresses = lost_addresses
+        self._planner = Planner(
+            core,
+            pool_state=pool_state,
+            pool_object=pool_object,
+            failures=failures,
+            pod_attachments=pod_attachments,
+            lost_addresses=lost_addresses,
+        )
         self._wake_status = wake_status
         self._network_lags = False
         """When the ledger last took over a read of the NIC, the kernel did not know all of it."""
         self._setting: tuple[int, str, str, str] | None = None
         """What `_notice_change` last saw."""
-        self._growth_refused = False
-        """As the controller last said of growth: by a refusal that does not end by waiting."""
         self._recalling = 0
         """How many addresses others were to give back for pods of this node when it last looked."""
 
@@ -122,6 +131,7 @@ class PoolTask:
             self._attempts.hurry()
             self._writer.forget_room()
             self._pod_attachments.hurry()
+            self._lost_addresses.hurry()
         self._setting = setting
         given, self._recalling = self._recalling - pool.recalling, pool.recalling
         if given > 0 and self._attempts.retry_growth():
@@ -175,10 +185,10 @@ class PoolTask:
             return False
         if self._pod_attachments.unbarred(view):
             self._attempts.hurry()
-        plan = self._plan(view)
-        write_intent = self._write_intent(plan.step)
+        plan = self._planner.decide(view)
+        write_intent = self._planner.write_intent(plan.step)
         if reservation.want(plan.requested, on_nic=view.held, write_intent=write_intent):
-            self._plan(view)  # a node that grants itself has its answer already
+            self._planner.decide(view)  # a node that grants itself has its answer already
         return True
 
     def _begin(self, view: NicView) -> None:
@@ -187,56 +197,12 @@ class PoolTask:
         if identity is not None and pool is not None:
             self._pool_state.reservation.begin(pool, vm_id=identity.vm_id, nic=view)
 
-    def _plan(self, view: NicView) -> Plan:
-        pool_state, now_s = self._pool_state, self._now_s()
-        pool_state.waiting = self._core.demand.waiting(self._core.stored.ledger)
-        pool_state.grant = self._core.ports.grants.read(
-            self._pool_object.pool_or_unread, pool_state.reservation.request
-        )
-        self._judge_refusal()
-        may_grow = not self._growth_refused and not self._failures.blocks(Activity.GROW, now_s=now_s)
-        # What Azure refuses must not displace the growth that rests: that is asked for all the while.
-        may_regroup = may_grow or not self._failures.blocks(Activity.GROUPS, now_s=now_s)
-        may_rewrite = not self._failures.blocks(Activity.RELEASE, now_s=now_s)
-        pool_state.plan = next_step(
-            self._core.stored.ledger,
-            view,
-            pool_state.policy,
-            waiting=pool_state.waiting,
-            now_s=now_s,
-            surplus_since_s=pool_state.plan.surplus_since_s if pool_state.plan else None,
-            granted=pool_state.grant.count if pool_state.answered else 0,
-            pending_write=pool_state.reservation.pending_write,
-            shrink_delay_s=self._core.settings.timing.shrink_delay_s,
-            attach=() if self._failures.blocks(Activity.ATTACH, now_s=now_s) else self._pod_attachments.changes(view),
-            may_grow=may_grow,
-            may_rewrite=may_rewrite,
-            groups=pool_state.security_groups if may_regroup else None,
-            recall=pool_state.grant.recall,
-            recall_met=pool_state.plan.recall_met if pool_state.plan else self._pool_object.pool_or_unread.recall_met,
-        )
-        return pool_state.plan
-
-    def _judge_refusal(self) -> None:
-        """By a word on growth alone: to ask for growth while another write waits would lose that one's turn."""
-        about_another = self._pool_state.reservation.write_intent not in {WriteIntent.NONE, WriteIntent.GROW}
-        if self._pool_state.answered or not about_another:
-            self._growth_refused = self._pool_state.grant.refusal in _LASTING
-
-    def _write_intent(self, step: Step) -> WriteIntent:
-        """The write that the step needs; none during its pause after a failure, when a grant would be wasted."""
-        write_intent = intent_of(step)
-        if write_intent is WriteIntent.NONE:
-            return write_intent
-        # While the table is not written it counts what leaves as ours, also when another node has it.
-        rests = isinstance(step, Shrink) and self._failures.get(Activity.KERNEL) is not None
-        rests = rests or self._failures.blocks(activity_of(step, write_intent), now_s=self._now_s())
-        return WriteIntent.NONE if rests else write_intent
-
     async def _act(self) -> None:
         """Take the step that was decided, if it is a write and the write is allowed; adopt what it brought."""
         pool_state = self._pool_state
         step = pool_state.plan.step if pool_state.plan is not None else NoOp()
+        if not pool_state.lost:
+            self._attempts.lapse(Activity.RECOVER)
         if isinstance(step, NoOp):
             self._attempts.lapse(Activity.GROW, Activity.ATTACH, Activity.RELEASE, Activity.GROUPS)
             self._core.ports.observer.reconciled("unchanged")
@@ -255,28 +221,15 @@ class PoolTask:
                 self._attempts.fail(activity, short[0])
             self._writer.publish_news()
 
-    async def _carry_out(self, step: Grow | Attach | Shrink | Rewrite | Regroup, short: list[CloudError]) -> bool:
+    async def _carry_out(self, step: Write, short: list[CloudError]) -> bool:
         """Write; why the subnet had room for a part only goes into `short`."""
         try:
-            match step:
-                case Grow():
-                    view, refusal = await self._writer.grow(step)
-                    short += [refusal] if refusal is not None else []
-                case Attach():
-                    view = await self._writer.attach(step)
-                case Shrink():
-                    view = await self._writer.shrink(step)
-                case Rewrite():
-                    view = await self._writer.rewrite(step)
-                case Regroup():
-                    view = await self._writer.regroup(step)
-                case _:
-                    assert_never(step)
+            view = await self._written(step, short)
         except Exception as error:
             # Only a read can show what is on the NIC now; but none while Azure asks to wait.
             patience_s = error.retry_after_s or 0.0 if isinstance(error, Throttled) else 0.0
             self._schedule.set_due(Activity.READ, self._now_s() + patience_s)
-            if isinstance(error, CloudError) and self._pod_attachments.refused(attached_by(step), error):
+            if isinstance(error, CloudError) and self._is_refused_in_part(step, error):
                 self._core.ports.observer.reconciled(error.reason)
                 return False  # all but what was refused is tried again at once
             raise
@@ -285,16 +238,37 @@ class PoolTask:
         self._reader.observe_nic(view)
         return not short
 
+    async def _written(self, step: Write, short: list[CloudError]) -> NicView:
+        match step:
+            case Recover():
+                view = await self._writer.recover(step)
+                self._lost_addresses.recovered(step)
+            case Grow():
+                view, refusal = await self._writer.grow(step)
+                short += [refusal] if refusal is not None else []
+            case Attach():
+                view = await self._writer.attach(step)
+            case Shrink():
+                view = await self._writer.shrink(step)
+            case Rewrite():
+                view = await self._writer.rewrite(step)
+            case Regroup():
+                view = await self._writer.regroup(step)
+            case _:
+                assert_never(step)
+        return view
+
+    def _is_refused_in_part(self, step: Step, error: CloudError) -> bool:
+        """Azure refused the write because of something that the next one can leave out."""
+        return self._lost_addresses.refused(step, error) or self._pod_attachments.refused(attached_by(step), error)
+
     def _rest_s(self) -> float:
         """Seconds until something is due."""
         plan, schedule = self._pool_state.plan, self._schedule
         due = [self._failures.next_due_s(OF_POOL, after_s=schedule.began_s), plan.wake_at_s if plan else None]
         due.append(self._pod_attachments.next_due_s(after_s=schedule.began_s))
+        due.append(self._lost_addresses.next_due_s(after_s=schedule.began_s))
         return schedule.rest_s(due, now_s=self._now_s())
 
     def _now_s(self) -> float:
         return self._core.ports.clock.boottime_s()
-
-
-_LASTING: Final = frozenset({PoolKind.QUOTA_EXCEEDED.value, NODE_AT_LIMIT})
-"""Refusals of more addresses that do not end by waiting for the write budget."""

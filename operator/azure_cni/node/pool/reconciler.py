@@ -55,6 +55,7 @@ from azure_cni.node.pool.attempts import Attempts
 from azure_cni.node.pool.azure_reader import AzureReader
 from azure_cni.node.pool.failures import Activity, Failures
 from azure_cni.node.pool.inspector import Inspector
+from azure_cni.node.pool.lost_addresses import LostAddresses
 from azure_cni.node.pool.nic_writer import PoolNicWriter
 from azure_cni.node.pool.node_network import NodeNetwork
 from azure_cni.node.pool.path_inspector import PathInspector
@@ -141,6 +142,7 @@ class Reconciler:
             schedule=self._schedule,
             pod_attachments=self._pod_attachments,
         )
+        lost_addresses = LostAddresses(core, pool_state=self._pool_state, events=self._events)
         return PoolTask(
             core,
             pool_state=self._pool_state,
@@ -152,6 +154,7 @@ class Reconciler:
             reader=reader,
             writer=writer,
             pod_attachments=self._pod_attachments,
+            lost_addresses=lost_addresses,
             wake_status=self._show,
         )
 

@@ -88,6 +88,7 @@ class StatusBuilder:
             vnet_known=pool_state.vnet is not None,
             throttled_until=self._throttled_until(),
             missing=tuple(slot.address for slot in slots if not slot.on_nic),
+            lost=() if pool_state.policy.paused or pool_state.nic_read_only else pool_state.lost,
             obstacle=state.obstacle,
             conflicts=state.conflicts,
             refusal=pool_state.grant.refusal,

@@ -5,6 +5,7 @@ are finer: each failure rests by itself, so what only one node's administrator c
 
     step        intent      activity
     Grow        Grow        GROW
+    Recover    Grow        RECOVER
     Attach      Attach      ATTACH
     Shrink      Shrink      RELEASE
     Rewrite     Rewrite     RELEASE
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from typing import Final, assert_never
 
 from azure_cni.api.node_ip_pool import WriteIntent
-from azure_cni.ipam.plan import Attach, AwaitGrant, Grow, NoOp, Regroup, Rewrite, Shrink, Step, WaitForAzure
+from azure_cni.ipam.plan import Attach, AwaitGrant, Grow, NoOp, Recover, Regroup, Rewrite, Shrink, Step, WaitForAzure
 from azure_cni.model.nic import AttachmentChange
 from azure_cni.node.pool.failures import Activity
 
@@ -27,7 +28,7 @@ def intent_of(step: Step) -> WriteIntent:
     match step:
         case NoOp() | WaitForAzure():
             return WriteIntent.NONE
-        case AwaitGrant() | Grow():
+        case AwaitGrant() | Grow() | Recover():
             return WriteIntent.GROW
         case Attach():
             return WriteIntent.ATTACH
@@ -41,7 +42,13 @@ def intent_of(step: Step) -> WriteIntent:
 
 def activity_of(step: Step, intent: WriteIntent) -> Activity:
     """What fails when the write of the step, by a grant for `intent`, does."""
-    return Activity.GROUPS if isinstance(step, Regroup) else _ACTIVITY[intent]
+    match step:
+        case Recover() | AwaitGrant(recover=True):
+            return Activity.RECOVER
+        case Regroup():
+            return Activity.GROUPS
+        case _:
+            return _ACTIVITY[intent]
 
 
 def attached_by(step: Step) -> tuple[AttachmentChange, ...]:

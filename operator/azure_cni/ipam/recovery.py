@@ -1,0 +1,118 @@
+"""Addresses that another tool took off the NIC while pods have them: which are asked for again, and when. Pure.
+
+A tool that writes a NIC from its own template leaves out what it does not know, and every pod of the node is dark.
+Azure gives a free address to whoever asks for it by name. So the node asks for those of its pods, Static, before
+anything else, in one write that Azure takes or refuses as a whole. It is refused where another has one of them by then:
+Azure names that one, and the others are asked for at once. Where it does not, halves are.
+
+An address that another has is asked for again after a pause that grows: Azure counts an address that was just released
+as in use for minutes, and what has it may give it up while the pod lives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final
+
+from azure_cni.ipam.ledger import Ledger, State
+from azure_cni.ipam.limits import BACKOFF_REFUSED_S, delay_s
+from azure_cni.model.nic import (
+    MAX_CONFIGS_PER_NIC,
+    STATIC_SUFFIX,
+    Address,
+    ConfigName,
+    NicView,
+    StaticConfiguration,
+    is_our_name,
+)
+
+UNAVAILABLE: Final = frozenset(
+    {
+        "PrivateIPAddressIsAllocated",
+        "PrivateIPAddressInUse",
+        "PrivateIPAddressNotInSubnet",
+        "PrivateIPAddressInReservedRange",
+    }
+)
+"""Azure's codes for an address that this NIC cannot have now, whatever else is in the write."""
+FIRST_PAUSES: Final = 4
+"""How far up the ladder of pauses (`limits.delay_s`) the first one is: some 30 s."""
+_ADDRESS: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
+
+
+def lost_addresses(ledger: Ledger, view: NicView) -> tuple[StaticConfiguration, ...]:
+    """What pods have and the NIC has not, of configurations that this product made: others' are theirs to give.
+
+    And none of several addresses of one configuration, which this product does not make.
+    """
+    shown = {config.address for config in view.excluded} | view.addresses | {view.primary.address}
+    names = {config.name for config in view.configs} | {config.name for config in view.excluded}
+    known = Counter(slot.config for slot in ledger.slots)
+    lost = (
+        StaticConfiguration(_static_name(slot.config), slot.address)
+        for slot in ledger.slots
+        if slot.state is State.ASSIGNED and not slot.on_nic and slot.address not in shown
+        if is_our_name(slot.config) and known[slot.config] == 1
+    )
+    return tuple(one for one in lost if one.name not in names)
+
+
+def _static_name(name: ConfigName) -> ConfigName:
+    return name if name.endswith(STATIC_SUFFIX) else ConfigName(name + STATIC_SUFFIX)
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """An address that Azure refused: in its `words`, `attempts` times in a row; not before `retry_at_s` (boot time)."""
+
+    words: str
+    attempts: int
+    retry_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recoveries:
+    """What Azure said to earlier writes. `at_once`: how many go in one write, fewer where it blames none."""
+
+    unavailable: Mapping[Address, Unavailable] = field(default_factory=lambda: MappingProxyType({}))
+    at_once: int = MAX_CONFIGS_PER_NIC
+
+    def due(self, lost: Sequence[StaticConfiguration], *, now_s: float) -> tuple[StaticConfiguration, ...]:
+        """Of these addresses those that may be asked for now."""
+        resting = {address for address, one in self.unavailable.items() if now_s < one.retry_at_s}
+        return tuple(one for one in lost if one.address not in resting)
+
+    def after_refusal(
+        self, asked: Sequence[StaticConfiguration], words: str, *, now_s: float, jitter: float
+    ) -> Recoveries:
+        """Azure refused the write of these by a code of UNAVAILABLE. `jitter`: a random number in [0, 1)."""
+        named = set(_ADDRESS.findall(words))
+        blamed = [one.address for one in asked if len(asked) == 1 or str(one.address) in named]
+        if not blamed:
+            return replace(self, at_once=(len(asked) + 1) // 2)
+        found = dict(self.unavailable)
+        for address in blamed:
+            attempts = 1 + (found[address].attempts if address in found else 0)
+            pause_s = delay_s(FIRST_PAUSES + attempts, retry_after_s=None, jitter=jitter, longest_s=BACKOFF_REFUSED_S)
+            found[address] = Unavailable(words, attempts, now_s + pause_s)
+        return Recoveries(MappingProxyType(found))
+
+    def after_success(self) -> Recoveries:
+        """The last write was taken: the next one may have twice as many."""
+        return replace(self, at_once=min(2 * self.at_once, MAX_CONFIGS_PER_NIC))
+
+    def forget_but(self, lost: Collection[Address]) -> Recoveries:
+        """Only these are still lost."""
+        if self.unavailable.keys() <= set(lost):
+            return self
+        kept = {address: one for address, one in self.unavailable.items() if address in lost}
+        return replace(self, unavailable=MappingProxyType(kept))
+
+    def hurried(self, *, now_s: float) -> Recoveries:
+        """All may be asked for now: a person says so, or has changed something."""
+        again = {address: replace(one, retry_at_s=now_s) for address, one in self.unavailable.items()}
+        return replace(self, unavailable=MappingProxyType(again))

@@ -1,0 +1,105 @@
+"""Addresses of pods that another tool took off the NIC: which are asked for again now, and what people are told.
+
+The rules are in `ipam.recovery`. Nothing is kept from one agent to the next: what another has by now Azure says again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+
+from azure_cni.errors import CloudError
+from azure_cni.ipam.plan import Recover, Step
+from azure_cni.ipam.recovery import UNAVAILABLE, Recoveries, lost_addresses
+from azure_cni.model.nic import Address, NicView, StaticConfiguration
+from azure_cni.node.pods.demand import Pod
+from azure_cni.node.pool.pool_object import PoolEvents
+from azure_cni.node.pool.pool_state import LostAddress, NodeCore, PoolState
+
+log = logging.getLogger(__name__)
+
+ADDRESS_LOST = "AddressLost"
+"""The reason of a pod's event."""
+
+
+class LostAddresses:
+    """What Azure said of them, and who has been told. The pool task's."""
+
+    def __init__(
+        self,
+        core: NodeCore,
+        *,
+        pool_state: PoolState,
+        events: PoolEvents,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._core = core
+        self._pool_state = pool_state
+        self._events = events
+        self._jitter = jitter
+        self._known = Recoveries()
+
+    def due(self, view: NicView) -> tuple[StaticConfiguration, ...]:
+        """What may be asked for again, with the NIC like that; `PoolState.lost` says what else is known.
+
+        Also while Azure works on the NIC: the node's request has to cover it all the while.
+        """
+        nic = self._pool_state.nic
+        able = nic is not None and nic.recovers
+        lost = lost_addresses(self._core.stored.ledger, view) if able else ()
+        if view.settled:
+            self._known = self._known.forget_but([one.address for one in lost])
+        self._pool_state.lost = tuple(
+            LostAddress(one.address, refused.words if (refused := self._known.unavailable.get(one.address)) else "")
+            for one in lost
+        )
+        return self._known.due(lost, now_s=self._now_s())
+
+    def next_write(self, due: tuple[StaticConfiguration, ...]) -> tuple[StaticConfiguration, ...]:
+        """Of these those that go in one write."""
+        return due[: self._known.at_once]
+
+    def refused(self, step: Step, error: CloudError) -> bool:
+        """Azure refused the write because of an address that another has: True when all but that is tried at once."""
+        if not isinstance(step, Recover) or error.azure_code not in UNAVAILABLE:
+            return False
+        before, now_s = self._known, self._now_s()
+        self._known = before.after_refusal(step.configs, str(error), now_s=now_s, jitter=self._jitter())
+        for address in self._known.unavailable.keys() - before.unavailable.keys():
+            self._tell(address, str(error))
+        return True
+
+    def recovered(self, step: Recover) -> None:
+        """Azure took the write."""
+        self._known = self._known.after_success()
+        self._core.ports.observer.repaired("lost_address")
+        log.info("addresses taken back", extra={"addresses": [str(one.address) for one in step.configs]})
+
+    def hurry(self) -> None:
+        """A person has changed something, or wants the NIC read."""
+        self._known = self._known.hurried(now_s=self._now_s())
+
+    def next_due_s(self, *, after_s: float) -> float | None:
+        """Boot time, later than `after_s`, at which an address that was refused may be asked for again."""
+        due = (one.retry_at_s for one in self._known.unavailable.values())
+        return min((at_s for at_s in due if at_s > after_s), default=None)
+
+    def _tell(self, address: Address, words: str) -> None:
+        """Log it, and tell whoever looks at the pod that has the address."""
+        log.warning("an address of a pod cannot be taken back", extra={"address": str(address), "error": words})
+        slot = self._core.stored.ledger.find(address)
+        holder = slot.holder if slot is not None else None
+        if holder is None or not holder.pod_name:
+            return
+        pod = self._core.demand.pod_of(holder) or Pod(
+            holder.pod_namespace, holder.pod_name, holder.pod_uid, needs_address=False
+        )
+        message = (
+            f"another tool removed {address} from the NIC of the node, and it cannot be had again now: delete the pod "
+            "to give it an address that works; the NodeIPPool of the node says why"
+        )
+        self._events.publish_on_pod(pod, ADDRESS_LOST, message)
+
+    def _now_s(self) -> float:
+        return self._core.ports.clock.boottime_s()

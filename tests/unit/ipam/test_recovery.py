@@ -1,0 +1,213 @@
+"""Which lost addresses are asked for again, and what Azure's refusals mean for the next write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from azure_cni.ipam.ledger import Ledger
+from azure_cni.ipam.limits import BACKOFF_REFUSED_S
+from azure_cni.ipam.plan import (
+    AwaitGrant,
+    Grow,
+    NoOp,
+    PendingWrite,
+    Plan,
+    Recover,
+    Rewrite,
+    Shrink,
+    WaitForAzure,
+    next_step,
+)
+from azure_cni.ipam.recovery import Recoveries, lost_addresses
+from azure_cni.ipam.sizing import Policy
+from azure_cni.model.nic import (
+    Address,
+    ConfigName,
+    ExcludedConfiguration,
+    IPConfiguration,
+    NicView,
+    StaticConfiguration,
+    is_our_name,
+    made_here,
+)
+from unit.ipam.views import address, adopted, assign, block, config, seen, view
+
+NAME = "azure-cni-0abcdefg"
+ANOTHER = "/subscriptions/s/networkInterfaces/vm2-nic/ipConfigurations/azure-cni-1a2b3c4d"
+
+
+def of(*numbers: int) -> tuple[StaticConfiguration, ...]:
+    """What is asked for again of `config(number)`."""
+    return tuple(StaticConfiguration(ConfigName(f"azure-cni-{n:08d}-static"), address(n)) for n in numbers)
+
+
+def with_pods(count: int, *configs: int | IPConfiguration) -> Ledger:
+    """A ledger in which pods have the lowest addresses of a NIC."""
+    ledger = seen(*configs)
+    for number in range(count):
+        assign(ledger, number)
+    return ledger
+
+
+def left(ledger: Ledger, nic: NicView) -> tuple[StaticConfiguration, ...]:
+    """What is lost once the ledger has observed the NIC."""
+    ledger.apply(ledger.observe(nic, now_s=5.0).change)
+    return lost_addresses(ledger, nic)
+
+
+class TestLost:
+    def test_is_what_pods_have_and_the_nic_has_not(self):
+        assert left(with_pods(3, 1, 2, 3, 4, 5), view([2, 5])) == of(1, 3)
+
+    def test_is_nothing_that_is_free_or_was_given_back(self):
+        assert left(with_pods(0, 1, 2), view([])) == ()
+
+    def test_is_nothing_that_others_made(self):
+        assert left(with_pods(2, adopted(1), 2), view([])) == of(2)
+
+    def test_is_nothing_that_came_back_under_another_name_or_for_no_pod(self):
+        nic = view([config(1, name="azure-cni-9zzzzzzz")])
+        excluded = ExcludedConfiguration("theirs", address(2), "has a public IP address")
+        assert left(with_pods(2, 1, 2), replace(nic, excluded=(excluded,))) == ()
+
+    def test_is_nothing_of_a_block(self):
+        assert left(with_pods(2, block(16)), view([])) == ()
+
+    def test_keeps_a_name_that_says_so_already(self):
+        one = config(1, name=f"{NAME}-static")
+        assert left(with_pods(1, replace(one, static=True)), view([])) == (StaticConfiguration(one.name, address(1)),)
+
+    def test_is_not_asked_for_by_a_name_that_the_nic_has(self):
+        assert left(with_pods(1, 1), view([config(7, name="azure-cni-00000001-static")])) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "static", "made"),
+    [
+        (NAME, False, True),
+        (NAME, True, False),
+        (f"{NAME}-static", True, True),
+        (f"{NAME}-static", False, True),
+        (f"{NAME}-static-static", True, False),
+        ("azure-cni-frontend-static", True, False),
+        ("ipconfig-static", True, False),
+    ],
+)
+def test_what_is_made_static_here_says_so_in_its_name(name: str, static: bool, made: bool):  # noqa: FBT001
+    assert made_here(name, static=static) is made
+    assert is_our_name(name) or not made
+
+
+class TestRefusals:
+    def test_the_one_that_azure_names_rests_and_the_others_are_asked_for_at_once(self):
+        words = f"IP configuration x is using the private IP address {address(2)} which is allocated to {ANOTHER}"
+        after = Recoveries().after_refusal(of(1, 2, 20, 3), words, now_s=100.0, jitter=0.0)
+        assert after.due(of(1, 2, 20, 3), now_s=100.0) == of(1, 20, 3)
+        assert after.unavailable[address(2)].words == words
+        assert after.due(of(2), now_s=100.0 + BACKOFF_REFUSED_S) == of(2)
+
+    def test_without_a_name_halves_are_asked_for(self):
+        after = Recoveries().after_refusal(of(1, 2, 3), "one of them is taken", now_s=0.0, jitter=0.0)
+        assert (after.at_once, after.due(of(1, 2, 3), now_s=0.0)) == (2, of(1, 2, 3))
+        again = after.after_refusal(of(1, 2), "one of them is taken", now_s=0.0, jitter=0.0)
+        assert again.at_once == 1
+        last = again.after_refusal(of(1), "it is taken", now_s=0.0, jitter=0.0)
+        assert last.due(of(1, 2, 3), now_s=0.0) == of(2, 3)
+        assert last.at_once > 3
+        assert again.after_success().at_once == 2
+
+    def test_pauses_grow_to_a_quarter_of_an_hour(self):
+        known, now_s, pauses = Recoveries(), 0.0, []
+        for _ in range(8):
+            known = known.after_refusal(of(1), "taken", now_s=now_s, jitter=0.5)
+            pauses.append(known.unavailable[address(1)].retry_at_s - now_s)
+            now_s = known.unavailable[address(1)].retry_at_s
+        assert pauses == sorted(pauses)
+        assert (pauses[0], pauses[-1]) == (24.0, BACKOFF_REFUSED_S * 0.75)
+
+    def test_what_is_lost_no_more_is_forgotten_and_a_person_ends_all_pauses(self):
+        known = Recoveries().after_refusal(of(1), "taken", now_s=0.0, jitter=0.0)
+        assert known.hurried(now_s=1.0).due(of(1), now_s=1.0) == of(1)
+        assert known.forget_but([]) == Recoveries()
+        assert known.forget_but([address(1)]) is known
+
+    @given(st.integers(1, 40), st.sets(st.integers(0, 39)), st.booleans())
+    def test_all_that_can_be_had_is_had_in_few_writes(self, count: int, others: set[int], names_it: bool):  # noqa: FBT001
+        lost = {one.address: one for one in of(*range(count))}
+        taken = {address(number) for number in others if number < count}
+        known, back, writes = Recoveries(), set[Address](), 0
+        while due := known.due(tuple(one for one in lost.values() if one.address not in back), now_s=0.0):
+            asked = due[: known.at_once]
+            writes += 1
+            first = next((one for one in asked if one.address in taken), None)
+            if first is None:
+                back |= {one.address for one in asked}
+                known = known.after_success()
+            else:
+                words = f"{first.address} is {ANOTHER}'s" if names_it else "one is another's"
+                known = known.after_refusal(asked, words, now_s=0.0, jitter=0.0)
+        assert back == lost.keys() - taken
+        assert writes <= 1 + len(taken) * (1 if names_it else 3 * (1 + count.bit_length()))
+
+
+def step(ledger: Ledger, nic: NicView, *, granted: int = 250, policy: Policy | None = None, **more: object) -> Plan:
+    due = left(ledger, nic)
+    arguments = {"waiting": 0, "now_s": 9.0, "surplus_since_s": None, "lost": len(due), "recover": due, **more}
+    return next_step(ledger, nic, policy or Policy(), granted=granted, **arguments)  # type: ignore[arg-type]
+
+
+class TestPlan:
+    def test_what_pods_lost_comes_before_growth_and_is_asked_for_with_it(self):
+        plan = step(with_pods(4, *range(16)), view([]))
+        assert plan.step == Recover(of(0, 1, 2, 3))
+        assert (plan.target, plan.requested) == (16, 20)
+
+    def test_it_waits_for_the_answer_to_its_request_alone(self):
+        ledger, nic = with_pods(4, *range(16)), view([])
+        assert step(ledger, nic, granted=0).step == AwaitGrant(20, recover=True)
+        assert step(ledger, nic, granted=0, may_grow=False).step == AwaitGrant(20, recover=True)
+        assert step(ledger, nic, granted=3).step == Recover(of(0, 1, 2))
+        assert step(ledger, view([12, 13, 14]), granted=3).step == AwaitGrant(16)  # as any growth
+
+    def test_it_is_asked_for_beside_more_than_the_pool_wants(self):
+        plan = step(with_pods(1, *range(30)), view(range(1, 30)), granted=30)
+        assert (plan.target, plan.requested, plan.step) == (16, 30, Recover(of(0)))
+
+    def test_it_comes_before_every_other_write(self):
+        ledger = with_pods(4, *range(200))
+        failed = replace(view(range(100, 200)), failed=True)
+        pending = PendingWrite(300, failed.etag)
+        doubtful = step(ledger, failed, pending_write=pending, groups=("/web",))
+        assert doubtful.step == Recover(of(0, 1, 2, 3))
+        assert isinstance(step(ledger, failed, recover=()).step, Rewrite | Shrink)
+
+    def test_but_not_while_azure_works_or_the_pool_is_paused(self):
+        ledger, nic = with_pods(4, *range(16)), view([])
+        due = left(ledger, nic)
+        settling = replace(nic, settled=False)
+        for found, policy, expected in ((settling, Policy(), WaitForAzure()), (nic, Policy(paused=True), NoOp())):
+            arguments = {"waiting": 0, "now_s": 9.0, "surplus_since_s": None, "granted": 250}
+            plan = next_step(ledger, found, policy, **arguments, lost=len(due), recover=due)
+            assert plan.step == expected
+            assert plan.requested == 20  # what it was granted stays its own
+
+    def test_growth_goes_on_while_it_rests(self):
+        plan = step(with_pods(4, *range(16)), view([]), recover=())
+        assert (plan.step, plan.requested) == (Grow(16), 20)
+
+    def test_it_is_never_more_than_the_pool_or_the_nic_may_hold(self):
+        everything = with_pods(250, *range(250))
+        assert step(everything, view([])).requested == 250
+        others = [
+            IPConfiguration(ConfigName(f"other-{n}"), IPv4Address(f"10.9.0.{n}"), False, True) for n in range(200)
+        ]
+        crowded = step(with_pods(100, *range(100)), view(others))
+        assert isinstance(crowded.step, Recover)
+        assert len(crowded.step.configs) == 50  # of 250
+        small = step(with_pods(4, *range(16)), view([]), policy=Policy(maximum=2, min_free=0, max_free=1, batch=1))
+        assert small.requested == 2

@@ -1,0 +1,299 @@
+"""Another tool drops addresses that pods have from the NIC: the same are asked for again, before anything else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+from azure_cni.errors import AccessDenied, CloudUnreachable, Throttled
+from azure_cni.ipam.sizing import Policy
+from azure_cni.model.nic import STATIC_SUFFIX
+from azure_cni.node.pool.reservation_request import ControllerGrants
+from fakes.metadata import FakeMetadata
+from fakes.nic import FakeNic, operation_failed
+from fakes.simulated_node import SimulatedNode, pod_body
+from unit.node.attaching import answering, busy, fails
+
+pytestmark = pytest.mark.looptime
+
+NOTICED_S = 20.0
+"""By the metadata service's hint."""
+OF_ANOTHER = "/subscriptions/s/networkInterfaces/vm2-nic/ipConfigurations/azure-cni-1a2b3c4d"
+SMALL = Policy(min_free=2, max_free=8, batch=4)
+
+
+@asynccontextmanager
+async def with_pods(count: int = 6, *, policy: Policy = SMALL, **options: Any) -> AsyncIterator[SimulatedNode]:
+    """A node with pods, some time after anything changed; `controlled` by a controller that grants `most`."""
+    nic = options.pop("nic", None) or FakeNic()
+    node = SimulatedNode(nic=nic, policy=policy, shown_addresses=FakeMetadata(nic), **options)
+    async with node.running():
+        for number in range(count):
+            node.demand.observe_pod(pod_body(f"p{number}"))
+        await node.until(lambda: node.state.ready and node.counts.free > 0)
+        for number in range(count):
+            await node.until(lambda: node.counts.free > 0)
+            await node.add(f"p{number}")
+        await asyncio.sleep(60)
+        yield node
+
+
+def of_pods(node: SimulatedNode) -> set[IPv4Address]:
+    return {slot.address for slot in node.stored.ledger.slots if slot.holder is not None}
+
+
+def answered_for(node: SimulatedNode) -> set[IPv4Address]:
+    """The pods' addresses that the NIC has."""
+    return of_pods(node) & node.nic.addresses
+
+
+async def test_all_come_back_in_one_write_before_anything_else() -> None:
+    async with with_pods() as node:
+        writes, had = node.nic.writes, of_pods(node)
+        node.nic.elsewhere_forget()
+        assert answered_for(node) == set()
+        await asyncio.sleep(NOTICED_S)
+        assert answered_for(node) == had == of_pods(node)
+        assert node.nic.writes >= writes + 1
+        assert node.counts.missing == 0
+        await asyncio.sleep(10)
+        assert node.condition("Drifted")["status"] == "False"
+        assert node.counts.free >= 2  # what the pool keeps ready has come, too
+        assert node.observer.recorded.count(("repaired", "lost_address")) == 1
+        said = [event.message for event in node.events.published if event.reason == "PoolGrew"]
+        assert any("another tool removed 6 addresses that pods have" in one for one in said)
+
+
+async def test_what_came_back_is_ours_and_leaves_when_its_pod_has() -> None:
+    async with with_pods(shrink_delay_s=60.0) as node:
+        node.nic.elsewhere_forget()
+        await asyncio.sleep(NOTICED_S)
+        for number in range(6):
+            await node.delete(f"p{number}")
+            node.demand.forget_pod(f"uid-p{number}")
+        await node.until(lambda: node.counts.allocated <= 8, within_s=600)
+        view = await node.nic.read()
+        assert all(config.ours for config in view.secondaries)
+
+
+async def test_a_pod_that_came_back_keeps_its_address_when_it_is_lost_again() -> None:
+    async with with_pods(1) as node:
+        (had,) = of_pods(node)
+        for _ in range(3):
+            node.nic.elsewhere_forget()
+            await asyncio.sleep(2 * NOTICED_S)
+            assert answered_for(node) == {had}
+        (slot,) = (slot for slot in node.stored.ledger.slots if slot.holder is not None)
+        assert slot.config.count(STATIC_SUFFIX) == 1
+
+
+async def test_what_another_has_by_then_is_told_on_its_pod_and_the_others_come_back() -> None:
+    async with with_pods() as node:
+        taken = max(of_pods(node))
+        node.nic.taken[taken] = OF_ANOTHER
+        node.nic.elsewhere_forget()
+        await asyncio.sleep(NOTICED_S)
+        assert answered_for(node) == of_pods(node) - {taken}
+        await asyncio.sleep(10)
+        drifted = node.condition("Drifted")
+        assert (drifted["status"], drifted["reason"]) == ("True", "AddressesLost")
+        assert str(taken) in drifted["message"]
+        assert OF_ANOTHER in drifted["message"]
+        (event,) = [event for event in node.events.published if event.reason == "AddressLost"]
+        (slot,) = (slot for slot in node.stored.ledger.slots if slot.address == taken)
+        assert slot.holder is not None
+        assert event.regarding["name"] == slot.holder.pod_name
+        assert f"another tool removed {taken}" in event.message
+        tries = node.nic.tries
+        await asyncio.sleep(1800)
+        assert node.nic.tries - tries <= 10
+        assert len([event for event in node.events.published if event.reason == "AddressLost"]) == 1
+        del node.nic.taken[taken]
+        await asyncio.sleep(1000)
+        assert answered_for(node) == of_pods(node)
+        assert node.condition("Drifted")["status"] == "False"
+
+
+async def test_what_another_has_is_let_go_with_its_pod() -> None:
+    async with with_pods(1) as node:
+        (taken,) = of_pods(node)
+        node.nic.taken[taken] = OF_ANOTHER
+        node.nic.elsewhere_forget()
+        await asyncio.sleep(NOTICED_S)
+        await node.delete("p0")
+        tries = node.nic.tries
+        await asyncio.sleep(1800)
+        assert node.nic.tries == tries
+        assert node.condition("Drifted")["status"] == "False"
+
+
+async def test_a_failed_nic_that_is_rewritten_without_ours() -> None:
+    """Cluster API rewrites a NIC because it is Failed: by a growth of ours that failed, say."""
+    async with with_pods() as node:
+        had = of_pods(node)
+        node.nic.fail_growth = operation_failed()
+        for number in range(6, 12):
+            node.demand.observe_pod(pod_body(f"p{number}"))
+        node.reconciler.wake()
+        await asyncio.sleep(1)
+        node.nic.elsewhere_forget()
+        await asyncio.sleep(2 * NOTICED_S)
+        assert had <= node.nic.addresses
+        assert not (await node.nic.read()).failed
+
+
+async def test_a_tool_that_does_it_again_and_again_costs_a_bounded_number_of_writes() -> None:
+    async with with_pods() as node:
+        had, tries = of_pods(node), node.nic.tries
+        for _ in range(30):
+            node.nic.elsewhere_forget()
+            await asyncio.sleep(60)
+            assert answered_for(node) == had
+        assert node.nic.tries - tries <= 30 * 3  # come back, grow, and one that lost a race
+
+
+@asynccontextmanager
+async def with_a_used_up_quota() -> AsyncIterator[tuple[SimulatedNode, asyncio.Task[None]]]:
+    """Eight pods, and a controller that grants no more than their addresses."""
+    nic = FakeNic()
+    node = SimulatedNode(nic=nic, policy=SMALL, shown_addresses=FakeMetadata(nic), grants=ControllerGrants())
+    async with node.running():
+        controller = asyncio.create_task(answering(node, most=8))
+        await node.until(lambda: node.state.ready and node.counts.free == 4)
+        for number in range(8):
+            node.demand.observe_pod(pod_body(f"p{number}"))
+            await node.until(lambda: node.counts.free > 0)
+            await node.add(f"p{number}")
+        await node.until(lambda: node.condition("QuotaExceeded")["status"] == "True")
+        await asyncio.sleep(300)
+        yield node, controller
+        controller.cancel()
+        await asyncio.gather(controller, return_exceptions=True)
+
+
+async def lowest_request(node: SimulatedNode, *, for_s: int) -> int:
+    """The least that the node asks to hold meanwhile: what is above it, the controller may give to another node."""
+    requested = set[int]()
+    for _ in range(for_s):
+        await asyncio.sleep(1)
+        requested.add(node.status["requested"])
+    return min(requested)
+
+
+async def test_with_a_used_up_quota_the_node_keeps_what_it_was_granted() -> None:
+    async with with_a_used_up_quota() as (node, _):
+        had = of_pods(node)
+        node.nic.elsewhere_forget()
+        assert await lowest_request(node, for_s=40) >= 8
+        assert answered_for(node) == had
+
+
+async def test_and_while_azure_works_on_what_the_tool_wrote() -> None:
+    async with with_a_used_up_quota() as (node, _):
+        had = of_pods(node)
+        node.nic.hold()
+        node.nic.elsewhere_forget()
+        assert await lowest_request(node, for_s=60) >= 8
+        assert answered_for(node) == set()
+        node.nic.finish()
+        await asyncio.sleep(NOTICED_S)
+        assert answered_for(node) == had
+
+
+async def test_what_the_quota_has_no_place_for_displaces_no_repair_that_waits_for_its_turn() -> None:
+    async with with_a_used_up_quota() as (node, generous):
+        generous.cancel()
+        controller = asyncio.create_task(busy(node, most=2))
+        for _ in range(2):  # the first time by the grant that it has
+            node.nic.elsewhere_forget()
+            await asyncio.sleep(2 * NOTICED_S)
+        assert len(answered_for(node)) == 2
+        await fails(node)
+        await node.until(lambda: node.status["writeIntent"] == "Rewrite", within_s=60)
+        asked = node.status["requestID"]
+        await asyncio.sleep(300)
+        assert (node.status["requestID"], node.status["writeIntent"]) == (asked, "Rewrite")
+        controller.cancel()
+        await asyncio.gather(controller, return_exceptions=True)
+
+
+async def test_a_failure_to_take_back_ends_with_the_pods_also_while_the_node_wants_more_than_it_gets() -> None:
+    async with with_a_used_up_quota() as (node, _):
+        node.nic.refusal = Throttled("cannot write NIC: too many requests")
+        node.nic.elsewhere_forget()
+        await node.until(lambda: node.condition("Throttled")["status"] == "True", within_s=60)
+        node.nic.refusal = None
+        for number in range(8):
+            await node.delete(f"p{number}")
+        node.demand.replace([pod_body(f"later{number}") for number in range(30)])
+        node.reconciler.wake()
+        await node.until(lambda: node.condition("QuotaExceeded")["status"] == "True", within_s=300)
+        await node.until(lambda: node.condition("Throttled")["status"] == "False", within_s=300)
+
+
+async def test_in_a_full_subnet_while_growth_rests() -> None:
+    async with with_pods(4, nic=FakeNic(room=4)) as node:
+        await node.until(lambda: node.condition("SubnetFull")["status"] == "True")
+        await asyncio.sleep(600)
+        had = of_pods(node)
+        node.nic.elsewhere_forget()
+        await asyncio.sleep(NOTICED_S)
+        assert answered_for(node) == had
+
+
+@pytest.mark.parametrize("options", [{"policy": Policy(paused=True)}, {"nic_read_only": True}], ids=["paused", "none"])
+async def test_nothing_is_asked_for_where_nothing_is_to_be_written(options: dict[str, Any]) -> None:
+    nic = FakeNic(ours=["10.240.0.5", "10.240.0.6"])
+    async with with_pods(1, nic=nic, **options) as node:
+        node.nic.elsewhere_forget()
+        await asyncio.sleep(120)
+        assert node.nic.tries == 0
+        message = node.condition("Drifted")["message"]
+        assert "delete these pods to give them new ones" in message
+        assert "asked for again" not in message
+
+
+async def test_what_others_made_is_theirs_to_take_away() -> None:
+    nic = FakeNic(adopted=["10.240.0.5"])
+    async with with_pods(1, nic=nic, policy=Policy(size=1)) as node:
+        (had,) = of_pods(node)
+        node.nic.elsewhere_remove("adopted-10-240-0-5")
+        node.nic.taken[had] = OF_ANOTHER
+        await asyncio.sleep(120)
+        assert "delete these pods" in node.condition("Drifted")["message"]
+        assert "AddressLost" not in node.events.reasons
+
+
+async def test_a_write_that_azure_denies_is_told_and_made_again_later() -> None:
+    async with with_pods() as node:
+        had = of_pods(node)
+        node.nic.refusal = AccessDenied("cannot write NIC: the identity may not")
+        node.nic.elsewhere_forget()
+        await asyncio.sleep(NOTICED_S + 10)
+        message = node.condition("Drifted")["message"]
+        assert "are asked for again, and that failed: cannot write NIC: the identity may not" in message
+        node.nic.refusal = None
+        await asyncio.sleep(300)
+        assert answered_for(node) == had
+
+
+async def test_an_answer_that_is_lost_is_no_second_address() -> None:
+    async with with_pods() as node:
+        had = of_pods(node)
+        node.nic.fail_operation = CloudUnreachable("no answer")  # accepted, and then not heard of
+        node.nic.elsewhere_forget()
+        await asyncio.sleep(2 * NOTICED_S)
+        assert answered_for(node) == had
+
+
+async def test_the_next_agent_asks_for_them() -> None:
+    async with with_pods() as node:
+        had = of_pods(node)
+    node.nic.elsewhere_forget()
+    async with SimulatedNode(before=node, policy=SMALL).running() as successor:
+        await successor.until(lambda: had <= successor.nic.addresses, within_s=10)
