@@ -76,11 +76,13 @@ class Subnet:
             for node in self.nodes:
                 await stack.enter_async_context(node.running())
             for node in self.nodes:
+                node.demand.begin_list()
+                node.demand.replace([])
                 await node.until(lambda node=node: node.state.ready and node.counts.free > 0)
             watcher = asyncio.create_task(self.watch())
             for number in range(steps):
                 await self.step(number)
-                await asyncio.sleep(self.chance.choice((0.3, 3.0, 20.0, 60.0)))
+                await asyncio.sleep(self.chance.choice((0.3, 3.0, 60.0, 120.0)))
                 if watcher.done():
                     break
             watcher.cancel()

@@ -7,6 +7,10 @@ Azure names that one, and the others are asked for at once. Where it does not, h
 
 An address that another has is asked for again after a pause that grows: Azure counts an address that was just released
 as in use for minutes, and what has it may give it up while the pod lives.
+
+Each try is a whole PUT from the budget of all nodes. So after some that Azure refused in a row there is time between
+them; and where a tool removes again and again what has just come back, the node rests between its writes, up to the
+longest pause of any failed write, and says so.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from types import MappingProxyType
 from typing import Final
 
 from azure_cni.ipam.ledger import Ledger, State
-from azure_cni.ipam.limits import BACKOFF_REFUSED_S, delay_s
+from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S, delay_s
 from azure_cni.model.nic import (
     MAX_CONFIGS_PER_NIC,
     STATIC_SUFFIX,
@@ -41,6 +45,14 @@ UNAVAILABLE: Final = frozenset(
 """Azure's codes for an address that this NIC cannot have now, whatever else is in the write."""
 FIRST_PAUSES: Final = 4
 """How far up the ladder of pauses (`limits.delay_s`) the first one is: some 30 s."""
+REFUSALS_AT_ONCE: Final = 6
+REFUSED_WRITE_S: Final = 10.0
+"""So many writes that Azure refuses are made one after the other, then one in this time: others may have got most of
+250 addresses while the agent was away, and each refusal names one of them."""
+SOON_S: Final = 120.0
+REMOVALS_AT_ONCE: Final = 3
+"""What is removed again within SOON_S of a write that added some was not removed by chance; after so many times in a
+row the pauses begin. A tool that comes less often than this costs fewer writes than the longest pause allows."""
 _ADDRESS: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
 
 
@@ -76,15 +88,27 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Recoveries:
-    """What Azure said to earlier writes. `at_once`: how many go in one write, fewer where it blames none."""
+    """What became of earlier writes. `at_once`: how many addresses go in one write, fewer where Azure blames none."""
 
     unavailable: Mapping[Address, Unavailable] = field(default_factory=lambda: MappingProxyType({}))
     at_once: int = MAX_CONFIGS_PER_NIC
+    refusals: int = 0
+    """Writes in a row that Azure refused because of an address."""
+    removals: int = 0
+    """How often in a row another tool removed addresses soon after a write that added some."""
+    added_at_s: float | None = None
+    """Boot time of the last such write."""
+    rests_until_s: float = 0.0
+    """Boot time before which no write is made for lost addresses."""
 
     def due(self, lost: Sequence[StaticConfiguration], *, now_s: float) -> tuple[StaticConfiguration, ...]:
-        """Of these addresses those that may be asked for now."""
+        """Of these addresses those that Azure has not just refused."""
         resting = {address for address, one in self.unavailable.items() if now_s < one.retry_at_s}
         return tuple(one for one in lost if one.address not in resting)
+
+    def next_write(self, due: Sequence[StaticConfiguration], *, now_s: float) -> tuple[StaticConfiguration, ...]:
+        """Of these those that go in one write now."""
+        return () if now_s < self.rests_until_s else tuple(due[: self.at_once])
 
     def after_refusal(
         self, asked: Sequence[StaticConfiguration], words: str, *, now_s: float, jitter: float
@@ -92,27 +116,55 @@ class Recoveries:
         """Azure refused the write of these by a code of UNAVAILABLE. `jitter`: a random number in [0, 1)."""
         named = set(_ADDRESS.findall(words))
         blamed = [one.address for one in asked if len(asked) == 1 or str(one.address) in named]
+        known = replace(self, refusals=self.refusals + 1)
+        if known.refusals >= REFUSALS_AT_ONCE:
+            known = replace(known, rests_until_s=now_s + REFUSED_WRITE_S)
         if not blamed:
-            return replace(self, at_once=(len(asked) + 1) // 2)
+            return replace(known, at_once=(len(asked) + 1) // 2)
         found = dict(self.unavailable)
         for address in blamed:
             attempts = 1 + (found[address].attempts if address in found else 0)
             pause_s = delay_s(FIRST_PAUSES + attempts, retry_after_s=None, jitter=jitter, longest_s=BACKOFF_REFUSED_S)
             found[address] = Unavailable(words, attempts, now_s + pause_s)
-        return Recoveries(MappingProxyType(found))
+        return replace(known, unavailable=MappingProxyType(found), at_once=MAX_CONFIGS_PER_NIC)
 
     def after_success(self) -> Recoveries:
-        """The last write was taken: the next one may have twice as many."""
-        return replace(self, at_once=min(2 * self.at_once, MAX_CONFIGS_PER_NIC))
+        """Azure took a write of lost addresses: the next one may have twice as many."""
+        return replace(self, at_once=min(2 * self.at_once, MAX_CONFIGS_PER_NIC), refusals=0)
+
+    def after_adding(self, *, now_s: float) -> Recoveries:
+        """Azure took a write that added addresses, lost or new ones."""
+        return replace(self, added_at_s=now_s)
+
+    def after_removal(self, *, now_s: float, jitter: float) -> Recoveries:
+        """Another tool removed addresses. `jitter`: a random number in [0, 1)."""
+        if self.added_at_s is None or now_s - self.added_at_s > SOON_S:
+            return replace(self, removals=0)
+        known = replace(self, removals=self.removals + 1)
+        above = known.removals - REMOVALS_AT_ONCE
+        if above <= 0:
+            return known
+        pause_s = delay_s(FIRST_PAUSES + above, retry_after_s=None, jitter=jitter, longest_s=BACKOFF_MAX_S)
+        return replace(known, rests_until_s=now_s + pause_s)
+
+    def rests_after_removals(self, *, now_s: float) -> bool:
+        """Another tool removes again and again what is added: nothing is added now that no pod waits for."""
+        return self.removals > REMOVALS_AT_ONCE and now_s < self.rests_until_s
+
+    def next_due_s(self, *, after_s: float) -> float | None:
+        """Boot time, later than `after_s`, at which a pause ends."""
+        due = [self.rests_until_s, *(one.retry_at_s for one in self.unavailable.values())]
+        return min((at_s for at_s in due if at_s > after_s), default=None)
 
     def forget_but(self, lost: Collection[Address]) -> Recoveries:
         """Only these are still lost."""
-        if self.unavailable.keys() <= set(lost):
+        refusals = self.refusals if lost else 0
+        if self.unavailable.keys() <= set(lost) and refusals == self.refusals:
             return self
         kept = {address: one for address, one in self.unavailable.items() if address in lost}
-        return replace(self, unavailable=MappingProxyType(kept))
+        return replace(self, unavailable=MappingProxyType(kept), refusals=refusals)
 
     def hurried(self, *, now_s: float) -> Recoveries:
         """All may be asked for now: a person says so, or has changed something."""
         again = {address: replace(one, retry_at_s=now_s) for address, one in self.unavailable.items()}
-        return replace(self, unavailable=MappingProxyType(again))
+        return replace(self, unavailable=MappingProxyType(again), refusals=0, removals=0, rests_until_s=now_s)

@@ -43,6 +43,7 @@ from azure_cni.errors import (
 )
 from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView, StaticConfiguration
+from azure_cni.model.text import addresses
 from azure_cni.node.ports import Pools
 
 log = logging.getLogger(__name__)
@@ -242,7 +243,7 @@ class DelegatedNic:
     async def recover(self, observed: NicView, configs: Sequence[StaticConfiguration]) -> NicView:
         """Refused: a controller knows nothing of which addresses a NIC had."""
         raise RequestRefused(
-            f"cannot take {len(configs)} addresses back for {observed.nic_id}: with nicWriter: controller nobody does"
+            f"cannot take {addresses(len(configs))} back for {observed.nic_id}: with nicWriter: controller nobody does"
         )
 
     async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azure_cni.ipam.ledger import Ledger
-from azure_cni.ipam.limits import BACKOFF_REFUSED_S
+from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S
 from azure_cni.ipam.plan import (
     AwaitGrant,
     Grow,
@@ -23,7 +23,14 @@ from azure_cni.ipam.plan import (
     WaitForAzure,
     next_step,
 )
-from azure_cni.ipam.recovery import Recoveries, lost_addresses
+from azure_cni.ipam.recovery import (
+    REFUSALS_AT_ONCE,
+    REFUSED_WRITE_S,
+    REMOVALS_AT_ONCE,
+    SOON_S,
+    Recoveries,
+    lost_addresses,
+)
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.nic import (
     Address,
@@ -136,6 +143,20 @@ class TestRefusals:
         assert known.forget_but([]) == Recoveries()
         assert known.forget_but([address(1)]) is known
 
+    def test_after_some_in_a_row_there_is_time_between_them(self):
+        known, now_s = Recoveries(), 100.0
+        for number in range(REFUSALS_AT_ONCE):
+            assert known.next_write(of(*range(20)), now_s=now_s)
+            known = known.after_refusal(of(*range(20)), f"{address(number)} is taken", now_s=now_s, jitter=0.0)
+        assert known.next_write(of(19), now_s=now_s) == ()
+        assert known.next_due_s(after_s=now_s) == now_s + REFUSED_WRITE_S
+        assert known.next_write(of(18, 19), now_s=now_s + REFUSED_WRITE_S) == of(18, 19)
+        again = known.after_refusal(of(18, 19), f"{address(18)} is taken", now_s=110.0, jitter=0.0)
+        assert again.next_write(of(19), now_s=110.0) == ()
+        taken = known.after_success().after_refusal(of(19), "taken", now_s=110.0, jitter=0.0)
+        assert taken.next_write(of(1), now_s=110.0) == of(1)
+        assert known.hurried(now_s=100.0).next_write(of(19), now_s=100.0) == of(19)
+
     @given(st.integers(1, 40), st.sets(st.integers(0, 39)), st.booleans())
     def test_all_that_can_be_had_is_had_in_few_writes(self, count: int, others: set[int], names_it: bool):  # noqa: FBT001
         lost = {one.address: one for one in of(*range(count))}
@@ -153,6 +174,28 @@ class TestRefusals:
                 known = known.after_refusal(asked, words, now_s=0.0, jitter=0.0)
         assert back == lost.keys() - taken
         assert writes <= 1 + len(taken) * (1 if names_it else 3 * (1 + count.bit_length()))
+
+
+class TestRemovals:
+    def test_that_follow_soon_on_what_was_added_make_pauses_that_grow_to_that_of_a_failed_write(self):
+        known, now_s, pauses = Recoveries(), 0.0, []
+        for _ in range(10):
+            known = known.after_adding(now_s=now_s).after_removal(now_s=now_s + 15.0, jitter=1.0)
+            now_s = max(now_s + 15.0, known.rests_until_s)
+            pauses.append(max(0.0, known.rests_until_s - known.added_at_s - 15.0))
+        assert pauses[:REMOVALS_AT_ONCE] == [0.0] * REMOVALS_AT_ONCE
+        assert pauses[REMOVALS_AT_ONCE:] == sorted(pauses[REMOVALS_AT_ONCE:])
+        assert (pauses[REMOVALS_AT_ONCE], pauses[-1]) == (32.0, BACKOFF_MAX_S)
+        assert not known.rests_after_removals(now_s=now_s)
+        assert known.rests_after_removals(now_s=now_s - 1.0)
+        assert known.next_write(of(1), now_s=now_s - 1.0) == ()
+        assert known.next_write(of(1), now_s=now_s) == of(1)
+
+    def test_that_come_later_are_met_at_once(self):
+        known = Recoveries(removals=9, added_at_s=0.0)
+        later = known.after_removal(now_s=SOON_S + 1.0, jitter=1.0)
+        assert (later.removals, later.next_write(of(1), now_s=SOON_S + 1.0)) == (0, of(1))
+        assert Recoveries().after_removal(now_s=1.0, jitter=1.0) == Recoveries()
 
 
 def step(ledger: Ledger, nic: NicView, *, granted: int = 250, policy: Policy | None = None, **more: object) -> Plan:

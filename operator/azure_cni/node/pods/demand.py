@@ -167,6 +167,11 @@ class Demand:
         return next((pod for pod in self._pods.values() if (pod.namespace, pod.name) == (namespace, name)), None)
 
     @property
+    def knows_pods(self) -> bool:
+        """Whether all pods of this node have been listed, so that the absence of one means something."""
+        return bool(self.lists_applied) or not self._has_pods
+
+    @property
     def pods(self) -> Collection[Pod]:
         """All that are known of this node and have or need an address of the pool."""
         return tuple(self._pods.values())

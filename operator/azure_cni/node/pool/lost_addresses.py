@@ -10,10 +10,13 @@ import random
 from collections.abc import Callable
 
 from azure_cni.errors import CloudError
+from azure_cni.ipam import recovery
 from azure_cni.ipam.plan import Recover, Step
 from azure_cni.ipam.recovery import UNAVAILABLE, Recoveries, lost_addresses
 from azure_cni.model.nic import Address, NicView, StaticConfiguration
+from azure_cni.model.text import counted
 from azure_cni.node.pods.demand import Pod
+from azure_cni.node.pods.liveness import Presence
 from azure_cni.node.pool.pool_object import PoolEvents
 from azure_cni.node.pool.pool_state import LostAddress, NodeCore, PoolState
 
@@ -21,6 +24,8 @@ log = logging.getLogger(__name__)
 
 ADDRESS_LOST = "AddressLost"
 """The reason of a pod's event."""
+REMOVED_AGAIN = "AddressesRemovedAgain"
+"""The reason of the pool's event."""
 
 
 class LostAddresses:
@@ -45,20 +50,55 @@ class LostAddresses:
 
         Also while Azure works on the NIC: the node's request has to cover it all the while.
         """
-        nic = self._pool_state.nic
+        nic, now_s = self._pool_state.nic, self._now_s()
         able = nic is not None and nic.recovers
-        lost = lost_addresses(self._core.stored.ledger, view) if able else ()
+        lost = tuple(one for one in lost_addresses(self._core.stored.ledger, view) if self._lives(one)) if able else ()
         if view.settled:
             self._known = self._known.forget_but([one.address for one in lost])
         self._pool_state.lost = tuple(
             LostAddress(one.address, refused.words if (refused := self._known.unavailable.get(one.address)) else "")
             for one in lost
         )
-        return self._known.due(lost, now_s=self._now_s())
+        if not self._known.rests_after_removals(now_s=now_s):
+            self._pool_state.removed_again = ""
+        return self._known.due(lost, now_s=now_s)
+
+    def _lives(self, lost: StaticConfiguration) -> bool:
+        """Unless its pod is known not to be on this node: a ledger may come with the disk of another VM."""
+        slot = self._core.stored.ledger.find(lost.address)
+        holder = slot.holder if slot is not None else None
+        return holder is not None and self._core.demand.presence(holder) is not Presence.ABSENT
 
     def next_write(self, due: tuple[StaticConfiguration, ...]) -> tuple[StaticConfiguration, ...]:
-        """Of these those that go in one write."""
-        return due[: self._known.at_once]
+        """Of these those that go in one write now; none before the pods of the node are known."""
+        if not self._core.demand.knows_pods:
+            return ()
+        return self._known.next_write(due, now_s=self._now_s())
+
+    @property
+    def rests_after_removals(self) -> bool:
+        """Another tool removes again and again what is added: nothing is added now that no pod waits for."""
+        return self._known.rests_after_removals(now_s=self._now_s())
+
+    def added(self) -> None:
+        """Azure took a write that added addresses, lost or new ones."""
+        self._known = self._known.after_adding(now_s=self._now_s())
+
+    def removed(self) -> None:
+        """Another tool removed addresses: report it where it does so again and again."""
+        now_s = self._now_s()
+        self._known = self._known.after_removal(now_s=now_s, jitter=self._jitter())
+        if not self.rests_after_removals:
+            return
+        at = self._core.ports.clock.utc(ahead_s=self._known.rests_until_s - now_s)
+        words = (
+            f"another tool removed addresses {counted(self._known.removals, 'time')} in a row, each time within "
+            f"{recovery.SOON_S:.0f} s after azure-cni had added some: the next try is at {at}; find what writes this "
+            "NIC, and keep it from that"
+        )
+        self._pool_state.removed_again = words
+        log.warning("addresses are removed again and again", extra={"times": self._known.removals, "again_at": at})
+        self._events.publish("Warning", REMOVED_AGAIN, words)
 
     def refused(self, step: Step, error: CloudError) -> bool:
         """Azure refused the write because of an address that another has: True when all but that is tried at once."""
@@ -73,6 +113,7 @@ class LostAddresses:
     def recovered(self, step: Recover) -> None:
         """Azure took the write."""
         self._known = self._known.after_success()
+        self.added()
         self._core.ports.observer.repaired("lost_address")
         log.info("addresses taken back", extra={"addresses": [str(one.address) for one in step.configs]})
 
@@ -81,9 +122,8 @@ class LostAddresses:
         self._known = self._known.hurried(now_s=self._now_s())
 
     def next_due_s(self, *, after_s: float) -> float | None:
-        """Boot time, later than `after_s`, at which an address that was refused may be asked for again."""
-        due = (one.retry_at_s for one in self._known.unavailable.values())
-        return min((at_s for at_s in due if at_s > after_s), default=None)
+        """Boot time, later than `after_s`, at which something may be asked for again."""
+        return self._known.next_due_s(after_s=after_s)
 
     def _tell(self, address: Address, words: str) -> None:
         """Log it, and tell whoever looks at the pod that has the address."""

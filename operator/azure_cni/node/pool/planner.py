@@ -49,7 +49,7 @@ class Planner:
             self._pool_object.pool_or_unread, pool_state.reservation.request
         )
         self._judge_refusal()
-        may_grow = not self._growth_refused and not self._failures.blocks(Activity.GROW, now_s=now_s)
+        may_grow = not self._growth_refused and not self._growth_rests(now_s)
         # What Azure refuses must not displace the growth that rests: that is asked for all the while.
         may_regroup = may_grow or not self._failures.blocks(Activity.GROUPS, now_s=now_s)
         may_rewrite = not self._failures.blocks(Activity.RELEASE, now_s=now_s)
@@ -81,6 +81,11 @@ class Planner:
         if self._pool_state.answered or not about_another:
             self._growth_refused = self._pool_state.grant.refusal in _LASTING
 
+    def _growth_rests(self, now_s: float) -> bool:
+        """After a failure, or because another tool removes what is added: then only what pods wait for is added."""
+        in_vain = self._lost_addresses.rests_after_removals and not self._pool_state.waiting
+        return in_vain or self._failures.blocks(Activity.GROW, now_s=now_s)
+
     def _may_recover(self, view: NicView) -> bool:
         """No failure rests, and no lasting refusal leaves less than there is: asking again would change nothing."""
         if self._failures.blocks(Activity.RECOVER, now_s=self._now_s()):
@@ -95,7 +100,10 @@ class Planner:
             return write_intent
         # While the table is not written it counts what leaves as ours, also when another node has it.
         rests = isinstance(step, Shrink) and self._failures.get(Activity.KERNEL) is not None
-        rests = rests or self._failures.blocks(activity_of(step, write_intent), now_s=self._now_s())
+        activity, now_s = activity_of(step, write_intent), self._now_s()
+        rests |= self._failures.blocks(activity, now_s=now_s) or (
+            activity is Activity.GROW and self._growth_rests(now_s)
+        )
         return WriteIntent.NONE if rests else write_intent
 
     def _now_s(self) -> float:

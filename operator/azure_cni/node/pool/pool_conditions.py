@@ -211,6 +211,7 @@ def _drifted(snapshot: Snapshot, failure: Failure | None) -> Condition:
     if asked:
         again = f"{few(sorted(asked))} {'is' if len(asked) == 1 else 'are'} asked for again"
         message += f"; {again}" + (f", and that failed: {describe_failure(failure, snapshot)}" if failure else "")
+        message += f"; {snapshot.removed_again}" if snapshot.removed_again else ""
     if gone:
         whose = "these pods" if gone == snapshot.missing else f"the pods with {few(gone)}"
         message += f": delete {whose} to give them new ones"

@@ -69,6 +69,8 @@ class Snapshot:
     advice: Advice = IN_CLUSTER
     lost: tuple[LostAddress, ...] = ()
     """Those of `missing` that azure-cni asks for again."""
+    removed_again: str = ""
+    """Why not now: another tool removes them again and again."""
     denied: tuple[Failure, ...] = ()
     """What pods ask to have attached, and a permission lacks for."""
 

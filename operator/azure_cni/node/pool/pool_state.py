@@ -114,6 +114,8 @@ class PoolState:
     denied: tuple[Failure, ...] = ()
     """For want of permissions: what pods ask to have attached, and Azure refuses to."""
     lost: tuple[LostAddress, ...] = ()
+    removed_again: str = ""
+    """While the node rests because another tool removes again and again what is added: that, for people."""
     last_write: LastWrite | None = None
     last_read: LastRead | None = None
 

@@ -169,6 +169,7 @@ class PoolTask:
         if observation.vanished:
             log.warning("addresses vanished", extra={"addresses": [str(address) for address in observation.vanished]})
             self._core.ports.observer.repaired("address_vanished")
+            self._lost_addresses.removed()
         return bool(observation.change)
 
     async def _decide(self) -> bool:
@@ -245,6 +246,7 @@ class PoolTask:
                 self._lost_addresses.recovered(step)
             case Grow():
                 view, refusal = await self._writer.grow(step)
+                self._lost_addresses.added()
                 short += [refusal] if refusal is not None else []
             case Attach():
                 view = await self._writer.attach(step)

@@ -89,6 +89,7 @@ class StatusBuilder:
             throttled_until=self._throttled_until(),
             missing=tuple(slot.address for slot in slots if not slot.on_nic),
             lost=() if pool_state.policy.paused or pool_state.nic_read_only else pool_state.lost,
+            removed_again=pool_state.removed_again,
             obstacle=state.obstacle,
             conflicts=state.conflicts,
             refusal=pool_state.grant.refusal,
