@@ -171,7 +171,7 @@ def _show_overview(console: Console, found: Overview) -> None:
 
 def _node_cells(row: NodeRow) -> tuple[str, ...]:
     numbers = (row.allocated, row.assigned, row.free, row.cooling, row.granted, row.waiting)
-    return row.node, _whether(row.ready), row.reason, *map(str, numbers), row.agent
+    return row.node, _whether(row.ready), row.reason, *map(str, numbers), row.agent or "?"
 
 
 def _whether(known: bool | None) -> str:  # noqa: FBT001  # a cell of a table

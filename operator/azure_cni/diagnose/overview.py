@@ -12,7 +12,7 @@ from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import mapping, text, whole
 from azure_cni.api.vnet_quota import MOST_IN_A_VNET, VNetQuota
 from azure_cni.diagnose.causes import PAGE, RAISE, Actor, in_words
-from azure_cni.diagnose.evidence import ClusterEvidence, condition_of
+from azure_cni.diagnose.evidence import ClusterEvidence, ProcessFacts, condition_of
 from azure_cni.diagnose.findings import ERROR, WARNING, Finding, finding_of, of_condition, of_near_limit, own_finding
 from azure_cni.diagnose.pool_findings import Problems, of_pools
 from azure_cni.diagnose.sizing_advice import sufficient_limit
@@ -25,7 +25,9 @@ AGENT_PRIORITY: Final = "system-node-critical"
 
 
 class NodeRow(msgspec.Struct, frozen=True, rename="camel"):
-    """One node, in addresses. `reason` is that of its pool's Ready condition; `ready` is None without a pool."""
+    """One node, in addresses. `reason` is that of its pool's Ready condition; `ready` is None where nobody says it now:
+    there is no pool, or no agent (`agent` is "away"; "" where that could not be read), which leaves it as it was.
+    """
 
     node: str
     ready: bool | None
@@ -42,7 +44,7 @@ class NodeRow(msgspec.Struct, frozen=True, rename="camel"):
 
 class QuotaRow(msgspec.Struct, frozen=True, rename="camel"):
     """One VNet. `writes_left` of at most `writes_kept` NIC writes; `used_by_others` as Azure counts. `ready` is None
-    where no controller has said it yet.
+    where no controller has said it yet, and where none is ready: it stays as the last one left it.
     """
 
     quota: str
@@ -79,7 +81,7 @@ def survey(evidence: ClusterEvidence, *, version: str, problems: Problems | None
     return Overview(
         findings=sorted(findings, key=lambda finding: finding.severity),  # error before warning
         nodes=[_node_row(name, evidence) for name in _node_names(evidence)],
-        quotas=[_quota_row(quota) for quota in evidence.quotas],
+        quotas=[_quota_row(quota, evidence) for quota in evidence.quotas],
         controllers=f"{ready} of {len(evidence.controllers)} ready",
         versions=_versions(evidence),
         unread=list(evidence.unread),
@@ -93,31 +95,39 @@ def _node_names(evidence: ClusterEvidence) -> list[str]:
 def _node_row(name: str, evidence: ClusterEvidence) -> NodeRow:
     pool, agent = evidence.pool(name), evidence.agent(name)
     ready: Mapping[str, Any] = condition_of(pool.status, "Ready") if pool else {}
+    is_away = agent is None and evidence.knows("agents")
     return NodeRow(
         node=name,
-        ready=ready.get("status") == "True" if ready else None,
-        reason=text(ready.get("reason")),
+        ready=ready.get("status") == "True" if ready and not is_away else None,
+        reason="AgentAway" if is_away else text(ready.get("reason")),
         allocated=pool.view.allocated if pool else 0,
         assigned=pool.assigned if pool else 0,
         free=pool.free if pool else 0,
         cooling=_count(pool, "cooling"),
         granted=pool.view.granted if pool else 0,
         waiting=pool.waiting if pool else 0,
-        agent="away" if agent is None else "ready" if agent.ready else f"not ready ({agent.state})",
+        agent=_agent_words(agent, is_away=is_away),
         version=agent.version if agent else "",
     )
+
+
+def _agent_words(agent: ProcessFacts | None, *, is_away: bool) -> str:
+    if agent is None:
+        return "away" if is_away else ""
+    return "ready" if agent.ready else f"not ready ({agent.state})"
 
 
 def _count(pool: NodeIPPool | None, key: str) -> int:
     return whole(pool.status.get(key) if pool else 0, most=MAX_ADDRESSES_PER_NODE)
 
 
-def _quota_row(quota: VNetQuota) -> QuotaRow:
+def _quota_row(quota: VNetQuota, evidence: ClusterEvidence) -> QuotaRow:
+    is_kept = any(one.ready for one in evidence.controllers) or not evidence.knows("controllers")
     ready, budget = condition_of(quota.status, "Ready"), mapping(quota.status.get("budget"))
     kept = budget.get("capacity")
     return QuotaRow(
         quota=quota.name,
-        ready=ready.get("status") == "True" if ready else None,
+        ready=ready.get("status") == "True" if ready and is_kept else None,
         reason=text(ready.get("reason")),
         limit=quota.limits.limit,
         granted=quota.granted,

@@ -130,6 +130,23 @@ def test_who_may_not_read_nodes_still_sees_the_rest():
     assert len(found.unread) == 1
 
 
+def test_what_nobody_writes_any_more_is_no_word_on_today():
+    """A pool stays as its agent left it, and a quota as its controller did: READY True, too."""
+    (gone,) = look(cluster(processes=[process("controller")])).nodes
+    assert (gone.ready, gone.reason, gone.agent, gone.free) == (None, "AgentAway", "away", 1)
+    assert [row.ready for row in look(cluster(processes=[process("agent")])).quotas] == [None]
+    sleeping = [process("agent"), process("controller", ready=False)]
+    assert [row.ready for row in look(cluster(processes=sleeping)).quotas] == [None]
+
+
+def test_who_may_not_see_agents_and_controllers_is_not_told_that_they_are_away():
+    access = cluster()
+    access.denied = {"/api/v1/namespaces/kube-system/pods"}
+    found = look(access)
+    assert [(row.ready, row.reason, row.agent) for row in found.nodes] == [(True, "PodsCanStart", "")]
+    assert [row.ready for row in found.quotas] == [True]
+
+
 def test_a_quota_that_no_controller_has_written_is_not_taken_for_well():
     unwritten = {"metadata": {"name": "vnet"}, "spec": {"vnetID": VNET, "limit": 100}}
     assert [row.ready for row in look(cluster(quotas=[unwritten])).quotas] == [None]
