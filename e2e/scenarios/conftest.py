@@ -8,6 +8,7 @@ which a fixture fails count as one: they have one cause.
 
 import json
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 
 import pytest
 
@@ -18,11 +19,11 @@ from scenarios.harness import attacks
 from scenarios.harness.attacks import Comparison
 from scenarios.harness.caller import Caller
 from scenarios.harness.cloud import Cloud
-from scenarios.harness.node import AT_REST, Node
+from scenarios.harness.node import Node
 from scenarios.harness.pods import NAMESPACE, ON_NODE, START_S, server_spec
 from scenarios.harness.product import QUICK, Product
+from scenarios.harness.stage import Stage, await_rest, put_right, strangers
 
-REST_S = 240.0
 GONE_S = 180.0
 FEW = 3  # scenarios that may have failed by the load of the machine; more is no accident
 FEW_FAILED = 75  # the exit status then (EX_TEMPFAIL)
@@ -142,10 +143,10 @@ def nodes(box: Box) -> list[Node]:
 @pytest.fixture(scope="session", autouse=True)
 def stage(box: Box, product: Product, nodes: list[Node]) -> Iterator[None]:
     """A namespace, and in it a test server in each node's own network."""
-    if strangers := [f"{n.name}: {sorted({slot.pod for slot in n.slots() if slot.pod})}" for n in nodes if n.links()]:
+    if there := strangers(nodes):
         pytest.exit(
             "cannot begin: the scenarios count addresses and need the nodes for themselves, but pods run there: "
-            f"{'; '.join(strangers)}. Delete them, or start again with e2e/box down",
+            f"{'; '.join(there)}. Delete them, or start again with e2e/box down",
             returncode=3,
         )
     box.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
@@ -174,22 +175,7 @@ def as_found(
 @pytest.fixture(scope="session")
 def rest(box: Box, nodes: list[Node]) -> Callable[[], None]:
     """Waits until both pools are at rest without help, and all sources agree about them."""
-
-    def resting() -> bool:
-        rows = {node.name: node.shown() for node in nodes}
-        different = [f"{node.name}: {node.counts()}" for node in nodes if node.counts() != AT_REST]
-        granted = str(AT_REST.allocated)  # what a pool that shrank gives back comes after its addresses
-        different += [f"{name}: granted {row['GRANTED']}" for name, row in rows.items() if row["GRANTED"] != granted]
-        different += [f"{node.name}: tainted" for node in nodes if node.tainted()]
-        different += [f"{node.name}: {what}" for node in nodes for what in node.disagreements()]
-        if different:
-            raise StepError("not at rest", output="\n".join(different))
-        return True
-
-    def wait() -> None:
-        box.wait_for(resting, REST_S, "the pools to be at rest", poll_s=1)
-
-    return wait
+    return partial(await_rest, box, nodes)
 
 
 @pytest.fixture(scope="session")
@@ -199,25 +185,14 @@ def reset(
     product: Product,
     cloud: Cloud,
     nodes: list[Node],
-    rest: Callable[[], None],
 ) -> Callable[[], None]:
     """Brings both pools to rest, whatever a scenario that failed has left behind."""
 
-    def put_right() -> None:
-        if ended := box.revive():
+    def reset_all() -> None:
+        if ended := put_right(Stage(box, product, cloud, nodes)):
             pytestconfig.stash[FIGURES].append(f"had ended and was started again: {', '.join(ended)}")
-        cloud.put_right()
-        used = [node for node in nodes if not _shows_rest(node)]
-        if used:
-            product.use(QUICK)
-        for node in used:
-            node.want(size=AT_REST.allocated)
-        rest()
-        for node in nodes:
-            node.want()
-            node.forget_events()
 
-    return put_right
+    return reset_all
 
 
 @pytest.fixture(scope="module")
@@ -253,13 +228,6 @@ def compared(request: pytest.FixtureRequest) -> Callable[[Comparison], None]:
             file.write(json.dumps(comparison.document()) + "\n")
 
     return add
-
-
-def _shows_rest(node: Node) -> bool:
-    try:
-        return node.counts() == AT_REST
-    except StepError:  # the pool does not show all of its counts
-        return False
 
 
 def _on_the_nodes() -> dict[str, object]:

@@ -9,7 +9,7 @@ import pytest
 
 from azurebox.client import Box
 from azurebox.steps import StepError
-from scenarios.harness.cloud import Cloud
+from scenarios.harness.cloud import TROUBLES, Cloud
 from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import Workload, event_for, servers
 from scenarios.harness.product import Product
@@ -100,23 +100,6 @@ def test_a_nic_that_others_work_on(box: Box, workload: Workload, cloud: Cloud, n
         event_for(box, waiting.name, "NoAddress", "NicUpdating", _where(node))
         _holds_not(box, node, "Ready", "NicUpdating", "another operation is under way")
     workload.ready(17, timeout_s=RIGHT_AGAIN_S)
-
-
-# Trouble with one write of a NIC; each must end with exactly the addresses that were asked for.
-TROUBLES = (
-    "touched",  # another tool wrote the NIC since it was read: 412
-    "superseded",  # another tool wrote just after, with our change in its document
-    "overwritten",  # and without
-    "lost-reply",  # done, but the answer never came
-    "lost-request",  # not done, and no answer either
-    "stale-read",  # the read before it showed an older version
-    "busy",  # 429, but because another operation holds the NIC
-    "conflict",  # 409
-    "subnet-full-late",  # accepted, then refused
-    "fail",  # accepted, then failed: nothing of it is done
-    "fail-half",  # half of it is done
-    "fail-goal",  # the document shows all of it, and nothing works
-)
 
 
 def test_one_write_that_goes_wrong(

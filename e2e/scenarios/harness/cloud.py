@@ -10,6 +10,22 @@ from typing import Any
 from azurebox.client import Box
 from azurebox.facts import REPOSITORY
 
+# Trouble with one write of a NIC; each must end with exactly the addresses that were asked for.
+TROUBLES = (
+    "touched",  # another tool wrote the NIC since it was read: 412
+    "superseded",  # another tool wrote just after, with our change in its document
+    "overwritten",  # and without
+    "lost-reply",  # done, but the answer never came
+    "lost-request",  # not done, and no answer either
+    "stale-read",  # the read before it showed an older version
+    "busy",  # 429, but because another operation holds the NIC
+    "conflict",  # 409
+    "subnet-full-late",  # accepted, then refused
+    "fail",  # accepted, then failed: nothing of it is done
+    "fail-half",  # half of it is done
+    "fail-goal",  # the document shows all of it, and nothing works
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Write:
