@@ -1,4 +1,4 @@
-# Everything a newcomer needs is one of: make demo, demo-docker, test, e2e, lint, bench, fuzz, simulate, down.
+# Everything a newcomer needs is one of: make demo, demo-docker, test, e2e, soak, lint, bench, fuzz, simulate, down.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -75,6 +75,10 @@ e2e-full: $(READY) ## All scenarios in both modes, most with controller or conta
 	$(BOX) scenarios -v -k "not ($(APART))"
 	$(BOX) down
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 21-100
+
+.PHONY: soak
+soak: $(READY) ## Pods that come and go on the box while faults happen, by a seed; half an hour, or ARGS="--minutes 5 --mode bridge --seed 7"
+	$(BOX) soak $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## CNI ADD and DEL beside the reference plugins, as ratios (needs root); ARGS=speed: what a packet pays; ARGS=docker: containers; ARGS=cli: azure-cni; ARGS=kubelet: pods and nodes of the box

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         "azure": _azure,
         "demo": _demo,
         "scenarios": _scenarios,
+        "soak": _soak,
         "bench": _bench,
     }
     try:
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     tour.set_defaults(run=_demo_docker)
     commands.add_parser("scenarios", help="up, install, and the scenarios of e2e/scenarios; passes arguments to pytest")
+    commands.add_parser("soak", help="up, install, and pods that come and go while faults happen; passes arguments on")
     commands.add_parser("bench", help="measure against the reference plugins (tests/bench); passes arguments on")
     packages = commands.add_parser(
         "packages", help="install the Debian packages that the box and the tests need, if missing"
@@ -201,10 +203,23 @@ def _scenarios(rest: list[str]) -> int:
     directory = str(REPOSITORY / "e2e" / "scenarios")
     if _asks_for_help(rest):
         _become("pytest", [directory, "--help"])
+    _stage(rest)
+    _become("pytest", [directory, f"--mode={release.mode()}", *rest])
+
+
+def _soak(rest: list[str]) -> int:
+    if not _asks_for_help(rest):
+        _stage(rest)
+        rest = [f"--mode={release.mode()}", *rest]
+    _become("soak", rest)
+
+
+def _stage(rest: list[str]) -> None:
+    """Nodes that nothing else uses, with azure-cni in the mode that `rest` names."""
     with _alone():
         print("azure in a box: up", flush=True)
         lifecycle.up(DEFAULT_NODES)
-        clusterdns.withdraw()  # the scenarios count addresses
+        clusterdns.withdraw()  # addresses are counted
         for left in docker_host.all_hosts():
             left.remove()
     chosen = argparse.ArgumentParser(add_help=False)
@@ -213,7 +228,6 @@ def _scenarios(rest: list[str]) -> int:
     if options.mode is not None:
         release.remember_mode(options.mode)
     _install([])
-    _become("pytest", [directory, f"--mode={release.mode()}", *rest])
 
 
 def _bench(rest: list[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +13,9 @@ from datapath.namespaces import NEEDS_ROOT, Namespaces
 from datapath.test_agent_docker import cni
 from fakeazure import FakeAzure
 from fakes.kubeapi import TOKEN
+from soak.log_lines import TOKEN as AZURES_TOKEN
 
 pytestmark = NEEDS_ROOT
-AZURES_TOKEN = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*")
-"""A JSON web token: three parts in base64, the first of which begins with a brace."""
 
 
 @pytest.fixture
