@@ -86,6 +86,8 @@ class FakeNic:
         """Writes that Azure accepted."""
         self.taken: dict[IPv4Address, str] = {}
         """Addresses of the subnet that another resource has, by address."""
+        self.fails_to_remove = False
+        """Operations that remove something end badly, and remove nothing."""
         self.no_such_groups: set[str] = set()
         """Application security groups that do not exist."""
         self.groups = groups
@@ -311,8 +313,8 @@ class FakeNic:
         return after
 
     def _accept(self, *, add: int, remove: Collection[ConfigName]) -> None:
-        before = len(self._configs)
-        self._configs = [config for config in self._configs if config.name not in remove]
+        before, stuck = len(self._configs), bool(remove) and self.fails_to_remove
+        self._configs = [config for config in self._configs if stuck or config.name not in remove]
         removed = before - len(self._configs)
         free = self._free_addresses()
         self._configs += [_config(self._name(), str(next(free)), ready=False) for _ in range(add)]
@@ -322,6 +324,8 @@ class FakeNic:
         self._touch()
         self._running = asyncio.Event()
         self._outcome, self.fail_operation = self.fail_operation, None
+        if stuck:
+            self._outcome = operation_failed()
         if add and self.fail_growth is not None:
             self._outcome, self.fail_growth = self.fail_growth, None
         self.accepted()

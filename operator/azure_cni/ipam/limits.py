@@ -31,6 +31,10 @@ BACKOFF_MAX_S: Final = 120.0
 """A failed NIC write is tried again after about 2 s, doubling up to 2 min: the network provider allows 1,000 writes
 in 5 minutes per subscription and region (Azure documentation, throttling), and hundreds of nodes share them."""
 
+BACKOFF_REPAIR_S: Final = 45.0
+"""The same for the repair of a NIC that a write left Failed: with Azure's own seconds it is tried each minute. What
+such a NIC shows need not be what works, and some tools replace it by what they know of it (Cluster API for Azure)."""
+
 BACKOFF_REFUSED_S: Final = 900.0
 """The same for a write that Azure refuses as it stands (a lock, a policy, a missing permission): a retry cannot help
 before somebody changes something, and each is a whole PUT from the shared budget."""

@@ -103,6 +103,7 @@ def next_step(
     shrink_delay_s: float = SHRINK_DELAY_S,
     attach: tuple[AttachmentChange, ...] = (),
     may_grow: bool = True,
+    may_shrink: bool = True,
     may_rewrite: bool = True,
     groups: tuple[str, ...] | None = None,
     lost: int = 0,
@@ -115,11 +116,12 @@ def next_step(
     `waiting`: pods here that need an address and have none. `granted`: what the newest request was answered with, 0
     while it is not. `pending_write`: the ledger withholds from pods what such a write would remove, or attach to.
     `attach`: what is to be changed of what pods have attached. `may_grow` is False while a growth that failed rests,
-    or is refused: then `attach`, `groups` and the repair of a failed NIC do not wait for it. `may_rewrite` is False
-    while that repair rests. `groups`: the application security groups that the NIC shall be in, None for those that it
-    is in; no pod's address waits for that. `lost`: how many addresses that pods have are to come back to the NIC, and
-    `recover` those of them that may be asked for now. `recall`: what the controller wants to have back for pods of
-    other nodes, without `shrink_delay_s` but once for each number. Times are boot times in s.
+    or is refused: then `attach`, `groups` and the repair of a failed NIC do not wait for it. `may_shrink` is False
+    while a shrinking that failed rests, and `may_rewrite` while that repair does. `groups`: the application security
+    groups that the NIC shall be in, None for those that it is in; no pod's address waits for that. `lost`: how many
+    addresses that pods have are to come back to the NIC, and `recover` those of them that may be asked for now.
+    `recall`: what the controller wants to have back for pods of other nodes, without `shrink_delay_s` but once for each
+    number. Times are boot times in s.
     """
     counts = ledger.counts()
     # Missing addresses are not on the NIC and do not become useful by growing: neither side counts them.
@@ -148,14 +150,14 @@ def next_step(
         or _unless_it_rests(growth, rest, may_grow=may_grow, may_rewrite=may_rewrite)
         or recalled
     ):
-        return plan(step, wake_at_s=cooled_at_s)
+        return plan(_or_repair(step, rest, may_shrink=may_shrink, may_rewrite=may_rewrite), wake_at_s=cooled_at_s)
     surplus = _surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
     if surplus is None:
         return plan(rest, wake_at_s=cooled_at_s)
     since_s = now_s if surplus_since_s is None else surplus_since_s
     shrink_at_s = since_s + shrink_delay_s
     if now_s >= shrink_at_s:
-        return plan(surplus, since_s)
+        return plan(_or_repair(surplus, rest, may_shrink=may_shrink, may_rewrite=may_rewrite), since_s)
     return plan(rest, since_s, wake_at_s=shrink_at_s if cooled_at_s is None else min(shrink_at_s, cooled_at_s))
 
 
@@ -213,6 +215,11 @@ def _unless_it_rests(growth: Step | None, rest: Step, *, may_grow: bool, may_rew
     """
     instead = isinstance(rest, Regroup) or (isinstance(rest, Rewrite) and may_rewrite)
     return rest if isinstance(growth, Grow | AwaitGrant) and not may_grow and instead else growth
+
+
+def _or_repair(step: Step, rest: Step, *, may_shrink: bool, may_rewrite: bool) -> Step:
+    """The step; or, while it rests, the repair of the NIC that it left failed: what works then is not known."""
+    return rest if isinstance(step, Shrink) and not may_shrink and isinstance(rest, Rewrite) and may_rewrite else step
 
 
 def _rest(view: NicView, groups: tuple[str, ...] | None, *, too_much: bool) -> Step:

@@ -289,6 +289,15 @@ class TestOthers:
         resting = next_step(seen(*range(10)), nic, DEFAULT, **arguments, granted=granted, may_grow=False, groups=())
         assert resting.step == growth  # the NIC is in none, as wanted
 
+    def test_a_failed_nic_is_repaired_while_what_shall_leave_it_rests(self):
+        nic = replace(view(list(range(40))), failed=True)
+        arguments = {"waiting": 0, "now_s": 900.0, "surplus_since_s": 0.0, "granted": 40}
+        shrink = next_step(seen(*range(40)), nic, DEFAULT, **arguments).step
+        assert isinstance(shrink, Shrink)
+        for found, may_rewrite, step in ((nic, True, Rewrite()), (nic, False, shrink), (view(range(40)), True, shrink)):
+            plan = next_step(seen(*range(40)), found, DEFAULT, **arguments, may_shrink=False, may_rewrite=may_rewrite)
+            assert plan.step == step
+
     @pytest.mark.parametrize(("granted", "growth"), [(250, Grow(6)), (0, AwaitGrant(16))])
     def test_a_failed_nic_is_repaired_while_growth_rests_unless_its_repair_does_too(self, granted: int, growth: Step):
         nic = replace(view(list(range(10))), failed=True)

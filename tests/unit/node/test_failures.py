@@ -52,6 +52,7 @@ def test_only_writes_that_azure_refuses_wait_for_up_to_a_quarter_of_an_hour(erro
     assert longest.pop(Activity.RECOVER) == BACKOFF_REFUSED_S
     assert longest.pop(Activity.GROW) == BACKOFF_REFUSED_S
     assert longest.pop(Activity.ATTACH) == BACKOFF_REFUSED_S
+    assert longest.pop(Activity.REPAIR) == BACKOFF_REFUSED_S
     assert longest.pop(Activity.RELEASE) == BACKOFF_REFUSED_S
     assert longest.pop(Activity.GROUPS) == BACKOFF_REFUSED_S
     assert set(longest.values()) == {BACKOFF_MAX_S}

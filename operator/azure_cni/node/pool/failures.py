@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from azure_cni.errors import AzureCniError, CloudError, PreconditionFailed, SubnetFull, Throttled
-from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S, delay_s
+from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S, BACKOFF_REPAIR_S, delay_s
 
 AT_ONCE = 3
 """How often a write that lost a race (412) is tried again without waiting: the NIC is read again each time."""
@@ -36,6 +36,7 @@ class Activity(StrEnum):
     RECOVER = "recover"
     GROW = "grow"
     ATTACH = "attach"
+    REPAIR = "repair"
     RELEASE = "release"
     GROUPS = "groups"
     STATUS = "status"
@@ -54,7 +55,9 @@ BLOCKS_PODS = frozenset(Activity) - {
 }  # fmt: skip
 """Failures that can keep pods waiting. `pool_conditions` says which of them do not now."""
 
-WRITES = frozenset({Activity.RECOVER, Activity.GROW, Activity.ATTACH, Activity.RELEASE, Activity.GROUPS})
+WRITES = frozenset(
+    {Activity.RECOVER, Activity.GROW, Activity.ATTACH, Activity.REPAIR, Activity.RELEASE, Activity.GROUPS}
+)
 """Each attempt at these is a write of the NIC, which all nodes share a budget for."""
 
 
@@ -186,5 +189,6 @@ class Failures:
         retry_after_s = error.retry_after_s if isinstance(error, CloudError) else None
         if isinstance(error, Throttled) and retry_after_s is None:
             attempts += 2  # Azure named no time: begin further up the ladder
-        longest_s = BACKOFF_REFUSED_S if failure.is_refusal else BACKOFF_MAX_S
+        longest_s = BACKOFF_REPAIR_S if failure.activity is Activity.REPAIR else BACKOFF_MAX_S
+        longest_s = BACKOFF_REFUSED_S if failure.is_refusal else longest_s
         return delay_s(attempts, retry_after_s=retry_after_s, jitter=self._jitter(), longest_s=longest_s)

@@ -89,7 +89,7 @@ def assignment(error: AzureCniError) -> str:
 
 _JOINS: Final = ("/join/action", "/joinipconfiguration/action")
 
-_ANY_WRITE: Final = frozenset({Activity.GROW, Activity.ATTACH, Activity.RELEASE})
+_ANY_WRITE: Final = frozenset({Activity.RECOVER, Activity.GROW, Activity.ATTACH, Activity.REPAIR, Activity.RELEASE})
 """Their writes join nothing that the NIC is not in already, but what is held back where Azure refuses it."""
 
 _NO_WRITE: Final = (
@@ -105,9 +105,11 @@ _LOST: Final[Mapping[Activity, str]] = {
     Activity.IDENTITY: "; the NIC is neither read nor written",
     Activity.VNET: "; changes of the VNet and its peerings are not seen",
     Activity.READ: "; the NIC is not written, and what others change on it is not seen",
+    Activity.RECOVER: "; pods do not get back what another tool removed from its NIC",
     Activity.GROW: ", and it gets no more",
     Activity.GROUPS: "; the NIC stays in the application security groups that it is in",
     Activity.ATTACH: "; pods do not get what they ask to have attached by annotation",
+    Activity.REPAIR: "; its NIC stays as a write that failed left it",
     Activity.RELEASE: "; addresses that it does not need any more stay on its NIC",
 }
 """What fails with an activity, beyond that the node has no more addresses.

@@ -52,7 +52,7 @@ class Planner:
         may_grow = not self._growth_refused and not self._growth_rests(now_s)
         # What Azure refuses must not displace the growth that rests: that is asked for all the while.
         may_regroup = may_grow or not self._failures.blocks(Activity.GROUPS, now_s=now_s)
-        may_rewrite = not self._failures.blocks(Activity.RELEASE, now_s=now_s)
+        may_rewrite = not self._failures.blocks(Activity.REPAIR, now_s=now_s)
         lost = self._lost_addresses.due(view)
         pool_state.plan = next_step(
             self._core.stored.ledger,
@@ -66,6 +66,7 @@ class Planner:
             shrink_delay_s=self._core.settings.timing.shrink_delay_s,
             attach=() if self._failures.blocks(Activity.ATTACH, now_s=now_s) else self._pod_attachments.changes(view),
             may_grow=may_grow,
+            may_shrink=not self._failures.blocks(Activity.RELEASE, now_s=now_s),
             may_rewrite=may_rewrite,
             groups=pool_state.security_groups if may_regroup else None,
             lost=len(lost),

@@ -93,4 +93,4 @@ class Snapshot:
     def harmless(self) -> frozenset[Activity]:
         """Failures that need not concern a pod: what they would renew is known well enough, or brings it nothing."""
         known = {Activity.IDENTITY, Activity.VNET} if self.vnet_known else set()
-        return frozenset(known if self.withheld else known | {Activity.RELEASE})
+        return frozenset(known if self.withheld else known | {Activity.REPAIR, Activity.RELEASE})

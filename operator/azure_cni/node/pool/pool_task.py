@@ -205,7 +205,7 @@ class PoolTask:
         if not pool_state.lost:
             self._attempts.lapse(Activity.RECOVER)
         if isinstance(step, NoOp):
-            self._attempts.lapse(Activity.GROW, Activity.ATTACH, Activity.RELEASE, Activity.GROUPS)
+            self._attempts.lapse(Activity.GROW, Activity.ATTACH, Activity.REPAIR, Activity.RELEASE, Activity.GROUPS)
             self._core.ports.observer.reconciled("unchanged")
         elif isinstance(step, AwaitGrant | WaitForAzure) or not pool_state.reservation.allows(pool_state.grant):
             self._core.ports.observer.reconciled("waiting")

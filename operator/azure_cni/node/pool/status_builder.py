@@ -128,7 +128,7 @@ class StatusBuilder:
 
     def _releasable(self) -> int:
         """What the controller could recall; nothing while the last release failed."""
-        pool_state, hindered = self._pool_state, (Activity.RELEASE, Activity.KERNEL)
+        pool_state, hindered = self._pool_state, (Activity.REPAIR, Activity.RELEASE, Activity.KERNEL)
         view, plan = pool_state.view, pool_state.plan
         if view is None or plan is None or not self._core.state.ready or any(map(self._failures.get, hindered)):
             return 0

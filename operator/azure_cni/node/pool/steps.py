@@ -5,10 +5,10 @@ are finer: each failure rests by itself, so what only one node's administrator c
 
     step        intent      activity
     Grow        Grow        GROW
-    Recover    Grow        RECOVER
+    Recover     Grow        RECOVER
     Attach      Attach      ATTACH
     Shrink      Shrink      RELEASE
-    Rewrite     Rewrite     RELEASE
+    Rewrite     Rewrite     REPAIR
     Regroup     Rewrite     GROUPS
 """
 
@@ -63,7 +63,7 @@ def attached_by(step: Step) -> tuple[AttachmentChange, ...]:
 _ACTIVITY: Final[Mapping[WriteIntent, Activity]] = {
     WriteIntent.GROW: Activity.GROW,
     WriteIntent.SHRINK: Activity.RELEASE,
-    WriteIntent.REWRITE: Activity.RELEASE,
+    WriteIntent.REWRITE: Activity.REPAIR,
     WriteIntent.ATTACH: Activity.ATTACH,
 }
 """A failure of growth blocks growth alone: cleaning up after it must not wait, nor make growth look successful."""
