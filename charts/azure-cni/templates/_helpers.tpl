@@ -418,11 +418,19 @@ takes 58 characters to make a pod's name.
 {{- end -}}
 
 {{/*
-The alerts, for this release. Without a controller those are left out that are about controllers alone: that none leads
+The alerts, for this release: its series, severities and runbooks. Without a controller those are left out that are about controllers alone: that none leads
 would always be so.
 */}}
 {{- define "azure-cni.alerts" -}}
 {{- $alerts := include "azure-cni.ownSeries" (list . (.Files.Get "files/alerts.yaml")) -}}
+{{- with .Values.metrics.prometheusRule -}}
+{{- range $name, $severity := .severities -}}
+{{- $alerts = $alerts | replace (printf "{severity: %s}" $name) (printf "{severity: %s}" (quote $severity)) -}}
+{{- end -}}
+{{- with .runbooks -}}
+{{- $alerts = regexReplaceAll "runbook_url: docs/([a-z-]+)\\.md" $alerts (printf "runbook_url: %s/${1}.html" (trimSuffix "/" .)) -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.controller.enabled -}}
 {{- $alerts -}}
 {{- else -}}

@@ -11,6 +11,7 @@ import yaml
 
 from azure_cni.datapath.conflicts import ConflictReason
 from unit.chart.helm import CHART, REPOSITORY, of_kind, render
+from unit.documentation.markdown import anchors, load_site
 
 FILE = REPOSITORY / "docs" / "alerts.yaml"
 RULES = {rule["alert"]: rule for group in yaml.safe_load(FILE.read_text())["groups"] for rule in group["rules"]}
@@ -221,6 +222,38 @@ def test_the_chart_has_the_same_rules_for_the_prometheus_operator():
     assert rule["metadata"]["labels"]["release"] == "x"
     assert FILE.samefile(CHART / "files" / "alerts.yaml")
     assert "PrometheusRule" not in {manifest["kind"] for manifest in render()}
+
+
+def test_every_alert_names_the_section_that_says_what_to_do():
+    named = [rule["annotations"]["runbook_url"] for rule in RULES.values()]
+    wrong = []
+    for page, _, section in (one.partition("#") for one in named):
+        if section not in anchors((REPOSITORY / page).read_text()):
+            wrong.append(f"{page}#{section}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("base", ["https://docs.example.com/azure-cni", "http://docs.example.com/azure-cni/"])
+def test_with_the_address_of_the_pages_an_alert_links_to_its_section(base: str):
+    site = load_site()
+    values = ("metrics.prometheusRule.enabled=true", f"metrics.prometheusRule.runbooks={base}")
+    for group in of_kind("PrometheusRule", *values)["spec"]["groups"]:
+        for rule in group["rules"]:
+            page, _, section = RULES[rule["alert"]]["annotations"]["runbook_url"].partition("#")
+            address = f"{base.rstrip('/')}/{site.address(page)}#{section}"
+            assert rule["annotations"]["runbook_url"] == address
+
+
+def test_severities_have_the_names_by_which_ones_alertmanager_routes():
+    names = {"critical": "warning", "warning": "on"}  # one that is the other's by default, and one that YAML misreads
+    values = [f"metrics.prometheusRule.severities.{name}={severity}" for name, severity in names.items()]
+    rules = {
+        rule["alert"]: rule
+        for group in of_kind("PrometheusRule", "metrics.prometheusRule.enabled=true", *values)["spec"]["groups"]
+        for rule in group["rules"]
+    }
+    for name, rule in rules.items():
+        assert rule["labels"] == {"severity": names[RULES[name]["labels"]["severity"]]}
 
 
 LONG = "n" * 50

@@ -67,6 +67,8 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("metrics.bind=world", "value must be one of 'node', 'loopback', 'none'"),
         ("metrics.serviceMonitor.enabled=true,metrics.bind=none", "needs metrics.bind node: it is none"),
         ("metrics.prometheusRule.enabled=true,metrics.bind=none", "AzureCNIAway and AzureCNINoLeader always fire"),
+        ("metrics.prometheusRule.runbooks=docs.example.com", "at '/metrics/prometheusRule/runbooks'"),
+        ("metrics.prometheusRule.severities.page=critical", "additional properties 'page' not allowed"),
         ("metrics.dashboard.enabled=true,metrics.bind=none", "there are no metrics that it could show"),
         ("serviceAccount.create=false", "serviceAccount.name is needed when serviceAccount.create is false"),
         (

@@ -1,9 +1,12 @@
 """What the pages for people are made of, as far as tests look at them: headings, links, blocks."""
 
+import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import yaml
 
@@ -29,6 +32,17 @@ class Block:
     language: str
     text: str
     line: int
+
+
+def load_site() -> ModuleType:
+    """docs/site.py, which MkDocs loads by its path; `site` is also a module of the standard library."""
+    spec = importlib.util.spec_from_file_location("azure_cni_site", REPOSITORY / "docs" / "site.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def prose(text: str) -> str:

@@ -1,15 +1,13 @@
 """Every link of every page leads somewhere, where the repository is browsed and on the site; without MkDocs."""
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from unit.chart.helm import REPOSITORY
-from unit.documentation.markdown import PAGES, anchors, links, lost, navigation, prose
+from unit.documentation.markdown import PAGES, anchors, links, load_site, lost, navigation, prose
 
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 README = REPOSITORY / "README.md"
@@ -17,14 +15,7 @@ README = REPOSITORY / "README.md"
 
 @pytest.fixture(scope="module")
 def site() -> ModuleType:
-    """docs/site.py, which MkDocs loads by its path; `site` is also a module of the standard library."""
-    spec = importlib.util.spec_from_file_location("azure_cni_site", REPOSITORY / "docs" / "site.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_site()
 
 
 @EACH_PAGE
