@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from azure_cni.kube.client import KubeEndpoint
 from azurebox import tools
 from contract.admission_world import Admission, admitting
 from contract.kube_world import HTTP, MEMORY, Place
+from contract.person import Shell, kubeconfig
 from simulation.cluster import Cluster, new_directory
 
 PLACES = {place.kind: place for place in (MEMORY, HTTP)}
@@ -43,6 +45,17 @@ def place(request: pytest.FixtureRequest) -> Place:
 def server(request: pytest.FixtureRequest) -> Place:
     """Each place with a server."""
     return _place(request)
+
+
+@pytest.fixture(scope="session")
+def shell(apiserver: Place, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A person's, before the real server."""
+    if not tools.path("kubectl").exists():
+        pytest.skip("there is no kubectl here: run e2e/box tools")
+    real = apiserver.real
+    assert real is not None
+    directory = tmp_path_factory.mktemp("person")
+    return Shell(kubeconfig(directory, url=real.url, token=real.token, ca_file=Path(str(real.ca_file))))
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import yaml
 from aiohttp import WSMsgType, web
 
 from azure_cni.api.introspection import NodeReport, encode_report
@@ -25,29 +24,12 @@ from azure_cni.diagnose.pauses import parse_pause, pause_patch, resume_patch
 from azure_cni.errors import ConfigInvalid, KubeDenied, KubeError, KubeNotFound, KubeUnreachable
 from azure_cni.kube.client import KubeClient
 from contract.kube_world import Place
+from contract.person import kubeconfig
 from contract.test_metrics_rights import account
 from fakes.cluster_access import FakeClusterAccess
 from fakes.serving import serve
 
 PODS = "/api/v1/namespaces/default/pods"
-
-
-def kubeconfig(
-    directory: Path, *, url: str, token: str = "", user: dict[str, object] | None = None, ca_file: Path | None = None
-) -> str:
-    """As kubectl has it: with a token, or whatever else says who it is."""
-    ca = {"certificate-authority": str(ca_file)} if ca_file else {}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "mine"}}],
-        "clusters": [{"name": "c", "cluster": {"server": url, **ca}}],
-        "users": [{"name": "u", "user": user or {"token": token}}],
-    }
-    path = directory / f"{uuid.uuid4().hex[:8]}.kubeconfig"
-    path.write_text(yaml.safe_dump(document))
-    return str(path)
 
 
 def pod_body(name: str, mark: str) -> dict[str, object]:

@@ -14,7 +14,7 @@ from aiohttp import web
 from azure_cni.commands import access as access_module
 from azure_cni.commands.access import KubernetesAccess
 from azure_cni.errors import KubeError, KubeUnreachable
-from contract.test_cluster_access import kubeconfig
+from contract.person import kubeconfig
 from fakes.serving import serve
 from fakes.waiting import PATIENCE_S
 from unit.kube.readers import grown_mib

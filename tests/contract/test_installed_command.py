@@ -16,7 +16,7 @@ from azure_cni.entrypoints.cli import FOR_PEOPLE
 from azurebox import tools
 from azurebox.facts import REPOSITORY
 from contract.azure_world import login_of, served
-from contract.test_cluster_access import kubeconfig
+from contract.person import kubeconfig
 from fakeazure import FakeAzure
 from fakes.installed_command import Installed, from_wheel, one_file
 from fakes.kubeapi import POOLS, QUOTAS, TOKEN, FakeKubeAPI

@@ -14,7 +14,7 @@ from aiohttp import web
 from azure_cni.commands.access import KubernetesAccess
 from azure_cni.errors import KubeUnreachable
 from azure_cni.kube.client import KubeClient, KubeEndpoint, open_session
-from contract.test_cluster_access import kubeconfig
+from contract.person import kubeconfig
 from fakes.serving import serve
 
 TOKEN = "a-token-that-nobody-else-may-see"

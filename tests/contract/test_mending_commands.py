@@ -7,12 +7,8 @@ nodes and Azure, the same is `e2e/scenarios/test_36_seeded_mistakes.py`.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +16,8 @@ import yaml
 from click.testing import CliRunner
 
 from azure_cni import __version__
-from azure_cni.commands.access import KubernetesAccess
 from azure_cni.entrypoints.cli import main
-from azurebox import tools
-from contract.kube_world import Place
-from contract.test_cluster_access import kubeconfig
-from unit.chart.helm import REPOSITORY
+from contract.person import Shell
 from unit.diagnose.clusters import VNET, condition
 
 Body = dict[str, Any]
@@ -37,41 +29,10 @@ FLAGS = ["--allocate-node-cidrs=true", "--configure-cloud-routes=true"]
 KUBE_PROXY = {"clusterCIDR": "10.244.0.0/16", "detectLocal": {"interfaceNamePrefix": ""}, "detectLocalMode": ""}
 
 
-class Shell:
-    """A person's: kubectl and azure-cni on the path, in a checkout."""
-
-    def __init__(self, config: str) -> None:
-        self.access = KubernetesAccess(kubeconfig=config)
-        programs = (tools.path("kubectl").parent, Path(sys.executable).parent)
-        self._environment = os.environ | {
-            "PATH": ":".join([*map(str, programs), os.environ["PATH"]]),
-            "PYTHONPATH": str(REPOSITORY / "operator"),
-            "KUBECONFIG": config,
-        }
-
-    def run(self, command: str, *, stdin: str = "") -> str:
-        """What it prints; it must not fail."""
-        done = subprocess.run(
-            ["sh", "-c", command],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env=self._environment,
-            cwd=REPOSITORY,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        return done.stdout
-
-    def read(self, what: str) -> Body:
-        """An object, KIND/NAME, of kube-system or of none."""
-        found: Body = json.loads(self.run(f"kubectl -n kube-system get {what} -o json"))
-        return found
-
-    def named(self, code: str) -> list[Body]:
-        """What `check` says by that code, if it is not good."""
-        done = CliRunner().invoke(main, ["check", "-o", "json"], obj=self.access, catch_exceptions=False)
-        return [one for one in json.loads(done.stdout)["checks"] if one["code"] == code and one["result"] != "good"]
+def named(shell: Shell, code: str) -> list[Body]:
+    """What `check` says by that code, if it is not good."""
+    done = CliRunner().invoke(main, ["check", "-o", "json"], obj=shell.access, catch_exceptions=False)
+    return [one for one in json.loads(done.stdout)["checks"] if one["code"] == code and one["result"] != "good"]
 
 
 def body(kind: str, name: str, *, api: str = "v1", labels: Mapping[str, str] | None = None, **fields: Any) -> Body:
@@ -208,15 +169,6 @@ MISTAKES = (
 )
 
 
-@pytest.fixture
-async def shell(apiserver: Place, tmp_path: Path) -> AsyncIterator[Shell]:
-    if not tools.path("kubectl").exists():
-        pytest.skip("there is no kubectl here: run e2e/box tools")
-    async with apiserver.endpoint() as endpoint:
-        ca_file = Path(str(endpoint.ca_file))
-        yield Shell(kubeconfig(tmp_path, url=endpoint.url, token=endpoint.token, ca_file=ca_file))
-
-
 @pytest.mark.parametrize("mistake", MISTAKES, ids=[f"{one.code} {one.case}".strip() for one in MISTAKES])
 def test_the_command_that_check_names_mends_it(shell: Shell, mistake: Mistake) -> None:
     objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": mistake.bodies})
@@ -227,14 +179,14 @@ def test_the_command_that_check_names_mends_it(shell: Shell, mistake: Mistake) -
             shell.run(f"kubectl patch {what} --subresource=status --type=merge -p '{patch}'")
         if mistake.seed:
             shell.run(mistake.seed)
-        (found, *_) = shell.named(mistake.code)
+        (found, *_) = named(shell, mistake.code)
         assert found["node"] == ""
         shell.run(found["command"])
         if mistake.mended is not None:
             what, is_mended = mistake.mended
             assert is_mended(shell.read(what))
         if mistake.mended is None or mistake.case:
-            assert shell.named(mistake.code) == []
+            assert named(shell, mistake.code) == []
     finally:
         shell.run("kubectl delete --force --grace-period=0 --wait=false -f -", stdin=objects)
         if mistake.seed:

@@ -16,7 +16,7 @@ from azure_cni.diagnose.network_lab import RUN
 from azure_cni.errors import KubeConflict, KubeDenied, KubeNotFound
 from azure_cni.kube.client import KubeClient
 from contract.kube_world import Place
-from contract.test_cluster_access import kubeconfig
+from contract.person import kubeconfig
 from contract.test_metrics_rights import ACCOUNTS, RBAC
 from fakes.cluster_access import FakeClusterAccess
 from unit.chart.helm import of_kind
