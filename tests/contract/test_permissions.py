@@ -6,86 +6,26 @@ The actions come from docs/azure-role*.json: a new one is tried here without any
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from random import Random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from azure_cni.api.node_ip_pool import parse
 from azure_cni.azure.arm import Arm
-from azure_cni.azure.arm_nic import ArmNic
 from azure_cni.azure.vnets import ArmVNets
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.nic import SubnetUsage, VNetID
-from azure_cni.node.assembly import Node
-from azure_cni.node.node_settings import NodePorts, NodeSettings, Timing
-from azure_cni.node.pool.reservation_request import SelfGrants
+from contract.agent_machine import Machine
 from contract.role_world import AGENT, CONTROLLER, NETWORK_READER, SHARED, TwoVms
 from fakes import waiting
-from fakes.clocks import LoopClock
-from fakes.events import FakeEvents
-from fakes.ledger_store import FakeLedgerStore
-from fakes.observer import RecordingObserver
-from fakes.pools import FakePools
 from fakes.simulated_node import holder
-from simulation.absent import NoPodConditions, NoPods, NoRecords
-from simulation.datapath import FakeDatapath
 from unit.cluster import worlds as clusters
 
 WRITES = "Microsoft.Network/networkInterfaces/write"
 OF_CONTROLLER_ALONE = frozenset(CONTROLLER) - {*AGENT, *NETWORK_READER}
 ALL = {*SHARED, *AGENT, *NETWORK_READER}
 OF_AGENT = sorted(ALL - OF_CONTROLLER_ALONE)
-
-
-class Machine:
-    """The node vm1: what outlives its agent, and the agents that run there one after another."""
-
-    def __init__(self, world: TwoVms) -> None:
-        self.world = world
-        self.pools, self.events = FakePools(), FakeEvents()
-        self.datapath, self.store = FakeDatapath(), FakeLedgerStore()
-
-    @asynccontextmanager
-    async def agent(self, policy: Policy) -> AsyncIterator[Node]:
-        """The next agent, at work."""
-        async with self.world.adapters("vm1") as (arm, cloud):
-            ports = NodePorts(
-                cloud=cloud,
-                nic_of=lambda identity: ArmNic(arm, identity.nic_id, chance=Random(7)),
-                grants=SelfGrants(),
-                pools=self.pools,
-                node=self.pools,
-                pods=NoPods(),
-                pod_conditions=NoPodConditions(),
-                events=self.events,
-                datapath=self.datapath,
-                store=self.store,
-                released=NoRecords(),
-                clock=LoopClock(),
-                observer=RecordingObserver(),
-            )
-            node = Node(ports, NodeSettings(defaults=policy, timing=Timing(shrink_delay_s=0.1)))
-            task = asyncio.create_task(node.reconciler.run())
-            try:
-                yield node
-                assert not task.done()
-            finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-
-    @property
-    def conditions(self) -> dict[str, dict[str, Any]]:
-        """Those of the pool, by type."""
-        status = (self.pools.pool or {}).get("status", {})
-        return {one["type"]: one for one in status.get("conditions", [])}
-
-    def lacking(self) -> str:
-        """What the condition says is missing; "" while it says nothing."""
-        found = self.conditions.get("PermissionMissing", {"status": "False"})
-        return str(found["message"]) if found["status"] == "True" else ""
 
 
 class Shown:
