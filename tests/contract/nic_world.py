@@ -223,7 +223,7 @@ def _resources(balancer: str, address: str) -> tuple[AttachedResource, AttachedR
 NicUnderTest = MemoryWorld | AzureWorld
 ATTACHING = ["memory", "azure", "delegated"]
 """Where a pod's configuration can have something attached."""
-WORLDS = [*ATTACHING, "instance"]
+WORLDS = [*ATTACHING, "instance", "delegated instance"]
 
 
 @contextlib.asynccontextmanager
@@ -266,12 +266,9 @@ async def open_world(kind: str, *, adopted: int = 0, subnet: str = "10.240.0.0/2
     if kind == "memory":
         yield MemoryWorld(adopted=adopted, subnet=subnet)
         return
-    if kind == "instance":
-        async with instance_world(adopted=adopted, subnet=subnet) as instance:
-            yield instance
-        return
-    async with azure_world(adopted=adopted, subnet=subnet) as world:
-        if kind == "azure":
+    opening = instance_world if kind.endswith("instance") else azure_world
+    async with opening(adopted=adopted, subnet=subnet) as world:
+        if not kind.startswith("delegated"):
             yield world
             return
         claims = ImdsClaims(Imds(meter=world.meter, url=world.endpoints.imds))
@@ -295,7 +292,7 @@ async def delegating(
         attestations = AttestedDocuments(
             cloud="AzurePublicCloud", bundle=Path(bundle.name), certificates=NoCertificates(), utc_s=azure.now
         )
-        machines = DelegatedAzure(arm, chance=Random(7))
+        machines = DelegatedAzure(arm, chance=Random(7), shrink_scale_sets=True)
         options = {
             "attestations": attestations,
             "required": Required.ALWAYS,

@@ -27,8 +27,9 @@ def role(name: str) -> tuple[str, ...]:
     return tuple(json.loads((DOCS / f"{name}.json").read_text())["Actions"])
 
 
-SHARED, AGENT, CONTROLLER, NETWORK_READER = map(
-    role, ("azure-role", "azure-role-agent", "azure-role-controller", "azure-role-network-reader")
+SHARED, AGENT, CONTROLLER, NETWORK_READER, SCALE_SETS = map(
+    role,
+    ("azure-role", "azure-role-agent", "azure-role-controller", "azure-role-network-reader", "azure-role-scale-sets"),
 )
 
 

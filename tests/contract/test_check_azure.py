@@ -316,7 +316,7 @@ async def test_a_vm_without_an_identity(world: World) -> None:
     assert (await world.check("--azure"))["VmIdentity"]["result"] == "good"
 
 
-@pytest.mark.parametrize(("mode", "result"), [("Uniform", "bad"), ("", "bad"), ("Flexible", "good")])
+@pytest.mark.parametrize(("mode", "result"), [("Uniform", "warning"), ("", "warning"), ("Flexible", "good")])
 async def test_a_scale_set_is_what_azure_says(world: World, mode: str, result: str) -> None:
     sets = world.azure.id_of("azbox", "Microsoft.Compute/virtualMachineScaleSets", "workers")
     world.azure.scale_sets[sets.lower()] = mode

@@ -18,6 +18,7 @@ from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, NotAtteste
 from azure_cni.kube.delegated_nic import DelegatedCloud
 from azure_cni.model.identity import IdentityClaim, NodeIdentity
 from azure_cni.node import ports
+from contract.azure_world import Token
 from contract.identify_world import AzureWorld, open_world
 from fakes.cloud import FakeCloud
 
@@ -26,6 +27,14 @@ from fakes.cloud import FakeCloud
 async def world() -> AsyncIterator[AzureWorld]:
     async with open_world() as opened:
         yield opened
+
+
+@pytest.fixture
+async def instance(world: AzureWorld) -> AzureWorld:
+    """Whoever asks is an instance of a Uniform scale set."""
+    world.azure.uniform.add("pool", instances=2, secondaries=1)
+    world.azure.pin_caller("pool_0")
+    return world
 
 
 @pytest.fixture
@@ -91,12 +100,11 @@ async def test_by_operation_nobody_hears_of_a_vm_that_is_another(world: AzureWor
             await post.request(Identify(claim), NodeIdentity, what="identify this node")
 
 
-async def test_by_operation_a_uniform_scale_set_is_reported_as_unsupported(world: AzureWorld) -> None:
-    instance = await world.imds.instance()
-    set_id = instance.resource_id.replace("virtualMachines/vm1", "virtualMachineScaleSets/pool/virtualMachines/0")
-    async with world.delegating() as post:
-        with pytest.raises(RequestRefused, match=r"not supported yet: .* Uniform scale set 'pool'"):
-            await post.request(Identify(IdentityClaim(instance.vm_id, set_id, macs=())), NodeIdentity, what="identify")
+async def test_by_operation_an_instance_hears_what_it_would_have_found(instance: AzureWorld) -> None:
+    async with instance.delegating() as post, instance.arm(Token(instance.azure, "pool_0")) as arm:
+        delegated = DelegatedCloud(ImdsClaims(instance.imds), post)
+        found = await ArmVmIdentity(instance.imds, arm).identify()
+        assert await delegated.identify() == found
 
 
 async def test_by_operation_a_missing_permission_is_named(world: AzureWorld) -> None:
@@ -165,17 +173,26 @@ async def test_a_nic_with_another_mac_is_not_ours(world: AzureWorld) -> None:
             await ArmVmIdentity(Elsewhere(meter=world.meter), arm).identify()
 
 
-async def test_a_uniform_scale_set_is_reported_as_unsupported(world: AzureWorld) -> None:
-    instance = await world.imds.instance()
-    set_id = instance.resource_id.replace("virtualMachines/vm1", "virtualMachineScaleSets/pool/virtualMachines/0")
+async def test_an_instance_of_a_uniform_scale_set_is_found_below_its_set(instance: AzureWorld) -> None:
+    vm, nic = instance.azure.vm("pool_0"), instance.azure.nic_record("pool_0/pool-nic")
+    async with instance.arm(Token(instance.azure, "pool_0")) as arm:
+        identity = await ArmVmIdentity(instance.imds, arm).identify()
+    assert (identity.vm_id, identity.vm_resource_id, identity.nic_id) == (vm.guid, vm.id, nic.id)
+    assert "/virtualMachineScaleSets/pool/virtualMachines/0/networkInterfaces/" in identity.nic_id
+    assert (str(identity.primary_ip), identity.subnet_id) == (nic.primary.address, nic.subnet_id)
 
-    class Uniform(Imds):
+
+async def test_an_instance_that_is_gone_is_not_identified(instance: AzureWorld) -> None:
+    heard = await instance.imds.instance()
+    instance.azure.uniform.vanish("pool_0")
+
+    class Late(Imds):
         async def instance(self) -> Any:
-            return replace(instance, resource_id=set_id, scale_set="pool")
+            return heard
 
-    async with world.arm() as arm:
-        with pytest.raises(RequestRefused, match=r"not supported yet: .* Uniform scale set 'pool'.*Flexible"):
-            await ArmVmIdentity(Uniform(meter=world.meter), arm).identify()
+    async with instance.arm() as arm:
+        with pytest.raises(CloudNotFound, match="the scale set has no such instance"):
+            await ArmVmIdentity(Late(meter=instance.meter), arm).identify()
 
 
 @pytest.mark.parametrize(

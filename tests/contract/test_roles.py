@@ -9,12 +9,13 @@ import pytest
 
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.arm_nic import ArmNic
+from azure_cni.azure.nics import nic_at
 from azure_cni.azure.resources import Resource
 from azure_cni.azure.vm_identity import ArmVmIdentity
 from azure_cni.azure.vnets import ArmVNets
 from azure_cni.errors import AccessDenied, OutcomeUnknown
-from azure_cni.model.nic import VNetID
-from contract.role_world import AGENT, CONTROLLER, NETWORK, NETWORK_READER, SHARED, TwoVms
+from azure_cni.model.nic import Adopt, VNetID
+from contract.role_world import AGENT, CONTROLLER, NETWORK, NETWORK_READER, SCALE_SETS, SHARED, TwoVms
 
 POLLS = f"{NETWORK}/locations/operations/read"
 READS_VM = "Microsoft.Compute/virtualMachines/read"
@@ -95,6 +96,42 @@ async def test_each_action_of_a_role_is_needed(world: TwoVms, shape: str, action
     world.assign("vm1", (tuple(one for one in actions if one != action), world.group))
     with pytest.raises((AccessDenied, OutcomeUnknown), match=action):
         await carry_out(world, *steps)
+
+
+JOINS_SUBNET = f"{NETWORK}/virtualNetworks/subnets/join/action"
+READS_VNET = f"{NETWORK}/virtualNetworks/read"
+OF_INSTANCE = (READS_VNET, f"{NETWORK}/virtualNetworks/usages/read", JOINS_SUBNET)
+"""Of the role for all, what is needed for an instance of a Uniform scale set whose NIC refers to nothing else."""
+
+
+async def of_instance(world: TwoVms, actions: tuple[str, ...]) -> None:
+    """Everything, by the identity of an instance of a Uniform scale set, which has these rights at the group."""
+    (vm,) = world.azure.uniform.add("pool")
+    world.azure.identity.assign(actions, scope=world.group, principal=vm.principal_id)
+    async with world.adapters("pool_0") as (arm, cloud):
+        identity = await cloud.identify()
+        await cloud.vnet(identity)
+        nic = nic_at(arm, identity.nic_id, chance=Random(7), adopt=Adopt.PLAIN, shrink_scale_sets=True)
+        grown = await nic.write(await nic.read(), add=2)
+        await nic.write(grown, remove=[config.name for config in grown.secondaries if config.ours][:1])
+        vnets = ArmVNets(arm)
+        await vnets.used(VNetID(world.vnet_id))
+        await vnets.ours_on(identity.nic_id)
+        await vnets.vm_of(identity.nic_id)
+
+
+async def test_the_role_for_scale_sets_and_that_for_all_suffice_an_instance(world: TwoVms) -> None:
+    await of_instance(world, (*SHARED, *SCALE_SETS))
+
+
+@pytest.mark.parametrize("action", [*SCALE_SETS, *OF_INSTANCE])
+async def test_each_action_is_needed_for_an_instance(world: TwoVms, action: str) -> None:
+    with pytest.raises((AccessDenied, OutcomeUnknown), match=action):
+        await of_instance(world, tuple(one for one in (*OF_INSTANCE, *SCALE_SETS) if one != action))
+
+
+async def test_an_instance_needs_nothing_else(world: TwoVms) -> None:
+    await of_instance(world, (*OF_INSTANCE, *SCALE_SETS))
 
 
 async def test_the_controllers_role_writes_nothing(world: TwoVms) -> None:

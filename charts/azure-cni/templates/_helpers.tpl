@@ -305,6 +305,8 @@ For whoever calls Azure: the agent unless nicWriter is controller, and always th
 {{- end }}
 - name: AZURE_CNI_ADOPT
   value: {{ .Values.azure.adopt | quote }}
+- name: AZURE_CNI_SHRINK_SCALE_SETS
+  value: {{ .Values.scaleSets.shrink | quote }}
 - name: AZURE_CNI_IDENTITY
   value: {{ .Values.azure.identity | quote }}
 {{- with .Values.azure.clientID }}

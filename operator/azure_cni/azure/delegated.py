@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from random import Random
 
 from azure_cni.azure.arm import Arm
-from azure_cni.azure.arm_nic import ArmNic
 from azure_cni.azure.instance_document import ImdsInterface, Instance
+from azure_cni.azure.nics import AnyNic, nic_at
 from azure_cni.azure.vm_identity import ArmVmIdentity
 from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
 from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName, NicID, NicView
@@ -16,10 +16,13 @@ from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName, NicID, NicV
 class DelegatedAzure:
     """Implements `azure_cni.cluster.ports.Machines`. `chance` names new configurations."""
 
-    def __init__(self, arm: Arm, *, chance: Random, adopt: Adopt = Adopt.PLAIN) -> None:
+    def __init__(
+        self, arm: Arm, *, chance: Random, adopt: Adopt = Adopt.PLAIN, shrink_scale_sets: bool = False
+    ) -> None:
         self._arm = arm
         self._chance = chance
         self._adopt = adopt
+        self._shrink_scale_sets = shrink_scale_sets
 
     async def identify(self, claim: IdentityClaim) -> NodeIdentity:
         """The VM with that id and GUID, and its primary NIC; CloudNotFound when there is no such pair."""
@@ -49,8 +52,10 @@ class DelegatedAzure:
         """As `azure_cni.node.azure_ports.Nic.set_security_groups`, of the NIC that was observed."""
         return await self._nic(observed.nic_id).set_security_groups(observed, groups)
 
-    def _nic(self, nic_id: NicID) -> ArmNic:
-        return ArmNic(self._arm, nic_id, chance=self._chance, adopt=self._adopt)
+    def _nic(self, nic_id: NicID) -> AnyNic:
+        return nic_at(
+            self._arm, nic_id, chance=self._chance, adopt=self._adopt, shrink_scale_sets=self._shrink_scale_sets
+        )
 
 
 class ClaimedInstance:

@@ -1,4 +1,8 @@
-"""Who this node is: the metadata service names the VM, the resource manager its NICs, and the MAC the right one."""
+"""Who this node is: the metadata service names the VM, the resource manager its NICs, and the MAC the right one.
+
+An instance of a Uniform scale set has an ID below its set's, and so have its NICs; one of a Flexible set is a VM like
+any other.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from azure_cni.azure.imds import Instances
 from azure_cni.azure.instance_document import Instance, mac_text
 from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
-from azure_cni.errors import CloudNotFound, CloudUnreachable, RequestRefused
+from azure_cni.errors import CloudNotFound, CloudUnreachable
 from azure_cni.model.identity import NodeIdentity, VNetView
 from azure_cni.model.nic import NicID, SubnetID, VNetID
 from azure_cni.model.text import legible
@@ -38,7 +42,6 @@ class ArmVmIdentity:
         """Ask the metadata service, then the resource manager about this VM and its NICs."""
         instance = await self._imds.instance()
         refuse_another(instance.environment, configured=self._cloud)
-        _refuse_uniform(instance)
         resource = Resource.parse(instance.resource_id)
         vm = documents.decoded(await self._arm.get(resource), Vm, what=f"read {resource.label}")
         if vm.guid != instance.vm_id:
@@ -81,14 +84,6 @@ class ArmVmIdentity:
         raise CloudNotFound(
             f"cannot identify this node's NIC: VM {instance.name} has {others or 'no primary NIC'} in Azure, and the "
             f"metadata service knows the MACs {', '.join(sorted(macs)) or 'none'}: is a NIC being attached or replaced?"
-        )
-
-
-def _refuse_uniform(instance: Instance) -> None:
-    if "/virtualmachinescalesets/" in instance.resource_id.lower():
-        raise RequestRefused(
-            f"cannot identify this node: not supported yet: {instance.name} is an instance of the Uniform scale set "
-            f"{instance.scale_set!r}, whose NICs change only with the set; use plain VMs or a Flexible scale set"
         )
 
 

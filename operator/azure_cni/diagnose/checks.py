@@ -20,6 +20,7 @@ from azure_cni.diagnose.overview import Overview
 from azure_cni.diagnose.pool_checks import check_ledgers, check_room
 from azure_cni.diagnose.settings_checks import check_flags, check_kube_proxy
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
+from azure_cni.model.identity import SCALE_SETS_ROLE
 from azure_cni.model.text import few
 
 INSTALL: Final = "docs/install.md"
@@ -84,11 +85,11 @@ NODE_CHECKS: Final = (
     _NodeCheck(
         "UniformScaleSet",
         lambda node: bool(UNIFORM.search(node.provider_id)),
-        CheckResult.BAD,
+        CheckResult.WARNING,
         good="no node is in a Uniform scale set",
-        wrong="in a Uniform scale set, whose NICs cannot be written",
-        do="use plain VMs or a Flexible scale set",
-        page="docs/limits.md#by-design-for-now",
+        wrong=f'in a Uniform scale set, whose agents also need the role "{SCALE_SETS_ROLE}"',
+        do="assign it (docs/azure-role-scale-sets.json), and read what differs there",
+        page=f"{INSTALL}#nodes-in-uniform-scale-sets",
     ),
     _NodeCheck(
         "CloudRoutes",

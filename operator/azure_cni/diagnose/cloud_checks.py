@@ -33,7 +33,9 @@ def _check_found(evidence: CloudEvidence) -> ClusterCheck:
     code = "NicNotFound"
     if not evidence.unfound:
         return ClusterCheck(GROUP, code, CheckResult.GOOD, "Azure shows the NIC of each node", page=PAGE)
-    why = few(list(dict.fromkeys(evidence.unread.values()))) or "neither Node nor NodeIPPool names one that is there"
+    why = few(list(dict.fromkeys(evidence.unread.values()))) or (
+        "neither Node nor NodeIPPool names one that is there, or it is in a Uniform scale set"
+    )
     message = f"Azure did not show the NICs of {few(evidence.unfound)}, which are not checked: {why}"
     do = "run it with a login that may read them (Reader on their resource group)"
     return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, do, PAGE)

@@ -14,7 +14,7 @@ from typing import Final
 from azure_cni.diagnose.check_results import ASK_A_READER, CheckResult, ClusterCheck
 from azure_cni.diagnose.cloud_evidence import CloudEvidence, NicFacts, az_scope, group_of, parent_of
 from azure_cni.diagnose.machine_facts import GrantFacts, MachineEvidence, VmFacts
-from azure_cni.model.identity import ROLE, role_assignment
+from azure_cni.model.identity import ROLE, SCALE_SETS_ROLE, role_assignment
 from azure_cni.model.text import few
 
 GROUP: Final = "azure"
@@ -31,11 +31,14 @@ def check_machines(evidence: CloudEvidence) -> list[ClusterCheck]:
 
 def check_scale_sets(machines: MachineEvidence) -> ClusterCheck:
     """By the orchestration mode that Azure says, whatever the Node calls itself."""
-    code, page = "ScaleSetMode", "docs/limits.md#by-design-for-now"
+    code, page = "ScaleSetMode", "docs/install.md#nodes-in-uniform-scale-sets"
     uniform = [node for node, one in machines.scale_sets.items() if machines.uniform.get(one.lower())]
     if uniform:
-        message = f"Azure has these nodes in Uniform scale sets, whose NICs cannot be written: {few(uniform)}"
-        return ClusterCheck(GROUP, code, CheckResult.BAD, message, "use plain VMs or a Flexible scale set", page)
+        message = (
+            f"Azure has these nodes in Uniform scale sets; their NICs and identities are not checked: {few(uniform)}"
+        )
+        do = f'see that their identity has the role "{SCALE_SETS_ROLE}" as well (docs/azure-role-scale-sets.json)'
+        return ClusterCheck(GROUP, code, CheckResult.WARNING, message, do, page)
     if machines.unread_sets:
         message = f"scale sets could not be read: {few(machines.unread_sets)}"
         return ClusterCheck(GROUP, code, CheckResult.UNKNOWN, message, ASK_A_READER, page)

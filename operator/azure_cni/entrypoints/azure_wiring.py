@@ -81,14 +81,17 @@ def _delegated(imds: Imds, pools: Pools) -> AzurePorts:
 
 
 def _managed(settings: AzureSettings, *, imds: Imds, observer: Observer, closing: AsyncExitStack) -> AzurePorts:
-    from azure_cni.azure.arm_nic import ArmNic
+    from azure_cni.azure.nics import nic_at
     from azure_cni.azure.vm_identity import ArmVmIdentity
 
+    chance = random.SystemRandom()
     arm = open_arm(settings, meter=observer, closing=closing)
     return AzurePorts(
         # A custom endpoint is a private cloud's, whatever the metadata service calls that cloud.
         cloud=ArmVmIdentity(imds, arm, cloud="" if settings.arm_endpoint else settings.cloud),
-        nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom(), adopt=settings.adopt),
+        nic_of=lambda who: nic_at(
+            arm, who.nic_id, chance=chance, adopt=settings.adopt, shrink_scale_sets=settings.shrink_scale_sets
+        ),
         shown_addresses=ImdsAddresses(imds),
         arm=arm,
     )

@@ -83,7 +83,10 @@ class Controller:
         kube = KubeClient(self._api_server)
         self._closing.push_async_callback(kube.close)
         arm = open_arm(self._settings.azure, meter=self._metrics, closing=self._closing)
-        self._machines = DelegatedAzure(arm, chance=random.SystemRandom(), adopt=self._settings.azure.adopt)
+        azure = self._settings.azure
+        self._machines = DelegatedAzure(
+            arm, chance=random.SystemRandom(), adopt=azure.adopt, shrink_scale_sets=azure.shrink_scale_sets
+        )
         self._ports = ClusterPorts(
             quotas=KubeQuotas(kube),
             pools=KubeMemberPools(kube),

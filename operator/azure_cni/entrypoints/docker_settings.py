@@ -164,6 +164,7 @@ def _azure(values: TomlValues) -> AzureSettings:
         adopt=Adopt(values.choice("azure.adopt", *Adopt)),
         ca_file=file_path(values, "azure.caFile", ""),
         imds_endpoint=values.url("azure.metadataEndpoint", "http://169.254.169.254", schemes=("http", "https")),
+        shrink_scale_sets=values.flag("scaleSets.shrink", default=False),
     )
 
 

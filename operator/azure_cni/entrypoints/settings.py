@@ -31,7 +31,9 @@ from azure_cni.node.node_settings import NodeSettings, Timing
 
 @dataclass(frozen=True, slots=True)
 class AzureSettings:
-    """Which Azure, and as whom. `adopt`: which secondary addresses that others put on the NIC are for pods."""
+    """Which Azure, and as whom. `adopt`: which secondary addresses that others put on the NIC are for pods.
+    `shrink_scale_sets`: addresses also leave the NICs of instances of Uniform scale sets.
+    """
 
     cloud: str
     arm_endpoint: str
@@ -40,6 +42,7 @@ class AzureSettings:
     adopt: Adopt
     ca_file: str
     imds_endpoint: str
+    shrink_scale_sets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,7 @@ def azure(reader: Reader) -> AzureSettings:
         adopt=Adopt(reader.choice("ADOPT", *Adopt)),
         ca_file=reader.text("CA_FILE"),
         imds_endpoint=reader.text("IMDS_ENDPOINT", "http://169.254.169.254"),
+        shrink_scale_sets=reader.flag("SHRINK_SCALE_SETS", default=False),
     )
 
 

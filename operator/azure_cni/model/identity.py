@@ -26,7 +26,12 @@ def short_id(resource_id: str) -> str:
 
 
 ROLE: Final = "azure-cni agent"
-"""Of docs/azure-role.json, which has every action that a node may lack."""
+"""Of docs/azure-role.json, which has every action that a node may lack whose VM is a resource of its own."""
+SCALE_SETS_ROLE: Final = "azure-cni scale sets"
+"""Of docs/azure-role-scale-sets.json, which has what is lacking beside it for an instance of a Uniform scale set."""
+_OF_SCALE_SETS: Final = re.compile(
+    r"(/.+/Microsoft\.Compute/virtualMachineScaleSets/[^/]+)/.*|(/.+/Microsoft\.Compute/locations/.*)", re.IGNORECASE
+)
 _OBJECT_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SCOPE: Final = re.compile(r"/subscriptions/[A-Za-z0-9_.()/-]+")
 
@@ -34,12 +39,15 @@ _SCOPE: Final = re.compile(r"/subscriptions/[A-Za-z0-9_.()/-]+")
 def role_assignment(*, identity: str, scope: str) -> str:
     """The command that assigns the role to who has that object ID, at a resource ID; "" where `scope` is none.
 
-    Both may be words of others, for a person to copy: what is no object ID stands there as OBJECT-ID.
+    Both may be words of others, for a person to copy: what is no object ID stands there as OBJECT-ID. At an instance of
+    a Uniform scale set it is the role for those, and it is assigned at the set.
     """
     if not _SCOPE.fullmatch(scope):
         return ""
     who = identity if _OBJECT_ID.fullmatch(identity) else "OBJECT-ID"
-    return f'az role assignment create --assignee {who} --role "{ROLE}" --scope {shlex.quote(scope)}'
+    of_sets = _OF_SCALE_SETS.fullmatch(scope)
+    role, where = (SCALE_SETS_ROLE, of_sets[1] or of_sets[2]) if of_sets else (ROLE, scope)
+    return f'az role assignment create --assignee {who} --role "{role}" --scope {shlex.quote(where)}'
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,7 @@ def test_values_reach_the_controller_as_it_reads_them():
         "AZURE_CNI_NIC_WRITER": "agent",
         "AZURE_CNI_CLOUD": "AzurePublicCloud",
         "AZURE_CNI_ADOPT": "plain",
+        "AZURE_CNI_SHRINK_SCALE_SETS": "false",
         "AZURE_CNI_IDENTITY": "managed",
         "AZURE_CNI_RECLAIM_S": "300",
         "AZURE_CNI_USAGES_S": "300",

@@ -37,7 +37,7 @@ def test_a_cluster_in_which_every_check_is_good():
 @pytest.mark.parametrize(
     ("changes", "code", "result"),
     [
-        ({"providerID": f"{SCALE_SET}/virtualMachines/3"}, "UniformScaleSet", CheckResult.BAD),
+        ({"providerID": f"{SCALE_SET}/virtualMachines/3"}, "UniformScaleSet", CheckResult.WARNING),
         ({"conditions": [READY, {"type": "NetworkUnavailable", "status": "True"}]}, "CloudRoutes", CheckResult.BAD),
         ({"podCIDR": "10.244.1.0/24"}, "PodCIDR", CheckResult.WARNING),
         ({"capacity": {"pods": "300"}}, "TooManyPods", CheckResult.WARNING),

@@ -22,20 +22,30 @@ def test_every_module_that_is_named_exists(page: Path):
 
 
 def test_every_permission_of_the_role_is_explained():
-    role = json.loads((REPOSITORY / "docs" / "azure-role.json").read_text())
+    whole, of_sets = (
+        json.loads((REPOSITORY / "docs" / f"{name}.json").read_text())["Actions"]
+        for name in ("azure-role", "azure-role-scale-sets")
+    )
     explained = re.findall(
         r"^\| `(Microsoft\.[\w./]+)` \| ", (REPOSITORY / "docs" / "install.md").read_text(), re.MULTILINE
     )
-    assert explained == role["Actions"]
+    assert explained == whole + of_sets
 
 
 def test_each_shape_has_a_role_and_none_has_more_than_the_whole():
     roles = {path.stem: json.loads(path.read_text()) for path in (REPOSITORY / "docs").glob("azure-role*.json")}
-    whole, agent, controller, network = (
+    whole, agent, controller, network, of_sets = (
         roles.pop(name)["Actions"]
-        for name in ("azure-role", "azure-role-agent", "azure-role-controller", "azure-role-network-reader")
+        for name in (
+            "azure-role",
+            "azure-role-agent",
+            "azure-role-controller",
+            "azure-role-network-reader",
+            "azure-role-scale-sets",
+        )
     )
     assert not roles
+    assert not set(of_sets) & set(whole), "who has no such set needs none of these"
     assert {*agent, *controller, *network} == set(whole)
     assert set(agent) & set(controller) == {"Microsoft.Network/networkInterfaces/read"}
     assert not set(network) & {*agent, *controller}

@@ -90,6 +90,7 @@ def test_an_empty_file_is_the_defaults_of_the_chart() -> None:
         azure["identity"],
         azure["adopt"],
     )
+    assert chosen.azure.shrink_scale_sets is values["scaleSets"]["shrink"]
     assert (chosen.nic_writer, chosen.web.port) == (values["nicWriter"], values["metrics"]["port"])
     assert chosen.node.allow_imds is values["imds"]["allowPods"]
     assert chosen.web.bind is Bind.LOOPBACK
