@@ -102,6 +102,10 @@ async def test_where_metrics_need_a_token_it_says_how_to_give_the_right(tmp_path
     assert "--serviceaccount=NAMESPACE:ACCOUNT \\\n    --clusterrole=azure-cni-metrics-reader\n" in said
 
 
+async def test_it_says_how_to_see_that_it_works(tmp_path: Path):
+    assert "\n  helm test azure-cni --namespace kube-system --logs\n" in await notes(tmp_path)
+
+
 async def test_who_uninstalls_later_is_warned_and_every_page_that_is_named_is_there(tmp_path: Path):
     said = await notes(tmp_path)
     assert "Before you uninstall, read docs/uninstall.md: nodes stay Ready then\nand start no pod" in said
