@@ -64,10 +64,12 @@ e2e: $(READY) ## The scenarios on the box but the slow ones; what pools are for,
 APART := test_13 or test_14 or test_15 or test_16 or test_17 or test_19 or test_2 or test_33 or test_34 or test_35 or test_36 or test_37 or test_38 or test_39 or test_4
 
 .PHONY: e2e-full
-e2e-full: $(READY) ## All scenarios in both modes, most with controller or containerd 1.6 too, 80 more seeds: some 3 hours
+e2e-full: $(READY) ## All scenarios and a soak in both modes, most with controller or containerd 1.6 too, 80 more seeds: over 3 hours
 	$(BOX) down
 	$(BOX) scenarios -v --mode bridge
+	$(BOX) soak --minutes 10 --mode bridge
 	$(BOX) scenarios -v --mode transparent --attack-rounds 4 --docker-rounds 20
+	$(BOX) soak --minutes 10 --mode transparent
 	$(BOX) scenarios -v --docker 29 -k "test_40_docker or test_46"
 	$(BOX) scenarios -v --nic-writer controller -k "not ($(APART))"
 	$(BOX) down

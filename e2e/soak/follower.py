@@ -8,31 +8,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from azurebox.facts import DISKS
-from scenarios.harness.node import Node
 from soak.log_lines import LogLines
 
 READ_S = 0.5
-PODS = "kube-system_azure-cni-*/*/*.log"
+PODS = "kube-system_azure-cni-*/*/*.log*"
 
 
 @dataclass
 class Follower:
-    """A thread that reads what is written after its beginning."""
+    """A thread that reads what is written after its beginning into `lines`."""
 
-    nodes: Sequence[Node]
+    directories: Sequence[Path]
+    """Where the nodes' kubelets keep the logs of pods."""
     lines: LogLines = field(default_factory=LogLines)
     _offsets: dict[int, int] = field(default_factory=dict)
-    """Of each file that was found, by inode: a log that is rotated keeps its inode."""
+    """Of each file that is there, by inode: a log that is rotated keeps its own. A new file may get that of one that
+    is gone.
+    """
     _rests: dict[int, str] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Pass over what is there already."""
-        for path in self._paths():
-            status = path.stat()
-            self._offsets[status.st_ino] = status.st_size
+        """Pass over what is there already, and follow."""
+        self.pass_over()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
@@ -41,26 +40,38 @@ class Follower:
         self._over.set()
         if self._thread is not None:
             self._thread.join()
-        self._read()
+        self.read()
 
-    def _follow(self) -> None:
-        while not self._over.wait(READ_S):
-            self._read()
+    def pass_over(self) -> None:
+        """What is there by now is not read."""
+        for path in self._paths():
+            status = path.stat()
+            self._offsets[status.st_ino] = status.st_size
 
-    def _paths(self) -> list[Path]:
-        return [path for node in self.nodes for path in (DISKS / node.name / "var/log/pods").glob(PODS)]
-
-    def _read(self) -> None:
+    def read(self) -> None:
+        """What was added since the last time."""
+        offsets: dict[int, int] = {}
+        rests: dict[int, str] = {}
         for path in self._paths():
             try:
                 inode = path.stat().st_ino
+                begin = self._offsets.get(inode, 0)
                 with path.open("rb") as file:
-                    file.seek(self._offsets.get(inode, 0))
+                    file.seek(begin)
                     added = file.read()
             except OSError:  # removed meanwhile
                 continue
-            self._offsets[inode] = self._offsets.get(inode, 0) + len(added)
-            *whole, self._rests[inode] = (self._rests.get(inode, "") + added.decode(errors="replace")).split("\n")
+            offsets[inode] = begin + len(added)
+            *whole, rests[inode] = (self._rests.get(inode, "") + added.decode(errors="replace")).split("\n")
             where = path.parts[-3].split("_")[1]
             for line in whole:
                 self.lines.read(where, line)
+        self._offsets, self._rests = offsets, rests
+
+    def _follow(self) -> None:
+        while not self._over.wait(READ_S):
+            self.read()
+
+    def _paths(self) -> list[Path]:
+        found = (path for directory in self.directories for path in directory.glob(PODS))
+        return [path for path in found if path.suffix != ".gz"]

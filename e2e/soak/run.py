@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from azurebox.facts import DISKS
 from azurebox.steps import StepError
 from scenarios.harness.pods import NAMESPACE
 from scenarios.harness.product import QUICK
@@ -20,6 +21,7 @@ from soak.verdict import Befallen, Outcome, leaks, stuck
 RIGHT_S = 300.0
 """The kubelet starts an agent that was killed a few times within minutes only after a while."""
 GONE_S = 240.0
+POD_LOGS = "var/log/pods"
 EQUAL_S = 60.0
 """What takes longer to go is a leak."""
 
@@ -55,7 +57,7 @@ class Soak:
                 self._churn(self.warm_s, ())
                 outcome.counts_before = health.counts(self.stage)
                 outcome.usage_before = health.usage(self.stage)
-                logs = Follower(self.stage.nodes, outcome.logs)
+                logs = Follower([DISKS / node.name / POD_LOGS for node in self.stage.nodes], outcome.logs)
                 logs.begin()
                 try:
                     chosen = [fault.kind for name, fault in FAULTS.items() if name in self.kinds or not self.kinds]
