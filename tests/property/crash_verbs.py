@@ -167,6 +167,14 @@ async def readdress(machine: CrashMachine) -> None:
     machine.read_now()
 
 
+async def lose_addresses(machine: CrashMachine) -> None:
+    """Another tool writes the NIC from a template without ours."""
+    if not machine.disturbed:
+        machine.disturbed = True
+        machine.agent.nic.elsewhere_forget()
+    machine.read_now()
+
+
 def is_gated(machine: CrashMachine) -> bool:
     written = machine.api_pods.conditions.written.get("a")
     return written is not None and written.holds
@@ -259,6 +267,12 @@ VERBS: Final = (
         readdress,
         before=pods("a"),
         done=lambda machine: machine.agent.state.link is not None and machine.agent.state.link.primary == ELSEWHERE,
+    ),
+    Verb(
+        "lost addresses",
+        lose_addresses,
+        before=pods("a", "b"),
+        done=lambda machine: set(machine.running.values()) <= machine.agent.nic.addresses,
     ),
     Verb("full node", pods("a", "b", "c"), before=pods("d"), policy=FULL, done=is_tainted),
     Verb(
