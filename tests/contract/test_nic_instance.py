@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -208,6 +209,21 @@ async def test_nothing_is_attached(world: InstanceWorld) -> None:
     assert pool is not None
     with pytest.raises(RequestRefused, match="pods of a Uniform scale set get no load balancer pool"):
         await world.nic.write(view, attach=[AttachmentChange(ours(view)[0], add=frozenset({pool}))])
+
+
+async def test_what_somebody_attached_to_is_for_no_pod(world: InstanceWorld) -> None:
+    view = await world.nic.write(await world.nic.read(), add=2)
+    assert not any(config.attachable for config in view.configs)
+    pool = f"{world.azure.add_other('loadBalancers', 'lb')}/backendAddressPools/web"
+    nic = world.azure.nic_record(world.nic_name)
+    rest = {"loadBalancerBackendAddressPools": [{"id": pool}]}
+    configs = tuple(replace(one, rest=rest) if one.name == ours(view)[0] else one for one in nic.configs)
+    world.azure.network.put_nic(replace(nic, configs=configs, settled=configs), at=world.clock.now(), cause="attached")
+    seen = await world.nic.read()
+    assert [(it.name, it.size, bool(it.attached)) for it in seen.excluded] == [(ours(view)[0], 1, False)]
+    assert (ours(seen), seen.held + seen.held_for_others) == (ours(view)[1:], view.held)
+    with pytest.raises(RequestRefused):
+        await world.nic.write(seen, remove=ours(view)[:1])
 
 
 @pytest.mark.parametrize(

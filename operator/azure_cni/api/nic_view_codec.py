@@ -38,6 +38,7 @@ class _Config(msgspec.Struct, omit_defaults=True):
     pending: bool = False
     static: bool = False
     kept: bool = False
+    attachable: bool = True
     size: Annotated[int, msgspec.Meta(ge=1, le=MAX_CONFIGS_PER_NIC)] = 1
 
 
@@ -82,6 +83,7 @@ def nic_shape(nic: NicView) -> NicInResult:
             pending=not config.ready,
             static=config.static,
             kept=config.kept,
+            attachable=config.attachable,
             size=config.size,
         )
         for config in nic.configs
@@ -143,6 +145,7 @@ def _config(raw: _Config) -> IPConfiguration:
         ready=not raw.pending,
         static=raw.static,
         kept=raw.kept,
+        attachable=raw.attachable,
         size=raw.size,
     )
 

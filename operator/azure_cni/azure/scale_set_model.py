@@ -79,7 +79,10 @@ def view(model: InstanceModel, nic: NicDocument, shown: NicView, *, shrink: bool
     """
     there = _names(config.name for config in nic.configs)
     coming = [name for name in model.configs if name.lower() not in there]
-    configs = tuple(replace(config, kept=config.ours and not shrink) for config in shown.configs)
+    # What somebody has attached to one of ours is somebody else's here: nothing is attached, or removed, for a pod.
+    free = [config for config in shown.configs if config.primary or not config.attached]
+    used = [config for config in shown.configs if config not in free]
+    configs = tuple(replace(config, kept=config.ours and not shrink, attachable=False) for config in free)
     why = "is in the model of the instance, and not on its NIC"
     settled = shown.settled and model.settled
     return replace(
@@ -89,6 +92,10 @@ def view(model: InstanceModel, nic: NicDocument, shown: NicView, *, shrink: bool
         failed=shown.failed or model.failed or (settled and differs(model, nic)),
         configs=configs + tuple(_coming(name) for name in coming if is_our_name(name)),
         excluded=shown.excluded
+        + tuple(
+            ExcludedConfiguration(it.name, it.address, min(it.attached).use, public=it.public, size=it.size)
+            for it in used
+        )
         + tuple(ExcludedConfiguration(name, None, why) for name in coming if not is_our_name(name)),
     )
 
@@ -119,7 +126,7 @@ def regrouped(model: InstanceModel, nic: NicDocument, groups: Iterable[str]) -> 
 
 
 def _coming(name: str) -> IPConfiguration:
-    return IPConfiguration(ConfigName(name), None, primary=False, ready=False)
+    return IPConfiguration(ConfigName(name), None, primary=False, ready=False, attachable=False)
 
 
 def _body(model: InstanceModel, configs: list[Document]) -> dict[str, Any]:

@@ -135,6 +135,12 @@ def _on_nic(
     missing = sorted(asked.resources - (config.attached if config is not None else frozenset()))
     if not missing:
         return Outcome(ATTACHED, f"{few([str(resource) for resource in sorted(asked.resources)])} attached", done=True)
+    if isinstance(config, IPConfiguration) and not config.attachable:
+        message = (
+            "the pod's node is an instance of a Uniform scale set, where azure-cni attaches nothing to addresses: run "
+            "the pod on a node that is a VM of its own, or in a Flexible scale set"
+        )
+        return Outcome(IMPOSSIBLE, message, problem=True)
     if config is not None and not is_for_attachments(config):
         message = (
             f"others made the ipConfiguration of {address}, or attached something to it, and azure-cni attaches "

@@ -157,8 +157,10 @@ def lacking(view: NicView, wanted: Mapping[Address, Resources | None]) -> frozen
 
 
 def is_for_attachments(config: IPConfiguration | ExcludedConfiguration) -> bool:
-    """Whether azure-cni made it for one address, and nothing of others is attached: else nothing ever is for a pod."""
-    return isinstance(config, IPConfiguration) and config.ours and config.size == 1
+    """Whether azure-cni made it for one address, on such a NIC, and nothing of others is attached: else nothing ever is
+    for a pod.
+    """
+    return isinstance(config, IPConfiguration) and config.ours and config.size == 1 and config.attachable
 
 
 def takes_attachments(config: IPConfiguration | ExcludedConfiguration) -> bool:

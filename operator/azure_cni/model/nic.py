@@ -115,6 +115,8 @@ class IPConfiguration:
     """What it has for the pod that holds its address. Only in configurations that this product made."""
     kept: bool = False
     """It is not to be removed, whoever made it (scaleSets.shrink)."""
+    attachable: bool = True
+    """A pod may have something attached to it: not on the NIC of an instance of a Uniform scale set."""
 
     @property
     def public(self) -> bool:

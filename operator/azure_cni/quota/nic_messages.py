@@ -14,6 +14,7 @@ NIC_UNKNOWN: Final = "NicUnknown"
 NIC_CHANGED: Final = "NicChanged"
 NIC_FOREIGN: Final = "NicForeign"
 NIC_READ: Final = "Microsoft.Network/networkInterfaces/read"
+INSTANCE_NIC_READ: Final = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces/read"
 
 
 def on_nic_unseen(node: NodeRecord, *, why: str = "Azure is asked in a moment") -> Explanation:
@@ -21,8 +22,13 @@ def on_nic_unseen(node: NodeRecord, *, why: str = "Azure is asked in a moment") 
     return Explanation(
         NIC_CHANGED,
         f"nothing is granted: the NIC of the node is another than before, and cannot be confirmed as {node.nic}: "
-        f"{why}; the controller asks again each minute, for which its identity needs {NIC_READ} on the NIC",
+        f"{why}; the controller asks again each minute, for which its identity needs {_read_of(node.nic)} on the NIC",
     )
+
+
+def _read_of(nic: str) -> str:
+    """The action that reads it: RESOURCE-GROUP/NAME, or an instance's with the names of its set and of itself."""
+    return NIC_READ if nic.count("/") <= 1 else INSTANCE_NIC_READ
 
 
 def on_nic_changing(node: NodeRecord) -> Explanation:

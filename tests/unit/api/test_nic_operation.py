@@ -80,6 +80,7 @@ configs = st.builds(
     ready=st.booleans(),
     static=st.booleans(),
     kept=st.booleans(),
+    attachable=st.booleans(),
     size=st.integers(1, 16),
 )
 excluded = st.builds(

@@ -16,6 +16,15 @@ def test_who_lacks_it_and_where_are_in_the_command():
     assert shlex.split(command) == [*words, NIC.replace(" ", "")]
 
 
+def test_at_an_instance_of_a_uniform_scale_set_it_is_the_role_for_those_at_the_set():
+    of_set = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/pool"
+    for below in ("virtualMachines/0", "virtualMachines/0/networkInterfaces/nic"):
+        words = shlex.split(role_assignment(identity=WHO, scope=f"{of_set}/{below}"))
+        assert words[-4:] == ["--role", "azure-cni scale sets", "--scope", of_set]
+    vm = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm1"
+    assert shlex.split(role_assignment(identity=WHO, scope=vm))[-4:] == ["--role", "azure-cni agent", "--scope", vm]
+
+
 @pytest.mark.parametrize("identity", ["", "me@example.com", f"{WHO}\n", f"{WHO} --role Owner", "$(id)"])
 def test_what_is_no_object_id_is_left_for_a_person_to_fill_in(identity: str):
     assert "--assignee OBJECT-ID " in role_assignment(identity=identity, scope="/subscriptions/s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from azure_cni.api.pod_annotations import LOAD_BALANCER_ATTACHED
 from azure_cni.errors import AccessDenied, CloudError, KubeDenied, KubeError, KubeUnreachable, RequestRefused
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.nic import NicView
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, pod_body
 from unit.node.attaching import ADDRESS, NONE, OTHERS, POOLS, PUBLIC_IP, WEB, WEB2, node
@@ -246,6 +248,28 @@ async def test_an_address_that_others_made_is_named() -> None:
         show(one, "web", **{POOLS: WEB.id})
         await one.until(lambda: said(one) == (False, "AttachmentImpossible"))
         assert "others made the ipConfiguration of 10.240.0.9" in problems(one)["AttachmentImpossible"]
+
+
+class InstanceNic(FakeNic):
+    """The NIC of an instance of a Uniform scale set, as far as attachments go."""
+
+    def _view(self) -> NicView:
+        view = super()._view()
+        return replace(view, configs=tuple(replace(config, attachable=False) for config in view.configs))
+
+
+async def test_on_an_instance_of_a_uniform_scale_set_a_pod_is_told_and_the_pool_grows() -> None:
+    async with node(nic=InstanceNic()).running() as one:
+        await one.until(lambda: one.counts.free > 0)
+        before = one.counts.free
+        await one.add("web")
+        show(one, "web", **{POOLS: WEB.id})
+        await one.until(lambda: said(one) == (False, "AttachmentImpossible"))
+        assert "is an instance of a Uniform scale set" in problems(one)["AttachmentImpossible"]
+        for number in range(before):
+            await one.add(f"other-{number}")
+        await one.until(lambda: one.counts.free > 0)
+        assert not any(one.nic.resources.values())
 
 
 async def test_a_public_address_that_another_pod_has_is_named() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from azure_cni.api.node_ip_pool import parse
 from azure_cni.model.text import time_text
-from azure_cni.quota import messages
+from azure_cni.quota import messages, nic_messages
 from azure_cni.quota.node_record import NodeRecord, node_record
 from fakes.cluster import FakeCluster
 
@@ -41,3 +43,15 @@ def test_a_pool_that_shows_the_reason_without_a_time_is_written() -> None:
 def test_the_time_goes_with_its_reason() -> None:
     assert messages.while_spent().status()["grantNotBefore"] is None
     assert messages.is_news(showing(**messages.while_slowed(NOW_S).status()), messages.while_spent())
+
+
+@pytest.mark.parametrize(
+    ("nic", "action"),
+    [
+        ("rg/vm1-nic", "Microsoft.Network/networkInterfaces/read"),
+        ("rg/pool/3/nic", "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces/read"),
+    ],
+)
+def test_whoever_must_see_a_nic_is_told_the_right_that_it_takes(nic: str, action: str) -> None:
+    explanation = nic_messages.on_nic_unseen(replace(showing(), nic=nic))
+    assert f"for which its identity needs {action} on the NIC" in explanation.message
