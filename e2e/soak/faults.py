@@ -75,7 +75,7 @@ def _write_goes_wrong(stage: Stage, *, kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def _nic_fault(stage: Stage, *, kind: str, operation: str, **when: object) -> Iterator[None]:
+def _nic_fault(stage: Stage, *, kind: str, operation: str | None, **when: object) -> Iterator[None]:
     """A fault that lasts, while the NIC should be written."""
     with stage.cloud.fault(kind, at=stage.node.nic_name, operation=operation, **when), _write_wanted(stage):
         yield
@@ -104,12 +104,39 @@ def _forbidden(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def _addresses_lost(stage: Stage) -> Iterator[None]:
-    """Another tool takes one address that a pod has and one that is free, and the agent is not asked to look."""
+def _addresses_lost(stage: Stage, *, taken: bool) -> Iterator[None]:
+    """Another tool takes one address that a pod has and one that is free, and the agent is not asked to look.
+
+    `taken`: it has them for as long as the block runs, so the agent cannot get them back.
+    """
     slots = stage.node.slots()
-    lost = [next((str(slot.address) for slot in slots if slot.state == state), "") for state in ("assigned", "free")]
-    stage.box.azure("POST", f"/nics/{stage.node.nic_name}/vanish", {"addresses": [one for one in lost if one]})
+    lost = [str(slot.address) for slot in slots if slot.state == "assigned"][:1]
+    lost += [str(slot.address) for slot in slots if slot.state == "free"][:1]
+    stage.box.azure("POST", f"/nics/{stage.node.nic_name}/vanish", {"addresses": lost, "taken": taken})
+    try:
+        yield
+    finally:
+        stage.box.azure("POST", "/give-back", {})
+
+
+@contextmanager
+def _written(stage: Stage, *, tool: str) -> Iterator[None]:
+    """A tool writes the NIC from what it knows (`fakeazure.meddlers`), as soon as it finds the NIC as it wants it."""
+    _meddle(stage, tool)
     yield
+
+
+@contextmanager
+def _created_again(stage: Stage) -> Iterator[None]:
+    """Writes of ours fail until Cluster API finds the NIC Failed and creates it again."""
+    with _nic_fault(stage, kind="fail", operation=None, times=0):
+        _meddle(stage, "capz")
+    yield
+
+
+def _meddle(stage: Stage, tool: str) -> None:
+    where = f"/nics/{stage.node.nic_name}/meddle"
+    stage.box.wait_for(lambda: stage.box.azure("POST", where, {"by": tool}), HAPPENED_S, f"{tool} to write the NIC")
 
 
 @contextmanager
@@ -242,7 +269,11 @@ def _faults() -> Iterator[Fault]:
     yield Fault(Kind("the role lacks the write"), _forbidden)
     yield Fault(Kind("IMDS silent", AWAY_S), partial(_metadata, kind="silent"))
     yield Fault(Kind("IMDS fails", AWAY_S), partial(_metadata, kind="imds-error"))
-    yield Fault(Kind("addresses taken off the NIC"), _addresses_lost)
+    yield Fault(Kind("addresses taken off the NIC"), partial(_addresses_lost, taken=False))
+    yield Fault(Kind("addresses given to others", AWAY_S), partial(_addresses_lost, taken=True))
+    yield Fault(Kind("Terraform writes the NIC"), partial(_written, tool="terraform"))
+    yield Fault(Kind("a cloud controller writes the NIC"), partial(_written, tool="ccm"))
+    yield Fault(Kind("Cluster API creates the NIC again"), _created_again)
     yield Fault(Kind("addresses added to the NIC"), _addresses_found)
     yield Fault(Kind("agent killed", anywhere=False), _agent_killed, _no_records)
     yield Fault(Kind("agent deleted", anywhere=False), _agent_deleted, _no_records)
