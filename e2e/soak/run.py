@@ -1,5 +1,6 @@
 """One run: warm up, count, let pods come and go while one fault after the other happens, come to rest, count again."""
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from scenarios.harness.product import QUICK
 from scenarios.harness.stage import Stage, await_rest, put_right, strangers
 from soak import health
 from soak.churn import Churn
-from soak.faults import FAULTS
+from soak.faults import FAULTS, Fault
 from soak.follower import Follower
 from soak.plan import Planned, plan
 from soak.verdict import Befallen, Outcome, leaks, stuck
@@ -24,6 +25,9 @@ GONE_S = 240.0
 POD_LOGS = "var/log/pods"
 EQUAL_S = 60.0
 """What takes longer to go is a leak."""
+
+ODD = (StepError, subprocess.TimeoutExpired, LookupError, ValueError)
+"""What whoever looks meets while something is wrong: nobody answers, or with a document that lacks something."""
 
 
 @dataclass
@@ -49,28 +53,37 @@ class Soak:
         return time.monotonic() - self._began_s
 
     def carry_out(self) -> Outcome:
-        """All of it; what breaks it off is in the outcome."""
+        """All of it; what breaks it off is in the outcome. StepError where it cannot begin."""
         outcome = self.outcome
-        with self._installed():
-            try:
-                self.say(f"{self.warm_s:.0f} s of pods without faults")
-                self._churn(self.warm_s, ())
-                outcome.counts_before = health.counts(self.stage)
-                outcome.usage_before = health.usage(self.stage)
-                logs = Follower([DISKS / node.name / POD_LOGS for node in self.stage.nodes], outcome.logs)
-                logs.begin()
+        try:
+            with self._installed():
                 try:
-                    chosen = [fault.kind for name, fault in FAULTS.items() if name in self.kinds or not self.kinds]
-                    self._churn(60.0 * self.minutes, plan(chosen, nodes=len(self.stage.nodes), seed=self.seed))
-                    self._count_again()
-                    outcome.usage_after = health.usage(self.stage)
-                finally:
-                    logs.end()
-            except KeyboardInterrupt:
-                outcome.broken_off = "interrupted"
-            except Exception as error:  # noqa: BLE001  # what was seen until then is shown, whatever it is
-                outcome.broken_off = " ".join((str(error) or repr(error)).split())
+                    self._run()
+                except KeyboardInterrupt:
+                    outcome.broken_off = "interrupted"
+                except Exception as error:  # noqa: BLE001  # what was seen until then is shown, whatever it is
+                    outcome.broken_off = _words(error)
+        except StepError as error:
+            if not outcome.pods.lives:
+                raise
+            outcome.broken_off = outcome.broken_off or f"cannot put everything back: {_words(error)}"
         return outcome
+
+    def _run(self) -> None:
+        outcome, nodes = self.outcome, self.stage.nodes
+        self.say(f"{self.warm_s:.0f} s of pods without faults")
+        self._churn(self.warm_s, ())
+        outcome.counts_before = health.counts(self.stage)
+        outcome.usage_before = health.usage(self.stage)
+        logs = Follower([DISKS / node.name / POD_LOGS for node in nodes], outcome.logs)
+        logs.begin()
+        try:
+            chosen = [fault.kind for name, fault in FAULTS.items() if name in self.kinds or not self.kinds]
+            self._churn(60.0 * self.minutes, plan(chosen, nodes=len(nodes), seed=self.seed))
+            self._count_again()
+            outcome.usage_after = health.usage(self.stage)
+        finally:
+            logs.end()
 
     @contextmanager
     def _installed(self) -> Iterator[None]:
@@ -140,15 +153,28 @@ class Soak:
             with fault.trouble(stage):
                 time.sleep(planned.hold_s)
             over_s = self.now()
-            stage.box.wait_for(lambda: fault.recovered(stage), RIGHT_S, "all to be right", poll_s=1)
+            stage.box.wait_for(partial(_recovered, fault, stage), RIGHT_S, "all to be right", poll_s=1)
             stage.box.wait_for(lambda: churn.started_since(over_s), RIGHT_S, "a new pod to start on each node")
             right_s = self.now() - over_s
-        except StepError as error:
-            why = " ".join(str(error).split())
+        except ODD as error:
+            why = _words(error)
         befallen = Befallen(planned.kind, first.name, at_s, max(0.0, over_s - at_s), right_s, why)
         self.outcome.faults.append(befallen)
         self.say(_line(planned, befallen))
         time.sleep(planned.pause_s)
+
+
+def _recovered(fault: Fault, stage: Stage) -> bool:
+    """An answer that makes no sense while something is wrong is none."""
+    try:
+        return fault.recovered(stage)
+    except ODD as error:
+        raise StepError(_words(error)) from error
+
+
+def _words(error: Exception) -> str:
+    """On one line."""
+    return " ".join((str(error) if isinstance(error, StepError) else repr(error)).split())
 
 
 def _line(planned: Planned, befallen: Befallen) -> str:

@@ -24,7 +24,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield from _faults(outcome.faults)
     for name, before in outcome.usage_before.items():
         yield _row(name, _usage(before, outcome.usage_after.get(name)))
-    yield _row("leaks", f"{len(leaks(outcome.counts_before, outcome.counts_after))}, of {_counted(outcome)}")
+    yield _row("leaks", _leaks(outcome))
     levels = ", ".join(f"{count} {level}" for level, count in sorted(outcome.logs.levels.items()))
     yield _row("lines logged", levels or "none")
     yield _row("errors that nobody expects", f"{len(outcome.logs.unknown)}")
@@ -57,7 +57,7 @@ def _faults(faults: Sequence[Befallen]) -> Iterator[str]:
 
 def _usage(before: Usage, after: Usage | None) -> str:
     if after is None:
-        return f"{before.memory_mib:.1f} MiB, {before.descriptors} descriptors; gone"
+        return f"{before.memory_mib:.1f} MiB, {before.descriptors} descriptors; not measured at the end"
     change = "" if after.identity == before.identity else " (another process)"
     return (
         f"{before.memory_mib:.1f} to {after.memory_mib:.1f} MiB, "
@@ -65,5 +65,8 @@ def _usage(before: Usage, after: Usage | None) -> str:
     )
 
 
-def _counted(outcome: Outcome) -> str:
-    return f"{len(outcome.counts_before)} counts"
+def _leaks(outcome: Outcome) -> str:
+    if not outcome.counts_after:
+        return "not counted"
+    before, after = outcome.counts_before, outcome.counts_after
+    return f"{len(leaks(before, after))}, of {len(before)} counts"

@@ -109,8 +109,9 @@ def failures(outcome: Outcome) -> Iterator[str]:
         yield "no pod has started"
     if not outcome.faults:
         yield "no fault has happened"
-    yield from (f"leaked: {leak}" for leak in leaks(outcome.counts_before, outcome.counts_after))
-    yield from _usage(outcome)
+    if not outcome.broken_off:  # else nothing was counted at the end
+        yield from (f"leaked: {leak}" for leak in leaks(outcome.counts_before, outcome.counts_after))
+        yield from _usage(outcome)
     yield from (f"a token in a log: {line}" for line in outcome.logs.tokens)
     yield from (f"an error that nobody expects: {line}" for line in outcome.logs.unknown)
 

@@ -98,6 +98,13 @@ def test_an_agent_that_is_gone_was_restarted(outcome: Outcome):
     assert list(failures(outcome)) == ["the agent of vm1 was restarted, and no fault of this run does that"]
 
 
+def test_a_run_that_was_broken_off_says_why_and_nothing_of_what_was_not_counted(outcome: Outcome):
+    outcome.broken_off, outcome.counts_after, outcome.usage_after = "interrupted", {}, {}
+    assert list(failures(outcome)) == ["the run was broken off: interrupted"]
+    shown = {" ".join(line.split()) for line in table.lines(outcome)}
+    assert shown >= {"leaks not counted", "agent of vm1 60.0 MiB, 20 descriptors; not measured at the end"}
+
+
 def test_memory_is_judged_in_runs_that_are_long_enough(outcome: Outcome):
     more(replace(USAGE, memory_mib=70.0))(outcome)
     outcome.minutes = SETTLED_MINUTES - 1
