@@ -182,6 +182,19 @@ async def test_an_instance_of_a_uniform_scale_set_is_found_below_its_set(instanc
     assert (str(identity.primary_ip), identity.subnet_id) == (nic.primary.address, nic.subnet_id)
 
 
+async def test_an_instance_of_a_flexible_scale_set_is_a_vm_like_any_other(
+    world: AzureWorld, cloud: ArmVmIdentity
+) -> None:
+    instance = await world.imds.instance()
+
+    class Flexible(Imds):
+        async def instance(self) -> Any:
+            return replace(instance, scale_set="pool")
+
+    async with world.arm() as arm:
+        assert await ArmVmIdentity(Flexible(meter=world.meter), arm).identify() == await cloud.identify()
+
+
 async def test_an_instance_that_is_gone_is_not_identified(instance: AzureWorld) -> None:
     heard = await instance.imds.instance()
     instance.azure.uniform.vanish("pool_0")

@@ -7,7 +7,8 @@ import pytest
 
 from contract.azure_world import ServedAzure, recorded, served
 from fakeazure import FailOperation, FakeAzure, ManualClock, NoEffect, SubnetFull
-from fakeazure.throttling import COMPUTE_UPDATE_VM
+from fakeazure.errors import ArmError
+from fakeazure.throttling import COMPUTE_UPDATE_VM, Throttle
 from fakeazure.uniform import SETS
 
 Document = dict[str, Any]
@@ -223,6 +224,18 @@ async def test_an_instance_takes_four_writes_a_minute_and_another_its_own(
     assert (await put(world, {}, number=1))[0] == 200
     clock.advance(60)
     assert [(await put(world, {}))[0] for _ in range(5)] == [200] * 4 + [429]
+
+
+def test_all_instances_together_take_500_writes_a_minute() -> None:
+    throttle = Throttle()
+    for number in range(int(COMPUTE_UPDATE_VM[1].size)):
+        throttle.admit_compute("instance.put", f"instance {number}", now=0.0)
+    with pytest.raises(ArmError, match="too many requests"):
+        throttle.admit_compute("instance.put", "another", now=0.0)
+    for number in range(500):
+        throttle.admit_compute("instance.put", f"instance {number}", now=60.0)
+    with pytest.raises(ArmError, match="too many requests"):
+        throttle.admit_compute("instance.put", "another", now=60.0)
 
 
 async def test_more_configurations_than_a_nic_may_have(world: ServedAzure) -> None:

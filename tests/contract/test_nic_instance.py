@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from random import Random
@@ -18,6 +19,7 @@ from azure_cni.errors import (
     OutcomeUnknown,
     PreconditionFailed,
     RequestRefused,
+    ResourceBusy,
     SubnetFull,
     Throttled,
 )
@@ -201,6 +203,20 @@ async def test_a_write_too_many_is_not_even_sent_until_azure_would_take_it(world
     assert caught.value.retry_after_s is not None
     world.clock.advance(caught.value.retry_after_s)
     await world.nic.write(view)
+
+
+async def test_an_unknown_state_of_the_instance_is_waited_for_and_reported_once(
+    world: InstanceWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = world.azure.uniform.document(world.azure.uniform.of("pool_0"))
+    found["properties"]["provisioningState"] = "Migrating"
+    world.azure.faults.add(faults.OddBody(json.dumps(found).encode()), operation="instance.get", times=2)
+    view = await world.nic.read()
+    assert not view.settled
+    with pytest.raises(ResourceBusy):
+        await world.nic.write(view, add=1)
+    assert (await world.nic.read()).settled
+    assert [record.__dict__["state"] for record in caplog.records if "unknown state" in record.message] == ["migrating"]
 
 
 async def test_nothing_is_attached(world: InstanceWorld) -> None:

@@ -289,6 +289,8 @@ class FakeVNets:
         self.delay_s = 0.0
         """How long it takes to answer."""
         self.asked: list[str] = []
+        self.asked_ids: list[str] = []
+        """Of the NICs whose addresses were asked for, whole."""
 
     async def usages(self, vnet_id: VNetID) -> tuple[SubnetUsage, ...]:
         self.asked.append("usages")
@@ -304,6 +306,7 @@ class FakeVNets:
     async def ours_on(self, nic_id: str) -> int | None:
         name = nic_id.rsplit("/", 1)[-1]
         self.asked.append(name)
+        self.asked_ids.append(nic_id)
         await asyncio.sleep(self.delay_s)
         if self.fail:
             raise self.fail

@@ -7,7 +7,6 @@ configurations that worked are kept, because a NIC under an operation does not s
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address
 from random import Random
@@ -15,7 +14,7 @@ from typing import Any
 
 from azure_cni.azure import nic_document
 from azure_cni.azure.arm import Arm
-from azure_cni.azure.nic_changes import logged_write, new_names, refuse_foreign, refuse_too_many
+from azure_cni.azure.nic_changes import StateLog, logged_write, new_names, refuse_foreign, refuse_too_many
 from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import REFUSALS, PreconditionFailed, RequestRefused, ResourceBusy
@@ -29,9 +28,6 @@ from azure_cni.model.nic import (
     is_our_name,
     made_here,
 )
-from azure_cni.model.text import legible
-
-log = logging.getLogger(__name__)
 
 
 class ArmNic:
@@ -45,7 +41,7 @@ class ArmNic:
         self._resource = Resource.parse(nic_id)
         self._chance = chance
         self._adopt = adopt
-        self._state: str | None = None
+        self._states = StateLog()
         self._working: dict[ConfigName, IPv4Address] = {}
 
     async def read(self) -> NicView:
@@ -112,10 +108,7 @@ class ArmNic:
         return after
 
     def _view_of(self, nic: NicDocument) -> NicView:
-        if nic.state != self._state and nic.state not in nic_document.ENDS | nic_document.RUNNING:
-            shown = legible(nic.state) or "none"
-            log.warning("the NIC is in an unknown state: waiting for that to end", extra={"state": shown})
-        self._state = nic.state
+        self._states.note(nic.state)
         view = nic_document.view(nic, working=self._working, adopt=self._adopt)
         self._working = {config.name: config.address for config in view.configs if config.ready and config.address}
         return view

@@ -11,8 +11,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from random import Random
 
+from azure_cni.azure import nic_document
 from azure_cni.errors import REFUSALS, CloudError, RequestRefused
 from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, OUR_ALPHABETS, OUR_PREFIX, ConfigName
+from azure_cni.model.text import legible
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,21 @@ def refuse_too_many(after: int, *, add: int, what: str) -> None:
             f"cannot {what}: with {add} more it would have {after}, and Azure allows a NIC {MAX_CONFIGS_PER_NIC} "
             "ipConfigurations"
         )
+
+
+class StateLog:
+    """Says once that a NIC, or its instance, is in a state that this product does not know: it waits for its end."""
+
+    def __init__(self) -> None:
+        self._last: str | None = None
+
+    def note(self, state: str) -> None:
+        """It is in this state now, in lower case."""
+        if state != self._last and state not in nic_document.ENDS | nic_document.RUNNING:
+            log.warning(
+                "the NIC is in an unknown state: waiting for that to end", extra={"state": legible(state) or "none"}
+            )
+        self._last = state
 
 
 @contextmanager

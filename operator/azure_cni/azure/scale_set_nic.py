@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from azure_cni.azure import nic_document, scale_set_model
 from azure_cni.azure.arm import Arm
-from azure_cni.azure.nic_changes import logged_write, new_names, refuse_foreign, refuse_too_many
+from azure_cni.azure.nic_changes import StateLog, logged_write, new_names, refuse_foreign, refuse_too_many
 from azure_cni.azure.nic_document import Document, NicDocument
 from azure_cni.azure.polling import LAGGING_S
 from azure_cni.azure.resources import Resource
@@ -54,6 +54,7 @@ class ScaleSetNic:
         self._chance = chance
         self._adopt = adopt
         self._shrink = shrink
+        self._states = StateLog()
         self._working: dict[ConfigName, IPv4Address] = {}
 
     async def read(self) -> NicView:
@@ -159,6 +160,7 @@ class ScaleSetNic:
         )
 
     def _view_of(self, model: InstanceModel, nic: NicDocument) -> NicView:
+        self._states.note(nic.state if model.settled else model.state)
         shown = nic_document.view(nic, working=self._working, adopt=self._adopt)
         self._working = {config.name: config.address for config in shown.configs if config.ready and config.address}
         return scale_set_model.view(model, nic, shown, shrink=self._shrink)

@@ -55,6 +55,23 @@ async def test_it_is_reclaimed_when_the_nic_is_gone() -> None:
     assert ("reclaimed", "reclaimed") in world.observer.recorded
 
 
+async def test_what_an_instance_of_a_scale_set_held_is_looked_for_below_its_set() -> None:
+    of_set = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/pool"
+    nic_id = f"{of_set}/virtualMachines/12/networkInterfaces/a-nic"
+    world = SimulatedCluster(limits=Limits(limit=20), reclaim_s=RECLAIM_S)
+    async with world.controller():
+        world.cluster.node("a", requested=16, waiting=16, nicID=nic_id, writeIntent="Grow")
+        await world.until(lambda: "vnet" in world.cluster.quotas.objects and world.cluster.counts() == {"a": 16})
+        assert world.status()["grants"]["a"]["nic"] == "g/pool/12/a-nic"
+        world.vnets.ours["a-nic"] = 16
+        world.cluster.pools.delete("a")
+        await looks(2)
+        assert world.cluster.counts() == {"a": 16}
+        assert set(world.vnets.asked_ids) == {nic_id}
+        del world.vnets.ours["a-nic"]
+        await world.until(lambda: world.cluster.counts() == {}, within_s=RECLAIM_S + 5)
+
+
 async def test_an_empty_nic_that_exists_must_be_seen_twice() -> None:
     world = SimulatedCluster(reclaim_s=RECLAIM_S)
     async with world.controller():
