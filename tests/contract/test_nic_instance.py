@@ -135,6 +135,16 @@ async def test_a_read_that_lags_is_no_difference(world: InstanceWorld) -> None:
     assert (view.failed, coming(view), view.held) == (False, [], before.held)
 
 
+async def test_what_a_read_that_lags_shows_again_is_not_put_back(world: InstanceWorld) -> None:
+    grown = await world.nic.write(await world.nic.read(), add=3)
+    left = ours(grown)[0]
+    view = await world.nic.write(grown, remove=[left])
+    world.azure.faults.add(faults.Stale(rested=True), operation="instance-nic.get", times=3)
+    after = await world.nic.write(view, add=1)
+    assert left not in {config.name for config in after.configs}
+    assert (after.held, on_nic(world), in_model(world)) == (view.held + 1, 5, 5)
+
+
 @pytest.mark.parametrize("reset", ["reimage", "upgrade"])
 async def test_the_model_of_the_set_comes_back(world: InstanceWorld, reset: str) -> None:
     before = await world.nic.read()

@@ -266,7 +266,8 @@ async def instance(random: Random) -> str:
     there = {config.name.lower() for config in seen.configs}
     assert view.config_count == len(seen.configs) + sum(name.lower() not in there for name in model.configs)
     assert not any(config.removable for config in view.configs if config.address is not None)
-    body = scale_set_model.changed(model, seen, remove=scale_set_model.removable(model, seen, shrink=True))
+    leaving = scale_set_model.removable(model, seen, shrink=True)
+    body = scale_set_model.changed(model, seen, observed=view, remove=leaving)
     assert body.keys() == {"location", "properties"}
     assert body["properties"].keys() == {"networkProfileConfiguration"}
     read, written = (

@@ -108,19 +108,30 @@ def removable(model: InstanceModel, nic: NicDocument, *, shrink: bool) -> set[Co
 
 
 def changed(
-    model: InstanceModel, nic: NicDocument, *, add: Iterable[ConfigName] = (), remove: Collection[ConfigName] = ()
+    model: InstanceModel,
+    nic: NicDocument,
+    *,
+    observed: NicView,
+    add: Iterable[ConfigName] = (),
+    remove: Collection[ConfigName] = (),
 ) -> dict[str, Any]:
-    """The document to write: the view of both without `remove`, and with new configurations named as in `add`."""
-    there = _names(model.configs)
-    lost = [name for name in sorted(nic_document.ours(nic)) if name.lower() not in there]
+    """The document to write: the view of both without `remove`, and with new configurations named as in `add`.
+
+    What only the NIC has is put back if it was `observed` when the write was decided: a read that lags may show again
+    what has left, and no grant covers that.
+    """
+    there, known = _names(model.configs), _names(config.name for config in observed.configs)
+    lost = [name for name in sorted(nic_document.ours(nic)) if name.lower() in known - there]
     kept = [_kept(name, raw, nic) for name, raw in model.configs.items() if name not in remove]
     return _body(model, kept + [_new(name, model, nic) for name in (*lost, *add) if name not in remove])
 
 
-def regrouped(model: InstanceModel, nic: NicDocument, groups: Iterable[str]) -> dict[str, Any]:
+def regrouped(model: InstanceModel, nic: NicDocument, groups: Iterable[str], *, observed: NicView) -> dict[str, Any]:
     """The document to write: every configuration in these application security groups, and in no other."""
     references = [{"id": group} for group in groups]
-    configs = changed(model, nic)["properties"]["networkProfileConfiguration"]["networkInterfaceConfigurations"]
+    configs = changed(model, nic, observed=observed)["properties"]["networkProfileConfiguration"][
+        "networkInterfaceConfigurations"
+    ]
     mine = next(one for one in configs if one["name"] == model.nic)["properties"]["ipConfigurations"]
     return _body(model, [_in_groups(config, references) for config in mine])
 

@@ -80,7 +80,7 @@ class ScaleSetNic:
         if remove and not leaving and not add and not self._view_of(model, nic).failed:
             return self._view_of(model, nic)
         names = new_names(self._chance, count=add, taken={name.lower() for name in there})
-        body = scale_set_model.changed(model, nic, add=names, remove=leaving)
+        body = scale_set_model.changed(model, nic, observed=observed, add=names, remove=leaving)
         return await self._put(model, nic, body, added=names, removed=leaving)
 
     async def recover(self, observed: NicView, configs: Sequence[StaticConfiguration]) -> NicView:
@@ -95,7 +95,8 @@ class ScaleSetNic:
         model, nic = await self._documents()
         what = f"change the application security groups of {self._nic.label}"
         self._refuse_early(model, nic, observed, remove=(), attach=(), what=what)
-        return await self._put(model, nic, scale_set_model.regrouped(model, nic, groups), regrouped=True)
+        body = scale_set_model.regrouped(model, nic, groups, observed=observed)
+        return await self._put(model, nic, body, regrouped=True)
 
     async def _documents(self) -> tuple[InstanceModel, NicDocument]:
         model = self._model(await self._arm.get(self._instance))

@@ -13,7 +13,7 @@ from azure_cni.azure import nic_document, scale_set_model
 from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.scale_set_model import InstanceModel
 from azure_cni.errors import CloudUnreachable
-from azure_cni.model.nic import ConfigName
+from azure_cni.model.nic import ConfigName, NicView
 
 RECORDED = Path(__file__).parent.parent.parent / "contract" / "recorded" / "vmss-vm-get.json"
 SUBNET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/vnet1/subnets/subnet1"
@@ -60,9 +60,13 @@ def nic(*names: str) -> NicDocument:
     return nic_document.check({"id": "/nic", "etag": "1", "properties": properties}, what="read it")
 
 
+def seen(document: NicDocument) -> NicView:
+    return nic_document.view(document, working={})
+
+
 def test_a_growth_sends_the_network_profile_alone() -> None:
     document = recorded()
-    body = scale_set_model.changed(model_of(document), nic("vmss1"), add=[NEW])
+    body = scale_set_model.changed(model_of(document), nic("vmss1"), observed=seen(nic("vmss1")), add=[NEW])
     assert body["location"] == "eastus2"
     assert body.keys() == {"location", "properties"}
     assert body["properties"].keys() == {"networkProfileConfiguration"}
@@ -86,7 +90,9 @@ def test_the_nodes_own_pools_stay_and_are_not_the_pods() -> None:
         "loadBalancerBackendAddressPools": pools,
         "applicationSecurityGroups": GROUPS,
     }
-    primary, new = configs(scale_set_model.changed(model_of(document), nic("vmss1"), add=[NEW]))
+    primary, new = configs(
+        scale_set_model.changed(model_of(document), nic("vmss1"), observed=seen(nic("vmss1")), add=[NEW])
+    )
     assert primary["properties"]["loadBalancerBackendAddressPools"] == pools
     assert "loadBalancerBackendAddressPools" not in new["properties"]
     assert new["properties"]["applicationSecurityGroups"] == GROUPS
@@ -96,22 +102,33 @@ def test_another_nic_goes_back_as_it_was_read() -> None:
     document = recorded()
     second = {"name": "second", "properties": {"primary": False, "ipConfigurations": [{"name": "x", "properties": {}}]}}
     profile(document).insert(0, second)
-    body = scale_set_model.changed(model_of(document), nic("vmss1"), add=[NEW])
+    body = scale_set_model.changed(model_of(document), nic("vmss1"), observed=seen(nic("vmss1")), add=[NEW])
     assert profile(body)[0] == second
     assert [config["name"] for config in configs(body, 1)] == ["vmss1", NEW]
 
 
 def test_what_only_the_nic_has_is_put_back_if_it_is_ours() -> None:
-    body = scale_set_model.changed(model_of(recorded()), nic("vmss1", OURS, "theirs"))
+    body = scale_set_model.changed(
+        model_of(recorded()), nic("vmss1", OURS, "theirs"), observed=seen(nic("vmss1", OURS, "theirs"))
+    )
     assert [config["name"] for config in configs(body)] == ["vmss1", OURS]
 
 
+def test_what_was_not_there_when_the_write_was_decided_is_not_put_back() -> None:
+    body = scale_set_model.changed(model_of(recorded()), nic("vmss1", OURS), observed=seen(nic("vmss1")))
+    assert [config["name"] for config in configs(body)] == ["vmss1"]
+
+
 def test_all_are_put_into_security_groups() -> None:
-    grown = scale_set_model.changed(model_of(recorded()), nic("vmss1"), add=[NEW])
+    grown = scale_set_model.changed(model_of(recorded()), nic("vmss1"), observed=seen(nic("vmss1")), add=[NEW])
     document = {**recorded(), **grown, "etag": "2"}
-    body = scale_set_model.regrouped(model_of(document), nic("vmss1", NEW), [GROUPS[0]["id"]])
+    body = scale_set_model.regrouped(
+        model_of(document), nic("vmss1", NEW), [GROUPS[0]["id"]], observed=seen(nic("vmss1", NEW))
+    )
     assert [config["properties"]["applicationSecurityGroups"] for config in configs(body)] == [GROUPS, GROUPS]
-    nobody = scale_set_model.regrouped(model_of({**document, **body}), nic("vmss1", NEW), [])
+    nobody = scale_set_model.regrouped(
+        model_of({**document, **body}), nic("vmss1", NEW), [], observed=seen(nic("vmss1", NEW))
+    )
     assert not any("applicationSecurityGroups" in config["properties"] for config in configs(nobody))
 
 
