@@ -144,7 +144,7 @@ def next_step(
     if not view.settled:
         return plan(WaitForAzure(), surplus_since_s, wake_at_s=now_s + SETTLE_POLL_S)
     if (
-        step := _recovered(view, recover, requested=requested, granted=granted - view.held_for_others)
+        step := _recovered(view, recover, most=with_lost, requested=requested, granted=granted - view.held_for_others)
         or _withheld(ledger, view, pending_write, attach=attach)
         or _failed(ledger, view)
         or _unless_it_rests(growth, rest, may_grow=may_grow, may_rewrite=may_rewrite)
@@ -170,17 +170,18 @@ def _requested(view: NicView, *, wanted: int) -> int:
 
 
 def _recovered(
-    view: NicView, lost: tuple[StaticConfiguration, ...], *, requested: int, granted: int
+    view: NicView, lost: tuple[StaticConfiguration, ...], *, most: int, requested: int, granted: int
 ) -> Recover | AwaitGrant | None:
     """What pods lost, before all else: they are dark, and any other node may get their addresses meanwhile.
 
-    None where the answer to the request leaves no room for it. The write ends every other doubt of the NIC, too.
+    None where the answer to the request leaves no room for it, and, answered or not, where `most`, what pool and NIC
+    may hold with it, does not. The write ends every other doubt of the NIC, too.
     """
-    if not lost or view.most <= view.held:
+    if not lost or most <= view.held:
         return None
     if granted <= 0:
         return AwaitGrant(requested, recover=True)
-    room = min(granted, view.most) - view.held
+    room = min(granted, most) - view.held
     return Recover(lost[:room]) if room > 0 else None
 
 

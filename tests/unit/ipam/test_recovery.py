@@ -243,6 +243,13 @@ class TestPlan:
         plan = step(with_pods(4, *range(16)), view([]), recover=())
         assert (plan.step, plan.requested) == (Grow(16), 20)
 
+    def test_a_pool_that_has_no_place_for_it_makes_the_writes_that_it_can(self):
+        """Also before its request is answered: else the two would displace each other's requests in turns."""
+        ledger, nic = with_pods(4, *range(16)), replace(view(range(1, 9)), failed=True)
+        for granted in (0, 8):
+            plan = step(ledger, nic, granted=granted, policy=Policy(min_free=0, max_free=8, batch=1, maximum=8))
+            assert (plan.requested, plan.step) == (8, Rewrite())
+
     def test_it_is_never_more_than_the_pool_or_the_nic_may_hold(self):
         everything = with_pods(250, *range(250))
         assert step(everything, view([])).requested == 250

@@ -286,6 +286,32 @@ async def test_a_failure_to_take_back_ends_with_the_pods_also_while_the_node_wan
         await node.until(lambda: node.condition("Throttled")["status"] == "False", within_s=300)
 
 
+async def test_what_the_pool_has_no_place_for_displaces_no_repair_either() -> None:
+    nic, full = FakeNic(), Policy(min_free=2, max_free=8, batch=4, maximum=4)
+    node = SimulatedNode(nic=nic, policy=full, shown_addresses=FakeMetadata(nic), grants=ControllerGrants())
+    async with node.running():
+        controller = asyncio.create_task(answering(node))
+        list_pods(node, 4)
+        for number in range(4):
+            await node.until(lambda: node.counts.free > 0)
+            await node.add(f"p{number}")
+        taken = max(of_pods(node))
+        nic.taken[taken] = OF_ANOTHER
+        nic.elsewhere_forget()
+        await node.until(lambda: node.counts.free == 1, within_s=120)  # what another has leaves room for a new one
+        await node.add("later")
+        del nic.taken[taken]
+        await asyncio.sleep(2 * BACKOFF_MAX_S)  # by then it could be had
+        assert node.counts.missing == 1
+        controller.cancel()
+        controller = asyncio.create_task(answering(node, delay_s=60))  # others have their turn first
+        writes = nic.writes
+        await fails(node)
+        await node.until(lambda: nic.writes > writes, within_s=300)
+        controller.cancel()
+        await asyncio.gather(controller, return_exceptions=True)
+
+
 async def test_in_a_full_subnet_while_growth_rests() -> None:
     async with with_pods(4, nic=FakeNic(room=4)) as node:
         await node.until(lambda: node.condition("SubnetFull")["status"] == "True")
