@@ -42,6 +42,8 @@ class Ledger:
         self._slots: dict[Address, Slot] = {}
         self._counts: Counts | None = None
         """Until the next change: every pass asks some ten times."""
+        self._forgotten: set[Address] = set()
+        """What pods gave back while the NIC did not have it for them, of this agent's time: it cools when it comes."""
         held: dict[tuple[str, str], Slot] = {}
         for slot in slots:
             if slot.address in self._slots:
@@ -73,7 +75,9 @@ class Ledger:
         if len(self._slots) > known:
             self._put_in_order()
         for address in change.drop:
-            del self._slots[address]
+            if self._slots.pop(address).state is State.ASSIGNED:
+                self._forgotten.add(address)
+        self._forgotten -= {slot.address for slot in change.put if slot.state is not State.PROGRAMMING}
 
     def holding(self, sandbox: Sandbox) -> tuple[Slot, ...]:
         """What this sandbox holds, in address order. Without a network it is found by its interface."""
@@ -196,6 +200,8 @@ class Ledger:
                 continue
             known = address not in unprepared
             after = observed(address, before, config, now_s=now_s, prepared=known, conclusive=conclusive and known)
+            if address in self._forgotten and after is not None and after.state is State.FREE:
+                after = replace(after, state=State.COOLING, since_s=now_s)
             moves.append((address, before, after))
         left = [before for _, before, after in moves if before and before.in_pool and not (after and after.in_pool)]
         gone = [slot for slot in left if slot.address not in shown]

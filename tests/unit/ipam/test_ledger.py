@@ -183,6 +183,20 @@ class TestTakeBack:
         ledger.apply(way(ledger, holder(1).sandbox, now_s=2.0))
         assert ledger.slots == ()
 
+    @pytest.mark.parametrize("programmed", [False, True])
+    def test_one_that_comes_back_to_the_nic_cools_first(self, programmed):
+        ledger = seen(1)
+        assign(ledger, 1)
+        ledger.apply(ledger.observe(view([]), now_s=10.0).change)
+        unassign(ledger, 1, now_s=20.0)
+        if programmed:
+            ledger.apply(ledger.observe(view([config(1, ready=False)]), now_s=25.0).change)
+        for at_s in (30.0, 40.0):
+            ledger.apply(ledger.observe(view([1]), now_s=at_s).change)
+            assert ledger.find(address(1)) == Slot(address(1), config(1).name, State.COOLING, 30.0)
+        ledger.apply(ledger.cooled(now_s=30.0 + COOLING_S))
+        assert ledger.counts().free == 1
+
 
 class TestObserve:
     def test_new_addresses_are_free_once_their_operation_succeeded(self):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from azure_cni.errors import AccessDenied, CloudUnreachable, Throttled
+from azure_cni.ipam.ledger import State
 from azure_cni.ipam.limits import BACKOFF_MAX_S
 from azure_cni.ipam.recovery import REMOVALS_AT_ONCE
 from azure_cni.ipam.sizing import Policy
@@ -99,6 +100,20 @@ async def test_a_pod_that_came_back_keeps_its_address_when_it_is_lost_again() ->
             assert answered_for(node) == {had}
         (slot,) = (slot for slot in node.stored.ledger.slots if slot.holder is not None)
         assert slot.config.count(STATIC_SUFFIX) == 1
+
+
+async def test_what_pods_give_back_while_azure_adds_it_again_cools_as_ever() -> None:
+    async with with_pods(cooling_s=600.0) as node:
+        had = of_pods(node)
+        node.nic.elsewhere_forget()
+        node.nic.hold()
+        await node.until(lambda: had <= node.nic.addresses, within_s=60)
+        for number in range(6):
+            await node.delete(f"p{number}")
+        node.nic.finish()
+        await asyncio.sleep(60)
+        cooling = {slot.address for slot in node.stored.ledger.slots if slot.state is State.COOLING}
+        assert cooling == had
 
 
 async def test_what_another_has_by_then_is_told_on_its_pod_and_the_others_come_back() -> None:
