@@ -26,6 +26,7 @@ from azure_cni.ipam.ledger import Ledger, State
 from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S, delay_s
 from azure_cni.model.nic import (
     MAX_CONFIGS_PER_NIC,
+    OUR_PREFIX,
     STATIC_SUFFIX,
     Address,
     ConfigName,
@@ -64,17 +65,24 @@ def lost_addresses(ledger: Ledger, view: NicView) -> tuple[StaticConfiguration, 
     shown = {config.address for config in view.excluded} | view.addresses | {view.primary.address}
     names = {config.name for config in view.configs} | {config.name for config in view.excluded}
     known = Counter(slot.config for slot in ledger.slots)
-    lost = (
-        StaticConfiguration(_static_name(slot.config), slot.address)
-        for slot in ledger.slots
-        if slot.state is State.ASSIGNED and not slot.on_nic and slot.address not in shown
-        if is_our_name(slot.config) and known[slot.config] == 1
-    )
-    return tuple(one for one in lost if one.name not in names)
+    lost: dict[ConfigName, Address] = {}
+    for slot in ledger.slots:
+        is_lost = slot.state is State.ASSIGNED and not slot.on_nic and slot.address not in shown
+        if is_lost and is_our_name(slot.config) and known[slot.config] == 1:
+            name = _static_name(slot.config)
+            lost[_name_by(slot.address) if name in lost else name] = slot.address
+    return tuple(StaticConfiguration(name, address) for name, address in lost.items() if name not in names)
 
 
 def _static_name(name: ConfigName) -> ConfigName:
     return name if name.endswith(STATIC_SUFFIX) else ConfigName(name + STATIC_SUFFIX)
+
+
+def _name_by(address: Address) -> ConfigName:
+    """One of ours that no other address of the subnet has. For one of two that had a name in turns: a tool that puts an
+    old copy of the NIC back gives it to another address, and Azure refuses a NIC with a name twice.
+    """
+    return ConfigName(f"{OUR_PREFIX}0{int(address) & 0xFFF_FFFF:07x}{STATIC_SUFFIX}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,15 @@ class TestLost:
         one = config(1, name=f"{NAME}-static")
         assert left(with_pods(1, replace(one, static=True)), view([])) == (StaticConfiguration(one.name, address(1)),)
 
+    def test_is_asked_for_by_a_name_that_no_other_has(self):
+        """A tool that puts an old copy of the NIC back gives the first name to another address."""
+        first = replace(config(1, name=f"{NAME}-static"), static=True)
+        second = replace(config(2, name=NAME), address=IPv4Address("172.31.255.254"))
+        lost = left(with_pods(2, first, second), view([]))
+        assert [one.address for one in lost] == [address(1), second.address]
+        assert len({one.name for one in lost}) == 2
+        assert all(made_here(one.name, static=True) for one in lost)
+
     def test_is_not_asked_for_by_a_name_that_the_nic_has(self):
         assert left(with_pods(1, 1), view([config(7, name="azure-cni-00000001-static")])) == ()
 
