@@ -89,9 +89,10 @@ def test_what_another_has_by_then_is_told_on_its_pod(box: Box, nodes: list[Node]
     robbed, *_ = workload.settle(PODS)
     box.azure("POST", f"/nics/{node.nic_name}/vanish", {"addresses": [str(robbed.address)], "taken": True})
     event_for(box, robbed.name, "AddressLost", f"another tool removed {robbed.address}", "delete the pod")
-    message = node.condition("Drifted")["message"]
-    assert str(robbed.address) in message
-    assert "already allocated to resource" in message
+    words = (str(robbed.address), "already allocated to resource")
+    box.wait_for(
+        lambda: all(word in node.condition("Drifted")["message"] for word in words), TOLD_S, "Drifted to say who has it"
+    )
     box.azure("POST", "/give-back", {})
     workload.settle(0)
 
