@@ -142,6 +142,13 @@ def test_values_reach_the_controller_as_it_reads_them():
     }
 
 
+def test_that_scale_sets_shrink_is_known_to_whoever_writes_nics():
+    for env in (agent_env, controller_env):
+        assert env("scaleSets.shrink=true")["AZURE_CNI_SHRINK_SCALE_SETS"] == "true"
+        assert env()["AZURE_CNI_SHRINK_SCALE_SETS"] == "false"
+    assert "AZURE_CNI_SHRINK_SCALE_SETS" not in agent_env("nicWriter=controller")
+
+
 def test_without_a_controller_nodes_grant_themselves():
     assert agent_env()["AZURE_CNI_GRANTS"] == "controller"
     assert agent_env(OFF)["AZURE_CNI_GRANTS"] == "self"

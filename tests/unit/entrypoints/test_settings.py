@@ -84,6 +84,11 @@ def test_a_nic_that_nobody_writes_has_nothing_without_adopted_addresses():
         settings.read({**NODE, "AZURE_CNI_NIC_WRITER": "none", "AZURE_CNI_ADOPT": "none"})
 
 
+@pytest.mark.parametrize(("written", "shrink"), [({}, False), ({"AZURE_CNI_SHRINK_SCALE_SETS": "true"}, True)])
+def test_scale_sets_shrink_only_where_somebody_says_so(written: dict[str, str], *, shrink: bool):
+    assert settings.read(NODE | written).azure.shrink_scale_sets is shrink
+
+
 def test_tls_needs_a_port_that_others_reach():
     with pytest.raises(ConfigInvalid, match="needs AZURE_CNI_METRICS_BIND=node"):
         settings.read(NODE | {"AZURE_CNI_METRICS_TLS": "true", "AZURE_CNI_METRICS_BIND": "loopback"})
