@@ -195,6 +195,11 @@ class FakeNic:
         self._failed = True
         self._touch()
 
+    def elsewhere_repair(self) -> None:
+        """Another tool writes the NIC with nothing changed, and a failed state ends."""
+        self._failed = False
+        self._touch()
+
     def elsewhere_add(self, address: str, *, name: str = "theirs", size: int = 1) -> None:
         """Another tool adds a secondary, ready at once; one that holds `size` addresses from this one on."""
         self._configs.append(replace(_config(name, address), size=size))

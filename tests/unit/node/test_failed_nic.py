@@ -51,6 +51,24 @@ async def test_while_the_quota_is_used_up(refused: bool) -> None:  # noqa: FBT00
         await asyncio.gather(controller, *waits, return_exceptions=True)
 
 
+async def test_a_repair_that_failed_is_told_no_longer_once_somebody_else_has_made_it() -> None:
+    """Also while the node goes on wanting more than it gets."""
+    async with SimulatedNode(policy=SMALL, grants=ControllerGrants()).running() as node:
+        controller = asyncio.create_task(answering(node, most=4))
+        await node.until(lambda: node.counts.free == 4)
+        for number in range(4):
+            await node.add(f"p{number}")
+        node.demand.replace([pod_body(f"p{number}") for number in range(8)])
+        await node.until(lambda: node.condition("QuotaExceeded")["status"] == "True")
+        node.nic.refusal = AccessDenied("cannot write NIC: the identity may not")
+        await fails(node)
+        await node.until(lambda: node.condition("PermissionMissing")["status"] == "True", within_s=A_MINUTE_S)
+        node.nic.elsewhere_repair()
+        await node.until(lambda: node.condition("PermissionMissing")["status"] == "False", within_s=1200)
+        controller.cancel()
+        await asyncio.gather(controller, return_exceptions=True)
+
+
 async def longest_failed_s(node: SimulatedNode, each_second: Callable[[], None]) -> int:
     """The longest time that the NIC stays Failed, of the next twenty minutes."""
     failed_for_s, longest_s = 0, 0

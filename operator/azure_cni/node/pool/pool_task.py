@@ -202,10 +202,8 @@ class PoolTask:
         """Take the step that was decided, if it is a write and the write is allowed; adopt what it brought."""
         pool_state = self._pool_state
         step = pool_state.plan.step if pool_state.plan is not None else NoOp()
-        if not pool_state.lost:
-            self._attempts.lapse(Activity.RECOVER)
+        self._lapse(step)
         if isinstance(step, NoOp):
-            self._attempts.lapse(Activity.GROW, Activity.ATTACH, Activity.REPAIR, Activity.RELEASE, Activity.GROUPS)
             self._core.ports.observer.reconciled("unchanged")
         elif isinstance(step, AwaitGrant | WaitForAzure) or not pool_state.reservation.allows(pool_state.grant):
             self._core.ports.observer.reconciled("waiting")
@@ -221,6 +219,16 @@ class PoolTask:
             if short:  # what fitted is there for pods before anybody reads that the rest did not
                 self._attempts.fail(activity, short[0])
             self._writer.publish_news()
+
+    def _lapse(self, step: Step) -> None:
+        """What need not be done any more is no failure: also while the node waits for more than it gets, for hours."""
+        view = self._pool_state.view
+        if not self._pool_state.lost:
+            self._attempts.lapse(Activity.RECOVER)
+        if view is not None and view.settled and not view.failed and not isinstance(step, Rewrite):
+            self._attempts.lapse(Activity.REPAIR)
+        if isinstance(step, NoOp):
+            self._attempts.lapse(Activity.GROW, Activity.ATTACH, Activity.REPAIR, Activity.RELEASE, Activity.GROUPS)
 
     async def _carry_out(self, step: Write, short: list[CloudError]) -> bool:
         """Write; why the subnet had room for a part only goes into `short`."""
