@@ -64,6 +64,10 @@ class Advice:
     """Where the number that bounds the pool is set; LIMIT in it is `max` or `size`, NODE the pool's name."""
     run_fewer: str
     """What helps where no number can be raised."""
+    holders: str
+    """Who has the addresses."""
+    renew: str
+    """What to do with those whose addresses are lost."""
 
 
 IN_CLUSTER: Final = Advice(
@@ -72,6 +76,8 @@ IN_CLUSTER: Final = Advice(
     at_once="when the pool's spec changes or somebody asks to read the NIC (annotation azure-cni.io/read-now)",
     raise_limit="spec.LIMIT of the NodeIPPool (kubectl edit nodeippool NODE), or pool.LIMIT of the chart",
     run_fewer="let fewer pods onto it (maxPods of its kubelet)",
+    holders="pods",
+    renew="delete",
 )
 
 ON_A_VM: Final = Advice(
@@ -80,6 +86,8 @@ ON_A_VM: Final = Advice(
     at_once="after systemctl restart azure-cni-docker",
     raise_limit="pool.LIMIT in the settings of azure-cni docker",
     run_fewer="run fewer containers on it",
+    holders="containers",
+    renew="recreate",
 )
 
 

@@ -143,6 +143,16 @@ async def test_what_another_has_by_then_is_told_on_its_pod_and_the_others_come_b
         assert node.condition("Drifted")["status"] == "False"
 
 
+async def test_without_a_cluster_there_is_no_pod_to_tell() -> None:
+    async with with_pods(2, in_cluster=False) as node:
+        taken = max(of_pods(node))
+        node.nic.taken[taken] = OF_ANOTHER
+        node.nic.elsewhere_forget()
+        await asyncio.sleep(NOTICED_S + 10)
+        assert "recreate these containers" in node.condition("Drifted")["message"]
+        assert not [event for event in node.events.published if event.reason == "AddressLost"]
+
+
 async def test_what_another_has_is_let_go_with_its_pod() -> None:
     async with with_pods(1) as node:
         (taken,) = of_pods(node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -148,6 +149,14 @@ def test_words_on_a_vm_without_kubernetes_name_none_of_its_commands(activity: Ac
             named = any(word in words for word in ("kubectl", "annotation", "component=controller"))
             assert named == (others and bool(activity or not snapshot.answered)), words
             assert ("azure-cni docker status" in words) == (advice is ON_A_VM and activity is not None), words
+
+
+@pytest.mark.parametrize(
+    ("advice", "said"), [(ON_A_VM, "recreate these containers"), (IN_CLUSTER, "delete these pods")]
+)
+def test_what_gives_those_a_new_address_that_lost_theirs_goes_by_where_it_is(advice: Advice, said: str):
+    drifted = condition(PoolKind.DRIFTED, replace(FULL, missing=(IPv4Address("10.240.0.9"),), advice=advice))
+    assert f"removed them: {said} to give them new ones" in drifted.message
 
 
 @pytest.mark.looptime

@@ -126,11 +126,11 @@ class LostAddresses:
         return self._known.next_due_s(after_s=after_s)
 
     def _tell(self, address: Address, words: str) -> None:
-        """Log it, and tell whoever looks at the pod that has the address."""
+        """Log it, and in a cluster tell whoever looks at the pod that has the address."""
         log.warning("an address of a pod cannot be taken back", extra={"address": str(address), "error": words})
         slot = self._core.stored.ledger.find(address)
         holder = slot.holder if slot is not None else None
-        if holder is None or not holder.pod_name:
+        if holder is None or not holder.pod_name or not self._core.settings.in_cluster:
             return
         pod = self._core.demand.pod_of(holder) or Pod(
             holder.pod_namespace, holder.pod_name, holder.pod_uid, needs_address=False

@@ -205,7 +205,10 @@ def _drifted(snapshot: Snapshot, failure: Failure | None) -> Condition:
         return Condition(
             PoolKind.DRIFTED, False, "AsExpected", "every assigned address was on the NIC when it was last read"
         )
-    message = f"pods hold addresses that are no longer on the NIC: {few(snapshot.missing)}; another tool removed them"
+    holders = snapshot.advice.holders
+    message = (
+        f"{holders} hold addresses that are no longer on the NIC: {few(snapshot.missing)}; another tool removed them"
+    )
     asked = {one.address for one in snapshot.lost if not one.refused}
     gone = tuple(address for address in snapshot.missing if address not in asked)
     if asked:
@@ -213,8 +216,8 @@ def _drifted(snapshot: Snapshot, failure: Failure | None) -> Condition:
         message += f"; {again}" + (f", and that failed: {describe_failure(failure, snapshot)}" if failure else "")
         message += f"; {snapshot.removed_again}" if snapshot.removed_again else ""
     if gone:
-        whose = "these pods" if gone == snapshot.missing else f"the pods with {few(gone)}"
-        message += f": delete {whose} to give them new ones"
+        whose = f"these {holders}" if gone == snapshot.missing else f"the {holders} with {few(gone)}"
+        message += f": {snapshot.advice.renew} {whose} to give them new ones"
     if refused := next((one.refused for one in snapshot.lost if one.refused), ""):
         message += f"; {refused}"
     return Condition(PoolKind.DRIFTED, True, "AddressesLost", message)
