@@ -108,6 +108,7 @@ def next_step(
     groups: tuple[str, ...] | None = None,
     lost: int = 0,
     recover: tuple[StaticConfiguration, ...] = (),
+    resting: int = 0,
     recall: Recall | None = None,
     recall_met: int = 0,
 ) -> Plan:
@@ -119,9 +120,10 @@ def next_step(
     or is refused: then `attach`, `groups` and the repair of a failed NIC do not wait for it. `may_shrink` is False
     while a shrinking that failed rests, and `may_rewrite` while that repair does. `groups`: the application security
     groups that the NIC shall be in, None for those that it is in; no pod's address waits for that. `lost`: how many
-    addresses that pods have are to come back to the NIC, and `recover` those of them that may be asked for now.
-    `recall`: what the controller wants to have back for pods of other nodes, without `shrink_delay_s` but once for each
-    number. Times are boot times in s.
+    addresses that pods have are to come back to the NIC, and `recover` those of them that may be asked for now;
+    `resting`: how many more Azure has just refused, which keep their place in the pool. `recall`: what the controller
+    wants to have back for pods of other nodes, without `shrink_delay_s` but once for each number. Times are boot times
+    in s.
     """
     counts = ledger.counts()
     # Missing addresses are not on the NIC and do not become useful by growing: neither side counts them.
@@ -131,6 +133,8 @@ def next_step(
     needed = assigned + waiting + cooling
     wanted = under_recall(wanted, needed=needed, recall=recall)
     wanted, held = min(wanted, view.most), view.held
+    # What pods wait for comes before what they lost, and that before what is kept ready.
+    wanted = max(min(wanted, needed), min(wanted, min(policy.maximum, view.most) - lost - resting))
     with_lost = min(max(wanted, view.held) + lost, policy.maximum, view.most)
     requested = _requested(view, wanted=max(wanted, with_lost))
     recalled = _recalled(ledger, view, wanted=wanted, recall=recall, met=recall_met)

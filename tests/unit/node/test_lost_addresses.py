@@ -323,7 +323,9 @@ async def test_what_the_pool_has_no_place_for_displaces_no_repair_either() -> No
         taken = max(of_pods(node))
         nic.taken[taken] = OF_ANOTHER
         nic.elsewhere_forget()
-        await node.until(lambda: node.counts.free == 1, within_s=120)  # what another has leaves room for a new one
+        node.demand.observe_pod(pod_body("later"))  # it gets the place of what another has
+        node.reconciler.wake()
+        await node.until(lambda: node.counts.free == 1, within_s=120)
         await node.add("later")
         del nic.taken[taken]
         await asyncio.sleep(2 * BACKOFF_MAX_S)  # by then it could be had
@@ -335,6 +337,21 @@ async def test_what_the_pool_has_no_place_for_displaces_no_repair_either() -> No
         await node.until(lambda: nic.writes > writes, within_s=300)
         controller.cancel()
         await asyncio.gather(controller, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "policy", [Policy(size=8), Policy(size=8, maximum=8), Policy(min_free=2, max_free=10, batch=8, maximum=8)]
+)
+async def test_idle_addresses_take_no_place_of_those_that_azure_counts_as_used_for_minutes(policy: Policy) -> None:
+    async with with_pods(6, policy=policy) as node:
+        had = of_pods(node)
+        node.nic.taken |= dict.fromkeys(had, OF_ANOTHER)
+        node.nic.elsewhere_forget()
+        await asyncio.sleep(3 * 60)
+        assert node.counts.free >= 2
+        node.nic.taken.clear()
+        await asyncio.sleep(2 * BACKOFF_MAX_S)
+        assert answered_for(node) == had
 
 
 async def test_in_a_full_subnet_while_growth_rests() -> None:

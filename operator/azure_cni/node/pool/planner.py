@@ -71,6 +71,7 @@ class Planner:
             groups=pool_state.security_groups if may_regroup else None,
             lost=len(lost),
             recover=self._lost_addresses.next_write(lost) if self._may_recover(view) else (),
+            resting=len(pool_state.lost) - len(lost),
             recall=pool_state.grant.recall,
             recall_met=pool_state.plan.recall_met if pool_state.plan else self._pool_object.pool_or_unread.recall_met,
         )
