@@ -171,7 +171,7 @@ def test_resources_know_their_kind_whatever_the_case() -> None:
         "",
         "vm1-nic",
         "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a",
-        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/v/virtualMachines/0",
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/v",
     ],
 )
 def test_what_is_not_ours_to_ask_for(text: str) -> None:
