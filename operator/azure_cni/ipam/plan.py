@@ -9,12 +9,11 @@ the same step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from azure_cni.api.node_ip_pool import Recall
-from azure_cni.ipam.ledger import Counts, Ledger, Slot, State
+from azure_cni.ipam.ledger import Counts, Ledger
 from azure_cni.ipam.limits import SETTLE_POLL_S, SHRINK_DELAY_S
 from azure_cni.ipam.plan_steps import (
     LATE,
@@ -30,12 +29,11 @@ from azure_cni.ipam.plan_steps import (
     WaitForAzure,
     Write,
 )
+from azure_cni.ipam.removals import failed, surplus, unusable
 from azure_cni.ipam.sizing import Policy, target, under_recall
 from azure_cni.model.nic import (
     MAX_ADDRESSES_PER_NODE,
-    Address,
     AttachmentChange,
-    IPConfiguration,
     NicView,
     StaticConfiguration,
 )
@@ -55,7 +53,6 @@ __all__ = [
     "WaitForAzure",
     "Write",
     "next_step",
-    "releasable",
 ]
 
 
@@ -127,7 +124,7 @@ def next_step(
     """
     counts = ledger.counts()
     # Missing addresses are not on the NIC and do not become useful by growing: neither side counts them.
-    useless = sum(config.size for config in _unusable(ledger, view) if not config.removable) if view.settled else 0
+    useless = sum(config.size for config in unusable(ledger, view) if not config.removable) if view.settled else 0
     assigned, cooling = counts.assigned - counts.missing, counts.cooling + useless
     wanted = target(policy, assigned=assigned, waiting=waiting, cooling=cooling)
     needed = assigned + waiting + cooling
@@ -150,18 +147,18 @@ def next_step(
     if (
         step := _recovered(view, recover, most=with_lost, requested=requested, granted=granted - view.held_for_others)
         or _withheld(ledger, view, pending_write, attach=attach)
-        or _failed(ledger, view)
+        or failed(ledger, view)
         or _unless_it_rests(growth, rest, may_grow=may_grow, may_rewrite=may_rewrite)
         or recalled
     ):
         return plan(_or_repair(step, rest, may_shrink=may_shrink, may_rewrite=may_rewrite), wake_at_s=cooled_at_s)
-    surplus = _surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
-    if surplus is None:
+    shrink = surplus(ledger, view, count=held - wanted) if _is_surplus(policy, counts, held=held) else None
+    if shrink is None:
         return plan(rest, wake_at_s=cooled_at_s)
     since_s = now_s if surplus_since_s is None else surplus_since_s
     shrink_at_s = since_s + shrink_delay_s
     if now_s >= shrink_at_s:
-        return plan(_or_repair(surplus, rest, may_shrink=may_shrink, may_rewrite=may_rewrite), since_s)
+        return plan(_or_repair(shrink, rest, may_shrink=may_shrink, may_rewrite=may_rewrite), since_s)
     return plan(rest, since_s, wake_at_s=shrink_at_s if cooled_at_s is None else min(shrink_at_s, cooled_at_s))
 
 
@@ -242,63 +239,9 @@ def _is_surplus(policy: Policy, counts: Counts, *, held: int) -> bool:
     return counts.free > policy.max_free if policy.size is None else held > policy.size
 
 
-def releasable(ledger: Ledger, view: NicView, policy: Policy, *, needed: int) -> int:
-    """How many idle addresses a recall could have at once, beyond the plan's `needed`. None of a paused pool."""
-    if policy.paused or not view.settled:
-        return 0
-    surplus = _surplus(ledger, view, count=view.held - needed)
-    return len(surplus.addresses) if surplus is not None else 0
-
-
 def _recalled(ledger: Ledger, view: NicView, *, wanted: int, recall: Recall | None, met: int) -> Shrink | None:
     """What the controller wants back and pods here do not need; None when there is nothing, or it was given."""
     if recall is None or recall.number == met or not view.settled or view.held <= wanted:
         return None
-    surplus = _surplus(ledger, view, count=view.held - wanted)
-    return surplus and replace(surplus, reason="pods of other nodes wait for an address")
-
-
-def _surplus(ledger: Ledger, view: NicView, *, count: int) -> Shrink | None:
-    """Our configurations whose addresses have all been free for longest, at most `count` addresses; None when there is
-    none. A configuration leaves with all that it holds.
-    """
-    free = {slot.address: slot for slot in ledger.slots if slot.state is State.FREE}
-    ours = [config for config in view.secondaries if config.removable and config.addresses and _is_free(config, free)]
-    since_s = {config.name: max(free[address].since_s for address in config.addresses) for config in ours}
-    chosen: list[IPConfiguration] = []
-    for config in sorted(ours, key=lambda config: (since_s[config.name], config.addresses)):
-        if config.size <= count:
-            chosen.append(config)
-            count -= config.size
-    return _shrink(chosen) if chosen else None
-
-
-def _is_free(config: IPConfiguration, free: Mapping[Address, Slot]) -> bool:
-    return all(address in free and free[address].config == config.name for address in config.addresses)
-
-
-def _shrink(configs: Sequence[IPConfiguration], **reason: str) -> Shrink:
-    addresses = tuple(address for config in configs for address in config.addresses)
-    return Shrink(tuple(config.name for config in configs), addresses, **reason)
-
-
-def _failed(ledger: Ledger, view: NicView) -> Shrink | None:
-    """Our configurations that Azure has finished and that never became usable: they only take up room."""
-    failed = [config for config in _unusable(ledger, view) if config.removable]
-    return _shrink(failed, reason="Azure failed to make them work") if failed else None
-
-
-def _unusable(ledger: Ledger, view: NicView) -> list[IPConfiguration]:
-    """What never worked since it came. Others' may not be removed here: those are on the NIC for nothing, and what pods
-    need is needed beside them.
-    """
-    return [
-        config
-        for config in view.secondaries
-        if not config.ready and not config.attached and all(_is_programming(ledger, one) for one in config.addresses)
-    ]
-
-
-def _is_programming(ledger: Ledger, address: Address) -> bool:
-    slot = ledger.find(address)
-    return slot is not None and slot.state is State.PROGRAMMING
+    idle = surplus(ledger, view, count=view.held - wanted)
+    return idle and replace(idle, reason="pods of other nodes wait for an address")

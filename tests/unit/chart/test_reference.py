@@ -26,6 +26,7 @@ SPEAKERS = (
         "ipam/attachment_outcome.py",
         "ipam/near_limit.py",
         "node/state.py",
+        "node/pool/lost_addresses.py",
         "node/pool/nic_writer.py",
         "node/pool/pool_conditions.py",
         "node/pods/assignment.py",

@@ -9,7 +9,8 @@ import pytest
 
 from azure_cni.api.node_ip_pool import Recall
 from azure_cni.ipam.ledger import Ledger
-from azure_cni.ipam.plan import Grow, NoOp, Plan, Shrink, next_step, releasable
+from azure_cni.ipam.plan import Grow, NoOp, Plan, Shrink, next_step
+from azure_cni.ipam.removals import releasable
 from azure_cni.ipam.sizing import Policy, under_recall
 from azure_cni.model.nic import NicView
 from fakes.nic import FakeNic

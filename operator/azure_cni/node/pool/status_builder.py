@@ -8,7 +8,7 @@ from azure_cni.api import conditions, pool_entries, reading
 from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.errors import InternalFault, SubnetFull, Throttled
 from azure_cni.ipam import near_limit
-from azure_cni.ipam.plan import releasable
+from azure_cni.ipam.removals import releasable
 from azure_cni.node.pool import pool_conditions
 from azure_cni.node.pool.failures import Activity, Failure, Failures
 from azure_cni.node.pool.pool_object import PoolObject
