@@ -361,6 +361,6 @@ async def until_unsettled(world: NicUnderTest) -> NicView:
     for _ in range(200):
         view = await world.nic.read()
         if not view.settled:
-            return view
+            return await world.nic.read()  # of an instance the first may be from before, and its NIC from after
         await asyncio.sleep(0.005)
     raise AssertionError("no operation began")
