@@ -34,7 +34,7 @@ def peer(box: Box, nodes: list[Node], workload: Workload) -> Iterator[Pod]:  # n
 
 
 def _capz(box: Box, cloud: Cloud, node: Node) -> None:
-    """Writes of ours fail, and leave the NIC Failed between two tries: then Cluster API writes it."""
+    """The agent's writes fail and leave the NIC Failed between two tries: then Cluster API writes it."""
 
     def written() -> bool:
         if node.state() != "Failed":

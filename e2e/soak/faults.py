@@ -128,7 +128,7 @@ def _written(stage: Stage, *, tool: str) -> Iterator[None]:
 
 @contextmanager
 def _created_again(stage: Stage) -> Iterator[None]:
-    """Writes of ours fail until Cluster API finds the NIC Failed and creates it again."""
+    """The agent's writes fail until Cluster API finds the NIC Failed and creates it again."""
     with _nic_fault(stage, kind="fail", operation=None, times=0):
         _meddle(stage, "capz")
     yield

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from azure_cni.errors import CloudError
 from azure_cni.ipam import recovery
+from azure_cni.ipam.address_state import Holder
 from azure_cni.ipam.plan import Recover, Step
 from azure_cni.ipam.recovery import UNAVAILABLE, Recoveries, lost_addresses
 from azure_cni.model.nic import Address, NicView, StaticConfiguration
@@ -65,8 +66,7 @@ class LostAddresses:
 
     def _lives(self, lost: StaticConfiguration) -> bool:
         """Unless its pod is known not to be on this node: a ledger may come with the disk of another VM."""
-        slot = self._core.stored.ledger.find(lost.address)
-        holder = slot.holder if slot is not None else None
+        holder = self._holder_of(lost.address)
         return holder is not None and self._core.demand.presence(holder) is not Presence.ABSENT
 
     def next_write(self, due: tuple[StaticConfiguration, ...]) -> tuple[StaticConfiguration, ...]:
@@ -128,8 +128,7 @@ class LostAddresses:
     def _tell(self, address: Address, words: str) -> None:
         """Log it, and in a cluster tell whoever looks at the pod that has the address."""
         log.warning("an address of a pod cannot be taken back", extra={"address": str(address), "error": words})
-        slot = self._core.stored.ledger.find(address)
-        holder = slot.holder if slot is not None else None
+        holder = self._holder_of(address)
         if holder is None or not holder.pod_name or not self._core.settings.in_cluster:
             return
         pod = self._core.demand.pod_of(holder) or Pod(
@@ -140,6 +139,10 @@ class LostAddresses:
             "to give it an address that works; the NodeIPPool of the node says why"
         )
         self._events.publish_on_pod(pod, ADDRESS_LOST, message)
+
+    def _holder_of(self, address: Address) -> Holder | None:
+        slot = self._core.stored.ledger.find(address)
+        return slot.holder if slot is not None else None
 
     def _now_s(self) -> float:
         return self._core.ports.clock.boottime_s()
