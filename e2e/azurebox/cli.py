@@ -1,19 +1,17 @@
 """The command `e2e/box`: parses arguments, calls the parts, and turns a StepError into a message and a status."""
 
 import argparse
-import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from azurebox import azure, clusterdns, docker_host, host, lifecycle, processes, release, status, tools
 from azurebox.controlplane import command_line, people, people_environment
 from azurebox.fabric.topology import PLACES
-from azurebox.facts import AZURE_SOCKET, CACHE, DEFAULT_NODES, MAX_NODES, PREFIX, REPOSITORY, RUN
+from azurebox.facts import AZURE_SOCKET, DEFAULT_NODES, MAX_NODES, PREFIX, REPOSITORY, RUN
 from azurebox.guest import Guest
 from azurebox.machine import NETNS, Machine
 from azurebox.node import RUNTIMES
@@ -130,23 +128,9 @@ def _nodes(text: str) -> int:
     return number
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """One command at a time changes the box."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StepError(
-                "cannot change the box: another command is changing it", advice="wait for it to finish"
-            ) from None
-        yield
-
-
 def _up(options: argparse.Namespace) -> None:
     print(f"azure in a box: up, {options.nodes} nodes", flush=True)
-    with _alone():
+    with lifecycle.alone():
         lifecycle.up(options.nodes, runtime=options.runtime)
         if options.mode is not None:
             release.remember_mode(options.mode)
@@ -166,7 +150,7 @@ def _tools(_: argparse.Namespace) -> None:
 
 def _down(_: argparse.Namespace) -> None:
     print("azure in a box: down", flush=True)
-    with _alone():
+    with lifecycle.alone():
         lifecycle.down()
 
 
@@ -179,7 +163,7 @@ def _install(rest: list[str]) -> int:
     if _asks_for_help(rest):
         return _helm(["upgrade", "--help"])
     print("azure in a box: install", flush=True)
-    with _alone():
+    with lifecycle.alone():
         release.install(rest)
     return 0
 
@@ -189,14 +173,14 @@ def _demo(rest: list[str]) -> int:
 
     if _asks_for_help(rest):
         return _helm(["upgrade", "--help"])
-    return demo.run(rest, alone=_alone)
+    return demo.run(rest, alone=lifecycle.alone)
 
 
 def _demo_docker(options: argparse.Namespace) -> int:
     from azurebox import demo
 
     host.require_root()
-    return demo.run_docker(options.docker, alone=_alone)
+    return demo.run_docker(options.docker, alone=lifecycle.alone)
 
 
 def _scenarios(rest: list[str]) -> int:
@@ -216,7 +200,7 @@ def _soak(rest: list[str]) -> int:
 
 def _stage(rest: list[str]) -> None:
     """Nodes that nothing else uses, with azure-cni in the mode that `rest` names."""
-    with _alone():
+    with lifecycle.alone():
         print("azure in a box: up", flush=True)
         lifecycle.up(DEFAULT_NODES)
         clusterdns.withdraw()  # addresses are counted
@@ -314,13 +298,13 @@ def _start(options: argparse.Namespace) -> None:
 
 def _reboot(options: argparse.Namespace) -> None:
     lifecycle.require_up()
-    with _alone(), step(f"reboot {options.vm}"):
+    with lifecycle.alone(), step(f"reboot {options.vm}"):
         lifecycle.reboot(options.vm)
 
 
 def _guest(options: argparse.Namespace) -> None:
     lifecycle.require_up()
-    with _alone():
+    with lifecycle.alone():
         guest = Guest(options.name)
         if options.remove:
             guest.remove()
@@ -332,5 +316,5 @@ def _guest(options: argparse.Namespace) -> None:
 
 def _remove(options: argparse.Namespace) -> None:
     lifecycle.require_up()
-    with _alone(), step(f"remove {options.vm}"):
+    with lifecycle.alone(), step(f"remove {options.vm}"):
         lifecycle.remove(options.vm, keep_nic=options.keep_nic)

@@ -5,14 +5,17 @@ Anything less is a ruin (a crash, a reboot), which is cleared away first. `down`
 and by namespace, then looks whether anything is left, and says so.
 """
 
+import errno
 import shutil
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from azurebox import azure, cgroups, host, image, leftovers, processes, prometheus, tools
 from azurebox.controlplane import ControlPlane, kubectl
-from azurebox.facts import CONTROL_PLANE, DISKS, FABRIC_NETNS, MAX_NODES, RUN, node_name
+from azurebox.facts import CONTROL_PLANE, DISKS, FABRIC_NETNS, MAX_NODES, PREFIX, RUN, node_name
 from azurebox.machine import NETNS, Machine, ensure_netns, python_in
 from azurebox.node import CONTAINERD_SERVICE, RUNTIMES, Node, await_containerd
 from azurebox.processes import Process
@@ -23,6 +26,28 @@ CLOUD_TIMEOUT_S = 60
 REGISTER_TIMEOUT_S = 180
 NODES_AT_ONCE = 4
 RUNTIME = RUN / "runtime"  # which of RUNTIMES the nodes of this box have
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One command at a time changes the box, whoever gives it: there is one box on a machine.
+
+    The lock is a socket's name and no file: it is gone with its process, and `down` leaves nothing.
+
+    Raises:
+        StepError: another command is changing the box.
+
+    """
+    with socket.socket(socket.AF_UNIX) as lock:
+        try:
+            lock.bind(f"\0{PREFIX}alone")
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise StepError(
+                "cannot change the box: another command is changing it", advice="wait for it to finish"
+            ) from None
+        yield
 
 
 def up(count: int, *, runtime: str | None = None) -> None:

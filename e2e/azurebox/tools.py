@@ -110,7 +110,7 @@ REFERENCE = Module(
         "portmap": "github.com/containernetworking/plugins/plugins/meta/portmap",
         "ptp": "github.com/containernetworking/plugins/plugins/main/ptp",
     },
-    variables={},
+    variables={"github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion": REFERENCE_VERSION},
 )
 CONTAINERD = Module(
     "containerd",

@@ -1,11 +1,12 @@
 """What the box as a whole asks of its parts."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from azurebox import lifecycle, processes
+from azurebox import facts, lifecycle, processes
 from azurebox.steps import StepError
 
 ENDED = {"pid": 2**22 + 1, "started": 0, "argv": [], "env": {}, "wrappers": 0}  # no pid is as high
@@ -25,3 +26,13 @@ def test_what_was_stopped_on_a_vm_beside_the_cluster_does_not_keep_the_cluster_f
     record("azbox-vm1-kubelet")
     with pytest.raises(StepError, match="azbox-vm1-kubelet ended"):
         lifecycle.require_alive(cluster)
+
+
+def test_one_command_at_a_time_changes_the_box_whatever_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lifecycle, "PREFIX", f"azbox-test-{os.getpid()}-")
+    with lifecycle.alone():
+        monkeypatch.setattr(facts, "CACHE", tmp_path)
+        with pytest.raises(StepError, match="another command is changing it"), lifecycle.alone():
+            pass
+    with lifecycle.alone():
+        pass
