@@ -40,9 +40,17 @@ def busiest_minute(outcome: Outcome) -> int:
 
 
 def budget_s(outcome: Outcome) -> float:
-    """What one write for each node takes at the budget's pace."""
-    scenario = outcome.run.scenario
-    return MINUTE_S * scenario.nodes / scenario.writes_per_minute
+    """From the first request to the last change, at the budget's pace: one write for each node.
+
+    Where some are hungry, that is what brings up the pools; then the other pods come, and what they need is written by
+    those that have it and those that want it. How many writes that takes cannot be known before, so all that were made
+    count: the budget must have been used as long as anybody waited.
+    """
+    scenario, written = outcome.run.scenario, outcome.history.calls["nic.put"]
+    if not scenario.hungry:
+        return MINUTE_S * scenario.nodes / scenario.writes_per_minute
+    late_s = scenario.late_s - began_s(outcome)
+    return late_s + MINUTE_S * max(written - scenario.nodes, 0) / scenario.writes_per_minute
 
 
 def beside_the_demand(outcome: Outcome) -> str:

@@ -57,6 +57,18 @@ def test_the_budget_is_judged_in_real_time_and_without_faults(outcome, changes, 
     assert measures.beside_the_budget(outcome) == said
 
 
+def test_hungry_nodes_have_the_time_that_the_writes_made_for_them_take(outcome):
+    """The others bring up their pools first, as long as that may take; then each write more takes 1.2 s."""
+    scenario = replace(outcome.run.scenario, writes_per_minute=50, hungry=1, start_s=60.0, speed=1.0)
+    outcome.run, outcome.history.calls["nic.put"] = replace(outcome.run, scenario=scenario), 2 + 50
+    assert measures.budget_s(outcome) == pytest.approx(scenario.late_s - 10.0 + 60.0)
+
+    outcome.history.last_change_s = 10.0 + 1.09 * measures.budget_s(outcome)
+    assert measures.beside_the_budget(outcome) == ""
+    outcome.history.last_change_s = 10.0 + 1.11 * measures.budget_s(outcome)
+    assert measures.beside_the_budget(outcome).endswith("1.11 times what the budget allows")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
