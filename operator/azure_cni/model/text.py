@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -19,6 +19,8 @@ LONGEST: Final = 300
 _HISSING: Final = ("s", "x", "ch", "sh")
 NAMED: Final = 5
 """How many addresses, pods or failures a message names before it counts the rest."""
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # UTC without saying so, as `_moment`
 
 NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 """All that msgspec raises where bytes are not JSON of the wanted shape. The last two are no DecodeErrors: text that is
@@ -75,12 +77,12 @@ def few(things: Sequence[object], *, between: str = ", ", last: str = " and ") -
 
 def time_text(at_s: float) -> str:
     """For people: whole seconds."""
-    return f"{datetime.fromtimestamp(at_s, UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    return f"{_moment(at_s).isoformat(timespec='seconds')}Z"
 
 
 def exact_time_text(at_s: float) -> str:
     """For calculating on, with microseconds; the form of a `MicroTime`, which leases have."""
-    return f"{datetime.fromtimestamp(at_s, UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    return f"{_moment(at_s).isoformat(timespec='microseconds')}Z"
 
 
 def seconds_of(written: object) -> float | None:
@@ -91,7 +93,16 @@ def seconds_of(written: object) -> float | None:
     try:
         at = datetime.fromisoformat(str(written or ""))
         at_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-        datetime.fromtimestamp(at_s, UTC)
+        _moment(at_s)
     except (ValueError, OverflowError):
         return None
     return at_s
+
+
+def _moment(at_s: float) -> datetime:
+    """In UTC, without saying so. OverflowError outside the years 1 to 9999.
+
+    By calculation: what `datetime.fromtimestamp` takes, and how it fails, depends on the operating system's C library
+    (on Windows an OSError, for times before 1970 too).
+    """
+    return _EPOCH + timedelta(seconds=at_s)

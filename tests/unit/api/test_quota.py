@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime, tzinfo
+from typing import Self
+
 import pytest
 
 from azure_cni.api import vnet_quota
 from azure_cni.api.vnet_quota import Draft, LedgerEntry, Tokens
 from azure_cni.errors import DecodeFailed
-from azure_cni.model.text import seconds_of
+from azure_cni.model import text as model_text
+from azure_cni.model.text import exact_time_text, seconds_of, time_text
 
 NETWORKS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks"
 
@@ -114,3 +118,27 @@ def test_what_is_no_time_is_none(text: object) -> None:
 def test_a_time_that_could_not_be_written_again_is_none(text: str) -> None:
     """RFC 3339 has it, and an API server takes it; in UTC it is in no year from 1 to 9999."""
     assert seconds_of(text) is None
+
+
+class DatetimeOfWindows(datetime):
+    """As on Windows, whose C library knows no time before 1970 and none after 3000."""
+
+    @classmethod
+    def fromtimestamp(cls, timestamp: float, tz: tzinfo | None = None) -> Self:
+        if not 0 <= timestamp < 32_536_850_400:
+            raise OSError(22, "Invalid argument")
+        return super().fromtimestamp(timestamp, tz)
+
+
+@pytest.mark.parametrize(
+    ("text", "at_s"),
+    [("9999-12-31T23:59:59-14:00", None), ("1969-12-31T23:59:58Z", -2.0), ("9999-12-31T23:59:58Z", 253_402_300_798.0)],
+)
+def test_times_are_the_same_on_every_operating_system(
+    monkeypatch: pytest.MonkeyPatch, text: str, at_s: float | None
+) -> None:
+    monkeypatch.setattr(model_text, "datetime", DatetimeOfWindows)
+    assert seconds_of(text) == at_s
+    if at_s is not None:
+        assert time_text(at_s) == text
+        assert exact_time_text(at_s) == text.replace("Z", ".000000Z")
