@@ -6,10 +6,13 @@ A hostPath volume is bound once, when the container starts. When the directory i
 (package upgrades do both), the container keeps the old one, which the rest of the node no longer has. The kernel
 shows that in /proc/self/mountinfo (proc_pid_mountinfo(5)): the fourth field is the path of what is mounted, and ends in
 `//deleted` or becomes another path. Only a new container sees the new directory.
+
+Windows has no file descriptors of directories, and refuses to replace a program while it runs, but not to rename it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -21,25 +24,57 @@ from typing import BinaryIO, Final
 
 from azure_cni.errors import AzureCniError
 
+_LEFTOVER: Final = ".tmp"
+
+# Windows has no FIFOs among its files, no children that inherit them unasked, and follows what it calls a link.
+_TO_READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
+
 
 def replace_file(path: Path, content: bytes, *, mode: int) -> None:
     """Put a file in place at once, for a reader, for a crash, and while the old one is being executed. OSError.
 
     The temporary name begins with a dot and has an ending that neither a runtime's search for configurations nor one
-    for plugins takes for its own.
+    for plugins takes for its own (`sweep`).
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_LEFTOVER, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as temporary:
             temporary.write(content)
             os.fchmod(temporary.fileno(), mode)
             temporary.flush()
             os.fsync(temporary.fileno())
-        Path(name).replace(path)
+        _into_place(Path(name), path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def _into_place(temporary: Path, path: Path) -> None:
+    """Rename over what is there. Where that is refused, what is there goes aside first, and comes back if need be."""
+    try:
+        temporary.replace(path)
+    except PermissionError as refused:
+        aside = temporary.with_suffix(f".old{_LEFTOVER}")
+        try:
+            path.rename(aside)
+        except OSError:
+            raise refused from None
+        try:
+            temporary.replace(path)
+        except OSError:
+            aside.rename(path)
+            raise
+
+
+def sweep(path: Path) -> None:
+    """Remove what `replace_file` has left beside a file: temporary ones of an agent that was killed, and programs that
+    ran when they were replaced. OSError, but not for those that still run.
+    """
+    for leftover in path.parent.glob(f".{path.name}.*{_LEFTOVER}"):
+        with contextlib.suppress(PermissionError):
+            leftover.unlink(missing_ok=True)
 
 
 def open_file(path: Path, *, follow: bool = True) -> BinaryIO:
@@ -47,7 +82,7 @@ def open_file(path: Path, *, follow: bool = True) -> BinaryIO:
 
     A FIFO without a writer would hold the caller up for ever, and a device may do anything when it is opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    descriptor = os.open(path, _TO_READ | (0 if follow else _NO_LINK))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a regular file")
@@ -55,7 +90,9 @@ def open_file(path: Path, *, follow: bool = True) -> BinaryIO:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a rename or removal in the directory last. OSError."""
+    """Make a rename or removal in the directory last, where the system has a call for that. OSError."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

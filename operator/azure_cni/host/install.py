@@ -26,7 +26,7 @@ import msgspec
 from azure_cni.cni.config import NEWEST, PLUGIN
 from azure_cni.datapath.conflicts import Conflict, conflists_before
 from azure_cni.errors import AzureCniError
-from azure_cni.host.files import replace_file, sync_directory
+from azure_cni.host.files import replace_file, sweep, sync_directory
 from azure_cni.model.text import NOT_JSON
 
 CONFLIST: Final = "10-azure-cni.conflist"
@@ -42,6 +42,7 @@ def conflist_name(value: object) -> str:
     return value
 
 
+_WINDOWS_ENDING: Final = ".exe"
 _CONFIG_ENDINGS: Final = frozenset({".conf", ".conflist", ".json"})  # libcni, ConfFiles
 _BINARY_MODE: Final = 0o755
 _CONFLIST_MODE: Final = 0o644
@@ -62,8 +63,8 @@ class HostPlugin:
 
     @property
     def binary(self) -> Path:
-        """The binary on the node."""
-        return self.bin_dir / PLUGIN
+        """The binary on the node, with the ending that a program of its system has."""
+        return self.bin_dir / (PLUGIN + (_WINDOWS_ENDING if self.source.suffix == _WINDOWS_ENDING else ""))
 
     @property
     def conflist(self) -> Path:
@@ -181,7 +182,7 @@ def _identity(path: Path) -> tuple[int, ...] | None:
 
 def _put(path: Path, content: bytes, *, mode: int) -> bool:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    _sweep(path)
+    sweep(path)
     if (
         path.is_file()
         and not path.is_symlink()
@@ -191,12 +192,6 @@ def _put(path: Path, content: bytes, *, mode: int) -> bool:
         return False
     replace_file(path, content, mode=mode)
     return True
-
-
-def _sweep(path: Path) -> None:
-    """Remove temporary files of an agent that was killed while writing."""
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        leftover.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Binary and conflist on a node that goes on working meanwhile."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,66 @@ def test_the_same_binary_is_left_alone(plugin):
     before = plugin.binary.stat()
     assert not plugin.install_binary()
     assert plugin.binary.stat().st_ino == before.st_ino
+
+
+@pytest.fixture
+def running_on_windows(monkeypatch):
+    """Windows' file system as far as it matters here: no directory is opened, and no program replaced or removed while
+    it runs, but it may be renamed. Returns what runs; a name that goes from it has ended.
+    """
+    running: set[bytes] = set()
+    replace, unlink = Path.replace, Path.unlink
+
+    def refuse(path: Path) -> None:
+        if path.exists() and path.read_bytes() in running:
+            raise PermissionError(13, "Access is denied", str(path))
+
+    def refusing_replace(self: Path, target: Path) -> Path:
+        refuse(Path(target))
+        return replace(self, target)
+
+    def refusing_unlink(self: Path, *, missing_ok: bool = False) -> None:
+        refuse(self)
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "replace", refusing_replace)
+    monkeypatch.setattr(Path, "unlink", refusing_unlink)
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    return running
+
+
+def test_on_windows_a_program_is_replaced_while_it_runs_and_removed_later(tmp_path, running_on_windows):
+    source = tmp_path / "azure-cni.exe"
+    source.write_bytes(b"MZ one")
+    plugin = HostPlugin(source, tmp_path / "bin", tmp_path / "net.d")
+    assert plugin.install_binary()
+    running_on_windows.add(b"MZ one")
+    source.write_bytes(b"MZ two")
+    assert plugin.install_binary()
+    assert plugin.binary.name == "azure-cni.exe"
+    assert plugin.binary.read_bytes() == b"MZ two"
+    (aside,) = names(plugin.bin_dir) - {"azure-cni.exe"}
+    assert not plugin.install_binary()
+    assert names(plugin.bin_dir) == {"azure-cni.exe", aside}
+    running_on_windows.clear()
+    assert not plugin.install_binary()
+    assert names(plugin.bin_dir) == {"azure-cni.exe"}
+
+
+def test_what_can_be_neither_replaced_nor_renamed_stays_and_is_named(plugin, monkeypatch):
+    """A reader that has it open and shares nothing."""
+    plugin.install_binary()
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "The process cannot access the file", str(target))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
+    plugin.source.write_bytes(b"\x7fELF two")
+    with pytest.raises(AzureCniError, match=r"cannot install the plugin binary .*: The process cannot access the file"):
+        plugin.install_binary()
+    assert names(plugin.bin_dir) == {"azure-cni"}
+    assert plugin.binary.read_bytes() == b"\x7fELF one"
 
 
 @pytest.mark.parametrize("spoil", ["content", "mode", "symlink"])
