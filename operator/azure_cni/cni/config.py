@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from azure_cni.cni.systems import LINUX, NodeSystem
 from azure_cni.errors import ConfigInvalid, VersionUnsupported
 from azure_cni.model.text import legible
 
@@ -51,11 +52,11 @@ def answer_version(config: object) -> str:
 PLUGIN: Final = "azure-cni"
 """Our `type`: the name of the binary."""
 
-DEFAULT_SOCKET: Final = "/run/azure-cni/cni.sock"
+DEFAULT_SOCKET: Final = LINUX.default_socket
 
 _NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # CNI specification 1.1.0, network configuration, `name`
 _MAX_NETWORK = 255  # NAME_MAX: libcni keeps results in files that are named by it
-_MAX_SOCKET = 107  # bytes of sun_path without its end (unix(7))
+_SHOWN_PATH: Final = 214
 _RUNTIMES_OWN: Final = "cni.dev/"
 
 
@@ -76,12 +77,16 @@ class ValidAttachment(msgspec.Struct, frozen=True):
 
 
 class NetConf(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration that was found good."""
+    """A configuration that was found good.
+
+    `run_dir` is where the binary leaves records for the agent, and looks for its mark; "" is that of the socket.
+    """
 
     version: str = msgspec.field(name="cniVersion")
     name: str
     type: str
     socket: str = DEFAULT_SOCKET
+    run_dir: str = msgspec.field(name="runDir", default="")
     args: dict[str, Any] | None = None
     capabilities: dict[str, bool] | None = None
     runtime_config: dict[str, Any] | None = msgspec.field(name="runtimeConfig", default=None)
@@ -100,12 +105,15 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
 _KNOWN: Final = tuple(name for name in NetConf.__struct_encode_fields__ if not name.startswith(_RUNTIMES_OWN))
 
 
-def parse(config: Mapping[str, Any]) -> NetConf:
-    """Check a configuration and take from it what is ours. ConfigInvalid, or VersionUnsupported."""
+def parse(config: Mapping[str, Any], *, system: NodeSystem = LINUX) -> NetConf:
+    """Check a configuration of a node of that `system` and take from it what is ours. ConfigInvalid, or
+    VersionUnsupported.
+    """
     required_version(config)
     _refuse_unknown(config)
+    given = {"socket": system.default_socket} | {key: value for key, value in config.items() if key != "ipam"}
     try:
-        conf = msgspec.convert({key: value for key, value in config.items() if key != "ipam"}, NetConf)
+        conf = msgspec.convert(given, NetConf)
     except msgspec.ValidationError as error:
         raise _invalid(legible(str(error))) from error
     if not is_network_name(conf.name):
@@ -115,9 +123,9 @@ def parse(config: Mapping[str, Any]) -> NetConf:
         )
     if conf.type != PLUGIN:
         raise _invalid(f'its type is "{legible(conf.type, _SHOWN)}", and this is {PLUGIN}')
-    if not conf.socket.startswith("/") or len(conf.socket.encode()) > _MAX_SOCKET:
-        shown = legible(conf.socket, 2 * _MAX_SOCKET)
-        raise _invalid(f'socket "{shown}" is not an absolute path of at most {_MAX_SOCKET} bytes')
+    for key, named, naming in (("socket", conf.socket, system.socket), ("runDir", conf.run_dir, system.directory)):
+        if not naming.allows(named) and (named or key == "socket"):
+            raise _invalid(f'{key} "{legible(named, _SHOWN_PATH)}" {naming.words}')
     return conf
 
 

@@ -18,6 +18,7 @@ import msgspec
 from azure_cni.cni.config import NetConf, answer_version, is_network_name, parse
 from azure_cni.cni.requested import requested_address
 from azure_cni.cni.results import previous_addresses
+from azure_cni.cni.systems import LINUX, NodeSystem
 from azure_cni.errors import AzureCniError, ConfigInvalid, DecodeFailed, EnvironmentInvalid, NoAddress, RequestError
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.model.nic import Address
@@ -70,7 +71,6 @@ _CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # CNI specification,
 _MAX_CONTAINER_ID = 255
 """NAME_MAX: libcni keeps the result in a file that is named by it. containerd's and CRI-O's have 64 characters."""
 _MAX_IFNAME = 15  # IFNAMSIZ - 1 (Linux, if.h)
-_MAX_NETNS = 4095  # PATH_MAX - 1 (Linux, limits.h)
 _MAX_NAME = 253
 """Of a pod or namespace (Kubernetes, names: a DNS subdomain); of podman's containers as well, which it names so."""
 _SHOWN = 80
@@ -102,8 +102,11 @@ _DEL_DECODER: Final = msgspec.json.Decoder(_DelBody)
 _NAME_DECODER: Final = msgspec.json.Decoder(_Named)
 
 
-def decode(verb: str, body: bytes) -> Request:
-    """Read the request for one of VERBS. DecodeFailed, EnvironmentInvalid, ConfigInvalid or VersionUnsupported."""
+def decode(verb: str, body: bytes, *, system: NodeSystem = LINUX) -> Request:
+    """Read the request for one of VERBS, of a runtime on that `system`.
+
+    DecodeFailed, EnvironmentInvalid, ConfigInvalid or VersionUnsupported.
+    """
     try:
         if verb == "del":
             named = _DEL_DECODER.decode(body)
@@ -114,14 +117,14 @@ def decode(verb: str, body: bytes) -> Request:
         raise DecodeFailed(f"cannot read the {verb} request: {shown}; it begins {body[:_SHOWN]!r}") from error
     match verb:
         case "add":
-            config = parse(raw.config)
-            return Add(_holder(raw, config), config, requested_address(config, raw.args))
+            config = parse(raw.config, system=system)
+            return Add(_holder(raw, config, system), config, requested_address(config, raw.args))
         case "check":
-            return _check(raw, parse(raw.config))
+            return _check(raw, parse(raw.config, system=system), system)
         case "gc":
-            return _collect(parse(raw.config))
+            return _collect(parse(raw.config, system=system))
         case "status":
-            parse(raw.config)
+            parse(raw.config, system=system)
             return Status()
     raise DecodeFailed(f'cannot do "{legible(verb, _SHOWN)}": the verbs are {", ".join(VERBS)}')
 
@@ -172,12 +175,11 @@ def _is_ifname(name: str) -> bool:
     return name.isprintable() and re.search(r"[/:\s]", name) is None
 
 
-def _holder(raw: _Body, config: NetConf) -> Holder:
+def _holder(raw: _Body, config: NetConf, system: NodeSystem) -> Holder:
     sandbox = _sandbox(config.name, raw.containerID, raw.ifname)
-    if not raw.netns.startswith("/") or len(raw.netns) > _MAX_NETNS or not raw.netns.isprintable():
+    if not system.netns.allows(raw.netns) or not raw.netns.isprintable():
         raise EnvironmentInvalid(
-            f'cannot use CNI_NETNS "{legible(raw.netns, _SHOWN)}" for container {raw.containerID}: it must be the path '
-            "of a network namespace"
+            f'cannot use CNI_NETNS "{legible(raw.netns, _SHOWN)}" for container {raw.containerID}: {system.netns.words}'
         )
     return Holder(
         sandbox,
@@ -199,8 +201,8 @@ def _name(args: Mapping[str, str], key: str) -> str:
     return name
 
 
-def _check(raw: _Body, config: NetConf) -> Check:
-    holder = _holder(raw, config)
+def _check(raw: _Body, config: NetConf, system: NodeSystem) -> Check:
+    holder = _holder(raw, config, system)
     if config.prev_result is None:
         raise ConfigInvalid("cannot check a sandbox without prevResult: the runtime must give the result of its ADD")
     return Check(holder, previous_addresses(config.prev_result, ifname=holder.sandbox.ifname))

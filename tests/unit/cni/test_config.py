@@ -3,6 +3,7 @@ import pytest
 
 from azure_cni.cni.config import DEFAULT_SOCKET, SUPPORTED, Dns, parse
 from azure_cni.cni.conflist import conflist
+from azure_cni.cni.systems import LINUX, WINDOWS
 from azure_cni.errors import ConfigInvalid, VersionUnsupported
 
 BARE = {"cniVersion": "1.0.0", "name": "azure-cni", "type": "azure-cni"}
@@ -100,3 +101,35 @@ def test_the_conflist_is_readable_and_of_a_version_that_old_runtimes_speak():
 def test_a_conflist_that_we_would_refuse_is_not_written(change, error):
     with pytest.raises(error):
         conflist(**change)
+
+
+PIPE = r"\\.\pipe\ProtectedPrefix\Administrators\azure-cni"
+
+
+def test_on_windows_the_socket_is_a_pipe_and_the_records_have_a_directory():
+    assert parse(BARE, system=WINDOWS).socket == PIPE
+    conf = parse(BARE | {"socket": r"\\.\pipe\other", "runDir": r"C:\k\azure-cni"}, system=WINDOWS)
+    assert (conf.socket, conf.run_dir) == (r"\\.\pipe\other", r"C:\k\azure-cni")
+
+
+def test_on_linux_records_may_have_a_directory_too():
+    assert parse(BARE).run_dir == ""
+    assert parse(BARE | {"runDir": "/run/elsewhere"}).run_dir == "/run/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("system", "change", "words"),
+    [
+        (WINDOWS, {"socket": "/run/azure-cni/cni.sock"}, r'socket "/run/azure-cni/cni.sock" is not the name of a pipe'),
+        (WINDOWS, {"socket": PIPE + r"\more"}, "is not the name of a pipe"),
+        (WINDOWS, {"socket": "\\\\.\\pipe\\" + "x" * 248}, "is not the name of a pipe"),
+        (WINDOWS, {"socket": ""}, "is not the name of a pipe"),
+        (WINDOWS, {"runDir": "/run/azure-cni"}, 'runDir "/run/azure-cni" is not an absolute path of at most 247'),
+        (WINDOWS, {"runDir": "k"}, 'runDir "k" is not an absolute path'),
+        (LINUX, {"socket": PIPE}, "is not an absolute path of at most 107 bytes"),
+        (LINUX, {"runDir": "C:\\k"}, "is not an absolute path"),
+    ],
+)
+def test_names_of_another_system_are_refused(system, change, words):
+    with pytest.raises(ConfigInvalid, match=words):
+        parse(BARE | change, system=system)

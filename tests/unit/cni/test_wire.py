@@ -5,6 +5,7 @@ import msgspec
 import pytest
 
 from azure_cni import errors
+from azure_cni.cni.systems import WINDOWS
 from azure_cni.cni.wire import VERBS, Add, Check, Collect, Delete, Status, decode, error_body, version_of
 from azure_cni.errors import ConfigInvalid, DecodeFailed, EnvironmentInvalid, VersionUnsupported
 from azure_cni.host.audit_lines import LONGEST_LINE
@@ -324,3 +325,24 @@ def test_a_request_of_a_hundred_thousand_brackets_is_reported_as_one_that_cannot
     with pytest.raises(DecodeFailed, match=f"cannot read the {verb} request: ") as caught:
         decode(verb, deep)
     assert error_body(caught.value, "1.1.0")[1]["code"] == 6
+
+
+GUID = "0f8c6f3e-1d2b-4c5a-9e7f-a1b2c3d4e5f6"
+
+
+def test_a_windows_runtime_names_a_namespace_by_its_guid():
+    for netns in (GUID, GUID.upper()):
+        request = decode("add", body(netns=netns), system=WINDOWS)
+        assert isinstance(request, Add)
+        assert request.holder.netns == netns
+
+
+@pytest.mark.parametrize("netns", ["", "/run/netns/a", "none", f"{{{GUID}}}", GUID + "0", GUID[:-1] + "g"])
+def test_what_is_no_guid_is_refused_there(netns):
+    with pytest.raises(EnvironmentInvalid, match=r"CNI_NETNS .*: it must be the GUID of a network namespace"):
+        decode("add", body(netns=netns), system=WINDOWS)
+
+
+def test_a_guid_is_refused_on_linux():
+    with pytest.raises(EnvironmentInvalid, match="it must be the path of a network namespace"):
+        decode("check", body(CONFIG | {"prevResult": PREVIOUS}, netns=GUID))

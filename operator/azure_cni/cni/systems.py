@@ -1,0 +1,65 @@
+"""What the operating systems of nodes call things that a runtime and a conflist name. Pure.
+
+The rules are data, chosen by whoever wires the agent, and never by the system that this code runs on: so both are
+tried everywhere, and a record that was written on one is read on the other.
+
+A Linux runtime names a network namespace by a path. A Windows one names it by the GUID of a namespace of HNS, the
+Windows service that networks containers. The agent's socket is a Unix socket there and a named pipe here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How one kind of name must look: a pattern, the greatest length in bytes, and the rule as words."""
+
+    pattern: re.Pattern[str]
+    longest: int
+    words: str
+
+    def allows(self, name: str) -> bool:
+        """Whether something may have this name."""
+        return len(name.encode(errors="replace")) <= self.longest and self.pattern.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSystem:
+    """One operating system. `socket`: where the agent listens; `default_socket`: unless the conflist says otherwise.
+    `directory`: where agent and binary leave each other files.
+    """
+
+    netns: Naming
+    socket: Naming
+    directory: Naming
+    default_socket: str
+
+
+_GUID = "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
+
+_ABSOLUTE = re.compile("/.*", re.DOTALL)
+
+LINUX: Final = NodeSystem(
+    netns=Naming(_ABSOLUTE, 4095, "it must be the path of a network namespace"),  # PATH_MAX - 1 (limits.h)
+    socket=Naming(_ABSOLUTE, 107, "is not an absolute path of at most 107 bytes"),  # sun_path without its end (unix(7))
+    directory=Naming(_ABSOLUTE, 4095, "is not an absolute path"),
+    default_socket="/run/azure-cni/cni.sock",
+)
+
+WINDOWS: Final = NodeSystem(
+    netns=Naming(re.compile(_GUID), 36, "it must be the GUID of a network namespace"),
+    # Microsoft documentation, CreateNamedPipe: 256 characters in all, and no backslash in the pipe's name. Those under
+    # ProtectedPrefix\Administrators are the exception, and only administrators can make one there.
+    socket=Naming(
+        re.compile(r"\\\\\.\\pipe\\(?:ProtectedPrefix\\Administrators\\)?[^\\]+"),
+        256,
+        r"is not the name of a pipe (\\.\pipe\NAME) of at most 256 characters",
+    ),
+    # Microsoft documentation, "Maximum Path Length Limitation": a directory leaves room for the name of a file.
+    directory=Naming(re.compile(r"[A-Za-z]:\\.*"), 247, "is not an absolute path of at most 247 characters"),
+    default_socket=r"\\.\pipe\ProtectedPrefix\Administrators\azure-cni",
+)
