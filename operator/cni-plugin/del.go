@@ -48,10 +48,11 @@ func (p *plugin) del(args *skel.CmdArgs, conf delConf) error {
 	if !errors.As(err, &silent) {
 		return err
 	}
-	if !silent.reached && !mayHoldAddress(filepath.Dir(conf.Socket), args.ContainerID) {
+	runDir := runDirOf(conf.RunDir, conf.Socket)
+	if !silent.reached && !mayHoldAddress(runDir, args.ContainerID) {
 		return nil
 	}
-	dir := filepath.Join(filepath.Dir(conf.Socket), "released")
+	dir := filepath.Join(runDir, "released")
 	if err := writeRecord(dir, recordName(conf.Name, args.ContainerID, args.IfName), request); err != nil {
 		return types.NewError(types.ErrIOFailure,
 			fmt.Sprintf("cannot record the release of %s/%s in %s: %v", args.ContainerID, args.IfName, dir, err), silent.Error())
@@ -64,6 +65,7 @@ type delConf struct {
 	CNIVersion string
 	Name       string
 	Socket     string
+	RunDir     string
 }
 
 // lenientConfig reads what it can: each key separately, with a default for one that is missing or of no use.
@@ -73,7 +75,9 @@ func lenientConfig(data []byte) delConf {
 	if json.Unmarshal(data, &keys) != nil {
 		return conf
 	}
-	for key, into := range map[string]*string{"cniVersion": &conf.CNIVersion, "name": &conf.Name, "socket": &conf.Socket} {
+	for key, into := range map[string]*string{
+		"cniVersion": &conf.CNIVersion, "name": &conf.Name, "socket": &conf.Socket, "runDir": &conf.RunDir,
+	} {
 		var value string
 		if json.Unmarshal(keys[key], &value) == nil && value != "" {
 			*into = value
@@ -81,6 +85,9 @@ func lenientConfig(data []byte) delConf {
 	}
 	if !filepath.IsAbs(conf.Socket) {
 		conf.Socket = defaultSocket
+	}
+	if !filepath.IsAbs(conf.RunDir) {
+		conf.RunDir = ""
 	}
 	return conf
 }

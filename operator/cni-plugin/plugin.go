@@ -74,15 +74,15 @@ func (p *plugin) status(args *skel.CmdArgs) error {
 	}
 	_, err = ask(conf.Socket, verbStatus, nodeRequest(args))
 	var silent *noAnswer
-	if errors.As(err, &silent) && hasServed(conf.Socket) {
+	if errors.As(err, &silent) && hasServed(runDirOf(conf.RunDir, conf.Socket)) {
 		return nil
 	}
 	return withCode(types.ErrPluginNotAvailable, err)
 }
 
-// hasServed: the agent has left its mark beside the socket, on a file system that a reboot clears.
-func hasServed(socket string) bool {
-	_, err := os.Stat(filepath.Join(filepath.Dir(socket), "served"))
+// hasServed: the agent has left its mark in its directory, on a file system that a reboot clears.
+func hasServed(runDir string) bool {
+	_, err := os.Stat(filepath.Join(runDir, "served"))
 	return err == nil
 }
 

@@ -66,6 +66,27 @@ func TestDelWithoutAgentIsRecorded(t *testing.T) {
 	}
 }
 
+// A pipe is in no directory, so a node with one names a directory. Here a socket stands for the pipe.
+func TestTheConfigMayNameTheDirectoryOfRecordsAndMark(t *testing.T) {
+	socket, runDir := socketPath(t), filepath.Dir(socketPath(t))
+	conf := strings.Replace(config("1.1.0", socket), "{", fmt.Sprintf(`{"runDir":%q,`, runDir), 1)
+	assigned(t, filepath.Join(runDir, "cni.sock"))
+	wantSuccess(t, call(t, sandboxEnv("DEL"), conf), "")
+	if found := records(t, filepath.Join(runDir, "cni.sock")); len(found) != 1 {
+		t.Errorf("%d records in runDir, want 1", len(found))
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(socket), "released")); !os.IsNotExist(err) {
+		t.Errorf("beside the socket is a directory of records, too (%v)", err)
+	}
+	wantError(t, call(t, nodeEnv("STATUS"), conf), 50)
+	if err := os.WriteFile(filepath.Join(runDir, "served"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantSuccess(t, call(t, nodeEnv("STATUS"), conf), "")
+	relative := strings.Replace(conf, runDir, "run", 1)
+	wantError(t, call(t, nodeEnv("STATUS"), relative), 7, `cannot use runDir "run" of the network config`)
+}
+
 // The agent looks for a sandbox's record by its name before an ADD (host/run_directory.py): the same here and there
 // (tests/unit/host/test_released.py).
 func TestTheNameOfARecordIsWhatTheAgentLooksFor(t *testing.T) {

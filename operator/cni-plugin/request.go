@@ -20,6 +20,16 @@ var defaultSocket = "/run/azure-cni/cni.sock"
 type netConf struct {
 	CNIVersion string `json:"cniVersion"`
 	Socket     string `json:"socket"`
+	RunDir     string `json:"runDir"`
+}
+
+// runDirOf is the directory in which binary and agent leave each other files: that of the socket, unless the config
+// names another one, as it has to where the socket is a pipe, which is in no directory.
+func runDirOf(configured, socket string) string {
+	if configured != "" {
+		return configured
+	}
+	return filepath.Dir(socket)
 }
 
 func (p *plugin) readConfig(args *skel.CmdArgs) (netConf, error) {
@@ -35,6 +45,9 @@ func (p *plugin) readConfig(args *skel.CmdArgs) (netConf, error) {
 	}
 	if conf.Socket != defaultSocket && !filepath.IsAbs(conf.Socket) {
 		return conf, invalidConfig("cannot use socket %q of the network config: it is not an absolute path (default: %s)", conf.Socket, defaultSocket)
+	}
+	if conf.RunDir != "" && !filepath.IsAbs(conf.RunDir) {
+		return conf, invalidConfig("cannot use runDir %q of the network config: it is not an absolute path (default: the socket's directory)", conf.RunDir)
 	}
 	return conf, nil
 }
