@@ -46,6 +46,7 @@ from azure_cni.errors import (
     Throttled,
     VersionUnknown,
 )
+from azure_cni.model.identity import assignable
 
 _LINKED = re.compile(r"not have permission to perform action(?:\(s\))? '([^']+)' on the linked scope\(s\) '([^']+)'")
 _DIRECT = re.compile(r"authorization to perform action '([^']+)' over scope '([^']+)'")
@@ -182,7 +183,7 @@ def _denied(what: str, fault: Fault) -> AccessDenied:
     object_id = short(who.group(1), most=80) if who else ""
     identity = f"the identity with object id {object_id}" if who else "the agent's identity"
     text = (
-        f"cannot {what}: {identity} lacks {action} on {scope}; "
+        f"cannot {what}: {identity} lacks {action} on {assignable(scope)}; "
         "assign it a role with that action there (a new assignment takes some minutes to work)"
     )
     return AccessDenied(text, action=action, scope=scope, who=object_id, azure_code=fault.code)

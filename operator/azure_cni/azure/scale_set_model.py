@@ -158,7 +158,8 @@ def _kept(name: str, raw: Document, nic: NicDocument) -> Document:
 
 def _new(name: ConfigName, model: InstanceModel, nic: NicDocument) -> Document:
     """In the subnet and the application security groups of the primary one, and in none of its pools."""
-    primary = next((raw for key, raw in model.configs.items() if nic.primary and key == nic.primary.name), None)
+    named = nic.primary.name.lower() if nic.primary else None
+    primary = next((raw for key, raw in model.configs.items() if key.lower() == named), None)
     properties = primary.get("properties") if primary else None
     if not isinstance(properties, Mapping) or not properties.get("subnet"):
         raise CloudUnreachable(

@@ -73,15 +73,16 @@ class ScaleSetNic:
         what = f"change {self._nic.label}"
         model, nic = await self._documents()
         self._refuse_early(model, nic, observed, remove=remove, attach=attach, what=what)
-        there = {ConfigName(config.name) for config in nic.configs} | {ConfigName(name) for name in model.configs}
-        leaving = there & set(remove)
+        names = (*model.configs, *(config.name for config in nic.configs))
+        there = {name.lower(): ConfigName(name) for name in names}  # to Azure, two that differ in case are one
+        leaving = set(there.values()) & set(remove)
         self._refuse_kept(leaving - scale_set_model.removable(model, nic, shrink=self._shrink), what=what)
         refuse_too_many(len(there) - len(leaving) + add, add=add, what=what)
         if remove and not leaving and not add and not self._view_of(model, nic).failed:
             return self._view_of(model, nic)
-        names = new_names(self._chance, count=add, taken={name.lower() for name in there})
-        body = scale_set_model.changed(model, nic, observed=observed, add=names, remove=leaving)
-        return await self._put(model, nic, body, added=names, removed=leaving)
+        new = new_names(self._chance, count=add, taken=set(there))
+        body = scale_set_model.changed(model, nic, observed=observed, add=new, remove=leaving)
+        return await self._put(model, nic, body, added=new, removed=leaving)
 
     async def recover(self, observed: NicView, configs: Sequence[StaticConfiguration]) -> NicView:
         """Refused: the model of an instance names no addresses."""

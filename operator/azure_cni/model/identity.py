@@ -29,9 +29,9 @@ ROLE: Final = "azure-cni agent"
 """Of docs/azure-role.json, which has every action that a node may lack whose VM is a resource of its own."""
 SCALE_SETS_ROLE: Final = "azure-cni scale sets"
 """Of docs/azure-role-scale-sets.json, which has what is lacking beside it for an instance of a Uniform scale set."""
-_OF_SCALE_SETS: Final = re.compile(
-    r"(/.+/Microsoft\.Compute/virtualMachineScaleSets/[^/]+)/.*|(/.+/Microsoft\.Compute/locations/.*)", re.IGNORECASE
-)
+_SCALE_SET: Final = re.compile(r"(/.+/Microsoft\.Compute/virtualMachineScaleSets/[^/]+)/.*", re.IGNORECASE)
+_LOCATION: Final = re.compile(r"(/subscriptions/[^/]+)/providers/([^/]+)/locations/.*", re.IGNORECASE)
+"""Where operations are polled: nothing at which a role can be assigned."""
 _OBJECT_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SCOPE: Final = re.compile(r"/subscriptions/[A-Za-z0-9_.()/-]+")
 
@@ -40,14 +40,23 @@ def role_assignment(*, identity: str, scope: str) -> str:
     """The command that assigns the role to who has that object ID, at a resource ID; "" where `scope` is none.
 
     Both may be words of others, for a person to copy: what is no object ID stands there as OBJECT-ID. At an instance of
-    a Uniform scale set it is the role for those, and it is assigned at the set.
+    a Uniform scale set, and at operations of its provider, it is the role for those.
     """
     if not _SCOPE.fullmatch(scope):
         return ""
     who = identity if _OBJECT_ID.fullmatch(identity) else "OBJECT-ID"
-    of_sets = _OF_SCALE_SETS.fullmatch(scope)
-    role, where = (SCALE_SETS_ROLE, of_sets[1] or of_sets[2]) if of_sets else (ROLE, scope)
-    return f'az role assignment create --assignee {who} --role "{role}" --scope {shlex.quote(where)}'
+    polled = _LOCATION.fullmatch(scope)
+    of_sets = _SCALE_SET.fullmatch(scope) or (polled and polled[2].lower() == "microsoft.compute")
+    role = SCALE_SETS_ROLE if of_sets else ROLE
+    return f'az role assignment create --assignee {who} --role "{role}" --scope {shlex.quote(assignable(scope))}'
+
+
+def assignable(scope: str) -> str:
+    """Where a role is assigned that something lacks at this scope: for an instance of a Uniform scale set the set, for
+    operations in a region the subscription, else that scope itself.
+    """
+    found = _SCALE_SET.fullmatch(scope) or _LOCATION.fullmatch(scope)
+    return found[1] if found else scope
 
 
 @dataclass(frozen=True, slots=True)

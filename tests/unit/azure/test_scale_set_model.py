@@ -64,6 +64,15 @@ def seen(document: NicDocument) -> NicView:
     return nic_document.view(document, working={})
 
 
+def test_names_of_model_and_nic_may_differ_in_case() -> None:
+    """Azure takes them for the same: the primary one's subnet is found, and nothing is written twice."""
+    document, shown = recorded(), nic("VMSS1")
+    assert configs(document)[0]["name"] == "vmss1"
+    body = scale_set_model.changed(model_of(document), shown, observed=seen(shown), add=[NEW])
+    assert [config["name"] for config in configs(body)] == ["vmss1", NEW]
+    assert configs(body)[1]["properties"]["subnet"] == configs(document)[0]["properties"]["subnet"]
+
+
 def test_a_growth_sends_the_network_profile_alone() -> None:
     document = recorded()
     body = scale_set_model.changed(model_of(document), nic("vmss1"), observed=seen(nic("vmss1")), add=[NEW])

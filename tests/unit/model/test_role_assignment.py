@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from azure_cni.model.identity import role_assignment
+from azure_cni.model.identity import assignable, role_assignment
 
 WHO = "00000000-1111-2222-3333-444444444444"
 NIC = "/subscriptions/s/resourceGroups/a (b)/providers/Microsoft.Network/networkInterfaces/nic"
@@ -23,6 +23,16 @@ def test_at_an_instance_of_a_uniform_scale_set_it_is_the_role_for_those_at_the_s
         assert words[-4:] == ["--role", "azure-cni scale sets", "--scope", of_set]
     vm = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm1"
     assert shlex.split(role_assignment(identity=WHO, scope=vm))[-4:] == ["--role", "azure-cni agent", "--scope", vm]
+
+
+@pytest.mark.parametrize(
+    ("provider", "role"), [("Microsoft.Compute", "azure-cni scale sets"), ("Microsoft.Network", "azure-cni agent")]
+)
+def test_for_what_is_polled_in_a_region_it_is_assigned_at_the_subscription(provider: str, role: str):
+    polled = f"/subscriptions/s/providers/{provider}/locations/eastus/operations/00000000-0000-0000-0000-000000000000"
+    words = shlex.split(role_assignment(identity=WHO, scope=polled))
+    assert words[-4:] == ["--role", role, "--scope", "/subscriptions/s"]
+    assert assignable(polled) == "/subscriptions/s"
 
 
 @pytest.mark.parametrize("identity", ["", "me@example.com", f"{WHO}\n", f"{WHO} --role Owner", "$(id)"])
