@@ -11,7 +11,7 @@ from typing import NoReturn
 from azurebox import azure, clusterdns, docker_host, host, lifecycle, processes, release, status, tools
 from azurebox.controlplane import command_line, people, people_environment
 from azurebox.fabric.topology import PLACES
-from azurebox.facts import AZURE_SOCKET, DEFAULT_NODES, MAX_NODES, PREFIX, REPOSITORY, RUN
+from azurebox.facts import AZURE_SOCKET, DEFAULT_NODES, MAX_INSTANCES, MAX_NODES, PREFIX, REPOSITORY, RUN
 from azurebox.guest import Guest
 from azurebox.machine import NETNS, Machine
 from azurebox.node import RUNTIMES
@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
 
     up = commands.add_parser("up", help="start a control plane and nodes, or whatever is missing of them")
     up.add_argument("--nodes", type=_nodes, default=DEFAULT_NODES, help=f"1 to {MAX_NODES}, default {DEFAULT_NODES}")
+    up.add_argument(
+        "--instances",
+        type=_instances,
+        default=0,
+        help=f"further nodes that are instances of a Uniform scale set, 0 to {MAX_INSTANCES}, default 0",
+    )
     up.add_argument(
         "--mode", choices=release.MODES, help=f"in which the box's azure-cni wires pods, default {release.MODES[0]}"
     )
@@ -128,10 +134,17 @@ def _nodes(text: str) -> int:
     return number
 
 
+def _instances(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= MAX_INSTANCES:
+        raise argparse.ArgumentTypeError(f"{number} is not 0 to {MAX_INSTANCES}")
+    return number
+
+
 def _up(options: argparse.Namespace) -> None:
-    print(f"azure in a box: up, {options.nodes} nodes", flush=True)
+    print(f"azure in a box: up, {options.nodes + options.instances} nodes", flush=True)
     with lifecycle.alone():
-        lifecycle.up(options.nodes, runtime=options.runtime)
+        lifecycle.up(options.nodes, instances=options.instances, runtime=options.runtime)
         if options.mode is not None:
             release.remember_mode(options.mode)
         with step("cluster DNS"):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from azurebox import azure, controlplane, image, lifecycle, processes, release
+from azurebox.facts import instance_number
 from azurebox.machine import Machine
 from azurebox.node import load_image
 from azurebox.steps import StepError
@@ -71,10 +72,15 @@ class Box:
         """Pull a node's plug and boot it again; its disk stays."""
         lifecycle.reboot(vm)
 
-    def add_node(self) -> str:
-        """One node more, with the product's image in it as on the others; its name."""
-        lifecycle.up(len(self.nodes) + 1)
-        name = self.nodes[-1]
+    def add_node(self, *, instance: bool = False) -> str:
+        """One node more, with the product's image in it as on the others; its name.
+
+        With `instance` it is one of the Uniform scale set, else a VM of its own.
+        """
+        before = self.nodes
+        instances = sum(instance_number(name) is not None for name in before)
+        lifecycle.up(len(before) - instances + (not instance), instances=instances + instance)
+        (name,) = set(self.nodes) - set(before)
         load_image(Machine(name), image.build_project().archive)
         return name
 

@@ -19,7 +19,7 @@ from azurebox.fabric import Fabric
 from azurebox.fabric.kernel import configure
 from azurebox.fabric.prober import Prober
 from azurebox.fabric.topology import ARM, IMDS, WIRESERVER
-from azurebox.facts import RESOURCE_GROUP, SUBSCRIPTION
+from azurebox.facts import RESOURCE_GROUP, SCALE_SET, SUBSCRIPTION, instance_number
 from azurebox.steps import StepError
 from fakeazure import EffectiveNetwork, FakeAzure
 
@@ -57,15 +57,17 @@ class Cloud:
     def plug_in(self, vm: str, subnet: str = "") -> dict[str, object]:
         """The VM with its NIC, made unless it is there, in the subnet of this name; what DHCP would give it.
 
+        A name of an instance makes one of the Uniform scale set.
+
         Raises:
             StepError: the fabric cannot plug it in.
             KeyError: there is no such subnet.
 
         """
-        if vm not in {known.name for known in self.azure.network.vms.values()}:
-            self.azure.add_vm(vm, subnet=subnet or SUBNET)
-        effective = self.azure.effective()
-        nic = next(nic for nic in effective.nics if nic.vm_name == vm and nic.is_primary)
+        if not self._has(vm):
+            self._make(vm, subnet or SUBNET)
+        effective, known = self.azure.effective(), self.azure.vm(vm)
+        nic = next(nic for nic in effective.nics if nic.nic_id == known.nic_ids[0])
         self.fabric.attach(vm, nic.mac)
         self._plugged.add(vm)
         self._plug_in_further(effective)
@@ -80,10 +82,22 @@ class Cloud:
 
     def unplug(self, vm: str) -> None:
         """The VM is gone, with its NIC, cable and namespace, if it was there."""
-        if vm in {known.name for known in self.azure.network.vms.values()}:
+        if self._has(vm):
             self.azure.delete_vm(vm)
         self._plugged.discard(vm)
         self.fabric.detach(vm)
+
+    def _has(self, vm: str) -> bool:
+        return vm in {known.computer_name for known in self.azure.network.vms.values()}
+
+    def _make(self, vm: str, subnet: str) -> None:
+        number = instance_number(vm)
+        if number is None:
+            self.azure.add_vm(vm, subnet=subnet)
+            return
+        if not self.azure.uniform.models:
+            self.azure.uniform.add(SCALE_SET, instances=0, subnet=subnet)
+        self.azure.uniform.start(SCALE_SET, number)
 
     def _plug_in_further(self, network: EffectiveNetwork) -> None:
         """The further NICs of VMs that are plugged in, as eth1, eth2..., each with its address, as by DHCP.

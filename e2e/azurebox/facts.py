@@ -13,6 +13,8 @@ CONTROL_PLANE = "azbox-cp"
 FABRIC_NETNS = "azbox-fabric"
 DEFAULT_NODES = 2
 MAX_NODES = 16  # a bound on what one machine is asked to carry
+SCALE_SET = "azbox-set"  # in Uniform mode; there from its first instance on
+MAX_INSTANCES = 8
 
 SUBSCRIPTION = "00000000-0000-0000-0000-00000000b0c5"
 RESOURCE_GROUP = "azbox"
@@ -40,7 +42,29 @@ def node_name(number: int) -> str:
     return f"{PREFIX}vm{number}"
 
 
+def instance_name(number: int) -> str:
+    """Name of the instance `number` of the scale set, counted from 0: what its computer is called in Azure, its node
+    and its network namespace. (Azure counts in base 36, which is the same below ten.)
+    """
+    return f"{SCALE_SET}{number:06}"
+
+
+def instance_number(vm: str) -> int | None:
+    """The number of an instance, by its name; None for a VM of its own."""
+    number = vm.removeprefix(SCALE_SET)
+    return int(number) if number != vm and number.isdigit() else None
+
+
 def vm_id(vm: str) -> str:
     """Azure's resource id of a VM of the box."""
-    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
-    return f"{group}/providers/Microsoft.Compute/virtualMachines/{vm}"
+    compute = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}/providers/Microsoft.Compute"
+    number = instance_number(vm)
+    if number is None:
+        return f"{compute}/virtualMachines/{vm}"
+    return f"{compute}/virtualMachineScaleSets/{SCALE_SET}/virtualMachines/{number}"
+
+
+def nic_name(vm: str) -> str:
+    """By which name the fake Azure knows the primary NIC of a VM of the box."""
+    number = instance_number(vm)
+    return f"{vm}-nic" if number is None else f"{SCALE_SET}_{number}/{SCALE_SET}-nic"

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from azurebox import azure
 from azurebox.fabric import appliance, kernel, servers
 from azurebox.fabric.servers import Server
-from azurebox.facts import CONTROL_PLANE, PREFIX, RUN
+from azurebox.facts import CONTROL_PLANE, PREFIX, RUN, SCALE_SET
 from azurebox.steps import StepError
 
 NODES = f"{PREFIX}vm"
@@ -25,10 +25,9 @@ class Guest:
     name: str
 
     def __post_init__(self) -> None:
-        wrong = not self.name.startswith(PREFIX) or self.name == CONTROL_PLANE or self.name.startswith(NODES)
-        if wrong:
+        if not self.name.startswith(PREFIX) or self.name == CONTROL_PLANE or self.name.startswith((NODES, SCALE_SET)):
             raise StepError(f"cannot use {self.name} as a plain VM: its name must begin with {PREFIX}, and not with"
-                            f" {NODES}, which nodes have")  # fmt: skip
+                            f" {NODES} or {SCALE_SET}, which nodes have")  # fmt: skip
 
     def ensure(self, *, subnet: str = "", forwards: bool = False) -> IPv4Address:
         """Make it unless it is there, in a subnet by name; its primary address."""

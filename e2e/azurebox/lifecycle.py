@@ -15,7 +15,17 @@ from pathlib import Path
 
 from azurebox import azure, cgroups, host, image, leftovers, processes, prometheus, tools
 from azurebox.controlplane import ControlPlane, kubectl
-from azurebox.facts import CONTROL_PLANE, DISKS, FABRIC_NETNS, MAX_NODES, PREFIX, RUN, node_name
+from azurebox.facts import (
+    CONTROL_PLANE,
+    DISKS,
+    FABRIC_NETNS,
+    MAX_INSTANCES,
+    MAX_NODES,
+    PREFIX,
+    RUN,
+    instance_name,
+    node_name,
+)
 from azurebox.machine import NETNS, Machine, ensure_netns, python_in
 from azurebox.node import CONTAINERD_SERVICE, RUNTIMES, Node, await_containerd
 from azurebox.processes import Process
@@ -50,8 +60,10 @@ def alone() -> Iterator[None]:
         yield
 
 
-def up(count: int, *, runtime: str | None = None) -> None:
-    """Bring up a control plane and at least `count` nodes, with one of RUNTIMES; None: with what the box has already.
+def up(count: int, *, instances: int = 0, runtime: str | None = None) -> None:
+    """Bring up a control plane and at least `count` nodes on VMs of their own and `instances` of the scale set.
+
+    `runtime` is one of RUNTIMES; None: what the box has already.
 
     Raises:
         StepError: the box has another runtime, or something does not come up.
@@ -73,7 +85,7 @@ def up(count: int, *, runtime: str | None = None) -> None:
     write_whole(RUNTIME, runtime or current_runtime())
     with step(f"control plane: {CONTROL_PLANE}"):
         control_plane = start_control_plane()
-    names = [node_name(number) for number in range(1, count + 1)]
+    names = [*map(node_name, range(1, count + 1)), *map(instance_name, range(instances))]
     with step(f"nodes: {' '.join(names)}"), ThreadPoolExecutor(max_workers=NODES_AT_ONCE) as workers:
         # One after the other into the network, so that their addresses are in order; the rest at once.
         nodes = [Node(*start_machine(name), control_plane, runtime=current_runtime()) for name in names]
@@ -81,7 +93,9 @@ def up(count: int, *, runtime: str | None = None) -> None:
     with step("prometheus"):
         prometheus.start(control_plane)
     with step("nodes registered"):
-        wait_for(lambda: registered() >= count, timeout_s=REGISTER_TIMEOUT_S, what=f"{count} nodes to register")
+        wait_for(
+            lambda: registered() >= len(names), timeout_s=REGISTER_TIMEOUT_S, what=f"{len(names)} nodes to register"
+        )
         require_alive([CLOUD, CONTROL_PLANE, *names])
 
 
@@ -115,9 +129,9 @@ def require_up() -> None:
 
 
 def node_machines() -> list[Machine]:
-    """The nodes' VMs that are up, in order."""
-    machines = (Machine(node_name(number)) for number in range(1, MAX_NODES + 1))
-    return [machine for machine in machines if machine.init]
+    """The nodes' VMs that are up, in order; instances of the scale set come last."""
+    names = (*map(node_name, range(1, MAX_NODES + 1)), *map(instance_name, range(MAX_INSTANCES)))
+    return [machine for machine in map(Machine, names) if machine.init]
 
 
 def start_cloud() -> Process:

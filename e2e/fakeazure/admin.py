@@ -10,6 +10,7 @@
     POST   /nics/{name}/meddle            {by} capz, ccm or terraform writes it from what it knows of it
     GET    /vms   POST /vms               {name, subnet, secondaries, tags, address, public_ip}
     DELETE /vms/{name}                    {keep_nic}
+    POST   /vms/{name}/reimage            an instance of a Uniform scale set gets the set's model back
     GET    /subnets
     PUT    /subnets                       {prefix, subnet} change its prefix
     PATCH  /subnets/{name}                {prefix, security_group, route_table, service_endpoints, default_outbound}
@@ -65,6 +66,7 @@ ROUTES: dict[tuple[str, str], type[messages.Message]] = {
     ("GET", "/vms"): messages.ListVms,
     ("POST", "/vms"): messages.AddVm,
     ("DELETE", "/vms/{name}"): messages.DeleteVm,
+    ("POST", "/vms/{name}/reimage"): messages.ReimageVm,
     ("GET", "/subnets"): messages.ListSubnets,
     ("PUT", "/subnets"): messages.ResizeSubnet,
     ("PATCH", "/subnets/{name:.+}"): filters.ChangeSubnet,

@@ -75,6 +75,11 @@ def _delete_vm(path: Path, words: argparse.Namespace) -> str:
     return f"VM {words.name} deleted, its NIC {'kept' if words.keep_nic else 'too'}"
 
 
+def _reimage(path: Path, words: argparse.Namespace) -> str:
+    ask(path, "POST", f"{_url('vms', words.name)}/reimage")
+    return f"VM {words.name} reimaged: its NIC has what the model of its scale set says"
+
+
 def _delete_nic(path: Path, words: argparse.Namespace) -> str:
     ask(path, "DELETE", _url("nics", words.name))
     return f"NIC {words.name} deleted"
@@ -205,6 +210,8 @@ def _words_of_vms(word: Any) -> None:
     one = word("delete-vm", _delete_vm, "delete a VM")
     one.add_argument("name")
     one.add_argument("--keep-nic", action="store_true", help="keep the NIC, with its addresses")
+    one = word("reimage", _reimage, "reimage an instance of a Uniform scale set, which loses its addresses")
+    one.add_argument("name", metavar="VM")
     one = word("event", _event, "schedule an event for a VM")
     one.add_argument("name", metavar="VM")
     one.add_argument("kind", nargs="?", default="Freeze", choices=EVENTS, help="by default Freeze")

@@ -125,13 +125,27 @@ class AddVm(Message):
 
 
 class DeleteVm(Message):
-    """A VM is deleted, its NIC too unless `keep_nic`."""
+    """A VM is deleted, its NIC too unless `keep_nic`; an instance of a Uniform scale set always takes its NIC along."""
 
     name: str
     keep_nic: bool = False
 
     def run(self, azure: "FakeAzure") -> Any:
-        azure.delete_vm(self.name, keep_nic=self.keep_nic)
+        if not azure.vm(self.name).scale_set:
+            azure.delete_vm(self.name, keep_nic=self.keep_nic)
+        elif self.keep_nic:
+            raise ValueError(f"cannot keep the NIC of {self.name}: it is part of an instance of a Uniform scale set")
+        else:
+            azure.uniform.vanish(self.name)
+
+
+class ReimageVm(Message):
+    """An instance of a Uniform scale set is reimaged: its network is that of the set's model again."""
+
+    name: str
+
+    def run(self, azure: "FakeAzure") -> Any:
+        azure.uniform.reset(self.name)
 
 
 class ListSubnets(Message):

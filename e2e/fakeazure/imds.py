@@ -173,7 +173,7 @@ def document(azure: "FakeAzure", vm: Vm, *, stale: bool = False) -> dict[str, An
             "name": vm.name,
             "osProfile": {
                 "adminUsername": "azureuser",
-                "computerName": vm.name,
+                "computerName": vm.computer_name,
                 "disablePasswordAuthentication": "true",
             },
             "osType": "Linux",

@@ -87,6 +87,17 @@ def _called(types: tuple[str, ...], names: tuple[str, ...]) -> str:
     return "/".join((f"{names[0]}_{names[1]}", *names[2:]))
 
 
+def computer_name(set_name: str, number: int) -> str:
+    """What an instance of a Uniform scale set calls itself: the set's name and six digits of base 36, in lower case as
+    a node has them.
+    """
+    digits = ""
+    while number or not digits:
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return f"{set_name}{digits:0>6}"
+
+
 def leaf(resource_id: str) -> str:
     return resource_id.rsplit("/", 1)[1]
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fakeazure.effective import EffectiveAddress, EffectiveNic
-from fakeazure.names import called, leaf
+from fakeazure.names import called, computer_name, leaf
 
 Document = dict[str, Any]
 
@@ -197,6 +197,11 @@ class Vm:
         return parts[8] if parts[7].lower() == "virtualmachinescalesets" else ""
 
     @property
+    def computer_name(self) -> str:
+        """What the machine calls itself, and its node: of an instance of a Uniform scale set not its name in Azure."""
+        return computer_name(self.scale_set, int(leaf(self.id))) if self.scale_set else self.name
+
+    @property
     def nic(self) -> str:
         """The name of the primary NIC."""
         return called(self.nic_ids[0])
@@ -208,7 +213,7 @@ class Vm:
         view: Document = {}
         if instance_view:
             view["instanceView"] = {
-                "computerName": self.name,
+                "computerName": self.computer_name,
                 "osName": "debian",
                 "statuses": [
                     {"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Provisioning succeeded"},
@@ -226,7 +231,7 @@ class Vm:
                 "hardwareProfile": {"vmSize": self.size},
                 "provisioningState": "Succeeded",
                 "vmId": self.guid,
-                "osProfile": {"computerName": self.name, "adminUsername": "azureuser"},
+                "osProfile": {"computerName": self.computer_name, "adminUsername": "azureuser"},
                 "networkProfile": {"networkInterfaces": interfaces},
                 **view,
                 "timeCreated": self.created,

@@ -213,7 +213,9 @@ class Subscription:
         return _named(self.network.nics.values(), name, "NIC")
 
     def vm(self, name: str) -> Vm:
-        return _named(self.network.vms.values(), name, "VM")
+        """By its name, or that of its computer (an instance of a Uniform scale set has two); raises KeyError."""
+        computers = {vm.computer_name.lower(): vm.name for vm in self.network.vms.values() if vm.scale_set}
+        return _named(self.network.vms.values(), computers.get(name.lower(), name), "VM")
 
     def subnet(self, name: str = "") -> Subnet:
         """A subnet by name, "VNET/SUBNET" or id; the first one for ""; raises KeyError."""

@@ -74,10 +74,16 @@ class UniformSets:
         names = ["ipconfig1", *(f"secondary-{index + 1}" for index in range(secondaries))]
         model = tuple(IpConfig(one, subnet_id, "", "Dynamic", primary=one == names[0]) for one in names)
         self.models[set_id.lower()] = {f"{name}-nic": model}
-        return [self._started(f"{set_id}/virtualMachines/{number}") for number in range(instances)]
+        return [self.start(name, number) for number in range(instances)]
 
-    def _started(self, vm_id: str) -> Vm:
+    def start(self, set_name: str, number: int) -> Vm:
+        """One instance more of a set that was added, with the NICs of the set's model; raises ValueError when there is
+        one of that number. Azure counts upwards itself.
+        """
         azure, now = self.azure, self.azure.settle()
+        vm_id = f"{azure.id_of(azure.resource_group, SETS, set_name)}/virtualMachines/{number}"
+        if vm_id.lower() in self.instances:
+            raise ValueError(f"cannot start instance {number} of scale set {set_name}: there is one of that number")
         made = []
         for index, (name, configs) in enumerate(self._set_model(vm_id).items()):
             nic_id = f"{vm_id}/networkInterfaces/{name}"
@@ -100,8 +106,11 @@ class UniformSets:
         return vm
 
     def of(self, vm_name: str) -> Instance:
-        """An instance by its name, SET_NUMBER; raises KeyError."""
-        return self.instances[self.azure.vm(vm_name).id.lower()]
+        """An instance by its name, SET_NUMBER, or its computer's; raises KeyError."""
+        vm = self.azure.vm(vm_name)
+        if vm.id.lower() not in self.instances:
+            raise KeyError(f"VM {vm_name} is no instance of a Uniform scale set")
+        return self.instances[vm.id.lower()]
 
     def touch(self, vm_name: str) -> None:
         """Another tool writes the instance as it is."""
@@ -160,7 +169,7 @@ class UniformSets:
                 "resilientVMDeletionStatus": "Disabled",
                 "vmId": vm.guid,
                 "storageProfile": {"imageReference": {"id": IMAGE}, "dataDisks": []},
-                "osProfile": {"computerName": vm.name, "adminUsername": "azureuser"},
+                "osProfile": {"computerName": vm.computer_name, "adminUsername": "azureuser"},
                 "networkProfile": {"networkInterfaces": [{"id": nic.id} for nic in nics]},
                 "timeCreated": vm.created,
             },

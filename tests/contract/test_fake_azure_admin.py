@@ -63,6 +63,17 @@ async def test_vms_come_and_go(box: Box) -> None:
     assert "NicInUse" in await box.say("delete-nic", "vm1-nic", code=1)
 
 
+async def test_an_instance_of_a_scale_set_is_reimaged_and_its_nic_is_known_by_a_name_with_a_slash(box: Box) -> None:
+    box.azure.uniform.add("pool")
+    box.azure.outside.appear("pool_0/pool-nic", count=2)
+    assert len(json.loads(await box.say("nic", "pool_0/pool-nic", "--json"))["properties"]["ipConfigurations"]) == 3
+    assert "pool000000 reimaged" in await box.say("reimage", "pool000000")
+    assert len(box.azure.nic("pool_0/pool-nic")["properties"]["ipConfigurations"]) == 1
+    assert "vm1 is no instance of a Uniform scale set" in await box.say("reimage", "vm1", code=1)
+    await box.say("delete-vm", "pool_0")
+    assert "pool" not in await box.say("nics")
+
+
 async def test_faults_are_injected_and_cleared(box: Box) -> None:
     await box.say("fault", "throttle", "--nic", "vm1-nic", "--seconds", "30")
     await box.say("fault", "slow", "--duration", "7", "--times", "0")

@@ -238,6 +238,15 @@ def test_all_instances_together_take_500_writes_a_minute() -> None:
         throttle.admit_compute("instance.put", "another", now=60.0)
 
 
+@pytest.mark.parametrize(("number", "name"), [(0, "pool000000"), (35, "pool00000z"), (36, "pool000010")])
+async def test_a_computer_of_an_instance_counts_in_base_36(world: ServedAzure, number: int, name: str) -> None:
+    vm = world.azure.vm("pool_0") if number == 0 else world.azure.uniform.start("pool", number)
+    assert vm.computer_name == name
+    assert world.azure.vm(name) == world.azure.vm(f"pool_{number}") == vm
+    with pytest.raises(ValueError, match="there is one of that number"):
+        world.azure.uniform.start("pool", number)
+
+
 async def test_more_configurations_than_a_nic_may_have(world: ServedAzure) -> None:
     status, body = await put(world, await network(world, add=255))
     assert (status, body["error"]["code"]) == (400, "SecondaryIpConfigurationCountPerVMSSVMExceeded")
@@ -247,6 +256,7 @@ async def test_the_metadata_service_of_an_instance_names_its_set(world: ServedAz
     world.azure.pin_caller("pool_1")
     response = await world.imds("/metadata/instance/compute?api-version=2021-10-01")
     compute = await response.json()
+    assert compute["osProfile"]["computerName"] == "pool000001"
     assert (compute["name"], compute["vmScaleSetName"], compute["resourceId"]) == ("pool_1", "pool", path(world, 1))
 
 

@@ -15,9 +15,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
+from urllib.parse import quote
 
 from azurebox.client import Box
-from azurebox.facts import REPOSITORY
+from azurebox.facts import REPOSITORY, nic_name
 from azurebox.machine import Machine
 from azurebox.steps import StepError
 
@@ -68,7 +69,7 @@ class Node:
         self._box = box
         self._machine = Machine(name)
         self.name = name
-        self.nic_name = f"{name}-nic"
+        self.nic_name = nic_name(name)
 
     def run(self, *argv: str) -> str:
         """Run a command in the VM; its output. StepError when it fails."""
@@ -141,7 +142,7 @@ class Node:
 
     def nic(self) -> dict[str, Any]:
         """The NIC's document."""
-        document: dict[str, Any] = self._box.azure("GET", f"/nics/{self.nic_name}")
+        document: dict[str, Any] = self._box.azure("GET", f"/nics/{quote(self.nic_name, safe='')}")
         return document
 
     def primary(self) -> IPv4Address:
