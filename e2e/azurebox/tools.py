@@ -112,6 +112,11 @@ REFERENCE = Module(
     },
     variables={"github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion": REFERENCE_VERSION},
 )
+CHAINED = Module(
+    "chained",
+    binaries={name: f"github.com/containernetworking/plugins/plugins/meta/{name}" for name in ("bandwidth", "tuning")},
+    variables={},
+)
 CONTAINERD = Module(
     "containerd",
     binaries={
@@ -142,8 +147,8 @@ CNITOOL = Module("cnitool", binaries={"cnitool": "github.com/containernetworking
 REGISTRY = Module("registry", binaries={"registry": "."}, variables={})
 ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
-ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY)
-"""What single scenarios need, and build."""
+ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED)
+"""What single scenarios and tests need, and build."""
 
 
 OF_A_RELEASE = {

@@ -2,7 +2,8 @@
 
 Usage, inside a network namespace of its own: python -m datapath.agent_vm DIRECTORY PLUGIN. What is there afterwards:
 Docker's socket DIRECTORY/plugin.sock, the CNI socket DIRECTORY/run/cni.sock, and DIRECTORY/docker.toml for the command.
-LOG_LEVEL in the environment is the agent's, `info` without it.
+LOG_LEVEL in the environment is the agent's, `info` without it. So is any AZURE_CNI_ variable; an empty one is as if it
+were not set.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def environment(directory: Path, endpoints: Endpoints, plugin: str) -> dict[str,
         "DOCKER_ENGINE_SOCKET": f"{directory}/engine/docker.sock",
         "LOG_FORMAT": "text",
     }
-    return {f"{PREFIX}{name}": value for name, value in values.items()}
+    chosen = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    return {f"{PREFIX}{name}": value for name, value in values.items()} | chosen
 
 
 async def serve(directory: Path, plugin: str) -> None:

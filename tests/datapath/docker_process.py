@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from click.testing import CliRunner
 
@@ -29,10 +30,15 @@ class DockerVm:
         node: Namespace | None = None,
         module: str = "datapath.docker_vm",
         under: Sequence[str] = (),
+        serves: str = "plugin.sock",
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`under`: a command that runs the one that follows it."""
+        """`under`: a command that runs the one that follows it. `serves`: the socket that is there once it is up.
+        `variables`: of its environment.
+        """
         self.node, self.directory = node or namespaces.new("vm"), directory
-        (directory / "plugin.sock").unlink(missing_ok=True)  # of a process that was killed
+        self.socket = directory / serves
+        self.socket.unlink(missing_ok=True)  # of a process that was killed
         self.log = (directory / "log").open("ab")
         command = [
             "nsenter",
@@ -44,9 +50,8 @@ class DockerVm:
             str(directory),
             *options,
         ]
-        environment = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+        environment = os.environ | {"PYTHONPATH": ":".join(sys.path)} | dict(variables)
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=environment)
-        self.socket = directory / "plugin.sock"
         deadline_s = time.monotonic() + STARTED_S
         while not self.socket.exists():
             assert self.process.poll() is None, self.said

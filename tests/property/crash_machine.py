@@ -66,7 +66,7 @@ class CrashMachine:
             bin_dir=directory / "bin",
             conf_dir=directory / "net.d",
             conf_name="10-azure-cni.conflist",
-            chain_portmap=False,
+            chained=(),
             spec_version="1.0.0",
             run_dir=directory / "run",
             plugin=directory / "plugin",

@@ -87,9 +87,9 @@ def test_a_histogram_is_summed_by_its_labels() -> None:
 
 
 def test_ptp_takes_our_place_and_what_is_chained_stays() -> None:
-    theirs = json.loads(ptp_conflist(conflist(portmap=True)))
+    theirs = json.loads(ptp_conflist(conflist(chained=[PORTMAP])))
     assert [plugin["type"] for plugin in theirs["plugins"]] == ["ptp", "portmap"]
-    assert theirs["plugins"][1] == PORTMAP
+    assert theirs["plugins"][1] == PORTMAP.entry
     assert theirs["name"] != "azure-cni"
 
 

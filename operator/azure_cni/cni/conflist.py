@@ -5,7 +5,7 @@ Its cniVersion decides which verbs the runtime calls. Why 1.0.0 by default (`cni
 - From 1.1.0 on, containerd 2 calls STATUS of every plugin in the list every five seconds, and makes the whole node
   NotReady when one fails. With 1.0.0 it calls none. (It calls GC in no version.)
 - Every plugin of the list must support the version. Debian 12's portmap, 1.1.1, does not support 1.1.0, so a node with
-  it in the list is NotReady permanently. The agent checks portmap's versions before it writes 1.1.0.
+  it in the list is NotReady permanently. The agent checks the versions of all chained plugins before it writes 1.1.0.
 - containerd 1.6 and 1.7 do not know 1.1.0 at all.
 
 CRI-O calls STATUS as well, and loses nothing with 1.0.0. The gain of 1.1.0: a booted node is NotReady from the first
@@ -15,6 +15,8 @@ second, not only once its agent has started.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -29,8 +31,34 @@ STATUS_VERSION: Final = "1.1.0"
 ASKS_STATUS: Final = {"containerd": (2, 1), "cri-o": (1, 32)}
 """From these releases on, at the latest: containerd pull request 11135, ocicni pull request 196."""
 
-PORTMAP: Final[dict[str, Any]] = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
+
+@dataclass(frozen=True, slots=True)
+class ChainedPlugin:
+    """Another plugin that the runtime calls after ours for each pod: its `entry` in the conflist.
+
+    `unchain` is the setting with which it is not called, as one gives it to helm: `cni.chainPortmap=false`. `origin`
+    says where the program comes from, in words.
+    """
+
+    entry: Mapping[str, Any]
+    unchain: str
+    origin: str = "the reference CNI plugins (Debian and Ubuntu: containernetworking-plugins)"
+
+    @property
+    def name(self) -> str:
+        """The program's name in the runtime's directory."""
+        return str(self.entry["type"])
+
+
+PORTMAP: Final = ChainedPlugin(
+    {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}, unchain="cni.chainPortmap=false"
+)
 """hostPort of pods, by the reference plugin that each distribution of containerd installs beside us."""
+BANDWIDTH: Final = ChainedPlugin(
+    {"type": "bandwidth", "capabilities": {"bandwidth": True}}, unchain="cni.chainBandwidth=false"
+)
+"""The annotations kubernetes.io/ingress-bandwidth and egress-bandwidth of pods, which the runtime passes on by this
+capability."""
 
 
 CAPABILITIES: Final = {"ips": True, "mac": True}
@@ -40,16 +68,21 @@ What becomes of it is said in `requested`.
 
 
 def conflist(
-    *, version: str = VERSION, socket: str = DEFAULT_SOCKET, portmap: bool = False, refuse_ports: bool = False
+    *,
+    version: str = VERSION,
+    socket: str = DEFAULT_SOCKET,
+    chained: Sequence[ChainedPlugin] = (),
+    refuse_ports: bool = False,
 ) -> str:
-    """The file's text. `refuse_ports`: where there is no portmap, ports to publish are for us to refuse.
+    """The file's text. `chained`: in the order of their calls. `refuse_ports`: where none of them is portmap, ports to
+    publish are for us to refuse.
 
     ConfigInvalid or VersionUnsupported for what we ourselves would refuse later, pod by pod.
     """
-    capabilities = CAPABILITIES | ({"portMappings": True} if refuse_ports and not portmap else {})
+    capabilities = CAPABILITIES | ({"portMappings": True} if refuse_ports and PORTMAP not in chained else {})
     ours = {"type": PLUGIN, "socket": socket, "capabilities": capabilities}
     parse({"cniVersion": version, "name": PLUGIN} | ours)
-    plugins = [ours, PORTMAP] if portmap else [ours]
+    plugins = [ours, *(dict(plugin.entry) for plugin in chained)]
     text = msgspec.json.encode({"cniVersion": version, "name": PLUGIN, "plugins": plugins})
     return msgspec.json.format(text, indent=2).decode() + "\n"
 
@@ -58,7 +91,7 @@ def holding_conflist(*, socket: str = DEFAULT_SOCKET) -> str:
     """The file's text for a node where no pod can start yet, but pods from before its reboot must be able to end.
 
     The runtime needs a configuration for a DEL. One of 1.1.0 keeps the node NotReady by STATUS, with the agent's error.
-    Other plugins are not in it: they may not support 1.1.0, and the reboot removed what portmap had set up.
+    Other plugins are not in it: they may not support 1.1.0, and the reboot removed what they had set up.
     """
     return conflist(version=STATUS_VERSION, socket=socket)
 

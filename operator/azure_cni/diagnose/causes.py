@@ -6,6 +6,7 @@ says about this case (the numbers, Azure's words) is in the messages of the obje
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,7 +38,8 @@ class Actor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One of them. `command` has NODE, POD, NAMESPACE, QUOTA, LIMIT and SYSTEM in it, which `in_words` replaces.
+    """One of them. `command` has NODE, POD, NAMESPACE, QUOTA, LIMIT, SETTING and SYSTEM in
+    it, which `in_words` replaces.
 
     SYSTEM is the namespace of azure-cni itself.
     """
@@ -62,9 +64,9 @@ SCALE: Final = (
     "--replicas=2"
 )
 RESTART: Final = "kubectl delete nodeippool NODE"
-UNCHAIN: Final = (
-    "helm upgrade azure-cni charts/azure-cni -n SYSTEM --reset-then-reuse-values --set cni.chainPortmap=false"
-)
+UNCHAIN: Final = "helm upgrade azure-cni charts/azure-cni -n SYSTEM --reset-then-reuse-values --set SETTING"
+_UNCHAINED: Final = {"portmap": "cni.chainPortmap=false", "bandwidth": "cni.chainBandwidth=false"}
+_MISSING_PLUGIN: Final = re.compile(r'the plugin (\S+) is missing|failed to find plugin "([^"]+)"')
 _LOGS: Final = (
     "kubectl -n SYSTEM logs --since=10m $(kubectl -n SYSTEM get pods -o name "
     "-l app.kubernetes.io/name=azure-cni,app.kubernetes.io/component=agent --field-selector spec.nodeName=NODE)"
@@ -163,8 +165,9 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
         "KubernetesConflict": _kubernetes("an object changed while it was written", _PASSES),
         "KubernetesNotFound": _kubernetes("an object or its definition is missing", REDEFINE),
         "KubernetesInvalid": _kubernetes("the API server refuses the object", REDEFINE),
-        "PluginMissing": Cause("a reference plugin of the chain is missing on the node", Actor.CLUSTER,
-                               "install it, or do without: pods cannot have a hostPort then", UNCHAIN, AGENT),
+        "PluginMissing": Cause("a plugin that the conflist names is missing on the node", Actor.CLUSTER,
+                               "install it, or do without what it is for: portmap for pods with a hostPort, "
+                               "bandwidth for pods with a limit of theirs", UNCHAIN, AGENT),
         "ConflistEdited": Cause("somebody edited the node's CNI configuration", Actor.NOBODY,
                                 "wait a minute: the agent puts it right; if not, see its log", _LOGS),
         "NodeNotReady": Cause("the node cannot take a pod yet", Actor.NOBODY, "wait until the agent is ready",
@@ -227,6 +230,12 @@ UNKNOWN: Final = Cause("a reason that this version of the command line does not 
 def cause_of(reason: str) -> Cause:
     """What is known of a reason; reasons of newer agents are only passed on."""
     return CAUSES.get(reason, UNKNOWN)
+
+
+def unchained(message: str) -> str:
+    """The setting with which the plugin that a message misses is not called; "" where there is none."""
+    found = _MISSING_PLUGIN.search(message)
+    return _UNCHAINED.get(found[1] or found[2], "") if found else ""
 
 
 def in_words(command: str, **names: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from azure_cni.api.conditions import IDLE_RECALLED, NODE_AT_LIMIT, PoolKind
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import text
-from azure_cni.diagnose.causes import PAGE, SCALE, Actor, Cause, cause_of, in_words
+from azure_cni.diagnose.causes import PAGE, SCALE, Actor, Cause, cause_of, in_words, unchained
 from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.diagnose.sizing_advice import sufficient_limit
 
@@ -73,7 +73,7 @@ def finding_of(
         message=message,
         actor=cause.actor.value,
         do=cause.do,
-        command=in_words(cause.command, **names_in(evidence, node)),
+        command=in_words(cause.command, **names_in(evidence, node), setting=unchained(message)),
         page=cause.page,
     )
 

@@ -17,7 +17,7 @@ from azure_cni.api.conditions import PoolKind
 from azure_cni.api.introspection import NodeReport
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.reading import text
-from azure_cni.diagnose.causes import in_words
+from azure_cni.diagnose.causes import in_words, unchained
 from azure_cni.diagnose.evidence import ENDED, TAINT, ClusterEvidence, EventFacts, PodFacts, condition_of
 from azure_cni.diagnose.findings import cause_in, names_in
 from azure_cni.diagnose.next_steps import next_step
@@ -90,7 +90,12 @@ def explain_pod(
         next_step="" if found.reason in EXPECTED else next_step(found.reason, pod, pool, report, now_s=now_s),
         actor=cause.actor.value,
         do=cause.do,
-        command=in_words(found.command or cause.command, **names, address=pod.addresses[0] if pod.addresses else ""),
+        command=in_words(
+            found.command or cause.command,
+            **names,
+            setting=unchained(found.message),
+            address=pod.addresses[0] if pod.addresses else "",
+        ),
         page=cause.page,
         notes=[*_notes(pod, evidence, report), *vnet_notes(pod, events, report)],
     )

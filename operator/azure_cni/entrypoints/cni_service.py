@@ -61,7 +61,7 @@ def installation_on(
         directories=directories or NodeDirectories(bound_once),
         socket=str(host.run_dir / SOCKET),
         version=host.spec_version,
-        chain_portmap=host.chain_portmap,
+        chained=host.chained,
         state=state,
         stored=stored,
         wake=wake,

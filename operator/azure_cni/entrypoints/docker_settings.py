@@ -19,7 +19,7 @@ from azure_cni.cni.conflist import STATUS_VERSION, VERSION
 from azure_cni.docker.container_endpoints import REQUEST_WAITS_S
 from azure_cni.docker.usage_granter import StandaloneQuota
 from azure_cni.entrypoints.docker_paths import directories, file_path, plugin_socket
-from azure_cni.entrypoints.settings import AzureSettings, HostSettings
+from azure_cni.entrypoints.settings import AzureSettings, HostSettings, chained
 from azure_cni.entrypoints.toml_values import TomlValues, only
 from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
@@ -147,7 +147,10 @@ def _cni(values: TomlValues, run_dir: Path) -> HostSettings | None:
         bin_dir=values.path("cni.binDir", "/opt/cni/bin"),
         conf_dir=values.path("cni.confDir", "/etc/cni/net.d"),
         conf_name=values.take("cni.confName", CONFLIST, "the name of a file that ends in .conflist", conflist_name),
-        chain_portmap=values.flag("cni.chainPortmap", default=True),
+        chained=chained(
+            portmap=values.flag("cni.chainPortmap", default=True),
+            bandwidth=values.flag("cni.chainBandwidth", default=False),
+        ),
         spec_version=values.choice("cni.specVersion", VERSION, STATUS_VERSION),
         run_dir=run_dir,
         plugin=values.path("cni.plugin", "/usr/libexec/azure-cni/azure-cni"),

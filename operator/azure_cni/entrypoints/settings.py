@@ -15,7 +15,7 @@ import msgspec
 
 from azure_cni.api.egress import EgressNamespaces
 from azure_cni.azure.environments import ALIASES, NAMES, canonical
-from azure_cni.cni.conflist import STATUS_VERSION, VERSION
+from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, STATUS_VERSION, VERSION, ChainedPlugin
 from azure_cni.entrypoints.environment_values import PREFIX, Reader, shown
 from azure_cni.entrypoints.web import Bind, TlsSettings, WebSettings
 from azure_cni.errors import ConfigInvalid
@@ -47,12 +47,14 @@ class AzureSettings:
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """Paths on the node, as the agent's container sees them."""
+    """Paths on the node, as the agent's container sees them. `chained`: other plugins that the runtime calls after
+    ours, in this order.
+    """
 
     bin_dir: Path
     conf_dir: Path
     conf_name: str
-    chain_portmap: bool
+    chained: tuple[ChainedPlugin, ...]
     spec_version: str
     run_dir: Path
     plugin: Path
@@ -114,7 +116,10 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
             bin_dir=Path(reader.text("BIN_DIR", "/opt/cni/bin")),
             conf_dir=Path(reader.text("CONF_DIR", "/etc/cni/net.d")),
             conf_name=reader.text("CONF_NAME", "10-azure-cni.conflist"),
-            chain_portmap=reader.flag("CHAIN_PORTMAP", default=True),
+            chained=chained(
+                portmap=reader.flag("CHAIN_PORTMAP", default=True),
+                bandwidth=reader.flag("CHAIN_BANDWIDTH", default=False),
+            ),
             spec_version=reader.choice("SPEC_VERSION", VERSION, STATUS_VERSION),
             run_dir=Path(reader.text("RUN_DIR", "/run/azure-cni")),
             plugin=Path(reader.text("PLUGIN", "/usr/libexec/azure-cni/azure-cni")),
@@ -127,6 +132,11 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
         log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),
         log_format=reader.choice("LOG_FORMAT", "json", "text"),
     )
+
+
+def chained(*, portmap: bool, bandwidth: bool) -> tuple[ChainedPlugin, ...]:
+    """The plugins that the conflist names after ours."""
+    return (PORTMAP,) * portmap + (BANDWIDTH,) * bandwidth
 
 
 def azure(reader: Reader) -> AzureSettings:

@@ -24,6 +24,7 @@ from typing import Final
 import msgspec
 
 from azure_cni.cni.config import NEWEST, PLUGIN
+from azure_cni.cni.conflist import ChainedPlugin
 from azure_cni.datapath.conflicts import Conflict, conflists_before
 from azure_cni.errors import AzureCniError
 from azure_cni.host.files import replace_file, sweep, sync_directory
@@ -98,19 +99,19 @@ class HostPlugin:
             sync_directory(self.conf_dir)
         return True
 
-    def missing(self, plugin: str) -> str:
+    def missing(self, plugin: ChainedPlugin) -> str:
         """The message about another plugin that our conflist names and the node lacks; "" when it is there.
 
         Also "" where a link leads out of the directory (`unseen`): the agent cannot see whether that is missing.
         """
-        path = self.bin_dir / plugin
+        path = self.bin_dir / plugin.name
         with _as_cni_error("look for", path, "is the node's directory mounted, and root's?"):
             found = self._followed(path)
             if found is None or found.is_file():
                 return ""
         return (
-            f"the plugin {plugin} is missing in {self.bin_dir} and no pod can start without it: install the reference "
-            f"CNI plugins (Debian and Ubuntu: containernetworking-plugins), or set cni.chainPortmap to false"
+            f"the plugin {plugin.name} is missing in {self.bin_dir} and no pod can start without it: install "
+            f"{plugin.origin}, or set {plugin.unchain}"
         )
 
     def unseen(self, plugin: str) -> str:

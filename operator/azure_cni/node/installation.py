@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from azure_cni.cni.conflist import VERSION, asks_status, conflist, holding_conflist
+from azure_cni.cni.conflist import VERSION, ChainedPlugin, asks_status, conflist, holding_conflist
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.errors import AzureCniError, KubeError
 from azure_cni.node.ports import Clock, NodeObject
@@ -33,7 +33,6 @@ LOOK_S: Final = 2.0
 """How often to check for changes by others."""
 FULL_S: Final = 60.0
 """How often to compare everything byte by byte, even if nothing seems to have changed."""
-REMEDY: Final = "install newer reference CNI plugins, set cni.chainPortmap=false"
 
 
 class PluginFiles(Protocol):
@@ -60,7 +59,7 @@ class PluginFiles(Protocol):
     def withdraw(self) -> bool:
         """Remove the conflist. False when there is none, and when it must stay."""
 
-    def missing(self, plugin: str, /) -> str:
+    def missing(self, plugin: ChainedPlugin, /) -> str:
         """The message about another plugin that the node lacks; "" when it is there, or cannot be seen."""
 
     def unseen(self, plugin: str, /) -> str:
@@ -111,7 +110,7 @@ class Installation:
         directories: Directories,
         socket: str,
         version: str,
-        chain_portmap: bool,
+        chained: Sequence[ChainedPlugin],
         state: NodeState,
         stored: StoredLedger,
         wake: Callable[[], None],
@@ -123,13 +122,13 @@ class Installation:
         self._directories = directories
         self._socket = socket
         self._wished = version
-        self._chain_portmap = chain_portmap
         self._state = state
         self._stored = stored
         self._wake = wake
         self._node = node
         self._clock = clock
-        self._chained = ("portmap",) if chain_portmap else ()
+        self._chained = tuple(chained)
+        self._names = tuple(plugin.name for plugin in chained)
         self._holds: bool | None = None
         self._asked: object = None
         self._objection = ""
@@ -199,14 +198,14 @@ class Installation:
     async def look(self) -> None:
         """`once`, if something changed since or the last time is long ago. Failures are logged and retried."""
         now_s = asyncio.get_running_loop().time()
-        if self._plugin.signature(self._chained) == self._seen and now_s - self._full_at_s < FULL_S:
+        if self._plugin.signature(self._names) == self._seen and now_s - self._full_at_s < FULL_S:
             return
         try:
             await self.once()
         except AzureCniError as error:
             log.warning("periodic work failed", extra={"work": "install", "reason": error.reason, "error": str(error)})
         self._full_at_s = now_s
-        self._seen = self._plugin.signature(self._chained)
+        self._seen = self._plugin.signature(self._names)
 
     async def once(self) -> None:
         """Install both files, or log why no pod can start. AzureCniError."""
@@ -223,14 +222,10 @@ class Installation:
         else:
             version = await self._version()
             # In a cluster a hostPort may be another program's work, which a refusal would undo.
-            alone, chained = self._node is None, self._chain_portmap
-            if plugin.activate(conflist(version=version, socket=self._socket, portmap=chained, refuse_ports=alone)):
-                facts = {
-                    "path": str(plugin.conflist),
-                    "version": version,
-                    "since_boot_s": round(self._clock.boottime_s()),
-                }
-                log.info("conflist written: this node takes pods", extra=facts)
+            alone, chained = self._node is None, self._chained
+            if plugin.activate(conflist(version=version, socket=self._socket, chained=chained, refuse_ports=alone)):
+                facts = {"version": version, "since_boot_s": round(self._clock.boottime_s())}
+                log.info("conflist written: this node takes pods", extra={"path": str(plugin.conflist)} | facts)
             self._mark.set()
         self._publish(() if self._node is None else plugin.conflicts())  # else networks are chosen by their names
 
@@ -246,7 +241,7 @@ class Installation:
         wished = self._wished
         if wished == VERSION:
             return wished
-        now = [self._plugin.identity(plugin) for plugin in self._chained]
+        now = [self._plugin.identity(plugin) for plugin in self._names]
         if self._asked == now and not self._objection:
             return wished
         found = await self._objection_to(wished)
@@ -262,15 +257,17 @@ class Installation:
             runtime = await self._runtime()
             if self._node is not None and not asks_status(runtime):
                 return f"the runtime {runtime} is not known to speak {version}; {stay}"
-            for plugin in self._chained:
-                spoken = await self._plugin.versions_of(plugin)
-                if version not in spoken:
-                    known = ", ".join(sorted(spoken))
-                    return f"the plugin {plugin} does not speak {version}, but only {known}; {REMEDY}, {stay}"
         except KubeError as error:
             return f"cannot see whether the runtime speaks {version}: {error}; it is tried again"
-        except AzureCniError as error:
-            return f"{error}; {REMEDY}, {stay}"
+        for plugin in self._chained:
+            remedy = f"install a newer {plugin.name}, set {plugin.unchain}, {stay}"
+            try:
+                spoken = await self._plugin.versions_of(plugin.name)
+            except AzureCniError as error:
+                return f"{error}; {remedy}"
+            if version not in spoken:
+                known = ", ".join(sorted(spoken))
+                return f"the plugin {plugin.name} does not speak {version}, but only {known}; {remedy}"
         return ""
 
     async def _runtime(self) -> str:
@@ -281,7 +278,7 @@ class Installation:
         return str(status.get("nodeInfo", {}).get("containerRuntimeVersion", ""))
 
     def _log_unseen(self) -> None:
-        unseen = next(filter(None, map(self._plugin.unseen, self._chained)), "")
+        unseen = next(filter(None, map(self._plugin.unseen, self._names)), "")
         if unseen and unseen != self._unseen:
             log.info("a plugin is out of sight", extra={"why": unseen})
         self._unseen = unseen

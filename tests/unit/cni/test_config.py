@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from azure_cni.cni.config import DEFAULT_SOCKET, SUPPORTED, Dns, parse
-from azure_cni.cni.conflist import conflist
+from azure_cni.cni.conflist import PORTMAP, conflist
 from azure_cni.cni.systems import LINUX, WINDOWS
 from azure_cni.errors import ConfigInvalid, VersionUnsupported
 
@@ -81,7 +81,7 @@ def test_a_missing_name_is_named():
 
 @pytest.mark.parametrize("portmap", [True, False])
 def test_the_conflist_is_one_that_we_accept(portmap):
-    document = msgspec.json.decode(conflist(socket="/run/x/cni.sock", portmap=portmap))
+    document = msgspec.json.decode(conflist(socket="/run/x/cni.sock", chained=[PORTMAP] * portmap))
     ours, *others = document["plugins"]
     # What a runtime makes of it for one plugin.
     assert parse(ours | {"cniVersion": document["cniVersion"], "name": document["name"]}).socket == "/run/x/cni.sock"

@@ -4,14 +4,16 @@ import json
 
 import pytest
 
-from azure_cni.cni.conflist import VERSION, asks_status, conflist, holding_conflist
+from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, VERSION, asks_status, conflist, holding_conflist
 
 
-@pytest.mark.parametrize("portmap", [True, False])
-def test_a_conflist_is_of_the_version_that_everybody_speaks(portmap):
-    document = json.loads(conflist(socket="/run/azure-cni/cni.sock", portmap=portmap))
+@pytest.mark.parametrize("chained", [(), (PORTMAP,), (PORTMAP, BANDWIDTH)])
+def test_a_conflist_is_of_the_version_that_everybody_speaks(chained):
+    document = json.loads(conflist(socket="/run/azure-cni/cni.sock", chained=chained))
     assert (document["cniVersion"], document["name"]) == (VERSION, "azure-cni") == ("1.0.0", "azure-cni")
-    assert [plugin["type"] for plugin in document["plugins"]] == ["azure-cni", "portmap"][: 1 + portmap]
+    assert [plugin["type"] for plugin in document["plugins"]] == ["azure-cni", "portmap", "bandwidth"][
+        : 1 + len(chained)
+    ]
 
 
 def test_the_conflists_declare_what_a_runtime_would_otherwise_drop_in_silence():
@@ -19,18 +21,23 @@ def test_the_conflists_declare_what_a_runtime_would_otherwise_drop_in_silence():
         assert json.loads(text)["plugins"][0]["capabilities"] == {"ips": True, "mac": True}
 
 
+def test_a_runtime_passes_on_what_the_chained_plugins_serve_only_by_their_capabilities():
+    _, *others = json.loads(conflist(chained=[PORTMAP, BANDWIDTH]))["plugins"]
+    assert [plugin["capabilities"] for plugin in others] == [{"portMappings": True}, {"bandwidth": True}]
+
+
 def test_ports_come_to_us_to_be_refused_only_where_nobody_else_publishes_them():
     def declared(**options):
         return "portMappings" in json.loads(conflist(**options))["plugins"][0]["capabilities"]
 
     assert declared(refuse_ports=True)
-    assert not declared(refuse_ports=True, portmap=True)
+    assert not declared(refuse_ports=True, chained=[PORTMAP])
     assert not declared()
 
 
 def test_the_conflist_that_holds_has_the_same_name_and_our_plugin_alone():
     """The name is what a runtime finds a sandbox's cached result by."""
-    ours, holding = json.loads(conflist(portmap=True)), json.loads(holding_conflist())
+    ours, holding = json.loads(conflist(chained=[PORTMAP])), json.loads(holding_conflist())
     assert holding == {**ours, "cniVersion": "1.1.0", "plugins": ours["plugins"][:1]}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from azure_cni.cni.conflist import BANDWIDTH, PORTMAP
+from azure_cni.diagnose.causes import UNCHAIN, in_words, unchained
 from unit.diagnose.clusters import cluster, event, pod
 from unit.diagnose.test_pod_diagnosis import OURS, explain
 
@@ -25,6 +27,15 @@ from unit.diagnose.test_pod_diagnosis import OURS, explain
 )
 def test_the_runtimes_event_says_it_where_the_agent_had_no_say(message: str, cause: str):
     assert explain(cluster(pod(), events=[event("web", "FailedCreatePodSandBox", message)])).cause == cause
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("portmap", PORTMAP.unchain), ("bandwidth", BANDWIDTH.unchain), ("loopback", "SETTING")],
+)
+def test_of_a_plugin_that_is_missing_the_command_names_the_setting_that_chains_it(name: str, setting: str):
+    for said in (f'failed to find plugin "{name}" in path [/opt/cni/bin]', f"the plugin {name} is missing in /x"):
+        assert in_words(UNCHAIN, setting=unchained(said)).endswith(f" --set {setting}")
 
 
 def test_a_node_whose_runtime_has_no_network_yet():

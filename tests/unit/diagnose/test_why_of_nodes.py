@@ -16,6 +16,7 @@ import pytest
 
 from azure_cni import errors
 from azure_cni.api.node_ip_pool import NodeIPPool
+from azure_cni.cni.conflist import PORTMAP
 from azure_cni.diagnose.causes import CAUSES, RAISE, UNCHAIN, in_words
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
 from azure_cni.diagnose.object_parsing import parse_pools
@@ -191,7 +192,7 @@ TROUBLES += [
             "cannot write the ledger", "the agent's next try (", LOGS),
     Trouble("PluginMissing", partial(_remove_plugin, there=False), partial(_remove_plugin, there=True),
             "the plugin portmap is missing", "the agent looks for it every ten seconds",
-            in_words(UNCHAIN, system="kube-system")),
+            in_words(UNCHAIN, system="kube-system", setting=PORTMAP.unchain)),
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ def host(tmp_path: Path) -> HostSettings:
         bin_dir=tmp_path / "bin",
         conf_dir=tmp_path / "net.d",
         conf_name="10-azure-cni.conflist",
-        chain_portmap=False,
+        chained=(),
         spec_version="1.0.0",
         run_dir=tmp_path / "run",
         plugin=tmp_path / "plugin",

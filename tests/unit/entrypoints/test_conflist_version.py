@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from azure_cni.cni.conflist import PORTMAP
 from azure_cni.entrypoints.settings import HostSettings
 from azure_cni.errors import AzureCniError
 from azure_cni.host.install import HostPlugin
@@ -27,7 +28,11 @@ pytestmark = pytest.mark.looptime
             "1.0.0",
             "the plugin portmap does not speak 1.1.0, but only 0.4.0, 1.0.0; ",
         ),
-        (None, "1.0.0", "cannot ask portmap for its versions: Exec format error; install newer reference CNI plugins"),
+        (
+            None,
+            "1.0.0",
+            "cannot ask portmap for its versions: Exec format error; install a newer portmap, set cni.chain",
+        ),
     ],
 )
 async def test_a_newer_conflist_is_written_only_where_the_chained_plugin_speaks_it(
@@ -42,7 +47,7 @@ async def test_a_newer_conflist_is_written_only_where_the_chained_plugin_speaks_
                 raise AzureCniError("cannot ask portmap for its versions: Exec format error")
             return spoken
 
-    newer = replace(host, chain_portmap=True, spec_version="1.1.0")
+    newer = replace(host, chained=(PORTMAP,), spec_version="1.1.0")
     newer.bin_dir.mkdir()
     (newer.bin_dir / "portmap").touch()
     async with SimulatedNode().running() as node:

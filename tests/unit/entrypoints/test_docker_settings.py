@@ -10,6 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from azure_cni.cni.conflist import BANDWIDTH, PORTMAP
 from azure_cni.entrypoints import docker_settings
 from azure_cni.entrypoints.cli import main
 from azure_cni.entrypoints.docker_settings import STANDARD_FILE, DockerSettings, read, read_file
@@ -65,6 +66,7 @@ confDir = "/tmp/net.d"
 confName = "87-vnet.conflist"
 specVersion = "1.1.0"
 chainPortmap = false
+chainBandwidth = true
 plugin = "/tmp/azure-cni"
 """
 
@@ -111,7 +113,8 @@ def test_an_empty_file_is_the_defaults_of_the_chart() -> None:
         cni["confDir"],
         cni["confName"],
     ]
-    assert (serving.spec_version, serving.chain_portmap) == (cni["specVersion"], cni["chainPortmap"])
+    assert (serving.spec_version, serving.chained) == (cni["specVersion"], (PORTMAP,))
+    assert (cni["chainPortmap"], cni["chainBandwidth"]) == (True, False)
     assert (str(chosen.socket), str(chosen.engine)) == ("/run/docker/plugins/azure-cni.sock", "/run/docker.sock")
 
 
@@ -124,10 +127,10 @@ def test_every_value_is_taken() -> None:
     assert chosen.cni is not None
     paths = (chosen.cni.bin_dir, chosen.cni.conf_dir, chosen.cni.plugin, chosen.cni.run_dir)
     assert [str(path) for path in paths] == ["/usr/lib/cni", "/tmp/net.d", "/tmp/azure-cni", "/tmp/run"]
-    assert (chosen.cni.conf_name, chosen.cni.spec_version, chosen.cni.chain_portmap) == (
+    assert (chosen.cni.conf_name, chosen.cni.spec_version, chosen.cni.chained) == (
         "87-vnet.conflist",
         "1.1.0",
-        False,
+        (BANDWIDTH,),
     )
     assert read("audit.enabled = false").audit is None
     assert read("docker.engineSocket = ''").engine is None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from azure_cni.cni.conflist import PORTMAP
 from azure_cni.entrypoints import cni_service
 from azure_cni.entrypoints.settings import HostSettings
 from azure_cni.errors import AzureCniError
@@ -53,7 +54,7 @@ async def test_a_conflist_that_cannot_be_removed_is_reported_and_the_agent_goes_
 async def test_a_missing_plugin_of_the_chain_is_an_obstacle_and_the_conflist_waits(
     host: HostSettings, tmp_path: Path
 ) -> None:
-    chained = replace(host, chain_portmap=True)
+    chained = replace(host, chained=(PORTMAP,))
     chained.conf_dir.mkdir()
     async with SimulatedNode().running() as node:
         installed = of(node, chained)
@@ -87,7 +88,7 @@ class Replaced(NodeDirectories):
 @asynccontextmanager
 async def chained(host: HostSettings) -> AsyncIterator[tuple[SimulatedNode, HostSettings]]:
     """A node at work that has portmap, and the installation as the agent runs it."""
-    settings = replace(host, chain_portmap=True)
+    settings = replace(host, chained=(PORTMAP,))
     settings.bin_dir.mkdir()
     settings.conf_dir.mkdir()
     (settings.bin_dir / "portmap").touch()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from azure_cni.cni.conflist import PORTMAP, ChainedPlugin
 from azure_cni.errors import AzureCniError
 from azure_cni.host.install import CONFLIST, HostPlugin
 
@@ -244,18 +245,18 @@ def test_the_conflist_stays_where_the_runtime_would_take_another_one_in_its_plac
 
 
 def test_a_plugin_that_the_conflist_names_and_the_node_has_not_is_reported(plugin: HostPlugin):
-    assert "portmap is missing in" in plugin.missing("portmap")
-    assert "containernetworking-plugins" in plugin.missing("portmap")
+    assert "portmap is missing in" in plugin.missing(PORTMAP)
+    assert "containernetworking-plugins" in plugin.missing(PORTMAP)
     plugin.bin_dir.mkdir(exist_ok=True)
     (plugin.bin_dir / "portmap").touch()
-    assert not plugin.missing("portmap")
+    assert not plugin.missing(PORTMAP)
 
 
 def test_a_directory_that_cannot_be_looked_into_is_reported_and_is_no_fault(plugin: HostPlugin):
     """As root nothing is forbidden, so the system refuses for another reason here."""
     plugin.bin_dir.mkdir()
     with pytest.raises(AzureCniError, match=rf"^cannot look for {plugin.bin_dir}/ppp.*: File name too long; is the "):
-        plugin.missing("p" * 300)
+        plugin.missing(ChainedPlugin({"type": "p" * 300}, unchain="x=y"))
 
 
 @pytest.mark.parametrize("act", [HostPlugin.install_binary, lambda p: p.activate("{}"), HostPlugin.rivals])
@@ -278,24 +279,24 @@ def test_a_link_within_the_directory_is_followed(plugin: HostPlugin):
     """k3s has one program under many names."""
     plugin.bin_dir.mkdir()
     (plugin.bin_dir / "portmap").symlink_to("cni")
-    assert "portmap is missing" in plugin.missing("portmap")
+    assert "portmap is missing" in plugin.missing(PORTMAP)
     assert not plugin.unseen("portmap")
     (plugin.bin_dir / "cni").touch()
-    assert not plugin.missing("portmap")
+    assert not plugin.missing(PORTMAP)
 
 
 @pytest.mark.parametrize("target", ["/var/lib/rancher/k3s/data/current/bin/portmap", "../../usr/lib/cni/portmap"])
 def test_a_link_to_where_the_agent_cannot_see_is_not_called_missing(plugin: HostPlugin, target: str):
     plugin.bin_dir.mkdir()
     (plugin.bin_dir / "portmap").symlink_to(target)
-    assert not plugin.missing("portmap")
+    assert not plugin.missing(PORTMAP)
     assert f"is a link to {target}, outside of what the agent sees" in plugin.unseen("portmap")
 
 
 def test_a_link_to_itself_is_missing(plugin: HostPlugin):
     plugin.bin_dir.mkdir()
     (plugin.bin_dir / "portmap").symlink_to("portmap")
-    assert "portmap is missing" in plugin.missing("portmap")
+    assert "portmap is missing" in plugin.missing(PORTMAP)
 
 
 def installed(plugin: HostPlugin) -> HostPlugin:

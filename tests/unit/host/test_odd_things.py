@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from azure_cni.cni.conflist import PORTMAP
 from azure_cni.errors import AzureCniError
 from azure_cni.host.files import WholeFile
 from azure_cni.host.install import CONFLIST, HostPlugin
@@ -98,7 +99,7 @@ def install(node: Node) -> None:
 
 
 def withdraw(node: Node) -> None:
-    node.plugin.missing("portmap")
+    node.plugin.missing(PORTMAP)
     node.plugin.unseen("portmap")
     node.plugin.withdraw()
 
