@@ -1,4 +1,5 @@
 # Everything a newcomer needs is one of: make demo, demo-docker, test, e2e, soak, lint, bench, fuzz, simulate, down.
+# A maintainer also needs: make lock, release, rebuild.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -134,6 +135,16 @@ docs: $(DOCS)/.ready ## The documentation as a site to open from the disk, links
 .PHONY: deb
 deb: $(READY) ## The Debian package of `azure-cni docker`, in dist/; ARGS=--revision=2 for the next of one version
 	PYTHONPATH=operator $(BIN)/python -m debian_package.build $(ARGS)
+
+RELEASE := PYTHONPATH=operator $(BIN)/python -m release.make $(if $(OUTPUT),--output $(OUTPUT))
+
+.PHONY: release
+release: $(READY) ## A release of the last commit, VERSION=0.2.0, into dist/0.2.0 or OUTPUT=FOLDER; nothing is pushed
+	$(RELEASE) "$(VERSION)"
+
+.PHONY: rebuild
+rebuild: $(READY) ## What a release consists of, again, of the last commit; AGAINST=SHA256SUMS: it must be the same bits
+	$(RELEASE) --rebuild $(if $(AGAINST),--against $(AGAINST))
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 

@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 
 from image_root import trim
@@ -40,6 +42,8 @@ PLACES = {
     "copyright": "usr/share/doc/azure-cni/copyright",
     "lintian-overrides": "usr/share/lintian/overrides/azure-cni",
 }
+# How and from where pip installed each package: paths of the machine that built it.
+OF_PIP = tuple(f"*.dist-info/{name}" for name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"))
 LAUNCHER = """\
 #!/usr/lib/azure-cni/bin/python -I
 import sys
@@ -112,7 +116,7 @@ def fill_environment(site: Path, work: Path) -> None:
     backend = os.environ | {"PYTHONPATH": str(tools)}
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), ".", env=backend)
     pip("install", "--no-compile", "--no-deps", "--no-index", "--target", str(site), *map(str, wheels.glob("*.whl")))
-    trim.remove(site, (*trim.DISTRIBUTIONS, "bin", "**/.gitignore"))
+    trim.remove(site, (*trim.DISTRIBUTIONS, *OF_PIP, "bin", "**/.gitignore"))
     if shutil.which("strip"):
         run("strip", "--strip-unneeded", *map(str, site.rglob("*.so")))
     # Unchecked: whatever changes the times of files must not make it useless. Without it a start takes seconds.
@@ -219,13 +223,18 @@ def compress(path: Path, text: str) -> None:
 
 
 def dated() -> dict[str, str]:
-    """The environment for dpkg-deb: no file is younger than the last commit, so that a build can be repeated."""
-    return os.environ | {"SOURCE_DATE_EPOCH": commit("%ct") or "0"}
+    """The environment for dpkg-deb: no file is younger than the package, so that a build can be repeated."""
+    return os.environ | {"SOURCE_DATE_EPOCH": str(epoch())}
 
 
 def date() -> str:
-    """Of the last commit, as changelogs have it."""
-    return commit("%cD") or "Thu, 01 Jan 1970 00:00:00 +0000"
+    """The package's, as changelogs have it."""
+    return format_datetime(datetime.fromtimestamp(epoch(), UTC))
+
+
+def epoch() -> int:
+    """The package's date, seconds since 1970: SOURCE_DATE_EPOCH, else of the last commit; 0 outside a repository."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or commit("%ct") or 0)
 
 
 def commit(form: str) -> str:

@@ -15,7 +15,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, distribution
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from packaging.requirements import Requirement
 
@@ -31,6 +31,8 @@ LEFT_OUT = re.compile(
     r"kubernetes/(aio/|client/(models|api)/(?!__init__\.py$))|azure/(mgmt/network|identity)/aio/(?!__init__\.py$)"
 )
 """Of packages: second clients, and classes of objects, which the commands read as plain JSON. Half of the start."""
+OF_THE_INSTALLER = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
+"""In `*.dist-info`: how, where from and with which paths a package was installed. No two machines agree on that."""
 LINKS = ("kubectl-azure_cni", f"{COMPLETION}azure_cni")
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
@@ -125,12 +127,16 @@ def _contents(distributions: dict[str, Distribution]) -> Iterator[tuple[str, Pat
         for file in one.files or ():
             if ".." in file.parts or "__pycache__" in file.parts or file.suffix in {".pyc", ".pyi", ".pth"}:
                 continue  # programs, and what Python makes or only a type checker reads
-            if LEFT_OUT.match(file.as_posix()):
+            if LEFT_OUT.match(file.as_posix()) or _is_of_the_installer(file):
                 continue
             place = Path(str(one.locate_file(file)))
             if not place.is_file():
                 raise BuildError(f"cannot build: {place} of {name} is missing; run make venv")
             yield str(file), place
+
+
+def _is_of_the_installer(file: PurePath) -> bool:
+    return file.parent.suffix == ".dist-info" and file.name in OF_THE_INSTALLER
 
 
 if __name__ == "__main__":
