@@ -78,6 +78,7 @@ class SimulatedNode:
         in_cluster: bool = True,
         engine: RollCall | None = None,
         shown_addresses: ShownAddresses | None = None,
+        store: FakeLedgerStore | None = None,
     ) -> None:
         self.nic: FakeNic = nic or (before.nic if before else FakeNic())
         self.cloud: FakeCloud = cloud or (before.cloud if before else FakeCloud())
@@ -86,7 +87,7 @@ class SimulatedNode:
         self.events: FakeEvents = before.events if before else FakeEvents()
         survived = before if not rebooted else None
         self.datapath: FakeDatapath = survived.datapath if survived else FakeDatapath()
-        self.store: FakeLedgerStore = survived.store if survived else FakeLedgerStore()
+        self.store: FakeLedgerStore = store or (survived.store if survived else FakeLedgerStore())
         self.pod_conditions = FakePodConditions()
         self.observer = RecordingObserver()
         self.audit = audit
