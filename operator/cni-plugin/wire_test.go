@@ -97,12 +97,27 @@ func TestRequestsAreThoseInTestdata(t *testing.T) {
 	}
 }
 
+// releases has what agents of other releases answer, a directory for each (docs/releases.md).
+const releases = "../../tests/unit/releases"
+
 // Each example of an agent's answer is one that the official library reads without losing a key, and reaches the
-// runtime unchanged.
+// runtime unchanged; those that agents of other releases gave as well.
 func TestRepliesInTestdata(t *testing.T) {
+	files := []string{}
 	for _, name := range list(t, "replies") {
-		t.Run(name, func(t *testing.T) {
-			reply := readFile(t, "replies/"+name)
+		files = append(files, filepath.Join("testdata", "replies", name))
+	}
+	recorded, err := filepath.Glob(releases + "/*/replies/*.json")
+	if err != nil || len(recorded) == 0 {
+		t.Fatalf("no answers of other releases in %s (%v)", releases, err)
+	}
+	for _, file := range append(files, recorded...) {
+		t.Run(file, func(t *testing.T) {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			reply, name := string(content), filepath.Base(file)
 			status, err := strconv.Atoi(name[:3])
 			if err != nil {
 				t.Fatal(err)

@@ -19,6 +19,8 @@ VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/vir
 SUBNET = SubnetID(f"{VNET}/subnets/nodes")
 NICS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkInterfaces"
 T = TypeVar("T")
+BOUNDED = ("spec", "status")
+"""The parts of an object that its definition describes."""
 GROUP_VERSION = "azure-cni.io/v1alpha1"
 
 
@@ -38,6 +40,19 @@ def refuse_over_limit(quota: Mapping[str, Any]) -> str:
     return f"status.grants: count of {', '.join(over)} should be 0 to 250" if over else ""
 
 
+def kept(part: Mapping[str, Any], value: Any) -> Any:
+    """What is left of a value when the API server has dropped what its schema does not name."""
+    match value:
+        case dict() if "properties" in part:
+            known = part["properties"]
+            return {key: kept(known[key], child) for key, child in value.items() if key in known}
+        case dict() if isinstance(part.get("additionalProperties"), dict):
+            return {key: kept(part["additionalProperties"], child) for key, child in value.items()}
+        case list() if "items" in part:
+            return [kept(part["items"], child) for child in value]
+    return value
+
+
 class Store:
     """Objects by name, with versions as the API server gives them: a change that changes nothing makes none."""
 
@@ -46,6 +61,8 @@ class Store:
         self._versions = versions
         self.watchers: list[Callable[[dict[str, Any] | None, dict[str, Any] | None], None]] = []
         """Told of each change: the object before and after it, None where there is none."""
+        self.definition: dict[str, Any] | None = None
+        """The schema of each part of an object; what it does not name is dropped. None keeps everything."""
 
     def get(self, name: str) -> dict[str, Any] | None:
         return copy.deepcopy(self.objects.get(name))
@@ -89,6 +106,9 @@ class Store:
 
     def _put(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         before = self.objects.get(name)
+        if self.definition is not None:
+            parts = ((key, self.definition.get(key)) for key in body)
+            body = {key: kept(part, body[key]) if part and key in BOUNDED else body[key] for key, part in parts}
         self.objects[name] = body
         for notify in list(self.watchers):
             notify(copy.deepcopy(before), copy.deepcopy(body))
