@@ -9,6 +9,7 @@
     POST   /nics/{name}/vanish            {addresses, taken} another tool removes them, and has them if `taken`
     POST   /nics/{name}/meddle            {by} capz, ccm or terraform writes it from what it knows of it
     GET    /vms   POST /vms               {name, subnet, secondaries, tags, address, public_ip}
+    PATCH  /vms/{name}                    {size, fault_domain} resized, or on another host
     DELETE /vms/{name}                    {keep_nic}
     POST   /vms/{name}/reimage            an instance of a Uniform scale set gets the set's model back
     GET    /subnets
@@ -65,6 +66,7 @@ ROUTES: dict[tuple[str, str], type[messages.Message]] = {
     ("POST", "/nics/{name}/meddle"): messages.Meddle,
     ("GET", "/vms"): messages.ListVms,
     ("POST", "/vms"): messages.AddVm,
+    ("PATCH", "/vms/{name}"): messages.ChangeVm,
     ("DELETE", "/vms/{name}"): messages.DeleteVm,
     ("POST", "/vms/{name}/reimage"): messages.ReimageVm,
     ("GET", "/subnets"): messages.ListSubnets,

@@ -70,6 +70,11 @@ def _add_vm(path: Path, words: argparse.Namespace) -> str:
     return table([json.loads(ask(path, "POST", "/vms", fields))], empty="")
 
 
+def _set_vm(path: Path, words: argparse.Namespace) -> str:
+    fields = {name: value for name in ("size", "fault_domain") if (value := getattr(words, name)) is not None}
+    return table([json.loads(ask(path, "PATCH", _url("vms", words.name), fields))], empty="")
+
+
 def _delete_vm(path: Path, words: argparse.Namespace) -> str:
     ask(path, "DELETE", f"{_url('vms', words.name)}?{urlencode({'keep_nic': str(words.keep_nic).lower()})}")
     return f"VM {words.name} deleted, its NIC {'kept' if words.keep_nic else 'too'}"
@@ -207,6 +212,10 @@ def _words_of_vms(word: Any) -> None:
     one.add_argument("--secondaries", type=int, default=0, help="how many addresses its NIC has beside the first")
     one.add_argument("--public-ip", default="", help="a public address for its primary configuration")
     one.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="of the VM; repeatable")
+    one = word("set-vm", _set_vm, "a VM is resized, or redeployed to another host")
+    one.add_argument("name")
+    one.add_argument("--size", help="such as Standard_D4s_v3")
+    one.add_argument("--fault-domain", type=int, help="of the host")
     one = word("delete-vm", _delete_vm, "delete a VM")
     one.add_argument("name")
     one.add_argument("--keep-nic", action="store_true", help="keep the NIC, with its addresses")

@@ -124,6 +124,17 @@ class AddVm(Message):
         return vm_view(azure, vm)
 
 
+class ChangeVm(Message):
+    """A VM comes back with another size, or on another host, as after a resize or a redeploy."""
+
+    name: str
+    size: str = ""
+    fault_domain: int | None = None
+
+    def run(self, azure: "FakeAzure") -> Any:
+        return vm_view(azure, azure.change_vm(self.name, size=self.size, fault_domain=self.fault_domain))
+
+
 class DeleteVm(Message):
     """A VM is deleted, its NIC too unless `keep_nic`; an instance of a Uniform scale set always takes its NIC along."""
 

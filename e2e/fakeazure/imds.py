@@ -178,7 +178,7 @@ def document(azure: "FakeAzure", vm: Vm, *, stale: bool = False) -> dict[str, An
             },
             "osType": "Linux",
             "placementGroupId": "",
-            "platformFaultDomain": "0",
+            "platformFaultDomain": str(vm.fault_domain),
             "platformUpdateDomain": "0",
             "provider": "Microsoft.Compute",
             "resourceGroupName": resource.group if resource else "",

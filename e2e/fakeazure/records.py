@@ -173,7 +173,10 @@ class VNet:
 
 @dataclass(frozen=True, slots=True)
 class Vm:
-    """A virtual machine; its first NIC is the primary one. `guid` is the vmId, `principal_id` its own identity."""
+    """A virtual machine; its first NIC is the primary one. `guid` is the vmId, `principal_id` its own identity.
+
+    `fault_domain` stands for the host that it runs on.
+    """
 
     id: str
     location: str
@@ -185,6 +188,7 @@ class Vm:
     principal_id: str
     zone: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    fault_domain: int = 0
 
     @property
     def name(self) -> str:

@@ -174,6 +174,13 @@ class Subscription:
         self.network.vms[vm.id.lower()] = replace(vm, nic_ids=tuple(one for one in vm.nic_ids if one != nic.id))
         self.network.drop_nic(self.nics.detach(nic, now=now), at=now, cause="taken from its VM")
 
+    def change_vm(self, name: str, *, size: str = "", fault_domain: int | None = None) -> Vm:
+        """A stopped VM comes back with another size, or on another host; GUID, NICs, MACs and addresses stay."""
+        vm = self.vm(name)
+        domain = vm.fault_domain if fault_domain is None else fault_domain
+        self.network.vms[vm.id.lower()] = changed = replace(vm, size=size or vm.size, fault_domain=domain)
+        return changed
+
     def delete_vm(self, name: str, *, keep_nic: bool = False) -> None:
         """The VM goes, at once; its NICs go with it or stay with their addresses."""
         now = self.settle()

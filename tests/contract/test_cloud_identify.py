@@ -160,6 +160,13 @@ async def test_a_vm_recreated_under_the_name_is_another(world: AzureWorld, cloud
             await old.identify()
 
 
+async def test_a_vm_of_another_size_on_another_host_is_the_same(world: AzureWorld, cloud: ArmVmIdentity) -> None:
+    before, shown = await cloud.identify(), await world.imds.instance()
+    world.azure.change_vm("vm1", size="Standard_D8s_v3", fault_domain=2)
+    assert await cloud.identify() == before
+    assert await world.imds.instance() == shown, "nothing that a VM's host decides is looked at"
+
+
 async def test_a_nic_with_another_mac_is_not_ours(world: AzureWorld) -> None:
     instance = await world.imds.instance()
     stranger = replace(instance.interfaces[0], mac="00:00:00:00:00:01")

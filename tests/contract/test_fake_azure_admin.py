@@ -74,6 +74,15 @@ async def test_an_instance_of_a_scale_set_is_reimaged_and_its_nic_is_known_by_a_
     assert "pool" not in await box.say("nics")
 
 
+async def test_a_vm_is_resized_or_moved(box: Box) -> None:
+    before = box.azure.vm("vm1")
+    await box.say("set-vm", "vm1", "--size", "Standard_D8s_v3")
+    await box.say("set-vm", "vm1", "--fault-domain", "2")
+    after = box.azure.vm("vm1")
+    assert (after.size, after.fault_domain) == ("Standard_D8s_v3", 2)
+    assert (after.guid, after.nic_ids, after.mac) == (before.guid, before.nic_ids, before.mac)
+
+
 async def test_faults_are_injected_and_cleared(box: Box) -> None:
     await box.say("fault", "throttle", "--nic", "vm1-nic", "--seconds", "30")
     await box.say("fault", "slow", "--duration", "7", "--times", "0")
