@@ -201,7 +201,7 @@ def _scenarios(rest: list[str]) -> int:
     if _asks_for_help(rest):
         _become("pytest", [directory, "--help"])
     _stage(rest)
-    _become("pytest", [directory, f"--mode={release.mode()}", *rest])
+    _become("pytest", [directory, f"--mode={release.mode()}", "--durations=25", "--durations-min=15", *rest])
 
 
 def _soak(rest: list[str]) -> int:
