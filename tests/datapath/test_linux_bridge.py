@@ -262,6 +262,26 @@ async def test_a_bridge_of_another_program_is_reported_and_left_alone(site: Site
     assert node.show("link", "show", "azure0") == before
 
 
+@pytest.mark.parametrize("stranger", ["type bridge", "type veth peer name other"])
+async def test_a_pod_does_not_start_on_what_another_program_put_in_the_bridge_s_place(
+    site: Site, stranger: str
+) -> None:
+    """The agent runs on: nothing but the next pod looks before the host is looked at again."""
+    await pods_of(site)
+    site.node.ip("link", "delete", "azure0")
+    site.node.ip("link", "add", "azure0", *stranger.split())
+    if "bridge" in stranger:
+        site.node.ip("link", "set", "eth0", "master", "azure0")
+    spec, other = (site.machine.spec(address, node_address=NODE) for address in (A, B))
+    with pytest.raises(DatapathError, match=r"cannot use azure0 as the pods' bridge: .*choose mode transparent"):
+        await site.machine.datapath.attach(spec)
+    with pytest.raises(DatapathError, match=r"cannot use azure0 as the pods' bridge: .*choose mode transparent"):
+        await site.machine.datapath.restore_routes(other)
+    site.node.ip("link", "delete", "azure0")
+    await site.machine.datapath.attach(spec)
+    assert await site.machine.datapath.check(spec) == ()
+
+
 async def test_the_next_mode_takes_the_bridge_and_its_guards_away_once_no_pod_is_left(site: Site) -> None:
     await pods_of(site)
     transparent = super(type(site.machine.datapath), site.machine.datapath).apply_node

@@ -97,11 +97,8 @@ def stranger(bridge: Link, ports: tuple[Link, ...]) -> str:
     return f"it has the ports {', '.join(others)}" if others else ""
 
 
-def deviations(bridge: Link, ports: tuple[Link, ...]) -> tuple[str, ...]:
-    """What is otherwise with the bridge than it should be, as words, but for its group (see `policy`) and switches.
-
-    DatapathError where it is another program's.
-    """
+def require_ours(bridge: Link, ports: tuple[Link, ...]) -> None:
+    """DatapathError where an interface of the bridge's name is another program's."""
     what = stranger(bridge, ports)
     if what:
         raise DatapathError(
@@ -109,6 +106,10 @@ def deviations(bridge: Link, ports: tuple[Link, ...]) -> tuple[str, ...]:
             f"({what}; Azure's own CNI plugin makes one with the NIC as its port). Remove that program's "
             f"configuration and reboot the node, or choose mode transparent"
         )
+
+
+def deviations(bridge: Link, ports: tuple[Link, ...]) -> tuple[str, ...]:
+    """What is otherwise with our bridge than it should be, as words, but for its group (see `policy`) and switches."""
     found: list[str] = []
     if not bridge.up:
         found.append("was down")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from azure_cni.datapath.bridge import SETTINGS, deviations, smallest_mtu, stranger
+from azure_cni.datapath.bridge import SETTINGS, deviations, require_ours, smallest_mtu, stranger
 from azure_cni.datapath.interface import Interface, Neighbour, Port, Route
 from azure_cni.datapath.names import BRIDGE, BRIDGE_MAC, GROUP
 from azure_cni.datapath.uplink import Link
@@ -25,10 +25,25 @@ _LARGEST_OF_NO_POD = 0x00FFFFFF
 """Groups up to this one (0.255.255.255) are no pod's address."""
 
 
-def require(kernel: Netlink, *, mtu: int) -> int:
-    """The bridge's index; it is made where it is missing."""
+def require(kernel: Netlink, *, mtu: int, known: int | None) -> int:
+    """The bridge's index; it is made where it is missing.
+
+    One with another index than the `known` one of an earlier pod is looked at first: pods must not become ports of
+    another program's bridge, nor learn only that the kernel did not want them on something else of that name.
+
+    Raises:
+        DatapathError: the bridge is another program's.
+
+    """
     index = kernel.index(BRIDGE)
-    return make(kernel, mtu=mtu) if index is None else index
+    if index is None:
+        return make(kernel, mtu=mtu)
+    if index != known:
+        links = rtnetlink.links(kernel)
+        for found in links:
+            if found.index == index:
+                require_ours(found, _ports(found, links))
+    return index
 
 
 def make(kernel: Netlink, *, mtu: int) -> int:
@@ -48,6 +63,7 @@ def put_right(kernel: Netlink, links: Sequence[Link], *, mtu: int) -> list[str]:
         make(kernel, mtu=mtu)
         return [f"bridge {BRIDGE} was missing: made"]
     ports = _ports(found, links)
+    require_ours(found, ports)
     wrong = deviations(found, ports)
     if not wrong:
         return []

@@ -58,6 +58,8 @@ class VethNetwork:
     def __init__(self) -> None:
         self._home = netns.own()
         self._kernel = Netlink()
+        self._bridge: int | None = None
+        """Its index when a pod last needed it: it was ours then."""
         self._shared: tuple[float, Interface] | None = None
         """The bridge as the last restoring left it, and when."""
 
@@ -132,7 +134,9 @@ class VethNetwork:
             return (str(error),)
 
     def restore_routes(self, spec: VethSpec) -> tuple[str, ...]:
-        """Put back what the node's end or the bridge lacks for a sandbox, and say what; Refused if the kernel refuses.
+        """Put back what the node's end or the bridge lacks for a sandbox, and say what.
+
+        DatapathError where the kernel refuses, or the bridge is another program's.
 
         A link that is off is somebody's will (the kernel drops its routes with that), and is left as it is. A bridge is
         put right with the node (`host`); here only what leads to the sandbox is.
@@ -161,7 +165,7 @@ class VethNetwork:
         shared, self._shared = self._shared, None
         if shared is not None and time.monotonic() - shared[0] < _FRESH_S:
             return shared[1]
-        bridge.require(self._kernel, mtu=spec.mtu)
+        self._require_bridge(spec.mtu)
         return bridge.interface(self._kernel, BRIDGE)
 
     def _keep_shared(self, observed: Interface, added: Missing) -> None:
@@ -209,11 +213,15 @@ class VethNetwork:
         return [*bridge.settle(host, index, master=0, placed=True), *rtnetlink.configure(host, index)]
 
     def _place(self, host: Interface, index: int) -> Sequence[NetlinkRequest]:
-        return bridge.settle(host, index, master=bridge.require(self._kernel, mtu=host.mtu), placed=False)
+        return bridge.settle(host, index, master=self._require_bridge(host.mtu), placed=False)
+
+    def _require_bridge(self, mtu: int) -> int:
+        self._bridge = bridge.require(self._kernel, mtu=mtu, known=self._bridge)
+        return self._bridge
 
     def _create(self, spec: VethSpec, ends: Wiring, pod_netns: int) -> None:
         host = ends.node[0]
-        master = bridge.require(self._kernel, mtu=spec.mtu) if host.port else 0
+        master = self._require_bridge(spec.mtu) if host.port else 0
         try:
             self._kernel.change(rtnetlink.create_veth(host, ends.pod, netns=pod_netns, master=master))
         except Refused as refused:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import pytest
 
 from azure_cni.datapath import names
-from azure_cni.datapath.bridge import PORT, SETTINGS, deviations, on_bridge, wiring
+from azure_cni.datapath.bridge import PORT, SETTINGS, deviations, on_bridge, require_ours, wiring
 from azure_cni.datapath.interface import Interface, Neighbour, Port, PortSettings, Route, differences, missing
 from azure_cni.datapath.modes import effective
 from azure_cni.datapath.transparent import VethSpec
@@ -102,9 +102,9 @@ def test_a_bridge_without_ports_may_have_any_mtu() -> None:
 def test_a_bridge_of_another_program_is_left_alone() -> None:
     """Azure's own CNI plugin makes one of that name, with the NIC as its port."""
     with pytest.raises(DatapathError, match=r"ports eth0; .*choose mode transparent"):
-        deviations(AZURE0, (A_PORT, replace(A_PORT, name="eth0")))
+        require_ours(AZURE0, (A_PORT, replace(A_PORT, name="eth0")))
     with pytest.raises(DatapathError, match="it is not a bridge"):
-        deviations(replace(AZURE0, kind="veth", bridge=None), ())
+        require_ours(replace(AZURE0, kind="veth", bridge=None), ())
 
 
 @pytest.mark.parametrize(
