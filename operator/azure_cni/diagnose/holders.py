@@ -97,7 +97,7 @@ def find_holders(address: str, evidence: ClusterEvidence) -> Holders:
 def with_history(found: Holders, trails: Sequence[AuditReport], unasked: Sequence[str], *, at: str = "") -> Holders:
     """The answer with what the trails know: all of it, or of one time (RFC 3339)."""
     at_s = seconds_of(at) if at else None
-    tenures = sorted((one for trail in trails for one in trail.tenures), key=lambda one: one.begin)
+    tenures = sorted(_by_their_own_nodes(trails), key=lambda one: one.begin)
     chosen = [one for one in tenures if at_s is None or _may_have_had(one, at_s)]
     unknown = [*unasked, *(words for trail in trails for words in _unknown(trail, at_s))]
     answer = msgspec.structs.replace(found, history=History(at, chosen, unknown))
@@ -105,6 +105,20 @@ def with_history(found: Holders, trails: Sequence[AuditReport], unasked: Sequenc
         return answer
     verdict = _past_verdict(found.address, chosen, unknown, at_s)
     return msgspec.structs.replace(answer, verdict=verdict, unknown=bool(unknown) and not chosen)
+
+
+def _by_their_own_nodes(trails: Sequence[AuditReport]) -> list[TenureReport]:
+    """Of each node what its own trail says, as far as that reaches back.
+
+    A VM whose disk was made from another node's has a copy of that one's trail, in which whoever had an address when it
+    was made seems to have given it back.
+    """
+    begins = {trail.node: trail.begins for trail in trails if trail.begins and not trail.error}
+
+    def is_copy(one: TenureReport, trail: AuditReport) -> bool:
+        return one.node not in {"", trail.node} and one.node in begins and begins[one.node] <= one.begin
+
+    return [one for trail in trails for one in trail.tenures if not is_copy(one, trail)]
 
 
 def parse_time(text: str) -> str:

@@ -170,7 +170,8 @@ class AuditTrail:
             begins, records = await asyncio.to_thread(self._store.find_writes)
         except AzureCniError as error:
             return WritesReport(self._node, error=str(error))
-        return writes_report(self._node, begins, records)
+        # A disk that was made from another node's has the writes of that one's NIC.
+        return writes_report(self._node, begins, (one for one in records if one.node in {"", self._node}))
 
     async def _begin(self) -> None:
         """The hole before this agent, and what is held after it."""

@@ -65,9 +65,9 @@ def test_what_is_no_address_is_refused(text: Any):
         parse_address(text)
 
 
-def tenure(pod: str, begin: str, end: str = "", not_before: str = "") -> TenureReport:
+def tenure(pod: str, begin: str, end: str = "", not_before: str = "", *, node: str = "vm1") -> TenureReport:
     times = [f"2026-11-28T{one}:00Z" if one else "" for one in (begin, end, not_before)]
-    return TenureReport("vm1", "default", pod, f"uid-{pod}", pod, *times)
+    return TenureReport(node, "default", pod, f"uid-{pod}", pod, *times)
 
 
 TRAIL = AuditReport(
@@ -119,10 +119,27 @@ def test_a_node_that_could_not_be_asked_may_have_had_it():
 
 
 def test_the_whole_history_is_that_of_all_nodes_in_its_order():
-    other = AuditReport("vm2", A, "2026-11-28T05:00:00Z", [tenure("z", "06:12", "06:13")])
+    other = AuditReport("vm2", A, "2026-11-28T05:00:00Z", [tenure("z", "06:12", "06:13", node="vm2")])
     found = with_history(find(A, cluster()), [TRAIL, other], [])
     assert found.history is not None
     assert [one.pod for one in found.history.tenures] == ["a", "z", "b", "c"]
+
+
+def test_a_copy_of_another_nodes_trail_ends_nobodys_time():
+    """As on a VM that was made from its disk: there, who had the address then was never seen again."""
+    copied = [tenure("a", "06:00", "06:10"), tenure("c", "06:50", "07:30", "06:55"), tenure("old", "04:00", "04:30")]
+    clone = AuditReport("vm9", A, "2026-11-28T03:00:00Z", [*copied, tenure("d", "07:40", node="vm9")])
+    found = with_history(find(A, cluster()), [clone, TRAIL], [])
+    assert found.history is not None
+    assert [(one.node, one.pod) for one in found.history.tenures] == [
+        ("vm1", "old"),  # older than what vm1 still has
+        *(("vm1", pod) for pod in "abc"),
+        ("vm9", "d"),
+    ]
+    assert found.history.tenures[3].end == ""
+    gone = with_history(find(A, cluster()), [clone], [])
+    assert gone.history is not None
+    assert len(gone.history.tenures) == 4, "where the other node is gone, the copy is all that there is"
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "25:00"])

@@ -63,6 +63,14 @@ async def test_every_write_of_the_nic_is_there_with_its_reason_and_result():
     assert write.etag
 
 
+async def test_a_disk_that_was_made_from_another_nodes_has_no_writes_of_ours():
+    store = FakeAuditStore()
+    store.records.append(AuditRecord("2026-11-24T12:00:00Z", "nicWritten", "vm7", result="Succeeded"))
+    async with trailed(store) as (_, trail):
+        report = await trail.writes()
+    assert [one.reason for one in report.writes] == ["keep addresses ready"]
+
+
 async def test_a_repeated_add_and_a_refused_one_leave_no_record_of_their_own():
     store = FakeAuditStore()
     async with trailed(store) as (node, _):
