@@ -16,6 +16,7 @@ change something, and retries are rare.
     ├── NoAddress               11  the pool has nothing for this pod now; says why
     ├── NodeNotReady            50  the node cannot take any pod now; says why
     ├── DatapathError           5   the kernel refused, or differs from what it should be
+    │   └── DatapathOutcomeUnknown      what was begun may have been done
     ├── LedgerError             5   the ledger's file cannot be read or written
     ├── CloudError              11  Azure
     │   ├── CloudUnreachable        no answer, a 5xx, or an answer that is not Azure's
@@ -128,6 +129,10 @@ class DatapathError(AzureCniError):
 
     code = 5
     reason = "DatapathFailed"
+
+
+class DatapathOutcomeUnknown(DatapathError):
+    """Nobody says whether what was begun has been done, or will be: HNS hangs, or ended in the middle of a call."""
 
 
 class LedgerError(AzureCniError):
@@ -248,14 +253,8 @@ class OperationFailed(CloudError):
 
 
 REFUSALS: Final[tuple[type[CloudError], ...]] = (
-    AccessDenied,
-    CloudNotFound,
-    OperationFailed,
-    PreconditionFailed,
-    RequestRefused,
-    SubnetFull,
-    Throttled,
-)
+    AccessDenied, CloudNotFound, OperationFailed, PreconditionFailed, RequestRefused, SubnetFull, Throttled
+)  # fmt: skip
 """Azure's own answers to the request of a write, unless it had been accepted before (`accepted`): every later read
 shows its effect, if any. All other errors leave open whether it was carried out, or will be."""
 

@@ -179,7 +179,9 @@ class Datapath(Protocol):
     """The kernel: sandboxes and the node's own table."""
 
     async def attach(self, spec: SandboxSpec) -> Wiring:
-        """Wire one sandbox; a repeat for a sandbox wired alike is the same result. On error nothing is left."""
+        """Wire one sandbox; a repeat for a sandbox wired alike is the same result. On error nothing is left, unless it
+        is DatapathOutcomeUnknown: then it may be wired, now or in a moment.
+        """
 
     async def detach(self, sandbox: Sandbox) -> None:
         """After this no packet reaches or leaves the sandbox; the link itself may go a moment later."""

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from azure_cni.datapath.interface import Wiring
-from azure_cni.errors import DatapathError, NoAddress, NodeNotReady
+from azure_cni.errors import DatapathError, DatapathOutcomeUnknown, NoAddress, NodeNotReady
 from azure_cni.ipam.address_state import Sandbox
 from azure_cni.ipam.sizing import Policy
 from azure_cni.node.ports import SandboxSpec
@@ -31,6 +31,20 @@ async def test_del_forgives_everything_and_the_address_cools():
         await node.delete("p")
         assert (node.counts.assigned, node.counts.cooling) == (0, 1)
         assert not await node.datapath.sandboxes()
+
+
+async def test_an_add_of_which_nobody_knows_whether_it_was_wired_keeps_its_address_until_its_del():
+    """The data plane may wire it a moment later: another pod must not have the address then."""
+    async with SimulatedNode().running() as node:
+        node.datapath.fail_next = DatapathOutcomeUnknown("cannot use HNS: it has not answered for 20 s")
+        with pytest.raises(DatapathOutcomeUnknown):
+            await node.add("p")
+        assert (node.counts.assigned, node.counts.cooling) == (1, 0)
+        kept = node.stored.ledger.holding(holder("p").sandbox)[0].address
+        assert (await node.add("q")).addresses != (kept,)
+        assert (await node.add("p")).addresses == (kept,)
+        await node.delete("p")
+        assert node.counts.cooling == 1
 
 
 async def test_an_add_on_an_empty_pool_waits_for_the_growth_that_it_causes():

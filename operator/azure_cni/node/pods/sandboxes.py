@@ -20,7 +20,14 @@ from dataclasses import replace
 from time import perf_counter
 
 from azure_cni.datapath.interface import Wiring
-from azure_cni.errors import AzureCniError, DatapathError, NoAddress, NodeNotReady, SandboxUnknown
+from azure_cni.errors import (
+    AzureCniError,
+    DatapathError,
+    DatapathOutcomeUnknown,
+    NoAddress,
+    NodeNotReady,
+    SandboxUnknown,
+)
 from azure_cni.ipam.address_state import Holder, LinkParameters, Sandbox
 from azure_cni.model.nic import Address
 from azure_cni.model.text import counted, few
@@ -82,9 +89,9 @@ class Sandboxes:
         (7) for an address that it may not name.
 
         A refusal leaves nothing in the kernel, so an address that was free is so again at once. Anything else that ends
-        an ADD early (the agent stops, the caller goes away, a fault in our code) says nothing about the kernel, which
-        may be wired a moment later: the assignment stays, for a repeat of the ADD, the DEL that follows it, or the
-        repair to settle.
+        an ADD early (the agent stops, the caller goes away, a fault in our code, a data plane without an answer) says
+        nothing about the kernel, which may be wired a moment later: the assignment stays, for a repeat of the ADD, the
+        DEL that follows it, or the repair to settle.
         """
         queued = perf_counter()
         async with self.locks.hold(holder.sandbox) as hold:
@@ -99,8 +106,8 @@ class Sandboxes:
             try:
                 await self._egress.prepare(slots)
                 wiring = await self._datapath.attach(self._spec(slots, holder, netns=netns))
-            except AzureCniError:
-                if not known:
+            except AzureCniError as error:
+                if not known and not isinstance(error, DatapathOutcomeUnknown):
                     self.assignment.give_back(holder, cools=cools)
                 raise
             self._observer.stage("netlink", perf_counter() - started)
