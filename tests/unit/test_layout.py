@@ -61,8 +61,13 @@ def test_scenarios_run_in_the_order_of_their_numbers_and_no_two_share_one():
     [
         (E2E, packages(TESTS) | {"tests"}),
         (E2E / "fakeazure", packages(E2E) - {"fakeazure"} | {"azure_cni", "e2e"}),
+        (E2E / "fakehns", packages(E2E) - {"fakehns"} | {"azure_cni", "e2e"}),
     ],
-    ids=["what runs on the box and in the simulation needs no test", "the fake Azure shares no code with the product"],
+    ids=[
+        "what runs on the box and in the simulation needs no test",
+        "the fake Azure shares no code with the product",
+        "the stand-in for HNS shares no code with the product",
+    ],
 )
 def test_imports_go_one_way(folder: Path, barred: frozenset[str]):
     found = list(imports(folder))

@@ -1,0 +1,1 @@
+"""A stand-in for HNS, the Windows service that networks containers. It shares no code with the product."""
