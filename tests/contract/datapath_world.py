@@ -1,4 +1,6 @@
-"""Where the contract of the Datapath port is tried: in memory, and in network namespaces of a real kernel."""
+"""Where the contract of the Datapath port is tried: in memory, in network namespaces of a real kernel, and on the
+stand-in for Windows' HNS.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,24 @@ import json
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from azure_cni.datapath import names
+from azure_cni.datapath.node_table import NodeTable
 from azure_cni.datapath.policy import OURS
 from azure_cni.docker.ports import LinkHandover
 from azure_cni.ipam.address_state import LinkParameters, Sandbox
 from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.model.identity import ModeName
 from azure_cni.node.ports import Datapath, LinkKey
+from azure_cni.windows.datapath import HcnDatapath
 from datapath.namespaces import NEEDS_ROOT, OUR_RULE, Namespace, Namespaces
+from fakehns.service import FakeHns
+from fakes.hcn import FakeAdapters, StandInHcn
 from fakes.veth import VethSandbox
 from simulation.datapath import FakeDatapath
 
@@ -29,6 +35,24 @@ UPLINK_MAC = "00:0d:3a:00:00:0a"
 PRIMARY = "10.240.0.4"
 MTU = 1400
 WORLDS = [pytest.param("memory"), pytest.param("kernel", marks=NEEDS_ROOT)]
+"""Those of Linux."""
+EVERYWHERE = [
+    *(
+        pytest.param((kind, mode), id=f"{kind}-{mode}", marks=NEEDS_ROOT if kind == "kernel" else ())
+        for kind in ("memory", "kernel")
+        for mode in ModeName
+    ),
+    pytest.param(("windows", ModeName.TRANSPARENT), id="windows"),
+]
+A, B = "10.240.0.7", "10.240.0.8"
+TABLE = NodeTable(
+    uplink_mac=UPLINK_MAC,
+    primary=IPv4Address(PRIMARY),
+    pool=frozenset({IPv4Address(A), IPv4Address(B)}),
+    public=frozenset(),
+    routable=frozenset({IPv4Network("10.240.0.0/16")}),
+    imds_allowed=False,
+)
 
 
 class HandingOver(Datapath, LinkHandover, Protocol):
@@ -40,6 +64,12 @@ class DatapathUnderTest(Protocol):
 
     datapath: HandingOver
     mode: ModeName
+
+    uplink: str
+    """The name of the NIC's interface."""
+
+    async def prepare(self) -> None:
+        """Whatever must have been done before pods can be wired."""
 
     async def settle(self) -> None:
         """Wait until removals under way are done."""
@@ -81,10 +111,15 @@ def way_to(spec: VethSandbox) -> str:
 
 
 class MemoryDatapath:
+    uplink = "eth0"
+
     def __init__(self, mode: ModeName) -> None:
         self.mode = mode
         self.datapath = FakeDatapath(uplink_mac=UPLINK_MAC, mtu=MTU)
         self._numbers = itertools.count()
+
+    async def prepare(self) -> None:
+        """Nothing."""
 
     async def settle(self) -> None:
         self.datapath.leaving.clear()
@@ -124,6 +159,8 @@ class MemoryDatapath:
 
 
 class KernelDatapath:
+    uplink = "eth0"
+
     def __init__(self, namespaces: Namespaces, mode: ModeName) -> None:
         self.mode = mode
         self._namespaces = namespaces
@@ -135,6 +172,9 @@ class KernelDatapath:
         node.ip("link", "set", "eth0", "up")
         self._node = node
         self.datapath = LinuxDatapath(node_netns=node.path, processes=Path("/proc"))
+
+    async def prepare(self) -> None:
+        """Nothing."""
 
     async def settle(self) -> None:
         await self.datapath.settle()
@@ -189,10 +229,65 @@ class KernelDatapath:
         return Namespace(Path(path).name)
 
 
+class WindowsDatapath:
+    """On the stand-in for HNS. There are no links to lose parts of, and no handing over: see `DatapathUnderTest`."""
+
+    mode = ModeName.TRANSPARENT
+    uplink = "vEthernet (Ethernet)"
+
+    def __init__(self) -> None:
+        self.hns = FakeHns()
+        self.adapters = FakeAdapters(self.hns, mac=UPLINK_MAC, primary=IPv4Address(PRIMARY), mtu=MTU)
+        self.datapath = HcnDatapath(StandInHcn(self.hns), self.adapters)
+
+    async def prepare(self) -> None:
+        await self.datapath.apply_node(TABLE)
+
+    async def settle(self) -> None:
+        """What HNS has answered is done."""
+
+    def new_netns(self) -> str:
+        return self.hns.add_namespace()
+
+    def remove_netns(self, path: str) -> None:
+        self.hns.forget("Namespace", path)
+
+    def occupy(self, path: str, ifname: str) -> None:
+        del ifname  # no interface of Windows has a name that a runtime chooses
+        (network,) = self.hns.objects["Network"]
+        document = {
+            "SchemaVersion": {"Major": 2, "Minor": 0},
+            "Name": "another",
+            "IpConfigurations": [{"IpAddress": "10.240.0.99", "PrefixLength": 22}],
+        }
+        made = json.loads(self.hns.create("Endpoint", json.dumps(document), network))
+        self._modify(path, "Add", made["ID"])
+
+    def break_link(self, spec: VethSandbox) -> None:
+        (endpoint,) = self.hns.endpoints(spec.host_ifname)
+        self._modify(spec.netns, "Remove", endpoint["ID"])
+
+    def own_egress(self) -> frozenset[IPv4Address]:
+        return frozenset(
+            IPv4Address(endpoint["IpConfigurations"][0]["IpAddress"])
+            for endpoint in self.hns.endpoints()
+            if not any(policy["Settings"].get("Exceptions") for policy in endpoint["Policies"])
+        )
+
+    def _modify(self, namespace: str, what: str, endpoint: str) -> None:
+        request = {"ResourceType": "Endpoint", "RequestType": what, "Settings": {"EndpointId": endpoint}}
+        self.hns.modify("Namespace", namespace, json.dumps(request))
+
+
 @contextlib.asynccontextmanager
-async def open_world(kind: str, mode: ModeName) -> AsyncIterator[DatapathUnderTest]:
+async def open_world(kind: str, mode: ModeName) -> AsyncIterator[Any]:
     if kind == "memory":
         yield MemoryDatapath(mode)
+        return
+    if kind == "windows":
+        windows = WindowsDatapath()
+        yield windows
+        await windows.datapath.close()
         return
     with Namespaces() as namespaces:
         world = KernelDatapath(namespaces, mode)

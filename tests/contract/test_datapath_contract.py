@@ -1,4 +1,7 @@
-"""The Datapath port: one suite for the memory that unit tests use, and for a real kernel."""
+"""The Datapath port as Linux has it: one suite for the memory that unit tests use, and for a real kernel.
+
+What every data plane has to do is in `test_datapaths_alike`.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,11 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from azure_cni.datapath.interface import Route
-from azure_cni.datapath.node_table import NodeTable
 from azure_cni.datapath.uplink import RouteKind
 from azure_cni.errors import DatapathError
 from azure_cni.model.identity import ModeName
 from azure_cni.node.pods.liveness import Occupancy
-from contract.datapath_world import MTU, PRIMARY, UPLINK_MAC, WORLDS, DatapathUnderTest, a_spec, open_world, way_to
-
-A, B = "10.240.0.7", "10.240.0.8"
-TABLE = NodeTable(
-    uplink_mac=UPLINK_MAC,
-    primary=IPv4Address(PRIMARY),
-    pool=frozenset({IPv4Address(A), IPv4Address(B)}),
-    public=frozenset(),
-    routable=frozenset({IPv4Network("10.240.0.0/16")}),
-    imds_allowed=False,
-)
+from contract.datapath_world import MTU, PRIMARY, TABLE, WORLDS, A, B, DatapathUnderTest, a_spec, open_world, way_to
 
 
 @pytest.fixture(params=list(ModeName))
@@ -40,11 +32,6 @@ async def world(request: pytest.FixtureRequest, mode: ModeName) -> AsyncIterator
 
 async def wired(world: DatapathUnderTest) -> dict[str, set[str]]:
     return {found.key: set(map(str, found.addresses)) for found in await world.datapath.sandboxes()}
-
-
-async def test_at_first_there_is_nothing(world: DatapathUnderTest) -> None:
-    assert await world.datapath.sandboxes() == ()
-    await world.settle()
 
 
 async def test_attach_reports_both_ends_and_check_is_content(world: DatapathUnderTest) -> None:
@@ -73,32 +60,6 @@ async def test_routing_is_looked_up_for_packets_of_a_pod(world: DatapathUnderTes
         await world.datapath.forwarding(wanted, source=IPv4Address(A), interface="nowhere")
 
 
-async def test_a_repeat_is_the_same_result(world: DatapathUnderTest) -> None:
-    spec = a_spec(world, "one", A)
-    assert await world.datapath.attach(spec) == await world.datapath.attach(spec)
-    assert await wired(world) == {spec.host_ifname: {A}}
-
-
-async def test_a_change_of_address_replaces_the_sandbox(world: DatapathUnderTest) -> None:
-    spec = a_spec(world, "one", A)
-    await world.datapath.attach(spec)
-    moved = replace(spec, addresses=(IPv4Address(B),))
-    assert await world.datapath.check(moved)
-    await world.datapath.attach(moved)
-    assert await world.datapath.check(moved) == ()
-    assert await wired(world) == {spec.host_ifname: {B}}
-
-
-async def test_an_address_leads_to_whoever_got_it_last(world: DatapathUnderTest) -> None:
-    first, second = a_spec(world, "one", A), a_spec(world, "two", A)
-    await world.datapath.attach(first)
-    await world.datapath.attach(second)
-    assert await wired(world) == {first.host_ifname: set(), second.host_ifname: {A}}
-    assert await world.datapath.check(first)
-    await world.datapath.detach(first.sandbox)
-    assert await world.datapath.check(second) == ()
-
-
 async def test_a_sandbox_may_have_several_addresses(world: DatapathUnderTest) -> None:
     """Each is routed, known by CHECK, restored when it is lost, and gone with the sandbox."""
     both = (IPv4Address(A), IPv4Address(B))
@@ -121,29 +82,6 @@ async def test_a_sandbox_may_have_several_addresses(world: DatapathUnderTest) ->
     await world.datapath.detach(spec.sandbox)
     await world.settle()
     assert await wired(world) == {}
-
-
-async def test_a_missing_namespace_is_named_and_nothing_is_left(world: DatapathUnderTest) -> None:
-    spec = a_spec(world, "one", A)
-    world.remove_netns(spec.netns)
-    with pytest.raises(DatapathError, match=spec.netns):
-        await world.datapath.attach(spec)
-    assert await wired(world) == {}
-
-
-@pytest.mark.parametrize("by_us", [True, False])
-async def test_an_interface_that_is_there_already_stays_and_nothing_is_left(
-    world: DatapathUnderTest, *, by_us: bool
-) -> None:
-    first = a_spec(world, "one", A)
-    if by_us:
-        await world.datapath.attach(first)
-    else:
-        world.occupy(first.netns, "eth0")
-    second = a_spec(world, "two", B, netns=first.netns)
-    with pytest.raises(DatapathError, match="has an interface eth0 already"):
-        await world.datapath.attach(second)
-    assert await wired(world) == ({first.host_ifname: {A}} if by_us else {})
 
 
 async def test_check_of_what_was_never_wired_finds_both_ends_missing(world: DatapathUnderTest) -> None:
@@ -230,57 +168,6 @@ async def test_what_processes_a_namespace_has_that_is_not_the_sandboxs_is_not_re
     assert seen == (Occupancy.UNREADABLE,)
 
 
-@pytest.mark.parametrize("known", [True, False])
-async def test_detach_removes_link_and_routes(world: DatapathUnderTest, *, known: bool) -> None:
-    one, two = a_spec(world, "one", A), a_spec(world, "two", B)
-    await world.datapath.attach(one)
-    await world.datapath.attach(two)
-    if known:
-        await world.datapath.detach(one.sandbox)
-    else:
-        await world.datapath.remove(world.datapath.key(one.sandbox))
-    assert await world.datapath.check(one)
-    await world.settle()
-    assert await wired(world) == {two.host_ifname: {B}}
-    assert await world.datapath.check(two) == ()
-
-
-async def test_detach_forgives_what_is_not_there(world: DatapathUnderTest) -> None:
-    spec = a_spec(world, "one", A)
-    await world.datapath.detach(spec.sandbox)
-    await world.datapath.attach(spec)
-    world.remove_netns(spec.netns)
-    await world.datapath.detach(spec.sandbox)
-    await world.datapath.detach(spec.sandbox)
-    await world.settle()
-    assert await wired(world) == {}
-
-
-async def test_a_sandbox_may_come_back_before_its_removal_is_done(world: DatapathUnderTest) -> None:
-    spec = a_spec(world, "one", A)
-    await world.datapath.attach(spec)
-    await world.datapath.detach(spec.sandbox)
-    await world.datapath.attach(spec)
-    await world.settle()
-    assert await world.datapath.check(spec) == ()
-    assert await wired(world) == {spec.host_ifname: {A}}
-
-
-async def test_check_without_the_namespace_names_it(world: DatapathUnderTest) -> None:
-    spec = a_spec(world, "one", A)
-    await world.datapath.attach(spec)
-    world.remove_netns(spec.netns)
-    (words,) = await world.datapath.check(spec)
-    assert spec.netns in words
-
-
-async def test_the_uplink_is_found_by_its_mac(world: DatapathUnderTest) -> None:
-    uplink = await world.datapath.uplink(UPLINK_MAC, IPv4Address(PRIMARY))
-    assert (uplink.name, uplink.mtu) == ("eth0", MTU)
-    with pytest.raises(DatapathError, match="no interface has the NIC's MAC 00:0d:3a:00:00:0b"):
-        await world.datapath.uplink("00:0d:3a:00:00:0b", IPv4Address(PRIMARY))
-
-
 async def test_the_nodes_table_is_made_once_and_then_kept(world: DatapathUnderTest) -> None:
     table = replace(TABLE, mode=world.mode)
     made = ["nftables table inet azure_cni was missing: made"]
@@ -310,18 +197,3 @@ async def test_a_lost_policy_rule_is_found_by_check_and_put_back(world: Datapath
     assert await world.datapath.check(spec) == (f"node: {lost}",)
     assert (await world.datapath.apply_node(table)).repaired == (f"{lost}: added",)
     assert await world.datapath.check(spec) == ()
-
-
-async def test_egress_changes_nothing_else_and_a_later_table_has_its_own(world: DatapathUnderTest) -> None:
-    table = replace(TABLE, mode=world.mode)
-    await world.datapath.set_egress(frozenset())
-    with pytest.raises(DatapathError, match="cannot change nftables table azure_cni: it is not there"):
-        await world.datapath.set_egress(frozenset({IPv4Address(A)}))
-    await world.datapath.apply_node(table)
-    for own in ({IPv4Address(A)}, {IPv4Address(A), IPv4Address(B)}, {IPv4Address(B)}, set[IPv4Address]()):
-        await world.datapath.set_egress(frozenset(own))
-        assert world.own_egress() == own
-        assert (await world.datapath.apply_node(replace(table, own_egress=frozenset(own)))).repaired == ()
-        assert world.own_egress() == own
-    assert (await world.datapath.apply_node(replace(table, own_egress=frozenset({IPv4Address(A)})))).repaired == ()
-    assert world.own_egress() == {IPv4Address(A)}

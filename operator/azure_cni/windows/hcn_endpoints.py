@@ -1,0 +1,195 @@
+"""Sandboxes as endpoints of HNS: wire one, take it away, compare it, list them. Synchronous, on the thread of calls.
+
+**Wiring** is four calls: look for what has the name or the address, look at the pod's namespace, make the endpoint with
+all its policies, put it into the namespace. When one fails, what has our name is deleted again; only if HNS confirms
+that is it an ordinary error.
+
+**Two endpoints with one address** take each other's packets. HNS keeps endpoints over restarts of the agent, so one may
+be left from a pod whose DEL was cut short. Before an address is used, an endpoint of ours that has it is deleted: the
+ledger says whose the address is now. One of another program is reported and left alone.
+
+HNS is asked for an endpoint by its ID, which costs a call for each. Name and addresses of an endpoint never change, so
+they are remembered, and a comparison of 250 endpoints costs one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from ipaddress import IPv4Address
+
+from azure_cni.datapath import hcn_documents as documents
+from azure_cni.datapath.hcn_documents import Document, Endpoint, Segment
+from azure_cni.datapath.interface import Wiring
+from azure_cni.datapath.names import PREFIX
+from azure_cni.datapath.node_table import NodeTable
+from azure_cni.errors import DatapathError, DatapathOutcomeUnknown
+from azure_cni.model.nic import Address
+from azure_cni.windows.hcn import HcnError, HcnKind, HcnService
+
+
+class Endpoints:
+    """The endpoints of the node. Those that are azure-cni's begin with `names.PREFIX`."""
+
+    def __init__(self, service: HcnService) -> None:
+        self._service = service
+        self._known: dict[str, Endpoint] = {}
+        """By ID, as first read: only what never changes is used of it."""
+
+    def attach(
+        self,
+        name: str,
+        ifname: str,
+        namespace: str,
+        address: Address,
+        *,
+        network: str,
+        segment: Segment,
+        table: NodeTable,
+    ) -> Wiring:
+        """Wire a sandbox. One that is wired alike stays; one of that name that differs is made again.
+
+        DatapathOutcomeUnknown where HNS does not say whether something is left.
+        """
+        policies = documents.policies(address, table)
+        mine = self._claim(name, address)
+        present = [found for found in map(self._read, mine) if found is not None]
+        if len(present) == 1 and not _faults(present[0], namespace, address, policies):
+            return documents.wiring_of(present[0], ifname, segment)
+        self._require_alone(namespace, ifname, but=mine)
+        for endpoint in present:
+            self._delete(endpoint.id)
+        try:
+            made = self._service.create(
+                HcnKind.ENDPOINT,
+                documents.endpoint_document(name, address, segment, policies, network=network),
+                network=network,
+            )
+            identifier = documents.endpoint_of(made).id
+            request = documents.attachment_request(identifier, attach=True)
+            self._service.modify(HcnKind.NAMESPACE, namespace, request)
+        except DatapathError as error:
+            self._take_back(name, error)
+            raise
+        return documents.wiring_of(documents.endpoint_of(made), ifname, segment)
+
+    def detach(self, name: str) -> None:
+        """Take away all endpoints of that name; none is no error."""
+        for endpoint in self._look():
+            if endpoint.name == name:
+                self._delete(endpoint.id)
+
+    def check(self, name: str, namespace: str, address: Address, *, table: NodeTable) -> tuple[str, ...]:
+        """Each difference from what the sandbox should be, as words."""
+        subject = f"HCN endpoint {name}"
+        known = self._look()
+        if self._service.get(HcnKind.NAMESPACE, namespace) is None:
+            return (f"the HCN namespace {namespace} is missing",)
+        mine = [found for one in known if one.name == name and (found := self._read(one.id)) is not None]
+        if not mine:
+            return (f"{subject} is missing",)
+        words = [f"{subject} is one of {len(mine)} of that name"] if len(mine) > 1 else []
+        words += [f"{one.name} has {address}, too" for one in known if one.name != name and _has(one, address)]
+        faults = _faults(mine[0], namespace, address, documents.policies(address, table))
+        return (*words, *(f"{subject} {fault}" for fault in faults))
+
+    def ours(self) -> tuple[Endpoint, ...]:
+        """All that are azure-cni's: their names and addresses."""
+        return tuple(one for one in self._look() if one.name.startswith(PREFIX))
+
+    def others_with(self, addresses: Collection[IPv4Address]) -> tuple[Endpoint, ...]:
+        """Those of other programs that have one of these addresses."""
+        foreign = (one for one in self._look() if not one.name.startswith(PREFIX))
+        return tuple(one for one in foreign if any(_has(one, address) for address in addresses))
+
+    def put_policies_right(self, identifier: str, table: NodeTable) -> tuple[str, ...]:
+        """Make an endpoint's policies what the node's table asks for; returns what they lacked or had, as words.
+
+        DatapathError where HNS takes the request, and shows something else afterwards.
+        """
+        present = self._read(identifier)
+        if present is None or not present.addresses:
+            return ()
+        wanted = documents.policies(present.addresses[0].ip, table)
+        faults = documents.policy_faults(wanted, present.policies)
+        if not faults:
+            return ()
+        self._service.modify(HcnKind.ENDPOINT, identifier, documents.policies_request(wanted, present.policies))
+        now = self._read(identifier)
+        left = documents.policy_faults(wanted, now.policies) if now is not None else ()
+        if left:
+            raise DatapathError(f"cannot set the policies of HCN endpoint {present.name}: it still {left[0]}")
+        return tuple(f"HCN endpoint {present.name} {fault}: set right" for fault in faults)
+
+    def _claim(self, name: str, address: Address) -> tuple[str, ...]:
+        """The IDs of the endpoints of that name, once no other has the address. DatapathError for another program's."""
+        known = self._look()
+        for other in known:
+            if other.name == name or not _has(other, address):
+                continue
+            if not other.name.startswith(PREFIX):
+                raise DatapathError(
+                    f"cannot wire {name}: the HCN endpoint {other.name} ({other.id}), of another program, has "
+                    f"{address}, too, and would take its packets; remove it: {documents.removal(other)}"
+                )
+            self._delete(other.id)
+        return tuple(one.id for one in known if one.name == name)
+
+    def _require_alone(self, namespace: str, ifname: str, *, but: Collection[str]) -> None:
+        found = self._service.get(HcnKind.NAMESPACE, namespace)
+        if found is None:
+            raise DatapathError(
+                f"cannot open the HCN namespace {namespace}: it does not exist; has the pod's sandbox ended?"
+            )
+        others = [identifier for identifier in documents.endpoints_in(found) if identifier not in but]
+        if others:
+            raise DatapathError(
+                f"cannot wire a pod in the HCN namespace {namespace}: it has an interface {ifname} already (HCN "
+                f"endpoint {others[0]}); another plugin in the conflist, or another agent, has wired it"
+            )
+
+    def _take_back(self, name: str, error: DatapathError) -> None:
+        try:
+            self.detach(name)
+        except DatapathError as silent:
+            raise DatapathOutcomeUnknown(f"{error}; whether anything of it is left is not known: {silent}") from error
+
+    def _delete(self, identifier: str) -> None:
+        """Out of its namespace first, which may be gone, as may the endpoint."""
+        present = self._read(identifier)
+        if present is None:
+            return
+        if present.namespace:
+            request = documents.attachment_request(identifier, attach=False)
+            try:
+                self._service.modify(HcnKind.NAMESPACE, present.namespace, request)
+            except HcnError as error:
+                if not error.absent:
+                    raise
+        self._service.delete(HcnKind.ENDPOINT, identifier)
+        self._known.pop(identifier, None)
+
+    def _look(self) -> Sequence[Endpoint]:
+        """All endpoints of the node, of other programs as well; those that were not there before are read."""
+        identifiers = self._service.identifiers(HcnKind.ENDPOINT)
+        self._known = {identifier: self._known[identifier] for identifier in identifiers if identifier in self._known}
+        for identifier in identifiers:
+            if identifier not in self._known and (found := self._read(identifier)) is not None:
+                self._known[identifier] = found
+        return tuple(self._known.values())
+
+    def _read(self, identifier: str) -> Endpoint | None:
+        found: Document | None = self._service.get(HcnKind.ENDPOINT, identifier)
+        return None if found is None else documents.endpoint_of(found)
+
+
+def _has(endpoint: Endpoint, address: IPv4Address) -> bool:
+    return any(one.ip == address for one in endpoint.addresses)
+
+
+def _faults(endpoint: Endpoint, namespace: str, address: Address, policies: Sequence[Document]) -> tuple[str, ...]:
+    found: list[str] = []
+    if not _has(endpoint, address):
+        found.append(f"lacks address {address}")
+    if endpoint.namespace != namespace.lower():
+        found.append(f"is in {'namespace ' + endpoint.namespace if endpoint.namespace else 'no namespace'}")
+    return (*found, *documents.policy_faults(policies, endpoint.policies))
