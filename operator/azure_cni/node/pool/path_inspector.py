@@ -57,7 +57,7 @@ class PathInspector:
             if own is None:
                 return [], [], f"no route of the node leads {source} to a pod's link"
             names = [end.name for end in own.node]
-            found = await datapath.forwarding(destinations, source=source, interface=names[-1])
+            found = await datapath.forwarding(destinations, source=source, interface=[own.key, *names][-1])
         except AzureCniError as error:
             return [], [], str(error)
         return names, [self._way(one, links) for one in found], ""

@@ -1,0 +1,138 @@
+"""The use cases of a node, which know no operating system, on this data plane: what ledger and HNS hold is the same."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+from azure_cni.datapath.interface import Wiring
+from azure_cni.errors import DatapathError, LedgerError
+from azure_cni.ipam.address_state import Holder
+from azure_cni.ipam.sizing import Policy
+from azure_cni.node.node_settings import NodePorts
+from azure_cni.node.ports import Grants
+from azure_cni.windows.datapath import HcnDatapath
+from fakehns.service import SERVER_UNAVAILABLE, FakeHns
+from fakes.cloud import IDENTITY
+from fakes.hcn import FakeAdapters, StandInHcn
+from fakes.simulated_node import SimulatedNode, holder
+
+PODS = [f"p{number}" for number in range(24)]
+
+
+class WindowsNode(SimulatedNode):
+    """On the event loop's real time, because HNS has none of its own. With `before` it is the next agent there."""
+
+    def __init__(self, *, before: WindowsNode | None = None, **settings: Any) -> None:
+        self.hns = before.hns if before else FakeHns()
+        adapters = FakeAdapters(self.hns, mac=IDENTITY.mac, primary=IDENTITY.primary_ip, mtu=1500)
+        self.hcn = HcnDatapath(StandInHcn(self.hns), adapters)
+        self._namespaces: dict[str, str] = before._namespaces if before else {}
+        super().__init__(before=before, policy=Policy(size=32), **settings)
+
+    def _ports(self, grants: Grants) -> NodePorts:
+        return replace(super()._ports(grants), datapath=self.hcn)
+
+    def pod(self, name: str) -> Holder:
+        if name not in self._namespaces:
+            self._namespaces[name] = self.hns.add_namespace()
+        return replace(holder(name), netns=self._namespaces[name])
+
+    async def add(self, name: str) -> Wiring:
+        return await self.sandboxes.add(self.pod(name))
+
+    async def serving(self) -> None:
+        await self.until(lambda: self.state.ready and self.counts.allocated == 32 and not self.counts.programming)
+
+    @property
+    def held(self) -> dict[str, IPv4Address]:
+        """By container: what the ledger says."""
+        slots = [slot for slot in self.stored.ledger.slots if slot.holder is not None]
+        return {self.hcn.key(slot.holder.sandbox): slot.address for slot in slots if slot.holder}
+
+    @property
+    def shown(self) -> dict[str, IPv4Address]:
+        """The same, as HNS has it."""
+        return {
+            one["Name"]: IPv4Address(one["IpConfigurations"][0]["IpAddress"])
+            for one in self.hns.endpoints()
+            if one.get("HostComputeNamespace")
+        }
+
+
+async def test_pods_come_are_checked_and_go_at_once() -> None:
+    async with WindowsNode().running() as node:
+        assert isinstance(node, WindowsNode)
+        await node.serving()
+        made = await asyncio.gather(*(node.add(name) for name in PODS))
+        assert node.held == node.shown
+        assert len(node.held) == len(PODS)
+        for name, wiring in zip(PODS, made, strict=True):
+            await node.sandboxes.check(node.pod(name), expected=wiring.addresses)
+        assert [await node.add(name) for name in PODS] == made
+        crossed = [work for name in PODS for work in (node.add(name), node.delete(name))]
+        await asyncio.gather(*crossed, return_exceptions=True)
+        for name in PODS[::2]:
+            await node.delete(name)
+        assert node.held == node.shown
+        await node.sandboxes.collect("azure-cni", [])
+        assert node.held == node.shown == {}
+        assert node.hns.endpoints() == []
+
+
+async def test_the_next_agent_finds_all_again_and_removes_what_no_ledger_knows() -> None:
+    async with WindowsNode().running() as first:
+        assert isinstance(first, WindowsNode)
+        await first.serving()
+        made = [await first.add(name) for name in PODS[:3]]
+        first.stored.commit(first.stored.ledger.unassign(holder("p2").sandbox, now_s=first.clock.boottime_s()))
+    async with WindowsNode(before=first).running() as second:
+        assert isinstance(second, WindowsNode)
+        await second.serving()
+        assert [await second.add(name) for name in PODS[:2]] == made[:2]
+        await second.repair(datapath=second.hcn).compare()
+        assert second.held == second.shown
+        assert len(second.held) == 2
+        assert ("repaired", "stale_link") in second.observer.recorded
+
+
+async def test_a_lost_ledger_is_noticed() -> None:
+    async with WindowsNode().running() as first:
+        assert isinstance(first, WindowsNode)
+        await first.serving()
+        await first.add("p")
+    lost = WindowsNode(before=first, store=type(first.store)())
+    with pytest.raises(LedgerError, match="the ledger is empty, but pods run with 10"):
+        await lost.repair(datapath=lost.hcn).verify_ledger()
+
+
+async def test_while_hns_is_away_nothing_is_given_away_or_forgotten() -> None:
+    async with WindowsNode().running() as node:
+        assert isinstance(node, WindowsNode)
+        await node.serving()
+        await node.add("p")
+        node.pod("q")
+        node.hns.away = True
+        for verb in (node.add("q"), node.delete("p"), node.repair(datapath=node.hcn).compare()):
+            with pytest.raises(DatapathError, match=f"0x{SERVER_UNAVAILABLE:08x}"):
+                await verb
+        node.hns.away = False
+        assert list(node.held) == [node.hcn.key(holder("p").sandbox)]
+        assert node.held == node.shown
+        await node.delete("p")
+        await node.add("q")
+        assert node.held == node.shown
+
+
+async def test_a_trace_says_that_the_switch_shows_no_decisions() -> None:
+    async with WindowsNode().running() as node:
+        assert isinstance(node, WindowsNode)
+        await node.serving()
+        (address,) = (await node.add("p")).addresses
+        report = await node.reconciler.path_inspector.describe(address, [IPv4Address("10.240.0.1")], node="vm1")
+        assert "Windows' virtual switch shows no routing decisions" in report.error
+        assert (report.ways, report.table is None) == ([], False)
