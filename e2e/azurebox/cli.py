@@ -6,9 +6,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
-from azurebox import azure, clusterdns, docker_host, host, lifecycle, processes, release, status, tools
+from azurebox import (
+    azure,
+    clusterdns,
+    docker_host,
+    host,
+    image,
+    image_export,
+    lifecycle,
+    processes,
+    release,
+    status,
+    tools,
+)
 from azurebox.controlplane import command_line, people, people_environment
 from azurebox.fabric.topology import PLACES
 from azurebox.facts import AZURE_SOCKET, DEFAULT_NODES, MAX_INSTANCES, MAX_NODES, PREFIX, REPOSITORY, RUN
@@ -98,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
         "packages", help="install the Debian packages that the box and the tests need, if missing"
     )
     packages.set_defaults(run=_packages)
+    _add_image(
+        commands.add_parser("image", help="build the image from nothing kept, as a file that is always the same")
+    )
     commands.add_parser("tools", help="build Kubernetes, helm and what else is missing").set_defaults(run=_tools)
     commands.add_parser("status", help="list what runs, with its state and memory").set_defaults(run=_status)
     logs = commands.add_parser(
@@ -125,6 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     guest.set_defaults(run=_guest)
     commands.add_parser("down", help="stop and remove everything").set_defaults(run=_down)
     return parser
+
+
+def _add_image(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", type=Path, default=REPOSITORY / "dist" / "azure-cni-image.tar")
+    parser.add_argument("--twice", action="store_true", help="build it from two folders instead, and compare")
+    parser.set_defaults(run=_image)
 
 
 def _nodes(text: str) -> int:
@@ -155,6 +177,18 @@ def _up(options: argparse.Namespace) -> None:
 def _packages(_: argparse.Namespace) -> None:
     host.require_root()
     host.ensure_packages()
+
+
+def _image(options: argparse.Namespace) -> None:
+    host.require_root()
+    host.ensure_packages()
+    image.ensure_bases()
+    at = image_export.commit_time()
+    if options.twice:
+        image_export.twice(at=at)
+    else:
+        options.file.parent.mkdir(parents=True, exist_ok=True)
+        image_export.export(options.file, at=at)
 
 
 def _tools(_: argparse.Namespace) -> None:

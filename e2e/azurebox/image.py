@@ -179,6 +179,35 @@ def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfil
     return image
 
 
+def export_project(repository: Path, target: Path, *, at: int) -> str:
+    """Build the image of these sources as an OCI layout in a new directory, alike whenever and wherever; its digest.
+
+    Nothing is taken from earlier builds but the bases. `at`: the time of all that is in it, seconds since 1970.
+
+    Raises:
+        StepError: the build failed; carries its log.
+
+    """
+    name = f"{PROJECT}:export"
+    run(
+        buildah(
+            "build", "--no-cache", "--layers=false", "--network=host", f"--timestamp={at}", "--identity-label=false",
+            *package_settings((repository / "Dockerfile").read_text()),
+            f"--build-arg=BASE_IMAGE={base_reference()}", f"--build-arg=GO_IMAGE={go_reference()}",
+            "--file", repository / "Dockerfile", "--tag", name, repository,
+        ),
+        log="image",
+        what="build the image",
+        advice="the Dockerfile's failing step is the last in the log",
+    )  # fmt: skip
+    facts = json.loads(capture(buildah("inspect", "--type=image", name), what="look at the image"))
+    check_environment(json.loads(facts["Config"])["config"].get("Env") or ())
+    check_size(Image(name=name, archive=target, size=_size(name)))
+    capture(buildah("push", "--quiet", name, f"oci:{target}:azure-cni"), what=f"write {target}")
+    (manifest,) = json.loads((target / "index.json").read_text())["manifests"]
+    return str(manifest["digest"])
+
+
 def package_settings(dockerfile: str, environment: Mapping[str, str] = os.environ) -> list[str]:
     """Arguments of `buildah build` that hand on what this machine sets for pip, Go and TLS; none when nothing is set.
 
