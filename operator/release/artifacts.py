@@ -21,6 +21,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+import yaml
+
+from release import artifact_hub, changelog
 from release.sources import EPOCH
 from release.versions import ReleaseError
 
@@ -70,10 +73,22 @@ def plugin(source: Path, target: Path, at: int, version: str) -> None:
         run(source, at, sys.executable, "-m", "azurebox", "go", *words, **setting)
 
 
-def chart(source: Path, target: Path, at: int) -> None:
-    """The chart's package: as helm makes it, but with one time in it."""
+def chart(source: Path, target: Path, at: int, *, key: Mapping[str, str] | None = None) -> None:
+    """The chart's package: as helm makes it, but with one time in it, and Artifact Hub's annotations."""
     with tempfile.TemporaryDirectory() as work:
-        words = ("helm", "package", "charts/azure-cni", "--destination", work)
+        described = Path(work) / "azure-cni"
+        shutil.copytree(source / "charts" / "azure-cni", described)
+        file = described / "Chart.yaml"
+        definitions = [yaml.safe_load(one.read_text()) for one in sorted((described / "files" / "crds").iterdir())]
+        added = artifact_hub.hub_annotations(
+            section=changelog.newest((source / "CHANGELOG.md").read_text()),
+            chart=yaml.safe_load(file.read_text()),
+            values=yaml.safe_load((described / "values.yaml").read_text()),
+            definitions=definitions,
+            key=key,
+        )
+        file.write_text(artifact_hub.annotated(file.read_text(), added))
+        words = ("helm", "package", described, "--destination", work)
         run(source, at, sys.executable, "-m", "azurebox", *words)
         (made,) = Path(work).glob("*.tgz")
         (target / made.name).write_bytes(timeless(made.read_bytes(), at))

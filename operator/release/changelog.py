@@ -29,6 +29,11 @@ def released(text: str) -> list[str]:
     return [name for name in sections(text) if name != UNRELEASED]
 
 
+def newest(text: str) -> str:
+    """What it says about the version that is being made, or was made last: the first section that says anything."""
+    return next((section for section in sections(text).values() if section), "")
+
+
 def cut(text: str, version: str, date: str) -> str:
     """The changelog in which what was unreleased is the section of this version, of this date (YYYY-MM-DD).
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from release import artifacts, changelog, sources, versions
+from release import artifacts, changelog, contents, sources, versions
 from release.versions import ReleaseError
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -36,7 +36,10 @@ DESCRIPTIONS: Final = (
     ("azure-cni-plugin-*", "the CNI binary alone; the image and the Debian package have it, too"),
     ("azure-cni-[0-9]*.tgz", "the chart"),
     ("*.deb", "`azure-cni docker`, for Debian and Ubuntu"),
+    ("*-image-*.tar", "the image, as a tar of an OCI layout"),
     ("*-source.tar.gz", "the sources"),
+    ("*.spdx.json", "what is in it, in SPDX"),
+    ("*.cdx.json", "the same in CycloneDX"),
 )
 Step = Callable[[Path], None]
 
@@ -47,21 +50,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("version", nargs="?", default="", help="MAJOR.MINOR.PATCH")
     parser.add_argument("--rebuild", action="store_true", help="build the last commit again, whose version it has")
     parser.add_argument("--output", type=Path, help="the folder; dist/VERSION or build/rebuild/VERSION by default")
+    parser.add_argument("--image", action="store_true", help="the image, too: needs root and buildah, takes minutes")
     parser.add_argument("--against", type=Path, help="a list of sums that the rebuild must match")
-    chosen = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        if chosen.rebuild:
-            rebuild(REPOSITORY, chosen.output, against=chosen.against, say=print)
+        if options.rebuild:
+            rebuild(REPOSITORY, options.output, against=options.against, say=print, image=options.image)
         else:
-            release(REPOSITORY, chosen.version, chosen.output, say=print)
+            release(REPOSITORY, options.version, options.output, say=print, image=options.image)
     except ReleaseError as error:
         sys.exit(str(error))
 
 
 def release(
-    repository: Path, version: str, output: Path | None = None, *, say: Callable[[str], None], steps: Sequence[str] = ()
+    repository: Path,
+    version: str,
+    output: Path | None = None,
+    *,
+    say: Callable[[str], None],
+    steps: Sequence[str] = (),
+    image: bool = False,
 ) -> Path:
     """Make this version of the repository's last commit; its folder. `steps`: by name, all by default.
+
+    The image takes minutes, root and buildah, and is part of it where `image` is true.
 
     Raises:
         ReleaseError: it cannot be made, and nothing is left of it.
@@ -75,7 +87,7 @@ def release(
         source = Path(work) / "azure-cni"
         sources.clone(repository, source)
         made = sources.commit(source, version, at)
-        artifacts.build(target, chosen(steps, source, version, at), say)
+        artifacts.build(target, chosen(steps, source, version, at, image=image), say)
         branch = sources.publish(repository, source, version)
     say(f"{target}: azure-cni {version} of commit {made[:12]}, branch {branch}")
     say(f"next: git merge --ff-only {branch} && git tag -s v{version} {made[:12]}, then push both")
@@ -89,6 +101,7 @@ def rebuild(
     against: Path | None,
     say: Callable[[str], None],
     steps: Sequence[str] = (),
+    image: bool = False,
 ) -> Path:
     """Build the repository's last commit, of whichever version it is; its folder.
 
@@ -102,7 +115,7 @@ def rebuild(
     with tempfile.TemporaryDirectory(prefix="azure-cni-release-") as work:
         source = Path(work) / "azure-cni"
         sources.clone(repository, source)
-        artifacts.build(target, chosen(steps, source, version, at), say)
+        artifacts.build(target, chosen(steps, source, version, at, image=image), say)
     if against:
         compare(against, target)
         say(f"{target}: the same bits as {against} lists")
@@ -131,7 +144,7 @@ def compare(against: Path, folder: Path) -> None:
         )
 
 
-def chosen(names: Sequence[str], source: Path, version: str, at: int) -> dict[str, Step]:
+def chosen(names: Sequence[str], source: Path, version: str, at: int, *, image: bool) -> dict[str, Step]:
     """The steps of a release by name, in their order."""
     every: dict[str, Step] = {
         "wheel": partial(artifacts.wheel, source, at=at),
@@ -140,7 +153,10 @@ def chosen(names: Sequence[str], source: Path, version: str, at: int) -> dict[st
         "chart": partial(artifacts.chart, source, at=at),
         "debian package": partial(artifacts.debian_package, source, at=at),
         "sources": partial(artifacts.archive, source, at=at, version=version),
+        **({"image": partial(contents.image, source, at=at, version=version)} if image else {}),
+        "lists of contents": partial(contents.lists, source, at=at, version=version),
         "notes": partial(notes, source, version=version),
+        "provenance": partial(contents.provenance_of, source, at=at, version=version),
     }
     return {name: step for name, step in every.items() if not names or name in names}
 
@@ -148,7 +164,7 @@ def chosen(names: Sequence[str], source: Path, version: str, at: int) -> dict[st
 def notes(source: Path, target: Path, version: str) -> None:
     """release-notes.md, of the changelog's section and of what the folder has."""
     text = (source / "CHANGELOG.md").read_text()
-    section = changelog.sections(text).get(version) or changelog.sections(text)[changelog.UNRELEASED]
+    section = changelog.sections(text).get(version) or changelog.newest(text)
     files = [
         f"- `{path.name}`: {words}"
         for pattern, words in DESCRIPTIONS

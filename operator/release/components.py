@@ -1,0 +1,121 @@
+"""What is in an image, a package or a file, read from what pins it or lists it there.
+
+Three kinds: packages of PyPI by a lock file, modules of Go by what the compiler left in a binary (`go version -m`), and
+packages of Debian by /var/lib/dpkg/status of an image.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from packaging.markers import Marker
+from packaging.utils import canonicalize_name
+
+from release.versions import ReleaseError
+
+DPKG_STATUS: Final = "var/lib/dpkg/status"
+_PIN: Final = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)(?: ; ([^\\\n]+?))?(?: \\)?$", re.MULTILINE)
+_GO: Final = re.compile(r"^\tdep\t(\S+)\t(\S+)", re.MULTILINE)
+_GO_VERSION: Final = re.compile(r": go(\d\S*)")
+_GZIP: Final = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Component:
+    """One package; `purl` is its name in all registries of all kinds (package URL)."""
+
+    name: str
+    version: str
+    purl: str
+
+
+def python_packages(lock: str, *, python: str, system: str = "linux", machine: str = "x86_64") -> list[Component]:
+    """The packages of a lock file's text that are installed on such a machine. `python`: 3.13."""
+    where = {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": system,
+        "platform_system": system.capitalize(),
+        "platform_machine": machine,
+        "os_name": "nt" if system == "win32" else "posix",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+        "extra": "",
+    }
+    return sorted(
+        Component(name, version, f"pkg:pypi/{quote(canonicalize_name(name))}@{quote(version)}")
+        for name, version, marker in _PIN.findall(lock)
+        if not marker or Marker(marker).evaluate(where)
+    )
+
+
+def go_modules(listed: str) -> list[Component]:
+    """The modules in a binary, and Go's own library, by what `go version -m BINARY` prints.
+
+    Raises:
+        ReleaseError: it is no binary of Go.
+
+    """
+    compiler = _GO_VERSION.search(listed)
+    if not compiler:
+        raise ReleaseError(f"cannot list the modules of a binary: go version -m says {listed[:200]!r}")
+    modules = [
+        Component(path, version, f"pkg:golang/{quote(path.lower(), safe='/')}@{quote(version)}")
+        for path, version in _GO.findall(listed)
+    ]
+    return sorted([Component("stdlib", compiler[1], f"pkg:golang/stdlib@{quote(compiler[1])}"), *modules])
+
+
+def debian_packages(status: str) -> list[Component]:
+    """The packages that dpkg's list of them has as installed."""
+    found = []
+    for paragraph in status.split("\n\n"):
+        fields = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", paragraph, re.MULTILINE))
+        if fields.get("Status", "").endswith(" installed"):
+            name, version, architecture = fields["Package"], fields["Version"], fields["Architecture"]
+            purl = f"pkg:deb/debian/{quote(name)}@{quote(version, safe='')}?arch={architecture}"
+            found.append(Component(name, version, purl))
+    return sorted(found)
+
+
+def of_image(archive: Path) -> list[Component]:
+    """Debian's packages in an image, of a tar of an OCI layout.
+
+    Raises:
+        ReleaseError: no layer of it has such a list.
+
+    """
+    for layer in _layers(archive):
+        for member in layer:
+            if member.name.removeprefix("./") == DPKG_STATUS and (file := layer.extractfile(member)):
+                return debian_packages(file.read().decode())
+    raise ReleaseError(f"cannot list the packages in {archive}: no layer of it has {DPKG_STATUS}")
+
+
+def digest_of_image(archive: Path) -> str:
+    """The digest of its manifest, by which registries name it: sha256:..."""
+    with tarfile.open(archive) as layout:
+        index = layout.extractfile("index.json")
+        if index is None:
+            raise ReleaseError(f"cannot read the image {archive}: index.json in it is no file")
+        (manifest,) = json.load(index)["manifests"]
+        return str(manifest["digest"])
+
+
+def _layers(archive: Path) -> Iterator[tarfile.TarFile]:
+    with tarfile.open(archive) as layout:
+        for member in layout:
+            if member.isfile() and (blob := layout.extractfile(member)):
+                content = blob.read()
+                if content.startswith(_GZIP):
+                    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(content))) as layer:
+                        yield layer

@@ -1,0 +1,180 @@
+"""What a release says is in it, and where it comes from: each pinned package is listed, in both formats."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.markers import Marker
+
+from azurebox.facts import REPOSITORY
+from release import components, provenance, sbom
+from release.components import Component
+from release.versions import ReleaseError
+
+AT = 1_700_000_000
+SUBJECT = Component("azure-cni-image", "1.2.3", "pkg:oci/azure-cni@1.2.3")
+LOCK = """\
+one==1.0 \\
+    --hash=sha256:00
+    # via two
+two-Parts==2.0+local ; sys_platform == 'linux' \\
+    --hash=sha256:00
+three==3 ; sys_platform == 'win32' \\
+    --hash=sha256:00
+"""
+STATUS = """\
+Package: libc6
+Status: install ok installed
+Architecture: amd64
+Version: 2.41-12+deb13u1
+Description: words
+ Package: not-one
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: all
+Version: 1
+
+Package: media-types
+Status: install ok installed
+Architecture: all
+Version: 1:13.0~1
+"""
+BINARY = """\
+/x/azure-cni: go1.26.8
+\tpath\tazure-cni.io/azure-cni
+\tmod\tazure-cni.io/azure-cni\t(devel)\t
+\tdep\tgithub.com/Some/cni\tv1.3.1\th1:x=
+\tbuild\t-compiler=gc
+"""
+
+
+def test_of_a_lock_file_those_are_listed_that_are_installed_there():
+    assert [(one.name, one.purl) for one in components.python_packages(LOCK, python="3.13")] == [
+        ("one", "pkg:pypi/one@1.0"),
+        ("two-Parts", "pkg:pypi/two-parts@2.0%2Blocal"),
+    ]
+    assert [one.name for one in components.python_packages(LOCK, python="3.13", system="win32")] == ["one", "three"]
+
+
+@pytest.mark.parametrize("name", ["agent.txt", "client.txt"])
+def test_each_pin_of_the_lock_files_is_listed_unless_its_marker_is_for_others(name: str):
+    text = (REPOSITORY / "requirements" / name).read_text()
+    pins = [line.removesuffix(" \\") for line in text.splitlines() if re.match(r"[A-Za-z0-9]", line)]
+    listed = {f"{one.name}=={one.version}" for one in components.python_packages(text, python="3.13")}
+    for pin in pins:
+        package, _, marker = pin.partition(" ; ")
+        environment = {"sys_platform": "linux", "python_full_version": "3.13.0", "python_version": "3.13"}
+        assert (package in listed) == (not marker or Marker(marker).evaluate(environment)), pin
+    assert len(listed) > 15
+
+
+def test_a_binary_lists_its_modules_and_gos_own_library():
+    assert [one.purl for one in components.go_modules(BINARY)] == [
+        "pkg:golang/github.com/some/cni@v1.3.1",
+        "pkg:golang/stdlib@1.26.8",
+    ]
+    with pytest.raises(ReleaseError, match="could not read Go build info"):
+        components.go_modules("/bin/sh: could not read Go build info")
+
+
+def test_debians_packages_are_those_that_are_installed():
+    assert [one.purl for one in components.debian_packages(STATUS)] == [
+        "pkg:deb/debian/libc6@2.41-12%2Bdeb13u1?arch=amd64",
+        "pkg:deb/debian/media-types@1%3A13.0~1?arch=all",
+    ]
+
+
+def image(path: Path, files: dict[str, str]) -> Path:
+    def packed(entries: dict[str, bytes]) -> bytes:
+        whole = io.BytesIO()
+        with tarfile.open(fileobj=whole, mode="w") as archive:
+            for name, content in entries.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+        return whole.getvalue()
+
+    layer = gzip.compress(packed({name: text.encode() for name, text in files.items()}))
+    index = json.dumps({"manifests": [{"digest": "sha256:12"}]}).encode()
+    path.write_bytes(packed({"blobs/sha256/a": b"{}", "blobs/sha256/b": layer, "index.json": index}))
+    return path
+
+
+def test_an_images_own_list_is_read_and_its_digest(tmp_path: Path):
+    whole = image(tmp_path / "image.tar", {"etc/x": "", components.DPKG_STATUS: STATUS})
+    assert [one.name for one in components.of_image(whole)] == ["libc6", "media-types"]
+    assert components.digest_of_image(whole) == "sha256:12"
+    with pytest.raises(ReleaseError, match=r"no layer of it has var/lib/dpkg/status"):
+        components.of_image(image(tmp_path / "other.tar", {"etc/x": ""}))
+
+
+def of_both_formats(parts: list[Component]) -> tuple[dict[str, Any], dict[str, Any]]:
+    return (
+        json.loads(sbom.spdx(SUBJECT, parts, at=AT)),
+        json.loads(sbom.cyclonedx(SUBJECT, parts, at=AT, kind="container")),
+    )
+
+
+PARTS = [
+    *components.python_packages((REPOSITORY / "requirements" / "agent.txt").read_text(), python="3.13"),
+    *components.go_modules(BINARY),
+    *components.debian_packages(STATUS),
+]
+
+
+def test_both_formats_list_each_component_by_its_package_url():
+    spdx, cyclonedx = of_both_formats(PARTS)
+    wanted = {part.purl for part in PARTS}
+    assert {one["externalRefs"][0]["referenceLocator"] for one in spdx["packages"]} == wanted | {SUBJECT.purl}
+    assert {one["purl"] for one in cyclonedx["components"]} == wanted
+    assert cyclonedx["metadata"]["component"]["purl"] == SUBJECT.purl
+
+
+def test_spdx_has_what_the_format_requires():
+    spdx, _ = of_both_formats(PARTS)
+    assert spdx["creationInfo"] == {"created": "2023-11-14T22:13:20Z", "creators": ["Tool: azure-cni-release"]}
+    identifiers = [one["SPDXID"] for one in spdx["packages"]]
+    assert len(set(identifiers)) == len(identifiers)
+    assert [one for one in identifiers if not re.fullmatch(r"SPDXRef-[A-Za-z0-9.-]+", one)] == []
+    related = {(one["relationshipType"], one["relatedSpdxElement"]) for one in spdx["relationships"]}
+    assert related == {("DESCRIBES", "SPDXRef-Subject")} | {("CONTAINS", one) for one in identifiers[1:]}
+
+
+def test_cyclonedx_has_what_the_format_requires():
+    _, cyclonedx = of_both_formats(PARTS)
+    references = [one["bom-ref"] for one in cyclonedx["components"]]
+    assert len(set(references)) == len(references)
+    assert re.fullmatch(
+        r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", cyclonedx["serialNumber"]
+    )
+    assert cyclonedx["dependencies"][0] == {"ref": SUBJECT.purl, "dependsOn": references}
+
+
+def test_other_contents_have_another_identifier_and_the_same_the_same():
+    assert of_both_formats(PARTS) == of_both_formats(PARTS)
+    first, other = of_both_formats(PARTS), of_both_formats(PARTS[1:])
+    assert first[0]["documentNamespace"] != other[0]["documentNamespace"]
+    assert first[1]["serialNumber"] != other[1]["serialNumber"]
+
+
+def test_the_statement_names_each_file_the_commit_and_what_pins_the_rest():
+    statement = provenance.statement(
+        {"a.whl": "12", "b.tgz": "34"}, REPOSITORY, version="1.2.3", commit="abc", tools={"go": "1"}
+    )
+    assert (statement["_type"], statement["predicateType"]) == (provenance.STATEMENT, provenance.PREDICATE)
+    assert statement["subject"] == [
+        {"name": "a.whl", "digest": {"sha256": "12"}},
+        {"name": "b.tgz", "digest": {"sha256": "34"}},
+    ]
+    resolved = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert resolved[0] == {"name": "sources", "digest": {"gitCommit": "abc"}}
+    assert [one["name"] for one in resolved[1:]] == list(provenance.LOCKS)
+    assert all(re.fullmatch("[0-9a-f]{64}", one["digest"]["sha256"]) for one in resolved[1:])
