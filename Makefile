@@ -1,5 +1,5 @@
 # Everything a newcomer needs is one of: make demo, demo-docker, test, e2e, soak, lint, bench, fuzz, simulate, down.
-# A maintainer also needs: make lock, release, rebuild.
+# A maintainer also needs: make lock, release, rebuild, sign.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -66,8 +66,9 @@ e2e: $(READY) ## The scenarios on the box but the slow ones, what pools are for 
 APART := test_13 or test_14 or test_15 or test_16 or test_17 or test_19 or test_2 or test_33 or test_34 or test_35 or test_36 or test_37 or test_38 or test_39 or test_4
 
 .PHONY: e2e-full
-e2e-full: $(READY) ## All scenarios and a soak in both modes, most with controller or containerd 1.6 too, 80 more seeds: over 3 hours
+e2e-full: $(READY) ## The image twice, all scenarios and a soak in both modes, most with controller or containerd 1.6 too, 80 more seeds: over 3 hours
 	$(BOX) down
+	$(BOX) image --twice
 	$(BOX) scenarios -v --mode bridge
 	$(BOX) soak --minutes 10 --mode bridge
 	$(BOX) scenarios -v --mode transparent --attack-rounds 4 --docker-rounds 20
@@ -106,7 +107,7 @@ fuzz: $(READY) ## A million odd inputs for the plugin and for each reader; ARGS=
 	PYTHONPATH=operator:tests:e2e $(BIN)/python -m property $(ARGS)
 
 .PHONY: lint
-lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint
+lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint, actionlint
 	@test -z "$$(git ls-files $(VENV))" || { echo "$(VENV) is in the repository: git rm --cached $(VENV)"; exit 1; }
 	$(BIN)/ruff check operator tests e2e docs
 	$(BIN)/ruff format --check operator tests e2e docs
@@ -120,6 +121,7 @@ lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint
 		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(BOX) go -C $(PLUGIN) build -o /dev/null .; \
 	done
 	$(BOX) helm lint charts/azure-cni
+	$(BOX) actionlint
 
 DOCS := build/docs-venv
 
@@ -137,15 +139,19 @@ docs: $(DOCS)/.ready ## The documentation as a site to open from the disk, links
 deb: $(READY) ## The Debian package of `azure-cni docker`, in dist/; ARGS=--revision=2 for the next of one version
 	PYTHONPATH=operator $(BIN)/python -m debian_package.build $(ARGS)
 
-RELEASE := PYTHONPATH=operator $(BIN)/python -m release.make $(if $(OUTPUT),--output $(OUTPUT))
+RELEASE := PYTHONPATH=operator $(BIN)/python -m release.make $(if $(OUTPUT),--output $(OUTPUT)) $(if $(IMAGE),--image)
 
 .PHONY: release
-release: $(READY) ## A release of the last commit, VERSION=0.2.0, into dist/0.2.0 or OUTPUT=FOLDER; nothing is pushed
+release: $(READY) ## A release of the last commit, VERSION=0.2.0, into dist/0.2.0 or OUTPUT=FOLDER; IMAGE=yes: with the image (root); nothing is pushed
 	$(RELEASE) "$(VERSION)"
 
 .PHONY: rebuild
 rebuild: $(READY) ## What a release consists of, again, of the last commit; AGAINST=SHA256SUMS: it must be the same bits
 	$(RELEASE) --rebuild $(if $(AGAINST),--against $(AGAINST))
+
+.PHONY: sign
+sign: $(READY) ## Sign a release, FOLDER=dist/0.2.0: its sums with KEY=cosign.key, the chart with GPG=FINGERPRINT
+	PYTHONPATH=operator $(BIN)/python -m release.sign "$(FOLDER)" $(if $(KEY),--key "$(KEY)") $(if $(GPG),--gpg "$(GPG)")
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 

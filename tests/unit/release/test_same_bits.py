@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import subprocess
 import tarfile
 import time
+import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from azurebox.facts import REPOSITORY
-from release import artifacts
+from release import artifacts, contents
 from release.versions import ReleaseError
 from unit.chart.helm import helm
 
@@ -78,9 +81,19 @@ def test_the_command_line_in_one_file(folders: list[Path]):
     assert "METADATA" in names
 
 
-def test_the_cni_binaries(folders: list[Path]):
-    made = twice(folders, lambda source, target: artifacts.plugin(source, target, AT, "9.8.7"))
+def test_the_cni_binaries_and_the_lists_of_contents(folders: list[Path]):
+    def step(source: Path, target: Path) -> None:
+        artifacts.plugin(source, target, AT, "9.8.7")
+        contents.lists(source, target, AT, "9.8.7")
+
+    everything = twice(folders, step)
+    made = {name: content for name, content in everything.items() if name.startswith("azure-cni-plugin-")}
     assert sorted(made) == ["azure-cni-plugin-linux-amd64", "azure-cni-plugin-linux-arm64"]
+    listed = {part["name"]: part["version"] for part in json.loads(everything["image.cdx.json"])["components"]}
+    needed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {Requirement(one).name for one in needed} <= listed.keys()
+    assert listed["github.com/containernetworking/cni"].startswith("v1.")
+    assert len([name for name in everything if name.endswith((".spdx.json", ".cdx.json"))]) == 6
     for name, content in made.items():
         assert b"9.8.7" in content
         assert str(folders[0]).encode() not in content, name
