@@ -43,6 +43,7 @@ ENVIRONMENT: Final = {
     "MODE": "transparent", "LOG_LEVEL": "info", "LOG_FORMAT": "json", "QUOTA_LIMIT": "1000", "QUOTA_PER_NODE": "250",
     "QUOTA_WRITES_PER_MINUTE": "100", "QUOTA_RESERVED": "0", "RECLAIM_S": "300", "USAGES_S": "60",
     "ATTESTATION": "auto", "LEASE_NAME": "l", "ALLOW_IMDS": "false", "CHAIN_PORTMAP": "true", "SPEC_VERSION": "1.0.0",
+    "CHAIN_BANDWIDTH": "true", "LINK_NAMES": "calico", "EXTRA_PLUGINS": '[{"type": "x", "capabilities": {"a": true}}]',
 }  # fmt: skip
 TOML: Final = (REPOSITORY / "operator" / "debian_package" / "files" / "docker.toml").read_bytes()
 VALUES: Final = (REPOSITORY / "charts" / "azure-cni" / "values.yaml").read_bytes()

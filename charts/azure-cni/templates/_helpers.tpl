@@ -101,6 +101,31 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- fail (printf "routablePrefixes: %q is not an IPv4 prefix such as 192.168.0.0/16" .) -}}
 {{- end -}}
 {{- end -}}
+{{- include "azure-cni.validate.plugins" . -}}
+{{- if and (eq .Values.linkNames "calico") (ne .Values.mode "transparent") -}}
+{{- fail (printf "linkNames is calico, which needs mode transparent: it is %s, and behind a bridge Calico does not see pods' links and would let all of their traffic pass" .Values.mode) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* What cni/extra_plugins.py refuses; there also what JSON alone shows. */ -}}
+{{- define "azure-cni.validate.plugins" -}}
+{{- $chained := list "azure-cni" -}}
+{{- if .Values.cni.chainPortmap }}{{ $chained = append $chained "portmap" }}{{ end -}}
+{{- if .Values.cni.chainBandwidth }}{{ $chained = append $chained "bandwidth" }}{{ end -}}
+{{- range $plugin := .Values.cni.extraPlugins -}}
+{{- if has .type $chained -}}
+{{- fail (printf "cni.extraPlugins: %s is chained already" .type) -}}
+{{- end -}}
+{{- $chained = append $chained .type -}}
+{{- if has .type (list "bridge" "dummy" "host-device" "ipvlan" "loopback" "macvlan" "ptp" "tap" "vlan" "dhcp" "host-local" "static") -}}
+{{- fail (printf "cni.extraPlugins: %s cannot follow azure-cni: it makes an interface, or gives addresses to a plugin that does" .type) -}}
+{{- end -}}
+{{- range $key := list "cniVersion" "name" "prevResult" "runtimeConfig" "ipam" -}}
+{{- if hasKey $plugin $key -}}
+{{- fail (printf "cni.extraPlugins: leave %s out of %s" $key $plugin.type) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "azure-cni.validate.docker" -}}

@@ -6,7 +6,7 @@ compare them with what was read, and the result of an ADD is derived from them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from azure_cni.model.nic import Address
@@ -122,6 +122,11 @@ class Wiring:
     def addresses(self) -> tuple[Address, ...]:
         """The sandbox's."""
         return tuple(address.ip for address in self.pod.addresses)
+
+    def renamed(self, name: str) -> Wiring:
+        """The same with another name for the node's own end of the sandbox's link."""
+        own, *beside = self.node
+        return replace(self, node=(replace(own, name=name), *beside))
 
 
 def missing(wanted: Interface, observed: Interface) -> Missing:

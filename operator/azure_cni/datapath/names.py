@@ -3,11 +3,17 @@
 Nothing has to be remembered to find a sandbox again: the same container ID and interface name give the same host
 interface and the same two MACs, in every process and after every restart. The MACs are set when the veth is made, so
 udev sees an address that somebody chose and leaves it alone (systemd.link(5), MACAddressPolicy).
+
+**Calico's names.** Calico's policy engine finds a pod by a link whose name it derives from the pod, not from the
+sandbox. Such a link has that name, and the one that is derived here as an alternative name (ip-link(8), `property add
+altname`). The kernel finds a link by either, so whatever finds a sandbox again does so without knowing how its link was
+named, and a change of the setting concerns new sandboxes only.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 PREFIX = "acni"
@@ -30,6 +36,21 @@ BRIDGE_MAC = "02:61:7a:75:72:65"
 says `azure` (ASCII)."""
 
 _HEX_DIGITS = 11  # 4 + 11 = the 15 characters that Linux allows (IFNAMSIZ - 1); 44 bits against collisions
+
+
+POD_IFNAME = "eth0"
+"""The interface that Kubernetes, and so Calico, knows of a pod."""
+
+
+def calico_ifname(namespace: str, pod: str) -> str:
+    """The name by which Calico looks for a pod's link, with its `interfacePrefix` set to `acni`."""
+    digest = hashlib.sha1(f"{namespace}.{pod}".encode(), usedforsecurity=False)
+    return PREFIX + digest.hexdigest()[:_HEX_DIGITS]
+
+
+def derived(name: str, aliases: Sequence[str]) -> str:
+    """Of the names of a host end the one that `host_ifname` gave."""
+    return next((alias for alias in aliases if alias.startswith(PREFIX)), name)
 
 
 def host_ifname(container_id: str, ifname: str) -> str:

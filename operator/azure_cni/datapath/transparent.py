@@ -62,10 +62,12 @@ class VethSpec:
     mtu: int
     node_address: IPv4Address | None = None
     mode: ModeName = ModeName.TRANSPARENT
+    name: str = ""
+    """Of a new node's end, where it is to have another name beside `host_ifname`."""
 
     @property
     def host_ifname(self) -> str:
-        """The name of the node's end."""
+        """The name by which the node's end is found: its only one, or an alternative one."""
         return names.host_ifname(self.container_id, self.ifname)
 
 

@@ -64,8 +64,9 @@ class Link:
     """One interface as the kernel lists it; indexes are 0 where there is none.
 
     `switches` are its IPv4 switches, from number 1 on (IPV4_DEVCONF_... of linux/ip.h). `master` is the index of what
-    it is enslaved to; `below` of what it is stacked upon in the same namespace; `kind` what software
-    it is made of (`bridge`, `veth`), "" for hardware. `bridge` is what it does as a bridge, `port` as a port of one.
+    it is enslaved to; `below` of what it is stacked upon in the same namespace; `kind` what software it is made of
+    (`bridge`, `veth`), "" for hardware. `bridge` is what it does as a bridge, `port` as a port of one. `aliases` are
+    its alternative names.
     """
 
     index: int
@@ -80,6 +81,7 @@ class Link:
     switches: tuple[int, ...] = ()
     bridge: BridgeSettings | None = None
     port: PortSettings | None = None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

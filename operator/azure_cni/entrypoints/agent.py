@@ -69,7 +69,7 @@ class Agent:
         make_private(host.run_dir)
         store = SqliteLedgerStore(host.run_dir / "ledger.sqlite")
         closing.callback(store.close)
-        self._datapath = LinuxDatapath(sysctls=host.sysctls, processes=host.processes)
+        self._datapath = LinuxDatapath(sysctls=host.sysctls, processes=host.processes, link_names=host.link_names)
         closing.push_async_callback(self._datapath.close)
         self._api_server = api_server
         kube = KubeClient(api_server)

@@ -16,6 +16,7 @@ import msgspec
 from azure_cni.api.egress import EgressNamespaces
 from azure_cni.azure.environments import ALIASES, NAMES, canonical
 from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, STATUS_VERSION, VERSION, ChainedPlugin
+from azure_cni.cni.extra_plugins import extra_plugins, require_distinct
 from azure_cni.entrypoints.environment_values import PREFIX, Reader, shown
 from azure_cni.entrypoints.web import Bind, TlsSettings, WebSettings
 from azure_cni.errors import ConfigInvalid
@@ -23,7 +24,7 @@ from azure_cni.host.audit_files import DAY_S, AuditLimits
 from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import Allowance, read_allowances
-from azure_cni.model.identity import ModeName
+from azure_cni.model.identity import LinkNames, ModeName
 from azure_cni.model.nic import Adopt, NicWriter
 from azure_cni.model.text import NOT_JSON
 from azure_cni.node.node_settings import NodeSettings, Timing
@@ -61,6 +62,8 @@ class HostSettings:
     sysctls: Path = Path("/proc/sys")
     processes: Path | None = None
     """A mount of the node's /proc; None where there is none, and sandboxes with a link are then never found dead."""
+    link_names: LinkNames = LinkNames.HASH
+    """After what the node's ends of pods' links are named."""
     audit: AuditLimits | None = None
     """None where no audit trail is kept."""
 
@@ -116,15 +119,13 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
             bin_dir=Path(reader.text("BIN_DIR", "/opt/cni/bin")),
             conf_dir=Path(reader.text("CONF_DIR", "/etc/cni/net.d")),
             conf_name=reader.text("CONF_NAME", "10-azure-cni.conflist"),
-            chained=chained(
-                portmap=reader.flag("CHAIN_PORTMAP", default=True),
-                bandwidth=reader.flag("CHAIN_BANDWIDTH", default=False),
-            ),
+            chained=_chained(reader),
             spec_version=reader.choice("SPEC_VERSION", VERSION, STATUS_VERSION),
             run_dir=Path(reader.text("RUN_DIR", "/run/azure-cni")),
             plugin=Path(reader.text("PLUGIN", "/usr/libexec/azure-cni/azure-cni")),
             sysctls=Path(reader.text("SYSCTL_DIR", "/proc/sys")),
             processes=reader.parsed("PROCESS_DIR", Path, "a directory", None),
+            link_names=_link_names(reader),
             audit=_audit(reader),
         ),
         web=web(reader, port=9810),
@@ -189,6 +190,29 @@ def read_nic_writer(reader: Reader) -> NicWriter:
             f"replaces {PREFIX}NIC=observe; leave {PREFIX}NIC out"
         )
     return NicWriter(reader.choice("NIC_WRITER", *NicWriter))
+
+
+def _chained(reader: Reader) -> tuple[ChainedPlugin, ...]:
+    named = chained(
+        portmap=reader.flag("CHAIN_PORTMAP", default=True), bandwidth=reader.flag("CHAIN_BANDWIDTH", default=False)
+    )
+
+    def all_of(text: str) -> tuple[ChainedPlugin, ...]:
+        plugins = (*named, *extra_plugins(text))
+        require_distinct(plugins)
+        return plugins
+
+    return reader.parsed("EXTRA_PLUGINS", all_of, "a JSON array of entries of a conflist", named)
+
+
+def _link_names(reader: Reader) -> LinkNames:
+    chosen = LinkNames(reader.choice("LINK_NAMES", *LinkNames))
+    if chosen is LinkNames.CALICO and reader.choice("MODE", *ModeName) != ModeName.TRANSPARENT:
+        raise ConfigInvalid(
+            f"cannot start: {PREFIX}LINK_NAMES is {chosen}, which needs {PREFIX}MODE={ModeName.TRANSPARENT}: behind a "
+            "bridge Calico does not see pods' links, and would let all of their traffic pass"
+        )
+    return chosen
 
 
 def _audit(reader: Reader) -> AuditLimits | None:

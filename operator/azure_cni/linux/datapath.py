@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -31,7 +32,7 @@ from azure_cni.linux.node_kernel import Host
 from azure_cni.linux.occupancy import Occupants
 from azure_cni.linux.veth import VethNetwork
 from azure_cni.linux.worker import Worker
-from azure_cni.model.identity import ModeName
+from azure_cni.model.identity import LinkNames, ModeName
 from azure_cni.node.pods.liveness import Occupancy
 from azure_cni.node.ports import HostChange, LinkKey, ObservedSandbox, SandboxSpec
 
@@ -43,7 +44,8 @@ class LinuxDatapath:
 
     `node_netns` is the path of the network namespace that is the node; None means the process's own, as on a real
     node. `sysctls` is where the agent may write /proc/sys; in a container that is a mount of the node's. `processes` is
-    a mount of the node's /proc, None where there is none.
+    a mount of the node's /proc, None where there is none. `link_names` says after what the links of new sandboxes are
+    named.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class LinuxDatapath:
         node_netns: str | None = None,
         sysctls: Path = Path("/proc/sys"),
         processes: Path | None = None,
+        link_names: LinkNames = LinkNames.HASH,
     ) -> None:
+        self._link_names = link_names
         self._wiring = Worker(VethNetwork, name="datapath-wiring", node_netns=node_netns)
         self._housekeeping = Worker(
             partial(_Housekeeping, sysctls, processes), name="datapath-housekeeping", node_netns=node_netns
@@ -68,8 +72,13 @@ class LinuxDatapath:
 
     async def attach(self, spec: SandboxSpec) -> Wiring:
         """Wire one sandbox; a repeat for a sandbox wired alike is the same result. On error nothing is left."""
-        veth = _veth(spec)
+        veth = replace(_veth(spec), name=self._name(spec))
         return await self._wiring.run(lambda network: network.attach(veth))
+
+    def _name(self, spec: SandboxSpec) -> str:
+        """What a new link is called beside the name that is derived from its sandbox; "" for that alone."""
+        of_pod = self._link_names is LinkNames.CALICO and all(spec.pod) and spec.sandbox.ifname == names.POD_IFNAME
+        return names.calico_ifname(*spec.pod) if of_pod else ""
 
     async def offer(self, spec: SandboxSpec) -> Wiring:
         """Wire the node's end, and leave the other in the node's namespace for a runtime that moves it itself."""
@@ -105,14 +114,15 @@ class LinuxDatapath:
 
     @staticmethod
     def key(sandbox: Sandbox) -> LinkKey:
-        """The name of the node's end."""
+        """The name of the node's end, or an alternative one."""
         return LinkKey(names.host_ifname(*sandbox.interface))
 
     @staticmethod
     def is_complete(observed: ObservedSandbox, spec: SandboxSpec) -> bool:
         """Whether the node had all routes and neighbours that lead there, and a port its place."""
-        ends = {end.name: end for end in observed.node}
-        return all(end.name in ends and not missing(end, ends[end.name]) for end in node_ends(_veth(spec)))
+        (own, *beside), (found, *others) = node_ends(_veth(spec)), observed.node
+        ends = {end.name: end for end in others}
+        return not missing(own, found) and all(it.name in ends and not missing(it, ends[it.name]) for it in beside)
 
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
         """Every host end that is azure-cni's. Those that are leaving are removed first, also an earlier agent's."""
@@ -202,7 +212,7 @@ class _Housekeeping:
 
     def observe(self) -> tuple[ObservedSandbox, ...]:
         self._network.remove_leaving()
-        return tuple(map(_observed, self._network.list()))
+        return tuple(_observed(key, ends) for key, ends in self._network.list())
 
 
 def _veth(spec: SandboxSpec) -> VethSpec:
@@ -210,7 +220,7 @@ def _veth(spec: SandboxSpec) -> VethSpec:
     return VethSpec(container_id, ifname, spec.netns, spec.addresses, spec.link.mtu, spec.link.primary, spec.link.mode)
 
 
-def _observed(ends: tuple[Interface, ...]) -> ObservedSandbox:
+def _observed(key: str, ends: tuple[Interface, ...]) -> ObservedSandbox:
     reached = (route.destination for end in ends for route in end.routes)
     addresses = frozenset(it.network_address for it in reached if it.prefixlen == it.max_prefixlen)
-    return ObservedSandbox(LinkKey(ends[0].name), addresses, ends[0].mtu, ends)
+    return ObservedSandbox(LinkKey(key), addresses, ends[0].mtu, ends)

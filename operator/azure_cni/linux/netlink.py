@@ -95,6 +95,20 @@ def attributes(data: bytes) -> dict[int, bytes]:
     return found
 
 
+def values_of(kind: int, data: bytes) -> list[bytes]:
+    """Of each attribute of this type in `data`, which may be many."""
+    found: list[bytes] = []
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(data):
+        length, given = _ATTRIBUTE.unpack_from(data, offset)
+        if length < _ATTRIBUTE.size:
+            break
+        if given & _TYPE_MASK == kind:
+            found.append(data[offset + _ATTRIBUTE.size : offset + length])
+        offset += length + (-length % 4)
+    return found
+
+
 class Netlink:
     """A netlink socket, route's unless another `protocol` is named, in the network namespace of the calling thread."""
 

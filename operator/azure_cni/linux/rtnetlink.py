@@ -14,10 +14,11 @@ from azure_cni.datapath.interface import Interface, Missing, Neighbour, Route
 from azure_cni.datapath.uplink import Link
 from azure_cni.linux import bridge_messages
 from azure_cni.linux import rtnetlink_format as rt
-from azure_cni.linux.netlink import Netlink, NetlinkRequest, attribute, attributes
+from azure_cni.linux.netlink import Netlink, NetlinkRequest, attribute, attributes, values_of
 
 # Since Linux 5.16 a veth has a queue per CPU, each with its objects in sysfs: most of the time that making one takes.
 # Only a veth with XDP or GRO of its own uses them; before 5.16 one was the default.
+_NESTED = 0x8000  # NLA_F_NESTED, which messages since Linux 5.2 must have
 _ONE_QUEUE = attribute(rt.IFLA_NUM_TX_QUEUES, rt.U32.pack(1)) + attribute(rt.IFLA_NUM_RX_QUEUES, rt.U32.pack(1))
 
 
@@ -41,6 +42,13 @@ def create_offered(host: Interface, peer: Interface) -> NetlinkRequest:
     info = attribute(rt.IFLA_INFO_KIND, b"veth\0") + attribute(rt.IFLA_INFO_DATA, attribute(rt.VETH_INFO_PEER, other))
     body = rt.IFINFO.pack(0, 0, 0, 0, 0) + _identity(host) + _group(host.group) + attribute(rt.IFLA_LINKINFO, info)
     return NetlinkRequest(f"create veth {host.name} with peer {peer.name}", rt.RTM_NEWLINK, rt.CREATE_NEW, body)
+
+
+def add_alias(name: str, index: int, alias: str) -> NetlinkRequest:
+    """Give a link an alternative name, by which the kernel finds it as well. Linux 5.5 and later."""
+    body = rt.IFINFO.pack(0, 0, index, 0, 0)
+    body += attribute(rt.IFLA_PROP_LIST | _NESTED, attribute(rt.IFLA_ALT_IFNAME, alias.encode() + b"\0"))
+    return NetlinkRequest(f"name {name} {alias}, too", rt.RTM_NEWLINKPROP, rt.CREATE_NEW, body)
 
 
 def set_down(name: str, index: int, *, group: int) -> NetlinkRequest:
@@ -278,6 +286,7 @@ def _link(payload: bytes) -> Link:
         switches=_switches(values.get(rt.IFLA_AF_SPEC, b"")),
         bridge=bridge_messages.bridge_settings(info),
         port=bridge_messages.port_settings(info),
+        aliases=tuple(map(rt.text, values_of(rt.IFLA_ALT_IFNAME, values.get(rt.IFLA_PROP_LIST, b"")))),
     )
 
 

@@ -33,7 +33,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from azure_cni.datapath import policy, transparent
+from azure_cni.datapath import names, policy, transparent
 from azure_cni.datapath.interface import Interface, Missing, Neighbour, Route, Wiring, differences, missing
 from azure_cni.datapath.modes import wiring
 from azure_cni.datapath.names import BRIDGE, PREFIX
@@ -46,7 +46,6 @@ from azure_cni.linux.netlink import Netlink, NetlinkRequest, Refused
 LEAVING = 0x636E69
 """The link group (`ip link show group 6516329`) of host ends that are disabled and wait for their removal. It is no
 port's (mode bridge), whose group is an address of a pod: 0.0.0.0/8 is nobody's."""
-
 
 _FRESH_S = 0.1
 """While much is being restored, removals by others may go unnoticed for this long, until the next comparison."""
@@ -78,12 +77,28 @@ class VethNetwork:
         ends = wiring(spec)
         self._shared = None
         with netns.opened(spec.netns) as pod_netns:
-            if self._kernel.index(spec.host_ifname) is not None:
+            if (found := rtnetlink.link(self._kernel, spec.host_ifname)) is not None:
                 if not self._differences(ends, pod_netns):
-                    return ends
+                    return ends.renamed(found.name)  # kept for as long as the sandbox lives
                 self._delete(spec.host_ifname)
+            if spec.name:
+                self._vacate(spec)
+                ends = ends.renamed(spec.name)
             self._wire(spec, ends, pod_netns)
         return ends
+
+    def _vacate(self, spec: VethSpec) -> None:
+        """Free a name that is the pod's and not the sandbox's: its former sandbox may still have it.
+
+        DatapathError while that one is wired; the runtime ends it, and tries again.
+        """
+        found = rtnetlink.link(self._kernel, spec.name)
+        if found and found.group != LEAVING and found.mac != names.host_mac(spec.container_id, spec.ifname):
+            raise DatapathError(
+                f"cannot attach {spec.host_ifname}: its pod's former sandbox still has the link {spec.name}, by which "
+                "Calico knows the pod; it is tried again, and works once the runtime has ended that sandbox"
+            )
+        self._delete(spec.name)
 
     def offer(self, spec: VethSpec) -> Wiring:
         """Wire the node's end; the container's stays in this namespace, for a runtime that moves it itself.
@@ -172,8 +187,8 @@ class VethNetwork:
         routes, neighbours = (*observed.routes, *added.routes), (*observed.neighbours, *added.neighbours)
         self._shared = time.monotonic(), replace(observed, routes=routes, neighbours=neighbours)
 
-    def list(self) -> list[tuple[Interface, ...]]:
-        """Of every host end that is azure-cni's: the end, and what leads to it by a bridge.
+    def list(self) -> list[tuple[str, tuple[Interface, ...]]]:
+        """Of every host end that is azure-cni's: by which name it is found, the end, and what leads to it by a bridge.
 
         What leads to sandboxes that are gone is removed.
         """
@@ -188,7 +203,7 @@ class VethNetwork:
         ours = [link for link in links if link.name.startswith(PREFIX)]
         if shared is not None:
             self._kernel.change(*shared.sweep(ours))
-        return [_ends(link, routes, neighbours, shared) for link in ours]
+        return [(names.derived(link.name, link.aliases), _ends(link, routes, neighbours, shared)) for link in ours]
 
     def _wire(self, spec: VethSpec, ends: Wiring, pod_netns: int) -> None:
         (host, *beside), pod = ends.node, ends.pod
@@ -197,6 +212,8 @@ class VethNetwork:
             undo.callback(self._delete, host.name)
             with netns.socket_in(pod_netns, home=self._home) as inside:
                 in_pod, on_node = _index(inside, pod.name), _index(self._kernel, host.name)
+                if host.name != spec.host_ifname:
+                    self._kernel.change(rtnetlink.add_alias(host.name, on_node, spec.host_ifname))
                 inside.change(*rtnetlink.configure(pod, in_pod))
                 self._kernel.change(*self._configured(host, on_node))
                 for shared in beside:

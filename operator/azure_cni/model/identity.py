@@ -98,3 +98,10 @@ class ModeName(StrEnum):
 
     TRANSPARENT = "transparent"
     BRIDGE = "bridge"
+
+
+class LinkNames(StrEnum):
+    """After what the node's end of a pod's link is named: its sandbox, or the pod as Calico finds it."""
+
+    HASH = "hash"
+    CALICO = "calico"

@@ -129,13 +129,15 @@ class LedgerStore(Protocol):
 class SandboxSpec:
     """All that a data plane needs to wire one sandbox, and to check it later.
 
-    `netns` is where its network namespace can be opened now; `link` is what it takes from the NIC.
+    `netns` is where its network namespace can be opened now; `link` is what it takes from the NIC. `pod` is the
+    namespace and the name of the pod that it is of; two empty words where it is none's.
     """
 
     sandbox: Sandbox
     netns: str
     addresses: tuple[Address, ...]
     link: LinkParameters
+    pod: tuple[str, str] = ("", "")
 
 
 LinkKey = NewType("LinkKey", str)

@@ -111,5 +111,7 @@ def test_docker_is_served_where_a_socket_is_named_and_only_in_the_mode_in_which_
     with_engine = settings.read(NODE | named).docker
     assert with_engine is not None
     assert with_engine.engine == Path("/run/docker-api/docker.sock")
+    with pytest.raises(ConfigInvalid, match="AZURE_CNI_LINK_NAMES is calico, which needs AZURE_CNI_MODE=transparent"):
+        settings.read(NODE | {"AZURE_CNI_LINK_NAMES": "calico", "AZURE_CNI_MODE": "bridge"})
     with pytest.raises(ConfigInvalid, match="AZURE_CNI_DOCKER_SOCKET is set, which needs AZURE_CNI_MODE=transparent"):
         settings.read(NODE | {"AZURE_CNI_DOCKER_SOCKET": "/p.sock", "AZURE_CNI_MODE": "bridge"})

@@ -226,4 +226,6 @@ class Sandboxes:
         link = link or slots[0].link or self._state.link
         if link is None:
             raise NodeNotReady(f"this node cannot wire a pod yet: {self._state.forecast.for_pods}")
-        return SandboxSpec(holder.sandbox, netns or holder.netns, tuple(slot.address for slot in slots), link)
+        addresses = tuple(slot.address for slot in slots)
+        pod = holder.pod_namespace, holder.pod_name
+        return SandboxSpec(holder.sandbox, netns or holder.netns, addresses, link, pod)
