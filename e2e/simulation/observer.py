@@ -77,6 +77,11 @@ class Judge:
         self._due: deque[tuple[float, str, int | None, int | None]] = deque()
 
     @property
+    def most_in_a_minute(self) -> int:
+        """Writes that may reach Azure within any minute, late ones included."""
+        return int(self.writes_per_minute * (MINUTE_S + LATE_GRACES * self._grace_s) / MINUTE_S)
+
+    @property
     def on_nics(self) -> int:
         """Addresses for pods on all NICs now."""
         return self._on_nics
@@ -134,10 +139,11 @@ class Judge:
         self._lately.append(at_s)
         while self._lately[0] <= at_s - MINUTE_S:
             self._lately.popleft()
-        granted_s = MINUTE_S + LATE_GRACES * self._grace_s
-        allowed = self.writes_per_minute * granted_s / MINUTE_S
-        if len(self._lately) > allowed:
-            words = f"{len(self._lately)} writes in a minute, in {granted_s:.0f} s {allowed:.0f} are allowed"
+        if len(self._lately) > self.most_in_a_minute:
+            words = (
+                f"{len(self._lately)} writes in a minute; {self.writes_per_minute} are granted in one, "
+                f"and {self.most_in_a_minute} with those that come late"
+            )
             self._wrong(at_s, "the write budget", words)
 
     def _look_at_writes(self, now_s: float) -> None:

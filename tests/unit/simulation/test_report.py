@@ -46,7 +46,7 @@ def test_the_busiest_minute_need_not_begin_with_one(outcome):
     [
         ({"speed": 1.0, "writes_per_minute": 2}, ""),
         ({"speed": 1.0, "writes_per_minute": 3}, "60 s to the last address, 1.50 times what the budget allows"),
-        ({"speed": 1.0, "writes_per_minute": 1}, "2 NIC writes in one minute, of 1 allowed"),
+        ({"speed": 1.0, "writes_per_minute": 1}, ""),
         ({"speed": 10.0, "writes_per_minute": 1}, ""),
         ({"speed": 1.0, "writes_per_minute": 1, "faults_s": 60.0}, ""),
     ],
