@@ -14,7 +14,7 @@ served together, in rounds. A round goes like this:
    conditions. The API server refuses it as a whole if the entries would sum to more than the limit.
 6. *Answer.* Only then the pools are written, several at a time. A node that reads its answer may write its NIC at once,
    so the ledger must have it first. A node that has to wait learns the reason instead, and a node that needs less than
-   it was granted has its grant lowered.
+   it was granted has its grant lowered. Where hundreds are to learn something, it takes several rounds.
 7. *Take back.* The entries of pools that were lowered follow in a second write of the ledger. Here the pool comes
    first: its write fails if the node has asked for more in the meantime.
 
@@ -51,7 +51,7 @@ from azure_cni.quota.external_usage import UsageReading
 from azure_cni.quota.messages import Explanation
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.pacing import ReservationPlan, plan_reservations
-from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S
+from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S, NEXT_STEP_S
 from azure_cni.quota.recall_tracker import RecallTracker
 from azure_cni.quota.recalls import NO_RECALLS
 from azure_cni.quota.subnets import subnet_uses
@@ -145,7 +145,8 @@ class Granter:
             *pool_updates.refusals(self._node_index.of(self._vnet_id), refused),
         ]
         updates = pool_updates.with_recalls(quota, nodes, self._recall_plan, updates)
-        written = await self._pool_writer.write(quota, updates, asked=self._recall_plan.asked_for)
+        now = pool_updates.of_a_round(updates)
+        written = await self._pool_writer.write(quota, now, asked=self._recall_plan.asked_for)
         lowered = {update.node.name: update.lowers for update in written if update.lowers is not None}
         if lowered:
             self._events.tell(quota, await self._cache.write(quota, self._draft(quota, lowered, nodes)))
@@ -157,6 +158,7 @@ class Granter:
         soon = plan.delayed or nic_checks.unknown or self._recall_plan.starving
         explain_s = GRANT_EXPLANATION_DELAY_S if soon else SUMS_S
         step_s = pool_updates.next_step_s(written, starving=bool(self._recall_plan.starving))
+        step_s = NEXT_STEP_S if len(now) < len(updates) else step_s
         gathers_s = self._recalls.gathers_until_s - self._ports.clock.monotonic_s()
         return min(
             *(plan.due_s, self._reclaimer.due_in_s, explain_s, step_s),

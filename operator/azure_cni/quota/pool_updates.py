@@ -6,7 +6,7 @@ as it was written, never from what was planned: an entry that could not be writt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -25,6 +25,9 @@ GRANT_EXPLANATION_DELAY_S: Final = 5.0
 
 NEWS_SHARE: Final = 4
 """A count of what comes for a node's pods is told again when it has changed by so much of it: a quarter."""
+WORDS_OF_A_ROUND: Final = 16
+"""Pools that are written in one round only to say something. When the room of a VNet comes to an end, hundreds have
+something to say at once; at ten writes a second they kept other nodes from their grants for over a minute."""
 NEXT_STEP_S: Final = 0.3
 """The pause before the next step of a recall: the controller's own writes wake nobody."""
 
@@ -39,6 +42,19 @@ class PoolUpdate:
     """As `cluster.ports.ControllerObserver.granted` has it."""
     lowers: LedgerEntry | None = None
     """The ledger's entry once this has been written, and only then."""
+
+    @property
+    def urgent(self) -> bool:
+        """A NIC is written by it, or addresses go to somebody else; all else is words."""
+        return not self.status.keys().isdisjoint({"granted", "recall"})
+
+
+def of_a_round(updates: Sequence[PoolUpdate]) -> list[PoolUpdate]:
+    """Those that are written now: all that are urgent, and of the others as many as keep nobody waiting, those first
+    whose pods wait. The rest is decided again in the next round.
+    """
+    words = sorted((update for update in updates if not update.urgent), key=lambda update: not update.node.waiting)
+    return [*(update for update in updates if update.urgent), *words[:WORDS_OF_A_ROUND]]
 
 
 def answers(quota: VNetQuota, nodes: Iterable[NodeRecord]) -> Iterator[PoolUpdate]:
@@ -147,7 +163,7 @@ def _while_recalled(quota: VNetQuota, node: NodeRecord, plan: RecallPlan, update
         return None
     modest = node.recall is not None and node.name not in plan.ended and node.write_intent is not WriteIntent.GROW
     shown = update.status.get("grantReason", node.reason)
-    if modest and (plan.quota_starves or quota.granted >= quota.grantable):
+    if modest and (plan.quota_starves or quota.granted + plan.short >= quota.grantable):  # the rest is for their pods
         return messages.while_recalled(quota) if shown != messages.QUOTA_EXCEEDED else None
     return messages.NOTHING if shown == messages.QUOTA_EXCEEDED else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -39,6 +40,19 @@ async def test_no_minute_has_more_writes_than_allowed(controllers: int) -> None:
     assert len(world.writes_s) == 90
     assert most_in_a_minute(world.writes_s) <= 30
     assert loop_time() < 1.15 * 180
+
+
+async def test_that_hundreds_learn_why_they_wait_keeps_nobody_waiting() -> None:
+    """An API server that takes a second for a write of a pool takes 25 for 400, 16 at a time."""
+    world = SimulatedCluster(limits=Limits(writes_per_minute=60))
+    world.cluster.latency_s = 0.5
+    for index in range(400):
+        world.node(f"n{index:03}", want=8, waiting=1)
+    async with world.agents(), world.controller():
+        await world.until(lambda: len(world.writes_s) >= 100, within_s=300)
+        waiting = [world.cluster.pools.objects[name] for name, held in world.held().items() if not held]
+        await world.until(lambda: all(pool["status"].get("grantReason") for pool in waiting), within_s=300)
+    assert max(after - before for before, after in pairwise(world.writes_s)) < 8
 
 
 async def test_nodes_whose_pods_starve_come_before_those_that_fill_up() -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from azure_cni.quota import messages
 from azure_cni.quota.node_record import NodeRecord
-from azure_cni.quota.pool_updates import NEXT_STEP_S, PoolUpdate, next_step_s, with_recalls
+from azure_cni.quota.pool_updates import (
+    NEXT_STEP_S,
+    WORDS_OF_A_ROUND,
+    PoolUpdate,
+    next_step_s,
+    of_a_round,
+    with_recalls,
+)
 from azure_cni.quota.recalls import RecallPlan
 from unit.quota.recall_nodes import ledger, rich, starving
 
@@ -38,8 +45,21 @@ def test_who_gave_is_told_once_that_nothing_is_left_and_once_that_something_is()
     assert told(shows, RecallPlan(ended=["b"]))["grantReason"] is None
 
 
-def test_room_that_waiting_pods_will_take_is_none():
-    assert told(GAVE, RecallPlan(starving={"a": 3}), limit=14)["grantReason"] == "QuotaExceeded"
+@pytest.mark.parametrize("plan", [RecallPlan(starving={"a": 3}), RecallPlan(short=1)])
+def test_room_that_waiting_pods_will_take_is_none(plan: RecallPlan):
+    """Also while it is only their turn that they wait for: else hundreds hear of it, and again when it is gone."""
+    assert told(GAVE, plan, limit=14)["grantReason"] == "QuotaExceeded"
+    assert told(GAVE, RecallPlan(short=1), limit=15) == {}
+
+
+def test_words_keep_no_grant_waiting_and_are_said_round_by_round():
+    givers = [rich(f"b{number:03}", 13, 0) for number in range(100)]
+    words = [PoolUpdate(node, {"grantReason": None}, "told") for node in givers]
+    waits = PoolUpdate(starving("z", 10, 3), {"grantReason": "WriteBudget"}, "delayed")
+    grant = PoolUpdate(starving("y", 10, 3), {"granted": 13, "grantedFor": 6}, "full")
+    wish = PoolUpdate(GAVE, {"recall": None}, "told")
+    assert of_a_round([*words, waits, grant, wish]) == [grant, wish, waits, *words[: WORDS_OF_A_ROUND - 1]]
+    assert of_a_round([]) == []
 
 
 @pytest.mark.parametrize(
