@@ -22,6 +22,7 @@ change something, and retries are rare.
     │   ├── CloudUnreachable        no answer, a 5xx, or an answer that is not Azure's
     │   │   └── OutcomeUnknown          a write was accepted, and how it ended could not be learnt
     │   ├── Throttled               429; knows when to come back
+    │   ├── WritesSpent             no write is left of what Azure allows; knows when one is
     │   ├── ResourceBusy            another operation holds the NIC, or ours was superseded by it
     │   ├── PreconditionFailed      412: somebody else changed the NIC since it was read
     │   ├── SubnetFull              the subnet has too few addresses left
@@ -102,10 +103,7 @@ class SandboxUnknown(RequestError):
 
 
 class NoAddress(AzureCniError):
-    """The pool has no address for this pod now.
-
-    `cause` is a CamelCase word for the pod's event (`PoolGrowing`, `NodeAtLimit`, `SubnetFull`, `Throttled`, ...).
-    """
+    """The pool has no address for this pod now; `cause` is a CamelCase word for its event (`PoolGrowing`, ...)."""
 
     code = 11
     reason = "NoAddress"
@@ -148,14 +146,14 @@ class CloudError(AzureCniError):
     code = 11
     reason = "AzureFailed"
     retriable = True
+    accepted: bool = False
+    """The error came after Azure had accepted a write: until a read shows another etag, the write may have changed the
+    resource, whatever kind of error this is."""
 
     def __init__(self, message: str, *, azure_code: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.azure_code = azure_code
         self.retry_after_s = None if retry_after_s is None else min(max(retry_after_s, 0.0), LONGEST_RETRY_AFTER_S)
-        self.accepted = False
-        """The error came after Azure had accepted a write: until a read shows another etag, the write may have changed
-        the resource, whatever kind of error this is."""
         self.lacks = ""
         """The permission whose lack it comes from (`Microsoft.Network/.../read`), where that is known."""
 
@@ -170,16 +168,19 @@ class OutcomeUnknown(CloudUnreachable):
     """Azure accepted a write, and its outcome could not be read: the operation may still be running."""
 
     reason = "OutcomeUnknown"
-
-    def __init__(self, message: str, *, azure_code: str = "", retry_after_s: float | None = None) -> None:
-        super().__init__(message, azure_code=azure_code, retry_after_s=retry_after_s)
-        self.accepted = True
+    accepted = True
 
 
 class Throttled(CloudError):
     """429 because of too many requests; `retry_after_s` is the wait that Azure asked for, None if it named none."""
 
     reason = "Throttled"
+
+
+class WritesSpent(CloudError):
+    """Azure allows no more writes of this for now, as we count them, so it was not asked; `retry_after_s` until one."""
+
+    reason = "WriteBudget"
 
 
 class ResourceBusy(CloudError):
@@ -253,10 +254,10 @@ class OperationFailed(CloudError):
 
 
 REFUSALS: Final[tuple[type[CloudError], ...]] = (
-    AccessDenied, CloudNotFound, OperationFailed, PreconditionFailed, RequestRefused, SubnetFull, Throttled
+    AccessDenied, CloudNotFound, OperationFailed, PreconditionFailed, RequestRefused, SubnetFull, Throttled, WritesSpent
 )  # fmt: skip
-"""Azure's own answers to the request of a write, unless it had been accepted before (`accepted`): every later read
-shows its effect, if any. All other errors leave open whether it was carried out, or will be."""
+"""Azure's own answers to the request of a write, unless it had been accepted before (`accepted`), or no request at all:
+every later read shows its effect, if any. All other errors leave open whether it was carried out, or will be."""
 
 
 class KubeError(AzureCniError):

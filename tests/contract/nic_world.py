@@ -26,6 +26,7 @@ from azure_cni.azure.attestations import AttestedDocuments
 from azure_cni.azure.delegated import DelegatedAzure
 from azure_cni.azure.endpoints import cloud_named
 from azure_cni.azure.imds import Imds, ImdsClaims
+from azure_cni.azure.instance_gate import InstanceGate
 from azure_cni.azure.scale_set_nic import ScaleSetNic
 from azure_cni.azure.throttle_gate import ThrottleGate
 from azure_cni.cluster.possession import Required
@@ -129,6 +130,7 @@ class AzureWorld:
             self.token,
             meter=self.meter,
             gate=ThrottleGate(monotonic=clock.now),
+            instance_gate=InstanceGate(monotonic=clock.now),
             ca_file=endpoints.ca_file,
             patience=patience
             or Patience(call_s=PATIENCE_S, operation_s=PATIENCE_S),  # a test that waits for nothing fails

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
@@ -22,6 +23,7 @@ from azure_cni.errors import (
     ResourceBusy,
     SubnetFull,
     Throttled,
+    WritesSpent,
 )
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicID, NicView
@@ -198,11 +200,40 @@ async def test_a_wrong_number_is_not_found(world: InstanceWorld) -> None:
         await ScaleSetNic(world.arm, other, chance=Random(1)).read()
 
 
-async def test_a_write_too_many_is_not_even_sent_until_azure_would_take_it(world: InstanceWorld) -> None:
+async def test_a_node_that_writes_whenever_it_may_is_never_refused_by_azure(world: InstanceWorld) -> None:
+    """Nothing is sent that Azure would refuse; and what it allows is used, but for a twentieth and the last of it."""
+    world.azure.operation_duration_s = 0
+    view, ends_s = await world.nic.read(), world.clock.now() + 600
+    while world.clock.now() < ends_s:
+        try:
+            view = await world.nic.write(view)
+        except WritesSpent as error:
+            world.clock.advance(error.retry_after_s or 0)
+    statuses = [write.status for write in world.azure.history.writes]
+    assert set(statuses) == {200}
+    assert 0.95 * 40 <= len(statuses) <= 40 + 4
+    assert "429" not in world.meter.of("instance.get")
+
+
+async def test_what_azure_would_refuse_costs_no_read_either(world: InstanceWorld) -> None:
+    """It allows an instance 12 reads a minute, and a write that is sent takes two."""
     world.azure.operation_duration_s = 0
     view = await world.nic.read()
-    for _ in range(int(COMPUTE_UPDATE_VM[0].size)):
+    for _ in range(3):
         view = await world.nic.write(view)
+    asked = world.azure.calls["instance.get"]
+    for attempt in (partial(world.nic.write, view), partial(world.nic.set_security_groups, view, ())):
+        with pytest.raises(WritesSpent, match="Azure allows an instance of a scale set 4 writes a minute"):
+            await attempt()
+    assert world.azure.calls["instance.get"] == asked
+
+
+async def test_writes_that_others_made_are_not_even_sent_until_azure_would_take_them(world: InstanceWorld) -> None:
+    world.azure.operation_duration_s = 0
+    view = await world.nic.write(await world.nic.read())
+    instance = world.nic_id.rpartition("/networkInterfaces/")[0]
+    for _ in range(int(COMPUTE_UPDATE_VM[0].size) - 1):
+        world.azure.throttle.admit_compute("instance.put", instance, now=world.clock.now())
     sent = len(world.azure.history.writes)
     with pytest.raises(Throttled) as caught:
         await world.nic.write(view)

@@ -143,10 +143,10 @@ class FakeCluster:
     # What nodes and people do.
 
     def node(self, name: str, *, requested: int = 0, number: int = 1, nic: str = "", **status: Any) -> None:
-        """A node's agent made its pool, if there is none, and asked."""
+        """A node's agent made its pool, if there is none, and asked. `nic` is a name, or an ID."""
         self.pool(name)
         self.pools.patch(name, {"status": {
-            "vnetID": VNET, "subnetID": SUBNET, "nicID": f"{NICS}/{nic or f'{name}-nic'}",
+            "vnetID": VNET, "subnetID": SUBNET, "nicID": nic if "/" in nic else f"{NICS}/{nic or f'{name}-nic'}",
             "requested": requested, "requestID": number,
             "writeIntent": "Grow", "allocated": 0, "free": 0, "waiting": 0, "assigned": 0, **status,
         }})  # fmt: skip

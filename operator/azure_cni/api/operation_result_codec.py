@@ -39,6 +39,7 @@ from azure_cni.errors import (
     ResourceBusy,
     SubnetFull,
     Throttled,
+    WritesSpent,
 )
 from azure_cni.model.identity import NodeIdentity, VNetView
 from azure_cni.model.nic import (
@@ -55,6 +56,7 @@ ERRORS: Final[Mapping[str, type[CloudError]]] = {
         CloudError,
         CloudUnreachable,
         Throttled,
+        WritesSpent,
         ResourceBusy,
         PreconditionFailed,
         SubnetFull,

@@ -29,6 +29,7 @@ from azure_cni.azure import api_versions, errors_map
 from azure_cni.azure.answers import LARGEST_DOCUMENT, LARGEST_REFUSAL, ArmAnswer, CallMetrics, Document, short
 from azure_cni.azure.endpoints import AzureCloud
 from azure_cni.azure.errors_map import UNREACHABLE, unanswered
+from azure_cni.azure.instance_gate import InstanceGate
 from azure_cni.azure.polling import LONGEST_POLL_S, SHORTEST_POLL_S, USUAL_POLL_S, Polling
 from azure_cni.azure.resources import Resource
 from azure_cni.azure.throttle_gate import Kind, ThrottleGate
@@ -75,6 +76,7 @@ class Arm:
         *,
         meter: CallMetrics,
         gate: ThrottleGate | None = None,
+        instance_gate: InstanceGate | None = None,
         ca_file: Path | None = None,
         proxy: str | None = None,
         patience: Patience | None = None,
@@ -84,6 +86,7 @@ class Arm:
         self._credential = credential
         self._meter = meter
         self._gate = gate or ThrottleGate()
+        self.instance_gate = instance_gate or InstanceGate()
         self._ca_file = ca_file
         self._proxy = proxy
         self._patience = patience or Patience()
@@ -154,6 +157,7 @@ class Arm:
         version = self._versions.of(resource)
         url = self._url(resource, version)
         request = HttpRequest("PUT", url, json=dict(body), headers={"If-Match": if_match})
+        self.instance_gate.take(resource, what=what)
         try:
             accepted = await self._send(request, f"{resource.noun}.put", what=what)
         except VersionUnknown as error:

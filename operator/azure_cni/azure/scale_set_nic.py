@@ -71,6 +71,7 @@ class ScaleSetNic:
     ) -> NicView:
         """One write of the instance, as the port says; nothing can be attached to a pod's configuration."""
         what = f"change {self._nic.label}"
+        self._arm.instance_gate.check(self._instance, what=what)
         model, nic = await self._documents()
         self._refuse_early(model, nic, observed, remove=remove, attach=attach, what=what)
         names = (*model.configs, *(config.name for config in nic.configs))
@@ -93,8 +94,9 @@ class ScaleSetNic:
 
     async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:
         """As the port says."""
-        model, nic = await self._documents()
         what = f"change the application security groups of {self._nic.label}"
+        self._arm.instance_gate.check(self._instance, what=what)
+        model, nic = await self._documents()
         self._refuse_early(model, nic, observed, remove=(), attach=(), what=what)
         body = scale_set_model.regrouped(model, nic, groups, observed=observed)
         return await self._put(model, nic, body, regrouped=True)

@@ -48,6 +48,7 @@ from azure_cni.cluster.reclaimer import Reclaimer
 from azure_cni.cluster.silent_nodes import SilentNodes
 from azure_cni.quota import external_usage, ledger_changes, messages, nic_messages, pool_updates, quota_status
 from azure_cni.quota.external_usage import UsageReading
+from azure_cni.quota.instance_budget import InstanceBudget
 from azure_cni.quota.messages import Explanation
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.pacing import ReservationPlan, plan_reservations
@@ -82,6 +83,7 @@ class Granter:
         nic_checks: NicChecks,
         silent_nodes: SilentNodes,
         events: QuotaEvents,
+        instance_budget: InstanceBudget,
     ) -> None:
         self._ports = ports
         self._cache = cache
@@ -99,6 +101,7 @@ class Granter:
         self._nic_checks = nic_checks
         self._silent_nodes = silent_nodes
         self._events = events
+        self._instance_budget = instance_budget
         self._pool_writer = PoolWriter(ports=ports, node_index=node_index)
         self._sums_due_s = float("-inf")
         """Monotonic time before which nothing is written for the sums alone."""
@@ -200,6 +203,7 @@ class Granter:
             now_s=now_s,
             monotonic_s=began_s,
             recalled=self._recall_plan.under_way,
+            instances=self._instance_budget.tokens(self._vnet_id),
         )
         self.delayed = len(plan.delayed)
         if plan.new_throttling_s:
@@ -243,6 +247,8 @@ class Granter:
         self._events.tell(quota, written)
         self._sums_due_s = now_s + SUMS_S
         self._history.note(plan.costs.items(), now_s=now_s)
+        of_instances = sum(cost for name, cost in plan.costs.items() if known[name].is_instance)
+        self._instance_budget.note(self._vnet_id, writes=of_instances)
         if plan.changes:
             writes = sum(plan.costs.values())
             facts = {"entries": len(plan.changes), "writes": writes, "delayed": len(plan.delayed)}

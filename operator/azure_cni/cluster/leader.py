@@ -23,6 +23,7 @@ from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
 from azure_cni.ipam.limits import delay_s
 from azure_cni.model.nic import VNetID
+from azure_cni.quota.instance_budget import InstanceBudget
 from azure_cni.quota.messages import Explanation, is_news
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Leader:
         self._operations = operations
         self._settings = settings
         self.node_index = NodeIndex()
+        self.instance_budget = InstanceBudget(ports.clock.monotonic_s)
         self._wakes = Wakes(ports.clock)
         self._workers: dict[str, VNetWorker] = {}
         """By the VNet's ID in lower case, like the following maps."""
@@ -205,6 +207,7 @@ class Leader:
                     node_index=self.node_index,
                     counted=self._counted,
                     vnet_id=vnet,
+                    instance_budget=self.instance_budget,
                     answer=None if answer is None else answer.outcome,
                 )
                 self._tasks[key] = tasks.create_task(worker.run(), name=f"work for {vnet}")

@@ -27,6 +27,7 @@ from azure_cni.ipam.limits import delay_s
 from azure_cni.model.identity import short_id
 from azure_cni.model.nic import SubnetUsage, VNetID
 from azure_cni.quota.external_usage import UsageReading
+from azure_cni.quota.instance_budget import InstanceBudget
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,12 @@ class VNetWorker:
         node_index: NodeIndex,
         counted: asyncio.Event,
         vnet_id: VNetID,
+        instance_budget: InstanceBudget,
         answer: tuple[SubnetUsage, ...] | AzureCniError | None = None,
     ) -> None:
-        """`answer`: the VNet's usage as Azure has just shown it, None if it was not asked."""
+        """`answer`: the VNet's usage as Azure has just shown it, None if it was not asked. All workers of a term share
+        the `instance_budget`.
+        """
         self._vnet_id = vnet_id
         self._vnet = short_id(vnet_id)
         self._node_index = node_index
@@ -94,6 +98,7 @@ class VNetWorker:
             nic_checks=self._nic_checks,
             silent_nodes=self._silent_nodes,
             events=self._events,
+            instance_budget=instance_budget,
         )
         self.last_progress_s = ports.clock.monotonic_s()
         """Monotonic time of the last look at the pools."""

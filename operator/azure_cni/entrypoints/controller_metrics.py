@@ -86,6 +86,7 @@ class QuotaCollector(Collector):
                 most.add_metric([quota.name], capacity(quota.limits.writes_per_minute))
                 rate.add_metric([quota.name], quota.limits.writes_per_minute * quota.tokens.pace)
         yield from _subnets(leader.quotas if leader else ())
+        yield from _instance_writes(leader)
         yield from (addresses, nodes, ready, exhausted, near, near_writes, throttled, read, tokens, most, rate)
         yield GaugeMetricFamily(
             "azure_cni_grants_delayed", "Nodes that wait for their grant.", value=leader.delayed if leader else 0
@@ -113,6 +114,22 @@ def _subnets(quotas: Iterable[VNetQuota]) -> tuple[GaugeMetricFamily, GaugeMetri
             addresses.add_metric([quota.name, use.name, "limit"], use.limit)
             near.add_metric([quota.name, use.name], float(use.near_since_s is not None))
     return addresses, near
+
+
+def _instance_writes(leader: Leader | None) -> tuple[GaugeMetricFamily, ...]:
+    """The budget that instances of scale sets have beside those of their VNets; nothing where there is none."""
+    families = tuple(
+        GaugeMetricFamily(f"azure_cni_instance_write_budget_{name}", words, labels=["subscription"])
+        for name, words in (
+            ("tokens", "Writes of scale sets' instances that could be granted at once."),
+            ("capacity", "Writes of scale sets' instances that are saved up at most."),
+            ("per_minute", "Writes of scale sets' instances that may be granted in a minute."),
+        )
+    )
+    for subscription, values in leader.instance_budget.shown().items() if leader else ():
+        for family, value in zip(families, values, strict=True):
+            family.add_metric([subscription], value)
+    return families
 
 
 def _addresses(quota: VNetQuota) -> dict[str, int]:

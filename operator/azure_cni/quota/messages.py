@@ -14,6 +14,7 @@ from typing import Final
 from azure_cni.api.conditions import LONGEST_SENTENCE, NODE_AT_LIMIT, Condition, QuotaKind
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.errors import CloudNotFound, DecodeFailed
+from azure_cni.ipam.instance_writes import OF_SUBSCRIPTION
 from azure_cni.ipam.near_limit import not_throttled, room_left
 from azure_cni.ipam.sizing import recalling_words
 from azure_cni.model.text import addresses, counted, shortened, time_text
@@ -134,6 +135,15 @@ def while_paced(quota: VNetQuota) -> Explanation:
         f"other nodes' NICs are written first: all together may make {writes} a minute "
         f"(spec.writesPerMinute of VNetQuota {quota.name}), and fewer for a while after Azure asked to wait; "
         "the request is answered in its turn, nothing needs to be done",
+    )
+
+
+def while_instances_wait() -> Explanation:
+    """All instances of scale sets together had what Azure allows them."""
+    return Explanation(
+        WRITE_BUDGET,
+        f"other instances of scale sets are written first: Azure allows {OF_SUBSCRIPTION.per_minute} such writes a "
+        "minute in a subscription; the request is answered in its turn, nothing needs to be done",
     )
 
 

@@ -26,7 +26,7 @@ class NodeRecord:
     subnet: str
     """The resource ID of its NIC's subnet in lower case; "" while its agent has not found out."""
     nic: str
-    """RESOURCE-GROUP/NAME."""
+    """RESOURCE-GROUP/NAME, or for an instance of a Uniform scale set RESOURCE-GROUP/SET/INSTANCE/NAME."""
     view: PoolView
     write_intent: WriteIntent
     waiting: int
@@ -61,6 +61,11 @@ class NodeRecord:
     def asks_as(self, before: NodeRecord) -> bool:
         """Whether grants are decided as they were: nothing changed, or only what is counted and explained."""
         return self._asks == before._asks
+
+    @property
+    def is_instance(self) -> bool:
+        """Its NIC is that of an instance of a Uniform scale set, whose writes Azure counts on their own."""
+        return self.nic.count("/") > 1
 
     @property
     def _asks(self) -> tuple[object, ...]:

@@ -17,7 +17,8 @@ The steps of a decision:
    share of a minute's writes comes after all that had fewer, whatever it says.
 4. For each node in its turn: how much it may have (`fair_share`, with what is being taken back for its pods, and the
    room that is left), what its grant costs, and whether it gets one now. A node that gets none is *spent* (it had all
-   answers that one node gets in a minute), *slowed* (Azure asked this node to wait), or *delayed* (no token is left).
+   answers that one node gets in a minute), *slowed* (Azure asked this node to wait), or *delayed* (no token is left,
+   or on an instance of a scale set none of those that Azure allows all instances, `instance_budget`).
 
 A grant that allows no write costs nothing, so a node that cannot grow learns the reason at once. A node that waits
 never delays those behind it: their grants may cost nothing, or they may be slowed themselves.
@@ -35,6 +36,7 @@ from azure_cni.api.vnet_quota import LedgerEntry, Tokens, VNetQuota
 from azure_cni.ipam.grants import QuotaEntry, Reserve, ceiling, decide
 from azure_cni.quota import ledger_changes, write_budget
 from azure_cni.quota.fair_share import ShareRequest, fair_shares
+from azure_cni.quota.instance_budget import UNLIMITED, InstanceTokens
 from azure_cni.quota.ledger_changes import Changes
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.throttling import TRIAL_S, ThrottleState
@@ -54,6 +56,8 @@ class ReservationPlan:
     """The nodes whose requests are reserved, and how many tokens each costs."""
     delayed: frozenset[str]
     """Nodes whose requests are not reserved yet, for whatever reason."""
+    instances: frozenset[str]
+    """Those of them that wait because Azure allows all instances of scale sets together no more writes for now."""
     spent: frozenset[str]
     """Those of them that had as many answers as one node gets in a minute."""
     slowed: Mapping[str, float]
@@ -78,10 +82,12 @@ def plan_reservations(
     now_s: float,
     monotonic_s: float,
     recalled: Mapping[str, int] = MappingProxyType({}),
+    instances: InstanceTokens = UNLIMITED,
 ) -> ReservationPlan:
     """Decide from one read of everything. Times are since 1970, except those of `uses` and `monotonic_s`.
 
-    `recalled`: nodes that are to give idle addresses back for pods that wait, and how many each.
+    `recalled`: nodes that are to give idle addresses back for pods that wait, and how many each. `instances`: what
+    nodes on instances of Uniform scale sets may write, within the budget of all.
     """
     changes = ledger_changes.corrections(quota, nodes, vanished)
     entries = ledger_changes.after(quota.entries, changes)
@@ -91,17 +97,20 @@ def plan_reservations(
     left = min(tokens.tokens, float(throttling.trial)) if until_s > now_s else tokens.tokens
     turns = _turns(nodes, uses, recalled)
     coming = sum(recalled.values())
-    reserved = _reserve(quota, turns, entries, coming=coming, uses=uses, slowed=throttling.slowed, tokens=int(left))
+    waits = _Waits(uses=uses, slowed=throttling.slowed, tokens=int(left), instances=instances.writes)
+    reserved = _reserve(quota, turns, entries, coming=coming, waits=waits)
     tokens = replace(tokens, tokens=tokens.tokens - sum(reserved.costs.values()))
     due_s = min(
         _next_token_s(reserved, tokens, quota=quota, throttled_s=until_s - now_s),
         min((max(0.0, throttling.slowed[name] - now_s) for name in reserved.slowed), default=NEVER_S),
+        instances.next_s if reserved.instances else NEVER_S,
         min((max(SPENT_REST_S, uses[name].free_s - monotonic_s) for name in reserved.spent), default=NEVER_S),
     )
     return ReservationPlan(
         changes=changes | reserved.entries,
         costs=reserved.costs,
-        delayed=frozenset(reserved.delayed | reserved.spent | reserved.slowed),
+        delayed=frozenset(reserved.delayed | reserved.instances | reserved.spent | reserved.slowed),
+        instances=frozenset(reserved.instances),
         spent=frozenset(reserved.spent),
         slowed={name: throttling.slowed[name] for name in reserved.slowed},
         tokens=tokens,
@@ -122,6 +131,22 @@ def _tokens_now(quota: VNetQuota, throttling: ThrottleState, *, now_s: float) ->
     return write_budget.slowed(tokens) if begins else tokens
 
 
+@dataclass(slots=True)
+class _Waits:
+    """What nodes may have to wait for: their own doings, and the tokens that those before them have left."""
+
+    uses: Mapping[str, RecentUse]
+    slowed: Mapping[str, float]
+    tokens: int
+    instances: int
+    """Writes of instances among them."""
+
+    def take(self, node: NodeRecord, cost: int) -> None:
+        """The node is granted a write that costs as much."""
+        self.tokens -= cost
+        self.instances -= cost if node.is_instance else 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Reserved:
     """The entries to write with the tokens that each costs, and the nodes that wait, by what they wait for."""
@@ -130,23 +155,25 @@ class _Reserved:
     costs: dict[str, int] = field(default_factory=dict)
     delayed: set[str] = field(default_factory=set)
     """For a token."""
+    instances: set[str] = field(default_factory=set)
+    """For a write of an instance that Azure allows."""
     spent: set[str] = field(default_factory=set)
     """For the minute to pass in which they had too many answers."""
     slowed: set[str] = field(default_factory=set)
     """For the time that Azure named to their agents."""
 
-    def waiting(
-        self, node: NodeRecord, *, cost: int, tokens: int, uses: Mapping[str, RecentUse], slowed: Mapping[str, float]
-    ) -> set[str] | None:
+    def waiting(self, node: NodeRecord, *, cost: int, waits: _Waits) -> set[str] | None:
         """The nodes among which this one waits; None if it need not."""
         # Also for a grant that costs no token: each answer is a write of the ledger and of the pool.
-        if uses.get(node.name, NO_USE).is_spent:
+        if waits.uses.get(node.name, NO_USE).is_spent:
             return self.spent
         # A grant that costs nothing writes no NIC, so Azure is not involved: the node learns at once that it cannot
         # grow.
-        if cost and node.name in slowed:
+        if cost and node.name in waits.slowed:
             return self.slowed
-        return self.delayed if cost > tokens else None
+        if cost > waits.tokens:
+            return self.delayed
+        return self.instances if node.is_instance and cost > waits.instances else None
 
 
 def _next_token_s(reserved: _Reserved, tokens: Tokens, *, quota: VNetQuota, throttled_s: float) -> float:
@@ -165,9 +192,7 @@ def _reserve(
     entries: Mapping[str, LedgerEntry],
     *,
     coming: int,
-    uses: Mapping[str, RecentUse],
-    slowed: Mapping[str, float],
-    tokens: int,
+    waits: _Waits,
 ) -> _Reserved:
     """Decide for each of `nodes`, in their turns. `coming`: addresses that are being taken back for pods."""
     granted = sum(entry.count for entry in entries.values())
@@ -178,7 +203,7 @@ def _reserve(
     limits = {node.name: max(0, quota.limits.per_node - former[node.name]) for node in nodes}
     requests = [_share_request(limits[node.name], node, ledger_changes.entry_of(entries, node)) for node in nodes]
     reserved = _Reserved()
-    shares = _shares(nodes, requests, room=max(0, quota.grantable - others), coming=coming, slowed=slowed)
+    shares = _shares(nodes, requests, room=max(0, quota.grantable - others), coming=coming, slowed=waits.slowed)
     for node, share in zip(nodes, shares, strict=True):
         entry = ledger_changes.entry_of(entries, node)
         room = ceiling(limit=quota.grantable, per_node=limits[node.name], others=granted - entry.count)
@@ -189,11 +214,11 @@ def _reserve(
         wanted = LedgerEntry(decision.entry.count, decision.entry.request_id, node.nic or entry.nic)
         cost = _cost(node, wanted)
         wanted = replace(wanted, write_intent=node.write_intent if cost else WriteIntent.NONE)
-        waiting = reserved.waiting(node, cost=cost, tokens=tokens, uses=uses, slowed=slowed)
+        waiting = reserved.waiting(node, cost=cost, waits=waits)
         if waiting is not None:
             waiting.add(node.name)
             continue
-        tokens -= cost
+        waits.take(node, cost)
         granted += wanted.count - entry.count
         reserved.entries[node.name] = wanted
         reserved.costs[node.name] = cost

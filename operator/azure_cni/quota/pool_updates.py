@@ -176,4 +176,6 @@ def _why_delayed(quota: VNetQuota, name: str, plan: ReservationPlan) -> Explanat
         return messages.while_throttled(quota, plan.throttled_until_s)
     if name in plan.slowed:
         return messages.while_slowed(plan.slowed[name])
+    if name in plan.instances:
+        return messages.while_instances_wait()
     return messages.while_paced(quota)

@@ -130,6 +130,10 @@ DOING: Final[tuple[Panel, ...]] = (
             (_each("azure_cni_write_budget_tokens", CONTROLLERS, "quota"), "{{quota}} left"),
             (_each("azure_cni_write_budget_capacity", CONTROLLERS, "quota"), "{{quota}} at most"),
             (_each("azure_cni_write_budget_per_minute", CONTROLLERS, "quota"), "{{quota}} a minute"),
+            (
+                _each("azure_cni_instance_write_budget_tokens", CONTROLLERS, "subscription"),
+                "scale sets of {{subscription}} left",
+            ),
         ),
     ),
     (

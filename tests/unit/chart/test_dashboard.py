@@ -53,6 +53,7 @@ async def test_every_metric_of_the_pool_and_of_quotas_is_shown():
         "azure_cni_quota_ready", "azure_cni_quota_exhausted", "azure_cni_quota_throttled",
         "azure_cni_quota_usage_read_timestamp_seconds", "azure_cni_grants_delayed", "azure_cni_nic_operations_stuck",
         "azure_cni_ledger_writes_total", "azure_cni_reclaims_total",
+        "azure_cni_instance_write_budget_capacity", "azure_cni_instance_write_budget_per_minute",
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from azure_cni.ipam.limits import LONGEST_RETRY_AFTER_S
 from azure_cni.model.text import time_text
 from azure_cni.quota.throttling import TRIAL_S
 from fakes.clocks import EPOCH_S
+from fakes.cluster import VNET
 from unit.cluster.worlds import SimulatedCluster
 
 pytestmark = pytest.mark.looptime
@@ -217,3 +218,21 @@ async def test_a_budget_that_is_nearly_used_up_is_said_until_it_is_used_less_aga
         await world.until(lambda: all(held == 8 for held in world.held().values()), within_s=600)
         assert reason() == "NearLimit"
         await world.until(lambda: reason() == "NotThrottled", within_s=600)
+
+
+async def test_instances_of_scale_sets_wait_for_what_azure_allows_them_in_all_vnets() -> None:
+    """Plain VMs do not; and what is granted to instances is counted."""
+    sets = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/pool/virtualMachines"
+    world = SimulatedCluster(limits=Limits(writes_per_minute=600))
+    for number in range(5):
+        world.node(f"i{number}", want=8, waiting=1, nic=f"{sets}/{number}/networkInterfaces/nic")
+        world.node(f"n{number}", want=8, waiting=1)
+    async with world.agents(), world.controller() as leader:
+        leader.instance_budget.note(VNET, writes=2 * 475)  # granted in another VNet, on credit
+        await world.until(lambda: sum(world.held().values()) == 40, within_s=30)
+        await asyncio.sleep(20)  # a node learns why it waits when it has waited for a while
+        assert {name for name, held in world.held().items() if held} == {f"n{number}" for number in range(5)}
+        assert "such writes a minute in a subscription" in world.cluster.status("i0")["grantMessage"]
+        await world.until(lambda: sum(world.held().values()) == 80, within_s=60)
+        (left, *_) = leader.instance_budget.shown()["s"]
+        assert left < 475 / 60 * (loop_time() - 60) - 4

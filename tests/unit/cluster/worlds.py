@@ -166,7 +166,7 @@ class Node:
 
     @property
     def label(self) -> str:
-        return nic_label(f"{NICS}/{self.nic}")
+        return nic_label(self.nic if "/" in self.nic else f"{NICS}/{self.nic}")
 
     @property
     def on_nic(self) -> int:

@@ -16,6 +16,7 @@ from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.linux.clock import SystemClock
 from azure_cni.node.state import NodeState
 from azure_cni.node.stored_ledger import StoredLedger
+from azure_cni.quota.instance_budget import InstanceBudget
 from fakes.ledger_store import FakeLedgerStore
 
 LABELS = {
@@ -28,6 +29,7 @@ LABELS = {
     "result",
     "kind",
     "quota",
+    "subscription",
     "subnet",
     "what",
     "reason",
@@ -68,7 +70,9 @@ def controller() -> ControllerMetrics:
         "subnets": [{"name": "nodes", "used": 9, "limit": 251}],
     }
     quota = parse({"metadata": {"name": "prod"}, "status": status})
-    leader = SimpleNamespace(quotas=(quota,), delayed=0, stuck=0)
+    budget = InstanceBudget(lambda: 0.0)
+    budget.note("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/prod", writes=1)
+    leader = SimpleNamespace(quotas=(quota,), delayed=0, stuck=0, instance_budget=budget)
     metrics.watch_quotas(leads=lambda: True, leader=lambda: leader)
     metrics.granted("full")
     metrics.ledger_written("written")

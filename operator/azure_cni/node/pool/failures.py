@@ -12,7 +12,14 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from azure_cni.errors import AzureCniError, CloudError, PreconditionFailed, SubnetFull, Throttled
+from azure_cni.errors import (
+    AzureCniError,
+    CloudError,
+    PreconditionFailed,
+    SubnetFull,
+    Throttled,
+    WritesSpent,
+)
 from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S, BACKOFF_REPAIR_S, delay_s
 
 AT_ONCE = 3
@@ -139,9 +146,9 @@ class Failures:
             del self._current[activity]
 
     def hurry(self, *, now_s: float) -> None:
-        """Something changed that may help: all may be tried at once, but what Azure asked to wait for."""
+        """Something changed that may help: all may be tried at once, but what Azure asked to wait for, or would."""
         for activity, failure in self._current.items():
-            if not isinstance(failure.error, Throttled):
+            if not isinstance(failure.error, Throttled | WritesSpent):
                 self._current[activity] = replace(failure, attempts=0, retry_at_s=now_s, retry_at=self._utc(0.0))
 
     def retry(self, activity: Activity, error: type[AzureCniError], *, now_s: float) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import assert_never
 
 from azure_cni.api.node_ip_pool import WriteIntent
-from azure_cni.errors import CloudError, Throttled
+from azure_cni.errors import CloudError, Throttled, WritesSpent
 from azure_cni.faults import Faults
 from azure_cni.ipam.plan import (
     Attach,
@@ -235,8 +235,8 @@ class PoolTask:
         try:
             view = await self._written(step, short)
         except Exception as error:
-            # Only a read can show what is on the NIC now; but none while Azure asks to wait.
-            patience_s = error.retry_after_s or 0.0 if isinstance(error, Throttled) else 0.0
+            # Only a read can show what is on the NIC now; but none while Azure asks to wait, or was not asked.
+            patience_s = error.retry_after_s or 0.0 if isinstance(error, Throttled | WritesSpent) else 0.0
             self._schedule.set_due(Activity.READ, self._now_s() + patience_s)
             if isinstance(error, CloudError) and self._is_refused_in_part(step, error):
                 self._core.ports.observer.reconciled(error.reason)
