@@ -108,12 +108,21 @@ class FakeHns:
         """HcnDelete...."""
         self._carried_out("delete", kind, lambda: self._remove(kind, self._get(kind, identifier)))
 
+    def require(self, kind: str, identifier: str) -> None:
+        """HcnOpen...: it has to exist."""
+        self._answers.wait()
+        if self.away:
+            raise RefusedCall(SERVER_UNAVAILABLE, "The RPC server is unavailable.")
+        with self._lock:
+            self._get(kind, identifier)
+
     # What others do to it
 
     def add_namespace(self) -> str:
-        """A runtime makes one for a pod; returns its GUID."""
+        """A runtime has made one for a pod, whatever else fails; returns its GUID."""
         document = {"SchemaVersion": {"Major": 2, "Minor": 0}, "Type": "Host"}
-        return str(json.loads(self.create("Namespace", json.dumps(document)))["ID"])
+        with self._lock:
+            return str(self._keep("Namespace", self._make_namespace(json.dumps(document), ""))["ID"])
 
     def hang(self) -> None:
         """Every call hangs from now on, before it does anything."""

@@ -27,7 +27,7 @@ from azure_cni.node.ports import Datapath, LinkKey
 from azure_cni.windows.datapath import HcnDatapath
 from datapath.namespaces import NEEDS_ROOT, OUR_RULE, Namespace, Namespaces
 from fakehns.service import FakeHns
-from fakes.hcn import FakeAdapters, StandInHcn
+from fakes.hcn import FakeAdapters, stand_in_hcn
 from fakes.veth import VethSandbox
 from simulation.datapath import FakeDatapath
 
@@ -238,7 +238,7 @@ class WindowsDatapath:
     def __init__(self) -> None:
         self.hns = FakeHns()
         self.adapters = FakeAdapters(self.hns, mac=UPLINK_MAC, primary=IPv4Address(PRIMARY), mtu=MTU)
-        self.datapath = HcnDatapath(StandInHcn(self.hns), self.adapters)
+        self.datapath = HcnDatapath(stand_in_hcn(self.hns), self.adapters)
 
     async def prepare(self) -> None:
         await self.datapath.apply_node(TABLE)

@@ -160,4 +160,4 @@ def test_a_restart_forgets_what_is_not_persistent(hns: FakeHns, network: str) ->
     assert list(hns.objects["Network"]) == [kept]
     assert [one["HostComputeNetwork"] for one in hns.endpoints()] == [kept]
     hns.away = True
-    assert refused(hns.add_namespace)[0] == service.SERVER_UNAVAILABLE
+    assert refused(lambda: hns.delete("Network", kept))[0] == service.SERVER_UNAVAILABLE

@@ -13,7 +13,7 @@ from azure_cni.ipam.address_state import LinkParameters, Sandbox
 from azure_cni.node.ports import SandboxSpec
 from azure_cni.windows.datapath import HcnDatapath
 from fakehns.service import FakeHns
-from fakes.hcn import FakeAdapters, StandInHcn
+from fakes.hcn import FakeAdapters, stand_in_hcn
 
 A, B = IPv4Address("10.240.0.7"), IPv4Address("10.240.0.8")
 MAC, PRIMARY, MTU = "00:0d:3a:00:00:0a", IPv4Address("10.240.0.4"), 1500
@@ -36,7 +36,7 @@ class HnsNode:
         self._agents: list[HcnDatapath] = []
 
     def agent(self, **limits: float) -> HcnDatapath:
-        self._agents.append(HcnDatapath(StandInHcn(self.hns), self.adapters, **limits))
+        self._agents.append(HcnDatapath(stand_in_hcn(self.hns), self.adapters, **limits))
         return self._agents[-1]
 
     def spec(self, container: str, address: IPv4Address, *, netns: str = "") -> SandboxSpec:

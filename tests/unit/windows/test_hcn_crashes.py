@@ -72,7 +72,7 @@ async def test_after_an_add_that_fails_at_any_call_nothing_is_left(result: int) 
             assert error is not None
             assert node.endpoints(spec) == []
             await settled(node, spec)
-    assert tried == 4
+    assert tried == 5
 
 
 async def test_an_add_whose_undoing_fails_too_says_that_nobody_knows() -> None:
@@ -88,7 +88,7 @@ async def test_an_add_whose_undoing_fails_too_says_that_nobody_knows() -> None:
             unknown += type(error) is DatapathOutcomeUnknown
             assert type(error) is DatapathOutcomeUnknown or node.endpoints(spec) == []
             await settled(node, spec)
-    assert unknown == 2  # to make the endpoint, and to put it into the namespace
+    assert unknown == 3  # to make the endpoint, to read it, and to put it into the namespace
 
 
 async def test_an_add_that_was_carried_out_without_an_answer_is_undone_or_says_that_nobody_knows() -> None:

@@ -3,65 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import Any
 
 import pytest
 
-from azure_cni.datapath.interface import Wiring
 from azure_cni.errors import DatapathError, LedgerError
-from azure_cni.ipam.address_state import Holder
-from azure_cni.ipam.sizing import Policy
-from azure_cni.node.node_settings import NodePorts
-from azure_cni.node.ports import Grants
-from azure_cni.windows.datapath import HcnDatapath
-from fakehns.service import SERVER_UNAVAILABLE, FakeHns
-from fakes.cloud import IDENTITY
-from fakes.hcn import FakeAdapters, StandInHcn
-from fakes.simulated_node import SimulatedNode, holder
+from fakehns.service import SERVER_UNAVAILABLE
+from fakes.simulated_node import holder
+from unit.windows.windows_node import WindowsNode
 
 PODS = [f"p{number}" for number in range(24)]
-
-
-class WindowsNode(SimulatedNode):
-    """On the event loop's real time, because HNS has none of its own. With `before` it is the next agent there."""
-
-    def __init__(self, *, before: WindowsNode | None = None, **settings: Any) -> None:
-        self.hns = before.hns if before else FakeHns()
-        adapters = FakeAdapters(self.hns, mac=IDENTITY.mac, primary=IDENTITY.primary_ip, mtu=1500)
-        self.hcn = HcnDatapath(StandInHcn(self.hns), adapters)
-        self._namespaces: dict[str, str] = before._namespaces if before else {}
-        super().__init__(before=before, policy=Policy(size=32), **settings)
-
-    def _ports(self, grants: Grants) -> NodePorts:
-        return replace(super()._ports(grants), datapath=self.hcn)
-
-    def pod(self, name: str) -> Holder:
-        if name not in self._namespaces:
-            self._namespaces[name] = self.hns.add_namespace()
-        return replace(holder(name), netns=self._namespaces[name])
-
-    async def add(self, name: str) -> Wiring:
-        return await self.sandboxes.add(self.pod(name))
-
-    async def serving(self) -> None:
-        await self.until(lambda: self.state.ready and self.counts.allocated == 32 and not self.counts.programming)
-
-    @property
-    def held(self) -> dict[str, IPv4Address]:
-        """By container: what the ledger says."""
-        slots = [slot for slot in self.stored.ledger.slots if slot.holder is not None]
-        return {self.hcn.key(slot.holder.sandbox): slot.address for slot in slots if slot.holder}
-
-    @property
-    def shown(self) -> dict[str, IPv4Address]:
-        """The same, as HNS has it."""
-        return {
-            one["Name"]: IPv4Address(one["IpConfigurations"][0]["IpAddress"])
-            for one in self.hns.endpoints()
-            if one.get("HostComputeNamespace")
-        }
 
 
 async def test_pods_come_are_checked_and_go_at_once() -> None:
