@@ -15,7 +15,7 @@ import msgspec
 
 from azure_cni.cni.config import PLUGIN
 from azure_cni.cni.conflist import ChainedPlugin
-from azure_cni.model.text import NOT_JSON, legible
+from azure_cni.model.text import NOT_JSON, counted, legible
 
 MOST: Final = 8
 """Entries. Each is a process more for every pod."""
@@ -36,7 +36,7 @@ GIVEN: Final = frozenset({"cniVersion", "name", "prevResult", "runtimeConfig", "
 def extra_plugins(text: str) -> tuple[ChainedPlugin, ...]:
     """The entries in a JSON array, in the order of their calls. ValueError says which is wrong, and why."""
     if len(text) > LARGEST:
-        raise ValueError(f"{len(text)} characters, and {LARGEST} at most are taken")
+        raise ValueError(f"{counted(len(text), 'character')}, and {LARGEST} at most are taken")
     try:
         entries = msgspec.json.decode(text)
     except NOT_JSON as error:
