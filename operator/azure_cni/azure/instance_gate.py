@@ -13,6 +13,7 @@ from typing import Final
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import WritesSpent
 from azure_cni.ipam.instance_writes import OF_INSTANCE, OF_SUBSCRIPTION, TokenBucket, WriteAllowance
+from azure_cni.model.text import counted
 
 INSTANCE: Final = "instance"
 MOST_BUCKETS: Final = 4096
@@ -46,8 +47,8 @@ class InstanceGate:
         if wait_s:
             whose = "an instance of a scale set" if allowance is OF_INSTANCE else "all instances of a subscription"
             raise WritesSpent(
-                f"cannot {what}: Azure allows {whose} {allowance.per_minute} writes a minute, and they were made; the "
-                f"next one is possible in {wait_s:.0f} s",
+                f"cannot {what}: Azure allows {whose} {counted(allowance.per_minute, 'write')} a minute, and they "
+                f"were made; the next one is possible in {wait_s:.0f} s",
                 retry_after_s=wait_s,
             )
 
