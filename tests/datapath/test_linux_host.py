@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from azure_cni.datapath.modes import MODES
+from azure_cni.datapath.leaving import Ways
 from azure_cni.datapath.node_table import ruleset
 from azure_cni.errors import DatapathError
 from azure_cni.linux import rtnetlink_format
@@ -70,7 +71,7 @@ async def test_other_words_for_the_same_table_are_not_drift(site: Site) -> None:
     """An agent before this one, with another nft in its image: the table that it left means the same."""
     await site.machine.datapath.apply_node(TABLE)
     links = MODES[site.machine.mode].links
-    other_words = ruleset(TABLE, uplink="eth0", pods=links).replace("typeof ip saddr", "type ipv4_addr")
+    other_words = ruleset(TABLE, ways=Ways("eth0"), pods=links).replace("typeof ip saddr", "type ipv4_addr")
     listed = site.node.run("nft", "-s", "list", "ruleset")
     site.node.run("nft", "-f", "-", stdin=other_words)
     assert site.node.run("nft", "-s", "list", "ruleset") != listed

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from azure_cni.datapath.node_table import NodeTable
 from azure_cni.ipam.address_state import Holder, LinkParameters, Sandbox, Slot, State
 from azure_cni.linux.clock import SystemClock
 from azure_cni.linux.datapath import LinuxDatapath
@@ -39,21 +40,21 @@ async def listen(datapath: LinuxDatapath) -> None:
 
 
 @contextlib.asynccontextmanager
-async def watching(machine: Machine, *addresses: str) -> AsyncIterator[None]:
+async def watching(machine: Machine, *addresses: str, table: NodeTable = TABLE) -> AsyncIterator[None]:
     """A watch goes on meanwhile, and puts right only what it hears of: after the first no comparison comes due."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host_watch, "PERIOD_S", 86_400.0)
         await listen(machine.datapath)
-        async with background(watch_over(machine, *addresses).run()):
+        async with background(watch_over(machine, *addresses, table=table).run()):
             yield
 
 
-def watch_over(machine: Machine, *addresses: str) -> HostWatch:
+def watch_over(machine: Machine, *addresses: str, table: NodeTable = TABLE) -> HostWatch:
     """The watch of a node that serves these pods."""
     datapath = machine.datapath
 
     async def restore_node(_: str) -> bool:
-        return bool((await datapath.apply_node(TABLE)).repaired)
+        return bool((await datapath.apply_node(table)).repaired)
 
     repair = repair_of(machine, *addresses)
     return HostWatch(datapath=datapath, repair=repair, restore_node=restore_node, clock=SystemClock())

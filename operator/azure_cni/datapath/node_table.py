@@ -20,7 +20,7 @@ come and go with pods that leave the VNet with their own address. The way of a p
                                        it (IPVS); its own processes are at home at both addresses
     postrouting, srcnat  (itself)      what leaves for addresses outside the VNet takes the node's primary address, or,
                                        on a way out that is not the NIC, that interface's own. Addresses in the sets
-                                       `public` and `egress_pod` keep their own on the NIC
+                                       `public` and `egress_pod` keep their own on the NIC (`leaving`)
 
 Which interfaces packets of pods come in by is the mode's to say (`modes`): a guard that asks for another never matches.
 
@@ -38,19 +38,18 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
+from azure_cni.datapath import leaving
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.datapath.conntrack import ConntrackUsage
+from azure_cni.datapath.leaving import EGRESS_SET, IMDS, WIRESERVER, Ways
 from azure_cni.datapath.modes import MODES, PodLinks
 from azure_cni.datapath.names import BRIDGE_MAC
 from azure_cni.datapath.second_nics import marking
 from azure_cni.datapath.uplink import Uplink
-from azure_cni.model.identity import ModeName
+from azure_cni.model.identity import ModeName, NodeNic
 
 TABLE = "azure_cni"
 """Of family `inet`, and of family `bridge` where pods hang on one."""
-
-EGRESS_SET = "egress_pod"
-"""The addresses in the pool that what their pods send out of the VNet keeps, because an annotation says so."""
 
 FROM_PODS = "from_pods"
 """The chain that each packet of a pod passes first, in every mode."""
@@ -58,18 +57,10 @@ FROM_PODS = "from_pods"
 BRIDGE_TABLE = f"table bridge {TABLE}"
 """Where pods hang on a bridge, as nft names it."""
 
-IMDS = IPv4Address("169.254.169.254")
-WIRESERVER = IPv4Address("168.63.129.16")
-"""DNS, health probes and the VM agent's server. Like IMDS it answers a VM's primary address only."""
-
 LINK_LOCAL = IPv4Network("169.254.0.0/16")  # RFC 3927: no router forwards it; IMDS is the one address beyond the node
 
 _GUARDED = IPv4Network("168.0.0.0/7")
 """The smallest network with all that the guard is about: one comparison sends all other packets past its rules."""
-
-
-_NOT_ITS_OWN = f"ip saddr != @public ip saddr != @{EGRESS_SET}"
-"""Of a pod that does not leave the VNet with its own address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +84,13 @@ class NodeTable:
     mode: ModeName = ModeName.TRANSPARENT
     kept: frozenset[IPv4Address] = frozenset()
     own_egress: frozenset[IPv4Address] = frozenset()
+    node_nic: NodeNic | None = None
+    """The NIC with the node's own address, where the pool is on another one; `primary` is that one's then."""
+
+    @property
+    def node_address(self) -> IPv4Address:
+        """The node's own: the primary address of the VM's primary NIC."""
+        return self.primary if self.node_nic is None else self.node_nic.address
 
     @property
     def pods(self) -> PodLinks:
@@ -113,13 +111,10 @@ class HostReport:
     way_out: str = ""
 
 
-def ruleset(
-    table: NodeTable, *, uplink: str, way_out: str = "", beside: Collection[IPv4Address] = (), pods: PodLinks
-) -> str:
+def ruleset(table: NodeTable, *, ways: Ways, beside: Collection[IPv4Address] = (), pods: PodLinks) -> str:
     """The table as `nft -f` takes it: whatever was there is replaced, in one transaction.
 
-    `way_out` names the interface of the default route where that is not the uplink (see `way_out`); `pods` are the
-    interfaces that pods' packets come in by. `beside` are the node's addresses on further NICs.
+    `pods` are the interfaces that pods' packets come in by. `beside` are the node's addresses on further NICs.
     """
     name = f"table inet {TABLE}"
     body = "\n".join(
@@ -131,9 +126,9 @@ def ruleset(
             _from_pods(pods),
             _guard(pods, imds_allowed=table.imds_allowed),
             _guard_output(),
-            _forward(pods, uplink, way_out),
-            _output(uplink),
-            _postrouting(uplink, table.primary, way_out),
+            _forward(pods, ways),
+            _output(ways),
+            *(_block(f"chain {chain}", lines) for chain, lines in leaving.chains(pods, ways, node=table.node_address)),
         )
     )
     whole = replacing(name) + f"{name} {{\n{body}{marking(beside)}}}\n"
@@ -248,48 +243,17 @@ def _guard_output() -> str:
     return _block("chain guard_output", lines)
 
 
-def _forward(pods: PodLinks, uplink: str, way_out: str) -> str:
+def _forward(pods: PodLinks, ways: Ways) -> str:
     head = "type filter hook forward priority filter; policy accept;"
-    ways = [_translated(pods, name) for name in (uplink, way_out) if name]
-    return _block("chain forward", [head, f"ip daddr {_GUARDED} jump guard", *ways, _no_way_back(uplink)])
+    return _block("chain forward", [head, f"ip daddr {_GUARDED} jump guard", *leaving.forwarded(pods, ways)])
 
 
-def _translated(pods: PodLinks, way: str) -> str:
-    """What conntrack does not follow (a reset without a connection, say) is not translated either, and would leave with
-    the pod's address: of no use beyond the VNet, and a mark of the pod to whoever reads it there.
-    """
-    whose = f"ip saddr @pool {_NOT_ITS_OWN} ip daddr != @routable"
-    return f'ct state invalid,untracked {pods.came_in()} oifname "{way}" {whose} counter drop'
-
-
-def _output(uplink: str) -> str:
+def _output(ways: Ways) -> str:
     # What kube-proxy translates here was routed by the Service's address and goes its new way only after this chain:
     # the interface that is seen says nothing then. Should it come back from the fabric, the forward chain refuses it.
     head = "type filter hook output priority filter; policy accept;"
-    own = f"ct status & dnat == 0 {_no_way_back(uplink)}"
+    own = f"ct status & dnat == 0 {leaving.no_way_back(ways)}"
     return _block("chain output", [head, f"ip daddr {{ {WIRESERVER}, {IMDS} }} jump guard_output", own])
-
-
-def _no_way_back(uplink: str) -> str:
-    """An address of this NIC that no pod holds is routed to the subnet: the fabric would send the packet back here."""
-    return f'oifname "{uplink}" ip daddr @pool counter reject with icmpx type host-unreachable'
-
-
-def _postrouting(uplink: str, primary: IPv4Address, way_out: str) -> str:
-    """The primary address means nothing on other ways out (a tunnel, a second NIC). They are left alone, but for the
-    one that has the default route: what goes there for want of a better way gets its own address.
-    """
-    others = [f'oifname "{way_out}" ip saddr @pool ip daddr != @routable masquerade fully-random'] if way_out else []
-    snat = f"snat ip to {primary} fully-random"  # the kernel's port choice can clash when many connect at once
-    return _block(
-        "chain postrouting",
-        [
-            "type nat hook postrouting priority srcnat; policy accept;",
-            f'oifname "{uplink}" ip saddr @pool ip daddr {{ {WIRESERVER}, {IMDS} }} {snat}',
-            f'oifname "{uplink}" ip saddr @pool {_NOT_ITS_OWN} ip daddr != @routable {snat}',
-            *others,
-        ],
-    )
 
 
 def _block(head: str, lines: Iterable[str]) -> str:

@@ -93,15 +93,16 @@ def detour(
     uplink: int,
     primary: IPv4Address,
     routable: Collection[IPv4Network],
+    pods: int = 0,
 ) -> Detour | None:
     """What the node needs, by its interfaces and its addresses (index, address, prefix length).
 
     None while the NIC, whose index is `uplink`, does not have its primary address: its subnet is not known then.
+    `pods` is the index of another NIC with all pods' addresses: what comes in there is not led astray (`pod_nic`).
     """
-    lengths = [length for index, address, length in held if (index, address) == (uplink, primary)]
-    if not lengths or min(lengths) > _SMALLEST:
+    source = subnet_of(held, index=uplink, primary=primary)
+    if source is None:
         return None
-    source = _network(primary, min(lengths))
     links = list(links)
     macs = {link.mac for link in links if link.index == uplink}
     nics = {link.index for link in links if link.index != uplink and link.mac not in macs and _may_be_nic(link)}
@@ -113,9 +114,15 @@ def detour(
     return Detour(
         source,
         destinations=tuple(sorted({network for _, network, _ in beyond})),
-        own=tuple(sorted(address for address, _, _ in beyond)),
-        nics=tuple(sorted({index for _, _, index in beyond})),
+        own=tuple(sorted(address for address, _, index in beyond if index != pods)),
+        nics=tuple(sorted({index for _, _, index in beyond if index != pods})),
     )
+
+
+def subnet_of(held: Iterable[tuple[int, IPv4Address, int]], *, index: int, primary: IPv4Address) -> IPv4Network | None:
+    """The subnet of a NIC, by the address that the interface with that index has; None while it does not have it."""
+    lengths = [length for holder, address, length in held if (holder, address) == (index, primary)]
+    return _network(primary, min(lengths)) if lengths and min(lengths) <= _SMALLEST else None
 
 
 def is_ours(rule: PolicyRule) -> bool:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
 
+from azure_cni.datapath.leaving import EGRESS_SET, Ways
 from azure_cni.datapath.modes import MODES
 from azure_cni.datapath.node_table import (
     BRIDGE_TABLE,
-    EGRESS_SET,
     FROM_PODS,
     TABLE,
     NodeTable,
@@ -37,14 +37,13 @@ class Ruleset:
     """
 
     table: NodeTable
-    uplink: str
-    way_out: str = ""
+    ways: Ways
     retires_bridge: bool = False
     beside: tuple[IPv4Address, ...] = ()
 
     def script(self) -> tuple[str, tuple[str, ...]]:
         """What to load, and the families in which it makes a table."""
-        script = ruleset(self.table, uplink=self.uplink, way_out=self.way_out, beside=self.beside, pods=self.table.pods)
+        script = ruleset(self.table, ways=self.ways, beside=self.beside, pods=self.table.pods)
         if self.table.pods.ports:
             return script, ("inet", "bridge")
         return (script + replacing(BRIDGE_TABLE) if self.retires_bridge else script), ("inet",)

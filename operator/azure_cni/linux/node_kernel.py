@@ -19,6 +19,7 @@ from pathlib import Path
 
 from azure_cni.datapath import policy, uplink
 from azure_cni.datapath.conflicts import Conflict, address_elsewhere
+from azure_cni.datapath.leaving import Ways
 from azure_cni.datapath.names import GROUP
 from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.datapath.policy import OURS, PolicyRule
@@ -29,6 +30,7 @@ from azure_cni.linux.conntrack import Conntrack
 from azure_cni.linux.filter_survey import FilterSurvey
 from azure_cni.linux.kernel_table import KernelTable, Ruleset
 from azure_cni.linux.netlink import Netlink
+from azure_cni.linux.pod_nic import PodNicRoutes
 from azure_cni.linux.second_nics import SecondNics
 from azure_cni.linux.veth import LEAVING
 from azure_cni.model.text import few
@@ -53,11 +55,12 @@ class Host:
         self._kernel = Netlink()
         self._conntrack = Conntrack()
         self._sysctls = sysctls
-        self._uplink = 0
-        """The index of the NIC's interface as last found."""
+        self._uplinks: dict[str, int] = {}
+        """The indexes of NICs' interfaces as last found, by MAC."""
         self._filters = FilterSurvey()
         self._table = KernelTable()
         self._second_nics = SecondNics()
+        self._pod_nic = PodNicRoutes()
 
     def close(self) -> None:
         """Give the sockets back."""
@@ -78,15 +81,15 @@ class Host:
     ) -> tuple[Uplink, tuple[Conflict, ...]]:
         """The NIC's interface, and whether that is in doubt."""
         tops = uplink.candidates(links, mac)
-        evidence = self._evidence(tops, primary) if len(tops) > 1 else Evidence()
+        evidence = self._evidence(tops, primary, current=self._uplinks.get(mac, 0)) if len(tops) > 1 else Evidence()
         found = uplink.choose(tops, evidence)
-        self._uplink = found.index
+        self._uplinks[mac] = found.index
         return found, uplink.doubt(tops, evidence)
 
-    def _evidence(self, tops: Sequence[Link], primary: IPv4Address) -> Evidence:
+    def _evidence(self, tops: Sequence[Link], primary: IPv4Address, *, current: int) -> Evidence:
         defaults = [(route.metric, index) for index, route in rtnetlink.routes(self._kernel) if route.is_default]
         return Evidence(
-            current=self._uplink,
+            current=current,
             synthetic=frozenset(top.index for top in tops if driver(top.name) == SYNTHETIC_DRIVER),
             primary=frozenset(
                 top.index
@@ -104,24 +107,30 @@ class Host:
         try:
             links = rtnetlink.links(self._kernel)  # once: with 250 pods a list takes 12 ms of CPU
             link, doubt = self._find_uplink(links, table.uplink_mac, table.primary)
+            node_nic, more = link, doubt
+            if table.node_nic is not None:
+                node_nic, more = self._find_uplink(links, table.node_nic.mac, table.node_nic.address)
+                doubt = (*doubt, *more)
         except DatapathError as error:
             # The guards, while the NIC's interface is away: its name in the table is the last one found.
             raise self._kept_back([error], self._table.put_right_as_before()) from error
         pods = bridge.are_ours([link for link in links if table.pods.include(link.name)], links)
         way_out, detour = self._way_out(links, link, table)
+        ways = Ways(link.name, way_out, "" if table.node_nic is None else node_nic.name)
         held = rtnetlink.addresses(self._kernel)
-        beside = self._second_nics.wanted(links, held, link, table)
-        wanted = Ruleset(table, link.name, way_out, bridge.is_left(links), beside.own if beside else ())
+        beside = self._second_nics.wanted(links, held, table, node_nic=node_nic, uplink=link)
+        wanted = Ruleset(table, ways, bridge.is_left(links), beside.own if beside else ())
         present = rules.read(self._kernel)
         repaired: list[str] = []
         parts: tuple[Callable[[], list[str]], ...] = (
             lambda: self._table.put_right(wanted),
             lambda: self._bridge(table, links, mtu=link.mtu),
-            lambda: self._forwarding(link),
+            lambda: self._forwarding(ways.nics),
             # With the switch for all, the kernel has turned on each link's, whatever the list of links says.
             lambda: self._pods_switches(pods, table, but="forwarding" if _was_off(_FORWARD) in repaired else ""),
             lambda: self._policy(present, pods),
-            lambda: self._second_nics.put_right(self._kernel, present, beside, links, link),
+            lambda: self._second_nics.put_right(self._kernel, present, beside, links, node_nic),
+            lambda: self._pod_nic.put_right(self._kernel, present, held, links, table, node_nic=node_nic, uplink=link),
             lambda: self._bare_uplink(link, table, present or ()),
         )
         failures: list[DatapathError] = []
@@ -155,7 +164,12 @@ class Host:
         return DatapathError("; ".join(map(str, failures)))
 
     def _way_out(self, links: Sequence[Link], link: Uplink, table: NodeTable) -> tuple[str, tuple[Conflict, ...]]:
-        """The interface of the default route where that is not the uplink, else ""; and what to report about it."""
+        """The interface of the default route where that is not the uplink, else ""; and what to report about it.
+
+        Pods on a NIC of their own leave by it, whatever the default route is.
+        """
+        if table.node_nic is not None:
+            return "", ()
         default = route_lookup.way(self._kernel, uplink.SAMPLE)
         if default is None or default.index == link.index:
             return "", ()
@@ -205,9 +219,9 @@ class Host:
             return bridge.put_right(self._kernel, links, mtu=mtu)
         return bridge.retire(self._kernel, links)
 
-    def _forwarding(self, link: Uplink) -> list[str]:
+    def _forwarding(self, nics: Collection[str]) -> list[str]:
         """Let the node forward; turning it on for all also turns off LRO, which merges packets past the MTU."""
-        wanted = (_FORWARD, f"net/ipv4/conf/{link.name}/forwarding")
+        wanted = (_FORWARD, *(f"net/ipv4/conf/{name}/forwarding" for name in nics))
         return [_was_off(name) for name in wanted if self._turn_on(name)]
 
     def _pods_switches(self, pods: Sequence[Link], table: NodeTable, *, but: str) -> list[str]:

@@ -1,8 +1,4 @@
-"""The rules and the route of `datapath.second_nics` in the kernel: compared, added, and removed with the NIC.
-
-The kernel itself is the memory of what an earlier agent added: preference and table are nobody else's. Rule and route
-are marked as the kernel's own, so that systemd-networkd leaves them when it (re)starts (see `rules`).
-"""
+"""The rules and the route of `datapath.second_nics` in the kernel: compared, added, and removed with the NIC."""
 
 from __future__ import annotations
 
@@ -14,9 +10,8 @@ from azure_cni.datapath.node_table import NodeTable
 from azure_cni.datapath.policy import PolicyRule
 from azure_cni.datapath.second_nics import DETOUR_TABLE, Detour, detour, is_ours
 from azure_cni.datapath.uplink import Link, Uplink
-from azure_cni.linux import rtnetlink, rules, switches
+from azure_cni.linux import policy_tables
 from azure_cni.linux.netlink import Netlink
-from azure_cni.model.text import few
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +26,20 @@ class SecondNics:
         self,
         links: Sequence[Link],
         held: Sequence[tuple[int, IPv4Address, int]],
-        uplink: Uplink,
         table: NodeTable,
+        *,
+        node_nic: Uplink,
+        uplink: Uplink,
     ) -> Detour | None:
-        """What the node needs: where that cannot be known now, what it needed last."""
-        found = detour(links, held, uplink=uplink.index, primary=table.primary, routable=table.routable)
+        """What the node needs: where that cannot be known now, what it needed last. `uplink` is the pods' NIC."""
+        found = detour(
+            links,
+            held,
+            uplink=node_nic.index,
+            primary=table.node_address,
+            routable=table.routable,
+            pods=uplink.index,
+        )
         return found or self._wanted
 
     def put_right(
@@ -44,43 +48,21 @@ class SecondNics:
         present: Collection[PolicyRule] | None,
         wanted: Detour | None,
         links: Sequence[Link],
-        uplink: Uplink,
+        node_nic: Uplink,
     ) -> list[str]:
         """Make it so; returns what had been changed by others, in words. DatapathError."""
         if wanted is None or present is None:
             return []
         before, self._wanted = self._wanted, wanted
-        words = [*_switches(kernel, links, wanted), *_route(kernel, wanted, uplink), *_rules(kernel, present, wanted)]
+        gateway = wanted.gateway if wanted.destinations else None
+        words = [
+            *policy_tables.ask_with_mark(kernel, links, wanted.nics),
+            # Before the rules that ask for it.
+            *policy_tables.put_default(kernel, DETOUR_TABLE, gateway, index=node_nic.index, name=node_nic.name),
+            *policy_tables.put_rules(kernel, present, wanted.rules, ours=is_ours, of="further NICs"),
+        ]
         if before is not None and before != wanted:
             for what in words:
                 log.info("further nics changed", extra={"what": what})
             return []
         return words
-
-
-def _switches(kernel: Netlink, links: Sequence[Link], wanted: Detour) -> list[str]:
-    unready = [link for link in links if link.index in wanted.nics and not switches.asks_with_mark(link)]
-    kernel.change(*(switches.ask_with_mark(link.name, link.index) for link in unready))
-    return [f"sysctl net.ipv4.conf.{link.name}.src_valid_mark was 0: set to 1" for link in unready]
-
-
-def _route(kernel: Netlink, wanted: Detour, uplink: Uplink) -> list[str]:
-    """Before the rules that ask for it."""
-    present = rtnetlink.default_routes(kernel, DETOUR_TABLE)
-    way = [(uplink.index, wanted.gateway)] if wanted.destinations else []
-    if present == way:
-        return []
-    strays = [one for one in present if one not in way]
-    kernel.change(
-        *(rtnetlink.delete_default(index, gateway, table=DETOUR_TABLE) for index, gateway in strays),
-        *(rtnetlink.add_default(index, gateway, table=DETOUR_TABLE) for index, gateway in way),
-    )
-    return [f"the default route of table {DETOUR_TABLE} by {uplink.name} was missing: added"] if way else []
-
-
-def _rules(kernel: Netlink, present: Collection[PolicyRule], wanted: Detour) -> list[str]:
-    missing = [rule for rule in wanted.rules if rule not in present]
-    strays = sorted((rule for rule in present if is_ours(rule) and rule not in wanted.rules), key=str)
-    kernel.change(*map(rules.add, missing), *map(rules.delete, strays))
-    words = [f"policy rules of further NICs were missing ({few(missing)}): added"] if missing else []
-    return [*words, *([f"policy rules were left of NICs that are gone ({few(strays)}): removed"] if strays else [])]

@@ -60,11 +60,20 @@ def assignable(scope: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeNic:
+    """The VM's primary NIC where the pool is on another one: its MAC, and its primary address, which is the node's."""
+
+    mac: str
+    address: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
 class NodeIdentity:
     """The VM behind a node, and the NIC whose addresses its pods use.
 
     `vm_id` is the VM's GUID as IMDS gives it: a node name that comes back with another one is another machine.
-    `mac` is lower case with colons, as the kernel writes it.
+    `mac` is lower case with colons, as the kernel writes it. `primary_ip` is the primary address of the pool's NIC.
+    `beside` are the VM's further NICs, whose ipConfigurations count toward the VM's 256 as well.
     """
 
     vm_id: str
@@ -74,6 +83,13 @@ class NodeIdentity:
     vnet_id: VNetID
     mac: str
     primary_ip: IPv4Address
+    node_nic: NodeNic | None = None
+    beside: tuple[NicID, ...] = ()
+
+    @property
+    def node_ip(self) -> IPv4Address:
+        """The node's own address."""
+        return self.primary_ip if self.node_nic is None else self.node_nic.address
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pytest
 from azure_cni.datapath import foreign_filters
 from azure_cni.datapath.foreign_filters import BaseChain, Sample, conflict, samples
 from azure_cni.datapath.modes import BRIDGED, MODES, TRANSPARENT, Mode, PodLinks, mode_change
+from azure_cni.datapath.leaving import Ways
 from azure_cni.datapath.node_table import ruleset
 from azure_cni.datapath.transparent import VethSpec
 from azure_cni.model.identity import ModeName
@@ -48,7 +49,7 @@ def test_every_guard_of_a_mode_asks_for_the_interfaces_that_its_packets_come_in_
     assert behind
     assert all(mode.links.include(name) for name in behind)
     assert mode.links.include(mode.links.sample)
-    guards = asked(inet_part(ruleset(TABLE, uplink="eth0", pods=mode.links)))
+    guards = asked(inet_part(ruleset(TABLE, ways=Ways("eth0"), pods=mode.links)))
     assert len(guards) == GUARDS
     assert {f"iifname {guard}" for guard in guards} == {mode.links.came_in()}
 
@@ -58,7 +59,7 @@ def test_pods_that_share_an_interface_are_distinguished_by_their_port(mode: Mode
     """The lookup of a source distinguishes pods from strangers there, but not from one another."""
     shared = arrival(mode, "c1") & arrival(mode, "c2")
     ports = {end.name for end in mode.wiring(a_spec("c1")).node} - arrival(mode, "c1")
-    of_bridge = ruleset(TABLE, uplink="eth0", pods=mode.links).partition("table bridge azure_cni")[2]
+    of_bridge = ruleset(TABLE, ways=Ways("eth0"), pods=mode.links).partition("table bridge azure_cni")[2]
     assert bool(of_bridge) == bool(shared)
     assert asked(of_bridge) == ['"acni*"'] * bool(shared)
     assert all(PodLinks((mode.links.ports,)).include(port) for port in ports)
@@ -67,22 +68,22 @@ def test_pods_that_share_an_interface_are_distinguished_by_their_port(mode: Mode
 def test_every_address_that_a_pod_may_hold_is_let_in_by_the_port_in_its_group_and_by_no_other() -> None:
     kept = IPv4Address("10.240.0.77")
     table = replace(TABLE, mode=ModeName.BRIDGE, kept=frozenset({kept}))
-    script = ruleset(table, uplink="eth0", pods=table.pods)
+    script = ruleset(table, ways=Ways("eth0"), pods=table.pods)
     (elements,) = re.findall(r"set owners \{.*?elements = \{ (.*?) \}", script, re.DOTALL)
     pairs = [pair.split(" . ") for pair in elements.split(", ")]
     assert {IPv4Address(address) for _, address in pairs} == {*TABLE.pool, kept}
     assert all(int(group) == int(IPv4Address(address)) for group, address in pairs)
     port = BRIDGED.wiring(a_spec("c1")).node[0]
     assert IPv4Address(port.group) == IPv4Address("10.240.0.7")
-    assert "owners" not in ruleset(TABLE, uplink="eth0", pods=TABLE.pods)
+    assert "owners" not in ruleset(TABLE, ways=Ways("eth0"), pods=TABLE.pods)
 
 
 def test_there_is_no_other_guard_than_by_the_modes_links() -> None:
     """A rule with a name of its own would never match behind a bridge."""
-    script = inet_part(ruleset(TABLE, uplink="eth0", way_out="wg0", pods=BRIDGE))
+    script = inet_part(ruleset(TABLE, ways=Ways("eth0", "wg0"), pods=BRIDGE))
     assert "acni" not in script
     assert set(asked(script)) == {'"azure0"'}
-    assert set(asked(ruleset(TABLE, uplink="eth0", pods=BOTH))) == {'{ "acni*", "azure0" }'}
+    assert set(asked(ruleset(TABLE, ways=Ways("eth0"), pods=BOTH))) == {'{ "acni*", "azure0" }'}
 
 
 def test_links_are_known_by_their_whole_name_or_by_its_beginning() -> None:

@@ -6,7 +6,8 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from azure_cni.datapath.modes import TRANSPARENT
-from azure_cni.datapath.node_table import IMDS, WIRESERVER, NodeTable, egress_script, ruleset
+from azure_cni.datapath.leaving import IMDS, WIRESERVER, Ways
+from azure_cni.datapath.node_table import NodeTable, egress_script, ruleset
 from azure_cni.model.identity import ModeName
 
 PODS = TRANSPARENT.links
@@ -23,32 +24,32 @@ TABLE = NodeTable(
 
 
 def test_the_whole_table() -> None:
-    assert ruleset(TABLE, uplink="eth0", pods=PODS) == GOLDEN.read_text()
+    assert ruleset(TABLE, ways=Ways("eth0"), pods=PODS) == GOLDEN.read_text()
 
 
 def test_the_whole_of_both_tables_behind_a_bridge() -> None:
     table = replace(TABLE, mode=ModeName.BRIDGE, kept=frozenset({IPv4Address("10.240.0.77")}))
-    assert ruleset(table, uplink="eth0", pods=table.pods) == GOLDEN.with_name("table_bridge.nft").read_text()
+    assert ruleset(table, ways=Ways("eth0"), pods=table.pods) == GOLDEN.with_name("table_bridge.nft").read_text()
 
 
 def test_equal_tables_give_equal_text() -> None:
     """Sets have no order: what is compared to find drift must not depend on it."""
     shuffled = replace(TABLE, pool=frozenset(sorted(TABLE.pool, reverse=True)))
-    assert ruleset(shuffled, uplink="eth0", pods=PODS) == ruleset(TABLE, uplink="eth0", pods=PODS)
+    assert ruleset(shuffled, ways=Ways("eth0"), pods=PODS) == ruleset(TABLE, ways=Ways("eth0"), pods=PODS)
 
 
 def test_overlapping_prefixes_are_merged_for_nft_refuses_them() -> None:
-    assert "elements = { 10.240.0.0/15, 192.168.50.0/24 }" in ruleset(TABLE, uplink="eth0", pods=PODS)
+    assert "elements = { 10.240.0.0/15, 192.168.50.0/24 }" in ruleset(TABLE, ways=Ways("eth0"), pods=PODS)
 
 
 def test_empty_sets_have_no_elements_for_nft_refuses_an_empty_list() -> None:
     empty = replace(TABLE, pool=frozenset(), public=frozenset(), routable=frozenset(), own_egress=frozenset())
-    assert "elements" not in ruleset(empty, uplink="eth0", pods=PODS)
+    assert "elements" not in ruleset(empty, ways=Ways("eth0"), pods=PODS)
 
 
 def test_opening_imds_opens_it_to_pods_alone() -> None:
-    closed = ruleset(TABLE, uplink="eth0", pods=PODS).splitlines()
-    opened = ruleset(replace(TABLE, imds_allowed=True), uplink="eth0", pods=PODS).splitlines()
+    closed = ruleset(TABLE, ways=Ways("eth0"), pods=PODS).splitlines()
+    opened = ruleset(replace(TABLE, imds_allowed=True), ways=Ways("eth0"), pods=PODS).splitlines()
     (more,) = set(opened) - set(closed)
     assert more.strip() == 'iifname "acni*" ip daddr 169.254.169.254 return'
     assert [line for line in opened if line != more] == closed
@@ -57,7 +58,7 @@ def test_opening_imds_opens_it_to_pods_alone() -> None:
 
 def test_all_that_the_guard_is_about_is_sent_there() -> None:
     """One prefix decides that: an address outside would reach its rules no more."""
-    chains = dict(re.findall(r"chain (\w+) \{\n(.*?)\n\t\}", ruleset(TABLE, uplink="eth0", pods=PODS), re.DOTALL))
+    chains = dict(re.findall(r"chain (\w+) \{\n(.*?)\n\t\}", ruleset(TABLE, ways=Ways("eth0"), pods=PODS), re.DOTALL))
     (sent,) = re.findall(r"ip daddr (\S+) jump guard\n", chains["forward"])
     about = [IPv4Network(found) for found in re.findall(r"ip daddr (\S+)", chains["guard"])]
     assert {IPv4Network(IMDS), IPv4Network(WIRESERVER)} < set(about)
@@ -69,7 +70,7 @@ def test_all_that_the_guard_is_about_is_sent_there() -> None:
 
 def test_a_chain_in_which_each_rule_is_about_pods_begins_with_letting_all_others_go() -> None:
     table = replace(TABLE, mode=ModeName.BRIDGE)
-    script = ruleset(table, uplink="eth0", pods=table.pods)
+    script = ruleset(table, ways=Ways("eth0"), pods=table.pods)
     for chain, link in (("from_pods", "azure0"), ("from_ports", "acni*")):
         (rules,) = re.findall(rf"chain {chain} {{\n(.*?)\n\t}}", script, re.DOTALL)
         _, first, *others = [line.strip() for line in rules.splitlines()]
@@ -78,13 +79,13 @@ def test_a_chain_in_which_each_rule_is_about_pods_begins_with_letting_all_others
 
 
 def test_every_rule_about_the_way_out_names_the_uplink() -> None:
-    text = ruleset(TABLE, uplink="enP7", pods=PODS)
+    text = ruleset(TABLE, ways=Ways("enP7"), pods=PODS)
     assert "eth0" not in text
     assert text.count('oifname "enP7"') == 5
 
 
 def test_another_way_out_gets_two_rules_more() -> None:
-    usual, other = ruleset(TABLE, uplink="eth0", pods=PODS), ruleset(TABLE, uplink="eth0", way_out="wg0", pods=PODS)
+    usual, other = ruleset(TABLE, ways=Ways("eth0"), pods=PODS), ruleset(TABLE, ways=Ways("eth0", "wg0"), pods=PODS)
     more = [line for line in other.splitlines() if line not in usual.splitlines()]
     assert more[0].strip().startswith('ct state invalid,untracked iifname "acni*" oifname "wg0" ip saddr @pool ')
     assert more[1].strip() == 'oifname "wg0" ip saddr @pool ip daddr != @routable masquerade fully-random'

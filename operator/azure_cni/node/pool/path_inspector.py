@@ -11,7 +11,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 from azure_cni import __version__
 from azure_cni.api.trace_reports import ForwardingReport, TableReport, TraceReport
-from azure_cni.datapath.node_table import IMDS, LINK_LOCAL, WIRESERVER
+from azure_cni.datapath.leaving import IMDS, WIRESERVER
+from azure_cni.datapath.node_table import LINK_LOCAL
 from azure_cni.datapath.uplink import RouteDecision
 from azure_cni.errors import AzureCniError
 from azure_cni.model.identity import VNetView
