@@ -1,4 +1,4 @@
-"""A node with two NICs: its own address on eth0, and a pool in a pod subnet on eth1, each with a fabric that is strict."""
+"""A node with two NICs: its own address on eth0, a pool in a pod subnet on eth1, and a strict fabric behind both."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from azure_cni.datapath.modes import MODES
 from azure_cni.datapath.leaving import Ways
+from azure_cni.datapath.modes import MODES
 from azure_cni.datapath.node_table import ruleset
 from azure_cni.errors import DatapathError
 from azure_cni.linux import rtnetlink_format

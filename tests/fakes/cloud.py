@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from azure_cni.errors import CloudError, CloudUnreachable
-from azure_cni.model.identity import NodeIdentity, VNetView
+from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, NodeNic, VNetView, is_same
 from azure_cni.model.nic import SubnetID, VNetID
+from azure_cni.model.pod_subnets import NicMissing, nic_missing
 from fakes.nic import NIC_ID
 
 VNET_ID = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/vnet")
@@ -34,6 +36,8 @@ class FakeCloud:
         fail_next: CloudError | None = None,
     ) -> None:
         self.identity = identity
+        self.pod_nics: dict[str, NodeIdentity] = {}
+        """The VM's NICs in other subnets, by the subnet."""
         self.prefixes = prefixes
         self.peered = peered
         self.fail_next = fail_next
@@ -42,10 +46,16 @@ class FakeCloud:
         self.silent = False
         """Nothing answers until this is False again."""
 
-    async def identify(self) -> NodeIdentity:
+    async def identify(self, pod_subnet: SubnetID = PRIMARY_NIC) -> NodeIdentity:
         self.identified += 1
         self._fail()
-        return self.identity
+        if not pod_subnet or is_same(pod_subnet, self.identity.subnet_id):
+            return self.identity
+        found = next((one for subnet, one in self.pod_nics.items() if is_same(subnet, pod_subnet)), None)
+        if found is None:
+            others = {str(one.nic_id): subnet for subnet, one in self.pod_nics.items()}
+            raise NicMissing(nic_missing(pod_subnet, self.identity, others))
+        return replace(found, node_nic=NodeNic(self.identity.mac, self.identity.primary_ip))
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         self._fail()

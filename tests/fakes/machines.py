@@ -57,8 +57,8 @@ class FakeMachines:
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         return VNetView(prefixes=(IPv4Network("10.240.0.0/16"),), peered=())
 
-    async def read(self, nic_id: NicID) -> NicView:
-        return replace(await self._nic(nic_id).read(), nic_id=nic_id)
+    async def read(self, nic_id: NicID, *, beside: Sequence[NicID] = ()) -> NicView:
+        return replace(await self._nic(nic_id).read(), nic_id=nic_id, beside=len(beside))
 
     async def write(
         self,

@@ -14,6 +14,8 @@ from azure_cni.ipam.limits import COOLING_S
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import Allowance
 from azure_cni.model.identity import ModeName
+from azure_cni.model.nic import NicID
+from azure_cni.model.pod_subnets import PodSubnetRule
 from azure_cni.node.assembly import Node
 from azure_cni.node.audit import AuditTrail
 from azure_cni.node.azure_ports import ShownAddresses
@@ -79,7 +81,10 @@ class SimulatedNode:
         engine: RollCall | None = None,
         shown_addresses: ShownAddresses | None = None,
         store: FakeLedgerStore | None = None,
+        further_nics: dict[NicID, FakeNic] | None = None,
+        pod_subnets: tuple[PodSubnetRule, ...] = (),
     ) -> None:
+        self.further_nics: dict[NicID, FakeNic] = further_nics or (before.further_nics if before else {})
         self.nic: FakeNic = nic or (before.nic if before else FakeNic())
         self.cloud: FakeCloud = cloud or (before.cloud if before else FakeCloud())
         self.pools: FakePools = pools or (before.pools if before else FakePools())
@@ -105,6 +110,7 @@ class SimulatedNode:
             cooling_s=cooling_s,
             attachable=self.attachable,
             in_cluster=in_cluster,
+            pod_subnets=pod_subnets,
         )
         self.engine = engine
         self.node = node = Node(self._ports(grants or SelfGrants()), settings, engine=engine)
@@ -114,7 +120,7 @@ class SimulatedNode:
     def _ports(self, grants: Grants) -> NodePorts:
         return NodePorts(
             cloud=self.cloud,
-            nic_of=lambda _: self.nic,
+            nic_of=lambda who: self.further_nics.get(who.nic_id, self.nic),
             grants=grants,
             pools=self.pools,
             node=self.node_port,

@@ -80,6 +80,7 @@ TWO_SIDES = {
     "ports": "the node's and the cluster's ports",
     "bridge": "the mode as data (datapath) and its adapter (linux)",
     "conntrack": "what is judged (datapath) and its adapter (linux)",
+    "pod_nic": "what is wanted (datapath) and its adapter (linux)",
     "second_nics": "what is wanted (datapath) and its adapter (linux)",
     "datapath": "the pure package and its adapter (linux)",
 }

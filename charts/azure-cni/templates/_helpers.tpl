@@ -205,6 +205,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- if eq .Values.azure.adopt "none" -}}
 {{- fail "nicWriter is none and azure.adopt is none: pods would get nothing, because the NIC has no address that azure-cni put there" -}}
 {{- end -}}
+{{- if .Values.pool.subnets -}}
+{{- fail "nicWriter is none and pool.subnets is set: which NIC is in a subnet is asked of Azure; leave pool.subnets empty" -}}
+{{- end -}}
 {{- if .Values.controller.enabled -}}
 {{- fail "nicWriter is none, and then a controller has nothing to grant; set controller.enabled=false" -}}
 {{- end -}}

@@ -44,6 +44,7 @@ class PoolKind(StrEnum):
     DRIFTED = "Drifted"
     HOST_CONFLICT = "HostConflict"
     MODE_CHANGE_PENDING = "ModeChangePending"
+    NIC_CHANGE_PENDING = "NicChangePending"
     PERMISSION_MISSING = "PermissionMissing"
 
 

@@ -42,6 +42,7 @@ from azure_cni.model.nic import (
     AttachmentChange,
     ConfigName,
     NicID,
+    SubnetID,
     VNetID,
 )
 from azure_cni.model.text import PLAIN, legible
@@ -100,12 +101,14 @@ class _Operation(msgspec.Struct, rename="camel"):
     document: Annotated[str, msgspec.Meta(max_length=MAX_ATTESTED_DOCUMENT)] = ""
     attach: Annotated[tuple[_Change, ...], msgspec.Meta(max_length=MAX_CONFIGS_PER_NIC)] = ()
     resources: ResourceIDs = ()
+    pod_subnet: _ID = ""
 
 
 def operation_document(number: int, operation: NicOperation) -> dict[str, Any]:
     """As in `status.nicOperation`."""
     claim = operation.claim
     document = _Operation(number, kind(operation), vm=claim.vm_resource_id, vm_id=claim.vm_id, macs=claim.macs)
+    document.pod_subnet = claim.pod_subnet
     match operation:
         case Identify():
             document.document = operation.document
@@ -135,7 +138,7 @@ def read_operation(document: object) -> NicOperation:
     raw = parsed(document, _Operation, what="NIC operation")
     if sum(map(len, raw.resources)) > LONGEST_LIST:
         raise DecodeFailed(f"cannot use the NIC operation: its resource IDs have more than {LONGEST_LIST} characters")
-    claim = IdentityClaim(vm_id=raw.vm_id.lower(), vm_resource_id=raw.vm, macs=raw.macs)
+    claim = IdentityClaim(raw.vm_id.lower(), raw.vm, raw.macs, SubnetID(raw.pod_subnet))
     match raw.kind:
         case "identify":
             return Identify(claim, raw.document)

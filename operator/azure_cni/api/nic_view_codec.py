@@ -27,6 +27,8 @@ from azure_cni.model.nic import (
 )
 from azure_cni.model.text import plain
 
+MAX_BESIDE: Final = 15 * MAX_CONFIGS_PER_NIC
+"""More than the NICs that a VM can have beside one."""
 LONGEST_WHY: Final = 240
 """Characters: a pool and its load balancer have names of 80 each."""
 
@@ -68,6 +70,8 @@ class NicInResult(msgspec.Struct):
     groups: tuple[str, ...] = ()
     resources: ResourceIDs = ()
     """What configurations have attached, each once."""
+    beside: Annotated[int, msgspec.Meta(ge=0, le=MAX_BESIDE)] | None = None
+    """ipConfigurations of the VM's further NICs."""
 
 
 def nic_shape(nic: NicView) -> NicInResult:
@@ -100,7 +104,8 @@ def nic_shape(nic: NicView) -> NicInResult:
         for config in nic.excluded
     ) + tuple(_with_attached(config, table) for config in nic.configs if config.attached)
     groups = nic.security_groups[:MAX_SECURITY_GROUPS]
-    return NicInResult(nic.nic_id, nic.etag, nic.settled, nic.failed, configs, excluded, groups, table.ids)
+    beside = nic.beside or None
+    return NicInResult(nic.nic_id, nic.etag, nic.settled, nic.failed, configs, excluded, groups, table.ids, beside)
 
 
 def _name(text: str) -> str:
@@ -131,6 +136,7 @@ def read_nic(raw: NicInResult) -> NicView:
         raw.failed,
         tuple(_excluded(it, listed) for it in raw.excluded if not it.usable),
         raw.groups,
+        0 if raw.beside is None else raw.beside,
     )
 
 

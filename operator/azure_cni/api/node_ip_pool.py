@@ -9,7 +9,6 @@ and never fails: one odd object must not stop a controller's work for all others
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from azure_cni.api.reading import Version, version
 from azure_cni.errors import ConfigInvalid
 from azure_cni.model.identity import ModeName
 from azure_cni.model.nic import SubnetID, VNetID
-from azure_cni.model.text import legible, seconds_of
+from azure_cni.model.text import seconds_of
 
 GROUP = "azure-cni.io"
 VERSION = "v1alpha1"
@@ -47,13 +46,8 @@ SPEC_FIELDS = {
     "max": "maximum",
     "paused": "paused",
 }
-"""Keys of the spec, and what they are called in `ipam.sizing.Policy`. For the others see `wanted_mode` and
-`wanted_security_groups`."""
-
-_SECURITY_GROUP: Final = re.compile(
-    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/applicationSecurityGroups/[^/]+",
-    re.IGNORECASE,
-)
+"""Keys of the spec, and what they are called in `ipam.sizing.Policy`. For the others see `wanted_mode`
+and `nic_wishes`."""
 
 MOST_WAITING: Final = 10_000
 """Pods of one node, as in the definition's schema. Shares are calculated from it."""
@@ -156,6 +150,8 @@ class NodeIPPool:
     """The mode in which its agent last prepared the node for pods; `transparent` where it has not said."""
     uplink: tuple[str, IPv4Address] | None
     """The NIC's MAC and primary address as they were last written; None when they never were, or make no sense."""
+    node_ip: IPv4Address | None
+    """The node's own address, where its pool was on another NIC than the primary one when that was last written."""
     read_answered: str
     """The `read_now` that the reading in `status.lastRead` answered."""
     status: Mapping[str, Any]
@@ -181,21 +177,6 @@ class NodeIPPool:
                 f"cannot use spec.mode of NodeIPPool {self.name}: {text!r} is none of {', '.join(ModeName)}"
             )
         return ModeName(str(text))
-
-    def wanted_security_groups(self) -> tuple[str, ...] | None:
-        """The application security groups (resource IDs) that the spec wants the NIC to be in, none of them twice; None
-        where it leaves that to others. ConfigInvalid for what is none.
-        """
-        written = self.spec.get("applicationSecurityGroups")
-        if written is None:
-            return None
-        ids = [one for one in written if isinstance(one, str)] if isinstance(written, list) else []
-        if not isinstance(written, list) or not all(map(_SECURITY_GROUP.fullmatch, ids)) or len(ids) < len(written):
-            raise ConfigInvalid(
-                f"cannot use spec.applicationSecurityGroups of NodeIPPool {self.name}: it must be a list of resource "
-                f"IDs of application security groups, and is {legible(str(written))}"
-            )
-        return tuple({one.lower(): one for one in ids}.values())
 
     def last_request(self, *, vm_id: str) -> Request:
         """The request as this VM's agent last wrote it; nothing where the status is another VM's (a reused name).
@@ -239,6 +220,7 @@ def parse(body: Mapping[str, Any]) -> NodeIPPool:
         nic_id=reading.text(status.get("nicID")),
         mode=_mode(status.get("mode")),
         uplink=_uplink(status),
+        node_ip=_address(status.get("nodeIP")),
         read_answered=reading.text(reading.mapping(status.get("lastRead")).get("request"))[:LONGEST_REQUEST],
         status=status,
     )
@@ -284,9 +266,13 @@ def _mode(text: object) -> ModeName:
 
 
 def _uplink(status: Mapping[str, Any]) -> tuple[str, IPv4Address] | None:
-    mac, primary = reading.text(status.get("macAddress")), reading.text(status.get("primaryIP"))
+    mac, primary = reading.text(status.get("macAddress")), _address(status.get("primaryIP"))
+    return (mac, primary) if mac and primary is not None else None
+
+
+def _address(written: object) -> IPv4Address | None:
     try:
-        return (mac, IPv4Address(primary)) if mac else None
+        return IPv4Address(reading.text(written))
     except ValueError:
         return None
 

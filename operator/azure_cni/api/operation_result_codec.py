@@ -41,13 +41,14 @@ from azure_cni.errors import (
     Throttled,
     WritesSpent,
 )
-from azure_cni.model.identity import NodeIdentity, VNetView
+from azure_cni.model.identity import NodeIdentity, NodeNic, VNetView
 from azure_cni.model.nic import (
     NicID,
     NicView,
     SubnetID,
     VNetID,
 )
+from azure_cni.model.pod_subnets import NicMissing
 from azure_cni.model.text import shortened
 
 ERRORS: Final[Mapping[str, type[CloudError]]] = {
@@ -63,6 +64,7 @@ ERRORS: Final[Mapping[str, type[CloudError]]] = {
         AccessDenied,
         NotAttested,
         CloudNotFound,
+        NicMissing,
         RequestRefused,
         OperationFailed,
         OutcomeUnknown,
@@ -88,6 +90,8 @@ class _Identity(msgspec.Struct, rename="camel"):
     mac: str
     primary_ip: str
     attested: bool = False
+    node_mac: str | None = None
+    node_ip: str | None = None
 
 
 class _VNet(msgspec.Struct):
@@ -124,10 +128,7 @@ def result_document(
     raw = _Result(number, used_grant=used_grant)
     match result:
         case NodeIdentity():
-            raw.identity = _Identity(
-                result.vm_id, result.vm_resource_id, result.nic_id, result.subnet_id, result.vnet_id, result.mac,
-                str(result.primary_ip), attested,
-            )  # fmt: skip
+            raw.identity = _identity_shape(result, attested=attested)
         case VNetView():
             raw.vnet = _VNet(_prefixes(result.prefixes, MOST_PREFIXES), _prefixes(result.peered, MOST_PEERED))
         case NicView():
@@ -222,6 +223,16 @@ def _error(raw: _Error) -> OperationFailure:
     return error
 
 
+def _identity_shape(result: NodeIdentity, *, attested: bool) -> _Identity:
+    node = result.node_nic
+    return _Identity(
+        result.vm_id, result.vm_resource_id, result.nic_id, result.subnet_id, result.vnet_id, result.mac,
+        str(result.primary_ip), attested,
+        node_mac=None if node is None else node.mac,
+        node_ip=None if node is None else str(node.address),
+    )  # fmt: skip
+
+
 def _identity(raw: _Identity) -> NodeIdentity:
     return NodeIdentity(
         vm_id=raw.vm_id,
@@ -231,7 +242,14 @@ def _identity(raw: _Identity) -> NodeIdentity:
         vnet_id=VNetID(raw.vnet),
         mac=raw.mac,
         primary_ip=IPv4Address(raw.primary_ip),
+        node_nic=_node_nic(raw),
     )
+
+
+def _node_nic(raw: _Identity) -> NodeNic | None:
+    if raw.node_mac is None or raw.node_ip is None:
+        return None
+    return NodeNic(raw.node_mac, IPv4Address(raw.node_ip))
 
 
 def _vnet(raw: _VNet) -> VNetView:

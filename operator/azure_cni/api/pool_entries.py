@@ -29,6 +29,7 @@ def identity_status(identity: NodeIdentity) -> dict[str, Any]:
         "vnetID": identity.vnet_id,
         "macAddress": identity.mac,
         "primaryIP": str(identity.primary_ip),
+        "nodeIP": None if identity.node_nic is None else str(identity.node_nic.address),
     }
 
 

@@ -8,6 +8,7 @@ configurations that worked are kept, because a NIC under an operation does not s
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 from random import Random
 from typing import Any
@@ -16,6 +17,7 @@ from azure_cni.azure import nic_document
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.nic_changes import StateLog, logged_write, new_names, refuse_foreign, refuse_too_many
 from azure_cni.azure.nic_document import NicDocument
+from azure_cni.azure.nics_beside import NicsBeside
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import REFUSALS, PreconditionFailed, RequestRefused, ResourceBusy
 from azure_cni.model.nic import (
@@ -31,22 +33,29 @@ from azure_cni.model.nic import (
 
 
 class ArmNic:
-    """Implements `azure_cni.node.azure_ports.Nic` for the NIC of that id. `chance` names new configurations."""
+    """Implements `azure_cni.node.azure_ports.Nic` for the NIC of that id. `chance` names new configurations; `beside`
+    are the VM's further NICs.
+    """
 
     conclusive = REFUSALS
     recovers = True
 
-    def __init__(self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN) -> None:
+    def __init__(
+        self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN, beside: Sequence[NicID] = ()
+    ) -> None:
         self._arm = arm
         self._resource = Resource.parse(nic_id)
         self._chance = chance
         self._adopt = adopt
         self._states = StateLog()
         self._working: dict[ConfigName, IPv4Address] = {}
+        self._beside = NicsBeside(arm, beside)
 
     async def read(self) -> NicView:
-        """One GET."""
-        return self._view_of(await self._document())
+        """One GET, and one of each further NIC."""
+        document = await self._document()
+        await self._beside.count()
+        return self._view_of(document)
 
     async def write(
         self,
@@ -109,7 +118,9 @@ class ArmNic:
 
     def _view_of(self, nic: NicDocument) -> NicView:
         self._states.note(nic.state)
-        view = nic_document.view(nic, working=self._working, adopt=self._adopt)
+        view = replace(
+            nic_document.view(nic, working=self._working, adopt=self._adopt), beside=self._beside.configurations
+        )
         self._working = {config.name: config.address for config in view.configs if config.ready and config.address}
         return view
 
@@ -135,5 +146,5 @@ def _refuse(
         )
     leaving = {ConfigName(config.name) for config in nic.configs} & set(remove)
     refuse_foreign(leaving - nic_document.removable(nic), what=what)
-    refuse_too_many(len(nic.configs) - len(leaving) + add, add=add, what=what)
+    refuse_too_many(len(nic.configs) - len(leaving) + add, add=add, beside=observed.beside, what=what)
     return leaving

@@ -25,17 +25,22 @@ class DelegatedAzure:
         self._shrink_scale_sets = shrink_scale_sets
 
     async def identify(self, claim: IdentityClaim) -> NodeIdentity:
-        """The VM with that id and GUID, and its primary NIC; CloudNotFound when there is no such pair."""
-        return await ArmVmIdentity(ClaimedInstance(claim), self._arm).identify()
+        """The VM with that id and GUID, and its primary NIC, or that in the pod subnet that it claims.
+
+        CloudNotFound when there is no such pair, NicMissing when there is no such NIC.
+        """
+        return await ArmVmIdentity(ClaimedInstance(claim), self._arm).identify(claim.pod_subnet)
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         """Prefixes of the VNet and of its connected peers."""
         claim = IdentityClaim(identity.vm_id, identity.vm_resource_id, macs=(identity.mac,))
         return await ArmVmIdentity(ClaimedInstance(claim), self._arm).vnet(identity)
 
-    async def read(self, nic_id: NicID) -> NicView:
-        """One GET. What worked before an operation began, its node remembers: nothing is kept here."""
-        return await self._nic(nic_id).read()
+    async def read(self, nic_id: NicID, *, beside: Sequence[NicID] = ()) -> NicView:
+        """One GET, and one of each further NIC of the VM. What worked before an operation began, its node remembers:
+        nothing is kept here.
+        """
+        return await self._nic(nic_id, beside).read()
 
     async def write(
         self,
@@ -52,9 +57,14 @@ class DelegatedAzure:
         """As `azure_cni.node.azure_ports.Nic.set_security_groups`, of the NIC that was observed."""
         return await self._nic(observed.nic_id).set_security_groups(observed, groups)
 
-    def _nic(self, nic_id: NicID) -> AnyNic:
+    def _nic(self, nic_id: NicID, beside: Sequence[NicID] = ()) -> AnyNic:
         return nic_at(
-            self._arm, nic_id, chance=self._chance, adopt=self._adopt, shrink_scale_sets=self._shrink_scale_sets
+            self._arm,
+            nic_id,
+            chance=self._chance,
+            adopt=self._adopt,
+            shrink_scale_sets=self._shrink_scale_sets,
+            beside=beside,
         )
 
 

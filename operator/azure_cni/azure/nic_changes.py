@@ -38,12 +38,15 @@ def refuse_foreign(names: Collection[str], *, what: str) -> None:
         )
 
 
-def refuse_too_many(after: int, *, add: int, what: str) -> None:
-    """Raise RequestRefused if the NIC would have more than Azure allows after a write that adds `add`."""
-    if add and after > MAX_CONFIGS_PER_NIC:
+def refuse_too_many(after: int, *, add: int, beside: int = 0, what: str) -> None:
+    """Raise RequestRefused if the VM would have more than Azure allows after a write that adds `add`: the NIC `after`,
+    its further ones `beside`.
+    """
+    if add and after + beside > MAX_CONFIGS_PER_NIC:
+        others = f", and {beside} are on the VM's other NICs" if beside else ""
         raise RequestRefused(
-            f"cannot {what}: with {add} more it would have {after}, and Azure allows a NIC {MAX_CONFIGS_PER_NIC} "
-            "ipConfigurations"
+            f"cannot {what}: with {add} more it would have {after}{others}, and Azure allows a VM "
+            f"{MAX_CONFIGS_PER_NIC} ipConfigurations"
         )
 
 

@@ -6,6 +6,7 @@ VM and NIC have IDs below the set's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import TypeAlias
 
@@ -19,8 +20,16 @@ AnyNic: TypeAlias = ArmNic | ScaleSetNic
 """Each implements `azure_cni.node.azure_ports.Nic`."""
 
 
-def nic_at(arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt, shrink_scale_sets: bool) -> AnyNic:
-    """The port of the NIC of that ID. RequestRefused when it is no NIC's."""
+def nic_at(
+    arm: Arm,
+    nic_id: NicID,
+    *,
+    chance: Random,
+    adopt: Adopt,
+    shrink_scale_sets: bool,
+    beside: Sequence[NicID] = (),
+) -> AnyNic:
+    """The port of the NIC of that ID, on a VM with those NICs `beside` it. RequestRefused when it is no NIC's."""
     if Resource.parse(nic_id).instance_id:
         return ScaleSetNic(arm, nic_id, chance=chance, adopt=adopt, shrink=shrink_scale_sets)
-    return ArmNic(arm, nic_id, chance=chance, adopt=adopt)
+    return ArmNic(arm, nic_id, chance=chance, adopt=adopt, beside=beside)

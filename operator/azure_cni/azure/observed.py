@@ -15,7 +15,7 @@ from azure_cni.azure.imds import Imds
 from azure_cni.azure.instance_document import ImdsAddress, ImdsInterface, Instance
 from azure_cni.azure.ip_configurations import is_host
 from azure_cni.errors import REFUSALS, CloudNotFound, CloudUnreachable, RequestRefused
-from azure_cni.model.identity import NodeIdentity, VNetView
+from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, VNetView
 from azure_cni.model.nic import (
     Address,
     AttachmentChange,
@@ -50,8 +50,13 @@ class ObservedCloud:
         self._imds = imds
         self._mac = mac.lower()
 
-    async def identify(self) -> NodeIdentity:
-        """The VM and its NIC, as far as the VM itself can see."""
+    async def identify(self, pod_subnet: SubnetID = PRIMARY_NIC) -> NodeIdentity:
+        """The VM and its NIC, as far as the VM itself can see: no NIC's subnet, so none can be chosen by that."""
+        if pod_subnet:
+            raise RequestRefused(
+                f"cannot put the pool into subnet {pod_subnet}: nicWriter is none, and the metadata service does not "
+                "show which NIC is in it"
+            )
         instance = await self._imds.instance()
         interface = _chosen(instance, self._mac)
         return NodeIdentity(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Final
 
@@ -21,8 +22,9 @@ from azure_cni.azure.instance_document import Instance, mac_text
 from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import CloudNotFound, CloudUnreachable
-from azure_cni.model.identity import NodeIdentity, VNetView
+from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, NodeNic, VNetView, is_same
 from azure_cni.model.nic import NicID, SubnetID, VNetID
+from azure_cni.model.pod_subnets import NicMissing, nic_missing
 from azure_cni.model.text import legible
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ class ArmVmIdentity:
         self._arm = arm
         self._cloud = cloud
 
-    async def identify(self) -> NodeIdentity:
+    async def identify(self, pod_subnet: SubnetID = PRIMARY_NIC) -> NodeIdentity:
         """Ask the metadata service, then the resource manager about this VM and its NICs."""
         instance = await self._imds.instance()
         refuse_another(instance.environment, configured=self._cloud)
@@ -49,8 +51,15 @@ class ArmVmIdentity:
                 f"cannot identify this node: {resource.label} is VM {legible(vm.guid) or '?'} in Azure, and this one "
                 f"is {instance.vm_id}: was it recreated under the same name?"
             )
-        nic = await self._primary_nic(vm, instance)
-        return _identity(instance, nic)
+        attached = [entry for raw in vm.attached if (entry := documents.readable(raw, AttachedNic)) is not None]
+        primary = await self._primary_nic(attached, instance)
+        others = [NicID(entry.id) for entry in attached if not is_same(entry.id, primary.shown.id)]
+        identity = _identity(instance, primary)
+        if not pod_subnet or is_same(pod_subnet, identity.subnet_id):
+            return replace(identity, beside=tuple(others))
+        nic = await self._nic_in(pod_subnet, others, identity, instance)
+        beside = (identity.nic_id, *(one for one in others if not is_same(one, nic.shown.id)))
+        return replace(_identity(instance, nic), node_nic=NodeNic(identity.mac, identity.primary_ip), beside=beside)
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         """The VNet's prefixes, and those of its connected peers, as they are now (not as they were when peered)."""
@@ -67,24 +76,44 @@ class ArmVmIdentity:
         ]
         return VNetView(prefixes=prefixes, peered=_distinct(peered))
 
-    async def _primary_nic(self, vm: Vm, instance: Instance) -> NicDocument:
+    async def _primary_nic(self, attached: Sequence[AttachedNic], instance: Instance) -> NicDocument:
         """The VM's primary NIC, if its MAC is one that this VM has."""
-        attached = [entry for raw in vm.attached if (entry := documents.readable(raw, AttachedNic)) is not None]
         flagged = [entry for entry in attached if entry.is_primary]
         macs = {interface.mac for interface in instance.interfaces}
         others = {}
         for entry in flagged or attached:
-            resource = Resource.parse(entry.id)
-            nic = nic_document.decoded(await self._arm.get(resource), what=f"read {resource.label}")
+            nic = await self._read(entry.id)
             mac = mac_text(nic.mac)
-            is_primary = bool(flagged) or len(vm.attached) == 1 or bool(nic.shown.properties.primary)
+            is_primary = bool(flagged) or len(attached) == 1 or bool(nic.shown.properties.primary)
             if is_primary and mac in macs:
                 return nic
-            others[legible(nic.shown.name or resource.label)] = legible(mac) or "none yet"
+            others[legible(nic.shown.name or Resource.parse(entry.id).label)] = legible(mac) or "none yet"
         raise CloudNotFound(
             f"cannot identify this node's NIC: VM {instance.name} has {others or 'no primary NIC'} in Azure, and the "
             f"metadata service knows the MACs {', '.join(sorted(macs)) or 'none'}: is a NIC being attached or replaced?"
         )
+
+    async def _nic_in(
+        self, subnet: SubnetID, others: Sequence[NicID], primary: NodeIdentity, instance: Instance
+    ) -> NicDocument:
+        """The first of the VM's further NICs in that subnet, in the order of their IDs. NicMissing where none is."""
+        nics = [await self._read(nic_id) for nic_id in sorted(others)]
+        found = [nic for nic in nics if nic.primary is not None and is_same(nic.primary.subnet_id, subnet)]
+        if not found:
+            subnets = {nic.shown.id: nic.primary.subnet_id if nic.primary else "" for nic in nics}
+            raise NicMissing(nic_missing(subnet, primary, subnets))
+        macs = {interface.mac for interface in instance.interfaces}
+        if mac_text(found[0].mac) not in macs:
+            mac = legible(mac_text(found[0].mac)) or "?"
+            raise CloudNotFound(
+                f"cannot use {legible(found[0].shown.id)} for pods: its MAC is {mac} in Azure, and "
+                f"the metadata service knows {', '.join(sorted(macs)) or 'none'}: is it being attached?"
+            )
+        return found[0]
+
+    async def _read(self, nic_id: str) -> NicDocument:
+        resource = Resource.parse(nic_id)
+        return nic_document.decoded(await self._arm.get(resource), what=f"read {resource.label}")
 
 
 def _identity(instance: Instance, nic: NicDocument) -> NodeIdentity:

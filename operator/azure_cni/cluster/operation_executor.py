@@ -265,7 +265,7 @@ class OperationExecutor:
                 return await self._machines.vnet(identity)
             case ReadNic():
                 refuse_foreign(operation.nic_id, own=identity.nic_id, node=name)
-                return await self._machines.read(identity.nic_id)
+                return await self._machines.read(identity.nic_id, beside=identity.beside)
             case WriteNic() | SetSecurityGroups():
                 refuse_foreign(operation.nic_id, own=identity.nic_id, node=name)
                 return await self._write(node, pool, operation, identity)
@@ -282,7 +282,7 @@ class OperationExecutor:
         self._refuse_used(node, operation.grant_number, before=read_used_grant(pool))
         reserved = await entry_of(self._reservations, name, identity.vnet_id, operation.grant_number)
         refuse_unpaid(operation, reserved, own=identity.nic_id, node=name)
-        seen = await self._machines.read(operation.nic_id)
+        seen = await self._machines.read(operation.nic_id, beside=identity.beside)
         refuse_changed(operation, seen, node=name)
         if isinstance(operation, SetSecurityGroups):
             node.spent.grant = (operation.grant_number, node.serving)

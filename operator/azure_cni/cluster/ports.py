@@ -80,13 +80,17 @@ class Machines(Protocol):
     """Azure, on behalf of nodes without access to it. No retries inside; CloudError when anything fails."""
 
     async def identify(self, claim: IdentityClaim) -> NodeIdentity:
-        """The VM of that id, if it has that GUID, and its primary NIC, if that has one of those MACs."""
+        """The VM of that id, if it has that GUID, and its primary NIC, or the one in the pod subnet of the claim, if
+        that has one of those MACs.
+        """
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         """Prefixes of the VNet and of its connected peers."""
 
-    async def read(self, nic_id: NicID) -> NicView:
-        """One GET of a NIC; a configuration under an operation is not ready, whatever it was before."""
+    async def read(self, nic_id: NicID, *, beside: Sequence[NicID] = ()) -> NicView:
+        """One GET of a NIC, and of those `beside` it on the VM; a configuration under an operation is not ready,
+        whatever it was before.
+        """
 
     async def write(
         self,

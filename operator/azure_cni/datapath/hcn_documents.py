@@ -30,7 +30,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresse
 from typing import Any, Final
 
 from azure_cni.datapath.interface import ANYWHERE, Interface, Route, Wiring
-from azure_cni.datapath.node_table import IMDS, LINK_LOCAL, WIRESERVER, NodeTable
+from azure_cni.datapath.leaving import IMDS, WIRESERVER
+from azure_cni.datapath.node_table import LINK_LOCAL, NodeTable
 from azure_cni.model.nic import Address
 
 Document = Mapping[str, Any]

@@ -2,13 +2,13 @@
 
 There are two shapes (`Ways`):
 
-**The pool is on the node's own NIC.** Pods reach the VNet, its peers and configured prefixes with their own address, and
-all else with the node's primary one, or on a way out that is not the NIC, with that interface's.
+**The pool is on the node's own NIC.** Pods reach the VNet, its peers and configured prefixes with their own address,
+and all else with the node's primary one, or on a way out that is not the NIC, with that interface's.
 
 **The pool is on a NIC of its own**, in a pod subnet (`pod_nic`). What pods send leaves by that NIC with their own
 address, wherever it goes, and the subnet's NAT gateway, routes and security group apply. By the node's NIC leave:
-- what pods ask the wireserver's DNS and, where that is allowed, the metadata service: both answer a VM's primary address
-  alone, so it takes the node's;
+- what pods ask the wireserver's DNS and, where that is allowed, the metadata service: both answer a VM's primary
+  address alone, so it takes the node's;
 - answers on connections that came in there and were led on to a pod: NodePorts, load balancers, hostPorts. An answer
   is routed while it still has the pod's address, so the connection has to say where it came from: by the bit NODE_MARK
   of its mark, which every packet of it gets as well, for the policy rules and the reverse path filter to ask.

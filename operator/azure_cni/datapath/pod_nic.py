@@ -1,9 +1,9 @@
 """Pods on a NIC of their own: the policy rules that send what they send by it. Pure.
 
-The pool is on a further NIC of the VM, in a pod subnet; the node's own address stays on the primary NIC. Azure carries a
-pod's address by the pods' NIC and by no other, whatever the destination is. So there are two rules by source, behind
-rule 90, which leads to the pods of this node (`policy`), and rule 91, by which what has the node's address leaves by the
-node's NIC (`second_nics`):
+The pool is on a further NIC of the VM, in a pod subnet; the node's own address stays on the primary NIC. Azure carries
+a pod's address by the pods' NIC and by no other, whatever the destination is. So there are two rules by source, behind
+rule 90, which leads to the pods of this node (`policy`), and rule 91, by which what has the node's address leaves by
+the node's NIC (`second_nics`):
 
     92: from POD SUBNET fwmark 0x40/0x40 lookup 1633906282    by the node's NIC: its table is that of rule 91
     93: from POD SUBNET fwmark 0/0x20 lookup 1633906283       by the pods' NIC: a default route to its subnet's gateway

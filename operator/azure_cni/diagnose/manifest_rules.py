@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
-from azure_cni.api import egress, node_ip_pool, pod_annotations, vnet_quota
+from azure_cni.api import egress, nic_wishes, node_ip_pool, pod_annotations, vnet_quota
 from azure_cni.api.node_ip_pool import GROUP
 from azure_cni.api.reading import mapping, mappings, metadata_of, spec_of, text
 from azure_cni.diagnose.schemas import Path, violations
@@ -80,7 +80,8 @@ def _of_pool_spec(document: Mapping[str, Any]) -> Iterator[Fault]:
         overrides = pool.spec_overrides()
         policy = override(Policy(), overrides)
         pool.wanted_mode(ModeName.TRANSPARENT)
-        pool.wanted_security_groups()
+        nic_wishes.wanted_security_groups(pool)
+        nic_wishes.wanted_subnet(pool)
     except ConfigInvalid as error:
         yield ("spec",), str(error)
         return

@@ -23,12 +23,13 @@ from azure_cni.ipam.near_limit import was_near
 from azure_cni.model.identity import role_assignment
 from azure_cni.model.text import seconds_of
 
-NOT_WELL: Final = ("Drifted", "HostConflict", "ModeChangePending", "PermissionMissing")
+NOT_WELL: Final = ("Drifted", "HostConflict", "ModeChangePending", "NicChangePending", "PermissionMissing")
 """Conditions of a pool that are worth a line although it is Ready, when True."""
 SECTIONS: Final = {
     "Drifted": "a-pod-has-an-address-but-no-traffic",
     "HostConflict": "a-pod-has-an-address-but-no-traffic",
     "ModeChangePending": "changing-the-mode-of-a-node",
+    "NicChangePending": "a-pod-subnet-on-a-second-nic",
     "PermissionMissing": "a-permission-is-missing",
 }
 NAMED_BY_AGENTS: Final = (PoolKind.HOST_CONFLICT, PoolKind.PERMISSION_MISSING)

@@ -90,7 +90,12 @@ def _managed(settings: AzureSettings, *, imds: Imds, observer: Observer, closing
         # A custom endpoint is a private cloud's, whatever the metadata service calls that cloud.
         cloud=ArmVmIdentity(imds, arm, cloud="" if settings.arm_endpoint else settings.cloud),
         nic_of=lambda who: nic_at(
-            arm, who.nic_id, chance=chance, adopt=settings.adopt, shrink_scale_sets=settings.shrink_scale_sets
+            arm,
+            who.nic_id,
+            chance=chance,
+            adopt=settings.adopt,
+            shrink_scale_sets=settings.shrink_scale_sets,
+            beside=who.beside,
         ),
         shown_addresses=ImdsAddresses(imds),
         arm=arm,

@@ -6,10 +6,11 @@ start, and `kubectl logs` shows a sentence that names the variable, the value an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -26,8 +27,11 @@ from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import Allowance, read_allowances
 from azure_cni.model.identity import LinkNames, ModeName
 from azure_cni.model.nic import Adopt, NicWriter
+from azure_cni.model.pod_subnets import PodSubnetRule, read_rules
 from azure_cni.model.text import NOT_JSON
 from azure_cni.node.node_settings import NodeSettings, Timing
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +241,13 @@ def _docker(reader: Reader) -> DockerPlace | None:
 
 
 def _node(reader: Reader, nic_writer: NicWriter) -> NodeSettings:
-    size = reader.whole("POOL_SIZE", 0) or None
     standard = Policy()
     try:
         defaults = Policy(
             min_free=reader.whole("POOL_MIN_FREE", standard.min_free),
             max_free=reader.whole("POOL_MAX_FREE", standard.max_free),
             batch=reader.whole("POOL_BATCH", standard.batch),
-            size=size,
+            size=reader.whole("POOL_SIZE", 0) or None,
             maximum=reader.whole("POOL_MAX", standard.maximum),
         )
     except ConfigInvalid as error:
@@ -258,6 +261,7 @@ def _node(reader: Reader, nic_writer: NicWriter) -> NodeSettings:
         nic_read_only=nic_writer is NicWriter.NONE,
         cooling_s=reader.seconds("COOLING_S", limits.COOLING_S),
         attachable=attachable(reader),
+        pod_subnets=_pod_subnets(reader, nic_writer),
         timing=Timing(
             nic_s=reader.seconds("RESYNC_S", Timing().nic_s, least=1.0),
             shrink_delay_s=reader.seconds("SHRINK_DELAY_S", Timing().shrink_delay_s),
@@ -267,14 +271,26 @@ def _node(reader: Reader, nic_writer: NicWriter) -> NodeSettings:
 
 def attachable(reader: Reader) -> tuple[Allowance, ...]:
     """Which pools and public IP addresses the pods of which namespaces may use: the same for every process."""
+    return _listed(reader, "POD_NETWORKING_ALLOWED", read_allowances, "the chart's podNetworking.allowed as JSON")
 
-    def parse(text: str) -> tuple[Allowance, ...]:
+
+def _pod_subnets(reader: Reader, nic_writer: NicWriter) -> tuple[PodSubnetRule, ...]:
+    rules = _listed(reader, "POD_SUBNETS", read_rules, "the chart's pool.subnets as JSON")
+    if rules and nic_writer is NicWriter.NONE:
+        raise ConfigInvalid(
+            f"cannot start: {PREFIX}POD_SUBNETS is set, and {PREFIX}NIC_WRITER is none, which finds no NIC"
+        )
+    return rules
+
+
+def _listed(reader: Reader, name: str, read: Callable[[object], tuple[T, ...]], what: str) -> tuple[T, ...]:
+    def parse(text: str) -> tuple[T, ...]:
         try:
-            return read_allowances(msgspec.json.decode(text))
+            return read(msgspec.json.decode(text))
         except NOT_JSON as error:
             raise ValueError(str(error)) from None
 
-    return reader.parsed("POD_NETWORKING_ALLOWED", parse, "the chart's podNetworking.allowed as JSON", ())
+    return reader.parsed(name, parse, what, read([]))
 
 
 def _prefixes(reader: Reader) -> list[IPv4Network]:

@@ -41,8 +41,8 @@ from azure_cni.errors import (
     NotAttested,
     RequestRefused,
 )
-from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
-from azure_cni.model.nic import AttachmentChange, ConfigName, NicView, StaticConfiguration
+from azure_cni.model.identity import PRIMARY_NIC, IdentityClaim, NodeIdentity, VNetView
+from azure_cni.model.nic import AttachmentChange, ConfigName, NicView, StaticConfiguration, SubnetID
 from azure_cni.model.text import addresses
 from azure_cni.node.ports import Pools
 
@@ -188,9 +188,9 @@ class DelegatedCloud:
         self._claims = claims
         self._post = post
 
-    async def identify(self) -> NodeIdentity:
+    async def identify(self, pod_subnet: SubnetID = PRIMARY_NIC) -> NodeIdentity:
         """The agent reads the metadata service, the controller the resource manager."""
-        claim = await self._claims.claim()
+        claim = replace(await self._claims.claim(), pod_subnet=pod_subnet)
         return await self._post.request(Identify(claim), NodeIdentity, what="identify this node")
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
@@ -262,7 +262,11 @@ class DelegatedNic:
 
 
 def _claim(identity: NodeIdentity) -> IdentityClaim:
-    return IdentityClaim(identity.vm_id, identity.vm_resource_id, macs=(identity.mac,))
+    node_nic = identity.node_nic
+    if node_nic is None:
+        return IdentityClaim(identity.vm_id, identity.vm_resource_id, macs=(identity.mac,))
+    macs = (node_nic.mac, identity.mac)
+    return IdentityClaim(identity.vm_id, identity.vm_resource_id, macs, identity.subnet_id)
 
 
 def _insist_on_all(document: Mapping[str, Any], written: NodeIPPool, *, what: str) -> None:

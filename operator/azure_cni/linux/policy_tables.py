@@ -1,7 +1,7 @@
 """Policy rules of ours and the default routes of the tables that they lead to: compared, added, removed.
 
-The kernel itself is the memory of what an earlier agent added: preferences and tables are nobody else's. Rules and routes
-are marked as the kernel's own, so that systemd-networkd leaves them when it (re)starts (see `rules`).
+The kernel itself is the memory of what an earlier agent added: preferences and tables are nobody else's. Rules and
+routes are marked as the kernel's own, so that systemd-networkd leaves them when it (re)starts (see `rules`).
 """
 
 from __future__ import annotations

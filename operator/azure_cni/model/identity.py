@@ -25,6 +25,15 @@ def short_id(resource_id: str) -> str:
     return f"{parts[3]}/{parts[7]}" if len(parts) == 8 else resource_id  # noqa: PLR2004
 
 
+PRIMARY_NIC: Final = SubnetID("")
+"""In place of a pod subnet: the pool is on the VM's primary NIC, whatever subnet that is in."""
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two resource IDs name one resource: Azure varies their case."""
+    return one.lower() == other.lower()
+
+
 ROLE: Final = "azure-cni agent"
 """Of docs/azure-role.json, which has every action that a node may lack whose VM is a resource of its own."""
 SCALE_SETS_ROLE: Final = "azure-cni scale sets"
@@ -73,7 +82,8 @@ class NodeIdentity:
 
     `vm_id` is the VM's GUID as IMDS gives it: a node name that comes back with another one is another machine.
     `mac` is lower case with colons, as the kernel writes it. `primary_ip` is the primary address of the pool's NIC.
-    `beside` are the VM's further NICs, whose ipConfigurations count toward the VM's 256 as well.
+    `beside` are the VM's further NICs, whose ipConfigurations count toward the VM's 256 as well; who counts
+    them knows them.
     """
 
     vm_id: str
@@ -94,11 +104,14 @@ class NodeIdentity:
 
 @dataclass(frozen=True, slots=True)
 class IdentityClaim:
-    """What a machine says of itself: its GUID and resource id, and the MACs of its NICs, as the kernel writes them."""
+    """What a machine says of itself: its GUID and resource id, and the MACs of its NICs, as the kernel writes them; and
+    in which subnet the NIC is that its pool shall be on.
+    """
 
     vm_id: str
     vm_resource_id: str
     macs: tuple[str, ...]
+    pod_subnet: SubnetID = PRIMARY_NIC
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,6 +205,8 @@ class NicView:
     security_groups: tuple[str, ...] = ()
     """Resource IDs of the application security groups that it is in: Azure has all configurations of a NIC in the same.
     """
+    beside: int = 0
+    """ipConfigurations of the VM's further NICs: Azure's limit is of all."""
     held: int = field(init=False, repr=False, compare=False)
     """Addresses for pods. One that Azure has not chosen yet counts: it comes."""
 
@@ -251,5 +253,5 @@ class NicView:
 
     @property
     def most(self) -> int:
-        """Addresses for pods that the NIC could hold beside all else on it, with one to each new configuration."""
-        return self.held + max(0, MAX_CONFIGS_PER_NIC - self.config_count)
+        """Addresses for pods that the NIC could hold beside all else on the VM, with one to each new configuration."""
+        return self.held + max(0, MAX_CONFIGS_PER_NIC - self.config_count - self.beside)

@@ -10,15 +10,18 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from azure_cni.errors import CloudError
-from azure_cni.model.identity import NodeIdentity, VNetView
-from azure_cni.model.nic import Address, AttachmentChange, ConfigName, NicView, StaticConfiguration
+from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, VNetView
+from azure_cni.model.nic import Address, AttachmentChange, ConfigName, NicView, StaticConfiguration, SubnetID
 
 
 class Cloud(Protocol):
     """Azure, as far as a node asks who and where it is."""
 
-    async def identify(self) -> NodeIdentity:
-        """IMDS, then the VM and its NICs in ARM; the NIC is matched by MAC. CloudError when any of it fails."""
+    async def identify(self, pod_subnet: SubnetID = PRIMARY_NIC) -> NodeIdentity:
+        """IMDS, then the VM and its NICs in ARM; the NIC is matched by MAC. CloudError when any of it fails.
+
+        The NIC is the VM's in `pod_subnet`: NicMissing where it has none there, with what to do.
+        """
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         """Prefixes of the VNet and of its connected peers."""

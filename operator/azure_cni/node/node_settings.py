@@ -11,6 +11,7 @@ from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import Allowance
 from azure_cni.model.identity import ModeName, NodeIdentity
+from azure_cni.model.pod_subnets import PodSubnetRule
 from azure_cni.node.audit import AuditTrail
 from azure_cni.node.azure_ports import Cloud, Nic, ShownAddresses
 from azure_cni.node.ports import (
@@ -62,6 +63,8 @@ class NodeSettings:
     cooling_s: float = limits.COOLING_S
     attachable: tuple[Allowance, ...] = ()
     in_cluster: bool = True
+    pod_subnets: tuple[PodSubnetRule, ...] = ()
+    """Which nodes' pools are in a subnet of their own, where the NodeIPPool does not say."""
     timing: Timing = field(default_factory=Timing)
 
 

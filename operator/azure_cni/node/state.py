@@ -15,6 +15,7 @@ from azure_cni.datapath.conntrack import ConntrackUsage
 from azure_cni.datapath.node_table import NodeTable
 from azure_cni.ipam.address_state import LinkParameters
 from azure_cni.model.identity import ModeName, NodeIdentity
+from azure_cni.model.nic import SubnetID
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,8 @@ class NodeState:
     def __init__(self) -> None:
         # The Azure reader's.
         self.identity: NodeIdentity | None = None
+        self.pending_subnet: SubnetID | None = None
+        """In which the NIC is that the pool is to move to, and has not yet; None where it is to stay."""
         self.nic_read_s: float | None = None
         """Boot time at which the NIC was last read; None before the first time."""
         # The node network's.

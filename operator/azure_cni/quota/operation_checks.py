@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from azure_cni.api.nic_operation import SetSecurityGroups, WriteNic
+from azure_cni.api.nic_wishes import wanted_security_groups
 from azure_cni.api.node_ip_pool import NodeIPPool, PoolView, Request, WriteIntent
 from azure_cni.api.vnet_quota import LedgerEntry, nic_label
 from azure_cni.errors import (
@@ -161,7 +162,7 @@ def refuse_beyond(operation: WriteNic, seen: NicView, pool: PoolView, reserved: 
 def refuse_unwanted(operation: SetSecurityGroups, pool: NodeIPPool, *, node: str) -> None:
     """Raise AccessDenied unless the pool's spec, which people write, names just these groups."""
     try:
-        wanted = pool.wanted_security_groups()
+        wanted = wanted_security_groups(pool)
     except ConfigInvalid as error:
         raise RequestRefused(f"{_cannot(node)}: {error}") from error
     if wanted is None or {one.lower() for one in wanted} != {one.lower() for one in operation.groups}:

@@ -100,7 +100,7 @@ def test_every_column_reads_a_field_that_exists(crd: dict[str, Any]):
 
 
 def test_the_spec_of_a_pool_is_what_the_agent_reads():
-    assert SPEC["properties"].keys() == node_ip_pool.SPEC_FIELDS.keys() | {"mode", "applicationSecurityGroups"}
+    assert SPEC["properties"].keys() == node_ip_pool.SPEC_FIELDS.keys() | {"mode", "nic", "applicationSecurityGroups"}
     assert "required" not in SPEC
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from azure_cni import errors
+from azure_cni.model.pod_subnets import NicMissing
 from unit.chart.crds import POOLS, QUOTA_SPEC, QUOTAS, schema, version
 from unit.chart.helm import REPOSITORY
 
@@ -23,6 +24,7 @@ SPEAKERS = (
         "quota/quota_status.py",
         "quota/subnets.py",
         "node/pool/permissions.py",
+        "model/pod_subnets.py",
         "ipam/attachment_outcome.py",
         "ipam/near_limit.py",
         "node/state.py",
@@ -100,4 +102,5 @@ def test_the_codes_are_those_that_the_runtime_gets():
         reasons, codes = named(cells[0]), cells[1].split(", ")
         reported |= dict(zip(reasons, codes * (len(reasons) // len(codes)), strict=True))
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "reason")]
+    kinds.append(NicMissing)
     assert reported == {kind.reason: str(kind.code) for kind in kinds}

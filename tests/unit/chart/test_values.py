@@ -9,12 +9,15 @@ from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.environment_values import PREFIX
 from azure_cni.ipam import limits
 from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.nic import SubnetID
+from azure_cni.model.pod_subnets import PodSubnetRule
 from unit.chart import values_table
 from unit.chart.crds import QUOTA_SPEC
 from unit.chart.helm import CHART, REPOSITORY, WORKLOAD, Refused, agent_env, controller_env, template
 
 METRICS = ("metrics.tls.enabled=true,metrics.tls.secretName=a,metrics.auth=token,metrics.tokenAudience=b",)
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+POD_SUBNET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/pods"
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
@@ -92,6 +95,9 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("nicWriter=node", "value must be one of 'agent', 'controller', 'none'"),
         ("nicWriter=controller,controller.enabled=false", "nicWriter is controller, which needs controller.enabled"),
         ("nicWriter=none", "nicWriter is none, and then a controller has nothing to grant"),
+        ("pool.subnets[0].subnet=pods", "at '/pool/subnets/0/subnet'"),
+        (f"pool.subnets[0].subnet={POD_SUBNET},nicWriter=none", "nicWriter is none and pool.subnets is set"),
+        (f"pool.subnets[0].subnet={POD_SUBNET},pool.subnets[0].labels.a=b", "additional properties 'labels'"),
         ("nicWriter=none,controller.enabled=false", "list them in routablePrefixes"),
         ("cni.confDir=/opt/cni/bin", "cni.binDir is /opt/cni/bin, which is in /opt/cni/bin (cni.confDir)"),
         ("cni.confDir=/opt/cni/bin/net.d", "cni.confDir is /opt/cni/bin/net.d, which is in /opt/cni/bin (cni.binDir)"),
@@ -193,6 +199,7 @@ def test_the_defaults_are_those_of_the_product():
         "batch": limits.BATCH,
         "size": 0,
         "max": limits.MAX_ADDRESSES_PER_NODE,
+        "subnets": [],
     }
     assert VALUES["quota"]["perNodeLimit"] == limits.MAX_ADDRESSES_PER_NODE
     assert VALUES["agent"]["coolingSeconds"] == limits.COOLING_S
@@ -232,6 +239,14 @@ def test_values_reach_the_agent_as_it_reads_them():
     assert env["AZURE_CNI_ALLOW_IMDS"] == "true"
     assert (env["AZURE_CNI_MODE"], agent_env("mode=bridge")["AZURE_CNI_MODE"]) == ("transparent", "bridge")
     assert env["AZURE_CNI_METRICS_PORT"] == "9900"
+
+
+def test_the_agent_reads_the_pod_subnets_of_the_values():
+    env = agent_env(f"pool.subnets[0].subnet={POD_SUBNET}", "pool.subnets[0].nodeLabels.pool=web")
+    known = {name: value for name, value in env.items() if value is not None}
+    rules = settings.read(known | {"AZURE_CNI_NODE_NAME": "vm1", "AZURE_CNI_HOST_IP": "10.0.0.4"}).node.pod_subnets
+    assert rules == (PodSubnetRule({"pool": "web"}, SubnetID(POD_SUBNET)),)
+    assert agent_env()["AZURE_CNI_POD_SUBNETS"] == "[]"
 
 
 def test_the_quota_begins_with_what_its_schema_says():

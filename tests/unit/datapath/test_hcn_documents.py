@@ -10,6 +10,7 @@ import pytest
 
 from azure_cni.datapath import hcn_documents as documents
 from azure_cni.datapath.hcn_documents import Segment
+from azure_cni.datapath.leaving import Ways
 from azure_cni.datapath.node_table import NodeTable, ruleset
 
 A = IPv4Address("10.240.0.7")
@@ -89,7 +90,7 @@ def test_a_network_that_is_there_is_used_if_pods_can_be_on_it(change: dict[str, 
 
 def test_what_sees_pods_by_their_own_address_is_excepted_as_it_is_for_nftables():
     assert nats(TABLE)[0] == {"Exceptions": EXCEPTIONS}
-    assert ", ".join(EXCEPTIONS) in ruleset(TABLE, uplink="eth0", pods=TABLE.pods)
+    assert ", ".join(EXCEPTIONS) in ruleset(TABLE, ways=Ways("eth0"), pods=TABLE.pods)
 
 
 @pytest.mark.parametrize("field", ["public", "own_egress"])

@@ -10,8 +10,8 @@ import pytest
 
 from azure_cni.datapath import foreign_filters
 from azure_cni.datapath.foreign_filters import BaseChain, Sample, conflict, samples
-from azure_cni.datapath.modes import BRIDGED, MODES, TRANSPARENT, Mode, PodLinks, mode_change
 from azure_cni.datapath.leaving import Ways
+from azure_cni.datapath.modes import BRIDGED, MODES, TRANSPARENT, Mode, PodLinks, mode_change
 from azure_cni.datapath.node_table import ruleset
 from azure_cni.datapath.transparent import VethSpec
 from azure_cni.model.identity import ModeName

@@ -5,8 +5,8 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from azure_cni.datapath.modes import TRANSPARENT
 from azure_cni.datapath.leaving import IMDS, WIRESERVER, Ways
+from azure_cni.datapath.modes import TRANSPARENT
 from azure_cni.datapath.node_table import NodeTable, egress_script, ruleset
 from azure_cni.model.identity import ModeName
 

@@ -39,6 +39,7 @@ NO_NODE: Mapping[str, str] = {
     "KubernetesInvalid": "as KubernetesDenied, with another answer of the API server",
     "KubernetesNotFound": "as KubernetesDenied, with another answer of the API server",
     "KubernetesUnreachable": "without the API server nobody can be asked why",
+    "NicMissing": "a node with a pool in a pod subnet: node/test_pod_subnet",
     "NotAttested": "the controller's own answer to a write, passed on like any refusal",
 }
 NOT_OF_A_POD: Mapping[str, str] = {
@@ -48,6 +49,7 @@ NOT_OF_A_POD: Mapping[str, str] = {
     "AtLimit": "its reason is NodeAtLimit",
     "Drifted": "its reason is AddressesLost",
     "ModeChangePending": "pods start in the former mode meanwhile",
+    "NicChangePending": "pods get addresses of the former NIC meanwhile",
     "PermissionMissing": "its reason is AccessDenied",
     "Exhausted": "the nodes' own condition is QuotaExceeded",
     "UsageKnown": "addresses are granted all the same",

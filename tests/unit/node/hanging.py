@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from azure_cni.errors import CloudUnreachable
-from azure_cni.model.identity import NodeIdentity
-from azure_cni.model.nic import NicView
+from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity
+from azure_cni.model.nic import NicView, SubnetID
 from fakes.cloud import FakeCloud
 from fakes.nic import FakeNic
 
@@ -32,8 +32,8 @@ class HangingCloud(FakeCloud):
 
     hangs = False
 
-    async def identify(self) -> NodeIdentity:
+    async def identify(self, pod_subnet: SubnetID = PRIMARY_NIC) -> NodeIdentity:
         if self.hangs:
             await asyncio.sleep(HANGS_S)
             raise CloudUnreachable(f"cannot identify this node: no answer within {HANGS_S:g} s")
-        return await super().identify()
+        return await super().identify(pod_subnet)

@@ -6,14 +6,15 @@ A NIC that was read is `PoolState.unapplied_view` until kernel and ledger have t
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from azure_cni.api import pool_entries
 from azure_cni.ipam import limits
-from azure_cni.model.nic import NicView
+from azure_cni.model.nic import NicView, SubnetID
 from azure_cni.node.pool.failures import Activity
 from azure_cni.node.pool.pod_attachments import PodAttachments
+from azure_cni.node.pool.pool_nic import PoolNic
 from azure_cni.node.pool.pool_object import PoolObject
 from azure_cni.node.pool.pool_state import LastRead, NodeCore, PoolState
 from azure_cni.node.pool.reading_hints import ReadingHints
@@ -41,9 +42,16 @@ class AzureReader:
         schedule: Schedule,
         pod_attachments: PodAttachments,
         hints: ReadingHints,
+        pool_nic: PoolNic,
+        suspend: Callable[[], None],
     ) -> None:
         self._core = core
         self._hints = hints
+        self._pool_nic = pool_nic
+        self._suspend = suspend
+        """No pod is wired from now on, until the kernel fits another NIC."""
+        self._identified_for: SubnetID | None = None
+        """The subnet that the node was last identified for."""
         self._pod_attachments = pod_attachments
         self._pool_state = pool_state
         self._pool_object = pool_object
@@ -54,12 +62,24 @@ class AzureReader:
         """Etags from before that, and the boot times at which they were replaced."""
 
     async def identify(self) -> bool:
-        """Once, and again when the NIC shows another primary address: then VNet and kernel are looked at again too."""
-        if not self._is_due(Activity.IDENTITY):
+        """Once, and again when the NIC shows another primary address, or the pool shall be on another NIC.
+
+        VNet and kernel are looked at again then, too.
+        """
+        subnet = await self._pool_nic.choose()
+        if subnet is None:
             return False
-        identity, before = await self._ask(self._core.ports.cloud.identify()), self._core.state.identity
+        if not self._is_due(Activity.IDENTITY) and subnet == self._identified_for:
+            return False
+        identity, before = await self._ask(self._core.ports.cloud.identify(subnet)), self._core.state.identity
+        if self._pool_nic.is_held_back(subnet):
+            return False
+        if self._pool_nic.moves(subnet):
+            self._suspend()
+        self._identified_for = subnet
         if before is None or before.nic_id != identity.nic_id:
             self._pool_state.nic = self._core.ports.nic_of(identity)
+            self._etag, self._replaced = "", {}
             self._set_due(Activity.READ, in_s=0.0)
         self._core.state.identity = identity
         self._set_due(Activity.IDENTITY, in_s=float("inf"))

@@ -92,9 +92,9 @@ class NodeNetwork:
         mode = effective(self._pool_object.pool_or_unread.mode, self._running_modes())
         if await self._core.ports.datapath.guarded_mode() is not mode:
             return False
-        self._core.state.link = LinkParameters(
-            (await self._core.ports.datapath.uplink(mac, primary)).mtu, primary, mode
-        )
+        mtu = (await self._core.ports.datapath.uplink(mac, primary)).mtu
+        node_address = self._pool_object.pool_or_unread.node_ip or primary
+        self._core.state.link = LinkParameters(mtu, node_address, mode)
         log.info("serving pods from the ledger until Azure has answered", extra={"mac": mac})
         return True
 
@@ -129,7 +129,12 @@ class NodeNetwork:
             imds_allowed=self._core.settings.allow_imds,
             mode=self._take_mode(),
             kept=frozenset(held - pool),
+            node_nic=identity.node_nic,
         )
+
+    def suspend(self) -> None:
+        """Wire no pod before the kernel has been prepared again: its addresses come by another NIC then."""
+        self._core.state.link, self._prepared = None, False
 
     def review_mode(self) -> bool:
         """Whether the node has to change over to another mode now: it does so with the next `apply`.
@@ -236,7 +241,7 @@ class NodeNetwork:
         else:
             log.info("kernel prepared", extra={"changes": list(report.repaired)})
             self._prepared = True
-        self._wire_with(LinkParameters(report.uplink.mtu, table.primary, table.mode))
+        self._wire_with(LinkParameters(report.uplink.mtu, table.node_address, table.mode))
         self._core.state.conntrack = report.conntrack
         self._drops.record(report.conntrack, now_s=now_s)
         dropping = self._drops.conflicts(report.conntrack, now_s=now_s)

@@ -100,7 +100,7 @@ def describe_table(
         mode=table.mode.value,
         uplink=applied.uplink,
         way_out=applied.way_out,
-        primary=str(table.primary),
+        primary=str(table.node_address),
         pool=[str(one) for one in sorted(table.pool)],
         public=[str(one) for one in sorted(table.public)],
         own_egress=[str(one) for one in sorted(own_egress)],

@@ -14,6 +14,7 @@ from azure_cni.model.nic import MAX_ADDRESSES_PER_NODE
 from azure_cni.model.text import addresses, counted, few
 from azure_cni.node.pool.failures import Activity, Failure, Failures
 from azure_cni.node.pool.permissions import permission_missing
+from azure_cni.node.pool.pool_nic import nic_change
 from azure_cni.node.pool.pool_snapshot import Snapshot
 from azure_cni.node.state import STARTING, AddressForecast
 
@@ -142,6 +143,7 @@ def conditions(snapshot: Snapshot, failures: Failures) -> tuple[Condition, ...]:
         _drifted(snapshot, failures.get(Activity.RECOVER)),
         _host_conflict(snapshot),
         _mode_change_pending(snapshot),
+        _nic_change_pending(snapshot),
         permission_missing(failures, snapshot.denied, ready=snapshot.ready, allocated=snapshot.counts.allocated),
     )
 
@@ -241,3 +243,10 @@ def _mode_change_pending(snapshot: Snapshot) -> Condition:
         return Condition(PoolKind.MODE_CHANGE_PENDING, False, "ModeAsWanted", message)
     message = mode_change(snapshot.pending_mode, snapshot.mode, snapshot.pods, node=snapshot.pool)
     return Condition(PoolKind.MODE_CHANGE_PENDING, True, "PodsRunning", message)
+
+
+def _nic_change_pending(snapshot: Snapshot) -> Condition:
+    if snapshot.pending_subnet is None or not snapshot.pods:
+        return Condition(PoolKind.NIC_CHANGE_PENDING, False, "NicAsWanted", "the pool is on the NIC that is wanted")
+    message = nic_change(snapshot.pending_subnet, snapshot.subnet, snapshot.pods, node=snapshot.pool)
+    return Condition(PoolKind.NIC_CHANGE_PENDING, True, "PodsRunning", message)

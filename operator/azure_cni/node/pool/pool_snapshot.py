@@ -9,7 +9,8 @@ from ipaddress import IPv4Address
 from azure_cni.api.node_ip_pool import Recall
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.ipam.ledger import Counts
-from azure_cni.model.identity import ModeName
+from azure_cni.model.identity import PRIMARY_NIC, ModeName
+from azure_cni.model.nic import SubnetID
 from azure_cni.model.text import addresses
 from azure_cni.node.pool.failures import Activity, Failure
 from azure_cni.node.pool.pool_state import LostAddress
@@ -59,6 +60,10 @@ class Snapshot:
     """In which pods are wired."""
     pending_mode: ModeName | None = None
     """The mode that the node is to change over to, and has not yet."""
+    pending_subnet: SubnetID | None = None
+    """In which the NIC is that the pool is to move to, and has not yet; None where it is to stay."""
+    subnet: SubnetID = PRIMARY_NIC
+    """The one that pods' addresses are in."""
     pods: tuple[str, ...] = ()
     """Who holds an address, in words."""
     recall: Recall | None = None

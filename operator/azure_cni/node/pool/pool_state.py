@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from azure_cni.api import nic_wishes
 from azure_cni.api.nic_operation_codec import LONGEST_ETAG
 from azure_cni.api.node_ip_pool import NodeIPPool, WriteIntent
 from azure_cni.errors import ConfigInvalid
@@ -13,7 +14,7 @@ from azure_cni.ipam.plan import Plan
 from azure_cni.ipam.sizing import Policy, override
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.identity import ModeName, VNetView
-from azure_cni.model.nic import Address, NicView
+from azure_cni.model.nic import Address, NicView, SubnetID
 from azure_cni.model.text import shortened
 from azure_cni.node.azure_ports import Nic
 from azure_cni.node.node_settings import NodePorts, NodeSettings
@@ -93,6 +94,8 @@ class PoolState:
     policy: Policy
     mode: ModeName = ModeName.TRANSPARENT
     """In which pods shall be wired."""
+    pod_subnet: SubnetID | None = None
+    """In which the NIC of the pool shall be, as the spec says; None where it does not."""
     security_groups: tuple[str, ...] | None = None
     """That the NIC shall be in; None leaves it in those that it is in."""
     nic_read_only: bool = False
@@ -128,7 +131,7 @@ class PoolState:
         faults: list[str] = []
         paused = pool.spec.get("paused", settings.defaults.paused) is True
         self.policy = replace(self.policy, paused=paused or settings.nic_read_only)
-        for take in (self._take_numbers, self._take_mode, self._take_security_groups):
+        for take in (self._take_numbers, self._take_mode, self._take_pod_subnet, self._take_security_groups):
             try:
                 take(pool, settings)
             except ConfigInvalid as error:
@@ -142,8 +145,11 @@ class PoolState:
     def _take_mode(self, pool: NodeIPPool, settings: NodeSettings) -> None:
         self.mode = pool.wanted_mode(settings.mode)
 
+    def _take_pod_subnet(self, pool: NodeIPPool, _: NodeSettings) -> None:
+        self.pod_subnet = nic_wishes.wanted_subnet(pool)
+
     def _take_security_groups(self, pool: NodeIPPool, _: NodeSettings) -> None:
-        self.security_groups = pool.wanted_security_groups()
+        self.security_groups = nic_wishes.wanted_security_groups(pool)
 
     @property
     def answered(self) -> bool:

@@ -166,7 +166,8 @@ class PoolTask:
         if view.excluded != (before.excluded if before else ()):
             excluded = [str(config) for config in view.excluded]
             log.info("configurations of the NIC that no pod gets", extra={"excluded": excluded})
-        if observation.vanished:
+        moved = before is not None and before.nic_id != view.nic_id
+        if observation.vanished and not moved:
             log.warning("addresses vanished", extra={"addresses": [str(address) for address in observation.vanished]})
             self._core.ports.observer.repaired("address_vanished")
             self._lost_addresses.removed()

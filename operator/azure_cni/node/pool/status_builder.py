@@ -9,6 +9,7 @@ from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.errors import InternalFault, SubnetFull, Throttled
 from azure_cni.ipam import near_limit
 from azure_cni.ipam.removals import releasable
+from azure_cni.model.identity import PRIMARY_NIC
 from azure_cni.node.pool import pool_conditions
 from azure_cni.node.pool.failures import Activity, Failure, Failures
 from azure_cni.node.pool.pool_object import PoolObject
@@ -69,7 +70,8 @@ class StatusBuilder:
         state, pool_state, pool = self._core.state, self._pool_state, self._pool_object.pool
         slots, counts = self._core.stored.ledger.slots, self._core.stored.ledger.counts()
         now_s, asked_s = self._core.ports.clock.boottime_s(), state.asked_s
-        leaves_mode = state.pending_mode is not None
+        named = state.pending_mode is not None or state.pending_subnet is not None
+        subnet = pool.subnet_id if pool else PRIMARY_NIC
         return Snapshot(
             ready=state.ready,
             counts=counts,
@@ -100,7 +102,9 @@ class StatusBuilder:
             bound=pool_state.bound,
             mode=state.link.mode if state.link is not None else pool_state.mode,
             pending_mode=state.pending_mode,
-            pods=tuple(str(slot.holder) for slot in slots if slot.holder is not None) if leaves_mode else (),
+            pending_subnet=state.pending_subnet,
+            subnet=state.identity.subnet_id if state.identity is not None else subnet,
+            pods=tuple(str(slot.holder) for slot in slots if slot.holder is not None) if named else (),
             denied=pool_state.denied,
             advice=IN_CLUSTER if self._core.settings.in_cluster else ON_A_VM,
             near_limit=self.said_near_limit if state.near_limit is None else state.near_limit,

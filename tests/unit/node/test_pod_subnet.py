@@ -1,0 +1,184 @@
+"""On which NIC the pool is: by the spec, by the node's labels; and it moves only when no pod is left."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+from azure_cni.model.nic import NicID, SubnetID
+from azure_cni.model.pod_subnets import PodSubnetRule
+from fakes.cloud import IDENTITY, VNET_ID, FakeCloud
+from fakes.nic import NIC_ID, FakeNic
+from fakes.simulated_node import SimulatedNode
+
+pytestmark = pytest.mark.looptime
+
+PODS, OTHERS = SubnetID(f"{VNET_ID}/subnets/pods"), SubnetID(f"{VNET_ID}/subnets/others")
+POD_NIC = NicID(f"{NIC_ID}2")
+PENDING = "NicChangePending"
+RULES = (PodSubnetRule({"pool": "blue"}, PODS), PodSubnetRule({"pool": "red"}, OTHERS))
+
+
+def node_with_two_nics(**settings: Any) -> SimulatedNode:
+    cloud = FakeCloud()
+    cloud.pod_nics[PODS] = replace(
+        IDENTITY, nic_id=POD_NIC, subnet_id=PODS, mac="00:0d:3a:1b:c7:22", primary_ip=IPv4Address("10.240.8.4")
+    )
+    second = FakeNic(primary="10.240.8.4", subnet="10.240.8.0/24")
+    return SimulatedNode(cloud=cloud, further_nics={POD_NIC: second}, **settings)
+
+
+def want(node: SimulatedNode, subnet: SubnetID | None) -> None:
+    """A person changes the pool's spec."""
+    node.pools.edit_spec(nic=None if subnet is None else {"subnet": subnet})
+    node.reconciler.pool_seen(node.pools.shown())
+
+
+def addresses(node: SimulatedNode) -> set[str]:
+    """The networks that the pool's addresses are of."""
+    return {f"{slot.address}".rpartition(".")[0] for slot in node.stored.ledger.slots}
+
+
+def is_on(node: SimulatedNode, nic: NicID, network: str) -> bool:
+    return node.status.get("nicID") == nic and addresses(node) == {network} and bool(node.counts.free)
+
+
+async def moved(node: SimulatedNode) -> None:
+    await node.until(lambda: is_on(node, POD_NIC, "10.240.8"))
+
+
+async def test_the_pool_is_on_the_nic_in_the_subnet_that_the_spec_names() -> None:
+    async with node_with_two_nics().running() as node:
+        await node.until(lambda: bool(node.counts.free))
+        want(node, PODS)
+        await moved(node)
+        facts = [node.status[key] for key in ("subnetID", "macAddress", "primaryIP", "nodeIP")]
+        assert facts == [PODS, "00:0d:3a:1b:c7:22", "10.240.8.4", "10.240.0.4"]
+        table = node.datapath.tables[-1]
+        assert (table.uplink_mac, str(table.primary)) == ("00:0d:3a:1b:c7:22", "10.240.8.4")
+        assert (table.node_nic, str(table.node_address)) == (node.state.identity.node_nic, "10.240.0.4")
+        await node.add("a")
+        assert str(node.state.link.primary) == "10.240.0.4"
+        assert node.condition(PENDING)["reason"] == "NicAsWanted"
+
+
+@pytest.mark.parametrize(("labels", "nic"), [({"pool": "blue"}, POD_NIC), ({"pool": "green"}, NIC_ID), ({}, NIC_ID)])
+async def test_the_charts_rules_choose_by_the_nodes_labels(labels: dict[str, str], nic: str) -> None:
+    node = node_with_two_nics(pod_subnets=RULES)
+    node.pools.node["metadata"]["labels"] = labels
+    async with node.running():
+        await node.until(lambda: bool(node.counts.free) and node.status.get("nicID") == nic)
+
+
+async def test_the_spec_overrules_the_labels() -> None:
+    node = node_with_two_nics(pod_subnets=RULES)
+    node.pools.node["metadata"]["labels"] = {"pool": "blue"}
+    async with node.running():
+        await moved(node)
+        want(node, IDENTITY.subnet_id)
+        await node.until(lambda: is_on(node, NIC_ID, "10.240.0"))
+        assert node.status.get("nodeIP") is None
+
+
+async def test_what_is_missing_is_said_with_the_commands_and_looked_for_again() -> None:
+    node = node_with_two_nics()
+    nic = node.cloud.pod_nics.pop(PODS)
+    async with node.running():
+        await node.until(lambda: bool(node.counts.free))
+        want(node, PODS)
+        await node.until(lambda: node.condition("Ready")["reason"] == "NicMissing")
+        message = node.condition("Ready")["message"]
+        assert f"az network nic create --resource-group g --name vm1-pods --subnet {PODS}" in message
+        assert "az vm nic add --resource-group g --vm-name vm1 --nics vm1-pods" in message
+        node.cloud.pod_nics[PODS] = nic
+        await moved(node)
+
+
+async def test_pods_keep_their_nic_and_the_pool_says_which_are_in_the_way() -> None:
+    async with node_with_two_nics().running() as node:
+        await node.until(lambda: bool(node.counts.free))
+        await node.add("a")
+        want(node, PODS)
+        await node.until(lambda: node.condition(PENDING)["status"] == "True")
+        reported = node.condition(PENDING)
+        assert reported["reason"] == "PodsRunning"
+        assert reported["message"] == (
+            f"a pool in subnet {PODS} is wanted, but 1 pod of this node has its address in subnet "
+            f"{IDENTITY.subnet_id}: pod default/a. They keep their network, and new pods get addresses there too. "
+            "Drain the node (kubectl drain vm1 --ignore-daemonsets --delete-emptydir-data) and delete the pods "
+            "that are left there, or reboot it: the pool moves as soon as no pod is left"
+        )
+        assert [one.message for one in node.events.published if one.reason == PENDING] == [reported["message"]]
+        await node.add("b")
+        assert addresses(node) == {"10.240.0"}
+        await node.delete("a")
+        await node.delete("b")
+        await moved(node)
+        assert node.condition(PENDING)["status"] == "False"
+
+
+async def test_a_pod_that_comes_while_azure_is_asked_keeps_the_pool_where_it_is() -> None:
+    async with node_with_two_nics().running() as node:
+        await node.until(lambda: bool(node.counts.free))
+        asked = node.cloud.identify
+
+        async def identify(subnet: SubnetID) -> Any:
+            identity = await asked(subnet)
+            await node.add("a")
+            return identity
+
+        node.cloud.identify = identify  # type: ignore[method-assign]
+        want(node, PODS)
+        await node.until(lambda: node.condition(PENDING)["status"] == "True")
+        assert node.status["nicID"] == NIC_ID
+
+
+async def test_the_next_agent_moves_nothing_either() -> None:
+    """It knows from the pool's status on which NIC the pods are; after a reboot there are none."""
+    async with node_with_two_nics().running() as node:
+        await node.until(lambda: bool(node.counts.free))
+        want(node, PODS)
+        await moved(node)
+        await node.add("a")
+    want(node, None)
+    async with SimulatedNode(before=node).running() as successor:
+        await successor.until(lambda: successor.condition(PENDING)["status"] == "True")
+        assert successor.status["nicID"] == POD_NIC
+        assert addresses(successor) == {"10.240.8"}
+        await successor.add("b")
+    async with SimulatedNode(before=successor, rebooted=True).running() as rebooted:
+        await rebooted.until(lambda: is_on(rebooted, NIC_ID, "10.240.0"))
+
+
+async def test_while_nobody_knows_where_the_pods_are_their_kernel_stays_as_it_is() -> None:
+    """The API server is silent, which alone knows the spec and where the pool was."""
+    async with node_with_two_nics().running() as node:
+        await node.until(lambda: bool(node.counts.free))
+        want(node, PODS)
+        await moved(node)
+        await node.add("a")
+    node.pools.silent, tables = True, len(node.datapath.tables)
+    async with SimulatedNode(before=node).running() as successor:
+        await asyncio.sleep(60.0)
+        assert len(successor.datapath.tables) == tables
+        assert addresses(successor) == {"10.240.8"}
+        successor.pools.silent = False
+        await successor.until(lambda: successor.state.ready and len(successor.datapath.tables) > tables)
+        assert successor.datapath.tables[-1].node_nic is not None
+
+
+async def test_pods_are_served_while_azure_is_silent() -> None:
+    async with node_with_two_nics().running() as node:
+        await node.until(lambda: bool(node.counts.free))
+        want(node, PODS)
+        await moved(node)
+        await node.add("a")
+    node.cloud.silent = True
+    async with SimulatedNode(before=node).running() as successor:
+        await successor.until(lambda: successor.state.ready)
+        assert str(successor.state.link.primary) == "10.240.0.4"
+        await successor.add("b")
