@@ -80,6 +80,7 @@ e2e-full: $(READY) ## The image twice, all scenarios and a soak in both modes, m
 	$(BOX) scenarios -v -k "not ($(APART))"
 	$(BOX) down
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 21-100
+	PYTHONPATH=operator:e2e $(BIN)/python -m simulation mixed --seeds 1-10
 
 .PHONY: soak
 soak: $(READY) ## Pods that come and go on the box while faults happen, by a seed; half an hour, or ARGS="--minutes 5 --mode bridge --seed 7"

@@ -32,7 +32,7 @@
     GET    /settings   PUT /settings      {operation_duration_s}
     POST   /events                        {vm, kind, in_seconds} a scheduled event
     GET    /calls                         requests by operation
-    GET    /writes                        {since} every PUT of a NIC, refused ones included
+    GET    /writes                        {since} every PUT of a NIC or of a scale set's instance, refused ones included
     GET    /changes                       {since} every change of addresses, as JSON lines
 
 Load balancers, public IPs, NAT gateways, further NICs: see `fakeazure.adminbalancers`. Identities and roles: see

@@ -307,7 +307,8 @@ class Writes(Message):
 
     def run(self, azure: "FakeAzure") -> Any:
         return [
-            {"at": call.at, "nic": call.resource, "status": call.status} for call in azure.history.writes[self.since :]
+            {"at": call.at, "nic": call.resource, "operation": call.operation, "status": call.status}
+            for call in azure.history.writes[self.since :]
         ]
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from fakeazure import FakeAzure
 from simulation.pace import AzureClock
-from simulation.plan import AZURE_FILE, AzureFacts, Machine, Run
+from simulation.plan import AZURE_FILE, AzureFacts, Machine, Run, Scenario
 
 AUDIENCE = "https://management.azure.com"
 CONTROLLER = "controller"
@@ -23,7 +23,7 @@ async def serve(run: Run) -> None:
     azure.add_vnet("management", "192.168.0.0/16", subnets={CONTROLLER: "192.168.0.0/24"})
     azure.add_vm(CONTROLLER, subnet=CONTROLLER)  # elsewhere: all that is used in the nodes' VNet is theirs
     azure.pin_caller(CONTROLLER)
-    machines = {name: _machine(azure, name) for name in scenario.node_names}
+    machines = {name: _machine(azure, scenario, name) for name in scenario.node_names}
     later_token, _ = azure.identity.issue(azure.add_identity("later"), audience=AUDIENCE)
     socket = run.directory / "azure.sock"
     async with azure.serve(admin_socket=socket, directory=run.directory) as endpoints:
@@ -34,10 +34,11 @@ async def serve(run: Run) -> None:
         await asyncio.Event().wait()
 
 
-def _machine(azure: FakeAzure, name: str) -> Machine:
-    vm = azure.add_vm(name)
+def _machine(azure: FakeAzure, scenario: Scenario, name: str) -> Machine:
+    shape, index = scenario.shape_of(name)
+    vm = shape.make(azure, name, index)
     token, _ = azure.identity.issue(azure.identity.principals[vm.principal_id], audience=AUDIENCE)
-    nic = azure.nic_record(f"{name}-nic")
+    nic = azure.network.nics[vm.nic_ids[0].lower()]
     return Machine(
         resource_id=vm.id,
         vm_id=vm.guid,

@@ -19,6 +19,7 @@ from simulation.cluster import Cluster, new_directory
 from simulation.measures import beside_the_budget, beside_the_demand, beside_the_honest, took_s
 from simulation.plan import PRESETS, Scenario, seeded
 from simulation.run import Outcome, Simulation
+from simulation.shapes import mixed
 
 OUTPUT = REPOSITORY / "build" / "simulation"
 DESCRIPTION = (
@@ -52,7 +53,12 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, metavar="N", help="let things go wrong, in the order of this seed")
     parser.add_argument("--seeds", metavar="FIRST-LAST", help="one run for each of these seeds, until one fails")
     parser.add_argument("--keep", action="store_true", help="keep the logs of a run that went well")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    try:
+        mixed(options.mix or "vm")
+    except ValueError as error:
+        parser.error(str(error))
+    return options
 
 
 def _dashed(name: str) -> str:

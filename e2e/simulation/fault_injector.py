@@ -16,6 +16,8 @@ from simulation.faults import PAUSE_S, Fault
 from simulation.plan import RUN_FILE, AzureFacts, Run, gone_file, replace_machine
 
 AGAIN_S = 0.2
+WRITES = "*.put"
+"""Of NICs, and of instances of scale sets."""
 LEASE = "azure-cni-controller"
 QUIET_S = 0.3
 """Real seconds in which a node that goes away lets go of its pool."""
@@ -67,15 +69,15 @@ class FaultInjector:
             rival.kill()
 
     async def _azure_fault(self, *, effect: str, times: int) -> None:
-        await self.azure.call("POST", "/faults", kind=effect, times=times)
+        await self.azure.call("POST", "/faults", kind=effect, operation=WRITES, times=times)
 
     async def _throttle(self, *, seconds: int) -> None:
-        await self.azure.call("POST", "/faults", kind="throttle", operation="nic.put", seconds=seconds)
+        await self.azure.call("POST", "/faults", kind="throttle", operation=WRITES, seconds=seconds)
 
     async def _fill_subnet(self, *, seconds: int, late: bool) -> None:
         """No address is left for that long: each growth is refused, at once or at its end."""
         kind = "subnet-full-late" if late else "subnet-full"
-        await self.azure.call("POST", "/faults", kind=kind, operation="nic.put", seconds=seconds)
+        await self.azure.call("POST", "/faults", kind=kind, operation=WRITES, seconds=seconds)
 
     async def _kill_controller(self, *, which: int, seconds: float) -> None:
         await self._kill(self.controllers[which], seconds)
@@ -146,7 +148,7 @@ class FaultInjector:
         for name in names:
             await self._insist("DELETE", f"/api/v1/nodes/{name}")
             await self._insist("DELETE", f"{GROUP}/nodeippools/{name}")
-            await self.azure.call("DELETE", f"/vms/{name}", keep_nic=keep_nic)
+            await self.azure.call("DELETE", f"/vms/{self.run.scenario.vm_of(name)}", keep_nic=keep_nic)
 
     async def _take(self, *, count: int) -> None:
         answer = await self.azure.call("POST", "/take", count=count)

@@ -51,9 +51,12 @@ def schedule(scenario: Scenario, seed: int) -> list[Fault]:
 
 
 def _facts(kind: str, scenario: Scenario, chance: random.Random, gone: set[str]) -> dict[str, Any]:
-    if kind in {"delete-nodes", "replace-nodes"}:  # each node once
-        left = [name for name in scenario.node_names if name not in gone]
-        names = chance.sample(left, min(len(left) - 1, chance.randint(1, 2)))
+    if kind in {
+        "delete-nodes",
+        "replace-nodes",
+    }:  # each node once, and no instance of a scale set: its NIC goes with it
+        left = [name for name in scenario.node_names if name not in gone and scenario.shape_of(name)[0].replaced]
+        names = chance.sample(left, min(max(0, len(left) - 1), chance.randint(1, 2)))
         gone.update(names)
         if kind == "replace-nodes":
             return {"names": names, "away_s": chance.choice((1.0, 15.0, 40.0))}

@@ -21,6 +21,8 @@ PREFIX = "/registry/azure-cni.io/"
 POLL_S = 0.15
 NO_WRITE = "None"
 """What a request wants that is for no write."""
+OF_INSTANCE = "instance.put"
+"""How the fake counts a write of a scale set's instance, by which its NIC changes."""
 GRACE_REAL_S = 1.0
 """How late an event may reach us on a busy machine."""
 
@@ -129,7 +131,7 @@ class History:
             if deleted:
                 self.pools.pop(name, None)
             elif self.pools.setdefault(name, Pool()).see(at_s, status):
-                self.judge.write_granted(at_s, _name(status.get("nicID", "")))
+                self.judge.write_granted(at_s, _written(status.get("nicID", "")))
         elif kind == "vnetquotas":
             entries = {
                 key: Entry(int(entry["count"]), str(entry.get("nic", "")))
@@ -162,7 +164,10 @@ class History:
         self.changes += len(lines)
         async with azure.get(f"http://azure/writes?since={self.writes}") as response:
             for write in (written := await response.json()):
-                self.judge.nic_written(write["at"] - self.pace.origin_utc_s, write["nic"].lower())
+                at_s, name = write["at"] - self.pace.origin_utc_s, write["nic"].lower()
+                self.judge.nic_written(at_s, name)
+                if write["operation"] == OF_INSTANCE:
+                    self.judge.instance_written(at_s, name)
         self.writes += len(written)
         async with azure.get("http://azure/calls") as response:
             self.calls = Counter(await response.json())
@@ -175,9 +180,14 @@ class History:
                 on_nics=self.judge.on_nics,
                 allocated=sum(pool.allocated for pool in self.pools.values()),
                 assigned=sum(pool.assigned for pool in self.pools.values()),
-                writes=self.calls["nic.put"],
+                writes=self.nic_writes,
             )
         )
+
+    @property
+    def nic_writes(self) -> int:
+        """Writes that Azure got: of NICs, and of scale sets' instances for theirs."""
+        return self.calls["nic.put"] + self.calls[OF_INSTANCE]
 
 
 async def _revision(etcd: aiohttp.ClientSession, url: str) -> int:
@@ -189,11 +199,13 @@ def _text64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def _name(nic_id: str) -> str:
-    return nic_id.rsplit("/", 1)[-1].lower()
+def _written(nic_id: str) -> str:
+    """What is written when that NIC changes, as the fake names it: the NIC, or its instance as SET_NUMBER."""
+    names = nic_id.strip("/").lower().split("/")[7::2]
+    return "_".join(names[:2]) if len(names) > 1 else "".join(names)
 
 
 def _label(nic_id: str) -> str:
-    """`GROUP/NAME` of a NIC's resource id, as the ledger writes it."""
+    """`GROUP/NAME` of a NIC's resource id, or `GROUP/SET/NUMBER/NAME`, as the ledger writes it."""
     parts = nic_id.strip("/").split("/")
-    return f"{parts[3]}/{parts[7]}".lower()
+    return "/".join((parts[3], *parts[7::2])).lower()

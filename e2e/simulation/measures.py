@@ -46,7 +46,7 @@ def budget_s(outcome: Outcome) -> float:
     those that have it and those that want it. How many writes that takes cannot be known before, so all that were made
     count: the budget must have been used as long as anybody waited.
     """
-    scenario, written = outcome.run.scenario, outcome.history.calls["nic.put"]
+    scenario, written = outcome.run.scenario, outcome.history.nic_writes
     if not scenario.hungry:
         return MINUTE_S * scenario.nodes / scenario.writes_per_minute
     late_s = scenario.late_s - began_s(outcome)

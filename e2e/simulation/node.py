@@ -16,10 +16,11 @@ from azure.core.credentials import AccessToken
 
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.azure.arm import Arm
-from azure_cni.azure.arm_nic import ArmNic
 from azure_cni.azure.endpoints import cloud_named
 from azure_cni.azure.imds import Imds
 from azure_cni.azure.instance_document import ImdsAddress, ImdsInterface, Instance
+from azure_cni.azure.instance_gate import InstanceGate
+from azure_cni.azure.nics import nic_at
 from azure_cni.azure.throttle_gate import ThrottleGate
 from azure_cni.azure.vm_identity import ArmVmIdentity
 from azure_cni.errors import AzureCniError
@@ -30,6 +31,7 @@ from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.events import KubeEvents
 from azure_cni.kube.nodes import KubeNode
 from azure_cni.kube.pools import KubePools
+from azure_cni.model.nic import Adopt
 from azure_cni.node.assembly import Node
 from azure_cni.node.node_settings import NodePorts, NodeSettings
 from azure_cni.node.pool.reservation_request import ControllerGrants
@@ -126,6 +128,7 @@ class SimulationNode:
             Issued(machine.token),
             meter=Unmeasured(),
             gate=ThrottleGate(monotonic=clock.boottime_s),
+            instance_gate=InstanceGate(monotonic=clock.boottime_s),
             ca_file=azure.ca_file,
         )
         self._memory = Memory()
@@ -181,7 +184,9 @@ class SimulationNode:
 def _ports(kube: KubeClient, arm: Arm, clock: NodeClock, memory: Memory, *, name: str, machine: Machine) -> NodePorts:
     return NodePorts(
         cloud=ArmVmIdentity(Told(name, machine), arm),
-        nic_of=lambda who: ArmNic(arm, who.nic_id, chance=random.SystemRandom()),
+        nic_of=lambda who: nic_at(
+            arm, who.nic_id, chance=random.SystemRandom(), adopt=Adopt.PLAIN, shrink_scale_sets=True
+        ),
         grants=ControllerGrants(),
         pools=KubePools(kube, node_name=name),
         node=KubeNode(kube, node_name=name),

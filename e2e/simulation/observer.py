@@ -32,6 +32,39 @@ class Violation:
         return f"at {self.at_s:.1f} s: {self.rule}: {self.what}"
 
 
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket of Azure's: `most` writes at once after a pause, and `per_minute`. It is full at first."""
+
+    most: int
+    per_minute: int
+    _tokens: float = field(init=False)
+    _at_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._tokens = float(self.most)
+
+    def take(self, at_s: float) -> bool:
+        """One write; False when it was one too many."""
+        gained = max(0.0, at_s - self._at_s) * self.per_minute / MINUTE_S
+        self._tokens = min(float(self.most), self._tokens + gained)
+        self._at_s = max(self._at_s, at_s)
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+def instance_bucket() -> Bucket:
+    """Of one instance of a scale set (Azure documentation, compute throttling limits, as the next)."""
+    return Bucket(most=12, per_minute=4)
+
+
+def subscription_bucket() -> Bucket:
+    """Of all instances of scale sets in a subscription and region."""
+    return Bucket(most=1500, per_minute=500)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A line of the ledger: that many addresses for the NIC of that name."""
@@ -71,6 +104,8 @@ class Judge:
         self._on_nics = 0
         self._granted_writes: dict[str, list[float]] = defaultdict(list)
         self._writes: dict[str, list[float]] = defaultdict(list)
+        self._instances: dict[str, Bucket] = defaultdict(instance_bucket)
+        self._of_subscription = subscription_bucket()
         self._lately: deque[float] = deque()
         self._unjudged: deque[tuple[float, str, int]] = deque()
         """Writes that a grant may still become known for: when, of which NIC, and how many it had then."""
@@ -145,6 +180,14 @@ class Judge:
                 f"and {self.most_in_a_minute} with those that come late"
             )
             self._wrong(at_s, "the write budget", words)
+
+    def instance_written(self, at_s: float, instance: str) -> None:
+        """That write was of an instance of a scale set: Azure has a bucket for it, and one for all of them."""
+        if not self._instances[instance].take(at_s):
+            self._wrong(at_s, "Azure's limit of an instance", f"a write of {instance} for which Azure has no token")
+        if not self._of_subscription.take(at_s):
+            words = f"a write of {instance}, and all instances together have no token left"
+            self._wrong(at_s, "Azure's limit of a subscription", words)
 
     def _look_at_writes(self, now_s: float) -> None:
         while self._unjudged and self._unjudged[0][0] + self._grace_s <= now_s:

@@ -7,6 +7,7 @@ import msgspec
 
 from simulation.observer import PER_NIC
 from simulation.pace import Pace
+from simulation.shapes import Shape, mixed
 
 EARLY = 4
 """Tenths of all pods, where some nodes are hungry."""
@@ -55,6 +56,26 @@ class Scenario:
         ),
     )
 
+    mix: str = field(
+        default="vm",
+        metadata=_help("what the nodes are, by turns, with commas between: vm, uniform (instances of a scale set)"),
+    )
+
+    def shape_of(self, name: str) -> tuple[Shape, int]:
+        """What the node of that name is, and its place in the run."""
+        shapes, index = mixed(self.mix), int(name.rpartition("-")[2]) - 1
+        return shapes[index % len(shapes)], index
+
+    def vm_of(self, name: str) -> str:
+        """The node's machine, as the fake names it."""
+        shape, index = self.shape_of(name)
+        return shape.vm(name, index)
+
+    def nic_of(self, name: str) -> str:
+        """The node's NIC, as the ledger names it."""
+        shape, index = self.shape_of(name)
+        return shape.nic(name, index)
+
     @property
     def node_names(self) -> list[str]:
         return [f"node-{number:04}" for number in range(1, self.nodes + 1)]
@@ -101,6 +122,7 @@ class Scenario:
 
 PRESETS = {
     "ci": Scenario("ci", nodes=40, demand=1250, limit=1000, writes_per_minute=30, speed=20.0),
+    "mixed": Scenario("mixed", nodes=20, demand=500, limit=400, writes_per_minute=30, speed=20.0, mix="vm,uniform"),
     "full": Scenario("full", nodes=640, demand=20_000, start_s=60.0, rest_s=1800.0),
     "many": Scenario("many", nodes=2000, demand=16_000, start_s=300.0, rest_s=1800.0),
     "dense": Scenario("dense", nodes=64, demand=16_000, rest_s=1800.0),

@@ -29,7 +29,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield f"  granted less, because     {', '.join(f'{count} nodes {why}' for why, count in reasons.items()) or 'none'}"
     took, allowed = took_s(outcome), budget_s(outcome)
     yield f"  time to the last address  {took:.0f} s; the budget allows {allowed:.0f} s: {took / allowed:.2f} of it"
-    yield f"  NIC writes                {history.calls['nic.put']}, of which one a node is {scenario.nodes}"
+    yield f"  NIC writes                {history.nic_writes}, of which one a node is {scenario.nodes}"
     yield (
         f"  in the busiest minute     expected at most {scenario.writes_per_minute} granted, "
         f"{history.judge.most_in_a_minute} with late ones; seen {busiest_minute(outcome)}"

@@ -21,7 +21,6 @@ UP_S = 60.0
 LOOK_S = 0.1
 PROGRESS_S = 30.0
 """Real seconds between two lines about a run that takes its time."""
-GROUP_OF_NICS = "azbox"
 
 
 @dataclass(slots=True)
@@ -144,7 +143,7 @@ class Simulation:
             pool, demand = self.history.pools.get(name), scenario.demand_of(index)
             if pool is None or not pool.settled:
                 return f"{name} is not settled: {pool}"
-            if pool.allocated != judge.held_by(f"{GROUP_OF_NICS}/{name}-nic"):
+            if pool.allocated != judge.held_by(scenario.nic_of(name)):
                 return f"{name} says it has {pool.allocated}, Azure says otherwise"
             idle += pool.allocated - pool.assigned
             if pool.allocated < demand:

@@ -54,6 +54,13 @@ def test_each_option_says_what_it_is_for(capsys):
         assert option.metadata["help"] in reported
 
 
+def test_shapes_that_are_none_are_named(capsys):
+    with pytest.raises(SystemExit):
+        cli._options(["ci", "--mix", "vm,vmm"])
+    assert "cannot mix 'vmm': the shapes of nodes are vm, uniform" in capsys.readouterr().err
+    assert cli._again(cli._options(["mixed", "--mix", "uniform"]), 3) == "make simulate ARGS='mixed --mix uniform'"
+
+
 async def test_a_run_that_breaks_off_has_failed_and_is_reported(tmp_path):
     outcome = await cli._judged(BreaksOff(), tmp_path / "run.log")
 

@@ -24,6 +24,16 @@ def test_twenty_seeds_hold_every_kind():
     assert {fault.kind for seed in range(1, 21) for fault in schedule(SCENARIO, seed)} == set(WORKS)
 
 
+def test_no_node_goes_whose_nic_goes_with_it():
+    """The fake's side door keeps the NICs of deleted machines, and makes others: of no instance of a scale set."""
+    mixed = seeded(PRESETS["mixed"])
+    names = [name for seed in range(1, 41) for fault in schedule(mixed, seed) for name in fault.facts.get("names", ())]
+    assert names
+    assert all(int(name.rpartition("-")[2]) % 2 for name in names)
+    for name in names:
+        assert (mixed.vm_of(name), mixed.nic_of(name)) == (name, f"azbox/{name}-nic")
+
+
 def test_no_node_is_deleted_or_replaced_twice():
     for seed in range(1, 21):
         gone = [name for fault in schedule(SCENARIO, seed) for name in fault.facts.get("names", ())]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -12,6 +15,7 @@ from fakeazure.changelog import Call
 from simulation.history import History, Pool
 from simulation.observer import Judge
 from simulation.pace import Pace
+from simulation.plan import PRESETS
 
 ASKED = {"requested": 4, "requestID": 7, "writeIntent": "Grow", "granted": 0, "grantedFor": 6}
 
@@ -63,3 +67,43 @@ async def test_writes_are_read_once_each_from_azures_side(tmp_path: Path):
     assert [str(one) for one in history.judge.violations] == [
         "at 5.0 s: a grant for each write: write 2 of vm1-nic, with 1 grants"
     ]
+
+
+async def test_each_machine_of_a_mix_is_known_by_the_names_that_azure_and_the_ledger_have(tmp_path: Path):
+    """What a pool, the ledger and Azure say of one NIC is about the same one, and writes of instances are judged."""
+    azure, pace = FakeAzure(seed=1), Pace.starting_now(1.0)
+    azure.add_vnet(subnets={"nodes": "10.240.0.0/27"})
+    mix = replace(PRESETS["mixed"], nodes=4)
+    machines = {}
+    for name in mix.node_names:
+        shape, index = mix.shape_of(name)
+        machines[name] = shape.make(azure, name, index)
+    assert [azure.vm(mix.vm_of(name)) for name in mix.node_names] == list(machines.values())
+    history = History(pace, Judge(limit=100, grace_s=1.0, writes_per_minute=100))
+    for name, vm in machines.items():
+        azure.outside.appear(vm.nic, count=3)
+        history._object_changed(_event("nodeippools", name, {**ASKED, "grantedFor": 7, "nicID": vm.nic_ids[0]}))
+        put = "instance.put" if vm.scale_set else "nic.put"
+        for _ in range(13 if name == mix.node_names[1] else 1):
+            azure.history.record(Call(pace.origin_utc_s + 5.0, put, vm.name if vm.scale_set else vm.nic, "", 200))
+    socket = tmp_path / "admin.sock"
+    async with (
+        azure.serve(admin_socket=socket),
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(socket))) as session,
+    ):
+        await history._read_azure(session)
+    assert [history.judge.held_by(mix.nic_of(name)) for name in mix.node_names] == [3, 3, 3, 3]
+    history.judge.look(60.0)
+    found = {
+        (one.rule, one.what.partition(" of ")[2].partition(" ")[0].rstrip(",")) for one in history.judge.violations
+    }
+    assert ("Azure's limit of an instance", "nodes_1") in found
+    assert {what for rule, what in found if rule == "a grant for each write"} == {"nodes_1"}
+
+
+def _event(kind: str, name: str, status: dict[str, object]) -> dict[str, object]:
+    """As etcd shows a new version of an object."""
+    key, value = (base64.b64encode(text.encode()).decode() for text in (
+        f"/registry/azure-cni.io/{kind}/{name}", json.dumps({"status": status}),
+    ))  # fmt: skip
+    return {"kv": {"key": key, "value": value}}

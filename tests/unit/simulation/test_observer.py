@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from simulation.observer import Entry, Judge
+from fakeazure.throttling import COMPUTE_UPDATE_VM
+from simulation.observer import Entry, Judge, instance_bucket, subscription_bucket
 
 
 @pytest.fixture
@@ -159,3 +160,32 @@ def test_more_writes_in_a_minute_than_the_budget_allows_with_some_patience(judge
         judge.write_granted(0.0, f"nic-{number}")
         judge.nic_written(number * 1.0, f"nic-{number}")
     assert rules(judge) == ["the write budget"]
+
+
+def test_the_buckets_of_instances_are_azures():
+    for bucket, limit in zip((instance_bucket(), subscription_bucket()), COMPUTE_UPDATE_VM, strict=True):
+        assert (bucket.most, bucket.per_minute) == (limit.size, pytest.approx(limit.per_s * 60))
+
+
+def test_an_instance_is_written_more_often_than_azure_allows(judge):
+    for _ in range(12):
+        judge.instance_written(10.0, "nodes_1")
+    for at_s in (25.0, 40.0, 55.0, 70.0):
+        judge.instance_written(at_s, "nodes_1")
+    judge.instance_written(70.0, "nodes_2")
+    assert rules(judge) == []
+
+    judge.instance_written(70.0, "nodes_1")
+    assert rules(judge) == ["Azure's limit of an instance"]
+
+
+def test_all_instances_are_written_more_often_than_azure_allows(judge):
+    for number in range(1500):
+        judge.instance_written(10.0, f"nodes_{number}")
+    assert rules(judge) == []
+
+    judge.instance_written(10.1, "nodes_9999")
+    assert rules(judge) == ["Azure's limit of a subscription"]
+    for number in range(499):
+        judge.instance_written(70.1, f"nodes_{number}")
+    assert rules(judge) == ["Azure's limit of a subscription"]
