@@ -98,11 +98,9 @@ FROM base AS root
 COPY --from=cni /azure-cni /usr/libexec/azure-cni/azure-cni
 COPY --from=venv /opt/azure-cni /opt/azure-cni
 COPY operator/image_root/ /tmp/image_root/
-RUN set -eu; \
-    python3 -B /tmp/image_root/trim.py; \
-    /opt/azure-cni/bin/python -B /tmp/image_root/check.py; \
-    rm -r /tmp/image_root; \
-    echo "$(du -xsm / | cut -f1) MiB unpacked, of them $(du -sm /opt/azure-cni | cut -f1) the agent and its packages"
+RUN ["python3", "-B", "/tmp/image_root/trim.py"]
+# Without a shell, which is gone by now.
+RUN ["/opt/azure-cni/bin/python", "-B", "/tmp/image_root/check.py", "--remove"]
 
 # ---- the image: one layer, as a layer on top of another cannot make it smaller
 FROM scratch

@@ -2,13 +2,15 @@
 
 The Dockerfile runs it with the agent's own Python after trim.py, so an image that lacks something is never built: every
 module of the product can be imported, every Python extension finds its libraries, every module has bytecode that is
-used whatever the times of the files, nft runs, and there are certificate authorities.
+used whatever the times of the files, nft runs, there are certificate authorities, and there is no shell. As there is
+none, this is also what takes the build's own files away (`--remove`).
 """
 
 import ctypes
 import importlib
 import importlib.util
 import pkgutil
+import shutil
 import ssl
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from types import ModuleType
 import azure_cni
 
 DIRECTORIES = (Path("/opt/azure-cni/lib"), *Path("/usr/lib").glob("python3.*"))
+ABSENT = ("sh", "bash", "dash", "busybox", "perl", "apt", "apt-get", "dpkg", "pip", "tar", "curl", "wget")
+"""What whoever got into a container would use first."""
 UNCHECKED = 1  # flags of a .pyc file: found by its hash, which is never compared (PEP 552)
 
 
@@ -29,8 +33,11 @@ def main() -> int:
     if not ssl.create_default_context().cert_store_stats()["x509_ca"]:
         faults.append("there are no certificate authorities")
     faults += program_faults("nft", "--version")
+    faults += presence_faults(ABSENT)
     for fault in faults:
         print(f"cannot build: {fault}", file=sys.stderr)
+    if "--remove" in sys.argv[1:]:
+        shutil.rmtree(Path(__file__).parent)
     return 1 if faults else 0
 
 
@@ -75,6 +82,13 @@ def program_faults(*command: str) -> Iterator[str]:
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         yield f"{command[0]} cannot run: {error}"
+
+
+def presence_faults(programs: Iterable[str]) -> Iterator[str]:
+    """Those of these programs that are there."""
+    for name in programs:
+        if found := shutil.which(name):
+            yield f"program {found} is there, and nothing in the image calls it"
 
 
 if __name__ == "__main__":

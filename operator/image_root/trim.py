@@ -1,9 +1,12 @@
 """Removes from the root directory of the image whatever agent and controller do not need at run time.
 
-The Dockerfile runs it as the last step before that directory becomes the image, on whichever Debian it began with;
-check.py then finds out whether anything is missing. A Debian package stays if `KEEP` names it or if it owns a shared
-library that a program or a Python extension of the image loads. dpkg removes the others, and at last itself, so that
-the list of packages in the image (/var/lib/dpkg/status) stays true: vulnerability scanners read it.
+The Dockerfile runs it before that directory becomes the image, on whichever Debian it began with; check.py then finds
+out whether anything is missing. A Debian package stays if `KEEP` names it or if it owns a shared library that a program
+or a Python extension of the image loads. dpkg removes the others, and at last itself, so that the list of packages in
+the image (/var/lib/dpkg/status) stays true: vulnerability scanners read it.
+
+There is no shell and no tool for one: neither agent nor controller calls any, and whoever got into their container
+would use them first. `kubectl debug` brings its own.
 """
 
 import re
@@ -19,8 +22,6 @@ KEEP = (
     "python3", "python3-minimal", "python3.[0-9]*[0-9]", "python3.[0-9]*-minimal",
     # What they read: authorities and settings of TLS, names of users, protocols and media types.
     "base-files", "base-passwd", "ca-certificates", "libc-bin", "libc6", "media-types", "netbase", "openssl",
-    # A shell with the usual tools: `kubectl exec` and `kubectl cp`.
-    "coreutils", "dash", "findutils", "grep", "sed", "tar",
 )  # fmt: skip
 
 # Of Python's own library: tests, teaching, the texts of help(), installers. And what loads a shared library that
@@ -43,7 +44,7 @@ PROGRAMS = (
 # What is left of packages, kept or not: programs without what they call, texts for people, character sets beside
 # Unicode, caches, logs.
 LEFTOVERS = (
-    "etc/alternatives", "usr/bin/awk", "usr/bin/nawk", "usr/bin/pager", "usr/bin/ldd", "usr/bin/tzselect",
+    "etc/alternatives", "usr/bin/awk", "usr/bin/nawk", "usr/bin/pager", "usr/bin/sh", "usr/bin/ldd", "usr/bin/tzselect",
     "usr/bin/zdump", "usr/sbin/rmt", "usr/sbin/update-ca-certificates",
     "usr/lib/*/gconv", "usr/share/bash-completion", "usr/share/gcc", "usr/share/info", "usr/share/lintian",
     "usr/share/locale", "usr/share/man", "etc/localtime", "var/cache/*", "var/lib/apt", "var/lib/dpkg/*-old",

@@ -15,7 +15,15 @@ from image_root import check, trim
 
 @pytest.mark.parametrize(
     "package",
-    ["python3.11", "python3.13", "python3.13-minimal", "libpython3.13-stdlib", "python3-minimal", "nftables", "dash"],
+    [
+        "python3.11",
+        "python3.13",
+        "python3.13-minimal",
+        "libpython3.13-stdlib",
+        "python3-minimal",
+        "nftables",
+        "libc-bin",
+    ],
 )
 def test_what_runs_in_the_image_stays(package: str):
     assert trim.is_kept(package)
@@ -23,7 +31,20 @@ def test_what_runs_in_the_image_stays(package: str):
 
 @pytest.mark.parametrize(
     "package",
-    ["apt", "dpkg", "perl-base", "python3-venv", "python3.13-venv", "python3-pip-whl", "libpython3.13", "tzdata"],
+    [
+        "apt",
+        "bash",
+        "coreutils",
+        "dash",
+        "dpkg",
+        "perl-base",
+        "tar",
+        "python3-venv",
+        "python3.13-venv",
+        "python3-pip-whl",
+        "libpython3.13",
+        "tzdata",
+    ],
 )
 def test_what_nothing_calls_goes_unless_its_libraries_are_loaded(package: str):
     assert not trim.is_kept(package)
@@ -93,3 +114,36 @@ def test_bytecode_that_is_missing_or_depends_on_times_is_found(
 def test_a_program_that_cannot_run_is_named():
     assert list(check.program_faults(sys.executable, "--version")) == []
     assert "missing-program" in next(check.program_faults("missing-program"))
+
+
+def test_a_shell_that_is_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert list(check.presence_faults(["sh", "apt"])) == []
+    (tmp_path / "sh").symlink_to(sys.executable)
+    assert list(check.presence_faults(["sh", "apt"])) == [
+        f"program {tmp_path}/sh is there, and nothing in the image calls it"
+    ]
+
+
+STARTS = frozenset({"run", "Popen", "create_subprocess_exec", "create_subprocess_shell", "system", "check_output"})
+
+
+def test_the_product_starts_no_program_that_the_image_lacks():
+    """The commands for people aside: itself, nft, portmap of the node, and iptables where a Docker host has it."""
+    started = {
+        (str(file.relative_to(REPOSITORY / "operator" / "azure_cni")), ast.unparse(node.args[0]))
+        for file in (REPOSITORY / "operator" / "azure_cni").rglob("*.py")
+        if "commands" not in file.parts
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in STARTS
+        and node.args
+        if ast.unparse(node.func.value) in {"subprocess", "asyncio", "os"} and file.name != "cli.py"
+    }
+    assert started == {
+        ("entrypoints/certificate.py", "sys.executable"),
+        ("host/install.py", "program"),
+        ("linux/docker_firewall.py", "*command"),
+        ("linux/nft.py", "['nft', *arguments]"),
+    }
