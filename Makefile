@@ -151,8 +151,8 @@ rebuild: $(READY) ## What a release consists of, again, of the last commit; AGAI
 	$(RELEASE) --rebuild $(if $(AGAINST),--against $(AGAINST))
 
 .PHONY: sign
-sign: $(READY) ## Sign a release, FOLDER=dist/0.2.0: its sums with KEY=cosign.key, the chart with GPG=FINGERPRINT
-	PYTHONPATH=operator $(BIN)/python -m release.sign "$(FOLDER)" $(if $(KEY),--key "$(KEY)") $(if $(GPG),--gpg "$(GPG)")
+sign: $(READY) ## Sign a release, FOLDER=dist/0.2.0: its sums, and IMAGE=REGISTRY/NAME@DIGEST, with KEY=cosign.key; the chart with GPG=FINGERPRINT
+	PYTHONPATH=operator $(BIN)/python -m release.sign "$(FOLDER)" $(if $(KEY),--key "$(KEY)") $(if $(GPG),--gpg "$(GPG)") $(if $(IMAGE),--image "$(IMAGE)")
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 

@@ -72,19 +72,19 @@ def _bare_buildah(*args: str | os.PathLike[str]) -> list[str]:
 
 def ensure_bases() -> None:
     """Make the base images that Dockerfiles of the project build on, unless they are kept already."""
-    archive = _base_archive()
+    archive = base_archive()
     if not archive.exists():
         with step(f"base image: Debian {SUITE}"):
-            _bootstrap(archive)
+            bootstrap(archive)
     go_root = tools.go_root(tools.ensure_go())
     for name, key, add in (
         (BASE, archive.stem, [(archive, "/")]),
         (GO, f"{archive.stem}-{(go_root / 'VERSION').read_text().split()[0]}", [(go_root, "/usr/local/go")]),
     ):
-        if not _exists(f"{name}:{key}"):
+        if not exists(f"{name}:{key}"):
             with step(f"image {name}"):
                 path = ["--env", "PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
-                _commit(
+                commit(
                     f"{name}:{key}",
                     parent="scratch" if name == BASE else base_reference(),
                     add=add,
@@ -94,13 +94,13 @@ def ensure_bases() -> None:
 
 def base_reference() -> str:
     """The base image with the tag of its content."""
-    return f"{BASE}:{_base_archive().stem}"
+    return f"{BASE}:{base_archive().stem}"
 
 
 def go_reference() -> str:
     """The base image with the Go tool chain."""
     version = (tools.go_root(tools.ensure_go()) / "VERSION").read_text().split()[0]
-    return f"{GO}:{_base_archive().stem}-{version}"
+    return f"{GO}:{base_archive().stem}-{version}"
 
 
 def ensure_pod_images() -> list[Path]:
@@ -111,13 +111,13 @@ def ensure_pod_images() -> list[Path]:
     if not pause.exists():
         with step("image pause"):
             sleep = ["--entrypoint", json.dumps(["/bin/sleep", "2147483647"])]
-            _commit(PAUSE_IMAGE, parent="scratch", add=[(busybox, "/bin/sleep")], config=sleep)
+            commit(PAUSE_IMAGE, parent="scratch", add=[(busybox, "/bin/sleep")], config=sleep)
             _archive(PAUSE_IMAGE, pause)
     digest = hashlib.sha256(f"{tools.KUBERNETES.key} {base_reference()} {POD_PACKAGES}".encode()).hexdigest()[:12]
     pods = CACHE / f"agnhost-{digest}.tar"
     if not pods.exists():
         with step("image agnhost"):
-            _commit(
+            commit(
                 AGNHOST,
                 parent=base_reference(),
                 add=[(tools.path("agnhost"), "/agnhost")],
@@ -138,7 +138,7 @@ def ensure_program_image(name: str, module: tools.Module, program: str) -> Path:
     if not archive.exists():
         with step(f"image {program}"):
             start = ["--entrypoint", json.dumps([f"/{program}"])]
-            _commit(name, parent="scratch", add=[(tools.path(program), f"/{program}")], config=start)
+            commit(name, parent="scratch", add=[(tools.path(program), f"/{program}")], config=start)
             _archive(name, archive)
     for old in set(CACHE.glob(f"image-{program}-*.tar")) - {archive}:
         old.unlink()
@@ -153,15 +153,10 @@ def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfil
 
     """
     settings = package_settings((repository / dockerfile).read_text())
-    run(
-        buildah(
-            "build", "--layers", "--network=host", *settings,
-            f"--build-arg=BASE_IMAGE={base_reference()}", f"--build-arg=GO_IMAGE={go_reference()}",
-            "--file", repository / dockerfile, "--tag", f"{PROJECT}:latest", repository,
-        ),
-        log="image",
-        what="build the image",
-        advice="the Dockerfile's failing step is the last in the log",
+    run_build(
+        "--layers", "--network=host", *settings,
+        f"--build-arg=BASE_IMAGE={base_reference()}", f"--build-arg=GO_IMAGE={go_reference()}",
+        "--file", repository / dockerfile, "--tag", f"{PROJECT}:latest", repository,
     )  # fmt: skip
     facts = json.loads(capture(buildah("inspect", "--type=image", f"{PROJECT}:latest"), what="look at the image"))
     tag = facts["FromImageID"][:12]
@@ -174,9 +169,19 @@ def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfil
         old.unlink()
     check_environment(json.loads(facts["Config"])["config"].get("Env") or ())
     _prune(keep={f"{PROJECT}:latest", name, base_reference(), go_reference(), PAUSE_IMAGE, AGNHOST, COREDNS, TRAEFIK})
-    image = Image(name=name, archive=archive, size=_size(f"{PROJECT}:latest"))
+    image = Image(name=name, archive=archive, size=image_size(f"{PROJECT}:latest"))
     check_size(image)
     return image
+
+
+def run_build(*arguments: str | os.PathLike[str]) -> None:
+    """`buildah build` of a Dockerfile. StepError carries its log."""
+    run(
+        buildah("build", *arguments),
+        log="image",
+        what="build the image",
+        advice="the Dockerfile's failing step is the last in the log",
+    )
 
 
 def export_project(repository: Path, target: Path, *, at: int) -> str:
@@ -189,20 +194,15 @@ def export_project(repository: Path, target: Path, *, at: int) -> str:
 
     """
     name = f"{PROJECT}:export"
-    run(
-        buildah(
-            "build", "--no-cache", "--layers=false", "--network=host", f"--timestamp={at}", "--identity-label=false",
-            *package_settings((repository / "Dockerfile").read_text()),
-            f"--build-arg=BASE_IMAGE={base_reference()}", f"--build-arg=GO_IMAGE={go_reference()}",
-            "--file", repository / "Dockerfile", "--tag", name, repository,
-        ),
-        log="image",
-        what="build the image",
-        advice="the Dockerfile's failing step is the last in the log",
+    run_build(
+        "--no-cache", "--layers=false", "--network=host", f"--timestamp={at}", "--identity-label=false",
+        *package_settings((repository / "Dockerfile").read_text()),
+        f"--build-arg=BASE_IMAGE={base_reference()}", f"--build-arg=GO_IMAGE={go_reference()}",
+        "--file", repository / "Dockerfile", "--tag", name, repository,
     )  # fmt: skip
     facts = json.loads(capture(buildah("inspect", "--type=image", name), what="look at the image"))
     check_environment(json.loads(facts["Config"])["config"].get("Env") or ())
-    check_size(Image(name=name, archive=target, size=_size(name)))
+    check_size(Image(name=name, archive=target, size=image_size(name)))
     capture(buildah("push", "--quiet", name, f"oci:{target}:azure-cni"), what=f"write {target}")
     (manifest,) = json.loads((target / "index.json").read_text())["manifests"]
     return str(manifest["digest"])
@@ -262,12 +262,15 @@ def check_size(image: Image) -> None:
         )
 
 
-def _base_archive() -> Path:
-    digest = hashlib.sha256(f"{SUITE} {BASE_PACKAGES} {platform.machine()}".encode()).hexdigest()[:12]
-    return CACHE / f"base-{digest}.tar"
+def base_archive(architecture: str = "") -> Path:
+    """Where the base is kept, of another architecture by Debian's name, or of this machine's."""
+    said = f"{SUITE} {BASE_PACKAGES} {architecture or platform.machine()}"
+    digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+    return CACHE / f"base-{architecture}{'-' if architecture else ''}{digest}.tar"
 
 
-def _bootstrap(archive: Path) -> None:
+def bootstrap(archive: Path, *, architecture: str = "") -> None:
+    """Make a base, of another architecture by Debian's name where the kernel emulates it."""
     partial = archive.with_suffix(".partial.tar")
     mirror = [os.environ[MIRROR]] if os.environ.get(MIRROR) else []
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -276,19 +279,21 @@ def _bootstrap(archive: Path) -> None:
          '--aptopt=APT::Install-Recommends "false"',
          "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
          "--dpkgopt=path-exclude=/usr/share/locale/*",
-         SUITE, str(partial), *mirror],
+         *([f"--architectures={architecture}"] if architecture else []), SUITE, str(partial), *mirror],
         log="base-image",
         what=f"make a Debian {SUITE} base",
         advice=f"if this machine uses another Debian mirror, name it in {MIRROR}",
     )  # fmt: skip
     partial.replace(archive)
-    for old in set(archive.parent.glob("base-*.tar")) - {archive}:
-        old.unlink()
+    for old in set(archive.parent.glob(f"base-{architecture}*.tar" if architecture else "base-[0-9a-f]*.tar")) - {
+        archive
+    }:
+        if architecture or "-arm64-" not in old.name:
+            old.unlink()
 
 
-def _commit(
-    name: str, *, parent: str, add: Sequence[tuple[Path, str]], config: Sequence[str], script: str = ""
-) -> None:
+def commit(name: str, *, parent: str, add: Sequence[tuple[Path, str]], config: Sequence[str], script: str = "") -> None:
+    """Make an image of files, settings and what a script changes."""
     container = capture(buildah("from", parent), what=f"begin image {name}").strip()
     try:
         for source, target in add:
@@ -310,7 +315,8 @@ def _archive(name: str, path: Path) -> None:
     partial.replace(path)
 
 
-def _exists(name: str) -> bool:
+def exists(name: str) -> bool:
+    """Whether there is an image of that name."""
     return subprocess.run(buildah("inspect", "--type=image", name), capture_output=True, check=False).returncode == 0
 
 
@@ -324,7 +330,8 @@ def _prune(keep: Collection[str]) -> None:
         subprocess.run(buildah("rmi", "--prune"), capture_output=True, check=False)
 
 
-def _size(name: str) -> int:
+def image_size(name: str) -> int:
+    """What an image takes unpacked, bytes."""
     container = capture(buildah("from", name), what="measure the image").strip()
     try:
         script = f'directory=$({shlex.join(_bare_buildah("mount", container))}) && du -sxB1 "$directory"'

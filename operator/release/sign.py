@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from release.artifacts import SUMS
+from release.contents import STATEMENT
 from release.versions import ReleaseError
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -37,10 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--key", help="cosign's private key, a file or the URI of a key store; COSIGN_PASSWORD opens it"
     )
     parser.add_argument("--gpg", help="the fingerprint or mail address of gpg's key for the chart")
+    parser.add_argument("--image", help="in a registry, by digest: signed by --key as well, with lists of contents")
+    parser.add_argument("--plain-http", action="store_true", help="that registry has no TLS")
     options = parser.parse_args(arguments)
     if not (options.key or options.gpg):
         sys.exit("cannot sign: neither --key nor --gpg names a key")
     try:
+        if options.key and options.image:
+            sign_image(options.folder.resolve(), options.key, options.image, plain_http=options.plain_http)
         if options.key:
             print(sign_sums(options.folder.resolve(), options.key))
         if options.gpg:
@@ -58,21 +63,34 @@ def sign_sums(folder: Path, key: str) -> Path:
     """
     if not (folder / SUMS).is_file():
         raise ReleaseError(f"cannot sign: {folder} has no {SUMS}; make release writes it")
-    with tempfile.TemporaryDirectory() as work:
-        settings = Path(work) / "signing-config.json"
-        settings.write_text(json.dumps(NO_SERVICES))
-        words = (
-            "sign-blob",
-            "--yes",
-            "--key",
-            key,
-            "--signing-config",
-            str(settings),
-            "--bundle",
-            str(folder / BUNDLE),
-        )
-        _run([str(REPOSITORY / "e2e" / "box"), "cosign", *words, str(folder / SUMS)], what=f"sign {SUMS}")
+    _cosign("sign-blob", "--bundle", str(folder / BUNDLE), str(folder / SUMS), key=key, what=f"sign {SUMS}")
     return folder / BUNDLE
+
+
+def sign_image(folder: Path, key: str, reference: str, *, plain_http: bool = False) -> None:
+    """Sign an image in a registry, and attach there what is in it and where it comes from, signed as well.
+
+    `reference`: REGISTRY/NAME@sha256:DIGEST. `plain_http`: for a registry without TLS.
+
+    Raises:
+        ReleaseError: the image has no digest, the folder lacks what is attached, or cosign cannot sign.
+
+    """
+    if "@sha256:" not in reference:
+        raise ReleaseError(f"cannot sign {reference}: it has no @sha256:..., and what a tag names may change")
+    allowed = ["--allow-http-registry"] if plain_http else []
+    _cosign("sign", *allowed, reference, key=key, what=f"sign {reference}")
+    statement = json.loads(_read(folder / STATEMENT))
+    with tempfile.TemporaryDirectory() as work:
+        predicate = Path(work) / "predicate.json"
+        predicate.write_text(json.dumps(statement["predicate"]))
+        for kind, file in (
+            ("spdxjson", folder / "image.spdx.json"),
+            ("cyclonedx", folder / "image.cdx.json"),
+            ("slsaprovenance1", predicate),
+        ):
+            words = ("attest", *allowed, "--type", kind, "--predicate", str(file), reference)
+            _cosign(*words, key=key, what=f"attach {kind} to {reference}")
 
 
 def chart_of(folder: Path) -> Path:
@@ -110,6 +128,21 @@ def message(chart: Path) -> str:
         description = file.read().decode()
     digest = hashlib.sha256(chart.read_bytes()).hexdigest()
     return f"{description.rstrip()}\n\n...\nfiles:\n  {chart.name}: sha256:{digest}\n"
+
+
+def _cosign(verb: str, *words: str, key: str, what: str) -> None:
+    with tempfile.TemporaryDirectory() as work:
+        settings = Path(work) / "signing-config.json"
+        settings.write_text(json.dumps(NO_SERVICES))
+        common = ("--yes", "--key", key, "--signing-config", str(settings))
+        _run([str(REPOSITORY / "e2e" / "box"), "cosign", verb, *common, *words], what=what)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise ReleaseError(f"cannot sign: {file} cannot be read: {error}; make release writes it") from error
 
 
 def _run(command: Sequence[str], *, what: str, given: str | None = None) -> None:
