@@ -24,12 +24,14 @@ class CniTool:
 
     vm: DockerVm
     network: str = NETWORK
+    configurations: str = "net.d"
+    """The directory, below the VM's."""
 
     def call(self, verb: str, netns: str, **environment: str) -> subprocess.CompletedProcess[str]:
         directory = self.vm.directory
         inside = f'mount --bind {directory}/var /var/lib && exec {tools.path("cnitool")} "$@"'
         command = ["nsenter", f"--net={self.vm.node.path}", "unshare", "--mount", "sh", "-c", inside, "cnitool"]
-        places = {"NETCONFPATH": f"{directory}/net.d", "CNI_PATH": f"{directory}/bin"}
+        places = {"NETCONFPATH": f"{directory}/{self.configurations}", "CNI_PATH": f"{directory}/bin"}
         return subprocess.run(
             [*command, verb, self.network, netns],
             check=False,

@@ -19,6 +19,10 @@ probes come from where network policies expect the node. The kernel drops each r
 systemd-networkd removes a leased address when it is restarted. The second route, without a source and less preferred,
 keeps the pod's traffic until the first is put back.
 
+**A further interface** of a pod (Multus' `net1`) must not take its way out, nor the gateway of its `eth0`. It has a
+gateway of its own, and a policy rule leads what the pod sends from its address to a table with a default route by it.
+In the pod's main table it has one only where nothing else has (`linux/further.py`).
+
 **A link that the runtime moves.** Docker makes a container's namespace itself, moves the container's end there and sets
 its address, routes and name. Neighbours do not survive the move, and nobody is there to set one afterwards. So both
 ends have one MAC, and the container's has no ARP (`NOARP`): for such an interface the kernel takes its own MAC for that
@@ -35,12 +39,15 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from azure_cni.datapath import names
 from azure_cni.datapath.interface import ANYWHERE, Interface, Neighbour, Route, Wiring
+from azure_cni.datapath.policy import PolicyRule
 from azure_cni.model.identity import ModeName
 from azure_cni.model.nic import Address
 
 GATEWAY = IPv4Address("169.254.1.1")
 """Next hop inside every pod; never leaves the veth. Calico and Azure's own plugin use the same."""
 
+_PREFERENCE = 1000
+"""Of the rules in a pod: before main's (32766), after what a mesh may have put first."""
 _POD_ROUTES = (Route(IPv4Network(GATEWAY)), Route(ANYWHERE, gateway=GATEWAY))
 _FALLBACK_METRIC = 1
 """Any but 0, which the kernel prefers."""
@@ -69,6 +76,34 @@ class VethSpec:
     def host_ifname(self) -> str:
         """The name by which the node's end is found: its only one, or an alternative one."""
         return names.host_ifname(self.container_id, self.ifname)
+
+    @property
+    def further(self) -> bool:
+        """An interface beside the one by which Kubernetes knows the pod."""
+        return self.ifname != names.POD_IFNAME
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """How a pod answers from a further interface: the gateway, and which rules lead to the table with a route by it."""
+
+    gateway: IPv4Address
+    table: int
+    rules: tuple[PolicyRule, ...]
+
+    @property
+    def default(self) -> Route:
+        """The route to everywhere."""
+        return Route(ANYWHERE, gateway=self.gateway)
+
+
+def way_back(spec: VethSpec) -> WayBack | None:
+    """Of a further interface; None of the one that is the pod's own. The table's number is the first address."""
+    if not spec.further:
+        return None
+    table = int(spec.addresses[0])
+    rules = (PolicyRule(_PREFERENCE, table, source=IPv4Network(int(address))) for address in spec.addresses)
+    return WayBack(names.link_gateway(spec.container_id, spec.ifname), table, tuple(rules))
 
 
 def wiring(spec: VethSpec) -> Wiring:
@@ -110,13 +145,15 @@ def node_end(spec: VethSpec) -> Interface:
 
 def pod_end(spec: VethSpec, *, gateway_mac: str | None = None) -> Interface:
     """The pod's interface: its addresses, and everything else by way of the gateway, at the node's end if not said."""
+    way = way_back(spec)
+    gateway = GATEWAY if way is None else way.gateway
     return Interface(
         name=spec.ifname,
         mac=names.pod_mac(spec.container_id, spec.ifname),
         mtu=spec.mtu,
         addresses=tuple(IPv4Interface(int(address)) for address in spec.addresses),
-        routes=_POD_ROUTES,
-        neighbours=(Neighbour(GATEWAY, gateway_mac or names.host_mac(spec.container_id, spec.ifname)),),
+        routes=_POD_ROUTES if way is None else (Route(IPv4Network(gateway)),),
+        neighbours=(Neighbour(gateway, gateway_mac or names.host_mac(spec.container_id, spec.ifname)),),
     )
 
 

@@ -225,3 +225,23 @@ class Observed:
             neighbours=tuple(theirs),
             shared=True,
         )
+
+
+def ends_of(
+    link: Link,
+    routes: Mapping[int, Sequence[Route]],
+    neighbours: Mapping[int, Sequence[Neighbour]],
+    shared: Observed | None,
+) -> tuple[Interface, ...]:
+    """What the node has of a sandbox, as it was listed."""
+    end = Interface(
+        name=link.name,
+        mac=link.mac,
+        mtu=link.mtu,
+        up=link.up,
+        group=link.group,
+        routes=tuple(routes[link.index]),
+        neighbours=tuple(neighbours[link.index]),
+        port=shared.place_of(link) if shared else None,
+    )
+    return (end, shared.part_of(link)) if shared and address_of(link) else (end,)

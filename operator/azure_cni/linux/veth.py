@@ -29,7 +29,7 @@ import errno
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -38,9 +38,8 @@ from azure_cni.datapath.interface import Interface, Missing, Neighbour, Route, W
 from azure_cni.datapath.modes import wiring
 from azure_cni.datapath.names import BRIDGE, PREFIX
 from azure_cni.datapath.transparent import VethSpec
-from azure_cni.datapath.uplink import Link
 from azure_cni.errors import DatapathError
-from azure_cni.linux import bridge, netns, rtnetlink, rules, switches
+from azure_cni.linux import bridge, further, netns, rtnetlink, rules, switches
 from azure_cni.linux.netlink import Netlink, NetlinkRequest, Refused
 
 LEAVING = 0x636E69
@@ -78,14 +77,20 @@ class VethNetwork:
         self._shared = None
         with netns.opened(spec.netns) as pod_netns:
             if (found := rtnetlink.link(self._kernel, spec.host_ifname)) is not None:
-                if not self._differences(ends, pod_netns):
-                    return ends.renamed(found.name)  # kept for as long as the sandbox lives
+                if not self._differences(spec, ends, pod_netns):
+                    return self._with_way_out(spec, ends.renamed(found.name), pod_netns)  # kept while the sandbox lives
                 self._delete(spec.host_ifname)
             if spec.name:
                 self._vacate(spec)
                 ends = ends.renamed(spec.name)
             self._wire(spec, ends, pod_netns)
-        return ends
+            return self._with_way_out(spec, ends, pod_netns)
+
+    def _with_way_out(self, spec: VethSpec, ends: Wiring, pod_netns: int) -> Wiring:
+        if not spec.further:
+            return ends
+        with netns.socket_in(pod_netns, home=self._home) as inside:
+            return further.with_way_out(inside, spec, ends)
 
     def _vacate(self, spec: VethSpec) -> None:
         """Free a name that is the pod's and not the sandbox's: its former sandbox may still have it.
@@ -144,7 +149,7 @@ class VethNetwork:
         """How a sandbox differs from what it should be, as words."""
         try:
             with netns.opened(spec.netns) as pod_netns:
-                return (*self._differences(wiring(spec), pod_netns), *self._diversions(spec))
+                return (*self._differences(spec, wiring(spec), pod_netns), *self._diversions(spec))
         except DatapathError as error:
             return (str(error),)
 
@@ -203,7 +208,9 @@ class VethNetwork:
         ours = [link for link in links if link.name.startswith(PREFIX)]
         if shared is not None:
             self._kernel.change(*shared.sweep(ours))
-        return [(names.derived(link.name, link.aliases), _ends(link, routes, neighbours, shared)) for link in ours]
+        return [
+            (names.derived(link.name, link.aliases), bridge.ends_of(link, routes, neighbours, shared)) for link in ours
+        ]
 
     def _wire(self, spec: VethSpec, ends: Wiring, pod_netns: int) -> None:
         (host, *beside), pod = ends.node, ends.pod
@@ -215,6 +222,7 @@ class VethNetwork:
                 if host.name != spec.host_ifname:
                     self._kernel.change(rtnetlink.add_alias(host.name, on_node, spec.host_ifname))
                 inside.change(*rtnetlink.configure(pod, in_pod))
+                further.lead_back(inside, spec, in_pod)
                 self._kernel.change(*self._configured(host, on_node))
                 for shared in beside:
                     index = _index(self._kernel, shared.name)
@@ -256,40 +264,21 @@ class VethNetwork:
             beside = bridge.withdrawals(self._kernel, name)
             self._kernel.change(rtnetlink.delete_link(name, index), *beside)
 
-    def _differences(self, ends: Wiring, pod_netns: int) -> tuple[str, ...]:
+    def _differences(self, spec: VethSpec, ends: Wiring, pod_netns: int) -> tuple[str, ...]:
         found = [
             words
             for wanted in ends.node
             for words in differences(wanted, bridge.interface(self._kernel, wanted.name), where="node")
         ]
         with netns.socket_in(pod_netns, home=self._home) as inside:
-            return (*found, *differences(ends.pod, rtnetlink.interface(inside, ends.pod.name), where="pod"))
+            found += differences(ends.pod, rtnetlink.interface(inside, ends.pod.name), where="pod")
+            return (*found, *further.differences(inside, spec))
 
     def _diversions(self, spec: VethSpec) -> tuple[str, ...]:
         present = rules.read(self._kernel)
         if present is None:
             return ()
         return tuple(f"node: {words}" for words in policy.diversions(present, spec.addresses))
-
-
-def _ends(
-    link: Link,
-    routes: Mapping[int, Sequence[Route]],
-    neighbours: Mapping[int, Sequence[Neighbour]],
-    shared: bridge.Observed | None,
-) -> tuple[Interface, ...]:
-    """What the node has of a sandbox, as it was listed."""
-    end = Interface(
-        name=link.name,
-        mac=link.mac,
-        mtu=link.mtu,
-        up=link.up,
-        group=link.group,
-        routes=tuple(routes[link.index]),
-        neighbours=tuple(neighbours[link.index]),
-        port=shared.place_of(link) if shared else None,
-    )
-    return (end, shared.part_of(link)) if shared and bridge.address_of(link) else (end,)
 
 
 def _index(kernel: Netlink, name: str) -> int:

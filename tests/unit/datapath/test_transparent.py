@@ -9,7 +9,7 @@ import pytest
 from azure_cni.datapath import names
 from azure_cni.datapath.interface import Interface, Missing, Neighbour, Route, Wiring, differences, missing
 from azure_cni.datapath.names import GROUP
-from azure_cni.datapath.transparent import VethSpec, node_end, pod_end, wiring
+from azure_cni.datapath.transparent import VethSpec, node_end, pod_end, way_back, wiring
 
 SPEC = VethSpec(
     container_id="c1",
@@ -63,6 +63,22 @@ def test_the_pods_end_has_its_address_and_reaches_all_by_the_gateway() -> None:
         routes=(Route(IPv4Network("169.254.1.1/32")), Route(IPv4Network("0.0.0.0/0"), gateway=gateway)),
         neighbours=(Neighbour(gateway, HOST_MAC),),
     )
+
+
+def test_a_further_interface_has_a_gateway_of_its_own_and_is_not_the_way_out() -> None:
+    spec = replace(SPEC, ifname="net1", addresses=(*SPEC.addresses, IPv4Address("10.240.0.8")))
+    gateway, end, way = names.link_gateway("c1", "net1"), pod_end(spec), way_back(spec)
+    assert end.routes == (Route(IPv4Network(gateway)),)
+    assert end.neighbours == (Neighbour(gateway, names.host_mac("c1", "net1")),)
+    assert way is not None
+    assert way.default == Route(IPv4Network("0.0.0.0/0"), gateway=gateway)
+    table = int(IPv4Address("10.240.0.7"))
+    assert [str(rule) for rule in way.rules] == [
+        f"1000: from 10.240.0.7 lookup {table}",
+        f"1000: from 10.240.0.8 lookup {table}",
+    ]
+    assert way_back(SPEC) is None
+    assert node_end(spec).routes[:2] == node_end(SPEC).routes
 
 
 def test_the_wiring_is_both_ends() -> None:

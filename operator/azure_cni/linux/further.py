@@ -1,0 +1,63 @@
+"""A further interface of a pod (Multus' `net1`) inside the pod: it is answered from, and is not the pod's way out.
+
+What it needs beyond its own routes is a policy rule for its address and a table with a default route (`WayBack` in
+`datapath.transparent`). Without the rule, what answers a caller at that address would leave by the pod's first
+interface, whose guard drops it: a pod sends from its own address only, and by the link to which that belongs. Rule and
+table are in the pod's namespace and go with it. Where the interface alone goes, the kernel takes the route, and the
+rule stays: it leads to an empty table, which the kernel passes over.
+
+Whether the pod has another way out is the pod's own matter, and may change: so a default route in its main table is
+added where there is none, and nobody compares it later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from azure_cni.datapath.interface import Missing, Wiring
+from azure_cni.datapath.transparent import VethSpec, WayBack, way_back
+from azure_cni.linux import rtnetlink, rules
+from azure_cni.linux.netlink import Netlink
+
+
+def lead_back(inside: Netlink, spec: VethSpec, index: int) -> None:
+    """Have the pod answer by a further interface, and go out by it where it has no other way; nothing for its own.
+
+    `inside` is a socket in the pod's namespace, `index` the interface's there.
+    """
+    way = way_back(spec)
+    if way is None:
+        return
+    if rules.read(inside) is not None:
+        inside.change(rtnetlink.add_default(index, way.gateway, table=way.table), *map(rules.add, way.rules))
+    # Whatever made it: another plugin's interface, or another one of azure-cni's. `configure` of an `eth0` that comes
+    # later replaces this one.
+    if not any(route.is_default for _, route in rtnetlink.routes(inside)):
+        inside.change(*rtnetlink.add_routes(spec.ifname, index, Missing(routes=(way.default,))))
+
+
+def differences(inside: Netlink, spec: VethSpec) -> tuple[str, ...]:
+    """What the pod lacks to answer by a further interface, as words."""
+    way, index = way_back(spec), inside.index(spec.ifname)
+    present = rules.read(inside) if way is not None and index is not None else None
+    if way is None or index is None or present is None:
+        return ()
+    found = [f"pod: lacks policy rule {rule}" for rule in way.rules if rule not in present]
+    if (index, way.gateway) not in rtnetlink.default_routes(inside, way.table):
+        found.append(f"pod: table {way.table} lacks route {way.default}")
+    return tuple(found)
+
+
+def with_way_out(inside: Netlink, spec: VethSpec, ends: Wiring) -> Wiring:
+    """The wiring with the default route that a further interface has in the pod's main table, where it has it.
+
+    The result of an ADD names it, as that of a repeat does for as long as it is so.
+    """
+    way, index = way_back(spec), inside.index(spec.ifname)
+    if way is None or index is None or not _goes_out(inside, way, index):
+        return ends
+    return replace(ends, pod=replace(ends.pod, routes=(*ends.pod.routes, way.default)))
+
+
+def _goes_out(inside: Netlink, way: WayBack, index: int) -> bool:
+    return any(route == way.default for _, route in rtnetlink.routes(inside, index))
