@@ -94,11 +94,9 @@ async def test_each_machine_of_a_mix_is_known_by_the_names_that_azure_and_the_le
         await history._read_azure(session)
     assert [history.judge.held_by(mix.nic_of(name)) for name in mix.node_names] == [3, 3, 3, 3]
     history.judge.look(60.0)
-    found = {
-        (one.rule, one.what.partition(" of ")[2].partition(" ")[0].rstrip(",")) for one in history.judge.violations
-    }
-    assert ("Azure's limit of an instance", "nodes_1") in found
-    assert {what for rule, what in found if rule == "a grant for each write"} == {"nodes_1"}
+    found = [one for one in history.judge.violations if one.rule != "reserve before write"]  # there is no ledger here
+    assert {one.rule for one in found} == {"Azure's limit of an instance", "a grant for each write"}
+    assert all("nodes_1" in one.what for one in found)
 
 
 def _event(kind: str, name: str, status: dict[str, object]) -> dict[str, object]:
