@@ -102,8 +102,9 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
                               "back for the pods that wait here", Actor.NOBODY,
                               "wait; it takes a write of each NIC that gives, and one of this node's",
                               "kubectl describe vnetquota QUOTA", QUOTA),
-        "WriteBudget": Cause("other nodes' NICs are written first, or this node has had its answers of this minute",
-                             Actor.NOBODY, "wait; spec.writesPerMinute of the VNetQuota is the budget",
+        "WriteBudget": Cause("other nodes' NICs are written first, or this node has had its answers of this minute, or "
+                             "its instance of a scale set the writes that Azure allows it", Actor.NOBODY,
+                             "wait; spec.writesPerMinute of the VNetQuota is the budget",
                              "kubectl get vnetquota QUOTA -o yaml"),
         "EntryRefused": Cause("the API server refuses this node's entry in the VNet's ledger", Actor.CLUSTER,
                               f"delete the pool: the agent makes it again, with a new entry; {_SPEC_LOST}", RESTART),
