@@ -171,6 +171,18 @@ async def test_while_nobody_knows_where_the_pods_are_their_kernel_stays_as_it_is
         assert successor.datapath.tables[-1].node_nic is not None
 
 
+async def test_a_node_with_its_pods_on_the_primary_nic_needs_no_api_server_for_them() -> None:
+    """An agent that restarts knows neither spec nor status then. The NIC itself shows that pods have its addresses."""
+    async with SimulatedNode().running() as node:
+        await node.until(lambda: bool(node.counts.free))
+        await node.add("a")
+    node.pools.silent = True
+    async with SimulatedNode(before=node).running() as successor:
+        await successor.until(lambda: successor.state.ready)
+        assert successor.datapath.tables[-1].node_nic is None
+        await successor.add("b")
+
+
 async def test_pods_are_served_while_azure_is_silent() -> None:
     async with node_with_two_nics().running() as node:
         await node.until(lambda: bool(node.counts.free))

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from azure_cni.api import pool_entries
 from azure_cni.ipam import limits
+from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity
 from azure_cni.model.nic import NicView, SubnetID
 from azure_cni.node.pool.failures import Activity
 from azure_cni.node.pool.pod_attachments import PodAttachments
@@ -64,14 +65,17 @@ class AzureReader:
     async def identify(self) -> bool:
         """Once, and again when the NIC shows another primary address, or the pool shall be on another NIC.
 
-        VNet and kernel are looked at again then, too.
+        VNet and kernel are looked at again then, too. Where nobody knows on which NIC pods are, it is the primary one
+        if that has an address of theirs; else the kernel stays as it is.
         """
-        subnet = await self._pool_nic.choose()
-        if subnet is None:
-            return False
-        if not self._is_due(Activity.IDENTITY) and subnet == self._identified_for:
+        guesses = self._pool_nic.is_unknown
+        subnet = PRIMARY_NIC if guesses else await self._pool_nic.choose()
+        if not self._is_due(Activity.IDENTITY) and (guesses or subnet == self._identified_for):
             return False
         identity, before = await self._ask(self._core.ports.cloud.identify(subnet)), self._core.state.identity
+        if guesses and not await self._has_pods(identity):
+            self._set_due(Activity.IDENTITY, in_s=self._core.settings.timing.nic_s)
+            return False
         if self._pool_nic.is_held_back(subnet):
             return False
         if self._pool_nic.moves(subnet):
@@ -87,6 +91,12 @@ class AzureReader:
         self._set_due(Activity.KERNEL, in_s=0.0)
         log.info("node identified", extra=pool_entries.identity_status(identity))
         return True
+
+    async def _has_pods(self, identity: NodeIdentity) -> bool:
+        """Whether an address of a pod is on that NIC, in whatever use it is there."""
+        view = await self._ask(self._core.ports.nic_of(identity).read())
+        shown = view.addresses | {config.address for config in view.excluded}
+        return any(slot.address in shown for slot in self._core.stored.ledger.slots if slot.holder is not None)
 
     async def read_vnet(self) -> bool:
         """The VNet of the NIC, once the node is known."""

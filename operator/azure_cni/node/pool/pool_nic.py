@@ -3,7 +3,8 @@
 The pool's spec decides (`nic.subnet`), then the chart's rules by the node's labels, then it is the primary NIC. Pods
 keep the address that they have, so the pool does not move to another NIC before none of them is left: as with a
 change of mode, a condition and an event say which pods are in the way. What an earlier agent of this boot chose stands
-in the pool's status, so a restart moves nothing either.
+in the pool's status, so a restart moves nothing either. While the API server does not show that status, the primary NIC
+is taken if it has an address of a pod (`AzureReader`): all pods of a node have theirs of one NIC.
 """
 
 from __future__ import annotations
@@ -58,15 +59,18 @@ class PoolNic:
         self._announced: SubnetID | None = None
         """The subnet that pods stood in the way of when this was last looked at."""
 
-    async def choose(self) -> SubnetID | None:
+    @property
+    def is_unknown(self) -> bool:
+        """Pods run, and neither this agent nor the pool's status, which cannot be read yet, says on which NIC."""
+        unread = self._core.settings.in_cluster and self._pool_object.pool is None
+        return unread and self._core.state.identity is None and bool(self._pods())
+
+    async def choose(self) -> SubnetID:
         """The subnet whose NIC the pool is on from now on: as wanted, or while pods run on another NIC, that one's.
 
-        None where pods run and nobody knows yet where: the kernel stays as it is then. KubeError when the node's labels
-        are asked for and cannot be read.
+        KubeError when the node's labels are asked for and cannot be read.
         """
         place, pods = self._place(), self._pods()
-        if place is None and pods and self._core.settings.in_cluster and self._pool_object.pool is None:
-            return None
         wanted = await self._wanted()
         waits = place is not None and bool(pods) and not place.is_as(wanted)
         self._core.state.pending_subnet = wanted if waits else None
