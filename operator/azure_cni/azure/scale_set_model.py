@@ -120,10 +120,10 @@ def changed(
     What only the NIC has is put back if it was `observed` when the write was decided: a read that lags may show again
     what has left, and no grant covers that.
     """
-    there, known = _names(model.configs), _names(config.name for config in observed.configs)
+    there, known, leaving = _names(model.configs), _names(config.name for config in observed.configs), _names(remove)
     lost = [name for name in sorted(nic_document.ours(nic)) if name.lower() in known - there]
-    kept = [_kept(name, raw, nic) for name, raw in model.configs.items() if name not in remove]
-    return _body(model, kept + [_new(name, model, nic) for name in (*lost, *add) if name not in remove])
+    kept = [_kept(name, raw, nic) for name, raw in model.configs.items() if name.lower() not in leaving]
+    return _body(model, kept + [_new(name, model, nic) for name in (*lost, *add) if name.lower() not in leaving])
 
 
 def regrouped(model: InstanceModel, nic: NicDocument, groups: Iterable[str], *, observed: NicView) -> dict[str, Any]:

@@ -73,6 +73,13 @@ def test_names_of_model_and_nic_may_differ_in_case() -> None:
     assert configs(body)[1]["properties"]["subnet"] == configs(document)[0]["properties"]["subnet"]
 
 
+def test_what_leaves_the_nic_leaves_the_model_whatever_its_case_there() -> None:
+    document, shown = recorded(), nic("vmss1", OURS)
+    configs(document).append({"name": OURS.upper(), "properties": {"subnet": {"id": SUBNET}}})
+    body = scale_set_model.changed(model_of(document), shown, observed=seen(shown), remove={ConfigName(OURS)})
+    assert [config["name"] for config in configs(body)] == ["vmss1"]
+
+
 def test_a_growth_sends_the_network_profile_alone() -> None:
     document = recorded()
     body = scale_set_model.changed(model_of(document), nic("vmss1"), observed=seen(nic("vmss1")), add=[NEW])
