@@ -12,11 +12,15 @@ from random import Random
 
 import pytest
 
+from azure_cni.azure.answers import Document
 from azure_cni.azure.arm_nic import ArmNic
+from azure_cni.azure.delegated import DelegatedAzure
 from azure_cni.azure.imds import ImdsClaims
+from azure_cni.azure.nics_beside import NicsBeside
 from azure_cni.azure.observed import ObservedCloud
+from azure_cni.azure.resources import Resource
 from azure_cni.azure.vm_identity import ArmVmIdentity
-from azure_cni.errors import RequestRefused, SubnetFull
+from azure_cni.errors import AccessDenied, RequestRefused, SubnetFull
 from azure_cni.kube.delegated_nic import DelegatedCloud, DelegatedNic
 from azure_cni.model.identity import NodeNic
 from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, NicID, SubnetID
@@ -141,6 +145,34 @@ async def test_a_nic_beside_that_is_gone_counts_nothing_and_a_silent_one_as_befo
         assert (await nic.read()).beside == 1
         world.azure.remove_nic("vm1", "vm1-nic2")
         assert (await nic.read()).beside == 0
+
+
+async def test_a_write_by_the_controller_keeps_what_was_counted_before_it(world: AzureWorld) -> None:
+    async with world.arm() as arm:
+        found = await ArmVmIdentity(world.imds, arm).identify(SubnetID(world.azure.nic_record("vm1-nic2").subnet_id))
+        azure = DelegatedAzure(arm, chance=Random(7))
+        view = await azure.read(found.nic_id, beside=found.beside)
+        grown = await azure.write(view, add=8, remove=(), attach=())
+        assert (grown.beside, grown.most) == (3, view.most)
+        assert (await azure.set_security_groups(grown, ())).beside == 3
+
+
+async def test_a_nic_that_cannot_be_read_is_reported_once_and_again_after_it_could(
+    world: AzureWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node reads its NIC every minute, and may lack the permission to read the others for as long as it lives."""
+    caplog.set_level("INFO", "azure_cni.azure.nics_beside")
+    async with world.arm() as arm:
+        own = await ArmVmIdentity(world.imds, arm).identify()
+        others, get = NicsBeside(arm, own.beside), arm.get
+
+        async def refuse(_: Resource) -> Document:
+            raise AccessDenied("cannot read it")
+
+        for answer, counts, reports in ((refuse, 1, 1), (refuse, 1, 1), (get, 1, 1), (refuse, 1, 2)):
+            arm.get = answer  # type: ignore[method-assign, assignment]
+            assert await others.count() == counts
+            assert len(caplog.records) == reports
 
 
 async def test_a_controller_counts_them_too(world: AzureWorld) -> None:

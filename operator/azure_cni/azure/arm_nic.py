@@ -54,8 +54,7 @@ class ArmNic:
     async def read(self) -> NicView:
         """One GET, and one of each further NIC."""
         document = await self._document()
-        await self._beside.count()
-        return self._view_of(document)
+        return self._view_of(document, beside=await self._beside.count())
 
     async def write(
         self,
@@ -70,10 +69,11 @@ class ArmNic:
         nic = await self._document()
         leaving = _refuse(nic, observed, add=add, remove=remove, attach=attach, what=what)
         if remove and not leaving and not add and not attach and not nic.failed:
-            return self._view_of(nic)
+            return self._view_of(nic, beside=observed.beside)
         names = new_names(self._chance, count=add, taken={config.name.lower() for config in nic.configs})
         body = nic_document.changed(nic, add=names, remove=leaving, attach=attach)
-        return self._view_of(await self._put(nic, body, added=add, removed=len(leaving), attached=len(attach)))
+        done = await self._put(nic, body, added=add, removed=len(leaving), attached=len(attach))
+        return self._view_of(done, beside=observed.beside)
 
     async def recover(self, observed: NicView, configs: Sequence[StaticConfiguration]) -> NicView:
         """As the port says."""
@@ -82,14 +82,15 @@ class ArmNic:
         _refuse(nic, observed, add=len(configs), remove=(), attach=(), what=what)
         refuse_foreign({one.name for one in configs if not made_here(one.name, static=True)}, what=what)
         body = nic_document.changed(nic, add=configs, remove=())
-        return self._view_of(await self._put(nic, body, added=len(configs)))
+        return self._view_of(await self._put(nic, body, added=len(configs)), beside=observed.beside)
 
     async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:
         """As the port says."""
         nic = await self._document()
         what = f"change the application security groups of {self._resource.label}"
         _refuse(nic, observed, add=0, remove=(), attach=(), what=what)
-        return self._view_of(await self._put(nic, nic_document.regrouped(nic, groups), regrouped=True))
+        done = await self._put(nic, nic_document.regrouped(nic, groups), regrouped=True)
+        return self._view_of(done, beside=observed.beside)
 
     async def _document(self) -> NicDocument:
         return nic_document.check(await self._arm.get(self._resource), what=f"read {self._resource.label}")
@@ -116,11 +117,10 @@ class ArmNic:
             done |= {"configs": len(after.configs), "etag": after.etag}
         return after
 
-    def _view_of(self, nic: NicDocument) -> NicView:
+    def _view_of(self, nic: NicDocument, *, beside: int) -> NicView:
+        """`beside` as counted, or as observed before a write: that changes no other NIC, and may be a controller's."""
         self._states.note(nic.state)
-        view = replace(
-            nic_document.view(nic, working=self._working, adopt=self._adopt), beside=self._beside.configurations
-        )
+        view = replace(nic_document.view(nic, working=self._working, adopt=self._adopt), beside=beside)
         self._working = {config.name: config.address for config in view.configs if config.ready and config.address}
         return view
 

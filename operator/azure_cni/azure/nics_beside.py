@@ -24,22 +24,28 @@ class NicsBeside:
     def __init__(self, arm: Arm, nic_ids: Sequence[NicID]) -> None:
         self._arm = arm
         self._found = dict.fromkeys(nic_ids, 1)
+        self._unread: dict[NicID, str] = {}
+        """Why those could not be read that could not: it is logged once, not at each of a node's readings."""
 
-    @property
-    def configurations(self) -> int:
-        """As last counted."""
-        return sum(self._found.values())
-
-    async def count(self) -> None:
-        """One GET of each."""
+    async def count(self) -> int:
+        """The ipConfigurations of all of them, by one GET of each."""
         for nic_id in self._found:
             try:
                 self._found[nic_id] = await self._configurations(nic_id)
             except CloudNotFound:
                 self._found[nic_id] = 0
             except CloudError as error:
-                facts = {"nic": nic_id, "counts": self._found[nic_id], "reason": error.reason, "error": str(error)}
-                log.info("cannot count the ipconfigurations of another nic of the vm", extra=facts)
+                self._note(nic_id, error)
+                continue
+            self._unread.pop(nic_id, None)
+        return sum(self._found.values())
+
+    def _note(self, nic_id: NicID, error: CloudError) -> None:
+        if self._unread.get(nic_id) == error.reason:
+            return
+        self._unread[nic_id] = error.reason
+        facts = {"nic": nic_id, "counts": self._found[nic_id], "reason": error.reason, "error": str(error)}
+        log.info("cannot count the ipconfigurations of another nic of the vm", extra=facts)
 
     async def _configurations(self, nic_id: NicID) -> int:
         resource = Resource.parse(nic_id)
