@@ -36,6 +36,7 @@ CLOUD_TIMEOUT_S = 60
 REGISTER_TIMEOUT_S = 180
 NODES_AT_ONCE = 4
 RUNTIME = RUN / "runtime"  # which of RUNTIMES the nodes of this box have
+KUBERNETES = RUN / "kubernetes"  # which minor of Kubernetes this box has
 
 
 @contextmanager
@@ -66,10 +67,15 @@ def up(count: int, *, instances: int = 0, runtime: str | None = None) -> None:
     `runtime` is one of RUNTIMES; None: what the box has already.
 
     Raises:
-        StepError: the box has another runtime, or something does not come up.
+        StepError: the box has another runtime or another Kubernetes, or something does not come up.
 
     """
     host.require_root()
+    if whole() and current_kubernetes() != tools.KUBERNETES_MINOR:
+        raise StepError(
+            f"cannot complete the box with Kubernetes {tools.KUBERNETES_MINOR}: it has {current_kubernetes()}",
+            advice=f"set {tools.KUBERNETES_CHOICE}={current_kubernetes()}, or e2e/box down first",
+        )
     if whole() and runtime not in {None, current_runtime()}:
         raise StepError(f"cannot bring up nodes with {runtime}: those of this box have {current_runtime()}",
                         advice="e2e/box down, then this again")  # fmt: skip
@@ -83,6 +89,7 @@ def up(count: int, *, instances: int = 0, runtime: str | None = None) -> None:
     with step("cloud: the fake Azure and its fabric"):
         start_cloud()
     write_whole(RUNTIME, runtime or current_runtime())
+    write_whole(KUBERNETES, tools.KUBERNETES_MINOR)
     with step(f"control plane: {CONTROL_PLANE}"):
         control_plane = start_control_plane()
     names = [*map(node_name, range(1, count + 1)), *map(instance_name, range(instances))]
@@ -97,6 +104,11 @@ def up(count: int, *, instances: int = 0, runtime: str | None = None) -> None:
             lambda: registered() >= len(names), timeout_s=REGISTER_TIMEOUT_S, what=f"{len(names)} nodes to register"
         )
         require_alive([CLOUD, CONTROL_PLANE, *names])
+
+
+def current_kubernetes() -> str:
+    """The minor of Kubernetes that the box has; of one that was brought up before there was a choice, the default."""
+    return KUBERNETES.read_text() if KUBERNETES.exists() else tools.KUBERNETES_DEFAULT
 
 
 def current_runtime() -> str:

@@ -23,7 +23,11 @@ from azurebox.prebuilt import Probe
 from azurebox.steps import StepError, run, say, step
 
 MODULES = Path(__file__).with_name("tools")
-KUBERNETES_VERSION = "v1.36.3"
+KUBERNETES_VERSIONS = {"1.35": "v1.35.4", "1.36": "v1.36.3", "1.37": "v1.37.2"}
+KUBERNETES_DEFAULT = "1.36"
+KUBERNETES_CHOICE = "AZBOX_KUBERNETES_MINOR"  # environment: one of KUBERNETES_VERSIONS
+KUBERNETES_MINOR = os.environ.get(KUBERNETES_CHOICE) or KUBERNETES_DEFAULT
+KUBERNETES_VERSION = KUBERNETES_VERSIONS.get(KUBERNETES_MINOR, "")
 HELM_VERSION = "v3.22.0"
 CONTAINERD_VERSION = "v2.4.2"
 COREDNS_VERSION = "1.14.7"
@@ -73,7 +77,7 @@ class Module:
 
 
 KUBERNETES = Module(
-    "kubernetes",
+    "kubernetes" if KUBERNETES_MINOR == KUBERNETES_DEFAULT else f"kubernetes{KUBERNETES_MINOR}",
     binaries={
         **{
             name: f"k8s.io/kubernetes/cmd/{name}"
@@ -91,7 +95,7 @@ KUBERNETES = Module(
     variables={
         "k8s.io/component-base/version.gitVersion": KUBERNETES_VERSION,
         "k8s.io/component-base/version.gitMajor": "1",
-        "k8s.io/component-base/version.gitMinor": "36",
+        "k8s.io/component-base/version.gitMinor": KUBERNETES_MINOR.partition(".")[2],
     },
 )
 HELM = Module(
@@ -188,6 +192,11 @@ def path(name: str) -> Path:
 
 def ensure_tools(modules: Sequence[Module] = ALL) -> None:
     """Take what is missing from where a person has it, and build the rest; one step for each binary."""
+    if not KUBERNETES_VERSION:
+        known = ", ".join(KUBERNETES_VERSIONS)
+        raise StepError(
+            f"cannot have Kubernetes {KUBERNETES_MINOR}", advice=f"set {KUBERNETES_CHOICE} to one of {known}"
+        )
     missing = [
         (module, name) for module in modules for name in module.binaries if not (module.directory / name).exists()
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from azurebox import facts, lifecycle, processes
+from azurebox import facts, host, lifecycle, processes, tools
 from azurebox.steps import StepError
 
 ENDED = {"pid": 2**22 + 1, "started": 0, "argv": [], "env": {}, "wrappers": 0}  # no pid is as high
@@ -36,3 +36,15 @@ def test_one_command_at_a_time_changes_the_box_whatever_its_cache(tmp_path: Path
             pass
     with lifecycle.alone():
         pass
+
+
+def test_a_box_is_not_completed_with_another_kubernetes_than_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lifecycle, "whole", lambda: True)
+    monkeypatch.setattr(host, "require_root", lambda: None)
+    monkeypatch.setattr(lifecycle, "KUBERNETES", tmp_path / "kubernetes")
+    assert lifecycle.current_kubernetes() == tools.KUBERNETES_DEFAULT
+    lifecycle.KUBERNETES.write_text("1.12")
+    with pytest.raises(
+        StepError, match=r"with Kubernetes 1\.36: it has 1\.12\n(.*\n)*.*AZBOX_KUBERNETES_MINOR=1\.12, or"
+    ):
+        lifecycle.up(2)

@@ -1,5 +1,9 @@
 """What decides whether a tool is built again, and which containerd a VM's services find."""
 
+import os
+import re
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from azurebox import processes, tools
+from azurebox.facts import REPOSITORY
 from azurebox.node import CONTAINERD, RUNTIMES
 from scenarios.harness.registry import HOSTS
 
@@ -55,6 +60,27 @@ def test_containerd_looks_for_registries_in_one_directory():
     """Of two, with a colon between, containerd 2.4 makes the name of one that is not there."""
     plugin = tomllib.loads(CONTAINERD)["plugins"]["io.containerd.grpc.v1.cri"]
     assert HOSTS.startswith(f"{plugin['registry']['config_path']}/{{registry}}/")
+
+
+@pytest.mark.parametrize(("minor", "version"), tools.KUBERNETES_VERSIONS.items())
+def test_each_kubernetes_is_of_one_version_in_all_its_parts(minor: str, version: str):
+    name = "kubernetes" if minor == tools.KUBERNETES_DEFAULT else f"kubernetes{minor}"
+    pinned = (tools.MODULES / name / "go.mod").read_text()
+    assert f"k8s.io/kubernetes {version}" in pinned
+    staged = re.findall(r"=> k8s\.io/\S+ (\S+)", pinned)
+    assert len(staged) > 20
+    assert set(staged) == {version.replace("v1.", "v0.")}
+    assert re.findall(r"^\tk8s\.io/kubernetes/(\S+)$", pinned, re.MULTILINE) == sorted(
+        package.removeprefix("k8s.io/kubernetes/") for package in tools.KUBERNETES.binaries.values()
+    )
+
+
+def test_a_kubernetes_that_the_box_cannot_have_is_refused_with_those_that_it_can():
+    script = "from azurebox import tools; tools.ensure_tools(())"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "e2e"), tools.KUBERNETES_CHOICE: "1.12"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert "cannot have Kubernetes 1.12" in done.stderr
+    assert "set AZBOX_KUBERNETES_MINOR to one of 1.35, 1.36, 1.37" in done.stderr
 
 
 def test_what_the_box_builds_says_its_version_so_that_another_box_takes_it():
