@@ -31,12 +31,19 @@ class Naming:
 class NodeSystem:
     """One operating system. `socket`: where the agent listens; `default_socket`: unless the conflist says otherwise.
     `directory`: where agent and binary leave each other files.
+
+    `bin_dir`, `conf_dir` and `run_dir` are where a node has plugins, conflists and those files, unless settings say
+    otherwise. `has_portmap`: the reference plugins run there, and portmap gives pods their host ports.
     """
 
     netns: Naming
     socket: Naming
     directory: Naming
     default_socket: str
+    bin_dir: str
+    conf_dir: str
+    run_dir: str
+    has_portmap: bool
 
 
 _GUID = "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
@@ -48,6 +55,10 @@ LINUX: Final = NodeSystem(
     socket=Naming(_ABSOLUTE, 107, "is not an absolute path of at most 107 bytes"),  # sun_path without its end (unix(7))
     directory=Naming(_ABSOLUTE, 4095, "is not an absolute path"),
     default_socket="/run/azure-cni/cni.sock",
+    bin_dir="/opt/cni/bin",
+    conf_dir="/etc/cni/net.d",
+    run_dir="/run/azure-cni",
+    has_portmap=True,
 )
 
 WINDOWS: Final = NodeSystem(
@@ -62,4 +73,9 @@ WINDOWS: Final = NodeSystem(
     # Microsoft documentation, "Maximum Path Length Limitation": a directory leaves room for the name of a file.
     directory=Naming(re.compile(r"[A-Za-z]:\\.*"), 247, "is not an absolute path of at most 247 characters"),
     default_socket=r"\\.\pipe\ProtectedPrefix\Administrators\azure-cni",
+    # containerd's own defaults there (its documentation, cri/config.md).
+    bin_dir=r"C:\Program Files\containerd\cni\bin",
+    conf_dir=r"C:\Program Files\containerd\cni\conf",
+    run_dir=r"C:\ProgramData\azure-cni",
+    has_portmap=False,
 )

@@ -18,6 +18,7 @@ from azure_cni.api.egress import EgressNamespaces
 from azure_cni.azure.environments import ALIASES, NAMES, canonical
 from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, STATUS_VERSION, VERSION, ChainedPlugin
 from azure_cni.cni.extra_plugins import extra_plugins, require_distinct
+from azure_cni.cni.systems import LINUX, NodeSystem
 from azure_cni.entrypoints.environment_values import PREFIX, Reader, shown
 from azure_cni.entrypoints.web import Bind, TlsSettings, WebSettings
 from azure_cni.errors import ConfigInvalid
@@ -101,8 +102,10 @@ class AgentSettings:
     log_format: str
 
 
-def read(environ: Mapping[str, str]) -> AgentSettings:
-    """Validate the environment. ConfigInvalid names the first variable that is wrong."""
+def read(environ: Mapping[str, str], *, system: NodeSystem = LINUX) -> AgentSettings:
+    """Validate the environment of an agent on a node of that `system`. ConfigInvalid names the first variable that is
+    wrong.
+    """
     reader = Reader(environ)
     grants = reader.choice("GRANTS", "self", "controller")
     nic_writer, chosen = read_nic_writer(reader), azure(reader)
@@ -120,12 +123,12 @@ def read(environ: Mapping[str, str]) -> AgentSettings:
         node=_node(reader, nic_writer),
         azure=chosen,
         host=HostSettings(
-            bin_dir=Path(reader.text("BIN_DIR", "/opt/cni/bin")),
-            conf_dir=Path(reader.text("CONF_DIR", "/etc/cni/net.d")),
+            bin_dir=Path(reader.text("BIN_DIR", system.bin_dir)),
+            conf_dir=Path(reader.text("CONF_DIR", system.conf_dir)),
             conf_name=reader.text("CONF_NAME", "10-azure-cni.conflist"),
-            chained=_chained(reader),
+            chained=_chained(reader, system),
             spec_version=reader.choice("SPEC_VERSION", VERSION, STATUS_VERSION),
-            run_dir=Path(reader.text("RUN_DIR", "/run/azure-cni")),
+            run_dir=Path(reader.text("RUN_DIR", system.run_dir)),
             plugin=Path(reader.text("PLUGIN", "/usr/libexec/azure-cni/azure-cni")),
             sysctls=Path(reader.text("SYSCTL_DIR", "/proc/sys")),
             processes=reader.parsed("PROCESS_DIR", Path, "a directory", None),
@@ -196,9 +199,10 @@ def read_nic_writer(reader: Reader) -> NicWriter:
     return NicWriter(reader.choice("NIC_WRITER", *NicWriter))
 
 
-def _chained(reader: Reader) -> tuple[ChainedPlugin, ...]:
+def _chained(reader: Reader, system: NodeSystem) -> tuple[ChainedPlugin, ...]:
     named = chained(
-        portmap=reader.flag("CHAIN_PORTMAP", default=True), bandwidth=reader.flag("CHAIN_BANDWIDTH", default=False)
+        portmap=reader.flag("CHAIN_PORTMAP", default=system.has_portmap),
+        bandwidth=reader.flag("CHAIN_BANDWIDTH", default=False),
     )
 
     def all_of(text: str) -> tuple[ChainedPlugin, ...]:

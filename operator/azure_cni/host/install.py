@@ -54,13 +54,15 @@ _MAX_LINKS: Final = 40  # as many as Linux follows (path_resolution(7))
 class HostPlugin:
     """Where the node keeps plugins and their configurations, as paths in the agent's mounts.
 
-    `source` is the binary in our image. AzureCniError from every method, with the path and what to look at.
+    `source` is the binary in our image; `modes`: the node's files have modes, which Windows does not keep.
+    AzureCniError from every method, with the path and what to look at.
     """
 
     source: Path
     bin_dir: Path
     conf_dir: Path
     conf_name: str = CONFLIST
+    modes: bool = True
 
     @property
     def binary(self) -> Path:
@@ -75,12 +77,12 @@ class HostPlugin:
     def install_binary(self) -> bool:
         """Put the binary in place, also over one that runs right now. False when it was there already."""
         with _as_cni_error("install the plugin binary", self.binary, "is the node's directory mounted for writing?"):
-            return _put(self.binary, self.source.read_bytes(), mode=_BINARY_MODE)
+            return self._put(self.binary, self.source.read_bytes(), mode=_BINARY_MODE)
 
     def activate(self, text: str) -> bool:
         """Write the conflist: from here on pods come. False when it was there already."""
         with _as_cni_error("write the conflist", self.conflist, "is the node's directory mounted for writing?"):
-            return _put(self.conflist, text.encode(), mode=_CONFLIST_MODE)
+            return self._put(self.conflist, text.encode(), mode=_CONFLIST_MODE)
 
     @property
     def alone(self) -> bool:
@@ -167,6 +169,19 @@ class HostPlugin:
         """The conflict with configurations that sort before ours; none when there are none. AzureCniError."""
         return conflists_before(self.rivals(), directory=str(self.conf_dir), ours=self.conf_name)
 
+    def _put(self, path: Path, content: bytes, *, mode: int) -> bool:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        sweep(path)
+        if (
+            path.is_file()
+            and not path.is_symlink()
+            and (not self.modes or S_IMODE(path.stat().st_mode) == mode)
+            and path.read_bytes() == content
+        ):
+            return False
+        replace_file(path, content, mode=mode)
+        return True
+
     def _configurations(self) -> list[str]:
         """What a runtime sees in the directory, in its order."""
         return sorted(path.name for path in self.conf_dir.iterdir() if path.suffix in _CONFIG_ENDINGS)
@@ -179,20 +194,6 @@ def _identity(path: Path) -> tuple[int, ...] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _put(path: Path, content: bytes, *, mode: int) -> bool:
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    sweep(path)
-    if (
-        path.is_file()
-        and not path.is_symlink()
-        and S_IMODE(path.stat().st_mode) == mode
-        and path.read_bytes() == content
-    ):
-        return False
-    replace_file(path, content, mode=mode)
-    return True
 
 
 @contextmanager

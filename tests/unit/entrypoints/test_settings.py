@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from azure_cni.cni.systems import WINDOWS
 from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
@@ -24,6 +25,19 @@ def test_the_node_name_is_enough():
     assert (chosen.node.defaults.min_free, chosen.node.defaults.max_free, chosen.node.defaults.batch) == (8, 24, 16)
     assert chosen.azure.imds_endpoint == "http://169.254.169.254"
     assert str(chosen.host.run_dir) == "/run/azure-cni"
+
+
+def test_a_windows_node_has_its_own_places_and_no_portmap():
+    host = settings.read(NODE, system=WINDOWS).host
+    assert [str(path) for path in (host.bin_dir, host.conf_dir, host.run_dir)] == [
+        r"C:\Program Files\containerd\cni\bin",
+        r"C:\Program Files\containerd\cni\conf",
+        r"C:\ProgramData\azure-cni",
+    ]
+    assert host.chained == ()
+    assert len(settings.read(NODE).host.chained) == 1
+    elsewhere = settings.read(NODE | {"AZURE_CNI_BIN_DIR": r"C:\k\bin"}, system=WINDOWS)
+    assert str(elsewhere.host.bin_dir) == r"C:\k\bin"
 
 
 def test_a_fixed_size_and_prefixes():

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,16 @@ def test_on_windows_a_program_is_replaced_while_it_runs_and_removed_later(tmp_pa
     running_on_windows.clear()
     assert not plugin.install_binary()
     assert names(plugin.bin_dir) == {"azure-cni.exe"}
+
+
+@pytest.mark.parametrize("modes", [True, False])
+def test_where_files_have_no_modes_none_is_missed(plugin, *, modes):
+    plugin = replace(plugin, modes=modes)
+    assert plugin.activate("{}")
+    plugin.conflist.chmod(0o666)
+    assert plugin.activate("{}") is modes
+    assert not plugin.activate("{}")
+    assert plugin.activate('{"name": "x"}')
 
 
 def test_what_can_be_neither_replaced_nor_renamed_stays_and_is_named(plugin, monkeypatch):

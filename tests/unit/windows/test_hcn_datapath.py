@@ -137,6 +137,16 @@ async def test_new_prefixes_of_the_vnet_reach_running_pods() -> None:
         assert nat["Settings"]["Exceptions"] == ["10.240.0.0/16", "192.168.0.0/16"]
 
 
+async def test_a_pod_that_comes_after_its_address_was_exempted_is_exempt_from_its_start() -> None:
+    async with prepared() as (node, agent):
+        await agent.set_egress(frozenset({A}))
+        exempt, other = node.spec("exempt", A), node.spec("other", B)
+        for spec, translated in ((exempt, 0), (other, 1)):
+            await agent.attach(spec)
+            policies = node.endpoints(spec)[0]["Policies"]
+            assert len([one for one in policies if "Exceptions" in one["Settings"]]) == translated
+
+
 async def test_a_stale_endpoint_of_ours_gives_way_to_who_has_its_address_now() -> None:
     """It is left from a pod whose DEL was cut short, and would take the new pod's packets."""
     async with prepared() as (node, agent):
