@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from azure_cni.entrypoints.cni_service import installation_on
-from azure_cni.entrypoints.settings import HostSettings
+from azure_cni.entrypoints.host_settings import HostSettings
 from azure_cni.host.install import HostPlugin
 from azure_cni.host.run_directory import Released, ServedMark
 from azure_cni.node.installation import Installation

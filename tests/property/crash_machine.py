@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from azure_cni.api.node_ip_pool import READ_NOW
 from azure_cni.api.pod_annotations import LOAD_BALANCER_ATTACHED
-from azure_cni.entrypoints.settings import HostSettings
+from azure_cni.entrypoints.host_settings import HostSettings
 from azure_cni.host.run_directory import Released
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.identity import ModeName

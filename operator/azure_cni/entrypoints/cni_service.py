@@ -16,9 +16,9 @@ from azure_cni import __version__
 from azure_cni.entrypoints import netns_socket
 from azure_cni.entrypoints.accepting import runner_of
 from azure_cni.entrypoints.cni_server import CniServer
+from azure_cni.entrypoints.host_settings import HostSettings
 from azure_cni.entrypoints.running import every, kept_up
 from azure_cni.entrypoints.runtime_sockets import ACTIVITY, bound, serve_socket
-from azure_cni.entrypoints.settings import HostSettings
 from azure_cni.host.files import NodeDirectories
 from azure_cni.host.install import HostPlugin
 from azure_cni.host.run_directory import ServedMark

@@ -19,7 +19,8 @@ from azure_cni.cni.conflist import STATUS_VERSION, VERSION
 from azure_cni.docker.container_endpoints import REQUEST_WAITS_S
 from azure_cni.docker.usage_granter import StandaloneQuota
 from azure_cni.entrypoints.docker_paths import directories, file_path, plugin_socket
-from azure_cni.entrypoints.settings import AzureSettings, HostSettings, chained
+from azure_cni.entrypoints.host_settings import HostSettings, chained
+from azure_cni.entrypoints.settings import AzureSettings
 from azure_cni.entrypoints.toml_values import TomlValues, only
 from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid

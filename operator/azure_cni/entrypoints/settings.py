@@ -16,17 +16,15 @@ import msgspec
 
 from azure_cni.api.egress import EgressNamespaces
 from azure_cni.azure.environments import ALIASES, NAMES, canonical
-from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, STATUS_VERSION, VERSION, ChainedPlugin
-from azure_cni.cni.extra_plugins import extra_plugins, require_distinct
 from azure_cni.cni.systems import LINUX, NodeSystem
 from azure_cni.entrypoints.environment_values import PREFIX, Reader, shown
+from azure_cni.entrypoints.host_settings import HostSettings, read_host
 from azure_cni.entrypoints.web import Bind, TlsSettings, WebSettings
 from azure_cni.errors import ConfigInvalid
-from azure_cni.host.audit_files import DAY_S, AuditLimits
 from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import Allowance, read_allowances
-from azure_cni.model.identity import LinkNames, ModeName
+from azure_cni.model.identity import ModeName
 from azure_cni.model.nic import Adopt, NicWriter
 from azure_cni.model.pod_subnets import PodSubnetRule, read_rules
 from azure_cni.model.text import NOT_JSON
@@ -49,28 +47,6 @@ class AzureSettings:
     ca_file: str
     imds_endpoint: str
     shrink_scale_sets: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class HostSettings:
-    """Paths on the node, as the agent's container sees them. `chained`: other plugins that the runtime calls after
-    ours, in this order.
-    """
-
-    bin_dir: Path
-    conf_dir: Path
-    conf_name: str
-    chained: tuple[ChainedPlugin, ...]
-    spec_version: str
-    run_dir: Path
-    plugin: Path
-    sysctls: Path = Path("/proc/sys")
-    processes: Path | None = None
-    """A mount of the node's /proc; None where there is none, and sandboxes with a link are then never found dead."""
-    link_names: LinkNames = LinkNames.HASH
-    """After what the node's ends of pods' links are named."""
-    audit: AuditLimits | None = None
-    """None where no audit trail is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +79,7 @@ class AgentSettings:
 
 
 def read(environ: Mapping[str, str], *, system: NodeSystem = LINUX) -> AgentSettings:
-    """Validate the environment of an agent on a node of that `system`. ConfigInvalid names the first variable that is
-    wrong.
-    """
+    """Validate the environment of an agent on that `system`. ConfigInvalid names the first variable that is wrong."""
     reader = Reader(environ)
     grants = reader.choice("GRANTS", "self", "controller")
     nic_writer, chosen = read_nic_writer(reader), azure(reader)
@@ -122,29 +96,12 @@ def read(environ: Mapping[str, str], *, system: NodeSystem = LINUX) -> AgentSett
         nic_writer=nic_writer,
         node=_node(reader, nic_writer),
         azure=chosen,
-        host=HostSettings(
-            bin_dir=Path(reader.text("BIN_DIR", system.bin_dir)),
-            conf_dir=Path(reader.text("CONF_DIR", system.conf_dir)),
-            conf_name=reader.text("CONF_NAME", "10-azure-cni.conflist"),
-            chained=_chained(reader, system),
-            spec_version=reader.choice("SPEC_VERSION", VERSION, STATUS_VERSION),
-            run_dir=Path(reader.text("RUN_DIR", system.run_dir)),
-            plugin=Path(reader.text("PLUGIN", "/usr/libexec/azure-cni/azure-cni")),
-            sysctls=Path(reader.text("SYSCTL_DIR", "/proc/sys")),
-            processes=reader.parsed("PROCESS_DIR", Path, "a directory", None),
-            link_names=_link_names(reader),
-            audit=_audit(reader),
-        ),
+        host=read_host(reader, system),
         web=web(reader, port=9810),
         docker=_docker(reader),
         log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),
         log_format=reader.choice("LOG_FORMAT", "json", "text"),
     )
-
-
-def chained(*, portmap: bool, bandwidth: bool) -> tuple[ChainedPlugin, ...]:
-    """The plugins that the conflist names after ours."""
-    return (PORTMAP,) * portmap + (BANDWIDTH,) * bandwidth
 
 
 def azure(reader: Reader) -> AzureSettings:
@@ -197,38 +154,6 @@ def read_nic_writer(reader: Reader) -> NicWriter:
             f"replaces {PREFIX}NIC=observe; leave {PREFIX}NIC out"
         )
     return NicWriter(reader.choice("NIC_WRITER", *NicWriter))
-
-
-def _chained(reader: Reader, system: NodeSystem) -> tuple[ChainedPlugin, ...]:
-    named = chained(
-        portmap=reader.flag("CHAIN_PORTMAP", default=system.has_portmap),
-        bandwidth=reader.flag("CHAIN_BANDWIDTH", default=False),
-    )
-
-    def all_of(text: str) -> tuple[ChainedPlugin, ...]:
-        plugins = (*named, *extra_plugins(text))
-        require_distinct(plugins)
-        return plugins
-
-    return reader.parsed("EXTRA_PLUGINS", all_of, "a JSON array of entries of a conflist", named)
-
-
-def _link_names(reader: Reader) -> LinkNames:
-    chosen = LinkNames(reader.choice("LINK_NAMES", *LinkNames))
-    if chosen is LinkNames.CALICO and reader.choice("MODE", *ModeName) != ModeName.TRANSPARENT:
-        raise ConfigInvalid(
-            f"cannot start: {PREFIX}LINK_NAMES is {chosen}, which needs {PREFIX}MODE={ModeName.TRANSPARENT}: behind a "
-            "bridge Calico does not see pods' links, and would let all of their traffic pass"
-        )
-    return chosen
-
-
-def _audit(reader: Reader) -> AuditLimits | None:
-    directory = reader.parsed("AUDIT_DIR", Path, "a directory", None)
-    if directory is None:
-        return None
-    days, size = reader.whole("AUDIT_DAYS", 30), reader.whole("AUDIT_MIB", 64)
-    return AuditLimits(directory, most_bytes=max(1, size) << 20, longest_s=max(1, days) * DAY_S)
 
 
 def _docker(reader: Reader) -> DockerPlace | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from azure_cni.entrypoints.settings import HostSettings
+from azure_cni.entrypoints.host_settings import HostSettings
 from unit.entrypoints.installed import Host, of
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from azure_cni.entrypoints.cni_service import installation_on
-from azure_cni.entrypoints.settings import HostSettings
+from azure_cni.entrypoints.host_settings import HostSettings
 from azure_cni.node.installation import Installation
 from fakes.simulated_node import SimulatedNode
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from azure_cni.cni.conflist import PORTMAP
-from azure_cni.entrypoints.settings import HostSettings
+from azure_cni.entrypoints.host_settings import HostSettings
 from azure_cni.errors import AzureCniError
 from azure_cni.host.install import HostPlugin
 from azure_cni.node.installation import FULL_S, LOOK_S

@@ -12,7 +12,7 @@ import pytest
 
 from azure_cni.cni.conflist import PORTMAP
 from azure_cni.entrypoints import cni_service
-from azure_cni.entrypoints.settings import HostSettings
+from azure_cni.entrypoints.host_settings import HostSettings
 from azure_cni.errors import AzureCniError
 from azure_cni.host.files import NodeDirectories
 from azure_cni.ipam.ledger import Ledger

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from azure_cni.entrypoints.settings import HostSettings
+from azure_cni.entrypoints.host_settings import HostSettings
 from azure_cni.errors import NodeNotReady
 from fakes.simulated_node import SimulatedNode
 from unit.entrypoints.installed import Host, a_node_with_pods, at_work, runs_on, served, takes_pods, written
