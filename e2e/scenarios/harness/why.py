@@ -179,7 +179,7 @@ NOT_CAUSED: Mapping[str, str] = {
     "KubernetesUnreachable": "without the API server there is nobody to ask, and no kubelet learns of a pod",
     "NicChanged": "a VM of the box cannot change its primary NIC; an agent puts right what somebody else writes",
     "NicForeign": "a Node that names another VM, which its kubelet would not register again",
-    "NicMissing": "its VM would have to be made anew without a NIC that it has (test_49_pod_subnet asks for one)",
+    "NicMissing": "test_50_pod_subnet, on a node whose pods start all the same: a VM without a pool is not to be had",
     "NicUnknown": "Azure has no such name, and an agent puts right what somebody else writes",
     "NodeNotReady": "while an agent runs its pool says why; it is the word of a runtime that has no conflist yet",
     "NoPool": "an agent makes its pool within seconds, and one that may not says so (KubernetesDenied)",
