@@ -32,6 +32,7 @@ from datapath.node_site import (
     Site,
     refusal,
 )
+from datapath.pod_nic_site import GUEST, POD_TABLE, P, plug_in
 
 pytestmark = IN_EACH_MODE
 
@@ -54,7 +55,8 @@ async def traced(site: Site, table: NodeTable, source: str, destination: str, po
     way = ForwardingReport(
         destination, found.kind.value, found.interface, str(found.gateway or ""), found.table, "pod b" if holds else ""
     )
-    report = describe_table(AppliedTable(replace(table, mode=machine.mode), "eth0"), own_egress=table.own_egress)
+    names_of = ("eth0", "", "") if table.node_nic is None else ("eth1", "", "eth0")
+    report = describe_table(AppliedTable(replace(table, mode=machine.mode), *names_of), own_egress=table.own_egress)
     return trace_packet(PacketSource(source, "vm1", interfaces=names), report, way, FarEnd(), port=port)
 
 
@@ -127,3 +129,14 @@ async def test_a_policy_rule_of_others_is_seen(site: Site) -> None:
         [IPv4Address(INTERNET)], source=IPv4Address(A), interface=site.machine.way_to(A)
     )
     assert (found.kind, found.table) == (RouteKind.FORWARD, 30200)
+
+
+@pytest.mark.parametrize(
+    ("destination", "port"), [(INTERNET, PORT), (PEER, PORT), (GUEST, PORT), (WIRESERVER, DNS), (WIRESERVER, HTTP)]
+)
+async def test_of_a_pod_whose_subnet_is_another_nics(site: Site, destination: str, port: int) -> None:
+    subnet = plug_in(site)
+    await site.machine.datapath.apply_node(POD_TABLE)
+    pod = await site.machine.pod(P)
+    said = await traced(subnet, POD_TABLE, P, destination, port)
+    assert (said.seen_as or said.result.value) == sent(subnet, pod, destination, port)

@@ -20,7 +20,8 @@ MOST_DESTINATIONS: Final = 16
 class TableReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The node's table (`docs/architecture.md`, data plane) as it was applied last. Addresses, or prefixes in CIDR.
 
-    `uplink` is the NIC's interface, `way_out` that of the default route where it is another; `routable` is all that
+    `uplink` is the NIC's interface, `way_out` that of the default route where it is another, `node_nic` that of the
+    node's own NIC where pods have another, by which they leave as themselves; `routable` is else all that
     sees pods by their own address, and consists of `vnet`, `peered` and `configured`. `own_egress` and `public` keep
     their address also beyond that. `wireserver`, `metadata` and `link_local` are what the guard is about.
     """
@@ -28,6 +29,7 @@ class TableReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     mode: str = ""
     uplink: str = ""
     way_out: str = ""
+    node_nic: str = ""
     primary: str = ""
     pool: list[str] = []
     public: list[str] = []

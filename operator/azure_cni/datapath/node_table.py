@@ -101,7 +101,8 @@ class NodeTable:
 @dataclass(frozen=True, slots=True)
 class HostReport:
     """What one pass over the node found: `repaired` in words, one for each repair, the conflicts that stand, the NIC's
-    interface, and the table of connections (None where the kernel says nothing of it). `way_out`: see `ruleset`.
+    interface, and the table of connections (None where the kernel says nothing of it). `way_out` and `node_nic`:
+    see `Ways`.
     """
 
     uplink: Uplink
@@ -109,6 +110,7 @@ class HostReport:
     conflicts: tuple[Conflict, ...] = ()
     conntrack: ConntrackUsage | None = None
     way_out: str = ""
+    node_nic: str = ""
 
 
 def ruleset(table: NodeTable, *, ways: Ways, beside: Collection[IPv4Address] = (), pods: PodLinks) -> str:

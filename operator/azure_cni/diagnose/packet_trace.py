@@ -175,7 +175,7 @@ def _guard(table: TableReport, way: ForwardingReport, port: int) -> Hop | None:
 
 def _no_way_back(table: TableReport, way: ForwardingReport) -> Hop | None:
     """None where it is no address of this NIC that no pod has."""
-    if way.interface != table.uplink or way.destination not in table.pool:
+    if way.interface not in {table.uplink, table.node_nic} or way.destination not in table.pool:
         return None
     message = "it is an address of this node's NIC that no pod has: the fabric would send the packet back here"
     return Hop("guard", HopResult.REFUSED, message, f"{TABLE}, chain forward")
@@ -187,7 +187,7 @@ def _translated(source: PacketSource, table: TableReport, way: ForwardingReport)
     kept = _why_own(own, table, way)
     if kept:
         seen_as, message = own, f"its own, {own}: {kept}"
-    elif way.interface != table.uplink:
+    elif way.interface not in {table.uplink, table.node_nic}:
         seen_as, message = "", f"that of {way.interface}, which has the node's default route and is not the NIC"
     elif way.destination in {table.wireserver, table.metadata}:
         seen_as, message = table.primary, f"the node's, {table.primary}: Azure's platform answers no other address"
@@ -198,16 +198,23 @@ def _translated(source: PacketSource, table: TableReport, way: ForwardingReport)
 
 def _why_own(own: str, table: TableReport, way: ForwardingReport) -> str:
     """Why nothing translates the pod's address; "" where something does. The first reason counts."""
-    by_nic = way.interface == table.uplink
+    by_nic = way.interface in {table.uplink, table.node_nic}
     platform = by_nic and way.destination in {table.wireserver, table.metadata}
     reasons = (
         (bool(way.pod), "pods of a node see each other"),
         (own not in table.pool, "it is not in the node's pool any more, and azure-cni translates nothing else"),
         (
+            bool(table.node_nic) and way.interface == table.uplink,
+            f"{way.interface} is the NIC of the pods' own subnet, and nothing is translated there",
+        ),
+        (
             not by_nic and way.interface != table.way_out,
             f"{way.interface} is not the NIC, and azure-cni translates nothing there",
         ),
-        (not platform and _within(IPv4Address(way.destination), table.routable), _region(table, way.destination)),
+        (
+            not platform and way.interface != table.node_nic and _within(IPv4Address(way.destination), table.routable),
+            _region(table, way.destination),
+        ),
         (by_nic and not platform and own in table.public, "it has a public IP address in Azure"),
         (by_nic and not platform and own in table.own_egress, "the annotation azure-cni.io/egress says so"),
     )
@@ -218,7 +225,7 @@ def _azure(source: PacketSource, table: TableReport, way: ForwardingReport) -> H
     if way.pod:
         message = "between pods of one node no security group and no route table of Azure applies"
         return Hop("azure", HopResult.PASSES, message)
-    if way.interface != table.uplink:
+    if way.interface not in {table.uplink, table.node_nic}:
         return Hop("azure", HopResult.UNKNOWN, f"what is beyond {way.interface} is not known here")
     message = (
         "not visible from here: security groups of NIC and subnet on both sides, and the subnet's route table"

@@ -145,7 +145,7 @@ class Host:
         others = () if present is None else policy.foreign(present, table.pool)
         elsewhere = _addresses_elsewhere(links, held, link, table)
         conflicts = (*others, *doubt, *detour, *elsewhere, *filters)
-        return HostReport(link, tuple(repaired), conflicts, self._conntrack.usage(), way_out)
+        return HostReport(link, tuple(repaired), conflicts, self._conntrack.usage(), way_out, ways.node_nic)
 
     def set_egress(self, addresses: frozenset[IPv4Address]) -> None:
         """See `KernelTable`."""

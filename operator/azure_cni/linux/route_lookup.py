@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 
+from azure_cni.datapath.leaving import IMDS, NODE_MARK, WIRESERVER
 from azure_cni.datapath.uplink import RouteDecision, RouteKind, Way
 from azure_cni.errors import DatapathError
 from azure_cni.linux import rtnetlink
@@ -16,6 +17,7 @@ from azure_cni.linux import rtnetlink_format as rt
 from azure_cni.linux.netlink import Netlink, Refused, attribute, attributes
 
 _KINDS = {rt.RTN_UNICAST: RouteKind.FORWARD, rt.RTN_LOCAL: RouteKind.LOCAL}
+_RTA_MARK = 16
 _BY_NAME = rt.RTM_F_LOOKUP_TABLE
 
 
@@ -52,6 +54,8 @@ def _decision(
     body = rt.RTMSG.pack(rt.AF_INET, 32, 32, 0, 0, 0, 0, 0, _BY_NAME)
     body += attribute(rt.RTA_DST, destination.packed) + attribute(rt.RTA_SRC, source.packed)
     body += attribute(rt.RTA_IIF, rt.U32.pack(index))
+    if destination in {IMDS, WIRESERVER}:  # as the node's table marks them; where it does not, no rule asks for it
+        body += attribute(_RTA_MARK, rt.U32.pack(NODE_MARK))
     try:
         found = kernel.get(f"look up what becomes of packets to {destination}", kind=rt.RTM_GETROUTE, body=body)
     except Refused as refused:

@@ -120,13 +120,14 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class AppliedTable:
-    """The node's table, and the names of the interfaces in it: the NIC's, and (`way_out`) that of the default route
-    where that is another one.
+    """The node's table, and the names of the interfaces in it: the NIC's, (`way_out`) that of the default route where
+    that is another one, and (`node_nic`) that of the node's own NIC where pods have another.
     """
 
     table: NodeTable
     uplink: str
     way_out: str = ""
+    node_nic: str = ""
 
 
 class NodeState:

@@ -234,7 +234,7 @@ class NodeNetwork:
         self._knows, self._public = table.pool, table.public
         self._own_egress, self._unsure = table.own_egress, frozenset()
         self._core.state.routable = table.routable
-        self._core.state.applied = AppliedTable(table, report.uplink.name, report.way_out)
+        self._core.state.applied = AppliedTable(table, report.uplink.name, report.way_out, report.node_nic)
         now_s = self._core.ports.clock.boottime_s()
         if self._prepared:
             self._report_repairs(report.repaired, cause=cause, now_s=now_s)

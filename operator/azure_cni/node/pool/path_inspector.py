@@ -100,6 +100,7 @@ def describe_table(
         mode=table.mode.value,
         uplink=applied.uplink,
         way_out=applied.way_out,
+        node_nic=applied.node_nic,
         primary=str(table.node_address),
         pool=[str(one) for one in sorted(table.pool)],
         public=[str(one) for one in sorted(table.public)],
