@@ -84,6 +84,14 @@ class Network:
         nic_id = self._by_primary_address.get(address)
         return self.nics[nic_id] if nic_id else None
 
+    def beside(self, nic: Nic | None) -> list[Nic]:
+        """The further NICs of its VM; none for a NIC that has none."""
+        vm = self.vms.get(nic.vm_id.lower()) if nic is not None and nic.vm_id else None
+        others = [
+            one.lower() for one in (vm.nic_ids if vm is not None else ()) if nic and one.lower() != nic.id.lower()
+        ]
+        return [self.nics[one] for one in others if one in self.nics]
+
     def put_nic(self, nic: Nic, *, at: float, cause: str, operation_id: str = "") -> None:
         """Store a NIC's new version; addresses that it newly holds are taken, those it no longer holds are freed."""
         before = self.nics.get(nic.id.lower())

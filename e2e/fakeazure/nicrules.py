@@ -6,7 +6,7 @@ IP addresses") and errors quoted in public issue trackers. Chosen where nothing 
 its address whatever the body says; the primary flag cannot move to another configuration.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Any
@@ -141,6 +141,13 @@ def _check_whole(configs: tuple[IpConfig, ...], *, nic_id: str, existing: Nic | 
         )
     if len(configs) > CONFIGS_PER_NIC:
         raise errors.too_many_configs(nic_id, count=len(configs), limit=CONFIGS_PER_NIC)
+
+
+def check_vm(beside: Iterable[Nic], configs: tuple[IpConfig, ...], *, nic_id: str) -> None:
+    """The limit is the VM's, too: "private IP addresses per virtual machine" (virtual network limits). ArmError."""
+    count = len(configs) + sum(len(nic.configs) for nic in beside)
+    if count > CONFIGS_PER_NIC:
+        raise errors.too_many_configs(nic_id, count=count, limit=CONFIGS_PER_NIC)
 
 
 def _groups(config: IpConfig) -> list[str]:

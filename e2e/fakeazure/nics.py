@@ -13,7 +13,7 @@ from fakeazure import errors, lbmembers
 from fakeazure.effective import EffectiveAddress
 from fakeazure.names import Names, parse_path
 from fakeazure.network import Network
-from fakeazure.nicrules import allocate, read_configs, read_settings, references
+from fakeazure.nicrules import allocate, check_vm, read_configs, read_settings, references
 from fakeazure.operations import SUPERSEDED, Ending, Operation, Operations
 from fakeazure.records import Document, IpConfig, Nic
 
@@ -80,6 +80,7 @@ class Nics:
         for _, missing in draft.references():
             if not self.network.exists(missing):
                 raise errors.missing_reference(missing, by=draft.nic_id)
+        check_vm(self.network.beside(draft.existing), draft.configs, nic_id=draft.nic_id)
         self.network.check_public_addresses(draft.nic_id, draft.configs)
         lbmembers.check_nic(self.network.others, draft.nic_id, draft.configs)
         subnet = self.network.subnets[draft.configs[0].subnet_id.lower()]

@@ -186,6 +186,17 @@ async def test_256_configurations_and_no_more() -> None:
         assert len(configs_of(world.azure.nic("vm1-nic"))) == 256
 
 
+async def test_a_vms_configurations_count_over_all_its_nics() -> None:
+    async with served(FakeAzure(), subnets={"nodes": "10.240.0.0/22"}) as world:
+        world.azure.add_nic("vm1")
+        document = world.azure.nic("vm1-nic")
+        configs_of(document).extend(config(world, f"new-{index}") for index in range(255))
+        status, code = await refusal(world, document)
+        assert (status, code) == (400, "IpConfigurationCountPerNicExceeded")
+        del configs_of(document)[-1]
+        assert (await put(world, document))[0] == 200
+
+
 async def test_65536_addresses_in_a_network_and_no_more() -> None:
     async with served(FakeAzure(), subnets={"nodes": "10.240.0.0/26", "big": "10.0.0.0/15"}) as world:
         world.azure.outside.take(65_534, "big")
