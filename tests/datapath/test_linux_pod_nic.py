@@ -6,7 +6,9 @@ The fabric carries by each NIC only what has an address of that NIC, and every r
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from datapath.node_site import IMDS, INTERNET, ON_PREM, PEER, PORT, PRIMARY, TAB
 from datapath.pod_nic_site import (
     GUEST,
     NODE_PORT,
+    POD_NIC_MAC,
     POD_PRIMARY,
     POD_TABLE,
     UNHELD,
@@ -29,6 +32,7 @@ from fakes.waiting import PATIENCE_S, until
 
 pytestmark = IN_EACH_MODE
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "uninstall.md"
 RETURN_RULE = "from 10.240.8.0/24 fwmark 0x40/0x40 lookup 1633906282"
 POD_RULE = "from 10.240.8.0/24 fwmark 0/0x20 lookup 1633906283"
 
@@ -158,3 +162,21 @@ async def test_a_pool_on_the_nodes_own_nic_leaves_nothing_of_it(subnet: PodSubne
         await successor.close()
     assert (rules_of(subnet), routes_of(subnet)) == ([], [])
     assert subnet.seen(await subnet.machine.pod(A), INTERNET) == PRIMARY
+
+
+async def test_docs_uninstall_takes_all_of_it(subnet: PodSubnet) -> None:
+    await subnet.machine.datapath.apply_node(POD_TABLE)
+    await subnet.machine.pod(P)
+    steps = re.search(r"## What stays.*?```console\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert steps is not None
+    subnet.node.run("sh", "-ec", "\n".join(line for line in steps[1].splitlines() if not line.startswith("rm ")))
+    assert (rules_of(subnet), routes_of(subnet)) == ([], [])
+
+
+async def test_the_virtual_function_of_the_pods_nic_is_passed_over(subnet: PodSubnet) -> None:
+    """With accelerated networking there is one that has the NIC's MAC, and no address."""
+    subnet.node.batch(f"link add enP1 address {POD_NIC_MAC} type veth peer name far", "link set enP1 up")
+    report = await subnet.machine.datapath.apply_node(POD_TABLE)
+    assert report.uplink.name == "eth1"
+    pod = await subnet.machine.pod(P)
+    assert subnet.seen(pod, INTERNET) == P

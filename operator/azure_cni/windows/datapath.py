@@ -172,6 +172,11 @@ class HcnDatapath:
                 f"cannot wire pods in mode {table.mode} on Windows: pods hang on the virtual switch, which is no "
                 f"bridge of Linux; set mode {ModeName.TRANSPARENT} for this node"
             )
+        if table.node_nic is not None:
+            raise DatapathError(
+                f"cannot use a pod subnet on Windows: pods hang on the node's own NIC, {table.node_nic.mac}; remove "
+                "nic.subnet from the NodeIPPool, or the entry of pool.subnets that this node's labels fit"
+            )
         adapter = await self._run_for_node(lambda: self._adapter(table.uplink_mac, table.primary))
         segment = segment_of(adapter, table.primary)
         network, made = await self._run_for_node(lambda: self._ensure_network(segment))

@@ -10,7 +10,7 @@ import pytest
 
 from azure_cni.datapath.conflicts import ConflictReason
 from azure_cni.errors import DatapathError, DatapathOutcomeUnknown
-from azure_cni.model.identity import ModeName
+from azure_cni.model.identity import ModeName, NodeNic
 from azure_cni.node.pods.liveness import Occupancy
 from fakehns import service
 from unit.windows.hns_node import MAC, PRIMARY, TABLE, A, B, HnsNode, prepared
@@ -68,6 +68,14 @@ async def test_a_network_of_another_kind_is_refused_and_left_alone(change: dict[
             await node.agent().apply_node(TABLE)
         assert list(node.hns.objects["Network"].values()) == [network]
         assert node.endpoints(spec)
+
+
+async def test_a_pod_subnet_is_refused_with_what_to_do() -> None:
+    node = HnsNode()
+    beside = replace(TABLE, node_nic=NodeNic("00:0d:3a:00:00:0b", PRIMARY))
+    with pytest.raises(DatapathError, match=r"a pod subnet on Windows: .* remove nic\.subnet from the NodeIPPool"):
+        await node.agent().apply_node(beside)
+    await node.close()
 
 
 async def test_the_nic_is_away_while_hns_takes_it_over() -> None:
