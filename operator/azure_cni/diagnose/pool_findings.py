@@ -79,9 +79,9 @@ def _of_pause(pause: NodePause, system: str) -> Finding:
 
 
 def _is_explained(pool: NodeIPPool, ready: Mapping[str, Any]) -> bool:
-    """PermissionMissing says the same, and more."""
-    missing = condition_of(pool.status, PoolKind.PERMISSION_MISSING)
-    return missing.get("status") == "True" and missing.get("reason") == ready.get("reason")
+    """Another condition says the same, and more."""
+    others = (condition_of(pool.status, kind) for kind in (PoolKind.PERMISSION_MISSING, PoolKind.NIC_CHANGE_PENDING))
+    return any(one.get("status") == "True" and one.get("reason") == ready.get("reason") for one in others)
 
 
 def _of_not_well(
@@ -89,7 +89,9 @@ def _of_not_well(
 ) -> Iterator[Finding]:
     """What a condition says; each problem by itself, with its command, where the agent was asked."""
     kind = text(condition.get("type"))
-    stops = kind == PoolKind.PERMISSION_MISSING and condition_of(pool.status, "Ready").get("status") == "False"
+    ready = condition_of(pool.status, "Ready")
+    same = kind == PoolKind.PERMISSION_MISSING or condition.get("reason") == ready.get("reason")
+    stops = ready.get("status") == "False" and same
     found = of_condition(
         ERROR if stops else WARNING,
         f"node {pool.name}",

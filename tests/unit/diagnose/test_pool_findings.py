@@ -55,6 +55,16 @@ def test_a_permission_that_is_missing_has_the_command_that_assigns_it_and_is_sai
     assert again.startswith("kubectl annotate nodeippool vm1 --overwrite azure-cni.io/read-now=")
 
 
+def test_a_nic_that_the_pod_subnet_lacks_is_said_once_whether_pods_start_or_not():
+    missing = condition("NicChangePending", True, "NicMissing", "az network nic create")
+    not_ready = condition("Ready", False, "NicMissing", "az network nic create")
+    (warning,) = found(cluster(pools=[pool("vm1", missing)]))
+    (error,) = found(cluster(pools=[pool("vm1", not_ready, missing)]))
+    assert [warning.severity, error.severity] == ["warning", "error"]
+    assert (error.code, error.message) == ("NicMissing", "az network nic create")
+    assert error.page.endswith("#a-pod-subnet-on-a-second-nic")
+
+
 @pytest.mark.parametrize(
     ("words", "command"),
     [

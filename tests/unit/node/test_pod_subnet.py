@@ -90,12 +90,23 @@ async def test_what_is_missing_is_said_with_the_commands_and_looked_for_again() 
     async with node.running():
         await node.until(lambda: bool(node.counts.free))
         want(node, PODS)
-        await node.until(lambda: node.condition("Ready")["reason"] == "NicMissing")
-        message = node.condition("Ready")["message"]
+        await node.until(lambda: node.condition(PENDING)["reason"] == "NicMissing")
+        assert (node.condition(PENDING)["status"], node.condition("Ready")["status"]) == ("True", "True")
+        message = node.condition(PENDING)["message"]
         assert f"az network nic create --resource-group g --name vm1-pods --subnet {PODS}" in message
         assert "az vm nic add --resource-group g --vm-name vm1 --nics vm1-pods" in message
         node.cloud.pod_nics[PODS] = nic
         await moved(node)
+        assert node.condition(PENDING)["status"] == "False"
+
+
+async def test_a_new_node_without_the_nic_is_not_ready() -> None:
+    node = node_with_two_nics(pod_subnets=(PodSubnetRule({}, OTHERS),))
+    async with node.running():
+        await node.until(lambda: bool(node.status.get("conditions")) and not node.state.ready)
+        await node.until(lambda: node.condition("Ready")["reason"] == "NicMissing")
+        assert node.condition("Ready")["status"] == "False"
+        assert node.condition(PENDING)["reason"] == "NicMissing"
 
 
 async def test_pods_keep_their_nic_and_the_pool_says_which_are_in_the_way() -> None:

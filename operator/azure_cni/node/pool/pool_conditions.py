@@ -11,6 +11,7 @@ from azure_cni.errors import PreconditionFailed, SubnetFull, Throttled
 from azure_cni.ipam.near_limit import below_limit
 from azure_cni.ipam.sizing import recall_words, recalling_words
 from azure_cni.model.nic import MAX_ADDRESSES_PER_NODE
+from azure_cni.model.pod_subnets import NicMissing
 from azure_cni.model.text import addresses, counted, few
 from azure_cni.node.pool.failures import Activity, Failure, Failures
 from azure_cni.node.pool.permissions import permission_missing
@@ -143,7 +144,7 @@ def conditions(snapshot: Snapshot, failures: Failures) -> tuple[Condition, ...]:
         _drifted(snapshot, failures.get(Activity.RECOVER)),
         _host_conflict(snapshot),
         _mode_change_pending(snapshot),
-        _nic_change_pending(snapshot),
+        _nic_change_pending(snapshot, failures.get(Activity.IDENTITY)),
         permission_missing(failures, snapshot.denied, ready=snapshot.ready, allocated=snapshot.counts.allocated),
     )
 
@@ -245,7 +246,10 @@ def _mode_change_pending(snapshot: Snapshot) -> Condition:
     return Condition(PoolKind.MODE_CHANGE_PENDING, True, "PodsRunning", message)
 
 
-def _nic_change_pending(snapshot: Snapshot) -> Condition:
+def _nic_change_pending(snapshot: Snapshot, failure: Failure | None) -> Condition:
+    """`failure`: why it is not known on which NIC the pool is to be."""
+    if failure is not None and isinstance(failure.error, NicMissing):
+        return Condition(PoolKind.NIC_CHANGE_PENDING, True, failure.reason, describe_failure(failure, snapshot))
     if snapshot.pending_subnet is None or not snapshot.pods:
         return Condition(PoolKind.NIC_CHANGE_PENDING, False, "NicAsWanted", "the pool is on the NIC that is wanted")
     message = nic_change(snapshot.pending_subnet, snapshot.subnet, snapshot.pods, node=snapshot.pool)
