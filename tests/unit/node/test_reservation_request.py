@@ -89,6 +89,29 @@ async def test_an_answer_allows_one_write_and_another_write_needs_another_number
     assert reservation.allows(answer(reservation))
 
 
+async def test_what_was_granted_for_one_nic_allows_no_write_of_another():
+    reservation = await started(16)
+    reservation.want(32, on_nic=16, write_intent=WriteIntent.GROW)
+    granted = answer(reservation)
+    assert reservation.allows(granted)
+    reservation.change_nic()
+    assert not reservation.allows(granted)
+    assert reservation.want(32, on_nic=0, write_intent=WriteIntent.GROW)
+    assert reservation.request.number > granted.request_id
+    assert not reservation.allows(granted)
+    assert reservation.allows(answer(reservation))
+
+
+async def test_a_write_that_may_still_land_on_the_former_nic_counts_for_that_one():
+    reservation = await started(16)
+    reservation.want(64, on_nic=16, write_intent=WriteIntent.GROW)
+    reservation.write_begins(await nic(16), add=48)
+    reservation.change_nic()
+    assert reservation.in_flight == 0
+    reservation.want(16, on_nic=0, write_intent=WriteIntent.GROW)
+    assert reservation.request.count == 16
+
+
 async def test_a_grant_is_for_what_it_was_asked_for():
     reservation = await started(16)
     reservation.want(32, on_nic=16, write_intent=WriteIntent.GROW)

@@ -80,6 +80,7 @@ class AzureReader:
             return False
         if self._pool_nic.moves(subnet):
             self._suspend()
+            self._pool_state.reservation.change_nic()
         self._identified_for = subnet
         if before is None or before.nic_id != identity.nic_id:
             self._pool_state.nic = self._core.ports.nic_of(identity)

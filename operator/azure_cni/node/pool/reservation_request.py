@@ -73,6 +73,14 @@ class ReservationRequest:
         """This agent has no request any more, until it begins again."""
         self.request, self.write_intent, self._spent = UNASKED, WriteIntent.NONE, True
 
+    def change_nic(self) -> None:
+        """The pool is on another NIC of this VM from now on: what was granted before was for the former one, and so was
+        what a write may still do there. The ledger keeps an entry for that NIC.
+        """
+        if self.has_request:
+            self.request = renewed_request(self.request)
+        self.write_intent, self._spent, self.pending_write = WriteIntent.NONE, True, None
+
     def is_superseded_by(self, pool: NodeIPPool) -> bool:
         """The pool shows the request of somebody else, who came later than `begin`: begin again."""
         return self.has_request and is_superseded(self.request, shown=pool.view.request)
