@@ -49,6 +49,7 @@ class Machine:
                     chance=Random(7),
                     adopt=Adopt.PLAIN,
                     shrink_scale_sets=self._shrink_scale_sets,
+                    beside=identity.beside,
                 ),
                 grants=SelfGrants(),
                 pools=self.pools,
