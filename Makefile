@@ -66,9 +66,11 @@ e2e: $(READY) ## The scenarios on the box but the slow ones, what pools are for 
 APART := test_13 or test_14 or test_15 or test_16 or test_17 or test_19 or test_2 or test_33 or test_34 or test_35 or test_36 or test_37 or test_38 or test_39 or test_4
 
 .PHONY: e2e-full
-e2e-full: $(READY) ## The image twice, all scenarios and a soak in both modes, most with controller or containerd 1.6 too, 80 more seeds: over 3 hours
+e2e-full: $(READY) ## The image twice, a signed release, all scenarios and a soak in both modes, most with controller or containerd 1.6 too, 80 more seeds: over 3 hours
 	$(BOX) down
 	$(BOX) image --twice
+	$(BOX) cosign version
+	$(BIN)/pytest tests/contract/test_signed_release.py
 	$(BOX) scenarios -v --mode bridge
 	$(BOX) soak --minutes 10 --mode bridge
 	$(BOX) scenarios -v --mode transparent --attack-rounds 4 --docker-rounds 20
