@@ -5,11 +5,12 @@ but not in the list of NICs.
 """
 
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from fakeazure.records import IpConfig, Nic
-from fakeazure.subnets import Subnet
+from fakeazure.subnets import BLOCK_SIZE, Subnet
 
 if TYPE_CHECKING:
     from fakeazure.fake import FakeAzure
@@ -91,6 +92,16 @@ class Outside:
         """Take all but this many."""
         self.azure.settle()
         return self.take(max(0, self.azure.subnet(subnet).free - count), subnet)
+
+    def fragment(self, subnet: str = "") -> tuple[str, ...]:
+        """Take one address of each free block: single addresses are left, and no block."""
+        self.azure.settle()
+        target = self.azure.subnet(subnet)
+        addresses = tuple(str(IPv4Network(block)[BLOCK_SIZE // 2]) for block in target.free_blocks())
+        for address in addresses:
+            self._count += 1
+            target.take(address, f"{OWNER}{self._count}")
+        return addresses
 
     def give_back(self, count: int | None = None, subnet: str = "") -> int:
         """Another tool frees its addresses, highest first; gives how many."""

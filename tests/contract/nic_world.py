@@ -104,6 +104,10 @@ class MemoryWorld:
     def leave_room(self, count: int) -> None:
         self.fake.room = count
 
+    def fragment(self) -> None:
+        """Others have one address of each block of the subnet."""
+        self.fake.taken |= dict.fromkeys(list(self.fake.subnet)[8::16], "another")
+
     def refuse(self, kind: type[CloudError]) -> None:
         self.fake.fail_next = kind("made to refuse")
 
@@ -190,6 +194,10 @@ class AzureWorld:
 
     def leave_room(self, count: int) -> None:
         self.azure.outside.leave(count)
+
+    def fragment(self) -> None:
+        """Others have one address of each block of the subnet."""
+        self.azure.outside.fragment()
 
     def refuse(self, kind: type[CloudError]) -> None:
         effect: Any = {Throttled: faults.Throttled(), AccessDenied: faults.Forbidden(), ResourceBusy: faults.Busy()}[
@@ -330,7 +338,7 @@ class _Granted:
     def __init__(self, nic: Nic, cluster: FakeCluster) -> None:
         self._nic, self._cluster = nic, cluster
         self._numbers = itertools.count(2)
-        self.conclusive = nic.conclusive
+        self.conclusive, self.takes_blocks = nic.conclusive, nic.takes_blocks
 
     async def read(self) -> NicView:
         return await self._nic.read()
@@ -340,6 +348,7 @@ class _Granted:
         seen: NicView,
         *,
         add: int = 0,
+        size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
@@ -348,7 +357,7 @@ class _Granted:
         intent = WriteIntent.GROW if add else alone
         status = {"requestID": number, "grantedFor": number, "writeIntent": intent.value}
         self._cluster.pools.patch("vm1", {"status": status})
-        return await self._nic.write(seen, add=add, remove=remove, attach=attach)
+        return await self._nic.write(seen, add=add, size=size, remove=remove, attach=attach)
 
     async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:
         number = next(self._numbers)

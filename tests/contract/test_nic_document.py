@@ -13,7 +13,7 @@ from azure_cni.azure import nic_document
 from azure_cni.errors import CloudUnreachable
 from azure_cni.ipam.attachment_plan import admitted
 from azure_cni.model.attachments import AttachedResource
-from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName
+from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName, StaticConfiguration
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -49,12 +49,61 @@ def test_a_sole_configuration_is_primary_without_saying_so() -> None:
 
 
 def test_what_no_pod_can_use_is_not_shown_and_goes_back() -> None:
-    block = config("block", "10.0.0.16/28", privateIPAddressPrefixLength=28)
+    odd = config("odd", "10.0.0.64/27", privateIPAddressPrefixLength=27)
     six = config("six", "fd00::4", privateIPAddressVersion="IPv6")
-    document = nic(PRIMARY, block, six, config("one", "10.0.0.5"))
+    document = nic(PRIMARY, odd, six, config("one", "10.0.0.5"))
     assert [shown.name for shown in nic_document.view(document, working={}).configs] == ["ipconfig1", "one"]
     written = nic_document.changed(document, add=[ConfigName("azure-cni-a")], remove=[])
     assert written["properties"]["ipConfigurations"][:4] == document["properties"]["ipConfigurations"]
+
+
+@pytest.mark.parametrize(
+    ("shown", "properties"),
+    [
+        ("10.0.0.16/28", {"privateIPAddressPrefixLength": 28}),
+        ("10.0.0.16/28", {}),
+        ("10.0.0.19", {"privateIPAddressPrefixLength": 28}),
+    ],
+)
+def test_a_block_is_one_configuration_for_pods(shown: str, properties: dict[str, Any]) -> None:
+    document = nic(PRIMARY, config("theirs", shown, **properties), config("inside", "10.0.0.20"))
+    view = nic_document.view(document, working={})
+    (block,) = view.secondaries
+    assert (view.held, block.addresses[0], block.addresses[-1]) == (
+        16,
+        IPv4Address("10.0.0.16"),
+        IPv4Address("10.0.0.31"),
+    )
+    assert not block.ours
+    assert [(it.name, it.why) for it in view.excluded] == [("inside", "shows the address of theirs")]
+    assert nic_document.view(document, working={}, adopt=Adopt.NONE).held == 0
+
+
+def test_an_excluded_block_is_known_by_all_its_addresses() -> None:
+    rule = {"loadBalancerInboundNatRules": [{"id": f"{PROVIDERS}/loadBalancers/lb/inboundNatRules/front"}]}
+    document = nic(PRIMARY, config("azure-cni-1a2b3c4d-28", "10.0.0.16/28", **rule))
+    (excluded,) = nic_document.view(document, working={}).excluded
+    assert len(excluded.addresses) == 16
+
+
+def test_blocks_bring_no_more_than_a_pool_can_have_and_ours_come_first() -> None:
+    theirs = [config(f"theirs-{n}", f"10.1.0.{16 * n}/28") for n in range(10)]
+    ours = [
+        config(f"azure-cni-0000000{n}-28", f"10.2.0.{16 * n}/28", privateIPAllocationMethod="Dynamic") for n in range(9)
+    ]
+    view = nic_document.view(nic(PRIMARY, *theirs, *ours, config("one", "10.0.0.5")), working={})
+    assert view.held == 16 * (9 + 6) + 1
+    assert [it.name for it in view.excluded] == [f"theirs-{n}" for n in range(6, 10)]
+    assert view.excluded[0].why == "would be more than the 255 addresses that a pool can have"
+
+
+def test_what_its_name_says_is_a_block_is_made_as_one() -> None:
+    names = [ConfigName("azure-cni-1a2b3c4d"), ConfigName("azure-cni-1a2b3c4e-28")]
+    static = StaticConfiguration(ConfigName("azure-cni-1a2b3c4f-28-static"), IPv4Address("10.0.0.32"), 16)
+    written = nic_document.changed(nic(PRIMARY), add=[*names, static], remove=[])
+    made = [it["properties"] for it in written["properties"]["ipConfigurations"][1:]]
+    assert [it.get("privateIPAddressPrefixLength") for it in made] == [None, 28, 28]
+    assert [it.get("privateIPAddress") for it in made] == [None, None, "10.0.0.32/28"]
 
 
 ATTACHMENTS = {

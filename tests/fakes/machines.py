@@ -65,10 +65,11 @@ class FakeMachines:
         seen: NicView,
         *,
         add: int,
+        size: int = 1,
         remove: Collection[ConfigName],
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
-        written = await self._nic(seen.nic_id).write(seen, add=add, remove=remove, attach=attach)
+        written = await self._nic(seen.nic_id).write(seen, add=add, size=size, remove=remove, attach=attach)
         return replace(written, nic_id=seen.nic_id)
 
     async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:

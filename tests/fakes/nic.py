@@ -24,10 +24,10 @@ from azure_cni.errors import (
     SubnetFull,
 )
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.config_names import BLOCK_SUFFIX, OUR_PREFIX, STATIC_SUFFIX, is_our_name
 from azure_cni.model.nic import (
+    BLOCK_SIZE,
     MAX_CONFIGS_PER_NIC,
-    OUR_PREFIX,
-    STATIC_SUFFIX,
     AttachmentChange,
     ConfigName,
     ExcludedConfiguration,
@@ -35,7 +35,9 @@ from azure_cni.model.nic import (
     NicID,
     NicView,
     StaticConfiguration,
-    is_our_name,
+    addresses_from,
+    block_of,
+    total_size,
 )
 
 NIC_ID = NicID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkInterfaces/vm1-nic")
@@ -53,6 +55,7 @@ class FakeNic:
 
     conclusive: tuple[type[CloudError], ...] = REFUSALS
     recovers = True
+    takes_blocks = True
 
     def __init__(
         self,
@@ -124,18 +127,19 @@ class FakeNic:
         seen: NicView,
         *,
         add: int = 0,
+        size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
         self.tries += 1
         await asyncio.sleep(0)
         self._fail()
-        self._refuse(seen, add=add, remove=remove)
+        self._refuse(seen, add=add, size=size, remove=remove)
         present = {config.name for config in self._configs}
         if remove and not present & set(remove) and not add and not attach and not self._failed:
             return self._view()
         resources = self._changed_resources(attach)
-        self._accept(add=add, remove=remove)
+        self._accept(add=add, size=size, remove=remove)
         self.resources = {name: held for name, held in resources.items() if held}
         await self._operation()
         return await self.read()
@@ -145,20 +149,18 @@ class FakeNic:
         await asyncio.sleep(0)
         self._fail()
         self._refuse(seen, add=0, remove=())
+        holders = self.taken | {address: one.name for one in self._configs for address in one.addresses}
         for one in configs:
-            holder = self.taken.get(one.address) or next(
-                (config.name for config in self._configs if one.address in config.addresses), ""
-            )
-            if holder:
+            if holder := next((holders[address] for address in one.addresses if address in holders), ""):
                 raise RequestRefused(
-                    f"cannot write {NIC_ID}: IP configuration {one.name} is using the private IP address {one.address} "
+                    f"cannot write {NIC_ID}: IP configuration {one.name} is using the private IP address {one} "
                     f"which is already allocated to resource {holder}",
                     azure_code="PrivateIPAddressIsAllocated",
                 )
         self._accept(add=0, remove=())
-        self._configs += [_config(one.name, str(one.address), ready=False) for one in configs]
+        self._configs += [replace(_config(one.name, str(one.address), ready=False), size=one.size) for one in configs]
         if self.room is not None:
-            self.room -= len(configs)
+            self.room -= total_size(configs)
         await self._operation()
         return await self.read()
 
@@ -243,7 +245,7 @@ class FakeNic:
         """
         ours = [config for config in self._configs if is_our_name(config.name)]
         self._configs = [config for config in self._configs if config not in ours]
-        self.room = None if self.room is None else self.room + len(ours)
+        self.room = None if self.room is None else self.room + sum(config.size for config in ours)
         self._failed = False
         self._touch()
         if self._held:
@@ -263,6 +265,11 @@ class FakeNic:
         self._touch()
 
     @property
+    def configs(self) -> tuple[IPConfiguration, ...]:
+        """All ipConfigurations that are for pods or could be, and the primary."""
+        return tuple(self._configs)
+
+    @property
     def addresses(self) -> frozenset[IPv4Address]:
         """All addresses on the NIC, the primary included."""
         return frozenset(address for config in self._configs for address in config.addresses)
@@ -274,7 +281,9 @@ class FakeNic:
         if error is not None:
             raise error
 
-    def _refuse(self, seen: NicView, *, add: int, remove: Collection[ConfigName]) -> None:
+    def _refuse(self, seen: NicView, *, add: int, remove: Collection[ConfigName], size: int = 1) -> None:
+        if size not in {1, BLOCK_SIZE} or add % size:
+            raise RequestRefused(f"cannot add {add} to {NIC_ID} by {size}")
         foreign = sorted(name for name in remove if not is_our_name(name))
         if foreign:
             raise RequestRefused(f"cannot remove {foreign} from {NIC_ID}: not ours")
@@ -284,10 +293,11 @@ class FakeNic:
             raise PreconditionFailed(f"cannot write {NIC_ID}: it is {self._etag}, seen was {seen.etag}")
         if serving := sorted((self._attached.keys() | self.resources.keys()) & set(remove)):
             raise RequestRefused(f"cannot remove {serving} from {NIC_ID}: not ours")
-        after = sum(config.name not in remove for config in self._configs) + add
+        after = sum(config.name not in remove for config in self._configs) + add // size
         if after > self.limit:
             raise RequestRefused(f"cannot add {add} to {NIC_ID}: {after} of {self.limit}")
-        room = min(self.room if self.room is not None else add, len(list(self._free_addresses())))
+        found = len(list(self._free_blocks() if size > 1 else self._free_addresses()))
+        room = min(self.room if self.room is not None else add, found * size)
         if add > room:
             raise SubnetFull(f"cannot add {add} to {NIC_ID}: {room} left in its subnet", azure_code="SubnetIsFull")
 
@@ -317,12 +327,15 @@ class FakeNic:
                 raise RequestRefused(f"cannot write {NIC_ID}: {resource.id} is used twice")
         return after
 
-    def _accept(self, *, add: int, remove: Collection[ConfigName]) -> None:
-        before, stuck = len(self._configs), bool(remove) and self.fails_to_remove
-        self._configs = [config for config in self._configs if stuck or config.name not in remove]
-        removed = before - len(self._configs)
-        free = self._free_addresses()
-        self._configs += [_config(self._name(), str(next(free)), ready=False) for _ in range(add)]
+    def _accept(self, *, add: int, remove: Collection[ConfigName], size: int = 1) -> None:
+        stuck = bool(remove) and self.fails_to_remove
+        leaving = [config for config in self._configs if not stuck and config.name in remove]
+        self._configs = [config for config in self._configs if config not in leaving]
+        removed = sum(config.size for config in leaving)
+        free, suffix = (self._free_blocks(), BLOCK_SUFFIX) if size > 1 else (self._free_addresses(), "")
+        self._configs += [
+            replace(_config(self._name() + suffix, str(next(free)), ready=False), size=size) for _ in range(add // size)
+        ]
         if self.room is not None:
             self.room += removed - add
         self.writes += 1
@@ -362,6 +375,14 @@ class FakeNic:
             if usable and address not in self.addresses and address not in self.taken:
                 yield address
 
+    def _free_blocks(self) -> Iterator[IPv4Address]:
+        """By their first addresses; aligned, and none with a reserved address."""
+        free = set(self._free_addresses())
+        first = block_of(self.subnet.network_address)
+        for number in range(0, self.subnet.num_addresses, BLOCK_SIZE):
+            if free.issuperset(addresses_from(first + number, BLOCK_SIZE)):
+                yield first + number
+
     def _name(self) -> str:
         return f"{OUR_PREFIX}{next(self._names):08d}"
 
@@ -379,7 +400,9 @@ class FakeNic:
                 if config.name not in self._attached
             ),
             excluded=tuple(
-                ExcludedConfiguration(config.name, config.address, self._attached[config.name], public=True)
+                ExcludedConfiguration(
+                    config.name, config.address, self._attached[config.name], public=True, span=config.size
+                )
                 for config in self._configs
                 if config.name in self._attached
             ),

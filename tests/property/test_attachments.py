@@ -50,6 +50,7 @@ class LossyNic(FakeNic):
         seen: NicView,
         *,
         add: int = 0,
+        size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
@@ -68,7 +69,7 @@ class LossyNic(FakeNic):
                 raise self.chance.choice((Throttled("cannot: by chance"), RequestRefused("cannot: by chance")))
             if fate < 0.5:
                 self.fail_operation = operation_failed()
-        return await super().write(seen, add=add, remove=remove, attach=attach)
+        return await super().write(seen, add=add, size=size, remove=remove, attach=attach)
 
     async def _carry_out(
         self,

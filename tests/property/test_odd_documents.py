@@ -16,7 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -35,8 +35,9 @@ from azure_cni.errors import CloudError, NoAddress
 from azure_cni.ipam.ledger import Holder, Ledger, Sandbox
 from azure_cni.ipam.plan import next_step
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.config_names import LONGEST_CONFIG_NAME
 from azure_cni.model.identity import NodeIdentity
-from azure_cni.model.nic import LONGEST_CONFIG_NAME, Adopt, ConfigName, NicID, NicView, SubnetID, VNetID
+from azure_cni.model.nic import Adopt, ConfigName, NicID, NicView, SubnetID, VNetID
 from azure_cni.model.text import plain
 from property.mutations import mutated, mutated_bytes
 
@@ -197,7 +198,7 @@ def _judge_given(view: NicView, document: dict[str, Any]) -> None:
     ledger = Ledger()
     ledger.apply(ledger.observe(view, now_s=0.0).change)
     next_step(ledger, view, Policy(), waiting=0, now_s=1.0, surplus_since_s=None, granted=250)
-    for number in range(len(view.configs) + 1):
+    for number in range(view.held + 1):
         try:
             ledger.apply(ledger.assign(Holder(Sandbox("azure-cni", str(number), "eth0")), now_s=1.0, at_limit=False))
         except NoAddress:
@@ -205,10 +206,20 @@ def _judge_given(view: NicView, document: dict[str, Any]) -> None:
     raws = [raw for raw in document["properties"]["ipConfigurations"] if isinstance(raw, dict)]
     shown = [raw["properties"] for raw in raws if isinstance(raw.get("properties"), dict)]
     for slot in (slot for slot in ledger.slots if slot.holder):
-        having = [properties for properties in shown if str(properties.get("privateIPAddress")) == str(slot.address)]
+        having = [properties for properties in shown if slot.address in _held(properties)]
         assert any(str(properties.get("provisioningState")).lower() == "succeeded" for properties in having)
         assert not any(properties.get(attached) for properties in having for attached in ATTACHMENTS)
         assert slot.address != view.primary.address
+
+
+def _held(properties: dict[str, Any]) -> IPv4Network | tuple[()]:
+    """What a configuration shows: an address, or the block that it is in; nothing where it shows neither."""
+    text = str(properties.get("privateIPAddress"))
+    length = properties.get("privateIPAddressPrefixLength") or 32
+    try:
+        return IPv4Network(text if "/" in text else f"{text}/{length}", strict=False)
+    except ValueError:
+        return ()
 
 
 def _judge_written(seen: nic_document.NicDocument, view: NicView, document: dict[str, Any]) -> None:

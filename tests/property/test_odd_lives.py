@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from random import Random
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from azure_cni.errors import (
     Throttled,
 )
 from azure_cni.ipam.sizing import Policy
-from azure_cni.model.nic import is_our_name
+from azure_cni.model.config_names import is_our_name
 from fakes.nic import NIC_ID
 from fakes.simulated_node import SimulatedNode, pod_body
 
@@ -115,9 +115,11 @@ class OddArm:
         secondaries = [one for one in self.configs if not one["properties"].get("primary")]
         some = self.chance.choice(secondaries or [configuration("none", None)])
         name, free = f"theirs-{self.chance.getrandbits(40)}", self.free()
+        blocks = sum("/" in str(one["properties"]["privateIPAddress"]) for one in self.configs)
+        block = f"10.240.1.{16 * blocks % 256}/28"  # no two that pods could have
         edits: tuple[Any, ...] = (
             lambda: self.configs.insert(0, configuration(name, f"fd00::{len(free)}", privateIPAddressVersion="IPv6")),
-            lambda: self.configs.append(configuration(name, "10.240.1.16/28", privateIPAddressPrefixLength=28)),
+            lambda: self.configs.append(configuration(name, block, privateIPAddressPrefixLength=28)),
             lambda: self.configs.append(configuration(name, None, provisioningState="Failed")),
             lambda: self.configs.append(configuration(name, free[0], provisioningState=None)),
             lambda: self.configs.append(configuration(name, free[0], privateIPAddressVersion=None)),
@@ -132,6 +134,12 @@ class OddArm:
         self.chance.choice(edits)()
         self.touch()
         return {some["properties"]["privateIPAddress"] or "", free[0]}
+
+
+def holds(config: dict[str, Any], address: str) -> bool:
+    """It shows the address, or the block that this one is in."""
+    shown = str(config["properties"]["privateIPAddress"])
+    return shown == address or ("/" in shown and IPv4Address(address) in IPv4Network(shown))
 
 
 class Life:
@@ -168,7 +176,7 @@ class Life:
             self.node.demand.forget_pod(f"uid-{name}")
             return False
         assert address not in self.pods.values()
-        shown = [one for one in self.arm.configs if one["properties"]["privateIPAddress"] == address]
+        shown = [one for one in self.arm.configs if holds(one, address)]
         assert address in self.edited or [bool(one["properties"].get("primary")) for one in shown] == [False]
         self.pods[name] = address
         self.node.demand.observe_pod(pod_body(name, phase="Running", ip=address))

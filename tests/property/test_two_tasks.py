@@ -59,7 +59,7 @@ class Life:
 
         return slowly
 
-    async def write(self, seen: Any, *, add: int = 0, remove: Any = (), attach: Any = ()) -> Any:
+    async def write(self, seen: Any, *, add: int = 0, size: int = 1, remove: Any = (), attach: Any = ()) -> Any:
         """The NIC is written under a grant of its own, and never beyond it; it may fail, and may take long."""
         status, held = dict(self.node.status), len(seen.secondaries)
         assert status["grantedFor"] == status["requestID"]
@@ -72,7 +72,7 @@ class Life:
             raise failure("cannot write the NIC: by chance")
         if self.chance.random() < 0.1:
             self.node.nic.fail_operation = operation_failed()
-        view = await self.write_nic(seen, add=add, remove=remove, attach=attach)
+        view = await self.write_nic(seen, add=add, size=size, remove=remove, attach=attach)
         assert len(view.secondaries) <= self.node.status["requested"]
         return view
 

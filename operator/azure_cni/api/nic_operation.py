@@ -63,6 +63,8 @@ class WriteNic:
     remove: tuple[ConfigName, ...]
     grant_number: int
     attach: tuple[AttachmentChange, ...] = ()
+    size: int = 1
+    """How many of the `add` addresses each new configuration holds."""
 
     @property
     def write_intent(self) -> WriteIntent:

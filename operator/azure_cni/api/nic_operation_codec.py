@@ -34,9 +34,10 @@ from azure_cni.model.attachments import (
     AttachedResource,
     listable,
 )
+from azure_cni.model.config_names import LONGEST_CONFIG_NAME
 from azure_cni.model.identity import MAX_ATTESTED_DOCUMENT, IdentityClaim
 from azure_cni.model.nic import (
-    LONGEST_CONFIG_NAME,
+    BLOCK_SIZE,
     MAX_CONFIGS_PER_NIC,
     MAX_SECURITY_GROUPS,
     AttachmentChange,
@@ -95,6 +96,7 @@ class _Operation(msgspec.Struct, rename="camel"):
     vnet: _ID = ""
     etag: Annotated[str, msgspec.Meta(max_length=LONGEST_ETAG)] = ""
     add: _Count = 0
+    size: Annotated[int, msgspec.Meta(ge=1, le=BLOCK_SIZE)] = 1
     remove: Annotated[tuple[_ConfigName, ...], msgspec.Meta(max_length=MAX_CONFIGS_PER_NIC)] = ()
     groups: Annotated[tuple[_ID, ...], msgspec.Meta(max_length=MAX_SECURITY_GROUPS)] = ()
     grant_number: Number = 0
@@ -119,7 +121,7 @@ def operation_document(number: int, operation: NicOperation) -> dict[str, Any]:
         case WriteNic():
             document.nic, document.etag = operation.nic_id, operation.etag
             document.grant_number = operation.grant_number
-            document.add, document.remove = operation.add, operation.remove
+            document.add, document.size, document.remove = operation.add, operation.size, operation.remove
             table = ResourceTable(resource for it in operation.attach for resource in it.add | it.remove)
             document.attach = tuple(
                 _Change(it.config, table.places(it.add), table.places(it.remove)) for it in operation.attach
@@ -149,7 +151,7 @@ def read_operation(document: object) -> NicOperation:
         case "write":
             names, resources = tuple(ConfigName(name) for name in raw.remove), listed_resources(raw.resources)
             attach = tuple(_change(change, resources) for change in raw.attach)
-            return WriteNic(claim, NicID(raw.nic), raw.etag, raw.add, names, raw.grant_number, attach)
+            return WriteNic(claim, NicID(raw.nic), raw.etag, raw.add, names, raw.grant_number, attach, raw.size)
         case "securityGroups":
             return SetSecurityGroups(claim, NicID(raw.nic), raw.etag, raw.groups, raw.grant_number)
         case _:

@@ -15,8 +15,9 @@ import msgspec
 
 from azure_cni.api.nic_operation_codec import Places, ResourceIDs, ResourceTable, at_places, listed_resources
 from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.config_names import LONGEST_CONFIG_NAME
 from azure_cni.model.nic import (
-    LONGEST_CONFIG_NAME,
+    BLOCK_SIZE,
     MAX_CONFIGS_PER_NIC,
     MAX_SECURITY_GROUPS,
     ConfigName,
@@ -29,8 +30,11 @@ from azure_cni.model.text import plain
 
 MAX_BESIDE: Final = 15 * MAX_CONFIGS_PER_NIC
 """More than the NICs that a VM can have beside one."""
-LONGEST_WHY: Final = 240
+LONGEST_WHY: Final = 236
 """Characters: a pool and its load balancer have names of 80 each."""
+
+
+_Size = Annotated[int, msgspec.Meta(ge=1, le=MAX_CONFIGS_PER_NIC)]
 
 
 class _Config(msgspec.Struct, omit_defaults=True):
@@ -41,7 +45,7 @@ class _Config(msgspec.Struct, omit_defaults=True):
     static: bool = False
     kept: bool = False
     attachable: bool = True
-    size: Annotated[int, msgspec.Meta(ge=1, le=MAX_CONFIGS_PER_NIC)] = 1
+    size: _Size = 1
 
 
 class _Excluded(msgspec.Struct, omit_defaults=True):
@@ -56,6 +60,7 @@ class _Excluded(msgspec.Struct, omit_defaults=True):
     attached: Places = ()
     usable: bool = False
     pending: bool = False
+    span: Annotated[int, msgspec.Meta(ge=1, le=BLOCK_SIZE)] = 1
 
 
 class NicInResult(msgspec.Struct):
@@ -100,6 +105,7 @@ def nic_shape(nic: NicView) -> NicInResult:
             str(config.address or ""),
             config.public,
             table.places(config.attached),
+            span=config.span,
         )
         for config in nic.excluded
     ) + tuple(_with_attached(config, table) for config in nic.configs if config.attached)
@@ -141,9 +147,7 @@ def read_nic(raw: NicInResult) -> NicView:
 
 
 def _config(raw: _Config) -> IPConfiguration:
-    name, address = ConfigName(raw.name), _address(raw.address)
-    if address is not None and int(address) + raw.size > 1 << address.max_prefixlen:
-        raise ValueError(f"the block at {address} ends beyond the last address")
+    name, address = ConfigName(raw.name), _first_of(raw.address, raw.size)
     return IPConfiguration(
         name,
         address,
@@ -158,12 +162,20 @@ def _config(raw: _Config) -> IPConfiguration:
 
 def _excluded(raw: _Excluded, listed: Sequence[AttachedResource]) -> ExcludedConfiguration:
     attached = at_places(raw.attached, listed)
-    return ExcludedConfiguration(raw.name, _address(raw.address), raw.why, public=raw.public, attached=attached)
+    address = _first_of(raw.address, raw.span)
+    return ExcludedConfiguration(raw.name, address, raw.why, public=raw.public, attached=attached, span=raw.span)
 
 
 def _usable(raw: _Excluded, listed: Sequence[AttachedResource]) -> IPConfiguration:
     attached, ready = at_places(raw.attached, listed), not raw.pending
     return IPConfiguration(ConfigName(raw.name), _address(raw.address), primary=False, ready=ready, attached=attached)
+
+
+def _first_of(text: str, size: int) -> IPv4Address | None:
+    address = _address(text)
+    if address is not None and int(address) + size > 1 << address.max_prefixlen:
+        raise ValueError(f"the block at {address} ends beyond the last address")
+    return address
 
 
 def _address(text: str) -> IPv4Address | None:

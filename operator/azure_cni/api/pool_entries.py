@@ -12,8 +12,9 @@ from typing import Any, Final
 from azure_cni.api import reading
 from azure_cni.api.node_ip_pool import NodeIPPool, Recall
 from azure_cni.model.attachments import AttachedResource, listable
+from azure_cni.model.config_names import LONGEST_CONFIG_NAME
 from azure_cni.model.identity import NodeIdentity
-from azure_cni.model.nic import LONGEST_CONFIG_NAME, ExcludedConfiguration
+from azure_cni.model.nic import ExcludedConfiguration
 from azure_cni.model.text import plain
 
 LONGEST_EXCLUDED: Final = 320

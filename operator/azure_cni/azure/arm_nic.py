@@ -15,21 +15,20 @@ from typing import Any
 
 from azure_cni.azure import nic_document
 from azure_cni.azure.arm import Arm
-from azure_cni.azure.nic_changes import StateLog, logged_write, new_names, refuse_foreign, refuse_too_many
+from azure_cni.azure.nic_changes import (
+    StateLog,
+    logged_write,
+    new_names,
+    refuse_foreign,
+    refuse_parts,
+    refuse_too_many,
+)
 from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.nics_beside import NicsBeside
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import REFUSALS, PreconditionFailed, RequestRefused, ResourceBusy
-from azure_cni.model.nic import (
-    Adopt,
-    AttachmentChange,
-    ConfigName,
-    NicID,
-    NicView,
-    StaticConfiguration,
-    is_our_name,
-    made_here,
-)
+from azure_cni.model.config_names import is_our_name, made_here
+from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName, NicID, NicView, StaticConfiguration
 
 
 class ArmNic:
@@ -39,6 +38,7 @@ class ArmNic:
 
     conclusive = REFUSALS
     recovers = True
+    takes_blocks = True
 
     def __init__(
         self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN, beside: Sequence[NicID] = ()
@@ -61,18 +61,21 @@ class ArmNic:
         observed: NicView,
         *,
         add: int = 0,
+        size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
         """One change of the NIC as the port says; one whose last operation failed is written in any case."""
         what = f"change {self._resource.label}"
+        refuse_parts(add=add, size=size, what=what)
         nic = await self._document()
-        leaving = _refuse(nic, observed, add=add, remove=remove, attach=attach, what=what)
+        leaving = _refuse(nic, observed, add=add // size, remove=remove, attach=attach, what=what)
         if remove and not leaving and not add and not attach and not nic.failed:
             return self._view_of(nic, beside=observed.beside)
-        names = new_names(self._chance, count=add, taken={config.name.lower() for config in nic.configs})
+        there = {config.name.lower() for config in nic.configs}
+        names = new_names(self._chance, add=add, size=size, taken=there)
         body = nic_document.changed(nic, add=names, remove=leaving, attach=attach)
-        done = await self._put(nic, body, added=add, removed=len(leaving), attached=len(attach))
+        done = await self._put(nic, body, added=len(names), removed=len(leaving), attached=len(attach))
         return self._view_of(done, beside=observed.beside)
 
     async def recover(self, observed: NicView, configs: Sequence[StaticConfiguration]) -> NicView:
@@ -134,7 +137,7 @@ def _refuse(
     attach: Sequence[AttachmentChange],
     what: str,
 ) -> set[ConfigName]:
-    """The configurations that will leave; raises when the write must not be made, before anything is."""
+    """The configurations that will leave, for `add` new ones; raises before anything is written that must not be."""
     refuse_foreign({name for name in remove if not is_our_name(name)}, what=what)
     if nic.etag != observed.etag:
         raise PreconditionFailed(f"cannot {what}: it changed since it was read ({observed.etag}, now {nic.etag})")

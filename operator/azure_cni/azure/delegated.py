@@ -47,11 +47,12 @@ class DelegatedAzure:
         observed: NicView,
         *,
         add: int,
+        size: int = 1,
         remove: Collection[ConfigName],
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
         """As `azure_cni.node.azure_ports.Nic.write`, of the NIC that was observed."""
-        return await self._nic(observed.nic_id).write(observed, add=add, remove=remove, attach=attach)
+        return await self._nic(observed.nic_id).write(observed, add=add, size=size, remove=remove, attach=attach)
 
     async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:
         """As `azure_cni.node.azure_ports.Nic.set_security_groups`, of the NIC that was observed."""

@@ -16,6 +16,7 @@ import msgspec
 
 from azure_cni.errors import CloudUnreachable
 from azure_cni.model.identity import MAX_ATTESTED_DOCUMENT
+from azure_cni.model.nic import BLOCK_SIZE
 from azure_cni.model.text import NOT_JSON, legible
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ class ImdsAddress:
 
     private: IPv4Address
     public: bool
+    size: int = 1
+    """How many addresses it stands for, `private` being the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +161,12 @@ def _interface(raw: object) -> ImdsInterface | None:
 
 def _addresses(ipv4: _IPv4) -> Iterator[ImdsAddress]:
     for item in ipv4.ip_address or ():
-        # A /28 block is shown in CIDR form: the pool does not use blocks.
-        if item.private_ip_address and "/" not in item.private_ip_address:
-            yield ImdsAddress(IPv4Address(item.private_ip_address), public=bool(item.public_ip_address))
+        # How a block is shown is not documented: as a NIC's own document does it, in CIDR form, it is understood.
+        if item.private_ip_address:
+            block = IPv4Network(item.private_ip_address, strict=False)
+            if block.num_addresses in {1, BLOCK_SIZE}:
+                public = bool(item.public_ip_address)
+                yield ImdsAddress(block.network_address, public=public, size=block.num_addresses)
 
 
 def _subnets(ipv4: _IPv4) -> Iterator[IPv4Network]:

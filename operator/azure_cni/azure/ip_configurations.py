@@ -17,6 +17,7 @@ import msgspec
 from azure_cni.azure import documents
 from azure_cni.azure.documents import ConfigurationProperties
 from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.nic import BLOCK_LENGTH, BLOCK_SIZE, block_of
 
 SUCCEEDED: Final = "succeeded"
 
@@ -48,6 +49,8 @@ class Configuration:
     why: str
     properties: ConfigurationProperties
     readable: bool = True
+    size: int = 1
+    """How many addresses it holds, from `address` on."""
     attached: frozenset[AttachedResource] = frozenset()
     """What it has that a pod can ask for."""
     why_attached: str = ""
@@ -93,7 +96,7 @@ def read(raw: object) -> Configuration:
         return _unreadable(raw, f"cannot be read: {error}")
     if not shown.name:
         return _unreadable(raw, "has no name")
-    address, odd = _address(shown.properties)
+    address, size, odd = _addresses(shown.properties)
     attached, unread = _resources(shown.properties)
     why = odd or _attached(shown.properties, _OF_OTHERS)
     why_attached = _attached(shown.properties, _OF_PODS)
@@ -103,6 +106,7 @@ def read(raw: object) -> Configuration:
         address,
         why or (why_attached if unread else ""),
         shown.properties,
+        size=size,
         attached=attached,
         why_attached=why_attached,
     )
@@ -113,26 +117,35 @@ def _unreadable(raw: object, why: str) -> Configuration:
     fields = raw if isinstance(raw, Mapping) else {}
     name, properties = fields.get("name"), fields.get("properties")
     text = properties.get("privateIPAddress") if isinstance(properties, Mapping) else None
-    address, _ = _address(ConfigurationProperties(private_ip_address=text if isinstance(text, str) else None))
+    address, size, _ = _addresses(ConfigurationProperties(private_ip_address=text if isinstance(text, str) else None))
     return Configuration(
-        raw, name if isinstance(name, str) else "", address, why, ConfigurationProperties(), readable=False
+        raw, name if isinstance(name, str) else "", address, why, ConfigurationProperties(), readable=False, size=size
     )
 
 
-def _address(properties: ConfigurationProperties) -> tuple[IPv4Address | None, str]:
-    """The one IPv4 address, and why no pod can have it. The address decides its family, not the label beside it."""
-    text = properties.private_ip_address or ""
+def _addresses(properties: ConfigurationProperties) -> tuple[IPv4Address | None, int, str]:
+    """The first IPv4 address, how many there are, and why no pod can have them.
+
+    The address decides its family, not the label beside it. A block may be shown by an address in its middle, without
+    its length (the model of an instance does so).
+    """
+    text, _, prefix = (properties.private_ip_address or "").partition("/")
     if ":" in text or (not text and (properties.private_ip_address_version or "").lower() == "ipv6"):
-        return None, "is IPv6"
-    if "/" in text or properties.private_ip_address_prefix_length not in {None, 0, 32}:
-        return None, "is a block of addresses"
+        return None, 1, "is IPv6"
+    length = prefix or str(properties.private_ip_address_prefix_length or 32)
+    if length not in {"32", str(BLOCK_LENGTH)}:
+        return None, 1, f"is a block of addresses of another size than /{BLOCK_LENGTH}: /{length[:8]}"
+    size = 1 if length == "32" else BLOCK_SIZE
     if not text:
-        return None, ""
+        return None, size, ""
     try:
         address = IPv4Address(text)
     except AddressValueError:
-        return None, f"shows {text[:64]!r}, which is no address"
-    return (address, "") if is_host(address) else (None, f"shows {address}, which no host can have")
+        return None, size, f"shows {text[:64]!r}, which is no address"
+    first = address if size == 1 else block_of(address)
+    if all(map(is_host, {first, first + (size - 1)})):
+        return first, size, ""
+    return None, size, f"shows {address}, which no host can have"
 
 
 def is_host(address: IPv4Address) -> bool:

@@ -13,17 +13,21 @@ from random import Random
 
 from azure_cni.azure import nic_document
 from azure_cni.errors import REFUSALS, CloudError, RequestRefused
-from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, OUR_ALPHABETS, OUR_PREFIX, ConfigName
-from azure_cni.model.text import legible
+from azure_cni.model.config_names import BLOCK_SUFFIX, OUR_ALPHABETS, OUR_PREFIX
+from azure_cni.model.nic import BLOCK_SIZE, MAX_CONFIGS_PER_NIC, ConfigName
+from azure_cni.model.text import addresses, legible
 
 log = logging.getLogger(__name__)
 
 
-def new_names(chance: Random, *, count: int, taken: Collection[str]) -> list[ConfigName]:
-    """Names for configurations of this product, none of them among `taken` (in lower case)."""
+def new_names(chance: Random, *, add: int, taken: Collection[str], size: int = 1) -> list[ConfigName]:
+    """Names for configurations of this product that hold `add` addresses, `size` each; none is among `taken` (in lower
+    case).
+    """
     names: list[ConfigName] = []
-    while len(names) < count:
-        name = ConfigName(OUR_PREFIX + "".join(map(chance.choice, OUR_ALPHABETS)))
+    suffix = BLOCK_SUFFIX if size > 1 else ""
+    while len(names) < add // size:
+        name = ConfigName(OUR_PREFIX + "".join(map(chance.choice, OUR_ALPHABETS)) + suffix)
         if name not in taken and name not in names:
             names.append(name)
     return names
@@ -38,9 +42,18 @@ def refuse_foreign(names: Collection[str], *, what: str) -> None:
         )
 
 
+def refuse_parts(*, add: int, size: int, what: str) -> None:
+    """Raise RequestRefused unless `add` addresses fill configurations of `size` each, as Azure has them."""
+    if size not in {1, BLOCK_SIZE} or add % size:
+        raise RequestRefused(
+            f"cannot {what}: {addresses(add)} cannot be added in ipConfigurations of {size} each: Azure has those of 1 "
+            f"and of {BLOCK_SIZE}"
+        )
+
+
 def refuse_too_many(after: int, *, add: int, beside: int = 0, what: str) -> None:
-    """Raise RequestRefused if the VM would have more than Azure allows after a write that adds `add`: the NIC `after`,
-    its further ones `beside`.
+    """Raise RequestRefused if the VM would have more than Azure allows with `add` new configurations: the NIC `after`, its
+    further ones `beside`.
     """
     if add and after + beside > MAX_CONFIGS_PER_NIC:
         others = f", and {beside} are on the VM's other NICs" if beside else ""

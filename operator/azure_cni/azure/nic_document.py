@@ -4,10 +4,8 @@ A write replaces the whole NIC: an omitted field is deleted or falls back to its
 read, removes or adds configurations, and keeps everything else, including fields that we do not know; Azure ignores
 the fields that it owns. A Dynamic configuration keeps its address as long as it exists.
 
-One configuration is the primary, some are for pods, and the rest is excluded but written back like the others: those
-that cannot be read, that no pod can use (IPv6, blocks), that something else uses, or that show an address twice. What a
-pod can ask for (a load balancer pool, a public IP address) excludes no configuration that this product made: whose it
-is, `ipam.attachment_plan` decides.
+One configuration is the primary, some are for pods, and the rest is excluded (`pod_configurations`) but written back
+like the others.
 """
 
 from __future__ import annotations
@@ -18,11 +16,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final, TypeAlias
 
-from azure_cni.azure import documents, ip_configurations
+from azure_cni.azure import documents, ip_configurations, pod_configurations
 from azure_cni.azure.ip_configurations import SUCCEEDED, Configuration
 from azure_cni.errors import CloudUnreachable
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.config_names import is_block_name
 from azure_cni.model.nic import (
+    BLOCK_LENGTH,
     Adopt,
     AttachmentChange,
     ConfigName,
@@ -31,7 +31,6 @@ from azure_cni.model.nic import (
     NicID,
     NicView,
     StaticConfiguration,
-    made_here,
 )
 from azure_cni.model.text import legible
 
@@ -119,17 +118,14 @@ def view(
     nic = _checked(nic)
     configs: list[IPConfiguration] = []
     excluded: list[ExcludedConfiguration] = []
-    names = Counter(config.name.lower() for config in nic.configs)
-    taken = _addresses_of_others(nic)
-    for config in nic.configs:
-        is_primary = config is nic.primary
-        why = "" if is_primary else _why(config, taken=taken, adopt=adopt, alone=names[config.name.lower()] == 1)
+    reasons = pod_configurations.exclusions(nic.configs, primary=nic.primary, adopt=adopt)
+    for config, why in zip(nic.configs, reasons, strict=True):
         if why:
-            excluded.append(ExcludedConfiguration(config.name, config.address, why, public=config.public))
-            continue
-        configs.append(_shown(config, primary=is_primary, working=working))
-        if config.address is not None:
-            taken.setdefault(config.address, f"shows the address of {config.name}")
+            excluded.append(
+                ExcludedConfiguration(config.name, config.address, why, public=config.public, span=config.size)
+            )
+        else:
+            configs.append(_shown(config, primary=config is nic.primary, working=working))
     return NicView(
         NicID(nic.shown.id),
         nic.etag,
@@ -151,9 +147,9 @@ def changed(
     """The document to write: without our configurations in `remove`, with new ones as in `add` (Dynamic, where they are
     only named), and with the changes `attach` of what ours have attached.
 
-    New ones are in the primary's subnet and application security groups (Azure wants those alike on all of a NIC),
-    and in none of its load balancer pools: those are the node's. A sole configuration that does not say that it is the
-    primary says so from now on, else Azure refuses the second one.
+    One whose name says so is a block (`is_block_name`). New ones are in the primary's subnet and application security
+    groups (Azure wants those alike on all of a NIC), and in none of its load balancer pools: those are the node's. A
+    sole configuration that does not say that it is the primary says so from now on, else Azure refuses the second one.
     """
     nic = _checked(nic)
     leaving, changes = set(remove) & removable(nic), {change.config: change for change in attach}
@@ -202,46 +198,11 @@ def attachable(nic: NicDocument | Document) -> set[ConfigName]:
     return {
         ConfigName(config.name)
         for config in nic.configs
-        if config.readable and config is not nic.primary and _made_here(config) and names[config.name.lower()] == 1
+        if config.readable
+        and config is not nic.primary
+        and pod_configurations.is_ours(config)
+        and names[config.name.lower()] == 1
     }
-
-
-def _made_here(config: Configuration) -> bool:
-    return made_here(config.name, static=not config.dynamic) and not config.flagged
-
-
-def _addresses_of_others(nic: NicDocument) -> dict[IPv4Address, str]:
-    """The addresses that are in use by more than a pod, and what a configuration does that shows one of them."""
-    others = {config.address: config.name for config in nic.configs if _use(config) and config.address is not None}
-    taken = {address: f"shows the address of {name or 'another'}" for address, name in others.items()}
-    if nic.primary is not None and nic.primary.address is not None:
-        taken[nic.primary.address] = "shows the node's own address"
-    return taken
-
-
-def _why(config: Configuration, *, taken: Mapping[IPv4Address, str], adopt: Adopt, alone: bool) -> str:
-    """Why no pod gets a secondary, "" if one may."""
-    if use := _use(config):
-        return use
-    if config.flagged:
-        return "says that it is the primary, and another one is"
-    if not alone:
-        return "has the name of another"
-    if config.address is not None and config.address in taken:
-        return taken[config.address]
-    return "" if made_here(config.name, static=not config.dynamic) else _why_not_of_others(config, adopt)
-
-
-def _use(config: Configuration) -> str:
-    """What keeps pods from it, by itself; what a pod could have asked for does not."""
-    return config.why or ("" if _made_here(config) else config.why_attached)
-
-
-def _why_not_of_others(config: Configuration, adopt: Adopt) -> str:
-    """For one that others made and that nothing uses. Without an address it would count as held but never be usable."""
-    if config.address is None:
-        return "has no address"
-    return "was not made by azure-cni, and azure.adopt is none" if adopt is Adopt.NONE else ""
 
 
 def _shown(config: Configuration, *, primary: bool, working: Mapping[ConfigName, IPv4Address]) -> IPConfiguration:
@@ -249,7 +210,13 @@ def _shown(config: Configuration, *, primary: bool, working: Mapping[ConfigName,
     ready = config.works or (config.address is not None and working.get(name) == config.address)
     attached = frozenset() if primary else config.attached
     return IPConfiguration(
-        name, config.address, primary=primary, ready=ready, static=not config.dynamic, attached=attached
+        name,
+        config.address,
+        primary=primary,
+        ready=ready,
+        static=not config.dynamic,
+        size=config.size,
+        attached=attached,
     )
 
 
@@ -287,11 +254,13 @@ def _new(wanted: ConfigName | StaticConfiguration, nic: NicDocument) -> dict[str
         what = f"cannot add to NIC {legible(nic.shown.id)}"
         raise CloudUnreachable(f"{what}: its primary ipConfiguration names no subnet")
     groups = nic.primary.properties.application_security_groups
+    name = static.name if static else ConfigName(str(wanted))
     return {
-        "name": static.name if static else wanted,
+        "name": name,
         "properties": {
             "privateIPAllocationMethod": "Static" if static else "Dynamic",
-            **({"privateIPAddress": str(static.address)} if static else {}),
+            **({"privateIPAddress": str(static)} if static else {}),
+            **({"privateIPAddressPrefixLength": BLOCK_LENGTH} if is_block_name(name) else {}),
             "privateIPAddressVersion": "IPv4",
             "primary": False,
             "subnet": {"id": nic.primary.subnet_id},

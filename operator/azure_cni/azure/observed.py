@@ -17,6 +17,7 @@ from azure_cni.azure.ip_configurations import is_host
 from azure_cni.errors import REFUSALS, CloudNotFound, CloudUnreachable, RequestRefused
 from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, VNetView
 from azure_cni.model.nic import (
+    MOST_ON_NIC,
     Address,
     AttachmentChange,
     ConfigName,
@@ -27,6 +28,7 @@ from azure_cni.model.nic import (
     StaticConfiguration,
     SubnetID,
     VNetID,
+    addresses_from,
 )
 from azure_cni.model.text import addresses
 
@@ -40,7 +42,9 @@ class ImdsAddresses:
     async def addresses(self, mac: str) -> frozenset[Address]:
         """As the port says; CloudNotFound when no NIC with that MAC is shown."""
         interface = _chosen(await self._imds.glance(), mac)
-        return frozenset(address.private for address in interface.addresses)
+        return frozenset(
+            one for address in interface.addresses for one in addresses_from(address.private, address.size)
+        )
 
 
 class ObservedCloud:
@@ -84,6 +88,7 @@ class ObservedNic:
 
     conclusive = REFUSALS
     recovers = False
+    takes_blocks = False
 
     def __init__(self, imds: Imds, *, mac: str) -> None:
         self._imds = imds
@@ -95,8 +100,13 @@ class ObservedNic:
         primary, *others = interface.addresses
         configs, excluded = [_config(primary, primary=True)], []
         for address in others:
-            if why := _why(address, taken={config.address for config in configs}):
-                excluded.append(ExcludedConfiguration(_name(address), address.private, why, public=address.public))
+            taken = {one for config in configs for one in config.addresses}
+            if why := _why(address, taken=taken):
+                excluded.append(
+                    ExcludedConfiguration(
+                        _name(address), address.private, why, public=address.public, span=address.size
+                    )
+                )
             else:
                 configs.append(_config(address, primary=False))
         shown = ",".join(map(_name, interface.addresses))
@@ -108,6 +118,7 @@ class ObservedNic:
         observed: NicView,
         *,
         add: int = 0,
+        size: int = 1,  # noqa: ARG002  # the port's
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),  # noqa: ARG002  # the port's
     ) -> NicView:
@@ -138,16 +149,20 @@ def _name(address: ImdsAddress) -> ConfigName:
 
 
 def _config(address: ImdsAddress, *, primary: bool) -> IPConfiguration:
-    return IPConfiguration(_name(address), address.private, primary=primary, ready=True, static=True)
+    return IPConfiguration(_name(address), address.private, primary=primary, ready=True, static=True, size=address.size)
 
 
-def _why(address: ImdsAddress, *, taken: Collection[IPv4Address | None]) -> str:
+def _why(address: ImdsAddress, *, taken: set[IPv4Address]) -> str:
     """Why no pod gets it, "" if one may. Load balancers and NAT rules are not shown here."""
     if address.public:
         return "has a public IP address"
     if not is_host(address.private):
         return "is an address that no host can have"
-    return "is shown twice" if address.private in taken else ""
+    shown = addresses_from(address.private, address.size)
+    if not taken.isdisjoint(shown):
+        return "is shown twice"
+    room = MOST_ON_NIC + 1 - len(taken)  # the primary one is taken, too
+    return "" if len(shown) <= room else f"would be more than the {MOST_ON_NIC} addresses that a pool can have"
 
 
 def _chosen(instance: Instance, mac: str) -> ImdsInterface:

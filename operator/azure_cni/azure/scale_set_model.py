@@ -21,7 +21,8 @@ from typing import Any, Final
 from azure_cni.azure import documents, nic_document
 from azure_cni.azure.nic_document import Document, NicDocument
 from azure_cni.errors import CloudUnreachable
-from azure_cni.model.nic import ConfigName, ExcludedConfiguration, IPConfiguration, NicView, is_our_name
+from azure_cni.model.config_names import is_our_name
+from azure_cni.model.nic import ConfigName, ExcludedConfiguration, IPConfiguration, NicView
 from azure_cni.model.text import legible
 
 _GROUPS: Final = "applicationSecurityGroups"
@@ -93,7 +94,9 @@ def view(model: InstanceModel, nic: NicDocument, shown: NicView, *, shrink: bool
         configs=configs + tuple(_coming(name) for name in coming if is_our_name(name)),
         excluded=shown.excluded
         + tuple(
-            ExcludedConfiguration(it.name, it.address, min(it.attached).use, public=it.public, size=it.size)
+            ExcludedConfiguration(
+                it.name, it.address, min(it.attached).use, public=it.public, size=it.size, span=it.size
+            )
             for it in used
         )
         + tuple(ExcludedConfiguration(name, None, why) for name in coming if not is_our_name(name)),

@@ -20,15 +20,8 @@ from azure_cni.azure.polling import LAGGING_S
 from azure_cni.azure.resources import Resource
 from azure_cni.azure.scale_set_model import InstanceModel
 from azure_cni.errors import REFUSALS, OutcomeUnknown, PreconditionFailed, RequestRefused, ResourceBusy
-from azure_cni.model.nic import (
-    Adopt,
-    AttachmentChange,
-    ConfigName,
-    NicID,
-    NicView,
-    StaticConfiguration,
-    is_our_name,
-)
+from azure_cni.model.config_names import is_our_name
+from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName, NicID, NicView, StaticConfiguration
 from azure_cni.model.text import addresses
 
 REREADS_S: Final = LAGGING_S[:2]
@@ -44,6 +37,7 @@ class ScaleSetNic:
 
     conclusive = REFUSALS
     recovers = False
+    takes_blocks = False
 
     def __init__(
         self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN, shrink: bool = False
@@ -66,11 +60,14 @@ class ScaleSetNic:
         observed: NicView,
         *,
         add: int = 0,
+        size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
         """One write of the instance, as the port says; nothing can be attached to a pod's configuration."""
         what = f"change {self._nic.label}"
+        if size != 1:
+            raise RequestRefused(f"cannot {what}: an instance of a Uniform scale set gets no blocks of addresses")
         self._arm.instance_gate.check(self._instance, what=what)
         model, nic = await self._documents()
         self._refuse_early(model, nic, observed, remove=remove, attach=attach, what=what)
@@ -81,7 +78,7 @@ class ScaleSetNic:
         refuse_too_many(len(there) - len(leaving) + add, add=add, what=what)
         if remove and not leaving and not add and not self._view_of(model, nic).failed:
             return self._view_of(model, nic)
-        new = new_names(self._chance, count=add, taken=set(there))
+        new = new_names(self._chance, add=add, taken=set(there))
         body = scale_set_model.changed(model, nic, observed=observed, add=new, remove=leaving)
         return await self._put(model, nic, body, added=new, removed=leaving)
 

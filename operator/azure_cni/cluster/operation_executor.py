@@ -288,8 +288,8 @@ class OperationExecutor:
             node.spent.grant = (operation.grant_number, node.serving)
             return await self._machines.set_security_groups(seen, operation.groups)
         refuse_beyond(operation, admitted(seen, self._attachable), view, reserved, node=name)
-        node.spent.grant = (operation.grant_number, node.serving)
-        return await self._machines.write(seen, add=operation.add, remove=operation.remove, attach=operation.attach)
+        node.spent.grant, it = (operation.grant_number, node.serving), operation
+        return await self._machines.write(seen, add=it.add, size=it.size, remove=it.remove, attach=it.attach)
 
     def _refuse_used(self, node: _Node, grant_number: int, *, before: int) -> None:
         """One grant allows one write: the write budget counts grants. `before`: the last one used, by the pool."""

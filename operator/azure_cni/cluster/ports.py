@@ -97,6 +97,7 @@ class Machines(Protocol):
         seen: NicView,
         *,
         add: int,
+        size: int = 1,
         remove: Collection[ConfigName],
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:

@@ -52,6 +52,7 @@ def _excluded(config: IPConfiguration, managed: Resources) -> ExcludedConfigurat
         public=config.public,
         attached=config.attached & managed,
         size=config.size if config.ours else 0,
+        span=config.size,
     )
 
 

@@ -55,7 +55,7 @@ class HintState:
 
 def held_addresses(view: NicView) -> frozenset[Address]:
     """All that the service could show of this NIC: the primary address and what no pod gets, too."""
-    others = frozenset(config.address for config in view.excluded if config.address is not None)
+    others = frozenset(address for config in view.excluded for address in config.addresses)
     primary = frozenset(view.primary.addresses)
     return view.addresses | others | primary
 

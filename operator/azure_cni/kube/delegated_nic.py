@@ -213,6 +213,8 @@ class DelegatedNic:
     def __init__(self, identity: NodeIdentity, post: OperationClient) -> None:
         self._identity = identity
         self._post = post
+        self.takes_blocks = "/virtualmachinescalesets/" not in identity.nic_id.lower()
+        """As the controller's own adapters: it is no NIC of an instance of a Uniform scale set."""
         self._working: dict[ConfigName, IPv4Address] = {}
 
     async def read(self) -> NicView:
@@ -225,6 +227,7 @@ class DelegatedNic:
         observed: NicView,
         *,
         add: int = 0,
+        size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
@@ -237,6 +240,7 @@ class DelegatedNic:
             remove=tuple(sorted(remove)),
             grant_number=0,
             attach=tuple(attach),
+            size=size,
         )
         return self._with_working(await self._post.request(operation, NicView, what="change the NIC"))
 

@@ -7,8 +7,6 @@ What no pod may get is not among `configs` but among `excluded`, with the reason
 
 from __future__ import annotations
 
-import re
-import string
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +14,7 @@ from ipaddress import IPv4Address
 from typing import Final, NewType, TypeAlias
 
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.config_names import made_here
 from azure_cni.model.text import legible
 
 Address: TypeAlias = IPv4Address
@@ -26,21 +25,15 @@ SubnetID = NewType("SubnetID", str)
 VNetID = NewType("VNetID", str)
 ConfigName = NewType("ConfigName", str)
 
-OUR_PREFIX: Final = "azure-cni-"
-OUR_ALPHABETS: Final = (string.digits, *(7 * (string.ascii_lowercase + string.digits,)))
-"""Of each character after the prefix. A digit comes first, as in no word by which a person would name one."""
-STATIC_SUFFIX: Final = "-static"
-"""Ends the names of those that this product makes Static: what pods lost to another tool, and get back."""
-_OUR_NAME: Final = re.compile(
-    OUR_PREFIX + "".join(f"[{alphabet}]" for alphabet in OUR_ALPHABETS) + f"(?:{STATIC_SUFFIX})?"
-)
+BLOCK_LENGTH: Final = 28
+BLOCK_SIZE: Final = 16
+"""The only prefix that one ipConfiguration may hold, and how many addresses that is (`privateIPAddressPrefixLength`, in
+Azure's documentation "Assign private IP address prefixes to VMs"); it is aligned, and all of it admitted by the fabric.
+"""
 
 MAX_CONFIGS_PER_NIC = 256
 """ipConfigurations per NIC and per VM, the primary included: "private IP addresses" in Azure's subscription limits
 (networking), of which a block of addresses counts as one."""
-
-LONGEST_CONFIG_NAME: Final = 80
-"""Characters of an ipConfiguration's name (Azure's naming rules); all of them ASCII."""
 
 MAX_SECURITY_GROUPS: Final = 20
 """Application security groups of one ipConfiguration (Azure's subscription limits, networking)."""
@@ -51,17 +44,15 @@ MAX_ADDRESSES_PER_NODE = 250
 The difference to `MAX_CONFIGS_PER_NIC` is left to operators.
 """
 
+MOST_ON_NIC: Final = MAX_CONFIGS_PER_NIC - 1
+"""Addresses for pods that a view shows, of one NIC: as many as it could hold without blocks. Pool, ledger and status
+are made for that many.
+"""
 
-def is_our_name(name: str) -> bool:
-    """Whether this product makes names like that. `azure-cni-frontend` is a person's."""
-    return _OUR_NAME.fullmatch(name) is not None
 
-
-def made_here(name: str, *, static: bool) -> bool:
-    """Whether this product made a configuration of that name, and may delete it. One that it made Dynamic and that is
-    Static now somebody wants to keep.
-    """
-    return is_our_name(name) and (not static or name.endswith(STATIC_SUFFIX))
+def block_of(address: Address) -> Address:
+    """The first address of the block that has this one."""
+    return IPv4Address(int(address) & -BLOCK_SIZE)
 
 
 MOST_USED: Final = 2**31 - 1
@@ -136,11 +127,7 @@ class IPConfiguration:
     @property
     def addresses(self) -> tuple[Address, ...]:
         """All that it holds; none until Azure chose."""
-        if self.address is None:
-            return ()
-        if self.size == 1:  # nearly all; a sum of addresses costs ten times as much
-            return (self.address,)
-        return tuple(self.address + offset for offset in range(self.size))
+        return () if self.address is None else addresses_from(self.address, self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +145,13 @@ class ExcludedConfiguration:
     """What of it a pod asked for: it is removed when no pod does any more."""
     size: int = 0
     """How many addresses azure-cni made it for, before something else was attached; 0 where others made it."""
+    span: int = 1
+    """How many it shows, `address` being the first of them, whoever made it."""
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All that it shows."""
+        return () if self.address is None else addresses_from(self.address, self.span)
 
     def __str__(self) -> str:
         shown = " ".join(filter(None, (self.name, str(self.address or ""))))
@@ -166,10 +160,31 @@ class ExcludedConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class StaticConfiguration:
-    """One to be made with just this address, which must be free."""
+    """One to be made with just this address, or with `size` from this one on. They must be free."""
 
     name: ConfigName
     address: Address
+    size: int = 1
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All that it is to hold."""
+        return addresses_from(self.address, self.size)
+
+    def __str__(self) -> str:
+        return str(self.address) if self.size == 1 else f"{self.address}/{BLOCK_LENGTH}"
+
+
+def total_size(configs: Iterable[StaticConfiguration]) -> int:
+    """How many addresses these hold together."""
+    return sum(one.size for one in configs)
+
+
+def addresses_from(first: Address, size: int) -> tuple[Address, ...]:
+    """`size` addresses, from the first one on."""
+    if size == 1:  # nearly all; a sum of addresses costs ten times as much
+        return (first,)
+    return tuple(first + offset for offset in range(size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +266,6 @@ class NicView:
         """All that Azure counts against MAX_CONFIGS_PER_NIC: what no pod can use takes up room as well."""
         return len(self.configs) + len(self.excluded)
 
-    @property
-    def most(self) -> int:
-        """Addresses for pods that the NIC could hold beside all else on the VM, with one to each new configuration."""
-        return self.held + max(0, MAX_CONFIGS_PER_NIC - self.config_count - self.beside)
+    def most(self, *, size: int = 1) -> int:
+        """Addresses for pods that the NIC could hold beside all else on the VM, in new configurations of `size`."""
+        return self.held + size * max(0, MAX_CONFIGS_PER_NIC - self.config_count - self.beside)

@@ -37,6 +37,9 @@ class Nic(Protocol):
     recovers: bool
     """It can be asked for configurations by their addresses."""
 
+    takes_blocks: bool
+    """New configurations can be blocks of addresses."""
+
     async def read(self) -> NicView:
         """One GET."""
 
@@ -45,15 +48,17 @@ class Nic(Protocol):
         seen: NicView,
         *,
         add: int = 0,
+        size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
         """Change the NIC in one write, guarded by `seen.etag`, wait for its operation, and read it again.
 
-        Adds `add` configurations (Dynamic, our name prefix, the primary's subnet and ASGs), leaves out those named in
-        `remove`, and changes what those in `attach` have attached; both must be ours. All else goes back as it was
-        read: all of it with nothing to change. Nothing is written when all of `remove` has left already.
-        PreconditionFailed when it changed since `seen`; OperationFailed when the operation ended badly.
+        Adds `add` addresses in configurations that hold `size` each, 1 or BLOCK_SIZE (Dynamic, our name prefix, the
+        primary's subnet and ASGs), leaves out those named in `remove`, and changes what those in `attach` have
+        attached; both must be ours. All else goes back as it was read: all of it with nothing to change. Nothing is
+        written when all of `remove` has left already. PreconditionFailed when it changed since `seen`; OperationFailed
+        when the operation ended badly.
         """
 
     async def recover(self, seen: NicView, configs: Sequence[StaticConfiguration]) -> NicView:

@@ -47,11 +47,12 @@ class StubbornNic(FakeNic):
         seen: NicView,
         *,
         add: int = 0,
+        size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
         self.fail_next = self.refusal
-        return await super().write(seen, add=add, remove=remove, attach=attach)
+        return await super().write(seen, add=add, size=size, remove=remove, attach=attach)
 
 
 class StubbornPools(FakePools):

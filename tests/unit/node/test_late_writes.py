@@ -45,11 +45,12 @@ class LateNic(FakeNic):
         seen: NicView,
         *,
         add: int = 0,
+        size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
         if not (remove and self.armed):
-            return await super().write(seen, add=add, remove=remove, attach=attach)
+            return await super().write(seen, add=add, size=size, remove=remove, attach=attach)
         self.armed, self.before = False, seen
         self.lost = asyncio.create_task(self._carry_out(seen, remove))
         if self.answer is None:

@@ -16,7 +16,7 @@ from azure_cni.ipam.ledger import State
 from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S
 from azure_cni.ipam.recovery import REMOVALS_AT_ONCE
 from azure_cni.ipam.sizing import Policy
-from azure_cni.model.nic import STATIC_SUFFIX
+from azure_cni.model.config_names import STATIC_SUFFIX
 from azure_cni.node.pool.reservation_request import ControllerGrants
 from fakes.metadata import FakeMetadata
 from fakes.nic import FakeNic, operation_failed

@@ -22,10 +22,11 @@ class Hurried(FakeNic):
         seen: NicView,
         *,
         add: int = 0,
+        size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
     ) -> NicView:
-        written = await super().write(seen, add=add, remove=remove, attach=attach)
+        written = await super().write(seen, add=add, size=size, remove=remove, attach=attach)
         if self.writes > 1:
             return written
         self.elsewhere_remove(written.secondaries[-1].name)

@@ -114,7 +114,7 @@ class NodeNetwork:
             raise NodeNotReady("cannot prepare the node's kernel: its NIC and VNet are not known yet")
         held = {slot.address for slot in self._core.stored.ledger.slots if slot.holder is not None}
         # A pod keeps its address whatever somebody attaches to its configuration.
-        kept = {it.address: it for it in view.excluded if it.address is not None and it.address in held}
+        kept = {address: it for it in view.excluded for address in it.addresses if address in held}
         pool = view.addresses | kept.keys()
         public = {address for address, config in kept.items() if config.public}
         public |= {address for config in view.secondaries if config.public for address in config.addresses}

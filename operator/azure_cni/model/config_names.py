@@ -1,0 +1,41 @@
+"""The names of ipConfigurations that this product makes. By them it knows its own on a NIC, and nothing else."""
+
+from __future__ import annotations
+
+import re
+import string
+from typing import Final
+
+LONGEST_CONFIG_NAME: Final = 80
+"""Characters of an ipConfiguration's name (Azure's naming rules); all of them ASCII."""
+
+OUR_PREFIX: Final = "azure-cni-"
+OUR_ALPHABETS: Final = (string.digits, *(7 * (string.ascii_lowercase + string.digits,)))
+"""Of each character after the prefix. A digit comes first, as in no word by which a person would name one."""
+STATIC_SUFFIX: Final = "-static"
+"""Ends the names of those that this product makes Static: what pods lost to another tool, and get back."""
+BLOCK_SUFFIX: Final = "-28"
+"""Behind the eight characters in the name of a block: so it is known what it was when only its name is left."""
+_OUR_NAME: Final = re.compile(
+    OUR_PREFIX
+    + "".join(f"[{alphabet}]" for alphabet in OUR_ALPHABETS)
+    + f"(?P<block>{BLOCK_SUFFIX})?(?:{STATIC_SUFFIX})?"
+)
+
+
+def is_our_name(name: str) -> bool:
+    """Whether this product makes names like that. `azure-cni-frontend` is a person's."""
+    return _OUR_NAME.fullmatch(name) is not None
+
+
+def is_block_name(name: str) -> bool:
+    """Whether this product gives such a name to a block of BLOCK_SIZE addresses."""
+    found = _OUR_NAME.fullmatch(name)
+    return found is not None and found["block"] is not None
+
+
+def made_here(name: str, *, static: bool) -> bool:
+    """Whether this product made a configuration of that name, and may delete it. One that it made Dynamic and that is
+    Static now somebody wants to keep.
+    """
+    return is_our_name(name) and (not static or name.endswith(STATIC_SUFFIX))
