@@ -8,18 +8,30 @@ from hypothesis import strategies as st
 from azure_cni.ipam.ledger import Ledger, State
 from azure_cni.ipam.limits import SHRINK_DELAY_S
 from azure_cni.ipam.plan import AwaitGrant, Grow, NoOp, Plan, Rewrite, Shrink, WaitForAzure, next_step
-from azure_cni.ipam.sizing import Policy, target
-from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, IPConfiguration
+from azure_cni.ipam.sizing import Policy, in_blocks, target
+from azure_cni.model.nic import BLOCK_SIZE, MAX_CONFIGS_PER_NIC, IPConfiguration
 from unit.ipam.views import adopted, block, config, holder, view
 
 
 @st.composite
 def policies(draw):
+    if draw(st.integers(0, 3)) == 0:
+        return draw(of_blocks())
     maximum = draw(st.integers(1, 250))
     if draw(st.booleans()):
         return Policy(size=draw(st.integers(1, 250)), maximum=maximum)
     min_free, batch = draw(st.integers(0, 30)), draw(st.integers(1, 40))
     return Policy(min_free=min_free, batch=batch, max_free=min_free + batch + draw(st.integers(0, 30)), maximum=maximum)
+
+
+@st.composite
+def of_blocks(draw):
+    maximum, batch = draw(st.integers(16, 250)), 16 * draw(st.integers(1, 3))
+    if draw(st.booleans()):
+        return Policy(size=16 * draw(st.integers(1, 15)), maximum=maximum, blocks=28)
+    min_free = draw(st.integers(0, 30))
+    most = min_free + batch + draw(st.integers(0, 30))
+    return Policy(min_free=min_free, batch=batch, max_free=most, maximum=maximum, blocks=28)
 
 
 @dataclass
@@ -60,9 +72,12 @@ class Node:
     def carry_out(self, plan: Plan, *, interrupted: bool = False) -> None:
         """`interrupted`: the agent dies after it noted the step and before Azure heard of it."""
         match plan.step:
-            case Grow(add):
+            case Grow(add, size=size):
+                assert add % size == 0
                 if not interrupted:
-                    self.configs += [config(1000 + self.writes * 300 + n) for n in range(add)]
+                    first = 1024 + self.writes * 304
+                    new = (block(first + n) if size > 1 else config(first + n) for n in range(0, add, size))
+                    self.configs += new
                     self.writes += 1
             case Shrink(names=names, addresses=addresses):
                 self.ledger.apply(self.ledger.release(addresses, now_s=self.now_s))
@@ -115,10 +130,10 @@ def test_limits_hold_and_it_ends_at_the_target(node, policy, waiting, interrupti
         assert node.writes <= 1  # one write per change of mind
     plan, counts = node.decide(policy, waiting), node.ledger.counts()
     wanted = target(policy, assigned=counts.assigned, waiting=waiting, cooling=counts.cooling)
-    assert plan.target == wanted
-    held = node.held
+    size, held = policy.config_size, node.held
+    assert plan.target == in_blocks(wanted, held=held, most=policy.maximum, size=size)
     if held < wanted:
-        assert held == max(before, min(wanted, node.quota))
+        assert held == in_blocks(wanted, held=before, most=min(policy.maximum, node.quota), size=size)
     elif held > wanted:
         free_of_ours = [one for one in node.configs if one.name not in kept and one.size <= held - wanted]
         within = counts.free <= policy.max_free and held <= policy.maximum and policy.size is None
@@ -139,6 +154,7 @@ def test_the_same_state_leads_to_the_same_step(node, policy, waiting):
 def test_target_covers_what_is_needed_or_is_at_its_bound(policy, assigned, waiting, cooling):
     wanted = target(policy, assigned=assigned, waiting=waiting, cooling=cooling)
     assert 1 <= wanted <= policy.maximum
+    assert in_blocks(wanted, held=0, most=policy.maximum, size=policy.config_size) <= policy.maximum
     if policy.size is None:
         needed = assigned + waiting + cooling + policy.min_free
         assert wanted == policy.maximum or needed <= wanted < max(needed, 1) + policy.batch
@@ -159,3 +175,47 @@ def test_a_pool_that_shrank_does_not_grow_again(policy, assigned):
         node.carry_out(plan)
     assert Grow not in steps
     assert steps.count(Shrink) <= 1
+
+
+@st.composite
+def lives(draw):
+    """Pods that come and go, seconds that pass, and agents that die, by chance."""
+    return draw(
+        st.lists(st.tuples(st.sampled_from(("add", "delete", "wait", "die")), st.integers(0, 400)), max_size=60)
+    )
+
+
+@settings(max_examples=200)
+@given(of_blocks(), lives())
+def test_no_address_is_two_pods_and_no_block_leaves_with_a_living_pod(policy, life):
+    """Whatever happens; and once all pods are gone, no more blocks are left than an empty pool has."""
+    node, pods, number = Node([], granted=250), {}, 0
+    for event, value in life:
+        plan = node.decide(policy, waiting=event == "add")
+        node.carry_out(plan, interrupted=event == "die")
+        node.decide(policy)
+        if event == "add" and node.ledger.counts().free:
+            number += 1
+            node.ledger.apply(node.ledger.assign(holder(number), now_s=node.now_s, at_limit=False))
+            (slot,) = node.ledger.holding(holder(number).sandbox)
+            assert slot.address not in pods.values()
+            pods[number] = slot.address
+        elif event == "delete" and pods:
+            gone = sorted(pods)[value % len(pods)]
+            node.ledger.apply(node.ledger.unassign(holder(gone).sandbox, now_s=node.now_s))
+            del pods[gone]
+        node.now_s += value if event == "wait" else 1.0
+        node.ledger.apply(node.ledger.cooled(now_s=node.now_s))
+        there = view(node.configs).addresses
+        assert set(pods.values()) <= there
+        assert all(one.size == BLOCK_SIZE for one in node.configs)
+        assert len(there) == node.held <= policy.maximum
+    for pod in pods:
+        node.ledger.apply(node.ledger.unassign(holder(pod).sandbox, now_s=node.now_s))
+    for _ in range(8):
+        node.now_s += 2 * SHRINK_DELAY_S
+        node.ledger.apply(node.ledger.cooled(now_s=node.now_s))
+        node.carry_out(node.decide(policy))
+    assert node.held <= max(
+        policy.max_free, in_blocks(policy.size or policy.batch, held=0, most=policy.maximum, size=16)
+    )

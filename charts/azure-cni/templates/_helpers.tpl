@@ -75,6 +75,16 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- if gt (int .size) (int .max) -}}
 {{- fail (printf "pool.size is %d but cannot be more than pool.max, which is %d" (int .size) (int .max)) -}}
 {{- end -}}
+{{- if .blocks -}}
+{{- $name := ternary "size" "batch" (gt (int .size) 0) -}}
+{{- $count := int (get . $name) -}}
+{{- if mod $count 16 -}}
+{{- fail (printf "pool.%s is %d but must be a multiple of 16 with pool.blocks, because a block has 16 addresses" $name $count) -}}
+{{- end -}}
+{{- if lt (int .max) 16 -}}
+{{- fail (printf "pool.max is %d but must be at least 16 with pool.blocks, because a block has 16 addresses" (int .max)) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- include "azure-cni.validate.docker" . -}}
 {{- include "azure-cni.validate.azure" . -}}

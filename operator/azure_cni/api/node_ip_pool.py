@@ -20,7 +20,7 @@ from azure_cni.api import reading
 from azure_cni.api.reading import Version, version
 from azure_cni.errors import ConfigInvalid
 from azure_cni.model.identity import ModeName
-from azure_cni.model.nic import SubnetID, VNetID
+from azure_cni.model.nic import BLOCK_LENGTH, SubnetID, VNetID
 from azure_cni.model.text import seconds_of
 
 GROUP = "azure-cni.io"
@@ -45,6 +45,7 @@ SPEC_FIELDS = {
     "size": "size",
     "max": "maximum",
     "paused": "paused",
+    "blocks": "blocks",
 }
 """Keys of the spec, and what they are called in `ipam.sizing.Policy`. For the others see `wanted_mode`
 and `nic_wishes`."""
@@ -137,6 +138,8 @@ class NodeIPPool:
     """How many addresses other nodes are to give back for its pods."""
     subnet_refused: str
     """When the subnet last had too few for pods that wait; "" while it has enough, or none waits."""
+    by_blocks: bool
+    """It grows by blocks of addresses."""
 
     vm_id: str | None
     """The GUID of the VM whose agent wrote the status; None where none has."""
@@ -214,6 +217,7 @@ def parse(body: Mapping[str, Any]) -> NodeIPPool:
         recall_met=reading.number(status.get("recallMet")),
         recalling=reading.whole(status.get("recalling"), most=MOST_WAITING),
         subnet_refused=reading.text(status.get("subnetRefusedTime")),
+        by_blocks=status.get("blocks") == BLOCK_LENGTH,
         vm_id=reading.text(status["vmID"]) if "vmID" in status else None,
         vnet_id=VNetID(reading.text(status.get("vnetID"))),
         subnet_id=SubnetID(reading.text(status.get("subnetID"))),

@@ -52,8 +52,8 @@ def refuse_parts(*, add: int, size: int, what: str) -> None:
 
 
 def refuse_too_many(after: int, *, add: int, beside: int = 0, what: str) -> None:
-    """Raise RequestRefused if the VM would have more than Azure allows with `add` new configurations: the NIC `after`, its
-    further ones `beside`.
+    """Raise RequestRefused if the VM would have more than Azure allows after `add` new configurations: the NIC `after`,
+    its further ones `beside`.
     """
     if add and after + beside > MAX_CONFIGS_PER_NIC:
         others = f", and {beside} are on the VM's other NICs" if beside else ""

@@ -20,6 +20,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
         [
             "spec.applicationSecurityGroups",
             "spec.batch",
+            "spec.blocks",
             "spec.max",
             "spec.maxFree",
             "spec.minFree",
@@ -29,6 +30,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
             "spec.size",
             "status.allocated",
             "status.assigned",
+            "status.blocks",
             "status.conditions",
             "status.cooling",
             "status.excluded",

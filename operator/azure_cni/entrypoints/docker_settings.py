@@ -186,8 +186,9 @@ def _policy(values: TomlValues) -> Policy:
     batch = values.whole("pool.batch", standard.batch, least=1, most=most)
     size = values.whole("pool.size", 0, least=0, most=most) or None
     maximum = values.whole("pool.max", standard.maximum, least=1, most=most)
+    blocks = values.whole("pool.blocks", standard.blocks, least=0, most=32)
     try:
-        return Policy(min_free=min_free, max_free=max_free, batch=batch, size=size, maximum=maximum)
+        return Policy(min_free=min_free, max_free=max_free, batch=batch, size=size, maximum=maximum, blocks=blocks)
     except ConfigInvalid as error:
         values.fault("pool", f"its values do not fit together: {error}")
         return standard

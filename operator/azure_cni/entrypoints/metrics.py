@@ -89,8 +89,10 @@ class PoolCollector(Collector):
 
     def _sizes(self, counts: Counts) -> Iterable[_Gauge]:
         state = self._state
+        configs = len({slot.config for slot in self._stored.ledger.slots if slot.in_pool})
         return (
             ("pool_lost_addresses", "Addresses that pods hold and the NIC no longer has.", counts.missing),
+            ("pool_ip_configurations", "Parts of the NIC that hold the pool's addresses: 1 for each block.", configs),
             ("pool_target_addresses", "Addresses this node should have now.", state.target),
             ("pool_limit_addresses", "Addresses this node may have at most.", state.maximum),
             ("pool_requested_addresses", "Addresses this node asks to hold.", state.requested),

@@ -170,14 +170,14 @@ def _docker(reader: Reader) -> DockerPlace | None:
 
 
 def _node(reader: Reader, nic_writer: NicWriter) -> NodeSettings:
-    standard = Policy()
     try:
         defaults = Policy(
-            min_free=reader.whole("POOL_MIN_FREE", standard.min_free),
-            max_free=reader.whole("POOL_MAX_FREE", standard.max_free),
-            batch=reader.whole("POOL_BATCH", standard.batch),
+            min_free=reader.whole("POOL_MIN_FREE", limits.MIN_FREE),
+            max_free=reader.whole("POOL_MAX_FREE", limits.MAX_FREE),
+            batch=reader.whole("POOL_BATCH", limits.BATCH),
             size=reader.whole("POOL_SIZE", 0) or None,
-            maximum=reader.whole("POOL_MAX", standard.maximum),
+            maximum=reader.whole("POOL_MAX", limits.MAX_ADDRESSES_PER_NODE),
+            blocks=reader.whole("POOL_BLOCKS", 0),
         )
     except ConfigInvalid as error:
         raise ConfigInvalid(f"cannot start: the chart's values for pools do not fit together: {error}") from None

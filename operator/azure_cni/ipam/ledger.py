@@ -99,7 +99,7 @@ class Ledger:
         count: int = 1,
     ) -> Change:
         """Give the holder's sandbox the `count` longest-free addresses, or those it has: an empty change, if nothing
-        is new.
+        is new. Those of a block that pods are in come first, so that others become free as a whole and can leave.
 
         `at_limit` says that the node can get no more addresses: then the longest-cooling may be taken after
         COOLING_AT_LIMIT_S, free ones first. `link` is what the sandbox is about to be wired with, `own_egress` whether
@@ -109,7 +109,7 @@ class Ledger:
         self.require_interface(holder)
         if self._on_interface(holder.sandbox):
             return self.hand_over(holder)
-        slots = self._longest_in(State.FREE, count)
+        slots = self._next_free(count)
         if at_limit:
             slots += self._longest_in(State.COOLING, count - len(slots), until_s=now_s - COOLING_AT_LIMIT_S)
         if len(slots) < count:
@@ -190,7 +190,7 @@ class Ledger:
         `write_pending`: a write may still take effect on the NIC as shown: remove what was chosen to leave, or attach.
         """
         shown: dict[Address, IPConfiguration | ExcludedConfiguration] = {}
-        shown |= {config.address: config for config in view.excluded if config.address is not None}
+        shown |= {address: config for config in view.excluded for address in config.addresses}
         shown |= {address: config for config in view.secondaries for address in config.addresses}
         moves: list[_Move] = []
         conclusive = view.settled and not write_pending
@@ -257,6 +257,11 @@ class Ledger:
 
     def _in(self, state: State) -> Iterator[Slot]:
         return (slot for slot in self._slots.values() if slot.state is state)
+
+    def _next_free(self, count: int) -> list[Slot]:
+        in_use = {slot.config for slot in self._in(State.ASSIGNED)}
+        free = (slot for slot in self._in(State.FREE) if not slot.attached)
+        return heapq.nsmallest(count, free, key=lambda slot: (slot.config not in in_use, slot.since_s))
 
     def _longest_in(self, state: State, count: int, *, until_s: float = float("inf")) -> list[Slot]:
         slots = (slot for slot in self._in(state) if slot.since_s <= until_s and not slot.attached)

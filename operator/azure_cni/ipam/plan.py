@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 from azure_cni.api.node_ip_pool import Recall
 from azure_cni.ipam.ledger import Counts, Ledger
@@ -30,7 +31,7 @@ from azure_cni.ipam.plan_steps import (
     Write,
 )
 from azure_cni.ipam.removals import failed, surplus, unusable
-from azure_cni.ipam.sizing import Policy, target, under_recall
+from azure_cni.ipam.sizing import Policy, in_blocks, target, under_recall
 from azure_cni.model.nic import (
     MAX_ADDRESSES_PER_NODE,
     AttachmentChange,
@@ -42,6 +43,7 @@ __all__ = [
     "Attach",
     "AwaitGrant",
     "Grow",
+    "Losses",
     "NoOp",
     "PendingWrite",
     "Plan",
@@ -65,6 +67,20 @@ class PendingWrite:
 
     most: int
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What pods have lost to another tool: `due` addresses may be asked for again, of which `recover` go in the next
+    write; `resting` more Azure has just refused, and they keep their place in the pool.
+    """
+
+    due: int = 0
+    recover: tuple[StaticConfiguration, ...] = ()
+    resting: int = 0
+
+
+NOTHING_LOST: Final = Losses()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +119,7 @@ def next_step(
     may_shrink: bool = True,
     may_rewrite: bool = True,
     groups: tuple[str, ...] | None = None,
-    lost: int = 0,
-    recover: tuple[StaticConfiguration, ...] = (),
-    resting: int = 0,
+    losses: Losses = NOTHING_LOST,
     recall: Recall | None = None,
     recall_met: int = 0,
 ) -> Plan:
@@ -116,11 +130,9 @@ def next_step(
     `attach`: what is to be changed of what pods have attached. `may_grow` is False while a growth that failed rests,
     or is refused: then `attach`, `groups` and the repair of a failed NIC do not wait for it. `may_shrink` is False
     while a shrinking that failed rests, and `may_rewrite` while that repair does. `groups`: the application security
-    groups that the NIC shall be in, None for those that it is in; no pod's address waits for that. `lost`: how many
-    addresses that pods have are to come back to the NIC, and `recover` those of them that may be asked for now;
-    `resting`: how many more Azure has just refused, which keep their place in the pool. `recall`: what the controller
-    wants to have back for pods of other nodes, without `shrink_delay_s` but once for each number. Times are boot times
-    in s.
+    groups that the NIC shall be in, None for those that it is in; no pod's address waits for that. `losses`: what
+    pods have and another tool took off the NIC. `recall`: what the controller wants to have back for pods of other
+    nodes, without `shrink_delay_s` but once for each number. Times are boot times in s.
     """
     counts = ledger.counts()
     # Missing addresses are not on the NIC and do not become useful by growing: neither side counts them.
@@ -129,23 +141,28 @@ def next_step(
     wanted = target(policy, assigned=assigned, waiting=waiting, cooling=cooling)
     needed = assigned + waiting + cooling
     wanted = under_recall(wanted, needed=needed, recall=recall)
-    wanted, held = min(wanted, view.most), view.held
+    size, held = policy.config_size, view.held
+    most = min(policy.maximum, view.most(size=size))
     # What pods wait for comes before what they lost, and that before what is kept ready.
-    wanted = max(min(wanted, needed), min(wanted, min(policy.maximum, view.most) - lost - resting))
-    with_lost = min(max(wanted, view.held) + lost, policy.maximum, view.most)
+    wanted = max(min(wanted, most, needed), min(wanted, most - losses.due - losses.resting))
+    # While others give theirs back for pods that wait, no block is taken for spare addresses.
+    room = most if recall is None else min(most, max(wanted, needed + size - 1))
+    wanted = in_blocks(wanted, held=held, most=room, size=size)
+    with_lost = min(max(wanted, held) + losses.due, most)
     requested = _requested(view, wanted=max(wanted, with_lost))
     recalled = _recalled(ledger, view, wanted=wanted, recall=recall, met=recall_met)
     met = recall.number if recall is not None and view.settled and recalled is None else recall_met
     plan = partial(Plan, wanted, requested, recall_met=recall_met if policy.paused else met, needed=needed)
     cooled_at_s = ledger.next_cooled_at_s()
     rest = _rest(view, groups, too_much=pending_write is not None and pending_write.most > requested)
-    growth = _growth(view, wanted=wanted, granted=granted - view.held_for_others, attach=attach, may_grow=may_grow)
+    granted -= view.held_for_others
+    growth = _growth(view, wanted=wanted, granted=granted, size=size, attach=attach, may_grow=may_grow)
     if policy.paused:
         return plan(NoOp(), wake_at_s=cooled_at_s)
     if not view.settled:
         return plan(WaitForAzure(), surplus_since_s, wake_at_s=now_s + SETTLE_POLL_S)
     if (
-        step := _recovered(view, recover, most=with_lost, requested=requested, granted=granted - view.held_for_others)
+        step := _recovered(view, losses.recover, most=with_lost, requested=requested, granted=granted)
         or _withheld(ledger, view, pending_write, attach=attach)
         or failed(ledger, view)
         or _unless_it_rests(growth, rest, may_grow=may_grow, may_rewrite=may_rewrite)
@@ -182,8 +199,13 @@ def _recovered(
         return None
     if granted <= 0:
         return AwaitGrant(requested, recover=True)
-    room = min(granted, most) - view.held
-    return Recover(lost[:room]) if room > 0 else None
+    room, chosen = min(granted, most) - view.held, []
+    for config in lost:
+        if config.size > room:
+            break
+        chosen.append(config)
+        room -= config.size
+    return Recover(tuple(chosen)) if chosen else None
 
 
 def _withheld(
@@ -197,7 +219,7 @@ def _withheld(
 
 
 def _growth(
-    view: NicView, *, wanted: int, granted: int, attach: tuple[AttachmentChange, ...], may_grow: bool
+    view: NicView, *, wanted: int, granted: int, size: int, attach: tuple[AttachmentChange, ...], may_grow: bool
 ) -> Step | None:
     """The step from what is held to what is wanted, and to what pods ask for; None when neither lacks anything.
 
@@ -206,8 +228,9 @@ def _growth(
     """
     if view.held >= wanted or (attach and not may_grow):
         return Attach(attach) if attach else None
-    if granted > view.held:
-        return Grow(min(wanted, granted) - view.held, attach)
+    add = (min(wanted, granted) - view.held) // size * size
+    if add > 0:
+        return Grow(add, attach, size)
     return AwaitGrant(requested=wanted)
 
 

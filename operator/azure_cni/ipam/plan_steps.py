@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from azure_cni.model.nic import Address, AttachmentChange, ConfigName, StaticConfiguration
+from azure_cni.model.nic import Address, AttachmentChange, ConfigName, StaticConfiguration, total_size
 from azure_cni.model.text import addresses, counted
 
 
@@ -32,15 +32,22 @@ class Recover:
     @property
     def reason(self) -> str:
         """For people."""
-        return f"another tool removed {addresses(len(self.configs))} that pods have"
+        blocks = ", or others of their blocks" if self.add > len(self.configs) else ""
+        return f"another tool removed {addresses(self.add)} that pods have{blocks}"
+
+    @property
+    def add(self) -> int:
+        """How many addresses that is."""
+        return total_size(self.configs)
 
 
 @dataclass(frozen=True, slots=True)
 class Grow:
-    """Add `add` configurations of one address each in one write, which also changes what pods have attached."""
+    """Add `add` addresses in configurations of `size` each, in one write that also changes what pods have attached."""
 
     add: int
     attach: tuple[AttachmentChange, ...] = ()
+    size: int = 1
 
 
 @dataclass(frozen=True, slots=True)

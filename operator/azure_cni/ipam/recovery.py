@@ -5,6 +5,9 @@ Azure gives a free address to whoever asks for it by name. So the node asks for 
 anything else, in one write that Azure takes or refuses as a whole. It is refused where another has one of them by then:
 Azure names that one, and the others are asked for at once. Where it does not, halves are.
 
+A block is asked for as a whole, because Azure admits all of it or nothing. Where another has got one address of it by
+then, those that pods have are asked for one by one.
+
 An address that another has is asked for again after a pause that grows: Azure counts an address that was just released
 as in use for minutes, and what has it may give it up while the pod lives.
 
@@ -24,15 +27,15 @@ from typing import Final
 
 from azure_cni.ipam.ledger import Ledger, State
 from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S, delay_s
+from azure_cni.model.config_names import BLOCK_SUFFIX, OUR_PREFIX, STATIC_SUFFIX, is_block_name, is_our_name
 from azure_cni.model.nic import (
+    BLOCK_SIZE,
     MAX_CONFIGS_PER_NIC,
-    OUR_PREFIX,
-    STATIC_SUFFIX,
     Address,
     ConfigName,
     NicView,
     StaticConfiguration,
-    is_our_name,
+    block_of,
 )
 
 UNAVAILABLE: Final = frozenset(
@@ -57,32 +60,48 @@ row the pauses begin. A tool that comes less often than this costs fewer writes 
 _ADDRESS: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
 
 
-def lost_addresses(ledger: Ledger, view: NicView) -> tuple[StaticConfiguration, ...]:
+def lost_addresses(
+    ledger: Ledger, view: NicView, *, broken: Collection[Address] = frozenset()
+) -> tuple[StaticConfiguration, ...]:
     """What pods have and the NIC has not, of configurations that this product made: others' are theirs to give.
 
-    And none of several addresses of one configuration, which this product does not make.
+    Blocks come whole, but for those whose first addresses are in `broken`, or of which the NIC has an address
+    elsewhere. And none of several addresses of another configuration, which this product does not make.
     """
-    shown = {config.address for config in view.excluded} | view.addresses | {view.primary.address}
+    shown = {address for config in view.excluded for address in config.addresses} | view.addresses
+    shown |= set(view.primary.addresses)
     names = {config.name for config in view.configs} | {config.name for config in view.excluded}
+    partial = {block_of(address) for address in shown} | set(broken)
     known = Counter(slot.config for slot in ledger.slots)
-    lost: dict[ConfigName, Address] = {}
+    lost: dict[ConfigName, StaticConfiguration] = {}
     for slot in ledger.slots:
-        is_lost = slot.state is State.ASSIGNED and not slot.on_nic and slot.address not in shown
-        if is_lost and is_our_name(slot.config) and known[slot.config] == 1:
-            name = _static_name(slot.config)
-            lost[_name_by(slot.address) if name in lost else name] = slot.address
-    return tuple(StaticConfiguration(name, address) for name, address in lost.items() if name not in names)
+        if slot.state is not State.ASSIGNED or slot.on_nic or slot.address in shown or not is_our_name(slot.config):
+            continue
+        in_block, first = is_block_name(slot.config), block_of(slot.address)
+        if in_block and first not in partial:
+            one = StaticConfiguration(_static_name(slot.config), first, BLOCK_SIZE)
+        elif in_block:
+            one = StaticConfiguration(_name_by(slot.address), slot.address)
+        elif known[slot.config] == 1:
+            one = StaticConfiguration(_static_name(slot.config), slot.address)
+        else:
+            continue
+        if one.name in lost and lost[one.name] != one:
+            one = replace(one, name=_name_by(one.address, size=one.size))
+        lost[one.name] = one
+    return tuple(one for one in lost.values() if one.name not in names)
 
 
 def _static_name(name: ConfigName) -> ConfigName:
     return name if name.endswith(STATIC_SUFFIX) else ConfigName(name + STATIC_SUFFIX)
 
 
-def _name_by(address: Address) -> ConfigName:
+def _name_by(address: Address, *, size: int = 1) -> ConfigName:
     """One of ours that no other address of the subnet has. For one of two that had a name in turns: a tool that puts an
     old copy of the NIC back gives it to another address, and Azure refuses a NIC with a name twice.
     """
-    return ConfigName(f"{OUR_PREFIX}0{int(address) & 0xFFF_FFFF:07x}{STATIC_SUFFIX}")
+    suffix = BLOCK_SUFFIX if size > 1 else ""
+    return ConfigName(f"{OUR_PREFIX}0{int(address) & 0xFFF_FFFF:07x}{suffix}{STATIC_SUFFIX}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +118,8 @@ class Recoveries:
     """What became of earlier writes. `at_once`: how many addresses go in one write, fewer where Azure blames none."""
 
     unavailable: Mapping[Address, Unavailable] = field(default_factory=lambda: MappingProxyType({}))
+    broken: frozenset[Address] = frozenset()
+    """Blocks, by their first addresses, of which another has one: those of pods are asked for one by one."""
     at_once: int = MAX_CONFIGS_PER_NIC
     refusals: int = 0
     """Writes in a row that Azure refused because of an address."""
@@ -123,14 +144,18 @@ class Recoveries:
     ) -> Recoveries:
         """Azure refused the write of these by a code of UNAVAILABLE. `jitter`: a random number in [0, 1)."""
         named = set(_ADDRESS.findall(words))
-        blamed = [one.address for one in asked if len(asked) == 1 or str(one.address) in named]
-        known = replace(self, refusals=self.refusals + 1)
+        blamed = [one for one in asked if len(asked) == 1 or not named.isdisjoint(map(str, one.addresses))]
+        known = replace(
+            self,
+            refusals=self.refusals + 1,
+            broken=self.broken | {one.address for one in blamed if one.size > 1},
+        )
         if known.refusals >= REFUSALS_AT_ONCE:
             known = replace(known, rests_until_s=now_s + REFUSED_WRITE_S)
         if not blamed:
             return replace(known, at_once=(len(asked) + 1) // 2)
         found = dict(self.unavailable)
-        for address in blamed:
+        for address in (one.address for one in blamed if one.size == 1):
             attempts = 1 + (found[address].attempts if address in found else 0)
             pause_s = delay_s(FIRST_PAUSES + attempts, retry_after_s=None, jitter=jitter, longest_s=BACKOFF_REFUSED_S)
             found[address] = Unavailable(words, attempts, now_s + pause_s)
@@ -166,13 +191,14 @@ class Recoveries:
 
     def forget_but(self, lost: Collection[Address]) -> Recoveries:
         """Only these are still lost."""
-        refusals = self.refusals if lost else 0
-        if self.unavailable.keys() <= set(lost) and refusals == self.refusals:
+        refusals, broken = self.refusals if lost else 0, self.broken & set(map(block_of, lost))
+        if self.unavailable.keys() <= set(lost) and (refusals, broken) == (self.refusals, self.broken):
             return self
         kept = {address: one for address, one in self.unavailable.items() if address in lost}
-        return replace(self, unavailable=MappingProxyType(kept), refusals=refusals)
+        return replace(self, unavailable=MappingProxyType(kept), refusals=refusals, broken=broken)
 
     def hurried(self, *, now_s: float) -> Recoveries:
         """All may be asked for now: a person says so, or has changed something."""
         again = {address: replace(one, retry_at_s=now_s) for address, one in self.unavailable.items()}
-        return replace(self, unavailable=MappingProxyType(again), refusals=0, removals=0, rests_until_s=now_s)
+        unavailable = MappingProxyType(again)
+        return replace(self, unavailable=unavailable, broken=frozenset(), refusals=0, removals=0, rests_until_s=now_s)

@@ -5,6 +5,9 @@
 
 Cooling addresses are on the NIC but useless for now: they count as needed, or a burst of restarts would find none.
 
+A pool of blocks (`blocks: 28`) grows by whole ones, 16 addresses each: the target is rounded up to what a whole number
+of them brings, or down where `max`, the NIC or a recall has no room for the last one (`in_blocks`).
+
 Azure does not say how many addresses a subnet has left, only whether a write fits as a whole. So refused sizes are
 remembered (`SubnetRoom`), and for waiting pods the node requests fewer and fewer until a write fits. With N left and W
 wanted, that takes about log3(W / N) refused writes; then the refused size minus what was added bounds what can be left.
@@ -25,6 +28,7 @@ from typing import Final
 from azure_cni.api.node_ip_pool import Recall
 from azure_cni.errors import ConfigInvalid
 from azure_cni.ipam.limits import BATCH, MAX_ADDRESSES_PER_NODE, MAX_FREE, MIN_FREE
+from azure_cni.model.nic import BLOCK_LENGTH, BLOCK_SIZE
 from azure_cni.model.text import addresses, counted
 
 _ELASTIC: Final = {"min_free": "minFree", "max_free": "maxFree", "batch": "batch"}
@@ -36,7 +40,8 @@ class Policy:
     """What people want of a pool (`spec` of a NodeIPPool), validated: an instance is always consistent.
 
     Counts are addresses. `size` fixes the pool and excludes `min_free`, `max_free` and `batch`; `maximum` bounds it
-    either way; `paused` stops all writes to the NIC. Raises ConfigInvalid with the values and the rule they break.
+    either way; `paused` stops all writes to the NIC; `blocks` is the length of the prefix that each new configuration
+    holds, 0 for one address. Raises ConfigInvalid with the values and the rule they break.
     """
 
     min_free: int = MIN_FREE
@@ -45,6 +50,12 @@ class Policy:
     size: int | None = None
     maximum: int = MAX_ADDRESSES_PER_NODE
     paused: bool = False
+    blocks: int = 0
+
+    @property
+    def config_size(self) -> int:
+        """How many addresses each new configuration holds."""
+        return BLOCK_SIZE if self.blocks else 1
 
     def __post_init__(self) -> None:
         _within("max", self.maximum, 1)
@@ -62,6 +73,26 @@ class Policy:
             raise ConfigInvalid(
                 f"cannot use maxFree {self.max_free}: it must be at least minFree + batch "
                 f"({self.min_free} + {self.batch}), else the pool would grow and shrink in turns"
+            )
+        if self.blocks:
+            self._require_blocks()
+
+    def _require_blocks(self) -> None:
+        if self.blocks != BLOCK_LENGTH:
+            raise ConfigInvalid(
+                f"cannot use blocks {self.blocks}: Azure puts blocks of {BLOCK_SIZE} addresses on a NIC, which is "
+                f"{BLOCK_LENGTH}, and no others; 0 for single addresses"
+            )
+        name, count = ("batch", self.batch) if self.size is None else ("size", self.size)
+        if count % BLOCK_SIZE:
+            raise ConfigInvalid(
+                f"cannot use {name} {count} with blocks {self.blocks}: a block has {BLOCK_SIZE} addresses, so it must "
+                f"be a multiple of {BLOCK_SIZE}"
+            )
+        if self.maximum < BLOCK_SIZE:
+            raise ConfigInvalid(
+                f"cannot use max {self.maximum} with blocks {self.blocks}: a block has {BLOCK_SIZE} addresses, so it "
+                f"must be at least {BLOCK_SIZE}"
             )
 
 
@@ -90,6 +121,16 @@ def target(policy: Policy, *, assigned: int, waiting: int, cooling: int) -> int:
         return min(policy.size, policy.maximum)
     wanted = assigned + waiting + cooling + policy.min_free
     return min(max(_round_up(wanted, policy.batch), policy.batch), policy.maximum)
+
+
+def in_blocks(wanted: int, *, held: int, most: int, size: int) -> int:
+    """How many addresses a NIC should hold that has `held` of the `wanted`, and may have `most`, if it can only get
+    `size` at a time.
+    """
+    if wanted <= held:
+        return wanted
+    room = max(0, most - held) // size * size
+    return held + min(_round_up(wanted - held, size), room)
 
 
 def under_recall(wanted: int, *, needed: int, recall: Recall | None) -> int:
@@ -145,8 +186,8 @@ class SubnetRoom:
     refused: int | None = None
     most: int | None = None
 
-    def next_add(self, wanted: int, *, needed: int) -> int:
-        """How many to ask for, of `wanted`; pods wait for `needed` of these."""
+    def next_add(self, wanted: int, *, needed: int, size: int = 1) -> int:
+        """How many to ask for, of `wanted`; pods wait for `needed` of these. Both come by `size` at a time."""
         if needed <= 0:
             return wanted
         sizes = [wanted]
@@ -154,7 +195,7 @@ class SubnetRoom:
             sizes += [needed, max(1, self.refused // SHARE)]
         if self.most is not None:
             sizes.append(self.most)
-        return min(sizes)
+        return min(wanted, _round_up(min(sizes), size))
 
     def after_news(self, count: int) -> SubnetRoom:
         """Others have just given `count` addresses back for pods of this node: a growth by as many may fit."""

@@ -136,12 +136,16 @@ def test_numbers_that_all_share_have_the_bounds_by_which_they_are_read():
 
 
 def test_the_rules_count_what_is_left_out_as_the_products_defaults():
-    (rule,) = (rule["rule"] for rule in SPEC["x-kubernetes-validations"] if "orValue" in rule["rule"])
-    assert dict(re.findall(r"self\.\?(\w+)\.orValue\((\d+)\)", rule)) == {
-        "minFree": str(limits.MIN_FREE),
-        "maxFree": str(limits.MAX_FREE),
-        "batch": str(limits.BATCH),
-    }
+    rules = [rule["rule"] for rule in SPEC["x-kubernetes-validations"]]
+    (of_three,) = (rule for rule in rules if "self.?minFree" in rule)
+    defaults = {"minFree": limits.MIN_FREE, "maxFree": limits.MAX_FREE, "batch": limits.BATCH}
+    left_out = {name: int(number) for name, number in re.findall(r"self\.\?(\w+)\.orValue\((\d+)\)", of_three)}
+    assert left_out == defaults
+    of_blocks = [rule for rule in rules if "self.?blocks.orValue(0)" in rule]
+    assert len(of_blocks) == 3
+    assert not any(
+        defaults["batch"] % number for rule in of_blocks for number in map(int, re.findall(r"% (\d+)", rule))
+    )
 
 
 def test_the_status_holds_all_that_the_agent_writes():

@@ -45,7 +45,8 @@ async def test_every_metric_of_the_pool_and_of_quotas_is_shown():
     assert await agents() | controllers() - shown
     assert (await agents() | controllers()) - shown == {
         "azure_cni_pool_target_addresses", "azure_cni_pool_requested_addresses", "azure_cni_pool_granted_addresses",
-        "azure_cni_azure_throttled", "azure_cni_conntrack_dropped_packets_total", "azure_cni_quota_nodes",
+        "azure_cni_pool_ip_configurations", "azure_cni_azure_throttled", "azure_cni_conntrack_dropped_packets_total",
+        "azure_cni_quota_nodes",
         "azure_cni_pool_near_limit", "azure_cni_quota_near_limit", "azure_cni_write_budget_near_limit",
         "azure_cni_subnet_near_limit",
         "azure_cni_recalled_addresses_total", "azure_cni_docker_list_age_seconds", "azure_cni_docker_listed",

@@ -8,6 +8,7 @@ import yaml
 from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.environment_values import PREFIX
 from azure_cni.ipam import limits
+from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.nic import SubnetID
 from azure_cni.model.pod_subnets import PodSubnetRule
@@ -33,6 +34,10 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("pool.minfree=4", "additional properties 'minfree' not allowed"),
         ("pools.minFree=4", "additional properties 'pools' not allowed"),
         ("pool.maxFree=20", "pool.maxFree is 20 but must be at least pool.minFree + pool.batch = 24"),
+        ("pool.blocks=27", "at '/pool/blocks': value must be one of 0, 28"),
+        ("pool.blocks=28,pool.batch=8", "pool.batch is 8 but must be a multiple of 16 with pool.blocks"),
+        ("pool.blocks=28,pool.size=20", "pool.size is 20 but must be a multiple of 16 with pool.blocks"),
+        ("pool.blocks=28,pool.max=12", "pool.max is 12 but must be at least 16 with pool.blocks"),
         ("pool.size=20,pool.max=10", "pool.size is 20 but cannot be more than pool.max, which is 10"),
         (
             "azure.nic=observe",
@@ -200,6 +205,7 @@ def test_the_defaults_are_those_of_the_product():
         "size": 0,
         "max": limits.MAX_ADDRESSES_PER_NODE,
         "subnets": [],
+        "blocks": Policy().blocks,
     }
     assert VALUES["quota"]["perNodeLimit"] == limits.MAX_ADDRESSES_PER_NODE
     assert VALUES["agent"]["coolingSeconds"] == limits.COOLING_S

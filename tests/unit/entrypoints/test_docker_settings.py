@@ -81,6 +81,7 @@ def test_an_empty_file_is_the_defaults_of_the_chart() -> None:
         "batch": policy.batch,
         "size": policy.size or 0,
         "max": policy.maximum,
+        "blocks": policy.blocks,
     } == values["pool"]
     assert (chosen.quota.limit, chosen.quota.reserved) == (values["quota"]["limit"], values["quota"]["reserved"])
     agent, azure = values["agent"], values["azure"]
@@ -148,6 +149,7 @@ def test_every_value_is_taken() -> None:
         ("[pool]\nmax = 300", "line 2: pool.max is 300: write a whole number from 1 to 250"),
         ("[pool]\nmax = true", "is True: write a whole number"),
         ("[pool]\nmax = '8'", "is '8': write a whole number"),
+        ("[pool]\nblocks = 27", "line 1: pool: its values do not fit together: cannot use blocks 27"),
         ("[pool]\nmaxFree = 10", "line 1: pool: its values do not fit together: cannot use maxFree 10"),
         ("nicWriter = 'controller'", "there is no controller without Kubernetes"),
         ("nicWriter = 'me'", "is 'me': write agent or none"),

@@ -32,6 +32,7 @@ async def test_the_pool_is_scraped_as_the_ledger_holds_it():
     by_state = {sample.labels["state"]: sample.value for sample in families["azure_cni_pool_addresses"].samples}
     assert by_state == {"assigned": 1, "free": 15, "cooling": 0, "programming": 0, "releasing": 0}
     assert families["azure_cni_pool_target_addresses"].samples[0].value == 16
+    assert families["azure_cni_pool_ip_configurations"].samples[0].value == 16
     assert families["azure_cni_pool_limit_addresses"].samples[0].value == 250
     assert families["azure_cni_pool_ready"].samples[0].value == 1
     assert "process_resident_memory_bytes" in families

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from azure_cni.api.node_ip_pool import Recall
 from azure_cni.ipam.ledger import Ledger
 from azure_cni.ipam.limits import COOLING_S, SETTLE_POLL_S, SHRINK_DELAY_S
 from azure_cni.ipam.plan import (
@@ -210,6 +211,56 @@ class TestBlocks:
     def test_the_platforms_limit_counts_one_for_each(self):
         configs = [block(1000 + 16 * n) for n in range(10)]
         assert plan(configs, policy=Policy(size=250)).step == Grow(90)
+
+
+class TestPoolOfBlocks:
+    """`blocks: 28`: it grows by whole blocks, and everything counts addresses."""
+
+    POLICY = Policy(blocks=28)
+
+    def test_it_grows_by_whole_blocks(self):
+        assert plan([], policy=self.POLICY) == Plan(target=16, requested=16, step=Grow(16, size=16))
+        assert plan([block(16)], policy=self.POLICY, waiting=30).step == Grow(32, size=16)
+        assert plan(list(range(5)), policy=self.POLICY, waiting=20).step == Grow(32, size=16)  # 37 where 32 are wanted
+        assert plan([], policy=Policy(size=240, blocks=28)).step == Grow(240, size=16)
+
+    def test_its_last_block_is_the_one_that_has_room(self):
+        full = [block(16 * n) for n in range(15)]
+        assert plan(full, policy=self.POLICY, waiting=250) == Plan(240, 240, NoOp(), needed=250)
+        assert plan(full[:14], policy=self.POLICY, waiting=250).step == Grow(16, size=16)
+        assert plan([adopted(n) for n in range(10)], policy=Policy(maximum=30, blocks=28)).step == Grow(16, size=16)
+        assert plan([adopted(n) for n in range(15)], policy=Policy(maximum=30, blocks=28), waiting=9).step == NoOp()
+
+    def test_a_grant_of_a_part_is_not_used(self):
+        assert plan([block(16)], policy=self.POLICY, waiting=30, granted=31).step == AwaitGrant(48)
+        assert plan([block(16)], policy=self.POLICY, waiting=30, granted=47).step == Grow(16, size=16)
+
+    def test_a_block_with_a_pod_or_an_address_that_cools_stays(self):
+        configs = [block(16), block(32), block(48)]
+        ledger = seen(*configs)
+        for number in range(17):
+            assign(ledger, number)
+        for number in range(16):
+            unassign(ledger, number, now_s=990.0)
+        assert plan(configs, ledger=ledger, policy=Policy(size=16, blocks=28), since_s=0.0).step == Shrink(
+            (block(48).name,), block(48).addresses
+        )
+
+    def test_a_recall_takes_no_part_of_a_block_and_brings_none(self):
+        recall = Recall(1, hold=20)
+        arguments = {"waiting": 0, "now_s": 0.0, "surplus_since_s": None, "granted": 250}
+        at_rest = next_step(seen(block(16)), view([block(16)]), self.POLICY, **arguments, recall=recall)
+        assert (at_rest.target, at_rest.step) == (16, NoOp())
+        two = [block(16), block(32)]
+        given = next_step(seen(*two), view(two), self.POLICY, **arguments, recall=Recall(1, hold=16))
+        assert isinstance(given.step, Shrink)
+        assert len(given.step.addresses) == 16
+
+    def test_the_platforms_limit_counts_one_for_each(self):
+        excluded = tuple(ExcludedConfiguration(f"six{n}", None, "is IPv6") for n in range(254))
+        crowded = replace(view(), excluded=excluded)
+        arguments = {"waiting": 0, "now_s": 0.0, "surplus_since_s": None, "granted": 250}
+        assert next_step(seen(), crowded, Policy(size=240, blocks=28), **arguments).step == Grow(16, size=16)
 
 
 class TestFixedSize:

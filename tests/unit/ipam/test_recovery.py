@@ -14,6 +14,7 @@ from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S
 from azure_cni.ipam.plan import (
     AwaitGrant,
     Grow,
+    Losses,
     NoOp,
     PendingWrite,
     Plan,
@@ -32,6 +33,7 @@ from azure_cni.ipam.recovery import (
     lost_addresses,
 )
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.config_names import is_our_name, made_here
 from azure_cni.model.nic import (
     Address,
     ConfigName,
@@ -39,12 +41,12 @@ from azure_cni.model.nic import (
     IPConfiguration,
     NicView,
     StaticConfiguration,
-    is_our_name,
-    made_here,
+    total_size,
 )
 from unit.ipam.views import address, adopted, assign, block, config, seen, view
 
 NAME = "azure-cni-0abcdefg"
+OURS = block(16, name=f"{NAME}-28")
 ANOTHER = "/subscriptions/s/networkInterfaces/vm2-nic/ipConfigurations/azure-cni-1a2b3c4d"
 
 
@@ -82,8 +84,27 @@ class TestLost:
         excluded = ExcludedConfiguration("theirs", address(2), "has a public IP address")
         assert left(with_pods(2, 1, 2), replace(nic, excluded=(excluded,))) == ()
 
-    def test_is_nothing_of_a_block(self):
+    def test_is_nothing_of_several_addresses_that_are_no_block_of_ours(self):
         assert left(with_pods(2, block(16)), view([])) == ()
+
+    def test_is_a_whole_block_once_whatever_pods_had_of_it(self):
+        lost = left(with_pods(3, OURS), view([]))
+        assert lost == (StaticConfiguration(ConfigName(f"{OURS.name}-static"), OURS.addresses[0], 16),)
+        assert str(lost[0]) == f"{OURS.address}/28"
+        assert made_here(lost[0].name, static=True)
+
+    def test_is_the_addresses_of_pods_alone_where_the_block_is_not_to_be_had(self):
+        ledger = with_pods(3, OURS)
+        for nic in (view([config(25)]), view([])):
+            left(ledger, nic)
+            found = lost_addresses(ledger, nic, broken=[OURS.addresses[0]] if not nic.secondaries else [])
+            assert [(one.address, one.size) for one in found] == [(address(16 + n), 1) for n in range(3)]
+            assert all(made_here(one.name, static=True) for one in found)
+
+    def test_is_not_what_came_back_with_its_block(self):
+        ledger = with_pods(3, OURS)
+        back = replace(OURS, name=ConfigName(f"{OURS.name}-static"), static=True)
+        assert left(ledger, view([back])) == ()
 
     def test_keeps_a_name_that_says_so_already(self):
         one = config(1, name=f"{NAME}-static")
@@ -110,6 +131,11 @@ class TestLost:
         (f"{NAME}-static", True, True),
         (f"{NAME}-static", False, True),
         (f"{NAME}-static-static", True, False),
+        (f"{NAME}-28", False, True),
+        (f"{NAME}-28", True, False),
+        (f"{NAME}-28-static", True, True),
+        (f"{NAME}-static-28", True, False),
+        (f"{NAME}-27", False, False),
         ("azure-cni-frontend-static", True, False),
         ("ipconfig-static", True, False),
     ],
@@ -209,11 +235,30 @@ class TestRemovals:
 
 def step(ledger: Ledger, nic: NicView, *, granted: int = 250, policy: Policy | None = None, **more: object) -> Plan:
     due = left(ledger, nic)
-    arguments = {"waiting": 0, "now_s": 9.0, "surplus_since_s": None, "lost": len(due), "recover": due, **more}
+    recover = more.pop("recover", due)
+    losses = Losses(total_size(due), recover)  # type: ignore[arg-type]
+    arguments = {"waiting": 0, "now_s": 9.0, "surplus_since_s": None, "losses": losses, **more}
     return next_step(ledger, nic, policy or Policy(), granted=granted, **arguments)  # type: ignore[arg-type]
 
 
+def test_a_block_of_which_another_has_one_is_asked_for_by_its_addresses_from_then_on():
+    asked = (StaticConfiguration(ConfigName(f"{NAME}-28-static"), address(16), 16), *of(3))
+    words = f"the private IP address {address(20)} which is already allocated to resource {ANOTHER}"
+    known = Recoveries().after_refusal(asked, words, now_s=5.0, jitter=0.0)
+    assert (known.broken, dict(known.unavailable)) == ({address(16)}, {})
+    assert known.forget_but([address(18)]).broken == {address(16)}
+    assert known.forget_but([address(3)]).broken == frozenset()
+    assert known.hurried(now_s=6.0).broken == frozenset()
+
+
 class TestPlan:
+    def test_a_block_comes_back_whole_or_waits_for_its_grant(self):
+        policy = Policy(blocks=28)
+        plan = step(with_pods(3, OURS), view([]), policy=policy)
+        assert isinstance(plan.step, Recover)
+        assert (plan.step.add, plan.requested) == (16, 32)
+        assert step(with_pods(3, OURS), view([]), policy=policy, granted=15).step == AwaitGrant(16)
+
     def test_what_pods_lost_comes_before_growth_and_is_asked_for_with_it(self):
         plan = step(with_pods(4, *range(16)), view([]))
         assert plan.step == Recover(of(0, 1, 2, 3))
@@ -244,7 +289,7 @@ class TestPlan:
         settling = replace(nic, settled=False)
         for found, policy, expected in ((settling, Policy(), WaitForAzure()), (nic, Policy(paused=True), NoOp())):
             arguments = {"waiting": 0, "now_s": 9.0, "surplus_since_s": None, "granted": 250}
-            plan = next_step(ledger, found, policy, **arguments, lost=len(due), recover=due)
+            plan = next_step(ledger, found, policy, **arguments, losses=Losses(len(due), due))
             assert plan.step == expected
             assert plan.requested == 20  # what it was granted stays its own
 

@@ -47,6 +47,13 @@ def test_target(policy, assigned, waiting, cooling, expected):
         ({"max_free": 2.5}, "maxFree 2.5: it must be a whole number"),
         ({"max_free": 23}, r"maxFree 23: it must be at least minFree \+ batch \(8 \+ 16\)"),
         ({"size": 32, "min_free": 4}, "size 32 with minFree 4, maxFree 24, batch 16: a fixed size excludes"),
+        ({"blocks": 27}, "blocks 27: Azure puts blocks of 16 addresses on a NIC, which is 28, and no others"),
+        (
+            {"blocks": 28, "batch": 8},
+            "batch 8 with blocks 28: a block has 16 addresses, so it must be a multiple",
+        ),
+        ({"blocks": 28, "size": 100}, "size 100 with blocks 28: a block has 16 addresses"),
+        ({"blocks": 28, "maximum": 15}, "max 15 with blocks 28: a block has 16 addresses, so it must be at least 16"),
     ],
 )
 def test_a_policy_that_breaks_a_rule_says_which(fields, words):

@@ -74,3 +74,14 @@ def test_a_growth_that_fits_whole_leaves_nothing_to_remember():
     memory = SubnetRoom().after_refusal(16).after_growth(5, wanted=16)
     assert memory == SubnetRoom(refused=11)
     assert memory.after_growth(11, wanted=11) == SubnetRoom()
+
+
+def test_blocks_are_asked_for_whole():
+    memory = SubnetRoom()
+    assert memory.next_add(240, needed=3, size=16) == 240
+    memory = memory.after_refusal(240)
+    assert memory.next_add(240, needed=3, size=16) == 16
+    assert memory.next_add(240, needed=100, size=16) == 80
+    assert memory.after_refusal(80).next_add(240, needed=100, size=16) == 32
+    assert memory.after_refusal(16).next_add(16, needed=16, size=16) == 16
+    assert SubnetRoom().after_news(1).next_add(16, needed=1, size=16) == 16

@@ -83,7 +83,7 @@ class AzureReader:
             self._pool_state.reservation.change_nic()
         self._identified_for = subnet
         if before is None or before.nic_id != identity.nic_id:
-            self._pool_state.nic = self._core.ports.nic_of(identity)
+            self._pool_state.take_nic(self._core.ports.nic_of(identity))
             self._etag, self._replaced = "", {}
             self._set_due(Activity.READ, in_s=0.0)
         self._core.state.identity = identity

@@ -24,12 +24,8 @@ def describe_step(step: Step, *, held: int, target: int) -> report.WriteReport:
             why = f"{held} on the NIC, {target} wanted"
             return report.WriteReport(kind="Grow", add=max(0, requested - held), why=why)
         case Grow() | Recover():
-            add, why = (
-                (step.add, f"{held} on the NIC, {target} wanted")
-                if isinstance(step, Grow)
-                else (len(step.configs), step.reason)
-            )
-            return report.WriteReport(kind="Grow", add=add, why=why)
+            why = f"{held} on the NIC, {target} wanted" if isinstance(step, Grow) else step.reason
+            return report.WriteReport(kind="Grow", add=step.add, why=why)
         case Shrink(names, leaving, reason):
             return report.WriteReport(kind="Shrink", remove=_removals(names, leaving), why=reason)
         case Attach() | Rewrite() | Regroup():

@@ -14,7 +14,7 @@ from azure_cni.ipam import recovery
 from azure_cni.ipam.address_state import Holder
 from azure_cni.ipam.plan import Recover, Step
 from azure_cni.ipam.recovery import UNAVAILABLE, Recoveries, lost_addresses
-from azure_cni.model.nic import Address, NicView, StaticConfiguration
+from azure_cni.model.nic import Address, NicView, StaticConfiguration, total_size
 from azure_cni.model.text import counted
 from azure_cni.node.pods.demand import Pod
 from azure_cni.node.pods.liveness import Presence
@@ -45,6 +45,7 @@ class LostAddresses:
         self._events = events
         self._jitter = jitter
         self._known = Recoveries()
+        self._resting = 0
 
     def due(self, view: NicView) -> tuple[StaticConfiguration, ...]:
         """What may be asked for again, with the NIC like that; `PoolState.lost` says what else is known.
@@ -53,20 +54,30 @@ class LostAddresses:
         """
         nic, now_s = self._pool_state.nic, self._now_s()
         able = nic is not None and nic.recovers
-        lost = tuple(one for one in lost_addresses(self._core.stored.ledger, view) if self._lives(one)) if able else ()
+        found = lost_addresses(self._core.stored.ledger, view, broken=self._known.broken) if able else ()
+        lost = tuple(one for one in found if any(map(self._lives, one.addresses)))
         if view.settled:
             self._known = self._known.forget_but([one.address for one in lost])
         self._pool_state.lost = tuple(
-            LostAddress(one.address, refused.words if (refused := self._known.unavailable.get(one.address)) else "")
+            LostAddress(address, refused.words if (refused := self._known.unavailable.get(one.address)) else "")
             for one in lost
+            for address in one.addresses
+            if self._holder_of(address) is not None
         )
         if not self._known.rests_after_removals(now_s=now_s):
             self._pool_state.removed_again = ""
-        return self._known.due(lost, now_s=now_s)
+        due = self._known.due(lost, now_s=now_s)
+        self._resting = total_size(lost) - total_size(due)
+        return due
 
-    def _lives(self, lost: StaticConfiguration) -> bool:
+    @property
+    def resting(self) -> int:
+        """How many more addresses Azure has just refused, when `due` was last asked."""
+        return self._resting
+
+    def _lives(self, address: Address) -> bool:
         """Unless its pod is known not to be on this node: a ledger may come with the disk of another VM."""
-        holder = self._holder_of(lost.address)
+        holder = self._holder_of(address)
         return holder is not None and self._core.demand.presence(holder) is not Presence.ABSENT
 
     def next_write(self, due: tuple[StaticConfiguration, ...]) -> tuple[StaticConfiguration, ...]:
@@ -115,7 +126,7 @@ class LostAddresses:
         self._known = self._known.after_success()
         self.added()
         self._core.ports.observer.repaired("lost_address")
-        log.info("addresses taken back", extra={"addresses": [str(one.address) for one in step.configs]})
+        log.info("addresses taken back", extra={"addresses": [str(one) for one in step.configs]})
 
     def hurry(self) -> None:
         """A person has changed something, or wants the NIC read."""

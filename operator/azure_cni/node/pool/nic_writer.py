@@ -15,7 +15,7 @@ from azure_cni.errors import CloudError, InternalFault, NodeNotReady, SubnetFull
 from azure_cni.ipam.nic_writes import NicWrite, difference
 from azure_cni.ipam.plan import Attach, Grow, Recover, Regroup, Rewrite, Shrink
 from azure_cni.ipam.sizing import SubnetRoom
-from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
+from azure_cni.model.nic import BLOCK_LENGTH, BLOCK_SIZE, AttachmentChange, ConfigName, NicView
 from azure_cni.model.text import addresses, counted, few
 from azure_cni.node.azure_ports import Nic
 from azure_cni.node.pool.pod_attachments import PodAttachments
@@ -68,13 +68,13 @@ class PoolNicWriter:
         SubnetFull when none were added. The next growth then asks for fewer, if pods wait, under a grant of its own.
         """
         waiting, free = self._pool_state.waiting, self._core.stored.ledger.counts().free
-        add = self._room.next_add(step.add, needed=waiting - free)
+        add = self._room.next_add(step.add, needed=waiting - free, size=step.size)
         try:
             reason = counted(waiting, "pod waits", "pods wait") if waiting else "keep addresses ready"
-            view = await self._write(WriteIntent.GROW, reason, add=add, attach=step.attach)
+            view = await self._write(WriteIntent.GROW, reason, add=add, size=step.size, attach=step.attach)
         except SubnetFull as error:
             self._room, self._refusal = self._room.after_refusal(add), str(error)
-            raise
+            raise (error if step.size == 1 else no_block(error)) from error
         self._room = self._room.after_growth(add, wanted=step.add)
         return view, None if add >= step.add else SubnetFull(
             f"the subnet had {addresses(add)} where {step.add} are wanted, and may have no more: free some of its "
@@ -110,7 +110,7 @@ class PoolNicWriter:
         return await self._write(
             WriteIntent.GROW,
             step.reason,
-            add=len(step.configs),
+            add=step.add,
             send=lambda nic, before: nic.recover(before, step.configs),
         )
 
@@ -120,6 +120,7 @@ class PoolNicWriter:
         reason: str,
         *,
         add: int = 0,
+        size: int = 1,
         remove: tuple[ConfigName, ...] = (),
         attach: tuple[AttachmentChange, ...] = (),
         send: Callable[[Nic, NicView], Awaitable[NicView]] | None = None,
@@ -140,7 +141,7 @@ class PoolNicWriter:
         try:
             with self._schedule.azure_wait(self._core.ports.clock):
                 if send is None:
-                    view = await pool_state.nic.write(before, add=add, remove=remove, attach=attach)
+                    view = await pool_state.nic.write(before, add=add, size=size, remove=remove, attach=attach)
                 else:
                     view = await send(pool_state.nic, before)
             view = self._pod_attachments.admitted(view)
@@ -196,6 +197,17 @@ class PoolNicWriter:
             result, event, done = "rewrote", "NicRewritten", f"wrote the NIC once more{as_it_was}"
         self._core.ports.observer.reconciled(result)
         return event, f"{done} ({reason}); {view.held} on the NIC"
+
+
+def no_block(refusal: SubnetFull) -> SubnetFull:
+    """What a refusal of blocks means. Azure does not say which of the two it is."""
+    return SubnetFull(
+        f"the subnet has too few blocks of {BLOCK_SIZE} free addresses (/{BLOCK_LENGTH}, aligned): it is full, or what "
+        "is free is scattered between addresses that others use (fragmented), and then the VNetQuota says so; free "
+        f"a whole block, use a subnet for blocks alone, or set spec.blocks to 0; Azure said: {refusal}",
+        azure_code=refusal.azure_code,
+        retry_after_s=refusal.retry_after_s,
+    )
 
 
 def _attached_words(changes: tuple[AttachmentChange, ...]) -> str:

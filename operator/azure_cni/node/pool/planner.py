@@ -6,8 +6,8 @@ from typing import Final
 
 from azure_cni.api.conditions import NODE_AT_LIMIT, PoolKind
 from azure_cni.api.node_ip_pool import WriteIntent
-from azure_cni.ipam.plan import Plan, Shrink, Step, next_step
-from azure_cni.model.nic import NicView
+from azure_cni.ipam.plan import Losses, Plan, Shrink, Step, next_step
+from azure_cni.model.nic import NicView, total_size
 from azure_cni.node.pool.failures import Activity, Failures
 from azure_cni.node.pool.lost_addresses import LostAddresses
 from azure_cni.node.pool.pod_attachments import PodAttachments
@@ -69,9 +69,11 @@ class Planner:
             may_shrink=not self._failures.blocks(Activity.RELEASE, now_s=now_s),
             may_rewrite=may_rewrite,
             groups=pool_state.security_groups if may_regroup else None,
-            lost=len(lost),
-            recover=self._lost_addresses.next_write(lost) if self._may_recover(view) else (),
-            resting=len(pool_state.lost) - len(lost),
+            losses=Losses(
+                due=total_size(lost),
+                recover=self._lost_addresses.next_write(lost) if self._may_recover(view) else (),
+                resting=self._lost_addresses.resting,
+            ),
             recall=pool_state.grant.recall,
             recall_met=pool_state.plan.recall_met if pool_state.plan else self._pool_object.pool_or_unread.recall_met,
         )

@@ -100,8 +100,9 @@ def _full(snapshot: Snapshot) -> str:
         return f"{message}; the NIC is full, with {others} for no pod (status.excluded)"
     if snapshot.refusal == NODE_AT_LIMIT:
         return f"{message}; {snapshot.refusal_message}"
-    if snapshot.ceiling >= MAX_ADDRESSES_PER_NODE:
-        return f"{message}, as many as one node can have: {snapshot.advice.run_fewer}"
+    if snapshot.ceiling + snapshot.block_size > MAX_ADDRESSES_PER_NODE:
+        in_blocks = " in blocks" if snapshot.block_size > 1 else ""
+        return f"{message}, as many as one node can have{in_blocks}: {snapshot.advice.run_fewer}"
     if not snapshot.bound:
         return message
     where = snapshot.advice.raise_limit.replace("LIMIT", snapshot.bound).replace("NODE", snapshot.pool)

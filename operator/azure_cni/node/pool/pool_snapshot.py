@@ -56,6 +56,8 @@ class Snapshot:
     """ipConfigurations for no pod that take up what else the pool might have of the NIC."""
     bound: str = ""
     """Which field of the pool's spec is the ceiling, `max` or `size`; "" where something else is."""
+    block_size: int = 1
+    """How many addresses the pool grows by at least."""
     mode: ModeName = ModeName.TRANSPARENT
     """In which pods are wired."""
     pending_mode: ModeName | None = None

@@ -11,7 +11,7 @@ from azure_cni.api.node_ip_pool import NodeIPPool, WriteIntent
 from azure_cni.errors import ConfigInvalid
 from azure_cni.faults import Faults
 from azure_cni.ipam.plan import Plan
-from azure_cni.ipam.sizing import Policy, override
+from azure_cni.ipam.sizing import Policy, in_blocks, override
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.identity import ModeName, VNetView
 from azure_cni.model.nic import Address, NicView, SubnetID
@@ -140,7 +140,8 @@ class PoolState:
             raise ConfigInvalid("; ".join(faults))
 
     def _take_numbers(self, pool: NodeIPPool, settings: NodeSettings) -> None:
-        self.policy = replace(override(settings.defaults, pool.spec_overrides()), paused=self.policy.paused)
+        policy = replace(override(settings.defaults, pool.spec_overrides()), paused=self.policy.paused)
+        self.policy = _fitting(policy, self.nic)
 
     def _take_mode(self, pool: NodeIPPool, settings: NodeSettings) -> None:
         self.mode = pool.wanted_mode(settings.mode)
@@ -150,6 +151,10 @@ class PoolState:
 
     def _take_security_groups(self, pool: NodeIPPool, _: NodeSettings) -> None:
         self.security_groups = nic_wishes.wanted_security_groups(pool)
+
+    def take_nic(self, nic: Nic) -> None:
+        """The node's NIC is behind this port."""
+        self.nic, self.policy = nic, _fitting(self.policy, nic)
 
     @property
     def answered(self) -> bool:
@@ -161,20 +166,34 @@ class PoolState:
         """What the pool may grow to."""
         if self.nic_read_only and self.view is not None:
             return self.view.held
-        most = self.view.most if self.view is not None else None
-        limits = (self.policy.maximum, self.policy.size, self.grant.ceiling, most)
+        limit, held = self._limit, self.view.held if self.view is not None else 0
+        return in_blocks(limit, held=held, most=limit, size=self.policy.config_size)
+
+    @property
+    def _limit(self) -> int:
+        """The same, if a part of a block could be had."""
+        limits = (self.policy.maximum, self.policy.size, self.grant.ceiling, self._most_on_nic)
         return min(limit for limit in limits if limit is not None)
+
+    @property
+    def _most_on_nic(self) -> int | None:
+        return self.view.most(size=self.policy.config_size) if self.view is not None else None
 
     @property
     def bound(self) -> str:
         """Which field of the pool's spec is the ceiling, `max` or `size`; "" where something else is."""
         wanted = {"max": self.policy.maximum, "size": self.policy.size}
-        return "" if self.nic_read_only else next((name for name, one in wanted.items() if one == self.ceiling), "")
+        return "" if self.nic_read_only else next((name for name, one in wanted.items() if one == self._limit), "")
 
     @property
     def crowding(self) -> int:
         """How many ipConfigurations that are for no pod keep the pool from its size on a full NIC."""
-        view = self.view
-        if self.nic_read_only or view is None or view.most > self.ceiling or view.most >= self.policy.maximum:
+        view, most = self.view, self._most_on_nic
+        if self.nic_read_only or view is None or most is None or most > self.ceiling or most >= self.policy.maximum:
             return 0
         return len(view.excluded)
+
+
+def _fitting(policy: Policy, nic: Nic | None) -> Policy:
+    """The policy without blocks on a NIC that takes none."""
+    return replace(policy, blocks=0) if nic is not None and not nic.takes_blocks else policy

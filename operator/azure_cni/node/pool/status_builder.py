@@ -100,6 +100,7 @@ class StatusBuilder:
             recalling=self._pool_object.pool_or_unread.recalling,
             crowding=pool_state.crowding,
             bound=pool_state.bound,
+            block_size=pool_state.policy.config_size,
             mode=state.link.mode if state.link is not None else pool_state.mode,
             pending_mode=state.pending_mode,
             pending_subnet=state.pending_subnet,
@@ -159,6 +160,7 @@ class StatusBuilder:
             "recallMet": (pool_state.plan.recall_met if pool_state.plan else pool.recall_met) or None,
             "waiting": self._core.state.waiting,
             "subnetRefusedTime": self._subnet_refused() or None,
+            "blocks": pool_state.policy.blocks or None,
             "throttledUntil": snapshot.throttled_until or None,
             "vnetAddresses": [
                 pool_entries.address_entry(s.address, s.config) for s in self._core.stored.ledger.slots if s.in_pool
