@@ -94,5 +94,6 @@ def _record(index: int, node: Node, wishes: Wishes) -> NodeRecord:
         waiting=max(0, need - node.nic), free=free, assigned=min(need, node.nic), target=wanted,
         releasable=free,
         recall=wishes.recall(index), recall_met=NUMBER if node.nic <= wanted else 0, recalling=0, subnet_refused="",
+        by_blocks=False,
         throttled_until_s=0.0, reason="", not_before_s=None, asking_since_s=0.0,
     )  # fmt: skip

@@ -32,6 +32,8 @@ class SubnetUse:
     limit: int
     near_since_s: float | None = None
     """Since when most of it is used (since 1970); None while it is not (`ipam.near_limit`)."""
+    without_block: int = 0
+    """On how many nodes pods wait for a block of addresses, while so many are free: but scattered."""
 
     @property
     def is_full(self) -> bool:
@@ -47,7 +49,8 @@ def azure_document(use: AzureUse) -> dict[str, Any]:
 def subnet_document(use: SubnetUse) -> dict[str, Any]:
     """An item of `status.subnets`."""
     since = {"nearLimitSince": time_text(use.near_since_s)} if use.near_since_s is not None else {}
-    return {"name": use.name, "used": use.used, "limit": use.limit, **since}
+    scattered = {"nodesWithoutBlock": use.without_block} if use.without_block else {}
+    return {"name": use.name, "used": use.used, "limit": use.limit, **since, **scattered}
 
 
 def parse_azure_use(written: object) -> AzureUse | None:
@@ -67,4 +70,6 @@ def parse_subnet_uses(written: object) -> tuple[SubnetUse, ...]:
 
 def _subnet(document: Mapping[str, Any]) -> SubnetUse:
     used, limit = (whole(document.get(key), most=MOST_USED) for key in ("used", "limit"))
-    return SubnetUse(text(document.get("name")), used, limit, seconds_of(document.get("nearLimitSince")))
+    since_s = seconds_of(document.get("nearLimitSince"))
+    without_block = whole(document.get("nodesWithoutBlock"), most=MOST_USED)
+    return SubnetUse(text(document.get("name")), used, limit, since_s, without_block)

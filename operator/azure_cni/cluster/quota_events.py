@@ -56,20 +56,22 @@ def news(before: VNetQuota, after: VNetQuota) -> list[QuotaEvent]:
 
 
 def _news_of_subnets(before: VNetQuota, after: VNetQuota) -> list[QuotaEvent]:
-    """Which subnets have become full since, and which nearly.
+    """Which subnets have become full since, which have no block any more, and which are nearly full.
 
     By what was written: a round adds to `before` what it has learned meanwhile.
     """
     known = {use.name: use for use in parse_subnet_uses(before.status.get("subnets"))}
-    full, near = [], []
+    full, scattered, near = [], [], []
     for use in parse_subnet_uses(after.status.get("subnets")):
         was = known.get(use.name)
         if use.is_full and not (was and was.is_full):
             full.append(use)
+        elif use.without_block and not (was and (was.without_block or was.is_full)):
+            scattered.append(use)
         elif use.near_since_s is not None and not (was and was.near_since_s is not None):
             near.append(use)
     found = []
-    for uses in filter(None, (full, near)):
+    for uses in filter(None, (full, scattered, near)):
         said = subnet_full(replace(after, subnets=tuple(uses)))
         found.append(QuotaEvent("Warning", said.reason, said.message, cause=" ".join(use.name for use in uses)))
     return found

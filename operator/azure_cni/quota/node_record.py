@@ -44,6 +44,8 @@ class NodeRecord:
     """How many addresses it was told that others are to give back for its pods."""
     subnet_refused: str
     """When its subnet last had too few for its pods; "" while that has enough, or none waits."""
+    by_blocks: bool
+    """It grows by blocks of addresses."""
     throttled_until_s: float
     """Since 1970; 0 when Azure did not ask its agent to wait."""
     reason: str
@@ -92,6 +94,7 @@ def node_record(pool: NodeIPPool, *, now_s: float) -> NodeRecord:
         recall_met=pool.recall_met,
         recalling=pool.recalling,
         subnet_refused=pool.subnet_refused,
+        by_blocks=pool.by_blocks,
         throttled_until_s=pool.throttled_until_s,
         reason=pool.grant_reason,
         not_before_s=pool.grant_not_before_s,

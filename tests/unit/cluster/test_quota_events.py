@@ -77,6 +77,8 @@ def use(name: str, used: int) -> SubnetUse:
         ((), (use("a", 10),), []),
         ((), (use("a", 90),), [("NearLimit", "used in subnet a (90 of")]),
         ((use("a", 90),), (use("a", 100),), [("SubnetFull", "left in subnet a (100 of")]),
+        ((use("a", 10),), (SubnetUse("a", 10, 100, None, 2),), [("SubnetFragmented", "is free in subnet a (10 of")]),
+        ((SubnetUse("a", 10, 100, None, 2),), (SubnetUse("a", 11, 100, None, 1),), []),
         ((use("a", 90), use("b", 10)), (use("a", 90), use("b", 90)), [("NearLimit", "used in subnet b (90 of")]),
         ((use("a", 100), use("b", 10)), (use("a", 100), use("b", 90)), [("NearLimit", "used in subnet b (90 of")]),
         ((use("a", 100), use("b", 90)), (use("a", 100), use("b", 100)), [("SubnetFull", "left in subnet b (100 of")]),

@@ -45,6 +45,20 @@ def test_a_subnet_for_which_azure_shows_no_size_is_left_out() -> None:
     assert subnet_uses(quota(), [node("GatewaySubnet")], [usage("GatewaySubnet", 0, 0)], now_s=NOW_S) == ()
 
 
+@pytest.mark.parametrize(("used", "scattered"), [(84, 1), (85, 0), (100, 0)])
+def test_a_subnet_with_room_and_no_block_is_fragmented(used: int, scattered: int) -> None:
+    waits = record("a", subnetID=f"{VNET}/subnets/nodes", subnetRefusedTime="2027-01-15T08:00:00Z", blocks=28)
+    single = record("b", subnetID=f"{VNET}/subnets/nodes", subnetRefusedTime="2027-01-15T08:00:00Z")
+    (found,) = subnet_uses(quota(), [waits, single, node("nodes")], [usage("nodes", used)], now_s=NOW_S)
+    assert found.without_block == scattered
+    assert quota(found).subnets == (found,)  # as the next controller reads it
+    said = subnet_full(quota(found))
+    assert said.holds == (scattered or used == 100)
+    assert (said.reason == "SubnetFragmented") == bool(scattered)
+    if scattered:
+        assert "subnet nodes (84 of 100 addresses): the free ones are scattered, " in said.message
+
+
 def test_without_an_answer_the_last_one_stays() -> None:
     known = SubnetUse("nodes", 90, 100, NOW_S)
     assert subnet_uses(quota(known), [node("nodes")], (), now_s=NOW_S + 60) == (known,)
