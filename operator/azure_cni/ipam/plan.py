@@ -30,7 +30,7 @@ from azure_cni.ipam.plan_steps import (
     WaitForAzure,
     Write,
 )
-from azure_cni.ipam.removals import failed, surplus, unusable
+from azure_cni.ipam.removals import failed, spare, surplus, unusable
 from azure_cni.ipam.sizing import Policy, in_blocks, target, under_recall
 from azure_cni.model.nic import (
     MAX_ADDRESSES_PER_NODE,
@@ -150,7 +150,8 @@ def next_step(
     wanted = in_blocks(wanted, held=held, most=room, size=size)
     with_lost = min(max(wanted, held) + losses.due, most)
     requested = _requested(view, wanted=max(wanted, with_lost))
-    recalled = _recalled(ledger, view, wanted=wanted, recall=recall, met=recall_met)
+    beyond = min(-(-(held - wanted) // size) * size, spare(view, policy, needed=needed))
+    recalled = _recalled(ledger, view, count=beyond, recall=recall, met=recall_met)
     met = recall.number if recall is not None and view.settled and recalled is None else recall_met
     plan = partial(Plan, wanted, requested, recall_met=recall_met if policy.paused else met, needed=needed)
     cooled_at_s = ledger.next_cooled_at_s()
@@ -262,9 +263,11 @@ def _is_surplus(policy: Policy, counts: Counts, *, held: int) -> bool:
     return counts.free > policy.max_free if policy.size is None else held > policy.size
 
 
-def _recalled(ledger: Ledger, view: NicView, *, wanted: int, recall: Recall | None, met: int) -> Shrink | None:
-    """What the controller wants back and pods here do not need; None when there is nothing, or it was given."""
-    if recall is None or recall.number == met or not view.settled or view.held <= wanted:
+def _recalled(ledger: Ledger, view: NicView, *, count: int, recall: Recall | None, met: int) -> Shrink | None:
+    """What the controller wants back and pods here do not need: `count` addresses at most, which is the whole of a
+    block of which it wants a part. None when there is nothing, or it was given.
+    """
+    if recall is None or recall.number == met or not view.settled or count <= 0:
         return None
-    idle = surplus(ledger, view, count=view.held - wanted)
+    idle = surplus(ledger, view, count=count)
     return idle and replace(idle, reason="pods of other nodes wait for an address")

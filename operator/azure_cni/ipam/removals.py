@@ -14,8 +14,15 @@ def releasable(ledger: Ledger, view: NicView, policy: Policy, *, needed: int) ->
     """How many idle addresses a recall could have at once, beyond the plan's `needed`. None of a paused pool."""
     if policy.paused or not view.settled:
         return 0
-    idle = surplus(ledger, view, count=view.held - needed)
+    idle = surplus(ledger, view, count=spare(view, policy, needed=needed))
     return len(idle.addresses) if idle is not None else 0
+
+
+def spare(view: NicView, policy: Policy, *, needed: int) -> int:
+    """How many addresses the NIC has beyond the `needed`. A pool of blocks keeps one, as pools of addresses are made to
+    (`quota.recalls.KEPT`): without any, a node could not become Ready after a restart.
+    """
+    return view.held - (needed if policy.config_size == 1 else max(needed, 1))
 
 
 def surplus(ledger: Ledger, view: NicView, *, count: int) -> Shrink | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from azure_cni.api.node_ip_pool import NodeIPPool, PoolView, Recall, WriteIntent
 from azure_cni.api.reading import Version
 from azure_cni.api.vnet_quota import nic_label
-from azure_cni.model.nic import VNetID
+from azure_cni.model.nic import BLOCK_SIZE, VNetID
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,16 @@ class NodeRecord:
     """The time that goes with the reason, since 1970: before it the request is not answered."""
     asking_since_s: float
     """Monotonic time at which its newest request was first seen."""
+
+    def in_blocks(self, count: int) -> int:
+        """How many addresses it has once it got what brings it to `count`: all of a block of which it needs a part."""
+        more = count - self.view.allocated
+        return count if not self.by_blocks or more <= 0 else self.view.allocated + -(-more // BLOCK_SIZE) * BLOCK_SIZE
+
+    def usable(self, count: int) -> int:
+        """How many of `count` addresses it can have: no part of a block beyond what it holds."""
+        more = count - self.view.allocated
+        return count if not self.by_blocks or more <= 0 else self.view.allocated + more // BLOCK_SIZE * BLOCK_SIZE
 
     @property
     def answered(self) -> bool:

@@ -207,7 +207,9 @@ def _reserve(
     for node, share in zip(nodes, shares, strict=True):
         entry = ledger_changes.entry_of(entries, node)
         room = ceiling(limit=quota.grantable, per_node=limits[node.name], others=granted - entry.count)
-        decision = decide(node.view, QuotaEntry(entry.count, entry.request_id), ceiling=min(room, share))
+        # A part of a block is of no use: a node of blocks gets the whole or nothing, the first in turn what is there.
+        fits = node.usable(min(room, node.in_blocks(share)))
+        decision = decide(node.view, QuotaEntry(entry.count, entry.request_id), ceiling=fits)
         # Nothing to reserve: the newest request is in the ledger, or there is none. `pool_updates` answers it.
         if not isinstance(decision, Reserve):
             continue
@@ -258,7 +260,7 @@ def _share_request(limit: int, node: NodeRecord, entry: LedgerEntry) -> ShareReq
     if not node.view.request.number:
         return ShareRequest(entry.count, entry.count, entry.count)
     requested = min(node.view.request.count, limit)
-    needed = min(requested, node.view.allocated + node.waiting)
+    needed = min(requested, node.in_blocks(node.view.allocated + node.waiting))
     return ShareRequest(granted=entry.count, needed=needed, requested=requested)
 
 

@@ -127,7 +127,8 @@ def _short(quota: VNetQuota, nodes: Sequence[NodeRecord]) -> dict[str, int]:
         # Only a request that was decided shows that there is no room for it. A paused node asks for no growth.
         if not node.waiting or node.write_intent is not WriteIntent.GROW or entry.request_id != request.number:
             continue
-        needed = min(node.view.allocated + node.waiting, request.count, quota.limits.per_node - former[node.name])
+        needed = node.in_blocks(node.view.allocated + node.waiting)
+        needed = min(needed, request.count, quota.limits.per_node - former[node.name])
         if needed > entry.count:
             short[node.name] = needed - entry.count
     return short

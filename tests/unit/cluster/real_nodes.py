@@ -113,7 +113,10 @@ class RealNodes:
 
     def held(self) -> dict[str, int]:
         """What each NIC holds for pods."""
-        return {name: sum(not config.primary for config in node.nic._configs) for name, node in self.nodes.items()}
+        return {
+            name: sum(config.size for config in node.nic.configs if not config.primary)
+            for name, node in self.nodes.items()
+        }
 
     def _check(self) -> None:
         self.world.nics = {f"g/{name}-nic": held for name, held in self.held().items()}

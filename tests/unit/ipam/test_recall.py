@@ -116,3 +116,19 @@ async def test_a_pool_of_a_fixed_size_gives_too(size: int):
     found = plan(ledger_of(view, assigned=3), view, Recall(7, size - 4), policy=Policy(size=size))
     assert isinstance(found.step, Shrink)
     assert len(found.step.addresses) == 4
+
+
+async def test_of_blocks_a_whole_one_is_given_for_a_part_and_never_the_last():
+    nic, of_blocks = FakeNic(), Policy(blocks=28)
+    view = await nic.write(await nic.read(), add=32, size=16)
+    ledger = ledger_of(view, assigned=3)
+    assert releasable(ledger, view, of_blocks, needed=3) == 16
+    found = plan(ledger, view, Recall(7, 28), policy=of_blocks)
+    assert isinstance(found.step, Shrink)
+    assert len(found.step.addresses) == 16
+    idle = ledger_of(view)
+    assert releasable(idle, view, of_blocks, needed=0) == 16
+    one = await nic.write(view, remove=found.step.names)
+    assert releasable(ledger_of(one), one, of_blocks, needed=0) == 0
+    met = plan(ledger_of(one), one, Recall(8, 1), policy=of_blocks)
+    assert (met.step, met.recall_met) == (NoOp(), 8)
