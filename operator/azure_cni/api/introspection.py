@@ -155,7 +155,8 @@ class PoolReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     max_free: Figure = 0
     batch: Figure = 0
     size: Figure | None = None
-    """These four: what the pool is to be like, by its spec or the chart's values."""
+    blocks: Figure = 0
+    """These five: what the pool is to be like, by its spec or the chart's values."""
 
 
 class FailureReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -23,6 +23,7 @@ from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.ipam.exhaustion import FEWEST_DAYS
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
 from azure_cni.ipam.sizing import Policy, target
+from azure_cni.model.nic import BLOCK_SIZE
 
 NEARLY_ALL: Final = 0.999
 """Of the hours of all nodes: at most one in six weeks of a node has a larger burst."""
@@ -60,11 +61,11 @@ class SizingAdvice(msgspec.Struct, frozen=True, rename="camel"):
 
 def advise(reports: Sequence[UsageReport]) -> list[SizingAdvice]:
     """One for each set of values that nodes have. None of nodes of a fixed size, or that were watched too shortly."""
-    groups: dict[tuple[int, int, int], list[UsageReport]] = {}
+    groups: dict[tuple[int, int, int, int], list[UsageReport]] = {}
     for report in reports:
         pool = report.pool
         if pool.size is None and pool.batch and len(report.hours) >= FEWEST_DAYS * HOURS:
-            groups.setdefault((pool.min_free, pool.max_free, pool.batch), []).append(report)
+            groups.setdefault((pool.min_free, pool.max_free, pool.batch, pool.blocks), []).append(report)
     return [_of_group(found[0].pool, found) for _, found in sorted(groups.items())]
 
 
@@ -74,7 +75,8 @@ def _of_group(pool: PoolReport, reports: Sequence[UsageReport]) -> SizingAdvice:
     burst = bursts[math.ceil(NEARLY_ALL * len(bursts)) - 1]
     covered = max((one for one in bursts if one <= pool.min_free), default=0)
     free = min(MAX_ADDRESSES_PER_NODE, max(LEAST_FREE, math.ceil(burst * RESERVE), covered))
-    batch = min(pool.batch, max(LEAST_BATCH, 2 * free))
+    part = BLOCK_SIZE if pool.blocks else 1  # what a pool grows by is a multiple of it
+    batch = min(pool.batch, math.ceil(max(LEAST_BATCH, 2 * free) / part) * part)
     distance = max(0, pool.max_free - pool.min_free - pool.batch)
     most = min(2 * MAX_ADDRESSES_PER_NODE, free + batch + distance)
     now = Policy(min_free=pool.min_free, max_free=pool.max_free, batch=pool.batch)

@@ -183,6 +183,11 @@ def test_a_busy_cluster_holds_more_and_says_in_how_many_hours_pods_waited():
     assert (found.short, found.saving) == (720, -16)
 
 
+def test_a_pool_of_blocks_is_advised_whole_ones_and_apart_from_others():
+    found = advise([busy(2), busy(2, blocks=28), busy(2, blocks=28, batch=32, max_free=40)])
+    assert [(one.batch, one.advised_batch, one.nodes) for one in found] == [(16, 6, 1), (16, 16, 1), (32, 16, 1)]
+
+
 def test_one_odd_hour_of_many_nodes_decides_nothing():
     assert advise([busy(2, rarely=40), busy(2)])[0].burst == 2
 

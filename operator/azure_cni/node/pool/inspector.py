@@ -148,6 +148,7 @@ class Inspector:
             max_free=policy.max_free,
             batch=policy.batch,
             size=policy.size,
+            blocks=policy.blocks,
             refusal=pool_state.grant.refusal,
             refusal_message=pool_state.grant.message,
         )
