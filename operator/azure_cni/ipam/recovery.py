@@ -27,7 +27,7 @@ from typing import Final
 
 from azure_cni.ipam.ledger import Ledger, State
 from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S, delay_s
-from azure_cni.model.config_names import BLOCK_SUFFIX, OUR_PREFIX, STATIC_SUFFIX, is_block_name, is_our_name
+from azure_cni.model.config_names import is_block_name, is_our_name, name_by, static_name
 from azure_cni.model.nic import (
     BLOCK_SIZE,
     MAX_CONFIGS_PER_NIC,
@@ -79,29 +79,17 @@ def lost_addresses(
             continue
         in_block, first = is_block_name(slot.config), block_of(slot.address)
         if in_block and first not in partial:
-            one = StaticConfiguration(_static_name(slot.config), first, BLOCK_SIZE)
+            one = StaticConfiguration(static_name(slot.config), first, BLOCK_SIZE)
         elif in_block:
-            one = StaticConfiguration(_name_by(slot.address), slot.address)
+            one = StaticConfiguration(name_by(slot.address), slot.address)
         elif known[slot.config] == 1:
-            one = StaticConfiguration(_static_name(slot.config), slot.address)
+            one = StaticConfiguration(static_name(slot.config), slot.address)
         else:
             continue
         if one.name in lost and lost[one.name] != one:
-            one = replace(one, name=_name_by(one.address, size=one.size))
+            one = replace(one, name=name_by(one.address, block=one.size > 1))
         lost[one.name] = one
     return tuple(one for one in lost.values() if one.name not in names)
-
-
-def _static_name(name: ConfigName) -> ConfigName:
-    return name if name.endswith(STATIC_SUFFIX) else ConfigName(name + STATIC_SUFFIX)
-
-
-def _name_by(address: Address, *, size: int = 1) -> ConfigName:
-    """One of ours that no other address of the subnet has. For one of two that had a name in turns: a tool that puts an
-    old copy of the NIC back gives it to another address, and Azure refuses a NIC with a name twice.
-    """
-    suffix = BLOCK_SUFFIX if size > 1 else ""
-    return ConfigName(f"{OUR_PREFIX}0{int(address) & 0xFFF_FFFF:07x}{suffix}{STATIC_SUFFIX}")
 
 
 @dataclass(frozen=True, slots=True)

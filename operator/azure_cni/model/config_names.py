@@ -1,10 +1,21 @@
-"""The names of ipConfigurations that this product makes. By them it knows its own on a NIC, and nothing else."""
+"""The names of ipConfigurations that this product makes. By them it knows its own on a NIC, and nothing else. Pure.
+
+    azure-cni-1abcdefg              one address, which Azure chose
+    azure-cni-1abcdefg-28           a block of 16 addresses
+    azure-cni-1abcdefg-static       one that pods lost to another tool, and that was asked for by its address
+    azure-cni-1abcdefg-28-static    a block of which that is so
+
+A name outlives what it names: in the ledger it says whose an address was that is on the NIC no more, and how it came.
+"""
 
 from __future__ import annotations
 
 import re
 import string
-from typing import Final
+from ipaddress import IPv4Address
+from typing import Final, NewType
+
+ConfigName = NewType("ConfigName", str)
 
 LONGEST_CONFIG_NAME: Final = 80
 """Characters of an ipConfiguration's name (Azure's naming rules); all of them ASCII."""
@@ -39,3 +50,17 @@ def made_here(name: str, *, static: bool) -> bool:
     Static now somebody wants to keep.
     """
     return is_our_name(name) and (not static or name.endswith(STATIC_SUFFIX))
+
+
+def static_name(name: ConfigName) -> ConfigName:
+    """Of what had that name, once it is asked for by its address."""
+    return name if name.endswith(STATIC_SUFFIX) else ConfigName(name + STATIC_SUFFIX)
+
+
+def name_by(address: IPv4Address, *, block: bool = False) -> ConfigName:
+    """One of ours, for something static, that no other address of the subnet has. For one of two that had a name in
+    turns: a tool that puts an old copy of the NIC back gives it to another address, and Azure refuses a NIC with a name
+    twice.
+    """
+    suffix = BLOCK_SUFFIX if block else ""
+    return ConfigName(f"{OUR_PREFIX}0{int(address) & 0xFFF_FFFF:07x}{suffix}{STATIC_SUFFIX}")

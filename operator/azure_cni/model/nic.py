@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from typing import Final, NewType, TypeAlias
 
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.config_names import ConfigName as ConfigName  # noqa: PLC0414  # a part of what a view says
 from azure_cni.model.config_names import made_here
 from azure_cni.model.text import legible
 
@@ -23,7 +24,6 @@ Address: TypeAlias = IPv4Address
 NicID = NewType("NicID", str)
 SubnetID = NewType("SubnetID", str)
 VNetID = NewType("VNetID", str)
-ConfigName = NewType("ConfigName", str)
 
 BLOCK_LENGTH: Final = 28
 BLOCK_SIZE: Final = 16
