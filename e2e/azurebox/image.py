@@ -32,6 +32,7 @@ GO = "localhost/azbox/go"
 COREDNS = "localhost/azbox/coredns:1"
 TRAEFIK = "localhost/azbox/traefik:1"
 PROJECT = "localhost/azbox/azure-cni"
+EARLIER = "localhost/azbox/azure-cni-earlier"
 
 MIB = 2**20
 MOST_MIB = 120  # that the project's image may take, unpacked
@@ -172,6 +173,25 @@ def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfil
     image = Image(name=name, archive=archive, size=image_size(f"{PROJECT}:latest"))
     check_size(image)
     return image
+
+
+def ensure_earlier(source: Path, key: str) -> tuple[str, Path]:
+    """Name and archive of the image of the sources in `source`, an earlier state of the project; built unless kept.
+
+    One is kept at a time, beside the newest image.
+    """
+    name, archive = f"{EARLIER}:{key}", CACHE / f"earlier-{key}.tar"
+    if not archive.exists():
+        with step(f"image of {key}"):
+            run_build(
+                "--layers", "--network=host", *package_settings((source / "Dockerfile").read_text()),
+                f"--build-arg=BASE_IMAGE={base_reference()}", f"--build-arg=GO_IMAGE={go_reference()}",
+                "--file", source / "Dockerfile", "--tag", name, source,
+            )  # fmt: skip
+            _archive(name, archive)
+        for old in set(CACHE.glob("earlier-*.tar")) - {archive}:
+            old.unlink()
+    return name, archive
 
 
 def run_build(*arguments: str | os.PathLike[str]) -> None:

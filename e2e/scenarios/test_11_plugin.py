@@ -3,129 +3,28 @@
 The runtime of the box asks for ADD and DEL alone. Here the test is the runtime, of sandboxes that no pod has.
 """
 
-import json
-import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from azurebox.client import Box
-from azurebox.steps import wait_for
-from scenarios.harness.node import BINARY, CONFLIST, Answer, Node
+from scenarios.harness.node import Node
 from scenarios.harness.pods import NAMESPACE, Pod, servers
+from scenarios.harness.runtime import IFNAME, LEFT_S, VERSION, Sandbox, accepted, collect, refused, sandboxes
 
-VERSION = "1.1.0"
-IFNAME = "eth0"
-LEFT_S = 60
 FORGOTTEN_S = 20
 """For one command to containerd: to kill a task twice may never be answered."""
 DEAD_S = 240.0
 """Until the address of a dead sandbox is back: a minute of grace, a list of pods, and the pass after that."""
 CTR = "ctr=/opt/azbox/containerd/ctr; [ -x $ctr ] || ctr=ctr"
-NOTHING: Mapping[str, Any] = {}
-
-
-@dataclass
-class Sandbox:
-    """A network namespace in the VM, and what the plugin answered to its ADD."""
-
-    node: Node
-    container: str = field(default_factory=lambda: f"scenario-{secrets.token_hex(4)}")
-    netns: str = ""
-    """Its path, where that is not the usual one."""
-    pod: str = ""
-    """The name that the runtime says its pod has."""
-    result: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def address(self) -> IPv4Address:
-        """What ADD gave it."""
-        return IPv4Interface(self.result["ips"][0]["address"]).ip
-
-    @property
-    def attachment(self) -> tuple[str, str]:
-        """How ledger and runtime name it."""
-        return self.container, IFNAME
-
-    def call(self, command: str, config: Mapping[str, object] = NOTHING) -> Answer:
-        """One verb for it, as a runtime would call the plugin of the node's conflist."""
-        netns = self.netns or f"/run/netns/{self.container}"
-        place = {"CNI_NETNS": netns, "CNI_IFNAME": IFNAME, "CNI_CONTAINERID": self.container}
-        if self.pod:
-            place["CNI_ARGS"] = f"K8S_POD_NAMESPACE={NAMESPACE};K8S_POD_NAME={self.pod};K8S_POD_UID={self.container}"
-        return call(self.node, command, config, place)
-
-    def start_process(self) -> str:
-        """Start a process, and wait until it is in the namespace; its number in the VM."""
-        sleep = f"ip netns exec {self.container} sleep 600 >/dev/null 2>&1 & echo $!"
-        pid = self.node.run("sh", "-c", sleep).strip()
-        wait_for(
-            lambda: pid in self.node.run("ip", "netns", "pids", self.container).split(),
-            timeout_s=LEFT_S,
-            what=f"a process in {self.container}",
-        )
-        return pid
-
-    def check(self, result: Mapping[str, object] | None = None) -> Answer:
-        """CHECK with what ADD gave, or another result."""
-        return self.call("CHECK", {"prevResult": result or self.result})
-
-    def add(self) -> None:
-        """ADD that must succeed."""
-        self.result = accepted(self.call("ADD"))
-
-    def inside(self, *argv: str) -> str:
-        """Run `ip` in the namespace."""
-        return self.node.run("ip", "-n", self.container, *argv)
 
 
 @pytest.fixture
 def sandbox(nodes: list[Node]) -> Iterator[Callable[[], Sandbox]]:
-    """Makes sandboxes on the first node; each is deleted in the end, attached or not."""
-    with ExitStack() as stack:
-
-        def make() -> Sandbox:
-            made = Sandbox(nodes[0])
-            made.node.run("ip", "netns", "add", made.container)
-            stack.callback(made.node.run, "ip", "netns", "delete", made.container)
-            stack.callback(made.call, "DEL")
-            return made
-
+    """Makes sandboxes on the first node."""
+    with sandboxes(nodes[0]) as make:
         yield make
-
-
-def call(
-    node: Node, command: str, config: Mapping[str, object] = NOTHING, environment: Mapping[str, str] = NOTHING
-) -> Answer:
-    """Call the plugin on a node, with the configuration of its conflist and what `config` adds."""
-    conflist = json.loads(node.run("cat", CONFLIST))
-    conf = {**conflist["plugins"][0], "cniVersion": VERSION, "name": conflist["name"], **config}
-    env = {"CNI_COMMAND": command, "CNI_PATH": "/opt/cni/bin", **environment}
-    return node.ask([BINARY], stdin=json.dumps(conf), env=env)
-
-
-def collect(node: Node, valid: Collection[tuple[str, str]]) -> Answer:
-    """GC with these attachments as the valid ones."""
-    listed = [{"containerID": container, "ifname": ifname} for container, ifname in valid]
-    return call(node, "GC", {"cni.dev/valid-attachments": listed})
-
-
-def accepted(answer: Answer) -> dict[str, Any]:
-    """Its document, {} when it has none; the test fails unless the plugin succeeded."""
-    assert answer.status == 0, answer.output + answer.error
-    return dict(json.loads(answer.output or "{}"))
-
-
-def refused(answer: Answer, code: int, *words: str) -> None:
-    """The test fails unless the plugin refused with that code, in these words."""
-    assert answer.status != 0
-    error = json.loads(answer.output)
-    assert error["code"] == code, error
-    assert [word for word in words if word not in error["msg"]] == [], error
 
 
 def test_a_sandbox_from_add_to_del(box: Box, sandbox: Callable[[], Sandbox]) -> None:

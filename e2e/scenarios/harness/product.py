@@ -9,6 +9,7 @@ import yaml
 
 from azurebox import release
 from azurebox.client import Box
+from azurebox.earlier import Release
 from scenarios.harness.node import Node
 
 NAMESPACE = release.NAMESPACE
@@ -53,21 +54,38 @@ class Product:
         self.await_ready()
         self._values = dict(values)
 
-    def helm_upgrade(self, values: Mapping[str, object]) -> str:
-        """The bare command; StepError with helm's words when it refuses."""
-        sets = [f"--set-string={key}={value}" for key, value in self._image.items()]
+    def helm_upgrade(self, values: Mapping[str, object], *, of: Release | None = None) -> str:
+        """The bare command, with the chart and image of the newest version or `of` another; whose image every node has.
+
+        Raises:
+            StepError: helm refuses; carries its words.
+
+        """
+        image = {"image.repository": of.repository, "image.tag": of.tag} if of else self._image
+        sets = [f"--set-string={key}={value}" for key, value in image.items()]
         sets += [f"--set=nicWriter={self.nic_writer}", f"--set=mode={self.mode}"]
         sets += [f"--set={key}={value}" for key, value in values.items()]
-        return self._box.helm(
+        said = self._box.helm(
             "upgrade",
             "--install",
             release.NAME,
-            str(release.CHART),
+            str(of.chart if of else release.CHART),
             "-n",
             NAMESPACE,
             f"--values={release.VALUES}",
             *sets,
         )
+        self._values = None
+        return said
+
+    def helm_rollback(self) -> str:
+        """Run helm rollback, to what was installed before the last upgrade."""
+        self._values = None
+        return self._box.helm("rollback", release.NAME, "-n", NAMESPACE)
+
+    def images(self, component: str) -> set[str]:
+        """The images of the agents ("agent") or controllers ("controller") that there are, also of those that end."""
+        return {pod["spec"]["containers"][0]["image"] for pod in self._pods(component)}
 
     def uninstall(self) -> str:
         """Run helm uninstall, and wait until the agents are gone."""
