@@ -82,6 +82,7 @@ def test_an_empty_file_is_the_defaults_of_the_chart() -> None:
         "size": policy.size or 0,
         "max": policy.maximum,
         "blocks": policy.blocks,
+        "subnets": [],  # for nodes of a cluster: here the pool is on the VM's primary NIC
     } == values["pool"]
     assert (chosen.quota.limit, chosen.quota.reserved) == (values["quota"]["limit"], values["quota"]["reserved"])
     agent, azure = values["agent"], values["azure"]
