@@ -57,7 +57,7 @@ def test_the_simulation_runs_beside_the_scenarios_and_is_shown(tmp_path: Path) -
     assert printed.index("the scenarios") < printed.index("the seeds")
     assert asked[:5] == ["venv", "lint", "docs", "wheel", "test"]
     assert sorted(asked[5:7]) == ["e2e", "simulate"]
-    assert asked[7:] == ["down", "down"]
+    assert asked[7:] == ["down", "simulate", "down"]
 
 
 @pytest.mark.parametrize("target", ["lint", "test", "e2e", "down", "simulate"])
