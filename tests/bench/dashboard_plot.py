@@ -81,7 +81,7 @@ def draw(shown: Mapping[str, Any], ask: Ask, target: Path) -> None:
             value = f"{found[0][2][-1]:g}" if found else "no data"
             figure.text(left + width / 2, bottom + height * 0.4, value, size=22, ha="center", va="center")
             continue
-        box = (left + 0.035, bottom + height * 0.3, width - 0.05, height * 0.5)
+        box = (left + 0.045, bottom + height * 0.3, width - 0.06, height * 0.5)
         drawn.append((figure.add_axes(box), found, panel["fieldConfig"]["defaults"]["unit"]))
     times = [at for _, found, _ in drawn for _, times, _ in found for at in times]
     for axes, found, unit in drawn:
