@@ -52,7 +52,7 @@ from azure_cni.quota.instance_budget import InstanceBudget
 from azure_cni.quota.messages import Explanation
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.pacing import ReservationPlan, plan_reservations
-from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S, NEXT_STEP_S
+from azure_cni.quota.pool_updates import GRANT_EXPLANATION_DELAY_S
 from azure_cni.quota.recall_tracker import RecallTracker
 from azure_cni.quota.recalls import NO_RECALLS
 from azure_cni.quota.subnets import subnet_uses
@@ -147,9 +147,8 @@ class Granter:
             *pool_updates.delays(quota, nodes, plan, monotonic_s=self._ports.clock.monotonic_s()),
             *pool_updates.refusals(self._node_index.of(self._vnet_id), refused),
         ]
-        updates = pool_updates.with_recalls(quota, nodes, self._recall_plan, updates)
-        now = pool_updates.of_a_round(updates)
-        written = await self._pool_writer.write(quota, now, asked=self._recall_plan.asked_for)
+        updates = pool_updates.in_order(pool_updates.with_recalls(quota, nodes, self._recall_plan, updates))
+        written = await self._pool_writer.write(quota, updates, asked=self._recall_plan.asked_for)
         lowered = {update.node.name: update.lowers for update in written if update.lowers is not None}
         if lowered:
             self._events.tell(quota, await self._cache.write(quota, self._draft(quota, lowered, nodes)))
@@ -161,7 +160,6 @@ class Granter:
         soon = plan.delayed or nic_checks.unknown or self._recall_plan.starving
         explain_s = GRANT_EXPLANATION_DELAY_S if soon else SUMS_S
         step_s = pool_updates.next_step_s(written, starving=bool(self._recall_plan.starving))
-        step_s = NEXT_STEP_S if len(now) < len(updates) else step_s
         gathers_s = self._recalls.gathers_until_s - self._ports.clock.monotonic_s()
         return min(
             *(plan.due_s, self._reclaimer.due_in_s, explain_s, step_s),

@@ -6,7 +6,7 @@ as it was written, never from what was planned: an entry that could not be writt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -25,9 +25,6 @@ GRANT_EXPLANATION_DELAY_S: Final = 5.0
 
 NEWS_SHARE: Final = 4
 """A count of what comes for a node's pods is told again when it has changed by so much of it: a quarter."""
-WORDS_OF_A_ROUND: Final = 16
-"""Pools that are written in one round only to say something. When the room of a VNet comes to an end, hundreds have
-something to say at once; at ten writes a second they kept other nodes from their grants for over a minute."""
 NEXT_STEP_S: Final = 0.3
 """The pause before the next step of a recall: the controller's own writes wake nobody."""
 
@@ -45,16 +42,15 @@ class PoolUpdate:
 
     @property
     def urgent(self) -> bool:
-        """A NIC is written by it, or addresses go to somebody else; all else is words."""
-        return not self.status.keys().isdisjoint({"granted", "recall"})
+        """A NIC is written by it, or addresses go to somebody else; of all else a node only learns something."""
+        return "granted" in self.status
 
 
-def of_a_round(updates: Sequence[PoolUpdate]) -> list[PoolUpdate]:
-    """Those that are written now: all that are urgent, and of the others as many as keep nobody waiting, those first
-    whose pods wait. The rest is decided again in the next round.
-    """
-    words = sorted((update for update in updates if not update.urgent), key=lambda update: not update.node.waiting)
-    return [*(update for update in updates if update.urgent), *words[:WORDS_OF_A_ROUND]]
+def in_order(updates: Iterable[PoolUpdate]) -> list[PoolUpdate]:
+    """First what is urgent, then what nodes are asked to give back, then who waits: these hear something ever again."""
+    return sorted(
+        updates, key=lambda update: (not update.urgent, "recall" not in update.status, not update.node.waiting)
+    )
 
 
 def answers(quota: VNetQuota, nodes: Iterable[NodeRecord]) -> Iterator[PoolUpdate]:

@@ -44,7 +44,7 @@ async def test_no_minute_has_more_writes_than_allowed(controllers: int) -> None:
 
 
 async def test_that_hundreds_learn_why_they_wait_keeps_nobody_waiting() -> None:
-    """An API server that takes a second for a write of a pool takes 25 for 400, 16 at a time."""
+    """An API server that takes a second for a write of a pool takes 25 to say something to 400, 16 at a time."""
     world = SimulatedCluster(limits=Limits(writes_per_minute=60))
     world.cluster.latency_s = 0.5
     for index in range(400):

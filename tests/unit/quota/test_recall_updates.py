@@ -10,10 +10,9 @@ from azure_cni.quota import messages
 from azure_cni.quota.node_record import NodeRecord
 from azure_cni.quota.pool_updates import (
     NEXT_STEP_S,
-    WORDS_OF_A_ROUND,
     PoolUpdate,
+    in_order,
     next_step_s,
-    of_a_round,
     with_recalls,
 )
 from azure_cni.quota.recalls import RecallPlan
@@ -52,14 +51,13 @@ def test_room_that_waiting_pods_will_take_is_none(plan: RecallPlan):
     assert told(GAVE, RecallPlan(short=1), limit=15) == {}
 
 
-def test_words_keep_no_grant_waiting_and_are_said_round_by_round():
-    givers = [rich(f"b{number:03}", 13, 0) for number in range(100)]
-    words = [PoolUpdate(node, {"grantReason": None}, "told") for node in givers]
+def test_grants_come_first_then_wishes_then_words_to_those_who_wait():
+    told_so = PoolUpdate(rich("b", 13, 0), {"grantReason": None}, "told")
+    asked = PoolUpdate(rich("c", 13, 0), {"recall": {"number": 8, "hold": 3}}, "recalled")
     waits = PoolUpdate(starving("z", 10, 3), {"grantReason": "WriteBudget"}, "delayed")
     grant = PoolUpdate(starving("y", 10, 3), {"granted": 13, "grantedFor": 6}, "full")
-    wish = PoolUpdate(GAVE, {"recall": None}, "told")
-    assert of_a_round([*words, waits, grant, wish]) == [grant, wish, waits, *words[: WORDS_OF_A_ROUND - 1]]
-    assert of_a_round([]) == []
+    lowered = PoolUpdate(GAVE, {"granted": 12}, "taken_back", lowers=LOWER)
+    assert in_order([told_so, waits, lowered, asked, grant]) == [grant, lowered, asked, waits, told_so]
 
 
 @pytest.mark.parametrize(
