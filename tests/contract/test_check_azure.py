@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,14 @@ class World:
         found = await self.answer(*flags, installed=installed)
         return {one["code"]: one for one in found["checks"] if one["group"] == "azure"}
 
-    async def answer(self, *flags: str, installed: bool = True, **vms: str) -> dict[str, Any]:
-        """All of it. `vms`: IDs that Nodes name in place of their VMs, "" for none."""
+    async def answer(
+        self, *flags: str, installed: bool = True, nics: Mapping[str, str] | None = None, **vms: str
+    ) -> dict[str, Any]:
+        """All of it. `vms`: IDs that Nodes name in place of their VMs, "" for none; `nics`: names of the pools'."""
+        nics = {name: f"{name}-nic" for name in NODES} | dict(nics or {})
         ids = {name: self.azure.vm(name).id for name in NODES} | vms
         nodes = [node(name, providerID=f"azure://{one}" if one else "") for name, one in ids.items()]
-        pools = [pool(name, nicID=self.azure.nic(f"{name}-nic")["id"]) for name in NODES]
+        pools = [pool(name, nicID=self.azure.nic(nics[name])["id"]) for name in NODES]
         own = [process(kind, name) for name in NODES for kind in ("agent", "controller")]
         access = cluster(nodes=nodes, pools=pools if installed else [], processes=own)
         done = await asyncio.to_thread(run, access, "check", *flags, "-o", "json")
@@ -175,6 +178,23 @@ async def test_a_group_that_keeps_nodes_from_azure(world: World) -> None:
     assert "--destination-address-prefixes AzureResourceManager --destination-port-ranges 443" in found["command"]
     await world.mend(found["command"])
     assert (await world.check("--azure"))["OutboundDenied"]["result"] == "good"
+
+
+async def test_the_nic_of_a_pod_subnet_is_the_one_that_is_judged(world: World) -> None:
+    """Its pods leave it with their own addresses, for which Azure lends no way out. The nodes' own subnet has one."""
+    world.azure.add_nic("vm1", subnet="others")
+    found = await ways_out_of_pods(world)
+    assert found["result"] == "bad"
+    assert "vm1: subnet others has no NAT gateway and no route to a firewall" in found["message"]
+    assert "vm2" not in found["message"]
+    await world.mend(found["command"])
+    found = await ways_out_of_pods(world)
+    assert (found["result"], "NAT gateway azure-cni-nat" in found["message"]) == ("good", True)
+
+
+async def ways_out_of_pods(world: World) -> dict[str, Any]:
+    answer = await world.answer("--azure", nics={"vm1": "vm1-nic2"})
+    return next(one for one in answer["checks"] if one["code"] == "NoWayOut")
 
 
 async def test_a_private_subnet_without_a_gateway(world: World) -> None:

@@ -17,7 +17,6 @@ from azure_cni.diagnose.cloud_evidence import (
     NicFacts,
     group_of,
     has_address,
-    is_primary,
     parent_of,
     parse_balancer,
     parse_nic,
@@ -76,8 +75,9 @@ class CloudReader:
         """By node: the NIC that its pool names, else the primary one of its Node's VM; None where neither is there."""
         listed = at_once(self._list, groups)
         documents = [one for found in listed for one in found]
-        nics = [parse_nic(one) for one in documents if is_primary(one)]
-        known = {nic.id.lower(): nic for nic in nics} | {nic.vm_id.lower(): nic for nic in nics if nic.vm_id}
+        nics = [parse_nic(one) for one in documents]
+        known = {nic.id.lower(): nic for nic in nics}
+        known |= {nic.vm_id.lower(): nic for nic in nics if nic.vm_id and nic.primary}
         found = {node: [known[one.lower()] for one in ids if one.lower() in known] for node, ids in wanted.items()}
         return {node: nics[0] if nics else None for node, nics in found.items()}
 

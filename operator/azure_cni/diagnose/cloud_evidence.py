@@ -49,13 +49,14 @@ class ConfigFacts:
 
 @dataclass(frozen=True, slots=True)
 class NicFacts:
-    """The primary NIC of a node's VM, with all its ipConfigurations, the primary one first."""
+    """The NIC of a node's pool, else its VM's `primary` one, with all its ipConfigurations, the primary one first."""
 
     id: str
     vm_id: str
     subnet_id: str
     security_group_id: str
     configs: tuple[ConfigFacts, ...]
+    primary: bool = True
 
     @property
     def pools(self) -> frozenset[str]:
@@ -165,6 +166,7 @@ def parse_nic(document: Mapping[str, Any]) -> NicFacts:
         subnet_id=next(filter(None, subnets), ""),  # all ipConfigurations of a NIC are in one subnet
         security_group_id=_id_of(properties, "networkSecurityGroup"),
         configs=tuple(configs),
+        primary=is_primary(document),
     )
 
 

@@ -138,6 +138,9 @@ def _by_gateway(subnet: SubnetFacts, evidence: CloudEvidence) -> WayOut | None:
 
 
 def _of_nic(nic: NicFacts, subnet: SubnetFacts, evidence: CloudEvidence) -> WayOut:
+    if not nic.primary:  # in a pod subnet, which pods leave with addresses that nothing else than these serves
+        where = f"subnet {name_of(subnet.id)} has no NAT gateway and no route to a firewall"
+        return WayOut(WayKind.NONE, f"{where}, and pods leave their own subnet with their own addresses")
     primary = next((one for one in nic.configs if one.primary), None)
     if primary is not None and primary.public_ip:
         return WayOut(WayKind.PUBLIC_IP, f"public IP address {name_of(primary.public_ip)}")

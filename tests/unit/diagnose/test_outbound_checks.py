@@ -60,6 +60,20 @@ def world(
     )
 
 
+@pytest.mark.parametrize(
+    ("evidence", "way"),
+    [
+        (world(), WayKind.NONE),
+        (world(public=PUBLIC), WayKind.NONE),
+        (world(own=(POOL,)), WayKind.NONE),
+        (world(gateway=True), WayKind.NAT),
+        (world(EVERYTHING), WayKind.APPLIANCE),
+    ],
+)
+def test_pods_of_a_pod_subnet_get_out_by_what_that_subnet_has(evidence: CloudEvidence, way: WayKind):
+    assert way_out(replace(evidence.nics["vm1"], primary=False), evidence).way is way
+
+
 def found(evidence: CloudEvidence) -> WayKind:
     return way_out(evidence.nics["vm1"], evidence).way
 
