@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from azurebox import azure, controlplane, image, lifecycle, processes, release
+from azurebox import azure, controlplane, lifecycle, processes, release
 from azurebox.facts import instance_number
 from azurebox.machine import Machine
 from azurebox.node import load_image
@@ -72,6 +72,19 @@ class Box:
         """Pull a node's plug and boot it again; its disk stays."""
         lifecycle.reboot(vm)
 
+    def power_off(self, vm: str) -> None:
+        """Pull a node's plug, as when its VM is deallocated."""
+        lifecycle.power_off(vm)
+
+    def power_on(self, vm: str) -> None:
+        """Boot a node that was powered off."""
+        lifecycle.power_on(vm)
+
+    def replace(self, vm: str, *, like: str = "") -> None:
+        """Another VM in the place of a node's, under its name, maybe with a disk made from another node's."""
+        lifecycle.replace(vm, like=like)
+        load_image(Machine(vm), release.installed_image())
+
     def add_node(self, *, instance: bool = False) -> str:
         """One node more, with the product's image in it as on the others; its name.
 
@@ -81,7 +94,7 @@ class Box:
         instances = sum(instance_number(name) is not None for name in before)
         lifecycle.up(len(before) - instances + (not instance), instances=instances + instance)
         (name,) = set(self.nodes) - set(before)
-        load_image(Machine(name), image.build_project().archive)
+        load_image(Machine(name), release.installed_image())
         return name
 
     def remove(self, vm: str, *, keep_nic: bool) -> None:

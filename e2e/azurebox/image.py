@@ -162,7 +162,7 @@ def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfil
     facts = json.loads(capture(buildah("inspect", "--type=image", f"{PROJECT}:latest"), what="look at the image"))
     tag = facts["FromImageID"][:12]
     name = f"{PROJECT}:{tag}"
-    archive = CACHE / f"azure-cni-{tag}.tar"
+    archive = archive_of(tag)
     if not archive.exists():
         capture(buildah("tag", f"{PROJECT}:latest", name), what="tag the image")
         _archive(name, archive)
@@ -173,6 +173,11 @@ def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfil
     image = Image(name=name, archive=archive, size=image_size(f"{PROJECT}:latest"))
     check_size(image)
     return image
+
+
+def archive_of(tag: str) -> Path:
+    """Where the project's image of that tag is kept, if it is the last that was built."""
+    return CACHE / f"azure-cni-{tag}.tar"
 
 
 def ensure_earlier(source: Path, key: str) -> tuple[str, Path]:

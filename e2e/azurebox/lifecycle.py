@@ -35,6 +35,7 @@ CLOUD = "azbox-cloud"
 CLOUD_TIMEOUT_S = 60
 REGISTER_TIMEOUT_S = 180
 NODES_AT_ONCE = 4
+LEFT_ON_DISK = ("etc/cni/net.d", "opt/cni/bin", "var/lib/azure-cni")  # what a disk has of azure-cni: /run is memory
 RUNTIME = RUN / "runtime"  # which of RUNTIMES the nodes of this box have
 KUBERNETES = RUN / "kubernetes"  # which minor of Kubernetes this box has
 
@@ -209,9 +210,59 @@ def reboot(name: str) -> None:
         StepError: there is no such node, or it does not come back.
 
     """
+    power_off(name)
+    power_on(name)
+
+
+def power_off(name: str) -> None:
+    """Pull a node's plug, as when its VM is deallocated: disk and NIC stay. StepError where there is no such node."""
     processes.halt(processes.require(name), grace_s=0)
+
+
+def power_on(name: str) -> None:
+    """Boot a node that was powered off. StepError when it does not come back."""
     control_plane = ControlPlane(azure.ensure_vm(CONTROL_PLANE).primary)
     Node(*start_machine(name), control_plane).start(images=[])
+
+
+def replace(name: str, *, like: str = "") -> None:
+    """Another VM in the place of a node's, as a scale set or Terraform makes it: new GUID, NIC and disk, the same name.
+
+    The cluster hears nothing of it: Node and NodeIPPool stay. With `like`, the disk is made from that node's, as far as
+    azure-cni leaves anything there.
+
+    Raises:
+        StepError: there is no such node, or the new one does not come up.
+
+    """
+    processes.require(name)
+    _end_machine(name)
+    azure.remove_vm(name)
+    shutil.rmtree(Machine(name).disk)
+    control_plane = ControlPlane(azure.ensure_vm(CONTROL_PLANE).primary)
+    machine, nic = start_machine(name)
+    if like:
+        for directory in LEFT_ON_DISK:
+            # As a VM sees it: its /etc is laid over the host's.
+            copied = f"{_root(Machine(like))}/{directory}"
+            if Path(copied).is_dir():
+                shutil.copytree(copied, f"{_root(machine)}/{directory}", dirs_exist_ok=True)
+    Node(machine, nic, control_plane, runtime=current_runtime()).start(image.ensure_pod_images())
+
+
+def _root(machine: Machine) -> str:
+    """The root directory of a VM that is up, as the host sees it."""
+    init = machine.init
+    if not init:
+        raise StepError(f"cannot read the disk of {machine.name}: it is not up")
+    return f"/proc/{init.pid}/root"
+
+
+def _end_machine(name: str) -> None:
+    """End all processes of a VM, and forget them."""
+    for process in reversed(processes.all_records()):
+        if process.name == name or process.name.startswith(f"{name}-"):
+            processes.stop(process, grace_s=0)
 
 
 def remove(name: str, *, keep_nic: bool = False) -> None:
@@ -222,9 +273,7 @@ def remove(name: str, *, keep_nic: bool = False) -> None:
 
     """
     processes.require(name)
-    for process in reversed(processes.all_records()):
-        if process.name == name or process.name.startswith(f"{name}-"):
-            processes.stop(process, grace_s=0)
+    _end_machine(name)
     kubectl("delete", "node", name, "--ignore-not-found")
     # Nobody is left to say that they have ended; Kubernetes itself finds out after a minute or so.
     here = f"--field-selector=spec.nodeName={name}"

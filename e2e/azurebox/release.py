@@ -1,8 +1,10 @@
 """`e2e/box install`: the project's image into every node, the project's chart into the cluster."""
 
+import json
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from azurebox import image, lifecycle
 from azurebox.controlplane import kubectl, people, people_environment
@@ -57,6 +59,13 @@ def install(arguments: Sequence[str]) -> None:
         )  # fmt: skip
     with step("agents ready, nodes ready"):
         wait_for(nodes_ready, timeout_s=READY_TIMEOUT_S, what="the nodes to be ready", explain=agents_tell)
+
+
+def installed_image() -> Path:
+    """The archive of the image that is installed, for a node that comes later; built where it is not kept any more."""
+    values = json.loads(helm("get", "values", NAME, f"--namespace={NAMESPACE}", "--output=json"))
+    archive = image.archive_of(values["image"]["tag"])
+    return archive if archive.exists() else image.build_project().archive
 
 
 def trust_fake_azure() -> None:
