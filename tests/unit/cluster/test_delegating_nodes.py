@@ -46,10 +46,12 @@ class Claims:
 
 
 @asynccontextmanager
-async def agent(world: SimulatedCluster, name: str, *, policy: Policy | None = None) -> AsyncIterator[StoredLedger]:
-    """The real reconciler of a node, its ports to Azure being operations."""
+async def agent(
+    world: SimulatedCluster, name: str, *, policy: Policy | None = None, vm: str = ""
+) -> AsyncIterator[StoredLedger]:
+    """The real reconciler of a node, its ports to Azure being operations; `vm`: of another name than its VM's."""
     own = OwnPool(world.cluster, name)
-    claims = Claims(name)
+    claims = Claims(vm or name)
     post = OperationClient(own, attest=claims.document)
     ports = NodePorts(
         cloud=DelegatedCloud(claims, post),
@@ -129,6 +131,19 @@ async def test_an_agent_and_a_controller_that_start_again_go_on() -> None:
         await world.until(lambda: stored.ledger.counts().free == 40)
     assert world.cluster.status("vm1")["nicOperation"]["id"] > last
     assert machines.nics["vm1"].writes == 2
+
+
+async def test_a_vm_that_takes_the_place_of_another_under_the_nodes_name_is_served() -> None:
+    """Node and pool stayed. It proves who it is, as the one before did, and fills its own NIC."""
+    world, machines = SimulatedCluster(), FakeMachines("vm1", "vm9")
+    async with world.controller(machines=machines):
+        async with agent(world, "vm1") as stored:
+            await world.until(lambda: stored.ledger.counts().free == 16)
+        del machines.identities["vm1"]
+        async with agent(world, "vm1", vm="vm9") as stored:
+            await world.until(lambda: stored.ledger.counts().free == 16, within_s=900)
+            await world.until(lambda: world.cluster.status("vm1")["vmID"] == "guid-of-vm9")
+    assert (on_nic(machines, "vm9"), machines.nics["vm9"].writes) == (16, 1)
 
 
 async def test_a_controller_that_dies_in_the_middle_of_a_write_leaves_a_node_that_finishes() -> None:
