@@ -6,7 +6,7 @@ each endpoint here, so a table is applied by going through them, and a new endpo
 one was applied, no pod can be wired.
 
 What Linux has and this data plane has not: routes and neighbours to lose, a lookup of routes, a view into namespaces,
-several modes, news of changes by others. Where the port asks for them, the answer says so.
+several modes, news of most changes by others. Where the port asks for them, the answer says so.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from azure_cni.node.pods.liveness import Occupancy
 from azure_cni.node.ports import HostChange, LinkKey, ObservedSandbox, SandboxSpec
 from azure_cni.windows.adapters import Adapter, Adapters, nics_adapter, segment_of, uplink_of
 from azure_cni.windows.call_thread import CallThread, WatchedHcn
-from azure_cni.windows.hcn import Hcn, HcnKind, HcnService
+from azure_cni.windows.hcn import Hcn, HcnError, HcnKind, HcnService
 from azure_cni.windows.hcn_endpoints import Endpoints
 
 NETWORK: Final = "azure"
@@ -83,6 +83,7 @@ class HcnDatapath:
         self._pod_limit_s = pod_limit_s
         self._node_limit_s = node_limit_s
         self._prepared: _Prepared | None = None
+        self._network_lost = asyncio.Event()
 
     @property
     def busy_s(self) -> float:
@@ -95,17 +96,22 @@ class HcnDatapath:
         """
         address, key, ifname = _address(spec), self.key(spec.sandbox), spec.sandbox.ifname
         prepared = self._require_prepared(key)
-        return await self._run_for_pod(
-            lambda: self._endpoints.attach(
-                key,
-                ifname,
-                spec.netns,
-                address,
-                network=prepared.network,
-                segment=prepared.segment,
-                table=prepared.table,
-            )
+        work = partial(
+            self._endpoints.attach,
+            key,
+            ifname,
+            spec.netns,
+            address,
+            network=prepared.network,
+            segment=prepared.segment,
+            table=prepared.table,
         )
+        try:
+            return await self._run_for_pod(work)
+        except HcnError as error:
+            if error.network_absent:
+                self._network_lost.set()
+            raise
 
     async def detach(self, sandbox: Sandbox) -> None:
         """After this no packet reaches or leaves the sandbox. One that is not there is no error."""
@@ -204,9 +210,10 @@ class HcnDatapath:
         await self._put_policies_right(table, only=changed)
 
     async def changed(self) -> HostChange:
-        """Nothing is heard of: differences are found by the next comparison."""
-        never: asyncio.Future[HostChange] = asyncio.get_running_loop().create_future()
-        return await never
+        """Nothing is heard of but that the network is gone, when a pod comes; the rest is found by comparing."""
+        await self._network_lost.wait()
+        self._network_lost.clear()
+        return HostChange.everything(f"HCN network {self._network} is gone")
 
     async def close(self) -> None:
         """Finish what is in line, and end the thread once HNS has answered. Endpoints stay as they are."""

@@ -77,7 +77,8 @@ _NAMES: Final[Mapping[int, str]] = {
 }
 """Microsoft documentation, "HCN Error Code", and winerror.h."""
 
-_ABSENT: Final = frozenset({0x803B0001, 0x803B0002, 0x80070490})
+_NETWORK_NOT_FOUND: Final = 0x803B0001
+_ABSENT: Final = frozenset({_NETWORK_NOT_FOUND, 0x803B0002, 0x80070490})
 _SILENT: Final = frozenset({0x803B0020, 0x800706BA, 0x800706BE})
 _RESTART: Final = "is the service hns running? Get-Service hns; Restart-Service hns -Force"
 
@@ -96,6 +97,11 @@ class HcnError(DatapathError):
     def absent(self) -> bool:
         """What was asked for does not exist."""
         return self.result in _ABSENT
+
+    @property
+    def network_absent(self) -> bool:
+        """The network does not exist: HNS was restarted, or somebody removed it."""
+        return self.result == _NETWORK_NOT_FOUND
 
 
 class HcnService:

@@ -215,6 +215,7 @@ async def test_a_restart_of_hns_takes_network_and_endpoints_and_the_next_pass_ma
         assert [words for words in await agent.check(spec) if "is missing" in words]
         with pytest.raises(DatapathError, match="HCN_E_NETWORK_NOT_FOUND 0x803b0001"):
             await agent.attach(spec)
+        assert (await agent.changed()).cause == "HCN network azure is gone"
         assert (await agent.apply_node(TABLE)).repaired == ("HCN network azure was missing: made",)
         await agent.attach(spec)
         assert await agent.check(spec) == ()
