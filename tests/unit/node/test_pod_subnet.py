@@ -11,6 +11,7 @@ import pytest
 
 from azure_cni.model.nic import NicID, SubnetID
 from azure_cni.model.pod_subnets import PodSubnetRule
+from azure_cni.node.pool.pool_nic import LABELS_S
 from fakes.cloud import IDENTITY, VNET_ID, FakeCloud
 from fakes.nic import NIC_ID, FakeNic
 from fakes.simulated_node import SimulatedNode
@@ -72,6 +73,20 @@ async def test_the_charts_rules_choose_by_the_nodes_labels(labels: dict[str, str
     node.pools.node["metadata"]["labels"] = labels
     async with node.running():
         await node.until(lambda: bool(node.counts.free) and node.status.get("nicID") == nic)
+
+
+async def test_labels_that_cannot_be_read_again_are_as_they_were(caplog: pytest.LogCaptureFixture) -> None:
+    """The API server is away for longer than labels are believed: the node knows well where it is."""
+    node = node_with_two_nics(pod_subnets=RULES)
+    node.pools.node["metadata"]["labels"] = {"pool": "blue"}
+    async with node.running():
+        await moved(node)
+        node.pools.silent = True
+        await asyncio.sleep(2 * LABELS_S)
+        assert "identity" not in {getattr(record, "activity", "") for record in caplog.records}
+        assert node.state.identity.nic_id == POD_NIC
+        node.pools.node["metadata"]["labels"], node.pools.silent = {}, False
+        await node.until(lambda: is_on(node, NIC_ID, "10.240.0"))
 
 
 async def test_the_spec_overrules_the_labels() -> None:

@@ -16,6 +16,7 @@ from typing import Final
 
 from azure_cni.api import reading
 from azure_cni.api.conditions import PoolKind
+from azure_cni.errors import KubeError
 from azure_cni.model.identity import PRIMARY_NIC, is_same
 from azure_cni.model.nic import SubnetID
 from azure_cni.model.pod_subnets import subnet_for
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 LABELS_S: Final = 600.0
 """How often the node's labels are read, where rules ask for them."""
+LABELS_AGAIN_S: Final = 60.0
+"""How soon again, when the API server did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class PoolNic:
         self._pool_state = pool_state
         self._pool_object = pool_object
         self._events = events
-        self._labels: Mapping[str, str] = {}
+        self._labels: Mapping[str, str] | None = None
+        """The node's; None before they were read."""
         self._labels_due_s = float("-inf")
         self._announced: SubnetID | None = None
         """The subnet that pods stood in the way of when this was last looked at."""
@@ -68,7 +72,7 @@ class PoolNic:
     async def choose(self) -> SubnetID:
         """The subnet whose NIC the pool is on from now on: as wanted, or while pods run on another NIC, that one's.
 
-        KubeError when the node's labels are asked for and cannot be read.
+        KubeError when the node's labels are asked for and were never read.
         """
         place, pods = self._place(), self._pods()
         wanted = await self._wanted()
@@ -96,12 +100,25 @@ class PoolNic:
         rules = self._core.settings.pod_subnets
         if self._pool_state.pod_subnet is not None or not rules:
             return self._pool_state.pod_subnet or PRIMARY_NIC
-        now_s = self._core.ports.clock.boottime_s()
-        if now_s >= self._labels_due_s:
-            metadata = reading.metadata_of(await self._core.ports.node.read_node())
-            self._labels = {key: reading.text(one) for key, one in reading.mapping(metadata.get("labels")).items()}
-            self._labels_due_s = now_s + LABELS_S
-        return subnet_for(rules, self._labels)
+        return subnet_for(rules, await self._labels_now())
+
+    async def _labels_now(self) -> Mapping[str, str]:
+        """Read, when that is due; as they were, while they cannot be read."""
+        now_s, known = self._core.ports.clock.boottime_s(), self._labels
+        if known is not None and now_s < self._labels_due_s:
+            return known
+        try:
+            node = await self._core.ports.node.read_node()
+        except KubeError as error:
+            if known is None:
+                raise
+            log.info("cannot read the node's labels again: they count as they were", extra={"error": str(error)})
+            self._labels_due_s = now_s + LABELS_AGAIN_S
+            return known
+        listed = reading.mapping(reading.metadata_of(node).get("labels"))
+        self._labels = {key: reading.text(one) for key, one in listed.items()}
+        self._labels_due_s = now_s + LABELS_S
+        return self._labels
 
     def _place(self) -> PoolPlace | None:
         """As this agent found it, or the one before; None where neither has."""
