@@ -10,6 +10,7 @@ import pytest
 
 from azure_cni.api import nic_operation_codec, nic_view_codec, operation_result_codec
 from azure_cni.kube.lean_objects import LARGE_FIELD, LARGE_POOL, own_pool
+from azure_cni.model.pod_subnets import subnet_id
 from unit.chart.crds import STATUS
 from unit.chart.longest_pool import statuses
 from unit.chart.schema_check import faults, most_bytes
@@ -69,6 +70,15 @@ def test_an_agent_reads_all_of_the_longest_pool_that_the_product_writes() -> Non
     assert own_pool(item) == msgspec.json.decode(item)
     assert max(len(msgspec.json.encode(one)) for one in every.values()) <= LARGE_FIELD
     assert len(item) > LARGE_POOL
+
+
+@pytest.mark.parametrize("group", ["nodes", "Nodes_(eu).1", "gruppe-für-knoten", "グループ"])
+def test_a_pod_subnet_of_any_resource_group_may_be_wanted_asked_for_and_shown(group: str) -> None:
+    """Names of resource groups have letters of every script (Azure documentation, naming rules)."""
+    subnet = f"/subscriptions/s/resourceGroups/{group}/providers/Microsoft.Network/virtualNetworks/v/subnets/pods"
+    assert subnet_id(subnet) == subnet
+    for path in ("status.nicOperation.podSubnet", "status.subnetID", "status.nicOperationResult.identity.subnet"):
+        assert list(faults(PARTS[path], subnet, path)) == []
 
 
 def _names(form: type[msgspec.Struct]) -> set[str]:
