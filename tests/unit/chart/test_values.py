@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from azure_cni.cni.extra_plugins import ADDRESS_GIVERS, GIVEN, INTERFACE_MAKERS
 from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.environment_values import PREFIX
 from azure_cni.ipam import limits
@@ -253,6 +254,15 @@ def test_the_agent_reads_the_pod_subnets_of_the_values():
     rules = settings.read(known | {"AZURE_CNI_NODE_NAME": "vm1", "AZURE_CNI_HOST_IP": "10.0.0.4"}).node.pod_subnets
     assert rules == (PodSubnetRule({"pool": "web"}, SubnetID(POD_SUBNET)),)
     assert agent_env()["AZURE_CNI_POD_SUBNETS"] == "[]"
+
+
+def test_the_chart_refuses_the_same_plugins_and_keys_as_the_agent():
+    """Both have the lists: helm says it before anything changes, the agent wherever its variables come from."""
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text()
+    rules = helpers.partition('define "azure-cni.validate.plugins"')[2].partition("define")[0]
+    _, refused, keys = (set(re.findall(r'"([^"]+)"', words)) for words in re.findall(r'list ((?:"[^"]+" ?)+)', rules))
+    assert refused == INTERFACE_MAKERS | ADDRESS_GIVERS
+    assert keys == GIVEN
 
 
 def test_the_quota_begins_with_what_its_schema_says():
