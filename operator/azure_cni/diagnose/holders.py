@@ -15,8 +15,8 @@ from azure_cni.model.text import counted, few, seconds_of, time_text
 
 
 class PresentHolder(msgspec.Struct, frozen=True, rename="camel"):
-    """One who has it. `kind`: `pod`, `node` (it is the NIC's primary address), `pool` (for pods, and none has it) or
-    `excluded` (on the NIC, for no pod).
+    """One who has it. `kind`: `pod`, `node` (a primary address: the NIC's, or that of the node's own NIC where its pool
+    is on another), `pool` (for pods, and none has it) or `excluded` (on the NIC, for no pod).
     """
 
     kind: str
@@ -81,6 +81,8 @@ def find_holders(address: str, evidence: ClusterEvidence) -> Holders:
             present.append(PresentHolder("pool", pool.name, pool.name, nic, listed[address]))
         if pool.uplink is not None and str(pool.uplink[1]) == address:
             present.append(PresentHolder("node", pool.name, pool.name, nic, "primary"))
+        if pool.node_ip is not None and str(pool.node_ip) == address:  # of the VM's primary NIC, which no pool names
+            present.append(PresentHolder("node", pool.name, pool.name))
         excluded = pool.status.get("excluded")
         present += [
             PresentHolder("excluded", pool.name, pool.name, nic, str(entry))

@@ -55,6 +55,12 @@ def test_addresses_that_no_pod_has(address: str, kind: str, words: str):
     assert not found.contradicts
 
 
+def test_a_nodes_own_address_where_its_pool_is_on_another_nic():
+    found = find("10.240.0.4", cluster(pools=[pool("vm1", primaryIP="10.240.8.4", nodeIP="10.240.0.4")]))
+    assert [(one.kind, one.node, one.nic) for one in found.present] == [("node", "vm1", "")]
+    assert found.verdict == "10.240.0.4 is the primary address of node vm1"
+
+
 def test_an_address_of_nobody():
     assert find("10.9.9.9", cluster()).verdict == "no pod, node or pool of this cluster has 10.9.9.9"
 
