@@ -7,7 +7,7 @@ custom resource definition has the same fields and bounds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeVar, assert_never
 
 import msgspec
@@ -106,8 +106,14 @@ class _Operation(msgspec.Struct, rename="camel"):
     pod_subnet: _ID = ""
 
 
+_NEWER: Final = (("podSubnet", ""), ("size", 1))
+"""Fields that the definitions of the release before do not name, with what they say in most operations. That is not
+sent: an agent does not go on with an operation of which the API server has not kept all (`kube.delegated_nic`).
+"""
+
+
 def operation_document(number: int, operation: NicOperation) -> dict[str, Any]:
-    """As in `status.nicOperation`."""
+    """As in `status.nicOperation`, for a merge patch: what an operation before had is replaced, or removed by null."""
     claim = operation.claim
     document = _Operation(number, kind(operation), vm=claim.vm_resource_id, vm_id=claim.vm_id, macs=claim.macs)
     document.pod_subnet = claim.pod_subnet
@@ -132,11 +138,14 @@ def operation_document(number: int, operation: NicOperation) -> dict[str, Any]:
             document.grant_number, document.groups = operation.grant_number, operation.groups
         case _:
             assert_never(operation)
-    return built(document)
+    written = built(document)
+    return written | {field: None for field, usual in _NEWER if written[field] == usual}
 
 
 def read_operation(document: object) -> NicOperation:
     """The operation in a pool; DecodeFailed says what is wrong with it."""
+    if isinstance(document, Mapping):
+        document = {key: value for key, value in document.items() if value is not None}
     raw = parsed(document, _Operation, what="NIC operation")
     if sum(map(len, raw.resources)) > LONGEST_LIST:
         raise DecodeFailed(f"cannot use the NIC operation: its resource IDs have more than {LONGEST_LIST} characters")
