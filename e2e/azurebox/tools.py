@@ -160,10 +160,11 @@ ACTIONLINT = Module(
     binaries={"actionlint": "github.com/rhysd/actionlint/cmd/actionlint"},
     variables={"github.com/rhysd/actionlint.version": ACTIONLINT_VERSION},
 )
+POLICY = Module("policy", binaries={"policy": "."}, variables={})  # its main.go says what of the engine it has
 REGISTRY = Module("registry", binaries={"registry": "."}, variables={})
 ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
-ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED, COSIGN, ACTIONLINT)
+ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED, POLICY, COSIGN, ACTIONLINT)
 """What single scenarios and tests need, and build."""
 
 
