@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from azure_cni import __version__
 from azurebox.facts import RESOURCE_GROUP
 from azurebox.steps import StepError
 from scenarios.harness import az, page, registry
@@ -82,14 +83,14 @@ def test_the_chart_takes_its_values(typed: list[list[str]]):
     assert (install, name, chart) == ("install", "azure-cni", "charts/azure-cni")
     values = [value for flag, value in pairwise(options) if flag == "--set"]
     rendered = template(*values)
-    assert "r.example/x/azure-cni:0.1.0" in rendered
+    assert f"r.example/x/azure-cni:{__version__}" in rendered
     assert GUID in rendered
 
 
 def test_the_image_that_is_pushed_is_the_one_that_the_chart_wants(typed: list[list[str]]):
     assert list(of(typed, "docker")) == [
-        ["build", "-t", "r.example/x/azure-cni:0.1.0", "."],
-        ["push", "r.example/x/azure-cni:0.1.0"],
+        ["build", "-t", f"r.example/x/azure-cni:{__version__}", "."],
+        ["push", f"r.example/x/azure-cni:{__version__}"],
     ]
 
 

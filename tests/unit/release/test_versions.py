@@ -15,7 +15,7 @@ from release import versions
 from release.versions import PLACES, ReleaseError
 
 NOT_THE_PROJECTS = re.compile(
-    r"CHANGELOG\.md|requirements/|.*go\.(mod|sum)|.*\.svg|tests/|e2e/|operator/release/|operator/cni-plugin/|docs/releases\.md"
+    r"CHANGELOG\.md|requirements/|.*go\.(mod|sum)|.*\.svg|tests/|e2e/|operator/release/|operator/cni-plugin/|docs/releases\.md|\.vex/"
 )
 """What may name a version of that number as another's, as history, as an example, or in a picture."""
 HISTORY = {"docs/install.md": "is the only version so far", "operator/azure_cni/cni/config.py": "The specification has"}
@@ -88,12 +88,15 @@ def test_no_other_file_names_the_version():
     )
     if listed.returncode:
         pytest.skip("these sources are no git repository")
-    named = {(line.split(":", 2)[0], line.split(":", 2)[2]) for line in listed.stdout.splitlines()}
+    alone = re.compile(rf"(?<![0-9.]){re.escape(__version__)}(?!\.?[0-9])")  # no part of an address
+    found = (line.split(":", 2) for line in listed.stdout.splitlines())
+    named = {(path, line) for path, _, line in found if alone.search(line)}
     known = {
         (path, line)
         for path, pattern in PLACES
         for line in (REPOSITORY / path).read_text().splitlines()
         if re.search(pattern, line, re.MULTILINE)
     }
+    known |= {(path, line) for path, line in named if re.search(r"VERSION=[0-9]|dist/[0-9]", line)}  # examples
     known |= {(path, line) for path, line in named if HISTORY.get(path, "\0") in line}
     assert {(path, line) for path, line in named - known if not NOT_THE_PROJECTS.match(path)} == set()
