@@ -14,6 +14,7 @@ from azure_cni.api.vnet_quota import (
 )
 from azure_cni.entrypoints.controller_metrics import ControllerMetrics
 from azure_cni.model.nic import VNetID
+from azure_cni.quota.instance_budget import InstanceBudget
 from fakes.cluster import FakeCluster, FakeQuotas
 
 VNET = VNetID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/Prod")
@@ -44,7 +45,7 @@ async def a_leader() -> SimpleNamespace:
         "conditions": [{"type": "Exhausted", "status": "True"}, {"type": "Throttled", "status": "False"}],
     }
     quota = await quotas.write(await quotas.create("prod", vnet_id=VNET, limits=LIMITS), Draft(entries, fields))
-    return SimpleNamespace(quotas=(quota,), delayed=3, stuck=2)
+    return SimpleNamespace(quotas=(quota,), delayed=3, stuck=2, instance_budget=InstanceBudget(lambda: 0.0))
 
 
 async def test_a_leader_shows_its_quotas_and_their_budget():
