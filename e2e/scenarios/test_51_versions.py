@@ -18,13 +18,16 @@ from azurebox.machine import Machine
 from azurebox.node import load_image
 from scenarios.harness.node import BINARY, RUN_DIR, Node
 from scenarios.harness.pods import Pod, on_nodes, servers
-from scenarios.harness.product import QUICK, Product
+from scenarios.harness.product import CONTROLLERS, DAEMON_SET, NAMESPACE, QUICK, ROLLOUT_S, Product
 from scenarios.harness.runtime import accepted, collect, sandboxes
 from scenarios.harness.stream import Flow, unbroken
 
 Version: TypeAlias = Literal["last", "newest"]
 
 KEPT = "/opt/cni/bin/azure-cni-of-"
+GROWN = 40
+"""More pods than the sixteen addresses that a node holds at rest."""
+AT_REST = 16
 MOST_FRESH = 20
 RIGHT_AGAIN_S = 240.0
 
@@ -48,9 +51,9 @@ class Versions:
         self._product, self._last = product, last
         self.images = {"newest": product.image, "last": f"{last.repository}:{last.tag}"}
 
-    def upgrade(self, to: Version) -> None:
+    def upgrade(self, to: Version, **values: object) -> None:
         """Run helm upgrade, which returns once the API server has everything."""
-        self._product.helm_upgrade(QUICK, of=self._last if to == "last" else None)
+        self._product.helm_upgrade({**QUICK, **values}, of=self._last if to == "last" else None)
 
     def install(self, version: Version) -> None:
         """Have all of it be of one version, and nothing of another."""
@@ -160,6 +163,43 @@ def test_upgrade_and_rollback_under_load(
         figure(f"to the {version} version, nothing lost, {fresh} new pods started: {'; '.join(report)}")
 
 
+def test_agents_of_before_with_controllers_of_now(
+    box: Box, versions: Versions, running: Running, product: Product, nodes: list[Node]
+) -> None:
+    """As in an upgrade, until the DaemonSet has come to a node; with the newest definitions."""
+    versions.install("last")
+    with unbroken(box, *running.flows):
+        versions.upgrade("newest", **{"agent.updateStrategy.type": "OnDelete"})
+        box.kubectl("rollout", "status", "-n", NAMESPACE, CONTROLLERS, f"--timeout={ROLLOUT_S}s")
+        box.wait_for(
+            lambda: versions.running("controller") == {"newest"}, ROLLOUT_S, "the controllers of before to be gone"
+        )
+        product.leader()
+        assert versions.running("agent") == {"last"}
+        _grows_and_shrinks(box, nodes[1], running)
+        assert versions.running("agent") == {"last"}
+
+
+def test_agents_of_now_with_controllers_of_before(
+    box: Box, versions: Versions, running: Running, product: Product, nodes: list[Node]
+) -> None:
+    """As in an upgrade that is stuck at its controllers."""
+    versions.install("last")
+    with unbroken(box, *running.flows):
+        box.kubectl("rollout", "pause", "-n", NAMESPACE, CONTROLLERS)
+        try:
+            versions.upgrade("newest")
+            box.kubectl("rollout", "status", "-n", NAMESPACE, DAEMON_SET, f"--timeout={ROLLOUT_S}s")
+            box.wait_for(lambda: versions.running("agent") == {"newest"}, ROLLOUT_S, "the agents of before to be gone")
+            assert versions.running("controller") == {"last"}
+            _grows_and_shrinks(box, nodes[1], running)
+            assert versions.running("controller") == {"last"}
+        finally:
+            box.kubectl("rollout", "resume", "-n", NAMESPACE, CONTROLLERS)
+        product.await_ready()
+    assert versions.running("controller") == {"newest"}
+
+
 @contextmanager
 def _fresh_pods(box: Box, product: Product, node: Node, change: Callable[[], object]) -> Iterator[int]:
     """Pods are asked for before, while and after all is replaced, and others end meanwhile; how many there are then."""
@@ -178,6 +218,16 @@ def _fresh_pods(box: Box, product: Product, node: Node, change: Callable[[], obj
         fresh.ready(asked)
         ending.ready(0)
         yield asked
+
+
+def _grows_and_shrinks(box: Box, node: Node, running: Running) -> None:
+    """More pods than the node has addresses for, which takes grants; then its pool, and what it is granted, shrink."""
+    with servers(box, "grown", node=node.name) as grown:
+        grown.settle(GROWN)
+        node.agrees(assigned=GROWN + running.on(node))
+    box.wait_for(lambda: len(node.on_nic()) == AT_REST, RIGHT_AGAIN_S, f"the pool of {node.name} to shrink")
+    box.wait_for(lambda: node.shown()["GRANTED"] == str(AT_REST), RIGHT_AGAIN_S, f"the grant of {node.name} to follow")
+    node.agrees(assigned=running.on(node))
 
 
 def _records(node: Node) -> list[str]:
