@@ -120,7 +120,8 @@ async def test_a_kernel_without_alternative_names_leaves_nothing(
         change(self, *(replace(one, kind=250) if one.kind == unknown else one for one in requests))
 
     monkeypatch.setattr(Netlink, "change", old)
-    with pytest.raises(DatapathError, match=f"name {NAME} {machine.spec(A).host_ifname}, too"):
+    said = rf"{NAME} the alternative name {machine.spec(A).host_ifname} \(linkNames: calico needs Linux 5\.5 or later\)"
+    with pytest.raises(DatapathError, match=said):
         await calico.attach(a_spec(machine, A))
     assert named(machine.node) == {}
 

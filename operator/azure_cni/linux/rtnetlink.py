@@ -45,10 +45,10 @@ def create_offered(host: Interface, peer: Interface) -> NetlinkRequest:
 
 
 def add_alias(name: str, index: int, alias: str) -> NetlinkRequest:
-    """Give a link an alternative name, by which the kernel finds it as well. Linux 5.5 and later."""
-    body = rt.IFINFO.pack(0, 0, index, 0, 0)
-    body += attribute(rt.IFLA_PROP_LIST | _NESTED, attribute(rt.IFLA_ALT_IFNAME, alias.encode() + b"\0"))
-    return NetlinkRequest(f"name {name} {alias}, too", rt.RTM_NEWLINKPROP, rt.CREATE_NEW, body)
+    """Give a link an alternative name, by which the kernel finds it as well."""
+    what = f"give {name} the alternative name {alias} (linkNames: calico needs Linux 5.5 or later)"
+    names = attribute(rt.IFLA_PROP_LIST | _NESTED, attribute(rt.IFLA_ALT_IFNAME, alias.encode() + b"\0"))
+    return NetlinkRequest(what, rt.RTM_NEWLINKPROP, rt.CREATE_NEW, rt.IFINFO.pack(0, 0, index, 0, 0) + names)
 
 
 def set_down(name: str, index: int, *, group: int) -> NetlinkRequest:
