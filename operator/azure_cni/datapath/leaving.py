@@ -10,7 +10,7 @@ address, wherever it goes, and the subnet's NAT gateway, routes and security gro
 - what pods ask the wireserver's DNS and, where that is allowed, the metadata service: both answer a VM's primary
   address alone, so it takes the node's;
 - answers on connections that came in there and were led on to a pod: NodePorts, load balancers, hostPorts. An answer
-  is routed while it still has the pod's address, so the connection has to say where it came from: by the bit NODE_MARK
+  is routed while it still has the pod's address, so the connection must carry where it came from: by the bit NODE_MARK
   of its mark, which every packet of it gets as well, for the policy rules and the reverse path filter to ask.
 Whatever else should leave there with a pod's address takes the node's: Azure would drop it.
 """

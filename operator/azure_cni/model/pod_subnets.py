@@ -47,7 +47,7 @@ def subnet_id(text: object) -> SubnetID | None:
 def read_rules(written: object) -> tuple[PodSubnetRule, ...]:
     """The chart's `pool.subnets`. ValueError says what is wrong with it."""
     if not isinstance(written, list):
-        raise ValueError(f"it is no list but {legible(str(written))}")  # noqa: TRY004 - a value, whatever its type
+        raise ValueError(f"it must be a list, and is {legible(str(written))}")  # noqa: TRY004 - a value, whatever its type
     return tuple(map(_rule, written))
 
 

@@ -63,7 +63,7 @@ class AzureReader:
         """Etags from before that, and the boot times at which they were replaced."""
 
     async def identify(self) -> bool:
-        """Once, and again when the NIC shows another primary address, or the pool shall be on another NIC.
+        """Once, and again when the NIC shows another primary address, or the pool is to move to another NIC.
 
         VNet and kernel are looked at again then, too. Where nobody knows on which NIC pods are, it is the primary one
         if that has an address of theirs; else the kernel stays as it is.
