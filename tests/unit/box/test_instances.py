@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from azurebox import lifecycle
+from azurebox import lifecycle, release
 from azurebox.client import Box
 from azurebox.cloud import Cloud
 from azurebox.facts import instance_name, instance_number, nic_name, node_name, vm_id
@@ -120,6 +121,6 @@ def test_a_node_more_is_one_of_the_kind_that_is_asked_for(
     monkeypatch.setattr(lifecycle, "require_up", lambda: None)
     monkeypatch.setattr(lifecycle, "up", up)
     monkeypatch.setattr("azurebox.client.load_image", lambda *_: None)
-    monkeypatch.setattr("azurebox.client.image.build_project", lambda: type("Built", (), {"archive": None}))
+    monkeypatch.setattr(release, "installed_image", lambda: Path("image.tar"))
     assert Known().add_node(instance=instance) == there[-1]
     assert ups == [asked]

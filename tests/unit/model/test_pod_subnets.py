@@ -36,7 +36,7 @@ def test_without_a_rule_for_it_a_node_has_its_primary_nic() -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ({}, "it is no list"),
+        ({}, "it must be a list"),
         (["web"], "is not {nodeLabels"),
         ([{"subnet": WEB, "labels": {}}], "is not {nodeLabels"),
         ([{"subnet": "web"}], "subnet web is not the resource ID of a subnet"),
