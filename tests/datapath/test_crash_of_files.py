@@ -4,6 +4,7 @@ the new, is read, and the same work done once more makes it whole.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -274,3 +275,29 @@ def test_the_binarys_record_of_a_del_is_whole_or_absent(
         work.do(place)
         judge(place, True)
     print(f"recorded DEL by the binary: {len(whole.points)} system calls, {len(whole.points)} kills")
+
+
+def test_a_descriptor_that_is_collected_meanwhile_does_not_hide_the_listener(tmp_path: Path) -> None:
+    """What earlier tests left in cycles is freed at any time: the listener's number must be the one that was said."""
+
+    class Left:
+        def __init__(self) -> None:
+            self.descriptor, self.itself = os.open("/dev/null", os.O_RDONLY), self
+
+        def __del__(self) -> None:
+            os.close(self.descriptor)
+
+    before = gc.get_threshold()
+    gc.collect()
+    gc.disable()
+    try:
+        left, kept = [Left(), Left()], os.open("/dev/null", os.O_RDONLY)
+        left.clear()
+        gc.set_threshold(40)
+        gc.enable()
+        child = Child(lambda: (tmp_path / "done").write_text(""), tmp_path / "log")
+        assert child.wait() == 0
+        os.close(kept)
+    finally:
+        gc.enable()
+        gc.set_threshold(*before)
