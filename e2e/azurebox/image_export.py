@@ -64,7 +64,7 @@ def twice(*, at: int) -> None:
 
 
 def copy_sources(target: Path, *, age_s: float) -> None:
-    """The files of this work tree that git knows, with times so many seconds ago."""
+    """Copy the files of this work tree that git knows, and date them `age_s` seconds back."""
     listed = capture(["git", "-C", str(REPOSITORY), "ls-files", "-z"], what="list the sources")
     for name in filter(None, listed.split("\0")):
         if (REPOSITORY / name).is_file():

@@ -14,9 +14,9 @@ import pytest
 from azurebox.client import Box
 from azurebox.facts import REPOSITORY, instance_number
 from scenarios.harness.cloud import documented_actions
-from scenarios.harness.meeting import await_meetings
+from scenarios.harness.meeting import await_meetings, await_return
 from scenarios.harness.node import AT_REST, Node
-from scenarios.harness.pods import NAMESPACE, PORT, Pod, ask, servers
+from scenarios.harness.pods import PORT, Pod, ask, servers
 from scenarios.harness.product import QUICK, Product
 from scenarios.harness.stream import Flow, unbroken
 
@@ -88,23 +88,7 @@ def test_pods_of_an_instance_do_not_notice_that_its_agent_restarts(
 
 def test_pods_come_back_when_an_instance_reboots(box: Box, instance: Node, peer: Pod) -> None:
     with servers(box, "few", node=instance.name, replicas=FEW) as few:
-        before, held = {pod.uid for pod in few.pods()}, instance.on_nic()
-        wires = instance.links()
-        box.reboot(instance.name)
-
-        def back() -> list[Pod] | None:
-            """All have new wires, and Kubernetes shows the addresses by which the node knows them."""
-            pods, now = few.pods(), instance.links()
-            known = {slot.pod: slot.address for slot in instance.slots() if slot.pod}
-            shown = {f"{NAMESPACE}/{pod.name}": pod.address for pod in pods if pod.ready}
-            return pods if shown == known and len(shown) == len(now) == FEW and not now & wires else None
-
-        pods = box.wait_for(back, GROWN_S, "the pods to be wired again")
-        assert {pod.uid for pod in pods} == before
-        assert instance.on_nic() == held
-        for pod in pods:
-            await_meetings(box, peer, f"{pod.address}:{PORT}", servers=[pod], seen={peer.address})
-        instance.agrees(assigned=FEW)
+        await_return(box, instance, few, peer, count=FEW, within_s=GROWN_S)
 
 
 def test_an_instance_keeps_its_addresses_until_the_value_lets_them_go(

@@ -10,9 +10,9 @@ import pytest
 from azurebox.client import Box
 from azurebox.fabric.topology import INTERNET_HOST, ONPREM, PEER
 from scenarios.harness.balancing import join, load_balancer, nat_gateway, public_ip
-from scenarios.harness.meeting import await_meetings
+from scenarios.harness.meeting import await_return
 from scenarios.harness.node import AT_REST, Node
-from scenarios.harness.pods import NAMESPACE, PORT, Pod, ask, on_nodes, servers
+from scenarios.harness.pods import PORT, Pod, ask, on_nodes, servers
 from scenarios.harness.product import Product
 from scenarios.harness.services import Service, service
 from scenarios.harness.stream import Flow, unbroken
@@ -158,20 +158,4 @@ def test_pods_do_not_notice_that_the_agent_restarts_and_keep_their_nic(
 
 def test_pods_come_back_when_the_node_reboots(box: Box, pod_nic: Node, peer: Pod) -> None:
     with servers(box, "few", node=pod_nic.name, replicas=FEW) as few:
-        before, held = {pod.uid for pod in few.pods()}, pod_nic.on_nic()
-        wires = pod_nic.links()
-        box.reboot(pod_nic.name)
-
-        def back() -> list[Pod] | None:
-            """All have new wires, and Kubernetes shows the addresses by which the node knows them."""
-            pods, now = few.pods(), pod_nic.links()
-            known = {slot.pod: slot.address for slot in pod_nic.slots() if slot.pod}
-            shown = {f"{NAMESPACE}/{pod.name}": pod.address for pod in pods if pod.ready}
-            return pods if shown == known and len(shown) == len(now) == FEW and not now & wires else None
-
-        pods = box.wait_for(back, MOVED_S, "the pods to be wired again")
-        assert {pod.uid for pod in pods} == before
-        assert pod_nic.on_nic() == held
-        for pod in pods:
-            await_meetings(box, peer, f"{pod.address}:{PORT}", servers=[pod], seen={peer.address})
-        pod_nic.agrees(assigned=FEW)
+        await_return(box, pod_nic, few, peer, count=FEW, within_s=MOVED_S)

@@ -10,7 +10,8 @@ from azurebox.client import Box
 from azurebox.fabric.topology import Place
 from azurebox.machine import NETNS
 from azurebox.steps import StepError, capture
-from scenarios.harness.pods import INSIDE, NAMESPACE, Pod
+from scenarios.harness.node import Node
+from scenarios.harness.pods import INSIDE, NAMESPACE, PORT, Pod, Workload
 
 Asker = Pod | Place
 """Who calls: a pod, or a host beyond the VMs."""
@@ -62,6 +63,29 @@ def await_meetings(
         return True
 
     box.wait_for(met, PROGRAMMED_S, f"{caller.name} to meet who it should at {target}")
+
+
+def await_return(box: Box, node: Node, workload: Workload, caller: Pod, *, count: int, within_s: float) -> None:
+    """Reboot a node: its `count` pods, and no others, come back with new wires, and answer a caller by their addresses.
+
+    What its NIC held, it holds still.
+    """
+    before, held, wires = {pod.uid for pod in workload.pods()}, node.on_nic(), node.links()
+    box.reboot(node.name)
+
+    def back() -> list[Pod] | None:
+        """All have new wires, and Kubernetes shows the addresses by which the node knows them."""
+        pods, now = workload.pods(), node.links()
+        known = {slot.pod: slot.address for slot in node.slots() if slot.pod}
+        shown = {f"{NAMESPACE}/{pod.name}": pod.address for pod in pods if pod.ready}
+        return pods if shown == known and len(shown) == len(now) == count and not now & wires else None
+
+    pods = box.wait_for(back, within_s, "the pods to be wired again")
+    assert {pod.uid for pod in pods} == before
+    assert node.on_nic() == held
+    for pod in pods:
+        await_meetings(box, caller, f"{pod.address}:{PORT}", servers=[pod], seen={caller.address})
+    node.agrees(assigned=count)
 
 
 def await_answer(box: Box, caller: Asker, target: str) -> None:

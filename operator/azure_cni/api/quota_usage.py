@@ -33,7 +33,7 @@ class SubnetUse:
     near_since_s: float | None = None
     """Since when most of it is used (since 1970); None while it is not (`ipam.near_limit`)."""
     without_block: int = 0
-    """On how many nodes pods wait for a block of addresses, while so many are free: but scattered."""
+    """Nodes whose pods wait for a block although as many addresses are free: they are scattered."""
 
     @property
     def is_full(self) -> bool:

@@ -145,7 +145,7 @@ def next_step(
     most = min(policy.maximum, view.most(size=size))
     # What pods wait for comes before what they lost, and that before what is kept ready.
     wanted = max(min(wanted, most, needed), min(wanted, most - losses.due - losses.resting))
-    # While others give theirs back for pods that wait, no block is taken for spare addresses.
+    # While other nodes give addresses back for pods that wait, this one takes no block to keep in reserve.
     room = most if recall is None else min(most, max(wanted, needed + size - 1))
     wanted = in_blocks(wanted, held=held, most=room, size=size)
     with_lost = min(max(wanted, held) + losses.due, most)

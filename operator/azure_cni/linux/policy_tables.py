@@ -1,4 +1,4 @@
-"""Policy rules of ours and the default routes of the tables that they lead to: compared, added, removed.
+"""azure-cni's policy rules and the default routes of their tables: compared with what should be, added, removed.
 
 The kernel itself is the memory of what an earlier agent added: preferences and tables are nobody else's. Rules and
 routes are marked as the kernel's own, so that systemd-networkd leaves them when it (re)starts (see `rules`).

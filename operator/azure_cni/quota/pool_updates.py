@@ -47,7 +47,7 @@ class PoolUpdate:
 
 
 def in_order(updates: Iterable[PoolUpdate]) -> list[PoolUpdate]:
-    """First what is urgent, then what nodes are asked to give back, then who waits: these hear something ever again."""
+    """Urgent ones first, then wishes to give back. Then nodes with waiting pods, which have news in every round."""
     return sorted(
         updates, key=lambda update: (not update.urgent, "recall" not in update.status, not update.node.waiting)
     )

@@ -1,7 +1,7 @@
 """A configuration that holds several addresses: each serves a pod, and it leaves the NIC with all of them."""
 
 import asyncio
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
@@ -21,6 +21,16 @@ def with_block(**more: Any) -> FakeNic:
     nic = FakeNic(**more)
     nic.elsewhere_add(str(BLOCK[0]), name=OURS, size=BLOCK.num_addresses)
     return nic
+
+
+async def four_pods_that_lose_theirs(node: SimulatedNode) -> list[IPv4Address]:
+    """Another tool takes off the NIC what they have: these addresses, in their order."""
+    had = [(await node.add(f"p{number}")).addresses[0] for number in range(4)]
+    node.demand.begin_list()
+    node.demand.replace([pod_body(f"p{number}") for number in range(4)])
+    await node.until(lambda: node.counts.free >= 8)
+    node.nic.elsewhere_forget()
+    return had
 
 
 async def test_each_of_its_addresses_serves_a_pod_and_counts():
@@ -116,11 +126,7 @@ class TestPool:
 
     async def test_what_another_tool_removed_comes_back_as_the_same_block(self):
         async with SimulatedNode(policy=OF_BLOCKS).running() as node:
-            had = [(await node.add(f"p{number}")).addresses[0] for number in range(4)]
-            node.demand.begin_list()
-            node.demand.replace([pod_body(f"p{number}") for number in range(4)])
-            await node.until(lambda: node.counts.free >= 8)
-            node.nic.elsewhere_forget()
+            had = await four_pods_that_lose_theirs(node)
             await node.until(lambda: ("repaired", "lost_address") in node.observer.recorded, within_s=700)
             await node.until(lambda: set(had) <= node.nic.addresses and not node.counts.missing)
             (config,) = [one for one in node.nic.configs if had[0] in one.addresses]
@@ -128,11 +134,7 @@ class TestPool:
 
     async def test_of_a_block_that_another_has_a_part_of_pods_get_theirs_back(self):
         async with SimulatedNode(policy=OF_BLOCKS).running() as node:
-            had = [(await node.add(f"p{number}")).addresses[0] for number in range(4)]
-            node.demand.begin_list()
-            node.demand.replace([pod_body(f"p{number}") for number in range(4)])
-            await node.until(lambda: node.counts.free >= 8)
-            node.nic.elsewhere_forget()
+            had = await four_pods_that_lose_theirs(node)
             node.nic.taken[had[-1] + 1] = "another node"
             await node.until(lambda: ("repaired", "lost_address") in node.observer.recorded, within_s=700)
             await node.until(lambda: set(had) <= node.nic.addresses and not node.counts.missing)
