@@ -15,7 +15,7 @@ from scenarios.harness.cloud import TROUBLES
 from scenarios.harness.node import BINARY, CONFLIST, RUN_DIR
 from scenarios.harness.product import LEASE, NAMESPACE
 from scenarios.harness.stage import Stage
-from soak.health import whole
+from soak.health import RECORDS, whole
 from soak.plan import Kind
 
 API_SERVER = "azbox-cp-kube-apiserver"
@@ -251,7 +251,7 @@ def _run_full(stage: Stage) -> Iterator[None]:
 
 def _no_records(stage: Stage) -> bool:
     """All is right, and every recorded DEL was carried out."""
-    left = stage.node.run("find", f"{RUN_DIR}/released", "-name", "*.json").split()
+    left = stage.node.run("sh", "-c", RECORDS.format(run=RUN_DIR)).split()
     if left:
         raise StepError("recorded DELs are not carried out", output="\n".join(left))
     return whole(stage)

@@ -23,6 +23,8 @@ echo namespaces $(ls /run/netns | wc -l)
 echo records $(find {run}/released -type f 2>/dev/null | wc -l)
 echo files $(find {run} -maxdepth 1 | wc -l)
 """
+RECORDS = "test ! -d {run}/released || find {run}/released -name '*.json'"
+"""Recorded DELs. The first makes the directory: where each was carried out at once, there is none."""
 MEASURE = """
 for pid in {pids}; do
   [ -e /proc/$pid/stat ] || continue

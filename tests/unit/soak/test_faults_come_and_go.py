@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -23,6 +25,7 @@ from scenarios.harness.cloud import Cloud, documented_actions
 from scenarios.harness.node import Counts, Slot
 from scenarios.harness.stage import Stage
 from soak.faults import FAULTS
+from soak.health import RECORDS
 
 NODE = "azbox-vm1"
 NIC = f"{NODE}-nic"
@@ -185,3 +188,16 @@ def test_a_fault_goes_also_when_the_run_is_interrupted(world: World, name: str) 
         raise KeyboardInterrupt
     assert world.trouble() == before
     assert sum(one.startswith("stop ") for one in world.done) == sum(one.startswith("start ") for one in world.done)
+
+
+def test_a_node_that_never_recorded_a_del_has_no_records(tmp_path: Path) -> None:
+    command = RECORDS.format(run=tmp_path)
+    assert _output(command) == ""
+    (tmp_path / "released").mkdir()
+    assert _output(command) == ""
+    (tmp_path / "released" / "one.json").write_text("{}")
+    assert _output(command).split() == [f"{tmp_path}/released/one.json"]
+
+
+def _output(command: str) -> str:
+    return subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True).stdout
