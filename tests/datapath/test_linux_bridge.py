@@ -34,6 +34,7 @@ DAMAGE = {
     "learning": "bridge link set dev {host} learning on",
     "flooding": "bridge link set dev {host} bcast_flood on",
     "no hairpin": "bridge link set dev {host} hairpin off",
+    "reserved frames past the guards": "ip link set {host} type bridge_slave group_fwd_mask 0",
     "bridge gone": "ip link delete azure0",
 }
 

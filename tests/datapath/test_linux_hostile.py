@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -20,12 +21,13 @@ from azure_cni.errors import DatapathError
 from azure_cni.linux import rules
 from datapath.namespaces import IN_EACH_MODE, PATIENCE_S, Namespace
 from datapath.node_site import IMDS, INTERNET, PRIMARY, TABLE, WIRESERVER, A, B, Site
+from datapath.packets import ETH_P_IP, checksum, packet
 from datapath.watched_node import listen
 
 pytestmark = IN_EACH_MODE
 
 NODE = IPv4Address(PRIMARY)
-ETH_P_ARP = 0x0806
+ETH_P_ARP, ETH_P_IPV6 = 0x0806, 0x86DD
 
 
 async def pods_of(site: Site) -> tuple[Namespace, Namespace]:
@@ -102,6 +104,43 @@ async def test_a_pod_cannot_fill_the_nodes_neighbour_table(site: Site) -> None:
             ask(raw, (site.machine.gateway_mac(A), spec.pod_mac), sender=struct.pack("!I", 0x0A140000 + number))
     assert len(site.node.show("-4", "neigh", "show", "nud", "all")) <= before + 1
     assert site.seen(other, INTERNET) == PRIMARY
+
+
+async def test_no_frame_of_a_pod_passes_the_guards_by_the_mac_that_it_is_for(site: Site) -> None:
+    """A bridge hands frames for the MACs that are reserved for bridges to the port that they came in by."""
+    for name in ("all", "default"):
+        site.node.sysctl(f"net/ipv4/conf/{name}/rp_filter", "0")
+    one, _ = await pods_of(site)
+    before = len(site.node.show("-4", "neigh", "show", "nud", "all"))
+    datagram = struct.pack("!HHHH", 53, 5353, 14, 0) + b"not me"
+    own = bytes.fromhex(site.machine.spec(A).pod_mac.replace(":", ""))
+    request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + own + bytes([10, 20, 0, 1]) + bytes(6)
+    with site.node.socket(socket.SOCK_DGRAM) as server, one.socket(socket.SOCK_RAW, family=socket.AF_PACKET) as raw:
+        server.bind((PRIMARY, 5353))
+        raw.bind(("eth0", 0))
+        for last in range(16):
+            to = bytes.fromhex("0180c20000") + bytes([last]) + own
+            raw.send(to + struct.pack("!H", ETH_P_IP) + packet(B, PRIMARY, socket.IPPROTO_UDP, datagram))
+            raw.send(to + struct.pack("!H", ETH_P_ARP) + request + socket.inet_aton(PRIMARY))
+            raw.send(to + struct.pack("!H", ETH_P_IPV6) + router_advertisement())
+        with one.socket(socket.SOCK_DGRAM) as honest:
+            honest.sendto(b"me", (PRIMARY, 5353))
+        server.settimeout(0.3)  # they may come in any order
+        got = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                got.append(server.recv(100))
+    assert got == [b"me"]
+    assert site.node.show("-6", "route", "show", "default") == []
+    assert len(site.node.show("-4", "neigh", "show", "nud", "all")) <= before + 1
+
+
+def router_advertisement() -> bytes:
+    """Of somebody on the link who says that all IPv6 goes by them."""
+    ends = socket.inet_pton(socket.AF_INET6, "fe80::1") + socket.inet_pton(socket.AF_INET6, "ff02::1")
+    said = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+    total = checksum(ends + struct.pack("!II", len(said), socket.IPPROTO_ICMPV6) + said)
+    return struct.pack("!IHBB", 6 << 28, len(said), socket.IPPROTO_ICMPV6, 255) + ends + said[:2] + total + said[4:]
 
 
 @pytest.mark.parametrize("target", [WIRESERVER, IMDS])

@@ -30,6 +30,11 @@ ports, and with it every lie by ARP. The bridge learns no MAC from what pods sen
 nothing to age. It floods nothing: a frame for a MAC that it does not know goes nowhere. The spanning tree protocol is
 off, because there is no second bridge and a port must not wait 30 s; multicast snooping too, for no multicast passes.
 
+**Every frame passes the guards.** A bridge hands frames for some reserved MACs (01:80:c2:00:00:0X: spanning tree, LLDP
+and others) to the port that they came in by, unfiltered: the node would take an IP packet or an ARP request in such a
+frame from the link itself, which the IP layer's guards do not know here. So each port is told to treat them as any
+other frame, and the guards drop them.
+
 **A port's link group is the pod's address.** The IP layer sees all pods behind one interface, and its lookup by source
 and interface, which distinguishes pods in the transparent mode, does not help here. The bridge family of
 nftables sees the port, and compares the port's group with the source address: a set that depends on the pool alone
@@ -48,7 +53,7 @@ from azure_cni.datapath.transparent import VethSpec, neighbours_of, pod_end, rou
 from azure_cni.datapath.uplink import BridgeSettings, Link
 from azure_cni.errors import DatapathError
 
-PORT = PortSettings(learning=False, floods=False, hairpin=True)
+PORT = PortSettings(learning=False, floods=False, hairpin=True, reserved=True)
 """Of every pod's port."""
 
 SETTINGS = BridgeSettings(stp=False, snooping=False)

@@ -51,12 +51,15 @@ class PortSettings:
     """What a bridge does at one of its ports.
 
     `learning`: it believes the source MACs of what comes in; `floods`: it sends there what it knows no port for
-    (unicast, multicast, broadcast); `hairpin`: it may send something back by the port that it came in by.
+    (unicast, multicast, broadcast); `hairpin`: it may send something back by the port that it came in by. `reserved`:
+    frames for the MACs that are reserved for bridges (01:80:c2:00:00:0X) go the way of all others; else they are
+    delivered to the port itself, and no filter of the bridge sees them.
     """
 
     learning: bool = True
     floods: bool = True
     hairpin: bool = False
+    reserved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

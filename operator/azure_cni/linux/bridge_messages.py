@@ -16,6 +16,9 @@ _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 4, 5
 _BR_STP_STATE, _BR_MCAST_SNOOPING = 5, 23
 _PORT_HAIRPIN, _PORT_LEARNING, _PORT_FLOOD, _PORT_MCAST_FLOOD, _PORT_BCAST_FLOOD = 4, 8, 9, 27, 30
 _PORT_FLOODS = (_PORT_FLOOD, _PORT_MCAST_FLOOD, _PORT_BCAST_FLOOD)
+_PORT_GROUP_FWD_MASK = 31
+_ALL_RESERVED = 0xFFFF & ~(1 << 1)
+"""Bit X of 01:80:c2:00:00:0X, but for 01 (PAUSE): the kernel drops those frames, and takes no order about them."""
 _NDA_MASTER = 9
 _NUD_NOARP, _NTF_MASTER = 0x40, 0x04  # a static entry that is not the bridge's own address; and it is the bridge's
 _SCOPE_NOWHERE = 255  # as the second, any scope is meant
@@ -48,6 +51,7 @@ def set_port(name: str, index: int, settings: PortSettings) -> NetlinkRequest:
     wanted = {_PORT_HAIRPIN: settings.hairpin, _PORT_LEARNING: settings.learning}
     wanted |= dict.fromkeys(_PORT_FLOODS, settings.floods)
     data = b"".join(attribute(kind, bytes([value])) for kind, value in wanted.items())
+    data += attribute(_PORT_GROUP_FWD_MASK, rt.U16.pack(_ALL_RESERVED if settings.reserved else 0))
     info = attribute(_IFLA_INFO_SLAVE_KIND, b"bridge\0") + attribute(_IFLA_INFO_SLAVE_DATA, data)
     body = rt.IFINFO.pack(0, 0, index, 0, 0) + attribute(rt.IFLA_LINKINFO, info)
     return NetlinkRequest(f"set the port {name}", rt.RTM_NEWLINK, 0, body)
@@ -120,6 +124,7 @@ def port_settings(info: dict[int, bytes]) -> PortSettings | None:
         learning=_is_on(data, _PORT_LEARNING),
         floods=any(_is_on(data, kind) for kind in _PORT_FLOODS),
         hairpin=_is_on(data, _PORT_HAIRPIN),
+        reserved=data.get(_PORT_GROUP_FWD_MASK) == rt.U16.pack(_ALL_RESERVED),
     )
 
 

@@ -39,7 +39,7 @@ IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
 NDMSG = struct.Struct("=BxxxiHBB")
-U32 = struct.Struct("=I")
+U16, U32 = struct.Struct("=H"), struct.Struct("=I")
 
 
 def text(octets: bytes) -> str:

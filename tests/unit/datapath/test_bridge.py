@@ -39,7 +39,7 @@ def test_the_nodes_end_is_a_port_whose_group_is_the_pods_address() -> None:
         mac=names.host_mac("c1", "eth0"),
         mtu=1500,
         group=0x0AF00007,
-        port=Port("azure0", POD_MAC, PortSettings(learning=False, floods=False, hairpin=True)),
+        port=Port("azure0", POD_MAC, PortSettings(learning=False, floods=False, hairpin=True, reserved=True)),
     )
     assert (bridge.name, bridge.mac, bridge.shared) == ("azure0", "02:61:7a:75:72:65", True)
     to_pod = IPv4Network(ADDRESS)
@@ -66,7 +66,8 @@ def test_a_sandbox_has_one_address(addresses: tuple[IPv4Address, ...]) -> None:
         {"port": None},
         {"port": Port("docker0", POD_MAC, PORT)},
         {"port": Port("azure0", "", PORT)},
-        {"port": Port("azure0", POD_MAC, PortSettings(learning=True, floods=False, hairpin=True))},
+        {"port": Port("azure0", POD_MAC, replace(PORT, learning=True))},
+        {"port": Port("azure0", POD_MAC, replace(PORT, reserved=False))},
         {"group": names.GROUP},
     ],
 )
