@@ -26,6 +26,13 @@ def packet(source: str, target: str, protocol: int, content: bytes) -> bytes:
     return head[:10] + checksum(head) + head[12:] + content
 
 
+def fragment(source: str, target: str, content: bytes, *, number: int, offset: int = 0, more: bool = False) -> bytes:
+    """A part of a UDP datagram; `offset` in bytes, of which eight are one to IP."""
+    head = packet(source, target, socket.IPPROTO_UDP, content)[:20]
+    head = head[:4] + struct.pack("!HH", number, more << 13 | offset // 8) + head[8:10] + bytes(2) + head[12:]
+    return head[:10] + checksum(head) + head[12:] + content
+
+
 def checksum(data: bytes) -> bytes:
     """The internet checksum (RFC 1071) of an even number of bytes."""
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import struct
 from ipaddress import IPv4Address
 
 import pytest
 
-from datapath.namespaces import IN_EACH_MODE, caller_of
+from datapath.namespaces import IN_EACH_MODE, Namespace, caller_of
 from datapath.node_site import INTERNET, PEER, PORT, PRIMARY, TABLE, UNUSED, A, B, Site, refusal
-from datapath.packets import ETH_P_IP, discover, reset, wire
+from datapath.packets import ETH_P_IP, discover, fragment, reset, wire
 
 pytestmark = IN_EACH_MODE
 
@@ -62,6 +63,28 @@ async def test_a_pod_cannot_speak_with_anothers_address(site: Site, borrowed: st
             honest.sendto(b"me", (PEER, PORT))
             data, (source, _) = receiver.recvfrom(16)
             assert (data, source) == (b"me", A)
+
+
+async def test_a_pod_adds_nothing_to_a_datagram_of_another(site: Site) -> None:
+    """The kernel puts fragments together by their addresses and number, whichever links they came in by."""
+    await site.machine.datapath.apply_node(TABLE)
+    liar, other = await site.machine.pod(A), await site.machine.pod(B)
+    first = struct.pack("!HHHH", 4711, PORT, 24, 0) + b"of B and"
+    with site.outside.socket(socket.SOCK_DGRAM) as receiver, liar.socket(socket.SOCK_DGRAM) as honest:
+        receiver.bind((PEER, PORT))
+        send(site, liar, A, fragment(B, PEER, b" of A   ", number=77, offset=16))
+        honest.sendto(b"me", (PEER, PORT))
+        assert receiver.recv(100) == b"me"
+        send(site, other, B, fragment(B, PEER, first, number=77, more=True))
+        send(site, other, B, fragment(B, PEER, b" of B   ", number=77, offset=16))
+        assert receiver.recv(100) == b"of B and of B   "
+
+
+def send(site: Site, pod: Namespace, address: str, data: bytes) -> None:
+    """By the link of the pod with this address, whatever the packet says."""
+    to = bytes.fromhex(site.machine.gateway_mac(address).replace(":", ""))
+    with pod.socket(socket.SOCK_DGRAM, family=socket.AF_PACKET) as raw:
+        raw.sendto(data, ("eth0", ETH_P_IP, 0, 0, to))
 
 
 async def test_an_address_without_a_pod_is_refused_at_once(site: Site) -> None:

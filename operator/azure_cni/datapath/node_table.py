@@ -8,8 +8,9 @@ come and go with pods that leave the VNet with their own address. The way of a p
 
     bridge prerouting    from_ports    where pods hang on a bridge: a pod's frame is for its gateway, and holds IPv4 (no
                                        ARP, which nobody needs) from the address of this port; all else is dropped
-    prerouting, raw      from_pods     a pod's packet is IPv4, from the address that is routed to its link, and not for
-                                       the node's loopback; all else is dropped, before conntrack remembers anything
+    prerouting           from_pods     a pod's packet is IPv4, from the address that is routed to its link, and not for
+                                       the node's loopback; all else is dropped, before conntrack remembers anything,
+                                       and before the kernel puts fragments together
     forward              guard         the wireserver but for its DNS, the metadata service unless allowed, link-local
                                        addresses beyond the node: refused, and for pods and for callers from elsewhere
                                        alike, because a Service may lead there
@@ -58,6 +59,10 @@ BRIDGE_TABLE = f"table bridge {TABLE}"
 """Where pods hang on a bridge, as nft names it."""
 
 LINK_LOCAL = IPv4Network("169.254.0.0/16")  # RFC 3927: no router forwards it; IMDS is the one address beyond the node
+
+_BEFORE_REASSEMBLY = "raw - 150"
+"""Conntrack has fragments put together at raw - 100, by their addresses and number, whichever links they came in by: a
+fragment with another pod's address would become a part of that pod's datagram, which is then looked at as a whole."""
 
 _GUARDED = IPv4Network("168.0.0.0/7")
 """The smallest network with all that the guard is about: one comparison sends all other packets past its rules."""
@@ -192,7 +197,7 @@ def _from_pods(pods: PodLinks) -> str:
     return _block(
         f"chain {FROM_PODS}",
         [
-            "type filter hook prerouting priority raw; policy accept;",
+            f"type filter hook prerouting priority {_BEFORE_REASSEMBLY}; policy accept;",
             f"{pods.came_in_otherwise()} accept",
             'meta nfproto ipv6 counter drop comment "pods have no IPv6 address"',
             # The kernel's lookup lets these pass, to broadcast and multicast: a DHCP server on the node would answer.
