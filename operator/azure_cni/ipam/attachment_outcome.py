@@ -131,22 +131,12 @@ def _on_nic(
     refusal_of: Callable[[AttachedResource], CloudError | None],
     taken: Collection[AttachedResource],
 ) -> Outcome:
-    config = _with_address(view, address)
+    config = None if view is None or address is None else view.with_address(address)
     missing = sorted(asked.resources - (config.attached if config is not None else frozenset()))
     if not missing:
         return Outcome(ATTACHED, f"{few([str(resource) for resource in sorted(asked.resources)])} attached", done=True)
-    if isinstance(config, IPConfiguration) and not config.attachable:
-        message = (
-            "the pod's node is an instance of a Uniform scale set, where azure-cni attaches nothing to addresses: run "
-            "the pod on a node that is a VM of its own, or in a Flexible scale set"
-        )
-        return Outcome(IMPOSSIBLE, message, problem=True)
-    if config is not None and not is_for_attachments(config):
-        message = (
-            f"others made the ipConfiguration of {address}, or attached something to it, and azure-cni attaches "
-            "nothing there: delete the pod to give it another address"
-        )
-        return Outcome(IMPOSSIBLE, message, problem=True)
+    if config is not None and (why := _never(config, address)):
+        return Outcome(IMPOSSIBLE, why, problem=True)
     for resource in missing:
         if resource in taken:
             message = f"another pod of this node has the {resource}: it is attached when that pod has ended"
@@ -156,11 +146,24 @@ def _on_nic(
     return Outcome(PENDING, f"{few([str(resource) for resource in missing])} not attached yet")
 
 
-def _with_address(view: NicView | None, address: Address | None) -> IPConfiguration | ExcludedConfiguration | None:
-    """What the NIC shows of the pod's address."""
-    if view is None or address is None:
-        return None
-    return next((config for config in view.all_secondaries if config.address == address), None)
+def _never(config: IPConfiguration | ExcludedConfiguration, address: Address | None) -> str:
+    """Why nothing is ever attached to this address of the ipConfiguration; "" where something may be."""
+    if isinstance(config, IPConfiguration) and not config.attachable:
+        return (
+            "the pod's node is an instance of a Uniform scale set, where azure-cni attaches nothing to addresses: run "
+            "the pod on a node that is a VM of its own, or in a Flexible scale set"
+        )
+    if isinstance(config, IPConfiguration) and config.size > 1:
+        return (
+            f"{address} is in a block of {config.size} addresses, and azure-cni attaches nothing to blocks: run the "
+            "pod on a node whose NodeIPPool has none (spec.blocks: 0)"
+        )
+    if is_for_attachments(config):
+        return ""
+    return (
+        f"others made the ipConfiguration of {address}, or attached something to it, and azure-cni attaches nothing "
+        "there: delete the pod to give it another address"
+    )
 
 
 def _refused(resource: AttachedResource, error: CloudError) -> Outcome:

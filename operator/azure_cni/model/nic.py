@@ -249,6 +249,10 @@ class NicView:
         """Those for pods, then those for no pod."""
         return (*self.secondaries, *self.excluded)
 
+    def with_address(self, address: Address) -> IPConfiguration | ExcludedConfiguration | None:
+        """The secondary that has it, alone or in a block; None where none does."""
+        return next((config for config in self.all_secondaries if address in config.addresses), None)
+
     @property
     def held_for_others(self) -> int:
         """Addresses that azure-cni added, and no pod gets because of what is attached to them. Whoever attached it, the

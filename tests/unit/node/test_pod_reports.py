@@ -250,6 +250,20 @@ async def test_an_address_that_others_made_is_named() -> None:
         assert "others made the ipConfiguration of 10.240.0.9" in problems(one)["AttachmentImpossible"]
 
 
+async def test_an_address_of_a_block_is_named() -> None:
+    """The first one of it, by which the NIC shows the block, and another."""
+    async with node(policy=Policy(blocks=28)).running() as one:
+        await one.until(lambda: one.counts.free > 1)
+        addresses = {name: (await one.add(name)).addresses[0] for name in ("web", "second")}
+        for name in addresses:
+            show(one, name, **{POOLS: WEB.id})
+        await one.until(lambda: len(one.pod_conditions.written) == len(addresses))
+        await asyncio.sleep(10.0)
+        assert [said(one, name) for name in addresses] == [(False, "AttachmentImpossible")] * 2
+        words = {one.pod_conditions.written[name].message.partition(",")[0] for name in addresses}
+        assert words == {f"{address} is in a block of 16 addresses" for address in addresses.values()}
+
+
 class InstanceNic(FakeNic):
     """The NIC of an instance of a Uniform scale set, as far as attachments go."""
 

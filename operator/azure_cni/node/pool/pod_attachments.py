@@ -176,12 +176,12 @@ class PodAttachments:
         allowed = allowed_in(pod.namespace, self._core.settings.attachable)
         asked = pod.annotations.resources
         given = (wanted.get(address) if address is not None else None) or NONE
-        config = next((ConfigName(it.name) for it in view.all_secondaries if it.address == address), None)
+        config = view.with_address(address) if address is not None else None
         return outcome(
             Asked(pod.namespace, asked, allowed, pod.annotations.faults),
             address,
             view,
-            refusal_of=lambda resource: self._refusals.refusal_of(resource, config),
+            refusal_of=lambda it: self._refusals.refusal_of(it, None if config is None else ConfigName(config.name)),
             taken=(asked & allowed) - given if address is not None else NONE,
             barred=bool(self._barring),
             written=not self._core.settings.nic_read_only,
