@@ -34,6 +34,7 @@ class Egress(StrEnum):
 
 INVALID: Final = "EgressInvalid"
 NOT_ALLOWED: Final = "EgressNotAllowed"
+HOST_NETWORK: Final = "EgressHostNetwork"
 """Reasons of the events on pods whose annotation has no effect."""
 
 
@@ -86,3 +87,15 @@ def choose(*, pod: str, namespace: str, name: str, allowed: EgressNamespaces) ->
             f"{name} to the value podNetworking.egress.namespaces of the chart azure-cni",
         )
     return EgressChoice(Egress.POD)
+
+
+def on_node_network(*, pod: str) -> EgressChoice:
+    """What a pod gets that is on its node's network; `pod` is the value of its own annotation."""
+    if pod != Egress.POD:
+        return choose(pod=pod, namespace="", name="", allowed=EgressNamespaces())
+    return EgressChoice(
+        Egress.NODE,
+        HOST_NETWORK,
+        f'the annotation {EGRESS} of the pod is "pod", but it is on its node\'s network (hostNetwork: true) and has no '
+        "address of its own: what it sends out of the VNet has the node's; remove hostNetwork or the annotation",
+    )

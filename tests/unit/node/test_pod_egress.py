@@ -226,6 +226,20 @@ async def test_a_wrong_annotation_is_an_event_and_the_pod_runs(
         assert address not in node.datapath.own_egress
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"), [("pod", ["EgressHostNetwork"]), ("yes", ["EgressInvalid"]), ("node", []), (None, [])]
+)
+async def test_a_pod_on_the_nodes_network_is_told_that_its_annotation_has_no_effect(
+    value: str | None, reason: list[str]
+) -> None:
+    async with SimulatedNode(**ALLOWED).running() as node:
+        body = asking("p", value)
+        node.node.pod_seen({**body, "spec": {**body["spec"], "hostNetwork": True}})
+        node.node.namespace_seen(namespace("pod"))
+        await asyncio.sleep(5)
+        assert [it.reason for it in node.events.published if it.regarding["kind"] == "Pod"] == reason
+
+
 async def test_a_kernel_that_refuses_is_asked_again() -> None:
     async with SimulatedNode(**ALLOWED).running() as node:
         address = await added(node, "p", None)

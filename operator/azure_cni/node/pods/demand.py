@@ -73,8 +73,8 @@ class Pod:
 
 
 def pod_of(body: Mapping[str, Any]) -> Pod | None:
-    """What of a Pod object matters here; None for pods that have ended, and for those on the node's network that ask
-    for nothing.
+    """What of a Pod object matters here; None for pods that have ended, and for those on the node's network whose
+    annotations ask for nothing.
     """
     metadata, spec, status = metadata_of(body), spec_of(body), status_of(body)
     namespace, name, uid = (text(metadata.get(key)) for key in ("namespace", "name", "uid"))
@@ -95,7 +95,7 @@ def pod_of(body: Mapping[str, Any]) -> Pod | None:
         ending=ending,
         on_node_network=on_node_network,
     )
-    return pod if pod.asks or not on_node_network else None
+    return pod if pod.asks or pod.egress or not on_node_network else None
 
 
 def _uids(pod: Pod) -> tuple[str, ...]:
@@ -178,7 +178,7 @@ class Demand:
 
     @property
     def asking_in_vain(self) -> Collection[Pod]:
-        """Pods on the node's network that ask for something to be attached to their address."""
+        """Pods on the node's network whose annotations ask for what only an address of their own can have."""
         return tuple(self._on_node_network.values())
 
     def pod_of(self, holder: Holder) -> Pod | None:

@@ -21,7 +21,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from azure_cni.api.egress import EGRESS, LONGEST, Egress, EgressChoice, EgressNamespaces, choose
+from azure_cni.api.egress import EGRESS, LONGEST, Egress, EgressChoice, EgressNamespaces, choose, on_node_network
 from azure_cni.api.reading import mapping, metadata_of, text
 from azure_cni.errors import AzureCniError
 from azure_cni.ipam.address_state import Holder, Slot
@@ -127,7 +127,8 @@ class PodEgress:
             self._stored.commit(Change(put=tuple(replace(slot, own_egress=not own) for slot in slots)))
             log.info("egress of a pod changed", extra={"pod": str(holder), "own_address": not own})
         await self._settle(())
-        await self._report(choices)
+        in_vain = [(pod, on_node_network(pod=pod.egress)) for pod in self._demand.asking_in_vain]
+        await self._report([*choices, *in_vain])
 
     def _choice(self, pod: Pod) -> EgressChoice | None:
         """What the pod gets; None while that is its namespace's to say, which has not been seen yet."""

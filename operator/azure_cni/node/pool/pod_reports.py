@@ -82,7 +82,8 @@ class PodReports:
 
     async def report(self) -> None:
         """One look at all pods."""
-        concerned, in_vain = [pod for pod in self._core.demand.pods if pod.asks], self._core.demand.asking_in_vain
+        demand = self._core.demand
+        concerned, in_vain = ([pod for pod in pods if pod.asks] for pods in (demand.pods, demand.asking_in_vain))
         uids = {pod.uid for pod in (*concerned, *in_vain)}
         self._events = {uid: said for uid, said in self._events.items() if uid in uids}
         self._conditions = {uid: said for uid, said in self._conditions.items() if uid in uids}
