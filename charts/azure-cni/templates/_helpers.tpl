@@ -91,6 +91,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- include "azure-cni.validate.directories" . -}}
 {{- include "azure-cni.validate.ports" . -}}
 {{- include "azure-cni.validate.environment" . -}}
+{{- include "azure-cni.validate.lists" . -}}
 {{- if eq .Values.nicWriter "controller" -}}
 {{- if not .Values.controller.enabled -}}
 {{- fail "nicWriter is controller, which needs controller.enabled" -}}
@@ -298,6 +299,23 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- fail (printf "%s: %s is there twice, and only one could count" $where $name) -}}
 {{- end -}}
 {{- $_ := set $seen (join " " .) true -}}
+{{- end -}}
+{{- end -}}
+
+{{- /*
+Lists reach a process as one variable each, and Linux starts none with a variable of more than 128 KiB, its name
+included (MAX_ARG_STRLEN): every agent would end before it begins.
+*/ -}}
+{{- define "azure-cni.validate.lists" -}}
+{{- $longest := 130000 -}}
+{{- $lists := dict "podNetworking.allowed" (toJson .Values.podNetworking.allowed) "pool.subnets" (toJson .Values.pool.subnets) -}}
+{{- $_ := set $lists "cni.extraPlugins" (toJson .Values.cni.extraPlugins) -}}
+{{- $_ := set $lists "routablePrefixes" (join "," .Values.routablePrefixes) -}}
+{{- $_ := set $lists "podNetworking.egress.namespaces" (join "," .Values.podNetworking.egress.namespaces) -}}
+{{- range $name, $text := $lists -}}
+{{- if gt (len $text) $longest -}}
+{{- fail (printf "%s has %d characters as agents are given it, and Linux starts no process with more than %d of them: list less" $name (len $text) $longest) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

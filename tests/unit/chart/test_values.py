@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -124,11 +125,72 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("quota.limit=10,quota.reserved=11", "quota.reserved is 11 but cannot be more than quota.limit, which is 10"),
         ("agent.securityContext=privileged", "at '/agent/securityContext': got string, want object"),
         ("controller=null", "missing property 'controller'"),  # what an older version's reused values look like
+        # A key with nothing behind it.
+        ("scaleSets=null", "missing property 'scaleSets'"),
+        ("azure.caBundle=null", "at '/azure': missing property 'caBundle'"),
+        ("azure.attestation=null", "at '/azure': missing property 'attestation'"),
+        ("agent.securityContext=null", "at '/agent': missing property 'securityContext'"),
+        ("agent.podSecurityContext=null", "at '/agent': missing property 'podSecurityContext'"),
+        ("controller.securityContext=null", "at '/controller': missing property 'securityContext'"),
+        ("controller.podSecurityContext=null", "at '/controller': missing property 'podSecurityContext'"),
+        ("metrics.serviceMonitor=null", "at '/metrics': missing property 'serviceMonitor'"),
+        ("metrics.prometheusRule=null", "at '/metrics': missing property 'prometheusRule'"),
+        ("metrics.dashboard=null", "at '/metrics': missing property 'dashboard'"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place_and_the_rule(value: str, said: str):
     with pytest.raises(Refused, match=re.escape(said)):
         template(value)
+
+
+A_POOL = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/loadBalancers/lb/backendAddressPools/pool"
+
+
+def allowed(count: int) -> dict[str, Any]:
+    pools = [f"{A_POOL}{number:05}" for number in range(count)]
+    return {"podNetworking": {"allowed": [{"namespaces": ["shop"], "loadBalancerPools": pools}]}}
+
+
+def egress(count: int) -> dict[str, Any]:
+    return {"podNetworking": {"egress": {"namespaces": [f"{'n' * 58}{number:05}" for number in range(count)]}}}
+
+
+def prefixes(count: int) -> dict[str, Any]:
+    return {"routablePrefixes": [f"200.100.{100 + number // 100}.{100 + number % 100}/32" for number in range(count)]}
+
+
+def subnets(count: int) -> dict[str, Any]:
+    return {"pool": {"subnets": [{"subnet": f"{POD_SUBNET}{number:05}"} for number in range(count)]}}
+
+
+def plugins(count: int) -> dict[str, Any]:
+    switches = {f"net.ipv4.conf.all.{number:05}": "1" for number in range(count)}
+    return {"cni": {"extraPlugins": [{"type": "tuning", "sysctl": switches}]}}
+
+
+@pytest.mark.parametrize(
+    ("values", "most", "said"),
+    [
+        (allowed, 1_100, "podNetworking.allowed has "),
+        (egress, 2_000, "podNetworking.egress.namespaces has "),
+        (prefixes, 6_800, "routablePrefixes has "),
+        (subnets, 1_100, "pool.subnets has "),
+        (plugins, 4_000, "cni.extraPlugins has "),
+    ],
+)
+def test_a_list_with_which_linux_would_start_no_process_is_refused(
+    values: Callable[[int], dict[str, Any]], most: int, said: str
+):
+    """Linux takes 128 KiB of one variable, its name and the end included (MAX_ARG_STRLEN)."""
+    (container,) = next(
+        it["spec"]["template"]["spec"]["containers"]
+        for it in yaml.safe_load_all(template(file=json.dumps(values(most))))
+        if it and it["kind"] == "DaemonSet"
+    )
+    longest = max(len(f"{it['name']}={it.get('value', '')}".encode()) + 1 for it in container["env"])
+    assert 100_000 < longest <= 128 * 1024
+    with pytest.raises(Refused, match=rf"{said}\d+ characters as agents are given it"):
+        template(file=json.dumps(values(most * 4 // 3)))
 
 
 @pytest.mark.parametrize("name", ["metrics.port", "controller.metricsPort"])
