@@ -8,7 +8,7 @@ from pathlib import Path
 
 from azurebox import image, lifecycle
 from azurebox.controlplane import kubectl, people, people_environment
-from azurebox.facts import ATTESTATION_CA, AZURE_CA, REPOSITORY, RUN
+from azurebox.facts import AGNHOST, ATTESTATION_CA, AZURE_CA, REPOSITORY, RUN
 from azurebox.node import load_image
 from azurebox.steps import StepError, say, step, wait_for
 
@@ -55,7 +55,7 @@ def install(arguments: Sequence[str]) -> None:
         helm(
             "upgrade", "--install", NAME, str(CHART), f"--namespace={NAMESPACE}", f"--values={VALUES}",
             f"--set-string=image.repository={repository}", f"--set-string=image.tag={tag}",
-            f"--set=mode={mode()}", *arguments,
+            f"--set-string=helmTest.image={AGNHOST}", f"--set=mode={mode()}", *arguments,
         )  # fmt: skip
     with step("agents ready, nodes ready"):
         wait_for(nodes_ready, timeout_s=READY_TIMEOUT_S, what="the nodes to be ready", explain=agents_tell)

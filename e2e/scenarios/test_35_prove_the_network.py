@@ -1,6 +1,7 @@
 """`azure-cni test` on the box: it proves a network that works, finds one that does not, and leaves nothing behind."""
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 
-from azurebox import clusterdns
+from azurebox import clusterdns, release
 from azurebox.client import Box
 from azurebox.controlplane import command_line, people_environment
 from azurebox.fabric.topology import INTERNET_HOST
@@ -93,6 +95,22 @@ def test_what_a_killed_one_left_is_removed_by_hand(box: Box) -> None:
     assert "another test runs there" in ask("test").printed
     assert ask("test", "--clean").code == 0
     gone(box)
+
+
+def test_helm_test_runs_it_in_a_pod_with_rights_that_are_gone_afterwards(box: Box) -> None:
+    said = box.helm("test", release.NAME, "-n", release.NAMESPACE, "--logs")
+    assert said.count("Phase:          Succeeded") == hooks_of(box)
+    assert re.search(r"^√ .* reaches a pod of node .* \[PodToPodAcrossNodes\]$", said, re.MULTILINE), said
+    assert re.search(r"^√ [0-9]+ good, 0 bad, in ", said, re.MULTILINE), said
+    kinds = "namespaces,serviceaccounts,roles,clusterroles,rolebindings,clusterrolebindings"
+    left = box.kubectl("get", kinds, "-A", "-o", "name")
+    assert [one for one in left.split() if one.endswith("azure-cni-test-network")] == []
+
+
+def hooks_of(box: Box) -> int:
+    """How many objects helm makes for its test."""
+    hooks = box.helm("get", "hooks", release.NAME, "-n", release.NAMESPACE)
+    return sum(one is not None for one in yaml.safe_load_all(hooks))
 
 
 def pods(box: Box) -> list[Any]:

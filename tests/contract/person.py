@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
-from azure_cni.commands.access import KubernetesAccess
+from azure_cni.commands.access import ClusterAccess, KubernetesAccess
+from azure_cni.commands.pod_access import PodAccess
+from azure_cni.kube.client import KubeEndpoint
 from azurebox import tools
 from unit.chart.helm import REPOSITORY
 
@@ -65,3 +68,11 @@ def kubeconfig(
     path = directory / f"{uuid.uuid4().hex[:8]}.kubeconfig"
     path.write_text(yaml.safe_dump(document))
     return str(path)
+
+
+Way = Callable[[Path, str], ClusterAccess]
+"""To the cluster at a URL, with the token `secret`; in a directory there is room for its files."""
+WAYS: Final[dict[str, Way]] = {
+    "kubeconfig": lambda directory, url: KubernetesAccess(kubeconfig=kubeconfig(directory, url=url, token="secret")),
+    "pod": lambda _, url: PodAccess(KubeEndpoint(url, token="secret")),
+}

@@ -20,11 +20,12 @@ from azure_cni.api.introspection import NodeReport, encode_report
 from azure_cni.api.node_ip_pool import PAUSE_WRITER
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess, KubernetesAccess
+from azure_cni.commands.pod_access import PodAccess
 from azure_cni.diagnose.pauses import parse_pause, pause_patch, resume_patch
 from azure_cni.errors import ConfigInvalid, KubeDenied, KubeError, KubeNotFound, KubeUnreachable
-from azure_cni.kube.client import KubeClient
+from azure_cni.kube.client import KubeClient, KubeEndpoint
 from contract.kube_world import Place
-from contract.person import kubeconfig
+from contract.person import WAYS, Way, kubeconfig
 from contract.test_metrics_rights import account
 from fakes.cluster_access import FakeClusterAccess
 from fakes.serving import serve
@@ -40,23 +41,30 @@ def pod_body(name: str, mark: str) -> dict[str, object]:
     }
 
 
+@pytest.fixture(params=WAYS.values(), ids=WAYS.keys())
+def way(request: pytest.FixtureRequest) -> Way:
+    """Each way to a cluster."""
+    found: Way = request.param
+    return found
+
+
 @asynccontextmanager
 async def accesses(apiserver: Place, directory: Path, *bodies: dict[str, object]) -> AsyncIterator[list[ClusterAccess]]:
-    """The real one and the fake, over the same objects."""
+    """Each way to the real one, and the fake, over the same objects."""
     async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as admin:
         for body in bodies:
             await admin.create(PODS, body)
         config = kubeconfig(directory, url=endpoint.url, token=endpoint.token, ca_file=Path(str(endpoint.ca_file)))
         fake = FakeClusterAccess({"/api/v1/pods": list(bodies)}, namespace="mine")
-        yield [KubernetesAccess(kubeconfig=config), fake]
+        yield [KubernetesAccess(kubeconfig=config), PodAccess(endpoint), fake]
 
 
 async def test_objects_are_listed_by_label_and_read_by_name(apiserver: Place, tmp_path: Path):
     mark = uuid.uuid4().hex[:8]
     bodies = [pod_body(f"{mark}-{number}", mark) for number in range(3)] + [pod_body(f"{mark}-other", "other")]
-    async with accesses(apiserver, tmp_path, *bodies) as both:
-        for access in both:
-            assert access.namespace == "mine"
+    async with accesses(apiserver, tmp_path, *bodies) as all_ways:
+        assert [access.namespace for access in all_ways] == ["mine", "default", "mine"]
+        for access in all_ways:
             found = await asyncio.to_thread(access.list_objects, "/api/v1/pods", labelSelector=f"mark={mark}")
             assert sorted(one["metadata"]["name"] for one in found) == [f"{mark}-{number}" for number in range(3)]
             one = await asyncio.to_thread(access.read_object, f"{PODS}/{mark}-1")
@@ -67,9 +75,9 @@ async def test_objects_are_listed_by_label_and_read_by_name(apiserver: Place, tm
 
 async def test_a_long_list_comes_in_pages(apiserver: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     mark = uuid.uuid4().hex[:8]
-    monkeypatch.setattr("azure_cni.commands.access.PAGE_SIZE", 2)
-    async with accesses(apiserver, tmp_path, *(pod_body(f"{mark}-{n}", mark) for n in range(5))) as both:
-        for access in both:
+    monkeypatch.setattr("azure_cni.commands.http_access.PAGE_SIZE", 2)
+    async with accesses(apiserver, tmp_path, *(pod_body(f"{mark}-{n}", mark) for n in range(5))) as all_ways:
+        for access in all_ways:
             found = await asyncio.to_thread(access.list_objects, "/api/v1/pods", labelSelector=f"mark={mark}")
             assert len(found) == 5
 
@@ -84,7 +92,8 @@ async def test_events_are_selected_by_the_kind_of_their_object(apiserver: Place,
             bodies.append({"metadata": meta, "involvedObject": about, "reason": "Tried", "message": name})
             await admin.create("/api/v1/namespaces/default/events", bodies[-1])
         config = kubeconfig(tmp_path, url=endpoint.url, token=endpoint.token, ca_file=Path(str(endpoint.ca_file)))
-        for access in (KubernetesAccess(kubeconfig=config), FakeClusterAccess({"/api/v1/events": bodies})):
+        fake = FakeClusterAccess({"/api/v1/events": bodies})
+        for access in (KubernetesAccess(kubeconfig=config), PodAccess(endpoint), fake):
             found = await asyncio.to_thread(
                 access.list_objects, "/api/v1/events", fieldSelector="involvedObject.kind=NodeIPPool"
             )
@@ -93,8 +102,8 @@ async def test_events_are_selected_by_the_kind_of_their_object(apiserver: Place,
 
 async def test_logs_need_a_pod_and_a_right(apiserver: Place, tmp_path: Path):
     """No kubelet is here to have any: what a log looks like is in the test below."""
-    async with accesses(apiserver, tmp_path) as both:
-        for access in both:
+    async with accesses(apiserver, tmp_path) as all_ways:
+        for access in all_ways:
             with pytest.raises(KubeNotFound, match="not found"):
                 await asyncio.to_thread(access.read_text, f"{PODS}/no-such-pod/log", tailLines="3")
     async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as admin:
@@ -104,7 +113,7 @@ async def test_logs_need_a_pod_and_a_right(apiserver: Place, tmp_path: Path):
             await asyncio.to_thread(KubernetesAccess(kubeconfig=config).read_text, f"{PODS}/x/log")
 
 
-async def test_a_log_is_text_as_it_is(tmp_path: Path):
+async def test_a_log_is_text_as_it_is(way: Way, tmp_path: Path):
     asked: list[web.Request] = []
 
     async def log(request: web.Request) -> web.Response:
@@ -114,7 +123,7 @@ async def test_a_log_is_text_as_it_is(tmp_path: Path):
     app = web.Application()
     app.router.add_get(f"{PODS}/x/log", log)
     async with serve(app) as port:
-        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=f"http://127.0.0.1:{port}", token="secret"))
+        access = way(tmp_path, f"http://127.0.0.1:{port}")
         found = await asyncio.to_thread(access.read_text, f"{PODS}/x/log", tailLines="3", previous="true")
     assert found == '{"message": "first"}\nno JSON, \ufffd\n'
     assert dict(asked[0].query) == {"tailLines": "3", "previous": "true"}
@@ -186,8 +195,8 @@ async def test_the_command_as_a_process(apiserver: Place, tmp_path: Path):
     assert json.loads(done.stdout)["verdict"] == "no pod, node or pool of this cluster has 10.99.99.99"
 
 
-def test_a_cluster_that_is_not_there(tmp_path: Path):
-    access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url="http://127.0.0.1:9", token="x"))
+def test_a_cluster_that_is_not_there(way: Way, tmp_path: Path):
+    access = way(tmp_path, "http://127.0.0.1:9")
     with pytest.raises(KubeUnreachable, match=r"http://127\.0\.0\.1:9 does not answer"):
         access.read_object("/api/v1/nodes/x")
 
@@ -238,22 +247,51 @@ async def a_kubelet(*, output: bytes, status: dict[str, object] | None) -> Async
         yield f"http://127.0.0.1:{port}", asked
 
 
-async def test_an_agent_is_asked_by_exec(tmp_path: Path):
+async def test_a_pod_sees_its_token_as_the_kubelet_renews_it_and_says_when_there_is_none(tmp_path: Path):
+    asked: list[str] = []
+
+    async def version(request: web.Request) -> web.Response:
+        asked.append(request.headers["Authorization"])
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/version", version)
+    token = tmp_path / "token"
+    async with serve(app) as port:
+        access = PodAccess(KubeEndpoint(f"http://127.0.0.1:{port}", token_file=token))
+        for words in ("first\n", "second"):
+            token.write_text(words)
+            await asyncio.to_thread(access.read_object, "/version")
+        token.unlink()
+        with pytest.raises(KubeDenied, match=r"cannot read the service account's token .*/token: .*automount"):
+            await asyncio.to_thread(access.read_object, "/version")
+    assert asked == ["Bearer first", "Bearer second"]
+
+
+async def test_who_may_not_run_commands_in_pods_learns_which_right_that_takes(apiserver: Place, tmp_path: Path):
+    async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as admin:
+        stranger = KubeEndpoint(endpoint.url, token=await account(admin), ca_file=endpoint.ca_file)
+        with pytest.raises(KubeDenied, match=r"refused it with 403 .*; it needs get and create of pods/exec there"):
+            await asyncio.to_thread(PodAccess(stranger).run_in_pod, "default", "x", ["true"])
+
+
+async def test_an_agent_is_asked_by_exec(way: Way, tmp_path: Path):
     report = encode_report(NodeReport(node="vm1", conflicts=["ü" * 40_000]))
     async with a_kubelet(output=report, status={"status": "Success"}) as (url, asked):
-        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=url, token="secret"))
-        command = ["azure-cni", "introspect", "/introspection/v1/node"]
+        access = way(tmp_path, url)
+        command = ["sh", "-c", "a; b & c + d\n%", "/introspection/v1/node"]
         assert await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", command) == report
     (request,) = asked
     assert request.headers["Authorization"] == "Bearer secret"
     assert request.query.getall("command") == command
+    assert ";" not in request.raw_path  # Go's servers drop what has one
     assert request.query["container"] == "agent"
 
 
-async def test_a_command_that_fails_in_the_pod_says_why(tmp_path: Path):
+async def test_a_command_that_fails_in_the_pod_says_why(way: Way, tmp_path: Path):
     failed = {"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": [{"message": "3"}]}}
     async with a_kubelet(output=b"", status=failed) as (url, _):
-        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=url, token="secret"))
+        access = way(tmp_path, url)
         with pytest.raises(KubeError, match="cannot ask the agent"):
             await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni", "introspect"])
         with pytest.raises(KubeNotFound, match="pod kube-system/other"):
@@ -273,11 +311,11 @@ async def test_a_command_that_fails_in_the_pod_says_why(tmp_path: Path):
     ],
 )
 async def test_a_command_that_never_ran_or_was_cut_off_is_an_error_in_words(
-    tmp_path: Path, status: dict[str, object] | None, words: str
+    way: Way, tmp_path: Path, status: dict[str, object] | None, words: str
 ):
     """The container restarts, the runtime refuses, the node goes away: no exit status comes."""
     async with a_kubelet(output=b"{", status=status) as (url, _):
-        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=url, token="secret"))
+        access = way(tmp_path, url)
         with pytest.raises(KubeError, match=words):
             await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni", "introspect"])
 

@@ -12,9 +12,10 @@ import pytest
 from aiohttp import web
 
 from azure_cni.commands import access as access_module
-from azure_cni.commands.access import KubernetesAccess
+from azure_cni.commands import http_access, pod_access
+from azure_cni.commands.access import ClusterAccess
 from azure_cni.errors import KubeError, KubeUnreachable
-from contract.person import kubeconfig
+from contract.person import WAYS, Way, kubeconfig
 from fakes.serving import serve
 from fakes.waiting import PATIENCE_S
 from unit.kube.readers import grown_mib
@@ -39,7 +40,7 @@ async def without_end(write, piece: bytes, pause_s: float) -> None:
 
 
 @asynccontextmanager
-async def sending(tmp_path: Path, piece: bytes, pause_s: float) -> AsyncIterator[KubernetesAccess]:
+async def sending(way: Way, tmp_path: Path, piece: bytes, pause_s: float) -> AsyncIterator[ClusterAccess]:
     """A kubelet whose logs and commands have no end."""
 
     async def log(request: web.Request) -> web.StreamResponse:
@@ -58,44 +59,60 @@ async def sending(tmp_path: Path, piece: bytes, pause_s: float) -> AsyncIterator
     app.router.add_get(LOG, log)
     app.router.add_get(EXEC, run)
     async with serve(app) as port:
-        yield KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=f"http://127.0.0.1:{port}", token="secret"))
+        yield way(tmp_path, f"http://127.0.0.1:{port}")
 
 
-async def test_a_log_without_end_is_read_up_to_a_limit(tmp_path: Path):
-    async with sending(tmp_path, PIECE, 0) as access:
+def in_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Answers have this long."""
+    monkeypatch.setattr(http_access, "READ_S", seconds)
+    for module in (access_module, pod_access):
+        monkeypatch.setattr(module, "EXEC_S", seconds)
+
+
+@pytest.fixture(params=WAYS.values(), ids=WAYS.keys())
+def way(request: pytest.FixtureRequest) -> Way:
+    """Each way to a cluster."""
+    found: Way = request.param
+    return found
+
+
+async def test_a_log_without_end_is_read_up_to_a_limit(way: Way, tmp_path: Path):
+    async with sending(way, tmp_path, PIECE, 0) as access:
         with pytest.raises(KubeUnreachable, match=r"/log: the answer has more than \d+ KiB"):
             await asyncio.to_thread(access.read_text, LOG, tailLines="3")
 
 
-async def test_a_command_that_prints_without_end_is_read_up_to_a_limit(tmp_path: Path):
-    async with sending(tmp_path, PIECE, 0) as access:
+async def test_a_command_that_prints_without_end_is_read_up_to_a_limit(way: Way, tmp_path: Path):
+    async with sending(way, tmp_path, PIECE, 0) as access:
         with pytest.raises(KubeUnreachable, match=r"kube-system/agent: the answer has more than \d+ KiB"):
             await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni"])
 
 
-async def test_a_log_that_comes_byte_by_byte_is_read_up_to_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(access_module, "READ_S", 1.0)
-    async with sending(tmp_path, b"x", 0.05) as access:
+async def test_a_log_that_comes_byte_by_byte_is_read_up_to_a_time(
+    way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    in_time(monkeypatch, 1.0)
+    async with sending(way, tmp_path, b"x", 0.05) as access:
         with pytest.raises(KubeUnreachable, match="/log: it did not end within 1 s"):
             await asyncio.to_thread(access.read_text, LOG)
 
 
 @pytest.mark.parametrize("pause_s", [0.05, 3600.0])
 async def test_a_command_that_prints_byte_by_byte_or_nothing_is_read_up_to_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause_s: float
+    way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause_s: float
 ):
-    monkeypatch.setattr(access_module, "EXEC_S", 1.0)
-    async with sending(tmp_path, b"x", pause_s) as access:
+    in_time(monkeypatch, 1.0)
+    async with sending(way, tmp_path, b"x", pause_s) as access:
         with pytest.raises(KubeUnreachable, match="kube-system/agent: it did not end within 1 s"):
             await asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni"])
 
 
 @pytest.mark.parametrize("pause_s", [0.05, 3600.0], ids=["byte by byte", "never"])
 async def test_a_handshake_that_comes_byte_by_byte_or_never_is_waited_for_up_to_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause_s: float
+    way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause_s: float
 ):
     """The node answers it: through the API server, which passes on what comes."""
-    monkeypatch.setattr(access_module, "EXEC_S", 1.0)
+    in_time(monkeypatch, 1.0)
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async def write(piece: bytes) -> None:
@@ -108,7 +125,7 @@ async def test_a_handshake_that_comes_byte_by_byte_or_never_is_waited_for_up_to_
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=f"http://127.0.0.1:{port}", token="secret"))
+        access = way(tmp_path, f"http://127.0.0.1:{port}")
         command = asyncio.to_thread(access.run_in_pod, "kube-system", "agent", ["azure-cni"])
         words = "in pod kube-system/agent: the API server did not connect to it within 1 s"
         with pytest.raises(KubeUnreachable, match=words):
@@ -118,14 +135,14 @@ async def test_a_handshake_that_comes_byte_by_byte_or_never_is_waited_for_up_to_
 @pytest.mark.parametrize(
     "body", [b"<html>please log in</html>", b'{"message": "no"}', b'{"items": [{]}', b'{"items": [1']
 )
-async def test_what_is_no_list_is_no_empty_list(tmp_path: Path, body: bytes):
+async def test_what_is_no_list_is_no_empty_list(way: Way, tmp_path: Path, body: bytes):
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=body)
 
     app = web.Application()
     app.router.add_get("/api/v1/pods", answer)
     async with serve(app) as port:
-        access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=f"http://127.0.0.1:{port}", token="secret"))
+        access = way(tmp_path, f"http://127.0.0.1:{port}")
         with pytest.raises(KubeError, match="cannot read /api/v1/pods"):
             await asyncio.to_thread(access.list_objects, "/api/v1/pods")
 

@@ -9,17 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from azure_cni.commands import reads
 from azure_cni.commands.access import KubernetesAccess
 from azure_cni.commands.lab_keeper import NAMESPACES, LabKeeper
+from azure_cni.commands.network_run import DNS
+from azure_cni.commands.pod_access import PodAccess
 from azure_cni.diagnose.evidence import NodeFacts
 from azure_cni.diagnose.network_lab import RUN
 from azure_cni.errors import KubeConflict, KubeDenied, KubeNotFound
-from azure_cni.kube.client import KubeClient
+from azure_cni.kube.client import KubeClient, KubeEndpoint
 from contract.kube_world import Place
 from contract.person import kubeconfig
 from contract.test_metrics_rights import ACCOUNTS, RBAC
 from fakes.cluster_access import FakeClusterAccess
 from unit.chart.helm import of_kind
+from unit.chart.test_helm_test import NETWORK, of_the_network_test
 
 NODES = (NodeFacts("vm1", ready=True), NodeFacts("vm2", ready=True))
 
@@ -98,3 +102,52 @@ async def test_the_charts_role_is_enough_in_a_namespace_that_was_prepared(apiser
         assert "deletionTimestamp" not in there["metadata"]
         with pytest.raises(KubeDenied):
             await asyncio.to_thread(LabKeeper(access, "elsewhere", "r").make, NODES, image="none", until_s=soon())
+
+
+COLLECTIONS = {
+    "Namespace": NAMESPACES, "ServiceAccount": NAMESPACES, "ClusterRole": RBAC, "ClusterRoleBinding": RBAC,
+    "Role": f"{RBAC}/namespaces", "RoleBinding": f"{RBAC}/namespaces", "Pod": "",
+}  # fmt: skip
+
+
+async def install(admin: KubeClient) -> str:
+    """What helm makes before the second pod of `helm test`; the token of the pod."""
+    for body in of_the_network_test():
+        path = COLLECTIONS[body["kind"]]
+        if namespace := body["metadata"].get("namespace"):
+            path = f"{path}/{namespace}/{body['kind'].lower()}s"
+        elif path == RBAC:
+            path = f"{path}/{body['kind'].lower()}s"
+        if body["kind"] != "Pod":
+            await admin.create(path, body)
+    rules = of_kind("ClusterRole", name="azure-cni-test")
+    await admin.create(f"{RBAC}/clusterroles", {"metadata": {"name": "azure-cni-test"}, "rules": rules["rules"]})
+    made = await admin.create(f"{NAMESPACES}/kube-system/serviceaccounts/{NETWORK}/token", {"spec": {}})
+    return str(made["status"]["token"])
+
+
+async def test_the_rights_of_helm_test_are_enough_for_it_and_for_nothing_else(apiserver: Place) -> None:
+    async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as admin:
+        token = await install(admin)
+        access = PodAccess(KubeEndpoint(endpoint.url, token=token, ca_file=endpoint.ca_file))
+        evidence = await asyncio.to_thread(reads.read_cluster, access, pods=False)
+        assert all(map(evidence.knows, ("nodes", "pools", "agents")))
+        with pytest.raises(KubeNotFound):  # and not KubeDenied: whether there is DNS is known
+            await asyncio.to_thread(access.read_object, DNS)
+        await make_account(admin, NETWORK)
+        keeper = LabKeeper(access, NETWORK, "run1")
+        await asyncio.to_thread(keeper.make, NODES, image="none", until_s=soon())
+        assert await asyncio.to_thread(keeper.await_pods, until_s=0.0) == ({}, ["caller", "far", "near"])
+        assert await asyncio.to_thread(keeper.service_address)
+        await asyncio.to_thread(reads.read_pod, access, NETWORK, "caller")
+        assert await asyncio.to_thread(keeper.remove) == ""
+        for namespace in ("kube-system", "default"):
+            with pytest.raises(KubeDenied, match="pods/exec"):
+                await asyncio.to_thread(access.run_in_pod, namespace, "any", ["true"])
+            with pytest.raises(KubeDenied, match="cannot create"):
+                await asyncio.to_thread(access.create_object, f"{NAMESPACES}/{namespace}/pods", {"metadata": {}})
+            for kind in ("secrets", "configmaps", "services"):
+                with pytest.raises(KubeDenied):
+                    await asyncio.to_thread(access.list_objects, f"{NAMESPACES}/{namespace}/{kind}")
+        with pytest.raises(KubeDenied):
+            await asyncio.to_thread(access.create_object, NAMESPACES, {"metadata": {"name": "other"}})

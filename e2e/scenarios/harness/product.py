@@ -10,6 +10,7 @@ import yaml
 from azurebox import release
 from azurebox.client import Box
 from azurebox.earlier import Release
+from azurebox.facts import AGNHOST
 from scenarios.harness.node import Node
 
 NAMESPACE = release.NAMESPACE
@@ -34,7 +35,9 @@ class Product:
         self.mode = mode
         self.nic_writer = nic_writer
         image = json.loads(box.helm("get", "values", release.NAME, "-n", NAMESPACE, "-o", "json"))["image"]
-        self._image = {"image.repository": image["repository"], "image.tag": image["tag"]}
+        self._image = {
+            "image.repository": image["repository"], "image.tag": image["tag"], "helmTest.image": AGNHOST,
+        }  # fmt: skip
         self._values: Mapping[str, object] | None = None
 
     @property

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 
 import click
 
-from azure_cni.commands.access import SYSTEM_NAMESPACE, KubernetesAccess
+from azure_cni.commands.access import SYSTEM_NAMESPACE, ClusterAccess, KubernetesAccess, is_in_pod
 from azure_cni.commands.output import ExitCode, Form, one_line
 from azure_cni.errors import AzureCniError, RequestError
 
@@ -58,7 +60,7 @@ def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:
                 stream.reconfigure(errors="replace")  # a locale without the signs of tables
         try:
             offline = bool(own.get("files"))
-            access = None if offline else ctx.obj or KubernetesAccess(kubeconfig=kubeconfig, context=context)
+            access = None if offline else ctx.obj or open_access(kubeconfig, context)
             if access is not None:
                 access.system_namespace = system_namespace
             code = work(access=access, form=Form(form), **own)
@@ -71,6 +73,16 @@ def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:
         ctx.exit(code)
 
     return functools.update_wrapper(run, work)
+
+
+def open_access(kubeconfig: str | None, context: str | None) -> ClusterAccess:
+    """A kubeconfig's cluster; in a pod of the project's image its own. ConfigInvalid where there is none."""
+    if kubeconfig is None and context is None and is_in_pod() and find_spec("kubernetes") is None:
+        from azure_cni.commands.pod_access import PodAccess
+        from azure_cni.kube.client import KubeEndpoint
+
+        return PodAccess(KubeEndpoint.in_cluster(os.environ))
+    return KubernetesAccess(kubeconfig=kubeconfig, context=context)
 
 
 def namespace_flags(work: F) -> F:

@@ -1,7 +1,7 @@
 """What commands print: tables for people, JSON and YAML for programs, and exit codes that scripts can rely on.
 
 Colours and progress appear on a terminal only, and not where NO_COLOR is set. Off a terminal no line is broken, so that
-`grep` finds whole ones.
+`grep` finds whole ones. The project's image has no rich: what needs no table is printed there as plain lines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 import msgspec
@@ -110,8 +111,23 @@ def one_line(words: str) -> str:
     return legible(line, longest=len(line))
 
 
+class PlainConsole:
+    """Standard output where rich is not installed."""
+
+    def print(self, *objects: object, **how: object) -> None:
+        """A line. `how` it looks makes no difference."""
+        del how
+        click.echo(" ".join(map(str, objects)))
+
+
+def _is_plain() -> bool:
+    return find_spec("rich") is None
+
+
 def console() -> Console:
     """Standard output."""
+    if _is_plain():
+        return cast("Console", PlainConsole())
     from rich.console import Console
 
     class Whole(Console):
@@ -141,11 +157,13 @@ def facts(rows: Sequence[tuple[str, str]]) -> RenderableType:
 
     Sentences are broken between words. A command is not: copied with a line end in it, half of it would run.
     """
+    left = [(name, value) for name, value in rows if value]
+    wide = max((len(name) for name, _ in left), default=0)
+    if _is_plain():
+        return "\n".join(f"{name.ljust(wide)}  {value}" for name, value in left)
     from rich.console import Group
     from rich.text import Text
 
-    left = [(name, value) for name, value in rows if value]
-    wide = max((len(name) for name, _ in left), default=0)
     parts: list[RenderableType] = []
     for commands, group in itertools.groupby(left, lambda row: bool(_TYPED.match(row[1]))):
         if commands:

@@ -14,7 +14,8 @@ from azure_cni.api.audit_reports import WRITES_PATH, AuditReport, UsageReport, W
 from azure_cni.api.introspection import NodeReport
 from azure_cni.api.reading import mapping, text
 from azure_cni.api.trace_reports import TraceReport
-from azure_cni.commands.access import ClusterAccess, Keep
+from azure_cni.commands.access import ClusterAccess
+from azure_cni.commands.http_access import Keep
 from azure_cni.commands.output import progress
 from azure_cni.diagnose import object_parsing
 from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts, defined_fields, parse_kube_proxy

@@ -12,6 +12,7 @@ from azure_cni.model.text import legible
 
 HANDSHAKE_PART: Final = " -+-+- "
 """Between status, headers and body of a refused handshake, in websocket-client's words."""
+EXEC_RIGHTS: Final = "; it needs get and create of pods/exec there"
 BROKEN: Final = 500
 LAST_STATUS: Final = 599
 
@@ -44,7 +45,7 @@ def refused_exec(what: str, words: str) -> KubeError:
     number = decimal(status.split(" ", 1)[0], most=LAST_STATUS)
     if not number:
         return KubeUnreachable(f"cannot {what}: {legible(words)}")
-    rights = "; it needs get and create of pods/exec there" if number in {401, 403} else ""
+    rights = EXEC_RIGHTS if number in {401, 403} else ""
     said = legible(text(document_of(body.encode()).get("message")))
     reason = f": {said}" if said else ""
     return refused(number, f"cannot {what}: the API server refused it with {legible(status.strip())}{reason}{rights}")

@@ -26,8 +26,8 @@ def test_there_are_rows():
 
 WHO = (
     "a pod", "a namespace's admin", "a viewer", "who took a node over", "who took the agent's container over",
-    "who has an agent's token", "who has the controller's token", "who has an identity of azure-cni in Azure",
-    "somebody on the VNet",
+    "who has an agent's token", "who has the controller's token", "who has the token of the pod of `helm test`",
+    "who has an identity of azure-cni in Azure", "somebody on the VNet",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from azure_cni.api.conditions import ProblemReport
 from azure_cni.api.introspection import FailureReport, NodeReport
-from azure_cni.commands.access import Keep
+from azure_cni.commands.http_access import Keep
 from azure_cni.commands.reads import PODS, POOLS, QUOTAS
 from azure_cni.errors import KubeNotFound, KubeUnreachable
 from fakes.cluster_access import FakeClusterAccess

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from azure_cni.commands import lab_keeper, network_run
+from azure_cni.commands import flags, lab_keeper, network_run, pod_access
 from azure_cni.commands.network_run import DNS
 from azure_cni.diagnose.network_checks import PROBE, parse_outcomes
 from azure_cni.diagnose.network_lab import MADE_BY, RUN, TEST
@@ -58,6 +59,40 @@ def test_a_network_that_works_is_proved_and_nothing_stays():
     done = run(LabCluster(), "test")
     assert "√ caller on node vm1 reaches a pod of node vm2, which sees 10.240.0.36 [PodToPodAcrossNodes]" in done.stdout
     assert "- no destination was named: --outbound URL [Outbound]" in done.stdout
+
+
+def test_in_the_image_which_has_no_library_for_tables_it_prints_plain_lines(monkeypatch: pytest.MonkeyPatch):
+    for absent in ("rich", "yaml", "kubernetes"):
+        monkeypatch.setitem(sys.modules, absent, None)
+
+    def cut(caller: str, url: str) -> tuple[int, str]:
+        return (28, "curl: (28) timed out 000") if "10.240.0.68" in url else network(caller, url)
+
+    done = run(LabCluster(network=cut), "test")
+    assert done.exit_code == 1, done.stdout
+    lines = done.stdout.splitlines()
+    assert "√ caller on node vm1 reaches a pod of node vm1, which sees 10.240.0.36 [PodToPod]" in lines
+    at = next(number for number, line in enumerate(lines) if line.endswith("[PodToPodAcrossNodes]"))
+    assert lines[at].startswith("× caller on node vm1 cannot reach a pod of node vm2")  # noqa: RUF001
+    assert lines[at + 1].strip().startswith("run it again with --keep")
+    assert lines[-1].startswith("×")  # noqa: RUF001
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_pod_of_the_image_asks_its_own_cluster_with_what_the_image_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, missing: bool
+):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "192.0.2.1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    chosen: list[str] = []
+    monkeypatch.setattr(flags, "KubernetesAccess", lambda **_: chosen.append("kubernetes"))
+    monkeypatch.setattr(pod_access, "PodAccess", lambda endpoint: chosen.append(endpoint.url))
+    if missing:
+        monkeypatch.setitem(sys.modules, "kubernetes", None)
+    flags.open_access(None, None)
+    flags.open_access("/some/file", None)
+    assert chosen == ["https://192.0.2.1:443" if missing else "kubernetes", "kubernetes"]
 
 
 def test_what_is_made_fits_pod_security_and_ends_by_itself():
