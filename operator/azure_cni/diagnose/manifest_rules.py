@@ -61,7 +61,8 @@ def _of_resource(
         return
     if not text(metadata_of(document).get("name")):
         yield ("metadata",), "it needs a name"
-    versions = {text(one.get("name")): one for one in mappings(spec_of(definitions.get(kind, {})).get("versions"))}
+    defined = mappings(spec_of(definitions.get(kind, {})).get("versions"))
+    versions = {text(one.get("name")): one for one in defined if one.get("served") is not False}
     if versions and version not in versions:
         yield ("apiVersion",), f'{kind} has no version "{legible(version)}": there is {", ".join(versions)}'
     elif versions:

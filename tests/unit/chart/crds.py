@@ -11,8 +11,8 @@ QUOTAS: dict[str, Any] = yaml.safe_load((CRDS / "azure-cni.io_vnetquotas.yaml").
 
 
 def version(crd: dict[str, Any]) -> dict[str, Any]:
-    """The one version."""
-    (found,) = crd["spec"]["versions"]
+    """The one that is served."""
+    (found,) = (one for one in crd["spec"]["versions"] if one["served"])
     return dict(found)
 
 

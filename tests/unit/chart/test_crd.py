@@ -38,6 +38,31 @@ def test_there_is_one_copy(crd: dict[str, Any]):
 
 
 @BOTH
+def test_both_versions_have_one_schema_and_one_is_served_and_stored(crd: dict[str, Any]):
+    """So that nothing is converted but the version's name (docs/releases.md)."""
+    alpha, beta = crd["spec"]["versions"]
+    assert crd["spec"].get("conversion", {"strategy": "None"}) == {"strategy": "None"}
+    assert [(one["name"], one["served"], one["storage"]) for one in (alpha, beta)] == [
+        ("v1alpha1", True, True), ("v1beta1", False, False),
+    ]  # fmt: skip
+    own = {"name", "served", "storage"}
+    assert {key: one for key, one in alpha.items() if key not in own} == {
+        key: one for key, one in beta.items() if key not in own
+    }
+
+
+@BOTH
+def test_the_other_version_is_stored_when_the_values_say_so_and_both_are_served(crd: dict[str, Any]):
+    name = crd["metadata"]["name"]
+    rendered = of_kind("CustomResourceDefinition", "crds.storedVersion=v1beta1", name=name)
+    assert [(one["name"], one["served"], one["storage"]) for one in rendered["spec"]["versions"]] == [
+        ("v1alpha1", True, False), ("v1beta1", True, True),
+    ]  # fmt: skip
+    for one, written in zip(rendered["spec"]["versions"], crd["spec"]["versions"], strict=True):
+        assert one["schema"] == written["schema"]
+
+
+@BOTH
 def test_uninstalling_keeps_it(crd: dict[str, Any]):
     assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
