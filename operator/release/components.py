@@ -1,7 +1,7 @@
 """What is in an image, a package or a file, read from what pins it or lists it there.
 
-Three kinds: packages of PyPI by a lock file, modules of Go by what the compiler left in a binary (`go version -m`), and
-packages of Debian by /var/lib/dpkg/status of an image.
+Four kinds: packages of PyPI by a lock file, modules of Go by what the compiler left in a binary (`go version -m`),
+packages of Debian by /var/lib/dpkg/status of an image, and images by the values of a chart.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from packaging.markers import Marker
@@ -85,6 +85,33 @@ def debian_packages(status: str) -> list[Component]:
             purl = f"pkg:deb/debian/{quote(name)}@{quote(version, safe='')}?arch={architecture}"
             found.append(Component(name, version, purl))
     return sorted(found)
+
+
+def chart_images(values: Mapping[str, Any], *, version: str) -> list[Component]:
+    """The images that the values of a chart name, once each. `version`: of the chart, which an empty tag means."""
+    return sorted(set(_images_in(values, version)))
+
+
+def _images_in(values: Mapping[str, Any], version: str) -> Iterator[Component]:
+    """As `{repository, tag, digest}`, or in one word under `image`."""
+    if "repository" in values:
+        yield _image(str(values["repository"]), str(values.get("tag") or version), str(values.get("digest") or ""))
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _images_in(value, version)
+        elif key == "image" and value:
+            name, _, digest = str(value).partition("@")
+            repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
+            yield _image(repository, tag, digest)
+
+
+def _image(repository: str, tag: str, digest: str) -> Component:
+    """As https://github.com/package-url/purl-spec has images: the digest is the version, the tag a qualifier."""
+    pinned = f"@{quote(digest, safe='')}" if digest else ""
+    where = f"repository_url={quote(repository, safe='/')}&tag={quote(tag)}"
+    return Component(
+        repository, digest or tag, f"pkg:oci/{quote(repository.rpartition('/')[2].lower())}{pinned}?{where}"
+    )
 
 
 def of_image(archive: Path) -> list[Component]:

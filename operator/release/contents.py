@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+
+import yaml
 
 from release import artifacts, components, provenance, sbom, sources
 from release.components import Component
@@ -41,9 +44,20 @@ def lists(source: Path, target: Path, at: int, version: str) -> None:
             [*components.python_packages(agent, python=here), *plugin],
         ),
     ):
-        subject = Component(f"{OWN}-{name}", version, f"{purl}@{version}")
-        (target / f"{name}.spdx.json").write_text(sbom.spdx(subject, parts, at=at))
-        (target / f"{name}.cdx.json").write_text(sbom.cyclonedx(subject, parts, at=at, kind=kind))
+        _write(target, name, Component(f"{OWN}-{name}", version, f"{purl}@{version}"), parts, at=at, kind=kind)
+
+
+def chart_lists(source: Path, target: Path, at: int, version: str) -> None:
+    """Which images the chart names, in both formats; it holds no package itself."""
+    values = yaml.safe_load((source / "charts" / OWN / "values.yaml").read_text())
+    subject = Component(f"{OWN}-chart", version, f"pkg:helm/{OWN}@{version}")
+    parts = components.chart_images(values, version=version)
+    _write(target, "chart", subject, parts, at=at, kind="application")
+
+
+def _write(target: Path, name: str, subject: Component, parts: Sequence[Component], *, at: int, kind: str) -> None:
+    (target / f"{name}.spdx.json").write_text(sbom.spdx(subject, parts, at=at))
+    (target / f"{name}.cdx.json").write_text(sbom.cyclonedx(subject, parts, at=at, kind=kind))
 
 
 def provenance_of(source: Path, target: Path, at: int, version: str) -> None:

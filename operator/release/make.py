@@ -154,6 +154,7 @@ def chosen(names: Sequence[str], source: Path, version: str, at: int, *, image: 
         "debian package": partial(artifacts.debian_package, source, at=at),
         "sources": partial(artifacts.archive, source, at=at, version=version),
         **({"image": partial(contents.image, source, at=at, version=version)} if image else {}),
+        "list of the chart's images": partial(contents.chart_lists, source, at=at, version=version),
         "lists of contents": partial(contents.lists, source, at=at, version=version),
         "notes": partial(notes, source, version=version),
         "provenance": partial(contents.provenance_of, source, at=at, version=version),

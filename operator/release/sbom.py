@@ -53,7 +53,7 @@ def cyclonedx(subject: Component, parts: Sequence[Component], *, at: int, kind: 
             "tools": {"components": [{"type": "application", "name": TOOL}]},
             "component": _cyclonedx_component(subject, kind) | {"licenses": [{"license": {"id": LICENCE}}]},
         },
-        "components": [_cyclonedx_component(part, "library") for part in parts],
+        "components": [_cyclonedx_component(part, _kind(part)) for part in parts],
         "dependencies": [
             {"ref": subject.purl, "dependsOn": [part.purl for part in parts]},
             *({"ref": part.purl} for part in parts),
@@ -86,6 +86,10 @@ def _cyclonedx_component(component: Component, kind: str) -> dict[str, Any]:
         "version": component.version,
         "purl": component.purl,
     }
+
+
+def _kind(part: Component) -> str:
+    return "container" if part.purl.startswith("pkg:oci/") else "library"
 
 
 def _related(one: str, how: str, other: str) -> dict[str, str]:

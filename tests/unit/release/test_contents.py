@@ -14,9 +14,10 @@ import pytest
 from packaging.markers import Marker
 
 from azurebox.facts import REPOSITORY
-from release import components, provenance, sbom
+from release import components, contents, provenance, sbom
 from release.components import Component
 from release.versions import ReleaseError
+from unit.chart.helm import render
 
 AT = 1_700_000_000
 SUBJECT = Component("azure-cni-image", "1.2.3", "pkg:oci/azure-cni@1.2.3")
@@ -178,3 +179,48 @@ def test_the_statement_names_each_file_the_commit_and_what_pins_the_rest():
     assert resolved[0] == {"name": "sources", "digest": {"gitCommit": "abc"}}
     assert [one["name"] for one in resolved[1:]] == list(provenance.LOCKS)
     assert all(re.fullmatch("[0-9a-f]{64}", one["digest"]["sha256"]) for one in resolved[1:])
+
+
+VALUES: dict[str, Any] = {
+    "image": {"repository": "azure-cni/azure-cni", "tag": "", "digest": ""},
+    "engine": {"image": {"repository": "registry.k8s.io/a/Engine", "tag": "v1", "digest": "sha256:ab"}},
+    "test": {"image": "localhost:5000/x/probe:2.53"},
+    "bare": {"image": "localhost:5000/x/other"},
+    "none": {"image": ""},
+}
+
+
+def test_of_a_charts_values_each_image_is_listed_with_its_tag_or_digest():
+    assert [(one.version, one.purl) for one in components.chart_images(VALUES, version="1.2.3")] == [
+        ("1.2.3", "pkg:oci/azure-cni?repository_url=azure-cni/azure-cni&tag=1.2.3"),
+        ("latest", "pkg:oci/other?repository_url=localhost%3A5000/x/other&tag=latest"),
+        ("2.53", "pkg:oci/probe?repository_url=localhost%3A5000/x/probe&tag=2.53"),
+        ("sha256:ab", "pkg:oci/engine@sha256%3Aab?repository_url=registry.k8s.io/a/Engine&tag=v1"),
+    ]
+
+
+def images_of(document: Any) -> set[str]:
+    """All that pods of a manifest run."""
+    found = {document["image"]} if isinstance(document, dict) and isinstance(document.get("image"), str) else set()
+    children = document.values() if isinstance(document, dict) else document if isinstance(document, list) else ()
+    return found.union(*map(images_of, children))
+
+
+def test_the_lists_of_the_chart_have_each_image_that_its_pods_run_and_no_other(tmp_path: Path):
+    contents.chart_lists(REPOSITORY, tmp_path, AT, "0.1.0")
+    spdx, cyclonedx = (json.loads((tmp_path / f"chart.{name}.json").read_text()) for name in ("spdx", "cdx"))
+    run = set().union(*(images_of(one) for one in render("networkPolicy.enabled=true")))
+    made_by_hand = {
+        argument.removeprefix("--image=")
+        for one in render()
+        if one["kind"] == "Pod"
+        for argument in one["spec"]["containers"][0].get("args", ())
+        if argument.startswith("--image=")
+    }
+    assert len(made_by_hand) == 1
+    wanted = run | made_by_hand
+    described, *listed = spdx["packages"]
+    assert described["name"] == "azure-cni-chart"
+    assert {f"{one['name']}:{one['versionInfo']}" for one in listed} == wanted
+    assert {f"{one['name']}:{one['version']}" for one in cyclonedx["components"]} == wanted
+    assert {one["type"] for one in cyclonedx["components"]} == {"container"}
