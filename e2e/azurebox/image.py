@@ -1,7 +1,8 @@
 """Images, without any registry: a Debian base of its own, what pods need, and the project's own image.
 
 mmdebstrap makes the base, buildah builds on it, docker archives carry the result into each node's containerd. All is
-kept in the cache. buildah runs in a mount namespace of its own, because its storage leaves mounts behind.
+kept in the cache. buildah runs in a mount namespace of its own, because its storage leaves mounts behind. Whatever
+builds has `image_lock`.
 
 Settings of this machine's package managers (PIP_*, GOPROXY, certificates) reach the build as build arguments, as far
 as the Dockerfile asks for them, and as mounts for the time of the build; none is ever in the image.
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from azurebox import tools
 from azurebox.facts import AGNHOST, CACHE, REPOSITORY
+from azurebox.image_lock import images_locked
 from azurebox.node import PAUSE_IMAGE
 from azurebox.steps import StepError, capture, run, step
 
@@ -71,6 +73,7 @@ def _bare_buildah(*args: str | os.PathLike[str]) -> list[str]:
     ]  # fmt: skip
 
 
+@images_locked()
 def ensure_bases() -> None:
     """Make the base images that Dockerfiles of the project build on, unless they are kept already."""
     archive = base_archive()
@@ -104,6 +107,7 @@ def go_reference() -> str:
     return f"{GO}:{base_archive().stem}-{version}"
 
 
+@images_locked()
 def ensure_pod_images() -> list[Path]:
     """The archives of the images that every node has (pause, test pods, cluster DNS), made unless kept."""
     busybox = Path(shutil.which("busybox") or "/bin/busybox")
@@ -132,6 +136,7 @@ def ensure_pod_images() -> list[Path]:
     return [pause, pods, ensure_program_image(COREDNS, tools.COREDNS, "coredns")]
 
 
+@images_locked()
 def ensure_program_image(name: str, module: tools.Module, program: str) -> Path:
     """The archive of an image that holds one program and nothing else, built and made unless kept."""
     tools.ensure_tools([module])
@@ -146,6 +151,7 @@ def ensure_program_image(name: str, module: tools.Module, program: str) -> Path:
     return archive
 
 
+@images_locked()
 def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfile") -> Image:
     """Build the project's image from its Dockerfile and return it; its tag is its content's.
 
@@ -180,6 +186,7 @@ def archive_of(tag: str) -> Path:
     return CACHE / f"azure-cni-{tag}.tar"
 
 
+@images_locked()
 def ensure_earlier(source: Path, key: str) -> tuple[str, Path]:
     """Name and archive of the image of the sources in `source`, an earlier state of the project; built unless kept.
 
@@ -209,6 +216,7 @@ def run_build(*arguments: str | os.PathLike[str]) -> None:
     )
 
 
+@images_locked()
 def export_project(repository: Path, target: Path, *, at: int) -> str:
     """Build the image of these sources as an OCI layout in a new directory, alike whenever and wherever; its digest.
 
