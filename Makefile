@@ -118,6 +118,7 @@ lint: $(READY) ## ruff, mypy, import-linter, deptry, gofmt, go vet, helm lint, a
 	$(BIN)/deptry operator/azure_cni
 	@unformatted="$$($(BOX) gofmt -l $(PLUGIN))"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	$(BOX) go -C $(PLUGIN) vet ./...
+	GOOS=windows $(BOX) go -C $(PLUGIN) vet ./...
 	@for target in linux/amd64 linux/arm64 windows/amd64; do \
 		echo "go build $$target"; \
 		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(BOX) go -C $(PLUGIN) build -o /dev/null .; \

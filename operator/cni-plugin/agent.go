@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -25,6 +24,12 @@ const (
 
 	maxReply = 1 << 20 // bytes; a result is about one thousand
 )
+
+// connection is one to the agent, over whatever this system has for that.
+type connection interface {
+	io.ReadWriteCloser
+	SetDeadline(time.Time) error
+}
 
 // verb is one operation of the agent: its name in the path of the request, and how long to wait for the answer.
 type verb struct {
@@ -66,7 +71,7 @@ func ask(socket string, v verb, request []byte) ([]byte, error) {
 // askAbout passes a network namespace along, unless it is nil; the agent takes such requests on a socket of their own.
 func askAbout(netns *os.File, socket string, v verb, request []byte) ([]byte, error) {
 	if netns != nil {
-		socket = filepath.Join(filepath.Dir(socket), netnsSocket)
+		socket = passSocket(socket)
 	}
 	conn, err := connect(socket)
 	if err != nil {
@@ -86,7 +91,7 @@ func askAbout(netns *os.File, socket string, v verb, request []byte) ([]byte, er
 	return body, nil
 }
 
-func exchange(conn *net.UnixConn, netns *os.File, v verb, request []byte) (status int, body []byte, err error) {
+func exchange(conn connection, netns *os.File, v verb, request []byte) (status int, body []byte, err error) {
 	if err := conn.SetDeadline(time.Now().Add(v.timeout)); err != nil {
 		return 0, nil, err
 	}
@@ -101,23 +106,6 @@ func exchange(conn *net.UnixConn, netns *os.File, v verb, request []byte) (statu
 		return 0, nil, err
 	}
 	return readReply(conn)
-}
-
-// connect tries again while the queue of the socket is full, which a burst of pods makes it for milliseconds: a unix
-// socket refuses then instead of blocking.
-func connect(socket string) (*net.UnixConn, error) {
-	addr := &net.UnixAddr{Name: socket, Net: "unix"}
-	giveUp := time.Now().Add(connectTimeout)
-	for {
-		conn, err := net.DialUnix("unix", nil, addr)
-		if err == nil {
-			return conn, nil
-		}
-		if !errors.Is(err, syscall.EAGAIN) || time.Now().After(giveUp) {
-			return nil, err
-		}
-		time.Sleep(connectPause)
-	}
 }
 
 // readReply reads an HTTP/1.1 response that has a Content-Length. Not with net/http: measured, that makes the binary
@@ -190,7 +178,7 @@ func cause(err error, v verb) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Sprintf("no answer within %s", v.timeout)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), wasLost(err):
 		return "it closed the connection before its answer was complete"
 	case errors.As(err, &op):
 		return op.Err.Error()

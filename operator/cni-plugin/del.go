@@ -83,7 +83,7 @@ func lenientConfig(data []byte) delConf {
 			*into = value
 		}
 	}
-	if !filepath.IsAbs(conf.Socket) {
+	if !isSocketName(conf.Socket) {
 		conf.Socket = defaultSocket
 	}
 	if !filepath.IsAbs(conf.RunDir) {

@@ -1,6 +1,6 @@
 module azure-cni.io/azure-cni
 
-go 1.24.0
+go 1.25.0
 
 require github.com/containernetworking/cni v1.3.1
 

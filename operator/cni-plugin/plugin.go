@@ -80,10 +80,10 @@ func (p *plugin) status(args *skel.CmdArgs) error {
 	return withCode(types.ErrPluginNotAvailable, err)
 }
 
-// hasServed: the agent has left its mark in its directory, on a file system that a reboot clears.
+// hasServed: the agent has left its mark in its directory since the node booted.
 func hasServed(runDir string) bool {
 	_, err := os.Stat(filepath.Join(runDir, "served"))
-	return err == nil
+	return err == nil && filesAreOfThisBoot()
 }
 
 func (p *plugin) askAboutSandbox(v verb, args *skel.CmdArgs) ([]byte, error) {

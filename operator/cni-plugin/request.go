@@ -11,10 +11,6 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 )
 
-// defaultSocket is where the agent listens unless the config says otherwise. A variable, so that no test with a config
-// that names no socket asks the agent of the machine that it runs on.
-var defaultSocket = "/run/azure-cni/cni.sock"
-
 // netConf is the little that the binary itself reads of its configuration. All else in it, unknown keys too, is the
 // agent's to judge.
 type netConf struct {
@@ -29,7 +25,7 @@ func runDirOf(configured, socket string) string {
 	if configured != "" {
 		return configured
 	}
-	return filepath.Dir(socket)
+	return directoryOf(socket)
 }
 
 func (p *plugin) readConfig(args *skel.CmdArgs) (netConf, error) {
@@ -43,8 +39,8 @@ func (p *plugin) readConfig(args *skel.CmdArgs) (netConf, error) {
 	if err != nil {
 		return conf, invalidConfig("cannot read the network config: %v", err)
 	}
-	if conf.Socket != defaultSocket && !filepath.IsAbs(conf.Socket) {
-		return conf, invalidConfig("cannot use socket %q of the network config: it is not an absolute path (default: %s)", conf.Socket, defaultSocket)
+	if conf.Socket != defaultSocket && !isSocketName(conf.Socket) {
+		return conf, invalidConfig("cannot use socket %q of the network config: it is "+socketRule+" (default: %s)", conf.Socket, defaultSocket)
 	}
 	if conf.RunDir != "" && !filepath.IsAbs(conf.RunDir) {
 		return conf, invalidConfig("cannot use runDir %q of the network config: it is not an absolute path (default: the socket's directory)", conf.RunDir)
