@@ -21,7 +21,8 @@ from typing import Any, Final
 
 import msgspec
 
-from azure_cni.cni.config import DEFAULT_SOCKET, PLUGIN, parse
+from azure_cni.cni.config import PLUGIN, parse
+from azure_cni.cni.systems import LINUX, NodeSystem
 
 VERSION: Final = "1.0.0"
 """What every runtime and every plugin speaks that is in use."""
@@ -61,6 +62,23 @@ BANDWIDTH: Final = ChainedPlugin(
 capability."""
 
 
+@dataclass(frozen=True, slots=True)
+class AgentPlace:
+    """Where the binary finds the agent: the `socket`, and the directory of what they leave each other.
+
+    `socket` is "" for the system's own. `run_dir` is "" where it is the directory of the socket, as it is on Linux.
+    """
+
+    system: NodeSystem = LINUX
+    socket: str = ""
+    run_dir: str = ""
+
+    def keys(self) -> dict[str, str]:
+        """Of the conflist."""
+        run_dir = {"runDir": self.run_dir} if self.run_dir else {}
+        return {"socket": self.socket or self.system.default_socket, **run_dir}
+
+
 CAPABILITIES: Final = {"ips": True, "mac": True}
 """A runtime passes on what it was asked for of these only to a plugin that declares it, and says nothing otherwise.
 What becomes of it is said in `requested`.
@@ -70,30 +88,31 @@ What becomes of it is said in `requested`.
 def conflist(
     *,
     version: str = VERSION,
-    socket: str = DEFAULT_SOCKET,
+    place: AgentPlace | None = None,
     chained: Sequence[ChainedPlugin] = (),
     refuse_ports: bool = False,
 ) -> str:
-    """The file's text. `chained`: in the order of their calls. `refuse_ports`: where none of them is portmap, ports to
-    publish are for us to refuse.
+    """The file's text, with which the binary finds the agent at its `place`. `chained`: in the order of their calls.
+    `refuse_ports`: where none of them is portmap, ports to publish are for us to refuse.
 
     ConfigInvalid or VersionUnsupported for what we ourselves would refuse later, pod by pod.
     """
+    place = place or AgentPlace()
     capabilities = CAPABILITIES | ({"portMappings": True} if refuse_ports and PORTMAP not in chained else {})
-    ours = {"type": PLUGIN, "socket": socket, "capabilities": capabilities}
-    parse({"cniVersion": version, "name": PLUGIN} | ours)
+    ours = {"type": PLUGIN, **place.keys(), "capabilities": capabilities}
+    parse({"cniVersion": version, "name": PLUGIN} | ours, system=place.system)
     plugins = [ours, *(dict(plugin.entry) for plugin in chained)]
     text = msgspec.json.encode({"cniVersion": version, "name": PLUGIN, "plugins": plugins})
     return msgspec.json.format(text, indent=2).decode() + "\n"
 
 
-def holding_conflist(*, socket: str = DEFAULT_SOCKET) -> str:
+def holding_conflist(*, place: AgentPlace | None = None) -> str:
     """The file's text for a node where no pod can start yet, but pods from before its reboot must be able to end.
 
     The runtime needs a configuration for a DEL. One of 1.1.0 keeps the node NotReady by STATUS, with the agent's error.
     Other plugins are not in it: they may not support 1.1.0, and the reboot removed what they had set up.
     """
-    return conflist(version=STATUS_VERSION, socket=socket)
+    return conflist(version=STATUS_VERSION, place=place)
 
 
 def asks_status(runtime: str) -> bool:

@@ -37,7 +37,8 @@ def requested_address(config: NetConf, args: Mapping[str, str]) -> Address | Non
     if published := (config.runtime_config or {}).get("portMappings"):
         raise ConfigInvalid(
             f"cannot publish {_shown(published)}: a container has its own address of the VNet, and is reached there at "
-            "every port that it listens on; leave the ports out, or set cni.chainPortmap for the plugin portmap"
+            "every port that it listens on; leave the ports out, or, on Linux, set cni.chainPortmap for the plugin "
+            "portmap"
         )
     found: dict[Address, str] = {}
     for place, text in _ips(config, args):

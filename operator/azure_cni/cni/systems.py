@@ -33,7 +33,8 @@ class NodeSystem:
     `directory`: where agent and binary leave each other files.
 
     `bin_dir`, `conf_dir` and `run_dir` are where a node has plugins, conflists and those files, unless settings say
-    otherwise. `has_portmap`: the reference plugins run there, and portmap gives pods their host ports.
+    otherwise, and `plugin` where the agent's image has the binary. `has_portmap`: the reference plugins run there, and
+    portmap gives pods their host ports. `has_modes`: files keep who may read and run them as a mode.
     """
 
     netns: Naming
@@ -43,7 +44,9 @@ class NodeSystem:
     bin_dir: str
     conf_dir: str
     run_dir: str
+    plugin: str
     has_portmap: bool
+    has_modes: bool
 
 
 _GUID = "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
@@ -58,7 +61,9 @@ LINUX: Final = NodeSystem(
     bin_dir="/opt/cni/bin",
     conf_dir="/etc/cni/net.d",
     run_dir="/run/azure-cni",
+    plugin="/usr/libexec/azure-cni/azure-cni",
     has_portmap=True,
+    has_modes=True,
 )
 
 WINDOWS: Final = NodeSystem(
@@ -77,5 +82,7 @@ WINDOWS: Final = NodeSystem(
     bin_dir=r"C:\Program Files\containerd\cni\bin",
     conf_dir=r"C:\Program Files\containerd\cni\conf",
     run_dir=r"C:\ProgramData\azure-cni",
+    plugin=r"C:\hpc\azure-cni\azure-cni.exe",
     has_portmap=False,
+    has_modes=False,
 )

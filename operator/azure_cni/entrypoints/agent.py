@@ -19,23 +19,22 @@ from aiohttp.web import Application
 
 from azure_cni.api.node_ip_pool import NodeIPPool, parse
 from azure_cni.entrypoints import web
+from azure_cni.entrypoints.agent_platform import AgentPlatform, this_platform
 from azure_cni.entrypoints.azure_wiring import azure_ports
 from azure_cni.entrypoints.cni_service import installation_on, serve_cni
 from azure_cni.entrypoints.introspection_routes import add_introspection
 from azure_cni.entrypoints.metrics import Metrics
-from azure_cni.entrypoints.running import attempt, kept_up, run_until_stopped, stop_on_signals, unhealthy
+from azure_cni.entrypoints.running import attempt, kept_up, run_until_stopped, unhealthy
 from azure_cni.entrypoints.settings import AgentSettings, DockerPlace
-from azure_cni.errors import LedgerError
+from azure_cni.errors import ConfigInvalid, LedgerError
 from azure_cni.host.audit_files import FileAuditStore
 from azure_cni.host.ledger_store import SqliteLedgerStore
-from azure_cni.host.run_directory import Released, make_private
+from azure_cni.host.run_directory import Released
 from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.events import KubeEvents
 from azure_cni.kube.lean_objects import PODS
 from azure_cni.kube.nodes import KubeNode, KubePodConditions, KubePods
 from azure_cni.kube.pools import COLLECTION, KubePools
-from azure_cni.linux.clock import SystemClock
-from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.node.assembly import Node
 from azure_cni.node.audit import AuditTrail
 from azure_cni.node.node_settings import NodePorts
@@ -50,27 +49,37 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-async def run_agent(settings: AgentSettings, *, api_server: KubeEndpoint | None = None) -> None:
-    """Serve the node until asked to stop, or raise what went wrong. `api_server`: another than a pod's own."""
+async def run_agent(
+    settings: AgentSettings, *, api_server: KubeEndpoint | None = None, platform: AgentPlatform | None = None
+) -> None:
+    """Serve the node until asked to stop, or raise what went wrong. `api_server`: another than a pod's own; `platform`:
+    another than that of the system that the process runs on.
+    """
+    endpoint = api_server or KubeEndpoint.in_cluster(os.environ)
+    platform = platform or this_platform(settings.host)
     async with AsyncExitStack() as closing:
-        await Agent(settings, closing=closing, api_server=api_server or KubeEndpoint.in_cluster(os.environ)).run()
+        closing.callback(platform.ended)
+        closing.push_async_callback(platform.datapath.close)
+        await Agent(settings, closing=closing, api_server=endpoint, platform=platform).run()
 
 
 class Agent:
     """The node's use cases over their adapters, and the servers and watches around them. Built on the running loop."""
 
-    def __init__(self, settings: AgentSettings, *, closing: AsyncExitStack, api_server: KubeEndpoint) -> None:
+    def __init__(
+        self, settings: AgentSettings, *, closing: AsyncExitStack, api_server: KubeEndpoint, platform: AgentPlatform
+    ) -> None:
         self._settings = settings
         self._closing = closing
         self._stop = asyncio.Event()
         self._metrics = Metrics()
-        self._clock = SystemClock()
+        self._platform = platform
+        self._clock = platform.clock
+        self._datapath = platform.datapath
         host = settings.host
-        make_private(host.run_dir)
+        platform.prepare()
         store = SqliteLedgerStore(host.run_dir / "ledger.sqlite")
         closing.callback(store.close)
-        self._datapath = LinuxDatapath(sysctls=host.sysctls, processes=host.processes, link_names=host.link_names)
-        closing.push_async_callback(self._datapath.close)
         self._api_server = api_server
         kube = KubeClient(api_server)
         closing.push_async_callback(kube.close)
@@ -100,7 +109,8 @@ class Agent:
             wake=node.reconciler.wake,
             node=ports.node,
             clock=self._clock,
-            seen=() if settings.docker is None else _directories(settings.docker),
+            directories=platform.directories(() if settings.docker is None else _directories(settings.docker)),
+            system=settings.system,
         )
 
     def _engine_roll(self, place: DockerPlace) -> EngineRoll | None:
@@ -136,7 +146,7 @@ class Agent:
 
     async def run(self) -> None:
         """Start, serve, stop."""
-        stop_on_signals(self._stop)
+        self._platform.stop_on_request(self._stop)
         await self._recover()
         facts = {"node": self._settings.node_name}
         await run_until_stopped(self._works(), stop=self._stop, message="stopping; pods keep running", facts=facts)
@@ -201,8 +211,14 @@ class Agent:
         self._installation.begin()
 
     async def _serve_sandboxes(self) -> None:
-        run_dir, observer = self._settings.host.run_dir, self._metrics
-        await serve_cni(self._node, run_dir, observer=observer, closing=self._closing, extend=self._add_introspection)
+        await serve_cni(
+            self._node,
+            self._platform.door,
+            observer=self._metrics,
+            closing=self._closing,
+            extend=self._add_introspection,
+            system=self._settings.system,
+        )
 
     def _docker_works(self, place: DockerPlace) -> Mapping[str, Coroutine[Any, Any, None]]:
         """Docker's containers, from the same ledger and pool. Loaded here, for most agents serve none."""
@@ -213,7 +229,10 @@ class Agent:
 
     async def _serve_docker(self, place: DockerPlace) -> None:
         from azure_cni.entrypoints.docker_service import docker_networks, pool_document, serve_docker
+        from azure_cni.linux.datapath import LinuxDatapath
 
+        if not isinstance(self._datapath, LinuxDatapath):
+            raise ConfigInvalid("cannot serve Docker: its containers are wired on Linux alone")
         networks = docker_networks(place.state_dir)
         await serve_docker(
             self._node,

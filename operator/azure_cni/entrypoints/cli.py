@@ -83,9 +83,10 @@ def agent() -> None:
         with loading_for_good():
             from azure_cni.entrypoints import settings
             from azure_cni.entrypoints.agent import run_agent
+            from azure_cni.entrypoints.agent_platform import this_system
             from azure_cni.entrypoints.logs import set_up_logs
 
-        chosen = settings.read(os.environ)
+        chosen = settings.read(os.environ, system=this_system())
         set_up_logs(level=chosen.log_level, style=chosen.log_format)
         asyncio.run(run_agent(chosen))
 

@@ -79,14 +79,22 @@ class BoundedRequests:
 
     async def accept(self, acceptor: Acceptor) -> tuple[socket.socket, Place]:
         """The next connection, when there is a place for it."""
-        await self._arriving.acquire()
-        await self._connections.acquire()
-        place = Place(self._connections, self._arriving)
+        place = await self.place()
         try:
             return await acceptor.accept(), place
         except BaseException:
             place.end()
             raise
+
+    async def place(self) -> Place:
+        """One for the next connection, when there is one."""
+        await self._arriving.acquire()
+        try:
+            await self._connections.acquire()
+        except BaseException:
+            self._arriving.release()
+            raise
+        return Place(self._connections, self._arriving)
 
     def protocol(self, inner: web.RequestHandler, place: Place) -> asyncio.Protocol:
         """The server's side of a connection in its place, which it gives back at its end."""

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from azure_cni.cni import wire
 from azure_cni.cni.results import add_result
+from azure_cni.cni.systems import LINUX, NodeSystem
 from azure_cni.entrypoints.accepting import one_request
 from azure_cni.entrypoints.cni_listener import BoundedRequests, RequestBounds
 from azure_cni.entrypoints.netns_socket import PassedNamespaces
@@ -41,10 +42,13 @@ class CniServer:
         deferred_deletes: DeferredDeletes,
         observer: Observer,
         bounds: RequestBounds | None = None,
+        system: NodeSystem = LINUX,
     ) -> None:
+        """`system`: that of the runtimes that ask."""
         self._sandboxes = sandboxes
         self._deferred_deletes = deferred_deletes
         self._observer = observer
+        self._system = system
         self.requests = BoundedRequests(bounds)
         """The connections of both sockets."""
         self.passed = PassedNamespaces(self.requests)
@@ -64,7 +68,7 @@ class CniServer:
             try:
                 body = await self.requests.body(request, verb, large=verb == "gc")
                 with self.faults.guard(f"cni_{verb}"), self.passed.path_for(request) as netns:
-                    asked = wire.decode(verb, body)
+                    asked = wire.decode(verb, body, system=self._system)
                     container = asked.holder.sandbox.container_id if isinstance(asked, wire.Add) else ""
                     reply = await self._answer(asked, netns)
             except AzureCniError as error:

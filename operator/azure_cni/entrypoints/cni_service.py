@@ -1,24 +1,29 @@
-"""CNI on one node, for every process that serves it: both sockets, the DELs that found nobody, and the installation."""
+"""CNI on one node, for every process that serves it.
+
+Where the binary asks, the DELs that found nobody, and the installation.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp.web import Application, AppRunner
 
 from azure_cni import __version__
+from azure_cni.cni.conflist import AgentPlace
+from azure_cni.cni.systems import LINUX, NodeSystem
 from azure_cni.entrypoints import netns_socket
 from azure_cni.entrypoints.accepting import runner_of
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.host_settings import HostSettings
 from azure_cni.entrypoints.running import every, kept_up
 from azure_cni.entrypoints.runtime_sockets import ACTIVITY, bound, serve_socket
+from azure_cni.faults import Faults
 from azure_cni.host.files import NodeDirectories
 from azure_cni.host.install import HostPlugin
 from azure_cni.host.run_directory import ServedMark
@@ -47,19 +52,18 @@ def installation_on(
     clock: Clock,
     files: PluginFiles | None = None,
     directories: Directories | None = None,
-    seen: tuple[Path, ...] = (),
+    system: NodeSystem = LINUX,
 ) -> Installation:
-    """The installation in the directories of this host. `seen`: others that must still be the host's.
+    """The installation in the directories of this host.
 
-    Without a Node the process sees the host's own directories, and what is mounted there is its administrator's: podman
-    mounts /run/netns over itself when it starts its first container.
+    Without a Node the process sees the host's own `directories`, and what is mounted there is its administrator's:
+    podman mounts /run/netns over itself when it starts its first container.
     """
-    bound_once = () if node is None else (host.bin_dir, host.conf_dir, host.run_dir, NAMESPACES, *seen)
     return Installation(
-        files or HostPlugin(host.plugin, host.bin_dir, host.conf_dir, host.conf_name),
+        files or HostPlugin(host.plugin, host.bin_dir, host.conf_dir, host.conf_name, modes=system.has_modes),
         mark=ServedMark(host.run_dir),
-        directories=directories or NodeDirectories(bound_once),
-        socket=str(host.run_dir / SOCKET),
+        directories=directories or (NodeDirectories(()) if node is None else directories_of(host)),
+        place=place_of(host, system),
         version=host.spec_version,
         chained=host.chained,
         state=state,
@@ -70,31 +74,79 @@ def installation_on(
     )
 
 
+def place_of(host: HostSettings, system: NodeSystem) -> AgentPlace:
+    """Where the binary finds the agent: a socket in its directory, or a pipe, which is in none."""
+    if system is LINUX:
+        return AgentPlace(system, socket=str(host.run_dir / SOCKET))
+    return AgentPlace(system, run_dir=str(host.run_dir))
+
+
+def directories_of(host: HostSettings, seen: Sequence[Path] = ()) -> NodeDirectories:
+    """Those of the host that a container is bound to when it starts, and `seen`, which must still be the host's."""
+    return NodeDirectories((host.bin_dir, host.conf_dir, host.run_dir, NAMESPACES, *seen))
+
+
+class RuntimeDoor(Protocol):
+    """Where the binary asks."""
+
+    @property
+    def name(self) -> str:
+        """As the conflist has it."""
+
+    async def open(
+        self, server: CniServer, runner: AppRunner, faults: Faults
+    ) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """Serve from here on, until the runner is cleaned up. Returns what is to be done meanwhile, by its activity.
+
+        AzureCniError.
+        """
+
+
+class UnixSockets:
+    """Implements `RuntimeDoor`: two sockets in a directory, of which the second takes namespaces as descriptors."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+
+    @property
+    def name(self) -> str:
+        """The first one's path."""
+        return str(self._run_dir / SOCKET)
+
+    async def open(
+        self, server: CniServer, runner: AppRunner, faults: Faults
+    ) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """See `RuntimeDoor`."""
+        served = await serve_socket(runner, self._run_dir / SOCKET, requests=server.requests, faults=faults)
+
+        async def take_passed() -> None:
+            await server.passed.serve(bound(self._run_dir / netns_socket.NAME), runner.server)
+
+        return {ACTIVITY: served.keep_open, "netns_socket": take_passed}
+
+
 async def serve_cni(
     node: Node,
-    run_dir: Path,
+    door: RuntimeDoor,
     *,
     observer: Observer,
     closing: AsyncExitStack,
     extend: Callable[[Application], None] = lambda _: None,
+    system: NodeSystem = LINUX,
 ) -> None:
     """Answer the binary until cancelled. `extend` adds what else the socket is asked."""
-    server = CniServer(sandboxes=node.sandboxes, deferred_deletes=node.deferred_deletes, observer=observer)
+    server = CniServer(
+        sandboxes=node.sandboxes, deferred_deletes=node.deferred_deletes, observer=observer, system=system
+    )
     app = server.application()
     extend(app)
     runner = runner_of(app)
     await runner.setup()
     closing.push_async_callback(runner.cleanup)
-    served = await serve_socket(runner, run_dir / SOCKET, requests=server.requests, faults=node.faults)
-    log.info("serving sandboxes", extra={"socket": str(run_dir / SOCKET), "version": __version__})
+    works = await door.open(server, runner, node.faults)
+    log.info("serving sandboxes", extra={"socket": door.name, "version": __version__})
     async with asyncio.TaskGroup() as periodic:
-        periodic.create_task(kept_up(served.keep_open, ACTIVITY, node.faults))
-        passed = partial(_take_passed, server, runner, run_dir)
-        periodic.create_task(kept_up(passed, "netns_socket", node.faults))
+        for activity, work in works.items():
+            periodic.create_task(kept_up(work, activity, node.faults))
         deferred = node.deferred_deletes.carry_out_all
         periodic.create_task(every(DEFERRED_DELETES_PERIOD_S, deferred, "deferred_deletes", node.faults))
-
-
-async def _take_passed(server: CniServer, runner: AppRunner, run_dir: Path) -> None:
-    """Accept namespaces that are passed as descriptors, on a socket of their own."""
-    await server.passed.serve(bound(run_dir / netns_socket.NAME), runner.server)

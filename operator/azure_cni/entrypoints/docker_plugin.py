@@ -23,7 +23,7 @@ from azure_cni.docker.standalone_pool import LoggedEvents, NobodysPods, NoReleas
 from azure_cni.docker.usage_granter import UsageGranter
 from azure_cni.entrypoints import web
 from azure_cni.entrypoints.azure_wiring import AzurePorts, azure_ports
-from azure_cni.entrypoints.cni_service import installation_on, serve_cni
+from azure_cni.entrypoints.cni_service import UnixSockets, installation_on, serve_cni
 from azure_cni.entrypoints.docker_comparison import compare, engine_roll
 from azure_cni.entrypoints.docker_service import docker_networks, pool_document, serve_docker
 from azure_cni.entrypoints.docker_settings import DockerSettings
@@ -157,10 +157,10 @@ class DockerProcess:
         """What serves other runtimes, on the same node: none where they are not to be served."""
         if self._installation is None:
             return {}
-        run_dir, observer = self._settings.run_dir, self._metrics
+        door, observer = UnixSockets(self._settings.run_dir), self._metrics
         return {
             "cni": serve_cni(
-                self._node, run_dir, observer=observer, closing=self._closing, extend=self._add_introspection
+                self._node, door, observer=observer, closing=self._closing, extend=self._add_introspection
             ),
             "install": kept_up(self._installation.run, "install", self._node.faults),
         }

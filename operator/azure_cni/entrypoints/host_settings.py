@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, STATUS_VERSION, VERSION, ChainedPlugin
 from azure_cni.cni.extra_plugins import extra_plugins, require_distinct
 from azure_cni.cni.systems import NodeSystem
-from azure_cni.entrypoints.environment_values import PREFIX, Reader
+from azure_cni.entrypoints.environment_values import PREFIX, Reader, shown
 from azure_cni.errors import ConfigInvalid
 from azure_cni.host.audit_files import DAY_S, AuditLimits
 from azure_cni.model.identity import LinkNames, ModeName
@@ -48,12 +49,34 @@ def read_host(reader: Reader, system: NodeSystem) -> HostSettings:
         chained=_chained(reader, system),
         spec_version=reader.choice("SPEC_VERSION", VERSION, STATUS_VERSION),
         run_dir=Path(reader.text("RUN_DIR", system.run_dir)),
-        plugin=Path(reader.text("PLUGIN", "/usr/libexec/azure-cni/azure-cni")),
+        plugin=Path(reader.text("PLUGIN", system.plugin)),
         sysctls=Path(reader.text("SYSCTL_DIR", "/proc/sys")),
         processes=reader.parsed("PROCESS_DIR", Path, "a directory", None),
         link_names=_link_names(reader),
         audit=_audit(reader),
     )
+
+
+_NOT_ON_WINDOWS: Final = {
+    "DOCKER_SOCKET": "Docker's containers are wired on Linux alone",
+    "AUDIT_DIR": "the audit trail is kept on Linux alone",
+    "CHAIN_PORTMAP": "there is no portmap for Windows",
+    "CHAIN_BANDWIDTH": "there is no bandwidth for Windows",
+    "EXTRA_PLUGINS": "plugins in the same conflist were not tried there",
+}
+"""Settings that would have no effect on a Windows node, and why. What cannot be there is in no chart for one."""
+
+
+def require_windows(reader: Reader) -> None:
+    """ConfigInvalid for what an agent on Windows does not do."""
+    if (mode := reader.choice("MODE", *ModeName)) != ModeName.TRANSPARENT:
+        raise ConfigInvalid(
+            f"cannot start: {PREFIX}MODE is {mode}, and pods on Windows hang on its virtual switch: set "
+            f"{PREFIX}MODE={ModeName.TRANSPARENT}"
+        )
+    for name, why in _NOT_ON_WINDOWS.items():
+        if (value := reader.text(name)) not in {"", "false", "[]"}:
+            raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {shown(value)}, but {why}; leave it out")
 
 
 def chained(*, portmap: bool, bandwidth: bool) -> tuple[ChainedPlugin, ...]:

@@ -22,31 +22,22 @@ the network cannot reach: `web` opens both.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import socket
 import ssl
-import struct
-import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from azure_cni.entrypoints.accepting import Acceptor
+from azure_cni.entrypoints.port_sockets import outstanding, reset_at_close
 from azure_cni.entrypoints.tls import TlsProtocol, TlsShare
-from azure_cni.errors import AzureCniError, InternalFault
+from azure_cni.errors import InternalFault
 from azure_cni.faults import Faults
 
 log = logging.getLogger(__name__)
 
-BACKLOG: Final = 64
-"""Connections that wait in the kernel; more are refused by it."""
-
-_IP_FREEBIND: Final = 15  # linux/in.h; Python 3.11 has no name for it
 _END_OF_HEAD: Final = b"\r\n\r\n"
-_RECEIVE_BYTES: Final = 8192
-_RESET_AT_CLOSE, _USUAL_CLOSE = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
-"""Of SO_LINGER. A reset drops what the kernel still has for the caller."""
 _LOOK_S, _LONGEST_LOOK_S = 0.01, 0.5
 """How long after the first look whether an answer has arrived the next one is, and the longest such time."""
 
@@ -64,30 +55,6 @@ class Bounds:
     sent_s: float = 3.0
     tls_share: float = 0.1
     """Of one processor. Half a second's worth is saved up: some dozen handshakes at once."""
-
-
-def bound_socket(address: str, port: int) -> socket.socket:
-    """A listening socket. AzureCniError when something else has the port, or `address` is no IP address.
-
-    The address need not be on an interface yet: a NIC's can be away for a moment while a network manager restarts.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET:
-            listening.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
-        listening.bind((address, port))
-        listening.listen(BACKLOG)
-        listening.setblocking(False)
-    except OSError as error:
-        listening.close()
-        raise AzureCniError(
-            f"cannot serve metrics and health on {address} port {port}: {error.strerror or error}; find what has it "
-            f"with `ss -ltnp sport = :{port}`, or set another one"
-        ) from error
-    return listening
 
 
 class Listener:
@@ -145,7 +112,7 @@ class Listener:
             if speaking is None:
                 return
             with connection.dup() as kept:  # the transport closes its own
-                kept.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+                reset_at_close(kept, reset=True)
                 async with asyncio.timeout(self._bounds.head_s + self._bounds.answer_s):  # whatever it may wait for
                     transport, _ = await loop.connect_accepted_socket(lambda: speaking, connection)
                     await serving.ended.wait()
@@ -177,18 +144,12 @@ async def _delivered(connection: socket.socket, *, within_s: float) -> None:
     loop = asyncio.get_running_loop()
     connection.shutdown(socket.SHUT_WR)
     until_s, pause_s = loop.time() + within_s, _LOOK_S
-    while _outstanding(connection):
+    while outstanding(connection):
         if loop.time() >= until_s:
             return
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _USUAL_CLOSE)
-
-
-def _outstanding(connection: socket.socket) -> int:
-    """Bytes that the caller's kernel has not acknowledged, with one for the end."""
-    (count,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
-    return int(count)
+    reset_at_close(connection, reset=False)
 
 
 class _Connection(asyncio.Protocol):

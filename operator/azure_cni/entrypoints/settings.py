@@ -16,9 +16,9 @@ import msgspec
 
 from azure_cni.api.egress import EgressNamespaces
 from azure_cni.azure.environments import ALIASES, NAMES, canonical
-from azure_cni.cni.systems import LINUX, NodeSystem
+from azure_cni.cni.systems import LINUX, WINDOWS, NodeSystem
 from azure_cni.entrypoints.environment_values import PREFIX, Reader, shown
-from azure_cni.entrypoints.host_settings import HostSettings, read_host
+from azure_cni.entrypoints.host_settings import HostSettings, read_host, require_windows
 from azure_cni.entrypoints.web import Bind, TlsSettings, WebSettings
 from azure_cni.errors import ConfigInvalid
 from azure_cni.ipam import limits
@@ -76,11 +76,15 @@ class AgentSettings:
     docker: DockerPlace | None
     log_level: str
     log_format: str
+    system: NodeSystem = LINUX
+    """That of the node."""
 
 
 def read(environ: Mapping[str, str], *, system: NodeSystem = LINUX) -> AgentSettings:
     """Validate the environment of an agent on that `system`. ConfigInvalid names the first variable that is wrong."""
     reader = Reader(environ)
+    if system is WINDOWS:
+        require_windows(reader)
     grants = reader.choice("GRANTS", "self", "controller")
     nic_writer, chosen = read_nic_writer(reader), azure(reader)
     if nic_writer is NicWriter.CONTROLLER and grants != "controller":
@@ -101,6 +105,7 @@ def read(environ: Mapping[str, str], *, system: NodeSystem = LINUX) -> AgentSett
         docker=_docker(reader),
         log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),
         log_format=reader.choice("LOG_FORMAT", "json", "text"),
+        system=system,
     )
 
 

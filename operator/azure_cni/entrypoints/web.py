@@ -31,8 +31,9 @@ from prometheus_client import CollectorRegistry
 from azure_cni.entrypoints.accepting import Handler, one_request, runner_of
 from azure_cni.entrypoints.certificate import CertificateFiles, self_signed
 from azure_cni.entrypoints.common_metrics import Exposition
-from azure_cni.entrypoints.listener import Bounds, Listener, bound_socket
+from azure_cni.entrypoints.listener import Bounds, Listener
 from azure_cni.entrypoints.metrics_auth import REVIEW_S, MetricsAuth
+from azure_cni.entrypoints.port_sockets import bound_socket
 from azure_cni.entrypoints.running import kept_up
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults

@@ -3,17 +3,14 @@
 One row per slot, one transaction per change. What the file holds is never guessed or dropped: a file that cannot be
 read, or that a newer version wrote, stops the agent with an explanation; running pods do not need it.
 
-Whoever may read the file may also lock it, and must not keep an agent from starting. SQLite locks with POSIX record
-locks: a reader can only take shared ones, a writer (another agent) holds exclusive ones. So a file that only readers
-hold is replaced by a copy, and the readers keep the old file.
+Whoever may read the file may also lock it, and must not keep an agent from starting: see `reader_locks`, for Linux. On
+Windows the directory is for administrators alone, and the file is removed by the first agent after a reboot.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
@@ -22,7 +19,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from azure_cni.errors import LedgerError
-from azure_cni.host.files import replace_file
 from azure_cni.host.run_directory import FILE_MODE
 from azure_cni.ipam.ledger import Change, Holder, LinkParameters, Sandbox, Slot, State
 from azure_cni.model.identity import ModeName
@@ -108,10 +104,6 @@ _PRAGMAS: Final = (
 _WAIT_S: Final = 5.0
 """How long the previous agent may take to release the file."""
 
-_PENDING_BYTE: Final = 0x40000000  # sqlite.org/fileformat2.html, 1.4 "The Lock-Byte Page"
-_LOCK_BYTES: Final = 512
-_FLOCK: Final = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
-
 
 class _LedgerHeld(LedgerError):
     """Another process has a lock on the file."""
@@ -128,10 +120,14 @@ class SqliteLedgerStore:
         try:
             self._open(wait_s)
         except _LedgerHeld:
-            with self._as_ledger_error("open"), _one_at_a_time(path.parent):
-                if _written_by_another(path):
+            if os.name != "posix":
+                raise
+            from azure_cni.host import reader_locks
+
+            with self._as_ledger_error("open"), reader_locks.one_at_a_time(path.parent):
+                if reader_locks.written_by_another(path):
                     raise
-                _leave_readers_behind(path)
+                reader_locks.leave_readers_behind(path)
                 self._open(0.0)
 
     def load(self) -> tuple[Slot, ...]:
@@ -264,37 +260,3 @@ def _slot(row: tuple[Any, ...]) -> Slot:
 
 def _on_nic(slot: Slot) -> int:
     return slot.on_nic and (_EXCLUDED if slot.excluded else 1) + _ATTACHED * slot.attached
-
-
-def _written_by_another(path: Path) -> bool:
-    """Whether some process holds a lock on the database that only a writer can have. OSError.
-
-    To be called while this process has no connection to the database: closing any descriptor of a file gives up every
-    record lock that the process has on it (fcntl(2)).
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        asked = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, _PENDING_BYTE, _LOCK_BYTES, 0)
-        kind = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))[0]
-        return bool(kind != fcntl.F_UNLCK)
-    finally:
-        os.close(descriptor)
-
-
-def _leave_readers_behind(path: Path) -> None:
-    """Replace the database by a copy that nobody has opened yet. OSError.
-
-    The journal of a killed agent belongs to the file's name, so it applies to the copy, too.
-    """
-    replace_file(path, path.read_bytes(), mode=0o600)
-
-
-@contextmanager
-def _one_at_a_time(directory: Path) -> Iterator[None]:
-    """Of two agents that start at once, one replaces the file, and the other finds it held. OSError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

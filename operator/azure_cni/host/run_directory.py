@@ -59,6 +59,24 @@ def make_private(directory: Path) -> None:
         ) from error
 
 
+def forget_pods(directory: Path) -> None:
+    """Remove what says something about pods, before anything in it is opened. AzureCniError.
+
+    For a directory that outlives a reboot, which no pod does. What fails halfway is done by the next agent.
+    """
+    try:
+        for path in directory.glob("ledger.sqlite*"):
+            path.unlink(missing_ok=True)
+        for path in (directory / RECORDS).glob("*.json"):
+            path.unlink(missing_ok=True)
+        (directory / MARK).unlink(missing_ok=True)
+    except OSError as error:
+        raise AzureCniError(
+            f"cannot remove {error.filename or directory}, which is of before the reboot: {error.strerror}; does "
+            "another agent run, or another program have it open?"
+        ) from error
+
+
 def _restrict(path: Path) -> None:
     """A link is left alone: what it leads to is not ours."""
     try:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from azure_cni.cni.conflist import VERSION, ChainedPlugin, asks_status, conflist, holding_conflist
+from azure_cni.cni.conflist import VERSION, AgentPlace, ChainedPlugin, asks_status, conflist, holding_conflist
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.errors import AzureCniError, KubeError
 from azure_cni.node.ports import Clock, NodeObject
@@ -98,7 +98,7 @@ class Directories(Protocol):
 class Installation:
     """Makes the container runtime use us, or not yet.
 
-    `version` is the conflist's if the runtime and the chained plugins know it; `socket` is where the agent listens.
+    `version` is the conflist's if the runtime and the chained plugins know it; `place` is where the agent listens.
     `node`: None where no API server knows the runtime, which then is what the settings say.
     """
 
@@ -108,7 +108,7 @@ class Installation:
         *,
         mark: Mark,
         directories: Directories,
-        socket: str,
+        place: AgentPlace,
         version: str,
         chained: Sequence[ChainedPlugin],
         state: NodeState,
@@ -120,7 +120,7 @@ class Installation:
         self._plugin = files
         self._mark = mark
         self._directories = directories
-        self._socket = socket
+        self._place = place
         self._wished = version
         self._state = state
         self._stored = stored
@@ -186,7 +186,7 @@ class Installation:
             self._holds = asks_status(runtime) and self._plugin.alone and not self._stored.ledger.slots
             if self._holds:
                 self._plugin.install_binary()
-                self._plugin.activate(holding_conflist(socket=self._socket))
+                self._plugin.activate(holding_conflist(place=self._place))
                 log.info(
                     "holding conflist written: pods can end, none can start yet",
                     extra={"path": str(self._plugin.conflist), "runtime": runtime},
@@ -221,9 +221,10 @@ class Installation:
             log.warning("no pod can start here", extra={"why": obstacle})
         else:
             version = await self._version()
-            # In a cluster a hostPort may be another program's work, which a refusal would undo.
-            alone, chained = self._node is None, self._chained
-            if plugin.activate(conflist(version=version, socket=self._socket, chained=chained, refuse_ports=alone)):
+            # In a cluster a hostPort may be another program's work, which a refusal would undo. Not on Windows.
+            place, chained = self._place, self._chained
+            alone = self._node is None or not place.system.has_portmap
+            if plugin.activate(conflist(version=version, place=place, chained=chained, refuse_ports=alone)):
                 facts = {"version": version, "since_boot_s": round(self._clock.boottime_s())}
                 log.info("conflist written: this node takes pods", extra={"path": str(plugin.conflist)} | facts)
             self._mark.set()

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from azure_cni.cni.config import DEFAULT_SOCKET, SUPPORTED, Dns, parse
-from azure_cni.cni.conflist import PORTMAP, conflist
+from azure_cni.cni.conflist import PORTMAP, AgentPlace, conflist
 from azure_cni.cni.systems import LINUX, WINDOWS
 from azure_cni.errors import ConfigInvalid, VersionUnsupported
 
@@ -81,7 +81,7 @@ def test_a_missing_name_is_named():
 
 @pytest.mark.parametrize("portmap", [True, False])
 def test_the_conflist_is_one_that_we_accept(portmap):
-    document = msgspec.json.decode(conflist(socket="/run/x/cni.sock", chained=[PORTMAP] * portmap))
+    document = msgspec.json.decode(conflist(place=AgentPlace(socket="/run/x/cni.sock"), chained=[PORTMAP] * portmap))
     ours, *others = document["plugins"]
     # What a runtime makes of it for one plugin.
     assert parse(ours | {"cniVersion": document["cniVersion"], "name": document["name"]}).socket == "/run/x/cni.sock"
@@ -96,7 +96,12 @@ def test_the_conflist_is_readable_and_of_a_version_that_old_runtimes_speak():
 
 
 @pytest.mark.parametrize(
-    ("change", "error"), [({"version": "0.1.0"}, VersionUnsupported), ({"socket": "cni.sock"}, ConfigInvalid)]
+    ("change", "error"),
+    [
+        ({"version": "0.1.0"}, VersionUnsupported),
+        ({"place": AgentPlace(socket="cni.sock")}, ConfigInvalid),
+        ({"place": AgentPlace(WINDOWS, run_dir="/run/azure-cni")}, ConfigInvalid),
+    ],
 )
 def test_a_conflist_that_we_would_refuse_is_not_written(change, error):
     with pytest.raises(error):

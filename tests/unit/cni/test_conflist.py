@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, VERSION, asks_status, conflist, holding_conflist
+from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, VERSION, AgentPlace, asks_status, conflist, holding_conflist
+from azure_cni.cni.systems import WINDOWS
 
 
 @pytest.mark.parametrize("chained", [(), (PORTMAP,), (PORTMAP, BANDWIDTH)])
 def test_a_conflist_is_of_the_version_that_everybody_speaks(chained):
-    document = json.loads(conflist(socket="/run/azure-cni/cni.sock", chained=chained))
+    document = json.loads(conflist(place=AgentPlace(socket="/run/x/cni.sock"), chained=chained))
     assert (document["cniVersion"], document["name"]) == (VERSION, "azure-cni") == ("1.0.0", "azure-cni")
     assert [plugin["type"] for plugin in document["plugins"]] == ["azure-cni", "portmap", "bandwidth"][
         : 1 + len(chained)
@@ -39,6 +40,13 @@ def test_the_conflist_that_holds_has_the_same_name_and_our_plugin_alone():
     """The name is what a runtime finds a sandbox's cached result by."""
     ours, holding = json.loads(conflist(chained=[PORTMAP])), json.loads(holding_conflist())
     assert holding == {**ours, "cniVersion": "1.1.0", "plugins": ours["plugins"][:1]}
+
+
+@pytest.mark.parametrize("write", [conflist, holding_conflist])
+def test_on_windows_the_plugin_is_alone_and_finds_the_pipe_and_the_directory_of_its_records(write):
+    (ours,) = json.loads(write(place=AgentPlace(WINDOWS, run_dir=WINDOWS.run_dir)))["plugins"]
+    assert (ours["socket"], ours["runDir"]) == (WINDOWS.default_socket, r"C:\ProgramData\azure-cni")
+    assert "runDir" not in json.loads(write())["plugins"][0]
 
 
 @pytest.mark.parametrize(

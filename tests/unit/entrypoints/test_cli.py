@@ -43,7 +43,7 @@ def test_what_runs_for_long_begins_with_it(command: str, monkeypatch: pytest.Mon
 
     chosen = SimpleNamespace(log_level="info", log_format="json")
     for module in (settings, controller_settings):
-        monkeypatch.setattr(module, "read", lambda _: chosen)
+        monkeypatch.setattr(module, "read", lambda *_, **__: chosen)
     monkeypatch.setattr(logs, "set_up_logs", lambda **_: None)
     monkeypatch.setattr(agent, "run_agent", run)
     monkeypatch.setattr(controller, "Controller", lambda _: SimpleNamespace(run=run))

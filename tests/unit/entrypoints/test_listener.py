@@ -19,7 +19,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from azure_cni.entrypoints import accepting, listener, web
-from azure_cni.entrypoints.listener import Bounds, Listener, bound_socket
+from azure_cni.entrypoints.listener import Bounds, Listener
+from azure_cni.entrypoints.port_sockets import bound_socket
 from azure_cni.entrypoints.running import kept_up
 from azure_cni.entrypoints.web import Bind, Shown, WebSettings
 from azure_cni.errors import AzureCniError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from azure_cni.cni.systems import WINDOWS
+from azure_cni.cni.systems import LINUX, WINDOWS
 from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.web import Bind, WebSettings
 from azure_cni.errors import ConfigInvalid
@@ -38,6 +38,36 @@ def test_a_windows_node_has_its_own_places_and_no_portmap():
     assert len(settings.read(NODE).host.chained) == 1
     elsewhere = settings.read(NODE | {"AZURE_CNI_BIN_DIR": r"C:\k\bin"}, system=WINDOWS)
     assert str(elsewhere.host.bin_dir) == r"C:\k\bin"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("MODE", "bridge", "pods on Windows hang on its virtual switch: set AZURE_CNI_MODE=transparent"),
+        ("DOCKER_SOCKET", "/run/docker/plugins/azure-cni.sock", "Docker's containers are wired on Linux alone"),
+        ("AUDIT_DIR", r"C:\audit", "the audit trail is kept on Linux alone"),
+        ("CHAIN_PORTMAP", "true", "there is no portmap for Windows"),
+        ("CHAIN_BANDWIDTH", "true", "there is no bandwidth for Windows"),
+        ("EXTRA_PLUGINS", '[{"type": "tuning"}]', "plugins in the same conflist were not tried there"),
+    ],
+)
+def test_what_an_agent_on_windows_does_not_do_is_refused_with_the_reason(name: str, value: str, words: str):
+    with pytest.raises(ConfigInvalid, match=f"cannot start: AZURE_CNI_{name} is") as raised:
+        settings.read(NODE | {f"AZURE_CNI_{name}": value}, system=WINDOWS)
+    assert words in str(raised.value)
+
+
+def test_a_windows_agent_starts_with_what_turns_the_same_off():
+    off = {
+        "CHAIN_PORTMAP": "false",
+        "CHAIN_BANDWIDTH": "false",
+        "EXTRA_PLUGINS": "[]",
+        "AUDIT_DIR": "",
+        "MODE": "transparent",
+    }
+    chosen = settings.read(NODE | {f"AZURE_CNI_{name}": value for name, value in off.items()}, system=WINDOWS)
+    assert (chosen.system, settings.read(NODE).system) == (WINDOWS, LINUX)
+    assert str(chosen.host.plugin) == r"C:\hpc\azure-cni\azure-cni.exe"
 
 
 def test_a_fixed_size_and_prefixes():

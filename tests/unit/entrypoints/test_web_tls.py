@@ -16,8 +16,9 @@ from prometheus_client import CollectorRegistry, Counter
 
 from azure_cni.entrypoints import web
 from azure_cni.entrypoints.certificate import self_signed
-from azure_cni.entrypoints.listener import Listener, bound_socket
+from azure_cni.entrypoints.listener import Listener
 from azure_cni.entrypoints.metrics_auth import MetricsAuth
+from azure_cni.entrypoints.port_sockets import bound_socket
 from azure_cni.entrypoints.web import Bind, Shown, TlsSettings, WebSettings
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
