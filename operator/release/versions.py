@@ -19,6 +19,8 @@ PLACES: Final = (
     ("charts/azure-cni/Chart.yaml", rf"^version: {ANY}$"),
     ("charts/azure-cni/Chart.yaml", rf"^appVersion: {ANY}$"),
     ("Dockerfile", rf"^ARG VERSION={ANY}$"),
+    ("Dockerfile.windows", rf"^ARG VERSION={ANY}$"),
+    ("Dockerfile.windows", rf"REGISTRY/azure-cni-windows:{ANY}"),
     ("README.md", rf"REGISTRY/azure-cni:{ANY}"),
     ("docs/docker.md", rf"azure-cni_{ANY}-1_amd64\.deb"),
     ("docs/getting-started.md", rf"\$REGISTRY/azure-cni:{ANY}"),

@@ -55,12 +55,14 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{/* The name of an image. Takes a list of the root and the values that are about it. */}}
 {{- define "azure-cni.image" -}}
-{{- with .Values.image -}}
+{{- $root := index . 0 -}}
+{{- with index . 1 -}}
 {{- if .digest -}}
 {{ .repository }}@{{ .digest }}
 {{- else -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{ .repository }}:{{ .tag | default $root.Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -571,6 +573,81 @@ the text.
   resources: [subjectaccessreviews]
   verbs: [create]
 {{- end }}
+{{- end -}}
+
+{{/* For the agents of all systems: whose node it is, its pool, Azure, pods' traffic, metrics and logs. */}}
+{{- define "azure-cni.agent.env" -}}
+- name: AZURE_CNI_NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+{{- if .Values.pool.size }}
+- name: AZURE_CNI_POOL_SIZE
+  value: {{ .Values.pool.size | int64 | quote }}
+{{- else }}
+- name: AZURE_CNI_POOL_MIN_FREE
+  value: {{ .Values.pool.minFree | int64 | quote }}
+- name: AZURE_CNI_POOL_MAX_FREE
+  value: {{ .Values.pool.maxFree | int64 | quote }}
+- name: AZURE_CNI_POOL_BATCH
+  value: {{ .Values.pool.batch | int64 | quote }}
+{{- end }}
+- name: AZURE_CNI_POOL_MAX
+  value: {{ .Values.pool.max | int64 | quote }}
+{{- with .Values.pool.blocks }}
+- name: AZURE_CNI_POOL_BLOCKS
+  value: {{ . | int64 | quote }}
+{{- end }}
+- name: AZURE_CNI_GRANTS
+  value: {{ ternary "controller" "self" .Values.controller.enabled }}
+- name: AZURE_CNI_NIC_WRITER
+  value: {{ .Values.nicWriter }}
+{{- if ne .Values.nicWriter "controller" }}
+{{- include "azure-cni.azure.env" . | nindent 0 }}
+{{- end }}
+- name: AZURE_CNI_ALLOW_IMDS
+  value: {{ .Values.imds.allowPods | quote }}
+- name: AZURE_CNI_POD_SUBNETS
+  value: {{ .Values.pool.subnets | default list | toJson | quote }}
+- name: AZURE_CNI_ROUTABLE_PREFIXES
+  value: {{ join "," .Values.routablePrefixes | quote }}
+- name: AZURE_CNI_EGRESS_NAMESPACES
+  value: {{ join "," .Values.podNetworking.egress.namespaces | quote }}
+{{- include "azure-cni.podNetworking.env" . | nindent 0 }}
+- name: AZURE_CNI_METRICS_PORT
+  value: {{ .Values.metrics.port | int64 | quote }}
+{{- include "azure-cni.metrics.env" . | nindent 0 }}
+- name: AZURE_CNI_LOG_LEVEL
+  value: {{ .Values.agent.logLevel | quote }}
+- name: AZURE_CNI_LOG_FORMAT
+  value: {{ .Values.agent.logFormat | quote }}
+- name: AZURE_CNI_SHRINK_DELAY_S
+  value: {{ .Values.agent.shrinkDelaySeconds | int64 | quote }}
+- name: AZURE_CNI_COOLING_S
+  value: {{ .Values.agent.coolingSeconds | int64 | quote }}
+- name: AZURE_CNI_RESYNC_S
+  value: {{ .Values.agent.resyncSeconds | int64 | quote }}
+{{- end -}}
+
+{{/* Where an agent is asked whether it is alive and ready: on loopback, where nobody on the network can be in the kubelet's
+way. Alive says nothing about Azure: a restart would not help there. */}}
+{{- define "azure-cni.agent.probes" -}}
+livenessProbe:
+  httpGet:
+    path: /healthz
+    host: 127.0.0.1
+    port: metrics
+  initialDelaySeconds: 10
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet:
+    path: /readyz
+    host: 127.0.0.1
+    port: metrics
+  periodSeconds: 5
+  timeoutSeconds: 5
 {{- end -}}
 
 {{/* What the values' securityContext and podSecurityContext are merged over. */}}

@@ -47,6 +47,19 @@ def pods(*values: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield one["metadata"]["name"], one["spec"]["template"]["spec"]
 
 
+def test_a_windows_agent_is_a_host_process_with_nothing_that_means_something_on_linux_alone():
+    """As the API server demands of a pod with os.name windows."""
+    found = dict(pods("windows.enabled=true"))
+    spec = found["azure-cni-agent-windows"]
+    assert spec["os"] == {"name": "windows"}
+    assert spec["securityContext"] == {"windowsOptions": {"hostProcess": True, "runAsUserName": r"NT AUTHORITY\SYSTEM"}}
+    (one,) = spec["containers"]
+    assert "securityContext" not in one
+    assert {"hostPID", "hostIPC", "shareProcessNamespace"} & spec.keys() == set()
+    assert [volume for volume in spec.get("volumes", []) if "hostPath" in volume] == []
+    assert found.keys() - dict(pods()).keys() == {"azure-cni-agent-windows"}
+
+
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_each_container_has_exactly_the_power_that_it_needs(values: tuple[str, ...]):
     found = dict(pods(*values))

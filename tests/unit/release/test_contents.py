@@ -209,7 +209,7 @@ def images_of(document: Any) -> set[str]:
 def test_the_lists_of_the_chart_have_each_image_that_its_pods_run_and_no_other(tmp_path: Path):
     contents.chart_lists(REPOSITORY, tmp_path, AT, "0.1.0")
     spdx, cyclonedx = (json.loads((tmp_path / f"chart.{name}.json").read_text()) for name in ("spdx", "cdx"))
-    run = set().union(*(images_of(one) for one in render("networkPolicy.enabled=true")))
+    run = set().union(*(images_of(one) for one in render("networkPolicy.enabled=true", "windows.enabled=true")))
     made_by_hand = {
         argument.removeprefix("--image=")
         for one in render()
