@@ -169,7 +169,7 @@ class Granter:
 
     def _with_usage(self, quota: VNetQuota, nodes: Sequence[NodeRecord]) -> VNetQuota:
         """With what Azure said last of the VNet and its subnets."""
-        use = external_usage.azure_use(quota, nodes, self._reading.used)
+        use = external_usage.azure_use(quota, nodes, self._reading)
         uses = subnet_uses(quota, nodes, self._reading.subnets, now_s=self._ports.clock.utc_s())
         return replace(quota, azure=use, subnets=uses)
 

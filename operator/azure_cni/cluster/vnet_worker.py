@@ -26,7 +26,7 @@ from azure_cni.faults import Faults
 from azure_cni.ipam.limits import delay_s
 from azure_cni.model.identity import short_id
 from azure_cni.model.nic import SubnetUsage, VNetID
-from azure_cni.quota.external_usage import UsageReading
+from azure_cni.quota.external_usage import UNKNOWN, HeldBounds, UsageReading, held_bounds
 from azure_cni.quota.instance_budget import InstanceBudget
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ class VNetWorker:
             vnet_id=vnet_id,
             reading=reading,
             every_s=settings.usages_s,
+            held=self._held,
         )
         self._reading = reading
         self._nic_owners = NicOwners(ports=ports, node_index=node_index, vnet_id=vnet_id, found=self.wake)
@@ -189,6 +190,13 @@ class VNetWorker:
         self._failures += 1
         return delay_s(self._failures, retry_after_s=None, jitter=random.random())  # noqa: S311
 
+    def _held(self) -> HeldBounds:
+        """What this cluster holds, as its pools and the ledger say now; nothing is known without a ledger."""
+        quota = self._cache.quota
+        if quota is None or quota.is_new:
+            return UNKNOWN
+        return held_bounds(self._node_index.of(self._vnet_id), quota.entries)
+
     async def _read_usage(self) -> None:
         """Read the usage whenever it is due."""
         while True:
@@ -198,7 +206,9 @@ class VNetWorker:
     async def _ask_azure(self, *, if_due: bool = False) -> None:
         try:
             with self._faults.guard("usage", about=self._vnet):
-                due = not if_due or self._usage_reader.is_due(exhausted=self._granter.exhausted)
+                quota = self._cache.quota
+                others = quota is not None and quota.azure is not None and quota.azure.outside > 0
+                due = not if_due or self._usage_reader.is_due(exhausted=self._granter.exhausted, others=others)
                 if due and await self._usage_reader.read():
                     self.wake()
         except AzureCniError as error:

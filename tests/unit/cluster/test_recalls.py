@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from azure_cni.api.node_ip_pool import parse
+from azure_cni.cluster.usage_reader import AFTER_NEWS_S, WHEN_FULL_S
 from azure_cni.ipam.sizing import Policy
 from azure_cni.quota.recall_tracker import REST_S
 from fakes.simulated_node import pod_body
@@ -40,6 +41,29 @@ async def test_no_step_of_a_recall_waits_for_a_timer_of_the_controller() -> None
         await full(cluster)
         await asyncio.sleep(20)
         await cluster.run_pods(a=10, within_s=4)
+
+
+async def test_what_looked_like_others_use_while_nics_were_written_is_found_out_soon_afterwards() -> None:
+    """At full size 16 of 16,000 addresses were granted to nobody for ten minutes, and the last pods waited a minute
+    more, beside idle addresses of other nodes.
+    """
+    cluster = RealNodes("a", "b", "c", limit=24, policy=ROOMY)
+    vnets, held = cluster.world.vnets, cluster.nodes["c"].nic
+    vnets.others = 3
+    async with cluster.running():
+        await cluster.until(lambda: sum(cluster.held().values()) == 21)
+        held.hold()
+        pods = await cluster.start_pods("a", 18)  # all that a and b can have meanwhile, and c is to give
+        await cluster.until(lambda: cluster.status("c").get("writeIntent") == "Shrink")
+        vnets.others = 0
+        await asyncio.sleep(WHEN_FULL_S + 30)  # a count that says so, and could be of what c gives
+        assert cluster.world.cluster.quota().grantable < 24
+        held.finish()
+        await asyncio.sleep(2)
+        began_s = asyncio.get_running_loop().time()
+        await cluster.until(lambda: cluster.world.cluster.quota().grantable == 24)
+        assert asyncio.get_running_loop().time() - began_s < 2 * AFTER_NEWS_S + 2
+        await cluster.until(lambda: all(pod.done() for pod in pods))
 
 
 async def test_both_sides_say_what_is_under_way() -> None:

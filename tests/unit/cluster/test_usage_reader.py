@@ -12,7 +12,7 @@ from azure_cni.cluster.node_index import NodeIndex
 from azure_cni.cluster.usage_reader import AFTER_NEWS_S, USAGE_READ_TIMEOUT_S, WHEN_FULL_S, UsageReader
 from azure_cni.errors import AccessDenied, CloudUnreachable, Throttled
 from azure_cni.model.nic import MOST_USED, SubnetID, SubnetUsage
-from azure_cni.quota.external_usage import UsageReading
+from azure_cni.quota.external_usage import HeldBounds, UsageReading
 from azure_cni.quota.messages import NOTHING, Explanation
 from fakes.clocks import LoopClock
 from fakes.cluster import VNET, FakeCluster, FakeVNets
@@ -30,6 +30,7 @@ class Asked:
         self.vnets = FakeVNets()
         self.node_index = NodeIndex()
         self.reading = UsageReading()
+        self.held: HeldBounds = {}
         self.usage = UsageReader(
             vnets=self.vnets,
             clock=LoopClock(),
@@ -37,6 +38,7 @@ class Asked:
             vnet_id=VNET,
             reading=self.reading,
             every_s=every_s,
+            held=lambda: self.held,
         )
 
     def node(self, name: str) -> None:
@@ -76,6 +78,38 @@ async def test_it_is_due_sooner_while_there_is_not_enough(every_s: float, due_s:
     asked = Asked(every_s=every_s)
     await asked.usage.read()
     assert await asked.due_after_s(exhausted=True) == pytest.approx(due_s, abs=1)
+
+
+async def test_what_nodes_held_is_that_of_before_the_question() -> None:
+    """A NIC may be written while Azure answers: what the answer counts is not known then."""
+    asked = Asked()
+    asked.vnets.delay_s = 5.0
+    asked.held = {"a": (25, 25)}
+    reading = asyncio.create_task(asked.usage.read())
+    await asyncio.sleep(1)
+    asked.held = {"a": (17, 17)}
+    assert asked.reading.before == {}
+    await reading
+    assert asked.reading.before == {"a": (25, 25)}
+    asked.usage.take((SubnetUsage(SubnetID("a"), 7, 9),))
+    assert asked.reading.before == {}, "nothing is known of a count that somebody else asked for"
+
+
+async def test_it_is_due_soon_when_others_use_may_be_none_after_all() -> None:
+    """While NICs were written it could not be told from what they were to hold; once they are, it can."""
+    asked = Asked()
+    asked.held = {"a": (11, 26), "b": (26, 26)}
+    await asked.usage.read()
+    asked.held = {"a": (17, 26), "b": (26, 26)}
+    await asyncio.sleep(AFTER_NEWS_S)
+    assert not asked.usage.is_due(exhausted=True, others=True), "hardly less is in doubt"
+    asked.held = {"a": (17, 17), "b": (26, 26)}
+    assert asked.usage.is_due(exhausted=True, others=True)
+    assert not asked.usage.is_due(exhausted=False, others=True), "nobody waits for it"
+    assert not asked.usage.is_due(exhausted=True, others=False), "there is nothing to find out"
+    await asked.usage.read()
+    await asyncio.sleep(AFTER_NEWS_S)
+    assert not asked.usage.is_due(exhausted=True, others=True), "this count was sure"
 
 
 async def test_it_is_due_soonest_when_nodes_have_come_but_not_when_some_have_gone() -> None:

@@ -48,6 +48,25 @@ async def grown(node: SimulatedNode, count: int = 16) -> None:
     await node.until(lambda: node.status.get("allocated") == count)
 
 
+async def test_what_waits_and_what_is_free_are_counted_at_one_moment():
+    """Pods that had just started were said to wait still, and the controller granted them addresses once more: found by
+    the simulation of hungry nodes.
+    """
+    async with SimulatedNode(policy=Policy(min_free=0, max_free=24, batch=1)).running() as node:
+        pods = ("a", "b", "c")
+        for pod in pods:
+            node.demand.observe_pod(pod_body(pod))
+        node.reconciler.wake()
+        await node.until(lambda: node.counts.free == len(pods))
+        await asyncio.sleep(60)
+        assert (node.state.waiting, node.status["waiting"]) == (0, 0)
+        for pod in pods:
+            await node.add(pod)
+            assert node.reconciler._status_builder.build()["waiting"] == 0
+            node.reconciler._status_builder.publish_forecast()
+            assert node.state.waiting == 0
+
+
 async def test_nothing_is_written_before_the_answer_and_all_of_it_in_one_write_after():
     async with controlled().running() as node:
         await node.until(lambda: asked(node) == (16, "Grow"))

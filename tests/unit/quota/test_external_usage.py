@@ -5,7 +5,7 @@ from __future__ import annotations
 from azure_cni.api.node_ip_pool import parse
 from azure_cni.api.vnet_quota import LedgerEntry
 from azure_cni.cluster.node_index import NodeIndex
-from azure_cni.quota.external_usage import used_outside
+from azure_cni.quota.external_usage import held_bounds, used_outside
 from azure_cni.quota.node_record import NodeRecord
 from fakes.cluster import VNET, FakeCluster
 
@@ -59,3 +59,31 @@ def test_a_release_under_way_changes_nothing_either():
 
 def test_what_a_vanished_node_holds_is_not_others():
     assert used_outside(16 + OWN + 3, [], entries(gone=16), known=0) == 3
+
+
+def test_a_release_that_ends_while_azure_is_asked_is_nobody_elses_use():
+    """Its eight addresses are in the count, and no longer in the pool when a round uses that."""
+    before = held_bounds([node("a", holds=24, intent="Shrink", assigned=2)], entries(a=24))
+    after = [node("a", holds=16)]
+    for counted in (24, 16):
+        assert used_outside(counted + OWN + 3, after, entries(a=16), known=3, before=before) == 3
+    assert used_outside(24 + OWN + 3, after, entries(a=16), known=3) == 11, "what it was taken for without that"
+
+
+def test_a_growth_that_ends_while_azure_is_asked_hides_nobody_elses_use():
+    before = held_bounds([node("a", holds=8, granted=24, intent="Grow")], entries(a=24))
+    after = [node("a", holds=24)]
+    for counted in (8, 24):
+        assert used_outside(counted + OWN + 30, after, entries(a=24), known=30, before=before) == 30
+    assert used_outside(8 + OWN + 30, after, entries(a=24), known=30) == 14, "so many less would be left for others"
+
+
+def test_a_node_that_is_reclaimed_while_azure_is_asked_is_nobody_elses_use():
+    before = held_bounds([], entries(gone=16))
+    for counted in (16 + OWN, 0):
+        assert used_outside(counted + 3, [], {}, known=3, before=before) == 3
+
+
+def test_what_neither_look_can_explain_is_somebody_elses():
+    before = held_bounds([node("a", holds=24, intent="Shrink", assigned=2)], entries(a=24))
+    assert used_outside(24 + OWN + 50, [node("a", holds=16)], entries(a=16), known=3, before=before) == 50

@@ -41,9 +41,15 @@ class StatusBuilder:
         state.at_limit = snapshot.at_limit or snapshot.refusal == conditions.PoolKind.QUOTA_EXCEEDED
         state.target, state.maximum = snapshot.target, pool_state.policy.maximum
         state.requested, state.granted = snapshot.requested, self._pool_object.pool_or_unread.view.granted
-        state.waiting = max(0, pool_state.waiting - snapshot.counts.free)
+        state.waiting = self._waiting(free=snapshot.counts.free)
         state.throttled = self._failures.find(Throttled) is not None
         state.publish_forecast(pool_conditions.forecast(snapshot, self._failures))
+
+    def _waiting(self, *, free: int) -> int:
+        """Pods without an address, beyond those that the free ones serve: both as they are now. Pods that the last plan
+        counted may have got one since, and who grants would grant it once more.
+        """
+        return max(0, self._core.demand.waiting(self._core.stored.ledger) - free)
 
     @property
     def said_near_limit(self) -> bool:
@@ -158,7 +164,7 @@ class StatusBuilder:
             "releasable": self._releasable(),
             # Before its first plan an agent repeats what the one before it said: else it would give once more.
             "recallMet": (pool_state.plan.recall_met if pool_state.plan else pool.recall_met) or None,
-            "waiting": self._core.state.waiting,
+            "waiting": self._waiting(free=snapshot.counts.free),
             "subnetRefusedTime": self._subnet_refused() or None,
             "blocks": pool_state.policy.blocks or None,
             "throttledUntil": snapshot.throttled_until or None,
