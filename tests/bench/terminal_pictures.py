@@ -82,7 +82,8 @@ def full() -> FakeClusterAccess:
 def growing(now_s: float) -> FakeClusterAccess:
     """Two nodes whose agents have seen four weeks, one of them with pods that become more each day."""
     begin_s = now_s - DAYS * 24 * HOUR_S
-    shown = {name: usage_hours(trail(name, *growth, begin_s, now_s), now_s=now_s) for name, growth in _grown()}
+    trails = {name: trail(name, *growth, begin_s, now_s) for name, growth in _grown()}
+    shown = {name: usage_hours(records, node=name, now_s=now_s) for name, records in trails.items()}
     sizes = PoolReport(ceiling=250, min_free=8, max_free=24, batch=BATCH)
     peaks = {name: hours[-1].peak for name, hours in shown.items()}
     found = cluster(

@@ -45,7 +45,7 @@ class Seen:
     def __init__(self, month: Month) -> None:
         self.month = month
         self.happened: list[Happening] = happenings(month, days=DAYS)
-        self._hours: list[UsageHour] = usage_hours(records(self.happened), now_s=EPOCH_S + DAYS * DAY_S)
+        self._hours: list[UsageHour] = usage_hours(records(self.happened), node="vm1", now_s=EPOCH_S + DAYS * DAY_S)
 
     def growth(self, at_day: float) -> Growth | None:
         now_s = EPOCH_S + at_day * DAY_S

@@ -40,7 +40,7 @@ BUSY: Final = {
 @cache
 def seen(month: Month) -> tuple[list[Happening], list[UsageHour]]:
     happened = happenings(month, days=DAYS)
-    return happened, usage_hours(records(happened), now_s=EPOCH_S + DAYS * DAY_S)
+    return happened, usage_hours(records(happened), node="vm1", now_s=EPOCH_S + DAYS * DAY_S)
 
 
 def followed(month: Month, sizes: tuple[int, int, int]) -> tuple[SizingAdvice, Served, Served]:

@@ -53,7 +53,7 @@ def test_the_trail_behind_the_forecast_is_one_that_grows_as_it_says():
     for base, per_day in GROWTH:
         records = list(trail("vm1", base, per_day, begin_s, NOW_S))
         assert {one.event for one in records} == {AuditKind.ASSIGNED, AuditKind.RETURNED, AuditKind.NIC_WRITTEN}
-        hours = usage_hours(records, now_s=NOW_S)
+        hours = usage_hours(records, node="vm1", now_s=NOW_S)
         growth = fit(daily_peaks([(one.hour * HOUR_S, one.peak) for one in hours], now_s=NOW_S))
         assert growth
         assert abs(growth.per_day - per_day) < 0.2 * per_day

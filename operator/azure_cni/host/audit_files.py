@@ -74,7 +74,8 @@ class FileAuditStore:
             try:
                 newest = self._newest()
                 if newest is None or self._is_full(newest):
-                    before = usage_records(records_of(newest) if newest else (), now_s=self._now_s())
+                    node, past = records[0].node, records_of(newest) if newest else ()
+                    before = usage_records(past, node=node, now_s=self._now_s())
                     newest, records = self._new_file(), [*before, *held, *records]
                 self._write(newest, b"".join(_encode(record) + b"\n" for record in records))
                 self._mark(newest, until)

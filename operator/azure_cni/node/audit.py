@@ -156,9 +156,10 @@ class AuditTrail:
     async def usage(self) -> UsageReport:
         """How many addresses pods had, hour by hour. What was noted a moment ago is written first."""
         await self._write()
-        now = self._clock.utc()
+        now, node = self._clock.utc(), self._node
+        now_s = seconds_of(now) or 0.0
         try:
-            hours = await asyncio.to_thread(lambda: usage_hours(self._store.walk(), now_s=seconds_of(now) or 0.0))
+            hours = await asyncio.to_thread(lambda: usage_hours(self._store.walk(), node=node, now_s=now_s))
         except AzureCniError as error:
             return UsageReport(self._node, now, error=str(error))
         return UsageReport(self._node, now, hours)

@@ -315,8 +315,9 @@ def test_the_hours_outlive_the_files_that_they_were_counted_from(tmp_path: Path)
         for store in (small, large):
             store.append([*given, *taken], held=[], until=moment)
         now.s += 3600
-    kept, whole = (usage_hours(store.walk(), now_s=now.s) for store in (small, large))
+    kept, whole = (usage_hours(store.walk(), node="vm1", now_s=now.s) for store in (small, large))
     assert len(list(small.walk())) < len(list(large.walk())) / 2
     assert kept == whole
     assert len(whole) == 20 * 24 + 1
+    assert {one.node for one in small.walk()} == {"vm1"}
     assert small.find("10.0.0.1")[1] == [one for one in small.walk() if one.address == "10.0.0.1"]

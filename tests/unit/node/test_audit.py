@@ -71,6 +71,18 @@ async def test_a_disk_that_was_made_from_another_nodes_has_no_writes_of_ours():
     assert [one.reason for one in report.writes] == ["keep addresses ready"]
 
 
+async def test_a_disk_that_was_made_from_another_nodes_has_none_of_our_past():
+    """The forecast took what pods of that node had for what pods of this one need."""
+    store = FakeAuditStore()
+    for number in range(40):
+        store.records.append(AuditRecord("2026-11-20T12:00:00Z", "assigned", "vm7", f"10.240.7.{number}"))
+    async with trailed(store) as (node, trail):
+        await node.add("web")
+        report = await trail.usage()
+    assert {hour.peak for hour in report.hours} <= {0, 1}
+    assert sum(hour.started for hour in report.hours) == 1
+
+
 async def test_a_repeated_add_and_a_refused_one_leave_no_record_of_their_own():
     store = FakeAuditStore()
     async with trailed(store) as (node, _):
