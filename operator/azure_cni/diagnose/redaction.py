@@ -26,19 +26,22 @@ _FIELD: Final = re.compile(rf"\b(?:pod|holder)(?:=|\": ?\")({_LABEL})/({_LABEL}(
 _NAMESPACE: Final = re.compile(rf"\bnamespace(?:=|\": ?\")({_LABEL})")
 """A namespace alone, as such a field."""
 _GUID: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
+_CREDENTIAL: Final = (
+    r"(?:\bsig|\bauthorization|password|passwd|pwd|secret|assertion|token|"
+    r"(?:access|account|api|shared|subscription)[_-]?key)"
+)
+"""How what a credential is called ends: of a variable (AZURE_CLIENT_SECRET) or a field (clientSecret), too."""
 _SECRETS: Final = (
     (re.compile(r"-----BEGIN [^-]+-----.*?(?:-----END [^-]+-----|\Z)", re.DOTALL), LEFT_OUT),
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*)*"), LEFT_OUT),
-    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE), rf"\1 {LEFT_OUT}"),
+    (re.compile(r"\b(Bearer|Basic|SharedKey)\s+[\w.~+/=:-]+", re.IGNORECASE), rf"\1 {LEFT_OUT}"),
     (re.compile(r"://[^/\s@\"']+@"), f"://{LEFT_OUT}@"),
-    (
-        re.compile(
-            r"\b(sig|password|passwd|client_secret|client_assertion|access_token|refresh_token|accountkey)"
-            r"(\\?[\"']?\s*[=:]\s*\\?[\"']?)[^\s\"'&\\]+",
-            re.IGNORECASE,
-        ),
-        rf"\1\2{LEFT_OUT}",
+    (re.compile(r"[\w.~-]{3}\dQ~[\w.~-]{31,34}"), LEFT_OUT),  # of an application in Entra ID
+    (  # in quotes, all that is between them
+        re.compile(rf"({_CREDENTIAL}\\?[\"']?\s*[=:]\s*)(\\?[\"'])(?:(?!\2).){{1,4096}}\2", re.IGNORECASE),
+        rf"\1\2{LEFT_OUT}\2",
     ),
+    (re.compile(rf"({_CREDENTIAL}\\?[\"']?\s*[=:]\s*\\?[\"']?)[^\s\"'&\\]+", re.IGNORECASE), rf"\1{LEFT_OUT}"),
 )
 
 
