@@ -12,6 +12,7 @@ from azure_cni.diagnose.schemas import Path
 from azure_cni.model.text import legible
 
 MOST_VALUES: Final = 200_000
+_TAG: Final = "tag:yaml.org,2002:{}"
 
 
 @dataclass(slots=True)
@@ -31,11 +32,36 @@ class LocatedDocument:
         return self.lines.get(path, 1)
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes what has no quotes as helm and kubectl do, whose YAML has neither dates (an image's tag may look like one)
+    nor numbers to the base of sixty.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._own: dict[int, tuple[Any, list[Any]]] = {}
+
+    def resolve(self, kind: type, value: Any, implicit: Any) -> str:
+        """The tag of a node."""
+        tag = str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
+        number = tag in {_TAG.format("int"), _TAG.format("float")}
+        return _TAG.format("str") if tag == _TAG.format("timestamp") or (number and ":" in value) else tag
+
+    def own_keys(self, node: yaml.MappingNode) -> list[Any]:
+        """Nodes of the keys that stand in the mapping itself. What `<<` names becomes a part of the node, whose keys
+        come first and which those of the mapping itself override; an alias shows the same node again.
+        """
+        if id(node) not in self._own:
+            self._own[id(node)] = node, [key for key, _ in node.value if key.tag != _TAG.format("merge")]
+            self.flatten_mapping(node)
+        return self._own[id(node)][1]
+
+
 def parse_located(text: str) -> list[LocatedDocument]:
     """The documents of a file that are not empty. One that is no YAML has a fault, and ends the list."""
     found: list[LocatedDocument] = []
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         while loader.check_node():
             document = LocatedDocument()
             document.value = _value(loader, loader.get_node(), (), document)
@@ -49,21 +75,21 @@ def parse_located(text: str) -> list[LocatedDocument]:
     return found
 
 
-def _value(loader: yaml.SafeLoader, node: Any, path: Path, document: LocatedDocument) -> Any:
+def _value(loader: _Loader, node: Any, path: Path, document: LocatedDocument) -> Any:
     document.size += 1
     if document.size > MOST_VALUES:  # aliases of aliases grow without a bound
         raise yaml.YAMLError(f"it has more than {MOST_VALUES} values")
     document.lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
-        own = [pair for pair in node.value if pair[0].tag != "tag:yaml.org,2002:merge"]
-        loader.flatten_mapping(node)  # `<<`, whose keys come first; those of the mapping itself win
-        keys = [loader.construct_object(key, deep=True) for key, _ in own]
-        for (key_node, _), key in zip(own, keys, strict=True):
+        seen = set[Any]()
+        for key_node in loader.own_keys(node):
+            key = loader.construct_object(key_node, deep=True)
             if isinstance(key, list | dict):
                 raise yaml.constructor.ConstructorError(None, None, "a key is no text", key_node.start_mark)
-            if keys.count(key) > 1 and (*path, key) in document.lines:
+            if key in seen:
                 line = key_node.start_mark.line + 1
                 document.faults.append((line, f'the key "{legible(str(key))}" is there twice'))
+            seen.add(key)
             document.lines[*path, key] = key_node.start_mark.line + 1
         found: dict[Any, Any] = {}
         for key_node, value_node in node.value:

@@ -61,6 +61,20 @@ def test_values_are_judged_by_the_charts_own_schema(tmp_path: Path, content: str
     assert (found, said in words) == (line, True), words
 
 
+@pytest.mark.usefixtures("with_helm")
+@pytest.mark.parametrize("tag", ["2026-11-28", "2026-11-28T06:00:00Z", "1:30", "12:30:45.5"])
+def test_what_looks_like_a_date_or_a_time_is_a_string_as_for_helm(tmp_path: Path, tag: str):
+    assert lint(tmp_path, f"image:\n  tag: {tag}\n") == []
+
+
+@pytest.mark.usefixtures("with_helm")
+def test_what_an_anchor_overrides_is_not_there_twice_where_it_is_named_again(tmp_path: Path):
+    merged = "a: &a {minFree: 4}\nb: &b\n  <<: *a\n  minFree: 8\nc: *b\n"
+    assert [words for _, words in lint(tmp_path, merged) if "twice" in words] == []
+    twice = "a: &a {minFree: 4}\nb: &b\n  <<: *a\n  minFree: 8\n  minFree: 9\nc: *b\n"
+    assert [line for line, words in lint(tmp_path, twice) if "twice" in words] == [5, 5]
+
+
 @pytest.mark.parametrize(
     ("content", "line", "said"),
     [
