@@ -35,11 +35,18 @@ class TenureReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     end_not_before: str = ""
     network: str = ""
     """Of the runtime's: the name of the CNI network, or the ID of Docker's; "" where it was not written down."""
+    recorded_by: str = ""
+    """The node whose record it is, where that is another than `node`, whose disk was made from that one's."""
 
     @property
     def holder(self) -> str:
         """As `SlotReport.holder`."""
         return f"{self.namespace}/{self.pod}" if self.pod else self.container[:13]
+
+    @property
+    def place(self) -> str:
+        """The node on which the pod was, and which other one says so; for people."""
+        return f"{self.recorded_by} (by a copy of its trail on {self.node})" if self.recorded_by else self.node
 
 
 class HoleReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -87,7 +88,7 @@ def who(
     --at and --history ask the agents, which needs the right to create pods/exec in their namespace. Exits with 1 if two
     pods have it, or a pod whose node's NIC has not got it; with 3 if it is not known who has it, or with --at had it.
     """
-    moment = parse_time(at) if at is not None else ""
+    moment = parse_time(at, now_s=time.time()) if at is not None else ""
     evidence = reads.read_cluster(access)
     found = find_holders(parse_address(address), evidence)
     if moment or history:
@@ -175,7 +176,7 @@ def _show_holders(console: Console, found: Holders) -> None:
 def _show_history(console: Console, history: History) -> None:
     if history.tenures:
         rows = [
-            (one.holder, one.node, one.begin, _end(one.end, one.end_not_before), one.uid, one.container[:SHORT_ID])
+            (one.holder, one.place, one.begin, _end(one.end, one.end_not_before), one.uid, one.container[:SHORT_ID])
             for one in history.tenures
         ]
         console.print(table(("POD", "NODE", "FROM", "TO", "UID", "CONTAINER"), rows))

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -55,9 +56,7 @@ def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:
         form: str,
         **own: Any,
     ) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a locale without the signs of tables
+        _prepare_streams()
         try:
             offline = bool(own.get("files"))
             access = None if offline else ctx.obj or open_access(kubeconfig, context)
@@ -70,6 +69,8 @@ def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:
             code = _failed(str(error), ExitCode.USAGE)
         except AzureCniError as error:
             code = _failed(str(error), ExitCode.NO_ANSWER)
+        except KeyboardInterrupt:  # not 1, which is an answer
+            code = _failed("interrupted", ExitCode.NO_ANSWER)
         ctx.exit(code)
 
     return functools.update_wrapper(run, work)
@@ -83,6 +84,15 @@ def open_access(kubeconfig: str | None, context: str | None) -> ClusterAccess:
 
         return PodAccess(KubeEndpoint.in_cluster(os.environ))
     return KubernetesAccess(kubeconfig=kubeconfig, context=context)
+
+
+def _prepare_streams() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # started with it closed: the exit code says it all
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # for as long as the process lives
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale without the signs of tables
 
 
 def namespace_flags(work: F) -> F:

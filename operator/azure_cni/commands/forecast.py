@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -12,11 +13,12 @@ from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, progress, table
-from azure_cni.diagnose.forecasts import ForecastRow, forecast_rows, report_time_s, wrong_clocks
+from azure_cni.diagnose.evidence import ClusterEvidence
+from azure_cni.diagnose.forecasts import ForecastRow, forecast_rows, report_time_s, subnet_names, wrong_clocks
 from azure_cni.diagnose.sizing_advice import SizingAdvice, advise
 from azure_cni.errors import ConfigInvalid, KubeNotFound
 from azure_cni.ipam.exhaustion import Outlook
-from azure_cni.model.text import addresses, counted
+from azure_cni.model.text import addresses, counted, few
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,6 +59,7 @@ def forecast(access: ClusterAccess, form: Form, *, within: float, subnets: tuple
     """
     free = dict(map(_free_of, subnets))
     evidence = reads.read_cluster(access, pods=False)
+    _require_subnets(free, evidence)
     nodes = sorted({agent.node for agent in evidence.agents} | {pool.name for pool in evidence.pools})
     if not nodes:
         raise KubeNotFound("cannot forecast anything: there is no NodeIPPool and no agent; see azure-cni status")
@@ -83,6 +86,17 @@ def _free_of(written: str) -> tuple[str, int]:
     if not name or not count.isdecimal() or len(count) > LONGEST_COUNT:
         raise ConfigInvalid(f"cannot use --subnet-free {written}: it must be NAME=COUNT, as in nodes=120")
     return name, int(count)
+
+
+def _require_subnets(free: Mapping[str, int], evidence: ClusterEvidence) -> None:
+    """ConfigInvalid for a subnet that no node is in: the person has another one in mind."""
+    known = subnet_names(evidence)
+    wrong = [name for name in free if name.lower() not in known]
+    if wrong and evidence.knows("pools"):
+        raise ConfigInvalid(
+            f"cannot use --subnet-free {wrong[0]}: no node is in a subnet of that name; nodes are in "
+            f"{few(sorted(known)) or 'none that is known'}"
+        )
 
 
 def _show_forecast(console: Console, answer: ForecastAnswer) -> None:

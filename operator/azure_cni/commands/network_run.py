@@ -108,8 +108,9 @@ def _started(pod: LabPod, evidence: ClusterEvidence) -> NetworkCheck:
 
 def _late(access: ClusterAccess, keeper: LabKeeper, evidence: ClusterEvidence, name: str) -> NetworkCheck:
     """Why a pod did not become ready, as `why` has it."""
-    pod, events = reads.read_pod(access, keeper.namespace, name)
-    found = explain_pod(pod, evidence, events, now_s=time.time())
+    reading = reads.read_pod(access, keeper.namespace, name)
+    pod = reading.pod
+    found = explain_pod(pod, evidence, reading.events, now_s=time.time(), unread=reading.unread)
     where = f"{name} on node {pod.node}" if pod.node else name
     message = f"is not ready in time: {found.cause}: {found.message or found.meaning}"
     if pod.addresses:

@@ -77,6 +77,13 @@ class NetworkTestAnswer(msgspec.Struct, frozen=True, rename="camel"):
     left: str = ""
 
 
+class CleanAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to `test --clean`. `left`: why something was not removed, "" where nothing stays."""
+
+    namespace: str
+    left: str
+
+
 @click.command(short_help="Prove the network with three pods on two nodes.")
 @click.option("-n", "--namespace", metavar="NAME", default=NAMESPACE, show_default=True, help="Where its pods run.")
 @click.option("--node", "nodes", metavar="NODE", multiple=True, help="Test on this node; twice at most.")
@@ -114,9 +121,10 @@ def test(
     is interrupted; where the namespace is there already, only they are. It asks in the pods, by pods/exec there. Exits
     with 1 if a check is bad, with 3 if not all was tried or something was left.
     """
+    reads.require_names(namespace=namespace)
     keeper = LabKeeper(access, namespace, uuid.uuid4().hex[:10])
     if clean:
-        return _clean(keeper)
+        return _clean(keeper, form)
     if junit is not None and not junit.absolute().parent.is_dir():
         raise ConfigInvalid(f"cannot write {junit}: there is no directory {junit.absolute().parent}")
     if outbound and "://" not in outbound:
@@ -163,11 +171,16 @@ def _carried_out(work: Callable[[], None], keeper: LabKeeper, *, keep: bool) -> 
     return unfinished, left
 
 
-def _clean(keeper: LabKeeper) -> ExitCode:
-    left = keeper.remove_all()
-    sign = BAD if left else GOOD
-    click.echo(f"{sign} {left or f'nothing of azure-cni test stays in namespace {keeper.namespace}'}")
-    return ExitCode.NO_ANSWER if left else ExitCode.WELL
+def _clean(keeper: LabKeeper, form: Form) -> ExitCode:
+    answer = CleanAnswer(keeper.namespace, keeper.remove_all())
+    emit(answer, form, _show_clean)
+    return ExitCode.NO_ANSWER if answer.left else ExitCode.WELL
+
+
+def _show_clean(console: Console, answer: CleanAnswer) -> None:
+    sign, style = (BAD, "red") if answer.left else (GOOD, "green")
+    nothing = f"nothing of azure-cni test stays in namespace {answer.namespace}"
+    console.print(f"{sign} {answer.left or nothing}", style=style)
 
 
 def _with_end(checks: Sequence[NetworkCheck], unfinished: str) -> list[NetworkCheck]:

@@ -114,6 +114,8 @@ def _run(
 ) -> ExitCode:
     if bool(nodes) == everywhere:
         raise ConfigInvalid(f"cannot {verb}: name nodes, or all of them with --all: azure-cni {verb} NODE")
+    for node in nodes:
+        reads.require_names(node=node)
     if everywhere:
         nodes = tuple(str(metadata_of(body).get("name")) for body in access.list_objects(reads.POOLS))
         if not nodes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,14 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from azure_cni.api import audit_reports, introspection, node_ip_pool, vnet_quota
-from azure_cni.api.audit_reports import WRITES_PATH, AuditReport, UsageReport, WritesReport, decode_writes_report
+from azure_cni.api.audit_reports import (
+    WRITES_PATH,
+    AuditReport,
+    TenureReport,
+    UsageReport,
+    WritesReport,
+    decode_writes_report,
+)
 from azure_cni.api.introspection import NodeReport
 from azure_cni.api.reading import mapping, text
 from azure_cni.api.trace_reports import TraceReport
@@ -22,7 +30,7 @@ from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts, define
 from azure_cni.diagnose.definition_checks import FIELDS
 from azure_cni.diagnose.evidence import ClusterEvidence, EventFacts, PodFacts, ProcessFacts
 from azure_cni.diagnose.pauses import parse_pauses
-from azure_cni.errors import AzureCniError, DecodeFailed, KubeDenied, KubeError, KubeNotFound
+from azure_cni.errors import AzureCniError, ConfigInvalid, DecodeFailed, KubeDenied, KubeError, KubeNotFound
 from azure_cni.model.text import legible
 
 GROUP: Final = f"/apis/{node_ip_pool.GROUP}/{node_ip_pool.VERSION}"
@@ -35,6 +43,8 @@ KUBE_PROXY: Final = f"/api/v1/namespaces/{SYSTEM}/configmaps/kube-proxy"
 DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 OURS: Final = "app.kubernetes.io/name=azure-cni,app.kubernetes.io/component={}"
 ACCESS: Final = "docs/command-line.md#who-may-use-it"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Of any object here. Whether the API server has one, and of its case and length, it says itself."""
 AT_ONCE: Final = 16
 """Agents that are asked at a time: each answer is a process on its node, and a stream through the API server."""
 
@@ -160,13 +170,34 @@ def _listed(access: ClusterAccess, path: str, query: Mapping[str, str], keep: Ke
         return _Reading((), str(error))
 
 
-def read_pod(access: ClusterAccess, namespace: str, name: str) -> tuple[PodFacts, tuple[EventFacts, ...]]:
-    """A pod with its own events. KubeNotFound where there is none of that name."""
+def require_names(**names: str) -> None:
+    """ConfigInvalid where no object can be called so: by `web/log` one would reach another path of the API server.
+
+    Each by what it is the name of, for people.
+    """
+    for kind, name in names.items():
+        if not _NAME.fullmatch(name):
+            raise ConfigInvalid(f"cannot look for the {kind} {legible(name)!r}: no {kind} can be called that")
+
+
+@dataclass(frozen=True, slots=True)
+class PodReading:
+    """A pod with its own events. `unread`: why these could not be read, in words; "" where they were."""
+
+    pod: PodFacts
+    events: tuple[EventFacts, ...]
+    unread: str = ""
+
+
+def read_pod(access: ClusterAccess, namespace: str, name: str) -> PodReading:
+    """KubeNotFound where there is none of that name."""
+    require_names(namespace=namespace, pod=name)
     pod = object_parsing.parse_pod(access.read_object(f"/api/v1/namespaces/{namespace}/pods/{name}"))
     reading = _listed(
         access, f"/api/v1/namespaces/{namespace}/events", {"fieldSelector": f"involvedObject.uid={pod.uid}"}
     )
-    return pod, tuple(map(object_parsing.parse_event, reading.items))
+    unread = f"its events could not be read: {reading.denied}" if reading.denied else ""
+    return PodReading(pod, tuple(map(object_parsing.parse_event, reading.items)), unread)
 
 
 def ask_agent(access: ClusterAccess, agent: ProcessFacts) -> NodeReport:
@@ -187,10 +218,16 @@ def ask_trails(
 
     def ask(agent: ProcessFacts) -> AuditReport:
         found = answer_of(access, agent, path, audit_reports.decode_audit_report)
-        tenures = [msgspec.structs.replace(one, node=agent.node) for one in found.tenures]
+        tenures = [_said_by(agent.node, one) for one in found.tenures]
         return msgspec.structs.replace(found, address=address, tenures=tenures)
 
     return _all_answers(ask, agents)
+
+
+def _said_by(node: str, one: TenureReport) -> TenureReport:
+    """What that node's agent says is of that node, whatever its records name: which other node that is stands apart."""
+    other = one.node if one.node not in {"", node} else ""
+    return msgspec.structs.replace(one, node=node, recorded_by=other)
 
 
 def ask_usage(access: ClusterAccess, agents: Iterable[ProcessFacts]) -> tuple[tuple[UsageReport, ...], tuple[str, ...]]:

@@ -73,7 +73,7 @@ def trace(access: ClusterAccess, form: Form, *, pod: str, destination: str, name
     """
     namespace = namespace or access.namespace
     evidence = reads.read_cluster(access)
-    source, _ = reads.read_pod(access, *_full_name(pod, namespace))
+    source = reads.read_pod(access, *_full_name(pod, namespace)).pod
     target = _target(access, evidence, destination, namespace)
     if source.host_network:
         words = f"it is in the network of its node {source.node}, whose own packets azure-cni does not touch"
@@ -170,6 +170,7 @@ def _named(access: ClusterAccess, evidence: ClusterEvidence, full_name: tuple[st
 
 
 def _service(access: ClusterAccess, namespace: str, name: str) -> Mapping[str, Any]:
+    reads.require_names(namespace=namespace, Service=name)
     return access.read_object(f"/api/v1/namespaces/{namespace}/services/{name}")
 
 
@@ -193,9 +194,10 @@ def _resolved(host: str, port: int) -> TraceTarget:
     """By the resolver of the computer that this runs on, which may know other names than the pod's."""
     try:
         found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of what cannot be a name: "a..b"
+        why = error.strerror if isinstance(error, OSError) else "it is no name"
         raise ConfigInvalid(
-            f"cannot trace to {host!r}: this computer cannot resolve it ({error.strerror}); name an address"
+            f"cannot trace to {host!r}: this computer cannot resolve it ({why}); name an address"
         ) from error
     ends = sorted({str(one[4][0]) for one in found})
     note = f"{host} is {', '.join(ends[:MOST_ENDS])}, resolved on this computer: the pod's DNS may answer otherwise"

@@ -13,15 +13,14 @@ from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command, namespace_flags
 from azure_cni.commands.output import BAD, GOOD, ExitCode, Form, emit, facts, progress
-from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, EventFacts, PodFacts
+from azure_cni.commands.reads import PodReading
+from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, PodFacts
 from azure_cni.diagnose.pod_diagnosis import PodDiagnosis, explain_pod
 from azure_cni.errors import ConfigInvalid, KubeDenied, KubeError, KubeNotFound
 from azure_cni.model.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-PodWithEvents = tuple[PodFacts, tuple[EventFacts, ...]]
 
 
 @click.command(short_help="Say why a pod has no address or no traffic.")
@@ -58,7 +57,7 @@ def why(access: ClusterAccess, form: Form, *, pod: str | None, namespace: str | 
     return ExitCode.WELL if all(one.healthy for one in answers) else ExitCode.WRONG
 
 
-def _read_listed(access: ClusterAccess, pod: PodFacts) -> PodWithEvents | None:
+def _read_listed(access: ClusterAccess, pod: PodFacts) -> PodReading | None:
     """None for one that was deleted after it was listed."""
     try:
         return reads.read_pod(access, pod.namespace, pod.name)
@@ -66,35 +65,35 @@ def _read_listed(access: ClusterAccess, pod: PodFacts) -> PodWithEvents | None:
         return None
 
 
-def _explained(access: ClusterAccess, evidence: ClusterEvidence, pods: Sequence[PodWithEvents]) -> list[PodDiagnosis]:
+def _explained(access: ClusterAccess, evidence: ClusterEvidence, pods: Sequence[PodReading]) -> list[PodDiagnosis]:
     """In the pods' order. Each agent is asked once, however many of its node's pods wait: an answer is a process there,
     in the memory that the agent has.
     """
-    by_node = defaultdict[str, list[PodWithEvents]](list)
+    by_node = defaultdict[str, list[PodReading]](list)
     for one in pods:
-        by_node[one[0].node].append(one)
+        by_node[one.pod.node].append(one)
     found = [
         diagnosis
         for diagnoses in reads.at_once(lambda on_node: _explain_node(access, evidence, on_node), by_node.values())
         for diagnosis in diagnoses
     ]
-    order = {pod.full_name: place for place, (pod, _) in enumerate(pods)}
+    order = {one.pod.full_name: place for place, one in enumerate(pods)}
     return sorted(found, key=lambda one: order[one.pod])
 
 
-def _explain_node(
-    access: ClusterAccess, evidence: ClusterEvidence, pods: Sequence[PodWithEvents]
-) -> list[PodDiagnosis]:
+def _explain_node(access: ClusterAccess, evidence: ClusterEvidence, pods: Sequence[PodReading]) -> list[PodDiagnosis]:
     """Pods of one node, with its agent's own answer where it may be asked; without it the objects say enough."""
-    node, report = pods[0][0].node, None
+    node, report = pods[0].pod.node, None
     agent = evidence.agent(node)
-    asked = any(not pod.addresses or pod.asks or pod.egress for pod, _ in pods)
+    asked = any(not one.pod.addresses or one.pod.asks or one.pod.egress for one in pods)
     if agent is not None and agent.ready and asked:
         try:
             report = reads.ask_agent(access, agent)
         except KubeError:
             report = None
-    return [explain_pod(pod, evidence, events, now_s=time.time(), report=report) for pod, events in pods]
+    return [
+        explain_pod(one.pod, evidence, one.events, now_s=time.time(), report=report, unread=one.unread) for one in pods
+    ]
 
 
 def _show_diagnoses(console: Console, answers: list[PodDiagnosis]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -50,7 +51,7 @@ def writes(
     The agents are asked for their audit trails, which needs the right to create pods/exec in their namespace. Exits
     with 3 if one could not be asked, or its trail does not know all since then.
     """
-    moment = parse_time(since) if since is not None else ""
+    moment = parse_time(since, now_s=time.time()) if since is not None else ""
     wanted = parse_address(address) if address is not None else ""
     evidence = reads.read_cluster(access, pods=False)
     reads.require_nodes(evidence, nodes)

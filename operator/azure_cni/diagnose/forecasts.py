@@ -169,6 +169,11 @@ def _subnet_of(pool: NodeIPPool) -> str:
     return text(pool.status.get("subnetID")).lower()
 
 
+def subnet_names(evidence: ClusterEvidence) -> set[str]:
+    """Of the subnets that nodes are in, in lower case."""
+    return {_subnet_of(pool).rpartition("/")[2] for pool in evidence.pools} - {""}
+
+
 def _created(evidence: ClusterEvidence) -> dict[str, float]:
     return {node.name: node.created_s for node in evidence.nodes if node.created_s is not None}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address
+from typing import Final
 
 import msgspec
 
@@ -12,6 +13,9 @@ from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.diagnose.pod_diagnosis import listed_addresses
 from azure_cni.errors import ConfigInvalid
 from azure_cni.model.text import counted, few, seconds_of, time_text
+
+AHEAD_S: Final = 60.0
+"""By so much the clocks of nodes may be ahead of this computer's."""
 
 
 class PresentHolder(msgspec.Struct, frozen=True, rename="camel"):
@@ -117,17 +121,22 @@ def _by_their_own_nodes(trails: Sequence[AuditReport]) -> list[TenureReport]:
     """
     begins = {trail.node: trail.begins for trail in trails if trail.begins and not trail.error}
 
-    def is_copy(one: TenureReport, trail: AuditReport) -> bool:
-        return one.node not in {"", trail.node} and one.node in begins and begins[one.node] <= one.begin
+    def is_copy(one: TenureReport) -> bool:
+        return one.recorded_by in begins and begins[one.recorded_by] <= one.begin
 
-    return [one for trail in trails for one in trail.tenures if not is_copy(one, trail)]
+    return [one for trail in trails for one in trail.tenures if not is_copy(one)]
 
 
-def parse_time(text: str) -> str:
-    """RFC 3339; ConfigInvalid where it is no time."""
+def parse_time(text: str, *, now_s: float) -> str:
+    """RFC 3339; ConfigInvalid where it is no time, or one that has not come: of that no trail knows anything."""
     at_s = seconds_of(text)
     if at_s is None:
         raise ConfigInvalid(f"cannot look at {text!r}: it is not a time such as 2026-11-28T06:19:00Z")
+    if at_s > now_s + AHEAD_S:
+        raise ConfigInvalid(
+            f"cannot look at {text!r}: {time_text(at_s)} has not come yet, it is {time_text(now_s)} here; a time "
+            "without a zone is UTC"
+        )
     return time_text(at_s)
 
 
@@ -158,7 +167,7 @@ def _unknown(trail: AuditReport, at_s: float | None) -> list[str]:
 def _past_verdict(address: str, chosen: Sequence[TenureReport], unknown: Sequence[str], at_s: float) -> str:
     at = time_text(at_s)
     sure = [one for one in chosen if _surely_had(one, at_s)]
-    names = few([f"{one.holder} on node {one.node}" for one in sure or chosen])
+    names = few([f"{one.holder} on node {one.place}" for one in sure or chosen])
     if sure:
         return f"{address} was the address of {names} at {at}"
     if chosen:

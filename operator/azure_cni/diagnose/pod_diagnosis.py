@@ -67,9 +67,14 @@ def explain_pod(
     *,
     now_s: float,
     report: NodeReport | None = None,
+    unread: str = "",
 ) -> PodDiagnosis:
-    """The one cause. `events` are the pod's own; `report` is its node's agent's answer, where it could be asked."""
+    """The one cause. `events` are the pod's own, and `unread` is why they could not be read; `report` is its node's
+    agent's answer, where it could be asked.
+    """
     found = _found(pod, evidence, events, now_s)
+    if unread and found.reason == "NotOurs":
+        found = FoundCause("NotOurs", f"nothing else says why it waits, and {unread}")
     if pod.node and not pod.addresses and report is not None:
         found = _of_unwritten(found, events, report) or found
     if found.reason in {"Addressed", "HostNetwork"} and (lacking := lacks(pod, events, report)) is not None:
@@ -97,7 +102,7 @@ def explain_pod(
             address=pod.addresses[0] if pod.addresses else "",
         ),
         page=cause.page,
-        notes=[*_notes(pod, evidence, report), *vnet_notes(pod, events, report)],
+        notes=[*_notes(pod, evidence, report), *([unread] if unread else []), *vnet_notes(pod, events, report)],
     )
 
 

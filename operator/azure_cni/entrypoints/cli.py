@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import sys
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -165,7 +166,7 @@ def who(path: Path, address: str, at: str | None) -> None:
         from azure_cni.docker import address_history
         from azure_cni.entrypoints.docker_socket import fetch_status, fetch_trail
 
-        wanted, moment = parse_address(address), parse_time(at) if at is not None else ""
+        wanted, moment = parse_address(address), parse_time(at, now_s=time.time()) if at is not None else ""
         found = address_history.find(wanted, fetch_status(path), fetch_trail(path, wanted), at=moment)
     for line in address_history.lines(found):
         click.echo(line)

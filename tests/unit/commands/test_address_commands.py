@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import msgspec
+
 from azure_cni.api.audit_reports import AuditReport, TenureReport
 from azure_cni.api.introspection import (
     AttachmentReport,
@@ -16,8 +18,9 @@ from azure_cni.api.introspection import (
     encode_report,
 )
 from azure_cni.commands.reads import POOLS
+from azure_cni.errors import KubeUnreachable
 from unit.commands.running import AGENT, A, answering, run
-from unit.diagnose.clusters import cluster, pod, pool
+from unit.diagnose.clusters import cluster, pod, pool, process
 
 
 def test_who_has_an_address():
@@ -41,6 +44,27 @@ def test_who_had_an_address_then():
     done = run(access, "who", A, "--history", "--node", "vm1")
     assert "2026-11-28T06:10:00Z" in done.stdout
     assert run(access, "who", A, "--at", "yesterday").exit_code == 2
+    tomorrow = run(access, "who", A, "--at", "2026-11-30T06:05:00Z")
+    assert (tomorrow.exit_code, tomorrow.stdout, "has not come yet" in tomorrow.stderr) == (2, "", True)
+
+
+def test_a_vm_made_from_the_disk_of_another_says_nothing_of_what_that_one_says_itself():
+    """Its trail has the other's records, whose address was never given back there: found in an answer with two pods."""
+    both = [pool(), pool("vm2", vnetAddresses=[], primaryIP="10.240.0.5")]
+    access = cluster(pools=both, processes=[process("agent"), process("agent", "vm2"), process("controller")])
+    had = TenureReport("vm1", "shop", "cart", "uid-cart", "c1", "2026-11-28T06:00:00Z", "2026-11-28T06:10:00Z")
+    copied = msgspec.structs.replace(had, end="2026-11-28T07:00:00Z", end_not_before="2026-11-28T06:05:00Z")
+    for name, tenure in (("vm1", had), ("vm2", copied)):
+        access.printed[f"azure-cni-agent-{name}"] = encode_report(
+            AuditReport(name, A, "2026-11-28T05:00:00Z", [tenure])
+        )
+    done = run(access, "who", A, "--history", "-o", "json")
+    assert [one["node"] for one in json.loads(done.stdout)["history"]["tenures"]] == ["vm1"]
+    later = run(access, "who", A, "--at", "2026-11-28T06:30:00Z")
+    assert f"no pod had {A} at 2026-11-28T06:30:00Z" in later.stdout
+    access.printed[AGENT] = KubeUnreachable("cannot run it: the connection broke")
+    alone = run(access, "who", A, "--at", "2026-11-28T06:02:00Z")
+    assert "shop/cart on node vm1 (by a copy of its trail on vm2)" in alone.stdout
 
 
 def test_addresses_without_agents_are_those_of_the_api_server():

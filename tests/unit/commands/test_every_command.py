@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from azure_cni.commands import output
 from azure_cni.commands.output import ExitCode, Form
 from azure_cni.entrypoints.cli import FOR_PEOPLE, main
+from fakes.cluster_access import FakeClusterAccess
 from unit.chart.helm import REPOSITORY
 from unit.commands.running import FULL, A, answering, run
 from unit.diagnose.clusters import cluster, pod
@@ -107,6 +108,30 @@ def test_a_wrong_command_line_is_2_and_a_cluster_that_is_not_there_too(name: str
     assert done.exit_code == ExitCode.USAGE
     assert "cannot find the cluster" in done.stderr
     assert ".;" not in done.stderr
+
+
+class InterruptedAccess(FakeClusterAccess):
+    """Somebody presses Ctrl-C as soon as the cluster is asked."""
+
+    def _admit(self, path: str) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", sorted(WORDS.keys() - {"report"}))  # which looks at its file first
+def test_what_was_interrupted_is_not_known(name: str):
+    done = run(InterruptedAccess(), name, *WORDS[name])
+    assert (done.exit_code, done.stdout, done.stderr) == (ExitCode.NO_ANSWER, "", "azure-cni: interrupted\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_does_not_change_the_answer(closed: str, tmp_path: Path):
+    """As under some daemons: a script goes by the exit code."""
+    (tmp_path / "good.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {}\n")
+    (tmp_path / "bad.yaml").write_text("apiVersion: azure-cni.io/v1alpha1\nkind: Nothing\n")
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "operator")}
+    for file, code in (("good.yaml", 0), ("bad.yaml", 1)):
+        line = f"{sys.executable} -m azure_cni check -f {tmp_path / file} {closed}"
+        assert subprocess.run(["/bin/sh", "-c", line], check=False, env=environment).returncode == code
 
 
 def test_the_list_of_commands_says_what_each_does_in_a_line_that_is_whole():

@@ -33,6 +33,12 @@ def test_what_runs_out_when():
     assert {one["kind"]: one["outlook"] for one in answer["rows"]}["node"] == "exhausts"
 
 
+def test_a_subnet_that_no_node_is_in_is_a_mistake():
+    done = run(known(usage()), "forecast", "--subnet-free", "NODES=500", "--subnet-free", "pods=500")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "cannot use --subnet-free pods: no node is in a subnet of that name; nodes are in nodes" in done.stderr
+
+
 def test_scripts_learn_what_is_due_soon():
     access = known(usage())
     assert run(access, "forecast", "--within", "60").exit_code == 1

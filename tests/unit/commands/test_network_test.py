@@ -95,6 +95,15 @@ def test_a_pod_of_the_image_asks_its_own_cluster_with_what_the_image_has(
     assert chosen == ["https://192.0.2.1:443" if missing else "kubernetes", "kubernetes"]
 
 
+def test_cleaning_up_says_what_came_of_it_in_every_form():
+    access = LabCluster()
+    answer(access, "--keep")
+    assert answer(access, "--clean") == {"namespace": "azure-cni-test", "left": ""}
+    assert access.made == []
+    done = run(access, "test", "--clean")
+    assert done.stdout == "√ nothing of azure-cni test stays in namespace azure-cni-test\n"
+
+
 def test_what_is_made_fits_pod_security_and_ends_by_itself():
     access = LabCluster()
     answer(access, "--keep")

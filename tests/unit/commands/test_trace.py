@@ -181,6 +181,12 @@ def test_a_hosts_name_is_resolved_here_and_that_is_said(monkeypatch: pytest.Monk
     assert (done.exit_code, "cannot resolve it" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("name", ["a..b", ".example.com", f"{'a' * 64}.example.com"])
+def test_what_no_resolver_takes_is_a_wrong_command_line(name: str):
+    done = run(asked(), "trace", "web", name)
+    assert (done.exit_code, "cannot resolve it (it is no name)" in done.stderr) == (2, True)
+
+
 def test_who_may_not_see_services_traces_to_the_address_itself():
     access = asked(out(CLUSTER_IP))
     access.denied.add(SERVICES)

@@ -11,7 +11,7 @@ from azure_cni.commands import reads
 from azure_cni.diagnose.holders import Holders, find_holders, parse_address, parse_time, with_history
 from azure_cni.errors import ConfigInvalid
 from fakes.cluster_access import FakeClusterAccess
-from unit.diagnose.clusters import NIC, cluster, pod, pool
+from unit.diagnose.clusters import NIC, NOW_S, cluster, pod, pool
 
 A, B = "10.240.0.36", "10.240.0.37"
 
@@ -71,9 +71,11 @@ def test_what_is_no_address_is_refused(text: Any):
         parse_address(text)
 
 
-def tenure(pod: str, begin: str, end: str = "", not_before: str = "", *, node: str = "vm1") -> TenureReport:
+def tenure(
+    pod: str, begin: str, end: str = "", not_before: str = "", *, node: str = "vm1", recorded_by: str = ""
+) -> TenureReport:
     times = [f"2026-11-28T{one}:00Z" if one else "" for one in (begin, end, not_before)]
-    return TenureReport(node, "default", pod, f"uid-{pod}", pod, *times)
+    return TenureReport(node, "default", pod, f"uid-{pod}", pod, *times, recorded_by=recorded_by)
 
 
 TRAIL = AuditReport(
@@ -133,12 +135,13 @@ def test_the_whole_history_is_that_of_all_nodes_in_its_order():
 
 def test_a_copy_of_another_nodes_trail_ends_nobodys_time():
     """As on a VM that was made from its disk: there, who had the address then was never seen again."""
-    copied = [tenure("a", "06:00", "06:10"), tenure("c", "06:50", "07:30", "06:55"), tenure("old", "04:00", "04:30")]
+    times = [("a", "06:00", "06:10"), ("c", "06:50", "07:30", "06:55"), ("old", "04:00", "04:30")]
+    copied = [tenure(*one, node="vm9", recorded_by="vm1") for one in times]
     clone = AuditReport("vm9", A, "2026-11-28T03:00:00Z", [*copied, tenure("d", "07:40", node="vm9")])
     found = with_history(find(A, cluster()), [clone, TRAIL], [])
     assert found.history is not None
-    assert [(one.node, one.pod) for one in found.history.tenures] == [
-        ("vm1", "old"),  # older than what vm1 still has
+    assert [(one.place, one.pod) for one in found.history.tenures] == [
+        ("vm1 (by a copy of its trail on vm9)", "old"),  # older than what vm1 still has
         *(("vm1", pod) for pod in "abc"),
         ("vm9", "d"),
     ]
@@ -151,8 +154,18 @@ def test_a_copy_of_another_nodes_trail_ends_nobodys_time():
 @pytest.mark.parametrize("text", ["", "yesterday", "25:00"])
 def test_what_is_no_time_is_refused(text: str):
     with pytest.raises(ConfigInvalid, match="not a time such as"):
-        parse_time(text)
+        parse_time(text, now_s=NOW_S)
 
 
-def test_times_may_have_a_zone():
-    assert parse_time("2026-11-28T07:05:00+01:00") == "2026-11-28T06:05:00Z"
+@pytest.mark.parametrize(
+    "text", ["2026-11-28T07:05:00+01:00", "2026-11-28T06:05", "20261128T060500Z", "2026-11-28 01:05:00.9-05:00"]
+)
+def test_times_may_have_a_zone_and_other_forms_of_the_standard(text: str):
+    assert parse_time(text, now_s=NOW_S) == "2026-11-28T06:05:00Z"
+
+
+def test_of_a_time_that_has_not_come_nobody_is_said_to_have_had_an_address():
+    """As of one in the zone of the person, who forgot to say which: the answer was about tomorrow."""
+    with pytest.raises(ConfigInvalid, match="2026-11-28T07:19:26Z has not come yet, it is 2026-11-28T06:19:26Z here"):
+        parse_time("2026-11-28T07:19:26", now_s=NOW_S)
+    assert parse_time("2026-11-28T06:20:00Z", now_s=NOW_S) == "2026-11-28T06:20:00Z", "clocks differ a little"

@@ -21,7 +21,8 @@ OURS = 'failed to setup network for sandbox "0a1b": plugin type="azure-cni" fail
 
 
 def explain(access: FakeClusterAccess, name: str = "web", report: NodeReport | None = None) -> PodDiagnosis:
-    found, events = reads.read_pod(access, "default", name)
+    reading = reads.read_pod(access, "default", name)
+    found, events = reading.pod, reading.events
     return explain_pod(found, reads.read_cluster(access), events, now_s=NOW_S, report=report)
 
 
