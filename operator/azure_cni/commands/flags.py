@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
@@ -71,6 +72,8 @@ def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:
             code = _failed(str(error), ExitCode.NO_ANSWER)
         except KeyboardInterrupt:  # not 1, which is an answer
             code = _failed("interrupted", ExitCode.NO_ANSWER)
+        except OSError as error:
+            code = _unprinted(error)
         ctx.exit(code)
 
     return functools.update_wrapper(run, work)
@@ -99,6 +102,16 @@ def namespace_flags(work: F) -> F:
     """`-n`: the namespace; without it that of the context."""
     option = click.option("-n", "--namespace", metavar="NAME", help="The namespace; else the context's.")
     return option(work)
+
+
+def _unprinted(error: OSError) -> ExitCode:
+    """The answer could not be written. Python tries what is left once more when it ends, and must not fail again."""
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}:
+        raise error
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return _failed(f"cannot write the answer: {error.strerror}", ExitCode.NO_ANSWER)
 
 
 def _failed(words: str, code: ExitCode) -> ExitCode:

@@ -40,6 +40,8 @@ _SAYING: Final = threading.Lock()
 """Held while there is a progress: a terminal has room for one."""
 UNBROKEN: Final = 100_000
 """Columns of what is no terminal."""
+USUAL: Final = 80
+"""Those of a terminal of which nobody knows."""
 _TYPED: Final = re.compile(
     r"(?:on [a-z0-9.-]+: )?((az|azure-cni|helm|ip|iptables|kubectl|mv|nft|sed|sysctl|systemctl) |[a-z]+=\$\()", re.ASCII
 )
@@ -136,8 +138,11 @@ def console() -> Console:
         def print(self, *objects: Any, **how: Any) -> None:
             super().print(*objects, **{"crop": False, **how})
 
-    on_terminal = sys.stdout.isatty()
-    return Whole(file=sys.stdout, width=None if on_terminal else UNBROKEN, highlight=False, markup=False, emoji=False)
+    width = None if sys.stdout.isatty() else UNBROKEN
+    made = Whole(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    if made.width < 1:  # a terminal that does not know its own (COLUMNS=0), on which nothing would be printed
+        made.width = USUAL
+    return made
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -134,6 +134,20 @@ def test_a_stream_that_is_closed_does_not_change_the_answer(closed: str, tmp_pat
         assert subprocess.run(["/bin/sh", "-c", line], check=False, env=environment).returncode == code
 
 
+@pytest.mark.parametrize("form", list(Form))
+def test_an_answer_that_could_not_be_written_is_none(form: Form, tmp_path: Path):
+    """On a full disk it ended with a traceback, and with 1, as if something were wrong in the file."""
+    (tmp_path / "good.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {}\n")
+    words = ("check", "-f", str(tmp_path / "good.yaml"), "-o", form.value)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "operator")}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "azure_cni", *words],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (3, "azure-cni: cannot write the answer: No space left on device\n")
+
+
 def test_the_list_of_commands_says_what_each_does_in_a_line_that_is_whole():
     listed = CliRunner().invoke(main, ["--help"]).stdout.partition("Commands:\n")[2]
     shown = dict(line.split(maxsplit=1) for line in listed.splitlines())

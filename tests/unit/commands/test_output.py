@@ -21,6 +21,16 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     return [line.rstrip() for line in Text.from_ansi(capsys.readouterr().out).plain.splitlines()]
 
 
+def test_a_terminal_that_does_not_know_its_width_shows_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """With COLUMNS=0 nothing at all was printed."""
+    monkeypatch.setenv("COLUMNS", "0")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    console().print("one answer")
+    assert capsys.readouterr().out == "one answer\n"
+
+
 def test_a_command_is_one_line_however_narrow_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
