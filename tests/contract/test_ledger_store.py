@@ -22,9 +22,11 @@ HELD = Slot(
     1e9 + 0.123456789,
     holder(2, netns="/run/netns/a", pod_namespace="shop", pod_name="wéb-0", pod_uid="u"),
     link=LinkParameters(9000, address(4), ModeName.BRIDGE),
+    attached=True,
+    attaching=True,
 )
 BARE = Slot(address(3), config(3, name="adopted").name, State.ASSIGNED, 0.0, holder(3), on_nic=False)
-SERVING = Slot(address(4), config(4).name, State.ASSIGNED, 0.0, holder(4), excluded=True)
+SERVING = Slot(address(4), config(4).name, State.ASSIGNED, 0.0, holder(4), excluded=True, attached=True)
 SECOND = replace(HELD, address=address(5), config=config(5).name)
 """Of the sandbox that holds another address already."""
 ELSEWHERE = Slot(address(6), config(6).name, State.ASSIGNED, 2.0, replace(holder(2), sandbox=Sandbox("", "c", "net1")))

@@ -80,10 +80,9 @@ network; `Sandbox` says what that means. Nor have they a mode: there was `transp
 left the VNet with the node's address.
 """
 
-_EXCLUDED: Final = 2
-_ATTACHED: Final = 4
-"""`on_nic` is 0 for an address that is not on the NIC; else 1, or 2 where it is for no pod after its holder, and 4 more
-where something of its pod is attached, or may be. An older agent, after a downgrade, reads all these as 1."""
+_EXCLUDED, _ATTACHED, _ATTACHING = 2, 4, 8
+"""`on_nic`: 0 where it is not on the NIC; else 1, or 2 where it is for no pod after its holder, 4 more where something
+of its pod may be attached, and 8 more until that is known to work. After a downgrade all these are read as 1."""
 
 _PUT: Final = """
 INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (address) DO UPDATE SET
@@ -254,9 +253,10 @@ def _slot(row: tuple[Any, ...]) -> Slot:
         link,
         excluded=bool(on_nic & _EXCLUDED),
         attached=bool(on_nic & _ATTACHED),
+        attaching=bool(on_nic & _ATTACHING),
         own_egress=bool(own_egress),
     )
 
 
 def _on_nic(slot: Slot) -> int:
-    return slot.on_nic and (_EXCLUDED if slot.excluded else 1) + _ATTACHED * slot.attached
+    return slot.on_nic and (_EXCLUDED if slot.excluded else 1) + _ATTACHED * slot.attached + _ATTACHING * slot.attaching

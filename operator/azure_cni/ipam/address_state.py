@@ -189,6 +189,8 @@ class Slot:
     """What its holder sends out of the VNet keeps this address, and does not take the node's."""
     attached: bool = False
     """Something that a pod asked for is attached to it, or may be by a write that has not ended."""
+    attaching: bool = False
+    """A write that attaches something to it is not known to have worked: if the NIC has failed, this may be why."""
 
     @property
     def in_pool(self) -> bool:
@@ -223,11 +225,12 @@ def observed(
     now_s: float,
     prepared: bool = True,
     conclusive: bool = True,
+    failed: bool = False,
 ) -> Slot | None:
     """The slot after a read that showed the address in `config`, or nowhere; `prepared`: the kernel knows it.
 
     `conclusive`: no write that could attach something to it is under way, and the kernel has nothing of what was
-    attached before. So what the read does not show is not there.
+    attached before. So what the read does not show is not there. `failed`: nor does what it shows have to work.
     """
     slot = before
     if slot and (config is None or config.name != slot.config):  # another name: deleted and created again
@@ -241,9 +244,13 @@ def observed(
         return Slot(address, ConfigName(config.name), state, now_s, attached=attached) if state else None
     if slot.config != config.name:
         slot = replace(slot, config=ConfigName(config.name))
+    if slot.attaching and conclusive and not failed:
+        slot = replace(slot, attaching=False)
     if slot.attached and not config.attached and conclusive:
         # A load balancer sent clients there until now, and what they try lasts as long as what any other peer does.
-        slot = replace(slot, attached=False, since_s=now_s if slot.state is State.COOLING else slot.since_s)
+        slot = replace(
+            slot, attached=False, attaching=False, since_s=now_s if slot.state is State.COOLING else slot.since_s
+        )
     return moved(slot, _event(config, prepared=prepared and not slot.attached), now_s=now_s)
 
 

@@ -11,6 +11,7 @@ import heapq
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import Final, TypeAlias
 
@@ -159,8 +160,8 @@ class Ledger:
 
     def attaching(self, chosen: Collection[ConfigName]) -> Change:
         """Note that a write is about to attach something to these configurations, before it is sent."""
-        named = (slot for slot in self._slots.values() if slot.config in chosen and not slot.attached)
-        return Change(put=tuple(replace(slot, attached=True) for slot in named))
+        named = (slot for slot in self._slots.values() if slot.config in chosen and not slot.attaching)
+        return Change(put=tuple(replace(slot, attached=True, attaching=True) for slot in named))
 
     def may_gain(self, view: NicView) -> bool:
         """A write that attaches was about to be sent, and the read does not show what it brings."""
@@ -193,13 +194,13 @@ class Ledger:
         shown |= {address: config for config in view.excluded for address in config.addresses}
         shown |= {address: config for config in view.secondaries for address in config.addresses}
         moves: list[_Move] = []
-        conclusive = view.settled and not write_pending
+        conclusive, see = view.settled and not write_pending, partial(observed, now_s=now_s, failed=view.failed)
         for address in sorted(self._slots.keys() | shown.keys(), key=int):
             before, config = self._slots.get(address), shown.get(address)
             if before and config and before.state is State.RELEASING and (write_pending or not view.settled):
                 continue
             known = address not in unprepared
-            after = observed(address, before, config, now_s=now_s, prepared=known, conclusive=conclusive and known)
+            after = see(address, before, config, prepared=known, conclusive=conclusive and known)
             if address in self._forgotten and after is not None and after.state is State.FREE:
                 after = replace(after, state=State.COOLING, since_s=now_s)
             moves.append((address, before, after))

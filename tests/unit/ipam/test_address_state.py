@@ -113,6 +113,13 @@ def test_a_read_that_need_not_show_all_ends_no_doubt(state):
     assert now == replace(slot(state), since_s=20.0 if state is State.COOLING else slot(state).since_s)
 
 
+def test_that_a_write_which_attaches_has_worked_is_shown_by_a_nic_that_has_not_failed():
+    marked = replace(slot(State.ASSIGNED), attached=True, attaching=True)
+    for doubt in ({"failed": True}, {"conclusive": False}):
+        assert observed(address(1), marked, WITH_POOL, now_s=20.0, **doubt) == marked
+    assert observed(address(1), marked, WITH_POOL, now_s=20.0) == replace(marked, attaching=False)
+
+
 def test_a_cooling_address_with_something_attached_is_not_freed():
     with pytest.raises(AzureCniError, match="still attached"):
         moved(replace(slot(State.COOLING), attached=True), Event.COOLED, now_s=200.0)

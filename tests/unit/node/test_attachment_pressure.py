@@ -77,17 +77,22 @@ async def test_what_azure_accepts_and_then_fails_on_is_removed_and_blocks_nothin
         assert one.nic.attached_to(good) == {WEB}
 
 
-async def test_the_next_agent_removes_what_azure_failed_on_when_azure_names_it() -> None:
-    one = node(nic=FailingNic(WEB2, named=True))
+@pytest.mark.parametrize("named", [True, False])
+async def test_the_next_agent_removes_what_azure_failed_on_and_nothing_that_works(*, named: bool) -> None:
+    one = node(nic=FailingNic(WEB2, named=named))
     async with one.running():
+        good = await started(one, "good", pools=WEB.id)
+        await one.until(lambda: one.nic.attached_to(good) == {WEB})
         bad = await started(one, "bad", pools=WEB2.id)
-        await one.until(lambda: one.nic.writes > 1)
+        await one.until(lambda: one.nic.failed)
     assert one.nic.attached_to(bad) == {WEB2}
     async with node(before=one).running() as after:
-        show(after, "bad", pools=WEB2.id)
+        for name, resource in (("good", WEB), ("bad", WEB2)):
+            show(after, name, pools=resource.id)
         await after.until(lambda: after.nic.attached_to(bad) == NONE and not after.nic.failed, within_s=600.0)
         for number in range(6):
             await started(after, f"plain-{number}")
+        assert after.nic.attached_to(good) == {WEB}
 
 
 class FailingNic(FakeNic):

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from azure_cni.api.pool_entries import attached_resources
-from azure_cni.errors import CloudError
+from azure_cni.errors import CloudError, OperationFailed, RequestRefused
 from azure_cni.ipam import attachment_blame, attachment_plan
 from azure_cni.ipam.address_state import Holder
 from azure_cni.ipam.attachment_outcome import Asked, Outcome, outcome
@@ -117,7 +117,7 @@ class PodAttachments:
         left = self._left_behind(error)
         for resource in left:
             self._refusals.hold_back(Suspect(resource), error)
-        return bool(left)
+        return bool(left) or self._suspect_what_was_tried(error)
 
     def _left_behind(self, error: CloudError) -> Resources:
         """What the error names of what a failed NIC shows, and is not being removed yet: an agent before this one may
@@ -129,6 +129,17 @@ class PodAttachments:
         found = attachment_blame.named(error, NONE.union(*shown.values()) - known)
         self._failed |= {name: attached & found for name, attached in shown.items() if attached & found}
         return found
+
+    def _suspect_what_was_tried(self, error: CloudError) -> bool:
+        """Whether a failed NIC shows what an agent before this one was attaching when it ended, and nothing else is
+        suspected: where Azure names nothing, that goes first. It is attached again once the NIC works.
+        """
+        view = self._pool_state.view
+        if view is None or not view.failed or self._failed or not isinstance(error, OperationFailed | RequestRefused):
+            return False
+        tried = {slot.config for slot in self._core.stored.ledger.slots if slot.attaching}
+        self._failed = {it.name: it.attached for it in view.configs if it.name in tried and it.attached}
+        return bool(self._failed)
 
     @property
     def writes_left(self) -> int:
