@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from azure_cni.ipam.sizing import Policy
 from azure_cni.model.nic import NicID, SubnetID
 from azure_cni.model.pod_subnets import PodSubnetRule
 from azure_cni.node.pool.pool_nic import LABELS_S
@@ -207,6 +208,20 @@ async def test_a_node_with_its_pods_on_the_primary_nic_needs_no_api_server_for_t
         await successor.until(lambda: successor.state.ready)
         assert successor.datapath.tables[-1].node_nic is None
         await successor.add("b")
+
+
+async def test_so_does_one_whose_pods_are_in_a_block_that_others_use_by_now() -> None:
+    nic = FakeNic()
+    nic.elsewhere_add("10.240.1.16", name="azure-cni-0000000b", size=16)
+    async with SimulatedNode(nic=nic, policy=Policy(size=16)).running() as node:
+        await node.until(lambda: bool(node.counts.free))
+        await node.add("first")
+        assert str((await node.add("a")).addresses[0]) == "10.240.1.17"
+        await node.delete("first")
+    node.pools.silent = True
+    nic.elsewhere_attach("azure-cni-0000000b")
+    async with SimulatedNode(before=node, policy=Policy(size=16)).running() as successor:
+        await successor.until(lambda: successor.state.ready and bool(successor.datapath.tables))
 
 
 async def test_pods_are_served_while_azure_is_silent() -> None:

@@ -96,7 +96,7 @@ class AzureReader:
     async def _has_pods(self, identity: NodeIdentity) -> bool:
         """Whether an address of a pod is on that NIC, in whatever use it is there."""
         view = await self._ask(self._core.ports.nic_of(identity).read())
-        shown = view.addresses | {config.address for config in view.excluded}
+        shown = view.addresses | {address for config in view.excluded for address in config.addresses}
         return any(slot.address in shown for slot in self._core.stored.ledger.slots if slot.holder is not None)
 
     async def read_vnet(self) -> bool:
