@@ -10,13 +10,16 @@ import os
 import sys
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from azurebox import processes, tools
 from azurebox.facts import AGNHOST, CONTROL_PLANE, KUBECONFIG, KUBERNETES_SERVICE, RUN, SERVICE_CIDR
 from azurebox.machine import NETNS, Machine
-from azurebox.pki import Authority, KeyPair, signing_key
 from azurebox.processes import Process
 from azurebox.steps import StepError, capture, write_whole
+
+if TYPE_CHECKING:  # who only passes a command on needs no cryptography, and should not wait for its import
+    from azurebox.pki import KeyPair
 
 PKI = "/etc/kubernetes/pki"
 READY_TIMEOUT_S = 240
@@ -27,6 +30,8 @@ class ControlPlane:
     """The control plane on the VM `azbox-cp` with the primary address `address`."""
 
     def __init__(self, address: IPv4Address) -> None:
+        from azurebox.pki import Authority
+
         self.machine = Machine(CONTROL_PLANE)
         self.address = address
         self.authority = Authority(self.machine.disk / "authority")
@@ -48,7 +53,7 @@ class ControlPlane:
         processes.wait_until(apiserver, _ready, timeout_s=READY_TIMEOUT_S, what="the API server to be ready")
         self._start_controllers()  # they give up at once when they may not read yet, so not earlier
 
-    def kubeconfig(self, user: KeyPair) -> str:
+    def kubeconfig(self, user: "KeyPair") -> str:
         """A kubeconfig (JSON is YAML) for `user`."""
         cluster = {"server": self.url, "certificate-authority-data": _encode(self.authority.pem)}
         credentials = {
@@ -68,6 +73,8 @@ class ControlPlane:
         )
 
     def _write_credentials(self) -> None:
+        from azurebox.pki import signing_key
+
         apiserver = self.authority.issue(
             "kube-apiserver",
             names=("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", CONTROL_PLANE),

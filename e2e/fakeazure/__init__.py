@@ -13,9 +13,11 @@ behaviour is not known. Left out: IPv6, and writes of other resources than NICs,
 security groups, route tables, load balancers, public IP addresses and NAT gateways.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from fakeazure.clock import Clock, ManualClock, SystemClock
 from fakeazure.effective import EffectiveAddress, EffectiveNetwork, EffectiveNic, EffectiveSubnet, EffectiveVNet
-from fakeazure.fake import FakeAzure
 from fakeazure.faults import (
     Busy,
     FailOperation,
@@ -36,7 +38,15 @@ from fakeazure.faults import (
     TouchedMeanwhile,
 )
 from fakeazure.records import Vm
-from fakeazure.server import Endpoints
+
+if TYPE_CHECKING:
+    from fakeazure.fake import FakeAzure
+    from fakeazure.server import Endpoints
+
+_SERVING = {"FakeAzure": "fakeazure.fake", "Endpoints": "fakeazure.server"}
+"""What needs a web server and certificates, by the module that has it: imported when somebody asks for it, because the
+words of the command line (`admincli`) need neither and are typed often.
+"""
 
 __all__ = [
     "Busy",
@@ -68,3 +78,10 @@ __all__ = [
     "TouchedMeanwhile",
     "Vm",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What is in `_SERVING`."""
+    if name not in _SERVING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_SERVING[name]), name)
