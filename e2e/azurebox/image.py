@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from azurebox import tools
-from azurebox.facts import AGNHOST, CACHE, REPOSITORY
+from azurebox.facts import AGNHOST, CACHE
 from azurebox.image_lock import images_locked
 from azurebox.node import PAUSE_IMAGE
 from azurebox.steps import StepError, capture, run, step
@@ -117,7 +117,7 @@ def ensure_pod_images() -> list[Path]:
         with step("image pause"):
             sleep = ["--entrypoint", json.dumps(["/bin/sleep", "2147483647"])]
             commit(PAUSE_IMAGE, parent="scratch", add=[(busybox, "/bin/sleep")], config=sleep)
-            _archive(PAUSE_IMAGE, pause)
+            write_archive(PAUSE_IMAGE, pause)
     digest = hashlib.sha256(f"{tools.KUBERNETES.key} {base_reference()} {POD_PACKAGES}".encode()).hexdigest()[:12]
     pods = CACHE / f"agnhost-{digest}.tar"
     if not pods.exists():
@@ -130,7 +130,7 @@ def ensure_pod_images() -> list[Path]:
                 script=f"apt-get update -q && apt-get install -qy --no-install-recommends {' '.join(POD_PACKAGES)}"
                 " && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb",
             )
-            _archive(AGNHOST, pods)
+            write_archive(AGNHOST, pods)
     for old in {*CACHE.glob("pause-*.tar"), *CACHE.glob("agnhost-*.tar")} - {pause, pods}:
         old.unlink()
     return [pause, pods, ensure_program_image(COREDNS, tools.COREDNS, "coredns")]
@@ -145,45 +145,10 @@ def ensure_program_image(name: str, module: tools.Module, program: str) -> Path:
         with step(f"image {program}"):
             start = ["--entrypoint", json.dumps([f"/{program}"])]
             commit(name, parent="scratch", add=[(tools.path(program), f"/{program}")], config=start)
-            _archive(name, archive)
+            write_archive(name, archive)
     for old in set(CACHE.glob(f"image-{program}-*.tar")) - {archive}:
         old.unlink()
     return archive
-
-
-@images_locked()
-def build_project(repository: Path = REPOSITORY, *, dockerfile: str = "Dockerfile") -> Image:
-    """Build the project's image from its Dockerfile and return it; its tag is its content's.
-
-    Raises:
-        StepError: the build failed; carries its log.
-
-    """
-    settings = package_settings((repository / dockerfile).read_text())
-    run_build(
-        "--layers", "--network=host", *settings,
-        f"--build-arg=BASE_IMAGE={base_reference()}", f"--build-arg=GO_IMAGE={go_reference()}",
-        "--file", repository / dockerfile, "--tag", f"{PROJECT}:latest", repository,
-    )  # fmt: skip
-    facts = json.loads(capture(buildah("inspect", "--type=image", f"{PROJECT}:latest"), what="look at the image"))
-    tag = facts["FromImageID"][:12]
-    name = f"{PROJECT}:{tag}"
-    archive = archive_of(tag)
-    if not archive.exists():
-        capture(buildah("tag", f"{PROJECT}:latest", name), what="tag the image")
-        _archive(name, archive)
-    for old in set(CACHE.glob("azure-cni-*.tar")) - {archive}:
-        old.unlink()
-    check_environment(json.loads(facts["Config"])["config"].get("Env") or ())
-    _prune(keep={f"{PROJECT}:latest", name, base_reference(), go_reference(), PAUSE_IMAGE, AGNHOST, COREDNS, TRAEFIK})
-    image = Image(name=name, archive=archive, size=image_size(f"{PROJECT}:latest"))
-    check_size(image)
-    return image
-
-
-def archive_of(tag: str) -> Path:
-    """Where the project's image of that tag is kept, if it is the last that was built."""
-    return CACHE / f"azure-cni-{tag}.tar"
 
 
 @images_locked()
@@ -200,7 +165,7 @@ def ensure_earlier(source: Path, key: str) -> tuple[str, Path]:
                 f"--build-arg=BASE_IMAGE={base_reference()}", f"--build-arg=GO_IMAGE={go_reference()}",
                 "--file", source / "Dockerfile", "--tag", name, source,
             )  # fmt: skip
-            _archive(name, archive)
+            write_archive(name, archive)
         for old in set(CACHE.glob("earlier-*.tar")) - {archive}:
             old.unlink()
     return name, archive
@@ -341,7 +306,8 @@ def commit(name: str, *, parent: str, add: Sequence[tuple[Path, str]], config: S
         subprocess.run(buildah("rm", container), capture_output=True, check=False)
 
 
-def _archive(name: str, path: Path) -> None:
+def write_archive(name: str, path: Path) -> None:
+    """An image as the file that nodes load, there wholly or not at all."""
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     run(buildah("push", "--quiet", name, f"docker-archive:{partial}:{name}"), log="image", what=f"write {path.name}")
@@ -353,7 +319,7 @@ def exists(name: str) -> bool:
     return subprocess.run(buildah("inspect", "--type=image", name), capture_output=True, check=False).returncode == 0
 
 
-def _prune(keep: Collection[str]) -> None:
+def prune(keep: Collection[str]) -> None:
     """Drop images of earlier builds, so that the cache does not grow without end."""
     known = json.loads(capture(buildah("images", "--json"), what="list images"))
     old = {name for image in known for name in image["names"] or ()} - set(keep)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from azurebox import image, lifecycle
+from azurebox import lifecycle, project_image
 from azurebox.controlplane import kubectl, people, people_environment
 from azurebox.facts import AGNHOST, ATTESTATION_CA, AZURE_CA, REPOSITORY, RUN
+from azurebox.image import MIB
 from azurebox.node import load_image
 from azurebox.steps import StepError, say, step, wait_for
 
@@ -19,7 +20,6 @@ SELECTOR = f"app.kubernetes.io/instance={NAME}"
 READY_TIMEOUT_S = 300
 MODES = ("transparent", "bridge")
 _MODE = RUN / "mode"
-MIB = 1024 * 1024
 
 
 def remember_mode(mode: str) -> None:
@@ -40,8 +40,7 @@ def install(arguments: Sequence[str]) -> None:
 
     """
     lifecycle.require_up()
-    with step("image from the Dockerfile"):
-        built = image.build_project()
+    built = project_image.ensure()
     say(f"{built.name}: {built.size / MIB:.0f} MiB unpacked")
     machines = lifecycle.node_machines()
     with (
@@ -64,8 +63,8 @@ def install(arguments: Sequence[str]) -> None:
 def installed_image() -> Path:
     """The archive of the image that is installed, for a node that comes later; built where it is not kept any more."""
     values = json.loads(helm("get", "values", NAME, f"--namespace={NAMESPACE}", "--output=json"))
-    archive = image.archive_of(values["image"]["tag"])
-    return archive if archive.exists() else image.build_project().archive
+    archive = project_image.archive_of(values["image"]["tag"])
+    return archive if archive.exists() else project_image.ensure().archive
 
 
 def trust_fake_azure() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from azurebox import image
+from azurebox import project_image
 from azurebox.client import Box
 from azurebox.docker_host import IMAGE, PLUGIN, SERVER, DockerHost
 from azurebox.docker_package import PATH, PackagedHost, build_packages, interpreter
@@ -89,7 +89,7 @@ def test_the_image_serves_docker_by_the_command_of_the_documentation() -> None:
     assert shown is not None
     host = DockerHost("azbox-docker4")
     try:
-        built = image.build_project()
+        built = project_image.ensure()
         host.boot()
         host.start_docker()
         shutil.copy2(built.archive, DISKS / host.name / "var" / "azure-cni.tar")

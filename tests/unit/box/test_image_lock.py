@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from azurebox import image
+from azurebox import image, project_image
 from azurebox.image_lock import images_locked
 
 HOLDER = """
@@ -22,7 +22,7 @@ with images_locked(Path(sys.argv[1])):
     sys.stdin.read()
 """
 BUILDERS = (
-    image.ensure_bases, image.ensure_pod_images, image.ensure_program_image, image.build_project, image.ensure_earlier,
+    image.ensure_bases, image.ensure_pod_images, image.ensure_program_image, project_image.ensure, image.ensure_earlier,
     image.export_project,
 )  # fmt: skip
 
