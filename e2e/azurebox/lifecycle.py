@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from azurebox import azure, cgroups, host, image, leftovers, processes, prometheus, tools
+from azurebox import azure, cgroups, host, image, leftovers, processes, project_image, prometheus, tools
 from azurebox.controlplane import ControlPlane, kubectl
 from azurebox.facts import (
     CONTROL_PLANE,
@@ -84,6 +84,8 @@ def up(count: int, *, instances: int = 0, runtime: str | None = None) -> None:
     tools.ensure_tools()
     image.ensure_bases()
     images = image.ensure_pod_images()
+    if kept := project_image.kept():
+        images.append(kept.archive)  # what `install` would load afterwards
     if not whole() and (leftover := leftovers.look()):
         say(f"clearing away a box that is not whole: {leftover.counts()}")
         tear_down()
@@ -91,20 +93,30 @@ def up(count: int, *, instances: int = 0, runtime: str | None = None) -> None:
         start_cloud()
     write_whole(RUNTIME, runtime or current_runtime())
     write_whole(KUBERNETES, tools.KUBERNETES_MINOR)
-    with step(f"control plane: {CONTROL_PLANE}"):
-        control_plane = start_control_plane()
     names = [*map(node_name, range(1, count + 1)), *map(instance_name, range(instances))]
-    with step(f"nodes: {' '.join(names)}"), ThreadPoolExecutor(max_workers=NODES_AT_ONCE) as workers:
-        # One after the other into the network, so that their addresses are in order; the rest at once.
-        nodes = [Node(*start_machine(name), control_plane, runtime=current_runtime()) for name in names]
-        list(workers.map(lambda node: node.start(images), nodes))
-    with step("prometheus"):
-        prometheus.start(control_plane)
+    start_cluster(names, images)
     with step("nodes registered"):
         wait_for(
             lambda: registered() >= len(names), timeout_s=REGISTER_TIMEOUT_S, what=f"{len(names)} nodes to register"
         )
         require_alive([CLOUD, CONTROL_PLANE, *names])
+
+
+def start_cluster(names: Sequence[str], images: Sequence[Path]) -> None:
+    """The control plane and these nodes, whose runtimes start and load images while the API server comes up."""
+    with ThreadPoolExecutor(max_workers=NODES_AT_ONCE) as workers:
+        with step(f"control plane: {CONTROL_PLANE}"):
+            # One after the other into the network, so that their addresses are in order; the rest at once.
+            control_plane = boot_control_plane()
+            nodes = [Node(*start_machine(name), control_plane, runtime=current_runtime()) for name in names]
+            prepared = [workers.submit(node.prepare, images) for node in nodes]
+            control_plane.start()
+        with step("prometheus"):
+            prometheus.start(control_plane)
+        with step(f"nodes: {' '.join(names)}"):
+            for node, ready in zip(nodes, prepared, strict=True):
+                ready.result()
+                node.join()
 
 
 def current_kubernetes() -> str:
@@ -169,12 +181,10 @@ def start_machine(name: str) -> tuple[Machine, azure.Nic]:
     return machine, nic
 
 
-def start_control_plane() -> ControlPlane:
-    """Boot the control plane's VM and start its services."""
+def boot_control_plane() -> ControlPlane:
+    """Boot the control plane's VM; its services are not started yet."""
     _, nic = start_machine(CONTROL_PLANE)
-    control_plane = ControlPlane(nic.primary)
-    control_plane.start()
-    return control_plane
+    return ControlPlane(nic.primary)
 
 
 def start(name: str) -> None:

@@ -6,6 +6,7 @@ it is Ready only when a CNI conflist is in /etc/cni/net.d.
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from azurebox import cgroups, processes, tools
@@ -93,14 +94,22 @@ class Node:
     def __init__(self, machine: Machine, nic: Nic, control_plane: ControlPlane, *, runtime: str = RUNTIMES[0]) -> None:
         self.machine, self.nic, self.control_plane, self.runtime = machine, nic, control_plane, runtime
 
-    def start(self, images: list[Path]) -> None:
+    def start(self, images: Sequence[Path]) -> None:
         """Bring the node's services up, its images loaded before the first pod may ask for them."""
+        self.prepare(images)
+        self.join()
+
+    def prepare(self, images: Sequence[Path]) -> None:
+        """Start the runtime and load images: all that needs no API server."""
         if not (self.machine.disk / "etc/kubernetes/kubelet.json").exists():
             self._write_files()
         cgroups.ensure(self.machine.name)
         await_containerd(self.machine, self.machine.service(CONTAINERD_SERVICE, ["containerd"]))
         for image in images:
             load_image(self.machine, image)
+
+    def join(self) -> None:
+        """Start what makes it a node; the API server must be ready."""
         self.machine.service(
             "kubelet",
             ["kubelet", "--config=/etc/kubernetes/kubelet.json", "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig",

@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from azurebox import facts, host, lifecycle, processes, tools
 from azurebox.steps import StepError
 
+PATIENCE_S = 60.0
 ENDED = {"pid": 2**22 + 1, "started": 0, "argv": [], "env": {}, "wrappers": 0}  # no pid is as high
 
 
@@ -48,3 +51,45 @@ def test_a_box_is_not_completed_with_another_kubernetes_than_it_has(tmp_path: Pa
         StepError, match=r"with Kubernetes 1\.36: it has 1\.12\n(.*\n)*.*AZBOX_KUBERNETES_MINOR=1\.12, or"
     ):
         lifecycle.up(2)
+
+
+@pytest.fixture
+def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a cluster's start does, in order. The API server comes up when the first node's images are loaded."""
+    done, loaded = list[str](), threading.Event()
+
+    class ControlPlane:
+        def start(self) -> None:
+            assert loaded.wait(PATIENCE_S)
+            done.append("API server")
+
+    class Node:
+        def __init__(self, name: str, *_: object, **__: object) -> None:
+            self.name = name
+
+        def prepare(self, images: Sequence[Path]) -> None:
+            if not images:
+                loaded.set()
+                raise StepError("cannot load")
+            done.append(f"{self.name} has {images[0]}")
+            loaded.set()
+
+        def join(self) -> None:
+            done.append(f"{self.name} joins")
+
+    monkeypatch.setattr(lifecycle, "Node", Node)
+    monkeypatch.setattr(lifecycle, "boot_control_plane", ControlPlane)
+    monkeypatch.setattr(lifecycle, "start_machine", lambda name: (name, None))
+    monkeypatch.setattr(lifecycle.prometheus, "start", lambda _: done.append("prometheus"))
+    return done
+
+
+def test_images_are_loaded_while_the_api_server_comes_up(happened: list[str]):
+    lifecycle.start_cluster(["azbox-vm1"], [Path("a.tar")])
+    assert happened == ["azbox-vm1 has a.tar", "API server", "prometheus", "azbox-vm1 joins"]
+
+
+def test_a_node_that_cannot_be_prepared_does_not_join(happened: list[str]):
+    with pytest.raises(StepError, match="cannot load"):
+        lifecycle.start_cluster(["azbox-vm1"], [])
+    assert "azbox-vm1 joins" not in happened
