@@ -25,9 +25,9 @@ Scene = Callable[[Guide, Box, Sequence[Pod]], None]
 SCENES: Sequence[Scene] = (
     addresses.show_nodes,
     addresses.show_pools,
-    addresses.show_quota,
     addresses.show_pods,
     addresses.show_nics,
+    addresses.show_quota,
     traffic.show_pod_to_pod,
     traffic.show_name,
     traffic.show_onprem,

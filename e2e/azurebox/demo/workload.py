@@ -23,7 +23,7 @@ SERVER = {
     "name": "server",
     "image": AGNHOST,
     "args": ["netexec", f"--http-port={PORT}"],
-    "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "initialDelaySeconds": 1, "periodSeconds": 2},
+    "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1},
 }
 
 
