@@ -78,7 +78,7 @@ class Node:
 
     def new_pods(self, count: int) -> list[Pod]:
         """Made before the clock runs."""
-        return [Pod(self.namespaces.new()) for _ in range(count)]
+        return [Pod(namespace) for namespace in self.namespaces.new_many(count)]
 
     def call(self, subject: Subject, verb: str, pod: Pod) -> float:
         """Seconds that one call took; BenchError when the plugin says no."""
