@@ -646,8 +646,9 @@ readinessProbe:
     path: /readyz
     host: 127.0.0.1
     port: metrics
-  periodSeconds: 5
+  periodSeconds: 2 # a rolling update waits for it, node after node
   timeoutSeconds: 5
+  failureThreshold: 8
 {{- end -}}
 
 {{/* What the values' securityContext and podSecurityContext are merged over. */}}

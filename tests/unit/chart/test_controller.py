@@ -101,6 +101,12 @@ def test_probes_and_scrapes_find_the_port():
     }
 
 
+def test_a_rolling_update_soon_hears_that_a_controller_is_ready_and_a_short_silence_takes_nothing_back():
+    probe = container()["readinessProbe"]
+    assert probe["periodSeconds"] <= 2
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 15
+
+
 @pytest.mark.parametrize("process", ["agent", "controller"])
 def test_a_service_monitor_selects_the_service_of_its_own_process(process: str):
     values = ("metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.labels.release=prometheus")

@@ -213,6 +213,12 @@ def test_probes_and_scrapes_find_the_port():
     assert container()["readinessProbe"]["httpGet"] == {"path": "/readyz", "host": "127.0.0.1", "port": "metrics"}
 
 
+def test_a_rolling_update_soon_hears_that_an_agent_is_ready_and_a_short_silence_takes_nothing_back():
+    probe = container()["readinessProbe"]
+    assert probe["periodSeconds"] <= 2
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 15
+
+
 def test_scrape_annotations_can_be_switched_off():
     annotations = agent_pod("metrics.podAnnotations=false")["metadata"]["annotations"]
     assert not [name for name in annotations if name.startswith("prometheus.io/")]
