@@ -77,9 +77,9 @@ def hooks(mode: ModeName) -> list[tuple[str, str, int]]:
     """Kind, hook and priority of each chain of azure-cni that sees IP packets."""
     table = replace(TABLE, mode=mode)
     inet = ruleset(table, ways=Ways("eth0"), pods=table.pods).partition("table bridge")[0]
-    words = re.findall(r"type (\w+) hook (\w+) priority (\w+);", inet)
+    words = re.findall(r"type (\w+) hook (\w+) priority (\w+)(?: - (\d+))?;", inet)
     numbers = {"raw": RAW, "filter": FILTER, "dstnat": DSTNAT, "srcnat": SRCNAT}
-    return [(kind, hook, numbers[priority]) for kind, hook, priority in words]
+    return [(kind, hook, numbers[priority] - int(less or 0)) for kind, hook, priority, less in words]
 
 
 @pytest.mark.parametrize("mode", ModeName)
