@@ -10,7 +10,7 @@ import pytest
 
 from azurebox.client import Box
 from scenarios.harness.node import Node
-from scenarios.harness.pods import NAMESPACE, Pod, servers
+from scenarios.harness.pods import NAMESPACE, Pod, Workload, servers
 from scenarios.harness.runtime import IFNAME, LEFT_S, VERSION, Sandbox, accepted, collect, refused, sandboxes
 
 FORGOTTEN_S = 20
@@ -25,6 +25,19 @@ def sandbox(nodes: list[Node]) -> Iterator[Callable[[], Sandbox]]:
     """Makes sandboxes on the first node."""
     with sandboxes(nodes[0]) as make:
         yield make
+
+
+@pytest.fixture(scope="module")
+def forgotten(box: Box, nodes: list[Node]) -> Iterator[tuple[Workload, Pod, tuple[str, str]]]:
+    """A pod whose sandbox the runtime forgot, and its new one. The old one's grace passes beside what else is dead."""
+    node = nodes[0]
+    with servers(box, "forgotten", node=node.name, replicas=1) as workload:
+        (pod,) = workload.pods()
+        (old,) = held_by(node, pod)
+        forget(box, node, pod)
+        box.wait_for(lambda: len(held_by(node, pod)) == 2, DEAD_S, f"a new sandbox of {pod.name}")
+        (new,) = held_by(node, pod) - {old}
+        yield workload, pod, new
 
 
 def test_a_sandbox_from_add_to_del(box: Box, sandbox: Callable[[], Sandbox]) -> None:
@@ -92,6 +105,7 @@ def test_a_sandbox_whose_namespace_is_named_by_a_process(sandbox: Callable[[], S
     assert one.attachment not in one.node.attachments()
 
 
+@pytest.mark.usefixtures("forgotten")
 def test_sandboxes_without_a_pod_are_taken_back_unless_something_runs_in_them(
     box: Box, sandbox: Callable[[], Sandbox]
 ) -> None:
@@ -113,18 +127,15 @@ def test_sandboxes_without_a_pod_are_taken_back_unless_something_runs_in_them(
         node.run("kill", "-KILL", pid)
 
 
-def test_the_older_sandbox_of_a_pod_that_the_runtime_forgot(box: Box, nodes: list[Node]) -> None:
+def test_the_older_sandbox_of_a_pod_that_the_runtime_forgot(
+    box: Box, nodes: list[Node], forgotten: tuple[Workload, Pod, tuple[str, str]]
+) -> None:
     """The runtime lost its records, and the pod lives on in a new sandbox: the address of the old one comes back."""
     node = nodes[0]
-    with servers(box, "forgotten", node=node.name, replicas=1) as forgotten:
-        (pod,) = forgotten.pods()
-        (old,) = held_by(node, pod)
-        forget(box, node, pod)
-        box.wait_for(lambda: len(held_by(node, pod)) == 2, DEAD_S, f"a new sandbox of {pod.name}")
-        (new,) = held_by(node, pod) - {old}
-        box.wait_for(lambda: held_by(node, pod) == {new}, DEAD_S, "the old sandbox to be taken back")
-        (now,) = forgotten.ready(1)
-        assert (now.uid, now.address in node.routes()) == (pod.uid, True)
+    workload, pod, new = forgotten
+    box.wait_for(lambda: held_by(node, pod) == {new}, DEAD_S, "the old sandbox to be taken back")
+    (now,) = workload.ready(1)
+    assert (now.uid, now.address in node.routes()) == (pod.uid, True)
 
 
 def held_by(node: Node, pod: Pod) -> set[tuple[str, str]]:

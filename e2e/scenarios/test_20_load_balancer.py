@@ -50,7 +50,7 @@ def gateway(box: Box, nodes: list[Node], reset: Callable[[], None]) -> Iterator[
     """A way out for the nodes: Azure takes the default one from a VM that is in a pool or has a public IP address.
 
     The addresses that were in a pool are for pods again afterwards, beside those that took their place: not before
-    the next reading of the NIC, so a reset that came earlier would find nothing to do.
+    the NIC is read again, so a reset that came earlier would find nothing to do.
     """
     with nat_gateway(box, subnet=SUBNET) as address:
         yield address
@@ -58,6 +58,8 @@ def gateway(box: Box, nodes: list[Node], reset: Callable[[], None]) -> Iterator[
     def excluded() -> list[str]:
         return [node.name for node in nodes if node.pool()["status"].get("excluded")]
 
+    for node in nodes:
+        node.read_now()
     box.wait_for(lambda: not excluded(), NOTICED_S, "every address to be for pods again")
     reset()
 
