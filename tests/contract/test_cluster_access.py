@@ -268,6 +268,14 @@ async def test_a_pod_sees_its_token_as_the_kubelet_renews_it_and_says_when_there
     assert asked == ["Bearer first", "Bearer second"]
 
 
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_pod_without_the_clusters_authority_says_so(tmp_path: Path, content: str | None):
+    if content is not None:
+        (tmp_path / "ca.crt").write_text(content)
+    with pytest.raises(ConfigInvalid, match=r"cannot read the cluster's authority .*/ca\.crt: .*automount"):
+        PodAccess(KubeEndpoint("https://192.0.2.1", ca_file=tmp_path / "ca.crt"))
+
+
 async def test_who_may_not_run_commands_in_pods_learns_which_right_that_takes(apiserver: Place, tmp_path: Path):
     async with apiserver.endpoint() as endpoint, KubeClient(endpoint) as admin:
         stranger = KubeEndpoint(endpoint.url, token=await account(admin), ca_file=endpoint.ca_file)

@@ -21,7 +21,7 @@ from azure_cni.commands.access import EXEC_S, MOST_ANSWER_BYTES, SYSTEM_NAMESPAC
 from azure_cni.commands.bounded import Meter
 from azure_cni.commands.http_access import HttpAccess
 from azure_cni.commands.refusals import EXEC_RIGHTS, refused
-from azure_cni.errors import KubeDenied, KubeUnreachable
+from azure_cni.errors import ConfigInvalid, KubeDenied, KubeUnreachable
 from azure_cni.kube import authorities
 from azure_cni.kube.client import KubeEndpoint
 from azure_cni.model.text import legible
@@ -35,10 +35,17 @@ class PodAccess(HttpAccess):
     """The cluster that this process is a pod of. See `access.ClusterAccess`."""
 
     def __init__(self, endpoint: KubeEndpoint) -> None:
+        """ConfigInvalid where the pod has no file of the cluster's authority."""
         self.namespace, self.system_namespace = "default", SYSTEM_NAMESPACE
         self.host = endpoint.url
         self._endpoint = endpoint
-        self._trusted = authorities.context(endpoint.ca_file)
+        try:
+            self._trusted = authorities.context(endpoint.ca_file)
+        except OSError as error:
+            raise ConfigInvalid(
+                f"cannot read the cluster's authority {endpoint.ca_file}: {error}; is automountServiceAccountToken off "
+                "for this pod?"
+            ) from error
         self._pool = urllib3.PoolManager(maxsize=CONNECTIONS, ssl_context=self._trusted)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any] | None) -> Any:
