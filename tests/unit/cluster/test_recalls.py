@@ -44,8 +44,8 @@ async def test_no_step_of_a_recall_waits_for_a_timer_of_the_controller() -> None
 
 
 async def test_what_looked_like_others_use_while_nics_were_written_is_found_out_soon_afterwards() -> None:
-    """At full size 16 of 16,000 addresses were granted to nobody for ten minutes, and the last pods waited a minute
-    more, beside idle addresses of other nodes.
+    """At full size 16 of 16,000 addresses were granted to nobody for a quarter of an hour, and the last 16 pods waited
+    for the next count, with nothing under way.
     """
     cluster = RealNodes("a", "b", "c", limit=24, policy=ROOMY)
     vnets, held = cluster.world.vnets, cluster.nodes["c"].nic
