@@ -99,6 +99,14 @@ async def test_the_primary_nics_own_subnet_is_the_primary_nic(cloud: azure_ports
     assert own.node_ip == own.primary_ip
 
 
+async def test_the_subnets_of_further_nics_are_listed_where_one_identity_sees_them_all(
+    cloud: azure_ports.Cloud,
+) -> None:
+    own = await cloud.identify()
+    listed = await cloud.other_subnets()
+    assert listed == (None if isinstance(cloud, DelegatedCloud) else (f"{own.vnet_id}/subnets/pods",))
+
+
 async def test_where_there_is_no_such_nic_the_error_has_the_commands(cloud: azure_ports.Cloud) -> None:
     own = await cloud.identify()
     subnet = SubnetID(f"{own.vnet_id}/subnets/none")
@@ -118,8 +126,10 @@ async def test_a_subnet_of_another_vnet_is_refused_as_such(cloud: azure_ports.Cl
 
 
 async def test_the_metadata_service_alone_shows_no_subnet(world: AzureWorld) -> None:
+    cloud = ObservedCloud(world.imds)
     with pytest.raises(RequestRefused, match="nicWriter is none"):
-        await ObservedCloud(world.imds).identify(SubnetID(world.azure.nic_record("vm1-nic2").subnet_id))
+        await cloud.identify(SubnetID(world.azure.nic_record("vm1-nic2").subnet_id))
+    assert await cloud.other_subnets() == ()
 
 
 async def test_addresses_of_the_pod_subnet_are_counted_over_all_nics(world: AzureWorld) -> None:

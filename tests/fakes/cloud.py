@@ -38,6 +38,8 @@ class FakeCloud:
         self.identity = identity
         self.pod_nics: dict[str, NodeIdentity] = {}
         """The VM's NICs in other subnets, by the subnet."""
+        self.lists_nics = True
+        """Says in which subnets the VM has NICs: the controller does not, on behalf of a node."""
         self.prefixes = prefixes
         self.peered = peered
         self.fail_next = fail_next
@@ -56,6 +58,10 @@ class FakeCloud:
             others = {str(one.nic_id): subnet for subnet, one in self.pod_nics.items()}
             raise NicMissing(nic_missing(pod_subnet, self.identity, others))
         return replace(found, node_nic=NodeNic(self.identity.mac, self.identity.primary_ip))
+
+    async def other_subnets(self) -> tuple[SubnetID, ...] | None:
+        self._fail()
+        return tuple(map(SubnetID, self.pod_nics)) if self.lists_nics else None
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         self._fail()

@@ -73,6 +73,10 @@ class ObservedCloud:
             primary_ip=interface.addresses[0].private,
         )
 
+    async def other_subnets(self) -> tuple[SubnetID, ...]:
+        """None is shown."""
+        return ()
+
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         """The NIC's own subnet: the only part of the VNet that the metadata service shows."""
         interface = _chosen(await self._imds.instance(), identity.mac)

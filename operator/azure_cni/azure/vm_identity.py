@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Final
@@ -21,7 +22,7 @@ from azure_cni.azure.imds import Instances
 from azure_cni.azure.instance_document import Instance, mac_text
 from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
-from azure_cni.errors import CloudNotFound, CloudUnreachable
+from azure_cni.errors import AccessDenied, CloudNotFound, CloudUnreachable
 from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, NodeNic, VNetView, is_same
 from azure_cni.model.nic import NicID, SubnetID, VNetID
 from azure_cni.model.pod_subnets import NicMissing, nic_missing
@@ -42,24 +43,23 @@ class ArmVmIdentity:
 
     async def identify(self, pod_subnet: SubnetID = PRIMARY_NIC) -> NodeIdentity:
         """Ask the metadata service, then the resource manager about this VM and its NICs."""
-        instance = await self._imds.instance()
-        refuse_another(instance.environment, configured=self._cloud)
-        resource = Resource.parse(instance.resource_id)
-        vm = documents.decoded(await self._arm.get(resource), Vm, what=f"read {resource.label}")
-        if vm.guid != instance.vm_id:
-            raise CloudNotFound(
-                f"cannot identify this node: {resource.label} is VM {legible(vm.guid) or '?'} in Azure, and this one "
-                f"is {instance.vm_id}: was it recreated under the same name?"
-            )
-        attached = [entry for raw in vm.attached if (entry := documents.readable(raw, AttachedNic)) is not None]
-        primary = await self._primary_nic(attached, instance)
-        others = [NicID(entry.id) for entry in attached if not is_same(entry.id, primary.shown.id)]
+        instance, primary, others = await self._own_nics()
         identity = _identity(instance, primary)
         if not pod_subnet or is_same(pod_subnet, identity.subnet_id):
             return replace(identity, beside=tuple(others))
         nic = await self._nic_in(pod_subnet, others, identity, instance)
         beside = (identity.nic_id, *(one for one in others if not is_same(one, nic.shown.id)))
         return replace(_identity(instance, nic), node_nic=NodeNic(identity.mac, identity.primary_ip), beside=beside)
+
+    async def other_subnets(self) -> tuple[SubnetID, ...]:
+        """Of the NICs that can be read: a pool cannot be on one that this identity has no right to read."""
+        _, _, others = await self._own_nics()
+        found = []
+        for nic_id in sorted(others):
+            with suppress(AccessDenied, CloudNotFound):
+                nic = await self._read(nic_id)
+                found += [SubnetID(nic.primary.subnet_id)] if nic.primary is not None else []
+        return tuple(found)
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         """The VNet's prefixes, and those of its connected peers, as they are now (not as they were when peered)."""
@@ -75,6 +75,21 @@ class ArmVmIdentity:
             for prefix in _peered(documents.readable(raw, Peering), of=resource.label)
         ]
         return VNetView(prefixes=prefixes, peered=_distinct(peered))
+
+    async def _own_nics(self) -> tuple[Instance, NicDocument, list[NicID]]:
+        """This VM, its primary NIC, and the IDs of its further ones."""
+        instance = await self._imds.instance()
+        refuse_another(instance.environment, configured=self._cloud)
+        resource = Resource.parse(instance.resource_id)
+        vm = documents.decoded(await self._arm.get(resource), Vm, what=f"read {resource.label}")
+        if vm.guid != instance.vm_id:
+            raise CloudNotFound(
+                f"cannot identify this node: {resource.label} is VM {legible(vm.guid) or '?'} in Azure, and this one "
+                f"is {instance.vm_id}: was it recreated under the same name?"
+            )
+        attached = [entry for raw in vm.attached if (entry := documents.readable(raw, AttachedNic)) is not None]
+        primary = await self._primary_nic(attached, instance)
+        return instance, primary, [NicID(entry.id) for entry in attached if not is_same(entry.id, primary.shown.id)]
 
     async def _primary_nic(self, attached: Sequence[AttachedNic], instance: Instance) -> NicDocument:
         """The VM's primary NIC, if its MAC is one that this VM has."""

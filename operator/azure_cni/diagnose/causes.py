@@ -149,8 +149,8 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
         "AzureFailed": Cause("Azure did not do what was asked", Actor.CLUSTER, "read the message", DESCRIBE, AGENT),
         "NotFound": Cause("the VM, NIC or VNet is not found, or hidden from this identity", Actor.AZURE,
                           "is the role assigned in the VNet's resource group too?", DESCRIBE, AGENT),
-        "NicMissing": Cause("the VM has no NIC in the subnet that its pods shall be in", Actor.AZURE,
-                            "the message has the az commands that make one", DESCRIBE),
+        "NicMissing": Cause("the VM has no NIC in the subnet that its pods shall be in, or theirs cannot be told",
+                            Actor.AZURE, "the message has the commands", DESCRIBE),
         "RequestRefused": Cause("Azure refuses the NIC's document as it stands", Actor.AZURE,
                                 "the message names the policy, lock or limit; change it, then have the node try at "
                                 "once", READ_NOW),

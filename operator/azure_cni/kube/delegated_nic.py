@@ -193,6 +193,9 @@ class DelegatedCloud:
         claim = replace(await self._claims.claim(), pod_subnet=pod_subnet)
         return await self._post.request(Identify(claim), NodeIdentity, what="identify this node")
 
+    async def other_subnets(self) -> None:
+        """The controller says nothing of NICs that no operation names."""
+
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         """Prefixes of the VNet and of its connected peers."""
         operation = ReadVNet(_claim(identity), identity.vnet_id)

@@ -26,7 +26,7 @@ SCALE_SET: Final = "/virtualmachinescalesets/"
 
 
 class NicMissing(CloudError):
-    """The VM has no NIC in the subnet that its pods are to be in."""
+    """The VM has no NIC in the subnet that its pods are to be in, or it cannot be told on which those are that run."""
 
     reason = "NicMissing"
 

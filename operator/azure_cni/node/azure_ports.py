@@ -23,6 +23,9 @@ class Cloud(Protocol):
         The NIC is the VM's in `pod_subnet`: NicMissing where it has none there, with what to do.
         """
 
+    async def other_subnets(self) -> tuple[SubnetID, ...] | None:
+        """The subnets that the VM has further NICs in, beside its primary one; None where they cannot be listed."""
+
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         """Prefixes of the VNet and of its connected peers."""
 

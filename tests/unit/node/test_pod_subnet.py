@@ -3,54 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
-from azure_cni.ipam.sizing import Policy
-from azure_cni.model.nic import NicID, SubnetID
+from azure_cni.model.nic import SubnetID
 from azure_cni.model.pod_subnets import PodSubnetRule
 from azure_cni.node.pool.pool_nic import LABELS_S
-from fakes.cloud import IDENTITY, VNET_ID, FakeCloud
-from fakes.nic import NIC_ID, FakeNic
+from fakes.cloud import IDENTITY
+from fakes.nic import NIC_ID
 from fakes.simulated_node import SimulatedNode
+from unit.node.two_nics import (
+    OTHERS,
+    PENDING,
+    POD_NIC,
+    PODS,
+    addresses,
+    is_on,
+    moved,
+    node_with_two_nics,
+    want,
+)
 
 pytestmark = pytest.mark.looptime
 
-PODS, OTHERS = SubnetID(f"{VNET_ID}/subnets/pods"), SubnetID(f"{VNET_ID}/subnets/others")
-POD_NIC = NicID(f"{NIC_ID}2")
-PENDING = "NicChangePending"
 RULES = (PodSubnetRule({"pool": "blue"}, PODS), PodSubnetRule({"pool": "red"}, OTHERS))
-
-
-def node_with_two_nics(**settings: Any) -> SimulatedNode:
-    cloud = FakeCloud()
-    cloud.pod_nics[PODS] = replace(
-        IDENTITY, nic_id=POD_NIC, subnet_id=PODS, mac="00:0d:3a:1b:c7:22", primary_ip=IPv4Address("10.240.8.4")
-    )
-    second = FakeNic(primary="10.240.8.4", subnet="10.240.8.0/24")
-    return SimulatedNode(cloud=cloud, further_nics={POD_NIC: second}, **settings)
-
-
-def want(node: SimulatedNode, subnet: SubnetID | None) -> None:
-    """A person changes the pool's spec."""
-    node.pools.edit_spec(nic=None if subnet is None else {"subnet": subnet})
-    node.reconciler.pool_seen(node.pools.shown())
-
-
-def addresses(node: SimulatedNode) -> set[str]:
-    """The networks that the pool's addresses are of."""
-    return {f"{slot.address}".rpartition(".")[0] for slot in node.stored.ledger.slots}
-
-
-def is_on(node: SimulatedNode, nic: NicID, network: str) -> bool:
-    return node.status.get("nicID") == nic and addresses(node) == {network} and bool(node.counts.free)
-
-
-async def moved(node: SimulatedNode) -> None:
-    await node.until(lambda: is_on(node, POD_NIC, "10.240.8"))
 
 
 async def test_the_pool_is_on_the_nic_in_the_subnet_that_the_spec_names() -> None:
@@ -179,49 +156,6 @@ async def test_the_next_agent_moves_nothing_either() -> None:
         await successor.add("b")
     async with SimulatedNode(before=successor, rebooted=True).running() as rebooted:
         await rebooted.until(lambda: is_on(rebooted, NIC_ID, "10.240.0"))
-
-
-async def test_while_nobody_knows_where_the_pods_are_their_kernel_stays_as_it_is() -> None:
-    """The API server is silent, which alone knows the spec and where the pool was."""
-    async with node_with_two_nics().running() as node:
-        await node.until(lambda: bool(node.counts.free))
-        want(node, PODS)
-        await moved(node)
-        await node.add("a")
-    node.pools.silent, tables = True, len(node.datapath.tables)
-    async with SimulatedNode(before=node).running() as successor:
-        await asyncio.sleep(60.0)
-        assert len(successor.datapath.tables) == tables
-        assert addresses(successor) == {"10.240.8"}
-        successor.pools.silent = False
-        await successor.until(lambda: successor.state.ready and len(successor.datapath.tables) > tables)
-        assert successor.datapath.tables[-1].node_nic is not None
-
-
-async def test_a_node_with_its_pods_on_the_primary_nic_needs_no_api_server_for_them() -> None:
-    """An agent that restarts knows neither spec nor status then. The NIC itself shows that pods have its addresses."""
-    async with SimulatedNode().running() as node:
-        await node.until(lambda: bool(node.counts.free))
-        await node.add("a")
-    node.pools.silent = True
-    async with SimulatedNode(before=node).running() as successor:
-        await successor.until(lambda: successor.state.ready)
-        assert successor.datapath.tables[-1].node_nic is None
-        await successor.add("b")
-
-
-async def test_so_does_one_whose_pods_are_in_a_block_that_others_use_by_now() -> None:
-    nic = FakeNic()
-    nic.elsewhere_add("10.240.1.16", name="azure-cni-0000000b", size=16)
-    async with SimulatedNode(nic=nic, policy=Policy(size=16)).running() as node:
-        await node.until(lambda: bool(node.counts.free))
-        await node.add("first")
-        assert str((await node.add("a")).addresses[0]) == "10.240.1.17"
-        await node.delete("first")
-    node.pools.silent = True
-    nic.elsewhere_attach("azure-cni-0000000b")
-    async with SimulatedNode(before=node, policy=Policy(size=16)).running() as successor:
-        await successor.until(lambda: successor.state.ready and bool(successor.datapath.tables))
 
 
 async def test_pods_are_served_while_azure_is_silent() -> None:

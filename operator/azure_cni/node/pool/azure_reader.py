@@ -15,6 +15,7 @@ from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity
 from azure_cni.model.nic import NicView, SubnetID
 from azure_cni.node.pool.failures import Activity
 from azure_cni.node.pool.pod_attachments import PodAttachments
+from azure_cni.node.pool.pods_nic import PodsNic
 from azure_cni.node.pool.pool_nic import PoolNic
 from azure_cni.node.pool.pool_object import PoolObject
 from azure_cni.node.pool.pool_state import LastRead, NodeCore, PoolState
@@ -44,11 +45,13 @@ class AzureReader:
         pod_attachments: PodAttachments,
         hints: ReadingHints,
         pool_nic: PoolNic,
+        pods_nic: PodsNic,
         suspend: Callable[[], None],
     ) -> None:
         self._core = core
         self._hints = hints
         self._pool_nic = pool_nic
+        self._pods_nic = pods_nic
         self._suspend = suspend
         """No pod is wired from now on, until the kernel fits another NIC."""
         self._identified_for: SubnetID | None = None
@@ -65,23 +68,37 @@ class AzureReader:
     async def identify(self) -> bool:
         """Once, and again when the NIC shows another primary address, or the pool is to move to another NIC.
 
-        VNet and kernel are looked at again then, too. Where nobody knows on which NIC pods are, it is the primary one
-        if that has an address of theirs; else the kernel stays as it is.
+        VNet and kernel are looked at again then, too. Where nobody says on which NIC pods are, it is the one that has
+        an address of theirs (`pods_nic`); while none is found the kernel stays as it is.
         """
-        guesses = self._pool_nic.is_unknown
-        subnet = PRIMARY_NIC if guesses else await self._pool_nic.choose()
-        if not self._is_due(Activity.IDENTITY) and (guesses or subnet == self._identified_for):
+        if self._pool_nic.is_unknown:
+            return await self._find()
+        subnet = await self._pool_nic.choose()
+        if not self._is_due(Activity.IDENTITY) and subnet == self._identified_for:
             return False
-        identity, before = await self._ask(self._core.ports.cloud.identify(subnet)), self._core.state.identity
-        if guesses and not await self._has_pods(identity):
-            self._set_due(Activity.IDENTITY, in_s=self._core.settings.timing.nic_s)
-            return False
+        identity = await self._ask(self._core.ports.cloud.identify(subnet))
         if self._pool_nic.is_held_back(subnet):
             return False
         if self._pool_nic.moves(subnet):
             self._suspend()
             self._pool_state.reservation.change_nic()
-        self._identified_for = subnet
+        self._take(identity, asked_for=subnet)
+        return True
+
+    async def _find(self) -> bool:
+        if not self._is_due(Activity.IDENTITY) and not self._pods_nic.looks_elsewhere:
+            return False
+        wanted = PRIMARY_NIC if self._pool_object.pool is None else await self._pool_nic.choose()
+        identity = await self._pods_nic.find(wanted)
+        if identity is None:
+            self._set_due(Activity.IDENTITY, in_s=self._core.settings.timing.nic_s)
+            return False
+        log.info("the pool is on the nic that pods have their addresses of", extra={"nic": identity.nic_id})
+        self._take(identity, asked_for=PRIMARY_NIC if identity.node_nic is None else identity.subnet_id)
+        return True
+
+    def _take(self, identity: NodeIdentity, *, asked_for: SubnetID) -> None:
+        before, self._identified_for = self._core.state.identity, asked_for
         if before is None or before.nic_id != identity.nic_id:
             self._pool_state.take_nic(self._core.ports.nic_of(identity))
             self._etag, self._replaced = "", {}
@@ -91,13 +108,6 @@ class AzureReader:
         self._set_due(Activity.VNET, in_s=0.0)
         self._set_due(Activity.KERNEL, in_s=0.0)
         log.info("node identified", extra=pool_entries.identity_status(identity))
-        return True
-
-    async def _has_pods(self, identity: NodeIdentity) -> bool:
-        """Whether an address of a pod is on that NIC, in whatever use it is there."""
-        view = await self._ask(self._core.ports.nic_of(identity).read())
-        shown = view.addresses | {address for config in view.excluded for address in config.addresses}
-        return any(slot.address in shown for slot in self._core.stored.ledger.slots if slot.holder is not None)
 
     async def read_vnet(self) -> bool:
         """The VNet of the NIC, once the node is known."""

@@ -3,8 +3,7 @@
 The pool's spec decides (`nic.subnet`), then the chart's rules by the node's labels, then it is the primary NIC. Pods
 keep the address that they have, so the pool does not move to another NIC before none of them is left: as with a
 change of mode, a condition and an event say which pods are in the way. What an earlier agent of this boot chose stands
-in the pool's status, so a restart moves nothing either. While the API server does not show that status, the primary NIC
-is taken if it has an address of a pod (`AzureReader`): all pods of a node have theirs of one NIC.
+in the pool's status, so a restart moves nothing either. Where there is no such status, `pods_nic` looks for the NIC.
 """
 
 from __future__ import annotations
@@ -65,9 +64,12 @@ class PoolNic:
 
     @property
     def is_unknown(self) -> bool:
-        """Pods run, and neither this agent nor the pool's status, which cannot be read yet, says on which NIC."""
-        unread = self._core.settings.in_cluster and self._pool_object.pool is None
-        return unread and self._core.state.identity is None and bool(self._pods())
+        """Pods run, and neither this agent nor the pool's status says on which NIC: it cannot be read yet, or the pool
+        was deleted and made again.
+        """
+        pool = self._pool_object.pool
+        unsaid = self._core.state.identity is None and (pool is None or pool.uplink is None)
+        return self._core.settings.in_cluster and unsaid and bool(self._pods())
 
     async def choose(self) -> SubnetID:
         """The subnet whose NIC the pool is on from now on: as wanted, or while pods run on another NIC, that one's.

@@ -61,6 +61,7 @@ from azure_cni.node.pool.node_network import NodeNetwork
 from azure_cni.node.pool.path_inspector import PathInspector
 from azure_cni.node.pool.pod_attachments import PodAttachments
 from azure_cni.node.pool.pod_reports import PodReports
+from azure_cni.node.pool.pods_nic import PodsNic
 from azure_cni.node.pool.pool_nic import PoolNic
 from azure_cni.node.pool.pool_object import PoolEvents, PoolObject
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
@@ -127,14 +128,16 @@ class Reconciler:
         )
 
     def _new_pool_task(self, core: NodeCore) -> PoolTask:
+        pool_state, pool_object = self._pool_state, self._pool_object
         reader = AzureReader(
             core,
-            pool_state=self._pool_state,
-            pool_object=self._pool_object,
+            pool_state=pool_state,
+            pool_object=pool_object,
             schedule=self._schedule,
             pod_attachments=self._pod_attachments,
             hints=self._hints,
-            pool_nic=PoolNic(core, pool_state=self._pool_state, pool_object=self._pool_object, events=self._events),
+            pool_nic=PoolNic(core, pool_state=pool_state, pool_object=pool_object, events=self._events),
+            pods_nic=PodsNic(core, pool_state=pool_state, pool_object=pool_object, schedule=self._schedule),
             suspend=self._network.suspend,
         )
         writer = PoolNicWriter(
