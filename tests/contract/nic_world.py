@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 import fakeazure as faults
-from azure_cni.api.node_ip_pool import WriteIntent
+from azure_cni.api.node_ip_pool import NodeIPPool, WriteIntent
 from azure_cni.api.vnet_quota import LedgerEntry, nic_label
 from azure_cni.azure.arm import Arm, Patience
 from azure_cni.azure.arm_nic import ArmNic
@@ -29,15 +29,18 @@ from azure_cni.azure.imds import Imds, ImdsClaims
 from azure_cni.azure.instance_gate import InstanceGate
 from azure_cni.azure.scale_set_nic import ScaleSetNic
 from azure_cni.azure.throttle_gate import ThrottleGate
+from azure_cni.cluster.node_allowance import Spent
+from azure_cni.cluster.pod_subnet_claims import PodSubnetClaims
 from azure_cni.cluster.possession import Required
 from azure_cni.errors import AccessDenied, CloudError, ResourceBusy, Throttled
 from azure_cni.kube.delegated_nic import DelegatedCloud, DelegatedNic, OperationClient
 from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.identity import IdentityClaim
 from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, AttachmentChange, ConfigName, NicID, NicView, VNetID
 from azure_cni.node.azure_ports import Nic
 from contract.azure_world import Token
 from fakeazure import Endpoints, FakeAzure, ManualClock
-from fakes.cluster import FakeCluster
+from fakes.cluster import FakeCluster, FakeMemberNodes
 from fakes.delegation import executing, post_of
 from fakes.nic import FakeNic, operation_failed
 from fakes.waiting import PATIENCE_S
@@ -308,9 +311,17 @@ async def delegating(
             "required": Required.ALWAYS,
             "reservations": _Generous(cluster),
             "attachable": attachable,
+            "pod_subnets": _AnyPodSubnet(nodes=FakeMemberNodes(cluster)),
         }
         async with executing(cluster, machines, **options):
             yield cluster, post_of(cluster, "vm1", attest=claims.document)
+
+
+class _AnyPodSubnet(PodSubnetClaims):
+    """Somebody chose whatever a node claims: these tests are about what Azure shows of it."""
+
+    async def check(self, claim: IdentityClaim, pool: NodeIPPool, spent: Spent) -> None:
+        """All are good."""
 
 
 class NoCertificates:

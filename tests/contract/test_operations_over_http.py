@@ -11,6 +11,7 @@ from azure_cni.api.nic_operation import Identify, ReadVNet
 from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.api.vnet_quota import LedgerEntry, nic_label
 from azure_cni.cluster.operation_executor import OperationExecutor
+from azure_cni.cluster.pod_subnet_claims import PodSubnetClaims
 from azure_cni.cluster.possession import Required
 from azure_cni.cluster.quota_cache import KnownReservations
 from azure_cni.cluster.vm_claims import VMClaims
@@ -53,6 +54,7 @@ async def post(server: Place) -> AsyncIterator[OperationClient]:
             reservations=KnownReservations(FakeQuotas(ledgers), known=lambda _: None),
             machines=machines,
             claims=claims,
+            pod_subnets=PodSubnetClaims(nodes=KubeMemberNodes(world.client)),
             faults=NO_FAULTS,
             pace=UNPACED,
         )

@@ -61,13 +61,13 @@ class QuotasUnderTest:
             status = {"conditions": [{"type": "Ready", "status": ready}]}
             await self.client.merge_patch(f"/api/v1/nodes/{name}/status", {"status": status})
 
-    async def make_node(self, name: str, *, provider_id: str) -> None:
+    async def make_node(self, name: str, *, provider_id: str, **labels: str) -> None:
         if self.client is None:
             assert self.cluster is not None
-            self.cluster.provider_ids[name] = provider_id
+            self.cluster.provider_ids[name], self.cluster.labels[name] = provider_id, labels
         else:
             spec = {"providerID": provider_id} if provider_id else {}
-            await self.client.create("/api/v1/nodes", {"metadata": {"name": name}, "spec": spec})
+            await self.client.create("/api/v1/nodes", {"metadata": {"name": name, "labels": labels}, "spec": spec})
 
     async def edit_limit(self, limit: int) -> None:
         if self.client is None:
@@ -232,6 +232,12 @@ async def test_a_node_says_which_machine_it_is_or_nothing(world: QuotasUnderTest
     await world.make_node(f"{world.name}-b", provider_id="")
     assert await world.nodes.provider_id(world.name) == "azure:///subscriptions/s/x"
     assert await world.nodes.provider_id(f"{world.name}-b") == ""
+
+
+async def test_a_node_has_its_labels_or_none(world: QuotasUnderTest) -> None:
+    assert await world.nodes.labels(world.name) == {}
+    await world.make_node(world.name, provider_id="", pool="blue")
+    assert (await world.nodes.labels(world.name))["pool"] == "blue"
 
 
 async def test_a_node_is_silent_when_nobody_hears_from_its_kubelet_and_not_when_that_says_no(

@@ -121,10 +121,12 @@ class FakeCluster:
     def __init__(self) -> None:
         versions = itertools.count(1)
         self.pools, self.quotas, self.leases = Store(versions), Store(versions), Store(versions)
+        self.labels: dict[str, dict[str, str]] = {}
+        """Those of the Node objects, by their names."""
         self.provider_ids: dict[str, str] = {}
+        """What the Node objects show as `spec.providerID`, by their names."""
         self.silent: set[str] = set()
         """Nodes that Kubernetes has not heard from for a while."""
-        """What the Node objects show as `spec.providerID`, by their names."""
         self.calls: list[str] = []
         self.before_call: Callable[[str], None] = lambda _: None
         self.after_call: Callable[[str], None] = lambda _: None
@@ -262,6 +264,9 @@ class FakeMemberNodes:
 
     async def provider_id(self, name: str) -> str:
         return await self._cluster.call("nodes.read", lambda: self._cluster.provider_ids.get(name, ""))
+
+    async def labels(self, name: str) -> Mapping[str, str]:
+        return await self._cluster.call("nodes.read", lambda: dict(self._cluster.labels.get(name, {})))
 
     async def is_silent(self, name: str) -> bool:
         return await self._cluster.call("nodes.read", lambda: name in self._cluster.silent)

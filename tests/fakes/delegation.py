@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from azure_cni.api.vnet_quota import Draft, LedgerEntry, Limits
 from azure_cni.cluster import ports
 from azure_cni.cluster.node_allowance import Pace
 from azure_cni.cluster.operation_executor import OperationExecutor
+from azure_cni.cluster.pod_subnet_claims import PodSubnetClaims
 from azure_cni.cluster.ports import Machines
 from azure_cni.cluster.possession import Required
 from azure_cni.cluster.quota_cache import KnownReservations
@@ -22,6 +23,7 @@ from azure_cni.faults import Faults
 from azure_cni.kube.delegated_nic import Attest, OperationClient
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.nic import VNetID
+from azure_cni.model.pod_subnets import PodSubnetRule
 from fakes.attestations import FakeAttestations, attesting
 from fakes.cluster import GROUP_VERSION, VNET, FakeCluster, FakeMemberNodes, FakeMemberPools, FakeQuotas
 from fakes.faults import NO_FAULTS
@@ -83,6 +85,8 @@ def executor_of(
     attestations: ports.Attestations | None = None,
     required: Required = Required.WITHOUT_PROVIDER_ID,
     attachable: frozenset[AttachedResource] = frozenset(),
+    rules: Sequence[PodSubnetRule] = (),
+    pod_subnets: PodSubnetClaims | None = None,
     faults: Faults = NO_FAULTS,
     pace: Pace = UNPACED,
 ) -> OperationExecutor:
@@ -98,6 +102,7 @@ def executor_of(
         reservations=reservations or KnownReservations(FakeQuotas(cluster), known=lambda _: None),
         machines=machines,
         claims=claims,
+        pod_subnets=pod_subnets or PodSubnetClaims(nodes=FakeMemberNodes(cluster), rules=rules),
         attachable=attachable,
         faults=faults,
         pace=pace,

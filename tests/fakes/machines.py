@@ -8,8 +8,9 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 
 from azure_cni.errors import CloudError, CloudNotFound
-from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
+from azure_cni.model.identity import IdentityClaim, NodeIdentity, NodeNic, VNetView
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicID, NicView
+from azure_cni.model.pod_subnets import NicMissing, nic_missing
 from fakes.cloud import IDENTITY
 from fakes.nic import FakeNic
 
@@ -31,6 +32,8 @@ class FakeMachines:
     def __init__(self, *names: str) -> None:
         self.nics = {name: FakeNic() for name in names}
         self.identities = {name: identity_of(name) for name in names}
+        self.pod_nics: dict[str, NodeIdentity] = {}
+        """NICs in other subnets, by the subnet: on whichever VM is asked for."""
         self.fail_next: CloudError | None = None
         self.latency_s = 0.0
         self.asked = 0
@@ -51,8 +54,14 @@ class FakeMachines:
             raise error
         for identity in self.identities.values():
             if (identity.vm_resource_id, identity.vm_id) == (claim.vm_resource_id, claim.vm_id):
-                return identity
+                return self._on_pod_nic(identity, claim) if claim.pod_subnet else identity
         raise CloudNotFound(f"cannot identify this node: {claim.vm_resource_id} is another VM than {claim.vm_id}")
+
+    def _on_pod_nic(self, primary: NodeIdentity, claim: IdentityClaim) -> NodeIdentity:
+        found = self.pod_nics.get(claim.pod_subnet)
+        if found is None:
+            raise NicMissing(nic_missing(claim.pod_subnet, primary, {}))
+        return replace(found, node_nic=NodeNic(primary.mac, primary.primary_ip))
 
     async def vnet(self, identity: NodeIdentity) -> VNetView:
         return VNetView(prefixes=(IPv4Network("10.240.0.0/16"),), peered=())

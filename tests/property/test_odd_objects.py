@@ -124,6 +124,7 @@ def pool_reads(body: dict[str, Any]) -> None:
         operation_result_codec.read_identified,
         operation_result_codec.read_used_grant,
         operation_result_codec.read_challenge,
+        operation_result_codec.read_pod_subnet,
     )
     for read in (nic_operation.last_number, nic_operation.pending, *answers):
         read(pool)

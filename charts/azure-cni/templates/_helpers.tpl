@@ -390,6 +390,8 @@ For whoever decides what pods have of the VNet: agents, and the controller that 
 {{- define "azure-cni.podNetworking.env" -}}
 - name: AZURE_CNI_POD_NETWORKING_ALLOWED
   value: {{ .Values.podNetworking.allowed | toJson | quote }}
+- name: AZURE_CNI_POD_SUBNETS
+  value: {{ .Values.pool.subnets | default list | toJson | quote }}
 {{- end -}}
 
 {{- define "azure-cni.azure.mounts" -}}
@@ -607,8 +609,6 @@ the text.
 {{- end }}
 - name: AZURE_CNI_ALLOW_IMDS
   value: {{ .Values.imds.allowPods | quote }}
-- name: AZURE_CNI_POD_SUBNETS
-  value: {{ .Values.pool.subnets | default list | toJson | quote }}
 - name: AZURE_CNI_ROUTABLE_PREFIXES
   value: {{ join "," .Values.routablePrefixes | quote }}
 - name: AZURE_CNI_EGRESS_NAMESPACES

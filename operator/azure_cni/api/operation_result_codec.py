@@ -2,8 +2,8 @@
 
 They are written as merge patches, so a document names every one of its keys: None removes what an earlier one left
 there. What would be longer than the custom resource definition allows is cut here, or the API server would refuse all
-of the result. Two fields outlive the result that brought them: which VM the node was found to be (`read_identified`),
-and the last grant that it used (`read_used_grant`).
+of the result. Two fields outlive the result that brought them: which VM the node was found to be, and on which NIC
+(`read_identified`, `read_pod_subnet`), and the last grant that it used (`read_used_grant`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from azure_cni.errors import (
     Throttled,
     WritesSpent,
 )
-from azure_cni.model.identity import NodeIdentity, NodeNic, VNetView
+from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, NodeNic, VNetView
 from azure_cni.model.nic import (
     NicID,
     NicView,
@@ -198,6 +198,15 @@ def read_identified(pool: NodeIPPool) -> Identified:
     result = reading.mapping(pool.status.get("nicOperationResult"))
     identity = reading.mapping(result.get("identity"))
     return Identified(reading.text(identity.get("vmId")), attested=identity.get("attested") is True)
+
+
+def read_pod_subnet(pool: NodeIPPool) -> SubnetID:
+    """In which subnet a controller last found the NIC of the pool, PRIMARY_NIC where that was the VM's primary one. No
+    agent may write it.
+    """
+    result = reading.mapping(pool.status.get("nicOperationResult"))
+    identity = reading.mapping(result.get("identity"))
+    return SubnetID(reading.text(identity.get("subnet"))) if reading.text(identity.get("nodeIp")) else PRIMARY_NIC
 
 
 def read_challenge(pool: NodeIPPool) -> str:

@@ -40,6 +40,11 @@ def metadata_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return mapping(body.get("metadata"))
 
 
+def object_labels(body: Mapping[str, Any]) -> Mapping[str, str]:
+    """Its labels; a value that is no text is ""."""
+    return {key: text(one) for key, one in mapping(metadata_of(body).get("labels")).items()}
+
+
 def mappings(value: object) -> Sequence[Mapping[str, Any]]:
     """A list of objects, what is none left out."""
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):

@@ -69,6 +69,8 @@ class Spent:
     started: Started = field(default_factory=Started)
     grant: tuple[int, int] = (0, 0)
     """Numbers of the newest grant that it has used, and of the operation that used it (0: one of a former pool)."""
+    pod_subnets: set[str] = field(default_factory=set)
+    """Those that people chose for it, in lower case: a few, for nobody chooses often (`pod_subnet_claims`)."""
 
 
 class SpentByNode:

@@ -8,7 +8,8 @@ controllers at work do no harm.
 An operation whose result cannot be written delays no other node: it is retried with growing pauses until the node
 writes another operation. What Azure did for it is not repeated meanwhile.
 
-An agent's claim about its VM is never trusted: `vm_claims` says what it takes.
+An agent's claim about its VM is never trusted: `vm_claims` says what it takes, and `pod_subnet_claims` which of the
+VM's NICs it may name.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.operation_result_codec import read_used_grant, result_document
 from azure_cni.cluster.node_allowance import OPERATION_PACE, Pace, Spent, SpentByNode
 from azure_cni.cluster.operation_calls import entry_of, insist, write_result
+from azure_cni.cluster.pod_subnet_claims import PodSubnetClaims
 from azure_cni.cluster.ports import Machines, MemberPools, Reservations
 from azure_cni.cluster.vm_claims import VMClaims
 from azure_cni.errors import (
-    AccessDenied,
     AzureCniError,
     CloudError,
     CloudUnreachable,
@@ -64,6 +65,7 @@ from azure_cni.quota.operation_checks import (
     refuse_ungranted,
     refuse_unlisted,
     refuse_unpaid,
+    refuse_used,
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -101,6 +103,7 @@ class OperationExecutor:
         reservations: Reservations,
         machines: Machines,
         claims: VMClaims,
+        pod_subnets: PodSubnetClaims,
         faults: Faults,
         attachable: frozenset[AttachedResource] = frozenset(),
         pace: Pace = OPERATION_PACE,
@@ -110,6 +113,7 @@ class OperationExecutor:
         self._reservations = reservations
         self._machines = machines
         self._claims = claims
+        self._pod_subnets = pod_subnets
         self._faults = faults
         self._attachable = attachable
         self._pace = pace
@@ -254,6 +258,7 @@ class OperationExecutor:
 
     async def _execute(self, node: _Node, pool: NodeIPPool, operation: NicOperation) -> OperationResult:
         name = node.name
+        await self._pod_subnets.check(operation.claim, pool, node.spent)
         identity = await self._claims.judge(name, pool, operation)
         if isinstance(identity, Challenge):
             return identity
@@ -279,7 +284,8 @@ class OperationExecutor:
         name, view = node.name, pool.view
         refuse_ungranted(operation, view, node=name)
         refuse_unlisted(operation, pool, self._attachable, node=name)
-        self._refuse_used(node, operation.grant_number, before=read_used_grant(pool))
+        used = (node.spent.grant, (read_used_grant(pool), 0))
+        refuse_used(operation, *used, serving=node.serving, node=name)
         reserved = await entry_of(self._reservations, name, identity.vnet_id, operation.grant_number)
         refuse_unpaid(operation, reserved, own=identity.nic_id, node=name)
         seen = await self._machines.read(operation.nic_id, beside=identity.beside)
@@ -290,11 +296,3 @@ class OperationExecutor:
         refuse_beyond(operation, admitted(seen, self._attachable), view, reserved, node=name)
         node.spent.grant, it = (operation.grant_number, node.serving), operation
         return await self._machines.write(seen, add=it.add, size=it.size, remove=it.remove, attach=it.attach)
-
-    def _refuse_used(self, node: _Node, grant_number: int, *, before: int) -> None:
-        """One grant allows one write: the write budget counts grants. `before`: the last one used, by the pool."""
-        used, by = node.spent.grant
-        if grant_number == before or (grant_number == used and by != node.serving):
-            raise AccessDenied(
-                f"cannot change the NIC of node {node.name}: an earlier operation has already used grant {grant_number}"
-            )

@@ -120,6 +120,9 @@ class Nodes(Protocol):
     async def provider_id(self, name: str) -> str:
         """What the Node says of its machine (`spec.providerID`); "" when it says nothing, or there is no such Node."""
 
+    async def labels(self, name: str) -> Mapping[str, str]:
+        """Its Node's labels; none where there is no such Node."""
+
     async def is_silent(self, name: str) -> bool:
         """Whether Kubernetes has not heard from that node's kubelet for a while; False where there is no such Node."""
 

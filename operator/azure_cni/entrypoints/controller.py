@@ -19,6 +19,7 @@ from azure_cni.azure.vnets import ArmVNets
 from azure_cni.cluster.election import Election
 from azure_cni.cluster.leader import Leader
 from azure_cni.cluster.operation_executor import OperationExecutor
+from azure_cni.cluster.pod_subnet_claims import PodSubnetClaims
 from azure_cni.cluster.ports import ClusterPorts, ControllerClock
 from azure_cni.cluster.quota_cache import KnownReservations
 from azure_cni.cluster.vm_claims import VMClaims
@@ -143,6 +144,7 @@ class Controller:
             reservations=reservations,
             machines=self._machines,
             claims=claims,
+            pod_subnets=PodSubnetClaims(nodes=self._ports.nodes, rules=self._settings.pod_subnets),
             faults=self._faults,
             attachable=all_allowed(self._settings.attachable),
         )

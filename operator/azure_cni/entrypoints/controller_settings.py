@@ -18,6 +18,7 @@ from azure_cni.errors import ConfigInvalid
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
 from azure_cni.model.attachments import Allowance
 from azure_cni.model.nic import NicWriter
+from azure_cni.model.pod_subnets import PodSubnetRule
 
 MAX_ADDRESSES_PER_VNET = 65_536
 """Private addresses in a VNet (Azure subscription limits, networking)."""
@@ -42,6 +43,7 @@ class ControllerSettings:
     azure: AzureSettings
     nic_writer: NicWriter
     attachable: tuple[Allowance, ...]
+    pod_subnets: tuple[PodSubnetRule, ...]
     attestation: AttestationSettings
     web: WebSettings
     log_level: str
@@ -51,6 +53,7 @@ class ControllerSettings:
 def read(environ: Mapping[str, str]) -> ControllerSettings:
     """Validate the environment. ConfigInvalid names the first variable that is wrong."""
     reader = Reader(environ)
+    nic_writer = settings.read_nic_writer(reader)
     return ControllerSettings(
         pod_name=reader.required("POD_NAME"),
         namespace=reader.required("NAMESPACE"),
@@ -71,8 +74,9 @@ def read(environ: Mapping[str, str]) -> ControllerSettings:
             usages_s=reader.seconds("USAGES_S", ClusterSettings().usages_s, least=1.0),
         ),
         azure=settings.azure(reader),
-        nic_writer=settings.read_nic_writer(reader),
+        nic_writer=nic_writer,
         attachable=settings.attachable(reader),
+        pod_subnets=settings.pod_subnets(reader, nic_writer),
         attestation=AttestationSettings(
             required=Required(reader.choice("ATTESTATION", *Required)),
             bundle=reader.parsed("ATTESTATION_CA_FILE", Path, "a file", None),

@@ -195,7 +195,7 @@ def _node(reader: Reader, nic_writer: NicWriter) -> NodeSettings:
         nic_read_only=nic_writer is NicWriter.NONE,
         cooling_s=reader.seconds("COOLING_S", limits.COOLING_S),
         attachable=attachable(reader),
-        pod_subnets=_pod_subnets(reader, nic_writer),
+        pod_subnets=pod_subnets(reader, nic_writer),
         timing=Timing(
             nic_s=reader.seconds("RESYNC_S", Timing().nic_s, least=1.0),
             shrink_delay_s=reader.seconds("SHRINK_DELAY_S", Timing().shrink_delay_s),
@@ -208,7 +208,8 @@ def attachable(reader: Reader) -> tuple[Allowance, ...]:
     return _listed(reader, "POD_NETWORKING_ALLOWED", read_allowances, "the chart's podNetworking.allowed as JSON")
 
 
-def _pod_subnets(reader: Reader, nic_writer: NicWriter) -> tuple[PodSubnetRule, ...]:
+def pod_subnets(reader: Reader, nic_writer: NicWriter) -> tuple[PodSubnetRule, ...]:
+    """Which nodes' pods have a subnet of their own: the same for every process."""
     rules = _listed(reader, "POD_SUBNETS", read_rules, "the chart's pool.subnets as JSON")
     if rules and nic_writer is NicWriter.NONE:
         raise ConfigInvalid(

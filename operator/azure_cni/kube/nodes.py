@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from azure_cni.api.pod_annotations import PodCondition
-from azure_cni.api.reading import mappings, spec_of, status_of, text
+from azure_cni.api.reading import mappings, object_labels, spec_of, status_of, text
 from azure_cni.errors import KubeNotFound
 from azure_cni.kube.client import KubeClient
 from azure_cni.kube.lean_objects import PODS, pod_selector
@@ -46,6 +46,13 @@ class KubeMemberNodes:
         except KubeNotFound:
             return ""
         return text(spec_of(node).get("providerID"))
+
+    async def labels(self, name: str) -> Mapping[str, str]:
+        """`metadata.labels`; none where there is no such Node."""
+        try:
+            return object_labels(await self._client.get(f"/api/v1/nodes/{name}"))
+        except KubeNotFound:
+            return {}
 
     async def is_silent(self, name: str) -> bool:
         """Its condition Ready is Unknown, as Kubernetes' node controller sets it."""

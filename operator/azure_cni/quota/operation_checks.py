@@ -23,8 +23,8 @@ from azure_cni.errors import (
 )
 from azure_cni.ipam.grants import usable
 from azure_cni.model.attachments import AttachedResource
-from azure_cni.model.identity import IdentityClaim
-from azure_cni.model.nic import ConfigName, NicID, NicView
+from azure_cni.model.identity import IdentityClaim, is_same
+from azure_cni.model.nic import ConfigName, NicID, NicView, SubnetID
 from azure_cni.model.text import addresses, counted, legible
 
 _OF_AZURE: Final = re.compile(
@@ -80,6 +80,21 @@ def refuse_foreign(named: str, *, own: str, node: str) -> None:
         raise AccessDenied(f"cannot act on {named} for node {node}: its VM has {own}", scope=named)
 
 
+def refuse_unchosen(subnet: SubnetID, *, spec: SubnetID, ruled: SubnetID, node: str) -> None:
+    """Raise AccessDenied unless `subnet` is what people chose for the node's pods: in the `spec` of its pool, else in
+    the chart's rules (`ruled`). Both are PRIMARY_NIC where they name none.
+    """
+    chosen = spec or ruled
+    if is_same(subnet, chosen):
+        return
+    instead = f"it is {chosen}" if chosen else "there is none"
+    raise AccessDenied(
+        f"cannot execute a NIC operation of node {node}: it claims the pod subnet {legible(subnet)}, and by spec.nic "
+        f"of its NodeIPPool and the chart's pool.subnets {instead}; if pods of the node are there, name it in "
+        f"spec.nic.subnet of NodeIPPool {node} until they are gone"
+    )
+
+
 def refuse_ungranted(operation: WriteNic | SetSecurityGroups, pool: PoolView, *, node: str) -> None:
     """Raise AccessDenied unless the operation names the node's newest grant."""
     if operation.grant_number != pool.request.number or operation.grant_number != pool.granted_for:
@@ -87,6 +102,14 @@ def refuse_ungranted(operation: WriteNic | SetSecurityGroups, pool: PoolView, *,
             f"{_cannot(node)}: the operation names grant {operation.grant_number}, the newest request is "
             f"{pool.request.number}, and the newest grant {pool.granted_for}"
         )
+
+
+def refuse_used(operation: WriteNic | SetSecurityGroups, *used: tuple[int, int], serving: int, node: str) -> None:
+    """Raise AccessDenied if another operation than the one of the number `serving` has used its grant: one grant allows
+    one write, because the write budget counts grants. `used`: grants, each with the operation that used it.
+    """
+    if any(grant == operation.grant_number and by != serving for grant, by in used):
+        raise AccessDenied(f"{_cannot(node)}: an earlier operation has already used grant {operation.grant_number}")
 
 
 def refuse_unpaid(operation: WriteNic | SetSecurityGroups, reserved: LedgerEntry, *, own: NicID, node: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from azure_cni.cni.extra_plugins import ADDRESS_GIVERS, GIVEN, INTERFACE_MAKERS
-from azure_cni.entrypoints import settings
+from azure_cni.entrypoints import controller_settings, settings
 from azure_cni.entrypoints.environment_values import PREFIX
 from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
@@ -320,6 +320,14 @@ def test_the_agent_reads_the_pod_subnets_of_the_values():
     rules = settings.read(known | {"AZURE_CNI_NODE_NAME": "vm1", "AZURE_CNI_HOST_IP": "10.0.0.4"}).node.pod_subnets
     assert rules == (PodSubnetRule({"pool": "web"}, SubnetID(POD_SUBNET)),)
     assert agent_env()["AZURE_CNI_POD_SUBNETS"] == "[]"
+
+
+def test_a_controller_that_writes_nics_reads_them_too():
+    chosen = (f"pool.subnets[0].subnet={POD_SUBNET}", "nicWriter=controller")
+    env = {name: value for name, value in controller_env(*chosen).items() if value is not None}
+    given = {"AZURE_CNI_POD_NAME": "c", "AZURE_CNI_NAMESPACE": "kube-system", "AZURE_CNI_HOST_IP": "10.0.0.4"}
+    assert controller_settings.read(env | given).pod_subnets == (PodSubnetRule({}, SubnetID(POD_SUBNET)),)
+    assert "AZURE_CNI_POD_SUBNETS" not in controller_env(chosen[0])
 
 
 def test_the_chart_refuses_the_same_plugins_and_keys_as_the_agent():

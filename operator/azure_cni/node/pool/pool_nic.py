@@ -117,8 +117,7 @@ class PoolNic:
             log.info("cannot read the node's labels again: they count as they were", extra={"error": str(error)})
             self._labels_due_s = now_s + LABELS_AGAIN_S
             return known
-        listed = reading.mapping(reading.metadata_of(node).get("labels"))
-        self._labels = {key: reading.text(one) for key, one in listed.items()}
+        self._labels = reading.object_labels(node)
         self._labels_due_s = now_s + LABELS_S
         return self._labels
 
