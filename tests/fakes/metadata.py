@@ -21,10 +21,14 @@ class FakeMetadata:
         self.frozen: frozenset[IPv4Address] | None = None
         """What is shown instead of the NIC, as it is."""
         self.answer_s = 0.0
+        self.others: dict[str, frozenset[IPv4Address]] = {}
+        """What other NICs of the VM have, by their MACs."""
 
     async def addresses(self, mac: str) -> frozenset[IPv4Address]:
         self.asked += 1
         await asyncio.sleep(self.answer_s)
         if self.error is not None:
             raise self.error
+        if mac in self.others:
+            return self.others[mac]
         return self._nic.addresses - self.hidden if self.frozen is None else self.frozen

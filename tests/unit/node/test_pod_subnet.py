@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from azure_cni.model.nic import SubnetID
 from azure_cni.model.pod_subnets import PodSubnetRule
 from azure_cni.node.pool.pool_nic import LABELS_S
 from fakes.cloud import IDENTITY
+from fakes.metadata import FakeMetadata
 from fakes.nic import NIC_ID
 from fakes.simulated_node import SimulatedNode
 from unit.node.two_nics import (
@@ -22,6 +25,7 @@ from unit.node.two_nics import (
     is_on,
     moved,
     node_with_two_nics,
+    second_nic,
     want,
 )
 
@@ -169,3 +173,58 @@ async def test_pods_are_served_while_azure_is_silent() -> None:
         await successor.until(lambda: successor.state.ready)
         assert str(successor.state.link.primary) == "10.240.0.4"
         await successor.add("b")
+
+
+OWN, OTHER_OWN = (frozenset({IPv4Address(address)}) for address in ("10.240.0.4", "10.240.0.9"))
+"""The node's own address on the primary NIC, and another one that somebody gives it."""
+
+
+def give_another_address(node: SimulatedNode) -> None:
+    (address,) = OTHER_OWN
+    node.cloud.identity = replace(IDENTITY, primary_ip=address)
+
+
+def has_the_other_address(node: SimulatedNode) -> bool:
+    return node.status.get("nodeIP") == str(node.state.link.primary) == "10.240.0.9"
+
+
+async def test_another_address_of_the_primary_nic_is_noticed_in_seconds_with_the_pool_on_the_second() -> None:
+    second = second_nic()
+    metadata = FakeMetadata(second)
+    metadata.others[IDENTITY.mac] = OWN
+    async with node_with_two_nics(second, shown_addresses=metadata).running() as node:
+        await node.until(lambda: bool(node.counts.free))
+        want(node, PODS)
+        await moved(node)
+        await node.add("a")
+        identified = node.cloud.identified
+        await asyncio.sleep(600.0)
+        assert node.cloud.identified == identified
+        give_another_address(node)
+        metadata.others[IDENTITY.mac] = OTHER_OWN
+        await node.until(lambda: has_the_other_address(node), within_s=30.0)
+        assert str(node.datapath.tables[-1].node_address) == "10.240.0.9"
+        assert node.cloud.identified == identified + 1
+
+
+async def test_a_service_that_shows_a_wrong_address_of_the_node_costs_little() -> None:
+    second = second_nic()
+    metadata = FakeMetadata(second)
+    metadata.others[IDENTITY.mac] = OTHER_OWN
+    async with node_with_two_nics(second, shown_addresses=metadata).running() as node:
+        await node.until(lambda: bool(node.counts.free))
+        want(node, PODS)
+        await moved(node)
+        identified = node.cloud.identified
+        await asyncio.sleep(3000.0)
+        assert node.cloud.identified - identified in range(4, 7)
+        assert node.status["nodeIP"] == "10.240.0.4"
+
+
+async def test_without_the_service_another_address_of_the_primary_nic_is_noticed_within_the_hour() -> None:
+    async with node_with_two_nics().running() as node:
+        await node.until(lambda: bool(node.counts.free))
+        want(node, PODS)
+        await moved(node)
+        give_another_address(node)
+        await node.until(lambda: has_the_other_address(node), within_s=3700.0)

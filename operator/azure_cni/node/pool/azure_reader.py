@@ -66,11 +66,14 @@ class AzureReader:
         """Etags from before that, and the boot times at which they were replaced."""
 
     async def identify(self) -> bool:
-        """Once, and again when the NIC shows another primary address, or the pool is to move to another NIC.
+        """Once, and again when the NIC shows another primary address, or the pool is to move to another NIC. With the
+        pool on another NIC than the node's address also on a hint, and each hour: that NIC does not show the address.
 
         VNet and kernel are looked at again then, too. Where nobody says on which NIC pods are, it is the one that has
         an address of theirs (`pods_nic`); while none is found the kernel stays as it is.
         """
+        if self._hints.take_doubt():
+            self._set_due(Activity.IDENTITY, in_s=0.0)
         if self._pool_nic.is_unknown:
             return await self._find()
         subnet = await self._pool_nic.choose()
@@ -104,7 +107,8 @@ class AzureReader:
             self._etag, self._replaced = "", {}
             self._set_due(Activity.READ, in_s=0.0)
         self._core.state.identity = identity
-        self._set_due(Activity.IDENTITY, in_s=float("inf"))
+        again_s = float("inf") if identity.node_nic is None else self._core.settings.timing.vnet_s
+        self._set_due(Activity.IDENTITY, in_s=again_s)
         self._set_due(Activity.VNET, in_s=0.0)
         self._set_due(Activity.KERNEL, in_s=0.0)
         log.info("node identified", extra=pool_entries.identity_status(identity))

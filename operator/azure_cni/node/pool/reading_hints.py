@@ -1,8 +1,10 @@
 """Asks the metadata service every few seconds whether the NIC is worth a reading. A task of its own.
 
 Between two readings of the NIC another tool may take an address off it, and Azure may give that to another node while
-the pod still answers for it. Nothing depends on this task: a service that is away, slow or wrong costs a line in the
-log, and readings that find nothing, fewer and fewer of them (`ipam.nic_hints`).
+the pod still answers for it. Where the pool is on another NIC than the node's own address, readings of the NIC say
+nothing of that address, and the service alone shows soon that it is another one. Nothing depends on this task: a
+service that is away, slow or wrong costs a line in the log, and readings that find nothing, fewer and fewer of them
+(`ipam.nic_hints`).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from azure_cni.errors import AzureCniError
@@ -45,6 +47,10 @@ class ReadingHints:
         self._state = HintState()
         self._taken = False
         """The next reading is made because of the hint."""
+        self._doubt: tuple[Address, float] | None = None
+        """The node's own address that was last said not to be shown, and when."""
+        self._doubted = False
+        """It was said, and not taken yet."""
         self._failing = ""
         """The reason for which the service could not be asked, as last logged."""
 
@@ -75,6 +81,11 @@ class ReadingHints:
         self._taken = True
         return True
 
+    def take_doubt(self) -> bool:
+        """The node's own address on the primary NIC is another one: who it is, is to be asked again. Once for each."""
+        doubted, self._doubted = self._doubted, False
+        return doubted
+
     def observe(self, view: NicView) -> None:
         """The NIC was read: that judges a hint which was taken before."""
         if not self._taken:
@@ -95,6 +106,19 @@ class ReadingHints:
             facts = {"not_shown": few(sorted(held - shown)), "new": few(sorted(shown - held))}
             log.info("the metadata service shows another nic than was read: it is read now", extra=facts)
             self._wake()
+        if identity.node_nic is not None:
+            self._doubt_unless(identity.node_nic.address, await source.addresses(identity.node_nic.mac))
+
+    def _doubt_unless(self, own: Address, shown: Collection[Address]) -> None:
+        """Said of one address no more often than the NIC is read anyway: the service may be wrong, or Azure be late."""
+        now_s, again_s = self._now_s(), self._core.settings.timing.nic_s
+        said = self._doubt is not None and self._doubt[0] == own and now_s < self._doubt[1] + again_s
+        if own in shown or said:
+            return
+        self._doubt, self._doubted = (own, now_s), True
+        facts = {"was": str(own), "shown": few(sorted(shown))}
+        log.info("the metadata service shows another address of the node: it is asked for now", extra=facts)
+        self._wake()
 
     def _held(self) -> frozenset[Address]:
         view = self._pool_state.unapplied_view or self._pool_state.view
