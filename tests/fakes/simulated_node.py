@@ -13,7 +13,7 @@ from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.ipam.limits import COOLING_S
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import Allowance
-from azure_cni.model.identity import ModeName
+from azure_cni.model.identity import LinkNames, ModeName
 from azure_cni.model.nic import NicID
 from azure_cni.model.pod_subnets import PodSubnetRule
 from azure_cni.node.assembly import Node
@@ -72,6 +72,7 @@ class SimulatedNode:
         grants: Grants | None = None,
         nic_read_only: bool = False,
         mode: ModeName = ModeName.TRANSPARENT,
+        link_names: LinkNames = LinkNames.HASH,
         egress: Collection[str] = (),
         attachable: tuple[Allowance, ...] = (),
         cooling_s: float = COOLING_S,
@@ -104,6 +105,7 @@ class SimulatedNode:
         settings = NodeSettings(
             defaults=policy or Policy(),
             mode=mode,
+            link_names=link_names,
             egress=EgressNamespaces.of(egress),
             nic_read_only=nic_read_only,
             timing=timing,

@@ -30,7 +30,7 @@ from typing import Final
 from azure_cni.datapath import bridge, transparent
 from azure_cni.datapath.interface import Interface, Wiring
 from azure_cni.datapath.names import BRIDGE, PREFIX
-from azure_cni.model.identity import ModeName
+from azure_cni.model.identity import LinkNames, ModeName
 from azure_cni.model.text import counted, few
 
 
@@ -99,6 +99,14 @@ def node_ends(spec: transparent.VethSpec) -> tuple[Interface, ...]:
 def effective(wanted: ModeName, running: Collection[ModeName]) -> ModeName:
     """The mode to wire the next pod in, given those in which the pods that run were wired."""
     return wanted if not running or wanted in running else min(running)
+
+
+HIDDEN_LINKS: Final = "behind a bridge Calico does not see pods' links, and would let all of their traffic pass"
+
+
+def hides_links(mode: ModeName, names: LinkNames) -> bool:
+    """Whether links are named for a program that would not find them in this mode (HIDDEN_LINKS)."""
+    return names is LinkNames.CALICO and bool(MODES[mode].links.ports)
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Final
 from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, STATUS_VERSION, VERSION, ChainedPlugin
 from azure_cni.cni.extra_plugins import extra_plugins, require_distinct
 from azure_cni.cni.systems import NodeSystem
+from azure_cni.datapath.modes import HIDDEN_LINKS, hides_links
 from azure_cni.entrypoints.environment_values import PREFIX, Reader, shown
 from azure_cni.errors import ConfigInvalid
 from azure_cni.host.audit_files import DAY_S, AuditLimits
@@ -100,11 +101,9 @@ def _chained(reader: Reader, system: NodeSystem) -> tuple[ChainedPlugin, ...]:
 
 def _link_names(reader: Reader) -> LinkNames:
     chosen = LinkNames(reader.choice("LINK_NAMES", *LinkNames))
-    if chosen is LinkNames.CALICO and reader.choice("MODE", *ModeName) != ModeName.TRANSPARENT:
-        raise ConfigInvalid(
-            f"cannot start: {PREFIX}LINK_NAMES is {chosen}, which needs {PREFIX}MODE={ModeName.TRANSPARENT}: behind a "
-            "bridge Calico does not see pods' links, and would let all of their traffic pass"
-        )
+    if hides_links(ModeName(reader.choice("MODE", *ModeName)), chosen):
+        needed = f"{PREFIX}LINK_NAMES is {chosen}, which needs {PREFIX}MODE={ModeName.TRANSPARENT}"
+        raise ConfigInvalid(f"cannot start: {needed}: {HIDDEN_LINKS}")
     return chosen
 
 

@@ -24,7 +24,7 @@ from azure_cni.errors import ConfigInvalid
 from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import Allowance, read_allowances
-from azure_cni.model.identity import ModeName
+from azure_cni.model.identity import LinkNames, ModeName
 from azure_cni.model.nic import Adopt, NicWriter
 from azure_cni.model.pod_subnets import PodSubnetRule, read_rules
 from azure_cni.model.text import NOT_JSON
@@ -94,13 +94,14 @@ def read(environ: Mapping[str, str], *, system: NodeSystem = LINUX) -> AgentSett
             f"cannot start: {PREFIX}NIC_WRITER is none and {PREFIX}ADOPT is none: pods would get nothing, because the "
             "NIC has no address that azure-cni put there"
         )
+    host = read_host(reader, system)
     return AgentSettings(
         node_name=reader.required("NODE_NAME"),
         grants=grants,
         nic_writer=nic_writer,
-        node=_node(reader, nic_writer),
+        node=_node(reader, nic_writer, host.link_names),
         azure=chosen,
-        host=read_host(reader, system),
+        host=host,
         web=web(reader, port=9810),
         docker=_docker(reader),
         log_level=reader.choice("LOG_LEVEL", "info", "debug", "warning", "error"),
@@ -174,7 +175,7 @@ def _docker(reader: Reader) -> DockerPlace | None:
     return DockerPlace(socket, state_dir, reader.parsed("DOCKER_ENGINE_SOCKET", Path, "a path", None))
 
 
-def _node(reader: Reader, nic_writer: NicWriter) -> NodeSettings:
+def _node(reader: Reader, nic_writer: NicWriter, link_names: LinkNames) -> NodeSettings:
     try:
         defaults = Policy(
             min_free=reader.whole("POOL_MIN_FREE", limits.MIN_FREE),
@@ -189,6 +190,7 @@ def _node(reader: Reader, nic_writer: NicWriter) -> NodeSettings:
     return NodeSettings(
         defaults=defaults,
         mode=ModeName(reader.choice("MODE", *ModeName)),
+        link_names=link_names,
         routable=frozenset(_prefixes(reader)),
         allow_imds=reader.flag("ALLOW_IMDS", default=False),
         egress=EgressNamespaces.of(name.strip() for name in reader.text("EGRESS_NAMESPACES").split(",")),

@@ -10,7 +10,7 @@ from azure_cni.api.egress import EgressNamespaces
 from azure_cni.ipam import limits
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import Allowance
-from azure_cni.model.identity import ModeName, NodeIdentity
+from azure_cni.model.identity import LinkNames, ModeName, NodeIdentity
 from azure_cni.model.pod_subnets import PodSubnetRule
 from azure_cni.node.audit import AuditTrail
 from azure_cni.node.azure_ports import Cloud, Nic, ShownAddresses
@@ -46,7 +46,8 @@ class Timing:
 class NodeSettings:
     """What the chart's values say about the pool and the data plane of every node.
 
-    `mode`: how pods hang on the node where its NodeIPPool does not say. `nic_read_only`: azure-cni does not write the
+    `mode`: how pods hang on the node where its NodeIPPool does not say. `link_names`: after what the node's ends of
+    pods' links are named. `nic_read_only`: azure-cni does not write the
     NIC (`nicWriter: none`), and the pool is what it has. `egress`: the namespaces whose pods may leave the VNet with
     their own address. `cooling_s`: how long a released address is held back. `attachable`: which pools and public IP
     addresses the pods of which namespaces may use. `in_cluster`: what CNI runtimes wire is pods, which the API
@@ -56,6 +57,7 @@ class NodeSettings:
 
     defaults: Policy = field(default_factory=Policy)
     mode: ModeName = ModeName.TRANSPARENT
+    link_names: LinkNames = LinkNames.HASH
     routable: frozenset[IPv4Network] = frozenset()
     allow_imds: bool = False
     egress: EgressNamespaces = field(default_factory=EgressNamespaces)

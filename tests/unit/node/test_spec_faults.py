@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from azure_cni.ipam.sizing import Policy
-from azure_cni.model.identity import ModeName
+from azure_cni.model.identity import LinkNames, ModeName
 from fakes.simulated_node import SimulatedNode, pod_body
 from unit.node.hanging import HangingCloud
 
@@ -66,6 +66,34 @@ async def test_the_numbers_and_groups_do_not_wait_for_the_mode() -> None:
         message = node.condition("Ready")["message"]
         assert "'tunnel' is none of" in message
         assert "spec.applicationSecurityGroups" in message
+
+
+async def test_a_bridge_in_which_calico_would_find_no_link_is_refused_in_words() -> None:
+    """As the chart refuses it for all nodes: Calico would let all of the node's traffic pass."""
+    async with SimulatedNode(link_names=LinkNames.CALICO).running() as node:
+        await node.until(lambda: node.counts.free == 16)
+        write(node, mode="bridge")
+        await node.until(lambda: node.condition("Ready")["reason"] == "InvalidConfig")
+        assert node.condition("Ready")["status"] == "True"
+        said = "cannot use spec.mode of NodeIPPool vm1: it is bridge, and linkNames is calico: behind a bridge Calico"
+        assert said in node.condition("Ready")["message"]
+        await node.add("a")
+        assert {table.mode for table in node.datapath.tables} == {ModeName.TRANSPARENT}
+        write(node, mode=None)
+        await node.until(lambda: node.condition("Ready")["reason"] == "PodsCanStart")
+
+
+async def test_pods_that_such_a_bridge_has_keep_it_and_are_named() -> None:
+    """An agent of before had not refused it."""
+    async with SimulatedNode().running() as before:
+        await before.until(lambda: before.counts.free == 16)
+        write(before, mode="bridge")
+        await before.until(lambda: before.status.get("mode") == "bridge")
+        await before.add("a")
+    async with SimulatedNode(before=before, link_names=LinkNames.CALICO).running() as node:
+        await node.until(lambda: node.condition("ModeChangePending")["status"] == "True")
+        assert "mode transparent is wanted, but 1 pod" in node.condition("ModeChangePending")["message"]
+        assert node.datapath.tables[-1].mode is ModeName.BRIDGE
 
 
 async def test_a_restarted_agent_goes_by_the_mode_of_the_spec_whatever_the_numbers_are() -> None:

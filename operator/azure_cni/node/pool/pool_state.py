@@ -8,12 +8,13 @@ from typing import Final
 from azure_cni.api import nic_wishes
 from azure_cni.api.nic_operation_codec import LONGEST_ETAG
 from azure_cni.api.node_ip_pool import NodeIPPool, WriteIntent
+from azure_cni.datapath.modes import HIDDEN_LINKS, hides_links
 from azure_cni.errors import ConfigInvalid
 from azure_cni.faults import Faults
 from azure_cni.ipam.plan import Plan
 from azure_cni.ipam.sizing import Policy, in_blocks, override
 from azure_cni.model.attachments import AttachedResource
-from azure_cni.model.identity import ModeName, VNetView
+from azure_cni.model.identity import LinkNames, ModeName, VNetView
 from azure_cni.model.nic import Address, NicView, SubnetID
 from azure_cni.model.text import shortened
 from azure_cni.node.azure_ports import Nic
@@ -144,7 +145,14 @@ class PoolState:
         self.policy = _fitting(policy, self.nic)
 
     def _take_mode(self, pool: NodeIPPool, settings: NodeSettings) -> None:
-        self.mode = pool.wanted_mode(settings.mode)
+        mode = pool.wanted_mode(settings.mode)
+        if hides_links(mode, settings.link_names):
+            raise ConfigInvalid(
+                f"cannot use spec.mode of NodeIPPool {pool.name}: it is {mode}, and linkNames is "
+                f"{settings.link_names}: {HIDDEN_LINKS}; remove spec.mode, or set the chart's linkNames to "
+                f"{LinkNames.HASH} where Calico enforces no policies"
+            )
+        self.mode = mode
 
     def _take_pod_subnet(self, pool: NodeIPPool, _: NodeSettings) -> None:
         self.pod_subnet = nic_wishes.wanted_subnet(pool)
