@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from posixpath import normpath
 from typing import Any, Final
 
 import msgspec
@@ -127,6 +128,27 @@ def parse(config: Mapping[str, Any], *, system: NodeSystem = LINUX) -> NetConf:
         if not naming.allows(named) and (named or key == "socket"):
             raise _invalid(f'{key} "{legible(named, _SHOWN_PATH)}" {naming.words}')
     return conf
+
+
+def directory_elsewhere(conf: NetConf, agents: str) -> str:
+    """That the binary leaves its files where the agent does not look, whose directory is `agents`; "" where it does.
+
+    Without `runDir` the binary uses the directory of the socket, at which the agent was reached.
+    """
+    if not conf.run_dir or _plain(conf.run_dir) == _plain(agents):
+        return ""
+    return (
+        f'runDir of network {conf.name} is "{legible(conf.run_dir, _SHOWN_PATH)}", and the agent\'s directory is '
+        f"{agents}: DELs that come while no agent answers are recorded where it does not look, so their addresses come "
+        "back late, and a STATUS meanwhile makes the node NotReady; remove runDir from the network configuration, or "
+        "name the agent's directory there"
+    )
+
+
+def _plain(path: str) -> str:
+    """Without detours, and without the link that /var/run is (Filesystem Hierarchy Standard 3.0)."""
+    plain = normpath(path)
+    return plain.removeprefix("/var") if plain.startswith("/var/run/") else plain
 
 
 def is_network_name(name: str) -> bool:

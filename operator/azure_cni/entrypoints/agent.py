@@ -218,6 +218,7 @@ class Agent:
             closing=self._closing,
             extend=self._add_introspection,
             system=self._settings.system,
+            run_dir=str(self._settings.host.run_dir),
         )
 
     def _docker_works(self, place: DockerPlace) -> Mapping[str, Coroutine[Any, Any, None]]:

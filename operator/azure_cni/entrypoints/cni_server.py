@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 from aiohttp import web
 
 from azure_cni.cni import wire
+from azure_cni.cni.config import NetConf, directory_elsewhere
 from azure_cni.cni.results import add_result
 from azure_cni.cni.systems import LINUX, NodeSystem
 from azure_cni.entrypoints.accepting import one_request
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder().encode
 
+MOST_SAID: Final = 64
+"""Networks of which it is said that they name another directory: a node has a few."""
+
 
 class CniServer:
     """Decodes requests, asks the use cases, encodes answers."""
@@ -43,8 +47,11 @@ class CniServer:
         observer: Observer,
         bounds: RequestBounds | None = None,
         system: NodeSystem = LINUX,
+        run_dir: str = "",
     ) -> None:
-        """`system`: that of the runtimes that ask."""
+        """`system`: that of the runtimes that ask. `run_dir`: where the binary leaves files for the agent; "" where
+        requests may name any directory for them.
+        """
         self._sandboxes = sandboxes
         self._deferred_deletes = deferred_deletes
         self._observer = observer
@@ -54,6 +61,9 @@ class CniServer:
         self.passed = PassedNamespaces(self.requests)
         """The namespaces that were passed on the second socket."""
         self.faults = Faults(observer.internal_error)
+        self._run_dir = run_dir if system is LINUX else ""  # elsewhere one directory has many spellings
+        self._said: set[str] = set()
+        """Of configurations with another directory."""
 
     def application(self) -> web.Application:
         """The routes of protocol version 1."""
@@ -86,6 +96,7 @@ class CniServer:
         """`netns` is where the namespace can be opened if not at the path that the request names, else ""."""
         match request:
             case wire.Add(holder, config, requested):
+                self._compare_directories(config)
                 await self._deferred_deletes.finish_former_life(holder)
                 wiring = await self._sandboxes.add(holder, netns=netns, wanted=requested)
                 return add_result(config, wiring=wiring, netns=holder.netns)
@@ -100,6 +111,13 @@ class CniServer:
             case _:
                 assert_never(request)
         return {}
+
+    def _compare_directories(self, config: NetConf) -> None:
+        """Said once for each network that names another one: nothing fails by it before the agent is away."""
+        elsewhere = directory_elsewhere(config, self._run_dir) if self._run_dir else ""
+        if elsewhere and elsewhere not in self._said and len(self._said) < MOST_SAID:
+            self._said.add(elsewhere)
+            log.warning("a network configuration names another directory than the agent's", extra={"what": elsewhere})
 
     async def _collect(self, network: str, valid: frozenset[Sandbox]) -> None:
         freed = await self._sandboxes.collect(network, valid)

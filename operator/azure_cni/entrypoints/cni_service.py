@@ -133,10 +133,15 @@ async def serve_cni(
     closing: AsyncExitStack,
     extend: Callable[[Application], None] = lambda _: None,
     system: NodeSystem = LINUX,
+    run_dir: str = "",
 ) -> None:
-    """Answer the binary until cancelled. `extend` adds what else the socket is asked."""
+    """Answer the binary until cancelled. `extend` adds what else the socket is asked; `run_dir`: see `CniServer`."""
     server = CniServer(
-        sandboxes=node.sandboxes, deferred_deletes=node.deferred_deletes, observer=observer, system=system
+        sandboxes=node.sandboxes,
+        deferred_deletes=node.deferred_deletes,
+        observer=observer,
+        system=system,
+        run_dir=run_dir,
     )
     app = server.application()
     extend(app)

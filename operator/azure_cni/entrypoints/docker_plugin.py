@@ -157,10 +157,15 @@ class DockerProcess:
         """What serves other runtimes, on the same node: none where they are not to be served."""
         if self._installation is None:
             return {}
-        door, observer = UnixSockets(self._settings.run_dir), self._metrics
+        run_dir = self._settings.run_dir
         return {
             "cni": serve_cni(
-                self._node, door, observer=observer, closing=self._closing, extend=self._add_introspection
+                self._node,
+                UnixSockets(run_dir),
+                observer=self._metrics,
+                closing=self._closing,
+                extend=self._add_introspection,
+                run_dir=str(run_dir),
             ),
             "install": kept_up(self._installation.run, "install", self._node.faults),
         }

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from azure_cni.cni.config import DEFAULT_SOCKET, SUPPORTED, Dns, parse
+from azure_cni.cni.config import DEFAULT_SOCKET, SUPPORTED, Dns, directory_elsewhere, parse
 from azure_cni.cni.conflist import PORTMAP, AgentPlace, conflist
 from azure_cni.cni.systems import LINUX, WINDOWS
 from azure_cni.errors import ConfigInvalid, VersionUnsupported
@@ -120,6 +120,26 @@ def test_on_windows_the_socket_is_a_pipe_and_the_records_have_a_directory():
 def test_on_linux_records_may_have_a_directory_too():
     assert parse(BARE).run_dir == ""
     assert parse(BARE | {"runDir": "/run/elsewhere"}).run_dir == "/run/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("named", "elsewhere"),
+    [
+        ("/run/azure-cni", False),
+        ("/var/run/azure-cni/", False),
+        ("/run/x/../azure-cni", False),
+        ("/run/azure-cni2", True),
+        ("/var/run", True),
+    ],
+)
+def test_another_directory_than_the_agents_is_said_in_words(named: str, *, elsewhere: bool):
+    said = directory_elsewhere(parse(BARE | {"runDir": named}), "/run/azure-cni")
+    assert said.startswith(f'runDir of network azure-cni is "{named}", and the agent') is elsewhere
+    assert bool(said) is elsewhere
+
+
+def test_without_a_directory_the_sockets_counts():
+    assert directory_elsewhere(parse(BARE), "/run/azure-cni") == ""
 
 
 @pytest.mark.parametrize(

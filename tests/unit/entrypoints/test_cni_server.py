@@ -59,7 +59,12 @@ async def serving(directory: Path, node: SimulatedNode) -> AsyncIterator[Caller]
     socket = directory / "cni.sock"
     bound(socket).close()  # as a dead agent leaves it
     deferred_deletes = DeferredDeletes(records=Released(directory / "released"), sandboxes=node.sandboxes)
-    server = CniServer(sandboxes=node.sandboxes, deferred_deletes=deferred_deletes, observer=node.observer)
+    server = CniServer(
+        sandboxes=node.sandboxes,
+        deferred_deletes=deferred_deletes,
+        observer=node.observer,
+        run_dir=str(directory),
+    )
     runner = web.AppRunner(server.application())
     await runner.setup()
     await serve_socket(runner, socket, requests=server.requests, faults=server.faults)
@@ -82,6 +87,17 @@ async def test_a_life_over_the_socket(tmp_path: Path):
         assert (status, error["code"]) == (400, 3)
         assert ("cni", "add", "0") in caller.node.observer.recorded
         assert ("cni", "check", "3") in caller.node.observer.recorded
+
+
+async def test_a_directory_that_the_agent_does_not_look_into_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """A conflist of somebody's own: nobody notices before a DEL comes while the agent is away."""
+    async with serving(tmp_path, SimulatedNode()) as caller:
+        for container, directory in (("c1", f"{tmp_path}/x/.."), ("c2", "/run/other"), ("c3", "/run/other")):
+            assert (await caller.post("add", body(container, config=CONFIG | {"runDir": directory})))[0] == 200
+        (said,) = [record.__dict__["what"] for record in caplog.records if "another directory" in record.message]
+    assert said.startswith('runDir of network azure-cni is "/run/other", and the agent')
 
 
 async def test_an_add_carries_out_the_del_of_its_containers_former_life_first(tmp_path: Path):
