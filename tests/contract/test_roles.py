@@ -154,6 +154,21 @@ async def test_a_node_with_an_identity_of_its_own_keeps_its_pool(world: TwoVms) 
     await carry_out(world, Actor.observe, Actor.write)
 
 
+async def test_a_further_nic_of_the_vm_that_it_may_not_read_keeps_it_from_nothing(world: TwoVms) -> None:
+    """Azure answers 403 at each reading: the NIC counts as one ipConfiguration, and no pool can be on it."""
+    world.azure.add_nic("vm1", subnet="nodes")
+    world.assign("vm1", *own(world))
+    async with world.adapters("vm1") as (arm, cloud):
+        identity = await cloud.identify()
+        (further,) = identity.beside
+        with pytest.raises(AccessDenied):
+            await arm.get(Resource.parse(further))
+        nic = ArmNic(arm, identity.nic_id, chance=Random(7), beside=identity.beside)
+        grown = await nic.write(await nic.read(), add=2)
+        assert (len(grown.secondaries), grown.beside, (await nic.read()).beside) == (2, 1, 1)
+        assert await cloud.other_subnets() == ()
+
+
 async def test_it_reads_no_other_nodes_vm_or_nic(world: TwoVms) -> None:
     """A VM's unique ID and its NICs' MACs are what another node would need to claim to be it."""
     world.assign("vm1", *own(world))
