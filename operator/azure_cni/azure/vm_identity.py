@@ -7,12 +7,10 @@ any other.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Network
-from typing import Final
 
 from azure_cni.azure import documents, nic_document
 from azure_cni.azure.arm import Arm
@@ -24,13 +22,11 @@ from azure_cni.azure.nic_document import NicDocument
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import AccessDenied, CloudNotFound, CloudUnreachable
 from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, NodeNic, VNetView, is_same
-from azure_cni.model.nic import NicID, SubnetID, VNetID
-from azure_cni.model.pod_subnets import NicMissing, nic_missing
+from azure_cni.model.nic import NicID, SubnetID
+from azure_cni.model.pod_subnets import NicMissing, nic_missing, vnet_of
 from azure_cni.model.text import legible
 
 log = logging.getLogger(__name__)
-
-_SUBNET_ID: Final = re.compile(r"(/.+/virtualNetworks/[^/]+)/subnets/[^/]+", re.IGNORECASE)
 
 
 class ArmVmIdentity:
@@ -137,7 +133,7 @@ def _identity(instance: Instance, nic: NicDocument) -> NodeIdentity:
         raise CloudUnreachable(f"{cannot} shows no primary ipConfiguration")
     if nic.primary.address is None:
         raise CloudUnreachable(f"{cannot}: its primary ipConfiguration {nic.primary.why or 'has no address yet'}")
-    vnet = _SUBNET_ID.fullmatch(nic.primary.subnet_id)
+    vnet = vnet_of(nic.primary.subnet_id)
     if vnet is None:
         raise CloudUnreachable(
             f"{cannot}: its primary ipConfiguration names no subnet ({legible(nic.primary.subnet_id)!r})"
@@ -147,7 +143,7 @@ def _identity(instance: Instance, nic: NicDocument) -> NodeIdentity:
         vm_resource_id=instance.resource_id,
         nic_id=NicID(nic.shown.id),
         subnet_id=SubnetID(nic.primary.subnet_id),
-        vnet_id=VNetID(vnet[1]),
+        vnet_id=vnet,
         mac=mac_text(nic.mac),
         primary_ip=nic.primary.address,
     )

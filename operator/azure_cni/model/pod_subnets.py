@@ -13,7 +13,7 @@ from typing import Final
 
 from azure_cni.errors import CloudError
 from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, is_same, short_id
-from azure_cni.model.nic import SubnetID
+from azure_cni.model.nic import SubnetID, VNetID
 from azure_cni.model.text import legible
 
 _SUBNET: Final = re.compile(
@@ -41,7 +41,13 @@ class PodSubnetRule:
 
 def subnet_id(text: object) -> SubnetID | None:
     """The resource ID of a subnet; None where it is none."""
-    return SubnetID(text) if isinstance(text, str) and _SUBNET.fullmatch(text) else None
+    return SubnetID(text) if isinstance(text, str) and vnet_of(text) else None
+
+
+def vnet_of(subnet: str) -> VNetID | None:
+    """The resource ID of the VNet that a subnet is in; None where that is no subnet's ID."""
+    found = _SUBNET.fullmatch(subnet)
+    return VNetID(found[1]) if found is not None else None
 
 
 def read_rules(written: object) -> tuple[PodSubnetRule, ...]:
@@ -66,8 +72,8 @@ def nic_missing(subnet: SubnetID, primary: NodeIdentity, others: Mapping[str, st
     has = [(primary.nic_id, primary.subnet_id), *sorted(others.items())]
     shown = ", ".join(f"{legible(_name(nic))} in {legible(_name(where)) or 'none'}" for nic, where in has)
     cannot = f"cannot put the pool of VM {vm} into subnet {subnet}: none of its NICs is there ({shown})"
-    home = _SUBNET.fullmatch(subnet)
-    if home is not None and not is_same(home[1], primary.vnet_id):
+    home = vnet_of(subnet)
+    if home is not None and not is_same(home, primary.vnet_id):
         return (
             f"{cannot}, and none can be: all NICs of a VM are in one VNet, and this one's is "
             f"{legible(primary.vnet_id)}; name a subnet of that"

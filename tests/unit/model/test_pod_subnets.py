@@ -9,7 +9,7 @@ import pytest
 
 from azure_cni.model.identity import PRIMARY_NIC
 from azure_cni.model.nic import SubnetID
-from azure_cni.model.pod_subnets import PodSubnetRule, nic_missing, read_rules, subnet_for
+from azure_cni.model.pod_subnets import PodSubnetRule, nic_missing, read_rules, subnet_for, subnet_id, vnet_of
 from fakes.cloud import IDENTITY, VNET_ID
 
 WEB, REST = SubnetID(f"{VNET_ID}/subnets/web"), SubnetID(f"{VNET_ID}/subnets/rest")
@@ -31,6 +31,15 @@ def test_the_first_rule_counts_whose_labels_the_node_has(labels: dict[str, str],
 
 def test_without_a_rule_for_it_a_node_has_its_primary_nic() -> None:
     assert subnet_for((PodSubnetRule({"a": "b"}, WEB),), {"a": "c"}) == PRIMARY_NIC
+
+
+@pytest.mark.parametrize(
+    ("subnet", "vnet"),
+    [(WEB, VNET_ID), (WEB.upper(), VNET_ID.upper()), (VNET_ID, None), (f"{WEB}/x", None), ("web", None), ("", None)],
+)
+def test_the_id_of_a_subnet_says_in_which_vnet_it_is(subnet: str, vnet: str | None) -> None:
+    assert vnet_of(subnet) == vnet
+    assert subnet_id(subnet) == (subnet if vnet else None)
 
 
 @pytest.mark.parametrize(
