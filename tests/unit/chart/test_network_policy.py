@@ -9,14 +9,21 @@ import pytest
 from azure_cni.datapath.leaving import Ways
 from azure_cni.datapath.node_table import ruleset
 from azure_cni.model.identity import ModeName
-from unit.chart.helm import Refused, render, template
+from unit.chart.helm import REPOSITORY, Refused, render, template
 from unit.datapath.test_node_table import TABLE
 
+TRIED = next(
+    version
+    for line in (REPOSITORY / "e2e/azurebox/tools/policy/go.mod").read_text().splitlines()
+    for name, version in [line.strip().partition(" ")[::2]]
+    if name == "sigs.k8s.io/kube-network-policies"
+)
+"""The release whose engine `tests/datapath/test_beside_policy.py` runs. The chart's image is the same."""
 ON = "networkPolicy.enabled=true"
 RAW, FILTER, DSTNAT, SRCNAT = -300, 0, -100, 100
 """Of nftables (nft(8), hooks by priority)."""
 ENGINE = {"postrouting": SRCNAT - 5, "input": SRCNAT + 1, "prerouting": DSTNAT + 5}
-"""Of the engine's chains (kube-network-policies v1.1.1, pkg/dataplane/controller.go, syncNFTablesRules)."""
+"""Of the engine's chains (kube-network-policies, pkg/dataplane/controller.go, syncNFTablesRules)."""
 
 
 def objects(*values: str) -> dict[str, dict[str, Any]]:
@@ -28,6 +35,10 @@ def arguments(*values: str) -> list[str]:
     return [container["image"], *container["args"]]
 
 
+def test_the_documentation_says_which_release_was_tried() -> None:
+    assert f"parser of packets ({TRIED})" in (REPOSITORY / "docs/works-beside.md").read_text()
+
+
 def test_nothing_of_it_is_there_unless_it_is_asked_for() -> None:
     assert objects() == {}
     assert "network-policy" not in template()
@@ -36,7 +47,7 @@ def test_nothing_of_it_is_there_unless_it_is_asked_for() -> None:
 
 def test_its_settings_are_the_chart_s_values() -> None:
     image, program, *flags = arguments()
-    assert (image, program) == ("registry.k8s.io/networking/kube-network-policies:v1.1.0", "/bin/netpol")
+    assert (image, program) == (f"registry.k8s.io/networking/kube-network-policies:{TRIED}", "/bin/netpol")
     assert flags == [
         "--hostname-override=$(NODE_NAME)",
         "--fail-open=false",
@@ -52,7 +63,7 @@ def test_its_settings_are_the_chart_s_values() -> None:
 
 def test_cluster_network_policies_take_their_image_and_their_rights() -> None:
     cluster = "networkPolicy.clusterNetworkPolicies=true"
-    assert arguments(cluster)[0].endswith(":v1.1.0-npa-v1alpha2")
+    assert arguments(cluster)[0].endswith(f":{TRIED}-npa-v1alpha2")
     rules = objects(ON, cluster)["ClusterRole"]["rules"]
     assert [rule["resources"] for rule in rules][1:] == [["networkpolicies"], ["clusternetworkpolicies"]]
     assert {verb for rule in rules for verb in rule["verbs"]} == {"list", "watch"}
