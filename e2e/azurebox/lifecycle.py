@@ -276,7 +276,7 @@ def _end_machine(name: str) -> None:
 
 
 def remove(name: str, *, keep_nic: bool = False) -> None:
-    """Take a node out of the cluster and delete its VM; its NIC may live on, as it may in Azure.
+    """Take a node out of the cluster and delete its VM with the disk; its NIC may live on, as it may in Azure.
 
     Raises:
         StepError: there is no such node.
@@ -289,6 +289,7 @@ def remove(name: str, *, keep_nic: bool = False) -> None:
     here = f"--field-selector=spec.nodeName={name}"
     kubectl("delete", "pods", "--all-namespaces", here, "--force", "--grace-period=0")
     azure.request("DELETE", f"/vms/{name}", {"keep_nic": keep_nic})
+    shutil.rmtree(Machine(name).disk)
 
 
 def tools_directory() -> Path:

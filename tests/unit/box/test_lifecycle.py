@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from azurebox import facts, host, lifecycle, processes, tools
+from azurebox import azure, facts, host, lifecycle, machine, processes, tools
 from azurebox.steps import StepError
 
 PATIENCE_S = 60.0
@@ -93,3 +93,20 @@ def test_a_node_that_cannot_be_prepared_does_not_join(happened: list[str]):
     with pytest.raises(StepError, match="cannot load"):
         lifecycle.start_cluster(["azbox-vm1"], [])
     assert "azbox-vm1 joins" not in happened
+
+
+@pytest.mark.parametrize("keep_nic", [False, True])
+def test_a_node_that_is_removed_leaves_no_disk_for_the_next_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, keep_nic: bool
+):
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(machine, "DISKS", tmp_path)
+    monkeypatch.setattr(processes, "require", lambda name: None)
+    monkeypatch.setattr(processes, "all_records", list)
+    monkeypatch.setattr(lifecycle, "kubectl", lambda *words: "")
+    monkeypatch.setattr(azure, "request", lambda *words: asked.append(words))
+    for name in ("azbox-vm1", "azbox-vm2"):
+        (tmp_path / name / "var" / "lib").mkdir(parents=True)
+    lifecycle.remove("azbox-vm2", keep_nic=keep_nic)
+    assert [path.name for path in tmp_path.iterdir()] == ["azbox-vm1"]
+    assert asked == [("DELETE", "/vms/azbox-vm2", {"keep_nic": keep_nic})]
