@@ -15,7 +15,7 @@ from azure_cni.ipam.attachment_blame import MISSING, TAKEN
 from azure_cni.ipam.attachment_plan import is_for_attachments
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
 from azure_cni.model.nic import Address, ExcludedConfiguration, IPConfiguration, NicView
-from azure_cni.model.text import few
+from azure_cni.model.text import addresses, few
 
 ATTACHED = "Attached"
 PENDING = "AttachmentPending"
@@ -155,7 +155,7 @@ def _never(config: IPConfiguration | ExcludedConfiguration, address: Address | N
         )
     if isinstance(config, IPConfiguration) and config.size > 1:
         return (
-            f"{address} is in a block of {config.size} addresses, and azure-cni attaches nothing to blocks: run the "
+            f"{address} is in a block of {addresses(config.size)}, and azure-cni attaches nothing to blocks: run the "
             "pod on a node whose NodeIPPool has none (spec.blocks: 0)"
         )
     if is_for_attachments(config):
