@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -23,7 +22,7 @@ from azure_cni.errors import (
     ResourceBusy,
     SubnetFull,
 )
-from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.config_names import BLOCK_SUFFIX, OUR_PREFIX, STATIC_SUFFIX, is_our_name
 from azure_cni.model.nic import (
     BLOCK_SIZE,
@@ -35,13 +34,11 @@ from azure_cni.model.nic import (
     NicID,
     NicView,
     StaticConfiguration,
-    addresses_from,
-    block_of,
     total_size,
 )
+from fakes.nic_rules import attached_after, free_addresses, free_blocks
 
 NIC_ID = NicID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkInterfaces/vm1-nic")
-RESERVED_AT_THE_START = 4  # Azure keeps .0 to .3 and the last address of each subnet
 
 
 class FakeNic:
@@ -301,31 +298,11 @@ class FakeNic:
         if add > room:
             raise SubnetFull(f"cannot add {add} to {NIC_ID}: {room} left in its subnet", azure_code="SubnetIsFull")
 
-    def _public_ips(self) -> list[tuple[str, AttachedResource]]:
-        return [
-            (name, held)
-            for name, resources in self.resources.items()
-            for held in resources
-            if held.kind is AttachmentKind.PUBLIC_IP
-        ]
-
     def _changed_resources(self, attach: Sequence[AttachmentChange]) -> dict[str, frozenset[AttachedResource]]:
-        """Azure takes all changes of a write or none, and a public IP address once."""
         known = {config.name for config in self._configs if is_our_name(config.name)}
         if others := {change.config for change in attach} - known:
             raise RequestRefused(f"cannot attach to {sorted(others)} of {NIC_ID}: not ours")
-        after = dict(self.resources)
-        for change in attach:
-            after[change.config] = after.get(change.config, frozenset()) - change.remove | change.add
-            taken = {held for name, held in self._public_ips() if name != change.config}
-            if moved := taken & change.add:
-                raise RequestRefused(f"cannot write {NIC_ID}: {sorted(moved)} is another configuration's")
-        for resource, count in Counter(resource for held in after.values() for resource in held).items():
-            if error := self.refused_resources.get(resource.id):
-                raise error
-            if count > 1 and resource.kind is AttachmentKind.PUBLIC_IP:
-                raise RequestRefused(f"cannot write {NIC_ID}: {resource.id} is used twice")
-        return after
+        return attached_after(self.resources, attach, refused=self.refused_resources, nic=NIC_ID)
 
     def _accept(self, *, add: int, remove: Collection[ConfigName], size: int = 1) -> None:
         stuck = bool(remove) and self.fails_to_remove
@@ -369,19 +346,10 @@ class FakeNic:
         self._running = None
 
     def _free_addresses(self) -> Iterator[IPv4Address]:
-        for address in self.subnet:
-            offset = int(address) - int(self.subnet.network_address)
-            usable = RESERVED_AT_THE_START <= offset < self.subnet.num_addresses - 1
-            if usable and address not in self.addresses and address not in self.taken:
-                yield address
+        return free_addresses(self.subnet, used=self.addresses | self.taken.keys())
 
     def _free_blocks(self) -> Iterator[IPv4Address]:
-        """By their first addresses; aligned, and none with a reserved address."""
-        free = set(self._free_addresses())
-        first = block_of(self.subnet.network_address)
-        for number in range(0, self.subnet.num_addresses, BLOCK_SIZE):
-            if free.issuperset(addresses_from(first + number, BLOCK_SIZE)):
-                yield first + number
+        return free_blocks(self.subnet, used=self.addresses | self.taken.keys())
 
     def _name(self) -> str:
         return f"{OUR_PREFIX}{next(self._names):08d}"
