@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-from fakeazure import errors, filters, names, routetables, securitygroups
+from fakeazure import errors, filtererrors, filters, names, routetables, securitygroups
 from fakeazure.names import leaf, parent
 from fakeazure.network import Network
 from fakeazure.records import Document
@@ -107,7 +107,7 @@ def delete(azure: Subscription, resource_id: str) -> bool:
         return False
     word = KINDS[_known(resource_id)].word
     if used := [user for _, user in filters.users(azure.network, resource_id)]:
-        raise errors.in_use(word, resource_id, used)
+        raise filtererrors.in_use(word, resource_id, used)
     del azure.network.others[resource_id.lower()]
     azure.network.notify()
     return True
@@ -140,13 +140,13 @@ def put_subnet(azure: Subscription, subnet_id: str, properties: Document) -> tup
     subnet = existing or Subnet(subnet_id, wanted, "", azure.names.guid())
     others = [network.subnets[other.lower()] for other in vnet.subnet_ids if other.lower() != subnet_id.lower()]
     if not any(wanted.subnet_of(IPv4Network(space)) for space in vnet.prefixes):
-        raise errors.subnet_outside(subnet_id, prefix=str(wanted))
+        raise filtererrors.subnet_outside(subnet_id, prefix=str(wanted))
     if clash := next((other for other in others if other.prefix.overlaps(wanted)), None):
-        raise errors.subnets_overlap(subnet_id, other_id=clash.id)
+        raise filtererrors.subnets_overlap(subnet_id, other_id=clash.id)
     try:
         subnet.resize(wanted)
     except ValueError as error:
-        raise errors.subnet_in_use(subnet_id, str(error)) from error
+        raise filtererrors.subnet_in_use(subnet_id, str(error)) from error
     subnet.etag = azure.names.etag()
     subnet.security_group_id, subnet.route_table_id, subnet.nat_gateway_id = (
         _reference(properties, key) for key in LINKS_OF_SUBNET
@@ -170,7 +170,7 @@ def put_storage(azure: Subscription, name: str, *, open_to_all: bool, subnet_ids
     """
     for subnet_id in subnet_ids:
         if STORAGE not in azure.network.subnets[subnet_id.lower()].service_endpoints:
-            raise errors.no_service_endpoint(subnet_id, STORAGE)
+            raise filtererrors.no_service_endpoint(subnet_id, STORAGE)
     account_id = azure.id_of(azure.resource_group, filters.STORAGE_TYPE, name)
     rules = [{"id": subnet_id, "action": "Allow", "state": "Succeeded"} for subnet_id in subnet_ids]
     acls = {"bypass": "AzureServices", "defaultAction": "Allow" if open_to_all else "Deny"}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from typing import get_args
 
-from fakeazure import errors
+from fakeazure import errors, filtererrors
 from fakeazure.effectivefilters import EffectiveRoute, EffectiveRouteTable, NextHop
 from fakeazure.records import Document
 
@@ -27,7 +27,7 @@ def read(table_id: str, properties: Document) -> Document:
             if other["name"].lower() == route["name"].lower():
                 raise errors.duplicate_name(table_id, route["name"])
             if other["properties"]["addressPrefix"] == route["properties"]["addressPrefix"]:
-                raise errors.route_conflict(route["name"], other["name"])
+                raise filtererrors.route_conflict(route["name"], other["name"])
     return {"disableBgpRoutePropagation": bool(properties.get("disableBgpRoutePropagation")), "routes": routes}
 
 
@@ -39,7 +39,7 @@ def _read_route(table_id: str, route: Document) -> Document:
     if kind not in get_args(NextHop):
         raise errors.invalid_format(f"route {name}: nextHopType {kind!r} is none of {', '.join(get_args(NextHop))}")
     if kind == APPLIANCE and not address:
-        raise errors.route_without_hop(name)
+        raise filtererrors.route_without_hop(name)
     try:
         prefix = str(IPv4Network(given.get("addressPrefix") or ""))
         hop = {"nextHopIpAddress": str(IPv4Address(address))} if kind == APPLIANCE else {}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 from typing import Any
 
-from fakeazure import errors
+from fakeazure import errors, filtererrors
 from fakeazure.effectivefilters import EffectiveEnd, EffectiveRule, EffectiveSecurityGroup
 from fakeazure.names import leaf
 from fakeazure.records import Document
@@ -66,7 +66,7 @@ def read(group_id: str, properties: Document) -> Document:
             if other["name"].lower() == rule["name"].lower():
                 raise errors.duplicate_name(group_id, rule["name"])
             if _rank(other) == _rank(rule):
-                raise errors.rule_conflict(rule["name"], other["name"])
+                raise filtererrors.rule_conflict(rule["name"], other["name"])
     return {"securityRules": rules}
 
 
@@ -84,7 +84,7 @@ def _read_rule(group_id: str, rule: Document) -> Document:
         raise errors.invalid_format(f"security rule {name}: access, direction and protocol must be said")
     priority = given.get("priority")
     if priority not in PRIORITIES:
-        raise errors.rule_priority(name, priority)
+        raise filtererrors.rule_priority(name, priority)
     kept: Document = {"access": access, "direction": direction, "protocol": protocol, "priority": priority}
     if text := given.get("description"):
         kept["description"] = text
@@ -99,14 +99,14 @@ def _read_end(rule_id: str, given: Document, end: str) -> Document:
     groups = f"{end}ApplicationSecurityGroups"
     said = [key for key in (one, many, groups) if given.get(key)]
     if len(said) != 1:
-        raise errors.rule_end(rule_id, many[0].upper() + many[1:], one[0].upper() + one[1:], groups.title())
+        raise filtererrors.rule_end(rule_id, many[0].upper() + many[1:], one[0].upper() + one[1:], groups.title())
     for prefix in _values(given, one, many):
         if not _is_prefix(prefix, tags=said == [one]):
-            raise errors.rule_prefix(leaf(rule_id), prefix)
+            raise filtererrors.rule_prefix(leaf(rule_id), prefix)
     port, ports = f"{end}PortRange", f"{end}PortRanges"
     for text in _values(given, port, ports):
         if not _is_port(text):
-            raise errors.rule_port(leaf(rule_id), text)
+            raise filtererrors.rule_port(leaf(rule_id), text)
     kept: Document = {key: given[key] for key in (one, many, port, ports) if given.get(key)}
     if said == [groups]:
         kept[groups] = [{"id": group["id"]} for group in given[groups]]
