@@ -1,46 +1,29 @@
 """Agents come and go; pods that run do not notice, pods that end are remembered, pods that start wait with words."""
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Any
 
 import pytest
 
 from azurebox.client import Box
 from scenarios.harness.node import RUN_DIR, Node
-from scenarios.harness.pods import NAMESPACE, Pod, event_for, on_nodes, servers
+from scenarios.harness.pods import NAMESPACE, Pod, event_for, servers
 from scenarios.harness.product import Product
-from scenarios.harness.stream import Flow, unbroken
+from scenarios.harness.running import Running, running_pods, waiting_records
+from scenarios.harness.stream import unbroken
 
 RIGHT_AGAIN_S = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """Two pods on the first node and one on the second, and the traffic that must not notice anything."""
-
-    pods: tuple[Pod, ...]
-    flows: tuple[Flow, ...]
-
-    def on(self, node: Node) -> set[tuple[IPv4Address, str]]:
-        """Address and name of those of a node, as its ledger has them."""
-        return {(pod.address, f"{NAMESPACE}/{pod.name}") for pod in self.pods if pod.node == node.name}
-
-
 @pytest.fixture(scope="module")
 def running(box: Box, nodes: list[Node]) -> Iterator[Running]:
-    """Pod to pod across the nodes both ways and on one node, node to its own pod, and pod to its own node."""
-    with (
-        servers(box, "here", node=nodes[0].name, replicas=2) as one,
-        servers(box, "there", node=nodes[1].name, replicas=1) as other,
-    ):
-        here, beside, there = *one.pods(), *other.pods()
-        host = next(host for host in on_nodes(box) if host.node == nodes[0].name)
-        pairs = ((here, there), (there, here), (here, beside), (host, here), (here, host))
-        flows = tuple(Flow(source, target.address, seen=source.address) for source, target in pairs)
-        yield Running((here, beside, there), flows)
+    with running_pods(box, nodes) as pods:
+        yield pods
+
+
+def held(pods: tuple[Pod, ...]) -> set[tuple[IPv4Address, str]]:
+    """Address and name of each, as their node's ledger has them."""
+    return {(pod.address, f"{NAMESPACE}/{pod.name}") for pod in pods}
 
 
 def test_pods_do_not_notice_that_the_agents_are_deleted(
@@ -53,7 +36,7 @@ def test_pods_do_not_notice_that_the_agents_are_deleted(
         product.await_ready()
     figure(f"agents deleted, nothing lost: {'; '.join(report)}")
     for node in nodes:
-        assert {(slot.address, slot.pod) for slot in node.slots() if slot.state == "assigned"} == running.on(node)
+        assert {(slot.address, slot.pod) for slot in node.slots() if slot.state == "assigned"} == held(running.on(node))
 
 
 def test_pods_end_and_wait_while_no_agent_runs(
@@ -69,7 +52,7 @@ def test_pods_end_and_wait_while_no_agent_runs(
         with unbroken(box, *running.flows) as report:
             with product.away():
                 ending.settle(0)
-                assert ended.name in {record["args"]["K8S_POD_NAME"] for record in _records(node)}
+                assert ended.name in {record["args"]["K8S_POD_NAME"] for record in waiting_records(node)}
                 assert ended.address in {slot.address for slot in node.slots() if slot.state == "assigned"}
                 (waiting,) = starting.scale_beyond(1, ready=0)
                 event_for(
@@ -83,9 +66,9 @@ def test_pods_end_and_wait_while_no_agent_runs(
         figure(f"agents away for a while, nothing lost: {'; '.join(report)}")
         assert started.uid == waiting.uid
         assert started.address != ended.address
-        box.wait_for(lambda: not _records(node), RIGHT_AGAIN_S, "the records to be carried out")
-        held = {(slot.address, slot.pod) for slot in node.slots() if slot.state == "assigned"}
-        assert held == running.on(node) | {(started.address, f"{NAMESPACE}/{started.name}")}
+        box.wait_for(lambda: not waiting_records(node), RIGHT_AGAIN_S, "the records to be carried out")
+        assigned = {(slot.address, slot.pod) for slot in node.slots() if slot.state == "assigned"}
+        assert assigned == held((*running.on(node), started))
 
 
 def test_an_agent_that_is_killed_among_starting_pods(
@@ -107,9 +90,3 @@ def test_an_agent_that_is_killed_among_starting_pods(
         node.agrees(assigned=20 + len(running.on(node)))
         burst.settle(0)
     product.await_ready()
-
-
-def _records(node: Node) -> list[dict[str, Any]]:
-    """The DELs that wait for an agent; the runtime repeats those of sandboxes that ended before."""
-    lines = node.run("sh", "-c", f"for record in $(find {RUN_DIR}/released -name '*.json'); do cat $record; echo; done")
-    return [json.loads(line) for line in lines.splitlines() if line]

@@ -6,7 +6,6 @@ whose definitions are those of the chart that was installed last.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import pytest
@@ -16,11 +15,12 @@ from azurebox.client import Box
 from azurebox.earlier import Release
 from azurebox.machine import Machine
 from azurebox.node import load_image
-from scenarios.harness.node import BINARY, RUN_DIR, Node
-from scenarios.harness.pods import Pod, on_nodes, servers
+from scenarios.harness.node import BINARY, Node
+from scenarios.harness.pods import servers
 from scenarios.harness.product import CONTROLLERS, DAEMON_SET, NAMESPACE, QUICK, ROLLOUT_S, Product
+from scenarios.harness.running import Running, running_pods, waiting_records
 from scenarios.harness.runtime import accepted, collect, sandboxes
-from scenarios.harness.stream import Flow, unbroken
+from scenarios.harness.stream import unbroken
 
 Version: TypeAlias = Literal["last", "newest"]
 
@@ -30,18 +30,6 @@ GROWN = 40
 AT_REST = 16
 MOST_FRESH = 20
 RIGHT_AGAIN_S = 240.0
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """Two pods on the first node and one on the second: five flows of twenty requests a second."""
-
-    pods: tuple[Pod, ...]
-    flows: tuple[Flow, ...]
-
-    def on(self, node: Node) -> int:
-        """How many run on a node."""
-        return sum(pod.node == node.name for pod in self.pods)
 
 
 class Versions:
@@ -88,16 +76,8 @@ def versions(box: Box, product: Product, nodes: list[Node]) -> Iterator[Versions
 def running(box: Box, versions: Versions, nodes: list[Node]) -> Iterator[Running]:
     """They are started under the last release, and stay while all scenarios run."""
     assert versions.running("agent") == {"last"}
-    with (
-        servers(box, "here", node=nodes[0].name, replicas=2) as one,
-        servers(box, "there", node=nodes[1].name, replicas=1) as other,
-    ):
-        here, beside, there = *one.pods(), *other.pods()
-        host = next(host for host in on_nodes(box) if host.node == nodes[0].name)
-        pairs = ((here, there), (there, here), (here, beside), (host, here), (here, host))
-        flows = tuple(Flow(source, target.address, seen=source.address) for source, target in pairs)
-        yield Running((here, beside, there), flows)
-        assert {pod.uid for pod in (*one.pods(), *other.pods())} == {pod.uid for pod in (here, beside, there)}
+    with running_pods(box, nodes) as pods:
+        yield pods
 
 
 @pytest.mark.parametrize(("plugin", "agent"), [("newest", "last"), ("last", "newest")])
@@ -120,7 +100,7 @@ def test_a_plugin_and_an_agent_of_two_versions(
         assert stale.attachment not in node.attachments()
         assert accepted(kept.call("DEL", {"prevResult": kept.result})) == {}
         assert kept.attachment not in node.attachments()
-    node.agrees(assigned=running.on(node))
+    node.agrees(assigned=len(running.on(node)))
 
 
 @pytest.mark.parametrize(("before", "after"), [("last", "newest"), ("newest", "last")])
@@ -133,11 +113,11 @@ def test_dels_that_found_no_agent_are_carried_out_by_another_version(
     with servers(box, "ending", node=node.name, replicas=3) as ending:
         with product.away():
             ending.settle(0)
-            assert len(_records(node)) >= 3
+            assert len(waiting_records(node)) >= 3
             versions.upgrade(after)
         assert versions.running("agent") == {after}
-        box.wait_for(lambda: not _records(node), RIGHT_AGAIN_S, "the recorded DELs to be carried out")
-    node.agrees(assigned=running.on(node))
+        box.wait_for(lambda: not waiting_records(node), RIGHT_AGAIN_S, "the recorded DELs to be carried out")
+    node.agrees(assigned=len(running.on(node)))
 
 
 def test_upgrade_and_rollback_under_load(
@@ -158,7 +138,7 @@ def test_upgrade_and_rollback_under_load(
         with unbroken(box, *running.flows) as report, _fresh_pods(box, product, nodes[0], change) as fresh:
             assert (versions.running("agent"), versions.running("controller")) == ({version}, {version})
             for node in nodes:
-                node.agrees(assigned=running.on(node) + (fresh if node is nodes[0] else 0))
+                node.agrees(assigned=len(running.on(node)) + (fresh if node is nodes[0] else 0))
             assert set(product.restarts().values()) == {0}
         figure(f"to the {version} version, nothing lost, {fresh} new pods started: {'; '.join(report)}")
 
@@ -224,12 +204,7 @@ def _grows_and_shrinks(box: Box, node: Node, running: Running) -> None:
     """More pods than the node has addresses for, which takes grants; then its pool, and what it is granted, shrink."""
     with servers(box, "grown", node=node.name) as grown:
         grown.settle(GROWN)
-        node.agrees(assigned=GROWN + running.on(node))
+        node.agrees(assigned=GROWN + len(running.on(node)))
     box.wait_for(lambda: len(node.on_nic()) == AT_REST, RIGHT_AGAIN_S, f"the pool of {node.name} to shrink")
     box.wait_for(lambda: node.shown()["GRANTED"] == str(AT_REST), RIGHT_AGAIN_S, f"the grant of {node.name} to follow")
-    node.agrees(assigned=running.on(node))
-
-
-def _records(node: Node) -> list[str]:
-    """The DELs that wait for an agent, by the name of their file."""
-    return node.run("sh", "-c", f"find {RUN_DIR}/released -name '*.json' -not -path '*/bad/*'").split()
+    node.agrees(assigned=len(running.on(node)))
