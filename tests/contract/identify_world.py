@@ -9,10 +9,14 @@ from typing import Any
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.endpoints import AzureCloud, cloud_named
 from azure_cni.azure.imds import Imds, ImdsClaims
-from azure_cni.kube.delegated_nic import OperationClient
+from azure_cni.azure.observed import ObservedCloud
+from azure_cni.azure.vm_identity import ArmVmIdentity
+from azure_cni.kube.delegated_nic import DelegatedCloud, OperationClient
+from azure_cni.node import azure_ports as ports
 from contract.azure_world import Token
 from contract.nic_world import Calls, delegating
 from fakeazure import Endpoints, FakeAzure
+from fakes.cloud import FakeCloud
 
 
 class AzureWorld:
@@ -54,6 +58,24 @@ async def open_world() -> AsyncIterator[AzureWorld]:
     azure.pin_caller("vm1")
     async with azure.serve() as endpoints:
         yield AzureWorld(azure, endpoints)
+
+
+@contextlib.asynccontextmanager
+async def cloud_at(place: str, world: AzureWorld, *, memory: FakeCloud) -> AsyncIterator[ports.Cloud]:
+    """The port of the cloud there: in `memory`; `azure`, by the resource manager; `delegated` to a controller; or as
+    the metadata service alone shows it, `observed`.
+    """
+    match place:
+        case "memory":
+            yield memory
+        case "observed":
+            yield ObservedCloud(world.imds, mac=world.azure.nic_record("vm1-nic").mac.replace("-", ":"))
+        case "delegated":
+            async with world.delegating() as post:
+                yield DelegatedCloud(ImdsClaims(world.imds), post)
+        case _:
+            async with world.arm() as arm:
+                yield ArmVmIdentity(world.imds, arm)
 
 
 async def _no_sleep(_: float) -> None:

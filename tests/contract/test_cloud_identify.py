@@ -12,14 +12,13 @@ import pytest
 import fakeazure as faults
 from azure_cni.api.nic_operation import Identify
 from azure_cni.azure.imds import Imds, ImdsClaims
-from azure_cni.azure.observed import ObservedCloud
 from azure_cni.azure.vm_identity import ArmVmIdentity
 from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, NotAttested, RequestRefused
 from azure_cni.kube.delegated_nic import DelegatedCloud
 from azure_cni.model.identity import IdentityClaim, NodeIdentity
 from azure_cni.node import ports
 from contract.azure_world import Token
-from contract.identify_world import AzureWorld, open_world
+from contract.identify_world import AzureWorld, cloud_at, open_world
 from fakes.cloud import FakeCloud
 
 
@@ -45,16 +44,8 @@ async def cloud(world: AzureWorld) -> AsyncIterator[ArmVmIdentity]:
 
 @pytest.fixture(params=["memory", "azure", "delegated", "observed"])
 async def any_cloud(request: pytest.FixtureRequest, world: AzureWorld) -> AsyncIterator[ports.Cloud]:
-    if request.param == "memory":
-        yield FakeCloud()
-    elif request.param == "observed":
-        yield ObservedCloud(world.imds, mac=world.azure.nic_record("vm1-nic").mac.replace("-", ":"))
-    elif request.param == "delegated":
-        async with world.delegating() as post:
-            yield DelegatedCloud(ImdsClaims(world.imds), post)
-    else:
-        async with world.arm() as arm:
-            yield ArmVmIdentity(world.imds, arm)
+    async with cloud_at(request.param, world, memory=FakeCloud()) as port:
+        yield port
 
 
 async def test_every_cloud_shows_a_kernels_mac_and_the_primary_address(any_cloud: ports.Cloud) -> None:

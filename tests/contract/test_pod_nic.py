@@ -26,7 +26,7 @@ from azure_cni.model.identity import NodeNic
 from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, NicID, SubnetID
 from azure_cni.model.pod_subnets import NicMissing
 from azure_cni.node import azure_ports
-from contract.identify_world import AzureWorld
+from contract.identify_world import AzureWorld, cloud_at
 from fakeazure import FakeAzure
 from fakes.cloud import IDENTITY, VNET_ID, FakeCloud
 
@@ -58,23 +58,17 @@ async def world() -> AsyncIterator[AzureWorld]:
 
 @pytest.fixture(params=PLACES)
 async def cloud(request: pytest.FixtureRequest, world: AzureWorld) -> AsyncIterator[azure_ports.Cloud]:
-    if request.param == "memory":
-        fake = FakeCloud()
-        fake.pod_nics[f"{VNET_ID}/subnets/pods"] = replace(
-            IDENTITY,
-            nic_id=NicID(f"{IDENTITY.nic_id}2"),
-            subnet_id=SubnetID(f"{VNET_ID}/subnets/pods"),
-            mac="00:0d:3a:1b:c7:22",
-            primary_ip=IPv4Address("10.240.8.4"),
-            beside=(IDENTITY.nic_id,),
-        )
-        yield fake
-    elif request.param == "delegated":
-        async with world.delegating() as post:
-            yield DelegatedCloud(ImdsClaims(world.imds), post)
-    else:
-        async with world.arm() as arm:
-            yield ArmVmIdentity(world.imds, arm)
+    fake = FakeCloud()
+    fake.pod_nics[f"{VNET_ID}/subnets/pods"] = replace(
+        IDENTITY,
+        nic_id=NicID(f"{IDENTITY.nic_id}2"),
+        subnet_id=SubnetID(f"{VNET_ID}/subnets/pods"),
+        mac="00:0d:3a:1b:c7:22",
+        primary_ip=IPv4Address("10.240.8.4"),
+        beside=(IDENTITY.nic_id,),
+    )
+    async with cloud_at(request.param, world, memory=fake) as port:
+        yield port
 
 
 async def test_the_pool_is_on_the_nic_in_that_subnet(cloud: azure_ports.Cloud) -> None:
