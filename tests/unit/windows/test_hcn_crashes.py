@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -31,9 +31,9 @@ class Failing:
         return self._result if hit else 0
 
 
-async def outcome(verb: Callable[[], object]) -> DatapathError | None:
+async def outcome(verb: Callable[[], Awaitable[object]]) -> DatapathError | None:
     try:
-        await verb()  # type: ignore[misc]
+        await verb()
     except DatapathError as error:
         return error
     return None
@@ -54,82 +54,84 @@ async def settled(node: HnsNode, spec: SandboxSpec) -> None:
 STEPS = range(30)
 """More than any verb has."""
 
+Verb = Callable[[HcnDatapath, SandboxSpec], Awaitable[object]]
+Ended = tuple[HnsNode, HcnDatapath, SandboxSpec, DatapathError | None]
+
+
+def add(agent: HcnDatapath, spec: SandboxSpec) -> Awaitable[object]:
+    return agent.attach(spec)
+
+
+def delete(agent: HcnDatapath, spec: SandboxSpec) -> Awaitable[object]:
+    return agent.detach(spec.sandbox)
+
+
+async def at_each_call(
+    verb: Verb, result: int, *, lasting: bool = False, answered: bool = True
+) -> AsyncIterator[Ended]:
+    """How the verb ends when its first call fails, on another node when its second does, and so on to its last one.
+
+    A call that is not `answered` was carried out before it failed. What a DEL ends was added before.
+    """
+    for number in STEPS:
+        async with prepared() as (node, agent):
+            spec = node.spec("one", A)
+            if verb is delete:
+                await agent.attach(spec)
+            failing = Failing(number, result, lasting=lasting)
+            if answered:
+                node.hns.on_call = failing
+            else:
+                node.hns.after_call = failing
+            error = await outcome(lambda: verb(agent, spec))  # noqa: B023
+            node.hns.on_call = node.hns.after_call = lambda _: 0
+            if not failing.met:
+                assert error is None
+                return
+            yield node, agent, spec, error
+
 
 @pytest.mark.parametrize("result", [INVALID_ENDPOINT, SERVER_UNAVAILABLE], ids=["refused", "away for a moment"])
 async def test_after_an_add_that_fails_at_any_call_nothing_is_left(result: int) -> None:
     tried = 0
-    for number in STEPS:
-        async with prepared() as (node, agent):
-            spec = node.spec("one", A)
-            node.hns.on_call = failing = Failing(number, result)
-            error = await outcome(lambda: agent.attach(spec))  # noqa: B023
-            node.hns.on_call = lambda _: 0
-            if not failing.met:
-                assert error is None
-                break
-            tried += 1
-            assert type(error) is not DatapathOutcomeUnknown
-            assert error is not None
-            assert node.endpoints(spec) == []
-            await settled(node, spec)
+    async for node, _, spec, error in at_each_call(add, result):
+        tried += 1
+        assert type(error) is not DatapathOutcomeUnknown
+        assert error is not None
+        assert node.endpoints(spec) == []
+        await settled(node, spec)
     assert tried == 5
 
 
 async def test_an_add_whose_undoing_fails_too_says_that_nobody_knows() -> None:
     unknown = 0
-    for number in STEPS:
-        async with prepared() as (node, agent):
-            spec = node.spec("one", A)
-            node.hns.on_call = failing = Failing(number, SERVER_UNAVAILABLE, lasting=True)
-            error = await outcome(lambda: agent.attach(spec))  # noqa: B023
-            node.hns.on_call = lambda _: 0
-            if not failing.met:
-                break
-            unknown += type(error) is DatapathOutcomeUnknown
-            assert type(error) is DatapathOutcomeUnknown or node.endpoints(spec) == []
-            await settled(node, spec)
+    async for node, _, spec, error in at_each_call(add, SERVER_UNAVAILABLE, lasting=True):
+        unknown += type(error) is DatapathOutcomeUnknown
+        assert type(error) is DatapathOutcomeUnknown or node.endpoints(spec) == []
+        await settled(node, spec)
     assert unknown == 3  # to make the endpoint, to read it, and to put it into the namespace
 
 
-async def test_an_add_that_was_carried_out_without_an_answer_is_undone_or_says_that_nobody_knows() -> None:
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_an_add_that_was_carried_out_without_an_answer_is_undone_or_says_that_nobody_knows(
+    *, lasting: bool
+) -> None:
     """HNS ends in the middle of a call: what it did is there."""
-    for lasting in (False, True):
-        seen = set()
-        for number in STEPS:
-            async with prepared() as (node, agent):
-                spec = node.spec("one", A)
-                node.hns.after_call = failing = Failing(number, CALL_FAILED, lasting=lasting)
-                error = await outcome(lambda: agent.attach(spec))  # noqa: B023
-                node.hns.after_call = lambda _: 0
-                if not failing.met:
-                    break
-                seen.add(type(error))
-                left = node.endpoints(spec)
-                assert left == [] or type(error) is DatapathOutcomeUnknown
-                await settled(node, spec)
-        assert (DatapathOutcomeUnknown in seen) is lasting
+    seen = set()
+    async for node, _, spec, error in at_each_call(add, CALL_FAILED, lasting=lasting, answered=False):
+        seen.add(type(error))
+        assert node.endpoints(spec) == [] or type(error) is DatapathOutcomeUnknown
+        await settled(node, spec)
+    assert (DatapathOutcomeUnknown in seen) is lasting
 
 
-@pytest.mark.parametrize("answered", [True, False])
-async def test_a_del_that_fails_at_any_call_says_so_and_the_next_one_ends_it(*, answered: bool) -> None:
+@pytest.mark.parametrize(("result", "answered"), [(SERVER_UNAVAILABLE, True), (CALL_FAILED, False)])
+async def test_a_del_that_fails_at_any_call_says_so_and_the_next_one_ends_it(result: int, *, answered: bool) -> None:
     tried = 0
-    for number in STEPS:
-        async with prepared() as (node, agent):
-            spec = node.spec("one", A)
-            await agent.attach(spec)
-            failing = Failing(number, SERVER_UNAVAILABLE if answered else CALL_FAILED)
-            if answered:
-                node.hns.on_call = failing
-            else:
-                node.hns.after_call = failing
-            error = await outcome(lambda: agent.detach(spec.sandbox))  # noqa: B023
-            node.hns.on_call = node.hns.after_call = lambda _: 0
-            if not failing.met:
-                assert error is None
-                break
-            tried += 1
-            assert error is not None
-            await agent.detach(spec.sandbox)
-            assert node.hns.endpoints() == []
-            await settled(node, spec)
+    async for node, agent, spec, error in at_each_call(delete, result, answered=answered):
+        tried += 1
+        assert error is not None
+        await agent.detach(spec.sandbox)
+        assert node.hns.endpoints() == []
+        await settled(node, spec)
     assert tried == 5
