@@ -76,7 +76,9 @@ class _Lint:
         """ConfigInvalid where the file cannot be read."""
         try:
             content = file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise ConfigInvalid(f"cannot check {file}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
             raise ConfigInvalid(f"cannot check {file}: {error}") from error
         documents = parse_located(content)
         sorts = [self._judge(file, document, alone=len(documents) == 1) for document in documents]

@@ -192,7 +192,14 @@ class PodReading:
 def read_pod(access: ClusterAccess, namespace: str, name: str) -> PodReading:
     """KubeNotFound where there is none of that name."""
     require_names(namespace=namespace, pod=name)
-    pod = object_parsing.parse_pod(access.read_object(f"/api/v1/namespaces/{namespace}/pods/{name}"))
+    try:
+        body = access.read_object(f"/api/v1/namespaces/{namespace}/pods/{name}")
+    except KubeNotFound as error:
+        raise KubeNotFound(
+            f"cannot find pod {name} in namespace {namespace}: name it as NAMESPACE/NAME, or its namespace with -n; "
+            "kubectl get pods -A"
+        ) from error
+    pod = object_parsing.parse_pod(body)
     reading = _listed(
         access, f"/api/v1/namespaces/{namespace}/events", {"fieldSelector": f"involvedObject.uid={pod.uid}"}
     )

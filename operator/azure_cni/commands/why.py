@@ -14,8 +14,9 @@ from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command, namespace_flags
 from azure_cni.commands.output import BAD, GOOD, ExitCode, Form, emit, facts, progress
 from azure_cni.commands.reads import PodReading
-from azure_cni.diagnose.evidence import ENDED, ClusterEvidence, PodFacts
+from azure_cni.diagnose.evidence import ClusterEvidence, PodFacts
 from azure_cni.diagnose.pod_diagnosis import PodDiagnosis, explain_pod
+from azure_cni.diagnose.pod_features import may_wait
 from azure_cni.errors import ConfigInvalid, KubeDenied, KubeError, KubeNotFound
 from azure_cni.model.text import counted
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 def why(access: ClusterAccess, form: Form, *, pod: str | None, namespace: str | None, everywhere: bool) -> ExitCode:
     """Say why POD has no address or no traffic: the cause, since when, what comes next, and who must do what.
 
-    POD is a name or NAMESPACE/NAME. Without it: all pods of the namespace that wait. Exits with 1 if something is
-    wrong with one of them.
+    POD is a name or NAMESPACE/NAME. Without it: all pods of the namespace that wait for an address, or for a load
+    balancer pool or public IP address that they ask for. Exits with 1 if something is wrong with one of them.
     """
     namespace = namespace or access.namespace
     evidence = reads.read_cluster(access)
@@ -42,17 +43,13 @@ def why(access: ClusterAccess, form: Form, *, pod: str | None, namespace: str | 
         namespace, _, name = pod.partition("/") if "/" in pod else (namespace, "", pod)
         answers = _explained(access, evidence, [reads.read_pod(access, namespace, name)])
     else:
-        waiting = [
-            one
-            for one in evidence.pods
-            if (everywhere or one.namespace == namespace)
-            and not (one.addresses or one.host_network or one.phase in ENDED)
-        ]
+        waiting = [one for one in evidence.pods if (everywhere or one.namespace == namespace) and may_wait(one)]
         if not evidence.knows("pods"):
             raise KubeDenied(f"cannot say which pods wait: {'; '.join(evidence.unread)}; name one: azure-cni why POD")
         with progress(f"asking about {counted(len(waiting), 'pod')}"):
             found = reads.at_once(lambda one: _read_listed(access, one), waiting)
             answers = _explained(access, evidence, [one for one in found if one is not None])
+        answers = [one for one in answers if not (one.healthy and one.addresses)]
     emit(answers, form, _show_diagnoses)
     return ExitCode.WELL if all(one.healthy for one in answers) else ExitCode.WRONG
 
@@ -98,7 +95,7 @@ def _explain_node(access: ClusterAccess, evidence: ClusterEvidence, pods: Sequen
 
 def _show_diagnoses(console: Console, answers: list[PodDiagnosis]) -> None:
     if not answers:
-        console.print(f"{GOOD} no pod waits for an address", style="green")
+        console.print(f"{GOOD} no pod waits for an address, or for what it asks to have attached", style="green")
     for number, one in enumerate(answers):
         if number:
             console.print()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from azure_cni.api.introspection import AttachmentReport, NodeReport
-from azure_cni.diagnose.evidence import EventFacts, PodFacts
+from azure_cni.diagnose.evidence import ENDED, EventFacts, PodFacts
 from azure_cni.model.text import counted
 
 _OF_ATTACHMENTS: Final = "Attachment"
@@ -24,6 +24,17 @@ class Lacking:
 
     reason: str
     message: str
+
+
+def may_wait(pod: PodFacts) -> bool:
+    """Whether, by the Pod alone, it waits for its address, or for something that it asks to have attached. Where it
+    has no condition about that, only its events and its node's agent know.
+    """
+    if pod.phase in ENDED:
+        return False
+    if not (pod.addresses or pod.host_network):
+        return True
+    return pod.asks and not pod.ending and (pod.attached is None or not pod.attached.holds)
 
 
 def lacks(pod: PodFacts, events: Sequence[EventFacts], report: NodeReport | None) -> Lacking | None:

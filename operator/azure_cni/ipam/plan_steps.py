@@ -59,7 +59,7 @@ class Attach:
     @property
     def reason(self) -> str:
         """For people."""
-        return f"what {counted(len(self.changes), 'pod')} may have attached changes"
+        return f"a change in what {counted(len(self.changes), 'pod')} may have attached"
 
 
 @dataclass(frozen=True, slots=True)

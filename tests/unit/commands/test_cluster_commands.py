@@ -10,6 +10,7 @@ import pytest
 
 from azure_cni.api.conditions import ProblemReport
 from azure_cni.api.introspection import FailureReport, NodeReport
+from azure_cni.api.pod_annotations import LOAD_BALANCER_ATTACHED
 from azure_cni.commands.http_access import Keep
 from azure_cni.commands.reads import PODS, POOLS, QUOTAS
 from azure_cni.errors import KubeNotFound, KubeUnreachable
@@ -175,3 +176,45 @@ def test_all_pods_that_wait_are_explained_and_each_agent_is_asked_once():
     found = json.loads(run(access, "why", "-A", "-o", "json").stdout)
     assert [one["pod"] for one in found] == [f"default/waits-{number}" for number in range(6)]
     assert [name for _, name, _ in access.ran] == [AGENT]
+
+
+def asking(
+    name: str, *, ip: str = "10.240.0.36", phase: str = "Running", condition: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A pod with an address, and a readiness gate for what it asks to have attached, with that condition."""
+    body = pod(name, ip=ip, phase=phase)
+    body["metadata"]["annotations"] = {"azure-cni.io/load-balancer-pools": "shop/web"}
+    body["spec"]["readinessGates"] = [{"conditionType": LOAD_BALANCER_ATTACHED}]
+    if condition:
+        body["status"]["conditions"].append(condition)
+    return body
+
+
+def test_pods_that_wait_for_a_load_balancer_pool_are_among_those_that_wait():
+    """Not those that have all, or have ended."""
+    lacks = condition(LOAD_BALANCER_ATTACHED, False, "AttachmentInvalid", "it is not the resource ID of a pool")
+    has = condition(LOAD_BALANCER_ATTACHED, True, "Attached")
+    pods = (
+        asking("typo", condition=lacks),
+        asking("well", ip="10.240.0.37", condition=has),
+        asking("over", phase="Succeeded"),
+    )
+    done = run(cluster(*pods), "why")
+    assert done.exit_code == 1
+    assert "default/typo: AttachmentInvalid" in done.stdout
+    assert "not the resource ID" in done.stdout
+    for name in ("well", "over"):
+        assert f"default/{name}" not in done.stdout
+
+
+def test_a_pod_of_which_nothing_is_known_to_be_missing_does_not_wait():
+    done = run(cluster(asking("new")), "why", "-A")
+    assert (done.exit_code, done.stdout) == (0, "√ no pod waits for an address, or for what it asks to have attached\n")
+
+
+def test_a_pod_that_is_not_there_is_said_to_be_missing_where_it_was_looked_for():
+    for command in (("why", "nosuch"), ("trace", "nosuch", "10.0.0.1")):
+        done = run(cluster(), *command)
+        assert done.exit_code == 3
+        assert "cannot find pod nosuch in namespace default" in done.stderr
+        assert "-n" in done.stderr

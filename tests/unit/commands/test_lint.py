@@ -234,7 +234,7 @@ def test_without_a_chart_nobody_says_that_values_are_right(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("-f", "/no/such/file"), "cannot check /no/such/file"),
+        (("-f", "/no/such/file"), "cannot check /no/such/file: No such file or directory\n"),
         (("-f", "/dev/null", "--chart", "/"), "cannot use the chart /"),
         (("-f", "/dev/null", "--pre"), "cannot use --pre with -f"),
         (("--chart", "/"), "cannot"),

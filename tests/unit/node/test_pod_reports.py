@@ -63,6 +63,7 @@ async def test_a_gated_pod_becomes_ready_when_the_nic_shows_what_it_asks_for() -
         await one.until(lambda: said(one) == (True, "Attached"))
         assert one.pod_conditions.written["web"].message == "load balancer pool lb/web attached"
         assert problems(one) == {}
+        await one.until(lambda: one.status["lastWrite"]["reason"] == "a change in what 1 pod may have attached")
 
 
 async def test_a_condition_that_the_pod_has_is_not_written_again() -> None:
