@@ -3,4 +3,4 @@
 from azure_cni.entrypoints.cli import main
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="azure-cni")

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum, StrEnum
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 import msgspec
@@ -42,6 +42,8 @@ UNBROKEN: Final = 100_000
 """Columns of what is no terminal."""
 USUAL: Final = 80
 """Those of a terminal of which nobody knows."""
+_PADDING: Final = re.compile(r" +$", re.MULTILINE)
+"""What fills the last column of a table."""
 _TYPED: Final = re.compile(
     r"(?:on [a-z0-9.-]+: )?((az|azure-cni|helm|ip|iptables|kubectl|mv|nft|sed|sysctl|systemctl) |[a-z]+=\$\()", re.ASCII
 )
@@ -122,6 +124,18 @@ class PlainConsole:
         click.echo(" ".join(map(str, objects)))
 
 
+class UnpaddedFile:
+    """Standard output that is no terminal: its lines end where their words do."""
+
+    def write(self, words: str) -> int:
+        """Whole lines: rich writes what one `print` made at once."""
+        return sys.stdout.write(_PADDING.sub("", words))
+
+    def flush(self) -> None:
+        """At once, before a process that writes there too."""
+        sys.stdout.flush()
+
+
 def _is_plain() -> bool:
     return find_spec("rich") is None
 
@@ -138,8 +152,10 @@ def console() -> Console:
         def print(self, *objects: Any, **how: Any) -> None:
             super().print(*objects, **{"crop": False, **how})
 
-    width = None if sys.stdout.isatty() else UNBROKEN
-    made = Whole(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    on_terminal = sys.stdout.isatty()
+    file = sys.stdout if on_terminal else cast("IO[str]", UnpaddedFile())
+    width = None if on_terminal else UNBROKEN
+    made = Whole(file=file, width=width, highlight=False, markup=False, emoji=False)
     if made.width < 1:  # a terminal that does not know its own (COLUMNS=0), on which nothing would be printed
         made.width = USUAL
     return made

@@ -154,6 +154,12 @@ def test_a_cluster_without_azure_cni_is_not_well():
         assert "no agent of azure-cni runs here" in done.stdout
 
 
+def test_lines_end_where_their_words_do():
+    for words in (("why", "web"), ("status",), ("addresses",), ("check",)):
+        lines = run(cluster(pod(), pools=[FULL]), *words).stdout.splitlines()
+        assert [line for line in lines if line.endswith(" ")] == []
+
+
 class Vanishing(FakeClusterAccess):
     """A pod is deleted right after it was listed."""
 

@@ -189,6 +189,10 @@ def test_colours_are_for_terminals_alone(tmp_path: Path):
     assert b"maxFree" in piped.stdout
 
 
+def test_a_wrong_word_is_answered_with_the_name_of_the_program():
+    assert b"Usage: azure-cni [OPTIONS]" in on_terminal("statu")
+
+
 class Terminal:
     """Standard error that is one; `spoke` is set once something was written."""
 
