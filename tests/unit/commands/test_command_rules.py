@@ -42,7 +42,7 @@ def test_no_form_has_characters_that_a_terminal_obeys(form: str, parse, sign: st
     [
         (("who", "nonsense"), 2, "it is not an IPv4 address"),
         (("why", "web", "-A"), 2, "say in which namespace it is"),
-        (("why", "no-such-pod"), 3, "not found"),
+        (("why", "no-such-pod"), 3, "cannot find pod no-such-pod"),
         (("plan", "vm9"), 3, "cannot find node vm9"),
         (("plan", "vm1"), 3, "forbidden"),
         (("addresses", "vm9"), 3, "cannot find node vm9"),

@@ -119,7 +119,7 @@ def test_only_so_many_endpoints_are_traced_and_the_rest_is_counted():
         (("waits", OUTSIDE), 3, "it has no address; see azure-cni why default/waits"),
         (("web", f"{OUTSIDE}:0"), 2, "a number from 1 to 65535"),
         (("web", "2001:db8::1"), 2, "no IPv6"),
-        (("nobody", OUTSIDE), 3, "not found"),
+        (("nobody", OUTSIDE), 3, "cannot find pod nobody"),
     ],
 )
 def test_what_cannot_be_traced_is_said(words: tuple[str, ...], code: int, said: str):
