@@ -57,9 +57,10 @@ define attempt
 endef
 
 .PHONY: e2e
-e2e: $(READY) ## The scenarios on the box but the slow ones; what pools are for, also where the controller writes the NICs
+e2e: $(READY) ## The scenarios on the box but the slow ones; pools also where the controller writes the NICs; five minutes of soak
 	$(call attempt,-k "not ($(SLOW))")
 	$(call attempt,--nic-writer controller -k "test_02_sixty_pods or test_03_pool")
+	$(BOX) soak --minutes 5 --warm-seconds 10 --seed 1
 
 # Neither who writes the NICs nor the runtime has a part in these.
 APART := test_13 or test_14 or test_15 or test_16 or test_17 or test_19 or test_2 or test_33 or test_34 or test_35 or test_36 or test_37 or test_38 or test_39 or test_4
