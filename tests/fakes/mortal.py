@@ -19,6 +19,7 @@ READS: Final = frozenset(
     {
         # Cloud, Hints, Nic, Pools, NodeObject, PodList, LedgerStore
         "identify",
+        "other_subnets",
         "vnet",
         "addresses",
         "read",
