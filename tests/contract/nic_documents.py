@@ -9,7 +9,7 @@ PROVIDERS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network"
 
 def nic(*configs: dict[str, Any], state: str = "Succeeded") -> dict[str, Any]:
     return {
-        "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkInterfaces/n",
+        "id": f"{PROVIDERS}/networkInterfaces/n",
         "etag": 'W/"1"',
         "properties": {"provisioningState": state, "ipConfigurations": list(configs)},
     }

@@ -9,7 +9,7 @@ the subnet's gateway; the switch puts the NIC's MAC on what leaves. It takes ove
 node has no network for some seconds. So there is one, it is made before any pod, and never again while pods run.
 
 **An endpoint's name** is that of the node's end on Linux (`names`). By it an endpoint is found again after any crash,
-and azure-cni's are told from those of others.
+and told from those of other programs.
 
 **Policies** hang on each endpoint. `OutBoundNAT` gives what leaves for anywhere but its exceptions the node's own
 address; the exceptions are the prefixes that see pods by their address, as in nftables' set `routable`. A second one

@@ -27,15 +27,20 @@ BUILDERS = (
 )  # fmt: skip
 
 
-def holder(lock: Path) -> subprocess.Popen[str]:
-    """Another process that has the lock until its input ends."""
-    started = subprocess.Popen(
+def asker(lock: Path, *, stdin: int) -> subprocess.Popen[str]:
+    """Another process that asks for the lock, and has it until its input ends."""
+    return subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(lock)],
-        stdin=subprocess.PIPE,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
     )
+
+
+def holder(lock: Path) -> subprocess.Popen[str]:
+    """Another process that has the lock."""
+    started = asker(lock, stdin=subprocess.PIPE)
     assert started.stdout is not None
     assert started.stdout.readline() == "held\n"
     return started
@@ -45,13 +50,7 @@ def test_who_comes_second_waits_and_says_for_what(tmp_path: Path, capsys: pytest
     lock = tmp_path / "cache" / "lock"
     lock.parent.mkdir()
     with holder(lock) as first:
-        second = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(lock)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
-        )
+        second = asker(lock, stdin=subprocess.DEVNULL)
         assert second.stdout is not None
         assert str(lock) in second.stdout.readline()
         assert second.poll() is None
