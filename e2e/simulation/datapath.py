@@ -50,7 +50,7 @@ def described(spec: SandboxSpec) -> Wiring:
 def _veth(spec: SandboxSpec) -> VethSpec:
     container_id, ifname = spec.sandbox.interface
     link = spec.link
-    return VethSpec(container_id, ifname, spec.netns, spec.addresses, link.mtu, link.primary, link.mode)
+    return VethSpec(container_id, ifname, spec.netns, spec.ipv4, link.mtu, link.primary, link.mode)
 
 
 class FakeDatapath:
@@ -113,7 +113,7 @@ class FakeDatapath:
         self._forget(key)
         self.leaving.discard(key)
         self.wired[key] = Wired("", ends.node, ends.pod)
-        self._routes |= dict.fromkeys(spec.addresses, key)
+        self._routes |= dict.fromkeys(spec.ipv4, key)
         return ends
 
     def move(self, key: LinkKey, netns: str) -> None:
@@ -146,7 +146,7 @@ class FakeDatapath:
             self._require_netns(spec.netns)
         except DatapathError as missing:
             return (str(missing),)
-        diverted = tuple(f"node: {words}" for words in diversions(self.rules, spec.addresses))
+        diverted = tuple(f"node: {words}" for words in diversions(self.rules, spec.ipv4))
         return self._differences(spec) + diverted
 
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
@@ -162,7 +162,7 @@ class FakeDatapath:
         if any(lacking) and self.refuses_routes is not None:
             raise self.refuses_routes
         self.wired[key] = replace(self.wired[key], node=wanted)
-        self._routes |= dict.fromkeys(spec.addresses, key)
+        self._routes |= dict.fromkeys(spec.ipv4, key)
         return tuple(words for one in lacking for words in one.words())
 
     async def guarded_mode(self) -> ModeName | None:
@@ -266,7 +266,7 @@ class FakeDatapath:
         wired = described(spec)
         self.wired[key] = Wired(spec.netns, wired.node, wired.pod)
         self._has_bridge = self._has_bridge or any(end.shared for end in wired.node)
-        self._routes |= dict.fromkeys(spec.addresses, key)
+        self._routes |= dict.fromkeys(spec.ipv4, key)
 
     def _forget(self, key: LinkKey) -> None:
         self.wired.pop(key, None)

@@ -18,7 +18,6 @@ from azure_cni.errors import REFUSALS, CloudNotFound, CloudUnreachable, RequestR
 from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, VNetView
 from azure_cni.model.nic import (
     MOST_ON_NIC,
-    Address,
     AttachmentChange,
     ConfigName,
     ExcludedConfiguration,
@@ -39,7 +38,7 @@ class ImdsAddresses:
     def __init__(self, imds: Imds) -> None:
         self._imds = imds
 
-    async def addresses(self, mac: str) -> frozenset[Address]:
+    async def addresses(self, mac: str) -> frozenset[IPv4Address]:
         """As the port says; CloudNotFound when no NIC with that MAC is shown."""
         interface = _chosen(await self._imds.glance(), mac)
         return frozenset(

@@ -15,14 +15,13 @@ from typing import Any
 
 from azure_cni.cni.config import NetConf
 from azure_cni.errors import ConfigInvalid, EnvironmentInvalid, RequestError
-from azure_cni.model.nic import Address
 from azure_cni.model.text import few, legible
 
 _SHOWN = 80
 """Characters of what is refused that a message repeats."""
 
 
-def requested_address(config: NetConf, args: Mapping[str, str]) -> Address | None:
+def requested_address(config: NetConf, args: Mapping[str, str]) -> IPv4Address | None:
     """The address that the runtime asks for; None where it leaves the choice to azure-cni.
 
     A length of prefix beside it is not looked at: every address is alone on its link. ConfigInvalid or
@@ -40,7 +39,7 @@ def requested_address(config: NetConf, args: Mapping[str, str]) -> Address | Non
             "every port that it listens on; leave the ports out, or, on Linux, set cni.chainPortmap for the plugin "
             "portmap"
         )
-    found: dict[Address, str] = {}
+    found: dict[IPv4Address, str] = {}
     for place, text in _ips(config, args):
         found.setdefault(_address(text, place), place)
     if len(found) > 1:
@@ -74,7 +73,7 @@ def _cni_args(config: NetConf) -> Mapping[str, Any]:
     return cni if isinstance(cni, Mapping) else {}
 
 
-def _address(text: object, place: str) -> Address:
+def _address(text: object, place: str) -> IPv4Address:
     try:
         address = ip_interface(text).ip if isinstance(text, str) else None
     except ValueError:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -31,7 +32,7 @@ class Add:
 
     holder: Holder
     config: NetConf
-    requested: Address | None = None
+    requested: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

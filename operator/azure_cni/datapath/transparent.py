@@ -41,7 +41,6 @@ from azure_cni.datapath import names
 from azure_cni.datapath.interface import ANYWHERE, Interface, Neighbour, Route, Wiring
 from azure_cni.datapath.policy import PolicyRule
 from azure_cni.model.identity import ModeName
-from azure_cni.model.nic import Address
 
 GATEWAY = IPv4Address("169.254.1.1")
 """Next hop inside every pod; never leaves the veth. Calico and Azure's own plugin use the same."""
@@ -65,7 +64,7 @@ class VethSpec:
     container_id: str
     ifname: str
     netns: str
-    addresses: tuple[Address, ...]
+    addresses: tuple[IPv4Address, ...]
     mtu: int
     node_address: IPv4Address | None = None
     mode: ModeName = ModeName.TRANSPARENT
@@ -168,7 +167,7 @@ def neighbours_of(spec: VethSpec) -> tuple[Neighbour, ...]:
     return tuple(Neighbour(address, mac) for address in spec.addresses)
 
 
-def _routes_to(address: Address, node_address: IPv4Address | None) -> tuple[Route, ...]:
+def _routes_to(address: IPv4Address, node_address: IPv4Address | None) -> tuple[Route, ...]:
     pod = IPv4Network(int(address))  # a text would be parsed, and each comparison builds the routes of all pods
     fallback = () if node_address is None else (Route(pod, metric=_FALLBACK_METRIC),)
     return (Route(pod, source=node_address), *fallback)

@@ -9,35 +9,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address
 
 from azure_cni.ipam.address_state import Slot, State
-from azure_cni.model.nic import Address
 
 
 class AddressMemory:
     """Of one node. At most one entry for each address that it ever had, and for each that cools."""
 
     def __init__(self) -> None:
-        self._fresh: set[Address] = set()
-        self._names: dict[Address, str] = {}
-        self._left: dict[str, tuple[Address, float]] = {}
+        self._fresh: set[IPv4Address] = set()
+        self._names: dict[IPv4Address, str] = {}
+        self._left: dict[str, tuple[IPv4Address, float]] = {}
         """By the name of who gave it back: the address, and since when (boot time) it cools."""
 
-    def request(self, address: Address, *, name: str, fresh: bool) -> None:
+    def request(self, address: IPv4Address, *, name: str, fresh: bool) -> None:
         """It is held for the container of that name, "" where that is not known; `fresh`: it was free before."""
         self._names[address] = name
         self._left = {former: left for former, left in self._left.items() if left[0] != address}
         (self._fresh.add if fresh else self._fresh.discard)(address)
 
-    def is_fresh(self, address: Address) -> bool:
+    def is_fresh(self, address: IPv4Address) -> bool:
         """It was free when it was requested, and nobody has used it since."""
         return address in self._fresh
 
-    def use(self, address: Address) -> None:
+    def use(self, address: IPv4Address) -> None:
         """An endpoint has it."""
         self._fresh.discard(address)
 
-    def release(self, address: Address, slots: Iterable[Slot]) -> None:
+    def release(self, address: IPv4Address, slots: Iterable[Slot]) -> None:
         """It was given back; `slots` are all addresses as they are now."""
         self._fresh.discard(address)
         cooling = {slot.address: slot.since_s for slot in slots if slot.state is State.COOLING}
@@ -46,7 +46,7 @@ class AddressMemory:
         if name and address in cooling:
             self._left[name] = (address, cooling[address])
 
-    def former(self, name: str, slots: Iterable[Slot]) -> Address | None:
+    def former(self, name: str, slots: Iterable[Slot]) -> IPv4Address | None:
         """What the container of that name had last, if it has cooled ever since."""
         left = self._left.get(name)
         now = {(slot.address, slot.since_s) for slot in slots if slot.state is State.COOLING}

@@ -19,7 +19,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
 from azure_cni.datapath.interface import Wiring
@@ -29,7 +29,6 @@ from azure_cni.errors import ConfigInvalid, NoAddress, NodeNotReady
 from azure_cni.ipam.address_state import Holder, Sandbox, Slot, State
 from azure_cni.ipam.claims import claimed, free_ones, taken_over, transferred
 from azure_cni.model.identity import ModeName
-from azure_cni.model.nic import Address
 from azure_cni.node.assembly import Node
 from azure_cni.node.ports import Clock, Datapath, SandboxSpec
 
@@ -86,7 +85,7 @@ class ContainerEndpoints:
         for wait in self._waits.copy():
             wait.reschedule(asyncio.get_running_loop().time())
 
-    async def request(self, pool: IPv4Network, wanted: Address | None = None, *, name: str = "") -> Address:
+    async def request(self, pool: IPv4Network, wanted: IPv4Address | None = None, *, name: str = "") -> IPv4Address:
         """An address of `pool` that is held from now on: `wanted`; or what the container of that name had last, if it
         cools yet; or whichever has been free for longest.
 
@@ -115,7 +114,7 @@ class ContainerEndpoints:
         self._node.reconciler.wake()
         return address
 
-    async def release(self, address: Address) -> None:
+    async def release(self, address: IPv4Address) -> None:
         """Take an address back; one that nobody holds is a success. ConfigInvalid while its endpoint lives."""
         slot = self._slot(address)
         if slot is None or slot.holder is None:
@@ -132,7 +131,7 @@ class ContainerEndpoints:
         self._memory.release(address, self._node.stored.ledger.slots)
         self._node.reconciler.wake()
 
-    async def create(self, network_id: str, endpoint_id: str, address: Address) -> str:
+    async def create(self, network_id: str, endpoint_id: str, address: IPv4Address) -> str:
         """Give a requested address to an endpoint; returns the MAC that its interface will have. RequestError."""
         sandbox, ledger = Sandbox(network_id, endpoint_id, IFNAME), self._node.stored.ledger
         slot = self._slot(address)
@@ -230,7 +229,7 @@ class ContainerEndpoints:
                 "cannot give a container an address: azure-cni is being stopped; start the container again in a moment"
             ) from None
 
-    def _claim(self, wanted: Address, holder: Holder, pool: IPv4Network, *, name: str) -> Address:
+    def _claim(self, wanted: IPv4Address, holder: Holder, pool: IPv4Network, *, name: str) -> IPv4Address:
         if wanted not in pool:
             raise ConfigInvalid(f"cannot assign {wanted}: it is outside of the network's --subnet {pool}")
         if not self._node.state.ready or self._changes_over:
@@ -254,7 +253,7 @@ class ContainerEndpoints:
         """Nobody is left who is wired in the mode of before, and nobody is to be again."""
         return self._node.state.pending_mode is not None and not self._node.stored.ledger.counts().assigned
 
-    def _slot(self, address: Address) -> Slot | None:
+    def _slot(self, address: IPv4Address) -> Slot | None:
         return next((slot for slot in self._node.stored.ledger.slots if slot.address == address), None)
 
     async def admit_again(self) -> None:

@@ -16,7 +16,6 @@ from azure_cni.docker.container_endpoints import ContainerEndpoints
 from azure_cni.docker.docker_networks import GATEWAY, DockerNetworks
 from azure_cni.docker.plugin_codec import Call, Options
 from azure_cni.errors import ConfigInvalid
-from azure_cni.model.nic import Address
 from azure_cni.model.text import counted, few, legible
 from azure_cni.node.state import NodeState
 
@@ -99,7 +98,7 @@ class DockerPlugin:
             case _:
                 assert_never(call)
 
-    async def _requested(self, call: plugin_codec.RequestAddress) -> Address:
+    async def _requested(self, call: plugin_codec.RequestAddress) -> IPv4Address:
         pool, options = docker_networks.pool_of(call.pool_id), call.options or {}
         if options.get(plugin_codec.REQUEST_KIND) == plugin_codec.OF_GATEWAY:
             docker_networks.require_gateway(call.address)

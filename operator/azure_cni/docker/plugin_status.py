@@ -7,6 +7,7 @@ document, and the command makes text of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
 from typing import Any, Final
 
 from azure_cni.api.node_ip_pool import NodeIPPool
@@ -15,7 +16,6 @@ from azure_cni.docker.container_endpoints import DELETED, REQUESTED
 from azure_cni.docker.engine_view import EngineReport
 from azure_cni.ipam.address_state import Holder
 from azure_cni.ipam.ledger import Ledger
-from azure_cni.model.nic import Address
 from azure_cni.model.text import counted
 from azure_cni.node.state import NodeState
 
@@ -66,7 +66,7 @@ def _engine(engine: EngineReport | None) -> dict[str, Any]:
     return {"containers": engine.view.count, "ageSeconds": round(engine.age_s), "error": engine.error}
 
 
-def _endpoint(address: Address, holder: Holder, names: Mapping[str, str]) -> dict[str, str]:
+def _endpoint(address: IPv4Address, holder: Holder, names: Mapping[str, str]) -> dict[str, str]:
     network, endpoint, _ = holder.sandbox
     return {
         "address": str(address),

@@ -32,7 +32,7 @@ from typing import Final, NamedTuple
 
 from azure_cni.errors import AzureCniError
 from azure_cni.model.identity import ModeName
-from azure_cni.model.nic import Address, ConfigName, ExcludedConfiguration, IPConfiguration
+from azure_cni.model.nic import ConfigName, ExcludedConfiguration, IPConfiguration
 
 
 class State(StrEnum):
@@ -173,7 +173,7 @@ class Slot:
     A sandbox may hold several: then each is a slot, and all have the same holder.
     """
 
-    address: Address
+    address: IPv4Address
     config: ConfigName
     state: State
     since_s: float
@@ -218,7 +218,7 @@ def moved(slot: Slot, event: Event, *, now_s: float) -> Slot | None:
 
 
 def observed(
-    address: Address,
+    address: IPv4Address,
     before: Slot | None,
     config: IPConfiguration | ExcludedConfiguration | None,
     *,

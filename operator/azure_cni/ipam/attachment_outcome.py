@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from azure_cni.api.pod_annotations import KNOWN, LOAD_BALANCER_ATTACHED
 from azure_cni.errors import AccessDenied, CloudError, CloudNotFound
 from azure_cni.ipam.attachment_blame import MISSING, TAKEN
 from azure_cni.ipam.attachment_plan import is_for_attachments
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
-from azure_cni.model.nic import Address, ExcludedConfiguration, IPConfiguration, NicView
+from azure_cni.model.nic import ExcludedConfiguration, IPConfiguration, NicView
 from azure_cni.model.text import addresses, few
 
 ATTACHED = "Attached"
@@ -73,7 +74,7 @@ _BARRED = Outcome(
 
 def outcome(
     asked: Asked,
-    address: Address | None,
+    address: IPv4Address | None,
     view: NicView | None,
     *,
     refusal_of: Callable[[AttachedResource], CloudError | None],
@@ -125,7 +126,7 @@ def on_node_network(*, gated: bool) -> Outcome:
 
 def _on_nic(
     asked: Asked,
-    address: Address | None,
+    address: IPv4Address | None,
     view: NicView | None,
     *,
     refusal_of: Callable[[AttachedResource], CloudError | None],
@@ -146,7 +147,7 @@ def _on_nic(
     return Outcome(PENDING, f"{few([str(resource) for resource in missing])} not attached yet")
 
 
-def _never(config: IPConfiguration | ExcludedConfiguration, address: Address | None) -> str:
+def _never(config: IPConfiguration | ExcludedConfiguration, address: IPv4Address | None) -> str:
     """Why nothing is ever attached to this address of the ipConfiguration; "" where something may be."""
     if isinstance(config, IPConfiguration) and not config.attachable:
         return (

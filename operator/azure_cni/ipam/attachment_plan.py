@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 from azure_cni.ipam.address_state import Holder, Slot
 from azure_cni.ipam.limits import ATTACH_WRITE_S, ATTACH_WRITES_AT_ONCE
 from azure_cni.model.attachments import MOST_CHANGED, AttachedResource, AttachmentKind, listable
-from azure_cni.model.nic import Address, AttachmentChange, ConfigName, ExcludedConfiguration, IPConfiguration, NicView
+from azure_cni.model.nic import AttachmentChange, ConfigName, ExcludedConfiguration, IPConfiguration, NicView
 
 Resources: TypeAlias = frozenset[AttachedResource]
 
@@ -58,14 +59,14 @@ def _excluded(config: IPConfiguration, managed: Resources) -> ExcludedConfigurat
 
 def wishes(
     slots: Iterable[Slot], asked_by: Callable[[Holder], Resources | None], view: NicView
-) -> dict[Address, Resources | None]:
+) -> dict[IPv4Address, Resources | None]:
     """What each assigned address should have attached; None where that is not known, and it stays as it is.
 
     `asked_by`: what the holder's pod asks for and may have; None while nothing is known of the pod.
     """
     asked = {slot.address: asked_by(slot.holder) for slot in serving(slots) if slot.holder is not None}
     owners = _owners(asked, view)
-    wanted: dict[Address, Resources | None] = {slot.address: NONE for slot in slots if slot.holder is not None}
+    wanted: dict[IPv4Address, Resources | None] = {slot.address: NONE for slot in slots if slot.holder is not None}
     for address, resources in asked.items():
         mine = frozenset(resource for resource in resources or () if owners.get(resource, address) == address)
         wanted[address] = None if resources is None else mine
@@ -86,12 +87,12 @@ def serving(slots: Iterable[Slot]) -> tuple[Slot, ...]:
     return tuple({pod[:-1]: slot for pod, slot in first.items()}.values())
 
 
-def _owners(asked: Mapping[Address, Resources | None], view: NicView) -> dict[AttachedResource, Address]:
+def _owners(asked: Mapping[IPv4Address, Resources | None], view: NicView) -> dict[AttachedResource, IPv4Address]:
     """Which address gets each public IP address: one whose pod asks for it, and that has it; else the first of them to
     which it can be attached.
     """
     shown = {config.address: config for config in view.all_secondaries}
-    owners: dict[AttachedResource, Address] = {}
+    owners: dict[AttachedResource, IPv4Address] = {}
     for has_it in (True, False):
         for address, resources in asked.items():
             config = shown.get(address)
@@ -106,7 +107,7 @@ def _owners(asked: Mapping[Address, Resources | None], view: NicView) -> dict[At
 def changes(
     view: NicView,
     slots: Iterable[Slot],
-    wanted: Mapping[Address, Resources | None],
+    wanted: Mapping[IPv4Address, Resources | None],
     *,
     held_back: Collection[Suspect] = (),
     failed: Mapping[ConfigName, Resources] = MappingProxyType({}),
@@ -145,7 +146,7 @@ def without(view: NicView, failed: Mapping[ConfigName, Resources]) -> NicView:
     return replace(view, configs=tuple(configs))
 
 
-def lacking(view: NicView, wanted: Mapping[Address, Resources | None]) -> frozenset[Suspect]:
+def lacking(view: NicView, wanted: Mapping[IPv4Address, Resources | None]) -> frozenset[Suspect]:
     """What some address should have and has not: each resource by itself, and with the address' ipConfiguration."""
     there = {config.address: config for config in view.all_secondaries}
     found: set[Suspect] = set()

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Address
 from typing import Final
 
 import msgspec
@@ -21,7 +22,6 @@ import msgspec
 from azure_cni.api.audit_reports import HoleReport, TenureReport, UsageHour
 from azure_cni.ipam.address_state import Holder
 from azure_cni.ipam.ledger import Change, Ledger
-from azure_cni.model.nic import Address
 
 
 class AuditKind(StrEnum):
@@ -79,7 +79,7 @@ class AuditRecord(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
 class Handover:
     """An address that a change gives to a holder, or takes from one."""
 
-    address: Address
+    address: IPv4Address
     holder: Holder
     assigned: bool
 
@@ -112,7 +112,7 @@ def record_of(handover: Handover, *, time: str, node: str) -> AuditRecord:
 
 
 def holder_record(
-    kind: AuditKind, address: Address, holder: Holder, *, time: str, node: str, since: str = ""
+    kind: AuditKind, address: IPv4Address, holder: Holder, *, time: str, node: str, since: str = ""
 ) -> AuditRecord:
     """One that names a holder."""
     return AuditRecord(

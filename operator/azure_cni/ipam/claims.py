@@ -9,16 +9,16 @@ decisions about a `Ledger` from outside, as changes for it to apply.
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 from azure_cni.errors import EnvironmentInvalid, NoAddress
 from azure_cni.ipam.address_state import Event, Holder, LinkParameters, Sandbox, State, moved
 from azure_cni.ipam.ledger import Change, Ledger
-from azure_cni.model.nic import Address
 from azure_cni.model.text import addresses, few
 
 
 def claimed(
-    ledger: Ledger, address: Address, holder: Holder, *, now_s: float, link: LinkParameters | None = None
+    ledger: Ledger, address: IPv4Address, holder: Holder, *, now_s: float, link: LinkParameters | None = None
 ) -> Change:
     """Give the holder's sandbox this very address. `link` is what it is about to be wired with.
 
@@ -55,7 +55,7 @@ def free_ones(ledger: Ledger) -> str:
     return f"free of the others: {few(free)}" if free else "no other is free"
 
 
-def taken_over(ledger: Ledger, address: Address, sandbox: Sandbox, *, requested: str) -> Change:
+def taken_over(ledger: Ledger, address: IPv4Address, sandbox: Sandbox, *, requested: str) -> Change:
     """Give the sandbox an address that is held under the network `requested`; a repeat changes nothing.
 
     EnvironmentInvalid where the address is another's or nobody's, or the interface has another address or network.

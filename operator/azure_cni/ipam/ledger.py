@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from ipaddress import IPv4Address
 from operator import attrgetter
 from typing import Final, TypeAlias
 
@@ -19,12 +20,12 @@ from azure_cni.errors import EnvironmentInvalid, LedgerError, NoAddress
 from azure_cni.ipam.address_state import Event, Holder, LinkParameters, Sandbox, Slot, State, moved, observed
 from azure_cni.ipam.ledger_values import Change, Counts, Observation
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
-from azure_cni.model.nic import Address, ConfigName, ExcludedConfiguration, IPConfiguration, NicView
+from azure_cni.model.nic import ConfigName, ExcludedConfiguration, IPConfiguration, NicView
 from azure_cni.model.text import addresses
 
 __all__ = ["Change", "Counts", "Holder", "Ledger", "LinkParameters", "Observation", "Sandbox", "Slot", "State"]
 
-_Move: TypeAlias = tuple[Address, Slot | None, Slot | None]
+_Move: TypeAlias = tuple[IPv4Address, Slot | None, Slot | None]
 """An address, its slot before and its slot after; None where the ledger does not know it."""
 
 _SINCE: Final = attrgetter("since_s")
@@ -40,10 +41,10 @@ class Ledger:
         LedgerError when two rows contradict each other.
         """
         self._cooling_s = cooling_s
-        self._slots: dict[Address, Slot] = {}
+        self._slots: dict[IPv4Address, Slot] = {}
         self._counts: Counts | None = None
         """Until the next change: every pass asks some ten times."""
-        self._forgotten: set[Address] = set()
+        self._forgotten: set[IPv4Address] = set()
         """What pods gave back while the NIC did not have it for them, of this agent's time: it cools when it comes."""
         held: dict[tuple[str, str], Slot] = {}
         for slot in slots:
@@ -64,7 +65,7 @@ class Ledger:
         """All slots in address order."""
         return tuple(self._slots.values())
 
-    def find(self, address: Address) -> Slot | None:
+    def find(self, address: IPv4Address) -> Slot | None:
         """The slot of an address; None for one that the ledger does not know."""
         return self._slots.get(address)
 
@@ -168,7 +169,7 @@ class Ledger:
         marked = {slot.config for slot in self._slots.values() if slot.attached}
         return any(config.name in marked and not config.attached for config in view.secondaries)
 
-    def release(self, chosen: Iterable[Address], *, now_s: float) -> Change:
+    def release(self, chosen: Iterable[IPv4Address], *, now_s: float) -> Change:
         """Choose addresses to leave the NIC: free ones, or those whose operation failed; unknown ones are passed over.
 
         AzureCniError for any other: the plan was made from another state of the ledger.
@@ -182,7 +183,7 @@ class Ledger:
         *,
         now_s: float,
         write_pending: bool = False,
-        unprepared: Collection[Address] = frozenset(),
+        unprepared: Collection[IPv4Address] = frozenset(),
     ) -> Observation:
         """Merge one read of the NIC: what it shows that is not known, what has become ready, what is gone.
 
@@ -190,7 +191,7 @@ class Ledger:
         wait in `programming`, and others stay marked as attached.
         `write_pending`: a write may still take effect on the NIC as shown: remove what was chosen to leave, or attach.
         """
-        shown: dict[Address, IPConfiguration | ExcludedConfiguration] = {}
+        shown: dict[IPv4Address, IPConfiguration | ExcludedConfiguration] = {}
         shown |= {address: config for config in view.excluded for address in config.addresses}
         shown |= {address: config for config in view.secondaries for address in config.addresses}
         moves: list[_Move] = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from azure_cni.ipam.address_state import Slot
-from azure_cni.model.nic import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Change:
     """A transition decided but not yet done: slots to write, addresses to forget. Applied as a whole or not at all."""
 
     put: tuple[Slot, ...] = ()
-    drop: tuple[Address, ...] = ()
+    drop: tuple[IPv4Address, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.put or self.drop)
@@ -41,9 +41,9 @@ class Observation:
     """What one read of the NIC means for the ledger. All tuples are in address order."""
 
     change: Change
-    appeared: tuple[Address, ...] = ()
+    appeared: tuple[IPv4Address, ...] = ()
     """Free for pods from now on: new on the NIC, or their operation has now Succeeded."""
-    vanished: tuple[Address, ...] = ()
+    vanished: tuple[IPv4Address, ...] = ()
     """Gone from the NIC since the last read although nobody here chose them."""
-    excluded: tuple[Address, ...] = ()
+    excluded: tuple[IPv4Address, ...] = ()
     """In the pool until this read; their configurations are not for pods any more, or show an address twice."""

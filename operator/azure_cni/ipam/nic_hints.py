@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Final
 
-from azure_cni.model.nic import Address, NicView
+from azure_cni.model.nic import NicView
 
 LAG_S: Final = 20.0
 """How long the service may take to show what has become of the NIC."""
@@ -32,8 +33,8 @@ class Hint:
     """Given at `at_s` (boot time), when the service showed `shown` and the NIC, as last read, held `held`."""
 
     at_s: float
-    shown: frozenset[Address]
-    held: frozenset[Address]
+    shown: frozenset[IPv4Address]
+    held: frozenset[IPv4Address]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +46,29 @@ class HintState:
     were.
     """
 
-    held: frozenset[Address] | None = None
-    differ: Mapping[Address, float] = field(default_factory=lambda: MappingProxyType({}))
-    excused: frozenset[Address] = frozenset()
+    held: frozenset[IPv4Address] | None = None
+    differ: Mapping[IPv4Address, float] = field(default_factory=lambda: MappingProxyType({}))
+    excused: frozenset[IPv4Address] = frozenset()
     given: Hint | None = None
     false: int = 0
     quiet_until_s: float = float("-inf")
 
 
-def held_addresses(view: NicView) -> frozenset[Address]:
+def held_addresses(view: NicView) -> frozenset[IPv4Address]:
     """All that the service could show of this NIC: the primary address and what no pod gets, too."""
     others = frozenset(address for config in view.excluded for address in config.addresses)
     primary = frozenset(view.primary.addresses)
     return view.addresses | others | primary
 
 
-def weighed(state: HintState, shown: frozenset[Address], held: frozenset[Address], *, now_s: float) -> HintState:
+def weighed(
+    state: HintState, shown: frozenset[IPv4Address], held: frozenset[IPv4Address], *, now_s: float
+) -> HintState:
     """After a look at the service, with a hint if there is reason for one. `held`: the NIC as last read.
 
     There is none while another is not judged, or in the pause after a false one.
     """
-    changed = frozenset[Address]() if state.held is None else held ^ state.held
+    changed = frozenset[IPv4Address]() if state.held is None else held ^ state.held
     differ = {
         address: now_s + LAG_S if address in changed else state.differ.get(address, now_s) for address in shown ^ held
     }
@@ -77,7 +80,7 @@ def weighed(state: HintState, shown: frozenset[Address], held: frozenset[Address
     return replace(state, held=held, differ=MappingProxyType(differ), excused=excused, given=given)
 
 
-def judged(state: HintState, held: frozenset[Address], *, now_s: float) -> HintState:
+def judged(state: HintState, held: frozenset[IPv4Address], *, now_s: float) -> HintState:
     """After a reading of the NIC that began after the hint: it was true if the reading shows another NIC."""
     hint = state.given
     if hint is None:

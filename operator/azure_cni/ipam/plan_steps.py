@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
-from azure_cni.model.nic import Address, AttachmentChange, ConfigName, StaticConfiguration, total_size
+from azure_cni.model.nic import AttachmentChange, ConfigName, StaticConfiguration, total_size
 from azure_cni.model.text import addresses, counted
 
 
@@ -67,7 +68,7 @@ class Shrink:
     """Release `addresses` in the ledger, then leave the configurations `names` out in one write."""
 
     names: tuple[ConfigName, ...]
-    addresses: tuple[Address, ...]
+    addresses: tuple[IPv4Address, ...]
     reason: str = field(default="more free addresses than wanted", compare=False)
     """For people: why these leave."""
 

@@ -22,21 +22,14 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Final
 
 from azure_cni.ipam.ledger import Ledger, State
 from azure_cni.ipam.limits import BACKOFF_MAX_S, BACKOFF_REFUSED_S, delay_s
 from azure_cni.model.config_names import is_block_name, is_our_name, name_by, static_name
-from azure_cni.model.nic import (
-    BLOCK_SIZE,
-    MAX_CONFIGS_PER_NIC,
-    Address,
-    ConfigName,
-    NicView,
-    StaticConfiguration,
-    block_of,
-)
+from azure_cni.model.nic import BLOCK_SIZE, MAX_CONFIGS_PER_NIC, ConfigName, NicView, StaticConfiguration, block_of
 
 UNAVAILABLE: Final = frozenset(
     {
@@ -61,7 +54,7 @@ _ADDRESS: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
 
 
 def lost_addresses(
-    ledger: Ledger, view: NicView, *, broken: Collection[Address] = frozenset()
+    ledger: Ledger, view: NicView, *, broken: Collection[IPv4Address] = frozenset()
 ) -> tuple[StaticConfiguration, ...]:
     """What pods have and the NIC has not, of configurations that this product made: others' are theirs to give.
 
@@ -105,8 +98,8 @@ class Unavailable:
 class Recoveries:
     """What became of earlier writes. `at_once`: how many addresses go in one write, fewer where Azure blames none."""
 
-    unavailable: Mapping[Address, Unavailable] = field(default_factory=lambda: MappingProxyType({}))
-    broken: frozenset[Address] = frozenset()
+    unavailable: Mapping[IPv4Address, Unavailable] = field(default_factory=lambda: MappingProxyType({}))
+    broken: frozenset[IPv4Address] = frozenset()
     """Blocks, by their first addresses, of which another has one: those of pods are asked for one by one."""
     at_once: int = MAX_CONFIGS_PER_NIC
     refusals: int = 0
@@ -177,7 +170,7 @@ class Recoveries:
         due = [self.rests_until_s, *(one.retry_at_s for one in self.unavailable.values())]
         return min((at_s for at_s in due if at_s > after_s), default=None)
 
-    def forget_but(self, lost: Collection[Address]) -> Recoveries:
+    def forget_but(self, lost: Collection[IPv4Address]) -> Recoveries:
         """Only these are still lost."""
         refusals, broken = self.refusals if lost else 0, self.broken & set(map(block_of, lost))
         if self.unavailable.keys() <= set(lost) and (refusals, broken) == (self.refusals, self.broken):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 
 from azure_cni.ipam.ledger import Ledger, Slot, State
 from azure_cni.ipam.plan_steps import Shrink
 from azure_cni.ipam.sizing import Policy
-from azure_cni.model.nic import Address, IPConfiguration, NicView
+from azure_cni.model.nic import IPConfiguration, NicView
 
 
 def releasable(ledger: Ledger, view: NicView, policy: Policy, *, needed: int) -> int:
@@ -40,7 +41,7 @@ def surplus(ledger: Ledger, view: NicView, *, count: int) -> Shrink | None:
     return _shrink(chosen) if chosen else None
 
 
-def _is_free(config: IPConfiguration, free: Mapping[Address, Slot]) -> bool:
+def _is_free(config: IPConfiguration, free: Mapping[IPv4Address, Slot]) -> bool:
     return all(address in free and free[address].config == config.name for address in config.addresses)
 
 
@@ -66,6 +67,6 @@ def unusable(ledger: Ledger, view: NicView) -> list[IPConfiguration]:
     ]
 
 
-def _is_programming(ledger: Ledger, address: Address) -> bool:
+def _is_programming(ledger: Ledger, address: IPv4Address) -> bool:
     slot = ledger.find(address)
     return slot is not None and slot.state is State.PROGRAMMING

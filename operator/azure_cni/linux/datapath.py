@@ -217,7 +217,7 @@ class _Housekeeping:
 
 def _veth(spec: SandboxSpec) -> VethSpec:
     container_id, ifname = spec.sandbox.interface
-    return VethSpec(container_id, ifname, spec.netns, spec.addresses, spec.link.mtu, spec.link.primary, spec.link.mode)
+    return VethSpec(container_id, ifname, spec.netns, spec.ipv4, spec.link.mtu, spec.link.primary, spec.link.mode)
 
 
 def _observed(key: str, ends: tuple[Interface, ...]) -> ObservedSandbox:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NewType, TypeAlias
 
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
@@ -18,8 +18,8 @@ from azure_cni.model.config_names import ConfigName as ConfigName  # noqa: PLC04
 from azure_cni.model.config_names import made_here
 from azure_cni.model.text import legible
 
-Address: TypeAlias = IPv4Address
-"""What a NIC holds for pods, and a sandbox gets. Dual stack widens this one name."""
+Address: TypeAlias = IPv4Address | IPv6Address
+"""What a sandbox gets: one of IPv4, which the NIC holds and the ledger counts; in dual stack one of IPv6 beside it."""
 
 NicID = NewType("NicID", str)
 SubnetID = NewType("SubnetID", str)
@@ -50,7 +50,7 @@ are made for that many.
 """
 
 
-def block_of(address: Address) -> Address:
+def block_of(address: IPv4Address) -> IPv4Address:
     """The first address of the block that has this one."""
     return IPv4Address(int(address) & -BLOCK_SIZE)
 
@@ -96,7 +96,7 @@ class IPConfiguration:
     """
 
     name: ConfigName
-    address: Address | None
+    address: IPv4Address | None
     primary: bool
     ready: bool
     static: bool = False
@@ -125,7 +125,7 @@ class IPConfiguration:
         return self.ours and not self.kept
 
     @property
-    def addresses(self) -> tuple[Address, ...]:
+    def addresses(self) -> tuple[IPv4Address, ...]:
         """All that it holds; none until Azure chose."""
         return () if self.address is None else addresses_from(self.address, self.size)
 
@@ -136,7 +136,7 @@ class ExcludedConfiguration:
 
     name: str
     """"" where it has none that can be read."""
-    address: Address | None
+    address: IPv4Address | None
     why: str
     """For people; completes "left alone: it ..."."""
     public: bool = False
@@ -149,7 +149,7 @@ class ExcludedConfiguration:
     """How many it shows, `address` being the first of them, whoever made it."""
 
     @property
-    def addresses(self) -> tuple[Address, ...]:
+    def addresses(self) -> tuple[IPv4Address, ...]:
         """All that it shows."""
         return () if self.address is None else addresses_from(self.address, self.span)
 
@@ -163,11 +163,11 @@ class StaticConfiguration:
     """One to be made with just this address, or with `size` from this one on. They must be free."""
 
     name: ConfigName
-    address: Address
+    address: IPv4Address
     size: int = 1
 
     @property
-    def addresses(self) -> tuple[Address, ...]:
+    def addresses(self) -> tuple[IPv4Address, ...]:
         """All that it is to hold."""
         return addresses_from(self.address, self.size)
 
@@ -180,7 +180,7 @@ def total_size(configs: Iterable[StaticConfiguration]) -> int:
     return sum(one.size for one in configs)
 
 
-def addresses_from(first: Address, size: int) -> tuple[Address, ...]:
+def addresses_from(first: IPv4Address, size: int) -> tuple[IPv4Address, ...]:
     """`size` addresses, from the first one on."""
     if size == 1:  # nearly all; a sum of addresses costs ten times as much
         return (first,)
@@ -249,7 +249,7 @@ class NicView:
         """Those for pods, then those for no pod."""
         return (*self.secondaries, *self.excluded)
 
-    def with_address(self, address: Address) -> IPConfiguration | ExcludedConfiguration | None:
+    def with_address(self, address: IPv4Address) -> IPConfiguration | ExcludedConfiguration | None:
         """The secondary that has it, alone or in a block; None where none does."""
         return next((config for config in self.all_secondaries if address in config.addresses), None)
 
@@ -261,7 +261,7 @@ class NicView:
         return sum(config.size for config in self.excluded)
 
     @property
-    def addresses(self) -> frozenset[Address]:
+    def addresses(self) -> frozenset[IPv4Address]:
         """Those for pods that Azure has chosen."""
         return frozenset(address for config in self.secondaries for address in config.addresses)
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from typing import Final, Protocol
 
 from azure_cni.api.audit_reports import AuditReport, UsageReport, WritesReport
@@ -26,7 +27,6 @@ from azure_cni.ipam.audit_records import (
 )
 from azure_cni.ipam.nic_writes import NicWrite, write_record, writes_report
 from azure_cni.ipam.usage_history import usage_hours
-from azure_cni.model.nic import Address
 from azure_cni.model.text import seconds_of, time_text
 from azure_cni.node.ports import Clock
 
@@ -73,7 +73,7 @@ class _Batch:
     """What is written at once: records, what was held before them, and when they were taken."""
 
     records: list[AuditRecord]
-    before: dict[Address, tuple[Holder, str]]
+    before: dict[IPv4Address, tuple[Holder, str]]
     until: str
 
 
@@ -85,10 +85,10 @@ class AuditTrail:
         self._clock = clock
         self._node = node
         self._nic_writer = nic_writer
-        self._held: dict[Address, tuple[Holder, str]] = {}
+        self._held: dict[IPv4Address, tuple[Holder, str]] = {}
         """Who has what now, as far as it was noted, and since when."""
         self._waiting: list[AuditRecord] = []
-        self._written: dict[Address, tuple[Holder, str]] = {}
+        self._written: dict[IPv4Address, tuple[Holder, str]] = {}
         """As `_held`, before the first of those that wait."""
         self._lost = 0
         self._lost_since = ""
@@ -143,7 +143,7 @@ class AuditTrail:
         finally:
             self._store_all(self._take())
 
-    async def find(self, address: Address) -> AuditReport:
+    async def find(self, address: IPv4Address) -> AuditReport:
         """Who had it here. What was noted a moment ago is written first."""
         await self._write()
         try:
@@ -273,7 +273,7 @@ def _news(record: AuditRecord) -> int:
     return 0 if record.event in {AuditKind.HELD, AuditKind.STARTED} else record.lost or 1
 
 
-def _snapshot(held: dict[Address, tuple[Holder, str]], *, time: str, node: str) -> list[AuditRecord]:
+def _snapshot(held: dict[IPv4Address, tuple[Holder, str]], *, time: str, node: str) -> list[AuditRecord]:
     return [
         holder_record(AuditKind.HELD, address, holder, time=time, node=node, since=since)
         for address, (holder, since) in held.items()

@@ -7,11 +7,12 @@ or the metadata service alone (`nicWriter: none`); `entrypoints.azure_wiring` ch
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from ipaddress import IPv4Address
 from typing import Protocol
 
 from azure_cni.errors import CloudError
 from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, VNetView
-from azure_cni.model.nic import Address, AttachmentChange, ConfigName, NicView, StaticConfiguration, SubnetID
+from azure_cni.model.nic import AttachmentChange, ConfigName, NicView, StaticConfiguration, SubnetID
 
 
 class Cloud(Protocol):
@@ -77,5 +78,5 @@ class Nic(Protocol):
 class ShownAddresses(Protocol):
     """What shows the NIC's addresses at no cost, and perhaps late: a hint, and no more than that."""
 
-    async def addresses(self, mac: str) -> frozenset[Address]:
+    async def addresses(self, mac: str) -> frozenset[IPv4Address]:
         """All of the NIC with that MAC that work, the primary one too. One attempt; CloudError when it fails."""

@@ -129,8 +129,9 @@ class LedgerStore(Protocol):
 class SandboxSpec:
     """All that a data plane needs to wire one sandbox, and to check it later.
 
-    `netns` is where its network namespace can be opened now; `link` is what it takes from the NIC. `pod` is the
-    namespace and the name of the pod that it is of; two empty words where it is none's.
+    `netns` is where its network namespace can be opened now; `link` is what it takes from the NIC. Of `addresses` those
+    of IPv4 come first, and in dual stack one of IPv6 for each follows, in the same order. `pod` is the namespace and
+    the name of the pod that it is of; two empty words where it is none's.
     """
 
     sandbox: Sandbox
@@ -138,6 +139,11 @@ class SandboxSpec:
     addresses: tuple[Address, ...]
     link: LinkParameters
     pod: tuple[str, str] = ("", "")
+
+    @property
+    def ipv4(self) -> tuple[IPv4Address, ...]:
+        """Its addresses of that family."""
+        return tuple(address for address in self.addresses if isinstance(address, IPv4Address))
 
 
 LinkKey = NewType("LinkKey", str)

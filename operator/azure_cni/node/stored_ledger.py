@@ -7,6 +7,7 @@ agent would not know about.
 from __future__ import annotations
 
 import asyncio
+from ipaddress import IPv4Address
 from typing import Final
 
 from azure_cni.errors import LedgerError
@@ -14,7 +15,6 @@ from azure_cni.ipam.address_state import State
 from azure_cni.ipam.audit_records import handovers
 from azure_cni.ipam.ledger import Change, Ledger
 from azure_cni.ipam.limits import COOLING_S
-from azure_cni.model.nic import Address
 from azure_cni.node.audit import AuditTrail
 from azure_cni.node.ports import LedgerStore
 from azure_cni.node.state import Broadcast
@@ -46,7 +46,7 @@ class StoredLedger:
         """The file has a change that memory has not: nothing is changed any more, and the process must start again."""
 
     @property
-    def own_egress(self) -> frozenset[Address]:
+    def own_egress(self) -> frozenset[IPv4Address]:
         """The addresses that what their pods send out of the VNet keeps."""
         return frozenset(slot.address for slot in self.ledger.slots if slot.own_egress)
 

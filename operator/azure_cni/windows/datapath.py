@@ -278,10 +278,11 @@ def _conflicts(foreign: Sequence[Endpoint]) -> tuple[Conflict, ...]:
     return (Conflict(ConflictReason.ADDRESS_ELSEWHERE, message, command),)
 
 
-def _address(spec: SandboxSpec) -> Address:
-    if len(spec.addresses) != 1:
+def _address(spec: SandboxSpec) -> IPv4Address:
+    first = spec.addresses[0]
+    if len(spec.addresses) != 1 or not isinstance(first, IPv4Address):
         raise DatapathError(
             f"cannot wire {names.host_ifname(*spec.sandbox.interface)}: an HCN endpoint gets one IPv4 address, not "
             f"{len(spec.addresses)}"
         )
-    return spec.addresses[0]
+    return first

@@ -23,7 +23,6 @@ from azure_cni.datapath.interface import Wiring
 from azure_cni.datapath.names import PREFIX
 from azure_cni.datapath.node_table import NodeTable
 from azure_cni.errors import DatapathError, DatapathOutcomeUnknown
-from azure_cni.model.nic import Address
 from azure_cni.windows.hcn import HcnError, HcnKind, HcnService
 
 
@@ -40,7 +39,7 @@ class Endpoints:
         name: str,
         ifname: str,
         namespace: str,
-        address: Address,
+        address: IPv4Address,
         *,
         network: str,
         segment: Segment,
@@ -78,7 +77,7 @@ class Endpoints:
             if endpoint.name == name:
                 self._delete(endpoint.id)
 
-    def check(self, name: str, namespace: str, address: Address, *, table: NodeTable) -> tuple[str, ...]:
+    def check(self, name: str, namespace: str, address: IPv4Address, *, table: NodeTable) -> tuple[str, ...]:
         """Each difference from what the sandbox should be, as words."""
         subject = f"HCN endpoint {name}"
         known = self._look()
@@ -120,7 +119,7 @@ class Endpoints:
             raise DatapathError(f"cannot set the policies of HCN endpoint {present.name}: it still {left[0]}")
         return tuple(f"HCN endpoint {present.name} {fault}: set right" for fault in faults)
 
-    def _claim(self, name: str, address: Address) -> tuple[str, ...]:
+    def _claim(self, name: str, address: IPv4Address) -> tuple[str, ...]:
         """The IDs of the endpoints of that name, once no other has the address. DatapathError for another program's."""
         known = self._look()
         for other in known:
@@ -186,7 +185,7 @@ def _has(endpoint: Endpoint, address: IPv4Address) -> bool:
     return any(one.ip == address for one in endpoint.addresses)
 
 
-def _faults(endpoint: Endpoint, namespace: str, address: Address, policies: Sequence[Document]) -> tuple[str, ...]:
+def _faults(endpoint: Endpoint, namespace: str, address: IPv4Address, policies: Sequence[Document]) -> tuple[str, ...]:
     found: list[str] = []
     if not _has(endpoint, address):
         found.append(f"lacks address {address}")

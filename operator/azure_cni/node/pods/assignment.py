@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from time import perf_counter
 from typing import Final, TypeAlias
 
 from azure_cni.errors import ConfigInvalid, NoAddress, NodeNotReady
 from azure_cni.ipam.address_state import Holder, Sandbox, Slot
 from azure_cni.ipam.claims import claimed
-from azure_cni.model.nic import Address
 from azure_cni.node.pods.demand import Demand, Pod
 from azure_cni.node.pods.pod_egress import PodEgress
 from azure_cni.node.pods.sandbox_locks import Hold
@@ -58,7 +58,7 @@ class Assignment:
         self._wake = wake
         self._named_addresses = named_addresses
 
-    def require_nameable(self, holder: Holder, known: Slots, wanted: Address | None) -> None:
+    def require_nameable(self, holder: Holder, known: Slots, wanted: IPv4Address | None) -> None:
         """ConfigInvalid for an address that a runtime may not name: none in a cluster, nor another than it has."""
         if wanted is not None and not self._named_addresses:
             raise ConfigInvalid(
@@ -70,7 +70,7 @@ class Assignment:
             raise ConfigInvalid(f"cannot give {named(holder)} the address {wanted}: it has {listed(known)} already")
 
     async def slots_for(
-        self, holder: Holder, hold: Hold, *, wait_s: float = ADD_WAITS_S, wanted: Address | None = None
+        self, holder: Holder, hold: Hold, *, wait_s: float = ADD_WAITS_S, wanted: IPv4Address | None = None
     ) -> Slots:
         """What the sandbox of `holder` holds from now on. NoAddress with the cause, after `wait_s` seconds at most; at
         once for an address that is `wanted` and cannot be had.
@@ -93,7 +93,7 @@ class Assignment:
         take_back = ledger.unassign if cools else ledger.abandon
         self._stored.commit(take_back(holder.sandbox, now_s=now_s))
 
-    def _claim(self, wanted: Address, holder: Holder) -> Slots:
+    def _claim(self, wanted: IPv4Address, holder: Holder) -> Slots:
         if not self._state.ready or self._state.pending_mode is not None:
             raise NodeNotReady(
                 f"cannot assign {wanted}: this VM cannot wire a container yet: {self._state.forecast.message}"

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from ipaddress import IPv4Address
 from time import perf_counter
 
 from azure_cni.datapath.interface import Wiring
@@ -80,7 +81,7 @@ class Sandboxes:
             named_addresses=named_addresses,
         )
 
-    async def add(self, holder: Holder, *, netns: str = "", wanted: Address | None = None) -> Wiring:
+    async def add(self, holder: Holder, *, netns: str = "", wanted: IPv4Address | None = None) -> Wiring:
         """Give the sandbox an address and wire it; a repeat gives the same. `wanted` is the one that the runtime names.
 
         `netns` is where its namespace can be opened now, if that is not the path by which the runtime knows it.

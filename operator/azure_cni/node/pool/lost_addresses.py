@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from ipaddress import IPv4Address
 
 from azure_cni.errors import CloudError
 from azure_cni.ipam import recovery
 from azure_cni.ipam.address_state import Holder
 from azure_cni.ipam.plan import Recover, Step
 from azure_cni.ipam.recovery import UNAVAILABLE, Recoveries, lost_addresses
-from azure_cni.model.nic import Address, NicView, StaticConfiguration, total_size
+from azure_cni.model.nic import NicView, StaticConfiguration, total_size
 from azure_cni.model.text import counted
 from azure_cni.node.pods.demand import Pod
 from azure_cni.node.pods.liveness import Presence
@@ -75,7 +76,7 @@ class LostAddresses:
         """How many more addresses Azure has just refused, when `due` was last asked."""
         return self._resting
 
-    def _lives(self, address: Address) -> bool:
+    def _lives(self, address: IPv4Address) -> bool:
         """Unless its pod is known not to be on this node: a ledger may come with the disk of another VM."""
         holder = self._holder_of(address)
         return holder is not None and self._core.demand.presence(holder) is not Presence.ABSENT
@@ -136,7 +137,7 @@ class LostAddresses:
         """Boot time, later than `after_s`, at which something may be asked for again."""
         return self._known.next_due_s(after_s=after_s)
 
-    def _tell(self, address: Address, words: str) -> None:
+    def _tell(self, address: IPv4Address, words: str) -> None:
         """Log it, and in a cluster tell whoever looks at the pod that has the address."""
         log.warning("an address of a pod cannot be taken back", extra={"address": str(address), "error": words})
         holder = self._holder_of(address)
@@ -151,7 +152,7 @@ class LostAddresses:
         )
         self._events.publish_on_pod(pod, ADDRESS_LOST, message)
 
-    def _holder_of(self, address: Address) -> Holder | None:
+    def _holder_of(self, address: IPv4Address) -> Holder | None:
         slot = self._core.stored.ledger.find(address)
         return slot.holder if slot is not None else None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
 
 from azure_cni.api.pool_entries import attached_resources
 from azure_cni.errors import CloudError, OperationFailed, RequestRefused
@@ -16,7 +17,7 @@ from azure_cni.ipam.address_state import Holder
 from azure_cni.ipam.attachment_outcome import Asked, Outcome, outcome
 from azure_cni.ipam.attachment_plan import NONE, AttachmentPace, Resources, Suspect
 from azure_cni.model.attachments import all_allowed, allowed_in
-from azure_cni.model.nic import Address, AttachmentChange, ConfigName, NicView
+from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
 from azure_cni.node.pods.demand import Pod
 from azure_cni.node.pool.attachment_refusals import AttachmentRefusals
 from azure_cni.node.pool.pool_object import PoolObject
@@ -55,7 +56,7 @@ class PodAttachments:
         """The NIC without what others have attached."""
         return attachment_plan.admitted(view, self.managed)
 
-    def wanted(self, view: NicView) -> Mapping[Address, Resources | None]:
+    def wanted(self, view: NicView) -> Mapping[IPv4Address, Resources | None]:
         """What each address that a pod holds should have attached; None where that is not known yet."""
         holder_pod = self._holders_pods()
         return attachment_plan.wishes(
@@ -182,7 +183,7 @@ class PodAttachments:
                 yield pod, found
 
     def _outcome(
-        self, pod: Pod, address: Address | None, view: NicView, wanted: Mapping[Address, Resources | None]
+        self, pod: Pod, address: IPv4Address | None, view: NicView, wanted: Mapping[IPv4Address, Resources | None]
     ) -> Outcome:
         allowed = allowed_in(pod.namespace, self._core.settings.attachable)
         asked = pod.annotations.resources
@@ -199,7 +200,7 @@ class PodAttachments:
             paused=self._pool_object.pool_or_unread.name if self._pool_state.policy.paused else "",
         )
 
-    def _addresses(self) -> dict[str, Address]:
+    def _addresses(self) -> dict[str, IPv4Address]:
         """By pods' UIDs: the address that each is known by."""
         holder_pod = self._holders_pods()
         slots = attachment_plan.serving(self._core.stored.ledger.slots)
@@ -220,7 +221,7 @@ class PodAttachments:
         return find
 
     def _note(
-        self, view: NicView, found: tuple[AttachmentChange, ...], wanted: Mapping[Address, Resources | None]
+        self, view: NicView, found: tuple[AttachmentChange, ...], wanted: Mapping[IPv4Address, Resources | None]
     ) -> None:
         """What is attached or about to be, for the status; what is attached is refused no longer."""
         there = NONE.union(*(config.attached for config in view.all_secondaries))

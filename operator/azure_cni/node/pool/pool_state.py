@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 from typing import Final
 
 from azure_cni.api import nic_wishes
@@ -15,7 +16,7 @@ from azure_cni.ipam.plan import Plan
 from azure_cni.ipam.sizing import Policy, in_blocks, override
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.identity import LinkNames, ModeName, VNetView
-from azure_cni.model.nic import Address, NicView, SubnetID
+from azure_cni.model.nic import NicView, SubnetID
 from azure_cni.model.text import shortened
 from azure_cni.node.azure_ports import Nic
 from azure_cni.node.node_settings import NodePorts, NodeSettings
@@ -84,7 +85,7 @@ class LostAddress:
     `refused`: why Azure refused that when it was last tried; "" where it was not.
     """
 
-    address: Address
+    address: IPv4Address
     refused: str
 
 

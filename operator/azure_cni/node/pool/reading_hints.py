@@ -13,12 +13,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection
+from ipaddress import IPv4Address
 from typing import Final
 
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
 from azure_cni.ipam.nic_hints import HintState, held_addresses, judged, weighed, withdrawn
-from azure_cni.model.nic import Address, NicView
+from azure_cni.model.nic import NicView
 from azure_cni.model.text import few
 from azure_cni.node.azure_ports import ShownAddresses
 from azure_cni.node.pool.pool_state import NodeCore, PoolState
@@ -47,7 +48,7 @@ class ReadingHints:
         self._state = HintState()
         self._taken = False
         """The next reading is made because of the hint."""
-        self._doubt: tuple[Address, float] | None = None
+        self._doubt: tuple[IPv4Address, float] | None = None
         """The node's own address that was last said not to be shown, and when."""
         self._doubted = False
         """It was said, and not taken yet."""
@@ -109,7 +110,7 @@ class ReadingHints:
         if identity.node_nic is not None:
             self._doubt_unless(identity.node_nic.address, await source.addresses(identity.node_nic.mac))
 
-    def _doubt_unless(self, own: Address, shown: Collection[Address]) -> None:
+    def _doubt_unless(self, own: IPv4Address, shown: Collection[IPv4Address]) -> None:
         """Said of one address no more often than the NIC is read anyway: the service may be wrong, or Azure be late."""
         now_s, again_s = self._now_s(), self._core.settings.timing.nic_s
         said = self._doubt is not None and self._doubt[0] == own and now_s < self._doubt[1] + again_s
@@ -120,7 +121,7 @@ class ReadingHints:
         log.info("the metadata service shows another address of the node: it is asked for now", extra=facts)
         self._wake()
 
-    def _held(self) -> frozenset[Address]:
+    def _held(self) -> frozenset[IPv4Address]:
         view = self._pool_state.unapplied_view or self._pool_state.view
         return held_addresses(view) if view is not None else frozenset()
 
