@@ -23,6 +23,8 @@ from azure_cni.datapath.uplink import RouteDecision, RouteKind, Uplink
 from azure_cni.errors import DatapathError
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.model.identity import ModeName
+from azure_cni.model.nic import Address
+from azure_cni.model.text import few
 from azure_cni.node.pods.liveness import Occupancy
 from azure_cni.node.ports import HostChange, LinkKey, ObservedSandbox, SandboxSpec
 
@@ -78,6 +80,8 @@ class FakeDatapath:
         self.tables: list[NodeTable] = []
         """All that were applied, in order."""
         self.own_egress: frozenset[IPv4Address] = frozenset()
+        self.forgotten: list[Address] = []
+        """The addresses of former sandboxes whose connections were ended, in order."""
         """What leaves the VNet with these addresses keeps them."""
         self.lacks_egress = False
         """The table that stands is an earlier release's, which has no such set."""
@@ -172,6 +176,11 @@ class FakeDatapath:
         if addresses and (self._table is None or self.lacks_egress):
             raise DatapathError(f"cannot change nftables table {TABLE}: it is not there, or has no such set")
         self.own_egress = addresses
+
+    async def forget_connections(self, addresses: frozenset[Address]) -> None:
+        if held := [address for address in addresses if address in self._routes]:
+            raise AssertionError(f"connections of {few(held)} are to end, which sandboxes have")
+        self.forgotten += sorted(addresses, key=int)
 
     async def occupancy(self, holders: Sequence[Holder]) -> tuple[Occupancy, ...]:
         return tuple(map(self._occupancy, holders))

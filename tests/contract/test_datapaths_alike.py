@@ -51,6 +51,13 @@ async def test_a_repeat_is_the_same_result(world: DatapathUnderTest) -> None:
     assert await wired(world) == {spec.host_ifname: {A}}
 
 
+async def test_addresses_without_connections_are_forgotten_in_silence(world: DatapathUnderTest) -> None:
+    spec = a_spec(world, "one", A)
+    await world.datapath.attach(spec)
+    await world.datapath.forget_connections(frozenset({IPv4Address(B)}))
+    assert await world.datapath.check(spec) == ()
+
+
 async def test_a_change_of_address_replaces_the_sandbox(world: DatapathUnderTest) -> None:
     spec = a_spec(world, "one", A)
     await world.datapath.attach(spec)

@@ -1,4 +1,4 @@
-"""The table of connections of a real kernel: how full it is, and that drops are counted when it is full.
+"""The table of connections of a real kernel: how full it is, that drops are counted when it is full, and what ends.
 
 The table is a namespace's own, its limit the whole kernel's: it is filled with connections that nobody opened, by the
 messages that `conntrack -I` sends, marked so that the kernel throws none of them away for a new one.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
+from typing import TypeVar
 
 import pytest
 
@@ -30,6 +32,7 @@ CONFIRMED, ASSURED, SEEN_REPLY = 1 << 3, 1 << 2, 1 << 1
 BATCH = 200
 PORTS = range(1024, 61_024)
 FROM, TO = "192.0.2.1", "198.51.100.0"
+OTHERS = ("192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5")
 
 
 def test_a_namespace_that_tracks_nothing_has_an_empty_table(namespaces: Namespaces):
@@ -50,14 +53,42 @@ async def test_a_full_table_shows_as_full_and_what_it_drops_is_counted(site: Sit
     assert (now.entries, now.dropped) == (now.limit, before.dropped + REFUSED)
 
 
-def asked(namespace: Namespace) -> ConntrackUsage:
+@pytest.mark.parametrize("beside", [(), OTHERS], ids=["asked by address", "found in the whole table"])
+def test_the_connections_of_an_address_end_and_no_others(namespaces: Namespaces, beside: tuple[str, ...]):
+    namespace, former = namespaces.new(), [IPv4Address(address) for address in (FROM, *beside)]
+    opened = [connection(port) for port in range(1024, 1324)]
+    served = [connection(port, opener=TO, server=FROM) for port in range(1024, 1029)]
+    by_service = [connection(port, opener=TO, server="203.0.113.1", answers=FROM) for port in range(2000, 2003)]
+    of_others = [connection(port, opener=address) for port in (1024, 1025) for address in beside]
+    kept = [connection(port, opener="192.0.2.10", server="192.0.2.11") for port in range(1024, 1031)]
+    send(namespace, [*kept, *opened, *served, *by_service, *of_others])
+    assert asked(namespace).entries == 315 + len(of_others)
+    assert told(namespace, lambda conntrack: conntrack.forget(former)) == 308 + len(of_others)
+    assert asked(namespace).entries == len(kept)
+    assert told(namespace, lambda conntrack: conntrack.forget(former)) == 0
+
+
+Answer = TypeVar("Answer")
+
+
+def told(namespace: Namespace, work: Callable[[Conntrack], Answer]) -> Answer:
     worker = Worker(Conntrack, name="conntrack", node_netns=namespace.path)
     try:
-        usage = worker.submit(lambda conntrack: conntrack.usage()).result()
-        assert usage is not None
-        return usage
+        return worker.submit(work).result()
     finally:
         worker.close()
+
+
+def asked(namespace: Namespace) -> ConntrackUsage:
+    usage = told(namespace, Conntrack.usage)
+    assert usage is not None
+    return usage
+
+
+def send(namespace: Namespace, messages: Sequence[bytes]) -> None:
+    with namespace.socket(socket.SOCK_RAW, family=socket.AF_NETLINK, protocol=NETLINK_NETFILTER) as kernel:
+        for first in range(0, len(messages), BATCH):
+            kernel.send(b"".join(messages[first : first + BATCH]))
 
 
 def fill(namespace: Namespace, count: int) -> None:
@@ -72,8 +103,8 @@ def fill(namespace: Namespace, count: int) -> None:
                 kernel.send(messages[first : first + size * BATCH])
 
 
-def connection(port: int) -> bytes:
-    there, back = (FROM, TO, port, 9), (TO, FROM, 9, port)
+def connection(port: int, *, opener: str = FROM, server: str = TO, answers: str = "") -> bytes:
+    there, back = (opener, server, port, 9), (answers or server, opener, 9, port)
     body = (
         struct.pack("=BBH", socket.AF_INET, 0, 0)
         + attribute(TUPLE_ORIG | NESTED, way(*there))

@@ -154,6 +154,11 @@ class Ledger:
         due = sorted((slot for slot in cooling if slot.since_s + self._cooling_s <= now_s), key=_SINCE)
         return _change((slot.address, slot, moved(slot, Event.COOLED, now_s=now_s)) for slot in due)
 
+    @property
+    def cooling(self) -> dict[IPv4Address, float]:
+        """The addresses that are held back because pods had them, each with the boot time since which."""
+        return {slot.address: slot.since_s for slot in self._in(State.COOLING)}
+
     def next_cooled_at_s(self) -> float | None:
         """Boot time at which `cooled` has something to free, or has had since; None while only reads can free more."""
         slots = self._longest_in(State.COOLING, 1)

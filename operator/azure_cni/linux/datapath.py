@@ -33,6 +33,7 @@ from azure_cni.linux.occupancy import Occupants
 from azure_cni.linux.veth import VethNetwork
 from azure_cni.linux.worker import Worker
 from azure_cni.model.identity import LinkNames, ModeName
+from azure_cni.model.nic import Address
 from azure_cni.node.pods.liveness import Occupancy
 from azure_cni.node.ports import HostChange, LinkKey, ObservedSandbox, SandboxSpec
 
@@ -148,6 +149,10 @@ class LinuxDatapath:
     async def set_egress(self, addresses: frozenset[IPv4Address]) -> None:
         """Make these the addresses that what their pods send out of the VNet keeps; nothing else is changed."""
         await self._housekeeping.run(lambda keeping: keeping.host.set_egress(addresses))
+
+    async def forget_connections(self, addresses: frozenset[Address]) -> None:
+        """End the connections of these addresses, which no sandbox has now."""
+        await self._housekeeping.run(lambda keeping: keeping.host.forget_connections(sorted(addresses, key=int)))
 
     async def changed(self) -> HostChange:
         """The next change by others that may concern node or sandboxes."""

@@ -24,10 +24,10 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from azure_cni.errors import DatapathError
 
@@ -55,6 +55,9 @@ _TYPE_MASK = 0x3FFF  # the two high bits of an attribute's type are flags
 _ANSWER_TIMEOUT_S = 10.0  # the kernel answers within the call; this only bounds the impossible
 _DUMP_ATTEMPTS = 5  # a dump is inconsistent when something changed meanwhile, and then read again
 _BUFFER = 65536
+
+
+Keep: TypeAlias = Callable[[bytes], bool]
 
 
 class Refused(DatapathError):
@@ -186,16 +189,19 @@ class Netlink:
                     raise refused
                 return None
 
-    def dump(self, what: str, *, kind: int, body: bytes) -> list[bytes]:
-        """All objects that match; nothing where the table does not exist yet or the interface has just gone."""
+    def dump(self, what: str, *, kind: int, body: bytes, keep: Keep = lambda _: True) -> list[bytes]:
+        """All objects that match; nothing where the table does not exist yet or the interface has just gone.
+
+        `keep` says which of them to return, for a table of which the kernel lists more than is wanted.
+        """
         for _ in range(_DUMP_ATTEMPTS):
             self._send([self._frame(kind, _NLM_F_DUMP, body)])
-            found, whole = self._collect(what)
+            found, whole = self._collect(what, keep)
             if whole:
                 return found
         raise DatapathError(f"cannot {what}: it changed during each of {_DUMP_ATTEMPTS} reads")
 
-    def _collect(self, what: str) -> tuple[list[bytes], bool]:
+    def _collect(self, what: str, keep: Keep) -> tuple[list[bytes], bool]:
         """What a dump yields, and whether it is consistent."""
         found: list[bytes] = []
         whole = True
@@ -205,7 +211,8 @@ class Netlink:
                     continue
                 whole = whole and not flags & _NLM_F_DUMP_INTR
                 if kind not in {_NLMSG_ERROR, _NLMSG_DONE}:
-                    found.append(payload)
+                    if keep(payload):
+                        found.append(payload)
                     continue
                 refused = _refusal(what, flags, payload)
                 if refused and refused.errno not in {errno.ENOENT, errno.ENODEV}:

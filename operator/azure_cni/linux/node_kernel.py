@@ -33,6 +33,7 @@ from azure_cni.linux.netlink import Netlink
 from azure_cni.linux.pod_nic import PodNicRoutes
 from azure_cni.linux.second_nics import SecondNics
 from azure_cni.linux.veth import LEAVING
+from azure_cni.model.nic import Address
 from azure_cni.model.text import few
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,21 @@ class Host:
     def set_egress(self, addresses: frozenset[IPv4Address]) -> None:
         """See `KernelTable`."""
         self._table.set_egress(addresses)
+
+    def forget_connections(self, addresses: Sequence[Address]) -> None:
+        """End what the kernel remembers of former pods. Nobody waits for it and new pods come all the same, so a
+        failure is logged here; where the kernel tracks no connections, or lacks ctnetlink, there is nothing to end.
+        """
+        try:
+            ended = self._conntrack.forget(addresses)
+        except DatapathError as error:
+            if self._conntrack.usage() is not None:
+                log.warning(
+                    "connections of former pods remain", extra={"addresses": few(addresses), "error": str(error)}
+                )
+            return
+        if ended:
+            log.info("connections of former pods ended", extra={"addresses": few(addresses), "connections": ended})
 
     def forwarding(
         self, destinations: Sequence[IPv4Address], *, source: IPv4Address, interface: str

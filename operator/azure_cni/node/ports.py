@@ -238,6 +238,12 @@ class Datapath(Protocol):
         and there is no table, or it knows no such addresses.
         """
 
+    async def forget_connections(self, addresses: frozenset[Address]) -> None:
+        """Delete the connections that the kernel tracks of these addresses, which no sandbox has at the moment.
+
+        A later sandbox with the address would inherit their translations. What fails is logged and left.
+        """
+
     async def changed(self) -> HostChange:
         """Wait until somebody else changed something that may concern node or sandboxes; for one waiter at a time. Own
         changes are none, but what `apply_node` puts right may be announced. Not every change is heard of.

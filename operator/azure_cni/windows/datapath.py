@@ -209,6 +209,9 @@ class HcnDatapath:
         self._prepared = replace(prepared, table=table)
         await self._put_policies_right(table, only=changed)
 
+    async def forget_connections(self, addresses: frozenset[Address]) -> None:
+        """Nothing: a translation is a policy's of an endpoint, and taken to end with it."""
+
     async def changed(self) -> HostChange:
         """Nothing is heard of but that the network is gone, when a pod comes; the rest is found by comparing."""
         await self._network_lost.wait()

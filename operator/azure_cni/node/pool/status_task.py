@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
+from ipaddress import IPv4Address
 from typing import Final
 
 from azure_cni.api.conditions import IDLE_RECALLED, NEAR_LIMIT
@@ -50,6 +52,8 @@ class StatusTask:
         self._events = events
         self._near_limit_told: bool | None = None
         self._recall_told = 0
+        self._forgotten: Mapping[IPv4Address, float] = {}
+        """Of what cools, and since when, the addresses whose connections the kernel has forgotten."""
         self.last_progress_s = core.ports.clock.boottime_s()
         """Boot time of the last sign of life."""
         self._woken = asyncio.Event()
@@ -114,11 +118,23 @@ class StatusTask:
 
     async def _cool(self) -> None:
         """Addresses that have rested are free again, which may be more than the pool should keep."""
+        await self._forget_connections()
         change = self._core.stored.ledger.cooled(now_s=self._core.ports.clock.boottime_s())
         if not change:
             self._attempts.lapse(Activity.LEDGER)
         elif await self._attempts.attempt(Activity.LEDGER, partial(self._commit, change)):
             self._schedule.wake()
+
+    async def _forget_connections(self) -> None:
+        """Of addresses that pods have just given back: a node at its limit may assign them again in half a minute.
+
+        Not in the DEL, for which a runtime waits. Time alone does not end a connection: each packet of a peer that does
+        not know of the pod's end (a tunnel's keepalives) renews it, with its translation.
+        """
+        cooling = self._core.stored.ledger.cooling
+        if fresh := cooling.items() - self._forgotten.items():
+            await self._core.ports.datapath.forget_connections(frozenset(address for address, _ in fresh))
+        self._forgotten = cooling
 
     async def _commit(self, change: Change) -> bool:
         self._core.stored.commit(change)
