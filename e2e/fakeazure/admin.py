@@ -14,8 +14,8 @@
     POST   /vms/{name}/reimage            an instance of a Uniform scale set gets the set's model back
     GET    /subnets
     PUT    /subnets                       {prefix, subnet} change its prefix
-    PATCH  /subnets/{name}                {prefix, security_group, route_table, service_endpoints, default_outbound}
-                                          make a subnet ("VNET/NAME" for another VNet), or change what is said
+    PATCH  /subnets/{name}                {prefix, security_group, route_table, service_endpoints, default_outbound,
+                                          ipv6} make a subnet ("VNET/NAME" for another VNet), or change what is said
     PATCH  /nics/{name}                   {security_group, application_security_groups, ip_forwarding} another tool's
                                           write, with its operation
     GET    /resources/{kind}              networkSecurityGroups, applicationSecurityGroups or routeTables

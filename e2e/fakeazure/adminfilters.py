@@ -25,6 +25,7 @@ class ChangeSubnet(Message):
     route_table: str | None = None
     service_endpoints: tuple[str, ...] | None = None
     default_outbound: bool | None = None
+    ipv6: str | None = None
 
     def run(self, azure: "FakeAzure") -> Any:
         azure.settle()
@@ -44,6 +45,8 @@ class ChangeSubnet(Message):
         if self.default_outbound is not None:
             properties["defaultOutboundAccess"] = self.default_outbound
         subnet, _ = resources.put_subnet(azure, subnet_id, properties)
+        if self.ipv6 is not None:
+            azure.add_ipv6(self.ipv6, self.name)
         return subnet_view(azure, subnet)
 
 

@@ -22,9 +22,15 @@ def check_links(azure: "FakeAzure", call: Call, draft: Draft, *, action: str) ->
 
 def subnet_full(azure: "FakeAzure", draft: Draft) -> errors.ArmError | None:
     """The refusal of a full subnet, when the write asks for any new address."""
-    new = sum(not config.address for config in draft.configs)
+    new = sum(not config.address and not config.ipv6 for config in draft.configs)
     subnet = azure.network.subnets.get(draft.configs[0].subnet_id.lower())
     return errors.subnet_is_full(subnet.id, prefix=str(subnet.prefix), count=new) if new and subnet else None
+
+
+def new_ipv6_block(draft: Draft) -> str:
+    """The id of a configuration for a new IPv6 block that the write asks for; "" where it asks for none."""
+    new = (one for one in draft.configs if one.ipv6 and one.prefix_length is not None and not one.address)
+    return next((f"{draft.nic_id}/ipConfigurations/{one.name}" for one in new), "")
 
 
 def injected_ending(azure: "FakeAzure", call: Call, name: str) -> Ending | None:

@@ -8,6 +8,7 @@ from fakeazure import armwrites, errors, faults, resources, vnets
 from fakeazure.armaccepted import (
     check_links,
     injected_ending,
+    new_ipv6_block,
     operation_headers,
     operation_named,
     operation_url,
@@ -51,6 +52,8 @@ def _put_nic(azure: "FakeAzure", call: Call) -> Answer:
     refusal = subnet_full(azure, draft) if full else None
     if full and refusal and not full[0].late:
         raise refusal
+    if (block := new_ipv6_block(draft)) and azure.faults.take(faults.NoIPv6Block, call.operation, name):
+        raise errors.bad_prefix_config(block, "IPv6 address prefixes are not available here")
     slow = azure.faults.take(faults.SlowOperation, call.operation, name)
     nic, operation = azure.nics.write(
         draft,

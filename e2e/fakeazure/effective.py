@@ -31,7 +31,8 @@ class EffectiveAddress:
 class EffectiveNic:
     """A NIC with what may pass it; `mac` is "00:0d:3a:1b:c7:21", `vm_name` None when no VM has it.
 
-    `is_primary` is of the VM's NICs, `security_group_id` is of this NIC itself and not of its subnet.
+    `is_primary` is of the VM's NICs, `security_group_id` is of this NIC itself and not of its subnet. `addresses` are
+    of IPv4; `ipv6` are the others, in the same two forms: "fd00::5", or "fd00::1:0/112" for a block.
     """
 
     nic_id: str
@@ -43,6 +44,7 @@ class EffectiveNic:
     addresses: tuple[EffectiveAddress, ...]
     security_group_id: str | None = None
     is_primary: bool = True
+    ipv6: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class EffectiveSubnet:
     nat_addresses: tuple[str, ...] = ()
     route_table_id: str | None = None
     service_endpoints: tuple[str, ...] = ()
+    ipv6: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class EffectiveVNet:
     prefixes: tuple[str, ...]
     subnets: tuple[EffectiveSubnet, ...]
     peered_vnet_ids: tuple[str, ...]
+    ipv6_prefixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

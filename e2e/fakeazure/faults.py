@@ -58,6 +58,13 @@ class SubnetFull:
 
 
 @dataclass(frozen=True, slots=True)
+class NoIPv6Block:
+    """A write that asks for a new IPv6 block is refused: as in a subscription or region that has none."""
+
+    usual: ClassVar[str] = "nic.put"
+
+
+@dataclass(frozen=True, slots=True)
 class LostReply:
     """The connection drops; the request has been carried out when `applied`."""
 
@@ -161,8 +168,8 @@ class MetadataError:
 
 
 Effect = (
-    Refuse | Throttled | Busy | Forbidden | SubnetFull | LostReply | Silent | TouchedMeanwhile | SlowOperation
-    | FailOperation | NoEffect | Superseded | Stale | OddBody | Page | Relinked | MetadataError
+    Refuse | Throttled | Busy | Forbidden | SubnetFull | NoIPv6Block | LostReply | Silent | TouchedMeanwhile
+    | SlowOperation | FailOperation | NoEffect | Superseded | Stale | OddBody | Page | Relinked | MetadataError
 )  # fmt: skip
 E = TypeVar("E", bound=Effect)
 

@@ -197,7 +197,8 @@ def document(azure: "FakeAzure", vm: Vm, *, stale: bool = False) -> dict[str, An
 
 def _interface(azure: "FakeAzure", nic: Nic) -> dict[str, Any]:
     prefix = azure.network.subnets[nic.subnet_id.lower()].prefix
-    addresses = sorted(nic.effective, key=lambda address: not address.primary)
+    shown = nic.effective_nic()
+    addresses = sorted(shown.addresses, key=lambda address: not address.primary)
     return {
         "ipv4": {
             "ipAddress": [
@@ -206,7 +207,7 @@ def _interface(azure: "FakeAzure", nic: Nic) -> dict[str, Any]:
             ],
             "subnet": [{"address": str(prefix.network_address), "prefix": str(prefix.prefixlen)}],
         },
-        "ipv6": {"ipAddress": []},
+        "ipv6": {"ipAddress": [{"privateIpAddress": address} for address in shown.ipv6]},
         "macAddress": nic.mac.replace("-", ""),
     }
 

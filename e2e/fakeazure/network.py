@@ -185,10 +185,12 @@ class Network:
                     tuple(self._nat_addresses(subnet)),
                     subnet.route_table_id or None,
                     subnet.service_endpoints,
+                    str(subnet.ipv6.prefix) if subnet.ipv6 else None,
                 )
                 for subnet in subnets
             ),
             peered_vnet_ids=vnet.peered_vnet_ids,
+            ipv6_prefixes=vnet.ipv6_prefixes,
         )
 
     def _index(self, before: Nic | None, after: Nic | None) -> None:

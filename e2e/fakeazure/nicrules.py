@@ -8,10 +8,10 @@ its address whatever the body says; the primary flag cannot move to another conf
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 from typing import Any
 
-from fakeazure import errors
+from fakeazure import errors, ipv6, ipv6rules
 from fakeazure.records import Document, IpConfig, Nic
 from fakeazure.subnets import BLOCK_LENGTH, BLOCK_SIZE, Subnet, addresses_of
 
@@ -64,6 +64,7 @@ def read_configs(properties: Document, *, nic_id: str, existing: Nic | None) -> 
     if len(configs) == 1:
         configs = (replace(configs[0], primary=True),)
     _check_whole(configs, nic_id=nic_id, existing=existing)
+    ipv6rules.check_blocks(configs, nic_id=nic_id)
     return configs
 
 
@@ -87,21 +88,29 @@ def _read_config(item: Document, *, nic_id: str, old: Mapping[str, IpConfig], in
         primary=bool(properties.get("primary")),
         prefix_length=properties.get("privateIPAddressPrefixLength"),
         rest={key: value for key, value in rest.items() if value not in (None, [])},
+        ipv6=_is_ipv6(properties, config_id=f"{nic_id}/ipConfigurations/{name}"),
     )
-    _check_config(config, properties, config_id=f"{nic_id}/ipConfigurations/{name}")
+    _check_config(config, config_id=f"{nic_id}/ipConfigurations/{name}")
     return config
 
 
-def _check_config(config: IpConfig, properties: Document, *, config_id: str) -> None:
+def _is_ipv6(properties: Document, *, config_id: str) -> bool:
+    version = properties.get("privateIPAddressVersion") or "IPv4"
+    if version not in {"IPv4", "IPv6"}:
+        raise errors.invalid_format(f"privateIPAddressVersion '{version}' of {config_id} is not known")
+    return version == "IPv6"
+
+
+def _check_config(config: IpConfig, *, config_id: str) -> None:
     if config.method not in {"Dynamic", "Static"}:
         raise errors.invalid_format(f"privateIPAllocationMethod '{config.method}' of {config_id} is not known")
-    if properties.get("privateIPAddressVersion") not in {None, "IPv4"}:
-        raise errors.invalid_format(f"{config_id}: this Azure has IPv4 only")
+    if config.ipv6 and config.primary:
+        raise ipv6rules.primary_must_be_ipv4(config_id)
     if config.method == "Static":
         if not config.address:
             raise errors.invalid_format(f"{config_id} is Static and names no privateIPAddress")
         try:
-            addresses_of(config.address)
+            (ipv6.span_of if config.ipv6 else addresses_of)(config.address)
         except ValueError as error:
             raise errors.invalid_format(f"privateIPAddress '{config.address}' of {config_id}: {error}") from error
     if config.prefix_length is not None:
@@ -111,14 +120,15 @@ def _check_config(config: IpConfig, properties: Document, *, config_id: str) -> 
 
 
 def _check_block(config: IpConfig, *, config_id: str) -> None:
-    if config.prefix_length != BLOCK_LENGTH:
-        raise errors.bad_prefix_config(config_id, f"prefix length {config.prefix_length} is not {BLOCK_LENGTH}")
+    length = ipv6.BLOCK_LENGTH if config.ipv6 else BLOCK_LENGTH
+    if config.prefix_length != length:
+        raise errors.bad_prefix_config(config_id, f"prefix length {config.prefix_length} is not {length}")
     if config.primary:
         raise errors.bad_prefix_config(config_id, "the primary IP configuration cannot hold an address prefix")
     if config.public_ip_id:
         raise errors.bad_prefix_config(config_id, "an address prefix cannot have a public IP address")
-    if config.address and IPv4Network(config.address).prefixlen != BLOCK_LENGTH:
-        raise errors.bad_prefix_config(config_id, f"{config.address} is not a /{BLOCK_LENGTH}")
+    if config.address and ip_network(config.address).prefixlen != length:
+        raise errors.bad_prefix_config(config_id, f"{config.address} is not a /{length}")
 
 
 def _check_whole(configs: tuple[IpConfig, ...], *, nic_id: str, existing: Nic | None) -> None:
@@ -164,9 +174,10 @@ def allocate(
     Azure/azure-rest-api-specs, NetworkInterfaceCreate.json, show 172.20.2.16/28). What Azure says of a subnet whose
     free addresses hold none is not documented: here it is full, as for addresses.
     """
+    configs = ipv6rules.allocate(configs, nic_id=nic_id, subnet=subnet)
     claimed: set[int] = set()
     for config in configs:
-        if config.address:
+        if config.address and not config.ipv6:
             _check_claim(config, config_id=f"{nic_id}/ipConfigurations/{config.name}", subnet=subnet, claimed=claimed)
             claimed.update(addresses_of(config.address))
     new = sum(1 for config in configs if not config.address or subnet.holder(config.address) is None)

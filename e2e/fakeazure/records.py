@@ -13,6 +13,7 @@ import msgspec
 
 from fakeazure.effective import EffectiveAddress, EffectiveNic
 from fakeazure.names import called, computer_name, leaf
+from fakeazure.subnets import is_ipv6
 
 Document = dict[str, Any]
 
@@ -31,6 +32,7 @@ class IpConfig:
     primary: bool
     prefix_length: int | None = None
     rest: Mapping[str, Any] = field(default_factory=dict)
+    ipv6: bool = False
 
     def document(self, nic_id: str, *, etag: str, state: str) -> Document:
         block = {} if self.prefix_length is None else {"privateIPAddressPrefixLength": self.prefix_length}
@@ -47,9 +49,14 @@ class IpConfig:
                 **self.rest,
                 "subnet": {"id": self.subnet_id},
                 "primary": self.primary,
-                "privateIPAddressVersion": "IPv4",
+                "privateIPAddressVersion": self.family,
             },
         }
+
+    @property
+    def family(self) -> str:
+        """As Azure writes it."""
+        return "IPv6" if self.ipv6 else "IPv4"
 
     @property
     def public_ip_id(self) -> str | None:
@@ -149,9 +156,10 @@ class Nic:
             mac=self.mac.replace("-", ":").lower(),
             ip_forwarding=bool(self.settings.get("enableIPForwarding")),
             subnet_id=self.subnet_id,
-            addresses=self.effective,
+            addresses=tuple(one for one in self.effective if not is_ipv6(one.address)),
             security_group_id=self.security_group_id or None,
             is_primary=self.is_primary,
+            ipv6=tuple(one.address for one in self.effective if is_ipv6(one.address)),
         )
 
     def with_tags(self, tags: Mapping[str, str], etag: str) -> "Nic":
@@ -169,6 +177,12 @@ class VNet:
     prefixes: tuple[str, ...]
     subnet_ids: tuple[str, ...]
     peered_vnet_ids: tuple[str, ...] = ()
+    ipv6_prefixes: tuple[str, ...] = ()
+
+    @property
+    def address_space(self) -> list[str]:
+        """The prefixes of both families, IPv4 first."""
+        return [*self.prefixes, *self.ipv6_prefixes]
 
 
 @dataclass(frozen=True, slots=True)

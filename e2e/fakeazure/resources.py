@@ -7,13 +7,14 @@ shapes. A child (a rule of a group, a route of a table) is written as a change o
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from fakeazure import errors, filtererrors, filters, names, routetables, securitygroups
+from fakeazure.ipv6 import IPv6Space
 from fakeazure.names import leaf, parent
 from fakeazure.network import Network
-from fakeazure.records import Document
+from fakeazure.records import Document, VNet
 from fakeazure.subnets import Subnet
 from fakeazure.subscription import Subscription
 
@@ -129,11 +130,7 @@ def put_subnet(azure: Subscription, subnet_id: str, properties: Document) -> tup
     network = azure.network
     vnet = network.vnets[parent(subnet_id).lower()]
     existing = network.subnets.get(subnet_id.lower())
-    prefix = properties.get("addressPrefix") or next(iter(properties.get("addressPrefixes") or ()), None)
-    try:
-        wanted = IPv4Network(prefix or "")
-    except ValueError as error:
-        raise errors.invalid_format(f"addressPrefix of {subnet_id}: {error}") from error
+    wanted, wanted_ipv6 = _prefixes(subnet_id, properties)
     for linked in references_of_subnet(properties):
         if linked.lower() not in network.others:
             raise errors.missing_reference(linked, by=subnet_id)
@@ -147,6 +144,7 @@ def put_subnet(azure: Subscription, subnet_id: str, properties: Document) -> tup
         subnet.resize(wanted)
     except ValueError as error:
         raise filtererrors.subnet_in_use(subnet_id, str(error)) from error
+    _change_ipv6(subnet, wanted_ipv6, vnet=vnet)
     subnet.etag = azure.names.etag()
     subnet.security_group_id, subnet.route_table_id, subnet.nat_gateway_id = (
         _reference(properties, key) for key in LINKS_OF_SUBNET
@@ -156,6 +154,31 @@ def put_subnet(azure: Subscription, subnet_id: str, properties: Document) -> tup
     network.add_subnet(subnet)
     network.notify()
     return subnet, existing is None
+
+
+def _change_ipv6(subnet: Subnet, wanted: IPv6Network | None, *, vnet: VNet) -> None:
+    """Give a subnet that prefix, or take it away. Raises ArmError."""
+    if wanted == (subnet.ipv6 and subnet.ipv6.prefix):
+        return
+    if wanted and not any(wanted.subnet_of(IPv6Network(space)) for space in vnet.ipv6_prefixes):
+        raise filtererrors.subnet_outside(subnet.id, prefix=str(wanted))
+    if subnet.ipv6 and subnet.ipv6.owners:
+        raise filtererrors.subnet_in_use(subnet.id, f"{subnet.ipv6.prefix} has addresses in use")
+    try:
+        subnet.ipv6 = IPv6Space(wanted) if wanted else None
+    except ValueError as error:
+        raise errors.invalid_format(str(error)) from error
+
+
+def _prefixes(subnet_id: str, properties: Document) -> tuple[IPv4Network, IPv6Network | None]:
+    """Of each family the first that a subnet's body names; there must be one of IPv4. Raises ArmError."""
+    named = [properties.get("addressPrefix"), *(properties.get("addressPrefixes") or ())]
+    try:
+        found = [ip_network(prefix) for prefix in named if prefix]
+        wanted = next((one for one in found if isinstance(one, IPv4Network)), None) or IPv4Network("")
+    except ValueError as error:
+        raise errors.invalid_format(f"addressPrefix of {subnet_id}: {error}") from error
+    return wanted, next((one for one in found if isinstance(one, IPv6Network)), None)
 
 
 def references_of_subnet(properties: Document) -> Iterator[str]:

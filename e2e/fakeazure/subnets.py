@@ -1,12 +1,15 @@
 """Who holds which address of a subnet: lowest free first, first four and last reserved, blocks of sixteen aligned.
 
 Azure documentation, "Private IP addresses": the service takes the first available address; x.x.x.0 to x.x.x.3 and the
-last are its own. Whether Azure holds back a freed address is not known: here it is free at once.
+last are its own. Whether Azure holds back a freed address is not known: here it is free at once. What is of IPv6 is in
+`ipv6`: what is said here of addresses and counts is of IPv4, but a holder may have either.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
+
+from fakeazure.ipv6 import IPv6Space
 
 RESERVED_FIRST = 4
 RESERVED_LAST = 1
@@ -23,6 +26,11 @@ def addresses_of(text: str) -> range:
     return range(int(network.network_address), int(network.broadcast_address) + 1)
 
 
+def is_ipv6(text: str) -> bool:
+    """Whether an address, or a block, is written as one of IPv6."""
+    return ":" in text
+
+
 @dataclass(slots=True)
 class Subnet:
     """A subnet and its holders; `owners` maps an address (int) to the id of the IP configuration that has it."""
@@ -36,6 +44,7 @@ class Subnet:
     security_group_id: str = ""
     route_table_id: str = ""
     service_endpoints: tuple[str, ...] = ()
+    ipv6: IPv6Space | None = None
     owners: dict[int, str] = field(default_factory=dict)
     entries: int = 0  # held addresses, a block counted once: Azure's way against the limit of a VNet
     _taken: bytearray = field(init=False)
@@ -64,6 +73,8 @@ class Subnet:
 
     def holder(self, text: str) -> str | None:
         """The id of who holds the address, or any address of the block."""
+        if is_ipv6(text):
+            return self.ipv6.holder(text) if self.ipv6 else None
         return next((self.owners[address] for address in addresses_of(text) if address in self.owners), None)
 
     def held_by(self, owner_id: str) -> str | None:
@@ -85,18 +96,29 @@ class Subnet:
                 yield f"{IPv4Address(base + at)}/{BLOCK_LENGTH}"
 
     def take(self, text: str, owner_id: str) -> None:
+        if not is_ipv6(text):
+            self._take_ipv4(text, owner_id)
+        elif self.ipv6 is None:
+            raise ValueError(f"cannot take {text} for {owner_id}: subnet {self.id} has no IPv6 prefix")
+        else:
+            self.ipv6.take(text, owner_id)
+        self.entries += 1
+
+    def _take_ipv4(self, text: str, owner_id: str) -> None:
         base = int(self.prefix.network_address)
         for address in addresses_of(text):
             if address in self.owners:
                 raise ValueError(f"cannot take {text} for {owner_id}: {self.owners[address]} holds it")
             self.owners[address] = owner_id
             self._taken[address - base] = 1
-        self.entries += 1
 
     def release(self, texts: Iterable[str]) -> None:
         """Free each address; freeing a free one does nothing."""
         base = int(self.prefix.network_address)
         for text in texts:
+            if is_ipv6(text):
+                self.entries -= self.ipv6 is not None and self.ipv6.release(text)
+                continue
             held = [address for address in addresses_of(text) if self.owners.pop(address, None) is not None]
             for address in held:
                 self._taken[address - base] = 0

@@ -6,12 +6,13 @@ All names of resources are taken to be unique in it, so that a test needs no id.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, TypeVar
 
 from fakeazure.changelog import Change, History
 from fakeazure.clock import Clock, SystemClock
 from fakeazure.identity import Identity, Principal
+from fakeazure.ipv6 import IPv6Space
 from fakeazure.names import Names, leaf, parent
 from fakeazure.network import Network
 from fakeazure.nics import Nics
@@ -84,6 +85,16 @@ class Subscription:
         self.network.vnets[vnet_id.lower()] = vnet
         self.network.notify()
         return vnet
+
+    def add_ipv6(self, prefix: str = "fd00:240::/64", subnet: str = "") -> None:
+        """Give a subnet, the first one by default, an IPv6 prefix; its VNet too, where it has none around that."""
+        wanted, target = IPv6Space(IPv6Network(prefix)), self.subnet(subnet)
+        vnet = self.network.vnet_of(target.id)
+        if not any(wanted.prefix.subnet_of(IPv6Network(space)) for space in vnet.ipv6_prefixes):
+            vnet = replace(vnet, ipv6_prefixes=(*vnet.ipv6_prefixes, prefix))
+            self.network.vnets[vnet.id.lower()] = vnet
+        target.ipv6 = wanted
+        self.network.notify()
 
     def peer(self, one: str, other: str) -> None:
         """Peer two VNets by name, both ways."""

@@ -240,4 +240,4 @@ def _models(instance: Instance, nics: Sequence[Nic]) -> list[Document]:
 def _of_model(config: IpConfig, *, alone: bool) -> Document:
     """A sole configuration does not say that it is the primary one."""
     flag = {} if alone else {"primary": config.primary}
-    return {**flag, "subnet": {"id": config.subnet_id}, "privateIPAddressVersion": "IPv4", **config.rest}
+    return {**flag, "subnet": {"id": config.subnet_id}, "privateIPAddressVersion": config.family, **config.rest}

@@ -27,7 +27,7 @@ def vnet_document(network: Network, vnet: VNet) -> Document:
         "properties": {
             "provisioningState": "Succeeded",
             "resourceGuid": vnet.guid,
-            "addressSpace": {"addressPrefixes": list(vnet.prefixes)},
+            "addressSpace": {"addressPrefixes": vnet.address_space},
             "privateEndpointVNetPolicies": "Disabled",
             "subnets": [subnet_document(subnet) for subnet in network.subnets_of(vnet)],
             "virtualNetworkPeerings": [_peering(network, vnet, peer_id) for peer_id in vnet.peered_vnet_ids],
@@ -39,7 +39,8 @@ def vnet_document(network: Network, vnet: VNet) -> Document:
 def subnet_document(subnet: Subnet) -> Document:
     listed: Document = {}
     if 0 < subnet.entries <= MANY_CONFIGS:
-        listed["ipConfigurations"] = [{"id": owner} for owner in dict.fromkeys(subnet.owners.values())]
+        owners = dict.fromkeys((*subnet.owners.values(), *(subnet.ipv6.owners.values() if subnet.ipv6 else ())))
+        listed["ipConfigurations"] = [{"id": owner} for owner in owners]
     return {
         "name": leaf(subnet.id),
         "id": subnet.id,
@@ -67,8 +68,9 @@ def subnet_properties(subnet: Subnet) -> Document:
         {"service": service, "provisioningState": "Succeeded", "locations": ["*"]}
         for service in subnet.service_endpoints
     ]
+    prefix = str(subnet.prefix)
     return {
-        "addressPrefix": str(subnet.prefix),
+        **({"addressPrefixes": [prefix, str(subnet.ipv6.prefix)]} if subnet.ipv6 else {"addressPrefix": prefix}),
         **{key: {"id": value} for key, value in linked.items() if value},
         **({"serviceEndpoints": endpoints} if endpoints else {}),
         **({} if subnet.default_outbound else {"defaultOutboundAccess": False}),
@@ -90,8 +92,8 @@ def _peering(network: Network, vnet: VNet, peer_id: str) -> Document:
             "remoteVirtualNetwork": {"id": peer.id},
             "allowVirtualNetworkAccess": True,
             "allowForwardedTraffic": True,
-            "remoteAddressSpace": {"addressPrefixes": list(peer.prefixes)},
-            "remoteVirtualNetworkAddressSpace": {"addressPrefixes": list(peer.prefixes)},
+            "remoteAddressSpace": {"addressPrefixes": peer.address_space},
+            "remoteVirtualNetworkAddressSpace": {"addressPrefixes": peer.address_space},
         },
     }
 

@@ -42,7 +42,7 @@ def _interface(azure: "FakeAzure", nic: Nic) -> str:
     prefix = azure.network.subnets[nic.subnet_id.lower()].prefix
     addresses = "".join(
         f"<IPAddress Address={quoteattr(address.address)} IsPrimary={_flag(on=address.primary)}/>"
-        for address in nic.effective
+        for address in nic.effective_nic().addresses
     )
     mac = quoteattr(nic.mac.replace("-", ""))
     subnet = f"<IPSubnet Prefix={quoteattr(str(prefix))}>{addresses}</IPSubnet>"
