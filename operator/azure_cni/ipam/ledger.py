@@ -14,19 +14,16 @@ from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
 from operator import attrgetter
-from typing import Final, TypeAlias
+from typing import Final
 
 from azure_cni.errors import EnvironmentInvalid, LedgerError, NoAddress
 from azure_cni.ipam.address_state import Event, Holder, LinkParameters, Sandbox, Slot, State, moved, observed
-from azure_cni.ipam.ledger_values import Change, Counts, Observation
+from azure_cni.ipam.ledger_values import Change, Counts, Move, Observation, change_of, is_new
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
 from azure_cni.model.nic import ConfigName, ExcludedConfiguration, IPConfiguration, NicView
 from azure_cni.model.text import addresses
 
 __all__ = ["Change", "Counts", "Holder", "Ledger", "LinkParameters", "Observation", "Sandbox", "Slot", "State"]
-
-_Move: TypeAlias = tuple[IPv4Address, Slot | None, Slot | None]
-"""An address, its slot before and its slot after; None where the ledger does not know it."""
 
 _SINCE: Final = attrgetter("since_s")
 """Sorts by who has waited longest. Of several since one instant the lowest address stays first: that is their order."""
@@ -117,7 +114,7 @@ class Ledger:
         if len(slots) < count:
             raise self._no_address(holder, count, at_limit=at_limit)
         after = [(slot, moved(slot, Event.ASSIGN, now_s=now_s)) for slot in slots]
-        return _change(
+        return change_of(
             (slot.address, slot, to and replace(to, holder=holder, link=link, own_egress=own_egress))
             for slot, to in after
         )
@@ -152,7 +149,7 @@ class Ledger:
         """Free all that has cooled long enough."""
         cooling = (slot for slot in self._in(State.COOLING) if not slot.attached)
         due = sorted((slot for slot in cooling if slot.since_s + self._cooling_s <= now_s), key=_SINCE)
-        return _change((slot.address, slot, moved(slot, Event.COOLED, now_s=now_s)) for slot in due)
+        return change_of((slot.address, slot, moved(slot, Event.COOLED, now_s=now_s)) for slot in due)
 
     @property
     def cooling(self) -> dict[IPv4Address, float]:
@@ -180,7 +177,7 @@ class Ledger:
         AzureCniError for any other: the plan was made from another state of the ledger.
         """
         slots = [(address, self._slots.get(address)) for address in chosen]
-        return _change((address, slot, moved(slot, Event.RELEASE, now_s=now_s)) for address, slot in slots if slot)
+        return change_of((address, slot, moved(slot, Event.RELEASE, now_s=now_s)) for address, slot in slots if slot)
 
     def observe(
         self,
@@ -199,7 +196,7 @@ class Ledger:
         shown: dict[IPv4Address, IPConfiguration | ExcludedConfiguration] = {}
         shown |= {address: config for config in view.excluded for address in config.addresses}
         shown |= {address: config for config in view.secondaries for address in config.addresses}
-        moves: list[_Move] = []
+        moves: list[Move] = []
         conclusive, see = view.settled and not write_pending, partial(observed, now_s=now_s, failed=view.failed)
         for address in sorted(self._slots.keys() | shown.keys(), key=int):
             before, config = self._slots.get(address), shown.get(address)
@@ -213,8 +210,8 @@ class Ledger:
         left = [before for _, before, after in moves if before and before.in_pool and not (after and after.in_pool)]
         gone = [slot for slot in left if slot.address not in shown]
         return Observation(
-            change=_change(moves),
-            appeared=tuple(address for address, before, after in moves if _is_new(before, after)),
+            change=change_of(moves),
+            appeared=tuple(address for address, before, after in moves if is_new(before, after)),
             vanished=tuple(slot.address for slot in gone if slot.state is not State.RELEASING),
             excluded=tuple(slot.address for slot in left if slot.address in shown),
         )
@@ -254,13 +251,13 @@ class Ledger:
         )
 
     def _take_back(self, sandbox: Sandbox, event: Event, *, now_s: float) -> Change:
-        moves: list[_Move] = []
+        moves: list[Move] = []
         for slot in self.holding(sandbox):
             after = moved(slot, Event.UNASSIGN if slot.attached else event, now_s=now_s)
             if after is not None and not after.in_pool:
                 after = moved(after, Event.GONE, now_s=now_s)
             moves.append((slot.address, slot, after))
-        return _change(moves)
+        return change_of(moves)
 
     def _in(self, state: State) -> Iterator[Slot]:
         return (slot for slot in self._slots.values() if slot.state is state)
@@ -288,18 +285,3 @@ def _network_of(held: Sequence[Slot], *, unless: Sandbox) -> str:
     """The network of whoever holds these; "" if that is this sandbox, or nobody."""
     holder = held[0].holder if held else None
     return "" if holder is None or holder.sandbox.matches(unless) else holder.sandbox.network
-
-
-def _is_new(before: Slot | None, after: Slot | None) -> bool:
-    known = before is not None and before.state is not State.PROGRAMMING
-    return after is not None and after.state is State.FREE and not known
-
-
-def _change(moves: Iterable[_Move]) -> Change:
-    put, drop = [], []
-    for address, before, after in moves:
-        if after is None and before is not None:
-            drop.append(address)
-        elif after is not None and after is not before:
-            put.append(after)
-    return Change(tuple(put), tuple(drop))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import TypeAlias
 
-from azure_cni.ipam.address_state import Slot
+from azure_cni.ipam.address_state import Slot, State
+
+Move: TypeAlias = tuple[IPv4Address, Slot | None, Slot | None]
+"""An address, its slot before and its slot after; None where the ledger does not know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +52,20 @@ class Observation:
     """Gone from the NIC since the last read although nobody here chose them."""
     excluded: tuple[IPv4Address, ...] = ()
     """In the pool until this read; their configurations are not for pods any more, or show an address twice."""
+
+
+def is_new(before: Slot | None, after: Slot | None) -> bool:
+    """Whether pods can have the address from now on."""
+    known = before is not None and before.state is not State.PROGRAMMING
+    return after is not None and after.state is State.FREE and not known
+
+
+def change_of(moves: Iterable[Move]) -> Change:
+    """What to store of these."""
+    put, drop = [], []
+    for address, before, after in moves:
+        if after is None and before is not None:
+            drop.append(address)
+        elif after is not None and after is not before:
+            put.append(after)
+    return Change(tuple(put), tuple(drop))
