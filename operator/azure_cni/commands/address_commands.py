@@ -17,6 +17,7 @@ from azure_cni.diagnose.address_rows import AddressRow, compare, from_api
 from azure_cni.diagnose.evidence import ClusterEvidence, ProcessFacts
 from azure_cni.diagnose.holders import History, Holders, find_holders, parse_address, parse_time, with_history
 from azure_cni.diagnose.pauses import NodePause
+from azure_cni.errors import ConfigInvalid
 from azure_cni.model.text import counted
 
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ def who(
     --at and --history ask the agents, which needs the right to create pods/exec in their namespace. Exits with 1 if two
     pods have it, or a pod whose node's NIC has not got it; with 3 if it is not known who has it, or with --at had it.
     """
+    if nodes and at is None and not history:
+        raise ConfigInvalid(
+            "--node says whose audit trails are read: give it with --at TIME or --history; without them no agent is "
+            "asked, and the answer is that of the whole cluster"
+        )
     moment = parse_time(at, now_s=time.time()) if at is not None else ""
     evidence = reads.read_cluster(access)
     found = find_holders(parse_address(address), evidence)

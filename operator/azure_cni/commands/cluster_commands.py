@@ -12,7 +12,7 @@ from azure_cni import __version__
 from azure_cni.api.conditions import holds
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
-from azure_cni.commands.flags import cluster_command
+from azure_cni.commands.flags import SECONDS, cluster_command
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts, progress, table
 from azure_cni.diagnose.check_results import CheckList, CheckResult
 from azure_cni.diagnose.checks import NOT_ASKED, check_all, check_before
@@ -31,7 +31,7 @@ LOOK_AGAIN_S: Final = 2.0
 
 @click.command()
 @click.option("--wait", is_flag=True, help="Wait until nothing is wrong.")
-@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait at most.")
+@click.option("--timeout", type=SECONDS, default=300.0, show_default=True, help="Seconds to wait at most.")
 @cluster_command
 def status(access: ClusterAccess, form: Form, *, wait: bool, timeout: float) -> ExitCode:
     """Show the cluster on one screen, what is wrong first.

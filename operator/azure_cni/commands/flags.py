@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import io
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,26 @@ from azure_cni.errors import AzureCniError, RequestError
 
 INSTALLED: Final = "docs/command-line.md#install"
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Amount(click.ParamType[float]):
+    """How much of something, seconds or days: a number that is not negative, and has an end."""
+
+    def __init__(self, unit: str) -> None:
+        self.name = unit
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """What the person wrote; `nan` and `inf` are floats to Python, and would wait for ever or not at all."""
+        try:
+            amount = float(value)
+        except ValueError:
+            amount = math.nan
+        if not math.isfinite(amount) or amount < 0:
+            self.fail(f"{value!r} is no number of {self.name} from 0 on", param, ctx)
+        return amount
+
+
+SECONDS: Final = Amount("seconds")
 
 
 def cluster_command(work: Callable[..., ExitCode]) -> Callable[..., None]:

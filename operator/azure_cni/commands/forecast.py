@@ -11,7 +11,7 @@ import msgspec
 
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
-from azure_cni.commands.flags import cluster_command
+from azure_cni.commands.flags import Amount, cluster_command
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, progress, table
 from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.diagnose.forecasts import ForecastRow, forecast_rows, report_time_s, subnet_names, wrong_clocks
@@ -42,7 +42,7 @@ class ForecastAnswer(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @click.command(short_help="Say when addresses run out, and which sizes fit.")
-@click.option("--within", type=float, default=7.0, show_default=True, help="Days that count as soon.")
+@click.option("--within", type=Amount("days"), default=7.0, show_default=True, help="Days that count as soon.")
 @click.option(
     "--subnet-free",
     "subnets",

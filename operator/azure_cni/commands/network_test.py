@@ -15,7 +15,7 @@ import msgspec
 
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
-from azure_cni.commands.flags import cluster_command
+from azure_cni.commands.flags import SECONDS, cluster_command
 from azure_cni.commands.lab_keeper import LabKeeper
 from azure_cni.commands.network_run import run_checks
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts
@@ -97,7 +97,7 @@ class CleanAnswer(msgspec.Struct, frozen=True, rename="camel"):
     help="With agnhost as its entry point, and sh and curl.",
 )
 @click.option("--outbound", metavar="URL", default="", help="Also reach this; best if it answers whom it sees.")
-@click.option("--timeout", type=float, default=90.0, show_default=True, help="Seconds until the pods must run.")
+@click.option("--timeout", type=SECONDS, default=90.0, show_default=True, help="Seconds until the pods must run.")
 @click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the results there, as JUnit XML.")
 @click.option("--keep", is_flag=True, help="Remove nothing afterwards.")
 @click.option("--clean", is_flag=True, help="Only remove what a test left that was killed, or run with --keep.")

@@ -13,7 +13,7 @@ from azure_cni.api import node_ip_pool
 from azure_cni.api.reading import metadata_of, number
 from azure_cni.commands import reads
 from azure_cni.commands.access import ClusterAccess
-from azure_cni.commands.flags import cluster_command
+from azure_cni.commands.flags import SECONDS, cluster_command
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts, progress
 from azure_cni.diagnose.evidence import condition_of
 from azure_cni.diagnose.pauses import NodePause, parse_pause, pause_patch, resume_patch
@@ -62,7 +62,7 @@ F = Callable[..., Any]
 def _pause_flags(work: F) -> F:
     """Those that both have."""
     for option in (
-        click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait at most."),
+        click.option("--timeout", type=SECONDS, default=60.0, show_default=True, help="Seconds to wait at most."),
         click.option("--wait", is_flag=True, help="Wait until the agents have seen it, and writes under way are over."),
         click.option("--dry-run", is_flag=True, help="Have the API server try it, rights included; change nothing."),
         click.option("--all", "everywhere", is_flag=True, help="All nodes that have a NodeIPPool now."),

@@ -207,6 +207,7 @@ def _resolved(host: str, port: int) -> TraceTarget:
 def _show_trace(console: Console, answer: TraceAnswer) -> None:
     for words in answer.how:
         console.print(words)
+    shown: set[str] = set()  # the pods behind a Service are reached by the same NIC
     for one in answer.traces:
         sign, style = SIGNS[one.result]
         port = f":{one.port}" if one.port else ""
@@ -216,6 +217,8 @@ def _show_trace(console: Console, answer: TraceAnswer) -> None:
             mark, colour = SIGNS[hop.result]
             rule = f" [{hop.rule}]" if hop.rule else ""
             console.print(f"  {mark} {hop.hop:8}  {hop.message}{rule}", style=colour)
-            console.print(facts([(" " * INDENT, hop.command)]))
+            if hop.command not in shown:
+                console.print(facts([(" " * INDENT, hop.command)]))
+            shown.add(hop.command)
     for words in answer.notes:
         console.print(f"{DOUBTFUL} {words}", style="yellow")

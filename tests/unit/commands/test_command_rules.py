@@ -47,6 +47,11 @@ def test_no_form_has_characters_that_a_terminal_obeys(form: str, parse, sign: st
         (("plan", "vm1"), 3, "forbidden"),
         (("addresses", "vm9"), 3, "cannot find node vm9"),
         (("status", "-o", "xml"), 2, "xml"),
+        (("status", "--wait", "--timeout", "nan"), 2, "'nan' is no number of seconds from 0 on"),
+        (("resume", "vm1", "--wait", "--timeout", "inf"), 2, "'inf' is no number of seconds"),
+        (("test", "--timeout", "-1"), 2, "'-1' is no number of seconds"),
+        (("forecast", "--within", "nan"), 2, "'nan' is no number of days"),
+        (("who", A, "--node", "vm1"), 2, "give it with --at TIME or --history"),
     ],
 )
 def test_errors_are_words_and_stable_codes(words: tuple[str, ...], code: int, said: str):

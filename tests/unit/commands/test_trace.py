@@ -108,6 +108,15 @@ def test_only_so_many_endpoints_are_traced_and_the_rest_is_counted():
     assert (len(found["traces"]), found["how"][1]) == (4, "2 more endpoints are not traced")
 
 
+def test_the_command_for_a_nic_is_there_once_however_many_endpoints_are_behind_it():
+    many = [f"10.240.1.{number}" for number in range(1, 4)]
+    access = asked(*map(out, many))
+    access.objects[SLICES] = [endpoints(*many)]
+    done = run(access, "trace", "default/web", CLUSTER_IP)
+    commands = [line.strip() for line in done.stdout.splitlines() if line.strip().startswith("az ")]
+    assert len(commands) == len(set(commands)) > 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
