@@ -16,7 +16,7 @@ from azure_cni.api.node_ip_pool import PAUSE_WRITER
 from azure_cni.api.reading import mapping, text
 from azure_cni.commands.bounded import Meter, pieces
 from azure_cni.commands.refusals import broken, document_of, refused, require_success
-from azure_cni.errors import KubeUnreachable
+from azure_cni.errors import KubeNotFound, KubeUnreachable
 from azure_cni.kube.streamed_list import StreamedList
 from azure_cni.model.text import legible
 
@@ -62,13 +62,23 @@ class HttpAccess(ABC):
         return document_of(self._ask(path, {}))
 
     def list_objects(self, path: str, keep: Keep = dict, /, **query: str) -> Sequence[Any]:
-        """See `ClusterAccess`; in pages, each object as it arrives: a tenant's pods may have a megabyte each."""
+        """See `ClusterAccess`; in pages, each object as it arrives: a tenant's pods may have a megabyte each.
+
+        The pages are of one moment, which etcd forgets after some minutes: the API server then answers 410, and what
+        was read is incomplete. As kubectl does, the list is then read once more, without pages.
+        """
         found: list[Any] = []
         more = ""
+        paged = {"limit": str(PAGE_SIZE)}
         while True:
-            asked = {"limit": str(PAGE_SIZE), **query, **({"continue": more} if more else {})}
+            asked = {**paged, **query, **({"continue": more} if more else {})}
             try:
                 around = self._read_page(path, asked, keep, found)
+            except KubeNotFound:
+                if not more:
+                    raise
+                found, more, paged = [], "", {}
+                continue
             except (ValueError, TypeError, RecursionError) as error:
                 raise KubeUnreachable(f"cannot read {path}: the answer cannot be used: {error}") from error
             except broken() as error:
