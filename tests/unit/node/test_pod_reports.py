@@ -4,49 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from azure_cni.api.pod_annotations import LOAD_BALANCER_ATTACHED
 from azure_cni.errors import AccessDenied, CloudError, KubeDenied, KubeError, KubeUnreachable, RequestRefused
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.nic import NicView
 from fakes.nic import FakeNic
-from fakes.simulated_node import SimulatedNode, pod_body
+from fakes.simulated_node import SimulatedNode
 from unit.node.attaching import ADDRESS, NONE, OTHERS, POOLS, PUBLIC_IP, WEB, WEB2, node
+from unit.node.gated_pods import problems, said, show
 
 pytestmark = pytest.mark.looptime
 
 JOIN = "Microsoft.Network/loadBalancers/backendAddressPools/join/action"
-GATES = [{"conditionType": LOAD_BALANCER_ATTACHED}]
-
-
-def show(
-    on: SimulatedNode, name: str, *, ip: str = "10.0.0.1", gated: bool = True, host: bool = False, **annotations: str
-) -> None:
-    """The watch shows the pod, with the condition that was written to it. `host`: it is on the node's network."""
-    body: dict[str, Any] = pod_body(name, phase="Running", ip=ip, annotations=annotations)
-    if host:
-        body["spec"]["hostNetwork"] = True
-    if gated:
-        body["spec"]["readinessGates"] = GATES
-    if (written := on.pod_conditions.written.get(name)) is not None:
-        status = "True" if written.holds else "False"
-        shown = {"type": written.type, "status": status, "reason": written.reason, "message": written.message}
-        body["status"]["conditions"] = [{"type": "Ready", "status": "False"}, shown]
-    on.demand.observe_pod(body)
-    on.reconciler.wake()
-
-
-def said(on: SimulatedNode, name: str = "web") -> tuple[bool, str]:
-    condition = on.pod_conditions.written.get(name)
-    return (False, "") if condition is None else (condition.holds, condition.reason)
-
-
-def problems(on: SimulatedNode) -> dict[str, str]:
-    """Warnings on pods, by reason."""
-    return {it.reason: it.message for it in on.events.published if it.regarding["kind"] == "Pod"}
 
 
 async def test_a_gated_pod_becomes_ready_when_the_nic_shows_what_it_asks_for() -> None:
@@ -121,55 +92,6 @@ async def test_while_the_pool_is_paused_it_says_so_and_how_to_end_it() -> None:
         one.pools.edit_spec(paused=None)
         one.reconciler.pool_seen(one.pools.shown())
         await one.until(lambda: said(one) == (True, "Attached"))
-
-
-async def test_a_gated_pod_on_the_nodes_network_learns_why_it_is_never_ready() -> None:
-    async with node().running() as one:
-        show(one, "web", host=True, **{POOLS: WEB.id})
-        await one.until(lambda: said(one) == (False, "AttachmentHostNetwork"))
-        words = one.pod_conditions.written["web"].message
-        assert "it has the node's address" in words
-        assert words.endswith(
-            "remove hostNetwork from the pod, or its readiness gate azure-cni.io/load-balancer-attached"
-        )
-        await one.until(lambda: problems(one) == {"AttachmentHostNetwork": words})
-        writes = one.pod_conditions.writes
-        for _ in range(5):
-            show(one, "web", host=True, **{POOLS: WEB.id})
-            await asyncio.sleep(60.0)
-        assert one.pod_conditions.writes == writes
-        assert one.counts.assigned == 0
-        assert WEB not in set().union(*one.nic.resources.values())
-
-
-async def test_one_that_asks_without_the_gate_learns_it_by_an_event_alone() -> None:
-    async with node().running() as one:
-        show(one, "web", host=True, gated=False, **{POOLS: WEB.id})
-        await one.until(lambda: "AttachmentHostNetwork" in problems(one))
-        assert "or its annotations azure-cni.io/load-balancer-pools and" in problems(one)["AttachmentHostNetwork"]
-        assert one.pod_conditions.writes == 0
-
-
-async def test_where_nothing_is_allowed_agents_may_write_no_condition_and_publish_an_event() -> None:
-    async with SimulatedNode().running() as one:
-        show(one, "web", host=True)
-        await one.until(lambda: "AttachmentHostNetwork" in problems(one))
-        await asyncio.sleep(30.0)
-        assert one.pod_conditions.tries == 0
-
-
-async def test_many_on_the_nodes_network_are_one_event_and_one_condition_each() -> None:
-    names = [f"web-{number}" for number in range(200)]
-    async with node().running() as one:
-        for name in names:
-            show(one, name, host=True)
-        await one.until(lambda: one.pod_conditions.written.keys() == set(names))
-        for name in names:
-            show(one, name, host=True)
-        await asyncio.sleep(60.0)
-        assert one.pod_conditions.writes == len(names)
-        about = [it.regarding["name"] for it in one.events.published if it.regarding["kind"] == "Pod"]
-        assert sorted(about) == sorted(names)
 
 
 @pytest.mark.parametrize(
