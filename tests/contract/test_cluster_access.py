@@ -11,6 +11,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from aiohttp import WSMsgType, web
 
 from azure_cni.api.introspection import NodeReport, encode_report
 from azure_cni.api.node_ip_pool import PAUSE_WRITER
-from azure_cni.commands import reads
+from azure_cni.commands import neighbour_reads, reads
 from azure_cni.commands.access import ClusterAccess, KubernetesAccess
 from azure_cni.commands.pod_access import PodAccess
+from azure_cni.diagnose.evidence import PodFacts
+from azure_cni.diagnose.neighbours import Neighbour, Program
 from azure_cni.diagnose.pauses import parse_pause, pause_patch, resume_patch
 from azure_cni.errors import ConfigInvalid, KubeDenied, KubeError, KubeNotFound, KubeUnreachable
 from azure_cni.kube.client import KubeClient, KubeEndpoint
@@ -31,6 +34,12 @@ from fakes.cluster_access import FakeClusterAccess
 from fakes.serving import serve
 
 PODS = "/api/v1/namespaces/default/pods"
+NEIGHBOURS = tuple(
+    PodFacts("kube-system", one, one, neighbour=Neighbour(one, "kube-system", one))
+    for one in Program
+    if one is not Program.ENGINE  # whose logs are read, by a right of another role
+)
+"""By which everything is read that the settings of other programs are in."""
 
 
 def pod_body(name: str, mark: str) -> dict[str, object]:
@@ -136,6 +145,8 @@ async def test_the_charts_role_is_enough_to_look_and_not_to_exec(apiserver: Plac
         access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token=mine, ca_file=ca_file))
         found = await asyncio.to_thread(reads.read_cluster, access)
         assert found.unread == ()
+        beside = replace(found, pods=NEIGHBOURS)
+        assert (await asyncio.to_thread(neighbour_reads.with_neighbours, access, beside)).unread == ()
         name = f"pod-{uuid.uuid4().hex[:8]}"
         await admin.create(PODS, pod_body(name, "x"))
         await asyncio.to_thread(reads.read_pod, access, "default", name)
@@ -145,6 +156,7 @@ async def test_the_charts_role_is_enough_to_look_and_not_to_exec(apiserver: Plac
         assert "audit-id" not in str(no.value).lower()
         other = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token=stranger, ca_file=ca_file))
         assert len((await asyncio.to_thread(reads.read_cluster, other)).unread) == 6
+        assert len((await asyncio.to_thread(neighbour_reads.with_neighbours, other, beside)).unread) == 5
         nobody = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token="x", ca_file=ca_file))
         with pytest.raises(KubeDenied, match="Unauthorized"):
             await asyncio.to_thread(nobody.read_object, f"{PODS}/{name}")

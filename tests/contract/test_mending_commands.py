@@ -86,6 +86,8 @@ def _is_by_name(configmap: Body) -> bool:
 
 
 AGENT = pod_of("DaemonSet", "azure-cni-agent", labels=OURS | {"app.kubernetes.io/component": "agent"})
+ENGINE = pod_of("DaemonSet", "kube-network-policies", labels={"app": "kube-network-policies"})
+ENGINE["spec"]["hostNetwork"] = True
 CONTROLLER = OURS | {"app.kubernetes.io/component": "controller"}
 FULL = body("VNetQuota", "mended", api="azure-cni.io/v1alpha1", spec={"vnetID": VNET, "limit": 20})
 OLDER = (
@@ -136,6 +138,27 @@ MISTAKES = (
         (workload("Deployment", "cloud-manager", *FLAGS), pod_of("ReplicaSet", "cloud-manager-5d4f8c7b9", *FLAGS)),
         {},
         ("deployment/cloud-manager", lambda one: _command(one) == ["run", *UNSET]),
+    ),
+    Mistake(
+        "AutoscalerSettings",
+        (
+            workload("Deployment", "cluster-autoscaler"),
+            pod_of("ReplicaSet", "cluster-autoscaler-5d4f8c7b9", labels={"app": "cluster-autoscaler"}),
+        ),
+        {},
+        (
+            "deployment/cluster-autoscaler",
+            lambda one: _command(one) == ["run", "--status-taint=azure-cni.io/no-free-addresses"],
+        ),
+    ),
+    Mistake(
+        "PolicyEngine",
+        (workload("DaemonSet", "kube-network-policies"), ENGINE),
+        {"pod/kube-network-policies-x -n kube-system": {"conditions": [{"type": "Ready", "status": "True"}]}},
+        (
+            "daemonset/kube-network-policies",
+            lambda one: one["spec"]["template"]["spec"]["priorityClassName"] == "system-node-critical",
+        ),
     ),
     Mistake("LeftTaint", (body("Node", NODE, spec={"taints": [CILIUM]}),), {}),
     Mistake("CloudRoutes", (body("Node", NODE, status={"conditions": [ROUTELESS]}),), {}),

@@ -188,6 +188,8 @@ def redactor_for(evidence: ClusterEvidence, found: Gathered) -> Redactor:
     redactor = Redactor(open_namespaces=own, kept=names)
     for pod in evidence.pods:
         redactor.learn(pod.namespace, pod.name)
+    for namespace, _, name in (policy.partition("/") for policy in evidence.beside.policies):
+        redactor.learn(namespace, name)
     for one in (one for document, _ in found.documents.values() for one in _of_pods(document)):
         redactor.learn(text(one.get("namespace")), text(one.get("pod")))
     for log, _ in found.logs.values():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -55,3 +57,22 @@ def unknown_check(check: ClusterCheck, unread: str) -> ClusterCheck:
     """The same check where what it looks at could not be read."""
     message = f"{unread} could not be read"
     return ClusterCheck(check.group, check.code, CheckResult.UNKNOWN, message, ASK_A_READER, check.page)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingFault:
+    """One setting of another program that does not fit azure-cni, or of azure-cni that does not fit it."""
+
+    message: str
+    do: str
+    command: str = ""
+    result: CheckResult = CheckResult.BAD
+    node: str = ""
+
+
+def fault_checks(code: str, page: str, well: str, faults: Iterable[SettingFault]) -> list[ClusterCheck]:
+    """One check for each fault; one that is good, and says `well`, where there is none."""
+    found = [
+        ClusterCheck("cluster", code, one.result, one.message, one.do, page, one.command, one.node) for one in faults
+    ]
+    return found or [ClusterCheck("cluster", code, CheckResult.GOOD, well, page=page)]

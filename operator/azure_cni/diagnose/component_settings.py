@@ -55,6 +55,12 @@ def owner_of(meta: Mapping[str, Any]) -> tuple[str, str]:
     return text(found.get("kind")), text(found.get("name"))
 
 
+def workload_of(meta: Mapping[str, Any]) -> tuple[str, str]:
+    """Kind and name of what has to be changed for this pod to be: a ReplicaSet is named after its Deployment."""
+    kind, name = owner_of(meta)
+    return ("Deployment", name.rpartition("-")[0]) if kind == "ReplicaSet" else (kind, name)
+
+
 def defined_fields(definition: Mapping[str, Any]) -> frozenset[str]:
     """What a CustomResourceDefinition has of the version that this program reads."""
     versions = mappings(spec_of(definition).get("versions"))

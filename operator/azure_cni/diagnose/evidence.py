@@ -16,6 +16,7 @@ from azure_cni.api.pod_annotations import PodCondition
 from azure_cni.api.reading import mappings
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts
+from azure_cni.diagnose.neighbours import Neighbour, NeighbourObjects, Program
 from azure_cni.diagnose.pauses import NodePause
 
 TAINT: Final = "azure-cni.io/no-free-addresses"
@@ -52,9 +53,13 @@ class PodFacts:
     egress: str = ""
     """Its annotation about egress; "" where it has none, whatever its namespace says."""
     owner: tuple[str, str] = ("", "")
-    """Kind and name of what controls it, of a pod with `flags`."""
+    """Kind and name of the workload to change, of a pod with `flags`."""
     flags: tuple[str, ...] = ()
     """Of FLAGS, those that a container of it is started with, as written; only of pods in SYSTEM."""
+    limited: bool = False
+    """Annotations limit its traffic."""
+    neighbour: Neighbour | None = None
+    """What it is, of a program that has to fit azure-cni."""
 
     @property
     def full_name(self) -> str:
@@ -94,6 +99,8 @@ class ProcessFacts:
     """The name of the DaemonSet or ReplicaSet that made it."""
     priority: str = ""
     """Its priority class."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of an agent, those of AGENT_SETTINGS that it has."""
 
     @property
     def full_name(self) -> str:
@@ -152,6 +159,9 @@ class ClusterEvidence:
     definitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The fields of spec and status that definitions have, by plural; without those that are not there."""
 
+    beside: NeighbourObjects = field(default_factory=NeighbourObjects)
+    """What was read for other programs."""
+
     @property
     def unread(self) -> tuple[str, ...]:
         """What could not be read, and why, in words."""
@@ -160,6 +170,14 @@ class ClusterEvidence:
     def knows(self, *fields: str) -> bool:
         """Whether all of these were read."""
         return self.missing.keys().isdisjoint(fields)
+
+    def neighbours(self, program: Program) -> Sequence[Neighbour]:
+        """The pods of that program."""
+        return self._neighbours_of.get(program, ())
+
+    def agent_setting(self, name: str, default: str = "") -> str:
+        """What agents have for it: that of the first one, of several that differ during a roll-out."""
+        return self.agents[0].settings.get(name, default) if self.agents else default
 
     def pool(self, node: str) -> NodeIPPool | None:
         """That node's."""
@@ -199,6 +217,13 @@ class ClusterEvidence:
         found = defaultdict[str, list[PodFacts]](list)
         for pod in self.pods:
             found[pod.node].append(pod)
+        return found
+
+    @cached_property
+    def _neighbours_of(self) -> Mapping[Program, Sequence[Neighbour]]:
+        found = defaultdict[Program, list[Neighbour]](list)
+        for one in (pod.neighbour for pod in self.pods if pod.neighbour is not None):
+            found[one.program].append(one)
         return found
 
     @cached_property

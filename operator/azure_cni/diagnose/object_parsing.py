@@ -14,7 +14,7 @@ from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.pod_annotations import KNOWN, attached_condition, is_gated
 from azure_cni.api.reading import decimal, mapping, mappings, metadata_of, spec_of, status_of, text, whole
 from azure_cni.api.vnet_quota import VNetQuota
-from azure_cni.diagnose.component_settings import SYSTEM, flags_of, owner_of
+from azure_cni.diagnose.component_settings import SYSTEM, flags_of, owner_of, workload_of
 from azure_cni.diagnose.evidence import (
     KUBELET_PORT,
     LAST_PORT,
@@ -26,6 +26,7 @@ from azure_cni.diagnose.evidence import (
     ProcessFacts,
     condition_of,
 )
+from azure_cni.diagnose.neighbours import AGENT_SETTINGS, BANDWIDTH, parse_neighbour
 from azure_cni.model.text import seconds_of
 
 KEEPING_AWAY: Final = frozenset({"NoSchedule", "NoExecute"})
@@ -50,6 +51,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
     annotations = mapping(meta.get("annotations"))
     shown = [text(one.get("ip")) for one in mappings(status.get("podIPs"))] or [text(status.get("podIP"))]
     flags = flags_of(spec) if text(meta.get("namespace")) == SYSTEM else ()
+    app = next(filter(None, (text(labels.get(key)) for key in ("k8s-app", "app", "name"))), "")
     return PodFacts(
         namespace=text(meta.get("namespace")),
         name=text(meta.get("name")),
@@ -62,12 +64,14 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
         scheduled_s=seconds_of(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
         scheduling=text(scheduled.get("message")) if scheduled.get("status") == "False" else "",
         ending=bool(meta.get("deletionTimestamp")),
-        app=next(filter(None, (text(labels.get(key)) for key in ("k8s-app", "app", "name"))), ""),
+        app=app,
         asks=is_gated(spec) or any(annotations.get(name) for name in KNOWN),
         attached=attached_condition(status),
         egress=text(annotations.get(EGRESS)),
-        owner=owner_of(meta) if flags else ("", ""),
+        owner=workload_of(meta) if flags else ("", ""),
         flags=flags,
+        limited=any(annotations.get(name) for name in BANDWIDTH),
+        neighbour=parse_neighbour(body, app),
     )
 
 
@@ -111,7 +115,13 @@ def parse_process(body: Mapping[str, Any]) -> ProcessFacts:
         state=next(filter(None, waiting), "") or text(status.get("phase")),
         workload=owner_of(meta)[1],
         priority=text(spec_of(body).get("priorityClassName")),
+        settings=_settings(spec_of(body)),
     )
+
+
+def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
+    env = [one for container in mappings(spec.get("containers")) for one in mappings(container.get("env"))]
+    return {text(one.get("name")): text(one.get("value")) for one in env if one.get("name") in AGENT_SETTINGS}
 
 
 def parse_node(body: Mapping[str, Any]) -> NodeFacts:

@@ -28,11 +28,8 @@ def check_flags(pods: Iterable[PodFacts]) -> list[ClusterCheck]:
 
 
 def _component(pod: PodFacts) -> tuple[str, str]:
-    """Kind and name of what has to be changed. A ReplicaSet is named after its Deployment."""
-    kind, name = pod.owner
-    if kind == "ReplicaSet":
-        return "Deployment", name.rpartition("-")[0]
-    return (kind, name) if kind == "DaemonSet" else ("Node", pod.name)
+    """Kind and name of what has to be changed."""
+    return pod.owner if pod.owner[0] in {"DaemonSet", "Deployment"} else ("Node", pod.name)
 
 
 def _of_component(component: tuple[str, str], pod: PodFacts) -> ClusterCheck:

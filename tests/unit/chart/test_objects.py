@@ -96,11 +96,14 @@ def test_who_uses_the_command_line_reads_and_nothing_else_and_pausing_and_asking
         ("discovery.k8s.io", "endpointslices"): ["get", "list"],
         ("", "configmaps"): ["get"],
         ("apiextensions.k8s.io", "customresourcedefinitions"): ["get"],
+        ("networking.k8s.io", "networkpolicies"): ["get", "list"],
+        ("crd.projectcalico.org", "felixconfigurations"): ["get"],
+        ("karpenter.sh", "nodepools"): ["get", "list"],
     }
     (settings,) = [
         rule for rule in of_kind("ClusterRole", name="azure-cni-cli")["rules"] if rule["resources"] == ["configmaps"]
     ]
-    assert settings["resourceNames"] == ["kube-proxy"]
+    assert settings["resourceNames"] == ["kube-proxy", "cilium-config", "multus-daemon-config"]
     role = of_kind("Role", name="azure-cni-introspection")
     assert role["metadata"]["namespace"] == "kube-system"
     assert rights(role) == {("", "pods/exec"): ["get", "create"], ("", "pods/log"): ["get"]}

@@ -3,6 +3,7 @@
 `PYTHONPATH=operator:tests:e2e .venv/bin/python -m unit.commands.reference_table` rewrites it.
 """
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -13,6 +14,12 @@ from unit.chart.helm import REPOSITORY
 PAGE = REPOSITORY / "docs" / "command-line.md"
 HEAD = "| command | flag | |\n|---|---|---|\n"
 END = "\n## What the answers mean"
+
+
+def sections(path: str) -> set[str]:
+    """The headings of a page of the documentation, as links to them have them."""
+    heads = re.findall(r"^#+ (.+)$", (REPOSITORY / path).read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 def table() -> str:

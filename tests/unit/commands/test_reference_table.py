@@ -1,17 +1,23 @@
 """docs/command-line.md says what the commands are, and what their codes mean."""
 
 import re
+from dataclasses import replace
 
 from azure_cni import __version__
 from azure_cni.commands.output import ExitCode
 from azure_cni.diagnose.checks import check_before
 from azure_cni.diagnose.component_settings import KubeProxyFacts
 from azure_cni.diagnose.definition_checks import FIELDS, check_definitions
-from azure_cni.diagnose.evidence import ClusterEvidence
+from azure_cni.diagnose.evidence import ClusterEvidence, PodFacts
+from azure_cni.diagnose.neighbour_checks import check_neighbours
+from azure_cni.diagnose.neighbours import EXTRA_PLUGINS, LINK_NAMES, Neighbour, Program
 from azure_cni.diagnose.object_parsing import parse_process
 from azure_cni.diagnose.pool_checks import check_ledgers, check_room
 from unit.commands.reference_table import END, HEAD, PAGE, table
 from unit.diagnose.clusters import process
+
+BESIDE = {LINK_NAMES: "calico", EXTRA_PLUGINS: '[{"type":"cilium-cni"}]'}
+"""Settings of agents by which Calico and Cilium are there for azure-cni's pods."""
 
 
 def test_the_table_of_commands_is_that_of_the_code():
@@ -33,10 +39,19 @@ def test_every_code_of_status_that_is_no_reason_is_there():
 
 def test_every_code_of_check_is_there_and_no_other():
     section = PAGE.read_text().partition("**`check`**")[2].partition("**`why`**")[0]
+    pods = [PodFacts("kube-system", one, one, neighbour=Neighbour(one, "kube-system", one)) for one in Program]
     nothing = ClusterEvidence(
-        kube_proxy=KubeProxyFacts(), definitions=FIELDS, agents=(parse_process(process("agent")),)
+        kube_proxy=KubeProxyFacts(),
+        definitions=FIELDS,
+        agents=(replace(parse_process(process("agent")), settings=BESIDE),),
+        pods=(*pods, PodFacts("shop", "web", "web", limited=True)),
     )
-    after = (*check_definitions(nothing, version=__version__), check_room(nothing), check_ledgers(nothing, now_s=0.0))
+    after = (
+        *check_definitions(nothing, version=__version__),
+        check_room(nothing),
+        check_ledgers(nothing, now_s=0.0),
+        *check_neighbours(nothing),
+    )
     found = (*check_before(nothing), *after)
-    codes = [one.code for one in found]
+    codes = [*dict.fromkeys(one.code for one in found)]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == codes

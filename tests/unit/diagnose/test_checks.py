@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from azure_cni.diagnose.pool_checks import check_ledgers
 from azure_cni.model.text import seconds_of
 from fakes.cluster_access import FakeClusterAccess
 from unit.chart.crds import POOLS, QUOTAS
-from unit.chart.helm import REPOSITORY
+from unit.commands.reference_table import sections
 from unit.diagnose.clusters import NOW_S, THEN, cluster, condition, node, pod, pool, process
 
 READY = {"type": "Ready", "status": "True"}
@@ -146,8 +145,7 @@ def test_ledgers_are_not_known_to_be_well_where_nobody_could_look(path: str):
 def test_every_check_leads_to_a_section():
     for one in [*checks(cluster()), ledgers(cluster())]:
         path, _, section = one.page.partition("#")
-        heads = re.findall(r"^#+ (.+)$", (REPOSITORY / path).read_text(), re.MULTILINE)
-        assert section in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+        assert section in sections(path)
 
 
 def definitions(access: FakeClusterAccess) -> list[ClusterCheck]:

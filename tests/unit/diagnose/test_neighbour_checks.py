@@ -1,0 +1,410 @@
+"""What runs beside azure-cni is set for it, or `check` names what is missing, with the command that sets it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from azure_cni.commands import neighbour_reads, reads
+from azure_cni.diagnose import neighbour_checks, policy_checks
+from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
+from azure_cni.diagnose.checks import check_before
+from azure_cni.diagnose.neighbour_checks import check_neighbours
+from azure_cni.diagnose.neighbours import engine_fault
+from fakes.cluster_access import FakeClusterAccess
+from unit.commands.reference_table import sections
+from unit.diagnose.clusters import cluster, node, pod, pool, process
+
+TAINT = "azure-cni.io/no-free-addresses"
+FELIX = neighbour_reads.FELIX.rpartition("/")[0]
+CONFIGMAPS = "/api/v1/configmaps"
+ENGINE_ARGS = ["/bin/netpol", "--fail-open=false"]
+BEGUN = 'I1130 05:52:33.1 1 controller.go:595] "Syncing nftables rules" logger="nftables-sync"\n'
+ENDED = BEGUN.replace("\n", ' elapsed="1ms"\n')
+REFUSED = (
+    'I1130 05:52:33.2 1 controller.go:860] "syncing nftables rules" logger="nftables-sync" '
+    'error="netlink receive: no such file or directory"\n'
+)
+GIVEN_UP = 'E1130 05:52:33.3 1 cmd.go:86] "Unhandled Error" err="dataplane controller failed: protocol not supported"\n'
+
+
+def daemon(  # of a pod
+    app: str, *args: str, command: list[str] | None = None, env: list[dict[str, Any]] | None = None, host: bool = True,
+    kind: str = "DaemonSet", owner: str = "", image: str = "", **changes: Any,
+) -> dict[str, Any]:  # fmt: skip
+    body = pod(f"{app}-x", ip="10.240.0.4", phase="Running", host=host)
+    body["metadata"] |= {
+        "namespace": "kube-system",
+        "labels": {"k8s-app": app},
+        "ownerReferences": [{"kind": kind, "name": owner or app, "controller": True}],
+    }
+    container = {"name": app, "image": image, "args": list(args), "env": env or []}
+    body["spec"] |= {
+        "containers": [container | ({"command": command} if command else {})],
+        "priorityClassName": "system-node-critical",
+    } | changes
+    body["status"]["conditions"].append({"type": "Ready", "status": "True"})
+    return body
+
+
+def agents(**settings: str) -> list[dict[str, Any]]:
+    own = process("agent")
+    env = [{"name": f"AZURE_CNI_{name}", "value": value} for name, value in settings.items()]
+    own["spec"]["containers"] = [{"name": "agent", "env": env}]
+    return [own, process("controller")]
+
+
+def policy(name: str) -> dict[str, Any]:
+    return {"metadata": {"namespace": "shop", "name": name}}
+
+
+def with_objects(access: FakeClusterAccess, **objects: list[dict[str, Any]]) -> FakeClusterAccess:
+    paths = {"policies": neighbour_reads.POLICIES, "felix": FELIX, "nodepools": neighbour_reads.NODE_POOLS}
+    for name, bodies in objects.items():
+        access.objects[paths.get(name, CONFIGMAPS)] = bodies
+    return access
+
+
+def configmap(name: str, **data: str) -> dict[str, Any]:
+    return {"metadata": {"namespace": "kube-system", "name": name}, "data": data}
+
+
+def checks(access: FakeClusterAccess) -> list[ClusterCheck]:
+    return check_neighbours(neighbour_reads.with_neighbours(access, reads.read_cluster(access)))
+
+
+def wrong(access: FakeClusterAccess) -> list[ClusterCheck]:
+    return [one for one in checks(access) if one.result is not CheckResult.GOOD]
+
+
+def named(access: FakeClusterAccess) -> list[str]:
+    """The codes that are not good."""
+    return [one.code for one in wrong(access)]
+
+
+def others(access: FakeClusterAccess) -> list[str]:
+    found = check_before(neighbour_reads.with_neighbours(access, reads.read_cluster(access)))
+    return [one.message for one in found if one.code == "OtherNetwork" and one.result is not CheckResult.GOOD]
+
+
+def test_where_nothing_runs_beside_it_only_policies_are_looked_for():
+    (one,) = checks(cluster(pod()))
+    assert (one.code, one.result) == ("PoliciesNotEnforced", CheckResult.GOOD)
+
+
+@pytest.mark.parametrize(
+    ("app", "host", "enforced"),
+    [
+        ("kube-network-policies", True, True),
+        ("calico-node", True, True),
+        ("cilium", True, True),
+        ("kube-router", True, True),
+        ("calico-node", False, False),  # a tenant's pod may have any label
+        ("flannel", True, False),
+    ],
+)
+def test_policies_without_an_engine_are_found(app: str, *, host: bool, enforced: bool):
+    access = with_objects(cluster(daemon(app, host=host)), policies=[policy("web"), policy("db")])
+    access.logs["kube-network-policies-x"] = ""
+    found = [one for one in wrong(access) if one.code == "PoliciesNotEnforced"]
+    assert found == [] if enforced else [one.result for one in found] == [CheckResult.WARNING]
+    if not enforced:
+        assert found[0].message.endswith("shop/web, shop/db")
+        assert found[0].command.endswith("-n kube-system --reset-then-reuse-values --set networkPolicy.enabled=true")
+
+
+def test_policies_that_nobody_may_list_are_not_known_to_be_enforced():
+    access = with_objects(cluster(), policies=[])
+    access.denied.add(neighbour_reads.POLICIES)
+    (one,) = wrong(access)
+    assert (one.code, one.result) == ("PoliciesNotEnforced", CheckResult.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("first", "newest", "fault"),
+    [
+        ("", "", ""),
+        ("", BEGUN + ENDED, ""),
+        ("", BEGUN + REFUSED + ENDED, "netlink receive: no such file or directory"),
+        ("", (BEGUN + REFUSED + ENDED) * 3, "netlink receive: no such file or directory"),
+        ("", BEGUN + REFUSED + ENDED + BEGUN + ENDED, ""),  # it succeeded since
+        ("", REFUSED + ENDED, "netlink receive: no such file or directory"),  # the log was cut before
+        (GIVEN_UP, BEGUN + ENDED, "protocol not supported"),  # it is not tried again
+        (BEGUN + REFUSED + ENDED, BEGUN + ENDED, ""),
+    ],
+)
+def test_an_engine_that_enforces_nothing_is_known_by_its_log(first: str, newest: str, fault: str):
+    assert engine_fault(first, newest) == fault
+
+
+def engines(*, log: str | None = BEGUN + ENDED, **changes: Any) -> FakeClusterAccess:
+    access = cluster(daemon("kube-network-policies", *ENGINE_ARGS, **changes))
+    if log is not None:
+        access.logs["kube-network-policies-x"] = log
+    return access
+
+
+def test_an_engine_whose_rules_the_kernel_refuses_is_ready_and_found_all_the_same():
+    assert named(engines()) == []
+    (one,) = wrong(engines(log=BEGUN + REFUSED + ENDED))
+    assert (one.code, one.result, one.node) == ("PolicyEngine", CheckResult.BAD, "vm1")
+    assert "no policy is enforced on vm1" in one.message
+    assert one.command == "modprobe -a nft_queue nfnetlink_queue"
+
+
+def test_a_log_that_nobody_may_read_is_said_and_makes_no_check_unknown():
+    access = engines(log=None)
+    assert named(access) == []
+    evidence = neighbour_reads.with_neighbours(access, reads.read_cluster(access))
+    assert any("logs of the policy engine could not be read" in words for words in evidence.unread)
+
+
+@pytest.mark.parametrize(("flag", "said"), [("false", "may not pass there"), ("true", "pass unjudged there")])
+def test_an_engine_that_is_away_is_said_with_what_that_means(flag: str, said: str):
+    body = daemon("kube-network-policies", "/bin/netpol", f"--fail-open={flag}")
+    body["status"]["conditions"][-1]["status"] = "False"
+    body["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]
+    access = cluster(body)
+    access.logs["kube-network-policies-x"] = ""
+    (one,) = wrong(access)
+    assert "not ready on vm1 (CrashLoopBackOff)" in one.message
+    assert one.message.endswith(said)
+    assert one.command == "kubectl -n kube-system logs kube-network-policies-x"
+
+
+def test_an_engine_that_may_be_evicted_and_a_node_without_one_are_found():
+    (priority,) = wrong(engines(priorityClassName=""))
+    assert (priority.result, "priorityClassName" in priority.command) == (CheckResult.WARNING, True)
+    access = engines()
+    access.objects[reads.NODES] += [node("vm2"), node("vm3", conditions=[{"type": "Ready", "status": "False"}])]
+    (bare,) = wrong(access)
+    assert bare.message.endswith(": vm2")
+
+
+def test_the_chart_s_own_engine_is_one():
+    body = daemon("x", *ENGINE_ARGS)
+    body["metadata"]["labels"] = {
+        "app.kubernetes.io/name": "azure-cni",
+        "app.kubernetes.io/component": "network-policy",
+    }
+    access = with_objects(cluster(body), policies=[policy("web")])
+    access.logs["x-x"] = BEGUN + REFUSED
+    assert named(access) == ["PolicyEngine"]
+
+
+CALICO_ENV = [
+    {"name": "FELIX_INTERFACEPREFIX", "value": "acni"},
+    {"name": "FELIX_REMOVEEXTERNALROUTES", "value": "false"},
+]
+
+
+def calico(
+    *env: dict[str, Any], felix: dict[str, Any] | None = None, links: str = "calico", **parts: Any
+) -> FakeClusterAccess:
+    body = daemon("calico-node", env=list(env))
+    objects = [] if felix is None else [{"metadata": {"name": "default"}, "spec": felix}]
+    return with_objects(cluster(body, processes=agents(LINK_NAMES=links), **parts), felix=objects)
+
+
+@pytest.mark.parametrize(
+    ("access", "commands"),
+    [
+        (calico(*CALICO_ENV), []),
+        (calico(felix={"interfacePrefix": "cali,acni", "removeExternalRoutes": False}), []),
+        (calico(*CALICO_ENV, links="hash"), ["helm upgrade --set linkNames=calico"]),
+        (
+            calico(CALICO_ENV[0]),
+            ["kubectl -n kube-system set env daemonset/calico-node FELIX_REMOVEEXTERNALROUTES=false"],
+        ),
+        (
+            calico(CALICO_ENV[0], felix={}),
+            ["""kubectl patch felixconfiguration default --type=merge -p '{"spec":{"removeExternalRoutes":false}}'"""],
+        ),
+        (calico(CALICO_ENV[1]), ["kubectl -n kube-system set env daemonset/calico-node FELIX_INTERFACEPREFIX=acni"]),
+        (
+            calico(*CALICO_ENV, pools=[pool(mode="bridge")]),
+            ["""kubectl patch nodeippool vm1 --type=merge -p '{"spec":{"mode":"transparent"}}'"""],
+        ),
+    ],
+    ids=["all set", "by its object", "our names", "routes", "routes by its object", "prefix", "bridge"],
+)
+def test_each_setting_of_calico_that_is_missing_is_named(access: FakeClusterAccess, commands: list[str]):
+    found = wrong(access)
+    assert {one.code for one in found} <= {"CalicoSettings"}
+    chart = "azure-cni charts/azure-cni -n kube-system --reset-then-reuse-values "
+    assert [one.command.replace(chart, "") for one in found] == commands
+    assert others(access) == [], "it is no other network plugin"
+
+
+def test_calico_as_a_network_of_its_own_is_that_and_nothing_else():
+    alone = calico(links="hash")
+    assert named(alone) == []
+    assert "Calico" in others(alone)[0]
+    backend = calico({"name": "CALICO_NETWORKING_BACKEND", "value": "none"}, links="hash")
+    assert set(named(backend)) == {"CalicoSettings"}
+
+
+def test_calico_whose_object_nobody_may_read_is_not_known_to_be_well():
+    access = calico(CALICO_ENV[0])
+    access.denied.add(neighbour_reads.FELIX)
+    assert [(one.code, one.result) for one in wrong(access)] == [("CalicoSettings", CheckResult.UNKNOWN)]
+
+
+CHAINED = {"cni-chaining-mode": "generic-veth"}
+ENTRY = '[{"type":"cilium-cni","chaining-mode":"generic-veth"}]'
+
+
+@pytest.mark.parametrize(
+    ("plugins", "data", "words"),
+    [
+        (ENTRY, CHAINED, []),
+        ("[]", CHAINED, ["called for no pod"]),
+        (ENTRY, {"cni-chaining-mode": "none"}, ["cni-chaining-mode none"]),
+        (ENTRY, CHAINED | {"write-cni-conf-when-ready": "/host/etc/cni/net.d/05-cilium.conflist"}, ["05-cilium"]),
+    ],
+)
+def test_each_setting_of_chained_cilium_that_is_missing_is_named(plugins: str, data: dict[str, str], words: list[str]):
+    access = with_objects(
+        cluster(daemon("cilium"), processes=agents(EXTRA_PLUGINS=plugins)),
+        configmaps=[configmap("cilium-config", **data)],
+    )
+    found = wrong(access)
+    assert len(found) == len(words)
+    for one, said in zip(found, words, strict=True):
+        assert (one.code, one.result) == ("CiliumSettings", CheckResult.BAD)
+        assert said in one.message
+        assert one.command
+    assert others(access) == []
+
+
+def test_cilium_s_entry_is_added_to_those_that_are_there():
+    other = {"type": "tuning", "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}}
+    access = with_objects(
+        cluster(daemon("cilium"), processes=agents(EXTRA_PLUGINS=json.dumps([other]))),
+        configmaps=[configmap("cilium-config", **CHAINED)],
+    )
+    (one,) = wrong(access)
+    value = one.command.partition("--set-json 'cni.extraPlugins=")[2].removesuffix("'")
+    assert json.loads(value) == [other, *json.loads(ENTRY)]
+
+
+def test_cilium_as_a_network_of_its_own_and_kube_router_s_firewall_alone():
+    access = with_objects(cluster(daemon("cilium")), configmaps=[configmap("cilium-config")])
+    assert (named(access), len(others(access))) == ([], 1)
+    assert others(cluster(daemon("kube-router", "--run-router=false", "--run-firewall=true"))) == []
+    assert len(others(cluster(daemon("kube-router", "--run-router=true")))) == 1
+
+
+def limited(**settings: str) -> FakeClusterAccess:
+    body = pod(ip="10.240.0.36", phase="Running")
+    body["metadata"]["annotations"] = {"kubernetes.io/egress-bandwidth": "50M"}
+    return cluster(body, processes=agents(**settings))
+
+
+def test_limits_of_traffic_that_nothing_obeys_are_named():
+    assert named(limited(CHAIN_BANDWIDTH="true")) == []
+    (one,) = wrong(limited(CHAIN_BANDWIDTH="false"))
+    assert (one.code, one.result) == ("LimitsIgnored", CheckResult.WARNING)
+    assert one.message.endswith(": default/web")
+    assert one.command.endswith("--set cni.chainBandwidth=true")
+
+
+AUTO = "--multus-conf-file=auto"
+
+
+@pytest.mark.parametrize(
+    ("args", "data", "command"),
+    [
+        ([AUTO, "--multus-master-cni-file-name=10-azure-cni.conflist"], None, None),
+        (["--multus-conf-file=/tmp/70-multus.conf"], None, None),
+        ([AUTO], None, "--multus-master-cni-file-name=10-azure-cni.conflist"),
+        ([AUTO, "--multus-master-cni-file-name", "05-other.conflist"], None, "edit daemonset multus"),
+        ([], {"multusConfigFile": "auto", "multusMasterCNI": "10-azure-cni.conflist"}, None),
+        ([], {"multusConfigFile": "auto", "clusterNetwork": "/host/etc/cni/net.d/10-azure-cni.conflist"}, None),
+        ([], {"multusConfigFile": "auto"}, "edit configmap multus-daemon-config"),
+        ([], {"multusConfigFile": "/etc/multus.conf"}, None),
+    ],
+)
+def test_multus_that_does_not_delegate_to_azure_cni_is_named(
+    args: list[str], data: dict[str, str] | None, command: str | None
+):
+    settings = {} if data is None else {"daemon-config.json": json.dumps(data)}
+    access = with_objects(cluster(daemon("multus", *args)), configmaps=[configmap("multus-daemon-config", **settings)])
+    found = wrong(access)
+    assert [one.code for one in found] == ([] if command is None else ["MultusSettings"])
+    assert all(command is not None and command in one.command for one in found)
+
+
+def autoscaler(*args: str, **changes: Any) -> FakeClusterAccess:
+    words = ["./cluster-autoscaler", "--cloud-provider=azure", *args]
+    body = daemon("cluster-autoscaler", host=False, kind="ReplicaSet", owner="ca-5d4f8c7b9", **changes)
+    body["spec"]["containers"] = [{"name": "sidecar"}, body["spec"]["containers"][0]]
+    if "command" not in changes:
+        body["spec"]["containers"][1] = {
+            "name": "cluster-autoscaler",
+            "image": changes.get("image", ""),
+            "command": words,
+        }
+    return cluster(body)
+
+
+def test_an_autoscaler_that_does_not_know_the_taint_is_named_with_the_flag_that_is_missing():
+    assert named(autoscaler(f"--status-taint={TAINT}")) == []
+    assert named(autoscaler("--status-taint", TAINT)) == []
+    (one,) = wrong(autoscaler("--status-taint=example.com/other"))
+    assert (one.code, one.result) == ("AutoscalerSettings", CheckResult.WARNING)
+    start, _, patch = one.command.partition(" -p ")
+    assert start == "kubectl -n kube-system patch deployment ca --type=json"
+    assert json.loads(patch.strip("'")) == [
+        {"op": "add", "path": "/spec/template/spec/containers/1/command/-", "value": f"--status-taint={TAINT}"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"args": [f"--startup-taint={TAINT}", f"--status-taint={TAINT}"]}, "as --status-taint instead"),
+        ({"args": [f"--ignore-taint={TAINT}"]}, "as --status-taint instead"),
+        ({"image": "registry.k8s.io/autoscaling/cluster-autoscaler:v1.28.7"}, "upgrade it to 1.29"),
+        ({"command": ["sh", "-c", "./cluster-autoscaler --v=4"]}, f"add --status-taint={TAINT}"),
+    ],
+)
+def test_an_autoscaler_that_a_person_has_to_change(changes: dict[str, Any], said: str):
+    (one,) = wrong(autoscaler(*changes.pop("args", ()), **changes))
+    assert said in one.do
+    assert one.command == "kubectl -n kube-system edit deployment ca"
+
+
+def nodepool(**lists: list[str]) -> dict[str, Any]:
+    spec = {key: [{"key": one, "effect": "NoSchedule"} for one in keys] for key, keys in lists.items()}
+    return {"metadata": {"name": "default"}, "spec": {"template": {"spec": spec}}}
+
+
+def test_karpenter_that_starts_nodes_with_the_taint_is_named():
+    karpenter = daemon("karpenter", host=False, kind="ReplicaSet")
+    other = with_objects(cluster(karpenter), nodepools=[nodepool(startupTaints=["example.com/x"])])
+    assert named(other) == []
+    (one,) = wrong(with_objects(cluster(karpenter), nodepools=[nodepool(startupTaints=["x", TAINT, TAINT])]))
+    assert (one.code, one.result) == ("KarpenterSettings", CheckResult.WARNING)
+    steps = json.loads(one.command.partition(" -p ")[2].strip("'"))
+    assert [step["path"].rpartition("/")[2] for step in steps] == ["2", "1"], "from behind, or places change"
+    hidden = with_objects(cluster(karpenter), nodepools=[])
+    hidden.denied.add(neighbour_reads.NODE_POOLS)
+    assert [one.result for one in wrong(hidden)] == [CheckResult.UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    "page", [*(getattr(policy_checks, name) for name in dir(policy_checks) if name.endswith("PAGE")),
+             *(getattr(neighbour_checks, name) for name in dir(neighbour_checks) if name.endswith("PAGE"))],
+)  # fmt: skip
+def test_every_check_leads_to_a_section(page: str):
+    path, _, section = page.partition("#")
+    assert section in sections(path)
+
+
+def test_of_what_does_not_run_nothing_is_read():
+    access = with_objects(cluster(), policies=[])
+    access.denied |= {neighbour_reads.FELIX, neighbour_reads.NODE_POOLS}
+    assert neighbour_reads.with_neighbours(access, reads.read_cluster(access)).unread == ()
