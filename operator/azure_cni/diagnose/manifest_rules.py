@@ -61,8 +61,7 @@ def _of_resource(
         return
     if not text(metadata_of(document).get("name")):
         yield ("metadata",), "it needs a name"
-    defined = mappings(spec_of(definitions.get(kind, {})).get("versions"))
-    versions = {text(one.get("name")): one for one in defined if one.get("served") is not False}
+    versions = _versions(kind, definitions)
     if versions and version not in versions:
         yield ("apiVersion",), f'{kind} has no version "{legible(version)}": there is {", ".join(versions)}'
     elif versions:
@@ -71,6 +70,18 @@ def _of_resource(
         yield from found
         if not found and kind == node_ip_pool.KIND:
             yield from _of_pool_spec(document)
+
+
+def unserved_version(document: Mapping[str, Any], definitions: Mapping[str, Mapping[str, Any]]) -> str:
+    """The version, where the object's definition has it and does not have the API server serve it; else ""."""
+    version = text(document.get("apiVersion")).removeprefix(OURS)
+    defined = _versions(text(document.get("kind")), definitions).get(version, {}) if is_ours(document) else {}
+    return version if defined.get("served") is False else ""
+
+
+def _versions(kind: str, definitions: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Those that the definition of the kind knows, served or not: all have a schema."""
+    return {text(one.get("name")): one for one in mappings(spec_of(definitions.get(kind, {})).get("versions"))}
 
 
 def _of_pool_spec(document: Mapping[str, Any]) -> Iterator[Fault]:
