@@ -9,6 +9,7 @@ from typing import Any
 
 from fakeazure import natgateways
 from fakeazure.apiversions import ApiVersions
+from fakeazure.armgroups import Groups
 from fakeazure.attestation import Attester
 from fakeazure.clock import Clock
 from fakeazure.effective import EffectiveNetwork
@@ -66,6 +67,7 @@ class FakeAzure(Subscription):
         self.scale_sets: dict[str, str] = {}
         """Orchestration modes by ID in lower case, "" for a set that says none."""
         self.uniform = UniformSets(self)
+        self.groups = Groups()
         self.rule_hits: Callable[[], Mapping[tuple[str, str, str], int]] = dict
         """How many packets each security rule judged, by (group, direction, rule): what the fabric counts, if any."""
         self.healthy_members: Callable[[], Collection[tuple[str, IPv4Address]]] = frozenset

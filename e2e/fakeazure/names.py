@@ -7,6 +7,9 @@ with and are compared without regard to case, as Azure Resource Manager does.
 import random
 import uuid
 from dataclasses import dataclass
+from typing import Final
+
+RESOURCES: Final = "Microsoft.Resources"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,10 @@ class ResourceId:
 
 
 def parse_path(path: str) -> ResourceId | None:
-    """The resource that a URL path or an id names; None when it is of no known form."""
+    """The resource that a URL path or an id names; None when it is of no known form.
+
+    A group, and a provider of the subscription, are resources of Microsoft.Resources, in no group.
+    """
     parts = [part for part in path.split("/") if part]
     if len(parts) < 2 or parts[0].lower() != "subscriptions":
         return None
@@ -57,7 +63,9 @@ def parse_path(path: str) -> ResourceId | None:
     if len(rest) >= 2 and rest[0].lower() == "resourcegroups":
         group, rest = rest[1], rest[2:]
     if not rest:
-        return ResourceId(subscription, group, "", (), ())
+        return ResourceId(subscription, "", RESOURCES, ("resourceGroups",), (group,)) if group else None
+    if len(rest) == 2 and rest[0].lower() == "providers" and not group:
+        return ResourceId(subscription, "", RESOURCES, ("providers",), (rest[1],))
     if len(rest) < 3 or rest[0].lower() != "providers":
         return None
     return ResourceId(subscription, group, rest[1], tuple(rest[2::2]), tuple(rest[3::2]))

@@ -1,0 +1,100 @@
+"""The questions for which a running VM, an instance of a scale set, or a cluster is needed, as in `questions`."""
+
+from typing import Final
+
+from onazure.questions import Question
+
+MACHINE: Final = (
+    Question(
+        "write-time",
+        "How long does a write of a running VM's NIC take, for 1, 16 and 250 addresses?",
+        "5 to 60 s; a node waits for it as long as Azure says that it is under way",
+        {"longer": "`minFree` has to cover what comes in that time: docs/sizing.md has to say so."},
+        'time az network nic ip-config create -g "$GROUP" --nic-name vm-nic -n one',
+    ),
+    Question(
+        "write-in-write",
+        "What becomes of two writes of a running VM's NIC at once?",
+        "the second is refused with 429 or 409 (`RetryableError`, `AnotherOperationInProgress`), or it is accepted and "
+        "the first ends `Canceled`: all three are handled",
+        {"another code": "`azure/error_bodies.py` has to know the code: until then the pause is that of a refusal."},
+        'az network nic update -g "$GROUP" -n vm-nic --set tags.a=1 --no-wait; '
+        'az network nic update -g "$GROUP" -n vm-nic --set tags.b=1',
+    ),
+    Question(
+        "metadata-lag",
+        "How long after a write does the VM's metadata service show an address?",
+        "within 20 s after the operation has succeeded",
+        {
+            "later": "The 20 seconds for which the metadata service is not believed about a new address are too few; "
+            "with `nicWriter: none` pods wait that long.",
+        },
+        'curl -sH Metadata:true "http://169.254.169.254/metadata/instance/network?api-version=2021-10-01"',
+    ),
+    Question(
+        "metadata-block",
+        "Does the metadata service show a block of 16 addresses, and how?",
+        "as one address in CIDR form",
+        {
+            "another form": "`azure/instance_document.py` has to read it; until then such a block is not seen.",
+            "not at all": "The node reads its NIC from Resource Manager more often than it would have to.",
+        },
+        'curl -sH Metadata:true "http://169.254.169.254/metadata/instance/network?api-version=2021-10-01"',
+    ),
+    Question(
+        "attested",
+        "Does a VM's attested document have the nonce, and who signs it?",
+        "it has; metadata.azure.com or below, under an authority that `azure.attestation` trusts",
+        {
+            "another signer": "Nodes stay `NotAttested`: `azure/attestation.py` has to know the name, or "
+            "`azure.attestation.caBundle` has to have the authority.",
+            "without the nonce": "Attestation proves nothing about a node: `providerID` is what is left.",
+        },
+        "curl -sH Metadata:true "
+        '"http://169.254.169.254/metadata/attested/document?api-version=2021-02-01&nonce=1234567890"',
+    ),
+    Question(
+        "instance-etag",
+        "Does the etag of a Uniform scale set's instance change with each write of its network?",
+        "yes",
+        {"stays": "Two writers of an instance can undo each other's change; a node must be its only one."},
+        'az rest --method get --url "$INSTANCE?api-version=2025-04-01" --query etag',
+    ),
+    Question(
+        "instance-nic-version",
+        "Can an instance's NIC be read under API version 2025-05-01?",
+        "yes; else the newest that Azure lists is used, down to 2018-10-01",
+        {"older than 2023-11-01": "Blocks of instances cannot be seen: they are not used there anyway."},
+        'az rest --method get --url "$INSTANCE/networkInterfaces/$NIC?api-version=2025-05-01" --query name',
+    ),
+    Question(
+        "instance-lag",
+        "How long does an instance's NIC show what was before, once a write of the instance has succeeded?",
+        "not at all, or for seconds: the node reads the NIC until it shows what was written",
+        {"minutes": "New pods on such nodes wait as long: docs/install.md has to say so."},
+        'az rest --method get --url "$INSTANCE/networkInterfaces/$NIC?api-version=2025-05-01" '
+        '--query "length(properties.ipConfigurations)"',
+    ),
+    Question(
+        "instance-shrink",
+        "Do addresses leave an instance's NIC when the instance is written without them?",
+        "no (cilium issue 46073): `scaleSets.shrink` is off",
+        {"they leave": "`scaleSets.shrink` can be on by default."},
+        'az rest --method put --url "$INSTANCE?api-version=2025-04-01" --body @without.json',
+    ),
+    Question(
+        "packets",
+        "Do pods reach each other, their nodes, Services and the internet, and are spoofed packets dropped?",
+        "yes",
+        {"something fails": "The line that fails says what; `azure-cni trace` says which hop decides."},
+        "azure-cni test --outbound https://ifconfig.me/ip",
+    ),
+    Question(
+        "pod-subnet",
+        "Do pods with a subnet of their own work on a VM with accelerated networking, whose interfaces come in pairs "
+        "with one MAC address?",
+        "yes: the interface without a master is taken",
+        {"something fails": "An issue needs `ip -d link` of the node and the agent's log."},
+        "azure-cni test --node NODE",
+    ),
+)
