@@ -24,6 +24,8 @@ class Change:
     cause: str
     allocated_before: int
     allocated_after: int
+    addresses_before: int
+    addresses_after: int
     effective_before: int
     effective_after: int
     appeared: tuple[str, ...]

@@ -16,7 +16,7 @@ from fakeazure.lbmembers import has_child
 from fakeazure.names import parent
 from fakeazure.nicrules import ADDRESSES_PER_VNET
 from fakeazure.records import IpConfig, Nic, Vm, VNet
-from fakeazure.subnets import Subnet
+from fakeazure.subnets import Subnet, addresses_of
 
 Listener = Callable[[EffectiveNetwork], None]
 
@@ -224,9 +224,16 @@ class Network:
                 cause=cause,
                 allocated_before=len(held[0]),
                 allocated_after=len(held[1]),
+                addresses_before=_count(held[0]),
+                addresses_after=_count(held[1]),
                 effective_before=len(works[0]),
                 effective_after=len(works[1]),
                 appeared=tuple(address.address for address in works[1] if address.address not in old),
                 vanished=tuple(address.address for address in works[0] if address.address not in new),
             )
         )
+
+
+def _count(held: Iterable[str]) -> int:
+    """Addresses, of a block each one."""
+    return sum(len(addresses_of(text)) for text in held)

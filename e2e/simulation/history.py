@@ -158,9 +158,9 @@ class History:
             change = json.loads(line)
             at_s = change["at"] - self.pace.origin_utc_s
             label = _label(change["nic_id"])
-            if change["allocated_before"] != change["allocated_after"]:
+            if change["addresses_before"] != change["addresses_after"]:
                 self.last_change_s = at_s
-                self.judge.nic_changed(at_s, label, max(0, change["allocated_after"] - 1))
+                self.judge.nic_changed(at_s, label, max(0, change["addresses_after"] - 1))
         self.changes += len(lines)
         async with azure.get(f"http://azure/writes?since={self.writes}") as response:
             for write in (written := await response.json()):

@@ -8,7 +8,6 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, Self
 
@@ -31,7 +30,7 @@ from azure_cni.kube.client import KubeClient, KubeEndpoint
 from azure_cni.kube.events import KubeEvents
 from azure_cni.kube.nodes import KubeNode
 from azure_cni.kube.pools import KubePools
-from azure_cni.model.nic import Adopt
+from azure_cni.model.nic import BLOCK_LENGTH, Adopt
 from azure_cni.node.assembly import Node
 from azure_cni.node.node_settings import NodePorts, NodeSettings
 from azure_cni.node.pool.reservation_request import ControllerGrants
@@ -40,11 +39,19 @@ from simulation.datapath import FakeDatapath
 from simulation.pace import NodeClock
 from simulation.plan import AzureFacts, Machine, Run, machine_of
 
-EXACT = Policy(min_free=0, max_free=24, batch=1)
-"""A pool as large as its pods need, so that one write of the NIC is enough for a node; or with spare addresses."""
+MAX_FREE = 24
 CLOUD = "AzurePublicCloud"
 KUBELET_S = 60.0
 """How often what waits is tried again, if nothing happens before."""
+
+
+def pool_policy(*, spare: int, step: int) -> Policy:
+    """A pool as large as its pods need, or larger by spare addresses, so that one write of the NIC is enough for a
+    node; of blocks, when `step` is one's size.
+    """
+    return Policy(
+        min_free=spare, max_free=max(MAX_FREE, spare + step), batch=step, blocks=BLOCK_LENGTH if step > 1 else 0
+    )
 
 
 class Unmeasured:
@@ -133,7 +140,8 @@ class SimulationNode:
         )
         self._memory = Memory()
         ports = _ports(self._kube, arm, clock, self._memory, name=name, machine=machine)
-        self._node = Node(ports, NodeSettings(defaults=replace(EXACT, min_free=run.scenario.spare)))
+        shape, _ = run.scenario.shape_of(name)
+        self._node = Node(ports, NodeSettings(defaults=pool_policy(spare=run.scenario.spare, step=shape.step)))
 
     async def run(self, *, after_s: float) -> None:
         """Come up after that time, and go on until cancelled."""

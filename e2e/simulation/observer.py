@@ -1,9 +1,9 @@
 """The judge of a run: given every change of a NIC and of every version of the ledger, it finds the first wrong one.
 
-It shares no code with the product, and knows of it only what Azure and the API server hold. The limits are judged at
-each change alone. That a NIC holds no more than its ledger entry says needs both histories, which reach us by two
-ways, each a little late: an entry counts if it stood at any time within `grace_s` of the NIC's change, and a lowered
-entry is wrong if the NIC held more all that time.
+It shares no code with the product, and knows of it only what Azure and the API server hold. It counts addresses: a
+block has sixteen, whatever it counts as for Azure. The limits are judged at each change alone. That a NIC holds no more
+than its ledger entry says needs both histories, which reach us by two ways, each a little late: an entry counts if it
+stood at any time within `grace_s` of the NIC's change, and a lowered entry is wrong if the NIC held more all that time.
 
 Writes are counted as Azure gets them, refused ones too. Each must have been granted: as many answers to requests for
 a write must have stood in the node's pool by then. And they must fit the budget of all nodes together.

@@ -58,7 +58,9 @@ class Scenario:
 
     mix: str = field(
         default="vm",
-        metadata=_help("what the nodes are, by turns, with commas between: vm, uniform (instances of a scale set)"),
+        metadata=_help(
+            "what the nodes are, by turns, with commas between: vm, uniform (instances of a scale set), blocks"
+        ),
     )
 
     def shape_of(self, name: str) -> tuple[Shape, int]:
@@ -117,12 +119,25 @@ class Scenario:
     @property
     def wanted(self) -> int:
         """Addresses that are on NICs in the end, when nothing goes wrong."""
-        return min(self.limit, self.room, sum(min(self.demand_of(index), PER_NIC) for index in range(self.honest)))
+        return min(self.limit, self.room, sum(map(self.on_nic_of, range(self.honest))))
+
+    def on_nic_of(self, index: int) -> int:
+        """What the NIC of the honest node of that index has for pods when nothing is short: whole blocks, if any."""
+        step = self.step_of(index)
+        return min(-(-self.demand_of(index) // step) * step, PER_NIC // step * step)
+
+    def step_of(self, index: int) -> int:
+        """How many addresses the node of that index gets at once, at least."""
+        shapes = mixed(self.mix)
+        return shapes[index % len(shapes)].step
 
 
 PRESETS = {
     "ci": Scenario("ci", nodes=40, demand=1250, limit=1000, writes_per_minute=30, speed=20.0),
-    "mixed": Scenario("mixed", nodes=20, demand=500, limit=400, writes_per_minute=30, speed=20.0, mix="vm,uniform"),
+    "mixed": Scenario(
+        "mixed", nodes=21, demand=525, limit=420, writes_per_minute=30, speed=20.0, mix="vm,uniform,blocks"
+    ),
+    "far": Scenario("far", nodes=5000, demand=60_000, limit=60_000, start_s=600.0, node_processes=4, within_s=7200.0),
     "full": Scenario("full", nodes=640, demand=20_000, start_s=60.0, rest_s=1800.0),
     "many": Scenario("many", nodes=2000, demand=16_000, start_s=300.0, rest_s=1800.0),
     "dense": Scenario("dense", nodes=64, demand=16_000, rest_s=1800.0),

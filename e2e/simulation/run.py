@@ -1,7 +1,7 @@
 """One run from its beginning to its end: what is started, what is waited for, what is judged."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,7 +136,8 @@ class Simulation:
 
     def _missing(self, injector: FaultInjector) -> str:
         """What is not yet as it must become; "" when all is."""
-        scenario, judge, short, idle = self._run.scenario, self.history.judge, 0, 0
+        scenario, judge, idle = self._run.scenario, self.history.judge, 0
+        short: list[int] = []
         for index, name in enumerate(scenario.honest_names):
             if name in injector.gone:
                 continue
@@ -145,26 +146,15 @@ class Simulation:
                 return f"{name} is not settled: {pool}"
             if pool.allocated != judge.held_by(scenario.nic_of(name)):
                 return f"{name} says it has {pool.allocated}, Azure says otherwise"
-            idle += pool.allocated - pool.assigned
+            step = scenario.step_of(index)
+            idle += (pool.allocated - pool.assigned) // step * step  # what is left of a block cannot be given back
             if pool.allocated < demand:
-                short += 1
+                short.append(step)
                 if not pool.reason:
                     return f"{name} has no reason in its pool why it has {pool.allocated} of {demand}"
             if pool.assigned != min(pool.allocated, demand):
                 return f"{name} has not started all pods that it has addresses for: {pool}"
-        return self._unused(injector, short=short, idle=idle)
-
-    def _unused(self, injector: FaultInjector, *, short: int, idle: int) -> str:
-        """What is left while `short` nodes wait, `idle` addresses of nodes included; "" when nothing is."""
-        scenario, judge = self._run.scenario, self.history.judge
-        if short and idle:
-            return f"{short} nodes wait while others hold {idle} idle addresses"
-        if short and scenario.hungry and judge.granted > judge.on_nics:
-            return (
-                f"{short} nodes wait while {judge.granted - judge.on_nics} addresses are granted and not on a NIC yet"
-            )
-        left = min(scenario.limit - injector.taken - judge.granted, scenario.room - judge.on_nics)
-        return f"{short} nodes wait while {left} addresses are left" if short and left > 0 else ""
+        return unused(scenario, judge, taken=injector.taken, short=short, idle=idle)
 
     async def _report_progress(self) -> None:
         """Again and again how far it is: who looks on must not wonder whether it still works."""
@@ -195,10 +185,27 @@ class Simulation:
         outcome.failure = str(violations[0]) if violations else missing and f"after {outcome.rest_s:.0f} s: {missing}"
 
 
+def unused(scenario: Scenario, judge: Judge, *, taken: int, short: Sequence[int], idle: int) -> str:
+    """What is left while nodes wait that could use it; "" when nothing is.
+
+    `short` has, of each node that waits, how many addresses it needs at once; `idle` are those that nodes could give
+    back, `taken` those that others have.
+    """
+    if not short:
+        return ""
+    waiting, least, coming = len(short), min(short), judge.granted - judge.on_nics
+    if idle >= least:
+        return f"{waiting} nodes wait while others hold {idle} idle addresses"
+    if scenario.hungry and coming > 0:
+        return f"{waiting} nodes wait while {coming} addresses are granted and not on a NIC yet"
+    left = min(scenario.limit - taken - judge.granted, scenario.room - judge.on_nics)
+    return f"{waiting} nodes wait while {left} addresses are left" if left >= least else ""
+
+
 async def _ended(task: "asyncio.Task[None]") -> None:
     task.cancel()
     with suppress(asyncio.CancelledError, Exception):
         await task
 
 
-__all__ = ["RUN_FILE", "Outcome", "Simulation"]
+__all__ = ["RUN_FILE", "Outcome", "Simulation", "unused"]

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from fakeazure.records import Vm
 
 GROUP = "azbox"
+BLOCK = 16
+"""Azure documentation: a NIC may have blocks of no other size, /28."""
 SET = "nodes"
 """The scale set that all instances of a run are in."""
 
@@ -20,6 +22,8 @@ class Shape(Protocol):
 
     replaced: bool
     """Another machine may come under the node's name: the fake's side door makes one."""
+    step: int
+    """How many addresses come with one ipConfiguration, and go with it."""
 
     def make(self, azure: "FakeAzure", node: str, index: int) -> "Vm":
         """A running machine with one NIC."""
@@ -35,9 +39,12 @@ class Shape(Protocol):
 
 
 class PlainVm:
-    """A VM of its own, whose NIC is one, too."""
+    """A VM of its own, whose NIC is one, too; `step` is 16 where its pool consists of blocks."""
 
     replaced = True
+
+    def __init__(self, step: int = 1) -> None:
+        self.step = step
 
     def make(self, azure: "FakeAzure", node: str, index: int) -> "Vm":  # noqa: ARG002  # has no number
         return azure.add_vm(node)
@@ -53,6 +60,7 @@ class UniformInstance:
     """An instance of a Uniform scale set: its NIC changes with its model, and goes with it."""
 
     replaced = False
+    step = 1
 
     def make(self, azure: "FakeAzure", node: str, index: int) -> "Vm":  # noqa: ARG002
         if not azure.uniform.models:
@@ -66,7 +74,7 @@ class UniformInstance:
         return f"{GROUP}/{SET}/{index}/{SET}-nic"
 
 
-SHAPES: dict[str, Shape] = {"vm": PlainVm(), "uniform": UniformInstance()}
+SHAPES: dict[str, Shape] = {"vm": PlainVm(), "uniform": UniformInstance(), "blocks": PlainVm(BLOCK)}
 
 
 def mixed(words: str) -> list[Shape]:

@@ -99,6 +99,27 @@ async def test_each_machine_of_a_mix_is_known_by_the_names_that_azure_and_the_le
     assert all("nodes_1" in one.what for one in found)
 
 
+async def test_a_block_is_sixteen_addresses_and_one_ipconfiguration(tmp_path: Path):
+    """Else 15 of 16 addresses of such nodes would not be judged."""
+    azure, pace = FakeAzure(seed=1), Pace.starting_now(1.0)
+    azure.add_vnet(subnets={"nodes": "10.240.0.0/24"})
+    vm = azure.add_vm("vm1")
+    document = azure.nic(vm.nic)
+    block = {"name": "block", "properties": {"privateIPAddressPrefixLength": 28}}
+    document["properties"]["ipConfigurations"].append(block)
+    azure.nics.write(azure.nics.read(vm.nic_ids[0], document), now=azure.now(), duration_s=0)
+    history = History(pace, Judge(limit=15, grace_s=1.0, writes_per_minute=100))
+    socket = tmp_path / "admin.sock"
+    async with (
+        azure.serve(admin_socket=socket),
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(socket))) as session,
+    ):
+        await history._read_azure(session)
+    assert history.judge.on_nics == 16
+    assert [one.rule for one in history.judge.violations] == ["the VNet's limit"]
+    assert azure.changes[-1].allocated_after == 2
+
+
 def _event(kind: str, name: str, status: dict[str, object]) -> dict[str, object]:
     """As etcd shows a new version of an object."""
     key, value = (base64.b64encode(text.encode()).decode() for text in (

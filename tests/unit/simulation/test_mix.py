@@ -1,0 +1,59 @@
+"""What a mix of shapes wants, and when a run with blocks in it is over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from azure_cni.ipam.sizing import target
+from simulation.node import pool_policy
+from simulation.observer import PER_NIC, Entry, Judge
+from simulation.plan import PRESETS
+from simulation.run import unused
+
+MIX = replace(PRESETS["mixed"], nodes=6, demand=150, limit=1000)
+
+
+def test_nodes_of_blocks_hold_whole_ones():
+    assert [MIX.step_of(index) for index in range(6)] == [1, 1, 16, 1, 1, 16]
+    assert [MIX.on_nic_of(index) for index in range(6)] == [25, 25, 32, 25, 25, 32]
+    assert MIX.wanted == 164
+    crowded = replace(MIX, demand=6 * 250, limit=16_000)
+    assert [crowded.on_nic_of(index) for index in range(3)] == [PER_NIC, PER_NIC, 240]
+    assert replace(MIX, limit=120).wanted == 120
+
+
+@pytest.mark.parametrize("step", [1, 16])
+@pytest.mark.parametrize("spare", [0, 15])
+@pytest.mark.parametrize("pods", [1, 16, 25])
+def test_a_pool_is_as_large_as_its_pods_need_in_one_write(step: int, spare: int, pods: int):
+    policy = pool_policy(spare=spare, step=step)
+    wanted = target(policy, assigned=0, waiting=pods, cooling=0)
+    assert wanted == -(-(pods + spare) // step) * step
+    assert policy.config_size == step
+
+
+@pytest.mark.parametrize(
+    ("granted", "short", "idle", "said"),
+    [
+        (100, [], 20, ""),
+        (100, [1], 0, ""),
+        (99, [1, 16], 0, "2 nodes wait while 1 addresses are left"),
+        (85, [16], 0, ""),
+        (84, [16], 0, "1 nodes wait while 16 addresses are left"),
+        (100, [1], 1, "1 nodes wait while others hold 1 idle addresses"),
+        (100, [16, 16], 15, ""),
+        (100, [16], 16, "1 nodes wait while others hold 16 idle addresses"),
+    ],
+)
+def test_what_a_node_that_waits_could_use_is_not_left(granted: int, short: list[int], idle: int, said: str):
+    judge = Judge(limit=100, grace_s=1.0, writes_per_minute=30)
+    judge.ledger_changed(0.0, {"a": Entry(granted, "g/a")}, limit=100)
+    assert unused(replace(MIX, limit=100), judge, taken=0, short=short, idle=idle) == said
+
+
+def test_what_others_took_is_not_left():
+    judge = Judge(limit=100, grace_s=1.0, writes_per_minute=30)
+    judge.ledger_changed(0.0, {"a": Entry(90, "g/a")}, limit=100)
+    assert unused(replace(MIX, limit=100), judge, taken=10, short=[1], idle=0) == ""
