@@ -10,7 +10,8 @@
 
 It obeys Azure's rules as far as they are documented or recorded. Each module lists what was chosen where Azure's
 behaviour is not known. Left out: IPv6, and writes of other resources than NICs, subnets,
-security groups, route tables, load balancers, public IP addresses, NAT gateways, VNets and resource groups.
+security groups, route tables, load balancers, public IP addresses, NAT gateways, VNets, resource groups
+and virtual machines.
 """
 
 from importlib import import_module

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from fakeazure import armbalancing, armgroups, armroles, armuniform, changelog, errors, faults
+from fakeazure import armbalancing, armgroups, armmachines, armroles, armuniform, changelog, errors, faults
 from fakeazure.armresources import HANDLERS
 from fakeazure.errors import ArmError
 from fakeazure.identity import Principal
@@ -66,6 +66,7 @@ def _routes() -> dict[tuple[str, str], Route]:
     table |= {pattern: Route(name, action, "roles") for pattern, (name, action) in armroles.ROUTES.items()}
     table |= {pattern: Route(*route) for pattern, route in armuniform.ROUTES.items()}
     table |= {pattern: Route(*route) for pattern, route in armgroups.ROUTES.items()}
+    table |= {pattern: Route(name, action, "compute") for pattern, (name, action) in armmachines.ROUTES.items()}
     for kind, children in (("networkSecurityGroups", "securityRules"), ("routeTables", "routes"), (GROUPS, "")):
         table[("GET", f"{NETWORK}/{kind}")] = Route("other.list", f"{NETWORK}/{kind}/read")
         table[("PUT", f"{NETWORK}/{kind}/*")] = Route("other.put", f"{NETWORK}/{kind}/write")
@@ -85,7 +86,12 @@ def _routes() -> dict[tuple[str, str], Route]:
 
 ROUTES = _routes()
 _HANDLERS: dict[str, Callable[["FakeAzure", Call], Answer]] = (
-    HANDLERS | armbalancing.HANDLERS | armgroups.HANDLERS | armroles.HANDLERS | armuniform.HANDLERS
+    HANDLERS
+    | armbalancing.HANDLERS
+    | armgroups.HANDLERS
+    | armmachines.HANDLERS
+    | armroles.HANDLERS
+    | armuniform.HANDLERS
 )
 
 

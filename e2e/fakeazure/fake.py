@@ -10,6 +10,7 @@ from typing import Any
 from fakeazure import natgateways
 from fakeazure.apiversions import ApiVersions
 from fakeazure.armgroups import Groups
+from fakeazure.armmachines import Commands
 from fakeazure.attestation import Attester
 from fakeazure.clock import Clock
 from fakeazure.effective import EffectiveNetwork
@@ -68,6 +69,7 @@ class FakeAzure(Subscription):
         """Orchestration modes by ID in lower case, "" for a set that says none."""
         self.uniform = UniformSets(self)
         self.groups = Groups()
+        self.commands = Commands()
         self.rule_hits: Callable[[], Mapping[tuple[str, str, str], int]] = dict
         """How many packets each security rule judged, by (group, direction, rule): what the fabric counts, if any."""
         self.healthy_members: Callable[[], Collection[tuple[str, IPv4Address]]] = frozenset

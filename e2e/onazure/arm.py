@@ -22,6 +22,9 @@ THROTTLED: Final = frozenset({"TooManyRequests", "SubscriptionRequestsThrottled"
 ATTEMPTS: Final = 5
 REQUEST_S: Final = 120.0
 LONGEST_WAIT_S: Final = 60.0
+POLL_S: Final = 5.0
+"""An operation is asked about that often, though Azure says ten seconds, because it is its time that is looked at. The
+compute provider takes 15 such requests a minute."""
 OPERATION_S: Final = 1800.0
 """How long an operation may take before it counts as unanswered."""
 SHOWN_HEADERS: Final = ("retry-after", "azure-asyncnotification", "x-ms-failure-cause")
@@ -119,13 +122,13 @@ class Arm:
         """Wait until the operation of an accepted write has ended."""
         last = answer
         while self.now() - began < OPERATION_S:
-            url = answer.headers.get("azure-asyncoperation")
+            url = answer.headers.get("azure-asyncoperation") or answer.headers.get("location")
             state = _state(last)
             if state in {"Succeeded", "Failed", "Canceled"} and (last is not answer or not url):
                 return Outcome(
                     ok=state == "Succeeded", answer=_named(last, state), took_s=self.now() - began, accepted=True
                 )
-            self.sleep(_wait(last))
+            self.sleep(min(POLL_S, _wait(last)))
             if url:
                 if not url.lower().startswith(f"{self.login.resource_manager}/".lower()):
                     raise NotAnsweredError("Azure names an operation at another host: the token is not sent there")

@@ -13,17 +13,23 @@ from onazure.errors import OnAzureError
 from onazure.group import Interrupted, removal
 from onazure.lab import Lab
 from onazure.login import Login, run_az
-from onazure.network_answers import ANSWERS
+from onazure.machine import Machine
+from onazure.machine_questions import MACHINE
 from onazure.page import TABLE
-from onazure.questions import AS_TAKEN
-from onazure.questions import NETWORK as QUESTIONS
+from onazure.questions import AS_TAKEN, NETWORK, Question
 from onazure.report import Result, as_json, as_markdown, redactor
+from onazure.run import ask_all
 
 INTERRUPTED: Final = 130
+FREE: Final = "Azure charges nothing for any of these."
+PAID: Final = """\
+Azure charges for the VM ({size}) and its disk of 30 GB for as long as they are there: for the usual size some two
+cents of a US dollar an hour, by the list prices of 2025 (https://azure.microsoft.com/pricing/calculator). For the rest
+it charges nothing."""
 COSTS: Final = """\
 It asks {count} questions in subscription "{name}" ({cloud}), region {location}, within {minutes:.0f} minutes or so.
-It makes one resource group, {group}, with two virtual networks and a dozen network interfaces in it, and nothing
-anywhere else. Azure charges nothing for any of these. In a region in which the subscription has no virtual network
+It makes one resource group, {group}, with two virtual networks and {things} in it, and nothing
+anywhere else. {charge} In a region in which the subscription has no virtual network
 yet, Azure itself adds its Network Watcher (group NetworkWatcherRG), which costs nothing by itself either.
 At the end, also when it is interrupted, it removes the group. If it cannot, for instance because its shell was killed:
   {removal}
@@ -38,18 +44,31 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--location", default="eastus", help="region (default: eastus)")
     group = f"azure-cni-on-azure-{secrets.token_hex(4)}"
     parser.add_argument("--group", default=group, help="name of the resource group, which must not be there yet")
+    parser.add_argument("--vm", action="store_true", help="make a VM, too, and ask what needs one")
+    parser.add_argument(
+        "--size", default="Standard_B1s", help="of the VM; 256 addresses fit any (default: Standard_B1s)"
+    )
     parser.add_argument("--only", default="", help="keys of questions, with commas between")
     parser.add_argument("--report", default="on-azure", help="where the report goes, without .json and .md")
     parser.add_argument("--patience", type=float, default=15.0, help="minutes that one question waits for a change")
+    parser.add_argument("--watch", type=float, default=150.0, help="seconds to watch the metadata service for a change")
+    parser.add_argument("--lead", type=float, default=60.0, help="seconds within which a command has begun on the VM")
     parser.add_argument("--yes", action="store_true", help="do not ask before it starts")
     parser.add_argument(
         "--table", action="store_true", help="print the questions as docs/on-azure.md has them, and end"
     )
     given = parser.parse_args(words)
-    unknown = sorted(set(filter(None, given.only.split(","))) - ANSWERS.keys())
+    known = [one.key for one in _questions(given)]
+    unknown = sorted(set(filter(None, given.only.split(","))) - set(known))
     if unknown:
-        parser.error(f"no question {', '.join(unknown)}; there are {', '.join(ANSWERS)}")
+        vm = "" if given.vm else ", and with --vm " + ", ".join(one.key for one in MACHINE)
+        parser.error(f"no question {', '.join(unknown)}; there are {', '.join(known)}{vm}")
     return given
+
+
+def _questions(given: argparse.Namespace) -> list[Question]:
+    """Those that can be asked with what may be made."""
+    return [*NETWORK, *(MACHINE if given.vm else ())]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -69,10 +88,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from onazure.run import ask_all
-
     login = Login.of(run_az, given.subscription)
-    wanted = [one for one in QUESTIONS if not given.only or one.key in given.only.split(",")]
+    wanted = [one for one in _questions(given) if not given.only or one.key in given.only.split(",")]
     facts = {
         "cloud": login.cloud,
         "region": given.location,
@@ -84,7 +101,9 @@ def _run(given: argparse.Namespace) -> int:
             name=login.subscription_name,
             cloud=login.cloud,
             location=given.location,
-            minutes=5 + given.patience,
+            minutes=5 + given.patience + (20 if given.vm else 0),
+            things="a dozen network interfaces" + (", one VM and its disk" if given.vm else ""),
+            charge=PAID.format(size=given.size) if given.vm else FREE,
             group=given.group,
             removal=removal(given.group, login.subscription),
             report=given.report,
@@ -94,9 +113,11 @@ def _run(given: argparse.Namespace) -> int:
         print("nothing was made")
         return 2
     arm = Arm(login, f"/subscriptions/{login.subscription}/resourceGroups/{given.group}")
+    lab = Lab(arm, given.location, patience_s=60 * given.patience)
+    machine = Machine(lab, given.size, watch_s=given.watch, lead_s=given.lead)
     results: list[Result] = []
     try:
-        ask_all(Lab(arm, given.location, patience_s=60 * given.patience), wanted, results)
+        ask_all(lab, machine, wanted, results)
     finally:
         redact = redactor({login.subscription: "SUBSCRIPTION", login.tenant: "TENANT", given.group: "GROUP"})
         _write(Path(f"{given.report}.json"), as_json(facts, results, arm.calls, redact))

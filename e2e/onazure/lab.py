@@ -82,18 +82,22 @@ class Lab:
         self, name: str, configs: Sequence[Config], *, subnet: str = "nodes", vnet: str = "vnet", if_match: str = ""
     ) -> Outcome:
         """Write a NIC; the first configuration is its primary one."""
+        body = self.body(name, configs, subnet=subnet, vnet=vnet)
+        headers = {"If-Match": if_match} if if_match else {}
+        outcome = self.arm.settle("PUT", self.nic(name), body, headers=headers)
+        if outcome.ok:
+            self._made.add(name)
+        return outcome
+
+    def body(self, name: str, configs: Sequence[Config], *, subnet: str = "nodes", vnet: str = "vnet") -> Any:
+        """The whole document of a write."""
         subnet_id = f"{self.path('Microsoft.Network/virtualNetworks', vnet)}/subnets/{subnet}"
         held = self.properties(name) if name in self._made else {}
         has = {key: str(one.get("privateIPAddress") or "") for key, one in held.items()}
         wanted = [
             one.document(subnet_id, primary=not index, has=has.get(one.name, "")) for index, one in enumerate(configs)
         ]
-        body = {"location": self.location, "properties": {"ipConfigurations": wanted}}
-        headers = {"If-Match": if_match} if if_match else {}
-        outcome = self.arm.settle("PUT", self.nic(name), body, headers=headers)
-        if outcome.ok:
-            self._made.add(name)
-        return outcome
+        return {"location": self.location, "properties": {"ipConfigurations": wanted}}
 
     def must(self, outcome: Outcome, what: str) -> None:
         """NotAnsweredError where something failed that a question only prepares with."""

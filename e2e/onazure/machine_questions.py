@@ -1,8 +1,13 @@
-"""The questions for which a running VM, an instance of a scale set, or a cluster is needed, as in `questions`."""
+"""The questions for which a running VM is needed (MACHINE), or a person with a scale set or a cluster (PERSON).
+
+Those of MACHINE are asked by the functions of their keys in `machine_answers.ANSWERS`.
+"""
 
 from typing import Final
 
 from onazure.questions import Question
+
+WITH_VM: Final = "e2e/on-azure --vm --only "
 
 MACHINE: Final = (
     Question(
@@ -10,7 +15,7 @@ MACHINE: Final = (
         "How long does a write of a running VM's NIC take, for 1, 16 and 250 addresses?",
         "5 to 60 s; a node waits for it as long as Azure says that it is under way",
         {"longer": "`minFree` has to cover what comes in that time: docs/sizing.md has to say so."},
-        'time az network nic ip-config create -g "$GROUP" --nic-name vm-nic -n one',
+        command=f"{WITH_VM}write-time",
     ),
     Question(
         "write-in-write",
@@ -18,8 +23,7 @@ MACHINE: Final = (
         "the second is refused with 429 or 409 (`RetryableError`, `AnotherOperationInProgress`), or it is accepted and "
         "the first ends `Canceled`: all three are handled",
         {"another code": "`azure/error_bodies.py` has to know the code: until then the pause is that of a refusal."},
-        'az network nic update -g "$GROUP" -n vm-nic --set tags.a=1 --no-wait; '
-        'az network nic update -g "$GROUP" -n vm-nic --set tags.b=1',
+        command=f"{WITH_VM}write-in-write",
     ),
     Question(
         "metadata-lag",
@@ -29,7 +33,7 @@ MACHINE: Final = (
             "later": "The 20 seconds for which the metadata service is not believed about a new address are too few; "
             "with `nicWriter: none` pods wait that long.",
         },
-        'curl -sH Metadata:true "http://169.254.169.254/metadata/instance/network?api-version=2021-10-01"',
+        command=f"{WITH_VM}metadata-lag",
     ),
     Question(
         "metadata-block",
@@ -39,7 +43,7 @@ MACHINE: Final = (
             "another form": "`azure/instance_document.py` has to read it; until then such a block is not seen.",
             "not at all": "The node reads its NIC from Resource Manager more often than it would have to.",
         },
-        'curl -sH Metadata:true "http://169.254.169.254/metadata/instance/network?api-version=2021-10-01"',
+        command=f"{WITH_VM}metadata-block",
     ),
     Question(
         "attested",
@@ -50,9 +54,11 @@ MACHINE: Final = (
             "`azure.attestation.caBundle` has to have the authority.",
             "without the nonce": "Attestation proves nothing about a node: `providerID` is what is left.",
         },
-        "curl -sH Metadata:true "
-        '"http://169.254.169.254/metadata/attested/document?api-version=2021-02-01&nonce=1234567890"',
+        command=f"{WITH_VM}attested",
     ),
+)
+
+PERSON: Final = (
     Question(
         "instance-etag",
         "Does the etag of a Uniform scale set's instance change with each write of its network?",

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from onazure.machine_questions import MACHINE
-from onazure.network_answers import ANSWERS
+from onazure.machine_questions import MACHINE, PERSON
 from onazure.questions import NETWORK, Question
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "on-azure.md"
@@ -27,8 +26,9 @@ def _section(title: str, questions: Sequence[Question]) -> Iterator[str]:
 
 TABLE: Final = "\n".join(
     [
-        *_section(ASKED, [one for one in NETWORK if one.key in ANSWERS]),
-        *_section("For a person", MACHINE),
+        *_section(ASKED, NETWORK),
+        *_section("Asked with a VM", MACHINE),
+        *_section("For a person", PERSON),
     ]
 )
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from azurebox.facts import REPOSITORY
+from onazure import machine_answers
 from onazure.arm import Arm
 from onazure.errors import NotAnsweredError
 from onazure.login import Login
-from onazure.machine_questions import MACHINE
+from onazure.machine_questions import MACHINE, PERSON
 from onazure.network_answers import ANSWERS
 from onazure.page import written
 from onazure.questions import AS_TAKEN, NETWORK
@@ -63,7 +64,7 @@ FAILED = {"status": "Failed", "error": {"code": "SubnetIsFull", "message": "full
     [
         ([(200, DONE, {})], "well", "200", 0),
         ([(201, UPDATING, {}), (200, DONE, {})], "well", "200", 2),
-        ([(200, UPDATING, POLL | {"Retry-After": "10"}), (200, {"status": "Succeeded"}, {})], "well", "200", 10),
+        ([(200, UPDATING, POLL | {"Retry-After": "10"}), (200, {"status": "Succeeded"}, {})], "well", "200", 5),
         (
             [(201, DONE, POLL), (200, {"status": "InProgress"}, {}), (200, {"status": "Succeeded"}, {})],
             "well",
@@ -85,7 +86,7 @@ def test_a_write_is_followed_to_its_end(answers, end: str, words: str, took_s: f
 
 
 def test_an_operation_without_end_is_given_up():
-    azure = Script((200, UPDATING, POLL), *((200, {"status": "InProgress"}, {"Retry-After": "60"}) for _ in range(40)))
+    azure = Script((200, UPDATING, POLL), *((200, {"status": "InProgress"}, {"Retry-After": "60"}) for _ in range(700)))
     with pytest.raises(NotAnsweredError, match="still under way after 1800 s"):
         azure.arm.settle("PUT", NIC, {})
 
@@ -151,10 +152,11 @@ def test_the_page_has_the_questions_as_they_are():
 
 
 def test_each_question_stands_once_and_the_script_asks_those_it_can():
-    keys = [one.key for one in (*NETWORK, *MACHINE)]
+    every = (*NETWORK, *MACHINE, *PERSON)
+    keys = [one.key for one in every]
     assert len(set(keys)) == len(keys)
     assert [one.key for one in NETWORK] == list(ANSWERS)
-    assert [
-        one.key for one in (*NETWORK, *MACHINE) if not (one.asks.endswith("?") and one.taken and one.otherwise)
-    ] == []
-    assert [one.key for one in MACHINE if one.command.startswith("e2e/on-azure")] == []
+    assert [one.key for one in MACHINE] == list(machine_answers.ANSWERS)
+    assert [one.key for one in every if not (one.asks.endswith("?") and one.taken and one.otherwise)] == []
+    assert [one.key for one in (*NETWORK, *MACHINE) if not one.command.endswith(f"--only {one.key}")] == []
+    assert [one.key for one in PERSON if one.command.startswith("e2e/on-azure")] == []
