@@ -3,7 +3,7 @@
 Azure's REST reference, "Resource Groups" (Create Or Update: 201 or 200; Delete: 202, all that is in it goes too),
 "Providers - Get" and "Virtual Networks - Create Or Update", gives paths, bodies and answers; of a group that is gone
 ResourceGroupNotFound is recorded. Chosen where nothing is known: a deletion takes as long as a write of a NIC, its
-resources are gone at once, and a VNet is made at once. Left out: scale sets and load balancers in a group that goes.
+resources are gone at once, and a VNet is made at once. Left out: load balancers in a group that goes.
 """
 
 from collections.abc import Callable, Iterator
@@ -96,7 +96,10 @@ def _empty(azure: "FakeAzure", inside: str, *, now: float) -> None:
         azure.delete_vm(vm.name, keep_nic=True)
     for nic in [nic for nic in network.nics.values() if inside in nic.id.lower()]:
         network.drop_nic(nic, at=now, cause="deleted with its group")
-    things: tuple[dict[str, Any], ...] = (network.subnets, network.vnets, network.others)
+    sets = azure.uniform
+    things: tuple[dict[str, Any], ...] = (
+        network.subnets, network.vnets, network.others, azure.scale_sets, sets.instances, sets.models
+    )  # fmt: skip
     for things_of_a_kind in things:
         for key in [key for key in things_of_a_kind if inside in key]:
             del things_of_a_kind[key]

@@ -1,4 +1,8 @@
-"""Requests about instances of Uniform scale sets, their NICs and operations: ROUTES, and HANDLERS by operation name."""
+"""Requests about Uniform scale sets, their instances, NICs and operations: ROUTES, and HANDLERS by operation name.
+
+Azure's REST reference, "Virtual Machine Scale Sets - Create Or Update", gives the form of a set's body; of its network
+one NIC is read, with one ipConfiguration. Left out: changing a set, and sets in Flexible mode.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +25,7 @@ INSTANCES: Final = f"{SETS}/*/virtualMachines"
 ACTIONS: Final = f"{SETS}/virtualMachines"
 Provider = Literal["network", "compute"]
 ROUTES: Final[dict[tuple[str, str], tuple[str, str, Provider]]] = {
+    ("PUT", f"{SETS}/*".lower()): ("scale-set.put", f"{SETS}/write", "compute"),
     ("GET", f"{INSTANCES}/*".lower()): ("instance.get", f"{ACTIONS}/read", "compute"),
     ("PUT", f"{INSTANCES}/*".lower()): ("instance.put", f"{ACTIONS}/write", "compute"),
     ("GET", INSTANCES.lower()): ("instance.list", f"{ACTIONS}/read", "compute"),
@@ -35,6 +40,37 @@ ROUTES: Final[dict[tuple[str, str], tuple[str, str, Provider]]] = {
         "compute",
     ),
 }
+
+
+def _put_set(azure: "FakeAzure", call: Call) -> Answer:
+    body = call.request.json() or {}
+    if not body.get("location"):
+        raise errors.location_required()
+    if call.request.path.lower() in azure.scale_sets:
+        raise errors.invalid_content("this Azure changes no scale set that is there")
+    properties = body.get("properties") or {}
+    if properties.get("orchestrationMode") != "Uniform":
+        raise errors.invalid_parameter("this Azure makes sets in Uniform mode alone", "orchestrationMode")
+    profile = (properties.get("virtualMachineProfile") or {}).get("networkProfile") or {}
+    try:
+        (nic,) = profile["networkInterfaceConfigurations"]
+        (config,) = nic["properties"]["ipConfigurations"]
+        subnet = azure.network.subnets[config["properties"]["subnet"]["id"].lower()]
+        count = int(body["sku"]["capacity"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise errors.invalid_parameter("one NIC with one ipConfiguration is understood", "networkProfile") from error
+    name, group = call.resource.leaf, call.resource.group
+    made = azure.uniform.add(name, instances=count, subnet=subnet.id, group=group, nic=nic["name"])
+    operation = azure.operations.start(
+        "scale-set.put",
+        call.request.path,
+        location=azure.location,
+        due=call.now + azure.operation_duration_s,
+        ending=None,
+    )
+    shown = {"name": name, "id": call.request.path, "type": SETS, "location": body["location"], "sku": body["sku"]}
+    shown["properties"] = {"provisioningState": "Creating" if made else "Succeeded", "orchestrationMode": "Uniform"}
+    return json_answer(shown, status=201, headers=operation_headers(call, operation))
 
 
 def _get_instance(azure: "FakeAzure", call: Call) -> Answer:
@@ -113,6 +149,7 @@ def _shown(azure: "FakeAzure", instance: Instance, **headers: str) -> Answer:
 
 
 HANDLERS: Final[dict[str, Callable[["FakeAzure", Call], Answer]]] = {
+    "scale-set.put": _put_set,
     "instance.get": _get_instance,
     "instance.put": _put_instance,
     "instance.list": _list_instances,

@@ -62,26 +62,28 @@ class UniformSets:
     models: dict[str, Mapping[str, tuple[IpConfig, ...]]] = field(default_factory=dict)
     """Of the sets: the network that a new instance has."""
 
-    def add(self, name: str, *, instances: int = 1, subnet: str = "", secondaries: int = 0) -> list[Vm]:
+    def add(
+        self, name: str, *, instances: int = 1, subnet: str = "", secondaries: int = 0, group: str = "", nic: str = ""
+    ) -> list[Vm]:
         """A set with running instances NAME_0, NAME_1...; their NICs are NAME_0/NAME-nic... in a subnet by name.
 
-        `secondaries` are in the set's own model.
+        `secondaries` are in the set's own model; `group` and `nic` name another resource group and NIC.
         """
         azure = self.azure
-        set_id = azure.id_of(azure.resource_group, SETS, name)
+        set_id = azure.id_of(group or azure.resource_group, SETS, name)
         azure.scale_sets[set_id.lower()] = "Uniform"
         subnet_id = azure.subnet(subnet).id
         names = ["ipconfig1", *(f"secondary-{index + 1}" for index in range(secondaries))]
         model = tuple(IpConfig(one, subnet_id, "", "Dynamic", primary=one == names[0]) for one in names)
-        self.models[set_id.lower()] = {f"{name}-nic": model}
-        return [self.start(name, number) for number in range(instances)]
+        self.models[set_id.lower()] = {nic or f"{name}-nic": model}
+        return [self.start(name, number, group=group) for number in range(instances)]
 
-    def start(self, set_name: str, number: int) -> Vm:
+    def start(self, set_name: str, number: int, *, group: str = "") -> Vm:
         """One instance more of a set that was added, with the NICs of the set's model; raises ValueError when there is
         one of that number. Azure counts upwards itself.
         """
         azure, now = self.azure, self.azure.settle()
-        vm_id = f"{azure.id_of(azure.resource_group, SETS, set_name)}/virtualMachines/{number}"
+        vm_id = f"{azure.id_of(group or azure.resource_group, SETS, set_name)}/virtualMachines/{number}"
         if vm_id.lower() in self.instances:
             raise ValueError(f"cannot start instance {number} of scale set {set_name}: there is one of that number")
         made = []

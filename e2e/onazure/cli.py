@@ -13,19 +13,18 @@ from onazure.errors import OnAzureError
 from onazure.group import Interrupted, removal
 from onazure.lab import Lab
 from onazure.login import Login, run_az
-from onazure.machine import Machine
-from onazure.machine_questions import MACHINE
+from onazure.machine_questions import MACHINE, SCALE_SET
 from onazure.page import TABLE
 from onazure.questions import AS_TAKEN, NETWORK, Question
 from onazure.report import Result, as_json, as_markdown, redactor
-from onazure.run import ask_all
+from onazure.run import ask_all, stages
 
 INTERRUPTED: Final = 130
 FREE: Final = "Azure charges nothing for any of these."
 PAID: Final = """\
-Azure charges for the VM ({size}) and its disk of 30 GB for as long as they are there: for the usual size some two
-cents of a US dollar an hour, by the list prices of 2025 (https://azure.microsoft.com/pricing/calculator). For the rest
-it charges nothing."""
+Azure charges for {count} VM of size {size} with a disk of 30 GB, for as long as it is there: for the usual size some
+two cents of a US dollar an hour each, by the list prices of 2025 (https://azure.microsoft.com/pricing/calculator). For
+the rest it charges nothing."""
 COSTS: Final = """\
 It asks {count} questions in subscription "{name}" ({cloud}), region {location}, within {minutes:.0f} minutes or so.
 It makes one resource group, {group}, with two virtual networks and {things} in it, and nothing
@@ -45,9 +44,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     group = f"azure-cni-on-azure-{secrets.token_hex(4)}"
     parser.add_argument("--group", default=group, help="name of the resource group, which must not be there yet")
     parser.add_argument("--vm", action="store_true", help="make a VM, too, and ask what needs one")
-    parser.add_argument(
-        "--size", default="Standard_B1s", help="of the VM; 256 addresses fit any (default: Standard_B1s)"
-    )
+    parser.add_argument("--scale-set", action="store_true", help="make a Uniform scale set of one VM, too, likewise")
+    parser.add_argument("--size", default="Standard_B1s", help="of a VM (default: Standard_B1s)")
     parser.add_argument("--only", default="", help="keys of questions, with commas between")
     parser.add_argument("--report", default="on-azure", help="where the report goes, without .json and .md")
     parser.add_argument("--patience", type=float, default=15.0, help="minutes that one question waits for a change")
@@ -61,14 +59,15 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     known = [one.key for one in _questions(given)]
     unknown = sorted(set(filter(None, given.only.split(","))) - set(known))
     if unknown:
-        vm = "" if given.vm else ", and with --vm " + ", ".join(one.key for one in MACHINE)
-        parser.error(f"no question {', '.join(unknown)}; there are {', '.join(known)}{vm}")
+        more = {"--vm": MACHINE, "--scale-set": SCALE_SET}
+        others = "".join(f"; with {word} {', '.join(one.key for one in those)}" for word, those in more.items())
+        parser.error(f"no question {', '.join(unknown)}; there are {', '.join(known)}{others}")
     return given
 
 
 def _questions(given: argparse.Namespace) -> list[Question]:
     """Those that can be asked with what may be made."""
-    return [*NETWORK, *(MACHINE if given.vm else ())]
+    return [*NETWORK, *(MACHINE if given.vm else ()), *(SCALE_SET if given.scale_set else ())]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -90,6 +89,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     login = Login.of(run_az, given.subscription)
     wanted = [one for one in _questions(given) if not given.only or one.key in given.only.split(",")]
+    machines = ["one VM"] * given.vm + ["one scale set of one VM"] * given.scale_set
     facts = {
         "cloud": login.cloud,
         "region": given.location,
@@ -101,9 +101,9 @@ def _run(given: argparse.Namespace) -> int:
             name=login.subscription_name,
             cloud=login.cloud,
             location=given.location,
-            minutes=5 + given.patience + (20 if given.vm else 0),
-            things="a dozen network interfaces" + (", one VM and its disk" if given.vm else ""),
-            charge=PAID.format(size=given.size) if given.vm else FREE,
+            minutes=5 + given.patience + 20 * given.vm + 15 * given.scale_set,
+            things=", ".join(["a dozen network interfaces", *machines]),
+            charge=PAID.format(count=len(machines), size=given.size) if machines else FREE,
             group=given.group,
             removal=removal(given.group, login.subscription),
             report=given.report,
@@ -114,10 +114,10 @@ def _run(given: argparse.Namespace) -> int:
         return 2
     arm = Arm(login, f"/subscriptions/{login.subscription}/resourceGroups/{given.group}")
     lab = Lab(arm, given.location, patience_s=60 * given.patience)
-    machine = Machine(lab, given.size, watch_s=given.watch, lead_s=given.lead)
+    asked = stages(lab, size=given.size, watch_s=given.watch, lead_s=given.lead)
     results: list[Result] = []
     try:
-        ask_all(lab, machine, wanted, results)
+        ask_all(lab, asked, wanted, results)
     finally:
         redact = redactor({login.subscription: "SUBSCRIPTION", login.tenant: "TENANT", given.group: "GROUP"})
         _write(Path(f"{given.report}.json"), as_json(facts, results, arm.calls, redact))

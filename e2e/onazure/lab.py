@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any, Final
 
-from onazure.arm import Answer, Arm, Outcome
+from onazure.arm import NETWORK, Answer, Arm, Outcome
 from onazure.errors import NotAnsweredError
 
 PREFIX: Final = "10.91.0.0/16"
@@ -104,9 +104,9 @@ class Lab:
         if not outcome.ok:
             raise NotAnsweredError(f"{what}: {outcome.words}")
 
-    def read(self, path: str) -> Any:
+    def read(self, path: str, *, version: str = NETWORK) -> Any:
         """A document; NotAnsweredError."""
-        answer: Answer = self.arm.ask("GET", path)
+        answer: Answer = self.arm.ask("GET", path, version=version)
         if answer.status != 200 or not isinstance(answer.body, dict):
             raise NotAnsweredError(f"{path.rpartition('/')[2]} could not be read: {answer.words}")
         return answer.body

@@ -1,6 +1,7 @@
-"""The questions for which a running VM is needed (MACHINE), or a person with a scale set or a cluster (PERSON).
+"""The questions for which a running VM is needed, an instance of a scale set, or a person with a cluster.
 
-Those of MACHINE are asked by the functions of their keys in `machine_answers.ANSWERS`.
+Those of the first two are asked by the functions of their keys, in ANSWERS of `machine_answers` and
+`scale_set_answers`.
 """
 
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 from onazure.questions import Question
 
 WITH_VM: Final = "e2e/on-azure --vm --only "
+WITH_SCALE_SET: Final = "e2e/on-azure --scale-set --only "
 
 MACHINE: Final = (
     Question(
@@ -58,36 +60,38 @@ MACHINE: Final = (
     ),
 )
 
-PERSON: Final = (
+SCALE_SET: Final = (
     Question(
         "instance-etag",
         "Does the etag of a Uniform scale set's instance change with each write of its network?",
         "yes",
         {"stays": "Two writers of an instance can undo each other's change; a node must be its only one."},
-        'az rest --method get --url "$INSTANCE?api-version=2025-04-01" --query etag',
+        command=f"{WITH_SCALE_SET}instance-etag",
     ),
     Question(
         "instance-nic-version",
         "Can an instance's NIC be read under API version 2025-05-01?",
         "yes; else the newest that Azure lists is used, down to 2018-10-01",
         {"older than 2023-11-01": "Blocks of instances cannot be seen: they are not used there anyway."},
-        'az rest --method get --url "$INSTANCE/networkInterfaces/$NIC?api-version=2025-05-01" --query name',
+        command=f"{WITH_SCALE_SET}instance-nic-version",
     ),
     Question(
         "instance-lag",
         "How long does an instance's NIC show what was before, once a write of the instance has succeeded?",
         "not at all, or for seconds: the node reads the NIC until it shows what was written",
         {"minutes": "New pods on such nodes wait as long: docs/install.md has to say so."},
-        'az rest --method get --url "$INSTANCE/networkInterfaces/$NIC?api-version=2025-05-01" '
-        '--query "length(properties.ipConfigurations)"',
+        command=f"{WITH_SCALE_SET}instance-lag",
     ),
     Question(
         "instance-shrink",
         "Do addresses leave an instance's NIC when the instance is written without them?",
         "no (cilium issue 46073): `scaleSets.shrink` is off",
         {"they leave": "`scaleSets.shrink` can be on by default."},
-        'az rest --method put --url "$INSTANCE?api-version=2025-04-01" --body @without.json',
+        command=f"{WITH_SCALE_SET}instance-shrink",
     ),
+)
+
+PERSON: Final = (
     Question(
         "packets",
         "Do pods reach each other, their nodes, Services and the internet, and are spoofed packets dropped?",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from onazure.machine_questions import MACHINE, PERSON
+from onazure.machine_questions import MACHINE, PERSON, SCALE_SET
 from onazure.questions import NETWORK, Question
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "on-azure.md"
@@ -28,6 +28,7 @@ TABLE: Final = "\n".join(
     [
         *_section(ASKED, NETWORK),
         *_section("Asked with a VM", MACHINE),
+        *_section("Asked with a scale set", SCALE_SET),
         *_section("For a person", PERSON),
     ]
 )

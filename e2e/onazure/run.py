@@ -1,13 +1,14 @@
 """One run: the group, the questions in it one after the other, and what was found out.
 
-Those that need a VM come last, and the VM is made for the first of them.
+Those that need a VM or a scale set come last, and it is made for the first of them.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from onazure import machine_answers, network_answers
+from onazure import machine_answers, network_answers, scale_set_answers
 from onazure.arm import RESOURCES, Arm
 from onazure.errors import NotAnsweredError, OnAzureError
 from onazure.group import Interrupted, resource_group
@@ -16,6 +17,7 @@ from onazure.machine import Machine
 from onazure.network_answers import Finding
 from onazure.questions import Question
 from onazure.report import Result
+from onazure.scale_set import ScaleSet
 
 
 def check_registered(arm: Arm, namespaces: Iterable[str]) -> None:
@@ -31,26 +33,55 @@ def check_registered(arm: Arm, namespaces: Iterable[str]) -> None:
             raise OnAzureError(f"cannot ask: the provider {namespace} is {state} in this subscription; run {command}")
 
 
-def ask_all(lab: Lab, machine: Machine, questions: Sequence[Question], results: list[Result]) -> None:
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Questions that need the same thing: its name ("" for what is there already), how it is made, and the answers."""
+
+    thing: str
+    make: Callable[[], None]
+    answers: Mapping[str, Callable[[], Finding]]
+
+
+def stages(lab: Lab, *, size: str, watch_s: float, lead_s: float) -> tuple[Stage, ...]:
+    """In the order in which they are asked: what costs nothing comes first."""
+    machine, instances = Machine(lab, size, watch_s=watch_s, lead_s=lead_s), ScaleSet(lab, size)
+    return (
+        Stage("", lab.prepare, {key: partial(one, lab) for key, one in network_answers.ANSWERS.items()}),
+        Stage("a VM", machine.make, {key: partial(one, machine) for key, one in machine_answers.ANSWERS.items()}),
+        Stage(
+            "a scale set",
+            instances.make,
+            {key: partial(one, instances) for key, one in scale_set_answers.ANSWERS.items()},
+        ),
+    )
+
+
+def ask_all(lab: Lab, asked: Sequence[Stage], questions: Sequence[Question], results: list[Result]) -> None:
     """Ask each; `results` grows as they are answered, so that an interrupted run has those before. OnAzureError."""
-    with_vm = [one for one in questions if one.key in machine_answers.ANSWERS]
-    check_registered(lab.arm, ["Microsoft.Network", *(["Microsoft.Compute"] if with_vm else [])])
+    needed = [stage for stage in asked if not stage.thing or any(one.key in stage.answers for one in questions)]
+    check_registered(lab.arm, ["Microsoft.Network", *(["Microsoft.Compute"] if len(needed) > 1 else [])])
     try:
         with resource_group(lab.arm, lab.location):
-            lab.prepare()
-            for question in questions:
-                if question not in with_vm:
-                    _add(results, lab, question, partial(network_answers.ANSWERS[question.key], lab))
-            if with_vm:
-                print("making a VM", file=sys.stderr, flush=True)
-                machine.make()
-            for question in with_vm:
-                _add(results, lab, question, partial(machine_answers.ANSWERS[question.key], machine))
-    except Interrupted:
-        _fill(results, questions, "the run was interrupted")
+            for stage in needed:
+                _ask_stage(lab, stage, [one for one in questions if one.key in stage.answers], results)
+    except (Interrupted, OnAzureError) as error:
+        known = {one.question.key for one in results}
+        why = "the run was interrupted" if isinstance(error, Interrupted) else str(error)
+        results += [Result(one, "", why) for one in questions if one.key not in known]
         raise
-    except NotAnsweredError as error:
-        _fill(results, questions, str(error))
+
+
+def _ask_stage(lab: Lab, stage: Stage, questions: Sequence[Question], results: list[Result]) -> None:
+    """What cannot be made leaves the questions that need it without an answer, and no others."""
+    if stage.thing:
+        print(f"making {stage.thing}", file=sys.stderr, flush=True)
+    try:
+        stage.make()
+    except (NotAnsweredError, OnAzureError) as error:
+        results += [Result(question, "", str(error)) for question in questions]
+        return
+    for question in questions:
+        _add(results, lab, question, stage.answers[question.key])
 
 
 def _add(results: list[Result], lab: Lab, question: Question, answer: Callable[[], Finding]) -> None:
@@ -69,8 +100,3 @@ def _found(answer: Callable[[], Finding]) -> Finding:
         return Finding("", str(error))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         return Finding("", f"what Azure said is not understood: {type(error).__name__}: {error}")
-
-
-def _fill(results: list[Result], wanted: Iterable[Question], why: str) -> None:
-    asked = {one.question.key for one in results}
-    results += [Result(question, "", why) for question in wanted if question.key not in asked]

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from azurebox.facts import REPOSITORY
-from onazure import machine_answers
+from onazure import machine_answers, scale_set_answers
 from onazure.arm import Arm
 from onazure.errors import NotAnsweredError
 from onazure.login import Login
-from onazure.machine_questions import MACHINE, PERSON
+from onazure.machine_questions import MACHINE, PERSON, SCALE_SET
 from onazure.network_answers import ANSWERS
 from onazure.page import written
 from onazure.questions import AS_TAKEN, NETWORK
@@ -152,11 +152,12 @@ def test_the_page_has_the_questions_as_they_are():
 
 
 def test_each_question_stands_once_and_the_script_asks_those_it_can():
-    every = (*NETWORK, *MACHINE, *PERSON)
+    every = (*NETWORK, *MACHINE, *SCALE_SET, *PERSON)
     keys = [one.key for one in every]
     assert len(set(keys)) == len(keys)
     assert [one.key for one in NETWORK] == list(ANSWERS)
     assert [one.key for one in MACHINE] == list(machine_answers.ANSWERS)
+    assert [one.key for one in SCALE_SET] == list(scale_set_answers.ANSWERS)
     assert [one.key for one in every if not (one.asks.endswith("?") and one.taken and one.otherwise)] == []
-    assert [one.key for one in (*NETWORK, *MACHINE) if not one.command.endswith(f"--only {one.key}")] == []
+    assert [one.key for one in every[: -len(PERSON)] if not one.command.endswith(f"--only {one.key}")] == []
     assert [one.key for one in PERSON if one.command.startswith("e2e/on-azure")] == []
