@@ -17,7 +17,7 @@ from azure_cni.datapath.conntrack import ConntrackUsage
 from azure_cni.datapath.interface import Interface, Wiring, differences, missing
 from azure_cni.datapath.modes import wiring
 from azure_cni.datapath.node_table import TABLE, HostReport, NodeTable
-from azure_cni.datapath.policy import LOCAL, MAIN, OURS, absence, diversions
+from azure_cni.datapath.policy import LOCAL, MAIN, OURS, OURS_IPV6, absence, diversions
 from azure_cni.datapath.transparent import VethSpec, offered
 from azure_cni.datapath.uplink import RouteDecision, RouteKind, Uplink
 from azure_cni.errors import DatapathError
@@ -52,7 +52,7 @@ def described(spec: SandboxSpec) -> Wiring:
 def _veth(spec: SandboxSpec) -> VethSpec:
     container_id, ifname = spec.sandbox.interface
     link = spec.link
-    return VethSpec(container_id, ifname, spec.netns, spec.ipv4, link.mtu, link.primary, link.mode)
+    return VethSpec(container_id, ifname, spec.netns, spec.addresses, link.mtu, link.primary, link.mode)
 
 
 class FakeDatapath:
@@ -94,7 +94,7 @@ class FakeDatapath:
         """Policy rules of the node; an earlier agent has left ours."""
         self._table: NodeTable | None = None
         self._changes: asyncio.Queue[HostChange] = asyncio.Queue()
-        self._routes: dict[IPv4Address, LinkKey] = {}
+        self._routes: dict[Address, LinkKey] = {}
         self._has_bridge = False
 
     async def attach(self, spec: SandboxSpec) -> Wiring:
@@ -117,7 +117,7 @@ class FakeDatapath:
         self._forget(key)
         self.leaving.discard(key)
         self.wired[key] = Wired("", ends.node, ends.pod)
-        self._routes |= dict.fromkeys(spec.ipv4, key)
+        self._routes |= dict.fromkeys(spec.addresses, key)
         return ends
 
     def move(self, key: LinkKey, netns: str) -> None:
@@ -150,7 +150,7 @@ class FakeDatapath:
             self._require_netns(spec.netns)
         except DatapathError as missing:
             return (str(missing),)
-        diverted = tuple(f"node: {words}" for words in diversions(self.rules, spec.ipv4))
+        diverted = tuple(f"node: {words}" for words in diversions(self.rules, spec.addresses))
         return self._differences(spec) + diverted
 
     async def sandboxes(self) -> tuple[ObservedSandbox, ...]:
@@ -166,7 +166,7 @@ class FakeDatapath:
         if any(lacking) and self.refuses_routes is not None:
             raise self.refuses_routes
         self.wired[key] = replace(self.wired[key], node=wanted)
-        self._routes |= dict.fromkeys(spec.ipv4, key)
+        self._routes |= dict.fromkeys(spec.addresses, key)
         return tuple(words for one in lacking for words in one.words())
 
     async def guarded_mode(self) -> ModeName | None:
@@ -213,7 +213,7 @@ class FakeDatapath:
         reported = tuple(self.drift) if self._table else self._made(table)
         lost_rule = absence(self.rules)
         reported = (*([f"{lost_rule}: added"] if lost_rule else []), *reported)
-        self.rules.add(OURS)
+        self.rules |= {OURS, OURS_IPV6} if table.dual else {OURS}
         self.drift.clear()
         self._table, self.lacks_egress = table, False
         self.own_egress = table.own_egress
@@ -275,7 +275,7 @@ class FakeDatapath:
         wired = described(spec)
         self.wired[key] = Wired(spec.netns, wired.node, wired.pod)
         self._has_bridge = self._has_bridge or any(end.shared for end in wired.node)
-        self._routes |= dict.fromkeys(spec.ipv4, key)
+        self._routes |= dict.fromkeys(spec.addresses, key)
 
     def _forget(self, key: LinkKey) -> None:
         self.wired.pop(key, None)

@@ -10,7 +10,7 @@ import json
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,6 +53,8 @@ TABLE = NodeTable(
     routable=frozenset({IPv4Network("10.240.0.0/16")}),
     imds_allowed=False,
 )
+A6 = IPv6Address("2001:db8::7")
+DUAL = replace(TABLE, ipv6_pairs=frozenset({(IPv4Address(A), A6)}))
 
 
 class HandingOver(Datapath, LinkHandover, Protocol):
@@ -193,7 +195,7 @@ class KernelDatapath:
 
     def lose_routes(self, spec: VethSandbox) -> None:
         for address in map(str, spec.addresses):
-            self._node.ip("route", "flush", "to", f"{address}/32")
+            self._node.ip("-6" if ":" in address else "-4", "route", "flush", "to", address)
             self._node.ip("neigh", "delete", address, "dev", way_to(spec))
 
     def turn_off(self, spec: VethSandbox) -> None:

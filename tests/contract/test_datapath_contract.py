@@ -16,7 +16,20 @@ from azure_cni.datapath.uplink import RouteKind
 from azure_cni.errors import DatapathError
 from azure_cni.model.identity import ModeName
 from azure_cni.node.pods.liveness import Occupancy
-from contract.datapath_world import MTU, PRIMARY, TABLE, WORLDS, A, B, DatapathUnderTest, a_spec, open_world, way_to
+from contract.datapath_world import (
+    A6,
+    DUAL,
+    MTU,
+    PRIMARY,
+    TABLE,
+    WORLDS,
+    A,
+    B,
+    DatapathUnderTest,
+    a_spec,
+    open_world,
+    way_to,
+)
 
 
 @pytest.fixture(params=list(ModeName))
@@ -77,6 +90,31 @@ async def test_a_sandbox_may_have_several_addresses(world: DatapathUnderTest) ->
     (observed,) = await world.datapath.sandboxes()
     assert not world.datapath.is_complete(observed, spec)
     assert len(await world.datapath.restore_routes(spec)) == 6
+    (observed,) = await world.datapath.sandboxes()
+    assert world.datapath.is_complete(observed, spec)
+    await world.datapath.detach(spec.sandbox)
+    await world.settle()
+    assert await wired(world) == {}
+
+
+async def test_a_sandbox_may_have_an_address_of_ipv6_beside_the_other(world: DatapathUnderTest) -> None:
+    """Each is routed, known by CHECK, restored when it is lost, and gone with the sandbox; in every mode."""
+    await world.datapath.apply_node(DUAL)
+    spec = replace(a_spec(world, "one", A), addresses=(IPv4Address(A), A6))
+    wiring = await world.datapath.attach(spec)
+    assert wiring.addresses == (IPv4Address(A), A6)
+    assert await world.datapath.check(spec) == ()
+    assert await wired(world) == {spec.host_ifname: {A, str(A6)}}
+    world.lose_routes(spec)
+    (observed,) = await world.datapath.sandboxes()
+    assert not world.datapath.is_complete(observed, spec)
+    assert await world.datapath.restore_routes(spec) == (
+        f"route {A}/32 src {PRIMARY}",
+        f"route {A}/32 metric 1",
+        f"route {A6}/128 metric 1",
+        f"permanent neighbour {A} at {spec.pod_mac}",
+        f"permanent neighbour {A6} at {spec.pod_mac}",
+    )
     (observed,) = await world.datapath.sandboxes()
     assert world.datapath.is_complete(observed, spec)
     await world.datapath.detach(spec.sandbox)

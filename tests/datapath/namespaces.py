@@ -168,7 +168,7 @@ def caller_of(listener: socket.socket, client: socket.socket, target: tuple[str,
     """Connect and say which address the server sees; both ends are closed, and a word has gone each way."""
     with client:
         client.connect(target)
-        server, (address, _) = listener.accept()
+        server, (address, *_) = listener.accept()
         with server:
             client.sendall(b"ping")
             assert server.recv(4) == b"ping"

@@ -7,15 +7,16 @@ dropped the family from addresses; 1.1.0 added the MTU to interfaces and the sco
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Any, Final
 
 import msgspec
 
 from azure_cni.cni.config import NetConf
-from azure_cni.datapath.interface import Interface, Route, Wiring
+from azure_cni.datapath.interface import IPV4, Interface, Route, Wiring
 from azure_cni.errors import ConfigInvalid
 from azure_cni.model.nic import Address
+from azure_cni.model.text import legible
 
 _SCOPE_LINK = 253  # rtnetlink(7): reached without a gateway
 _WITH_FAMILY: Final = frozenset({"0.3.0", "0.3.1", "0.4.0"})
@@ -43,10 +44,11 @@ def _interface(conf: NetConf, interface: Interface) -> dict[str, Any]:
     return {"name": interface.name, "mac": interface.mac, **mtu}
 
 
-def _ip(conf: NetConf, pod: Interface, address: IPv4Interface, index: int) -> dict[str, Any]:
+def _ip(conf: NetConf, pod: Interface, address: IPv4Interface | IPv6Interface, index: int) -> dict[str, Any]:
     """`index` is the pod's among the interfaces."""
     version = {"version": str(address.version)} if conf.version in _WITH_FAMILY else {}
-    gateways = [str(route.gateway) for route in pod.routes if route.is_default and route.gateway is not None]
+    ways = (route.gateway for route in pod.routes if route.is_default and route.gateway is not None)
+    gateways = [str(gateway) for gateway in ways if gateway.version == address.version]
     gateway = {"gateway": gateways[0]} if gateways else {}
     return {**version, "address": str(address), **gateway, "interface": index}
 
@@ -77,20 +79,24 @@ def previous_addresses(result: Mapping[str, Any], *, ifname: str) -> tuple[Addre
     """The pod's addresses in the result of an earlier ADD, ours or passed on by a plugin after us. ConfigInvalid.
 
     `ips[].interface` is optional in the specification: addresses without it count where none is tied to the pod's
-    interface. Plugins after this one may have added some of their own to either kind. No pod has IPv6 addresses yet:
-    such are others'.
+    interface. Plugins after this one may have added some of their own to either kind, and all of those of IPv6.
     """
     try:
         previous = msgspec.convert(result, _Result)
-        of_pod = [ip for ip in previous.ips if ":" not in ip.address]
-        tied = [ip for ip in of_pod if _is_pods(_owner(previous, ip), ifname)]
-        untied = (ip for ip in of_pod if ip.interface is None)
-        found = tuple(IPv4Interface(ip.address).ip for ip in tied or untied)
+        of_ipv4 = [ip for ip in previous.ips if ":" not in ip.address]
+        of_ipv6 = [ip for ip in previous.ips if ":" in ip.address]
+        theirs = [ip for family in (of_ipv4, of_ipv6) for ip in _of_pod(previous, family, ifname)]
+        found = tuple(ip_interface(ip.address).ip for ip in theirs)
     except (msgspec.ValidationError, ValueError) as error:
-        raise ConfigInvalid(f"cannot use prevResult: {error}") from error
-    if not found:
+        raise ConfigInvalid(f"cannot use prevResult: {legible(str(error))}") from error
+    if all(address.version != IPV4 for address in found):
         raise ConfigInvalid(f"cannot use prevResult: it has no IPv4 address of the pod's interface {ifname}")
     return found
+
+
+def _of_pod(previous: _Result, ips: list[_IP], ifname: str) -> list[_IP]:
+    tied = [ip for ip in ips if _is_pods(_owner(previous, ip), ifname)]
+    return tied or [ip for ip in ips if ip.interface is None]
 
 
 def _is_pods(owner: _Interface | None, ifname: str) -> bool:

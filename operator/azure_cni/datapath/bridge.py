@@ -39,7 +39,8 @@ other frame, and the guards drop them.
 and interface, which distinguishes pods in the transparent mode, does not help here. The bridge family of
 nftables sees the port, and compares the port's group with the source address: a set that depends on the pool alone
 (`node_table`), so nothing is written there per pod. The group is an attribute of the veth's creation, and costs an ADD
-nothing. Because a group is one number, a sandbox has one address in this mode.
+nothing. Because a group is one number, a sandbox has one IPv4 address in this mode. Its IPv6 address is bound to that
+one: the node's table says which belongs to which, and the port's guard compares the group with either.
 
 **MTU.** The kernel keeps the bridge's at the smallest of its ports', so a pod that was wired before the NIC's MTU grew
 is sent nothing that its link drops; it learns that by path MTU discovery, as its peers do.
@@ -47,8 +48,13 @@ is sent nothing that its link drops; it learns that by path MTU discovery, as it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
 from azure_cni.datapath import names
-from azure_cni.datapath.interface import Interface, Port, PortSettings, Wiring
+from azure_cni.datapath.interface import IPV4, Interface, Port, PortSettings, Wiring
+from azure_cni.datapath.ipv6_guards import Pairs
+from azure_cni.datapath.nft_text import DROP, block, listed, replacing
 from azure_cni.datapath.transparent import VethSpec, neighbours_of, pod_end, routes_to
 from azure_cni.datapath.uplink import BridgeSettings, Link
 from azure_cni.errors import DatapathError
@@ -56,26 +62,34 @@ from azure_cni.errors import DatapathError
 PORT = PortSettings(learning=False, floods=False, hairpin=True, reserved=True)
 """Of every pod's port."""
 
+_NOT_ITS_OWN = "not the address of this pod"
+_IPV6_OWNERS = "owners_ipv6"
+
 SETTINGS = BridgeSettings(stp=False, snooping=False)
 """Of the bridge."""
 
 
 def wiring(spec: VethSpec) -> Wiring:
-    """Both ends, and what hangs on the bridge for this sandbox. DatapathError where it has not exactly one address."""
+    """Both ends, and what hangs on the bridge for this sandbox. DatapathError as of `node_ends`."""
     return Wiring(node=node_ends(spec), pod=pod_end(spec, gateway_mac=names.BRIDGE_MAC))
 
 
 def node_ends(spec: VethSpec) -> tuple[Interface, ...]:
-    """The port, and what hangs on the bridge. DatapathError where the sandbox has not exactly one address."""
-    if len(spec.addresses) != 1:
+    """The port, and what hangs on the bridge. DatapathError where the sandbox has not exactly one address of IPv4, or
+    several of IPv6.
+    """
+    ipv4 = [address for address in spec.addresses if address.version == IPV4]
+    others = len(spec.addresses) - len(ipv4)
+    if len(ipv4) != 1 or others > 1:
+        family, count = ("IPv4", len(ipv4)) if len(ipv4) != 1 else ("IPv6", others)
         raise DatapathError(
-            f"cannot wire {spec.host_ifname}: mode bridge gives a sandbox one IPv4 address, not {len(spec.addresses)}"
+            f"cannot wire {spec.host_ifname}: mode bridge gives a sandbox one {family} address, not {count}"
         )
     port = Interface(
         name=spec.host_ifname,
         mac=names.host_mac(spec.container_id, spec.ifname),
         mtu=spec.mtu,
-        group=int(spec.addresses[0]),
+        group=int(ipv4[0]),
         port=Port(names.BRIDGE, names.pod_mac(spec.container_id, spec.ifname), PORT),
     )
     return (port, on_bridge(spec))
@@ -130,3 +144,31 @@ def deviations(bridge: Link, ports: tuple[Link, ...]) -> tuple[str, ...]:
 def smallest_mtu(ports: tuple[Link, ...]) -> int:
     """In bytes."""
     return min(port.mtu for port in ports)
+
+
+def port_guard(
+    table: str, addresses: Iterable[IPv4Address], ports: str, *, pairs: Pairs = (), dual: bool = False
+) -> str:
+    """The guard of the links `ports`, as a `table` of family `bridge`, for pods with these `addresses` behind them.
+
+    It stands before the bridge looks at a frame or netfilter at the packet in it. The priority is that of dstnat, which
+    comes before the kernel's own hook by which bridged frames pass iptables (0).
+
+    `pairs`: the IPv6 address that is bound to an IPv4 address; `dual`: pods have both.
+    """
+    chain = [
+        "type filter hook prerouting priority dstnat; policy accept;",
+        f'iifname != "{ports}" accept',
+        DROP.format(f"ether daddr != {names.BRIDGE_MAC}", "pods send to their gateway only"),
+        DROP.format("ether type != { ip, ip6 }", "pods need no ARP")
+        if dual
+        else DROP.format("ether type != ip", "pods need no ARP and have no IPv6 address"),
+        DROP.format("meta iifgroup . ip saddr != @owners", _NOT_ITS_OWN),
+        *([DROP.format(f"meta iifgroup . ip6 saddr != @{_IPV6_OWNERS}", _NOT_ITS_OWN)] if dual else []),
+    ]
+    owners = listed(f"{int(address)} . {address}" for address in sorted(addresses))
+    body = block("set owners", ["typeof meta iifgroup . ip saddr", *owners])
+    if dual:
+        bound = listed(f"{int(ipv4)} . {ipv6}" for ipv4, ipv6 in sorted(pairs))
+        body += block(f"set {_IPV6_OWNERS}", ["typeof meta iifgroup . ip6 saddr", *bound])
+    return f"{replacing(table)}{table} {{\n{body}{block('chain from_ports', chain)}}}\n"

@@ -11,7 +11,8 @@ import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address
+
+from azure_cni.model.nic import Address
 
 USUAL = 3
 """So often at least, and..."""
@@ -48,14 +49,15 @@ class Conflict:
     command: str = ""
 
 
-def address_elsewhere(held: Iterable[tuple[str, IPv4Address]], pool: Collection[IPv4Address]) -> tuple[Conflict, ...]:
+def address_elsewhere(held: Iterable[tuple[str, Address]], pool: Collection[Address]) -> tuple[Conflict, ...]:
     """The conflict with interfaces other than the NIC's, by name and address, that have addresses of the pool.
 
     On the NIC's own they are removed, because programs that configure it put them there for want of knowing better.
     What has them elsewhere (a person on `lo`, keepalived, kube-proxy's `kube-ipvs0` for an external IP of a Service)
     means it and would put them back, so it is reported.
     """
-    taken = sorted({(address, name) for name, address in held if address in pool})
+    found = {(address, name) for name, address in held if address in pool}
+    taken = sorted(found, key=lambda one: (one[0].version, int(one[0]), one[1]))
     if not taken:
         return ()
     named = ", ".join(f"{address} on {name}" for address, name in taken[:_NAMED])

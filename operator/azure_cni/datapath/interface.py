@@ -7,20 +7,27 @@ compare them with what was read, and the result of an ADD is derived from them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from typing import Final, TypeAlias
 
 from azure_cni.model.nic import Address
 
-ANYWHERE = IPv4Network("0.0.0.0/0")
+Network: TypeAlias = IPv4Network | IPv6Network
+
+IPV4: Final = 4
+"""As addresses number their version."""
+
+ANYWHERE: Final = IPv4Network("0.0.0.0/0")
+ANYWHERE_IPV6: Final = IPv6Network("::/0")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A route of the main table; without a gateway the destination is on the link itself."""
 
-    destination: IPv4Network
-    gateway: IPv4Address | None = None
-    source: IPv4Address | None = None
+    destination: Network
+    gateway: Address | None = None
+    source: Address | None = None
     metric: int = 0
 
     @property
@@ -39,7 +46,7 @@ class Route:
 class Neighbour:
     """A permanent neighbour."""
 
-    address: IPv4Address
+    address: Address
     mac: str
 
     def __str__(self) -> str:
@@ -87,11 +94,17 @@ class Interface:
     mtu: int
     up: bool = True
     group: int = 0
-    addresses: tuple[IPv4Interface, ...] = ()
+    addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
     routes: tuple[Route, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     port: Port | None = None
     shared: bool = False
+
+
+def network_of(address: Address) -> Network:
+    """The address alone, as a route has it."""
+    number = int(address)  # a text would be parsed, and each comparison builds the routes of all pods
+    return IPv4Network(number) if address.version == IPV4 else IPv6Network(number)
 
 
 @dataclass(frozen=True, slots=True)

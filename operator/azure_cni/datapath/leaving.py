@@ -65,7 +65,7 @@ def forwarded(pods: PodLinks, ways: Ways) -> list[str]:
 
 def no_way_back(ways: Ways) -> str:
     """An address of this NIC that no pod holds is routed to the subnet: the fabric would send the packet back here."""
-    return f"oifname {_names(ways.nics)} ip daddr @pool counter reject with icmpx type host-unreachable"
+    return f"oifname {named(ways.nics)} ip daddr @pool counter reject with icmpx type host-unreachable"
 
 
 def chains(pods: PodLinks, ways: Ways, *, node: IPv4Address) -> tuple[tuple[str, list[str]], ...]:
@@ -112,6 +112,7 @@ def _untranslated(pods: PodLinks, way: str, ways: Ways) -> str:
     return f'ct state invalid,untracked {pods.came_in()} oifname "{way}" {whose} counter drop'
 
 
-def _names(names: Iterable[str]) -> str:
+def named(names: Iterable[str]) -> str:
+    """Interfaces as nft takes their names in a match."""
     quoted = [f'"{name}"' for name in names]
     return quoted[0] if len(quoted) == 1 else f"{{ {', '.join(quoted)} }}"

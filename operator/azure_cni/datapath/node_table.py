@@ -23,6 +23,8 @@ come and go with pods that leave the VNet with their own address. The way of a p
                                        on a way out that is not the NIC, that interface's own. Addresses in the sets
                                        `public` and `egress_pod` keep their own on the NIC (`leaving`)
 
+Where pods have IPv6 addresses, each of these chains knows them as well (`ipv6_guards`); else none of it passes.
+
 Which interfaces packets of pods come in by is the mode's to say (`modes`): a guard that asks for another never matches.
 
 Beside kube-proxy: a Service's address is translated in prerouting (iptables, nftables) or on the way in (IPVS), so
@@ -37,17 +39,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 
-from azure_cni.datapath import leaving
+from azure_cni.datapath import ipv6_guards, leaving
+from azure_cni.datapath.bridge import port_guard
 from azure_cni.datapath.conflicts import Conflict
 from azure_cni.datapath.conntrack import ConntrackUsage
 from azure_cni.datapath.leaving import EGRESS_SET, IMDS, WIRESERVER, Ways
 from azure_cni.datapath.modes import MODES, PodLinks
-from azure_cni.datapath.names import BRIDGE_MAC
+from azure_cni.datapath.nft_text import block, ipv4_set, replacing
 from azure_cni.datapath.second_nics import marking
 from azure_cni.datapath.uplink import Uplink
 from azure_cni.model.identity import ModeName, NodeNic
+from azure_cni.model.nic import Address
 
 TABLE = "azure_cni"
 """Of family `inet`, and of family `bridge` where pods hang on one."""
@@ -91,11 +95,25 @@ class NodeTable:
     own_egress: frozenset[IPv4Address] = frozenset()
     node_nic: NodeNic | None = None
     """The NIC with the node's own address, where the pool is on another one; `primary` is that one's then."""
+    ipv6_pairs: frozenset[tuple[IPv4Address, IPv6Address]] = frozenset()
+    """Addresses of `pool` or `kept`, each with the IPv6 address that its pod has as well; none in one family."""
+    ipv6_blocks: frozenset[IPv6Network] = frozenset()
+    """The prefixes that the NIC holds for pods whole."""
 
     @property
     def node_address(self) -> IPv4Address:
         """The node's own: the primary address of the VM's primary NIC."""
         return self.primary if self.node_nic is None else self.node_nic.address
+
+    @property
+    def dual(self) -> bool:
+        """Pods have addresses of both families."""
+        return bool(self.ipv6_pairs or self.ipv6_blocks)
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """All that are for pods, of both families."""
+        return self.pool | {ipv6 for _, ipv6 in self.ipv6_pairs}
 
     @property
     def pods(self) -> PodLinks:
@@ -126,25 +144,31 @@ def ruleset(table: NodeTable, *, ways: Ways, beside: Collection[IPv4Address] = (
     name = f"table inet {TABLE}"
     body = "\n".join(
         (
-            _set("pool", sorted(table.pool)),
-            _set("public", sorted(table.public)),
-            _set(EGRESS_SET, sorted(table.own_egress)),
-            _set("routable", collapse_addresses(table.routable), flags="interval"),
-            _from_pods(pods),
+            ipv4_set("pool", sorted(table.pool)),
+            ipv4_set("public", sorted(table.public)),
+            ipv4_set(EGRESS_SET, sorted(table.own_egress)),
+            ipv4_set("routable", collapse_addresses(table.routable), flags="interval"),
+            *_ipv6_parts(table),
+            _from_pods(pods, dual=table.dual),
             _guard(pods, imds_allowed=table.imds_allowed),
             _guard_output(),
-            _forward(pods, ways),
-            _output(ways),
-            *(_block(f"chain {chain}", lines) for chain, lines in leaving.chains(pods, ways, node=table.node_address)),
+            _forward(pods, ways, dual=table.dual),
+            _output(ways, dual=table.dual),
+            *(block(f"chain {chain}", lines) for chain, lines in leaving.chains(pods, ways, node=table.node_address)),
         )
     )
     whole = replacing(name) + f"{name} {{\n{body}{marking(beside)}}}\n"
-    return whole + _of_ports(table.pool | table.kept, pods.ports) if pods.ports else whole
+    if not pods.ports:
+        return whole
+    held = table.pool | table.kept
+    return whole + port_guard(BRIDGE_TABLE, held, pods.ports, pairs=table.ipv6_pairs, dual=table.dual)
 
 
-def replacing(table: str) -> str:
-    """The beginning of a script that removes a table. The empty declaration makes that succeed where there is none."""
-    return f"{table}\ndelete {table}\n"
+def _ipv6_parts(table: NodeTable) -> tuple[str, ...]:
+    if not table.dual:
+        return ()
+    pool = block(f"set {ipv6_guards.POOL_SET}", ipv6_guards.pool_lines(table.ipv6_pairs, table.ipv6_blocks))
+    return pool, block(f"chain {ipv6_guards.CHAIN}", ipv6_guards.from_pods())
 
 
 def egress_script(addresses: Iterable[IPv4Address]) -> str:
@@ -154,39 +178,8 @@ def egress_script(addresses: Iterable[IPv4Address]) -> str:
     return f"flush set {where}\n" + (f"add element {where} {{ {listed} }}\n" if listed else "")
 
 
-def _of_ports(addresses: Iterable[IPv4Address], ports: str) -> str:
-    """The guard of a bridge that pods share, before the bridge looks at a frame or netfilter at the packet in it.
-
-    The priority is that of dstnat, which comes before the kernel's own hook by which bridged frames pass iptables (0).
-    """
-    owners = ", ".join(f"{int(address)} . {address}" for address in sorted(addresses))
-    elements = [f"elements = {{ {owners} }}"] if owners else []
-    drop = '{} counter drop comment "{}"'
-    chain = [
-        "type filter hook prerouting priority dstnat; policy accept;",
-        f'iifname != "{ports}" accept',
-        drop.format(f"ether daddr != {BRIDGE_MAC}", "pods send to their gateway only"),
-        drop.format("ether type != ip", "pods need no ARP and have no IPv6 address"),
-        drop.format("meta iifgroup . ip saddr != @owners", "not the address of this pod"),
-    ]
-    body = _block("set owners", ["typeof meta iifgroup . ip saddr", *elements]) + _block("chain from_ports", chain)
-    return f"{replacing(BRIDGE_TABLE)}{BRIDGE_TABLE} {{\n{body}}}\n"
-
-
-def _set(name: str, elements: Iterable[IPv4Address | IPv4Network], *, flags: str = "") -> str:
-    # Not "type ipv4_addr", the same to the kernel: as written by nft from 1.1 on, a node's own older nft (1.0.6 of
-    # Debian 12) crashes when it lists such a set, and with it every other table.
-    lines = ["typeof ip saddr"]
-    if flags:
-        lines.append(f"flags {flags}")
-    listed = ", ".join(str(element) for element in elements)
-    if listed:
-        lines.append(f"elements = {{ {listed} }}")
-    return _block(f"set {name}", lines)
-
-
-def _from_pods(pods: PodLinks) -> str:
-    """Before anything else: a pod speaks IPv4, from its own address, and not to the node's loopback.
+def _from_pods(pods: PodLinks, *, dual: bool) -> str:
+    """Before anything else: a pod speaks from its own address, and not to the node's loopback.
 
     Each packet of the node passes here, also of running connections: a forged one must not touch another pod's, and
     conntrack knows only afterwards whose it is. So what no pod has sent is let go by the first rule.
@@ -194,12 +187,12 @@ def _from_pods(pods: PodLinks) -> str:
     portmap turns `route_localnet` on for the links of pods with a hostPort, kube-proxy for all; then only a rule of the
     kubelet keeps pods from what listens on 127.0.0.1 alone, and it goes with a flush.
     """
-    return _block(
+    return block(
         f"chain {FROM_PODS}",
         [
             f"type filter hook prerouting priority {_BEFORE_REASSEMBLY}; policy accept;",
             f"{pods.came_in_otherwise()} accept",
-            'meta nfproto ipv6 counter drop comment "pods have no IPv6 address"',
+            ipv6_guards.DIVERTED if dual else 'meta nfproto ipv6 counter drop comment "pods have no IPv6 address"',
             # The kernel's lookup lets these pass, to broadcast and multicast: a DHCP server on the node would answer.
             'ip saddr 0.0.0.0/8 counter drop comment "not the address of this pod"',
             'fib saddr . iif oif missing counter drop comment "not the address of this pod"',
@@ -219,7 +212,7 @@ def _guard(pods: PodLinks, *, imds_allowed: bool) -> str:
     """
     refuse = "counter reject with icmpx type admin-prohibited"
     allowed = [f"{pods.came_in()} ip daddr {IMDS} return"] if imds_allowed else []
-    return _block(
+    return block(
         "chain guard",
         [
             "ct direction reply return",
@@ -247,22 +240,19 @@ def _guard_output() -> str:
         "meta skuid >= 0 return",
         "goto guard",
     ]
-    return _block("chain guard_output", lines)
+    return block("chain guard_output", lines)
 
 
-def _forward(pods: PodLinks, ways: Ways) -> str:
+def _forward(pods: PodLinks, ways: Ways, *, dual: bool) -> str:
     head = "type filter hook forward priority filter; policy accept;"
-    return _block("chain forward", [head, f"ip daddr {_GUARDED} jump guard", *leaving.forwarded(pods, ways)])
+    lines = [head, f"ip daddr {_GUARDED} jump guard", *leaving.forwarded(pods, ways)]
+    return block("chain forward", [*lines, *([ipv6_guards.no_way_back(leaving.named(ways.nics))] if dual else [])])
 
 
-def _output(ways: Ways) -> str:
+def _output(ways: Ways, *, dual: bool) -> str:
     # What kube-proxy translates here was routed by the Service's address and goes its new way only after this chain:
     # the interface that is seen says nothing then. Should it come back from the fabric, the forward chain refuses it.
     head = "type filter hook output priority filter; policy accept;"
-    own = f"ct status & dnat == 0 {leaving.no_way_back(ways)}"
-    return _block("chain output", [head, f"ip daddr {{ {WIRESERVER}, {IMDS} }} jump guard_output", own])
-
-
-def _block(head: str, lines: Iterable[str]) -> str:
-    inner = "".join(f"\t\t{line}\n" for line in lines)
-    return f"\t{head} {{\n{inner}\t}}\n"
+    refused = [leaving.no_way_back(ways), *([ipv6_guards.no_way_back(leaving.named(ways.nics))] if dual else [])]
+    own = [f"ct status & dnat == 0 {line}" for line in refused]
+    return block("chain output", [head, f"ip daddr {{ {WIRESERVER}, {IMDS} }} jump guard_output", *own])

@@ -12,6 +12,8 @@ rule decides about packets to pods of this node, which have no other right way, 
 default route, and not about the host routes by eth0 that Azure's DHCP hands out (168.63.129.16/32), which the rules of
 a second NIC must overrule for a load balancer's probes to be answered.
 
+Where pods have IPv6 addresses, the same rule stands among those of IPv6 (`suppress_prefixlength 127`).
+
 The price: where a node has any rule of its own, the kernel asks local, main, and main once more for what is not for a
 pod, instead of one table that holds both.
 
@@ -33,12 +35,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from azure_cni.datapath.conflicts import Conflict, ConflictReason
-from azure_cni.datapath.interface import ANYWHERE
+from azure_cni.datapath.interface import ANYWHERE, ANYWHERE_IPV6, IPV4, Network
 from azure_cni.datapath.names import GROUP
+from azure_cni.model.nic import Address
 
 PREFERENCE = 90
 """Behind what Cilium puts first for its proxy (9 to 20), before all else that is known to add rules: Calico's WireGuard
@@ -59,15 +61,16 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class PolicyRule:
-    """One IPv4 rule. `table` 0: it refuses. `narrowed`: it asks for more than addresses: a mark, a link, ports.
+    """One rule; source and destination are of one family. `table` 0: it refuses. `narrowed`: it asks for more than
+    addresses: a mark, a link, ports.
 
     `mark`: a packet's under the mask has to be this one; (0, 0) where it is not asked for.
     """
 
     preference: int
     table: int
-    source: IPv4Network = ANYWHERE
-    destination: IPv4Network = ANYWHERE
+    source: Network = ANYWHERE
+    destination: Network = ANYWHERE
     suppress_prefix_length: int | None = None
     suppress_group: int | None = None
     narrowed: bool = False
@@ -87,6 +90,9 @@ class PolicyRule:
 _TABLES = {LOCAL: "local", MAIN: "main", DEFAULT: "default"}
 
 OURS: Final = PolicyRule(PREFERENCE, MAIN, suppress_prefix_length=31, suppress_group=0)
+OURS_IPV6: Final = PolicyRule(
+    PREFERENCE, MAIN, source=ANYWHERE_IPV6, destination=ANYWHERE_IPV6, suppress_prefix_length=127, suppress_group=0
+)
 
 
 def absence(rules: Collection[PolicyRule]) -> str:
@@ -94,11 +100,20 @@ def absence(rules: Collection[PolicyRule]) -> str:
     return "" if OURS in rules else f"policy rule {OURS} was missing"
 
 
-def diversions(rules: Collection[PolicyRule], addresses: Collection[IPv4Address]) -> tuple[str, ...]:
-    """What keeps packets from a pod's addresses, as words: our rule is missing, or another one that comes before it."""
-    missing = absence(rules)
+def absence_ipv6(rules: Collection[PolicyRule]) -> str:
+    """The same of IPv6."""
+    return "" if OURS_IPV6 in rules else f"policy rule {OURS_IPV6} of IPv6 was missing"
+
+
+def diversions(rules: Collection[PolicyRule], addresses: Collection[Address]) -> tuple[str, ...]:
+    """What keeps packets from a pod's addresses, as words: our rule is missing, or another one that comes before it.
+
+    `rules` are those of each family that the addresses are of.
+    """
+    dual = any(address.version != IPV4 for address in addresses)
+    missing = [words for words in (absence(rules), absence_ipv6(rules) if dual else "") if words]
     before = sorted(str(rule) for rule in rules if _is_before(rule) and _catches(rule, addresses))
-    return (*([missing] if missing else []), *(f"policy rule {rule} comes before rule {PREFERENCE}" for rule in before))
+    return (*missing, *(f"policy rule {rule} comes before rule {PREFERENCE}" for rule in before))
 
 
 def ungrouped(groups: Iterable[tuple[str, int]], *, leaving: int) -> tuple[str, ...]:
@@ -106,7 +121,7 @@ def ungrouped(groups: Iterable[tuple[str, int]], *, leaving: int) -> tuple[str, 
     return tuple(sorted(name for name, group in groups if group not in {GROUP, leaving}))
 
 
-def foreign(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> tuple[Conflict, ...]:
+def foreign(rules: Iterable[PolicyRule], pool: Collection[Address]) -> tuple[Conflict, ...]:
     """The conflict with rules of others that catch addresses of the pool, or with the kernel's own being gone.
 
     Rules that ask for a mark, a link or a port are left out: which packets they match is not visible here, and whoever
@@ -122,7 +137,7 @@ def foreign(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> tuple
     return (Conflict(ConflictReason.FOREIGN_POLICY_RULES, "; ".join(words), "; ".join(commands)),)
 
 
-def culprit(rules: Iterable[PolicyRule], pool: Collection[IPv4Address]) -> str:
+def culprit(rules: Iterable[PolicyRule], pool: Collection[Address]) -> str:
     """Who puts the pool's addresses on the NIC's interface, and the command that ends it, judged by its rules."""
     caught = [rule for rule in rules if _catches(rule, pool)]
     if any(map(_is_cloud_setup, caught)):
@@ -188,7 +203,7 @@ def _taken(program: str, rules: Iterable[PolicyRule]) -> str:
     )
 
 
-def _catches(rule: PolicyRule, pool: Collection[IPv4Address]) -> bool:
+def _catches(rule: PolicyRule, pool: Collection[Address]) -> bool:
     if rule.narrowed or rule.table in {LOCAL, MAIN, DEFAULT}:
         return False
     if rule.source.prefixlen and _any_in(rule.source, pool):
@@ -200,7 +215,7 @@ def _is_before(rule: PolicyRule) -> bool:
     return rule.preference <= PREFERENCE
 
 
-def _any_in(network: IPv4Network, pool: Collection[IPv4Address]) -> bool:
+def _any_in(network: Network, pool: Collection[Address]) -> bool:
     if network.prefixlen == network.max_prefixlen:
         return network.network_address in pool  # a set: there may be 500 rules for 250 addresses
     return any(address in network for address in pool)
@@ -214,7 +229,7 @@ def _is_netconfig(rule: PolicyRule) -> bool:
     return rule.preference in _NETCONFIG and rule.preference // 100 == rule.table
 
 
-def _prefix(network: IPv4Network) -> str:
+def _prefix(network: Network) -> str:
     if not network.prefixlen:
         return "all"
     return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)

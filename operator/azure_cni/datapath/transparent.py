@@ -19,6 +19,18 @@ probes come from where network policies expect the node. The kernel drops each r
 systemd-networkd removes a leased address when it is restarted. The second route, without a source and less preferred,
 keeps the pod's traffic until the first is put back.
 
+**With IPv6** the pod has a second address, a /128, and all of the above once more, with two differences. The gateway is
+fe80::1, link-local too, but of the link alone, so every interface of a pod can have the same. And there is one route to
+the pod: it names no source, because the kernel chooses among the node's own IPv6 addresses, wherever they are; it has
+the metric that no other route comes before.
+
+    eth0  2001:db8::7/128                         acni0a1b2c3d4e5 (no address, not even a link-local one)
+      default via fe80::1, permanent neighbour      2001:db8::7/128 metric 1, permanent neighbour
+
+Nothing of it waits for the kernel: the address is there without a search for duplicates (the fabric gives each to one
+NIC), and neither end makes up a link-local address, which that search would follow. The pod's end takes no router's
+advertisements (`linux/pod_ipv6.py`).
+
 **A further interface** of a pod (Multus' `net1`) must not take its way out, nor the gateway of its `eth0`. It has a
 gateway of its own, and a policy rule leads what the pod sends from its address to a table with a default route by it.
 In the pod's main table it has one only where nothing else has (`linux/further.py`).
@@ -35,15 +47,28 @@ find it again. `node_end` and `pod_end` are all that a kernel has to hold of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 
 from azure_cni.datapath import names
-from azure_cni.datapath.interface import ANYWHERE, Interface, Neighbour, Route, Wiring
+from azure_cni.datapath.interface import (
+    ANYWHERE,
+    ANYWHERE_IPV6,
+    IPV4,
+    Interface,
+    Neighbour,
+    Route,
+    Wiring,
+    network_of,
+)
 from azure_cni.datapath.policy import PolicyRule
 from azure_cni.model.identity import ModeName
+from azure_cni.model.nic import Address
 
 GATEWAY = IPv4Address("169.254.1.1")
 """Next hop inside every pod; never leaves the veth. Calico and Azure's own plugin use the same."""
+
+GATEWAY_IPV6 = IPv6Address("fe80::1")
+"""The same for IPv6, on each of a pod's interfaces."""
 
 _PREFERENCE = 1000
 """Of the rules in a pod: before main's (32766), after what a mesh may have put first."""
@@ -51,12 +76,17 @@ _POD_ROUTES = (Route(IPv4Network(GATEWAY)), Route(ANYWHERE, gateway=GATEWAY))
 _FALLBACK_METRIC = 1
 """Any but 0, which the kernel prefers."""
 
+_BEST_IPV6 = 1
+"""The most preferred metric: 0 means that of most routes (IP6_RT_PRIO_USER), 1024."""
+_DEFAULT_IPV6 = Route(ANYWHERE_IPV6, gateway=GATEWAY_IPV6, metric=1024)
+
 
 @dataclass(frozen=True, slots=True)
 class VethSpec:
     """All that is needed to wire one sandbox, and to check it later.
 
-    `netns` is a path in the agent's mount namespace; `mtu` in bytes, the NIC's. `node_address` is the source of what
+    `netns` is a path in the agent's mount namespace; `addresses` are one IPv4 address or more, then those of IPv6;
+    `mtu` in bytes, the NIC's. `node_address` is the source of what
     the node itself sends to the pod (probes): its primary address. None leaves the choice to the kernel, which on a
     node with several interfaces may take another one's. `mode` says by which module it is wired (`modes`).
     """
@@ -64,7 +94,7 @@ class VethSpec:
     container_id: str
     ifname: str
     netns: str
-    addresses: tuple[IPv4Address, ...]
+    addresses: tuple[Address, ...]
     mtu: int
     node_address: IPv4Address | None = None
     mode: ModeName = ModeName.TRANSPARENT
@@ -81,28 +111,48 @@ class VethSpec:
         """An interface beside the one by which Kubernetes knows the pod."""
         return self.ifname != names.POD_IFNAME
 
+    @property
+    def dual(self) -> bool:
+        """It has IPv6 addresses too."""
+        return any(address.version != IPV4 for address in self.addresses)
+
 
 @dataclass(frozen=True, slots=True)
 class WayBack:
-    """How a pod answers from a further interface: the gateway, and which rules lead to the table with a route by it."""
+    """How a pod answers by one family from a further interface: the route to everywhere, by the gateway, and which
+    rules lead to the table that has it.
+    """
 
-    gateway: IPv4Address
+    default: Route
     table: int
     rules: tuple[PolicyRule, ...]
 
-    @property
-    def default(self) -> Route:
-        """The route to everywhere."""
-        return Route(ANYWHERE, gateway=self.gateway)
 
+def ways_back(spec: VethSpec) -> tuple[WayBack, ...]:
+    """Of a further interface, one for each family that it has; none of the one that is the pod's own.
 
-def way_back(spec: VethSpec) -> WayBack | None:
-    """Of a further interface; None of the one that is the pod's own. The table's number is the first address."""
+    The table's number is the first address: tables of the families are apart.
+    """
     if not spec.further:
-        return None
+        return ()
     table = int(spec.addresses[0])
-    rules = (PolicyRule(_PREFERENCE, table, source=IPv4Network(int(address))) for address in spec.addresses)
-    return WayBack(names.link_gateway(spec.container_id, spec.ifname), table, tuple(rules))
+    defaults = (Route(ANYWHERE, gateway=_gateway(spec)), *((_DEFAULT_IPV6,) if spec.dual else ()))
+    return tuple(
+        WayBack(
+            default,
+            table,
+            tuple(
+                PolicyRule(_PREFERENCE, table, source=network_of(address), destination=default.destination)
+                for address in spec.addresses
+                if address.version == default.destination.version
+            ),
+        )
+        for default in defaults
+    )
+
+
+def _gateway(spec: VethSpec) -> IPv4Address:
+    return names.link_gateway(spec.container_id, spec.ifname) if spec.further else GATEWAY
 
 
 def wiring(spec: VethSpec) -> Wiring:
@@ -144,20 +194,23 @@ def node_end(spec: VethSpec) -> Interface:
 
 def pod_end(spec: VethSpec, *, gateway_mac: str | None = None) -> Interface:
     """The pod's interface: its addresses, and everything else by way of the gateway, at the node's end if not said."""
-    way = way_back(spec)
-    gateway = GATEWAY if way is None else way.gateway
+    gateway = _gateway(spec)
+    routes: tuple[Route, ...] = (Route(IPv4Network(gateway)),)
+    if not spec.further:
+        routes = (*_POD_ROUTES, _DEFAULT_IPV6) if spec.dual else _POD_ROUTES
+    mac = gateway_mac or names.host_mac(spec.container_id, spec.ifname)
     return Interface(
         name=spec.ifname,
         mac=names.pod_mac(spec.container_id, spec.ifname),
         mtu=spec.mtu,
-        addresses=tuple(IPv4Interface(int(address)) for address in spec.addresses),
-        routes=_POD_ROUTES if way is None else (Route(IPv4Network(gateway)),),
-        neighbours=(Neighbour(gateway, gateway_mac or names.host_mac(spec.container_id, spec.ifname)),),
+        addresses=tuple(map(_alone, spec.addresses)),
+        routes=routes,
+        neighbours=(Neighbour(gateway, mac), *((Neighbour(GATEWAY_IPV6, mac),) if spec.dual else ())),
     )
 
 
 def routes_to(spec: VethSpec) -> tuple[Route, ...]:
-    """What leads to the pod, by whichever interface of the node: two routes for each address."""
+    """What leads to the pod, by whichever interface of the node: two routes for each address, one of IPv6."""
     return tuple(route for address in spec.addresses for route in _routes_to(address, spec.node_address))
 
 
@@ -167,7 +220,15 @@ def neighbours_of(spec: VethSpec) -> tuple[Neighbour, ...]:
     return tuple(Neighbour(address, mac) for address in spec.addresses)
 
 
-def _routes_to(address: IPv4Address, node_address: IPv4Address | None) -> tuple[Route, ...]:
-    pod = IPv4Network(int(address))  # a text would be parsed, and each comparison builds the routes of all pods
+def _routes_to(address: Address, node_address: IPv4Address | None) -> tuple[Route, ...]:
+    pod = network_of(address)
+    if address.version != IPV4:
+        return (Route(pod, metric=_BEST_IPV6),)
     fallback = () if node_address is None else (Route(pod, metric=_FALLBACK_METRIC),)
     return (Route(pod, source=node_address), *fallback)
+
+
+def _alone(address: Address) -> IPv4Interface | IPv6Interface:
+    """With nothing else on its link."""
+    number = int(address)
+    return IPv4Interface(number) if address.version == IPV4 else IPv6Interface(number)

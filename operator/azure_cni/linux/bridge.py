@@ -13,13 +13,15 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from azure_cni.datapath.bridge import SETTINGS, deviations, require_ours, smallest_mtu, stranger
-from azure_cni.datapath.interface import Interface, Neighbour, Port, Route
+from azure_cni.datapath.interface import IPV4, Interface, Neighbour, Port, Route
 from azure_cni.datapath.names import BRIDGE, BRIDGE_MAC, GROUP
 from azure_cni.datapath.uplink import Link
 from azure_cni.errors import DatapathError
 from azure_cni.linux import bridge_messages as messages
-from azure_cni.linux import rtnetlink, switches
+from azure_cni.linux import link_messages, rtnetlink, switches
+from azure_cni.linux import rtnetlink_format as rt
 from azure_cni.linux.netlink import Netlink, NetlinkRequest
+from azure_cni.model.nic import Address
 
 _LARGEST_OF_NO_POD = 0x00FFFFFF
 """Groups up to this one (0.255.255.255) are no pod's address."""
@@ -52,7 +54,7 @@ def make(kernel: Netlink, *, mtu: int) -> int:
     index = kernel.index(BRIDGE)
     if index is None:
         raise DatapathError(f"cannot make the bridge {BRIDGE}: it vanished while it was being made")
-    kernel.change(switches.ready_for_pod(BRIDGE, index), *rtnetlink.turn_on(BRIDGE, index))
+    kernel.change(switches.ready_for_pod(BRIDGE, index), *link_messages.turn_on(BRIDGE, index))
     return index
 
 
@@ -87,7 +89,7 @@ def retire(kernel: Netlink, links: Sequence[Link]) -> list[str]:
     found = next((link for link in links if link.name == BRIDGE and link.mac == BRIDGE_MAC), None)
     if found is None or any(link.master == found.index and link.up for link in links):
         return []
-    kernel.change(rtnetlink.delete_link(BRIDGE, found.index))
+    kernel.change(link_messages.delete_link(BRIDGE, found.index))
     return [f"bridge {BRIDGE} was left of mode bridge: removed"]
 
 
@@ -121,9 +123,9 @@ def settle(port: Interface, index: int, *, master: int, placed: bool) -> list[Ne
     ]
 
 
-def withdrawals(kernel: Netlink, host_ifname: str) -> list[NetlinkRequest]:
+def withdrawals(kernel: Netlink, host_ifname: str, *, pod_mac: str = "") -> list[NetlinkRequest]:
     """Requests that remove what leads to a sandbox by the bridge; none where it hangs on none, or its address has
-    moved to another sandbox.
+    moved to another sandbox. `pod_mac`: of its end, where that is known, for a bridge that has lost the entry for it.
     """
     bridge = kernel.index(BRIDGE)
     found = rtnetlink.link(kernel, host_ifname) if bridge is not None else None
@@ -131,10 +133,12 @@ def withdrawals(kernel: Netlink, host_ifname: str) -> list[NetlinkRequest]:
     if bridge is None or found is None or address is None:
         return []
     known = messages.neighbour_mac(kernel, bridge, address)
-    station = messages.stations(kernel, bridge, port=found.index).get(found.index, "")
+    station = messages.stations(kernel, bridge, port=found.index).get(found.index, "") or pod_mac
+    beside = rtnetlink.permanent_neighbours(kernel, bridge, family=rt.AF_INET6) if station else []
+    requests = [one for _, other in beside if other.mac == station for one in forget(bridge, other.address)]
     if known and station and known != station:
-        return []
-    return forget(bridge, address)
+        return requests
+    return [*forget(bridge, address), *requests]
 
 
 def leftovers(kernel: Netlink, pod_mac: str) -> list[NetlinkRequest]:
@@ -142,14 +146,14 @@ def leftovers(kernel: Netlink, pod_mac: str) -> list[NetlinkRequest]:
     index = kernel.index(BRIDGE)
     if index is None:
         return []
-    known = rtnetlink.permanent_neighbours(kernel, index)
+    known = rtnetlink.neighbours_of_both(kernel, index)
     return [one for _, neighbour in known if neighbour.mac == pod_mac for one in forget(index, neighbour.address)]
 
 
-def forget(index: int, address: IPv4Address) -> list[NetlinkRequest]:
-    """Requests that remove both routes to an address by the bridge, and its neighbour."""
-    route = messages.delete_route(BRIDGE, index, address)
-    return [route, route, messages.delete_neighbour(BRIDGE, index, address)]
+def forget(index: int, address: Address) -> list[NetlinkRequest]:
+    """Requests that remove the routes to an address by the bridge, of which IPv4 has two, and its neighbour."""
+    routes = [messages.delete_route(BRIDGE, index, address)] * (2 if address.version == IPV4 else 1)
+    return [*routes, messages.delete_neighbour(BRIDGE, index, address)]
 
 
 def address_of(link: Link) -> IPv4Address | None:
@@ -183,7 +187,7 @@ class Observed:
         self._stations = stations
         self._neighbours = neighbours
         self._known = {neighbour.address for neighbour in neighbours}
-        self._routes: defaultdict[IPv4Address, list[Route]] = defaultdict(list)
+        self._routes: defaultdict[Address, list[Route]] = defaultdict(list)
         for route in routes:
             self._routes[route.destination.network_address].append(route)
         self._by_mac: defaultdict[str, list[Neighbour]] = defaultdict(list)
@@ -199,11 +203,12 @@ class Observed:
     def sweep(self, ports: Sequence[Link]) -> list[NetlinkRequest]:
         """Requests that remove what leads to nobody: by its MAC no port's station, by its address no port's pod.
 
+        A port's group names its IPv4 address alone, and the MAC that this one is at names the pod.
         The stations were listed last, so a sandbox that has come in the meantime is not missed.
         """
-        stations = set(self._stations.values())
         addresses = {address_of(port) for port in ports}
-        gone = (one for one in self._neighbours if one.mac not in stations and one.address not in addresses)
+        alive = {*self._stations.values(), *(one.mac for one in self._neighbours if one.address in addresses)}
+        gone = (one for one in self._neighbours if one.mac not in alive)
         return [request for neighbour in gone for request in forget(self._link.index, neighbour.address)]
 
     def part_of(self, port: Link) -> Interface:
@@ -212,7 +217,7 @@ class Observed:
         """
         station, address = self._stations.get(port.index, ""), address_of(port)
         theirs = self._by_mac.get(station, []) if station else []
-        addresses = [neighbour.address for neighbour in theirs]
+        addresses: list[Address] = [neighbour.address for neighbour in theirs]
         if address is not None and address not in self._known:
             addresses.append(address)
         return Interface(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-from ipaddress import IPv4Address
 
 from azure_cni.datapath.interface import PortSettings
 from azure_cni.datapath.uplink import BridgeSettings
 from azure_cni.linux import rtnetlink_format as rt
 from azure_cni.linux.netlink import Netlink, NetlinkRequest, Refused, attribute, attributes
+from azure_cni.model.nic import Address
 
 _RTM_DELROUTE, _RTM_DELNEIGH = 25, 29
 _AF_BRIDGE = 7
@@ -63,22 +63,22 @@ def add_station(name: str, index: int, mac: str) -> NetlinkRequest:
     return NetlinkRequest(f"add station {mac} to {name}", rt.RTM_NEWNEIGH, rt.CREATE_OR_REPLACE, body)
 
 
-def delete_route(name: str, index: int, address: IPv4Address) -> NetlinkRequest:
+def delete_route(name: str, index: int, address: Address) -> NetlinkRequest:
     """Remove one route to this address by an interface: the most preferred that is left."""
-    head = (rt.AF_INET, 32, 0, 0, rt.RT_TABLE_MAIN, 0, _SCOPE_NOWHERE, 0, 0)
+    head = (rt.family_of(address), address.max_prefixlen, 0, 0, rt.RT_TABLE_MAIN, 0, _SCOPE_NOWHERE, 0, 0)
     body = rt.RTMSG.pack(*head) + attribute(rt.RTA_DST, address.packed) + attribute(rt.RTA_OIF, rt.U32.pack(index))
     return NetlinkRequest(f"delete route {address} from {name}", _RTM_DELROUTE, 0, body, forgiven=_GONE)
 
 
-def delete_neighbour(name: str, index: int, address: IPv4Address) -> NetlinkRequest:
+def delete_neighbour(name: str, index: int, address: Address) -> NetlinkRequest:
     """Forget a neighbour."""
-    body = rt.NDMSG.pack(rt.AF_INET, index, 0, 0, 0) + attribute(rt.NDA_DST, address.packed)
+    body = rt.NDMSG.pack(rt.family_of(address), index, 0, 0, 0) + attribute(rt.NDA_DST, address.packed)
     return NetlinkRequest(f"delete neighbour {address} from {name}", _RTM_DELNEIGH, 0, body, forgiven=_GONE)
 
 
-def neighbour_mac(kernel: Netlink, index: int, address: IPv4Address) -> str:
+def neighbour_mac(kernel: Netlink, index: int, address: Address) -> str:
     """The MAC that an interface's neighbour has; "" where there is none, or the kernel cannot be asked for one."""
-    body = rt.NDMSG.pack(rt.AF_INET, index, 0, 0, 0) + attribute(rt.NDA_DST, address.packed)
+    body = rt.NDMSG.pack(rt.family_of(address), index, 0, 0, 0) + attribute(rt.NDA_DST, address.packed)
     try:
         found = kernel.get(f"look up neighbour {address}", kind=rt.RTM_GETNEIGH, body=body)
     except Refused as refused:

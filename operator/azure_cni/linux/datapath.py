@@ -58,13 +58,15 @@ class LinuxDatapath:
         link_names: LinkNames = LinkNames.HASH,
     ) -> None:
         self._link_names = link_names
-        self._wiring = Worker(VethNetwork, name="datapath-wiring", node_netns=node_netns)
+        self._wiring = Worker(partial(VethNetwork, sysctls), name="datapath-wiring", node_netns=node_netns)
         self._housekeeping = Worker(
             partial(_Housekeeping, sysctls, processes), name="datapath-housekeeping", node_netns=node_netns
         )
         self._removal: Future[None] | None = None
         self._node_netns = node_netns
         self._changes: HostChanges | None = None
+        self._dual = False
+        """Pods have had addresses of both families since this process began."""
 
     @property
     def busy_s(self) -> float:
@@ -140,6 +142,9 @@ class LinuxDatapath:
 
     async def apply_node(self, table: NodeTable) -> HostReport:
         """Make the node's table, sysctls and uplink right; returns what had drifted and what others do against it."""
+        self._dual = self._dual or table.dual
+        if self._dual and self._changes is not None:
+            self._changes.hear_ipv6()
         return await self._housekeeping.run(lambda keeping: keeping.host.apply(table))
 
     async def guarded_mode(self) -> ModeName | None:
@@ -163,6 +168,8 @@ class LinuxDatapath:
             )
             listening = Worker(partial(Listeners, ports), name="datapath-listening", node_netns=self._node_netns)
             self._changes = HostChanges(listening.release())
+            if self._dual:
+                self._changes.hear_ipv6()
         return await self._changes.changed()
 
     async def uplink(self, mac: str, primary: IPv4Address) -> Uplink:
@@ -197,7 +204,7 @@ class _Housekeeping:
     def __init__(self, sysctls: Path, processes: Path | None) -> None:
         self.host = Host(sysctls)
         self.occupants = Occupants(processes)
-        self._network = VethNetwork()
+        self._network = VethNetwork(sysctls)
 
     def close(self) -> None:
         self.host.close()
@@ -222,7 +229,7 @@ class _Housekeeping:
 
 def _veth(spec: SandboxSpec) -> VethSpec:
     container_id, ifname = spec.sandbox.interface
-    return VethSpec(container_id, ifname, spec.netns, spec.ipv4, spec.link.mtu, spec.link.primary, spec.link.mode)
+    return VethSpec(container_id, ifname, spec.netns, spec.addresses, spec.link.mtu, spec.link.primary, spec.link.mode)
 
 
 def _observed(key: str, ends: tuple[Interface, ...]) -> ObservedSandbox:

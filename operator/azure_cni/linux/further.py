@@ -15,8 +15,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from azure_cni.datapath.interface import Missing, Wiring
-from azure_cni.datapath.transparent import VethSpec, WayBack, way_back
+from azure_cni.datapath.transparent import VethSpec, WayBack, ways_back
 from azure_cni.linux import rtnetlink, rules
+from azure_cni.linux import rtnetlink_format as rt
 from azure_cni.linux.netlink import Netlink
 
 
@@ -25,39 +26,42 @@ def lead_back(inside: Netlink, spec: VethSpec, index: int) -> None:
 
     `inside` is a socket in the pod's namespace, `index` the interface's there.
     """
-    way = way_back(spec)
-    if way is None:
-        return
-    if rules.read(inside) is not None:
-        inside.change(rtnetlink.add_default(index, way.gateway, table=way.table), *map(rules.add, way.rules))
-    # Whatever made it: another plugin's interface, or another one of azure-cni's. `configure` of an `eth0` that comes
-    # later replaces this one.
-    if not any(route.is_default for _, route in rtnetlink.routes(inside)):
-        inside.change(*rtnetlink.add_routes(spec.ifname, index, Missing(routes=(way.default,))))
+    for way in ways_back(spec):
+        family, gateway = rt.family_of(way.default.destination), way.default.gateway
+        if gateway is not None and rules.read(inside, family) is not None:
+            inside.change(rtnetlink.add_default(index, gateway, table=way.table), *map(rules.add, way.rules))
+        # Whatever made it: another plugin's interface, or another one of azure-cni's. `configure` of an `eth0` that
+        # comes later replaces this one.
+        if not any(route.is_default for _, route in rtnetlink.routes(inside, family=family)):
+            inside.change(*rtnetlink.add_routes(spec.ifname, index, Missing(routes=(way.default,))))
 
 
 def differences(inside: Netlink, spec: VethSpec) -> tuple[str, ...]:
     """What the pod lacks to answer by a further interface, as words."""
-    way, index = way_back(spec), inside.index(spec.ifname)
-    present = rules.read(inside) if way is not None and index is not None else None
-    if way is None or index is None or present is None:
-        return ()
+    ways = ways_back(spec)
+    index = inside.index(spec.ifname) if ways else None
+    return () if index is None else tuple(words for way in ways for words in _lacking(inside, way, index))
+
+
+def _lacking(inside: Netlink, way: WayBack, index: int) -> list[str]:
+    family = rt.family_of(way.default.destination)
+    present = rules.read(inside, family)
+    if present is None:
+        return []
     found = [f"pod: lacks policy rule {rule}" for rule in way.rules if rule not in present]
-    if (index, way.gateway) not in rtnetlink.default_routes(inside, way.table):
+    if (index, way.default.gateway) not in rtnetlink.default_routes(inside, way.table, family=family):
         found.append(f"pod: table {way.table} lacks route {way.default}")
-    return tuple(found)
+    return found
 
 
 def with_way_out(inside: Netlink, spec: VethSpec, ends: Wiring) -> Wiring:
-    """The wiring with the default route that a further interface has in the pod's main table, where it has it.
+    """The wiring with the default routes that a further interface has in the pod's main table, where it has them.
 
-    The result of an ADD names it, as that of a repeat does for as long as it is so.
+    The result of an ADD names them, as that of a repeat does for as long as it is so.
     """
-    way, index = way_back(spec), inside.index(spec.ifname)
-    if way is None or index is None or not _goes_out(inside, way, index):
+    index = inside.index(spec.ifname)
+    if index is None:
         return ends
-    return replace(ends, pod=replace(ends.pod, routes=(*ends.pod.routes, way.default)))
-
-
-def _goes_out(inside: Netlink, way: WayBack, index: int) -> bool:
-    return any(route == way.default for _, route in rtnetlink.routes(inside, index))
+    present = [route for _, route in rtnetlink.routes_of_both(inside, index)]
+    out = [way.default for way in ways_back(spec) if way.default in present]
+    return replace(ends, pod=replace(ends.pod, routes=(*ends.pod.routes, *out)))

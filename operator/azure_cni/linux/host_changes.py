@@ -68,6 +68,10 @@ class HostChanges:
             self._heard.clear()
         return change or HostChange()
 
+    def hear_ipv6(self) -> None:
+        """Of IPv6 too, from now on."""
+        self._listeners.routes.hear_ipv6()
+
     def close(self) -> None:
         """Stop listening."""
         self._end()

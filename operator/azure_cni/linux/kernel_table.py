@@ -15,13 +15,13 @@ from typing import Any
 
 from azure_cni.datapath.leaving import EGRESS_SET, Ways
 from azure_cni.datapath.modes import MODES
+from azure_cni.datapath.nft_text import replacing
 from azure_cni.datapath.node_table import (
     BRIDGE_TABLE,
     FROM_PODS,
     TABLE,
     NodeTable,
     egress_script,
-    replacing,
     ruleset,
 )
 from azure_cni.errors import DatapathError

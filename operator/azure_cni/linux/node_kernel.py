@@ -18,14 +18,23 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from azure_cni.datapath import policy, uplink
-from azure_cni.datapath.conflicts import Conflict, address_elsewhere
+from azure_cni.datapath.conflicts import Conflict
 from azure_cni.datapath.leaving import Ways
 from azure_cni.datapath.names import GROUP
 from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.datapath.policy import OURS, PolicyRule
 from azure_cni.datapath.uplink import SYNTHETIC_DRIVER, Evidence, Link, RouteDecision, Uplink
 from azure_cni.errors import DatapathError
-from azure_cni.linux import bridge, route_lookup, rtnetlink, rules, switches
+from azure_cni.linux import (
+    bridge,
+    link_messages,
+    node_ipv6,
+    route_lookup,
+    rtnetlink,
+    rules,
+    stray_addresses,
+    switches,
+)
 from azure_cni.linux.conntrack import Conntrack
 from azure_cni.linux.filter_survey import FilterSurvey
 from azure_cni.linux.kernel_table import KernelTable, Ruleset
@@ -132,7 +141,8 @@ class Host:
             lambda: self._policy(present, pods),
             lambda: self._second_nics.put_right(self._kernel, present, beside, links, node_nic),
             lambda: self._pod_nic.put_right(self._kernel, present, held, links, table, node_nic=node_nic, uplink=link),
-            lambda: self._bare_uplink(link, table, present or ()),
+            lambda: stray_addresses.take_off(self._kernel, link, table, present or ()),
+            lambda: node_ipv6.put_right(self._kernel, self._sysctls, links, table, uplink=link),
         )
         failures: list[DatapathError] = []
         for part in parts:
@@ -144,7 +154,9 @@ class Host:
             raise self._kept_back(failures, repaired) from failures[0]
         filters = self._filters.conflicts(table, uplink=link.name)
         others = () if present is None else policy.foreign(present, table.pool)
-        elsewhere = _addresses_elsewhere(links, held, link, table)
+        elsewhere = stray_addresses.elsewhere(
+            links, (*held, *stray_addresses.of_ipv6(self._kernel, table)), link, table
+        )
         conflicts = (*others, *doubt, *detour, *elsewhere, *filters)
         return HostReport(link, tuple(repaired), conflicts, self._conntrack.usage(), way_out, ways.node_nic)
 
@@ -204,30 +216,9 @@ class Host:
         if missing:
             self._kernel.change(rules.add(OURS))
         if strays:
-            self._kernel.change(*(rtnetlink.set_group(name, ours[name].index, GROUP) for name in strays))
+            self._kernel.change(*(link_messages.set_group(name, ours[name].index, GROUP) for name in strays))
         found = [f"{missing}: added"] if missing else []
         return [*found, *([f"links outside group {GROUP}: {few(strays)}: put into it"] if strays else [])]
-
-    def _bare_uplink(self, link: Uplink, table: NodeTable, present: Collection[PolicyRule]) -> list[str]:
-        """Take pods' addresses off the uplink, or the node would answer in their place.
-
-        cloud-init puts every secondary address there at boot (its Azure datasource's default,
-        `apply_network_config_for_secondary_ips`), nm-cloud-setup and cloud-netconfig do so whenever the NIC changes.
-        """
-        held = rtnetlink.addresses(self._kernel, link.index)
-        strays = [(address, prefix) for _, address, prefix in held if address in table.pool]
-        if strays:
-            self._kernel.change(
-                switches.promote_secondaries(link.name, link.index),
-                *(
-                    rtnetlink.delete_address(link.name, link.index, address, prefix=prefix)
-                    for address, prefix in strays
-                ),
-            )
-        if not strays:
-            return []
-        named = few(sorted(address for address, _ in strays))
-        return [f"{link.name} had addresses of pods ({named}): removed; {policy.culprit(present, table.pool)}"]
 
     def _bridge(self, table: NodeTable, links: Sequence[Link], *, mtu: int) -> list[str]:
         """The bridge of the mode that has one, and none in any other."""
@@ -238,7 +229,7 @@ class Host:
     def _forwarding(self, nics: Collection[str]) -> list[str]:
         """Let the node forward; turning it on for all also turns off LRO, which merges packets past the MTU."""
         wanted = (_FORWARD, *(f"net/ipv4/conf/{name}/forwarding" for name in nics))
-        return [_was_off(name) for name in wanted if self._turn_on(name)]
+        return [_was_off(name) for name in wanted if switches.turn_on(self._sysctls, name)]
 
     def _pods_switches(self, pods: Sequence[Link], table: NodeTable, *, but: str) -> list[str]:
         """Put right the switches of pods' links."""
@@ -253,31 +244,9 @@ class Host:
             for switch, value in wrong.items()
         ]
 
-    def _turn_on(self, name: str) -> bool:
-        """Set a switch to 1; False when it was."""
-        switch = self._sysctls / name
-        try:
-            if switch.read_text(encoding="ascii").strip() == "1":
-                return False
-            switch.write_text("1", encoding="ascii")
-        except OSError as error:
-            raise DatapathError(
-                f"cannot turn on sysctl {name.replace('/', '.')}: {error.strerror} ({switch}); set it to 1 on the node"
-            ) from error
-        return True
-
-
-def _addresses_elsewhere(
-    links: Sequence[Link], held: Sequence[tuple[int, IPv4Address, int]], uplink: Uplink, table: NodeTable
-) -> tuple[Conflict, ...]:
-    """Pods' addresses on other interfaces than the uplink."""
-    names = {link.index: link.name for link in links}
-    others = [(names.get(index, "?"), address) for index, address, _ in held if index != uplink.index]
-    return address_elsewhere(others, table.pool)
-
 
 def _was_off(sysctl: str) -> str:
-    return f"sysctl {sysctl.replace('/', '.')} was 0: set to 1"
+    return f"sysctl {switches.dotted(sysctl)} was 0: set to 1"
 
 
 def _host_in(network: IPv4Network) -> IPv4Address:

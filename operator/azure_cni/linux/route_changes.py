@@ -1,4 +1,4 @@
-"""Changes of links, addresses, routes, neighbours, policy rules and IPv4 switches by others, by pyroute2.
+"""Changes of links, addresses, routes, neighbours, policy rules and switches by others, by pyroute2.
 
 Most of what the kernel announces there is our own doing or nobody's concern: every ADD and DEL of a pod is some twenty
 messages, every neighbour that goes stale is one. A filter in the kernel (some twenty instructions of classic BPF) keeps
@@ -6,6 +6,8 @@ them from waking this process at all. It passes removals that a program asked fo
 everywhere or to a single address (which may take a pod's place), and links that are not pods', but nothing that this
 process asked for (a message carries the port of the socket that asked). What passes is rare, and may cost what a
 library costs.
+
+Of IPv6 nothing but neighbours is announced before pods have it (`hear_ipv6`).
 """
 
 from __future__ import annotations
@@ -33,15 +35,19 @@ _GROUPS = (
     | rtnl.RTMGRP_IPV4_RULE
     | 1 << (rtnl.RTNLGRP_IPV4_NETCONF - 1)
 )
+_OF_IPV6 = (9, 11, 19, 25)
+"""RTNLGRP_IPV6_IFADDR, ROUTE, RULE and NETCONF (linux/rtnetlink.h)."""
+_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1  # linux/netlink.h
 _LINKS = (rtnl.RTM_NEWLINK, rtnl.RTM_DELLINK)
 _OTHERS = (
-    *(rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR, rtnl.RTM_DELROUTE),
+    *(rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR),
     *(rtnl.RTM_NEWRULE, rtnl.RTM_DELRULE, rtnl.RTM_NEWNETCONF),
 )
 _NEW_ROUTES = (rtnl.RTM_NEWROUTE,)
-_ASKED = (rtnl.RTM_NEWNEIGH,)
+_ASKED = (rtnl.RTM_NEWNEIGH, rtnl.RTM_DELROUTE)
 """Of interest where a program asked for it. A program that deletes a neighbour makes it a failed one first, and that
-carries its port; the removal itself is the kernel's own, as when a neighbour goes stale or its link goes."""
+carries its port; the removal itself is the kernel's own, as when a neighbour goes stale or its link goes. With a link
+the kernel removes its routes, and announces that in IPv6: at the end of each pod."""
 _PORT_AT, _KIND_AT, _LINK_NAME_AT, _PREFIX_LENGTH_AT = 12, 4, 36, 17
 """Offsets in a message: struct nlmsghdr, and after it and struct ifinfomsg the first attribute, which is the name; of
 struct rtmsg its second byte."""
@@ -49,9 +55,11 @@ _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _EQUAL, _RETURN = 0x20, 0x28, 0x30, 0x15, 0x
 _SO_ATTACH_FILTER = 26
 _WHOLE = 0xFFFFFFFF
 _ALL, _DEFAULT = -1, -2  # NETCONFA_IFINDEX_ALL and _DEFAULT of linux/netconf.h
-_AF_INET = socket.AF_INET
-_HOST_ROUTE, _MAIN = 32, 254
-_OF_ONE_ADDRESS = _HOST_ROUTE, _MAIN
+_AF_INET, _AF_INET6 = socket.AF_INET, socket.AF_INET6
+_HOST_ROUTES = {_AF_INET: 32, _AF_INET6: 128}
+"""How long the prefix of a route to a single address is."""
+_MAIN = 254
+_SCOPE_LINK = 253
 _NUD_FAILED = 0x20  # linux/neighbour.h
 _AT_ONCE = 200
 """Datagrams, some 20 ms."""
@@ -59,7 +67,7 @@ _Instruction = tuple[int, int, int, int]
 
 
 class netconfmsg(nlmsg):  # type: ignore[misc] # noqa: N801 - as pyroute2 names such classes; it lacks this one
-    """A change of an interface's IPv4 switches (linux/netconf.h)."""
+    """A change of an interface's switches (linux/netconf.h)."""
 
     fields = (("family", "B"), ("__pad", "3x"))
     nla_map = (
@@ -75,6 +83,7 @@ class RouteChanges:
 
     def __init__(self, own_ports: Collection[int]) -> None:
         try:
+            self._dual = False
             self.socket = IPRSocket(groups=_GROUPS)
             self.socket.register_policy(rtnl.RTM_NEWNETCONF, netconfmsg)
             _attach(self.socket.socket, _filter(own_ports))
@@ -82,6 +91,12 @@ class RouteChanges:
             self.socket.socket.setblocking(False)
         except OSError as error:
             raise DatapathError(f"cannot listen for changes of the network: {error.strerror}") from error
+
+    def hear_ipv6(self) -> None:
+        """From now on of IPv6 too; a repeat changes nothing."""
+        self._dual = True
+        for group in _OF_IPV6:
+            self.socket.socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
 
     def read(self) -> tuple[list[HostChange], bool]:
         """What waits and may concern us, as much as is read in one turn; true when there may be more."""
@@ -96,7 +111,8 @@ class RouteChanges:
                     raise DatapathError(f"cannot listen for changes of the network: {error.strerror}") from error
                 found.append(HostChange.everything(OVERRUN))
                 continue
-            found += [change for change in map(_meaning, messages) if change is not None]
+            changes = (_meaning(message) for message in messages if self._dual or message.get("family") != _AF_INET6)
+            found += [change for change in changes if change is not None]
         return found, True
 
     def close(self) -> None:
@@ -116,25 +132,42 @@ def _meaning(message: Any) -> HostChange | None:
             # What leads to pods behind the bridge hangs on it, and goes with it.
             change = HostChange(node=True, sandboxes=name == BRIDGE, cause=f"link {name} changed")
         case rtnl.RTM_NEWADDR | rtnl.RTM_DELADDR:
-            verb = "added" if kind == rtnl.RTM_NEWADDR else "removed"
-            cause = f"address {message.get_attr('IFA_LOCAL')}/{message['prefixlen']} was {verb}"
-            # With an address the kernel removes, without a word, each route that names it as its source.
-            change = HostChange(node=True, sandboxes=True, cause=cause)
+            change = _address(message, "added" if kind == rtnl.RTM_NEWADDR else "removed")
         case rtnl.RTM_NEWRULE | rtnl.RTM_DELRULE:
             change = HostChange(node=True, cause="policy routing rules changed")
         case rtnl.RTM_NEWROUTE | rtnl.RTM_DELROUTE if message["family"] == _AF_INET and not message["dst_len"]:
             change = HostChange(node=True, cause="a default route changed")
-        case rtnl.RTM_NEWROUTE | rtnl.RTM_DELROUTE if (message["dst_len"], message["table"]) == _OF_ONE_ADDRESS:
+        case rtnl.RTM_NEWROUTE | rtnl.RTM_DELROUTE if _is_of_one_address(message):
             verb = "added" if kind == rtnl.RTM_NEWROUTE else "removed"
-            change = HostChange(sandboxes=True, cause=f"route {message.get_attr('RTA_DST')}/32 was {verb}")
-        case rtnl.RTM_NEWNEIGH if message["family"] == _AF_INET and message["state"] & _NUD_FAILED:
+            route = f"{message.get_attr('RTA_DST')}/{message['dst_len']}"
+            change = HostChange(sandboxes=True, cause=f"route {route} was {verb}")
+        case rtnl.RTM_NEWNEIGH if message["family"] in _HOST_ROUTES and message["state"] & _NUD_FAILED:
             change = HostChange(sandboxes=True, cause=f"neighbour {message.get_attr('NDA_DST')} was removed")
     return change
 
 
+def _address(message: Any, verb: str) -> HostChange | None:
+    """One of the node's. Those of a link alone come and go with links, and are no pod's."""
+    ipv4 = message["family"] == _AF_INET
+    if not ipv4 and message["scope"] == _SCOPE_LINK:
+        return None
+    address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+    # With an address of IPv4 the kernel removes, without a word, each route that names it as its source.
+    return HostChange(node=True, sandboxes=ipv4, cause=f"address {address}/{message['prefixlen']} was {verb}")
+
+
+def _is_of_one_address(message: Any) -> bool:
+    return (message["dst_len"], message["table"]) == (_HOST_ROUTES.get(message["family"]), _MAIN)
+
+
 def _switch(message: Any) -> HostChange | None:
-    """Forwarding that was turned off; other switches do not stop pods' traffic, nor does the default of new links."""
+    """Forwarding that was turned off; other switches do not stop pods' traffic, nor does the default of new links.
+
+    That of a single link decides in IPv4 only.
+    """
     index = message.get_attr("NETCONFA_IFINDEX")
+    if message["family"] != _AF_INET and index != _ALL:
+        return None
     if message.get_attr("NETCONFA_FORWARDING") != 0 or index == _DEFAULT:
         return None
     where = "of all links" if index == _ALL else f"of link {index}"
@@ -161,7 +194,7 @@ def _filter(own_ports: Collection[int]) -> list[_Instruction]:
         *((_LOAD_WORD, 0, 0, _LINK_NAME_AT), (_EQUAL, 2, 3, pods)),
         *((_LOAD_WORD, 0, 0, _PORT_AT), (_EQUAL, 0, 1, 0)),
         *((_RETURN, 0, 0, 0), (_RETURN, 0, 0, _WHOLE)),
-        *((_LOAD_BYTE, 0, 0, _PREFIX_LENGTH_AT), (_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, _HOST_ROUTE)),
+        *((_LOAD_BYTE, 0, 0, _PREFIX_LENGTH_AT), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, 32), (_EQUAL, 0, 1, 128)),
         *((_RETURN, 0, 0, _WHOLE), (_RETURN, 0, 0, 0)),
     ]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import struct
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from azure_cni.datapath.interface import IPV4, Network
 from azure_cni.linux.netlink import attribute
+from azure_cni.model.nic import Address
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -26,6 +28,7 @@ IFLA_INET_CONF = 1
 IFLA_INET6_ADDR_GEN_MODE, ADDR_GEN_MODE_NONE = 8, 1
 RTEXT_FILTER_SKIP_STATS = 0x8
 IFA_ADDRESS, IFA_LOCAL = 1, 2
+IFA_F_NODAD = 0x02
 RTA_DST, RTA_SRC, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 2, 3, 4, 5, 6, 7, 15
 RT_TABLE_MAIN, RTPROT_KERNEL, RTPROT_STATIC, RTN_UNICAST, RTN_LOCAL = 254, 2, 4, 1, 2
 RTNH_F_ONLINK = 4
@@ -39,6 +42,7 @@ IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
 NDMSG = struct.Struct("=BxxxiHBB")
+_IPV6_SIZE = 16
 U16, U32 = struct.Struct("=H"), struct.Struct("=I")
 
 
@@ -47,14 +51,33 @@ def text(octets: bytes) -> str:
     return octets.rstrip(b"\0").decode(errors="backslashreplace")
 
 
-def destination(network: IPv4Network) -> bytes:
+def family_of(of: Address | Network) -> int:
+    """As the kernel numbers it."""
+    return AF_INET if of.version == IPV4 else AF_INET6
+
+
+def destination(network: Network) -> bytes:
     """The attribute of a route's destination; a default route has none."""
     return attribute(RTA_DST, network.network_address.packed) if network.prefixlen else b""
+
+
+def network(family: int, octets: bytes | None, length: int) -> Network:
+    """The prefix in an attribute; without one, everything."""
+    if family == AF_INET:
+        return IPv4Network((octets or bytes(4), length))
+    return IPv6Network((octets or bytes(16), length))
 
 
 def address(values: dict[int, bytes], kind: int) -> IPv4Address | None:
     """The IPv4 address in an attribute."""
     return IPv4Address(values[kind]) if kind in values else None
+
+
+def any_address(values: dict[int, bytes], kind: int) -> Address | None:
+    """The address in an attribute, whose length says of which family it is."""
+    if kind not in values:
+        return None
+    return IPv6Address(values[kind]) if len(values[kind]) == _IPV6_SIZE else IPv4Address(values[kind])
 
 
 def number(values: dict[int, bytes], kind: int) -> int:

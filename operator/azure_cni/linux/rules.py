@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import struct
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
+from azure_cni.datapath.interface import Network
 from azure_cni.datapath.policy import LOCAL, PolicyRule
 from azure_cni.linux import rtnetlink_format as rt
 from azure_cni.linux.netlink import Netlink, NetlinkRequest, Refused, attribute, attributes
@@ -27,11 +28,12 @@ _JUDGED |= {_FRA_SUPPRESS_GROUP, _FRA_SUPPRESS_PREFIX_LENGTH}
 _NONE = 0xFFFFFFFF
 
 
-def read(kernel: Netlink) -> frozenset[PolicyRule] | None:
-    """Every IPv4 rule; None where this kernel has no policy routing: then nobody can divert anything."""
-    body = _HEADER.pack(rt.AF_INET, 0, 0, 0, 0, 0, 0)
+def read(kernel: Netlink, family: int = rt.AF_INET) -> frozenset[PolicyRule] | None:
+    """Every rule of a family; None where this kernel has no policy routing: then nobody can divert anything."""
+    body = _HEADER.pack(family, 0, 0, 0, 0, 0, 0)
     try:
-        return frozenset(map(_rule, kernel.dump("list policy rules", kind=_RTM_GETRULE, body=body)))
+        found = kernel.dump("list policy rules", kind=_RTM_GETRULE, body=body)
+        return frozenset(_rule(payload) for payload in found if payload[0] == family)
     except Refused as refused:
         if refused.errno in {errno.EOPNOTSUPP, errno.EAFNOSUPPORT}:
             return None
@@ -51,7 +53,7 @@ def delete(rule: PolicyRule) -> NetlinkRequest:
 def _body(rule: PolicyRule) -> bytes:
     small = rule.table if rule.table <= LOCAL else 0  # the octet is of the time before the attribute
     lengths = rule.destination.prefixlen, rule.source.prefixlen
-    body = _HEADER.pack(rt.AF_INET, *lengths, 0, small, _FR_ACT_TO_TBL, 0)
+    body = _HEADER.pack(rt.family_of(rule.source), *lengths, 0, small, _FR_ACT_TO_TBL, 0)
     addresses = ((_FRA_DST, rule.destination), (_FRA_SRC, rule.source))
     body += b"".join(attribute(kind, one.network_address.packed) for kind, one in addresses if one.prefixlen)
     numbers = [(_FRA_PRIORITY, rule.preference), (_FRA_TABLE, rule.table)]
@@ -66,14 +68,14 @@ def _body(rule: PolicyRule) -> bytes:
 
 
 def _rule(payload: bytes) -> PolicyRule:
-    _, destination_length, source_length, service, table, action, flags = _HEADER.unpack_from(payload)
+    family, destination_length, source_length, service, table, action, flags = _HEADER.unpack_from(payload)
     values = attributes(payload[_HEADER.size :])
     jumps = action != _FR_ACT_TO_TBL and action not in _REFUSALS
     return PolicyRule(
         preference=_number(values, _FRA_PRIORITY) or 0,
         table=(_number(values, _FRA_TABLE) or table) if action == _FR_ACT_TO_TBL else 0,
-        source=_prefix(values.get(_FRA_SRC, bytes(4)), source_length),
-        destination=_prefix(values.get(_FRA_DST, bytes(4)), destination_length),
+        source=_prefix(family, values.get(_FRA_SRC), source_length),
+        destination=_prefix(family, values.get(_FRA_DST), destination_length),
         suppress_prefix_length=_number(values, _FRA_SUPPRESS_PREFIX_LENGTH),
         suppress_group=_number(values, _FRA_SUPPRESS_GROUP),
         mark=(rt.number(values, _FRA_MARK), rt.number(values, _FRA_MASK)),
@@ -81,9 +83,11 @@ def _rule(payload: bytes) -> PolicyRule:
     )
 
 
-def _prefix(address: bytes, length: int) -> IPv4Network:
+def _prefix(family: int, address: bytes | None, length: int) -> Network:
     """The kernel keeps what a program gave it, bits beyond the prefix too, and compares without them."""
-    return IPv4Network((address, length), strict=False)
+    if family == rt.AF_INET:
+        return IPv4Network((address or bytes(4), length), strict=False)
+    return IPv6Network((address or bytes(16), length), strict=False)
 
 
 def _number(values: dict[int, bytes], kind: int) -> int | None:

@@ -1,15 +1,19 @@
-"""IPv4 switches of interfaces (net.ipv4.conf.NAME...), set and read over netlink (linux/if_link.h, linux/ip.h).
+"""Switches of the network: IPv4's of interfaces (net.ipv4.conf.NAME...) over netlink (linux/if_link.h, linux/ip.h), and
+those that only /proc/sys has.
 
 A container's /proc/sys may be read-only, and a file for each of 250 links takes longer than the one message that the
-kernel has for all.
+kernel has for all. But it has none for the switches of IPv6, nor for those of the whole namespace. Under net/ everybody
+sees the switches of the namespace that the calling thread is in, wherever /proc/sys is mounted.
 """
 
 from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from pathlib import Path
 
 from azure_cni.datapath.uplink import Link
+from azure_cni.errors import DatapathError
 from azure_cni.linux import rtnetlink_format as rt
 from azure_cni.linux.netlink import NetlinkRequest, attribute
 
@@ -71,3 +75,35 @@ def _set(what: str, index: int, *values: tuple[int, int]) -> NetlinkRequest:
     conf = attribute(rt.IFLA_INET_CONF, b"".join(attribute(number, rt.U32.pack(value)) for number, value in values))
     body = rt.IFINFO.pack(0, 0, index, 0, 0) + attribute(rt.IFLA_AF_SPEC, attribute(rt.AF_INET, conf))
     return NetlinkRequest(what, rt.RTM_NEWLINK, 0, body, forgiven=(errno.ENODEV,))
+
+
+def read_sysctl(directory: Path, name: str) -> str:
+    """A switch by its path below /proc/sys. DatapathError, also where the kernel does not have it."""
+    try:
+        return (directory / name).read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise DatapathError(f"cannot read sysctl {dotted(name)}: {error.strerror} ({error.filename})") from error
+
+
+def turn_on(directory: Path, name: str) -> bool:
+    """Set a switch to 1; False when it was."""
+    return put_sysctl(directory, name, "1", doing="turn on")
+
+
+def put_sysctl(directory: Path, name: str, value: str, *, doing: str = "set") -> bool:
+    """Give a switch a value; False when it had it. Nothing is written then: some writes take the kernel's lock."""
+    switch = directory / name
+    try:
+        if switch.read_text(encoding="ascii").strip() == value:
+            return False
+        switch.write_text(value, encoding="ascii")
+    except OSError as error:
+        raise DatapathError(
+            f"cannot {doing} sysctl {dotted(name)}: {error.strerror} ({switch}); set it to {value} on the node"
+        ) from error
+    return True
+
+
+def dotted(name: str) -> str:
+    """As sysctl(8) writes it."""
+    return name.replace("/", ".")

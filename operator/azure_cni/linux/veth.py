@@ -32,6 +32,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from azure_cni.datapath import names, policy, transparent
 from azure_cni.datapath.interface import Interface, Missing, Neighbour, Route, Wiring, differences, missing
@@ -39,7 +40,8 @@ from azure_cni.datapath.modes import wiring
 from azure_cni.datapath.names import BRIDGE, PREFIX
 from azure_cni.datapath.transparent import VethSpec
 from azure_cni.errors import DatapathError
-from azure_cni.linux import bridge, further, netns, rtnetlink, rules, switches
+from azure_cni.linux import bridge, further, link_messages, netns, pod_ipv6, rtnetlink, rules, switches
+from azure_cni.linux import rtnetlink_format as rt
 from azure_cni.linux.netlink import Netlink, NetlinkRequest, Refused
 
 LEAVING = 0x636E69
@@ -51,9 +53,10 @@ _FRESH_S = 0.1
 
 
 class VethNetwork:
-    """The sandboxes of the namespace that the calling thread is in."""
+    """The sandboxes of the namespace that the calling thread is in. `sysctls` is where /proc/sys can be written."""
 
-    def __init__(self) -> None:
+    def __init__(self, sysctls: Path = Path("/proc/sys")) -> None:
+        self._sysctls = sysctls
         self._home = netns.own()
         self._kernel = Netlink()
         self._bridge: int | None = None
@@ -119,7 +122,7 @@ class VethNetwork:
         if there is not None:
             self._delete(host.name)
         with ExitStack() as undo:
-            self._kernel.change(rtnetlink.create_offered(host, container))
+            self._kernel.change(link_messages.create_offered(host, container))
             undo.callback(self._delete, host.name)
             self._kernel.change(*self._configured(host, _index(self._kernel, host.name)))
             undo.pop_all()
@@ -137,13 +140,13 @@ class VethNetwork:
             if pod_mac:
                 self._kernel.change(*bridge.leftovers(self._kernel, pod_mac))
             return False
-        beside = bridge.withdrawals(self._kernel, host_ifname)
-        self._kernel.change(rtnetlink.set_down(host_ifname, index, group=LEAVING), *beside)
+        beside = bridge.withdrawals(self._kernel, host_ifname, pod_mac=pod_mac)
+        self._kernel.change(link_messages.set_down(host_ifname, index, group=LEAVING), *beside)
         return True
 
     def remove_leaving(self) -> None:
         """Remove every link that is disabled; waits for the kernel."""
-        self._kernel.change(rtnetlink.delete_group(LEAVING))
+        self._kernel.change(link_messages.delete_group(LEAVING))
 
     def check(self, spec: VethSpec) -> tuple[str, ...]:
         """How a sandbox differs from what it should be, as words."""
@@ -199,10 +202,10 @@ class VethNetwork:
         """
         links = rtnetlink.links(self._kernel)
         routes: defaultdict[int, list[Route]] = defaultdict(list)
-        for index, route in rtnetlink.routes(self._kernel):
+        for index, route in rtnetlink.routes_of_both(self._kernel):
             routes[index].append(route)
         neighbours: defaultdict[int, list[Neighbour]] = defaultdict(list)
-        for index, neighbour in rtnetlink.permanent_neighbours(self._kernel):
+        for index, neighbour in rtnetlink.neighbours_of_both(self._kernel):
             neighbours[index].append(neighbour)
         shared = bridge.observe(self._kernel, links, routes, neighbours)
         ours = [link for link in links if link.name.startswith(PREFIX)]
@@ -217,10 +220,12 @@ class VethNetwork:
         with ExitStack() as undo:
             self._create(spec, ends, pod_netns)
             undo.callback(self._delete, host.name)
+            if spec.dual:
+                pod_ipv6.prepare(self._sysctls, pod_netns, pod.name, home=self._home)
             with netns.socket_in(pod_netns, home=self._home) as inside:
                 in_pod, on_node = _index(inside, pod.name), _index(self._kernel, host.name)
                 if host.name != spec.host_ifname:
-                    self._kernel.change(rtnetlink.add_alias(host.name, on_node, spec.host_ifname))
+                    self._kernel.change(link_messages.add_alias(host.name, on_node, spec.host_ifname))
                 inside.change(*rtnetlink.configure(pod, in_pod))
                 further.lead_back(inside, spec, in_pod)
                 self._kernel.change(*self._configured(host, on_node))
@@ -229,6 +234,7 @@ class VethNetwork:
                     lacking = missing(shared, replace(shared, routes=(), neighbours=()))
                     self._kernel.change(*rtnetlink.add_routes(shared.name, index, lacking))
                 rtnetlink.settle_carrier(inside, pod.name, in_pod)
+                pod_ipv6.settle(inside, pod)
             undo.pop_all()
 
     def _configured(self, host: Interface, index: int) -> Sequence[NetlinkRequest]:
@@ -248,7 +254,7 @@ class VethNetwork:
         host = ends.node[0]
         master = self._require_bridge(spec.mtu) if host.port else 0
         try:
-            self._kernel.change(rtnetlink.create_veth(host, ends.pod, netns=pod_netns, master=master))
+            self._kernel.change(link_messages.create_veth(host, ends.pod, netns=pod_netns, master=master))
         except Refused as refused:
             if refused.errno != errno.EEXIST:
                 raise
@@ -262,7 +268,7 @@ class VethNetwork:
         index = self._kernel.index(name)
         if index is not None:
             beside = bridge.withdrawals(self._kernel, name)
-            self._kernel.change(rtnetlink.delete_link(name, index), *beside)
+            self._kernel.change(link_messages.delete_link(name, index), *beside)
 
     def _differences(self, spec: VethSpec, ends: Wiring, pod_netns: int) -> tuple[str, ...]:
         found = [
@@ -278,6 +284,8 @@ class VethNetwork:
         present = rules.read(self._kernel)
         if present is None:
             return ()
+        if spec.dual:
+            present |= rules.read(self._kernel, rt.AF_INET6) or frozenset()
         return tuple(f"node: {words}" for words in policy.diversions(present, spec.addresses))
 
 

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
 
 import msgspec
 import pytest
@@ -39,6 +39,23 @@ def test_the_result_in_full():
         "routes": [{"dst": "169.254.1.1/32", "scope": 253}, {"dst": "0.0.0.0/0", "gw": "169.254.1.1"}],
         "dns": {"nameservers": ["10.0.0.10"]},
     }
+
+
+def test_a_pod_of_both_families_has_two_addresses_each_with_its_gateway():
+    gateway = IPv6Address("fe80::1")
+    pod = replace(
+        POD,
+        addresses=(*POD.addresses, IPv6Interface("2001:db8::14/128")),
+        routes=(*POD.routes, Route(IPv6Network("::/0"), gateway=gateway, metric=1024)),
+    )
+    made = result("1.1.0", wiring=Wiring((NODE,), pod))
+    assert made["ips"] == [
+        {"address": "10.240.0.20/32", "gateway": "169.254.1.1", "interface": 1},
+        {"address": "2001:db8::14/128", "gateway": "fe80::1", "interface": 1},
+    ]
+    assert made["routes"][1:] == [{"dst": "0.0.0.0/0", "gw": "169.254.1.1"}, {"dst": "::/0", "gw": "fe80::1"}]
+    assert [ip["version"] for ip in result("0.4.0", wiring=Wiring((NODE,), pod))["ips"]] == ["4", "6"]
+    assert previous_addresses(made, ifname="eth0") == (ADDRESS, IPv6Address("2001:db8::14"))
 
 
 def test_the_result_follows_the_wiring_whatever_mode_made_it():
@@ -92,21 +109,24 @@ def test_a_plugin_after_us_may_add_interfaces_and_addresses():
         {"address": "fd00::1/128", "interface": 2},
         {"address": "10.240.0.20/32", "interface": 2},
     ]
-    assert previous_addresses(made, ifname="eth0") == (ADDRESS,)
+    assert previous_addresses(made, ifname="eth0") == (ADDRESS, IPv6Address("fd00::1"))
 
 
 @pytest.mark.parametrize(
     ("ips", "others"),
     [
         ([{"address": "10.240.0.20/32"}], ()),
-        ([{"address": "fd00::1/128"}, {"address": "10.240.0.20/32"}, {"address": "10.9.9.8/24"}], ("10.9.9.8",)),
+        (
+            [{"address": "fd00::1/128"}, {"address": "10.240.0.20/32"}, {"address": "10.9.9.8/24"}],
+            ("10.9.9.8", "fd00::1"),
+        ),
         ([{"address": "10.9.9.7/24", "interface": 0}, {"address": "10.240.0.20/32"}], ()),
         ([{"address": "10.240.0.20/24"}], ()),
     ],
 )
 def test_an_address_needs_no_interface(ips, others):
     """The index is optional; a runtime may hand the result on without it."""
-    found = (ADDRESS, *map(IPv4Address, others))
+    found = (ADDRESS, *map(ip_address, others))
     assert previous_addresses(result("1.0.0") | {"ips": ips}, ifname="eth0") == found
     assert previous_addresses({"ips": ips}, ifname="eth0") == found
 
@@ -118,6 +138,7 @@ def test_an_address_needs_no_interface(ips, others):
         (result("1.0.0") | {"ips": []}, "no IPv4 address of the pod's interface eth0"),
         (result("1.0.0") | {"interfaces": [{"name": "acni0"}, {"name": "net1", "sandbox": "/a"}]}, "interface eth0"),
         (result("1.0.0") | {"ips": [{"address": "10.240.0.300/32", "interface": 1}]}, "10.240.0.300"),
+        (result("1.0.0") | {"ips": [{"address": "fd00::1/128", "interface": 1}]}, "it has no IPv4 address"),
         (result("1.0.0") | {"ips": "none"}, r"Expected `array`, got `str` - at `\$.ips`"),
     ],
 )

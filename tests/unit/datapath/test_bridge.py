@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
@@ -18,6 +18,7 @@ from azure_cni.model.identity import ModeName
 
 ADDRESS, PRIMARY = IPv4Address("10.240.0.7"), IPv4Address("10.240.0.4")
 SPEC = VethSpec("c1", "eth0", "/run/netns/pod", (ADDRESS,), 1500, PRIMARY, ModeName.BRIDGE)
+IPV6 = IPv6Address("2001:db8::7")
 POD_MAC = names.pod_mac("c1", "eth0")
 AZURE0 = Link(
     index=5,
@@ -58,6 +59,21 @@ def test_the_pod_knows_nobody_on_the_link_but_the_bridge() -> None:
 def test_a_sandbox_has_one_address(addresses: tuple[IPv4Address, ...]) -> None:
     with pytest.raises(DatapathError, match=f"one IPv4 address, not {len(addresses)}"):
         wiring(replace(SPEC, addresses=addresses))
+
+
+def test_a_sandbox_has_one_address_of_ipv6_beside_it_and_its_port_is_in_the_same_group() -> None:
+    both = wiring(replace(SPEC, addresses=(ADDRESS, IPV6)))
+    port, bridge = both.node
+    assert port == wiring(SPEC).node[0]
+    assert bridge.routes[2:] == (Route(IPv6Network(IPV6), metric=1),)
+    assert bridge.neighbours[1:] == (Neighbour(IPV6, POD_MAC),)
+    assert both.pod.neighbours[1:] == (Neighbour(IPv6Address("fe80::1"), "02:61:7a:75:72:65"),)
+    for addresses, words in (
+        ((ADDRESS, IPV6, IPV6 + 1), "one IPv6 address, not 2"),
+        ((IPV6,), "one IPv4 address, not 0"),
+    ):
+        with pytest.raises(DatapathError, match=words):
+            wiring(replace(SPEC, addresses=addresses))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 from azure_cni.datapath.leaving import IMDS, WIRESERVER, Ways
@@ -23,6 +23,19 @@ TABLE = NodeTable(
 )
 
 
+DUAL = replace(
+    TABLE,
+    kept=frozenset({IPv4Address("10.240.0.77")}),
+    ipv6_pairs=frozenset(
+        {
+            (IPv4Address("10.240.0.77"), IPv6Address("2001:db8:0:2::4d")),
+            (IPv4Address("10.240.0.5"), IPv6Address("2001:db8:0:1::5")),
+        }
+    ),
+    ipv6_blocks=frozenset({IPv6Network("2001:db8:0:1::/112")}),
+)
+
+
 def test_the_whole_table() -> None:
     assert ruleset(TABLE, ways=Ways("eth0"), pods=PODS) == GOLDEN.read_text()
 
@@ -30,6 +43,34 @@ def test_the_whole_table() -> None:
 def test_the_whole_of_both_tables_behind_a_bridge() -> None:
     table = replace(TABLE, mode=ModeName.BRIDGE, kept=frozenset({IPv4Address("10.240.0.77")}))
     assert ruleset(table, ways=Ways("eth0"), pods=table.pods) == GOLDEN.with_name("table_bridge.nft").read_text()
+
+
+def test_the_whole_of_both_tables_where_pods_have_ipv6_too() -> None:
+    assert ruleset(DUAL, ways=Ways("eth0"), pods=PODS) == GOLDEN.with_name("table_dual.nft").read_text()
+    table = replace(DUAL, mode=ModeName.BRIDGE)
+    golden = GOLDEN.with_name("table_bridge_dual.nft").read_text()
+    assert ruleset(table, ways=Ways("eth0"), pods=table.pods) == golden
+
+
+def test_what_is_about_ipv6_comes_and_goes_with_pods_that_have_it() -> None:
+    """In one family the one line about it drops everything; with both, that line is the only one that goes."""
+    for mode in ModeName:
+        one = replace(DUAL, mode=mode, ipv6_pairs=frozenset(), ipv6_blocks=frozenset())
+        both = replace(DUAL, mode=mode)
+        before, after = (ruleset(table, ways=Ways("eth0"), pods=table.pods).splitlines() for table in (one, both))
+        gone = {line.strip() for line in before} - {line.strip() for line in after}
+        bridged = {'ether type != ip counter drop comment "pods need no ARP and have no IPv6 address"'}
+        dropped = {'meta nfproto ipv6 counter drop comment "pods have no IPv6 address"'}
+        assert gone == dropped | (bridged if mode is ModeName.BRIDGE else set())
+        translating = [line for line in set(after) - set(before) if "snat" in line or "masquerade" in line]
+        assert translating == []
+
+
+def test_ipv6_addresses_that_a_block_holds_are_not_listed_beside_it_for_nft_refuses_them() -> None:
+    text = ruleset(DUAL, ways=Ways("eth0"), pods=PODS)
+    assert "elements = { 2001:db8:0:1::/112, 2001:db8:0:2::4d }" in text
+    alone = replace(DUAL, ipv6_blocks=frozenset())
+    assert "elements = { 2001:db8:0:1::5, 2001:db8:0:2::4d }" in ruleset(alone, ways=Ways("eth0"), pods=PODS)
 
 
 def test_equal_tables_give_equal_text() -> None:

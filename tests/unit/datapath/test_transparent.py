@@ -1,7 +1,7 @@
 """A sandbox as data: what each end should hold, and each difference in words."""
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from azure_cni.datapath import names
 from azure_cni.datapath.interface import Interface, Missing, Neighbour, Route, Wiring, differences, missing
 from azure_cni.datapath.names import GROUP
-from azure_cni.datapath.transparent import VethSpec, node_end, pod_end, way_back, wiring
+from azure_cni.datapath.transparent import VethSpec, node_end, pod_end, ways_back, wiring
 
 SPEC = VethSpec(
     container_id="c1",
@@ -19,6 +19,7 @@ SPEC = VethSpec(
     mtu=1500,
     node_address=IPv4Address("10.240.0.4"),
 )
+IPV6 = IPv6Address("2001:db8::7")
 HOST, HOST_MAC, POD_MAC = names.host_ifname("c1", "eth0"), names.host_mac("c1", "eth0"), names.pod_mac("c1", "eth0")
 
 
@@ -65,19 +66,45 @@ def test_the_pods_end_has_its_address_and_reaches_all_by_the_gateway() -> None:
     )
 
 
+def test_a_second_family_adds_to_each_end_and_changes_nothing_of_the_first() -> None:
+    spec = replace(SPEC, addresses=(*SPEC.addresses, IPV6))
+    pod, gateway = IPv6Network(IPV6), IPv6Address("fe80::1")
+    assert node_end(spec) == replace(
+        node_end(SPEC),
+        routes=(*node_end(SPEC).routes, Route(pod, metric=1)),
+        neighbours=(*node_end(SPEC).neighbours, Neighbour(IPV6, POD_MAC)),
+    )
+    assert pod_end(spec) == replace(
+        pod_end(SPEC),
+        addresses=(*pod_end(SPEC).addresses, IPv6Interface("2001:db8::7/128")),
+        routes=(*pod_end(SPEC).routes, Route(IPv6Network("::/0"), gateway=gateway, metric=1024)),
+        neighbours=(*pod_end(SPEC).neighbours, Neighbour(gateway, HOST_MAC)),
+    )
+    assert wiring(spec).addresses == spec.addresses
+
+
+def test_a_further_interface_of_both_families_has_a_way_back_for_each() -> None:
+    spec = replace(SPEC, ifname="net1", addresses=(*SPEC.addresses, IPV6))
+    ipv4, ipv6 = ways_back(spec)
+    assert (ipv4,) == ways_back(replace(spec, addresses=SPEC.addresses))
+    assert str(ipv6.default) == "::/0 via fe80::1 metric 1024"
+    assert [str(rule) for rule in ipv6.rules] == [f"1000: from 2001:db8::7 lookup {ipv4.table}"]
+    assert not any(route.is_default for route in pod_end(spec).routes)
+    assert [neighbour.address.version for neighbour in pod_end(spec).neighbours] == [4, 6]
+
+
 def test_a_further_interface_has_a_gateway_of_its_own_and_is_not_the_way_out() -> None:
     spec = replace(SPEC, ifname="net1", addresses=(*SPEC.addresses, IPv4Address("10.240.0.8")))
-    gateway, end, way = names.link_gateway("c1", "net1"), pod_end(spec), way_back(spec)
+    gateway, end, (way,) = names.link_gateway("c1", "net1"), pod_end(spec), ways_back(spec)
     assert end.routes == (Route(IPv4Network(gateway)),)
     assert end.neighbours == (Neighbour(gateway, names.host_mac("c1", "net1")),)
-    assert way is not None
     assert way.default == Route(IPv4Network("0.0.0.0/0"), gateway=gateway)
     table = int(IPv4Address("10.240.0.7"))
     assert [str(rule) for rule in way.rules] == [
         f"1000: from 10.240.0.7 lookup {table}",
         f"1000: from 10.240.0.8 lookup {table}",
     ]
-    assert way_back(SPEC) is None
+    assert ways_back(SPEC) == ()
     assert node_end(spec).routes[:2] == node_end(SPEC).routes
 
 

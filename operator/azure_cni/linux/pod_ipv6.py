@@ -1,0 +1,61 @@
+"""What a pod's interface needs for IPv6 beyond its address: switches that only its /proc/sys has, and one wait.
+
+**Switches.** No router's advertisement is taken, from whomever: its addresses and routes would come beside those that
+the pod was given. And IPv6 is turned on where the runtime, or the default of new interfaces, has it off, as the
+reference plugins do. Netlink has no message for either.
+
+**The wait.** An address without duplicate detection can be sent from at once. But the kernel takes in what is sent to
+it only once a worker of its own has added the address to the table `local`, some hundredths of a millisecond later, or
+longer where the kernel's lock is held. An ADD is not answered before: the first answer to a pod would be lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from ipaddress import IPv6Interface
+from pathlib import Path
+from typing import Final
+
+from azure_cni.datapath.interface import Interface
+from azure_cni.linux import netns, switches
+from azure_cni.linux import rtnetlink_format as rt
+from azure_cni.linux.netlink import Netlink, attribute
+from azure_cni.model.nic import Address
+
+_OFF: Final = ("disable_ipv6", "accept_ra", "autoconf")
+_LOOK_S: Final = 0.0002
+_PATIENCE_S: Final = 0.1
+"""A kernel that takes longer has been seen by nobody; the address comes then, too."""
+
+
+def prepare(directory: Path, pod_netns: int, name: str, *, home: int) -> None:
+    """Set the switches of a pod's interface that is still off. `directory` is where /proc/sys can be written.
+
+    The thread is back in `home` afterwards.
+    """
+    netns.enter(pod_netns)
+    try:
+        for switch in _OFF:
+            switches.put_sysctl(directory, f"net/ipv6/conf/{name}/{switch}", "0")
+    finally:
+        netns.enter(home)
+
+
+def settle(inside: Netlink, pod: Interface) -> None:
+    """Wait until what is sent to the pod's IPv6 addresses is taken in. `inside` is a socket of its namespace."""
+    end_s = time.monotonic() + _PATIENCE_S
+    for address in _ipv6(pod):
+        while not _is_local(inside, address) and time.monotonic() < end_s:
+            time.sleep(_LOOK_S)
+
+
+def _ipv6(pod: Interface) -> Iterable[Address]:
+    return (one.ip for one in pod.addresses if isinstance(one, IPv6Interface))
+
+
+def _is_local(inside: Netlink, address: Address) -> bool:
+    body = rt.RTMSG.pack(rt.AF_INET6, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    body += attribute(rt.RTA_DST, address.packed)
+    found = inside.get(f"look up the route to {address}", kind=rt.RTM_GETROUTE, body=body)
+    return found is not None and rt.RTMSG.unpack_from(found)[7] == rt.RTN_LOCAL
