@@ -13,6 +13,7 @@ import itertools
 import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
+from ipaddress import IPv6Network
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -36,6 +37,7 @@ from azure_cni.errors import AccessDenied, CloudError, ResourceBusy, Throttled
 from azure_cni.kube.delegated_nic import DelegatedCloud, DelegatedNic, OperationClient
 from azure_cni.model.attachments import AttachedResource
 from azure_cni.model.identity import IdentityClaim
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, AttachmentChange, ConfigName, NicID, NicView, VNetID
 from azure_cni.node.azure_ports import Nic
 from contract.azure_world import Token
@@ -110,6 +112,10 @@ class MemoryWorld:
     def fragment(self) -> None:
         """Others have one address of each block of the subnet."""
         self.fake.taken |= dict.fromkeys(list(self.fake.subnet)[8::16], "another")
+
+    def give_ipv6(self, *, blocks: bool = True) -> None:
+        """The subnet gets an IPv6 prefix, from which Azure gives `blocks` or single addresses alone."""
+        self.fake.ipv6_space, self.fake.ipv6_blocks = IPv6Network("fd00:240::/64"), blocks
 
     def refuse(self, kind: type[CloudError]) -> None:
         self.fake.fail_next = kind("made to refuse")
@@ -201,6 +207,12 @@ class AzureWorld:
     def fragment(self) -> None:
         """Others have one address of each block of the subnet."""
         self.azure.outside.fragment()
+
+    def give_ipv6(self, *, blocks: bool = True) -> None:
+        """The subnet gets an IPv6 prefix, from which Azure gives `blocks` or single addresses alone."""
+        self.azure.add_ipv6()
+        if not blocks:
+            self.azure.faults.add(faults.NoIPv6Block(), times=None)
 
     def refuse(self, kind: type[CloudError]) -> None:
         effect: Any = {Throttled: faults.Throttled(), AccessDenied: faults.Forbidden(), ResourceBusy: faults.Busy()}[
@@ -349,7 +361,7 @@ class _Granted:
     def __init__(self, nic: Nic, cluster: FakeCluster) -> None:
         self._nic, self._cluster = nic, cluster
         self._numbers = itertools.count(2)
-        self.conclusive, self.takes_blocks = nic.conclusive, nic.takes_blocks
+        self.conclusive, self.takes_blocks, self.takes_ipv6 = nic.conclusive, nic.takes_blocks, nic.takes_ipv6
 
     async def read(self) -> NicView:
         return await self._nic.read()
@@ -362,13 +374,14 @@ class _Granted:
         size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
         number = next(self._numbers)
         alone = WriteIntent.ATTACH if attach else WriteIntent.SHRINK if remove else WriteIntent.REWRITE
         intent = WriteIntent.GROW if add else alone
         status = {"requestID": number, "grantedFor": number, "writeIntent": intent.value}
         self._cluster.pools.patch("vm1", {"status": status})
-        return await self._nic.write(seen, add=add, size=size, remove=remove, attach=attach)
+        return await self._nic.write(seen, add=add, size=size, remove=remove, attach=attach, ipv6=ipv6)
 
     async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:
         number = next(self._numbers)

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network
 
 from azure_cni.errors import CloudError, CloudNotFound
 from azure_cni.model.identity import IdentityClaim, NodeIdentity, NodeNic, VNetView
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicID, NicView
 from azure_cni.model.pod_subnets import NicMissing, nic_missing
 from fakes.cloud import IDENTITY
@@ -77,8 +78,9 @@ class FakeMachines:
         size: int = 1,
         remove: Collection[ConfigName],
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
-        written = await self._nic(seen.nic_id).write(seen, add=add, size=size, remove=remove, attach=attach)
+        written = await self._nic(seen.nic_id).write(seen, add=add, size=size, remove=remove, attach=attach, ipv6=ipv6)
         return replace(written, nic_id=seen.nic_id)
 
     async def set_security_groups(self, seen: NicView, groups: Sequence[str]) -> NicView:

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from azure_cni.errors import (
     REFUSALS,
@@ -23,7 +23,15 @@ from azure_cni.errors import (
     SubnetFull,
 )
 from azure_cni.model.attachments import AttachedResource
-from azure_cni.model.config_names import BLOCK_SUFFIX, OUR_PREFIX, STATIC_SUFFIX, is_our_name
+from azure_cni.model.config_names import (
+    BLOCK_SUFFIX,
+    IPV6_BLOCK_SUFFIX,
+    IPV6_SUFFIX,
+    OUR_PREFIX,
+    STATIC_SUFFIX,
+    is_our_name,
+)
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Configuration, IPv6Growth
 from azure_cni.model.nic import (
     BLOCK_SIZE,
     MAX_CONFIGS_PER_NIC,
@@ -36,7 +44,7 @@ from azure_cni.model.nic import (
     StaticConfiguration,
     total_size,
 )
-from fakes.nic_rules import attached_after, free_addresses, free_blocks
+from fakes.nic_rules import attached_after, free_addresses, free_blocks, free_ipv6
 
 NIC_ID = NicID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkInterfaces/vm1-nic")
 
@@ -47,12 +55,14 @@ class FakeNic:
     `adopted` are addresses of others' secondaries, `ours` of configurations made by an earlier agent. `room` is how
     many addresses the subnet still has for us (None: all of `subnet`). `limit` counts configurations, the primary
     included. `fail_next` is raised by the next write before anything changes, then forgotten. `groups` are the NIC's
-    application security groups.
+    application security groups. `ipv6_space` is the subnet's IPv6 prefix (None: it has none), and `ipv6_blocks` False
+    where Azure gives single addresses alone.
     """
 
     conclusive: tuple[type[CloudError], ...] = REFUSALS
     recovers = True
     takes_blocks = True
+    takes_ipv6 = True
 
     def __init__(
         self,
@@ -65,6 +75,8 @@ class FakeNic:
         limit: int = MAX_CONFIGS_PER_NIC,
         fail_next: CloudError | None = None,
         groups: tuple[str, ...] = (),
+        ipv6_space: str | None = None,
+        ipv6_blocks: bool = True,
     ) -> None:
         self.subnet = IPv4Network(subnet)
         self.room = room
@@ -91,6 +103,9 @@ class FakeNic:
         self.no_such_groups: set[str] = set()
         """Application security groups that do not exist."""
         self.groups = groups
+        self.ipv6_space = None if ipv6_space is None else IPv6Network(ipv6_space)
+        self.ipv6_blocks = ipv6_blocks
+        self.ipv6: list[IPv6Configuration] = []
         self._names = itertools.count(1)
         self._versions = itertools.count(1)
         self._etag = ""
@@ -127,16 +142,17 @@ class FakeNic:
         size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
         self.tries += 1
         await asyncio.sleep(0)
         self._fail()
-        self._refuse(seen, add=add, size=size, remove=remove)
-        present = {config.name for config in self._configs}
-        if remove and not present & set(remove) and not add and not attach and not self._failed:
+        self._refuse(seen, add=add, size=size, remove=remove, ipv6=ipv6)
+        present = {config.name for config in self._configs} | {config.name for config in self.ipv6}
+        if remove and not present & set(remove) and not (add or attach or ipv6 or self._failed):
             return self._view()
         resources = self._changed_resources(attach)
-        self._accept(add=add, size=size, remove=remove)
+        self._accept(add=add, size=size, remove=remove, ipv6=ipv6)
         self.resources = {name: held for name, held in resources.items() if held}
         await self._operation()
         return await self.read()
@@ -261,6 +277,11 @@ class FakeNic:
         self.resources.pop(name, None)
         self._touch()
 
+    def elsewhere_remove_ipv6(self) -> None:
+        """Another tool takes away all of IPv6 that is ours."""
+        self.ipv6 = []
+        self._touch()
+
     @property
     def configs(self) -> tuple[IPConfiguration, ...]:
         """All ipConfigurations that are for pods or could be, and the primary."""
@@ -278,7 +299,9 @@ class FakeNic:
         if error is not None:
             raise error
 
-    def _refuse(self, seen: NicView, *, add: int, remove: Collection[ConfigName], size: int = 1) -> None:
+    def _refuse(
+        self, seen: NicView, *, add: int, remove: Collection[ConfigName], size: int = 1, ipv6: IPv6Growth = NO_IPV6
+    ) -> None:
         if size not in {1, BLOCK_SIZE} or add % size:
             raise RequestRefused(f"cannot add {add} to {NIC_ID} by {size}")
         foreign = sorted(name for name in remove if not is_our_name(name))
@@ -290,7 +313,9 @@ class FakeNic:
             raise PreconditionFailed(f"cannot write {NIC_ID}: it is {self._etag}, seen was {seen.etag}")
         if serving := sorted((self._attached.keys() | self.resources.keys()) & set(remove)):
             raise RequestRefused(f"cannot remove {serving} from {NIC_ID}: not ours")
-        after = sum(config.name not in remove for config in self._configs) + add // size
+        self._refuse_ipv6(ipv6, remove)
+        there = [config.name for config in self._configs] + [config.name for config in self.ipv6]
+        after = sum(name not in remove for name in there) + add // size + ipv6.configs
         if after > self.limit:
             raise RequestRefused(f"cannot add {add} to {NIC_ID}: {after} of {self.limit}")
         found = len(list(self._free_blocks() if size > 1 else self._free_addresses()))
@@ -298,17 +323,33 @@ class FakeNic:
         if add > room:
             raise SubnetFull(f"cannot add {add} to {NIC_ID}: {room} left in its subnet", azure_code="SubnetIsFull")
 
+    def _refuse_ipv6(self, ipv6: IPv6Growth, remove: Collection[ConfigName]) -> None:
+        blocks = [config.name for config in self.ipv6 if config.block]
+        if removed := sorted(set(blocks) & set(remove)):
+            raise RequestRefused(f"cannot remove {removed} from {NIC_ID}: not ours to remove")
+        if ipv6 and self.ipv6_space is None:
+            raise RequestRefused(f"cannot add {ipv6} to {NIC_ID}: its subnet has no IPv6 prefix")
+        if ipv6.block and (blocks or not self.ipv6_blocks):
+            raise RequestRefused(f"cannot add {ipv6} to {NIC_ID}: it has {blocks}, and Azure gives it no more")
+
     def _changed_resources(self, attach: Sequence[AttachmentChange]) -> dict[str, frozenset[AttachedResource]]:
         known = {config.name for config in self._configs if is_our_name(config.name)}
         if others := {change.config for change in attach} - known:
             raise RequestRefused(f"cannot attach to {sorted(others)} of {NIC_ID}: not ours")
         return attached_after(self.resources, attach, refused=self.refused_resources, nic=NIC_ID)
 
-    def _accept(self, *, add: int, remove: Collection[ConfigName], size: int = 1) -> None:
+    def _accept(self, *, add: int, remove: Collection[ConfigName], size: int = 1, ipv6: IPv6Growth = NO_IPV6) -> None:
         stuck = bool(remove) and self.fails_to_remove
         leaving = [config for config in self._configs if not stuck and config.name in remove]
         self._configs = [config for config in self._configs if config not in leaving]
         removed = sum(config.size for config in leaving)
+        self.ipv6 = [config for config in self.ipv6 if stuck or config.name not in remove]
+        suffix6 = IPV6_BLOCK_SUFFIX if ipv6.block else IPV6_SUFFIX
+        for _ in range(ipv6.configs):
+            network = free_ipv6(self.ipv6_space, used=self.ipv6, block=ipv6.block)
+            self.ipv6.append(
+                IPv6Configuration(ConfigName(self._name() + suffix6), network, ready=False, block=ipv6.block)
+            )
         free, suffix = (self._free_blocks(), BLOCK_SUFFIX) if size > 1 else (self._free_addresses(), "")
         self._configs += [
             replace(_config(self._name() + suffix, str(next(free)), ready=False), size=size) for _ in range(add // size)
@@ -340,6 +381,7 @@ class FakeNic:
         self._failed = self._outcome is not None
         if not self._failed:
             self._configs = [replace(config, ready=True) for config in self._configs]
+            self.ipv6 = [replace(config, ready=True) for config in self.ipv6]
         else:
             self._touch()
         self._running.set()
@@ -376,6 +418,7 @@ class FakeNic:
             ),
             failed=self._failed and self._running is None,
             security_groups=self.groups,
+            ipv6=tuple(self.ipv6),
         )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from azure_cni.errors import CloudError, RequestRefused
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
+from azure_cni.model.ipv6 import IPV6_BLOCK_LENGTH, IPV6_LENGTH, IPv6Configuration
 from azure_cni.model.nic import BLOCK_SIZE, AttachmentChange, addresses_from, block_of
 
 RESERVED_AT_THE_START = 4  # Azure keeps .0 to .3 and the last address of each subnet
@@ -28,6 +30,16 @@ def free_blocks(subnet: IPv4Network, *, used: Collection[IPv4Address]) -> Iterat
     for number in range(0, subnet.num_addresses, BLOCK_SIZE):
         if free.issuperset(addresses_from(first + number, BLOCK_SIZE)):
             yield first + number
+
+
+def free_ipv6(space: IPv6Network | None, *, used: Sequence[IPv6Configuration], block: bool) -> IPv6Network:
+    """The lowest block or address of the subnet that the NIC does not hold."""
+    assert space is not None
+    first, size = int(space.network_address), 1 << (IPV6_LENGTH - IPV6_BLOCK_LENGTH)
+    held = {config.network for config in used}
+    step, length = (size, IPV6_BLOCK_LENGTH) if block else (1, IPV6_LENGTH)
+    networks = (IPv6Network((first + number * step, length)) for number in itertools.count(4))
+    return next(network for network in networks if network not in held)
 
 
 def attached_after(

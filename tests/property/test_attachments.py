@@ -19,6 +19,7 @@ import pytest
 from azure_cni.errors import CloudError, CloudUnreachable, NoAddress, RequestRefused, Throttled
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.attachments import Allowance, AttachedResource
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
 from fakes.nic import FakeNic, operation_failed
 from fakes.simulated_node import SimulatedNode, pod_body
@@ -53,6 +54,7 @@ class LossyNic(FakeNic):
         size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
         added, removed = self.changed
         self.changed = (added + sum(bool(it.add) for it in attach), removed + sum(bool(it.remove) for it in attach))
@@ -69,7 +71,7 @@ class LossyNic(FakeNic):
                 raise self.chance.choice((Throttled("cannot: by chance"), RequestRefused("cannot: by chance")))
             if fate < 0.5:
                 self.fail_operation = operation_failed()
-        return await super().write(seen, add=add, size=size, remove=remove, attach=attach)
+        return await super().write(seen, add=add, size=size, remove=remove, attach=attach, ipv6=ipv6)
 
     async def _carry_out(
         self,

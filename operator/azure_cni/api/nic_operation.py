@@ -14,6 +14,7 @@ from azure_cni.api import reading
 from azure_cni.api.node_ip_pool import NodeIPPool, WriteIntent
 from azure_cni.errors import CloudError, InternalFault
 from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicID, NicView, VNetID
 
 
@@ -65,6 +66,7 @@ class WriteNic:
     attach: tuple[AttachmentChange, ...] = ()
     size: int = 1
     """How many of the `add` addresses each new configuration holds."""
+    ipv6: IPv6Growth = NO_IPV6
 
     @property
     def write_intent(self) -> WriteIntent:

@@ -36,6 +36,7 @@ from azure_cni.model.attachments import (
 )
 from azure_cni.model.config_names import LONGEST_CONFIG_NAME
 from azure_cni.model.identity import MAX_ATTESTED_DOCUMENT, IdentityClaim
+from azure_cni.model.ipv6 import IPv6Growth
 from azure_cni.model.nic import (
     BLOCK_SIZE,
     MAX_CONFIGS_PER_NIC,
@@ -104,9 +105,11 @@ class _Operation(msgspec.Struct, rename="camel"):
     attach: Annotated[tuple[_Change, ...], msgspec.Meta(max_length=MAX_CONFIGS_PER_NIC)] = ()
     resources: ResourceIDs = ()
     pod_subnet: _ID = ""
+    ipv6_block: bool = False
+    ipv6_addresses: _Count = 0
 
 
-_NEWER: Final = (("podSubnet", ""), ("size", 1))
+_NEWER: Final = (("podSubnet", ""), ("size", 1), ("ipv6Block", False), ("ipv6Addresses", 0))
 """Fields that the definitions of the release before do not name, with what they say in most operations. That is not
 sent: an agent does not go on with an operation of which the API server has not kept all (`kube.delegated_nic`).
 """
@@ -133,6 +136,7 @@ def operation_document(number: int, operation: NicOperation) -> dict[str, Any]:
                 _Change(it.config, table.places(it.add), table.places(it.remove)) for it in operation.attach
             )
             document.resources = table.ids
+            document.ipv6_block, document.ipv6_addresses = operation.ipv6.block, operation.ipv6.singles
         case SetSecurityGroups():
             document.nic, document.etag = operation.nic_id, operation.etag
             document.grant_number, document.groups = operation.grant_number, operation.groups
@@ -160,7 +164,8 @@ def read_operation(document: object) -> NicOperation:
         case "write":
             names, resources = tuple(ConfigName(name) for name in raw.remove), listed_resources(raw.resources)
             attach = tuple(_change(change, resources) for change in raw.attach)
-            return WriteNic(claim, NicID(raw.nic), raw.etag, raw.add, names, raw.grant_number, attach, raw.size)
+            ipv6 = IPv6Growth(raw.ipv6_block, raw.ipv6_addresses)
+            return WriteNic(claim, NicID(raw.nic), raw.etag, raw.add, names, raw.grant_number, attach, raw.size, ipv6)
         case "securityGroups":
             return SetSecurityGroups(claim, NicID(raw.nic), raw.etag, raw.groups, raw.grant_number)
         case _:

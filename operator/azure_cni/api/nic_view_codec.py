@@ -8,14 +8,15 @@ that has more attached than a document can list is excluded for all agents.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from typing import Annotated, Final
 
 import msgspec
 
 from azure_cni.api.nic_operation_codec import Places, ResourceIDs, ResourceTable, at_places, listed_resources
 from azure_cni.model.attachments import AttachedResource
-from azure_cni.model.config_names import LONGEST_CONFIG_NAME
+from azure_cni.model.config_names import LONGEST_CONFIG_NAME, OUR_PREFIX, is_ipv6_block_name
+from azure_cni.model.ipv6 import IPv6Configuration
 from azure_cni.model.nic import (
     BLOCK_SIZE,
     MAX_CONFIGS_PER_NIC,
@@ -30,6 +31,10 @@ from azure_cni.model.text import plain
 
 MAX_BESIDE: Final = 15 * MAX_CONFIGS_PER_NIC
 """More than the NICs that a VM can have beside one."""
+MOST_IPV6: Final = MAX_CONFIGS_PER_NIC // 2
+"""Configurations of IPv6: each is beside one of IPv4."""
+_PENDING: Final = "pending"
+_IPv6Entry = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"\A[0-9a-z][-0-9a-z:/ ]*\Z")]
 LONGEST_WHY: Final = 236
 """Characters: a pool and its load balancer have names of 80 each."""
 
@@ -77,6 +82,8 @@ class NicInResult(msgspec.Struct):
     """What configurations have attached, each once."""
     beside: Annotated[int, msgspec.Meta(ge=0, le=MAX_BESIDE)] | None = None
     """ipConfigurations of the VM's further NICs."""
+    ipv6: Annotated[tuple[_IPv6Entry, ...], msgspec.Meta(max_length=MOST_IPV6)] | None = None
+    """What azure-cni made of IPv6; the names say which is a block."""
 
 
 def nic_shape(nic: NicView) -> NicInResult:
@@ -111,7 +118,10 @@ def nic_shape(nic: NicView) -> NicInResult:
     ) + tuple(_with_attached(config, table) for config in nic.configs if config.attached)
     groups = nic.security_groups[:MAX_SECURITY_GROUPS]
     beside = nic.beside or None
-    return NicInResult(nic.nic_id, nic.etag, nic.settled, nic.failed, configs, excluded, groups, table.ids, beside)
+    ipv6 = tuple(map(_ipv6_entry, nic.ipv6[:MOST_IPV6])) or None
+    return NicInResult(
+        nic.nic_id, nic.etag, nic.settled, nic.failed, configs, excluded, groups, table.ids, beside, ipv6
+    )
 
 
 def _name(text: str) -> str:
@@ -143,7 +153,22 @@ def read_nic(raw: NicInResult) -> NicView:
         tuple(_excluded(it, listed) for it in raw.excluded if not it.usable),
         raw.groups,
         0 if raw.beside is None else raw.beside,
+        tuple(map(_ipv6, raw.ipv6 or ())),
     )
+
+
+def _ipv6_entry(config: IPv6Configuration) -> str:
+    """One text and no object: 128 of those would be more than a NodeIPPool has room for."""
+    shown = (config.name.removeprefix(OUR_PREFIX), str(config.network or ""), "" if config.ready else _PENDING)
+    return " ".join(filter(None, shown))
+
+
+def _ipv6(entry: str) -> IPv6Configuration:
+    name, *shown = entry.split()
+    ready = _PENDING not in shown
+    network = next((IPv6Network(text) for text in shown if text != _PENDING), None)
+    full = ConfigName(OUR_PREFIX + name)
+    return IPv6Configuration(full, network, ready=ready, block=is_ipv6_block_name(full))
 
 
 def _config(raw: _Config) -> IPConfiguration:

@@ -7,9 +7,9 @@ configurations that worked are kept, because a NIC under an operation does not s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from random import Random
 from typing import Any
 
@@ -28,6 +28,7 @@ from azure_cni.azure.nics_beside import NicsBeside
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import REFUSALS, PreconditionFailed, RequestRefused, ResourceBusy
 from azure_cni.model.config_names import is_our_name, made_here
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName, NicID, NicView, StaticConfiguration
 
 
@@ -39,6 +40,7 @@ class ArmNic:
     conclusive = REFUSALS
     recovers = True
     takes_blocks = True
+    takes_ipv6 = True
 
     def __init__(
         self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN, beside: Sequence[NicID] = ()
@@ -48,7 +50,7 @@ class ArmNic:
         self._chance = chance
         self._adopt = adopt
         self._states = StateLog()
-        self._working: dict[ConfigName, IPv4Address] = {}
+        self._working: Mapping[ConfigName, IPv4Address | IPv6Network] = {}
         self._beside = NicsBeside(arm, beside)
 
     async def read(self) -> NicView:
@@ -64,16 +66,17 @@ class ArmNic:
         size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
         """One change of the NIC as the port says; one whose last operation failed is written in any case."""
         what = f"change {self._resource.label}"
         refuse_parts(add=add, size=size, what=what)
         nic = await self._document()
-        leaving = _refuse(nic, observed, add=add // size, remove=remove, attach=attach, what=what)
-        if remove and not leaving and not add and not attach and not nic.failed:
+        leaving = _refuse(nic, observed, add=add // size + ipv6.configs, remove=remove, attach=attach, what=what)
+        if remove and not leaving and not (add or attach or ipv6 or nic.failed):
             return self._view_of(nic, beside=observed.beside)
         there = {config.name.lower() for config in nic.configs}
-        names = new_names(self._chance, add=add, size=size, taken=there)
+        names = new_names(self._chance, add=add, size=size, ipv6=ipv6, taken=there)
         body = nic_document.changed(nic, add=names, remove=leaving, attach=attach)
         done = await self._put(nic, body, added=len(names), removed=len(leaving), attached=len(attach))
         return self._view_of(done, beside=observed.beside)
@@ -124,7 +127,7 @@ class ArmNic:
         """`beside` as counted, or as observed before a write: that changes no other NIC, and may be a controller's."""
         self._states.note(nic.state)
         view = replace(nic_document.view(nic, working=self._working, adopt=self._adopt), beside=beside)
-        self._working = {config.name: config.address for config in view.configs if config.ready and config.address}
+        self._working = view.working
         return view
 
 

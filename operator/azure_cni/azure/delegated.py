@@ -10,6 +10,7 @@ from azure_cni.azure.instance_document import ImdsInterface, Instance
 from azure_cni.azure.nics import AnyNic, nic_at
 from azure_cni.azure.vm_identity import ArmVmIdentity
 from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName, NicID, NicView
 
 
@@ -50,9 +51,12 @@ class DelegatedAzure:
         size: int = 1,
         remove: Collection[ConfigName],
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
         """As `azure_cni.node.azure_ports.Nic.write`, of the NIC that was observed."""
-        return await self._nic(observed.nic_id).write(observed, add=add, size=size, remove=remove, attach=attach)
+        return await self._nic(observed.nic_id).write(
+            observed, add=add, size=size, remove=remove, attach=attach, ipv6=ipv6
+        )
 
     async def set_security_groups(self, observed: NicView, groups: Sequence[str]) -> NicView:
         """As `azure_cni.node.azure_ports.Nic.set_security_groups`, of the NIC that was observed."""

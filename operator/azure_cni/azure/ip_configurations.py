@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network
 from typing import Any, Final
 
 import msgspec
@@ -17,9 +17,11 @@ import msgspec
 from azure_cni.azure import documents
 from azure_cni.azure.documents import ConfigurationProperties
 from azure_cni.model.attachments import AttachedResource
+from azure_cni.model.ipv6 import IPV6_BLOCK_LENGTH, IPV6_LENGTH, network_of
 from azure_cni.model.nic import BLOCK_LENGTH, BLOCK_SIZE, block_of
 
 SUCCEEDED: Final = "succeeded"
+_IPV6: Final = "is IPv6"
 
 _OF_PODS: Final = (
     ("public_ip_address", "has the public IP address"),
@@ -53,6 +55,8 @@ class Configuration:
     """How many addresses it holds, from `address` on."""
     attached: frozenset[AttachedResource] = frozenset()
     """What it has that a pod can ask for."""
+    ipv6: IPv6Network | None = None
+    """What it holds of IPv6; then it has no `address`."""
     why_attached: str = ""
     """As `why`, of that: for a configuration that this product did not make, or where it cannot be read."""
 
@@ -64,7 +68,13 @@ class Configuration:
     @property
     def works(self) -> bool:
         """The last operation on it Succeeded."""
-        return self.address is not None and (self.properties.provisioning_state or "").lower() == SUCCEEDED
+        shown = self.ipv6 if self.address is None else self.address
+        return shown is not None and (self.properties.provisioning_state or "").lower() == SUCCEEDED
+
+    @property
+    def plain_ipv6(self) -> bool:
+        """It is of IPv6, and serves nobody."""
+        return self.readable and self.why == _IPV6 and not _attached(self.properties, _OF_OTHERS + _OF_PODS)
 
     @property
     def dynamic(self) -> bool:
@@ -108,6 +118,7 @@ def read(raw: object) -> Configuration:
         shown.properties,
         size=size,
         attached=attached,
+        ipv6=_ipv6(shown.properties),
         why_attached=why_attached,
     )
 
@@ -131,7 +142,7 @@ def _addresses(properties: ConfigurationProperties) -> tuple[IPv4Address | None,
     """
     text, _, prefix = (properties.private_ip_address or "").partition("/")
     if ":" in text or (not text and (properties.private_ip_address_version or "").lower() == "ipv6"):
-        return None, 1, "is IPv6"
+        return None, 1, _IPV6
     length = prefix or str(properties.private_ip_address_prefix_length or 32)
     if length not in {"32", str(BLOCK_LENGTH)}:
         return None, 1, f"is a block of addresses of another size than /{BLOCK_LENGTH}: /{length[:8]}"
@@ -146,6 +157,18 @@ def _addresses(properties: ConfigurationProperties) -> tuple[IPv4Address | None,
     if all(map(is_host, {first, first + (size - 1)})):
         return first, size, ""
     return None, size, f"shows {address}, which no host can have"
+
+
+def _ipv6(properties: ConfigurationProperties) -> IPv6Network | None:
+    """What it holds of IPv6, if that is an address or a block that pods can be given addresses of."""
+    text, _, prefix = (properties.private_ip_address or "").partition("/")
+    length = prefix or str(properties.private_ip_address_prefix_length or IPV6_LENGTH)
+    if ":" not in text or length not in {str(IPV6_LENGTH), str(IPV6_BLOCK_LENGTH)}:
+        return None
+    try:
+        return network_of(text, block=length == str(IPV6_BLOCK_LENGTH))
+    except AddressValueError:
+        return None
 
 
 def is_host(address: IPv4Address) -> bool:

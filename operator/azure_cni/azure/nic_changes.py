@@ -13,21 +13,25 @@ from random import Random
 
 from azure_cni.azure import nic_document
 from azure_cni.errors import REFUSALS, CloudError, RequestRefused
-from azure_cni.model.config_names import BLOCK_SUFFIX, OUR_ALPHABETS, OUR_PREFIX
+from azure_cni.model.config_names import BLOCK_SUFFIX, IPV6_BLOCK_SUFFIX, IPV6_SUFFIX, OUR_ALPHABETS, OUR_PREFIX
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import BLOCK_SIZE, MAX_CONFIGS_PER_NIC, ConfigName
 from azure_cni.model.text import addresses, legible
 
 log = logging.getLogger(__name__)
 
 
-def new_names(chance: Random, *, add: int, taken: Collection[str], size: int = 1) -> list[ConfigName]:
-    """Names for configurations of this product that hold `add` addresses, `size` each; none is among `taken` (in lower
-    case).
+def new_names(
+    chance: Random, *, add: int, taken: Collection[str], size: int = 1, ipv6: IPv6Growth = NO_IPV6
+) -> list[ConfigName]:
+    """Names for configurations of this product that hold `add` addresses, `size` each, and then for those of `ipv6`;
+    none is among `taken` (in lower case).
     """
     names: list[ConfigName] = []
-    suffix = BLOCK_SUFFIX if size > 1 else ""
-    while len(names) < add // size:
-        name = ConfigName(OUR_PREFIX + "".join(map(chance.choice, OUR_ALPHABETS)) + suffix)
+    suffixes = [BLOCK_SUFFIX if size > 1 else ""] * (add // size)
+    suffixes += [IPV6_BLOCK_SUFFIX if ipv6.block else IPV6_SUFFIX] * ipv6.configs
+    while len(names) < len(suffixes):
+        name = ConfigName(OUR_PREFIX + "".join(map(chance.choice, OUR_ALPHABETS)) + suffixes[len(names)])
         if name not in taken and name not in names:
             names.append(name)
     return names

@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from typing import Any, Final, TypeAlias
 
 from azure_cni.azure import documents, ip_configurations, pod_configurations
 from azure_cni.azure.ip_configurations import SUCCEEDED, Configuration
 from azure_cni.errors import CloudUnreachable
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
-from azure_cni.model.config_names import is_block_name
+from azure_cni.model.config_names import is_block_name, is_ipv6_block_name, is_ipv6_name
+from azure_cni.model.ipv6 import IPV6_BLOCK_LENGTH, IPv6Configuration
 from azure_cni.model.nic import (
     BLOCK_LENGTH,
     Adopt,
@@ -35,6 +36,8 @@ from azure_cni.model.nic import (
 from azure_cni.model.text import legible
 
 Document: TypeAlias = Mapping[str, Any]
+Working: TypeAlias = Mapping[ConfigName, IPv4Address | IPv6Network]
+"""What worked before, of each configuration."""
 
 FAILED: Final = frozenset({"failed", "canceled"})
 ENDS: Final = FAILED | {SUCCEEDED}
@@ -107,9 +110,7 @@ def check(document: Document, *, what: str) -> NicDocument:
     raise CloudUnreachable(f"cannot {what}: the answer has no etag, or no primary ipConfiguration: is it a NIC?")
 
 
-def view(
-    nic: NicDocument | Document, *, working: Mapping[ConfigName, IPv4Address], adopt: Adopt = Adopt.PLAIN
-) -> NicView:
+def view(nic: NicDocument | Document, *, working: Working, adopt: Adopt = Adopt.PLAIN) -> NicView:
     """The NIC as the product sees it.
 
     While Azure works on a NIC it shows all its configurations as Updating, also those that have worked for days.
@@ -118,9 +119,12 @@ def view(
     nic = _checked(nic)
     configs: list[IPConfiguration] = []
     excluded: list[ExcludedConfiguration] = []
+    ipv6: list[IPv6Configuration] = []
     reasons = pod_configurations.exclusions(nic.configs, primary=nic.primary, adopt=adopt)
     for config, why in zip(nic.configs, reasons, strict=True):
-        if why:
+        if pod_configurations.is_our_ipv6(config, nic.configs):
+            ipv6.append(_shown_ipv6(config, working=working))
+        elif why:
             excluded.append(
                 ExcludedConfiguration(config.name, config.address, why, public=config.public, span=config.size)
             )
@@ -134,6 +138,7 @@ def view(
         failed=nic.failed,
         excluded=tuple(excluded),
         security_groups=nic.primary.security_groups if nic.primary else (),
+        ipv6=tuple(ipv6),
     )
 
 
@@ -147,9 +152,10 @@ def changed(
     """The document to write: without our configurations in `remove`, with new ones as in `add` (Dynamic, where they are
     only named), and with the changes `attach` of what ours have attached.
 
-    One whose name says so is a block (`is_block_name`). New ones are in the primary's subnet and application security
-    groups (Azure wants those alike on all of a NIC), and in none of its load balancer pools: those are the node's. A
-    sole configuration that does not say that it is the primary says so from now on, else Azure refuses the second one.
+    Its name says what a new one is: a block (`is_block_name`), or of IPv6 (`is_ipv6_name`). New ones are in the
+    primary's subnet and application security groups (Azure wants those alike on all of a NIC), and in none of its load
+    balancer pools: those are the node's. A sole configuration that does not say that it is the primary says so from now
+    on, else Azure refuses the second one.
     """
     nic = _checked(nic)
     leaving, changes = set(remove) & removable(nic), {change.config: change for change in attach}
@@ -183,8 +189,11 @@ def ours(nic: NicDocument | Document) -> set[ConfigName]:
 
 
 def removable(nic: NicDocument | Document) -> set[ConfigName]:
-    """Those of them that may be deleted: nothing is attached to them."""
-    return {config.name for config in view(nic, working={}).secondaries if config.ours and not config.attached}
+    """What may be deleted: those of them to which nothing is attached, and single addresses of IPv6."""
+    shown = view(nic, working={})
+    return {config.name for config in shown.secondaries if config.ours and not config.attached} | {
+        config.name for config in shown.ipv6 if not config.block
+    }
 
 
 def _checked(nic: NicDocument | Document) -> NicDocument:
@@ -201,11 +210,12 @@ def attachable(nic: NicDocument | Document) -> set[ConfigName]:
         if config.readable
         and config is not nic.primary
         and pod_configurations.is_ours(config)
+        and not is_ipv6_name(config.name)
         and names[config.name.lower()] == 1
     }
 
 
-def _shown(config: Configuration, *, primary: bool, working: Mapping[ConfigName, IPv4Address]) -> IPConfiguration:
+def _shown(config: Configuration, *, primary: bool, working: Working) -> IPConfiguration:
     name = ConfigName(config.name)
     ready = config.works or (config.address is not None and working.get(name) == config.address)
     attached = frozenset() if primary else config.attached
@@ -218,6 +228,12 @@ def _shown(config: Configuration, *, primary: bool, working: Mapping[ConfigName,
         size=config.size,
         attached=attached,
     )
+
+
+def _shown_ipv6(config: Configuration, *, working: Working) -> IPv6Configuration:
+    name = ConfigName(config.name)
+    ready = config.works or (config.ipv6 is not None and working.get(name) == config.ipv6)
+    return IPv6Configuration(name, config.ipv6, ready=ready, block=is_ipv6_block_name(name))
 
 
 def _kept(config: Configuration, primary: Configuration | None) -> Any:
@@ -260,10 +276,16 @@ def _new(wanted: ConfigName | StaticConfiguration, nic: NicDocument) -> dict[str
         "properties": {
             "privateIPAllocationMethod": "Static" if static else "Dynamic",
             **({"privateIPAddress": str(static)} if static else {}),
-            **({"privateIPAddressPrefixLength": BLOCK_LENGTH} if is_block_name(name) else {}),
-            "privateIPAddressVersion": "IPv4",
+            **_prefix_length(name),
+            "privateIPAddressVersion": "IPv6" if is_ipv6_name(name) else "IPv4",
             "primary": False,
             "subnet": {"id": nic.primary.subnet_id},
             **({"applicationSecurityGroups": groups} if groups else {}),
         },
     }
+
+
+def _prefix_length(name: ConfigName) -> dict[str, int]:
+    if is_ipv6_block_name(name):
+        return {"privateIPAddressPrefixLength": IPV6_BLOCK_LENGTH}
+    return {"privateIPAddressPrefixLength": BLOCK_LENGTH} if is_block_name(name) else {}

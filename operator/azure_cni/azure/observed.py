@@ -16,6 +16,7 @@ from azure_cni.azure.instance_document import ImdsAddress, ImdsInterface, Instan
 from azure_cni.azure.ip_configurations import is_host
 from azure_cni.errors import REFUSALS, CloudNotFound, CloudUnreachable, RequestRefused
 from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, VNetView
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import (
     MOST_ON_NIC,
     AttachmentChange,
@@ -92,6 +93,7 @@ class ObservedNic:
     conclusive = REFUSALS
     recovers = False
     takes_blocks = False
+    takes_ipv6 = False
 
     def __init__(self, imds: Imds, *, mac: str) -> None:
         self._imds = imds
@@ -124,6 +126,7 @@ class ObservedNic:
         size: int = 1,  # noqa: ARG002  # the port's
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),  # noqa: ARG002  # the port's
+        ipv6: IPv6Growth = NO_IPV6,  # noqa: ARG002  # the port's
     ) -> NicView:
         """Refused: with `nicWriter: none` nobody writes the NIC."""
         raise RequestRefused(

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 
 from azure_cni.azure.ip_configurations import Configuration
-from azure_cni.model.config_names import made_here
+from azure_cni.model.config_names import is_ipv6_name, made_here
 from azure_cni.model.nic import MOST_ON_NIC, Adopt, addresses_from
 
 
@@ -36,6 +36,13 @@ def exclusions(configs: Sequence[Configuration], *, primary: Configuration | Non
 def is_ours(config: Configuration) -> bool:
     """Whether this product made it."""
     return made_here(config.name, static=not config.dynamic) and not config.flagged
+
+
+def is_our_ipv6(config: Configuration, configs: Sequence[Configuration]) -> bool:
+    """Whether this product made it for the IPv6 addresses of pods, and nothing else is known of it."""
+    if not (config.plain_ipv6 and is_ipv6_name(config.name) and is_ours(config)):
+        return False
+    return sum(one.name.lower() == config.name.lower() for one in configs) == 1
 
 
 def _addresses(config: Configuration) -> tuple[IPv4Address, ...]:

@@ -21,6 +21,7 @@ from azure_cni.azure.resources import Resource
 from azure_cni.azure.scale_set_model import InstanceModel
 from azure_cni.errors import REFUSALS, OutcomeUnknown, PreconditionFailed, RequestRefused, ResourceBusy
 from azure_cni.model.config_names import is_our_name
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import Adopt, AttachmentChange, ConfigName, NicID, NicView, StaticConfiguration
 from azure_cni.model.text import addresses
 
@@ -38,6 +39,7 @@ class ScaleSetNic:
     conclusive = REFUSALS
     recovers = False
     takes_blocks = False
+    takes_ipv6 = False
 
     def __init__(
         self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN, shrink: bool = False
@@ -63,11 +65,14 @@ class ScaleSetNic:
         size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
         """One write of the instance, as the port says; nothing can be attached to a pod's configuration."""
         what = f"change {self._nic.label}"
-        if size != 1:
-            raise RequestRefused(f"cannot {what}: an instance of a Uniform scale set gets no blocks of addresses")
+        if size != 1 or ipv6:
+            raise RequestRefused(
+                f"cannot {what}: an instance of a Uniform scale set gets no blocks of addresses, and none of IPv6"
+            )
         self._arm.instance_gate.check(self._instance, what=what)
         model, nic = await self._documents()
         self._refuse_early(model, nic, observed, remove=remove, attach=attach, what=what)

@@ -295,4 +295,6 @@ class OperationExecutor:
             return await self._machines.set_security_groups(seen, operation.groups)
         refuse_beyond(operation, admitted(seen, self._attachable), view, reserved, node=name)
         node.spent.grant, it = (operation.grant_number, node.serving), operation
-        return await self._machines.write(seen, add=it.add, size=it.size, remove=it.remove, attach=it.attach)
+        return await self._machines.write(
+            seen, add=it.add, size=it.size, remove=it.remove, attach=it.attach, ipv6=it.ipv6
+        )

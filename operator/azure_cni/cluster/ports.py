@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from azure_cni.api.node_ip_pool import NodeIPPool
 from azure_cni.api.vnet_quota import Draft, LedgerEntry, Limits, VNetQuota
 from azure_cni.model.identity import IdentityClaim, NodeIdentity, VNetView
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicID, NicView, SubnetUsage, VNetID
 
 
@@ -100,6 +101,7 @@ class Machines(Protocol):
         size: int = 1,
         remove: Collection[ConfigName],
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
         """One write of the NIC, guarded by the etag of `seen`, as a node itself would make it."""
 

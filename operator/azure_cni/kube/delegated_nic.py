@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -42,6 +42,7 @@ from azure_cni.errors import (
     RequestRefused,
 )
 from azure_cni.model.identity import PRIMARY_NIC, IdentityClaim, NodeIdentity, VNetView
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView, StaticConfiguration, SubnetID
 from azure_cni.model.text import addresses
 from azure_cni.node.ports import Pools
@@ -216,9 +217,9 @@ class DelegatedNic:
     def __init__(self, identity: NodeIdentity, post: OperationClient) -> None:
         self._identity = identity
         self._post = post
-        self.takes_blocks = "/virtualmachinescalesets/" not in identity.nic_id.lower()
+        self.takes_blocks = self.takes_ipv6 = "/virtualmachinescalesets/" not in identity.nic_id.lower()
         """As the controller's own adapters: it is no NIC of an instance of a Uniform scale set."""
-        self._working: dict[ConfigName, IPv4Address] = {}
+        self._working: Mapping[ConfigName, IPv4Address | IPv6Network] = {}
 
     async def read(self) -> NicView:
         """One operation."""
@@ -233,6 +234,7 @@ class DelegatedNic:
         size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
         """One operation, under the grant that the pool shows."""
         operation = WriteNic(
@@ -244,6 +246,7 @@ class DelegatedNic:
             grant_number=0,
             attach=tuple(attach),
             size=size,
+            ipv6=ipv6,
         )
         return self._with_working(await self._post.request(operation, NicView, what="change the NIC"))
 
@@ -260,12 +263,9 @@ class DelegatedNic:
         return self._with_working(await self._post.request(operation, NicView, what="change the NIC"))
 
     def _with_working(self, view: NicView) -> NicView:
-        configs = tuple(
-            replace(config, ready=config.ready or (config.name, config.address) in self._working.items())
-            for config in view.configs
-        )
-        self._working = {config.name: config.address for config in configs if config.ready and config.address}
-        return replace(view, configs=configs)
+        after = view.with_working(self._working)
+        self._working = after.working
+        return after
 
 
 def _claim(identity: NodeIdentity) -> IdentityClaim:

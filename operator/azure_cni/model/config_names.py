@@ -4,6 +4,8 @@
     azure-cni-1abcdefg-28           a block of 16 addresses
     azure-cni-1abcdefg-static       one that pods lost to another tool, and that was asked for by its address
     azure-cni-1abcdefg-28-static    a block of which that is so
+    azure-cni-1abcdefg-112          a block of 65,536 IPv6 addresses, of which a NIC has one
+    azure-cni-1abcdefg-v6           one IPv6 address
 
 A name outlives what it names: in the ledger it says whose an address was that is on the NIC no more, and how it came.
 """
@@ -27,10 +29,12 @@ STATIC_SUFFIX: Final = "-static"
 """Ends the names of those that this product makes Static: what pods lost to another tool, and get back."""
 BLOCK_SUFFIX: Final = "-28"
 """Behind the eight characters in the name of a block: so it is known what it was when only its name is left."""
+IPV6_BLOCK_SUFFIX: Final = "-112"
+IPV6_SUFFIX: Final = "-v6"
 _OUR_NAME: Final = re.compile(
     OUR_PREFIX
     + "".join(f"[{alphabet}]" for alphabet in OUR_ALPHABETS)
-    + f"(?P<block>{BLOCK_SUFFIX})?(?:{STATIC_SUFFIX})?"
+    + f"(?:(?P<ipv6>{IPV6_BLOCK_SUFFIX}|{IPV6_SUFFIX})|(?P<block>{BLOCK_SUFFIX})?(?:{STATIC_SUFFIX})?)"
 )
 
 
@@ -43,6 +47,17 @@ def is_block_name(name: str) -> bool:
     """Whether this product gives such a name to a block of BLOCK_SIZE addresses."""
     found = _OUR_NAME.fullmatch(name)
     return found is not None and found["block"] is not None
+
+
+def is_ipv6_name(name: str) -> bool:
+    """Whether this product gives such a name to what it makes of IPv6."""
+    found = _OUR_NAME.fullmatch(name)
+    return found is not None and found["ipv6"] is not None
+
+
+def is_ipv6_block_name(name: str) -> bool:
+    """Whether it gives it to a block of IPv6."""
+    return is_ipv6_name(name) and name.endswith(IPV6_BLOCK_SUFFIX)
 
 
 def made_here(name: str, *, static: bool) -> bool:

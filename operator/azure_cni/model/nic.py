@@ -7,15 +7,16 @@ What no pod may get is not among `configs` but among `excluded`, with the reason
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Final, NewType, TypeAlias
 
 from azure_cni.model.attachments import AttachedResource, AttachmentKind
 from azure_cni.model.config_names import ConfigName as ConfigName  # noqa: PLC0414  # a part of what a view says
 from azure_cni.model.config_names import made_here
+from azure_cni.model.ipv6 import IPv6Configuration
 from azure_cni.model.text import legible
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -222,6 +223,8 @@ class NicView:
     """
     beside: int = 0
     """ipConfigurations of the VM's further NICs: Azure's limit is of all."""
+    ipv6: tuple[IPv6Configuration, ...] = ()
+    """Those of IPv6 that this product made, in Azure's order."""
     held: int = field(init=False, repr=False, compare=False)
     """Addresses for pods. One that Azure has not chosen yet counts: it comes."""
 
@@ -266,9 +269,22 @@ class NicView:
         return frozenset(address for config in self.secondaries for address in config.addresses)
 
     @property
+    def working(self) -> Mapping[ConfigName, IPv4Address | IPv6Network]:
+        """What each configuration holds that works, by its first address or as a whole."""
+        ipv4 = {config.name: config.address for config in self.configs if config.ready and config.address}
+        return {**ipv4, **{config.name: config.network for config in self.ipv6 if config.usable and config.network}}
+
+    def with_working(self, working: Mapping[ConfigName, IPv4Address | IPv6Network]) -> NicView:
+        """The view in which those are ready, too, that still hold what worked before."""
+        before = working.items()
+        configs = (replace(it, ready=it.ready or (it.name, it.address) in before) for it in self.configs)
+        ipv6 = (replace(it, ready=it.ready or (it.name, it.network) in before) for it in self.ipv6)
+        return replace(self, configs=tuple(configs), ipv6=tuple(ipv6))
+
+    @property
     def config_count(self) -> int:
         """All that Azure counts against MAX_CONFIGS_PER_NIC: what no pod can use takes up room as well."""
-        return len(self.configs) + len(self.excluded)
+        return len(self.configs) + len(self.excluded) + len(self.ipv6)
 
     def most(self, *, size: int = 1) -> int:
         """Addresses for pods that the NIC could hold beside all else on the VM, in new configurations of `size`."""

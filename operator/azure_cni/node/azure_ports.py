@@ -12,6 +12,7 @@ from typing import Protocol
 
 from azure_cni.errors import CloudError
 from azure_cni.model.identity import PRIMARY_NIC, NodeIdentity, VNetView
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView, StaticConfiguration, SubnetID
 
 
@@ -44,6 +45,9 @@ class Nic(Protocol):
     takes_blocks: bool
     """New configurations can be blocks of addresses."""
 
+    takes_ipv6: bool
+    """It can get IPv6 addresses."""
+
     async def read(self) -> NicView:
         """One GET."""
 
@@ -55,14 +59,15 @@ class Nic(Protocol):
         size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
         """Change the NIC in one write, guarded by `seen.etag`, wait for its operation, and read it again.
 
         Adds `add` addresses in configurations that hold `size` each, 1 or BLOCK_SIZE (Dynamic, our name prefix, the
-        primary's subnet and ASGs), leaves out those named in `remove`, and changes what those in `attach` have
-        attached; both must be ours. All else goes back as it was read: all of it with nothing to change. Nothing is
-        written when all of `remove` has left already. PreconditionFailed when it changed since `seen`; OperationFailed
-        when the operation ended badly.
+        primary's subnet and ASGs) and what `ipv6` says, leaves out those named in `remove`, and changes what those in
+        `attach` have attached; both must be ours. All else goes back as it was read: all of it with nothing to change.
+        Nothing is written when all of `remove` has left already. PreconditionFailed when it changed since `seen`;
+        OperationFailed when the operation ended badly.
         """
 
     async def recover(self, seen: NicView, configs: Sequence[StaticConfiguration]) -> NicView:

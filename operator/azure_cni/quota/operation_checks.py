@@ -180,6 +180,9 @@ def refuse_beyond(operation: WriteNic, seen: NicView, pool: PoolView, reserved: 
     allowed = min(usable(Request(pool.request.count, operation.grant_number), pool), reserved.count)
     if operation.add and after > allowed:
         raise AccessDenied(f"{_cannot(node)}: it would hold {addresses(after)} and may hold {allowed}")
+    singles = sum(not it.block and it.name not in operation.remove for it in seen.ipv6) + operation.ipv6.singles
+    if operation.ipv6.singles and singles > after:
+        raise AccessDenied(f"{_cannot(node)}: it would hold {singles} IPv6 addresses beside {after} of IPv4")
 
 
 def refuse_unwanted(operation: SetSecurityGroups, pool: NodeIPPool, *, node: str) -> None:

@@ -24,6 +24,7 @@ from azure_cni.diagnose.pauses import parse_pauses
 from azure_cni.diagnose.pod_diagnosis import PodDiagnosis, explain_pod
 from azure_cni.errors import AzureCniError, CloudError, KubeDenied
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
 from azure_cni.model.text import seconds_of
 from azure_cni.node.pool.reservation_request import ControllerGrants
@@ -50,9 +51,10 @@ class StubbornNic(FakeNic):
         size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
         self.fail_next = self.refusal
-        return await super().write(seen, add=add, size=size, remove=remove, attach=attach)
+        return await super().write(seen, add=add, size=size, remove=remove, attach=attach, ipv6=ipv6)
 
 
 class StubbornPools(FakePools):

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from azure_cni.errors import AccessDenied, CloudError, CloudUnreachable, NoAddress, OperationFailed
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
 from azure_cni.node.pool.reservation_request import ControllerGrants
 from fakes.nic import FakeNic
@@ -48,9 +49,10 @@ class LateNic(FakeNic):
         size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
         if not (remove and self.armed):
-            return await super().write(seen, add=add, size=size, remove=remove, attach=attach)
+            return await super().write(seen, add=add, size=size, remove=remove, attach=attach, ipv6=ipv6)
         self.armed, self.before = False, seen
         self.lost = asyncio.create_task(self._carry_out(seen, remove))
         if self.answer is None:

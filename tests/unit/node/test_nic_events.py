@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import AttachmentChange, ConfigName, NicView
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode
@@ -25,8 +26,9 @@ class Hurried(FakeNic):
         size: int = 1,
         remove: Collection[ConfigName] = (),
         attach: Sequence[AttachmentChange] = (),
+        ipv6: IPv6Growth = NO_IPV6,
     ) -> NicView:
-        written = await super().write(seen, add=add, size=size, remove=remove, attach=attach)
+        written = await super().write(seen, add=add, size=size, remove=remove, attach=attach, ipv6=ipv6)
         if self.writes > 1:
             return written
         self.elsewhere_remove(written.secondaries[-1].name)
