@@ -1,7 +1,10 @@
 """What every ledger store promises, on the one in memory and on the one in a file."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,8 @@ SERVING = Slot(address(4), config(4).name, State.ASSIGNED, 0.0, holder(4), exclu
 SECOND = replace(HELD, address=address(5), config=config(5).name)
 """Of the sandbox that holds another address already."""
 ELSEWHERE = Slot(address(6), config(6).name, State.ASSIGNED, 2.0, replace(holder(2), sandbox=Sandbox("", "c", "net1")))
+DUAL = replace(HELD, address=address(7), config=config(7).name, ipv6=IPv6Address("fd00::1:107"))
+FREE_DUAL = replace(FREE, address=address(8), config=config(8).name, ipv6=IPv6Address("fd00::1:108"))
 OTHERS = tuple(
     Slot(address(10 + n), config(n).name, state, 1.0)
     for n, state in enumerate([State.PROGRAMMING, State.COOLING, State.RELEASING])
@@ -67,8 +72,8 @@ def test_a_fresh_one_is_empty(restart):
 
 
 def test_every_kind_of_slot_comes_back_as_it_was(restart):
-    restart().save(Change(put=(FREE, HELD, SECOND, BARE, ELSEWHERE, SERVING, *OTHERS)))
-    assert kept(restart()) == {FREE, HELD, SECOND, BARE, ELSEWHERE, SERVING, *OTHERS}
+    restart().save(Change(put=(FREE, HELD, SECOND, BARE, ELSEWHERE, SERVING, DUAL, FREE_DUAL, *OTHERS)))
+    assert kept(restart()) == {FREE, HELD, SECOND, BARE, ELSEWHERE, SERVING, DUAL, FREE_DUAL, *OTHERS}
 
 
 def test_a_change_replaces_and_forgets(restart):
@@ -109,3 +114,14 @@ def test_a_sandbox_may_move_to_another_address_in_one_change(restart):
     moved = replace(HELD, address=address(9))
     store.save(Change(put=(moved,), drop=(HELD.address,)))
     assert kept(store) == {moved}
+
+
+def test_an_agent_of_before_reads_it_by_another_name(tmp_path):
+    """A rollback must leave nodes on which pods start: the file has the schema of the releases before."""
+    path = tmp_path / "ledger.sqlite"
+    with SqliteLedgerStore(path) as store:
+        store.save(Change(put=(DUAL, FREE)))
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("PRAGMA user_version").fetchone() == (4,)
+        found = dict(file.execute("SELECT address, config FROM slots"))
+    assert found == {str(DUAL.address): f"{DUAL.config} fd00::1:107", str(FREE.address): FREE.config}

@@ -1,6 +1,7 @@
 """Whatever pods, Azure and people do in whatever order, the ledger never gives one address to two."""
 
 from dataclasses import replace
+from ipaddress import IPv6Network
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -9,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from azure_cni.errors import EnvironmentInvalid, NoAddress
 from azure_cni.ipam.ledger import Change, Holder, Ledger, Sandbox, State
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
-from azure_cni.model.nic import ExcludedConfiguration
+from azure_cni.model.ipv6 import IPv6Configuration
+from azure_cni.model.nic import ConfigName, ExcludedConfiguration
 from fakes.ledger_store import without_network
 from unit.ipam.views import address, config, view
 
@@ -24,9 +26,13 @@ def held_in(network, pod):
 class LedgerMachine(RuleBasedStateMachine):
     """The ledger beside a plain model: what each pod was given, and when an address was last used."""
 
+    dual = False
+    ipv6 = ()
+    """What the NIC shows of it."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = Ledger()
+        self.ledger = Ledger(dual=self.dual)
         self.now_s = 1000.0
         self.reported = {}  # pod -> its addresses
         self.network = {}  # pod -> the network that its interface is in, "" while that is not written down
@@ -36,7 +42,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def do(self, change: Change):
         self.ledger.apply(change)
         # What a restarted agent loads is the same ledger, after every single change.
-        assert Ledger(self.ledger.slots).slots == self.ledger.slots
+        assert Ledger(self.ledger.slots, dual=self.dual).slots == self.ledger.slots
 
     @rule(seconds=st.floats(0.0, 200.0))
     def time_passes(self, seconds):
@@ -90,7 +96,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def the_ledger_is_migrated_from_one_without_networks(self):
-        self.ledger = Ledger(map(without_network, self.ledger.slots))
+        self.ledger = Ledger(map(without_network, self.ledger.slots), dual=self.dual)
         self.network = dict.fromkeys(self.reported, "")
 
     @rule()
@@ -122,7 +128,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for one in configs
         ]
         excluded = tuple(ExcludedConfiguration(name.format(n), address(n), "serves somebody") for n in attached)
-        nic = replace(view(configs, settled=settled), excluded=excluded)
+        nic = replace(view(configs, settled=settled), excluded=excluded, ipv6=self.ipv6)
         known = {slot.address: slot for slot in self.ledger.slots}
         observation = self.ledger.observe(nic, now_s=self.now_s)
         self.do(observation.change)
@@ -160,3 +166,51 @@ class LedgerMachine(RuleBasedStateMachine):
 
 LedgerMachine.TestCase.settings = settings(max_examples=400, stateful_step_count=30)
 TestLedger = LedgerMachine.TestCase
+
+
+SINGLES = tuple(
+    IPv6Configuration(ConfigName(f"v6-{n}"), IPv6Network(f"fd00::{n + 16:x}"), ready=True) for n in range(3)
+)
+BLOCKS = tuple(
+    IPv6Configuration(ConfigName(f"b-{n}"), IPv6Network(f"fd00::{n}:0/112"), ready=True, block=True) for n in (1, 2)
+)
+OF_IPV6 = st.sampled_from([(), BLOCKS[:1], BLOCKS[:1], BLOCKS[1:], SINGLES, (*BLOCKS[:1], *SINGLES)])
+
+
+class DualLedgerMachine(LedgerMachine):
+    """The same with IPv6 beside it, of which other tools and Azure may do anything."""
+
+    dual = True
+    ipv6 = BLOCKS[:1]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given = {}
+        """What of IPv6 the pod on an address was wired with."""
+
+    @rule(shown=OF_IPV6, ready=st.booleans())
+    def ipv6_is_otherwise(self, shown, ready):
+        self.ipv6 = tuple(replace(one, ready=ready) for one in shown)
+
+    @invariant()
+    def every_pod_has_both_for_as_long_as_it_lives(self):
+        held = {slot.address: slot.ipv6 for slot in self.ledger.slots if slot.holder}
+        assert all(held.values())
+        assert all(held[one] == ipv6 for one, ipv6 in self.given.items() if one in held and one in self.all_told())
+        self.given = held
+
+    @invariant()
+    def no_two_have_one(self):
+        bound = [slot.ipv6 for slot in self.ledger.slots if slot.ipv6]
+        assert len(bound) == len(set(bound))
+        assert self.ledger.pairs() == {(slot.address, slot.ipv6) for slot in self.ledger.slots if slot.ipv6}
+
+    @invariant()
+    def what_is_free_is_whole(self):
+        assert self.ledger.counts().free == sum(
+            slot.state is State.FREE and slot.ipv6 is not None for slot in self.ledger.slots
+        )
+
+
+DualLedgerMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=30)
+TestDualLedger = DualLedgerMachine.TestCase

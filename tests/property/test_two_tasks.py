@@ -16,9 +16,10 @@ import pytest
 
 from azure_cni.errors import CloudUnreachable, NoAddress, PreconditionFailed, Throttled
 from azure_cni.ipam.sizing import Policy
+from azure_cni.model.ipv6 import NO_IPV6
 from azure_cni.node.pool.reservation_request import ControllerGrants
-from fakes.nic import operation_failed
-from fakes.simulated_node import SimulatedNode, pod_body
+from fakes.nic import FakeNic, operation_failed
+from fakes.simulated_node import SimulatedNode, holder, pod_body
 
 pytestmark = pytest.mark.looptime
 
@@ -32,8 +33,12 @@ class Life:
     def __init__(self, seed: int) -> None:
         self.chance = Random(seed)
         self.node = SimulatedNode(
-            grants=ControllerGrants(), policy=Policy(min_free=2, max_free=8, batch=4), shrink_delay_s=20.0
+            nic=FakeNic(ipv6_space="fd00::/64", ipv6_blocks=seed % 4 == 1),
+            grants=ControllerGrants(),
+            policy=Policy(min_free=2, max_free=8, batch=4, ipv6=bool(seed % 2)),
+            shrink_delay_s=20.0,
         )
+        self.dual = bool(seed % 2)
         self.pods: list[str] = []
         self.used: set[int] = set()
         """Numbers of requests that were used for a write."""
@@ -59,7 +64,9 @@ class Life:
 
         return slowly
 
-    async def write(self, seen: Any, *, add: int = 0, size: int = 1, remove: Any = (), attach: Any = ()) -> Any:
+    async def write(
+        self, seen: Any, *, add: int = 0, size: int = 1, remove: Any = (), attach: Any = (), ipv6: Any = NO_IPV6
+    ) -> Any:
         """The NIC is written under a grant of its own, and never beyond it; it may fail, and may take long."""
         status, held = dict(self.node.status), len(seen.secondaries)
         assert status["grantedFor"] == status["requestID"]
@@ -72,7 +79,7 @@ class Life:
             raise failure("cannot write the NIC: by chance")
         if self.chance.random() < 0.1:
             self.node.nic.fail_operation = operation_failed()
-        view = await self.write_nic(seen, add=add, size=size, remove=remove, attach=attach)
+        view = await self.write_nic(seen, add=add, size=size, remove=remove, attach=attach, ipv6=ipv6)
         assert len(view.secondaries) <= self.node.status["requested"]
         return view
 
@@ -110,6 +117,8 @@ class Life:
             self.node.demand.forget_pod(f"uid-{name}")
             return
         self.node.demand.observe_pod(pod_body(name, phase="Running", ip=str(address)))
+        slots = self.node.stored.ledger.holding(holder(name).sandbox)
+        assert all(bool(slot.ipv6) == self.dual for slot in slots)
         self.pods.append(name)
 
     async def go(self, _: int) -> None:

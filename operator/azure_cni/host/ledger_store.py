@@ -13,7 +13,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -83,6 +83,11 @@ left the VNet with the node's address.
 _EXCLUDED, _ATTACHED, _ATTACHING = 2, 4, 8
 """`on_nic`: 0 where it is not on the NIC; else 1, or 2 where it is for no pod after its holder, 4 more where something
 of its pod may be attached, and 8 more until that is known to work. After a downgrade all these are read as 1."""
+
+_BOUND: Final = " "
+"""`config`: the ipConfiguration's name, in dual stack with the IPv6 address that goes with this one behind it. Azure's
+names have no spaces. After a downgrade it is another name, which the first read of the NIC puts right; what cools then
+is free at once."""
 
 _PUT: Final = """
 INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (address) DO UPDATE SET
@@ -224,7 +229,8 @@ class SqliteLedgerStore:
 
 
 def _row(slot: Slot) -> tuple[Any, ...]:
-    own = (str(slot.address), slot.address.version, slot.config, slot.state.value, slot.since_s, _on_nic(slot))
+    config = slot.config if slot.ipv6 is None else f"{slot.config}{_BOUND}{slot.ipv6}"
+    own = (str(slot.address), slot.address.version, config, slot.state.value, slot.since_s, _on_nic(slot))
     holder, link = slot.holder, slot.link
     given = (link.mtu, str(link.primary), link.mode.value) if link else (None, None, None)
     last = (*given, int(slot.own_egress))
@@ -243,9 +249,10 @@ def _slot(row: tuple[Any, ...]) -> Slot:
     link = None
     if mtu is not None and node_address is not None:
         link = LinkParameters(mtu, IPv4Address(node_address), ModeName(mode or ModeName.TRANSPARENT))
+    name, ipv6 = _name_and_ipv6(config)
     return Slot(
         IPv4Address(address),
-        ConfigName(config),
+        name,
         State(state),
         since_s,
         holder,
@@ -255,7 +262,13 @@ def _slot(row: tuple[Any, ...]) -> Slot:
         attached=bool(on_nic & _ATTACHED),
         attaching=bool(on_nic & _ATTACHING),
         own_egress=bool(own_egress),
+        ipv6=ipv6,
     )
+
+
+def _name_and_ipv6(config: str) -> tuple[ConfigName, IPv6Address | None]:
+    name, _, text = config.rpartition(_BOUND)
+    return (ConfigName(name), IPv6Address(text)) if name and ":" in text else (ConfigName(config), None)
 
 
 def _on_nic(slot: Slot) -> int:

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -189,6 +189,8 @@ class Slot:
     """What its holder sends out of the VNet keeps this address, and does not take the node's."""
     attached: bool = False
     """Something that a pod asked for is attached to it, or may be by a write that has not ended."""
+    ipv6: IPv6Address | None = None
+    """In dual stack, the address that goes with this one (`ipv6_binding`)."""
     attaching: bool = False
     """A write that attaches something to it is not known to have worked: if the NIC has failed, this may be why."""
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from operator import attrgetter
 from typing import Final
 
-from azure_cni.errors import EnvironmentInvalid, LedgerError, NoAddress
+from azure_cni.errors import EnvironmentInvalid, LedgerError
 from azure_cni.ipam.address_state import Event, Holder, LinkParameters, Sandbox, Slot, State, moved, observed
-from azure_cni.ipam.ledger_values import Change, Counts, Move, Observation, change_of, is_new
+from azure_cni.ipam.ipv6_binding import bound, unbound
+from azure_cni.ipam.ledger_values import Change, Counts, Move, Observation, change_of, is_new, network_of, no_address
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
 from azure_cni.model.nic import ConfigName, ExcludedConfiguration, IPConfiguration, NicView
-from azure_cni.model.text import addresses
 
 __all__ = ["Change", "Counts", "Holder", "Ledger", "LinkParameters", "Observation", "Sandbox", "Slot", "State"]
 
@@ -32,12 +32,14 @@ _SINCE: Final = attrgetter("since_s")
 class Ledger:
     """The addresses of one node, at this instant."""
 
-    def __init__(self, slots: Iterable[Slot] = (), *, cooling_s: float = COOLING_S) -> None:
-        """Take over what was stored; `cooling_s` is how long a released address is held back, in seconds.
+    def __init__(self, slots: Iterable[Slot] = (), *, cooling_s: float = COOLING_S, dual: bool = False) -> None:
+        """Take over what was stored; `cooling_s` is how long a released address is held back, in seconds. `dual`: pods
+        get an IPv6 address as well, or none at all.
 
         LedgerError when two rows contradict each other.
         """
         self._cooling_s = cooling_s
+        self._dual = dual
         self._slots: dict[IPv4Address, Slot] = {}
         self._counts: Counts | None = None
         """Until the next change: every pass asks some ten times."""
@@ -54,7 +56,7 @@ class Ledger:
                     f"cannot load the ledger: {first.address} and {slot.address} are one interface's and have two "
                     f"holders: {first.holder!r} and {slot.holder!r}"
                 )
-            self._slots[slot.address] = slot
+            self._slots[slot.address] = slot if dual or slot.holder else replace(slot, ipv6=None)
         self._put_in_order()
 
     @property
@@ -81,11 +83,11 @@ class Ledger:
     def holding(self, sandbox: Sandbox) -> tuple[Slot, ...]:
         """What this sandbox holds, in address order. Without a network it is found by its interface."""
         held = self._on_interface(sandbox)
-        return () if _network_of(held, unless=sandbox) else held
+        return () if network_of(held, unless=sandbox) else held
 
     def other_network(self, sandbox: Sandbox) -> str:
         """The network that holds the interface of this sandbox, if that is another than the sandbox's; else ""."""
-        return _network_of(self._on_interface(sandbox), unless=sandbox)
+        return network_of(self._on_interface(sandbox), unless=sandbox)
 
     def assign(
         self,
@@ -110,9 +112,10 @@ class Ledger:
             return self.hand_over(holder)
         slots = self._next_free(count)
         if at_limit:
-            slots += self._longest_in(State.COOLING, count - len(slots), until_s=now_s - COOLING_AT_LIMIT_S)
+            cooling = self._longest_in(State.COOLING, len(self._slots), until_s=now_s - COOLING_AT_LIMIT_S)
+            slots += [slot for slot in cooling if self._is_whole(slot)][: count - len(slots)]
         if len(slots) < count:
-            raise self._no_address(holder, count, at_limit=at_limit)
+            raise no_address(self.counts(), holder, count, at_limit=at_limit)
         after = [(slot, moved(slot, Event.ASSIGN, now_s=now_s)) for slot in slots]
         return change_of(
             (slot.address, slot, to and replace(to, holder=holder, link=link, own_egress=own_egress))
@@ -201,12 +204,14 @@ class Ledger:
         for address in sorted(self._slots.keys() | shown.keys(), key=int):
             before, config = self._slots.get(address), shown.get(address)
             if before and config and before.state is State.RELEASING and (write_pending or not view.settled):
+                moves.append((address, before, before))
                 continue
             known = address not in unprepared
             after = see(address, before, config, prepared=known, conclusive=conclusive and known)
             if address in self._forgotten and after is not None and after.state is State.FREE:
                 after = replace(after, state=State.COOLING, since_s=now_s)
             moves.append((address, before, after))
+        moves = bound(moves, view.ipv6) if self._dual else unbound(moves)
         left = [before for _, before, after in moves if before and before.in_pool and not (after and after.in_pool)]
         gone = [slot for slot in left if slot.address not in shown]
         return Observation(
@@ -216,6 +221,12 @@ class Ledger:
             excluded=tuple(slot.address for slot in left if slot.address in shown),
         )
 
+    def pairs(self, view: NicView | None = None) -> frozenset[tuple[IPv4Address, IPv6Address]]:
+        """Each address with that of IPv6 that is bound to it; with a `view` as they would be once it is observed."""
+        change = Change() if view is None or not self._dual else self.observe(view, now_s=0.0).change
+        slots = self._slots | {slot.address: slot for slot in change.put}
+        return frozenset((slot.address, slot.ipv6) for slot in slots.values() if slot.ipv6 is not None)
+
     def counts(self) -> Counts:
         """How many addresses are in which state."""
         if self._counts is None:
@@ -224,13 +235,14 @@ class Ledger:
 
     def _count(self) -> Counts:
         by_state = Counter(slot.state for slot in self._slots.values())
+        alone = sum(not self._is_whole(slot) for slot in self._in(State.FREE))
         missing = sum(not slot.in_pool for slot in self._slots.values())
         return Counts(
             allocated=len(self._slots) - missing,
             assigned=by_state[State.ASSIGNED],
-            free=by_state[State.FREE],
+            free=by_state[State.FREE] - alone,
             cooling=by_state[State.COOLING],
-            programming=by_state[State.PROGRAMMING],
+            programming=by_state[State.PROGRAMMING] + alone,
             releasing=by_state[State.RELEASING],
             missing=missing,
         )
@@ -259,29 +271,18 @@ class Ledger:
             moves.append((slot.address, slot, after))
         return change_of(moves)
 
+    def _is_whole(self, slot: Slot) -> bool:
+        """It has all that a pod gets."""
+        return slot.ipv6 is not None or not self._dual
+
     def _in(self, state: State) -> Iterator[Slot]:
         return (slot for slot in self._slots.values() if slot.state is state)
 
     def _next_free(self, count: int) -> list[Slot]:
         in_use = {slot.config for slot in self._in(State.ASSIGNED)}
-        free = (slot for slot in self._in(State.FREE) if not slot.attached)
+        free = (slot for slot in self._in(State.FREE) if not slot.attached and self._is_whole(slot))
         return heapq.nsmallest(count, free, key=lambda slot: (slot.config not in in_use, slot.since_s))
 
     def _longest_in(self, state: State, count: int, *, until_s: float = float("inf")) -> list[Slot]:
         slots = (slot for slot in self._in(state) if slot.since_s <= until_s and not slot.attached)
         return heapq.nsmallest(count, slots, key=_SINCE)
-
-    def _no_address(self, holder: Holder, count: int, *, at_limit: bool) -> NoAddress:
-        counts, wanted = self.counts(), "an address" if count == 1 else addresses(count)
-        return NoAddress(
-            f"cannot assign {wanted} to {holder}: {counts.free or 'none'} of {counts.allocated} on the NIC is free "
-            f"({counts.assigned} assigned, {counts.cooling} cooling, {counts.programming} being programmed, "
-            f"{counts.releasing} being released)" + (", and the node can hold no more" if at_limit else ""),
-            cause="NodeAtLimit" if at_limit else "PoolEmpty",
-        )
-
-
-def _network_of(held: Sequence[Slot], *, unless: Sandbox) -> str:
-    """The network of whoever holds these; "" if that is this sandbox, or nobody."""
-    holder = held[0].holder if held else None
-    return "" if holder is None or holder.sandbox.matches(unless) else holder.sandbox.network

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TypeAlias
 
-from azure_cni.ipam.address_state import Slot, State
+from azure_cni.errors import NoAddress
+from azure_cni.ipam.address_state import Holder, Sandbox, Slot, State
+from azure_cni.model.text import addresses
 
 Move: TypeAlias = tuple[IPv4Address, Slot | None, Slot | None]
 """An address, its slot before and its slot after; None where the ledger does not know it."""
@@ -54,6 +56,17 @@ class Observation:
     """In the pool until this read; their configurations are not for pods any more, or show an address twice."""
 
 
+def no_address(counts: Counts, holder: Holder, count: int, *, at_limit: bool) -> NoAddress:
+    """That a sandbox cannot have `count` of these, with the numbers."""
+    wanted = "an address" if count == 1 else addresses(count)
+    return NoAddress(
+        f"cannot assign {wanted} to {holder}: {counts.free or 'none'} of {counts.allocated} on the NIC is free "
+        f"({counts.assigned} assigned, {counts.cooling} cooling, {counts.programming} being programmed, "
+        f"{counts.releasing} being released)" + (", and the node can hold no more" if at_limit else ""),
+        cause="NodeAtLimit" if at_limit else "PoolEmpty",
+    )
+
+
 def is_new(before: Slot | None, after: Slot | None) -> bool:
     """Whether pods can have the address from now on."""
     known = before is not None and before.state is not State.PROGRAMMING
@@ -69,3 +82,9 @@ def change_of(moves: Iterable[Move]) -> Change:
         elif after is not None and after is not before:
             put.append(after)
     return Change(tuple(put), tuple(drop))
+
+
+def network_of(held: Sequence[Slot], *, unless: Sandbox) -> str:
+    """The network of whoever holds these; "" if that is this sandbox, or nobody."""
+    holder = held[0].holder if held else None
+    return "" if holder is None or holder.sandbox.matches(unless) else holder.sandbox.network

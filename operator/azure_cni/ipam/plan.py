@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final
 
 from azure_cni.api.node_ip_pool import Recall
+from azure_cni.ipam.ipv6_binding import lacking, most_on_nic
 from azure_cni.ipam.ledger import Counts, Ledger
 from azure_cni.ipam.limits import SETTLE_POLL_S, SHRINK_DELAY_S
 from azure_cni.ipam.plan_steps import (
@@ -32,6 +33,7 @@ from azure_cni.ipam.plan_steps import (
 )
 from azure_cni.ipam.removals import failed, spare, surplus, unusable
 from azure_cni.ipam.sizing import Policy, in_blocks, target, under_recall
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import (
     MAX_ADDRESSES_PER_NODE,
     AttachmentChange,
@@ -122,6 +124,7 @@ def next_step(
     losses: Losses = NOTHING_LOST,
     recall: Recall | None = None,
     recall_met: int = 0,
+    ipv6_singles: bool = False,
 ) -> Plan:
     """Decide from a ledger that has observed `view`.
 
@@ -132,7 +135,8 @@ def next_step(
     while a shrinking that failed rests, and `may_rewrite` while that repair does. `groups`: the application security
     groups that the NIC shall be in, None for those that it is in; no pod's address waits for that. `losses`: what
     pods have and another tool took off the NIC. `recall`: what the controller wants to have back for pods of other
-    nodes, without `shrink_delay_s` but once for each number. Times are boot times in s.
+    nodes, without `shrink_delay_s` but once for each number. `ipv6_singles`: Azure gives the NIC no block of IPv6, so
+    each address needs one of its own. Times are boot times in s.
     """
     counts = ledger.counts()
     # Missing addresses are not on the NIC and do not become useful by growing: neither side counts them.
@@ -142,7 +146,7 @@ def next_step(
     needed = assigned + waiting + cooling
     wanted = under_recall(wanted, needed=needed, recall=recall)
     size, held = policy.config_size, view.held
-    most = min(policy.maximum, view.most(size=size))
+    most = min(policy.maximum, most_on_nic(view, policy, singles=ipv6_singles))
     # What pods wait for comes before what they lost, and that before what is kept ready.
     wanted = max(min(wanted, most, needed), min(wanted, most - losses.due - losses.resting))
     # While other nodes give addresses back for pods that wait, this one takes no block to keep in reserve.
@@ -155,9 +159,14 @@ def next_step(
     met = recall.number if recall is not None and view.settled and recalled is None else recall_met
     plan = partial(Plan, wanted, requested, recall_met=recall_met if policy.paused else met, needed=needed)
     cooled_at_s = ledger.next_cooled_at_s()
-    rest = _rest(view, groups, too_much=pending_write is not None and pending_write.most > requested)
+    ipv6 = partial(lacking, view, singles=ipv6_singles) if policy.ipv6 else _nothing
+    too_much = pending_write is not None and pending_write.most > requested
+    rest = _rest(view, groups, too_much=too_much, ipv6=ipv6(held=held))
     granted -= view.held_for_others
     growth = _growth(view, wanted=wanted, granted=granted, size=size, attach=attach, may_grow=may_grow)
+    if isinstance(growth, Grow):
+        beside = ipv6(held=held + growth.add)
+        growth = replace(growth, ipv6=beside, attach=() if beside else growth.attach)  # what is refused of it is known
     if policy.paused:
         return plan(NoOp(), wake_at_s=cooled_at_s)
     if not view.settled:
@@ -248,12 +257,18 @@ def _or_repair(step: Step, rest: Step, *, may_shrink: bool, may_rewrite: bool) -
     return rest if isinstance(step, Shrink) and not may_shrink and isinstance(rest, Rewrite) and may_rewrite else step
 
 
-def _rest(view: NicView, groups: tuple[str, ...] | None, *, too_much: bool) -> Step:
+def _nothing(*, held: int) -> IPv6Growth:  # noqa: ARG001  # as `lacking`
+    return NO_IPV6
+
+
+def _rest(view: NicView, groups: tuple[str, ...] | None, *, too_much: bool, ipv6: IPv6Growth) -> Step:
     """What a NIC of the right size needs. `too_much`: a write not known to have ended could make it larger."""
     if view.failed:
         return Rewrite()
     if too_much:  # it stays reserved until Azure would refuse that write
         return LATE
+    if ipv6:
+        return Rewrite("pods are to have IPv6 addresses, too", ipv6)
     return NoOp() if groups is None or view.is_in(groups) else Regroup(groups)
 
 

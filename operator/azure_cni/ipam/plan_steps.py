@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import AttachmentChange, ConfigName, StaticConfiguration, total_size
 from azure_cni.model.text import addresses, counted
 
@@ -44,11 +45,14 @@ class Recover:
 
 @dataclass(frozen=True, slots=True)
 class Grow:
-    """Add `add` addresses in configurations of `size` each, in one write that also changes what pods have attached."""
+    """Add `add` addresses in configurations of `size` each, and what goes with them of `ipv6`, in one write that also
+    changes what pods have attached.
+    """
 
     add: int
     attach: tuple[AttachmentChange, ...] = ()
     size: int = 1
+    ipv6: IPv6Growth = NO_IPV6
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,13 @@ class WaitForAzure:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """Write the NIC once more as it is: to end a failed state, or so that an older write cannot come through."""
+    """Write the NIC once more as it is: to end a failed state, or so that an older write cannot come through; or with
+    what it lacks of `ipv6`.
+    """
 
     reason: str = field(default="the last operation failed", compare=False)
     """For people."""
+    ipv6: IPv6Growth = NO_IPV6
 
 
 @dataclass(frozen=True, slots=True)

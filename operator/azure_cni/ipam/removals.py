@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 
+from azure_cni.ipam.ipv6_binding import singles_of
 from azure_cni.ipam.ledger import Ledger, Slot, State
 from azure_cni.ipam.plan_steps import Shrink
 from azure_cni.ipam.sizing import Policy
@@ -38,22 +39,24 @@ def surplus(ledger: Ledger, view: NicView, *, count: int) -> Shrink | None:
         if config.size <= count:
             chosen.append(config)
             count -= config.size
-    return _shrink(chosen) if chosen else None
+    return _shrink(ledger, view, chosen) if chosen else None
 
 
 def _is_free(config: IPConfiguration, free: Mapping[IPv4Address, Slot]) -> bool:
     return all(address in free and free[address].config == config.name for address in config.addresses)
 
 
-def _shrink(configs: Sequence[IPConfiguration], **reason: str) -> Shrink:
+def _shrink(ledger: Ledger, view: NicView, configs: Sequence[IPConfiguration], **reason: str) -> Shrink:
     addresses = tuple(address for config in configs for address in config.addresses)
-    return Shrink(tuple(config.name for config in configs), addresses, **reason)
+    slots = [slot for address in addresses if (slot := ledger.find(address)) is not None]
+    names = [config.name for config in configs] + [config.name for config in singles_of(view.ipv6, slots)]
+    return Shrink(tuple(names), addresses, **reason)
 
 
 def failed(ledger: Ledger, view: NicView) -> Shrink | None:
     """Our configurations that Azure has finished and that never became usable: they only take up room."""
     found = [config for config in unusable(ledger, view) if config.removable]
-    return _shrink(found, reason="Azure failed to make them work") if found else None
+    return _shrink(ledger, view, found, reason="Azure failed to make them work") if found else None
 
 
 def unusable(ledger: Ledger, view: NicView) -> list[IPConfiguration]:

@@ -41,7 +41,8 @@ class Policy:
 
     Counts are addresses. `size` fixes the pool and excludes `min_free`, `max_free` and `batch`; `maximum` bounds it
     either way; `paused` stops all writes to the NIC; `blocks` is the length of the prefix that each new configuration
-    holds, 0 for one address. Raises ConfigInvalid with the values and the rule they break.
+    holds, 0 for one address; with `ipv6` each address has one of IPv6 beside it. Raises ConfigInvalid with the values
+    and the rule they break.
     """
 
     min_free: int = MIN_FREE
@@ -51,6 +52,7 @@ class Policy:
     maximum: int = MAX_ADDRESSES_PER_NODE
     paused: bool = False
     blocks: int = 0
+    ipv6: bool = False
 
     @property
     def config_size(self) -> int:

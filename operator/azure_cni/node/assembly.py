@@ -38,7 +38,11 @@ class Node:
         self.state = NodeState()
         self.demand = Demand(has_pods=settings.in_cluster)
         self.stored = StoredLedger(
-            store=ports.store, broadcast=self.state.broadcast, cooling_s=settings.cooling_s, audit=ports.audit
+            store=ports.store,
+            broadcast=self.state.broadcast,
+            cooling_s=settings.cooling_s,
+            dual=settings.defaults.ipv6,
+            audit=ports.audit,
         )
         core = NodeCore(ports, settings, self.faults, self.state, self.demand, self.stored)
         self.reconciler = Reconciler(core)

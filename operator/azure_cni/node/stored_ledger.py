@@ -34,12 +34,13 @@ class StoredLedger:
         store: LedgerStore,
         broadcast: Broadcast,
         cooling_s: float = COOLING_S,
+        dual: bool = False,
         audit: AuditTrail | None = None,
     ) -> None:
         self._store = store
         self._broadcast = broadcast
         self._audit = audit
-        self.ledger = Ledger(store.load(), cooling_s=cooling_s)
+        self.ledger = Ledger(store.load(), cooling_s=cooling_s, dual=dual)
         if audit is not None:
             audit.loaded(self.ledger.slots)
         self.damaged = asyncio.Event()

@@ -33,6 +33,7 @@ from azure_cni.api.operation_result_codec import (
 )
 from azure_cni.errors import AccessDenied, CloudError, DecodeFailed, NotAttested
 from azure_cni.model.identity import MAX_ATTESTED_DOCUMENT, IdentityClaim, NodeIdentity, VNetView
+from azure_cni.model.ipv6 import IPv6Configuration, IPv6Growth, network_of
 from azure_cni.model.nic import ConfigName, ExcludedConfiguration, IPConfiguration, NicID, NicView, SubnetID, VNetID
 from fakes.pools import merge_patch
 
@@ -60,6 +61,7 @@ all_operations = st.one_of(
         add=st.integers(0, 256),
         remove=st.lists(names, max_size=3).map(tuple),
         grant_number=st.integers(0, 2**40),
+        ipv6=st.builds(IPv6Growth, block=st.booleans(), singles=st.integers(0, 256)),
     ),
 )
 identities = st.builds(
@@ -90,6 +92,15 @@ excluded = st.builds(
     why=plain_texts,
     public=st.booleans(),
 )
+blocks = st.ip_addresses(v=6).map(lambda address: network_of(str(address), block=True))
+singles = st.ip_addresses(v=6).map(lambda address: network_of(str(address), block=False))
+ipv6 = st.one_of(
+    st.builds(IPv6Configuration, st.just(ConfigName(f"azure-cni-1abcdefg{suffix}")), st.none() | held, ready, block)
+    for suffix, held, ready, block in (
+        ("-112", blocks, st.booleans(), st.just(True)),
+        ("-v6", singles, st.booleans(), st.just(False)),
+    )
+)
 nics = st.builds(
     NicView,
     st.builds(NicID, texts),
@@ -99,6 +110,7 @@ nics = st.builds(
     st.booleans(),
     st.lists(excluded, max_size=4).map(tuple),
     st.lists(texts, max_size=4).map(tuple),
+    ipv6=st.lists(ipv6, max_size=4).map(tuple),
 )
 vnets = st.builds(VNetView, prefixes=networks.map(tuple), peered=networks.map(tuple))
 challenges = st.builds(Challenge, nonce=st.from_regex(r"\A[0-9]{10}\Z"), why=texts)

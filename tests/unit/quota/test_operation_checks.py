@@ -10,7 +10,8 @@ from azure_cni.api.vnet_quota import LedgerEntry, nic_label
 from azure_cni.errors import AccessDenied, RequestRefused
 from azure_cni.ipam.attachment_plan import admitted
 from azure_cni.model.attachments import AttachedResource
-from azure_cni.model.nic import AttachmentChange
+from azure_cni.model.ipv6 import IPv6Configuration, IPv6Growth
+from azure_cni.model.nic import AttachmentChange, ConfigName
 from azure_cni.quota.operation_checks import refuse_attachments, refuse_beyond, refuse_unpaid
 from unit.ipam.views import adopted, block, view
 
@@ -84,3 +85,23 @@ def test_what_a_node_attached_before_it_was_unlisted_makes_no_room_for_more(unli
         refuse_beyond(operation, seen, pool, LedgerEntry(16, 7), node="n")
     pool = replace(pool, request=Request(count=17, number=7), granted=17)
     refuse_beyond(operation, seen, pool, LedgerEntry(17, 7), node="n")
+
+
+@pytest.mark.parametrize(("ipv6", "refused"), [(IPv6Growth(singles=18), False), (IPv6Growth(singles=19), True)])
+def test_no_more_single_ipv6_addresses_than_those_of_ipv4(ipv6, refused):
+    operation = replace(attaching(), attach=(), ipv6=ipv6)
+    pool = PoolView(Request(count=18, number=7), granted=18, granted_for=7, allocated=18)
+    if not refused:
+        refuse_beyond(operation, SEEN, pool, LedgerEntry(18, 7), node="n")
+        return
+    with pytest.raises(AccessDenied, match="it would hold 19 IPv6 addresses beside 18 of IPv4"):
+        refuse_beyond(operation, SEEN, pool, LedgerEntry(18, 7), node="n")
+
+
+def test_those_that_leave_make_room_for_others():
+    there = tuple(IPv6Configuration(ConfigName(f"v6-{n}"), None, ready=False) for n in range(18))
+    pool = PoolView(Request(count=18, number=7), granted=18, granted_for=7, allocated=18)
+    seen, operation = replace(SEEN, ipv6=there), replace(attaching(), attach=(), ipv6=IPv6Growth(singles=1))
+    with pytest.raises(AccessDenied, match="19 IPv6 addresses"):
+        refuse_beyond(operation, seen, pool, LedgerEntry(18, 7), node="n")
+    refuse_beyond(replace(operation, remove=(there[0].name,)), seen, pool, LedgerEntry(18, 7), node="n")

@@ -227,6 +227,7 @@ class Sandboxes:
         link = link or slots[0].link or self._state.link
         if link is None:
             raise NodeNotReady(f"this node cannot wire a pod yet: {self._state.forecast.for_pods}")
-        addresses = tuple(slot.address for slot in slots)
+        addresses: tuple[Address, ...] = tuple(slot.address for slot in slots)
+        addresses += tuple(slot.ipv6 for slot in slots if slot.ipv6 is not None)
         pod = holder.pod_namespace, holder.pod_name
         return SandboxSpec(holder.sandbox, netns or holder.netns, addresses, link, pod)

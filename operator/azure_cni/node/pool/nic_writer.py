@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from azure_cni.api.node_ip_pool import WriteIntent
-from azure_cni.errors import CloudError, InternalFault, NodeNotReady, SubnetFull
+from azure_cni.errors import CloudError, InternalFault, NodeNotReady, RequestRefused, SubnetFull
 from azure_cni.ipam.nic_writes import NicWrite, difference
-from azure_cni.ipam.plan import Attach, Grow, Recover, Regroup, Rewrite, Shrink
+from azure_cni.ipam.plan import Attach, Grow, Recover, Regroup, Rewrite, Shrink, Step
 from azure_cni.ipam.sizing import SubnetRoom
+from azure_cni.model.ipv6 import NO_IPV6, IPv6Growth
 from azure_cni.model.nic import BLOCK_LENGTH, BLOCK_SIZE, AttachmentChange, ConfigName, NicView
 from azure_cni.model.text import addresses, counted, few
 from azure_cni.node.azure_ports import Nic
@@ -70,8 +72,9 @@ class PoolNicWriter:
         waiting, free = self._pool_state.waiting, self._core.stored.ledger.counts().free
         add = self._room.next_add(step.add, needed=waiting - free, size=step.size)
         try:
+            ipv6 = _ipv6_beside(step, add)
             reason = counted(waiting, "pod waits", "pods wait") if waiting else "keep addresses ready"
-            view = await self._write(WriteIntent.GROW, reason, add=add, size=step.size, attach=step.attach)
+            view = await self._write(WriteIntent.GROW, reason, add=add, size=step.size, attach=step.attach, ipv6=ipv6)
         except SubnetFull as error:
             self._room, self._refusal = self._room.after_refusal(add), str(error)
             raise (error if step.size == 1 else no_block(error)) from error
@@ -95,7 +98,7 @@ class PoolNicWriter:
 
     async def rewrite(self, step: Rewrite) -> NicView:
         """Write the NIC as it is."""
-        return await self._write(WriteIntent.REWRITE, step.reason)
+        return await self._write(WriteIntent.REWRITE, step.reason, ipv6=step.ipv6)
 
     async def regroup(self, step: Regroup) -> NicView:
         """Put all of the NIC into other application security groups."""
@@ -123,6 +126,7 @@ class PoolNicWriter:
         size: int = 1,
         remove: tuple[ConfigName, ...] = (),
         attach: tuple[AttachmentChange, ...] = (),
+        ipv6: IPv6Growth = NO_IPV6,
         send: Callable[[Nic, NicView], Awaitable[NicView]] | None = None,
     ) -> NicView:
         """Write and account for it. `send` makes it, where it is none of `Nic.write`."""
@@ -141,7 +145,9 @@ class PoolNicWriter:
         try:
             with self._schedule.azure_wait(self._core.ports.clock):
                 if send is None:
-                    view = await pool_state.nic.write(before, add=add, size=size, remove=remove, attach=attach)
+                    view = await pool_state.nic.write(
+                        before, add=add, size=size, remove=remove, attach=attach, ipv6=ipv6
+                    )
                 else:
                     view = await send(pool_state.nic, before)
             view = self._pod_attachments.admitted(view)
@@ -153,7 +159,7 @@ class PoolNicWriter:
             # A refusal ends the write; an error after Azure accepted it does not, whatever it says.
             if isinstance(error, pool_state.nic.conclusive) and not error.accepted:
                 pool_state.reservation.write_answered()
-            raise
+            raise (no_ipv6(error, ipv6) if ipv6 and isinstance(error, RequestRefused) else error) from error
         except Exception:
             result = InternalFault.reason
             raise
@@ -165,6 +171,16 @@ class PoolNicWriter:
                 audit.nic_written(NicWrite(reason, add, removed, len(attach), result, etag, *changed))
         self._news = self._describe(reason, before, view, add=add, remove=remove, attach=attach)
         return view
+
+    def is_ipv6_refused(self, step: Step, error: CloudError) -> bool:
+        """Azure refused a write with IPv6, and there is another way to ask for it, to be tried at once. It does not say
+        what of a write it refuses: after single addresses the block is tried again, in the next attempt.
+        """
+        ipv6 = step.ipv6 if isinstance(step, Grow | Rewrite) else NO_IPV6
+        if not ipv6 or not isinstance(error, RequestRefused) or error.accepted:
+            return False
+        self._pool_state.ipv6_singles = ipv6.block
+        return ipv6.block
 
     def publish_news(self) -> None:
         """Publish what the last write brought, once kernel and ledger have it: no pod waits for an event."""
@@ -197,6 +213,23 @@ class PoolNicWriter:
             result, event, done = "rewrote", "NicRewritten", f"wrote the NIC once more{as_it_was}"
         self._core.ports.observer.reconciled(result)
         return event, f"{done} ({reason}); {view.held} on the NIC"
+
+
+def _ipv6_beside(step: Grow, add: int) -> IPv6Growth:
+    """What goes with `add` addresses of the step; a block goes with any."""
+    return step.ipv6 if step.ipv6.block else replace(step.ipv6, singles=max(0, step.ipv6.singles - step.add + add))
+
+
+def no_ipv6(refusal: RequestRefused, ipv6: IPv6Growth) -> RequestRefused:
+    """What the refusal of a write with IPv6 can mean."""
+    words = RequestRefused(
+        f"a write that adds {ipv6} to the NIC is refused; with ipFamilies [IPv4, IPv6] pods get an address of each "
+        "family or none, so none can start: give the NIC's subnet an IPv6 prefix (/64), or set ipFamilies to [IPv4]; "
+        f"Azure said: {refusal}",
+        azure_code=refusal.azure_code,
+    )
+    words.accepted = refusal.accepted
+    return words
 
 
 def no_block(refusal: SubnetFull) -> SubnetFull:

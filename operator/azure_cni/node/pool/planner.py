@@ -75,6 +75,7 @@ class Planner:
                 resting=self._lost_addresses.resting,
             ),
             recall=pool_state.grant.recall,
+            ipv6_singles=pool_state.ipv6_singles,
             recall_met=pool_state.plan.recall_met if pool_state.plan else self._pool_object.pool_or_unread.recall_met,
         )
         return pool_state.plan

@@ -12,6 +12,7 @@ from azure_cni.api.node_ip_pool import NodeIPPool, WriteIntent
 from azure_cni.datapath.modes import HIDDEN_LINKS, hides_links
 from azure_cni.errors import ConfigInvalid
 from azure_cni.faults import Faults
+from azure_cni.ipam.ipv6_binding import most_on_nic
 from azure_cni.ipam.plan import Plan
 from azure_cni.ipam.sizing import Policy, in_blocks, override
 from azure_cni.model.attachments import AttachedResource
@@ -121,6 +122,8 @@ class PoolState:
     lost: tuple[LostAddress, ...] = ()
     removed_again: str = ""
     """While the node rests because another tool removes again and again what is added: that, for people."""
+    ipv6_singles: bool = False
+    """Azure refused the NIC a block of IPv6: single addresses are asked for."""
     last_write: LastWrite | None = None
     last_read: LastRead | None = None
 
@@ -186,7 +189,7 @@ class PoolState:
 
     @property
     def _most_on_nic(self) -> int | None:
-        return self.view.most(size=self.policy.config_size) if self.view is not None else None
+        return most_on_nic(self.view, self.policy, singles=self.ipv6_singles) if self.view is not None else None
 
     @property
     def bound(self) -> str:

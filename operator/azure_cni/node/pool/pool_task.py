@@ -144,6 +144,8 @@ class PoolTask:
         kernel works. Then the NIC is read again, for what was read before may be out of date.
         """
         unapplied, applied = self._pool_state.unapplied_view, self._pool_state.view
+        if unapplied is None and applied is not None and self._may_bind(applied):
+            unapplied = self._pool_state.unapplied_view = applied
         if unapplied is not None:
             await self._attempts.attempt(Activity.KERNEL, partial(self._network.apply, unapplied))
             await self._attempts.attempt(Activity.LEDGER, partial(self._take_over, unapplied))
@@ -151,6 +153,11 @@ class PoolTask:
             works = await self._attempts.attempt(Activity.KERNEL, partial(self._network.apply, applied))
             if works and self._network_lags:
                 self._schedule.set_due(Activity.READ, self._now_s())
+
+    def _may_bind(self, view: NicView) -> bool:
+        """What a pod had without an IPv6 address can get one now; which the kernel must know before the next pod."""
+        ledger = self._core.stored.ledger
+        return self._pool_state.policy.ipv6 and ledger.pairs(view) != ledger.pairs()
 
     async def _take_over(self, view: NicView) -> bool:
         pool_state, unprepared = self._pool_state, self._network.unprepared(view)
@@ -271,6 +278,8 @@ class PoolTask:
 
     def _is_refused_in_part(self, step: Step, error: CloudError) -> bool:
         """Azure refused the write because of something that the next one can leave out."""
+        if self._writer.is_ipv6_refused(step, error):
+            return True
         return self._lost_addresses.refused(step, error) or self._pod_attachments.refused(attached_by(step), error)
 
     def _rest_s(self) -> float:
