@@ -90,6 +90,8 @@ class CrashMachine:
         self.fuse = Fuse()
         self.fuse.burns_at = burns_at
         options = {"mode": self.mode, "policy": self.policy, "before": self.node} | options
+        if self.node is None and self.policy.ipv6:
+            options.setdefault("nic", FakeNic(ipv6_space="fd00::/64"))
         self.node = self._new_agent(**options)
         self.node.demand.begin_list()
         self.node.demand.replace(list(self.api_pods.bodies.values()))
@@ -249,6 +251,8 @@ class CrashMachine:
         assert set(node.datapath.wired) == {node.datapath.key(sandbox) for sandbox in held}, "links and ledger differ"
         on_nic = {config.address for config in node.nic._configs if not config.primary}
         assert {slot.address for slot in slots if slot.on_nic} == on_nic, "ledger and NIC differ"
+        bound = [slot.ipv6 for slot in slots if slot.ipv6 is not None]
+        assert len(set(bound)) == len(bound) == (len(slots) if self.policy.ipv6 else 0), "not each its own of IPv6"
         status = node.status
         assert (status["allocated"], status["assigned"]) == (len(on_nic), len(held)), "pool and NIC differ"
         assert status["requested"] >= len(on_nic), "the NIC holds more than was asked for"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import typing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -32,15 +33,21 @@ are the same, at every twelfth. Which ones differs from verb to verb."""
 
 
 async def crash(
-    verb: Verb, directory: Path, mode: ModeName, *, point: int | None = None, again: int | None = None
+    verb: Verb,
+    directory: Path,
+    mode: ModeName,
+    *,
+    point: int | None = None,
+    again: int | None = None,
+    ipv6: bool = False,
 ) -> list[str]:
     """Run the verb, ended at that step of it, and then repeat it; returns the steps of the first run.
 
     Two things that happen in the same moment may come in either order, so a run may have a step or two less than the
     one before: where there is none of that number, nothing is killed.
-    `again`: the step of the next agent's start at which that one is ended, too.
+    `again`: the step of the next agent's start at which that one is ended, too. `ipv6`: pods have both families.
     """
-    machine = CrashMachine(directory, mode, policy=verb.policy)
+    machine = CrashMachine(directory, mode, policy=replace(verb.policy, ipv6=ipv6))
     if not verb.fresh:
         await machine.start()
         await machine.ready()
@@ -114,6 +121,18 @@ async def test_the_agent_dies_before_and_after_each_step(
             raise AssertionError(f"{verb}, killed {steps[point]} (step {point} of {len(steps)}): {error!r}") from error
     assert killed >= len(points) * 3 // 4
     print(f"{verb}, {mode}: {len(steps)} places to die, {killed} kills; {', '.join(steps)}")
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=str)
+async def test_it_dies_where_pods_have_both_families(verb: Verb, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    mode = ModeName.TRANSPARENT
+    steps = await crash(verb, tmp_path / "whole", mode, ipv6=True)
+    of = 2 if pytestconfig.getoption("--every-crash") else SAMPLE[ModeName.BRIDGE]
+    for point in sample(steps, of=of, salt=f"{verb}, IPv6"):
+        try:
+            await crash(verb, tmp_path / f"{point}", mode, point=point, ipv6=True)
+        except Exception as error:
+            raise AssertionError(f"{verb}, killed {steps[point]} (step {point} of {len(steps)}): {error!r}") from error
 
 
 def protocol(hint: Any) -> type:
