@@ -16,7 +16,7 @@ from fakeazure.lbmembers import has_child
 from fakeazure.names import parent
 from fakeazure.nicrules import ADDRESSES_PER_VNET
 from fakeazure.records import IpConfig, Nic, Vm, VNet
-from fakeazure.subnets import Subnet, addresses_of
+from fakeazure.subnets import Subnet, addresses_of, is_ipv6
 
 Listener = Callable[[EffectiveNetwork], None]
 
@@ -235,5 +235,5 @@ class Network:
 
 
 def _count(held: Iterable[str]) -> int:
-    """Addresses, of a block each one."""
-    return sum(len(addresses_of(text)) for text in held)
+    """IPv4 addresses, of a block each one."""
+    return sum(len(addresses_of(text)) for text in held if not is_ipv6(text))

@@ -189,3 +189,10 @@ async def test_an_operator_gives_a_subnet_its_prefix(world: ServedAzure) -> None
     assert subnet.ipv6 is not None
     assert str(subnet.ipv6.prefix) == "fd00:240:0:1::/64"
     assert world.azure.network.vnet_of(subnet.id).ipv6_prefixes == (SPACE, "fd00:240:0:1::/64")
+
+
+async def test_the_log_of_changes_counts_addresses_of_ipv4(world: ServedAzure) -> None:
+    await put(world, block(world, "block"))
+    (change, *_) = (one for one in world.azure.history.changes if one.cause == "write accepted")
+    assert (change.addresses_before, change.addresses_after) == (1, 1)
+    assert (change.allocated_before, change.allocated_after) == (1, 2)
