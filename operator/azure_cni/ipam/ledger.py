@@ -21,7 +21,7 @@ from azure_cni.ipam.address_state import Event, Holder, LinkParameters, Sandbox,
 from azure_cni.ipam.ipv6_binding import bound, unbound
 from azure_cni.ipam.ledger_values import Change, Counts, Move, Observation, change_of, is_new, network_of, no_address
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
-from azure_cni.model.nic import ConfigName, ExcludedConfiguration, IPConfiguration, NicView
+from azure_cni.model.nic import Address, ConfigName, ExcludedConfiguration, IPConfiguration, NicView
 
 __all__ = ["Change", "Counts", "Holder", "Ledger", "LinkParameters", "Observation", "Sandbox", "Slot", "State"]
 
@@ -155,9 +155,10 @@ class Ledger:
         return change_of((slot.address, slot, moved(slot, Event.COOLED, now_s=now_s)) for slot in due)
 
     @property
-    def cooling(self) -> dict[IPv4Address, float]:
+    def cooling(self) -> dict[Address, float]:
         """The addresses that are held back because pods had them, each with the boot time since which."""
-        return {slot.address: slot.since_s for slot in self._in(State.COOLING)}
+        held = ((slot.since_s, slot.address, slot.ipv6) for slot in self._in(State.COOLING))
+        return {one: since_s for since_s, *both in held for one in both if one is not None}
 
     def next_cooled_at_s(self) -> float | None:
         """Boot time at which `cooled` has something to free, or has had since; None while only reads can free more."""

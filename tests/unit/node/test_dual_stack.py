@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
 
-from azure_cni.errors import NoAddress
+from azure_cni.errors import DatapathError, NoAddress
 from azure_cni.ipam.address_state import State
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.nic import Address
@@ -55,6 +55,39 @@ async def test_the_data_plane_gets_ipv4_first():
         await node.add("a")
         assert specs[0].addresses == addresses_of(node, "a")
         assert [type(one) for one in specs[0].addresses] == [IPv4Address, IPv6Address]
+
+
+async def test_the_kernel_knows_each_pair_before_a_pod_has_it():
+    async with SimulatedNode(nic=FakeNic(ipv6_space=SPACE), policy=DUAL).running() as node:
+        await node.until(lambda: node.counts.free > 0)
+        table = node.datapath.tables[-1]
+        assert table.ipv6_pairs == node.stored.ledger.pairs()
+        assert len(table.ipv6_pairs) == 8
+        assert table.ipv6_blocks == {BLOCK}
+        assert (await node.add("a")).addresses == addresses_of(node, "a")
+
+
+async def test_a_node_of_ipv4_has_none_in_its_table():
+    async with SimulatedNode(nic=FakeNic(ipv6_space=SPACE), policy=Policy(size=8)).running() as node:
+        await node.until(lambda: node.counts.free == 8)
+        assert not node.datapath.tables[-1].dual
+
+
+async def test_check_compares_both():
+    async with SimulatedNode(nic=FakeNic(ipv6_space=SPACE), policy=DUAL).running() as node:
+        await node.until(lambda: node.counts.free == 8)
+        both = await added(node, "a")
+        await node.sandboxes.check(holder("a"), expected=both)
+        with pytest.raises(DatapathError, match=f"the ledger {both[0]}, {both[1]}"):
+            await node.sandboxes.check(holder("a"), expected=both[:1])
+
+
+async def test_connections_of_both_end_when_they_cool():
+    async with SimulatedNode(nic=FakeNic(ipv6_space=SPACE), policy=DUAL).running() as node:
+        await node.until(lambda: node.counts.free == 8)
+        both = await added(node, "a")
+        await node.delete("a")
+        await node.until(lambda: set(node.datapath.forgotten) == set(both))
 
 
 async def test_every_pod_has_its_own_and_a_repeated_add_the_same():
@@ -106,6 +139,7 @@ async def test_a_node_that_gets_ipv6_later_leaves_its_pods_alone():
         assert len(await added(node, "b")) == 2
         await node.delete("a")
         await node.until(lambda: node.counts.free == 7, within_s=10)
+        assert node.datapath.tables[-1].ipv6_pairs == node.stored.ledger.pairs()
         assert all(slot.ipv6 for slot in node.stored.ledger.slots)
 
 

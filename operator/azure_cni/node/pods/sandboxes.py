@@ -153,9 +153,10 @@ class Sandboxes:
             if not slots:
                 raise SandboxUnknown(f"cannot check {named(holder)}: the ledger holds no address for it")
             findings = [f"address {slot.address} is no longer on the NIC" for slot in slots if not slot.on_nic]
-            if any(slot.address not in expected for slot in slots):
-                findings.append(f"the previous result says {few(tuple(expected))}, the ledger {listed(slots)}")
-            findings += await self._datapath.check(self._spec(slots, holder, netns=netns))
+            spec = self._spec(slots, holder, netns=netns)
+            if any(address not in expected for address in spec.addresses):
+                findings.append(f"the previous result says {few(tuple(expected))}, the ledger {few(spec.addresses)}")
+            findings += await self._datapath.check(spec)
         if findings:
             raise DatapathError(f"sandbox of {named(holder)} is not as it should be: {'; '.join(findings)}")
 

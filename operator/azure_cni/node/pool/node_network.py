@@ -130,6 +130,8 @@ class NodeNetwork:
             mode=self._take_mode(),
             kept=frozenset(held - pool),
             node_nic=identity.node_nic,
+            ipv6_pairs=self._core.stored.ledger.pairs(view),
+            ipv6_blocks=frozenset(it.network for it in view.ipv6 if it.block and it.network is not None),
         )
 
     def suspend(self) -> None:

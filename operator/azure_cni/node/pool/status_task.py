@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import partial
-from ipaddress import IPv4Address
 from typing import Final
 
 from azure_cni.api.conditions import IDLE_RECALLED, NEAR_LIMIT
@@ -13,6 +12,7 @@ from azure_cni.errors import KubeDenied, KubeInvalid
 from azure_cni.faults import Faults
 from azure_cni.ipam.ledger import Change
 from azure_cni.ipam.sizing import recall_words
+from azure_cni.model.nic import Address
 from azure_cni.node.pool.attempts import Attempts, run_passes
 from azure_cni.node.pool.failures import OF_STATUS, Activity, Failures
 from azure_cni.node.pool.pool_object import PROTOCOL, PoolEvents, PoolObject
@@ -52,7 +52,7 @@ class StatusTask:
         self._events = events
         self._near_limit_told: bool | None = None
         self._recall_told = 0
-        self._forgotten: Mapping[IPv4Address, float] = {}
+        self._forgotten: Mapping[Address, float] = {}
         """Of what cools, and since when, the addresses whose connections the kernel has forgotten."""
         self.last_progress_s = core.ports.clock.boottime_s()
         """Boot time of the last sign of life."""
