@@ -142,6 +142,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 
 {{- define "azure-cni.validate.docker" -}}
+{{- if and .Values.docker.enabled (has "IPv6" .Values.ipFamilies) -}}
+{{- fail "docker.enabled and ipFamilies has IPv6: Docker's containers get IPv4 alone; set ipFamilies to [IPv4]" -}}
+{{- end -}}
 {{- if and .Values.docker.enabled (ne .Values.mode "transparent") -}}
 {{- fail (printf "docker.enabled needs mode transparent: it is %s, and Docker's containers are wired in the other alone" .Values.mode) -}}
 {{- end -}}
@@ -220,6 +223,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- if .Values.pool.subnets -}}
 {{- fail "nicWriter is none and pool.subnets is set: which NIC is in a subnet is asked of Azure; leave pool.subnets empty" -}}
+{{- end -}}
+{{- if has "IPv6" .Values.ipFamilies -}}
+{{- fail "nicWriter is none and ipFamilies has IPv6: nobody would add IPv6 addresses to the NIC; set ipFamilies to [IPv4]" -}}
 {{- end -}}
 {{- if .Values.controller.enabled -}}
 {{- fail "nicWriter is none, and then a controller has nothing to grant; set controller.enabled=false" -}}
@@ -596,6 +602,10 @@ the text.
 {{- end }}
 - name: AZURE_CNI_POOL_MAX
   value: {{ .Values.pool.max | int64 | quote }}
+{{- if has "IPv6" .Values.ipFamilies }}
+- name: AZURE_CNI_IP_FAMILIES
+  value: {{ join "," .Values.ipFamilies }}
+{{- end }}
 {{- with .Values.pool.blocks }}
 - name: AZURE_CNI_POOL_BLOCKS
   value: {{ . | int64 | quote }}

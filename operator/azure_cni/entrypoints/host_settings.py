@@ -60,6 +60,7 @@ def read_host(reader: Reader, system: NodeSystem) -> HostSettings:
 
 _NOT_ON_WINDOWS: Final = {
     "DOCKER_SOCKET": "Docker's containers are wired on Linux alone",
+    "IP_FAMILIES": "pods on Windows get IPv4 addresses alone",
     "AUDIT_DIR": "the audit trail is kept on Linux alone",
     "CHAIN_PORTMAP": "there is no portmap for Windows",
     "CHAIN_BANDWIDTH": "there is no bandwidth for Windows",

@@ -32,6 +32,9 @@ from azure_cni.node.node_settings import NodeSettings, Timing
 
 T = TypeVar("T")
 
+_FAMILIES = ("IPv4", "IPv4,IPv6")
+"""The chart's `ipFamilies`, joined."""
+
 
 @dataclass(frozen=True, slots=True)
 class AzureSettings:
@@ -184,6 +187,7 @@ def _node(reader: Reader, nic_writer: NicWriter, link_names: LinkNames) -> NodeS
             size=reader.whole("POOL_SIZE", 0) or None,
             maximum=reader.whole("POOL_MAX", limits.MAX_ADDRESSES_PER_NODE),
             blocks=reader.whole("POOL_BLOCKS", 0),
+            ipv6=_ipv6(reader, nic_writer),
         )
     except ConfigInvalid as error:
         raise ConfigInvalid(f"cannot start: the chart's values for pools do not fit together: {error}") from None
@@ -203,6 +207,18 @@ def _node(reader: Reader, nic_writer: NicWriter, link_names: LinkNames) -> NodeS
             shrink_delay_s=reader.seconds("SHRINK_DELAY_S", Timing().shrink_delay_s),
         ),
     )
+
+
+def _ipv6(reader: Reader, nic_writer: NicWriter) -> bool:
+    """Whether pods get an IPv6 address beside that of IPv4."""
+    if reader.choice("IP_FAMILIES", *_FAMILIES) == "IPv4":
+        return False
+    chosen = f"cannot start: {PREFIX}IP_FAMILIES is {_FAMILIES[1]}"
+    if nic_writer is NicWriter.NONE:
+        raise ConfigInvalid(f"{chosen}, and {PREFIX}NIC_WRITER is none: nobody would add IPv6 addresses to the NIC")
+    if reader.text("DOCKER_SOCKET"):
+        raise ConfigInvalid(f"{chosen}, and {PREFIX}DOCKER_SOCKET is set: Docker's containers get IPv4 alone")
+    return True
 
 
 def attachable(reader: Reader) -> tuple[Allowance, ...]:

@@ -159,3 +159,16 @@ def test_docker_is_served_where_a_socket_is_named_and_only_in_the_mode_in_which_
         settings.read(NODE | {"AZURE_CNI_LINK_NAMES": "calico", "AZURE_CNI_MODE": "bridge"})
     with pytest.raises(ConfigInvalid, match="AZURE_CNI_DOCKER_SOCKET is set, which needs AZURE_CNI_MODE=transparent"):
         settings.read(NODE | {"AZURE_CNI_DOCKER_SOCKET": "/p.sock", "AZURE_CNI_MODE": "bridge"})
+
+
+def test_the_families_of_pods():
+    assert not settings.read(NODE).node.defaults.ipv6
+    both = {**NODE, "AZURE_CNI_IP_FAMILIES": "IPv4,IPv6"}
+    assert settings.read(both).node.defaults.ipv6
+    for more, why in (
+        ({"AZURE_CNI_NIC_WRITER": "none"}, "AZURE_CNI_NIC_WRITER is none: nobody would add IPv6 addresses to the NIC"),
+        ({"AZURE_CNI_DOCKER_SOCKET": "/p.sock"}, "AZURE_CNI_DOCKER_SOCKET is set: Docker's containers get IPv4 alone"),
+        ({"AZURE_CNI_IP_FAMILIES": "IPv6"}, "IPv4,IPv6"),
+    ):
+        with pytest.raises(ConfigInvalid, match=why):
+            settings.read(both | more)
