@@ -4,6 +4,7 @@
         [--mode transparent|bridge] [--load N]
     PYTHONPATH=operator:tests:e2e python -m bench speed ...     (what a packet pays: `bench.speed`)
     PYTHONPATH=operator:tests:e2e python -m bench docker ...    (start of a container of Docker: `bench.docker`)
+    PYTHONPATH=operator:tests:e2e python -m bench families ...  (pods with both families: `bench.families`)
     PYTHONPATH=operator:tests:e2e python -m bench cli ...       (how long `azure-cni` takes: `bench.command_line`)
     PYTHONPATH=operator:tests:e2e python -m bench kubelet ...   (pods and nodes of the box: `bench.kubelet`)
 
@@ -33,7 +34,7 @@ from typing import Any
 
 from azure_cni.model.identity import ModeName
 from azurebox import tools
-from bench import command_line, docker, kubelet, speed
+from bench import command_line, docker, families, kubelet, speed
 from bench.full_node import full_nodes
 from bench.node import AT_ONCE, BenchError, Node, Subject
 from bench.times import EDGE, summary
@@ -50,7 +51,13 @@ Figures = dict[str, Any]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the figures where asked."""
     given = sys.argv[1:] if arguments is None else arguments
-    others = {"speed": speed.main, "docker": docker.main, "cli": command_line.main, "kubelet": kubelet.main}
+    others = {
+        "families": families.main,
+        "speed": speed.main,
+        "docker": docker.main,
+        "cli": command_line.main,
+        "kubelet": kubelet.main,
+    }
     if given and given[0] in others:
         return others[given[0]](given[1:])
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0] if __doc__ else None)

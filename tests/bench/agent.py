@@ -1,9 +1,10 @@
 """The agent that is measured: everything on the way of an ADD or DEL is the product's own, only Azure and the API
 server are fakes. Runs as a process of its own in the node's namespace until SIGTERM:
 
-    python -m bench.agent [--mode MODE] [--tls] [--cooling-s N] [--watch] RUN_DIR
+    python -m bench.agent [--mode MODE] [--tls] [--cooling-s N] [--watch] [--both-families] RUN_DIR
 
-With `--watch` it also compares the host with the ledger, as a real one does. All that a real one imports is loaded.
+With `--both-families` each pod is wired with an IPv6 address, too. With `--watch` it also compares the host with the
+ledger, as a real one does. All that a real one imports is loaded.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from aiohttp import web
 
 import azure_cni.entrypoints.agent  # noqa: F401  # for its memory
+from azure_cni.datapath.interface import Wiring
 from azure_cni.entrypoints import web as web_port
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.metrics import Metrics
@@ -32,6 +36,7 @@ from azure_cni.model.identity import ModeName
 from azure_cni.node.assembly import Node
 from azure_cni.node.node_settings import NodePorts, NodeSettings
 from azure_cni.node.pool.reservation_request import SelfGrants
+from azure_cni.node.ports import SandboxSpec
 from fakes.cloud import IDENTITY, FakeCloud
 from fakes.events import FakeEvents
 from fakes.nic import FakeNic
@@ -41,15 +46,26 @@ from simulation.absent import NoPodConditions, NoPods, NoRecords
 ADDRESSES = 250
 SOCKET = "cni.sock"
 METRICS_PORT = 9810
+_NETWORK = IPv6Address("2001:db8::")
 
 
-async def serve(run_dir: Path, *, mode: ModeName, cooling_s: float, tls: bool, watch: bool) -> None:
+class BothFamilies(LinuxDatapath):
+    """One that gives each pod an IPv6 address beside its own."""
+
+    async def attach(self, spec: SandboxSpec) -> Wiring:
+        beside = (_NETWORK + int(address) for address in spec.addresses)
+        return await super().attach(replace(spec, addresses=(*spec.addresses, *beside)))
+
+
+async def serve(
+    run_dir: Path, *, mode: ModeName, cooling_s: float, tls: bool, watch: bool, kind: type[LinuxDatapath]
+) -> None:
     """One node with all its addresses on the NIC from the start; no growing disturbs what is measured."""
     metrics, pools, nic = Metrics(), FakePools(), FakeNic()
     async with AsyncExitStack() as closing:
         store = SqliteLedgerStore(run_dir / "ledger.sqlite")
         closing.callback(store.close)
-        datapath = LinuxDatapath()
+        datapath = kind()
         closing.push_async_callback(datapath.close)
         ports = NodePorts(
             cloud=FakeCloud(),
@@ -95,6 +111,7 @@ if __name__ == "__main__":
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--cooling-s", type=float, default=limits.COOLING_S)
     parser.add_argument("--watch", action="store_true")
+    parser.add_argument("--both-families", dest="kind", action="store_const", const=BothFamilies, default=LinuxDatapath)
     parser.add_argument("run_dir", type=Path)
     given = parser.parse_args()
-    asyncio.run(serve(given.run_dir, mode=given.mode, cooling_s=given.cooling_s, tls=given.tls, watch=given.watch))
+    asyncio.run(serve(**vars(given)))

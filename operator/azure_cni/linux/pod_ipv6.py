@@ -1,8 +1,9 @@
 """What a pod's interface needs for IPv6 beyond its address: switches that only its /proc/sys has, and one wait.
 
-**Switches.** No router's advertisement is taken, from whomever: its addresses and routes would come beside those that
-the pod was given. And IPv6 is turned on where the runtime, or the default of new interfaces, has it off, as the
-reference plugins do. Netlink has no message for either.
+**Switches.** No router's advertisement is taken, from whomever: addresses (`autoconf`) and routes by it would come
+beside those that the pod was given. And IPv6 is turned on where the runtime, or the default of new interfaces, has it
+off, as the reference plugins do. That it is off is seen by the kernel's refusal: each file that is opened in a new
+namespace takes a noticeable part of an ADD. Netlink has no message for either.
 
 **The wait.** An address without duplicate detection can be sent from at once. But the kernel takes in what is sent to
 it only once a worker of its own has added the address to the table `local`, some hundredths of a millisecond later, or
@@ -11,35 +12,56 @@ longer where the kernel's lock is held. An ADD is not answered before: the first
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv6Interface
 from pathlib import Path
 from typing import Final
 
-from azure_cni.datapath.interface import Interface
-from azure_cni.linux import netns, switches
+from azure_cni.datapath.interface import IPV4, Interface
+from azure_cni.linux import netns, rtnetlink, switches
 from azure_cni.linux import rtnetlink_format as rt
-from azure_cni.linux.netlink import Netlink, attribute
+from azure_cni.linux.netlink import Netlink, Refused, attribute
 from azure_cni.model.nic import Address
 
-_OFF: Final = ("disable_ipv6", "accept_ra", "autoconf")
 _LOOK_S: Final = 0.0002
 _PATIENCE_S: Final = 0.1
 """A kernel that takes longer has been seen by nobody; the address comes then, too."""
 
 
-def prepare(directory: Path, pod_netns: int, name: str, *, home: int) -> None:
-    """Set the switches of a pod's interface that is still off. `directory` is where /proc/sys can be written.
+def configure(directory: Path, pod_netns: int, inside: Netlink, pod: Interface, index: int, *, home: int) -> None:
+    """Give a pod's new interface all that it is to have; `inside` is a socket of its namespace, `pod_netns`.
 
-    The thread is back in `home` afterwards.
+    `directory` is where /proc/sys can be written. The thread is back in `home` afterwards.
     """
+    _switch_off(directory, pod_netns, pod.name, "accept_ra", home=home)
+    try:
+        inside.change(*rtnetlink.configure(pod, index))
+    except Refused as refused:
+        if refused.errno != errno.EACCES:
+            raise
+        _switch_off(directory, pod_netns, pod.name, "disable_ipv6", home=home)
+        inside.change(*rtnetlink.configure(_of_ipv6(pod), index))
+
+
+def _switch_off(directory: Path, pod_netns: int, name: str, switch: str, *, home: int) -> None:
     netns.enter(pod_netns)
     try:
-        for switch in _OFF:
-            switches.put_sysctl(directory, f"net/ipv6/conf/{name}/{switch}", "0")
+        switches.write_sysctl(directory, f"net/ipv6/conf/{name}/{switch}", "0")
     finally:
         netns.enter(home)
+
+
+def _of_ipv6(pod: Interface) -> Interface:
+    """What the kernel refused while it had no IPv6 there."""
+    return replace(
+        pod,
+        addresses=tuple(one for one in pod.addresses if one.version != IPV4),
+        routes=tuple(one for one in pod.routes if one.destination.version != IPV4),
+        neighbours=tuple(one for one in pod.neighbours if one.address.version != IPV4),
+    )
 
 
 def settle(inside: Netlink, pod: Interface) -> None:

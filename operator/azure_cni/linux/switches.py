@@ -87,21 +87,31 @@ def read_sysctl(directory: Path, name: str) -> str:
 
 def turn_on(directory: Path, name: str) -> bool:
     """Set a switch to 1; False when it was."""
-    return put_sysctl(directory, name, "1", doing="turn on")
+    return put_sysctl(directory, name, "1")
 
 
-def put_sysctl(directory: Path, name: str, value: str, *, doing: str = "set") -> bool:
-    """Give a switch a value; False when it had it. Nothing is written then: some writes take the kernel's lock."""
-    switch = directory / name
+def put_sysctl(directory: Path, name: str, value: str) -> bool:
+    """Give a switch a value; False when it had it. Nothing is written then, so it may be where nothing can be."""
     try:
-        if switch.read_text(encoding="ascii").strip() == value:
+        if (directory / name).read_text(encoding="ascii").strip() == value:
             return False
-        switch.write_text(value, encoding="ascii")
     except OSError as error:
-        raise DatapathError(
-            f"cannot {doing} sysctl {dotted(name)}: {error.strerror} ({switch}); set it to {value} on the node"
-        ) from error
+        raise _refusal(name, value, error) from error
+    write_sysctl(directory, name, value)
     return True
+
+
+def write_sysctl(directory: Path, name: str, value: str) -> None:
+    """Give a switch a value, whatever it has."""
+    try:
+        (directory / name).write_text(value, encoding="ascii")
+    except OSError as error:
+        raise _refusal(name, value, error) from error
+
+
+def _refusal(name: str, value: str, error: OSError) -> DatapathError:
+    doing = f"turn on sysctl {dotted(name)}" if value == "1" else f"set sysctl {dotted(name)} to {value}"
+    return DatapathError(f"cannot {doing}: {error.strerror} ({error.filename}); set it to {value} on the node")
 
 
 def dotted(name: str) -> str:

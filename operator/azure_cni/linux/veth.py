@@ -220,13 +220,14 @@ class VethNetwork:
         with ExitStack() as undo:
             self._create(spec, ends, pod_netns)
             undo.callback(self._delete, host.name)
-            if spec.dual:
-                pod_ipv6.prepare(self._sysctls, pod_netns, pod.name, home=self._home)
             with netns.socket_in(pod_netns, home=self._home) as inside:
                 in_pod, on_node = _index(inside, pod.name), _index(self._kernel, host.name)
                 if host.name != spec.host_ifname:
                     self._kernel.change(link_messages.add_alias(host.name, on_node, spec.host_ifname))
-                inside.change(*rtnetlink.configure(pod, in_pod))
+                if spec.dual:
+                    pod_ipv6.configure(self._sysctls, pod_netns, inside, pod, in_pod, home=self._home)
+                else:
+                    inside.change(*rtnetlink.configure(pod, in_pod))
                 further.lead_back(inside, spec, in_pod)
                 self._kernel.change(*self._configured(host, on_node))
                 for shared in beside:
