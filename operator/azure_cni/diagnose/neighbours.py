@@ -26,8 +26,10 @@ BANDWIDTH: Final = ("kubernetes.io/ingress-bandwidth", "kubernetes.io/egress-ban
 """Annotations of pods, which the reference plugin `bandwidth` obeys."""
 _SHELLS: Final = frozenset({"sh", "bash", "ash", "dash"})
 _NO_QUEUE: Final = re.compile(r'dataplane controller failed: ([^"\n]*)')
-_RULES_BEGIN, _RULES_FAIL = '"Syncing nftables rules"', re.compile(r'"syncing nftables rules".* error="([^"]*)"')
-"""What kube-network-policies writes before it loads its rules, and where the kernel refuses them."""
+_RULES_BEGIN: Final = re.compile(r'"Syncing nftables rules"(?!.* elapsed=)')
+_RULES_FAIL: Final = re.compile(r'"syncing nftables rules".* error=(?:"([^"]*)"|<\n\t([^\n]*))')
+"""What kube-network-policies writes before it loads its rules, and where the kernel refuses them (klog: an error of
+several lines is in angle brackets)."""
 
 
 class Program(StrEnum):
@@ -161,12 +163,13 @@ def _place(container: Mapping[str, Any], index: int) -> str:
 def engine_fault(first: str, newest: str) -> str:
     """Why kube-network-policies enforces nothing, by the first and the newest lines of its log; "" where it does.
 
-    It stays Running and Ready then: rules that the kernel refuses are tried again each second, and a queue that cannot
-    be opened is given up.
+    It stays Running and Ready then. Rules that the kernel refuses are tried again when pods or policies change, and a
+    queue that cannot be opened is given up.
     """
     given_up = _NO_QUEUE.search(first) or _NO_QUEUE.search(newest)
     if given_up:
         return legible(given_up[1])
-    begun = [line.start() for line in re.finditer(rf"{_RULES_BEGIN}(?!.* elapsed=)", newest)]
-    refused = _RULES_FAIL.search(newest, begun[-1] if begun else 0)
-    return legible(refused[1]) if refused else ""
+    log = newest if _RULES_BEGIN.search(newest) or _RULES_FAIL.search(newest) else first
+    begun = [line.start() for line in _RULES_BEGIN.finditer(log)]
+    refused = _RULES_FAIL.search(log, begun[-1] if begun else 0)
+    return legible(refused[1] or refused[2]) if refused else ""
