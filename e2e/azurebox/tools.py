@@ -161,10 +161,11 @@ ACTIONLINT = Module(
     variables={"github.com/rhysd/actionlint.version": ACTIONLINT_VERSION},
 )
 POLICY = Module("policy", binaries={"policy": "."}, variables={})  # its main.go says what of the engine it has
+CYCLONUS = Module("cyclonus", binaries={"cyclonus": "."}, variables={})  # its cases, and that engine's verdicts
 REGISTRY = Module("registry", binaries={"registry": "."}, variables={})
 ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
-ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED, POLICY, COSIGN, ACTIONLINT)
+ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED, POLICY, CYCLONUS, COSIGN, ACTIONLINT)
 """What single scenarios and tests need, and build."""
 
 

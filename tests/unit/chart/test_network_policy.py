@@ -18,7 +18,7 @@ TRIED = next(
     for name, version in [line.strip().partition(" ")[::2]]
     if name == "sigs.k8s.io/kube-network-policies"
 )
-"""The release whose engine `tests/datapath/test_beside_policy.py` runs. The chart's image is the same."""
+"""The release whose engine `tests/datapath/test_beside_policy*.py` run. The chart's image is the same."""
 ON = "networkPolicy.enabled=true"
 RAW, FILTER, DSTNAT, SRCNAT = -300, 0, -100, 100
 """Of nftables (nft(8), hooks by priority)."""

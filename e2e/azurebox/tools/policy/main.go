@@ -1,14 +1,16 @@
-// The policy engine of kube-network-policies over a queue that iptables fills, for kernels without nftables' own queue.
+// The policy engine of kube-network-policies, with the objects of a file instead of an API server.
 //
-//	policy QUEUE NODE FILE
+//	policy [-own-rules [-fail-open]] QUEUE NODE FILE
 //
-// FILE is a List of Namespaces, Pods and NetworkPolicies as the API server would return them. Every packet of the queue
-// is parsed, evaluated and answered as the engine's own controller does; each verdict is printed: source, destination,
-// port, verdict. What is not here: the controller's nftables rules, and its watches.
+// FILE is a List of Namespaces, Pods and NetworkPolicies as the API server would return them. With -own-rules the
+// engine's own controller runs: it loads its nftables rules, and answers their queue. Without, for kernels that have no
+// queue in nftables, somebody else fills the queue: every packet is parsed, evaluated and answered as the controller
+// does, and each verdict is printed: source, destination, port, verdict. What is in neither: the engine's watches.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -22,6 +24,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/kube-network-policies/pkg/api"
+	"sigs.k8s.io/kube-network-policies/pkg/dataplane"
 	"sigs.k8s.io/kube-network-policies/pkg/network"
 	"sigs.k8s.io/kube-network-policies/pkg/networkpolicy"
 	"sigs.k8s.io/kube-network-policies/pkg/podinfo"
@@ -43,21 +46,36 @@ func main() {
 }
 
 func run(arguments []string) error {
-	if len(arguments) != 3 {
-		return fmt.Errorf("usage: policy QUEUE NODE FILE")
+	flags := flag.NewFlagSet("policy", flag.ContinueOnError)
+	ownRules := flags.Bool("own-rules", false, "run the engine's own controller")
+	failOpen := flags.Bool("fail-open", false, "as the engine's flag of that name")
+	if err := flags.Parse(arguments); err != nil {
+		return err
 	}
-	queue, err := strconv.ParseUint(arguments[0], 10, 16)
+	if flags.NArg() != 3 {
+		return fmt.Errorf("usage: policy [-own-rules [-fail-open]] QUEUE NODE FILE")
+	}
+	queue, err := strconv.ParseUint(flags.Arg(0), 10, 16)
 	if err != nil {
-		return fmt.Errorf("cannot use the queue %q: %w", arguments[0], err)
+		return fmt.Errorf("cannot use the queue %q: %w", flags.Arg(0), err)
 	}
-	objects, err := read(arguments[2])
+	objects, err := read(flags.Arg(2))
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	engine := newEngine(ctx, arguments[1], objects)
-	return answer(ctx, engine, uint16(queue))
+	engine := newEngine(ctx, flags.Arg(1), objects)
+	if !*ownRules {
+		return answer(ctx, engine, uint16(queue))
+	}
+	// The rest as the chart sets it.
+	config := dataplane.Config{FailOpen: *failOpen, QueueID: int(queue), StrictMode: true, NetfilterBug1766Fix: true}
+	controller, err := dataplane.NewController(engine, config)
+	if err != nil {
+		return fmt.Errorf("cannot make the engine's controller: %w", err)
+	}
+	return controller.Run(ctx)
 }
 
 func read(file string) ([]runtime.Object, error) {
