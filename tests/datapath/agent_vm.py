@@ -52,6 +52,7 @@ async def serve(directory: Path, plugin: str) -> None:
     """Until the process is asked to stop."""
     azure, api = FakeAzure(seed=7), FakeKubeAPI()
     azure.add_vnet()
+    azure.add_ipv6()
     vm = azure.add_vm("vm1", address=PRIMARY)
     azure.pin_caller("vm1")
     make_nic(vm.mac)
