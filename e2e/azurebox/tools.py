@@ -162,10 +162,11 @@ ACTIONLINT = Module(
 )
 POLICY = Module("policy", binaries={"policy": "."}, variables={})  # its main.go says what of the engine it has
 CYCLONUS = Module("cyclonus", binaries={"cyclonus": "."}, variables={})  # its cases, and that engine's verdicts
+KARPENTER = Module("karpenter", binaries={"karpenter": "."}, variables={})  # single functions of it
 REGISTRY = Module("registry", binaries={"registry": "."}, variables={})
 ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
-ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED, POLICY, CYCLONUS, COSIGN, ACTIONLINT)
+ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED, POLICY, CYCLONUS, KARPENTER, COSIGN, ACTIONLINT)
 """What single scenarios and tests need, and build."""
 
 
