@@ -31,15 +31,19 @@ ADVICE: Final[Mapping[int, str]] = {
     401: "; the API server does not know this token: was the service account recreated?",
     403: "; is the chart's ClusterRole, and its binding to this service account, in place?",
 }
+TOO_LARGE: Final = ("request is too large", "message larger than max")
+"""What etcd, and its client in the API server, say of an object beyond 1.5 MiB, and beyond 2: the answer is 500."""
 VERBS: Final[Mapping[str, str]] = {"GET": "read", "POST": "create", "PATCH": "patch"}
 
 
 def from_status(method: str, path: str, *, status: int, body: Mapping[str, Any]) -> KubeError:
     """The error for an answer of 400 or more. `body` is the server's Status; its message is for people already."""
+    message = str(body.get("message") or "")
     kind = BY_STATUS.get(status)
     if kind is None:
-        kind = KubeUnreachable if status >= 500 else KubeInvalid  # noqa: PLR2004  # HTTP: 5xx
-    said = legible(str(body.get("message") or body.get("reason") or "no reason given"), LONGEST_REFUSAL)
+        away = status >= 500 and not any(words in message for words in TOO_LARGE)  # noqa: PLR2004  # HTTP: 5xx
+        kind = KubeUnreachable if away else KubeInvalid  # such an object is refused whenever it is written
+    said = legible(message or str(body.get("reason") or "no reason given"), LONGEST_REFUSAL)
     return kind(f"cannot {VERBS.get(method, method)} {path}: {said} (HTTP {status}){ADVICE.get(status, '')}")
 
 
