@@ -96,7 +96,7 @@ def who(
         )
     moment = parse_time(at, now_s=time.time()) if at is not None else ""
     evidence = reads.read_cluster(access)
-    found = find_holders(parse_address(address), evidence)
+    found = find_holders(parse_address(address, ipv6=not (moment or history)), evidence)
     if moment or history:
         reads.require_nodes(evidence, nodes)
         asks, away = _agents(evidence, nodes)

@@ -97,7 +97,8 @@ def _rows(report: NodeReport, pods: _Pods) -> Iterator[AddressRow]:
     slots = {slot.address: slot for slot in reversed(report.slots)}  # of two for one address the first
     links: dict[str, list[LinkReport]] = {}
     for link in report.kernel.links:
-        for address in dict.fromkeys(link.addresses):
+        # Those of IPv6 go with the others, and neither ledger nor NIC lists them.
+        for address in dict.fromkeys(address for address in link.addresses if ":" not in address):
             links.setdefault(address, []).append(link)
     configs = _configs(report)
     here = [pod.addresses[0] for pod in pods.on_node.get(report.node, ())]

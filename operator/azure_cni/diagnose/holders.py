@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from typing import Final
 
 import msgspec
@@ -60,23 +60,31 @@ class Holders(msgspec.Struct, frozen=True, rename="camel"):
         return len(pods) > 1 or any(nics and one.node not in nics for one in pods)
 
 
-def parse_address(text: str) -> str:
-    """ConfigInvalid where it is no IPv4 address."""
+def parse_address(text: str, *, ipv6: bool = False) -> str:
+    """ConfigInvalid where it is no IPv4 address, or with `ipv6` one of either family."""
     try:
-        return str(IPv4Address(text))
+        address = ip_address(text)
     except ValueError:
-        raise ConfigInvalid(f"cannot look for {text!r}: it is not an IPv4 address such as 10.240.0.36") from None
+        address = None
+    if isinstance(address, IPv4Address) or (ipv6 and address is not None):
+        return str(address)
+    if address is not None:
+        raise ConfigInvalid(
+            f"cannot look for {text!r}: it is not an IPv4 address; a pod's IPv6 address goes with one, and only that "
+            "is written down: ask for it"
+        )
+    raise ConfigInvalid(f"cannot look for {text!r}: it is not an IPv4 address such as 10.240.0.36")
 
 
 def find_holders(address: str, evidence: ClusterEvidence) -> Holders:
-    """Everybody of whom the API server says so."""
+    """Everybody of whom the API server says so. Of IPv6 it shows what pods have, and not what NICs hold."""
     present: list[PresentHolder] = []
     nics = {pool.name: (pool.nic_id, listed_addresses(pool)) for pool in evidence.pools}
     for pod in evidence.pods:
         if pod.holds_address and address in pod.addresses:
             nic, listed = nics.get(pod.node, ("", {}))
-            on_nic = address in listed
-            config = listed.get(address, "")
+            counted_as = pod.addresses[0] if _is_ipv6(address) else address  # NICs are listed by addresses of IPv4
+            on_nic, config = counted_as in listed, listed.get(counted_as, "")
             present.append(PresentHolder("pod", pod.full_name, pod.node, nic if on_nic else "", config))
     held = {one.node for one in present if one.nic}
     for pool in evidence.pools:
@@ -98,6 +106,10 @@ def find_holders(address: str, evidence: ClusterEvidence) -> Holders:
     if unknown:
         verdict = f"it is not known who has {address}: {few(unread, between='; ', last='; and ')}"
     return Holders(address, verdict, present, unread, unknown=unknown)
+
+
+def _is_ipv6(address: str) -> bool:
+    return ":" in address
 
 
 def with_history(found: Holders, trails: Sequence[AuditReport], unasked: Sequence[str], *, at: str = "") -> Holders:
@@ -188,7 +200,7 @@ def _verdict(address: str, present: list[PresentHolder], *, knows_nics: bool) ->
         where = "" if pods[0].nic or not knows_nics else "; the NIC of that node has not got it, as its agent last said"
         return f"{address} is the address of pod {pods[0].name} on node {pods[0].node}{where}"
     if not present:
-        return f"no pod, node or pool of this cluster has {address}"
+        return f"no pod{'' if _is_ipv6(address) else ', node or pool'} of this cluster has {address}"
     one = present[0]
     if one.kind == "node":
         return f"{address} is the primary address of node {one.node}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -46,6 +47,14 @@ def test_a_node_on_which_all_agree():
     assert (found[A].state, found[A].pod, found[A].kernel, found[A].api) == ("assigned", "default/web", "acni1",
                                                                              "default/web")  # fmt: skip
     assert [row.differs for row in found.values()] == ["", ""]
+
+
+def test_a_node_whose_pods_have_ipv6_too():
+    """Ledger and NIC list IPv4 addresses, and each has its own of IPv6."""
+    body = copy.deepcopy(RUNNING)
+    body["status"]["podIPs"] = [{"ip": A}, {"ip": "fd00::1:24"}]
+    link = LinkReport(["acni1"], [A, "fd00::1:24"], 1500, "container-web")
+    assert rows(a_report(kernel=KernelReport(links=[link])), body) == rows(a_report(), RUNNING)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,17 @@ def test_an_address_of_nobody():
     assert find("10.9.9.9", cluster()).verdict == "no pod, node or pool of this cluster has 10.9.9.9"
 
 
+def test_the_ipv6_address_of_a_pod():
+    body = pod(ip=A, phase="Running")
+    body["status"]["podIPs"] = [{"ip": A}, {"ip": "fd00:240::1:24"}]
+    found = find(parse_address("FD00:240::1:0024", ipv6=True), cluster(body))
+    (one,) = found.present
+    assert (one.name, one.nic, one.config) == ("default/web", NIC, "azure-cni-0aaaaaaa")
+    assert found.verdict == "fd00:240::1:24 is the address of pod default/web on node vm1"
+    assert find("fd00:240::1:25", cluster(body)).verdict == "no pod of this cluster has fd00:240::1:25"
+    assert find(A, cluster(body)).present == found.present
+
+
 @pytest.mark.parametrize("text", ["10.240.0", "web", "fe80::1", ""])
 def test_what_is_no_address_is_refused(text: Any):
     with pytest.raises(ConfigInvalid, match="not an IPv4 address"):

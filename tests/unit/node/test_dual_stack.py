@@ -6,10 +6,12 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
 
-from azure_cni.errors import DatapathError, NoAddress
+from azure_cni.errors import DatapathError, LedgerError, NoAddress
 from azure_cni.ipam.address_state import State
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.nic import Address
+from azure_cni.node.stored_ledger import StoredLedger
+from fakes.ledger_store import FakeLedgerStore
 from fakes.nic import FakeNic
 from fakes.simulated_node import SimulatedNode, holder
 
@@ -88,6 +90,16 @@ async def test_connections_of_both_end_when_they_cool():
         both = await added(node, "a")
         await node.delete("a")
         await node.until(lambda: set(node.datapath.forgotten) == set(both))
+
+
+async def test_a_ledger_that_was_lost_names_the_addresses_of_both():
+    async with SimulatedNode(nic=FakeNic(ipv6_space=SPACE), policy=DUAL).running() as node:
+        await node.until(lambda: node.counts.free == 8)
+        both = await added(node, "a")
+    later = SimulatedNode(before=node, policy=DUAL)
+    later.stored = StoredLedger(store=FakeLedgerStore(), broadcast=later.state.broadcast)
+    with pytest.raises(LedgerError, match=f"pods run with {both[0]}, {both[1]};"):
+        await later.repair().verify_ledger()
 
 
 async def test_every_pod_has_its_own_and_a_repeated_add_the_same():

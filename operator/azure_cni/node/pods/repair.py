@@ -54,7 +54,8 @@ class Repair:
             return
         links = await self._datapath.sandboxes()
         if links:
-            addresses = sorted({address for observed in links for address in observed.addresses})
+            found = {address for observed in links for address in observed.addresses}
+            addresses = sorted(found, key=lambda address: (address.version, int(address)))
             whose = f"with {few(addresses)}" if addresses else f"behind {few(sorted(link.key for link in links))}"
             raise LedgerError(
                 f"cannot serve this node: the ledger is empty, but pods run {whose}; "
