@@ -20,6 +20,7 @@ from azure_cni.entrypoints.host_settings import HostSettings
 from azure_cni.host.run_directory import Released
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.identity import ModeName
+from azure_cni.model.nic import Address
 from azure_cni.node.ports import LinkKey
 from fakes import waiting
 from fakes.mortal import Fuse
@@ -51,6 +52,8 @@ class CrashMachine:
         self.api_pods = ApiPods()
         self.running: dict[str, IPv4Address] = {}
         """The address of each pod whose ADD the runtime saw succeed, and which has not ended."""
+        self.results: dict[str, tuple[Address, ...]] = {}
+        """All addresses that an ADD of that name last gave, of both families."""
         self.ending: set[str] = set()
         """Pods of which the runtime wants to be rid, and has no success yet."""
         self.strange: set[LinkKey] = set()
@@ -166,11 +169,16 @@ class CrashMachine:
         one = replace(holder(name), pod_name=pod, pod_uid=f"uid-{pod}")
         records = self.agent.node.deferred_deletes
 
-        async def request() -> IPv4Address:
+        async def request() -> tuple[Address, ...]:
             await records.finish_former_life(one)
-            return (await self.agent.sandboxes.add(one)).addresses[0]
+            return (await self.agent.sandboxes.add(one)).addresses
 
-        address = await self.waited(request())
+        addresses = await self.waited(request())
+        address = addresses[0]
+        assert isinstance(address, IPv4Address)
+        assert name not in self.running or self.results[name] == addresses, f"{name} had {self.results[name]}"
+        assert len(addresses) == 1 + self.policy.ipv6, f"{name} gets {addresses}"
+        self.results[name] = addresses
         assert self.running.get(name, address) == address, f"{name} had {self.running[name]} and gets {address}"
         others = {other: its for other, its in self.running.items() if other != name}
         assert address not in others.values(), f"{address} of {others} goes to {name}"
@@ -192,7 +200,7 @@ class CrashMachine:
 
     async def check(self, name: str) -> None:
         """CHECK, which finds nothing."""
-        await self.waited(self.agent.sandboxes.check(holder(name), expected=[self.running[name]]))
+        await self.waited(self.agent.sandboxes.check(holder(name), expected=self.results[name]))
 
     async def collect(self, *living: str) -> None:
         """GC with those."""
