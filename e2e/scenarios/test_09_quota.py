@@ -10,7 +10,7 @@ import pytest
 from azurebox.client import Box
 from azurebox.steps import StepError
 from scenarios.harness.cloud import Cloud
-from scenarios.harness.node import Counts, Node
+from scenarios.harness.node import AT_REST, Counts, Node
 from scenarios.harness.pods import Pod, Workload, event_for, servers
 from scenarios.harness.product import QUICK, Product
 
@@ -147,6 +147,9 @@ def test_recall_in_a_full_subnet(box: Box, nodes: list[Node], quota: Quota, clou
             assert rich.condition("Growing")["reason"] == "IdleRecalled"
             assert quota.condition("Exhausted")["status"] == "False"
     box.wait_for(lambda: quota.condition("SubnetFull")["status"] == "False", STEP_S, "the quota to see room again")
+    for node in (hungry, rich):  # what they hold now is no surplus to a pool by batches, so it would stay
+        node.want(size=AT_REST.allocated)
+        node.shows(AT_REST, within_s=STEP_S)
 
 
 @pytest.fixture
