@@ -122,6 +122,15 @@ async def test_logs_need_a_pod_and_a_right(apiserver: Place, tmp_path: Path):
             await asyncio.to_thread(KubernetesAccess(kubeconfig=config).read_text, f"{PODS}/x/log")
 
 
+async def test_a_command_gets_as_far_as_the_pods_node(apiserver: Place, tmp_path: Path):
+    """No kubelet is here to run any; but what the request itself says must be right for a real API server."""
+    name = uuid.uuid4().hex[:8]
+    async with accesses(apiserver, tmp_path, pod_body(name, name)) as (of_kubeconfig, in_pod, _):
+        for access in (of_kubeconfig, in_pod):
+            with pytest.raises(KubeError, match="refused it with 400 Bad Request"):
+                await asyncio.to_thread(access.run_in_pod, "default", name, ["azure-cni", "introspect"])
+
+
 async def test_a_log_is_text_as_it_is(way: Way, tmp_path: Path):
     asked: list[web.Request] = []
 

@@ -12,6 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from http.client import responses
 from typing import Any, Final
 
 import aiohttp
@@ -24,7 +25,6 @@ from azure_cni.commands.refusals import EXEC_RIGHTS, refused
 from azure_cni.errors import ConfigInvalid, KubeDenied, KubeUnreachable
 from azure_cni.kube import authorities
 from azure_cni.kube.client import KubeEndpoint
-from azure_cni.model.text import legible
 
 PROTOCOLS: Final = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 CONNECTIONS: Final = 16
@@ -78,7 +78,7 @@ class PodAccess(HttpAccess):
         try:
             return asyncio.run(self._run(path, query, what))
         except aiohttp.WSServerHandshakeError as error:
-            said = legible(f"{error.status} {error.message}")
+            said = f"{error.status} {responses.get(error.status, '')}".strip()  # aiohttp's words are the same for all
             rights = EXEC_RIGHTS if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} else ""
             raise refused(error.status, f"cannot {what}: the API server refused it with {said}{rights}") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -90,7 +90,7 @@ class PodAccess(HttpAccess):
             connecting = session.ws_connect(
                 self.host + path,
                 params=words,
-                headers=self._headers(path, "GET"),
+                headers=self._headers(path, "GET") | {"Accept": "*/*"},  # what comes is no JSON: else 406
                 protocols=PROTOCOLS,
                 max_msg_size=MOST_ANSWER_BYTES,
             )
