@@ -361,7 +361,7 @@ class _Granted:
     def __init__(self, nic: Nic, cluster: FakeCluster) -> None:
         self._nic, self._cluster = nic, cluster
         self._numbers = itertools.count(2)
-        self.conclusive, self.takes_blocks, self.takes_ipv6 = nic.conclusive, nic.takes_blocks, nic.takes_ipv6
+        self.conclusive, self.takes_blocks = nic.conclusive, nic.takes_blocks
 
     async def read(self) -> NicView:
         return await self._nic.read()

@@ -28,7 +28,6 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[NicUnderTest]:
 
 @WITH_IPV6
 async def test_a_block_comes_in_the_write_that_adds_addresses(world: NicUnderTest) -> None:
-    assert world.nic.takes_ipv6
     world.give_ipv6()
     before = await world.nic.read()
     after = await world.nic.write(before, add=3, ipv6=BLOCK)
@@ -95,7 +94,6 @@ async def test_a_second_block_is_refused(world: NicUnderTest) -> None:
 
 @pytest.mark.parametrize("world", ["instance", "delegated instance"], indirect=True)
 async def test_an_instance_of_a_uniform_scale_set_gets_none(world: NicUnderTest) -> None:
-    assert not world.nic.takes_ipv6
     with pytest.raises(RequestRefused):
         await world.nic.write(await world.nic.read(), add=1, ipv6=BLOCK)
     assert world.writes == 0

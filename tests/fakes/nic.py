@@ -62,7 +62,6 @@ class FakeNic:
     conclusive: tuple[type[CloudError], ...] = REFUSALS
     recovers = True
     takes_blocks = True
-    takes_ipv6 = True
 
     def __init__(
         self,

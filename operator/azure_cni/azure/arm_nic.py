@@ -40,7 +40,6 @@ class ArmNic:
     conclusive = REFUSALS
     recovers = True
     takes_blocks = True
-    takes_ipv6 = True
 
     def __init__(
         self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN, beside: Sequence[NicID] = ()

@@ -93,7 +93,6 @@ class ObservedNic:
     conclusive = REFUSALS
     recovers = False
     takes_blocks = False
-    takes_ipv6 = False
 
     def __init__(self, imds: Imds, *, mac: str) -> None:
         self._imds = imds

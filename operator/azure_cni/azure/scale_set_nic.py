@@ -39,7 +39,6 @@ class ScaleSetNic:
     conclusive = REFUSALS
     recovers = False
     takes_blocks = False
-    takes_ipv6 = False
 
     def __init__(
         self, arm: Arm, nic_id: NicID, *, chance: Random, adopt: Adopt = Adopt.PLAIN, shrink: bool = False

@@ -217,7 +217,7 @@ class DelegatedNic:
     def __init__(self, identity: NodeIdentity, post: OperationClient) -> None:
         self._identity = identity
         self._post = post
-        self.takes_blocks = self.takes_ipv6 = "/virtualmachinescalesets/" not in identity.nic_id.lower()
+        self.takes_blocks = "/virtualmachinescalesets/" not in identity.nic_id.lower()
         """As the controller's own adapters: it is no NIC of an instance of a Uniform scale set."""
         self._working: Mapping[ConfigName, IPv4Address | IPv6Network] = {}
 

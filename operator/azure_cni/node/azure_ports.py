@@ -45,9 +45,6 @@ class Nic(Protocol):
     takes_blocks: bool
     """New configurations can be blocks of addresses."""
 
-    takes_ipv6: bool
-    """It can get IPv6 addresses."""
-
     async def read(self) -> NicView:
         """One GET."""
 
