@@ -42,6 +42,9 @@ async def test_one_write_brings_both_families():
         first, second = await added(node, "a")
         assert second == BLOCK[int(first) % 65536]
         assert node.status["requested"] == 8
+        await node.until(lambda: any(event.reason == "PoolGrew" for event in node.events.published))
+        (grew,) = (event.message for event in node.events.published if event.reason == "PoolGrew")
+        assert grew == "added 8 addresses, with an IPv6 block (/112) (keep addresses ready); 8 on the NIC"
 
 
 async def test_the_data_plane_gets_ipv4_first():
@@ -148,6 +151,8 @@ async def test_a_node_that_gets_ipv6_later_leaves_its_pods_alone():
         await node.until(lambda: node.counts.free == 7)
         assert (node.nic.writes, len(node.nic.ipv6)) == (2, 1)
         assert addresses_of(node, "a") == given
+        (written,) = (event.message for event in node.events.published if event.reason == "NicRewritten")
+        assert written.startswith("wrote the NIC once more, with an IPv6 block (/112) (pods are to have IPv6")
         assert len(await added(node, "b")) == 2
         await node.delete("a")
         await node.until(lambda: node.counts.free == 7, within_s=10)

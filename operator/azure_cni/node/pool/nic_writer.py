@@ -209,10 +209,19 @@ class PoolNicWriter:
         elif attach:
             result, event, done = "attached", "NicAttached", _attached_words(attach)
         else:
-            as_it_was = "" if view.security_groups != before.security_groups else " as it was"
-            result, event, done = "rewrote", "NicRewritten", f"wrote the NIC once more{as_it_was}"
+            changes = view.security_groups != before.security_groups or bool(_new_ipv6(before, view))
+            result, event, done = "rewrote", "NicRewritten", f"wrote the NIC once more{'' if changes else ' as it was'}"
+        if ipv6 := _new_ipv6(before, view):
+            done += f", with {ipv6}"
         self._core.ports.observer.reconciled(result)
         return event, f"{done} ({reason}); {view.held} on the NIC"
+
+
+def _new_ipv6(before: NicView, after: NicView) -> IPv6Growth:
+    """What of IPv6 the NIC has now and had not."""
+    known = {config.name for config in before.ipv6}
+    new = [config for config in after.ipv6 if config.name not in known]
+    return IPv6Growth(block=any(config.block for config in new), singles=sum(not config.block for config in new))
 
 
 def _ipv6_beside(step: Grow, add: int) -> IPv6Growth:
