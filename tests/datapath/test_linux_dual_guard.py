@@ -171,3 +171,33 @@ async def test_the_guards_are_back_after_somebody_changed_them(site: Site, damag
         damage == "flush ruleset" and site.machine.mode is ModeName.BRIDGE
     )
     assert site.node.run("nft", "-s", "list", "ruleset") == right
+
+
+def idle(site: Site, family: str, chain: str) -> list[str]:
+    """The guards of IPv6 in a chain that have dropped nothing, as nft writes them."""
+    listed = site.node.run("nft", "list", "chain", family, "azure_cni", chain).splitlines()
+    guards = [line.strip() for line in listed if " drop" in line and ("ip6 saddr" in line or chain == "ipv6_from_pods")]
+    assert len(guards) == (4 if chain == "ipv6_from_pods" else 1), listed
+    return [line for line in guards if "packets 0 " in line]
+
+
+async def test_every_guard_of_ipv6_matches(site: Site) -> None:
+    """A guard that asks for the wrong interface never does, without a word. Those at a bridge's ports come first."""
+    one, _ = await pods_of(site)
+    spec = spec_of(site.machine, A, A6)
+    attack = [
+        *(datagram(source, PRIMARY6, b"from") for source in (B6, PEER6, "fe80::7")),
+        datagram(A6, "ff02::1", b"to all"),
+        neighbour_question(A6, PRIMARY6, PRIMARY6, spec.pod_mac),
+    ]
+
+    def strike() -> None:
+        send(one, "eth0", attack, source=spec.pod_mac, target=site.machine.gateway_mac(A))
+        assert seen(one, site.node, PRIMARY6) == A6  # sent later: the attack has had its time
+
+    if site.machine.mode is ModeName.BRIDGE:
+        strike()
+        assert idle(site, "bridge", "from_ports") == []
+        site.node.run("nft", "flush", "chain", "bridge", "azure_cni", "from_ports")
+    strike()
+    assert idle(site, "inet", "ipv6_from_pods") == []

@@ -5,26 +5,33 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from azure_cni.datapath.node_table import NodeTable
+from datapath.dual_site import DUAL, pod
 from datapath.namespaces import IN_EACH_MODE, OUR_RULE
 from datapath.node_site import TABLE, A, B, Site
 
 pytestmark = IN_EACH_MODE
 
+OF_BOTH = "10.240.0.9", "2001:db8::a:9"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "uninstall.md"
 
 
 def state(site: Site) -> list[str]:
-    commands = (("nft", "list", "ruleset"), ("ip", "rule"), ("ip", "route"), ("ip", "-o", "link"), ("ip", "neigh"))
-    shown = [site.node.run(*command) for command in commands]
+    commands = ("nft list ruleset", "ip rule", "ip -6 rule", "ip route", "ip -6 route", "ip -o link", "ip neigh")
+    shown = [site.node.run(*command.split()) for command in commands]
     return [re.sub(r"^\d+: | qlen \d+", "", one, flags=re.MULTILINE) for one in shown]
 
 
-async def test_nothing_is_left_in_the_kernel(site: Site) -> None:
+@pytest.mark.parametrize("table", [TABLE, DUAL], ids=["one family", "both"])
+async def test_nothing_is_left_in_the_kernel(site: Site, table: NodeTable) -> None:
     site.node.ip("rule", "delete", "pref", "90")
     before = state(site)
-    await site.machine.datapath.apply_node(TABLE)
+    await site.machine.datapath.apply_node(table)
     for address in (A, B):
         await site.machine.pod(address)
+    await pod(site.machine, *OF_BOTH)
     assert state(site) != before
     clean(site)
     assert state(site) == before

@@ -43,7 +43,7 @@ def split_port(words: str) -> tuple[str, int]:
     if not colon:
         return words, 0
     if ":" in host:
-        raise ConfigInvalid(f"cannot trace to {words!r}: pods have no IPv6 address")
+        raise ConfigInvalid(f"cannot trace to {words!r}: traces are of IPv4")
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= LAST_PORT):
         raise ConfigInvalid(f"cannot trace to {words!r}: the port is to be a number from 1 to {LAST_PORT}")
     return host, int(port)
