@@ -55,6 +55,8 @@ async def test_both_ends_are_as_asked_for(machine: Machine, node: Namespace) -> 
     (end,) = node.show("address", "show", "dev", spec.host_ifname)
     assert "inet6" not in {it["family"] for it in end["addr_info"]}
     assert inside.sysctl("net/ipv6/conf/eth0/accept_ra") == "0"
+    taken_in = [route for route in inside.show("-6", "route", "show", A6, "table", "local") if route["metric"]]
+    assert [0 < route["expires"] <= 10 for route in taken_in] == [True]  # then the kernel's own is all that is left
 
 
 async def test_pods_and_node_reach_one_another_at_once_by_their_own_addresses(

@@ -9,15 +9,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from azure_cni.linux.clock import SystemClock
-from azure_cni.node.pods import host_watch
-from azure_cni.node.pods.host_watch import HostWatch
 from datapath.dual_site import A6, B6, DUAL, IPV6_RULE, PEER6, PRIMARY6, connected, pod, seen, spec_of
 from datapath.machine import Machine
 from datapath.namespaces import IN_EACH_MODE, PATIENCE_S, Namespace
 from datapath.node_site import TABLE, A, B, Site
-from datapath.watched_node import listen
-from fakes.waiting import background
+from datapath.watched_node import watching
 
 pytestmark = IN_EACH_MODE
 
@@ -27,17 +23,6 @@ SILENCE_S = 0.3
 @pytest.fixture
 def site(machine: Machine) -> Site:
     return connected(machine)
-
-
-class Restoring:
-    """Of what leads to the two pods."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-
-    async def compare(self) -> None:
-        for ipv4, ipv6 in ((A, A6), (B, B6)):
-            await self._machine.datapath.restore_routes(spec_of(self._machine, ipv4, ipv6))
 
 
 @dataclass
@@ -60,20 +45,8 @@ async def watched(site: Site) -> AsyncIterator[Watched]:
     await datapath.apply_node(DUAL)
     one, other = await pod(site.machine, A, A6), await pod(site.machine, B, B6)
 
-    async def restore_node(_: str) -> bool:
-        return bool((await datapath.apply_node(DUAL)).repaired)
-
-    watch = HostWatch(
-        datapath=datapath,
-        repair=Restoring(site.machine),  # type: ignore[arg-type]  # all that a watch asks of one
-        restore_node=restore_node,
-        clock=SystemClock(),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host_watch, "PERIOD_S", 86_400.0)  # what is put right was heard of
-        await listen(datapath)
-        async with background(watch.run()):
-            yield Watched(site, one, other)
+    async with watching(site.machine, A, B, table=DUAL, ipv6={A: A6, B: B6}):
+        yield Watched(site, one, other)
 
 
 def state(site: Site) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from ipaddress import IPv4Address
+from collections.abc import AsyncIterator, Mapping
+from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 
 import pytest
 
@@ -30,6 +31,8 @@ from fakes.ledger_store import FakeLedgerStore
 from fakes.observer import RecordingObserver
 from fakes.waiting import PATIENCE_S, background, until
 
+NONE: Mapping[str, str] = MappingProxyType({})
+
 
 async def listen(datapath: LinuxDatapath) -> None:
     """Whatever others change from now on is heard, once somebody asks what changed."""
@@ -40,28 +43,32 @@ async def listen(datapath: LinuxDatapath) -> None:
 
 
 @contextlib.asynccontextmanager
-async def watching(machine: Machine, *addresses: str, table: NodeTable = TABLE) -> AsyncIterator[None]:
+async def watching(
+    machine: Machine, *addresses: str, table: NodeTable = TABLE, ipv6: Mapping[str, str] = NONE
+) -> AsyncIterator[None]:
     """A watch goes on meanwhile, and puts right only what it hears of: after the first no comparison comes due."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host_watch, "PERIOD_S", 86_400.0)
         await listen(machine.datapath)
-        async with background(watch_over(machine, *addresses, table=table).run()):
+        async with background(watch_over(machine, *addresses, table=table, ipv6=ipv6).run()):
             yield
 
 
-def watch_over(machine: Machine, *addresses: str, table: NodeTable = TABLE) -> HostWatch:
+def watch_over(
+    machine: Machine, *addresses: str, table: NodeTable = TABLE, ipv6: Mapping[str, str] = NONE
+) -> HostWatch:
     """The watch of a node that serves these pods."""
     datapath = machine.datapath
 
     async def restore_node(_: str) -> bool:
         return bool((await datapath.apply_node(table)).repaired)
 
-    repair = repair_of(machine, *addresses)
+    repair = repair_of(machine, *addresses, ipv6=ipv6)
     return HostWatch(datapath=datapath, repair=repair, restore_node=restore_node, clock=SystemClock())
 
 
-def repair_of(machine: Machine, *addresses: str) -> Repair:
-    """What compares kernel and ledger of a node that serves these pods."""
+def repair_of(machine: Machine, *addresses: str, ipv6: Mapping[str, str] = NONE) -> Repair:
+    """What compares kernel and ledger of a node that serves these pods; `ipv6`: the address that one has as well."""
     state, demand, clock, observer = NodeState(), Demand(), SystemClock(), RecordingObserver()
     state.link = LinkParameters(MTU, IPv4Address(PRIMARY), machine.mode)
     slots = [
@@ -71,6 +78,7 @@ def repair_of(machine: Machine, *addresses: str) -> Repair:
             State.ASSIGNED,
             0.0,
             Holder(Sandbox("azure-cni", address, "eth0"), machine.spec(address).netns, "default", address, address),
+            ipv6=IPv6Address(ipv6[address]) if address in ipv6 else None,
         )
         for address in addresses
     ]

@@ -1,13 +1,15 @@
-"""What a pod's interface needs for IPv6 beyond its address: switches that only its /proc/sys has, and one wait.
+"""What a pod's interface needs for IPv6 beyond its address: switches that only its /proc/sys has, and to be reached at
+once.
 
 **Switches.** No router's advertisement is taken, from whomever: addresses (`autoconf`) and routes by it would come
 beside those that the pod was given. And IPv6 is turned on where the runtime, or the default of new interfaces, has it
 off, as the reference plugins do. That it is off is seen by the kernel's refusal: each file that is opened in a new
 namespace takes a noticeable part of an ADD. Netlink has no message for either.
 
-**The wait.** An address without duplicate detection can be sent from at once. But the kernel takes in what is sent to
-it only once a worker of its own has added the address to the table `local`, some hundredths of a millisecond later, or
-longer where the kernel's lock is held. An ADD is not answered before: the first answer to a pod would be lost.
+**At once.** An address without duplicate detection can be sent from immediately. But the kernel takes in what is sent
+to it only once a worker of its own has added the address to the table `local`: some hundredths of a millisecond later,
+and milliseconds on a busy machine. Until then the first answer to a pod would be lost. So the same route is added here,
+less preferred, for a few seconds. Where a kernel refuses that, an ADD waits for the worker.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from typing import Final
 from azure_cni.datapath.interface import IPV4, Interface
 from azure_cni.linux import netns, rtnetlink, switches
 from azure_cni.linux import rtnetlink_format as rt
-from azure_cni.linux.netlink import Netlink, Refused, attribute
+from azure_cni.linux.netlink import Netlink, NetlinkRequest, Refused, attribute
 from azure_cni.model.nic import Address
 
+_EXPIRES_S: Final = 10
+_UNKNOWN: Final = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV)
 _LOOK_S: Final = 0.0002
 _PATIENCE_S: Final = 0.1
 """A kernel that takes longer has been seen by nobody; the address comes then, too."""
@@ -38,12 +42,25 @@ def configure(directory: Path, pod_netns: int, inside: Netlink, pod: Interface, 
     """
     _switch_off(directory, pod_netns, pod.name, "accept_ra", home=home)
     try:
-        inside.change(*rtnetlink.configure(pod, index))
+        inside.change(*_requests(pod, index))
     except Refused as refused:
         if refused.errno != errno.EACCES:
             raise
         _switch_off(directory, pod_netns, pod.name, "disable_ipv6", home=home)
-        inside.change(*rtnetlink.configure(_of_ipv6(pod), index))
+        inside.change(*_requests(_of_ipv6(pod), index))
+
+
+def _requests(pod: Interface, index: int) -> list[NetlinkRequest]:
+    return [*rtnetlink.configure(pod, index), *(_take_in(pod.name, index, address) for address in _ipv6(pod))]
+
+
+def _take_in(name: str, index: int, address: Address) -> NetlinkRequest:
+    """Until it expires, and the kernel's own route is all that is left, what is sent to the address is for this pod."""
+    head = (rt.AF_INET6, address.max_prefixlen, 0, 0, rt.RT_TABLE_LOCAL, rt.RTPROT_STATIC, 0, rt.RTN_LOCAL, 0)
+    body = rt.RTMSG.pack(*head) + attribute(rt.RTA_DST, address.packed) + attribute(rt.RTA_OIF, rt.U32.pack(index))
+    body += attribute(rt.RTA_PRIORITY, rt.U32.pack(1)) + attribute(rt.RTA_EXPIRES, rt.U32.pack(_EXPIRES_S))
+    what = f"have {name} take in what is sent to {address}"
+    return NetlinkRequest(what, rt.RTM_NEWROUTE, rt.CREATE_OR_REPLACE, body, forgiven=_UNKNOWN)
 
 
 def _switch_off(directory: Path, pod_netns: int, name: str, switch: str, *, home: int) -> None:
@@ -65,7 +82,7 @@ def _of_ipv6(pod: Interface) -> Interface:
 
 
 def settle(inside: Netlink, pod: Interface) -> None:
-    """Wait until what is sent to the pod's IPv6 addresses is taken in. `inside` is a socket of its namespace."""
+    """Wait until what is sent to the pod's IPv6 addresses is taken in; mostly it is. `inside` is of its namespace."""
     end_s = time.monotonic() + _PATIENCE_S
     for address in _ipv6(pod):
         while not _is_local(inside, address) and time.monotonic() < end_s:
