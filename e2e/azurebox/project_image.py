@@ -16,6 +16,7 @@ from azurebox import image
 from azurebox.facts import AGNHOST, CACHE, REPOSITORY
 from azurebox.image import PROJECT, Image
 from azurebox.image_lock import images_locked
+from azurebox.image_settings import check_environment, package_settings
 from azurebox.node import PAUSE_IMAGE
 from azurebox.steps import capture, step, write_whole
 
@@ -98,7 +99,7 @@ def _inputs(repository: Path) -> str:
 def _build(repository: Path) -> Image:
     inputs = _inputs(repository)
     image.run_build(
-        "--layers", "--network=host", *image.package_settings((repository / "Dockerfile").read_text()),
+        "--layers", "--network=host", *package_settings((repository / "Dockerfile").read_text()),
         f"--build-arg=BASE_IMAGE={image.base_reference()}", f"--build-arg=GO_IMAGE={image.go_reference()}",
         "--file", repository / "Dockerfile", "--tag", LATEST, repository,
     )  # fmt: skip
@@ -110,7 +111,7 @@ def _build(repository: Path) -> Image:
         image.write_archive(name, archive)
     for old in set(CACHE.glob("azure-cni-*.tar")) - {archive}:
         old.unlink()
-    image.check_environment(json.loads(facts["Config"])["config"].get("Env") or ())
+    check_environment(json.loads(facts["Config"])["config"].get("Env") or ())
     bases = (image.base_reference(), image.go_reference())
     image.prune(keep={LATEST, name, *bases, PAUSE_IMAGE, AGNHOST, image.COREDNS, image.TRAEFIK})
     built = Image(name=name, archive=archive, size=image.image_size(LATEST))

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from azurebox import image
-from azurebox.image import Image, package_settings
+from azurebox.image import Image
+from azurebox.image_settings import check_environment, package_settings
 from azurebox.steps import StepError
 
 DOCKERFILE = """\
@@ -47,11 +48,11 @@ def test_directories_of_wheels_are_mounted_where_they_leave_no_trace(tmp_path: P
 @pytest.mark.parametrize("entry", ["PIP_INDEX_URL=https://a.example", "SSL_CERT_FILE=/x", "GOPROXY=direct"])
 def test_an_image_that_kept_a_setting_is_refused(entry: str):
     with pytest.raises(StepError, match=entry.split("=", maxsplit=1)[0]):
-        image.check_environment([entry, "PATH=/bin"])
+        check_environment([entry, "PATH=/bin"])
 
 
 def test_an_image_that_kept_none_is_taken():
-    image.check_environment(["PATH=/bin", "PIP_NO_CACHE_DIR=1", "PYTHONUNBUFFERED=1"])
+    check_environment(["PATH=/bin", "PIP_NO_CACHE_DIR=1", "PYTHONUNBUFFERED=1"])
 
 
 def test_an_image_that_grew_too_large_is_refused(tmp_path: Path):
