@@ -32,6 +32,8 @@ PRIMARY = IPv4Address("10.240.0.4")
 CONFLIST = Path(WINDOWS.conf_dir) / "10-azure-cni.conflist"
 BINARY = Path(WINDOWS.bin_dir) / "azure-cni.exe"
 PLUGIN = b"MZ\x90"
+CLUSTER_DNS = {"servers": ["10.0.0.10"], "searches": ["default.svc.cluster.local"], "options": ["ndots:5"]}
+"""What a kubelet has a runtime pass on for a pod with the policy ClusterFirst."""
 
 
 class Windows:
@@ -74,6 +76,8 @@ class Windows:
         """As the binary does, with what the runtime makes of the conflist. AssertionError for a CNI error."""
         conflist = json.loads(CONFLIST.read_text())
         config = conflist["plugins"][0] | {"cniVersion": conflist["cniVersion"], "name": conflist["name"]}
+        if config["capabilities"].get("dns"):
+            config["runtimeConfig"] = {"dns": CLUSTER_DNS}
         names = {"K8S_POD_NAMESPACE": "default", "K8S_POD_NAME": container}
         body = {"containerID": container, "netns": netns, "ifname": "eth0", "args": names, "path": "", "config": config}
         async with (
@@ -139,6 +143,9 @@ async def test_pods_live_through_an_agent_s_restart_and_a_reboot_begins_anew(win
         ]
         first = address_of(await windows.call("add", "p1", netns))
         assert windows.shown == {first}
+        (endpoint,) = windows.node.hns.endpoints()
+        assert endpoint["Dns"]["ServerList"] == CLUSTER_DNS["servers"]
+        assert endpoint["Dns"]["Search"] == CLUSTER_DNS["searches"]
     assert windows.shown == {first}, "pods keep running while no agent does"
 
     async with windows.agent():

@@ -1,19 +1,24 @@
-"""What a runtime asks for: an address, a MAC, ports. By the CONVENTIONS.md of containernetworking/cni. Pure.
+"""What a runtime asks for: an address, a MAC, ports, DNS. By the CONVENTIONS.md of containernetworking/cni. Pure.
 
 There are three places for an address, and a runtime may use several: `runtimeConfig.ips`, where the conflist has the
 capability (podman's `--ip`, Multus); `args.cni.ips` (Multus' `cni-args`); and `IP=` in CNI_ARGS (cnitool, Multus). The
 conflist declares `ips` and `mac`, because libcni drops in silence what no plugin declares, and nobody would hear that
 it had no effect. A MAC is refused: on this network none means anything. So are ports to publish, where no portmap is in
 the list: a container is reached at each port of its own address.
+
+Name servers are asked for on Windows alone, by `runtimeConfig.dns`: the kubelet's choice for the pod.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address, ip_interface
+from ipaddress import IPv4Address, ip_address, ip_interface
 from typing import Any
 
+import msgspec
+
 from azure_cni.cni.config import NetConf
+from azure_cni.datapath.interface import Resolver
 from azure_cni.errors import ConfigInvalid, EnvironmentInvalid, RequestError
 from azure_cni.model.text import few, legible
 
@@ -46,6 +51,31 @@ def requested_address(config: NetConf, args: Mapping[str, str]) -> IPv4Address |
         place = next(reversed(found.values()))
         raise _refused(place, f"cannot use {few(tuple(found))} ({place}): a container has one address; name one")
     return next(iter(found), None)
+
+
+class _Dns(msgspec.Struct):
+    """As the convention has it. Go writes a list without elements as null."""
+
+    servers: tuple[str, ...] | None = None
+    searches: tuple[str, ...] | None = None
+    options: tuple[str, ...] | None = None
+
+
+def requested_resolver(config: NetConf) -> Resolver | None:
+    """By what the pod is to resolve names: what the runtime says, else the network's own `dns`; None for neither.
+
+    ConfigInvalid for what is no such thing.
+    """
+    asked = (config.runtime_config or {}).get("dns")
+    if not asked:
+        return None if config.dns is None else Resolver(config.dns.nameservers, config.dns.search, config.dns.options)
+    try:
+        dns = msgspec.convert(asked, _Dns)
+        for server in dns.servers or ():
+            ip_address(server)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ConfigInvalid(f"cannot use runtimeConfig.dns: {legible(str(error), _SHOWN)}") from error
+    return Resolver(dns.servers or (), dns.searches or (), dns.options or ())
 
 
 _ARGS = "CNI_ARGS"

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
 from typing import Any, Final
 
-from azure_cni.datapath.interface import ANYWHERE, Interface, Route, Wiring
+from azure_cni.datapath.interface import ANYWHERE, Interface, Resolver, Route, Wiring
 from azure_cni.datapath.leaving import IMDS, WIRESERVER
 from azure_cni.datapath.node_table import LINK_LOCAL, NodeTable
 from azure_cni.model.nic import Address
@@ -103,7 +103,13 @@ def network_fault(found: Document, segment: Segment) -> str:
 
 
 def endpoint_document(
-    name: str, address: Address, segment: Segment, policies: Sequence[Document], *, network: str
+    name: str,
+    address: Address,
+    segment: Segment,
+    policies: Sequence[Document],
+    *,
+    network: str,
+    resolver: Resolver | None = None,
 ) -> Document:
     """One sandbox; `network` is the ID of the node's."""
     return {
@@ -113,6 +119,15 @@ def endpoint_document(
         "IpConfigurations": [{"IpAddress": str(address), "PrefixLength": segment.subnet.prefixlen}],
         "Routes": [{"NextHop": str(segment.gateway), "DestinationPrefix": str(ANYWHERE)}],
         "Policies": list(policies),
+        **({} if resolver is None else {"Dns": _dns(resolver)}),
+    }
+
+
+def _dns(resolver: Resolver) -> Document:
+    return {
+        "ServerList": list(resolver.servers),
+        "Search": list(resolver.search),
+        "Options": list(resolver.options),
     }
 
 

@@ -82,6 +82,17 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolver:
+    """By which servers a pod resolves names, and which suffixes it tries. On Linux the runtime writes it into a file of
+    the pod's; on Windows it is a property of the endpoint.
+    """
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Interface:
     """One interface of a sandbox or of the node, with all that hangs on it. Routes stand in the order to be added.
 

@@ -105,6 +105,7 @@ class HcnDatapath:
             network=prepared.network,
             segment=prepared.segment,
             table=prepared.table,
+            resolver=spec.resolver,
         )
         try:
             return await self._run_for_pod(work)

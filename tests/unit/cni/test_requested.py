@@ -1,4 +1,4 @@
-"""An address that a runtime asks for, by each of the places that CNI's conventions have for it."""
+"""What a runtime asks for, by each of the places that CNI's conventions have for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from azure_cni.cni.config import parse
-from azure_cni.cni.requested import requested_address
+from azure_cni.cni.requested import requested_address, requested_resolver
+from azure_cni.datapath.interface import Resolver
 from azure_cni.errors import ConfigInvalid, EnvironmentInvalid
 
 CONFIG = {"cniVersion": "1.0.0", "name": "azure-cni", "type": "azure-cni"}
@@ -82,3 +83,32 @@ def test_what_cannot_be_had_is_refused_and_never_passed_over(config: dict[str, A
 def test_what_is_wrong_in_the_environment_is_an_error_of_the_environment(args: dict[str, str], words: str) -> None:
     with pytest.raises(EnvironmentInvalid, match=words):
         asked(args)
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({}, None),
+        ({"runtimeConfig": {"dns": {}}}, None),
+        ({"runtimeConfig": {"dns": {"servers": ["10.0.0.10", "fd00::a"]}}}, Resolver(("10.0.0.10", "fd00::a"))),
+        (
+            {"runtimeConfig": {"dns": {"servers": None, "searches": ["svc.cluster.local"], "options": ["ndots:5"]}}},
+            Resolver((), ("svc.cluster.local",), ("ndots:5",)),
+        ),
+        ({"dns": {"nameservers": ["10.0.0.2"], "search": ["a"]}}, Resolver(("10.0.0.2",), ("a",))),
+        (
+            {"dns": {"nameservers": ["10.0.0.2"]}, "runtimeConfig": {"dns": {"servers": ["10.0.0.10"]}}},
+            Resolver(("10.0.0.10",)),
+        ),
+    ],
+)
+def test_a_resolver_is_the_runtimes_choice_before_the_networks(config: dict[str, Any], found: Resolver | None) -> None:
+    assert requested_resolver(parse(CONFIG | config)) == found
+
+
+@pytest.mark.parametrize(
+    "dns", ["10.0.0.10", ["10.0.0.10"], {"servers": "10.0.0.10"}, {"servers": ["kube-dns"]}, {"searches": [7]}, 7]
+)
+def test_what_is_no_resolver_is_refused(dns: Any) -> None:
+    with pytest.raises(ConfigInvalid, match=r"cannot use runtimeConfig\.dns: "):
+        requested_resolver(parse(CONFIG | {"runtimeConfig": {"dns": dns}}))

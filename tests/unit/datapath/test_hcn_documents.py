@@ -10,6 +10,7 @@ import pytest
 
 from azure_cni.datapath import hcn_documents as documents
 from azure_cni.datapath.hcn_documents import Segment
+from azure_cni.datapath.interface import Resolver
 from azure_cni.datapath.leaving import Ways
 from azure_cni.datapath.node_table import NodeTable, ruleset
 
@@ -42,6 +43,18 @@ def verdict(table: NodeTable, *, to: str, protocol: str, port: int) -> str:
         and str(port) in rule.get("RemotePorts", str(port)).split(",")
     ]
     return str(min(matching, key=lambda rule: rule["Priority"])["Action"])
+
+
+def test_an_endpoint_says_how_names_are_resolved_where_somebody_asked_for_it():
+    def dns(resolver: Resolver | None) -> Any:
+        return documents.endpoint_document("acni0", A, SEGMENT, (), network="n", resolver=resolver).get("Dns")
+
+    assert dns(None) is None
+    assert dns(Resolver(("10.0.0.10",), ("svc.cluster.local", "cluster.local"), ("ndots:5",))) == {
+        "ServerList": ["10.0.0.10"],
+        "Search": ["svc.cluster.local", "cluster.local"],
+        "Options": ["ndots:5"],
+    }
 
 
 def test_the_network_is_a_bridge_on_the_nics_adapter():

@@ -20,7 +20,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from time import perf_counter
 
-from azure_cni.datapath.interface import Wiring
+from azure_cni.datapath.interface import Resolver, Wiring
 from azure_cni.errors import (
     AzureCniError,
     DatapathError,
@@ -81,7 +81,9 @@ class Sandboxes:
             named_addresses=named_addresses,
         )
 
-    async def add(self, holder: Holder, *, netns: str = "", wanted: IPv4Address | None = None) -> Wiring:
+    async def add(
+        self, holder: Holder, *, netns: str = "", wanted: IPv4Address | None = None, resolver: Resolver | None = None
+    ) -> Wiring:
         """Give the sandbox an address and wire it; a repeat gives the same. `wanted` is the one that the runtime names.
 
         `netns` is where its namespace can be opened now, if that is not the path by which the runtime knows it.
@@ -106,7 +108,7 @@ class Sandboxes:
             started = perf_counter()
             try:
                 await self._egress.prepare(slots)
-                wiring = await self._datapath.attach(self._spec(slots, holder, netns=netns))
+                wiring = await self._datapath.attach(replace(self._spec(slots, holder, netns=netns), resolver=resolver))
             except AzureCniError as error:
                 if not known and not isinstance(error, DatapathOutcomeUnknown):
                     self.assignment.give_back(holder, cools=cools)
