@@ -17,6 +17,10 @@ names the wireserver and the metadata service, which answer a VM's primary addre
 the first. `ACL`s refuse the wireserver but for its DNS, and link-local addresses; the metadata service is one of
 these, and may be allowed. Of the rules that match, the one with the lowest priority number counts.
 
+Addresses of Services are exceptions as well: kube-proxy has the switch balance what pods send there. With direct server
+return a further `OutBoundNAT` names the pod's own address, for a pod that its Service sends to itself; without it an
+`SDNRoute` leads what is for Services to the node. Both are as Azure's own plugin has them.
+
 A policy is right when HNS shows all that was set in it: it may add fields. Those of types that are not set here are
 somebody else's, and kept.
 """
@@ -30,7 +34,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresse
 from typing import Any, Final
 
 from azure_cni.datapath.interface import ANYWHERE, Interface, Resolver, Route, Wiring
-from azure_cni.datapath.leaving import IMDS, WIRESERVER
+from azure_cni.datapath.leaving import IMDS, NO_SERVICES, WIRESERVER, Services
 from azure_cni.datapath.node_table import LINK_LOCAL, NodeTable
 from azure_cni.model.nic import Address
 
@@ -46,7 +50,7 @@ _TCP, _UDP, _DNS = "6", "17", "53"
 _EXEMPT, _REFUSED, _REST = 200, 300, 65500
 """Priorities. The last is the greatest that HNS takes, as Azure's own plugin has it for what is allowed at the end."""
 
-_OURS: Final = frozenset({"OutBoundNAT", "ACL"})
+_OURS: Final = frozenset({"OutBoundNAT", "ACL", "SDNRoute"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +135,21 @@ def _dns(resolver: Resolver) -> Document:
     }
 
 
-def policies(address: Address, table: NodeTable) -> tuple[Document, ...]:
+def policies(address: Address, table: NodeTable, services: Services = NO_SERVICES) -> tuple[Document, ...]:
     """What the endpoint of this address has to have while the node's table is this one."""
     own = address in table.public or address in table.own_egress
-    exceptions = [str(network) for network in collapse_addresses(table.routable)]
+    exceptions = [str(network) for network in collapse_addresses(table.routable | services.prefixes)]
     beside = {"Destinations": [str(WIRESERVER), str(IMDS)]}
     nat = [] if own else [_policy("OutBoundNAT", {"Exceptions": exceptions} if exceptions else {})]
-    return (*nat, _policy("OutBoundNAT", beside), *_guards(imds_allowed=table.imds_allowed))
+    to_services = _to_services(address, services)
+    return (*nat, _policy("OutBoundNAT", beside), *to_services, *_guards(imds_allowed=table.imds_allowed))
+
+
+def _to_services(address: Address, services: Services) -> list[Document]:
+    if services.prefixes and services.dsr:
+        return [_policy("OutBoundNAT", {"Destinations": [str(address)]})]
+    prefixes = collapse_addresses(services.prefixes)
+    return [_policy("SDNRoute", {"DestinationPrefix": str(one), "NeedEncap": True}) for one in prefixes]
 
 
 def _guards(*, imds_allowed: bool) -> Iterable[Document]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from azure_cni.datapath.modes import PodLinks
@@ -39,6 +39,20 @@ _NOT_ITS_OWN = f"ip saddr != @public ip saddr != @{EGRESS_SET}"
 """Of a pod that does not leave the VNet with its own address."""
 
 _TO_PLATFORM = f"ip daddr {{ {WIRESERVER}, {IMDS} }}"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The addresses of the cluster's Services, where it is for the data plane to lead pods to them; else none.
+
+    `dsr`: kube-proxy balances with direct server return (`--enable-dsr`).
+    """
+
+    prefixes: frozenset[IPv4Network] = frozenset()
+    dsr: bool = True
+
+
+NO_SERVICES: Final = Services()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ What is refused is repeated in part and on one line: whoever set it knows the re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network
 from typing import Final, TypeVar
 
 from azure_cni.errors import ConfigInvalid
@@ -66,6 +67,14 @@ class Reader:
         if not value >= least:  # nan is neither
             raise ConfigInvalid(f"cannot start: {PREFIX}{name} is {value}; it must be at least {least} seconds")
         return value
+
+    def prefixes(self, name: str) -> frozenset[IPv4Network]:
+        """Those of a list with commas."""
+
+        def parse(text: str) -> frozenset[IPv4Network]:
+            return frozenset(IPv4Network(part.strip()) for part in text.split(",") if part.strip())
+
+        return self.parsed(name, parse, "a comma-separated list of IPv4 prefixes", frozenset())
 
     def flag(self, name: str, *, default: bool) -> bool:
         """`true` or `false`."""

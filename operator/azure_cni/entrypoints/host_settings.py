@@ -12,6 +12,7 @@ from typing import Final
 from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, STATUS_VERSION, VERSION, ChainedPlugin
 from azure_cni.cni.extra_plugins import extra_plugins, require_distinct
 from azure_cni.cni.systems import NodeSystem
+from azure_cni.datapath.leaving import NO_SERVICES, Services
 from azure_cni.datapath.modes import HIDDEN_LINKS, hides_links
 from azure_cni.entrypoints.environment_values import PREFIX, Reader, shown
 from azure_cni.errors import ConfigInvalid
@@ -39,6 +40,8 @@ class HostSettings:
     """After what the node's ends of pods' links are named."""
     audit: AuditLimits | None = None
     """None where no audit trail is kept."""
+    services: Services = NO_SERVICES
+    """Which addresses are Services', where it is for the plugin to lead pods to them, as on Windows."""
 
 
 def read_host(reader: Reader, system: NodeSystem) -> HostSettings:
@@ -55,6 +58,7 @@ def read_host(reader: Reader, system: NodeSystem) -> HostSettings:
         processes=reader.parsed("PROCESS_DIR", Path, "a directory", None),
         link_names=_link_names(reader),
         audit=_audit(reader),
+        services=Services(reader.prefixes("SERVICE_PREFIXES"), dsr=reader.flag("SERVICE_DSR", default=True)),
     )
 
 

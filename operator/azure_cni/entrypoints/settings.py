@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -195,7 +195,7 @@ def _node(reader: Reader, nic_writer: NicWriter, link_names: LinkNames) -> NodeS
         defaults=defaults,
         mode=ModeName(reader.choice("MODE", *ModeName)),
         link_names=link_names,
-        routable=frozenset(_prefixes(reader)),
+        routable=reader.prefixes("ROUTABLE_PREFIXES"),
         allow_imds=reader.flag("ALLOW_IMDS", default=False),
         egress=EgressNamespaces.of(name.strip() for name in reader.text("EGRESS_NAMESPACES").split(",")),
         nic_read_only=nic_writer is NicWriter.NONE,
@@ -244,10 +244,3 @@ def _listed(reader: Reader, name: str, read: Callable[[object], tuple[T, ...]], 
             raise ValueError(str(error)) from None
 
     return reader.parsed(name, parse, what, read([]))
-
-
-def _prefixes(reader: Reader) -> list[IPv4Network]:
-    def parse(text: str) -> list[IPv4Network]:
-        return [IPv4Network(part.strip()) for part in text.split(",") if part.strip()]
-
-    return reader.parsed("ROUTABLE_PREFIXES", parse, "a comma-separated list of IPv4 prefixes", [])

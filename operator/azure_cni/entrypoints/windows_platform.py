@@ -39,7 +39,8 @@ class WindowsPlatform:
         self._libraries = libraries
         self._boot = BootKey(libraries.advapi32)
         self._clock = TickClock(libraries.kernel32.GetTickCount64)
-        self._datapath = HcnDatapath(libraries.hcn, adapters or AdapterList(libraries.iphlpapi))
+        nics = adapters or AdapterList(libraries.iphlpapi)
+        self._datapath = HcnDatapath(libraries.hcn, nics, services=host.services)
         self._door = NamedPipe(WINDOWS.default_socket, open_pipe=open_pipe)
         self._events: StopEvents | None = None
 

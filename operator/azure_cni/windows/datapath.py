@@ -29,6 +29,7 @@ from azure_cni.datapath.hcn_documents import (
     removal,
 )
 from azure_cni.datapath.interface import Wiring
+from azure_cni.datapath.leaving import NO_SERVICES, Services
 from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.datapath.uplink import RouteDecision, Uplink
 from azure_cni.errors import DatapathError
@@ -71,13 +72,14 @@ class HcnDatapath:
         hcn: Hcn,
         adapters: Adapters,
         *,
+        services: Services = NO_SERVICES,
         network: str = NETWORK,
         pod_limit_s: float = POD_LIMIT_S,
         node_limit_s: float = NODE_LIMIT_S,
     ) -> None:
         self._thread = CallThread(name="datapath-hcn")
         self._service = HcnService(WatchedHcn(hcn, self._thread))
-        self._endpoints = Endpoints(self._service)
+        self._endpoints = Endpoints(self._service, services)
         self._adapters = adapters
         self._network = network
         self._pod_limit_s = pod_limit_s

@@ -20,6 +20,7 @@ from ipaddress import IPv4Address
 from azure_cni.datapath import hcn_documents as documents
 from azure_cni.datapath.hcn_documents import Document, Endpoint, Segment
 from azure_cni.datapath.interface import Resolver, Wiring
+from azure_cni.datapath.leaving import NO_SERVICES, Services
 from azure_cni.datapath.names import PREFIX
 from azure_cni.datapath.node_table import NodeTable
 from azure_cni.errors import DatapathError, DatapathOutcomeUnknown
@@ -29,8 +30,9 @@ from azure_cni.windows.hcn import HcnError, HcnKind, HcnService
 class Endpoints:
     """The endpoints of the node. Those that are azure-cni's begin with `names.PREFIX`."""
 
-    def __init__(self, service: HcnService) -> None:
+    def __init__(self, service: HcnService, services: Services = NO_SERVICES) -> None:
         self._service = service
+        self._services = services
         self._known: dict[str, Endpoint] = {}
         """By ID, as first read: only what never changes is used of it."""
 
@@ -50,7 +52,7 @@ class Endpoints:
 
         DatapathOutcomeUnknown where HNS does not say whether something is left.
         """
-        policies = documents.policies(address, table)
+        policies = documents.policies(address, table, self._services)
         mine = self._claim(name, address)
         present = [found for found in map(self._read, mine) if found is not None]
         if len(present) == 1 and not _faults(present[0], namespace, address, policies):
@@ -89,7 +91,7 @@ class Endpoints:
             return (f"{subject} is missing",)
         words = [f"{subject} is one of {len(mine)} of that name"] if len(mine) > 1 else []
         words += [f"{one.name} has {address}, too" for one in known if one.name != name and _has(one, address)]
-        faults = _faults(mine[0], namespace, address, documents.policies(address, table))
+        faults = _faults(mine[0], namespace, address, documents.policies(address, table, self._services))
         return (*words, *(f"{subject} {fault}" for fault in faults))
 
     def ours(self) -> tuple[Endpoint, ...]:
@@ -109,7 +111,7 @@ class Endpoints:
         present = self._read(identifier)
         if present is None or not present.addresses:
             return ()
-        wanted = documents.policies(present.addresses[0].ip, table)
+        wanted = documents.policies(present.addresses[0].ip, table, self._services)
         faults = documents.policy_faults(wanted, present.policies)
         if not faults:
             return ()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
 
 from azure_cni import __version__
 from azure_cni.cni.systems import WINDOWS
+from azure_cni.datapath.leaving import Services
 from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.environment_values import PREFIX
 from unit.chart.helm import WORKLOAD, agent_env, of_kind, render, template
@@ -86,6 +88,21 @@ def test_the_settings_of_the_node_and_of_azure_are_those_of_the_agents_on_linux(
         "AZURE_CNI_BIN_DIR",
         "AZURE_CNI_CONF_DIR",
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ((), Services()),
+        (
+            ("windows.services.prefixes={10.0.0.0/16,10.9.0.0/24}", "windows.services.dsr=false"),
+            Services(frozenset(map(IPv4Network, ("10.0.0.0/16", "10.9.0.0/24"))), dsr=False),
+        ),
+    ],
+)
+def test_an_agent_knows_where_services_are(values: tuple[str, ...], wanted: Services):
+    environ = {name: FACTS[name] if value is None else value for name, value in env(*values).items()}
+    assert settings.read(environ, system=WINDOWS).host.services == wanted
 
 
 def test_what_only_linux_has_does_not_reach_a_windows_agent():

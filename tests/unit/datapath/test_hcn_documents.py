@@ -11,7 +11,7 @@ import pytest
 from azure_cni.datapath import hcn_documents as documents
 from azure_cni.datapath.hcn_documents import Segment
 from azure_cni.datapath.interface import Resolver
-from azure_cni.datapath.leaving import Ways
+from azure_cni.datapath.leaving import Services, Ways
 from azure_cni.datapath.node_table import NodeTable, ruleset
 
 A = IPv4Address("10.240.0.7")
@@ -112,6 +112,37 @@ def test_a_pod_that_leaves_as_itself_is_translated_for_the_platform_alone(field:
     assert nats(TABLE)[1:] == [platform]
     assert nats(replace(TABLE, **{field: frozenset({A})})) == [platform]
     assert nats(replace(TABLE, **{field: frozenset({IPv4Address("10.240.0.8")})}))[0] == {"Exceptions": EXCEPTIONS}
+
+
+SERVICES = frozenset({IPv4Network("10.0.0.0/16")})
+
+
+@pytest.mark.parametrize("field", ["", "own_egress"])
+def test_pods_reach_services_as_themselves_and_are_balanced_back_to_themselves(field: str):
+    table = replace(TABLE, own_egress=frozenset({A})) if field else TABLE
+    policies = documents.policies(A, table, Services(SERVICES, dsr=True))
+    found = [one["Settings"] for one in policies if one["Type"] == "OutBoundNAT"]
+    assert {"Destinations": [str(A)]} in found
+    if not field:
+        assert found[0] == {"Exceptions": ["10.0.0.0/16", *EXCEPTIONS]}
+    assert [one for one in policies if one["Type"] == "SDNRoute"] == []
+
+
+def test_without_direct_server_return_a_route_leads_to_services():
+    services = Services(SERVICES | {IPv4Network("10.0.4.0/24")}, dsr=False)
+    policies = documents.policies(A, TABLE, services)
+    assert [one["Settings"] for one in policies if one["Type"] == "SDNRoute"] == [
+        {"DestinationPrefix": "10.0.0.0/16", "NeedEncap": True}
+    ]
+    assert {"Destinations": [str(A)]} not in [one["Settings"] for one in policies]
+
+
+def test_where_services_are_no_longer_led_to_what_led_there_is_surplus():
+    before = documents.policies(A, TABLE, Services(SERVICES, dsr=False))
+    faults = documents.policy_faults(documents.policies(A, TABLE), before)
+    assert [fault for fault in faults if "SDNRoute" in fault] == [
+        'has policy SDNRoute {"DestinationPrefix": "10.0.0.0/16", "NeedEncap": true}'
+    ]
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ class HnsNode:
         self.adapters = FakeAdapters(self.hns, mac=MAC, primary=PRIMARY, mtu=MTU)
         self._agents: list[HcnDatapath] = []
 
-    def agent(self, **limits: float) -> HcnDatapath:
-        self._agents.append(HcnDatapath(stand_in_hcn(self.hns), self.adapters, **limits))
+    def agent(self, **settings: Any) -> HcnDatapath:
+        self._agents.append(HcnDatapath(stand_in_hcn(self.hns), self.adapters, **settings))
         return self._agents[-1]
 
     def spec(self, container: str, address: IPv4Address, *, netns: str = "") -> SandboxSpec:
