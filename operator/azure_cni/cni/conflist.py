@@ -99,7 +99,7 @@ def conflist(
     """
     place = place or AgentPlace()
     capabilities = CAPABILITIES | ({"portMappings": True} if refuse_ports and PORTMAP not in chained else {})
-    capabilities |= {"dns": True} if place.system.sets_resolvers else {}
+    capabilities |= dict.fromkeys(place.system.capabilities, True)
     ours = {"type": PLUGIN, **place.keys(), "capabilities": capabilities}
     parse({"cniVersion": version, "name": PLUGIN} | ours, system=place.system)
     plugins = [ours, *(dict(plugin.entry) for plugin in chained)]

@@ -6,19 +6,20 @@ conflist declares `ips` and `mac`, because libcni drops in silence what no plugi
 it had no effect. A MAC is refused: on this network none means anything. So are ports to publish, where no portmap is in
 the list: a container is reached at each port of its own address.
 
-Name servers are asked for on Windows alone, by `runtimeConfig.dns`: the kubelet's choice for the pod.
+On Windows there is no portmap, and no file in which the runtime could write by what names are resolved. There both are
+asked of us: `runtimeConfig.portMappings` and `runtimeConfig.dns`, which is the kubelet's choice for the pod.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Address, ip_address, ip_interface
-from typing import Any
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from azure_cni.cni.config import NetConf
-from azure_cni.datapath.interface import Resolver
+from azure_cni.datapath.interface import PodOptions, PublishedPort, Resolver
 from azure_cni.errors import ConfigInvalid, EnvironmentInvalid, RequestError
 from azure_cni.model.text import few, legible
 
@@ -30,19 +31,13 @@ def requested_address(config: NetConf, args: Mapping[str, str]) -> IPv4Address |
     """The address that the runtime asks for; None where it leaves the choice to azure-cni.
 
     A length of prefix beside it is not looked at: every address is alone on its link. ConfigInvalid or
-    EnvironmentInvalid (by the place) for a MAC, for ports, for what is no IPv4 address, and for several.
+    EnvironmentInvalid (by the place) for a MAC, for what is no IPv4 address, and for several.
     """
     for place, mac in _macs(config, args):
         raise _refused(
             place,
             f"cannot use the MAC {_shown(mac)} ({place}): Azure delivers packets by address, and what leaves the VM "
             "has the NIC's MAC, so a container's own has no effect; leave it out",
-        )
-    if published := (config.runtime_config or {}).get("portMappings"):
-        raise ConfigInvalid(
-            f"cannot publish {_shown(published)}: a container has its own address of the VNet, and is reached there at "
-            "every port that it listens on; leave the ports out, or, on Linux, set cni.chainPortmap for the plugin "
-            "portmap"
         )
     found: dict[IPv4Address, str] = {}
     for place, text in _ips(config, args):
@@ -61,12 +56,38 @@ class _Dns(msgspec.Struct):
     options: tuple[str, ...] | None = None
 
 
-def requested_resolver(config: NetConf) -> Resolver | None:
-    """By what the pod is to resolve names: what the runtime says, else the network's own `dns`; None for neither.
+class _PortMapping(msgspec.Struct):
+    """One entry of `portMappings`. Without a `hostPort` it publishes nothing."""
 
-    ConfigInvalid for what is no such thing.
+    containerPort: Annotated[int, msgspec.Meta(ge=1, le=65535)]  # noqa: N815  # the convention's spelling
+    hostPort: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0  # noqa: N815
+    protocol: Literal["tcp", "udp"] = "tcp"
+    hostIP: str = ""  # noqa: N815
+
+
+_PROTOCOLS: Final = {"tcp": 6, "udp": 17}
+_ANY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  # as pods name all addresses of the node
+
+
+def asked_beside(config: NetConf, capabilities: Collection[str]) -> PodOptions:
+    """What the runtime asks for beside an address; nothing of what is not among the `capabilities` of the plugin.
+
+    ConfigInvalid for what is no such thing, and for ports where nobody publishes them.
     """
-    asked = (config.runtime_config or {}).get("dns")
+    asked = config.runtime_config or {}
+    published = asked.get("portMappings")
+    if published and "portMappings" not in capabilities:
+        raise ConfigInvalid(
+            f"cannot publish {_shown(published)}: a container has its own address of the VNet, and is reached there at "
+            "every port that it listens on; leave the ports out, or, on Linux, set cni.chainPortmap for the plugin "
+            "portmap"
+        )
+    resolver = _resolver(config, asked.get("dns")) if "dns" in capabilities else None
+    return PodOptions(resolver, tuple(_ports(published)) if published else ())
+
+
+def _resolver(config: NetConf, asked: object) -> Resolver | None:
+    """What the runtime says, else the network's own `dns`."""
     if not asked:
         return None if config.dns is None else Resolver(config.dns.nameservers, config.dns.search, config.dns.options)
     try:
@@ -76,6 +97,16 @@ def requested_resolver(config: NetConf) -> Resolver | None:
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigInvalid(f"cannot use runtimeConfig.dns: {legible(str(error), _SHOWN)}") from error
     return Resolver(dns.servers or (), dns.searches or (), dns.options or ())
+
+
+def _ports(asked: object) -> Iterator[PublishedPort]:
+    try:
+        for one in msgspec.convert(asked, list[_PortMapping]):
+            address = None if one.hostIP in _ANY_ADDRESS else IPv4Address(one.hostIP)
+            if one.hostPort:
+                yield PublishedPort(_PROTOCOLS[one.protocol], one.hostPort, one.containerPort, address)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ConfigInvalid(f"cannot use runtimeConfig.portMappings: {legible(str(error), _SHOWN)}") from error
 
 
 _ARGS = "CNI_ARGS"

@@ -34,8 +34,8 @@ class NodeSystem:
 
     `bin_dir`, `conf_dir` and `run_dir` are where a node has plugins, conflists and those files, unless settings say
     otherwise, and `plugin` where the agent's image has the binary. `has_portmap`: the reference plugins run there, and
-    portmap gives pods their host ports. `has_modes`: files keep who may read and run them as a mode. `sets_resolvers`:
-    by which servers a pod resolves names is for its plugin to set, not for the runtime.
+    portmap gives pods their host ports. `has_modes`: files keep who may read and run them as a mode. `capabilities`:
+    what a runtime asks the plugin itself to do for a pod there, as CNI's conventions name it.
     """
 
     netns: Naming
@@ -48,7 +48,7 @@ class NodeSystem:
     plugin: str
     has_portmap: bool
     has_modes: bool
-    sets_resolvers: bool
+    capabilities: tuple[str, ...]
 
 
 _GUID = "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
@@ -66,7 +66,7 @@ LINUX: Final = NodeSystem(
     plugin="/usr/libexec/azure-cni/azure-cni",
     has_portmap=True,
     has_modes=True,
-    sets_resolvers=False,
+    capabilities=(),
 )
 
 WINDOWS: Final = NodeSystem(
@@ -88,5 +88,5 @@ WINDOWS: Final = NodeSystem(
     plugin=r"C:\hpc\azure-cni\azure-cni.exe",
     has_portmap=False,
     has_modes=False,
-    sets_resolvers=True,
+    capabilities=("dns", "portMappings"),
 )

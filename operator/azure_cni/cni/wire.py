@@ -17,10 +17,10 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from azure_cni.cni.config import NetConf, answer_version, is_network_name, parse
-from azure_cni.cni.requested import requested_address, requested_resolver
+from azure_cni.cni.requested import asked_beside, requested_address
 from azure_cni.cni.results import previous_addresses
 from azure_cni.cni.systems import LINUX, NodeSystem
-from azure_cni.datapath.interface import Resolver
+from azure_cni.datapath.interface import NO_OPTIONS, PodOptions
 from azure_cni.errors import AzureCniError, ConfigInvalid, DecodeFailed, EnvironmentInvalid, NoAddress, RequestError
 from azure_cni.ipam.address_state import Holder, Sandbox
 from azure_cni.model.nic import Address
@@ -29,15 +29,12 @@ from azure_cni.model.text import NOT_JSON, legible
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Attach a sandbox, with the address that was `requested`; None leaves the choice to azure-cni.
-
-    `resolver`: by what it is to resolve names, where the plugin sets that.
-    """
+    """Attach a sandbox, with the address that was `requested`; None leaves the choice to azure-cni. `asked`: more."""
 
     holder: Holder
     config: NetConf
     requested: IPv4Address | None = None
-    resolver: Resolver | None = None
+    asked: PodOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +121,8 @@ def decode(verb: str, body: bytes, *, system: NodeSystem = LINUX) -> Request:
     match verb:
         case "add":
             config = parse(raw.config, system=system)
-            resolver = requested_resolver(config) if system.sets_resolvers else None
-            return Add(_holder(raw, config, system), config, requested_address(config, raw.args), resolver)
+            asked = asked_beside(config, system.capabilities)
+            return Add(_holder(raw, config, system), config, requested_address(config, raw.args), asked)
         case "check":
             return _check(raw, parse(raw.config, system=system), system)
         case "gc":

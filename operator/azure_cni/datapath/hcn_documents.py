@@ -33,7 +33,16 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
 from typing import Any, Final
 
-from azure_cni.datapath.interface import ANYWHERE, Interface, Resolver, Route, Wiring
+from azure_cni.datapath.interface import (
+    ANYWHERE,
+    NO_OPTIONS,
+    Interface,
+    PodOptions,
+    PublishedPort,
+    Resolver,
+    Route,
+    Wiring,
+)
 from azure_cni.datapath.leaving import IMDS, NO_SERVICES, WIRESERVER, Services
 from azure_cni.datapath.node_table import LINK_LOCAL, NodeTable
 from azure_cni.model.nic import Address
@@ -113,7 +122,7 @@ def endpoint_document(
     policies: Sequence[Document],
     *,
     network: str,
-    resolver: Resolver | None = None,
+    asked: PodOptions = NO_OPTIONS,
 ) -> Document:
     """One sandbox; `network` is the ID of the node's."""
     return {
@@ -122,9 +131,15 @@ def endpoint_document(
         "HostComputeNetwork": network,
         "IpConfigurations": [{"IpAddress": str(address), "PrefixLength": segment.subnet.prefixlen}],
         "Routes": [{"NextHop": str(segment.gateway), "DestinationPrefix": str(ANYWHERE)}],
-        "Policies": list(policies),
-        **({} if resolver is None else {"Dns": _dns(resolver)}),
+        "Policies": [*policies, *map(_port, asked.ports)],
+        **({} if asked.resolver is None else {"Dns": _dns(asked.resolver)}),
     }
+
+
+def _port(port: PublishedPort) -> Document:
+    """Not one of `_OURS`: nobody remembers it, so it stays what the endpoint was made with."""
+    ports = {"Protocol": port.protocol, "InternalPort": port.pod_port, "ExternalPort": port.node_port}
+    return _policy("PortMapping", ports if port.address is None else ports | {"VIP": str(port.address)})
 
 
 def _dns(resolver: Resolver) -> Document:

@@ -7,7 +7,7 @@ compare them with what was read, and the result of an ADD is derived from them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Final, TypeAlias
 
 from azure_cni.model.nic import Address
@@ -90,6 +90,30 @@ class Resolver:
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """A port of the node that leads to one of the pod. `protocol`: its number, 6 for TCP.
+
+    `address`: the node's at which it leads there; None for all.
+    """
+
+    protocol: int
+    node_port: int
+    pod_port: int
+    address: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PodOptions:
+    """What a runtime asks for a pod beside an address, where that is for the data plane to do."""
+
+    resolver: Resolver | None = None
+    ports: tuple[PublishedPort, ...] = ()
+
+
+NO_OPTIONS = PodOptions()
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,10 +95,10 @@ class CniServer:
     async def _answer(self, request: wire.Request, netns: str) -> dict[str, Any]:
         """`netns` is where the namespace can be opened if not at the path that the request names, else ""."""
         match request:
-            case wire.Add(holder, config, requested, resolver):
+            case wire.Add(holder, config, requested, beside):
                 self._compare_directories(config)
                 await self._deferred_deletes.finish_former_life(holder)
-                wiring = await self._sandboxes.add(holder, netns=netns, wanted=requested, resolver=resolver)
+                wiring = await self._sandboxes.add(holder, netns=netns, wanted=requested, asked=beside)
                 return add_result(config, wiring=wiring, netns=holder.netns)
             case wire.Delete(sandbox):
                 await self._sandboxes.delete(sandbox)

@@ -13,7 +13,7 @@ from typing import Any, NewType, Protocol, Self
 
 from azure_cni.api.node_ip_pool import NodeIPPool, Recall, Request
 from azure_cni.api.pod_annotations import PodCondition
-from azure_cni.datapath.interface import Interface, Resolver, Wiring
+from azure_cni.datapath.interface import NO_OPTIONS, Interface, PodOptions, Wiring
 from azure_cni.datapath.node_table import HostReport, NodeTable
 from azure_cni.datapath.uplink import RouteDecision, Uplink
 from azure_cni.ipam.address_state import Holder, LinkParameters, Sandbox, Slot
@@ -131,8 +131,7 @@ class SandboxSpec:
 
     `netns` is where its network namespace can be opened now; `link` is what it takes from the NIC. Of `addresses` those
     of IPv4 come first, and in dual stack one of IPv6 for each follows, in the same order. `pod` is the namespace and
-    the name of the pod that it is of; two empty words where it is none's. `resolver` counts when it is wired, where it
-    is for the data plane to set.
+    the name of the pod that it is of; two empty words where it is none's. `asked` counts when it is wired.
     """
 
     sandbox: Sandbox
@@ -140,7 +139,7 @@ class SandboxSpec:
     addresses: tuple[Address, ...]
     link: LinkParameters
     pod: tuple[str, str] = ("", "")
-    resolver: Resolver | None = None
+    asked: PodOptions = NO_OPTIONS
 
     @property
     def ipv4(self) -> tuple[IPv4Address, ...]:

@@ -107,7 +107,7 @@ class HcnDatapath:
             network=prepared.network,
             segment=prepared.segment,
             table=prepared.table,
-            resolver=spec.resolver,
+            asked=spec.asked,
         )
         try:
             return await self._run_for_pod(work)

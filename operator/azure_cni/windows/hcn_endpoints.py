@@ -19,7 +19,7 @@ from ipaddress import IPv4Address
 
 from azure_cni.datapath import hcn_documents as documents
 from azure_cni.datapath.hcn_documents import Document, Endpoint, Segment
-from azure_cni.datapath.interface import Resolver, Wiring
+from azure_cni.datapath.interface import NO_OPTIONS, PodOptions, Wiring
 from azure_cni.datapath.leaving import NO_SERVICES, Services
 from azure_cni.datapath.names import PREFIX
 from azure_cni.datapath.node_table import NodeTable
@@ -46,7 +46,7 @@ class Endpoints:
         network: str,
         segment: Segment,
         table: NodeTable,
-        resolver: Resolver | None = None,
+        asked: PodOptions = NO_OPTIONS,
     ) -> Wiring:
         """Wire a sandbox. One that is wired alike stays; one of that name that differs is made again.
 
@@ -63,7 +63,7 @@ class Endpoints:
         try:
             made = self._service.create(
                 HcnKind.ENDPOINT,
-                documents.endpoint_document(name, address, segment, policies, network=network, resolver=resolver),
+                documents.endpoint_document(name, address, segment, policies, network=network, asked=asked),
                 network=network,
             )
             identifier = documents.endpoint_of(made).id

@@ -46,7 +46,7 @@ def test_the_conflist_that_holds_has_the_same_name_and_our_plugin_alone():
 def test_on_windows_the_plugin_is_alone_and_finds_the_pipe_and_the_directory_of_its_records(write):
     (ours,) = json.loads(write(place=AgentPlace(WINDOWS, run_dir=WINDOWS.run_dir)))["plugins"]
     assert (ours["socket"], ours["runDir"]) == (WINDOWS.default_socket, r"C:\ProgramData\azure-cni")
-    assert ours["capabilities"] == {"ips": True, "mac": True, "dns": True}
+    assert ours["capabilities"] == {"ips": True, "mac": True, "dns": True, "portMappings": True}
     assert "runDir" not in json.loads(write())["plugins"][0]
 
 

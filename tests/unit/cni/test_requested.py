@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from azure_cni.cni.config import parse
-from azure_cni.cni.requested import requested_address, requested_resolver
-from azure_cni.datapath.interface import Resolver
+from azure_cni.cni.requested import asked_beside, requested_address
+from azure_cni.datapath.interface import NO_OPTIONS, PodOptions, PublishedPort, Resolver
 from azure_cni.errors import ConfigInvalid, EnvironmentInvalid
 
 CONFIG = {"cniVersion": "1.0.0", "name": "azure-cni", "type": "azure-cni"}
@@ -63,7 +63,6 @@ def test_nothing_asked_for_is_no_address(config: dict[str, Any]) -> None:
             {"runtimeConfig": {"mac": "02:00:00:00:00:01"}},
             r"cannot use the MAC '02:00:00:00:00:01' \(runtimeConfig.mac\)",
         ),
-        ({"runtimeConfig": {"portMappings": [{"hostPort": 80}]}}, "is reached there at every port that it listens on"),
         ({"args": {"cni": {"mac": "02:00:00:00:00:01"}}}, "has no effect; leave it out"),
     ],
 )
@@ -103,7 +102,8 @@ def test_what_is_wrong_in_the_environment_is_an_error_of_the_environment(args: d
     ],
 )
 def test_a_resolver_is_the_runtimes_choice_before_the_networks(config: dict[str, Any], found: Resolver | None) -> None:
-    assert requested_resolver(parse(CONFIG | config)) == found
+    assert asked_beside(parse(CONFIG | config), ["dns"]) == PodOptions(resolver=found)
+    assert asked_beside(parse(CONFIG | config), []) == NO_OPTIONS
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,46 @@ def test_a_resolver_is_the_runtimes_choice_before_the_networks(config: dict[str,
 )
 def test_what_is_no_resolver_is_refused(dns: Any) -> None:
     with pytest.raises(ConfigInvalid, match=r"cannot use runtimeConfig\.dns: "):
-        requested_resolver(parse(CONFIG | {"runtimeConfig": {"dns": dns}}))
+        asked_beside(parse(CONFIG | {"runtimeConfig": {"dns": dns}}), ["dns"])
+    assert asked_beside(parse(CONFIG | {"runtimeConfig": {"dns": dns}}), []) == NO_OPTIONS
+
+
+def publishing(*ports: Any) -> Any:
+    return parse(CONFIG | {"runtimeConfig": {"portMappings": list(ports)}})
+
+
+def test_ports_are_published_where_that_is_asked_of_the_plugin() -> None:
+    config = publishing(
+        {"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""},
+        {"hostPort": 53, "containerPort": 5353, "protocol": "udp", "hostIP": "10.240.0.4"},
+        {"hostPort": 0, "containerPort": 81},
+        {"hostPort": 82, "containerPort": 82, "hostIP": "0.0.0.0"},
+    )
+    assert asked_beside(config, ["portMappings"]).ports == (
+        PublishedPort(6, 8080, 80),
+        PublishedPort(17, 53, 5353, IPv4Address("10.240.0.4")),
+        PublishedPort(6, 82, 82),
+    )
+
+
+@pytest.mark.parametrize("published", [{"hostPort": 80}, {"hostPort": 80, "containerPort": 80}, 7])
+def test_ports_that_nobody_publishes_are_refused(published: Any) -> None:
+    with pytest.raises(ConfigInvalid, match="is reached there at every port that it listens on"):
+        asked_beside(publishing(published), ["dns"])
+
+
+@pytest.mark.parametrize(
+    "port",
+    [
+        {"hostPort": 80},
+        {"hostPort": 80, "containerPort": 0},
+        {"hostPort": 65536, "containerPort": 80},
+        {"hostPort": 80, "containerPort": 80, "protocol": "sctp"},
+        {"hostPort": 80, "containerPort": 80, "hostIP": "fd00::4"},
+        {"hostPort": "80", "containerPort": 80},
+        "80:80",
+    ],
+)
+def test_what_is_no_port_is_refused(port: Any) -> None:
+    with pytest.raises(ConfigInvalid, match=r"cannot use runtimeConfig\.portMappings: "):
+        asked_beside(publishing(port), ["portMappings"])

@@ -7,7 +7,7 @@ import pytest
 from azure_cni import errors
 from azure_cni.cni.systems import WINDOWS
 from azure_cni.cni.wire import VERBS, Add, Check, Collect, Delete, Status, decode, error_body, version_of
-from azure_cni.datapath.interface import Resolver
+from azure_cni.datapath.interface import NO_OPTIONS, Resolver
 from azure_cni.errors import ConfigInvalid, DecodeFailed, EnvironmentInvalid, VersionUnsupported
 from azure_cni.host.audit_lines import LONGEST_LINE
 from azure_cni.ipam.address_state import Holder, Sandbox
@@ -348,13 +348,13 @@ def test_name_servers_are_read_where_the_plugin_sets_them():
     config = CONFIG | {"runtimeConfig": {"dns": {"servers": ["10.0.0.10"], "searches": ["cluster.local"]}}}
     there = decode("add", body(config, netns=GUID), system=WINDOWS)
     assert isinstance(there, Add)
-    assert there.resolver == Resolver(("10.0.0.10",), ("cluster.local",))
+    assert there.asked.resolver == Resolver(("10.0.0.10",), ("cluster.local",))
     with pytest.raises(ConfigInvalid, match=r"runtimeConfig\.dns"):
         decode("add", body(CONFIG | {"runtimeConfig": {"dns": "prose"}}, netns=GUID), system=WINDOWS)
     for dns in (config["runtimeConfig"]["dns"], "prose"):
         here = decode("add", body(CONFIG | {"runtimeConfig": {"dns": dns}}))
         assert isinstance(here, Add)
-        assert here.resolver is None
+        assert here.asked == NO_OPTIONS
 
 
 def test_a_guid_is_refused_on_linux():

@@ -10,7 +10,7 @@ import pytest
 
 from azure_cni.datapath import hcn_documents as documents
 from azure_cni.datapath.hcn_documents import Segment
-from azure_cni.datapath.interface import Resolver
+from azure_cni.datapath.interface import PodOptions, PublishedPort, Resolver
 from azure_cni.datapath.leaving import Services, Ways
 from azure_cni.datapath.node_table import NodeTable, ruleset
 
@@ -47,7 +47,8 @@ def verdict(table: NodeTable, *, to: str, protocol: str, port: int) -> str:
 
 def test_an_endpoint_says_how_names_are_resolved_where_somebody_asked_for_it():
     def dns(resolver: Resolver | None) -> Any:
-        return documents.endpoint_document("acni0", A, SEGMENT, (), network="n", resolver=resolver).get("Dns")
+        asked = PodOptions(resolver)
+        return documents.endpoint_document("acni0", A, SEGMENT, (), network="n", asked=asked).get("Dns")
 
     assert dns(None) is None
     assert dns(Resolver(("10.0.0.10",), ("svc.cluster.local", "cluster.local"), ("ndots:5",))) == {
@@ -55,6 +56,23 @@ def test_an_endpoint_says_how_names_are_resolved_where_somebody_asked_for_it():
         "Search": ["svc.cluster.local", "cluster.local"],
         "Options": ["ndots:5"],
     }
+
+
+def test_published_ports_are_policies_that_a_comparison_leaves_alone():
+    ports = (PublishedPort(6, 8080, 80), PublishedPort(17, 53, 5353, IPv4Address("10.240.0.4")))
+    wanted = documents.policies(A, TABLE)
+    endpoint = documents.endpoint_document("acni0", A, SEGMENT, wanted, network="n", asked=PodOptions(ports=ports))
+    published = [
+        {"Type": "PortMapping", "Settings": {"Protocol": 6, "InternalPort": 80, "ExternalPort": 8080}},
+        {
+            "Type": "PortMapping",
+            "Settings": {"Protocol": 17, "InternalPort": 5353, "ExternalPort": 53, "VIP": "10.240.0.4"},
+        },
+    ]
+    assert endpoint["Policies"] == [*wanted, *published]
+    assert documents.policy_faults(wanted, endpoint["Policies"]) == ()
+    request = documents.policies_request(wanted, endpoint["Policies"])
+    assert [one for one in request["Settings"]["Policies"] if one["Type"] == "PortMapping"] == published
 
 
 def test_the_network_is_a_bridge_on_the_nics_adapter():

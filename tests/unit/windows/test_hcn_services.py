@@ -8,23 +8,27 @@ from typing import Any
 
 import pytest
 
-from azure_cni.datapath.interface import Resolver
+from azure_cni.datapath.interface import PodOptions, PublishedPort, Resolver
 from azure_cni.datapath.leaving import NO_SERVICES, Services
 from unit.windows.hns_node import TABLE, A, B, HnsNode, prepared
 
 PREFIX = IPv4Network("10.0.0.0/16")
 DSR, ROUTED = Services(frozenset({PREFIX})), Services(frozenset({PREFIX}), dsr=False)
 RESOLVER = Resolver(("10.0.0.10",), ("default.svc.cluster.local", "cluster.local"), ("ndots:5",))
+ASKED = PodOptions(RESOLVER, (PublishedPort(6, 8080, 80),))
+
+
+PORT = {"Protocol": 6, "InternalPort": 80, "ExternalPort": 8080}
 
 
 def policies(endpoint: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [one["Settings"] for one in endpoint["Policies"] if one["Type"] == kind]
 
 
-async def test_an_endpoint_has_the_resolver_from_its_start_and_keeps_it() -> None:
+async def test_an_endpoint_has_resolver_and_ports_from_its_start_and_keeps_them() -> None:
     async with prepared() as (node, agent):
         spec, silent = node.spec("one", A), node.spec("two", B)
-        first = await agent.attach(replace(spec, resolver=RESOLVER))
+        first = await agent.attach(replace(spec, asked=ASKED))
         await agent.attach(silent)
         (endpoint,), (other,) = node.endpoints(spec), node.endpoints(silent)
         assert endpoint["Dns"] == {
@@ -34,9 +38,12 @@ async def test_an_endpoint_has_the_resolver_from_its_start_and_keeps_it() -> Non
         }
         assert "Dns" not in other
         assert await agent.check(spec) == ()
-        assert await agent.attach(replace(spec, resolver=RESOLVER)) == first
+        assert await agent.attach(replace(spec, asked=ASKED)) == first
         await agent.apply_node(replace(TABLE, routable=TABLE.routable | {IPv4Network("192.168.0.0/16")}))
-        assert node.endpoints(spec)[0]["Dns"] == endpoint["Dns"]
+        (later,) = node.endpoints(spec)
+        assert later["Dns"] == endpoint["Dns"]
+        assert policies(later, "PortMapping") == policies(endpoint, "PortMapping") == [PORT]
+        assert policies(other, "PortMapping") == []
 
 
 @pytest.mark.parametrize("services", [DSR, ROUTED], ids=["dsr", "routed"])

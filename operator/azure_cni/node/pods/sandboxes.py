@@ -20,7 +20,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from time import perf_counter
 
-from azure_cni.datapath.interface import Resolver, Wiring
+from azure_cni.datapath.interface import NO_OPTIONS, PodOptions, Wiring
 from azure_cni.errors import (
     AzureCniError,
     DatapathError,
@@ -82,7 +82,7 @@ class Sandboxes:
         )
 
     async def add(
-        self, holder: Holder, *, netns: str = "", wanted: IPv4Address | None = None, resolver: Resolver | None = None
+        self, holder: Holder, *, netns: str = "", wanted: IPv4Address | None = None, asked: PodOptions = NO_OPTIONS
     ) -> Wiring:
         """Give the sandbox an address and wire it; a repeat gives the same. `wanted` is the one that the runtime names.
 
@@ -108,7 +108,7 @@ class Sandboxes:
             started = perf_counter()
             try:
                 await self._egress.prepare(slots)
-                wiring = await self._datapath.attach(replace(self._spec(slots, holder, netns=netns), resolver=resolver))
+                wiring = await self._datapath.attach(replace(self._spec(slots, holder, netns=netns), asked=asked))
             except AzureCniError as error:
                 if not known and not isinstance(error, DatapathOutcomeUnknown):
                     self.assignment.give_back(holder, cools=cools)
