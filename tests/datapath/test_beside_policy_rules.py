@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from datapath.namespaces import IN_EACH_MODE, SILENCE_S, Namespace, caller_of
-from datapath.node_site import INTERNET, PORT, PRIMARY, SERVICE, TABLE, Site, service
+from datapath.node_site import IMDS, INTERNET, PORT, PRIMARY, SERVICE, TABLE, WIRESERVER, Site, service
 from datapath.policy_lab import (
     CLIENT,
     OTHER,
@@ -123,6 +124,26 @@ async def test_a_policy_judges_the_server_that_a_service_has_chosen(site: Site, 
         assert caller_of(listener, client.socket(), (SERVICE, PORT)) == CLIENT
         assert drops(site.node, other, SERVICE)
         assert nobody_came(listener)
+
+
+async def test_questions_to_name_servers_are_judged_before_they_are_translated(site: Site, engine: Engine) -> None:
+    """The engine judges them where they come in, not where they leave (its --netfilter-bug-1766-fix)."""
+    await site.machine.datapath.apply_node(TABLE)
+    client, shut = [await site.machine.pod(one) for one in (CLIENT, SHUT)]
+    datagram = socket.SOCK_DGRAM
+    with site.outside.socket(datagram) as server, shut.socket(datagram) as no, client.socket(datagram) as yes:
+        server.bind((INTERNET, 53))
+        before = sequence(site.node)
+        no.sendto(b"no", (INTERNET, 53))
+        until(lambda: sequence(site.node) > before)
+        yes.sendto(b"yes", (INTERNET, 53))
+        assert server.recvfrom(10)[0] == b"yes"
+
+
+@pytest.mark.parametrize("target", [WIRESERVER, IMDS])
+async def test_what_a_policy_lets_pass_still_meets_the_guards(site: Site, engine: Engine, target: str) -> None:
+    await site.machine.datapath.apply_node(TABLE)
+    assert site.refusal(await site.machine.pod(CLIENT), target, 80) == errno.EHOSTUNREACH
 
 
 @IN_EACH_WAY

@@ -93,7 +93,7 @@ def upgraded(evidence: ClusterEvidence, setting: str) -> str:
 
 def _of_engine(evidence: ClusterEvidence) -> Iterator[SettingFault]:
     pods = evidence.neighbours(Program.ENGINE)
-    opens = "true" in [value.lower() for value in pods[0].values("fail-open")]
+    opens = (pods[0].values("fail-open") or ["true"])[-1].lower() not in {"false", "f", "0"}  # as upstream, by default
     passes = "new connections pass unjudged" if opens else "new connections of pods that a policy selects may not pass"
     for pod in pods:
         fault, logs = evidence.beside.engine_faults.get(pod.node, ""), f"kubectl -n {pod.namespace} logs {pod.pod}"

@@ -166,9 +166,17 @@ def test_a_log_that_nobody_may_read_is_said_and_makes_no_check_unknown():
     assert any("logs of the policy engine could not be read" in words for words in evidence.unread)
 
 
-@pytest.mark.parametrize(("flag", "said"), [("false", "may not pass there"), ("true", "pass unjudged there")])
-def test_an_engine_that_is_away_is_said_with_what_that_means(flag: str, said: str):
-    body = daemon("kube-network-policies", "/bin/netpol", f"--fail-open={flag}")
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--fail-open=false"], "may not pass there"),
+        (["--fail-open=true"], "pass unjudged there"),
+        (["--fail-open", "--v=2"], "pass unjudged there"),
+        ([], "pass unjudged there"),  # upstream's default
+    ],
+)
+def test_an_engine_that_is_away_is_said_with_what_that_means(flags: list[str], said: str):
+    body = daemon("kube-network-policies", "/bin/netpol", *flags)
     body["status"]["conditions"][-1]["status"] = "False"
     body["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]
     access = cluster(body)
