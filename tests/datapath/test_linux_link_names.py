@@ -10,8 +10,8 @@ import pytest
 
 from azure_cni.errors import DatapathError
 from azure_cni.linux.datapath import LinuxDatapath
+from azure_cni.linux.link_messages import add_alias
 from azure_cni.linux.netlink import Netlink
-from azure_cni.linux.rtnetlink import add_alias
 from azure_cni.model.identity import LinkNames
 from azure_cni.node.ports import SandboxSpec
 from datapath.machine import Machine
