@@ -209,6 +209,14 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 
 {{- define "azure-cni.validate.azure" -}}
+{{- if has "IPv6" .Values.ipFamilies -}}
+{{- if .Values.windows.enabled -}}
+{{- fail "windows.enabled and ipFamilies has IPv6: pods on Windows get IPv4 alone; set ipFamilies to [IPv4]" -}}
+{{- end -}}
+{{- if .Values.pool.subnets -}}
+{{- fail "pool.subnets is set and ipFamilies has IPv6: pods in a subnet of their own get IPv4 alone; set ipFamilies to [IPv4]" -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.azure -}}
 {{- if and (eq .identity "workload") (not (and .clientID .tenantID)) -}}
 {{- fail "azure.identity is workload, which needs azure.clientID and azure.tenantID" -}}

@@ -218,6 +218,8 @@ def _ipv6(reader: Reader, nic_writer: NicWriter) -> bool:
         raise ConfigInvalid(f"{chosen}, and {PREFIX}NIC_WRITER is none: nobody would add IPv6 addresses to the NIC")
     if reader.text("DOCKER_SOCKET"):
         raise ConfigInvalid(f"{chosen}, and {PREFIX}DOCKER_SOCKET is set: Docker's containers get IPv4 alone")
+    if pod_subnets(reader, nic_writer):
+        raise ConfigInvalid(f"{chosen}, and {PREFIX}POD_SUBNETS is set: pods in a subnet of their own get IPv4 alone")
     return True
 
 

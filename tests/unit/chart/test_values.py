@@ -112,6 +112,8 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("nicWriter=none,controller.enabled=false", "list them in routablePrefixes"),
         ("ipFamilies={IPv6}", "at '/ipFamilies'"),
         ("nicWriter=none,ipFamilies={IPv4,IPv6}", "nobody would add IPv6 addresses to the NIC"),
+        ("windows.enabled=true,ipFamilies={IPv4,IPv6}", "pods on Windows get IPv4 alone"),
+        (f"pool.subnets[0].subnet={POD_SUBNET},ipFamilies={{IPv4,IPv6}}", "a subnet of their own get IPv4 alone"),
         ("docker.enabled=true,ipFamilies={IPv4,IPv6}", "Docker's containers get IPv4 alone"),
         ("cni.confDir=/opt/cni/bin", "cni.binDir is /opt/cni/bin, which is in /opt/cni/bin (cni.confDir)"),
         ("cni.confDir=/opt/cni/bin/net.d", "cni.confDir is /opt/cni/bin/net.d, which is in /opt/cni/bin (cni.binDir)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,11 @@ def test_docker_is_served_where_a_socket_is_named_and_only_in_the_mode_in_which_
         settings.read(NODE | {"AZURE_CNI_DOCKER_SOCKET": "/p.sock", "AZURE_CNI_MODE": "bridge"})
 
 
+POD_SUBNETS = json.dumps(
+    [{"subnet": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/pods"}]
+)
+
+
 def test_the_families_of_pods():
     assert not settings.read(NODE).node.defaults.ipv6
     both = {**NODE, "AZURE_CNI_IP_FAMILIES": "IPv4,IPv6"}
@@ -169,6 +175,7 @@ def test_the_families_of_pods():
         ({"AZURE_CNI_NIC_WRITER": "none"}, "AZURE_CNI_NIC_WRITER is none: nobody would add IPv6 addresses to the NIC"),
         ({"AZURE_CNI_DOCKER_SOCKET": "/p.sock"}, "AZURE_CNI_DOCKER_SOCKET is set: Docker's containers get IPv4 alone"),
         ({"AZURE_CNI_IP_FAMILIES": "IPv6"}, "IPv4,IPv6"),
+        ({"AZURE_CNI_POD_SUBNETS": POD_SUBNETS}, "pods in a subnet of their own get IPv4 alone"),
     ):
         with pytest.raises(ConfigInvalid, match=why):
             settings.read(both | more)
