@@ -70,7 +70,8 @@ e2e-full: $(READY) ## The image twice, a signed release, all scenarios and a soa
 	$(BOX) down
 	$(BOX) image --twice
 	$(BOX) cosign version
-	$(BIN)/pytest tests/contract/test_signed_release.py
+	$(BOX) tools cyclonus karpenter
+	$(BIN)/pytest tests/contract/test_signed_release.py tests/contract/test_policy_engine.py tests/contract/test_autoscaler_taint.py
 	$(BOX) scenarios -v --mode bridge
 	$(BOX) soak --minutes 10 --mode bridge
 	$(BOX) scenarios -v --mode transparent --attack-rounds 4 --docker-rounds 20

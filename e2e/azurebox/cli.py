@@ -122,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_image(
         commands.add_parser("image", help="build the image from nothing kept, as a file that is always the same")
     )
-    commands.add_parser("tools", help="build Kubernetes, helm and what else is missing").set_defaults(run=_tools)
+    built = commands.add_parser("tools", help="build Kubernetes, helm and what else is missing")
+    built.add_argument("names", nargs="*", metavar="NAME", help="only these, such as karpenter")
+    built.set_defaults(run=_tools)
     commands.add_parser("status", help="list what runs, with its state and memory").set_defaults(run=_status)
     logs = commands.add_parser(
         "logs", help="print the log of one service, or of all services of a VM; without a name, list them"
@@ -199,8 +201,11 @@ def _image(options: argparse.Namespace) -> None:
         image_export.export(options.file, at=at)
 
 
-def _tools(_: argparse.Namespace) -> None:
-    tools.ensure_tools()
+def _tools(options: argparse.Namespace) -> None:
+    unknown = [name for name in options.names if name not in tools.BY_NAME]
+    if unknown:
+        raise StepError(f"cannot build {', '.join(unknown)}", advice=f"the tools are {', '.join(tools.BY_NAME)}")
+    tools.ensure_tools([tools.BY_NAME[name] for name in options.names] or tools.ALL)
 
 
 def _down(_: argparse.Namespace) -> None:

@@ -168,6 +168,7 @@ ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
 ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED, POLICY, CYCLONUS, KARPENTER, COSIGN, ACTIONLINT)
 """What single scenarios and tests need, and build."""
+BY_NAME = {module.name: module for module in (*ALL, *ON_DEMAND)}
 
 
 OF_A_RELEASE = {
