@@ -1,5 +1,5 @@
 # Everything a newcomer needs is one of: make demo, demo-docker, test, e2e, soak, lint, bench, fuzz, simulate, down.
-# A maintainer also needs: make lock, release, rebuild, sign.
+# A maintainer also needs: make e2e-windows, lock, release, rebuild, sign.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -84,6 +84,10 @@ e2e-full: $(READY) ## The image twice, a signed release, all scenarios and a soa
 	$(BOX) down
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 21-100
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation mixed --seeds 1-10
+
+.PHONY: e2e-windows
+e2e-windows: $(READY) ## The data plane's tests on Python for Windows, under Wine, with a stand-in for HNS (needs root); ARGS are pytest's
+	PYTHONPATH=operator:tests:e2e $(BIN)/python -m windows $(ARGS)
 
 .PHONY: soak
 soak: $(READY) ## Pods that come and go on the box while faults happen, by a seed; half an hour, or ARGS="--minutes 5 --mode bridge --seed 7"

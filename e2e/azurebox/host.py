@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from azurebox.steps import StepError, run, step
@@ -36,17 +37,17 @@ def require_root() -> None:
         raise StepError("cannot make namespaces: not root", advice="run it as root, for example with sudo")
 
 
-def missing_packages() -> list[str]:
+def missing_packages(packages: Mapping[str, str] = PACKAGES) -> list[str]:
     """The packages whose command is not there, sorted."""
-    missing = {package for command, package in PACKAGES.items() if shutil.which(command) is None}
+    missing = {package for command, package in packages.items() if shutil.which(command) is None}
     if not KEYRING.exists():
         missing.add("debian-archive-keyring")
     return sorted(missing)
 
 
-def ensure_packages() -> None:
+def ensure_packages(packages: Mapping[str, str] = PACKAGES) -> None:
     """Install what is missing, without starting any of the services that come with it."""
-    missing = missing_packages()
+    missing = missing_packages(packages)
     if not missing:
         return
     if shutil.which("apt-get") is None:

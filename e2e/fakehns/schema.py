@@ -97,6 +97,7 @@ _base: Final[Mapping[str, Check]] = {
     "Name": _text,
     "SchemaVersion": VERSION,
     "AdditionalParams": _any,
+    "Health": _any,  # hcsshim writes it wherever it is read
 }
 DNS: Final = _struct(
     {"Domain": _text, "Search": _several(_text), "ServerList": _several(_text), "Options": _several(_text)}

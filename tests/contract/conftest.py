@@ -6,15 +6,17 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from azure_cni.kube.client import KubeEndpoint
 from azurebox import tools
-from contract.admission_world import Admission, admitting
 from contract.kube_world import HTTP, MEMORY, Place
 from contract.person import Shell, kubeconfig
-from simulation.cluster import Cluster, new_directory
+
+if TYPE_CHECKING:
+    from contract.admission_world import Admission
 
 PLACES = {place.kind: place for place in (MEMORY, HTTP)}
 REAL = "apiserver"
@@ -25,6 +27,8 @@ def apiserver() -> Iterator[Place]:
     """A real etcd and kube-apiserver with our definitions, for all tests that ask; it goes with what they made."""
     if shutil.which("etcd") is None or not tools.path("kube-apiserver").exists():
         pytest.skip("there is no etcd or no kube-apiserver here: run e2e/box packages (as root) and e2e/box tools")
+    from simulation.cluster import Cluster, new_directory  # which no Windows can load
+
     cluster = Cluster(new_directory(), authorization="RBAC")
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         try:
@@ -61,6 +65,8 @@ def shell(apiserver: Place, tmp_path_factory: pytest.TempPathFactory) -> Shell:
 @pytest.fixture
 async def admission(apiserver: Place) -> AsyncIterator[Admission]:
     """The real server with the chart's policies on agents in force."""
+    from contract.admission_world import admitting  # it renders the chart, when it is loaded
+
     assert apiserver.real is not None
     async with admitting(apiserver.real) as opened:
         yield opened

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import itertools
 import json
-import os
 import socket
 import struct
 import subprocess
@@ -27,6 +26,7 @@ import pytest
 from azure_cni.linux import netns
 from azure_cni.model.identity import ModeName
 from datapath.left_behind import own_prefix
+from datapath.needs_root import NEEDS_ROOT
 
 Socket = socket.socket
 """In a class that has a method of the name."""
@@ -37,11 +37,6 @@ SILENCE_S = 0.5
 """How long it is listened for what must not come."""
 OUR_RULE = "90 lookup main suppress_prefixlength 31 suppress_ifgroup default protocol kernel"
 """As an earlier agent left it (datapath.policy), in the words of iproute2."""
-NEEDS_ROOT = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces of its own"),
-]
-
 IN_EACH_MODE = [*NEEDS_ROOT, pytest.mark.parametrize("mode", list(ModeName), indirect=True)]
 """Once for each way to hang pods on a node."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import json
+import sys
 import uuid
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Interface
@@ -112,7 +113,11 @@ class StandInLibrary:
 
 
 def stand_in_hcn(hns: FakeHns) -> ComputeNetwork:
-    """HCN on the stand-in, by way of its C interface."""
+    """HCN on the stand-in, by way of its C interface: on Windows by the library itself, which is Wine's there."""
+    if sys.platform == "win32":
+        from fakes.hns_library import served
+
+        return served(hns)
     library = StandInLibrary(hns)
     return ComputeNetwork(library, library.free)
 

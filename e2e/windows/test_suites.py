@@ -1,0 +1,43 @@
+"""The project's own tests on Windows Python: what is of Windows, with each call of HNS through the library.
+
+The library is computenetwork.dll of this directory, found in System32 and called by ctypes as on Windows. It asks the
+stand-in for HNS, which the tests' own process serves (tests/fakes/hns_library.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import pytest
+
+from windows.node import WindowsNode
+
+LONGEST_S: Final = 1800.0
+
+SUITES: Final = {
+    "the contract of the data plane": ("contract/test_datapaths_alike.py", "-k", "windows"),
+    "what is of Windows": ("unit/windows", "contract/test_hns_stand_in.py", "contract/test_hns_server.py"),
+    "documents of HNS": ("unit/datapath/test_hcn_documents.py",),
+}
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_the_suite_passes(node: WindowsNode, figures: list[str], name: str) -> None:
+    arguments = (one if "/" not in one else f"tests/{one}" for one in SUITES[name])
+    done = node.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *arguments, timeout_s=LONGEST_S)
+    assert done.returncode == 0, done.stdout[-8000:]
+    passed = re.search(r"^(\d+) passed.*", done.stdout, re.MULTILINE)
+    assert passed is not None, done.stdout[-8000:]
+    figures.append(f"{name}: {passed[0]}")
+
+
+def test_it_is_windows_python_and_the_library_in_system32(node: WindowsNode) -> None:
+    """And without a service behind it, a call fails as one of a Windows without HNS running does."""
+    code = (
+        "import sys; from azure_cni.windows.libraries import load_libraries; "
+        "from azure_cni.windows.hcn import HcnKind; assert sys.platform == 'win32'; "
+        "load_libraries().hcn.enumerate(HcnKind.NETWORK, '{}')"
+    )
+    done = node.python("-c", code, timeout_s=LONGEST_S)
+    assert "cannot list the HCN network: RPC_S_SERVER_UNAVAILABLE 0x800706ba" in done.stdout
