@@ -162,7 +162,7 @@ _POOL_STATUS: Final = (
         "grantedFor",
         "grantReason",
     ),
-    *("grantNotBefore", "allocated", "assigned", "free", "target", "throttledUntil"),
+    *("grantNotBefore", "allocated", "assigned", "free", "target", "throttledUntil", "blocks"),
     *("releasable", "recallMet", "recalling", "subnetRefusedTime"),
 )
 _OPERATION: Final = ("id",)
