@@ -86,7 +86,7 @@ e2e-full: $(READY) ## The image twice, a signed release, all scenarios and a soa
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation mixed --seeds 1-10
 
 .PHONY: e2e-windows
-e2e-windows: $(READY) ## The data plane's tests on Python for Windows, under Wine, with a stand-in for HNS (needs root); ARGS are pytest's
+e2e-windows: $(READY) ## The agent and plugin of a Windows node under Wine, with a stand-in for HNS (needs root); ARGS are pytest's
 	PYTHONPATH=operator:tests:e2e $(BIN)/python -m windows $(ARGS)
 
 .PHONY: soak

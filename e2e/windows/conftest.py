@@ -1,11 +1,11 @@
-"""One node for all tests. What they counted is printed at the end."""
+"""One node for all tests of a module, an agent on it, and what both ask. What is measured is printed at the end."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from azurebox.facts import CACHE
 from windows.__main__ import INSIDE
 from windows.ground import Ground
 from windows.node import WindowsNode
+from windows.world import World
 
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -24,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.stash[FIGURES]:
-        terminalreporter.section("on Windows Python, under Wine")
+        terminalreporter.section("figures of this run under Wine, to be compared with those of other runs only")
         for line in config.stash[FIGURES]:
             terminalreporter.line(line)
 
@@ -36,18 +37,41 @@ def figures(request: pytest.FixtureRequest) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def node() -> Iterator[WindowsNode]:
+def ground() -> Ground:
     if INSIDE not in os.environ:
         pytest.skip("these tests need Wine and a network of their own: make e2e-windows")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    return Ground(Path(os.environ[INSIDE]))
+
+
+@pytest.fixture(scope="module")
+def world(ground: Ground) -> Iterator[World]:
     directory = CACHE / ".windows-node"  # on the ground's file system, for links
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
-    made = WindowsNode(Ground(Path(os.environ[INSIDE])), directory)
     try:
-        made.make()
-        made.boot()
-        yield made
+        with World(ground, directory) as opened:
+            yield opened
     finally:
-        made.power_off()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def node(world: World) -> WindowsNode:
+    return world.node
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loopback(ground: Ground) -> None:
+    """Of the network that the tests have for themselves."""
+    del ground
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside a failure, what the agent said last."""
+    report = yield
+    world = item.funcargs.get("world") if hasattr(item, "funcargs") else None
+    if report.failed and isinstance(world, World):
+        report.sections.append(("agent", world.said(40)))
+    return report

@@ -1,12 +1,13 @@
 """What a Windows node of the tests consists of, made once and kept in the cache beside the box's tools.
 
-    libraries/   computenetwork.dll, a client of the stand-in for HNS, and bcryptprimitives.dll, from C
+    libraries/   computenetwork.dll, a client of the stand-in for HNS, bcryptprimitives.dll and stop.exe, from C
     python/      CPython for Windows, from the same Go module as in Dockerfile.windows, by its checksum in go.sum
     site/        the packages of requirements/dev.txt as Windows has them, by the checksums there
     prefix/      a fresh Windows of Wine's with these libraries in System32; each node gets a copy
 
 All of it comes from the registries of Debian, Go and Python. It lies under a name with a hash of what decides it, and
-appears there when it is whole.
+appears there when it is whole. Beside it are two programs that are built for each run: the plugin, azure-cni.exe, and
+Microsoft's library for HNS as oracle.exe.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ from windows import wine
 SOURCES: Final = Path(__file__).with_name("libraries")
 MODULE: Final = REPOSITORY / "operator" / "image_root" / "python"
 LOCK: Final = REPOSITORY / "requirements" / "dev.txt"
+PLUGIN: Final = REPOSITORY / "operator" / "cni-plugin"
+ORACLE: Final = Path(__file__).with_name("oracle")
 _COMPILER: Final = "x86_64-w64-mingw32-gcc"
 _IN_SYSTEM32: Final = ("bcryptprimitives.dll", "computenetwork.dll")
+_PROGRAMS: Final = ("stop.exe",)
 _REGISTRY_OF_PACKAGES: Final = "look whether the registry of Python packages is reachable, then run this again"
 
 NOT_NEEDED: Final = frozenset({
@@ -63,6 +67,21 @@ class Ground:
         """To be copied, never to be used."""
         return self.directory / "prefix"
 
+    @property
+    def plugin(self) -> Path:
+        """The binary for Windows, as the sources are now."""
+        return self.directory / "azure-cni.exe"
+
+    @property
+    def oracle(self) -> Path:
+        """Microsoft's own library for HNS as a program: oracle/main.go says what it does."""
+        return self.directory / "oracle.exe"
+
+    @property
+    def stop(self) -> Path:
+        """A program that asks others of a name to end."""
+        return self.directory / "libraries" / "stop.exe"
+
 
 def ensure() -> Ground:
     """All of it, made as far as it is missing. StepError."""
@@ -72,6 +91,9 @@ def ensure() -> Ground:
         ground = Ground(CACHE / f"windows-{_key()}")
         if not ground.directory.exists():
             _make(ground)
+        with step("the plugin for Windows, and hcsshim as a program"):
+            _build(PLUGIN, ground.plugin)
+            _build(ORACLE, ground.oracle)
     return ground
 
 
@@ -117,10 +139,11 @@ def _make(ground: Ground) -> None:
 
 def _compile(target: Path) -> None:
     target.mkdir()
-    for name in _IN_SYSTEM32:
+    for name in (*_IN_SYSTEM32, *_PROGRAMS):
         source = SOURCES / f"{name.partition('.')[0]}.c"
+        shared = ["-shared"] if name in _IN_SYSTEM32 else []
         run(
-            [_COMPILER, "-Wall", "-Wextra", "-Werror", "-O2", "-s", "-shared", "-o", target / name, source,
+            [_COMPILER, "-Wall", "-Wextra", "-Werror", "-O2", "-s", *shared, "-o", target / name, source,
              "-lws2_32", "-lole32", "-ladvapi32"],
             log=f"windows-{name}",
             what=f"compile {name}",
@@ -164,3 +187,15 @@ def _boot(ground: Ground) -> None:
     run(["wineserver", "--wait"], log="windows-boot", what="end it again", env=environ, timeout_s=300)
     for name in _IN_SYSTEM32:
         shutil.copy(ground.directory / "libraries" / name, ground.prefix / "drive_c" / "windows" / "system32")
+
+
+def _build(source: Path, program: Path) -> None:
+    """A program of Go, as its sources are now. Go itself knows whether there is anything to do."""
+    go, environ = tools.go_command("go")
+    run(
+        [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=0.1.0", "-o", program, "."],
+        log=f"windows-{program.stem}",
+        what=f"build {program.name}",
+        cwd=source,
+        env={**environ, "CGO_ENABLED": "0", "GOOS": "windows", "GOARCH": "amd64"},
+    )

@@ -35,7 +35,7 @@ def test_the_suite_passes(node: WindowsNode, figures: list[str], name: str) -> N
 def test_it_is_windows_python_and_the_library_in_system32(node: WindowsNode) -> None:
     """And without a service behind it, a call fails as one of a Windows without HNS running does."""
     code = (
-        "import sys; from azure_cni.windows.libraries import load_libraries; "
+        "import os, sys; os.environ['FAKEHNS_PORT'] = '0'; from azure_cni.windows.libraries import load_libraries; "
         "from azure_cni.windows.hcn import HcnKind; assert sys.platform == 'win32'; "
         "load_libraries().hcn.enumerate(HcnKind.NETWORK, '{}')"
     )

@@ -36,3 +36,11 @@ def environment(prefix: Path, **more: str) -> Mapping[str, str]:
 def windows_path(path: Path) -> str:
     """Of a file of this machine, as programs for Windows name it: Wine shows them `/` as drive Z:."""
     return "Z:" + str(path.resolve()).replace("/", "\\")
+
+
+def file_of(prefix: Path, name: str) -> Path:
+    """The file that programs of a prefix call `name`, which is on drive C:."""
+    drive, _, rest = name.partition("\\")
+    if drive != "C:":
+        raise ValueError(f"cannot find {name}: it is not on drive C:")
+    return prefix / "drive_c" / rest.replace("\\", "/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -77,12 +78,12 @@ class FakeKubeAPI:
         return sum(1 for request in self.requests if request.path == path and ("watch" in request.query) is watch)
 
     @contextlib.asynccontextmanager
-    async def serve(self) -> AsyncIterator[str]:
+    async def serve(self, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
         """Answer on a port of the loopback; yields the URL."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
-        async with serve(app) as port:
-            self.url = f"http://127.0.0.1:{port}"
+        async with serve(app, tls=tls) as port:
+            self.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
             try:
                 yield self.url
             finally:
