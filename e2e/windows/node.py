@@ -132,7 +132,9 @@ class WindowsNode:
             timeout=CALL_S,
         )
         took_s = time.monotonic() - began
-        return Outcome(done.returncode, json.loads(done.stdout) if done.stdout.strip() else {}, took_s)
+        # Of a file that is no program Wine says so, in its own words.
+        said = json.loads(done.stdout) if done.stdout.startswith("{") else {}
+        return Outcome(done.returncode, said, took_s)
 
     def run(self, program: Path, *arguments: str, stdin: str = "", **environ: str) -> str:
         """A program of the node to its end; what it printed. StepError."""
