@@ -19,11 +19,11 @@ from aiohttp import WSMsgType, web
 
 from azure_cni.api.introspection import NodeReport, encode_report
 from azure_cni.api.node_ip_pool import PAUSE_WRITER
-from azure_cni.commands import neighbour_reads, reads
+from azure_cni.commands import program_reads, reads
 from azure_cni.commands.access import ClusterAccess, KubernetesAccess
 from azure_cni.commands.pod_access import PodAccess
 from azure_cni.diagnose.evidence import PodFacts
-from azure_cni.diagnose.neighbours import Neighbour, Program
+from azure_cni.diagnose.other_programs import OtherProgram, Program
 from azure_cni.diagnose.pauses import parse_pause, pause_patch, resume_patch
 from azure_cni.errors import ConfigInvalid, KubeDenied, KubeError, KubeNotFound, KubeUnreachable
 from azure_cni.kube.client import KubeClient, KubeEndpoint
@@ -34,8 +34,8 @@ from fakes.cluster_access import FakeClusterAccess
 from fakes.serving import serve
 
 PODS = "/api/v1/namespaces/default/pods"
-NEIGHBOURS = tuple(
-    PodFacts("kube-system", one, one, neighbour=Neighbour(one, "kube-system", one))
+OTHER_PROGRAMS = tuple(
+    PodFacts("kube-system", one, one, other_program=OtherProgram(one, "kube-system", one))
     for one in Program
     if one is not Program.ENGINE  # whose logs are read, by a right of another role
 )
@@ -154,8 +154,8 @@ async def test_the_charts_role_is_enough_to_look_and_not_to_exec(apiserver: Plac
         access = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token=mine, ca_file=ca_file))
         found = await asyncio.to_thread(reads.read_cluster, access)
         assert found.unread == ()
-        beside = replace(found, pods=NEIGHBOURS)
-        assert (await asyncio.to_thread(neighbour_reads.with_neighbours, access, beside)).unread == ()
+        beside = replace(found, pods=OTHER_PROGRAMS)
+        assert (await asyncio.to_thread(program_reads.with_programs, access, beside)).unread == ()
         name = f"pod-{uuid.uuid4().hex[:8]}"
         await admin.create(PODS, pod_body(name, "x"))
         await asyncio.to_thread(reads.read_pod, access, "default", name)
@@ -165,7 +165,7 @@ async def test_the_charts_role_is_enough_to_look_and_not_to_exec(apiserver: Plac
         assert "audit-id" not in str(no.value).lower()
         other = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token=stranger, ca_file=ca_file))
         assert len((await asyncio.to_thread(reads.read_cluster, other)).unread) == 6
-        assert len((await asyncio.to_thread(neighbour_reads.with_neighbours, other, beside)).unread) == 5
+        assert len((await asyncio.to_thread(program_reads.with_programs, other, beside)).unread) == 5
         nobody = KubernetesAccess(kubeconfig=kubeconfig(tmp_path, url=endpoint.url, token="x", ca_file=ca_file))
         with pytest.raises(KubeDenied, match="Unauthorized"):
             await asyncio.to_thread(nobody.read_object, f"{PODS}/{name}")

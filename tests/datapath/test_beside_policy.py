@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from azure_cni.diagnose.neighbours import engine_fault
+from azure_cni.diagnose.other_programs import engine_fault
 from datapath.namespaces import IN_EACH_MODE, PATIENCE_S, Namespace, caller_of
 from datapath.node_site import INTERNET, PORT, PRIMARY, TABLE, Site
 from datapath.policy_lab import CLIENT, QUEUE, SHUT, WEB, Engine, begin, built_engine, has_queue, nobody_came, until

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -59,16 +60,22 @@ async def test_connections_of_other_pods_go_on(site: Site) -> None:
 
 
 def exchange(pod: Namespace, peer: socket.socket) -> tuple[str, int]:
-    """A datagram there and one back; as whom the peer has seen the pod."""
+    """A datagram there and one back; as whom the peer has seen the pod.
+
+    The kernel drops what it sends by a link that has just come up, until its worker has given it a queue.
+    """
+    peer.settimeout(5)
     with pod.socket(socket.SOCK_DGRAM) as own:
         own.bind((A, TUNNEL))
-        own.settimeout(5)
-        own.sendto(b"here", (INTERNET, TUNNEL))
-        peer.settimeout(5)
-        _, seen = peer.recvfrom(64)
-        peer.sendto(b"there", seen)
-        assert own.recv(64) == b"there"
-    return str(seen[0]), int(seen[1])
+        own.settimeout(0.5)
+        for _ in range(10):
+            own.sendto(b"here", (INTERNET, TUNNEL))
+            _, seen = peer.recvfrom(64)
+            peer.sendto(b"there", seen)
+            with contextlib.suppress(TimeoutError):
+                assert own.recv(64) == b"there"
+                return str(seen[0]), int(seen[1])
+    raise AssertionError(f"the pod hears nothing of its peer, which has seen it as {seen}")
 
 
 async def end(site: Site, peer: socket.socket) -> None:

@@ -10,7 +10,7 @@ import click
 
 from azure_cni import __version__
 from azure_cni.api.conditions import holds
-from azure_cni.commands import neighbour_reads, reads
+from azure_cni.commands import program_reads, reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import SECONDS, cluster_command
 from azure_cni.commands.output import BAD, DOUBTFUL, GOOD, ExitCode, Form, emit, facts, progress, table
@@ -110,7 +110,7 @@ def check(
         return lint_files(files, form, chart=chart)
     if chart is not None:
         raise ConfigInvalid("cannot use --chart without -f: it says by which chart files are checked")
-    evidence = neighbour_reads.with_neighbours(access, reads.read_cluster(access, settings=True))
+    evidence = program_reads.with_programs(access, reads.read_cluster(access, settings=True))
     if pre:
         before = evidence.knows("nodes", "pods", "kubeProxy")  # other objects are of kinds that only the install brings
         checks, unread = check_before(evidence), [] if before else list(evidence.unread)

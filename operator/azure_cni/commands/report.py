@@ -18,7 +18,7 @@ import click
 import msgspec
 
 from azure_cni import __version__
-from azure_cni.commands import neighbour_reads, reads
+from azure_cni.commands import program_reads, reads
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.flags import cluster_command
 from azure_cni.commands.gathering import Gathered, gather, redactor_for
@@ -79,7 +79,7 @@ def report(access: ClusterAccess, form: Form, *, path: Path | None, nodes: tuple
     target = path or Path(f"azure-cni-report-{stamp}.tar.gz")
     if target.exists():
         raise ConfigInvalid(f"cannot write {target}: it exists; name another file with -f")
-    evidence = neighbour_reads.with_neighbours(access, reads.read_cluster(access, settings=True))
+    evidence = program_reads.with_programs(access, reads.read_cluster(access, settings=True))
     if not evidence.knows("pods"):
         why = evidence.missing["pods"]
         raise KubeDenied(f"cannot make a report: the names of pods to leave out are not known, because {why}")

@@ -16,10 +16,10 @@ from azure_cni.diagnose.check_results import CheckResult, ClusterCheck, unknown_
 from azure_cni.diagnose.definition_checks import check_definitions
 from azure_cni.diagnose.evidence import TAINT, ClusterEvidence, NodeFacts
 from azure_cni.diagnose.findings import ERROR, Finding
-from azure_cni.diagnose.neighbour_checks import check_neighbours
 from azure_cni.diagnose.overview import Overview
 from azure_cni.diagnose.policy_checks import is_beside
 from azure_cni.diagnose.pool_checks import check_ledgers, check_room
+from azure_cni.diagnose.program_checks import check_programs
 from azure_cni.diagnose.settings_checks import check_flags, check_kube_proxy
 from azure_cni.ipam.limits import MAX_ADDRESSES_PER_NODE
 from azure_cni.model.identity import SCALE_SETS_ROLE
@@ -190,7 +190,7 @@ def check_all(evidence: ClusterEvidence, overview: Overview, *, version: str, no
         *check_definitions(evidence, version=version),
         check_room(evidence),
         check_ledgers(evidence, now_s=now_s),
-        *check_neighbours(evidence),
+        *check_programs(evidence),
     ]
 
 
@@ -217,7 +217,7 @@ def _other_network(evidence: ClusterEvidence) -> ClusterCheck:
         pod
         for pod in evidence.pods
         if (pod.app in OTHERS and pod.host_network)
-        and (pod.neighbour is None or not is_beside(evidence, pod.neighbour.program))
+        and (pod.other_program is None or not is_beside(evidence, pod.other_program.program))
     ]
     names = sorted({f"{OTHERS[pod.app]} (namespace {pod.namespace})" for pod in found})
     page = "docs/migration.md#node-by-node"

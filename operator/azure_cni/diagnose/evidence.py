@@ -16,7 +16,7 @@ from azure_cni.api.pod_annotations import PodCondition
 from azure_cni.api.reading import mappings
 from azure_cni.api.vnet_quota import VNetQuota
 from azure_cni.diagnose.component_settings import SYSTEM, KubeProxyFacts
-from azure_cni.diagnose.neighbours import Neighbour, NeighbourObjects, Program
+from azure_cni.diagnose.other_programs import OtherProgram, Program, ProgramObjects
 from azure_cni.diagnose.pauses import NodePause
 
 TAINT: Final = "azure-cni.io/no-free-addresses"
@@ -58,7 +58,7 @@ class PodFacts:
     """Of FLAGS, those that a container of it is started with, as written; only of pods in SYSTEM."""
     limited: bool = False
     """Annotations limit its traffic."""
-    neighbour: Neighbour | None = None
+    other_program: OtherProgram | None = None
     """What it is, of a program that has to fit azure-cni."""
 
     @property
@@ -159,7 +159,7 @@ class ClusterEvidence:
     definitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The fields of spec and status that definitions have, by plural; without those that are not there."""
 
-    beside: NeighbourObjects = field(default_factory=NeighbourObjects)
+    beside: ProgramObjects = field(default_factory=ProgramObjects)
     """What was read for other programs."""
 
     @property
@@ -171,9 +171,9 @@ class ClusterEvidence:
         """Whether all of these were read."""
         return self.missing.keys().isdisjoint(fields)
 
-    def neighbours(self, program: Program) -> Sequence[Neighbour]:
+    def programs(self, program: Program) -> Sequence[OtherProgram]:
         """The pods of that program."""
-        return self._neighbours_of.get(program, ())
+        return self._programs_of.get(program, ())
 
     def agent_setting(self, name: str, default: str = "") -> str:
         """What agents have for it: that of the first one, of several that differ during a roll-out."""
@@ -220,9 +220,9 @@ class ClusterEvidence:
         return found
 
     @cached_property
-    def _neighbours_of(self) -> Mapping[Program, Sequence[Neighbour]]:
-        found = defaultdict[Program, list[Neighbour]](list)
-        for one in (pod.neighbour for pod in self.pods if pod.neighbour is not None):
+    def _programs_of(self) -> Mapping[Program, Sequence[OtherProgram]]:
+        found = defaultdict[Program, list[OtherProgram]](list)
+        for one in (pod.other_program for pod in self.pods if pod.other_program is not None):
             found[one.program].append(one)
         return found
 

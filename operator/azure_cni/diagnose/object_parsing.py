@@ -26,7 +26,7 @@ from azure_cni.diagnose.evidence import (
     ProcessFacts,
     condition_of,
 )
-from azure_cni.diagnose.neighbours import AGENT_SETTINGS, BANDWIDTH, parse_neighbour
+from azure_cni.diagnose.other_programs import AGENT_SETTINGS, BANDWIDTH, parse_program
 from azure_cni.model.text import seconds_of
 
 KEEPING_AWAY: Final = frozenset({"NoSchedule", "NoExecute"})
@@ -71,7 +71,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
         owner=workload_of(meta) if flags else ("", ""),
         flags=flags,
         limited=any(annotations.get(name) for name in BANDWIDTH),
-        neighbour=parse_neighbour(body, app),
+        other_program=parse_program(body, app),
     )
 
 

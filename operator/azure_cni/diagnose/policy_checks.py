@@ -15,7 +15,7 @@ from azure_cni.api.reading import mappings, text
 from azure_cni.diagnose.causes import UNCHAIN, in_words
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck, SettingFault, fault_checks, unknown_check
 from azure_cni.diagnose.evidence import ClusterEvidence
-from azure_cni.diagnose.neighbours import EXTRA_PLUGINS, LINK_NAMES, Neighbour, Program
+from azure_cni.diagnose.other_programs import EXTRA_PLUGINS, LINK_NAMES, OtherProgram, Program
 from azure_cni.diagnose.settings_checks import PREFIXES
 from azure_cni.model.identity import LinkNames, ModeName
 from azure_cni.model.text import NOT_JSON, few, legible
@@ -36,7 +36,7 @@ IF_MADE: Final = "if an operator or a chart made it, set it there too"
 def check_policies(evidence: ClusterEvidence) -> list[ClusterCheck]:
     """All of them. An engine that does not run here has no check of its own."""
     found = [check_enforced(evidence)]
-    if evidence.neighbours(Program.ENGINE):
+    if evidence.programs(Program.ENGINE):
         well = "kube-network-policies runs, and nothing is known to keep its rules out"
         found += fault_checks("PolicyEngine", ENGINE_PAGE, well, _of_engine(evidence))
     if is_beside(evidence, Program.CALICO):
@@ -61,7 +61,7 @@ def is_beside(evidence: ClusterEvidence, program: Program) -> bool:
 
     Else it is a network plugin of its own, as while a cluster changes over.
     """
-    pods = evidence.neighbours(program)
+    pods = evidence.programs(program)
     if not pods:
         return False
     if program is Program.CALICO:
@@ -79,7 +79,7 @@ def check_enforced(evidence: ClusterEvidence) -> ClusterCheck:
     for kind in ("pods", "networkPolicies"):
         if not evidence.knows(kind):
             return unknown_check(good, kind)
-    if not policies or any(evidence.neighbours(program) for program in ENFORCING):
+    if not policies or any(evidence.programs(program) for program in ENFORCING):
         return good
     message = f"nothing enforces the NetworkPolicies that are here; no engine for them is seen: {few(policies)}"
     do, command = "run an engine; the chart brings one", upgraded(evidence, "networkPolicy.enabled=true")
@@ -92,7 +92,7 @@ def upgraded(evidence: ClusterEvidence, setting: str) -> str:
 
 
 def _of_engine(evidence: ClusterEvidence) -> Iterator[SettingFault]:
-    pods = evidence.neighbours(Program.ENGINE)
+    pods = evidence.programs(Program.ENGINE)
     opens = (pods[0].values("fail-open") or ["true"])[-1].lower() not in {"false", "f", "0"}  # as upstream, by default
     passes = "new connections pass unjudged" if opens else "new connections of pods that a policy selects may not pass"
     for pod in pods:
@@ -117,20 +117,20 @@ def _of_engine(evidence: ClusterEvidence) -> Iterator[SettingFault]:
         yield SettingFault(message, "let it run there: look at its nodeSelector and its tolerations", describe(pods[0]))
 
 
-def patched(one: Neighbour, patch: str, *, kind: str = "json") -> str:
+def patched(one: OtherProgram, patch: str, *, kind: str = "json") -> str:
     """The command that changes its workload."""
     what, name = one.workload
     return f"kubectl -n {one.namespace} patch {what.lower()} {shlex.quote(name)} --type={kind} -p '{patch}'"
 
 
-def describe(one: Neighbour) -> str:
+def describe(one: OtherProgram) -> str:
     """The command that shows its workload."""
     return f"kubectl -n {one.namespace} describe {one.workload[0].lower()} {shlex.quote(one.workload[1])}"
 
 
 def _prefixes(evidence: ClusterEvidence) -> Sequence[str] | None:
     """By which Calico knows links of pods; None where that is not visible. A variable goes before the object."""
-    env, felix = evidence.neighbours(Program.CALICO)[0].env, evidence.beside.felix
+    env, felix = evidence.programs(Program.CALICO)[0].env, evidence.beside.felix
     if "FELIX_INTERFACEPREFIX" in env:
         return env["FELIX_INTERFACEPREFIX"].split(",") if env["FELIX_INTERFACEPREFIX"] else None
     if not evidence.knows("felixConfiguration"):
@@ -139,7 +139,7 @@ def _prefixes(evidence: ClusterEvidence) -> Sequence[str] | None:
 
 
 def _of_calico(evidence: ClusterEvidence) -> Iterator[SettingFault]:
-    pod, prefixes = evidence.neighbours(Program.CALICO)[0], _prefixes(evidence)
+    pod, prefixes = evidence.programs(Program.CALICO)[0], _prefixes(evidence)
     setting = f"kubectl -n {pod.namespace} set env daemonset/{shlex.quote(pod.workload[1])}"
     if evidence.agents and evidence.agent_setting(LINK_NAMES) != LinkNames.CALICO:
         message = "pods' links do not have the names by which Calico finds them, so its policies hold for no pod"
@@ -157,7 +157,7 @@ def _of_calico(evidence: ClusterEvidence) -> Iterator[SettingFault]:
     yield from _of_routes(evidence, pod, setting)
 
 
-def _of_routes(evidence: ClusterEvidence, pod: Neighbour, setting: str) -> Iterator[SettingFault]:
+def _of_routes(evidence: ClusterEvidence, pod: OtherProgram, setting: str) -> Iterator[SettingFault]:
     """Whether Calico removes routes that it has not made. It does unless it is told not to."""
     variable, field = "FELIX_REMOVEEXTERNALROUTES", "removeExternalRoutes"
     if variable in pod.env:
@@ -189,7 +189,7 @@ def _chaining_mode(evidence: ClusterEvidence) -> str:
 
 
 def _of_cilium(evidence: ClusterEvidence) -> Iterator[SettingFault]:
-    pod, found = evidence.neighbours(Program.CILIUM)[0], evidence.beside.cilium
+    pod, found = evidence.programs(Program.CILIUM)[0], evidence.beside.cilium
     kubectl = f"kubectl -n {pod.namespace}"
     restart = f"{kubectl} rollout restart daemonset {shlex.quote(pod.workload[1])}"
     if evidence.agents and not _calls_cilium(evidence):

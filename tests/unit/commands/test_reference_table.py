@@ -9,10 +9,10 @@ from azure_cni.diagnose.checks import check_before
 from azure_cni.diagnose.component_settings import KubeProxyFacts
 from azure_cni.diagnose.definition_checks import FIELDS, check_definitions
 from azure_cni.diagnose.evidence import ClusterEvidence, PodFacts
-from azure_cni.diagnose.neighbour_checks import check_neighbours
-from azure_cni.diagnose.neighbours import EXTRA_PLUGINS, LINK_NAMES, Neighbour, Program
 from azure_cni.diagnose.object_parsing import parse_process
+from azure_cni.diagnose.other_programs import EXTRA_PLUGINS, LINK_NAMES, OtherProgram, Program
 from azure_cni.diagnose.pool_checks import check_ledgers, check_room
+from azure_cni.diagnose.program_checks import check_programs
 from unit.commands.reference_table import END, HEAD, PAGE, table
 from unit.diagnose.clusters import process
 
@@ -39,7 +39,7 @@ def test_every_code_of_status_that_is_no_reason_is_there():
 
 def test_every_code_of_check_is_there_and_no_other():
     section = PAGE.read_text().partition("**`check`**")[2].partition("**`why`**")[0]
-    pods = [PodFacts("kube-system", one, one, neighbour=Neighbour(one, "kube-system", one)) for one in Program]
+    pods = [PodFacts("kube-system", one, one, other_program=OtherProgram(one, "kube-system", one)) for one in Program]
     nothing = ClusterEvidence(
         kube_proxy=KubeProxyFacts(),
         definitions=FIELDS,
@@ -50,7 +50,7 @@ def test_every_code_of_check_is_there_and_no_other():
         *check_definitions(nothing, version=__version__),
         check_room(nothing),
         check_ledgers(nothing, now_s=0.0),
-        *check_neighbours(nothing),
+        *check_programs(nothing),
     )
     found = (*check_before(nothing), *after)
     codes = [*dict.fromkeys(one.code for one in found)]

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from azure_cni.api.introspection import AttachmentReport, NodeReport, SlotReport, encode_report
-from azure_cni.commands import gathering, neighbour_reads, report
+from azure_cni.commands import gathering, program_reads, report
 from azure_cni.commands.gathering import EVENTS
 from azure_cni.commands.reads import NODES, PODS, POOLS
 from azure_cni.entrypoints.cli import main
@@ -45,7 +45,7 @@ def full_cluster() -> FakeClusterAccess:
     ]
     events = [event("vm1", "SubnetFull", said, kind="NodeIPPool"), event("web", "Other", "of a pod", kind="Pod")]
     access = cluster(mine, pools=[noted], events=events, processes=[agent, process("controller")])
-    access.objects[neighbour_reads.POLICIES] = [{"metadata": {"namespace": "shop", "name": "secret-app"}}]
+    access.objects[program_reads.POLICIES] = [{"metadata": {"namespace": "shop", "name": "secret-app"}}]
     slot = SlotReport(address="10.240.0.36", namespace="shop", pod="ended-3", uid=GUID)
     access.printed[AGENT] = encode_report(NodeReport(node="vm1", slots=[slot]))
     access.logs[AGENT] = '{"message": "address assigned", "pod": "shop/cart-7d9f"}\nproxy http://u:hunter2@proxy\n'

@@ -10,7 +10,7 @@ from typing import Final
 from azure_cni.api.reading import mappings, text
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck, SettingFault, fault_checks
 from azure_cni.diagnose.evidence import ENDED, TAINT, ClusterEvidence
-from azure_cni.diagnose.neighbours import CHAIN_BANDWIDTH, CONF_NAME, Neighbour, Program
+from azure_cni.diagnose.other_programs import CHAIN_BANDWIDTH, CONF_NAME, OtherProgram, Program
 from azure_cni.diagnose.policy_checks import IF_MADE, check_policies, patched, unless_unread, upgraded
 from azure_cni.model.text import few, legible
 
@@ -23,7 +23,7 @@ KNOWS_STATUS_TAINTS: Final = (1, 29)
 DEFAULT_CONF: Final = "10-azure-cni.conflist"
 
 
-def check_neighbours(evidence: ClusterEvidence) -> list[ClusterCheck]:
+def check_programs(evidence: ClusterEvidence) -> list[ClusterCheck]:
     """What is here of what docs/works-beside.md speaks of. A program that is not here has no check."""
     found = check_policies(evidence)
     limited = [pod for pod in evidence.pods if pod.limited and pod.phase not in ENDED]
@@ -31,15 +31,15 @@ def check_neighbours(evidence: ClusterEvidence) -> list[ClusterCheck]:
         well = "limits of pods' traffic are obeyed"
         faults = _of_limits(evidence, [pod.full_name for pod in limited])
         found += fault_checks("LimitsIgnored", LIMITS_PAGE, well, faults)
-    if evidence.neighbours(Program.MULTUS):
+    if evidence.programs(Program.MULTUS):
         well = "Multus delegates to azure-cni"
         checks = fault_checks("MultusSettings", MULTUS_PAGE, well, _of_multus(evidence))
         found += unless_unread(evidence, "multus-daemon-config", checks)
-    if evidence.neighbours(Program.AUTOSCALER):
+    if evidence.programs(Program.AUTOSCALER):
         well = f"cluster-autoscaler knows the taint {TAINT}"
-        faults = (fault for one in evidence.neighbours(Program.AUTOSCALER) for fault in _of_autoscaler(one))
+        faults = (fault for one in evidence.programs(Program.AUTOSCALER) for fault in _of_autoscaler(one))
         found += fault_checks("AutoscalerSettings", SCALING_PAGE, well, faults)
-    if evidence.neighbours(Program.KARPENTER):
+    if evidence.programs(Program.KARPENTER):
         well = f"Karpenter starts no node with the taint {TAINT}"
         checks = fault_checks("KarpenterSettings", SCALING_PAGE, well, _of_karpenter(evidence))
         found += unless_unread(evidence, "nodePools", checks)
@@ -56,7 +56,7 @@ def _of_limits(evidence: ClusterEvidence, pods: list[str]) -> Iterator[SettingFa
 
 def _of_multus(evidence: ClusterEvidence) -> Iterator[SettingFault]:
     """Of the kind whose pods say it all (thin), and of the kind that a ConfigMap configures (thick)."""
-    pod, settings = evidence.neighbours(Program.MULTUS)[0], evidence.beside.multus
+    pod, settings = evidence.programs(Program.MULTUS)[0], evidence.beside.multus
     conflist = evidence.agent_setting(CONF_NAME) or DEFAULT_CONF
     if "auto" in pod.values("multus-conf-file"):
         named, add = pod.values(MASTER), f"--{MASTER}={conflist}"
@@ -78,13 +78,13 @@ def _of_multus(evidence: ClusterEvidence) -> Iterator[SettingFault]:
         yield SettingFault(message, f"set {add}; {IF_MADE}", command, CheckResult.WARNING)
 
 
-def edited(one: Neighbour) -> str:
+def edited(one: OtherProgram) -> str:
     """The command by which a person changes its workload."""
     what, name = one.workload
     return f"kubectl -n {one.namespace} edit {what.lower()} {shlex.quote(name)}"
 
 
-def _of_autoscaler(one: Neighbour) -> Iterator[SettingFault]:
+def _of_autoscaler(one: OtherProgram) -> Iterator[SettingFault]:
     status, startup = one.values("status-taint"), one.values("startup-taint", "ignore-taint")
     name = f"cluster-autoscaler {one.namespace}/{one.workload[1]}"
     if TAINT in startup:

@@ -1,4 +1,4 @@
-"""Reads what `check` needs of other programs (`diagnose.neighbours`): NetworkPolicies, and settings of those that run.
+"""Reads what `check` needs of `diagnose.other_programs`: NetworkPolicies, and settings of those that run.
 
 What only matters beside a program is read only where that program runs.
 """
@@ -15,7 +15,7 @@ from azure_cni.api.reading import mapping, metadata_of, spec_of, text
 from azure_cni.commands.access import ClusterAccess
 from azure_cni.commands.reads import at_once
 from azure_cni.diagnose.evidence import ClusterEvidence
-from azure_cni.diagnose.neighbours import Neighbour, NeighbourObjects, Program, engine_fault
+from azure_cni.diagnose.other_programs import OtherProgram, Program, ProgramObjects, engine_fault
 from azure_cni.errors import KubeDenied, KubeError, KubeNotFound
 from azure_cni.model.text import NOT_JSON, counted
 
@@ -47,13 +47,13 @@ class _Reader:
             return None
 
 
-def with_neighbours(access: ClusterAccess, evidence: ClusterEvidence) -> ClusterEvidence:
+def with_programs(access: ClusterAccess, evidence: ClusterEvidence) -> ClusterEvidence:
     """The same evidence, with what other programs are set to. KubeError when nobody answers."""
     reader = _Reader(access)
-    found = NeighbourObjects(
+    found = ProgramObjects(
         policies=tuple(reader.read("networkPolicies", "NetworkPolicies", _policies) or ()),
-        node_pools=_node_pools(reader) if evidence.neighbours(Program.KARPENTER) else {},
-        felix=_felix(reader) if evidence.neighbours(Program.CALICO) else None,
+        node_pools=_node_pools(reader) if evidence.programs(Program.KARPENTER) else {},
+        felix=_felix(reader) if evidence.programs(Program.CALICO) else None,
         cilium=_of_configmap(reader, evidence, Program.CILIUM, "cilium-config"),
         multus=_multus(reader, evidence),
         engine_faults=_engine_faults(access, evidence, reader.missing),
@@ -84,7 +84,7 @@ def _felix(reader: _Reader) -> Mapping[str, Any] | None:
 
 def _of_configmap(reader: _Reader, evidence: ClusterEvidence, program: Program, name: str) -> Mapping[str, Any] | None:
     """Its data, in the namespace of the program's pods."""
-    pods = evidence.neighbours(program)
+    pods = evidence.programs(program)
     if not pods:
         return None
     path = CONFIGMAP.format(pods[0].namespace, name)
@@ -102,7 +102,7 @@ def _multus(reader: _Reader, evidence: ClusterEvidence) -> Mapping[str, Any] | N
 
 def _engine_faults(access: ClusterAccess, evidence: ClusterEvidence, missing: dict[str, str]) -> dict[str, str]:
     """By node. An engine whose rules the kernel refuses stays Ready, and only its log says so."""
-    engines = sorted(evidence.neighbours(Program.ENGINE), key=lambda one: (one.ready, one.node))
+    engines = sorted(evidence.programs(Program.ENGINE), key=lambda one: (one.ready, one.node))
     said = list(at_once(lambda one: _read_log(access, one), engines[:MOST_LOGS]))
     unread = [why for _, why in said if why]
     if unread:
@@ -113,7 +113,7 @@ def _engine_faults(access: ClusterAccess, evidence: ClusterEvidence, missing: di
     return {node: fault for node, fault in faults.items() if fault}
 
 
-def _read_log(access: ClusterAccess, one: Neighbour) -> tuple[str, str]:
+def _read_log(access: ClusterAccess, one: OtherProgram) -> tuple[str, str]:
     """Its fault, and why its log could not be read; "" for neither."""
     path = f"/api/v1/namespaces/{one.namespace}/pods/{one.pod}/log"
     try:

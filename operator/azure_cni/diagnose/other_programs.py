@@ -55,7 +55,7 @@ _OF_THE_NODE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class OtherProgram:
     """One pod of such a program."""
 
     program: Program
@@ -93,7 +93,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class NeighbourObjects:
+class ProgramObjects:
     """What else is read where it matters. None: it is not there, or could not be read."""
 
     policies: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ class NeighbourObjects:
     """Why kube-network-policies enforces nothing on a node, in the words of its log."""
 
 
-def parse_neighbour(body: Mapping[str, Any], app: str) -> Neighbour | None:
+def parse_program(body: Mapping[str, Any], app: str) -> OtherProgram | None:
     """Of a Pod object with this label; None for any other pod."""
     meta, spec = metadata_of(body), spec_of(body)
     program = _program(mapping(meta.get("labels")), app, host_network=spec.get("hostNetwork") is True)
@@ -121,7 +121,7 @@ def parse_neighbour(body: Mapping[str, Any], app: str) -> Neighbour | None:
     container = containers[index] if containers else {}
     shown = [mapping(mapping(one.get("state")).get("waiting")) for one in mappings(status.get("containerStatuses"))]
     ready = next((one for one in mappings(status.get("conditions")) if one.get("type") == "Ready"), {})
-    return Neighbour(
+    return OtherProgram(
         program,
         namespace=text(meta.get("namespace")),
         pod=text(meta.get("name")),

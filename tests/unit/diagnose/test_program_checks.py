@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from azure_cni.commands import neighbour_reads, reads
-from azure_cni.diagnose import neighbour_checks, policy_checks
+from azure_cni.commands import program_reads, reads
+from azure_cni.diagnose import policy_checks, program_checks
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
 from azure_cni.diagnose.checks import check_before
-from azure_cni.diagnose.neighbour_checks import check_neighbours
-from azure_cni.diagnose.neighbours import engine_fault
+from azure_cni.diagnose.other_programs import engine_fault
+from azure_cni.diagnose.program_checks import check_programs
 from fakes.cluster_access import FakeClusterAccess
 from unit.commands.reference_table import sections
 from unit.diagnose.clusters import cluster, node, pod, pool, process
 
 TAINT = "azure-cni.io/no-free-addresses"
-FELIX = neighbour_reads.FELIX.rpartition("/")[0]
+FELIX = program_reads.FELIX.rpartition("/")[0]
 CONFIGMAPS = "/api/v1/configmaps"
 ENGINE_ARGS = ["/bin/netpol", "--fail-open=false"]
 BEGUN = 'I1130 05:52:33.1 1 controller.go:595] "Syncing nftables rules" logger="nftables-sync"\n'
@@ -64,7 +64,7 @@ def policy(name: str) -> dict[str, Any]:
 
 
 def with_objects(access: FakeClusterAccess, **objects: list[dict[str, Any]]) -> FakeClusterAccess:
-    paths = {"policies": neighbour_reads.POLICIES, "felix": FELIX, "nodepools": neighbour_reads.NODE_POOLS}
+    paths = {"policies": program_reads.POLICIES, "felix": FELIX, "nodepools": program_reads.NODE_POOLS}
     for name, bodies in objects.items():
         access.objects[paths.get(name, CONFIGMAPS)] = bodies
     return access
@@ -75,7 +75,7 @@ def configmap(name: str, **data: str) -> dict[str, Any]:
 
 
 def checks(access: FakeClusterAccess) -> list[ClusterCheck]:
-    return check_neighbours(neighbour_reads.with_neighbours(access, reads.read_cluster(access)))
+    return check_programs(program_reads.with_programs(access, reads.read_cluster(access)))
 
 
 def wrong(access: FakeClusterAccess) -> list[ClusterCheck]:
@@ -88,7 +88,7 @@ def named(access: FakeClusterAccess) -> list[str]:
 
 
 def others(access: FakeClusterAccess) -> list[str]:
-    found = check_before(neighbour_reads.with_neighbours(access, reads.read_cluster(access)))
+    found = check_before(program_reads.with_programs(access, reads.read_cluster(access)))
     return [one.message for one in found if one.code == "OtherNetwork" and one.result is not CheckResult.GOOD]
 
 
@@ -120,7 +120,7 @@ def test_policies_without_an_engine_are_found(app: str, *, host: bool, enforced:
 
 def test_policies_that_nobody_may_list_are_not_known_to_be_enforced():
     access = with_objects(cluster(), policies=[])
-    access.denied.add(neighbour_reads.POLICIES)
+    access.denied.add(program_reads.POLICIES)
     (one,) = wrong(access)
     assert (one.code, one.result) == ("PoliciesNotEnforced", CheckResult.UNKNOWN)
 
@@ -162,7 +162,7 @@ def test_an_engine_whose_rules_the_kernel_refuses_is_ready_and_found_all_the_sam
 def test_a_log_that_nobody_may_read_is_said_and_makes_no_check_unknown():
     access = engines(log=None)
     assert named(access) == []
-    evidence = neighbour_reads.with_neighbours(access, reads.read_cluster(access))
+    evidence = program_reads.with_programs(access, reads.read_cluster(access))
     assert any("logs of the policy engine could not be read" in words for words in evidence.unread)
 
 
@@ -261,7 +261,7 @@ def test_calico_as_a_network_of_its_own_is_that_and_nothing_else():
 
 def test_calico_whose_object_nobody_may_read_is_not_known_to_be_well():
     access = calico(CALICO_ENV[0])
-    access.denied.add(neighbour_reads.FELIX)
+    access.denied.add(program_reads.FELIX)
     assert [(one.code, one.result) for one in wrong(access)] == [("CalicoSettings", CheckResult.UNKNOWN)]
 
 
@@ -404,13 +404,13 @@ def test_karpenter_that_starts_nodes_with_the_taint_is_named():
     steps = json.loads(one.command.partition(" -p ")[2].strip("'"))
     assert [step["path"].rpartition("/")[2] for step in steps] == ["2", "1"], "from behind, or places change"
     hidden = with_objects(cluster(karpenter), nodepools=[])
-    hidden.denied.add(neighbour_reads.NODE_POOLS)
+    hidden.denied.add(program_reads.NODE_POOLS)
     assert [one.result for one in wrong(hidden)] == [CheckResult.UNKNOWN]
 
 
 @pytest.mark.parametrize(
     "page", [*(getattr(policy_checks, name) for name in dir(policy_checks) if name.endswith("PAGE")),
-             *(getattr(neighbour_checks, name) for name in dir(neighbour_checks) if name.endswith("PAGE"))],
+             *(getattr(program_checks, name) for name in dir(program_checks) if name.endswith("PAGE"))],
 )  # fmt: skip
 def test_every_check_leads_to_a_section(page: str):
     path, _, section = page.partition("#")
@@ -419,5 +419,5 @@ def test_every_check_leads_to_a_section(page: str):
 
 def test_of_what_does_not_run_nothing_is_read():
     access = with_objects(cluster(), policies=[])
-    access.denied |= {neighbour_reads.FELIX, neighbour_reads.NODE_POOLS}
-    assert neighbour_reads.with_neighbours(access, reads.read_cluster(access)).unread == ()
+    access.denied |= {program_reads.FELIX, program_reads.NODE_POOLS}
+    assert program_reads.with_programs(access, reads.read_cluster(access)).unread == ()
