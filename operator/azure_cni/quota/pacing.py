@@ -35,10 +35,10 @@ from azure_cni.api.node_ip_pool import WriteIntent
 from azure_cni.api.vnet_quota import LedgerEntry, Tokens, VNetQuota
 from azure_cni.ipam.grants import QuotaEntry, Reserve, ceiling, decide
 from azure_cni.quota import ledger_changes, write_budget
-from azure_cni.quota.fair_share import ShareRequest, fair_shares
 from azure_cni.quota.instance_budget import UNLIMITED, InstanceTokens
 from azure_cni.quota.ledger_changes import Changes
 from azure_cni.quota.node_record import NodeRecord
+from azure_cni.quota.node_shares import node_shares, share_request
 from azure_cni.quota.throttling import TRIAL_S, ThrottleState
 from azure_cni.quota.write_budget import NO_USE, RecentUse
 
@@ -201,9 +201,9 @@ def _reserve(
     former = ledger_changes.held_by_former(entries)
     # What the nodes' own limits leave for their NICs: what their former NICs hold counts within them.
     limits = {node.name: max(0, quota.limits.per_node - former[node.name]) for node in nodes}
-    requests = [_share_request(limits[node.name], node, ledger_changes.entry_of(entries, node)) for node in nodes]
+    requests = [share_request(limits[node.name], node, ledger_changes.entry_of(entries, node)) for node in nodes]
     reserved = _Reserved()
-    shares = _shares(nodes, requests, room=max(0, quota.grantable - others), coming=coming, slowed=waits.slowed)
+    shares = node_shares(nodes, requests, room=max(0, quota.grantable - others), coming=coming, slowed=waits.slowed)
     for node, share in zip(nodes, shares, strict=True):
         entry = ledger_changes.entry_of(entries, node)
         room = ceiling(limit=quota.grantable, per_node=limits[node.name], others=granted - entry.count)
@@ -225,43 +225,6 @@ def _reserve(
         reserved.entries[node.name] = wanted
         reserved.costs[node.name] = cost
     return reserved
-
-
-def _shares(
-    nodes: Sequence[NodeRecord],
-    requests: Sequence[ShareRequest],
-    *,
-    room: int,
-    coming: int,
-    slowed: Collection[str],
-) -> list[int]:
-    """Fair shares of what there is, and for pods of what there will be.
-
-    What is taken back comes a few addresses at a time. Shared among all that starve, each time, it would cost each of
-    them a write of its NIC for one address or two. So a node may have in its turn what will be its share in the end,
-    as far as there is room for it now. A node that Azure asked to wait is granted nothing more now, so it keeps no room
-    from others.
-    """
-    shares = fair_shares(requests, room)
-    able = [
-        replace(request, needed=request.granted, requested=request.granted) if node.name in slowed else request
-        for node, request in zip(nodes, requests, strict=True)
-    ]
-    found = fair_shares(able, room) if slowed else shares
-    if coming:
-        in_the_end = fair_shares([replace(one, requested=one.needed) for one in able], room + coming)
-        found = list(map(max, found, in_the_end))
-    rows = zip(nodes, shares, found, strict=True)
-    return [share if node.name in slowed else others for node, share, others in rows]
-
-
-def _share_request(limit: int, node: NodeRecord, entry: LedgerEntry) -> ShareRequest:
-    """What a node should have. A node whose agent has not written yet keeps what it has."""
-    if not node.view.request.number:
-        return ShareRequest(entry.count, entry.count, entry.count)
-    requested = min(node.view.request.count, limit)
-    needed = min(requested, node.in_blocks(node.view.allocated + node.waiting))
-    return ShareRequest(granted=entry.count, needed=needed, requested=requested)
 
 
 def _cost(node: NodeRecord, entry: LedgerEntry) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from azure_cni.quota.node_record import NodeRecord
@@ -52,6 +54,14 @@ def test_what_comes_is_nobodys_reserve() -> None:
 def test_a_node_that_azure_asked_to_wait_keeps_no_room_from_others() -> None:
     hungry = [asking(name, 15) for name in ("a", "b")]
     assert granted(*hungry, room=15, slowed=("a",), **{"rich-0": 15}) == {"b": 15}
+
+
+def test_less_than_a_block_is_no_share_of_a_node_of_blocks_while_others_wait() -> None:
+    """It would get none of it, and stay the reason why the others get no more."""
+    of_blocks = replace(asking("a", 40), by_blocks=True)
+    assert granted(of_blocks, asking("b", 14), room=14) == {"b": 14}
+    assert granted(of_blocks, asking("b", 30), room=40) == {"a": 32, "b": 8}
+    assert granted(of_blocks, asking("b", 14), room=15, **{"rich-0": 15}) == {"b": 14}, "a block is still to come"
 
 
 @pytest.mark.parametrize(
