@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from azure_cni.cni import wire
+from azure_cni.cni.systems import WINDOWS
 from azure_cni.docker.docker_networks import DockerNetworks
 from azure_cni.docker.engine_view import ContainerList, read_containers, read_networks, read_places, viewed
 from azure_cni.docker.standalone_pool import StandalonePool
@@ -44,6 +45,24 @@ POOL: Final = {
 }
 
 
+ON_WINDOWS: Final = {
+    "containerID": "c1",
+    "netns": "f2a8b6d0-1c3e-4d5f-8a9b-0c1d2e3f4a5b",
+    "ifname": "eth0",
+    "args": {"K8S_POD_NAME": "web", "K8S_POD_NAMESPACE": "default", "K8S_POD_UID": "u"},
+    "config": {
+        "cniVersion": "1.0.0",
+        "name": "azure-cni",
+        "type": "azure-cni",
+        "dns": {"nameservers": ["10.96.0.10"], "search": ["svc.cluster.local"]},
+        "runtimeConfig": {
+            "dns": {"servers": ["10.96.0.10"], "searches": ["default.svc.cluster.local"], "options": ["ndots:5"]},
+            "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""}],
+        },
+    },
+}
+
+
 class Kept:
     """A state file with this content."""
 
@@ -72,6 +91,10 @@ def cni_request(content: bytes, random: Random) -> None:
         assert body["code"]
         json.dumps(body)
         raise
+
+
+def windows_request(content: bytes, _: Random) -> None:
+    wire.decode("add", content, system=WINDOWS)
 
 
 def release(content: bytes, _: Random, *, directory: Path) -> None:
@@ -127,6 +150,7 @@ def boundaries(directory: Path) -> dict[str, Boundary]:
     """By name; files are made in the directory."""
     return {
         "cni-requests": Boundary([path.read_bytes() for path in REQUESTS], cni_request),
+        "windows-requests": Boundary(encoded(ON_WINDOWS), windows_request),
         "releases": Boundary(
             [path.read_bytes() for path in REQUESTS if path.name.startswith("del-")],
             partial(release, directory=directory),

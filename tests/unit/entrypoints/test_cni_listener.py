@@ -18,6 +18,7 @@ import pytest
 from aiohttp import web
 
 from azure_cni.cni.wire import VERBS
+from azure_cni.datapath.interface import PodOptions
 from azure_cni.entrypoints import accepting, runtime_sockets
 from azure_cni.entrypoints.cni_listener import (
     MAX_BODY_BYTES,
@@ -47,7 +48,7 @@ class WaitingSandboxes:
         self.waiting = 0
         self._deleted = asyncio.Event()
 
-    async def add(self, _: Holder, *, netns: str, wanted: Address | None) -> Any:
+    async def add(self, _: Holder, *, netns: str, wanted: Address | None, asked: PodOptions) -> Any:
         self.waiting += 1
         await self._deleted.wait()
         raise AzureCniError("cannot attach c1: it was deleted meanwhile")
