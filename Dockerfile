@@ -4,12 +4,20 @@
 # registries. Where those are reached by other ways, say so by build arguments: the usual variables of pip and Go
 # (below), http_proxy and https_proxy. They are seen by the steps that fetch packages only; none is kept in the image.
 # Certificate authorities of a proxy: mount a bundle, and name its path in PIP_CERT and SSL_CERT_FILE.
+#
+# For amd64 and arm64. The stages that fetch, compile and strip run on the builder's processor. The stages `base` and
+# `root` run on the image's, or under an emulator that is registered in the kernel: they install Debian's packages, trim
+# the root directory and check that all of it works. BUILD_IMAGE is the same Debian as BASE_IMAGE, for builders where one
+# name does not stand for both processors. Every stage that begins with an outside image names its platform: buildah 1.28
+# would otherwise give it that of the stage before. QEMU_CPU=cortex-a72 makes an emulated build several times faster:
+# QEMU's default processor signs and checks each return address.
 ARG GO_IMAGE=docker.io/library/golang:1.26-trixie
 ARG BASE_IMAGE=docker.io/library/debian:trixie-slim
+ARG BUILD_IMAGE=${BASE_IMAGE}
 ARG VERSION=0.1.0
 
 # ---- the CNI binary: one static file, about 3 MB
-FROM ${GO_IMAGE} AS cni
+FROM --platform=${BUILDPLATFORM} ${GO_IMAGE} AS cni
 ARG VERSION
 ARG TARGETOS
 ARG TARGETARCH
@@ -31,7 +39,8 @@ RUN CGO_ENABLED=0 GOOS="${TARGETOS}" GOARCH="${TARGETARCH}" \
 # ---- Python and what the agent calls. A base that has all of it is used as it is, without any package mirror. Bytecode
 # is compiled here once: without it the agent needs seconds longer to start and three times the memory. It is unchecked,
 # because the files never change in an image, and whatever rewrites their times must not make it useless.
-FROM ${BASE_IMAGE} AS base
+FROM --platform=${TARGETPLATFORM} ${BASE_IMAGE} AS base
+ARG QEMU_CPU
 RUN set -eu; \
     missing=""; \
     command -v python3 >/dev/null || missing="$missing python3"; \
@@ -43,8 +52,10 @@ RUN set -eu; \
     fi; \
     python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /usr/lib/python3.*
 
-# ---- the packages of the agent's own environment, without pip
-FROM base AS packages
+# ---- the packages of the agent's own environment, without pip. Bytecode and scripts are alike on all processors, and
+# wheels with extensions are taken for the image's: CPython has this variable for its own cross builds.
+FROM --platform=${BUILDPLATFORM} ${BUILD_IMAGE} AS packages
+ARG TARGETARCH
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
@@ -57,14 +68,20 @@ WORKDIR /src
 RUN set -eu; \
     python3 -c 'import ensurepip' 2>/dev/null || { \
         apt-get update; \
-        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv; \
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates python3-venv; \
     }; \
     python3 -m venv /opt/build; \
     python3 -m venv --without-pip /opt/azure-cni
 COPY requirements/build.txt requirements/agent.txt requirements/
 RUN set -eu; \
+    case "$TARGETARCH" in \
+        amd64) machine=x86_64 ;; \
+        arm64) machine=aarch64 ;; \
+        *) echo "cannot build for the processor '$TARGETARCH': amd64 and arm64 are known" >&2; exit 1 ;; \
+    esac; \
     pip() { /opt/build/bin/python -m pip --disable-pip-version-check --no-cache-dir "$@"; }; \
     pip install --require-hashes --only-binary :all: -r requirements/build.txt; \
+    export _PYTHON_HOST_PLATFORM="linux-$machine"; \
     pip --python /opt/azure-cni/bin/python install --no-compile --require-hashes --only-binary :all: \
         -r requirements/agent.txt; \
     if /opt/azure-cni/bin/python -c 'import kubernetes' 2>/dev/null; then \
@@ -72,14 +89,20 @@ RUN set -eu; \
     fi
 
 # ---- their extensions without the symbols that only a debugger reads: 12 MiB less
-FROM ${GO_IMAGE} AS stripped
+FROM --platform=${BUILDPLATFORM} ${GO_IMAGE} AS stripped
+ARG TARGETARCH
 RUN set -eu; \
-    command -v strip >/dev/null || { \
+    case "$TARGETARCH" in \
+        amd64) strip=x86_64-linux-gnu-strip package=binutils-x86-64-linux-gnu ;; \
+        arm64) strip=aarch64-linux-gnu-strip package=binutils-aarch64-linux-gnu ;; \
+    esac; \
+    command -v "$strip" >/dev/null || { \
         apt-get update; \
-        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends binutils; \
-    }
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$package"; \
+    }; \
+    ln -s "$(command -v "$strip")" /usr/local/bin/strip-for-image
 COPY --from=packages /opt/azure-cni/lib /opt/azure-cni/lib
-RUN find /opt/azure-cni/lib -name '*.so' -exec strip --strip-unneeded {} +
+RUN find /opt/azure-cni/lib -name '*.so' -exec strip-for-image --strip-unneeded {} +
 
 # ---- the environment with the agent in it
 FROM packages AS venv
@@ -95,6 +118,7 @@ RUN set -eu; \
 
 # ---- the root directory of the image, without whatever its processes do not need
 FROM base AS root
+ARG QEMU_CPU
 COPY --from=cni /azure-cni /usr/libexec/azure-cni/azure-cni
 COPY --from=venv /opt/azure-cni /opt/azure-cni
 COPY operator/image_root/ /tmp/image_root/
@@ -103,7 +127,7 @@ RUN ["python3", "-B", "/tmp/image_root/trim.py"]
 RUN ["/opt/azure-cni/bin/python", "-B", "/tmp/image_root/check.py", "--remove"]
 
 # ---- the image: one layer, as a layer on top of another cannot make it smaller
-FROM scratch
+FROM --platform=${TARGETPLATFORM} scratch
 ARG VERSION
 LABEL org.opencontainers.image.title="azure-cni" \
       org.opencontainers.image.description="Virtual network addresses of Azure for every Kubernetes pod" \

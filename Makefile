@@ -66,9 +66,10 @@ e2e: $(READY) ## The scenarios on the box but the slow ones; pools also where th
 APART := test_13 or test_14 or test_15 or test_16 or test_17 or test_19 or test_2 or test_33 or test_34 or test_35 or test_36 or test_37 or test_38 or test_39 or test_4
 
 .PHONY: e2e-full
-e2e-full: $(READY) ## The image twice, a signed release, all scenarios and a soak in both modes, most with controller or containerd 1.6 too, 80 more seeds: over 3 hours
+e2e-full: $(READY) ## The image twice and for arm64, a signed release, all scenarios and a soak in both modes, most with controller or containerd 1.6 too, 80 more seeds: over 3 hours
 	$(BOX) down
 	$(BOX) image --twice
+	$(BOX) image --arm64
 	$(BOX) cosign version
 	$(BOX) tools cyclonus karpenter
 	$(BIN)/pytest tests/contract/test_signed_release.py tests/contract/test_policy_engine.py tests/contract/test_autoscaler_taint.py

@@ -13,8 +13,8 @@ from azurebox import (
     azure,
     clusterdns,
     docker_host,
+    emulation,
     host,
-    image,
     image_export,
     lifecycle,
     processes,
@@ -154,7 +154,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_image(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", type=Path, default=REPOSITORY / "dist" / "azure-cni-image.tar")
+    parser.add_argument("file", nargs="?", type=Path, help="dist/azure-cni-image.tar or -image-arm64.tar by default")
+    parser.add_argument("--arm64", action="store_true", help="build it for arm64, whose programs QEMU runs meanwhile")
     parser.add_argument("--twice", action="store_true", help="build it from two folders instead, and compare")
     parser.set_defaults(run=_image)
 
@@ -191,14 +192,15 @@ def _packages(_: argparse.Namespace) -> None:
 
 def _image(options: argparse.Namespace) -> None:
     host.require_root()
-    host.ensure_packages()
-    image.ensure_bases()
-    at = image_export.commit_time()
-    if options.twice:
-        image_export.twice(at=at)
-    else:
-        options.file.parent.mkdir(parents=True, exist_ok=True)
-        image_export.export(options.file, at=at)
+    host.ensure_packages(host.PACKAGES | (emulation.PACKAGES if options.arm64 else {}))
+    default = REPOSITORY / "dist" / f"azure-cni-image{'-arm64' if options.arm64 else ''}.tar"
+    at, file = image_export.commit_time(), options.file or default
+    with image_export.bases(arm64=options.arm64):
+        if options.twice:
+            image_export.twice(at=at, arm64=options.arm64)
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            image_export.export(file, at=at, arm64=options.arm64)
 
 
 def _tools(options: argparse.Namespace) -> None:

@@ -3,6 +3,9 @@
 mmdebstrap makes the base, buildah builds on it, docker archives carry the result into each node's containerd. All is
 kept in the cache. buildah runs in a mount namespace of its own, because its storage leaves mounts behind. Whatever
 builds has `image_lock`. What reaches a build of this machine's settings is in `image_settings`.
+
+A base for another processor (`architecture`: Debian's name for it) is made while the kernel emulates that
+(`emulation`).
 """
 
 import hashlib
@@ -16,10 +19,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from azurebox import tools
+from azurebox import emulation, tools
 from azurebox.facts import AGNHOST, CACHE
 from azurebox.image_lock import images_locked
-from azurebox.image_settings import check_environment, package_settings
+from azurebox.image_settings import package_settings
 from azurebox.node import PAUSE_IMAGE
 from azurebox.steps import StepError, capture, run, step
 
@@ -66,10 +69,7 @@ def _bare_buildah(*args: str | os.PathLike[str]) -> list[str]:
 @images_locked()
 def ensure_bases() -> None:
     """Make the base images that Dockerfiles of the project build on, unless they are kept already."""
-    archive = base_archive()
-    if not archive.exists():
-        with step(f"base image: Debian {SUITE}"):
-            bootstrap(archive)
+    archive = _ensure_archive()
     go_root = tools.go_root(tools.ensure_go())
     for name, key, add in (
         (BASE, archive.stem, [(archive, "/")]),
@@ -86,9 +86,26 @@ def ensure_bases() -> None:
                 )
 
 
-def base_reference() -> str:
+@images_locked()
+def ensure_base_of(architecture: str) -> None:
+    """Make the base image for another processor, unless it is kept already."""
+    name, archive = base_reference(architecture), _ensure_archive(architecture)
+    if not exists(name):
+        with step(f"image {BASE} for {architecture}"):
+            commit(name, parent="scratch", add=[(archive, "/")], config=["--arch", architecture])
+
+
+def _ensure_archive(architecture: str = "") -> Path:
+    archive = base_archive(architecture)
+    if not archive.exists():
+        with step(f"base image: Debian {SUITE}{' for ' if architecture else ''}{architecture}"):
+            bootstrap(archive, architecture=architecture)
+    return archive
+
+
+def base_reference(architecture: str = "") -> str:
     """The base image with the tag of its content."""
-    return f"{BASE}:{base_archive().stem}"
+    return f"{BASE}:{base_archive(architecture).stem}"
 
 
 def go_reference() -> str:
@@ -171,31 +188,6 @@ def run_build(*arguments: str | os.PathLike[str]) -> None:
     )
 
 
-@images_locked()
-def export_project(repository: Path, target: Path, *, at: int) -> str:
-    """Build the image of these sources as an OCI layout in a new directory, alike whenever and wherever; its digest.
-
-    Nothing is taken from earlier builds but the bases. `at`: the time of all that is in it, seconds since 1970.
-
-    Raises:
-        StepError: the build failed; carries its log.
-
-    """
-    name = f"{PROJECT}:export"
-    run_build(
-        "--no-cache", "--layers=false", "--network=host", f"--timestamp={at}", "--identity-label=false",
-        *package_settings((repository / "Dockerfile").read_text()),
-        f"--build-arg=BASE_IMAGE={base_reference()}", f"--build-arg=GO_IMAGE={go_reference()}",
-        "--file", repository / "Dockerfile", "--tag", name, repository,
-    )  # fmt: skip
-    facts = json.loads(capture(buildah("inspect", "--type=image", name), what="look at the image"))
-    check_environment(json.loads(facts["Config"])["config"].get("Env") or ())
-    check_size(Image(name=name, archive=target, size=image_size(name)))
-    capture(buildah("push", "--quiet", name, f"oci:{target}:azure-cni"), what=f"write {target}")
-    (manifest,) = json.loads((target / "index.json").read_text())["manifests"]
-    return str(manifest["digest"])
-
-
 def check_size(image: Image) -> None:
     """Look at the size of an image.
 
@@ -231,6 +223,7 @@ def bootstrap(archive: Path, *, architecture: str = "") -> None:
         log="base-image",
         what=f"make a Debian {SUITE} base",
         advice=f"if this machine uses another Debian mirror, name it in {MIRROR}",
+        env=os.environ | dict([emulation.CPU]) if architecture else None,
     )  # fmt: skip
     partial.replace(archive)
     for old in set(archive.parent.glob(f"base-{architecture}*.tar" if architecture else "base-[0-9a-f]*.tar")) - {

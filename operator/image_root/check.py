@@ -2,14 +2,19 @@
 
 The Dockerfile runs it with the agent's own Python after trim.py, so an image that lacks something is never built: every
 module of the product can be imported, every Python extension finds its libraries, every module has bytecode that is
-used whatever the times of the files, nft runs, there are certificate authorities, and there is no shell. As there is
-none, this is also what takes the build's own files away (`--remove`).
+used whatever the times of the files, the agent's command line, the CNI plugin and nft run, there are certificate
+authorities, and there is no shell. As there is none, this is also what takes the build's own files away (`--remove`).
+
+The last line says what was tried and on which processor: most of the image for another one is made without ever running
+there, so this is where it runs for the first time.
 """
 
 import ctypes
 import importlib
 import importlib.util
+import os
 import pkgutil
+import platform
 import shutil
 import ssl
 import subprocess
@@ -20,22 +25,32 @@ from types import ModuleType
 
 import azure_cni
 
+AGENT, PLUGIN = "/opt/azure-cni/bin/azure-cni", "/usr/libexec/azure-cni/azure-cni"
 DIRECTORIES = (Path("/opt/azure-cni/lib"), *Path("/usr/lib").glob("python3.*"))
 ABSENT = ("sh", "bash", "dash", "busybox", "perl", "apt", "apt-get", "dpkg", "pip", "tar", "curl", "wget")
 """What whoever got into a container would use first."""
+NO_NETLINK = "Unable to initialize Netlink socket: Protocol not supported"
+"""What nft says, whatever it is asked, where QEMU's user mode runs it: it has found all its libraries, and started."""
+
 UNCHECKED = 1  # flags of a .pyc file: found by its hash, which is never compared (PEP 552)
 
 
 def main() -> int:
     """Look at everything; the exit status."""
-    modules = list(modules_of(azure_cni))
-    faults = [*import_faults(modules), *extension_faults(DIRECTORIES), *bytecode_faults(DIRECTORIES)]
+    modules, extensions = list(modules_of(azure_cni)), list(extensions_in(DIRECTORIES))
+    faults = [*import_faults(modules), *extension_faults(extensions), *bytecode_faults(DIRECTORIES)]
     if not ssl.create_default_context().cert_store_stats()["x509_ca"]:
         faults.append("there are no certificate authorities")
-    faults += program_faults("nft", "--version")
+    faults += program_faults("nft", "--version", excused=NO_NETLINK)
+    faults += program_faults(AGENT, "agent", "--help")
+    faults += program_faults(PLUGIN, asked='{"cniVersion": "1.1.0"}', CNI_COMMAND="VERSION")
     faults += presence_faults(ABSENT)
     for fault in faults:
         print(f"cannot build: {fault}", file=sys.stderr)
+    print(
+        f"checked on {platform.machine()}: {len(modules)} modules and {len(extensions)} extensions loaded; "
+        f"agent --help and plugin VERSION run, nft starts; {len(faults)} faults"
+    )
     if "--remove" in sys.argv[1:]:
         shutil.rmtree(Path(__file__).parent)
     return 1 if faults else 0
@@ -57,9 +72,14 @@ def import_faults(modules: Iterable[str]) -> Iterator[str]:
             yield f"module {name} cannot be imported: {error}"
 
 
-def extension_faults(directories: Iterable[Path]) -> Iterator[str]:
-    """Load every extension below these directories; those that lack a library."""
-    for path in (path for directory in directories for path in directory.rglob("*.so")):
+def extensions_in(directories: Iterable[Path]) -> Iterator[Path]:
+    """Every extension below these directories."""
+    return (path for directory in directories for path in sorted(directory.rglob("*.so")))
+
+
+def extension_faults(extensions: Iterable[Path]) -> Iterator[str]:
+    """Load them all; those that are for another processor or lack a library."""
+    for path in extensions:
         try:
             ctypes.CDLL(str(path))
         except OSError as error:
@@ -67,21 +87,33 @@ def extension_faults(directories: Iterable[Path]) -> Iterator[str]:
 
 
 def bytecode_faults(directories: Iterable[Path]) -> Iterator[str]:
-    """The modules below these directories whose bytecode is missing, or depends on the time of the source."""
+    """The modules whose bytecode is missing, of another Python's kind, or depends on the time of the source."""
     for source in (path for directory in directories for path in directory.rglob("*.py")):
         compiled = Path(importlib.util.cache_from_source(str(source)))
         if not compiled.is_file():
             yield f"module {source} has no bytecode"
-        elif int.from_bytes(compiled.read_bytes()[4:8], "little") != UNCHECKED:
+            continue
+        with compiled.open("rb") as file:
+            kind, flags = file.read(4), file.read(4)
+        if kind != importlib.util.MAGIC_NUMBER:
+            yield f"the bytecode of {source} is that of another Python"
+        elif int.from_bytes(flags, "little") != UNCHECKED:
             yield f"the bytecode of {source} is compared with the time of its source"
 
 
-def program_faults(*command: str) -> Iterator[str]:
-    """Run a program; why it could not."""
+def program_faults(*command: str, asked: str = "", excused: str = "", **variables: str) -> Iterator[str]:
+    """Run a program with these words as its input, and with these variables; why it could not.
+
+    `excused`: a complaint after which it may end with any status.
+    """
+    environment = os.environ | variables
     try:
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
+        done = subprocess.run(command, input=asked, text=True, env=environment, capture_output=True, check=False)
+    except OSError as error:
         yield f"{command[0]} cannot run: {error}"
+        return
+    if done.returncode and not (excused and excused in done.stderr):
+        yield f"{command[0]} cannot run: status {done.returncode}: {done.stderr.strip()}"
 
 
 def presence_faults(programs: Iterable[str]) -> Iterator[str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 import time
 from pathlib import Path
 
-from azurebox import image_export
+import pytest
+
+from azurebox import image, image_export
 from azurebox.facts import REPOSITORY
 
 AT = 1_700_000_000
@@ -60,3 +63,38 @@ def test_a_copy_of_the_sources_has_what_git_has_at_another_time(tmp_path: Path):
     assert (tmp_path / "e2e" / "box").stat().st_mode & 0o111
     assert not (tmp_path / ".git").exists()
     assert time.time() - copied.stat().st_mtime > image_export.DAY_S / 2
+
+
+def test_for_arm64_its_base_is_built_on_and_this_machines_bases_build(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(image, "base_reference", lambda architecture="": f"base-{architecture or 'here'}")
+    monkeypatch.setattr(image, "go_reference", lambda: "go-here")
+    arguments = set(image_export.platform_arguments(arm64=True))
+    assert {"--platform=linux/arm64", "--build-arg=BASE_IMAGE=base-arm64"} < arguments
+    assert {"--build-arg=BUILD_IMAGE=base-here", "--build-arg=GO_IMAGE=go-here"} < arguments
+    here = image_export.platform_arguments(arm64=False)
+    assert "--build-arg=BASE_IMAGE=base-here" in here
+    assert not [one for one in here if "arm64" in one or "platform" in one.lower()]
+
+
+FROM = re.compile(r"^FROM (?:--platform=\$\{(\w+)\} )?(\S+)(?: AS (\w+))?$", re.MULTILINE)
+
+
+def test_each_stage_from_outside_names_its_platform_and_all_that_runs_in_the_image_has_its_own():
+    """A stage that names none has, in buildah 1.28, the platform of the one before."""
+    stages = FROM.findall((REPOSITORY / "Dockerfile").read_text())
+    assert len(stages) == (REPOSITORY / "Dockerfile").read_text().count("\nFROM ")
+    named = {name: (platform, source) for platform, source, name in stages}
+
+    def platform_of(name: str) -> str:
+        platform, source = named[name]
+        return platform or platform_of(source)
+
+    assert platform_of("") == platform_of("base") == platform_of("root") == "TARGETPLATFORM"
+    built = {name for name in named if platform_of(name) == "BUILDPLATFORM"}
+    assert built == {"cni", "packages", "stripped", "venv"}
+
+
+def test_no_pin_depends_on_the_processor():
+    """The builder's pip judges markers by its own, and takes wheels for the image's."""
+    for name in ("agent.txt", "build.txt"):
+        assert "platform_machine" not in (REPOSITORY / "requirements" / name).read_text()

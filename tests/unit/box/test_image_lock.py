@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from azurebox import image, project_image
+from azurebox import image, image_export, project_image
 from azurebox.image_lock import images_locked
 
 HOLDER = """
@@ -22,8 +22,8 @@ with images_locked(Path(sys.argv[1])):
     sys.stdin.read()
 """
 BUILDERS = (
-    image.ensure_bases, image.ensure_pod_images, image.ensure_program_image, project_image.ensure, image.ensure_earlier,
-    image.export_project,
+    image.ensure_bases, image.ensure_base_of, image.ensure_pod_images, image.ensure_program_image,
+    image.ensure_earlier, image_export.export_project, project_image.ensure,
 )  # fmt: skip
 
 

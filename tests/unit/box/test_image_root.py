@@ -95,7 +95,7 @@ def test_a_module_that_cannot_be_imported_is_named():
 def test_an_extension_without_its_library_is_named(tmp_path: Path):
     extension = tmp_path / "broken.so"
     extension.write_bytes(b"no library")
-    (fault,) = check.extension_faults([tmp_path])
+    (fault,) = check.extension_faults(check.extensions_in([tmp_path]))
     assert str(extension) in fault
 
 
@@ -111,9 +111,39 @@ def test_bytecode_that_is_missing_or_depends_on_times_is_found(
     assert len(list(check.bytecode_faults([tmp_path]))) == faults
 
 
+def test_bytecode_of_another_python_is_found(tmp_path: Path):
+    """That of the image for another processor is compiled by the builder's Python."""
+    (tmp_path / "module.py").write_text("answer = 42\n")
+    compileall.compile_dir(tmp_path, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    assert list(check.bytecode_faults([tmp_path])) == []
+    (compiled,) = tmp_path.rglob("*.pyc")
+    compiled.write_bytes(b"\xcb\x0d\x0d\x00" + compiled.read_bytes()[4:])
+    assert list(check.bytecode_faults([tmp_path])) == [
+        f"the bytecode of {tmp_path}/module.py is that of another Python"
+    ]
+
+
 def test_a_program_that_cannot_run_is_named():
     assert list(check.program_faults(sys.executable, "--version")) == []
     assert "missing-program" in next(check.program_faults("missing-program"))
+    assert "status 1: no rules" in next(check.program_faults(sys.executable, "-c", "raise SystemExit('no rules')"))
+
+
+def test_nft_may_end_for_want_of_a_netlink_socket_and_of_nothing_else():
+    """As it does under QEMU's user mode, which has none for it."""
+    complaint = f"src/mnl.c:64: {check.NO_NETLINK}"
+    asked = (sys.executable, "-c", f"raise SystemExit({complaint!r})")
+    assert list(check.program_faults(*asked, excused=check.NO_NETLINK)) == []
+    assert complaint in next(check.program_faults(*asked))
+    other = (sys.executable, "-c", "raise SystemExit('libnftables.so.1: cannot open shared object file')")
+    assert "libnftables.so.1" in next(check.program_faults(*other, excused=check.NO_NETLINK))
+
+
+def test_a_program_has_the_input_and_the_variables_that_it_is_asked_by():
+    script = "import os, sys; sys.exit(sys.stdin.read() != 'words' or os.environ['CNI_COMMAND'] != 'VERSION')"
+    asked = (sys.executable, "-c", script)
+    assert list(check.program_faults(*asked, asked="words", CNI_COMMAND="VERSION")) == []
+    assert len(list(check.program_faults(*asked, CNI_COMMAND="VERSION"))) == 1
 
 
 def test_a_shell_that_is_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
