@@ -152,7 +152,7 @@ deb: $(READY) ## The Debian package of `azure-cni docker`, in dist/; ARGS=--revi
 RELEASE := PYTHONPATH=operator $(BIN)/python -m release.make $(if $(OUTPUT),--output $(OUTPUT)) $(if $(IMAGE),--image)
 
 .PHONY: release
-release: $(READY) ## A release of the last commit, VERSION=0.2.0, into dist/0.2.0 or OUTPUT=FOLDER; IMAGE=yes: with the image (root); nothing is pushed
+release: $(READY) ## A release of the last commit, VERSION=0.2.0, into dist/0.2.0 or OUTPUT=FOLDER; IMAGE=yes: with the image for amd64 and arm64 (root); nothing is pushed
 	$(RELEASE) "$(VERSION)"
 
 .PHONY: rebuild

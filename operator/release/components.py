@@ -115,17 +115,20 @@ def _image(repository: str, tag: str, digest: str) -> Component:
 
 
 def of_image(archive: Path) -> list[Component]:
-    """Debian's packages in an image, of a tar of an OCI layout.
+    """Debian's packages in an image, of a tar of an OCI layout: for all processors that it is for.
 
     Raises:
         ReleaseError: no layer of it has such a list.
 
     """
+    found: set[Component] = set()
     for layer in _layers(archive):
         for member in layer:
             if member.name.removeprefix("./") == DPKG_STATUS and (file := layer.extractfile(member)):
-                return debian_packages(file.read().decode())
-    raise ReleaseError(f"cannot list the packages in {archive}: no layer of it has {DPKG_STATUS}")
+                found.update(debian_packages(file.read().decode()))
+    if not found:
+        raise ReleaseError(f"cannot list the packages in {archive}: no layer of it has {DPKG_STATUS}")
+    return sorted(found)
 
 
 def digest_of_image(archive: Path) -> str:

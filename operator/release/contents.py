@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import yaml
 
-from release import artifacts, components, provenance, sbom, sources
+from release import artifacts, components, oci_index, provenance, sbom, sources
 from release.components import Component
 
 PLUGIN: Final = "azure-cni-plugin-linux-amd64"
@@ -19,10 +20,25 @@ IMAGE_PYTHON: Final = "3.13"
 """Of the Debian release that the Dockerfile names."""
 
 
-def image(source: Path, target: Path, at: int, version: str) -> None:
-    """The image for this machine's processor, as a tar of an OCI layout."""
-    file = target / f"{OWN}-{version}-image-linux-amd64.tar"
-    artifacts.run(source, at, sys.executable, "-m", "azurebox", "image", file)
+IMAGES: Final = {"amd64": (), "arm64": ("--arm64",)}
+"""Processor -> what `e2e/box image` wants to hear for it."""
+
+
+def image(source: Path, target: Path, at: int, version: str, *, say: Callable[[str], None] = print) -> None:
+    """The image for both processors, as a tar of an OCI layout with an index of the two."""
+    with tempfile.TemporaryDirectory(prefix="azure-cni-image-") as work:
+        built = {processor: Path(work) / f"{processor}.tar" for processor in IMAGES}
+        for processor, file in built.items():
+            said = artifacts.run(source, at, sys.executable, "-m", "azurebox", "image", *IMAGES[processor], file)
+            say(said.rstrip())
+        whole = image_file(target, version)
+        digest = oci_index.join(list(built.values()), whole, at=at)
+    say(f"  {whole.name}: {digest}, {whole.stat().st_size / 2**20:.1f} MiB")
+
+
+def image_file(folder: Path, version: str) -> Path:
+    """Where the image is in a release, if it is part of it."""
+    return folder / f"{OWN}-{version}-image.tar"
 
 
 def lists(source: Path, target: Path, at: int, version: str) -> None:
@@ -32,7 +48,7 @@ def lists(source: Path, target: Path, at: int, version: str) -> None:
     agent, client = ((source / "requirements" / name).read_text() for name in ("agent.txt", "client.txt"))
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     image_parts = [*components.python_packages(agent, python=IMAGE_PYTHON), *plugin]
-    for built in target.glob(f"{OWN}-{version}-image-*.tar"):
+    if (built := image_file(target, version)).exists():
         image_parts += components.of_image(built)
     for name, purl, kind, parts in (
         ("image", "pkg:oci/azure-cni", "container", image_parts),

@@ -36,7 +36,7 @@ DESCRIPTIONS: Final = (
     ("azure-cni-plugin-*", "the CNI binary alone; the image and the Debian package have it, too"),
     ("azure-cni-[0-9]*.tgz", "the chart"),
     ("*.deb", "`azure-cni docker`, for Debian and Ubuntu"),
-    ("*-image-*.tar", "the image, as a tar of an OCI layout"),
+    ("*-image.tar", "the image for amd64 and arm64, as a tar of an OCI layout"),
     ("*-source.tar.gz", "the sources"),
     ("*.spdx.json", "what is in it, in SPDX"),
     ("*.cdx.json", "the same in CycloneDX"),
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("version", nargs="?", default="", help="MAJOR.MINOR.PATCH")
     parser.add_argument("--rebuild", action="store_true", help="build the last commit again, whose version it has")
     parser.add_argument("--output", type=Path, help="the folder; dist/VERSION or build/rebuild/VERSION by default")
-    parser.add_argument("--image", action="store_true", help="the image, too: needs root and buildah, takes minutes")
+    parser.add_argument("--image", action="store_true", help="the image, too, for amd64 and arm64: root, many minutes")
     parser.add_argument("--against", type=Path, help="a list of sums that the rebuild must match")
     options = parser.parse_args(arguments)
     try:
@@ -73,7 +73,7 @@ def release(
 ) -> Path:
     """Make this version of the repository's last commit; its folder. `steps`: by name, all by default.
 
-    The image takes minutes, root and buildah, and is part of it where `image` is true.
+    The image takes many minutes and root, and is part of it where `image` is true.
 
     Raises:
         ReleaseError: it cannot be made, and nothing is left of it.

@@ -1,4 +1,4 @@
-"""A small image, pushed to a registry by its HTTP API."""
+"""A small image for two processors, pushed to a registry by its HTTP API."""
 
 from __future__ import annotations
 
@@ -11,10 +11,24 @@ import tarfile
 from typing import Any
 
 LONG_S = 300
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 def push(registry: str, name: str, *, content: bytes = b"small") -> str:
-    """An image with one file of this content; its digest, sha256:..."""
+    """An index of two images, with one file of this content in each; the index's digest, sha256:..."""
+    described = []
+    for architecture in ("amd64", "arm64"):
+        manifest = _push_one(registry, name, architecture, content + architecture.encode())
+        platform = {"architecture": architecture, "os": "linux"}
+        described.append(_descriptor(MANIFEST, manifest) | {"platform": platform})
+    index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": described})
+    _put_manifest(registry, name, INDEX, index)
+    return _digest(index)
+
+
+def _push_one(registry: str, name: str, architecture: str, content: bytes) -> bytes:
+    """The manifest of an image for one processor."""
     unpacked = io.BytesIO()
     with tarfile.open(fileobj=unpacked, mode="w") as layer:
         entry = tarfile.TarInfo("file")
@@ -23,7 +37,7 @@ def push(registry: str, name: str, *, content: bytes = b"small") -> str:
     packed = gzip.compress(unpacked.getvalue(), mtime=0)
     config = _json(
         {
-            "architecture": "amd64",
+            "architecture": architecture,
             "os": "linux",
             "config": {},
             "rootfs": {"type": "layers", "diff_ids": [_digest(unpacked.getvalue())]},
@@ -32,7 +46,7 @@ def push(registry: str, name: str, *, content: bytes = b"small") -> str:
     manifest = _json(
         {
             "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "mediaType": MANIFEST,
             "config": _descriptor("application/vnd.oci.image.config.v1+json", config),
             "layers": [_descriptor("application/vnd.oci.image.layer.v1.tar+gzip", packed)],
         }
@@ -40,9 +54,12 @@ def push(registry: str, name: str, *, content: bytes = b"small") -> str:
     for blob in (packed, config):
         place = _ask(registry, "POST", f"/v2/{name}/blobs/uploads/").removeprefix(f"http://{registry}")
         _ask(registry, "PUT", f"{place}{'&' if '?' in place else '?'}digest={_digest(blob)}", blob)
-    kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
-    _ask(registry, "PUT", f"/v2/{name}/manifests/{_digest(manifest)}", manifest, kind)
-    return _digest(manifest)
+    _put_manifest(registry, name, MANIFEST, manifest)
+    return manifest
+
+
+def _put_manifest(registry: str, name: str, kind: str, content: bytes) -> None:
+    _ask(registry, "PUT", f"/v2/{name}/manifests/{_digest(content)}", content, {"Content-Type": kind})
 
 
 def _ask(registry: str, verb: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> str:

@@ -48,6 +48,7 @@ Status: install ok installed
 Architecture: all
 Version: 1:13.0~1
 """
+PROCESSORS = ("amd64", "arm64")
 BINARY = """\
 /x/azure-cni: go1.26.8
 \tpath\tazure-cni.io/azure-cni
@@ -115,6 +116,21 @@ def test_an_images_own_list_is_read_and_its_digest(tmp_path: Path):
     assert components.digest_of_image(whole) == "sha256:12"
     with pytest.raises(ReleaseError, match=r"no layer of it has var/lib/dpkg/status"):
         components.of_image(image(tmp_path / "other.tar", {"etc/x": ""}))
+
+
+def test_of_an_image_for_two_processors_both_lists_are_read(tmp_path: Path):
+    """As `oci_index` makes it: with layers of both, of which each has a list."""
+    layers = [image(tmp_path / name, {components.DPKG_STATUS: STATUS.replace("amd64", name)}) for name in PROCESSORS]
+    with tarfile.open(tmp_path / "both.tar", "w") as both:
+        for name, one in zip(PROCESSORS, layers, strict=True):
+            with tarfile.open(one) as layout:
+                member = layout.getmember("blobs/sha256/b")
+                content = layout.extractfile(member)
+                member.name += name
+                both.addfile(member, content)
+    assert [one.purl.rpartition("?")[2] for one in components.of_image(tmp_path / "both.tar")] == [
+        "arch=amd64", "arch=arm64", "arch=all",
+    ]  # fmt: skip
 
 
 def of_both_formats(parts: list[Component]) -> tuple[dict[str, Any], dict[str, Any]]:
