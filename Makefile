@@ -48,7 +48,7 @@ crash: $(READY) ## Agent, controller and Docker plugin killed at every step of e
 	$(BIN)/pytest -rP --every-crash --numprocesses auto tests/property/test_crash_at_every_step.py tests/property/test_crash_of_controllers.py tests/property/test_docker_faults.py tests/datapath/test_crash_of_files.py tests/datapath/test_crash_of_the_kernel.py tests/datapath/test_crash_of_the_agent.py tests/property/test_crossing_verbs.py
 
 # What is slow and rarely breaks: only `make e2e-full` runs it.
-SLOW := attacks or (test_21_services and nftables) or test_23_dns or test_24_ingress or test_26_node_and_path or test_27_host_conflicts or test_3 or (test_4 and not test_47) or test_5 or test_recall
+SLOW := attacks or sandboxes_without_a_pod or (test_21_services and nftables) or test_23_dns or test_24_ingress or test_26_node_and_path or test_27_host_conflicts or test_3 or (test_4 and not test_47) or test_5 or test_recall
 
 # Two VMs, their kubelets and an API server share this machine: up to three scenarios that fail get a second attempt,
 # and the run names those that passed only then. make e2e-full gives none.
