@@ -61,7 +61,7 @@ class Machine:
         return self.lab.path("Microsoft.Compute/virtualMachines", NAME)
 
     def make(self) -> None:
-        """The VM; NotAnsweredError. Its password is told to nobody: who wants to look at it uses run commands, too."""
+        """The VM; NotAnsweredError. Nobody learns its password: run commands are the way in."""
         self.lab.must(self.lab.put(NIC, [PRIMARY]), "the VM's NIC could not be made")
         password = f"Aa1!{secrets.token_urlsafe(24)}"
         properties = {

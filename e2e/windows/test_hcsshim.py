@@ -1,4 +1,4 @@
-"""Microsoft's own library for HNS as the other side: it reads each document of ours, and both understand each other."""
+"""Microsoft's own library for HNS as the other side: it reads each of our documents, and we read what it makes."""
 
 from __future__ import annotations
 

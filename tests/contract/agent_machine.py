@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -15,6 +15,7 @@ from azure_cni.node.assembly import Node
 from azure_cni.node.node_settings import NodePorts, NodeSettings, Timing
 from azure_cni.node.pool.reservation_request import SelfGrants
 from contract.role_world import TwoVms
+from fakes import waiting
 from fakes.clocks import LoopClock
 from fakes.events import FakeEvents
 from fakes.ledger_store import FakeLedgerStore
@@ -24,6 +25,13 @@ from simulation.absent import NoPodConditions, NoPods, NoRecords
 from simulation.datapath import FakeDatapath
 
 TIMING = Timing(shrink_delay_s=0.1)
+SHORT = Timing(nic_s=0.3, shrink_delay_s=0.1)
+"""Where the NIC is read again and again."""
+
+
+async def until(fact: Callable[[], Any], *, say: Callable[[], object] = str) -> None:
+    """Wait for it as long as tests do."""
+    await waiting.until(lambda: bool(fact()), within_s=waiting.PATIENCE_S, say=say)
 
 
 class Machine:
@@ -73,10 +81,15 @@ class Machine:
                 await asyncio.gather(task, return_exceptions=True)
 
     @property
+    def status(self) -> dict[str, Any]:
+        """What the pool says now: a task of its own writes it."""
+        status: dict[str, Any] = (self.pools.pool or {}).get("status") or {}
+        return status
+
+    @property
     def conditions(self) -> dict[str, dict[str, Any]]:
         """Those of the pool, by type."""
-        status = (self.pools.pool or {}).get("status", {})
-        return {one["type"]: one for one in status.get("conditions", [])}
+        return {one["type"]: one for one in self.status.get("conditions", [])}
 
     def lacking(self) -> str:
         """What the condition says is missing; "" while it says nothing."""

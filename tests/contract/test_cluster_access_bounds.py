@@ -191,7 +191,7 @@ async def test_pods_of_a_megabyte_are_read_in_little_memory(tmp_path: Path):
 
 
 async def test_a_list_whose_pages_have_expired_is_read_once_more_as_a_whole(way: Way, tmp_path: Path):
-    """Not as a list that is not there: nothing would be said of most pods, or azure-cni taken for not installed."""
+    """Not as a list that is not there: most pods would be missing, or azure-cni would seem not to be installed."""
     asked: list[dict[str, str]] = []
 
     async def pods(request: web.Request) -> web.Response:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ipaddress import IPv4Network
-from typing import Any
 
 import pytest
 
 from azure_cni.ipam.sizing import Policy
-from azure_cni.node.node_settings import Timing
-from contract.agent_machine import Machine
+from contract.agent_machine import SHORT, Machine, until
 from contract.role_world import TwoVms
-from fakes import waiting
 from fakes.simulated_node import holder
 
 OF_BLOCKS = Policy(blocks=28)
-SHORT = Timing(nic_s=0.3, shrink_delay_s=0.1)
 
 
 @pytest.fixture
 def world() -> TwoVms:
     return TwoVms()
-
-
-async def until(fact: Callable[[], Any], *, say: Callable[[], object] = str) -> None:
-    await waiting.until(lambda: bool(fact()), within_s=waiting.PATIENCE_S, say=say)
 
 
 def blocks(world: TwoVms) -> list[str]:
@@ -42,7 +33,7 @@ async def test_pods_get_addresses_of_whole_blocks_which_leave_when_nobody_needs_
         await until(lambda: node.stored.ledger.counts().allocated == 32)
         assert blocks(world) == ["10.240.0.16/28", "10.240.0.32/28"]
         assert all(any(one in IPv4Network(block) for block in blocks(world)) for one in given)
-        assert (machine.pools.pool or {})["status"]["allocated"] == 32
+        await until(lambda: machine.status.get("allocated") == 32, say=lambda: machine.status)
     async with machine.agent(Policy(min_free=0, batch=16, max_free=16, blocks=28)) as node:
         await until(lambda: len(blocks(world)) == 1)
         assert {slot.address for slot in node.stored.ledger.slots if slot.holder} == set(given)

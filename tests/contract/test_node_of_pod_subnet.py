@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ipaddress import ip_network
-from typing import Any
 
 import pytest
 
 from azure_cni.ipam.sizing import Policy
-from azure_cni.node.node_settings import Timing
-from contract.agent_machine import Machine
+from contract.agent_machine import SHORT, Machine, until
 from contract.role_world import TwoVms
 from fakeazure.names import parent
 from fakeazure.resources import put_subnet
-from fakes import waiting
 from fakes.simulated_node import holder
 
 POLICY = Policy(min_free=4, max_free=8, batch=4)
-SHORT = Timing(nic_s=0.3, shrink_delay_s=0.1)
 PODS = ip_network("10.240.12.0/28")
 
 
@@ -29,10 +24,6 @@ def world() -> TwoVms:
     vnet = parent(world.azure.nic_record("vm1-nic").subnet_id)
     put_subnet(world.azure, f"{vnet}/subnets/pods", {"addressPrefix": str(PODS)})
     return world
-
-
-async def until(fact: Callable[[], Any], *, say: Callable[[], object] = str) -> None:
-    await waiting.until(lambda: bool(fact()), within_s=waiting.PATIENCE_S, say=say)
 
 
 async def test_its_pool_is_on_the_nic_there_and_meets_that_subnets_end(world: TwoVms) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import fakeazure as faults
 from azure_cni.ipam.sizing import Policy
-from azure_cni.node.node_settings import Timing
-from contract.agent_machine import Machine
+from contract.agent_machine import SHORT, Machine, until
 from contract.role_world import TwoVms
-from fakes import waiting
 from fakes.simulated_node import holder
 
 POLICY = Policy(min_free=4, max_free=8, batch=4)
-SHORT = Timing(nic_s=0.3, shrink_delay_s=0.1)
 NAME, NIC = "pool_0", "pool_0/pool-nic"
 
 
@@ -25,10 +21,6 @@ def world() -> TwoVms:
     world = TwoVms()
     world.azure.uniform.add("pool", instances=2)
     return world
-
-
-async def until(fact: Callable[[], Any], *, say: Callable[[], object] = str) -> None:
-    await waiting.until(lambda: bool(fact()), within_s=waiting.PATIENCE_S, say=say)
 
 
 def names(world: TwoVms) -> tuple[set[str], set[str]]:
@@ -51,7 +43,7 @@ async def test_its_pool_grows_and_pods_start(world: TwoVms) -> None:
         await until(lambda: node.stored.ledger.counts().free == 4)
         given = await node.sandboxes.add(holder("p"))
         await until(lambda: agree(world, 8))
-        await until(lambda: (machine.pools.pool or {})["status"]["allocated"] == 8)
+        await until(lambda: machine.status.get("allocated") == 8, say=lambda: machine.status)
     assert str(given.addresses[0]) in {config.address for config in world.azure.nic_record(NIC).settled}
     status = (machine.pools.pool or {})["status"]
     assert status["nicID"] == world.azure.nic_record(NIC).id

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ipaddress import IPv6Network
 from typing import Any
 
 import pytest
 
 from azure_cni.ipam.sizing import Policy
-from azure_cni.node.node_settings import Timing
-from contract.agent_machine import Machine
+from contract.agent_machine import SHORT, Machine, until
 from contract.role_world import TwoVms
 from fakeazure import NoIPv6Block
-from fakes import waiting
 from fakes.simulated_node import holder
 
 DUAL = Policy(size=8, ipv6=True)
-SHORT = Timing(nic_s=0.3, shrink_delay_s=0.1)
 
 
 @pytest.fixture
 def world() -> TwoVms:
     return TwoVms()
-
-
-async def until(fact: Callable[[], Any], *, say: Callable[[], object] = str) -> None:
-    await waiting.until(lambda: bool(fact()), within_s=waiting.PATIENCE_S, say=say)
 
 
 def on_nic(world: TwoVms) -> list[str]:
@@ -51,8 +43,8 @@ async def test_one_write_brings_both_and_pods_get_what_works(world: TwoVms) -> N
         made = [await given(node, f"p{number}") for number in range(8)]
         assert all(IPv6Network(ipv6).subnet_of(IPv6Network(block)) for _, ipv6 in made)
         assert len(dict(made)) == len({ipv6 for _, ipv6 in made}) == 8
-        assert (machine.pools.pool or {})["status"]["allocated"] == 8
-        assert (machine.pools.pool or {})["status"]["excluded"] == []
+        await until(lambda: machine.status.get("allocated") == 8, say=lambda: machine.status)
+        await until(lambda: machine.status.get("excluded") == [], say=lambda: machine.status)
 
 
 async def test_the_nodes_own_ipv6_address_is_left_alone(world: TwoVms) -> None:
@@ -71,7 +63,7 @@ async def test_the_nodes_own_ipv6_address_is_left_alone(world: TwoVms) -> None:
         assert own in on_nic(world)
         assert len(on_nic(world)) == 2
         assert all(ipv6 != own for _, ipv6 in [await given(node, f"p{number}") for number in range(8)])
-        assert (machine.pools.pool or {})["status"]["excluded"] == ["ipv6: is IPv6"]
+        await until(lambda: machine.status.get("excluded") == ["ipv6: is IPv6"], say=lambda: machine.status)
 
 
 async def test_single_addresses_where_azure_refuses_the_block(world: TwoVms) -> None:

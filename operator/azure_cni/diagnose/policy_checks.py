@@ -158,7 +158,7 @@ def _of_calico(evidence: ClusterEvidence) -> Iterator[SettingFault]:
 
 
 def _of_routes(evidence: ClusterEvidence, pod: OtherProgram, setting: str) -> Iterator[SettingFault]:
-    """Whether Calico removes routes that it has not made. It does unless it is told not to."""
+    """Whether Calico removes routes that it has not made. It does unless that is turned off."""
     variable, field = "FELIX_REMOVEEXTERNALROUTES", "removeExternalRoutes"
     if variable in pod.env:
         removes = pod.env[variable].lower() in {"true", "1", "yes", "y", "t"}

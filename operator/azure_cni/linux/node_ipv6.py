@@ -3,7 +3,7 @@
 **Forwarding** is one switch of the whole namespace. Turning it on makes the node a router, and a router does not listen
 to other routers: the kernel drops every default route that it has learned from one, and with `accept_ra` 1 it learns
 none any more. On Azure that would be the node's own default route, which comes by router advertisement. So those that
-listen to a router are told first to go on (2). Where a program of the node does that instead of the kernel (0:
+listen to a router are first set to go on (2). Where a program of the node does that instead of the kernel (0:
 systemd-networkd, NetworkManager), nothing is changed.
 
 **A host whose IPv6 is off** cannot have such pods, and somebody wanted it so: that is an error, with the switch.

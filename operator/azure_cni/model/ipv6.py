@@ -37,7 +37,7 @@ class IPv6Configuration:
 
 @dataclass(frozen=True, slots=True)
 class IPv6Growth:
-    """What of IPv6 a write adds to a NIC: the block, or so many single addresses. False for nothing."""
+    """What of IPv6 a write adds to a NIC: the block, or a number of single addresses. False for nothing."""
 
     block: bool = False
     singles: int = 0
