@@ -45,11 +45,7 @@ def put_right(
     _require_ipv6(directory)
     return [
         *_keep_listening(kernel, directory, links, uplink),
-        *(
-            [f"sysctl {switches.dotted(_FORWARDING)} was 0: set to 1"]
-            if switches.turn_on(directory, _FORWARDING)
-            else []
-        ),
+        *([switches.was_off(_FORWARDING)] if switches.turn_on(directory, _FORWARDING) else []),
         *_policy(kernel),
     ]
 

@@ -137,7 +137,9 @@ class Host:
             lambda: self._bridge(table, links, mtu=link.mtu),
             lambda: self._forwarding(ways.nics),
             # With the switch for all, the kernel has turned on each link's, whatever the list of links says.
-            lambda: self._pods_switches(pods, table, but="forwarding" if _was_off(_FORWARD) in repaired else ""),
+            lambda: self._pods_switches(
+                pods, table, but="forwarding" if switches.was_off(_FORWARD) in repaired else ""
+            ),
             lambda: self._policy(present, pods),
             lambda: self._second_nics.put_right(self._kernel, present, beside, links, node_nic),
             lambda: self._pod_nic.put_right(self._kernel, present, held, links, table, node_nic=node_nic, uplink=link),
@@ -229,7 +231,7 @@ class Host:
     def _forwarding(self, nics: Collection[str]) -> list[str]:
         """Let the node forward; turning it on for all also turns off LRO, which merges packets past the MTU."""
         wanted = (_FORWARD, *(f"net/ipv4/conf/{name}/forwarding" for name in nics))
-        return [_was_off(name) for name in wanted if switches.turn_on(self._sysctls, name)]
+        return [switches.was_off(name) for name in wanted if switches.turn_on(self._sysctls, name)]
 
     def _pods_switches(self, pods: Sequence[Link], table: NodeTable, *, but: str) -> list[str]:
         """Put right the switches of pods' links."""
@@ -243,10 +245,6 @@ class Host:
             f"sysctl net.ipv4.conf.{table.pods}.{switch.name} was {value}: set to {switch.wanted}"
             for switch, value in wrong.items()
         ]
-
-
-def _was_off(sysctl: str) -> str:
-    return f"sysctl {switches.dotted(sysctl)} was 0: set to 1"
 
 
 def _host_in(network: IPv4Network) -> IPv4Address:

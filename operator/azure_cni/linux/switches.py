@@ -90,6 +90,11 @@ def turn_on(directory: Path, name: str) -> bool:
     return put_sysctl(directory, name, "1")
 
 
+def was_off(name: str) -> str:
+    """What `turn_on` has put right."""
+    return f"sysctl {dotted(name)} was 0: set to 1"
+
+
 def put_sysctl(directory: Path, name: str, value: str) -> bool:
     """Give a switch a value; False when it had it. Nothing is written then, so it may be where nothing can be."""
     try:
