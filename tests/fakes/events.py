@@ -17,6 +17,8 @@ class Published:
     message: str
     cause: str = ""
     count: int = 1
+    newest: int = 0
+    """Which of all publications its newest was, from 1."""
 
 
 class FakeEvents:
@@ -24,16 +26,19 @@ class FakeEvents:
 
     def __init__(self) -> None:
         self.published: list[Published] = []
+        self._publications = 0
 
     async def publish(
         self, regarding: Mapping[str, Any], *, kind: str, reason: str, message: str, cause: str = ""
     ) -> None:
+        self._publications += 1
         for event in self.published:
             if (event.regarding, event.kind, event.reason, event.cause) == (dict(regarding), kind, reason, cause):
                 event.count += 1
+                event.newest = self._publications
                 event.message = message
                 return
-        self.published.append(Published(dict(regarding), kind, reason, message, cause))
+        self.published.append(Published(dict(regarding), kind, reason, message, cause, newest=self._publications))
 
     @property
     def reasons(self) -> list[str]:

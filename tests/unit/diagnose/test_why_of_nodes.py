@@ -94,9 +94,10 @@ class World:
             controllers=self.controllers,
             pauses=parse_pauses([self.pools.pool]),
         )
+        published = sorted(self.node.events.published, key=lambda one: one.newest, reverse=True)
         events = [
-            EventFacts(one.reason, one.message, first_s=now_s, last_s=now_s)
-            for one in self.node.events.published
+            EventFacts(one.reason, one.message, first_s=now_s, last_s=now_s - 0.001 * age)
+            for age, one in enumerate(published)
             if one.regarding.get("name") == "web"
         ]
         pod = PodFacts("default", "web", "uid-web", node="vm1", phase="Pending", scheduled_s=now_s - 60.0)
@@ -281,6 +282,19 @@ async def test_a_node_that_may_not_write_its_request_does_not_wait_for_the_contr
         await node.until(lambda: unanswered(node))
         await answer(node)
         await world.started()
+
+
+async def test_a_denial_counts_although_the_pod_has_an_older_event_of_an_unanswered_request() -> None:
+    world = World(asks=True)
+    async with world.node.running() as node:
+        await grown(node, 1)
+        await node.add("first")
+        world.edit(size=2)
+        await world.asked("AwaitingGrant")
+        world.pools.forbidden = True
+        world.edit(size=3)
+        await world.asked("KubernetesDenied")
+        assert {one.cause for one in node.events.published} >= {"AwaitingGrant", "KubernetesDenied"}
 
 
 async def test_a_pod_that_waits_for_a_write_under_way_learns_so() -> None:
