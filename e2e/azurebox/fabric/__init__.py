@@ -13,8 +13,11 @@ these tables and touches no packet.
 answers at the far ends, `prober` finds out which members of load balancers are up, `appliance` makes a VM forward, and
 `Fabric` ties all of them.
 
-Not there, and left out knowingly: IPv6, DHCP, and DNS over tcp at 168.63.129.16 (the ports are open, but nobody listens
-unless the box does).
+With an IPv6 address on a NIC come `ipv6`, its rules (pure), `dual`, which carries out what they need, and `router`,
+which is whom VMs hear of as their way.
+
+Not there, and left out knowingly: security groups, routes, load balancers and ways out of IPv6, DHCP, and DNS over tcp
+at 168.63.129.16 (the ports are open, but nobody listens unless the box does).
 """
 
 from azurebox.fabric.fabric import Fabric

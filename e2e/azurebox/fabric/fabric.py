@@ -17,6 +17,7 @@ from azurebox.fabric import kernel, servers
 from azurebox.fabric.balancer import Health
 from azurebox.fabric.balancerules import keeps_udp_flow
 from azurebox.fabric.beyond import CORE, CORE_FAR_END, NAT_MAPS, NAT_TABLE
+from azurebox.fabric.dual import Dual
 from azurebox.fabric.filters import COUNTED
 from azurebox.fabric.plan import EMPTY, make_plan
 from azurebox.fabric.routes import let_in
@@ -56,6 +57,7 @@ class Fabric:
         self._run = Path("/run") / prefix / "fabric"
         self._names = self._run / "names.json"
         self._storage_rules = self._run / "storage.json"
+        self._dual = Dual(prefix, self._run)
         self._has_storage = False  # in this process: what is made once need not be looked at with each change
 
     def ensure_namespaces(self) -> None:
@@ -116,6 +118,7 @@ class Fabric:
         self._ensure_storage(network)
         lent = kernel.address_map(self.namespace, NAT_TABLE, NAT_MAPS[0])
         plan = make_plan(network, cables=self._cables(), lent=lent, healthy=healthy)
+        self._dual.follow(plan)
         kernel.load_rules(self.namespace, render(plan))
         for rule in (rule for rule in plan.balanced if "udp" in rule.protocols):
             for flow in kernel.udp_flows(self.namespace, rule.frontend, rule.frontend_port):

@@ -7,7 +7,7 @@ on-prem site behind its gateway. Only a peering that both sides have made carrie
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from azurebox.fabric.balancer import Balanced, Health, balance
 from azurebox.fabric.filters import NO_FILTERS, Filters, plan_filters
@@ -27,7 +27,8 @@ class Port:
     `addresses` are single ones, a block taken apart; `public` maps those that may leave the VNet to the address by
     which the internet knows them; `primary` is the one that IMDS and the wireserver answer, None for no box VM and
     for a VM's further NICs. `guarded`: the NIC or its subnet has a network security group. `published` maps public
-    addresses to those of this port that have one as their own.
+    addresses to those of this port that have one as their own. `ipv6` are single addresses and the NIC's block; a NIC
+    without any has no IPv6 at all.
     """
 
     device: str
@@ -39,6 +40,7 @@ class Port:
     public: Mapping[IPv4Address, IPv4Address]
     guarded: bool = False
     published: Mapping[IPv4Address, IPv4Address] = field(default_factory=dict)
+    ipv6: tuple[IPv6Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,10 @@ def make_plan(
         )
         for device, nic in sorted(nics.items())
     ]
+    peer = home_of[device_name(PEER.name)]
     ports += [
-        _port_of_place(PEER, view=_view_name(home_of[device_name(PEER.name)], network)),
-        _port_of_place(ONPREM, view=EVERYTHING),
+        _port_of_place(PEER, view=_view_name(peer, network), dual=_holds_ipv6(peer, PEER.ipv6)),
+        _port_of_place(ONPREM, view=EVERYTHING, dual=any(vnet.ipv6_prefixes for vnet in network.vnets)),
         _port_of_place(STORAGE, view=STORAGE_VIEW),
     ]
     routes = plan_routes(network, nics, devices=frozenset(cables))
@@ -180,10 +183,15 @@ def _port_of_nic(
             for address in nic.addresses
             if address.public_ip
         },
+        ipv6=tuple(map(IPv6Network, nic.ipv6)),
     )
 
 
-def _port_of_place(place: Place, *, view: str) -> Port:
+def _holds_ipv6(vnet: EffectiveVNet | None, address: IPv6Address | None) -> bool:
+    return bool(vnet and address and any(address in IPv6Network(prefix) for prefix in vnet.ipv6_prefixes))
+
+
+def _port_of_place(place: Place, *, view: str, dual: bool = False) -> Port:
     return Port(
         device=device_name(place.name),
         mac=place.mac,
@@ -192,6 +200,7 @@ def _port_of_place(place: Place, *, view: str) -> Port:
         ip_forwarding=False,
         view=view,
         public={place.address: place.public} if place.public else {},
+        ipv6=(IPv6Network(place.ipv6),) if dual and place.ipv6 else (),
     )
 
 

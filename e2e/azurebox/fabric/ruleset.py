@@ -15,7 +15,7 @@ set were seen to miss for some 100 microseconds (Linux 6.18).
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from azurebox.fabric import balancerules, filters, fragments, routes
+from azurebox.fabric import balancerules, filters, fragments, ipv6, routes
 from azurebox.fabric.balancerules import elements
 from azurebox.fabric.beyond import CORE, CORE_FAR_END, HAS_OUTBOUND, IS_PRIMARY, beyond
 from azurebox.fabric.plan import EVERYTHING, Plan, Port
@@ -48,6 +48,7 @@ def _virtual_network(plan: Plan) -> Iterator[str]:
     for view, devices in sorted(plan.views.items()):
         yield from _view(view, [port for port in plan.ports if port.device in devices])
     yield from balancerules.answer_chains(plan)
+    yield from ipv6.definitions(plan)
     for port in plan.ports:
         yield from _ingress(port, plan)
     for device in plan.unused:
@@ -87,6 +88,7 @@ def _ingress(port: Port, plan: Plan) -> Iterator[str]:
     yield _hook(port.device)
     yield f"ether saddr != {port.mac} drop"
     yield f"meta protocol arp arp operation request arp daddr ip != @{own} accept"  # proxy_arp of the stack answers
+    yield from ipv6.way_in(port)
     yield "meta protocol != ip drop"
     yield "meta pkttype != host drop"  # broadcast, multicast, and frames that are not for the fabric's MAC
     answers = port.device in balancerules.answers(plan)
@@ -124,6 +126,7 @@ def _sets(plan: Plan) -> Iterator[tuple[str, str]]:
     yield from ((f"own-{port.device}", ADDRESSES) for port in plan.ports)
     yield from ((view, "ipv4_addr : verdict") for view in plan.views)
     yield from ((name, ADDRESSES) for name in plan.filters.members)
+    yield from ipv6.sets(plan)
     for device in balancerules.answers(plan):
         yield from ((f"answers-{device}", balancerules.ANSWER), (f"all-answers-{device}", ADDRESSES))
 

@@ -13,7 +13,7 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from azurebox.fabric.kernel import birth_mark, inside
@@ -26,13 +26,16 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What runs where: `program` is a file of this package, `kind` the type of the socket that it gets as its input."""
+    """What runs where: `program` is a file of this package, `kind` the type of the socket that it gets as its input.
+
+    A raw socket is one of ICMPv6.
+    """
 
     name: str
     namespace: str
     program: str
     kind: socket.SocketKind
-    address: IPv4Address
+    address: IPv4Address | IPv6Address
     port: int
     argument: str
 
@@ -107,7 +110,9 @@ def _word_of(pid: int) -> str | None:
 
 def _start(server: Server, word: str, log: Path) -> None:
     """Open the socket and start the server, both in the namespace that the calling thread is in."""
-    with socket.socket(socket.AF_INET, server.kind) as served, log.open("ab") as output:
+    family = socket.AF_INET if server.address.version == 4 else socket.AF_INET6
+    protocol = socket.IPPROTO_ICMPV6 if server.kind is socket.SOCK_RAW else 0
+    with socket.socket(family, server.kind, protocol) as served, log.open("ab") as output:
         served.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         served.bind((str(server.address), server.port))
         if server.kind is socket.SOCK_STREAM:

@@ -5,11 +5,14 @@ The addresses of IMDS and of the wireserver, and the MAC that answers ARP, are A
 """
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Final
 
 FABRIC_MAC: Final = "12:34:56:78:9a:bc"  # what Azure answers to any ARP request
 MTU: Final = 1500
+
+ROUTER6: Final = IPv6Address("fe80::1234:5678:9abc")  # the router that every VM of a dual-stack subnet has, by that MAC
+BLOCK6_LENGTH: Final = 112  # of the one block of IPv6 addresses that a NIC may have
 
 IMDS: Final = IPv4Address("169.254.169.254")
 WIRESERVER: Final = IPv4Address("168.63.129.16")
@@ -37,7 +40,7 @@ class Place:
     """A host beyond the VMs, in a namespace of its own; its name is also the last part of that namespace's name.
 
     `gateway` is any address of the host's own network: the fabric answers ARP for all. `public` is what the internet
-    and ARM see of it, None for what is public itself.
+    and ARM see of it, None for what is public itself. `ipv6` is there once the VNet has IPv6.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Place:
     gateway: IPv4Address
     mac: str
     public: IPv4Address | None
+    ipv6: IPv6Address | None = None
 
 
 PEER: Final = Place(
@@ -53,6 +57,7 @@ PEER: Final = Place(
     gateway=IPv4Address("10.241.0.1"),
     mac="00:0d:3a:00:f0:01",
     public=IPv4Address("198.51.100.254"),
+    ipv6=IPv6Address("fd00:241::4"),
 )
 ONPREM: Final = Place(
     "onprem",
@@ -60,6 +65,7 @@ ONPREM: Final = Place(
     gateway=IPv4Address("192.168.50.1"),
     mac="00:0d:3a:00:f0:02",
     public=IPv4Address("192.0.2.10"),
+    ipv6=IPv6Address("fd00:50::10"),
 )
 INTERNET_HOST: Final = Place(
     "internet",
