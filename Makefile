@@ -1,5 +1,5 @@
 # Everything a newcomer needs is one of: make demo, demo-docker, test, e2e, soak, lint, bench, fuzz, simulate, down.
-# A maintainer also needs: make e2e-windows, lock, release, rebuild, sign.
+# A maintainer also needs: make e2e-windows, lock, release, rebuild, sign, verify.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -70,9 +70,9 @@ e2e-full: $(READY) ## The image twice and for arm64, a signed release, all scena
 	$(BOX) down
 	$(BOX) image --twice
 	$(BOX) image --arm64
-	$(BOX) cosign version
+	$(MAKE) --no-print-directory verify
 	$(BOX) tools cyclonus karpenter
-	$(BIN)/pytest tests/contract/test_signed_release.py tests/contract/test_policy_engine.py tests/contract/test_autoscaler_taint.py
+	$(BIN)/pytest tests/contract/test_policy_engine.py tests/contract/test_autoscaler_taint.py
 	$(BOX) scenarios -v --mode bridge
 	$(BOX) soak --minutes 10 --mode bridge
 	$(BOX) scenarios -v --mode transparent --attack-rounds 4 --docker-rounds 20
@@ -160,8 +160,14 @@ rebuild: $(READY) ## What a release consists of, again, of the last commit; AGAI
 	$(RELEASE) --rebuild $(if $(AGAINST),--against $(AGAINST))
 
 .PHONY: sign
-sign: $(READY) ## Sign a release, FOLDER=dist/0.2.0: its sums, and IMAGE=REGISTRY/NAME@DIGEST, with KEY=cosign.key; the chart with GPG=FINGERPRINT
-	PYTHONPATH=operator $(BIN)/python -m release.sign "$(FOLDER)" $(if $(KEY),--key "$(KEY)") $(if $(GPG),--gpg "$(GPG)") $(if $(IMAGE),--image "$(IMAGE)")
+sign: $(READY) ## Sign a release, FOLDER=dist/0.2.0: its sums, and IMAGE=REGISTRY/NAME@DIGEST, with KEY=cosign.key or KEYLESS=yes; the chart with GPG=FINGERPRINT
+	PYTHONPATH=operator $(BIN)/python -m release.sign "$(FOLDER)" $(if $(KEY),--key "$(KEY)") $(if $(KEYLESS),--keyless) $(if $(GPG),--gpg "$(GPG)") $(if $(IMAGE),--image "$(IMAGE)")
+
+.PHONY: verify
+verify: $(READY) ## The commands of docs/verify.md, each run on a release that a test signs; cosign is built first, in minutes
+	$(BOX) helm version --short
+	$(BOX) cosign version
+	$(BIN)/pytest tests/contract/test_release_files.py tests/contract/test_signed_release.py
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 

@@ -28,6 +28,9 @@ from release.sources import EPOCH
 from release.versions import ReleaseError
 
 SUMS: Final = "SHA256SUMS"
+SIGN_KEY: Final = "operator/release/sign-key.yaml"
+"""Where whoever signs charts writes the `fingerprint` and the `url` of their public key; it is part of the sources, so
+that a rebuild has it."""
 CNI_TARGETS: Final = (("linux", "amd64"), ("linux", "arm64"))
 
 
@@ -73,8 +76,9 @@ def plugin(source: Path, target: Path, at: int, version: str) -> None:
         run(source, at, sys.executable, "-m", "azurebox", "go", *words, **setting)
 
 
-def chart(source: Path, target: Path, at: int, *, key: Mapping[str, str] | None = None) -> None:
+def chart(source: Path, target: Path, at: int) -> None:
     """The chart's package: as helm makes it, but with one time in it, and Artifact Hub's annotations."""
+    key = source / SIGN_KEY
     with tempfile.TemporaryDirectory() as work:
         described = Path(work) / "azure-cni"
         shutil.copytree(source / "charts" / "azure-cni", described)
@@ -85,7 +89,7 @@ def chart(source: Path, target: Path, at: int, *, key: Mapping[str, str] | None 
             chart=yaml.safe_load(file.read_text()),
             values=yaml.safe_load((described / "values.yaml").read_text()),
             definitions=definitions,
-            key=key,
+            key=yaml.safe_load(key.read_text()) if key.exists() else None,
         )
         file.write_text(artifact_hub.annotated(file.read_text(), added))
         words = ("helm", "package", described, "--destination", work)
@@ -134,6 +138,16 @@ def sums(folder: Path) -> dict[str, str]:
 def write_sums(folder: Path) -> None:
     """The list, for `sha256sum --check`."""
     (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums(folder).items()))
+
+
+def differing(listed: str, folder: Path, *, apart: Callable[[str], bool] = lambda _: False) -> list[str]:
+    """The names of files that a folder has otherwise than a list's text says, or that only one of the two has.
+
+    `apart`: of a file that need not be listed.
+    """
+    wanted = dict(line.split("  ", 1)[::-1] for line in listed.splitlines())
+    found = {name: digest for name, digest in sums(folder).items() if name in wanted or not apart(name)}
+    return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
 
 
 def build(target: Path, steps: Mapping[str, Callable[[Path], None]], say: Callable[[str], None]) -> None:

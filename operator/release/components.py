@@ -6,6 +6,7 @@ packages of Debian by /var/lib/dpkg/status of an image, and images by the values
 
 from __future__ import annotations
 
+import email
 import gzip
 import io
 import json
@@ -23,9 +24,15 @@ from packaging.utils import canonicalize_name
 from release.versions import ReleaseError
 
 DPKG_STATUS: Final = "var/lib/dpkg/status"
+OS_RELEASE: Final = "usr/lib/os-release"
+PYPI: Final = "pkg:pypi/"
+DEBIAN: Final = "pkg:deb/debian/"
+_INSTALLED: Final = re.compile(r"opt/azure-cni/lib/python[\d.]+/site-packages/[^/]+\.dist-info/METADATA")
 _PIN: Final = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)(?: ; ([^\\\n]+?))?(?: \\)?$", re.MULTILINE)
 _GO: Final = re.compile(r"^\tdep\t(\S+)\t(\S+)", re.MULTILINE)
 _GO_VERSION: Final = re.compile(r": go(\d\S*)")
+_SOURCE: Final = re.compile(r"(\S+)(?: \((\S+)\))?")
+_RELEASE: Final = re.compile(r'^(ID|VERSION_ID)="?([^"\n]*)"?$', re.MULTILINE)
 _GZIP: Final = b"\x1f\x8b"
 
 
@@ -52,10 +59,14 @@ def python_packages(lock: str, *, python: str, system: str = "linux", machine: s
         "extra": "",
     }
     return sorted(
-        Component(name, version, f"pkg:pypi/{quote(canonicalize_name(name))}@{quote(version)}")
+        _python_package(name, version)
         for name, version, marker in _PIN.findall(lock)
         if not marker or Marker(marker).evaluate(where)
     )
+
+
+def _python_package(name: str, version: str) -> Component:
+    return Component(name, version, f"{PYPI}{quote(canonicalize_name(name))}@{quote(version)}")
 
 
 def go_modules(listed: str) -> list[Component]:
@@ -75,16 +86,30 @@ def go_modules(listed: str) -> list[Component]:
     return sorted([Component("stdlib", compiler[1], f"pkg:golang/stdlib@{quote(compiler[1])}"), *modules])
 
 
-def debian_packages(status: str) -> list[Component]:
-    """The packages that dpkg's list of them has as installed."""
+def debian_packages(status: str, *, release: str) -> list[Component]:
+    """The packages that dpkg's list of them has as installed. `release`: the text of os-release.
+
+    Debian lists vulnerabilities by its own release and by source package. A scanner looks for none without the first,
+    and finds those of few without the second.
+    """
+    system = dict(_RELEASE.findall(release))
     found = []
     for paragraph in status.split("\n\n"):
         fields = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", paragraph, re.MULTILINE))
         if fields.get("Status", "").endswith(" installed"):
             name, version, architecture = fields["Package"], fields["Version"], fields["Architecture"]
-            purl = f"pkg:deb/debian/{quote(name)}@{quote(version, safe='')}?arch={architecture}"
+            where = f"arch={architecture}&distro={system.get('ID', 'debian')}-{system.get('VERSION_ID', 'unknown')}"
+            purl = f"{DEBIAN}{quote(name)}@{quote(version, safe='')}?{where}{_upstream(fields.get('Source', ''))}"
             found.append(Component(name, version, purl))
     return sorted(found)
+
+
+def _upstream(source: str) -> str:
+    """Of dpkg's field Source, which is there only where the source package has another name or version."""
+    found = _SOURCE.fullmatch(source)
+    if not found:
+        return ""
+    return f"&upstream={quote(found[1])}{quote(f'@{found[2]}', safe='') if found[2] else ''}"
 
 
 def chart_images(values: Mapping[str, Any], *, version: str) -> list[Component]:
@@ -115,7 +140,7 @@ def _image(repository: str, tag: str, digest: str) -> Component:
 
 
 def of_image(archive: Path) -> list[Component]:
-    """Debian's packages in an image, of a tar of an OCI layout: for all processors that it is for.
+    """Debian's packages in an image, and PyPI's, of a tar of an OCI layout: for all processors that it is for.
 
     Raises:
         ReleaseError: no layer of it has such a list.
@@ -123,10 +148,17 @@ def of_image(archive: Path) -> list[Component]:
     """
     found: set[Component] = set()
     for layer in _layers(archive):
+        texts: dict[str, bytes] = {}
         for member in layer:
-            if member.name.removeprefix("./") == DPKG_STATUS and (file := layer.extractfile(member)):
-                found.update(debian_packages(file.read().decode()))
-    if not found:
+            name = member.name.removeprefix("./")
+            wanted = name in {DPKG_STATUS, OS_RELEASE} or _INSTALLED.fullmatch(name)
+            if wanted and (file := layer.extractfile(member)):
+                texts[name] = file.read()
+        status, release = (texts.pop(name, b"").decode() for name in (DPKG_STATUS, OS_RELEASE))
+        found.update(debian_packages(status, release=release))
+        for described in map(email.message_from_bytes, texts.values()):
+            found.add(_python_package(described["Name"], described["Version"]))
+    if not any(one.purl.startswith(DEBIAN) for one in found):
         raise ReleaseError(f"cannot list the packages in {archive}: no layer of it has {DPKG_STATUS}")
     return sorted(found)
 

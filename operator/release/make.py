@@ -37,6 +37,7 @@ DESCRIPTIONS: Final = (
     ("azure-cni-[0-9]*.tgz", "the chart"),
     ("*.deb", "`azure-cni docker`, for Debian and Ubuntu"),
     ("*-image.tar", "the image for amd64 and arm64, as a tar of an OCI layout"),
+    ("*-image.digest", "the digest by which a registry names that image"),
     ("*-source.tar.gz", "the sources"),
     ("*.spdx.json", "what is in it, in SPDX"),
     ("*.cdx.json", "the same in CycloneDX"),
@@ -87,6 +88,7 @@ def release(
         source = Path(work) / "azure-cni"
         sources.clone(repository, source)
         made = sources.commit(source, version, at)
+        sources.refuse_branch(repository, version, made)
         artifacts.build(target, chosen(steps, source, version, at, image=image), say)
         branch = sources.publish(repository, source, version)
     say(f"{target}: azure-cni {version} of commit {made[:12]}, branch {branch}")
@@ -135,12 +137,10 @@ def compare(against: Path, folder: Path) -> None:
         ReleaseError: they differ; says in which files.
 
     """
-    wanted = dict(line.split("  ", 1)[::-1] for line in against.read_text().splitlines())
-    found = artifacts.sums(folder)
-    other = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-    if other:
+    if other := artifacts.differing(against.read_text(), folder):
         raise ReleaseError(
-            f"{folder} has other bits than {against} lists: {', '.join(other)}; compare the tools in provenance.json"
+            f"{folder} has other bits than {against} lists: {', '.join(other)}; compare the tools that "
+            f"{contents.STATEMENT} of both names"
         )
 
 

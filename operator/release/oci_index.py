@@ -48,6 +48,22 @@ def join(images: Sequence[Path], target: Path, *, at: int) -> str:
     return f"sha256:{digest}"
 
 
+def digests(archive: Path) -> list[str]:
+    """Of a tar that `join` wrote: the digest of the index, then that of each image in it.
+
+    Raises:
+        ReleaseError: there is no such index.
+
+    """
+    try:
+        files = _files(archive)
+        (entry,) = json.loads(files[ENTRY])["manifests"]
+        index = json.loads(files[_place(entry["digest"])])
+        return [entry["digest"], *(one["digest"] for one in index["manifests"])]
+    except (OSError, tarfile.TarError, KeyError, TypeError, ValueError) as error:
+        raise ReleaseError(f"cannot read {archive}: it is no layout with an index of images: {error!r}") from error
+
+
 def _described(image: Path, files: dict[str, bytes]) -> dict[str, Any]:
     """The descriptor of the one image in a layout, with the processor that its configuration names."""
     try:

@@ -104,19 +104,28 @@ def commit(source: Path, version: str, at: int) -> str:
     return git(source, "rev-parse", "HEAD")
 
 
-def publish(repository: Path, source: Path, version: str) -> str:
-    """Have the repository's branch `release/VERSION` be that commit; its name.
+def branch_of(version: str) -> str:
+    """The branch that a release leaves in the repository."""
+    return f"release/{version}"
+
+
+def refuse_branch(repository: Path, version: str, made: str) -> None:
+    """Look at whether the release's branch can be this commit.
 
     Raises:
         ReleaseError: there is such a branch of another commit.
 
     """
-    branch = f"release/{version}"
-    made = git(source, "rev-parse", "HEAD")
+    branch = branch_of(version)
     if (there := git(repository, "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")) and there != made:
         raise ReleaseError(
             f"cannot release {version}: the branch {branch} is {there[:12]}, and this release would be {made[:12]}; "
             f"finish that one, or git branch -D {branch}"
         )
+
+
+def publish(repository: Path, source: Path, version: str) -> str:
+    """Have the repository's branch `release/VERSION` be the commit of these sources; its name."""
+    branch = branch_of(version)
     git(repository, "fetch", "--quiet", "--no-tags", str(source), f"HEAD:refs/heads/{branch}")
     return branch

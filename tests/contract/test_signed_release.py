@@ -1,13 +1,13 @@
 """docs/verify.md, command by command, on a release that is signed with keys of this test, and a registry on loopback.
 
 cosign is built from source, which takes minutes: `e2e/box cosign version` does it once, and `make e2e-full` runs this.
+What needs no cosign is in test_release_files.py.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -16,15 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from azurebox import tools
-from contract.oci_push import push
-from release import artifacts, components, contents, provenance, sbom, sign
-from release.components import Component
-from release.versions import ReleaseError
-from unit.chart.helm import REPOSITORY, helm
-from unit.documentation.markdown import blocks
+from contract import oci_push
+from contract.released import BY_DIGEST, CHART, LONG_S, MAIL, PINNED, VERSION, Verifier, make
+from release import artifacts, contents, oci_index, sign
 
 pytestmark = [
     pytest.mark.skipif(
@@ -33,11 +29,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("gpg") is None, reason="no gpg here"),
 ]
 
-AT = 1_700_000_000
-VERSION = "9.8.7"
-MAIL = "releases@example.com"
-LONG_S = 300
-COMMANDS = [block.text for block in blocks((REPOSITORY / "docs" / "verify.md").read_text()) if block.text][:5]
+ATTESTED = "cosign verify-attestation --allow-http-registry --key cosign.pub --insecure-ignore-tlog --type"
 
 
 @pytest.fixture(scope="module")
@@ -64,139 +56,156 @@ def registry() -> Iterator[str]:
         process.wait()
 
 
-class Release:
-    """A folder as `make release` and `make sign` leave it, the keys of who made it, and the image in the registry."""
-
-    def __init__(self, folder: Path, home: Path, registry: str) -> None:
-        self.folder, self.home, self.registry = folder, home, registry
-        self.image = f"{registry}/azure-cni@{push(registry, 'azure-cni')}"
-        self.programs = home / "bin"
-        self.programs.mkdir()
-        for name, place in (("cosign", tools.path("cosign")), ("helm", helm())):
-            (self.programs / name).symlink_to(place)
-
-    def run(self, command: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """In a shell, in the folder."""
-        environment = os.environ | {
-            "PATH": f"{self.programs}:{os.environ['PATH']}",
-            "COSIGN_PASSWORD": "",
-            "GNUPGHOME": str(self.home),
-            "DOCKER_CONFIG": str(self.home),
-            "HOME": str(self.home),
-        }
-        done = subprocess.run(
-            ["bash", "-eu", "-o", "pipefail", "-c", command],
-            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=LONG_S, check=False,
-        )  # fmt: skip
-        assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-        return done
-
-    def page(self, number: int, *, check: bool = True, image: str = "") -> subprocess.CompletedProcess[str]:
-        """A command of the page, from 1 on."""
-        command = COMMANDS[number - 1].replace("REGISTRY/azure-cni@DIGEST", image or self.image)
-        command = command.replace("VERSION.tgz", f"{VERSION}.tgz")
-        return self.run(command.replace("cosign verify ", "cosign verify --allow-http-registry ").replace(
-            "cosign verify-attestation ", "cosign verify-attestation --allow-http-registry "
-        ), check=check)  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory, registry: str) -> Iterator[Release]:
+def release(tmp_path_factory: pytest.TempPathFactory, registry: str) -> Iterator[Verifier]:
     folder, home = tmp_path_factory.mktemp("release"), tmp_path_factory.mktemp("home")
-    home.chmod(0o700)
-    made = Release(folder, home, registry)
-    artifacts.chart(REPOSITORY, folder, AT)
-    for chart in folder.glob("*.tgz"):
-        chart.rename(folder / f"azure-cni-{VERSION}.tgz")
-    parts = components.python_packages((REPOSITORY / "requirements" / "agent.txt").read_text(), python="3.13")
-    subject = Component("azure-cni-image", VERSION, f"pkg:oci/azure-cni@{VERSION}")
-    (folder / "image.spdx.json").write_text(sbom.spdx(subject, parts, at=AT))
-    (folder / "image.cdx.json").write_text(sbom.cyclonedx(subject, parts, at=AT, kind="container"))
-    statement = provenance.statement(artifacts.sums(folder), REPOSITORY, version=VERSION, commit="abc", tools={})
-    (folder / contents.STATEMENT).write_text(provenance.text(statement))
-    artifacts.write_sums(folder)
-    made.run("cosign generate-key-pair")
-    (folder / "cosign.key").rename(home / "cosign.key")
-    made.run(
-        f"gpg --batch --pinentry-mode loopback --passphrase '' --quick-generate-key {MAIL} rsa2048 sign never"
-        f" && gpg --export {MAIL} > keyring.gpg"
-    )
+    make(folder)
+    oci_push.push(registry, "azure-cni", contents.image_file(folder, VERSION))
+    verifier = Verifier(folder, home, registry)
+    verifier.make_key_of_the_chart()
+    verifier.run(f"cd {home} && cosign generate-key-pair && mkdir other && cd other && cosign generate-key-pair")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COSIGN_PASSWORD", "")
-        patch.setenv("GNUPGHOME", str(home))
-        patch.setenv("DOCKER_CONFIG", str(home))
-        key = str(home / "cosign.key")
-        sign.sign_sums(folder, key)
-        sign.sign_image(folder, key, made.image, plain_http=True)
-        sign.sign_chart(sign.chart_of(folder), MAIL)
-    yield made
-    made.run("gpgconf --kill all")
+        for name in ("COSIGN_PASSWORD", "GNUPGHOME", "DOCKER_CONFIG"):
+            patch.setenv(name, verifier.environment[name])
+        key = ("--key", str(home / "cosign.key"), "--gpg", MAIL)
+        sign.main([str(folder), *key, "--image", verifier.image, "--plain-http"])
+    verifier.take_keys()
+    yield verifier
+    verifier.run("gpgconf --kill all")
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 5])
-def test_what_was_released_passes_each_command(release: Release, number: int):
+def other_image(release: Verifier, name: str, content: str) -> str:
+    """Another image for both processors, in the same registry; its digest."""
+    archive = release.home / "other.tar"
+    digest = oci_push.image(archive, {"file": content})
+    oci_push.push(release.registry, name, archive)
+    return digest
+
+
+def attached(release: Verifier, kind: str, image: str) -> dict[str, object]:
+    payload = json.loads(release.run(f"{ATTESTED} {kind} {image}").stdout.splitlines()[0])["payload"]
+    statement: dict[str, object] = json.loads(base64.b64decode(payload))
+    return statement
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+def test_what_was_released_passes_each_command(release: Verifier, number: int):
     release.page(number)
 
 
-def test_the_list_of_contents_that_is_attached_has_each_pinned_package(release: Release):
+def test_each_image_of_the_index_is_signed_too_with_all_that_is_attached(release: Verifier):
+    index, *images = oci_index.digests(contents.image_file(release.folder, VERSION))
+    assert len(images) == 2
+    for digest in (index, *images):
+        reference = f"{release.registry}/azure-cni@{digest}"
+        release.page(3, image=reference)
+        statement = json.loads(release.page(4, image=reference).stdout)
+        assert statement["subject"][0]["digest"] == {"sha256": digest.removeprefix("sha256:")}
+        for kind in ("cyclonedx", "slsaprovenance1"):
+            attached(release, kind, reference)
+
+
+def test_the_list_of_contents_that_is_attached_has_each_pinned_package(release: Verifier):
     statement = json.loads(release.page(4).stdout)
-    listed = {one["name"] for one in statement["predicate"]["packages"]}
-    lock = (REPOSITORY / "requirements" / "agent.txt").read_text()
-    assert {one.name for one in components.python_packages(lock, python="3.13")} <= listed
-    digest = release.image.rpartition("sha256:")[2]
-    assert statement["subject"][0]["digest"] == {"sha256": digest}
+    assert {one.name for one in PINNED} | {"libc6"} <= {one["name"] for one in statement["predicate"]["packages"]}
+    assert statement["predicate"] == json.loads((release.folder / "image.spdx.json").read_text())
 
 
-@pytest.mark.parametrize("kind", ["cyclonedx", "slsaprovenance1"])
-def test_the_other_attachments_are_there_too(release: Release, kind: str):
-    words = f"cosign verify-attestation --allow-http-registry --key cosign.pub --insecure-ignore-tlog --type {kind}"
-    payload = json.loads(release.run(f"{words} {release.image}").stdout.splitlines()[0])["payload"]
-    predicate = json.loads(base64.b64decode(payload))["predicate"]
-    assert ("components" in predicate) == (kind == "cyclonedx")
-    assert ("buildDefinition" in predicate) == (kind == "slsaprovenance1")
+def test_the_other_attachments_are_those_of_the_folder(release: Verifier):
+    assert attached(release, "cyclonedx", release.image)["predicate"] == json.loads(
+        (release.folder / "image.cdx.json").read_text()
+    )
+    statement = json.loads((release.folder / contents.STATEMENT).read_text())
+    assert attached(release, "slsaprovenance1", release.image)["predicate"] == statement["predicate"]
 
 
-def test_a_file_that_was_changed_fails_and_so_does_a_list_that_was_changed_with_it(release: Release, tmp_path: Path):
-    shutil.copytree(release.folder, tmp_path / "changed")
-    changed = Release.__new__(Release)
-    vars(changed).update(vars(release) | {"folder": tmp_path / "changed"})
-    with (changed.folder / f"azure-cni-{VERSION}.tgz").open("ab") as file:
+def test_a_list_that_was_changed_with_its_files_fails(release: Verifier, tmp_path: Path):
+    changed = release.elsewhere(tmp_path / "changed")
+    with (changed.folder / CHART).open("ab") as file:
         file.write(b"x")
-    second, fifth = changed.page(2, check=False), changed.page(5, check=False)
-    assert (second.returncode, f"azure-cni-{VERSION}.tgz: FAILED" in second.stdout) == (1, True)
-    assert (fifth.returncode != 0, "sha256 sum does not match" in fifth.stderr) == (True, True)
-    changed.page(1)
-    (changed.folder / artifacts.SUMS).unlink()
-    for added in (f"azure-cni-{VERSION}.tgz.prov", sign.BUNDLE):
-        shutil.copy(changed.folder / added, tmp_path / added)
-        (changed.folder / added).unlink()
-    artifacts.write_sums(changed.folder)
-    shutil.copy(tmp_path / sign.BUNDLE, changed.folder / sign.BUNDLE)
+    lines = (changed.folder / artifacts.SUMS).read_text().splitlines()
+    digests = artifacts.sums(changed.folder)
+    names = [line.partition("  ")[2] for line in lines]
+    (changed.folder / artifacts.SUMS).write_text("".join(f"{digests[name]}  {name}\n" for name in names))
     changed.page(2)
     first = changed.page(1, check=False)
     assert (first.returncode, "invalid signature" in first.stderr) == (1, True)
 
 
-def test_an_image_that_nobody_signed_and_one_of_another_key_fail(release: Release):
-    unsigned = f"{release.registry}/other@{push(release.registry, 'other', content=b'other')}"
+def test_a_list_whose_signature_is_of_another_list_or_key_fails(release: Verifier, tmp_path: Path):
+    changed = release.elsewhere(tmp_path / "changed")
+    (changed.folder / artifacts.SUMS).write_text(f"{'0' * 64}  azure-cni\n")
+    first = changed.page(1, check=False)
+    assert (first.returncode, "invalid signature" in first.stderr) == (1, True)
+    shutil.copy(release.home / "other" / "cosign.pub", changed.folder)
+    shutil.copy(release.folder / artifacts.SUMS, changed.folder)
+    assert changed.page(1, check=False).returncode == 1
+
+
+def test_an_image_that_nobody_signed_and_one_of_another_key_fail(release: Verifier):
+    unsigned = f"{release.registry}/other@{other_image(release, 'other', 'unsigned')}"
     for number, words in ((3, "no signatures found"), (4, "no matching attestations")):
         done = release.page(number, check=False, image=unsigned)
         assert (done.returncode != 0, words in done.stderr) == (True, True)
-    release.run("mkdir -p ../other-key && cd ../other-key && rm -f cosign.* && cosign generate-key-pair")
-    words = "cosign verify --allow-http-registry --insecure-ignore-tlog --key ../other-key/cosign.pub"
+    words = f"cosign verify --allow-http-registry --insecure-ignore-tlog --key {release.home}/other/cosign.pub"
     done = release.run(f"{words} {release.image}", check=False)
     assert (done.returncode != 0, "accepted signatures do not match threshold" in done.stderr) == (True, True)
 
 
-def test_the_chart_goes_to_a_registry_and_back_with_its_signature(release: Release, tmp_path: Path):
-    chart = f"azure-cni-{VERSION}.tgz"
-    version = yaml.safe_load(release.run(f"helm show chart {chart}").stdout)["version"]
-    release.run(f"helm push {chart} oci://{release.registry}/charts --plain-http")
-    pulled = f"helm pull oci://{release.registry}/charts/azure-cni --version {version} --plain-http -d {tmp_path}"
-    release.run(pulled)
-    assert (tmp_path / f"azure-cni-{version}.tgz").read_bytes() == (release.folder / chart).read_bytes()
+def test_the_signatures_of_one_image_do_not_hold_for_another(release: Verifier):
+    """Whoever may write to the registry puts them there; in the same repository, and with the image under the tag."""
+    name, digest = "azure-cni", other_image(release, "azure-cni", "of an attacker")
+    right = contents.digest_file(release.folder, VERSION).read_text().strip()
+    assert oci_push.put_signatures_of(release.registry, name, of=right, onto=digest) >= 4
+    for number in (3, 4):
+        done = release.page(number, check=False, image=f"{release.registry}/{name}@{digest}")
+        assert done.returncode != 0, done.stdout
 
 
-def test_a_tag_is_not_signed():
-    with pytest.raises(ReleaseError, match="what a tag names may change"):
-        sign.sign_image(REPOSITORY, "key", "127.0.0.1:1/azure-cni:1")
+def test_an_index_that_leads_to_another_image_is_signed_by_nobody(release: Verifier):
+    """It has the signed image for amd64, and somebody else's for arm64; the tag leads to it."""
+    right = contents.digest_file(release.folder, VERSION).read_text().strip()
+    other = other_image(release, "azure-cni", "another of an attacker")
+    index, others = (json.loads(oci_push.get_manifest(release.registry, "azure-cni", one)) for one in (right, other))
+    index["manifests"][1] = others["manifests"][1]
+    mixed = oci_push.put_manifest(
+        release.registry, "azure-cni", oci_push.INDEX, json.dumps(index).encode(), tag=VERSION
+    )
+    for reference in (f"azure-cni:{VERSION}", f"azure-cni@{mixed}"):
+        done = release.page(3, check=False, image=f"{release.registry}/{reference}")
+        assert (done.returncode != 0, "no signatures found" in done.stderr) == (True, True), done.stderr
+    release.page(3)
+
+
+def test_a_list_of_contents_that_somebody_else_attaches_is_not_shown(release: Verifier, tmp_path: Path):
+    shorter = json.loads((release.folder / "image.spdx.json").read_text())
+    shorter["packages"] = shorter["packages"][:1]
+    (tmp_path / "shorter.json").write_text(json.dumps(shorter))
+    (tmp_path / "settings.json").write_text(json.dumps(sign.NO_SERVICES))
+    release.run(
+        f"cosign attest --yes --allow-http-registry --key {release.home}/other/cosign.key --type spdxjson"
+        f" --signing-config {tmp_path}/settings.json --predicate {tmp_path}/shorter.json {release.image}"
+    )
+    shown = release.run(f"{ATTESTED} spdxjson {release.image}").stdout.splitlines()
+    assert len(shown) == 1
+    assert len(json.loads(release.page(4).stdout)["predicate"]["packages"]) > len(PINNED)
+
+
+def test_the_chart_goes_to_a_registry_and_back_with_its_signature(release: Verifier, tmp_path: Path):
+    release.run(f"helm push {CHART} oci://{release.registry}/charts --plain-http")
+    pull = f"helm pull oci://{release.registry}/charts/azure-cni --version {VERSION} --plain-http"
+    release.run(f"{pull} --verify --keyring keyring.gpg -d {tmp_path}")
+    for name in (CHART, f"{CHART}{sign.PROVENANCE}"):
+        assert (tmp_path / name).read_bytes() == (release.folder / name).read_bytes()
+    gpg = "gpg --batch --pinentry-mode loopback --passphrase '' --homedir"
+    release.run(
+        f"mkdir -m 700 {tmp_path}/gpg && {gpg} {tmp_path}/gpg --quick-generate-key another rsa2048 sign never"
+        f" && gpg --homedir {tmp_path}/gpg --export > {tmp_path}/other.gpg; gpgconf --homedir {tmp_path}/gpg --kill all"
+    )
+    done = release.run(f"{pull} --verify --keyring {tmp_path}/other.gpg -d {tmp_path}/none", check=False)
+    assert done.returncode != 0
+    assert not (tmp_path / "none" / CHART).exists()
+
+
+def test_the_page_names_the_image_by_the_digest_that_the_list_has():
+    assert BY_DIGEST in (Path(__file__).parents[2] / "docs" / "verify.md").read_text()

@@ -72,6 +72,17 @@ def test_the_image_is_the_one_that_the_chart_runs():
     assert [one["image"] for one in value(named, "images")] == ["example.com/a:7"]
 
 
+def test_its_links_are_the_places_that_the_chart_names():
+    assert "artifacthub.io/links" not in made()
+    named = CHART | {"home": "https://example.com/docs", "sources": ["https://example.com/git"]}
+    found = made(chart=named)
+    assert faults(found) == []
+    assert value(found, "links") == [
+        {"name": "documentation", "url": "https://example.com/docs"},
+        {"name": "source", "url": "https://example.com/git"},
+    ]
+
+
 def test_each_definition_is_listed_with_an_example_of_its_fields():
     found = made()
     assert [one["name"] for one in value(found, "crds")] == ["nodeippools.azure-cni.io", "vnetquotas.azure-cni.io"]

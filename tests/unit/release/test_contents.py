@@ -47,7 +47,20 @@ Package: media-types
 Status: install ok installed
 Architecture: all
 Version: 1:13.0~1
+
+Package: libssl3t64
+Status: install ok installed
+Source: openssl
+Architecture: amd64
+Version: 3.5
+
+Package: libgcc-s1
+Status: install ok installed
+Source: gcc-14 (14.2.0-19)
+Architecture: amd64
+Version: 14
 """
+RELEASE = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_ID="13"\nID=debian\n'
 PROCESSORS = ("amd64", "arm64")
 BINARY = """\
 /x/azure-cni: go1.26.8
@@ -88,9 +101,11 @@ def test_a_binary_lists_its_modules_and_gos_own_library():
 
 
 def test_debians_packages_are_those_that_are_installed():
-    assert [one.purl for one in components.debian_packages(STATUS)] == [
-        "pkg:deb/debian/libc6@2.41-12%2Bdeb13u1?arch=amd64",
-        "pkg:deb/debian/media-types@1%3A13.0~1?arch=all",
+    assert [one.purl for one in components.debian_packages(STATUS, release=RELEASE)] == [
+        "pkg:deb/debian/libc6@2.41-12%2Bdeb13u1?arch=amd64&distro=debian-13",
+        "pkg:deb/debian/libgcc-s1@14?arch=amd64&distro=debian-13&upstream=gcc-14%4014.2.0-19",
+        "pkg:deb/debian/libssl3t64@3.5?arch=amd64&distro=debian-13&upstream=openssl",
+        "pkg:deb/debian/media-types@1%3A13.0~1?arch=all&distro=debian-13",
     ]
 
 
@@ -111,11 +126,50 @@ def image(path: Path, files: dict[str, str]) -> Path:
 
 
 def test_an_images_own_list_is_read_and_its_digest(tmp_path: Path):
-    whole = image(tmp_path / "image.tar", {"etc/x": "", components.DPKG_STATUS: STATUS})
-    assert [one.name for one in components.of_image(whole)] == ["libc6", "media-types"]
+    files = {"etc/x": "", components.DPKG_STATUS: STATUS, components.OS_RELEASE: RELEASE}
+    whole = image(tmp_path / "image.tar", files)
+    assert components.of_image(whole) == components.debian_packages(STATUS, release=RELEASE)
     assert components.digest_of_image(whole) == "sha256:12"
     with pytest.raises(ReleaseError, match=r"no layer of it has var/lib/dpkg/status"):
         components.of_image(image(tmp_path / "other.tar", {"etc/x": ""}))
+
+
+def described(name: str, version: str) -> tuple[str, str]:
+    """Where pip leaves what it says of a package that it installed."""
+    place = f"opt/azure-cni/lib/python3.13/site-packages/{name}-{version}.dist-info/METADATA"
+    return place, f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\nName: of the text\n"
+
+
+def test_the_python_packages_of_an_image_are_read_too_but_not_those_of_debian(tmp_path: Path):
+    debians = ("usr/lib/python3/dist-packages/x-1.dist-info/METADATA", "Name: x\nVersion: 1\n")
+    files = dict([described("Two.Parts", "2.0"), described("one", "1"), debians, (components.DPKG_STATUS, STATUS)])
+    found = components.of_image(image(tmp_path / "image.tar", files))
+    assert [one.purl for one in found if one.purl.startswith(components.PYPI)] == [
+        "pkg:pypi/two-parts@2.0", "pkg:pypi/one@1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        ([("one", "1"), ("azure-cni", "0.9")], r"lacks pkg:pypi/two@2, and it has none"),
+        ([("one", "1"), ("two", "2.1")], r"lacks pkg:pypi/two@2, and it has pkg:pypi/two@2\.1 that"),
+        ([("one", "1"), ("Two", "2"), ("intruder", "0")], r"lacks none, and it has pkg:pypi/intruder@0 that"),
+        ([("one", "1"), ("two", "2"), ("azure-cni", "0.9")], ""),
+    ],
+)
+def test_an_image_with_other_packages_than_the_lock_file_has_is_no_release(
+    tmp_path: Path, there: list[tuple[str, str]], words: str
+):
+    files = dict([*(described(*one) for one in there), (components.DPKG_STATUS, STATUS)])
+    built = image(tmp_path / "image.tar", files)
+    pinned = components.python_packages("one==1 \\\n    --hash=sha256:0\ntwo==2\n", python="3.13")
+    found = components.of_image(built)
+    if not words:
+        contents.refuse_others(pinned, found, built)
+        return
+    with pytest.raises(ReleaseError, match=words):
+        contents.refuse_others(pinned, found, built)
 
 
 def test_of_an_image_for_two_processors_both_lists_are_read(tmp_path: Path):
@@ -128,9 +182,8 @@ def test_of_an_image_for_two_processors_both_lists_are_read(tmp_path: Path):
                 content = layout.extractfile(member)
                 member.name += name
                 both.addfile(member, content)
-    assert [one.purl.rpartition("?")[2] for one in components.of_image(tmp_path / "both.tar")] == [
-        "arch=amd64", "arch=arm64", "arch=all",
-    ]  # fmt: skip
+    named = [one.purl.rpartition("?")[2] for one in components.of_image(tmp_path / "both.tar")]
+    assert {words.partition("&")[0] for words in named} == {"arch=amd64", "arch=arm64", "arch=all"}
 
 
 def of_both_formats(parts: list[Component]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -143,7 +196,7 @@ def of_both_formats(parts: list[Component]) -> tuple[dict[str, Any], dict[str, A
 PARTS = [
     *components.python_packages((REPOSITORY / "requirements" / "agent.txt").read_text(), python="3.13"),
     *components.go_modules(BINARY),
-    *components.debian_packages(STATUS),
+    *components.debian_packages(STATUS, release=RELEASE),
 ]
 
 

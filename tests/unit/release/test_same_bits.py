@@ -15,12 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 from azurebox.facts import REPOSITORY
 from release import artifacts, contents
 from release.versions import ReleaseError
 from unit.chart.helm import helm
+from unit.release.hub_schema import faults
 
 AT = 1_700_000_000
 HOUR_S = 3600
@@ -115,6 +117,22 @@ def test_the_chart_which_helm_accepts(folders: list[Path], tmp_path: Path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (rendered.returncode, rendered.stdout) == (0, directly.stdout)
+
+
+def test_the_chart_names_the_key_that_signs_it_where_the_sources_do(folders: list[Path], tmp_path: Path):
+    key = folders[0] / artifacts.SIGN_KEY
+    key.write_text(f"fingerprint: {'C8' * 20}\nurl: https://example.com/key.asc\n")
+    try:
+        artifacts.chart(folders[0], tmp_path, AT)
+    finally:
+        key.unlink()
+    (packed,) = tmp_path.iterdir()
+    with tarfile.open(packed) as chart:
+        file = chart.extractfile("azure-cni/Chart.yaml")
+        assert file
+        annotations = yaml.safe_load(file.read())["annotations"]
+    assert faults(annotations) == []
+    assert yaml.safe_load(annotations["artifacthub.io/signKey"])["fingerprint"] == "C8" * 20
 
 
 def test_a_chart_as_helm_makes_it_at_two_times_is_one():

@@ -123,6 +123,7 @@ def test_a_branch_of_another_commit_is_refused_and_kept(repository: Path):
     with pytest.raises(ReleaseError, match=r"the branch release/0\.2\.0 is"):
         release(repository, "0.2.0")
     assert git(repository, "rev-parse", "release/0.2.0") == git(repository, "rev-parse", "main")
+    assert not (repository / "dist").exists()
 
 
 def test_its_date_is_the_commits_or_what_the_environment_says(repository: Path, monkeypatch: pytest.MonkeyPatch):
