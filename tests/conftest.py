@@ -6,6 +6,10 @@ the same in each run, and none has a deadline. `--hypothesis-profile=search` loo
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -33,3 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("looptime"):
             item.add_marker(pytest.mark.looptime(noop_cycles=0))
+
+
+if sys.platform == "win32":
+
+    def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Simulated time is set forward where a loop selects sockets, which the usual loop of Windows does not."""
+        if item.get_closest_marker("looptime"):
+            return {"selector": asyncio.SelectorEventLoop}
+        return {"proactor": asyncio.ProactorEventLoop}

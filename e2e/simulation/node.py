@@ -1,6 +1,6 @@
 """One node without a machine: the product's reconciler with its real adapters, and no kernel, binary or disk.
 
-What is left out: the kernel (a fake that keeps what it is given), the CNI binary and its socket (pods are given to
+What is left out: the kernel or HNS (`simulation.data_planes`), the CNI binary and its socket (pods are given to
 `Sandboxes` directly), the file of the ledger, and the metadata service: a node is given its identity.
 """
 
@@ -35,7 +35,7 @@ from azure_cni.node.assembly import Node
 from azure_cni.node.node_settings import NodePorts, NodeSettings
 from azure_cni.node.pool.reservation_request import ControllerGrants
 from simulation.absent import NoPodConditions, NoPods, NoRecords
-from simulation.datapath import FakeDatapath
+from simulation.data_planes import DataPlane, data_plane, require_wired
 from simulation.pace import NodeClock
 from simulation.plan import AzureFacts, Machine, Run, machine_of
 
@@ -139,8 +139,9 @@ class SimulationNode:
             ca_file=azure.ca_file,
         )
         self._memory = Memory()
-        ports = _ports(self._kube, arm, clock, self._memory, name=name, machine=machine)
         shape, _ = run.scenario.shape_of(name)
+        self._plane = plane = data_plane(machine, windows=shape.windows, subnet_prefix=run.scenario.subnet_prefix)
+        ports = _ports(self._kube, arm, clock, self._memory, plane, name=name, machine=machine)
         self._node = Node(ports, NodeSettings(defaults=pool_policy(spare=run.scenario.spare, step=shape.step)))
 
     async def run(self, *, after_s: float) -> None:
@@ -156,6 +157,7 @@ class SimulationNode:
                     self._pods_come(self._pods[self._early :])
                     self._memory.freed.set()
         finally:
+            await self._plane.close()
             await self._kube.close()
             await self._arm.close()
 
@@ -176,11 +178,12 @@ class SimulationNode:
         while True:
             self._memory.freed.clear()
             while waiting and self._node.stored.ledger.counts().free:
-                holder = _holder(waiting[0])
+                holder = _holder(waiting[0], self._plane.netns(waiting[0]))
                 try:
                     wiring = await self._node.sandboxes.add(holder)
                 except AzureCniError:
                     break
+                require_wired(self._plane, holder.netns, wiring.addresses)
                 self._node.demand.observe_pod(_pod(waiting.popleft(), ip=str(wiring.addresses[0])))
             try:
                 async with asyncio.timeout(KUBELET_S):
@@ -189,7 +192,9 @@ class SimulationNode:
                 continue
 
 
-def _ports(kube: KubeClient, arm: Arm, clock: NodeClock, memory: Memory, *, name: str, machine: Machine) -> NodePorts:
+def _ports(
+    kube: KubeClient, arm: Arm, clock: NodeClock, memory: Memory, plane: DataPlane, *, name: str, machine: Machine
+) -> NodePorts:
     return NodePorts(
         cloud=ArmVmIdentity(Told(name, machine), arm),
         nic_of=lambda who: nic_at(
@@ -201,7 +206,7 @@ def _ports(kube: KubeClient, arm: Arm, clock: NodeClock, memory: Memory, *, name
         pods=NoPods(),
         pod_conditions=NoPodConditions(),
         events=KubeEvents(kube, node_name=name, utc=clock.utc, monotonic=clock.boottime_s),
-        datapath=FakeDatapath(),
+        datapath=plane.datapath,
         store=memory,
         released=NoRecords(),
         clock=clock,
@@ -214,7 +219,5 @@ def _pod(name: str, *, ip: str = "") -> dict[str, Any]:
     return {"metadata": {"namespace": "default", "name": name, "uid": f"uid-{name}"}, "spec": {}, "status": status}
 
 
-def _holder(name: str) -> Holder:
-    return Holder(
-        Sandbox("azure-cni", f"container-{name}", "eth0"), f"/run/netns/{name}", "default", name, f"uid-{name}"
-    )
+def _holder(name: str, netns: str) -> Holder:
+    return Holder(Sandbox("azure-cni", f"container-{name}", "eth0"), netns, "default", name, f"uid-{name}")

@@ -59,7 +59,7 @@ class Scenario:
     mix: str = field(
         default="vm",
         metadata=_help(
-            "what the nodes are, by turns, with commas between: vm, uniform (instances of a scale set), blocks"
+            "what the nodes are, by turns, with commas between: vm, uniform (instances of a scale set), blocks, windows"
         ),
     )
 
@@ -135,7 +135,7 @@ class Scenario:
 PRESETS = {
     "ci": Scenario("ci", nodes=40, demand=1250, limit=1000, writes_per_minute=30, speed=20.0),
     "mixed": Scenario(
-        "mixed", nodes=21, demand=525, limit=420, writes_per_minute=30, speed=20.0, mix="vm,uniform,blocks"
+        "mixed", nodes=21, demand=525, limit=420, writes_per_minute=30, speed=20.0, mix="vm,uniform,blocks,windows"
     ),
     "far": Scenario("far", nodes=5000, demand=60_000, limit=60_000, start_s=600.0, node_processes=4, within_s=7200.0),
     "full": Scenario("full", nodes=640, demand=20_000, start_s=60.0, rest_s=1800.0),

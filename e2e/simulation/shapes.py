@@ -24,6 +24,8 @@ class Shape(Protocol):
     """Another machine may come under the node's name: the fake's side door makes one."""
     step: int
     """How many addresses come with one ipConfiguration, and go with it."""
+    windows: bool
+    """Its pods are wired by the data plane for Windows."""
 
     def make(self, azure: "FakeAzure", node: str, index: int) -> "Vm":
         """A running machine with one NIC."""
@@ -43,8 +45,9 @@ class PlainVm:
 
     replaced = True
 
-    def __init__(self, step: int = 1) -> None:
+    def __init__(self, step: int = 1, *, windows: bool = False) -> None:
         self.step = step
+        self.windows = windows
 
     def make(self, azure: "FakeAzure", node: str, index: int) -> "Vm":  # noqa: ARG002  # has no number
         return azure.add_vm(node)
@@ -61,6 +64,7 @@ class UniformInstance:
 
     replaced = False
     step = 1
+    windows = False
 
     def make(self, azure: "FakeAzure", node: str, index: int) -> "Vm":  # noqa: ARG002
         if not azure.uniform.models:
@@ -74,7 +78,12 @@ class UniformInstance:
         return f"{GROUP}/{SET}/{index}/{SET}-nic"
 
 
-SHAPES: dict[str, Shape] = {"vm": PlainVm(), "uniform": UniformInstance(), "blocks": PlainVm(BLOCK)}
+SHAPES: dict[str, Shape] = {
+    "vm": PlainVm(),
+    "uniform": UniformInstance(),
+    "blocks": PlainVm(BLOCK),
+    "windows": PlainVm(windows=True),
+}
 
 
 def mixed(words: str) -> list[Shape]:

@@ -22,8 +22,8 @@ from azure_cni.model.identity import ModeName
 from azure_cni.node.ports import Datapath, LinkKey
 from azure_cni.windows.datapath import HcnDatapath
 from datapath.needs_root import NEEDS_ROOT
+from fakehns.library import FakeAdapters, stand_in_hcn
 from fakehns.service import FakeHns
-from fakes.hcn import FakeAdapters, stand_in_hcn
 from fakes.veth import VethSandbox
 from simulation.datapath import FakeDatapath
 

@@ -23,7 +23,7 @@ from azure_cni.entrypoints.windows_platform import WindowsPlatform
 from azure_cni.kube.client import KubeEndpoint
 from azure_cni.windows.stop import CTRL_SHUTDOWN
 from fakeazure import FakeAzure
-from fakes.hcn import FakeAdapters
+from fakehns.library import FakeAdapters
 from fakes.kubeapi import NODES, TOKEN, FakeKubeAPI
 from fakes.waiting import LOOK_S, PATIENCE_S, until
 from fakes.windows_libraries import StandInNode

@@ -1,18 +1,24 @@
-"""What a mix of shapes wants, and when a run with blocks in it is over."""
+"""What a mix of shapes wants, what wires the pods of its nodes, and when a run with blocks in it is over."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 
+from azure_cni.datapath.node_table import NodeTable
+from azure_cni.ipam.address_state import LinkParameters, Sandbox
 from azure_cni.ipam.sizing import target
+from azure_cni.node.ports import SandboxSpec
+from azure_cni.windows.datapath import HcnDatapath
+from simulation.data_planes import MTU, data_plane, require_wired
 from simulation.node import pool_policy
 from simulation.observer import PER_NIC, Entry, Judge
-from simulation.plan import PRESETS
+from simulation.plan import PRESETS, Machine
 from simulation.run import unused
 
-MIX = replace(PRESETS["mixed"], nodes=6, demand=150, limit=1000)
+MIX = replace(PRESETS["mixed"], nodes=6, demand=150, limit=1000, mix="vm,uniform,blocks")
 
 
 def test_nodes_of_blocks_hold_whole_ones():
@@ -57,3 +63,33 @@ def test_what_others_took_is_not_left():
     judge = Judge(limit=100, grace_s=1.0, writes_per_minute=30)
     judge.ledger_changed(0.0, {"a": Entry(90, "g/a")}, limit=100)
     assert unused(replace(MIX, limit=100), judge, taken=10, short=[1], idle=0) == ""
+
+
+@pytest.mark.parametrize("windows", [False, True])
+async def test_a_pod_that_is_counted_is_wired_on_either_system(windows):
+    machine = Machine("/vm", "guid", "00:0d:3a:00:00:0a", "10.128.0.4", "")
+    plane = data_plane(machine, windows=windows, subnet_prefix=15)
+    primary, address = IPv4Address(machine.primary_ip), IPv4Address("10.129.0.7")
+    nobody: frozenset[IPv4Address] = frozenset()
+    await plane.datapath.apply_node(
+        NodeTable(machine.mac, primary, frozenset({address}), nobody, routable=frozenset(), imds_allowed=False)
+    )
+    netns = plane.netns("p1")
+    assert plane.netns("p1") == netns, "a repeat"
+    with pytest.raises(AssertionError, match=r"was given \['10.129.0.7'\], and \[\] lead to it"):
+        require_wired(plane, netns, (address,))
+
+    await plane.datapath.attach(
+        SandboxSpec(Sandbox("azure-cni", "c1", "eth0"), netns, (address,), LinkParameters(MTU, primary))
+    )
+
+    require_wired(plane, netns, (address,))
+    assert isinstance(plane.datapath, HcnDatapath) is windows
+    await plane.close()
+
+
+def test_nodes_with_windows_are_plain_vms_that_ask_for_single_addresses():
+    mixed = PRESETS["mixed"]
+    shapes = [mixed.shape_of(name)[0] for name in mixed.node_names]
+    assert [shape.windows for shape in shapes[:5]] == [False, False, False, True, False]
+    assert {(shape.step, shape.replaced) for shape in shapes if shape.windows} == {(1, True)}

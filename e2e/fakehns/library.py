@@ -115,7 +115,7 @@ class StandInLibrary:
 def stand_in_hcn(hns: FakeHns) -> ComputeNetwork:
     """HCN on the stand-in, by way of its C interface: on Windows by the library itself, which is Wine's there."""
     if sys.platform == "win32":
-        from fakes.hns_library import served
+        from fakehns.served_library import served
 
         return served(hns)
     library = StandInLibrary(hns)
@@ -131,14 +131,8 @@ class FakeAdapters:
 
     def __init__(self, hns: FakeHns, *, mac: str, primary: IPv4Address, mtu: int, prefix: int = 22) -> None:
         self._hns = hns
-        self.nic = Adapter(
-            index=2,
-            name="Ethernet",
-            mac=mac,
-            mtu=mtu,
-            addresses=(IPv4Interface(f"{primary}/{prefix}"),),
-            gateway=IPv4Address("10.240.0.1"),
-        )
+        address = IPv4Interface(f"{primary}/{prefix}")
+        self.nic = Adapter(index=2, name="Ethernet", mac=mac, mtu=mtu, addresses=(address,), gateway=address.network[1])
         self.away = False
         """HNS is taking the adapter over: for some seconds the address is on none."""
         self.fails: DatapathError | None = None
