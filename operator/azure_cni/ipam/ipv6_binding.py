@@ -7,6 +7,7 @@ gives no block, each is an ipConfiguration of its own, and a NIC holds half as m
 
     ready block, or ready single addresses   -> bound to whatever is not assigned and has none
     what is bound is on the NIC no more      -> let go, and another one bound; a pod keeps what it was wired with
+    bound to one that is not there any more  -> bound to another, and both cool for as long as it still had to
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Final
 
 from azure_cni.ipam.address_state import Slot, State
-from azure_cni.ipam.ledger_values import Move
+from azure_cni.ipam.ledger_values import Change, Move, resting
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.ipv6 import NO_IPV6, IPv6Configuration, IPv6Growth
 from azure_cni.model.nic import MAX_CONFIGS_PER_NIC, NicView
@@ -48,6 +49,37 @@ def unbound(moves: Iterable[Move]) -> list[Move]:
         (address, before, after if after is None or _keeps(after, ()) or not after.ipv6 else replace(after, ipv6=None))
         for address, before, after in moves
     ]
+
+
+class RestingIPv6:
+    """What pods had of IPv6 and whose partner has left since, of this agent's time: it cools on with the next one.
+
+    Else the next pod could have it at once, and get what is still sent to the last one.
+    """
+
+    def __init__(self, cooling_s: float) -> None:
+        """`cooling_s` is how long what a pod gave back is held back, in seconds."""
+        self._cooling_s = cooling_s
+        self._since_s: dict[IPv6Address, float] = {}
+
+    def cooling_on(self, moves: Sequence[Move]) -> list[Move]:
+        """The same moves, but what a pod had is not free with its new partner before it has cooled."""
+        since_s = self._since_s | resting(moves)
+        return [
+            (address, before, replace(after, state=State.COOLING, since_s=since_s[after.ipv6]))
+            if after is not None and after.state is State.FREE and after.ipv6 in since_s
+            else (address, before, after)
+            for address, before, after in moves
+        ]
+
+    def apply(self, change: Change) -> None:
+        """Keep what the change sets to rest until a slot cools with it, or it has cooled whatever becomes of it."""
+        for ipv6, since_s in change.resting:
+            self._since_s = {one: old for one, old in self._since_s.items() if old > since_s - self._cooling_s}
+            self._since_s[ipv6] = since_s
+        for slot in change.put:
+            if slot.ipv6 is not None and slot.state in {State.ASSIGNED, State.COOLING}:
+                self._since_s.pop(slot.ipv6, None)
 
 
 def _keeps(slot: Slot, networks: Sequence[IPv6Network]) -> bool:

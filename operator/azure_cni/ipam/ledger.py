@@ -18,7 +18,7 @@ from typing import Final
 
 from azure_cni.errors import EnvironmentInvalid, LedgerError
 from azure_cni.ipam.address_state import Event, Holder, LinkParameters, Sandbox, Slot, State, moved, observed
-from azure_cni.ipam.ipv6_binding import bound, unbound
+from azure_cni.ipam.ipv6_binding import RestingIPv6, bound, unbound
 from azure_cni.ipam.ledger_values import Change, Counts, Move, Observation, change_of, is_new, network_of, no_address
 from azure_cni.ipam.limits import COOLING_AT_LIMIT_S, COOLING_S
 from azure_cni.model.nic import Address, ConfigName, ExcludedConfiguration, IPConfiguration, NicView
@@ -45,6 +45,7 @@ class Ledger:
         """Until the next change: every pass asks some ten times."""
         self._forgotten: set[IPv4Address] = set()
         """What pods gave back while the NIC did not have it for them, of this agent's time: it cools when it comes."""
+        self._resting = RestingIPv6(cooling_s)
         held: dict[tuple[str, str], Slot] = {}
         for slot in slots:
             if slot.address in self._slots:
@@ -79,6 +80,7 @@ class Ledger:
             if self._slots.pop(address).state is State.ASSIGNED:
                 self._forgotten.add(address)
         self._forgotten -= {slot.address for slot in change.put if slot.state is not State.PROGRAMMING}
+        self._resting.apply(change)
 
     def holding(self, sandbox: Sandbox) -> tuple[Slot, ...]:
         """What this sandbox holds, in address order. Without a network it is found by its interface."""
@@ -212,7 +214,7 @@ class Ledger:
             if address in self._forgotten and after is not None and after.state is State.FREE:
                 after = replace(after, state=State.COOLING, since_s=now_s)
             moves.append((address, before, after))
-        moves = bound(moves, view.ipv6) if self._dual else unbound(moves)
+        moves = self._resting.cooling_on(bound(moves, view.ipv6)) if self._dual else unbound(moves)
         left = [before for _, before, after in moves if before and before.in_pool and not (after and after.in_pool)]
         gone = [slot for slot in left if slot.address not in shown]
         return Observation(
@@ -266,10 +268,10 @@ class Ledger:
     def _take_back(self, sandbox: Sandbox, event: Event, *, now_s: float) -> Change:
         moves: list[Move] = []
         for slot in self.holding(sandbox):
-            after = moved(slot, Event.UNASSIGN if slot.attached else event, now_s=now_s)
+            back = after = moved(slot, Event.UNASSIGN if slot.attached else event, now_s=now_s)
             if after is not None and not after.in_pool:
                 after = moved(after, Event.GONE, now_s=now_s)
-            moves.append((slot.address, slot, after))
+            moves.append((slot.address, slot if after is back else back, after))
         return change_of(moves)
 
     def _is_whole(self, slot: Slot) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
 from azure_cni.errors import NoAddress
@@ -21,6 +21,8 @@ class Change:
 
     put: tuple[Slot, ...] = ()
     drop: tuple[IPv4Address, ...] = ()
+    resting: tuple[tuple[IPv6Address, float], ...] = ()
+    """What pods had of IPv6 that goes with nothing after this, and the boot time since which it cools."""
 
     def __bool__(self) -> bool:
         return bool(self.put or self.drop)
@@ -73,15 +75,24 @@ def is_new(before: Slot | None, after: Slot | None) -> bool:
     return after is not None and after.state is State.FREE and not known
 
 
+def resting(moves: Iterable[Move]) -> dict[IPv6Address, float]:
+    """What was cooling with a partner that leaves it by these moves, and since when."""
+    return {
+        before.ipv6: before.since_s
+        for _, before, after in moves
+        if before and before.state is State.COOLING and before.ipv6 and (after is None or after.ipv6 != before.ipv6)
+    }
+
+
 def change_of(moves: Iterable[Move]) -> Change:
     """What to store of these."""
-    put, drop = [], []
+    moves, put, drop = list(moves), [], []
     for address, before, after in moves:
         if after is None and before is not None:
             drop.append(address)
         elif after is not None and after is not before:
             put.append(after)
-    return Change(tuple(put), tuple(drop))
+    return Change(tuple(put), tuple(drop), tuple(resting(moves).items()))
 
 
 def network_of(held: Sequence[Slot], *, unless: Sandbox) -> str:
