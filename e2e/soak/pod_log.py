@@ -49,13 +49,31 @@ class Seen:
     ending: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two pods that had one address at a time."""
+
+    first: str
+    second: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.first} and {self.second} have {self.address}"
+
+
 @dataclass(slots=True)
 class PodLog:
     """All pods of a run."""
 
     lives: dict[str, Life] = field(default_factory=dict)
-    shared: list[str] = field(default_factory=list)
-    """Each pair of pods that had one address at a time, in words."""
+    pairs: list[Pair] = field(default_factory=list)
+    bereft: set[str] = field(default_factory=set)
+    """Pods whose address a tool took off the NIC and Azure gave to another node, as their pool said."""
+
+    @property
+    def shared(self) -> list[Pair]:
+        """The pairs that no tool made: this product gave both the address."""
+        return [pair for pair in self.pairs if self.bereft.isdisjoint({pair.first, pair.second})]
 
     def ask(self, life: Life) -> None:
         """A pod is asked for."""
@@ -104,8 +122,8 @@ class PodLog:
     def _compare(self, life: Life) -> None:
         if life.ending:
             return
-        self.shared.extend(
-            f"{other.name} and {life.name} have {life.address}"
+        self.pairs.extend(
+            Pair(other.name, life.name, life.address)
             for other in self.alive()
             if other.address == life.address and other.name != life.name and not other.ending
         )

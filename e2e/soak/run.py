@@ -16,6 +16,7 @@ from soak import health
 from soak.churn import Churn
 from soak.faults import FAULTS, Fault
 from soak.follower import Follower
+from soak.lost_addresses import delete_pods_as_asked
 from soak.plan import Planned, plan
 from soak.verdict import Befallen, Outcome, leaks, stuck
 
@@ -153,7 +154,7 @@ class Soak:
             with fault.trouble(stage):
                 time.sleep(planned.hold_s)
             over_s = self.now()
-            stage.box.wait_for(partial(_recovered, fault, stage), RIGHT_S, "all to be right", poll_s=1)
+            stage.box.wait_for(partial(self._recovered, fault, stage), RIGHT_S, "all to be right", poll_s=1)
             stage.box.wait_for(lambda: churn.started_since(over_s), RIGHT_S, "a new pod to start on each node")
             right_s = self.now() - over_s
         except ODD as error:
@@ -163,13 +164,13 @@ class Soak:
         self.say(_line(planned, befallen))
         time.sleep(planned.pause_s)
 
-
-def _recovered(fault: Fault, stage: Stage) -> bool:
-    """An answer that makes no sense while something is wrong is none."""
-    try:
-        return fault.recovered(stage)
-    except ODD as error:
-        raise StepError(_words(error)) from error
+    def _recovered(self, fault: Fault, stage: Stage) -> bool:
+        """An answer that makes no sense while something is wrong is none."""
+        try:
+            self.outcome.pods.bereft |= delete_pods_as_asked(stage)
+            return fault.recovered(stage)
+        except ODD as error:
+            raise StepError(_words(error)) from error
 
 
 def _words(error: Exception) -> str:

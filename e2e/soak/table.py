@@ -16,6 +16,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield _row("pods ended", f"{sum(life.gone_s is not None for life in lives)}")
     yield _row("of these before they started", f"{sum(life.gone_s is not None and not life.started for life in lives)}")
     yield _row("two pods with one address", f"{len(outcome.pods.shared)}")
+    yield _row("addresses lost to another node", f"{len(outcome.pods.bereft)}, as their pools said")
     calm, troubled = starts_s(outcome)
     yield _row("pod start, nothing wrong", _percentiles(calm))
     yield _row("pod start, during a fault", _percentiles(troubled))

@@ -49,7 +49,18 @@ def test_two_running_pods_with_one_address_are_told_once(log: PodLog):
     for _ in range(2):
         log.see(shown("one", "10.0.0.1", ready=True), at_s=12.0)
         log.see(shown("two", "10.0.0.1"), at_s=12.0)
-    assert log.shared == ["one and two have 10.0.0.1"]
+    assert [str(pair) for pair in log.shared] == ["one and two have 10.0.0.1"]
+
+
+def test_an_address_that_a_tool_took_from_a_pod_and_azure_gave_away_is_not_shared_by_this_product(log: PodLog):
+    log.see(shown("one", "10.0.0.1", ready=True), at_s=12.0)
+    log.see(shown("two", "10.0.0.1"), at_s=12.0)
+    log.bereft.add("one")
+    assert log.shared == []
+    log.go("one", at_s=13.0)
+    log.ask(Life("three", "vm1", PATIENT, asked_s=14.0))
+    log.see(shown("three", "10.0.0.1"), at_s=15.0)
+    assert [str(pair) for pair in log.shared] == ["two and three have 10.0.0.1"]
 
 
 @pytest.mark.parametrize("over", ["ending", "gone"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 from typing import Any, cast
 
 import pytest
 
 from azurebox.steps import StepError
+from scenarios.harness.node import Slot
 from scenarios.harness.stage import Stage
 from soak import run
 from soak.faults import Fault
@@ -19,12 +21,34 @@ PLANNED = Planned(1, "rain", 1, hold_s=0.0, pause_s=0.0)
 
 
 class Node:
-    def __init__(self, name: str) -> None:
+    """`lost` pods had addresses that the other node has now; the pool asks to delete them where `says` is right."""
+
+    def __init__(self, name: str, *, held: int, lost: int = 0, says: str = "delete these pods") -> None:
         self.name = name
+        self._held, self._lost, self._says = held, lost, says
+
+    def on_nic(self) -> set[IPv4Address]:
+        return {IPv4Address(self._held)}
+
+    def slots(self) -> list[Slot]:
+        wanted = [Slot(IPv4Address(self._lost), "assigned", "scenarios/dark")] if self._lost else []
+        return [*wanted, Slot(IPv4Address(self._held), "assigned", "scenarios/fine")]
+
+    def condition(self, kind: str) -> dict[str, str]:
+        assert kind == "Drifted"
+        return {"status": "True" if self._lost else "False", "message": self._says}
 
 
 class ImpatientBox:
     """It looks three times, at once."""
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+
+    def kubectl(self, *words: str) -> str:
+        assert words[:4] == ("delete", "pods", "-n", "scenarios")
+        self.deleted += words[6:]
+        return ""
 
     def wait_for(self, predicate: Callable[[], Any], _timeout_s: float, what: str, **_: float) -> Any:
         last: Exception | None = None
@@ -46,7 +70,7 @@ class Churning:
 
 @pytest.fixture
 def soak() -> Soak:
-    stage = Stage(*cast("Any", (ImpatientBox(), None, None, [Node("vm1"), Node("vm2")])))
+    stage = Stage(*cast("Any", (ImpatientBox(), None, None, [Node("vm1", held=1), Node("vm2", held=2)])))
     return Soak(stage, minutes=1.0, seed=7, warm_s=0.0, say=said.append)
 
 
@@ -98,6 +122,23 @@ def test_a_fault_that_does_not_come_right_is_kept_with_what_was_wrong(soak: Soak
     assert fault.right_s is None
     assert "it still rains" in fault.why
     assert "NOT RIGHT" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("lost", "says", "deleted"),
+    [
+        (1, "pods hold addresses that are no longer on the NIC: delete these pods", ["dark"]),
+        (1, "0.0.0.1 is asked for again", []),  # the pool has not given up
+        (3, "pods hold addresses that are no longer on the NIC: delete these pods", []),  # nobody has it: it can come
+    ],
+)
+def test_a_pod_whose_address_another_node_has_is_deleted_when_its_pool_asks_for_that(
+    soak: Soak, monkeypatch: pytest.MonkeyPatch, lost: int, says: str, deleted: list[str]
+):
+    soak.stage.nodes[1] = cast("Any", Node("vm2", held=2, lost=lost, says=says))
+    befall(soak, monkeypatch, lambda _: True)
+    assert cast("Any", soak.stage.box).deleted == deleted
+    assert soak.outcome.pods.bereft == set(deleted)
 
 
 def test_what_breaks_a_run_off_is_in_its_outcome_and_all_is_put_back(soak: Soak, monkeypatch: pytest.MonkeyPatch):

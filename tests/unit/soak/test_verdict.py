@@ -11,7 +11,7 @@ import pytest
 from soak import table
 from soak.health import parse_usage
 from soak.plan import Lifetime
-from soak.pod_log import Life, PodLog
+from soak.pod_log import Life, Pair, PodLog
 from soak.verdict import (
     MORE_DESCRIPTORS,
     SETTLED_MINUTES,
@@ -64,7 +64,7 @@ def leak(outcome: Outcome) -> None:
 
 WRONG: dict[str, Callable[[Outcome], object]] = {
     "broken off": lambda outcome: setattr(outcome, "broken_off", "interrupted"),
-    "two pods with one address": lambda outcome: outcome.pods.shared.append("a and b have 10.0.0.1"),
+    "two pods with one address": lambda outcome: outcome.pods.pairs.append(Pair("a", "b", "10.0.0.1")),
     "not right after table deleted on vm2: no table": lambda outcome: outcome.faults.append(
         Befallen("table deleted", "vm2", 40.0, 2.0, None, "no table")
     ),
