@@ -83,6 +83,10 @@ e2e-full: $(READY) ## The image twice and for arm64, a signed release, all scena
 	$(BOX) up --runtime containerd-1.6
 	$(BOX) scenarios -v -k "not ($(APART))"
 	$(BOX) down
+	$(BOX) up --dual-stack
+	$(BOX) scenarios -v --mode bridge -k "test_49 or test_50 or test_53 or test_54"
+	$(BOX) scenarios -v --mode transparent -k test_53
+	$(BOX) down
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 21-100
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation mixed --seeds 1-10
 

@@ -7,7 +7,7 @@ import http.client
 import json
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,12 +20,16 @@ TIMEOUT_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """What a VM learns about its NIC from DHCP: MAC, primary address, the subnet's prefix length and first address."""
+    """What a VM learns about its NIC from DHCP: MAC, primary address, the subnet's prefix length and first address.
+
+    `ipv6` is its address of IPv6, where it has one.
+    """
 
     mac: str
     primary: IPv4Address
     prefix_length: int
     gateway: IPv4Address
+    ipv6: IPv6Address | None = None
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -84,6 +88,7 @@ def ensure_vm(name: str, *, subnet: str = "") -> Nic:
         primary=IPv4Address(reply["primary"]),
         prefix_length=reply["prefixLength"],
         gateway=IPv4Address(reply["gateway"]),
+        ipv6=IPv6Address(address) if (address := reply.get("ipv6")) else None,
     )
 
 

@@ -76,19 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="e2e/box", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    up = commands.add_parser("up", help="start a control plane and nodes, or whatever is missing of them")
-    up.add_argument("--nodes", type=_nodes, default=DEFAULT_NODES, help=f"1 to {MAX_NODES}, default {DEFAULT_NODES}")
-    up.add_argument(
-        "--instances",
-        type=_instances,
-        default=0,
-        help=f"further nodes that are instances of a Uniform scale set, 0 to {MAX_INSTANCES}, default 0",
-    )
-    up.add_argument(
-        "--mode", choices=release.MODES, help=f"in which the box's azure-cni wires pods, default {release.MODES[0]}"
-    )
-    up.add_argument("--runtime", choices=RUNTIMES, help=f"the nodes' container runtime, default {RUNTIMES[0]}")
-    up.set_defaults(run=_up)
+    _add_up(commands.add_parser("up", help="start a control plane and nodes, or whatever is missing of them"))
     commands.add_parser("install", help="build and load the image, then helm install; passes arguments to helm")
     commands.add_parser("kubectl", help="kubectl, as the cluster's administrator")
     commands.add_parser("azure-cni", help="the product's command line, as the cluster's administrator")
@@ -153,6 +141,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_up(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--nodes", type=_nodes, default=DEFAULT_NODES, help=f"1 to {MAX_NODES}, default {DEFAULT_NODES}"
+    )
+    parser.add_argument(
+        "--instances",
+        type=_instances,
+        default=0,
+        help=f"further nodes that are instances of a Uniform scale set, 0 to {MAX_INSTANCES}, default 0",
+    )
+    parser.add_argument(
+        "--mode", choices=release.MODES, help=f"in which the box's azure-cni wires pods, default {release.MODES[0]}"
+    )
+    parser.add_argument("--dual-stack", action="store_true", help="a box with IPv6, for ipFamilies [IPv4, IPv6]")
+    parser.add_argument("--runtime", choices=RUNTIMES, help=f"the nodes' container runtime, default {RUNTIMES[0]}")
+    parser.set_defaults(run=_up)
+
+
 def _add_image(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", type=Path, help="dist/azure-cni-image.tar or -image-arm64.tar by default")
     parser.add_argument("--arm64", action="store_true", help="build it for arm64, whose programs QEMU runs meanwhile")
@@ -177,7 +183,7 @@ def _instances(text: str) -> int:
 def _up(options: argparse.Namespace) -> None:
     print(f"azure in a box: up, {options.nodes + options.instances} nodes", flush=True)
     with lifecycle.alone():
-        lifecycle.up(options.nodes, instances=options.instances, runtime=options.runtime)
+        lifecycle.up(options.nodes, instances=options.instances, runtime=options.runtime, dual_stack=options.dual_stack)
         if options.mode is not None:
             release.remember_mode(options.mode)
         with step("cluster DNS"):

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 VNET, VNET_PREFIX, SUBNET, SUBNET_PREFIX = "azbox-vnet", "10.240.0.0/16", "nodes", "10.240.0.0/22"
 PEER, PEER_PREFIX, PEER_SUBNET_PREFIX = "azbox-peer", "10.241.0.0/16", "10.241.0.0/24"
+SUBNET6, PEER_SUBNET6 = "fd00:240::/64", "fd00:241::/64"  # where the box has both families
 NIC_WRITE_S = 1.0  # how long a NIC write takes; Azure's own figure is not documented, `e2e/box azure` changes it
 ARM_NAMES = ("management.azure.com", "login.microsoftonline.com")
 
@@ -34,7 +35,8 @@ ARM_NAMES = ("management.azure.com", "login.microsoftonline.com")
 class Cloud:
     """The fake Azure tied to the fabric."""
 
-    def __init__(self, fabric: Fabric | None = None) -> None:
+    def __init__(self, fabric: Fabric | None = None, *, dual_stack: bool = False) -> None:
+        self._dual_stack = dual_stack
         self.azure = FakeAzure(
             subscription_id=SUBSCRIPTION, resource_group=RESOURCE_GROUP, operation_duration_s=NIC_WRITE_S
         )
@@ -50,6 +52,9 @@ class Cloud:
         self.azure.add_vnet(VNET, VNET_PREFIX, subnets={SUBNET: SUBNET_PREFIX})
         self.azure.add_vnet(PEER, PEER_PREFIX, subnets={"default": PEER_SUBNET_PREFIX})
         self.azure.peer(VNET, PEER)
+        if self._dual_stack:
+            self.azure.add_ipv6(SUBNET6, f"{VNET}/{SUBNET}")
+            self.azure.add_ipv6(PEER_SUBNET6, f"{PEER}/default")
         self.fabric.ensure_namespaces()
         self.azure.subscribe(self._apply)
         self.azure.rule_hits = self.fabric.rule_hits
@@ -78,6 +83,7 @@ class Cloud:
             "primary": next(address.address for address in nic.addresses if address.primary),
             "prefixLength": prefix.prefixlen,
             "gateway": str(prefix.network_address + 1),  # Azure keeps the first four of a subnet; .1 is the router
+            "ipv6": next((address for address in nic.ipv6 if "/" not in address), ""),
         }
 
     def unplug(self, vm: str) -> None:
@@ -93,7 +99,7 @@ class Cloud:
     def _make(self, vm: str, subnet: str) -> None:
         number = instance_number(vm)
         if number is None:
-            self.azure.add_vm(vm, subnet=subnet)
+            self.azure.add_vm(vm, subnet=subnet, ipv6=bool(self.azure.subnet(subnet).ipv6))
             return
         if not self.azure.uniform.models:
             self.azure.uniform.add(SCALE_SET, instances=0, subnet=subnet)
@@ -159,11 +165,11 @@ def box_application(cloud: Cloud) -> web.Application:
     return app
 
 
-async def run(state: Path) -> None:
+async def run(state: Path, *, dual_stack: bool) -> None:
     """Serve until SIGTERM; the network stays, it is the box's to take away."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    cloud = Cloud()
+    cloud = Cloud(dual_stack=dual_stack)
     cloud.lay()
     for name in ("azure.sock", "box.sock"):
         (state / name).unlink(missing_ok=True)  # of a process that crashed
@@ -192,12 +198,13 @@ async def run(state: Path) -> None:
 
 
 def main() -> None:
-    """`python -m azurebox.cloud --state-dir DIRECTORY`."""
+    """`python -m azurebox.cloud --state-dir DIRECTORY [--dual-stack]`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--state-dir", required=True, type=Path)
+    parser.add_argument("--dual-stack", action="store_true")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    asyncio.run(run(options.state_dir))
+    asyncio.run(run(options.state_dir, dual_stack=options.dual_stack))
 
 
 if __name__ == "__main__":

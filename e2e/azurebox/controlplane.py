@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azurebox import processes, tools
-from azurebox.facts import AGNHOST, CONTROL_PLANE, KUBECONFIG, KUBERNETES_SERVICE, RUN, SERVICE_CIDR
+from azurebox.facts import AGNHOST, CONTROL_PLANE, KUBECONFIG, KUBERNETES_SERVICE, RUN, SERVICE_CIDR, SERVICE_CIDR6
 from azurebox.machine import NETNS, Machine
 from azurebox.processes import Process
 from azurebox.steps import StepError, capture, write_whole
@@ -27,11 +27,12 @@ ADMINISTRATORS = "system:masters"
 
 
 class ControlPlane:
-    """The control plane on the VM `azbox-cp` with the primary address `address`."""
+    """The control plane on the VM `azbox-cp` with the primary address `address`; dual stack counts when it starts."""
 
-    def __init__(self, address: IPv4Address) -> None:
+    def __init__(self, address: IPv4Address, *, dual_stack: bool = False) -> None:
         from azurebox.pki import Authority
 
+        self._services = f"{SERVICE_CIDR},{SERVICE_CIDR6}" if dual_stack else str(SERVICE_CIDR)
         self.machine = Machine(CONTROL_PLANE)
         self.address = address
         self.authority = Authority(self.machine.disk / "authority")
@@ -105,7 +106,7 @@ class ControlPlane:
             ["kube-apiserver",
              "--etcd-servers=http://127.0.0.1:2379",
              f"--advertise-address={self.address}",
-             f"--service-cluster-ip-range={SERVICE_CIDR}",
+             f"--service-cluster-ip-range={self._services}",
              f"--tls-cert-file={PKI}/apiserver.crt", f"--tls-private-key-file={PKI}/apiserver.key",
              f"--client-ca-file={PKI}/ca.crt",
              f"--kubelet-client-certificate={PKI}/apiserver-kubelet-client.crt",
@@ -128,6 +129,7 @@ class ControlPlane:
              f"--kubeconfig={kubeconfig}",
              f"--authentication-kubeconfig={kubeconfig}", f"--authorization-kubeconfig={kubeconfig}",
              f"--service-account-private-key-file={PKI}/sa.key", f"--root-ca-file={PKI}/ca.crt",
+             f"--service-cluster-ip-range={self._services}",
              "--use-service-account-credentials", "--leader-elect=false", "--bind-address=127.0.0.1"],
         )  # fmt: skip
         kubeconfig = "/etc/kubernetes/kube-scheduler.kubeconfig"

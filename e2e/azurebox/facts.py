@@ -5,7 +5,7 @@ address exists only inside network namespaces that the box itself makes.
 """
 
 import os
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
 PREFIX = "azbox-"
@@ -20,6 +20,7 @@ SUBSCRIPTION = "00000000-0000-0000-0000-00000000b0c5"
 RESOURCE_GROUP = "azbox"
 
 SERVICE_CIDR = IPv4Network("10.96.0.0/16")
+SERVICE_CIDR6 = IPv6Network("fd00:96::/108")  # of a box with both families
 KUBERNETES_SERVICE = IPv4Address("10.96.0.1")  # the first of the service CIDR, by the API server's own rule
 CLUSTER_DNS = IPv4Address("10.96.0.10")  # the tenth, as kubeadm has it
 CLOUD_DNS = IPv4Address("168.63.129.16")  # Azure's resolver, at the same address in every VNet

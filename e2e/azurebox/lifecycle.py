@@ -37,6 +37,7 @@ REGISTER_TIMEOUT_S = 180
 NODES_AT_ONCE = 4
 LEFT_ON_DISK = ("etc/cni/net.d", "opt/cni/bin", "var/lib/azure-cni")  # what a disk has of azure-cni: /run is memory
 RUNTIME = RUN / "runtime"  # which of RUNTIMES the nodes of this box have
+DUAL_STACK = RUN / "dual-stack"  # there when this box has IPv6
 KUBERNETES = RUN / "kubernetes"  # which minor of Kubernetes this box has
 
 
@@ -62,16 +63,19 @@ def alone() -> Iterator[None]:
         yield
 
 
-def up(count: int, *, instances: int = 0, runtime: str | None = None) -> None:
+def up(count: int, *, instances: int = 0, runtime: str | None = None, dual_stack: bool = False) -> None:
     """Bring up a control plane and at least `count` nodes on VMs of their own and `instances` of the scale set.
 
-    `runtime` is one of RUNTIMES; None: what the box has already.
+    `runtime` is one of RUNTIMES; None: what the box has already. With `dual_stack` a new box has IPv6, too.
 
     Raises:
-        StepError: the box has another runtime or another Kubernetes, or something does not come up.
+        StepError: the box has another runtime, Kubernetes or no IPv6, or something does not come up.
 
     """
     host.require_root()
+    if whole() and dual_stack and not has_ipv6():
+        raise StepError("cannot give this box IPv6: it was made with IPv4 alone",
+                        advice="e2e/box down, then this again")  # fmt: skip
     if whole() and current_kubernetes() != tools.KUBERNETES_MINOR:
         raise StepError(
             f"cannot complete the box with Kubernetes {tools.KUBERNETES_MINOR}: it has {current_kubernetes()}",
@@ -90,7 +94,7 @@ def up(count: int, *, instances: int = 0, runtime: str | None = None) -> None:
         say(f"clearing away a box that is not whole: {leftover.counts()}")
         tear_down()
     with step("cloud: the fake Azure and its fabric"):
-        start_cloud()
+        start_cloud(dual_stack=dual_stack or has_ipv6())
     write_whole(RUNTIME, runtime or current_runtime())
     write_whole(KUBERNETES, tools.KUBERNETES_MINOR)
     names = [*map(node_name, range(1, count + 1)), *map(instance_name, range(instances))]
@@ -122,6 +126,11 @@ def start_cluster(names: Sequence[str], images: Sequence[Path]) -> None:
 def current_kubernetes() -> str:
     """The minor of Kubernetes that the box has; of one that was brought up before there was a choice, the default."""
     return KUBERNETES.read_text() if KUBERNETES.exists() else tools.KUBERNETES_DEFAULT
+
+
+def has_ipv6() -> bool:
+    """Whether the box has both families: its VNet, the VMs on their own and its Services."""
+    return DUAL_STACK.exists()
 
 
 def current_runtime() -> str:
@@ -159,13 +168,17 @@ def node_machines() -> list[Machine]:
     return [machine for machine in map(Machine, names) if machine.init]
 
 
-def start_cloud() -> Process:
+def start_cloud(*, dual_stack: bool = False) -> Process:
     """Start the cloud process in the fabric's namespace and wait for its side door."""
     ensure_netns(FABRIC_NETNS)
     RUN.mkdir(parents=True, exist_ok=True)
+    if dual_stack:
+        write_whole(DUAL_STACK, "")
     process = processes.start(
         CLOUD,
-        python_in(NETNS / FABRIC_NETNS, "azurebox.cloud", f"--state-dir={RUN}"),
+        python_in(
+            NETNS / FABRIC_NETNS, "azurebox.cloud", f"--state-dir={RUN}", *(["--dual-stack"] if dual_stack else [])
+        ),
         env=processes.PYTHON_ENVIRONMENT,
     )
     processes.wait_until(process, azure.answers, timeout_s=CLOUD_TIMEOUT_S, what="the fake Azure to answer")
@@ -184,7 +197,7 @@ def start_machine(name: str) -> tuple[Machine, azure.Nic]:
 def boot_control_plane() -> ControlPlane:
     """Boot the control plane's VM; its services are not started yet."""
     _, nic = start_machine(CONTROL_PLANE)
-    return ControlPlane(nic.primary)
+    return ControlPlane(nic.primary, dual_stack=has_ipv6())
 
 
 def start(name: str) -> None:

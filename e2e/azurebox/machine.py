@@ -17,11 +17,12 @@ from azurebox import cgroups, processes
 from azurebox.azure import Nic
 from azurebox.facts import DISKS
 from azurebox.processes import Process
-from azurebox.steps import StepError, capture, write_whole
+from azurebox.steps import StepError, capture, wait_for, write_whole
 
 NETNS = Path("/run/netns")
 BOOT = Path(__file__).with_name("machine_boot.sh")
 BOOT_TIMEOUT_S = 60
+ROUTER_S = 60  # until a VM has heard of its router of IPv6, which speaks each 10 s
 
 # What kubeadm's preflight checks ask of a node; Azure's images leave the first at 0.
 NODE_SYSCTLS = {"net.ipv4.ip_forward": "1"}
@@ -72,11 +73,18 @@ class Machine:
         processes.wait_until(init, booted.exists, timeout_s=BOOT_TIMEOUT_S, what=f"{self.name} to boot")
 
     def connect(self, nic: Nic) -> None:
-        """Do what cloud-init and DHCP do at boot: `eth0` gets the primary address and the default route."""
+        """Do what cloud-init and DHCP do at boot: `eth0` gets the primary address and the default route.
+
+        That of IPv6 comes from the router.
+        """
         self.run(["ip", "link", "set", "lo", "up"])
         self.run(["ip", "address", "replace", f"{nic.primary}/{nic.prefix_length}", "dev", "eth0"])
         self.run(["ip", "link", "set", "eth0", "up"])
         self.run(["ip", "route", "replace", "default", "via", str(nic.gateway), "dev", "eth0"])
+        if nic.ipv6:
+            self.run(["ip", "address", "replace", f"{nic.ipv6}/128", "dev", "eth0", "nodad"])
+            router = ["ip", "-6", "route", "show", "default"]
+            wait_for(lambda: bool(self.run(router)), timeout_s=ROUTER_S, what=f"{self.name} to hear of its router")
         for key, value in NODE_SYSCTLS.items():
             self.run(["sh", "-c", f"echo {value} > /proc/sys/{key.replace('.', '/')}"])
 

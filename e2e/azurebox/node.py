@@ -113,7 +113,8 @@ class Node:
         self.machine.service(
             "kubelet",
             ["kubelet", "--config=/etc/kubernetes/kubelet.json", "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig",
-             f"--hostname-override={self.machine.name}", f"--node-ip={self.nic.primary}"],
+             f"--hostname-override={self.machine.name}",
+             f"--node-ip={','.join(str(address) for address in (self.nic.primary, self.nic.ipv6) if address)}"],
         )  # fmt: skip
         self.machine.service(
             "kube-proxy",

@@ -138,17 +138,22 @@ class Subscription:
         size: str = "Standard_D2s_v3",
         zone: str = "",
         nics: int = 1,
+        ipv6: bool = False,
     ) -> Vm:
         """A running VM with NIC `NAME-nic` (further ones `NAME-nic2`...), primary configuration `ipconfig1`.
 
         `subnet` by name, the first one by default; `address` fixes the primary address; `public_ip` is an address that
-        the primary configuration gets; `secondaries` are dynamic and belong to nobody.
+        the primary configuration gets; `secondaries` are dynamic and belong to nobody; with `ipv6` a configuration of
+        that name has the VM's own address of IPv6.
         """
         now = self.settle()
         if name.lower() in {vm.name.lower() for vm in self.network.vms.values()}:
             raise ValueError(f"cannot add VM {name}: there is one of that name")
         vm_id = self.id_of(self.resource_group, "Microsoft.Compute/virtualMachines", name)
         bodies = {f"{name}-nic": self._nic_body(f"{name}-nic", subnet, secondaries, address, public_ip)}
+        if ipv6:
+            own = {"subnet": {"id": self.subnet(subnet).id}, "privateIPAddressVersion": "IPv6"}
+            bodies[f"{name}-nic"]["properties"]["ipConfigurations"].append({"name": "ipv6", "properties": own})
         bodies |= {f"{name}-nic{i}": self._nic_body(f"{name}-nic{i}", subnet, 0, "", "") for i in range(2, nics + 1)}
         made = [self._attached_nic(nic, body, vm_id, first=nic == f"{name}-nic") for nic, body in bodies.items()]
         principal = self.identity.add(Principal(self.names.guid(), self.names.guid(), name))

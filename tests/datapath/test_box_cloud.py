@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from azurebox.cloud import Cloud
 from azurebox.fabric import Fabric
 from azurebox.fabric.kernel import configure, inside, links
+from azurebox.fabric.topology import PEER
 from datapath.fabric_lab import PATIENCE_S, SILENCE_S
 from datapath.left_behind import own_prefix
 from datapath.namespaces import NEEDS_ROOT
@@ -109,3 +111,45 @@ async def test_a_further_nic_is_an_interface_with_its_address(cloud: Cloud) -> N
     cloud.azure.add_nic(vm, subnet="back")
     cloud.unplug(vm)
     assert not [name for name in links(cloud.fabric.namespace) if name.startswith("p-vm1")]
+
+
+@pytest.fixture
+def dual() -> Iterator[Cloud]:
+    """A cloud with both families."""
+    made = Cloud(Fabric(own_prefix("bd")), dual_stack=True)
+    made.azure.operation_duration_s = 0.0
+    try:
+        made.lay()
+        yield made
+    finally:
+        made.fabric.destroy()
+
+
+def test_a_vm_of_a_box_with_both_families_hears_of_its_router_and_is_seen_as_itself(dual: Cloud) -> None:
+    vm = vm_of(dual)
+    nic = dual.plug_in(vm)
+    assert (nic["primary"], nic["ipv6"]) == ("10.240.0.4", "fd00:240::4")
+    assert dual.plug_in(vm) == nic  # as at each boot
+    configure(vm, [f"address replace {nic['ipv6']}/128 dev eth0 nodad"])
+    assert dual.failure == ""
+
+    def seen() -> str:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:  # until the router has been heard of, which speaks each 10 s
+            try:
+                with socket.create_connection((str(PEER.ipv6), 80), PATIENCE_S) as calling:
+                    calling.sendall(b"GET /whoami HTTP/1.0\r\n\r\n")
+                    return calling.makefile("rb").read().decode()
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    assert '"caller": "fd00:240::4"' in inside(vm, seen)
+    dual.unplug(vm)
+    assert dual.azure.subnet().ipv6.owners == {}
+
+
+async def test_a_vm_of_a_box_with_one_family_has_no_ipv6(cloud: Cloud) -> None:
+    assert cloud.plug_in(vm_of(cloud))["ipv6"] == ""
+    assert [nic.ipv6 for nic in cloud.azure.effective().nics] == [()]

@@ -1,7 +1,7 @@
 """What runs inside a test pod, given to its python3 as text: standard library only.
 
-ask TARGET...       one request to each HOST:PORT/PATH, where NAME@ before the host is the name that it is asked for;
-                    prints {target: body, or "!" and why not} as JSON
+ask TARGET...       one request to each HOST:PORT/PATH (an IPv6 address in brackets), where NAME@ before the host is the
+                    name that it is asked for; prints {target: body, or "!" and why not} as JSON
 meet TIMES TARGET   that many connections to the test server at HOST:PORT; prints a list of [its host name, as whom it
                     saw us], or of ["", why nobody answered]
 resolve NAME...     prints {name: its IPv4 addresses, or "!" and why it has none}
@@ -32,7 +32,7 @@ def get(target: str) -> str:
     """The body of http://TARGET."""
     place, _, path = target.partition("/")
     name, _, place = place.rpartition("@")
-    host, _, port = place.partition(":")
+    host, _, port = place.removeprefix("[").partition("]:" if place.startswith("[") else ":")
     with socket.create_connection((host, int(port or 80)), timeout=CONNECT_S) as connection:
         connection.settimeout(ANSWER_S)
         connection.sendall(f"GET /{path} HTTP/1.0\r\nHost: {name or host}\r\n\r\n".encode())
@@ -45,14 +45,20 @@ def get(target: str) -> str:
     return body.decode().strip()
 
 
+def caller(answer: str) -> str:
+    """The address of ADDRESS:PORT, or [ADDRESS]:PORT."""
+    return answer.rpartition(":")[0].strip("[]")
+
+
 def over_tcp(host: str) -> str:
     """Whom the test server sees calling, as ADDRESS:PORT, on a new connection."""
-    return get(f"{host}:{HTTP_PORT}/clientip")
+    return get(f"{f'[{host}]' if ':' in host else host}:{HTTP_PORT}/clientip")
 
 
 def over_udp(host: str) -> str:
     """The same by UDP."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as connection:
         connection.settimeout(ANSWER_S)
         connection.connect((host, UDP_PORT))
         connection.send(b"clientip")
@@ -92,7 +98,7 @@ def one_meeting(target: str) -> tuple[str, str]:
             answers.append(connection.getresponse().read().decode().strip())
     finally:
         connection.close()
-    return answers[0], answers[1].rpartition(":")[0]
+    return answers[0], caller(answers[1])
 
 
 def resolve(names: Sequence[str]) -> dict[str, object]:
@@ -113,7 +119,7 @@ def stream(host: str, stop: Path) -> dict[str, object]:
     while not stop.exists() and due < began + LONGEST_S:
         for way in ways:
             try:
-                seen.add(way(host).rpartition(":")[0])
+                seen.add(caller(way(host)))
             except OSError as error:
                 lost.append(f"{way.__name__}, round {rounds}: {error}")
         rounds += 1

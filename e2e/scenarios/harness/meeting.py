@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from azurebox.client import Box
@@ -50,7 +50,7 @@ def _inside(box: Box, caller: Asker, *words: str) -> Any:
 
 
 def await_meetings(
-    box: Box, caller: Asker, target: str, *, servers: Collection[Pod], seen: Collection[IPv4Address]
+    box: Box, caller: Asker, target: str, *, servers: Collection[Pod], seen: Collection[IPv4Address | IPv6Address]
 ) -> None:
     """Wait until a caller meets just these servers, and they see him as just these addresses."""
     expected = ({server.name for server in servers}, {str(address) for address in seen})

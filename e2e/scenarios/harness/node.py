@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 from urllib.parse import quote
 
@@ -158,8 +158,21 @@ class Node:
         return str(self.nic()["properties"]["provisioningState"])
 
     def _configurations(self) -> list[tuple[IPv4Address, bool]]:
-        configurations = (entry["properties"] for entry in self.nic()["properties"]["ipConfigurations"])
-        return [(IPv4Address(entry["privateIPAddress"]), entry["primary"]) for entry in configurations]
+        """Addresses of IPv4, those of blocks one by one, and whether they are the primary one."""
+        return [
+            (address, entry["primary"])
+            for entry in self._properties()
+            if entry.get("privateIPAddressVersion", "IPv4") == "IPv4"
+            for address in IPv4Network(entry["privateIPAddress"], strict=False)
+        ]
+
+    def ipv6_on_nic(self) -> set[IPv6Network]:
+        """Addresses of IPv6 on the NIC, as /128, and its block."""
+        ours = (entry for entry in self._properties() if entry.get("privateIPAddressVersion") == "IPv6")
+        return {IPv6Network(entry["privateIPAddress"]) for entry in ours}
+
+    def _properties(self) -> list[dict[str, Any]]:
+        return [entry["properties"] for entry in self.nic()["properties"]["ipConfigurations"]]
 
     # What Kubernetes says.
 

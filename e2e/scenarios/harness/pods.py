@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,20 @@ ON_NODE = "on-node"
 PORT = 8080
 START_S = 240.0
 END_S = 240.0
+NO_IPV6 = IPv6Address(0)
 INSIDE = Path(__file__).with_name("inside.py").read_text()
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod; `address` is 0.0.0.0 until it has one."""
+    """A pod; `address` is 0.0.0.0 until it has one, `ipv6` :: until then, and with one family for ever."""
 
     name: str
     uid: str
     node: str
     address: IPv4Address
     ready: bool
+    ipv6: IPv6Address = NO_IPV6
 
 
 NOTHING: Mapping[str, Any] = {}
@@ -203,4 +205,5 @@ def _pod(item: dict[str, Any]) -> Pod:
         node=item["spec"].get("nodeName", ""),
         address=IPv4Address(status.get("podIP", 0)),
         ready=ready and not item["metadata"].get("deletionTimestamp"),
+        ipv6=IPv6Address(next((one["ip"] for one in status.get("podIPs", ()) if ":" in one["ip"]), 0)),
     )

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from azurebox.client import Box
 from scenarios.harness.pods import INSIDE, NAMESPACE, Pod
@@ -18,8 +18,8 @@ class Flow:
     """From whom to where, and as which address the far end must see the caller."""
 
     source: Pod
-    target: IPv4Address
-    seen: IPv4Address
+    target: IPv4Address | IPv6Address
+    seen: IPv4Address | IPv6Address
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from azurebox.client import Box
@@ -130,12 +130,12 @@ def caller_seen(answer: str) -> str:
     """The caller that a test server (ADDRESS:PORT) or a host of the box (JSON) says it saw; "" for no answer."""
     if answer.startswith("!"):
         return ""
-    return str(json.loads(answer)["caller"]) if answer.startswith("{") else answer.rpartition(":")[0]
+    return str(json.loads(answer)["caller"]) if answer.startswith("{") else answer.rpartition(":")[0].strip("[]")
 
 
-def sees(box: Box, caller: Pod, host: IPv4Address, *, port: int = 80, path: str = "whoami") -> str:
+def sees(box: Box, caller: Pod, host: IPv4Address | IPv6Address, *, port: int = 80, path: str = "whoami") -> str:
     """As whom a host sees a pod that calls; "" when they do not reach each other."""
-    target = f"{host}:{port}/{path}"
+    target = f"{host if host.version == 4 else f'[{host}]'}:{port}/{path}"
     return caller_seen(ask(box, caller, [target])[target])
 
 
