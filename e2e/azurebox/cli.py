@@ -37,6 +37,12 @@ _BUILT = {
     "cosign": "cosign, which signs releases and checks signatures",
     "actionlint": "the linter of the workflows in .github",
 }
+_TRIED = {
+    "scenarios": "up, install, and the scenarios of e2e/scenarios; passes arguments to pytest",
+    "soak": "up, install, and pods that come and go while faults happen; passes arguments on",
+    "policy": "up, install, and Kubernetes' specs for NetworkPolicy and cyclonus' cases; passes arguments on",
+    "bench": "measure against the reference plugins (tests/bench); passes arguments on",
+}
 DESCRIPTION = "Azure in a box: a real Kubernetes cluster on this machine, with a faithful fake of Azure."
 
 
@@ -57,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         "demo": _demo,
         "scenarios": _scenarios,
         "soak": _soak,
+        "policy": _policy,
         "bench": _bench,
     }
     try:
@@ -100,9 +107,8 @@ def _parser() -> argparse.ArgumentParser:
         help="which engine, default %(default)s",
     )
     tour.set_defaults(run=_demo_docker)
-    commands.add_parser("scenarios", help="up, install, and the scenarios of e2e/scenarios; passes arguments to pytest")
-    commands.add_parser("soak", help="up, install, and pods that come and go while faults happen; passes arguments on")
-    commands.add_parser("bench", help="measure against the reference plugins (tests/bench); passes arguments on")
+    for name, words in _TRIED.items():
+        commands.add_parser(name, help=words)
     packages = commands.add_parser(
         "packages", help="install the Debian packages that the box and the tests need, if missing"
     )
@@ -264,6 +270,12 @@ def _soak(rest: list[str]) -> int:
         _stage(rest)
         rest = [f"--mode={release.mode()}", *rest]
     _become("soak", rest)
+
+
+def _policy(rest: list[str]) -> int:
+    if not _asks_for_help(rest):
+        _stage(rest)
+    _become("netpol", rest)
 
 
 def _stage(rest: list[str]) -> None:

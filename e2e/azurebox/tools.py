@@ -161,12 +161,17 @@ ACTIONLINT = Module(
     variables={"github.com/rhysd/actionlint.version": ACTIONLINT_VERSION},
 )
 POLICY = Module("policy", binaries={"policy": "."}, variables={})  # its main.go says what of the engine it has
+SPECS = Module("specs", binaries={"specs": "."}, variables={})  # upstream's for NetworkPolicy
+PROBES = Module("probes", binaries={"probes": "."}, variables={})  # cyclonus' cases, in a cluster
 CYCLONUS = Module("cyclonus", binaries={"cyclonus": "."}, variables={})  # its cases, and that engine's verdicts
 KARPENTER = Module("karpenter", binaries={"karpenter": "."}, variables={})  # single functions of it
 REGISTRY = Module("registry", binaries={"registry": "."}, variables={})
 ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
-ON_DEMAND = (TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED, POLICY, CYCLONUS, KARPENTER, COSIGN, ACTIONLINT)
+ON_DEMAND = (
+    *(TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED, POLICY, SPECS, PROBES, CYCLONUS, KARPENTER),
+    *(COSIGN, ACTIONLINT),
+)
 """What single scenarios and tests need, and build."""
 BY_NAME = {module.name: module for module in (*ALL, *ON_DEMAND)}
 

@@ -1,11 +1,13 @@
-// The policy engine of kube-network-policies, with the objects of a file instead of an API server.
+// The policy engine of kube-network-policies, where the kernel may have no queue in nftables.
 //
 //	policy [-own-rules [-fail-open]] QUEUE NODE FILE
+//	policy -kubeconfig KUBECONFIG [-own-rules [-fail-open]] QUEUE NODE
 //
-// FILE is a List of Namespaces, Pods and NetworkPolicies as the API server would return them. With -own-rules the
-// engine's own controller runs: it loads its nftables rules, and answers their queue. Without, for kernels that have no
-// queue in nftables, somebody else fills the queue: every packet is parsed, evaluated and answered as the controller
-// does, and each verdict is printed: source, destination, port, verdict. What is in neither: the engine's watches.
+// FILE is a List of Namespaces, Pods and NetworkPolicies as the API server would return them; with -kubeconfig the
+// engine watches them there. With -own-rules the engine's own controller runs: it loads its nftables rules, and answers
+// their queue. Without, for kernels that have no queue in nftables, somebody else fills the queue: every packet is
+// parsed, evaluated and answered as the controller does, and each verdict is printed: source, destination, port,
+// verdict.
 package main
 
 import (
@@ -21,8 +23,10 @@ import (
 	"github.com/florianl/go-nfqueue/v2"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/kube-network-policies/pkg/api"
 	"sigs.k8s.io/kube-network-policies/pkg/dataplane"
 	"sigs.k8s.io/kube-network-policies/pkg/network"
@@ -49,23 +53,27 @@ func run(arguments []string) error {
 	flags := flag.NewFlagSet("policy", flag.ContinueOnError)
 	ownRules := flags.Bool("own-rules", false, "run the engine's own controller")
 	failOpen := flags.Bool("fail-open", false, "as the engine's flag of that name")
+	kubeconfig := flags.String("kubeconfig", "", "the way to the API server, which has the objects then")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
-	if flags.NArg() != 3 {
-		return fmt.Errorf("usage: policy [-own-rules [-fail-open]] QUEUE NODE FILE")
+	if flags.NArg() != 3 && (*kubeconfig == "" || flags.NArg() != 2) {
+		return fmt.Errorf("usage: policy [-own-rules [-fail-open]] QUEUE NODE FILE, or -kubeconfig FILE QUEUE NODE")
 	}
 	queue, err := strconv.ParseUint(flags.Arg(0), 10, 16)
 	if err != nil {
 		return fmt.Errorf("cannot use the queue %q: %w", flags.Arg(0), err)
 	}
-	objects, err := read(flags.Arg(2))
+	client, err := clientOf(*kubeconfig, flags.Arg(2))
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	engine := newEngine(ctx, flags.Arg(1), objects)
+	engine, err := newEngine(ctx, flags.Arg(1), client)
+	if err != nil {
+		return err
+	}
 	if !*ownRules {
 		return answer(ctx, engine, uint16(queue))
 	}
@@ -76,6 +84,19 @@ func run(arguments []string) error {
 		return fmt.Errorf("cannot make the engine's controller: %w", err)
 	}
 	return controller.Run(ctx)
+}
+
+// The API server, or what stands in for it with the objects of a file.
+func clientOf(kubeconfig, file string) (kubernetes.Interface, error) {
+	if kubeconfig == "" {
+		objects, err := read(file)
+		return fake.NewSimpleClientset(objects...), err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the kubeconfig: %w", err)
+	}
+	return kubernetes.NewForConfig(config)
 }
 
 func read(file string) ([]runtime.Object, error) {
@@ -103,15 +124,21 @@ func read(file string) ([]runtime.Object, error) {
 	return objects, nil
 }
 
-func newEngine(ctx context.Context, node string, objects []runtime.Object) *networkpolicy.PolicyEngine {
-	factory := informers.NewSharedInformerFactory(fake.NewSimpleClientset(objects...), 0)
+func newEngine(
+	ctx context.Context, node string, client kubernetes.Interface,
+) (*networkpolicy.PolicyEngine, error) {
+	factory := informers.NewSharedInformerFactory(client, 0)
 	namespaces, pods := factory.Core().V1().Namespaces(), factory.Core().V1().Pods()
 	policies := factory.Networking().V1().NetworkPolicies()
 	evaluator := networkpolicy.NewStandardNetworkPolicy(node, namespaces, pods, policies)
 	provider := podinfo.NewInformerProvider(pods, namespaces, nil, nil)
 	factory.Start(ctx.Done())
-	factory.WaitForCacheSync(ctx.Done())
-	return networkpolicy.NewPolicyEngine(provider, []api.PolicyEvaluator{evaluator})
+	for kind, synced := range factory.WaitForCacheSync(ctx.Done()) {
+		if !synced {
+			return nil, fmt.Errorf("cannot list the %v", kind)
+		}
+	}
+	return networkpolicy.NewPolicyEngine(provider, []api.PolicyEvaluator{evaluator}), nil
 }
 
 func answer(ctx context.Context, engine *networkpolicy.PolicyEngine, number uint16) error {

@@ -1,0 +1,160 @@
+// Cyclonus' cases against a cluster: its pods, NetworkPolicies and steps, and connections between its pods that are
+// really made.
+//
+//	probes [-cases N] [-every N] [-wait SECONDS] IMAGE
+//
+// KUBECONFIG says which cluster. Whether a connection passes is asked in the pods' own network namespaces, since all
+// pods run on this machine: an exec for each of the 324 connections of a step would take most of the time. Each case is
+// printed with "passed", or with the connections that went otherwise than cyclonus expects; then a summary. Any such
+// case ends it with 1. Connections go to the pods' Services by their addresses. SCTP is left out.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/mattfenwick/cyclonus/pkg/connectivity"
+	"github.com/mattfenwick/cyclonus/pkg/connectivity/probe"
+	"github.com/mattfenwick/cyclonus/pkg/generator"
+	"github.com/mattfenwick/cyclonus/pkg/kube"
+	"github.com/mattfenwick/cyclonus/pkg/worker"
+	"github.com/sirupsen/logrus"
+	corev1 "k8s.io/api/core/v1"
+)
+
+const podsWithinSeconds = 180
+
+var names, podNames = []string{"x", "y", "z"}, []string{"a", "b", "c"}
+
+// What was seen.
+type counts struct{ cases, passed, steps, connections, blocked int }
+
+func main() {
+	logrus.SetLevel(logrus.ErrorLevel)
+	cases := flag.Int("cases", 0, "how many cases at most; 0: all")
+	every := flag.Int("every", 1, "only each n-th case")
+	wait := flag.Int("wait", 1, "seconds between a change and the connections")
+	flag.Parse()
+	if flag.NArg() != 1 || *every < 1 {
+		fmt.Fprintln(os.Stderr, "usage: probes [-cases N] [-every N] [-wait SECONDS] IMAGE")
+		os.Exit(2)
+	}
+	found, err := run(flag.Arg(0), *cases, *every, *wait)
+	fmt.Printf("cases %d passed %d steps %d connections %d blocked %d\n",
+		found.cases, found.passed, found.steps, found.connections, found.blocked)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "probes:", err)
+		os.Exit(2)
+	}
+	if found.passed < found.cases {
+		os.Exit(1)
+	}
+}
+
+func run(image string, limit, every, wait int) (counts, error) {
+	found := counts{}
+	cluster, err := kube.NewKubernetesForContext("")
+	if err != nil {
+		return found, err
+	}
+	near := &machine{Kubernetes: cluster, image: image, networks: map[string]int{}}
+	defer near.close()
+	served := []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP}
+	resources, err := probe.NewDefaultResources(
+		near, names, podNames, []int{80, 81}, served, nil, podsWithinSeconds, false, "")
+	if err != nil {
+		return found, err
+	}
+	defer func() {
+		for _, name := range names {
+			_ = cluster.DeleteNamespace(name)
+		}
+	}()
+	last, err := resources.GetPod("z", "c")
+	if err != nil {
+		return found, err
+	}
+	interpreter := connectivity.NewInterpreter(near, resources, &connectivity.InterpreterConfig{
+		ResetClusterBeforeTestCase: true, VerifyClusterStateBeforeTestCase: true, KubeProbeRetries: 1,
+		PerturbationWaitSeconds: wait, BatchJobs: true, IgnoreLoopback: true, JobTimeoutSeconds: 1,
+	})
+	for number, one := range generator.NewTestCaseGenerator(true, last.IP, names, nil, nil).GenerateAllTestCases() {
+		if number%every != 0 {
+			continue
+		}
+		if limit > 0 && found.cases == limit {
+			break
+		}
+		for _, step := range one.Steps {
+			step.Probe.Mode = generator.ProbeModeServiceIP
+		}
+		started := time.Now()
+		result := interpreter.ExecuteTestCase(one)
+		if result.Err != nil {
+			return found, fmt.Errorf("cannot carry out case %d, %q: %w", number+1, one.Description, result.Err)
+		}
+		found.count(number+1, result, time.Since(started))
+	}
+	return found, nil
+}
+
+func (c *counts) count(number int, result *connectivity.Result, took time.Duration) {
+	c.cases++
+	word := "passed"
+	if !result.Passed(true) {
+		word = "failed"
+	} else {
+		c.passed++
+	}
+	for _, step := range result.Steps {
+		c.steps++
+		for _, key := range step.LastKubeProbe().Wrapped.Keys() {
+			for _, answer := range step.LastKubeProbe().Get(key.From, key.To).JobResults {
+				c.connections++
+				if answer.Combined == probe.ConnectivityBlocked {
+					c.blocked++
+				}
+			}
+		}
+	}
+	fmt.Printf("case %d %s in %.1f s: %s\n", number, word, took.Seconds(), result.TestCase.Description)
+	if word == "failed" {
+		for place, step := range result.Steps {
+			fmt.Printf("step %d, %d tries\n%s\n", place+1, len(step.KubeProbes), step.LastComparison().RenderSuccessTable())
+		}
+	}
+}
+
+// The cluster, whose pods run on this machine.
+type machine struct {
+	*kube.Kubernetes
+	image    string
+	guard    sync.Mutex
+	networks map[string]int // descriptors, by the pods' UIDs
+}
+
+// Its image is one that the nodes have.
+func (m *machine) CreatePod(pod *corev1.Pod) (*corev1.Pod, error) {
+	for place := range pod.Spec.Containers {
+		pod.Spec.Containers[place].Image = m.image
+	}
+	return m.Kubernetes.CreatePod(pod)
+}
+
+// What cyclonus' worker would do in the pod: all connections of a pod at once, and the answers as JSON.
+func (m *machine) ExecuteRemoteCommand(namespace, pod, _ string, command []string) (string, string, error, error) {
+	batch := worker.Batch{}
+	if err := json.Unmarshal([]byte(command[len(command)-1]), &batch); err != nil {
+		return "", "", nil, err
+	}
+	network, err := m.networkOf(namespace, pod)
+	if err != nil {
+		return "", "", nil, err
+	}
+	answers, err := json.Marshal(connectAll(network, batch.Requests))
+	return string(answers), "", nil, err
+}

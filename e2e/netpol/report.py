@@ -1,0 +1,70 @@
+"""What Ginkgo's reports say of specs, and how specs are shared out among processes."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PASSED = "passed"
+NANOSECONDS = 1e9
+LONGEST = 300
+"""Of a failure's message, characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One that was chosen."""
+
+    name: str
+    state: str
+    seconds: float
+    failure: str
+
+
+def specs_of(report: Path) -> list[Spec]:
+    """Those that a JSON report has, without what the run did not choose; none when the run left no report."""
+    if not report.exists():
+        return []
+    suites = json.loads(report.read_text()) or []
+    return [
+        _spec(one)
+        for suite in suites
+        for one in suite.get("SpecReports") or []
+        if one["LeafNodeType"] == "It" and one["State"] != "skipped"
+    ]
+
+
+def _spec(report: dict[str, object]) -> Spec:
+    containers, failure = report.get("ContainerHierarchyTexts"), report.get("Failure")
+    texts = [*(containers if isinstance(containers, list) else []), report["LeafNodeText"]]
+    run_time = report.get("RunTime")
+    return Spec(
+        name=" ".join(map(str, texts)),
+        state=str(report["State"]),
+        seconds=(run_time if isinstance(run_time, int) else 0) / NANOSECONDS,
+        failure=str(failure.get("Message", "")) if isinstance(failure, dict) else "",
+    )
+
+
+def passed(spec: Spec) -> bool:
+    """Whether it did."""
+    return spec.state == PASSED
+
+
+def shards(names: Sequence[str], number: int) -> list[str]:
+    """For each process the expression that chooses its specs: each spec is one process', and no process has none.
+
+    Ginkgo puts the suite's name before a spec's.
+    """
+    parts = (names[first::number] for first in range(number))
+    return [f" ({'|'.join(map(re.escape, part))})$" for part in parts if part]
+
+
+def table(found: Sequence[Spec], asked: int) -> list[str]:
+    """Lines for a person: what failed and why, then the sums."""
+    failed = [spec for spec in found if not passed(spec)]
+    lines = [f"{spec.state}: {spec.name} ({spec.seconds:.0f} s): {spec.failure[:LONGEST]}" for spec in failed]
+    seconds = sum(spec.seconds for spec in found)
+    sums = f"specs {asked} passed {len(found) - len(failed)} failed {len(failed)} not reached {asked - len(found)}"
+    return [*lines, f"{sums}, {seconds:.0f} s of specs"]
