@@ -45,7 +45,7 @@ class CloudReader:
     def read(self, cluster: ClusterEvidence) -> CloudEvidence:
         """All of it."""
         with progress("asking Azure"):
-            nodes = [one for one in cluster.nodes if one.linux]
+            nodes = [one for one in cluster.nodes if one.linux or cluster.pool(one.name)]
             wanted = {one.name: _ids(one, cluster) for one in nodes}
             groups = sorted({*self._groups, *filter(None, (group_of(one) for ids in wanted.values() for one in ids))})
             machines = MachineReader(self._access, groups)

@@ -41,6 +41,11 @@ NODES: Final = "/api/v1/nodes"
 KUBE_PROXY: Final = f"/api/v1/namespaces/{SYSTEM}/configmaps/kube-proxy"
 """As kubeadm names it."""
 DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+ON_LINUX: Final = ("azure-cni",)
+ON_WINDOWS: Final = (r"%CONTAINER_SANDBOX_MOUNT_POINT%\azure-cni\python.exe", "-m", "azure_cni")
+"""The command line in an agent's container. On Windows the runtime puts the image's directory in the variable's place,
+in commands that are run later as well (hcsshim, jobcontainers).
+"""
 OURS: Final = "app.kubernetes.io/name=azure-cni,app.kubernetes.io/component={}"
 ACCESS: Final = "docs/command-line.md#who-may-use-it"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -256,7 +261,8 @@ def answer_of(access: ClusterAccess, agent: ProcessFacts, path: str, decode: Cal
 
     KubeError also for an answer that cannot be read: not the caller's command is wrong, but what came.
     """
-    body = access.run_in_pod(agent.namespace, agent.name, ["azure-cni", "introspect", path])
+    program: Sequence[str] = ON_WINDOWS if agent.windows else ON_LINUX
+    body = access.run_in_pod(agent.namespace, agent.name, [*program, "introspect", path])
     try:
         found = decode(body)
     except DecodeFailed as error:

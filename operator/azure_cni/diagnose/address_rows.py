@@ -142,16 +142,16 @@ def _of_node(report: NodeReport, sides: _Sides) -> Iterator[str]:
     slot, reads_kernel = sides.slot, not report.kernel.error
     if slot is None:
         if sides.links:
-            yield "the kernel leads it to a sandbox, and the ledger does not know it"
+            yield "the node leads it to a sandbox, and the ledger does not know it"
         if sides.config and report.nic is not None and report.nic.settled:
             yield "on the NIC, and the ledger does not know it"
         return
     if slot.state == ASSIGNED and reads_kernel and not sides.links:
-        yield "no route of the kernel leads to its pod"
+        yield "nothing on the node leads to its pod"
     if slot.state == ASSIGNED and any(link.container not in {"", slot.container} for link in sides.links):
-        yield "the kernel leads it to another sandbox"
+        yield "the node leads it to another sandbox"
     if slot.state != ASSIGNED and sides.links:
-        yield f"the kernel leads it to a sandbox, and it is {slot.state}"
+        yield f"the node leads it to a sandbox, and it is {slot.state}"
     if report.nic is not None and not sides.config and not slot.excluded and slot.state != State.RELEASING.value:
         yield "not on the NIC"
 

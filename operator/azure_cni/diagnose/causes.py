@@ -155,8 +155,8 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType(
                                 "the message names the policy, lock or limit; change it, then have the node try at "
                                 "once", READ_NOW),
         "LedgerFailed": Cause("the ledger's file cannot be read or written", Actor.CLUSTER,
-                              "is /run of the node full, or read-only?", _LOGS, AGENT),
-        "DatapathFailed": Cause("the node's kernel refused what pods need", Actor.CLUSTER,
+                              "is /run of the node, or C: on Windows, full or read-only?", _LOGS, AGENT),
+        "DatapathFailed": Cause("the node's kernel, or HNS on Windows, refused what pods need", Actor.CLUSTER,
                                 "read what failed in the message", _LOGS, AGENT),
         "InternalError": Cause("a fault of azure-cni", Actor.CLUSTER, _FAULT, _LOGS, AGENT),
         "InvalidConfig": Cause("the numbers in the pool's spec contradict each other", Actor.CLUSTER,

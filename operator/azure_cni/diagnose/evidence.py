@@ -101,6 +101,8 @@ class ProcessFacts:
     """Its priority class."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Of an agent, those of AGENT_SETTINGS that it has."""
+    windows: bool = False
+    """Of an agent, it is that of a Windows node."""
 
     @property
     def full_name(self) -> str:

@@ -116,6 +116,7 @@ def parse_process(body: Mapping[str, Any]) -> ProcessFacts:
         workload=owner_of(meta)[1],
         priority=text(spec_of(body).get("priorityClassName")),
         settings=_settings(spec_of(body)),
+        windows=text(mapping(meta.get("labels")).get("azure-cni.io/system")) == "windows",
     )
 
 

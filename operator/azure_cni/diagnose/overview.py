@@ -144,8 +144,9 @@ def _of_processes(evidence: ClusterEvidence, version: str) -> Iterator[Finding]:
         message = "no agent of azure-cni runs here"
         yield own_finding(ERROR, "NoAgents", "the cluster", message, do, system=evidence.system)
     seen = {agent.node for agent in evidence.agents}
+    on_windows = any(agent.windows for agent in evidence.agents)  # elsewhere such nodes are another plugin's
     for node in evidence.nodes:
-        if node.linux and evidence.agents and node.name not in seen:
+        if (node.linux or on_windows) and evidence.agents and node.name not in seen:
             yield finding_of(ERROR, "AgentAway", f"node {node.name}", "the node has no agent", evidence, node=node.name)
     for name in sorted(seen):
         agent = evidence.agent(name)

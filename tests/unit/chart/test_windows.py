@@ -9,6 +9,7 @@ import pytest
 
 from azure_cni import __version__
 from azure_cni.cni.systems import WINDOWS
+from azure_cni.commands.reads import ON_WINDOWS
 from azure_cni.datapath.leaving import Services
 from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.environment_values import PREFIX
@@ -116,6 +117,7 @@ def test_what_only_linux_has_does_not_reach_a_windows_agent():
 def test_the_program_and_the_binary_are_those_of_the_image():
     """Files of a HostProcess image lie under this directory (hcsshim, job containers)."""
     assert container()["command"] == [rf"{MOUNT_POINT}\azure-cni\python.exe", "-m", "azure_cni", "agent"]
+    assert container()["command"] == [*ON_WINDOWS, "agent"], "what asks it in its container is the same program"
     assert env()["AZURE_CNI_PLUGIN"] == rf"{MOUNT_POINT}\azure-cni\azure-cni.exe"
     assert WINDOWS.plugin == r"C:\hpc\azure-cni\azure-cni.exe"
     assert container()["image"] == f"azure-cni/azure-cni-windows:{__version__}"

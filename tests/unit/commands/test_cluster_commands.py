@@ -16,7 +16,7 @@ from azure_cni.commands.reads import PODS, POOLS, QUOTAS
 from azure_cni.errors import KubeNotFound, KubeUnreachable
 from fakes.cluster_access import FakeClusterAccess
 from unit.commands.running import AGENT, FULL, A, answering, run
-from unit.diagnose.clusters import cluster, condition, node, pod, pool, process
+from unit.diagnose.clusters import cluster, condition, node, on_windows, pod, pool, process
 
 
 def test_status_of_a_cluster_in_which_all_is_well():
@@ -90,6 +90,15 @@ def test_why_asks_the_agent_where_it_may_and_goes_on_where_it_may_not():
     (one,) = json.loads(run(access, "why", "web", "-o", "json").stdout)
     assert "2026-11-28T06:21:00Z" in one["nextStep"]
     assert access.ran[-1][2] == ("azure-cni", "introspect", "/introspection/v1/node")
+
+
+def test_an_agent_on_windows_is_asked_by_the_program_of_its_image():
+    processes = [on_windows(process("agent")), process("controller")]
+    access = answering(cluster(pod(), pools=[FULL], processes=processes, nodes=[on_windows(node())]))
+    run(access, "why", "web", "-o", "json")
+    mounted = "%CONTAINER_SANDBOX_MOUNT_POINT%"
+    program = (rf"{mounted}\azure-cni\python.exe", "-m", "azure_cni")
+    assert access.ran[-1][2] == (*program, "introspect", "/introspection/v1/node")
 
 
 def test_check_before_and_after_the_install():

@@ -117,6 +117,13 @@ def process(component: str, node: str = "vm1", *, ready: bool = True, version: s
     }
 
 
+def on_windows(body: dict[str, Any]) -> dict[str, Any]:
+    """The same Node or agent, of Windows."""
+    labels = body["metadata"]["labels"]
+    own = "kubernetes.io/os" if "kubernetes.io/os" in labels else "azure-cni.io/system"
+    return body | {"metadata": body["metadata"] | {"labels": labels | {own: "windows"}}}
+
+
 def node(name: str = "vm1", *, tainted: bool = False, **changes: Any) -> dict[str, Any]:
     """A Node for which every check is good; `changes` are of its spec, or of its status where the key is there."""
     taints = [{"key": "azure-cni.io/no-free-addresses", "effect": "NoSchedule"}] if tainted else []

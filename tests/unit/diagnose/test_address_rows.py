@@ -60,11 +60,11 @@ def test_a_node_whose_pods_have_ipv6_too():
 @pytest.mark.parametrize(
     ("report", "pods", "address", "words"),
     [
-        (a_report(kernel=KernelReport()), [RUNNING], A, "no route of the kernel leads to its pod"),
+        (a_report(kernel=KernelReport()), [RUNNING], A, "nothing on the node leads to its pod"),
         (a_report(kernel=KernelReport(links=[LINK, LinkReport(["acni2"], [B], 1500, "")])), [RUNNING], B,
-         "the kernel leads it to a sandbox, and it is free"),
+         "the node leads it to a sandbox, and it is free"),
         (a_report(kernel=KernelReport(links=[LinkReport(["acni1"], [A], 1500, "another")])), [RUNNING], A,
-         "the kernel leads it to another sandbox"),
+         "the node leads it to another sandbox"),
         (a_report(nic=nic(B)), [RUNNING], A, "not on the NIC"),
         (a_report(nic=nic(A)), [RUNNING], B, "not on the NIC"),
         (a_report(nic=nic(A, B, "10.240.0.38")), [RUNNING], "10.240.0.38",
@@ -76,7 +76,7 @@ def test_a_node_whose_pods_have_ipv6_too():
         (a_report(), [RUNNING, pod("other", node="vm2", ip=B, phase="Running")], B,
          "the API server shows it for default/other on another node"),
         (a_report(slots=[FREE]), [RUNNING], A,
-         ("the kernel leads it to a sandbox, and the ledger does not know it; on the NIC, and the ledger does not know "
+         ("the node leads it to a sandbox, and the ledger does not know it; on the NIC, and the ledger does not know "
           "it; the API server shows it for default/web")),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ from azure_cni import __version__
 from azure_cni.commands import reads
 from azure_cni.diagnose.overview import Overview, survey
 from fakes.cluster_access import FakeClusterAccess
-from unit.diagnose.clusters import THEN, VNET, cluster, condition, node, pool, process, quota
+from unit.diagnose.clusters import THEN, VNET, cluster, condition, node, on_windows, pool, process, quota
 
 
 def look(access: FakeClusterAccess, version: str = __version__) -> Overview:
@@ -40,6 +40,9 @@ def test_a_cluster_in_which_all_is_well():
          "PodsRunning", "node vm1"),
         (cluster(processes=[process("agent", ready=False), process("controller")]), "error", "AgentAway", "node vm1"),
         (cluster(nodes=[node(), node("vm2")]), "error", "AgentAway", "node vm2"),
+        (cluster(nodes=[node(), on_windows(node("win1")), on_windows(node("win2"))],
+                 processes=[process("agent"), process("controller"), on_windows(process("agent", "win1"))]), "error",
+         "AgentAway", "node win2"),
         (cluster(processes=[]), "error", "NoAgents", "the cluster"),
         (cluster(processes=[process("agent")]), "error", "AwaitingGrant", "the controller"),
         (cluster(processes=[process("agent"), process("controller", ready=False)]), "error", "AwaitingGrant",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import socket as sockets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +24,8 @@ from azure_cni.api.audit_reports import (
 )
 from azure_cni.api.introspection import NODE_PATH, decode_node_report
 from azure_cni.api.trace_reports import MOST_DESTINATIONS, TRACE_PATH, decode_trace_report
+from azure_cni.cni.systems import WINDOWS
+from azure_cni.commands.introspect import BUSY, ask, default_door
 from azure_cni.entrypoints.cli import main
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.introspection_routes import add_introspection
@@ -68,6 +72,38 @@ async def test_the_command_prints_what_the_agent_says(tmp_path: Path, monkeypatc
     assert done.exit_code == other.exit_code == 0
     report = decode_node_report(done.stdout_bytes)
     assert (report.node, len(report.slots)) == ("vm1", 16)
+
+
+async def test_an_agent_on_windows_is_asked_over_its_pipe(tmp_path: Path):
+    """Here a socket that is opened as a file is, as a pipe there, and for a moment all its instances are taken."""
+    opened: list[str] = []
+
+    def open_pipe(name: str) -> io.RawIOBase:
+        opened.append(name)
+        if len(opened) < 3:
+            busy = OSError("all pipe instances are busy")
+            busy.winerror = BUSY  # type: ignore[attr-defined]
+            raise busy
+        connected = sockets.socket(sockets.AF_UNIX)
+        connected.connect(str(tmp_path / "cni.sock"))
+        file = connected.makefile("rwb", buffering=0)
+        connected.close()
+        assert isinstance(file, io.RawIOBase)
+        return file
+
+    assert default_door("linux") == "/run/azure-cni/cni.sock"
+    async with serving(tmp_path, SimulatedNode()):
+        status, body = await asyncio.to_thread(ask, default_door("win32"), NODE_PATH, open_pipe=open_pipe)
+        unknown, _ = await asyncio.to_thread(ask, default_door("win32"), "/none", open_pipe=open_pipe)
+    assert (status, unknown) == (200, 404)
+    assert len(decode_node_report(body).slots) == 16
+    assert opened == [WINDOWS.default_socket] * 4
+
+
+def test_a_pipe_that_nobody_serves_is_named():
+    done = introspect("--socket", WINDOWS.default_socket)
+    assert done.exit_code == 3
+    assert f"cannot ask the agent at {WINDOWS.default_socket}: " in done.stderr
 
 
 async def test_the_way_of_a_pods_packets(tmp_path: Path):

@@ -35,6 +35,39 @@ async def test_pods_come_are_checked_and_go_at_once() -> None:
         assert node.hns.endpoints() == []
 
 
+async def test_a_hundred_rounds_of_pods_leave_equal_counts() -> None:
+    """Of 40 pods at once, each round from nothing to nothing, and the same at the end as after the first."""
+    names = [f"p{number}" for number in range(40)]
+    async with WindowsNode(size=40, cooling_s=0.0).running() as node:
+        assert isinstance(node, WindowsNode)
+        await node.serving()
+        for _ in range(100):
+            made = await asyncio.gather(*map(node.add, names))
+            assert len({wiring.addresses for wiring in made}) == len(node.held) == len(names)
+            assert node.held == node.shown
+            await asyncio.gather(*map(node.delete, names))
+            assert (node.held, node.hns.endpoints()) == ({}, [])
+            await node.until(lambda: node.counts.free == len(names))
+        resources = [one["Resources"] for one in node.hns.objects["Namespace"].values()]
+        assert (len(node.hns.objects["Network"]), resources) == (1, [[]] * len(names))
+
+
+async def test_what_people_are_shown_is_of_windows() -> None:
+    async with WindowsNode().running() as node:
+        assert isinstance(node, WindowsNode)
+        await node.serving()
+        (address,) = (await node.add("p")).addresses
+        report = await node.reconciler.inspector.describe(node="win1")
+        (link,) = report.kernel.links
+        assert (link.interfaces, link.addresses, link.container) == (
+            [node.hcn.key(holder("p").sandbox)], [str(address)], holder("p").sandbox.container_id
+        )  # fmt: skip
+        assert isinstance(address, IPv4Address)
+        way = await node.reconciler.path_inspector.describe(address, [IPv4Address("10.9.0.1")], node="win1")
+        assert "Windows' virtual switch shows no routing decisions" in way.error
+        assert way.holder.endswith("p")
+
+
 async def test_the_next_agent_finds_all_again_and_removes_what_no_ledger_knows() -> None:
     async with WindowsNode().running() as first:
         assert isinstance(first, WindowsNode)

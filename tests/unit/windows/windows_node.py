@@ -19,14 +19,18 @@ from fakes.simulated_node import SimulatedNode, holder
 
 
 class WindowsNode(SimulatedNode):
-    """On the event loop's real time, because HNS has none of its own. With `before` it is the next agent there."""
+    """On the event loop's real time, because HNS has none of its own. With `before` it is the next agent there.
 
-    def __init__(self, *, before: WindowsNode | None = None, **settings: Any) -> None:
+    `size`: how many addresses its pool has.
+    """
+
+    def __init__(self, *, before: WindowsNode | None = None, size: int = 32, **settings: Any) -> None:
         self.hns = before.hns if before else FakeHns()
         adapters = FakeAdapters(self.hns, mac=IDENTITY.mac, primary=IDENTITY.primary_ip, mtu=1500)
         self.hcn = HcnDatapath(stand_in_hcn(self.hns), adapters)
         self._namespaces: dict[str, str] = before._namespaces if before else {}
-        super().__init__(before=before, policy=Policy(size=32), **settings)
+        self._size = size
+        super().__init__(before=before, policy=Policy(size=size), **settings)
 
     def _ports(self, grants: Grants) -> NodePorts:
         return replace(super()._ports(grants), datapath=self.hcn)
@@ -40,7 +44,9 @@ class WindowsNode(SimulatedNode):
         return await self.sandboxes.add(self.pod(name))
 
     async def serving(self) -> None:
-        await self.until(lambda: self.state.ready and self.counts.allocated == 32 and not self.counts.programming)
+        await self.until(
+            lambda: self.state.ready and self.counts.allocated == self._size and not self.counts.programming
+        )
 
     @property
     def held(self) -> dict[str, IPv4Address]:

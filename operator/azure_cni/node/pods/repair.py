@@ -59,7 +59,7 @@ class Repair:
             whose = f"with {few(addresses)}" if addresses else f"behind {few(sorted(link.key for link in links))}"
             raise LedgerError(
                 f"cannot serve this node: the ledger is empty, but pods run {whose}; "
-                "was /run/azure-cni/ledger.sqlite removed? These pods keep running, and to go on would cut them off. "
+                "was its file, ledger.sqlite, removed? These pods keep running, and to go on would cut them off. "
                 "Drain the node and reboot it; without a reboot, delete the pods that a drain leaves (DaemonSets') too"
             )
 

@@ -270,7 +270,7 @@ def _denied(error: AzureCniError) -> ProblemReport:
 
 def _link(link: ObservedSandbox, container: str) -> report.LinkReport:
     return report.LinkReport(
-        interfaces=[interface.name for interface in link.node],
+        interfaces=[interface.name for interface in link.node] or [link.key],  # an endpoint of HNS has no interface
         addresses=sorted(str(address) for address in link.addresses),
         mtu=link.mtu,
         container=container,
