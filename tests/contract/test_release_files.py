@@ -78,9 +78,10 @@ def test_a_file_beside_those_of_the_list_is_named(changed: Verifier):
     assert (done.returncode, done.stdout.splitlines()[-1][64:]) == (1, "  azure-cni_9.9.9-1_amd64.deb")
 
 
-def test_a_list_of_an_older_release_does_not_do_for_this_one(changed: Verifier):
+@pytest.mark.parametrize("other", ["0.0.9", f"{VERSION}0"])
+def test_a_list_of_another_release_does_not_do_for_this_one(changed: Verifier, other: str):
     for path in changed.folder.glob(f"azure-cni-{VERSION}*"):
-        path.rename(path.with_name(path.name.replace(VERSION, "0.0.9")))
+        path.rename(path.with_name(path.name.replace(VERSION, other)))
     artifacts.write_sums(changed.folder)
     done = changed.page(2, check=False)
     assert (done.returncode, done.stdout) == (1, "0\n")
