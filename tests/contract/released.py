@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -106,6 +110,30 @@ class Verifier:
         for key in (self.home / "keyring.gpg", self.home / "cosign.pub"):
             if key.exists():
                 shutil.copy(key, self.folder)
+
+
+@contextmanager
+def a_registry() -> Iterator[str]:
+    """A registry in memory, on a free port of loopback; its address."""
+    tools.ensure_tools((tools.REGISTRY,))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = subprocess.Popen([tools.path("registry"), address])
+    try:
+        deadline = time.monotonic() + LONG_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def older_chart(folder: Path, work: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.released import CHART, MAIL, PINNED, VERSION, Verifier, make, older_chart
-from release import artifacts, contents, sign
+from contract import oci_push
+from contract.released import CHART, MAIL, PINNED, VERSION, Verifier, a_registry, make, older_chart
+from release import artifacts, contents, oci_index, sign
 from release.versions import ReleaseError
 
 pytestmark = pytest.mark.skipif(shutil.which("gpg") is None, reason="no gpg here")
@@ -95,6 +97,39 @@ def test_an_older_chart_under_this_versions_name_is_refused(
     changed.run(f"helm verify --keyring keyring.gpg {older}")
     done = changed.page(5, check=False)
     assert (done.returncode != 0, "provenance does not contain a SHA" in done.stderr) == (True, True), done.stderr
+
+
+def test_the_chart_goes_to_a_registry_and_back_with_its_signature(release: Verifier, tmp_path: Path):
+    with a_registry() as registry:
+        release.run(f"helm push {CHART} oci://{registry}/charts --plain-http")
+        pull = f"helm pull oci://{registry}/charts/azure-cni --version {VERSION} --plain-http"
+        release.run(f"{pull} --verify --keyring keyring.gpg -d {tmp_path}")
+        for name in (CHART, f"{CHART}{sign.PROVENANCE}"):
+            assert (tmp_path / name).read_bytes() == (release.folder / name).read_bytes()
+        gpg = f"gpg --homedir {tmp_path}/gpg"
+        release.run(
+            f"mkdir -m 700 {tmp_path}/gpg {tmp_path}/none && {gpg} --batch --pinentry-mode loopback --passphrase ''"
+            f" --quick-generate-key another rsa2048 sign never && {gpg} --export > {tmp_path}/other.gpg"
+        )
+        done = release.run(f"{pull} --verify --keyring {tmp_path}/other.gpg -d {tmp_path}/none", check=False)
+        release.run(f"gpgconf --homedir {tmp_path}/gpg --kill all")
+    assert (done.returncode, "signature made by unknown entity" in done.stderr) == (1, True), done.stderr
+
+
+def test_the_image_goes_to_a_registry_as_it_is(release: Verifier):
+    """Whoever asks there by the digest that the list has gets the index, and by the index each image."""
+    archive = contents.image_file(release.folder, VERSION)
+    index, *images = oci_index.digests(archive)
+    assert contents.digest_file(release.folder, VERSION).read_text() == f"{index}\n"
+    with a_registry() as registry:
+        oci_push.push(registry, "azure-cni", archive)
+        manifests = json.loads(oci_push.get_manifest(registry, "azure-cni", index))["manifests"]
+        found = {one["platform"]["architecture"]: one["digest"] for one in manifests}
+        assert list(found) == ["amd64", "arm64"]
+        assert list(found.values()) == images
+        for digest in images:
+            content = oci_push.get_manifest(registry, "azure-cni", digest)
+            assert f"sha256:{hashlib.sha256(content).hexdigest()}" == digest
 
 
 @pytest.mark.parametrize("name", [CHART, "image.spdx.json", contents.STATEMENT])

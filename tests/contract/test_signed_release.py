@@ -9,9 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +16,7 @@ import pytest
 
 from azurebox import tools
 from contract import oci_push
-from contract.released import BY_DIGEST, CHART, LONG_S, MAIL, PINNED, VERSION, Verifier, make
+from contract.released import BY_DIGEST, CHART, MAIL, PINNED, VERSION, Verifier, a_registry, make
 from release import artifacts, contents, oci_index, sign
 
 pytestmark = [
@@ -34,26 +31,8 @@ ATTESTED = "cosign verify-attestation --allow-http-registry --key cosign.pub --i
 
 @pytest.fixture(scope="module")
 def registry() -> Iterator[str]:
-    """A registry in memory, on a free port of loopback; its address."""
-    tools.ensure_tools((tools.REGISTRY,))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = subprocess.Popen([tools.path("registry"), address])
-    try:
-        deadline = time.monotonic() + LONG_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+    with a_registry() as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -189,22 +168,6 @@ def test_a_list_of_contents_that_somebody_else_attaches_is_not_shown(release: Ve
     shown = release.run(f"{ATTESTED} spdxjson {release.image}").stdout.splitlines()
     assert len(shown) == 1
     assert len(json.loads(release.page(4).stdout)["predicate"]["packages"]) > len(PINNED)
-
-
-def test_the_chart_goes_to_a_registry_and_back_with_its_signature(release: Verifier, tmp_path: Path):
-    release.run(f"helm push {CHART} oci://{release.registry}/charts --plain-http")
-    pull = f"helm pull oci://{release.registry}/charts/azure-cni --version {VERSION} --plain-http"
-    release.run(f"{pull} --verify --keyring keyring.gpg -d {tmp_path}")
-    for name in (CHART, f"{CHART}{sign.PROVENANCE}"):
-        assert (tmp_path / name).read_bytes() == (release.folder / name).read_bytes()
-    gpg = "gpg --batch --pinentry-mode loopback --passphrase '' --homedir"
-    release.run(
-        f"mkdir -m 700 {tmp_path}/gpg && {gpg} {tmp_path}/gpg --quick-generate-key another rsa2048 sign never"
-        f" && gpg --homedir {tmp_path}/gpg --export > {tmp_path}/other.gpg; gpgconf --homedir {tmp_path}/gpg --kill all"
-    )
-    done = release.run(f"{pull} --verify --keyring {tmp_path}/other.gpg -d {tmp_path}/none", check=False)
-    assert done.returncode != 0
-    assert not (tmp_path / "none" / CHART).exists()
 
 
 def test_the_page_names_the_image_by_the_digest_that_the_list_has():
