@@ -114,5 +114,6 @@ def provenance_of(source: Path, target: Path, at: int, version: str) -> None:
         version=version,
         commit=sources.git(source, "rev-parse", "HEAD"),
         tools=provenance.tools(go, helm),
+        image=image_file(target, version).exists(),
     )
     (target / STATEMENT).write_text(provenance.text(document))

@@ -28,9 +28,9 @@ LOCKS: Final = (
 
 
 def statement(
-    subjects: Mapping[str, str], source: Path, *, version: str, commit: str, tools: Mapping[str, str]
+    subjects: Mapping[str, str], source: Path, *, version: str, commit: str, tools: Mapping[str, str], image: bool
 ) -> dict[str, Any]:
-    """The statement about files, each name with its SHA-256."""
+    """The statement about files, each name with its SHA-256. `image`: whether the image is one of them."""
     locks = [
         {"name": path, "digest": {"sha256": hashlib.sha256((source / path).read_bytes()).hexdigest()}} for path in LOCKS
     ]
@@ -38,16 +38,24 @@ def statement(
         "_type": STATEMENT,
         "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()],
         "predicateType": PREDICATE,
-        "predicate": predicate(version=version, commit=commit, tools=tools, locks=locks),
+        "predicate": predicate(
+            f"make release VERSION={version}{' IMAGE=yes' if image else ''}",
+            version=version,
+            commit=commit,
+            tools=tools,
+            locks=locks,
+        ),
     }
 
 
-def predicate(*, version: str, commit: str, tools: Mapping[str, str], locks: list[dict[str, Any]]) -> dict[str, Any]:
+def predicate(
+    command: str, *, version: str, commit: str, tools: Mapping[str, str], locks: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What is said of them; also what `cosign attest` wants."""
     return {
         "buildDefinition": {
             "buildType": BUILD_TYPE,
-            "externalParameters": {"version": version, "command": f"make release VERSION={version}"},
+            "externalParameters": {"version": version, "command": command},
             "resolvedDependencies": [{"name": "sources", "digest": {"gitCommit": commit}}, *locks],
         },
         "runDetails": {

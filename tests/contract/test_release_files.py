@@ -157,6 +157,16 @@ def test_an_image_that_is_not_the_releases_is_not_signed(unsigned: Path):
         sign.sign_image(unsigned, "key", other)
 
 
+def test_the_statement_names_each_file_and_the_command_that_makes_the_image_too(release: Verifier):
+    statement = json.loads((release.folder / contents.STATEMENT).read_text())
+    listed = artifacts.sums(release.folder)
+    named = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
+    assert {CHART, PLUGIN, f"azure-cni-{VERSION}-image.tar", f"azure-cni-{VERSION}-image.digest"} <= named.keys()
+    assert named.items() <= listed.items()
+    command = statement["predicate"]["buildDefinition"]["externalParameters"]["command"]
+    assert command == f"make release VERSION={VERSION} IMAGE=yes"
+
+
 def test_a_tag_is_not_signed(unsigned: Path):
     with pytest.raises(ReleaseError, match="what a tag names may change"):
         sign.sign_image(unsigned, "key", "127.0.0.1:1/azure-cni:1")

@@ -237,7 +237,7 @@ def test_other_contents_have_another_identifier_and_the_same_the_same():
 
 def test_the_statement_names_each_file_the_commit_and_what_pins_the_rest():
     statement = provenance.statement(
-        {"a.whl": "12", "b.tgz": "34"}, REPOSITORY, version="1.2.3", commit="abc", tools={"go": "1"}
+        {"a.whl": "12", "b.tgz": "34"}, REPOSITORY, version="1.2.3", commit="abc", tools={"go": "1"}, image=False
     )
     assert (statement["_type"], statement["predicateType"]) == (provenance.STATEMENT, provenance.PREDICATE)
     assert statement["subject"] == [
