@@ -13,10 +13,10 @@ from typing import Final, Protocol
 from azure_cni.model.nic import Address
 from azure_cni.node.ports import Datapath
 from azure_cni.windows.datapath import HcnDatapath
-from fakehns.library import FakeAdapters, stand_in_hcn
 from fakehns.service import FakeHns
 from simulation.datapath import FakeDatapath
 from simulation.plan import Machine
+from windows.library import FakeAdapters, stand_in_hcn
 
 MTU: Final = 1500
 

@@ -18,9 +18,9 @@ from azure_cni.datapath.node_table import NodeTable
 from azure_cni.ipam.address_state import LinkParameters, Sandbox
 from azure_cni.node.ports import SandboxSpec
 from azure_cni.windows.datapath import HcnDatapath
-from fakehns.library import FakeAdapters, stand_in_hcn
 from fakehns.server import HnsServer
 from fakehns.service import FakeHns
+from windows.library import FakeAdapters, stand_in_hcn
 from windows.world import World
 
 MAC, PRIMARY, MTU = "00:0d:3a:00:00:0a", IPv4Address("10.240.0.4"), 1500

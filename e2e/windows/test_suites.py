@@ -1,7 +1,7 @@
 """The project's own tests on Windows Python: what is of Windows, with each call of HNS through the library.
 
 The library is computenetwork.dll of this directory, found in System32 and called by ctypes as on Windows. It asks the
-stand-in for HNS, which the tests' own process serves (e2e/fakehns/served_library.py).
+stand-in for HNS, which the tests' own process serves (e2e/windows/served_library.py).
 """
 
 from __future__ import annotations

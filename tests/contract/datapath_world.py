@@ -22,10 +22,10 @@ from azure_cni.model.identity import ModeName
 from azure_cni.node.ports import Datapath, LinkKey
 from azure_cni.windows.datapath import HcnDatapath
 from datapath.needs_root import NEEDS_ROOT
-from fakehns.library import FakeAdapters, stand_in_hcn
 from fakehns.service import FakeHns
 from fakes.veth import VethSandbox
 from simulation.datapath import FakeDatapath
+from windows.library import FakeAdapters, stand_in_hcn
 
 UPLINK_MAC = "00:0d:3a:00:00:0a"
 PRIMARY = "10.240.0.4"

@@ -23,10 +23,10 @@ from azure_cni.entrypoints.windows_platform import WindowsPlatform
 from azure_cni.kube.client import KubeEndpoint
 from azure_cni.windows.stop import CTRL_SHUTDOWN
 from fakeazure import FakeAzure
-from fakehns.library import FakeAdapters
 from fakes.kubeapi import NODES, TOKEN, FakeKubeAPI
 from fakes.waiting import LOOK_S, PATIENCE_S, until
 from fakes.windows_libraries import StandInNode
+from windows.library import FakeAdapters
 
 PRIMARY = IPv4Address("10.240.0.4")
 CONFLIST = Path(WINDOWS.conf_dir) / "10-azure-cni.conflist"

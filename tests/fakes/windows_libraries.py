@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from azure_cni.windows.adapters import Adapter
 from azure_cni.windows.libraries import NodeLibraries
-from fakehns.library import stand_in_hcn
 from fakehns.service import FakeHns
+from windows.library import stand_in_hcn
 
 ACCESS_DENIED: Final = 5
 OVERFLOW: Final = 111

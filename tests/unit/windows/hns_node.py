@@ -12,8 +12,8 @@ from azure_cni.datapath.node_table import NodeTable
 from azure_cni.ipam.address_state import LinkParameters, Sandbox
 from azure_cni.node.ports import SandboxSpec
 from azure_cni.windows.datapath import HcnDatapath
-from fakehns.library import FakeAdapters, stand_in_hcn
 from fakehns.service import FakeHns
+from windows.library import FakeAdapters, stand_in_hcn
 
 A, B = IPv4Address("10.240.0.7"), IPv4Address("10.240.0.8")
 MAC, PRIMARY, MTU = "00:0d:3a:00:00:0a", IPv4Address("10.240.0.4"), 1500

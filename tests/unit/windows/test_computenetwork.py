@@ -11,8 +11,8 @@ import pytest
 from azure_cni.datapath.hcn_documents import query_document
 from azure_cni.windows.computenetwork import ComputeNetwork
 from azure_cni.windows.hcn import HcnError, HcnKind
-from fakehns.library import StandInLibrary
 from fakehns.service import CALL_FAILED, Call, FakeHns
+from windows.library import StandInLibrary
 
 V2 = {"Major": 2, "Minor": 0}
 NETWORK: dict[str, Any] = {

@@ -12,10 +12,10 @@ from azure_cni.ipam.sizing import Policy
 from azure_cni.node.node_settings import NodePorts
 from azure_cni.node.ports import Grants
 from azure_cni.windows.datapath import HcnDatapath
-from fakehns.library import FakeAdapters, stand_in_hcn
 from fakehns.service import FakeHns
 from fakes.cloud import IDENTITY
 from fakes.simulated_node import SimulatedNode, holder
+from windows.library import FakeAdapters, stand_in_hcn
 
 
 class WindowsNode(SimulatedNode):

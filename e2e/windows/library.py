@@ -115,7 +115,7 @@ class StandInLibrary:
 def stand_in_hcn(hns: FakeHns) -> ComputeNetwork:
     """HCN on the stand-in, by way of its C interface: on Windows by the library itself, which is Wine's there."""
     if sys.platform == "win32":
-        from fakehns.served_library import served
+        from windows.served_library import served
 
         return served(hns)
     library = StandInLibrary(hns)
