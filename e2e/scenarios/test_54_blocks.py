@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_network
 
 import pytest
 
@@ -38,9 +38,10 @@ def peer(box: Box, nodes: list[Node], node: Node) -> Iterator[Pod]:  # noqa: ARG
 
 
 def blocks_of(node: Node) -> list[IPv4Network]:
+    """The blocks on the NIC, which may have IPv6 too."""
     configurations = (entry["properties"] for entry in node.nic()["properties"]["ipConfigurations"])
-    addresses = (IPv4Network(entry["privateIPAddress"], strict=False) for entry in configurations)
-    return [address for address in addresses if address.prefixlen == LENGTH]
+    addresses = (ip_network(entry["privateIPAddress"], strict=False) for entry in configurations)
+    return [one for one in addresses if isinstance(one, IPv4Network) and one.prefixlen == LENGTH]
 
 
 def test_the_pool_grows_for_thirty_pods_by_blocks_and_whole_ones_leave(
