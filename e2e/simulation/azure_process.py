@@ -20,6 +20,8 @@ async def serve(run: Run) -> None:
     azure = FakeAzure(AzureClock(run.pace), operation_duration_s=scenario.operation_s, seed=run.seed)
     azure.identity.lifetime_s = 86_400  # tokens live in real time, which is not what is looked at here
     azure.add_vnet(prefix="10.0.0.0/8", subnets={"nodes": f"10.128.0.0/{scenario.subnet_prefix}"})
+    if scenario.dual:
+        azure.add_ipv6("fd00:128::/64", "nodes")
     azure.add_vnet("management", "192.168.0.0/16", subnets={CONTROLLER: "192.168.0.0/24"})
     azure.add_vm(CONTROLLER, subnet=CONTROLLER)  # elsewhere: all that is used in the nodes' VNet is theirs
     azure.pin_caller(CONTROLLER)

@@ -6,7 +6,7 @@ Beside wiring a pod, both say whether it is there, so that a run fails where a p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
@@ -87,8 +87,12 @@ def data_plane(machine: Machine, *, windows: bool, subnet_prefix: int) -> DataPl
     return WindowsPlane(machine, subnet_prefix=subnet_prefix) if windows else LinuxPlane()
 
 
-def require_wired(plane: DataPlane, netns: str, addresses: Iterable[Address]) -> None:
-    """AssertionError where a pod was given addresses that do not lead to it."""
+def require_wired(
+    plane: DataPlane, netns: str, addresses: Sequence[Address], *, families: Sequence[int] = (4,)
+) -> None:
+    """AssertionError where a pod was given addresses that do not lead to it, or not one of each family."""
+    if [address.version for address in addresses] != list(families):
+        raise AssertionError(f"a pod was given {sorted(map(str, addresses))}, not one address of each of {families}")
     given, wired = frozenset(addresses), plane.wired(netns)
     if given != wired:
         raise AssertionError(f"a pod was given {sorted(map(str, given))}, and {sorted(map(str, wired))} lead to it")

@@ -161,6 +161,10 @@ class History:
             if change["addresses_before"] != change["addresses_after"]:
                 self.last_change_s = at_s
                 self.judge.nic_changed(at_s, label, max(0, change["addresses_after"] - 1))
+            self.judge.configured(at_s, label, change["allocated_after"])
+            appeared, vanished = ([one for one in change[key] if ":" in one] for key in ("appeared", "vanished"))
+            if appeared or vanished:
+                self.judge.ipv6_changed(at_s, label, appeared=appeared, vanished=vanished)
         self.changes += len(lines)
         async with azure.get(f"http://azure/writes?since={self.writes}") as response:
             for write in (written := await response.json()):

@@ -45,13 +45,12 @@ KUBELET_S = 60.0
 """How often what waits is tried again, if nothing happens before."""
 
 
-def pool_policy(*, spare: int, step: int) -> Policy:
+def pool_policy(*, spare: int, step: int, dual: bool = False) -> Policy:
     """A pool as large as its pods need, or larger by spare addresses, so that one write of the NIC is enough for a
-    node; of blocks, when `step` is one's size.
+    node; of blocks, when `step` is one's size. `dual`: with an IPv6 address for each.
     """
-    return Policy(
-        min_free=spare, max_free=max(MAX_FREE, spare + step), batch=step, blocks=BLOCK_LENGTH if step > 1 else 0
-    )
+    blocks = BLOCK_LENGTH if step > 1 else 0
+    return Policy(min_free=spare, max_free=max(MAX_FREE, spare + step), batch=step, blocks=blocks, ipv6=dual)
 
 
 class Unmeasured:
@@ -142,7 +141,9 @@ class SimulationNode:
         shape, _ = run.scenario.shape_of(name)
         self._plane = plane = data_plane(machine, windows=shape.windows, subnet_prefix=run.scenario.subnet_prefix)
         ports = _ports(self._kube, arm, clock, self._memory, plane, name=name, machine=machine)
-        self._node = Node(ports, NodeSettings(defaults=pool_policy(spare=run.scenario.spare, step=shape.step)))
+        policy = pool_policy(spare=run.scenario.spare, step=shape.step, dual=shape.dual)
+        self._node = Node(ports, NodeSettings(defaults=policy))
+        self._families = [4, 6] if shape.dual else [4]
 
     async def run(self, *, after_s: float) -> None:
         """Come up after that time, and go on until cancelled."""
@@ -183,7 +184,7 @@ class SimulationNode:
                     wiring = await self._node.sandboxes.add(holder)
                 except AzureCniError:
                     break
-                require_wired(self._plane, holder.netns, wiring.addresses)
+                require_wired(self._plane, holder.netns, wiring.addresses, families=self._families)
                 self._node.demand.observe_pod(_pod(waiting.popleft(), ip=str(wiring.addresses[0])))
             try:
                 async with asyncio.timeout(KUBELET_S):

@@ -5,18 +5,23 @@ block has sixteen, whatever it counts as for Azure. The limits are judged at eac
 than its ledger entry says needs both histories, which reach us by two ways, each a little late: an entry counts if it
 stood at any time within `grace_s` of the NIC's change, and a lowered entry is wrong if the NIC held more all that time.
 
+IPv6 is judged apart: the addresses that are counted are those of IPv4. But both families share the ipConfigurations
+that a NIC may have, no address of IPv6 works on two NICs at once, and a NIC has one block of them.
+
 Writes are counted as Azure gets them, refused ones too. Each must have been granted: as many answers to requests for
 a write must have stood in the node's pool by then. And they must fit the budget of all nodes together.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Network
 
 MINUTE_S = 60.0
 LATE_GRACES = 5
 """Writes that were granted over a minute and that many graces may reach Azure within one minute: a busy machine has
 nodes hear of answers late, and Azure take in writes late, of many at once."""
+CONFIGURATIONS = 256  # Azure documentation, limits: private addresses of a NIC, of both families, blocks as one
 PER_NIC = 250  # Azure documentation, container networking: addresses for pods of one VM
 
 
@@ -102,6 +107,7 @@ class Judge:
         self._nics: dict[str, _Line] = defaultdict(_Line)
         self._entries: dict[str, _Line] = defaultdict(_Line)
         self._on_nics = 0
+        self._ipv6: dict[str, set[IPv6Network]] = defaultdict(set)
         self._granted_writes: dict[str, list[float]] = defaultdict(list)
         self._writes: dict[str, list[float]] = defaultdict(list)
         self._instances: dict[str, Bucket] = defaultdict(instance_bucket)
@@ -143,6 +149,28 @@ class Judge:
             self._wrong(at_s, "the limit of a NIC", f"{count} addresses on {nic}, {PER_NIC} allowed")
         if count > before:
             self._due.append((at_s, nic, count, None))
+
+    def configured(self, at_s: float, nic: str, count: int) -> None:
+        """A NIC holds that many ipConfigurations from now on, of both families, its primary one included."""
+        if count > CONFIGURATIONS:
+            words = f"{count} ipConfigurations on {nic}, {CONFIGURATIONS} allowed"
+            self._wrong(at_s, "the limit of a NIC", words)
+
+    def ipv6_changed(self, at_s: float, nic: str, *, appeared: Iterable[str], vanished: Iterable[str]) -> None:
+        """These addresses and blocks of IPv6 work on a NIC from now on, or no more."""
+        here = self._ipv6[nic]
+        here -= set(map(IPv6Network, vanished))
+        for network in map(IPv6Network, appeared):
+            for other, held in self._ipv6.items():
+                if any(network.overlaps(one) for one in held):
+                    self._wrong(at_s, "one holder of each address", f"{network} appears on {nic}, {other} has it")
+            here.add(network)
+        if sum(one.num_addresses > 1 for one in here) > 1:
+            self._wrong(at_s, "one IPv6 block of a NIC", f"{nic} has {', '.join(sorted(map(str, here)))}")
+
+    def ipv6_of(self, nic: str) -> int:
+        """How many addresses of IPv6 a NIC has, those of its block included."""
+        return sum(one.num_addresses for one in self._ipv6[nic])
 
     def ledger_changed(self, at_s: float, entries: Mapping[str, Entry], *, limit: int) -> None:
         """A version of the ledger was written, under that limit; entries of no NIC yet are for nobody."""

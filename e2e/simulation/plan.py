@@ -59,7 +59,8 @@ class Scenario:
     mix: str = field(
         default="vm",
         metadata=_help(
-            "what the nodes are, by turns, with commas between: vm, uniform (instances of a scale set), blocks, windows"
+            "what the nodes are, by turns, with commas between: vm, uniform (instances of a scale set), blocks, "
+            "windows, dual (both families)"
         ),
     )
 
@@ -126,6 +127,11 @@ class Scenario:
         step = self.step_of(index)
         return min(-(-self.demand_of(index) // step) * step, PER_NIC // step * step)
 
+    @property
+    def dual(self) -> bool:
+        """Nodes of the run have both families."""
+        return any(shape.dual for shape in mixed(self.mix))
+
     def step_of(self, index: int) -> int:
         """How many addresses the node of that index gets at once, at least."""
         shapes = mixed(self.mix)
@@ -135,7 +141,13 @@ class Scenario:
 PRESETS = {
     "ci": Scenario("ci", nodes=40, demand=1250, limit=1000, writes_per_minute=30, speed=20.0),
     "mixed": Scenario(
-        "mixed", nodes=21, demand=525, limit=420, writes_per_minute=30, speed=20.0, mix="vm,uniform,blocks,windows"
+        "mixed",
+        nodes=21,
+        demand=525,
+        limit=420,
+        writes_per_minute=30,
+        speed=20.0,
+        mix="vm,uniform,blocks,windows,dual",
     ),
     "far": Scenario("far", nodes=5000, demand=60_000, limit=60_000, start_s=600.0, node_processes=4, within_s=7200.0),
     "full": Scenario("full", nodes=640, demand=20_000, start_s=60.0, rest_s=1800.0),

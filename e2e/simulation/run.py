@@ -12,7 +12,7 @@ from simulation.children import Child, Usage, python, wait_for_file
 from simulation.cluster import Cluster
 from simulation.fault_injector import LEASE, FaultInjector
 from simulation.faults import schedule
-from simulation.history import GRACE_REAL_S, History
+from simulation.history import GRACE_REAL_S, History, Pool
 from simulation.observer import Judge
 from simulation.pace import Pace
 from simulation.plan import AZURE_FILE, RUN_FILE, AzureFacts, Run, Scenario
@@ -144,8 +144,8 @@ class Simulation:
             pool, demand = self.history.pools.get(name), scenario.demand_of(index)
             if pool is None or not pool.settled:
                 return f"{name} is not settled: {pool}"
-            if pool.allocated != judge.held_by(scenario.nic_of(name)):
-                return f"{name} says it has {pool.allocated}, Azure says otherwise"
+            if said := beside_azure(scenario, judge, name, pool):
+                return said
             step = scenario.step_of(index)
             idle += (pool.allocated - pool.assigned) // step * step  # what is left of a block cannot be given back
             if pool.allocated < demand:
@@ -183,6 +183,16 @@ class Simulation:
         violations = self.history.judge.violations
         missing = self._missing(injector)
         outcome.failure = str(violations[0]) if violations else missing and f"after {outcome.rest_s:.0f} s: {missing}"
+
+
+def beside_azure(scenario: Scenario, judge: Judge, name: str, pool: Pool) -> str:
+    """What a pool says that is not what its NIC has, of either family; "" when nothing is."""
+    nic = scenario.nic_of(name)
+    if pool.allocated != judge.held_by(nic):
+        return f"{name} says it has {pool.allocated}, Azure says otherwise"
+    if scenario.shape_of(name)[0].dual and judge.ipv6_of(nic) <= pool.assigned:  # one is the VM's own
+        return f"{name} has started {pool.assigned} pods, and its NIC has {judge.ipv6_of(nic)} IPv6 addresses"
+    return ""
 
 
 def unused(scenario: Scenario, judge: Judge, *, taken: int, short: Sequence[int], idle: int) -> str:

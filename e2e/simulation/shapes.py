@@ -26,6 +26,8 @@ class Shape(Protocol):
     """How many addresses come with one ipConfiguration, and go with it."""
     windows: bool
     """Its pods are wired by the data plane for Windows."""
+    dual: bool
+    """Its pods get an address of each family."""
 
     def make(self, azure: "FakeAzure", node: str, index: int) -> "Vm":
         """A running machine with one NIC."""
@@ -45,12 +47,13 @@ class PlainVm:
 
     replaced = True
 
-    def __init__(self, step: int = 1, *, windows: bool = False) -> None:
+    def __init__(self, step: int = 1, *, windows: bool = False, dual: bool = False) -> None:
         self.step = step
         self.windows = windows
+        self.dual = dual
 
     def make(self, azure: "FakeAzure", node: str, index: int) -> "Vm":  # noqa: ARG002  # has no number
-        return azure.add_vm(node)
+        return azure.add_vm(node, ipv6=self.dual)
 
     def vm(self, node: str, index: int) -> str:  # noqa: ARG002
         return node
@@ -65,6 +68,7 @@ class UniformInstance:
     replaced = False
     step = 1
     windows = False
+    dual = False
 
     def make(self, azure: "FakeAzure", node: str, index: int) -> "Vm":  # noqa: ARG002
         if not azure.uniform.models:
@@ -83,6 +87,7 @@ SHAPES: dict[str, Shape] = {
     "uniform": UniformInstance(),
     "blocks": PlainVm(BLOCK),
     "windows": PlainVm(windows=True),
+    "dual": PlainVm(dual=True),
 }
 
 

@@ -1,6 +1,7 @@
 """What an agent costs while nothing happens: processor time and memory, on this machine's kernel.
 
     PYTHONPATH=operator:tests:e2e python -m bench.idle [--pods 60] [--seconds 90] [--mode transparent|bridge]
+        [--both-families]
 
 Needs root. One agent (`bench.agent`) on a node of its own namespaces adds the pods, and is left alone then. The time is
 that of all its threads, and of the commands that it ran and waited for. To compare two commits, start both at the same
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pods", type=int, default=60, help=f"at most {ADDRESSES}")
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--mode", type=ModeName, choices=list(ModeName), default=ModeName.TRANSPARENT)
+    parser.add_argument("--both-families", action="store_true", help="each pod has an IPv6 address, too")
     options = parser.parse_args(arguments)
     if not 0 <= options.pods <= ADDRESSES:
         parser.error(f"--pods must be 0 to {ADDRESSES}: the node has no more addresses")
@@ -40,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="azure-cni-bench-") as scratch, Namespaces() as namespaces:
         node = Node(namespaces, Path(scratch))
         try:
-            with node.agent(build_plugin(Path(scratch)), "--watch", mode=options.mode) as ours:
+            families = ["--both-families"] if options.both_families else []
+            with node.agent(build_plugin(Path(scratch)), "--watch", *families, mode=options.mode) as ours:
                 for pod in node.new_pods(options.pods):
                     node.call(ours, "ADD", pod)
                 time.sleep(SETTLE_S)
@@ -50,8 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 memory = _resident_mib(ours.pid)
         finally:
             node.close()
+    pods = f"{options.pods} pods{' with both families' if options.both_families else ''}"
     print(
-        f"mode {options.mode}, {options.pods} pods, {options.seconds:.0f} s idle: {threads:.0f} ms of CPU "
+        f"mode {options.mode}, {pods}, {options.seconds:.0f} s idle: {threads:.0f} ms of CPU "
         f"({60 * threads / options.seconds:.0f} a minute), {commands:.0f} ms in commands; {memory:.1f} MiB resident"
     )
     return 0

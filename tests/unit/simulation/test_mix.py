@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -13,10 +13,11 @@ from azure_cni.ipam.sizing import target
 from azure_cni.node.ports import SandboxSpec
 from azure_cni.windows.datapath import HcnDatapath
 from simulation.data_planes import MTU, data_plane, require_wired
+from simulation.history import Pool
 from simulation.node import pool_policy
 from simulation.observer import PER_NIC, Entry, Judge
 from simulation.plan import PRESETS, Machine
-from simulation.run import unused
+from simulation.run import beside_azure, unused
 
 MIX = replace(PRESETS["mixed"], nodes=6, demand=150, limit=1000, mix="vm,uniform,blocks")
 
@@ -92,4 +93,27 @@ def test_nodes_with_windows_are_plain_vms_that_ask_for_single_addresses():
     mixed = PRESETS["mixed"]
     shapes = [mixed.shape_of(name)[0] for name in mixed.node_names]
     assert [shape.windows for shape in shapes[:5]] == [False, False, False, True, False]
+    assert [shape.dual for shape in shapes[:6]] == [False, False, False, False, True, False]
     assert {(shape.step, shape.replaced) for shape in shapes if shape.windows} == {(1, True)}
+
+
+def test_a_pod_of_a_node_with_both_families_has_one_address_of_each():
+    machine = Machine("/vm", "guid", "00:0d:3a:00:00:0a", "10.128.0.4", "")
+    plane = data_plane(machine, windows=False, subnet_prefix=15)
+    one = (IPv4Address("10.129.0.7"),)
+    with pytest.raises(AssertionError, match=r"given \['10.129.0.7'\], not one address of each of \[4, 6\]"):
+        require_wired(plane, "/run/netns/p", one, families=[4, 6])
+    with pytest.raises(AssertionError, match="and \\[\\] lead to it"):
+        require_wired(plane, "/run/netns/p", (*one, IPv6Address("fd00::7")), families=[4, 6])
+
+
+def test_a_node_with_both_families_is_not_done_before_its_nic_has_both():
+    scenario, judge = replace(MIX, mix="dual"), Judge(limit=100, grace_s=1.0, writes_per_minute=30)
+    nic, pool = scenario.nic_of("node-0001"), Pool(allocated=2, assigned=2)
+    judge.nic_changed(1.0, nic, 2)
+    judge.ipv6_changed(1.0, nic, appeared=["fd00::4"], vanished=[])
+    said = "node-0001 has started 2 pods, and its NIC has 1 IPv6 addresses"
+    assert beside_azure(scenario, judge, "node-0001", pool) == said
+    judge.ipv6_changed(2.0, nic, appeared=["fd00::1:0/112"], vanished=[])
+    assert beside_azure(scenario, judge, "node-0001", pool) == ""
+    assert beside_azure(scenario, judge, "node-0001", replace(pool, allocated=3)).endswith("Azure says otherwise")

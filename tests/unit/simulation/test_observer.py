@@ -189,3 +189,39 @@ def test_all_instances_are_written_more_often_than_azure_allows(judge):
     for number in range(499):
         judge.instance_written(70.1, f"nodes_{number}")
     assert rules(judge) == ["Azure's limit of a subscription"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (["fd00::4"], ["fd00::5"], []),
+        (["fd00::1:0/112"], ["fd00::2:0/112"], []),
+        (["fd00::4"], ["fd00::4"], ["one holder of each address"]),
+        (["fd00::1:0/112"], ["fd00::1:7"], ["one holder of each address"]),
+        (["fd00::1:0/112", "fd00::4", "fd00::5"], [], []),
+        (["fd00::1:0/112", "fd00::2:0/112"], [], ["one IPv6 block of a NIC"]),
+    ],
+)
+def test_an_address_of_ipv6_has_one_nic_and_a_nic_one_block(first: list[str], second: list[str], said: list[str]):
+    judge = Judge(limit=100, grace_s=1.0, writes_per_minute=30)
+    judge.ipv6_changed(1.0, "g/a", appeared=first, vanished=[])
+    judge.ipv6_changed(2.0, "g/b", appeared=second, vanished=[])
+    assert [violation.rule for violation in judge.violations] == said
+
+
+def test_an_address_of_ipv6_may_move_to_another_nic():
+    judge = Judge(limit=100, grace_s=1.0, writes_per_minute=30)
+    judge.ipv6_changed(1.0, "g/a", appeared=["fd00::4", "fd00::1:0/112"], vanished=[])
+    assert judge.ipv6_of("g/a") == 65_537
+    judge.ipv6_changed(2.0, "g/a", appeared=[], vanished=["fd00::4", "fd00::1:0/112"])
+    judge.ipv6_changed(3.0, "g/b", appeared=["fd00::4", "fd00::1:0/112"], vanished=[])
+    assert judge.violations == []
+    assert (judge.ipv6_of("g/a"), judge.ipv6_of("g/b")) == (0, 65_537)
+
+
+def test_both_families_share_what_a_nic_may_have():
+    judge = Judge(limit=1000, grace_s=1.0, writes_per_minute=30)
+    judge.configured(1.0, "g/a", 256)
+    assert judge.violations == []
+    judge.configured(2.0, "g/a", 257)
+    assert [violation.rule for violation in judge.violations] == ["the limit of a NIC"]
