@@ -19,6 +19,11 @@ from windows.world import World
 FIGURES = pytest.StashKey[list[str]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=3, metavar="N", help="rounds of 40 pods")
+    parser.addoption("--every-suite", action="store_true", help="all suites of suites.py, not the data plane's alone")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = []
 
@@ -45,7 +50,7 @@ def ground() -> Ground:
 
 @pytest.fixture(scope="module")
 def world(ground: Ground) -> Iterator[World]:
-    directory = CACHE / ".windows-node"  # on the ground's file system, for links
+    directory = CACHE / f".windows-node-{os.getpid()}"  # on the ground's file system, for links
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     try:

@@ -27,6 +27,8 @@ def test_an_agent_that_is_killed_leaves_pods_and_the_next_one_knows_them(world: 
     assert assigned(world) == 2
     away = world.add("p1")
     assert (away.status, away.said["code"]) == (1, 11), "try again later"
+    assert "kubectl get pods" in away.said["details"]
+    assert "systemctl" not in str(away.said), "no words of Linux"
     assert world.node.plugin("STATUS", cniVersion="1.1.0").status == 0, "an agent that restarts makes no node NotReady"
     assert world.delete("goes").status == 0
     assert len(world.records) == 1

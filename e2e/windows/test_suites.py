@@ -12,24 +12,21 @@ from typing import Final
 import pytest
 
 from windows.node import WindowsNode
+from windows.suites import SUITES, Suite
 
 LONGEST_S: Final = 1800.0
 
-SUITES: Final = {
-    "the contract of the data plane": ("contract/test_datapaths_alike.py", "-k", "windows"),
-    "what is of Windows": ("unit/windows", "contract/test_hns_stand_in.py", "contract/test_hns_server.py"),
-    "documents of HNS": ("unit/datapath/test_hcn_documents.py",),
-}
 
-
-@pytest.mark.parametrize("name", SUITES)
-def test_the_suite_passes(node: WindowsNode, figures: list[str], name: str) -> None:
-    arguments = (one if "/" not in one else f"tests/{one}" for one in SUITES[name])
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_the_suite_passes(node: WindowsNode, figures: list[str], suite: Suite, request: pytest.FixtureRequest) -> None:
+    if not suite.always and not request.config.getoption("--every-suite"):
+        pytest.skip("with ARGS=--every-suite")
+    arguments = (*suite.options, *(f"tests/{path}" for path in suite.paths))
     done = node.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *arguments, timeout_s=LONGEST_S)
     assert done.returncode == 0, done.stdout[-8000:]
     passed = re.search(r"^(\d+) passed.*", done.stdout, re.MULTILINE)
     assert passed is not None, done.stdout[-8000:]
-    figures.append(f"{name}: {passed[0]}")
+    figures.append(f"{suite.name}: {passed[0]}")
 
 
 def test_it_is_windows_python_and_the_library_in_system32(node: WindowsNode) -> None:

@@ -54,8 +54,7 @@ func (e *noAnswer) hint() string {
 		node = "NODE"
 	}
 	hint := "is its pod running on this node? kubectl get pods -A -l app.kubernetes.io/name=azure-cni" +
-		" --field-selector spec.nodeName=" + strings.ToLower(node) +
-		"; on a VM without Kubernetes: systemctl status azure-cni-docker"
+		" --field-selector spec.nodeName=" + strings.ToLower(node) + hintWithoutKubernetes
 	if filepath.Base(e.socket) == netnsSocket {
 		hint += "; an agent that is older than this binary cannot take a namespace that is named by a process (cri-dockerd)"
 	}

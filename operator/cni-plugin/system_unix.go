@@ -18,6 +18,8 @@ var defaultSocket = "/run/azure-cni/cni.sock"
 
 const socketRule = "not an absolute path"
 
+const hintWithoutKubernetes = "; on a VM without Kubernetes: systemctl status azure-cni-docker"
+
 func isSocketName(name string) bool { return filepath.IsAbs(name) }
 
 // directoryOf is where the agent that listens at a socket keeps its files: that of the socket.

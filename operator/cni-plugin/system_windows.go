@@ -16,6 +16,8 @@ const (
 	defaultRunDir = `C:\ProgramData\azure-cni`
 	bootKey       = `SOFTWARE\azure-cni\boot` // as azure_cni/windows/boot.py makes it
 	socketRule    = `not the name of a pipe (\\.\pipe\NAME)`
+
+	hintWithoutKubernetes = "" // Docker's plugin is for Linux
 )
 
 func isSocketName(name string) bool { return isPipeName(name) }

@@ -84,7 +84,7 @@ _RESTART: Final = "is the service hns running? Get-Service hns; Restart-Service 
 
 
 class HcnError(DatapathError):
-    """A call of HCN failed. `result` is its HRESULT, as an unsigned number."""
+    """A call of HCN failed. `result` is its HRESULT, as an unsigned number; `said` is what HNS says of it."""
 
     def __init__(self, call: HcnCall, kind: HcnKind, result: int, said: str = "") -> None:
         code = f"{_NAMES.get(result, 'HRESULT')} 0x{result:08x}"
@@ -92,6 +92,7 @@ class HcnError(DatapathError):
         advice = f"; {_RESTART}" if result in _SILENT else ""
         super().__init__(f"cannot {call} the HCN {kind.lower()}: {words}{advice}")
         self.result = result
+        self.said = said
 
     @property
     def absent(self) -> bool:

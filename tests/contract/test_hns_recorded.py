@@ -1,0 +1,133 @@
+"""What a real HNS answered, replayed in the stand-in. Until there is a record of one, the stand-in's own is recorded
+and replayed from end to end: the recorder, its file, what the product reads of it, and words for what differs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from azure_cni.datapath.hcn_documents import endpoint_of
+from azure_cni.errors import ConfigInvalid
+from azure_cni.windows.hcn import HcnCall, HcnKind
+from azure_cni.windows.hns_recording import main, nic_for, record
+from azure_cni.windows.recording import RecordedCall
+from fakehns.service import (
+    ENDPOINT_NOT_FOUND,
+    INVALID_IP,
+    INVALID_JSON,
+    NETWORK_EXISTS,
+    NETWORK_NOT_FOUND,
+    NOT_FOUND,
+    SERVER_UNAVAILABLE,
+    Call,
+    FakeHns,
+)
+from windows.library import FakeAdapters, stand_in_hcn
+from windows.replay import Record, differences, read_record
+
+A = IPv4Address("10.240.0.99")
+RECORDS = sorted((Path(__file__).parent / "recorded").glob("hns-*.jsonl"))
+
+
+async def recorded(hns: FakeHns) -> str:
+    output = io.StringIO()
+    await record(stand_in_hcn(hns), adapters(hns), A, output=output)
+    return output.getvalue()
+
+
+def adapters(hns: FakeHns) -> FakeAdapters:
+    return FakeAdapters(hns, mac="00:0d:3a:00:00:0a", primary=IPv4Address("10.240.0.4"), mtu=1500)
+
+
+def changed(found: Record, step: str, call: HcnCall, **fields: Any) -> Record:
+    """The record with another first call of that kind in the step."""
+    calls = list(found.calls)
+    index = next(number for number, one in enumerate(calls) if (one.step, one.call) == (step, call))
+    calls[index] = msgspec.structs.replace(calls[index], **fields)
+    return Record(found.head, calls)
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.name)
+def test_the_stand_in_answers_as_a_real_one_did(path: Path) -> None:
+    found = read_record(path.read_text(encoding="utf-8"))
+    assert differences(found) == []
+    assert all(endpoint_of(json.loads(one.answer)).id for one in endpoints(found))
+
+
+def endpoints(found: Record) -> list[RecordedCall]:
+    return [one for one in found.calls if one.kind is HcnKind.ENDPOINT and one.call is HcnCall.QUERY and one.answer]
+
+
+async def test_a_record_has_each_verb_each_refusal_and_leaves_nothing_but_the_network() -> None:
+    hns = FakeHns()
+    found = read_record(await recorded(hns))
+    assert {(one.call, one.kind) for one in found.calls} >= {
+        (call, kind)
+        for kind in (HcnKind.ENDPOINT, HcnKind.NETWORK)
+        for call in (HcnCall.ENUMERATE, HcnCall.QUERY, HcnCall.CREATE, HcnCall.DELETE)
+    }
+    assert {one.result for one in found.calls} >= {
+        0, INVALID_IP, INVALID_JSON, NETWORK_EXISTS, NETWORK_NOT_FOUND, ENDPOINT_NOT_FOUND, NOT_FOUND
+    }  # fmt: skip
+    steps = {one.step for one in found.calls if one.step in {"ADD", "ADD again", "CHECK", "other prefixes", "DEL"}}
+    assert len(steps) == 5
+    assert {one.result for one in found.calls if one.step in steps} == {0}
+    assert {str(ip.ip) for one in endpoints(found) for ip in endpoint_of(json.loads(one.answer)).addresses} == {str(A)}
+    assert [len(hns.objects[kind]) for kind in ("Network", "Endpoint", "Namespace")] == [1, 0, 0]
+
+
+async def test_a_record_replays_without_a_difference_also_of_a_node_with_other_things_on_it() -> None:
+    assert differences(read_record(await recorded(FakeHns()))) == []
+    hns = FakeHns()
+    before = read_record(await recorded(hns))
+    document = next(one.sent for one in before.calls if (one.call, one.kind) == (HcnCall.CREATE, HcnKind.NETWORK))
+    other = json.loads(hns.create("Network", document.replace('"azure"', '"ext"')))["ID"]
+    address = {"IpAddress": "10.240.0.50", "PrefixLength": 22}
+    wanted = {"SchemaVersion": {"Major": 2, "Minor": 0}, "Name": "another", "IpConfigurations": [address]}
+    hns.create("Endpoint", json.dumps(wanted), other)
+    again = read_record(await recorded(hns))
+    assert len(again.calls) > len(before.calls)
+    assert differences(again) == []
+
+
+async def test_where_hns_answers_otherwise_is_said() -> None:
+    found = read_record(await recorded(FakeHns()))
+    other = changed(found, "an address twice", HcnCall.CREATE, result=0x803B0014)
+    assert differences(other) == [
+        "an address twice: make Endpoint: HNS answers 0x803b0014, and the stand-in 0x803b001e"
+    ]
+    (made,) = [one for one in found.calls if (one.step, one.call) == ("ADD", HcnCall.CREATE)]
+    shown = json.loads(made.answer)
+    del shown["MacAddress"]
+    answer = json.dumps(shown | {"Flags": "0", "Version": 1})
+    assert differences(changed(found, "ADD", HcnCall.CREATE, answer=answer)) == [
+        'ADD: make Endpoint: HNS shows Flags as "0", and the stand-in as 0',
+        "ADD: make Endpoint: the stand-in shows MacAddress, and HNS does not",
+        "ADD: make Endpoint: HNS shows Version, and the stand-in does not",
+    ]
+
+
+async def test_what_fails_is_part_of_the_record_and_the_rest_is_tried() -> None:
+    hns = FakeHns()
+    hns.on_call = lambda call: SERVER_UNAVAILABLE if call == Call("modify", "Namespace") else 0
+    found = read_record(await recorded(hns))
+    assert SERVER_UNAVAILABLE in {one.result for one in found.calls if one.step == "ADD"}
+    assert {"a second network of the name", "DEL", "the namespace goes"} <= {one.step for one in found.calls}
+    assert hns.endpoints() == []
+
+
+def test_an_address_of_no_adapter_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in ("10.9.0.1", "10.240.0.4"):
+        with pytest.raises(ConfigInvalid, match=f"with {wrong}: no adapter with a gateway has a subnet with it"):
+            nic_for(IPv4Address(wrong), adapters(FakeHns()))
+    assert main([]) == 1
+    assert "name one address of the NIC's subnet that nobody has" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="of format 2"):
+        read_record('{"system": "", "agent": "", "time": "", "format": 2}')
