@@ -14,7 +14,7 @@ from azurebox import release, tools
 from azurebox.controlplane import people_environment
 from azurebox.facts import AGNHOST, CONTROL_PLANE, KUBECONFIG, LOGS
 from azurebox.machine import NETNS
-from azurebox.steps import StepError, say, step
+from azurebox.steps import StepError, capture, say, step
 from netpol.engine import engine_on_nodes
 from netpol.report import passed, shards, specs_of, table
 
@@ -81,14 +81,11 @@ def _carry_out(chosen: argparse.Namespace) -> int:
 def _names(focus: str) -> list[str]:
     """Of the specs that this kernel can carry out."""
     listed = LOGS / "netpol-specs.json"
-    subprocess.run(
-        _command(_specs(focus, listed, "-ginkgo.dry-run")),
-        env=people_environment(),
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    listed.unlink(missing_ok=True)
+    capture(_command(_specs(focus, listed, "-ginkgo.dry-run")), what="list the specs", env=people_environment())
     names = [spec.name for spec in specs_of(listed)]
+    if not names:
+        raise StepError(f"no spec's name has {focus!r}", advice="say another --focus; it is a regular expression")
     left_out = [] if SCTP.exists() else [name for name in names if re.search(WITHOUT_SCTP, name)]
     if left_out:
         say(f"left out, for this kernel has no SCTP: {len(left_out)} of {len(names)} specs")
@@ -98,7 +95,8 @@ def _names(focus: str) -> list[str]:
 def _specs(focus: str, report: Path, *flags: str) -> list[str]:
     return [
         str(tools.path("specs")), f"-kubeconfig={KUBECONFIG}", "-provider=local", "-dump-logs-on-failure=false",
-        f"-ginkgo.focus={focus}", f"-ginkgo.json-report={report}", "-ginkgo.no-color", "-ginkgo.v", *flags,
+        f"-ginkgo.focus={focus}", f"-ginkgo.json-report={report}", "-ginkgo.no-color", "-ginkgo.v",
+        "-ginkgo.timeout=24h", *flags,
     ]  # fmt: skip
 
 
