@@ -69,8 +69,8 @@ def measured(reference: Path, *, rounds: int, seconds: float) -> dict[str, Any]:
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="azure-cni-bench-") as scratch, Namespaces() as namespaces:
         ways = asyncio.run(_ways(namespaces, reference, Path(scratch)))
-        with _served(ways.values()):
-            values = _in_turns(ways, rounds=rounds, seconds=seconds)
+        with served(ways.values()):
+            values = in_turns(ways, rounds=rounds, seconds=seconds)
     machine = {
         "cpus": os.cpu_count(),
         "kernel": platform.release(),
@@ -91,7 +91,7 @@ async def _ways(namespaces: Namespaces, reference: Path, scratch: Path) -> dict[
 
 
 @contextmanager
-def _served(ways: Iterable[Way]) -> Iterator[None]:
+def served(ways: Iterable[Way]) -> Iterator[None]:
     """While somebody answers at the end of each way."""
     processes = []
     try:
@@ -107,7 +107,7 @@ def _served(ways: Iterable[Way]) -> Iterator[None]:
             process.communicate(timeout=END_WITHIN_S)
 
 
-def _in_turns(ways: Mapping[str, Way], *, rounds: int, seconds: float) -> Values:
+def in_turns(ways: Mapping[str, Way], *, rounds: int, seconds: float) -> Values:
     """Each round begins with another way, and every second one goes backwards."""
     values: Values = {}
     names = list(ways)

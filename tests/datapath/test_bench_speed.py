@@ -8,7 +8,7 @@ import pytest
 
 from azure_cni.model.identity import ModeName
 from bench.network import Pair
-from bench.speed import KINDS, _measured, _served
+from bench.speed import KINDS, _measured, served
 from datapath.namespaces import NEEDS_ROOT, Namespaces
 
 pytestmark = NEEDS_ROOT
@@ -21,7 +21,7 @@ async def test_all_that_is_measured_arrives_and_no_guard_stops_any_of_it(
     pair = Pair(namespaces)
     await pair.wire(mode)
     ways = [pair.host_to_host(), *pair.pod_to_pod().values()]
-    with _served(ways):
+    with served(ways):
         found = [value for way in ways for kind in KINDS for value in _measured(way, kind, 0.05).values()]
     assert len(found) == 4 * len(ways)
     assert min(found) > 0
