@@ -24,6 +24,7 @@ import (
 	"github.com/mattfenwick/cyclonus/pkg/worker"
 	"github.com/sirupsen/logrus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/retry"
 )
 
 const podsWithinSeconds = 180
@@ -143,6 +144,23 @@ func (m *machine) CreatePod(pod *corev1.Pod) (*corev1.Pod, error) {
 		pod.Spec.Containers[place].Image = m.image
 	}
 	return m.Kubernetes.CreatePod(pod)
+}
+
+// Written again where somebody else wrote the pod meanwhile, as the kubelet does: cyclonus would end all cases.
+func (m *machine) SetPodLabels(namespace, name string, labels map[string]string) (written *corev1.Pod, err error) {
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		written, err = m.Kubernetes.SetPodLabels(namespace, name, labels)
+		return err
+	})
+	return written, err
+}
+
+func (m *machine) SetNamespaceLabels(name string, labels map[string]string) (written *corev1.Namespace, err error) {
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		written, err = m.Kubernetes.SetNamespaceLabels(name, labels)
+		return err
+	})
+	return written, err
 }
 
 // What cyclonus' worker would do in the pod: all connections of a pod at once, and the answers as JSON.
