@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PASSED = "passed"
+NOT_REACHED = ("skipped", "interrupted")
+"""What Ginkgo calls specs that the run did not choose, and those that still ran when it was ended."""
 NANOSECONDS = 1e9
 LONGEST = 300
 """Of a failure's message, characters."""
@@ -23,7 +25,7 @@ class Spec:
 
 
 def specs_of(report: Path) -> list[Spec]:
-    """Those that a JSON report has, without what the run did not choose; none when the run left no report."""
+    """Those that a JSON report has, without what the run did not reach; none when the run left no report."""
     if not report.exists():
         return []
     suites = json.loads(report.read_text()) or []
@@ -31,7 +33,7 @@ def specs_of(report: Path) -> list[Spec]:
         _spec(one)
         for suite in suites
         for one in suite.get("SpecReports") or []
-        if one["LeafNodeType"] == "It" and one["State"] != "skipped"
+        if one["LeafNodeType"] == "It" and one["State"] not in NOT_REACHED
     ]
 
 

@@ -40,6 +40,7 @@ def test_a_spec_that_did_not_pass_is_named_with_its_reason_and_one_that_was_not_
             node("It", ["Netpol"], "fails", "failed", Failure={"Message": "Had 4 wrong results"}, RunTime=3 * 10**9),
             node("It", ["Netpol"], "broke", "panicked", Failure={"Message": "nil"}),
             node("It", ["Netpol"], "is another process'", "skipped"),
+            node("It", ["Netpol"], "ran when time was up", "interrupted", Failure={"Message": "Interrupted by User"}),
         )
     )
     assert [passed(spec) for spec in found] == [True, False, False]

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const patience = 2 * time.Second
+// On a busy machine 2 s were too few for connections that no policy forbids.
+const patience = 5 * time.Second
 
 // A descriptor of the pod's network namespace. It is that of any process whose control group carries the pod's UID.
 func (m *machine) networkOf(namespace, name string) (int, error) {
