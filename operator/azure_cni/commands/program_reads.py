@@ -28,6 +28,8 @@ MOST_LOGS: Final = 20
 FIRST_BYTES: Final = 1 << 16
 NEWEST_LINES: Final = 200
 """Of an engine's log: how it began, and what it does now."""
+NO_LOG_YET = "is waiting to start"
+"""As the API server says it of a container: one that was never started, and has no log."""
 
 
 class _Reader:
@@ -120,4 +122,4 @@ def _read_log(access: ClusterAccess, one: OtherProgram) -> tuple[str, str]:
         first = access.read_text(path, limitBytes=str(FIRST_BYTES))
         return engine_fault(first, access.read_text(path, tailLines=str(NEWEST_LINES))), ""
     except KubeError as error:
-        return "", str(error)
+        return "", "" if NO_LOG_YET in str(error) else str(error)

@@ -13,6 +13,7 @@ from azure_cni.diagnose.check_results import CheckResult, ClusterCheck
 from azure_cni.diagnose.checks import check_before
 from azure_cni.diagnose.other_programs import engine_fault
 from azure_cni.diagnose.program_checks import check_programs
+from azure_cni.errors import KubeError
 from fakes.cluster_access import FakeClusterAccess
 from unit.commands.reference_table import sections
 from unit.diagnose.clusters import cluster, node, pod, pool, process
@@ -164,6 +165,16 @@ def test_a_log_that_nobody_may_read_is_said_and_makes_no_check_unknown():
     assert named(access) == []
     evidence = program_reads.with_programs(access, reads.read_cluster(access))
     assert any("logs of the policy engine could not be read" in words for words in evidence.unread)
+
+
+def test_an_engine_that_was_never_started_has_no_log_to_miss(monkeypatch: pytest.MonkeyPatch):
+    access = engines()
+
+    def refuse(path: str, **_: str) -> str:
+        raise KubeError(f"cannot read {path}: container is waiting to start: trying and failing to pull image")
+
+    monkeypatch.setattr(access, "read_text", refuse)
+    assert not program_reads.with_programs(access, reads.read_cluster(access)).unread
 
 
 @pytest.mark.parametrize(
