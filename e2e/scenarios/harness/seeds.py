@@ -17,6 +17,7 @@ from scenarios.harness.azure_seeds import (
 from scenarios.harness.node import AT_REST
 from scenarios.harness.pods import servers
 from scenarios.harness.product import DAEMON_SET, NAMESPACE, QUICK
+from scenarios.harness.program_seeds import OF_PROGRAMS
 from scenarios.harness.stage import LIMIT_S, Stage, come_to_rest
 
 PLUGINS = "/opt/cni/bin"
@@ -249,6 +250,7 @@ MISTAKES = (
     Mistake("AddressesLost", an_address_of_a_pod_taken_off_the_nic),
     Mistake("AwaitingGrant", no_controller),
     Mistake("AgentPriority", agents_that_may_be_evicted),
+    *(Mistake(code, seeded) for code, seeded in OF_PROGRAMS),
     Mistake("PluginMissing", a_reference_plugin_that_is_not_installed),
 )
 
