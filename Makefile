@@ -71,8 +71,8 @@ e2e-full: $(READY) ## The image twice and for arm64, a signed release, all scena
 	$(BOX) image --twice
 	$(BOX) image --arm64
 	$(MAKE) --no-print-directory verify
-	$(BOX) tools cyclonus karpenter
-	$(BIN)/pytest tests/contract/test_policy_engine.py tests/contract/test_autoscaler_taint.py
+	$(BOX) tools cyclonus karpenter multus
+	$(BIN)/pytest tests/contract/test_policy_engine.py tests/contract/test_autoscaler_taint.py tests/datapath/test_beside_multus.py
 	$(BOX) scenarios -v --mode bridge
 	$(BOX) soak --minutes 10 --mode bridge
 	$(BOX) policy --mode bridge

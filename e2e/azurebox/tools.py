@@ -150,6 +150,7 @@ COMPOSE = Module(
     variables={"github.com/docker/compose/v2/internal.Version": COMPOSE_VERSION},
 )
 CNITOOL = Module("cnitool", binaries={"cnitool": "github.com/containernetworking/cni/cnitool"}, variables={})
+MULTUS = Module("multus", binaries={"multus": "gopkg.in/k8snetworkplumbingwg/multus-cni.v4/cmd/multus"}, variables={})
 COSIGN = Module(
     "cosign",
     binaries={"cosign": "github.com/sigstore/cosign/v3/cmd/cosign"},
@@ -170,7 +171,7 @@ ALL = (KUBERNETES, CONTAINERD, HELM, REFERENCE, COREDNS)
 """What every box needs."""
 ON_DEMAND = (
     *(TRAEFIK, DOCKER, COMPOSE, CNITOOL, REGISTRY, CHAINED, POLICY, SPECS, PROBES, CYCLONUS, KARPENTER),
-    *(COSIGN, ACTIONLINT),
+    *(MULTUS, COSIGN, ACTIONLINT),
 )
 """What single scenarios and tests need, and build."""
 BY_NAME = {module.name: module for module in (*ALL, *ON_DEMAND)}

@@ -16,6 +16,13 @@ from datapath.namespaces import Namespace
 
 INSTALLED_S = 60.0
 NETWORK = "azure-cni"
+_RUN = """
+cd {directory}
+mkdir -p host.run/netns host.run/azure-cni
+mount --rbind /run/netns host.run/netns
+mount --bind run host.run/azure-cni
+mount --rbind host.run /run
+"""
 
 
 @dataclass(frozen=True)
@@ -26,10 +33,13 @@ class CniTool:
     network: str = NETWORK
     configurations: str = "net.d"
     """The directory, below the VM's."""
+    as_installed: bool = False
+    """The agent's directory is also where it is on a node: /run/azure-cni."""
 
     def call(self, verb: str, netns: str, **environment: str) -> subprocess.CompletedProcess[str]:
         directory = self.vm.directory
-        inside = f'mount --bind {directory}/var /var/lib && exec {tools.path("cnitool")} "$@"'
+        run = f"sh -ec '{_RUN.format(directory=directory)}' && " if self.as_installed else ""
+        inside = f'mount --bind {directory}/var /var/lib && {run}exec {tools.path("cnitool")} "$@"'
         command = ["nsenter", f"--net={self.vm.node.path}", "unshare", "--mount", "sh", "-c", inside, "cnitool"]
         places = {"NETCONFPATH": f"{directory}/{self.configurations}", "CNI_PATH": f"{directory}/bin"}
         return subprocess.run(
