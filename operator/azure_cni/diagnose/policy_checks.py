@@ -30,6 +30,8 @@ CHAINING, OWN_CONFLIST = "cni-chaining-mode", "write-cni-conf-when-ready"
 """Of Cilium's ConfigMap."""
 PREFIX: Final = PREFIXES[ModeName.TRANSPARENT]
 PRIORITY: Final = "system-node-critical"
+_HAS_RUN: Final = frozenset({"Running", "CrashLoopBackOff"})
+"""States of a pod in which its log says why it is not ready; a container that never started has none."""
 IF_MADE: Final = "if an operator or a chart made it, set it there too"
 
 
@@ -96,14 +98,14 @@ def _of_engine(evidence: ClusterEvidence) -> Iterator[SettingFault]:
     opens = (pods[0].values("fail-open") or ["true"])[-1].lower() not in {"false", "f", "0"}  # as upstream, by default
     passes = "new connections pass unjudged" if opens else "new connections of pods that a policy selects may not pass"
     for pod in pods:
-        fault, logs = evidence.beside.engine_faults.get(pod.node, ""), f"kubectl -n {pod.namespace} logs {pod.pod}"
-        if fault:
+        if fault := evidence.beside.engine_faults.get(pod.node, ""):
             message = f"no policy is enforced on {pod.node}: the kernel refuses the engine's rules or queue ({fault})"
             do = "load the modules; where there are none, install those of the kernel, or use another one"
             yield SettingFault(message, do, "modprobe -a nft_queue nfnetlink_queue", node=pod.node)
         elif not pod.ready:
             message = f"{pod.program} is not ready on {pod.node} ({pod.state}), so {passes} there"
-            yield SettingFault(message, "read why", logs)
+            verb = "logs" if pod.state in _HAS_RUN else "describe pod"
+            yield SettingFault(message, "read why", f"kubectl -n {pod.namespace} {verb} {pod.pod}")
     others = [pod.node for pod in pods if pod.priority != PRIORITY]
     if others:
         message = f"the engine may be ended before other pods where a node is short of memory or disk: {few(others)}"

@@ -187,15 +187,33 @@ def test_an_engine_that_was_never_started_has_no_log_to_miss(monkeypatch: pytest
     ],
 )
 def test_an_engine_that_is_away_is_said_with_what_that_means(flags: list[str], said: str):
-    body = daemon("kube-network-policies", "/bin/netpol", *flags)
-    body["status"]["conditions"][-1]["status"] = "False"
-    body["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]
-    access = cluster(body)
-    access.logs["kube-network-policies-x"] = ""
-    (one,) = wrong(access)
+    (one,) = wrong(engine_away("CrashLoopBackOff", *flags))
     assert "not ready on vm1 (CrashLoopBackOff)" in one.message
     assert one.message.endswith(said)
-    assert one.command == "kubectl -n kube-system logs kube-network-policies-x"
+
+
+@pytest.mark.parametrize(
+    ("state", "command"),
+    [
+        ("CrashLoopBackOff", "logs"),
+        ("", "logs"),  # it runs, and does not answer its probe
+        ("ImagePullBackOff", "describe pod"),
+        ("CreateContainerConfigError", "describe pod"),
+        ("ContainerCreating", "describe pod"),
+    ],
+)
+def test_why_an_engine_is_away_is_in_its_log_only_once_it_has_run(state: str, command: str):
+    (one,) = wrong(engine_away(state))
+    assert one.command == f"kubectl -n kube-system {command} kube-network-policies-x"
+
+
+def engine_away(state: str, *flags: str) -> FakeClusterAccess:
+    body = daemon("kube-network-policies", "/bin/netpol", *flags)
+    body["status"]["conditions"][-1]["status"] = "False"
+    body["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": state}} if state else {"running": {}}}]
+    access = cluster(body)
+    access.logs["kube-network-policies-x"] = ""
+    return access
 
 
 def test_an_engine_that_may_be_evicted_and_a_node_without_one_are_found():
