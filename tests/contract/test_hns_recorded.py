@@ -123,6 +123,23 @@ async def test_what_fails_is_part_of_the_record_and_the_rest_is_tried() -> None:
     assert hns.endpoints() == []
 
 
+@pytest.mark.parametrize("answer", ["", "[1", "[]", "null", '{"ID": 7}'])
+async def test_an_odd_answer_is_part_of_the_record_and_the_rest_is_tried(
+    answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hcn, output = stand_in_hcn(FakeHns()), io.StringIO()
+    create = hcn.create
+
+    def odd(kind: HcnKind, document: str, *, network: str = "") -> str:
+        return create(kind, document, network=network) if kind is HcnKind.NETWORK else answer
+
+    monkeypatch.setattr(hcn, "create", odd)
+    await record(hcn, adapters(FakeHns()), A, output=output)
+    found = read_record(output.getvalue())
+    assert answer in {one.answer for one in found.calls if one.call is HcnCall.CREATE}
+    assert {"a namespace", "a second network of the name", "DEL"} <= {one.step for one in found.calls}
+
+
 def test_an_address_of_no_adapter_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in ("10.9.0.1", "10.240.0.4"):
         with pytest.raises(ConfigInvalid, match=f"with {wrong}: no adapter with a gateway has a subnet with it"):

@@ -166,11 +166,11 @@ class _Session:
         """The ID of what was made, "" where it was not, or nothing is answered."""
         self._hcn.step = name
         try:
-            answer = work()
-        except AzureCniError as error:
+            made = json.loads(work() or "{}")
+        except (AzureCniError, ValueError) as error:  # ValueError: HNS answered something that is not JSON
             print(f"hns_recording: {name}: {error}", file=sys.stderr)  # noqa: T201
             return ""
-        return str(json.loads(answer).get("ID", "")) if answer else ""
+        return str(made.get("ID", "")) if isinstance(made, dict) else ""
 
     def _network_id(self) -> str:
         """A GUID that no network has where there is none."""
