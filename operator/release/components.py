@@ -9,7 +9,6 @@ from __future__ import annotations
 import email
 import gzip
 import io
-import json
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -161,16 +160,6 @@ def of_image(archive: Path) -> list[Component]:
     if not any(one.purl.startswith(DEBIAN) for one in found):
         raise ReleaseError(f"cannot list the packages in {archive}: no layer of it has {DPKG_STATUS}")
     return sorted(found)
-
-
-def digest_of_image(archive: Path) -> str:
-    """The digest of its manifest, by which registries name it: sha256:..."""
-    with tarfile.open(archive) as layout:
-        index = layout.extractfile("index.json")
-        if index is None:
-            raise ReleaseError(f"cannot read the image {archive}: index.json in it is no file")
-        (manifest,) = json.load(index)["manifests"]
-        return str(manifest["digest"])
 
 
 def _layers(archive: Path) -> Iterator[tarfile.TarFile]:
