@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
 
@@ -17,7 +17,7 @@ from scenarios.harness.pods import NAMESPACE, PORT, Pod, ask, on_nodes, servers
 from scenarios.harness.product import QUICK, Product
 from scenarios.harness.services import service
 from scenarios.harness.stream import Flow, unbroken
-from scenarios.harness.vnet import caller_seen, sees
+from scenarios.harness.vnet import sees
 
 pytestmark = pytest.mark.skipif(not lifecycle.has_ipv6(), reason="this box has IPv4 alone: e2e/box up --dual-stack")
 
@@ -62,10 +62,9 @@ def paired(node: Node, pods: list[Pod]) -> bool:
     return all(pod.ipv6 in block and int(pod.ipv6) & SLOT == int(pod.address) & SLOT for pod in pods)
 
 
-def seen_by(box: Box, caller: Pod, address: IPv6Address) -> str:
-    """As whom the test server at an IPv6 address sees a pod; "" when they do not reach each other."""
-    target = f"{on_port(address)}/clientip"
-    return caller_seen(ask(box, caller, [target])[target])
+def seen_by(box: Box, caller: Pod, address: IPv4Address | IPv6Address) -> str:
+    """As whom the test server at an address sees a pod; "" when they do not reach each other."""
+    return sees(box, caller, address, port=PORT, path="clientip")
 
 
 def test_pods_reach_each_other_by_both_families_as_themselves(
@@ -79,8 +78,7 @@ def test_pods_reach_each_other_by_both_families_as_themselves(
         hosts = {host.node: host for host in on_nodes(box)}
         for caller, callee in ((one, two), (one, peer), (peer, one)):
             assert seen_by(box, caller, callee.ipv6) == str(caller.ipv6)
-            target = f"{callee.address}:{PORT}/clientip"
-            assert caller_seen(ask(box, caller, [target])[target]) == str(caller.address)
+            assert seen_by(box, caller, callee.address) == str(caller.address)
         for node in dual:
             assert seen_by(box, one, own_of(node)) == str(one.ipv6)
             assert seen_by(box, hosts[node.name], one.ipv6) == str(own_of(node))

@@ -12,7 +12,7 @@ from scenarios.harness.node import AT_REST, Node
 from scenarios.harness.pods import PORT, Pod, ask, servers
 from scenarios.harness.product import Product
 from scenarios.harness.stream import Flow, unbroken
-from scenarios.harness.vnet import caller_seen
+from scenarios.harness.vnet import caller_seen, sees
 
 PODS, FEW, AT_ONCE, LENGTH = 30, 4, 4, 28
 GROWN_S = 240.0
@@ -90,5 +90,4 @@ def test_pods_on_blocks_come_back_when_the_node_reboots(box: Box, node: Node, pe
 
 
 def _seen_as(box: Box, pod: Pod, peer: Pod) -> str:
-    (answer,) = ask(box, pod, [f"{peer.address}:{PORT}/clientip"]).values()
-    return caller_seen(answer)
+    return sees(box, pod, peer.address, port=PORT, path="clientip")

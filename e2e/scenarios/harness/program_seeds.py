@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from azurebox.facts import AGNHOST
+from scenarios.harness.node import TAINT
 from scenarios.harness.product import NAMESPACE, QUICK
 from scenarios.harness.stage import Stage
 
 PLUGINS = "/opt/cni/bin"
 NODE_POOLS = "nodepools.karpenter.sh"
-TAINT = "azure-cni.io/no-free-addresses"
 POLICY, LIMITED = "seeded-policy", "seeded-limit"
 
 
@@ -26,11 +26,11 @@ def policies_without_an_engine(stage: Stage) -> Iterator[None]:
             "spec": {"podSelector": {"matchLabels": {"nobody": "here"}}},
         }
     )
-    try:
-        yield
-    finally:
-        stage.box.kubectl("delete", "-n", NAMESPACE, "networkpolicy", POLICY)
-        stage.product.install(QUICK)
+    with _installed_again(stage):
+        try:
+            yield
+        finally:
+            stage.box.kubectl("delete", "-n", NAMESPACE, "networkpolicy", POLICY)
 
 
 @contextmanager
@@ -93,13 +93,12 @@ def karpenter_that_starts_nodes_with_the_taint(stage: Stage) -> Iterator[None]:
     stage.box.apply(_definition())
     try:
         stage.box.kubectl("wait", "--for=condition=Established", f"crd/{NODE_POOLS}", "--timeout=60s")
-        taints = [{"key": TAINT, "effect": "NoSchedule"}]
         stage.box.apply(
             {
                 "apiVersion": "karpenter.sh/v1",
                 "kind": "NodePool",
                 "metadata": {"name": "seeded"},
-                "spec": {"template": {"spec": {"startupTaints": taints}}},
+                "spec": {"template": {"spec": {"startupTaints": [TAINT]}}},
             }
         )
         with _running(stage, "Deployment", "karpenter", host_network=False):

@@ -17,10 +17,9 @@ from scenarios.harness.azure_seeds import (
 from scenarios.harness.node import AT_REST
 from scenarios.harness.pods import servers
 from scenarios.harness.product import DAEMON_SET, NAMESPACE, QUICK
-from scenarios.harness.program_seeds import OF_PROGRAMS
+from scenarios.harness.program_seeds import OF_PROGRAMS, PLUGINS
 from scenarios.harness.stage import LIMIT_S, Stage, come_to_rest
 
-PLUGINS = "/opt/cni/bin"
 RIVAL = "/etc/cni/net.d/00-rival.conflist"
 CLOUD_MANAGER, KUBE_PROXY = "cloud-controller-manager", "kube-proxy"
 WRITE = "Microsoft.Network/networkInterfaces/write"

@@ -23,7 +23,7 @@ from azure_cni.cni.systems import LINUX, WINDOWS
 TIMEOUT_S = 20.0
 PIPES: Final = "\\\\.\\pipe\\"
 BUSY: Final = 231
-"""ERROR_PIPE_BUSY of winerror.h: all instances of the pipe are taken for this moment."""
+"""ERROR_PIPE_BUSY of winerror.h: all instances of the pipe are busy."""
 _BUSY_RETRY_S: Final = 0.05
 
 OpenPipe = Callable[[str], io.RawIOBase]
