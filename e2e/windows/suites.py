@@ -6,19 +6,32 @@ both (tests/unit/box/test_windows_suites.py). Names are below tests/, and may be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """`always`: in each run, not only with --every-suite. `options` are pytest's."""
+    """`always`: in each run, not only with --every-suite. `options` are pytest's.
+
+    `without`: files and tests of it that do not run there, as pytest names them below tests/, with the reason of each.
+    """
 
     name: str
     paths: tuple[str, ...]
     options: tuple[str, ...] = ()
     always: bool = False
+    without: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Of pytest, in the repository's directory."""
+        left_out = (f"--{'deselect' if '::' in name else 'ignore'}=tests/{name}" for name in self.without)
+        return (*self.options, *left_out, *(f"tests/{path}" for path in self.paths))
+
+
+_CHART: Final = "renders the chart with helm, which runs on Linux"
 
 SUITES: Final = (
     Suite("the contract of the data plane", ("contract/test_datapaths_alike.py",), ("-k", "windows"), always=True),
@@ -28,6 +41,12 @@ SUITES: Final = (
         always=True,
     ),
     Suite("documents of HNS", ("unit/datapath/test_hcn_documents.py",), always=True),
+    Suite("rules of all data planes", ("unit/datapath",)),
+    Suite(
+        "requests and answers of CNI",
+        ("unit/cni",),
+        without={"unit/cni/test_extra_plugins.py::test_the_chart_hands_on_what_the_agent_takes": _CHART},
+    ),
     Suite("rules of the pool and its ledger", ("unit/ipam",)),
     Suite("objects of the cluster", ("unit/api",)),
     Suite("identities, NICs and times", ("unit/model",)),
@@ -53,7 +72,7 @@ LEFT_OUT: Final = {
     **dict.fromkeys(("unit/cluster", "unit/quota"), _CLUSTER),
     **dict.fromkeys(("unit/commands", "unit/diagnose"), _COMMANDS),
     **dict.fromkeys(
-        ("unit/azure", "unit/cni", "unit/datapath", "unit/entrypoints", "unit/host", "unit/kube", "unit/node",
+        ("unit/azure", "unit/entrypoints", "unit/host", "unit/kube", "unit/node",
          "unit/watch"), _UNTRIED),
     "property/test_docker_faults.py": _DOCKER,
     "property/test_odd_docker_calls.py": _DOCKER,

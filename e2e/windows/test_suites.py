@@ -21,12 +21,12 @@ LONGEST_S: Final = 1800.0
 def test_the_suite_passes(node: WindowsNode, figures: list[str], suite: Suite, request: pytest.FixtureRequest) -> None:
     if not suite.always and not request.config.getoption("--every-suite"):
         pytest.skip("with ARGS=--every-suite")
-    arguments = (*suite.options, *(f"tests/{path}" for path in suite.paths))
-    done = node.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *arguments, timeout_s=LONGEST_S)
+    options = ("-q", "-p", "no:cacheprovider", "--tb=short")
+    done = node.python("-m", "pytest", *options, *suite.arguments, timeout_s=LONGEST_S)
     assert done.returncode == 0, done.stdout[-8000:]
-    passed = re.search(r"^(\d+) passed.*", done.stdout, re.MULTILINE)
+    passed = re.search(r"^=*\s*(\d+ passed.*?)[\s=]*$", done.stdout, re.MULTILINE)
     assert passed is not None, done.stdout[-8000:]
-    figures.append(f"{suite.name}: {passed[0]}")
+    figures.append(f"{suite.name}: {passed[1]}")
 
 
 def test_it_is_windows_python_and_the_library_in_system32(node: WindowsNode) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatch
 
 import pytest
 
 from azurebox.facts import REPOSITORY
-from windows.suites import LEFT_OUT, SUITES
+from windows.suites import LEFT_OUT, SUITES, Suite
 
 TESTS = REPOSITORY / "tests"
 FILES = [
@@ -29,6 +30,23 @@ def test_each_runs_there_or_is_left_out_with_one_reason(name: str):
 def test_no_entry_is_of_what_is_gone():
     assert [pattern for pattern in LEFT_OUT if not any(fnmatch(name, pattern) for name in FILES)] == []
     assert [path for suite in SUITES for path in suite.paths if not (TESTS / path).exists()] == []
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_what_is_left_out_of_a_suite_is_in_it_and_has_a_reason(suite: Suite):
+    for name, reason in suite.without.items():
+        file, _, test = name.partition("::")
+        source = (TESTS / file).read_text()
+        assert any(file == path or file.startswith(f"{path}/") for path in suite.paths), name
+        assert re.search(rf"^(async )?def {test.partition('[')[0]}", source, re.MULTILINE), name
+        assert reason
+
+
+def test_a_test_and_a_file_are_left_out_by_what_pytest_calls_them():
+    suite = Suite("s", ("unit/a",), ("-k", "x"), without={"unit/a/test_b.py": "so", "unit/a/test_c.py::test_d": "so"})
+    assert suite.arguments == (
+        "-k", "x", "--ignore=tests/unit/a/test_b.py", "--deselect=tests/unit/a/test_c.py::test_d", "tests/unit/a",
+    )  # fmt: skip
 
 
 def test_what_a_node_with_windows_depends_on_runs_each_time():
