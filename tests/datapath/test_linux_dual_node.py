@@ -131,11 +131,11 @@ async def test_an_address_of_the_nic_that_no_pod_has_is_refused_and_not_sent_in_
 
 
 def refusal(caller: Namespace, address: str) -> int:
-    """The errno that a datagram is refused with; the node's own is not even sent."""
+    """The errno that a datagram is refused with, 0 where none comes; the node's own is not even sent."""
     with caller.socket(socket.SOCK_DGRAM, family=socket.AF_INET6) as client:
         client.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
         client.connect((address, PORT))
-        client.settimeout(SILENCE_S)
+        client.settimeout(PATIENCE_S)
         try:
             client.send(b"to nobody")
             client.recv(1)

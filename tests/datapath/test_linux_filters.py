@@ -8,7 +8,7 @@ from azure_cni.datapath.conflicts import ConflictReason
 from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.linux.filter_survey import FilterSurvey
 from azure_cni.linux.worker import Worker
-from datapath.namespaces import NEEDS_ROOT
+from datapath.namespaces import NEEDS_ROOT, PATIENCE_S, SILENCE_S
 from datapath.node_site import PEER, PRIMARY, TABLE, A, Site
 
 pytestmark = NEEDS_ROOT
@@ -66,10 +66,10 @@ async def filter_conflict(site: Site) -> str:
     return found.get(ConflictReason.FOREIGN_FILTER, "")
 
 
-async def talks(site: Site) -> bool:
+async def talks(site: Site, *, within_s: float = PATIENCE_S) -> bool:
     pod = site.machine.pods.get(A) or await site.machine.pod(A)
     with site.outside.listen(PEER, 8080), pod.socket() as client:
-        client.settimeout(2)
+        client.settimeout(within_s)
         return client.connect_ex((PEER, 8080)) == 0
 
 
@@ -83,7 +83,7 @@ async def test_dockers_policy_is_named_with_the_command_that_ends_it(
     if not libraries:
         monkeypatch.setenv("XTABLES_LIBDIR", "/nowhere")
     message = await filter_conflict(site)
-    assert not await talks(site)
+    assert not await talks(site, within_s=SILENCE_S)
     assert "nftables chain ip filter FORWARD (policy drop) drops" in message
     assert "what pods send to other nodes and what pods are sent from other nodes" in message
     assert "iptables -P FORWARD ACCEPT" in message
@@ -110,7 +110,7 @@ async def test_who_accepts_pods_before_the_policy_is_not_blamed(site: Site) -> N
 async def test_firewalld_is_named(site: Site) -> None:
     site.node.run("nft", "-f", "-", stdin=FIREWALLD)
     message = await filter_conflict(site)
-    assert not await talks(site)
+    assert not await talks(site, within_s=SILENCE_S)
     assert "nftables chain inet firewalld filter_FORWARD (its rules) drops what pods send" in message
     assert "systemctl disable --now firewalld" in message
 

@@ -253,12 +253,17 @@ async def test_a_namespace_is_wired_by_a_descriptor_as_well(machine: Machine) ->
         await machine.datapath.attach(machine.spec("10.240.0.8", netns="/proc/4194304/ns/net"))
 
 
-def attach_and_send(network: VethNetwork, *, spec: VethSandbox, client: socket.socket) -> None:
+def attach_and_send(network: VethNetwork, *, spec: VethSandbox, client: socket.socket, target: str) -> None:
     network.attach(_veth(spec))
-    client.sendto(str(spec.addresses[0]).encode(), ("10.240.0.4", PORT))
+    client.sendto(str(spec.addresses[0]).encode(), (target, PORT))
 
 
-@pytest.mark.skipif(KERNEL < (6, 8), reason="an older kernel lets an interface send only when its worker has run")
+FROM_A_MOMENT_LATER = pytest.mark.skipif(
+    KERNEL < (6, 8), reason="an older kernel lets an interface send only when its worker has run"
+)
+
+
+@FROM_A_MOMENT_LATER
 async def test_the_first_packet_of_a_pod_is_not_lost(machine: Machine) -> None:
     """The kernel lets an interface send a moment after its carrier came on, and drops what is sent before."""
     machine.node.ip("address", "add", "10.240.0.4/32", "dev", "lo")
@@ -270,9 +275,31 @@ async def test_the_first_packet_of_a_pod_is_not_lost(machine: Machine) -> None:
         for address, pod in pods.items():
             with pod.socket(socket.SOCK_DGRAM) as client:
                 spec = machine.spec(address, pod=pod, node_address=source)
-                await machine.datapath._wiring.run(partial(attach_and_send, spec=spec, client=client))
+                await machine.datapath._wiring.run(
+                    partial(attach_and_send, spec=spec, client=client, target="10.240.0.4")
+                )
         server.settimeout(0.5)
         with contextlib.suppress(TimeoutError):
             while True:
                 arrived.append(server.recv(20).decode())
     assert sorted(arrived) == sorted(pods)
+
+
+@FROM_A_MOMENT_LATER
+async def test_the_first_packet_for_a_pod_is_not_lost(machine: Machine) -> None:
+    """So it is with the node's end, which a bridge passes nothing to before."""
+    machine.node.ip("address", "add", "10.240.0.4/32", "dev", "lo")
+    source = IPv4Address("10.240.0.4")
+    silent = []
+    for number in range(40):
+        address, pod = f"10.240.1.{number}", machine.namespaces.new()
+        with machine.node.socket(socket.SOCK_DGRAM) as client, pod.socket(socket.SOCK_DGRAM) as server:
+            server.bind(("0.0.0.0", PORT))
+            spec = machine.spec(address, pod=pod, node_address=source)
+            await machine.datapath._wiring.run(partial(attach_and_send, spec=spec, client=client, target=address))
+            server.settimeout(0.5)
+            try:
+                server.recv(20)
+            except TimeoutError:
+                silent.append(address)
+    assert silent == []

@@ -9,7 +9,8 @@ own namespace and still down, because moving a finished link costs the kernel 27
 through a socket that is opened inside its namespace (`netns`), then the node's end, whose routes come last: no packet
 arrives at a pod that cannot answer. When any step fails, the link is deleted, and its peer with it. The pod's end has
 its carrier from the moment that the node's end is on, but the kernel lets it send only once a worker of its own has
-run, and drops what is sent before: asking for the interface makes that happen at once (`settle_carrier`).
+run, and drops what is sent before: asking for the interface makes that happen at once (`settle_carrier`). So it is with
+a port, by which a bridge passes nothing until then, and with a bridge whose first port it is.
 
 **A repeat** of an ADD must give the same result. A link of that name is compared thing by thing with what it should
 be. An equal one stays, so that a running pod notices nothing; any other is deleted and wired again.
@@ -230,8 +231,11 @@ class VethNetwork:
                     inside.change(*rtnetlink.configure(pod, in_pod))
                 further.lead_back(inside, spec, in_pod)
                 self._kernel.change(*self._configured(host, on_node))
+                if host.port is not None:
+                    rtnetlink.settle_carrier(self._kernel, host.name, on_node)
                 for shared in beside:
                     index = _index(self._kernel, shared.name)
+                    rtnetlink.settle_carrier(self._kernel, shared.name, index)
                     lacking = missing(shared, replace(shared, routes=(), neighbours=()))
                     self._kernel.change(*rtnetlink.add_routes(shared.name, index, lacking))
                 rtnetlink.settle_carrier(inside, pod.name, in_pod)
