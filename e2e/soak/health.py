@@ -1,11 +1,11 @@
 """What must be so on all nodes before a fault is over, while pods go on to come and go, and what is counted at rest."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
 from azurebox import release
 from azurebox.steps import StepError
-from scenarios.harness.node import AT_REST, BINARY, CONFLIST, RUN_DIR, Node
+from scenarios.harness.node import AT_REST, BINARY, CONFLIST, RUN_DIR, Node, Slot
 from scenarios.harness.product import Product
 from scenarios.harness.stage import Stage
 from scenarios.test_09_quota import Quota
@@ -50,10 +50,9 @@ def _wrong(node: Node) -> list[str]:
     wrong = [f"{kind}: {status[kind]['message']}" for kind in OVER if _is(status, kind, "True")]
     if not _is(status, "Ready", "True"):
         wrong.append(f"Ready: {status.get('Ready', {}).get('message', 'no such condition')}")
-    before, routes, slots = _assigned(node), node.routes(), node.slots()
-    lasting = before & {slot.address for slot in slots if slot.state == "assigned"}
+    before, routes, slots = node.slots(), node.routes(), node.slots()
     held, on_nic, in_table = {slot.address for slot in slots}, node.on_nic(), node.known_to_nft()
-    wrong += [f"no route to {address}" for address in sorted(lasting - routes)]
+    wrong += [f"no route to {address}" for address in sorted(lasting(before, slots) - routes)]
     if not held == on_nic == in_table:
         wrong.append(f"{len(held)} addresses in the ledger, {len(on_nic)} on the NIC, {len(in_table)} in the table")
     if node.state() != "Succeeded":
@@ -64,12 +63,13 @@ def _wrong(node: Node) -> list[str]:
     return wrong
 
 
+def lasting(before: Iterable[Slot], after: Iterable[Slot]) -> set[IPv4Address]:
+    """Addresses that one pod had at both readings: between them an address may pass from one pod to the next."""
+    return {slot.address for slot in set(before).intersection(after) if slot.state == "assigned"}
+
+
 def _is(conditions: Mapping[str, Mapping[str, str]], kind: str, status: str) -> bool:
     return conditions.get(kind, {}).get("status") == status
-
-
-def _assigned(node: Node) -> set[IPv4Address]:
-    return {slot.address for slot in node.slots() if slot.state == "assigned"}
 
 
 def given_back(stage: Stage) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 
+from scenarios.harness.node import Slot
 from soak import table
-from soak.health import parse_usage
+from soak.health import lasting, parse_usage
 from soak.plan import Lifetime
 from soak.pod_log import Life, Pair, PodLog
 from soak.verdict import (
@@ -173,3 +175,13 @@ def test_a_process_is_read_from_its_descriptors_and_proc_stat():
     """A command in brackets may hold blanks and brackets itself."""
     numbers = " ".join(str(number) for number in range(4, 53))
     assert parse_usage(f"23 77 (azure cni) x) S {numbers}") == Usage("22/77", 24 * 4096 / 1024**2, 23)
+
+
+@pytest.mark.parametrize(
+    ("state", "pod", "lasts"),
+    [("assigned", "default/web", True), ("assigned", "default/next", False), ("cooling", "", False)],
+)
+def test_a_route_is_asked_for_only_where_the_same_pod_still_has_the_address(state: str, pod: str, *, lasts: bool):
+    address = IPv4Address("10.240.0.52")
+    found = lasting([Slot(address, "assigned", "default/web")], [Slot(address, state, pod)])
+    assert found == ({address} if lasts else set())
