@@ -311,11 +311,11 @@ async def delegating(
     """A node `vm1`, and a controller that asks the resource manager for it, once the node has attested its VM."""
     cluster = FakeCluster()
     cluster.node("vm1", requested=300, granted=300, grantedFor=1)
-    with tempfile.NamedTemporaryFile() as bundle:
-        bundle.write(azure.attester.bundle)
-        bundle.flush()
+    with tempfile.TemporaryDirectory() as directory:
+        bundle = Path(directory, "bundle.pem")
+        bundle.write_bytes(azure.attester.bundle)  # noqa: ASYNC240  # nobody waits yet
         attestations = AttestedDocuments(
-            cloud="AzurePublicCloud", bundle=Path(bundle.name), certificates=NoCertificates(), utc_s=azure.now
+            cloud="AzurePublicCloud", bundle=bundle, certificates=NoCertificates(), utc_s=azure.now
         )
         machines = DelegatedAzure(arm, chance=Random(7), shrink_scale_sets=True)
         options = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -109,15 +110,16 @@ async def test_the_token_is_read_again_when_the_kubelet_renews_it(api: FakeKubeA
 
 async def test_a_missing_token_says_which_file(tmp_path: Path) -> None:
     async with KubeClient(KubeEndpoint("http://127.0.0.1:9", token_file=tmp_path / "token")) as client:
-        with pytest.raises(KubeDenied, match=r"token: No such file.*automountServiceAccountToken"):
+        with pytest.raises(KubeDenied, match=r"token: .+; is automountServiceAccountToken off"):
             await client.get("/api/v1/nodes/vm1")
 
 
 @pytest.mark.parametrize("token", [b"one\ntwo", b"\xff\xfe", b"a\0b"])
 async def test_a_token_that_no_header_can_carry_says_which_file(tmp_path: Path, token: bytes) -> None:
-    (tmp_path / "token").write_bytes(token)
-    async with KubeClient(KubeEndpoint("http://127.0.0.1:9", token_file=tmp_path / "token")) as client:
-        with pytest.raises(KubeDenied, match=rf"^cannot use the service account's token {tmp_path}/token: "):
+    file = tmp_path / "token"
+    file.write_bytes(token)
+    async with KubeClient(KubeEndpoint("http://127.0.0.1:9", token_file=file)) as client:
+        with pytest.raises(KubeDenied, match=rf"^cannot use the service account's token {re.escape(str(file))}: "):
             await client.get("/api/v1/nodes/vm1")
 
 

@@ -165,8 +165,9 @@ async def test_a_proxy_with_a_password(site: Site, monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_proxy_that_cannot_be_used_stops_the_start(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To Windows a variable's name is the same in lower case."""
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
-    with pytest.raises(ConfigInvalid, match=r"cannot start: ALL_PROXY is .* proxies are not supported"):
+    with pytest.raises(ConfigInvalid, match=r"(?i)cannot start: ALL_PROXY is .* proxies are not supported"):
         await site.identify()
 
 

@@ -10,10 +10,13 @@ A child process makes the self-signed certificate, because the library for it wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import ssl
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -98,11 +101,23 @@ async def self_signed(address: str) -> ssl.SSLContext:
 
 
 def _from_memory(pair: bytes) -> ssl.SSLContext:
-    """OpenSSL reads keys from files only; this one is in memory and gone with its descriptor."""
+    """OpenSSL reads keys from files only; this one is gone as soon as it has been read."""
+    with _file_of(pair) as path:
+        return server_context(path, path)
+
+
+@contextlib.contextmanager
+def _file_of(content: bytes) -> Iterator[str]:
+    """The path of a file that nobody else can read: in memory, or on Windows in a directory of this account alone."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryDirectory() as directory:  # os.mkdir with mode 0o700: since Python 3.12.4 there too
+            path = Path(directory, KEY)
+            path.write_bytes(content)
+            yield str(path)
+        return
     descriptor = os.memfd_create("azure-cni-metrics")
     try:
-        os.write(descriptor, pair)
-        path = f"/proc/self/fd/{descriptor}"
-        return server_context(path, path)
+        os.write(descriptor, content)
+        yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)

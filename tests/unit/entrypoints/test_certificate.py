@@ -7,6 +7,7 @@ import os
 import ssl
 import subprocess
 import sys
+import tempfile
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -130,6 +131,14 @@ def test_a_secret_that_is_taken_away_leaves_the_pair_before(secret: Path, author
 
 async def test_a_self_signed_certificate_is_for_the_nodes_address():
     assert shown(await certificate.self_signed(str(NODE))) == "CN=azure-cni metrics"
+
+
+async def test_where_no_file_is_in_memory_the_key_leaves_none_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on Windows."""
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert shown(await certificate.self_signed(str(NODE))) == "CN=azure-cni metrics"
+    assert os.listdir(tmp_path) == []  # noqa: PTH208  # pathlib's is for code that does not wait
 
 
 @pytest.mark.parametrize("address", ["10.240.0.4", "fd00::4"])
