@@ -33,13 +33,19 @@ demo-docker: $(READY) ## Containers of Docker on addresses of that VNet, on two 
 down: $(READY) ## Take away what `make demo`, `demo-docker` or `e2e` made, without a trace
 	$(BOX) down
 
+# Kernels, servers and time share the machine with other work: up to three tests that fail get a second attempt, alone,
+# and the run names those that passed only then. make e2e-full gives none.
+define attempt
+	$(1) || { test $$? -eq 75 && $(1) --last-failed --last-failed-no-failures none; }
+endef
+
 # The data plane's tests have namespaces of their own, and wait for traffic more than they compute.
 .PHONY: test
 test: $(READY) ## Unit, property, contract and data plane tests (the last need root, and say so without it)
 	@test "$$(id -u)" -ne 0 || $(BOX) packages
 	@$(BOX) tools
-	$(BIN)/pytest --numprocesses auto --dist loadfile tests/unit tests/property tests/contract
-	$(BIN)/pytest --numprocesses 4 --dist loadfile tests/datapath
+	$(call attempt,$(BIN)/pytest --second-attempt --numprocesses auto --dist loadfile tests/unit tests/property tests/contract)
+	$(call attempt,$(BIN)/pytest --second-attempt --numprocesses 4 --dist loadfile tests/datapath)
 	$(BOX) go -C $(PLUGIN) test ./...
 
 .PHONY: crash
@@ -50,16 +56,10 @@ crash: $(READY) ## Agent, controller and Docker plugin killed at every step of e
 # What is slow and rarely breaks: only `make e2e-full` runs it.
 SLOW := attacks or sandboxes_without_a_pod or (test_21_services and nftables) or test_23_dns or test_24_ingress or test_26_node_and_path or test_27_host_conflicts or test_3 or (test_4 and not test_47) or test_5 or test_recall
 
-# Two VMs, their kubelets and an API server share this machine: up to three scenarios that fail get a second attempt,
-# and the run names those that passed only then. make e2e-full gives none.
-define attempt
-	$(BOX) scenarios -v $(1) || { test $$? -eq 75 && $(BOX) scenarios -v $(1) --last-failed --last-failed-no-failures none; }
-endef
-
 .PHONY: e2e
 e2e: $(READY) ## The scenarios on the box but the slow ones; pools also where the controller writes the NICs; five minutes of soak
-	$(call attempt,-k "not ($(SLOW))")
-	$(call attempt,--nic-writer controller -k "test_02_sixty_pods or test_03_pool")
+	$(call attempt,$(BOX) scenarios -v -k "not ($(SLOW))")
+	$(call attempt,$(BOX) scenarios -v --nic-writer controller -k "test_02_sixty_pods or test_03_pool")
 	$(BOX) soak --minutes 5 --warm-seconds 10 --seed 1
 
 # Neither who writes the NICs nor the runtime has a part in these.

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 import pytest
 from hypothesis import HealthCheck, settings
 
+from azurebox.second_attempt import SecondAttempt
+
 STEADY, SEARCH = "steady", "search"
 TIMED = (HealthCheck.too_slow,)
 """What hypothesis measures by the clock."""
@@ -25,6 +27,14 @@ settings.load_profile(STEADY)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--every-crash`: kill at every single step in every mode, and on the real kernel too (`make crash`)."""
     parser.addoption("--every-crash", action="store_true", help="kill at every step in every mode, not at a sample")
+    parser.addoption(
+        "--second-attempt", action="store_true", help="where few tests failed, exit with 75: `make test` repeats those"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.second_attempt:
+        config.pluginmanager.register(SecondAttempt())
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,9 +1,7 @@
 """The stage: one installation that all scenarios share, and the rule that each leaves the cluster as it found it.
 
 A module runs with the values in its `VALUES` (QUICK when it names none); the product is upgraded when they change.
-What the scenarios measure is printed at the end. When only a few failed, the run says so by its exit status, and
-`make e2e` gives those a second attempt (`--last-failed`), which names what passed only then. All tests of a module for
-which a fixture fails count as one: they have one cause.
+What the scenarios measure is printed at the end. `make e2e` gives a few that failed a second attempt.
 """
 
 import json
@@ -14,6 +12,7 @@ import pytest
 
 from azurebox import docker_host, release
 from azurebox.client import Box
+from azurebox.second_attempt import SecondAttempt
 from azurebox.steps import StepError
 from scenarios.harness import attacks
 from scenarios.harness.attacks import Comparison
@@ -25,11 +24,8 @@ from scenarios.harness.product import QUICK, Product
 from scenarios.harness.stage import Stage, await_rest, put_right, strangers
 
 GONE_S = 180.0
-FEW = 3  # scenarios that may have failed by the load of the machine; more is no accident
-FEW_FAILED = 75  # the exit status then (EX_TEMPFAIL)
 
 FIGURES = pytest.StashKey[list[str]]()
-FAILED = pytest.StashKey[set[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,8 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = []
-    config.stash[FAILED] = set()
     config.pluginmanager.register(Told(config))
+    config.pluginmanager.register(SecondAttempt())
 
 
 class Told:
@@ -73,18 +69,7 @@ class Told:
             terminal.write_line(f"{report.nodeid}, {report.when}: {report.longreprtext}")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    failed = len(session.config.stash[FAILED])
-    if exitstatus == pytest.ExitCode.TESTS_FAILED and failed <= FEW and not session.config.option.lf:
-        session.exitstatus = FEW_FAILED
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if config.option.lf:
-        terminalreporter.section("passed at the second attempt only: why the first one failed is printed above")
-        for report in terminalreporter.stats.get("passed", []):
-            terminalreporter.line(report.nodeid)
     if config.stash[FIGURES]:
         terminalreporter.section("figures, as measured in this run")
         for line in config.stash[FIGURES]:
@@ -92,11 +77,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Beside a failure, what somebody would look at first."""
     report = yield
     if report.failed:
-        item.config.stash[FAILED].add(item.nodeid.partition("::")[0] if report.when == "setup" else item.nodeid)
         for title, command in (
             ("pools", ("get", "nodeippools", "-o", "wide")),
             ("pods", ("get", "pods", "-A", "-o", "wide")),
