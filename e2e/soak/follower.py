@@ -13,6 +13,11 @@ from soak.log_lines import LogLines
 READ_S = 0.5
 PODS = "kube-system_azure-cni-*/*/*.log*"
 
+File = tuple[Path, int]
+"""A container's directory and an inode: a log that is rotated keeps both, and the inode of one that is gone may be that
+of another container's next.
+"""
+
 
 @dataclass
 class Follower:
@@ -21,11 +26,9 @@ class Follower:
     directories: Sequence[Path]
     """Where the nodes' kubelets keep the logs of pods."""
     lines: LogLines = field(default_factory=LogLines)
-    _offsets: dict[int, int] = field(default_factory=dict)
-    """Of each file that is there, by inode: a log that is rotated keeps its own. A new file may get that of one that
-    is gone.
-    """
-    _rests: dict[int, str] = field(default_factory=dict)
+    _offsets: dict[File, int] = field(default_factory=dict)
+    """Of each file that is there: a log that is rotated keeps its own."""
+    _rests: dict[File, str] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -46,23 +49,23 @@ class Follower:
         """What is there by now is not read."""
         for path in self._paths():
             status = path.stat()
-            self._offsets[status.st_ino] = status.st_size
+            self._offsets[path.parent, status.st_ino] = status.st_size
 
     def read(self) -> None:
         """What was added since the last time."""
-        offsets: dict[int, int] = {}
-        rests: dict[int, str] = {}
+        offsets: dict[File, int] = {}
+        rests: dict[File, str] = {}
         for path in self._paths():
             try:
-                inode = path.stat().st_ino
-                begin = self._offsets.get(inode, 0)
+                known = path.parent, path.stat().st_ino
+                begin = self._offsets.get(known, 0)
                 with path.open("rb") as file:
                     file.seek(begin)
                     added = file.read()
             except OSError:  # removed meanwhile
                 continue
-            offsets[inode] = begin + len(added)
-            *whole, rests[inode] = (self._rests.get(inode, "") + added.decode(errors="replace")).split("\n")
+            offsets[known] = begin + len(added)
+            *whole, rests[known] = (self._rests.get(known, "") + added.decode(errors="replace")).split("\n")
             where = path.parts[-3].split("_")[1]
             for line in whole:
                 self.lines.read(where, line)

@@ -21,14 +21,14 @@ echo neighbours $(ip neigh show nud permanent | wc -l)
 echo tables $(nft list tables | wc -l)
 echo namespaces $(ls /run/netns | wc -l)
 echo records $(find {run}/released -type f 2>/dev/null | wc -l)
-echo files $(find {run} -maxdepth 1 | wc -l)
+echo files $(find {run} -maxdepth 1 ! -type d | wc -l)
 """
 RECORDS = "test ! -d {run}/released || find {run}/released -name '*.json'"
 """Recorded DELs. The first makes the directory: where each was carried out at once, there is none."""
 MEASURE = """
 for pid in {pids}; do
   [ -e /proc/$pid/stat ] || continue
-  echo "$(ls /proc/$pid/fd | wc -l) $(cat /proc/$pid/stat)"
+  echo "$(ls /proc/$pid/fd | wc -l) $(cat /proc/$pid/statm) $(cat /proc/$pid/stat)"
 done
 """
 PAGE = 4096
@@ -96,7 +96,7 @@ def counts(stage: Stage) -> dict[str, int]:
 
 
 def usage(stage: Stage) -> dict[str, Usage]:
-    """Memory and descriptors of each agent and controller."""
+    """Memory and descriptors of each agent and controller. How much of a file is in memory is the kernel's affair."""
     found: dict[str, Usage] = {}
     for node in stage.nodes:
         for name, pids in _processes(stage.product, node).items():
@@ -111,11 +111,10 @@ def _processes(product: Product, node: Node) -> dict[str, list[int]]:
 
 
 def parse_usage(line: str) -> Usage:
-    """From the number of descriptors and the line of /proc/PID/stat (proc(5)), which has memory in pages."""
+    """From the number of descriptors, and /proc/PID/statm and stat (proc(5)): memory that no file backs is in pages."""
     head, _, rest = line.rpartition(")")
-    descriptors, pid = head.split()[:2]
-    fields = rest.split()
-    return Usage(f"{fields[19]}/{pid}", int(fields[21]) * PAGE / MIB, int(descriptors))
+    descriptors, _, resident, of_files, _, _, _, _, pid = head.split()[:9]
+    return Usage(f"{rest.split()[19]}/{pid}", (int(resident) - int(of_files)) * PAGE / MIB, int(descriptors))
 
 
 def _started(usage: Usage) -> tuple[int, int]:

@@ -24,6 +24,8 @@ RIGHT_S = 300.0
 """The kubelet starts an agent that was killed a few times within minutes only after a while."""
 GONE_S = 240.0
 POD_LOGS = "var/log/pods"
+READINGS = 6
+"""How often memory is read while faults happen."""
 EQUAL_S = 60.0
 """What takes longer to go is a leak."""
 
@@ -133,6 +135,9 @@ class Soak:
                 if self.now() + planned.hold_s >= until_s:
                     break
                 self._befall(planned, churn)
+                due = (len(self.outcome.usage_meanwhile) + 1) / (READINGS + 1)
+                if self.now() > until_s - seconds * (1 - due):
+                    self._read_usage()
                 if waiting := stuck(churn.log, at_s=self.now()):
                     raise StepError(f"pods do not start: {', '.join(life.name for life in waiting)}")
             time.sleep(max(0.0, until_s - self.now()))
@@ -163,6 +168,10 @@ class Soak:
         self.outcome.faults.append(befallen)
         self.say(_line(planned, befallen))
         time.sleep(planned.pause_s)
+
+    def _read_usage(self) -> None:
+        with suppress(*ODD):  # a process may end while it is looked at
+            self.outcome.usage_meanwhile.append(health.usage(self.stage))
 
     def _recovered(self, fault: Fault, stage: Stage) -> bool:
         """An answer that makes no sense while something is wrong is none."""

@@ -24,7 +24,8 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield _row("faults survived", f"{survived} of {len(outcome.faults)}")
     yield from _faults(outcome.faults)
     for name, before in outcome.usage_before.items():
-        yield _row(name, _usage(before, outcome.usage_after.get(name)))
+        between = [reading[name] for reading in outcome.usage_meanwhile if name in reading]
+        yield _row(name, _usage(before, between, outcome.usage_after.get(name)))
     yield _row("leaks", _leaks(outcome))
     levels = ", ".join(f"{count} {level}" for level, count in sorted(outcome.logs.levels.items()))
     yield _row("lines logged", levels or "none")
@@ -56,13 +57,15 @@ def _faults(faults: Sequence[Befallen]) -> Iterator[str]:
         yield _row(f"  {kind}", f"{len(right)} of {len(befallen)}{times}")
 
 
-def _usage(before: Usage, after: Usage | None) -> str:
+def _usage(before: Usage, between: Sequence[Usage], after: Usage | None) -> str:
     if after is None:
         return f"{before.memory_mib:.1f} MiB, {before.descriptors} descriptors; not measured at the end"
     change = "" if after.identity == before.identity else " (another process)"
+    meanwhile = " ".join(f"{one.memory_mib:.1f}" for one in between if one.identity == after.identity)
     return (
         f"{before.memory_mib:.1f} to {after.memory_mib:.1f} MiB, "
         f"{before.descriptors} to {after.descriptors} descriptors{change}"
+        + (f"; between two faults {meanwhile} MiB" if meanwhile else "")
     )
 
 

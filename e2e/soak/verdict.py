@@ -39,6 +39,7 @@ class Usage:
 
     identity: str
     memory_mib: float
+    """What no file backs."""
     descriptors: int
 
 
@@ -55,6 +56,8 @@ class Outcome:
     counts_before: Mapping[str, int] = field(default_factory=dict)
     counts_after: Mapping[str, int] = field(default_factory=dict)
     usage_before: Mapping[str, Usage] = field(default_factory=dict)
+    usage_meanwhile: list[Mapping[str, Usage]] = field(default_factory=list)
+    """Every so often between two faults, oldest first: whether memory grows on, or has come to its end."""
     usage_after: Mapping[str, Usage] = field(default_factory=dict)
     broken_off: str = ""
     """Why the run came to an end before its time, or could not be judged."""

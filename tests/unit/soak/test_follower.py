@@ -71,6 +71,17 @@ def test_the_log_of_a_container_that_is_started_again_is_read_whole(follower: Fo
     assert found(follower) == ["again"]
 
 
+def test_the_log_of_another_pod_is_read_whole_where_its_file_has_the_inode_of_one_that_is_gone(
+    follower: Follower, log: Path, tmp_path: Path
+):
+    append(log, ERROR % "one")
+    assert found(follower) == ["one"]
+    log.write_text(ERROR % "two" + ERROR % "three" + ERROR % "four")
+    (tmp_path / POD.replace("agent-x", "agent-y")).mkdir(parents=True)
+    log.rename(tmp_path / POD.replace("agent-x", "agent-y") / "0.log")
+    assert found(follower) == ["one", "two", "three", "four"]
+
+
 def test_other_pods_are_not_read(follower: Follower, tmp_path: Path):
     other = tmp_path / "scenarios_churn-1_uid" / "server" / "0.log"
     other.parent.mkdir(parents=True)

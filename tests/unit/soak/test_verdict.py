@@ -152,6 +152,7 @@ def test_a_pod_that_waits_for_too_long_is_stuck():
 def test_the_table_shows_each_kind_and_each_process(outcome: Outcome):
     outcome.faults.append(Befallen("API server away", "vm2", 40.0, 2.0, 8.0))
     outcome.logs.levels.update({"INFO": 7})
+    outcome.usage_meanwhile += [{AGENT: replace(USAGE, memory_mib=memory)} for memory in (61.0, 62.5)]
     shown = {" ".join(line.split()) for line in table.lines(outcome)}
     assert shown >= {
         "pods asked for 3",
@@ -162,7 +163,7 @@ def test_the_table_shows_each_kind_and_each_process(outcome: Outcome):
         "pod start, during a fault p50 3.5 s, p90 3.5 s, p99 3.5 s, max 3.5 s (of 1)",
         "faults survived 2 of 2",
         "API server away 2 of 2, right again after 4.0 s, at most 8.0 s",
-        "agent of vm1 60.0 to 62.9 MiB, 20 to 20 descriptors",
+        "agent of vm1 60.0 to 62.9 MiB, 20 to 20 descriptors; between two faults 61.0 62.5 MiB",
         "agent of vm2 60.0 to 60.0 MiB, 20 to 20 descriptors (another process)",
         "leaks 0, of 2 counts",
         "lines logged 7 INFO",
@@ -174,7 +175,8 @@ def test_the_table_shows_each_kind_and_each_process(outcome: Outcome):
 def test_a_process_is_read_from_its_descriptors_and_proc_stat():
     """A command in brackets may hold blanks and brackets itself."""
     numbers = " ".join(str(number) for number in range(4, 53))
-    assert parse_usage(f"23 77 (azure cni) x) S {numbers}") == Usage("22/77", 24 * 4096 / 1024**2, 23)
+    read = parse_usage(f"23 119488 24084 12580 4 0 60120 0 77 (azure cni) x) S {numbers}")
+    assert read == Usage("22/77", (24084 - 12580) * 4096 / 1024**2, 23)
 
 
 @pytest.mark.parametrize(
