@@ -13,10 +13,13 @@ from pathlib import Path
 
 from azurebox import host
 from azurebox.steps import StepError
-from windows import ground
+from windows import ground, image
 
 INSIDE = "AZURE_CNI_WINDOWS_GROUND"
 """In the environment of the tests: they are in their network, and this is the ground's directory."""
+
+IMAGE = "--image"
+"""Among the arguments: build the image as well, which takes minutes and the network of this machine."""
 
 
 def main(arguments: list[str]) -> int:
@@ -24,6 +27,8 @@ def main(arguments: list[str]) -> int:
     try:
         host.require_root()
         made = ground.ensure()
+        if IMAGE in arguments:
+            image.build()
     except StepError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from azurebox.facts import CACHE
-from windows.__main__ import INSIDE
+from windows.__main__ import IMAGE, INSIDE
 from windows.ground import Ground
 from windows.node import WindowsNode
 from windows.world import World
@@ -22,6 +22,7 @@ FIGURES = pytest.StashKey[list[str]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=3, metavar="N", help="rounds of 40 pods")
     parser.addoption("--every-suite", action="store_true", help="all suites of suites.py, not the data plane's alone")
+    parser.addoption(IMAGE, action="store_true", help="the image, which is built twice beforehand")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,15 +50,21 @@ def ground() -> Ground:
 
 
 @pytest.fixture(scope="module")
-def world(ground: Ground) -> Iterator[World]:
-    directory = CACHE / f".windows-node-{os.getpid()}"  # on the ground's file system, for links
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
+def directory() -> Iterator[Path]:
+    """Of a node: on the ground's file system, for links."""
+    made = CACHE / f".windows-node-{os.getpid()}"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
     try:
-        with World(ground, directory) as opened:
-            yield opened
+        yield made
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def world(ground: Ground, directory: Path) -> Iterator[World]:
+    with World(ground, directory) as opened:
+        yield opened
 
 
 @pytest.fixture
