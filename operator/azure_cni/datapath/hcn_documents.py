@@ -109,9 +109,13 @@ def network_fault(found: Document, segment: Segment) -> str:
     kind = found.get("Type")
     if kind != L2_BRIDGE:
         return f"it is of type {kind}, not {L2_BRIDGE}"
-    prefixes = [subnet.get("IpAddressPrefix") for ipam in _maps(found, "Ipams") for subnet in _maps(ipam, "Subnets")]
-    if str(segment.subnet) not in prefixes:
-        return f"it has the subnets {', '.join(map(str, prefixes)) or 'none'}, and the NIC is in {segment.subnet}"
+    subnets = {str(one.get("IpAddressPrefix")): one for it in _maps(found, "Ipams") for one in _maps(it, "Subnets")}
+    if str(segment.subnet) not in subnets:
+        return f"it has the subnets {', '.join(subnets) or 'none'}, and the NIC is in {segment.subnet}"
+    routes = _maps(subnets[str(segment.subnet)], "Routes")
+    gateways = [one.get("NextHop") for one in routes if one.get("DestinationPrefix") == str(ANYWHERE)]
+    if gateways and str(segment.gateway) not in gateways:
+        return f"its gateway is {gateways[0]}, and the NIC's is {segment.gateway}"
     return ""
 
 
@@ -265,9 +269,9 @@ def endpoints_in(namespace: Document) -> tuple[str, ...]:
     return tuple(str(value).lower() for one in data for key, value in one.items() if key.lower() == "id")
 
 
-def removal(endpoint: Endpoint) -> str:
-    """The command that removes it, for PowerShell with the module HostNetworkingService."""
-    return f"Get-HnsEndpoint {endpoint.id} | Remove-HnsEndpoint"
+def removal(identifier: str) -> str:
+    """The command that removes an endpoint, for PowerShell with the module HostNetworkingService."""
+    return f"Get-HnsEndpoint {identifier} | Remove-HnsEndpoint"
 
 
 def wiring_of(endpoint: Endpoint, ifname: str, segment: Segment) -> Wiring:
@@ -278,8 +282,9 @@ def wiring_of(endpoint: Endpoint, ifname: str, segment: Segment) -> Wiring:
 
 
 def _interface(configuration: Document) -> IPv4Interface | None:
+    """The length of the prefix need not be there, and hcsshim leaves out 0; packets go to the address all the same."""
     try:
-        return IPv4Interface(f"{configuration.get('IpAddress')}/{configuration.get('PrefixLength')}")
+        return IPv4Interface(f"{configuration.get('IpAddress')}/{configuration.get('PrefixLength') or 32}")
     except ValueError:
         return None
 

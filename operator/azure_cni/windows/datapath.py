@@ -127,8 +127,10 @@ class HcnDatapath:
     async def check(self, spec: SandboxSpec) -> tuple[str, ...]:
         """Each difference between HNS and what the sandbox should be, as words; empty when it is right."""
         address, key = _address(spec), self.key(spec.sandbox)
-        table = self._require_prepared(key).table
-        return await self._run_for_pod(lambda: self._endpoints.check(key, spec.netns, address, table=table))
+        network, table = (prepared := self._require_prepared(key)).network, prepared.table
+        return await self._run_for_pod(
+            lambda: self._endpoints.check(key, spec.netns, address, network=network, table=table)
+        )
 
     async def restore_routes(self, spec: SandboxSpec) -> tuple[str, ...]:
         """Nothing: only the endpoint itself leads to a sandbox, and `apply_node` puts its policies right."""
@@ -276,7 +278,7 @@ def _conflicts(foreign: Sequence[Endpoint]) -> tuple[Conflict, ...]:
     if not foreign:
         return ()
     named = few([f"{one.name} ({one.id})" for one in foreign])
-    command = "; ".join(removal(one) for one in foreign)
+    command = "; ".join(removal(one.id) for one in foreign)
     message = (
         f"HCN endpoints of another program have addresses that are for pods: {named}. Pods that get these addresses "
         f"cannot be wired. Run: {command}"

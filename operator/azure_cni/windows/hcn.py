@@ -100,6 +100,11 @@ class HcnError(DatapathError):
         return self.result in _ABSENT
 
     @property
+    def silent(self) -> bool:
+        """HNS itself is away, or ended in the middle of the call: it has refused nothing."""
+        return self.result in _SILENT
+
+    @property
     def network_absent(self) -> bool:
         """The network does not exist: HNS was restarted, or somebody removed it."""
         return self.result == _NETWORK_NOT_FOUND

@@ -24,6 +24,7 @@ from azure_cni.datapath.leaving import NO_SERVICES, Services
 from azure_cni.datapath.names import PREFIX
 from azure_cni.datapath.node_table import NodeTable
 from azure_cni.errors import DatapathError, DatapathOutcomeUnknown
+from azure_cni.model.text import few
 from azure_cni.windows.hcn import HcnError, HcnKind, HcnService
 
 
@@ -55,32 +56,32 @@ class Endpoints:
         policies = documents.policies(address, table, self._services)
         mine = self._claim(name, address)
         present = [found for found in map(self._read, mine) if found is not None]
-        if len(present) == 1 and not _faults(present[0], namespace, address, policies):
+        if len(present) == 1 and not _faults(present[0], network, namespace, address, policies):
             return documents.wiring_of(present[0], ifname, segment)
         self._require_alone(namespace, ifname, but=mine)
         for endpoint in present:
-            self._delete(endpoint.id)
+            self._delete(endpoint)
         try:
-            made = self._service.create(
-                HcnKind.ENDPOINT,
-                documents.endpoint_document(name, address, segment, policies, network=network, asked=asked),
-                network=network,
-            )
-            identifier = documents.endpoint_of(made).id
-            request = documents.attachment_request(identifier, attach=True)
+            document = documents.endpoint_document(name, address, segment, policies, network=network, asked=asked)
+            made = documents.endpoint_of(self._service.create(HcnKind.ENDPOINT, document, network=network))
+            _require_address(made, address)
+            request = documents.attachment_request(made.id, attach=True)
             self._service.modify(HcnKind.NAMESPACE, namespace, request)
         except DatapathError as error:
             self._take_back(name, error)
             raise
-        return documents.wiring_of(documents.endpoint_of(made), ifname, segment)
+        return documents.wiring_of(made, ifname, segment)
 
     def detach(self, name: str) -> None:
-        """Take away all endpoints of that name; none is no error."""
-        for endpoint in self._look():
-            if endpoint.name == name:
-                self._delete(endpoint.id)
+        """Take away all endpoints of that name; none is no error. No other has to be readable."""
+        for identifier in self._service.identifiers(HcnKind.ENDPOINT, Name=name):
+            found = self._read(identifier)
+            if found is not None and found.name == name:
+                self._delete(found)
 
-    def check(self, name: str, namespace: str, address: IPv4Address, *, table: NodeTable) -> tuple[str, ...]:
+    def check(
+        self, name: str, namespace: str, address: IPv4Address, *, network: str, table: NodeTable
+    ) -> tuple[str, ...]:
         """Each difference from what the sandbox should be, as words."""
         subject = f"HCN endpoint {name}"
         known = self._look()
@@ -91,7 +92,7 @@ class Endpoints:
             return (f"{subject} is missing",)
         words = [f"{subject} is one of {len(mine)} of that name"] if len(mine) > 1 else []
         words += [f"{one.name} has {address}, too" for one in known if one.name != name and _has(one, address)]
-        faults = _faults(mine[0], namespace, address, documents.policies(address, table, self._services))
+        faults = _faults(mine[0], network, namespace, address, documents.policies(address, table, self._services))
         return (*words, *(f"{subject} {fault}" for fault in faults))
 
     def ours(self) -> tuple[Endpoint, ...]:
@@ -131,9 +132,10 @@ class Endpoints:
             if not other.name.startswith(PREFIX):
                 raise DatapathError(
                     f"cannot wire {name}: the HCN endpoint {other.name} ({other.id}), of another program, has "
-                    f"{address}, too, and would take its packets; remove it: {documents.removal(other)}"
+                    f"{address}, too, and would take its packets; remove it: {documents.removal(other.id)}"
                 )
-            self._delete(other.id)
+            if (stale := self._read(other.id)) is not None:
+                self._delete(stale)
         return tuple(one.id for one in known if one.name == name)
 
     def _require_alone(self, namespace: str, ifname: str, *, but: Collection[str]) -> None:
@@ -142,7 +144,8 @@ class Endpoints:
             raise DatapathError(
                 f"cannot open the HCN namespace {namespace}: it does not exist; has the pod's sandbox ended?"
             )
-        others = [identifier for identifier in documents.endpoints_in(found) if identifier not in but]
+        listed = [identifier for identifier in documents.endpoints_in(found) if identifier not in but]
+        others = [identifier for identifier in listed if self._read(identifier) is not None]
         if others:
             raise DatapathError(
                 f"cannot wire a pod in the HCN namespace {namespace}: it has an interface {ifname} already (HCN "
@@ -155,29 +158,39 @@ class Endpoints:
         except DatapathError as silent:
             raise DatapathOutcomeUnknown(f"{error}; whether anything of it is left is not known: {silent}") from error
 
-    def _delete(self, identifier: str) -> None:
-        """Out of its namespace first, which may be gone, as may the endpoint."""
-        present = self._read(identifier)
-        if present is None:
-            return
+    def _delete(self, present: Endpoint) -> None:
+        """Out of its namespace first, as read just now. Where HNS refuses that, the namespace may be gone, or the
+        endpoint's place in it: whether the endpoint itself can go is what counts.
+        """
         if present.namespace:
-            request = documents.attachment_request(identifier, attach=False)
+            request = documents.attachment_request(present.id, attach=False)
             try:
                 self._service.modify(HcnKind.NAMESPACE, present.namespace, request)
             except HcnError as error:
-                if not error.absent:
+                if error.silent:
                     raise
-        self._service.delete(HcnKind.ENDPOINT, identifier)
-        self._known.pop(identifier, None)
+        self._service.delete(HcnKind.ENDPOINT, present.id)
+        self._known.pop(present.id, None)
 
     def _look(self) -> Sequence[Endpoint]:
         """All endpoints of the node, of other programs as well; those that were not there before are read."""
         identifiers = self._service.identifiers(HcnKind.ENDPOINT)
         self._known = {identifier: self._known[identifier] for identifier in identifiers if identifier in self._known}
         for identifier in identifiers:
-            if identifier not in self._known and (found := self._read(identifier)) is not None:
+            if identifier not in self._known and (found := self._first_read(identifier)) is not None:
                 self._known[identifier] = found
         return tuple(self._known.values())
+
+    def _first_read(self, identifier: str) -> Endpoint | None:
+        try:
+            return self._read(identifier)
+        except DatapathError as error:
+            if isinstance(error, HcnError) and error.silent:
+                raise
+            raise DatapathError(
+                f"{error}; it is {identifier}, and nobody knows whose addresses it has: remove it, if no other program "
+                f"needs it: {documents.removal(identifier)}"
+            ) from error
 
     def _read(self, identifier: str) -> Endpoint | None:
         found: Document | None = self._service.get(HcnKind.ENDPOINT, identifier)
@@ -188,8 +201,20 @@ def _has(endpoint: Endpoint, address: IPv4Address) -> bool:
     return any(one.ip == address for one in endpoint.addresses)
 
 
-def _faults(endpoint: Endpoint, namespace: str, address: IPv4Address, policies: Sequence[Document]) -> tuple[str, ...]:
+def _require_address(made: Endpoint, address: IPv4Address) -> None:
+    """The pod would have another than the ledger says."""
+    if not _has(made, address):
+        shown = few([str(one.ip) for one in made.addresses]) or "no address"
+        raise DatapathError(f"cannot wire {made.name}: HNS was asked for {address}, and made its endpoint with {shown}")
+
+
+def _faults(
+    endpoint: Endpoint, network: str, namespace: str, address: IPv4Address, policies: Sequence[Document]
+) -> tuple[str, ...]:
+    """`network`: the ID of the node's. HNS may have lost the one that the endpoint was made in."""
     found: list[str] = []
+    if endpoint.network and endpoint.network != network:
+        found.append(f"is in another HCN network, {endpoint.network}")
     if not _has(endpoint, address):
         found.append(f"lacks address {address}")
     if endpoint.namespace != namespace.lower():
