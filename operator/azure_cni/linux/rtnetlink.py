@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from azure_cni.datapath.interface import Interface, Missing, Neighbour, Route
 from azure_cni.datapath.uplink import Link
+from azure_cni.errors import DatapathError
 from azure_cni.linux import bridge_messages, link_messages
 from azure_cni.linux import rtnetlink_format as rt
 from azure_cni.linux.netlink import Netlink, NetlinkRequest, attribute, attributes, values_of
@@ -43,6 +44,14 @@ def link(kernel: Netlink, name: str) -> Link | None:
     body = rt.IFINFO.pack(0, 0, 0, 0, 0) + attribute(rt.IFLA_IFNAME, name.encode() + b"\0") + _without_statistics()
     found = kernel.get(f"read interface {name}", kind=rt.RTM_GETLINK, body=body)
     return _link(found) if found is not None else None
+
+
+def index_of(kernel: Netlink, name: str) -> int:
+    """Of an interface that is being wired."""
+    index = kernel.index(name)
+    if index is None:
+        raise DatapathError(f"cannot wire {name}: it vanished while it was being wired")
+    return index
 
 
 def settle_carrier(kernel: Netlink, name: str, index: int) -> None:

@@ -125,7 +125,7 @@ class VethNetwork:
         with ExitStack() as undo:
             self._kernel.change(link_messages.create_offered(host, container))
             undo.callback(self._delete, host.name)
-            self._kernel.change(*self._configured(host, _index(self._kernel, host.name)))
+            self._kernel.change(*self._configured(host, rtnetlink.index_of(self._kernel, host.name)))
             undo.pop_all()
         return ends
 
@@ -172,7 +172,7 @@ class VethNetwork:
                 break
             lacking = missing(wanted, observed)
             if lacking:
-                index = _index(self._kernel, wanted.name)
+                index = rtnetlink.index_of(self._kernel, wanted.name)
                 place = self._place(wanted, index) if lacking.port else []
                 self._kernel.change(*place, *rtnetlink.add_routes(wanted.name, index, lacking))
             if lacking and wanted.shared:
@@ -222,7 +222,7 @@ class VethNetwork:
             self._create(spec, ends, pod_netns)
             undo.callback(self._delete, host.name)
             with netns.socket_in(pod_netns, home=self._home) as inside:
-                in_pod, on_node = _index(inside, pod.name), _index(self._kernel, host.name)
+                in_pod, on_node = rtnetlink.index_of(inside, pod.name), rtnetlink.index_of(self._kernel, host.name)
                 if host.name != spec.host_ifname:
                     self._kernel.change(link_messages.add_alias(host.name, on_node, spec.host_ifname))
                 if spec.dual:
@@ -234,7 +234,7 @@ class VethNetwork:
                 if host.port is not None:
                     rtnetlink.settle_carrier(self._kernel, host.name, on_node)
                 for shared in beside:
-                    index = _index(self._kernel, shared.name)
+                    index = rtnetlink.index_of(self._kernel, shared.name)
                     rtnetlink.settle_carrier(self._kernel, shared.name, index)
                     lacking = missing(shared, replace(shared, routes=(), neighbours=()))
                     self._kernel.change(*rtnetlink.add_routes(shared.name, index, lacking))
@@ -292,10 +292,3 @@ class VethNetwork:
         if spec.dual:
             present |= rules.read(self._kernel, rt.AF_INET6) or frozenset()
         return tuple(f"node: {words}" for words in policy.diversions(present, spec.addresses))
-
-
-def _index(kernel: Netlink, name: str) -> int:
-    index = kernel.index(name)
-    if index is None:
-        raise DatapathError(f"cannot wire {name}: it vanished while it was being wired")
-    return index
