@@ -24,6 +24,7 @@ from azure_cni.windows.recording import FORMAT, RecordedCall, RecordHead
 from fakehns.service import FakeHns, RefusedCall
 
 _GUID: Final = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_ADAPTER: Final = re.compile(r""""NetworkAdapterName": ?("(?:[^"\\]|\\.)*")""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Record:
 
 def read_record(text: str) -> Record:
     """ValueError for anything else."""
-    first, *rest = text.splitlines()
+    first, *rest = [line for line in text.split("\n") if line.strip()] or [""]
     head = msgspec.json.decode(first, type=RecordHead)
     if head.format != FORMAT:
         raise ValueError(f"cannot replay a record of format {head.format}: this is for format {FORMAT}")
@@ -60,7 +61,7 @@ class _Replay:
     def __post_init__(self) -> None:
         made = {_id_of(one.answer) for one in self.calls if one.call is HcnCall.CREATE and not one.result}
         for one in self.calls:
-            self.hns.adapters |= set(re.findall(r'"NetworkAdapterName": ?"([^"]*)"', one.sent))
+            self.hns.adapters |= {json.loads(name) for name in _ADAPTER.findall(one.sent)}
             identifier = one.identifier.lower()
             shown = one.call is HcnCall.QUERY and not one.result
             if shown and identifier not in made and identifier not in self.hns.objects[one.kind]:
@@ -135,9 +136,22 @@ def _id_of(answer: str) -> str:
     return str(json.loads(answer).get("ID", "")).lower() if answer else ""
 
 
+def text_of(content: bytes) -> str:
+    """Windows PowerShell writes what it redirects as UTF-16. ValueError."""
+    return content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+
+
 def main(arguments: list[str]) -> int:
-    """1 where something differs."""
-    record = read_record(Path(arguments[0]).read_text(encoding="utf-8"))
+    """1 where something differs, 2 where there is no record."""
+    try:
+        (path,) = arguments
+        record = read_record(text_of(Path(path).read_bytes()))
+    except (OSError, ValueError) as error:
+        print(
+            f"replay: cannot read a record of HNS: {error}; name one file, as the agent's pod printed it",
+            file=sys.stderr,
+        )
+        return 2
     found = differences(record)
     print(f"{record.head.system}, {record.head.time}: {len(record.calls)} calls, {len(found)} differences")
     print("\n".join(found))

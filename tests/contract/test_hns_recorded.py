@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import io
 import json
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from fakehns.service import (
 )
 from windows.library import FakeAdapters, stand_in_hcn
 from windows.replay import Record, differences, read_record
+from windows.replay import main as replay
 
 A = IPv4Address("10.240.0.99")
 RECORDS = sorted((Path(__file__).parent / "recorded").glob("hns-*.jsonl"))
@@ -140,10 +142,96 @@ async def test_an_odd_answer_is_part_of_the_record_and_the_rest_is_tried(
     assert {"a namespace", "a second network of the name", "DEL"} <= {one.step for one in found.calls}
 
 
+async def test_a_record_is_written_in_any_code_page_and_read_from_any_redirection(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hns, path = FakeHns(adapters={"以太网"}), tmp_path / "record.jsonl"
+    node = adapters(hns)
+    node.nic = replace(node.nic, name="以太网")
+    with path.open("w", encoding="cp1252", newline="\r\n") as output:
+        await record(stand_in_hcn(hns), node, A, output=output)
+    text = path.read_bytes().decode()
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_bytes(text.encode(encoding))
+        assert replay([str(path)]) == 0
+    assert capsys.readouterr().out.count("calls, 0 differences") == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff", b"[]", b"{}", b'{"system": 1}'], ids=repr)
+def test_what_is_no_record_is_refused_in_words(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "record.jsonl"
+    path.write_bytes(content)
+    for arguments in ([str(path)], [], [str(tmp_path / "none")]):
+        assert replay(arguments) == 2
+        assert "replay: cannot read a record of HNS: " in capsys.readouterr().err
+
+
+async def test_a_second_network_that_hns_takes_is_removed_and_the_nodes_own_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hns, output = FakeHns(), io.StringIO()
+    hcn = stand_in_hcn(hns)
+    create = hcn.create
+
+    def tolerant(kind: HcnKind, document: str, *, network: str = "") -> str:
+        if kind is HcnKind.NETWORK and hns.objects["Network"]:
+            made = create(kind, document.replace('"azure"', '"another"'))
+            hns.objects["Network"][json.loads(made)["ID"]]["Name"] = "azure"
+            return made
+        return create(kind, document, network=network)
+
+    hns.adapters.add("vEthernet (Ethernet)")
+    monkeypatch.setattr(hcn, "create", tolerant)
+    await record(hcn, adapters(hns), A, output=output)
+    steps = [one.step for one in read_record(output.getvalue()).calls]
+    assert "a second network of the name, removed" in steps
+    assert [one["Name"] for one in hns.objects["Network"].values()] == ["azure"]
+
+
+async def test_a_network_that_hns_answers_instead_of_a_second_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    hns, output = FakeHns(), io.StringIO()
+    hcn = stand_in_hcn(hns)
+    create = hcn.create
+
+    def same(kind: HcnKind, document: str, *, network: str = "") -> str:
+        present = list(hns.objects["Network"].values())
+        known = kind is HcnKind.NETWORK and present
+        return (
+            json.dumps(present[0] | {"ID": present[0]["ID"].upper()})
+            if known
+            else create(kind, document, network=network)
+        )
+
+    monkeypatch.setattr(hcn, "create", same)
+    await record(hcn, adapters(hns), A, output=output)
+    assert [one["Name"] for one in hns.objects["Network"].values()] == ["azure"]
+
+
+async def test_the_address_of_a_pod_is_refused_before_anything_is_done() -> None:
+    hns, output = FakeHns(), io.StringIO()
+    await record(stand_in_hcn(hns), adapters(hns), A, output=io.StringIO())
+    (network,) = hns.objects["Network"]
+    address = [{"IpAddress": str(A), "PrefixLength": 22}]
+    wanted = {"SchemaVersion": {"Major": 2, "Minor": 0}, "Name": "acni1", "IpConfigurations": address}
+    hns.create("Endpoint", json.dumps(wanted), network)
+    with pytest.raises(ConfigInvalid, match=f"cannot record HNS with {A}: HCN endpoint acni1 has it"):
+        await record(stand_in_hcn(hns), adapters(hns), A, output=output)
+    assert (output.getvalue(), len(hns.endpoints())) == ("", 1)
+
+
+@pytest.mark.parametrize("wrong", ["10.240.0.0", "10.240.0.1", "10.240.3.255", "10.240.0.5", "10.240.0.4"])
+def test_an_address_that_somebody_has_to_have_is_refused(wrong: str) -> None:
+    node = adapters(FakeHns())
+    node.nic = replace(node.nic, addresses=(*node.nic.addresses, IPv4Interface("10.240.0.5/22")))
+    with pytest.raises(ConfigInvalid, match=rf"cannot record HNS with {wrong}: .* name one of the NIC's subnet"):
+        nic_for(IPv4Address(wrong), node)
+
+
 def test_an_address_of_no_adapter_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    for wrong in ("10.9.0.1", "10.240.0.4"):
-        with pytest.raises(ConfigInvalid, match=f"with {wrong}: no adapter with a gateway has a subnet with it"):
-            nic_for(IPv4Address(wrong), adapters(FakeHns()))
+    with pytest.raises(ConfigInvalid, match=r"with 10\.9\.0\.1: no adapter with a gateway has a subnet with it"):
+        nic_for(IPv4Address("10.9.0.1"), adapters(FakeHns()))
     assert main([]) == 1
     assert "name one address of the NIC's subnet that nobody has" in capsys.readouterr().err
     with pytest.raises(ValueError, match="of format 2"):

@@ -9,6 +9,7 @@ import ctypes
 import struct
 import time
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
 from typing import Any, Final
 
 from azure_cni.windows.adapters import Adapter
@@ -91,6 +92,8 @@ class StandInAddressList:
         self._kept: list[object] = []
         self.grows = 0
         self.fails = 0
+        self.without_length: IPv4Address | None = None
+        """An address of which Windows knows no length of a prefix."""
 
     def GetAdaptersAddresses(self, family: int, flags: int, reserved: None, memory: Any, size: Any) -> int:  # noqa: N802
         """iphlpapi.h."""
@@ -116,7 +119,8 @@ class StandInAddressList:
     def _adapter(self, one: Adapter, following: int) -> bytes:
         unicast = 0
         for address in reversed(one.addresses):
-            tail = struct.pack("<3i3IB7x", 3, 3, 4, 0, 0, 0, address.network.prefixlen)
+            length = 255 if address.ip == self.without_length else address.network.prefixlen
+            tail = struct.pack("<3i3IB7x", 3, 3, 4, 0, 0, 0, length)
             unicast = self._keep(struct.pack("<QQQiI", 64, unicast, self._sockaddr(address.ip), 16, 0) + tail)
         gateway = 0
         if one.gateway is not None:

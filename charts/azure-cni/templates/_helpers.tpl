@@ -109,11 +109,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 {{- include "azure-cni.validate.metrics" . -}}
-{{- range .Values.routablePrefixes -}}
-{{- if not (regexMatch "^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])/(3[0-2]|[12]?[0-9])$" .) -}}
-{{- fail (printf "routablePrefixes: %q is not an IPv4 prefix such as 192.168.0.0/16" .) -}}
-{{- end -}}
-{{- end -}}
+{{- include "azure-cni.validate.prefixes" (list "routablePrefixes" .Values.routablePrefixes) -}}
+{{- $services := (.Values.windows | default dict).services | default dict -}}
+{{- include "azure-cni.validate.prefixes" (list "windows.services.prefixes" $services.prefixes) -}}
 {{- include "azure-cni.validate.plugins" . -}}
 {{- if and (eq .Values.linkNames "calico") (ne .Values.mode "transparent") -}}
 {{- fail (printf "linkNames is calico, which needs mode transparent: it is %s, and behind a bridge Calico does not see pods' links and would let all of their traffic pass" .Values.mode) -}}
@@ -204,6 +202,29 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- if and .tokenAudience .serviceMonitor.enabled (not .serviceMonitor.authorization) -}}
 {{- fail "metrics.tokenAudience needs metrics.serviceMonitor.authorization: the token of Prometheus' own service account is for the API server" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* What an agent would not start with. Of (list "value" PREFIXES). */ -}}
+{{- define "azure-cni.validate.prefixes" -}}
+{{- $name := index . 0 -}}
+{{- $octet := "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])" -}}
+{{- range index . 1 -}}
+{{- if not (regexMatch (printf "^(%s\\.){3}%s/(3[0-2]|[12]?[0-9])$" $octet $octet) .) -}}
+{{- fail (printf "%s: %q is not an IPv4 prefix such as 192.168.0.0/16" $name .) -}}
+{{- end -}}
+{{- $parts := splitList "/" . -}}
+{{- $address := 0 -}}
+{{- range splitList "." (index $parts 0) -}}
+{{- $address = add (mul $address 256) (atoi .) -}}
+{{- end -}}
+{{- $size := 1 -}}
+{{- range until (sub 32 (index $parts 1 | atoi) | int) -}}
+{{- $size = mul $size 2 -}}
+{{- end -}}
+{{- if mod $address $size -}}
+{{- fail (printf "%s: %q is an address in a prefix; write the prefix, whose bits beyond /%s are 0" $name . (index $parts 1)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -320,17 +341,19 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 
 {{- /*
 Lists reach a process as one variable each, and Linux starts none with a variable of more than 128 KiB, its name
-included (MAX_ARG_STRLEN): every agent would end before it begins.
+included (MAX_ARG_STRLEN): every agent would end before it begins. Windows has 32,767 characters for one (Microsoft
+documentation, "Environment Variables").
 */ -}}
 {{- define "azure-cni.validate.lists" -}}
-{{- $longest := 130000 -}}
+{{- $windows := (.Values.windows | default dict).enabled -}}
+{{- $longest := ternary 32000 130000 (default false $windows) -}}
 {{- $lists := dict "podNetworking.allowed" (toJson .Values.podNetworking.allowed) "pool.subnets" (toJson .Values.pool.subnets) -}}
 {{- $_ := set $lists "cni.extraPlugins" (toJson .Values.cni.extraPlugins) -}}
 {{- $_ := set $lists "routablePrefixes" (join "," .Values.routablePrefixes) -}}
 {{- $_ := set $lists "podNetworking.egress.namespaces" (join "," .Values.podNetworking.egress.namespaces) -}}
 {{- range $name, $text := $lists -}}
 {{- if gt (len $text) $longest -}}
-{{- fail (printf "%s has %d characters as agents are given it, and Linux starts no process with more than %d of them: list less" $name (len $text) $longest) -}}
+{{- fail (printf "%s has %d characters as agents are given it, and %s starts no process with more than %d of them: list less" $name (len $text) (ternary "Windows" "Linux" (default false $windows)) $longest) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

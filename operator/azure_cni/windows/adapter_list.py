@@ -22,6 +22,8 @@ _OVERFLOW: Final = 111
 """ERROR_BUFFER_OVERFLOW: adapters have come since the size was asked."""
 _NONE: Final = 232
 """ERROR_NO_DATA: no adapter has an address."""
+_LONGEST_PREFIX: Final = 32
+"""A greater length, as 255, means that there is none (netioapi.h): of an adapter that is not connected, say."""
 _FIRST_BYTES: Final = 15_000  # as the function's documentation advises
 _ATTEMPTS: Final = 5
 
@@ -116,7 +118,8 @@ def _chain(first: Any) -> Iterator[Any]:
 
 
 def _adapter(found: Any) -> Adapter:
-    addresses = (IPv4Interface((_address(one), one.prefix_length)) for one in _chain(found.unicast))
+    complete = (one for one in _chain(found.unicast) if one.prefix_length <= _LONGEST_PREFIX)
+    addresses = (IPv4Interface((_address(one), one.prefix_length)) for one in complete)
     gateways = (_address(one) for one in _chain(found.gateways))
     return Adapter(
         index=found.index,

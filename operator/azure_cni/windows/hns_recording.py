@@ -23,7 +23,7 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from azure_cni import __version__
-from azure_cni.datapath.hcn_documents import network_document
+from azure_cni.datapath.hcn_documents import endpoint_of, network_document
 from azure_cni.datapath.node_table import NodeTable
 from azure_cni.errors import AzureCniError, ConfigInvalid
 from azure_cni.ipam.address_state import LinkParameters, Sandbox
@@ -38,6 +38,7 @@ from azure_cni.windows.recording import RecordHead, RecordingHcn
 SANDBOX: Final = Sandbox("azure-cni", "hns-recording", "eth0")
 ROUTABLE: Final = (IPv4Network("10.0.0.0/8"), IPv4Network("192.168.0.0/16"))
 """Before and after a change of the VNet's prefixes."""
+_NAME_ONE: Final = "name one of the NIC's subnet that nobody has"
 _VERSION: Final = {"Major": 2, "Minor": 0}
 _NOBODYS: Final = "00000000-0000-4000-8000-000000000001"
 _SETTLE_S: Final = 60.0
@@ -62,10 +63,11 @@ async def record(hcn: Hcn, adapters: Adapters, address: IPv4Address, *, output: 
     """Make the calls, and write them down. DatapathError where the node has no NIC in the address' subnet."""
 
     def write(line: msgspec.Struct) -> None:
-        output.write(msgspec.json.encode(line).decode() + "\n")
+        output.write(json.dumps(msgspec.to_builtins(line)) + "\n")  # in ASCII: a pipe takes the node's own code page
         output.flush()
 
     adapter, primary = nic_for(address, adapters)
+    _require_unused(hcn, address)
     write(RecordHead(system=platform.platform(), agent=__version__, time=datetime.now(UTC).isoformat()))
     recording = RecordingHcn(hcn, write)
     datapath = HcnDatapath(recording, adapters)
@@ -76,12 +78,32 @@ async def record(hcn: Hcn, adapters: Adapters, address: IPv4Address, *, output: 
 
 
 def nic_for(address: IPv4Address, adapters: Adapters) -> tuple[Adapter, IPv4Address]:
-    """The adapter whose subnet the address is in, and the node's own address there. ConfigInvalid."""
-    for adapter in adapters.read():
+    """The adapter whose subnet the address is in, and the node's own address there. ConfigInvalid, also for an address
+    that somebody has to have.
+    """
+    listed = list(adapters.read())
+    if any(address == own.ip for adapter in listed for own in adapter.addresses):
+        raise ConfigInvalid(f"cannot record HNS with {address}: the node itself has it; {_NAME_ONE}")
+    for adapter in listed:
         for own in adapter.addresses:
-            if address in own.network and address != own.ip and adapter.gateway is not None:
+            if address in own.network and adapter.gateway is not None:
+                _require_free(address, own.network, adapter.gateway)
                 return adapter, own.ip
     raise ConfigInvalid(f"cannot record HNS with {address}: no adapter with a gateway has a subnet with it")
+
+
+def _require_free(address: IPv4Address, subnet: IPv4Network, gateway: IPv4Address) -> None:
+    if address in {gateway, subnet.network_address, subnet.broadcast_address}:
+        raise ConfigInvalid(f"cannot record HNS with {address}: nobody in {subnet} may have it; {_NAME_ONE}")
+
+
+def _require_unused(hcn: Hcn, address: IPv4Address) -> None:
+    """A pod's endpoint with the address would be removed, as one that is left over. AzureCniError."""
+    service = HcnService(hcn)
+    shown = [endpoint_of(found) for found in service.find(HcnKind.ENDPOINT)]
+    holders = [one.name or one.id for one in shown if any(has.ip == address for has in one.addresses)]
+    if holders:
+        raise ConfigInvalid(f"cannot record HNS with {address}: HCN endpoint {holders[0]} has it; {_NAME_ONE}")
 
 
 class _Session:
@@ -138,8 +160,10 @@ class _Session:
             make = partial(self._hcn.create, HcnKind.ENDPOINT, document, network=network)
             if made := self._identifier(make, step):
                 self._identifier(partial(self._hcn.delete, HcnKind.ENDPOINT, made), f"{step}, removed")
-        same_name = json.dumps(network_document(NETWORK, segment))
-        self._identifier(lambda: self._hcn.create(HcnKind.NETWORK, same_name), "a second network of the name")
+        same_name, step = json.dumps(network_document(NETWORK, segment)), "a second network of the name"
+        made = self._identifier(lambda: self._hcn.create(HcnKind.NETWORK, same_name), step)
+        if made and made.lower() != network:
+            self._identifier(partial(self._hcn.delete, HcnKind.NETWORK, made), f"{step}, removed")
         for kind in HcnKind:
             self._identifier(partial(self._hcn.query, kind, _NOBODYS, _text()), "a read of what is not there")
             self._identifier(partial(self._hcn.delete, kind, _NOBODYS), "a removal of what is not there")

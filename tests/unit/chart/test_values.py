@@ -81,6 +81,10 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("routablePrefixes={300.0.0.0/8}", 'routablePrefixes: "300.0.0.0/8" is not an IPv4 prefix'),
         ("podNetworking.egress.namespaces={Shop}", "podNetworking"),
         ("routablePrefixes={fd00::/8}", 'routablePrefixes: "fd00::/8" is not an IPv4 prefix'),
+        ("routablePrefixes={10.0.0.1/16}", 'routablePrefixes: "10.0.0.1/16" is an address in a prefix'),
+        ("routablePrefixes={010.0.0.0/8}", 'routablePrefixes: "010.0.0.0/8" is not an IPv4 prefix'),
+        ("windows.services.prefixes={fd00::/108}", 'windows.services.prefixes: "fd00::/108" is not an IPv4 prefix'),
+        ("windows.services.prefixes={10.0.0.8/28}", "write the prefix, whose bits beyond /28 are 0"),
         ("mode=tunnel", "value must be one of 'transparent', 'bridge'"),
         ("cni.confName=10-azure.conf", "at '/cni/confName'"),
         ("cni.binDir=bin", "at '/cni/binDir'"),
@@ -200,6 +204,14 @@ def test_a_list_with_which_linux_would_start_no_process_is_refused(
     assert 100_000 < longest <= 128 * 1024
     with pytest.raises(Refused, match=rf"{said}\d+ characters as agents are given it"):
         template(file=json.dumps(values(most * 4 // 3)))
+
+
+def test_a_list_with_which_windows_would_start_no_process_is_refused_where_it_has_nodes():
+    """Windows takes 32,767 characters of one variable (Microsoft documentation, "Environment Variables")."""
+    assert "kind: DaemonSet" in template("windows.enabled=true", file=json.dumps(prefixes(1_600)))
+    assert "kind: DaemonSet" in template(file=json.dumps(prefixes(1_900)))
+    with pytest.raises(Refused, match=r"routablePrefixes has .* Windows starts no process with more than 32000"):
+        template("windows.enabled=true", file=json.dumps(prefixes(1_900)))
 
 
 @pytest.mark.parametrize("name", ["metrics.port", "controller.metricsPort"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
@@ -37,6 +38,13 @@ def test_all_is_read_and_the_nics_adapter_found() -> None:
 def test_any_number_of_adapters(count: int) -> None:
     adapters = [Adapter(number, f"Ethernet {number} ü", MAC, 1500) for number in range(count)]
     assert AdapterList(StandInAddressList(adapters)).read() == adapters
+
+
+def test_an_address_without_a_length_of_its_prefix_hides_no_other_adapter() -> None:
+    lost = Adapter(7, "Ethernet 3", "00:0d:3a:00:00:0c", 1500, (IPv4Interface("169.254.7.7/16"),))
+    library = StandInAddressList([lost, SWITCH])
+    library.without_length = IPv4Address("169.254.7.7")
+    assert AdapterList(library).read() == [replace(lost, addresses=()), SWITCH]
 
 
 def test_adapters_that_come_meanwhile_are_no_error() -> None:
