@@ -21,7 +21,7 @@ from azure_cni.cni.systems import WINDOWS
 from azurebox.facts import REPOSITORY
 from azurebox.steps import StepError, wait_for
 from windows.ground import Ground
-from windows.wine import environment, file_of, windows_path
+from windows.wine import ERRORS, RUN, environment, file_of, windows_path
 
 SERVICE_ACCOUNT: Final = r"C:\var\run\secrets\kubernetes.io\serviceaccount"
 BOOT_S: Final = 300.0
@@ -29,11 +29,22 @@ CALL_S: Final = 120.0
 
 
 class Outcome(NamedTuple):
-    """What a runtime sees of one call of the plugin: how it ended, what it said, and after how long."""
+    """What a runtime sees of one call of the plugin: how it ended, what it said, and after how long.
+
+    `unreadable`: what it printed, if that is no JSON.
+    """
 
     status: int
     said: dict[str, Any]
     took_s: float
+    unreadable: str = ""
+
+    @property
+    def code(self) -> int:
+        """Of an error. StepError: the call ended without one, which a runtime cannot read."""
+        if "code" not in self.said:
+            raise StepError(f"the plugin ended with {self.status} after {self.took_s:.3f} s, and said {self}")
+        return int(self.said["code"])
 
     @property
     def address(self) -> str:
@@ -82,7 +93,7 @@ class WindowsNode:
         """Turn it on."""
         self._server = self._start("wineserver", "--foreground", "--persistent")
         time.sleep(0.2)  # else the first program starts a server of its own
-        self._keeper = self._start("wine", "cmd.exe", "/k")
+        self._keeper = self._start(*RUN, "cmd.exe", "/k")
         wait_for(self._answers, timeout_s=BOOT_S, what="the node to boot")
 
     def power_off(self) -> None:
@@ -100,7 +111,7 @@ class WindowsNode:
         """As the container runtime does; `settings` are variables of the environment."""
         paths = ";".join(map(windows_path, (self.ground.site, REPOSITORY / "operator")))
         self.agent = agent = subprocess.Popen(
-            ["wine", self.ground.python, "-m", "azure_cni", "agent"],
+            [*RUN, self.ground.python, "-m", "azure_cni", "agent"],
             cwd=self.prefix / "drive_c",
             env=self.environment(PYTHONPATH=paths, PYTHONUNBUFFERED="1", **settings),
             stdin=subprocess.DEVNULL,
@@ -123,23 +134,24 @@ class WindowsNode:
         }
         began = time.monotonic()
         done = subprocess.run(
-            ["wine", WINDOWS.bin_dir + r"\azure-cni.exe"],
+            [*RUN, WINDOWS.bin_dir + r"\azure-cni.exe"],
             input=json.dumps(config),
-            env=self.environment(**{name: value for name, value in about.items() if value}),
+            env=self.environment(**{name: value for name, value in about.items() if value}, WINEDEBUG=ERRORS),
             capture_output=True,
             text=True,
             check=False,
             timeout=CALL_S,
         )
         took_s = time.monotonic() - began
+        if done.stdout.startswith("{"):
+            return Outcome(done.returncode, json.loads(done.stdout), took_s)
         # Of a file that is no program Wine says so, in its own words.
-        said = json.loads(done.stdout) if done.stdout.startswith("{") else {}
-        return Outcome(done.returncode, said, took_s)
+        return Outcome(done.returncode, {}, took_s, done.stdout + done.stderr)
 
     def run(self, program: Path, *arguments: str, stdin: str = "", **environ: str) -> str:
         """A program of the node to its end; what it printed. StepError."""
         done = subprocess.run(
-            ["wine", program, *arguments],
+            [*RUN, program, *arguments],
             env={**self.environment(), **environ},
             input=stdin,
             capture_output=True,
@@ -155,7 +167,7 @@ class WindowsNode:
         """The interpreter to its end, in the repository's directory. It takes pipes for its output, and no files."""
         paths = ";".join(map(windows_path, (self.ground.site, REPOSITORY / "operator")))
         return subprocess.run(
-            ["wine", self.ground.python, *arguments],
+            [*RUN, self.ground.python, *arguments],
             cwd=REPOSITORY,
             env=self.environment(PYTHONPATH=paths),
             stdin=subprocess.DEVNULL,
@@ -179,7 +191,7 @@ class WindowsNode:
         for process in (self._server, self._keeper):
             if process is not None and process.poll() is not None:
                 raise StepError(f"cannot boot the node: {process.args!r} has ended with {process.returncode}")
-        exits = self._start("wine", "cmd.exe", "/c", "exit 7")
+        exits = self._start(*RUN, "cmd.exe", "/c", "exit 7")
         return exits.wait(BOOT_S) == 7
 
     def _start(self, *argv: str) -> subprocess.Popen[bytes]:

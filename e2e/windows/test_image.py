@@ -14,6 +14,7 @@ from azurebox.image_settings import check_environment
 from windows.ground import Ground
 from windows.image import MARK, OTHER, USUAL, Layout
 from windows.node import CALL_S, WindowsNode
+from windows.wine import RUN
 
 HOME = "Files/azure-cni"
 """Files of a layer for Windows are below Files/."""
@@ -70,7 +71,7 @@ def test_its_programs_start(layout: Layout, node: WindowsNode, tmp_path: Path) -
     plugin = node.run(home / "azure-cni.exe", CNI_COMMAND="VERSION", stdin='{"cniVersion": "1.1.0"}')
     assert "1.1.0" in json.loads(plugin)["supportedVersions"]
     agent = subprocess.run(
-        ["wine", home / "python.exe", "-m", "azure_cni", "agent", "--help"],
+        [*RUN, home / "python.exe", "-m", "azure_cni", "agent", "--help"],
         cwd=home,
         env=node.environment(),
         stdin=subprocess.DEVNULL,

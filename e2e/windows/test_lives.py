@@ -5,10 +5,17 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
+from typing import Final
 
 from azure_cni.cni.systems import WINDOWS
 from azurebox.steps import wait_for
 from windows.world import SERVES_S, World
+
+SHARED_DATA: Final = 0x7FFE0000
+"""At this address Windows has what the kernel shares with each program."""
+START_OF_HEAP: Final = 44
+"""proc_pid_stat(5): of the fields after the program's name."""
 
 
 def assigned(world: World) -> int:
@@ -17,6 +24,14 @@ def assigned(world: World) -> int:
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as ledger:
         (count,) = ledger.execute("SELECT count(*) FROM slots WHERE state = 'assigned'").fetchone()
     return int(count)
+
+
+def test_no_program_has_its_heap_where_windows_has_an_address(world: World) -> None:
+    """Wine could not start it there. Without the first words of windows.wine.RUN one program in 20 would pass this."""
+    agent = world.node.agent
+    assert agent is not None
+    fields = Path(f"/proc/{agent.pid}/stat").read_text().rpartition(")")[2].split()
+    assert int(fields[START_OF_HEAP]) < SHARED_DATA
 
 
 def test_an_agent_that_is_killed_leaves_pods_and_the_next_one_knows_them(world: World, figures: list[str]) -> None:

@@ -15,6 +15,7 @@ from azure_cni.api.introspection import decode_node_report
 from azure_cni.cni.systems import WINDOWS
 from windows.node import CALL_S
 from windows.replay import differences, read_record
+from windows.wine import RUN
 from windows.world import World
 
 GUID: Final = "12345678-1234-1234-1234-123456789abc"
@@ -47,7 +48,7 @@ def call(world: World, stdin: bytes, **about: str) -> subprocess.CompletedProces
     """As a runtime would, without a word of the program's own."""
     environ = {name: value for name, value in (ABOUT | about).items() if value}
     done = subprocess.run(
-        ["wine", WINDOWS.bin_dir + r"\azure-cni.exe"],
+        [*RUN, WINDOWS.bin_dir + r"\azure-cni.exe"],
         input=stdin,
         env=world.node.environment(**environ),
         capture_output=True,

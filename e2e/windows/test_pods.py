@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,6 +14,12 @@ from windows.world import World
 PODS, AT_ONCE = 40, 8
 AGAIN, INTERNAL = 11, 999
 """The CNI specification's numbers for "try again later", and the plugin's for what it cannot say better."""
+
+
+@pytest.fixture(autouse=True)
+def no_pod_outlives_its_test(world: World) -> Iterator[None]:
+    yield
+    world.delete_all()
 
 
 def test_a_pod_gets_an_address_which_is_checked_and_given_back(world: World) -> None:
@@ -53,7 +60,7 @@ def test_rounds_of_pods_leave_equal_counts(world: World, figures: list[str], req
     def insist(name: str) -> Outcome:
         """As the kubelet does, where the machine is too busy for an answer in time."""
         done = world.add(name)
-        while done.status and done.said["code"] == AGAIN and len(again) < rounds:
+        while done.status and done.code == AGAIN and len(again) < rounds:
             again.append(name)
             done = world.add(name)
         return done
@@ -62,12 +69,12 @@ def test_rounds_of_pods_leave_equal_counts(world: World, figures: list[str], req
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for _ in range(rounds):
             adds += (added := list(pool.map(insist, names)))
-            assert {one.status for one in added} == {0}, [one.said for one in added if one.status]
+            assert {one.status for one in added} == {0}, [one for one in added if one.status]
             assert world.wired == {one.address for one in added}
             assert len(world.wired) == PODS
             world.await_counts(assigned=PODS)
             deletes += (deleted := list(pool.map(world.delete, names)))
-            assert {one.status for one in deleted} == {0}, [one.said for one in deleted if one.status]
+            assert {one.status for one in deleted} == {0}, [one for one in deleted if one.status]
             assert (world.wired, world.hns.endpoints()) == (set(), [])
             world.await_counts(assigned=0)
     figures.append(

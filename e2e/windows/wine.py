@@ -14,6 +14,14 @@ from typing import Final
 PACKAGES: Final = {"wine": "wine", "wineserver": "wine64", "x86_64-w64-mingw32-gcc": "gcc-mingw-w64-x86-64"}
 """By command. Of Debian; only amd64 has them."""
 
+RUN: Final = ("setarch", "--addr-no-randomize", "wine")
+"""Begins the command of each program. Linux puts a program's heap somewhere in the gigabyte after it; where that is
+address 0x7ffe0000, which Windows has for itself, Wine 8 cannot start: about once in thousands of calls.
+"""
+
+ERRORS: Final = "-all,err+all"
+"""A value of WINEDEBUG: Wine says what failed in it. Otherwise it says nothing."""
+
 _NOT_LOADED: Final = "mscoree=;mshtml=;winemenubuilder.exe="
 """What Wine would ask to download, and what would put entries into menus."""
 

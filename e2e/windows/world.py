@@ -93,6 +93,11 @@ class World:
             self.hns.forget("Namespace", self._namespaces.pop(container))
         return done
 
+    def delete_all(self) -> None:
+        """What a test that failed has left, so that the next one does not fail as well."""
+        for container in list(self._namespaces):
+            self.delete(container)
+
     @property
     def wired(self) -> set[str]:
         """Addresses of endpoints in namespaces, as HNS has them."""
