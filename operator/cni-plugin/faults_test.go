@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
 )
 
 func TestWithoutAgent(t *testing.T) {
@@ -171,6 +173,30 @@ func TestASilentAgentIsGivenUpAfterTheVerbsTimeout(t *testing.T) {
 	var silent *noAnswer
 	if !errors.As(err, &silent) || silent.cause != "no answer within 50ms" {
 		t.Fatalf("got %v, want a *noAnswer that says: no answer within 50ms", err)
+	}
+}
+
+func TestAPanicIsAnErrorThatTheRuntimeCanRead(t *testing.T) {
+	printed, err := os.Create(filepath.Join(t.TempDir(), "stdout"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer printed.Close()
+	ours := os.Stdout
+	os.Stdout = printed
+	defer func() { os.Stdout = ours }()
+	p := &plugin{cniVersion: "1.0.0", result: []byte("of an ADD")}
+	exit := p.report(func() *types.Error {
+		var missing *plugin
+		return types.NewError(types.ErrInternal, missing.cniVersion, "")
+	})
+	stdout, err := os.ReadFile(printed.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := wantError(t, outcome{exit, string(stdout), ""}, 999, "azure-cni "+version+" panicked: ", "nil pointer", "main.go:")
+	if got.CNIVersion != "1.0.0" {
+		t.Errorf("the error has version %q, the config 1.0.0", got.CNIVersion)
 	}
 }
 

@@ -219,6 +219,8 @@ func judge(got outcome, in input) error {
 		return fmt.Errorf("%s writes to standard error: %q", in.command, got.stderr)
 	}
 	switch {
+	case strings.Contains(got.stdout, " panicked: "):
+		return errors.New(got.stdout)
 	case got.exit == 1:
 		return judgeError(got.stdout)
 	case got.exit != 0:

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -38,13 +39,17 @@ func main() {
 func run(about string) int {
 	p := &plugin{cniVersion: cniversion.Current()}
 	funcs := skel.CNIFuncs{Add: p.add, Check: p.check, GC: p.gc, Status: p.status}
-	var err *types.Error
-	if os.Getenv("CNI_COMMAND") == "DEL" {
-		err = p.runDel(os.Getenv, os.Stdin)
-	} else {
-		err = skel.PluginMainFuncsWithError(funcs, specVersions, about)
-	}
-	if err != nil {
+	return p.report(func() *types.Error {
+		if os.Getenv("CNI_COMMAND") == "DEL" {
+			return p.runDel(os.Getenv, os.Stdin)
+		}
+		return skel.PluginMainFuncsWithError(funcs, specVersions, about)
+	})
+}
+
+// report makes a call, prints its result or its error for the runtime, and returns the exit status.
+func (p *plugin) report(call func() *types.Error) int {
+	if err := recovered(call); err != nil {
 		printError(p.cniVersion, err)
 		return 1
 	}
@@ -55,6 +60,17 @@ func run(about string) int {
 		return 1
 	}
 	return 0
+}
+
+// recovered makes a panic an error: of a call that prints none, a runtime knows only that it failed.
+func recovered(call func() *types.Error) (err *types.Error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = types.NewError(types.ErrInternal, fmt.Sprintf("the CNI plugin azure-cni %s panicked: %v", version, cause),
+				"this is a fault of the plugin, please report it: "+string(debug.Stack()))
+		}
+	}()
+	return call()
 }
 
 // printError writes the error to standard output as the specification wants it: skel's own printing leaves out
