@@ -21,8 +21,8 @@ Addresses of Services are exceptions as well: kube-proxy has the switch balance 
 return a further `OutBoundNAT` names the pod's own address, for a pod that its Service sends to itself; without it an
 `SDNRoute` leads what is for Services to the node. Both are as Azure's own plugin has them.
 
-A policy is right when HNS shows all that was set in it: it may add fields. Those of types that are not set here are
-somebody else's, and kept.
+A policy is right when HNS shows all that was set in it, and nothing that narrows it; it may add other fields. Policies
+of types that are not set here are somebody else's, and kept.
 """
 
 from __future__ import annotations
@@ -59,6 +59,9 @@ _TCP, _UDP, _DNS = "6", "17", "53"
 _EXEMPT, _REFUSED, _REST = 200, 300, 65500
 """Priorities. The last is the greatest that HNS takes, as Azure's own plugin has it for what is allowed at the end."""
 
+_NARROWING: Final = frozenset({"Protocols", "LocalPorts", "RemotePorts", "RemoteAddresses"})
+_UNLIMITED: Final = frozenset({"", "*", "0", "256", "0-65535", "0.0.0.0/0"})
+"""What limits an ACL to a part of its traffic, and how it may be shown that nothing does."""
 _OURS: Final = frozenset({"OutBoundNAT", "ACL", "SDNRoute"})
 
 
@@ -147,11 +150,8 @@ def _port(port: PublishedPort) -> Document:
 
 
 def _dns(resolver: Resolver) -> Document:
-    return {
-        "ServerList": list(resolver.servers),
-        "Search": list(resolver.search),
-        "Options": list(resolver.options),
-    }
+    lists = {"ServerList": resolver.servers, "Search": resolver.search, "Options": resolver.options}
+    return {name: list(values) for name, values in lists.items()}
 
 
 def policies(address: Address, table: NodeTable, services: Services = NO_SERVICES) -> tuple[Document, ...]:
@@ -207,7 +207,8 @@ def _shows(found: Document, wanted: Document) -> bool:
     shown, asked = _settings(found), _settings(wanted)
     same = all(_plain(shown.get(key)) == _plain(value) for key, value in asked.items())
     lists = all(not value or key in asked for key, value in shown.items() if isinstance(value, list))
-    return found.get("Type") == wanted.get("Type") and same and lists
+    narrower = any(str(shown.get(key) or "") not in _UNLIMITED for key in _NARROWING - asked.keys())
+    return found.get("Type") == wanted.get("Type") and same and lists and not narrower
 
 
 def _settings(policy: Document) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
@@ -212,6 +213,21 @@ def test_what_is_missing_and_what_nobody_wants_is_named():
         'has policy OutBoundNAT {"Exceptions": ["10.240.0.0/16"]}',
     )
     assert len(documents.policy_faults(wanted, [])) == len(wanted)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "same"),
+    [
+        ("Protocols", "6", False), ("RemotePorts", "1", False), ("LocalPorts", "80", False),
+        ("RemoteAddresses", "10.0.0.0/8", False), ("Protocols", "256", True), ("RemotePorts", "", True),
+        ("LocalPorts", None, True), ("RemoteAddresses", "0.0.0.0/0", True), ("Id", "x", True),
+    ],
+)  # fmt: skip
+def test_an_acl_that_somebody_narrowed_is_not_what_is_wanted(field: str, value: str | None, *, same: bool):
+    wanted = documents.policies(A, TABLE)
+    last = json.loads(json.dumps(wanted[-1]))
+    last["Settings"][field] = value
+    assert len(documents.policy_faults(wanted, [*wanted[:-1], last])) == (0 if same else 2)
 
 
 def test_a_translation_of_everything_is_not_taken_for_one_with_destinations():
