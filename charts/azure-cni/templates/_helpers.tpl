@@ -229,6 +229,11 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
+{{- /* Of (list SYSTEM SELECTOR): each key once, also where somebody names the system, and always this system. */ -}}
+{{- define "azure-cni.nodeSelector" -}}
+{{- toYaml (merge (dict "kubernetes.io/os" (index . 0)) (index . 1 | default dict)) -}}
+{{- end -}}
+
 {{- define "azure-cni.validate.azure" -}}
 {{- if has "IPv6" .Values.ipFamilies -}}
 {{- if .Values.windows.enabled -}}

@@ -28,6 +28,10 @@ from azure_cni.model.text import few
 from azure_cni.windows.hcn import HcnError, HcnKind, HcnService
 
 
+class _Unreadable(DatapathError):
+    """HNS shows nothing of an endpoint, or nothing that makes sense."""
+
+
 class Endpoints:
     """The endpoints of the node. Those that are azure-cni's begin with `names.PREFIX`."""
 
@@ -96,8 +100,8 @@ class Endpoints:
         return (*words, *(f"{subject} {fault}" for fault in faults))
 
     def ours(self) -> tuple[Endpoint, ...]:
-        """All that are azure-cni's: their names and addresses."""
-        return tuple(one for one in self._look() if one.name.startswith(PREFIX))
+        """All that are azure-cni's, of those that can be read: their names and addresses."""
+        return tuple(one for one in self._look(readable=True) if one.name.startswith(PREFIX))
 
     def others_with(self, addresses: Collection[IPv4Address]) -> tuple[Endpoint, ...]:
         """Those of other programs that have one of these addresses."""
@@ -172,13 +176,20 @@ class Endpoints:
         self._service.delete(HcnKind.ENDPOINT, present.id)
         self._known.pop(present.id, None)
 
-    def _look(self) -> Sequence[Endpoint]:
-        """All endpoints of the node, of other programs as well; those that were not there before are read."""
+    def _look(self, *, readable: bool = False) -> Sequence[Endpoint]:
+        """All endpoints of the node, of other programs as well; those that were not there before are read.
+
+        DatapathError for one that cannot be read, unless those that are `readable` do.
+        """
         identifiers = self._service.identifiers(HcnKind.ENDPOINT)
         self._known = {identifier: self._known[identifier] for identifier in identifiers if identifier in self._known}
         for identifier in identifiers:
-            if identifier not in self._known and (found := self._first_read(identifier)) is not None:
-                self._known[identifier] = found
+            try:
+                if identifier not in self._known and (found := self._first_read(identifier)) is not None:
+                    self._known[identifier] = found
+            except _Unreadable:
+                if not readable:
+                    raise
         return tuple(self._known.values())
 
     def _first_read(self, identifier: str) -> Endpoint | None:
@@ -187,7 +198,7 @@ class Endpoints:
         except DatapathError as error:
             if isinstance(error, HcnError) and error.silent:
                 raise
-            raise DatapathError(
+            raise _Unreadable(
                 f"{error}; it is {identifier}, and nobody knows whose addresses it has: remove it, if no other program "
                 f"needs it: {documents.removal(identifier)}"
             ) from error

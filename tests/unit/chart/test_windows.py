@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -56,6 +57,18 @@ def test_each_agent_runs_on_the_nodes_of_its_own_system():
     assert of_kind("DaemonSet", name="azure-cni-agent")["spec"]["template"]["spec"]["nodeSelector"] == {
         "kubernetes.io/os": "linux"
     }
+
+
+@pytest.mark.parametrize("system", ["windows", "linux"])
+def test_a_selector_that_names_the_system_too_has_each_key_once(system: str):
+    """A key that is there twice is refused by tools that read strictly, as Kustomize."""
+    where = ("windows", "agent", "controller", "networkPolicy")
+    named = ",".join(f"{one}.nodeSelector.kubernetes\\.io/os={system},{one}.nodeSelector.pool=a" for one in where)
+    text = template(ON, named, "networkPolicy.enabled=true")
+    selectors = re.findall(r"^( +)nodeSelector:\n((?:\1  .*\n)+)", text, flags=re.MULTILINE)
+    found = [sorted(line.split(":")[0].strip() for line in lines.splitlines()) for _, lines in selectors]
+    assert found.count(["kubernetes.io/os", "pool"]) == len(where)
+    assert pod(named)["nodeSelector"] == {"kubernetes.io/os": "windows", "pool": "a"}
 
 
 def test_the_pods_are_found_as_agents_and_told_from_those_on_linux():

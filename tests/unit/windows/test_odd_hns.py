@@ -128,6 +128,22 @@ async def test_another_programs_endpoint_that_cannot_be_read_holds_up_no_del_and
             await agent.attach(spec)
 
 
+async def test_an_endpoint_that_cannot_be_read_keeps_no_pods_policies_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with prepared() as (node, agent):
+        spec = node.spec("one", A)
+        await agent.attach(spec)
+        foreign = another_programs(node, IpAddress=str(B), PrefixLength=22)
+        unreadable(node, foreign, monkeypatch)
+        node.endpoints(spec)[0]["Policies"] = []
+        with pytest.raises(DatapathError, match=f"cannot read the HCN endpoint: .*it is {foreign}"):
+            await agent.apply_node(TABLE)
+        assert node.endpoints(spec)[0]["Policies"]
+        (observed,) = await agent.sandboxes()
+        assert observed.key == agent.key(spec.sandbox)
+
+
 async def test_hns_that_ignores_a_query_for_one_name_loses_no_other_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     async with prepared() as (node, agent):
         one, two = node.spec("one", A), node.spec("two", B)
