@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -232,6 +233,9 @@ def test_an_address_that_somebody_has_to_have_is_refused(wrong: str) -> None:
 def test_an_address_of_no_adapter_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigInvalid, match=r"with 10\.9\.0\.1: no adapter with a gateway has a subnet with it"):
         nic_for(IPv4Address("10.9.0.1"), adapters(FakeHns()))
+    if sys.platform != "win32":
+        assert main([str(A)]) == 1
+        assert "cannot load computenetwork.dll: this is no Windows" in capsys.readouterr().err
     assert main([]) == 1
     assert "name one address of the NIC's subnet that nobody has" in capsys.readouterr().err
     with pytest.raises(ValueError, match="of format 2"):

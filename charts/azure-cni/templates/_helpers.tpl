@@ -334,7 +334,8 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- range $variables -}}
 {{- $where := index . 0 -}}
 {{- $name := index . 1 -}}
-{{- if or (hasPrefix "AZURE_CNI_" $name) (has $name (list "AZURE_TENANT_ID" "AZURE_FEDERATED_TOKEN_FILE")) -}}
+{{- /* In any case: Windows does not tell capital letters from small ones in the names of variables. */ -}}
+{{- if or (hasPrefix "AZURE_CNI_" (upper $name)) (has (upper $name) (list "AZURE_TENANT_ID" "AZURE_FEDERATED_TOKEN_FILE")) -}}
 {{- fail (printf "%s: %s is one of the chart's own variables; set the value that it stands for (docs/values.md)" $where $name) -}}
 {{- end -}}
 {{- if hasKey $seen (join " " .) -}}

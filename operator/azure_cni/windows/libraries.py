@@ -43,7 +43,9 @@ def load_libraries(load: Load | None = None) -> NodeLibraries:
 
 
 def _load(name: str) -> Any:
-    library: Callable[..., Any] = vars(ctypes)["WinDLL"]  # which Python has on Windows alone
+    library: Callable[..., Any] | None = vars(ctypes).get("WinDLL")  # which Python has on Windows alone
+    if library is None:
+        raise OSError("this is no Windows")
     return library(name, winmode=_SYSTEM32)
 
 
