@@ -247,16 +247,17 @@ class HcnDatapath:
     def _ensure_network(self, segment: Segment) -> tuple[str, tuple[str, ...]]:
         """The ID of the node's network, and what was put right. One that differs stays as it is: pods may be on it."""
         found = self._service.find(HcnKind.NETWORK, Name=self._network)
+        repaired: tuple[str, ...] = ()
         if not found:
-            made = self._service.create(HcnKind.NETWORK, network_document(self._network, segment))
-            return identifier_of(made), (f"HCN network {self._network} was missing: made",)
+            found = [self._service.create(HcnKind.NETWORK, network_document(self._network, segment))]
+            repaired = (f"HCN network {self._network} was missing: made",)
         fault = f"there are {len(found)}" if len(found) > 1 else network_fault(found[0], segment)
         if fault:
             raise DatapathError(
                 f"cannot use the HCN network {self._network}: {fault}. The agent removes no network, because pods may "
                 f"be on it: drain the node, then Get-HnsNetwork | ? Name -eq {self._network} | Remove-HnsNetwork"
             )
-        return identifier_of(found[0]), ()
+        return identifier_of(found[0]), repaired
 
     def _adapter(self, mac: str, primary: IPv4Address) -> Adapter:
         return nics_adapter(self._thread.call("list the network adapters", self._adapters.read), mac, primary)

@@ -171,3 +171,20 @@ async def test_a_network_of_our_name_that_leads_elsewhere_is_refused() -> None:
             await agent.apply_node(TABLE)
         network_of(node.hns)["Ipams"][0]["Subnets"][0]["Routes"] = []
         await agent.apply_node(TABLE)
+
+
+async def test_a_network_that_hns_made_otherwise_wires_no_pod() -> None:
+    node = HnsNode()
+    agent = node.agent()
+
+    def elsewhere(call: Call) -> int:
+        if call == Call("create", "Network"):
+            network_of(node.hns)["Ipams"][0]["Subnets"][0]["IpAddressPrefix"] = "10.9.0.0/24"
+        return 0
+
+    node.hns.after_call = elsewhere
+    with pytest.raises(DatapathError, match=r"it has the subnets 10\.9\.0\.0/24, and the NIC is in 10\.240\.0\.0/22"):
+        await agent.apply_node(TABLE)
+    with pytest.raises(DatapathError, match="has not applied the node's table yet"):
+        await agent.attach(node.spec("one", A))
+    await node.close()
