@@ -78,7 +78,14 @@ _NAMES: Final[Mapping[int, str]] = {
 """Microsoft documentation, "HCN Error Code", and winerror.h."""
 
 _NETWORK_NOT_FOUND: Final = 0x803B0001
-_ABSENT: Final = frozenset({_NETWORK_NOT_FOUND, 0x803B0002, 0x80070490})
+_ENDPOINT_NOT_FOUND: Final = 0x803B0002
+_NOT_FOUND: Final = 0x80070490
+_ABSENT: Final[Mapping[HcnKind, frozenset[int]]] = {
+    HcnKind.NETWORK: frozenset({_NETWORK_NOT_FOUND, _NOT_FOUND}),
+    HcnKind.ENDPOINT: frozenset({_ENDPOINT_NOT_FOUND, _NOT_FOUND}),
+    HcnKind.NAMESPACE: frozenset({_NOT_FOUND}),
+}
+"""An endpoint whose network is gone may still be there, and have its address."""
 _SILENT: Final = frozenset({0x803B0020, 0x800706BA, 0x800706BE})
 _RESTART: Final = "is the service hns running? Get-Service hns; Restart-Service hns -Force"
 
@@ -91,13 +98,14 @@ class HcnError(DatapathError):
         words = f"{code} ({legible(said)})" if said else code
         advice = f"; {_RESTART}" if result in _SILENT else ""
         super().__init__(f"cannot {call} the HCN {kind.lower()}: {words}{advice}")
+        self.kind = kind
         self.result = result
         self.said = said
 
     @property
     def absent(self) -> bool:
         """What was asked for does not exist."""
-        return self.result in _ABSENT
+        return self.result in _ABSENT[self.kind]
 
     @property
     def silent(self) -> bool:

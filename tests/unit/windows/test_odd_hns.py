@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from azure_cni.errors import DatapathError, DatapathOutcomeUnknown
-from fakehns.service import Call, FakeHns, RefusedCall
+from fakehns.service import NETWORK_NOT_FOUND, Call, FakeHns, RefusedCall
 from unit.windows.hns_node import TABLE, A, B, HnsNode, prepared
 
 DENIED = 0x80070005
@@ -56,6 +56,19 @@ async def test_an_endpoint_that_hns_keeps_is_no_del() -> None:
         await agent.attach(spec)
         node.hns.on_call = lambda call: NOT_ATTACHED if call.verb in {"modify", "delete"} else 0
         with pytest.raises(DatapathError, match="cannot delete the HCN endpoint: HRESULT 0x803b0034"):
+            await agent.detach(spec.sandbox)
+        node.hns.on_call = lambda _: 0
+        await agent.detach(spec.sandbox)
+        assert node.hns.endpoints() == []
+
+
+@pytest.mark.parametrize("verb", ["query", "delete"])
+async def test_that_a_network_is_gone_does_not_say_that_its_endpoint_is(verb: str) -> None:
+    async with prepared() as (node, agent):
+        spec = node.spec("one", A)
+        await agent.attach(spec)
+        node.hns.on_call = lambda call: NETWORK_NOT_FOUND if call == Call(verb, "Endpoint") else 0
+        with pytest.raises(DatapathError, match="the HCN endpoint: HCN_E_NETWORK_NOT_FOUND 0x803b0001"):
             await agent.detach(spec.sandbox)
         node.hns.on_call = lambda _: 0
         await agent.detach(spec.sandbox)
