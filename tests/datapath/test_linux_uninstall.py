@@ -18,9 +18,14 @@ OF_BOTH = "10.240.0.9", "2001:db8::a:9"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "uninstall.md"
 
 
+SHOW = (
+    "nft list ruleset", "ip rule", "ip -6 rule", "ip route", "ip -6 route", "ip -o link", "ip neigh show nud permanent",
+)  # fmt: skip
+"""What somebody has set: which neighbours the kernel hears of meanwhile is no one's doing."""
+
+
 def state(site: Site) -> list[str]:
-    commands = ("nft list ruleset", "ip rule", "ip -6 rule", "ip route", "ip -6 route", "ip -o link", "ip neigh")
-    shown = [site.node.run(*command.split()) for command in commands]
+    shown = [site.node.run(*command.split()) for command in SHOW]
     return [re.sub(r"^\d+: | qlen \d+", "", one, flags=re.MULTILINE) for one in shown]
 
 
