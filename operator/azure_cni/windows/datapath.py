@@ -127,9 +127,9 @@ class HcnDatapath:
     async def check(self, spec: SandboxSpec) -> tuple[str, ...]:
         """Each difference between HNS and what the sandbox should be, as words; empty when it is right."""
         address, key = _address(spec), self.key(spec.sandbox)
-        network, table = (prepared := self._require_prepared(key)).network, prepared.table
+        prepared = self._require_prepared(key)
         return await self._run_for_pod(
-            lambda: self._endpoints.check(key, spec.netns, address, network=network, table=table)
+            lambda: self._endpoints.check(key, spec.netns, address, network=prepared.network, table=prepared.table)
         )
 
     async def restore_routes(self, spec: SandboxSpec) -> tuple[str, ...]:

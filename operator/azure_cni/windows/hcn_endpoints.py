@@ -95,7 +95,7 @@ class Endpoints:
         if not mine:
             return (f"{subject} is missing",)
         words = [f"{subject} is one of {len(mine)} of that name"] if len(mine) > 1 else []
-        words += [f"{one.name} has {address}, too" for one in known if one.name != name and _has(one, address)]
+        words += [f"{one.name} has {address}, too" for one in known if one.name != name and has(one, address)]
         faults = _faults(mine[0], network, namespace, address, documents.policies(address, table, self._services))
         return (*words, *(f"{subject} {fault}" for fault in faults))
 
@@ -106,7 +106,7 @@ class Endpoints:
     def others_with(self, addresses: Collection[IPv4Address]) -> tuple[Endpoint, ...]:
         """Those of other programs that have one of these addresses."""
         foreign = (one for one in self._look() if not one.name.startswith(PREFIX))
-        return tuple(one for one in foreign if any(_has(one, address) for address in addresses))
+        return tuple(one for one in foreign if any(has(one, address) for address in addresses))
 
     def put_policies_right(self, identifier: str, table: NodeTable) -> tuple[str, ...]:
         """Make an endpoint's policies what the node's table asks for; returns what they lacked or had, as words.
@@ -131,7 +131,7 @@ class Endpoints:
         """The IDs of the endpoints of that name, once no other has the address. DatapathError for another program's."""
         known = self._look()
         for other in known:
-            if other.name == name or not _has(other, address):
+            if other.name == name or not has(other, address):
                 continue
             if not other.name.startswith(PREFIX):
                 raise DatapathError(
@@ -208,13 +208,14 @@ class Endpoints:
         return None if found is None else documents.endpoint_of(found)
 
 
-def _has(endpoint: Endpoint, address: IPv4Address) -> bool:
+def has(endpoint: Endpoint, address: IPv4Address) -> bool:
+    """Whether packets for the address go to it."""
     return any(one.ip == address for one in endpoint.addresses)
 
 
 def _require_address(made: Endpoint, address: IPv4Address) -> None:
     """The pod would have another than the ledger says."""
-    if not _has(made, address):
+    if not has(made, address):
         shown = few([str(one.ip) for one in made.addresses]) or "no address"
         raise DatapathError(f"cannot wire {made.name}: HNS was asked for {address}, and made its endpoint with {shown}")
 
@@ -226,7 +227,7 @@ def _faults(
     found: list[str] = []
     if endpoint.network and endpoint.network != network:
         found.append(f"is in another HCN network, {endpoint.network}")
-    if not _has(endpoint, address):
+    if not has(endpoint, address):
         found.append(f"lacks address {address}")
     if endpoint.namespace != namespace.lower():
         found.append(f"is in {'namespace ' + endpoint.namespace if endpoint.namespace else 'no namespace'}")

@@ -32,6 +32,7 @@ from azure_cni.windows.adapter_list import AdapterList
 from azure_cni.windows.adapters import Adapter, Adapters, segment_of
 from azure_cni.windows.datapath import NETWORK, HcnDatapath
 from azure_cni.windows.hcn import Hcn, HcnKind, HcnService
+from azure_cni.windows.hcn_endpoints import has
 from azure_cni.windows.libraries import load_libraries
 from azure_cni.windows.recording import RecordHead, RecordingHcn
 
@@ -101,7 +102,7 @@ def _require_unused(hcn: Hcn, address: IPv4Address) -> None:
     """A pod's endpoint with the address would be removed, as one that is left over. AzureCniError."""
     service = HcnService(hcn)
     shown = [endpoint_of(found) for found in service.find(HcnKind.ENDPOINT)]
-    holders = [one.name or one.id for one in shown if any(has.ip == address for has in one.addresses)]
+    holders = [one.name or one.id for one in shown if has(one, address)]
     if holders:
         raise ConfigInvalid(f"cannot record HNS with {address}: HCN endpoint {holders[0]} has it; {_NAME_ONE}")
 
