@@ -23,6 +23,7 @@ import msgspec
 
 from azure_cni.cni.config import PLUGIN, parse
 from azure_cni.cni.systems import LINUX, NodeSystem
+from azure_cni.model.text import NOT_JSON
 
 VERSION: Final = "1.0.0"
 """What every runtime and every plugin speaks that is in use."""
@@ -126,3 +127,32 @@ def asks_status(runtime: str) -> bool:
     if numbers is None or name not in ASKS_STATUS:
         return False
     return (int(numbers[1]), int(numbers[2])) >= ASKS_STATUS[name]
+
+
+MULTUS: Final = frozenset({"multus", "multus-shim"})
+"""Types of Multus' own entry, of its thin and its thick kind."""
+
+
+def delegates(text: bytes, *, conf_name: str) -> bool:
+    """Whether a configuration is Multus', and has azure-cni make pods' `eth0`. `conf_name` is our conflist's.
+
+    Its daemons write it as the first in the directory: the cluster's own configuration by its path (thick), or copied
+    whole (thin). People may name a network instead.
+    """
+    try:
+        entry = _first_entry(msgspec.json.decode(text))
+    except NOT_JSON:
+        return False
+    if entry.get("type") not in MULTUS:
+        return False
+    if network := entry.get("clusterNetwork"):  # then it does not look at `delegates`
+        return network == PLUGIN or ("/" in str(network) and str(network).rpartition("/")[2] == conf_name)
+    copies = entry.get("delegates")
+    return isinstance(copies, list) and bool(copies) and _first_entry(copies[0]).get("type") == PLUGIN
+
+
+def _first_entry(configuration: object) -> Mapping[str, Any]:
+    """Of a list of plugins the first one, which makes the interface; a configuration without one is that itself."""
+    plugins = configuration.get("plugins", [configuration]) if isinstance(configuration, dict) else []
+    first = plugins[0] if isinstance(plugins, list) and plugins else {}
+    return first if isinstance(first, dict) else {}

@@ -24,10 +24,10 @@ from typing import Final
 import msgspec
 
 from azure_cni.cni.config import NEWEST, PLUGIN
-from azure_cni.cni.conflist import ChainedPlugin
+from azure_cni.cni.conflist import ChainedPlugin, delegates
 from azure_cni.datapath.conflicts import Conflict, conflists_before
 from azure_cni.errors import AzureCniError
-from azure_cni.host.files import replace_file, sweep, sync_directory
+from azure_cni.host.files import open_file, replace_file, sweep, sync_directory
 from azure_cni.model.text import NOT_JSON
 
 CONFLIST: Final = "10-azure-cni.conflist"
@@ -45,6 +45,7 @@ def conflist_name(value: object) -> str:
 
 _WINDOWS_ENDING: Final = ".exe"
 _CONFIG_ENDINGS: Final = frozenset({".conf", ".conflist", ".json"})  # libcni, ConfFiles
+_LARGEST_CONFIG: Final = 1 << 20
 _BINARY_MODE: Final = 0o755
 _CONFLIST_MODE: Final = 0o644
 _MAX_LINKS: Final = 40  # as many as Linux follows (path_resolution(7))
@@ -161,9 +162,21 @@ class HostPlugin:
         return path
 
     def rivals(self) -> tuple[str, ...]:
-        """Configurations that sort before ours, so that the runtime uses them and not us. AzureCniError."""
+        """Configurations that sort before ours, so that the runtime uses them and not us. AzureCniError.
+
+        Where Multus' is the first and delegates to us, pods get our addresses, whatever comes after it.
+        """
         with _as_cni_error("list", self.conf_dir, "is the node's directory mounted?"):
-            return tuple(name for name in self._configurations() if name < self.conf_name)
+            before = tuple(name for name in self._configurations() if name < self.conf_name)
+            return () if before and self._delegates(before[0]) else before
+
+    def _delegates(self, name: str) -> bool:
+        """One that cannot be read, or is too large for one, does not."""
+        try:
+            with open_file(self.conf_dir / name) as file:
+                return delegates(file.read(_LARGEST_CONFIG), conf_name=self.conf_name)
+        except OSError:
+            return False
 
     def conflicts(self) -> tuple[Conflict, ...]:
         """The conflict with configurations that sort before ours; none when there are none. AzureCniError."""

@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, VERSION, AgentPlace, asks_status, conflist, holding_conflist
+from azure_cni.cni.conflist import (
+    BANDWIDTH,
+    PORTMAP,
+    VERSION,
+    AgentPlace,
+    asks_status,
+    conflist,
+    delegates,
+    holding_conflist,
+)
 from azure_cni.cni.systems import WINDOWS
 
 
@@ -71,3 +80,41 @@ def test_on_windows_the_plugin_is_alone_and_finds_the_pipe_and_the_directory_of_
 )
 def test_which_runtimes_ask_status(runtime, asks):
     assert asks_status(runtime) is asks
+
+
+OURS, OTHERS = json.loads(conflist(chained=[PORTMAP])), {"name": "cilium", "plugins": [{"type": "cilium-cni"}]}
+CLUSTER = {"type": "multus-shim", "name": "multus-cni-network", "cniVersion": "1.0.0", "clusterNetwork": ""}
+
+
+@pytest.mark.parametrize(
+    ("document", "ours"),
+    [
+        # As Multus v4.2.2 writes them: of its thin kind a conflist that has ours in it, or a file of one plugin.
+        ({"name": "multus-cni-network", "plugins": [{"type": "multus", "delegates": [OURS]}]}, True),
+        ({"name": "multus-cni-network", "plugins": [{"type": "multus", "delegates": [OTHERS, OURS]}]}, False),
+        ({"type": "multus", "delegates": [OURS]}, True),
+        ({"type": "multus", "delegates": [OURS["plugins"][0]]}, True),
+        ({"type": "multus", "delegates": []}, False),
+        ({"type": "multus", "delegates": [1]}, False),
+        ({"type": "multus", "delegates": {"type": "azure-cni"}}, False),
+        (CLUSTER | {"clusterNetwork": "/host/etc/cni/net.d/10-azure-cni.conflist"}, True),
+        (CLUSTER | {"clusterNetwork": "azure-cni"}, True),
+        (CLUSTER | {"clusterNetwork": "/host/etc/cni/net.d/05-cilium.conflist", "delegates": [OURS]}, False),
+        (CLUSTER | {"clusterNetwork": "/host/etc/cni/net.d/110-azure-cni.conflist"}, False),
+        (CLUSTER | {"clusterNetwork": "10-azure-cni.conflist"}, False),  # that is no name of a network
+        (CLUSTER | {"clusterNetwork": ["azure-cni"]}, False),
+        (CLUSTER, False),
+        (OURS, False),  # under another name, as after a change of cni.confName
+        (OTHERS, False),
+        ({"plugins": []}, False),
+        ({"plugins": 1}, False),
+        ([], False),
+    ],
+)
+def test_multus_delegates_to_us_or_somebody_else_has_the_pods(document, ours):
+    assert delegates(json.dumps(document).encode(), conf_name="10-azure-cni.conflist") is ours
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_what_is_no_configuration_delegates_to_nobody(text):
+    assert not delegates(text, conf_name="10-azure-cni.conflist")

@@ -238,6 +238,19 @@ def test_what_the_runtime_would_take_instead_of_us_is_named(plugin, others, riva
         assert plugin.alone is False, "what is not in the way stays"
 
 
+def test_multus_that_delegates_to_us_is_not_in_the_way_and_one_that_does_not_is(plugin):
+    plugin.activate("{}")
+    multus, thick = plugin.conf_dir / "00-multus.conf", '{"type": "multus-shim", "clusterNetwork": "/host/net.d/%s"}'
+    (plugin.conf_dir / "05-cilium.conflist").touch()  # only the first counts
+    multus.write_text(thick % CONFLIST)
+    assert (plugin.rivals(), plugin.conflicts()) == ((), ())
+    multus.write_text(thick % "05-cilium.conflist")
+    assert plugin.rivals() == ("00-multus.conf", "05-cilium.conflist")
+    multus.unlink()
+    multus.mkdir()
+    assert plugin.rivals() == ("00-multus.conf", "05-cilium.conflist")
+
+
 def test_the_conflist_is_withdrawn_and_can_be_written_again(plugin: HostPlugin):
     assert not plugin.withdraw()
     plugin.activate("{}")
