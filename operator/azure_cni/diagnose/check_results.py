@@ -71,8 +71,12 @@ class SettingFault:
 
 
 def fault_checks(code: str, page: str, well: str, faults: Iterable[SettingFault]) -> list[ClusterCheck]:
-    """One check for each fault; one that is good, and says `well`, where there is none."""
+    """One check for each fault; one that is good, and says `well`, where there is none.
+
+    A fault that several pods of one workload show is one.
+    """
     found = [
-        ClusterCheck("cluster", code, one.result, one.message, one.do, page, one.command, one.node) for one in faults
+        ClusterCheck("cluster", code, one.result, one.message, one.do, page, one.command, one.node)
+        for one in dict.fromkeys(faults)
     ]
     return found or [ClusterCheck("cluster", code, CheckResult.GOOD, well, page=page)]

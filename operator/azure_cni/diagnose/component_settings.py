@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ FLAGS: Final = ("--allocate-node-cidrs", "--configure-cloud-routes")
 _GIVEN: Final = re.compile(rf"({'|'.join(FLAGS)})(?:=(\w*))?")
 _TRUE: Final = frozenset({None, "1", "t", "T", "true", "TRUE", "True"})
 """What Go takes for true (`strconv.ParseBool`); a flag without a value is set, too."""
+_SHELLS: Final = frozenset({"sh", "bash", "ash", "dash"})
+_VARIABLE: Final = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
+_OF_A_SHELL: Final = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.ASCII)
 _LINE_OF_KEY: Final = re.compile(r"^ *(clusterCIDR|detectLocalMode|interfaceNamePrefix):", re.MULTILINE)
 
 
@@ -43,10 +47,44 @@ def parse_kube_proxy(configuration: Mapping[str, Any], written: str) -> KubeProx
 
 def flags_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
     """Of FLAGS, those that a container of this pod is started with, as they are written: also in a shell's line."""
-    lists = [one.get(key) for one in mappings(spec.get("containers")) for key in ("command", "args")]
-    words = (word for one in lists if isinstance(one, list) for words in one for word in text(words).split())
+    words = (word for one in mappings(spec.get("containers")) for word in words_of(one))
     given = {found[1]: found for found in map(_GIVEN.fullmatch, words) if found}  # the last of two counts
     return tuple(sorted(found[0] for found in given.values() if found[2] in _TRUE))
+
+
+def words_of(container: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a container is started with, word for word, with the variables whose values it says itself.
+
+    As a shell would have it where one begins it: without quotes. Of what has another value, the name stays.
+    """
+    env = env_of(container)
+
+    def filled(found: re.Match[str]) -> str:
+        return env.get(next(filter(None, found.groups())), "") or found[0]
+
+    lists = (container.get(key) for key in ("command", "args"))
+    elements = [_VARIABLE.sub(filled, text(word)) for one in lists if isinstance(one, list) for word in one]
+    if begins_with_shell(container):
+        return tuple(word for line in elements for word in _shell_words(_OF_A_SHELL.sub(filled, line)))
+    return tuple(word for element in elements for word in element.split())
+
+
+def begins_with_shell(container: Mapping[str, Any]) -> bool:
+    """Whether its program is a shell, which is given a line."""
+    command = container.get("command")
+    return isinstance(command, list) and bool(command) and text(command[0]).rpartition("/")[2] in _SHELLS
+
+
+def env_of(container: Mapping[str, Any]) -> dict[str, str]:
+    """Its variables; "" where the value is elsewhere."""
+    return {text(one.get("name")): text(one.get("value")) for one in mappings(container.get("env"))}
+
+
+def _shell_words(line: str) -> Sequence[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # a quote without its end
+        return line.split()
 
 
 def owner_of(meta: Mapping[str, Any]) -> tuple[str, str]:

@@ -174,12 +174,16 @@ class ClusterEvidence:
         return self.missing.keys().isdisjoint(fields)
 
     def programs(self, program: Program) -> Sequence[OtherProgram]:
-        """The pods of that program."""
+        """The pods of that program that have not ended: evicted ones are kept for a while."""
         return self._programs_of.get(program, ())
 
     def agent_setting(self, name: str, default: str = "") -> str:
-        """What agents have for it: that of the first one, of several that differ during a roll-out."""
-        return self.agents[0].settings.get(name, default) if self.agents else default
+        """What agents have for it: that of the first one, of several that differ during a roll-out.
+
+        On Linux: those of Windows nodes have no such settings.
+        """
+        first = next((agent for agent in self.agents if not agent.windows), None)
+        return first.settings.get(name, default) if first else default
 
     def pool(self, node: str) -> NodeIPPool | None:
         """That node's."""
@@ -224,8 +228,9 @@ class ClusterEvidence:
     @cached_property
     def _programs_of(self) -> Mapping[Program, Sequence[OtherProgram]]:
         found = defaultdict[Program, list[OtherProgram]](list)
-        for one in (pod.other_program for pod in self.pods if pod.other_program is not None):
-            found[one.program].append(one)
+        for pod in self.pods:
+            if (one := pod.other_program) is not None and pod.phase not in ENDED:
+                found[one.program].append(one)
         return found
 
     @cached_property

@@ -7,13 +7,13 @@ choose labels, and not that.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 from azure_cni.api.reading import mapping, mappings, metadata_of, spec_of, status_of, text
-from azure_cni.diagnose.component_settings import workload_of
+from azure_cni.diagnose.component_settings import begins_with_shell, env_of, words_of, workload_of
 from azure_cni.model.text import legible
 
 LINK_NAMES: Final = "AZURE_CNI_LINK_NAMES"
@@ -24,7 +24,6 @@ AGENT_SETTINGS: Final = (LINK_NAMES, CHAIN_BANDWIDTH, EXTRA_PLUGINS, CONF_NAME)
 """Settings of agents that the other side of a combination depends on."""
 BANDWIDTH: Final = ("kubernetes.io/ingress-bandwidth", "kubernetes.io/egress-bandwidth")
 """Annotations of pods, which the reference plugin `bandwidth` obeys."""
-_SHELLS: Final = frozenset({"sh", "bash", "ash", "dash"})
 _NO_QUEUE: Final = re.compile(r'dataplane controller failed: ([^"\n]*)')
 _RULES_BEGIN: Final = re.compile(r'"Syncing nftables rules"(?!.* elapsed=)')
 _RULES_FAIL: Final = re.compile(r'"syncing nftables rules".* error=(?:"([^"]*)"|<\n\t([^\n]*))')
@@ -37,6 +36,8 @@ class Program(StrEnum):
 
     ENGINE = "kube-network-policies"
     CALICO = "Calico"
+    TYPHA = "Typha"
+    """Of Calico: between the API server and the engines of large clusters."""
     CILIUM = "Cilium"
     ROUTER = "kube-router"
     MULTUS = "Multus"
@@ -47,6 +48,7 @@ class Program(StrEnum):
 _OF_THE_NODE: Final = {
     "kube-network-policies": Program.ENGINE,
     "calico-node": Program.CALICO,
+    "calico-typha": Program.TYPHA,
     "cilium": Program.CILIUM,
     "kube-router": Program.ROUTER,
     "multus": Program.MULTUS,
@@ -86,7 +88,7 @@ class OtherProgram:
         found = []
         for place, word in enumerate(self.words):
             name, equals, value = word.partition("=")
-            if name.startswith("-") and name.lstrip("-") in flags:
+            if name.startswith("-") and name.lstrip("-").replace("_", "-") in flags:
                 following = self.words[place + 1] if self.words[place + 1 :] else ""
                 found.append(value if equals else following)
         return found
@@ -128,9 +130,9 @@ def parse_program(body: Mapping[str, Any], app: str) -> OtherProgram | None:
         node=text(spec.get("nodeName")),
         workload=workload_of(meta),
         image=text(container.get("image")),
-        words=tuple(_words(container)),
+        words=words_of(container),
         place=_place(container, index),
-        env={text(one.get("name")): text(one.get("value")) for one in mappings(container.get("env"))},
+        env=env_of(container),
         ready=ready.get("status") == "True" and not meta.get("deletionTimestamp"),
         state=next(filter(None, (text(one.get("reason")) for one in shown)), "") or text(status.get("phase")),
         priority=text(spec.get("priorityClassName")),
@@ -147,15 +149,10 @@ def _program(labels: Mapping[str, Any], app: str, *, host_network: bool) -> Prog
     return Program.KARPENTER if "karpenter" in {name, app} else None
 
 
-def _words(container: Mapping[str, Any]) -> Sequence[str]:
-    lists = (container.get(key) for key in ("command", "args"))
-    return [word for one in lists if isinstance(one, list) for words in one for word in text(words).split()]
-
-
 def _place(container: Mapping[str, Any], index: int) -> str:
-    command, arguments = container.get("command"), container.get("args")
-    if isinstance(command, list) and command and text(command[0]).rpartition("/")[2] in _SHELLS:
+    if begins_with_shell(container):
         return ""
+    command, arguments = container.get("command"), container.get("args")
     key = "args" if isinstance(arguments, list) or not isinstance(command, list) else "command"
     return f"/spec/template/spec/containers/{index}/{key}/-" if isinstance(container.get(key), list) else ""
 

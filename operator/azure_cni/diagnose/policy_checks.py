@@ -24,11 +24,14 @@ PAGE: Final = "docs/works-beside.md#network-policy"
 ENGINE_PAGE: Final = "docs/works-beside.md#kube-network-policies"
 CALICO_PAGE: Final = "docs/works-beside.md#calico"
 PLUGINS_PAGE: Final = "docs/works-beside.md#plugins-of-other-tools"
+_FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+"""What Go takes for false (`strconv.ParseBool`)."""
 ENFORCING: Final = (Program.ENGINE, Program.CALICO, Program.CILIUM, Program.ROUTER)
 CILIUM_ENTRY: Final = {"type": "cilium-cni", "chaining-mode": "generic-veth"}
-CHAINING, OWN_CONFLIST = "cni-chaining-mode", "write-cni-conf-when-ready"
+CHAINING, OWN_CONFLIST, ENFORCEMENT = "cni-chaining-mode", "write-cni-conf-when-ready", "enable-policy"
 """Of Cilium's ConfigMap."""
 PREFIX: Final = PREFIXES[ModeName.TRANSPARENT]
+VARIABLE: Final = "FELIX_INTERFACEPREFIX"
 PRIORITY: Final = "system-node-critical"
 _HAS_RUN: Final = frozenset({"Running", "CrashLoopBackOff"})
 """States of a pod in which its log says why it is not ready; a container that never started has none."""
@@ -81,11 +84,21 @@ def check_enforced(evidence: ClusterEvidence) -> ClusterCheck:
     for kind in ("pods", "networkPolicies"):
         if not evidence.knows(kind):
             return unknown_check(good, kind)
-    if not policies or any(evidence.programs(program) for program in ENFORCING):
+    if not policies or any(_enforces(evidence, program) for program in ENFORCING):
         return good
     message = f"nothing enforces the NetworkPolicies that are here; no engine for them is seen: {few(policies)}"
     do, command = "run an engine; the chart brings one", upgraded(evidence, "networkPolicy.enabled=true")
     return ClusterCheck("cluster", code, CheckResult.WARNING, message, do, PAGE, command)
+
+
+def _enforces(evidence: ClusterEvidence, program: Program) -> bool:
+    """Whether it runs, and has not been told to leave policies alone."""
+    pods = evidence.programs(program)
+    if program is Program.ROUTER:
+        return any(not _FALSE.intersection(one.values("run-firewall")[-1:]) for one in pods)
+    if program is Program.CILIUM:
+        return bool(pods) and text((evidence.beside.cilium or {}).get(ENFORCEMENT)) != "never"
+    return bool(pods)
 
 
 def upgraded(evidence: ClusterEvidence, setting: str) -> str:
@@ -95,7 +108,7 @@ def upgraded(evidence: ClusterEvidence, setting: str) -> str:
 
 def _of_engine(evidence: ClusterEvidence) -> Iterator[SettingFault]:
     pods = evidence.programs(Program.ENGINE)
-    opens = (pods[0].values("fail-open") or ["true"])[-1].lower() not in {"false", "f", "0"}  # as upstream, by default
+    opens = not _FALSE.intersection(pods[0].values("fail-open")[-1:])  # as upstream, by default
     passes = "new connections pass unjudged" if opens else "new connections of pods that a policy selects may not pass"
     for pod in pods:
         if fault := evidence.beside.engine_faults.get(pod.node, ""):
@@ -133,23 +146,36 @@ def describe(one: OtherProgram) -> str:
 def _prefixes(evidence: ClusterEvidence) -> Sequence[str] | None:
     """By which Calico knows links of pods; None where that is not visible. A variable goes before the object."""
     env, felix = evidence.programs(Program.CALICO)[0].env, evidence.beside.felix
-    if "FELIX_INTERFACEPREFIX" in env:
-        return env["FELIX_INTERFACEPREFIX"].split(",") if env["FELIX_INTERFACEPREFIX"] else None
+    if VARIABLE in env:
+        return env[VARIABLE].split(",") if env[VARIABLE] else None
     if not evidence.knows("felixConfiguration"):
         return None
     return (text((felix or {}).get("interfacePrefix")) or "cali").split(",")
 
 
+def _naming_prefix(one: OtherProgram) -> str:
+    """With what the names begin by which this process looks for pods' links; "" where that is not visible.
+
+    It is the first of the variable's, or Calico's own. FelixConfiguration's `interfacePrefix` does not count there
+    (libcalico-go, `VethNameForWorkload`). Where there is Typha, it makes the names.
+    """
+    return one.env.get(VARIABLE, "cali").split(",")[0]
+
+
 def _of_calico(evidence: ClusterEvidence) -> Iterator[SettingFault]:
-    pod, prefixes = evidence.programs(Program.CALICO)[0], _prefixes(evidence)
+    pod = evidence.programs(Program.CALICO)[0]
     setting = f"kubectl -n {pod.namespace} set env daemonset/{shlex.quote(pod.workload[1])}"
     if evidence.agents and evidence.agent_setting(LINK_NAMES) != LinkNames.CALICO:
         message = "pods' links do not have the names by which Calico finds them, so its policies hold for no pod"
         do = "set linkNames: calico, and restart pods that run"
         yield SettingFault(message, do, upgraded(evidence, f"linkNames={LinkNames.CALICO}"))
-    if prefixes is not None and PREFIX not in prefixes:
-        message = f"Calico looks for links {legible('*, '.join(prefixes))}*, and those of pods are {PREFIX}*"
-        yield SettingFault(message, f"set it; {IF_MADE}", f"{setting} FELIX_INTERFACEPREFIX={PREFIX}")
+    for one in (pod, *evidence.programs(Program.TYPHA)[:1]):
+        prefix = _naming_prefix(one)
+        if prefix not in {"", PREFIX}:
+            message = f"{one.program} looks for links {legible(prefix)}*, and those of pods are {PREFIX}*"
+            what = f"{one.workload[0].lower()}/{shlex.quote(one.workload[1])}"
+            command = f"kubectl -n {one.namespace} set env {what} {VARIABLE}={PREFIX}"
+            yield SettingFault(message, f"set {VARIABLE}, there too where an object says so; {IF_MADE}", command)
     bridges = [pool.name for pool in evidence.pools if pool.mode is ModeName.BRIDGE]
     if bridges:
         message = f"in mode bridge Calico sees no link of a pod, and its policies do not hold: {few(bridges)}"
@@ -174,15 +200,22 @@ def _of_routes(evidence: ClusterEvidence, pod: OtherProgram, setting: str) -> It
     yield SettingFault(message, f"set it to false; {IF_MADE}", patch if by_object else f"{setting} {variable}=false")
 
 
-def _extra_plugins(evidence: ClusterEvidence) -> list[Mapping[str, Any]]:
+def extra_plugins(evidence: ClusterEvidence) -> list[Mapping[str, Any]]:
+    """The entries of `cni.extraPlugins`."""
     try:
         return list(mappings(msgspec.json.decode(evidence.agent_setting(EXTRA_PLUGINS, "[]"))))
     except NOT_JSON:
         return []
 
 
+def with_extra_plugins(evidence: ClusterEvidence, entries: Sequence[Mapping[str, Any]]) -> str:
+    """The command that gives azure-cni's chart these for `cni.extraPlugins`."""
+    value = shlex.quote(f"cni.extraPlugins={msgspec.json.encode(entries).decode()}")
+    return in_words(UNCHAIN.replace("--set ", "--set-json "), system=evidence.system, setting=value)
+
+
 def _calls_cilium(evidence: ClusterEvidence) -> bool:
-    return any(one.get("type") == CILIUM_ENTRY["type"] for one in _extra_plugins(evidence))
+    return any(one.get("type") == CILIUM_ENTRY["type"] for one in extra_plugins(evidence))
 
 
 def _chaining_mode(evidence: ClusterEvidence) -> str:
@@ -195,9 +228,7 @@ def _of_cilium(evidence: ClusterEvidence) -> Iterator[SettingFault]:
     kubectl = f"kubectl -n {pod.namespace}"
     restart = f"{kubectl} rollout restart daemonset {shlex.quote(pod.workload[1])}"
     if evidence.agents and not _calls_cilium(evidence):
-        entries = msgspec.json.encode([*_extra_plugins(evidence), CILIUM_ENTRY]).decode()
-        value = shlex.quote(f"cni.extraPlugins={entries}")
-        command = in_words(UNCHAIN.replace("--set ", "--set-json "), system=evidence.system, setting=value)
+        command = with_extra_plugins(evidence, [*extra_plugins(evidence), CILIUM_ENTRY])
         yield SettingFault("Cilium's plugin is called for no pod, so its policies hold for none", "add it", command)
     if found is None:
         return

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
-from azure_cni.api.reading import mappings, text
+from azure_cni.api.reading import mapping, mappings, text
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck, SettingFault, fault_checks
 from azure_cni.diagnose.evidence import ENDED, TAINT, ClusterEvidence
 from azure_cni.diagnose.other_programs import CHAIN_BANDWIDTH, CONF_NAME, OtherProgram, Program
-from azure_cni.diagnose.policy_checks import IF_MADE, check_policies, patched, unless_unread, upgraded
+from azure_cni.diagnose.policy_checks import (
+    IF_MADE,
+    check_policies,
+    extra_plugins,
+    patched,
+    unless_unread,
+    upgraded,
+    with_extra_plugins,
+)
 from azure_cni.model.text import few, legible
 
 MULTUS_PAGE: Final = "docs/works-beside.md#networks"
 SCALING_PAGE: Final = "docs/works-beside.md#autoscalers"
 LIMITS_PAGE: Final = "docs/works-beside.md#limits-of-a-pods-traffic"
+LIMITS: Final = "bandwidth"
+"""The reference plugin's name, and its capability's."""
 MASTER: Final = "multus-master-cni-file-name"
 KNOWS_STATUS_TAINTS: Final = (1, 29)
 """Of cluster-autoscaler."""
@@ -26,7 +36,7 @@ DEFAULT_CONF: Final = "10-azure-cni.conflist"
 def check_programs(evidence: ClusterEvidence) -> list[ClusterCheck]:
     """What is here of what docs/works-beside.md speaks of. A program that is not here has no check."""
     found = check_policies(evidence)
-    limited = [pod for pod in evidence.pods if pod.limited and pod.phase not in ENDED]
+    limited = [pod for pod in evidence.pods if pod.limited and not pod.host_network and pod.phase not in ENDED]
     if limited and evidence.agents:
         well = "limits of pods' traffic are obeyed"
         faults = _of_limits(evidence, [pod.full_name for pod in limited])
@@ -49,28 +59,45 @@ def check_programs(evidence: ClusterEvidence) -> list[ClusterCheck]:
 def _of_limits(evidence: ClusterEvidence, pods: list[str]) -> Iterator[SettingFault]:
     if evidence.agent_setting(CHAIN_BANDWIDTH).lower() in {"true", "1"}:
         return
+    entries = extra_plugins(evidence)  # the plugin may be one of these, with settings of its own
+    if any(mapping(one.get("capabilities")).get(LIMITS) is True for one in entries):
+        return
     message = f"the annotations that limit the traffic of these pods have no effect: {few(pods)}"
+    if any(one.get("type") == LIMITS for one in entries):
+        command = with_extra_plugins(evidence, [_declaring_limits(one) for one in entries])
+        do = "declare the plugin's capability, without which the runtime passes no annotation on; restart these pods"
+        yield SettingFault(message, do, command, CheckResult.WARNING)
+        return
     do = "put the reference plugin bandwidth into cni.binDir of each node, set the value, and restart these pods"
     yield SettingFault(message, do, upgraded(evidence, "cni.chainBandwidth=true"), CheckResult.WARNING)
 
 
+def _declaring_limits(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    if entry.get("type") != LIMITS:
+        return entry
+    return {**entry, "capabilities": {**mapping(entry.get("capabilities")), LIMITS: True}}
+
+
 def _of_multus(evidence: ClusterEvidence) -> Iterator[SettingFault]:
-    """Of the kind whose pods say it all (thin), and of the kind that a ConfigMap configures (thick)."""
+    """Of the kind whose pods say it all (thin), and of the kind that a ConfigMap configures (thick).
+
+    Both write a configuration unless somebody names another one. The thick kind's daemon sets `clusterNetwork` in it
+    itself, whatever the ConfigMap has for that (Multus v4.2.2, pkg/server/config).
+    """
     pod, settings = evidence.programs(Program.MULTUS)[0], evidence.beside.multus
     conflist = evidence.agent_setting(CONF_NAME) or DEFAULT_CONF
-    if "auto" in pod.values("multus-conf-file"):
-        named, add = pod.values(MASTER), f"--{MASTER}={conflist}"
+    given = pod.values("multus-conf-file")[-1:]
+    if given == ["auto"] or (not given and any(word.endswith("thin_entrypoint") for word in pod.words)):
+        named, add = pod.values(MASTER)[-1:], f"--{MASTER}={conflist}"
         patch = f'[{{"op":"add","path":"{pod.place}","value":"{add}"}}]'
         command = patched(pod, patch) if pod.place and not named else edited(pod)
-    elif settings is not None and text(settings.get("multusConfigFile")) == "auto":
-        named, add = (
-            [text(settings.get(key)) for key in ("clusterNetwork", "multusMasterCNI") if settings.get(key)],
-            (f'"multusMasterCNI": "{conflist}" in daemon-config.json'),
-        )
+    elif settings is not None and text(settings.get("multusConfigFile", "auto")) == "auto":
+        named = [one] if (one := text(settings.get("multusMasterCNI"))) else []
+        add = f'"multusMasterCNI": "{conflist}" in daemon-config.json'
         command = f"kubectl -n {pod.namespace} edit configmap multus-daemon-config"
     else:
         return  # somebody has written its configuration, which is only on the nodes
-    if named and not any(conflist in one for one in named):
+    if named and named != [conflist]:
         message = f"Multus delegates to {legible(few(named))}, not to azure-cni's {conflist}"
         yield SettingFault(message, f"set {add}; {IF_MADE}", command, CheckResult.WARNING)
     elif not named:
@@ -90,6 +117,9 @@ def _of_autoscaler(one: OtherProgram) -> Iterator[SettingFault]:
     if TAINT in startup:
         message = f"{name} has {TAINT} as a startup taint: full nodes count as not ready, and many of them stop scaling"
         yield SettingFault(message, "give it as --status-taint instead", edited(one), CheckResult.WARNING)
+    elif TAINT not in status and any("$" in one for one in status):
+        message = f"what {name} has as --status-taint is not in its pod: {legible(few(status))}"
+        yield SettingFault(message, f"see that it is {TAINT}", edited(one), CheckResult.UNKNOWN)
     elif TAINT not in status:
         message = (
             f"{name} does not know {TAINT}: where it sees that taint on a node of a group, it expects it on all new "

@@ -12,7 +12,7 @@ from azure_cni.diagnose.check_results import CheckResult
 from azure_cni.diagnose.other_programs import engine_fault
 from azure_cni.errors import KubeError
 from fakes.cluster_access import FakeClusterAccess
-from unit.diagnose.clusters import cluster, node, pool
+from unit.diagnose.clusters import cluster, node, pool, process
 from unit.diagnose.programs import (
     agents,
     configmap,
@@ -46,6 +46,7 @@ GIVEN_UP = 'E1130 05:52:33.3 1 cmd.go:86] "Unhandled Error" err="dataplane contr
         ("kube-router", True, True),
         ("calico-node", False, False),  # a tenant's pod may have any label
         ("flannel", True, False),
+        ("calico-typha", True, False),
     ],
 )
 def test_policies_without_an_engine_are_found(app: str, *, host: bool, enforced: bool):
@@ -56,6 +57,40 @@ def test_policies_without_an_engine_are_found(app: str, *, host: bool, enforced:
     if not enforced:
         assert found[0].message.endswith("shop/web, shop/db")
         assert found[0].command.endswith("-n kube-system --reset-then-reuse-values --set networkPolicy.enabled=true")
+
+
+@pytest.mark.parametrize(
+    ("flags", "enforced"),
+    [
+        (["--run-router=false", "--run-firewall=false", "--run-service-proxy=true"], False),
+        (["--run-router=false", "--run_firewall=F"], False),
+        (["--run-router=false", "--run-firewall=true"], True),
+        (["--run-router=false"], True),
+        (["--run-firewall=false", "--run-firewall"], True),
+    ],
+)
+def test_kube_router_without_its_firewall_is_no_engine(flags: list[str], *, enforced: bool):
+    access = with_objects(cluster(daemon("kube-router", *flags)), policies=[policy("web")])
+    assert named(access) == ([] if enforced else ["PoliciesNotEnforced"])
+
+
+@pytest.mark.parametrize(("value", "enforced"), [("never", False), ("default", True), ("always", True)])
+def test_cilium_that_is_told_to_enforce_nothing_is_no_engine(value: str, *, enforced: bool):
+    settings = [configmap("cilium-config", **{"enable-policy": value})]
+    access = with_objects(cluster(daemon("cilium")), policies=[policy("web")], configmaps=settings)
+    assert named(access) == ([] if enforced else ["PoliciesNotEnforced"])
+
+
+def test_an_engine_s_pod_that_has_ended_is_none():
+    """The kubelet keeps evicted pods for a while."""
+    ended = daemon("kube-network-policies", *ENGINE_ARGS)
+    ended["status"]["phase"] = "Failed"
+    ended["status"]["conditions"][-1]["status"] = "False"
+    assert named(with_objects(cluster(ended), policies=[policy("web")])) == ["PoliciesNotEnforced"]
+    access = engines()
+    ended["metadata"]["name"] = "kube-network-policies-former"
+    access.objects[reads.PODS].append(ended)
+    assert named(access) == []
 
 
 def test_policies_that_nobody_may_list_are_not_known_to_be_enforced():
@@ -181,6 +216,13 @@ CALICO_ENV = [
 ]
 
 
+SET_PREFIX = "kubectl -n kube-system set env daemonset/calico-node FELIX_INTERFACEPREFIX=acni"
+
+
+def prefixed(value: str) -> dict[str, str]:
+    return {"name": "FELIX_INTERFACEPREFIX", "value": value}
+
+
 def calico(
     *env: dict[str, Any], felix: dict[str, Any] | None = None, links: str = "calico", **parts: Any
 ) -> FakeClusterAccess:
@@ -193,7 +235,10 @@ def calico(
     ("access", "commands"),
     [
         (calico(*CALICO_ENV), []),
-        (calico(felix={"interfacePrefix": "cali,acni", "removeExternalRoutes": False}), []),
+        (calico(felix={"interfacePrefix": "acni", "removeExternalRoutes": False}), [SET_PREFIX]),
+        (calico(prefixed("acni,cali"), CALICO_ENV[1]), []),
+        (calico(prefixed("cali,acni"), CALICO_ENV[1]), [SET_PREFIX]),
+        (calico({"name": "FELIX_INTERFACEPREFIX", "valueFrom": {"configMapKeyRef": {}}}, CALICO_ENV[1]), []),
         (calico(*CALICO_ENV, links="hash"), ["helm upgrade --set linkNames=calico"]),
         (
             calico(CALICO_ENV[0]),
@@ -203,13 +248,24 @@ def calico(
             calico(CALICO_ENV[0], felix={}),
             ["""kubectl patch felixconfiguration default --type=merge -p '{"spec":{"removeExternalRoutes":false}}'"""],
         ),
-        (calico(CALICO_ENV[1]), ["kubectl -n kube-system set env daemonset/calico-node FELIX_INTERFACEPREFIX=acni"]),
+        (calico(CALICO_ENV[1]), [SET_PREFIX]),
         (
             calico(*CALICO_ENV, pools=[pool(mode="bridge")]),
             ["""kubectl patch nodeippool vm1 --type=merge -p '{"spec":{"mode":"transparent"}}'"""],
         ),
     ],
-    ids=["all set", "by its object", "our names", "routes", "routes by its object", "prefix", "bridge"],
+    ids=[
+        "all set",
+        "only by its object",
+        "first",
+        "second",
+        "hidden",
+        "our names",
+        "routes",
+        "routes by its object",
+        "prefix",
+        "bridge",
+    ],
 )
 def test_each_setting_of_calico_that_is_missing_is_named(access: FakeClusterAccess, commands: list[str]):
     found = wrong(access)
@@ -217,6 +273,24 @@ def test_each_setting_of_calico_that_is_missing_is_named(access: FakeClusterAcce
     chart = "azure-cni charts/azure-cni -n kube-system --reset-then-reuse-values "
     assert [one.command.replace(chart, "") for one in found] == commands
     assert others(access) == [], "it is no other network plugin"
+
+
+@pytest.mark.parametrize(("env", "well"), [((), False), ((prefixed("acni"),), True), ((prefixed("cali"),), False)])
+def test_typha_makes_the_names_where_it_runs(env: tuple[dict[str, str], ...], *, well: bool):
+    access = calico(*CALICO_ENV)
+    access.objects[reads.PODS].append(
+        daemon("calico-typha", env=list(env), kind="ReplicaSet", owner="calico-typha-5d4")
+    )
+    found = [(one.message, one.command) for one in wrong(access)]
+    command = "kubectl -n kube-system set env deployment/calico-typha FELIX_INTERFACEPREFIX=acni"
+    assert found == ([] if well else [("Typha looks for links cali*, and those of pods are acni*", command)])
+
+
+def test_of_agents_on_windows_nothing_is_concluded_about_linux():
+    on_windows = process("agent", "windows1")
+    on_windows["metadata"]["labels"]["azure-cni.io/system"] = "windows"
+    body = daemon("calico-node", env=CALICO_ENV)
+    assert named(cluster(body, processes=[on_windows, *agents(LINK_NAMES="calico")])) == []
 
 
 def test_calico_as_a_network_of_its_own_is_that_and_nothing_else():

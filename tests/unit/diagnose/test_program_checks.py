@@ -37,6 +37,22 @@ def test_limits_of_traffic_that_nothing_obeys_are_named():
     assert one.command.endswith("--set cni.chainBandwidth=true")
 
 
+def test_limits_that_an_entry_of_the_user_s_own_obeys_are_none_to_name():
+    """The chart refuses the plugin twice, so `cni.chainBandwidth` cannot be what is missing."""
+    entry = {"type": "bandwidth", "capabilities": {"bandwidth": True}, "shapedSubnets": ["10.0.0.0/8"]}
+    assert named(limited(EXTRA_PLUGINS=json.dumps([entry]))) == []
+    (one,) = wrong(limited(EXTRA_PLUGINS='[{"type":"tuning"},{"type":"bandwidth","capabilities":{"x":true}}]'))
+    value = one.command.partition("--set-json 'cni.extraPlugins=")[2].removesuffix("'")
+    declared = {"type": "bandwidth", "capabilities": {"x": True, "bandwidth": True}}
+    assert (one.code, json.loads(value)) == ("LimitsIgnored", [{"type": "tuning"}, declared])
+
+
+def test_a_pod_on_the_node_s_network_has_no_link_that_could_be_limited():
+    body = pod(ip="10.240.0.4", phase="Running", host=True)
+    body["metadata"]["annotations"] = {"kubernetes.io/egress-bandwidth": "50M"}
+    assert named(cluster(body, processes=agents(CHAIN_BANDWIDTH="false"))) == []
+
+
 AUTO = "--multus-conf-file=auto"
 
 
@@ -48,7 +64,13 @@ AUTO = "--multus-conf-file=auto"
         ([AUTO], None, "--multus-master-cni-file-name=10-azure-cni.conflist"),
         ([AUTO, "--multus-master-cni-file-name", "05-other.conflist"], None, "edit daemonset multus"),
         ([], {"multusConfigFile": "auto", "multusMasterCNI": "10-azure-cni.conflist"}, None),
-        ([], {"multusConfigFile": "auto", "clusterNetwork": "/host/etc/cni/net.d/10-azure-cni.conflist"}, None),
+        ([AUTO, "--multus-master-cni-file-name=10-azure-cni.conflist.bak"], None, "edit daemonset multus"),
+        (["/thin_entrypoint"], None, "--multus-master-cni-file-name=10-azure-cni.conflist"),
+        ([], {"multusMasterCNI": "110-azure-cni.conflist"}, "edit configmap multus-daemon-config"),
+        ([], {"multusMasterCNI": "10-azure-cni.conflist", "clusterNetwork": "/x/05-other.conflist"}, None),
+        # The daemon puts what it has found in place of that.
+        ([], {"multusConfigFile": "auto", "clusterNetwork": "/host/etc/cni/net.d/10-azure-cni.conflist"}, "edit conf"),
+        ([], {}, "edit configmap multus-daemon-config"),
         ([], {"multusConfigFile": "auto"}, "edit configmap multus-daemon-config"),
         ([], {"multusConfigFile": "/etc/multus.conf"}, None),
     ],
@@ -79,6 +101,8 @@ def autoscaler(*args: str, **changes: Any) -> FakeClusterAccess:
 def test_an_autoscaler_that_does_not_know_the_taint_is_named_with_the_flag_that_is_missing():
     assert named(autoscaler(f"--status-taint={TAINT}")) == []
     assert named(autoscaler("--status-taint", TAINT)) == []
+    assert named(autoscaler("--status-taint=example.com/other", f"--status-taint={TAINT}")) == []
+    assert named(autoscaler(f"--status_taint={TAINT}")) == [], "pflag takes both"
     (one,) = wrong(autoscaler("--status-taint=example.com/other"))
     assert (one.code, one.result) == ("AutoscalerSettings", CheckResult.WARNING)
     start, _, patch = one.command.partition(" -p ")
@@ -101,6 +125,44 @@ def test_an_autoscaler_that_a_person_has_to_change(changes: dict[str, Any], said
     (one,) = wrong(autoscaler(*changes.pop("args", ()), **changes))
     assert said in one.do
     assert one.command == "kubectl -n kube-system edit deployment ca"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"./cluster-autoscaler --v=4 '--status-taint={TAINT}'",
+        f'./cluster-autoscaler --status-taint="{TAINT}" 1>>/var/log/ca.log',
+        f"TAINT=x ./cluster-autoscaler --status-taint={TAINT} # it's full",
+        "./cluster-autoscaler --status-taint=${TAINT} --v=4",
+        "./cluster-autoscaler --status-taint=$TAINT",
+        "./cluster-autoscaler --status-taint=$(TAINT)",
+    ],
+)
+def test_a_flag_in_a_shell_s_line_is_read_as_the_shell_reads_it(line: str):
+    env = [{"name": "TAINT", "value": TAINT}]
+    assert named(in_shell(line, env)) == []
+    assert named(in_shell(line.replace("status-taint", "startup-taint"), env)) == ["AutoscalerSettings"]
+
+
+def in_shell(line: str, env: list[dict[str, Any]]) -> FakeClusterAccess:
+    body = daemon("cluster-autoscaler", line, command=["/bin/sh", "-ec"], env=env, host=False, kind="ReplicaSet")
+    return cluster(body)
+
+
+def test_a_flag_whose_value_is_elsewhere_is_not_known():
+    hidden = {"name": "TAINT", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}}
+    body = daemon("cluster-autoscaler", "--status-taint=$(TAINT)", env=[hidden], host=False, kind="ReplicaSet")
+    (one,) = wrong(cluster(body))
+    assert (one.code, one.result) == ("AutoscalerSettings", CheckResult.UNKNOWN)
+    assert "$(TAINT)" in one.message
+
+
+def test_replicas_are_one_fault_and_pods_that_have_ended_none():
+    one, other, ended = (daemon("cluster-autoscaler", host=False, kind="ReplicaSet", owner="ca-5d4") for _ in range(3))
+    other["metadata"]["name"], ended["metadata"]["name"] = "ca-y", "ca-z"
+    ended["status"]["phase"] = "Failed"
+    assert named(cluster(one, other)) == ["AutoscalerSettings"]
+    assert named(cluster(ended)) == []
 
 
 def nodepool(**lists: list[str]) -> dict[str, Any]:
