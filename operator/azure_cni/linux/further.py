@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from azure_cni.datapath.interface import Missing, Wiring
+from azure_cni.datapath.interface import Wiring
 from azure_cni.datapath.transparent import VethSpec, WayBack, ways_back
 from azure_cni.linux import rtnetlink, rules
 from azure_cni.linux import rtnetlink_format as rt
@@ -32,8 +32,8 @@ def lead_back(inside: Netlink, spec: VethSpec, index: int) -> None:
             inside.change(rtnetlink.add_default(index, gateway, table=way.table), *map(rules.add, way.rules))
         # Whatever made it: another plugin's interface, or another one of azure-cni's. `configure` of an `eth0` that
         # comes later replaces this one.
-        if not any(route.is_default for _, route in rtnetlink.routes(inside, family=family)):
-            inside.change(*rtnetlink.add_routes(spec.ifname, index, Missing(routes=(way.default,))))
+        if not rtnetlink.has_way_out(inside, family=family):
+            inside.change(rtnetlink.add_way_out(spec.ifname, index, way.default))
 
 
 def differences(inside: Netlink, spec: VethSpec) -> tuple[str, ...]:

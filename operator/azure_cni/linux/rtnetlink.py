@@ -11,12 +11,16 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from azure_cni.datapath.interface import Interface, Missing, Neighbour, Route
+from azure_cni.datapath.names import PREFIX
 from azure_cni.datapath.uplink import Link
 from azure_cni.errors import DatapathError
 from azure_cni.linux import bridge_messages, link_messages
 from azure_cni.linux import rtnetlink_format as rt
 from azure_cni.linux.netlink import Netlink, NetlinkRequest, attribute, attributes, values_of
 from azure_cni.model.nic import Address
+
+_LAST = 0xFFFFFFFF
+"""The metric after all others."""
 
 
 def configure(interface: Interface, index: int) -> list[NetlinkRequest]:
@@ -44,6 +48,22 @@ def link(kernel: Netlink, name: str) -> Link | None:
     body = rt.IFINFO.pack(0, 0, 0, 0, 0) + attribute(rt.IFLA_IFNAME, name.encode() + b"\0") + _without_statistics()
     found = kernel.get(f"read interface {name}", kind=rt.RTM_GETLINK, body=body)
     return _link(found) if found is not None else None
+
+
+def own_link(kernel: Netlink, name: str) -> Link | None:
+    """The same of azure-cni's interfaces alone: by an alternative name the kernel finds those of others, too."""
+    found = link(kernel, name) if kernel.index(name) is not None else None
+    return found if found is not None and found.name.startswith(PREFIX) else None
+
+
+def require_free(kernel: Netlink, name: str) -> None:
+    """DatapathError where another program's interface has one of our names as an alternative one."""
+    taken = link(kernel, name) if kernel.index(name) is not None else None
+    if taken is not None:
+        raise DatapathError(
+            f"cannot wire {name}: {taken.name} has the alternative name {name}, which is azure-cni's to give; remove "
+            f"it there: ip link property del dev {taken.name} altname {name}"
+        )
 
 
 def index_of(kernel: Netlink, name: str) -> int:
@@ -123,6 +143,25 @@ def routes(kernel: Netlink, index: int = 0, *, family: int = rt.AF_INET) -> list
         )
         found.append((rt.number(values, rt.RTA_OIF), route))
     return found
+
+
+def has_way_out(kernel: Netlink, *, family: int) -> bool:
+    """Whether the main table says where everything goes, by whatever kind of route: several next hops, or a refusal.
+
+    The kernel's own refusal of IPv6, after all other routes, says nothing.
+    """
+    body = rt.RTMSG.pack(family, 0, 0, 0, rt.RT_TABLE_MAIN, 0, 0, 0, 0)
+    found = kernel.dump("list routes", kind=rt.RTM_GETROUTE, body=body, keep=lambda payload: payload[0] == family)
+    heads = [(rt.RTMSG.unpack_from(payload), attributes(payload[rt.RTMSG.size :])) for payload in found]
+    return any(
+        head[4] == rt.RT_TABLE_MAIN and not head[1] and rt.number(values, rt.RTA_PRIORITY) != _LAST
+        for head, values in heads
+    )
+
+
+def add_way_out(name: str, index: int, route: Route) -> NetlinkRequest:
+    """A default route, unless there is one of the same metric meanwhile."""
+    return replace(_add_route(name, index, route), flags=rt.CREATE_NEW, forgiven=(errno.EEXIST,))
 
 
 def default_routes(kernel: Netlink, table: int, *, family: int = rt.AF_INET) -> list[tuple[int, Address]]:

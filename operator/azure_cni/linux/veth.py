@@ -80,7 +80,7 @@ class VethNetwork:
         ends = wiring(spec)
         self._shared = None
         with netns.opened(spec.netns) as pod_netns:
-            if (found := rtnetlink.link(self._kernel, spec.host_ifname)) is not None:
+            if (found := rtnetlink.own_link(self._kernel, spec.host_ifname)) is not None:
                 if not self._differences(spec, ends, pod_netns):
                     return self._with_way_out(spec, ends.renamed(found.name), pod_netns)  # kept while the sandbox lives
                 self._delete(spec.host_ifname)
@@ -101,13 +101,14 @@ class VethNetwork:
 
         DatapathError while that one is wired; the runtime ends it, and tries again.
         """
-        found = rtnetlink.link(self._kernel, spec.name)
+        found = rtnetlink.own_link(self._kernel, spec.name)
         if found and found.group != LEAVING and found.mac != names.host_mac(spec.container_id, spec.ifname):
             raise DatapathError(
                 f"cannot attach {spec.host_ifname}: its pod's former sandbox still has the link {spec.name}, by which "
                 "Calico knows the pod; it is tried again, and works once the runtime has ended that sandbox"
             )
-        self._delete(spec.name)
+        if found:
+            self._delete(spec.name)
 
     def offer(self, spec: VethSpec) -> Wiring:
         """Wire the node's end; the container's stays in this namespace, for a runtime that moves it itself.
@@ -117,11 +118,12 @@ class VethNetwork:
         ends = transparent.offered(spec)
         host, container = ends.node[0], ends.pod
         self._shared = None
-        there = rtnetlink.link(self._kernel, host.name)
+        there = rtnetlink.own_link(self._kernel, host.name)
         if there is not None and there.group != LEAVING and self._kernel.index(container.name) is None:
             raise DatapathError(f"cannot offer {container.name}: it has been moved into a container already")
         if there is not None:
             self._delete(host.name)
+        rtnetlink.require_free(self._kernel, host.name)
         with ExitStack() as undo:
             self._kernel.change(link_messages.create_offered(host, container))
             undo.callback(self._delete, host.name)
@@ -136,13 +138,13 @@ class VethNetwork:
         by the pod's MAC.
         """
         self._shared = None
-        index = self._kernel.index(host_ifname)
-        if index is None:
+        own = rtnetlink.own_link(self._kernel, host_ifname)
+        if own is None:
             if pod_mac:
                 self._kernel.change(*bridge.leftovers(self._kernel, pod_mac))
             return False
         beside = bridge.withdrawals(self._kernel, host_ifname, pod_mac=pod_mac)
-        self._kernel.change(link_messages.set_down(host_ifname, index, group=LEAVING), *beside)
+        self._kernel.change(link_messages.set_down(host_ifname, own.index, group=LEAVING), *beside)
         return True
 
     def remove_leaving(self) -> None:
@@ -218,6 +220,8 @@ class VethNetwork:
 
     def _wire(self, spec: VethSpec, ends: Wiring, pod_netns: int) -> None:
         (host, *beside), pod = ends.node, ends.pod
+        for name in {host.name, spec.host_ifname}:
+            rtnetlink.require_free(self._kernel, name)
         with ExitStack() as undo:
             self._create(spec, ends, pod_netns)
             undo.callback(self._delete, host.name)
