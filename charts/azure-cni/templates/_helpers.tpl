@@ -113,6 +113,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- $services := (.Values.windows | default dict).services | default dict -}}
 {{- include "azure-cni.validate.prefixes" (list "windows.services.prefixes" $services.prefixes) -}}
 {{- include "azure-cni.validate.plugins" . -}}
+{{- include "azure-cni.validate.networkPolicy" . -}}
 {{- if and (eq .Values.linkNames "calico") (ne .Values.mode "transparent") -}}
 {{- fail (printf "linkNames is calico, which needs mode transparent: it is %s, and behind a bridge Calico does not see pods' links and would let all of their traffic pass" .Values.mode) -}}
 {{- end -}}
@@ -120,6 +121,10 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 
 {{- /* What cni/extra_plugins.py refuses; there also what JSON alone shows. */ -}}
 {{- define "azure-cni.validate.plugins" -}}
+{{- $text := toJson .Values.cni.extraPlugins -}}
+{{- if gt (len $text) 16384 -}}
+{{- fail (printf "cni.extraPlugins has %d characters as JSON, and agents take 16384 at most: put settings of a plugin into a file of its own" (len $text)) -}}
+{{- end -}}
 {{- $chained := list "azure-cni" -}}
 {{- if .Values.cni.chainPortmap }}{{ $chained = append $chained "portmap" }}{{ end -}}
 {{- if .Values.cni.chainBandwidth }}{{ $chained = append $chained "bandwidth" }}{{ end -}}
@@ -131,9 +136,33 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- if has .type (list "bridge" "dummy" "host-device" "ipvlan" "loopback" "macvlan" "ptp" "tap" "vlan" "dhcp" "host-local" "static") -}}
 {{- fail (printf "cni.extraPlugins: %s cannot follow azure-cni: it makes an interface, or gives addresses to a plugin that does" .type) -}}
 {{- end -}}
+{{- if has .type (list "multus" "multus-shim") -}}
+{{- fail (printf "cni.extraPlugins: %s would call azure-cni again; its own configuration comes first and delegates (docs/works-beside.md)" .type) -}}
+{{- end -}}
 {{- range $key := list "cniVersion" "name" "prevResult" "runtimeConfig" "ipam" -}}
 {{- if hasKey $plugin $key -}}
 {{- fail (printf "cni.extraPlugins: leave %s out of %s" $key $plugin.type) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* With what the engine would not start, enforce nothing, or do otherwise than its values say. */ -}}
+{{- define "azure-cni.validate.networkPolicy" -}}
+{{- with .Values.networkPolicy -}}
+{{- if .enabled -}}
+{{- if regexMatch "-npa-v[0-9a-z]+$" .image.tag -}}
+{{- fail (printf "networkPolicy.image.tag is %s; leave out %s: networkPolicy.clusterNetworkPolicies adds it, and the rights that this image needs" .image.tag (regexFind "-npa-v[0-9a-z]+$" .image.tag)) -}}
+{{- end -}}
+{{- if and .clusterNetworkPolicies (eq (int .queue) 65535) -}}
+{{- fail "networkPolicy.queue is 65535, the last one, and with networkPolicy.clusterNetworkPolicies the engine reads the one after it, too" -}}
+{{- end -}}
+{{- range .extraArgs -}}
+{{- $flag := regexFind "^--?[^=]+" . | trimAll "-" -}}
+{{- $value := get (dict "fail-open" "failOpen" "strict-mode" "strictMode" "nfqueue-id" "queue" "metrics-bind-address" "metricsBindAddress" "hostname-override" "enabled") $flag -}}
+{{- if $value -}}
+{{- fail (printf "networkPolicy.extraArgs: --%s is the chart's own flag; %s" $flag (eq $value "enabled" | ternary "leave it out" (printf "set networkPolicy.%s" $value))) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -315,9 +344,20 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- fail (printf "controller.metricsPort is %d, and so is metrics.port: agent and controller share the network of a node" (int .Values.metrics.port)) -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.networkPolicy -}}
+{{- if .enabled -}}
+{{- $engine := regexFind "[0-9]+$" .metricsBindAddress | int -}}
+{{- range $name, $port := $ports -}}
+{{- if eq (int $port) $engine -}}
+{{- fail (printf "networkPolicy.metricsBindAddress has port %d, and so has %s: they share the network of a node" $engine $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $ports "networkPolicy.metricsBindAddress" $engine -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $port := $ports -}}
 {{- with get $taken (int $port | toString) -}}
-{{- fail (printf "%s is %d, the port of %s: agent and controller use the network of the node itself; choose another" $name (int $port) .) -}}
+{{- fail (printf "%s is %d, the port of %s: it is on the network of the node itself; choose another" $name (int $port) .) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -354,7 +394,6 @@ documentation, "Environment Variables").
 {{- $windows := (.Values.windows | default dict).enabled -}}
 {{- $longest := ternary 32000 130000 (default false $windows) -}}
 {{- $lists := dict "podNetworking.allowed" (toJson .Values.podNetworking.allowed) "pool.subnets" (toJson .Values.pool.subnets) -}}
-{{- $_ := set $lists "cni.extraPlugins" (toJson .Values.cni.extraPlugins) -}}
 {{- $_ := set $lists "routablePrefixes" (join "," .Values.routablePrefixes) -}}
 {{- $_ := set $lists "podNetworking.egress.namespaces" (join "," .Values.podNetworking.egress.namespaces) -}}
 {{- range $name, $text := $lists -}}

@@ -14,13 +14,13 @@ from typing import Any, Final
 import msgspec
 
 from azure_cni.cni.config import PLUGIN
-from azure_cni.cni.conflist import ChainedPlugin
+from azure_cni.cni.conflist import MULTUS, ChainedPlugin
 from azure_cni.model.text import NOT_JSON, counted, legible
 
 MOST: Final = 8
 """Entries. Each is a process more for every pod."""
 LARGEST: Final = 16_384
-"""Octets of all entries together, as JSON."""
+"""Characters of all entries together, as JSON. The chart refuses more, too."""
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 """A file in the runtime's directory, and no way out of it."""
 INTERFACE_MAKERS: Final = frozenset(
@@ -68,6 +68,10 @@ def _plugin(number: int, entry: object) -> ChainedPlugin:
         )
     if name in ADDRESS_GIVERS:
         raise ValueError(f"entry {number}: {name} gives addresses to other plugins, and is called by no runtime")
+    if name in MULTUS:
+        raise ValueError(
+            f"entry {number}: {name} would call {PLUGIN} again; its own configuration comes first and delegates"
+        )
     if given := sorted(GIVEN & entry.keys()):
         raise ValueError(f"entry {number}, {name}: leave out {', '.join(given)}")
     _require_capabilities(number, name, entry)

@@ -77,11 +77,55 @@ def test_cluster_network_policies_take_their_image_and_their_rights() -> None:
         ("networkPolicy.image.digest=latest", "at '/networkPolicy/image/digest'"),
         ("networkPolicy.extraArgs={v}", "at '/networkPolicy/extraArgs/0'"),
         ("networkPolicy.mode=strict", "additional properties 'mode' not allowed"),
+        *(
+            (f"networkPolicy.metricsBindAddress={address}", "at '/networkPolicy/metricsBindAddress'")
+            for address in ("9080", ":0", ":65536", ":99999", "a/b?c:1", "::1:9080")
+        ),
+        ("networkPolicy.metricsBindAddress=:9810", "has port 9810, and so has metrics.port"),
+        ("networkPolicy.metricsBindAddress=[::1]:9811", "has port 9811, and so has controller.metricsPort"),
+        (
+            "networkPolicy.image.tag=v1.1.1-npa-v1alpha2",
+            "leave out -npa-v1alpha2: networkPolicy.clusterNetworkPolicies",
+        ),
+        (
+            "networkPolicy.image.tag=v1.1.1-npa-v1alpha2,networkPolicy.clusterNetworkPolicies=true",
+            "leave out -npa-v1alpha2",
+        ),
+        (
+            "networkPolicy.queue=65535,networkPolicy.clusterNetworkPolicies=true",
+            "networkPolicy.queue is 65535, the last one",
+        ),
+        (
+            "networkPolicy.extraArgs={--v=2,--fail-open}",
+            "--fail-open is the chart's own flag; set networkPolicy.failOpen",
+        ),
+        ("networkPolicy.extraArgs={--nfqueue-id=7}", "set networkPolicy.queue"),
+        (
+            "networkPolicy.extraArgs={--hostname-override=x}",
+            "--hostname-override is the chart's own flag; leave it out",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused(value: str, said: str) -> None:
     with pytest.raises(Refused, match=re.escape(said)):
         template(ON, value)
+
+
+def test_what_is_odd_and_right_is_taken():
+    cluster = "networkPolicy.clusterNetworkPolicies=true,networkPolicy.queue=65534"
+    addresses = ("[::1]:9080", ":65535", "localhost:1")
+    for address in addresses:
+        assert f"--metrics-bind-address={address}" in arguments(f"networkPolicy.metricsBindAddress={address}")
+    flags = "networkPolicy.extraArgs={--disable-nri,--fail-open-x=1}"
+    assert {"--nfqueue-id=65534", "--fail-open-x=1"} <= set(arguments(cluster, flags))
+    assert "kind: DaemonSet" in template("networkPolicy.metricsBindAddress=:9810"), "nothing of it runs"
+
+
+def test_its_own_flags_are_all_refused_as_further_ones():
+    """Of two the last would count, and the value would say otherwise."""
+    for flag in (word.partition("=")[0] for word in arguments()[2:]):
+        with pytest.raises(Refused, match=f"extraArgs: {flag} is the chart's own flag"):
+            template(ON, f"networkPolicy.extraArgs={{{flag}=1}}")
 
 
 def hooks(mode: ModeName) -> list[tuple[str, str, int]]:

@@ -54,6 +54,7 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
         ("cni.extraPlugins[0].type=azure-cni", "azure-cni is chained already"),
         ("cni.extraPlugins[0].type=ptp", "ptp cannot follow azure-cni"),
         ("cni.extraPlugins[0].type=host-local", "host-local cannot follow azure-cni"),
+        ("cni.extraPlugins[0].type=multus", "multus would call azure-cni again"),
         ("cni.extraPlugins[0].type=tuning,cni.extraPlugins[0].ipam.type=x", "leave ipam out of tuning"),
         ("cni.extraPlugins[0].type=../x", "at '/cni/extraPlugins/0/type'"),
         ("cni.extraPlugins[0].mtu=9", "at '/cni/extraPlugins/0': missing property 'type'"),
@@ -176,11 +177,6 @@ def subnets(count: int) -> dict[str, Any]:
     return {"pool": {"subnets": [{"subnet": f"{POD_SUBNET}{number:05}"} for number in range(count)]}}
 
 
-def plugins(count: int) -> dict[str, Any]:
-    switches = {f"net.ipv4.conf.all.{number:05}": "1" for number in range(count)}
-    return {"cni": {"extraPlugins": [{"type": "tuning", "sysctl": switches}]}}
-
-
 @pytest.mark.parametrize(
     ("values", "most", "said"),
     [
@@ -188,7 +184,6 @@ def plugins(count: int) -> dict[str, Any]:
         (egress, 2_000, "podNetworking.egress.namespaces has "),
         (prefixes, 6_800, "routablePrefixes has "),
         (subnets, 1_100, "pool.subnets has "),
-        (plugins, 4_000, "cni.extraPlugins has "),
     ],
 )
 def test_a_list_with_which_linux_would_start_no_process_is_refused(
@@ -214,11 +209,18 @@ def test_a_list_with_which_windows_would_start_no_process_is_refused_where_it_ha
         template("windows.enabled=true", file=json.dumps(prefixes(1_900)))
 
 
-@pytest.mark.parametrize("name", ["metrics.port", "controller.metricsPort"])
+@pytest.mark.parametrize(
+    ("name", "set_to"),
+    [
+        ("metrics.port", "metrics.port="),
+        ("controller.metricsPort", "controller.metricsPort="),
+        ("networkPolicy.metricsBindAddress", "networkPolicy.enabled=true,networkPolicy.metricsBindAddress=127.0.0.1:"),
+    ],
+)
 @pytest.mark.parametrize("port", [22, 179, 2379, 2380, 6443, 10248, 10249, 10250, 10255, 10256, 10257, 10258, 10259])
-def test_a_port_that_a_node_uses_already_is_refused(name: str, port: int):
+def test_a_port_that_a_node_uses_already_is_refused(name: str, set_to: str, port: int):
     with pytest.raises(Refused, match=f"{name} is {port}, the port of "):
-        template(f"{name}={port}")
+        template(f"{set_to}{port}")
 
 
 def test_every_variable_of_the_chart_is_refused_as_an_extra_one():

@@ -6,7 +6,7 @@ import re
 import msgspec
 import pytest
 
-from azure_cni.cni.conflist import BANDWIDTH, PORTMAP, conflist
+from azure_cni.cni.conflist import BANDWIDTH, MULTUS, PORTMAP, conflist
 from azure_cni.cni.extra_plugins import (
     ADDRESS_GIVERS,
     GIVEN,
@@ -17,7 +17,7 @@ from azure_cni.cni.extra_plugins import (
 )
 from azure_cni.entrypoints import settings
 from azure_cni.errors import ConfigInvalid
-from unit.chart.helm import agent_env
+from unit.chart.helm import Refused, agent_env, template
 
 CILIUM = {"type": "cilium-cni", "chaining-mode": "generic-veth", "enable-debug": False}
 TUNING = {"type": "tuning", "capabilities": {"mac": True}, "sysctl": {"net.core.somaxconn": "500"}}
@@ -43,6 +43,7 @@ def test_what_is_given_is_in_the_conflist_as_it_was_given_and_last():
         ('[{"type": "azure-cni"}]', "azure-cni is the first of the list already"),
         *((f'[{{"type": "{name}"}}]', f"{name} makes an interface") for name in sorted(INTERFACE_MAKERS)),
         *((f'[{{"type": "{name}"}}]', f"{name} gives addresses to") for name in sorted(ADDRESS_GIVERS)),
+        *((f'[{{"type": "{name}"}}]', f"entry 1: {name} would call azure-cni again") for name in sorted(MULTUS)),
         *((f'[{{"type": "x", "{key}": {{}}}}]', f"entry 1, x: leave out {key}") for key in sorted(GIVEN)),
         ('[{"type": "x", "capabilities": {"ips": 1}}]', "its capabilities are no object of true and false"),
         ('[{"type": "x", "capabilities": []}]', "its capabilities are no object of true and false"),
@@ -67,6 +68,24 @@ def test_the_chart_hands_on_what_the_agent_takes():
     portmap, cilium = settings.read(set_by_it).host.chained
     assert (portmap, cilium.entry) == (PORTMAP, {"type": "cilium-cni", "chaining-mode": "generic-veth"})
     assert "AZURE_CNI_EXTRA_PLUGINS" not in agent_env()
+
+
+@pytest.mark.parametrize(("more", "taken"), [(0, True), (1, False)])
+def test_the_chart_refuses_as_many_characters_as_the_agent_does(more: int, *, taken: bool):
+    """Else every agent would end as it starts."""
+    entry = {"a": "x" * (LARGEST - len('[{"a":"","type":"tuning"}]') + more), "type": "tuning"}
+    file = json.dumps({"cni": {"extraPlugins": [entry]}})
+    written = json.dumps([entry], separators=(",", ":"))
+    if taken:
+        assert json.dumps(written)[1:-1] in template(file=file)
+        assert extra_plugins(written)[0].name == "tuning"
+        return
+    with pytest.raises(
+        Refused, match=f"cni.extraPlugins has {LARGEST + 1} characters as JSON, and agents take {LARGEST}"
+    ):
+        template(file=file)
+    with pytest.raises(ValueError, match=f"and {LARGEST} at most are taken"):
+        extra_plugins(written)
 
 
 def test_the_agent_names_the_variable_that_is_wrong():
