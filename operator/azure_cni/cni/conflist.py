@@ -133,8 +133,9 @@ MULTUS: Final = frozenset({"multus", "multus-shim"})
 """Types of Multus' own entry, of its thin and its thick kind."""
 
 
-def delegates(text: bytes, *, conf_name: str) -> bool:
-    """Whether a configuration is Multus', and has azure-cni make pods' `eth0`. `conf_name` is our conflist's.
+def delegates(text: bytes, *, conf_name: str) -> bool | None:
+    """Whether Multus' configuration has azure-cni make pods' `eth0`; None for one that is not Multus'. `conf_name` is
+    our conflist's.
 
     Its daemons write it as the first in the directory: the cluster's own configuration by its path (thick), or copied
     whole (thin). People may name a network instead.
@@ -142,9 +143,9 @@ def delegates(text: bytes, *, conf_name: str) -> bool:
     try:
         entry = _first_entry(msgspec.json.decode(text))
     except NOT_JSON:
-        return False
+        return None
     if entry.get("type") not in MULTUS:
-        return False
+        return None
     if network := entry.get("clusterNetwork"):  # then it does not look at `delegates`
         return network == PLUGIN or ("/" in str(network) and str(network).rpartition("/")[2] == conf_name)
     copies = entry.get("delegates")

@@ -70,10 +70,20 @@ def address_elsewhere(held: Iterable[tuple[str, Address]], pool: Collection[Addr
     return (Conflict(ConflictReason.ADDRESS_ELSEWHERE, message, command),)
 
 
-def conflists_before(others: Sequence[str], *, directory: str, ours: str) -> tuple[Conflict, ...]:
-    """The conflict with configurations in the runtime's `directory` whose names, `others`, sort before `ours`."""
+def conflists_before(others: Sequence[str], *, directory: str, ours: str, multus: bool = False) -> tuple[Conflict, ...]:
+    """The conflict with configurations in the runtime's `directory` whose names, `others`, sort before `ours`.
+
+    `multus`: the first is Multus', and delegates to another network. Somebody may mean that.
+    """
     if not others:
         return ()
+    if multus:
+        message = (
+            f"the container runtime uses {directory}/{others[0]}, by which Multus delegates to another network: pods "
+            "get azure-cni's addresses only for the interfaces that they ask Multus for. For eth0, have Multus "
+            f"delegate to {ours} (docs/works-beside.md#networks)"
+        )
+        return (Conflict(ConflictReason.OTHER_CONFLIST, message),)
     command = "; ".join(f"mv {path} {path}.unused" for path in (shlex.quote(f"{directory}/{name}") for name in others))
     message = (
         f"the container runtime uses {directory}/{others[0]} and not {ours}: its name sorts first; pods get no "

@@ -170,17 +170,19 @@ class HostPlugin:
             before = tuple(name for name in self._configurations() if name < self.conf_name)
             return () if before and self._delegates(before[0]) else before
 
-    def _delegates(self, name: str) -> bool:
-        """One that cannot be read, or is too large for one, does not."""
+    def _delegates(self, name: str) -> bool | None:
+        """Whether it is Multus', and delegates to us; None for any other, and where it cannot be read."""
         try:
             with open_file(self.conf_dir / name) as file:
                 return delegates(file.read(_LARGEST_CONFIG), conf_name=self.conf_name)
         except OSError:
-            return False
+            return None
 
     def conflicts(self) -> tuple[Conflict, ...]:
         """The conflict with configurations that sort before ours; none when there are none. AzureCniError."""
-        return conflists_before(self.rivals(), directory=str(self.conf_dir), ours=self.conf_name)
+        rivals = self.rivals()
+        multus = bool(rivals) and self._delegates(rivals[0]) is not None
+        return conflists_before(rivals, directory=str(self.conf_dir), ours=self.conf_name, multus=multus)
 
     def _put(self, path: Path, content: bytes, *, mode: int) -> bool:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -104,11 +104,11 @@ CLUSTER = {"type": "multus-shim", "name": "multus-cni-network", "cniVersion": "1
         (CLUSTER | {"clusterNetwork": "10-azure-cni.conflist"}, False),  # that is no name of a network
         (CLUSTER | {"clusterNetwork": ["azure-cni"]}, False),
         (CLUSTER, False),
-        (OURS, False),  # under another name, as after a change of cni.confName
-        (OTHERS, False),
-        ({"plugins": []}, False),
-        ({"plugins": 1}, False),
-        ([], False),
+        (OURS, None),  # under another name, as after a change of cni.confName
+        (OTHERS, None),
+        ({"plugins": []}, None),
+        ({"plugins": 1}, None),
+        ([], None),
     ],
 )
 def test_multus_delegates_to_us_or_somebody_else_has_the_pods(document, ours):
@@ -117,4 +117,4 @@ def test_multus_delegates_to_us_or_somebody_else_has_the_pods(document, ours):
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000])
 def test_what_is_no_configuration_delegates_to_nobody(text):
-    assert not delegates(text, conf_name="10-azure-cni.conflist")
+    assert delegates(text, conf_name="10-azure-cni.conflist") is None

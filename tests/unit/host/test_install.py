@@ -246,9 +246,14 @@ def test_multus_that_delegates_to_us_is_not_in_the_way_and_one_that_does_not_is(
     assert (plugin.rivals(), plugin.conflicts()) == ((), ())
     multus.write_text(thick % "05-cilium.conflist")
     assert plugin.rivals() == ("00-multus.conf", "05-cilium.conflist")
+    (conflict,) = plugin.conflicts()
+    assert (conflict.reason, conflict.command) == ("OtherConflist", ""), "somebody may mean that: Multus stays"
+    assert f"uses {multus}, by which Multus delegates to another network" in conflict.message
+    assert f"have Multus delegate to {CONFLIST}" in conflict.message
     multus.unlink()
     multus.mkdir()
     assert plugin.rivals() == ("00-multus.conf", "05-cilium.conflist")
+    assert plugin.conflicts()[0].command.startswith(f"mv {multus} ")
 
 
 def test_the_conflist_is_withdrawn_and_can_be_written_again(plugin: HostPlugin):
