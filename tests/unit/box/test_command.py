@@ -31,7 +31,7 @@ def test_bytecode_is_kept_whatever_the_machine_says(tmp_path: Path):
     assert "PYTHONDONTWRITEBYTECODE" not in names
 
 
-@pytest.mark.parametrize("module", ["azurebox.cli", "fakeazure.admincli"])
+@pytest.mark.parametrize("module", ["azurebox.cli", "azurebox.passed_on", "fakeazure.admincli"])
 def test_to_pass_a_command_on_takes_no_web_server_and_no_cryptography(module: str):
     done = subprocess.run(
         [sys.executable, "-c", SAY_MODULES.format(module=module)],

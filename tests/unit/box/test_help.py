@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from azurebox import cli, lifecycle, release
+from azurebox import cli, lifecycle, passed_on, release
 
 
 class Became(Exception):
@@ -33,8 +33,8 @@ def test_help_changes_nothing(command: str, asked: str, flag: str, monkeypatch: 
     def refuse(*_: object, **__: object) -> NoReturn:
         pytest.fail("the box was changed")
 
-    monkeypatch.setattr(cli, "_become", become)
-    monkeypatch.setattr(cli, "_helm", helm)
+    monkeypatch.setattr(passed_on, "_become", become)
+    monkeypatch.setattr(passed_on, "_helm", helm)
     monkeypatch.setattr(lifecycle, "up", refuse)
     monkeypatch.setattr(release, "install", refuse)
     with contextlib.suppress(Became):
