@@ -75,10 +75,10 @@ e2e-full: $(READY) ## The image twice and for arm64, a signed release, all scena
 	$(BIN)/pytest tests/contract/test_policy_engine.py tests/contract/test_autoscaler_taint.py tests/datapath/test_beside_multus.py
 	$(BOX) scenarios -v --mode bridge
 	$(BOX) soak --minutes 10 --mode bridge
-	$(BOX) policy --mode bridge
+	$(BOX) policy --mode bridge --every 5
 	$(BOX) scenarios -v --mode transparent --attack-rounds 4 --docker-rounds 20
 	$(BOX) soak --minutes 10 --mode transparent
-	$(BOX) policy --mode transparent
+	$(BOX) policy --mode transparent --every 5
 	$(BOX) scenarios -v --docker 29 -k "test_40_docker or test_46"
 	$(BOX) scenarios -v --nic-writer controller -k "not ($(APART))"
 	$(BOX) down

@@ -36,6 +36,9 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--focus", default="Netpol", help="which specs, as a regular expression; default all")
     parser.add_argument("--at-once", type=int, default=3, metavar="N", help="specs at a time, default %(default)s")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th case of cyclonus")
+    parser.add_argument(
+        "--cases", default="", metavar="N,N...", help="only these cases, by the numbers that a run prints"
+    )
     parser.add_argument("--minutes", type=float, default=60, help="end what still runs then, default %(default)g")
     return parser.parse_args(arguments)
 
@@ -64,7 +67,8 @@ def _carry_out(chosen: argparse.Namespace) -> int:
                 reports[-1].unlink(missing_ok=True)
                 running[f"specs-{number}"] = _begin(f"specs-{number}", _specs(focus, reports[-1]))
         if chosen.only != SPECS:
-            probes = [str(tools.path("probes")), "-every", str(chosen.every), AGNHOST]
+            which = ["-only", chosen.cases] if chosen.cases else ["-every", str(chosen.every)]
+            probes = [str(tools.path("probes")), *which, AGNHOST]
             running[CASES] = _begin(CASES, probes)
         with step("specs and cases"):
             codes = _wait(running, chosen.minutes * 60)

@@ -1,7 +1,7 @@
 // Cyclonus' cases against a cluster: its pods, NetworkPolicies and steps, and connections between its pods that are
 // really made.
 //
-//	probes [-cases N] [-every N] [-wait SECONDS] IMAGE
+//	probes [-only N,N...] [-every N] [-wait SECONDS] IMAGE
 //
 // KUBECONFIG says which cluster. Whether a connection passes is asked in the pods' own network namespaces, since all
 // pods run on this machine: an exec for each of the 324 connections of a step would take most of the time. Each case is
@@ -14,6 +14,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"sort"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,15 +39,16 @@ type counts struct{ cases, passed, steps, connections, blocked int }
 
 func main() {
 	logrus.SetLevel(logrus.ErrorLevel)
-	cases := flag.Int("cases", 0, "how many cases at most; 0: all")
+	only := flag.String("only", "", "only these cases, by the numbers that a run prints, with commas between")
 	every := flag.Int("every", 1, "only each n-th case")
 	wait := flag.Int("wait", 1, "seconds between a change and the connections")
 	flag.Parse()
-	if flag.NArg() != 1 || *every < 1 {
-		fmt.Fprintln(os.Stderr, "usage: probes [-cases N] [-every N] [-wait SECONDS] IMAGE")
+	chosen, err := choose(*only, *every)
+	if flag.NArg() != 1 || err != nil {
+		fmt.Fprintln(os.Stderr, "usage: probes [-only N,N...] [-every N] [-wait SECONDS] IMAGE")
 		os.Exit(2)
 	}
-	found, err := run(flag.Arg(0), *cases, *every, *wait)
+	found, err := run(flag.Arg(0), chosen, *wait)
 	fmt.Printf("cases %d passed %d steps %d connections %d blocked %d\n",
 		found.cases, found.passed, found.steps, found.connections, found.blocked)
 	if err != nil {
@@ -56,7 +60,26 @@ func main() {
 	}
 }
 
-func run(image string, limit, every, wait int) (counts, error) {
+// Whether a case is run, by its number from 1.
+func choose(only string, every int) (func(number int) bool, error) {
+	if only == "" {
+		if every < 1 {
+			return nil, fmt.Errorf("-every must be at least 1")
+		}
+		return func(number int) bool { return (number-1)%every == 0 }, nil
+	}
+	numbers := map[int]bool{}
+	for _, text := range strings.Split(only, ",") {
+		number, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, err
+		}
+		numbers[number] = true
+	}
+	return func(number int) bool { return numbers[number] }, nil
+}
+
+func run(image string, chosen func(number int) bool, wait int) (counts, error) {
 	found := counts{}
 	cluster, err := kube.NewKubernetesForContext("")
 	if err != nil {
@@ -84,11 +107,8 @@ func run(image string, limit, every, wait int) (counts, error) {
 		PerturbationWaitSeconds: wait, BatchJobs: true, IgnoreLoopback: true, JobTimeoutSeconds: 1,
 	})
 	for number, one := range generator.NewTestCaseGenerator(true, last.IP, names, nil, nil).GenerateAllTestCases() {
-		if number%every != 0 {
+		if !chosen(number + 1) {
 			continue
-		}
-		if limit > 0 && found.cases == limit {
-			break
 		}
 		for _, step := range one.Steps {
 			step.Probe.Mode = generator.ProbeModeServiceIP
@@ -125,9 +145,29 @@ func (c *counts) count(number int, result *connectivity.Result, took time.Durati
 	fmt.Printf("case %d %s in %.1f s: %s\n", number, word, took.Seconds(), result.TestCase.Description)
 	if word == "failed" {
 		for place, step := range result.Steps {
-			fmt.Printf("step %d, %d tries\n%s\n", place+1, len(step.KubeProbes), step.LastComparison().RenderSuccessTable())
+			fmt.Printf("step %d, %d tries\n", place+1, len(step.KubeProbes))
+			for _, line := range differences(step) {
+				fmt.Println(line)
+			}
 		}
 	}
+}
+
+// What went otherwise than cyclonus expects, a line for each connection.
+func differences(step *connectivity.StepResult) (lines []string) {
+	for _, key := range step.LastKubeProbe().Wrapped.Keys() {
+		if key.From == key.To { // as IgnoreLoopback says
+			continue
+		}
+		expected := step.SimulatedProbe.Get(key.From, key.To).JobResults
+		for connection, seen := range step.LastKubeProbe().Get(key.From, key.To).JobResults {
+			if wanted := expected[connection]; wanted == nil || wanted.Combined != seen.Combined {
+				lines = append(lines, fmt.Sprintf("  %s to %s, %s: %s", key.From, key.To, connection, seen.Combined))
+			}
+		}
+	}
+	sort.Strings(lines)
+	return lines
 }
 
 // The cluster, whose pods run on this machine.
