@@ -6,7 +6,8 @@
 // KUBECONFIG says which cluster. Whether a connection passes is asked in the pods' own network namespaces, since all
 // pods run on this machine: an exec for each of the 324 connections of a step would take most of the time. Each case is
 // printed with "passed", or with the connections that went otherwise than cyclonus expects; then a summary. Any such
-// case ends it with 1. Connections go to the pods' Services by their addresses. SCTP is left out.
+// case ends it with 1. Connections go to the pods' Services, whose names are looked up in the API server: there need be
+// no name server, and cyclonus knows no address of a Service that a case makes. SCTP is left out.
 package main
 
 import (
@@ -27,6 +28,7 @@ import (
 	"github.com/mattfenwick/cyclonus/pkg/worker"
 	"github.com/sirupsen/logrus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
 )
 
@@ -81,7 +83,7 @@ func choose(only string, every int) (func(number int) bool, error) {
 
 func run(image string, chosen func(number int) bool, wait int) (counts, error) {
 	found := counts{}
-	cluster, err := kube.NewKubernetesForContext("")
+	cluster, err := unlimited()
 	if err != nil {
 		return found, err
 	}
@@ -110,9 +112,6 @@ func run(image string, chosen func(number int) bool, wait int) (counts, error) {
 		if !chosen(number + 1) {
 			continue
 		}
-		for _, step := range one.Steps {
-			step.Probe.Mode = generator.ProbeModeServiceIP
-		}
 		started := time.Now()
 		result := interpreter.ExecuteTestCase(one)
 		if result.Err != nil {
@@ -121,6 +120,17 @@ func run(image string, chosen func(number int) bool, wait int) (counts, error) {
 		found.count(number+1, result, time.Since(started))
 	}
 	return found, nil
+}
+
+// A client that never waits before a request: each step asks for each pod's Service some 80 times.
+func unlimited() (*kube.Kubernetes, error) {
+	cluster, err := kube.NewKubernetesForContext("")
+	if err != nil {
+		return nil, err
+	}
+	cluster.RestConfig.QPS = -1
+	cluster.ClientSet, err = kubernetes.NewForConfig(cluster.RestConfig)
+	return cluster, err
 }
 
 func (c *counts) count(number int, result *connectivity.Result, took time.Duration) {
@@ -213,6 +223,30 @@ func (m *machine) ExecuteRemoteCommand(namespace, pod, _ string, command []strin
 	if err != nil {
 		return "", "", nil, err
 	}
+	if err := m.resolve(batch.Requests); err != nil {
+		return "", "", nil, err
+	}
 	answers, err := json.Marshal(connectAll(network, batch.Requests))
 	return string(answers), "", nil, err
+}
+
+// Puts the Services' addresses in the place of their names, which are NAME.NAMESPACE.svc.cluster.local.
+func (m *machine) resolve(requests []*worker.Request) error {
+	known := map[string]string{}
+	for _, request := range requests {
+		name := request.Host
+		if known[name] == "" {
+			parts := strings.Split(name, ".")
+			if len(parts) < 2 {
+				return fmt.Errorf("cannot look up %q: it is no name of a Service", name)
+			}
+			service, err := m.GetService(parts[1], parts[0])
+			if err != nil {
+				return err
+			}
+			known[name] = service.Spec.ClusterIP
+		}
+		request.Host = known[name]
+	}
+	return nil
 }
