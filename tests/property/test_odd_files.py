@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from azure_cni.cni import wire
+from azure_cni.cni.conflist import delegates
 from azure_cni.cni.systems import WINDOWS
 from azure_cni.docker.docker_networks import DockerNetworks
 from azure_cni.docker.engine_view import ContainerList, read_containers, read_networks, read_places, viewed
@@ -61,6 +62,15 @@ ON_WINDOWS: Final = {
         },
     },
 }
+
+
+MULTUS_THICK: Final = {"cniVersion": "0.3.1", "type": "multus-shim", "clusterNetwork": "/etc/cni/10-azure-cni.conflist"}
+MULTUS_THIN: Final = {
+    "name": "multus-cni-network",
+    "type": "multus",
+    "delegates": [{"name": "azure-cni", "plugins": [{"type": "azure-cni", "socket": "/run/azure-cni/cni.sock"}]}],
+}
+OTHER: Final = {"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "ptp"}, {"type": "portmap"}]}
 
 
 class Kept:
@@ -142,6 +152,10 @@ def pool_file(content: bytes, _: Random) -> None:
     StandalonePool(Kept(content)).grant({"granted": 16})
 
 
+def other_configuration(content: bytes, _: Random) -> None:
+    assert delegates(content, conf_name="10-azure-cni.conflist") in {True, False, None}
+
+
 def encoded(*documents: object) -> list[bytes]:
     return [json.dumps(document).encode() for document in documents]
 
@@ -159,6 +173,7 @@ def boundaries(directory: Path) -> dict[str, Boundary]:
         "ledger": Boundary(
             [path.read_bytes() for path in LEDGERS], partial(ledger, directory=directory), is_json=False
         ),
+        "other-configurations": Boundary(encoded(MULTUS_THICK, MULTUS_THIN, OTHER), other_configuration),
         "docker-engine": Boundary(encoded(CONTAINERS, NETWORKS, INSIDE), engine),
         "docker-networks-file": Boundary(
             encoded({"networks": {"n1": "0.0.0.0/0", "n2": "10.0.0.0/16"}}), networks_file

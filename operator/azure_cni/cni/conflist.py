@@ -144,7 +144,7 @@ def delegates(text: bytes, *, conf_name: str) -> bool | None:
         entry = _first_entry(msgspec.json.decode(text))
     except NOT_JSON:
         return None
-    if entry.get("type") not in MULTUS:
+    if str(entry.get("type")) not in MULTUS:
         return None
     if network := entry.get("clusterNetwork"):  # then it does not look at `delegates`
         return network == PLUGIN or ("/" in str(network) and str(network).rpartition("/")[2] == conf_name)
