@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from azure_cni.cni.conflist import MULTUS
 from azure_cni.cni.extra_plugins import ADDRESS_GIVERS, GIVEN, INTERFACE_MAKERS
 from azure_cni.entrypoints import controller_settings, settings
 from azure_cni.entrypoints.environment_values import PREFIX
@@ -354,8 +355,11 @@ def test_the_chart_refuses_the_same_plugins_and_keys_as_the_agent():
     """Both have the lists: helm says it before anything changes, the agent wherever its variables come from."""
     helpers = (CHART / "templates" / "_helpers.tpl").read_text()
     rules = helpers.partition('define "azure-cni.validate.plugins"')[2].partition("define")[0]
-    _, refused, keys = (set(re.findall(r'"([^"]+)"', words)) for words in re.findall(r'list ((?:"[^"]+" ?)+)', rules))
+    _, refused, multus, keys = (
+        set(re.findall(r'"([^"]+)"', words)) for words in re.findall(r'list ((?:"[^"]+" ?)+)', rules)
+    )
     assert refused == INTERFACE_MAKERS | ADDRESS_GIVERS
+    assert multus == MULTUS
     assert keys == GIVEN
 
 
