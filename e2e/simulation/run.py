@@ -30,6 +30,8 @@ class Outcome:
     run: Run
     history: History
     failure: str = ""
+    late: bool = False
+    """Whether nothing was wrong but that it was not done in time."""
     settled_s: float | None = None
     liars: Liars | None = None
     injected: list[str] = field(default_factory=list)
@@ -132,6 +134,7 @@ class Simulation:
                 if judge.violations or not self._missing(injector):  # else a node has begun to grow again meanwhile
                     return str(judge.violations[0]) if judge.violations else ""
             await asyncio.sleep(LOOK_S)
+        self.outcome.late = True
         return f"not done within {self._run.scenario.within_s:.0f} s: {self._missing(injector)}"
 
     def _missing(self, injector: FaultInjector) -> str:

@@ -14,13 +14,18 @@ from simulation.plan import PRESETS, Run
 from simulation.run import Outcome
 
 
+def new_outcome(*, failure: str = "", late: bool = False) -> Outcome:
+    pace = Pace(10.0, 0.0, 0.0)
+    run = Run(PRESETS["ci"], pace, 7, Path("nowhere"), "https://127.0.0.1", Path("nowhere"), "token")
+    history = History(pace, Judge(limit=1000, grace_s=10.0, writes_per_minute=30))
+    return Outcome(run, history, failure=failure, late=late)
+
+
 class BreaksOff:
     """A run that ends by an error, before anything was seen."""
 
     def __init__(self) -> None:
-        pace = Pace(10.0, 0.0, 0.0)
-        run = Run(PRESETS["ci"], pace, 7, Path("nowhere"), "https://127.0.0.1", Path("nowhere"), "token")
-        self.outcome = Outcome(run, History(pace, Judge(limit=1000, grace_s=10.0, writes_per_minute=30)))
+        self.outcome = new_outcome()
 
     async def carry_out(self) -> None:
         raise RuntimeError("azure did not come up")
@@ -68,3 +73,48 @@ async def test_a_run_that_breaks_off_has_failed_and_is_reported(tmp_path):
     assert "in carry_out" in (tmp_path / "run.log").read_text()
     assert outcome.failure in "\n".join(report.lines(outcome))
     assert drawing.draw(outcome, ["words"], tmp_path)
+
+
+class NoCluster:
+    """A control plane that nobody asks anything."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir()
+
+    async def start(self) -> None: ...
+
+    async def clear(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+GOOD, LATE, OVER = (
+    new_outcome(),
+    new_outcome(failure="not done within 3600 s", late=True),
+    new_outcome(failure="at 169.7 s: 1,001 addresses"),
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "ends", "runs", "code"),
+    [
+        ("ci --seeds 1-2", [GOOD, GOOD], [(1, 20.0), (2, 20.0)], 0),
+        ("ci --seeds 1-2", [LATE, GOOD, GOOD], [(1, 20.0), (1, 5.0), (2, 20.0)], 0),
+        ("ci --seeds 1-2", [LATE, LATE], [(1, 20.0), (1, 5.0)], 1),
+        ("ci --seeds 1-2", [LATE, OVER], [(1, 20.0), (1, 5.0)], 1),
+        ("ci --seeds 1-2", [OVER], [(1, 20.0)], 1),
+        ("ci --seed 3 --speed 2", [LATE, GOOD], [(3, 2.0), (3, 1.0)], 0),
+        ("ci --seed 3 --speed 1", [LATE], [(3, 1.0)], 1),
+    ],
+)
+async def test_only_what_was_late_is_repeated_once_and_slower(words, ends, runs, code, monkeypatch, tmp_path):
+    seen = []
+
+    async def one(cluster, options, *, seed, directory, without_s):
+        seen.append((seed, cli._scenario(options).speed))
+        return ends[len(seen) - 1]
+
+    monkeypatch.setattr(cli, "Cluster", NoCluster)
+    monkeypatch.setattr(cli, "_one", one)
+    assert await cli._run(cli._options(words.split()), tmp_path / "run") == code
+    assert seen == runs
