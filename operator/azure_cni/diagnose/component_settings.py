@@ -16,8 +16,9 @@ SYSTEM: Final = "kube-system"
 FLAGS: Final = ("--allocate-node-cidrs", "--configure-cloud-routes")
 """Of controller managers: with these they give each Node a range of addresses, and a route, that no pod uses."""
 _GIVEN: Final = re.compile(rf"({'|'.join(FLAGS)})(?:=(\w*))?")
+FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _TRUE: Final = frozenset({None, "1", "t", "T", "true", "TRUE", "True"})
-"""What Go takes for true (`strconv.ParseBool`); a flag without a value is set, too."""
+"""What Go takes for false and true (`strconv.ParseBool`); a flag without a value is set, too."""
 _SHELLS: Final = frozenset({"sh", "bash", "ash", "dash"})
 _VARIABLE: Final = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 _OF_A_SHELL: Final = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.ASCII)

@@ -14,6 +14,7 @@ import msgspec
 from azure_cni.api.reading import mappings, text
 from azure_cni.diagnose.causes import UNCHAIN, in_words
 from azure_cni.diagnose.check_results import CheckResult, ClusterCheck, SettingFault, fault_checks, unknown_check
+from azure_cni.diagnose.component_settings import FALSE
 from azure_cni.diagnose.evidence import ClusterEvidence
 from azure_cni.diagnose.other_programs import EXTRA_PLUGINS, LINK_NAMES, OtherProgram, Program
 from azure_cni.diagnose.settings_checks import PREFIXES
@@ -24,8 +25,6 @@ PAGE: Final = "docs/works-beside.md#network-policy"
 ENGINE_PAGE: Final = "docs/works-beside.md#kube-network-policies"
 CALICO_PAGE: Final = "docs/works-beside.md#calico"
 PLUGINS_PAGE: Final = "docs/works-beside.md#plugins-of-other-tools"
-_FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
-"""What Go takes for false (`strconv.ParseBool`)."""
 ENFORCING: Final = (Program.ENGINE, Program.CALICO, Program.CILIUM, Program.ROUTER)
 CILIUM_ENTRY: Final = {"type": "cilium-cni", "chaining-mode": "generic-veth"}
 CHAINING, OWN_CONFLIST, ENFORCEMENT = "cni-chaining-mode", "write-cni-conf-when-ready", "enable-policy"
@@ -95,7 +94,7 @@ def _enforces(evidence: ClusterEvidence, program: Program) -> bool:
     """Whether it runs, and has not been told to leave policies alone."""
     pods = evidence.programs(program)
     if program is Program.ROUTER:
-        return any(not _FALSE.intersection(one.values("run-firewall")[-1:]) for one in pods)
+        return any(not FALSE.intersection(one.values("run-firewall")[-1:]) for one in pods)
     if program is Program.CILIUM:
         return bool(pods) and text((evidence.beside.cilium or {}).get(ENFORCEMENT)) != "never"
     return bool(pods)
@@ -108,7 +107,7 @@ def upgraded(evidence: ClusterEvidence, setting: str) -> str:
 
 def _of_engine(evidence: ClusterEvidence) -> Iterator[SettingFault]:
     pods = evidence.programs(Program.ENGINE)
-    opens = not _FALSE.intersection(pods[0].values("fail-open")[-1:])  # as upstream, by default
+    opens = not FALSE.intersection(pods[0].values("fail-open")[-1:])  # as upstream, by default
     passes = "new connections pass unjudged" if opens else "new connections of pods that a policy selects may not pass"
     for pod in pods:
         if fault := evidence.beside.engine_faults.get(pod.node, ""):

@@ -52,18 +52,23 @@ def link(kernel: Netlink, name: str) -> Link | None:
 
 def own_link(kernel: Netlink, name: str) -> Link | None:
     """The same of azure-cni's interfaces alone: by an alternative name the kernel finds those of others, too."""
-    found = link(kernel, name) if kernel.index(name) is not None else None
+    found = _link_there(kernel, name)
     return found if found is not None and found.name.startswith(PREFIX) else None
 
 
 def require_free(kernel: Netlink, name: str) -> None:
     """DatapathError where another program's interface has one of our names as an alternative one."""
-    taken = link(kernel, name) if kernel.index(name) is not None else None
+    taken = _link_there(kernel, name)
     if taken is not None:
         raise DatapathError(
             f"cannot wire {name}: {taken.name} has the alternative name {name}, which is azure-cni's to give; remove "
             f"it there: ip link property del dev {taken.name} altname {name}"
         )
+
+
+def _link_there(kernel: Netlink, name: str) -> Link | None:
+    """As `link`, for names that mostly are nobody's: `index` says that without a message."""
+    return link(kernel, name) if kernel.index(name) is not None else None
 
 
 def index_of(kernel: Netlink, name: str) -> int:
