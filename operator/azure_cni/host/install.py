@@ -166,9 +166,14 @@ class HostPlugin:
 
         Where Multus' is the first and delegates to us, pods get our addresses, whatever comes after it.
         """
+        return self._rivals()[0]
+
+    def _rivals(self) -> tuple[tuple[str, ...], bool]:
+        """`rivals`, and whether Multus' configuration is the first of them."""
         with _as_cni_error("list", self.conf_dir, "is the node's directory mounted?"):
             before = tuple(name for name in self._configurations() if name < self.conf_name)
-            return () if before and self._delegates(before[0]) else before
+        to_us = self._delegates(before[0]) if before else None
+        return () if to_us else before, to_us is not None
 
     def _delegates(self, name: str) -> bool | None:
         """Whether it is Multus', and delegates to us; None for any other, and where it cannot be read."""
@@ -180,8 +185,7 @@ class HostPlugin:
 
     def conflicts(self) -> tuple[Conflict, ...]:
         """The conflict with configurations that sort before ours; none when there are none. AzureCniError."""
-        rivals = self.rivals()
-        multus = bool(rivals) and self._delegates(rivals[0]) is not None
+        rivals, multus = self._rivals()
         return conflists_before(rivals, directory=str(self.conf_dir), ours=self.conf_name, multus=multus)
 
     def _put(self, path: Path, content: bytes, *, mode: int) -> bool:
