@@ -54,12 +54,12 @@ crash: $(READY) ## Agent, controller and Docker plugin killed at every step of e
 	$(BIN)/pytest -rP --every-crash --numprocesses auto tests/property/test_crash_at_every_step.py tests/property/test_crash_of_controllers.py tests/property/test_docker_faults.py tests/datapath/test_crash_of_files.py tests/datapath/test_crash_of_the_kernel.py tests/datapath/test_crash_of_the_agent.py tests/property/test_crossing_verbs.py
 
 # What is slow and rarely breaks: only `make e2e-full` runs it.
-SLOW := attacks or sandboxes_without_a_pod or (test_21_services and nftables) or test_23_dns or test_24_ingress or test_26_node_and_path or test_27_host_conflicts or test_3 or (test_4 and not test_47) or test_5 or test_recall
+SLOW := attacks or sandboxes_without_a_pod or older_sandbox or (test_21_services and nftables) or test_23_dns or test_24_ingress or test_26_node_and_path or test_27_host_conflicts or test_3 or (test_4 and not test_47) or test_5 or test_recall
 
 .PHONY: e2e
 e2e: $(READY) ## The scenarios on the box but the slow ones; pools also where the controller writes the NICs; five minutes of soak
 	$(call attempt,$(BOX) scenarios -v -k "not ($(SLOW))")
-	$(call attempt,$(BOX) scenarios -v --nic-writer controller -k "test_02_sixty_pods or test_03_pool")
+	$(call attempt,$(BOX) scenarios -v --nic-writer controller -k "test_03_pool")
 	$(BOX) soak --minutes 5 --warm-seconds 10 --seed 1
 
 # Neither who writes the NICs nor the runtime has a part in these.
@@ -87,7 +87,7 @@ e2e-full: $(READY) ## The image twice and for arm64, a signed release, all scena
 	$(BOX) down
 	$(BOX) up --dual-stack
 	$(BOX) scenarios -v --mode bridge -k "test_49 or test_50 or test_53 or test_54"
-	$(BOX) scenarios -v --mode transparent -k test_53
+	$(BOX) scenarios -v --mode transparent -k "test_53"
 	$(BOX) down
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 21-100
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation mixed --seeds 1-10

@@ -15,7 +15,7 @@ SCENARIOS = {file.name: file.read_text() for file in (REPOSITORY / "e2e" / "scen
 
 
 def test_the_sets_are_found() -> None:
-    assert {"attacks", "nftables", "test_13", "test_02_sixty_pods"} <= set(NAMES)
+    assert {"attacks", "nftables", "test_13", "test_03_pool", "older_sandbox"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
