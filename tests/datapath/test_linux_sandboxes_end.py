@@ -7,11 +7,13 @@ import errno
 import os
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from azure_cni.errors import DatapathError, LedgerError
+from azure_cni.ipam.address_state import Sandbox
 from azure_cni.linux.datapath import LinuxDatapath
 from azure_cni.linux.veth import LEAVING
 from datapath.machine import Machine
@@ -77,6 +79,36 @@ async def test_a_sandbox_may_come_back_while_its_link_is_leaving(machine: Machin
         await machine.datapath.detach(spec.sandbox)
     await machine.datapath.attach(spec)
     await machine.datapath.settle()
+    assert await machine.datapath.check(spec) == ()
+
+
+async def test_another_container_may_have_the_namespace_while_the_link_of_the_former_is_leaving(
+    machine: Machine,
+) -> None:
+    """A runtime may keep a namespace for the next container: its `eth0` goes with the link, a moment after the DEL."""
+    former = machine.spec(A)
+    await machine.datapath.attach(former)
+    stayer = await machine.pod(B)
+    unblock = threading.Event()
+    blocked = machine.datapath._housekeeping.submit(lambda _: unblock.wait(5))
+    await machine.datapath.detach(former.sandbox)
+
+    successor = replace(former, sandbox=Sandbox("azure-cni", "the-next-container", "eth0"))
+    await machine.datapath.attach(successor)
+
+    assert await machine.datapath.check(successor) == ()
+    unblock.set()
+    await asyncio.wrap_future(blocked)
+    await machine.datapath.settle()
+    assert await machine.datapath.check(successor) == ()
+    assert await machine.datapath.check(machine.spec(B, pod=stayer)) == ()
+
+
+async def test_the_namespace_of_a_container_that_lives_is_not_taken_from_it(machine: Machine) -> None:
+    spec = machine.spec(A)
+    await machine.datapath.attach(spec)
+    with pytest.raises(DatapathError, match="for a container that was not deleted; remove that one first"):
+        await machine.datapath.attach(replace(spec, sandbox=Sandbox("azure-cni", "the-next-container", "eth0")))
     assert await machine.datapath.check(spec) == ()
 
 

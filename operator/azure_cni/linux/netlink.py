@@ -175,6 +175,16 @@ class Netlink:
         if refusals:
             raise refusals[min(refusals)]
 
+    def make(self, request: NetlinkRequest) -> bool:
+        """Send a request that makes something. False where that, or something of its name, is there already."""
+        try:
+            self.change(request)
+        except Refused as refused:
+            if refused.errno != errno.EEXIST:
+                raise
+            return False
+        return True
+
     def get(self, what: str, *, kind: int, body: bytes) -> bytes | None:
         """One object, None where the kernel knows of none (ENODEV)."""
         self._send([self._frame(kind, 0, body)])

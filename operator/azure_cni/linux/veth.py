@@ -26,7 +26,6 @@ turned off by somebody, and a MAC or MTU that differs is reported by CHECK.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections import defaultdict
@@ -43,7 +42,7 @@ from azure_cni.datapath.transparent import VethSpec
 from azure_cni.errors import DatapathError
 from azure_cni.linux import bridge, further, link_messages, netns, pod_ipv6, rtnetlink, rules, switches
 from azure_cni.linux import rtnetlink_format as rt
-from azure_cni.linux.netlink import Netlink, NetlinkRequest, Refused
+from azure_cni.linux.netlink import Netlink, NetlinkRequest
 
 LEAVING = 0x636E69
 """The link group (`ip link show group 6516329`) of host ends that are disabled and wait for their removal. It is no
@@ -262,16 +261,16 @@ class VethNetwork:
     def _create(self, spec: VethSpec, ends: Wiring, pod_netns: int) -> None:
         host = ends.node[0]
         master = self._require_bridge(spec.mtu) if host.port else 0
-        try:
-            self._kernel.change(link_messages.create_veth(host, ends.pod, netns=pod_netns, master=master))
-        except Refused as refused:
-            if refused.errno != errno.EEXIST:
-                raise
-            # The host end's name was free: it is the pod's that is taken.
+        request = link_messages.create_veth(host, ends.pod, netns=pod_netns, master=master)
+        # The host end's name is free: where one is taken, it is the pod's, maybe by a link that is leaving.
+        if self._kernel.make(request):
+            return
+        self.remove_leaving()
+        if not self._kernel.make(request):
             raise DatapathError(
-                f"cannot attach {spec.host_ifname}: {spec.netns} has an interface {spec.ifname} already, "
-                f"made by something else"
-            ) from refused
+                f"cannot attach {spec.host_ifname}: {spec.netns} has an interface {spec.ifname} already, made by "
+                "another program or for a container that was not deleted; remove that one first"
+            )
 
     def _delete(self, name: str) -> None:
         index = self._kernel.index(name)
