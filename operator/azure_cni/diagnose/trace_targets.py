@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from azure_cni.api.reading import mapping, mappings, metadata_of, spec_of, text, whole
+from azure_cni.api.reading import decimal, mapping, mappings, metadata_of, spec_of, text, whole
 from azure_cni.diagnose.evidence import LAST_PORT, ClusterEvidence
 from azure_cni.diagnose.holders import PresentHolder, find_holders
 from azure_cni.diagnose.packet_trace import FarEnd
@@ -44,9 +44,10 @@ def split_port(words: str) -> tuple[str, int]:
         return words, 0
     if ":" in host:
         raise ConfigInvalid(f"cannot trace to {words!r}: traces are of IPv4")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) <= LAST_PORT):
+    number = decimal(port, most=LAST_PORT + 1)
+    if not 0 < number <= LAST_PORT:
         raise ConfigInvalid(f"cannot trace to {words!r}: the port is to be a number from 1 to {LAST_PORT}")
-    return host, int(port)
+    return host, number
 
 
 def parse_ip(words: str) -> str | None:

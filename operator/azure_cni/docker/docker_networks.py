@@ -9,7 +9,7 @@ driver about them again, so they are written down in a file that outlives reboot
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -124,6 +124,12 @@ VERSION: Final = 1
 """Of the file. A change of its shape raises it."""
 
 
+class _Version(msgspec.Struct):
+    """What a file of any version has."""
+
+    version: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = VERSION
+
+
 class _Written(msgspec.Struct):
     networks: dict[str, str]
     version: int = VERSION
@@ -168,8 +174,8 @@ class DockerNetworks:
         if content is None:
             return {}
         try:
-            written = msgspec.json.decode(content, type=_Written)
-            pools = {network: IPv4Network(pool) for network, pool in written.networks.items()}
+            written = msgspec.json.decode(content, type=_Version)
+            pools = self._pools_in(content) if written.version <= VERSION else {}
         except (*NOT_JSON, ValueError) as error:
             raise ConfigInvalid(
                 f"cannot read the list of Docker networks in {self._file.name}: {legible(str(error))}; remove the "
@@ -181,6 +187,11 @@ class DockerNetworks:
                 f"{written.version}, known here {VERSION}); install it again"
             )
         return pools
+
+    @staticmethod
+    def _pools_in(content: bytes) -> dict[str, IPv4Network]:
+        written = msgspec.json.decode(content, type=_Written)
+        return {network: IPv4Network(pool) for network, pool in written.networks.items()}
 
 
 def _pool_in(text: str, cannot: str) -> IPv4Network:

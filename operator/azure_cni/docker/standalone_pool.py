@@ -17,7 +17,7 @@ import msgspec
 from azure_cni.api import node_ip_pool
 from azure_cni.api.node_ip_pool import NodeIPPool, parse
 from azure_cni.api.pod_annotations import PodCondition
-from azure_cni.api.reading import mapping, metadata_of
+from azure_cni.api.reading import LONGEST_NUMBER, decimal, mapping, metadata_of
 from azure_cni.docker.ports import StateFile
 from azure_cni.errors import KubeConflict
 from azure_cni.ipam.address_state import Sandbox
@@ -35,8 +35,7 @@ class StandalonePool:
     def __init__(self, file: StateFile) -> None:
         self._file = file
         self._body = _stored(file)
-        written = self.shown.version.number
-        self._version = int(written) if written.isdecimal() else 0
+        self._version = decimal(self.shown.version.number, most=10**LONGEST_NUMBER)
         """Goes on where the process before this one ended: a lower number would count as an old write."""
         self.changed = asyncio.Event()
 

@@ -34,6 +34,8 @@ FILES: Final = 8
 AGED_PACE_S: Final = 3600.0
 """One file in this time is deleted for its age, by a clock that nobody sets: a wrong date that is put right within the
 hour costs one file, not all. Whatever its age, what is too much is deleted at once."""
+_LAST_S: Final = 253_402_300_799.0
+"""The end of the year 9999. Some file systems keep times that no calendar has, and anybody with root may set one."""
 _NAME: Final = re.compile(r"audit-(\d{8,})-(\d+)\.jsonl")
 _encode = msgspec.json.Encoder().encode
 
@@ -137,7 +139,7 @@ class FileAuditStore:
 
     def _seen_until(self) -> str:
         newest = self._newest()
-        return "" if newest is None else time_text(newest.stat().st_mtime)
+        return "" if newest is None else time_text(min(max(newest.stat().st_mtime, 0.0), _LAST_S))
 
     def _newest(self) -> Path | None:
         files = self._files()

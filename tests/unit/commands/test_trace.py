@@ -127,6 +127,7 @@ def test_the_command_for_a_nic_is_there_once_however_many_endpoints_are_behind_i
         (("web", "waits"), 3, "it has no address; see azure-cni why default/waits"),
         (("waits", OUTSIDE), 3, "it has no address; see azure-cni why default/waits"),
         (("web", f"{OUTSIDE}:0"), 2, "a number from 1 to 65535"),
+        (("web", f"{OUTSIDE}:{'9' * 5000}"), 2, "a number from 1 to 65535"),
         (("web", "2001:db8::1"), 2, "traces are of IPv4"),
         (("nobody", OUTSIDE), 3, "cannot find pod nobody"),
     ],

@@ -150,10 +150,11 @@ async def test_the_pool_outlives_the_process_and_a_damaged_file_is_made_again() 
         assert await StandalonePool(FakeStateFile(content)).read() is None
 
 
-async def test_a_process_that_follows_another_still_grows() -> None:
+@pytest.mark.parametrize("number", ["40", "9" * 30, "9" * 5000, "-1", "1e999"])
+async def test_a_process_that_follows_another_still_grows(number: str) -> None:
     """Its writes are newer than those that it found, or it would take each of its own for an old one."""
-    found = b'{"metadata":{"name":"vm1","uid":"machine","generation":1,"resourceVersion":"40"},"spec":{},"status":{}}'
-    vm = Standalone(file=found)
+    metadata = f'{{"name":"vm1","uid":"machine","generation":1,"resourceVersion":"{number}"}}'
+    vm = Standalone(file=f'{{"metadata":{metadata},"spec":{{}},"status":{{}}}}'.encode())
     async with vm.running():
         await vm.until_held(16)
 

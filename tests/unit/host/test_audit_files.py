@@ -237,6 +237,24 @@ def test_the_newest_file_says_up_to_when_nothing_is_missing(tmp_path: Path):
     assert store.seen_until() == "2026-11-28T07:19:26Z"
 
 
+@pytest.mark.parametrize(("at_s", "until"), [(10**12, "9999-12-31T23:59:59Z"), (-(10**12), "1970-01-01T00:00:00Z")])
+def test_a_time_that_no_calendar_has_stops_no_trail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_s: int, until: str
+):
+    """Only some file systems keep such times; here it is what `stat` says."""
+    store = a_store(tmp_path)
+    store.append([record()], held=[], until=NOW)
+    stat_of = Path.stat
+
+    def odd(path: Path, **options: bool) -> os.stat_result:
+        found = stat_of(path, **options)
+        return os.stat_result((*found[:8], at_s, found[9]), {"st_mtime": float(at_s)}) if path.suffix else found
+
+    monkeypatch.setattr(Path, "stat", odd)
+    assert store.seen_until() == until
+    assert store.find(A)[1] == [record()]
+
+
 def test_a_directory_that_cannot_be_written_is_an_error_in_words(tmp_path: Path):
     (tmp_path / "audit").write_text("a file")
     with pytest.raises(AzureCniError, match=r"^cannot write the audit trail in .*/audit: .*pods do not notice$"):
