@@ -128,9 +128,11 @@ class BoundedRequests:
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(lambda: self.protocol(server(), place), connection)
-        except OSError:  # it has gone again
+        except BaseException as error:
             connection.close()
             place.end()
+            if not isinstance(error, OSError):  # it has gone again
+                raise
 
 
 class _Connection(asyncio.Protocol):

@@ -22,7 +22,7 @@ from azure_cni.entrypoints.accepting import runner_of
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.host_settings import HostSettings
 from azure_cni.entrypoints.running import every, kept_up
-from azure_cni.entrypoints.runtime_sockets import ACTIVITY, bound, serve_socket
+from azure_cni.entrypoints.runtime_sockets import ACTIVITY, serve_socket
 from azure_cni.faults import Faults
 from azure_cni.host.files import NodeDirectories
 from azure_cni.host.install import HostPlugin
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 DEFERRED_DELETES_PERIOD_S: Final = 5.0
 SOCKET: Final = "cni.sock"
+NETNS_ACTIVITY: Final = "netns_socket"
+"""In the count of our own faults."""
 
 NAMESPACES: Final = Path("/run/netns")
 """Where the runtime keeps pods' network namespaces; the chart mounts it."""
@@ -118,11 +120,9 @@ class UnixSockets:
     ) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """See `RuntimeDoor`."""
         served = await serve_socket(runner, self._run_dir / SOCKET, requests=server.requests, faults=faults)
-
-        async def take_passed() -> None:
-            await server.passed.serve(bound(self._run_dir / netns_socket.NAME), runner.server)
-
-        return {ACTIVITY: served.keep_open, "netns_socket": take_passed}
+        second = self._run_dir / netns_socket.NAME
+        passing = await serve_socket(runner, second, requests=server.passed, faults=faults, activity=NETNS_ACTIVITY)
+        return {ACTIVITY: served.keep_open, NETNS_ACTIVITY: passing.keep_open}
 
 
 async def serve_cni(

@@ -51,16 +51,13 @@ class PassedNamespaces:
             raise
         os.close(netns)
 
-    async def serve(self, listener: socket.socket, server: web.Server | None) -> None:
-        """Take connections until cancelled. `server` is that of a runner that is set up."""
-        if server is None:
-            raise TypeError("the runner has not been set up")
-        with listener:
-            acceptor = Acceptor(listener)
-            async with asyncio.TaskGroup() as connections:
-                while True:
-                    connection, place = await self._requests.accept(acceptor)
-                    connections.create_task(self._receive(connection, place, server))
+    async def serve(self, listening: socket.socket, server: web.Server) -> None:
+        """Take connections until cancelled."""
+        acceptor = Acceptor(listening)
+        async with asyncio.TaskGroup() as connections:
+            while True:
+                connection, place = await self._requests.accept(acceptor)
+                connections.create_task(self._receive(connection, place, server))
 
     async def _receive(self, connection: socket.socket, place: Place, server: web.Server) -> None:
         loop = asyncio.get_running_loop()
@@ -69,9 +66,11 @@ class PassedNamespaces:
             async with asyncio.timeout(_FIRST_BYTE_S):
                 netns = await _received(connection)
             await loop.connect_accepted_socket(partial(self._protocol, server, netns, place), connection)
-        except (OSError, TimeoutError):
+        except BaseException as error:
             connection.close()
             place.end()
+            if not isinstance(error, OSError):  # a timeout is one
+                raise
 
     def _protocol(self, server: web.Server, netns: int, place: Place) -> asyncio.Protocol:
         protocol = server()

@@ -2,23 +2,24 @@
 
 A process whose socket is gone serves nobody, and nothing else of it fails: its health and its metrics look well. That
 happens: `rm -r /run/docker`, the purge of a package, a program that cleans /run. So whoever serves a socket looks for
-it every few seconds. Another one in its place is left alone: two processes would take it from one another for ever.
+it every few seconds. A socket of another process in its place is left alone: two would take it from one another for
+ever. One at which nobody listens (its process was killed) is replaced. Anything else in its place is reported.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeAlias
 
 from aiohttp import web
 
-from azure_cni.entrypoints.cni_listener import BoundedRequests
 from azure_cni.entrypoints.running import kept_up
 from azure_cni.errors import AzureCniError
 from azure_cni.faults import Faults
@@ -31,21 +32,35 @@ LOOK_S: Final = 2.0
 """Between two looks. Docker tries a call again for half a minute."""
 _QUEUE = 128
 
+_FileID: TypeAlias = tuple[int, int]
+"""Of a file: the file system, and its number there."""
+
+
+class Requests(Protocol):
+    """Those of one server."""
+
+    async def serve(self, listening: socket.socket, server: web.Server) -> None:
+        """Accept and serve until cancelled."""
+
 
 class ServedSocket:
     """One that is open. `requests` are those of one server, which `runner` has set up."""
 
-    def __init__(
-        self, runner: web.AppRunner, path: Path, *, requests: BoundedRequests, faults: Faults, activity: str
-    ) -> None:
+    def __init__(self, runner: web.AppRunner, path: Path, *, requests: Requests, faults: Faults, activity: str) -> None:
         self._runner = runner
         self._path = path
         self._open = partial(_Site, runner, requests=requests, faults=faults, name=activity)
         self._site: _Site | None = None
+        self._ours: _FileID | None = None
+        """The socket's file."""
+        self._said = False
+        """That something else is in its place."""
 
     async def open(self) -> None:
         """Serve until the runner is cleaned up. AzureCniError."""
-        self._site = self._open(bound(self._path))
+        listening = bound(self._path)
+        self._ours, self._said = _file_id(self._path), False
+        self._site = self._open(listening)
         await self._site.start()
 
     async def keep_open(self, *, prepare: Callable[[], None] = lambda: None) -> None:
@@ -55,7 +70,7 @@ class ServedSocket:
         """
         while True:
             await asyncio.sleep(LOOK_S)
-            if _is_there(self._path):
+            if not self._is_taken_away():
                 continue
             log.warning("the socket was taken away, and is opened again", extra={"socket": str(self._path)})
             prepare()
@@ -64,12 +79,32 @@ class ServedSocket:
             if before is not None:
                 await before.stop()
 
+    def _is_taken_away(self) -> bool:
+        """Whether nothing is there, or a socket at which nobody listens. What cannot be seen counts as there."""
+        try:
+            found = _file_id(self._path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        if found == self._ours:
+            self._said = False
+            return False
+        if _is_deaf(self._path):
+            return True
+        if not self._said:
+            log.error(
+                "something else is in the place of the socket: nobody is served", extra={"socket": str(self._path)}
+            )
+        self._said = True
+        return False
+
 
 class _Site(web.BaseSite):
     """What a runner stops first."""
 
     def __init__(
-        self, runner: web.AppRunner, listening: socket.socket, *, requests: BoundedRequests, faults: Faults, name: str
+        self, runner: web.AppRunner, listening: socket.socket, *, requests: Requests, faults: Faults, name: str
     ) -> None:
         super().__init__(runner)
         self._listening = listening
@@ -101,7 +136,7 @@ class _Site(web.BaseSite):
 
 
 async def serve_socket(
-    runner: web.AppRunner, path: Path, *, requests: BoundedRequests, faults: Faults, activity: str = ACTIVITY
+    runner: web.AppRunner, path: Path, *, requests: Requests, faults: Faults, activity: str = ACTIVITY
 ) -> ServedSocket:
     """Open the socket for root alone, and serve until the runner is cleaned up. AzureCniError."""
     served = ServedSocket(runner, path, requests=requests, faults=faults, activity=activity)
@@ -141,12 +176,14 @@ def _is_no_socket(path: Path) -> bool:
         return False
 
 
-def _is_there(path: Path) -> bool:
-    """Whatever it is; what cannot be seen counts as there."""
-    try:
-        path.lstat()
-    except FileNotFoundError:
+def _file_id(path: Path) -> _FileID:
+    status = path.lstat()
+    return status.st_dev, status.st_ino
+
+
+def _is_deaf(path: Path) -> bool:
+    """It is a socket, and its process has gone."""
+    if _is_no_socket(path):
         return False
-    except OSError:
-        return True
-    return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as asking:
+        return asking.connect_ex(str(path)) == errno.ECONNREFUSED

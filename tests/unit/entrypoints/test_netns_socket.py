@@ -16,8 +16,9 @@ import pytest
 from aiohttp import web
 
 from azure_cni.datapath.interface import Wiring
-from azure_cni.entrypoints import netns_socket
+from azure_cni.entrypoints import netns_socket, runtime_sockets
 from azure_cni.entrypoints.cni_server import CniServer
+from azure_cni.entrypoints.cni_service import SOCKET, UnixSockets
 from azure_cni.entrypoints.runtime_sockets import bound
 from azure_cni.errors import AzureCniError, DatapathError
 from azure_cni.node.ports import SandboxSpec
@@ -97,10 +98,12 @@ async def serving(directory: Path) -> AsyncIterator[Agent]:
         runner = web.AppRunner(server.application(), handle_signals=False)
         await runner.setup()
         bound(agent.path).close()  # as a dead agent leaves it
-        taking = asyncio.create_task(server.passed.serve(bound(agent.path), runner.server))
+        works = await UnixSockets(directory).open(server, runner, server.faults)
+        tasks = [asyncio.create_task(work()) for work in works.values()]
         yield agent
-        taking.cancel()
-        await asyncio.gather(taking, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await runner.cleanup()
 
 
@@ -160,6 +163,17 @@ async def test_a_descriptor_waits_for_its_request_no_longer_than_it_may(
                 socket.send_fds(silent, [b"\0"], [file.fileno()])
             for there in (True, False):
                 await until(lambda: (str(agent.namespace) in opened()) is there, within_s=PATIENCE_S, say=opened)  # noqa: B023
+
+
+async def test_both_sockets_come_back_when_they_are_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_sockets, "LOOK_S", 0.01)
+    async with serving(tmp_path) as agent:
+        for one in (tmp_path / SOCKET, agent.path):
+            one.unlink()
+            await until(one.exists, within_s=PATIENCE_S, say=opened)
+        answer = await agent.ask(b"\0", agent.namespace, then=request("add", "c1"))
+        assert answer is not None
+        assert answer[0] == 200
 
 
 def test_a_socket_that_cannot_be_opened_is_said_in_words(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -91,6 +91,37 @@ async def test_another_socket_in_its_place_is_left_alone(tmp_path: Path) -> None
                 caller.connect(str(path))
                 others.accept()[0].close()  # it is still theirs
             keeping.cancel()
+
+
+async def test_a_socket_whose_process_has_gone_does_not_keep_its_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another process was started there by mistake, and killed: what it left would have this one serve nobody."""
+    path = tmp_path / "azure-cni.sock"
+    async with served(path) as one:
+        keeping = asyncio.create_task(one.keep_open())
+        with bound(path):
+            await asyncio.sleep(0.1)
+        await until(lambda: "is opened again" in caplog.text, within_s=PATIENCE_S, say=lambda: caplog.text)
+        assert b"404" in await asked(path, "/")
+        keeping.cancel()
+
+
+@pytest.mark.parametrize("thing", [Path.touch, Path.mkdir])
+async def test_what_else_is_in_its_place_is_reported_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, thing: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "azure-cni.sock"
+    async with served(path) as one:
+        keeping = asyncio.create_task(one.keep_open())
+        path.unlink()
+        thing(path)
+        await until(lambda: bool(caplog.records), within_s=PATIENCE_S, say=lambda: caplog.text)
+        await asyncio.sleep(0.1)
+        keeping.cancel()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "something else is in the place of the socket: nobody is served"
+    ]
 
 
 async def test_where_it_cannot_be_opened_again_it_says_why(tmp_path: Path) -> None:
