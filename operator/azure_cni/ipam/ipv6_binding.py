@@ -114,23 +114,34 @@ def _around(start: int) -> Iterable[int]:
     return (offset for number in range(_SLOTS) if (offset := (start + number) % _SLOTS))
 
 
-def lacking(view: NicView, *, held: int, singles: bool) -> IPv6Growth:
-    """What of IPv6 a NIC needs beside `held` addresses: its block, or with `singles` one for each."""
-    if any(config.block for config in view.ipv6) or len(view.ipv6) >= held:
+def kept_beside(view: NicView, slots: Iterable[Slot]) -> int:
+    """Single addresses on the NIC that pods go on using whose IPv4 address is the pool's no more: another tool removed
+    it, or took it for something else. They are no other pod's, and the NIC needs as many more.
+    """
+    singles = {one.network.network_address for one in view.ipv6 if not one.block and one.network is not None}
+    return sum(slot.ipv6 in singles and not slot.in_pool for slot in slots) if singles else 0
+
+
+def lacking(view: NicView, *, held: int, singles: bool, kept: int = 0) -> IPv6Growth:
+    """What of IPv6 a NIC needs beside `held` addresses: its block, or with `singles` one for each, and for each pod of
+    `kept_beside`.
+    """
+    needed = held + kept
+    if any(config.block for config in view.ipv6) or len(view.ipv6) >= needed:
         return NO_IPV6
-    return IPv6Growth(singles=held - len(view.ipv6)) if singles else IPv6Growth(block=True)
+    return IPv6Growth(singles=needed - len(view.ipv6)) if singles else IPv6Growth(block=True)
 
 
-def most_on_nic(view: NicView, policy: Policy, *, singles: bool) -> int:
-    """Addresses for pods that a NIC could hold, with what they need of IPv6."""
+def most_on_nic(view: NicView, policy: Policy, *, singles: bool, kept: int = 0) -> int:
+    """Addresses for pods that a NIC could hold, with what they and `kept` pods need of IPv6."""
     size = policy.config_size
     if not policy.ipv6:
         return view.most(size=size)
     room = MAX_CONFIGS_PER_NIC - view.config_count - view.beside
-    missing = lacking(view, held=view.held + size, singles=singles)
+    missing = lacking(view, held=view.held + size, singles=singles, kept=kept)
     if not missing or missing.block:
         return view.held + size * max(0, room - missing.configs)
-    without = max(0, view.held - len(view.ipv6))
+    without = max(0, view.held + kept - len(view.ipv6))
     return view.held + size * max(0, (room - without) // (1 + size))
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from azure_cni.api.node_ip_pool import Recall
-from azure_cni.ipam.ipv6_binding import lacking, most_on_nic
+from azure_cni.ipam.ipv6_binding import kept_beside, lacking, most_on_nic
 from azure_cni.ipam.ledger import Counts, Ledger
 from azure_cni.ipam.limits import SETTLE_POLL_S, SHRINK_DELAY_S
 from azure_cni.ipam.plan_steps import (
@@ -146,7 +146,8 @@ def next_step(
     needed = assigned + waiting + cooling
     wanted = under_recall(wanted, needed=needed, recall=recall)
     size, held = policy.config_size, view.held
-    most = min(policy.maximum, most_on_nic(view, policy, singles=ipv6_singles))
+    kept = kept_beside(view, ledger.slots)
+    most = min(policy.maximum, most_on_nic(view, policy, singles=ipv6_singles, kept=kept))
     # What pods wait for comes before what they lost, and that before what is kept ready.
     wanted = max(min(wanted, most, needed), min(wanted, most - losses.due - losses.resting))
     # While other nodes give addresses back for pods that wait, this one takes no block to keep in reserve.
@@ -159,7 +160,7 @@ def next_step(
     met = recall.number if recall is not None and view.settled and recalled is None else recall_met
     plan = partial(Plan, wanted, requested, recall_met=recall_met if policy.paused else met, needed=needed)
     cooled_at_s = ledger.next_cooled_at_s()
-    ipv6 = partial(lacking, view, singles=ipv6_singles) if policy.ipv6 else _nothing
+    ipv6 = partial(lacking, view, singles=ipv6_singles, kept=kept) if policy.ipv6 else _nothing
     too_much = pending_write is not None and pending_write.most > requested
     rest = _rest(view, groups, too_much=too_much, ipv6=ipv6(held=held))
     granted -= view.held_for_others

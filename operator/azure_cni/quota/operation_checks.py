@@ -181,7 +181,8 @@ def refuse_beyond(operation: WriteNic, seen: NicView, pool: PoolView, reserved: 
     if operation.add and after > allowed:
         raise AccessDenied(f"{_cannot(node)}: it would hold {addresses(after)} and may hold {allowed}")
     singles = sum(not it.block and it.name not in operation.remove for it in seen.ipv6) + operation.ipv6.singles
-    if operation.ipv6.singles and singles > after:
+    # Beyond that one for each new address: pods whose IPv4 address another tool removed go on with theirs of IPv6.
+    if operation.ipv6.singles > operation.add and singles > after:
         raise AccessDenied(f"{_cannot(node)}: it would hold {singles} IPv6 addresses beside {after} of IPv4")
 
 

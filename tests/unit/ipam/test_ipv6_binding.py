@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 import pytest
 
 from azure_cni.ipam.address_state import Holder, Sandbox, Slot, State
-from azure_cni.ipam.ipv6_binding import bound, lacking, most_on_nic, singles_of, unbound
+from azure_cni.ipam.ipv6_binding import bound, kept_beside, lacking, most_on_nic, singles_of, unbound
 from azure_cni.ipam.sizing import Policy
 from azure_cni.model.ipv6 import IPv6Configuration, IPv6Growth
 from azure_cni.model.nic import ConfigName, IPConfiguration, NicID, NicView
@@ -112,6 +112,19 @@ def view(held: int, *ipv6: IPv6Configuration, beside: int = 0) -> NicView:
 )
 def test_what_is_lacking(seen: NicView, singles: bool, expected: IPv6Growth):  # noqa: FBT001  # a parameter of the table
     assert lacking(seen, held=seen.held, singles=singles) == expected
+
+
+def test_a_pod_whose_ipv4_address_was_lost_keeps_its_other_one_from_all():
+    lost = replace(slot("10.0.0.9", ipv6="fd00::1"), on_nic=False)
+    others = [slot("10.0.0.5", ipv6="fd00::2"), replace(slot("10.0.0.6"), on_nic=False)]
+    seen = view(2, single(1), single(2))
+    assert kept_beside(seen, [lost, *others]) == 1
+    assert kept_beside(seen, [replace(lost, on_nic=True, excluded=True)]) == 1
+    assert kept_beside(view(2, BLOCK), [replace(lost, ipv6=IPv6Address("fd00::1:0:9"))]) == 0
+    assert lacking(seen, held=2, singles=True, kept=1) == IPv6Growth(singles=1)
+    assert not lacking(view(2, BLOCK), held=2, singles=True, kept=1)
+    policy = Policy(ipv6=True)
+    assert most_on_nic(view(10), policy, singles=True, kept=10) == most_on_nic(view(10), policy, singles=True) - 5
 
 
 @pytest.mark.parametrize(

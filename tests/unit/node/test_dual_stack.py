@@ -180,6 +180,25 @@ async def test_single_addresses_where_azure_refuses_the_block():
         assert {second for _, second in made} == {one.network.network_address for one in node.nic.ipv6}
 
 
+@pytest.mark.parametrize("blocks", [0, 28])
+async def test_new_pods_get_single_addresses_beside_pods_that_lost_theirs_of_ipv4(blocks: int):
+    """Another node has the IPv4 addresses; the pods go on with IPv6, and what they keep is nobody else's."""
+    nic = FakeNic(ipv6_space=SPACE, ipv6_blocks=False)
+    async with SimulatedNode(nic=nic, policy=Policy(ipv6=True, blocks=blocks), shrink_delay_s=3600.0).running() as node:
+        await node.until(lambda: node.counts.free >= 12)
+        kept = [(await added(node, f"before-{number}"))[1] for number in range(12)]
+        for config in [config for config in nic.configs if not config.primary]:
+            nic.elsewhere_give(config.name)
+        node.reconciler.wake()
+        await node.until(lambda: node.counts.missing == 12 and node.counts.free > 0, within_s=3600)
+        assert node.counts.programming == 0
+        got: list[Address] = []
+        for number in range(20):
+            await node.until(lambda: node.counts.free > 0)
+            got += await added(node, f"after-{number}")
+        assert len({*kept, *got}) == 12 + 2 * 20
+
+
 async def test_single_addresses_leave_with_theirs():
     policy = Policy(min_free=1, batch=1, max_free=2, ipv6=True)
     nic = FakeNic(ipv6_space=SPACE, ipv6_blocks=False)

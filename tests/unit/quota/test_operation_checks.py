@@ -98,6 +98,15 @@ def test_no_more_single_ipv6_addresses_than_those_of_ipv4(ipv6, refused):
         refuse_beyond(operation, SEEN, pool, LedgerEntry(18, 7), node="n")
 
 
+def test_new_addresses_come_with_those_of_ipv6_beside_pods_that_lost_theirs_of_ipv4():
+    there = tuple(IPv6Configuration(ConfigName(f"v6-{n}"), None, ready=True) for n in range(30))
+    pool = PoolView(Request(count=22, number=7), granted=22, granted_for=7, allocated=18)
+    seen, operation = replace(SEEN, ipv6=there), replace(attaching(), attach=(), add=4, ipv6=IPv6Growth(singles=4))
+    refuse_beyond(operation, seen, pool, LedgerEntry(22, 7), node="n")
+    with pytest.raises(AccessDenied, match="35 IPv6 addresses beside 22 of IPv4"):
+        refuse_beyond(replace(operation, ipv6=IPv6Growth(singles=5)), seen, pool, LedgerEntry(22, 7), node="n")
+
+
 def test_those_that_leave_make_room_for_others():
     there = tuple(IPv6Configuration(ConfigName(f"v6-{n}"), None, ready=False) for n in range(18))
     pool = PoolView(Request(count=18, number=7), granted=18, granted_for=7, allocated=18)

@@ -6,6 +6,7 @@ from typing import Final
 
 from azure_cni.api.conditions import NODE_AT_LIMIT, PoolKind
 from azure_cni.api.node_ip_pool import WriteIntent
+from azure_cni.ipam.ipv6_binding import kept_beside
 from azure_cni.ipam.plan import Losses, Plan, Shrink, Step, next_step
 from azure_cni.model.nic import NicView, total_size
 from azure_cni.node.pool.failures import Activity, Failures
@@ -54,6 +55,7 @@ class Planner:
         may_regroup = may_grow or not self._failures.blocks(Activity.GROUPS, now_s=now_s)
         may_rewrite = not self._failures.blocks(Activity.REPAIR, now_s=now_s)
         lost = self._lost_addresses.due(view)
+        pool_state.ipv6_kept = kept_beside(view, self._core.stored.ledger.slots)
         pool_state.plan = next_step(
             self._core.stored.ledger,
             view,

@@ -124,6 +124,8 @@ class PoolState:
     """While the node rests because another tool removes again and again what is added: that, for people."""
     ipv6_singles: bool = False
     """Azure refused the NIC a block of IPv6: single addresses are asked for."""
+    ipv6_kept: int = 0
+    """See `ipv6_binding.kept_beside`."""
     last_write: LastWrite | None = None
     last_read: LastRead | None = None
 
@@ -189,7 +191,9 @@ class PoolState:
 
     @property
     def _most_on_nic(self) -> int | None:
-        return most_on_nic(self.view, self.policy, singles=self.ipv6_singles) if self.view is not None else None
+        if self.view is None:
+            return None
+        return most_on_nic(self.view, self.policy, singles=self.ipv6_singles, kept=self.ipv6_kept)
 
     @property
     def bound(self) -> str:
