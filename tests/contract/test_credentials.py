@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import fakeazure as faults
 from azure_cni.azure.arm import Arm
 from azure_cni.azure.credentials import MISLEADING, managed_identity, workload_identity
 from azure_cni.azure.endpoints import cloud_named
+from azure_cni.azure.resources import Resource
 from azure_cni.azure.vm_identity import ArmVmIdentity
 from azure_cni.errors import AccessDenied, CloudError, CloudUnreachable
 from contract.azure_world import Token
@@ -110,6 +112,24 @@ async def test_a_user_assigned_identity_is_chosen_by_client_id(
     async with world.arm(managed_identity(client_id=principal.client_id, imds_url=world.endpoints.imds)) as arm:
         await ArmVmIdentity(world.imds, arm).identify()
     assert {call.principal for call in world.azure.history.calls if call.operation == "vm.get"} == {principal.object_id}
+
+
+async def test_a_token_that_has_expired_is_not_used_again_whatever_this_machines_clock_says(
+    world: AzureWorld, environment: pytest.MonkeyPatch
+) -> None:
+    """The clock was set back: by it, the token that Azure refuses has hours to live."""
+    identity, vm = world.azure.identity, Resource.parse(world.azure.vm("vm1").id)
+    async with world.arm(managed_identity(imds_url=world.endpoints.imds)) as arm:
+        await arm.get(vm)
+        identity.wall = lambda: time.time() + 3 * identity.lifetime_s
+        with pytest.raises(AccessDenied, match="expiry"):
+            await arm.get(vm)
+        await arm.get(vm)
+        identity.wall = lambda: time.time() + 6 * identity.lifetime_s
+        for _ in range(3):  # and the token service is not asked each time
+            with pytest.raises(AccessDenied, match="expiry"):
+                await arm.get(vm)
+    assert world.azure.calls["imds.token"] == 2
 
 
 async def test_an_identity_that_the_vm_does_not_have(world: AzureWorld, environment: pytest.MonkeyPatch) -> None:

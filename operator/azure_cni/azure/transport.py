@@ -7,11 +7,13 @@ else changed the NIC. So a write without an answer fails, and only a read shows 
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import aiohttp
 from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, UserAgentPolicy
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import AsyncHttpResponse
@@ -55,9 +57,27 @@ def open_pipeline(
             RequestIdPolicy(),
             HeadersPolicy({"Accept": "application/json"}),
             UserAgentPolicy(base_user_agent=f"azure-cni/{__version__}", user_agent_use_env=False),
-            AsyncARMChallengeAuthenticationPolicy(credential, cloud.scope),
+            _TokenPolicy(credential, cloud.scope),
         ],
     )
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A credential that can be told of a token that was refused."""
+
+    def forget(self) -> None:
+        """The next token is to be another."""
+
+
+class _TokenPolicy(AsyncARMChallengeAuthenticationPolicy):
+    """The SDK's own forgets a token that Azure refuses, and its credential gives it the same one again."""
+
+    async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
+        response = await super().send(request)
+        if response.http_response.status_code == HTTPStatus.UNAUTHORIZED and isinstance(self._credential, Forgetful):
+            self._credential.forget()
+        return response
 
 
 async def read_body(response: AsyncHttpResponse, *, most: int) -> bytes:
