@@ -181,7 +181,7 @@ class Granter:
         throttling = self._throttling.assess(
             nodes,
             known_until_s=quota.throttled_until_s or 0.0,
-            own_until_s=self._reading.throttled_until_s,
+            own_until_s=now_s + self._reading.throttled_until_s - self._ports.clock.monotonic_s(),
             now_s=now_s,
         )
         self._recall_plan = self._recalls.plan(

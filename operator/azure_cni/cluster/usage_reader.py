@@ -93,7 +93,7 @@ class UsageReader:
         self._asked_s = self._clock.monotonic_s()
         if isinstance(answer, AzureCniError):
             if isinstance(answer, Throttled):
-                self._reading.throttled_until_s = self._clock.utc_s() + (answer.retry_after_s or 0.0)
+                self._reading.throttled_until_s = self._clock.monotonic_s() + (answer.retry_after_s or 0.0)
             self._report_failure(answer)
             return False
         if self._reading.silence != NOTHING:

@@ -42,8 +42,8 @@ class UsageReading:
     """The same of each of its subnets."""
     silence: Explanation = messages.NOTHING
     """Why Azure did not say it when it was last asked; nothing when it did."""
-    throttled_until_s: float = 0.0
-    """Until when Azure asked the controller itself to wait, since 1970; 0 when it did not."""
+    throttled_until_s: float = float("-inf")
+    """Monotonic time until which Azure asked the controller itself to wait."""
     nodes: int = 0
     """How many nodes were known then. A node that came later counts as somebody else's use until the next reading."""
 

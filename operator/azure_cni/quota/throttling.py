@@ -7,6 +7,7 @@ Hence these rules:
 
 - *A time is bounded.* A node is believed for as long as Azure could have asked it to wait, and no report is believed
   twice. The same goes for the time that the quota shows, which another controller wrote by its clock.
+- *A clock that is set back takes along what it has measured*, or all would wait until it has caught up.
 - *One node slows itself.* Its own writes wait until the time that it names; that costs nobody else anything.
 - *A quorum stops all*, or one node while Azure also asks the controller itself to wait.
 - *A stop that only nodes have confirmed is tried.* Once a minute one node that does not report it gets a grant. If it
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from azure_cni.ipam.limits import LONGEST_RETRY_AFTER_S
@@ -86,6 +87,8 @@ class ThrottleTracker:
         """The stop that was found to be none, if the quota still shows it."""
         self._trial: _Trial | None = None
         self._trial_due_s = float("inf")
+        self._now_s = float("-inf")
+        """When it was last asked."""
 
     def assess(
         self, nodes: Sequence[NodeRecord], *, known_until_s: float, own_until_s: float, now_s: float
@@ -94,6 +97,7 @@ class ThrottleTracker:
 
         `known_until_s`: until when the quota says that all wait; `own_until_s`: until when Azure asked the controller.
         """
+        self._pass_to(now_s)
         slowed = self._listen(nodes, now_s=now_s)
         self._judge_trial(nodes, slowed, known_until_s=known_until_s, now_s=now_s)
         # A stop that a trial has lifted stays lifted, also while the quota still shows it.
@@ -111,6 +115,16 @@ class ThrottleTracker:
         """That node has the grant of a trial."""
         self._trial = _Trial(node.name, node.view.request.number, node.view.allocated)
         self._trial_due_s = now_s + TRIAL_S
+
+    def _pass_to(self, now_s: float) -> None:
+        """What was to last for some time lasts no longer than that, also when the clock is set back."""
+        back_s = self._now_s - now_s
+        self._now_s = now_s
+        if back_s <= 0:
+            return
+        self._claims = {name: replace(one, until_s=one.until_s - back_s) for name, one in self._claims.items()}
+        self._discredited = {name: until_s - back_s for name, until_s in self._discredited.items()}
+        self._trial_due_s -= back_s
 
     def _listen(self, nodes: Sequence[NodeRecord], *, now_s: float) -> dict[str, float]:
         """Until when each node says that it was asked to wait; those for whom that is over are left out."""

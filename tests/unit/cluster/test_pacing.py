@@ -10,6 +10,7 @@ import pytest
 
 from azure_cni.api.conditions import QuotaKind
 from azure_cni.api.vnet_quota import Limits, Tokens, tokens_document
+from azure_cni.errors import Throttled
 from azure_cni.ipam.limits import LONGEST_RETRY_AFTER_S
 from azure_cni.model.text import time_text
 from azure_cni.quota.throttling import TRIAL_S
@@ -156,6 +157,25 @@ async def test_a_quota_that_says_to_wait_for_days_is_tried_after_a_minute() -> N
             await world.until(lambda: world.held() == {"b": 16}, within_s=TRIAL_S + 30)
             assert loop_time() > TRIAL_S
             await world.until(lambda: not world.cluster.quota().holds(QuotaKind.THROTTLED), within_s=30)
+
+
+@pytest.mark.parametrize("azure", [False, True], ids=["by_nodes_alone", "azure_asks_the_controller_too"])
+async def test_a_clock_that_is_set_back_makes_nobody_wait_longer(azure: bool) -> None:  # noqa: FBT001
+    """The nodes that heard from Azure are gone, and their pools go on saying so."""
+    world = SimulatedCluster(usages_s=86_400)
+    world.node("b", want=8, waiting=8)
+    for name in ("t", "u", "v"):
+        world.cluster.node(name, requested=0, writeIntent="None", throttledUntil=time_text(EPOCH_S + 600))
+    if azure:
+        world.vnets.fail = Throttled("cannot read the usages: 429", retry_after_s=300.0)
+    async with world.agents(), world.controller():
+        await asyncio.sleep(20)
+        assert world.cluster.quota().holds(QuotaKind.THROTTLED)
+        assert world.held() == {"b": 0}
+        world.vnets.fail = None
+        world.clock.utc_ahead_s -= 30 * 86_400
+        await world.until(lambda: world.held() == {"b": 8}, within_s=700)
+        await world.until(lambda: not world.cluster.quota().holds(QuotaKind.THROTTLED), within_s=2000)
 
 
 async def test_who_waits_for_azure_learns_again_when_azure_asks_to_wait_longer() -> None:

@@ -47,6 +47,8 @@ class SimulatedCluster:
         self.cluster.quotas.watchers.append(lambda *_: self.check())
         self.vnets.held = lambda: sum(self.nics.values()) + len(self.nics)
         self.leaders: list[Leader] = []
+        self.clock = LoopClock()
+        """Of all controllers."""
 
     def check(self) -> None:
         """P5: what is on a NIC is in the ledger, and the ledger's sum is within the limit."""
@@ -80,7 +82,7 @@ class SimulatedCluster:
                 nodes=FakeMemberNodes(cluster),
                 vnets=self.vnets,
                 events=self.events,
-                clock=LoopClock(),
+                clock=self.clock,
                 observer=self.observer,
             ),
             settings=self.settings,
