@@ -33,6 +33,7 @@ _BUILT = {
 _TRIED = {
     "scenarios": "up, install, and the scenarios of e2e/scenarios; passes arguments to pytest",
     "soak": "up, install, and pods that come and go while faults happen; passes arguments on",
+    "specs": "up, install, and Kubernetes' own specs for the network; passes arguments on",
     "policy": "up, install, and Kubernetes' specs for NetworkPolicy and cyclonus' cases; passes arguments on",
     "bench": "measure against the reference plugins (tests/bench); passes arguments on",
 }

@@ -16,7 +16,7 @@ NAME = "coredns"
 LABELS = {"k8s-app": "kube-dns"}
 REPLICAS = 2
 PORT = 53
-GONE_WITHIN = "180s"
+READY_WITHIN = GONE_WITHIN = "180s"
 
 COREFILE = """\
 .:53 {
@@ -44,6 +44,11 @@ COREFILE = """\
 def apply() -> None:
     """Have it run, whatever was there of it before."""
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents()}))
+
+
+def await_ready() -> None:
+    """Wait until both of its pods answer. StepError: they do not."""
+    kubectl("rollout", "status", "deployment", NAME, f"--namespace={NAMESPACE}", f"--timeout={READY_WITHIN}")
 
 
 def withdraw() -> None:

@@ -63,8 +63,14 @@ def _policy(rest: list[str]) -> int:
     _become("netpol", rest)
 
 
-def _stage(rest: list[str]) -> None:
-    """Nodes that nothing else uses, with azure-cni in the mode that `rest` names."""
+def _specs(rest: list[str]) -> int:
+    if not _asks_for_help(rest):
+        _stage(rest, dual_stack=("--set=ipFamilies={IPv4,IPv6}",))
+    _become("specs", rest)
+
+
+def _stage(rest: list[str], *, dual_stack: Sequence[str] = ()) -> None:
+    """Nodes that nothing else uses, with azure-cni in the mode that `rest` names; helm's arguments for a dual box."""
     with lifecycle.alone():
         print("azure in a box: up", flush=True)
         lifecycle.up(DEFAULT_NODES)
@@ -76,7 +82,7 @@ def _stage(rest: list[str]) -> None:
     options, _ = chosen.parse_known_args(rest)
     if options.mode is not None:
         release.remember_mode(options.mode)
-    _install([])
+    _install([*dual_stack] if lifecycle.DUAL_STACK.exists() else [])
 
 
 def _bench(rest: list[str]) -> int:
@@ -154,6 +160,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "scenarios": _scenarios,
     "soak": _soak,
     "policy": _policy,
+    "specs": _specs,
     "bench": _bench,
 }
 """By the word that calls it."""

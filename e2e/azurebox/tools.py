@@ -162,7 +162,11 @@ ACTIONLINT = Module(
     variables={"github.com/rhysd/actionlint.version": ACTIONLINT_VERSION},
 )
 POLICY = Module("policy", binaries={"policy": "."}, variables={})  # its main.go says what of the engine it has
-SPECS = Module("specs", binaries={"specs": "."}, variables={})  # upstream's for NetworkPolicy
+SPECS = Module(  # upstream's for the network, and what one of them has in a pod
+    "specs",
+    binaries={"specs": ".", "regression-issue-74839": "k8s.io/kubernetes/test/images/regression-issue-74839"},
+    variables={},
+)
 PROBES = Module("probes", binaries={"probes": "."}, variables={})  # cyclonus' cases, in a cluster
 CYCLONUS = Module("cyclonus", binaries={"cyclonus": "."}, variables={})  # its cases, and that engine's verdicts
 KARPENTER = Module("karpenter", binaries={"karpenter": "."}, variables={})  # single functions of it

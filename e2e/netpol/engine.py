@@ -11,6 +11,7 @@ from azurebox import lifecycle, processes, tools
 from azurebox.facts import AGNHOST, KUBECONFIG
 from azurebox.machine import Machine
 from azurebox.steps import StepError, step
+from specs.images import AGNHOST_UPSTREAM
 
 QUEUE = 98
 RULES = (
@@ -19,8 +20,6 @@ RULES = (
     f"-j NFQUEUE --queue-num {QUEUE}",
 )
 CHAIN = ("iptables-nft", "--wait", "-t", "mangle")
-UPSTREAM = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
-"""What the specs ask for; nothing can be pulled in the box."""
 STARTED_S = 60.0
 
 
@@ -41,7 +40,7 @@ def engine_on_nodes() -> Iterator[None]:
 
 
 def _install(machine: Machine) -> None:
-    machine.run(["ctr", "--namespace=k8s.io", "images", "tag", "--force", AGNHOST, UPSTREAM])
+    machine.run(["ctr", "--namespace=k8s.io", "images", "tag", "--force", AGNHOST, AGNHOST_UPSTREAM])
     processes.log_of(_service(machine)).unlink(missing_ok=True)
     engine = processes.start(
         _service(machine),

@@ -1,5 +1,5 @@
-// Kubernetes' own specs for NetworkPolicy, as a program: those of k8s.io/kubernetes/test/e2e/network/netpol, which
-// upstream's e2e.test has among thousands of others.
+// Kubernetes' own specs for the network, as a program: those of k8s.io/kubernetes/test/e2e/network and, for
+// NetworkPolicy, of its netpol, which upstream's e2e.test has among thousands of others.
 //
 //	specs -kubeconfig FILE [-ginkgo.focus REGEX] [-ginkgo.dry-run] [-ginkgo.json-report FILE] ...
 //
@@ -20,6 +20,7 @@ import (
 	_ "k8s.io/kubernetes/test/e2e/framework/debug/init"
 	_ "k8s.io/kubernetes/test/e2e/framework/metrics/init"
 	_ "k8s.io/kubernetes/test/e2e/framework/node/init"
+	_ "k8s.io/kubernetes/test/e2e/network"
 	_ "k8s.io/kubernetes/test/e2e/network/netpol"
 )
 
@@ -38,7 +39,7 @@ func main() {
 	defer logs.FlushLogs()
 	gomega.RegisterFailHandler(framework.Fail)
 	settings, reporter := framework.CreateGinkgoConfig()
-	if !ginkgo.RunSpecs(suite{}, "Kubernetes' specs for NetworkPolicy", settings, reporter) {
+	if !ginkgo.RunSpecs(suite{}, "Kubernetes' specs for the network", settings, reporter) {
 		os.Exit(1)
 	}
 }

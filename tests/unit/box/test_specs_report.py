@@ -1,4 +1,4 @@
-"""What `e2e/box policy` makes of Ginkgo's reports, and how it shares specs out."""
+"""What `e2e/box specs` and `policy` make of Ginkgo's reports, and how it shares specs out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netpol.report import passed, shards, specs_of, table
+from specs.report import passed, shards, specs_of, table
 
 NAMES = [
     "[sig-network] Netpol should deny (all) [Feature:NetworkPolicy]",

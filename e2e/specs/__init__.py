@@ -1,0 +1,1 @@
+"""Kubernetes' own specs for the network, against azure-cni on the box."""
