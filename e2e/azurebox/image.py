@@ -125,21 +125,32 @@ def ensure_pod_images() -> list[Path]:
             sleep = ["--entrypoint", json.dumps(["/bin/sleep", "2147483647"])]
             commit(PAUSE_IMAGE, parent="scratch", add=[(busybox, "/bin/sleep")], config=sleep)
             write_archive(PAUSE_IMAGE, pause)
-    digest = hashlib.sha256(f"{tools.KUBERNETES.key} {base_reference()} {POD_PACKAGES}".encode()).hexdigest()[:12]
-    pods = CACHE / f"agnhost-{digest}.tar"
-    if not pods.exists():
-        with step("image agnhost"):
+    for old in set(CACHE.glob("pause-*.tar")) - {pause}:
+        old.unlink()
+    return [pause, ensure_agnhost(AGNHOST), ensure_program_image(COREDNS, tools.COREDNS, "coredns")]
+
+
+@images_locked()
+def ensure_agnhost(name: str, packages: Collection[str] = ()) -> Path:
+    """The archive of an image of agnhost with what tests start in pods, and these packages more; made unless kept."""
+    packages = (*POD_PACKAGES, *packages)
+    digest = hashlib.sha256(f"{tools.KUBERNETES.key} {base_reference()} {packages}".encode()).hexdigest()[:12]
+    kind = f"{name.rpartition('/')[2].partition(':')[0]}{tools.KUBERNETES.name.removeprefix('kubernetes')}"
+    archive = CACHE / f"{kind}-{digest}.tar"
+    if not archive.exists():
+        with step(f"image {kind}"):
             commit(
-                AGNHOST,
+                name,
                 parent=base_reference(),
                 add=[(tools.path("agnhost"), "/agnhost")],
                 config=["--entrypoint", json.dumps(["/agnhost"]), "--cmd", "pause"],
-                script=install_script(POD_PACKAGES),
+                script=f"apt-get update -q && apt-get install -qy --no-install-recommends {' '.join(packages)}"
+                " && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb",
             )
-            write_archive(AGNHOST, pods)
-    for old in {*CACHE.glob("pause-*.tar"), *CACHE.glob("agnhost-*.tar")} - {pause, pods}:
+            write_archive(name, archive)
+    for old in set(CACHE.glob(f"{kind}-*.tar")) - {archive}:
         old.unlink()
-    return [pause, pods, ensure_program_image(COREDNS, tools.COREDNS, "coredns")]
+    return archive
 
 
 @images_locked()
@@ -246,14 +257,6 @@ def commit(name: str, *, parent: str, add: Sequence[tuple[Path, str]], config: S
         run(buildah("commit", "--quiet", container, name), log="image", what=f"commit image {name}")
     finally:
         subprocess.run(buildah("rm", container), capture_output=True, check=False)
-
-
-def install_script(packages: Collection[str]) -> str:
-    """What installs Debian's packages in an image, and leaves nothing else."""
-    return (
-        f"apt-get update -q && apt-get install -qy --no-install-recommends {' '.join(packages)}"
-        " && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb"
-    )
 
 
 def write_archive(name: str, path: Path) -> None:
