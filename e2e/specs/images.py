@@ -17,7 +17,7 @@ STANDS_FOR = (
     f"{UPSTREAM}/nginx:1.15-4",
     "registry.k8s.io/build-image/distroless-iptables:v0.9.6",
 )
-PACKAGES = ("bind9-dnsutils", "conntrack")  # beside those that the box's agnhost has
+PACKAGES = ("bind9-dnsutils", "conntrack", "wget")  # beside those that the box's agnhost has
 INVALID_PACKETS = "regression-issue-74839"
 INVALID_PACKETS_UPSTREAM = f"{UPSTREAM}/{INVALID_PACKETS}:1.4"
 
