@@ -131,21 +131,25 @@ def ensure_pod_images() -> list[Path]:
 
 
 @images_locked()
-def ensure_agnhost(name: str, packages: Collection[str] = ()) -> Path:
-    """The archive of an image of agnhost with what tests start in pods, and these packages more; made unless kept."""
+def ensure_agnhost(name: str, *, packages: Collection[str] = (), add: Sequence[Path] = (), script: str = "") -> Path:
+    """The archive of an image of agnhost with what tests start in pods, made unless kept.
+
+    More than the box's own test pods have: Debian's packages, programs at the root, and what a script changes.
+    """
     packages = (*POD_PACKAGES, *packages)
-    digest = hashlib.sha256(f"{tools.KUBERNETES.key} {base_reference()} {packages}".encode()).hexdigest()[:12]
+    said = f"{tools.KUBERNETES.key} {base_reference()} {packages}" + "".join(map(str, add)) + script
     kind = f"{name.rpartition('/')[2].partition(':')[0]}{tools.KUBERNETES.name.removeprefix('kubernetes')}"
-    archive = CACHE / f"{kind}-{digest}.tar"
+    archive = CACHE / f"{kind}-{hashlib.sha256(said.encode()).hexdigest()[:12]}.tar"
     if not archive.exists():
         with step(f"image {kind}"):
             commit(
                 name,
                 parent=base_reference(),
-                add=[(tools.path("agnhost"), "/agnhost")],
+                add=[(program, f"/{program.name}") for program in (tools.path("agnhost"), *add)],
                 config=["--entrypoint", json.dumps(["/agnhost"]), "--cmd", "pause"],
                 script=f"apt-get update -q && apt-get install -qy --no-install-recommends {' '.join(packages)}"
-                " && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb",
+                " && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb"
+                + (f" && {script}" if script else ""),
             )
             write_archive(name, archive)
     for old in set(CACHE.glob(f"{kind}-*.tar")) - {archive}:
