@@ -20,7 +20,10 @@ STANDS_FOR = (
     "registry.k8s.io/build-image/distroless-iptables:v0.9.6",
 )
 PACKAGES = ("bind9-dnsutils", "conntrack", "wget")  # beside those that the box's agnhost has
-CERTIFICATE = "openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=localhost -keyout /localhost.key -out /localhost.crt"
+CERTIFICATE = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=localhost"
+    " -keyout /localhost.key -out /localhost.crt"
+)
 """Of `agnhost porter`, which upstream's image has as a file."""
 INVALID_PACKETS = "regression-issue-74839"
 INVALID_PACKETS_UPSTREAM = f"{UPSTREAM}/{INVALID_PACKETS}:1.4"
