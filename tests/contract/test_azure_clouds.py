@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -114,3 +115,49 @@ def test_the_token_follows_no_next_page_to_another_host(work: str) -> None:
     with pytest.raises(CloudError, match=r"evil\.example"):
         getattr(access, work)("/subscriptions/s/resourceGroups/g")
     assert adapter.asked == ["management.azure.com"]
+
+
+ODD: Final = [
+    b"", b"[]", b"null", b"5", b"<html>sign in</html>", b"\xff\xfe", b"[" * 5000, b'{"value": null}', b'{"value": 5}',
+    b'{"value": [], "nextLink": "https://management.azure.com/subscriptions/s?page=2"}',
+]  # fmt: skip
+"""What a proxy, or a fault, may send with status 200. The last one shows the same page for ever."""
+ID: Final = "11111111-1111-1111-1111-111111111111"
+GROUP: Final = f"/subscriptions/{ID}/resourceGroups/g"
+ROLE: Final = f"/subscriptions/{ID}/providers/Microsoft.Authorization/roleDefinitions/{ID}"
+READS: Final[dict[str, Callable[[SdkAccess], object]]] = {
+    "nics": lambda access: access.list_nics(GROUP),
+    "vms": lambda access: access.list_vms(GROUP),
+    "assignments": lambda access: access.list_assignments(GROUP, ID),
+    "role": lambda access: access.read_role(ROLE, GROUP),
+    "nic": lambda access: access.read(f"{GROUP}/providers/Microsoft.Network/networkInterfaces/n"),
+    "vm": lambda access: access.read(f"{GROUP}/providers/Microsoft.Compute/virtualMachines/n"),
+}
+
+
+class Odd(Paged):
+    """Resource Manager, or what answers in its place: always this."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
+
+    def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
+        answer = super().send(request, *args, **options)
+        answer.raw = BytesIO(self.body)
+        assert len(self.asked) < 9
+        return answer
+
+
+@pytest.mark.parametrize("body", ODD)
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_an_odd_answer_is_an_error_in_words(read: Callable[[SdkAccess], object], body: bytes) -> None:
+    session = Session()
+    session.mount("https://", Odd(body))
+    transport = RequestsTransport(session=session, session_owner=False)
+    access = SdkAccess(credential=Token(), transport=transport, retry_total=0)
+    if body.startswith(b'{"value"') and read in {READS["nic"], READS["role"], READS["vm"]}:
+        read(access)  # an object, whatever is in it
+        return
+    with pytest.raises(CloudError, match=r"^cannot (read|list) .*: "):
+        read(access)

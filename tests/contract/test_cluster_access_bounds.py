@@ -213,3 +213,17 @@ async def test_a_list_whose_pages_have_expired_is_read_once_more_as_a_whole(way:
     assert [sorted(query) for query in asked] == [
         ["labelSelector", "limit"], ["continue", "labelSelector", "limit"], ["labelSelector"],
     ]  # fmt: skip
+
+
+async def test_a_list_whose_pages_begin_again_is_an_error(way: Way, tmp_path: Path):
+    """A proxy in between leaves out the query."""
+
+    async def pods(_: web.Request) -> web.Response:
+        return web.json_response({"metadata": {"continue": "more"}, "items": [{"metadata": {"name": "first"}}]})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/pods", pods)
+    async with serve(app) as port, asyncio.timeout(PATIENCE_S):
+        access = way(tmp_path, f"http://127.0.0.1:{port}")
+        with pytest.raises(KubeUnreachable, match="its next page is one that was read before"):
+            await asyncio.to_thread(access.list_objects, "/api/v1/pods")

@@ -99,6 +99,19 @@ def decimal(value: object, *, most: int, default: int = 0) -> int:
     return most if len(written.lstrip("0")) > len(str(most)) else min(int(written.lstrip("0") or "0"), most)
 
 
+def next_page(said: object, asked: set[str]) -> str:
+    """The token or link of a list's next page, "" after the last one; `asked` are those of before, and gets this one.
+
+    ValueError for one of those: whoever answers (a proxy that leaves out the query) shows the same page for ever.
+    """
+    following = text(said)
+    if following in asked:
+        raise ValueError("it begins again and does not end: its next page is one that was read before")
+    if following:
+        asked.add(following)
+    return following
+
+
 LONGEST_NUMBER: Final = 40
 """Digits; etcd's revisions have 19 at most."""
 

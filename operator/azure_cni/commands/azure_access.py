@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlencode, urlsplit
 
-from azure_cni.api.reading import mappings, text
-from azure_cni.errors import AccessDenied, CloudError, CloudNotFound, CloudUnreachable, ConfigInvalid
+from azure_cni.api.reading import mappings, next_page
+from azure_cni.errors import AccessDenied, AzureCniError, CloudError, CloudNotFound, CloudUnreachable, ConfigInvalid
 from azure_cni.model.text import legible
 
 if TYPE_CHECKING:
@@ -110,8 +110,12 @@ class SdkAccess:
         """See `AzureAccess`."""
         subscription, group = _parts(_GROUP, group_id)
         with _translated(f"list the NICs of {group_id}"):
-            found = self._client(subscription).network_interfaces.list(group, api_version=NETWORK_API)
-            return [one.as_dict() for one in found]
+            pages: Any = self._client(subscription).network_interfaces.list(group, api_version=NETWORK_API).by_page()
+            found, asked = list[Mapping[str, Any]](), set[str]()
+            for page in pages:
+                found += [one.as_dict() for one in page]
+                next_page(pages.continuation_token, asked)
+            return found
 
     def list_vms(self, group_id: str) -> Sequence[Mapping[str, Any]]:
         """See `AzureAccess`."""
@@ -138,10 +142,13 @@ class SdkAccess:
 
     def _list(self, client: NetworkManagementClient, path: str) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
+        asked = {path}
         while path:
             page = self._get(client, path)
+            if not isinstance(page.get("value"), list):  # none at all would say that there is nothing
+                raise TypeError("it is no list")
             found += mappings(page.get("value"))
-            path = text(page.get("nextLink"))
+            path = next_page(page.get("nextLink"), asked)
         return found
 
     def _get(self, client: NetworkManagementClient, path: str) -> Mapping[str, Any]:
@@ -150,7 +157,9 @@ class SdkAccess:
 
         answer = client.send_request(HttpRequest("GET", path))
         answer.raise_for_status()
-        document: Mapping[str, Any] = answer.json()
+        document = answer.json()
+        if not isinstance(document, dict):
+            raise TypeError("it is no object")
         return document
 
     def _refuse_elsewhere(self, request: Any) -> None:
@@ -213,6 +222,13 @@ def _translated(what: str) -> Iterator[None]:
         raise _of_answer(what, error) from error
     except AzureError as error:
         raise CloudUnreachable(f"cannot {what}: Azure does not answer: {legible(str(error))}") from error
+    except AzureCniError:
+        raise
+    except Exception as error:  # the package reads an answer of another shape without looking at it
+        why = f"{type(error).__name__}: {legible(str(error))}"
+        raise CloudUnreachable(
+            f"cannot {what}: the answer cannot be used: {why}; does a proxy answer in Azure's place?"
+        ) from error
 
 
 def _of_answer(what: str, error: Any) -> CloudError:

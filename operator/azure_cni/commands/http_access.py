@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from azure_cni.api.node_ip_pool import PAUSE_WRITER
-from azure_cni.api.reading import mapping, text
+from azure_cni.api.reading import mapping, next_page, text
 from azure_cni.commands.bounded import Meter, pieces
 from azure_cni.commands.refusals import broken, document_of, refused, require_success
 from azure_cni.errors import KubeNotFound, KubeUnreachable
@@ -68,12 +68,13 @@ class HttpAccess(ABC):
         was read is incomplete. As kubectl does, the list is then read once more, without pages.
         """
         found: list[Any] = []
-        more = ""
+        more, before = "", set[str]()
         paged = {"limit": str(PAGE_SIZE)}
         while True:
             asked = {**paged, **query, **({"continue": more} if more else {})}
             try:
                 around = self._read_page(path, asked, keep, found)
+                more = next_page(mapping(around.get("metadata")).get("continue"), before)
             except KubeNotFound:
                 if not more:
                     raise
@@ -83,7 +84,6 @@ class HttpAccess(ABC):
                 raise KubeUnreachable(f"cannot read {path}: the answer cannot be used: {error}") from error
             except broken() as error:
                 raise KubeUnreachable(f"cannot read {path}: the connection broke: {error}") from error
-            more = text(mapping(around.get("metadata")).get("continue"))
             if not more:
                 return found
 

@@ -118,7 +118,7 @@ class KubeClient:
         With a `limit` the pages are fetched as they are consumed. A collection that changes too much meanwhile ends
         the iteration with KubeNotFound (the server's 410): the items until then are incomplete.
         """
-        following = ""
+        following, asked = "", set[str]()
         while True:
             parameters = urlencode({**query, **({"continue": following} if following else {})})
             page = await self._call("GET", f"{path}?{parameters}" if parameters else path, timeout_s=timeout_s)
@@ -126,7 +126,11 @@ class KubeClient:
                 raise not_understood("GET", path, url=self._endpoint.url, wanted="a list", said=", ".join(sorted(page)))
             for item in reading.mappings(page["items"]):
                 yield dict(item)
-            following = reading.text(reading.metadata_of(page).get("continue"))
+            try:
+                following = reading.next_page(reading.metadata_of(page).get("continue"), asked)
+            except ValueError as error:
+                wanted = "a list that ends"
+                raise not_understood("GET", path, url=self._endpoint.url, wanted=wanted, said=str(error)) from error
             if not following:
                 return
 

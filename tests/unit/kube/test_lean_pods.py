@@ -150,3 +150,11 @@ async def changing(server: FakeKubeAPI, spec: dict[str, Any]) -> None:
         server.put(POOLS, "vm1", spec={}, status={"requestID": turn, "nicOperation": spec})
         server.put(PODS, "web-0", spec={"nodeName": "vm1", **spec}, metadata={"annotations": {"turn": f"{turn}"}})
         await asyncio.sleep(0.1)
+
+
+async def test_a_list_whose_pages_begin_again_is_an_error():
+    """A proxy in between leaves out the query. Read on and on, the list would fill the memory."""
+    page = b'{"metadata": {"continue": "more"}, "items": [{"metadata": {"name": "first"}}]}'
+    async with answering(page) as url, KubeClient(KubeEndpoint(url)) as client:
+        with pytest.raises(KubeUnreachable, match="its next page is one that was read before"):
+            _ = [one async for one in client.items("/api/v1/pods")]
