@@ -229,7 +229,17 @@ def test_a_cluster_that_is_not_configured(tmp_path: Path, flags: dict[str, str])
         KubernetesAccess(**{"kubeconfig": config, **flags})
 
 
-@pytest.mark.parametrize("content", ["a: [", "just words", "- a list", "\x00\x01"])
+HALF = "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: "
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a: [", "just words", "- a list", "\x00\x01", "[" * 5000, HALF.replace("{cluster: k, user: u}", "k") + "{}}]",
+        f"{HALF}{{server: 5}}}}]\nusers: []", f"{HALF}{{server: [a]}}}}]\nusers: []",
+        f"{HALF}{{server: a}}}}]\nusers: [{{name: u, user: someone}}]",
+    ],
+)  # fmt: skip
 def test_a_file_that_is_no_kubeconfig(tmp_path: Path, content: str):
     (tmp_path / "config").write_text(content)
     with pytest.raises(ConfigInvalid, match="cannot find the cluster"):

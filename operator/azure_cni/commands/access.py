@@ -17,6 +17,7 @@ from azure_cni.commands.deferred_imports import deferred
 from azure_cni.commands.http_access import HttpAccess, Keep
 from azure_cni.commands.refusals import refused_exec
 from azure_cni.errors import ConfigInvalid, KubeUnreachable
+from azure_cni.model.text import legible
 
 SYSTEM_NAMESPACE: Final = "kube-system"
 """Where docs/install.md installs the chart."""
@@ -80,6 +81,10 @@ class ClusterAccess(Protocol):
         """What that command prints in the container. KubeError with its words when it fails."""
 
 
+NO_KUBECONFIG: Final = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What the package raises for YAML of another shape, and YAML's reader for what is nested too deeply."""
+
+
 class KubernetesAccess(HttpAccess):
     """A cluster of a kubeconfig, or the one that this process runs in."""
 
@@ -99,10 +104,12 @@ class KubernetesAccess(HttpAccess):
             else:
                 config.load_kube_config(kubeconfig, context, client_configuration=chosen, persist_config=False)
                 self.namespace = _namespace_of(config.list_kube_config_contexts(kubeconfig), context)
-        except (config.ConfigException, OSError, yaml.YAMLError, TypeError, ValueError) as error:
-            # The last three: a file that is no YAML, or not the YAML of a kubeconfig.
+        except (config.ConfigException, OSError, yaml.YAMLError, *NO_KUBECONFIG) as error:
+            why = str(error).rstrip(".")
+            if isinstance(error, NO_KUBECONFIG):
+                why = f"it is no kubeconfig ({type(error).__name__}: {legible(why)})"
             raise ConfigInvalid(
-                f"cannot find the cluster: {str(error).rstrip('.')}; name a file with --kubeconfig or KUBECONFIG, and "
+                f"cannot find the cluster: {why}; name a file with --kubeconfig or KUBECONFIG, and "
                 "one of its contexts with --context"
             ) from error
         chosen.retries = False
