@@ -18,6 +18,7 @@ STANDS_FOR = (
     f"{UPSTREAM}/glibc-dns-testing:2.0.0",
     f"{UPSTREAM}/nginx:1.15-4",
     "registry.k8s.io/build-image/distroless-iptables:v0.9.6",
+    "registry.k8s.io/pause:3.10.2",
 )
 PACKAGES = ("bind9-dnsutils", "conntrack", "wget")  # beside those that the box's agnhost has
 CERTIFICATE = (

@@ -1,5 +1,5 @@
-// CoreDNS with the plugins that kubeadm's Corefile and NodeLocal DNS use, and no others: those of clouds and databases
-// are most of what takes its time to build.
+// CoreDNS with the plugins that kubeadm's Corefile, NodeLocal DNS and upstream's specs use, and no others: those of
+// clouds and databases are most of what takes its time to build.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/forward"
 	_ "github.com/coredns/coredns/plugin/health"
+	_ "github.com/coredns/coredns/plugin/hosts"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/loadbalance"
 	_ "github.com/coredns/coredns/plugin/log"
@@ -22,7 +23,8 @@ import (
 func main() {
 	// In the order of CoreDNS's plugin.cfg: a query passes them from the first to the last.
 	dnsserver.Directives = []string{
-		"reload", "bind", "health", "ready", "errors", "log", "cache", "loadbalance", "loop", "kubernetes", "forward",
+		"reload", "bind", "health", "ready", "errors", "log", "cache", "loadbalance", "loop", "hosts", "kubernetes",
+		"forward",
 	}
 	coremain.Run()
 }
