@@ -83,8 +83,7 @@ PROXY_CONFIGURATION = {
     "mode": "iptables",
     "linux": {"oomScoreAdj": 0},
     "clientConnection": {"kubeconfig": "/etc/kubernetes/kube-proxy.kubeconfig"},
-    # These are limits of the whole kernel, not of this namespace: leave them alone.
-    "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+    "conntrack": {"maxPerCore": 0},  # the limit is the whole kernel's and not this namespace's: leave it alone
 }
 
 
