@@ -25,6 +25,7 @@ from azure_cni.datapath.interface import Wiring
 from azure_cni.entrypoints import web as web_port
 from azure_cni.entrypoints.cni_server import CniServer
 from azure_cni.entrypoints.metrics import Metrics
+from azure_cni.entrypoints.running import run_process
 from azure_cni.entrypoints.runtime_sockets import serve_socket
 from azure_cni.entrypoints.web import Bind, Shown, TlsSettings, WebSettings
 from azure_cni.host.ledger_store import SqliteLedgerStore
@@ -114,4 +115,4 @@ if __name__ == "__main__":
     parser.add_argument("--both-families", dest="kind", action="store_const", const=BothFamilies, default=LinuxDatapath)
     parser.add_argument("run_dir", type=Path)
     given = parser.parse_args()
-    asyncio.run(serve(**vars(given)))
+    run_process(serve(**vars(given)))

@@ -79,33 +79,31 @@ def complete_for_kubectl() -> None:
 def agent() -> None:
     """Run the agent of this node (the DaemonSet's process). Settings come from AZURE_CNI_* variables."""
     with _errors_reported():
-        import asyncio
-
         with loading_for_good():
             from azure_cni.entrypoints import settings
             from azure_cni.entrypoints.agent import run_agent
             from azure_cni.entrypoints.agent_platform import this_system
             from azure_cni.entrypoints.logs import set_up_logs
+            from azure_cni.entrypoints.running import run_process
 
         chosen = settings.read(os.environ, system=this_system())
         set_up_logs(level=chosen.log_level, style=chosen.log_format)
-        asyncio.run(run_agent(chosen))
+        run_process(run_agent(chosen))
 
 
 @main.command()
 def controller() -> None:
     """Run a controller of the cluster (the Deployment's process). Settings come from AZURE_CNI_* variables."""
     with _errors_reported():
-        import asyncio
-
         with loading_for_good():
             from azure_cni.entrypoints import controller_settings
             from azure_cni.entrypoints.controller import Controller
             from azure_cni.entrypoints.logs import set_up_logs
+            from azure_cni.entrypoints.running import run_process
 
         chosen = controller_settings.read(os.environ)
         set_up_logs(level=chosen.log_level, style=chosen.log_format)
-        asyncio.run(Controller(chosen).run())
+        run_process(Controller(chosen).run())
 
 
 @main.group(invoke_without_command=True, short_help="Give Docker's containers addresses of the VNet.")
@@ -130,14 +128,13 @@ def docker(context: click.Context, config: Path, *, check_config: bool) -> None:
             found = "the settings are right" if config.exists() else "there is no such file; the defaults are used"
             click.echo(f"{config}: {found}")
         elif context.invoked_subcommand is None:
-            import asyncio
-
             with loading_for_good():
                 from azure_cni.entrypoints.docker_plugin import run_docker
                 from azure_cni.entrypoints.logs import set_up_logs
+                from azure_cni.entrypoints.running import run_process
 
             set_up_logs(level=chosen.log_level, style=chosen.log_format)
-            asyncio.run(run_docker(chosen))
+            run_process(run_docker(chosen))
 
 
 @docker.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from asyncio import selector_events, sslproto
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -21,6 +22,18 @@ STALLED_S: Final = 300.0
 
 STUCK_S: Final = 120.0
 """Pods wait for the data plane's thread. It does each thing in milliseconds, and 250 removals in ten seconds."""
+
+READ_B: Final = 64 * 1024
+"""The most that is read from a socket at once. asyncio takes 256 KiB from the heap for each read and for each TLS
+connection, and the heap stays as large as it was with the most of these at once."""
+
+
+def run_process(work: Coroutine[Any, Any, None]) -> None:
+    """Run the work of a whole process, on a loop of its own that reads READ_B at once."""
+    # Names of asyncio that are no interface, for there is none: tests/unit/entrypoints/test_running.py holds them.
+    selector_events._SelectorTransport.max_size = READ_B  # type: ignore[attr-defined] # noqa: SLF001
+    sslproto.SSLProtocol.max_size = READ_B
+    asyncio.run(work)
 
 
 def unhealthy(*, silent_s: float, busy_s: float) -> str:

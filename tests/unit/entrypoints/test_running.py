@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+from asyncio import selector_events, sslproto
 
 import pytest
 
-from azure_cni.entrypoints.running import attempt, every, kept_up, run_until_stopped
+from azure_cni.entrypoints.running import READ_B, attempt, every, kept_up, run_process, run_until_stopped
 from azure_cni.errors import DatapathError, LedgerError
 from azure_cni.faults import Faults
 
@@ -71,3 +74,54 @@ async def test_being_cancelled_ends_it(faults: Faults, counted: list[str]):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert counted == []
+
+
+class Pieces(asyncio.Protocol):
+    """The sizes of what a connection gives at once, until its other end closes it."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.closed = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self.sizes.append(len(data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
+
+
+@pytest.fixture
+def asyncios_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process sets of asyncio is as it was after the test."""
+    for kind in (selector_events._SelectorTransport, sslproto.SSLProtocol):
+        monkeypatch.setattr(kind, "max_size", 4 * READ_B)
+
+
+@pytest.mark.usefixtures("asyncios_own")
+def test_a_process_takes_no_more_from_a_socket_at_once_than_it_says() -> None:
+    pieces = Pieces()
+
+    async def read() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * READ_B)
+            theirs.send(bytes(2 * READ_B))
+        await asyncio.get_running_loop().create_connection(lambda: pieces, sock=ours)
+        await pieces.closed.wait()
+
+    run_process(read())
+    assert sum(pieces.sizes) == 2 * READ_B
+    assert max(pieces.sizes) == READ_B
+
+
+@pytest.mark.usefixtures("asyncios_own")
+def test_a_tls_connection_of_a_process_has_a_buffer_of_that_size() -> None:
+    buffers: list[int] = []
+
+    async def connect() -> None:
+        loop = asyncio.get_running_loop()
+        begun = sslproto.SSLProtocol(loop, Pieces(), ssl.create_default_context(), loop.create_future())
+        buffers.append(len(begun.get_buffer(-1)))
+
+    run_process(connect())
+    assert buffers == [READ_B]
