@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 PASSED = "passed"
-NOT_REACHED = ("skipped", "interrupted")
-"""What Ginkgo calls specs that the run did not choose, and those that still ran when it was ended."""
+SKIPPED, INTERRUPTED = "skipped", "interrupted"
+"""What Ginkgo calls specs that the run did not choose or that found they cannot run here, and those that still ran when
+it was ended."""
 NANOSECONDS = 1e9
 LONGEST = 300
 """Of a failure's message, characters."""
@@ -33,8 +34,13 @@ def specs_of(report: Path) -> list[Spec]:
         _spec(one)
         for suite in suites
         for one in suite.get("SpecReports") or []
-        if one["LeafNodeType"] == "It" and one["State"] not in NOT_REACHED
+        if one["LeafNodeType"] == "It" and _reached(one)
     ]
+
+
+def _reached(report: Mapping[str, object]) -> bool:
+    """A spec that skipped itself says why, one that was not chosen says nothing."""
+    return report["State"] != INTERRUPTED and (report["State"] != SKIPPED or bool(report.get("Failure")))
 
 
 def _spec(report: dict[str, object]) -> Spec:
@@ -50,8 +56,8 @@ def _spec(report: dict[str, object]) -> Spec:
 
 
 def passed(spec: Spec) -> bool:
-    """Whether it did."""
-    return spec.state == PASSED
+    """Whether it did, or found that it cannot run here."""
+    return spec.state in {PASSED, SKIPPED}
 
 
 def shards(names: Sequence[str], number: int) -> list[str]:
@@ -64,9 +70,12 @@ def shards(names: Sequence[str], number: int) -> list[str]:
 
 
 def table(found: Sequence[Spec], asked: int) -> list[str]:
-    """Lines for a person: what failed and why, then the sums."""
-    failed = [spec for spec in found if not passed(spec)]
-    lines = [f"{spec.state}: {spec.name} ({spec.seconds:.0f} s): {spec.failure[:LONGEST]}" for spec in failed]
-    seconds = sum(spec.seconds for spec in found)
-    sums = f"specs {asked} passed {len(found) - len(failed)} failed {len(failed)} not reached {asked - len(found)}"
-    return [*lines, f"{sums}, {seconds:.0f} s of specs"]
+    """Lines for a person: what failed or skipped itself and why, then the sums."""
+    unusual = [spec for spec in found if spec.state != PASSED]
+    lines = [f"{spec.state}: {spec.name} ({spec.seconds:.0f} s): {spec.failure[:LONGEST]}" for spec in unusual]
+    skipped = sum(spec.state == SKIPPED for spec in found)
+    sums = (
+        f"specs {asked} passed {len(found) - len(unusual)} failed {len(unusual) - skipped} skipped {skipped} "
+        f"not reached {asked - len(found)}"
+    )
+    return [*lines, f"{sums}, {sum(spec.seconds for spec in found):.0f} s of specs"]

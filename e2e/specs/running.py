@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from azurebox import tools
+from azurebox import lifecycle, tools
 from azurebox.controlplane import people_environment
 from azurebox.facts import CONTROL_PLANE, KUBECONFIG, LOGS
 from azurebox.machine import NETNS
@@ -90,7 +90,7 @@ def _argv(focus: str, report: Path, *flags: str) -> list[str]:
     return [
         str(tools.path("specs")), f"-kubeconfig={KUBECONFIG}", "-provider=local", "-dump-logs-on-failure=false",
         f"-ginkgo.focus={focus}", f"-ginkgo.json-report={report}", "-ginkgo.no-color", "-ginkgo.v",
-        "-ginkgo.timeout=24h", *flags,
+        "-ginkgo.timeout=24h", f"-num-nodes={len(lifecycle.node_machines())}", *flags,
     ]  # fmt: skip
 
 

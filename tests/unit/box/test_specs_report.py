@@ -40,14 +40,16 @@ def test_a_spec_that_did_not_pass_is_named_with_its_reason_and_one_that_was_not_
             node("It", ["Netpol"], "fails", "failed", Failure={"Message": "Had 4 wrong results"}, RunTime=3 * 10**9),
             node("It", ["Netpol"], "broke", "panicked", Failure={"Message": "nil"}),
             node("It", ["Netpol"], "is another process'", "skipped"),
+            node("It", ["Netpol"], "wants three zones", "skipped", Failure={"Message": "Requires >= 3 zones"}),
             node("It", ["Netpol"], "ran when time was up", "interrupted", Failure={"Message": "Interrupted by User"}),
         )
     )
-    assert [passed(spec) for spec in found] == [True, False, False]
-    assert table(found, asked=5) == [
+    assert [passed(spec) for spec in found] == [True, False, False, True]
+    assert table(found, asked=6) == [
         "failed: Netpol fails (3 s): Had 4 wrong results",
         "panicked: Netpol broke (0 s): nil",
-        "specs 5 passed 1 failed 2 not reached 2, 5 s of specs",
+        "skipped: Netpol wants three zones (0 s): Requires >= 3 zones",
+        "specs 6 passed 1 failed 2 skipped 1 not reached 2, 5 s of specs",
     ]
 
 
