@@ -6,11 +6,12 @@ belongs to a run that goes on is nobody else's, so two runs on one machine do no
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from azurebox.fabric import Fabric
@@ -26,6 +27,26 @@ def own_prefix(label: str = "") -> str:
 
 def take_away() -> list[str]:
     """Remove the namespaces of runs that have ended, and end the processes in them; their names."""
+    with _alone():
+        return _take_away()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """The workers of a run begin at once, and what one removes another would not find."""
+    try:
+        directory = os.open(NAMESPACES, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:  # no namespace had a name since the machine booted
+        yield
+        return
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _take_away() -> list[str]:
     dead: dict[str, str] = {}
     for path in NAMESPACES.glob("azt*"):
         owner = OURS.fullmatch(path.name)

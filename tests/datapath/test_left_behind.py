@@ -55,6 +55,22 @@ def test_the_next_run_takes_away_what_a_killed_one_left(run: subprocess.Popen[st
     assert not _runs(int(asleep))
 
 
+def test_workers_that_begin_at_once_take_away_together() -> None:
+    """A killed run had left 900 namespaces, and three of four workers failed over what the first had removed."""
+    made = "from datapath.namespaces import Namespaces; print(Namespaces().new_many(60)[0].name, flush=True); input()"
+    environment = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", made], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as left:
+        assert left.stdout
+        first = left.stdout.readline().strip()
+        left.kill()
+    taking = [sys.executable, "-c", "from datapath.left_behind import take_away; take_away()"]
+    workers = [subprocess.Popen(taking, env=environment) for _ in range(4)]
+    assert [worker.wait() for worker in workers] == [0, 0, 0, 0]
+    assert not list(NAMESPACES.glob(f"{first.partition('-')[0]}*"))
+
+
 def test_what_is_not_of_a_dead_run_stays() -> None:
     """Ours, and a name that only looks like one."""
     with Namespaces() as namespaces:
