@@ -8,7 +8,7 @@ from azurebox import clusterdns, lifecycle, release, tools
 from azurebox.steps import StepError, say, step
 from specs import images, running
 from specs.choice import choose
-from specs.report import passed, table
+from specs.report import passed, skipped, table
 
 DESCRIPTION = (
     "Kubernetes' own specs for the network (Services, DNS, probes of traffic between pods and nodes, and with a box of "
@@ -57,7 +57,7 @@ def _carry_out(chosen: argparse.Namespace) -> int:
             running.wait(programs, chosen.minutes * 60)
         found = running.found_in(reports)
     print("\n".join(table(found, len(names))), flush=True)
-    return 0 if len(found) == len(names) and all(map(passed, found)) else 1
+    return 0 if len(found) == len(names) and all(passed(spec) or skipped(spec) for spec in found) else 1
 
 
 if __name__ == "__main__":

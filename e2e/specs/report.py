@@ -56,8 +56,13 @@ def _spec(report: dict[str, object]) -> Spec:
 
 
 def passed(spec: Spec) -> bool:
-    """Whether it did, or found that it cannot run here."""
-    return spec.state in {PASSED, SKIPPED}
+    """Whether it did."""
+    return spec.state == PASSED
+
+
+def skipped(spec: Spec) -> bool:
+    """Whether it found that it cannot run here."""
+    return spec.state == SKIPPED
 
 
 def shards(names: Sequence[str], number: int) -> list[str]:
@@ -71,11 +76,11 @@ def shards(names: Sequence[str], number: int) -> list[str]:
 
 def table(found: Sequence[Spec], asked: int) -> list[str]:
     """Lines for a person: what failed or skipped itself and why, then the sums."""
-    unusual = [spec for spec in found if spec.state != PASSED]
+    unusual = [spec for spec in found if not passed(spec)]
     lines = [f"{spec.state}: {spec.name} ({spec.seconds:.0f} s): {spec.failure[:LONGEST]}" for spec in unusual]
-    skipped = sum(spec.state == SKIPPED for spec in found)
+    left = sum(map(skipped, found))
     sums = (
-        f"specs {asked} passed {len(found) - len(unusual)} failed {len(unusual) - skipped} skipped {skipped} "
+        f"specs {asked} passed {len(found) - len(unusual)} failed {len(unusual) - left} skipped {left} "
         f"not reached {asked - len(found)}"
     )
     return [*lines, f"{sums}, {sum(spec.seconds for spec in found):.0f} s of specs"]
