@@ -11,6 +11,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import CredentialUnavailableError
 
 import fakeazure as faults
+from azure_cni.azure import paged_list
 from azure_cni.azure.answers import LARGEST_DOCUMENT
 from azure_cni.azure.resources import Resource
 from azure_cni.errors import CloudError, CloudUnreachable, OperationFailed, OutcomeUnknown, SubnetFull, Throttled
@@ -302,3 +303,25 @@ async def test_a_list_that_is_none_is_no_answer(world: AzureWorld, page: bytes) 
     vnet = world.azure.nic_record("vm1-nic").subnet_id.removesuffix("/subnets/nodes")
     with pytest.raises(CloudUnreachable, match="the answer is not a list of documents"):
         await world.arm.items(Resource.parse(vnet), "usages")
+
+
+async def pages(world: AzureWorld, page: bytes) -> list[dict[str, Any]]:
+    """The usages of a VNet, where every page is this one."""
+    vnet = world.azure.nic_record("vm1-nic").subnet_id.removesuffix("/subnets/nodes")
+    link = f"{world.endpoints.arm}{vnet}/usages?api-version=2024-05-01&page=again"
+    world.azure.faults.add(faults.OddBody(page.replace(b"LINK", link.encode())), operation="vnet.usages", times=None)
+    return await world.arm.items(Resource.parse(vnet), "usages")
+
+
+async def test_pages_without_end_are_no_answer(world: AzureWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paged_list, "MOST_PAGES", 7)  # Azure lets nobody read 300 in a row
+    with pytest.raises(CloudUnreachable, match="the answer does not end within 7 pages"):
+        await pages(world, b'{"value": [{}], "nextLink": "LINK"}')
+    assert world.azure.calls["vnet.usages"] == 7
+
+
+async def test_pages_are_together_no_larger_than_one_document(world: AzureWorld) -> None:
+    large = msgspec.json.encode({"value": [{"x": "y" * (LARGEST_DOCUMENT // 5)}], "nextLink": "LINK"})
+    with pytest.raises(CloudUnreachable, match="the answer has more than 32 MiB"):
+        await pages(world, large)
+    assert world.azure.calls["vnet.usages"] == 5

@@ -165,6 +165,16 @@ async def test_what_does_not_pass_is_reported(
     assert world.azure.calls["imds.instance"] == attempts
 
 
+async def test_what_else_answers_cannot_write_more_than_a_line_into_a_message() -> None:
+    async with answering(b"\x1b[2Jgone\r\nERROR root: all is lost\x00" + b"x" * 100_000, status=400) as url:
+        with pytest.raises(RequestRefused) as caught:
+            await Imds(meter=Calls(), url=url).instance()
+    text = str(caught.value)
+    assert text.isprintable()
+    assert "gone ERROR root: all is lost" in text
+    assert len(text) < 400
+
+
 async def test_silence_says_what_to_check(world: ServedImds) -> None:
     world.azure.faults.add(faults.Silent(), operation="imds.instance", times=None)
     with pytest.raises(

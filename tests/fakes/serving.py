@@ -44,11 +44,11 @@ async def answering_without_end(begin: bytes, piece: bytes) -> AsyncIterator[tup
 
 
 @contextlib.asynccontextmanager
-async def answering(body: bytes) -> AsyncIterator[str]:
+async def answering(body: bytes, *, status: int = 200) -> AsyncIterator[str]:
     """A server that answers every GET alike; yields its URL."""
 
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=body)
+        return web.Response(status=status, body=body)
 
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)

@@ -22,7 +22,7 @@ Document = dict[str, Any]
 S = TypeVar("S", bound=msgspec.Struct)
 
 LARGEST_DOCUMENT: Final = 32 * 1024 * 1024
-"""Bytes. A VNet with 65,536 addresses in use names each of them, with some 250 bytes."""
+"""Bytes of a document, and of all pages of a list. A VNet with 65,536 addresses names each, with some 250 bytes."""
 LARGEST_REFUSAL: Final = 1024 * 1024
 """Bytes of an error's body that are read; no error of Azure's comes near."""
 FIRST_WORDS: Final = 160

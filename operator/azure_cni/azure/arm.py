@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from azure.core.pipeline import PipelineResponse
@@ -30,6 +29,7 @@ from azure_cni.azure.answers import LARGEST_DOCUMENT, LARGEST_REFUSAL, ArmAnswer
 from azure_cni.azure.endpoints import AzureCloud
 from azure_cni.azure.errors_map import UNREACHABLE, unanswered
 from azure_cni.azure.instance_gate import InstanceGate
+from azure_cni.azure.paged_list import PagedList
 from azure_cni.azure.polling import LONGEST_POLL_S, SHORTEST_POLL_S, USUAL_POLL_S, Polling
 from azure_cni.azure.resources import Resource
 from azure_cni.azure.throttle_gate import Kind, ThrottleGate
@@ -45,8 +45,6 @@ from azure_cni.errors import (
 
 log = logging.getLogger(__name__)
 
-MOST_PAGES: Final = 300
-"""Of one collection; a VNet has at most 3,000 subnets (Azure subscription limits, networking)."""
 OK: Final = range(200, 300)
 """Anything above is a refusal; a redirection (3xx) is not Azure's way, and is not followed."""
 
@@ -114,22 +112,16 @@ class Arm:
         """What lies under a resource (`usages` of a VNet), all pages of it."""
         what = f"read {collection} of {resource.label}"
         operation = f"{resource.noun}.{collection}"
-        found: list[Document] = []
         try:
             async with asyncio.timeout(self._patience.call_s):
-                page = _page(await self._read(resource, operation, collection=collection, what=what), what=what)
-                found += page.value
-                for _ in range(MOST_PAGES - 1):
-                    if not page.next_link:
-                        break
-                    link = self._own(page.next_link, what=what)
-                    page = _page(await self._send(HttpRequest("GET", link), operation, what=what), what=what)
-                    found += page.value
+                listed = PagedList(what)
+                answer = await self._read(resource, operation, collection=collection, what=what)
+                while link := listed.take(answer):
+                    request = HttpRequest("GET", self._own(link, what=what))
+                    answer = await self._send(request, operation, what=what)
+                return listed.documents
         except TimeoutError as error:
             raise CloudUnreachable(f"cannot {what}: no answer within {self._patience.call_s:g} s") from error
-        if page.next_link:
-            raise CloudUnreachable(f"cannot {what}: the answer does not end within {MOST_PAGES} pages")
-        return found
 
     async def put(
         self, resource: Resource, body: Mapping[str, Any], *, if_match: str, changes: bool = True
@@ -248,8 +240,7 @@ class Arm:
         limit = LARGEST_DOCUMENT if response.status_code in OK else LARGEST_REFUSAL
         content = await read_body(response, most=limit)
         if len(content) > limit and response.status_code in OK:
-            text = f"cannot {what}: the answer has more than {limit >> 20} MiB; is there a proxy in between?"
-            raise CloudUnreachable(text)
+            raise errors_map.too_large(what, limit)
         return ArmAnswer(response.status_code, response.headers, content)
 
     def _url(self, resource: Resource, version: str, collection: str = "") -> str:
@@ -279,18 +270,6 @@ class Arm:
                 ),
             )
         return self._opened
-
-
-class _Page(msgspec.Struct):
-    value: list[Document]
-    next_link: str | None = msgspec.field(default=None, name="nextLink")
-
-
-def _page(answer: ArmAnswer, *, what: str) -> _Page:
-    page = answer.shaped(_Page)
-    if page is None:
-        raise errors_map.not_understood(what, answer, wanted="a list of documents")
-    return page
 
 
 def _document(answer: ArmAnswer, *, what: str) -> Document:

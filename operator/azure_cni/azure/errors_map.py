@@ -92,6 +92,11 @@ def from_operation(what: str, *, status: str, error: Any) -> CloudError:
     return OperationFailed(text + fault.remedy, azure_code=fault.code)
 
 
+def too_large(what: str, limit: int) -> CloudUnreachable:
+    """An answer of more bytes than the resource manager sends."""
+    return CloudUnreachable(f"cannot {what}: the answer has more than {limit >> 20} MiB; is there a proxy in between?")
+
+
 def not_understood(what: str, answer: ArmAnswer, *, wanted: str) -> CloudUnreachable:
     """A good status, and a body that is not what it should be."""
     return CloudUnreachable(f"cannot {what}: the answer is not {wanted}{_who_else(answer)}")

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import aiohttp
 
-from azure_cni.azure.answers import CallMetrics, SmallResponse
+from azure_cni.azure.answers import CallMetrics, SmallResponse, short
 from azure_cni.azure.instance_document import Instance, parse_instance, parse_signature
 from azure_cni.errors import CloudError, CloudNotFound, CloudUnreachable, RequestRefused, Throttled
 from azure_cni.model.identity import IdentityClaim
@@ -107,7 +107,7 @@ class Imds:
         return status, content
 
     def _failure(self, path: str, status: int, content: bytes, *, attempts: int) -> CloudError:
-        said = content[:200].decode(errors="replace").strip()
+        said = short(content[:800].decode(errors="replace"), most=200)
         what = "the instance metadata" if path == "instance" else "the attested document"
         cannot = f"cannot read {what} at {self._url} ({counted(attempts, 'attempt')})"
         if status == 0:
