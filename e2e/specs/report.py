@@ -65,6 +65,12 @@ def skipped(spec: Spec) -> bool:
     return spec.state == SKIPPED
 
 
+def shown(found: Sequence[Spec], asked: int, *, may_skip: bool = False) -> bool:
+    """Whether each spec that was asked for passed, or skipped itself where it may; a run without one shows nothing."""
+    fine = all(passed(spec) or (may_skip and skipped(spec)) for spec in found)
+    return fine and len(found) == asked and any(map(passed, found))
+
+
 def shards(names: Sequence[str], number: int) -> list[str]:
     """For each process the expression that chooses its specs: each spec is one process', and no process has none.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from specs.report import passed, shards, skipped, specs_of, table
+from specs.report import PASSED, SKIPPED, Spec, passed, shards, shown, skipped, specs_of, table
 
 NAMES = [
     "[sig-network] Netpol should deny (all) [Feature:NetworkPolicy]",
@@ -60,6 +60,25 @@ def test_a_run_that_was_ended_early_has_reached_nothing(tmp_path: Path, text: st
     if text is not None:
         file.write_text(text)
     assert specs_of(file) == []
+
+
+@pytest.mark.parametrize(
+    ("states", "asked", "strictly", "where_they_may_skip"),
+    [
+        ([PASSED, PASSED], 2, True, True),
+        ([PASSED, SKIPPED], 2, False, True),
+        ([PASSED, "failed"], 2, False, False),
+        ([PASSED], 2, False, False),
+        ([SKIPPED, SKIPPED], 2, False, False),
+        ([], 0, False, False),
+    ],
+)
+def test_a_run_in_which_no_spec_passed_shows_nothing(
+    states: list[str], asked: int, *, strictly: bool, where_they_may_skip: bool
+) -> None:
+    found = [Spec("a spec", state, seconds=1, failure="") for state in states]
+    assert shown(found, asked) is strictly
+    assert shown(found, asked, may_skip=True) is where_they_may_skip
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 7])
