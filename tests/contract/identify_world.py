@@ -14,7 +14,8 @@ from azure_cni.azure.vm_identity import ArmVmIdentity
 from azure_cni.kube.delegated_nic import DelegatedCloud, OperationClient
 from azure_cni.node import azure_ports as ports
 from contract.azure_world import Token
-from contract.nic_world import Calls, delegating
+from contract.delegated_nic_world import delegating
+from contract.nic_world import Calls
 from fakeazure import Endpoints, FakeAzure
 from fakes.cloud import FakeCloud
 
