@@ -21,6 +21,9 @@ KUBE_VERSION = "1.36.3"
 
 GUID = "00000000-0000-0000-0000-000000000001"
 WORKLOAD = f"azure.identity=workload,azure.clientID={GUID},azure.tenantID={GUID}"
+METRICS = ("metrics.tls.enabled=true,metrics.tls.secretName=a,metrics.auth=token,metrics.tokenAudience=b",)
+POD_SUBNET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/pods"
+VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
 class Refused(Exception):
@@ -106,3 +109,15 @@ def rights(role: dict[str, Any]) -> dict[tuple[str, str], list[str]]:
     ]
     assert len(dict(found)) == len(found)
     return dict(found)
+
+
+class Asked(dict[str, str]):
+    """An environment that remembers what was asked of it."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        super().__init__(environ)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)

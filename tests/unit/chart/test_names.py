@@ -15,8 +15,7 @@ from azure_cni.entrypoints.docker_settings import read
 from azure_cni.entrypoints.metrics import Metrics
 from azure_cni.errors import ConfigInvalid
 from fakes.simulated_node import SimulatedNode
-from unit.chart.helm import REPOSITORY
-from unit.chart.test_values import VALUES
+from unit.chart.helm import REPOSITORY, VALUES
 from unit.documentation.markdown import PAGES
 
 METRICS = (REPOSITORY / "docs" / "metrics.md").read_text()

@@ -14,8 +14,7 @@ from azure_cni.commands.reads import ON_WINDOWS
 from azure_cni.datapath.leaving import Services
 from azure_cni.entrypoints import settings
 from azure_cni.entrypoints.environment_values import PREFIX
-from unit.chart.helm import WORKLOAD, agent_env, of_kind, render, template
-from unit.chart.test_values import Asked
+from unit.chart.helm import WORKLOAD, Asked, agent_env, of_kind, render, template
 
 ON = "windows.enabled=true"
 NAME = "azure-cni-agent-windows"
