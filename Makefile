@@ -66,7 +66,7 @@ e2e: $(READY) ## The scenarios on the box but the slow ones; pools also where th
 APART := test_13 or test_14 or test_15 or test_16 or test_17 or test_19 or test_2 or test_33 or test_34 or test_35 or test_36 or test_37 or test_38 or test_39 or test_4
 
 .PHONY: e2e-full
-e2e-full: $(READY) ## The image twice and for arm64, a signed release, all scenarios, Kubernetes' own specs and a soak in both modes, most with controller or containerd 1.6 too, 80 more seeds: over 3 hours
+e2e-full: $(READY) ## The image twice and for arm64, a signed release, all scenarios, Kubernetes' own specs and a soak in both modes, most with controller or containerd 1.6 too, 90 more seeds: over 3 hours
 	$(BOX) down
 	$(BOX) image --twice
 	$(BOX) image --arm64
@@ -93,7 +93,7 @@ e2e-full: $(READY) ## The image twice and for arm64, a signed release, all scena
 	$(BOX) specs --mode transparent --focus IPv6DualStack
 	$(BOX) specs --mode bridge --focus IPv6DualStack
 	$(BOX) down
-	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 21-100
+	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 11-100
 	PYTHONPATH=operator:e2e $(BIN)/python -m simulation mixed --seeds 1-10
 
 .PHONY: e2e-windows
