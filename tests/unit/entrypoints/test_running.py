@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
+import weakref
 from asyncio import selector_events, sslproto
+from collections.abc import Iterator
 
 import pytest
 
-from azure_cni.entrypoints.running import READ_B, attempt, every, kept_up, run_process, run_until_stopped
+from azure_cni.entrypoints.running import COLLECT_S, READ_B, attempt, every, kept_up, run_process, run_until_stopped
 from azure_cni.errors import DatapathError, LedgerError
 from azure_cni.faults import Faults
 
@@ -65,6 +68,40 @@ async def test_work_that_a_fault_ends_begins_again_and_what_it_raises_on_purpose
     assert ended.group_contains(LedgerError, match="damaged")
     assert work.runs == 3
     assert asyncio.get_running_loop().time() - began_s == pytest.approx(20.0)
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """Python's does nothing by itself, and looks at everything again after the test."""
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()
+
+
+class Knot:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.mark.usefixtures("collector")
+async def test_garbage_that_refers_to_itself_stays_a_minute():
+    before = weakref.ref(Knot())
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        since = weakref.ref(Knot())
+        await asyncio.sleep(COLLECT_S - 1)
+        assert since() is not None
+        await asyncio.sleep(2)
+        assert since() is None
+        assert before() is not None, "what was there before is looked at again and again"
+        stop.set()
+
+    await run_until_stopped({"work": work()}, stop=stop, message="stopping", facts={})
+    assert asyncio.get_running_loop().time() == pytest.approx(COLLECT_S + 1, abs=1)
 
 
 async def test_being_cancelled_ends_it(faults: Faults, counted: list[str]):
