@@ -1,5 +1,5 @@
 # Everything a newcomer needs is one of: make demo, demo-docker, test, e2e, soak, lint, bench, fuzz, simulate, down.
-# A maintainer also needs: make e2e-windows, lock, release, rebuild, sign, verify.
+# A maintainer also needs: make e2e-windows, seeds, lock, release, rebuild, sign, verify.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -115,6 +115,11 @@ wheel: $(READY) ## dist/*.whl, for `pipx install` and `uv tool install`
 .PHONY: zipapp
 zipapp: $(READY) ## dist/azure-cni: the command line and all that it needs in one file
 	PYTHONPATH=operator $(BIN)/python -m single_file.build dist
+
+.PHONY: seeds
+seeds: $(READY) ## A dozen seeds of the simulation
+	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 1-10
+	PYTHONPATH=operator:e2e $(BIN)/python -m simulation mixed --seeds 1-2
 
 .PHONY: simulate
 simulate: $(READY) ## Many nodes, real controllers and API server, a fake Azure: the limits, looked at (ARGS=--help)

@@ -29,7 +29,7 @@ meet() {
 case $target in
   e2e)
     touch scenarios; meet simulation; echo the scenarios ;;
-  simulate)
+  seeds)
     echo $$ >simulation; meet scenarios
     [ "$FAILS" != e2e ] || exec sleep 600
     echo the seeds ;;
@@ -56,16 +56,16 @@ def test_the_simulation_runs_beside_the_scenarios_and_is_shown(tmp_path: Path) -
     assert status == 0
     assert printed.index("the scenarios") < printed.index("the seeds")
     assert asked[:5] == ["venv", "lint", "docs", "wheel", "test"]
-    assert sorted(asked[5:7]) == ["e2e", "simulate"]
-    assert asked[7:] == ["down", "simulate", "down"]
+    assert sorted(asked[5:7]) == ["e2e", "seeds"]
+    assert asked[7:] == ["down", "down"]
 
 
-@pytest.mark.parametrize("target", ["lint", "test", "e2e", "down", "simulate"])
+@pytest.mark.parametrize("target", ["lint", "test", "e2e", "down", "seeds"])
 def test_it_fails_when_one_of_its_steps_does(tmp_path: Path, target: str) -> None:
     status, printed, asked = run(tmp_path, fails=target)
     assert status != 0
     assert asked[-1] == "down"
-    if target == "simulate":
+    if target == "seeds":
         assert "the seeds" in printed
 
 
