@@ -118,8 +118,8 @@ zipapp: $(READY) ## dist/azure-cni: the command line and all that it needs in on
 
 .PHONY: seeds
 seeds: $(READY) ## A dozen seeds of the simulation
-	PYTHONPATH=operator:e2e $(BIN)/python -m simulation ci --seeds 1-10
-	PYTHONPATH=operator:e2e $(BIN)/python -m simulation mixed --seeds 1-2
+	$(MAKE) --no-print-directory simulate ARGS="ci --seeds 1-10"
+	$(MAKE) --no-print-directory simulate ARGS="mixed --seeds 1-2"
 
 .PHONY: simulate
 simulate: $(READY) ## Many nodes, real controllers and API server, a fake Azure: the limits, looked at (ARGS=--help)
