@@ -37,7 +37,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run them; 1 when one failed or was not reached."""
+    """Run them; 1 when one failed or was not reached, or when no spec passed."""
     chosen = options(arguments)
     try:
         tools.ensure_tools((tools.POLICY, tools.SPECS, tools.PROBES))

@@ -28,7 +28,6 @@ READ_B: Final = 64 * 1024
 """The most that is read from a socket at once. asyncio takes 256 KiB from the heap for each read and for each TLS
 connection, and the heap stays as large as it was with the most of these at once."""
 
-
 COLLECT_S: Final = 60.0
 """How often garbage that refers to itself is looked for. Python looks at what is young, but at what is older only after
 200,000 more objects. A pod's are older when it ends, so they would stay for half an hour, megabytes of them."""
